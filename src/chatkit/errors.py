@@ -1,0 +1,245 @@
+"""Every error chatkit raises, and the codes of the wire contract.
+
+The tree::
+
+    ChatkitError
+    ├── RefusedError                 the other side answered "no"; `code` is the word of the contract
+    │   ├── BadRequestError          BAD_REQUEST           400
+    │   ├── UnauthenticatedError     UNAUTHENTICATED       401
+    │   │   ├── TokenExpiredError    TOKEN_EXPIRED         401
+    │   │   └── TokenRevokedError    TOKEN_REVOKED         401
+    │   ├── ForbiddenError           FORBIDDEN             403
+    │   ├── NotFoundError            NOT_FOUND             404
+    │   ├── ConflictError            CONFLICT              409
+    │   ├── RecallWindowPassedError  RECALL_WINDOW_PASSED  409
+    │   ├── TooLargeError            TOO_LARGE             413
+    │   ├── RateLimitedError         RATE_LIMITED          429  retryable
+    │   ├── InternalError            INTERNAL              500  retryable
+    │   ├── OverloadedError          OVERLOADED            503  retryable
+    │   └── UnavailableError         UNAVAILABLE           503  retryable
+    ├── ClientError                  the SDK's own side
+    │   ├── ConnectionLostError      no connection, or it broke; retryable
+    │   ├── SendOutcomeUnknownError  the deadline passed; the send stays queued under its clientMsgId
+    │   ├── DeadlineExceededError    a request had no answer in time; retryable
+    │   ├── QueueFullError           the resend queue is full; retryable
+    │   ├── ProtocolError            the server sent what the contract does not allow
+    │   └── ClosedError              the client was closed
+    └── ConfigurationError           wrong set-up: a missing extra, an address nobody serves, a lifespan not entered
+
+`retryable` is class data: code that retries never lists types. Called by every layer; imports nothing.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ChatkitError(Exception):
+    """Base of all errors of chatkit.
+
+    Attributes:
+        code: Stable word for programs; the message is for people and may be reworded.
+        retryable: Whether the same call may succeed later without a change. A retried send must
+            keep its clientMsgId.
+        retry_after_s: Seconds to wait before a retry, where the refusing side said so.
+    """
+
+    code: ClassVar[str] = "ERROR"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message or self.code)
+        self.retry_after_s = retry_after_s
+
+
+class RefusedError(ChatkitError):
+    """The server understood and said no. Nothing was changed by the refused request."""
+
+    status: ClassVar[int] = 500
+
+
+class BadRequestError(RefusedError):
+    """The request does not fit the contract: types, sizes, values or order of events."""
+
+    code = "BAD_REQUEST"
+    status = 400
+
+
+class UnauthenticatedError(RefusedError):
+    """No token, or one that proves nothing."""
+
+    code = "UNAUTHENTICATED"
+    status = 401
+
+
+class TokenExpiredError(UnauthenticatedError):
+    """The token was good once; a new one is needed."""
+
+    code = "TOKEN_EXPIRED"
+
+
+class TokenRevokedError(UnauthenticatedError):
+    """The token, or the resume token, was withdrawn or is used up."""
+
+    code = "TOKEN_REVOKED"
+
+
+class ForbiddenError(RefusedError):
+    """The caller may see this, but may not do that to it."""
+
+    code = "FORBIDDEN"
+    status = 403
+
+
+class NotFoundError(RefusedError):
+    """There is no such thing, or it is hidden from the caller: the two read the same."""
+
+    code = "NOT_FOUND"
+    status = 404
+
+
+class ConflictError(RefusedError):
+    """The same clientMsgId with another payload, a taken id, or another epoch."""
+
+    code = "CONFLICT"
+    status = 409
+
+
+class RecallWindowPassedError(RefusedError):
+    """The message is too old to be recalled."""
+
+    code = "RECALL_WINDOW_PASSED"
+    status = 409
+
+
+class TooLargeError(RefusedError):
+    """A frame, body or payload above its limit."""
+
+    code = "TOO_LARGE"
+    status = 413
+
+
+class RateLimitedError(RefusedError):
+    """Too many requests of this kind; `retry_after_s` says when the next is welcome."""
+
+    code = "RATE_LIMITED"
+    status = 429
+    retryable = True
+
+
+class InternalError(RefusedError):
+    """A fault of the server. Whether anything was stored is unknown; resend with the same key."""
+
+    code = "INTERNAL"
+    status = 500
+    retryable = True
+
+
+class OverloadedError(RefusedError):
+    """A bounded queue is full; `retry_after_s` says when to come back."""
+
+    code = "OVERLOADED"
+    status = 503
+    retryable = True
+
+
+class UnavailableError(RefusedError):
+    """Storage refused or the node is not running. Resend with the same key."""
+
+    code = "UNAVAILABLE"
+    status = 503
+    retryable = True
+
+
+class ClientError(ChatkitError):
+    """Something on the client's own side of the connection."""
+
+    code = "CLIENT_ERROR"
+
+
+class ConnectionLostError(ClientError):
+    """There is no connection, or it broke before the answer came."""
+
+    code = "CONNECTION_LOST"
+    retryable = True
+
+
+class SendOutcomeUnknownError(ClientError):
+    """The deadline of a send passed. It stays queued and is resent under the same clientMsgId.
+
+    Attributes:
+        conversation_id: Where it was to go.
+        client_msg_id: Its key; a `MessageSent` or `SendFailed` event with it follows.
+    """
+
+    code = "SEND_OUTCOME_UNKNOWN"
+    retryable = True
+
+    def __init__(self, message: str, *, conversation_id: str, client_msg_id: str) -> None:
+        super().__init__(message)
+        self.conversation_id = conversation_id
+        self.client_msg_id = client_msg_id
+
+
+class DeadlineExceededError(ClientError):
+    """A request had no answer in time. Reading again is safe; a change may or may not have happened."""
+
+    code = "DEADLINE_EXCEEDED"
+    retryable = True
+
+
+class QueueFullError(ClientError):
+    """The resend queue holds its maximum of unacknowledged messages; nothing was queued."""
+
+    code = "QUEUE_FULL"
+    retryable = True
+
+
+class ProtocolError(ClientError):
+    """The server sent something that the wire contract does not allow."""
+
+    code = "PROTOCOL_ERROR"
+
+
+class ClosedError(ClientError):
+    """The client is closed, or was never entered."""
+
+    code = "CLOSED"
+
+
+class ConfigurationError(ChatkitError):
+    """Wrong set-up, found before any work was done; the message says what to change."""
+
+    code = "CONFIGURATION"
+
+
+_REFUSALS: tuple[type[RefusedError], ...] = (
+    BadRequestError,
+    UnauthenticatedError,
+    TokenExpiredError,
+    TokenRevokedError,
+    ForbiddenError,
+    NotFoundError,
+    ConflictError,
+    RecallWindowPassedError,
+    TooLargeError,
+    RateLimitedError,
+    InternalError,
+    OverloadedError,
+    UnavailableError,
+)
+
+REFUSALS: dict[str, type[RefusedError]] = {error.code: error for error in _REFUSALS}
+"""Every refusal of the wire contract by its code."""
+
+
+def refusal(code: str, message: str, retry_after_ms: int | None = None) -> RefusedError:
+    """The exception for a refusal that arrived over the wire.
+
+    Args:
+        code: The contract's word. An unknown one (a newer server) becomes `InternalError`.
+        message: Text for people.
+        retry_after_ms: Milliseconds, where the server named them.
+    """
+    error = REFUSALS.get(code, InternalError)
+    return error(message, retry_after_s=None if retry_after_ms is None else retry_after_ms / 1000)

@@ -1,0 +1,1 @@
+"""Where the log lives. `base` is the port; each sibling is one implementation of it."""

@@ -1,0 +1,46 @@
+"""The client's side of a connection: frames in, frames out, and one honest way to end."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..errors import ConnectionLostError
+
+
+class TransportClosedError(ConnectionLostError):
+    """The connection ended.
+
+    Attributes:
+        close_code: The WebSocket close code; 1006 if there was no close frame.
+        reason: The peer's words, possibly empty.
+        retry_after_s: Seconds the server asked to wait (a refused upgrade with Retry-After), or None.
+    """
+
+    def __init__(self, close_code: int, reason: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(f"connection closed: {close_code} {reason}".rstrip(), retry_after_s=retry_after_s)
+        self.close_code = close_code
+        self.reason = reason
+
+
+class Transport(Protocol):
+    """One open connection. Frames are `str` for JSON and `bytes` for MessagePack."""
+
+    async def receive(self) -> bytes | str:
+        """The next frame. Raises TransportClosedError once the connection has ended."""
+
+    async def send(self, frame: bytes | str) -> None:
+        """Hand a frame to the connection; may wait for the socket. Raises TransportClosedError."""
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """End the connection. Never raises; a second call does nothing."""
+
+
+class Connector(Protocol):
+    """Makes connections."""
+
+    async def connect(self, subprotocol: str) -> Transport:
+        """Open one connection that speaks `subprotocol`.
+
+        Raises:
+            TransportClosedError: It could not be opened; a retry is safe.
+        """

@@ -1,0 +1,116 @@
+"""The values that users of chatkit hold in their hands: frozen, typed, without behaviour of their own.
+
+What travels is in `chatkit.wire.events`; what the store is told is in `chatkit.storage.base`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+ConversationType = Literal["SINGLE", "GROUP"]
+DeliveryState = Literal["PENDING", "DELIVERED", "READ"]
+MessageStatus = Literal["SENDING", "SENT", "DELIVERED", "READ"]
+Payload = dict[str, Any]
+"""A message's content: an I-JSON object with a `type`. See docs/protocol.md#payloads."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who a token proves its bearer to be.
+
+    Attributes:
+        user_id: The user.
+        device_id: The device, where the token is bound to one.
+        expires_ms: Unix milliseconds when the login ends; None for never.
+        scope: The token's scope, kept through resume; chatkit itself gives it no meaning.
+    """
+
+    user_id: str
+    device_id: str | None = None
+    expires_ms: int | None = None
+    scope: str = ""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One entry of a conversation's log, as one of its members sees it.
+
+    Attributes:
+        conversation_id: The conversation.
+        seq: Place in its log, from 1, without holes.
+        message_id: Opaque global id of the entry.
+        sender_id: Author; of entries made by the server, whoever caused them.
+        server_ts: Unix milliseconds when the entry was stored.
+        payload: Content; `{"type": "RECALLED"}` once recalled.
+        client_msg_id: The author's own key; known only to the author's devices.
+    """
+
+    conversation_id: str
+    seq: int
+    message_id: str
+    sender_id: str
+    server_ts: int
+    payload: Payload
+    client_msg_id: str | None = None
+
+    @property
+    def type(self) -> str:
+        """The payload's type: TEXT, IMAGE, VOICE, FILE, CUSTOM, MEMBER, RECALL, RECALLED, or a newer one."""
+        kind = self.payload.get("type")
+        return kind if isinstance(kind, str) else ""
+
+    @property
+    def text(self) -> str:
+        """The text of a TEXT; the fallback text of any other type; empty if there is none."""
+        value = self.payload.get("text") if self.type == "TEXT" else self.payload.get("fallbackText")
+        return value if isinstance(value, str) else ""
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What the server said of a send: durable, numbered, for ever the same.
+
+    Attributes:
+        conversation_id: The conversation.
+        client_msg_id: The sender's key; empty for a recall.
+        message_id: Id of the stored entry.
+        seq: Its place in the log.
+        server_ts: Unix milliseconds when it was stored.
+        epoch: The identity of the log it is in.
+    """
+
+    conversation_id: str
+    client_msg_id: str
+    message_id: str
+    seq: int
+    server_ts: int
+    epoch: str = ""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """How far one user has got in a conversation.
+
+    Attributes:
+        conversation_id: The conversation.
+        user_id: The user.
+        delivered_seq: Everything visible up to here is on one of the user's devices.
+        read_seq: Everything visible up to here was read.
+    """
+
+    conversation_id: str
+    user_id: str
+    delivered_seq: int
+    read_seq: int
+
+
+class Member(msgspec.Struct, frozen=True, rename="camel"):
+    """One current member of a conversation.
+
+    Attributes:
+        user_id: The user.
+        role: `CREATOR` or `MEMBER`.
+        joined_seq: Seq of the entry that added the user.
+    """
+
+    user_id: str
+    role: Literal["CREATOR", "MEMBER"]
+    joined_seq: int

@@ -1,0 +1,1 @@
+"""What travels between client and server. Pure: bytes in, values out, and back."""

@@ -1,0 +1,205 @@
+"""Frames to events and back, for both subprotocols. The size of a frame is checked before it is decoded.
+
+A `Codec` is stateless and shared. Events are encoded one by one and joined into frames later, so that one
+encoded push serves every session that speaks this codec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ..errors import BadRequestError, ProtocolError, TooLargeError
+from . import events as ev
+
+CodecName = Literal["json", "msgpack"]
+
+
+class BadItem(msgspec.Struct, frozen=True):
+    """An item of a frame that is no event; with what could still be dug out of it."""
+
+    message: str
+    ref: str | UnsetType = UNSET
+    client_msg_id: str | UnsetType = UNSET
+    conversation_id: str | UnsetType = UNSET
+
+
+class _Remains(msgspec.Struct, rename="camel"):
+    ref: Any = UNSET
+    client_msg_id: Any = UNSET
+    conversation_id: Any = UNSET
+
+
+_UNDECODABLE = (ValueError, RecursionError)  # msgspec's errors and UnicodeDecodeError are ValueErrors
+
+_ClientFrame = list[ev.ClientEvent] | ev.ClientEvent
+_ServerFrame = list[ev.ServerEvent] | ev.ServerEvent
+
+
+class Codec:
+    """One wire form: JSON text frames or MessagePack binary frames, with the same field names.
+
+    Attributes:
+        name: `json` or `msgpack`.
+        subprotocol: The WebSocket subprotocol that chooses it.
+        binary: Whether its frames are binary.
+    """
+
+    def __init__(self, name: CodecName) -> None:
+        module: Any = msgspec.json if name == "json" else msgspec.msgpack
+        self.name = name
+        self.subprotocol = f"chatkit.v1.{name}"
+        self.binary = name == "msgpack"
+        self.encode = module.Encoder().encode
+        self._decode_any = module.Decoder().decode
+        self._decode_client = module.Decoder(_ClientFrame).decode
+        self._decode_client_item = module.Decoder(ev.ClientEvent).decode
+        self._decode_server = module.Decoder(_ServerFrame).decode
+        self._decode_server_item = module.Decoder(ev.ServerEvent).decode
+        self._decode_raws = module.Decoder(list[msgspec.Raw]).decode
+        self._decode_remains = module.Decoder(_Remains).decode
+
+    def client_events(self, frame: bytes | str) -> Sequence[ev.ClientEvent | BadItem]:
+        """The events of a client's frame, in order; bad items stand in their place.
+
+        Args:
+            frame: One WebSocket message of at most `FRAME_BYTES_MAX` bytes.
+
+        Raises:
+            TooLargeError: The frame is above the limit; it was not decoded.
+            BadRequestError: The frame cannot be parsed or holds too many items; nothing of it counts.
+        """
+        check_frame_size(frame)
+        try:
+            decoded = self._decode_client(frame)
+        except _UNDECODABLE:
+            return self._client_items(frame)
+        if type(decoded) is not list:
+            return (decoded,)
+        _check_batch(decoded)
+        return decoded
+
+    def server_events(self, frame: bytes | str) -> Sequence[ev.ServerEvent]:
+        """The events of a server's frame that this version knows; unknown ones are passed over.
+
+        Raises:
+            ProtocolError: The frame cannot be parsed.
+        """
+        try:
+            decoded = self._decode_server(frame)
+        except _UNDECODABLE:
+            return self._known_server_items(frame)
+        return decoded if type(decoded) is list else (decoded,)
+
+    def join(self, encoded: Sequence[bytes]) -> bytes:
+        """One frame of already encoded events: a single one as itself, several as an array."""
+        if len(encoded) == 1:
+            return encoded[0]
+        if not self.binary:
+            return b"[" + b",".join(encoded) + b"]"
+        count = len(encoded)
+        head = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+        return head + b"".join(encoded)
+
+    def raw(self, canonical: bytes) -> msgspec.Raw:
+        """A canonical payload in this codec's form, ready to be embedded in an event."""
+        if self.binary:
+            return msgspec.Raw(self.encode(msgspec.json.decode(canonical)))
+        return msgspec.Raw(canonical)
+
+    def payload(self, raw: msgspec.Raw) -> dict[str, Any]:
+        """The payload inside a received event.
+
+        Raises:
+            ProtocolError: It is not an object.
+        """
+        try:
+            payload = self._decode_any(raw)
+        except _UNDECODABLE as error:
+            raise ProtocolError(f"payload cannot be decoded: {error}") from None
+        if type(payload) is not dict:
+            raise ProtocolError("payload is not an object")
+        return payload
+
+    def _client_items(self, frame: bytes | str) -> list[ev.ClientEvent | BadItem]:
+        return [self._client_item(raw) for raw in self._split(frame)]
+
+    def _split(self, frame: bytes | str) -> Sequence[msgspec.Raw | bytes | str]:
+        """The items of a frame that holds at least one bad one."""
+        try:
+            raws: list[msgspec.Raw] = self._decode_raws(frame)
+        except msgspec.ValidationError:
+            return (frame,)  # parses, but is no array: a single item
+        except _UNDECODABLE as error:
+            raise BadRequestError(f"frame cannot be parsed: {error}") from None
+        _check_batch(raws)
+        return raws
+
+    def _client_item(self, raw: msgspec.Raw | bytes | str) -> ev.ClientEvent | BadItem:
+        try:
+            event: ev.ClientEvent = self._decode_client_item(raw)
+            return event
+        except _UNDECODABLE as error:
+            return self._bad_item(raw, str(error))
+
+    def _bad_item(self, raw: msgspec.Raw | bytes | str, message: str) -> BadItem:
+        try:
+            remains = self._decode_remains(raw)
+        except _UNDECODABLE:
+            return BadItem(message)
+        return BadItem(
+            message,
+            ref=_short_text(remains.ref, 64),
+            client_msg_id=_short_text(remains.client_msg_id, 128),
+            conversation_id=_short_text(remains.conversation_id, 128),
+        )
+
+    def _known_server_items(self, frame: bytes | str) -> list[ev.ServerEvent]:
+        try:
+            items = self._split(frame)
+        except BadRequestError as error:
+            raise ProtocolError(str(error)) from None
+        known = []
+        for raw in items:
+            try:
+                known.append(self._decode_server_item(raw))
+            except msgspec.ValidationError:
+                continue  # an event of a newer version: ignored, as the contract asks
+            except _UNDECODABLE as error:
+                raise ProtocolError(f"event cannot be decoded: {error}") from None
+        return known
+
+
+def check_frame_size(frame: bytes | str) -> None:
+    """Refuse a frame above the limit without decoding it.
+
+    Raises:
+        TooLargeError: More than `FRAME_BYTES_MAX` bytes (of UTF-8 for text).
+    """
+    size = len(frame)
+    if size <= ev.FRAME_BYTES_MAX // 4:
+        return
+    if type(frame) is str and not frame.isascii():
+        size = len(frame.encode())
+    if size > ev.FRAME_BYTES_MAX:
+        raise TooLargeError(f"frame is {size} bytes; at most {ev.FRAME_BYTES_MAX} are taken")
+
+
+def _check_batch(items: Sequence[Any]) -> None:
+    if len(items) > ev.BATCH_MAX:
+        raise BadRequestError(f"frame holds {len(items)} items; at most {ev.BATCH_MAX} are taken")
+
+
+def _short_text(value: Any, length_max: int) -> str | UnsetType:
+    if type(value) is str and 0 < len(value) <= length_max:
+        return value
+    return UNSET
+
+
+JSON = Codec("json")
+MSGPACK = Codec("msgpack")
+CODECS: dict[str, Codec] = {codec.subprotocol: codec for codec in (JSON, MSGPACK)}
+"""By subprotocol."""

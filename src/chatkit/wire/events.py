@@ -1,0 +1,332 @@
+"""The language: one struct per event of the wire contract, tagged by the field `event`.
+
+Field names are snake_case here and camelCase on the wire. `docs/protocol.md` has one heading per event. Read by
+`codec` (bytes to events), by the server's session and by the client's. Optional fields are `UNSET` when absent,
+so that absent and null differ and absent ones cost no bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from ..types import ConversationType
+
+SEQ_MAX = 2**53 - 1
+FRAME_BYTES_MAX = 1_000_000
+PAYLOAD_BYTES_MAX = 64 * 1024
+BATCH_MAX = 256
+PAGE_MAX = 200
+PROTOCOL_VERSION = "1.0"
+
+Id = Annotated[str, Meta(pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9._:@-]{1,128}\Z")]
+ClientMsgId = Annotated[str, Meta(pattern=r"^[^\x00]{1,128}\Z")]
+Ref = Annotated[str, Meta(pattern=r"^[^\x00]{0,64}\Z")]
+MessageId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")]
+Token = Annotated[str, Meta(min_length=1, max_length=16_384)]
+Epoch = Annotated[str, Meta(min_length=1, max_length=64)]
+Seq = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="event", rename="camel"):
+    """Base of everything that travels on the WebSocket."""
+
+
+# --- client to server ---------------------------------------------------------------------------------
+
+
+class ClientInfo(msgspec.Struct, frozen=True):
+    """Name and version of the program that connects, for the server's logs."""
+
+    name: Annotated[str, Meta(max_length=64)] = ""
+    version: Annotated[str, Meta(max_length=64)] = ""
+
+
+class Hello(Event, frozen=True, tag="HELLO"):
+    """First event of a connection: proves the user and names the device."""
+
+    device_id: Id
+    token: Token | UnsetType = UNSET
+    resume_token: Token | UnsetType = UNSET
+    client: ClientInfo | UnsetType = UNSET
+    ref: Ref | UnsetType = UNSET
+
+
+class SendMsg(Event, frozen=True, tag="SEND_MSG"):
+    """Append a message; answered by MSG_ACK once it is durable."""
+
+    conversation_id: Id
+    client_msg_id: ClientMsgId
+    payload: dict[str, Any]
+    ref: Ref | UnsetType = UNSET
+
+
+class DeliveredAck(Event, frozen=True, tag="DELIVERED_ACK"):
+    """This device holds everything visible up to `up_to_seq`, or exactly the entry `message_id`."""
+
+    conversation_id: Id
+    up_to_seq: Seq | UnsetType = UNSET
+    message_id: MessageId | UnsetType = UNSET
+    ref: Ref | UnsetType = UNSET
+
+
+class Read(Event, frozen=True, tag="READ"):
+    """This user has read everything visible up to `up_to_seq`."""
+
+    conversation_id: Id
+    up_to_seq: Seq
+    ref: Ref | UnsetType = UNSET
+
+
+class Sync(Event, frozen=True, tag="SYNC"):
+    """Ask for the entries after `last_seq`; answered by SYNC_PAGE."""
+
+    conversation_id: Id
+    last_seq: Seq
+    limit: Seq | UnsetType = UNSET
+    epoch: Epoch | UnsetType = UNSET
+    ref: Ref | UnsetType = UNSET
+
+
+class Recall(Event, frozen=True, tag="RECALL"):
+    """Withdraw one's own message; answered by MSG_ACK of the recall's own entry."""
+
+    message_id: MessageId
+    ref: Ref | UnsetType = UNSET
+
+
+class TypingIn(Event, frozen=True, tag="TYPING"):
+    """The user is writing."""
+
+    conversation_id: Id
+    ref: Ref | UnsetType = UNSET
+
+
+class AuthRefresh(Event, frozen=True, tag="AUTH_REFRESH"):
+    """A new token for the open connection; answered by AUTH_OK."""
+
+    token: Token
+    ref: Ref | UnsetType = UNSET
+
+
+class Ping(Event, frozen=True, tag="PING"):
+    """Sign of life; answered by PONG."""
+
+    ref: Ref | UnsetType = UNSET
+
+
+ClientEvent = Hello | SendMsg | DeliveredAck | Read | Sync | Recall | TypingIn | AuthRefresh | Ping
+
+
+# --- server to client ---------------------------------------------------------------------------------
+
+
+class Limits(msgspec.Struct, frozen=True, rename="camel"):
+    """The bounds a client must keep to."""
+
+    frame_bytes: int = FRAME_BYTES_MAX
+    payload_bytes: int = PAYLOAD_BYTES_MAX
+    batch: int = BATCH_MAX
+    sync_page: int = PAGE_MAX
+
+
+class Welcome(Event, frozen=True, tag="WELCOME"):
+    """The login holds; the session is joined to the live pushes."""
+
+    user_id: str
+    device_id: str
+    session_id: str
+    resume_token: str
+    resumed: bool
+    expires_ts: int | None
+    heartbeat_ms: int
+    server_ts: int
+    protocol: str = PROTOCOL_VERSION
+    limits: Limits = Limits()
+    ref: str | UnsetType = UNSET
+
+
+class Head(msgspec.Struct, frozen=True, rename="camel"):
+    """Where one conversation stands, for one device of one user."""
+
+    conversation_id: str
+    type: ConversationType
+    epoch: str
+    head_seq: int
+    first_seq: int
+    delivered_seq: int
+    read_seq: int
+    others_delivered_seq: int
+    others_read_seq: int
+
+
+class Heads(Event, frozen=True, tag="HEADS"):
+    """A page of the user's conversations; the last one has `more` false."""
+
+    conversations: list[Head]
+    more: bool
+
+
+class MsgAck(Event, frozen=True, tag="MSG_ACK"):
+    """The message is durable and has its place."""
+
+    conversation_id: str
+    epoch: str
+    message_id: str
+    seq: int
+    server_ts: int
+    client_msg_id: str | UnsetType = UNSET
+    status: Literal["SENT"] = "SENT"
+    ref: str | UnsetType = UNSET
+
+
+class LogEntry(msgspec.Struct, frozen=True, rename="camel"):
+    """One entry in a SYNC_PAGE or an HTTP page: the fields of NEW_MSG without the tag."""
+
+    conversation_id: str
+    epoch: str
+    message_id: str
+    seq: int
+    sender_id: str
+    server_ts: int
+    payload: msgspec.Raw
+    client_msg_id: str | UnsetType = UNSET
+
+
+class NewMsg(Event, frozen=True, tag="NEW_MSG"):
+    """A new entry of the log; `payload` stays encoded so that it is encoded once for all."""
+
+    conversation_id: str
+    epoch: str
+    message_id: str
+    seq: int
+    sender_id: str
+    server_ts: int
+    payload: msgspec.Raw
+    client_msg_id: str | UnsetType = UNSET
+
+
+class ReceiptOut(Event, frozen=True, tag="RECEIPT"):
+    """How far a user has got; in groups over 100, how many members have got to `seq`."""
+
+    conversation_id: str
+    user_id: str | UnsetType = UNSET
+    delivered_seq: int | UnsetType = UNSET
+    read_seq: int | UnsetType = UNSET
+    seq: int | UnsetType = UNSET
+    delivered_count: int | UnsetType = UNSET
+    read_count: int | UnsetType = UNSET
+    member_count: int | UnsetType = UNSET
+
+
+class SyncPage(Event, frozen=True, tag="SYNC_PAGE"):
+    """Covers (lastSeq, upToSeq]: what is not listed is not visible and never will be by this page."""
+
+    conversation_id: str
+    epoch: str
+    head_seq: int
+    messages: list[LogEntry]
+    up_to_seq: int
+    more: bool
+    ref: str | UnsetType = UNSET
+
+
+class Behind(Event, frozen=True, tag="BEHIND"):
+    """Pushes of this conversation were dropped or missed; pull with SYNC."""
+
+    conversation_id: str
+    epoch: str
+    head_seq: int
+
+
+class ConversationOut(Event, frozen=True, tag="CONVERSATION"):
+    """The user's set of conversations changed."""
+
+    conversation_id: str
+    type: ConversationType
+    change: Literal["CREATED", "JOINED", "LEFT", "UPDATED"]
+
+
+class TypingOut(Event, frozen=True, tag="TYPING"):
+    """Somebody is writing."""
+
+    conversation_id: str
+    user_id: str
+
+
+class TokenExpiring(Event, frozen=True, tag="TOKEN_EXPIRING"):
+    """The login ends at `expires_ts`; send AUTH_REFRESH."""
+
+    expires_ts: int
+
+
+class AuthOk(Event, frozen=True, tag="AUTH_OK"):
+    """The login was renewed."""
+
+    expires_ts: int | None
+    ref: str | UnsetType = UNSET
+
+
+class GoAway(Event, frozen=True, tag="GOAWAY"):
+    """The node drains; come back after the given time."""
+
+    reason: str
+    reconnect_after_ms: int
+
+
+class Pong(Event, frozen=True, tag="PONG"):
+    """Answer to PING."""
+
+    server_ts: int
+    ref: str | UnsetType = UNSET
+
+
+class ErrorOut(Event, frozen=True, tag="ERROR"):
+    """One item was refused; the others of its frame were not touched by that."""
+
+    code: str
+    message: str
+    retryable: bool
+    retry_after_ms: int | UnsetType = UNSET
+    ref: str | UnsetType = UNSET
+    conversation_id: str | UnsetType = UNSET
+    client_msg_id: str | UnsetType = UNSET
+
+
+ServerEvent = (
+    Welcome
+    | Heads
+    | MsgAck
+    | NewMsg
+    | ReceiptOut
+    | SyncPage
+    | Behind
+    | ConversationOut
+    | TypingOut
+    | TokenExpiring
+    | AuthOk
+    | GoAway
+    | Pong
+    | ErrorOut
+)
+
+
+class CloseCode:
+    """Close codes of the contract; the range tells a client what to do next."""
+
+    DRAIN = 1001
+    PROTOCOL = 1002
+    INVALID_DATA = 1007
+    TOO_BIG = 1009
+    SLOW_CONSUMER = 4000
+    HEARTBEAT_LOST = 4001
+    OVERLOADED = 4002
+    TOKEN_EXPIRED = 4100
+    TOKEN_REVOKED = 4101
+    HELLO_MISSING = 4200
+    REPLACED = 4201
+    BANNED = 4202
+    PROTOCOL_ERROR = 4203
+    VERSION_NOT_SUPPORTED = 4204

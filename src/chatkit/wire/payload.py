@@ -1,0 +1,133 @@
+"""What a payload may hold: I-JSON, known types, bounded; and its one canonical form.
+
+Called by the server before anything is stored and by the client before anything is queued, so that no stored
+message can break a reader and nothing the server must refuse is ever waiting.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from ..errors import BadRequestError, TooLargeError
+from .events import PAYLOAD_BYTES_MAX, SEQ_MAX
+
+DEPTH_MAX = 32
+RECALLED = b'{"type":"RECALLED"}'
+"""The canonical payload of every recalled slot."""
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+class _Media(msgspec.Struct, rename="camel"):
+    mime: Annotated[str, Meta(min_length=1, max_length=255)]
+    bytes: Annotated[int, Meta(ge=0, le=SEQ_MAX)]
+    blob_id: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+    url: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+    width: Annotated[int, Meta(ge=0, le=SEQ_MAX)] | None = None
+    height: Annotated[int, Meta(ge=0, le=SEQ_MAX)] | None = None
+    duration_ms: Annotated[int, Meta(ge=0, le=SEQ_MAX)] | None = None
+    name: Annotated[str, Meta(max_length=1024)] | None = None
+
+
+class _Custom(msgspec.Struct, rename="camel"):
+    schema: Annotated[str, Meta(min_length=1, max_length=255)]
+    data: Any
+    fallback_text: str
+
+
+_SHAPES: dict[str, type] = {"IMAGE": _Media, "VOICE": _Media, "FILE": _Media, "CUSTOM": _Custom}
+
+
+def canonical(payload: Any) -> bytes:
+    """The one byte form of a user's payload: JSON in UTF-8, keys sorted, no spaces.
+
+    Equal payloads give equal bytes whatever codec they came by. Unknown fields are kept, so that a newer
+    client's additions pass through.
+
+    Args:
+        payload: What a client sent, decoded.
+
+    Returns:
+        At most `PAYLOAD_BYTES_MAX` bytes of JSON object.
+
+    Raises:
+        BadRequestError: Not I-JSON, or not a payload type that clients may send. A retry cannot help.
+        TooLargeError: Above the size limit.
+
+    Source: docs/protocol.md#payloads
+    """
+    if type(payload) is not dict:
+        raise BadRequestError("payload must be an object")
+    _check_type(payload)
+    for key, value in payload.items():
+        _check_text(key)
+        if type(value) is str:
+            _check_text(value)
+        else:
+            _check_value(value, 1)
+    try:
+        encoded = _encoder.encode(payload)
+    except UnicodeEncodeError:
+        raise BadRequestError("payload holds a lone surrogate") from None
+    if len(encoded) > PAYLOAD_BYTES_MAX:
+        raise TooLargeError(f"payload is {len(encoded)} bytes; at most {PAYLOAD_BYTES_MAX} are taken")
+    return encoded
+
+
+def _check_type(payload: dict[str, Any]) -> None:
+    kind = payload.get("type")
+    if kind == "TEXT":
+        if type(payload.get("text")) is not str:
+            raise BadRequestError("a TEXT payload needs a string in `text`")
+        return
+    shape = _SHAPES.get(kind) if type(kind) is str else None
+    if shape is None:
+        raise BadRequestError("unknown payload type, or one that only the server makes")
+    try:
+        media = msgspec.convert(payload, shape)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise BadRequestError(f"{kind} payload: {error}") from None
+    if type(media) is _Media and media.blob_id is None and media.url is None:
+        raise BadRequestError(f"a {kind} payload needs `blobId` or `url`")
+
+
+def _check_text(text: Any) -> None:
+    if type(text) is not str:
+        raise BadRequestError("payload keys must be strings")
+    if "\x00" in text:
+        raise BadRequestError("payload holds a NUL character")
+
+
+def _check_value(value: Any, depth: int) -> None:
+    """Depth counts containers: the payload itself is 1."""
+    kind = type(value)
+    if kind is str:
+        _check_text(value)
+    elif kind is bool or value is None:
+        return
+    elif kind is int:
+        if not -SEQ_MAX <= value <= SEQ_MAX:
+            raise BadRequestError("payload holds an integer beyond 2^53-1")
+    elif kind is float:
+        if not math.isfinite(value):
+            raise BadRequestError("payload holds a number that is not finite")
+    elif kind is dict or kind is list:
+        _check_container(value, depth + 1)
+    else:
+        raise BadRequestError(f"payload holds a value JSON does not know: {kind.__name__}")
+
+
+def _check_container(value: Any, depth: int) -> None:
+    if depth > DEPTH_MAX:
+        raise BadRequestError(f"payload is nested deeper than {DEPTH_MAX}")
+    if type(value) is list:
+        for item in value:
+            _check_value(item, depth)
+        return
+    for key, item in value.items():
+        _check_text(key)
+        _check_value(item, depth)
