@@ -6,7 +6,8 @@ encoded push serves every session that speaks this codec.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -35,6 +36,16 @@ class _Remains(msgspec.Struct, rename="camel"):
 
 _UNDECODABLE = (ValueError, RecursionError)  # msgspec's errors and UnicodeDecodeError are ValueErrors
 
+_PLAIN_WORDS = {
+    "$.event": "`$.event` is not a known event",
+    "$.conversationId": "`$.conversationId` is not a valid id",
+    "$.deviceId": "`$.deviceId` is not a valid id",
+    "$.messageId": "`$.messageId` is not a valid message id",
+    "$.clientMsgId": "`$.clientMsgId` is not 1 to 128 characters without NUL",
+    "$.ref": "`$.ref` is not 0 to 64 characters without NUL",
+}
+"""For errors of msgspec that would repeat a pattern or, unbounded, what the client sent."""
+
 _ClientFrame = list[ev.ClientEvent] | ev.ClientEvent
 _ServerFrame = list[ev.ServerEvent] | ev.ServerEvent
 
@@ -53,7 +64,7 @@ class Codec:
         self.name = name
         self.subprotocol = f"chatkit.v1.{name}"
         self.binary = name == "msgpack"
-        self.encode = module.Encoder().encode
+        self.encode: Callable[[Any], bytes] = module.Encoder().encode
         self._decode_any = module.Decoder().decode
         self._decode_client = module.Decoder(_ClientFrame).decode
         self._decode_client_item = module.Decoder(ev.ClientEvent).decode
@@ -130,26 +141,28 @@ class Codec:
     def _split(self, frame: bytes | str) -> Sequence[msgspec.Raw | bytes | str]:
         """The items of a frame that holds at least one bad one."""
         try:
-            raws: list[msgspec.Raw] = self._decode_raws(frame)
+            items: Sequence[msgspec.Raw | bytes] = self._decode_raws(frame)
         except msgspec.ValidationError:
             return (frame,)  # parses, but is no array: a single item
         except _UNDECODABLE as error:
-            raise BadRequestError(f"frame cannot be parsed: {error}") from None
-        _check_batch(raws)
-        return raws
+            items = () if self.binary else _split_leniently(frame)
+            if not items:
+                raise BadRequestError(f"frame cannot be parsed: {_plain(error)}") from None
+        _check_batch(items)
+        return items
 
     def _client_item(self, raw: msgspec.Raw | bytes | str) -> ev.ClientEvent | BadItem:
         try:
             event: ev.ClientEvent = self._decode_client_item(raw)
             return event
         except _UNDECODABLE as error:
-            return self._bad_item(raw, str(error))
+            return self._bad_item(raw, _plain(error))
 
     def _bad_item(self, raw: msgspec.Raw | bytes | str, message: str) -> BadItem:
         try:
             remains = self._decode_remains(raw)
         except _UNDECODABLE:
-            return BadItem(message)
+            remains = _Remains() if self.binary else _remains_leniently(raw)
         return BadItem(
             message,
             ref=_short_text(remains.ref, 64),
@@ -183,7 +196,7 @@ def check_frame_size(frame: bytes | str) -> None:
     if size <= ev.FRAME_BYTES_MAX // 4:
         return
     if type(frame) is str and not frame.isascii():
-        size = len(frame.encode())
+        size = len(frame.encode(errors="surrogatepass"))
     if size > ev.FRAME_BYTES_MAX:
         raise TooLargeError(f"frame is {size} bytes; at most {ev.FRAME_BYTES_MAX} are taken")
 
@@ -194,9 +207,49 @@ def _check_batch(items: Sequence[Any]) -> None:
 
 
 def _short_text(value: Any, length_max: int) -> str | UnsetType:
-    if type(value) is str and 0 < len(value) <= length_max:
-        return value
-    return UNSET
+    if type(value) is not str or not 0 < len(value) <= length_max:
+        return UNSET
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return UNSET  # a lone surrogate could not be echoed
+    return value
+
+
+def _plain(error: BaseException) -> str:
+    """What is wrong, in words for people, of bounded length."""
+    if isinstance(error, UnicodeError):
+        return "text is not valid UTF-8"
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    message, _, place = str(error).rpartition(" - at ")
+    if message.startswith(("Invalid value", "Expected `str` matching regex")):
+        return _PLAIN_WORDS.get(place.strip("`"), f"{place} is not valid")
+    return str(error)
+
+
+def _split_leniently(frame: bytes | str) -> Sequence[bytes]:
+    """The items of a JSON array that only the standard library can parse; empty if it cannot either.
+
+    It takes what msgspec refuses before it has found the items' ends: lone surrogates (which JavaScript
+    writes as escapes) and NaN. Each item stays refused by itself, and its neighbours are saved.
+    """
+    value = _parse_leniently(frame)
+    return [json.dumps(item).encode() for item in value] if type(value) is list else ()
+
+
+def _remains_leniently(raw: msgspec.Raw | bytes | str) -> _Remains:
+    value = _parse_leniently(raw)
+    if type(value) is not dict:
+        return _Remains()
+    return _Remains(*(value.get(name, UNSET) for name in _Remains.__struct_encode_fields__))
+
+
+def _parse_leniently(raw: msgspec.Raw | bytes | str) -> Any:
+    try:
+        return json.loads(raw if isinstance(raw, str) else bytes(raw).decode())
+    except _UNDECODABLE:
+        return None
 
 
 JSON = Codec("json")

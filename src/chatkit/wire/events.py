@@ -1,8 +1,8 @@
 """The language: one struct per event of the wire contract, tagged by the field `event`.
 
-Field names are snake_case here and camelCase on the wire. `docs/protocol.md` has one heading per event. Read by
-`codec` (bytes to events), by the server's session and by the client's. Optional fields are `UNSET` when absent,
-so that absent and null differ and absent ones cost no bytes.
+Field names are snake_case here and camelCase on the wire. `docs/protocol.md` has one heading per event.
+Read by `codec` (bytes to events), by the server's session and by the client's. Optional fields are `UNSET`
+when absent, so that absent and null differ and absent ones cost no bytes.
 """
 
 from __future__ import annotations

@@ -88,7 +88,9 @@ def _check_type(payload: dict[str, Any]) -> None:
     if shape is None:
         raise BadRequestError("unknown payload type, or one that only the server makes")
     try:
-        media = msgspec.convert(payload, shape)
+        media: object = msgspec.convert(payload, shape)
+    except UnicodeEncodeError:
+        raise BadRequestError("payload holds a lone surrogate") from None
     except (msgspec.ValidationError, RecursionError) as error:
         raise BadRequestError(f"{kind} payload: {error}") from None
     if type(media) is _Media and media.blob_id is None and media.url is None:

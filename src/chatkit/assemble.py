@@ -1,0 +1,42 @@
+"""The composition root: turns addresses into parts. The one module that knows every implementation."""
+
+from __future__ import annotations
+
+from .errors import ConfigurationError
+from .ports import Ids, SystemIds
+from .storage.base import Store
+from .storage.memory import MemoryStore
+from .storage.sqlite import SqliteStore
+
+
+def open_store(address: str, *, ids: Ids | None = None) -> Store:
+    """The store behind an address; nothing is opened before the server is entered.
+
+    Args:
+        address: `memory://`, or `sqlite:///PATH` (relative; four slashes for an absolute path).
+        ids: Where the log's secret comes from.
+
+    Raises:
+        ConfigurationError: Nobody serves such an address.
+    """
+    scheme, separator, rest = address.partition("://")
+    if separator and scheme == "memory" and not rest:
+        return MemoryStore(ids=ids or SystemIds())
+    if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        return SqliteStore(rest[1:], ids=ids or SystemIds())
+    if scheme in {"postgresql", "postgres"}:
+        raise ConfigurationError(f"storage {scheme}:// is not built yet; use sqlite:///PATH or memory://")
+    raise ConfigurationError(f"unknown storage address {address!r}; use sqlite:///PATH or memory://")
+
+
+def check_local(role: str, address: str) -> None:
+    """Accept `local://`, the only bus and queue there is so far.
+
+    Raises:
+        ConfigurationError: Any other address; one that is planned is named as not built yet.
+    """
+    if address == "local://":
+        return
+    if address.startswith("nats://"):
+        raise ConfigurationError(f"{role} nats:// is not built yet; use local://")
+    raise ConfigurationError(f"unknown {role} address {address!r}; use local://")

@@ -1,0 +1,22 @@
+"""The command group; each command lives in a file of its own."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import click
+
+from .demo import demo
+from .serve import serve
+from .token import token
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("chatkit"), prog_name="chatkit")
+def chatkit() -> None:
+    """Reliable chat: a server engine and a client SDK."""
+
+
+chatkit.add_command(serve)
+chatkit.add_command(token)
+chatkit.add_command(demo)

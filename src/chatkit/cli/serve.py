@@ -1,0 +1,118 @@
+"""`chatkit serve`: one node, run alone on uvicorn."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+import click
+import msgspec
+import uvicorn
+
+from ..assemble import check_local, open_store
+from ..errors import ConfigurationError
+from ..gateway.asgi import asgi_app
+from ..server.auth import jwt_authenticator
+from ..server.server import ChatServer
+from ..wire.events import FRAME_BYTES_MAX
+from .common import SECRET_ENV, exit_codes, secret_from
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 for any.")
+@click.option("--storage", default="sqlite:///chat.db", show_default=True, help="memory:// or sqlite:///PATH")
+@click.option("--bus", default="local://", show_default=True, help="Hints between nodes.")
+@click.option("--queue", default="local://", show_default=True, help="Work for delivery workers.")
+@click.option("--jwt-secret-env", default=SECRET_ENV, show_default=True, help="Variable with the secret.")
+@click.option(
+    "--log-level", default="warning", show_default=True, type=click.Choice(["debug", "info", "warning"])
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the address as a JSON object.")
+def serve(
+    host: str,
+    port: int,
+    storage: str,
+    bus: str,
+    queue: str,
+    jwt_secret_env: str,
+    log_level: str,
+    as_json: bool,
+) -> None:
+    """Run a server: WebSocket and HTTP on one port. SIGTERM drains."""
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    with exit_codes():
+        check_local("bus", bus)
+        check_local("queue", queue)
+        server = ChatServer(
+            store=open_store(storage), authenticate=jwt_authenticator(secret_from(jwt_secret_env))
+        )
+        run(server, host, port, as_json=as_json)
+
+
+def run(server: ChatServer, host: str, port: int, *, as_json: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. Returns after a clean end.
+
+    Raises:
+        ConfigurationError: The store cannot be opened, or the address cannot be bound.
+    """
+    anyio.run(_run, server, host, port, as_json, backend_options={"use_uvloop": _has_uvloop()})
+
+
+class _WebServer(uvicorn.Server):
+    """uvicorn without its own signal handlers: the drain comes before its shutdown."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _run(server: ChatServer, host: str, port: int, as_json: bool) -> None:
+    with _listen(host, port) as listener:
+        web = _WebServer(_web_config(server))
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with server, anyio.create_task_group() as tasks:
+                tasks.start_soon(web.serve, [listener])
+                _announce(listener, as_json)
+                await anext(signals)
+                await server.drain()
+                web.should_exit = True
+
+
+def _web_config(server: ChatServer) -> uvicorn.Config:
+    return uvicorn.Config(
+        asgi_app(server),
+        ws_max_size=FRAME_BYTES_MAX,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(server.config.drain_timeout_s),
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+def _announce(listener: socket.socket, as_json: bool) -> None:
+    host, port = listener.getsockname()[:2]
+    if as_json:
+        click.echo(msgspec.json.encode({"host": host, "port": port}))
+    else:
+        click.echo(f"chatkit serves on http://{host}:{port}")
+
+
+def _has_uvloop() -> bool:
+    return importlib.util.find_spec("uvloop") is not None

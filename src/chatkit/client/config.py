@@ -1,0 +1,55 @@
+"""The client's knobs, each with its unit and a value that is right for most apps. Holds no secret."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..core.resend import PENDING_MAX, WINDOW
+from ..core.timeline import HELD_MAX
+from ..wire.events import PAGE_MAX
+
+
+class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Deadlines, waits and bounds of one client.
+
+    Attributes:
+        connect_timeout_s: For the TCP, TLS and WebSocket handshakes together.
+        hello_timeout_s: From HELLO to WELCOME.
+        token_timeout_s: For one call of the token callable.
+        request_timeout_s: For SYNC, RECALL and AUTH_REFRESH, and what `recall` and `history` wait in all.
+        send_timeout_s: What `send` waits unless told otherwise.
+        close_timeout_s: For draining unacknowledged messages and cursors at the end of `async with`.
+        ack_wait_s: A message under way without any answer for so long means a broken connection.
+        goaway_wait_s: How long a draining server may take to close before the client does.
+        gap_wait_s: How long a hole in a conversation may last before it is pulled with SYNC.
+        backoff_base_s: Upper bound of the first wait before a reconnect; doubles with each try.
+        backoff_max_s: Upper bound of every wait that no server hint asked for.
+        stable_after_s: A connection must last so long before the wait starts from the base again.
+        events_max: Events that wait for the app; from there on pushes are left to a later SYNC.
+        events_low: Once so few events wait, SYNC goes on.
+        pending_max: Unacknowledged messages; `send` raises QueueFullError beyond.
+        window: Messages under way at once.
+        held_max: Entries kept above a gap, per conversation.
+        page_limit: Entries asked for with one SYNC.
+        requests_max: Requests that wait for their answer; QueueFullError beyond.
+    """
+
+    connect_timeout_s: float = 10.0
+    hello_timeout_s: float = 10.0
+    token_timeout_s: float = 10.0
+    request_timeout_s: float = 30.0
+    send_timeout_s: float = 30.0
+    close_timeout_s: float = 5.0
+    ack_wait_s: float = 60.0
+    goaway_wait_s: float = 10.0
+    gap_wait_s: float = 0.2
+    backoff_base_s: float = 0.5
+    backoff_max_s: float = 30.0
+    stable_after_s: float = 10.0
+    events_max: int = 10_000
+    events_low: int = 5_000
+    pending_max: int = PENDING_MAX
+    window: int = WINDOW
+    held_max: int = HELD_MAX
+    page_limit: int = PAGE_MAX
+    requests_max: int = 1_000

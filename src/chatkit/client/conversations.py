@@ -1,0 +1,123 @@
+"""The conversations this device knows: timelines, cursors and membership, as the store and the server told.
+
+State and its snapshot only; what to do about it is in `receiver`, `heads` and `syncer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..core.timeline import Timeline
+from ..types import ConversationType, Message
+from ..wire.events import Head
+from .base import Change, Record
+
+
+class Conversation:
+    """One conversation of this user, seen by this device."""
+
+    __slots__ = (
+        "acked_seq",
+        "first_seq",
+        "id",
+        "left",
+        "others_delivered_seq",
+        "others_read_seq",
+        "read_seq",
+        "suspect",
+        "timeline",
+        "type",
+    )
+
+    def __init__(self, id_: str, type_: ConversationType, timeline: Timeline) -> None:
+        self.id = id_
+        self.type = type_
+        self.timeline = timeline
+        self.left = False
+        self.suspect = False  # the server says that our epoch is not its own
+        self.acked_seq = 0
+        self.first_seq = 1
+        self.read_seq = 0
+        self.others_delivered_seq = 0
+        self.others_read_seq = 0
+
+    def change(self) -> Change:
+        """The stored form of what this conversation is now; entries are added by the caller."""
+        return Change(self.id, self.type, self.timeline.epoch, self.timeline.prefix, self.left)
+
+    def head(self) -> Head:
+        """A snapshot for the app; `delivered_seq` is what this device holds."""
+        return Head(
+            self.id,
+            self.type,
+            self.timeline.epoch,
+            self.timeline.head,
+            self.first_seq,
+            self.timeline.prefix,
+            self.read_seq,
+            self.others_delivered_seq,
+            self.others_read_seq,
+        )
+
+
+class Unplaced:
+    """A conversation that was heard of before the heads said where this device stands in it."""
+
+    __slots__ = ("epoch", "head_seq", "own", "type")
+
+    def __init__(self) -> None:
+        self.type: ConversationType = "GROUP"
+        self.epoch = ""
+        self.head_seq = 0
+        self.own: list[Message] = []
+
+
+class Conversations:
+    """All of them, by id.
+
+    Args:
+        held_max: Bound of entries held above a gap, per conversation.
+    """
+
+    def __init__(self, held_max: int) -> None:
+        self._held_max = held_max
+        self._by_id: dict[str, Conversation] = {}
+        self.unplaced: dict[str, Unplaced] = {}
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return iter(self._by_id.values())
+
+    def get(self, conversation_id: str) -> Conversation | None:
+        """The conversation, if its place is known."""
+        return self._by_id.get(conversation_id)
+
+    def load(self, record: Record) -> None:
+        """Take up a conversation from the local store."""
+        timeline = Timeline(
+            record.epoch,
+            record.prefix,
+            held=record.held,
+            recalled_seqs=record.recalled_seqs,
+            held_max=self._held_max,
+        )
+        conversation = Conversation(record.conversation_id, record.type, timeline)
+        conversation.left = record.left
+        self._by_id[record.conversation_id] = conversation
+
+    def place(self, conversation_id: str, type_: ConversationType, epoch: str, prefix: int) -> Conversation:
+        """Take up a conversation that this device sees for the first time."""
+        earlier = self.unplaced.pop(conversation_id, None)
+        own = earlier.own if earlier is not None else []
+        timeline = Timeline(epoch, prefix, held=own, held_max=self._held_max)
+        if earlier is not None:
+            timeline.rise(earlier.head_seq)
+        conversation = self._by_id[conversation_id] = Conversation(conversation_id, type_, timeline)
+        return conversation
+
+    def wait_for_heads(self, conversation_id: str) -> Unplaced:
+        """Remember that there is such a conversation until the heads are complete."""
+        return self.unplaced.setdefault(conversation_id, Unplaced())
+
+    def snapshot(self) -> dict[str, Head]:
+        """Where each conversation stands now, by id; without those that were left."""
+        return {conversation.id: conversation.head() for conversation in self if not conversation.left}

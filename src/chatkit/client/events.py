@@ -1,0 +1,140 @@
+"""What an app sees of the client: one frozen struct per event, made for `match`. Yielded by `ChatClient.events`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ..errors import ChatkitError
+from ..types import ConversationType, Message, Receipt, Sent
+
+
+class Connecting(msgspec.Struct, frozen=True):
+    """A connection is being opened; `attempt` counts from 1 since the last stable one."""
+
+    attempt: int
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """The login holds; `resumed` says that a resume token was used instead of a token."""
+
+    session_id: str
+    resumed: bool
+
+
+class Reconnecting(msgspec.Struct, frozen=True):
+    """After `delay_s` seconds try number `attempt` follows; `cause` is what went wrong."""
+
+    attempt: int
+    delay_s: float
+    cause: Exception
+
+
+class Disconnected(msgspec.Struct, frozen=True):
+    """An open connection ended, or (`will_retry` false) the client has stopped for good.
+
+    `code` is the WebSocket close code; 1006 if there was none.
+    """
+
+    code: int
+    reason: str
+    will_retry: bool
+
+
+class CaughtUp(msgspec.Struct, frozen=True):
+    """Everything that was missed before this connection has been placed. Once per connection."""
+
+
+class MessageReceived(msgspec.Struct, frozen=True):
+    """An entry of a log, in order and exactly once: others' messages, one's own from other devices, MEMBER entries.
+
+    RECALL entries come as `MessageRecalled` and this device's own sends as `MessageSent` instead.
+    """
+
+    message: Message
+
+
+class MessageRecalled(msgspec.Struct, frozen=True):
+    """The message at `seq` was withdrawn by `by`; show a tombstone. Its body is gone from the local store."""
+
+    conversation_id: str
+    message_id: str
+    seq: int
+    by: str
+
+
+class MessageSent(msgspec.Struct, frozen=True):
+    """A message of this device is durable. Left out when the buffer is full and `send` itself returned it."""
+
+    sent: Sent
+
+
+class SendFailed(msgspec.Struct, frozen=True):
+    """The server refused a message of this device for good; it is no longer queued."""
+
+    conversation_id: str
+    client_msg_id: str
+    error: ChatkitError
+
+
+class ReceiptChanged(msgspec.Struct, frozen=True):
+    """A user has got further. Ephemeral: dropped when the buffer is full.
+
+    A `receipt.user_id` of "" stands for the least of all other members: what a reconnect learns from the heads,
+    which is the other member himself in a SINGLE conversation.
+    """
+
+    receipt: Receipt
+
+
+class ReceiptCounts(msgspec.Struct, frozen=True):
+    """In a group over 100: how many members have got to `seq`. Ephemeral: dropped when the buffer is full."""
+
+    conversation_id: str
+    seq: int
+    delivered_count: int
+    read_count: int
+    member_count: int
+
+
+class Typing(msgspec.Struct, frozen=True):
+    """Somebody is writing. Ephemeral: dropped when the buffer is full."""
+
+    conversation_id: str
+    user_id: str
+
+
+class ConversationChanged(msgspec.Struct, frozen=True):
+    """The set of one's conversations changed, while online or away."""
+
+    conversation_id: str
+    type: ConversationType
+    change: Literal["CREATED", "JOINED", "LEFT", "UPDATED"]
+
+
+class EpochChanged(msgspec.Struct, frozen=True):
+    """The log was restored or replaced: forget what was shown of it; it comes again from its start."""
+
+    conversation_id: str
+    epoch: str
+
+
+ConnectionEvent = Connecting | Connected | Reconnecting | Disconnected
+EphemeralEvent = ReceiptChanged | ReceiptCounts | Typing
+ChatEvent = (
+    Connecting
+    | Connected
+    | Reconnecting
+    | Disconnected
+    | CaughtUp
+    | MessageReceived
+    | MessageRecalled
+    | MessageSent
+    | SendFailed
+    | ReceiptChanged
+    | ReceiptCounts
+    | Typing
+    | ConversationChanged
+    | EpochChanged
+)

@@ -1,0 +1,72 @@
+"""The bounded buffer between the reader, which never waits, and the app, which may take its time.
+
+`put` never waits. Above `events_max` the box is `paused`: the receiver leaves pushes to a later SYNC and the syncer
+stands still, until the app has taken it down to `events_low`. What is in hand at that moment (one frame or one page) is
+still placed. Ephemeral events are dropped when it is paused; the newest connection state takes the place of the one
+before it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import anyio
+
+from .events import ChatEvent, ConnectionEvent, EphemeralEvent
+from .signal import Signal
+
+
+class Mailbox:
+    """Events for the app, in order.
+
+    Args:
+        events_max: From so many on the box is paused.
+        events_low: Down to so few it stays paused.
+    """
+
+    def __init__(self, events_max: int, events_low: int) -> None:
+        self._events: deque[ChatEvent] = deque()
+        self._events_max = events_max
+        self._events_low = min(events_low, events_max - 1)
+        self._filled = Signal()
+        self._drained = anyio.Event()
+        self.paused = False
+        self.closed = False
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def put(self, event: ChatEvent, *, droppable: bool = False) -> None:
+        """Add an event; with the box paused, ephemeral and droppable ones are left out."""
+        if self.paused:
+            if droppable or isinstance(event, EphemeralEvent):
+                return
+            if isinstance(event, ConnectionEvent) and isinstance(self._events[-1], ConnectionEvent):
+                self._events.pop()
+        self._events.append(event)
+        if not self.paused and len(self._events) >= self._events_max:
+            self.paused = True
+            self._drained = anyio.Event()
+        self._filled.set()
+
+    def close(self) -> None:
+        """No more events follow; those in the box can still be taken."""
+        self.closed = True
+        self._filled.set()
+
+    async def take(self) -> ChatEvent | None:
+        """The next event; None once the box is closed and empty. One caller at a time."""
+        while not self._events:
+            if self.closed:
+                return None
+            await self._filled.wait()
+        event = self._events.popleft()
+        if self.paused and len(self._events) <= self._events_low:
+            self.paused = False
+            self._drained.set()
+        return event
+
+    async def wait_drained(self) -> None:
+        """Return once the box is not paused."""
+        while self.paused:
+            await self._drained.wait()

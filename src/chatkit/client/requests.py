@@ -1,0 +1,116 @@
+"""Requests over the WebSocket that have an answer of their own, matched by `ref`: SYNC, RECALL, AUTH_REFRESH.
+
+Answers go straight to the one who asked; nobody else sees them. Bounded; every wait has a deadline.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import anyio
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from ..errors import ConnectionLostError, DeadlineExceededError, QueueFullError, refusal
+from ..wire import events as ev
+from .signal import Signal
+
+Asking = ev.Sync | ev.Recall | ev.AuthRefresh
+Answer = ev.SyncPage | ev.MsgAck | ev.AuthOk
+
+
+class _Waiting:
+    __slots__ = ("answer", "done", "error")
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.answer: Answer | None = None
+        self.error: Exception | None = None
+
+
+class Requests:
+    """The open requests of one client.
+
+    Args:
+        requests_max: Bound of requests that wait for their answer.
+        wake: Set when there is something to send.
+    """
+
+    def __init__(self, requests_max: int, wake: Signal) -> None:
+        self._requests_max = requests_max
+        self._wake = wake
+        self._waiting: dict[str, _Waiting] = {}
+        self._to_send: deque[ev.ClientEvent] = deque()
+        self._count = 0
+        self._connected = False
+
+    def connected(self) -> None:
+        """From here on requests can be made."""
+        self._connected = True
+
+    def disconnected(self) -> None:
+        """No answer can come any more: every open request fails with ConnectionLostError."""
+        self._connected = False
+        self._to_send.clear()
+        for waiting in self._waiting.values():
+            waiting.error = ConnectionLostError("the connection was lost before the answer came")
+            waiting.done.set()
+        self._waiting.clear()
+
+    def take(self) -> list[ev.ClientEvent]:
+        """What is to be sent now."""
+        taken = list(self._to_send)
+        self._to_send.clear()
+        return taken
+
+    async def ask(self, event: Asking, timeout_s: float) -> Answer:
+        """Send a request and wait for its answer.
+
+        Raises:
+            RefusedError: The server's refusal.
+            ConnectionLostError: There is no connection, or it broke; whether the request took effect is unknown.
+            DeadlineExceededError: No answer in `timeout_s`; likewise.
+            QueueFullError: Too many requests wait.
+        """
+        if not self._connected:
+            raise ConnectionLostError("not connected")
+        if len(self._waiting) >= self._requests_max:
+            raise QueueFullError(f"{len(self._waiting)} requests wait for their answer already")
+        self._count += 1
+        ref, waiting = f"q{self._count}", _Waiting()
+        self._waiting[ref] = waiting
+        self._to_send.append(replace(event, ref=ref))
+        self._wake.set()
+        try:
+            with anyio.move_on_after(timeout_s):
+                await waiting.done.wait()
+        finally:
+            self._waiting.pop(ref, None)
+        return _outcome(waiting, timeout_s)
+
+    def answered(self, event: ev.ServerEvent) -> bool:
+        """Hand an answer to the one who asked. Returns whether it was one."""
+        ref = getattr(event, "ref", UNSET)
+        waiting = self._waiting.pop(ref, None) if isinstance(ref, str) else None
+        if waiting is None:
+            return False
+        if isinstance(event, ev.ErrorOut):
+            waiting.error = error_of(event)
+        elif isinstance(event, ev.SyncPage | ev.MsgAck | ev.AuthOk):
+            waiting.answer = event
+        waiting.done.set()
+        return True
+
+
+def error_of(event: ev.ErrorOut) -> Exception:
+    """The exception for an ERROR."""
+    retry_after_ms = event.retry_after_ms if isinstance(event.retry_after_ms, int) else None
+    return refusal(event.code, event.message, retry_after_ms)
+
+
+def _outcome(waiting: _Waiting, timeout_s: float) -> Answer:
+    if waiting.error is not None:
+        raise waiting.error
+    if waiting.answer is None:
+        raise DeadlineExceededError(f"no answer within {timeout_s:g} s")
+    return waiting.answer

@@ -1,0 +1,208 @@
+"""The local store in a SQLite file: outlives the app, also when it is killed (WAL, synchronous=NORMAL).
+
+A power cut may cost the newest commits; what the server has comes again by SYNC, and a send that was lost with them
+never reached the caller's screen as sent. One process at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from ..core.resend import Key, PendingSend
+from ..drivers.migrations import migrate, migration_files
+from ..drivers.sqlite import open_sqlite
+from ..errors import ConfigurationError
+from ..types import Message
+from ..wire.payload import RECALLED
+from .base import Change, Record
+
+APPLICATION_ID = 0x63_6B_63_6C
+"""`ckcl`: marks the file as a client's store, so that it is never taken for a server's log."""
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+_COLUMNS = "conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id"
+_UPSERT_CONVERSATION = (
+    "INSERT INTO conversation (conversation_id, type, epoch, prefix, floor, has_left) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET type = excluded.type, epoch = excluded.epoch, prefix = excluded.prefix,"
+    " has_left = excluded.has_left"
+)
+_INSERT_MESSAGE = (
+    f"INSERT INTO message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
+    " ON CONFLICT DO UPDATE SET payload = excluded.payload WHERE excluded.payload = ?"
+)
+
+
+class SqliteStore:
+    """`LocalStore` in a file.
+
+    Args:
+        path: The file; made if it is missing.
+
+    Raises:
+        ConfigurationError: The file is no client store, or was made by a newer version.
+        UnavailableError: The file is locked by another process; a retry is safe.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._connection = open_sqlite(path, synchronous="NORMAL")
+        try:
+            migrate(self._connection, migration_files("chatkit.client"), APPLICATION_ID)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def bind(self, user_id: str, device_id: str) -> None:
+        """Tie the store to its owner; another one is a ConfigurationError."""
+        with self._transaction():
+            self._connection.execute("INSERT OR IGNORE INTO owner VALUES (1, ?, ?)", (user_id, device_id))
+            (owner,) = self._connection.execute("SELECT user_id, device_id FROM owner")
+        if owner != (user_id, device_id):
+            raise ConfigurationError("this local store belongs to another user or device; name another file")
+
+    def pending(self) -> list[PendingSend]:
+        """Unacknowledged messages, by order."""
+        rows = self._connection.execute(
+            "SELECT conversation_id, client_msg_id, payload, position FROM pending_send ORDER BY position"
+        )
+        return [PendingSend(*row) for row in rows]
+
+    def add_pending(self, send: PendingSend) -> None:
+        """Keep a message until it is settled."""
+        self._connection.execute(
+            "INSERT INTO pending_send (conversation_id, client_msg_id, payload, position) VALUES (?, ?, ?, ?)",
+            (send.conversation_id, send.client_msg_id, send.payload, send.order),
+        )
+
+    def records(self) -> list[Record]:
+        """Every conversation that is stored."""
+        held: dict[str, list[Message]] = {}
+        for row in self._connection.execute(
+            f"SELECT {_COLUMNS} FROM message JOIN conversation USING (conversation_id)"  # noqa: S608 -- fixed names
+            " WHERE seq > prefix ORDER BY seq"
+        ):
+            held.setdefault(row[0], []).append(_message(row))
+        recalled: dict[str, list[int]] = {}
+        for conversation_id, seq in self._connection.execute("SELECT * FROM early_recall ORDER BY seq"):
+            recalled.setdefault(conversation_id, []).append(seq)
+        rows = self._connection.execute(
+            "SELECT conversation_id, type, epoch, prefix, has_left FROM conversation"
+        )
+        return [
+            Record(id_, type_, epoch, prefix, bool(left), tuple(held.get(id_, ())), tuple(recalled.get(id_, ())))
+            for id_, type_, epoch, prefix, left in rows
+        ]
+
+    def save(self, changes: Sequence[Change], settled: Sequence[Key] = ()) -> None:
+        """Store all that one frame changed, in one transaction."""
+        with self._transaction():
+            for change in changes:
+                self._apply(change)
+            self._connection.executemany(
+                "DELETE FROM pending_send WHERE conversation_id = ? AND client_msg_id = ?", settled
+            )
+
+    def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
+        """The newest stored entries below `before_seq`, ascending."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM message WHERE conversation_id = ? AND seq < ?"  # noqa: S608 -- fixed names
+            " ORDER BY seq DESC LIMIT ?",
+            (conversation_id, before_seq, max(0, limit)),
+        )
+        return [_message(row) for row in reversed(rows)]
+
+    def floor(self, conversation_id: str) -> int:
+        """Where the completely stored part starts."""
+        rows = self._connection.execute(
+            "SELECT floor FROM conversation WHERE conversation_id = ?", (conversation_id,)
+        )
+        return rows[0][0] if rows else 0
+
+    def reads(self) -> dict[str, int]:
+        """How far the user wants each conversation to count as read."""
+        return dict(self._connection.execute("SELECT conversation_id, up_to_seq FROM wanted_read"))
+
+    def want_read(self, conversation_id: str, up_to_seq: int) -> None:
+        """Keep how far the user has read; 0 forgets it."""
+        if up_to_seq == 0:
+            self._connection.execute("DELETE FROM wanted_read WHERE conversation_id = ?", (conversation_id,))
+        else:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO wanted_read VALUES (?, ?)", (conversation_id, up_to_seq)
+            )
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.begin()
+        try:
+            yield
+            self._connection.commit()
+        except BaseException:
+            self._connection.rollback()
+            raise
+
+    def _apply(self, change: Change) -> None:
+        id_ = change.conversation_id
+        if change.fresh:
+            for table in ("conversation", "message", "early_recall"):
+                self._connection.execute(f"DELETE FROM {table} WHERE conversation_id = ?", (id_,))  # noqa: S608 -- fixed names
+        floor = change.prefix if change.floor is None else change.floor
+        self._connection.execute(
+            _UPSERT_CONVERSATION, (id_, change.type, change.epoch, change.prefix, floor, int(change.left))
+        )
+        if change.floor is not None:
+            self._connection.execute(
+                "UPDATE conversation SET floor = ? WHERE conversation_id = ?", (change.floor, id_)
+            )
+        self._keep(id_, change.messages)
+        for seq in change.recalled_seqs:
+            self._blank(id_, seq)
+
+    def _keep(self, conversation_id: str, messages: Sequence[Message]) -> None:
+        if not messages:
+            return
+        rows = self._connection.execute(
+            "SELECT seq FROM early_recall WHERE conversation_id = ?", (conversation_id,)
+        )
+        recalled = {seq for (seq,) in rows}
+        self._connection.executemany(_INSERT_MESSAGE, [_row(message, recalled) for message in messages])
+        met = [(conversation_id, message.seq) for message in messages if message.seq in recalled]
+        self._connection.executemany("DELETE FROM early_recall WHERE conversation_id = ? AND seq = ?", met)
+
+    def _blank(self, conversation_id: str, seq: int) -> None:
+        blanked = self._connection.execute(
+            "UPDATE message SET payload = ? WHERE conversation_id = ? AND seq = ? RETURNING seq",
+            (RECALLED, conversation_id, seq),
+        )
+        if not blanked:
+            self._connection.execute(
+                "INSERT OR IGNORE INTO early_recall VALUES (?, ?)", (conversation_id, seq)
+            )
+
+
+def _row(message: Message, recalled: set[int]) -> tuple[Any, ...]:
+    payload = RECALLED if message.seq in recalled else _encode(message.payload)
+    return (
+        message.conversation_id,
+        message.seq,
+        message.message_id,
+        message.sender_id,
+        message.server_ts,
+        payload,
+        message.client_msg_id,
+        RECALLED,
+    )
+
+
+def _message(row: tuple[Any, ...]) -> Message:
+    conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id = row
+    return Message(conversation_id, seq, message_id, sender_id, server_ts, _decode(payload), client_msg_id)

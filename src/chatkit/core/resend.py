@@ -1,0 +1,187 @@
+"""The client's messages that the server has not acknowledged: what to send next, and what an answer means.
+
+Values and `now_s` in, values out. Each conversation is a lane, first in, first out; across lanes the oldest goes
+first. A lane that met a retryable refusal stands still until the wait is over and every answer of what was under way
+has come; then the refused message goes first, as the contract asks. Called by `client.sender`, which also keeps every
+pending message in the local store.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+import msgspec
+
+from ..errors import QueueFullError
+
+PENDING_MAX = 1000
+WINDOW = 256
+
+Key = tuple[str, str]
+"""(conversation id, clientMsgId)."""
+
+
+class PendingSend(msgspec.Struct, frozen=True):
+    """A message that waits for its acknowledgement.
+
+    Attributes:
+        conversation_id: Where it goes.
+        client_msg_id: The sender's key, fixed for ever.
+        payload: Canonical JSON.
+        order: Place in the sender's order; rises with each send.
+    """
+
+    conversation_id: str
+    client_msg_id: str
+    payload: bytes
+    order: int
+
+    @property
+    def key(self) -> Key:
+        """What an answer is matched by."""
+        return self.conversation_id, self.client_msg_id
+
+
+class _Lane:
+    """One conversation: what waits, by order, and how many are under way."""
+
+    __slots__ = ("in_flight", "ready_at_s", "refusals", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: dict[int, PendingSend] = {}
+        self.in_flight = 0
+        self.ready_at_s: float | None = None
+        self.refusals = 0
+
+    def open(self, now_s: float) -> bool:
+        if self.ready_at_s is None:
+            return True
+        return self.in_flight == 0 and now_s >= self.ready_at_s
+
+
+class ResendQueue:
+    """Every unacknowledged message of one client.
+
+    Args:
+        pending_max: Bound; a send beyond it is refused with QueueFullError.
+        window: Most messages under way at once.
+    """
+
+    def __init__(self, pending_max: int = PENDING_MAX, window: int = WINDOW) -> None:
+        self._pending_max = pending_max
+        self._window = window
+        self._pending: dict[Key, PendingSend] = {}
+        self._sent_at_s: dict[Key, float] = {}
+        self._lanes: dict[str, _Lane] = {}
+        self._last_order = 0
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    @property
+    def next_order(self) -> int:
+        """The order that the next new message must carry."""
+        return self._last_order + 1
+
+    @property
+    def oldest_sent_at_s(self) -> float | None:
+        """When the longest unanswered message was handed to the connection; None if nothing is under way."""
+        return next(iter(self._sent_at_s.values()), None)
+
+    def find(self, conversation_id: str, client_msg_id: str) -> PendingSend | None:
+        """The pending message with this key."""
+        return self._pending.get((conversation_id, client_msg_id))
+
+    def check_room(self) -> None:
+        """Raises QueueFullError when another message would go beyond the bound."""
+        if len(self._pending) >= self._pending_max:
+            raise QueueFullError(f"{len(self._pending)} messages wait for their acknowledgement already")
+
+    def add(self, send: PendingSend) -> None:
+        """Queue a new message. The caller has checked for room and for its key."""
+        self._last_order = max(self._last_order, send.order)
+        self._pending[send.key] = send
+        self._lane(send.conversation_id).waiting[send.order] = send
+
+    def restore(self, sends: Iterable[PendingSend]) -> None:
+        """Queue what a local store kept; the bound does not count here, for nothing stored may be lost."""
+        for send in sends:
+            self.add(send)
+
+    def take(self, now_s: float) -> list[PendingSend]:
+        """What to send now, oldest first, as far as the window allows; it counts as under way from here on."""
+        room = self._window - len(self._sent_at_s)
+        if room <= 0:
+            return []
+        waiting = (
+            send for lane in self._lanes.values() if lane.open(now_s) for send in lane.waiting.values()
+        )
+        taken = heapq.nsmallest(room, waiting, key=_by_order)
+        for send in taken:
+            lane = self._lanes[send.conversation_id]
+            lane.ready_at_s = None
+            del lane.waiting[send.order]
+            lane.in_flight += 1
+            self._sent_at_s[send.key] = now_s
+        return taken
+
+    def settle(self, conversation_id: str, client_msg_id: str) -> PendingSend | None:
+        """Take out the message that was answered for good, stored or refused. None if it is not pending."""
+        send = self._pending.pop((conversation_id, client_msg_id), None)
+        if send is None:
+            return None
+        lane = self._lanes[conversation_id]
+        if self._sent_at_s.pop(send.key, None) is not None:
+            lane.in_flight -= 1
+            lane.refusals = 0
+        lane.waiting.pop(send.order, None)
+        if not lane.waiting and not lane.in_flight:
+            del self._lanes[conversation_id]
+        return send
+
+    def refusals(self, conversation_id: str) -> int:
+        """Retryable refusals of this conversation since a message of it was last answered for good."""
+        lane = self._lanes.get(conversation_id)
+        return lane.refusals if lane is not None else 0
+
+    def put_back(self, conversation_id: str, client_msg_id: str, ready_at_s: float) -> bool:
+        """A retryable refusal: the message waits again in its old place, and its conversation pauses.
+
+        Returns:
+            Whether such a message was under way.
+        """
+        key = (conversation_id, client_msg_id)
+        if self._sent_at_s.pop(key, None) is None:
+            return False
+        send, lane = self._pending[key], self._lanes[conversation_id]
+        lane.in_flight -= 1
+        lane.refusals += 1
+        lane.waiting[send.order] = send
+        lane.ready_at_s = max(ready_at_s, lane.ready_at_s or ready_at_s)
+        return True
+
+    def disconnected(self) -> None:
+        """Whatever was under way may be lost: all of it waits again, in order. Pauses keep their end."""
+        for key in self._sent_at_s:
+            send = self._pending[key]
+            lane = self._lanes[send.conversation_id]
+            lane.waiting[send.order] = send
+            lane.in_flight = 0
+        self._sent_at_s.clear()
+
+    def wait_s(self, now_s: float) -> float | None:
+        """Seconds until a paused conversation may go on; None if only an answer or a new send can change anything."""
+        ends = [
+            lane.ready_at_s - now_s
+            for lane in self._lanes.values()
+            if lane.ready_at_s is not None and lane.waiting and lane.in_flight == 0
+        ]
+        return max(0.0, min(ends)) if ends else None
+
+    def _lane(self, conversation_id: str) -> _Lane:
+        return self._lanes.setdefault(conversation_id, _Lane())
+
+
+def _by_order(send: PendingSend) -> int:
+    return send.order

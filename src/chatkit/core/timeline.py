@@ -1,0 +1,169 @@
+"""The client's view of one conversation's log: order, dedup, gaps and recalls that come early.
+
+Values in, steps out; no store, no events for the app, no timers. `client.receiver` feeds it what arrives and acts on
+what it returns. Its one promise: whatever the order, and however often entries and pages arrive, each visible entry is
+placed exactly once and in order of seq.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from ..types import Message
+
+HELD_MAX = 1000
+"""Most entries kept above a gap, and most early recalls; beyond it entries are dropped and come again by SYNC."""
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """An entry that got its place. `told`: the app knows of it already (its own send was answered)."""
+
+    message: Message
+    told: bool
+
+
+class Step(msgspec.Struct):
+    """What one arrival changed.
+
+    Attributes:
+        placed: Entries that are now in order, ascending; recalled bodies are already gone.
+        recalled_seqs: Slots that a RECALL entry named; their bodies must leave every store at once.
+    """
+
+    placed: list[Placed]
+    recalled_seqs: list[int]
+
+
+def recall_target(message: Message) -> int | None:
+    """The seq that a RECALL entry withdraws; None for any other entry, and for one that names no earlier seq."""
+    if message.payload.get("type") != "RECALL":
+        return None
+    seq = message.payload.get("seq")
+    return seq if type(seq) is int and 0 < seq < message.seq else None
+
+
+def tombstone(message: Message) -> Message:
+    """The entry as it reads once it is recalled."""
+    return replace(message, payload={"type": "RECALLED"})
+
+
+class Timeline:
+    """One conversation's contiguous prefix, and what is held above it.
+
+    Args:
+        epoch: Identity of the log; "" while it is not known.
+        prefix: Everything visible up to here has been placed.
+        held: Entries above the prefix that the app knows of already (own sends that were answered).
+        recalled_seqs: Recalls of entries not held yet.
+        held_max: Bound of what is held above a gap.
+    """
+
+    def __init__(
+        self,
+        epoch: str = "",
+        prefix: int = 0,
+        *,
+        held: Iterable[Message] = (),
+        recalled_seqs: Iterable[int] = (),
+        held_max: int = HELD_MAX,
+    ) -> None:
+        self.epoch = epoch
+        self.prefix = prefix
+        self.head = prefix
+        self._held_max = held_max
+        self._held = {message.seq: Placed(message, True) for message in held if message.seq > prefix}
+        self._early = {seq for seq in recalled_seqs if seq > prefix}
+        self.head = max([prefix, *self._held])
+
+    @property
+    def behind(self) -> bool:
+        """Whether the log is known to go on beyond the prefix."""
+        return self.head > self.prefix
+
+    @property
+    def held_count(self) -> int:
+        """Entries waiting above a gap."""
+        return len(self._held)
+
+    def rise(self, head_seq: int) -> bool:
+        """Take note of a head (heads only rise). Returns whether something is missing now."""
+        self.head = max(self.head, head_seq)
+        return self.behind
+
+    def push(self, message: Message, *, told: bool = False) -> Step:
+        """Take one entry that arrived by itself.
+
+        A repeat changes nothing. With `held_max` entries above the gap it is dropped, and its seq is only
+        remembered as head, so that a SYNC brings it; a recall that it carries counts all the same.
+        """
+        step = Step([], [])
+        self.rise(message.seq)
+        if message.seq <= self.prefix or message.seq in self._held:
+            return step
+        self._note_recall(message, step)
+        if message.seq == self.prefix + 1 or len(self._held) < self._held_max:
+            self._hold(message, told)
+            self._drain(step)
+        return step
+
+    def page(
+        self, last_seq: int, up_to_seq: int, messages: Sequence[Message], told: Collection[int] = ()
+    ) -> Step:
+        """Take a page that covers (last_seq, up_to_seq].
+
+        A seq in that range that is not listed is not visible: the prefix moves over it.
+
+        Args:
+            last_seq: What was asked; a page that starts above the prefix is passed over, for it would hide a gap.
+            up_to_seq: End of the page, included.
+            messages: The visible entries, ascending; those outside the range are passed over.
+            told: Seqs of entries the app knows of already.
+        """
+        step = Step([], [])
+        if last_seq > self.prefix:
+            return step
+        for message in messages:
+            if self.prefix < message.seq <= up_to_seq and message.seq not in self._held:
+                self._note_recall(message, step)
+                self._hold(message, message.seq in told)
+        for seq in sorted(seq for seq in self._held if seq <= up_to_seq):
+            self._place(seq, step)
+        self.prefix = max(self.prefix, up_to_seq)
+        self._drain(step)
+        self._early = {seq for seq in self._early if seq > self.prefix}
+        self.rise(self.prefix)
+        return step
+
+    def reset(self, epoch: str) -> None:
+        """Start afresh with another log: cursors, held entries and recalls are gone."""
+        self.epoch, self.prefix, self.head = epoch, 0, 0
+        self._held.clear()
+        self._early.clear()
+
+    def _hold(self, message: Message, told: bool) -> None:
+        if message.seq in self._early:
+            self._early.discard(message.seq)
+            message = tombstone(message)
+        self._held[message.seq] = Placed(message, told)
+
+    def _drain(self, step: Step) -> None:
+        while self.prefix + 1 in self._held:
+            self._place(self.prefix + 1, step)
+
+    def _place(self, seq: int, step: Step) -> None:
+        step.placed.append(self._held.pop(seq))
+        self.prefix = seq
+
+    def _note_recall(self, message: Message, step: Step) -> None:
+        target = recall_target(message)
+        if target is None:
+            return
+        step.recalled_seqs.append(target)
+        waiting = self._held.get(target)
+        if waiting is not None:
+            self._held[target] = Placed(tombstone(waiting.message), waiting.told)
+        elif target > self.prefix and len(self._early) < self._held_max:
+            self._early.add(target)

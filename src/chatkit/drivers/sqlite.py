@@ -1,0 +1,218 @@
+"""The connection seam over SQLite: the only module that imports `sqlite3`.
+
+Here live opening a file with the pragmas that durability rests on, and the one translation of SQLite's errors.
+No table or query is known here. Called by `storage.sqlite` and by the client's local store. Another library
+(apsw, for crash tests) can stand in by serving the `Connection` protocol.
+
+A connection may be used from any thread, by one at a time; the caller sees to that.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from ..errors import ConfigurationError, UnavailableError
+
+BUSY_TIMEOUT_MS = 2000
+"""How long a statement waits for another writer before it is refused."""
+
+RETRY_AFTER_S = 1.0
+"""The hint in every `UnavailableError` made here."""
+
+WAL_BYTES_MAX = 64 * 1024 * 1024
+"""The write-ahead log is cut back to this size once it has been checkpointed."""
+
+MEMORY = ":memory:"
+"""The path of a database that lives as long as its one connection."""
+
+Row = tuple[Any, ...]
+Params = Sequence[Any]
+
+_SYNCHRONOUS = {"FULL": 2, "NORMAL": 1}
+_REFUSED = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+_FAILED = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT})
+
+
+class DiskFailedError(UnavailableError):
+    """The disk, or what is on it, is broken: nobody knows what the last write left behind.
+
+    The file must be opened anew before anything more is written to it.
+    """
+
+
+class Connection(Protocol):
+    """What chatkit asks of a SQLite library.
+
+    Every method raises `UnavailableError` if SQLite is busy or full or cannot reach its file, and
+    `DiskFailedError` if the disk failed; other errors pass through.
+    """
+
+    def execute(self, sql: str, params: Params = ()) -> list[Row]:
+        """Run one statement and return all its rows."""
+
+    def executemany(self, sql: str, rows: Iterable[Params]) -> None:
+        """Run one changing statement once per row of parameters."""
+
+    def change(self, sql: str, params: Params = ()) -> int:
+        """Run one changing statement and return how many rows it changed."""
+
+    def begin(self) -> None:
+        """Start a write transaction (BEGIN IMMEDIATE); on a read-only connection, a snapshot."""
+
+    def commit(self) -> None:
+        """Make the transaction durable; if it raises, the transaction may still be open."""
+
+    def rollback(self) -> None:
+        """End the transaction without a trace; nothing to do if there is none."""
+
+    def close(self) -> None:
+        """Release the file. Closing twice is nothing."""
+
+
+class SqliteConnection:
+    """`Connection` over the standard library's sqlite3; made by `open_sqlite`."""
+
+    def __init__(self, raw: sqlite3.Connection, begin_sql: str) -> None:
+        self._raw = raw
+        self._begin_sql = begin_sql
+
+    def execute(self, sql: str, params: Params = ()) -> list[Row]:
+        """Run one statement and return all its rows."""
+        try:
+            return self._raw.execute(sql, params).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise _translated(error) from error
+
+    def executemany(self, sql: str, rows: Iterable[Params]) -> None:
+        """Run one changing statement once per row of parameters."""
+        try:
+            self._raw.executemany(sql, rows)
+        except sqlite3.DatabaseError as error:
+            raise _translated(error) from error
+
+    def change(self, sql: str, params: Params = ()) -> int:
+        """Run one changing statement and return how many rows it changed."""
+        try:
+            return self._raw.execute(sql, params).rowcount
+        except sqlite3.DatabaseError as error:
+            raise _translated(error) from error
+
+    def begin(self) -> None:
+        """Start a write transaction; on a read-only connection, a snapshot."""
+        self.execute(self._begin_sql)
+
+    def commit(self) -> None:
+        """Make the transaction durable; if it raises, the transaction may still be open."""
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """End the transaction without a trace; nothing to do if there is none."""
+        if self._raw.in_transaction:
+            self.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Release the file. Closing twice is nothing."""
+        self._raw.close()
+
+
+def open_sqlite(
+    path: str, *, read_only: bool = False, synchronous: Literal["FULL", "NORMAL"] = "FULL"
+) -> Connection:
+    """Open a database file, made if it is missing (not when read-only), with the pragmas chatkit rests on.
+
+    Args:
+        path: A file, or `:memory:` for a database that ends with this connection.
+        read_only: Refuse every write through this connection.
+        synchronous: FULL makes every commit outlive a power cut; NORMAL only a crash of the process.
+
+    Returns:
+        A connection whose pragmas were read back and hold.
+
+    Raises:
+        ConfigurationError: The file cannot be opened, is no SQLite file, or a pragma does not hold.
+        UnavailableError: The file is locked by somebody else; a retry is safe.
+    """
+    try:
+        raw = _connect(path, read_only)
+    except sqlite3.DatabaseError as error:
+        raise _opening_error(error) from error
+    try:
+        _set_pragmas(raw, path, read_only, _SYNCHRONOUS[synchronous])
+    except sqlite3.DatabaseError as error:
+        raw.close()
+        raise _opening_error(error) from error
+    except ConfigurationError:
+        raw.close()
+        raise
+    return SqliteConnection(raw, "BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _connect(path: str, read_only: bool) -> sqlite3.Connection:
+    mode = "ro" if read_only else "rwc"
+    uri = path if path == MEMORY else f"{Path(path).absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(
+        uri,
+        uri=path != MEMORY,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+
+
+def _set_pragmas(raw: sqlite3.Connection, path: str, read_only: bool, synchronous: int) -> None:
+    """Set each pragma, then read it back: SQLite ignores what it cannot or will not do without a word."""
+    journal = "memory" if path == MEMORY else "wal"
+    if not read_only:
+        raw.execute(f"PRAGMA journal_mode = {journal}")
+    raw.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
+    wanted: dict[str, int] = {
+        "synchronous": synchronous,
+        "fullfsync": 1,
+        "foreign_keys": 1,
+        "secure_delete": 1,
+        "busy_timeout": BUSY_TIMEOUT_MS,
+        "query_only": int(read_only),
+    }
+    for name, value in wanted.items():
+        raw.execute(f"PRAGMA {name} = {value}")
+    for name, expected in [("journal_mode", journal), *wanted.items()]:
+        (found,) = raw.execute(f"PRAGMA {name}").fetchone()
+        if found != expected:
+            raise ConfigurationError(
+                f"SQLite pragma {name} is {found!r} on this file; it must be {expected!r}"
+            )
+
+
+def _translated(error: sqlite3.DatabaseError) -> Exception:
+    """What a caller is to see of a SQLite error: itself, unless it says "not now" or "disk broken"."""
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits only detail it
+    if primary in _REFUSED:
+        return UnavailableError(f"storage refused: {error}", retry_after_s=RETRY_AFTER_S)
+    if primary in _FAILED:
+        return DiskFailedError(f"storage failed: {error}", retry_after_s=RETRY_AFTER_S)
+    return error
+
+
+def _opening_error(error: sqlite3.DatabaseError) -> Exception:
+    translated = _translated(error)
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if isinstance(translated, UnavailableError) and primary != sqlite3.SQLITE_CANTOPEN:
+        return translated
+    return ConfigurationError(f"cannot open the SQLite file: {error}")
+
+
+def is_complete_statement(sql: str) -> bool:
+    """Whether the text ends a statement; a trigger with its inner semicolons is one."""
+    return sqlite3.complete_statement(sql)

@@ -1,0 +1,109 @@
+"""The web page beside the chat app: its files, with strict headers, at the root of whatever serves the API.
+
+No logic of chat and no login lives here: the page speaks the same wire contract as every client. Used by
+`chatkit demo --serve`, by the reference server in `examples/` and by hosts that want the page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..web import assets
+
+INDEX = "index.html"
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self' data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+"""Nothing inline, nothing from elsewhere, nowhere to send a form, no frame around the page."""
+
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+
+_MEDIA_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+
+def web_page_routes() -> list[Route]:
+    """Routes of the page: `/` and `/static/NAME`, for GET and HEAD, answered from memory.
+
+    The page finds the API below its own address: put the routes where `/v1/...` of the chat app is reached, under
+    any prefix. Hosts that mount the chat app as a whole use `with_web_page`.
+
+    Returns:
+        Starlette routes, the page first.
+
+    Raises:
+        OSError: The package's files are missing; a retry cannot help.
+
+    Source: docs/guides/web-page.md
+    """
+    files = assets()
+    index = _route("/", INDEX, files.pop(INDEX))
+    return [index, *(_route(f"/static/{name}", name, content) for name, content in sorted(files.items()))]
+
+
+def with_web_page(app: ASGIApp) -> ASGIApp:
+    """The same app with the page at its root; everything else, the lifespan included, reaches `app` untouched.
+
+    Args:
+        app: What `chatkit.asgi_app(server)` returned, or any ASGI app that serves `/v1/...` of chatkit.
+
+    Returns:
+        An ASGI app to run alone or to mount under any prefix; the lifespan is the given app's.
+
+    Raises:
+        OSError: The package's files are missing; a retry cannot help.
+
+    Source: docs/guides/web-page.md
+    """
+    routes = {route.path: route for route in web_page_routes()}
+
+    async def page_or_app(scope: Scope, receive: Receive, send: Send) -> None:
+        route = routes.get(_path(scope)) if scope["type"] == "http" else None
+        if route is None:
+            await app(scope, receive, send)
+        else:
+            await route.handle(scope, receive, send)
+
+    return page_or_app
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "").rstrip("/"))
+
+
+def _route(path: str, name: str, content: bytes) -> Route:
+    media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
+    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {**HEADERS, "ETag": etag}
+
+    async def answer(request: Request) -> Response:
+        if etag in _etags(request.headers.get("if-none-match", "")):
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers=headers, media_type=media_type)
+
+    return Route(path, answer, methods=["GET"], name=name)
+
+
+def _etags(if_none_match: str) -> list[str]:
+    return [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]

@@ -1,0 +1,126 @@
+"""Login: who a token proves its bearer to be.
+
+An authenticator is any async callable from token to `Identity`; hosts bring their own. `jwt_authenticator` is
+the one that ships, on PyJWT (extra `server`), with a fixed list of algorithms and its times checked against the
+`Clock` port rather than by the library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from ..errors import ConfigurationError, TokenExpiredError, UnauthenticatedError
+from ..ports import Clock, SystemClock
+from ..types import Identity
+from ..wire.events import Id
+
+Authenticator = Callable[[str], Awaitable[Identity]]
+"""Takes the token, returns the identity.
+
+Raises UnauthenticatedError (proves nothing), TokenExpiredError or TokenRevokedError. Any other exception is
+logged and answered as UNAVAILABLE: a login service that is down must not look like a wrong password.
+"""
+
+_TIME_MAX_S = 2**40  # far beyond any real date, small enough for milliseconds in 53 bits
+
+
+class _Claims(msgspec.Struct):
+    sub: Id
+    exp: float | None = None
+    nbf: float | None = None
+    dev: Id | None = None
+    scope: str = ""
+
+
+def jwt_authenticator(
+    secret: str | bytes,
+    *,
+    algorithms: Sequence[str] = ("HS256",),
+    leeway_s: float = 30.0,
+    clock: Clock | None = None,
+    **options: Any,
+) -> Authenticator:
+    """Accept JSON Web Tokens: claims `sub` (user), `exp`, and optionally `dev` (device), `nbf`, `scope`.
+
+    Args:
+        secret: The HMAC secret, or the public key in PEM for asymmetric algorithms.
+        algorithms: The only algorithms accepted, whatever a token says of itself.
+        leeway_s: Seconds by which the clocks of issuer and server may differ.
+        clock: Where the time comes from.
+        **options: `audience` and `issuer`, passed to PyJWT's `decode`.
+
+    Raises:
+        ConfigurationError: PyJWT is not installed, or the secret is empty.
+
+    Source: RFC 7519 section 4.1
+    """
+    if not secret:
+        raise ConfigurationError("the JWT secret is empty")
+    jwt = _pyjwt()
+    now = clock or SystemClock()
+    decode_options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_sub": False}
+
+    async def authenticate(token: str) -> Identity:
+        try:
+            claims = msgspec.convert(
+                jwt.decode(token, secret, algorithms=list(algorithms), options=decode_options, **options),
+                _Claims,
+            )
+        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, RecursionError):
+            raise UnauthenticatedError("the token is not valid") from None
+        _check_times(claims, now.now_ms() / 1000, leeway_s)
+        expires_ms = None if claims.exp is None else int(claims.exp * 1000)
+        return Identity(claims.sub, claims.dev, expires_ms, claims.scope)
+
+    return authenticate
+
+
+def sign_token(
+    secret: str | bytes,
+    *,
+    user_id: str,
+    device_id: str | None = None,
+    ttl_s: float = 3600.0,
+    scope: str = "chat",
+    clock: Clock | None = None,
+) -> str:
+    """A token that `jwt_authenticator` with the same secret accepts: HS256, claims sub, dev, exp, scope.
+
+    Args:
+        secret: The HMAC secret.
+        user_id: Whom it proves.
+        device_id: The device it is bound to; any device if None.
+        ttl_s: Seconds until it ends.
+        scope: Passed through.
+        clock: Where the time comes from.
+
+    Raises:
+        ConfigurationError: PyJWT is not installed.
+    """
+    now_ms = (clock or SystemClock()).now_ms()
+    claims: dict[str, Any] = {"sub": user_id, "exp": int(now_ms / 1000 + ttl_s), "scope": scope}
+    if device_id is not None:
+        claims["dev"] = device_id
+    token: str = _pyjwt().encode(claims, secret, algorithm="HS256")
+    return token
+
+
+def _check_times(claims: _Claims, now_s: float, leeway_s: float) -> None:
+    for stamp in (claims.exp, claims.nbf):
+        if stamp is not None and not 0 <= stamp <= _TIME_MAX_S:
+            raise UnauthenticatedError("the token is not valid")
+    if claims.exp is not None and claims.exp + leeway_s < now_s:
+        raise TokenExpiredError("the token has expired")
+    if claims.nbf is not None and claims.nbf - leeway_s > now_s:
+        raise UnauthenticatedError("the token is not valid yet")
+
+
+def _pyjwt() -> Any:
+    try:
+        import jwt
+    except ImportError:
+        raise ConfigurationError("JWT login needs PyJWT: pip install 'chatkit[server]'") from None
+    return jwt

@@ -1,0 +1,55 @@
+"""The server's settings: one frozen value with defaults that are meant to be kept."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds and times of a server. Every queue, buffer and window in it has its bound here.
+
+    Attributes:
+        heartbeat_s: A client must be heard within this; after twice that the session is closed.
+        hello_timeout_s: A connection that has not logged in by then is closed.
+        request_timeout_s: An HTTP request that waits for storage longer is answered UNAVAILABLE.
+        resume_token_s: Life of a resume token.
+        token_leeway_s: How long after its end a login is still accepted, for clocks that differ.
+        recall_window_s: How long after sending an author may recall.
+        members_max: Most members of a group.
+        receipt_members_max: Groups above this get counts instead of names, and no TYPING.
+        typing_interval_s: Least time between two TYPING of a session in a conversation.
+        sessions_max: Most open connections; further ones are closed with 4002.
+        commit_queue_max: Most items waiting for storage. Sends are refused when it is full, receipts from
+            half of it, typing from a quarter.
+        commit_queue_bytes_max: The same bound in bytes of payload.
+        commit_batch_max: Most items in one transaction.
+        receipt_delay_s: How long receipts wait for company before they make a transaction of their own.
+        send_buffer_bytes: Bytes held for one session before its pushes are dropped and it is told BEHIND; the
+            session is not read from meanwhile, and closed at four times that.
+        sync_queue_max: SYNC requests waiting in one session; further ones are refused.
+        page_bytes_max: Payload bytes in one page, about.
+        overload_retry_s: What a refused sender is told to wait.
+        reconnect_after_s: What clients are told to wait when the node drains.
+        drain_timeout_s: How long a drain waits for acknowledgements to leave.
+    """
+
+    heartbeat_s: float = 25.0
+    hello_timeout_s: float = 10.0
+    request_timeout_s: float = 30.0
+    resume_token_s: float = 86_400.0
+    token_leeway_s: float = 30.0
+    recall_window_s: float = 120.0
+    members_max: int = 5_000
+    receipt_members_max: int = 100
+    typing_interval_s: float = 3.0
+    sessions_max: int = 20_000
+    commit_queue_max: int = 20_000
+    commit_queue_bytes_max: int = 64 * 1024 * 1024
+    commit_batch_max: int = 1_000
+    receipt_delay_s: float = 0.02
+    send_buffer_bytes: int = 1024 * 1024
+    sync_queue_max: int = 256
+    page_bytes_max: int = 256 * 1024
+    overload_retry_s: float = 1.0
+    reconnect_after_s: float = 1.0
+    drain_timeout_s: float = 10.0

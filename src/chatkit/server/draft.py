@@ -1,0 +1,70 @@
+"""A command on its way through the committer, and where its answer goes.
+
+From a socket the answer goes to the session; from HTTP, a host or a login it goes to a `Reply`. No task, future
+or callback exists for a message that came by socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ..errors import UnavailableError
+from ..storage.base import Append, Command, Outcome, Refused, SessionOpened
+from .session import Session
+
+
+class Reply:
+    """The answer to one command for a caller that waits."""
+
+    __slots__ = ("_event", "_outcome")
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+        self._outcome: Outcome | None = None
+
+    def settle(self, outcome: Outcome) -> None:
+        """Hand over the answer; called once."""
+        self._outcome = outcome
+        self._event.set()
+
+    async def wait(self, timeout_s: float) -> Outcome:
+        """The outcome.
+
+        Raises:
+            RefusedError: The command was refused; nothing changed.
+            UnavailableError: No answer in time. The command may still take effect: resend with the same key.
+        """
+        with anyio.move_on_after(timeout_s):
+            await self._event.wait()
+        if self._outcome is None:
+            raise UnavailableError("storage did not answer in time", retry_after_s=1.0)
+        if isinstance(self._outcome, Refused):
+            raise self._outcome.error
+        return self._outcome
+
+
+class Draft(msgspec.Struct):
+    """One command, and who is waiting for it.
+
+    Attributes:
+        command: What the store is asked to do.
+        session: The session it came from, if any.
+        ref: The client's own mark, echoed in the answer.
+        reply: The waiting caller, if any.
+        opened: For logins: called in commit order with the opened session, before any push can follow.
+    """
+
+    command: Command
+    session: Session | None = None
+    ref: str | UnsetType = UNSET
+    reply: Reply | None = None
+    opened: Callable[[SessionOpened], None] | None = None
+
+    @property
+    def payload_bytes(self) -> int:
+        """What it adds to the commit queue's byte bound."""
+        return len(self.command.payload) if type(self.command) is Append else 0

@@ -1,0 +1,200 @@
+"""The verbs: one function per command. Each checks what needs no storage, then hands a draft to the committer.
+
+The socket road gives a session and gets its answer there; `execute` serves HTTP, logins and hosts, which wait.
+Reads go straight to the store. Membership is judged by the store, in the transaction or snapshot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeVar
+
+from msgspec import UNSET, UnsetType
+
+from ..errors import BadRequestError, OverloadedError
+from ..ports import Ports
+from ..storage.base import (
+    AddMembers,
+    AdvanceDelivered,
+    AdvanceRead,
+    Append,
+    Command,
+    ConfirmMessage,
+    CreateConversation,
+    Outcome,
+    Recall,
+    RemoveMember,
+    RenewEpoch,
+    Store,
+)
+from ..types import ConversationType
+from ..wire import events as ev
+from ..wire.payload import canonical
+from .committer import Committer
+from .config import ServerConfig
+from .draft import Draft, Reply
+from .publisher import Publisher
+from .session import Session
+
+_RECEIPT_SHARE = 0.5  # of the commit queue; above it receipts are refused so that sends get through
+_OutcomeT = TypeVar("_OutcomeT", bound=Outcome)
+
+
+class Engine:
+    """Turns what users ask into commands and queues them for the next transaction.
+
+    Attributes:
+        store: For reads.
+    """
+
+    def __init__(
+        self, store: Store, committer: Committer, publisher: Publisher, config: ServerConfig, ports: Ports
+    ) -> None:
+        self.store = store
+        self._committer = committer
+        self._publisher = publisher
+        self._config = config
+        self._ports = ports
+        self._secret = b""
+
+    def start(self, secret: bytes) -> None:
+        """Take the log's secret, known once the store is open."""
+        self._secret = secret
+
+    # --- from a socket: the answer goes to the session ---
+
+    def send(self, session: Session, event: ev.SendMsg) -> None:
+        """SEND_MSG: MSG_ACK once durable. Source: docs/protocol.md#send_msg"""
+        draft = Draft(
+            self.append(event.conversation_id, session.user_id, event.client_msg_id, event.payload),
+            session,
+            event.ref,
+        )
+        held_back_by = session.refused.get(event.conversation_id)
+        if held_back_by is not None:
+            if held_back_by != event.client_msg_id:
+                error = OverloadedError("an earlier message was refused; send that one first")
+                self._publisher.refuse_send(draft, error)
+                return
+            del session.refused[event.conversation_id]
+        try:
+            self._committer.submit(draft)
+        except OverloadedError as error:
+            self._publisher.refuse_send(draft, error)
+
+    def delivered(self, session: Session, event: ev.DeliveredAck) -> None:
+        """DELIVERED_ACK, cumulative or of one message. Source: docs/protocol.md#delivered_ack"""
+        if (event.up_to_seq is UNSET) == (event.message_id is UNSET):
+            raise BadRequestError("give either `upToSeq` or `messageId`")
+        command: Command
+        if event.up_to_seq is not UNSET:
+            command = self.advance_delivered(
+                event.conversation_id, session.user_id, session.device_id, event.up_to_seq
+            )
+        else:
+            assert event.message_id is not UNSET
+            command = self.confirm(
+                event.message_id, session.user_id, session.device_id, event.conversation_id
+            )
+        self._submit_receipt(session, command, event.ref)
+
+    def read(self, session: Session, event: ev.Read) -> None:
+        """READ. Source: docs/protocol.md#read"""
+        command = self.advance_read(event.conversation_id, session.user_id, event.up_to_seq)
+        self._submit_receipt(session, command, event.ref)
+
+    def recall(self, session: Session, event: ev.Recall) -> None:
+        """RECALL: MSG_ACK of the recall's own entry. Source: docs/protocol.md#recall"""
+        command = self.withdraw(event.message_id, session.user_id)
+        self._committer.submit(Draft(command, session, event.ref))
+
+    def _submit_receipt(self, session: Session, command: Command, ref: str | UnsetType) -> None:
+        self._committer.submit(Draft(command, session, ref), urgent=False, share=_RECEIPT_SHARE)
+
+    # --- for whoever waits ---
+
+    async def execute(self, command: Command, expected: type[_OutcomeT]) -> _OutcomeT:
+        """Commit one command and return its outcome.
+
+        Raises:
+            RefusedError: It changed nothing; the class says why and whether a retry may help.
+            UnavailableError: Storage refused or did not answer in time; resend with the same key.
+        """
+        return await self.submit(Draft(command), expected)
+
+    async def submit(self, draft: Draft, expected: type[_OutcomeT]) -> _OutcomeT:
+        """As `execute`, for a draft that belongs to a session."""
+        draft.reply = Reply()
+        self._committer.submit(draft)
+        outcome = await draft.reply.wait(self._config.request_timeout_s)
+        assert isinstance(outcome, expected)
+        return outcome
+
+    # --- commands, stamped ---
+
+    def append(self, conversation_id: str, sender_id: str, client_msg_id: str, payload: Any) -> Append:
+        """A user's message. Raises BadRequestError or TooLargeError for a payload nobody may store."""
+        encoded = canonical(payload)
+        mac = hashlib.blake2b(encoded, key=self._secret, digest_size=16).digest()
+        return Append(conversation_id, sender_id, client_msg_id, encoded, mac, self._now_ms())
+
+    def withdraw(self, message_id: str, user_id: str) -> Recall:
+        """A recall by this user, inside the configured window."""
+        return Recall(message_id, user_id, int(self._config.recall_window_s * 1000), self._now_ms())
+
+    def advance_delivered(
+        self, conversation_id: str, user_id: str, device_id: str, up_to_seq: int
+    ) -> AdvanceDelivered:
+        """A device's cumulative confirmation."""
+        return AdvanceDelivered(conversation_id, user_id, device_id, up_to_seq, self._now_ms())
+
+    def confirm(
+        self, message_id: str, user_id: str, device_id: str, conversation_id: str | None = None
+    ) -> ConfirmMessage:
+        """A device's confirmation of exactly one entry."""
+        return ConfirmMessage(message_id, user_id, device_id, self._now_ms(), conversation_id)
+
+    def advance_read(self, conversation_id: str, user_id: str, up_to_seq: int) -> AdvanceRead:
+        """A user's read cursor."""
+        return AdvanceRead(conversation_id, user_id, up_to_seq, self._now_ms())
+
+    def create(
+        self,
+        kind: ConversationType,
+        creator_id: str,
+        member_ids: tuple[str, ...],
+        conversation_id: str | None = None,
+        title: str = "",
+    ) -> CreateConversation:
+        """A new conversation; the creator is a member in any case, and without an id it gets a random one.
+
+        Raises:
+            BadRequestError: A SINGLE needs exactly two members; a group has its bound.
+        """
+        members = tuple(dict.fromkeys((creator_id, *member_ids)))
+        if kind == "SINGLE" and len(members) != 2:
+            raise BadRequestError("a SINGLE has exactly two members")
+        if len(members) > self._config.members_max:
+            raise BadRequestError(f"a group has at most {self._config.members_max} members")
+        name = conversation_id or f"c-{self._ports.ids.token_bytes(12).hex()}"
+        return CreateConversation(name, kind, creator_id, members, title, self.new_epoch(), self._now_ms())
+
+    def add(self, conversation_id: str, by: str, user_ids: tuple[str, ...]) -> AddMembers:
+        """More members for a group."""
+        unique = tuple(dict.fromkeys(user_ids))
+        return AddMembers(conversation_id, by, unique, self._config.members_max, self._now_ms())
+
+    def remove(self, conversation_id: str, by: str, user_id: str) -> RemoveMember:
+        """One member less; or, with oneself, leaving."""
+        return RemoveMember(conversation_id, by, user_id, self._now_ms())
+
+    def renew_epoch(self, conversation_id: str) -> RenewEpoch:
+        """A new identity for a restored log."""
+        return RenewEpoch(conversation_id, self.new_epoch(), self._now_ms())
+
+    def new_epoch(self) -> str:
+        """An epoch that no log has had."""
+        return self._ports.ids.token_bytes(5).hex()
+
+    def _now_ms(self) -> int:
+        return self._ports.clock.now_ms()

@@ -1,0 +1,188 @@
+"""HELLO, AUTH_REFRESH and the end of a login. The only place where a session waits for the host's authenticator.
+
+A resume token saves a login and nothing else: 256 random bits, stored as a digest, single use, bound to user and
+device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+
+import anyio
+from msgspec import UNSET
+
+from ..core.connection import State
+from ..errors import (
+    BadRequestError,
+    RefusedError,
+    TokenExpiredError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from ..ports import Ports
+from ..storage.base import OpenSession, ResumeSession, SessionOpened
+from ..types import Identity
+from ..wire import events as ev
+from .auth import Authenticator
+from .config import ServerConfig
+from .draft import Draft
+from .engine import Engine
+from .session import Session
+
+logger = logging.getLogger(__name__)
+
+_EXPIRY_WARNING_MS = 30_000
+
+
+class Login:
+    """Takes sessions from HELLO to WELCOME and watches over their logins."""
+
+    def __init__(
+        self, engine: Engine, authenticate: Authenticator, config: ServerConfig, ports: Ports
+    ) -> None:
+        self._engine = engine
+        self._authenticate = authenticate
+        self._config = config
+        self._ports = ports
+
+    async def identify(self, token: str) -> Identity:
+        """Who the token proves.
+
+        Raises:
+            UnauthenticatedError: Or a subclass: the token is refused.
+            UnavailableError: The authenticator failed or took too long; a retry is safe.
+        """
+        try:
+            with anyio.fail_after(self._config.hello_timeout_s):
+                identity = await self._authenticate(token)
+        except RefusedError:
+            raise
+        except Exception as error:
+            logger.exception("the authenticator failed")
+            raise UnavailableError("login is not possible right now", retry_after_s=1.0) from error
+        expires_ms = identity.expires_ms
+        if expires_ms is not None and expires_ms + self._leeway_ms() <= self._ports.clock.now_ms():
+            raise TokenExpiredError("the token has expired")
+        return identity
+
+    async def hello(self, session: Session, event: ev.Hello) -> None:
+        """Log a session in: WELCOME, joined to the live pushes; or closed with the code that says why."""
+        try:
+            await self._open(session, event)
+        except UnauthenticatedError as error:
+            expired = isinstance(error, TokenExpiredError)
+            code = ev.CloseCode.TOKEN_EXPIRED if expired else ev.CloseCode.TOKEN_REVOKED
+            _turn_away(session, event, error, code)
+        except BadRequestError as error:
+            _turn_away(session, event, error, ev.CloseCode.PROTOCOL_ERROR)
+        except RefusedError as error:
+            _turn_away(session, event, error, ev.CloseCode.OVERLOADED)
+
+    async def refresh(self, session: Session, event: ev.AuthRefresh) -> None:
+        """AUTH_REFRESH: a new end for the open connection's login. Source: docs/protocol.md#auth_refresh"""
+        try:
+            identity = await self.identify(event.token)
+        except RefusedError as error:
+            session.refuse(error, event.ref)
+            return
+        foreign_device = identity.device_id is not None and identity.device_id != session.device_id
+        if identity.user_id != session.user_id or foreign_device:
+            session.close(ev.CloseCode.TOKEN_REVOKED, "the token belongs to another user or device")
+            return
+        self._hold(session, identity)
+        session.answer(ev.AuthOk(expires_ts=identity.expires_ms, ref=event.ref))
+
+    def watch(self, session: Session) -> None:
+        """Warn before a login ends, and end the session after it. Called about once a second."""
+        identity = session.identity
+        if identity is None or identity.expires_ms is None:
+            return
+        now_ms = self._ports.clock.now_ms()
+        if now_ms >= identity.expires_ms + self._leeway_ms():
+            session.close(ev.CloseCode.TOKEN_EXPIRED, "the login has expired")
+            return
+        lifetime_ms = identity.expires_ms - session.logged_in_ms
+        warn_ms = max(_EXPIRY_WARNING_MS, lifetime_ms // 10)
+        if not session.warned_expiry and now_ms >= identity.expires_ms - warn_ms:
+            session.warned_expiry = True
+            session.answer(ev.TokenExpiring(expires_ts=identity.expires_ms))
+
+    async def _open(self, session: Session, event: ev.Hello) -> None:
+        if (event.token is UNSET) == (event.resume_token is UNSET):
+            raise BadRequestError("HELLO needs either `token` or `resumeToken`")
+        resume_token = self._ports.ids.token_bytes(32).hex()
+        command: OpenSession | ResumeSession
+        if event.token is not UNSET:
+            command = self._open_command(await self.identify(event.token), event.device_id, resume_token)
+        else:
+            assert event.resume_token is not UNSET
+            command = self._resume_command(event.resume_token, event.device_id, resume_token)
+
+        def opened(outcome: SessionOpened) -> None:
+            self._welcome(session, event, outcome, resume_token)
+
+        await self._engine.submit(Draft(command, session, opened=opened), SessionOpened)
+
+    def _open_command(self, identity: Identity, device_id: str, resume_token: str) -> OpenSession:
+        if identity.device_id is not None and identity.device_id != device_id:
+            raise UnauthenticatedError("the token belongs to another device")
+        return OpenSession(
+            identity.user_id,
+            device_id,
+            _digest(resume_token),
+            self._resume_until_ms(),
+            identity.expires_ms,
+            identity.scope,
+            self._ports.clock.now_ms(),
+        )
+
+    def _resume_command(self, used_token: str, device_id: str, resume_token: str) -> ResumeSession:
+        return ResumeSession(
+            _digest(used_token),
+            device_id,
+            _digest(resume_token),
+            self._resume_until_ms(),
+            self._ports.clock.now_ms(),
+        )
+
+    def _resume_until_ms(self) -> int:
+        return self._ports.clock.now_ms() + int(self._config.resume_token_s * 1000)
+
+    def _welcome(self, session: Session, event: ev.Hello, outcome: SessionOpened, resume_token: str) -> None:
+        session.user_id, session.device_id = outcome.user_id, outcome.device_id
+        session.state = State.OPEN
+        self._hold(
+            session,
+            Identity(outcome.user_id, outcome.device_id, outcome.identity_expires_ms, outcome.scope),
+        )
+        session.answer(
+            ev.Welcome(
+                user_id=session.user_id,
+                device_id=session.device_id,
+                session_id=session.session_id,
+                resume_token=resume_token,
+                resumed=event.resume_token is not UNSET,
+                expires_ts=outcome.identity_expires_ms,
+                heartbeat_ms=int(self._config.heartbeat_s * 1000),
+                server_ts=session.logged_in_ms,
+                ref=event.ref,
+            )
+        )
+
+    def _hold(self, session: Session, identity: Identity) -> None:
+        session.identity = identity
+        session.logged_in_ms = self._ports.clock.now_ms()
+        session.warned_expiry = False
+
+    def _leeway_ms(self) -> int:
+        return int(self._config.token_leeway_s * 1000)
+
+
+def _turn_away(session: Session, event: ev.Hello, error: RefusedError, code: int) -> None:
+    session.refuse(error, event.ref)
+    session.close(code, str(error))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,87 @@
+"""Receipts on their way out: coalesced per batch, named in small groups, counted once a second in large ones.
+
+Fed by `publisher` with every cursor that moved; tells the user's other devices and the authors of what was newly
+covered. A receipt may be lost: HEADS and `GET .../receipts` carry the same facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..storage.base import Advanced, CursorReader, ReadCounts
+from ..wire import events as ev
+from .config import ServerConfig
+from .hub import Hub
+from .session import Session
+
+_COUNTED_ENTRIES = 200  # in large groups the authors of this many newest covered entries are told
+
+
+class Receipts:
+    """Collects moved cursors and turns them into RECEIPT events."""
+
+    def __init__(self, hub: Hub, cursors: CursorReader, config: ServerConfig) -> None:
+        self._hub = hub
+        self._cursors = cursors
+        self._members_max = config.receipt_members_max
+        self._moved: dict[tuple[str, str], tuple[Advanced, set[str], Session | None]] = {}
+        self._large: dict[str, int] = {}
+
+    def note(self, advanced: Advanced, origin: Session | None) -> None:
+        """Remember a cursor that moved, until `flush`."""
+        key = (advanced.conversation_id, advanced.user_id)
+        known = self._moved.get(key)
+        if known is None:
+            self._moved[key] = (advanced, set(advanced.authors), origin)
+            return
+        _, authors, first_origin = known
+        authors.update(advanced.authors)
+        self._moved[key] = (advanced, authors, origin if origin is first_origin else None)
+
+    def flush(self) -> None:
+        """Send what was noted: one RECEIPT per user and conversation."""
+        for advanced, authors, origin in self._moved.values():
+            self._tell(advanced, sorted(authors), origin)
+        self._moved.clear()
+
+    async def flush_counts(self) -> None:
+        """Send the counts of large groups; called about once a second."""
+        due, self._large = self._large, {}
+        for conversation_id, seq in due.items():
+            rows = await self._cursors.read_counts(conversation_id, max(0, seq - _COUNTED_ENTRIES), seq)
+            self._tell_counts(conversation_id, rows)
+
+    def _tell(self, advanced: Advanced, authors: Sequence[str], origin: Session | None) -> None:
+        conversation_id, user_id = advanced.conversation_id, advanced.user_id
+        audience = self._hub.audience(conversation_id)
+        if audience is None:
+            return
+        if advanced.member_count > self._members_max:
+            covered_seq = max(advanced.delivered_seq, self._large.get(conversation_id, 0))
+            self._large[conversation_id] = covered_seq
+        users = (user_id, *(author for author in authors if author != user_id))
+        sessions = self._hub.in_conversation(conversation_id, users, but=origin)
+        if sessions:
+            self._hub.tell(
+                sessions,
+                ev.ReceiptOut(
+                    conversation_id=conversation_id,
+                    user_id=user_id,
+                    delivered_seq=advanced.delivered_seq,
+                    read_seq=advanced.read_seq,
+                ),
+            )
+
+    def _tell_counts(self, conversation_id: str, rows: Sequence[ReadCounts]) -> None:
+        for row in rows:
+            sessions = self._hub.in_conversation(conversation_id, (row.user_id,))
+            self._hub.tell(
+                sessions,
+                ev.ReceiptOut(
+                    conversation_id=conversation_id,
+                    seq=row.seq,
+                    delivered_count=row.delivered_count,
+                    read_count=row.read_count,
+                    member_count=row.member_count,
+                ),
+            )

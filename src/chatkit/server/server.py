@@ -1,0 +1,228 @@
+"""ChatServer: holds the parts and runs them. A facade without logic.
+
+The parts, forwards: road (`gateway`) -> `session` -> `dispatch` -> `engine` -> `committer` -> store ->
+`publisher` -> `hub` -> `session` -> road.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ..core.connection import State
+from ..errors import ConfigurationError, InternalError, RefusedError
+from ..ports import Ports
+from ..storage.base import Store
+from ..wire import events as ev
+from ..wire.codec import Codec
+from .auth import Authenticator
+from .committer import Committer
+from .config import ServerConfig
+from .dispatch import Dispatch
+from .engine import Engine
+from .hub import Hub
+from .login import Login
+from .publisher import Publisher
+from .receipts import Receipts
+from .session import Session
+from .sync import Sync
+
+logger = logging.getLogger(__name__)
+
+_TICK_S = 1.0
+_HEADS_PER_READ = 500
+
+
+class ChatServer:
+    """A chat server to embed: `async with ChatServer(...) as server`, and a road to reach it by.
+
+    Inside the `async with` it takes sessions and requests; leaving it drains. It may be entered once.
+
+    Args:
+        store: Where the log lives; opened on entering, closed on leaving.
+        authenticate: Who a token proves its bearer to be.
+        config: Bounds and times.
+        ports: Time and chance.
+
+    Attributes:
+        engine: The verbs, for hosts that act on their own behalf.
+        sync: Pages of the log.
+        login: Tokens to identities.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        authenticate: Authenticator,
+        config: ServerConfig | None = None,
+        ports: Ports | None = None,
+    ) -> None:
+        self.config = config or ServerConfig()
+        self.ports = ports or Ports()
+        self.store = store
+        self._hub = Hub()
+        self._receipts = Receipts(self._hub, store, self.config)
+        self._publisher = Publisher(self._hub, self._receipts, self._withdraw)
+        self._committer = Committer(store, self._publisher.settle, self.config)
+        self.engine = Engine(store, self._committer, self._publisher, self.config, self.ports)
+        self.login = Login(self.engine, authenticate, self.config, self.ports)
+        self.sync = Sync(store, self._hub, self.config, self._spawn)
+        self._dispatch = Dispatch(
+            self.engine,
+            self.login,
+            self.sync,
+            self._hub,
+            self._committer,
+            self.config,
+            self.ports,
+            self._spawn,
+        )
+        self._sessions: dict[Session, None] = {}
+        self._tasks: TaskGroup | None = None
+        self._draining = False
+        self._empty: anyio.Event | None = None
+        self._entered = False
+
+    @property
+    def running(self) -> bool:
+        """Whether it was entered and not left."""
+        return self._tasks is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can take messages now."""
+        return self.running and not self._draining and self.store.healthy
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise ConfigurationError("a ChatServer can be entered once")
+        self._entered = True
+        self.engine.start(await self.store.migrate())
+        tasks = anyio.create_task_group()
+        await tasks.__aenter__()
+        tasks.start_soon(self._committer.run)
+        tasks.start_soon(self._every, _TICK_S, self._tick)
+        tasks.start_soon(self._every, self.config.heartbeat_s, self._check_heads)
+        self._tasks = tasks
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        assert self._tasks is not None
+        tasks = self._tasks
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.drain()
+        finally:
+            self._tasks = None
+            tasks.cancel_scope.cancel()
+            await tasks.__aexit__(None, None, None)
+            with anyio.CancelScope(shield=True):
+                await self.store.aclose()
+        return None
+
+    # --- for roads ---
+
+    def connect(self, codec: Codec, wake: Callable[[], None]) -> Session:
+        """A session for a connection that was just opened. The road must call `disconnect` when it ends."""
+        now_s = self.ports.clock.now_s()
+        session = Session(
+            self.ports.ids.token_bytes(8).hex(),
+            codec,
+            self._dispatch,
+            now_s=now_s,
+            buffer_bytes_max=self.config.send_buffer_bytes,
+            wake=wake,
+        )
+        if self._draining:
+            session.close(ev.CloseCode.DRAIN, "the node drains")
+        elif len(self._sessions) >= self.config.sessions_max:
+            session.close(ev.CloseCode.OVERLOADED, "too many connections")
+        self._sessions[session] = None
+        return session
+
+    def disconnect(self, session: Session) -> None:
+        """The connection has ended; nothing is sent to the session any more."""
+        session.state = State.CLOSED
+        if session.close_code is None:
+            session.close_code = ev.CloseCode.DRAIN
+        self._sessions.pop(session, None)
+        self._hub.leave(session)
+        if not self._sessions and self._empty is not None:
+            self._empty.set()
+
+    async def drain(self) -> None:
+        """Stop taking work, let what was accepted be answered, and send everybody away. Safe to repeat.
+
+        Afterwards every accepted message is durable and answered, as far as `drain_timeout_s` allowed.
+        """
+        self._draining = True
+        after_ms = int(self.config.reconnect_after_s * 1000)
+        for session in list(self._sessions):
+            if session.state is State.OPEN:
+                session.answer(ev.GoAway(reason="drain", reconnect_after_ms=after_ms))
+        with anyio.move_on_after(self.config.drain_timeout_s):
+            await self._committer.flush()
+        for session in list(self._sessions):
+            session.close(ev.CloseCode.DRAIN, "the node drains")
+        if self._sessions:
+            self._empty = anyio.Event()
+            with anyio.move_on_after(self.config.drain_timeout_s):
+                await self._empty.wait()
+
+    # --- background ---
+
+    def _spawn(self, session: Session, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        assert self._tasks is not None
+        self._tasks.start_soon(self._guard, session, function, *args)
+
+    async def _guard(self, session: Session, function: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Run a session's work; what goes wrong in it is that session's alone, and it is told."""
+        try:
+            await function(session, *args)
+        except RefusedError as error:
+            session.close(ev.CloseCode.OVERLOADED, str(error))
+        except Exception:
+            logger.exception("work for session %s failed", session.session_id)
+            session.refuse(InternalError("the server failed"))
+            session.close(ev.CloseCode.OVERLOADED, "the server failed")
+
+    def _withdraw(self, session: Session, conversation_id: str) -> list[Any]:
+        return self._committer.withdraw_sends(session, conversation_id)
+
+    async def _every(self, interval_s: float, function: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await anyio.sleep(interval_s)
+            try:
+                await function()
+            except RefusedError as error:
+                logger.warning("background work was refused by storage: %s", error)
+            except Exception:
+                logger.exception("background work failed")
+
+    async def _tick(self) -> None:
+        now_s = self.ports.clock.now_s()
+        for session in list(self._sessions):
+            if session.state is State.OPEN:
+                if now_s - session.heard_at_s > 2 * self.config.heartbeat_s:
+                    session.close(ev.CloseCode.HEARTBEAT_LOST, "no sign of life")
+                else:
+                    self.login.watch(session)
+            elif now_s - session.opened_at_s > self.config.hello_timeout_s:
+                session.close(ev.CloseCode.HELLO_MISSING, "no HELLO in time")
+        await self._receipts.flush_counts()
+
+    async def _check_heads(self) -> None:
+        """Compare what was offered with what the log holds: pushes may be lost, entries may not."""
+        conversation_ids = self._hub.conversation_ids()
+        for start in range(0, len(conversation_ids), _HEADS_PER_READ):
+            self._hub.raise_heads(
+                await self.store.head_seqs(conversation_ids[start : start + _HEADS_PER_READ])
+            )

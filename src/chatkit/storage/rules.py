@@ -1,0 +1,231 @@
+"""What every store decides alike: refusals, payloads of server-made entries, and arithmetic on ranges.
+
+Pure functions over values, without tables or dictionaries. Called by `storage.memory` and by the modules of
+`storage.sqlite`; whatever both would have to say twice belongs here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Literal
+
+import msgspec
+
+from ..core.receipts import EXACT_MAX, absorb
+from ..core.visibility import Interval, is_visible, next_visible, ranges_after
+from ..errors import (
+    BadRequestError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    RecallWindowPassedError,
+    TokenRevokedError,
+)
+from ..types import ConversationType
+from .base import Append, ConfirmMessage, CreateConversation, Recall
+
+AUTHOR_GROUP_MAX = 100
+"""In larger groups only counts are told, so nobody looks for the authors of covered entries."""
+
+AUTHOR_ENTRIES_MAX = 1000
+"""How many of the newest covered entries are searched for authors."""
+
+MEMBERS_SHOWN_MAX = 200
+"""Members listed in a `Conversation`."""
+
+UNREAD_MAX = 999
+"""The count of unread messages stops here."""
+
+UNREAD_ENTRIES_MAX = 10_000
+"""Unread messages are counted among this many of the newest entries, so that the count has a bounded price."""
+
+MemberOp = Literal["CREATED", "ADDED", "REMOVED", "LEFT"]
+Kind = Literal["USER", "MEMBER", "RECALL"]
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+def not_found() -> NotFoundError:
+    """The one answer for "does not exist" and "not yours to see"."""
+    return NotFoundError("no such conversation or message")
+
+
+def token_revoked() -> TokenRevokedError:
+    """The one answer for every resume token that does not hold."""
+    return TokenRevokedError("the resume token is unknown, used or expired")
+
+
+def member_payload(op: MemberOp, user_ids: Sequence[str]) -> bytes:
+    """Canonical payload of a MEMBER entry."""
+    return _encode({"type": "MEMBER", "op": op, "userIds": list(user_ids)})
+
+
+def recall_payload(message_id: str, seq: int, by: str) -> bytes:
+    """Canonical payload of a RECALL entry."""
+    return _encode({"type": "RECALL", "messageId": message_id, "seq": seq, "by": by})
+
+
+def pair_of(user_ids: Iterable[str]) -> str:
+    """The unique name of a SINGLE's pair; a space is in no user id."""
+    return " ".join(sorted(set(user_ids)))
+
+
+def other_of(pair: str, user_id: str) -> str:
+    """The other member of a SINGLE."""
+    first, second = pair.split(" ")
+    return second if first == user_id else first
+
+
+def founders(command: CreateConversation) -> tuple[str, ...]:
+    """The members that a conversation is to start with, ascending.
+
+    Raises:
+        BadRequestError: A SINGLE without exactly two different members.
+    """
+    users = tuple(sorted({*command.member_ids, command.creator_id}))
+    if command.type == "SINGLE" and len(users) != 2:
+        raise BadRequestError("a SINGLE conversation has exactly two members")
+    return users
+
+
+def check_same_group(
+    command: CreateConversation, type_found: ConversationType, members_found: Sequence[str]
+) -> None:
+    """Whether an existing conversation is the one asked for; if not, ConflictError."""
+    if command.type != "GROUP" or type_found != "GROUP" or founders(command) != tuple(members_found):
+        raise ConflictError("this conversation id is taken")
+
+
+def check_same_payload(command: Append, mac_found: bytes) -> None:
+    """Whether a known key came with the payload it had the first time; if not, ConflictError."""
+    if command.payload_mac != mac_found:
+        raise ConflictError("this clientMsgId was used for another payload")
+
+
+def check_up_to(up_to_seq: int, head_seq: int) -> None:
+    """A cursor may not pass the head: BadRequestError."""
+    if not 0 <= up_to_seq <= head_seq:
+        raise BadRequestError("upToSeq is beyond the head of the conversation")
+
+
+def check_conversation(command: ConfirmMessage, conversation_id: str) -> None:
+    """A message id and a conversation that come together must fit: BadRequestError."""
+    if command.conversation_id not in (None, conversation_id):
+        raise BadRequestError("the message is in another conversation")
+
+
+def check_exact_count(count: int) -> None:
+    """Single confirmations above a cursor are bounded: BadRequestError."""
+    if count > EXACT_MAX:
+        raise BadRequestError(f"more than {EXACT_MAX} single confirmations; confirm the oldest missing ones first")
+
+
+def check_author(command: Recall, kind: Kind, sender_id: str) -> None:
+    """Only users' messages can be recalled, and only by their author: ForbiddenError."""
+    if kind != "USER":
+        raise ForbiddenError("only messages can be recalled")
+    if sender_id != command.user_id:
+        raise ForbiddenError("only the author can recall a message")
+
+
+def check_window(command: Recall, server_ts: int) -> None:
+    """A message is too old to be recalled after the window: RecallWindowPassedError."""
+    if command.at_ms - server_ts > command.window_ms:
+        raise RecallWindowPassedError("the message is too old to be recalled")
+
+
+def check_may_add(type_: ConversationType, creator_id: str, by: str) -> None:
+    """Only a group's creator adds members: ForbiddenError."""
+    if type_ == "SINGLE":
+        raise ForbiddenError("the members of a SINGLE conversation never change")
+    if by != creator_id:
+        raise ForbiddenError("only the creator can add members")
+
+
+def check_may_remove(type_: ConversationType, creator_id: str, by: str, user_id: str) -> None:
+    """Only a group's creator removes others; everyone removes himself: ForbiddenError."""
+    if type_ == "SINGLE":
+        raise ForbiddenError("the members of a SINGLE conversation never change")
+    if by not in (creator_id, user_id):
+        raise ForbiddenError("only the creator can remove other members")
+
+
+def check_member_count(count: int, members_max: int) -> None:
+    """A group has a greatest size: BadRequestError."""
+    if count > members_max:
+        raise BadRequestError(f"a group has at most {members_max} members")
+
+
+def check_visible(intervals: Sequence[Interval], seq: int) -> None:
+    """A current member sees the entry; else NotFoundError."""
+    if not is_current(intervals) or not is_visible(intervals, seq):
+        raise not_found()
+
+
+def is_current(intervals: Sequence[Interval]) -> bool:
+    """Whether the last of a user's memberships still lasts."""
+    return bool(intervals) and intervals[-1].leave_seq is None
+
+
+def settled(cursor: int, intervals: Sequence[Interval]) -> int:
+    """The cursor moved over what its user will never see: up to just before the next visible entry.
+
+    So a late member's cursor starts at the entry before his first, and does not hold back "least of the others".
+    """
+    following = next_visible(intervals, cursor)
+    return cursor if following is None else following - 1
+
+
+def advanced(cursor: int, exact: Collection[int], intervals: Sequence[Interval]) -> tuple[int, list[int]]:
+    """Where a device's cursor comes to rest, and the single confirmations that stay above it."""
+    while True:
+        moved, exact = absorb(settled(cursor, intervals), exact, intervals)
+        if moved == cursor:
+            return cursor, list(exact)
+        cursor = moved
+
+
+def author_range(after_seq: int, up_to_seq: int) -> int:
+    """Where the search for authors in (after_seq, up_to_seq] starts, not included."""
+    return max(after_seq, up_to_seq - AUTHOR_ENTRIES_MAX)
+
+
+def page_ranges(
+    intervals: Sequence[Interval], after_seq: int, head_seq: int, limit: int
+) -> list[tuple[int, int]]:
+    """The inclusive ranges that hold the first `limit` visible entries after `after_seq`; the log is dense."""
+    ranges = []
+    left = max(1, limit)
+    for first, last in ranges_after(intervals, after_seq, head_seq):
+        last = min(last, first + left - 1)
+        ranges.append((first, last))
+        left -= last - first + 1
+        if left == 0:
+            break
+    return ranges
+
+
+def fitting(sizes: Iterable[tuple[int, int]], bytes_max: int) -> int | None:
+    """The last seq that fits into a page: of (seq, bytes) ascending, the first always does; None if there is none."""
+    last, total = None, 0
+    for seq, size in sizes:
+        total += size
+        if last is not None and total > bytes_max:
+            break
+        last = seq
+    return last
+
+
+def page_end(intervals: Sequence[Interval], last: int | None, head_seq: int) -> int:
+    """How far a page reaches whose last entry is `last`: to the head, if nothing visible follows."""
+    if last is None:
+        return head_seq
+    following = next_visible(intervals, last)
+    return head_seq if following is None or following > head_seq else last
+
+
+def status_of(member_count: int, delivered_count: int, read_count: int) -> Literal["SENT", "DELIVERED", "READ"]:
+    """A message's state from the counts over the other members; SENT if there are none."""
+    if member_count and read_count == member_count:
+        return "READ"
+    return "DELIVERED" if member_count and delivered_count == member_count else "SENT"

@@ -1,0 +1,302 @@
+"""One transaction's working memory for SQLite: what was loaded, what is still to be written, and the writing.
+
+A `Batch` lives as long as one transaction and is never kept, since another process may write in between. It loads
+each conversation, membership and cursor once, lets commands change them in memory, and writes each once in
+`flush`. Message rows are written at once, because the unique key decides about repeats. Called by the command
+modules (`sqlite_commands`, `sqlite_members`) and driven by `sqlite`.
+"""
+
+from __future__ import annotations
+
+from ..core.visibility import Interval
+from ..drivers.sqlite import Connection
+from ..types import ConversationType
+from . import rules
+from .base import Entry, message_id
+
+SELECT_CONVERSATION = (
+    "SELECT conversation_key, conversation_id, type, title, epoch, head_seq, creator_id, single_pair, member_count "
+    "FROM conversation WHERE conversation_id = ?"
+)
+SELECT_CONVERSATION_BY_KEY = SELECT_CONVERSATION.replace("WHERE conversation_id", "WHERE conversation_key")
+SELECT_CONVERSATION_BY_PAIR = SELECT_CONVERSATION.replace("WHERE conversation_id", "WHERE single_pair")
+SELECT_INTERVALS = (
+    "SELECT join_seq, leave_seq FROM conversation_member "
+    "WHERE conversation_key = ? AND user_id = ? ORDER BY join_seq"
+)
+SELECT_MEMBER_CURSOR = (
+    "SELECT delivered_seq, read_seq, read_ms FROM member_cursor WHERE conversation_key = ? AND user_id = ?"
+)
+SELECT_DEVICE_CURSOR = (
+    "SELECT delivered_seq, exact_count, updated_ms FROM device_cursor "
+    "WHERE conversation_key = ? AND user_id = ? AND device_id = ?"
+)
+SELECT_OUTBOX = "SELECT first_seq, last_seq FROM outbox WHERE conversation_key = ?"
+SELECT_LEAST_DEVICE = (
+    "SELECT min(least), count(*) FROM (SELECT min(delivered_seq) AS least FROM device_cursor "
+    "WHERE conversation_key = ? AND is_member = 1 GROUP BY user_id)"
+)
+SELECT_SERVER_TS = "SELECT server_ts FROM message WHERE conversation_key = ? AND seq = ?"
+INSERT_MESSAGE = (
+    "INSERT INTO message (conversation_key, seq, epoch, kind, sender_id, client_msg_id, server_ts, payload_mac, "
+    "payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (conversation_key, sender_id, client_msg_id) DO NOTHING"
+)
+INSERT_OUTBOX = (
+    "INSERT INTO outbox (last_seq, first_seq, since_ms, conversation_key) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (conversation_key) DO UPDATE SET last_seq = excluded.last_seq"
+)
+UPDATE_HEAD = "UPDATE conversation SET head_seq = ?, last_activity_ms = ? WHERE conversation_key = ?"
+UPDATE_OUTBOX = "UPDATE outbox SET first_seq = ?, since_ms = ? WHERE conversation_key = ?"
+DELETE_OUTBOX = "DELETE FROM outbox WHERE conversation_key = ?"
+UPDATE_MEMBER_CURSOR = (
+    "UPDATE member_cursor SET delivered_seq = ?, read_seq = ?, read_ms = ? "
+    "WHERE conversation_key = ? AND user_id = ?"
+)
+UPDATE_DEVICE_CURSOR = (
+    "UPDATE device_cursor SET delivered_seq = ?, exact_count = ?, updated_ms = ? "
+    "WHERE conversation_key = ? AND user_id = ? AND device_id = ?"
+)
+
+
+class Loaded:
+    """A conversation as this transaction sees it.
+
+    Attributes:
+        opened_seq: First seq appended since the last flush; 0 if none was.
+        opened_ms: When that was.
+        last_ms: When the newest of them was.
+        confirmed: Whether a device's cursor moved, or a lagging one left, since the last flush.
+    """
+
+    __slots__ = (
+        "confirmed",
+        "conversation_id",
+        "creator_id",
+        "epoch",
+        "head_seq",
+        "key",
+        "last_ms",
+        "member_count",
+        "opened_ms",
+        "opened_seq",
+        "pair",
+        "title",
+        "type",
+    )
+
+    def __init__(
+        self,
+        key: int,
+        conversation_id: str,
+        type_: ConversationType,
+        title: str,
+        epoch: str,
+        head_seq: int,
+        creator_id: str,
+        pair: str | None,
+        member_count: int,
+    ) -> None:
+        self.key = key
+        self.conversation_id = conversation_id
+        self.type: ConversationType = type_
+        self.title = title
+        self.epoch = epoch
+        self.head_seq = head_seq
+        self.creator_id = creator_id
+        self.pair = pair
+        self.member_count = member_count
+        self.opened_seq = 0
+        self.opened_ms = 0
+        self.last_ms = 0
+        self.confirmed = False
+
+
+class MemberCursors:
+    """A user's cursors in one conversation, as this transaction sees them."""
+
+    __slots__ = ("delivered_seq", "dirty", "read_ms", "read_seq")
+
+    def __init__(self, delivered_seq: int, read_seq: int, read_ms: int) -> None:
+        self.delivered_seq = delivered_seq
+        self.read_seq = read_seq
+        self.read_ms = read_ms
+        self.dirty = False
+
+
+class DeviceCursors:
+    """A device's cursor in one conversation, as this transaction sees it."""
+
+    __slots__ = ("delivered_seq", "dirty", "exact_count", "updated_ms")
+
+    def __init__(self, delivered_seq: int, exact_count: int, updated_ms: int) -> None:
+        self.delivered_seq = delivered_seq
+        self.exact_count = exact_count
+        self.updated_ms = updated_ms
+        self.dirty = False
+
+
+class Batch:
+    """The working memory of one transaction.
+
+    Args:
+        connection: In a write transaction, which somebody else ends.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._conversations: dict[str, Loaded | None] = {}
+        self._intervals: dict[tuple[int, str], list[Interval]] = {}
+        self._members: dict[tuple[int, str], MemberCursors] = {}
+        self._devices: dict[tuple[int, str, str], DeviceCursors | None] = {}
+
+    def find(self, conversation_id: str) -> Loaded | None:
+        """A conversation by its id."""
+        try:
+            return self._conversations[conversation_id]
+        except KeyError:
+            return self._load(SELECT_CONVERSATION, conversation_id, conversation_id)
+
+    def find_by_key(self, key: int) -> Loaded | None:
+        """A conversation by its internal number."""
+        for known in self._conversations.values():
+            if known is not None and known.key == key:
+                return known
+        return self._load(SELECT_CONVERSATION_BY_KEY, key, None)
+
+    def find_by_pair(self, pair: str) -> Loaded | None:
+        """The SINGLE of a pair."""
+        return self._load(SELECT_CONVERSATION_BY_PAIR, pair, None)
+
+    def _load(self, sql: str, value: int | str, missing_id: str | None) -> Loaded | None:
+        rows = self.connection.execute(sql, (value,))
+        if not rows:
+            if missing_id is not None:
+                self._conversations[missing_id] = None
+            return None
+        loaded = Loaded(*rows[0])
+        known = self._conversations.setdefault(loaded.conversation_id, loaded)
+        return known or loaded
+
+    def intervals(self, key: int, user_id: str) -> list[Interval]:
+        """A user's memberships in a conversation, ascending."""
+        place = (key, user_id)
+        found = self._intervals.get(place)
+        if found is None:
+            rows = self.connection.execute(SELECT_INTERVALS, place)
+            found = self._intervals[place] = [Interval(join, leave) for join, leave in rows]
+        return found
+
+    def joined(self, conversation_id: str, user_id: str) -> tuple[Loaded, list[Interval]]:
+        """A conversation and the memberships of a current member of it.
+
+        Raises:
+            NotFoundError: There is no such conversation, or the user is no member now.
+        """
+        loaded = self.find(conversation_id)
+        if loaded is None:
+            raise rules.not_found()
+        intervals = self.intervals(loaded.key, user_id)
+        if not rules.is_current(intervals):
+            raise rules.not_found()
+        return loaded, intervals
+
+    def member_cursors(self, key: int, user_id: str) -> MemberCursors:
+        """The cursors of a user who is or was a member."""
+        place = (key, user_id)
+        found = self._members.get(place)
+        if found is None:
+            (row,) = self.connection.execute(SELECT_MEMBER_CURSOR, place)
+            found = self._members[place] = MemberCursors(*row)
+        return found
+
+    def device_cursors(self, key: int, user_id: str, device_id: str) -> DeviceCursors | None:
+        """The cursor of a device; None if the device is not known yet."""
+        place = (key, user_id, device_id)
+        found = self._devices.get(place)
+        if found is None:
+            rows = self.connection.execute(SELECT_DEVICE_CURSOR, place)
+            found = self._devices[place] = DeviceCursors(*rows[0]) if rows else None
+        return found
+
+    def append_made(
+        self, loaded: Loaded, kind: rules.Kind, sender_id: str, payload: bytes, at_ms: int
+    ) -> Entry:
+        """Append an entry that the server makes."""
+        seq = loaded.head_seq + 1
+        self.connection.change(
+            INSERT_MESSAGE, (loaded.key, seq, loaded.epoch, kind, sender_id, None, at_ms, None, payload)
+        )
+        self.took_place(loaded, seq, at_ms)
+        place = message_id(loaded.key, loaded.epoch, seq)
+        return Entry(loaded.conversation_id, loaded.epoch, place, seq, sender_id, at_ms, payload, None)
+
+    def took_place(self, loaded: Loaded, seq: int, at_ms: int) -> None:
+        """Note that `seq` is written: head, activity and outbox follow in `flush`."""
+        loaded.head_seq = seq
+        loaded.last_ms = at_ms
+        if not loaded.opened_seq:
+            loaded.opened_seq = seq
+            loaded.opened_ms = at_ms
+
+    def flush(self) -> None:
+        """Write everything that commands left in memory."""
+        self._write_heads()
+        self._write_cursors()
+        for loaded in self._conversations.values():
+            if loaded is not None and loaded.confirmed:
+                loaded.confirmed = False
+                self._close_confirmed(loaded)
+
+    def reset(self) -> None:
+        """Write everything and forget it, before or after a command that changes rows behind this memory's back."""
+        self.flush()
+        self._conversations.clear()
+        self._intervals.clear()
+        self._members.clear()
+        self._devices.clear()
+
+    def _write_heads(self) -> None:
+        grown = [loaded for loaded in self._conversations.values() if loaded is not None and loaded.opened_seq]
+        if not grown:
+            return
+        self.connection.executemany(UPDATE_HEAD, [(it.head_seq, it.last_ms, it.key) for it in grown])
+        self.connection.executemany(
+            INSERT_OUTBOX, [(it.head_seq, it.opened_seq, it.opened_ms, it.key) for it in grown]
+        )
+        for loaded in grown:
+            loaded.opened_seq = 0
+
+    def _write_cursors(self) -> None:
+        members = [
+            (cursors.delivered_seq, cursors.read_seq, cursors.read_ms, *place)
+            for place, cursors in self._members.items()
+            if cursors.dirty
+        ]
+        if members:
+            self.connection.executemany(UPDATE_MEMBER_CURSOR, members)
+        devices = [
+            (cursors.delivered_seq, cursors.exact_count, cursors.updated_ms, *place)
+            for place, cursors in self._devices.items()
+            if cursors is not None and cursors.dirty
+        ]
+        if devices:
+            self.connection.executemany(UPDATE_DEVICE_CURSOR, devices)
+
+    def _close_confirmed(self, loaded: Loaded) -> None:
+        """Close what the last device of every current member has confirmed; a member without any keeps it open."""
+        rows = self.connection.execute(SELECT_OUTBOX, (loaded.key,))
+        if not rows:
+            return
+        ((least, users),) = self.connection.execute(SELECT_LEAST_DEVICE, (loaded.key,))
+        if users == loaded.member_count:
+            ((first, last),) = rows
+            self.close_outbox(loaded.key, first, last, last if least is None else least)
+
+    def close_outbox(self, key: int, first_seq: int, last_seq: int, up_to_seq: int) -> None:
+        """Take the entries up to `up_to_seq` out of a conversation's outbox row first_seq..last_seq."""
+        if up_to_seq >= last_seq:
+            self.connection.change(DELETE_OUTBOX, (key,))
+        elif up_to_seq >= first_seq:
+            ((since_ms,),) = self.connection.execute(SELECT_SERVER_TS, (key, up_to_seq + 1))
+            self.connection.change(UPDATE_OUTBOX, (up_to_seq + 1, since_ms, key))

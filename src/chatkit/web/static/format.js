@@ -1,0 +1,74 @@
+// Words for people: times, days, names, and what an entry says. Pure apart from the browser's language.
+
+const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const DAY = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const DATE = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const HUES = 8;
+
+export const timeOf = (ms) => TIME.format(ms);
+
+/** A key that is equal for times of one local day. */
+export function dayKey(ms) {
+  return new Date(ms).toDateString();
+}
+
+export function dayName(ms, nowMs) {
+  if (dayKey(ms) === dayKey(nowMs)) return "Today";
+  if (dayKey(ms) === dayKey(nowMs - 86_400_000)) return "Yesterday";
+  return DAY.format(ms);
+}
+
+/** Short form for a list: the time today, else the date. */
+export function stampOf(ms, nowMs) {
+  if (ms === 0) return "";
+  return dayKey(ms) === dayKey(nowMs) ? timeOf(ms) : DATE.format(ms);
+}
+
+/** One or two letters that stand for a name. */
+export function initials(name) {
+  const words = name.split(/[^\p{L}\p{N}]+/u).filter(Boolean);
+  const letters = words.length > 1 ? [words[0], words[1]] : [words[0] ?? name];
+  return letters.map((word) => [...word][0] ?? "?").join("").toUpperCase();
+}
+
+/** A stable colour number for a name. */
+export function hueOf(name) {
+  let sum = 0;
+  for (const char of name) sum = (sum * 31 + char.codePointAt(0)) % 9973;
+  return sum % HUES;
+}
+
+export function listOf(names, maximum = 4) {
+  if (names.length <= maximum) return names.join(", ");
+  return `${names.slice(0, maximum).join(", ")} and ${names.length - maximum} more`;
+}
+
+/** What a membership entry says. */
+export function memberLine(entry, me, isSingle) {
+  const person = (userId) => (userId === me ? "you" : userId);
+  const by = entry.senderId === me ? "You" : entry.senderId;
+  const whom = listOf(entry.payload.userIds.filter((userId) => userId !== entry.senderId).map(person));
+  switch (entry.payload.op) {
+    case "CREATED":
+      return isSingle ? "This conversation began" : `${by} started the group with ${whom || "nobody else yet"}`;
+    case "ADDED":
+      return `${by} added ${whom || person(entry.senderId)}`;
+    case "REMOVED":
+      return `${by} removed ${whom}`;
+    case "LEFT":
+      return `${by} left`;
+    default:
+      return "The members changed";
+  }
+}
+
+const size = (bytes) => (bytes < 1024 ? `${bytes} B` : bytes < 1048576 ? `${Math.round(bytes / 1024)} KiB` : `${(bytes / 1048576).toFixed(1)} MiB`);
+const MEDIA = { IMAGE: "Picture", VOICE: "Voice message", FILE: "File" };
+
+/** What a person's message says, as plain text. */
+export function textOf(payload) {
+  if (payload.type === "TEXT") return payload.text;
+  if (payload.type === "RECALLED") return "Message recalled";
+  if (payload.type in MEDIA) return [MEDIA[payload.type], payload.name, size(payload.bytes)].filter(Boolean).join(" · ");
+  return typeof payload.fallbackText === "string" && payload.fallbackText ? payload.fallbackText : "A message this page cannot show";
+}

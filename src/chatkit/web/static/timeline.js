@@ -1,0 +1,207 @@
+// One conversation's log as this page holds it: dedup, order, gaps, pages, recalls, epoch, and how far others got.
+// Pure: no clock, no chance, no DOM, no network. Called by session.js; tested in tests/browser/units.
+
+const USER_TYPES = new Set(["TEXT", "IMAGE", "VOICE", "FILE", "CUSTOM"]);
+const RECALLED = Object.freeze({ type: "RECALLED" });
+
+/** Whether an entry is a person's message (or the place where one was), not something the server noted. */
+export function isUserMessage(entry) {
+  return entry.payload.type !== "MEMBER" && entry.payload.type !== "RECALL";
+}
+
+/**
+ * The entries of one log between `floor` (exclusive) and `upTo` (inclusive), complete and in order.
+ *
+ * Entries above a hole are kept but not shown until the hole is closed by a push or a page; entries below the
+ * floor come in through `older` pages and are shown once they reach it.
+ */
+export class Timeline {
+  /**
+   * @param {string} epoch identity of the log; "" while unknown
+   * @param {number} floor everything up to here is not loaded
+   * @param {number} firstSeq the first entry this user may see; nothing is loaded below it
+   */
+  constructor(epoch, floor, firstSeq = 1) {
+    this.epoch = epoch;
+    this.firstSeq = Math.max(1, firstSeq);
+    this.floor = Math.max(this.firstSeq - 1, floor);
+    this.upTo = this.floor;
+    this.headSeq = this.floor;
+    this.olderUpTo = null;
+    this.entries = new Map();
+    this.recalls = new Set();
+  }
+
+  /** Forget everything: another epoch means another log. */
+  reset(epoch, floor = 0, firstSeq = 1) {
+    Object.assign(this, new Timeline(epoch, floor, firstSeq));
+  }
+
+  /** Begin nearer to the end, unless what is held reaches further already. */
+  rebase(floor, firstSeq) {
+    this.firstSeq = Math.max(1, firstSeq);
+    if (Math.max(this.firstSeq - 1, floor) <= this.upTo) return;
+    this.floor = this.upTo = Math.max(this.firstSeq - 1, floor);
+    this.#advance();
+  }
+
+  /** Note that the log reaches at least `seq`. Heads only rise. */
+  reach(seq) {
+    this.headSeq = Math.max(this.headSeq, seq);
+  }
+
+  /**
+   * Take one pushed entry. Returns whether it was new; a repeated or already covered one changes nothing.
+   */
+  accept(entry) {
+    this.reach(entry.seq);
+    if (entry.seq <= this.upTo || this.entries.has(entry.seq)) return false;
+    this.#keep(entry);
+    this.#advance();
+    return true;
+  }
+
+  /**
+   * Take a page that covers (lastSeq, page.upToSeq]. What it does not list is not visible to this user.
+   *
+   * A page of the past (below the floor) is kept aside until it reaches the floor.
+   */
+  page(lastSeq, page) {
+    this.reach(page.headSeq);
+    if (lastSeq < this.floor) return this.#older(lastSeq, page);
+    if (lastSeq > this.upTo) return;
+    for (const entry of page.messages) {
+      if (entry.seq > this.upTo) this.#keep(entry);
+    }
+    this.upTo = Math.max(this.upTo, page.upToSeq);
+    this.#advance();
+  }
+
+  /** The lastSeq to SYNC from, or null when nothing is missing. */
+  missingAfter() {
+    return this.upTo < this.headSeq ? this.upTo : null;
+  }
+
+  /** Whether there is a past that is not loaded. */
+  get hasOlder() {
+    return this.floor > this.firstSeq - 1;
+  }
+
+  /** Where to SYNC from for `count` more entries of the past, going on where a short page ended; null if none. */
+  olderAfter(count) {
+    if (!this.hasOlder) return null;
+    if (this.olderUpTo === null) this.olderUpTo = Math.max(this.firstSeq - 1, this.floor - count);
+    this.olderFrom ??= this.olderUpTo;
+    return this.olderUpTo;
+  }
+
+  /** All entries that may be shown, ascending; recalls are applied. `own` adds that user's entries above a hole. */
+  shown(own = null) {
+    const seqs = [];
+    for (const [seq, entry] of this.entries) {
+      if (seq > this.floor && (seq <= this.upTo || entry.senderId === own)) seqs.push(seq);
+    }
+    return seqs.sort((a, b) => a - b).map((seq) => this.entries.get(seq));
+  }
+
+  /** How many people's messages of others lie after `readSeq`, as far as loaded. */
+  unread(readSeq, userId) {
+    let count = 0;
+    for (const [seq, entry] of this.entries) {
+      const counts = seq > readSeq && seq > this.floor && seq <= this.upTo && entry.senderId !== userId;
+      if (counts && USER_TYPES.has(entry.payload.type)) count += 1;
+    }
+    return count;
+  }
+
+  #older(lastSeq, page) {
+    if (lastSeq !== this.olderUpTo) return;
+    for (const entry of page.messages) {
+      if (entry.seq <= this.floor) this.#keep(entry);
+    }
+    this.olderUpTo = Math.max(this.olderUpTo, page.upToSeq);
+    if (this.olderUpTo < this.floor && page.upToSeq > lastSeq) return;
+    this.floor = this.olderFrom;
+    this.olderUpTo = this.olderFrom = null;
+  }
+
+  #keep(entry) {
+    const payload = this.recalls.has(entry.seq) ? RECALLED : entry.payload;
+    this.entries.set(entry.seq, { ...entry, payload });
+    if (entry.payload.type === "RECALL") this.#recall(entry.payload.seq);
+  }
+
+  #recall(seq) {
+    this.recalls.add(seq);
+    const target = this.entries.get(seq);
+    if (target) this.entries.set(seq, { ...target, payload: RECALLED });
+  }
+
+  #advance() {
+    while (this.entries.has(this.upTo + 1)) this.upTo += 1;
+  }
+}
+
+/**
+ * How far the other members got, so that one's own messages can show ticks. Every value only rises.
+ *
+ * `least` comes from HEADS; single members' cursors from RECEIPT and GET receipts once `setMembers` was called.
+ */
+export class OthersCursors {
+  constructor() {
+    this.delivered = 0;
+    this.read = 0;
+    this.members = null;
+  }
+
+  /** The server's own sum over the others. */
+  setLeast(deliveredSeq, readSeq) {
+    this.delivered = Math.max(this.delivered, deliveredSeq, readSeq);
+    this.read = Math.max(this.read, readSeq);
+  }
+
+  /** Every other member's cursors: `[{userId, deliveredSeq, readSeq}]`; who is not listed has left. */
+  setMembers(rows) {
+    const known = this.members ?? new Map();
+    this.members = new Map(rows.map((row) => [row.userId, merged(known.get(row.userId), row.deliveredSeq, row.readSeq)]));
+    this.#sum();
+  }
+
+  /** A member was added by the entry at `seq`: what lies before was never for him. */
+  joined(userId, seq) {
+    this.members?.set(userId, merged(this.members.get(userId), seq - 1, seq - 1));
+  }
+
+  /** One member got further. Without the list of members it counts only when `single` says he is the only one. */
+  advance(userId, deliveredSeq, readSeq, single) {
+    if (this.members === null) {
+      if (single) this.setLeast(deliveredSeq, readSeq);
+      return;
+    }
+    this.members.set(userId, merged(this.members.get(userId), deliveredSeq, readSeq));
+    this.#sum();
+  }
+
+  /** A large group's counts for one seq. */
+  counts(seq, deliveredCount, readCount, memberCount) {
+    this.setLeast(deliveredCount >= memberCount ? seq : 0, readCount >= memberCount ? seq : 0);
+  }
+
+  /** SENT, DELIVERED or READ for one's own entry at `seq`. */
+  state(seq) {
+    if (this.read >= seq) return "READ";
+    return this.delivered >= seq ? "DELIVERED" : "SENT";
+  }
+
+  #sum() {
+    const rows = [...this.members.values()];
+    if (rows.length === 0) return;
+    const least = (pick) => rows.reduce((lowest, row) => Math.min(lowest, pick(row)), Infinity);
+    this.setLeast(least((row) => row.delivered), least((row) => row.read));
+  }
+}
+
+function merged(row, deliveredSeq, readSeq) {
+  const read = Math.max(row?.read ?? 0, readSeq);
+  return { delivered: Math.max(row?.delivered ?? 0, deliveredSeq, read), read };
+}

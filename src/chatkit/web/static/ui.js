@@ -1,0 +1,345 @@
+// The page around the messages: banner, list of conversations, header, composer, dialog, notices. It reads the session,
+// draws what is there and tells the session what the user did. Everything from outside is shown as text only.
+
+import { byId, el, reconcile, setAttribute, setText } from "./dom.js";
+import { hueOf, initials, listOf, memberLine, stampOf, textOf } from "./format.js";
+import { itemsOf, showItems } from "./messages.js";
+import { isUserMessage } from "./timeline.js";
+
+const AT_END_PX = 48;
+const TOAST_MS = 6_000;
+const TOASTS_MAX = 4;
+
+export class Ui {
+  #session;
+  #login;
+  #due = false;
+  #atEnd = true;
+  #shownId = null;
+
+  /** @param login where the open conversation is remembered for a reload */
+  constructor(session, login, actions) {
+    this.#session = session;
+    this.#login = login;
+    this.actions = actions;
+    this.#listen();
+    byId("app").hidden = false;
+  }
+
+  /** Draw soon; many changes in one turn are drawn once. Also in hidden tabs, so that nothing waits for a frame. */
+  changed() {
+    if (this.#due) return;
+    this.#due = true;
+    queueMicrotask(() => {
+      this.#due = false;
+      this.#draw();
+    });
+  }
+
+  /** Whether something on the page changes with time alone. */
+  get needsTick() {
+    const { status, open } = this.#session;
+    return status.state === "waiting" || open !== null || byId("typing").textContent !== "";
+  }
+
+  /** Show a conversation, or the list when null; remembered for a reload. */
+  show(conversationId) {
+    this.#login.openConversation = conversationId;
+    this.#atEnd = true;
+    this.#session.select(conversationId);
+    if (conversationId !== null && matchMedia("(hover: hover)").matches) queueMicrotask(() => byId("text").focus());
+  }
+
+  // --- what the user does ---
+
+  #listen() {
+    const on = (id, type, handler) => byId(id).addEventListener(type, handler);
+    on("conversations", "click", (event) => this.#chosen(event));
+    on("back", "click", () => this.#back());
+    on("older", "click", () => this.#session.loadOlder());
+    on("to-end", "click", () => this.#toEnd());
+    on("scroller", "scroll", () => this.#scrolled());
+    on("log", "click", (event) => this.#acted(event));
+    on("composer", "submit", (event) => this.#submitted(event));
+    on("text", "keydown", (event) => this.#pressed(event));
+    on("text", "input", () => this.#edited());
+    on("banner-action", "click", () => this.actions[byId("banner-action").dataset.action]());
+    on("sign-out", "click", () => this.actions.signOut());
+    document.addEventListener("visibilitychange", () => this.changed());
+    new ResizeObserver(() => this.#atEnd && this.#toEnd()).observe(byId("scroller"));
+    this.#listenToDialog(on);
+  }
+
+  #chosen(event) {
+    const row = event.target.closest("[data-conversation]");
+    if (row) this.show(row.dataset.conversation);
+  }
+
+  #back() {
+    const { openId } = this.#session;
+    this.show(null);
+    queueMicrotask(() => document.querySelector(`#conversations [data-conversation="${CSS.escape(openId)}"]`)?.focus());
+  }
+
+  #acted(event) {
+    const button = event.target.closest("[data-action]");
+    if (!button) return;
+    const item = button.closest("li").item;
+    if (button.dataset.action === "drop") this.#session.dropFailed(item.item.clientMsgId);
+    else if (button.dataset.armed) this.#session.recall(item.entry);
+    else armed(button);
+  }
+
+  #submitted(event) {
+    event.preventDefault();
+    const field = byId("text");
+    const text = field.value.trim();
+    if (text === "" || this.#session.openId === null) return;
+    const problem = this.#session.send(this.#session.openId, text);
+    if (problem) return this.toast(problem);
+    field.value = "";
+    this.#edited();
+    this.#toEnd();
+  }
+
+  #pressed(event) {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    byId("composer").requestSubmit();
+  }
+
+  #edited() {
+    const field = byId("text");
+    field.rows = Math.min(6, field.value.split("\n").length);
+    byId("send").disabled = field.value.trim() === "";
+    if (field.value !== "") this.#session.typing();
+  }
+
+  #scrolled() {
+    const scroller = byId("scroller");
+    this.#atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END_PX;
+    this.changed();
+  }
+
+  #toEnd() {
+    this.#atEnd = true;
+    byId("scroller").scrollTop = byId("scroller").scrollHeight;
+    this.changed();
+  }
+
+  // --- drawing ---
+
+  #draw() {
+    this.#drawBanner();
+    this.#drawMe();
+    this.#drawList();
+    this.#drawConversation();
+    if (this.#session.open && this.#atEnd && document.visibilityState === "visible") this.#session.markRead();
+    const unread = [...this.#session.conversations.values()].reduce((sum, one) => sum + one.unread(this.#session.me).count, 0);
+    document.title = unread > 0 ? `(${unread}) chatkit` : "chatkit";
+  }
+
+  #drawBanner() {
+    const [text, action, label] = bannerOf(this.#session);
+    byId("banner").hidden = text === null;
+    setAttribute(byId("banner"), "data-state", this.#session.status.state);
+    setText(byId("banner-text"), text ?? "");
+    byId("banner-action").hidden = action === null;
+    setAttribute(byId("banner-action"), "data-action", action);
+    setText(byId("banner-action"), label ?? "");
+    setAttribute(byId("app"), "data-connection", this.#session.status.state);
+  }
+
+  #drawMe() {
+    const { me, status } = this.#session;
+    setText(byId("me-name"), me);
+    drawAvatar(byId("me-avatar"), me, false);
+    setText(byId("me-state"), status.state === "online" ? "Online" : "Offline");
+  }
+
+  #drawList() {
+    const { conversations, me, openId, ready } = this.#session;
+    const shown = [...conversations.values()].filter((one) => !one.left || one.id === openId || one.loaded);
+    shown.sort((a, b) => b.activityTs - a.activityTs || (a.id < b.id ? -1 : 1));
+    const items = shown.map((conversation) => ({ key: conversation.id, conversation }));
+    reconcile(byId("conversations"), items, makeRow, (row, item) => this.#drawRow(row, item.conversation, me));
+    byId("no-conversations").hidden = !ready || items.length > 0;
+  }
+
+  #drawRow(row, conversation, me) {
+    const [avatar, name, stamp, preview, badge] = row.firstElementChild.children;
+    const { count, more } = conversation.unread(me);
+    const title = conversation.name(me);
+    setAttribute(row.firstElementChild, "aria-current", conversation.id === this.#session.openId ? "true" : null);
+    drawAvatar(avatar, title, conversation.type === "GROUP");
+    setText(name, title);
+    setText(stamp, stampOf(conversation.activityTs, this.#session.serverNow));
+    setText(preview, this.#preview(conversation));
+    badge.hidden = count === 0;
+    setText(badge, count > 0 ? `${count}${more ? "+" : ""}` : "");
+    setAttribute(badge, "aria-label", `${count} unread`);
+  }
+
+  #preview(conversation) {
+    const { me, outbox } = this.#session;
+    if (conversation.typingUsers(this.#session.now()).length > 0) return "typing…";
+    const waiting = outbox.of(conversation.id).at(-1);
+    if (waiting) return `You: ${textOf(waiting.payload)}`;
+    const { last } = conversation;
+    if (!last) return "";
+    if (!isUserMessage(last)) return memberLine(last, me, conversation.type === "SINGLE");
+    const by = last.senderId === me ? "You: " : conversation.type === "GROUP" ? `${last.senderId}: ` : "";
+    return by + textOf(last.payload);
+  }
+
+  #drawConversation() {
+    const conversation = this.#session.open;
+    const isNew = this.#shownId !== this.#session.openId;
+    this.#shownId = this.#session.openId;
+    setAttribute(byId("app"), "data-view", this.#session.openId === null ? "list" : "conversation");
+    byId("conversation").hidden = conversation === null;
+    byId("empty").hidden = conversation !== null;
+    if (conversation === null) return;
+    this.#drawHeader(conversation);
+    this.#drawLog(conversation, isNew);
+    this.#drawComposer(conversation);
+  }
+
+  #drawHeader(conversation) {
+    const { me } = this.#session;
+    const title = conversation.name(me);
+    setText(byId("title"), title);
+    drawAvatar(byId("title-avatar"), title, conversation.type === "GROUP");
+    setText(byId("subtitle"), subtitleOf(conversation, me));
+    const names = conversation.typingUsers(this.#session.now());
+    const verb = names.length > 1 ? "are" : "is";
+    setText(byId("typing"), names.length > 0 ? `${listOf(names, 2)} ${verb} typing…` : "");
+  }
+
+  #drawLog(conversation, isNew) {
+    const scroller = byId("scroller");
+    const fromEnd = scroller.scrollHeight - scroller.scrollTop;
+    const floor = Number(byId("log").dataset.floor);
+    setAttribute(byId("log"), "aria-busy", conversation.loaded && !isNew ? null : "true");
+    setAttribute(byId("log"), "data-floor", conversation.timeline.floor);
+    byId("older").hidden = !conversation.loaded || !conversation.timeline.hasOlder;
+    showItems(itemsOf(conversation, this.#session));
+    if (this.#atEnd) scroller.scrollTop = scroller.scrollHeight;
+    else if (conversation.timeline.floor < floor) scroller.scrollTop = scroller.scrollHeight - fromEnd;
+    byId("to-end").hidden = this.#atEnd;
+  }
+
+  #drawComposer(conversation) {
+    const isBlocked = conversation.left || ["replaced", "loggedOut", "refused"].includes(this.#session.status.state);
+    const field = byId("text");
+    field.disabled = isBlocked;
+    setAttribute(field, "placeholder", conversation.left ? "You are no longer in this conversation" : "Write a message");
+    byId("send").disabled = isBlocked || field.value.trim() === "";
+  }
+
+  // --- notices and the dialog ---
+
+  /** Say something for a few seconds. */
+  toast(text) {
+    const box = byId("toasts");
+    while (box.childElementCount >= TOASTS_MAX) box.firstElementChild.remove();
+    const toast = el("p", { class: "toast" }, text);
+    box.append(toast);
+    setTimeout(() => toast.remove(), TOAST_MS);
+  }
+
+  #listenToDialog(on) {
+    const dialog = byId("create");
+    on("new-conversation", "click", () => {
+      byId("create-form").reset();
+      this.#kindChosen();
+      dialog.showModal();
+      byId("members").focus();
+    });
+    on("create-cancel", "click", () => dialog.close());
+    on("create-form", "change", () => this.#kindChosen());
+    on("create-form", "submit", (event) => this.#create(event));
+  }
+
+  #kindChosen() {
+    const isGroup = new FormData(byId("create-form")).get("type") === "GROUP";
+    byId("group-title").hidden = !isGroup;
+    setText(byId("members-label"), isGroup ? "User ids, separated by commas or spaces" : "User id");
+    setText(byId("create-problem"), "");
+  }
+
+  async #create(event) {
+    event.preventDefault();
+    const form = new FormData(byId("create-form"));
+    const type = form.get("type");
+    const memberIds = form.get("members").split(/[\s,;]+/).filter(Boolean);
+    const title = type === "GROUP" ? form.get("title").trim() : "";
+    try {
+      await this.#session.create({ type, memberIds, ...(title && { title }) });
+      byId("create").close();
+      this.show(this.#session.openId);
+    } catch (error) {
+      setText(byId("create-problem"), error.message);
+    }
+  }
+}
+
+function makeRow(item) {
+  const button = el(
+    "button",
+    { type: "button", "data-conversation": item.key },
+    el("span", { class: "avatar", "aria-hidden": "true" }),
+    el("strong", { dir: "auto" }),
+    el("small", { class: "stamp" }),
+    el("span", { class: "preview", dir: "auto" }),
+    el("span", { class: "badge" }),
+  );
+  return el("li", {}, button);
+}
+
+function drawAvatar(element, name, isGroup) {
+  setText(element, name === "" ? "" : initials(name));
+  setAttribute(element, "data-hue", hueOf(name));
+  element.classList.toggle("group", isGroup);
+}
+
+function subtitleOf(conversation, me) {
+  if (conversation.left) return "You left";
+  if (conversation.type !== "GROUP" || conversation.memberIds === null) return "";
+  const names = conversation.memberIds.map((userId) => (userId === me ? "you" : userId));
+  return `${conversation.memberCount} members: ${listOf(names, 5)}`;
+}
+
+/** [text or null, action or null, its label] */
+function bannerOf(session) {
+  const { status } = session;
+  switch (status.state) {
+    case "connecting":
+      return [session.ready ? "Connecting again…" : "Connecting…", null, null];
+    case "waiting": {
+      const seconds = Math.max(1, Math.ceil((status.untilMs - session.now()) / 1000));
+      return [`Offline. Next try in ${seconds} s. Messages are kept and sent later.`, "hurry", "Try now"];
+    }
+    case "replaced":
+      return ["This chat is open in another tab or window of this device.", "reopen", "Use here"];
+    case "loggedOut":
+      return ["The sign-in has ended. Open a new link, or sign in again.", "signOut", "Sign in"];
+    case "refused":
+      return [`The server refused this page (${status.code} ${status.reason}).`, "reopen", "Try again"];
+    default:
+      return [null, null, null];
+  }
+}
+
+/** The first press asks, the second one acts; leaving the button takes it back. */
+function armed(button) {
+  const label = button.textContent;
+  button.dataset.armed = "true";
+  button.textContent = "Recall for everyone?";
+  const disarm = () => {
+    delete button.dataset.armed;
+    button.textContent = label;
+  };
+  button.addEventListener("blur", disarm, { once: true });
+  button.focus();
+}

@@ -1,0 +1,178 @@
+"""Bodies of the HTTP requests and their answers, and the problem document. Field names are camelCase on the wire.
+
+Read by `gateway.http` and by the client's `api`. Pages carry entries as `events.LogEntry`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from ..types import ConversationType, DeliveryState, Member
+from .events import ClientMsgId, Id, LogEntry
+
+Title = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
+PayloadType = Annotated[str, Meta(min_length=1, max_length=32)]
+UserIds = Annotated[list[Id], Meta(max_length=5_000)]
+
+
+class Body(msgspec.Struct, frozen=True, rename="camel"):
+    """Base of everything that travels as an HTTP body."""
+
+
+class SendBody(Body, frozen=True):
+    """`POST /v1/messages/send`; `content` is the text for TEXT, else the payload without `type`."""
+
+    conversation_id: Id
+    client_msg_id: ClientMsgId
+    type: PayloadType
+    content: str | dict[str, Any]
+    sender_id: Id | UnsetType = UNSET
+
+
+class SendResult(Body, frozen=True):
+    """A durable entry."""
+
+    message_id: str
+    seq: int
+    server_ts: int
+    status: Literal["SENT"] = "SENT"
+
+
+class PageResult(Body, frozen=True):
+    """Entries of (start, upToSeq] that are visible to the caller, ascending."""
+
+    conversation_id: str
+    epoch: str
+    head_seq: int
+    messages: list[LogEntry]
+    up_to_seq: int
+    more: bool
+
+
+class ReadResult(Body, frozen=True):
+    """The user's read cursor."""
+
+    read_seq: int
+
+
+class DeliveryRow(Body, frozen=True):
+    """State of a message on one device."""
+
+    user_id: str
+    device_id: str
+    state: DeliveryState
+    updated_ts: int
+
+
+class StatusResult(Body, frozen=True):
+    """State of a message, counted over the other members; `deliveries` is one page of it per device."""
+
+    status: Literal["SENT", "DELIVERED", "READ"]
+    member_count: int
+    delivered_count: int
+    read_count: int
+    deliveries: list[DeliveryRow]
+    next_cursor: str | None
+
+
+class CreateBody(Body, frozen=True):
+    """`POST /v1/conversations`."""
+
+    type: ConversationType
+    member_ids: UserIds
+    conversation_id: Id | UnsetType = UNSET
+    title: Title = ""
+
+
+class ConversationResult(Body, frozen=True):
+    """A conversation; `memberIds` are the first 200 members by id."""
+
+    conversation_id: str
+    type: ConversationType
+    title: str
+    epoch: str
+    head_seq: int
+    member_ids: list[str]
+    member_count: int
+
+
+class MembersBody(Body, frozen=True):
+    """`POST /v1/conversations/{id}/members`."""
+
+    user_ids: Annotated[list[Id], Meta(min_length=1, max_length=5_000)]
+
+
+class MembersChangedResult(Body, frozen=True):
+    """What a change of members did; both empty when nothing changed."""
+
+    conversation_id: str
+    added: list[str]
+    removed: list[str]
+    member_count: int
+
+
+class MembersResult(Body, frozen=True):
+    """A page of members."""
+
+    members: list[Member]
+    next_cursor: str | None
+
+
+class ReceiptRow(Body, frozen=True):
+    """How far one member has got."""
+
+    user_id: str
+    delivered_seq: int
+    read_seq: int
+
+
+class ReceiptsResult(Body, frozen=True):
+    """A page of members' cursors."""
+
+    receipts: list[ReceiptRow]
+    next_cursor: str | None
+
+
+class ConversationRow(Body, frozen=True):
+    """One of the caller's conversations: the fields of a HEADS row, and what a list shows."""
+
+    conversation_id: str
+    type: ConversationType
+    epoch: str
+    head_seq: int
+    first_seq: int
+    delivered_seq: int
+    read_seq: int
+    others_delivered_seq: int
+    others_read_seq: int
+    title: str
+    unread: int
+    last_activity_ts: int
+
+
+class ConversationsResult(Body, frozen=True):
+    """A page of the caller's conversations."""
+
+    conversations: list[ConversationRow]
+    next_cursor: str | None
+
+
+class Health(Body, frozen=True):
+    """Liveness or readiness."""
+
+    status: Literal["ok", "unavailable"]
+
+
+class Problem(Body, frozen=True):
+    """A refusal, as an RFC 9457 problem document."""
+
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+    type: str = "about:blank"
+    retry_after_ms: int | UnsetType = UNSET

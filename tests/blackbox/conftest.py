@@ -1,0 +1,64 @@
+"""One server for the ordinary tests; tests that kill get their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .late import LateCloses
+from .server_process import ServerProcess
+from .world import World
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    process = ServerProcess(tmp_path_factory.mktemp("server"))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.stop()
+    assert "Traceback" not in process.log, process.log
+    assert process.exit_code() in (0, -15)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def late_closes(server: ServerProcess) -> Iterator[LateCloses]:
+    """Starts the waits that take long at once, so that they pass while the other tests run."""
+    waits = LateCloses(server)
+    try:
+        yield waits
+    finally:
+        waits.close()
+
+
+@pytest.fixture
+def world(server: ServerProcess) -> Iterator[World]:
+    made = World(server.http_url, server.ws_url)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def module_world(server: ServerProcess) -> Iterator[World]:
+    """For tests that show that one and the same connection outlives every bad input."""
+    made = World(server.http_url, server.ws_url)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server of the test's own, to be killed or drained."""
+    process = ServerProcess(tmp_path)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.stop()

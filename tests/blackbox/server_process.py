@@ -1,0 +1,102 @@
+"""The real server as a process: started, waited for, killed, restarted on the same file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from .tokens import SECRET
+
+READY_S = 20.0
+POLL_S = 0.02
+
+
+def free_port() -> int:
+    """A port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """One `chatkit serve` on a SQLite file; restarts keep the port and the file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.log_path = folder / "server.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def http_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/v1/ws"
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def start(self) -> None:
+        """Start and return once /readyz answers 200."""
+        command = [sys.executable, "-m", "chatkit", "serve", "--port", str(self.port)]
+        command += ["--storage", f"sqlite:///{self.folder / 'chat.db'}"]
+        command += ["--jwt-secret-env", "CHATKIT_JWT_SECRET"]
+        env = os.environ | {"CHATKIT_JWT_SECRET": SECRET, "PYTHONUNBUFFERED": "1"}
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env)
+        self._wait_ready(self.process)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing of the process runs any more when this returns."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> None:
+        """Ask for a drain; `exit_code` waits for its end."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+
+    def exit_code(self, timeout_s: float = 30.0) -> int:
+        """How the process ended; negative for a signal."""
+        assert self.process is not None
+        return self.process.wait(timeout_s)
+
+    def stop(self) -> None:
+        """Leave nothing running, whatever state it is in."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.terminate()
+        try:
+            self.exit_code(10.0)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + READY_S
+        with httpx.Client(base_url=self.http_url, trust_env=False, verify=False) as client:
+            while not _is_ready(client):
+                assert process.poll() is None, f"server ended with {process.returncode}:\n{self.log}"
+                assert time.monotonic() < deadline, f"server not ready after {READY_S} s:\n{self.log}"
+                try:  # a poll between two looks at /readyz: there is no event to wait for
+                    process.wait(POLL_S)
+                except subprocess.TimeoutExpired:
+                    continue
+
+
+def _is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False

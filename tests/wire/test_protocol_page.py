@@ -1,0 +1,128 @@
+"""docs/protocol.md cannot drift: its examples decode, its names are those of the code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from chatkit.errors import REFUSALS
+from chatkit.wire import events as ev
+from chatkit.wire.codec import JSON, BadItem
+from chatkit.wire.payload import canonical
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "protocol.md").read_text()
+SERVER_MADE = {"MEMBER", "RECALL", "RECALLED"}
+
+
+def _sections() -> Iterator[tuple[str, str, str]]:
+    """(heading of level 2, heading of level 3, text) of every part of the page."""
+    part = ""
+    for block in re.split(r"^(?=#{2,3} )", PAGE, flags=re.M):
+        heading, _, text = block.partition("\n")
+        if heading.startswith("## "):
+            part = heading[3:]
+        yield part, heading.lstrip("# "), text
+
+
+def _blocks(kind: str) -> list[tuple[str, str, str]]:
+    return [
+        (part, heading, block)
+        for part, heading, text in _sections()
+        for block in re.findall(rf"^```{kind}\n(.*?)^```$", text, flags=re.M | re.S)
+    ]
+
+
+EVENTS = [(part, block) for part, _, block in _blocks("json") if "event" in json.loads(block)]
+PAYLOADS = [json.loads(block) for part, _, block in _blocks("json") if part == "Payloads"]
+HTTP = [(heading, block) for part, heading, block in _blocks("http")]
+
+
+def _tags(union: Any) -> set[str]:
+    return {str(kind.__struct_config__.tag) for kind in get_args(union)}
+
+
+def test_every_json_block_is_an_event_or_a_payload() -> None:
+    assert len(_blocks("json")) == len(EVENTS) + len(PAYLOADS)
+
+
+@pytest.mark.parametrize(("part", "block"), EVENTS, ids=[json.loads(block)["event"] for _, block in EVENTS])
+def test_example_event_decodes_in_its_direction_and_names_no_unknown_field(part: str, block: str) -> None:
+    wanted = json.loads(block)
+    if part == "Client to server":
+        (event,) = JSON.client_events(block)
+        assert not isinstance(event, BadItem)
+        if isinstance(event, ev.SendMsg):
+            assert canonical(event.payload)
+    else:
+        assert part == "Server to client"
+        (event,) = JSON.server_events(block)
+    assert json.loads(JSON.encode(event)) == wanted
+
+
+def test_every_event_has_an_example_in_its_direction() -> None:
+    shown = {(part, json.loads(block)["event"]) for part, block in EVENTS}
+    assert {tag for part, tag in shown if part == "Client to server"} == _tags(ev.ClientEvent)
+    assert {tag for part, tag in shown if part == "Server to client"} == _tags(ev.ServerEvent)
+
+
+def _anchors() -> set[str]:
+    headings = re.findall(r"^#{1,6} (.+)$", PAGE, flags=re.M)
+    return {re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+def test_every_event_has_a_heading() -> None:
+    assert {tag.lower() for tag in _tags(ev.ClientEvent) | _tags(ev.ServerEvent)} <= _anchors()
+
+
+def test_every_field_of_every_event_is_named_under_its_heading() -> None:
+    parts = {(part, heading): text for part, heading, text in _sections()}
+    for part, union in (("Client to server", ev.ClientEvent), ("Server to client", ev.ServerEvent)):
+        for kind in get_args(union):
+            tag = str(kind.__struct_config__.tag)
+            heading = "TYPING (pushed)" if kind is ev.TypingOut else tag
+            for field in msgspec.structs.fields(kind):
+                assert field.encode_name in parts[part, heading], (tag, field.encode_name)
+
+
+def test_references_in_the_code_lead_somewhere() -> None:
+    sources = [path for path in (ROOT / "src").rglob("*.py")]
+    named = {
+        (path.name, a) for path in sources for a in re.findall(r"protocol\.md#([\w-]+)", path.read_text())
+    }
+    assert named
+    assert {(name, anchor) for name, anchor in named if anchor not in _anchors()} == set()
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=[payload["type"] for payload in PAYLOADS])
+def test_example_payload_is_taken_if_a_client_may_send_it(payload: dict[str, Any]) -> None:
+    if payload["type"] not in SERVER_MADE:
+        assert json.loads(canonical(payload)) == payload
+
+
+@pytest.mark.parametrize(("heading", "block"), HTTP, ids=[block.split("\n")[0] for _, block in HTTP])
+def test_http_examples_hold_json_and_log_entries(heading: str, block: str) -> None:
+    head, _, body = block.partition("\n\n")
+    assert re.match(r"(GET|POST|DELETE) /|HTTP/1\.1 \d{3} ", head)
+    value = json.loads(body) if body.strip() else {}
+    for entry in value.get("messages", []):
+        assert msgspec.to_builtins(msgspec.convert(entry, ev.LogEntry)).keys() == entry.keys()
+
+
+def test_every_refusal_is_in_the_table_with_its_status() -> None:
+    rows = dict(re.findall(r"^\| ([A-Z_]+) \| (\d{3} \| (?:yes|no)) \|", PAGE, flags=re.M))
+    assert rows == {
+        code: f"{error.status} | {'yes' if error.retryable else 'no'}" for code, error in REFUSALS.items()
+    }
+
+
+def test_every_close_code_is_in_the_table() -> None:
+    listed = {int(code) for code in re.findall(r"^\| (\d{4}) \|", PAGE, flags=re.M)}
+    known = {value for name, value in vars(ev.CloseCode).items() if name.isupper()}
+    assert listed == known | {1011}
