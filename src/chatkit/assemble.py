@@ -5,8 +5,6 @@ from __future__ import annotations
 from .errors import ConfigurationError
 from .ports import Ids, SystemIds
 from .storage.base import Store
-from .storage.memory import MemoryStore
-from .storage.sqlite import SqliteStore
 
 
 def open_store(address: str, *, ids: Ids | None = None) -> Store:
@@ -21,8 +19,12 @@ def open_store(address: str, *, ids: Ids | None = None) -> Store:
     """
     scheme, separator, rest = address.partition("://")
     if separator and scheme == "memory" and not rest:
+        from .storage.memory import MemoryStore
+
         return MemoryStore(ids=ids or SystemIds())
     if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        from .storage.sqlite import SqliteStore
+
         return SqliteStore(rest[1:], ids=ids or SystemIds())
     if scheme in {"postgresql", "postgres"}:
         raise ConfigurationError(f"storage {scheme}:// is not built yet; use sqlite:///PATH or memory://")

@@ -7,7 +7,7 @@ from typing import Any
 
 import jwt
 
-SECRET = "blackbox-secret-of-more-than-thirty-two-bytes"
+SECRET = "blackbox-secret-long-enough-for-hs512-too-which-asks-for-sixty-four-bytes"
 ABSENT = object()
 """Marks a claim that is to be left out."""
 

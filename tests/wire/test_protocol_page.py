@@ -13,6 +13,7 @@ import pytest
 
 from chatkit.errors import REFUSALS
 from chatkit.wire import events as ev
+from chatkit.wire import http as wire
 from chatkit.wire.codec import JSON, BadItem
 from chatkit.wire.payload import canonical
 
@@ -92,7 +93,7 @@ def test_every_field_of_every_event_is_named_under_its_heading() -> None:
 
 
 def test_references_in_the_code_lead_somewhere() -> None:
-    sources = [path for path in (ROOT / "src").rglob("*.py")]
+    sources = list((ROOT / "src").rglob("*.py"))
     named = {
         (path.name, a) for path in sources for a in re.findall(r"protocol\.md#([\w-]+)", path.read_text())
     }
@@ -106,13 +107,44 @@ def test_example_payload_is_taken_if_a_client_may_send_it(payload: dict[str, Any
         assert json.loads(canonical(payload)) == payload
 
 
-@pytest.mark.parametrize(("heading", "block"), HTTP, ids=[block.split("\n")[0] for _, block in HTTP])
-def test_http_examples_hold_json_and_log_entries(heading: str, block: str) -> None:
-    head, _, body = block.partition("\n\n")
-    assert re.match(r"(GET|POST|DELETE) /|HTTP/1\.1 \d{3} ", head)
-    value = json.loads(body) if body.strip() else {}
-    for entry in value.get("messages", []):
-        assert msgspec.to_builtins(msgspec.convert(entry, ev.LogEntry)).keys() == entry.keys()
+HTTP_BODIES: dict[tuple[str, str], type[wire.Body]] = {
+    ("POST /v1/messages/send", "request"): wire.SendBody,
+    ("POST /v1/messages/send", "answer"): wire.SendResult,
+    ("GET /v1/conversations/{id}/messages", "answer"): wire.PageResult,
+    ("POST /v1/conversations/{id}/read", "answer"): wire.ReadResult,
+    ("GET /v1/sync", "answer"): wire.PageResult,
+    ("GET /v1/messages/{messageId}/status", "answer"): wire.StatusResult,
+    ("POST /v1/messages/{messageId}/recall", "answer"): wire.SendResult,
+    ("POST /v1/conversations", "request"): wire.CreateBody,
+    ("POST /v1/conversations", "answer"): wire.ConversationResult,
+    ("GET /v1/conversations/{id}", "answer"): wire.ConversationResult,
+    ("GET /v1/conversations/{id}/members", "answer"): wire.MembersResult,
+    ("GET /v1/conversations/{id}/receipts", "answer"): wire.ReceiptsResult,
+    ("GET /v1/conversations", "answer"): wire.ConversationsResult,
+    ("POST /v1/conversations/{id}/members", "request"): wire.MembersBody,
+    ("POST /v1/conversations/{id}/members", "answer"): wire.MembersChangedResult,
+    ("DELETE /v1/conversations/{id}/members/{userId}", "answer"): wire.MembersChangedResult,
+    ("GET /healthz, GET /readyz, GET /v1/openapi.json", "answer"): wire.Health,
+    ("Error codes", "answer"): wire.Problem,
+}
+
+
+@pytest.mark.parametrize(
+    ("heading", "block"), HTTP, ids=[f"{n}: {block.splitlines()[0]}" for n, (_, block) in enumerate(HTTP)]
+)
+def test_http_example_decodes_and_names_no_unknown_field(heading: str, block: str) -> None:
+    head, _, body = block.strip().partition("\n\n")
+    kind = "answer" if re.match(r"HTTP/1\.1 \d{3} ", head) else "request"
+    assert kind == "answer" or re.match(r"(GET|POST|DELETE) /", head)
+    assert bool(body) == ((heading, kind) in HTTP_BODIES)
+    if body:
+        decoded = msgspec.json.decode(body, type=HTTP_BODIES[heading, kind])
+        assert json.loads(msgspec.json.encode(decoded)) == json.loads(body)
+
+
+def test_every_operation_is_on_the_page() -> None:
+    shown = {heading for part, heading, _ in _sections() if part == "HTTP"}
+    assert {heading for heading, _ in HTTP_BODIES} - {"Error codes"} < shown
 
 
 def test_every_refusal_is_in_the_table_with_its_status() -> None:

@@ -21,7 +21,7 @@ from ..errors import (
     RecallWindowPassedError,
     TokenRevokedError,
 )
-from ..types import ConversationType
+from ..types import ConversationType, DeliveryState
 from .base import Append, ConfirmMessage, CreateConversation, Recall
 
 AUTHOR_GROUP_MAX = 100
@@ -117,7 +117,9 @@ def check_conversation(command: ConfirmMessage, conversation_id: str) -> None:
 def check_exact_count(count: int) -> None:
     """Single confirmations above a cursor are bounded: BadRequestError."""
     if count > EXACT_MAX:
-        raise BadRequestError(f"more than {EXACT_MAX} single confirmations; confirm the oldest missing ones first")
+        raise BadRequestError(
+            f"more than {EXACT_MAX} single confirmations; confirm the oldest missing ones first"
+        )
 
 
 def check_author(command: Recall, kind: Kind, sender_id: str) -> None:
@@ -224,8 +226,17 @@ def page_end(intervals: Sequence[Interval], last: int | None, head_seq: int) -> 
     return head_seq if following is None or following > head_seq else last
 
 
-def status_of(member_count: int, delivered_count: int, read_count: int) -> Literal["SENT", "DELIVERED", "READ"]:
+def status_of(
+    member_count: int, delivered_count: int, read_count: int
+) -> Literal["SENT", "DELIVERED", "READ"]:
     """A message's state from the counts over the other members; SENT if there are none."""
     if member_count and read_count == member_count:
         return "READ"
     return "DELIVERED" if member_count and delivered_count == member_count else "SENT"
+
+
+def state_ms(state: DeliveryState, server_ts: int, device_ms: int, read_ms: int) -> int:
+    """When a message came into its state on a device, as near as cursors know: when the cursor last moved."""
+    if state == "READ":
+        return read_ms
+    return device_ms if state == "DELIVERED" else server_ts

@@ -12,7 +12,7 @@ from ..core.visibility import Interval
 from ..drivers.sqlite import Connection
 from ..types import ConversationType
 from . import rules
-from .base import Entry, message_id
+from .base import Conversation, Entry, message_id
 
 SELECT_CONVERSATION = (
     "SELECT conversation_key, conversation_id, type, title, epoch, head_seq, creator_id, single_pair, member_count "
@@ -56,6 +56,12 @@ UPDATE_MEMBER_CURSOR = (
 UPDATE_DEVICE_CURSOR = (
     "UPDATE device_cursor SET delivered_seq = ?, exact_count = ?, updated_ms = ? "
     "WHERE conversation_key = ? AND user_id = ? AND device_id = ?"
+)
+
+
+SELECT_MEMBER_IDS = (
+    "SELECT user_id FROM conversation_member WHERE conversation_key = ? AND leave_seq IS NULL "
+    "ORDER BY user_id LIMIT ?"
 )
 
 
@@ -145,38 +151,32 @@ class Batch:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._conversations: dict[str, Loaded | None] = {}
+        self._conversations: dict[str, Loaded] = {}
+        self._by_key: dict[int, Loaded] = {}
         self._intervals: dict[tuple[int, str], list[Interval]] = {}
         self._members: dict[tuple[int, str], MemberCursors] = {}
-        self._devices: dict[tuple[int, str, str], DeviceCursors | None] = {}
+        self._devices: dict[tuple[int, str, str], DeviceCursors] = {}
 
     def find(self, conversation_id: str) -> Loaded | None:
         """A conversation by its id."""
-        try:
-            return self._conversations[conversation_id]
-        except KeyError:
-            return self._load(SELECT_CONVERSATION, conversation_id, conversation_id)
+        found = self._conversations.get(conversation_id)
+        return found or self._load(SELECT_CONVERSATION, conversation_id)
 
     def find_by_key(self, key: int) -> Loaded | None:
         """A conversation by its internal number."""
-        for known in self._conversations.values():
-            if known is not None and known.key == key:
-                return known
-        return self._load(SELECT_CONVERSATION_BY_KEY, key, None)
+        return self._by_key.get(key) or self._load(SELECT_CONVERSATION_BY_KEY, key)
 
     def find_by_pair(self, pair: str) -> Loaded | None:
         """The SINGLE of a pair."""
-        return self._load(SELECT_CONVERSATION_BY_PAIR, pair, None)
+        return self._load(SELECT_CONVERSATION_BY_PAIR, pair)
 
-    def _load(self, sql: str, value: int | str, missing_id: str | None) -> Loaded | None:
+    def _load(self, sql: str, value: int | str) -> Loaded | None:
         rows = self.connection.execute(sql, (value,))
         if not rows:
-            if missing_id is not None:
-                self._conversations[missing_id] = None
             return None
         loaded = Loaded(*rows[0])
-        known = self._conversations.setdefault(loaded.conversation_id, loaded)
-        return known or loaded
+        self._by_key[loaded.key] = loaded
+        return self._conversations.setdefault(loaded.conversation_id, loaded)
 
     def intervals(self, key: int, user_id: str) -> list[Interval]:
         """A user's memberships in a conversation, ascending."""
@@ -216,8 +216,22 @@ class Batch:
         found = self._devices.get(place)
         if found is None:
             rows = self.connection.execute(SELECT_DEVICE_CURSOR, place)
-            found = self._devices[place] = DeviceCursors(*rows[0]) if rows else None
+            if rows:
+                found = self._devices[place] = DeviceCursors(*rows[0])
         return found
+
+    def describe(self, loaded: Loaded) -> Conversation:
+        """The conversation with its first members, as this transaction sees it."""
+        rows = self.connection.execute(SELECT_MEMBER_IDS, (loaded.key, rules.MEMBERS_SHOWN_MAX))
+        return Conversation(
+            loaded.conversation_id,
+            loaded.type,
+            loaded.title,
+            loaded.epoch,
+            loaded.head_seq,
+            loaded.member_count,
+            tuple(user_id for (user_id,) in rows),
+        )
 
     def append_made(
         self, loaded: Loaded, kind: rules.Kind, sender_id: str, payload: bytes, at_ms: int
@@ -239,25 +253,27 @@ class Batch:
             loaded.opened_seq = seq
             loaded.opened_ms = at_ms
 
-    def flush(self) -> None:
+    def write(self) -> None:
         """Write everything that commands left in memory."""
         self._write_heads()
-        self._write_cursors()
+        self._write_members()
+        self._write_devices()
         for loaded in self._conversations.values():
-            if loaded is not None and loaded.confirmed:
+            if loaded.confirmed:
                 loaded.confirmed = False
                 self._close_confirmed(loaded)
 
-    def reset(self) -> None:
-        """Write everything and forget it, before or after a command that changes rows behind this memory's back."""
-        self.flush()
+    def flush(self) -> None:
+        """Write everything and forget it: at the end, and around commands that change rows directly."""
+        self.write()
         self._conversations.clear()
+        self._by_key.clear()
         self._intervals.clear()
         self._members.clear()
         self._devices.clear()
 
     def _write_heads(self) -> None:
-        grown = [loaded for loaded in self._conversations.values() if loaded is not None and loaded.opened_seq]
+        grown = [loaded for loaded in self._conversations.values() if loaded.opened_seq]
         if not grown:
             return
         self.connection.executemany(UPDATE_HEAD, [(it.head_seq, it.last_ms, it.key) for it in grown])
@@ -267,21 +283,23 @@ class Batch:
         for loaded in grown:
             loaded.opened_seq = 0
 
-    def _write_cursors(self) -> None:
-        members = [
-            (cursors.delivered_seq, cursors.read_seq, cursors.read_ms, *place)
-            for place, cursors in self._members.items()
-            if cursors.dirty
-        ]
-        if members:
-            self.connection.executemany(UPDATE_MEMBER_CURSOR, members)
-        devices = [
-            (cursors.delivered_seq, cursors.exact_count, cursors.updated_ms, *place)
-            for place, cursors in self._devices.items()
-            if cursors is not None and cursors.dirty
-        ]
-        if devices:
-            self.connection.executemany(UPDATE_DEVICE_CURSOR, devices)
+    def _write_members(self) -> None:
+        rows = []
+        for place, cursors in self._members.items():
+            if cursors.dirty:
+                cursors.dirty = False
+                rows.append((cursors.delivered_seq, cursors.read_seq, cursors.read_ms, *place))
+        if rows:
+            self.connection.executemany(UPDATE_MEMBER_CURSOR, rows)
+
+    def _write_devices(self) -> None:
+        rows = []
+        for place, cursors in self._devices.items():
+            if cursors.dirty:
+                cursors.dirty = False
+                rows.append((cursors.delivered_seq, cursors.exact_count, cursors.updated_ms, *place))
+        if rows:
+            self.connection.executemany(UPDATE_DEVICE_CURSOR, rows)
 
     def _close_confirmed(self, loaded: Loaded) -> None:
         """Close what the last device of every current member has confirmed; a member without any keeps it open."""

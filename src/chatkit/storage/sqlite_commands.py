@@ -12,8 +12,8 @@ from ..core.visibility import Interval, ranges_after
 from ..wire.payload import RECALLED
 from . import rules
 from .base import (
-    AdvanceDelivered,
     Advanced,
+    AdvanceDelivered,
     AdvanceRead,
     Append,
     Appended,
@@ -37,11 +37,10 @@ SELECT_BY_SEQ = (
     "SELECT epoch, kind, sender_id, server_ts, recalled_by_seq, payload FROM message "
     "WHERE conversation_key = ? AND seq = ?"
 )
-UPDATE_RECALLED = (
-    "UPDATE message SET payload = ?, recalled_by_seq = ? WHERE conversation_key = ? AND seq = ?"
-)
+UPDATE_RECALLED = "UPDATE message SET payload = ?, recalled_by_seq = ? WHERE conversation_key = ? AND seq = ?"
 SELECT_AUTHORS = (
-    "SELECT DISTINCT sender_id FROM message WHERE conversation_key = ? AND seq BETWEEN ? AND ? AND sender_id <> ?"
+    "SELECT DISTINCT sender_id FROM message "
+    "WHERE conversation_key = ? AND seq BETWEEN ? AND ? AND sender_id <> ?"
 )
 SELECT_EXACT = (
     "SELECT seq FROM device_exact WHERE conversation_key = ? AND user_id = ? AND device_id = ? ORDER BY seq"
@@ -286,7 +285,6 @@ def _authors(
 
 def close_outbox(batch: Batch, command: CloseOutbox) -> Done:
     """Take entries out of the outbox; without such a conversation or row there is nothing to do."""
-    batch.reset()
     loaded = batch.find(command.conversation_id)
     rows = batch.connection.execute(SELECT_OUTBOX, (loaded.key,)) if loaded else []
     if loaded and rows:

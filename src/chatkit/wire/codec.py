@@ -147,7 +147,7 @@ class Codec:
         except _UNDECODABLE as error:
             items = () if self.binary else _split_leniently(frame)
             if not items:
-                raise BadRequestError(f"frame cannot be parsed: {_plain(error)}") from None
+                raise BadRequestError(f"frame cannot be parsed: {plain_words(error)}") from None
         _check_batch(items)
         return items
 
@@ -156,7 +156,7 @@ class Codec:
             event: ev.ClientEvent = self._decode_client_item(raw)
             return event
         except _UNDECODABLE as error:
-            return self._bad_item(raw, _plain(error))
+            return self._bad_item(raw, plain_words(error))
 
     def _bad_item(self, raw: msgspec.Raw | bytes | str, message: str) -> BadItem:
         try:
@@ -216,14 +216,14 @@ def _short_text(value: Any, length_max: int) -> str | UnsetType:
     return value
 
 
-def _plain(error: BaseException) -> str:
-    """What is wrong, in words for people, of bounded length."""
+def plain_words(error: BaseException) -> str:
+    """What a decoder found wrong, in words for people: of bounded length, repeating nothing that was sent."""
     if isinstance(error, UnicodeError):
         return "text is not valid UTF-8"
     if isinstance(error, RecursionError):
         return "nested too deep"
     message, _, place = str(error).rpartition(" - at ")
-    if message.startswith(("Invalid value", "Expected `str` matching regex")):
+    if message.startswith(("Invalid value", "Invalid enum value", "Expected `str` matching regex")):
         return _PLAIN_WORDS.get(place.strip("`"), f"{place} is not valid")
     return str(error)
 

@@ -1,0 +1,209 @@
+"""One connection from HELLO to its end: reader, writer, puller and watch, which all end together.
+
+`open_link` logs in; `Link.run` returns only by raising what ended the connection. What to do then is `session`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import version
+
+import anyio
+from msgspec import UNSET
+
+from ..core.backoff import next_delay
+from ..errors import ConnectionLostError, DeadlineExceededError, ProtocolError, RefusedError
+from ..ports import Ports
+from ..transport.base import Transport, TransportClosedError
+from ..wire import events as ev
+from ..wire.codec import Codec
+from .config import ClientConfig
+from .outgoing import Outgoing, frame
+from .requests import Requests, error_of
+from .router import Router
+from .sender import Sender
+from .signal import Signal
+from .syncer import Syncer
+from .tokens import TokenSource
+
+CLIENT = ev.ClientInfo(name="chatkit-python", version=version("chatkit"))
+
+
+class LoginFailedError(ConnectionLostError):
+    """The connection ended before WELCOME.
+
+    Attributes:
+        close_code: The WebSocket close code; 1006 if there was none.
+        refused: The refusal that the server sent before, if any.
+    """
+
+    def __init__(self, closed: TransportClosedError, refused: Exception | None) -> None:
+        super().__init__(f"login failed: {closed}", retry_after_s=closed.retry_after_s)
+        self.close_code = closed.close_code
+        self.reason = closed.reason
+        self.refused = refused
+
+
+async def log_in(
+    transport: Transport, codec: Codec, hello: ev.Hello
+) -> tuple[ev.Welcome, Sequence[ev.ServerEvent]]:
+    """Send HELLO and wait for WELCOME.
+
+    Returns:
+        The WELCOME, and the events that came with it in the same frame.
+
+    Raises:
+        LoginFailedError: The connection ended instead.
+        ProtocolError: The server began with another event.
+    """
+    refused: Exception | None = None
+    try:
+        await transport.send(frame(codec, [codec.encode(hello)]))
+        while True:
+            events = codec.server_events(await transport.receive())
+            for place, event in enumerate(events):
+                if isinstance(event, ev.Welcome):
+                    return event, events[place + 1 :]
+                if not isinstance(event, ev.ErrorOut):
+                    raise ProtocolError("the server's first event is not WELCOME")
+                refused = error_of(event)
+    except TransportClosedError as closed:
+        raise LoginFailedError(closed, refused) from closed
+
+
+class Link:
+    """An open connection.
+
+    Attributes:
+        reconnect_after_s: What a draining server asked for; None if it did not.
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        ports: Ports,
+        codec: Codec,
+        router: Router,
+        syncer: Syncer,
+        outgoing: Outgoing,
+        requests: Requests,
+        sender: Sender,
+        tokens: TokenSource,
+        wake: Signal,
+        transport: Transport,
+        welcome: ev.Welcome,
+    ) -> None:
+        self._config = config
+        self._ports = ports
+        self._codec = codec
+        self._router = router
+        self._syncer = syncer
+        self._outgoing = outgoing
+        self._requests = requests
+        self._sender = sender
+        self._tokens = tokens
+        self._wake = wake
+        self._transport = transport
+        self._heartbeat_s = welcome.heartbeat_ms / 1000
+        self._received_at_s = ports.clock.now_s()
+        self._leave_by_s: float | None = None
+        self._cause: Exception | None = None
+        self._expiring = Signal()
+        self.reconnect_after_s: float | None = None
+
+    async def run(self, first: Sequence[ev.ServerEvent]) -> None:
+        """Serve the connection until it ends, beginning with the events that came with WELCOME.
+
+        Raises:
+            TransportClosedError: The connection ended, by whichever side.
+            ConnectionLostError: No sign of life, or no answer to a message for too long.
+            ProtocolError: The server sent what the contract does not allow.
+        """
+        self._apply(first)
+        async with anyio.create_task_group() as group:
+            for part in (self._read, self._write, self._syncer.run, self._watch, self._refresh):
+                group.start_soon(self._part, part, group.cancel_scope)
+        assert self._cause is not None, "parts end only by raising"
+        raise self._cause
+
+    async def _part(self, part: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
+        try:
+            await part()
+        except Exception as error:
+            self._cause = self._cause or error
+            scope.cancel()
+
+    async def _read(self) -> None:
+        while True:
+            received = await self._transport.receive()
+            self._received_at_s = self._ports.clock.now_s()
+            self._apply(self._codec.server_events(received))
+
+    def _apply(self, events: Sequence[ev.ServerEvent]) -> None:
+        for event in self._router.received(events):
+            if isinstance(event, ev.GoAway):
+                self._draining(event)
+            else:
+                self._expiring.set()
+        self._wake.set()
+
+    def _draining(self, event: ev.GoAway) -> None:
+        self.reconnect_after_s = event.reconnect_after_ms / 1000
+        self._leave_by_s = self._ports.clock.now_s() + self._config.goaway_wait_s
+        self._outgoing.sends_held = True
+
+    async def _write(self) -> None:
+        await self._outgoing.run(self._transport)
+
+    async def _watch(self) -> None:
+        while True:
+            await anyio.sleep(self._heartbeat_s / 3)
+            now_s = self._ports.clock.now_s()
+            if now_s - self._received_at_s > 2 * self._heartbeat_s:
+                raise ConnectionLostError("the server gave no sign of life")
+            oldest_s = self._sender.oldest_sent_at_s
+            if oldest_s is not None and now_s - oldest_s > self._config.ack_wait_s:
+                raise ConnectionLostError("a message had no answer for too long")
+            if self._leave_by_s is not None and now_s >= self._leave_by_s:
+                raise ConnectionLostError("the server drains")
+            self._outgoing.ping()
+
+    async def _refresh(self) -> None:
+        """Renew the login each time the server says that it ends; a fixed token cannot be renewed."""
+        while True:
+            await self._expiring.wait()
+            if self._tokens.renewable:
+                await self._renew()
+
+    async def _renew(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                fresh = ev.AuthRefresh(token=await self._tokens.get())
+                await self._requests.ask(fresh, self._config.request_timeout_s)
+                return
+            except ConnectionLostError:
+                raise
+            except Exception as error:  # the app's callable may raise anything; the old login still holds
+                attempt += 1
+                await anyio.sleep(self._renew_delay_s(attempt, error))
+
+    def _renew_delay_s(self, attempt: int, error: Exception) -> float:
+        hint_s = error.retry_after_s if isinstance(error, RefusedError | DeadlineExceededError) else None
+        return next_delay(
+            attempt,
+            self._ports.random.random(),
+            hint_s,
+            base_s=self._config.backoff_base_s,
+            max_s=self._config.backoff_max_s,
+        )
+
+
+def hello(device_id: str, *, token: str | None = None, resume_token: str | None = None) -> ev.Hello:
+    """The first event, with one of the two proofs."""
+    return ev.Hello(
+        device_id=device_id,
+        token=UNSET if token is None else token,
+        resume_token=UNSET if resume_token is None else resume_token,
+        client=CLIENT,
+    )

@@ -1,0 +1,103 @@
+"""The one writer of a connection: gathers what every part wants to send and packs it into frames within the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..transport.base import Transport
+from ..wire import events as ev
+from ..wire.codec import Codec
+from .cursors import Cursors
+from .requests import Requests
+from .sender import Sender
+from .signal import Signal
+
+FRAME_SLACK_BYTES = 1024
+"""Kept free in each frame for brackets and commas."""
+
+
+class Outgoing:
+    """Everything that leaves, in one place; nothing is queued here but flags, so nothing can grow."""
+
+    def __init__(
+        self, codec: Codec, sender: Sender, cursors: Cursors, requests: Requests, wake: Signal
+    ) -> None:
+        self._codec = codec
+        self._sender = sender
+        self._cursors = cursors
+        self._requests = requests
+        self._wake = wake
+        self._typing: set[str] = set()
+        self._ping = False
+        self._open = False
+        self._limits = ev.Limits()
+        self.sends_held = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no cursor waits to be written."""
+        return self._cursors.idle
+
+    def connected(self, limits: ev.Limits) -> None:
+        """A new connection with these limits."""
+        self._limits = limits
+        self._ping = self.sends_held = False
+        self._typing.clear()
+        self._open = True
+
+    def disconnected(self) -> None:
+        """Nothing can leave."""
+        self._open = False
+
+    def ping(self) -> None:
+        """Send a sign of life."""
+        self._ping = True
+        self._wake.set()
+
+    def typing(self, conversation_id: str) -> None:
+        """Tell the others; without a connection it is nothing."""
+        if self._open:
+            self._typing.add(conversation_id)
+            self._wake.set()
+
+    async def run(self, transport: Transport) -> None:
+        """Write until the connection ends; raises what ended it."""
+        while True:
+            for frame in self._frames(self._take()):
+                await transport.send(frame)
+            await self._wake.wait(self._wait_s())
+
+    def _take(self) -> list[ev.ClientEvent]:
+        taken: list[ev.ClientEvent] = [*self._requests.take(), *self._cursors.take()]
+        taken += [ev.TypingIn(conversation_id=id_) for id_ in sorted(self._typing)]
+        self._typing.clear()
+        if self._ping:
+            self._ping = False
+            taken.append(ev.Ping())
+        if not self.sends_held:
+            taken += self._sender.take()
+        return taken
+
+    def _frames(self, events: list[ev.ClientEvent]) -> Iterator[bytes | str]:
+        items: list[bytes] = []
+        size_bytes = 0
+        for event in events:
+            encoded = self._codec.encode(event)
+            full = size_bytes + len(encoded) > self._limits.frame_bytes - FRAME_SLACK_BYTES
+            if items and (full or len(items) >= self._limits.batch):
+                yield frame(self._codec, items)
+                items, size_bytes = [], 0
+            items.append(encoded)
+            size_bytes += len(encoded) + 1
+        if items:
+            yield frame(self._codec, items)
+
+    def _wait_s(self) -> float | None:
+        waits = [wait_s for wait_s in (self._sender.wait_s(), self._cursors.wait_s()) if wait_s is not None]
+        return min(waits, default=None)
+
+
+def frame(codec: Codec, items: list[bytes]) -> bytes | str:
+    """One frame in the kind that the codec's subprotocol wants."""
+    joined = codec.join(items)
+    return joined if codec.binary else joined.decode()

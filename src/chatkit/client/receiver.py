@@ -1,0 +1,247 @@
+"""The receiving half: entries into timelines, and what follows from it into one batch per frame.
+
+Nothing here waits. `commit` stores the batch first; only then the app and those who wait for a send are told, and the
+delivered cursors go out. Called by `router` (live events) and `syncer` (pages).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..core.timeline import Step, recall_target
+from ..types import Message, Sent
+from ..wire import events as ev
+from ..wire.codec import Codec
+from .base import LocalStore
+from .batch import Batch
+from .conversations import Conversation, Conversations
+from .cursors import Cursors
+from .events import ChatEvent, EpochChanged, MessageReceived, MessageRecalled, MessageSent
+from .mailbox import Mailbox
+from .pulls import Pulls
+from .sender import Sender
+
+Logged = ev.NewMsg | ev.LogEntry
+
+
+class Receiver:
+    """Applies what arrives.
+
+    Args:
+        codec: Decodes payloads.
+        conversations: The timelines.
+        pulls: Takes what must be fetched.
+        sender: Settles own messages.
+        cursors: Takes what is confirmed.
+        mailbox: Where the app's events go.
+        store: Where everything is kept first.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        conversations: Conversations,
+        pulls: Pulls,
+        sender: Sender,
+        cursors: Cursors,
+        mailbox: Mailbox,
+        store: LocalStore,
+    ) -> None:
+        self._codec = codec
+        self._conversations = conversations
+        self._pulls = pulls
+        self._sender = sender
+        self._cursors = cursors
+        self._mailbox = mailbox
+        self._store = store
+        self.user_id = ""
+        self.heads_complete = False
+
+    def new_message(self, batch: Batch, event: ev.NewMsg) -> None:
+        """A live entry."""
+        message = self._message(event)
+        own = self._settles(batch, message, event.epoch)
+        self._arrived(batch, message, event.epoch, own=own)
+
+    def acked(self, batch: Batch, event: ev.MsgAck) -> None:
+        """The answer to a send: settle it, and give the own message its place like any other."""
+        if not isinstance(event.client_msg_id, str):
+            return
+        sent = Sent(
+            event.conversation_id,
+            event.client_msg_id,
+            event.message_id,
+            event.seq,
+            event.server_ts,
+            event.epoch,
+        )
+        send = self._sender.settle(batch, sent)
+        if send is None:
+            return
+        message = Message(
+            sent.conversation_id,
+            sent.seq,
+            sent.message_id,
+            self.user_id,
+            sent.server_ts,
+            msgspec.json.decode(send.payload),
+            sent.client_msg_id,
+        )
+        self._arrived(batch, message, event.epoch, own=True)
+
+    def known_head(self, batch: Batch, conversation_id: str, epoch: str, head_seq: int) -> None:
+        """The log is said to go up to `head_seq`: pull what is missing, at once."""
+        conversation = self._find(batch, conversation_id, epoch, head_seq)
+        if conversation is None:
+            return
+        if self._same_epoch(conversation, epoch) and conversation.timeline.rise(head_seq):
+            self._pulls.add(conversation, first=True)
+
+    def page(self, batch: Batch, conversation: Conversation, last_seq: int, page: ev.SyncPage) -> None:
+        """A SYNC_PAGE that was asked with `last_seq`."""
+        if page.epoch != conversation.timeline.epoch:
+            self.renew(batch, conversation, page.epoch)
+        conversation.suspect = False
+        messages = [self._message(entry) for entry in page.messages]
+        told = {message.seq for message in messages if self._settles(batch, message, page.epoch)}
+        step = conversation.timeline.page(last_seq, page.up_to_seq, messages, told)
+        conversation.timeline.rise(page.head_seq)
+        self._placed(batch, conversation, step, moved=True)
+
+    def renew(self, batch: Batch, conversation: Conversation, epoch: str) -> None:
+        """The log is another one: drop the cursors and start afresh."""
+        known = conversation.timeline.epoch
+        if known == "":
+            conversation.timeline.epoch = epoch
+            return
+        conversation.timeline.reset(epoch)
+        conversation.acked_seq = conversation.read_seq = 0
+        conversation.others_delivered_seq = conversation.others_read_seq = 0
+        self._cursors.forget(conversation.id)
+        change = batch.change(conversation)
+        change.fresh, change.floor = True, 0
+        change.messages.clear()
+        change.recalled_seqs.clear()
+        batch.events.append(EpochChanged(conversation.id, epoch))
+
+    def older(self, page: ev.SyncPage) -> list[Message]:
+        """The entries of a page of history; nothing is settled or told by them."""
+        return [self._message(entry) for entry in page.messages]
+
+    def commit(self, batch: Batch) -> None:
+        """Store the batch in one transaction, then tell everybody."""
+        changes = batch.changes()
+        if changes or batch.settled:
+            self._store.save(changes, batch.settled)
+        for event in batch.events:
+            self._mailbox.put(event, droppable=self._has_waiter(event))
+        for key, outcome in batch.answers:
+            self._sender.resolve(key, outcome)
+        for conversation in batch.conversations():
+            self.confirm(conversation)
+
+    def confirm(self, conversation: Conversation) -> None:
+        """Tell the server what this device holds, if it does not know."""
+        prefix = conversation.timeline.prefix
+        if prefix > conversation.acked_seq and not conversation.left:
+            conversation.acked_seq = prefix
+            self._cursors.delivered(conversation.id, prefix)
+
+    def place(self, batch: Batch, conversation_id: str, epoch: str, prefix: int) -> Conversation:
+        """Take up a conversation that this device has no record of."""
+        earlier = self._conversations.wait_for_heads(conversation_id)
+        own = [message for message in earlier.own if message.seq > prefix]
+        conversation = self._conversations.place(conversation_id, earlier.type, epoch, prefix)
+        conversation.acked_seq = prefix
+        batch.change(conversation).messages.extend(own)
+        return conversation
+
+    def _arrived(self, batch: Batch, message: Message, epoch: str, *, own: bool) -> None:
+        conversation = self._find(batch, message.conversation_id, epoch, message.seq)
+        if conversation is None:
+            if own:
+                self._conversations.wait_for_heads(message.conversation_id).own.append(message)
+            return
+        timeline = conversation.timeline
+        if not self._same_epoch(conversation, epoch):
+            return
+        if self._mailbox.paused and not own:
+            timeline.rise(message.seq)
+            return
+        if own and message.seq > timeline.prefix:
+            batch.change(conversation).messages.append(message)  # it survives a crash before its turn
+        self._placed(batch, conversation, timeline.push(message, told=own))
+        if timeline.behind:
+            self._pulls.gap(conversation)
+
+    def _find(self, batch: Batch, conversation_id: str, epoch: str, head_seq: int) -> Conversation | None:
+        """The conversation an event is about; None while only the coming heads can say where this device stands."""
+        conversation = self._conversations.get(conversation_id)
+        if conversation is None and self.heads_complete:
+            conversation = self.place(batch, conversation_id, epoch, 0)
+            conversation.timeline.rise(head_seq)
+            self._pulls.add(conversation, first=True)
+        if conversation is None:
+            earlier = self._conversations.wait_for_heads(conversation_id)
+            earlier.head_seq = max(earlier.head_seq, head_seq)
+            return None
+        if conversation.left:
+            conversation.left = False
+            batch.change(conversation)
+        return conversation
+
+    def _same_epoch(self, conversation: Conversation, epoch: str) -> bool:
+        """Whether an event is about the log we hold; if not, a SYNC finds out which of the two is the old one."""
+        if conversation.timeline.epoch == "":
+            conversation.timeline.epoch = epoch
+        if conversation.timeline.epoch == epoch:
+            return True
+        self._pulls.add(conversation, first=True)
+        return False
+
+    def _settles(self, batch: Batch, message: Message, epoch: str) -> bool:
+        """Whether an entry is a pending message of this device, which is settled by that."""
+        if message.sender_id != self.user_id or message.client_msg_id is None:
+            return False
+        sent = Sent(
+            message.conversation_id,
+            message.client_msg_id,
+            message.message_id,
+            message.seq,
+            message.server_ts,
+            epoch,
+        )
+        return self._sender.settle(batch, sent) is not None
+
+    def _placed(self, batch: Batch, conversation: Conversation, step: Step, *, moved: bool = False) -> None:
+        if not step.placed and not step.recalled_seqs and not moved:
+            return
+        change = batch.change(conversation)
+        change.messages.extend(placed.message for placed in step.placed)
+        change.recalled_seqs.extend(step.recalled_seqs)
+        batch.events.extend(_event(placed.message) for placed in step.placed if not placed.told)
+
+    def _has_waiter(self, event: ChatEvent) -> bool:
+        if not isinstance(event, MessageSent):
+            return False
+        return self._sender.has_waiter((event.sent.conversation_id, event.sent.client_msg_id))
+
+    def _message(self, entry: Logged) -> Message:
+        client_msg_id = entry.client_msg_id if isinstance(entry.client_msg_id, str) else None
+        return Message(
+            entry.conversation_id,
+            entry.seq,
+            entry.message_id,
+            entry.sender_id,
+            entry.server_ts,
+            self._codec.payload(entry.payload),
+            client_msg_id,
+        )
+
+
+def _event(message: Message) -> ChatEvent:
+    target = recall_target(message)
+    if target is None:
+        return MessageReceived(message)
+    message_id, by = message.payload.get("messageId", ""), message.payload.get("by", message.sender_id)
+    return MessageRecalled(message.conversation_id, str(message_id), target, str(by))

@@ -1,0 +1,94 @@
+"""Hands each event of the server to the part it concerns. Called by `link` with whole frames; never waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..wire import events as ev
+from . import receipts
+from .batch import Batch
+from .conversations import Conversations
+from .cursors import DELIVERED_REF, READ_REF, Cursors
+from .events import Typing
+from .heads import Heads
+from .receiver import Receiver
+from .requests import Requests
+from .sender import Sender
+
+Rest = ev.TokenExpiring | ev.GoAway
+"""What concerns the connection itself."""
+
+
+class Router:
+    """From events to parts."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        receiver: Receiver,
+        heads: Heads,
+        sender: Sender,
+        cursors: Cursors,
+        requests: Requests,
+    ) -> None:
+        self._conversations = conversations
+        self._receiver = receiver
+        self._heads = heads
+        self._sender = sender
+        self._cursors = cursors
+        self._requests = requests
+
+    def received(self, events: Sequence[ev.ServerEvent]) -> list[Rest]:
+        """Apply the events of one frame, in order and as one batch.
+
+        Returns:
+            Those that concern the connection.
+        """
+        batch = Batch()
+        rest: list[Rest] = []
+        for event in events:
+            if isinstance(event, ev.TokenExpiring | ev.GoAway):
+                rest.append(event)
+            elif not self._requests.answered(event):
+                self._one(batch, event)
+        self._receiver.commit(batch)
+        return rest
+
+    def _one(self, batch: Batch, event: ev.ServerEvent) -> None:
+        match event:
+            case ev.NewMsg():
+                self._heads.touched(event.conversation_id)
+                self._receiver.new_message(batch, event)
+            case ev.MsgAck(client_msg_id=str()):
+                self._receiver.acked(batch, event)
+            case ev.MsgAck():  # of a recall whose caller has gone: at least the head is known
+                self._receiver.known_head(batch, event.conversation_id, event.epoch, event.seq)
+            case ev.Behind():
+                self._heads.touched(event.conversation_id)
+                self._receiver.known_head(batch, event.conversation_id, event.epoch, event.head_seq)
+            case ev.Heads():
+                self._heads.page(batch, event)
+            case ev.ConversationOut():
+                self._heads.changed(batch, event)
+            case ev.ReceiptOut():
+                self._receipt(batch, event)
+            case ev.TypingOut():
+                batch.events.append(Typing(event.conversation_id, event.user_id))
+            case ev.ErrorOut():
+                self._error(batch, event)
+
+    def _receipt(self, batch: Batch, event: ev.ReceiptOut) -> None:
+        conversation = self._conversations.get(event.conversation_id)
+        if conversation is None:
+            return  # the heads that are on their way carry the same fact
+        told = receipts.heard(conversation, event, self._receiver.user_id)
+        if told is not None:
+            batch.events.append(told)
+
+    def _error(self, batch: Batch, event: ev.ErrorOut) -> None:
+        if self._sender.refused(batch, event):
+            return
+        if event.ref in (DELIVERED_REF, READ_REF) and isinstance(event.conversation_id, str):
+            conversation = self._conversations.get(event.conversation_id)
+            held = conversation.timeline.prefix if conversation is not None else 0
+            self._cursors.refused(event, event.conversation_id, held)

@@ -1,0 +1,271 @@
+"""The connection that heals itself: connect, log in, serve, and decide what the end of a connection means.
+
+The one loop that reconnects. Called by `client`, which runs it in the background and reads its state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import msgspec
+
+from ..core.backoff import next_delay
+from ..errors import (
+    ChatkitError,
+    ClosedError,
+    ConfigurationError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    ProtocolError,
+    TokenExpiredError,
+    TokenRevokedError,
+)
+from ..transport.base import Connector, Transport, TransportClosedError
+from ..wire import events as ev
+from .events import Connected, Connecting, Disconnected, Reconnecting
+from .link import Link, LoginFailedError, hello, log_in
+from .parts import Parts
+from .tokens import TokenSource
+
+ABNORMAL = 1006
+
+
+class _Ended(msgspec.Struct):
+    """How one connection ended.
+
+    Attributes:
+        opened: WELCOME had come.
+        by_resume: The login was tried with a resume token.
+        lasted_s: From WELCOME on.
+        hint_s: What the server asked to wait.
+    """
+
+    cause: Exception
+    code: int
+    reason: str
+    opened: bool = False
+    by_resume: bool = False
+    lasted_s: float = 0.0
+    hint_s: float | None = None
+
+    @property
+    def token_refused(self) -> bool:
+        return 4100 <= self.code <= 4199
+
+    @property
+    def final(self) -> bool:
+        return 4200 <= self.code <= 4299
+
+
+class Session:
+    """One client's line to the server.
+
+    Args:
+        parts: What every connection serves.
+        connector: Opens connections.
+        tokens: Where the login comes from.
+        device_id: This device.
+    """
+
+    def __init__(self, parts: Parts, connector: Connector, tokens: TokenSource, device_id: str) -> None:
+        self._parts = parts
+        self._connector = connector
+        self._tokens = tokens
+        self._device_id = device_id
+        self._resume_token: str | None = None
+        self._attempt = 0
+        self._changed = anyio.Event()
+        self.connected = False
+        self.stopped: Exception | None = None
+        self.failure: Exception | None = None
+
+    async def run(self) -> None:
+        """Keep connected until cancelled, or until there is no point in going on: then `stopped` says why.
+
+        A fault of our own ends here too and is kept in `failure`.
+        """
+        try:
+            await self._loop()
+        except ClosedError as stopped:
+            self._stop(stopped)
+        except Exception as fault:
+            self.failure = fault
+            self._parts.mailbox.put(Disconnected(ABNORMAL, str(fault), False))
+            self._stop(fault)
+
+    async def wait_connected(self) -> None:
+        """Return once a login holds.
+
+        Raises:
+            ChatkitError: The client has stopped for good.
+        """
+        while not self.connected:
+            if self.stopped is not None:
+                raise self.stopped
+            await self._changed.wait()
+
+    def check_running(self) -> None:
+        """Raises what stopped the client, if anything did."""
+        if self.stopped is not None:
+            raise ClosedError("the client has stopped") from self.stopped
+
+    async def _loop(self) -> None:
+        while True:
+            self._parts.mailbox.put(Connecting(self._attempt + 1))
+            ended = await self._connection()
+            delay_s = self._next(ended)
+            self._parts.mailbox.put(Reconnecting(self._attempt, delay_s, ended.cause))
+            await anyio.sleep(delay_s)
+
+    async def _connection(self) -> _Ended:
+        """One connection from its opening to its end."""
+        try:
+            with anyio.fail_after(self._parts.config.connect_timeout_s):
+                transport = await self._connector.connect(self._parts.codec.subprotocol)
+        except TimeoutError:
+            return _ended(DeadlineExceededError("connecting took too long"))
+        except ConnectionLostError as error:
+            return _ended(error)
+        try:
+            return await self._logged_in(transport)
+        finally:
+            await _close(transport, self._parts.config.close_timeout_s)
+
+    async def _logged_in(self, transport: Transport) -> _Ended:
+        by_resume = self._resume_token is not None
+        try:
+            proof = await self._proof()
+            with anyio.fail_after(self._parts.config.hello_timeout_s):
+                welcome, first = await log_in(transport, self._parts.codec, proof)
+        except ConfigurationError:
+            raise
+        except TimeoutError:
+            return _ended(DeadlineExceededError("no WELCOME in time"), by_resume=by_resume)
+        except Exception as error:  # the app's token callable may raise anything
+            return _ended(error, by_resume=by_resume)
+        return await self._serve(transport, welcome, first)
+
+    async def _proof(self) -> ev.Hello:
+        if self._resume_token is not None:
+            return hello(self._device_id, resume_token=self._resume_token)
+        return hello(self._device_id, token=await self._tokens.get())
+
+    async def _serve(
+        self, transport: Transport, welcome: ev.Welcome, first: Sequence[ev.ServerEvent]
+    ) -> _Ended:
+        parts = self._parts
+        self._bind(welcome)
+        link = self._link(transport, welcome)
+        since_s = parts.ports.clock.now_s()
+        parts.connected(welcome.user_id, welcome.limits)
+        self._set_connected(True)
+        parts.mailbox.put(Connected(welcome.session_id, welcome.resumed))
+        try:
+            await link.run(first)
+        except (ConnectionLostError, ProtocolError, DeadlineExceededError) as cause:
+            lasted_s = parts.ports.clock.now_s() - since_s
+            return _ended(cause, opened=True, lasted_s=lasted_s, hint_s=link.reconnect_after_s)
+        finally:
+            self._set_connected(False)
+            parts.disconnected()
+        raise AssertionError("a link ends only by raising")
+
+    def _bind(self, welcome: ev.Welcome) -> None:
+        """The login's user must be the one this client and its store began with."""
+        if self._parts.receiver.user_id not in ("", welcome.user_id):
+            raise ConfigurationError("the token now belongs to another user; use one client for each user")
+        self._parts.store.bind(welcome.user_id, welcome.device_id)
+        self._resume_token = welcome.resume_token
+
+    def _link(self, transport: Transport, welcome: ev.Welcome) -> Link:
+        parts = self._parts
+        return Link(
+            parts.config,
+            parts.ports,
+            parts.codec,
+            parts.router,
+            parts.syncer,
+            parts.outgoing,
+            parts.requests,
+            parts.sender,
+            self._tokens,
+            parts.wake,
+            transport,
+            welcome,
+        )
+
+    def _next(self, ended: _Ended) -> float:
+        """Seconds until the next try. Raises ClosedError if there is none."""
+        if ended.token_refused:
+            self._resume_token = None
+        pointless = ended.token_refused and not (ended.opened or ended.by_resume or self._tokens.renewable)
+        if ended.opened or ended.final or pointless:
+            will_retry = not (ended.final or pointless)
+            self._parts.mailbox.put(Disconnected(ended.code, ended.reason, will_retry))
+        elif isinstance(ended.cause, ConfigurationError):
+            raise ended.cause
+        if ended.final or pointless:
+            raise ClosedError(f"the client has stopped: {ended.code} {ended.reason}") from _typed(ended)
+        if ended.opened and ended.lasted_s >= self._parts.config.stable_after_s:
+            self._attempt = 0
+        if ended.token_refused and ended.by_resume and not ended.opened:
+            return 0.0  # the token is tried at once; only the short cut was refused
+        self._attempt += 1
+        return self._delay_s(ended)
+
+    def _delay_s(self, ended: _Ended) -> float:
+        hint_s = ended.hint_s
+        if hint_s is None and isinstance(ended.cause, ChatkitError):
+            hint_s = ended.cause.retry_after_s
+        return next_delay(
+            self._attempt,
+            self._parts.ports.random.random(),
+            hint_s,
+            base_s=self._parts.config.backoff_base_s,
+            max_s=self._parts.config.backoff_max_s,
+        )
+
+    def _stop(self, cause: Exception) -> None:
+        self.stopped = cause
+        self._parts.sender.stopped(cause)
+        self._parts.mailbox.close()
+        self._wake_waiters()
+
+    def _set_connected(self, connected: bool) -> None:
+        self.connected = connected
+        self._wake_waiters()
+
+    def _wake_waiters(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+
+def _ended(
+    cause: Exception,
+    *,
+    opened: bool = False,
+    by_resume: bool = False,
+    lasted_s: float = 0.0,
+    hint_s: float | None = None,
+) -> _Ended:
+    code, reason = ABNORMAL, str(cause)
+    if isinstance(cause, TransportClosedError | LoginFailedError):
+        code, reason = cause.close_code, cause.reason
+    if isinstance(cause, LoginFailedError) and cause.refused is not None:
+        reason = reason or str(cause.refused)
+    return _Ended(cause, code, reason, opened, by_resume, lasted_s, hint_s)
+
+
+def _typed(ended: _Ended) -> Exception:
+    """What stopped the client, as the contract names it."""
+    if isinstance(ended.cause, LoginFailedError) and ended.cause.refused is not None:
+        return ended.cause.refused
+    if ended.code == ev.CloseCode.TOKEN_EXPIRED:
+        return TokenExpiredError(ended.reason)
+    return TokenRevokedError(ended.reason) if ended.token_refused else ended.cause
+
+
+async def _close(transport: Transport, timeout_s: float) -> None:
+    with anyio.move_on_after(timeout_s, shield=True):
+        await transport.aclose()

@@ -1,0 +1,149 @@
+"""The one task that pulls: SYNC pages one at a time, newest conversations first, and pages of history between them."""
+
+from __future__ import annotations
+
+import anyio
+from msgspec import UNSET
+
+from ..core.backoff import next_delay
+from ..errors import ConflictError, ConnectionLostError, NotFoundError, ProtocolError, RefusedError
+from ..ports import Ports
+from ..wire import events as ev
+from .batch import Batch
+from .config import ClientConfig
+from .conversations import Conversation, Conversations
+from .events import CaughtUp
+from .heads import Heads
+from .mailbox import Mailbox
+from .pulls import Pulls
+from .receiver import Receiver
+from .requests import Requests
+from .signal import Signal
+
+
+class Syncer:
+    """Brings every conversation that is behind up to its head."""
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        ports: Ports,
+        conversations: Conversations,
+        pulls: Pulls,
+        receiver: Receiver,
+        heads: Heads,
+        requests: Requests,
+        mailbox: Mailbox,
+        wake: Signal,
+    ) -> None:
+        self._config = config
+        self._ports = ports
+        self._conversations = conversations
+        self._pulls = pulls
+        self._receiver = receiver
+        self._heads = heads
+        self._requests = requests
+        self._mailbox = mailbox
+        self._wake = wake
+        self._slot = anyio.Lock()
+        self._refusals = 0
+        self._caught_up = False
+
+    async def run(self) -> None:
+        """Pull until the connection ends; raises what ended it."""
+        self._caught_up = False
+        self._refusals = 0
+        while True:
+            await self._wait_for_room()
+            conversation = self._pulls.take()
+            if conversation is not None:
+                await self._pull(conversation)
+            else:
+                self._tell_caught_up()
+                await self._pulls.changed.wait(self._pulls.wait_s())
+
+    async def fetch(self, conversation_id: str, last_seq: int, limit: int) -> ev.SyncPage:
+        """One page for history, in its turn. Raises what `Requests.ask` raises."""
+        return await self._ask(ev.Sync(conversation_id=conversation_id, last_seq=last_seq, limit=limit))
+
+    async def _wait_for_room(self) -> None:
+        if not self._mailbox.paused:
+            return
+        await self._mailbox.wait_drained()
+        for conversation in self._conversations:
+            if conversation.timeline.behind and not conversation.left:
+                self._pulls.add(conversation)
+
+    async def _pull(self, conversation: Conversation) -> None:
+        suspect, timeline = conversation.suspect, conversation.timeline
+        last_seq = 0 if suspect else timeline.prefix
+        epoch = UNSET if suspect or not timeline.epoch else timeline.epoch
+        sync = ev.Sync(
+            conversation_id=conversation.id, last_seq=last_seq, limit=self._config.page_limit, epoch=epoch
+        )
+        try:
+            page = await self._ask(sync)
+        except NotFoundError:
+            self._commit(self._gone(conversation))
+        except ConflictError:
+            self._conflict(conversation)
+        except RefusedError as error:
+            self._refused(conversation, error)
+        else:
+            self._refusals = 0
+            self._apply(conversation, last_seq, page)
+
+    async def _ask(self, sync: ev.Sync) -> ev.SyncPage:
+        async with self._slot:
+            answer = await self._requests.ask(sync, self._config.request_timeout_s)
+        if not isinstance(answer, ev.SyncPage):
+            raise ProtocolError("SYNC was answered by another event")
+        return answer
+
+    def _apply(self, conversation: Conversation, last_seq: int, page: ev.SyncPage) -> None:
+        batch = Batch()
+        before = (conversation.timeline.epoch, conversation.timeline.prefix)
+        self._receiver.page(batch, conversation, last_seq, page)
+        self._commit(batch)
+        if not (page.more or conversation.timeline.behind):
+            return
+        if before == (conversation.timeline.epoch, conversation.timeline.prefix):
+            self._pulls.later(conversation, self._backoff_s(None))  # the page brought nothing: no hot loop
+        else:
+            self._pulls.add(conversation, first=True)
+
+    def _gone(self, conversation: Conversation) -> Batch:
+        batch = Batch()
+        self._heads.gone(batch, conversation)
+        return batch
+
+    def _conflict(self, conversation: Conversation) -> None:
+        if conversation.suspect:
+            raise ProtocolError("SYNC without an epoch was refused with CONFLICT")
+        conversation.suspect = True
+        self._pulls.add(conversation, first=True)
+
+    def _refused(self, conversation: Conversation, error: RefusedError) -> None:
+        if not error.retryable:
+            raise ConnectionLostError(f"SYNC was refused: {error.code}") from error
+        self._refusals += 1
+        conversation.timeline.rise(conversation.timeline.prefix + 1)  # stays due until a page says otherwise
+        self._pulls.later(conversation, self._backoff_s(error.retry_after_s))
+
+    def _backoff_s(self, hint_s: float | None) -> float:
+        return next_delay(
+            max(1, self._refusals),
+            self._ports.random.random(),
+            hint_s,
+            base_s=self._config.backoff_base_s,
+            max_s=self._config.backoff_max_s,
+        )
+
+    def _commit(self, batch: Batch) -> None:
+        self._receiver.commit(batch)
+        self._wake.set()
+
+    def _tell_caught_up(self) -> None:
+        if self._receiver.heads_complete and not self._caught_up and self._pulls.empty:
+            self._caught_up = True
+            self._mailbox.put(CaughtUp())

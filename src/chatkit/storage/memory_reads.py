@@ -1,0 +1,178 @@
+"""The reads of the store in memory. Nothing here changes anything; `memory` adds the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.receipts import delivery_state
+from ..core.visibility import is_visible, ranges_after
+from ..types import Member
+from ..wire.events import Head
+from . import base, rules
+from .memory_log import Conversation, Row, World
+
+
+class MemoryReads:
+    """The reading half of `storage.base.Store` over a `World`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def page(
+        self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
+    ) -> base.Page:
+        """Visible entries after a seq."""
+        log = self._world.joined(conversation_id, user_id)
+        intervals = log.members[user_id]
+        ranges = rules.page_ranges(intervals, after_seq, log.head_seq, limit)
+        rows = [row for first, last in ranges for row in log.rows[first - 1 : last]]
+        last_seq = rules.fitting(((row.seq, len(row.payload)) for row in rows), bytes_max)
+        entries = [
+            log.entry(row, log.epoch, user_id) for row in rows if last_seq is not None and row.seq <= last_seq
+        ]
+        up_to_seq = rules.page_end(intervals, last_seq, log.head_seq)
+        more = up_to_seq < log.head_seq
+        return base.Page(conversation_id, log.epoch, log.head_seq, tuple(entries), up_to_seq, more)
+
+    async def heads(self, user_id: str, device_id: str) -> list[Head]:
+        """The user's conversations, for one device."""
+        logs = [(self._head(log, user_id, device_id), log) for log in self._world.of_user(user_id)]
+        logs.sort(
+            key=lambda it: (
+                it[0].delivered_seq >= it[0].head_seq,
+                -it[1].last_activity_ms,
+                it[0].conversation_id,
+            )
+        )
+        return [head for head, _ in logs]
+
+    def _head(self, log: Conversation, user_id: str, device_id: str | None) -> Head:
+        cursors = log.cursors[user_id]
+        others = [log.cursors[user] for user in log.others(user_id)]
+        device = log.devices.get((user_id, device_id)) if device_id is not None else None
+        delivered_seq = cursors.delivered_seq if device_id is None else device.delivered_seq if device else 0
+        return Head(
+            log.conversation_id,
+            log.type,
+            log.epoch,
+            log.head_seq,
+            log.members[user_id][0].join_seq,
+            delivered_seq,
+            cursors.read_seq,
+            min((it.delivered_seq for it in others), default=0),
+            min((it.read_seq for it in others), default=0),
+        )
+
+    async def head_seqs(self, conversation_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """(epoch, head) of each conversation that exists."""
+        logs = (self._world.by_id.get(name) for name in conversation_ids)
+        return {log.conversation_id: (log.epoch, log.head_seq) for log in logs if log is not None}
+
+    async def conversation(self, conversation_id: str, user_id: str) -> base.Conversation:
+        """One conversation, for a member of it."""
+        return self._world.joined(conversation_id, user_id).describe()
+
+    async def conversations(
+        self, user_id: str, device_id: str | None, after: str | None, limit: int
+    ) -> list[base.ConversationRow]:
+        """A page of the user's conversations."""
+        logs = sorted(self._world.of_user(user_id), key=lambda log: log.conversation_id)
+        following = [log for log in logs if log.conversation_id > (after or "")][:limit]
+        return [
+            base.ConversationRow(
+                self._head(log, user_id, device_id),
+                log.title,
+                self._unread(log, user_id),
+                log.last_activity_ms,
+            )
+            for log in following
+        ]
+
+    def _unread(self, log: Conversation, user_id: str) -> int:
+        start = max(log.cursors[user_id].read_seq, log.head_seq - rules.UNREAD_ENTRIES_MAX)
+        count = sum(
+            row.kind == "USER" and row.recalled_by is None and row.sender_id != user_id
+            for first, last in ranges_after(log.members[user_id], start, log.head_seq)
+            for row in log.rows[first - 1 : last]
+        )
+        return min(count, rules.UNREAD_MAX)
+
+    async def members(
+        self, conversation_id: str, user_id: str, after: str | None, limit: int
+    ) -> list[base.MemberCursor]:
+        """A page of the current members."""
+        log = self._world.joined(conversation_id, user_id)
+        users = [user for user in log.member_ids() if user > (after or "")][:limit]
+        return [self._member(log, user) for user in users]
+
+    def _member(self, log: Conversation, user_id: str) -> base.MemberCursor:
+        role = "CREATOR" if user_id == log.creator_id else "MEMBER"
+        member = Member(user_id, role, log.members[user_id][-1].join_seq)
+        cursors = log.cursors[user_id]
+        return base.MemberCursor(member, cursors.delivered_seq, cursors.read_seq)
+
+    async def status(
+        self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
+    ) -> base.Status:
+        """The state of a message, for its author."""
+        log, row = self._world.place(message_id)
+        log.check_member(user_id)
+        if row.sender_id != user_id:
+            raise rules.not_found()
+        counts = self._counts(log, user_id, row.seq)
+        found = [
+            it
+            for it in self._deliveries(log, user_id, row)
+            if after is None or (it.user_id, it.device_id) > after
+        ]
+        page = tuple(found[:limit])
+        return base.Status(
+            rules.status_of(counts.member_count, counts.delivered_count, counts.read_count),
+            counts.member_count,
+            counts.delivered_count,
+            counts.read_count,
+            page,
+            (page[-1].user_id, page[-1].device_id) if len(found) > limit else None,
+        )
+
+    def _counted(self, log: Conversation, author_id: str, seq: int) -> list[str]:
+        return [user for user in log.others(author_id) if is_visible(log.members[user], seq)]
+
+    def _counts(self, log: Conversation, author_id: str, seq: int) -> base.ReadCounts:
+        users = self._counted(log, author_id, seq)
+        delivered = sum(
+            log.cursors[user].delivered_seq >= seq or any(seq in it.exact for _, it in log.devices_of(user))
+            for user in users
+        )
+        read = sum(log.cursors[user].read_seq >= seq for user in users)
+        return base.ReadCounts(author_id, seq, delivered, read, len(users))
+
+    def _deliveries(self, log: Conversation, author_id: str, row: Row) -> list[base.Delivery]:
+        found = []
+        for user in self._counted(log, author_id, row.seq):
+            cursors = log.cursors[user]
+            for device_id, device in log.devices_of(user):
+                state = delivery_state(row.seq, device.delivered_seq, device.exact, cursors.read_seq)
+                at_ms = rules.state_ms(state, row.server_ts, device.updated_ms, cursors.read_ms)
+                found.append(base.Delivery(user, device_id, state, at_ms))
+        return found
+
+    async def read_counts(
+        self, conversation_id: str, after_seq: int, up_to_seq: int
+    ) -> list[base.ReadCounts]:
+        """Counts for each author's newest message in a range."""
+        log = self._world.by_id.get(conversation_id)
+        if log is None:
+            return []
+        rows = log.rows[rules.author_range(after_seq, up_to_seq) : up_to_seq]
+        newest = {row.sender_id: row.seq for row in rows if row.kind == "USER"}
+        return [self._counts(log, author, seq) for author, seq in sorted(newest.items())]
+
+    async def outbox(self, limit: int) -> list[base.OutboxEntry]:
+        """Open outbox entries, oldest first."""
+        opened = [log.outbox for log in self._world.by_key.values() if log.outbox is not None]
+        return sorted(opened, key=lambda it: it.since_ms)[:limit]
+
+    async def audit(self, conversation_id: str) -> list[base.AuditRow]:
+        """The audit rows of a conversation."""
+        return [row for row in self._world.audit if row.conversation_id == conversation_id]

@@ -1,0 +1,297 @@
+"""The store on one SQLite file: connections, threads and transactions. The SQL is in the `sqlite_*` modules.
+
+One connection writes, a few read. With threads, each transaction runs as a whole in a worker thread, so the event
+loop never waits for a disk; without, it runs inside the loop, for simulation and for small tools. Called by
+`assemble`; everyone above sees only `storage.base`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from ..drivers.migrations import migrate, migration_files
+from ..drivers.sqlite import MEMORY, RETRY_AFTER_S, Connection, DiskFailedError, open_sqlite
+from ..errors import ConfigurationError, InternalError, RefusedError, UnavailableError
+from ..ports import Ids
+from ..wire.events import Head
+from . import base, sqlite_commands, sqlite_members, sqlite_reads
+from .sqlite_batch import Batch
+
+APPLICATION_ID: Final = 0x43484B31
+"""Marks a file as a chatkit log ("CHK1")."""
+
+SECRET_BYTES: Final = 32
+
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
+_logger = logging.getLogger(__name__)
+
+_SHARED: dict[type, Callable[[Batch, Any], base.Outcome]] = {
+    base.Append: sqlite_commands.append,
+    base.Recall: sqlite_commands.recall,
+    base.AdvanceDelivered: sqlite_commands.advance_delivered,
+    base.ConfirmMessage: sqlite_commands.confirm_message,
+    base.AdvanceRead: sqlite_commands.advance_read,
+}
+"""Commands that share the batch's working memory."""
+
+_ALONE: dict[type, Callable[[Batch, Any], base.Outcome]] = {
+    base.CreateConversation: sqlite_members.create_conversation,
+    base.AddMembers: sqlite_members.add_members,
+    base.RemoveMember: sqlite_members.remove_member,
+    base.OpenSession: sqlite_members.open_session,
+    base.ResumeSession: sqlite_members.resume_session,
+    base.RenewEpoch: sqlite_members.renew_epoch,
+    base.CloseOutbox: sqlite_commands.close_outbox,
+}
+"""Commands that change rows directly, so that the working memory is written before and forgotten after."""
+
+
+class SqliteStore:
+    """`storage.base.Store` on a SQLite file; see there for what each method holds to.
+
+    Args:
+        path: The file, made if it is missing; `:memory:` only without threads.
+        ids: Where the log's secret comes from, the first time.
+        threads: Whether transactions run in worker threads.
+        readers: Connections for reading, with threads.
+    """
+
+    def __init__(self, path: str, *, ids: Ids, threads: bool = True, readers: int = 4) -> None:
+        if path == MEMORY and threads:
+            raise ConfigurationError(
+                "a SQLite store in memory has one connection; open it with threads=False"
+            )
+        self._path = path
+        self._ids = ids
+        self._threads = threads
+        self._reader_count = readers if threads else 1
+        self._writer_limit = anyio.CapacityLimiter(1)
+        self._reader_limit = anyio.CapacityLimiter(self._reader_count)
+        self._writer: Connection | None = None
+        self._readers: deque[Connection] = deque()
+        self._healthy = False
+        self._failed = False
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last commit reached the disk."""
+        return self._healthy
+
+    async def migrate(self) -> bytes:
+        """Open the file, bring its schema up to date, and return the log's secret."""
+        return await self._run(self._writer_limit, self._open)
+
+    async def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        """Apply a batch in one transaction.
+
+        After an error of the disk itself nothing is committed any more until the store is opened anew: what
+        the failed write left behind is unknown.
+        """
+        return await self._run(self._writer_limit, partial(self._commit, commands))
+
+    async def aclose(self) -> None:
+        """Wait for what is running, then close every connection."""
+        with anyio.CancelScope(shield=True):
+            async with self._writer_limit:
+                for _ in range(self._reader_count):
+                    await self._reader_limit.acquire_on_behalf_of(object())
+                self._close()
+
+    async def page(
+        self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
+    ) -> base.Page:
+        """Visible entries after a seq."""
+        return await self._read(sqlite_reads.page, conversation_id, user_id, after_seq, limit, bytes_max)
+
+    async def heads(self, user_id: str, device_id: str) -> list[Head]:
+        """The user's conversations, for one device."""
+        return await self._read(sqlite_reads.heads, user_id, device_id)
+
+    async def head_seqs(self, conversation_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """(epoch, head) of each conversation that exists."""
+        return await self._read(sqlite_reads.head_seqs, conversation_ids)
+
+    async def conversation(self, conversation_id: str, user_id: str) -> base.Conversation:
+        """One conversation, for a member of it."""
+        return await self._read(sqlite_reads.conversation, conversation_id, user_id)
+
+    async def conversations(
+        self, user_id: str, device_id: str | None, after: str | None, limit: int
+    ) -> list[base.ConversationRow]:
+        """A page of the user's conversations."""
+        return await self._read(sqlite_reads.conversations, user_id, device_id, after, limit)
+
+    async def members(
+        self, conversation_id: str, user_id: str, after: str | None, limit: int
+    ) -> list[base.MemberCursor]:
+        """A page of the current members."""
+        return await self._read(sqlite_reads.members, conversation_id, user_id, after, limit)
+
+    async def status(
+        self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
+    ) -> base.Status:
+        """The state of a message, for its author."""
+        return await self._read(sqlite_reads.status, message_id, user_id, after, limit)
+
+    async def read_counts(
+        self, conversation_id: str, after_seq: int, up_to_seq: int
+    ) -> list[base.ReadCounts]:
+        """Counts for each author's newest message in a range."""
+        return await self._read(sqlite_reads.read_counts, conversation_id, after_seq, up_to_seq)
+
+    async def outbox(self, limit: int) -> list[base.OutboxEntry]:
+        """Open outbox entries, oldest first."""
+        return await self._read(sqlite_reads.outbox, limit)
+
+    async def audit(self, conversation_id: str) -> list[base.AuditRow]:
+        """The audit rows of a conversation."""
+        return await self._read(sqlite_reads.audit, conversation_id)
+
+    async def _read(
+        self, read: Callable[Concatenate[Connection, _P], _Result], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _Result:
+        return await self._run(
+            self._reader_limit, lambda: self._snapshot(lambda it: read(it, *args, **kwargs))
+        )
+
+    async def _run(self, limit: anyio.CapacityLimiter, work: Callable[[], _Result]) -> _Result:
+        """Run blocking work, in a thread or right here; once begun it ends, whatever becomes of the caller."""
+        if self._threads:
+            return await anyio.to_thread.run_sync(work, limiter=limit)
+        await anyio.lowlevel.checkpoint()
+        async with limit:
+            result = work()
+        await anyio.lowlevel.cancel_shielded_checkpoint()
+        return result
+
+    def _open(self) -> bytes:
+        if self._writer is not None:
+            raise ConfigurationError("this store is open already")
+        writer = open_sqlite(self._path)
+        try:
+            migrate(writer, migration_files(__package__), APPLICATION_ID)
+            secret = self._secret(writer)
+            self._readers.extend(self._reader(writer) for _ in range(self._reader_count))
+        except BaseException:
+            writer.close()
+            raise
+        self._writer = writer
+        self._healthy = True
+        return secret
+
+    def _reader(self, writer: Connection) -> Connection:
+        return writer if self._path == MEMORY else open_sqlite(self._path, read_only=True)
+
+    def _secret(self, writer: Connection) -> bytes:
+        """The log's secret, made by whoever opens the file first."""
+        writer.change(
+            "INSERT INTO setting (name, value) VALUES ('secret', ?) ON CONFLICT (name) DO NOTHING",
+            (self._ids.token_bytes(SECRET_BYTES),),
+        )
+        ((secret,),) = writer.execute("SELECT value FROM setting WHERE name = 'secret'")
+        return bytes(secret)
+
+    def _close(self) -> None:
+        self._healthy = False
+        for reader in self._readers:
+            reader.close()
+        self._readers.clear()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _snapshot(self, read: Callable[[Connection], _Result]) -> _Result:
+        """Run one read on a free connection, in one transaction: it sees one state of the file."""
+        if not self._readers:
+            raise UnavailableError("the store is not open", retry_after_s=RETRY_AFTER_S)
+        connection = self._readers.popleft()
+        try:
+            connection.begin()
+            try:
+                return read(connection)
+            finally:
+                connection.rollback()
+        finally:
+            self._readers.append(connection)
+
+    def _commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        writer = self._writer
+        if writer is None:
+            raise UnavailableError("the store is not open", retry_after_s=RETRY_AFTER_S)
+        if self._failed:
+            raise UnavailableError(
+                "the disk failed earlier; the store must be closed and opened anew",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        try:
+            outcomes = self._transactions(writer, commands)
+        except BaseException as error:
+            self._healthy = False
+            self._failed = self._failed or isinstance(error, DiskFailedError)
+            raise
+        self._healthy = True
+        return outcomes
+
+    def _transactions(self, writer: Connection, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        """All commands in one transaction; if one of them breaks it, each in its own."""
+        try:
+            return self._transaction(writer, commands)
+        except UnavailableError:
+            raise
+        except Exception:
+            _logger.exception("a batch of %d commands failed; each is tried alone", len(commands))
+        return [self._alone(writer, command) for command in commands]
+
+    def _alone(self, writer: Connection, command: base.Command) -> base.Outcome:
+        try:
+            (outcome,) = self._transaction(writer, [command])
+        except UnavailableError:
+            raise
+        except Exception:
+            _logger.exception("the command %s failed", type(command).__name__)
+            return base.Refused(InternalError("the server failed to do this"))
+        return outcome
+
+    def _transaction(self, writer: Connection, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        writer.begin()
+        try:
+            batch = Batch(writer)
+            outcomes = [_apply(batch, command) for command in commands]
+            batch.flush()
+            writer.commit()
+        except BaseException:
+            self._roll_back(writer)
+            raise
+        return outcomes
+
+    def _roll_back(self, writer: Connection) -> None:
+        try:
+            writer.rollback()
+        except Exception:
+            self._failed = True  # the transaction is stuck on this connection
+            _logger.exception("a transaction could not be rolled back")
+
+
+def _apply(batch: Batch, command: base.Command) -> base.Outcome:
+    handler = _SHARED.get(type(command))
+    try:
+        if handler is not None:
+            return handler(batch, command)
+        batch.flush()
+        outcome = _ALONE[type(command)](batch, command)
+        batch.flush()
+        return outcome
+    except UnavailableError:
+        raise
+    except RefusedError as error:
+        error.__traceback__ = None  # it would keep the whole batch alive as long as the outcome
+        return base.Refused(error)

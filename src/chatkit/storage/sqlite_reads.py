@@ -1,0 +1,264 @@
+"""The reads on SQLite. Each function takes a connection inside one snapshot and returns plain values.
+
+Nothing here writes. Called by `sqlite` on a connection of its pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.receipts import delivery_state
+from ..drivers.sqlite import Connection, Row
+from ..types import Member
+from ..wire.events import Head
+from . import rules
+from .base import (
+    AuditRow,
+    Conversation,
+    ConversationRow,
+    Delivery,
+    Entry,
+    MemberCursor,
+    OutboxEntry,
+    Page,
+    ReadCounts,
+    Status,
+    message_id,
+    message_place,
+)
+from .sqlite_batch import Batch, Loaded
+
+SELECT_SIZES = (
+    "SELECT seq, length(payload) FROM message WHERE conversation_key = ? AND seq BETWEEN ? AND ? ORDER BY seq"
+)
+SELECT_ENTRIES = (
+    "SELECT seq, epoch, sender_id, server_ts, payload, client_msg_id FROM message "
+    "WHERE conversation_key = ? AND seq BETWEEN ? AND ? ORDER BY seq"
+)
+_HEAD = """
+SELECT
+    c.conversation_id, c.type, c.epoch, c.head_seq,
+    (SELECT min(f.join_seq) FROM conversation_member AS f
+        WHERE f.conversation_key = c.conversation_key AND f.user_id = u.user_id),
+    {delivered} AS delivered,
+    u.read_seq,
+    ifnull((SELECT min(o.delivered_seq) FROM member_cursor AS o
+        WHERE o.conversation_key = c.conversation_key AND o.is_member = 1 AND o.user_id <> u.user_id), 0),
+    ifnull((SELECT min(o.read_seq) FROM member_cursor AS o
+        WHERE o.conversation_key = c.conversation_key AND o.is_member = 1 AND o.user_id <> u.user_id), 0),
+    c.title, c.last_activity_ms, c.conversation_key
+FROM {source}
+JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id = ?1
+"""
+_DEVICE_DELIVERED = """
+    ifnull((SELECT d.delivered_seq FROM device_cursor AS d WHERE d.conversation_key = c.conversation_key
+        AND d.user_id = u.user_id AND d.device_id = ?2), 0)
+"""
+_OF_USER = """conversation_member AS m JOIN conversation AS c ON c.conversation_key = m.conversation_key"""
+_PAGE_OF_USER = f"""(
+    SELECT c.* FROM {_OF_USER} WHERE m.user_id = ?1 AND m.leave_seq IS NULL AND c.conversation_id > ?3
+    ORDER BY c.conversation_id LIMIT ?4
+) AS c"""
+SELECT_HEADS = (
+    _HEAD.format(delivered=_DEVICE_DELIVERED, source=_OF_USER)
+    + "WHERE m.user_id = ?1 AND m.leave_seq IS NULL "
+    + "ORDER BY delivered >= c.head_seq, c.last_activity_ms DESC, c.conversation_id"
+)
+SELECT_ROWS_OF_DEVICE = (
+    _HEAD.format(delivered=_DEVICE_DELIVERED, source=_PAGE_OF_USER) + "ORDER BY c.conversation_id"
+)
+SELECT_ROWS_OF_USER = (
+    _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER) + "ORDER BY c.conversation_id"
+)
+SELECT_UNREAD = """
+SELECT count(*) FROM (
+    SELECT 1 FROM conversation_member AS v
+    JOIN message AS e ON e.conversation_key = v.conversation_key
+        AND e.seq >= max(v.join_seq, ?3) AND e.seq < ifnull(v.leave_seq, 9223372036854775807)
+    WHERE v.conversation_key = ?1 AND v.user_id = ?2
+        AND e.kind = 'USER' AND e.recalled_by_seq IS NULL AND e.sender_id <> ?2
+    LIMIT ?4
+)
+"""
+SELECT_MEMBERS = """
+SELECT m.user_id, m.role, m.join_seq, u.delivered_seq, u.read_seq FROM conversation_member AS m
+JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
+WHERE m.conversation_key = ? AND m.leave_seq IS NULL AND m.user_id > ? ORDER BY m.user_id LIMIT ?
+"""
+SELECT_MESSAGE = "SELECT epoch, sender_id, server_ts FROM message WHERE conversation_key = ? AND seq = ?"
+_HOLDS = """
+    EXISTS (SELECT 1 FROM conversation_member AS v WHERE v.conversation_key = u.conversation_key
+        AND v.user_id = u.user_id AND v.join_seq <= ?3 AND ifnull(v.leave_seq, 9223372036854775807) > ?3)
+"""
+SELECT_COUNTS = f"""
+SELECT count(*), ifnull(sum(u.delivered_seq >= ?3 OR EXISTS (
+        SELECT 1 FROM device_cursor AS d
+        JOIN device_exact AS x ON x.conversation_key = d.conversation_key AND x.user_id = d.user_id
+            AND x.device_id = d.device_id AND x.seq = ?3
+        WHERE d.conversation_key = u.conversation_key AND d.user_id = u.user_id
+    )), 0), ifnull(sum(u.read_seq >= ?3), 0)
+FROM member_cursor AS u
+WHERE u.conversation_key = ?1 AND u.is_member = 1 AND u.user_id <> ?2 AND {_HOLDS}
+"""
+SELECT_DELIVERIES = f"""
+SELECT d.user_id, d.device_id, d.delivered_seq, d.updated_ms, u.read_seq, u.read_ms,
+    EXISTS (SELECT 1 FROM device_exact AS x WHERE x.conversation_key = d.conversation_key
+        AND x.user_id = d.user_id AND x.device_id = d.device_id AND x.seq = ?3)
+FROM device_cursor AS d
+JOIN member_cursor AS u ON u.conversation_key = d.conversation_key AND u.user_id = d.user_id
+WHERE d.conversation_key = ?1 AND d.is_member = 1 AND d.user_id <> ?2
+    AND (d.user_id, d.device_id) > (?4, ?5) AND {_HOLDS}
+ORDER BY d.user_id, d.device_id LIMIT ?6
+"""
+SELECT_NEWEST_BY_AUTHOR = (
+    "SELECT sender_id, max(seq) FROM message WHERE conversation_key = ? AND seq BETWEEN ? AND ? "
+    "AND kind = 'USER' GROUP BY sender_id ORDER BY sender_id"
+)
+SELECT_OUTBOX_DUE = """
+SELECT c.conversation_id, o.first_seq, o.last_seq, o.since_ms FROM outbox AS o
+JOIN conversation AS c ON c.conversation_key = o.conversation_key
+ORDER BY o.since_ms, o.conversation_key LIMIT ?
+"""
+SELECT_AUDIT = """
+SELECT a.audit_id, a.at_ms, c.conversation_id, a.actor_id, a.action, a.seq, a.subject FROM conversation AS c
+JOIN audit AS a ON a.conversation_key = c.conversation_key
+WHERE c.conversation_id = ? ORDER BY a.audit_id
+"""
+
+
+def page(
+    connection: Connection, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
+) -> Page:
+    """Visible entries after a seq, bounded in number and bytes."""
+    loaded, intervals = Batch(connection).joined(conversation_id, user_id)
+    ranges = rules.page_ranges(intervals, after_seq, loaded.head_seq, limit)
+    sizes = [row for span in ranges for row in connection.execute(SELECT_SIZES, (loaded.key, *span))]
+    last = rules.fitting(sizes, bytes_max)
+    entries = [
+        _entry(loaded, row, user_id)
+        for first, end in ranges
+        if last is not None and first <= last
+        for row in connection.execute(SELECT_ENTRIES, (loaded.key, first, min(end, last)))
+    ]
+    up_to_seq = rules.page_end(intervals, last, loaded.head_seq)
+    return Page(
+        conversation_id, loaded.epoch, loaded.head_seq, tuple(entries), up_to_seq, up_to_seq < loaded.head_seq
+    )
+
+
+def _entry(loaded: Loaded, row: Row, reader_id: str) -> Entry:
+    seq, epoch, sender_id, server_ts, payload, client_msg_id = row
+    return Entry(
+        loaded.conversation_id,
+        loaded.epoch,
+        message_id(loaded.key, epoch, seq),
+        seq,
+        sender_id,
+        server_ts,
+        payload,
+        client_msg_id if sender_id == reader_id else None,
+    )
+
+
+def heads(connection: Connection, user_id: str, device_id: str) -> list[Head]:
+    """Where each of a user's conversations stands for one device."""
+    return [Head(*row[:9]) for row in connection.execute(SELECT_HEADS, (user_id, device_id))]
+
+
+def head_seqs(connection: Connection, conversation_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """(epoch, head) of each conversation that exists."""
+    batch = Batch(connection)
+    found = ((name, batch.find(name)) for name in conversation_ids)
+    return {name: (loaded.epoch, loaded.head_seq) for name, loaded in found if loaded is not None}
+
+
+def conversation(connection: Connection, conversation_id: str, user_id: str) -> Conversation:
+    """One conversation, for a member of it."""
+    batch = Batch(connection)
+    loaded, _ = batch.joined(conversation_id, user_id)
+    return batch.describe(loaded)
+
+
+def conversations(
+    connection: Connection, user_id: str, device_id: str | None, after: str | None, limit: int
+) -> list[ConversationRow]:
+    """A page of the user's conversations with what a list shows."""
+    sql = SELECT_ROWS_OF_USER if device_id is None else SELECT_ROWS_OF_DEVICE
+    rows = connection.execute(sql, (user_id, device_id, after or "", limit))
+    return [_conversation_row(connection, user_id, row) for row in rows]
+
+
+def _conversation_row(connection: Connection, user_id: str, row: Row) -> ConversationRow:
+    head = Head(*row[:9])
+    title, last_activity_ms, key = row[9:]
+    start = max(head.read_seq, head.head_seq - rules.UNREAD_ENTRIES_MAX) + 1
+    ((unread,),) = connection.execute(SELECT_UNREAD, (key, user_id, start, rules.UNREAD_MAX))
+    return ConversationRow(head, title, unread, last_activity_ms)
+
+
+def members(
+    connection: Connection, conversation_id: str, user_id: str, after: str | None, limit: int
+) -> list[MemberCursor]:
+    """A page of the current members with their cursors."""
+    loaded, _ = Batch(connection).joined(conversation_id, user_id)
+    rows = connection.execute(SELECT_MEMBERS, (loaded.key, after or "", limit))
+    return [
+        MemberCursor(Member(member, role, joined), delivered, read)
+        for member, role, joined, delivered, read in rows
+    ]
+
+
+def status(
+    connection: Connection, name: str, user_id: str, after: tuple[str, str] | None, limit: int
+) -> Status:
+    """The state of a message, for its author."""
+    place = message_place(name)
+    batch = Batch(connection)
+    loaded = batch.find_by_key(place[0]) if place else None
+    if place is None or loaded is None or not rules.is_current(batch.intervals(loaded.key, user_id)):
+        raise rules.not_found()
+    _, epoch, seq = place
+    rows = connection.execute(SELECT_MESSAGE, (loaded.key, seq))
+    if not rows or rows[0][:2] != (epoch, user_id):
+        raise rules.not_found()
+    ((counted, delivered, read),) = connection.execute(SELECT_COUNTS, (loaded.key, user_id, seq))
+    found = connection.execute(SELECT_DELIVERIES, (loaded.key, user_id, seq, *(after or ("", "")), limit + 1))
+    deliveries = tuple(_delivery(row, seq, rows[0][2]) for row in found[:limit])
+    following = (deliveries[-1].user_id, deliveries[-1].device_id) if len(found) > limit else None
+    word = rules.status_of(counted, delivered, read)
+    return Status(word, counted, delivered, read, deliveries, following)
+
+
+def _delivery(row: Row, seq: int, server_ts: int) -> Delivery:
+    user_id, device_id, delivered_seq, updated_ms, read_seq, read_ms, exact = row
+    state = delivery_state(seq, delivered_seq, [seq] if exact else [], read_seq)
+    return Delivery(user_id, device_id, state, rules.state_ms(state, server_ts, updated_ms, read_ms))
+
+
+def read_counts(
+    connection: Connection, conversation_id: str, after_seq: int, up_to_seq: int
+) -> list[ReadCounts]:
+    """How many of the others have got to each author's newest message in a range."""
+    loaded = Batch(connection).find(conversation_id)
+    if loaded is None:
+        return []
+    span = (loaded.key, rules.author_range(after_seq, up_to_seq) + 1, up_to_seq)
+    return [
+        _counts(connection, loaded.key, author, seq)
+        for author, seq in connection.execute(SELECT_NEWEST_BY_AUTHOR, span)
+    ]
+
+
+def _counts(connection: Connection, key: int, author: str, seq: int) -> ReadCounts:
+    ((counted, delivered, read),) = connection.execute(SELECT_COUNTS, (key, author, seq))
+    return ReadCounts(author, seq, delivered, read, counted)
+
+
+def outbox(connection: Connection, limit: int) -> list[OutboxEntry]:
+    """Open outbox rows, oldest first."""
+    return [OutboxEntry(*row) for row in connection.execute(SELECT_OUTBOX_DUE, (limit,))]
+
+
+def audit(connection: Connection, conversation_id: str) -> list[AuditRow]:
+    """The audit rows of a conversation, in order."""
+    return [AuditRow(*row) for row in connection.execute(SELECT_AUDIT, (conversation_id,))]

@@ -1,0 +1,55 @@
+"""A real server with the web page at `/` and again below `/below/a/prefix/`, as a process for the browser tests.
+
+`python -m tests.browser.app --port 0 --db PATH` prints `ready PORT` once it takes messages. The secret comes from
+CHATKIT_JWT_SECRET. The JavaScript unit tests are served too, so that the browser can import them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from chatkit import ChatServer, ServerConfig, asgi_app, jwt_authenticator, open_store
+from chatkit.gateway.webpage import with_web_page
+
+PREFIX = "/below/a/prefix"
+UNITS = Path(__file__).with_name("units")
+
+
+class _Announcing(uvicorn.Server):
+    async def startup(self, sockets: list | None = None) -> None:
+        await super().startup(sockets)
+        port = self.servers[0].sockets[0].getsockname()[1]
+        print(f"ready {port}", flush=True)
+
+
+def build(database: str) -> Starlette:
+    """One server under two addresses; its lifespan is the root app's."""
+    server = ChatServer(
+        store=open_store(f"sqlite:///{database}"),
+        authenticate=jwt_authenticator(os.environ["CHATKIT_JWT_SECRET"]),
+        config=ServerConfig(),
+    )
+    chat = asgi_app(server)
+    page = with_web_page(chat)
+    routes = [Mount("/units", StaticFiles(directory=UNITS)), Mount(PREFIX, page), Mount("/", page)]
+    return Starlette(routes=routes, lifespan=lambda _: chat.router.lifespan_context(chat))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--db", required=True)
+    options = parser.parse_args()
+    config = uvicorn.Config(build(options.db), host="127.0.0.1", port=options.port, log_level="warning")
+    _Announcing(config).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""Two people in two tabs: messages, ticks, history, a killed server, recall, a second tab of one device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import expect
+
+from .app import PREFIX
+from .conftest import ServerProcess, Tab, token
+
+NewTab = Callable[..., Tab]
+
+
+def test_message_and_ticks_go_from_sent_to_delivered_to_read(server: ServerProcess, new_tab: NewTab) -> None:
+    chat = server.conversation("ann", "ben")
+    ann = new_tab().sign_in("ann", conversation=chat)
+    ann.write("到了吗？")
+    ann.expect_state("到了吗？", "SENT")
+
+    ben = new_tab().sign_in("ben")
+    ann.expect_state("到了吗？", "DELIVERED")
+    row = ben.page.locator(f'[data-conversation="{chat}"]')
+    expect(row.locator(".badge")).to_have_text("1")
+    expect(row.locator(".preview")).to_have_text("到了吗？")
+
+    ben.choose(chat)
+    expect(ben.message("到了吗？")).to_be_visible()
+    ann.expect_state("到了吗？", "READ")
+    expect(row.locator(".badge")).to_be_hidden()
+    expect(ann.message("到了吗？").get_by_role("img", name="Read")).to_be_visible()
+
+    ben.write("快了\n五分钟")
+    expect(ann.message("快了\n五分钟")).to_have_count(1)
+    ben.expect_state("快了\n五分钟", "READ")
+
+
+def test_enter_sends_and_shift_enter_breaks_the_line(server: ServerProcess, new_tab: NewTab) -> None:
+    chat = server.conversation("ann", "ben")
+    ann = new_tab().sign_in("ann", conversation=chat)
+    field = ann.page.get_by_role("textbox", name="Message")
+    field.press_sequentially("one")
+    field.press("Shift+Enter")
+    field.press_sequentially("two")
+    expect(field).to_have_value("one\ntwo")
+    field.press("Enter")
+    expect(field).to_have_value("")
+    ann.expect_state("one\ntwo", "SENT")
+
+
+def test_typing_is_shown_to_the_other(server: ServerProcess, new_tab: NewTab) -> None:
+    chat = server.conversation("ann", "ben")
+    ann = new_tab().sign_in("ann", conversation=chat)
+    ben = new_tab().sign_in("ben", conversation=chat)
+    ben.page.get_by_role("textbox", name="Message").press_sequentially("hm")
+    expect(ann.page.locator("#typing")).to_have_text("ben is typing…")
+    ben.page.keyboard.press("Enter")
+    expect(ann.message("hm")).to_be_visible()
+    expect(ann.page.locator("#typing")).to_have_text("")
+
+
+def test_reload_shows_the_history_with_its_ticks(server: ServerProcess, new_tab: NewTab) -> None:
+    chat = server.conversation("ann", "ben")
+    ann = new_tab().sign_in("ann", conversation=chat)
+    ben = new_tab().sign_in("ben", conversation=chat)
+    ann.write("first")
+    ann.expect_state("first", "READ")
+    ben.page.close()
+    ann.write("second")
+    ann.expect_state("second", "SENT")
+
+    assert "token" not in ann.page.url
+    ann.page.reload()
+    ann.expect_online()
+    ann.expect_state("first", "READ")
+    ann.expect_state("second", "SENT")
+    bodies = ann.page.locator("#log .message .body")
+    expect(bodies).to_have_text(["first", "second"])
+
+
+def test_long_history_is_loaded_from_its_end_and_older_on_demand(server: ServerProcess, new_tab: NewTab) -> None:
+    chat = server.conversation("ann", "ben")
+    for number in range(1, 251):
+        server.say("ben", chat, f"line {number}", f"k-{number}")
+    ann = new_tab().sign_in("ann", conversation=chat)
+    bodies = ann.page.locator("#log .message .body")
+    expect(bodies).to_have_count(200)
+    expect(bodies.last).to_have_text("line 250")
+    expect(ann.message("line 250")).to_be_in_viewport()
+    ann.page.get_by_role("button", name="Load older messages").click()
+    expect(bodies).to_have_text([f"line {number}" for number in range(1, 251)])
+    expect(ann.page.get_by_role("button", name="Load older messages")).to_be_hidden()
+
+
+def test_killed_server_heals_and_what_was_written_meanwhile_is_sent_once(
+    server: ServerProcess, new_tab: NewTab
+) -> None:
+    chat = server.conversation("ann", "ben")
+    ann = new_tab().sign_in("ann", conversation=chat)
+    ben = new_tab().sign_in("ben", conversation=chat)
+    ann.write("before")
+    ann.expect_state("before", "READ")
+
+    server.kill()
+    expect(ann.page.locator("#banner")).to_contain_text("Offline")
+    expect(ben.page.locator("#banner")).to_contain_text("Offline")
+    ann.write("while it was down")
+    ann.expect_state("while it was down", "SENDING")
+    server.start()
+
+    ann.expect_online()
+    ann.expect_state("while it was down", "READ")
+    expect(ben.message("while it was down")).to_have_count(1)
+    page = server.api("ben", "GET", f"/v1/sync?conversationId={chat}&lastSeq=0")
+    texts = [entry["payload"].get("text") for entry in page["messages"]]
+    assert texts.count("while it was down") == 1
+    for tab in (ann, ben):
+        assert all("ERR_CONNECTION" in line or "names were not" in line for line in tab.console), tab.console
+        tab.console.clear()
+
+
+def test_message_written_while_down_survives_a_reload(server: ServerProcess, new_tab: NewTab) -> None:
+    chat = server.conversation("ann", "ben")
+    ann = new_tab().sign_in("ann", conversation=chat)
+    blocked = ann.page.context
+    blocked.set_offline(True)
+    server.kill()
+    ann.write("kept")
+    ann.expect_state("kept", "SENDING")
+    server.start()
+    blocked.set_offline(False)
+    ann.console.clear()
+    ann.page.reload()
+    ann.expect_online()
+    ann.expect_state("kept", "SENT")
+    ann.console.clear()
+
+
+def test_recall_leaves_a_placeholder_on_both_sides(server: ServerProcess, new_tab: NewTab) -> None:
+    chat = server.conversation("ann", "ben")
+    ann = new_tab().sign_in("ann", conversation=chat)
+    ben = new_tab().sign_in("ben", conversation=chat)
+    ann.write("the wrong window")
+    expect(ben.message("the wrong window")).to_be_visible()
+
+    bubble = ann.message("the wrong window")
+    bubble.hover()
+    bubble.get_by_role("button", name="Recall").click()
+    bubble.get_by_role("button", name="Recall for everyone?").click()
+    for tab in (ann, ben):
+        expect(tab.message("Message recalled")).to_be_visible()
+        expect(tab.page.get_by_text("the wrong window")).to_have_count(0)
+    expect(ben.message("Message recalled").get_by_role("button")).to_have_count(0)
+
+
+def test_second_tab_of_a_device_replaces_the_first_which_can_take_over(
+    server: ServerProcess, new_tab: NewTab
+) -> None:
+    chat = server.conversation("ann", "ben")
+    first = new_tab().sign_in("ann", device_id="laptop", conversation=chat)
+    second = new_tab(first.page.context).sign_in("ann", device_id="laptop", conversation=chat)
+    expect(first.page.locator("#banner")).to_contain_text("open in another tab")
+    expect(first.page.get_by_role("textbox", name="Message")).to_be_disabled()
+
+    first.page.get_by_role("button", name="Use here").click()
+    first.expect_online()
+    expect(second.page.locator("#banner")).to_contain_text("open in another tab")
+    first.write("from the first")
+    first.expect_state("from the first", "SENT")
+
+
+def test_group_is_made_on_the_page_and_counts_its_slowest_reader(server: ServerProcess, new_tab: NewTab) -> None:
+    ann = new_tab().sign_in("ann")
+    ann.page.get_by_role("button", name="New conversation").click()
+    ann.page.get_by_text("Group", exact=True).click()
+    ann.page.get_by_label("User ids").fill("ben, cleo")
+    ann.page.get_by_label("Name of the group").fill("Trip")
+    ann.page.get_by_role("button", name="Start").click()
+    expect(ann.page.get_by_role("heading", name="Trip")).to_be_visible()
+    expect(ann.page.locator("#log .notice")).to_have_text("You started the group with ben, cleo")
+
+    ann.write("who is in?")
+    ann.expect_state("who is in?", "SENT")
+    ben = new_tab().sign_in("ben")
+    ben.page.get_by_role("button", name="Trip").click()
+    expect(ben.message("who is in?").locator(".sender")).to_have_text("ann")
+    cleo = new_tab().sign_in("cleo")
+    ann.expect_state("who is in?", "DELIVERED")
+    cleo.page.get_by_role("button", name="Trip").click()
+    ann.expect_state("who is in?", "READ")
+
+
+def test_dialog_says_why_a_conversation_was_refused(server: ServerProcess, new_tab: NewTab) -> None:
+    ann = new_tab().sign_in("ann")
+    ann.page.get_by_role("button", name="New conversation").click()
+    ann.page.get_by_label("User id").fill("<ben>")
+    ann.page.get_by_role("button", name="Start").click()
+    expect(ann.page.locator("#create-problem")).not_to_be_empty()
+    ann.page.get_by_role("button", name="Cancel").click()
+    expect(ann.page.get_by_role("dialog")).to_be_hidden()
+    assert all("400" in line for line in ann.console)
+    ann.console.clear()
+
+
+def test_page_works_below_a_prefix(server: ServerProcess, new_tab: NewTab) -> None:
+    chat = server.conversation("ann", "ben")
+    ann = new_tab().sign_in("ann", conversation=chat, path=f"{PREFIX}/")
+    ann.write("from below")
+    ann.expect_state("from below", "SENT")
+    ben = new_tab().sign_in("ben", conversation=chat)
+    expect(ben.message("from below")).to_be_visible()
+
+
+def test_without_a_token_the_page_asks_for_one(server: ServerProcess, new_tab: NewTab) -> None:
+    tab = new_tab()
+    tab.page.goto(server.url)
+    tab.page.get_by_label("Token").fill(token("ann"))
+    tab.page.get_by_role("button", name="Sign in").click()
+    tab.expect_online()
+    expect(tab.page.locator("#me-name")).to_have_text("ann")
+    tab.page.get_by_role("button", name="Sign out").click()
+    expect(tab.page.get_by_label("Token")).to_be_visible()
+
+
+def test_bad_token_ends_at_a_clear_banner(server: ServerProcess, new_tab: NewTab) -> None:
+    tab = new_tab()
+    tab.page.goto(f"{server.url}/#token=not-a-token")
+    expect(tab.page.locator("#banner")).to_contain_text("sign-in has ended")
+    tab.console.clear()  # the failed HTTP request for names, where it was tried

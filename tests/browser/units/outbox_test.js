@@ -1,0 +1,63 @@
+import { Outbox, OutboxFullError, textProblem } from "/static/outbox.js";
+import { equal, throws } from "./check.js";
+
+const PREFIX = "unit:outbox:";
+const payload = (text) => ({ type: "TEXT", text });
+
+function empty() {
+  sessionStorage.clear();
+  return new Outbox(sessionStorage, PREFIX, 3);
+}
+
+export const tests = {
+  "what is added is there after a reload, in order, with its key"() {
+    const outbox = empty();
+    for (const key of ["z", "a", "m"]) outbox.add("c", payload(key), key, 1);
+    const again = new Outbox(sessionStorage, PREFIX);
+    equal(again.pending().map((item) => [item.clientMsgId, item.payload.text]), [["z", "z"], ["a", "a"], ["m", "m"]]);
+  },
+
+  "what is settled is gone, at once and after a reload; settling twice is harmless"() {
+    const outbox = empty();
+    outbox.add("c", payload("x"), "x", 1);
+    equal([outbox.settle("x").clientMsgId, outbox.settle("x")], ["x", undefined]);
+    equal([outbox.of().length, new Outbox(sessionStorage, PREFIX).of().length, sessionStorage.length], [0, 0, 0]);
+  },
+
+  "order goes on after a reload"() {
+    empty().add("c", payload("x"), "b", 1);
+    const again = new Outbox(sessionStorage, PREFIX);
+    again.add("c", payload("y"), "a", 1);
+    equal(new Outbox(sessionStorage, PREFIX).of().map((item) => item.clientMsgId), ["b", "a"]);
+  },
+
+  "a full outbox refuses and keeps nothing"() {
+    const outbox = empty();
+    for (const key of ["a", "b", "c"]) outbox.add("c", payload(key), key, 1);
+    throws(() => outbox.add("c", payload("d"), "d", 1), OutboxFullError);
+    equal([outbox.of().length, sessionStorage.length], [3, 3]);
+  },
+
+  "a storage that refuses is an error before anything is queued"() {
+    const refusing = { length: 0, setItem: () => { throw new DOMException("full", "QuotaExceededError"); } };
+    const outbox = new Outbox(refusing, PREFIX);
+    throws(() => outbox.add("c", payload("x"), "x", 1), OutboxFullError);
+    equal(outbox.of(), []);
+  },
+
+  "refused messages are shown but not sent again; conversations are apart; other users' keys are left alone"() {
+    sessionStorage.clear();
+    sessionStorage.setItem("other:key", "no JSON");
+    const outbox = new Outbox(sessionStorage, PREFIX);
+    outbox.add("c", payload("x"), "x", 1);
+    outbox.add("d", payload("y"), "y", 1);
+    outbox.fail("x", "no");
+    equal([outbox.pending("c").length, outbox.of("c").length, outbox.pending("d").length], [0, 1, 1]);
+  },
+
+  "what the server must refuse is named"() {
+    equal(textProblem("到了吗？ 👋🏽"), null);
+    equal(["a\0b", "\ud800", "x".repeat(70000)].map((text) => textProblem(text) !== null), [true, true, true]);
+    equal(textProblem("é".repeat(10), 20) !== null, true);
+  },
+};

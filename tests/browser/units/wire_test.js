@@ -1,0 +1,165 @@
+import { baseUrl, claimsOf, socketUrl, takeFragment } from "/static/identity.js";
+import { afterClose, Connection, nextDelay } from "/static/wire.js";
+import { equal } from "./check.js";
+
+class FakeSocket extends EventTarget {
+  static made = [];
+
+  constructor(url, subprotocol) {
+    super();
+    Object.assign(this, { url, subprotocol, sent: [], closed: false });
+    FakeSocket.made.push(this);
+  }
+
+  send(data) {
+    this.sent.push(JSON.parse(data));
+  }
+
+  close() {
+    this.closed = true;
+  }
+
+  opens() {
+    this.dispatchEvent(new Event("open"));
+  }
+
+  says(...events) {
+    this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(events) }));
+  }
+
+  breaks(code) {
+    this.dispatchEvent(new CloseEvent("close", { code, reason: "" }));
+  }
+}
+
+const WELCOME = { event: "WELCOME", resumeToken: "r1", heartbeatMs: 20_000 };
+
+function connected() {
+  FakeSocket.made = [];
+  const world = { states: [], events: [], timers: new Map() };
+  const connection = new Connection({
+    url: "ws://host/v1/ws",
+    login: { token: "t", deviceId: "d" },
+    WebSocket: FakeSocket,
+    random: () => 0.5,
+    now: () => 1_000,
+    setTimeout: (action, delayMs) => {
+      const id = Symbol();
+      world.timers.set(id, { action, delayMs });
+      return id;
+    },
+    clearTimeout: (id) => world.timers.delete(id),
+    onState: (status) => world.states.push(status),
+    onEvent: (event) => world.events.push(event),
+  });
+  connection.open();
+  const socket = () => FakeSocket.made.at(-1);
+  const waits = () => [...world.timers.values()].map((timer) => timer.delayMs).sort((a, b) => a - b);
+  const fire = (delayMs) => {
+    const [id, timer] = [...world.timers].find(([, one]) => one.delayMs === delayMs);
+    world.timers.delete(id);
+    timer.action();
+  };
+  const welcome = () => {
+    socket().opens();
+    socket().says(WELCOME);
+  };
+  return { connection, world, socket, waits, fire, welcome, state: () => world.states.at(-1).state };
+}
+
+export const tests = {
+  "HELLO comes first, with the token, and events follow WELCOME"() {
+    const { socket, welcome, world, state } = connected();
+    equal(socket().subprotocol, "chatkit.v1.json");
+    welcome();
+    socket().says({ event: "HEADS" }, { event: "PONG" });
+    const [hello] = socket().sent;
+    equal([hello.event, hello.token, hello.deviceId, state()], ["HELLO", "t", "d", "online"]);
+    equal(world.events.map((event) => event.event), ["HEADS"]);
+  },
+
+  "a broken connection comes back with full jitter and the resume token, once"() {
+    const { socket, welcome, waits, fire, state } = connected();
+    welcome();
+    socket().breaks(1006);
+    equal([state(), waits()], ["waiting", [250]]);
+    fire(250);
+    socket().opens();
+    equal([socket().sent[0].resumeToken, socket().sent[0].token], ["r1", undefined]);
+    socket().breaks(4101);
+    equal([state(), waits()], ["waiting", [250]]);
+    fire(250);
+    socket().opens();
+    equal(socket().sent[0].token, "t");
+    socket().breaks(4101);
+    equal([state(), waits()], ["loggedOut", []]);
+  },
+
+  "GOAWAY's hint is obeyed and spread"() {
+    const { socket, welcome, waits } = connected();
+    welcome();
+    socket().says({ event: "GOAWAY", reason: "drain", reconnectAfterMs: 4_000 });
+    socket().breaks(1001);
+    equal(waits(), [5_000]);
+  },
+
+  "close codes of 4200 and up end it"() {
+    const { connection, socket, welcome, waits, state } = connected();
+    welcome();
+    socket().breaks(4201);
+    equal([state(), waits()], ["replaced", []]);
+    connection.open();
+    socket().breaks(4203);
+    equal(state(), "refused");
+  },
+
+  "silence is answered by PING, and no PONG by a new connection"() {
+    const { socket, welcome, fire, state } = connected();
+    welcome();
+    fire(10_000);
+    equal(socket().sent.at(-1), { event: "PING" });
+    socket().says({ event: "PONG" });
+    fire(10_000);
+    const old = socket();
+    fire(10_000);
+    equal([state(), old.closed], ["waiting", true]);
+  },
+
+  "no WELCOME in time, and a late word of a dropped socket, are handled"() {
+    const { socket, fire, state, world } = connected();
+    const old = socket();
+    old.opens();
+    fire(10_000);
+    equal(state(), "waiting");
+    old.says(WELCOME);
+    equal([state(), world.events], ["waiting", []]);
+  },
+
+  "delays double, are capped, and ranges of close codes are told apart"() {
+    equal([1, 2, 3, 40].map((attempt) => nextDelay(attempt, 1)), [500, 1_000, 2_000, 20_000]);
+    equal(nextDelay(9, 0.5, 1_000), 1_250);
+    const codes = [1001, 1006, 4000, 4099, 4100, 4199, 4200, 4201, 4299];
+    const words = ["again", "again", "again", "again", "login", "login", "refused", "replaced", "refused"];
+    equal(codes.map(afterClose), words);
+  },
+
+  "addresses follow the page's own"() {
+    const at = (href) => baseUrl(new URL(href));
+    equal(at("http://h:1/a/b/?x=1#t").href, "http://h:1/a/b/");
+    equal(socketUrl(at("https://h/a/index.html")), "wss://h/a/v1/ws");
+    equal(socketUrl(at("http://h:1/")), "ws://h:1/v1/ws");
+  },
+
+  "the token leaves the address bar"() {
+    const location = new URL("http://h/p/?q=1#token=a.b.c&conversation=c-1");
+    const calls = [];
+    const taken = takeFragment(location, { replaceState: (...call) => calls.push(call) });
+    equal([taken, calls], [{ token: "a.b.c", conversationId: "c-1" }, [[null, "", "/p/?q=1"]]]);
+    equal(takeFragment(new URL("http://h/#other"), {}), null);
+  },
+
+  "a token that is no JWT has no claims"() {
+    equal([claimsOf("abc"), claimsOf("a.!.c"), claimsOf(`a.${btoa("null")}.c`)], [{}, {}, {}]);
+    equal(claimsOf(`a.${btoa('{"sub":"ann","dev":"phone"}')}.c`), { sub: "ann", dev: "phone" });
+  },
+};

@@ -1,0 +1,109 @@
+"""The words of README and docs are true: their Python runs against a real server, their commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.blackbox.server_process import ServerProcess
+from tests.blackbox.tokens import SECRET
+
+from .snippets import ADDRESS, ROOT, Block, blocks, pages, run_python
+
+PAGE_TIMEOUT_S = 30.0
+PAGES = pages()
+PYTHON_PAGES = [page for page in PAGES if blocks(page, "python")]
+NOT_CHATKIT = {"pip", "make", "export", "uvicorn", "python", "cd", "git", "curl", "mkdocs"}
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def _commands() -> list[tuple[str, str]]:
+    """(page, command line) of every `$ ...` line of a console block."""
+    return [
+        (_name(page), line.removeprefix("$ "))
+        for page in PAGES
+        for block in blocks(page, "console")
+        for line in block.text.replace("\\\n", " ").splitlines()
+        if line.startswith("$ ")
+    ]
+
+
+COMMANDS = _commands()
+CHATKIT_COMMANDS = [(page, line) for page, line in COMMANDS if re.match(r"(python -m )?chatkit\b", line)]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A real server of its own for a page, started only when the page names its address."""
+    process = ServerProcess(tmp_path)
+    yield process
+    process.stop()
+
+
+@pytest.mark.parametrize("page", PYTHON_PAGES, ids=_name)
+async def test_python_of_a_page_runs(
+    page: Path, server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_run = [block for block in blocks(page, "python") if not block.skipped]
+    if any(ADDRESS in block.text for block in to_run):
+        server.start()
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("CHATKIT_JWT_SECRET", SECRET)
+    namespace: dict[str, Any] = {"__name__": "snippets"}
+    with anyio.fail_after(PAGE_TIMEOUT_S):
+        for block in to_run:
+            await run_python(page, block, namespace, f"127.0.0.1:{server.port}")
+
+
+def _skipped() -> list[tuple[str, Block]]:
+    return [(_name(page), block) for page in PAGES for block in blocks(page, "python") if block.skipped]
+
+
+def test_a_block_is_skipped_only_with_a_reason() -> None:
+    for page, block in _skipped():
+        assert re.match(r"skip because \w+.*", block.note or ""), f"{page}:{block.line}"
+
+
+def test_pages_hold_no_python_in_other_words() -> None:
+    """A block tagged `py` or `python3` would never be run."""
+    for page in PAGES:
+        for kind in ("py", "python3", "pycon"):
+            assert blocks(page, kind) == [], _name(page)
+
+
+@pytest.mark.parametrize(("page", "line"), CHATKIT_COMMANDS, ids=lambda value: str(value)[:60])
+def test_command_exists_with_its_options(page: str, line: str) -> None:
+    """The command's own help knows every option that the page gives it."""
+    words = shlex.split(line.split("|")[0], comments=True)
+    words = words[words.index("chatkit") + 1 :]
+    command = [word for word in words[:1] if not word.startswith("-")]
+    options = {word.split("=")[0] for word in words if word.startswith("--")}
+    shown = subprocess.run(
+        [sys.executable, "-m", "chatkit", *command, "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert {option for option in options if option not in shown.stdout} == set()
+
+
+def test_console_blocks_name_only_known_programs() -> None:
+    for page, line in COMMANDS:
+        assert (page, line) in CHATKIT_COMMANDS or shlex.split(line)[0] in NOT_CHATKIT, f"{page}: {line}"
+
+
+def test_make_words_of_the_pages_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    named = {line.split()[1] for _, line in COMMANDS if line.startswith("make ")}
+    assert named <= targets
