@@ -131,7 +131,9 @@ class Peer:
                 self._read(deadline - time.monotonic())
             except TimeoutError:
                 got = [_short(event) for event in self.inbox[-10:]]
-                raise AssertionError(f"{self.user}/{self.device}: no {name} {fields}; inbox ends {got}") from None
+                raise AssertionError(
+                    f"{self.user}/{self.device}: no {name} {fields}; inbox ends {got}"
+                ) from None
 
     def seen(self, name: str, **fields: Any) -> list[Event]:
         """The events in the inbox that fit; reads nothing."""
@@ -145,6 +147,21 @@ class Peer:
                 self._read(deadline - time.monotonic())
         except ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd is not None else 1006
+
+    def answer_or_close(self) -> Event | int:
+        """The next event, or the code the server closed with instead."""
+        try:
+            return self.expect(None)
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd is not None else 1006
+
+    def send_or_close(self, frame: Any) -> Event | int:
+        """Send a frame that the server may hang up on while it is still being written."""
+        try:
+            self.socket.send(frame, text=self.codec == "json")
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd is not None else 1006
+        return self.answer_or_close()
 
     def bytes_since(self, frame_count: int) -> bytes:
         """Every byte received after the first `frame_count` frames."""
@@ -179,7 +196,13 @@ def text(value: str) -> Values:
 def send_msg(conversation: Any, payload: Any, key: Any, **fields: Any) -> Values:
     """A SEND_MSG event; a plain string becomes a TEXT."""
     body = text(payload) if isinstance(payload, str) else payload
-    return {"event": "SEND_MSG", "conversationId": conversation, "clientMsgId": key, "payload": body, **fields}
+    return {
+        "event": "SEND_MSG",
+        "conversationId": conversation,
+        "clientMsgId": key,
+        "payload": body,
+        **fields,
+    }
 
 
 def _fits(event: Event, name: str | None, where: Callable[[Event], bool] | None, fields: Values) -> bool:

@@ -54,7 +54,9 @@ class ServerProcess:
         command += ["--jwt-secret-env", "CHATKIT_JWT_SECRET"]
         env = os.environ | {"CHATKIT_JWT_SECRET": SECRET, "PYTHONUNBUFFERED": "1"}
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env
+            )
         self._wait_ready(self.process)
 
     def kill(self) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from websockets.exceptions import ConnectionClosed
 
 from .peer import Event, Peer, send_msg, text
 from .values import (
@@ -23,6 +22,7 @@ from .values import (
     GOOD_IDS,
     HUGE,
     nested,
+    nested_raw,
     sized,
     without_absent,
 )
@@ -183,9 +183,15 @@ def test_zero_and_over_large_limits_are_refused_or_clamped(link: Link) -> None:
             assert answer["messages"], "a page that says nothing and more would loop for ever"
 
 
-@pytest.mark.parametrize("depth", [33, 34, 100, 1000])
+@pytest.mark.parametrize("depth", [33, 34, 100])
 def test_payload_nested_too_deep(link: Link, depth: int) -> None:
     link.refuse(send_msg(link.conversation, nested(depth), "deep"))
+
+
+@pytest.mark.parametrize("depth", [33, 1000, 100_000])
+def test_payload_nested_far_too_deep_as_a_frame_of_its_own(link: Link, depth: int) -> None:
+    payload = nested_raw(depth, link.peer.codec)
+    link.refuse_frame(link.peer.encode(send_msg(link.conversation, payload, "deep")))
 
 
 def test_payload_nested_exactly_to_the_limit(links: dict[str, Link]) -> None:
@@ -215,7 +221,9 @@ def test_payload_size_exactly_at_the_limit_and_one_above(links: dict[str, Link],
         link.refuse(send_msg(link.conversation, sized(400_000, filler), "over"), "TOO_LARGE", "BAD_REQUEST")
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "0x10", "01", "1.", ".5", "+1"])
+@pytest.mark.parametrize(
+    "number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "0x10", "01", "1.", ".5", "+1"]
+)
 def test_numbers_that_are_none_in_json(json_link: Link, number: str) -> None:
     frame = (
         f'{{"event":"SEND_MSG","conversationId":"{json_link.conversation}","clientMsgId":"nan",'
@@ -227,9 +235,7 @@ def test_numbers_that_are_none_in_json(json_link: Link, number: str) -> None:
 @pytest.mark.parametrize("number", HUGE)
 def test_huge_integers_in_a_payload(json_link: Link, number: str) -> None:
     head = f'{{"event":"SEND_MSG","conversationId":"{json_link.conversation}","clientMsgId":"huge","payload":'
-    json_link.refuse_frame(
-        head.encode() + b'{"type":"TEXT","text":"x","n":' + str_of(HUGE[number]) + b"}}"
-    )
+    json_link.refuse_frame(head.encode() + b'{"type":"TEXT","text":"x","n":' + str_of(HUGE[number]) + b"}}")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=str)
@@ -243,7 +249,9 @@ def test_floats_that_are_not_finite_in_messagepack(links: dict[str, Link], value
     [b"bin", msgspec.msgpack.Ext(5, b"ext"), msgspec.msgpack.Ext(-1, b"\x00\x00\x00\x01")],
     ids=["bin", "ext", "timestamp"],
 )
-@pytest.mark.parametrize("place", ["text", "extra", "deep", "key", "type", "payload", "conversationId", "ref"])
+@pytest.mark.parametrize(
+    "place", ["text", "extra", "deep", "key", "type", "payload", "conversationId", "ref"]
+)
 def test_bin_and_ext_in_messagepack(links: dict[str, Link], value: Any, place: str) -> None:
     link = links["msgpack"]
     event = send_msg(link.conversation, dict(SOUND), "bin")
@@ -294,7 +302,9 @@ def test_a_surrogate_among_good_items_costs_all_or_only_itself(json_link: Link) 
     assert refs == ["a", "b"]
 
 
-@pytest.mark.parametrize("raw", [b"\xed\xa0\x80", b"\xff", b"\xc0\x80"], ids=["surrogate", "0xff", "overlong NUL"])
+@pytest.mark.parametrize(
+    "raw", [b"\xed\xa0\x80", b"\xff", b"\xc0\x80"], ids=["surrogate", "0xff", "overlong NUL"]
+)
 def test_text_that_is_no_utf8_in_messagepack(links: dict[str, Link], raw: bytes) -> None:
     link = links["msgpack"]
     word = bytes((0xA0 | len(raw),)) + raw
@@ -337,7 +347,7 @@ def test_frames_that_are_no_event(json_link: Link, name: str) -> None:
     "frame",
     [b"", b"\xc1", b"\xc0", b"\x05", b"\xa4PING", b"\x81", b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\x80",
      b"\xc6\xff\xff\xff\xff", b"\x81\xa5event\xa4PING\x00"],
-    ids=["nothing", "reserved", "nil", "number", "text", "cut", "4G array", "4G map", "empty map", "4G bin", "trailing"],
+    ids=["nothing", "reserved", "nil", "5", "text", "cut", "4G array", "4G map", "empty map", "4G bin", "trailing"],
 )  # fmt: skip
 def test_messagepack_frames_that_are_no_event(links: dict[str, Link], frame: bytes) -> None:
     links["msgpack"].refuse_frame(frame)
@@ -386,7 +396,13 @@ def test_array_of_256_is_taken_and_of_257_is_refused_whole(link: Link) -> None:
 
 
 def test_unknown_fields_are_ignored(link: Link) -> None:
-    fields = {"__proto__": {"x": 1}, "__class__": "y", "future": [1, 2], "senderId": "somebody-else", "seq": 99}
+    fields = {
+        "__proto__": {"x": 1},
+        "__class__": "y",
+        "future": [1, 2],
+        "senderId": "somebody-else",
+        "seq": 99,
+    }
     answer = link.peer.ask("PING", **fields)
     assert answer.name == "PONG"
 
@@ -406,14 +422,18 @@ def test_of_a_repeated_key_the_last_wins(links: dict[str, Link]) -> None:
 def test_sender_and_seq_of_the_client_count_for_nothing(links: dict[str, Link]) -> None:
     for link in links.values():
         key = fresh("k")
-        link.peer.send(send_msg(link.conversation, SOUND, key, senderId="root", seq=1, serverTs=0, messageId="m"))
+        link.peer.send(
+            send_msg(link.conversation, SOUND, key, senderId="root", seq=1, serverTs=0, messageId="m")
+        )
         ack = link.peer.expect("MSG_ACK", clientMsgId=key)
         pushed = link.other.expect("NEW_MSG", seq=ack["seq"])
         assert pushed["senderId"] == link.peer.user
         assert pushed["serverTs"] == ack["serverTs"] > 0
 
 
-@pytest.mark.parametrize("key", ["k", "k" * 128, "到" * 128, "\U0001f642" * 128, " ", "'; DROP TABLE message;--", "%_"])
+@pytest.mark.parametrize(
+    "key", ["k", "k" * 128, "到" * 128, "\U0001f642" * 128, " ", "'; DROP TABLE message;--", "%_"]
+)
 def test_keys_up_to_128_characters_are_taken(world: World, key: str) -> None:
     alice, bob = world.users(2)
     made = world.single(alice, bob)
@@ -433,7 +453,9 @@ def test_ids_of_every_allowed_form_are_taken(world: World, suffix: str) -> None:
     assert world.api(user).history(conversation)["headSeq"] == 2
 
 
-@pytest.mark.parametrize("words", ["", " ", "'; DROP TABLE message;--", "\r\n\x1b[31m\t", "\u202e\u200b", "\ufffe"])
+@pytest.mark.parametrize(
+    "words", ["", " ", "'; DROP TABLE message;--", "\r\n\x1b[31m\t", "\u202e\u200b", "\ufffe"]
+)
 def test_odd_but_valid_text_passes_unchanged(world: World, words: str) -> None:
     alice, bob = world.users(2)
     made = world.single(alice, bob)
@@ -473,26 +495,22 @@ def padded_ping(peer: Peer, size: int) -> bytes:
 def test_frame_above_a_million_bytes_is_refused(world: World, codec: str, size: int) -> None:
     alice = world.user()
     peer = world.peer(alice, codec=codec)
-    peer.send_raw(padded_ping(peer, size))
-    try:
-        error = peer.expect(None)
-    except ConnectionClosed as closed:
-        assert closed.rcvd is not None
-        assert closed.rcvd.code == 1009
-    else:
-        check_error(error, "TOO_LARGE")
+    answer = peer.send_or_close(padded_ping(peer, size))
+    if isinstance(answer, Event):
+        check_error(answer, "TOO_LARGE")
         peer.settle()
+    else:
+        assert answer == 1009
     world.peer(alice).settle()
 
 
 def test_wide_text_counts_in_bytes_not_characters(world: World) -> None:
     peer = world.peer(world.user())
-    peer.send_raw('{"event":"PING","ref":"wide","x":"' + "到" * 400_000 + '"}')
-    try:
-        check_error(peer.expect(None), "TOO_LARGE")
-    except ConnectionClosed as closed:
-        assert closed.rcvd is not None
-        assert closed.rcvd.code == 1009
+    answer = peer.send_or_close('{"event":"PING","ref":"wide","x":"' + "到" * 400_000 + '"}')
+    if isinstance(answer, Event):
+        check_error(answer, "TOO_LARGE")
+    else:
+        assert answer == 1009
     assert not peer.seen("PONG", ref="wide")
 
 
@@ -507,3 +525,52 @@ def test_json_that_messagepack_cannot_hold_is_refused_before_it_is_stored(world:
     last = alices.say(made, "still works")
     assert bobs.expect("NEW_MSG")["seq"] == last["seq"] == 2
     assert [entry["seq"] for entry in bobs.sync(made)["messages"]] == [1, 2]
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+def test_a_frame_in_fragments_is_one_frame(world: World, codec: str) -> None:
+    peer = world.peer(world.user(), codec=codec)
+    frame = peer.encode({"event": "PING", "ref": "到 in pieces"})
+    peer.socket.send([frame[at : at + 3] for at in range(0, len(frame), 3)], text=codec == "json")
+    peer.expect("PONG", ref="到 in pieces")
+
+
+def test_fragments_that_together_are_above_the_limit_are_refused(world: World) -> None:
+    peer = world.peer(world.user())
+    frame = padded_ping(peer, 1_500_000)
+    answer = peer.send_or_close([frame[at : at + 100_000] for at in range(0, len(frame), 100_000)])
+    if isinstance(answer, Event):
+        check_error(answer, "TOO_LARGE")
+    else:
+        assert answer == 1009
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"\x81\x02{}", b"\xc1\x80\x00\x00\x00\x00", b"\x83\x80\x00\x00\x00\x00", b"\x09\x80\x00\x00\x00\x00",
+     b"\x89\xfe\x00\x7e\x00\x00\x00\x00" + b"\x00" * 126, b"\x80\x80\x00\x00\x00\x00"],
+    ids=["unmasked", "reserved bit", "reserved opcode", "fragmented ping", "ping of 126 bytes", "lone continuation"],
+)  # fmt: skip
+def test_breaches_of_rfc_6455_close_1002(world: World, raw: bytes) -> None:
+    peer = world.peer(world.user())
+    peer.socket.socket.sendall(raw)
+    assert peer.close_code() == 1002
+
+
+def test_compression_is_not_negotiated(world: World) -> None:
+    peer = world.peer(world.user(), compression="deflate")
+    assert "permessage-deflate" not in (peer.socket.response.headers.get("Sec-WebSocket-Extensions") or "")
+
+
+def test_delivered_ack_of_a_message_elsewhere_or_nowhere(world: World) -> None:
+    alice, bob = world.users(2)
+    one, two = world.single(alice, bob), world.group(alice, bob)
+    alices = world.peer(alice)
+    ack = alices.say(one, "x")
+    for conversation, message_id, code in (
+        (two, ack["messageId"], ("BAD_REQUEST", "NOT_FOUND")),
+        (one, "9" * 20, ("NOT_FOUND", "BAD_REQUEST")),
+    ):
+        error = alices.ask("DELIVERED_ACK", conversationId=conversation, messageId=message_id)
+        check_error(error, *code)
+    assert world.api(alice).status(ack["messageId"])["deliveries"] == []

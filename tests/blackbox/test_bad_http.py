@@ -43,19 +43,30 @@ def desk(module_desk: Desk) -> Iterator[Desk]:
 
 
 def post_json(desk: Desk, path: str, body: Any) -> httpx.Response:
-    return desk.api.post(path, content=msgspec.json.encode(body), headers={"Content-Type": "application/json"})
+    return desk.api.post(
+        path, content=msgspec.json.encode(body), headers={"Content-Type": "application/json"}
+    )
 
 
 SEND = [("conversationId", BAD_IDS), ("clientMsgId", BAD_KEYS)]
 SEND += [("senderId", {name: value for name, value in BAD_IDS.items() if name not in ("absent", "null")})]
-SEND += [("type", {"absent": ABSENT, "null": None, "int": 1, "list": [], "unknown": "HOLOGRAM", "RECALL": "RECALL"})]
+SEND += [
+    (
+        "type",
+        {"absent": ABSENT, "null": None, "int": 1, "list": [], "unknown": "HOLOGRAM", "RECALL": "RECALL"},
+    )
+]
 SEND += [("type", {"MEMBER": "MEMBER", "RECALLED": "RECALLED", "IMAGE with text": "IMAGE", "empty": ""})]
 SEND += [("content", {"absent": ABSENT, "null": None, "int": 1, "list": [], "object": {}, "NUL": "a\x00b"})]
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [pytest.param(field, value, id=f"{field}-{name}") for field, cases in SEND for name, value in cases.items()],
+    [
+        pytest.param(field, value, id=f"{field}-{name}")
+        for field, cases in SEND
+        for name, value in cases.items()
+    ],
 )
 def test_send_with_a_wrong_value(desk: Desk, field: str, value: Any) -> None:
     answer = post_json(desk, "/v1/messages/send", without_absent(desk.sound_send() | {field: value}))
@@ -86,7 +97,8 @@ def test_send_too_deep_or_too_large(desk: Desk) -> None:
     custom = {"schema": "s", "fallbackText": "f", "data": deep["x"]}
     assert post_json(desk, "/v1/messages/send", desk.sound_send() | {"type": "CUSTOM", "content": custom})
     refused(
-        post_json(desk, "/v1/messages/send", desk.sound_send() | {"type": "CUSTOM", "content": custom}), "BAD_REQUEST"
+        post_json(desk, "/v1/messages/send", desk.sound_send() | {"type": "CUSTOM", "content": custom}),
+        "BAD_REQUEST",
     )
     body = desk.sound_send() | {"content": sized(65_537)["text"]}
     refused(post_json(desk, "/v1/messages/send", body), "TOO_LARGE", "BAD_REQUEST")
@@ -159,7 +171,12 @@ def test_chunked_body_too_large(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/msgpack"],
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/msgpack",
+    ],
 )
 def test_body_of_another_content_type(desk: Desk, content_type: str) -> None:
     body = msgspec.json.encode(desk.sound_send())
@@ -185,7 +202,11 @@ CREATE: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [pytest.param(field, value, id=f"{field}-{name}") for field, cases in CREATE for name, value in cases.items()],
+    [
+        pytest.param(field, value, id=f"{field}-{name}")
+        for field, cases in CREATE
+        for name, value in cases.items()
+    ],
 )
 def test_create_with_a_wrong_value(desk: Desk, field: str, value: Any) -> None:
     sound = {"conversationId": fresh("g"), "type": "GROUP", "memberIds": [desk.api.user], "title": "t"}
@@ -233,7 +254,9 @@ def test_query_that_is_no_number(desk: Desk, method: str, path: str, name: str, 
 
 @pytest.mark.parametrize(("method", "path", "name"), QUERIES, ids=lambda part: part.split("/")[-1])
 @pytest.mark.parametrize("value", OUT_OF_RANGE, ids=lambda value: value[:20])
-def test_query_out_of_range_is_refused_or_clamped(desk: Desk, method: str, path: str, name: str, value: str) -> None:
+def test_query_out_of_range_is_refused_or_clamped(
+    desk: Desk, method: str, path: str, name: str, value: str
+) -> None:
     answer = ask(desk, method, path, name, value)
     if name == "limit" and answer.status_code == 200:
         assert not value.startswith("-")
@@ -283,9 +306,13 @@ def test_bad_ids_in_the_path(desk: Desk, method: str, path: str, bad: str) -> No
 
 
 @pytest.mark.parametrize(
-    "cursor", ["x", "", "-1", "\x00", "AAAA", "a" * 5000, "e30=", "\u00fc", str(10**30), "' OR 1=1"], ids=lambda v: v[:9]
+    "cursor",
+    ["x", "", "-1", "\x00", "AAAA", "a" * 5000, "e30=", "\u00fc", str(10**30), "' OR 1=1"],
+    ids=lambda v: v[:9],
 )
-@pytest.mark.parametrize("path", ["/v1/conversations", "/v1/conversations/{c}/members", "/v1/conversations/{c}/receipts"])
+@pytest.mark.parametrize(
+    "path", ["/v1/conversations", "/v1/conversations/{c}/members", "/v1/conversations/{c}/receipts"]
+)
 def test_made_up_cursors(desk: Desk, path: str, cursor: str) -> None:
     answer = desk.api.get(path.replace("{c}", desk.conversation), params={"cursor": cursor})
     if answer.status_code != 200:
@@ -293,13 +320,19 @@ def test_made_up_cursors(desk: Desk, path: str, cursor: str) -> None:
 
 
 @pytest.mark.parametrize("limit", ["201", "1000000000"])
-@pytest.mark.parametrize("path", ["/v1/conversations", "/v1/conversations/{c}/members", "/v1/conversations/{c}/receipts"])
+@pytest.mark.parametrize(
+    "path", ["/v1/conversations", "/v1/conversations/{c}/members", "/v1/conversations/{c}/receipts"]
+)
 def test_limit_above_200_is_200(desk: Desk, path: str, limit: str) -> None:
     ok(desk.api.get(path.replace("{c}", desk.conversation), params={"limit": limit}))
 
 
 def test_unknown_paths_and_methods_are_refused_in_the_same_form(desk: Desk) -> None:
-    for method, path in (("GET", "/v1/nothing"), ("GET", "/v2/conversations"), ("GET", "/v1/messages/m/nothing")):
+    for method, path in (
+        ("GET", "/v1/nothing"),
+        ("GET", "/v2/conversations"),
+        ("GET", "/v1/messages/m/nothing"),
+    ):
         refused(desk.api.request(method, path), "NOT_FOUND")
     for method, path in (("PUT", "/v1/conversations"), ("GET", "/v1/messages/send"), ("DELETE", "/v1/sync")):
         answer = desk.api.request(method, path)
@@ -330,7 +363,17 @@ def test_answers_are_not_to_be_stored_by_caches(desk: Desk) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\x00" * 100,
     ],
-    ids=["garbage", "version", "long header", "length -5", "length abc", "bad chunk", "no key", "tls", "zeros"],
+    ids=[
+        "garbage",
+        "version",
+        "long header",
+        "length -5",
+        "length abc",
+        "bad chunk",
+        "no key",
+        "tls",
+        "zeros",
+    ],
 )
 def test_raw_garbage_harms_nobody(world: World, server: ServerProcess, request_bytes: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as link:

@@ -134,7 +134,9 @@ def test_removed_member_hears_that_he_left_and_then_nothing(world: World) -> Non
     assert not bobs.seen("NEW_MSG", seq=3)
     refused(world.api(bob).get("/v1/sync", params={"conversationId": made, "lastSeq": 0}), "NOT_FOUND")
     assert bobs.ask("SYNC", conversationId=made, lastSeq=0)["code"] == "NOT_FOUND"
-    assert made not in [row["conversationId"] for row in world.api(bob).pages("/v1/conversations", "conversations")]
+    assert made not in [
+        row["conversationId"] for row in world.api(bob).pages("/v1/conversations", "conversations")
+    ]
     late = world.raw_peer()
     late.hello(token(bob, "pad"), "pad")
     assert made not in [row["conversationId"] for row in late.heads()]
@@ -178,6 +180,23 @@ def test_late_joiner_sees_from_his_own_member_entry_on_without_gaps(world: World
     assert b"early-canary" not in bobs.bytes_since(0)
     row = world.api(bob).row(made)
     assert row["firstSeq"] == 5
+
+
+def test_late_joiner_can_do_nothing_with_an_older_message(world: World) -> None:
+    alice, bob = world.users(2)
+    made = world.group(alice)
+    alices = world.peer(alice)
+    message_id = alices.say(made, "before bob")["messageId"]
+    world.add(alice, made, bob)
+    bobs = world.peer(bob)
+    api = world.api(bob)
+    for event in ("RECALL", "DELIVERED_ACK"):
+        fields = {} if event == "RECALL" else {"conversationId": made}
+        assert bobs.ask(event, messageId=message_id, **fields)["code"] == "NOT_FOUND"
+    refused(api.post(f"/v1/messages/{message_id}/delivered"), "NOT_FOUND")
+    refused(api.post(f"/v1/messages/{message_id}/recall"), "NOT_FOUND")
+    refused(api.get(f"/v1/messages/{message_id}/status"), "NOT_FOUND")
+    assert world.api(alice).status(message_id)["memberCount"] == 0
 
 
 def test_rejoiner_sees_his_two_intervals_and_no_gap(world: World) -> None:
@@ -241,7 +260,15 @@ def test_conversation_list_rows_and_unread(world: World) -> None:
     assert row["unread"] == 3
     assert row["headSeq"] == 5
     assert row["lastActivityTs"] >= acks[-1]["serverTs"]
-    assert {"type", "epoch", "firstSeq", "deliveredSeq", "readSeq", "othersDeliveredSeq", "othersReadSeq"} <= set(row)
+    assert {
+        "type",
+        "epoch",
+        "firstSeq",
+        "deliveredSeq",
+        "readSeq",
+        "othersDeliveredSeq",
+        "othersReadSeq",
+    } <= set(row)
     ok(world.api(bob).post(f"/v1/conversations/{made}/read", params={"upToSeq": acks[0]["seq"]}))
     assert world.api(bob).row(made)["unread"] == 2
     ok(world.api(alice).post(f"/v1/messages/{acks[2]['messageId']}/recall"))

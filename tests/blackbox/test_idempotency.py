@@ -105,7 +105,11 @@ def test_keys_belong_to_one_sender_and_one_conversation(world: World) -> None:
     alice, bob = world.users(2)
     one, two = world.single(alice, bob), world.group(alice, bob)
     alices, bobs = world.peer(alice), world.peer(bob)
-    seqs = [alices.say(one, "a", "key")["seq"], bobs.say(one, "b", "key")["seq"], alices.say(two, "c", "key")["seq"]]
+    seqs = [
+        alices.say(one, "a", "key")["seq"],
+        bobs.say(one, "b", "key")["seq"],
+        alices.say(two, "c", "key")["seq"],
+    ]
     assert seqs == [2, 3, 2]
 
 
@@ -138,6 +142,28 @@ def test_concurrent_sends_of_one_key_make_one_message(world: World) -> None:
     json_bytes = [[ack.raw for ack in answers[number]] for number in (0, 2, 4)]
     assert json_bytes[0] == json_bytes[1] == json_bytes[2]
     assert [entry["seq"] for entry in world.api(bob).log(made)] == list(range(1, 12))
+
+
+def test_of_concurrent_sends_of_one_key_with_other_payloads_one_wins(world: World) -> None:
+    alice, bob = world.users(2)
+    made = world.single(alice, bob)
+    peers = [world.peer(alice, f"d{number}") for number in range(5)]
+    start = threading.Barrier(len(peers))
+    answers: list[tuple[str, Event]] = []
+
+    def send(number: int, peer: Peer) -> None:
+        start.wait()
+        peer.send(send_msg(made, f"variant {number}", "key", ref="r"))
+        answers.append((f"variant {number}", peer.expect(None, ref="r")))
+
+    threads = [threading.Thread(target=send, args=item) for item in enumerate(peers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = [words for words, answer in answers if answer.name == "MSG_ACK"]
+    assert [answer["code"] for words, answer in answers if words != winner] == ["CONFLICT"] * 4
+    assert [entry["payload"].get("text") for entry in world.api(bob).log(made)] == [None, winner]
 
 
 def test_same_key_twice_in_one_frame(world: World) -> None:

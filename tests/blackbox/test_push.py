@@ -35,6 +35,38 @@ def test_message_sent_by_http_reaches_all_connections_of_the_sender_too(world: W
     assert "clientMsgId" not in bobs.expect("NEW_MSG", seq=sent["seq"])
 
 
+def test_recall_by_socket_reaches_all_but_that_connection_and_by_http_all(world: World) -> None:
+    alice, bob = world.users(2)
+    made = world.single(alice, bob)
+    phone, pad, bobs = world.peer(alice, "phone"), world.peer(alice, "pad"), world.peer(bob)
+    one, two = phone.say(made, "one"), phone.say(made, "two")
+    by_socket = phone.ask("RECALL", messageId=one["messageId"])
+    by_http = ok(world.api(alice).post(f"/v1/messages/{two['messageId']}/recall"))
+    for peer in (pad, bobs):
+        for recalled in (by_socket, by_http):
+            assert peer.expect("NEW_MSG", seq=recalled["seq"])["payload"]["type"] == "RECALL"
+    phone.expect("NEW_MSG", seq=by_http["seq"])
+    assert not phone.seen("NEW_MSG", seq=by_socket["seq"])
+
+
+def test_member_entries_reach_the_one_who_caused_them_too(world: World) -> None:
+    alice, bob = world.users(2)
+    made = world.group(alice)
+    alices = world.peer(alice)
+    world.add(alice, made, bob)
+    assert alices.expect("NEW_MSG", conversationId=made, seq=2)["payload"]["op"] == "ADDED"
+
+
+def test_reading_by_http_reaches_the_author_and_all_of_the_readers_devices(world: World) -> None:
+    alice, bob = world.users(2)
+    made = world.single(alice, bob)
+    alices, phone, pad = world.peer(alice), world.peer(bob, "phone"), world.peer(bob, "pad")
+    seq = alices.say(made, "x")["seq"]
+    ok(world.api(bob, "web").post(f"/v1/conversations/{made}/read", params={"upToSeq": seq}))
+    for peer in (alices, phone, pad):
+        peer.expect("RECEIPT", conversationId=made, userId=bob, readSeq=seq)
+
+
 def test_resend_pushes_nothing_again(world: World) -> None:
     alice, bob = world.users(2)
     made = world.single(alice, bob)

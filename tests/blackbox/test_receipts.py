@@ -63,7 +63,9 @@ def test_zero_is_accepted_everywhere(world: World) -> None:
     alices = world.peer(alice)
     alices.send({**delivered(made, 0), "ref": "d"}, {**read(made, 0), "ref": "r"})
     alices.settle()
-    assert ok(world.api(alice).post(f"/v1/conversations/{made}/read", params={"upToSeq": 0})) == {"readSeq": 0}
+    assert ok(world.api(alice).post(f"/v1/conversations/{made}/read", params={"upToSeq": 0})) == {
+        "readSeq": 0
+    }
     assert not alices.seen("ERROR")
 
 
@@ -127,7 +129,9 @@ def test_status_per_user_and_device(world: World) -> None:
     ack = alices.say(made, "who has it?")
     api = world.api(alice)
     fresh_status = api.status(ack["messageId"])
-    assert {"status", "memberCount", "deliveredCount", "readCount", "deliveries", "nextCursor"} <= set(fresh_status)
+    assert {"status", "memberCount", "deliveredCount", "readCount", "deliveries", "nextCursor"} <= set(
+        fresh_status
+    )
     assert (fresh_status["status"], fresh_status["memberCount"]) == ("SENT", 2)
     assert (fresh_status["deliveredCount"], fresh_status["readCount"]) == (0, 0)
     phone.send(delivered(made, ack["seq"]))
@@ -198,10 +202,14 @@ def test_delivered_by_http_uses_the_device_of_token_or_header(world: World) -> N
     refused(without_device.post(path), "BAD_REQUEST")
     refused(without_device.post(path, headers={"X-Device-Id": "a b"}), "BAD_REQUEST")
     assert without_device.post(path, headers={"X-Device-Id": "tablet"}).status_code == 204
-    states = {row["deviceId"]: row["state"] for row in world.api(alice).status(first["messageId"])["deliveries"]}
+    states = {
+        row["deviceId"]: row["state"] for row in world.api(alice).status(first["messageId"])["deliveries"]
+    }
     assert states["tablet"] == "DELIVERED"
     assert world.api(bob, "phone").post(f"/v1/messages/{second['messageId']}/delivered").status_code == 204
-    states = {row["deviceId"]: row["state"] for row in world.api(alice).status(second["messageId"])["deliveries"]}
+    states = {
+        row["deviceId"]: row["state"] for row in world.api(alice).status(second["messageId"])["deliveries"]
+    }
     assert states["phone"] == "DELIVERED"
     assert world.api(alice).status(second["messageId"])["status"] == "DELIVERED"
 

@@ -1,9 +1,8 @@
-"""The seed's own story, literally: "到了吗？" from u-001 to u-002 in c-10086, over both codecs and all five HTTP requests."""
+"""The seed's own story, literally: "到了吗？" from u-001 to u-002 in c-10086, in both codecs and by HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -81,9 +80,7 @@ def test_single_delivered_ack_by_message_id(story: World) -> None:
     receiver = story.peer("u-002", "phone")
     ack = sender.say(CONVERSATION, "到了吗？", "by-id-1")
     receiver.expect("NEW_MSG", seq=ack["seq"])
-    receiver.send(
-        {"event": "DELIVERED_ACK", "conversationId": CONVERSATION, "messageId": ack["messageId"]}
-    )
+    receiver.send({"event": "DELIVERED_ACK", "conversationId": CONVERSATION, "messageId": ack["messageId"]})
     sender.expect("RECEIPT", userId="u-002", deliveredSeq=ack["seq"])
 
 
@@ -162,7 +159,9 @@ def test_welcome_names_everything_of_the_contract(story: World) -> None:
     peer = story.raw_peer()
     signed = token("u-001", "phone")
     welcome = peer.hello(signed, "phone", client={"name": "blackbox", "version": "1"})
-    fields = "event userId deviceId sessionId resumeToken resumed expiresTs heartbeatMs serverTs protocol limits"
+    fields = (
+        "event userId deviceId sessionId resumeToken resumed expiresTs heartbeatMs serverTs protocol limits"
+    )
     assert set(fields.split()) <= set(welcome)
     assert (welcome["userId"], welcome["deviceId"]) == ("u-001", "phone")
     assert welcome["resumed"] is False

@@ -40,7 +40,11 @@ def scene(module_world: World) -> Scene:
 
 
 HTTP: dict[str, tuple[str, str, Any]] = {
-    "send": ("POST", "/v1/messages/send", {"conversationId": "{c}", "clientMsgId": "k", "type": "TEXT", "content": "x"}),
+    "send": (
+        "POST",
+        "/v1/messages/send",
+        {"conversationId": "{c}", "clientMsgId": "k", "type": "TEXT", "content": "x"},
+    ),
     "history": ("GET", "/v1/conversations/{c}/messages", None),
     "history from": ("GET", "/v1/conversations/{c}/messages?fromSeq=2&limit=1", None),
     "read": ("POST", "/v1/conversations/{c}/read?upToSeq=1", None),
@@ -89,7 +93,9 @@ def blind(content: bytes, names: dict[str, str]) -> bytes:
 
 @pytest.mark.parametrize("outsider", ["left", "never"])
 @pytest.mark.parametrize("request_name", HTTP)
-def test_http_answers_a_hidden_thing_like_a_missing_one(scene: Scene, request_name: str, outsider: str) -> None:
+def test_http_answers_a_hidden_thing_like_a_missing_one(
+    scene: Scene, request_name: str, outsider: str
+) -> None:
     api = scene.world.api(scene.outsiders[outsider])
     real = {"c": scene.conversation, "m": scene.message_id}
     missing = {"c": fresh("g"), "m": scene.missing_message()}

@@ -144,7 +144,11 @@ def test_many_syncs_at_once_are_each_answered_or_refused(world: World) -> None:
     answers = [alices.expect(None, ref=event["ref"]) for event in asked]
     assert any(answer.name == "SYNC_PAGE" for answer in answers)
     for answer in answers:
-        assert answer.name == "SYNC_PAGE" or answer["code"] in ("BAD_REQUEST", "RATE_LIMITED", "OVERLOADED"), answer
+        assert answer.name == "SYNC_PAGE" or answer["code"] in (
+            "BAD_REQUEST",
+            "RATE_LIMITED",
+            "OVERLOADED",
+        ), answer
     alices.settle()
 
 

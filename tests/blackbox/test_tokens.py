@@ -22,7 +22,10 @@ def part(value: object) -> str:
 
 
 def unsigned(user: str, algorithm: str) -> str:
-    header, claims = {"alg": algorithm, "typ": "JWT"}, {"sub": user, "dev": "phone", "exp": int(time.time()) + 600}
+    header, claims = (
+        {"alg": algorithm, "typ": "JWT"},
+        {"sub": user, "dev": "phone", "exp": int(time.time()) + 600},
+    )
     return f"{part(header)}.{part(claims)}."
 
 

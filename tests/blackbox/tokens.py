@@ -12,7 +12,9 @@ ABSENT = object()
 """Marks a claim that is to be left out."""
 
 
-def token(user: str, device: str | None = None, *, ttl_s: int = 3600, secret: str = SECRET, **claims: Any) -> str:
+def token(
+    user: str, device: str | None = None, *, ttl_s: int = 3600, secret: str = SECRET, **claims: Any
+) -> str:
     """A signed token; `claims` replace or (with ABSENT) remove the usual ones."""
     values: dict[str, Any] = {"sub": user, "exp": int(time.time()) + ttl_s, "scope": "chat"}
     if device is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 ABSENT = object()
 """Marks a field that is to be left out."""
 
@@ -32,7 +34,12 @@ BAD_IDS: dict[str, Any] = NO_STRINGS | {
     "percent": "%00",
     "quote": "a'--",
 }
-BAD_KEYS: dict[str, Any] = NO_STRINGS | {"empty": "", "129": "x" * 129, "129 wide": "到" * 129, "NUL": "a\x00b"}
+BAD_KEYS: dict[str, Any] = NO_STRINGS | {
+    "empty": "",
+    "129": "x" * 129,
+    "129 wide": "到" * 129,
+    "NUL": "a\x00b",
+}
 BAD_SEQS: dict[str, Any] = {
     "absent": ABSENT,
     "null": None,
@@ -108,6 +115,16 @@ def nested(depth: int) -> dict[str, Any]:
     for level in range(depth - 1):
         inner = [inner] if level % 2 else {"n": inner}
     return {"type": "TEXT", "text": "deep", "x": inner}
+
+
+def nested_raw(depth: int, codec: str) -> msgspec.Raw:
+    """Like `nested`, made of bytes, for depths that no encoder writes."""
+    opening, core, closing = (b"[", b"1", b"]") if codec == "json" else (b"\x91", b"\x01", b"")
+    lists = opening * (depth - 1) + core + closing * (depth - 1)
+    if codec == "json":
+        return msgspec.Raw(b'{"type":"TEXT","text":"deep","x":' + lists + b"}")
+    words = b"".join(map(msgspec.msgpack.encode, ("type", "TEXT", "text", "deep", "x")))
+    return msgspec.Raw(b"\x83" + words + lists)
 
 
 def sized(size: int, filler: str = "x") -> dict[str, Any]:

@@ -41,14 +41,24 @@ class Api:
     def delete(self, path: str, **options: Any) -> httpx.Response:
         return self.request("DELETE", path, **options)
 
-    def create(self, kind: str, members: list[str], conversation: str | None = None, **fields: Any) -> httpx.Response:
+    def create(
+        self, kind: str, members: list[str], conversation: str | None = None, **fields: Any
+    ) -> httpx.Response:
         body: Values = {"type": kind, "memberIds": members, **fields}
         if conversation is not None:
             body["conversationId"] = conversation
         return self.post("/v1/conversations", json=body)
 
-    def say(self, conversation: str, content: Any, key: str, kind: str = "TEXT", **fields: Any) -> httpx.Response:
-        body = {"conversationId": conversation, "clientMsgId": key, "type": kind, "content": content, **fields}
+    def say(
+        self, conversation: str, content: Any, key: str, kind: str = "TEXT", **fields: Any
+    ) -> httpx.Response:
+        body = {
+            "conversationId": conversation,
+            "clientMsgId": key,
+            "type": kind,
+            "content": content,
+            **fields,
+        }
         return self.post("/v1/messages/send", json=body)
 
     def sync(self, conversation: str, last_seq: int = 0) -> Values:
@@ -148,7 +158,9 @@ class World:
 
 def ok(response: httpx.Response, status: int = 200) -> Values:
     """The JSON of an answer that must have this status."""
-    assert response.status_code == status, f"{response.request.method} {response.request.url}: {response.text}"
+    assert response.status_code == status, (
+        f"{response.request.method} {response.request.url}: {response.text}"
+    )
     assert response.headers["content-type"].split(";")[0] == "application/json", response.headers
     body: Values = response.json()
     return body

@@ -62,6 +62,7 @@ class ServerProcess:
     def __init__(self, directory: Path) -> None:
         self._database = directory / "chat.db"
         self._process: subprocess.Popen[str] | None = None
+        self._http = httpx.Client()
         self.port = 0
 
     @property
@@ -86,15 +87,18 @@ class ServerProcess:
         self._process.kill()
         self._process.communicate()
         self._process = None
+        self._http.close()
+        self._http = httpx.Client()
 
     def close(self) -> None:
         if self._process is not None:
             self.kill()
+        self._http.close()
 
     def api(self, user_id: str, method: str, path: str, **body: object) -> dict:
         """One HTTP request as that user, for what a test needs beforehand."""
         headers = {"Authorization": f"Bearer {token(user_id)}"}
-        answer = httpx.request(method, f"{self.url}{path}", headers=headers, json=body or None)
+        answer = self._http.request(method, f"{self.url}{path}", headers=headers, json=body or None)
         answer.raise_for_status()
         return answer.json()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from playwright.sync_api import expect
 
@@ -93,7 +94,7 @@ def test_long_history_is_loaded_from_its_end_and_older_on_demand(server: ServerP
 
 
 def test_killed_server_heals_and_what_was_written_meanwhile_is_sent_once(
-    server: ServerProcess, new_tab: NewTab
+    server: ServerProcess, new_tab: NewTab, shots: Path
 ) -> None:
     chat = server.conversation("ann", "ben")
     ann = new_tab().sign_in("ann", conversation=chat)
@@ -106,6 +107,7 @@ def test_killed_server_heals_and_what_was_written_meanwhile_is_sent_once(
     expect(ben.page.locator("#banner")).to_contain_text("Offline")
     ann.write("while it was down")
     ann.expect_state("while it was down", "SENDING")
+    ann.page.screenshot(path=shots / "offline.png")
     server.start()
 
     ann.expect_online()
@@ -119,38 +121,42 @@ def test_killed_server_heals_and_what_was_written_meanwhile_is_sent_once(
         tab.console.clear()
 
 
-def test_message_written_while_down_survives_a_reload(server: ServerProcess, new_tab: NewTab) -> None:
+def test_message_written_while_down_is_sent_by_the_next_load(server: ServerProcess, new_tab: NewTab) -> None:
     chat = server.conversation("ann", "ben")
     ann = new_tab().sign_in("ann", conversation=chat)
-    blocked = ann.page.context
-    blocked.set_offline(True)
+    expect(ann.page.get_by_role("textbox", name="Message")).to_be_enabled()
     server.kill()
     ann.write("kept")
     ann.expect_state("kept", "SENDING")
-    server.start()
-    blocked.set_offline(False)
+    ann.page.goto("about:blank")
     ann.console.clear()
-    ann.page.reload()
+
+    server.start()
+    ann.page.goto(server.url)
     ann.expect_online()
     ann.expect_state("kept", "SENT")
-    ann.console.clear()
+    expect(ann.page.locator("#log .message")).to_have_count(1)
 
 
-def test_recall_leaves_a_placeholder_on_both_sides(server: ServerProcess, new_tab: NewTab) -> None:
+def test_recall_leaves_a_placeholder_on_both_sides(server: ServerProcess, new_tab: NewTab, shots: Path) -> None:
     chat = server.conversation("ann", "ben")
     ann = new_tab().sign_in("ann", conversation=chat)
     ben = new_tab().sign_in("ben", conversation=chat)
     ann.write("the wrong window")
     expect(ben.message("the wrong window")).to_be_visible()
+    ann.write("the right one")
+    ann.expect_state("the right one", "READ")
 
     bubble = ann.message("the wrong window")
     bubble.hover()
     bubble.get_by_role("button", name="Recall").click()
+    ann.page.screenshot(path=shots / "recall.png")
     bubble.get_by_role("button", name="Recall for everyone?").click()
     for tab in (ann, ben):
         expect(tab.message("Message recalled")).to_be_visible()
         expect(tab.page.get_by_text("the wrong window")).to_have_count(0)
     expect(ben.message("Message recalled").get_by_role("button")).to_have_count(0)
+    ben.page.screenshot(path=shots / "recalled.png")
 
 
 def test_second_tab_of_a_device_replaces_the_first_which_can_take_over(

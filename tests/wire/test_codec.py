@@ -12,7 +12,8 @@ from msgspec import UNSET
 
 from chatkit.errors import BadRequestError, ProtocolError, TooLargeError
 from chatkit.wire import events as ev
-from chatkit.wire.codec import CODECS, JSON, MSGPACK, BadItem, Codec
+from chatkit.wire.codec import CODECS, JSON, MSGPACK, BadItem, Codec, plain_words
+from chatkit.wire.http import CreateBody
 from chatkit.wire.payload import canonical
 from tests.wire.golden import cases, compact
 
@@ -475,6 +476,19 @@ def test_messages_are_short_and_never_repeat_what_was_sent(codec: Codec, field: 
             assert "regex" not in item.message
             assert item.message.isprintable()
             assert len(item.message) < 100
+
+
+@pytest.mark.parametrize("field", ["type", "conversationId", "memberIds"])
+def test_plain_words_of_http_bodies_repeat_nothing(field: str) -> None:
+    good = {"type": "GROUP", "memberIds": ["u"], "conversationId": "c"}
+    canary: Any = "canary/" * 1_000
+    bad = {**good, field: [canary] if field == "memberIds" else canary}
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.json.decode(compact(bad), type=CreateBody)
+    words = plain_words(caught.value)
+    assert field in words
+    assert "canary" not in words
+    assert "regex" not in words
 
 
 # --- the client's side -----------------------------------------------------------------------------------

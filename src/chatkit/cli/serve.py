@@ -6,13 +6,14 @@ import importlib.util
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import anyio
 import click
 import msgspec
 import uvicorn
+from starlette.routing import BaseRoute
 
 from ..assemble import check_local, open_store
 from ..errors import ConfigurationError
@@ -55,13 +56,24 @@ def serve(
         run(server, host, port, as_json=as_json)
 
 
-def run(server: ChatServer, host: str, port: int, *, as_json: bool = False) -> None:
+Alongside = Callable[[str], Awaitable[None]]
+"""Runs beside a server that listens; takes its `http://` address, and is cancelled when the server drains."""
+
+
+def run(
+    server: ChatServer, host: str, port: int, alongside: Alongside, *, extra_routes: Sequence[BaseRoute] = ()
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Returns after a clean end.
+
+    Args:
+        alongside: What to do beside it, the announcement of the address first of all.
+        extra_routes: Routes beside chatkit's own.
 
     Raises:
         ConfigurationError: The store cannot be opened, or the address cannot be bound.
     """
-    anyio.run(_run, server, host, port, as_json, backend_options={"use_uvloop": _has_uvloop()})
+    road = _WebServer(_web_config(server, extra_routes))
+    anyio.run(_run, server, road, host, port, alongside, backend_options={"use_uvloop": _has_uvloop()})
 
 
 class _WebServer(uvicorn.Server):
@@ -72,21 +84,22 @@ class _WebServer(uvicorn.Server):
         yield
 
 
-async def _run(server: ChatServer, host: str, port: int, as_json: bool) -> None:
+async def _run(server: ChatServer, road: _WebServer, host: str, port: int, alongside: Alongside) -> None:
     with _listen(host, port) as listener:
-        web = _WebServer(_web_config(server))
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with server, anyio.create_task_group() as tasks:
-                tasks.start_soon(web.serve, [listener])
-                _announce(listener, as_json)
-                await anext(signals)
+                tasks.start_soon(road.serve, [listener])
+                async with anyio.create_task_group() as beside:
+                    beside.start_soon(alongside, _address(listener))
+                    await anext(signals)
+                    beside.cancel_scope.cancel()
                 await server.drain()
-                web.should_exit = True
+                road.should_exit = True
 
 
-def _web_config(server: ChatServer) -> uvicorn.Config:
+def _web_config(server: ChatServer, extra_routes: Sequence[BaseRoute]) -> uvicorn.Config:
     return uvicorn.Config(
-        asgi_app(server),
+        asgi_app(server, extra_routes=extra_routes),
         ws_max_size=FRAME_BYTES_MAX,
         ws_per_message_deflate=False,
         ws_ping_interval=None,

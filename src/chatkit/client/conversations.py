@@ -5,12 +5,16 @@ State and its snapshot only; what to do about it is in `receiver`, `heads` and `
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 from ..core.timeline import Timeline
 from ..types import ConversationType, Message
 from ..wire.events import Head
 from .base import Change, Record
+
+RECALLED_LATELY_MAX = 1000
+"""Recalls remembered per conversation, for pages of history that were made before them."""
 
 
 class Conversation:
@@ -24,6 +28,7 @@ class Conversation:
         "others_delivered_seq",
         "others_read_seq",
         "read_seq",
+        "recalled_lately",
         "suspect",
         "timeline",
         "type",
@@ -38,6 +43,7 @@ class Conversation:
         self.acked_seq = 0
         self.first_seq = 1
         self.read_seq = 0
+        self.recalled_lately: deque[int] = deque(maxlen=RECALLED_LATELY_MAX)
         self.others_delivered_seq = 0
         self.others_read_seq = 0
 

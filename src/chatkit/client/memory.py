@@ -100,7 +100,8 @@ class MemoryStore:
             _keep(log, message)
         for seq in change.recalled_seqs:
             _blank(log, seq)
-        self._trim(log)
+        if change.floor is None:
+            self._trim(log)
 
     def _trim(self, log: _Log) -> None:
         excess = len(log.messages) - self._messages_max

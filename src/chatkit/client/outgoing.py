@@ -31,12 +31,9 @@ class Outgoing:
         self._ping = False
         self._open = False
         self._limits = ev.Limits()
+        self._writing = False
+        self._flushed = Signal()
         self.sends_held = False
-
-    @property
-    def idle(self) -> bool:
-        """Whether no cursor waits to be written."""
-        return self._cursors.idle
 
     def connected(self, limits: ev.Limits) -> None:
         """A new connection with these limits."""
@@ -47,7 +44,8 @@ class Outgoing:
 
     def disconnected(self) -> None:
         """Nothing can leave."""
-        self._open = False
+        self._open = self._writing = False
+        self._flushed.set()
 
     def ping(self) -> None:
         """Send a sign of life."""
@@ -63,9 +61,18 @@ class Outgoing:
     async def run(self, transport: Transport) -> None:
         """Write until the connection ends; raises what ended it."""
         while True:
-            for frame in self._frames(self._take()):
-                await transport.send(frame)
+            self._writing = True
+            for packed in self._frames(self._take()):
+                await transport.send(packed)
+            self._writing = False
+            self._flushed.set()
             await self._wake.wait(self._wait_s())
+
+    async def wait_flushed(self) -> None:
+        """Return once every cursor is written, or the connection is gone. One caller."""
+        while self._open and (self._writing or not self._cursors.idle):
+            self._wake.set()
+            await self._flushed.wait()
 
     def _take(self) -> list[ev.ClientEvent]:
         taken: list[ev.ClientEvent] = [*self._requests.take(), *self._cursors.take()]

@@ -16,7 +16,7 @@ from .base import LocalStore
 from .batch import Batch
 from .conversations import Conversation, Conversations
 from .cursors import Cursors
-from .events import ChatEvent, EpochChanged, MessageReceived, MessageRecalled, MessageSent
+from .events import ChatEvent, EpochChanged, MessageRecalled, MessageReceived, MessageSent
 from .mailbox import Mailbox
 from .pulls import Pulls
 from .sender import Sender
@@ -219,6 +219,7 @@ class Receiver:
         change = batch.change(conversation)
         change.messages.extend(placed.message for placed in step.placed)
         change.recalled_seqs.extend(step.recalled_seqs)
+        conversation.recalled_lately.extend(step.recalled_seqs)
         batch.events.extend(_event(placed.message) for placed in step.placed if not placed.told)
 
     def _has_waiter(self, event: ChatEvent) -> bool:

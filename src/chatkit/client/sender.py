@@ -48,6 +48,7 @@ class Sender:
         self._queue.restore(store.pending())
         self._waiters: dict[Key, _Waiter] = {}
         self._emptied = Signal()
+        self._stopped = False
 
     @property
     def pending_count(self) -> int:
@@ -158,6 +159,7 @@ class Sender:
 
     def stopped(self, cause: Exception) -> None:
         """The client has stopped: nobody waits any longer. What is pending stays in the store."""
+        self._stopped = True
         for waiter in self._waiters.values():
             waiter.outcome = cause
             waiter.done.set()
@@ -166,7 +168,7 @@ class Sender:
 
     async def wait_emptied(self) -> None:
         """Return once nothing is pending, or the client has stopped. One caller."""
-        if self._queue:
+        while self._queue and not self._stopped:
             await self._emptied.wait()
 
     def _pause_s(self, conversation_id: str, error: ev.ErrorOut) -> float:

@@ -94,7 +94,9 @@ class SqliteStore:
             "SELECT conversation_id, type, epoch, prefix, has_left FROM conversation"
         )
         return [
-            Record(id_, type_, epoch, prefix, bool(left), tuple(held.get(id_, ())), tuple(recalled.get(id_, ())))
+            Record(
+                id_, type_, epoch, prefix, bool(left), tuple(held.get(id_, ())), tuple(recalled.get(id_, ()))
+            )
             for id_, type_, epoch, prefix, left in rows
         ]
 

@@ -18,7 +18,6 @@ from ..errors import OverloadedError, RefusedError, UnavailableError
 from ..storage.base import Append, Committing, Outcome, Refused
 from .config import ServerConfig
 from .draft import Draft
-from .session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -70,23 +69,13 @@ class Committer:
         elif len(self._queue) == 1:
             self._wake.set()
 
-    def withdraw_sends(self, session: Session, conversation_id: str) -> list[Draft]:
-        """Take a session's queued sends to one conversation out again, in order."""
-        withdrawn = []
-        kept: deque[Draft] = deque()
-        for draft in self._queue:
-            command = draft.command
-            if (
-                draft.session is session
-                and type(command) is Append
-                and command.conversation_id == conversation_id
-            ):
-                withdrawn.append(draft)
-                self._queue_bytes -= draft.payload_bytes
-            else:
-                kept.append(draft)
-        self._queue = kept
-        self._settled += len(withdrawn)
+    def withdraw_after(self, refused: Draft) -> list[Draft]:
+        """Take what a session sent to the same conversation after a refused send out again, in order."""
+        withdrawn = [draft for draft in self._queue if _follows(draft, refused)]
+        if withdrawn:
+            self._queue = deque(draft for draft in self._queue if not _follows(draft, refused))
+            self._queue_bytes -= sum(draft.payload_bytes for draft in withdrawn)
+            self._settled += len(withdrawn)
         return withdrawn
 
     async def run(self) -> None:
@@ -138,3 +127,15 @@ class Committer:
             logger.exception("storage failed on a batch of %d", len(batch))
             failure = UnavailableError("storage failed", retry_after_s=self._config.overload_retry_s)
             return [Refused(failure)] * len(batch)
+
+
+def _follows(draft: Draft, refused: Draft) -> bool:
+    """Whether a draft is a later send of the same session to the same conversation."""
+    command, earlier = draft.command, refused.command
+    return (
+        draft.session is refused.session
+        and draft.order > refused.order
+        and type(command) is Append
+        and type(earlier) is Append
+        and command.conversation_id == earlier.conversation_id
+    )

@@ -54,6 +54,7 @@ class Draft(msgspec.Struct):
         command: What the store is asked to do.
         session: The session it came from, if any.
         ref: The client's own mark, echoed in the answer.
+        order: Place among the session's sends; 0 for anything else.
         reply: The waiting caller, if any.
         opened: For logins: called in commit order with the opened session, before any push can follow.
     """
@@ -61,6 +62,7 @@ class Draft(msgspec.Struct):
     command: Command
     session: Session | None = None
     ref: str | UnsetType = UNSET
+    order: int = 0
     reply: Reply | None = None
     opened: Callable[[SessionOpened], None] | None = None
 

@@ -65,15 +65,16 @@ class Engine:
 
     def send(self, session: Session, event: ev.SendMsg) -> None:
         """SEND_MSG: MSG_ACK once durable. Source: docs/protocol.md#send_msg"""
-        draft = Draft(
-            self.append(event.conversation_id, session.user_id, event.client_msg_id, event.payload),
-            session,
-            event.ref,
-        )
+        command = self.append(event.conversation_id, session.user_id, event.client_msg_id, event.payload)
+        session.sends += 1
+        draft = Draft(command, session, event.ref, session.sends)
         held_back_by = session.refused.get(event.conversation_id)
         if held_back_by is not None:
-            if held_back_by != event.client_msg_id:
-                error = OverloadedError("an earlier message was refused; send that one first")
+            if held_back_by[1] != event.client_msg_id:
+                error = OverloadedError(
+                    "an earlier message was refused; send that one first",
+                    retry_after_s=self._config.overload_retry_s,
+                )
                 self._publisher.refuse_send(draft, error)
                 return
             del session.refused[event.conversation_id]

@@ -30,9 +30,9 @@ from ..wire import events as ev
 from .draft import Draft
 from .hub import Hub
 from .receipts import Receipts
-from .session import Session
 
-Withdraw = Callable[[Session, str], list[Draft]]
+Withdraw = Callable[[Draft], list[Draft]]
+"""Takes what a session sent to the same conversation after this draft out of the queue."""
 
 _REFUSED_MAX = 1000  # conversations of one session that wait for a refused message to come again
 
@@ -68,17 +68,16 @@ class Publisher:
         session, command = draft.session, draft.command
         assert session is not None
         assert type(command) is Append
-        self._refuse_one(session, draft.ref, command, error)
-        conversation_id = command.conversation_id
-        if not error.retryable or conversation_id in session.refused:
+        session.refuse(error, draft.ref, command.conversation_id, command.client_msg_id)
+        earliest = session.refused.get(command.conversation_id)
+        if not error.retryable or (earliest is not None and earliest[0] < draft.order):
             return
         if len(session.refused) >= _REFUSED_MAX:
             session.close(ev.CloseCode.OVERLOADED, "too many refused conversations")
             return
-        session.refused[conversation_id] = command.client_msg_id
-        for later in self._withdraw(session, conversation_id):
-            assert type(later.command) is Append
-            self._refuse_one(session, later.ref, later.command, error)
+        session.refused[command.conversation_id] = (draft.order, command.client_msg_id)
+        for later in self._withdraw(draft):
+            self.refuse_send(later, error)
 
     def _appended(self, draft: Draft, outcome: Appended) -> None:
         session, entry = draft.session, outcome.entry
@@ -138,11 +137,6 @@ class Publisher:
             return
         conversation_id = getattr(draft.command, "conversation_id", None)
         draft.session.refuse(outcome.error, draft.ref, UNSET if conversation_id is None else conversation_id)
-
-    def _refuse_one(
-        self, session: Session, ref: str | UnsetType, command: Append, error: RefusedError
-    ) -> None:
-        session.refuse(error, ref, command.conversation_id, command.client_msg_id)
 
 
 def _ack(entry: Entry, ref: str | UnsetType, client_msg_id: str | None) -> ev.MsgAck:

@@ -24,6 +24,7 @@ from .auth import Authenticator
 from .committer import Committer
 from .config import ServerConfig
 from .dispatch import Dispatch
+from .draft import Draft
 from .engine import Engine
 from .hub import Hub
 from .login import Login
@@ -194,8 +195,8 @@ class ChatServer:
             session.refuse(InternalError("the server failed"))
             session.close(ev.CloseCode.OVERLOADED, "the server failed")
 
-    def _withdraw(self, session: Session, conversation_id: str) -> list[Any]:
-        return self._committer.withdraw_sends(session, conversation_id)
+    def _withdraw(self, refused: Draft) -> list[Draft]:
+        return self._committer.withdraw_after(refused)
 
     async def _every(self, interval_s: float, function: Callable[[], Awaitable[None]]) -> None:
         while True:

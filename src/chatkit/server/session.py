@@ -46,7 +46,9 @@ class Session:
         device_id: The device, empty before login.
         offered: Last seq offered to it, by conversation: what is above was missed.
         behind: Conversations whose pushes were dropped and not yet announced by BEHIND.
-        refused: By conversation, the clientMsgId whose retryable refusal holds back later sends.
+        refused: By conversation, the earliest send under a retryable refusal, as (order, clientMsgId): it holds
+            back later ones.
+        sends: SEND_MSG events so far; gives each its order.
         close_code: Set once the session is to be closed.
         close_reason: Words for the close frame.
         heard_at_s: When something last arrived.
@@ -71,6 +73,7 @@ class Session:
         "opened_at_s",
         "refreshing",
         "refused",
+        "sends",
         "session_id",
         "state",
         "sync_queue",
@@ -98,7 +101,8 @@ class Session:
         self.device_id = ""
         self.offered: dict[str, int] = {}
         self.behind: dict[str, None] = {}
-        self.refused: dict[str, str] = {}
+        self.refused: dict[str, tuple[int, str]] = {}
+        self.sends = 0
         self.close_code: int | None = None
         self.close_reason = ""
         self.opened_at_s = now_s

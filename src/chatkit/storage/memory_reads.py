@@ -36,15 +36,11 @@ class MemoryReads:
 
     async def heads(self, user_id: str, device_id: str) -> list[Head]:
         """The user's conversations, for one device."""
-        logs = [(self._head(log, user_id, device_id), log) for log in self._world.of_user(user_id)]
-        logs.sort(
-            key=lambda it: (
-                it[0].delivered_seq >= it[0].head_seq,
-                -it[1].last_activity_ms,
-                it[0].conversation_id,
-            )
+        logs = sorted(
+            self._world.of_user(user_id), key=lambda log: (-log.last_activity_ms, log.conversation_id)
         )
-        return [head for head, _ in logs]
+        heads = [self._head(log, user_id, device_id) for log in logs]
+        return sorted(heads, key=lambda head: head.delivered_seq >= head.head_seq)
 
     def _head(self, log: Conversation, user_id: str, device_id: str | None) -> Head:
         cursors = log.cursors[user_id]
@@ -106,8 +102,8 @@ class MemoryReads:
         return [self._member(log, user) for user in users]
 
     def _member(self, log: Conversation, user_id: str) -> base.MemberCursor:
-        role = "CREATOR" if user_id == log.creator_id else "MEMBER"
-        member = Member(user_id, role, log.members[user_id][-1].join_seq)
+        joined_seq = log.members[user_id][-1].join_seq
+        member = Member(user_id, "CREATOR" if user_id == log.creator_id else "MEMBER", joined_seq)
         cursors = log.cursors[user_id]
         return base.MemberCursor(member, cursors.delivered_seq, cursors.read_seq)
 

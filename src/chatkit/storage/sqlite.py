@@ -265,6 +265,9 @@ class SqliteStore:
         writer.begin()
         try:
             batch = Batch(writer)
+            places = _places(commands)
+            if len(places) > 1:
+                batch.preload(places)
             outcomes = [_apply(batch, command) for command in commands]
             batch.flush()
             writer.commit()
@@ -279,6 +282,17 @@ class SqliteStore:
         except Exception:
             self._failed = True  # the transaction is stuck on this connection
             _logger.exception("a transaction could not be rolled back")
+
+
+def _places(commands: Sequence[base.Command]) -> dict[str, str]:
+    """The conversations of the frequent commands, each with one user who acts there."""
+    places: dict[str, str] = {}
+    for command in commands:
+        if type(command) is base.Append:
+            places[command.conversation_id] = command.sender_id
+        elif type(command) is base.AdvanceDelivered or type(command) is base.AdvanceRead:
+            places[command.conversation_id] = command.user_id
+    return places
 
 
 def _apply(batch: Batch, command: base.Command) -> base.Outcome:

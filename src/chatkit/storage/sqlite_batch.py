@@ -8,18 +8,39 @@ modules (`sqlite_commands`, `sqlite_members`) and driven by `sqlite`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import attrgetter
+
+import msgspec
+
 from ..core.visibility import Interval
 from ..drivers.sqlite import Connection
 from ..types import ConversationType
 from . import rules
 from .base import Conversation, Entry, message_id
 
-SELECT_CONVERSATION = (
-    "SELECT conversation_key, conversation_id, type, title, epoch, head_seq, creator_id, single_pair, member_count "
-    "FROM conversation WHERE conversation_id = ?"
+_CONVERSATION = (
+    "c.conversation_key, c.conversation_id, c.type, c.title, c.epoch, c.head_seq, c.creator_id, c.single_pair, "
+    "c.member_count, o.first_seq"
 )
-SELECT_CONVERSATION_BY_KEY = SELECT_CONVERSATION.replace("WHERE conversation_id", "WHERE conversation_key")
-SELECT_CONVERSATION_BY_PAIR = SELECT_CONVERSATION.replace("WHERE conversation_id", "WHERE single_pair")
+_SOURCE = "conversation AS c LEFT JOIN outbox AS o ON o.conversation_key = c.conversation_key"
+SELECT_CONVERSATION = (
+    f"SELECT {_CONVERSATION} FROM {_SOURCE} WHERE c.conversation_id = ?"  # noqa: S608 -- joined from constants of this module only
+)
+SELECT_CONVERSATION_BY_KEY = (
+    f"SELECT {_CONVERSATION} FROM {_SOURCE} WHERE c.conversation_key = ?"  # noqa: S608 -- joined from constants of this module only
+)
+SELECT_CONVERSATION_BY_PAIR = (
+    f"SELECT {_CONVERSATION} FROM {_SOURCE} WHERE c.single_pair = ?"  # noqa: S608 -- joined from constants of this module only
+)
+SELECT_CONVERSATIONS_AND_INTERVALS = (
+    f"""  # noqa: S608 -- joined from constants of this module only
+)
+SELECT {_CONVERSATION}, j.value, m.join_seq, m.leave_seq FROM json_each(?) AS j
+CROSS JOIN conversation AS c ON c.conversation_id = j.key
+LEFT JOIN outbox AS o ON o.conversation_key = c.conversation_key
+LEFT JOIN conversation_member AS m ON m.conversation_key = c.conversation_key AND m.user_id = j.value
+"""  # noqa: S608 -- joined from constants of this module only
 SELECT_INTERVALS = (
     "SELECT join_seq, leave_seq FROM conversation_member "
     "WHERE conversation_key = ? AND user_id = ? ORDER BY join_seq"
@@ -31,23 +52,32 @@ SELECT_DEVICE_CURSOR = (
     "SELECT delivered_seq, exact_count, updated_ms FROM device_cursor "
     "WHERE conversation_key = ? AND user_id = ? AND device_id = ?"
 )
-SELECT_OUTBOX = "SELECT first_seq, last_seq FROM outbox WHERE conversation_key = ?"
-SELECT_LEAST_DEVICE = (
-    "SELECT min(least), count(*) FROM (SELECT min(delivered_seq) AS least FROM device_cursor "
-    "WHERE conversation_key = ? AND is_member = 1 GROUP BY user_id)"
+SELECT_CLOSABLE = """
+SELECT o.conversation_key, (
+    SELECT ifnull(min(d.delivered_seq), 9223372036854775807) FROM device_cursor AS d
+    WHERE d.conversation_key = o.conversation_key AND d.is_member = 1
+) FROM json_each(?) AS j CROSS JOIN outbox AS o ON o.conversation_key = j.value
+WHERE NOT EXISTS (
+    SELECT 1 FROM device_cursor AS d
+    WHERE d.conversation_key = o.conversation_key AND d.is_member = 1 AND d.delivered_seq < o.first_seq
+) AND NOT EXISTS (
+    SELECT 1 FROM member_cursor AS u WHERE u.conversation_key = o.conversation_key AND u.is_member = 1
+        AND NOT EXISTS (SELECT 1 FROM device_cursor AS d
+            WHERE d.conversation_key = u.conversation_key AND d.user_id = u.user_id)
 )
-SELECT_SERVER_TS = "SELECT server_ts FROM message WHERE conversation_key = ? AND seq = ?"
+"""
 INSERT_MESSAGE = (
     "INSERT INTO message (conversation_key, seq, epoch, kind, sender_id, client_msg_id, server_ts, payload_mac, "
     "payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (conversation_key, sender_id, client_msg_id) DO NOTHING"
 )
-INSERT_OUTBOX = (
-    "INSERT INTO outbox (last_seq, first_seq, since_ms, conversation_key) VALUES (?, ?, ?, ?) "
-    "ON CONFLICT (conversation_key) DO UPDATE SET last_seq = excluded.last_seq"
-)
+INSERT_OUTBOX = "INSERT INTO outbox (conversation_key, first_seq, since_ms) VALUES (?, ?, ?)"
 UPDATE_HEAD = "UPDATE conversation SET head_seq = ?, last_activity_ms = ? WHERE conversation_key = ?"
-UPDATE_OUTBOX = "UPDATE outbox SET first_seq = ?, since_ms = ? WHERE conversation_key = ?"
+UPDATE_OUTBOX = (
+    "UPDATE outbox SET first_seq = ?1, "
+    "since_ms = (SELECT e.server_ts FROM message AS e WHERE e.conversation_key = ?2 AND e.seq = ?1) "
+    "WHERE conversation_key = ?2"
+)
 DELETE_OUTBOX = "DELETE FROM outbox WHERE conversation_key = ?"
 UPDATE_MEMBER_CURSOR = (
     "UPDATE member_cursor SET delivered_seq = ?, read_seq = ?, read_ms = ? "
@@ -64,15 +94,18 @@ SELECT_MEMBER_IDS = (
     "ORDER BY user_id LIMIT ?"
 )
 
+_encode = msgspec.json.encode
+_join_seq = attrgetter("join_seq")
+
 
 class Loaded:
     """A conversation as this transaction sees it.
 
     Attributes:
-        opened_seq: First seq appended since the last flush; 0 if none was.
-        opened_ms: When that was.
-        last_ms: When the newest of them was.
-        confirmed: Whether a device's cursor moved, or a lagging one left, since the last flush.
+        outbox_seq: First seq in the outbox; None if nothing is there.
+        outbox_ms: When that one was written, if the row is still to be made; else None.
+        last_ms: When the newest entry was written; None if there is none since the last write.
+        confirmed: Whether a device's cursor moved, or a lagging one left, since the last write.
     """
 
     __slots__ = (
@@ -84,8 +117,8 @@ class Loaded:
         "key",
         "last_ms",
         "member_count",
-        "opened_ms",
-        "opened_seq",
+        "outbox_ms",
+        "outbox_seq",
         "pair",
         "title",
         "type",
@@ -102,6 +135,7 @@ class Loaded:
         creator_id: str,
         pair: str | None,
         member_count: int,
+        outbox_seq: int | None,
     ) -> None:
         self.key = key
         self.conversation_id = conversation_id
@@ -112,9 +146,9 @@ class Loaded:
         self.creator_id = creator_id
         self.pair = pair
         self.member_count = member_count
-        self.opened_seq = 0
-        self.opened_ms = 0
-        self.last_ms = 0
+        self.outbox_seq = outbox_seq
+        self.outbox_ms: int | None = None
+        self.last_ms: int | None = None
         self.confirmed = False
 
 
@@ -156,6 +190,24 @@ class Batch:
         self._intervals: dict[tuple[int, str], list[Interval]] = {}
         self._members: dict[tuple[int, str], MemberCursors] = {}
         self._devices: dict[tuple[int, str, str], DeviceCursors] = {}
+
+    def preload(self, places: dict[str, str]) -> None:
+        """Load conversations, and for each the memberships of one user, in one statement.
+
+        Args:
+            places: A user id by conversation id. What does not exist is passed over.
+        """
+        rows = self.connection.execute(SELECT_CONVERSATIONS_AND_INTERVALS, (_encode(places).decode(),))
+        for *columns, user_id, join_seq, leave_seq in rows:
+            key = columns[0]
+            if key not in self._by_key:
+                self._by_key[key] = self._conversations[columns[1]] = Loaded(*columns)
+            intervals = self._intervals.setdefault((key, user_id), [])
+            if join_seq is not None:
+                intervals.append(Interval(join_seq, leave_seq))
+        for intervals in self._intervals.values():
+            if len(intervals) > 1:
+                intervals.sort(key=_join_seq)
 
     def find(self, conversation_id: str) -> Loaded | None:
         """A conversation by its id."""
@@ -249,19 +301,16 @@ class Batch:
         """Note that `seq` is written: head, activity and outbox follow in `flush`."""
         loaded.head_seq = seq
         loaded.last_ms = at_ms
-        if not loaded.opened_seq:
-            loaded.opened_seq = seq
-            loaded.opened_ms = at_ms
+        if loaded.outbox_seq is None:
+            loaded.outbox_seq = seq
+            loaded.outbox_ms = at_ms
 
     def write(self) -> None:
         """Write everything that commands left in memory."""
         self._write_heads()
         self._write_members()
         self._write_devices()
-        for loaded in self._conversations.values():
-            if loaded.confirmed:
-                loaded.confirmed = False
-                self._close_confirmed(loaded)
+        self._close_confirmed()
 
     def flush(self) -> None:
         """Write everything and forget it: at the end, and around commands that change rows directly."""
@@ -273,15 +322,15 @@ class Batch:
         self._devices.clear()
 
     def _write_heads(self) -> None:
-        grown = [loaded for loaded in self._conversations.values() if loaded.opened_seq]
+        grown = [loaded for loaded in self._conversations.values() if loaded.last_ms is not None]
         if not grown:
             return
         self.connection.executemany(UPDATE_HEAD, [(it.head_seq, it.last_ms, it.key) for it in grown])
-        self.connection.executemany(
-            INSERT_OUTBOX, [(it.head_seq, it.opened_seq, it.opened_ms, it.key) for it in grown]
-        )
+        opened = [(it.key, it.outbox_seq, it.outbox_ms) for it in grown if it.outbox_ms is not None]
+        if opened:
+            self.connection.executemany(INSERT_OUTBOX, opened)
         for loaded in grown:
-            loaded.opened_seq = 0
+            loaded.last_ms = loaded.outbox_ms = None
 
     def _write_members(self) -> None:
         rows = []
@@ -301,20 +350,30 @@ class Batch:
         if rows:
             self.connection.executemany(UPDATE_DEVICE_CURSOR, rows)
 
-    def _close_confirmed(self, loaded: Loaded) -> None:
+    def _close_confirmed(self) -> None:
         """Close what the last device of every current member has confirmed; a member without any keeps it open."""
-        rows = self.connection.execute(SELECT_OUTBOX, (loaded.key,))
-        if not rows:
+        confirmed = [it for it in self._conversations.values() if it.confirmed and it.outbox_seq is not None]
+        if not confirmed:
             return
-        ((least, users),) = self.connection.execute(SELECT_LEAST_DEVICE, (loaded.key,))
-        if users == loaded.member_count:
-            ((first, last),) = rows
-            self.close_outbox(loaded.key, first, last, last if least is None else least)
+        keys = _encode([it.key for it in confirmed]).decode()
+        rows = self.connection.execute(SELECT_CLOSABLE, (keys,))
+        self.close_outbox([(self._by_key[key], least) for key, least in rows])
+        for loaded in confirmed:
+            loaded.confirmed = False
 
-    def close_outbox(self, key: int, first_seq: int, last_seq: int, up_to_seq: int) -> None:
-        """Take the entries up to `up_to_seq` out of a conversation's outbox row first_seq..last_seq."""
-        if up_to_seq >= last_seq:
-            self.connection.change(DELETE_OUTBOX, (key,))
-        elif up_to_seq >= first_seq:
-            ((since_ms,),) = self.connection.execute(SELECT_SERVER_TS, (key, up_to_seq + 1))
-            self.connection.change(UPDATE_OUTBOX, (up_to_seq + 1, since_ms, key))
+    def close_outbox(self, closings: Sequence[tuple[Loaded, int]]) -> None:
+        """Take the entries up to a seq out of the outbox, for conversations that have a row there."""
+        done = [loaded for loaded, up_to_seq in closings if up_to_seq >= loaded.head_seq]
+        for loaded in done:
+            loaded.outbox_seq = None
+        raised = [
+            (loaded, up_to_seq + 1)
+            for loaded, up_to_seq in closings
+            if loaded.outbox_seq is not None and up_to_seq >= loaded.outbox_seq
+        ]
+        for loaded, first_seq in raised:
+            loaded.outbox_seq = first_seq
+        if done:
+            self.connection.executemany(DELETE_OUTBOX, [(loaded.key,) for loaded in done])
+        if raised:
+            self.connection.executemany(UPDATE_OUTBOX, [(first_seq, it.key) for it, first_seq in raised])

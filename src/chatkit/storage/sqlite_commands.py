@@ -26,7 +26,7 @@ from .base import (
     message_id,
     message_place,
 )
-from .sqlite_batch import INSERT_MESSAGE, SELECT_OUTBOX, Batch, DeviceCursors, Loaded
+from .sqlite_batch import INSERT_MESSAGE, Batch, DeviceCursors, Loaded
 from .sqlite_members import AUDIT, register_device
 
 SELECT_BY_CLIENT_ID = (
@@ -286,8 +286,6 @@ def _authors(
 def close_outbox(batch: Batch, command: CloseOutbox) -> Done:
     """Take entries out of the outbox; without such a conversation or row there is nothing to do."""
     loaded = batch.find(command.conversation_id)
-    rows = batch.connection.execute(SELECT_OUTBOX, (loaded.key,)) if loaded else []
-    if loaded and rows:
-        ((first, last),) = rows
-        batch.close_outbox(loaded.key, first, last, command.up_to_seq)
+    if loaded is not None and loaded.outbox_seq is not None:
+        batch.close_outbox([(loaded, command.up_to_seq)])
     return Done()

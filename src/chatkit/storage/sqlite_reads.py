@@ -58,7 +58,7 @@ _OF_USER = """conversation_member AS m JOIN conversation AS c ON c.conversation_
 _PAGE_OF_USER = f"""(
     SELECT c.* FROM {_OF_USER} WHERE m.user_id = ?1 AND m.leave_seq IS NULL AND c.conversation_id > ?3
     ORDER BY c.conversation_id LIMIT ?4
-) AS c"""
+) AS c"""  # noqa: S608 -- joined from constants of this module only
 SELECT_HEADS = (
     _HEAD.format(delivered=_DEVICE_DELIVERED, source=_OF_USER)
     + "WHERE m.user_id = ?1 AND m.leave_seq IS NULL "
@@ -99,7 +99,7 @@ SELECT count(*), ifnull(sum(u.delivered_seq >= ?3 OR EXISTS (
     )), 0), ifnull(sum(u.read_seq >= ?3), 0)
 FROM member_cursor AS u
 WHERE u.conversation_key = ?1 AND u.is_member = 1 AND u.user_id <> ?2 AND {_HOLDS}
-"""
+"""  # noqa: S608 -- joined from constants of this module only
 SELECT_DELIVERIES = f"""
 SELECT d.user_id, d.device_id, d.delivered_seq, d.updated_ms, u.read_seq, u.read_ms,
     EXISTS (SELECT 1 FROM device_exact AS x WHERE x.conversation_key = d.conversation_key
@@ -109,13 +109,13 @@ JOIN member_cursor AS u ON u.conversation_key = d.conversation_key AND u.user_id
 WHERE d.conversation_key = ?1 AND d.is_member = 1 AND d.user_id <> ?2
     AND (d.user_id, d.device_id) > (?4, ?5) AND {_HOLDS}
 ORDER BY d.user_id, d.device_id LIMIT ?6
-"""
+"""  # noqa: S608 -- joined from constants of this module only
 SELECT_NEWEST_BY_AUTHOR = (
     "SELECT sender_id, max(seq) FROM message WHERE conversation_key = ? AND seq BETWEEN ? AND ? "
     "AND kind = 'USER' GROUP BY sender_id ORDER BY sender_id"
 )
 SELECT_OUTBOX_DUE = """
-SELECT c.conversation_id, o.first_seq, o.last_seq, o.since_ms FROM outbox AS o
+SELECT c.conversation_id, o.first_seq, c.head_seq, o.since_ms FROM outbox AS o
 JOIN conversation AS c ON c.conversation_key = o.conversation_key
 ORDER BY o.since_ms, o.conversation_key LIMIT ?
 """

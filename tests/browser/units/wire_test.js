@@ -87,8 +87,8 @@ export const tests = {
     socket().opens();
     equal([socket().sent[0].resumeToken, socket().sent[0].token], ["r1", undefined]);
     socket().breaks(4101);
-    equal([state(), waits()], ["waiting", [250]]);
-    fire(250);
+    equal([state(), waits()], ["waiting", [500]]);
+    fire(500);
     socket().opens();
     equal(socket().sent[0].token, "t");
     socket().breaks(4101);

@@ -71,10 +71,12 @@ export class Conversation {
     return this.loaded && held < WINDOW_CLOSED * 2 ? WINDOW_OPEN - held : 0;
   }
 
-  /** The name to show: the title, else who else is in it. */
+  /** The name to show: the title, else who else is in it; a placeholder until that is known. */
   name(me) {
     if (this.title) return this.title;
-    const others = (this.memberIds ?? []).filter((userId) => userId !== me);
+    const memberIds = this.memberIds ?? this.#founders();
+    if (memberIds === null) return "…";
+    const others = memberIds.filter((userId) => userId !== me);
     return others.length > 0 ? others.slice(0, 4).join(", ") : this.id;
   }
 
@@ -93,6 +95,12 @@ export class Conversation {
     if (entry.payload.op === "ADDED") {
       for (const userId of entry.payload.userIds) this.others.joined(userId, entry.seq);
     }
+  }
+
+  /** Who was there at the beginning, if that is loaded: between two people it never changes. */
+  #founders() {
+    const first = this.type === "SINGLE" ? this.timeline.entries.get(1) : undefined;
+    return first?.payload.op === "CREATED" ? [first.senderId, ...first.payload.userIds] : null;
   }
 }
 

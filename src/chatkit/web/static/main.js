@@ -70,7 +70,8 @@ function keepGoing(connection, ui) {
   addEventListener("hashchange", () => {
     const before = login.claims.sub;
     if (!takeLogin()) return;
-    if (login.claims.sub === before) connection.renew(login.token);
+    const isSameUser = before !== undefined && login.claims.sub === before;
+    if (isSameUser) connection.renew(login.token);
     else location.reload();
   });
 }

@@ -424,7 +424,7 @@ export class Session {
     conversation.ofEpoch(event.epoch);
     conversation.timeline.page(lastSeq, event);
     for (const entry of event.messages) this.#settleOwn(entry);
-    if (limit === undefined) this.#tailArrived(conversation, event, lastSeq);
+    if (limit === undefined || !conversation.loaded) this.#tailArrived(conversation, event, lastSeq);
     else if (conversation.timeline.olderUpTo === null) this.wantsOlder.delete(conversation.id);
     this.#pump();
   }

@@ -27,9 +27,10 @@ export class Timeline {
     this.floor = Math.max(this.firstSeq - 1, floor);
     this.upTo = this.floor;
     this.headSeq = this.floor;
-    this.olderUpTo = null;
+    this.olderUpTo = this.olderFrom = null;
     this.entries = new Map();
     this.recalls = new Set();
+    this.sorted = new Map();
   }
 
   /** Forget everything: another epoch means another log. */
@@ -97,11 +98,8 @@ export class Timeline {
 
   /** All entries that may be shown, ascending; recalls are applied. `own` adds that user's entries above a hole. */
   shown(own = null) {
-    const seqs = [];
-    for (const [seq, entry] of this.entries) {
-      if (seq > this.floor && (seq <= this.upTo || entry.senderId === own)) seqs.push(seq);
-    }
-    return seqs.sort((a, b) => a - b).map((seq) => this.entries.get(seq));
+    if (!this.sorted.has(own)) this.sorted.set(own, this.#sort(own));
+    return this.sorted.get(own);
   }
 
   /** How many people's messages of others lie after `readSeq`, as far as loaded. */
@@ -114,6 +112,14 @@ export class Timeline {
     return count;
   }
 
+  #sort(own) {
+    const seqs = [];
+    for (const [seq, entry] of this.entries) {
+      if (seq > this.floor && (seq <= this.upTo || entry.senderId === own)) seqs.push(seq);
+    }
+    return seqs.sort((a, b) => a - b).map((seq) => this.entries.get(seq));
+  }
+
   #older(lastSeq, page) {
     if (lastSeq !== this.olderUpTo) return;
     for (const entry of page.messages) {
@@ -123,6 +129,7 @@ export class Timeline {
     if (this.olderUpTo < this.floor && page.upToSeq > lastSeq) return;
     this.floor = this.olderFrom;
     this.olderUpTo = this.olderFrom = null;
+    this.sorted.clear();
   }
 
   #keep(entry) {
@@ -138,6 +145,7 @@ export class Timeline {
   }
 
   #advance() {
+    this.sorted.clear();
     while (this.entries.has(this.upTo + 1)) this.upTo += 1;
   }
 }

@@ -53,6 +53,7 @@ export class Connection {
   open() {
     if (this.#state === "connecting" || this.#state === "online") return;
     this.#attempt = 0;
+    this.#resumeToken = null;
     this.#connect();
   }
 

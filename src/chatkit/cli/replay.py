@@ -1,0 +1,239 @@
+"""The replay of the demo: a group chat of real people, every line from the client of the one who wrote it.
+
+Each nick is a user with a client and a socket of its own, all members of one GROUP from the start. The lines go out
+in the order of the file: each waits until the one before it is durable, so the log is the file. What each line
+becomes is in `irc`. At the end every member's log, as its events told it, must be the server's. Called by `demo`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from ..client.api import ChatApi
+from ..client.client import ChatClient
+from ..client.events import CaughtUp, ChatEvent, MessageReceived, MessageSent
+from ..errors import ConfigurationError
+from ..types import Message, Payload
+from .irc import KINDS, LOG_USER_ID, Line, user_id_to_nick
+from .node import NodeProcess
+from .story import read_log
+from .teller import Teller, expect, within
+
+CONVERSATION_ID = "replay"
+CLIENTS_MAX = 800
+"""Most nicks in one replay: each is a socket of this process and of the server."""
+
+_CONNECT_AT_ONCE = 16
+_SETTLE_S = 120.0
+_MARKS = 5
+_DEVICE_ID = "client"
+
+Row = tuple[int, str, Payload]
+"""(seq, sender, payload): what two logs are compared by."""
+
+
+class ReplayResult(msgspec.Struct, frozen=True, rename="camel"):
+    """What the replay ended with.
+
+    Attributes:
+        lines: Messages sent, one per line of the file.
+        kinds: Lines by what they were taken for.
+        members: Members of the group, each with a client.
+        deliveries: Messages that reached a client that had not sent them.
+        connect_s: Seconds until all clients were online.
+        send_s: Seconds from the first line to the last delivery.
+    """
+
+    lines: int
+    kinds: dict[str, int]
+    members: int
+    deliveries: int
+    connect_s: float
+    send_s: float
+    deliveries_per_s: int
+
+
+async def replay(node: NodeProcess, lines: Sequence[Line], teller: Teller) -> ReplayResult:
+    """Play the lines and compare the logs.
+
+    Raises:
+        ExpectationError: A member's log is not the server's, or the server's is not the file.
+        ConfigurationError: More nicks than one process should connect.
+    """
+    members = _members(lines)
+    teller.heading("6. A group chat is replayed, every nick with a client of its own")
+    _tell_kinds(lines, teller)
+    async with ChatApi(node.http_url, token=node.token(LOG_USER_ID)) as api:
+        created = await api.create_conversation("GROUP", sorted(members), CONVERSATION_ID, "Replay")
+        teller.saw("server", f"the group has {created.member_count} members")
+        async with anyio.create_task_group() as tasks:
+            result = await _play(node, lines, members, tasks, teller)
+            await _compare(api, lines, members, teller)
+            tasks.cancel_scope.cancel()
+    return result
+
+
+class _Member:
+    """One nick: its client, and its log as the events tell it."""
+
+    def __init__(self, user_id: str, line_count: int) -> None:
+        self.user_id = user_id
+        self.chat: ChatClient
+        self.received: dict[int, Row] = {}
+        self.online = anyio.Event()
+        self.complete = anyio.Event()
+        self._own: dict[str, Payload] = {}
+        self._entries = line_count + 1  # the creation of the group is seq 1
+        self._last_seq = 0
+
+    async def run(self, node: NodeProcess, limiter: anyio.CapacityLimiter) -> None:
+        """Be online until cancelled."""
+        token = node.token(self.user_id, _DEVICE_ID)
+        async with ChatClient(node.ws_url, token=token, device_id=_DEVICE_ID) as self.chat:
+            async with limiter:
+                events = aiter(self.chat.events())
+                while not self.online.is_set():
+                    self._take(await anext(events))
+            async for event in events:
+                self._take(event)
+
+    async def say(self, number: int, payload: Payload) -> int:
+        """Send one line. Returns its seq, once it is durable."""
+        key = f"line-{number}"
+        self._own[key] = payload
+        return (await self.chat.send(CONVERSATION_ID, payload, client_msg_id=key)).seq
+
+    def rows(self) -> list[Row]:
+        """The log as this member saw it."""
+        return [self.received[seq] for seq in sorted(self.received)]
+
+    def _take(self, event: ChatEvent) -> None:
+        match event:
+            case MessageReceived(message=message):
+                expect(message.seq > self._last_seq, f"a seq above {self._last_seq}", message.seq)
+                self._last_seq = message.seq
+                self.received[message.seq] = _row(message)
+            case MessageSent(sent=sent):
+                self.received[sent.seq] = (sent.seq, self.user_id, self._own.pop(sent.client_msg_id))
+            case CaughtUp():
+                self.online.set()
+            case _:
+                pass
+        if len(self.received) == self._entries:
+            self.complete.set()
+
+
+async def _play(
+    node: NodeProcess, lines: Sequence[Line], members: dict[str, _Member], tasks: TaskGroup, teller: Teller
+) -> ReplayResult:
+    started_s = teller.elapsed_s()
+    limiter = anyio.CapacityLimiter(_CONNECT_AT_ONCE)
+    for member in members.values():
+        tasks.start_soon(member.run, node, limiter)
+    with within("every client to be online", _SETTLE_S):
+        for member in members.values():
+            await member.online.wait()
+    online_s = teller.elapsed_s()
+    teller.saw("clients", f"all {len(members)} are online after {online_s - started_s:.1f} s")
+    with _progress(teller) as progress:
+        await _send_all(lines, members, progress, teller)
+    with within("every line at every client", _SETTLE_S):
+        for member in members.values():
+            await member.complete.wait()
+    return _result(lines, len(members), online_s - started_s, teller.elapsed_s() - online_s)
+
+
+async def _send_all(
+    lines: Sequence[Line], members: dict[str, _Member], progress: Progress, teller: Teller
+) -> None:
+    """Each line once the one before it is durable: the seqs are the numbers of the lines."""
+    bar = progress.add_task("lines", total=len(lines))
+    for number, line in enumerate(lines, 1):
+        with within(f"line {number} to be durable"):
+            seq = await members[line.user_id].say(number, line.payload)
+        expect(seq == number + 1, f"line {number} as seq {number + 1}", seq)
+        _advance(progress, bar, number, len(lines), teller)
+
+
+def _advance(progress: Progress, bar: TaskID, number: int, total: int, teller: Teller) -> None:
+    progress.update(bar, completed=number)
+    if not teller.console.is_terminal and number % max(1, total // _MARKS) == 0:
+        teller.saw("clients", f"{number} of {total} lines are durable")
+
+
+async def _compare(
+    api: ChatApi, lines: Sequence[Line], members: dict[str, _Member], teller: Teller
+) -> None:
+    log = [_row(message) for message in await read_log(api, CONVERSATION_ID)]
+    said = [(sender_id, payload) for _, sender_id, payload in log[1:]]
+    expect(said == [(line.user_id, line.payload) for line in lines], "the file as the server's log", said[:3])
+    teller.saw("server", f"the log holds the {len(lines)} lines in the order of the file")
+    for member in members.values():
+        difference = _difference(log, member.rows())
+        expect(difference is None, f"the server's log at {member.user_id}", difference)
+    teller.saw("clients", f"the logs of all {len(members)} members are the same as the server's")
+
+
+def _difference(expected: list[Row], found: list[Row]) -> Any:
+    """The first place where two logs differ; None if they are the same."""
+    if expected == found:
+        return None
+    pairs = zip(expected, found, strict=False)
+    return next((pair for pair in pairs if pair[0] != pair[1]), f"{len(found)} of {len(expected)} entries")
+
+
+def _members(lines: Sequence[Line]) -> dict[str, _Member]:
+    user_ids = {line.user_id for line in lines} | {LOG_USER_ID}
+    if len(user_ids) > CLIENTS_MAX:
+        raise ConfigurationError(f"{len(user_ids)} nicks are more than {CLIENTS_MAX}; use --limit")
+    return {user_id: _Member(user_id, len(lines)) for user_id in sorted(user_ids)}
+
+
+def _tell_kinds(lines: Sequence[Line], teller: Teller) -> None:
+    counts = _kinds(lines)
+    teller.say(
+        f"{len(lines)} lines: {counts['text']} messages, {counts['action']} actions, "
+        f"{counts['event']} joins, leaves and renames, {counts['unknown']} others (sent by `{LOG_USER_ID}`)"
+    )
+    busiest = Counter(line.user_id for line in lines if line.user_id != LOG_USER_ID).most_common(3)
+    teller.say("most lines by " + ", ".join(f"{user_id_to_nick(id_)} ({count})" for id_, count in busiest))
+
+
+def _kinds(lines: Sequence[Line]) -> dict[str, int]:
+    counts = Counter(line.kind for line in lines)
+    return {kind: counts[kind] for kind in KINDS}
+
+
+def _result(lines: Sequence[Line], member_count: int, connect_s: float, send_s: float) -> ReplayResult:
+    deliveries = len(lines) * (member_count - 1)
+    return ReplayResult(
+        len(lines),
+        _kinds(lines),
+        member_count,
+        deliveries,
+        round(connect_s, 2),
+        round(send_s, 2),
+        round(deliveries / send_s) if send_s else 0,
+    )
+
+
+def _row(message: Message) -> Row:
+    return message.seq, message.sender_id, message.payload
+
+
+def _progress(teller: Teller) -> Progress:
+    return Progress(
+        TextColumn("        {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=teller.console,
+        disable=not teller.console.is_terminal,
+    )

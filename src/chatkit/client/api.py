@@ -1,0 +1,297 @@
+"""`ChatApi`: every HTTP request of the contract, for scripts, hosts and the command line. One method per request.
+
+All requests are safe to repeat (a send carries its clientMsgId), so refusals that pass and lost connections are retried
+inside the deadline, with jitter and the server's own hints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import msgspec
+
+from ..errors import ClosedError
+from ..ports import Ports
+from ..types import ConversationType, Member, Message, Payload, Sent
+from ..wire import events as ev
+from ..wire import http as wire
+from .api_types import (
+    Conversation,
+    ConversationPage,
+    ConversationRow,
+    MemberPage,
+    MembersChanged,
+    MessagePage,
+    ReceiptPage,
+    Status,
+)
+from .checks import canonical_of, check_client_msg_id, check_conversation_id, check_message_id, check_seq
+from .http import Http, path
+from .tokens import Token
+
+
+class ChatApi:
+    """The HTTP side of a server, for one user.
+
+    Every method raises, besides what it names: `RefusedError` (the server said no), `ConnectionLostError`,
+    `DeadlineExceededError` (both after the retries), `ProtocolError`, and `BadRequestError` for arguments that the
+    server would refuse, before anything is sent.
+
+    Args:
+        base_url: The server: `http://` or `https://` (`ws://` and `wss://` are taken for these), with its prefix.
+        token: The login, or an async callable that makes a fresh one; never part of an address.
+        device_id: Names the device where the token does not.
+        timeout_s: For one call with all its retries.
+        attempts_max: Tries per call.
+        client: An httpx client of the caller's (proxies, trust, HTTP/2); it stays open at the end.
+        ports: Clock, chance and ids.
+
+    Raises:
+        ConfigurationError: The address or the token can never work.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: Token,
+        device_id: str | None = None,
+        timeout_s: float = 30.0,
+        attempts_max: int = 5,
+        client: httpx.AsyncClient | None = None,
+        ports: Ports | None = None,
+    ) -> None:
+        self._ports = ports or Ports()
+        self._http = Http(base_url, token, device_id, timeout_s, attempts_max, client, self._ports)
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Release the connections. A second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            await self._http.aclose()
+
+    # --- messages -------------------------------------------------------------------------------------
+
+    async def send(
+        self, conversation_id: str, content: str | Payload, *, client_msg_id: str | None = None
+    ) -> Sent:
+        """Send a message; returns once it is durable. With the same `client_msg_id`, the same answer for ever.
+
+        Args:
+            conversation_id: Where to.
+            content: A text, or a payload.
+            client_msg_id: Its key; made here by default.
+
+        Returns:
+            Where it is stored; `epoch` is "" (HTTP does not tell).
+
+        Raises:
+            ConflictError: The key was used with another payload.
+            TooLargeError: The payload is above 64 KiB.
+        """
+        check_conversation_id(conversation_id)
+        payload = msgspec.json.decode(canonical_of(content))
+        key = self._ports.ids.token_bytes(16).hex() if client_msg_id is None else client_msg_id
+        check_client_msg_id(key)
+        kind = payload.pop("type")
+        body = wire.SendBody(conversation_id, key, kind, payload["text"] if kind == "TEXT" else payload)
+        stored = await self._call("POST", "/v1/messages/send", wire.SendResult, body=body)
+        return Sent(conversation_id, key, stored.message_id, stored.seq, stored.server_ts)
+
+    async def history(self, conversation_id: str, *, from_seq: int = 1, limit: int = 50) -> MessagePage:
+        """Entries from `from_seq` on, ascending; at most `limit`, itself at most 200."""
+        check_conversation_id(conversation_id)
+        params = {"fromSeq": from_seq, "limit": limit}
+        where = path("conversations", conversation_id, "messages")
+        return _page(await self._call("GET", where, wire.PageResult, params=params))
+
+    async def sync(self, conversation_id: str, last_seq: int) -> MessagePage:
+        """Entries after `last_seq`, ascending; at most 200."""
+        check_conversation_id(conversation_id)
+        params = {"conversationId": conversation_id, "lastSeq": last_seq}
+        return _page(await self._call("GET", "/v1/sync", wire.PageResult, params=params))
+
+    async def messages(self, conversation_id: str, *, after_seq: int = 0) -> AsyncIterator[Message]:
+        """Every visible entry after `after_seq`, page by page, up to the head."""
+        while True:
+            page = await self.sync(conversation_id, after_seq)
+            for message in page.messages:
+                yield message
+            if not page.more or page.up_to_seq <= after_seq:
+                return
+            after_seq = page.up_to_seq
+
+    async def mark_delivered(self, message_id: str) -> None:
+        """The device holds exactly this message. The device is the token's, or `device_id`."""
+        check_message_id(message_id)
+        await self._call("POST", path("messages", message_id, "delivered"), type(None))
+
+    async def mark_read(self, conversation_id: str, up_to_seq: int) -> int:
+        """The user has read everything up to here. Returns the read cursor, which never goes back."""
+        check_conversation_id(conversation_id)
+        check_seq(up_to_seq)
+        where, params = path("conversations", conversation_id, "read"), {"upToSeq": up_to_seq}
+        return (await self._call("POST", where, wire.ReadResult, params=params)).read_seq
+
+    async def status(self, message_id: str, *, cursor: str | None = None, limit: int = 50) -> Status:
+        """How far one's own message has got; `deliveries` is one page, `next_cursor` leads to the next."""
+        check_message_id(message_id)
+        return await self._call(
+            "GET", path("messages", message_id, "status"), Status, params=_list(cursor, limit)
+        )
+
+    async def recall(self, message_id: str) -> Sent:
+        """Withdraw one's own message. Returns the recall's own entry, with an empty conversation id and key.
+
+        Raises:
+            ForbiddenError: Not the author.
+            RecallWindowPassedError: Too late.
+        """
+        check_message_id(message_id)
+        stored = await self._call("POST", path("messages", message_id, "recall"), wire.SendResult)
+        return Sent("", "", stored.message_id, stored.seq, stored.server_ts)
+
+    # --- conversations --------------------------------------------------------------------------------
+
+    async def create_conversation(
+        self,
+        type: ConversationType,
+        member_ids: Sequence[str],
+        *,
+        conversation_id: str | None = None,
+        title: str = "",
+    ) -> Conversation:
+        """Create a conversation with the caller in it; or get the one that exists with this id or pair.
+
+        Without an id one is made here, so that a repeated request cannot make a second group.
+        """
+        if conversation_id is not None:
+            check_conversation_id(conversation_id)
+        key = conversation_id or f"c-{self._ports.ids.token_bytes(16).hex()}"
+        body = wire.CreateBody(type, list(member_ids), key, title)
+        return await self._call("POST", "/v1/conversations", Conversation, body=body)
+
+    async def conversation(self, conversation_id: str) -> Conversation:
+        """One conversation, with its first 200 members."""
+        check_conversation_id(conversation_id)
+        return await self._call("GET", path("conversations", conversation_id), Conversation)
+
+    async def conversations(self, *, cursor: str | None = None, limit: int = 50) -> ConversationPage:
+        """One page of the caller's conversations, by id; `next_cursor` leads to the next."""
+        return await self._call("GET", "/v1/conversations", ConversationPage, params=_list(cursor, limit))
+
+    async def all_conversations(self) -> AsyncIterator[ConversationRow]:
+        """All of the caller's conversations, page by page."""
+        cursor: str | None = None
+        while True:
+            page = await self.conversations(cursor=cursor, limit=ev.PAGE_MAX)
+            for row in page.conversations:
+                yield row
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def members(
+        self, conversation_id: str, *, cursor: str | None = None, limit: int = 50
+    ) -> MemberPage:
+        """One page of the members, by user id; `next_cursor` leads to the next."""
+        return await self._list_of(conversation_id, "members", MemberPage, cursor, limit)
+
+    async def all_members(self, conversation_id: str) -> AsyncIterator[Member]:
+        """All members, page by page."""
+        cursor: str | None = None
+        while True:
+            page = await self.members(conversation_id, cursor=cursor, limit=ev.PAGE_MAX)
+            for member in page.members:
+                yield member
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def receipts(
+        self, conversation_id: str, *, cursor: str | None = None, limit: int = 50
+    ) -> ReceiptPage:
+        """One page of how far each member has got; `next_cursor` leads to the next."""
+        return await self._list_of(conversation_id, "receipts", ReceiptPage, cursor, limit)
+
+    async def add_members(self, conversation_id: str, user_ids: Sequence[str]) -> MembersChanged:
+        """Add users to a group; those who are members already change nothing."""
+        check_conversation_id(conversation_id)
+        where, body = path("conversations", conversation_id, "members"), wire.MembersBody(list(user_ids))
+        return await self._call("POST", where, MembersChanged, body=body)
+
+    async def remove_member(self, conversation_id: str, user_id: str) -> MembersChanged:
+        """Remove a member, or leave.
+
+        A repeat after a lost answer is refused with NotFoundError, for there is no such member then.
+        """
+        check_conversation_id(conversation_id)
+        check_conversation_id(user_id)
+        return await self._call(
+            "DELETE", path("conversations", conversation_id, "members", user_id), MembersChanged
+        )
+
+    # --- the server -----------------------------------------------------------------------------------
+
+    async def health(self) -> bool:
+        """Whether the server's process answers. Raises ConnectionLostError if it does not."""
+        return (await self._http.call("GET", "/healthz", wire.Health, anonymous=True)).status == "ok"
+
+    async def ready(self) -> bool:
+        """Whether the server takes messages now; false too while it cannot be reached."""
+        return await self._http.is_ok("/readyz")
+
+    async def _list_of(
+        self, conversation_id: str, what: str, answer: type[Any], cursor: str | None, limit: int
+    ) -> Any:
+        check_conversation_id(conversation_id)
+        where = path("conversations", conversation_id, what)
+        return await self._call("GET", where, answer, params=_list(cursor, limit))
+
+    async def _call(
+        self,
+        method: str,
+        where: str,
+        answer: type[Any],
+        *,
+        params: dict[str, Any] | None = None,
+        body: Any = None,
+    ) -> Any:
+        if self._closed:
+            raise ClosedError("this ChatApi is closed")
+        return await self._http.call(method, where, answer, params=params, body=body)
+
+
+def _list(cursor: str | None, limit: int) -> dict[str, Any]:
+    return {"limit": limit} if cursor is None else {"limit": limit, "cursor": cursor}
+
+
+def _page(page: wire.PageResult) -> MessagePage:
+    messages = [
+        Message(
+            entry.conversation_id,
+            entry.seq,
+            entry.message_id,
+            entry.sender_id,
+            entry.server_ts,
+            msgspec.json.decode(entry.payload),
+            entry.client_msg_id if isinstance(entry.client_msg_id, str) else None,
+        )
+        for entry in page.messages
+    ]
+    return MessagePage(page.conversation_id, page.epoch, page.head_seq, messages, page.up_to_seq, page.more)

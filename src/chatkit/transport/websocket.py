@@ -1,0 +1,130 @@
+"""The client's road over a real socket: the only module that imports `websockets`.
+
+Here live the address rules and the one translation of the library's errors. Nothing here retries or interprets a close
+code. Called through the `Connector` port.
+"""
+
+from __future__ import annotations
+
+import ssl
+from urllib.parse import urlsplit, urlunsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.typing import Subprotocol
+
+from ..errors import ConfigurationError
+from ..wire.events import FRAME_BYTES_MAX
+from .base import Transport, TransportClosedError
+
+ABNORMAL = 1006
+PATH = "/v1/ws"
+FRAME_SLACK_BYTES = 1024
+_SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+
+
+def websocket_url(base_url: str) -> str:
+    """The WebSocket address of a server.
+
+    Args:
+        base_url: `ws://`, `wss://`, `http://` or `https://`, with whatever prefix the server is mounted under.
+
+    Raises:
+        ConfigurationError: Another scheme, no host, or a query, a fragment or a login in the address.
+    """
+    parts = urlsplit(base_url)
+    scheme = _SCHEMES.get(parts.scheme)
+    if scheme is None or not parts.hostname:
+        raise ConfigurationError("the server's address must begin with ws://, wss://, http:// or https://")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ConfigurationError("the server's address must hold no query, fragment or login")
+    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + PATH, "", ""))
+
+
+class WebSocketConnector:
+    """`Connector` over websockets.
+
+    Args:
+        base_url: The server, see `websocket_url`.
+        connect_timeout_s: For the TCP, TLS and WebSocket handshakes together.
+        close_timeout_s: For the closing handshake.
+        ssl_context: For `wss://`, where the system's trust store is not the right one.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        connect_timeout_s: float = 10.0,
+        close_timeout_s: float = 5.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._url = websocket_url(base_url)
+        self._connect_timeout_s = connect_timeout_s
+        self._close_timeout_s = close_timeout_s
+        self._ssl = {} if ssl_context is None else {"ssl": ssl_context}
+
+    async def connect(self, subprotocol: str) -> Transport:
+        """Open one connection that speaks `subprotocol`. Raises TransportClosedError."""
+        try:
+            connection = await connect(
+                self._url,
+                subprotocols=[Subprotocol(subprotocol)],
+                compression=None,
+                proxy=None,
+                open_timeout=self._connect_timeout_s,
+                close_timeout=self._close_timeout_s,
+                ping_interval=None,  # the contract's own heartbeat counts, pings do not
+                max_size=FRAME_BYTES_MAX + FRAME_SLACK_BYTES,
+                **self._ssl,
+            )
+        except (OSError, InvalidHandshake, InvalidURI, EOFError) as error:  # TimeoutError is an OSError
+            raise _refused(error) from error
+        if connection.subprotocol != subprotocol:
+            await connection.close(1002)
+            raise TransportClosedError(1002, "the server speaks another subprotocol")
+        return WebSocketTransport(connection)
+
+
+class WebSocketTransport:
+    """`Transport` over one websockets connection."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    async def receive(self) -> bytes | str:
+        """The next frame. Raises TransportClosedError once the connection has ended."""
+        try:
+            return await self._connection.recv()
+        except ConnectionClosed as error:
+            raise _closed(error) from error
+
+    async def send(self, frame: bytes | str) -> None:
+        """Hand a frame to the connection. Raises TransportClosedError."""
+        try:
+            await self._connection.send(frame)
+        except ConnectionClosed as error:
+            raise _closed(error) from error
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """End the connection; a second call does nothing."""
+        await self._connection.close(code, reason)
+
+
+def _closed(error: ConnectionClosed) -> TransportClosedError:
+    """The peer's close frame if there was one; else 1006, or our own code if we found the fault."""
+    close = error.rcvd or error.sent
+    if close is None:
+        return TransportClosedError(ABNORMAL)
+    return TransportClosedError(close.code, close.reason)
+
+
+def _refused(error: Exception) -> TransportClosedError:
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        retry_after = error.response.headers.get("Retry-After", "")
+        retry_after_s = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
+        return TransportClosedError(
+            ABNORMAL, f"the upgrade was answered with {status}", retry_after_s=retry_after_s
+        )
+    return TransportClosedError(ABNORMAL, f"cannot connect: {error or type(error).__name__}")

@@ -1,0 +1,100 @@
+"""SIGKILL in the middle of 20 senders at full speed, five times on one file (`make soak` does fifty)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .kill_harness import ACKS_MIN, Attempts, Harness, Row
+from .peer import Event
+from .server_process import ServerProcess
+from .world import World
+
+ROUNDS = 5
+
+
+@pytest.mark.timeout(300)
+def test_sigkill_under_full_load_five_times(tmp_path: Path) -> None:
+    lines: list[str] = []
+    totals = Harness(ServerProcess(tmp_path), seed=20261123, report=lines.append).run(ROUNDS)
+    assert totals.rounds == ROUNDS
+    assert totals.acked >= ROUNDS * ACKS_MIN
+    assert totals.sent > totals.acked, "every kill hit messages in flight"
+    assert len(lines) == ROUNDS + 1
+
+
+def one_round(folder: Path) -> tuple[Harness, Attempts, list[Row]]:
+    """A harness, five attempts of which three were acknowledged, and the log that agrees with them."""
+    harness = Harness(ServerProcess(folder), seed=1)
+    harness.conversations = ["c"]
+    keys = [("c", "s", f"k{number}") for number in range(5)]
+    rows = [(1, "m1", "")] + [(2 + number, f"m{2 + number}", f"k{number}") for number in range(4)]
+    acks = {
+        key: Event({"seq": row[0], "messageId": row[1]}, b"")
+        for key, row in zip(keys[:3], rows[1:], strict=False)
+    }
+    return harness, Attempts(keys, acks), rows
+
+
+def test_the_check_passes_what_is_right(tmp_path: Path) -> None:
+    harness, attempts, rows = one_round(tmp_path)
+    harness.check_logs({"c": rows})
+    assert harness.check_attempts(attempts, {"c": rows}) == 1
+
+
+SPOILT: dict[str, Callable[[list[Row]], list[Row]]] = {
+    "acknowledged one lost": lambda rows: [*rows[:3], (4, "m9", "k3")],
+    "log ends too early": lambda rows: rows[:2],
+    "hole": lambda rows: [*rows[:2], *rows[3:]],
+    "stored twice": lambda rows: [*rows, (6, "m6", "k1")],
+    "messageId twice": lambda rows: [*rows[:4], (5, "m2", "k3")],
+    "seq twice": lambda rows: [*rows[:4], (4, "m5", "k3")],
+    "nobody sent it": lambda rows: [*rows, (6, "m6", "ghost")],
+    "another messageId": lambda rows: [*rows[:2], (3, "other", "k1"), *rows[3:]],
+    "two swapped": lambda rows: [*rows[:2], (3, "m3", "k2"), (4, "m4", "k1"), rows[4]],
+    "later overtook lost": lambda rows: [*rows[:4], (5, "m5", "k4")],
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_the_check_finds_what_is_wrong(tmp_path: Path, name: str) -> None:
+    harness, attempts, rows = one_round(tmp_path)
+    spoilt = {"c": SPOILT[name](rows)}
+    with pytest.raises(AssertionError):
+        harness.check_logs(spoilt)
+        harness.check_attempts(attempts, spoilt)
+
+
+def test_the_check_finds_an_old_row_that_changed(tmp_path: Path) -> None:
+    harness, _, rows = one_round(tmp_path)
+    harness.stored = {"c": rows}
+    with pytest.raises(AssertionError):
+        harness.check_logs({"c": [*rows[:2], (3, "m3", "changed"), *rows[3:]]})
+    with pytest.raises(AssertionError):
+        harness.check_logs({"c": rows[:-1]})
+
+
+def test_cursors_members_and_recalls_survive_a_sigkill(own_server: ServerProcess) -> None:
+    before = World(own_server.http_url, own_server.ws_url)
+    alice, bob, carol = before.users(3)
+    made = before.group(alice, bob)
+    alices = before.peer(alice)
+    acks = [alices.say(made, f"canary-{number}", f"k{number}") for number in range(4)]
+    assert before.api(bob).post(f"/v1/conversations/{made}/read", params={"upToSeq": 4}).status_code == 200
+    assert before.api(bob, "pad").post(f"/v1/messages/{acks[3]['messageId']}/delivered").status_code == 204
+    assert before.api(alice).post(f"/v1/messages/{acks[1]['messageId']}/recall").status_code == 200
+    assert before.add(alice, made, carol).status_code == 200
+    facts = [before.api(user).log(made) for user in (alice, bob, carol)]
+    rows = [before.api(user).row(made) for user in (alice, bob, carol)]
+    states = [before.api(alice).status(ack["messageId"]) for ack in acks]
+    own_server.kill()
+    before.close()
+    own_server.start()
+    after = World(own_server.http_url, own_server.ws_url)
+    assert [after.api(user).log(made) for user in (alice, bob, carol)] == facts
+    assert [after.api(user).row(made) for user in (alice, bob, carol)] == rows
+    assert [after.api(alice).status(ack["messageId"]) for ack in acks] == states
+    assert facts[0][2]["payload"] == {"type": "RECALLED"}
+    after.close()
