@@ -1,60 +1,95 @@
-"""Closes that the contract puts seconds away (no HELLO, login ended), waited for in threads while other tests run."""
+"""Closes that the contract puts seconds away, waited for in threads while the other tests run."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 
-from .peer import Peer
+from .peer import Event, Peer
 from .server_process import ServerProcess
 from .tokens import token
 from .world import fresh
 
 LATE_S = 100.0
 PAST_S = (57, 27, 7, -2)
-"""How long ago the token ended; the server's leeway is not part of the contract (at most 60 s), so the first one it
-still takes is the one that ends soonest."""
+"""How long ago the token ended. The server's leeway is not part of the contract (at most 60 s), so these are tried
+until one is still taken: that login ends soonest."""
+
+
+@dataclass
+class Closed:
+    """How a connection ended, and what it had received by then."""
+
+    code: int
+    inbox: list[Event]
+    survivor: Peer | None = None
 
 
 class LateCloses:
-    """Two connections that the server has to close by itself."""
+    """Connections that the server has to close by itself.
+
+    Attributes:
+        silent: Never said HELLO.
+        mute: Said HELLO and then nothing but WebSocket pings.
+        expired: Its login ended; `survivor` had the same end, was renewed, and answered after it.
+    """
 
     def __init__(self, server: ServerProcess) -> None:
         self._url = server.ws_url
         self._peers: list[Peer] = []
-        self._threads = ThreadPoolExecutor(2)
+        self._threads = ThreadPoolExecutor(3)
         self.silent = self._start(self._wait_silent)
+        self.mute = self._start(self._wait_mute)
         self.expired = self._start(self._wait_expired)
 
     def close(self) -> None:
         for peer in self._peers:
-            peer.socket.close()
+            peer.close()
         self._threads.shutdown()
 
-    def _start(self, wait: Callable[[], tuple[int, Peer, float]]) -> Future[tuple[int, Peer, float]]:
+    def _start(self, wait: Callable[[], Closed]) -> Future[Closed]:
         return self._threads.submit(wait)
 
-    def _wait_silent(self) -> tuple[int, Peer, float]:
-        peer = self._open()
-        started = time.monotonic()
-        return peer.close_code(LATE_S), peer, time.monotonic() - started
+    def _wait_silent(self) -> Closed:
+        return closed(self._open())
 
-    def _wait_expired(self) -> tuple[int, Peer, float]:
+    def _wait_mute(self) -> Closed:
+        peer = self._open(ping_interval=5)
+        peer.hello(token(fresh("mute"), "phone"), "phone")
+        return closed(peer)
+
+    def _wait_expired(self) -> Closed:
         for ago_s in PAST_S:
             peer = self._open()
-            user = fresh("late")
             try:
-                peer.hello(token(user, "phone", ttl_s=-ago_s), "phone")
+                peer.hello(token(fresh("late"), "phone", ttl_s=-ago_s), "phone")
             except ConnectionClosed:
                 continue
-            started = time.monotonic()
-            return peer.close_code(LATE_S), peer, time.monotonic() - started
+            survivor = self._renewed(ago_s + 1)
+            ended = closed(peer)
+            survivor.settle()
+            ended.survivor = survivor
+            return ended
         raise AssertionError("no token was taken")
 
-    def _open(self) -> Peer:
-        peer = Peer(self._url)
+    def _renewed(self, ago_s: int) -> Peer:
+        peer, user = self._open(), fresh("renewed")
+        peer.hello(token(user, "phone", ttl_s=-ago_s), "phone")
+        answer = peer.ask("AUTH_REFRESH", token=token(user, "phone"))
+        assert answer.name == "AUTH_OK", answer
+        return peer
+
+    def _open(self, **options: Any) -> Peer:
+        peer = Peer(self._url, **options)
         self._peers.append(peer)
         return peer
+
+
+def closed(peer: Peer) -> Closed:
+    """Wait for the server to close it."""
+    code = peer.close_code(LATE_S)
+    return Closed(code, peer.inbox)

@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: a Chromium, a server process that can be killed, and tabs whose consoles are watched."""
+"""Fixtures of the browser tests: a Chromium, a server process to kill, and tabs whose consoles are watched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from chatkit import sign_token
 
@@ -71,15 +79,25 @@ class ServerProcess:
 
     def start(self) -> None:
         """Returns once the server takes messages."""
-        command = [sys.executable, "-m", "tests.browser.app", "--port", str(self.port), "--db", str(self._database)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.browser.app",
+            "--port",
+            str(self.port),
+            "--db",
+            str(self._database),
+        ]
         environment = {**os.environ, "CHATKIT_JWT_SECRET": SECRET}
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
-        word, _, port = self._process.stdout.readline().partition(" ")
-        assert word == "ready", "the server process did not start; its stderr is above"
-        self.port = int(port)
+        line = self._process.stdout.readline()
+        if not line.startswith("ready "):
+            self.close()
+            pytest.fail(f"the server process did not start, its stderr is above; it said {line!r}")
+        self.port = int(line.removeprefix("ready "))
 
     def kill(self) -> None:
         """SIGKILL, and gone when this returns."""
@@ -138,7 +156,9 @@ class Tab:
     def _said(self, message: ConsoleMessage) -> None:
         self.console.append(f"{message.type}: {message.text}")
 
-    def sign_in(self, user_id: str, *, device_id: str | None = None, conversation: str = "", path: str = "/") -> Tab:
+    def sign_in(
+        self, user_id: str, *, device_id: str | None = None, conversation: str = "", path: str = "/"
+    ) -> Tab:
         """Open the page with a token behind `#` and wait until it is online."""
         chosen = f"&conversation={conversation}" if conversation else ""
         self.page.goto(f"{self.server.url}{path}#token={token(user_id, device_id)}{chosen}")

@@ -79,7 +79,9 @@ def test_reload_shows_the_history_with_its_ticks(server: ServerProcess, new_tab:
     expect(bodies).to_have_text(["first", "second"])
 
 
-def test_long_history_is_loaded_from_its_end_and_older_on_demand(server: ServerProcess, new_tab: NewTab) -> None:
+def test_long_history_is_loaded_from_its_end_and_older_on_demand(
+    server: ServerProcess, new_tab: NewTab
+) -> None:
     chat = server.conversation("ann", "ben")
     for number in range(1, 251):
         server.say("ben", chat, f"line {number}", f"k-{number}")
@@ -138,7 +140,9 @@ def test_message_written_while_down_is_sent_by_the_next_load(server: ServerProce
     expect(ann.page.locator("#log .message")).to_have_count(1)
 
 
-def test_recall_leaves_a_placeholder_on_both_sides(server: ServerProcess, new_tab: NewTab, shots: Path) -> None:
+def test_recall_leaves_a_placeholder_on_both_sides(
+    server: ServerProcess, new_tab: NewTab, shots: Path
+) -> None:
     chat = server.conversation("ann", "ben")
     ann = new_tab().sign_in("ann", conversation=chat)
     ben = new_tab().sign_in("ben", conversation=chat)
@@ -175,7 +179,9 @@ def test_second_tab_of_a_device_replaces_the_first_which_can_take_over(
     first.expect_state("from the first", "SENT")
 
 
-def test_group_is_made_on_the_page_and_counts_its_slowest_reader(server: ServerProcess, new_tab: NewTab) -> None:
+def test_group_is_made_on_the_page_and_counts_its_slowest_reader(
+    server: ServerProcess, new_tab: NewTab
+) -> None:
     ann = new_tab().sign_in("ann")
     ann.page.get_by_role("button", name="New conversation").click()
     ann.page.get_by_text("Group", exact=True).click()

@@ -16,7 +16,10 @@ LINES = [
     ("ben", "Morning! Train leaves at 9:40, platform 6."),
     ("ann", "On my way. Shall I bring the tickets?"),
     ("ben", "Yes please"),
-    ("ben", "and the map, if it still fits in your bag. The one on my phone stopped at the border last time."),
+    (
+        "ben",
+        "and the map, if it still fits in your bag. The one on my phone stopped at the border last time.",
+    ),
     ("cleo", "I am already here, the coffee is good ☕"),
     ("ann", "到了吗？"),
 ]

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 import anyio
 import click
 import msgspec
 from rich.console import Console
 
-from ..errors import ChatkitError, ConfigurationError
+from ..errors import ChatkitError
 from ..ports import SystemClock, SystemIds
 from .common import exit_codes
 from .irc import Line, parse_log
@@ -48,7 +46,9 @@ class DemoResult(msgspec.Struct, frozen=True, rename="camel"):
 
 
 @click.command()
-@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
+@click.argument(
+    "file", required=False, type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Replay only so many lines.")
 @click.option("--serve", is_flag=True, help="Stay up with two users, an echo bot and the web page.")
 @click.option("--port", type=click.IntRange(0, 65535), help="With --serve; 0, the default, for any.")
@@ -112,7 +112,9 @@ async def _until_signalled(transcript: Transcript, folder: Path, teller: Teller)
 
 
 async def _demonstrate(transcript: Transcript, folder: Path, teller: Teller) -> DemoResult:
-    teller.console.print("[bold]chatkit demo[/bold]: each line is what an event or an answer of the server said")
+    teller.console.print(
+        "[bold]chatkit demo[/bold]: each line is what an event or an answer of the server said"
+    )
     async with NodeProcess.running(folder, SystemIds()) as node:
         told = await tell(node, folder, teller)
         played = await replay(node, transcript.lines, teller)

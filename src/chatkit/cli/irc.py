@@ -2,13 +2,11 @@
 
 Every line of a log becomes exactly one message:
 
-| line | message |
-|---|---|
-| `[12:18] <nick> text` | TEXT by the nick; the text may be empty |
-| `[12:18]  * nick waves`, or `=== nick waves` in logs of 2004 and 2005 | CUSTOM `irc.action` by the nick, data `{action}` |
-| `=== nick [user@host]  has joined #x` (left, quit) | CUSTOM `irc.event` by the nick, data `{event: joined, left or quit}` |
-| `=== old is now known as new` | CUSTOM `irc.event` by the old nick, data `{event: renamed, to}` |
-| anything else: modes, topics, blank lines | TEXT by the user `log`, and counted as not understood |
+- `[12:18] <nick> text`: TEXT by the nick; the text may be empty.
+- `[12:18]  * nick waves`, and `=== nick waves` in logs of 2004: CUSTOM `irc.action` by the nick, data `{action}`.
+- `=== nick [user@host]  has joined #x`, has left, has quit: CUSTOM `irc.event` by the nick, data `{event}`.
+- `=== old is now known as new`: CUSTOM `irc.event` by the old nick, data `{event: "renamed", to: "new"}`.
+- Anything else (modes, topics, blank lines): TEXT by the user `log`, counted as not understood.
 
 A CUSTOM carries the words of the line as `fallbackText`. A rename links nothing: old and new nick stay two users.
 What messages cannot hold is replaced: NUL by U+FFFD. Used by `replay`; does no I/O.
@@ -73,7 +71,7 @@ def parse_line(line: str) -> Line:
 
 
 def nick_to_user_id(nick: str) -> str:
-    """The user id of a nick: `irc:`, then letters, digits and hyphens as they are, any other byte of the UTF-8 form as `_hh`.
+    """The user id of a nick: `irc:`, then letters, digits and hyphens as they are, other bytes of its UTF-8 as `_hh`.
 
     Different nicks have different ids; `user_id_to_nick` is the way back.
 

@@ -1,4 +1,4 @@
-"""A real server process for the demo: `chatkit serve` on a loopback port and a SQLite file, that can be killed and started again.
+"""A real server process for the demo: `chatkit serve` on a loopback port and a SQLite file, to kill and start again.
 
 Holds no chat logic. `NodeProcess.running` leaves nothing behind: the process is ended by its id whatever happened.
 """
@@ -102,7 +102,8 @@ class NodeProcess:
             with anyio.fail_after(_START_TIMEOUT_S):
                 self._port = await self._announced_port()
                 async with ChatApi(self.http_url, token=self.token("readiness")) as api:
-                    await api.ready()
+                    if not await api.ready():
+                        raise NodeError("/readyz does not answer with 200")
         except (TimeoutError, ChatkitError) as error:
             raise NodeError(f"the server did not start: {error}\n{self._last_words()}") from None
 

@@ -13,6 +13,7 @@ from ..assemble import open_store
 from ..client.api import ChatApi
 from ..client.client import ChatClient
 from ..client.events import MessageReceived
+from ..errors import ChatkitError
 from ..gateway.webpage import web_page_routes
 from ..ports import SystemIds
 from ..server.auth import jwt_authenticator, sign_token
@@ -62,10 +63,10 @@ class Playground:
 
     async def _seed(self, http_url: str, user_id: str) -> None:
         async with ChatApi(http_url, token=self._token(user_id)) as api:
-            await api.create_conversation("SINGLE", [user_id, BOT], f"{user_id}-and-echo")
-            await api.create_conversation("SINGLE", list(USERS), _PAIR)
+            await api.create_conversation("SINGLE", [user_id, BOT], conversation_id=f"{user_id}-and-echo")
+            await api.create_conversation("SINGLE", list(USERS), conversation_id=_PAIR)
             if user_id == "lina":
-                await api.create_conversation("GROUP", [*USERS, BOT], _GROUP, "Weekend")
+                await api.create_conversation("GROUP", [*USERS, BOT], conversation_id=_GROUP, title="Weekend")
                 await api.send(_PAIR, "到了吗?", client_msg_id="seed-1")
                 await api.send(_GROUP, "Who comes along on Saturday?", client_msg_id="seed-2")
             else:
@@ -88,10 +89,7 @@ class Playground:
             async for event in chat.events():
                 match event:
                     case MessageReceived(message=message) if _is_for_bot(message):
-                        # a key made from the message: answering it twice is one answer
-                        key = f"echo-{message.message_id}"
-                        await chat.send(message.conversation_id, f"{message.text}, you said", client_msg_id=key)
-                        await chat.mark_read(message.conversation_id, message.seq)
+                        await _answer(chat, message)
                     case _:
                         pass
 
@@ -107,3 +105,12 @@ def _is_for_bot(message: Message) -> bool:
     if message.sender_id == BOT or message.type != "TEXT":
         return False
     return message.conversation_id != _GROUP or "echo" in message.text.lower()
+
+
+async def _answer(chat: ChatClient, message: Message) -> None:
+    key = f"echo-{message.message_id}"  # made from the message: answering it twice is one answer
+    try:
+        await chat.mark_read(message.conversation_id, message.seq)
+        await chat.send(message.conversation_id, f"{message.text}, you said", client_msg_id=key)
+    except ChatkitError as error:
+        click.echo(f"{BOT} could not answer {message.message_id}: {error}", err=True)

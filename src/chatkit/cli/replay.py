@@ -23,7 +23,6 @@ from ..errors import ConfigurationError
 from ..types import Message, Payload
 from .irc import KINDS, LOG_USER_ID, Line, user_id_to_nick
 from .node import NodeProcess
-from .story import read_log
 from .teller import Teller, expect, within
 
 CONVERSATION_ID = "replay"
@@ -71,7 +70,9 @@ async def replay(node: NodeProcess, lines: Sequence[Line], teller: Teller) -> Re
     teller.heading("6. A group chat is replayed, every nick with a client of its own")
     _tell_kinds(lines, teller)
     async with ChatApi(node.http_url, token=node.token(LOG_USER_ID)) as api:
-        created = await api.create_conversation("GROUP", sorted(members), CONVERSATION_ID, "Replay")
+        created = await api.create_conversation(
+            "GROUP", sorted(members), conversation_id=CONVERSATION_ID, title="Replay"
+        )
         teller.saw("server", f"the group has {created.member_count} members")
         async with anyio.create_task_group() as tasks:
             result = await _play(node, lines, members, tasks, teller)
@@ -168,10 +169,8 @@ def _advance(progress: Progress, bar: TaskID, number: int, total: int, teller: T
         teller.saw("clients", f"{number} of {total} lines are durable")
 
 
-async def _compare(
-    api: ChatApi, lines: Sequence[Line], members: dict[str, _Member], teller: Teller
-) -> None:
-    log = [_row(message) for message in await read_log(api, CONVERSATION_ID)]
+async def _compare(api: ChatApi, lines: Sequence[Line], members: dict[str, _Member], teller: Teller) -> None:
+    log = [_row(message) async for message in api.messages(CONVERSATION_ID)]
     said = [(sender_id, payload) for _, sender_id, payload in log[1:]]
     expect(said == [(line.user_id, line.payload) for line in lines], "the file as the server's log", said[:3])
     teller.saw("server", f"the log holds the {len(lines)} lines in the order of the file")

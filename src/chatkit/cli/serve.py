@@ -6,8 +6,11 @@ import importlib.util
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import click
@@ -53,10 +56,10 @@ def serve(
         server = ChatServer(
             store=open_store(storage), authenticate=jwt_authenticator(secret_from(jwt_secret_env))
         )
-        run(server, host, port, as_json=as_json)
+        run(server, host, port, partial(_announce, as_json))
 
 
-Alongside = Callable[[str], Awaitable[None]]
+Alongside = Callable[[str], Coroutine[Any, Any, None]]
 """Runs beside a server that listens; takes its `http://` address, and is cancelled when the server drains."""
 
 
@@ -85,16 +88,18 @@ class _WebServer(uvicorn.Server):
 
 
 async def _run(server: ChatServer, road: _WebServer, host: str, port: int, alongside: Alongside) -> None:
-    with _listen(host, port) as listener:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async with server, anyio.create_task_group() as tasks:
-                tasks.start_soon(road.serve, [listener])
-                async with anyio.create_task_group() as beside:
-                    beside.start_soon(alongside, _address(listener))
-                    await anext(signals)
-                    beside.cancel_scope.cancel()
-                await server.drain()
-                road.should_exit = True
+    with (
+        _listen(host, port) as listener,
+        anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+    ):
+        async with server, anyio.create_task_group() as tasks:
+            tasks.start_soon(road.serve, [listener])
+            async with anyio.create_task_group() as beside:
+                beside.start_soon(alongside, _address(listener))
+                await anext(signals)
+                beside.cancel_scope.cancel()
+            await server.drain()
+            road.should_exit = True
 
 
 def _web_config(server: ChatServer, extra_routes: Sequence[BaseRoute]) -> uvicorn.Config:
@@ -119,12 +124,17 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
-def _announce(listener: socket.socket, as_json: bool) -> None:
-    host, port = listener.getsockname()[:2]
+async def _announce(as_json: bool, http_url: str) -> None:
     if as_json:
-        click.echo(msgspec.json.encode({"host": host, "port": port}))
+        address = urlsplit(http_url)
+        click.echo(msgspec.json.encode({"host": address.hostname, "port": address.port}))
     else:
-        click.echo(f"chatkit serves on http://{host}:{port}")
+        click.echo(f"chatkit serves on {http_url}")
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _has_uvloop() -> bool:

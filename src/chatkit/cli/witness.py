@@ -68,7 +68,11 @@ class Witness:
         """A device that has connected and placed everything it missed; it disconnects when the block ends."""
         token = node.token(user_id, device_id)
         async with ChatClient(
-            node.ws_url, token=token, device_id=device_id, store=store, connector=connector
+            node.ws_url,
+            token=token,
+            device_id=device_id,
+            store=str(store) if store else None,
+            connector=connector,
         ) as chat:
             witness = cls(f"{user_id}'s {device_id}", chat)
             await witness.until(f"{witness.name} to connect and catch up", lambda: witness.caught_up)

@@ -1,16 +1,15 @@
 """`ChatApi`: every HTTP request of the contract, for scripts, hosts and the command line. One method per request.
 
-All requests are safe to repeat (a send carries its clientMsgId), so refusals that pass and lost connections are retried
-inside the deadline, with jitter and the server's own hints.
+All requests but one are safe to repeat (a send carries its clientMsgId), so refusals that pass and lost connections are
+retried inside the deadline, with jitter and the server's own hints.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-import httpx
 import msgspec
 
 from ..errors import ClosedError
@@ -29,8 +28,10 @@ from .api_types import (
     Status,
 )
 from .checks import canonical_of, check_client_msg_id, check_conversation_id, check_message_id, check_seq
-from .http import Http, path
+from .http import AsyncClient, Http, path
 from .tokens import Token
+
+_T = TypeVar("_T")
 
 
 class ChatApi:
@@ -61,7 +62,7 @@ class ChatApi:
         device_id: str | None = None,
         timeout_s: float = 30.0,
         attempts_max: int = 5,
-        client: httpx.AsyncClient | None = None,
+        client: AsyncClient | None = None,
         ports: Ports | None = None,
     ) -> None:
         self._ports = ports or Ports()
@@ -236,14 +237,11 @@ class ChatApi:
         return await self._call("POST", where, MembersChanged, body=body)
 
     async def remove_member(self, conversation_id: str, user_id: str) -> MembersChanged:
-        """Remove a member, or leave.
-
-        A repeat after a lost answer is refused with NotFoundError, for there is no such member then.
-        """
+        """Remove a member, or leave. Tried once: after a lost answer a repeat could only say NotFoundError."""
         check_conversation_id(conversation_id)
         check_conversation_id(user_id)
         return await self._call(
-            "DELETE", path("conversations", conversation_id, "members", user_id), MembersChanged
+            "DELETE", path("conversations", conversation_id, "members", user_id), MembersChanged, repeat=False
         )
 
     # --- the server -----------------------------------------------------------------------------------
@@ -257,8 +255,8 @@ class ChatApi:
         return await self._http.is_ok("/readyz")
 
     async def _list_of(
-        self, conversation_id: str, what: str, answer: type[Any], cursor: str | None, limit: int
-    ) -> Any:
+        self, conversation_id: str, what: str, answer: type[_T], cursor: str | None, limit: int
+    ) -> _T:
         check_conversation_id(conversation_id)
         where = path("conversations", conversation_id, what)
         return await self._call("GET", where, answer, params=_list(cursor, limit))
@@ -267,14 +265,15 @@ class ChatApi:
         self,
         method: str,
         where: str,
-        answer: type[Any],
+        answer: type[_T],
         *,
         params: dict[str, Any] | None = None,
         body: Any = None,
-    ) -> Any:
+        repeat: bool = True,
+    ) -> _T:
         if self._closed:
             raise ClosedError("this ChatApi is closed")
-        return await self._http.call(method, where, answer, params=params, body=body)
+        return await self._http.call(method, where, answer, params=params, body=body, repeat=repeat)
 
 
 def _list(cursor: str | None, limit: int) -> dict[str, Any]:

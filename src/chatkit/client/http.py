@@ -26,6 +26,7 @@ from ..ports import Ports
 from ..wire.http import Problem
 from .tokens import Token, TokenSource
 
+AsyncClient = httpx.AsyncClient
 _T = TypeVar("_T")
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 _BACKOFF_BASE_S = 0.2
@@ -89,8 +90,9 @@ class Http:
         params: dict[str, Any] | None = None,
         body: Any = None,
         anonymous: bool = False,
+        repeat: bool = True,
     ) -> _T:
-        """One request of the contract, repeated while it is refused for now: all of them are safe to repeat.
+        """One request of the contract; with `repeat` tried again while it is refused for now or has no answer.
 
         Raises:
             RefusedError: The server's refusal.
@@ -100,14 +102,14 @@ class Http:
         """
         retrying = AsyncRetrying(
             sleep=anyio.sleep,
-            stop=stop_after_attempt(self._attempts_max) | stop_after_delay(self._timeout_s),
+            stop=stop_after_attempt(self._attempts_max if repeat else 1) | stop_after_delay(self._timeout_s),
             wait=self._wait_s,
             retry=retry_if_exception(_may_retry),
             reraise=True,
         )
         try:
             with anyio.fail_after(self._timeout_s):
-                response = await retrying(self._once, method, where, params, body, anonymous)
+                response: httpx.Response = await retrying(self._once, method, where, params, body, anonymous)
         except TimeoutError:
             raise DeadlineExceededError(f"{method} {where}: no answer within {self._timeout_s:g} s") from None
         return _decoded(response, answer)

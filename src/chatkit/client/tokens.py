@@ -1,4 +1,4 @@
-"""Where the login comes from: a fixed token, or an async callable that makes fresh ones. Never logged, never printed."""
+"""Where the login comes from: a fixed token, or an async callable that makes fresh ones. Never logged or printed."""
 
 from __future__ import annotations
 

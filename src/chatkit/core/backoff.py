@@ -17,5 +17,5 @@ def next_delay(attempt: int, chance: float, hint_s: float | None = None, *, base
     """
     if hint_s is not None:
         return hint_s * (1 + chance / 2)
-    ceiling = min(max_s, base_s * 2 ** min(attempt - 1, 32))
+    ceiling: float = min(max_s, base_s * 2 ** min(attempt - 1, 32))
     return ceiling * chance

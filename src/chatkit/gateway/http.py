@@ -365,21 +365,27 @@ class HttpRoad:
         return Response(msgspec.json.encode(document), media_type="application/json")
 
 
-def problem(error: RefusedError) -> Response:
-    """The problem document of a refusal, with `Retry-After` where it says when."""
+def problem(error: RefusedError, status: int | None = None) -> Response:
+    """The problem document of a refusal, with `Retry-After` where it says when.
+
+    Args:
+        error: What is refused.
+        status: HTTP status where it is not the one of the error's code.
+    """
     after_s = error.retry_after_s
+    status = status or error.status
     body = wire.Problem(
         title=error.code.replace("_", " ").capitalize(),
-        status=error.status,
+        status=status,
         detail=str(error),
         code=error.code,
         retryable=error.retryable,
         retry_after_ms=UNSET if after_s is None else int(after_s * 1000),
     )
-    response = Response(msgspec.json.encode(body), error.status, media_type="application/problem+json")
+    response = Response(msgspec.json.encode(body), status, media_type="application/problem+json")
     if after_s is not None:
         response.headers["retry-after"] = str(max(1, round(after_s)))
-    if error.status == 401:
+    if status == 401:
         response.headers["www-authenticate"] = "Bearer"
     return response
 
@@ -388,7 +394,7 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
     """Paths and methods that do not exist."""
     if error.status_code == 404:
         return problem(NotFoundError("no such path"))
-    response = problem(BadRequestError(str(error.detail)))
+    response = problem(BadRequestError(str(error.detail)), error.status_code)
     response.headers.update(error.headers or {})
     return response
 

@@ -162,7 +162,7 @@ class Session:
         if self.close_code is not None:
             return
         encoded = self.codec.encode(event)
-        if self._buffer_bytes + len(encoded) > _FULL_FACTOR * self._buffer_bytes_max:
+        if self._buffer and self._buffer_bytes + len(encoded) > _FULL_FACTOR * self._buffer_bytes_max:
             self._drop_all()
             self.close(ev.CloseCode.SLOW_CONSUMER, "answers are not being read")
             return

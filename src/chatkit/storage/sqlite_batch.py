@@ -19,28 +19,24 @@ from ..types import ConversationType
 from . import rules
 from .base import Conversation, Entry, message_id
 
-_CONVERSATION = (
-    "c.conversation_key, c.conversation_id, c.type, c.title, c.epoch, c.head_seq, c.creator_id, c.single_pair, "
-    "c.member_count, o.first_seq"
-)
-_SOURCE = "conversation AS c LEFT JOIN outbox AS o ON o.conversation_key = c.conversation_key"
-SELECT_CONVERSATION = (
-    f"SELECT {_CONVERSATION} FROM {_SOURCE} WHERE c.conversation_id = ?"  # noqa: S608 -- joined from constants of this module only
-)
-SELECT_CONVERSATION_BY_KEY = (
-    f"SELECT {_CONVERSATION} FROM {_SOURCE} WHERE c.conversation_key = ?"  # noqa: S608 -- joined from constants of this module only
-)
-SELECT_CONVERSATION_BY_PAIR = (
-    f"SELECT {_CONVERSATION} FROM {_SOURCE} WHERE c.single_pair = ?"  # noqa: S608 -- joined from constants of this module only
-)
-SELECT_CONVERSATIONS_AND_INTERVALS = (
-    f"""  # noqa: S608 -- joined from constants of this module only
-)
-SELECT {_CONVERSATION}, j.value, m.join_seq, m.leave_seq FROM json_each(?) AS j
+_CONVERSATION = """
+SELECT
+    c.conversation_key, c.conversation_id, c.type, c.title, c.epoch, c.head_seq, c.creator_id, c.single_pair,
+    c.member_count, o.first_seq
+FROM conversation AS c LEFT JOIN outbox AS o ON o.conversation_key = c.conversation_key
+"""
+SELECT_CONVERSATION = _CONVERSATION + "WHERE c.conversation_id = ?"
+SELECT_CONVERSATION_BY_KEY = _CONVERSATION + "WHERE c.conversation_key = ?"
+SELECT_CONVERSATION_BY_PAIR = _CONVERSATION + "WHERE c.single_pair = ?"
+SELECT_CONVERSATIONS_AND_INTERVALS = """
+SELECT
+    c.conversation_key, c.conversation_id, c.type, c.title, c.epoch, c.head_seq, c.creator_id, c.single_pair,
+    c.member_count, o.first_seq, j.value, m.join_seq, m.leave_seq
+FROM json_each(?) AS j
 CROSS JOIN conversation AS c ON c.conversation_id = j.key
 LEFT JOIN outbox AS o ON o.conversation_key = c.conversation_key
 LEFT JOIN conversation_member AS m ON m.conversation_key = c.conversation_key AND m.user_id = j.value
-"""  # noqa: S608 -- joined from constants of this module only
+"""
 SELECT_INTERVALS = (
     "SELECT join_seq, leave_seq FROM conversation_member "
     "WHERE conversation_key = ? AND user_id = ? ORDER BY join_seq"

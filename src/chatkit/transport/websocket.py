@@ -7,6 +7,7 @@ code. Called through the `Connector` port.
 from __future__ import annotations
 
 import ssl
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -62,7 +63,7 @@ class WebSocketConnector:
         self._url = websocket_url(base_url)
         self._connect_timeout_s = connect_timeout_s
         self._close_timeout_s = close_timeout_s
-        self._ssl = {} if ssl_context is None else {"ssl": ssl_context}
+        self._options: dict[str, Any] = {} if ssl_context is None else {"ssl": ssl_context}
 
     async def connect(self, subprotocol: str) -> Transport:
         """Open one connection that speaks `subprotocol`. Raises TransportClosedError."""
@@ -76,7 +77,7 @@ class WebSocketConnector:
                 close_timeout=self._close_timeout_s,
                 ping_interval=None,  # the contract's own heartbeat counts, pings do not
                 max_size=FRAME_BYTES_MAX + FRAME_SLACK_BYTES,
-                **self._ssl,
+                **self._options,
             )
         except (OSError, InvalidHandshake, InvalidURI, EOFError) as error:  # TimeoutError is an OSError
             raise _refused(error) from error

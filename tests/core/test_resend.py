@@ -1,0 +1,197 @@
+"""Order, bound, window, refusals and reconnects of the resend queue."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatkit.core.resend import PendingSend, ResendQueue
+from chatkit.errors import QueueFullError
+
+
+def filled(*keys: str, conversation_id: str = "c-1", window: int = 256) -> ResendQueue:
+    queue = ResendQueue(window=window)
+    add(queue, *keys, conversation_id=conversation_id)
+    return queue
+
+
+def add(queue: ResendQueue, *keys: str, conversation_id: str = "c-1") -> None:
+    for key in keys:
+        queue.add(PendingSend(conversation_id, key, b"{}", queue.next_order))
+
+
+def taken(queue: ResendQueue, now_s: float = 0.0) -> list[str]:
+    return [send.client_msg_id for send in queue.take(now_s)]
+
+
+def test_messages_leave_in_order_once() -> None:
+    queue = filled("a", "b", "c")
+
+    assert taken(queue) == ["a", "b", "c"]
+    assert taken(queue) == []
+    assert len(queue) == 3
+
+
+def test_the_bound_refuses_the_next() -> None:
+    queue = ResendQueue(pending_max=2)
+    add(queue, "a", "b")
+
+    with pytest.raises(QueueFullError):
+        queue.check_room()
+    queue.settle("c-1", "a")
+    queue.check_room()
+
+
+def test_the_window_bounds_what_is_under_way() -> None:
+    queue = filled("a", "b", "c", window=2)
+
+    assert taken(queue) == ["a", "b"]
+    queue.settle("c-1", "a")
+    assert taken(queue) == ["c"]
+
+
+def test_an_answer_is_matched_by_conversation_and_key() -> None:
+    queue = filled("a")
+    queue.take(0)
+
+    assert queue.settle("c-2", "a") is None
+    assert queue.settle("c-1", "b") is None
+    settled = queue.settle("c-1", "a")
+    assert settled is not None and settled.client_msg_id == "a"
+    assert (len(queue), queue.oldest_sent_at_s) == (0, None)
+
+
+def test_after_a_reconnect_all_that_was_under_way_leaves_again_in_order() -> None:
+    queue = filled("a", "b", "c", "d", window=3)
+    queue.take(0)
+    queue.settle("c-1", "b")
+
+    queue.disconnected()
+
+    assert taken(queue) == ["a", "c", "d"]
+
+
+def test_a_refusal_for_now_pauses_its_conversation_and_order_survives() -> None:
+    queue = filled("a", "b", "c")
+    add(queue, "x", conversation_id="c-2")
+    queue.take(0)
+    queue.put_back("c-1", "a", ready_at_s=5)
+    add(queue, "d")
+
+    assert taken(queue, 9) == []  # b and c are not answered yet
+    queue.put_back("c-1", "b", ready_at_s=5)
+    queue.put_back("c-1", "c", ready_at_s=6)
+    assert taken(queue, 5.5) == []
+    assert queue.wait_s(5.5) == 0.5
+    assert taken(queue, 6) == ["a", "b", "c", "d"]
+
+
+def test_another_conversation_goes_on_meanwhile() -> None:
+    queue = filled("a")
+    queue.take(0)
+    queue.put_back("c-1", "a", ready_at_s=5)
+    add(queue, "x", conversation_id="c-2")
+
+    assert taken(queue, 1) == ["x"]
+
+
+def test_refusals_are_counted_until_an_answer_for_good() -> None:
+    queue = filled("a")
+    for count in (1, 2):
+        queue.take(10.0 * count)
+        queue.put_back("c-1", "a", ready_at_s=0)
+        assert queue.refusals("c-1") == count
+    add(queue, "b")
+    queue.take(100)
+    queue.settle("c-1", "a")
+
+    assert queue.refusals("c-1") == 0
+
+
+def test_a_refusal_of_something_not_under_way_is_nothing() -> None:
+    queue = filled("a")
+
+    assert not queue.put_back("c-1", "a", ready_at_s=5)
+    assert taken(queue) == ["a"]
+
+
+def test_a_pause_outlasts_a_reconnect() -> None:
+    queue = filled("a")
+    queue.take(0)
+    queue.put_back("c-1", "a", ready_at_s=5)
+    queue.disconnected()
+
+    assert taken(queue, 4) == []
+    assert taken(queue, 5) == ["a"]
+
+
+def test_what_a_store_kept_comes_first_and_the_order_goes_on() -> None:
+    queue = ResendQueue(pending_max=1)
+    queue.restore([PendingSend("c-1", "old", b"{}", 7), PendingSend("c-1", "older", b"{}", 3)])
+
+    assert queue.next_order == 8
+    assert taken(queue) == ["older", "old"]
+
+
+def test_the_oldest_unanswered_is_known() -> None:
+    queue = filled("a")
+    queue.take(3)
+    add(queue, "b")
+    queue.take(8)
+
+    assert queue.oldest_sent_at_s == 3
+    queue.settle("c-1", "a")
+    assert queue.oldest_sent_at_s == 8
+
+
+class _Server:
+    """Refuses like the contract: after a refusal, all of the conversation until the refused one comes again."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, str]] = []
+        self._waiting_for: dict[str, str] = {}
+
+    def accepts(self, send: PendingSend, refuse: bool) -> bool:
+        awaited = self._waiting_for.get(send.conversation_id)
+        if awaited not in (None, send.client_msg_id):
+            return False
+        if refuse:
+            self._waiting_for[send.conversation_id] = send.client_msg_id
+            return False
+        self._waiting_for.pop(send.conversation_id, None)
+        if send.key not in self.log:
+            self.log.append(send.key)
+        return True
+
+    def cut(self) -> None:
+        self._waiting_for.clear()
+
+
+@given(st.lists(st.sampled_from(["c-1", "c-2"]), max_size=20), st.data())
+def test_whatever_is_refused_or_cut_each_is_stored_once_and_in_order(lanes: list[str], data: st.DataObject) -> None:
+    queue, server, now_s = ResendQueue(window=4), _Server(), 0.0
+    for number, lane in enumerate(lanes):
+        add(queue, f"k{number}", conversation_id=lane)
+    rounds = 0
+    while len(queue):
+        rounds += 1
+        now_s += 1
+        calm = rounds > 40
+        sends = queue.take(now_s)
+        cut_at = len(sends) if calm else data.draw(st.integers(0, len(sends)))
+        lost = not calm and data.draw(st.booleans())
+        for place, send in enumerate(sends):
+            if place >= cut_at and lost:
+                break
+            if server.accepts(send, refuse=not calm and data.draw(st.booleans())):
+                queue.settle(*send.key)
+            else:
+                queue.put_back(*send.key, now_s + 1)
+        if lost:
+            queue.disconnected()
+            server.cut()
+
+    for lane in ("c-1", "c-2"):
+        wanted = [f"k{number}" for number, each in enumerate(lanes) if each == lane]
+        assert [key for conversation_id, key in server.log if conversation_id == lane] == wanted

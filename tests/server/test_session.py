@@ -1,0 +1,256 @@
+"""One session at its limits: full buffers, missed pushes, silence, and the order of events."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from chatkit.ports import Ports
+from chatkit.wire.codec import JSON, MSGPACK
+
+from .harness import GatedStore, Peer, group, login, serving, text
+
+
+class ManualClock:
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.s = 1_000.0
+
+    def now_s(self) -> float:
+        return self.s
+
+    def now_ms(self) -> int:
+        return int(self.s * 1000)
+
+
+async def test_welcome_comes_before_any_push_and_heads_follow() -> None:
+    store = GatedStore()
+    async with serving(store) as server:
+        conversation = await group(server, "ann", "ben")
+        ann = await login(server, "ann")
+        ben = Peer(server)
+        store.hold()
+        ben.say({"event": "HELLO", "token": "ben", "deviceId": "phone"})
+        await anyio.wait_all_tasks_blocked()
+        ann.say(text(conversation, "k1"))
+        await anyio.wait_all_tasks_blocked()
+        store.release()
+        await ann.hear("MSG_ACK")
+        kinds = []
+        with anyio.fail_after(5):
+            while len(kinds) < 3:
+                kinds += [event["event"] for event in ben.read()]
+                await anyio.lowlevel.checkpoint()
+
+        assert kinds[0] == "WELCOME"
+        assert sorted(kinds[1:]) == ["HEADS", "NEW_MSG"]
+
+
+async def test_a_user_without_conversations_gets_an_empty_heads() -> None:
+    async with serving() as server:
+        ann = Peer(server)
+        ann.say({"event": "HELLO", "token": "ann", "deviceId": "phone"})
+        _, heads = await ann.hear("WELCOME", "HEADS")
+
+        assert heads == {"event": "HEADS", "conversations": [], "more": False}
+
+
+async def test_heads_come_in_pages_of_200() -> None:
+    async with serving() as server:
+        for number in range(401):
+            await group(server, "ann", "ben", conversation_id=f"g-{number}")
+        ann = Peer(server)
+        ann.say({"event": "HELLO", "token": "ann", "deviceId": "phone"})
+        pages = (await ann.hear("WELCOME", "HEADS", "HEADS", "HEADS"))[1:]
+
+        assert [(len(page["conversations"]), page["more"]) for page in pages] == [
+            (200, True),
+            (200, True),
+            (1, False),
+        ]
+
+
+@pytest.mark.parametrize("codec", [JSON, MSGPACK], ids=["json", "msgpack"])
+async def test_a_full_buffer_drops_pushes_and_tells_behind_once_it_drains(codec) -> None:
+    async with serving(send_buffer_bytes=2_000) as server:
+        conversation = await group(server, "ann", "ben")
+        ann, ben = await login(server, "ann"), await login(server, "ben", codec=codec)
+        for number in range(50):
+            ann.say(text(conversation, f"k{number}", "x" * 100))
+            await ann.hear("MSG_ACK")
+        events = ben.read()
+        pushed = [event["seq"] for event in events if event["event"] == "NEW_MSG"]
+        (behind,) = [event for event in events if event["event"] == "BEHIND"]
+        ben.say({"event": "SYNC", "conversationId": conversation, "lastSeq": pushed[-1]})
+        (page,) = await ben.hear("SYNC_PAGE")
+
+        assert pushed == list(range(2, 2 + len(pushed)))
+        assert len(pushed) < 50
+        assert (behind["conversationId"], behind["headSeq"]) == (conversation, 51)
+        assert [entry["seq"] for entry in page["messages"]] == list(range(pushed[-1] + 1, 52))
+
+
+async def test_more_than_200_conversations_behind_are_told_by_heads() -> None:
+    async with serving(send_buffer_bytes=1_000) as server:
+        names = [await group(server, "ann", "ben", conversation_id=f"g-{number}") for number in range(230)]
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        await ben.hear("HEADS")  # the second page of the first listing
+        for name in names:
+            ann.say(text(name, "k", "x" * 100))
+            await ann.hear("MSG_ACK")
+        pages = await ben.hear("HEADS", "HEADS")
+
+        assert sum(len(page["conversations"]) for page in pages) == 230
+        assert {head["headSeq"] for page in pages for head in page["conversations"]} == {2}
+
+
+async def test_answers_that_are_never_read_close_the_session() -> None:
+    async with serving(send_buffer_bytes=1_000) as server:
+        ann = await login(server, "ann")
+        while ann.session.close_code is None:
+            ann.say({"event": "PING"})
+
+        assert ann.session.close_code == 4000
+        assert ann.read() == []
+
+
+async def test_a_congested_session_asks_its_road_to_stop_reading() -> None:
+    async with serving(send_buffer_bytes=1_000) as server:
+        ann = await login(server, "ann")
+        while not ann.session.congested:
+            ann.say({"event": "PING"})
+        ann.read()
+
+        assert ann.session.close_code is None
+        assert not ann.session.congested
+
+
+async def test_everything_of_one_commit_leaves_in_one_frame() -> None:
+    async with serving() as server:
+        conversation = await group(server, "ann", "ben")
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        ann.say(*(text(conversation, f"k{number}") for number in range(5)))
+        await ann.hear("MSG_ACK")
+        frame = ben.session.next_frame()
+
+        assert frame is not None
+        assert frame.count(b'"NEW_MSG"') == 5
+        assert ben.session.next_frame() is None
+
+
+async def test_frames_stay_below_the_limit_and_hold_at_most_256_events() -> None:
+    async with serving(send_buffer_bytes=4_000_000) as server:
+        conversation = await group(server, "ann", "ben")
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        for number in range(40):
+            ann.say(text(conversation, f"big{number}", "x" * 60_000))
+        for number in range(2):
+            ann.say(*(text(conversation, f"small{number}-{item}") for item in range(200)))
+        await ann.hear(*["MSG_ACK"] * 440)
+        frames = []
+        while (frame := ben.session.next_frame()) is not None:
+            frames.append(frame)
+
+        assert max(map(len, frames)) <= 1_000_000
+        assert max(frame.count(b'"NEW_MSG"') for frame in frames) <= 256
+        assert sum(frame.count(b'"NEW_MSG"') for frame in frames) == 440
+
+
+async def test_silence_for_two_heartbeats_closes_4001() -> None:
+    clock = ManualClock()
+    async with serving(ports=Ports(clock=clock), heartbeat_s=25.0) as server:
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        clock.s += 49
+        ben.say({"event": "PING"})
+        clock.s += 2
+        await server._tick()
+
+        assert ann.session.close_code == 4001
+        assert ben.session.close_code is None
+
+
+async def test_no_hello_in_time_closes_4200() -> None:
+    clock = ManualClock()
+    async with serving(ports=Ports(clock=clock), hello_timeout_s=10.0) as server:
+        silent = Peer(server)
+        clock.s += 9
+        await server._tick()
+        before = silent.session.close_code
+        clock.s += 2
+        await server._tick()
+
+        assert (before, silent.session.close_code) == (None, 4200)
+
+
+async def test_a_push_that_was_lost_is_found_at_the_heartbeat() -> None:
+    store = GatedStore()
+    async with serving(store) as server:
+        conversation = await group(server, "ann", "ben")
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        command = server.engine.append(conversation, "ann", "k1", {"type": "TEXT", "text": "unseen"})
+        await store.commit([command])  # as another process on the same log would: no push from here
+        await server._check_heads()
+        ben.say({"event": "PING"})
+        (behind,) = await ben.hear("BEHIND")
+        ann.say({"event": "PING"})
+        await ann.hear("PONG", "BEHIND")
+
+        assert behind["headSeq"] == 2
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "PING"},
+        {"event": "SEND_MSG", "conversationId": "g", "clientMsgId": "k", "payload": {"type": "TEXT", "text": ""}},
+        {"event": "NOPE"},
+        {"event": "HELLO"},
+    ],
+    ids=["ping", "send", "unknown", "hello without device"],
+)
+async def test_anything_but_hello_first_closes_4203(event) -> None:
+    async with serving() as server:
+        peer = Peer(server)
+        peer.say(event)
+
+        assert await peer.closed() == 4203
+
+
+async def test_a_second_hello_closes_4203() -> None:
+    async with serving() as server:
+        ann = await login(server, "ann")
+        ann.say({"event": "HELLO", "token": "ann", "deviceId": "phone"})
+
+        assert await ann.closed() == 4203
+
+
+async def test_a_newer_session_of_the_device_replaces_the_older() -> None:
+    async with serving() as server:
+        conversation = await group(server, "ann", "ben")
+        old, tablet = await login(server, "ann"), await login(server, "ann", "tablet")
+        new = await login(server, "ann")
+        ben = await login(server, "ben")
+        ben.say(text(conversation, "k1"))
+        await new.hear("NEW_MSG")
+        await tablet.hear("NEW_MSG")
+
+        assert await old.closed() == 4201
+        assert old.read() == []
+
+
+async def test_a_removed_member_hears_nothing_more_at_once() -> None:
+    async with serving() as server:
+        conversation = await group(server, "ann", "ben", "cat")
+        ann, ben, cat = [await login(server, name) for name in ("ann", "ben", "cat")]
+        from chatkit.storage.base import MembersChanged
+
+        await server.engine.execute(server.engine.remove(conversation, "ann", "ben"), MembersChanged)
+        ann.say(text(conversation, "k1", "not for ben"))
+        await cat.hear("NEW_MSG", "NEW_MSG")
+        events = ben.read()
+        ben.say(text(conversation, "k2"), {"event": "TYPING", "conversationId": conversation})
+        typing, refused = await ben.hear("ERROR", "ERROR")
+
+        assert [(event["event"], event.get("change")) for event in events] == [("CONVERSATION", "LEFT")]
+        assert {typing["code"], refused["code"]} == {"NOT_FOUND"}
