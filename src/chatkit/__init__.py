@@ -1,7 +1,8 @@
 """chatkit: both ends of a reliable chat system. A server engine to embed, and a client SDK.
 
-Every public name of the package is here, loaded on first use so that a client needs none of the server's
-dependencies. The way in: `ChatServer` and `asgi_app` on one side, `ChatClient` and `ChatApi` on the other.
+Every public name of the package is here, loaded on first use, so that a client needs none of the server's
+dependencies. The way in: `ChatServer` and `asgi_app` on one side, `ChatClient` and `ChatApi` on the other. What
+a program matches on (events) and catches (errors) is here too; the rest of `chatkit.errors` stays there.
 """
 
 from __future__ import annotations
@@ -14,35 +15,139 @@ if TYPE_CHECKING:
     from .client.api import ChatApi as ChatApi
     from .client.client import ChatClient as ChatClient
     from .client.config import ClientConfig as ClientConfig
+    from .client.events import CaughtUp as CaughtUp
+    from .client.events import Connected as Connected
+    from .client.events import Connecting as Connecting
+    from .client.events import ConversationChanged as ConversationChanged
+    from .client.events import Disconnected as Disconnected
+    from .client.events import EpochChanged as EpochChanged
+    from .client.events import MessageRecalled as MessageRecalled
+    from .client.events import MessageReceived as MessageReceived
+    from .client.events import MessageSent as MessageSent
+    from .client.events import ReceiptChanged as ReceiptChanged
+    from .client.events import ReceiptCounts as ReceiptCounts
+    from .client.events import Reconnecting as Reconnecting
+    from .client.events import SendFailed as SendFailed
+    from .client.events import Typing as Typing
+    from .errors import BadRequestError as BadRequestError
+    from .errors import ChatkitError as ChatkitError
+    from .errors import ClosedError as ClosedError
+    from .errors import ConfigurationError as ConfigurationError
+    from .errors import ConflictError as ConflictError
+    from .errors import ForbiddenError as ForbiddenError
+    from .errors import NotFoundError as NotFoundError
+    from .errors import RefusedError as RefusedError
+    from .errors import SendOutcomeUnknownError as SendOutcomeUnknownError
+    from .errors import TokenExpiredError as TokenExpiredError
+    from .errors import UnauthenticatedError as UnauthenticatedError
+    from .errors import UnavailableError as UnavailableError
     from .gateway.asgi import asgi_app as asgi_app
-    from .server.auth import Authenticator as Authenticator
+    from .gateway.memory import MemoryConnector as MemoryConnector
     from .server.auth import jwt_authenticator as jwt_authenticator
     from .server.auth import sign_token as sign_token
     from .server.config import ServerConfig as ServerConfig
     from .server.server import ChatServer as ChatServer
+    from .types import Identity as Identity
+    from .types import Member as Member
+    from .types import Message as Message
+    from .types import Receipt as Receipt
+    from .types import Sent as Sent
 
 _HOMES = {
-    "Authenticator": "server.auth",
+    "BadRequestError": "errors",
+    "CaughtUp": "client.events",
     "ChatApi": "client.api",
     "ChatClient": "client.client",
     "ChatServer": "server.server",
+    "ChatkitError": "errors",
     "ClientConfig": "client.config",
+    "ClosedError": "errors",
+    "ConfigurationError": "errors",
+    "ConflictError": "errors",
+    "Connected": "client.events",
+    "Connecting": "client.events",
+    "ConversationChanged": "client.events",
+    "Disconnected": "client.events",
+    "EpochChanged": "client.events",
+    "ForbiddenError": "errors",
+    "Identity": "types",
+    "Member": "types",
+    "MemoryConnector": "gateway.memory",
+    "Message": "types",
+    "MessageRecalled": "client.events",
+    "MessageReceived": "client.events",
+    "MessageSent": "client.events",
+    "NotFoundError": "errors",
+    "Receipt": "types",
+    "ReceiptChanged": "client.events",
+    "ReceiptCounts": "client.events",
+    "Reconnecting": "client.events",
+    "RefusedError": "errors",
+    "SendFailed": "client.events",
+    "SendOutcomeUnknownError": "errors",
+    "Sent": "types",
     "ServerConfig": "server.config",
+    "TokenExpiredError": "errors",
+    "Typing": "client.events",
+    "UnauthenticatedError": "errors",
+    "UnavailableError": "errors",
     "asgi_app": "gateway.asgi",
     "jwt_authenticator": "server.auth",
     "open_store": "assemble",
     "sign_token": "server.auth",
 }
-_ERRORS = {
+
+__all__ = [
     "BadRequestError",
+    "CaughtUp",
+    "ChatApi",
+    "ChatClient",
+    "ChatServer",
     "ChatkitError",
+    "ClientConfig",
+    "ClosedError",
     "ConfigurationError",
-}
-_TYPES = {"Identity", "Member", "Message", "Payload", "Receipt", "Sent"}
+    "ConflictError",
+    "Connected",
+    "Connecting",
+    "ConversationChanged",
+    "Disconnected",
+    "EpochChanged",
+    "ForbiddenError",
+    "Identity",
+    "Member",
+    "MemoryConnector",
+    "Message",
+    "MessageRecalled",
+    "MessageReceived",
+    "MessageSent",
+    "NotFoundError",
+    "Receipt",
+    "ReceiptChanged",
+    "ReceiptCounts",
+    "Reconnecting",
+    "RefusedError",
+    "SendFailed",
+    "SendOutcomeUnknownError",
+    "Sent",
+    "ServerConfig",
+    "TokenExpiredError",
+    "Typing",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "asgi_app",
+    "jwt_authenticator",
+    "open_store",
+    "sign_token",
+]
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name) or ("errors" if name in _ERRORS else "types" if name in _TYPES else None)
+    home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'chatkit' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"chatkit.{home}"), name)
+    return getattr(importlib.import_module(f".{home}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

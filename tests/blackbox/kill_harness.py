@@ -17,7 +17,6 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
@@ -31,7 +30,11 @@ from .world import World, fresh
 
 SENDERS = 20
 CONVERSATIONS = 4
+WINDOWS = (8, 48)
+"""Least and most unanswered messages of a sender; unequal ones, so that the senders do not move in step."""
 WINDOW = 32
+"""Unanswered messages of a sender that sends again."""
+STEPS_MAX = 60
 ACKS_MIN, ACKS_MAX = 200, 1500
 ANSWER_S = 30.0
 
@@ -48,6 +51,35 @@ class Attempts:
     sent: list[Key] = field(default_factory=list)
     acked: dict[Key, Event] = field(default_factory=dict)
     refused: list[Event] = field(default_factory=list)
+
+    def take(self, events: list[Event], waiting: dict[str, Key]) -> None:
+        """Note the answers among these events."""
+        for event in events:
+            if event.name == "MSG_ACK":
+                self.acked[waiting.pop(event["clientMsgId"])] = event
+            elif event.name == "ERROR":
+                self.refused.append(event)
+
+
+@dataclass
+class Storm:
+    """One round's sending; kills by itself, `steps` frames (sent or received) after `target` acknowledgements."""
+
+    number: int
+    target: int
+    steps: int
+    kill: Callable[[], None]
+    attempts: Attempts = field(default_factory=Attempts)
+
+    def step(self) -> None:
+        """One frame passed."""
+        if self.attempts.refused:
+            self.kill()
+        if len(self.attempts.acked) < self.target:
+            return
+        if self.steps == 0:
+            self.kill()
+        self.steps -= 1
 
 
 @dataclass
@@ -127,21 +159,17 @@ class Harness:
     # -- the storm
 
     async def _storm(self, number: int, target: int) -> Attempts:
-        attempts = Attempts()
-        enough = asyncio.Event()
+        storm = Storm(number, target, steps=self.random.randrange(STEPS_MAX), kill=self.server.kill)
         links = [await self._login(user) for user in self.senders]
-        senders = [
-            asyncio.create_task(self._send_until_cut(number, user, link, attempts, target, enough))
-            for user, link in zip(self.senders, links, strict=True)
-        ]
+        pairs = zip(self.senders, links, strict=True)
+        senders = [asyncio.create_task(self._send_until_cut(storm, user, link)) for user, link in pairs]
         try:
             async with asyncio.timeout(60):
-                await enough.wait()
+                await asyncio.gather(*senders)
         finally:
             self.server.kill()
-            await asyncio.gather(*senders)
-        assert not attempts.refused, f"refused under a window of {WINDOW}: {attempts.refused[:3]}"
-        return attempts
+        assert not storm.attempts.refused, f"refused at full speed: {storm.attempts.refused[:3]}"
+        return storm.attempts
 
     async def _login(self, user: str) -> ClientConnection:
         link = await connect(
@@ -154,43 +182,28 @@ class Harness:
             if any(event.name == "HEADS" and not event["more"] for event in parse(frame, "json")):
                 return link
 
-    async def _send_until_cut(
-        self,
-        number: int,
-        user: str,
-        link: ClientConnection,
-        attempts: Attempts,
-        target: int,
-        enough: asyncio.Event,
-    ) -> None:
-        """Keeps WINDOW messages unanswered until the connection breaks."""
-        order = random.Random(f"{number} {user}")
-        open_keys: dict[str, Key] = {}
+    async def _send_until_cut(self, storm: Storm, user: str, link: ClientConnection) -> None:
+        """Keeps a window of messages unanswered until the connection breaks."""
+        order = random.Random(f"{storm.number} {user}")
+        window = order.randint(*WINDOWS)
+        waiting: dict[str, Key] = {}
         count = 0
         try:
             while True:
-                batch = []
-                while len(open_keys) < WINDOW:
-                    key = (order.choice(self.conversations), user, f"{user}-{number}-{count}")
+                batch: list[Key] = []
+                while len(waiting) < window:
+                    key = (order.choice(self.conversations), user, f"{user}-{storm.number}-{count}")
+                    waiting[key[2]] = key
+                    batch.append(key)
                     count += 1
-                    open_keys[key[2]] = key
-                    attempts.sent.append(key)
-                    batch.append(send_msg(key[0], key[2], key[2]))
+                storm.attempts.sent += batch
                 if batch:
                     await link.send(encode(batch), text=True)
-                for event in parse(await receive(link), "json"):
-                    self._note(event, open_keys, attempts)
-                if len(attempts.acked) >= target:
-                    enough.set()
+                    storm.step()
+                storm.attempts.take(parse(await receive(link), "json"), waiting)
+                storm.step()
         except (ConnectionClosed, OSError):
             return
-
-    def _note(self, event: Event, open_keys: dict[str, Key], attempts: Attempts) -> None:
-        if event.name == "MSG_ACK":
-            key = open_keys.pop(event["clientMsgId"])
-            attempts.acked[key] = event
-        elif event.name == "ERROR":
-            attempts.refused.append(event)
 
     # -- the proof
 
@@ -272,7 +285,7 @@ class Harness:
         link = await self._login(user)
         for start in range(0, len(keys), WINDOW):
             waiting = {key[2]: key for key in keys[start : start + WINDOW]}
-            await link.send(encode([send_msg(key[0], key[2], key[2]) for key in waiting.values()]), text=True)
+            await link.send(encode(list(waiting.values())), text=True)
             while waiting:
                 for event in parse(await receive(link), "json"):
                     assert event.name != "ERROR", dict(event)
@@ -305,9 +318,9 @@ class Harness:
         )
 
 
-def encode(batch: list[dict[str, Any]]) -> bytes:
-    """One frame of events."""
-    return msgspec.json.encode(batch)
+def encode(batch: list[Key]) -> bytes:
+    """One frame that sends these; the text is the clientMsgId."""
+    return msgspec.json.encode([send_msg(conversation, name, name) for conversation, _, name in batch])
 
 
 async def receive(link: ClientConnection) -> bytes:

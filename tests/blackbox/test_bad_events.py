@@ -500,7 +500,8 @@ def test_frame_above_a_million_bytes_is_refused(world: World, codec: str, size: 
         check_error(answer, "TOO_LARGE")
         peer.settle()
     else:
-        assert answer == 1009
+        # a server that hangs up while megabytes are still on their way resets the link, and 1009 may be lost with it
+        assert answer == 1009 or (size > 1_000_001 and answer == 1006)
     world.peer(alice).settle()
 
 
@@ -542,7 +543,7 @@ def test_fragments_that_together_are_above_the_limit_are_refused(world: World) -
     if isinstance(answer, Event):
         check_error(answer, "TOO_LARGE")
     else:
-        assert answer == 1009
+        assert answer in (1009, 1006), "1006: the rest of the fragments met a closed link"
 
 
 @pytest.mark.parametrize(

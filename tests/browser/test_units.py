@@ -28,5 +28,5 @@ def test_module(name: str, server: ServerProcess, new_tab: Callable[..., Tab]) -
     tab = new_tab()
     tab.page.goto(server.url)
     outcome = tab.page.evaluate(RUN, name)
-    assert outcome["failures"] == []
+    assert not outcome["failures"], "\n".join(outcome["failures"])
     assert outcome["count"] > 0

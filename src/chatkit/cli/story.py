@@ -179,9 +179,12 @@ class _Story:
         status = await self._node.kill()
         teller.saw("server", f"is dead: exit status {status}, {len(before)} entries were in the log")
         await lina.until("Lina's phone to notice", lambda: lina.losses > losses)
-        teller.saw(lina.name, "has lost the connection; Lina writes on")
+        teller.saw(lina.name, "has lost the connection")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(lina.chat.send, CONVERSATION_ID, text, client_msg_id="key-of-the-kill"))
+            await anyio.wait_all_tasks_blocked()
+            expect(lina.chat.pending_count == 1, "a message that waits", lina.chat.pending_count)
+            teller.saw(lina.name, "Lina writes on: one message waits on her phone")
             await self._node.start()
             teller.saw("server", f"answers again, process {self._node.pid}")
         await lina.until("SENT after the restart", lambda: "key-of-the-kill" in lina.sent)

@@ -25,6 +25,9 @@ RETRY_AFTER_S = 1.0
 WAL_BYTES_MAX = 64 * 1024 * 1024
 """The write-ahead log is cut back to this size once it has been checkpointed."""
 
+CACHE_KIB = 16 * 1024
+"""Pages kept in memory, per connection at most."""
+
 MEMORY = ":memory:"
 """The path of a database that lives as long as its one connection."""
 
@@ -178,6 +181,7 @@ def _set_pragmas(raw: sqlite3.Connection, path: str, read_only: bool, synchronou
         raw.execute(f"PRAGMA journal_mode = {journal}")
     raw.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
     wanted: dict[str, int] = {
+        "cache_size": -CACHE_KIB,  # negative means KiB
         "synchronous": synchronous,
         "fullfsync": 1,
         "foreign_keys": 1,

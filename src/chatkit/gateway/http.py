@@ -43,7 +43,7 @@ from ..storage.base import (
 from ..types import Identity
 from ..wire import events as ev
 from ..wire import http as wire
-from ..wire.codec import JSON
+from ..wire.codec import JSON, plain_words
 from .openapi import Operation, openapi_document
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class Call:
         try:
             return msgspec.json.decode(bytes(received), type=kind)
         except (ValueError, RecursionError) as error:
-            raise BadRequestError(f"body: {plain(error)}") from None
+            raise BadRequestError(f"body: {plain_words(error)}") from None
 
 
 def checked(value: Any, kind: Any) -> Any:
@@ -127,11 +127,6 @@ def checked(value: Any, kind: Any) -> Any:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError:
         raise BadRequestError("not a valid id") from None
-
-
-def plain(error: Exception) -> str:
-    """A decoder's message without its patterns."""
-    return re.sub(r"Expected `str` matching regex '.*?'(?= - |$)", "not a valid id", str(error))
 
 
 class HttpRoad:

@@ -54,7 +54,7 @@ def web_page_routes() -> list[Route]:
     Raises:
         OSError: The package's files are missing; a retry cannot help.
 
-    Source: docs/guides/web-page.md
+    Source: docs/embedding.md
     """
     files = assets()
     index = _route("/", INDEX, files.pop(INDEX))
@@ -73,7 +73,7 @@ def with_web_page(app: ASGIApp) -> ASGIApp:
     Raises:
         OSError: The package's files are missing; a retry cannot help.
 
-    Source: docs/guides/web-page.md
+    Source: docs/embedding.md
     """
     routes = {route.path: route for route in web_page_routes()}
 

@@ -159,12 +159,16 @@ class Hub:
         return [s for s in self._sessions(user_ids) if s is not but and s in audience.sessions]
 
     def raise_heads(self, heads: dict[str, tuple[str, int]]) -> None:
-        """Take in what the log says: a session that was offered less is behind."""
+        """Take in what the log says: whoever was offered less is behind, and under a new epoch everybody is."""
         for conversation_id, (epoch, head_seq) in heads.items():
             audience = self._audiences.get(conversation_id)
-            if audience is not None:
+            if audience is None:
+                continue
+            audience.head_seq = max(audience.head_seq, head_seq)
+            if audience.epoch != epoch:
                 audience.epoch = epoch
-                audience.head_seq = max(audience.head_seq, head_seq)
+                for session in audience.sessions:
+                    session.mark_behind(conversation_id)
 
     def mark_missed(self, session: Session) -> None:
         """Compare what a session was offered with the heads; what it missed is announced by BEHIND."""

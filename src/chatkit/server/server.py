@@ -7,7 +7,7 @@ The parts, forwards: road (`gateway`) -> `session` -> `dispatch` -> `engine` -> 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +17,8 @@ from anyio.abc import TaskGroup
 from ..core.connection import State
 from ..errors import ConfigurationError, InternalError, RefusedError
 from ..ports import Ports
-from ..storage.base import Store
+from ..storage.base import Appended, Conversation, Created, Done, MembersChanged, Store
+from ..types import ConversationType, Payload, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
 from .auth import Authenticator
@@ -128,6 +129,68 @@ class ChatServer:
             with anyio.CancelScope(shield=True):
                 await self.store.aclose()
         return None
+
+    # --- for hosts, which act on their own authority ---
+
+    async def create_conversation(
+        self,
+        kind: ConversationType,
+        creator_id: str,
+        member_ids: Sequence[str],
+        *,
+        conversation_id: str | None = None,
+        title: str = "",
+    ) -> Conversation:
+        """Create a conversation, or return the existing one that is the same.
+
+        Raises:
+            BadRequestError: Not two members for a SINGLE, or too many for a group.
+            ConflictError: The id belongs to another conversation.
+            UnavailableError: Storage refused; a retry is safe.
+
+        Source: docs/protocol.md#post-v1conversations
+        """
+        command = self.engine.create(kind, creator_id, tuple(member_ids), conversation_id, title)
+        return (await self.engine.execute(command, Created)).conversation
+
+    async def send(
+        self, conversation_id: str, sender_id: str, content: str | Payload, *, client_msg_id: str
+    ) -> Sent:
+        """Send a message as a user; returns once it is durable. The same key again gets the same answer.
+
+        Raises:
+            RefusedError: It was not stored; the class says why and whether a retry may help.
+        """
+        payload = {"type": "TEXT", "text": content} if isinstance(content, str) else content
+        command = self.engine.append(conversation_id, sender_id, client_msg_id, payload)
+        entry = (await self.engine.execute(command, Appended)).entry
+        return Sent(
+            conversation_id, client_msg_id, entry.message_id, entry.seq, entry.server_ts, entry.epoch
+        )
+
+    async def add_members(self, conversation_id: str, by: str, user_ids: Sequence[str]) -> Conversation:
+        """Add users to a group in the name of its creator. Raises RefusedError."""
+        command = self.engine.add(conversation_id, by, tuple(user_ids))
+        return (await self.engine.execute(command, MembersChanged)).conversation
+
+    async def remove_member(self, conversation_id: str, by: str, user_id: str) -> Conversation:
+        """End a membership; acts on live sessions at once. Raises RefusedError."""
+        command = self.engine.remove(conversation_id, by, user_id)
+        return (await self.engine.execute(command, MembersChanged)).conversation
+
+    async def renew_epoch(self, conversation_id: str) -> str:
+        """Give a restored log a new identity: all clients drop their cursors and sync afresh.
+
+        Returns:
+            The new epoch.
+
+        Raises:
+            NotFoundError: There is no such conversation.
+        """
+        command = self.engine.renew_epoch(conversation_id)
+        await self.engine.execute(command, Done)
+        self._hub.raise_heads(await self.store.head_seqs([conversation_id]))
+        return command.epoch
 
     # --- for roads ---
 

@@ -348,14 +348,15 @@ class Batch:
 
     def _close_confirmed(self) -> None:
         """Close what the last device of every current member has confirmed; a member without any keeps it open."""
-        confirmed = [it for it in self._conversations.values() if it.confirmed and it.outbox_seq is not None]
+        confirmed = [it for it in self._conversations.values() if it.confirmed]
+        for loaded in confirmed:
+            loaded.confirmed = False
+        confirmed = [it for it in confirmed if it.outbox_seq is not None]
         if not confirmed:
             return
         keys = _encode([it.key for it in confirmed]).decode()
         rows = self.connection.execute(SELECT_CLOSABLE, (keys,))
         self.close_outbox([(self._by_key[key], least) for key, least in rows])
-        for loaded in confirmed:
-            loaded.confirmed = False
 
     def close_outbox(self, closings: Sequence[tuple[Loaded, int]]) -> None:
         """Take the entries up to a seq out of the outbox, for conversations that have a row there."""

@@ -1,0 +1,286 @@
+import { Outbox } from "/static/outbox.js";
+import { Session } from "/static/session.js";
+import { equal } from "./check.js";
+
+const WELCOME = { userId: "ann", serverTs: 5_000, limits: { payloadBytes: 65536 } };
+
+/** A session on a fake connection and a fake clock: what it sent is in `sent`, timers run when told. */
+function world() {
+  sessionStorage.clear();
+  const made = { sent: [], notices: [], timers: new Map(), restarts: 0, nowMs: 1_000 };
+  made.connection = {
+    online: false,
+    send(event) {
+      if (this.online) made.sent.push(event);
+      return this.online;
+    },
+    restart: () => (made.restarts += 1),
+  };
+  made.session = new Session({
+    connection: made.connection,
+    api: {
+      conversations: async () => [],
+      conversation: async () => ({ memberIds: ["ann", "ben"] }),
+      receipts: async () => [],
+      createConversation: async () => ({ conversationId: "c", type: "SINGLE", epoch: "e", headSeq: 1, memberIds: ["ann", "ben"] }),
+    },
+    outbox: new Outbox(sessionStorage, "unit:session:"),
+    now: () => made.nowMs,
+    random: () => 0.5,
+    setTimeout: (action, delayMs) => {
+      const id = Symbol();
+      made.timers.set(id, { action, delayMs });
+      return id;
+    },
+    clearTimeout: (id) => made.timers.delete(id),
+    changed: () => {},
+    notice: (text) => made.notices.push(text),
+  });
+  made.events = (name) => made.sent.filter((event) => event.event === name);
+  made.take = (...events) => events.forEach((event) => made.session.onEvent(event));
+  made.fire = (delayMs) => {
+    for (const [id, timer] of [...made.timers].filter(([, one]) => one.delayMs === delayMs)) {
+      made.timers.delete(id);
+      timer.action();
+    }
+  };
+  made.online = (...rows) => {
+    made.connection.online = true;
+    made.session.onState({ state: "online", welcome: WELCOME });
+    made.take({ event: "HEADS", conversations: rows, more: false });
+  };
+  made.offline = () => {
+    made.connection.online = false;
+    made.session.onState({ state: "waiting", untilMs: 0 });
+  };
+  made.page = (upToSeq, messages, fields = {}) => {
+    const { ref, conversationId } = made.events("SYNC").at(-1);
+    made.take({ event: "SYNC_PAGE", ref, conversationId, epoch: "e", headSeq: upToSeq, messages, upToSeq, more: false, ...fields });
+  };
+  made.texts = (id = "c") => made.session.conversations.get(id).timeline.shown("ann").map((entry) => entry.payload.text);
+  return made;
+}
+
+const row = (headSeq, fields = {}) => ({
+  conversationId: "c", type: "SINGLE", epoch: "e", headSeq, firstSeq: 1, deliveredSeq: 0, readSeq: 0,
+  othersDeliveredSeq: 0, othersReadSeq: 0, ...fields,
+});
+const entry = (seq, fields = {}) => ({
+  conversationId: "c", epoch: "e", messageId: `m-${seq}`, seq, senderId: "ben", serverTs: seq, payload: { type: "TEXT", text: `t${seq}` }, ...fields,
+});
+const push = (seq, fields) => ({ event: "NEW_MSG", ...entry(seq, fields) });
+const ack = (clientMsgId, seq) => ({ event: "MSG_ACK", conversationId: "c", epoch: "e", messageId: `m-${seq}`, seq, serverTs: seq, clientMsgId });
+const refusal = (clientMsgId, fields) => ({ event: "ERROR", code: "OVERLOADED", message: "full", retryable: true, conversationId: "c", clientMsgId, ...fields });
+
+export const tests = {
+  "what HEADS says is missing is pulled, confirmed once held, and read only when told"() {
+    const w = world();
+    w.online(row(2));
+    equal(w.events("SYNC").map((event) => event.lastSeq), [0]);
+    w.fire(0);
+    equal(w.events("DELIVERED_ACK"), []);
+    w.page(2, [entry(1), entry(2)]);
+    w.fire(0);
+    equal(w.events("DELIVERED_ACK").map((event) => event.upToSeq), [2]);
+    equal([w.texts(), w.events("READ")], [["t1", "t2"], []]);
+    w.session.select("c");
+    w.session.markRead();
+    w.session.markRead();
+    equal(w.events("READ").map((event) => event.upToSeq), [2]);
+  },
+
+  "SYNC runs one at a time, the open conversation first"() {
+    const w = world();
+    w.session.openId = "z";
+    w.online(...["x", "y", "z"].map((conversationId) => row(1, { conversationId })));
+    equal(w.events("SYNC").length, 1);
+    w.page(1, [entry(1, { conversationId: "x" })]);
+    equal(w.events("SYNC").map((event) => event.conversationId), ["x", "z"]);
+  },
+
+  "a SYNC without an answer breaks the connection"() {
+    const w = world();
+    w.online(row(1));
+    w.fire(20_000);
+    equal(w.restarts, 1);
+  },
+
+  "a hole waits a little, then is pulled; a push in time spares that"() {
+    const w = world();
+    w.online(row(1));
+    w.page(1, [entry(1)]);
+    w.take(push(3), push(2));
+    w.fire(200);
+    equal([w.events("SYNC").length, w.texts()], [1, ["t1", "t2", "t3"]]);
+    w.take(push(6));
+    w.fire(200);
+    equal([w.events("SYNC").at(-1).lastSeq, w.texts().length], [3, 3]);
+    w.page(6, [entry(4), entry(5), entry(6)]);
+    equal(w.texts(), ["t1", "t2", "t3", "t4", "t5", "t6"]);
+  },
+
+  "pages go on until nothing is missing"() {
+    const w = world();
+    w.online(row(150, { deliveredSeq: 0 }));
+    w.page(90, [], { headSeq: 150, more: true });
+    equal(w.events("SYNC").at(-1).lastSeq, 90);
+    w.page(150, []);
+    w.fire(0);
+    equal(w.events("DELIVERED_ACK").map((event) => event.upToSeq), [150]);
+  },
+
+  "a push of an unknown conversation means joined: everything is pulled"() {
+    const w = world();
+    w.online();
+    w.take(push(4));
+    equal(w.events("SYNC").map((event) => [event.conversationId, event.lastSeq]), [["c", 0]]);
+  },
+
+  "a push before HEADS does not make the whole log be pulled"() {
+    const w = world();
+    w.connection.online = true;
+    w.session.onState({ state: "online", welcome: WELCOME });
+    w.take(push(1_000));
+    equal(w.events("SYNC"), []);
+    w.take({ event: "HEADS", conversations: [row(1_000, { deliveredSeq: 990 })], more: false });
+    equal(w.events("SYNC").map((event) => event.lastSeq), [950]);
+  },
+
+  "BEHIND is pulled at once"() {
+    const w = world();
+    w.online(row(1));
+    w.page(1, [entry(1)]);
+    w.take({ event: "BEHIND", conversationId: "c", epoch: "e", headSeq: 9 });
+    equal(w.events("SYNC").at(-1).lastSeq, 1);
+  },
+
+  "another epoch drops the log and syncs afresh, whatever told of it"() {
+    const w = world();
+    w.online(row(2));
+    w.page(2, [entry(1), entry(2)]);
+    w.take(push(1, { epoch: "f", payload: { type: "TEXT", text: "new" } }));
+    equal([w.events("SYNC").at(-1).lastSeq, w.texts()], [1, ["new"]]);
+    w.page(1, [entry(1, { epoch: "f" })], { epoch: "f" });
+    w.offline();
+    w.online(row(1, { epoch: "g" }));
+    equal([w.events("SYNC").at(-1).lastSeq, w.texts()], [0, []]);
+  },
+
+  "a page of a new epoch to an old question is asked for again from the start"() {
+    const w = world();
+    w.online(row(2));
+    w.page(2, [entry(1), entry(2)]);
+    w.take({ event: "BEHIND", conversationId: "c", epoch: "e", headSeq: 3 });
+    w.page(3, [entry(3, { epoch: "f" })], { epoch: "f" });
+    equal([w.events("SYNC").at(-1).lastSeq, w.texts()], [0, []]);
+  },
+
+  "a text waits while offline and leaves in order under its own key"() {
+    const w = world();
+    w.online(row(0));
+    w.offline();
+    for (const text of ["a", "b"]) equal(w.session.send("c", text), null);
+    w.online(row(0));
+    const [a, b] = w.events("SEND_MSG");
+    equal([a.payload.text, b.payload.text], ["a", "b"]);
+    w.take(ack(a.clientMsgId, 1), ack(b.clientMsgId, 2), ack(a.clientMsgId, 1));
+    equal([w.texts(), w.session.outbox.of().length], [["a", "b"], 0]);
+  },
+
+  "an entry in a page settles what a cut left open"() {
+    const w = world();
+    w.online(row(0));
+    w.session.send("c", "a");
+    const { clientMsgId, payload } = w.events("SEND_MSG")[0];
+    w.offline();
+    w.online(row(1));
+    w.page(1, [entry(1, { senderId: "ann", clientMsgId, payload })]);
+    equal([w.texts(), w.session.outbox.of().length], [["a"], 0]);
+  },
+
+  "after a retryable refusal the refused one goes first and the rest follow"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    const [a, b] = w.events("SEND_MSG").map((event) => event.clientMsgId);
+    w.take(refusal(a, { retryAfterMs: 400 }), refusal(b, { retryAfterMs: 400 }));
+    w.session.send("c", "late");
+    equal(w.events("SEND_MSG").length, 2);
+    w.fire(500);
+    equal(w.events("SEND_MSG").slice(2).map((event) => event.payload.text), ["a", "b", "late"]);
+    w.take(ack(a, 1));
+    w.session.send("c", "after");
+    equal(w.events("SEND_MSG").at(-1).payload.text, "after");
+  },
+
+  "a final refusal is said, kept for the user, and not repeated"() {
+    const w = world();
+    w.online(row(0));
+    w.session.send("c", "a");
+    const [{ clientMsgId }] = w.events("SEND_MSG");
+    w.take(refusal(clientMsgId, { code: "FORBIDDEN", message: "no", retryable: false }));
+    w.offline();
+    w.online(row(0));
+    equal([w.events("SEND_MSG").length, w.notices, w.session.outbox.of("c").length], [1, ["Not sent: no"], 1]);
+    w.session.dropFailed(clientMsgId);
+    equal(w.session.outbox.of().length, 0);
+  },
+
+  "what the server must refuse is neither kept nor sent"() {
+    const w = world();
+    w.online(row(0));
+    equal(w.session.send("c", "a\0") !== null, true);
+    equal([w.events("SEND_MSG"), w.session.outbox.of()], [[], []]);
+  },
+
+  "a recall is matched by its ref; its refusal is said"() {
+    const w = world();
+    w.online(row(1));
+    w.page(1, [entry(1, { senderId: "ann" })]);
+    const [target] = w.session.conversations.get("c").timeline.shown();
+    w.session.recall(target);
+    const { ref } = w.events("RECALL")[0];
+    w.take({ ...ack(undefined, 2), ref });
+    equal(w.session.conversations.get("c").timeline.shown().map((one) => one.payload.type), ["RECALLED", "RECALL"]);
+    w.session.recall(target);
+    w.take({ event: "ERROR", code: "RECALL_WINDOW_PASSED", message: "x", retryable: false, ref: w.events("RECALL")[1].ref });
+    equal(w.notices, ["It is too late to recall this message."]);
+  },
+
+  "a conversation absent from HEADS was left; a READ lost in a cut is said again"() {
+    const w = world();
+    w.session.openId = "c";
+    w.online(row(1), row(1, { conversationId: "d" }));
+    w.page(1, [entry(1)]);
+    w.session.markRead();
+    w.offline();
+    w.online(row(1));
+    equal(w.session.conversations.get("d").left, true);
+    equal(w.events("READ").map((event) => event.upToSeq), [1, 1]);
+  },
+
+  "receipts move ticks and, from one's other devices, what is unread"() {
+    const w = world();
+    w.online(row(2));
+    w.page(2, [entry(1), entry(2)]);
+    const conversation = w.session.conversations.get("c");
+    equal(conversation.unread("ann").count, 2);
+    w.take({ event: "RECEIPT", conversationId: "c", userId: "ann", deliveredSeq: 2, readSeq: 1 });
+    w.take({ event: "RECEIPT", conversationId: "c", userId: "ben", deliveredSeq: 2, readSeq: 1 });
+    equal([conversation.unread("ann").count, conversation.others.state(1), conversation.others.state(2)], [1, "READ", "DELIVERED"]);
+  },
+
+  "events of a newer server are ignored"() {
+    const w = world();
+    w.online(row(0));
+    w.take({ event: "PRESENCE", userId: "ben", online: true }, { event: "REACTION_OF_TOMORROW" });
+    equal(w.notices, []);
+  },
+
+  async "a conversation made over HTTP is opened and pulled"() {
+    const w = world();
+    w.online();
+    await w.session.create({ type: "SINGLE", memberIds: ["ben"] });
+    equal([w.session.openId, w.events("SYNC").map((event) => event.lastSeq)], ["c", [0]]);
+  },
+};

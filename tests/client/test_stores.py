@@ -1,0 +1,86 @@
+"""Both local stores keep the contract, and each its own promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chatkit.client.base import LocalStore
+from chatkit.client.memory import MemoryStore
+from chatkit.client.sqlite import SqliteStore
+from chatkit.core.resend import PendingSend
+from chatkit.drivers.sqlite import open_sqlite
+from chatkit.errors import ConfigurationError
+from chatkit.types import Message
+
+from .store_contract import LocalStoreContract, change, message
+
+
+class TestMemoryStore(LocalStoreContract):
+    @pytest.fixture
+    def store(self) -> LocalStore:
+        return MemoryStore()
+
+    def reopened(self, store: LocalStore) -> LocalStore:
+        return store
+
+    def test_keeps_the_newest_and_knows_where_they_start(self) -> None:
+        store = MemoryStore(messages_max=3)
+        store.save([change(0, floor=0)])
+        store.save([change(5, *(message(seq) for seq in range(1, 6)))])
+
+        assert [each.seq for each in store.messages("c-1", 99, 9)] == [3, 4, 5]
+        assert store.floor("c-1") == 2
+
+
+class TestSqliteStore(LocalStoreContract):
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.path = str(tmp_path / "client.db")
+        self.opened: list[SqliteStore] = []
+
+    @pytest.fixture
+    def store(self, _folder: None) -> LocalStore:
+        return self.open()
+
+    def open(self) -> SqliteStore:
+        self.opened.append(SqliteStore(self.path))
+        return self.opened[-1]
+
+    def reopened(self, store: LocalStore) -> LocalStore:
+        store.close()
+        return self.open()
+
+    @pytest.fixture(autouse=True)
+    def _closing(self, _folder: None) -> object:
+        yield
+        for store in self.opened:
+            store.close()
+
+    def test_a_failing_save_changes_nothing(self, store: LocalStore) -> None:
+        store.save([change(1, message(1))])
+        store.add_pending(PendingSend("c-1", "k", b"{}", 1))
+
+        unstorable = Message("c-1", 3, "m-3", "u-2", 1003, {"type": "TEXT", "text": object()})
+        with pytest.raises(TypeError):
+            store.save([change(2, message(2)), change(3, unstorable)], [("c-1", "k")])
+
+        assert store.records()[0].prefix == 1
+        assert len(store.pending()) == 1
+
+    def test_refuses_a_file_of_another_program(self, tmp_path: Path) -> None:
+        other = open_sqlite(str(tmp_path / "other.db"))
+        other.execute("CREATE TABLE t (a)")
+        other.close()
+
+        with pytest.raises(ConfigurationError):
+            SqliteStore(str(tmp_path / "other.db"))
+
+    def test_a_recalled_body_is_not_in_the_file_any_more(self, store: LocalStore) -> None:
+        store.save([change(1, message(1, "canary-7731"))])
+        store.save([change(1, recalled_seqs=[1])])
+        store.close()
+
+        left = b"".join(path.read_bytes() for path in Path(self.path).parent.iterdir())
+        assert b"canary-7731" not in left

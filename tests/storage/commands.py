@@ -1,0 +1,141 @@
+"""Short ways to write commands, and the checks that many tests share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from chatkit.errors import RefusedError
+from chatkit.storage import base
+from chatkit.storage.base import Outcome, Store
+
+T = TypeVar("T")
+EPOCH = "e1"
+NOW = 1_000_000
+
+
+class CountingIds:
+    """Token bytes that are the same in every run."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def token_bytes(self, count: int) -> bytes:
+        self._count += 1
+        return hashlib.shake_128(str(self._count).encode()).digest(count)
+
+
+def text(words: str) -> bytes:
+    return b'{"text":"%s","type":"TEXT"}' % words.encode()
+
+
+def group(conversation_id: str, *members: str, at_ms: int = NOW) -> base.CreateConversation:
+    """A group made by the first of its members."""
+    return base.CreateConversation(conversation_id, "GROUP", members[0], members, "title", EPOCH, at_ms)
+
+
+def single(conversation_id: str, *members: str) -> base.CreateConversation:
+    return base.CreateConversation(conversation_id, "SINGLE", members[0], members, "", EPOCH, NOW)
+
+
+def send(
+    conversation_id: str, sender: str, key: str, words: str | None = None, at_ms: int = NOW
+) -> base.Append:
+    payload = text(key if words is None else words)
+    return base.Append(conversation_id, sender, key, payload, b"mac:" + payload, at_ms)
+
+
+def add(conversation_id: str, by: str, *users: str, members_max: int = 1000) -> base.AddMembers:
+    return base.AddMembers(conversation_id, by, users, members_max, NOW)
+
+
+def remove(conversation_id: str, by: str, user: str) -> base.RemoveMember:
+    return base.RemoveMember(conversation_id, by, user, NOW)
+
+
+def device(user: str, device_id: str = "phone", at_ms: int = NOW) -> base.OpenSession:
+    token = f"{user}/{device_id}/{at_ms}".encode()
+    return base.OpenSession(user, device_id, token, at_ms + 1000, None, "", at_ms)
+
+
+def delivered(
+    conversation_id: str, user: str, seq: int, device_id: str = "phone", at_ms: int = NOW
+) -> base.AdvanceDelivered:
+    return base.AdvanceDelivered(conversation_id, user, device_id, seq, at_ms)
+
+
+def read(conversation_id: str, user: str, seq: int, at_ms: int = NOW) -> base.AdvanceRead:
+    return base.AdvanceRead(conversation_id, user, seq, at_ms)
+
+
+def confirm(message_id: str, user: str, device_id: str = "phone") -> base.ConfirmMessage:
+    return base.ConfirmMessage(message_id, user, device_id, NOW)
+
+
+def recall(message_id: str, user: str, at_ms: int = NOW, window_ms: int = 120_000) -> base.Recall:
+    return base.Recall(message_id, user, window_ms, at_ms)
+
+
+async def do(store: Store, *commands: base.Command) -> list[Outcome]:
+    """Commit, and insist that nothing was refused."""
+    outcomes = await store.commit(commands)
+    refused = [it for it in outcomes if isinstance(it, base.Refused)]
+    assert not refused
+    return outcomes
+
+
+async def one(store: Store, command: base.Command, kind: type[T]) -> T:
+    (outcome,) = await store.commit([command])
+    assert type(outcome) is kind, outcome
+    return outcome
+
+
+async def refused(store: Store, command: base.Command, error: type[RefusedError]) -> RefusedError:
+    outcome = await one(store, command, base.Refused)
+    assert type(outcome.error) is error
+    return outcome.error
+
+
+async def texts(store: Store, conversation_id: str, user: str) -> list[bytes]:
+    page = await store.page(conversation_id, user, 0, 200, 1_000_000)
+    assert not page.more
+    return [entry.payload for entry in page.entries]
+
+
+async def seqs(store: Store, conversation_id: str, user: str, after: int = 0, limit: int = 200) -> list[int]:
+    page = await store.page(conversation_id, user, after, limit, 1_000_000)
+    return [entry.seq for entry in page.entries]
+
+
+async def head(store: Store, user: str, conversation_id: str, device_id: str = "phone") -> Any:
+    (found,) = [it for it in await store.heads(user, device_id) if it.conversation_id == conversation_id]
+    return found
+
+
+async def snapshot(store: Store, conversations: Sequence[str], users: Sequence[str]) -> list[Any]:
+    """Everything that reads can show, so that two states, or two stores, can be compared."""
+    shown: list[Any] = [await store.head_seqs(conversations), await store.outbox(100)]
+    for user in users:
+        shown.append(await store.heads(user, "phone"))
+        shown.append(await store.conversations(user, None, None, 100))
+        shown.append(await store.conversations(user, "tablet", None, 100))
+    for name in conversations:
+        shown.append(await store.audit(name))
+        shown.append(await store.read_counts(name, 0, 10_000))
+        for user in users:
+            shown.append(await told(store.conversation(name, user)))
+            shown.append(await told(store.members(name, user, None, 100)))
+            page = await told(store.page(name, user, 0, 200, 1_000_000))
+            shown.append(page)
+            for entry in page.entries if isinstance(page, base.Page) else ():
+                shown.append(await told(store.status(entry.message_id, user, None, 100)))
+    return shown
+
+
+async def told(reading: Any) -> Any:
+    """What a read answers; a refusal by its code."""
+    try:
+        return await reading
+    except RefusedError as error:
+        return error.code

@@ -1,0 +1,39 @@
+"""The store in memory keeps the contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatkit.errors import UnavailableError
+from chatkit.storage.base import Store
+from chatkit.storage.memory import MemoryStore
+
+from .commands import CountingIds, group
+from .contract import StoreContract
+
+
+class TestMemoryStore(StoreContract):
+    @pytest.fixture
+    async def store(self) -> Store:
+        store = MemoryStore(ids=CountingIds())
+        await store.migrate()
+        return store
+
+
+async def test_the_secret_is_made_once() -> None:
+    store = MemoryStore(ids=CountingIds())
+    secret = await store.migrate()
+
+    assert len(secret) == 32
+    assert await store.migrate() == secret
+
+
+async def test_a_store_that_is_not_open_takes_nothing() -> None:
+    store = MemoryStore(ids=CountingIds())
+    assert not store.healthy
+    with pytest.raises(UnavailableError):
+        await store.commit([group("g", "ann")])
+    await store.migrate()
+    await store.aclose()
+    with pytest.raises(UnavailableError):
+        await store.commit([group("g", "ann")])

@@ -1,0 +1,49 @@
+"""The list of public names is true: for programs, for type checkers, and for people who read it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import chatkit
+
+SOURCE = ast.parse(Path(chatkit.__file__).read_text())
+
+
+@pytest.mark.parametrize("name", chatkit.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(chatkit, name).__name__ == name
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    (block,) = [node for node in SOURCE.body if isinstance(node, ast.If)]
+    imported = {node.names[0].asname: f"{node.module}" for node in block.body if isinstance(node, ast.ImportFrom)}
+
+    assert imported == chatkit._HOMES
+    assert sorted(imported) == sorted(chatkit.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="Nothing"):
+        _ = chatkit.Nothing
+
+
+def test_a_client_needs_none_of_the_servers_dependencies() -> None:
+    program = (
+        "import sys\n"
+        "for name in ('starlette', 'uvicorn', 'jwt', 'click', 'rich', 'uvloop'): sys.modules[name] = None\n"
+        "import chatkit\n"
+        "chatkit.ChatClient('ws://127.0.0.1:1', token='t', device_id='d')\n"
+        "chatkit.ChatApi('http://127.0.0.1:1', token='t')\n"
+        "chatkit.ChatServer, chatkit.MemoryConnector, chatkit.open_store('memory://')\n"
+        "try: chatkit.sign_token('s', user_id='u')\n"
+        "except chatkit.ConfigurationError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.stderr == ""
+    assert "pip install 'chatkit[server]'" in done.stdout
