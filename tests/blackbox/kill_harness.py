@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ WINDOWS = (8, 48)
 """Least and most unanswered messages of a sender; unequal ones, so that the senders do not move in step."""
 WINDOW = 32
 """Unanswered messages of a sender that sends again."""
-STEPS_MAX = 60
+DELAY_MAX_S = 0.03
+"""The kill falls somewhere in this time after enough acknowledgements: inside a commit, before or after one."""
 ACKS_MIN, ACKS_MAX = 200, 1500
 ANSWER_S = 30.0
 
@@ -63,23 +65,22 @@ class Attempts:
 
 @dataclass
 class Storm:
-    """One round's sending; kills by itself, `steps` frames (sent or received) after `target` acknowledgements."""
+    """One round's sending; `delay_s` after `target` acknowledgements a thread of its own kills the server."""
 
     number: int
     target: int
-    steps: int
+    delay_s: float
     kill: Callable[[], None]
+    killer: threading.Timer | None = None
     attempts: Attempts = field(default_factory=Attempts)
 
-    def step(self) -> None:
-        """One frame passed."""
+    def check(self) -> None:
+        """Set the kill going once there is enough, or at once if something was refused."""
         if self.attempts.refused:
             self.kill()
-        if len(self.attempts.acked) < self.target:
-            return
-        if self.steps == 0:
-            self.kill()
-        self.steps -= 1
+        if self.killer is None and len(self.attempts.acked) >= self.target:
+            self.killer = threading.Timer(self.delay_s, self.kill)
+            self.killer.start()
 
 
 @dataclass
@@ -159,7 +160,7 @@ class Harness:
     # -- the storm
 
     async def _storm(self, number: int, target: int) -> Attempts:
-        storm = Storm(number, target, steps=self.random.randrange(STEPS_MAX), kill=self.server.kill)
+        storm = Storm(number, target, delay_s=self.random.uniform(0, DELAY_MAX_S), kill=self.server.kill)
         links = [await self._login(user) for user in self.senders]
         pairs = zip(self.senders, links, strict=True)
         senders = [asyncio.create_task(self._send_until_cut(storm, user, link)) for user, link in pairs]
@@ -199,9 +200,8 @@ class Harness:
                 storm.attempts.sent += batch
                 if batch:
                     await link.send(encode(batch), text=True)
-                    storm.step()
                 storm.attempts.take(parse(await receive(link), "json"), waiting)
-                storm.step()
+                storm.check()
         except (ConnectionClosed, OSError):
             return
 

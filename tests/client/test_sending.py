@@ -371,7 +371,7 @@ async def test_a_message_without_any_answer_means_a_broken_connection(server: Fa
         await line.log_in()
         Sending(group, chat, "hi", client_msg_id="k")
         await line.expect(ev.SendMsg)
-        for _ in range(12):
+        for _ in range(5):
             await anyio.sleep(10)
             line.push(ev.Pong(0))
 
@@ -385,4 +385,3 @@ async def test_a_message_without_any_answer_means_a_broken_connection(server: Fa
 async def _later(delay_s: float, what: Any, *arguments: Any) -> None:
     await anyio.sleep(delay_s)
     what(*arguments)
-

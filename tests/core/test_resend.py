@@ -169,7 +169,9 @@ class _Server:
 
 
 @given(st.lists(st.sampled_from(["c-1", "c-2"]), max_size=20), st.data())
-def test_whatever_is_refused_or_cut_each_is_stored_once_and_in_order(lanes: list[str], data: st.DataObject) -> None:
+def test_whatever_is_refused_or_cut_each_is_stored_once_and_in_order(
+    lanes: list[str], data: st.DataObject
+) -> None:
     queue, server, now_s = ResendQueue(window=4), _Server(), 0.0
     for number, lane in enumerate(lanes):
         add(queue, f"k{number}", conversation_id=lane)

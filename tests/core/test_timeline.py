@@ -185,7 +185,9 @@ def test_any_mix_of_pushes_repeats_and_pages_gives_each_once_in_order(
 
 
 @given(st.permutations(range(1, 9)), st.sets(st.integers(1, 4)))
-def test_a_recalled_body_is_never_placed_after_its_recall_arrived(order: list[int], targets: set[int]) -> None:
+def test_a_recalled_body_is_never_placed_after_its_recall_arrived(
+    order: list[int], targets: set[int]
+) -> None:
     recalls = {4 + place: target for place, target in enumerate(sorted(targets), start=1)}
     timeline, known = Timeline("e", 0), set[int]()
     for seq in order:

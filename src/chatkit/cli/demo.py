@@ -20,7 +20,7 @@ from .common import exit_codes
 from .irc import Line, parse_log
 from .node import NodeProcess
 from .playground import Playground
-from .replay import ReplayResult, replay
+from .replay import ReplayResult, check_size, replay
 from .story import StoryResult, tell
 from .teller import ExpectationError, Teller
 
@@ -81,11 +81,12 @@ def _temporary_folder() -> Iterator[Path]:
 
 def _run(transcript: Transcript, folder: Path, *, as_json: bool) -> None:
     teller = Teller(Console(stderr=as_json, highlight=False, soft_wrap=True), SystemClock())
+    check_size(transcript.lines)
     try:
         result = anyio.run(_until_signalled, transcript, folder, teller)
-    except* ExpectationError as failures:
-        raise click.ClickException(_first(failures)) from None
-    except* ChatkitError as failures:
+    except BaseExceptionGroup as failures:
+        if failures.split((ExpectationError, ChatkitError))[1] is not None:
+            raise
         raise click.ClickException(_first(failures)) from None
     if result is None:
         raise click.Abort

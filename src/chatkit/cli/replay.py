@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
@@ -20,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ..client.api import ChatApi
 from ..client.client import ChatClient
-from ..client.events import CaughtUp, ChatEvent, MessageReceived, MessageSent
+from ..client.events import CaughtUp, ChatEvent, MessageReceived
 from ..errors import ConfigurationError
 from ..types import Message, Payload
 from .irc import KINDS, LOG_USER_ID, Line, user_id_to_nick
@@ -64,12 +65,22 @@ class ReplayResult(msgspec.Struct, frozen=True, rename="camel"):
     deliveries_per_s: int
 
 
+def check_size(lines: Sequence[Line]) -> None:
+    """Refuse what one process should not connect.
+
+    Raises:
+        ConfigurationError: More than `CLIENTS_MAX` nicks.
+    """
+    count = len(_user_ids(lines))
+    if count > CLIENTS_MAX:
+        raise ConfigurationError(f"{count} nicks are more than {CLIENTS_MAX}; use --limit")
+
+
 async def replay(node: NodeProcess, lines: Sequence[Line], teller: Teller) -> ReplayResult:
     """Play the lines and compare the logs.
 
     Raises:
         ExpectationError: A member's log is not the server's, or the server's is not the file.
-        ConfigurationError: More nicks than one process should connect.
     """
     members = _members(lines)
     teller.heading("6. A group chat is replayed, every nick with a client of its own")
@@ -95,26 +106,26 @@ class _Member:
         self.received: dict[int, Row] = {}
         self.online = anyio.Event()
         self.complete = anyio.Event()
-        self._own: dict[str, Payload] = {}
         self._entries = line_count + 1  # the creation of the group is seq 1
         self._last_seq = 0
 
     async def run(self, node: NodeProcess, limiter: anyio.CapacityLimiter) -> None:
         """Be online until cancelled."""
         token = node.token(self.user_id, _DEVICE_ID)
-        async with ChatClient(node.ws_url, token=token, device_id=_DEVICE_ID) as self.chat:
+        async with AsyncExitStack() as stack:
             async with limiter:
-                events = aiter(self.chat.events())
+                chat = ChatClient(node.ws_url, token=token, device_id=_DEVICE_ID)
+                self.chat = await stack.enter_async_context(chat)
+                events = aiter(chat.events())
                 while not self.online.is_set():
                     self._take(await anext(events))
             async for event in events:
                 self._take(event)
 
-    async def say(self, number: int, payload: Payload) -> int:
-        """Send one line. Returns its seq, once it is durable."""
-        key = f"line-{number}"
-        self._own[key] = payload
-        return (await self.chat.send(CONVERSATION_ID, payload, client_msg_id=key)).seq
+    async def say(self, number: int, payload: Payload) -> None:
+        """Send one line. Returns once it is durable."""
+        sent = await self.chat.send(CONVERSATION_ID, payload, client_msg_id=f"line-{number}")
+        self._add((sent.seq, self.user_id, payload))
 
     def rows(self) -> list[Row]:
         """The log as this member saw it."""
@@ -125,13 +136,14 @@ class _Member:
             case MessageReceived(message=message):
                 expect(message.seq > self._last_seq, f"a seq above {self._last_seq}", message.seq)
                 self._last_seq = message.seq
-                self.received[message.seq] = _row(message)
-            case MessageSent(sent=sent):
-                self.received[sent.seq] = (sent.seq, self.user_id, self._own.pop(sent.client_msg_id))
+                self._add(_row(message))
             case CaughtUp():
                 self.online.set()
             case _:
                 pass
+
+    def _add(self, row: Row) -> None:
+        self.received[row[0]] = row
         if len(self.received) == self._entries:
             self.complete.set()
 
@@ -215,10 +227,11 @@ def _difference(expected: list[Row], found: list[Row]) -> Any:
 
 
 def _members(lines: Sequence[Line]) -> dict[str, _Member]:
-    user_ids = {line.user_id for line in lines} | {LOG_USER_ID}
-    if len(user_ids) > CLIENTS_MAX:
-        raise ConfigurationError(f"{len(user_ids)} nicks are more than {CLIENTS_MAX}; use --limit")
-    return {user_id: _Member(user_id, len(lines)) for user_id in sorted(user_ids)}
+    return {user_id: _Member(user_id, len(lines)) for user_id in sorted(_user_ids(lines))}
+
+
+def _user_ids(lines: Sequence[Line]) -> set[str]:
+    return {line.user_id for line in lines} | {LOG_USER_ID}
 
 
 def _tell_kinds(lines: Sequence[Line], teller: Teller) -> None:

@@ -44,9 +44,9 @@ class History:
             conversation = self._parts.conversations.get(conversation_id)
             if conversation is not None:
                 return conversation
-            await self._session.wait_connected()
-            if self._parts.receiver.heads_complete:
+            if self._session.connected and self._parts.receiver.heads_complete:
                 raise NotFoundError("no such conversation")
+            await self._session.wait_connected()
             await anyio.sleep(self._parts.config.gap_wait_s)
 
     async def _read(self, conversation: Conversation, before: int, limit: int) -> list[Message]:

@@ -166,7 +166,8 @@ class Receiver:
         if not self._same_epoch(conversation, epoch):
             return
         if self._mailbox.paused and not own:
-            timeline.rise(message.seq)
+            if timeline.rise(message.seq):
+                self._pulls.gap(conversation)  # the syncer comes back to it once the app has caught up
             return
         if own and message.seq > timeline.prefix:
             batch.change(conversation).messages.append(message)  # it survives a crash before its turn

@@ -114,7 +114,7 @@ class MemoryStore(MemoryReads):
         log = self._world.joined(command.conversation_id, command.user_id)
         rules.check_up_to(command.up_to_seq, log.head_seq)
         self._register(command.user_id, command.device_id, command.at_ms)
-        device = log.devices[command.user_id, command.device_id]
+        device = log.devices[command.user_id][command.device_id]
         if command.up_to_seq > device.delivered_seq:
             self._move(log, command, device, command.up_to_seq)
         return self._after_delivery(log, command, device)
@@ -136,7 +136,7 @@ class MemoryStore(MemoryReads):
 
     def _device_to_confirm(self, log: Conversation, command: base.ConfirmMessage) -> Device:
         self._register(command.user_id, command.device_id, command.at_ms)
-        return log.devices[command.user_id, command.device_id]
+        return log.devices[command.user_id][command.device_id]
 
     def _move(self, log: Conversation, command: AnyAdvance, device: Device, up_to_seq: int) -> None:
         intervals = log.members[command.user_id]
@@ -218,7 +218,7 @@ class MemoryStore(MemoryReads):
     def _join_device(self, log: Conversation, user_id: str, device_id: str, at_ms: int) -> None:
         """A device goes on where it stood; a new one starts where the user's farthest stands."""
         start = max((it.delivered_seq for _, it in log.devices_of(user_id)), default=0)
-        device = log.devices.setdefault((user_id, device_id), Device(start, [], at_ms))
+        device = log.devices.setdefault(user_id, {}).setdefault(device_id, Device(start, [], at_ms))
         device.delivered_seq = rules.settled(device.delivered_seq, log.members[user_id])
 
     def _register(self, user_id: str, device_id: str, at_ms: int) -> None:

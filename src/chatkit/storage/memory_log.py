@@ -76,7 +76,7 @@ class Conversation:
         self.by_client_id: dict[tuple[str, str], int] = {}
         self.members: dict[str, list[Interval]] = {}
         self.cursors: dict[str, Cursors] = {}
-        self.devices: dict[tuple[str, str], Device] = {}
+        self.devices: dict[str, dict[str, Device]] = {}
         self.outbox: base.OutboxEntry | None = None
 
     @property
@@ -87,7 +87,7 @@ class Conversation:
     @property
     def member_count(self) -> int:
         """How many are members now."""
-        return len(self.member_ids())
+        return sum(map(self.is_member, self.members))
 
     def is_member(self, user_id: str) -> bool:
         """Whether the user is a member now."""
@@ -108,7 +108,7 @@ class Conversation:
 
     def devices_of(self, user_id: str) -> list[tuple[str, Device]]:
         """A user's devices here, ascending."""
-        return sorted((device, it) for (user, device), it in self.devices.items() if user == user_id)
+        return sorted(self.devices.get(user_id, {}).items())
 
     def append(
         self,
@@ -160,10 +160,14 @@ class Conversation:
 
     def close_confirmed(self) -> None:
         """Close what every device of every current member has confirmed; a member without any keeps it open."""
+        if self.outbox is None:
+            return
         least = self.head_seq
-        for user in self.member_ids():
-            devices = self.devices_of(user)
-            least = min([least, *(it.delivered_seq for _, it in devices)]) if devices else 0
+        for user in filter(self.is_member, self.members):
+            devices = self.devices.get(user, {}).values()
+            least = min([least, *(it.delivered_seq for it in devices)]) if devices else 0
+            if least < self.outbox.first_seq:
+                return
         self.close_outbox(least)
 
     def close_outbox(self, up_to_seq: int) -> None:

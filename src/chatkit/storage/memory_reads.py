@@ -45,7 +45,7 @@ class MemoryReads:
     def _head(self, log: Conversation, user_id: str, device_id: str | None) -> Head:
         cursors = log.cursors[user_id]
         others = [log.cursors[user] for user in log.others(user_id)]
-        device = log.devices.get((user_id, device_id)) if device_id is not None else None
+        device = log.devices.get(user_id, {}).get(device_id) if device_id is not None else None
         delivered_seq = cursors.delivered_seq if device_id is None else device.delivered_seq if device else 0
         return Head(
             log.conversation_id,

@@ -100,11 +100,14 @@ class SqliteStore:
 
     async def aclose(self) -> None:
         """Wait for what is running, then close every connection."""
+        borrowers = [object() for _ in range(self._reader_count)]
         with anyio.CancelScope(shield=True):
             async with self._writer_limit:
-                for _ in range(self._reader_count):
-                    await self._reader_limit.acquire_on_behalf_of(object())
+                for borrower in borrowers:
+                    await self._reader_limit.acquire_on_behalf_of(borrower)
                 self._close()
+                for borrower in borrowers:
+                    self._reader_limit.release_on_behalf_of(borrower)
 
     async def page(
         self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int

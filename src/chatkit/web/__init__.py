@@ -2,7 +2,8 @@
 
 `static/` holds everything a browser loads; nothing there is built, minified or fetched from elsewhere. No Python
 that serves it lives here: `chatkit.gateway.webpage` does that. Its modules mirror the client SDK: `wire.js`
-(connection), `timeline.js` (order), `outbox.js` (pending sends), `session.js` (the three together), `ui.js`.
+(connection), `timeline.js` (order), `outbox.js` (pending sends), `puller.js` (SYNC), `session.js` (these together);
+`ui.js` and `messages.js` draw, `main.js` puts all together.
 """
 
 from __future__ import annotations

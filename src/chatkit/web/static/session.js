@@ -2,15 +2,14 @@
 // is held, pulls what is missing and sends what waits. No DOM. Made by main.js, read and told what to do by the ui modules.
 
 import { Conversation } from "./conversation.js";
+import { describe, Directory } from "./directory.js";
 import { randomId } from "./identity.js";
 import { textProblem } from "./outbox.js";
+import { Puller } from "./puller.js";
 import { nextDelay } from "./wire.js";
 
-const GAP_WAIT_MS = 200;
-const SYNC_WAIT_MS = 20_000;
 const OLDER_COUNT = 200;
 const TYPING_EVERY_MS = 3_000;
-const RECEIPTS_MEMBERS_MAX = 100;
 
 export class Session {
   /**
@@ -28,16 +27,22 @@ export class Session {
     this.conversations = new Map();
     this.openId = null;
     this.headsSeen = new Set();
-    this.syncing = null;
-    this.wantsTail = new Set();
-    this.wantsOlder = new Map();
     this.recalls = new Map();
     this.paused = new Map();
     this.ackDue = new Set();
     this.refs = 0;
     this.typedAtMs = 0;
-    this.directoryBusy = false;
-    this.directoryAgain = false;
+    this.directory = new Directory(parts.api, {
+      conversations: this.conversations,
+      me: () => this.me,
+      changed: parts.changed,
+    });
+    this.puller = new Puller(parts, {
+      find: (id) => this.#known(id),
+      first: () => this.openId,
+      arrived: (conversation, messages, isWhole) => this.#arrived(conversation, messages, isWhole),
+      refused: (conversation, error) => this.#syncRefused(conversation, error),
+    });
   }
 
   get open() {
@@ -71,12 +76,11 @@ export class Session {
     this.headsSeen.clear();
     this.catchingUp = true;
     this.#resend(this.outbox.pending());
-    this.refreshDirectory();
+    this.directory.refresh();
   }
 
   #offline() {
-    this.#clearSync();
-    this.wantsTail.clear();
+    this.puller.reset();
     for (const timer of this.paused.values()) this.clearTimeout(timer.id);
     this.paused.clear();
     if (this.recalls.size > 0) this.notice("The connection broke during a recall. Please try it again.");
@@ -126,13 +130,13 @@ export class Session {
     const conversation = this.open;
     if (conversation) {
       this.#fill(conversation);
-      this.#details(conversation);
+      this.directory.details(conversation);
     }
     this.changed();
   }
 
   loadOlder() {
-    if (this.openId !== null) this.#wantOlder(this.openId, OLDER_COUNT);
+    if (this.openId !== null) this.puller.wantOlder(this.openId, OLDER_COUNT);
   }
 
   /** The open conversation is visible at its end: everything in it is read. */
@@ -153,62 +157,9 @@ export class Session {
     conversation.type = answer.type;
     conversation.ofEpoch(answer.epoch);
     conversation.timeline.reach(answer.headSeq);
-    this.#describe(conversation, answer);
-    this.#wantTail(conversation.id);
+    describe(conversation, answer);
+    this.puller.wantTail(conversation.id);
     this.select(conversation.id);
-  }
-
-  // --- HTTP: names and receipts ---
-
-  /** Fetch titles, and the members of conversations without one. One run at a time; a wish meanwhile runs once more. */
-  async refreshDirectory() {
-    this.directoryAgain = true;
-    if (this.directoryBusy) return;
-    this.directoryBusy = true;
-    try {
-      while (this.directoryAgain) {
-        this.directoryAgain = false;
-        await this.#readDirectory();
-      }
-    } catch (error) {
-      console.warn(`names were not loaded; they are asked for again on the next connection: ${error.message}`);
-    } finally {
-      this.directoryBusy = false;
-      this.changed();
-    }
-  }
-
-  async #readDirectory() {
-    for (const row of await this.api.conversations()) {
-      const conversation = this.conversations.get(row.conversationId);
-      if (!conversation) continue; // HEADS or its first entry makes it known
-      conversation.title = row.title ?? "";
-      conversation.lastActivityTs = row.lastActivityTs ?? 0;
-    }
-    this.changed();
-    for (const conversation of this.conversations.values()) {
-      const needed = conversation.memberIds === null && !conversation.left;
-      if (needed) this.#describe(conversation, await this.api.conversation(conversation.id));
-    }
-  }
-
-  #describe(conversation, answer) {
-    conversation.title = answer.title ?? conversation.title;
-    conversation.memberIds = answer.memberIds ?? [];
-    conversation.memberCount = answer.memberCount ?? conversation.memberIds.length;
-  }
-
-  async #details(conversation) {
-    if (conversation.left || conversation.type !== "GROUP") return;
-    try {
-      this.#describe(conversation, await this.api.conversation(conversation.id));
-      if (conversation.memberCount > RECEIPTS_MEMBERS_MAX) return;
-      const rows = await this.api.receipts(conversation.id);
-      conversation.others.setMembers(rows.filter((row) => row.userId !== this.me));
-      this.changed();
-    } catch (error) {
-      console.warn(`members of ${conversation.id} were not loaded: ${error.message}`);
-    }
   }
 
   // --- events ---
@@ -222,7 +173,8 @@ export class Session {
       if (row.headSeq === 0) conversation.loaded = true;
       const lost = conversation.readSeq === readSeq && readSeq > row.readSeq;
       if (lost) this.connection.send({ event: "READ", conversationId: conversation.id, upToSeq: readSeq });
-      this.#settleTail(conversation);
+      this.#ackSoon(conversation);
+      if (conversation.timeline.missingAfter() !== null) this.puller.wantTail(conversation.id);
     }
     if (!event.more) this.#headsComplete();
   }
@@ -235,9 +187,9 @@ export class Session {
     this.ready = true;
     this.catchingUp = false;
     for (const conversation of this.conversations.values()) this.#settleTail(conversation);
-    this.refreshDirectory();
+    this.directory.refresh();
     if (this.open) this.select(this.openId);
-    this.#pump();
+    this.puller.pump();
   }
 
   acknowledged(ack) {
@@ -272,8 +224,8 @@ export class Session {
 
   #membersChanged(conversation) {
     conversation.memberIds = null;
-    this.refreshDirectory();
-    if (conversation.id === this.openId) this.#details(conversation);
+    this.directory.refresh();
+    if (conversation.id === this.openId) this.directory.details(conversation);
   }
 
   #settleOwn(entry) {
@@ -283,7 +235,7 @@ export class Session {
   /** BEHIND, or an acknowledgement of something not held: the log is longer than what is here. */
   behind(event) {
     this.#reach({ ...event, seq: event.headSeq });
-    this.#wantTail(event.conversationId);
+    this.puller.wantTail(event.conversationId);
   }
 
   #reach(event) {
@@ -312,8 +264,8 @@ export class Session {
     conversation.left = event.change === "LEFT";
     conversation.memberIds = null;
     this.headsSeen.add(event.conversationId);
-    if (!conversation.left) this.#wantTail(conversation.id);
-    this.refreshDirectory();
+    if (!conversation.left) this.puller.wantTail(conversation.id);
+    this.directory.refresh();
   }
 
   typedBy(event) {
@@ -322,7 +274,7 @@ export class Session {
   }
 
   refused(error) {
-    if (this.syncing !== null && error.ref === this.syncing.ref) return this.#syncRefused(error);
+    if (this.puller.error(error)) return;
     if (this.recalls.delete(error.ref)) return this.notice(recallProblem(error));
     const item = error.clientMsgId === undefined ? undefined : this.outbox.find(error.clientMsgId);
     if (item) return this.#sendRefused(item, error);
@@ -361,103 +313,32 @@ export class Session {
     if (this.paused.get(conversationId)?.waiting === false) this.paused.delete(conversationId);
   }
 
-  // --- pulling what is missing: one SYNC at a time ---
+  // --- pulling what is missing ---
 
+  /** After anything that may have moved a log: confirm what is held, and look for what is not. */
   #settleTail(conversation) {
     this.#ackSoon(conversation);
-    const { loaded, left, timeline } = conversation;
-    if (left || (loaded && timeline.missingAfter() === null)) return;
-    if (!loaded && !this.catchingUp) this.#wantTail(conversation.id);
-    else if (loaded) this.setTimeout(() => timeline.missingAfter() !== null && this.#wantTail(conversation.id), GAP_WAIT_MS);
-  }
-
-  #wantTail(conversationId) {
-    const running = this.syncing?.conversationId === conversationId && this.syncing.limit === undefined;
-    if (running) return; // its page's end looks again
-    this.wantsTail.add(conversationId);
-    this.#pump();
-  }
-
-  #wantOlder(conversationId, count) {
-    if (!this.wantsOlder.has(conversationId)) this.wantsOlder.set(conversationId, count);
-    this.#pump();
+    if (conversation.left) return;
+    if (conversation.loaded) this.puller.watchGap(conversation);
+    else if (!this.catchingUp) this.puller.wantTail(conversation.id);
   }
 
   #fill(conversation) {
     const count = conversation.tooShort;
-    if (count > 0 && conversation.timeline.hasOlder) this.#wantOlder(conversation.id, count);
+    if (count > 0 && conversation.timeline.hasOlder) this.puller.wantOlder(conversation.id, count);
   }
 
-  #pump() {
-    if (this.syncing !== null || !this.connection.online) return;
-    const request = this.#nextTail() ?? this.#nextOlder();
-    if (!request) return;
-    const ref = this.#ref("sync");
-    const { conversationId, lastSeq, limit } = request;
-    const timer = this.setTimeout(() => this.connection.restart(), SYNC_WAIT_MS);
-    this.syncing = { ref, timer, ...request };
-    this.connection.send({ event: "SYNC", conversationId, lastSeq, ref, ...(limit && { limit }) });
-  }
-
-  #nextTail() {
-    const [first] = this.wantsTail;
-    if (first === undefined) return null;
-    const conversationId = this.wantsTail.has(this.openId) ? this.openId : first;
-    this.wantsTail.delete(conversationId);
-    return { conversationId, lastSeq: this.#known(conversationId).timeline.upTo };
-  }
-
-  #nextOlder() {
-    for (const [conversationId, count] of this.wantsOlder) {
-      const { timeline } = this.#known(conversationId);
-      const lastSeq = timeline.olderAfter(count);
-      if (lastSeq !== null) return { conversationId, lastSeq, limit: timeline.floor - lastSeq };
-      this.wantsOlder.delete(conversationId);
-    }
-    return null;
-  }
-
-  page(event) {
-    if (event.ref !== this.syncing?.ref) return;
-    const { lastSeq, limit } = this.#clearSync();
-    const conversation = this.#known(event.conversationId);
-    conversation.ofEpoch(event.epoch);
-    conversation.timeline.page(lastSeq, event);
-    for (const entry of event.messages) this.#settleOwn(entry);
-    if (limit === undefined || !conversation.loaded) this.#tailArrived(conversation, event, lastSeq);
-    else if (conversation.timeline.olderUpTo === null) this.wantsOlder.delete(conversation.id);
-    this.#pump();
-  }
-
-  #tailArrived(conversation, page, lastSeq) {
-    const { timeline } = conversation;
-    const isOfOldLog = timeline.upTo < lastSeq;
-    const goesOn = timeline.missingAfter() !== null && page.upToSeq > lastSeq;
-    if (goesOn || isOfOldLog) this.wantsTail.add(conversation.id);
-    if (page.more || isOfOldLog) return;
+  #arrived(conversation, messages, isWhole) {
+    for (const entry of messages) this.#settleOwn(entry);
+    if (!isWhole) return;
     conversation.loaded = true;
     if (conversation.id === this.openId) this.#fill(conversation);
     this.#ackSoon(conversation);
   }
 
-  #syncRefused(error) {
-    const { conversationId, limit } = this.#clearSync();
-    if (error.retryable) {
-      const again = limit === undefined ? () => this.#wantTail(conversationId) : () => this.#pump();
-      this.setTimeout(again, nextDelay(2, this.random(), error.retryAfterMs ?? null));
-    } else {
-      this.wantsOlder.delete(conversationId);
-      if (error.code === "NOT_FOUND") this.#known(conversationId).left = true;
-      else this.notice(error.message);
-      this.#pump();
-    }
-  }
-
-  #clearSync() {
-    const request = this.syncing;
-    this.syncing = null;
-    if (request) this.clearTimeout(request.timer);
-    return request;
+  #syncRefused(conversation, error) {
+    if (error.code === "NOT_FOUND") conversation.left = true;
+    else this.notice(error.message);
   }
 
   // --- confirming what is held ---
@@ -494,7 +375,7 @@ const HANDLERS = {
   MSG_ACK: (session, event) => session.acknowledged(event),
   NEW_MSG: (session, event) => session.pushed(event),
   RECEIPT: (session, event) => session.receipt(event),
-  SYNC_PAGE: (session, event) => session.page(event),
+  SYNC_PAGE: (session, event) => session.puller.page(event),
   BEHIND: (session, event) => session.behind(event),
   CONVERSATION: (session, event) => session.conversationChanged(event),
   TYPING: (session, event) => session.typedBy(event),

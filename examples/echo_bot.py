@@ -1,0 +1,47 @@
+"""A bot that answers every text in its conversations, once, whatever breaks.
+
+The key of each answer is made from the message it answers, so the same answer sent twice is stored once; the store in a
+file lets the bot go on where it was.
+
+Run: `CHAT_TOKEN=$(chatkit token --user echo) python examples/echo_bot.py http://127.0.0.1:8080 echo.db`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import anyio
+
+from chatkit import ChatClient, ChatkitError, Message, MessageReceived
+
+
+async def main(url: str, store: str | None = None, *, token: str | None = None, answers: int = 0) -> None:
+    """Answer until cancelled, or until so many `answers` were given if that is not 0."""
+    given = 0
+    async with ChatClient(url, token=token or os.environ["CHAT_TOKEN"], device_id="bot", store=store) as chat:
+        async for event in chat.events():
+            match event:
+                case MessageReceived(message=message) if message.type == "TEXT":
+                    given += await answer(chat, message)
+                    if given == answers:
+                        return
+
+
+async def answer(chat: ChatClient, message: Message) -> bool:
+    """Read a message and answer it, unless it is the bot's own. Returns whether it was answered."""
+    if message.sender_id == chat.user_id:
+        return False
+    try:
+        await chat.mark_read(message.conversation_id, message.seq)
+        key = f"echo-{message.message_id}"
+        await chat.send(message.conversation_id, f"You said: {message.text}", client_msg_id=key)
+    except ChatkitError as error:  # the conversation was left, or the answer is too long
+        print(f"no answer to {message.message_id}: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    address, *rest = sys.argv[1:]
+    anyio.run(main, address, rest[0] if rest else None)

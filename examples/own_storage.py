@@ -1,0 +1,140 @@
+"""A storage of one's own: another store wrapped, which copies every stored message to a file.
+
+A store is any class with the methods of `chatkit.storage.base.Store`; nothing is inherited. What `commit` reports as
+appended is durable, so the copy is made after it and never holds what the log does not. (A crash between the two
+leaves the copy behind: whoever needs every line reads the log.)
+
+Run: `CHATKIT_JWT_SECRET=... python examples/own_storage.py 8000 archive.jsonl`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import msgspec
+import uvicorn
+
+from chatkit import ChatServer, asgi_app, jwt_authenticator, open_store
+from chatkit.storage.base import (
+    Appended,
+    AuditRow,
+    Command,
+    Conversation,
+    ConversationRow,
+    Entry,
+    MemberCursor,
+    OutboxEntry,
+    Outcome,
+    Page,
+    ReadCounts,
+    Status,
+    Store,
+)
+from chatkit.wire.events import Head
+
+
+class ArchivingStore:
+    """A `Store` that is another one, and a file with one JSON line for each message."""
+
+    def __init__(self, store: Store, archive: Path) -> None:
+        self._store = store
+        self._archive = anyio.Path(archive)
+
+    async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Store the batch, then copy its new messages."""
+        outcomes = await self._store.commit(commands)
+        fresh = [made.entry for made in outcomes if isinstance(made, Appended) and not made.repeat]
+        if fresh:
+            async with await self._archive.open("ab") as file:
+                await file.write(b"".join(_line(entry) for entry in fresh))
+        return outcomes
+
+    @property
+    def healthy(self) -> bool:
+        """As the wrapped store says."""
+        return self._store.healthy
+
+    async def migrate(self) -> bytes:
+        """Open the wrapped store."""
+        return await self._store.migrate()
+
+    async def aclose(self) -> None:
+        """Close the wrapped store."""
+        await self._store.aclose()
+
+    # The reads go through unchanged.
+
+    async def page(
+        self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
+    ) -> Page:
+        """Entries of a log."""
+        return await self._store.page(conversation_id, user_id, after_seq, limit, bytes_max)
+
+    async def heads(self, user_id: str, device_id: str) -> list[Head]:
+        """Where a device stands."""
+        return await self._store.heads(user_id, device_id)
+
+    async def head_seqs(self, conversation_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """Heads by conversation."""
+        return await self._store.head_seqs(conversation_ids)
+
+    async def conversation(self, conversation_id: str, user_id: str) -> Conversation:
+        """One conversation."""
+        return await self._store.conversation(conversation_id, user_id)
+
+    async def conversations(
+        self, user_id: str, device_id: str | None, after: str | None, limit: int
+    ) -> list[ConversationRow]:
+        """A user's conversations."""
+        return await self._store.conversations(user_id, device_id, after, limit)
+
+    async def members(
+        self, conversation_id: str, user_id: str, after: str | None, limit: int
+    ) -> list[MemberCursor]:
+        """A conversation's members."""
+        return await self._store.members(conversation_id, user_id, after, limit)
+
+    async def status(
+        self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
+    ) -> Status:
+        """How far a message has got."""
+        return await self._store.status(message_id, user_id, after, limit)
+
+    async def read_counts(self, conversation_id: str, after_seq: int, up_to_seq: int) -> list[ReadCounts]:
+        """Counts in a large group."""
+        return await self._store.read_counts(conversation_id, after_seq, up_to_seq)
+
+    async def outbox(self, limit: int) -> list[OutboxEntry]:
+        """What is not confirmed everywhere."""
+        return await self._store.outbox(limit)
+
+    async def audit(self, conversation_id: str) -> list[AuditRow]:
+        """The audit rows."""
+        return await self._store.audit(conversation_id)
+
+
+def _line(entry: Entry) -> bytes:
+    copied = {
+        "conversation": entry.conversation_id,
+        "seq": entry.seq,
+        "sender": entry.sender_id,
+        "payload": msgspec.Raw(entry.payload),
+    }
+    return msgspec.json.encode(copied) + b"\n"
+
+
+def main(port: str = "8000", archive: str = "archive.jsonl") -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    server = ChatServer(
+        store=ArchivingStore(open_store("memory://"), Path(archive)),
+        authenticate=jwt_authenticator(os.environ["CHATKIT_JWT_SECRET"]),
+    )
+    uvicorn.run(asgi_app(server), host="127.0.0.1", port=int(port), log_level="warning")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,68 @@
+// What only HTTP tells: titles, members, and how far each member of a group got. Failures cost names, nothing else, and
+// are made good on the next connection. Owned by session.js.
+
+const RECEIPTS_MEMBERS_MAX = 100;
+
+export class Directory {
+  #busy = false;
+  #again = false;
+
+  /** @param {{conversations: Map, me: Function, changed: Function}} owner whose conversations are filled in */
+  constructor(api, owner) {
+    this.api = api;
+    Object.assign(this, owner);
+  }
+
+  /** Fetch titles, and the members of conversations that lack them. One run at a time; a wish meanwhile runs once more. */
+  async refresh() {
+    this.#again = true;
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      while (this.#again) {
+        this.#again = false;
+        await this.#read();
+      }
+    } catch (error) {
+      console.warn(`names were not loaded; they are asked for again on the next connection: ${error.message}`);
+    } finally {
+      this.#busy = false;
+      this.changed();
+    }
+  }
+
+  /** Fetch the members of a group and their cursors, so that its ticks follow the slowest one. */
+  async details(conversation) {
+    if (conversation.left || conversation.type !== "GROUP") return;
+    try {
+      describe(conversation, await this.api.conversation(conversation.id));
+      if (conversation.memberCount > RECEIPTS_MEMBERS_MAX) return;
+      const rows = await this.api.receipts(conversation.id);
+      conversation.others.setMembers(rows.filter((row) => row.userId !== this.me()));
+      this.changed();
+    } catch (error) {
+      console.warn(`members of ${conversation.id} were not loaded: ${error.message}`);
+    }
+  }
+
+  async #read() {
+    for (const row of await this.api.conversations()) {
+      const conversation = this.conversations.get(row.conversationId);
+      if (!conversation) continue; // HEADS or its first entry makes it known
+      conversation.title = row.title ?? "";
+      conversation.lastActivityTs = row.lastActivityTs ?? 0;
+    }
+    this.changed();
+    for (const conversation of this.conversations.values()) {
+      const isNeeded = conversation.memberIds === null && !conversation.left;
+      if (isNeeded) describe(conversation, await this.api.conversation(conversation.id));
+    }
+  }
+}
+
+/** Take title and members from an answer that describes one conversation. */
+export function describe(conversation, answer) {
+  conversation.title = answer.title ?? conversation.title;
+  conversation.memberIds = answer.memberIds ?? [];
+  conversation.memberCount = answer.memberCount ?? conversation.memberIds.length;
+}

@@ -1,0 +1,124 @@
+"""Delivered and read cursors: coalesced, repeated where they got lost, forgotten where refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from chatkit.client.events import CaughtUp, Connected
+from chatkit.client.memory import MemoryStore
+from chatkit.errors import BadRequestError
+from chatkit.wire import events as ev
+
+from .fake_server import FakeServer, client, head, new, until
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    return FakeServer()
+
+
+async def test_what_the_server_lacks_is_confirmed_again(server: FakeServer) -> None:
+    store = MemoryStore()
+    async with client(server, store=store):
+        line = await server.accept()
+        await line.log_in(head(0))
+        line.push(new(1), new(2))
+        await line.expect(ev.DeliveredAck)
+        line.close(1006)
+
+        line = await server.accept()
+        await line.log_in(head(2, delivered=1))
+        assert (await line.expect(ev.DeliveredAck)).up_to_seq == 2
+        await line.quiet(1)
+
+
+async def test_a_confirmation_refused_for_now_goes_again(server: FakeServer) -> None:
+    async with client(server):
+        line = await server.accept()
+        await line.log_in(head(0))
+        line.push(new(1))
+        first = await line.expect(ev.DeliveredAck)
+        line.push(ev.ErrorOut("OVERLOADED", "busy", True, 2000, ref=first.ref, conversation_id="c-1"))
+        await line.quiet(1.9)
+        line.push(new(2))
+        assert (await line.expect(ev.DeliveredAck)).up_to_seq == 2
+        assert (await line.expect(ev.DeliveredAck)).up_to_seq in (1, 2)
+        await line.quiet(10)
+
+
+async def test_a_confirmation_refused_for_good_is_dropped(server: FakeServer) -> None:
+    async with client(server):
+        line = await server.accept()
+        await line.log_in(head(0))
+        line.push(new(1))
+        first = await line.expect(ev.DeliveredAck)
+        line.push(ev.ErrorOut("NOT_FOUND", "no", False, ref=first.ref, conversation_id="c-1"))
+        await line.quiet(60)
+
+
+async def test_reading_is_coalesced_and_monotone(server: FakeServer) -> None:
+    async with client(server) as chat:
+        line = await server.accept()
+        await line.log_in(head(9, delivered=9))
+        await until(chat, CaughtUp)
+        for seq in (3, 7, 5):
+            await chat.mark_read("c-1", seq)
+
+        assert (await line.expect(ev.Read)).up_to_seq == 7
+        await chat.mark_read("c-1", 6)
+        await line.quiet(1)
+        with pytest.raises(BadRequestError):
+            await chat.mark_read("c-1", 10)
+
+
+async def test_reading_offline_survives_a_restart_until_the_server_knows(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "chat.db")
+    async with client(server, store=path) as chat:
+        await chat.mark_read("c-1", 4)
+    server = FakeServer()
+    async with client(server, store=path) as chat:
+        line = await server.accept()
+        await line.log_in(head(9, delivered=9, read=2))
+        assert (await line.expect(ev.Read)).up_to_seq == 4
+        line.close(1006)
+        line = await server.accept()
+        await line.log_in(head(9, delivered=9, read=4))
+        await until(chat, Connected)
+        await line.quiet(1)
+    server = FakeServer()
+    async with client(server, store=path):
+        line = await server.accept()
+        await line.log_in(head(9, delivered=9, read=0))
+        await line.quiet(1)
+
+
+async def test_a_read_cursor_refused_for_good_is_forgotten_and_for_now_repeated(server: FakeServer) -> None:
+    store = MemoryStore()
+    async with client(server, store=store) as chat:
+        line = await server.accept()
+        await line.log_in(head(9, delivered=9))
+        await until(chat, CaughtUp)
+        await chat.mark_read("c-1", 4)
+        read = await line.expect(ev.Read)
+        line.push(ev.ErrorOut("UNAVAILABLE", "later", True, 1000, ref=read.ref, conversation_id="c-1"))
+        again = await line.expect(ev.Read)
+        assert again.up_to_seq == 4
+        line.push(ev.ErrorOut("BAD_REQUEST", "no", False, ref=again.ref, conversation_id="c-1"))
+        await line.quiet(5)
+        assert store.reads() == {}
+
+
+async def test_the_end_of_the_client_waits_for_its_cursors(server: FakeServer) -> None:
+    async with client(server) as chat:
+        line = await server.accept()
+        await line.log_in(head(9, delivered=9))
+        await until(chat, CaughtUp)
+        await anyio.sleep(0.1)
+        await chat.mark_read("c-1", 9)
+
+    assert any(isinstance(event, ev.Read) for event in line.received)

@@ -1,0 +1,146 @@
+"""The connection seam: pragmas hold, errors are translated once."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from chatkit.drivers import sqlite as driver
+from chatkit.drivers.sqlite import DiskFailedError, open_sqlite
+from chatkit.errors import ConfigurationError, UnavailableError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "it's 100% a #file?.db")
+
+
+def test_the_pragmas_that_durability_rests_on_hold(path: str) -> None:
+    connection = open_sqlite(path)
+
+    found = {
+        name: connection.execute(f"PRAGMA {name}")[0][0]
+        for name in (
+            "journal_mode",
+            "synchronous",
+            "foreign_keys",
+            "secure_delete",
+            "busy_timeout",
+            "query_only",
+        )
+    }
+    connection.close()
+    assert found == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "secure_delete": 1,
+        "busy_timeout": driver.BUSY_TIMEOUT_MS,
+        "query_only": 0,
+    }
+
+
+def test_a_client_may_ask_for_less(path: str) -> None:
+    connection = open_sqlite(path, synchronous="NORMAL")
+    assert connection.execute("PRAGMA synchronous") == [(1,)]
+    connection.close()
+
+
+def test_a_pragma_that_does_not_hold_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(driver._SYNCHRONOUS, "FULL", 9)  # SQLite takes 9 for another value without a word
+    with pytest.raises(ConfigurationError, match="synchronous"):
+        open_sqlite(path)
+
+
+def test_a_reader_cannot_write(path: str) -> None:
+    writer = open_sqlite(path)
+    writer.execute("CREATE TABLE t (a INTEGER) STRICT")
+    reader = open_sqlite(path, read_only=True)
+    reader.begin()
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader.execute("INSERT INTO t VALUES (1)")
+    reader.rollback()
+    reader.close()
+    writer.close()
+
+
+def test_a_reader_keeps_its_snapshot(path: str) -> None:
+    writer = open_sqlite(path)
+    writer.execute("CREATE TABLE t (a INTEGER) STRICT")
+    reader = open_sqlite(path, read_only=True)
+    reader.begin()
+    assert reader.execute("SELECT * FROM t") == []
+    writer.executemany("INSERT INTO t VALUES (?)", [(1,), (2,)])
+    assert reader.execute("SELECT * FROM t") == []
+    reader.rollback()
+    assert reader.execute("SELECT * FROM t") == [(1,), (2,)]
+    reader.close()
+    writer.close()
+
+
+def test_rows_and_counts(path: str) -> None:
+    connection = open_sqlite(path)
+    connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY) STRICT")
+    connection.begin()
+    assert connection.change("INSERT INTO t VALUES (?)", (1,)) == 1
+    assert connection.change("INSERT INTO t VALUES (?) ON CONFLICT DO NOTHING", (1,)) == 0
+    connection.rollback()
+    connection.rollback()
+    assert connection.execute("SELECT count(*) FROM t") == [(0,)]
+    with pytest.raises(sqlite3.IntegrityError):
+        connection.executemany("INSERT INTO t VALUES (?)", [(1,), (1,)])
+    connection.close()
+    connection.close()
+
+
+def test_busy_is_unavailable_and_says_when_to_come_back(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "BUSY_TIMEOUT_MS", 1)
+    first, second = open_sqlite(path), open_sqlite(path)
+    first.begin()
+    with pytest.raises(UnavailableError) as caught:
+        second.begin()
+    assert caught.value.retry_after_s == driver.RETRY_AFTER_S
+    assert not isinstance(caught.value, DiskFailedError)
+    first.rollback()
+    second.begin()
+    second.close()
+    first.close()
+
+
+def test_a_full_disk_is_unavailable(path: str) -> None:
+    connection = open_sqlite(path)
+    connection.execute("CREATE TABLE t (a BLOB) STRICT")
+    connection.execute("PRAGMA max_page_count = 4")
+    with pytest.raises(UnavailableError, match="full"):
+        connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (sqlite3.SQLITE_IOERR_FSYNC, DiskFailedError),
+        (sqlite3.SQLITE_IOERR_WRITE, DiskFailedError),
+        (sqlite3.SQLITE_CORRUPT, DiskFailedError),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, UnavailableError),
+        (sqlite3.SQLITE_LOCKED, UnavailableError),
+        (sqlite3.SQLITE_CANTOPEN, UnavailableError),
+        (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.OperationalError),
+        (sqlite3.SQLITE_ERROR, sqlite3.OperationalError),
+    ],
+)
+def test_extended_codes_are_told_by_their_family(code: int, kind: type[Exception]) -> None:
+    error = sqlite3.OperationalError("as SQLite says")
+    error.sqlite_errorcode = code
+    assert type(driver._translated(error)) is kind
+
+
+def test_what_is_no_database_is_a_wrong_set_up(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no database " * 100)
+    for path in (tmp_path, tmp_path / "missing" / "x.db", tmp_path / "text"):
+        with pytest.raises(ConfigurationError):
+            open_sqlite(str(path))
+    with pytest.raises(ConfigurationError):
+        open_sqlite(str(tmp_path / "absent.db"), read_only=True)

@@ -1,0 +1,442 @@
+"""The store on SQLite keeps the contract, with threads and without, and what only a file can break."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from chatkit.drivers import sqlite as driver
+from chatkit.drivers.sqlite import Connection, DiskFailedError, Params, Row, open_sqlite
+from chatkit.errors import ConfigurationError, InternalError, UnavailableError
+from chatkit.storage import base, sqlite_batch, sqlite_commands, sqlite_members, sqlite_reads
+from chatkit.storage import sqlite as store_module
+from chatkit.storage.sqlite import SqliteStore
+
+from .commands import NOW, CountingIds, delivered, device, do, group, one, read, recall, send, seqs
+from .contract import StoreContract
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "chat.db")
+
+
+async def opened(path: str, **options: Any) -> SqliteStore:
+    store = SqliteStore(path, ids=CountingIds(), **options)
+    await store.migrate()
+    return store
+
+
+class TestWithThreads(StoreContract):
+    @pytest.fixture
+    async def store(self, path: str) -> AsyncIterator[SqliteStore]:
+        store = await opened(path)
+        yield store
+        await store.aclose()
+
+
+class TestInline(StoreContract):
+    @pytest.fixture
+    async def store(self, path: str) -> AsyncIterator[SqliteStore]:
+        store = await opened(path, threads=False)
+        yield store
+        await store.aclose()
+
+
+class TestInMemory(StoreContract):
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[SqliteStore]:
+        store = await opened(":memory:", threads=False)
+        yield store
+        await store.aclose()
+
+
+@pytest.fixture
+async def store(path: str) -> AsyncIterator[SqliteStore]:
+    store = await opened(path)
+    yield store
+    await store.aclose()
+
+
+class Faulty:
+    """A connection that fails where it is told to."""
+
+    def __init__(self, inner: Connection) -> None:
+        self._inner = inner
+        self.faults: dict[str, Exception] = {}
+
+    def _check(self, sql: str) -> None:
+        for part, error in self.faults.items():
+            if part in sql:
+                raise error
+
+    def execute(self, sql: str, params: Params = ()) -> list[Row]:
+        self._check(sql)
+        return self._inner.execute(sql, params)
+
+    def change(self, sql: str, params: Params = ()) -> int:
+        self._check(sql + repr(params))
+        return self._inner.change(sql, params)
+
+    def executemany(self, sql: str, rows: Any) -> None:
+        self._check(sql)
+        self._inner.executemany(sql, rows)
+
+    def begin(self) -> None:
+        self._check("BEGIN")
+        self._inner.begin()
+
+    def commit(self) -> None:
+        self._check("COMMIT")
+        self._inner.commit()
+
+    def rollback(self) -> None:
+        self._check("ROLLBACK")
+        self._inner.rollback()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@pytest.fixture
+async def faulty(path: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[SqliteStore, Faulty]]:
+    """A store whose writer can be made to fail."""
+    made: list[Faulty] = []
+
+    def open_faulty(path: str, *, read_only: bool = False) -> Connection:
+        inner = open_sqlite(path, read_only=read_only)
+        if read_only:
+            return inner
+        made.append(Faulty(inner))
+        return made[0]
+
+    monkeypatch.setattr(store_module, "open_sqlite", open_faulty)
+    store = await opened(path)
+    await do(store, group("g", "ann", "bob"))
+    yield store, made[0]
+    made[0].faults.clear()
+    await store.aclose()
+
+
+async def test_the_secret_stays_with_the_file(path: str) -> None:
+    first = SqliteStore(path, ids=CountingIds())
+    secret = await first.migrate()
+    await first.aclose()
+    ids = CountingIds()
+    ids.token_bytes(1)
+    second = SqliteStore(path, ids=ids)
+
+    assert len(secret) == 32
+    assert await second.migrate() == secret
+    await second.aclose()
+
+
+async def test_what_was_committed_is_there_after_reopening(path: str) -> None:
+    first = await opened(path)
+    await do(first, group("g", "ann", "bob"), send("g", "ann", "k"))
+    await first.aclose()
+    second = await opened(path)
+
+    assert await seqs(second, "g", "bob") == [1, 2]
+    again = await one(second, send("g", "ann", "k"), base.Appended)
+    assert again.repeat
+    await second.aclose()
+
+
+async def test_the_writer_syncs_fully_and_the_tables_are_strict(store: SqliteStore) -> None:
+    assert store._writer is not None
+    assert store._writer.execute("PRAGMA synchronous") == [(2,)]
+    assert store._writer.execute("PRAGMA journal_mode") == [("wal",)]
+    loose = store._writer.execute(
+        "SELECT name FROM pragma_table_list WHERE type = 'table' AND strict = 0 AND name NOT LIKE 'sqlite_%'"
+    )
+    assert loose == []
+
+
+async def test_wrong_types_never_get_in(store: SqliteStore) -> None:
+    assert store._writer is not None
+    await do(store, group("g", "ann"))
+    with pytest.raises(sqlite3.IntegrityError):
+        store._writer.execute("UPDATE conversation SET head_seq = 'many'")
+
+
+async def test_the_audit_cannot_be_rewritten(store: SqliteStore) -> None:
+    assert store._writer is not None
+    await do(store, group("g", "ann"))
+    for sql in ("UPDATE audit SET actor_id = 'eve'", "DELETE FROM audit"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            store._writer.execute(sql)
+
+
+async def test_foreign_and_newer_files_are_refused(path: str, tmp_path: Path) -> None:
+    foreign = open_sqlite(str(tmp_path / "foreign.db"))
+    foreign.execute("CREATE TABLE theirs (a INTEGER)")
+    foreign.close()
+    with pytest.raises(ConfigurationError, match="another program"):
+        await opened(str(tmp_path / "foreign.db"))
+
+    store = await opened(path)
+    assert store._writer is not None
+    store._writer.execute("INSERT INTO schema_migration VALUES (9999, '9999_future.sql')")
+    await store.aclose()
+    with pytest.raises(ConfigurationError, match="newer"):
+        await opened(path)
+
+
+async def test_a_database_in_memory_has_one_connection() -> None:
+    with pytest.raises(ConfigurationError, match="threads=False"):
+        SqliteStore(":memory:", ids=CountingIds())
+
+
+async def test_a_store_that_is_not_open_takes_nothing(path: str) -> None:
+    store = SqliteStore(path, ids=CountingIds())
+    for _ in range(2):
+        assert not store.healthy
+        with pytest.raises(UnavailableError):
+            await store.commit([group("g", "ann")])
+        with pytest.raises(UnavailableError):
+            await store.outbox(1)
+        await store.aclose()
+
+
+async def test_it_opens_once(store: SqliteStore) -> None:
+    with pytest.raises(ConfigurationError, match="open already"):
+        await store.migrate()
+
+
+async def test_two_stores_on_one_file_stay_dense(path: str) -> None:
+    first, second = await opened(path), await opened(path)
+    await do(first, group("g", "ann", "bob"))
+
+    async def write(store: SqliteStore, user: str) -> None:
+        for turn in range(20):
+            await do(store, *(send("g", user, f"{turn}-{number}") for number in range(5)))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write, first, "ann")
+        tasks.start_soon(write, second, "bob")
+
+    page = await first.page("g", "ann", 0, 300, 10**6)
+    assert [entry.seq for entry in page.entries] == list(range(1, 202))
+    assert len({entry.message_id for entry in page.entries}) == 201
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_membership_changed_by_another_process_counts_at_once(path: str) -> None:
+    first, second = await opened(path), await opened(path)
+    await do(first, group("g", "ann", "bob"), send("g", "bob", "k"))
+    await do(second, base.RemoveMember("g", "ann", "bob", NOW))
+
+    (outcome,) = await first.commit([send("g", "bob", "k2")])
+    assert isinstance(outcome, base.Refused)
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_many_at_once(store: SqliteStore) -> None:
+    await do(store, group("g", "ann", "bob"))
+
+    async def write(number: int) -> None:
+        await do(store, send("g", "ann", f"{number}"), send("g", "bob", f"{number}"))
+        assert len(await store.heads("ann", "phone")) == 1
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(30):
+            tasks.start_soon(write, number)
+
+    assert await seqs(store, "g", "ann") == list(range(1, 62))
+
+
+async def test_a_lock_held_elsewhere_is_unavailable_and_reads_go_on(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "BUSY_TIMEOUT_MS", 1)
+    store = await opened(path)
+    await do(store, group("g", "ann"), send("g", "ann", "k1"))
+    other = open_sqlite(path)
+    other.begin()
+
+    with pytest.raises(UnavailableError) as caught:
+        await store.commit([send("g", "ann", "k2")])
+    assert caught.value.retry_after_s
+    assert not store.healthy
+    assert await seqs(store, "g", "ann") == [1, 2]
+    other.rollback()
+    await do(store, send("g", "ann", "k2"))
+    assert store.healthy
+    assert await seqs(store, "g", "ann") == [1, 2, 3]
+    other.close()
+    await store.aclose()
+
+
+async def test_a_full_disk_refuses_and_recovers(store: SqliteStore) -> None:
+    assert store._writer is not None
+    await do(store, group("g", "ann"))
+    ((pages,),) = store._writer.execute("PRAGMA page_count")
+    store._writer.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(UnavailableError, match="full"):
+        await store.commit([send("g", "ann", "small"), send("g", "ann", "big", "x" * 60_000)])
+
+    assert not store.healthy
+    assert await seqs(store, "g", "ann") == [1]
+    store._writer.execute("PRAGMA max_page_count = 1000000")
+    await do(store, send("g", "ann", "small"), send("g", "ann", "big", "x" * 60_000))
+    assert store.healthy
+    assert await seqs(store, "g", "ann") == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "where", ["BEGIN", "COMMIT", "INSERT INTO message", "UPDATE conversation", "INTO outbox"]
+)
+async def test_after_a_refusal_of_storage_a_resend_finds_one_message(
+    faulty: tuple[SqliteStore, Faulty], where: str
+) -> None:
+    store, connection = faulty
+    await do(store, base.CloseOutbox("g", 1))
+    connection.faults[where] = UnavailableError("disk is full", retry_after_s=1.0)
+    with pytest.raises(UnavailableError):
+        await store.commit([send("g", "ann", "a"), send("g", "ann", "b")])
+    assert not store.healthy
+    assert await seqs(store, "g", "ann") == [1]
+    connection.faults.clear()
+
+    outcomes = await do(store, send("g", "ann", "a"), send("g", "ann", "b"), send("g", "ann", "a"))
+    assert [it.entry.seq for it in outcomes if isinstance(it, base.Appended)] == [2, 3, 2]
+
+
+async def test_after_an_error_of_the_disk_nothing_is_committed_until_reopened(
+    faulty: tuple[SqliteStore, Faulty], path: str
+) -> None:
+    store, connection = faulty
+    connection.faults["COMMIT"] = DiskFailedError("disk I/O error", retry_after_s=1.0)
+    with pytest.raises(UnavailableError):
+        await store.commit([send("g", "ann", "a")])
+    connection.faults.clear()
+
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match="opened anew"):
+            await store.commit([send("g", "ann", "a")])
+        assert not store.healthy
+    assert await seqs(store, "g", "ann") == [1]
+    again = await opened(path)
+    await do(again, send("g", "ann", "a"))
+    await again.aclose()
+
+
+async def test_a_transaction_that_cannot_be_ended_stops_the_store(faulty: tuple[SqliteStore, Faulty]) -> None:
+    store, connection = faulty
+    connection.faults["COMMIT"] = UnavailableError("full")
+    connection.faults["ROLLBACK"] = UnavailableError("full")
+    with pytest.raises(UnavailableError, match="full"):
+        await store.commit([send("g", "ann", "a")])
+    connection.faults.clear()
+    with pytest.raises(UnavailableError, match="opened anew"):
+        await store.commit([send("g", "ann", "a")])
+
+
+async def test_one_command_that_breaks_costs_only_itself(
+    faulty: tuple[SqliteStore, Faulty], caplog: pytest.LogCaptureFixture
+) -> None:
+    store, connection = faulty
+    connection.faults["'bad'"] = RuntimeError("a bug")
+    outcomes = await store.commit(
+        [send("g", "ann", "a"), send("g", "ann", "bad", "secret"), send("g", "ann", "b")]
+    )
+
+    assert [type(it) for it in outcomes] == [base.Appended, base.Refused, base.Appended]
+    assert isinstance(outcomes[1], base.Refused) and type(outcomes[1].error) is InternalError
+    assert await seqs(store, "g", "ann") == [1, 2, 3]
+    assert store.healthy
+    assert "Append failed" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_a_value_that_sqlite_cannot_hold_costs_only_itself(store: SqliteStore) -> None:
+    await do(store, group("g", "ann"))
+    good, bad = send("g", "ann", "k"), send("g", "ann", "huge", at_ms=2**70)
+    outcomes = await store.commit([bad, good])
+
+    assert [type(it) for it in outcomes] == [base.Refused, base.Appended]
+
+
+async def test_a_cancelled_commit_ends_whole(store: SqliteStore) -> None:
+    await do(store, group("g", "ann"))
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(store.commit, [send("g", "ann", f"{number}-{n}") for n in range(5)])
+            await anyio.lowlevel.checkpoint()
+            scope.cancel()
+
+    assert scope.cancelled_caught
+    found = await seqs(store, "g", "ann")
+    assert found == list(range(1, len(found) + 1))
+    assert (len(found) - 1) % 5 == 0
+    await do(store, send("g", "ann", "after"))
+
+
+async def test_a_recalled_body_leaves_the_files(path: str) -> None:
+    store = await opened(path)
+    await do(store, group("g", "ann", "bob"), group("h", "ann", "bob"))
+    names = {}
+    for number in range(400):  # enough for many page splits around the recalled ones
+        for name in "gh":
+            words = f"TOPSECRET-{name}{number}-{'x' * (number * 7 % 5000)}"
+            sent = await one(store, send(name, "ann", str(number), words), base.Appended)
+            names[name, number] = sent.entry.message_id
+    await do(store, *(recall(it, "ann") for it in names.values()))
+    assert store._writer is not None
+    store._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    left = b"".join(file.read_bytes() for file in Path(path).parent.iterdir())
+    assert b"TOPSECRET" not in left
+    await store.aclose()
+
+
+async def test_the_inbox_view_shows_what_each_device_misses(store: SqliteStore) -> None:
+    await do(store, group("g", "ann", "bob"), device("ann"), device("bob"), device("bob", "tablet"))
+    await do(store, send("g", "ann", "k"), delivered("g", "ann", 2), delivered("g", "bob", 1))
+    await do(store, read("g", "bob", 2))
+    assert store._writer is not None
+
+    rows = store._writer.execute("SELECT * FROM offline_inbox ORDER BY user_id, device_id")
+    assert rows == [("g", "bob", "phone", 2, 2), ("g", "bob", "tablet", 1, 2)]
+
+
+def statements() -> list[tuple[str, str]]:
+    """Every statement of the store, by name."""
+    modules = (sqlite_batch, sqlite_commands, sqlite_members, sqlite_reads)
+    words = ("SELECT_", "INSERT_", "UPDATE_", "DELETE_")
+    return sorted({(name, sql) for it in modules for name, sql in vars(it).items() if name.startswith(words)})
+
+
+async def test_no_statement_scans_a_table(store: SqliteStore) -> None:
+    assert store._writer is not None
+    assert len(statements()) > 40
+    allowed = {"json_each", "j", "(subquery-1)", "o USING INDEX outbox_since", "c"}
+    for name, sql in statements():
+        plan = store._writer.execute(f"EXPLAIN QUERY PLAN {sql}", [0] * sqlite_parameters(sql))
+        scans = [row[3] for row in plan if row[3].startswith("SCAN")]
+        for scan in scans:
+            assert is_bounded(scan, name), (name, scan, allowed)
+
+
+def sqlite_parameters(sql: str) -> int:
+    """How many values a statement takes."""
+    numbered = [int(part[0]) for part in sql.split("?")[1:] if part[:1].isdigit()]
+    return max(numbered) if numbered else sql.count("?")
+
+
+def is_bounded(scan: str, name: str) -> bool:
+    """A scan of a statement's own argument, of a subquery with a limit, or of an index in the wanted order."""
+    if "VIRTUAL TABLE" in scan or scan.startswith("SCAN (subquery"):
+        return True
+    if name == "SELECT_OUTBOX_DUE":
+        return scan == "SCAN o USING COVERING INDEX outbox_since" or scan == "SCAN o USING INDEX outbox_since"
+    return name.startswith("SELECT_ROWS_OF_") and scan == "SCAN c"
