@@ -64,7 +64,7 @@ async def test_comes_back_with_the_resume_token(server: FakeServer) -> None:
         hello = await line.log_in(resumed=True)
 
         assert (hello.resume_token, hello.token) == ("resume-1", ev.UNSET)
-        _, before = await until(chat, Disconnected)
+        await until(chat, Disconnected)
         again, _ = await until(chat, Connected)
         assert again.resumed
 
@@ -313,14 +313,17 @@ async def test_a_draining_server_that_does_not_close_is_left(server: FakeServer)
 
 
 async def test_a_token_of_another_user_is_a_wrong_set_up(server: FakeServer) -> None:
-    store = MemoryStore()
-    store.bind("u-other", "phone")
-    with pytest.raises(ConfigurationError):
+    async def use() -> None:
         async with client(server, store=store) as chat:
             line = await server.accept()
             await line.log_in()
-            ended, _ = await until(chat, Disconnected)
-            assert ended.will_retry is False
+            ended.append((await until(chat, Disconnected))[0])
+
+    store, ended = MemoryStore(), list[Disconnected]()
+    store.bind("u-other", "phone")
+    with pytest.raises(ConfigurationError):
+        await use()
+    assert ended[0].will_retry is False
 
 
 async def test_an_internal_fault_surfaces(server: FakeServer) -> None:
@@ -328,23 +331,31 @@ async def test_an_internal_fault_surfaces(server: FakeServer) -> None:
         def save(self, *arguments: object) -> None:
             raise ZeroDivisionError("a bug")
 
-    with pytest.raises(ZeroDivisionError):
+    async def use() -> None:
         async with client(server, store=Broken()) as chat:
             line = await server.accept()
             await line.log_in(head(1))
-            ended, _ = await until(chat, Disconnected)
-            assert (ended.will_retry, ended.reason) == (False, "a bug")
+            ended.append((await until(chat, Disconnected))[0])
             with pytest.raises(ZeroDivisionError):
                 await chat.wait_connected()
 
+    ended = list[Disconnected]()
+    with pytest.raises(ZeroDivisionError):
+        await use()
+    assert (ended[0].will_retry, ended[0].reason) == (False, "a bug")
+
 
 async def test_an_error_of_the_app_leaves_the_client_as_it_is(server: FakeServer) -> None:
-    with pytest.raises(KeyError):
+    async def use() -> None:
         async with client(server):
-            line = await server.accept()
-            await line.log_in()
+            lines.append(await server.accept())
+            await lines[0].log_in()
             raise KeyError("the app's own")
-    assert line.ended is not None
+
+    lines = list[Line]()
+    with pytest.raises(KeyError):
+        await use()
+    assert lines[0].ended is not None
 
 
 async def test_outside_of_async_with_there_is_nothing(server: FakeServer) -> None:
@@ -358,8 +369,7 @@ async def test_outside_of_async_with_there_is_nothing(server: FakeServer) -> Non
     with pytest.raises(ClosedError):
         await chat.mark_read("c-1", 1)
     with pytest.raises(ClosedError):
-        async with chat:
-            pass
+        await chat.__aenter__()
 
 
 @pytest.mark.parametrize(

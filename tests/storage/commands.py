@@ -43,7 +43,7 @@ def send(
     conversation_id: str, sender: str, key: str, words: str | None = None, at_ms: int = NOW
 ) -> base.Append:
     payload = text(key if words is None else words)
-    return base.Append(conversation_id, sender, key, payload, b"mac:" + payload, at_ms)
+    return base.Append(conversation_id, sender, key, payload, hashlib.sha256(payload).digest(), at_ms)
 
 
 def add(conversation_id: str, by: str, *users: str, members_max: int = 1000) -> base.AddMembers:

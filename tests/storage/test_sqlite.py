@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -381,21 +382,26 @@ async def test_a_cancelled_commit_ends_whole(store: SqliteStore) -> None:
     await do(store, send("g", "ann", "after"))
 
 
-async def test_a_recalled_body_leaves_the_files(path: str) -> None:
+async def test_recalled_bodies_leave_the_files_whatever_happened_to_their_pages(path: str) -> None:
     store = await opened(path)
     await do(store, group("g", "ann", "bob"), group("h", "ann", "bob"))
-    names = {}
-    for number in range(400):  # enough for many page splits around the recalled ones
-        for name in "gh":
-            words = f"TOPSECRET-{name}{number}-{'x' * (number * 7 % 5000)}"
-            sent = await one(store, send(name, "ann", str(number), words), base.Appended)
-            names[name, number] = sent.entry.message_id
-    await do(store, *(recall(it, "ann") for it in names.values()))
+    chance = random.Random(7)
+    names: list[str] = []
+    for turn in range(3):
+        for number in range(300):
+            words = f"TOPSECRET-{turn}-{number}-{'x' * chance.choice([0, 50, 900, 3000, 9000])}"
+            sent = await one(
+                store, send(chance.choice("gh"), "ann", f"{turn}-{number}", words), base.Appended
+            )
+            names.append(sent.entry.message_id)
+        chance.shuffle(names)
+        await do(store, *(recall(names.pop(), "ann") for _ in range(150)))
+    await do(store, *(recall(name, "ann") for name in names))
     assert store._writer is not None
     store._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     left = b"".join(file.read_bytes() for file in Path(path).parent.iterdir())
-    assert b"TOPSECRET" not in left
+    assert left.count(b"TOPSECRET") == 0
     await store.aclose()
 
 
@@ -419,12 +425,11 @@ def statements() -> list[tuple[str, str]]:
 async def test_no_statement_scans_a_table(store: SqliteStore) -> None:
     assert store._writer is not None
     assert len(statements()) > 40
-    allowed = {"json_each", "j", "(subquery-1)", "o USING INDEX outbox_since", "c"}
     for name, sql in statements():
         plan = store._writer.execute(f"EXPLAIN QUERY PLAN {sql}", [0] * sqlite_parameters(sql))
         scans = [row[3] for row in plan if row[3].startswith("SCAN")]
         for scan in scans:
-            assert is_bounded(scan, name), (name, scan, allowed)
+            assert is_bounded(scan, name), (name, scan)
 
 
 def sqlite_parameters(sql: str) -> int:

@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 
 import anyio
 import click
+import h11
 import msgspec
 import uvicorn
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
 from ..assemble import check_local, open_store
@@ -50,6 +52,7 @@ def serve(
 ) -> None:
     """Run a server: WebSocket and HTTP on one port. SIGTERM drains."""
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("uvicorn.error").addFilter(_in_one_line)
     with exit_codes():
         check_local("bus", bus)
         check_local("queue", queue)
@@ -135,6 +138,15 @@ async def _announce(as_json: bool, http_url: str) -> None:
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Keep what a peer did wrong on the wire to one line: uvicorn would log a stack for it."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, UnicodeDecodeError | h11.LocalProtocolError | ClientDisconnect):
+        record.exc_info = None
+        record.msg, record.args = "a peer broke the protocol: %s", (type(error).__name__,)
+    return True
 
 
 def _has_uvloop() -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from ..errors import ConfigurationError, TokenExpiredError, UnauthenticatedError
 from ..ports import Clock, SystemClock
@@ -29,9 +30,9 @@ _TIME_MAX_S = 2**40  # far beyond any real date, small enough for milliseconds i
 
 class _Claims(msgspec.Struct):
     sub: Id
-    exp: float | None = None
-    nbf: float | None = None
-    dev: Id | None = None
+    exp: float | UnsetType = UNSET
+    nbf: float | UnsetType = UNSET
+    dev: Id | UnsetType = UNSET
     scope: str = ""
 
 
@@ -72,8 +73,9 @@ def jwt_authenticator(
         except (jwt.PyJWTError, msgspec.ValidationError, ValueError, RecursionError):
             raise UnauthenticatedError("the token is not valid") from None
         _check_times(claims, now.now_ms() / 1000, leeway_s)
-        expires_ms = None if claims.exp is None else int(claims.exp * 1000)
-        return Identity(claims.sub, claims.dev, expires_ms, claims.scope)
+        expires_ms = None if claims.exp is UNSET else int(claims.exp * 1000)
+        device_id = None if claims.dev is UNSET else claims.dev
+        return Identity(claims.sub, device_id, expires_ms, claims.scope)
 
     return authenticate
 
@@ -110,11 +112,11 @@ def sign_token(
 
 def _check_times(claims: _Claims, now_s: float, leeway_s: float) -> None:
     for stamp in (claims.exp, claims.nbf):
-        if stamp is not None and not 0 <= stamp <= _TIME_MAX_S:
+        if stamp is not UNSET and not 0 <= stamp <= _TIME_MAX_S:
             raise UnauthenticatedError("the token is not valid")
-    if claims.exp is not None and claims.exp + leeway_s < now_s:
+    if claims.exp is not UNSET and claims.exp + leeway_s < now_s:
         raise TokenExpiredError("the token has expired")
-    if claims.nbf is not None and claims.nbf - leeway_s > now_s:
+    if claims.nbf is not UNSET and claims.nbf - leeway_s > now_s:
         raise UnauthenticatedError("the token is not valid yet")
 
 

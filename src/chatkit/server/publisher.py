@@ -90,7 +90,7 @@ class Publisher:
         if draft.session is not None:
             draft.session.answer(_ack(outcome.entry, draft.ref, None))
         if not outcome.repeat:
-            self._hub.publish(outcome.entry, None)
+            self._hub.publish(outcome.entry, draft.session)
 
     def _advanced(self, draft: Draft, outcome: Advanced) -> None:
         if outcome.moved:

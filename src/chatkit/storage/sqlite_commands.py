@@ -29,15 +29,18 @@ from .base import (
 from .sqlite_batch import INSERT_MESSAGE, Batch, DeviceCursors, Loaded
 from .sqlite_members import AUDIT, register_device
 
-SELECT_BY_CLIENT_ID = (
-    "SELECT seq, epoch, server_ts, payload, payload_mac FROM message "
-    "WHERE conversation_key = ? AND sender_id = ? AND client_msg_id = ?"
-)
-SELECT_BY_SEQ = (
-    "SELECT epoch, kind, sender_id, server_ts, recalled_by_seq, payload FROM message "
-    "WHERE conversation_key = ? AND seq = ?"
-)
-UPDATE_RECALLED = "UPDATE message SET payload = ?, recalled_by_seq = ? WHERE conversation_key = ? AND seq = ?"
+SELECT_BY_CLIENT_ID = """
+SELECT e.seq, e.epoch, e.server_ts, e.payload, e.payload_mac, r.recalled_by_seq FROM message AS e
+LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+WHERE e.conversation_key = ? AND e.sender_id = ? AND e.client_msg_id = ?
+"""
+SELECT_BY_SEQ = """
+SELECT e.epoch, e.kind, e.sender_id, e.server_ts, e.payload, r.recalled_by_seq FROM message AS e
+LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+WHERE e.conversation_key = ? AND e.seq = ?
+"""
+UPDATE_BLANK = "UPDATE message SET payload = zeroblob(length(payload)) WHERE conversation_key = ? AND seq = ?"
+INSERT_RECALL = "INSERT INTO recall (conversation_key, seq, recalled_by_seq) VALUES (?, ?, ?)"
 SELECT_AUTHORS = (
     "SELECT DISTINCT sender_id FROM message "
     "WHERE conversation_key = ? AND seq BETWEEN ? AND ? AND sender_id <> ?"
@@ -86,8 +89,9 @@ def _repeat(batch: Batch, loaded: Loaded, command: Append) -> Appended:
     rows = batch.connection.execute(SELECT_BY_CLIENT_ID, place)
     if not rows:
         raise rules.not_found()
-    ((seq, epoch, server_ts, payload, mac),) = rows
+    ((seq, epoch, server_ts, payload, mac, recalled_by),) = rows
     rules.check_same_payload(command, mac)
+    payload = payload if recalled_by is None else RECALLED
     return Appended(_own_entry(loaded, command, epoch, seq, server_ts, payload), True)
 
 
@@ -107,9 +111,9 @@ def _own_entry(
 
 
 def recall(batch: Batch, command: Recall) -> Recalled:
-    """Replace a message's body by the tombstone and append the RECALL entry, or find the first recall's entry."""
+    """Blank a message's body in place and append the RECALL entry, or find the first recall's entry."""
     loaded, seq = _visible_place(batch, command.message_id, command.user_id)
-    ((_, kind, sender_id, server_ts, recalled_by, _),) = batch.connection.execute(
+    ((_, kind, sender_id, server_ts, _, recalled_by),) = batch.connection.execute(
         SELECT_BY_SEQ, (loaded.key, seq)
     )
     rules.check_author(command, kind, sender_id)
@@ -118,7 +122,8 @@ def recall(batch: Batch, command: Recall) -> Recalled:
     rules.check_window(command, server_ts)
     payload = rules.recall_payload(command.message_id, seq, command.user_id)
     entry = batch.append_made(loaded, "RECALL", command.user_id, payload, command.at_ms)
-    batch.connection.change(UPDATE_RECALLED, (RECALLED, entry.seq, loaded.key, seq))
+    batch.connection.change(UPDATE_BLANK, (loaded.key, seq))
+    batch.connection.change(INSERT_RECALL, (loaded.key, seq, entry.seq))
     audit = (command.at_ms, loaded.key, command.user_id, "RECALLED", entry.seq, command.message_id)
     batch.connection.change(AUDIT, audit)
     return Recalled(entry, False)
@@ -139,7 +144,7 @@ def _visible_place(batch: Batch, name: str, user_id: str) -> tuple[Loaded, int]:
 
 def _made_entry(batch: Batch, loaded: Loaded, seq: int) -> Entry:
     rows = batch.connection.execute(SELECT_BY_SEQ, (loaded.key, seq))
-    ((epoch, _, sender_id, server_ts, _, payload),) = rows
+    ((epoch, _, sender_id, server_ts, payload, _),) = rows
     place = message_id(loaded.key, epoch, seq)
     return Entry(loaded.conversation_id, epoch, place, seq, sender_id, server_ts, payload, None)
 

@@ -11,6 +11,7 @@ from ..core.receipts import delivery_state
 from ..drivers.sqlite import Connection, Row
 from ..types import Member
 from ..wire.events import Head
+from ..wire.payload import RECALLED
 from . import rules
 from .base import (
     AuditRow,
@@ -28,13 +29,16 @@ from .base import (
 )
 from .sqlite_batch import Batch, Loaded
 
-SELECT_SIZES = (
-    "SELECT seq, length(payload) FROM message WHERE conversation_key = ? AND seq BETWEEN ? AND ? ORDER BY seq"
-)
-SELECT_ENTRIES = (
-    "SELECT seq, epoch, sender_id, server_ts, payload, client_msg_id FROM message "
-    "WHERE conversation_key = ? AND seq BETWEEN ? AND ? ORDER BY seq"
-)
+SELECT_SIZES = """
+SELECT e.seq, length(e.payload), r.recalled_by_seq FROM message AS e
+LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+WHERE e.conversation_key = ? AND e.seq BETWEEN ? AND ? ORDER BY e.seq
+"""
+SELECT_ENTRIES = """
+SELECT e.seq, e.epoch, e.sender_id, e.server_ts, e.payload, e.client_msg_id, r.recalled_by_seq FROM message AS e
+LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+WHERE e.conversation_key = ? AND e.seq BETWEEN ? AND ? ORDER BY e.seq
+"""
 _HEAD = """
 SELECT
     c.conversation_id, c.type, c.epoch, c.head_seq,
@@ -76,7 +80,8 @@ SELECT count(*) FROM (
     JOIN message AS e ON e.conversation_key = v.conversation_key
         AND e.seq >= max(v.join_seq, ?3) AND e.seq < ifnull(v.leave_seq, 9223372036854775807)
     WHERE v.conversation_key = ?1 AND v.user_id = ?2
-        AND e.kind = 'USER' AND e.recalled_by_seq IS NULL AND e.sender_id <> ?2
+        AND e.kind = 'USER' AND e.sender_id <> ?2 AND NOT EXISTS (
+            SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
     LIMIT ?4
 )
 """
@@ -132,7 +137,11 @@ def page(
     """Visible entries after a seq, bounded in number and bytes."""
     loaded, intervals = Batch(connection).joined(conversation_id, user_id)
     ranges = rules.page_ranges(intervals, after_seq, loaded.head_seq, limit)
-    sizes = [row for span in ranges for row in connection.execute(SELECT_SIZES, (loaded.key, *span))]
+    sizes = [
+        (seq, size if recalled_by is None else len(RECALLED))
+        for span in ranges
+        for seq, size, recalled_by in connection.execute(SELECT_SIZES, (loaded.key, *span))
+    ]
     last = rules.fitting(sizes, bytes_max)
     entries = [
         _entry(loaded, row, user_id)
@@ -147,7 +156,7 @@ def page(
 
 
 def _entry(loaded: Loaded, row: Row, reader_id: str) -> Entry:
-    seq, epoch, sender_id, server_ts, payload, client_msg_id = row
+    seq, epoch, sender_id, server_ts, payload, client_msg_id, recalled_by = row
     return Entry(
         loaded.conversation_id,
         loaded.epoch,
@@ -155,7 +164,7 @@ def _entry(loaded: Loaded, row: Row, reader_id: str) -> Entry:
         seq,
         sender_id,
         server_ts,
-        payload,
+        payload if recalled_by is None else RECALLED,
         client_msg_id if sender_id == reader_id else None,
     )
 

@@ -37,9 +37,9 @@ CREATE UNIQUE INDEX conversation_member_current
 CREATE INDEX conversation_member_of_user
     ON conversation_member (user_id, conversation_key) WHERE leave_seq IS NULL;
 
--- A rowid table on purpose: rows are written at the tail whatever their conversation, and only small index entries
--- are spread. Without rowid each append dirties a wide leaf of its own (2.6 pages an append against 1.2), and page
--- splits leave copies of payloads behind that a recall could not reach.
+-- A rowid table on purpose: rows are written at the tail whatever their conversation, so that only small index
+-- entries are spread (1.2 dirty pages an append against 2.6 without rowid). A row never changes its size: a recall
+-- overwrites the payload with zeros in place and leaves no page to be rearranged, so no copy of it stays behind.
 -- payload is last, so that reading the other columns never touches its overflow pages.
 CREATE TABLE message (
     conversation_key INTEGER NOT NULL REFERENCES conversation,
@@ -49,12 +49,18 @@ CREATE TABLE message (
     sender_id TEXT NOT NULL,
     client_msg_id TEXT CHECK ((client_msg_id IS NULL) = (kind <> 'USER')),
     server_ts INTEGER NOT NULL,
-    recalled_by_seq INTEGER,
     payload_mac BLOB,
     payload BLOB NOT NULL,
     UNIQUE (conversation_key, seq),
     UNIQUE (conversation_key, sender_id, client_msg_id)
 ) STRICT;
+
+CREATE TABLE recall (
+    conversation_key INTEGER NOT NULL REFERENCES conversation,
+    seq INTEGER NOT NULL,
+    recalled_by_seq INTEGER NOT NULL CHECK (recalled_by_seq > seq),
+    PRIMARY KEY (conversation_key, seq)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE device (
     user_id TEXT NOT NULL,

@@ -1,0 +1,299 @@
+"""The SDK against the real server, over real sockets: away, back, killed, on two devices, and far behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from chatkit import ChatApi, ChatClient, ClientConfig
+from chatkit.client.events import (
+    CaughtUp,
+    ChatEvent,
+    Connected,
+    MessageRecalled,
+    MessageReceived,
+    ReceiptChanged,
+    Reconnecting,
+    Typing,
+)
+from chatkit.client.sqlite import SqliteStore
+from chatkit.errors import ConflictError, NotFoundError, UnauthenticatedError
+from chatkit.types import Message
+
+from ..blackbox.server_process import ServerProcess
+from ..blackbox.tokens import token
+
+SOON_S = 20.0
+QUICK = ClientConfig(backoff_base_s=0.05, backoff_max_s=0.2)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    process = ServerProcess(tmp_path)
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+async def alice(server: ServerProcess) -> AsyncIterator[ChatApi]:
+    async with ChatApi(server.http_url, token=token("alice")) as api:
+        yield api
+
+
+def device(server: ServerProcess, user: str, name: str, **options: object) -> ChatClient:
+    options.setdefault("config", QUICK)
+    return ChatClient(server.http_url, token=token(user, name), device_id=name, **options)  # type: ignore[arg-type]
+
+
+async def until(chat: ChatClient, kind: type[ChatEvent]) -> ChatEvent:
+    with anyio.fail_after(SOON_S):
+        async for event in chat.events():
+            if isinstance(event, kind):
+                return event
+    raise AssertionError(f"the events ended without {kind}")
+
+
+async def texts(chat: ChatClient, count: int) -> list[str]:
+    found: list[str] = []
+    with anyio.fail_after(SOON_S):
+        async for event in chat.events():
+            if isinstance(event, MessageReceived) and event.message.type == "TEXT":
+                found.append(event.message.text)
+                if len(found) == count:
+                    break
+    return found
+
+
+async def whole_log(api: ChatApi, conversation_id: str) -> list[Message]:
+    return [message async for message in api.messages(conversation_id)]
+
+
+def without_keys(messages: list[Message]) -> list[tuple[int, str, str]]:
+    return [(message.seq, message.message_id, message.text) for message in messages]
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+async def test_the_whole_story_between_two_users(server: ServerProcess, alice: ChatApi, codec: str) -> None:
+    made = await alice.create_conversation("SINGLE", ["alice", "bob"])
+    id_ = made.conversation_id
+    async with (
+        device(server, "alice", "phone", codec=codec) as a,
+        device(server, "bob", "pc", codec=codec) as b,
+    ):
+        await until(b, CaughtUp)
+        sent = await a.send(id_, "到了吗？")
+        assert await texts(b, 1) == ["到了吗？"]
+        await b.mark_read(id_, sent.seq)
+        with anyio.fail_after(SOON_S):
+            while a.message_state(id_, sent.seq) != "READ":
+                await until(a, ReceiptChanged)
+        status = await a.status(sent.message_id)
+        assert (status.status, status.read_count) == ("READ", 1)
+
+        await b.typing(id_)
+        assert await until(a, Typing) == Typing(id_, "bob")
+        await a.recall(sent.message_id)
+        recalled = await until(b, MessageRecalled)
+        assert isinstance(recalled, MessageRecalled) and recalled.seq == sent.seq
+        assert [message.type for message in await b.history(id_)] == ["MEMBER", "RECALLED", "RECALL"]
+        with pytest.raises(NotFoundError):
+            await b.recall("1-nothing-1")
+
+
+async def test_who_was_away_gets_everything_on_every_device(server: ServerProcess, alice: ChatApi) -> None:
+    id_ = (await alice.create_conversation("SINGLE", ["alice", "bob"])).conversation_id
+    async with device(server, "alice", "phone") as a:
+        for number in range(30):
+            await a.send(id_, f"m{number}")
+    wanted = [f"m{number}" for number in range(30)]
+
+    async with device(server, "bob", "phone") as phone:
+        assert await texts(phone, 30) == wanted
+        await until(phone, CaughtUp)
+    async with device(server, "bob", "tablet") as tablet:
+        await until(tablet, CaughtUp)
+        history = await tablet.history(id_, limit=100)
+        assert [message.text for message in history if message.type == "TEXT"] == wanted
+
+
+async def test_a_restarted_server_is_found_again_and_nothing_is_doubled(
+    server: ServerProcess, alice: ChatApi, tmp_path: Path
+) -> None:
+    id_ = (await alice.create_conversation("SINGLE", ["alice", "bob"])).conversation_id
+    async with device(server, "alice", "phone") as a, device(server, "bob", "phone") as b:
+        await a.send(id_, "before")
+        server.kill()
+        await until(a, Reconnecting)
+        async with anyio.create_task_group() as group:
+            for number in range(20):
+                group.start_soon(a.send, id_, f"away{number}")
+            await anyio.sleep(0.05)
+            await anyio.to_thread.run_sync(server.start)
+        await a.send(id_, "after")
+
+        seen = await texts(b, 22)
+        assert (seen[0], seen[-1]) == ("before", "after")
+        assert sorted(seen[1:-1]) == sorted(f"away{number}" for number in range(20))
+    log = await whole_log(alice, id_)
+    assert [message.text for message in log if message.type == "TEXT"] == seen
+
+
+async def test_a_draining_server_is_left_and_found_again(server: ServerProcess, alice: ChatApi) -> None:
+    id_ = (await alice.create_conversation("SINGLE", ["alice", "bob"])).conversation_id
+    async with device(server, "alice", "phone") as a:
+        await until(a, Connected)
+        server.terminate()
+        assert await anyio.to_thread.run_sync(server.exit_code) == 0
+        await anyio.to_thread.run_sync(server.start)
+        again = await until(a, Connected)
+        assert isinstance(again, Connected) and again.resumed
+        assert (await a.send(id_, "hi")).seq == 2
+
+
+async def test_a_killed_app_leaves_each_message_stored_exactly_once(
+    server: ServerProcess, alice: ChatApi, tmp_path: Path
+) -> None:
+    id_ = (await alice.create_conversation("SINGLE", ["alice", "bob"])).conversation_id
+    store, queued, acked = str(tmp_path / "phone.db"), list[str](), dict[str, int]()
+    for round_ in range(3):
+        command = [sys.executable, "-m", "tests.client.crashing_sender", server.http_url, token("alice")]
+        arguments = [*command, store, id_, str(round_ * 10_000), "10000"]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
+            await anyio.to_thread.run_sync(_read_until, child, queued, acked, 150 * (round_ + 1))
+            child.kill()
+            await anyio.to_thread.run_sync(_read_until, child, queued, acked, 10**9)
+
+    left = SqliteStore(store)
+    pending = [send.client_msg_id for send in left.pending()]
+    left.close()
+    async with device(server, "alice", "phone", store=store) as a:
+        assert await a.aclose(SOON_S) == 0
+    rows = [message for message in await whole_log(alice, id_) if message.type == "TEXT"]
+
+    assert pending, "the kill came too late to test anything"
+    stored = [message.text for message in rows]
+    assert len(stored) == len(set(stored))
+    assert set(queued) <= set(stored)
+    assert stored == sorted(stored, key=lambda key: int(key[1:]))
+    assert all(rows[stored.index(key)].seq == seq for key, seq in acked.items())
+
+
+async def test_two_devices_far_behind_catch_up_while_new_messages_arrive(
+    server: ServerProcess, alice: ChatApi, tmp_path: Path
+) -> None:
+    ids = [f"g-{number}" for number in range(50)]
+    paths = {name: str(tmp_path / f"{name}.db") for name in ("phone", "tablet")}
+    for name, path in paths.items():  # both devices are known to the server before anything happens
+        async with device(server, "bob", name, store=path) as chat:
+            await until(chat, CaughtUp)
+    for id_ in ids:
+        await alice.create_conversation("GROUP", ["alice", "bob"], conversation_id=id_)
+    async with device(server, "alice", "pc", config=ClientConfig(window=1000)) as a:
+        for start in range(0, 200, 16):
+            async with anyio.create_task_group() as group:
+                for number in range(start, min(start + 16, 200)):
+                    for id_ in ids:
+                        group.start_soon(a.send, id_, f"m{number}")
+
+        async with (
+            device(server, "bob", "phone", store=paths["phone"]) as phone,
+            device(server, "bob", "tablet", store=paths["tablet"]) as tablet,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(_send_live, a, ids)
+            group.start_soon(texts_of_all, phone, 50 * 210)
+            group.start_soon(texts_of_all, tablet, 50 * 210)
+    logs = {id_: await whole_log(alice, id_) for id_ in ids}
+    for path in paths.values():
+        store = SqliteStore(path)
+        for id_, log in logs.items():
+            assert len(log) == 211
+            assert without_keys(store.messages(id_, 10**6, 1000)) == without_keys(log)
+        store.close()
+
+
+async def texts_of_all(chat: ChatClient, count: int) -> None:
+    """Consume until so many texts came, each conversation strictly in order."""
+    last: dict[str, int] = {}
+    with anyio.fail_after(60):
+        async for event in chat.events():
+            if isinstance(event, MessageReceived) and event.message.type == "TEXT":
+                message = event.message
+                assert message.seq > last.get(message.conversation_id, 0)
+                last[message.conversation_id] = message.seq
+                count -= 1
+                if count == 0:
+                    return
+
+
+async def _send_live(chat: ChatClient, ids: list[str]) -> None:
+    for number in range(10):
+        async with anyio.create_task_group() as group:
+            for id_ in ids:
+                group.start_soon(chat.send, id_, f"live{number}")
+
+
+async def test_every_http_request(server: ServerProcess, alice: ChatApi) -> None:
+    assert await alice.health()
+    assert await alice.ready()
+    group = await alice.create_conversation("GROUP", ["bob"], conversation_id="g-1", title="trip")
+    assert (group.member_ids, group.title, group.member_count) == (["alice", "bob"], "trip", 2)
+    assert await alice.conversation("g-1") == group
+    sent = await alice.send("g-1", "hi", client_msg_id="k")
+    assert await alice.send("g-1", "hi", client_msg_id="k") == sent
+    with pytest.raises(ConflictError):
+        await alice.send("g-1", "other", client_msg_id="k")
+    media = {"type": "IMAGE", "url": "https://x.test/a.png", "mime": "image/png", "bytes": 3}
+    image = await alice.send("g-1", media)
+
+    page = await alice.history("g-1", from_seq=2, limit=1)
+    assert ([message.text for message in page.messages], page.up_to_seq, page.more) == (["hi"], 2, True)
+    assert [message.payload for message in (await alice.sync("g-1", 2)).messages] == [media]
+    assert [message.seq for message in await whole_log(alice, "g-1")] == [1, 2, 3]
+
+    async with ChatApi(server.http_url, token=token("bob"), device_id="pc") as bob:
+        await bob.mark_delivered(sent.message_id)
+        assert await bob.mark_read("g-1", 2) == 2
+        rows = [row async for row in bob.all_conversations()]
+        assert [(row.conversation_id, row.unread, row.title) for row in rows] == [("g-1", 1, "trip")]
+        with pytest.raises(NotFoundError):
+            await bob.status(sent.message_id)
+    status = await alice.status(sent.message_id)
+    assert (status.status, [row.device_id for row in status.deliveries]) == ("READ", ["pc"])
+    receipts = {row.user_id: row.read_seq for row in (await alice.receipts("g-1")).receipts}
+    assert receipts["bob"] == 2
+
+    assert (await alice.recall(image.message_id)).seq == 4
+    assert (await alice.add_members("g-1", ["carol"])).added == ["carol"]
+    assert [member.user_id async for member in alice.all_members("g-1")] == ["alice", "bob", "carol"]
+    assert (await alice.remove_member("g-1", "carol")).removed == ["carol"]
+    with pytest.raises(NotFoundError):
+        await alice.conversation("c-unknown")
+    async with ChatApi(server.http_url, token="nonsense") as nobody:
+        with pytest.raises(UnauthenticatedError):
+            await nobody.conversations()
+
+
+def _read_until(
+    child: subprocess.Popen[str], queued: list[str], acked: dict[str, int], acked_count: int
+) -> None:
+    assert child.stdout is not None
+    for line in child.stdout:
+        word, *rest = line.split()
+        if word == "queued":
+            queued.append(rest[0])
+        elif len(rest) == 2:
+            acked[rest[0]] = int(rest[1])
+        if len(acked) >= acked_count:
+            return

@@ -1,0 +1,198 @@
+"""Random histories on both stores at once: every outcome and every read is the same.
+
+The store in memory is the model: plain enough to be believed. SQLite gets the same commands in batches of random
+size, so that what one transaction does is also compared with what many would do.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chatkit.storage import base
+from chatkit.storage.memory import MemoryStore
+from chatkit.storage.sqlite import SqliteStore
+
+from .commands import NOW, CountingIds, snapshot, text
+
+USERS = ("ann", "bob", "cat", "dan")
+CONVERSATIONS = ("g", "h", "i", "s", "t")
+DEVICES = ("phone", "tablet")
+
+
+class History:
+    """Makes one random command after the other, mostly sensible ones."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)
+        self._at_ms = NOW
+        self._tokens = [b"never"]
+        self._names = ["1-e0-1", "nonsense", "9-e0-1"]
+        self._makers: list[tuple[int, Callable[[], base.Command]]] = [
+            (30, self._send),
+            (18, self._deliver),
+            (10, self._confirm),
+            (8, self._read),
+            (5, self._recall),
+            (6, self._create),
+            (6, self._add),
+            (6, self._remove),
+            (5, self._open),
+            (3, self._resume),
+            (1, self._renew),
+            (2, self._close),
+        ]
+
+    def batch(self) -> list[base.Command]:
+        count = self._chance.choice([1, 1, 2, 5, 20])
+        weights, makers = zip(*self._makers, strict=True)
+        return [maker() for maker in self._chance.choices(makers, weights, k=count)]
+
+    def learn(self, outcomes: list[base.Outcome]) -> None:
+        """Remember the ids that later commands can name."""
+        for outcome in outcomes:
+            entry = getattr(outcome, "entry", None)
+            if entry is not None:
+                self._names.append(entry.message_id)
+
+    def _pick(self, values: Any) -> Any:
+        return self._chance.choice(values)
+
+    def _where(self) -> str:
+        return self._pick(CONVERSATIONS)
+
+    def _now(self) -> int:
+        self._at_ms += self._chance.randrange(3)
+        return self._at_ms
+
+    def _seq(self) -> int:
+        return self._chance.choice([0, 1, 2, 3, 5, 8, 12, 20, 40])
+
+    def _name(self) -> str:
+        return self._pick(self._names[-12:] if self._chance.random() < 0.8 else self._names)
+
+    def _send(self) -> base.Append:
+        key, words = self._chance.randrange(200), "x" * self._chance.randrange(3)
+        payload = text(words if self._chance.random() < 0.1 else f"words of {key}")
+        return base.Append(self._where(), self._pick(USERS), f"k{key}", payload, payload[:20], self._now())
+
+    def _deliver(self) -> base.AdvanceDelivered:
+        return base.AdvanceDelivered(
+            self._where(), self._pick(USERS), self._pick(DEVICES), self._seq(), self._now()
+        )
+
+    def _confirm(self) -> base.ConfirmMessage:
+        where = self._pick([None, None, None, self._where()])
+        return base.ConfirmMessage(self._name(), self._pick(USERS), self._pick(DEVICES), self._now(), where)
+
+    def _read(self) -> base.AdvanceRead:
+        return base.AdvanceRead(self._where(), self._pick(USERS), self._seq(), self._now())
+
+    def _recall(self) -> base.Recall:
+        return base.Recall(self._name(), self._pick(USERS), self._pick([20, 10_000]), self._now())
+
+    def _create(self) -> base.CreateConversation:
+        where = self._where()
+        single = where in "st"
+        members = tuple(self._chance.sample(USERS, 2 if single else self._chance.randrange(1, 5)))
+        kind = "SINGLE" if single else "GROUP"
+        return base.CreateConversation(where, kind, members[0], members, "title", "e0", self._now())
+
+    def _add(self) -> base.AddMembers:
+        users = tuple(self._chance.sample(USERS, 2))
+        return base.AddMembers(self._where(), self._pick(USERS), users, self._pick([3, 9]), self._now())
+
+    def _remove(self) -> base.RemoveMember:
+        by = self._pick(USERS)
+        return base.RemoveMember(self._where(), by, self._pick([by, self._pick(USERS)]), self._now())
+
+    def _token(self) -> bytes:
+        self._tokens.append(b"token %d" % len(self._tokens))
+        return self._tokens[-1]
+
+    def _open(self) -> base.OpenSession:
+        user, name, at_ms = self._pick(USERS), self._pick(DEVICES), self._now()
+        return base.OpenSession(user, name, self._token(), at_ms + 40, self._pick([None, 5]), "all", at_ms)
+
+    def _resume(self) -> base.ResumeSession:
+        used, at_ms = self._pick(self._tokens[-6:]), self._now()
+        return base.ResumeSession(used, self._pick(DEVICES), self._token(), at_ms + 40, at_ms)
+
+    def _renew(self) -> base.RenewEpoch:
+        return base.RenewEpoch(self._where(), f"e{self._chance.randrange(1, 9)}", self._now())
+
+    def _close(self) -> base.CloseOutbox:
+        return base.CloseOutbox(self._where(), self._seq())
+
+
+def shown(outcomes: list[base.Outcome]) -> list[Any]:
+    """Outcomes so that they compare: a refusal by its code and words."""
+    return [(it.error.code, str(it.error)) if isinstance(it, base.Refused) else it for it in outcomes]
+
+
+@pytest.mark.parametrize("seed", range(25))
+async def test_memory_and_sqlite_agree(seed: int) -> None:
+    model = MemoryStore(ids=CountingIds())
+    store = SqliteStore(":memory:", ids=CountingIds(), threads=False)
+    await model.migrate()
+    await store.migrate()
+    history = History(seed)
+    for _ in range(60):
+        commands = history.batch()
+        expected = [outcome for command in commands for outcome in await model.commit([command])]
+        outcomes = await store.commit(commands)
+        assert shown(outcomes) == shown(expected), commands
+        history.learn(outcomes)
+        assert await store.outbox(100) == await model.outbox(100), commands
+
+    assert await snapshot(store, CONVERSATIONS, USERS) == await snapshot(model, CONVERSATIONS, USERS)
+    for name in CONVERSATIONS:
+        for user in USERS:
+            for after in (0, 3, 9):
+                assert await paged(store, name, user, after) == await paged(model, name, user, after)
+    await store.aclose()
+
+
+async def paged(store: base.Store, name: str, user: str, after: int) -> Any:
+    """A page with small bounds, and its successors."""
+    found = []
+    for _ in range(4):
+        try:
+            page = await store.page(name, user, after, 3, 90)
+        except Exception as error:
+            return [*found, repr(error)]
+        found.append(page)
+        after = page.up_to_seq
+    return found
+
+
+async def test_random_histories_reach_every_outcome() -> None:
+    """A generator that never gets anywhere would agree about nothing."""
+    model = MemoryStore(ids=CountingIds())
+    await model.migrate()
+    history = History(1)
+    seen: set[str] = set()
+    for _ in range(400):
+        outcomes = await model.commit(history.batch())
+        history.learn(outcomes)
+        for it in outcomes:
+            seen.add(it.error.code if isinstance(it, base.Refused) else type(it).__name__)
+            if getattr(it, "repeat", False):
+                seen.add(f"repeat {type(it).__name__}")
+
+    assert seen >= {
+        *(
+            "Appended",
+            "repeat Appended",
+            "Recalled",
+            "repeat Recalled",
+            "Advanced",
+            "Created",
+            "MembersChanged",
+        ),
+        *("SessionOpened", "Done", "NOT_FOUND", "CONFLICT", "FORBIDDEN", "BAD_REQUEST", "TOKEN_REVOKED"),
+        "RECALL_WINDOW_PASSED",
+    }
