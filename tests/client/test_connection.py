@@ -20,7 +20,7 @@ from chatkit.errors import (
 from chatkit.transport.base import TransportClosedError
 from chatkit.wire import events as ev
 
-from .fake_server import FakeServer, ack, client, head, new, until
+from .fake_server import FakeServer, Line, ack, client, head, new, until
 
 
 @pytest.fixture

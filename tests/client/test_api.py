@@ -1,0 +1,207 @@
+"""ChatApi against scripted answers: what is repeated, what is not, and what refusals become."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import anyio
+import httpx
+import msgspec
+import pytest
+
+from chatkit import ChatApi
+from chatkit.errors import (
+    BadRequestError,
+    ClosedError,
+    ConfigurationError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    NotFoundError,
+    OverloadedError,
+    ProtocolError,
+    TooLargeError,
+    UnavailableError,
+)
+
+from ..virtual_time import virtual_ports
+
+
+class Script:
+    """Answers in order; the last one stays."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = deque(answers)
+        self.requests: list[httpx.Request] = []
+        self.times_s: list[float] = []
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        self.times_s.append(anyio.current_time())
+        answer = self.answers.popleft() if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is None:
+            await anyio.sleep_forever()
+        assert isinstance(answer, httpx.Response)
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+
+def api(script: Script, url: str = "http://chat.test/prefix/", **options: Any) -> ChatApi:
+    options.setdefault("token", "secret-token")
+    options.setdefault("ports", virtual_ports())
+    return ChatApi(url, client=httpx.AsyncClient(transport=httpx.MockTransport(script)), **options)
+
+
+def problem(status: int, code: str, after_ms: int | None = None, **headers: str) -> httpx.Response:
+    body = {"title": code, "status": status, "detail": "no", "code": code, "retryable": status >= 429}
+    if after_ms is not None:
+        body["retryAfterMs"] = after_ms
+    return httpx.Response(status, json=body, headers=headers)
+
+
+SENT = httpx.Response(200, json={"messageId": "m-2", "seq": 2, "serverTs": 5, "status": "SENT"})
+
+
+async def test_a_request_carries_the_login_in_its_header_and_nowhere_else() -> None:
+    script = Script(SENT)
+    await api(script, device_id="pc").send("c-1", "hi", client_msg_id="k")
+
+    (request,) = script.requests
+    assert str(request.url) == "http://chat.test/prefix/v1/messages/send"
+    assert request.headers["authorization"] == "Bearer secret-token"
+    assert request.headers["x-device-id"] == "pc"
+    assert msgspec.json.decode(request.content) == {
+        "conversationId": "c-1",
+        "clientMsgId": "k",
+        "type": "TEXT",
+        "content": "hi",
+    }
+
+
+async def test_refusals_that_pass_and_lost_connections_are_repeated_with_the_same_key() -> None:
+    script = Script(
+        problem(503, "OVERLOADED", 4000), httpx.ConnectError("down"), httpx.ReadTimeout("slow"), SENT
+    )
+    assert (await api(script).send("c-1", "hi")).seq == 2
+
+    keys = {msgspec.json.decode(request.content)["clientMsgId"] for request in script.requests}
+    assert len(keys) == 1
+    waits = [later - earlier for earlier, later in zip(script.times_s, script.times_s[1:], strict=False)]
+    assert waits == pytest.approx([5.0, 0.2, 0.4])
+
+
+async def test_a_retry_after_header_is_obeyed_where_the_document_has_none() -> None:
+    script = Script(problem(429, "RATE_LIMITED", **{"Retry-After": "2"}), SENT)
+    await api(script).send("c-1", "hi")
+
+    assert script.times_s[1] - script.times_s[0] == pytest.approx(3.0)
+
+
+async def test_tries_are_bounded() -> None:
+    script = Script(problem(503, "OVERLOADED"))
+    with pytest.raises(OverloadedError):
+        await api(script, attempts_max=3).conversation("c-1")
+    assert len(script.requests) == 3
+
+
+async def test_a_call_has_one_deadline_for_all_its_tries() -> None:
+    for answer in (None, problem(503, "OVERLOADED", 20_000)):
+        started = anyio.current_time()
+        with pytest.raises((DeadlineExceededError, OverloadedError)):
+            await api(Script(answer), timeout_s=12).conversation("c-1")
+        assert anyio.current_time() - started <= 12.1
+
+
+async def test_a_refusal_for_good_is_raised_at_once() -> None:
+    script = Script(problem(404, "NOT_FOUND"))
+    with pytest.raises(NotFoundError):
+        await api(script).conversation("c-1")
+    assert len(script.requests) == 1
+
+
+async def test_removing_a_member_is_tried_once() -> None:
+    script = Script(httpx.ConnectError("down"))
+    with pytest.raises(ConnectionLostError):
+        await api(script).remove_member("c-1", "u-1")
+    assert len(script.requests) == 1
+
+
+async def test_answers_without_a_problem_document_are_told_apart() -> None:
+    with pytest.raises(UnavailableError):
+        await api(Script(httpx.Response(502, text="<html>")), attempts_max=1).conversation("c-1")
+    with pytest.raises(ProtocolError):
+        await api(Script(httpx.Response(418, text="teapot"))).conversation("c-1")
+    with pytest.raises(ProtocolError):
+        await api(Script(httpx.Response(200, text="{}"))).conversation("c-1")
+
+
+async def test_nothing_the_server_must_refuse_is_sent() -> None:
+    script = Script(SENT)
+    chat = api(script)
+    with pytest.raises(TooLargeError):
+        await chat.send("c-1", "x" * 70_000)
+    for call in (chat.send("../x", "hi"), chat.status("a/b"), chat.recall(""), chat.mark_read("c-1", -1)):
+        with pytest.raises(BadRequestError):
+            await call
+    assert script.requests == []
+
+
+async def test_a_create_without_an_id_makes_one_so_that_a_repeat_makes_no_second() -> None:
+    made = httpx.Response(
+        201,
+        json={
+            "conversationId": "c-x",
+            "type": "GROUP",
+            "title": "",
+            "epoch": "e",
+            "headSeq": 1,
+            "memberIds": [],
+            "memberCount": 1,
+        },
+    )
+    script = Script(httpx.ReadError("cut"), made)
+    await api(script).create_conversation("GROUP", ["a"])
+
+    ids = {msgspec.json.decode(request.content)["conversationId"] for request in script.requests}
+    assert len(ids) == 1
+
+
+async def test_a_callable_is_asked_for_each_request() -> None:
+    async def fresh() -> str:
+        return f"t{len(script.requests)}"
+
+    script = Script(problem(503, "OVERLOADED"), SENT)
+    await api(script, token=fresh).send("c-1", "hi")
+    assert [request.headers["authorization"] for request in script.requests] == ["Bearer t0", "Bearer t1"]
+
+
+async def test_pages_are_followed_to_their_end() -> None:
+    def page(cursor: str | None, *users: str) -> httpx.Response:
+        members = [{"userId": user, "role": "MEMBER", "joinedSeq": 1} for user in users]
+        return httpx.Response(200, json={"members": members, "nextCursor": cursor})
+
+    script = Script(page("b", "a", "b"), page(None, "c"))
+    assert [member.user_id async for member in api(script).all_members("c-1")] == ["a", "b", "c"]
+    assert script.requests[1].url.params["cursor"] == "b"
+
+
+async def test_ready_is_false_while_nobody_answers() -> None:
+    assert not await api(Script(httpx.ConnectError("down"))).ready()
+    assert not await api(Script(httpx.Response(503, json={"status": "unavailable"}))).ready()
+    assert await api(Script(httpx.Response(200, json={"status": "ok"}))).ready()
+
+
+async def test_the_callers_own_client_stays_open_and_a_closed_api_says_so() -> None:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(Script(SENT))) as own:
+        async with ChatApi("http://chat.test", token="t", client=own) as chat:
+            await chat.send("c-1", "hi")
+        assert not own.is_closed
+        with pytest.raises(ClosedError):
+            await chat.send("c-1", "hi")
+
+
+@pytest.mark.parametrize("url", ["chat.test", "http://", "http://u:p@h", "http://h?token=x"])
+def test_a_wrong_address_is_told_before_anything_happens(url: str) -> None:
+    with pytest.raises(ConfigurationError):
+        ChatApi(url, token="t")
