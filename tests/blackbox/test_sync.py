@@ -73,6 +73,7 @@ def test_last_seq_at_or_above_the_head_gives_an_empty_page(world: World) -> None
     for last in (1, 2, 2**53 - 1):
         page = alices.sync(made, last)
         assert (page["messages"], page["more"], page["headSeq"]) == ([], False, 1)
+        assert page["upToSeq"] in (1, last), "never behind what the client has"
         by_http = world.api(alice).sync(made, last)
         assert (by_http["messages"], by_http["more"]) == ([], False)
 

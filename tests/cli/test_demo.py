@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,6 +18,8 @@ from click.testing import CliRunner
 from chatkit import ChatApi, ChatClient, MessageReceived
 from chatkit.cli import demo as demo_module
 from chatkit.cli.node import NodeProcess
+from chatkit.cli.replay import Member, Row
+from chatkit.cli.story import StoryResult
 from chatkit.cli.teller import ExpectationError, expect, within
 
 from .command import TIMEOUT_S, chatkit, next_line, started
@@ -106,6 +109,17 @@ def test_nothing_is_left_after_an_interruption(stop: signal.Signals, place: Path
     assert_nothing_is_left(place, printed)
 
 
+def test_nothing_is_left_when_nobody_reads_on(place: Path) -> None:
+    with started("demo", cwd=place / "work", env=environment(place)) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        next_line(process)
+        process.stdout.close()
+        assert process.wait(TIMEOUT_S) == 1
+        assert process.stderr.read() == ""
+    assert list((place / "temporary").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -148,6 +162,23 @@ def test_a_failed_expectation_ends_with_1_and_says_what_was_expected(monkeypatch
     assert "Error: expected one entry in the log; found [5, 6]" in result.output
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+@pytest.mark.parametrize("spoil", [lambda rows: rows[:-1], lambda rows: [rows[1], rows[0], *rows[2:]]])
+def test_a_log_that_differs_is_noticed(
+    spoil: Callable[[list[Row]], list[Row]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def tell(*_: object) -> StoryResult:
+        return StoryResult(0, 0, 0, 0, 0.0)
+
+    rows = Member.rows
+    monkeypatch.setattr(demo_module, "tell", tell)
+    monkeypatch.setattr(Member, "rows", lambda member: spoil(rows(member)))
+
+    result = CliRunner().invoke(demo_module.demo, ["--limit", "5"])
+
+    assert result.exit_code == 1
+    assert "Error: expected the server's log at irc:" in result.output
 
 
 async def test_what_does_not_come_in_time_is_told() -> None:

@@ -64,6 +64,12 @@ async def store(path: str) -> AsyncIterator[SqliteStore]:
     await store.aclose()
 
 
+def raw(store: SqliteStore) -> Connection:
+    """The connection that the store writes with."""
+    assert store._writer is not None
+    return store._writer._connection
+
+
 class Faulty:
     """A connection that fails where it is told to."""
 
@@ -150,28 +156,28 @@ async def test_what_was_committed_is_there_after_reopening(path: str) -> None:
 
 
 async def test_the_writer_syncs_fully_and_the_tables_are_strict(store: SqliteStore) -> None:
-    assert store._writer is not None
-    assert store._writer.execute("PRAGMA synchronous") == [(2,)]
-    assert store._writer.execute("PRAGMA journal_mode") == [("wal",)]
-    loose = store._writer.execute(
+    writer = raw(store)
+    assert writer.execute("PRAGMA synchronous") == [(2,)]
+    assert writer.execute("PRAGMA journal_mode") == [("wal",)]
+    loose = writer.execute(
         "SELECT name FROM pragma_table_list WHERE type = 'table' AND strict = 0 AND name NOT LIKE 'sqlite_%'"
     )
     assert loose == []
 
 
 async def test_wrong_types_never_get_in(store: SqliteStore) -> None:
-    assert store._writer is not None
+    writer = raw(store)
     await do(store, group("g", "ann"))
     with pytest.raises(sqlite3.IntegrityError):
-        store._writer.execute("UPDATE conversation SET head_seq = 'many'")
+        writer.execute("UPDATE conversation SET head_seq = 'many'")
 
 
 async def test_the_audit_cannot_be_rewritten(store: SqliteStore) -> None:
-    assert store._writer is not None
+    writer = raw(store)
     await do(store, group("g", "ann"))
     for sql in ("UPDATE audit SET actor_id = 'eve'", "DELETE FROM audit"):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            store._writer.execute(sql)
+            writer.execute(sql)
 
 
 async def test_foreign_and_newer_files_are_refused(path: str, tmp_path: Path) -> None:
@@ -182,8 +188,8 @@ async def test_foreign_and_newer_files_are_refused(path: str, tmp_path: Path) ->
         await opened(str(tmp_path / "foreign.db"))
 
     store = await opened(path)
-    assert store._writer is not None
-    store._writer.execute("INSERT INTO schema_migration VALUES (9999, '9999_future.sql')")
+    writer = raw(store)
+    writer.execute("INSERT INTO schema_migration VALUES (9999, '9999_future.sql')")
     await store.aclose()
     with pytest.raises(ConfigurationError, match="newer"):
         await opened(path)
@@ -277,16 +283,16 @@ async def test_a_lock_held_elsewhere_is_unavailable_and_reads_go_on(
 
 
 async def test_a_full_disk_refuses_and_recovers(store: SqliteStore) -> None:
-    assert store._writer is not None
+    writer = raw(store)
     await do(store, group("g", "ann"))
-    ((pages,),) = store._writer.execute("PRAGMA page_count")
-    store._writer.execute(f"PRAGMA max_page_count = {pages + 2}")
+    ((pages,),) = writer.execute("PRAGMA page_count")
+    writer.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(UnavailableError, match="full"):
         await store.commit([send("g", "ann", "small"), send("g", "ann", "big", "x" * 60_000)])
 
     assert not store.healthy
     assert await seqs(store, "g", "ann") == [1]
-    store._writer.execute("PRAGMA max_page_count = 1000000")
+    writer.execute("PRAGMA max_page_count = 1000000")
     await do(store, send("g", "ann", "small"), send("g", "ann", "big", "x" * 60_000))
     assert store.healthy
     assert await seqs(store, "g", "ann") == [1, 2, 3]
@@ -397,8 +403,8 @@ async def test_recalled_bodies_leave_the_files_whatever_happened_to_their_pages(
         chance.shuffle(names)
         await do(store, *(recall(names.pop(), "ann") for _ in range(150)))
     await do(store, *(recall(name, "ann") for name in names))
-    assert store._writer is not None
-    store._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    writer = raw(store)
+    writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     left = b"".join(file.read_bytes() for file in Path(path).parent.iterdir())
     assert left.count(b"TOPSECRET") == 0
@@ -409,9 +415,9 @@ async def test_the_inbox_view_shows_what_each_device_misses(store: SqliteStore) 
     await do(store, group("g", "ann", "bob"), device("ann"), device("bob"), device("bob", "tablet"))
     await do(store, send("g", "ann", "k"), delivered("g", "ann", 2), delivered("g", "bob", 1))
     await do(store, read("g", "bob", 2))
-    assert store._writer is not None
+    writer = raw(store)
 
-    rows = store._writer.execute("SELECT * FROM offline_inbox ORDER BY user_id, device_id")
+    rows = writer.execute("SELECT * FROM offline_inbox ORDER BY user_id, device_id")
     assert rows == [("g", "bob", "phone", 2, 2), ("g", "bob", "tablet", 1, 2)]
 
 
@@ -423,10 +429,10 @@ def statements() -> list[tuple[str, str]]:
 
 
 async def test_no_statement_scans_a_table(store: SqliteStore) -> None:
-    assert store._writer is not None
+    writer = raw(store)
     assert len(statements()) > 40
     for name, sql in statements():
-        plan = store._writer.execute(f"EXPLAIN QUERY PLAN {sql}", [0] * sqlite_parameters(sql))
+        plan = writer.execute(f"EXPLAIN QUERY PLAN {sql}", [0] * sqlite_parameters(sql))
         scans = [row[3] for row in plan if row[3].startswith("SCAN")]
         for scan in scans:
             assert is_bounded(scan, name), (name, scan)
@@ -445,3 +451,28 @@ def is_bounded(scan: str, name: str) -> bool:
     if name == "SELECT_OUTBOX_DUE":
         return scan == "SCAN o USING COVERING INDEX outbox_since" or scan == "SCAN o USING INDEX outbox_since"
     return name.startswith("SELECT_ROWS_OF_") and scan == "SCAN c"
+
+
+def test_a_store_made_before_the_event_loop_works_in_it(path: str) -> None:
+    store = SqliteStore(path, ids=CountingIds())
+
+    async def use() -> list[int]:
+        await store.migrate()
+        await do(store, group("g", "ann"), send("g", "ann", "k"))
+        found = await seqs(store, "g", "ann")
+        await store.aclose()
+        return found
+
+    assert anyio.run(use) == [1, 2]
+
+
+async def test_a_closed_store_can_be_opened_again(path: str) -> None:
+    store = await opened(path)
+    await do(store, group("g", "ann"))
+    await store.aclose()
+    assert not store.healthy
+    await store.migrate()
+
+    assert store.healthy
+    assert await seqs(store, "g", "ann") == [1]
+    await store.aclose()

@@ -90,7 +90,8 @@ class NodeProcess:
         Raises:
             NodeError: It ended instead, or was not ready in time; holds the last words of its log.
         """
-        with self._log_path.open("ab") as log:
+        # shielded: a process that was started while its starter is cancelled must be known to `stop`
+        with self._log_path.open("ab") as log, anyio.CancelScope(shield=True):
             self._process = await anyio.open_process(
                 self._command(),
                 stdin=subprocess.DEVNULL,

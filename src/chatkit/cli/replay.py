@@ -97,7 +97,7 @@ async def replay(node: NodeProcess, lines: Sequence[Line], teller: Teller) -> Re
     return result
 
 
-class _Member:
+class Member:
     """One nick: its client, and its log as the events tell it."""
 
     def __init__(self, user_id: str, line_count: int) -> None:
@@ -149,7 +149,7 @@ class _Member:
 
 
 async def _play(
-    node: NodeProcess, lines: Sequence[Line], members: dict[str, _Member], tasks: TaskGroup, teller: Teller
+    node: NodeProcess, lines: Sequence[Line], members: dict[str, Member], tasks: TaskGroup, teller: Teller
 ) -> ReplayResult:
     started_s = teller.elapsed_s()
     limiter = anyio.CapacityLimiter(_CONNECT_AT_ONCE)
@@ -169,7 +169,7 @@ async def _play(
 
 
 async def _send_all(
-    lines: Sequence[Line], members: dict[str, _Member], progress: Progress, teller: Teller
+    lines: Sequence[Line], members: dict[str, Member], progress: Progress, teller: Teller
 ) -> None:
     """Every line from its member, in the order of the file, at most `WINDOW` unanswered at once."""
     window = anyio.Semaphore(WINDOW)
@@ -197,7 +197,7 @@ def _advance(progress: Progress, bar: TaskID, durable: int, total: int, teller: 
         teller.saw("clients", f"{durable} of {total} lines are durable")
 
 
-async def _compare(api: ChatApi, lines: Sequence[Line], members: dict[str, _Member], teller: Teller) -> None:
+async def _compare(api: ChatApi, lines: Sequence[Line], members: dict[str, Member], teller: Teller) -> None:
     log = [_row(message) async for message in api.messages(CONVERSATION_ID)]
     expect(
         [row[0] for row in log] == list(range(1, len(lines) + 2)), "each line once, without a hole", len(log)
@@ -226,8 +226,8 @@ def _difference(expected: list[Row], found: list[Row]) -> Any:
     return next((pair for pair in pairs if pair[0] != pair[1]), f"{len(found)} of {len(expected)} entries")
 
 
-def _members(lines: Sequence[Line]) -> dict[str, _Member]:
-    return {user_id: _Member(user_id, len(lines)) for user_id in sorted(_user_ids(lines))}
+def _members(lines: Sequence[Line]) -> dict[str, Member]:
+    return {user_id: Member(user_id, len(lines)) for user_id in sorted(_user_ids(lines))}
 
 
 def _user_ids(lines: Sequence[Line]) -> set[str]:

@@ -114,7 +114,7 @@ class ChatApi:
         stored = await self._call("POST", "/v1/messages/send", wire.SendResult, body=body)
         return Sent(conversation_id, key, stored.message_id, stored.seq, stored.server_ts)
 
-    async def history(self, conversation_id: str, *, from_seq: int = 1, limit: int = 50) -> MessagePage:
+    async def history(self, conversation_id: str, from_seq: int = 1, limit: int = 50) -> MessagePage:
         """Entries from `from_seq` on, ascending; at most `limit`, itself at most 200."""
         check_conversation_id(conversation_id)
         params = {"fromSeq": from_seq, "limit": limit}

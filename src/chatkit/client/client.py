@@ -67,7 +67,8 @@ class ChatClient:
         url: The server: `ws://`, `wss://`, `http://` or `https://`, with the prefix it is mounted under.
         token: The login, or an async callable that makes a fresh one whenever needed.
         device_id: Stable name of this installation; it owns the delivered cursor.
-        store: A path keeps everything in a SQLite file that outlives the process; None keeps it in memory.
+        store: A path keeps everything in a SQLite file that outlives the process; None keeps it in memory; a store of
+            one's own is closed at the end.
         codec: `json` or `msgpack`.
         connector: Another road than WebSockets to `url`.
         config: Deadlines and bounds.
@@ -130,7 +131,7 @@ class ChatClient:
         running = self._running
         assert running is not None, "entered before it is left"
         try:
-            if error is None:
+            if error is None and not running.closing:
                 await self.aclose()
         finally:
             self._running = None

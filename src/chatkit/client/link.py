@@ -13,20 +13,20 @@ from msgspec import UNSET
 
 from ..core.backoff import next_delay
 from ..errors import ConnectionLostError, DeadlineExceededError, ProtocolError, RefusedError
-from ..ports import Ports
 from ..transport.base import Transport, TransportClosedError
 from ..wire import events as ev
 from ..wire.codec import Codec
-from .config import ClientConfig
-from .outgoing import Outgoing, frame
-from .requests import Requests, error_of
-from .router import Router
-from .sender import Sender
+from .outgoing import frame
+from .parts import Parts
+from .requests import error_of
 from .signal import Signal
-from .syncer import Syncer
 from .tokens import TokenSource
 
 CLIENT = ev.ClientInfo(name="chatkit-python", version=version("chatkit"))
+
+
+HEARTBEAT_MIN_S = 0.05
+"""Whatever a server says, the watch does not run hot."""
 
 
 class LoginFailedError(ConnectionLostError):
@@ -78,34 +78,14 @@ class Link:
         reconnect_after_s: What a draining server asked for; None if it did not.
     """
 
-    def __init__(
-        self,
-        config: ClientConfig,
-        ports: Ports,
-        codec: Codec,
-        router: Router,
-        syncer: Syncer,
-        outgoing: Outgoing,
-        requests: Requests,
-        sender: Sender,
-        tokens: TokenSource,
-        wake: Signal,
-        transport: Transport,
-        welcome: ev.Welcome,
-    ) -> None:
-        self._config = config
-        self._ports = ports
-        self._codec = codec
-        self._router = router
-        self._syncer = syncer
-        self._outgoing = outgoing
-        self._requests = requests
-        self._sender = sender
+    def __init__(self, parts: Parts, tokens: TokenSource, transport: Transport, welcome: ev.Welcome) -> None:
+        self._parts = parts
+        self._config = parts.config
+        self._clock = parts.ports.clock
         self._tokens = tokens
-        self._wake = wake
         self._transport = transport
-        self._heartbeat_s = welcome.heartbeat_ms / 1000
-        self._received_at_s = ports.clock.now_s()
+        self._heartbeat_s = max(welcome.heartbeat_ms / 1000, HEARTBEAT_MIN_S)
+        self._received_at_s = self._clock.now_s()
         self._leave_by_s: float | None = None
         self._cause: Exception | None = None
         self._expiring = Signal()
@@ -121,7 +101,7 @@ class Link:
         """
         self._apply(first)
         async with anyio.create_task_group() as group:
-            for part in (self._read, self._write, self._syncer.run, self._watch, self._refresh):
+            for part in (self._read, self._write, self._parts.syncer.run, self._watch, self._refresh):
                 group.start_soon(self._part, part, group.cancel_scope)
         assert self._cause is not None, "parts end only by raising"
         raise self._cause
@@ -136,37 +116,37 @@ class Link:
     async def _read(self) -> None:
         while True:
             received = await self._transport.receive()
-            self._received_at_s = self._ports.clock.now_s()
-            self._apply(self._codec.server_events(received))
+            self._received_at_s = self._clock.now_s()
+            self._apply(self._parts.codec.server_events(received))
 
     def _apply(self, events: Sequence[ev.ServerEvent]) -> None:
-        for event in self._router.received(events):
+        for event in self._parts.router.received(events):
             if isinstance(event, ev.GoAway):
                 self._draining(event)
             else:
                 self._expiring.set()
-        self._wake.set()
+        self._parts.wake.set()
 
     def _draining(self, event: ev.GoAway) -> None:
         self.reconnect_after_s = event.reconnect_after_ms / 1000
-        self._leave_by_s = self._ports.clock.now_s() + self._config.goaway_wait_s
-        self._outgoing.sends_held = True
+        self._leave_by_s = self._clock.now_s() + self._config.goaway_wait_s
+        self._parts.outgoing.sends_held = True
 
     async def _write(self) -> None:
-        await self._outgoing.run(self._transport)
+        await self._parts.outgoing.run(self._transport)
 
     async def _watch(self) -> None:
         while True:
             await anyio.sleep(self._heartbeat_s / 3)
-            now_s = self._ports.clock.now_s()
+            now_s = self._clock.now_s()
             if now_s - self._received_at_s > 2 * self._heartbeat_s:
                 raise ConnectionLostError("the server gave no sign of life")
-            oldest_s = self._sender.oldest_sent_at_s
+            oldest_s = self._parts.sender.oldest_sent_at_s
             if oldest_s is not None and now_s - oldest_s > self._config.ack_wait_s:
                 raise ConnectionLostError("a message had no answer for too long")
             if self._leave_by_s is not None and now_s >= self._leave_by_s:
                 raise ConnectionLostError("the server drains")
-            self._outgoing.ping()
+            self._parts.outgoing.ping()
 
     async def _refresh(self) -> None:
         """Renew the login each time the server says that it ends; a fixed token cannot be renewed."""
@@ -180,7 +160,7 @@ class Link:
         while True:
             try:
                 fresh = ev.AuthRefresh(token=await self._tokens.get())
-                await self._requests.ask(fresh, self._config.request_timeout_s)
+                await self._parts.requests.ask(fresh, self._config.request_timeout_s)
                 return
             except ConnectionLostError:
                 raise
@@ -192,7 +172,7 @@ class Link:
         hint_s = error.retry_after_s if isinstance(error, RefusedError | DeadlineExceededError) else None
         return next_delay(
             attempt,
-            self._ports.random.random(),
+            self._parts.ports.random.random(),
             hint_s,
             base_s=self._config.backoff_base_s,
             max_s=self._config.backoff_max_s,

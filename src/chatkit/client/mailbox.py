@@ -3,7 +3,7 @@
 `put` never waits. Above `events_max` the box is `paused`: the receiver leaves pushes to a later SYNC and the syncer
 stands still, until the app has taken it down to `events_low`. What is in hand at that moment (one frame or one page) is
 still placed. Ephemeral events are dropped when it is paused; the newest connection state takes the place of the one
-before it.
+before it; outcomes of sends nobody waits for are kept up to twice the bound, then dropped (`send` again tells).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 
 import anyio
 
-from .events import ChatEvent, ConnectionEvent, EphemeralEvent
+from .events import ChatEvent, ConnectionEvent, EphemeralEvent, MessageSent, SendFailed
 from .signal import Signal
 
 
@@ -39,7 +39,7 @@ class Mailbox:
     def put(self, event: ChatEvent, *, droppable: bool = False) -> None:
         """Add an event; with the box paused, ephemeral and droppable ones are left out."""
         if self.paused:
-            if droppable or isinstance(event, EphemeralEvent):
+            if droppable or isinstance(event, EphemeralEvent) or self._overflows(event):
                 return
             if isinstance(event, ConnectionEvent) and isinstance(self._events[-1], ConnectionEvent):
                 self._events.pop()
@@ -48,6 +48,10 @@ class Mailbox:
             self.paused = True
             self._drained = anyio.Event()
         self._filled.set()
+
+    def _overflows(self, event: ChatEvent) -> bool:
+        """Outcomes of sends are the one kind that an app can make without end and without looking."""
+        return isinstance(event, MessageSent | SendFailed) and len(self._events) >= 2 * self._events_max
 
     def close(self) -> None:
         """No more events follow; those in the box can still be taken."""

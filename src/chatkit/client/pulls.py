@@ -79,5 +79,5 @@ class Pulls:
             if at_s > now_s:
                 continue
             del self._later[id_]
-            if conversation.timeline.behind:
+            if conversation.timeline.behind and not conversation.left:
                 self._front[id_] = conversation

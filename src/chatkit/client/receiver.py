@@ -169,9 +169,9 @@ class Receiver:
             if timeline.rise(message.seq):
                 self._pulls.gap(conversation)  # the syncer comes back to it once the app has caught up
             return
-        if own and message.seq > timeline.prefix:
-            batch.change(conversation).messages.append(message)  # it survives a crash before its turn
         self._placed(batch, conversation, timeline.push(message, told=own))
+        if own and timeline.holds(message.seq):
+            batch.change(conversation).messages.append(message)  # told already: so it is after a crash too
         if timeline.behind:
             self._pulls.gap(conversation)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from ..wire import events as ev
@@ -14,6 +15,8 @@ from .heads import Heads
 from .receiver import Receiver
 from .requests import Requests
 from .sender import Sender
+
+logger = logging.getLogger(__name__)
 
 Rest = ev.TokenExpiring | ev.GoAway
 """What concerns the connection itself."""
@@ -92,3 +95,5 @@ class Router:
             conversation = self._conversations.get(event.conversation_id)
             held = conversation.timeline.prefix if conversation is not None else 0
             self._cursors.refused(event, event.conversation_id, held)
+        else:  # typing, or a request whose caller has gone
+            logger.info("the server refused something nobody waits for: %s", event.code)

@@ -156,7 +156,7 @@ class Session:
     ) -> _Ended:
         parts = self._parts
         self._bind(welcome)
-        link = self._link(transport, welcome)
+        link = Link(parts, self._tokens, transport, welcome)
         since_s = parts.ports.clock.now_s()
         parts.connected(welcome.user_id, welcome.limits)
         self._set_connected(True)
@@ -177,23 +177,6 @@ class Session:
             raise ConfigurationError("the token now belongs to another user; use one client for each user")
         self._parts.store.bind(welcome.user_id, welcome.device_id)
         self._resume_token = welcome.resume_token
-
-    def _link(self, transport: Transport, welcome: ev.Welcome) -> Link:
-        parts = self._parts
-        return Link(
-            parts.config,
-            parts.ports,
-            parts.codec,
-            parts.router,
-            parts.syncer,
-            parts.outgoing,
-            parts.requests,
-            parts.sender,
-            self._tokens,
-            parts.wake,
-            transport,
-            welcome,
-        )
 
     def _next(self, ended: _Ended) -> float:
         """Seconds until the next try. Raises ClosedError if there is none."""

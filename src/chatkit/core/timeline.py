@@ -88,6 +88,10 @@ class Timeline:
         """Entries waiting above a gap."""
         return len(self._held)
 
+    def holds(self, seq: int) -> bool:
+        """Whether the entry at `seq` waits above a gap."""
+        return seq in self._held
+
     def rise(self, head_seq: int) -> bool:
         """Take note of a head (heads only rise). Returns whether something is missing now."""
         self.head = max(self.head, head_seq)

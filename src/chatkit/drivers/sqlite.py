@@ -25,7 +25,7 @@ RETRY_AFTER_S = 1.0
 WAL_BYTES_MAX = 64 * 1024 * 1024
 """The write-ahead log is cut back to this size once it has been checkpointed."""
 
-CACHE_KIB = 16 * 1024
+CACHE_KIB = 8 * 1024
 """Pages kept in memory, per connection at most."""
 
 MEMORY = ":memory:"

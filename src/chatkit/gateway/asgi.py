@@ -126,18 +126,18 @@ class _Pump:
         session, binary = self._session, self._codec.binary
         try:
             while True:
-                self._woken = anyio.Event()
                 frame = session.next_frame()
-                while frame is not None:
+                if frame is not None:
                     if binary:
                         await self._send({"type": "websocket.send", "bytes": frame})
                     else:
                         await self._send({"type": "websocket.send", "text": frame.decode()})
                     self._drained.set()
-                    frame = session.next_frame()
-                if session.close_code is not None:
+                elif session.close_code is not None:
                     break
-                await self._woken.wait()
+                else:
+                    self._woken = anyio.Event()
+                    await self._woken.wait()
             reason = _short(session.close_reason)
             await self._send({"type": "websocket.close", "code": session.close_code, "reason": reason})
         except OSError:

@@ -6,17 +6,17 @@ no rollback. The reads are in `memory_reads`. Called by `assemble`; everyone abo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 import anyio.lowlevel
 
-from ..core.visibility import Interval, ranges_after
+from ..core.visibility import Interval
 from ..errors import ConflictError, RefusedError, UnavailableError
 from ..ports import Ids
 from ..wire.payload import RECALLED
 from . import base, rules
-from .memory_log import Conversation, Cursors, Device, Token, World
+from .memory_log import Conversation, Device, Token, World
 from .memory_reads import MemoryReads
 
 SECRET_BYTES: Final = 32
@@ -113,8 +113,7 @@ class MemoryStore(MemoryReads):
     def _advance_delivered(self, command: base.AdvanceDelivered) -> base.Advanced:
         log = self._world.joined(command.conversation_id, command.user_id)
         rules.check_up_to(command.up_to_seq, log.head_seq)
-        self._register(command.user_id, command.device_id, command.at_ms)
-        device = log.devices[command.user_id][command.device_id]
+        device = self._device(log, command)
         if command.up_to_seq > device.delivered_seq:
             self._move(log, command, device, command.up_to_seq)
         return self._after_delivery(log, command, device)
@@ -122,7 +121,7 @@ class MemoryStore(MemoryReads):
     def _confirm(self, command: base.ConfirmMessage) -> base.Advanced:
         log, row = self._world.visible(command.message_id, command.user_id)
         rules.check_conversation(command, log.conversation_id)
-        device = self._device_to_confirm(log, command)
+        device = self._device(log, command)
         exact = [*device.exact, row.seq]
         if row.seq > device.delivered_seq and row.seq not in device.exact:
             intervals = log.members[command.user_id]
@@ -134,8 +133,9 @@ class MemoryStore(MemoryReads):
                 self._move(log, command, device, device.delivered_seq)
         return self._after_delivery(log, command, device)
 
-    def _device_to_confirm(self, log: Conversation, command: base.ConfirmMessage) -> Device:
-        self._register(command.user_id, command.device_id, command.at_ms)
+    def _device(self, log: Conversation, command: AnyAdvance) -> Device:
+        """The device's cursor; a device that comes by HTTP may be seen here for the first time."""
+        self._world.register(command.user_id, command.device_id, command.at_ms)
         return log.devices[command.user_id][command.device_id]
 
     def _move(self, log: Conversation, command: AnyAdvance, device: Device, up_to_seq: int) -> None:
@@ -172,19 +172,9 @@ class MemoryStore(MemoryReads):
             cursors.delivered_seq,
             cursors.read_seq,
             after > before,
-            self._authors(log, user_id, before, after),
+            log.authors(user_id, before, after),
             log.member_count,
         )
-
-    def _authors(self, log: Conversation, user_id: str, after_seq: int, up_to_seq: int) -> tuple[str, ...]:
-        if after_seq >= up_to_seq or log.member_count > rules.AUTHOR_GROUP_MAX:
-            return ()
-        if log.pair is not None:
-            return (rules.other_of(log.pair, user_id),)
-        start = rules.author_range(after_seq, up_to_seq)
-        ranges = ranges_after(log.members[user_id], start, up_to_seq)
-        found = {row.sender_id for first, last in ranges for row in log.rows[first - 1 : last]}
-        return tuple(sorted(found - {user_id}))
 
     def _create(self, command: base.CreateConversation) -> base.Created:
         users = rules.founders(command)
@@ -201,32 +191,9 @@ class MemoryStore(MemoryReads):
         log = self._world.create(command, pair)
         payload = rules.member_payload("CREATED", users)
         row = log.append("MEMBER", command.creator_id, payload, command.at_ms)
-        self._join(log, users, row.seq, command.at_ms)
+        self._world.join(log, users, row.seq, command.at_ms)
         self._audit(log, command.at_ms, command.creator_id, "CREATED", row.seq, command.conversation_id)
         return base.Created(log.describe(), True, log.entry(row, row.epoch))
-
-    def _join(self, log: Conversation, users: Iterable[str], seq: int, at_ms: int) -> None:
-        for user in users:
-            intervals = [*log.members.get(user, ()), Interval(seq)]
-            log.members[user] = intervals
-            cursors = log.cursors.setdefault(user, Cursors(seq - 1, seq - 1, at_ms))
-            cursors.delivered_seq = rules.settled(cursors.delivered_seq, intervals)
-            cursors.read_seq = rules.settled(cursors.read_seq, intervals)
-            for device_id in self._world.devices.get(user, ()):
-                self._join_device(log, user, device_id, at_ms)
-
-    def _join_device(self, log: Conversation, user_id: str, device_id: str, at_ms: int) -> None:
-        """A device goes on where it stood; a new one starts where the user's farthest stands."""
-        start = max((it.delivered_seq for _, it in log.devices_of(user_id)), default=0)
-        device = log.devices.setdefault(user_id, {}).setdefault(device_id, Device(start, [], at_ms))
-        device.delivered_seq = rules.settled(device.delivered_seq, log.members[user_id])
-
-    def _register(self, user_id: str, device_id: str, at_ms: int) -> None:
-        known = self._world.devices.setdefault(user_id, set())
-        if device_id not in known:
-            known.add(device_id)
-            for log in self._world.of_user(user_id):
-                self._join_device(log, user_id, device_id, at_ms)
 
     def _add(self, command: base.AddMembers) -> base.MembersChanged:
         log = self._world.joined(command.conversation_id, command.by)
@@ -237,7 +204,7 @@ class MemoryStore(MemoryReads):
             return base.MembersChanged(log.describe(), (), (), None)
         payload = rules.member_payload("ADDED", added)
         row = log.append("MEMBER", command.by, payload, command.at_ms)
-        self._join(log, added, row.seq, command.at_ms)
+        self._world.join(log, added, row.seq, command.at_ms)
         for user in added:
             self._audit(log, command.at_ms, command.by, "ADDED", row.seq, user)
         return base.MembersChanged(log.describe(), tuple(added), (), log.entry(row, row.epoch))
@@ -271,7 +238,7 @@ class MemoryStore(MemoryReads):
         identity_expires_ms: int | None,
         scope: str,
     ) -> base.SessionOpened:
-        self._register(user_id, command.device_id, command.at_ms)
+        self._world.register(user_id, command.device_id, command.at_ms)
         self._world.replace_token(
             command.resume_hash,
             Token(user_id, command.device_id, command.resume_expires_ms, identity_expires_ms, scope),

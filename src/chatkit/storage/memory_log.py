@@ -6,11 +6,11 @@ Plain mutable objects with the small questions that both commands and reads ask 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from ..core.visibility import Interval
+from ..core.visibility import Interval, ranges_after
 from . import base, rules
 
 
@@ -110,6 +110,23 @@ class Conversation:
         """A user's devices here, ascending."""
         return sorted(self.devices.get(user_id, {}).items())
 
+    def authors(self, user_id: str, after_seq: int, up_to_seq: int) -> tuple[str, ...]:
+        """Who wrote the entries in (after_seq, up_to_seq] that the user sees."""
+        if after_seq >= up_to_seq or self.member_count > rules.AUTHOR_GROUP_MAX:
+            return ()
+        if self.pair is not None:
+            return (rules.other_of(self.pair, user_id),)
+        start = rules.author_range(after_seq, up_to_seq)
+        ranges = ranges_after(self.members[user_id], start, up_to_seq)
+        found = {row.sender_id for first, last in ranges for row in self.rows[first - 1 : last]}
+        return tuple(sorted(found - {user_id}))
+
+    def join_device(self, user_id: str, device_id: str, at_ms: int) -> None:
+        """A device goes on where it stood; a new one starts where the user's farthest stands."""
+        start = max((it.delivered_seq for _, it in self.devices_of(user_id)), default=0)
+        device = self.devices.setdefault(user_id, {}).setdefault(device_id, Device(start, [], at_ms))
+        device.delivered_seq = rules.settled(device.delivered_seq, self.members[user_id])
+
     def append(
         self,
         kind: rules.Kind,
@@ -200,6 +217,25 @@ class World:
         if pair is not None:
             self.by_pair[pair] = log
         return log
+
+    def join(self, log: Conversation, users: Iterable[str], seq: int, at_ms: int) -> None:
+        """Start memberships: cursors go on where they stood, moved over what is not visible."""
+        for user in users:
+            intervals = [*log.members.get(user, ()), Interval(seq)]
+            log.members[user] = intervals
+            cursors = log.cursors.setdefault(user, Cursors(seq - 1, seq - 1, at_ms))
+            cursors.delivered_seq = rules.settled(cursors.delivered_seq, intervals)
+            cursors.read_seq = rules.settled(cursors.read_seq, intervals)
+            for device_id in sorted(self.devices.get(user, ())):
+                log.join_device(user, device_id, at_ms)
+
+    def register(self, user_id: str, device_id: str, at_ms: int) -> None:
+        """Make sure that a device is known and has a cursor wherever its user is a member."""
+        known = self.devices.setdefault(user_id, set())
+        if device_id not in known:
+            known.add(device_id)
+            for log in self.of_user(user_id):
+                log.join_device(user_id, device_id, at_ms)
 
     def find(self, conversation_id: str) -> Conversation:
         """A conversation; NotFoundError if there is none."""

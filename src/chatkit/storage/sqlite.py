@@ -7,23 +7,22 @@ loop never waits for a disk; without, it runs inside the loop, for simulation an
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
 from ..drivers.migrations import migrate, migration_files
-from ..drivers.sqlite import MEMORY, RETRY_AFTER_S, Connection, DiskFailedError, open_sqlite
-from ..errors import ConfigurationError, InternalError, RefusedError, UnavailableError
+from ..drivers.sqlite import MEMORY, RETRY_AFTER_S, Connection, open_sqlite
+from ..errors import ConfigurationError, UnavailableError
 from ..ports import Ids
 from ..wire.events import Head
-from . import base, sqlite_commands, sqlite_members, sqlite_reads
-from .sqlite_batch import Batch
+from . import base, sqlite_reads
+from .sqlite_writer import Writer
 
 APPLICATION_ID: Final = 0x43484B31
 """Marks a file as a chatkit log ("CHK1")."""
@@ -32,27 +31,6 @@ SECRET_BYTES: Final = 32
 
 _P = ParamSpec("_P")
 _Result = TypeVar("_Result")
-_logger = logging.getLogger(__name__)
-
-_SHARED: dict[type, Callable[[Batch, Any], base.Outcome]] = {
-    base.Append: sqlite_commands.append,
-    base.Recall: sqlite_commands.recall,
-    base.AdvanceDelivered: sqlite_commands.advance_delivered,
-    base.ConfirmMessage: sqlite_commands.confirm_message,
-    base.AdvanceRead: sqlite_commands.advance_read,
-}
-"""Commands that share the batch's working memory."""
-
-_ALONE: dict[type, Callable[[Batch, Any], base.Outcome]] = {
-    base.CreateConversation: sqlite_members.create_conversation,
-    base.AddMembers: sqlite_members.add_members,
-    base.RemoveMember: sqlite_members.remove_member,
-    base.OpenSession: sqlite_members.open_session,
-    base.ResumeSession: sqlite_members.resume_session,
-    base.RenewEpoch: sqlite_members.renew_epoch,
-    base.CloseOutbox: sqlite_commands.close_outbox,
-}
-"""Commands that change rows directly, so that the working memory is written before and forgotten after."""
 
 
 class SqliteStore:
@@ -76,26 +54,20 @@ class SqliteStore:
         self._reader_count = readers if threads else 1
         self._writer_limit = anyio.CapacityLimiter(1)
         self._reader_limit = anyio.CapacityLimiter(self._reader_count)
-        self._writer: Connection | None = None
+        self._writer: Writer | None = None
         self._readers: deque[Connection] = deque()
-        self._healthy = False
-        self._failed = False
 
     @property
     def healthy(self) -> bool:
         """Whether the last commit reached the disk."""
-        return self._healthy
+        return self._writer is not None and self._writer.healthy
 
     async def migrate(self) -> bytes:
         """Open the file, bring its schema up to date, and return the log's secret."""
         return await self._run(self._writer_limit, self._open)
 
     async def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
-        """Apply a batch in one transaction.
-
-        After an error of the disk itself nothing is committed any more until the store is opened anew: what
-        the failed write left behind is unknown.
-        """
+        """Apply a batch in one transaction; after an error of the disk, none until the store is opened anew."""
         return await self._run(self._writer_limit, partial(self._commit, commands))
 
     async def aclose(self) -> None:
@@ -187,8 +159,7 @@ class SqliteStore:
         except BaseException:
             writer.close()
             raise
-        self._writer = writer
-        self._healthy = True
+        self._writer = Writer(writer)
         return secret
 
     def _reader(self, writer: Connection) -> Connection:
@@ -204,7 +175,6 @@ class SqliteStore:
         return bytes(secret)
 
     def _close(self) -> None:
-        self._healthy = False
         for reader in self._readers:
             reader.close()
         self._readers.clear()
@@ -227,88 +197,6 @@ class SqliteStore:
             self._readers.append(connection)
 
     def _commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
-        writer = self._writer
-        if writer is None:
+        if self._writer is None:
             raise UnavailableError("the store is not open", retry_after_s=RETRY_AFTER_S)
-        if self._failed:
-            raise UnavailableError(
-                "the disk failed earlier; the store must be closed and opened anew",
-                retry_after_s=RETRY_AFTER_S,
-            )
-        try:
-            outcomes = self._transactions(writer, commands)
-        except BaseException as error:
-            self._healthy = False
-            self._failed = self._failed or isinstance(error, DiskFailedError)
-            raise
-        self._healthy = True
-        return outcomes
-
-    def _transactions(self, writer: Connection, commands: Sequence[base.Command]) -> list[base.Outcome]:
-        """All commands in one transaction; if one of them breaks it, each in its own."""
-        try:
-            return self._transaction(writer, commands)
-        except UnavailableError:
-            raise
-        except Exception:
-            _logger.exception("a batch of %d commands failed; each is tried alone", len(commands))
-        return [self._alone(writer, command) for command in commands]
-
-    def _alone(self, writer: Connection, command: base.Command) -> base.Outcome:
-        try:
-            (outcome,) = self._transaction(writer, [command])
-        except UnavailableError:
-            raise
-        except Exception:
-            _logger.exception("the command %s failed", type(command).__name__)
-            return base.Refused(InternalError("the server failed to do this"))
-        return outcome
-
-    def _transaction(self, writer: Connection, commands: Sequence[base.Command]) -> list[base.Outcome]:
-        writer.begin()
-        try:
-            batch = Batch(writer)
-            places = _places(commands)
-            if len(places) > 1:
-                batch.preload(places)
-            outcomes = [_apply(batch, command) for command in commands]
-            batch.flush()
-            writer.commit()
-        except BaseException:
-            self._roll_back(writer)
-            raise
-        return outcomes
-
-    def _roll_back(self, writer: Connection) -> None:
-        try:
-            writer.rollback()
-        except Exception:
-            self._failed = True  # the transaction is stuck on this connection
-            _logger.exception("a transaction could not be rolled back")
-
-
-def _places(commands: Sequence[base.Command]) -> dict[str, str]:
-    """The conversations of the frequent commands, each with one user who acts there."""
-    places: dict[str, str] = {}
-    for command in commands:
-        if type(command) is base.Append:
-            places[command.conversation_id] = command.sender_id
-        elif type(command) is base.AdvanceDelivered or type(command) is base.AdvanceRead:
-            places[command.conversation_id] = command.user_id
-    return places
-
-
-def _apply(batch: Batch, command: base.Command) -> base.Outcome:
-    handler = _SHARED.get(type(command))
-    try:
-        if handler is not None:
-            return handler(batch, command)
-        batch.flush()
-        outcome = _ALONE[type(command)](batch, command)
-        batch.flush()
-        return outcome
-    except UnavailableError:
-        raise
-    except RefusedError as error:
-        error.__traceback__ = None  # it would keep the whole batch alive as long as the outcome
-        return base.Refused(error)
+        return self._writer.commit(commands)

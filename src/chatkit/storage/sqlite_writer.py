@@ -1,0 +1,143 @@
+"""The writing half of the store on SQLite: batches of commands to transactions, and what becomes of failures.
+
+Called by `sqlite`, by one thread at a time. The commands themselves are in `sqlite_commands` and `sqlite_members`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..drivers.sqlite import RETRY_AFTER_S, Connection, DiskFailedError
+from ..errors import InternalError, RefusedError, UnavailableError
+from . import base, sqlite_commands, sqlite_members
+from .sqlite_batch import Batch
+
+_logger = logging.getLogger(__name__)
+
+_SHARED: dict[type, Callable[[Batch, Any], base.Outcome]] = {
+    base.Append: sqlite_commands.append,
+    base.Recall: sqlite_commands.recall,
+    base.AdvanceDelivered: sqlite_commands.advance_delivered,
+    base.ConfirmMessage: sqlite_commands.confirm_message,
+    base.AdvanceRead: sqlite_commands.advance_read,
+}
+"""Commands that share the batch's working memory."""
+
+_ALONE: dict[type, Callable[[Batch, Any], base.Outcome]] = {
+    base.CreateConversation: sqlite_members.create_conversation,
+    base.AddMembers: sqlite_members.add_members,
+    base.RemoveMember: sqlite_members.remove_member,
+    base.OpenSession: sqlite_members.open_session,
+    base.ResumeSession: sqlite_members.resume_session,
+    base.RenewEpoch: sqlite_members.renew_epoch,
+    base.CloseOutbox: sqlite_commands.close_outbox,
+}
+"""Commands that change rows directly, so that the working memory is written before and forgotten after."""
+
+
+class Writer:
+    """The one who writes a file.
+
+    Args:
+        connection: Opened for writing; it belongs to this writer from now on.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._failed = False
+        self.healthy = True
+
+    def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        """Apply a batch in one transaction; see `storage.base.Committing.commit`.
+
+        After an error of the disk itself nothing is committed any more until the file is opened anew: what the
+        failed write left behind is unknown.
+        """
+        if self._failed:
+            raise UnavailableError(
+                "the disk failed earlier; the store must be closed and opened anew",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        try:
+            outcomes = self._transactions(commands)
+        except BaseException as error:
+            self.healthy = False
+            self._failed = self._failed or isinstance(error, DiskFailedError)
+            raise
+        self.healthy = True
+        return outcomes
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _transactions(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        """All commands in one transaction; if one of them breaks it, each in its own."""
+        try:
+            return self._transaction(commands)
+        except UnavailableError:
+            raise
+        except Exception:
+            _logger.exception("a batch of %d commands failed; each is tried alone", len(commands))
+        return [self._alone(command) for command in commands]
+
+    def _alone(self, command: base.Command) -> base.Outcome:
+        try:
+            (outcome,) = self._transaction([command])
+        except UnavailableError:
+            raise
+        except Exception:
+            _logger.exception("the command %s failed", type(command).__name__)
+            return base.Refused(InternalError("the server failed to do this"))
+        return outcome
+
+    def _transaction(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        self._connection.begin()
+        try:
+            batch = Batch(self._connection)
+            places = _places(commands)
+            if len(places) > 1:
+                batch.preload(places)
+            outcomes = [_apply(batch, command) for command in commands]
+            batch.flush()
+            self._connection.commit()
+        except BaseException:
+            self._roll_back()
+            raise
+        return outcomes
+
+    def _roll_back(self) -> None:
+        try:
+            self._connection.rollback()
+        except Exception:
+            self._failed = True  # the transaction is stuck on this connection
+            _logger.exception("a transaction could not be rolled back")
+
+
+def _places(commands: Sequence[base.Command]) -> dict[str, str]:
+    """The conversations of the frequent commands, each with one user who acts there."""
+    places: dict[str, str] = {}
+    for command in commands:
+        if type(command) is base.Append:
+            places[command.conversation_id] = command.sender_id
+        elif type(command) is base.AdvanceDelivered or type(command) is base.AdvanceRead:
+            places[command.conversation_id] = command.user_id
+    return places
+
+
+def _apply(batch: Batch, command: base.Command) -> base.Outcome:
+    handler = _SHARED.get(type(command))
+    try:
+        if handler is not None:
+            return handler(batch, command)
+        batch.flush()
+        outcome = _ALONE[type(command)](batch, command)
+        batch.flush()
+        return outcome
+    except UnavailableError:
+        raise
+    except RefusedError as error:
+        error.__traceback__ = None  # it would keep the whole batch alive as long as the outcome
+        return base.Refused(error)

@@ -1,0 +1,179 @@
+"""Every example does what its first lines say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from chatkit import ChatApi, ChatClient, MessageReceived, UnauthenticatedError, open_store, sign_token
+from chatkit.storage.base import Store
+
+from ..storage.contract import StoreContract
+from .example import FOLDER, SECRET, load, serving
+
+
+def token(user: str) -> str:
+    return sign_token(SECRET, user_id=user)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A server for the examples that are clients."""
+    with serving("reference_server", "chat.db", folder=tmp_path) as url:
+        yield url
+
+
+async def texts(chat: ChatClient, count: int) -> list[str]:
+    """The next texts of others."""
+    found: list[str] = []
+    async for event in chat.events():
+        match event:
+            case MessageReceived(message=message) if message.type == "TEXT":
+                found.append(message.text)
+        if len(found) == count:
+            return found
+    raise AssertionError("the client stopped")
+
+
+def test_every_example_is_run_here_and_says_how_to_run_it() -> None:
+    source = Path(__file__).read_text()
+    for path in FOLDER.glob("*.py"):
+        assert f'"{path.stem}"' in source
+        docstring = load(path.stem).__doc__ or ""
+        assert "Run: " in docstring
+        assert f"python examples/{path.name}" in docstring
+
+
+async def test_quickstart(capsys: pytest.CaptureFixture[str]) -> None:
+    received = await load("quickstart").main()
+
+    assert received == "Hello Omar!"
+    assert capsys.readouterr().out == "sent as number 2\nlina: Hello Omar!\n"
+
+
+async def test_embed_fastapi(tmp_path: Path) -> None:
+    with serving("embed_fastapi", folder=tmp_path, prefix="/chat") as url:
+        async with httpx.AsyncClient(trust_env=False) as web:
+            assert (await web.get(f"{url}/hello")).json() == {"chat_is_ready": True}
+        async with ChatApi(f"{url}/chat", token=token("lina")) as api:
+            created = await api.create_conversation("GROUP", ["omar"])
+        async with ChatClient(f"{url}/chat", token=token("omar"), device_id="phone") as chat:
+            assert (await chat.send(created.conversation_id, "Hello")).seq == 2
+
+
+async def test_echo_bot(server: str, tmp_path: Path) -> None:
+    bot, store = load("echo_bot"), str(tmp_path / "echo.db")
+    async with ChatApi(server, token=token("lina")) as api:
+        await api.create_conversation("SINGLE", ["echo"], conversation_id="c-1")
+        await api.send("c-1", "one")
+        await bot.main(server, store, token=token("echo"), answers=1)
+        await api.send("c-1", "two")
+        await bot.main(server, store, token=token("echo"), answers=1)
+        written = [message.text async for message in api.messages("c-1") if message.type == "TEXT"]
+        read = {row.user_id: row.read_seq for row in (await api.receipts("c-1")).receipts}
+
+    assert written == ["one", "You said: one", "two", "You said: two"]
+    assert read["echo"] == 4
+
+
+async def test_echo_bot_that_lost_its_store_answers_nothing_twice(server: str) -> None:
+    bot = load("echo_bot")
+    async with ChatApi(server, token=token("lina")) as api:
+        await api.create_conversation("SINGLE", ["echo"], conversation_id="c-1")
+        await api.send("c-1", "one")
+        async with ChatClient(server, token=token("echo"), device_id="phone") as other:
+            [message] = [message for message in await other.history("c-1") if message.type == "TEXT"]
+            assert await bot.answer(other, message)
+            assert await bot.answer(other, message)
+        written = [message.text async for message in api.messages("c-1") if message.type == "TEXT"]
+
+    assert written == ["one", "You said: one"]
+
+
+async def test_echo_bot_says_what_it_could_not_answer(
+    server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with ChatApi(server, token=token("lina")) as api:
+        await api.create_conversation("SINGLE", ["echo"], conversation_id="c-1")
+        longest = await api.send("c-1", "x" * 65_511)
+        await api.send("c-1", "short")
+        await load("echo_bot").main(server, token=token("echo"), answers=1)
+
+    assert f"no answer to {longest.message_id}: payload is" in capsys.readouterr().err
+
+
+async def test_own_login(tmp_path: Path) -> None:
+    with serving("own_login", folder=tmp_path) as url:
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as web:
+            right, wrong = {"user": "lina", "password": "lighthouse"}, {"user": "lina", "password": "ü"}
+            session = (await web.post("/login", json=right)).json()["token"]
+            refused = [(await web.post("/login", json=body)).status_code for body in (wrong, {"user": 1})]
+            assert refused == [401, 400]
+            async with ChatClient(url, token=session, device_id="phone") as chat:
+                await chat.wait_connected()
+                assert chat.user_id == "lina"
+            assert (
+                await web.post("/logout", headers={"authorization": f"Bearer {session}"})
+            ).status_code == 204
+        async with ChatApi(url, token=session) as api:
+            with pytest.raises(UnauthenticatedError):
+                await api.conversations()
+
+
+async def test_own_storage(tmp_path: Path) -> None:
+    with serving("own_storage", "archive.jsonl", folder=tmp_path) as url:
+        async with ChatApi(url, token=token("lina")) as api:
+            await api.create_conversation("SINGLE", ["omar"], conversation_id="c-1")
+            await api.send("c-1", "到了吗?", client_msg_id="k")
+            await api.send("c-1", "到了吗?", client_msg_id="k")
+            await api.send("c-1", {"type": "CUSTOM", "schema": "s", "data": [1], "fallbackText": ""})
+
+    lines = (tmp_path / "archive.jsonl").read_text().splitlines()
+    copied = [json.loads(line) for line in lines]
+    assert [
+        (line["conversation"], line["seq"], line["sender"], line["payload"]["type"]) for line in copied
+    ] == [("c-1", 2, "lina", "TEXT"), ("c-1", 3, "lina", "CUSTOM")]
+
+
+class TestArchivingStore(StoreContract):
+    """The example's store keeps the whole contract."""
+
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> Store:
+        made: Store = load("own_storage").ArchivingStore(open_store("memory://"), tmp_path / "archive.jsonl")
+        await made.migrate()
+        return made
+
+
+async def test_reference_server(server: str) -> None:
+    async with httpx.AsyncClient(base_url=server, trust_env=False) as web:
+        assert "text/html" in (await web.get("/")).headers["content-type"]
+        assert (await web.get("/login/mallory")).status_code == 404
+        logged_in = await web.get("/login/lina")
+        assert logged_in.status_code == 303
+        fragment = logged_in.headers["location"].removeprefix("/#token=")
+    async with ChatApi(server, token=fragment) as api:
+        await api.create_conversation("SINGLE", ["omar"], conversation_id="c-1")
+    with anyio.fail_after(30):
+        async with (
+            ChatClient(server, token=fragment, device_id="phone") as lina,
+            ChatClient(server, token=token("omar"), device_id="phone") as omar,
+        ):
+            await lina.send("c-1", "Hello")
+            assert await texts(omar, 1) == ["Hello"]
+
+
+async def test_rest_script(server: str) -> None:
+    script = load("rest_script")
+
+    first = await script.main(server, "lina", "2030-01-31", token=token("reporter"))
+    again = await script.main(server, "lina", "2030-01-31", token=token("reporter"))
+    next_day = await script.main(server, "lina", "2030-02-01", token=token("reporter"))
+
+    assert ["Backup of 2030-01-31 is done."] == first == again
+    assert next_day == ["Backup of 2030-01-31 is done.", "Backup of 2030-02-01 is done."]
