@@ -119,6 +119,26 @@ async def test_a_login_is_warned_of_its_end_renewed_and_ended() -> None:
         assert ben.session.close_code == 4100
 
 
+async def test_a_resume_token_does_not_outlive_its_login() -> None:
+    clock = ManualClock()
+
+    async def for_a_minute(token: str) -> Identity:
+        return Identity(token, None, clock.now_ms() + 60_000)
+
+    server = HarnessServer(
+        store=GatedStore(), authenticate=for_a_minute, ports=Ports(clock=clock), config=ServerConfig()
+    )
+    async with server:
+        ann = Peer(server)
+        ann.say(hello(token="ann"))
+        (welcome,) = await ann.hear("WELCOME")
+        clock.s += 91
+        late = Peer(server)
+        late.say(hello(resumeToken=welcome["resumeToken"]))
+
+        assert await late.closed() == 4100
+
+
 @pytest.mark.parametrize(("token", "code"), [("ben", 4101), ("ann/tablet", 4101), ("nobody", None)])
 async def test_a_renewal_by_another_is_closed_and_a_bad_one_only_refused(token: str, code: int | None) -> None:
     async with serving() as server:

@@ -121,6 +121,7 @@ class Login:
 
         def opened(outcome: SessionOpened) -> None:
             self._welcome(session, event, outcome, resume_token)
+            self.watch(session)  # a resume token outlives the login it stands for
 
         await self._engine.submit(Draft(command, session, opened=opened), SessionOpened)
 
