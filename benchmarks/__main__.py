@@ -19,11 +19,11 @@ def report(name: str, figures: dict[str, Any]) -> None:
 
 async def main(seconds: float) -> None:
     """Each workload against a server of its own."""
-    print(f"chatkit {version('chatkit')}, Python {platform.python_version()}, {platform.machine()}", flush=True)
+    print(
+        f"chatkit {version('chatkit')}, Python {platform.python_version()}, {platform.machine()}", flush=True
+    )
     with node() as server:
-        report(
-            "1:1, 100 pairs, window 16", await Pairs(server, 100, 16, "sat").run(seconds / 3, seconds)
-        )
+        report("1:1, 100 pairs, window 16", await Pairs(server, 100, 16, "sat").run(seconds / 3, seconds))
     with node() as server:
         report("1:1, 1 pair, window 1", await Pairs(server, 1, 1, "one").run(1, seconds / 2))
     with node() as server:

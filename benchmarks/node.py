@@ -58,8 +58,17 @@ def node() -> Iterator[Node]:
     cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
-            [sys.executable, "-m", "chatkit", "serve", "--port", "0", "--json"]
-            + ["--storage", f"sqlite:///{folder}/bench.db"],
+            [
+                sys.executable,
+                "-m",
+                "chatkit",
+                "serve",
+                "--port",
+                "0",
+                "--json",
+                "--storage",
+                f"sqlite:///{folder}/bench.db",
+            ],
             env={**os.environ, "CHATKIT_JWT_SECRET": SECRET},
             stdout=subprocess.PIPE,
         )

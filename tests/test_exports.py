@@ -21,7 +21,9 @@ def test_every_public_name_is_there(name: str) -> None:
 
 def test_type_checkers_see_the_same_names() -> None:
     (block,) = [node for node in SOURCE.body if isinstance(node, ast.If)]
-    imported = {node.names[0].asname: f"{node.module}" for node in block.body if isinstance(node, ast.ImportFrom)}
+    imported = {
+        node.names[0].asname: f"{node.module}" for node in block.body if isinstance(node, ast.ImportFrom)
+    }
 
     assert imported == chatkit._HOMES
     assert sorted(imported) == sorted(chatkit.__all__)

@@ -16,8 +16,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from chatkit import ChatServer, asgi_app
-from chatkit.storage.memory import MemoryStore
 from chatkit.ports import SystemIds
+from chatkit.storage.memory import MemoryStore
 from tests.server.harness import by_name
 
 

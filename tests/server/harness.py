@@ -75,7 +75,9 @@ class Peer:
     def say(self, *events: dict[str, Any]) -> None:
         """Send one frame."""
         frame = self._codec.encode(events[0] if len(events) == 1 else list(events))
-        self.session.received(frame if self._codec.binary else frame.decode(), self._server.ports.clock.now_s())
+        self.session.received(
+            frame if self._codec.binary else frame.decode(), self._server.ports.clock.now_s()
+        )
 
     def read(self) -> list[dict[str, Any]]:
         """Everything that waits to be read, now."""

@@ -36,7 +36,12 @@ async def test_a_failing_item_does_not_fail_its_neighbours() -> None:
         ann.say(
             text(conversation, "a"),
             text("not-there", "b"),
-            {"event": "SEND_MSG", "conversationId": conversation, "clientMsgId": "c", "payload": {"type": "?"}},
+            {
+                "event": "SEND_MSG",
+                "conversationId": conversation,
+                "clientMsgId": "c",
+                "payload": {"type": "?"},
+            },
             text(conversation, "d"),
         )
         events = []

@@ -140,7 +140,9 @@ async def test_a_resume_token_does_not_outlive_its_login() -> None:
 
 
 @pytest.mark.parametrize(("token", "code"), [("ben", 4101), ("ann/tablet", 4101), ("nobody", None)])
-async def test_a_renewal_by_another_is_closed_and_a_bad_one_only_refused(token: str, code: int | None) -> None:
+async def test_a_renewal_by_another_is_closed_and_a_bad_one_only_refused(
+    token: str, code: int | None
+) -> None:
     async with serving() as server:
         ann = await login(server, "ann")
         ann.say({"event": "AUTH_REFRESH", "token": token})

@@ -203,7 +203,12 @@ async def test_a_push_that_was_lost_is_found_at_the_heartbeat() -> None:
     "event",
     [
         {"event": "PING"},
-        {"event": "SEND_MSG", "conversationId": "g", "clientMsgId": "k", "payload": {"type": "TEXT", "text": ""}},
+        {
+            "event": "SEND_MSG",
+            "conversationId": "g",
+            "clientMsgId": "k",
+            "payload": {"type": "TEXT", "text": ""},
+        },
         {"event": "NOPE"},
         {"event": "HELLO"},
     ],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 
-def next_delay(attempt: int, chance: float, hint_s: float | None = None, *, base_s: float, max_s: float) -> float:
+def next_delay(
+    attempt: int, chance: float, hint_s: float | None = None, *, base_s: float, max_s: float
+) -> float:
     """Seconds to wait before try number `attempt`.
 
     Args:

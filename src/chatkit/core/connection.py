@@ -20,19 +20,10 @@ class State(IntEnum):
     CLOSED = 3
 
 
-_IN_SESSION: dict[type[ev.Event], State] = {
-    kind: State.OPEN
-    for kind in (
-        ev.SendMsg,
-        ev.DeliveredAck,
-        ev.Read,
-        ev.Sync,
-        ev.Recall,
-        ev.TypingIn,
-        ev.AuthRefresh,
-        ev.Ping,
-    )
-}
+_IN_SESSION: dict[type[ev.Event], State] = dict.fromkeys(
+    (ev.SendMsg, ev.DeliveredAck, ev.Read, ev.Sync, ev.Recall, ev.TypingIn, ev.AuthRefresh, ev.Ping),
+    State.OPEN,
+)
 
 SERVER_RECEIVES: dict[State, dict[type[ev.Event], State]] = {
     State.AWAITING_HELLO: {ev.Hello: State.LOGGING_IN},
@@ -42,9 +33,8 @@ SERVER_RECEIVES: dict[State, dict[type[ev.Event], State]] = {
 }
 """State after an event arrives at the server; an event that is not listed breaks the protocol."""
 
-_LIVE: dict[type[ev.Event], State] = {
-    kind: State.OPEN
-    for kind in (
+_LIVE: dict[type[ev.Event], State] = dict.fromkeys(
+    (
         ev.Heads,
         ev.MsgAck,
         ev.NewMsg,
@@ -58,8 +48,9 @@ _LIVE: dict[type[ev.Event], State] = {
         ev.GoAway,
         ev.Pong,
         ev.ErrorOut,
-    )
-}
+    ),
+    State.OPEN,
+)
 
 CLIENT_RECEIVES: dict[State, dict[type[ev.Event], State]] = {
     State.AWAITING_HELLO: {},

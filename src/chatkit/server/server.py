@@ -164,9 +164,7 @@ class ChatServer:
         payload = {"type": "TEXT", "text": content} if isinstance(content, str) else content
         command = self.engine.append(conversation_id, sender_id, client_msg_id, payload)
         entry = (await self.engine.execute(command, Appended)).entry
-        return Sent(
-            conversation_id, client_msg_id, entry.message_id, entry.seq, entry.server_ts, entry.epoch
-        )
+        return Sent(conversation_id, client_msg_id, entry.message_id, entry.seq, entry.server_ts, entry.epoch)
 
     async def add_members(self, conversation_id: str, by: str, user_ids: Sequence[str]) -> Conversation:
         """Add users to a group in the name of its creator. Raises RefusedError."""
