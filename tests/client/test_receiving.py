@@ -174,6 +174,24 @@ async def test_a_left_conversation_stays_left_until_the_heads_have_it_again(
     assert told == [[], [left], [], [joined]]
 
 
+async def test_heads_in_pages_are_complete_only_at_their_end(server: FakeServer) -> None:
+    store = MemoryStore()
+    async with client(server, store=store) as chat:
+        line = await server.accept()
+        await line.log_in(*(head(0, id_=f"c-{number}") for number in range(3)))
+        await until(chat, CaughtUp)
+        line.push(ev.Heads([head(0, id_="c-0")], True))
+        line.push(new(1, id_="c-2"))
+        line.push(ev.Heads([], False))
+
+        left, before = await until(chat, ConversationChanged)
+        assert (left.conversation_id, left.change) == ("c-1", "LEFT")
+        assert [event.message.conversation_id for event in before if isinstance(event, MessageReceived)] == [
+            "c-2"
+        ]
+        assert sorted(chat.conversations) == ["c-0", "c-2"]
+
+
 async def test_joining_and_leaving_while_online(server: FakeServer) -> None:
     async with client(server) as chat:
         line = await server.accept()

@@ -1,0 +1,89 @@
+"""The buffer of events: what it keeps, what it drops, and when it stops the reader."""
+
+from __future__ import annotations
+
+import anyio
+
+from chatkit.client.events import (
+    ChatEvent,
+    Connected,
+    Connecting,
+    MessageReceived,
+    MessageSent,
+    SendFailed,
+    Typing,
+)
+from chatkit.client.mailbox import Mailbox
+from chatkit.errors import ForbiddenError
+from chatkit.types import Message, Sent
+
+MESSAGE = MessageReceived(Message("c-1", 1, "m-1", "u-2", 1, {"type": "TEXT", "text": ""}))
+SENT = MessageSent(Sent("c-1", "k", "m-1", 1, 1))
+
+
+def filled(*events: ChatEvent, events_max: int = 4, events_low: int = 1) -> Mailbox:
+    box = Mailbox(events_max, events_low)
+    for event in events:
+        box.put(event)
+    return box
+
+
+async def emptied(box: Mailbox) -> list[ChatEvent]:
+    box.close()
+    events: list[ChatEvent] = []
+    while (event := await box.take()) is not None:
+        events.append(event)
+    return events
+
+
+async def test_pauses_at_its_bound_and_goes_on_at_the_low_mark() -> None:
+    box = filled(MESSAGE, MESSAGE, MESSAGE)
+    assert not box.paused
+    box.put(MESSAGE)
+    paused = []
+    while len(box):
+        paused.append(box.paused)
+        await box.take()
+    assert paused == [True, True, True, False]
+
+
+async def test_paused_it_drops_what_is_ephemeral_and_keeps_messages() -> None:
+    box = filled(MESSAGE, MESSAGE, MESSAGE, MESSAGE)
+    box.put(Typing("c-1", "u-2"))
+    box.put(MESSAGE)
+    box.put(SENT, droppable=True)
+
+    assert await emptied(box) == [MESSAGE] * 5
+
+
+async def test_connection_states_always_fit_and_do_not_pile_up() -> None:
+    box = filled(MESSAGE, MESSAGE, MESSAGE, MESSAGE)
+    for attempt in range(1000):
+        box.put(Connecting(attempt))
+    box.put(Connected("s", False))
+
+    assert await emptied(box) == [MESSAGE] * 4 + [Connected("s", False)]
+
+
+async def test_outcomes_nobody_waits_for_are_kept_up_to_twice_the_bound() -> None:
+    box = filled(*[SENT] * 7)
+    box.put(SendFailed("c-1", "k", ForbiddenError()))
+    box.put(SENT)
+
+    assert [type(event) for event in await emptied(box)] == [MessageSent] * 7 + [SendFailed]
+
+
+async def test_a_waiting_consumer_is_woken_by_an_event_and_by_the_end() -> None:
+    box, taken = filled(), []
+
+    async def take_all() -> None:
+        while (event := await box.take()) is not None:
+            taken.append(event)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(take_all)
+        await anyio.sleep(1)
+        box.put(MESSAGE)
+        await anyio.sleep(1)
+        assert taken == [MESSAGE]
+        box.close()
