@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from ..core.connection import State
-from ..server.server import ChatServer
+from ..server.server import NOT_RUNNING, ChatServer
 from ..wire.codec import CODECS, JSON, Codec
 from ..wire.events import CloseCode
 from .http import HttpRoad
@@ -26,7 +26,6 @@ __all__ = ["asgi_app"]
 logger = logging.getLogger(__name__)
 
 _CLOSE_TIMEOUT_S = 5.0
-_NOT_RUNNING = "chatkit is not running: enter `async with server:` in the host's lifespan"
 
 
 def asgi_app(server: ChatServer, *, extra_routes: Sequence[BaseRoute] = ()) -> Starlette:
@@ -68,8 +67,8 @@ class WebSocketRoad:
         if codec is None and offered:
             await _reject(send, CloseCode.VERSION_NOT_SUPPORTED, "no known subprotocol offered")
         elif not self._server.running:
-            logger.error(_NOT_RUNNING)
-            await _reject(send, 1011, _NOT_RUNNING)
+            logger.error(NOT_RUNNING)
+            await _reject(send, 1011, NOT_RUNNING)
         else:
             subprotocol = codec.subprotocol if codec is not None else None
             await send({"type": "websocket.accept", "subprotocol": subprotocol})

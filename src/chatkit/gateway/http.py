@@ -7,9 +7,8 @@ place. `OPERATIONS` is the single list of requests: the routes and the OpenAPI d
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -22,14 +21,11 @@ from ..errors import (
     BadRequestError,
     ForbiddenError,
     InternalError,
-    NotFoundError,
     RefusedError,
-    TooLargeError,
-    UnauthenticatedError,
     UnavailableError,
 )
-from ..server.server import ChatServer
-from ..server.sync import log_entries
+from ..server.entries import log_entries
+from ..server.server import NOT_RUNNING, ChatServer
 from ..storage.base import (
     Advanced,
     Appended,
@@ -40,93 +36,16 @@ from ..storage.base import (
     Page,
     Recalled,
 )
-from ..types import Identity
 from ..wire import events as ev
 from ..wire import http as wire
-from ..wire.codec import JSON, plain_words
+from ..wire.codec import JSON
+from .call import Call, bearer, checked
 from .openapi import Operation, openapi_document
+from .problems import http_exception, problem
 
 logger = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
 _LIST_LIMIT = 50
-_DIGITS = re.compile(r"[0-9]{1,30}\Z")
-_NOT_RUNNING = "chatkit is not running: enter `async with server:` in the host's lifespan"
-
-
-class Call:
-    """One authenticated request.
-
-    Attributes:
-        request: The request.
-        identity: Who asks.
-    """
-
-    __slots__ = ("identity", "request")
-
-    def __init__(self, request: Request, identity: Identity) -> None:
-        self.request = request
-        self.identity = identity
-
-    @property
-    def user_id(self) -> str:
-        """The user who asks."""
-        return self.identity.user_id
-
-    @property
-    def device_id(self) -> str | None:
-        """The token's device, else the header `X-Device-Id`, else None."""
-        header = self.request.headers.get("x-device-id")
-        return self.identity.device_id or (None if header is None else checked(header, ev.Id))
-
-    def path(self, name: str, kind: Any = ev.Id) -> str:
-        """A checked part of the path."""
-        value: str = checked(self.request.path_params[name], kind)
-        return value
-
-    def number(self, name: str, default: int | None, *, least: int = 0, most: int = ev.SEQ_MAX) -> int:
-        """A number of the query. Raises BadRequestError if it is missing without default, or out of range."""
-        text = self.request.query_params.get(name)
-        if text is None:
-            if default is None:
-                raise BadRequestError(f"`{name}` is missing")
-            return default
-        value = int(text) if _DIGITS.match(text) else -1
-        if not least <= value <= most:
-            raise BadRequestError(f"`{name}` must be a whole number from {least} to {most}")
-        return value
-
-    def limit(self, default: int) -> int:
-        """The page size; above the greatest it is the greatest."""
-        return min(self.number("limit", default, least=1, most=10**30), ev.PAGE_MAX)
-
-    def cursor(self) -> str | None:
-        """The id after which a list goes on."""
-        text = self.request.query_params.get("cursor")
-        return checked(text, ev.Id) if text else None
-
-    async def body(self, kind: type[_T]) -> _T:
-        """The decoded JSON body. Raises TooLargeError or BadRequestError."""
-        content_type = self.request.headers.get("content-type", "application/json")
-        if content_type.partition(";")[0].strip().lower() != "application/json":
-            raise BadRequestError("the body must be application/json")
-        received = bytearray()
-        async for chunk in self.request.stream():
-            received += chunk
-            if len(received) > ev.FRAME_BYTES_MAX:
-                raise TooLargeError(f"the body is above {ev.FRAME_BYTES_MAX} bytes")
-        try:
-            return msgspec.json.decode(bytes(received), type=kind)
-        except (ValueError, RecursionError) as error:
-            raise BadRequestError(f"body: {plain_words(error)}") from None
-
-
-def checked(value: Any, kind: Any) -> Any:
-    """A value of a path, query or header, held to its type. Raises BadRequestError."""
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError:
-        raise BadRequestError("not a valid id") from None
 
 
 class HttpRoad:
@@ -146,7 +65,7 @@ class HttpRoad:
             Route("/readyz", self._readyz),
             Route("/v1/openapi.json", self._openapi),
         ]
-        self.exception_handlers: dict[Any, Any] = {HTTPException: _http_exception}
+        self.exception_handlers: dict[Any, Any] = {HTTPException: http_exception}
 
     def _list_operations(self) -> list[Operation]:
         op = Operation
@@ -336,8 +255,8 @@ class HttpRoad:
     async def _answer(self, request: Request, handler: Callable[[Call], Awaitable[Response]]) -> Response:
         try:
             if not self._server.running:
-                raise UnavailableError(_NOT_RUNNING)
-            token = _bearer(request)
+                raise UnavailableError(NOT_RUNNING)
+            token = bearer(request)
             response = await handler(Call(request, await self._server.login.identify(token)))
         except RefusedError as error:
             response = problem(error)
@@ -358,47 +277,6 @@ class HttpRoad:
     async def _openapi(self, request: Request) -> Response:
         document = openapi_document(self._operations, request.scope.get("root_path", ""))
         return Response(msgspec.json.encode(document), media_type="application/json")
-
-
-def problem(error: RefusedError, status: int | None = None) -> Response:
-    """The problem document of a refusal, with `Retry-After` where it says when.
-
-    Args:
-        error: What is refused.
-        status: HTTP status where it is not the one of the error's code.
-    """
-    after_s = error.retry_after_s
-    status = status or error.status
-    body = wire.Problem(
-        title=error.code.replace("_", " ").capitalize(),
-        status=status,
-        detail=str(error),
-        code=error.code,
-        retryable=error.retryable,
-        retry_after_ms=UNSET if after_s is None else int(after_s * 1000),
-    )
-    response = Response(msgspec.json.encode(body), status, media_type="application/problem+json")
-    if after_s is not None:
-        response.headers["retry-after"] = str(max(1, round(after_s)))
-    if status == 401:
-        response.headers["www-authenticate"] = "Bearer"
-    return response
-
-
-async def _http_exception(request: Request, error: HTTPException) -> Response:
-    """Paths and methods that do not exist."""
-    if error.status_code == 404:
-        return problem(NotFoundError("no such path"))
-    response = problem(BadRequestError(str(error.detail)), error.status_code)
-    response.headers.update(error.headers or {})
-    return response
-
-
-def _bearer(request: Request) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise UnauthenticatedError("`Authorization: Bearer TOKEN` is needed")
-    return token.strip()
 
 
 def _payload(body: wire.SendBody) -> dict[str, Any]:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from msgspec import UNSET
-
 from ..storage.base import Conversation, Entry, Joined
 from ..types import ConversationType
 from ..wire import events as ev
 from ..wire.codec import Codec
+from .entries import new_msg
 from .session import Session
 
 
@@ -194,20 +193,3 @@ class Hub:
             audience.sessions.pop(session, None)
             if not audience.sessions:
                 del self._audiences[conversation_id]
-
-
-def new_msg(entry: Entry, codec: Codec, *, own: bool) -> bytes:
-    """A NEW_MSG encoded for one codec; `own` for the sender's own connections, which learn the clientMsgId."""
-    client_msg_id = entry.client_msg_id if own else None
-    return codec.encode(
-        ev.NewMsg(
-            conversation_id=entry.conversation_id,
-            epoch=entry.epoch,
-            message_id=entry.message_id,
-            seq=entry.seq,
-            sender_id=entry.sender_id,
-            server_ts=entry.server_ts,
-            payload=codec.raw(entry.payload),
-            client_msg_id=UNSET if client_msg_id is None else client_msg_id,
-        )
-    )

@@ -36,6 +36,9 @@ from .sync import Sync
 
 logger = logging.getLogger(__name__)
 
+NOT_RUNNING = "chatkit is not running: enter `async with server:` in the host's lifespan"
+"""What roads answer before a server was entered and after it was left."""
+
 _TICK_S = 1.0
 _HEADS_PER_READ = 500
 

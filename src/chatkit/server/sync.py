@@ -11,10 +11,10 @@ from msgspec import UNSET
 
 from ..core.connection import State
 from ..errors import ConflictError, OverloadedError, RefusedError
-from ..storage.base import Entry, LogReader, Page
+from ..storage.base import LogReader, Page
 from ..wire import events as ev
-from ..wire.codec import Codec
 from .config import ServerConfig
+from .entries import log_entries
 from .hub import Hub
 from .session import Session
 
@@ -113,21 +113,3 @@ class Sync:
     async def _send_heads(self, session: Session) -> None:
         heads = await self._store.heads(session.user_id, session.device_id)
         session.send_heads(heads)
-
-
-def log_entries(page: Page, codec: Codec) -> list[ev.LogEntry]:
-    """The entries of a page as they travel."""
-    return [_log_entry(entry, codec) for entry in page.entries]
-
-
-def _log_entry(entry: Entry, codec: Codec) -> ev.LogEntry:
-    return ev.LogEntry(
-        conversation_id=entry.conversation_id,
-        epoch=entry.epoch,
-        message_id=entry.message_id,
-        seq=entry.seq,
-        sender_id=entry.sender_id,
-        server_ts=entry.server_ts,
-        payload=codec.raw(entry.payload),
-        client_msg_id=UNSET if entry.client_msg_id is None else entry.client_msg_id,
-    )

@@ -1,0 +1,100 @@
+"""One HTTP request as the handlers see it: who asks, and checked values from path, query, headers and body."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from ..errors import BadRequestError, TooLargeError, UnauthenticatedError
+from ..types import Identity
+from ..wire import events as ev
+from ..wire.codec import plain_words
+
+_T = TypeVar("_T")
+_DIGITS = re.compile(r"[0-9]{1,30}\Z")
+
+
+class Call:
+    """One authenticated request.
+
+    Attributes:
+        request: The request.
+        identity: Who asks.
+    """
+
+    __slots__ = ("identity", "request")
+
+    def __init__(self, request: Request, identity: Identity) -> None:
+        self.request = request
+        self.identity = identity
+
+    @property
+    def user_id(self) -> str:
+        """The user who asks."""
+        return self.identity.user_id
+
+    @property
+    def device_id(self) -> str | None:
+        """The token's device, else the header `X-Device-Id`, else None."""
+        header = self.request.headers.get("x-device-id")
+        return self.identity.device_id or (None if header is None else checked(header, ev.Id))
+
+    def path(self, name: str, kind: Any = ev.Id) -> str:
+        """A checked part of the path."""
+        value: str = checked(self.request.path_params[name], kind)
+        return value
+
+    def number(self, name: str, default: int | None, *, least: int = 0, most: int = ev.SEQ_MAX) -> int:
+        """A number of the query. Raises BadRequestError if it is missing without default, or out of range."""
+        text = self.request.query_params.get(name)
+        if text is None:
+            if default is None:
+                raise BadRequestError(f"`{name}` is missing")
+            return default
+        value = int(text) if _DIGITS.match(text) else -1
+        if not least <= value <= most:
+            raise BadRequestError(f"`{name}` must be a whole number from {least} to {most}")
+        return value
+
+    def limit(self, default: int) -> int:
+        """The page size; above the greatest it is the greatest."""
+        return min(self.number("limit", default, least=1, most=10**30), ev.PAGE_MAX)
+
+    def cursor(self) -> str | None:
+        """The id after which a list goes on."""
+        text = self.request.query_params.get("cursor")
+        return checked(text, ev.Id) if text else None
+
+    async def body(self, kind: type[_T]) -> _T:
+        """The decoded JSON body. Raises TooLargeError or BadRequestError."""
+        content_type = self.request.headers.get("content-type", "application/json")
+        if content_type.partition(";")[0].strip().lower() != "application/json":
+            raise BadRequestError("the body must be application/json")
+        received = bytearray()
+        async for chunk in self.request.stream():
+            received += chunk
+            if len(received) > ev.FRAME_BYTES_MAX:
+                raise TooLargeError(f"the body is above {ev.FRAME_BYTES_MAX} bytes")
+        try:
+            return msgspec.json.decode(bytes(received), type=kind)
+        except (ValueError, RecursionError) as error:
+            raise BadRequestError(f"body: {plain_words(error)}") from None
+
+
+def checked(value: Any, kind: Any) -> Any:
+    """A value of a path, query or header, held to its type. Raises BadRequestError."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        raise BadRequestError("not a valid id") from None
+
+
+def bearer(request: Request) -> str:
+    """The token of a request. Raises UnauthenticatedError if there is none in the header."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise UnauthenticatedError("`Authorization: Bearer TOKEN` is needed")
+    return token.strip()

@@ -1,0 +1,36 @@
+"""From a stored entry to what travels: one place for NEW_MSG and for the rows of a page."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from msgspec import UNSET
+
+from ..storage.base import Entry, Page
+from ..wire import events as ev
+from ..wire.codec import Codec
+
+_LoggedT = TypeVar("_LoggedT", ev.NewMsg, ev.LogEntry)
+
+
+def new_msg(entry: Entry, codec: Codec, *, own: bool) -> bytes:
+    """A NEW_MSG encoded for one codec; `own` for the sender's own connections, which learn the clientMsgId."""
+    return codec.encode(_logged(ev.NewMsg, entry, codec, entry.client_msg_id if own else None))
+
+
+def log_entries(page: Page, codec: Codec) -> list[ev.LogEntry]:
+    """The entries of a page as they travel."""
+    return [_logged(ev.LogEntry, entry, codec, entry.client_msg_id) for entry in page.entries]
+
+
+def _logged(kind: type[_LoggedT], entry: Entry, codec: Codec, client_msg_id: str | None) -> _LoggedT:
+    return kind(
+        conversation_id=entry.conversation_id,
+        epoch=entry.epoch,
+        message_id=entry.message_id,
+        seq=entry.seq,
+        sender_id=entry.sender_id,
+        server_ts=entry.server_ts,
+        payload=codec.raw(entry.payload),
+        client_msg_id=UNSET if client_msg_id is None else client_msg_id,
+    )
