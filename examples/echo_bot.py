@@ -13,29 +13,32 @@ import sys
 
 import anyio
 
-from chatkit import ChatClient, ChatkitError, Message, MessageReceived
+from chatkit import ChatClient, ChatkitError, Message, MessageReceived, SendOutcomeUnknownError
 
 
 async def main(url: str, store: str | None = None, *, token: str | None = None, answers: int = 0) -> None:
-    """Answer until cancelled, or until so many `answers` were given if that is not 0."""
+    """Answer until cancelled, or until so many `answers` are known to be stored if that is not 0."""
     given = 0
     async with ChatClient(url, token=token or os.environ["CHAT_TOKEN"], device_id="bot", store=store) as chat:
         async for event in chat.events():
             match event:
                 case MessageReceived(message=message) if message.type == "TEXT":
                     given += await answer(chat, message)
-                    if given == answers:
+                    if answers and given >= answers:
                         return
 
 
 async def answer(chat: ChatClient, message: Message) -> bool:
-    """Read a message and answer it, unless it is the bot's own. Returns whether it was answered."""
+    """Read a message and answer it, unless it is the bot's own. Returns whether the answer is stored by now."""
     if message.sender_id == chat.user_id:
         return False
     try:
         await chat.mark_read(message.conversation_id, message.seq)
         key = f"echo-{message.message_id}"
         await chat.send(message.conversation_id, f"You said: {message.text}", client_msg_id=key)
+    except SendOutcomeUnknownError:  # still queued: the client sends it again until the server says something
+        print(f"the answer to {message.message_id} waits for the server", file=sys.stderr)
+        return False
     except ChatkitError as error:  # the conversation was left, or the answer is too long
         print(f"no answer to {message.message_id}: {error}", file=sys.stderr)
         return False

@@ -104,9 +104,11 @@ class ArchivingStore:
         """How far a message has got."""
         return await self._store.status(message_id, user_id, after, limit)
 
-    async def read_counts(self, conversation_id: str, after_seq: int, up_to_seq: int) -> list[ReadCounts]:
+    async def read_counts(
+        self, conversation_id: str, after_seq: int, up_to_seq: int, authors: Sequence[str]
+    ) -> list[ReadCounts]:
         """Counts in a large group."""
-        return await self._store.read_counts(conversation_id, after_seq, up_to_seq)
+        return await self._store.read_counts(conversation_id, after_seq, up_to_seq, authors)
 
     async def outbox(self, limit: int) -> list[OutboxEntry]:
         """What is not confirmed everywhere."""

@@ -16,7 +16,8 @@ The tree::
     │   ├── RateLimitedError         RATE_LIMITED          429  retryable
     │   ├── InternalError            INTERNAL              500  retryable
     │   ├── OverloadedError          OVERLOADED            503  retryable
-    │   └── UnavailableError         UNAVAILABLE           503  retryable
+    │   ├── UnavailableError         UNAVAILABLE           503  retryable
+    │   └── UnknownRefusalError      whatever a newer server says, as it said it
     ├── ClientError                  the SDK's own side
     │   ├── ConnectionLostError      no connection, or it broke; retryable
     │   ├── SendOutcomeUnknownError  the deadline passed; the send stays queued under its clientMsgId
@@ -26,12 +27,13 @@ The tree::
     │   └── ClosedError              the client was closed
     └── ConfigurationError           wrong set-up: a missing extra, an address nobody serves, a lifespan not entered
 
-`retryable` is class data: code that retries never lists types. Called by every layer; imports nothing.
+`retryable` is data (of the class; the instance's own in UnknownRefusalError): code that retries never lists types.
+Called by every layer; imports nothing.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class ChatkitError(Exception):
@@ -44,8 +46,8 @@ class ChatkitError(Exception):
         retry_after_s: Seconds to wait before a retry, where the refusing side said so.
     """
 
-    code: ClassVar[str] = "ERROR"
-    retryable: ClassVar[bool] = False
+    code: str = "ERROR"
+    retryable: bool = False
 
     def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
         super().__init__(message or self.code)
@@ -56,6 +58,10 @@ class RefusedError(ChatkitError):
     """The server understood and said no. Nothing was changed by the refused request."""
 
     status: ClassVar[int] = 500
+
+    def fresh(self) -> Self:
+        """The same refusal as a new exception: one object must not be raised in several tasks."""
+        return type(self)(str(self), retry_after_s=self.retry_after_s)
 
 
 class BadRequestError(RefusedError):
@@ -151,6 +157,28 @@ class UnavailableError(RefusedError):
     retryable = True
 
 
+class UnknownRefusalError(RefusedError):
+    """A refusal with a code that this version does not know; `code` and `retryable` are the other side's."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str = "UNKNOWN",
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message or code, retry_after_s=retry_after_s)
+        self.code = code
+        self.retryable = retryable
+
+    def fresh(self) -> Self:
+        """The same refusal as a new exception."""
+        return type(self)(
+            str(self), code=self.code, retryable=self.retryable, retry_after_s=self.retry_after_s
+        )
+
+
 class ClientError(ChatkitError):
     """Something on the client's own side of the connection."""
 
@@ -233,13 +261,19 @@ REFUSALS: dict[str, type[RefusedError]] = {error.code: error for error in _REFUS
 """Every refusal of the wire contract by its code."""
 
 
-def refusal(code: str, message: str, retry_after_ms: int | None = None) -> RefusedError:
+def refusal(
+    code: str, message: str, retry_after_ms: int | None = None, *, retryable: bool = False
+) -> RefusedError:
     """The exception for a refusal that arrived over the wire.
 
     Args:
-        code: The contract's word. An unknown one (a newer server) becomes `InternalError`.
+        code: The contract's word. An unknown one (a newer server) becomes `UnknownRefusalError`.
         message: Text for people.
         retry_after_ms: Milliseconds, where the server named them.
+        retryable: What the server said; it counts for unknown codes, the others have their own.
     """
-    error = REFUSALS.get(code, InternalError)
-    return error(message, retry_after_s=None if retry_after_ms is None else retry_after_ms / 1000)
+    retry_after_s = None if retry_after_ms is None else retry_after_ms / 1000
+    known = REFUSALS.get(code)
+    if known is None:
+        return UnknownRefusalError(message, code=code, retryable=retryable, retry_after_s=retry_after_s)
+    return known(message, retry_after_s=retry_after_s)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import expect
+import pytest
+from playwright.sync_api import Route, WebSocketRoute, expect
 
 from .app import PREFIX
 from .conftest import ServerProcess, Tab, token
@@ -138,6 +139,75 @@ def test_message_written_while_down_is_sent_by_the_next_load(server: ServerProce
     ann.expect_online()
     ann.expect_state("kept", "SENT")
     expect(ann.page.locator("#log .message")).to_have_count(1)
+
+
+class Outage:
+    """Cuts one tab off from the API, while the page's own files still come, as from a cache or another host."""
+
+    def __init__(self, tab: Tab) -> None:
+        self.is_over = False
+        tab.page.route("**/v1/**", self._request)
+        tab.page.route_web_socket("**/v1/ws", self._socket)
+
+    def _request(self, route: Route) -> None:
+        if self.is_over:
+            route.continue_()
+        else:
+            route.abort("connectionrefused")
+
+    def _socket(self, socket: WebSocketRoute) -> None:
+        if self.is_over:
+            socket.connect_to_server()
+        else:
+            socket.close()
+
+
+def test_page_without_a_server_says_so_keeps_what_is_written_and_heals(
+    server: ServerProcess, new_tab: NewTab, shots: Path
+) -> None:
+    chat = server.conversation("ann", "ben")
+    server.say("ben", chat, "before", "k-1")
+    ann = new_tab().sign_in("ann", conversation=chat)
+    expect(ann.message("before")).to_be_visible()
+    outage = Outage(ann)
+    ann.page.reload()
+    expect(ann.page.locator("#banner")).to_contain_text("Cannot reach the server. Next try in ")
+    expect(ann.page.locator("#me-name")).to_have_text("ann")
+    ann.write("first")
+    ann.page.reload()
+    ann.expect_state("first", "SENDING")
+    ann.write("second")
+    ann.expect_state("second", "SENDING")
+    assert ann.page.locator("#log .message .body").all_text_contents() == ["first", "second"]
+    expect(ann.page.locator("#banner")).to_contain_text("Messages are kept and sent later")
+    ann.page.screenshot(path=shots / "unreached-conversation.png")
+
+    outage.is_over = True
+    ann.page.get_by_role("button", name="Try now").click()
+    ann.expect_online()
+    ann.expect_state("second", "SENT")
+    expect(ann.page.locator("#log .message .body")).to_have_text(["before", "first", "second"])
+    assert all("ERR_CONNECTION" in line or "names were not" in line for line in ann.console), ann.console
+    ann.console.clear()
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_page_without_a_server_and_with_nothing_open_is_not_empty(
+    server: ServerProcess, new_tab: NewTab, shots: Path, width: int
+) -> None:
+    tab = new_tab(viewport={"width": width, "height": 700})
+    Outage(tab)
+    tab.page.goto(f"{server.url}/#token={token('ann')}")
+    expect(tab.page.locator("#banner")).to_contain_text("Cannot reach the server. Next try in ")
+    expect(tab.page.locator("#no-conversations")).to_have_text(
+        "Your conversations appear here as soon as the server answers."
+    )
+    tab.page.screenshot(path=shots / f"unreached-list-{width}.png")
+    tab.page.get_by_role("button", name="New conversation").click()
+    tab.page.get_by_label("User id").fill("ben")
+    tab.page.get_by_role("button", name="Start").click()
+    expect(tab.page.locator("#create-problem")).to_have_text("Cannot reach the server.")
+    tab.console.clear()
 
 
 def test_recall_leaves_a_placeholder_on_both_sides(

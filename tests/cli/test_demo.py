@@ -8,21 +8,30 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import anyio
 import httpx
 import pytest
 from click.testing import CliRunner
 
-from chatkit import ChatApi, ChatClient, MessageReceived
+from chatkit import (
+    ChatApi,
+    ChatClient,
+    ChatkitError,
+    Message,
+    MessageReceived,
+    SendOutcomeUnknownError,
+    sign_token,
+)
 from chatkit.cli import demo as demo_module
 from chatkit.cli.node import NodeProcess
+from chatkit.cli.playground import BOT, answer
 from chatkit.cli.replay import Member, Row
 from chatkit.cli.story import StoryResult
 from chatkit.cli.teller import ExpectationError, expect, within
 
-from .command import TIMEOUT_S, chatkit, next_line, started
+from .command import SECRET, TIMEOUT_S, chatkit, next_line, started
 
 TOLD = [
     "PENDING on Omar's phone and on his tablet",
@@ -208,9 +217,66 @@ async def test_the_playground_serves_the_page_two_users_and_a_bot(place: Path) -
     assert list((place / "temporary").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"type": "GROUP", "member_ids": ["zoe"], "conversation_id": "weekend"},
+        {"type": "SINGLE", "member_ids": ["omar"], "conversation_id": "their-own"},
+    ],
+)
+async def test_a_storage_with_other_conversations_is_told_in_a_line(
+    other: dict[str, Any], place: Path
+) -> None:
+    storage = f"sqlite:///{place / 'work' / 'chat.db'}"
+    with started("serve", "--port", "0", "--storage", storage, cwd=place / "work") as process:
+        url = next_line(process).split()[-1]
+        async with ChatApi(url, token=sign_token(SECRET, user_id="lina")) as api:
+            await api.create_conversation(**other)
+        process.terminate()
+        assert process.wait(TIMEOUT_S) == 0
+
+    command = ["demo", "--serve", "--storage", storage]
+    done = chatkit(*command, cwd=place / "work", env=environment(place))
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "this storage holds other conversations" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert list((place / "temporary").iterdir()) == []
+
+
 async def first_answer(chat: ChatClient) -> str:
     async for event in chat.events():
         match event:
             case MessageReceived(message=message) if message.sender_id == "echo-bot" and message.text:
                 return message.text
     raise AssertionError("the client stopped")
+
+
+class RefusingClient:
+    """A client whose every send fails in one way."""
+
+    def __init__(self, failure: ChatkitError) -> None:
+        self._failure = failure
+
+    async def mark_read(self, conversation_id: str, up_to_seq: int) -> None: ...
+
+    async def send(self, conversation_id: str, text: str, client_msg_id: str) -> NoReturn:
+        raise self._failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (
+            SendOutcomeUnknownError("no answer yet", conversation_id="c", client_msg_id="k"),
+            f"{BOT}'s answer to m-1 waits for the server\n",
+        ),
+        (ChatkitError("too long"), f"{BOT} could not answer m-1: too long\n"),
+    ],
+)
+async def test_the_bot_tells_a_late_answer_from_a_refused_one(
+    failure: ChatkitError, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await answer(RefusingClient(failure), Message("c", 1, "m-1", "lina", 0, {"type": "TEXT", "text": "hi"}))
+
+    assert capsys.readouterr().err == says

@@ -86,7 +86,17 @@ async def test_a_refused_resume_token_falls_back_to_the_token_at_once(server: Fa
 
 
 async def test_a_fixed_token_that_is_refused_stops_the_client(server: FakeServer) -> None:
-    async with client(server) as chat:
+    chat = client(server)
+    with pytest.raises(ClosedError) as left:
+        await _refused(server, chat)
+    assert isinstance(left.value.__cause__, TokenRevokedError)
+    assert isinstance(chat.stopped, TokenRevokedError)
+    assert server.tries == 1
+
+
+async def _refused(server: FakeServer, chat: ChatClient) -> None:
+    async with chat:
+        assert chat.stopped is None
         line = await server.accept()
         await line.expect(ev.Hello)
         line.push(ev.ErrorOut("TOKEN_REVOKED", "revoked", False))
@@ -100,7 +110,6 @@ async def test_a_fixed_token_that_is_refused_stops_the_client(server: FakeServer
         with pytest.raises(ClosedError):
             await chat.send("c-1", "hi")
         assert [event async for event in chat.events()] == []
-    assert server.tries == 1
 
 
 async def test_a_fixed_token_that_expired_online_is_tried_once_more(server: FakeServer) -> None:
@@ -118,6 +127,7 @@ async def test_a_fixed_token_that_expired_online_is_tried_once_more(server: Fake
         with pytest.raises(ClosedError) as caught:
             await chat.wait_connected()
         assert isinstance(caught.value.__cause__, TokenExpiredError)
+        await chat.aclose()
 
 
 async def test_a_callable_makes_a_new_token_after_each_refusal(server: FakeServer) -> None:
@@ -135,7 +145,7 @@ async def test_a_failing_token_callable_is_tried_again(server: FakeServer) -> No
         for _ in range(2):
             retry, _ = await until(chat, Reconnecting)
             assert isinstance(retry.cause, RuntimeError)
-            await server.accept()
+        assert server.tries == 0
         line = await server.accept()
         assert (await line.log_in()).token == "t1"
 
@@ -214,6 +224,8 @@ async def test_final_close_codes_stop_the_client(server: FakeServer, code: int) 
 
         assert (await until(chat, Disconnected))[0] == Disconnected(code, "final", False)
         assert [event async for event in chat.events()] == []
+        await chat.aclose()  # by the app itself: nothing is raised at the end
+    assert isinstance(chat.stopped, TransportClosedError) and chat.stopped.close_code == code
     assert server.tries == 1
 
 
@@ -336,8 +348,10 @@ async def test_an_internal_fault_surfaces(server: FakeServer) -> None:
             line = await server.accept()
             await line.log_in(head(1))
             ended.append((await until(chat, Disconnected))[0])
-            with pytest.raises(ZeroDivisionError):
+            with pytest.raises(ClosedError) as caught:
                 await chat.wait_connected()
+            assert isinstance(caught.value.__cause__, ZeroDivisionError)
+            assert not any(isinstance(event, ev.DeliveredAck) for event in line.received)
 
     ended = list[Disconnected]()
     with pytest.raises(ZeroDivisionError):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from chatkit.drivers import sqlite as driver
-from chatkit.drivers.sqlite import DiskFailedError, open_sqlite
+from chatkit.drivers.sqlite import DiskFailedError, Params, SqliteConnection, open_sqlite
 from chatkit.errors import ConfigurationError, UnavailableError
 
 
@@ -59,7 +61,7 @@ def test_a_reader_cannot_write(path: str) -> None:
     writer.execute("CREATE TABLE t (a INTEGER) STRICT")
     reader = open_sqlite(path, read_only=True)
     reader.begin()
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with pytest.raises(DiskFailedError, match="readonly"):
         reader.execute("INSERT INTO t VALUES (1)")
     reader.rollback()
     reader.close()
@@ -124,6 +126,9 @@ def test_a_full_disk_is_unavailable(path: str) -> None:
         (sqlite3.SQLITE_IOERR_FSYNC, DiskFailedError),
         (sqlite3.SQLITE_IOERR_WRITE, DiskFailedError),
         (sqlite3.SQLITE_CORRUPT, DiskFailedError),
+        (sqlite3.SQLITE_READONLY_DBMOVED, DiskFailedError),
+        (sqlite3.SQLITE_NOTADB, DiskFailedError),
+        (sqlite3.SQLITE_NOMEM, UnavailableError),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, UnavailableError),
         (sqlite3.SQLITE_LOCKED, UnavailableError),
         (sqlite3.SQLITE_CANTOPEN, UnavailableError),
@@ -137,10 +142,47 @@ def test_extended_codes_are_told_by_their_family(code: int, kind: type[Exception
     assert type(driver._translated(error)) is kind
 
 
+class WithoutMemory:
+    """What sqlite3 does when SQLite says SQLITE_NOMEM."""
+
+    def execute(self, sql: str, params: Params = ()) -> sqlite3.Cursor:
+        raise MemoryError
+
+    executemany = execute
+
+
+def test_without_memory_storage_refuses() -> None:
+    connection = SqliteConnection(cast(sqlite3.Connection, WithoutMemory()), "BEGIN")
+    calls: list[Callable[[], object]] = [
+        lambda: connection.execute("SELECT 1"),
+        lambda: connection.change("SELECT 1"),
+        lambda: connection.executemany("SELECT 1", []),
+        connection.begin,
+        connection.commit,
+    ]
+    for call in calls:
+        with pytest.raises(UnavailableError, match="out of memory") as caught:
+            call()
+        assert not isinstance(caught.value, DiskFailedError)
+        assert caught.value.retry_after_s == driver.RETRY_AFTER_S
+
+
+def test_a_file_that_becomes_something_else_under_us_is_a_failed_disk(path: str) -> None:
+    connection = open_sqlite(path)
+    connection.execute("CREATE TABLE t (a INTEGER) STRICT")
+    connection.close()
+    reader = open_sqlite(path, read_only=True)
+    Path(path).write_text("no database " * 1000)
+    with pytest.raises(DiskFailedError):
+        reader.execute("SELECT * FROM t")
+    reader.close()
+
+
 def test_what_is_no_database_is_a_wrong_set_up(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database " * 100)
     for path in (tmp_path, tmp_path / "missing" / "x.db", tmp_path / "text"):
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(ConfigurationError) as caught:
             open_sqlite(str(path))
-    with pytest.raises(ConfigurationError):
+        assert f"cannot open the SQLite file {path}: " in str(caught.value)
+    with pytest.raises(ConfigurationError, match=r"absent\.db: "):
         open_sqlite(str(tmp_path / "absent.db"), read_only=True)

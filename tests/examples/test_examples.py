@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
 import pytest
 
-from chatkit import ChatApi, ChatClient, MessageReceived, UnauthenticatedError, open_store, sign_token
+from chatkit import ChatApi, ChatClient, MessageReceived, Sent, UnauthenticatedError, open_store, sign_token
 from chatkit.storage.base import Store
 
 from ..storage.contract import StoreContract
@@ -105,6 +108,54 @@ async def test_echo_bot_says_what_it_could_not_answer(
         await load("echo_bot").main(server, token=token("echo"), answers=1)
 
     assert f"no answer to {longest.message_id}: payload is" in capsys.readouterr().err
+
+
+async def test_echo_bot_goes_on_after_a_text_that_it_does_not_answer(server: str) -> None:
+    bot = load("echo_bot")
+    async with ChatApi(server, token=token("echo")) as own, ChatApi(server, token=token("lina")) as api:
+        await api.create_conversation("SINGLE", ["echo"], conversation_id="c-1")
+        await own.send("c-1", "written by the same user elsewhere")
+        await api.send("c-1", "one")
+        with anyio.fail_after(30):
+            async with (
+                ChatClient(server, token=token("lina"), device_id="phone") as lina,
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.start_soon(partial(bot.main, server, token=token("echo"), answers=0))
+                assert (await texts(lina, 3))[-1] == "You said: one"
+                tasks.cancel_scope.cancel()
+
+
+async def test_echo_bot_does_not_count_an_answer_that_still_waits(
+    server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bot = load("echo_bot")
+    async with ChatApi(server, token=token("lina")) as api:
+        await api.create_conversation("SINGLE", ["echo"], conversation_id="c-1")
+        first = await api.send("c-1", "one")
+        await api.send("c-1", "two")
+        with unanswered_once(bot.ChatClient):
+            await bot.main(server, token=token("echo"), answers=1)
+        written = [message.text async for message in api.messages("c-1") if message.type == "TEXT"]
+
+    assert written == ["one", "two", "You said: one", "You said: two"]
+    assert capsys.readouterr().err == f"the answer to {first.message_id} waits for the server\n"
+
+
+@contextmanager
+def unanswered_once(client: type[ChatClient]) -> Iterator[None]:
+    """The next send is queued, and nobody waits for its answer."""
+    send = client.send
+
+    async def give_up(self: ChatClient, *arguments: Any, **options: Any) -> Sent:
+        client.send = send
+        return await send(self, *arguments, timeout=0, **options)
+
+    client.send = give_up
+    try:
+        yield
+    finally:
+        client.send = send
 
 
 async def test_own_login(tmp_path: Path) -> None:

@@ -11,12 +11,15 @@ import msgspec
 
 from chatkit.errors import UnauthenticatedError, UnavailableError
 from chatkit.ports import Ports, SystemIds
+from chatkit.server.auth import Authenticator
 from chatkit.server.config import ServerConfig
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Command, Created, Outcome
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.types import Identity
 from chatkit.wire.codec import JSON, Codec
+
+from ..virtual_time import LoopClock
 
 
 class GatedStore(SqliteStore):
@@ -26,6 +29,7 @@ class GatedStore(SqliteStore):
         super().__init__(":memory:", ids=SystemIds(), threads=False)
         self.batches: list[list[Command]] = []
         self.failures = 0
+        self.unhealthy = False
         self._gate: anyio.Event | None = None
 
     def hold(self) -> None:
@@ -38,6 +42,15 @@ class GatedStore(SqliteStore):
         self._gate.set()
         self._gate = None
 
+    def break_for(self, commits: int) -> None:
+        """Refuse this many commits, and be unhealthy meanwhile."""
+        self.failures = commits
+        self.unhealthy = True
+
+    @property
+    def healthy(self) -> bool:
+        return super().healthy and not self.unhealthy
+
     async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
         self.batches.append(list(commands))
         if self._gate is not None:
@@ -45,7 +58,9 @@ class GatedStore(SqliteStore):
         if self.failures:
             self.failures -= 1
             raise UnavailableError("the disk refuses", retry_after_s=0.5)
-        return await super().commit(commands)
+        outcomes = await super().commit(commands)
+        self.unhealthy = False
+        return outcomes
 
 
 class HarnessServer(ChatServer):
@@ -129,11 +144,18 @@ async def by_name(token: str) -> Identity:
 
 @asynccontextmanager
 async def serving(
-    store: GatedStore | None = None, ports: Ports | None = None, **config: Any
+    store: GatedStore | None = None,
+    *,
+    authenticate: Authenticator = by_name,
+    ports: Ports | None = None,
+    **config: Any,
 ) -> AsyncIterator[HarnessServer]:
     """An entered server on a fresh store."""
     server = HarnessServer(
-        store=store or GatedStore(), authenticate=by_name, config=ServerConfig(**config), ports=ports
+        store=store or GatedStore(),
+        authenticate=authenticate,
+        config=ServerConfig(**config),
+        ports=ports or Ports(LoopClock()),
     )
     async with server:
         yield server

@@ -5,19 +5,31 @@ from __future__ import annotations
 import base64
 import json
 
+import anyio
 import jwt
 import pytest
 
 from chatkit.errors import ConfigurationError, TokenExpiredError, UnauthenticatedError
-from chatkit.ports import Ports
 from chatkit.server.auth import jwt_authenticator, sign_token
-from chatkit.server.config import ServerConfig
 from chatkit.types import Identity
 
-from .harness import GatedStore, HarnessServer, Peer, login, serving
-from .test_session import ManualClock
+from ..virtual_time import LoopClock
+from .harness import Peer, login, serving
 
 SECRET = "a-secret-of-at-least-32-characters"
+
+
+class ManualClock:
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.s = 1_000.0
+
+    def now_s(self) -> float:
+        return self.s
+
+    def now_ms(self) -> int:
+        return int(self.s * 1000)
 
 
 def hello(**fields: str) -> dict[str, str]:
@@ -79,8 +91,7 @@ async def test_a_login_service_that_fails_is_no_wrong_password(caplog: pytest.Lo
     async def broken(token: str) -> Identity:
         raise ConnectionError("the directory is down")
 
-    server = HarnessServer(store=GatedStore(), authenticate=broken, config=ServerConfig())
-    async with server:
+    async with serving(authenticate=broken) as server:
         peer = Peer(server)
         peer.say(hello(token="ann"))
         code = await peer.closed()
@@ -90,53 +101,68 @@ async def test_a_login_service_that_fails_is_no_wrong_password(caplog: pytest.Lo
     assert "the directory is down" in caplog.text
 
 
-async def test_a_login_is_warned_of_its_end_renewed_and_ended() -> None:
-    clock = ManualClock()
+async def test_a_host_that_proves_an_impossible_user_is_at_fault_itself(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def careless(token: str) -> Identity:
+        return Identity("ann lee")
 
-    async def for_two_minutes(token: str) -> Identity:
-        return Identity(token, None, clock.now_ms() + 120_000)
+    async with serving(authenticate=careless) as server:
+        peer = Peer(server)
+        peer.say(hello(token="ann"))
 
-    server = HarnessServer(
-        store=GatedStore(), authenticate=for_two_minutes, ports=Ports(clock=clock), config=ServerConfig()
-    )
-    async with server:
-        ann, ben = await login(server, "ann"), await login(server, "ben")
-        clock.s += 91
-        for peer in (ann, ben):
+        assert await peer.closed() == 4002
+
+
+async def for_two_minutes(token: str) -> Identity:
+    return Identity(token, None, LoopClock().now_ms() + 120_000)
+
+
+async def keep_alive(*peers: Peer, until_s: float) -> None:
+    """Let time pass while these clients stay in touch."""
+    while anyio.current_time() < until_s:
+        for peer in peers:
             peer.say({"event": "PING"})
-        await server._tick()
+        await anyio.sleep(10)
+
+
+async def test_a_login_is_warned_of_its_end_renewed_and_ended() -> None:
+    async with serving(authenticate=for_two_minutes) as server:
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        began_s = anyio.current_time()
+        await keep_alive(ann, ben, until_s=began_s + 100)
         (warning,) = await ann.hear("TOKEN_EXPIRING")
         ann.say({"event": "AUTH_REFRESH", "token": "ann", "ref": "r"})
         (renewed,) = await ann.hear("AUTH_OK")
-        clock.s += 60  # the old end and the leeway have passed
-        for peer in (ann, ben):
-            peer.say({"event": "PING"})
-        await server._tick()
+        await keep_alive(ann, ben, until_s=began_s + 160)  # the old end and the leeway have passed
 
-        assert warning["expiresTs"] == 1_120_000
-        assert (renewed["ref"], renewed["expiresTs"]) == ("r", 1_211_000)
+        assert (renewed["ref"], renewed["expiresTs"]) == ("r", warning["expiresTs"] + 100_000)
         assert ann.session.close_code is None
         assert ben.session.close_code == 4100
 
 
-async def test_a_resume_token_does_not_outlive_its_login() -> None:
-    clock = ManualClock()
-
-    async def for_a_minute(token: str) -> Identity:
-        return Identity(token, None, clock.now_ms() + 60_000)
-
-    server = HarnessServer(
-        store=GatedStore(), authenticate=for_a_minute, ports=Ports(clock=clock), config=ServerConfig()
-    )
-    async with server:
-        ann = Peer(server)
+async def test_a_resume_token_does_not_outlive_its_login_and_disturbs_nobody() -> None:
+    async with serving(authenticate=for_two_minutes) as server:
+        ann, ben = Peer(server), Peer(server)
         ann.say(hello(token="ann"))
-        (welcome,) = await ann.hear("WELCOME")
-        clock.s += 91
+        ben.say({**hello(token="ben"), "deviceId": "tablet"})
+        (of_ann,), (of_ben,) = await ann.hear("WELCOME"), await ben.hear("WELCOME")
+        began_s = anyio.current_time()
+        await keep_alive(ann, ben, until_s=began_s + 100)
+        ann.say({"event": "AUTH_REFRESH", "token": "ann"})
+        await ann.hear("AUTH_OK")
+        await keep_alive(ann, ben, until_s=began_s + 160)
         late = Peer(server)
-        late.say(hello(resumeToken=welcome["resumeToken"]))
+        late.say({**hello(resumeToken=of_ben["resumeToken"]), "deviceId": "tablet"})
+        code = await late.closed()
+        untouched = ann.session.close_code
+        renewed = Peer(server)
+        renewed.say(hello(resumeToken=of_ann["resumeToken"]))
+        (welcome,) = await renewed.hear("WELCOME")
 
-        assert await late.closed() == 4100
+        assert code == 4100
+        assert untouched is None
+        assert welcome["expiresTs"] == of_ann["expiresTs"] + 100_000
 
 
 @pytest.mark.parametrize(("token", "code"), [("ben", 4101), ("ann/tablet", 4101), ("nobody", None)])

@@ -59,6 +59,18 @@ def device(user: str, device_id: str = "phone", at_ms: int = NOW) -> base.OpenSe
     return base.OpenSession(user, device_id, token, at_ms + 1000, None, "", at_ms)
 
 
+def resume(
+    used: bytes,
+    device_id: str = "phone",
+    following: bytes = b"next",
+    *,
+    until_ms: int = NOW + 9,
+    leeway_ms: int = 0,
+    at_ms: int = NOW,
+) -> base.ResumeSession:
+    return base.ResumeSession(used, device_id, following, until_ms, leeway_ms, at_ms)
+
+
 def delivered(
     conversation_id: str, user: str, seq: int, device_id: str = "phone", at_ms: int = NOW
 ) -> base.AdvanceDelivered:
@@ -122,7 +134,7 @@ async def snapshot(store: Store, conversations: Sequence[str], users: Sequence[s
         shown.append(await store.conversations(user, "tablet", None, 100))
     for name in conversations:
         shown.append(await store.audit(name))
-        shown.append(await store.read_counts(name, 0, 10_000))
+        shown.append(await store.read_counts(name, 0, 10_000, users))
         for user in users:
             shown.append(await told(store.conversation(name, user)))
             shown.append(await told(store.members(name, user, None, 100)))

@@ -21,7 +21,7 @@ from .commands import NOW, CountingIds, snapshot, text
 
 USERS = ("ann", "bob", "cat", "dan")
 CONVERSATIONS = ("g", "h", "i", "s", "t")
-DEVICES = ("phone", "tablet")
+DEVICES = ("phone", "tablet", "pc")
 
 
 class History:
@@ -43,7 +43,8 @@ class History:
             (6, self._add),
             (6, self._remove),
             (5, self._open),
-            (3, self._resume),
+            (4, self._resume),
+            (3, self._renew_login),
             (1, self._renew),
             (2, self._close),
         ]
@@ -120,11 +121,17 @@ class History:
 
     def _open(self) -> base.OpenSession:
         user, name, at_ms = self._pick(USERS), self._pick(DEVICES), self._now()
-        return base.OpenSession(user, name, self._token(), at_ms + 40, self._pick([None, 5]), "all", at_ms)
+        ends_ms = self._pick([None, at_ms + 15])
+        return base.OpenSession(user, name, self._token(), at_ms + 40, ends_ms, "all", at_ms)
 
     def _resume(self) -> base.ResumeSession:
         used, at_ms = self._pick(self._tokens[-6:]), self._now()
-        return base.ResumeSession(used, self._pick(DEVICES), self._token(), at_ms + 40, at_ms)
+        leeway_ms = self._pick([0, 10])
+        return base.ResumeSession(used, self._pick(DEVICES), self._token(), at_ms + 40, leeway_ms, at_ms)
+
+    def _renew_login(self) -> base.RenewLogin:
+        user, name, at_ms = self._pick(USERS), self._pick(DEVICES), self._now()
+        return base.RenewLogin(user, name, self._pick([None, at_ms + 5, at_ms + 30]), "some", at_ms)
 
     def _renew(self) -> base.RenewEpoch:
         return base.RenewEpoch(self._where(), f"e{self._chance.randrange(1, 9)}", self._now())
@@ -139,7 +146,8 @@ def shown(outcomes: list[base.Outcome]) -> list[Any]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-async def test_memory_and_sqlite_agree(seed: int) -> None:
+async def test_memory_and_sqlite_agree(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "DEVICES_MAX", 2 + seed % 2)  # with two, the third device drives another out
     model = MemoryStore(ids=CountingIds())
     store = SqliteStore(":memory:", ids=CountingIds(), threads=False)
     await model.migrate()
@@ -199,5 +207,6 @@ async def test_random_histories_reach_every_outcome() -> None:
             "MembersChanged",
         ),
         *("SessionOpened", "Done", "NOT_FOUND", "CONFLICT", "FORBIDDEN", "BAD_REQUEST", "TOKEN_REVOKED"),
+        "TOKEN_EXPIRED",
         "RECALL_WINDOW_PASSED",
     }

@@ -282,6 +282,38 @@ async def test_a_lock_held_elsewhere_is_unavailable_and_reads_go_on(
     await store.aclose()
 
 
+async def test_an_empty_batch_shows_whether_storage_takes_one(
+    faulty: tuple[SqliteStore, Faulty], caplog: pytest.LogCaptureFixture
+) -> None:
+    store, connection = faulty
+    for where in ("BEGIN", "COMMIT"):
+        for fault in (UnavailableError("busy"), RuntimeError("a bug")):
+            connection.faults[where] = fault
+            with pytest.raises(UnavailableError):
+                await store.commit([])
+            assert not store.healthy
+            connection.faults.clear()
+            assert await store.commit([]) == []
+            assert store.healthy
+    assert not caplog.records
+
+
+async def test_a_batch_of_which_nothing_was_committed_is_not_healthy(
+    faulty: tuple[SqliteStore, Faulty],
+) -> None:
+    store, connection = faulty
+    connection.faults["COMMIT"] = RuntimeError("a bug")
+    outcomes = await store.commit([send("g", "ann", "a"), send("g", "bob", "a")])
+
+    errors = [it.error for it in outcomes if isinstance(it, base.Refused)]
+    assert [type(error) for error in errors] == [InternalError, InternalError]
+    assert errors[0] is not errors[1]
+    assert not store.healthy
+    connection.faults.clear()
+    await store.commit([])
+    assert store.healthy
+
+
 async def test_a_full_disk_refuses_and_recovers(store: SqliteStore) -> None:
     writer = raw(store)
     await do(store, group("g", "ann"))
@@ -353,7 +385,7 @@ async def test_one_command_that_breaks_costs_only_itself(
     store, connection = faulty
     connection.faults["'bad'"] = RuntimeError("a bug")
     outcomes = await store.commit(
-        [send("g", "ann", "a"), send("g", "ann", "bad", "secret"), send("g", "ann", "b")]
+        [send("g", "ann", "a"), send("g", "ann", "bad", "secret"), send("g", "bob", "b")]
     )
 
     assert [type(it) for it in outcomes] == [base.Appended, base.Refused, base.Appended]
@@ -364,9 +396,81 @@ async def test_one_command_that_breaks_costs_only_itself(
     assert "secret" not in caplog.text
 
 
+async def test_after_a_message_that_breaks_its_sender_gets_no_later_one_in_before_it(
+    faulty: tuple[SqliteStore, Faulty],
+) -> None:
+    store, connection = faulty
+    await do(store, group("h", "ann", "bob"))
+    connection.faults["'bad'"] = RuntimeError("a bug")
+    batch = [
+        send("g", "ann", "before"),
+        send("g", "ann", "bad"),
+        send("g", "bob", "of another"),
+        send("g", "ann", "after"),
+        send("h", "ann", "elsewhere"),
+        read("g", "ann", 1),
+        send("g", "ann", "last"),
+    ]
+    outcomes = await store.commit(batch)
+
+    refused = [turn for turn, it in enumerate(outcomes) if isinstance(it, base.Refused)]
+    assert refused == [1, 3, 6]
+    errors = [it.error for it in outcomes if isinstance(it, base.Refused)]
+    assert {type(error) for error in errors} == {InternalError}
+    assert len({id(error) for error in errors}) == 3
+    assert await seqs(store, "g", "ann") == [1, 2, 3]
+    assert store.healthy
+    connection.faults.clear()
+    again = await do(store, *batch)
+    assert [it.entry.seq for it in again if isinstance(it, base.Appended)] == [2, 4, 3, 5, 2, 6]
+
+
+async def test_after_a_command_that_breaks_without_being_a_message_messages_go_on(
+    faulty: tuple[SqliteStore, Faulty],
+) -> None:
+    store, connection = faulty
+    connection.faults["member_cursor"] = RuntimeError("a bug")
+    outcomes = await store.commit([read("g", "ann", 1), send("g", "ann", "a")])
+
+    assert [type(it) for it in outcomes] == [base.Refused, base.Appended]
+
+
+async def test_a_reader_that_cannot_be_opened_leaves_nothing_open(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counted(Faulty):
+        closed = 0
+
+        def close(self) -> None:
+            super().close()
+            self.closed += 1
+
+    made: list[Counted] = []
+
+    def open_some(path: str, *, read_only: bool = False) -> Connection:
+        if len(made) == 3:
+            raise UnavailableError("too many open files")
+        made.append(Counted(open_sqlite(path, read_only=read_only)))
+        return made[-1]
+
+    monkeypatch.setattr(store_module, "open_sqlite", open_some)
+    store = SqliteStore(path, ids=CountingIds())
+    with pytest.raises(UnavailableError, match="too many"):
+        await store.migrate()
+
+    assert [connection.closed for connection in made] == [1, 1, 1]
+    assert not store.healthy
+    with pytest.raises(UnavailableError, match="not open"):
+        await store.outbox(1)
+    monkeypatch.undo()
+    await store.migrate()
+    assert await store.outbox(1) == []
+    await store.aclose()
+
+
 async def test_a_value_that_sqlite_cannot_hold_costs_only_itself(store: SqliteStore) -> None:
-    await do(store, group("g", "ann"))
-    good, bad = send("g", "ann", "k"), send("g", "ann", "huge", at_ms=2**70)
+    await do(store, group("g", "ann", "bob"))
+    good, bad = send("g", "bob", "k"), send("g", "ann", "huge", at_ms=2**70)
     outcomes = await store.commit([bad, good])
 
     assert [type(it) for it in outcomes] == [base.Refused, base.Appended]

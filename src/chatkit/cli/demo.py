@@ -14,7 +14,6 @@ import click
 import msgspec
 from rich.console import Console
 
-from ..errors import ChatkitError
 from ..ports import SystemClock, SystemIds
 from .common import exit_codes
 from .irc import Line, parse_log
@@ -66,7 +65,7 @@ def demo(
         raise click.UsageError("--serve replays nothing: FILE and --limit do not go with it")
     if not serve and (port is not None or storage is not None):
         raise click.UsageError("--port and --storage go with --serve")
-    with exit_codes(), _temporary_folder() as folder:
+    with exit_codes(ExpectationError), _temporary_folder() as folder:
         if serve:
             Playground(as_json=as_json).serve(storage or f"sqlite:///{folder / 'demo.db'}", port or 0)
         else:
@@ -82,10 +81,7 @@ def _temporary_folder() -> Iterator[Path]:
 def _run(transcript: Transcript, folder: Path, *, as_json: bool) -> None:
     teller = Teller(Console(stderr=as_json, highlight=False, soft_wrap=True), SystemClock())
     check_size(transcript.lines)
-    try:
-        result = anyio.run(_until_signalled, transcript, folder, teller)
-    except BaseExceptionGroup as failures:
-        raise _plain(failures) from None
+    result = anyio.run(_until_signalled, transcript, folder, teller)
     if result is None:
         raise click.Abort
     if as_json:
@@ -142,15 +138,3 @@ def _summary(result: DemoResult, teller: Teller) -> None:
         ("all in all", f"{result.duration_s:.1f} s; every expectation held"),
     ):
         teller.console.print(f"        {name:<14} {text}")
-
-
-def _plain(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What click is told: the first failure, for the others followed from it; a bug stays as it is."""
-    first: BaseException = failures
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    if isinstance(first, SystemExit):  # rich's word for an output that nobody reads any more
-        return first
-    if failures.split((ExpectationError, ChatkitError))[1] is not None:
-        return failures
-    return click.ClickException(str(first))

@@ -13,7 +13,7 @@ from ..assemble import open_store
 from ..client.api import ChatApi
 from ..client.client import ChatClient
 from ..client.events import MessageReceived
-from ..errors import ChatkitError
+from ..errors import ChatkitError, ConfigurationError, ConflictError, NotFoundError, SendOutcomeUnknownError
 from ..gateway.webpage import web_page_routes
 from ..ports import SystemIds
 from ..server.auth import jwt_authenticator, sign_token
@@ -49,15 +49,21 @@ class Playground:
         """Serve until SIGTERM or Ctrl-C. Returns after a clean end.
 
         Raises:
-            ConfigurationError: The store cannot be opened, or the port is taken.
+            ConfigurationError: The store cannot be opened or holds other conversations under the demo's ids, or the
+                port is taken. May come inside an exception group.
         """
         server = ChatServer(store=open_store(storage), authenticate=jwt_authenticator(self._secret))
         run(server, "127.0.0.1", port, extra_routes=web_page_routes(), alongside=self._live)
 
     async def _live(self, http_url: str) -> None:
         """Seed the conversations, print the links, then answer as the bot until cancelled."""
-        for user_id in USERS:
-            await self._seed(http_url, user_id)
+        try:
+            for user_id in USERS:
+                await self._seed(http_url, user_id)
+        except (ConflictError, NotFoundError):  # an id is taken, or the two users talk under another one
+            raise ConfigurationError(
+                "this storage holds other conversations or messages under the demo's ids; name another --storage"
+            ) from None
         self._announce(Links(*(self._link(http_url, user_id) for user_id in USERS)))
         await self._echo(http_url)
 
@@ -89,7 +95,7 @@ class Playground:
             async for event in chat.events():
                 match event:
                     case MessageReceived(message=message) if _is_for_bot(message):
-                        await _answer(chat, message)
+                        await answer(chat, message)
                     case _:
                         pass
 
@@ -107,10 +113,13 @@ def _is_for_bot(message: Message) -> bool:
     return message.conversation_id != _GROUP or "echo" in message.text.lower()
 
 
-async def _answer(chat: ChatClient, message: Message) -> None:
+async def answer(chat: ChatClient, message: Message) -> None:
+    """Mark a message read and answer it once; what fails is told on stderr."""
     key = f"echo-{message.message_id}"  # made from the message: answering it twice is one answer
     try:
         await chat.mark_read(message.conversation_id, message.seq)
         await chat.send(message.conversation_id, f"{message.text}, you said", client_msg_id=key)
+    except SendOutcomeUnknownError:  # still queued: the client sends it again
+        click.echo(f"{BOT}'s answer to {message.message_id} waits for the server", err=True)
     except ChatkitError as error:
         click.echo(f"{BOT} could not answer {message.message_id}: {error}", err=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
 
-from ..errors import ClosedError
+from ..errors import BadRequestError, ClosedError
 from ..ports import Ports
 from ..types import ConversationType, Member, Message, Payload, Sent
 from ..wire import events as ev
@@ -27,11 +27,19 @@ from .api_types import (
     ReceiptPage,
     Status,
 )
-from .checks import canonical_of, check_client_msg_id, check_conversation_id, check_message_id, check_seq
+from .checks import (
+    canonical_of,
+    check,
+    check_client_msg_id,
+    check_conversation_id,
+    check_message_id,
+    check_seq,
+)
 from .http import AsyncClient, Http, path
 from .tokens import Token
 
 _T = TypeVar("_T")
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=ev.SEQ_MAX)]
 
 
 class ChatApi:
@@ -95,13 +103,14 @@ class ChatApi:
 
         Args:
             conversation_id: Where to.
-            content: A text, or a payload.
+            content: A text, or a payload. The HTTP form of a TEXT has no room for fields beside its text.
             client_msg_id: Its key; made here by default.
 
         Returns:
             Where it is stored; `epoch` is "" (HTTP does not tell).
 
         Raises:
+            BadRequestError: A TEXT with other fields (send it with `ChatClient`), or whatever the server would refuse.
             ConflictError: The key was used with another payload.
             TooLargeError: The payload is above 64 KiB.
         """
@@ -110,6 +119,8 @@ class ChatApi:
         key = self._ports.ids.token_bytes(16).hex() if client_msg_id is None else client_msg_id
         check_client_msg_id(key)
         kind = payload.pop("type")
+        if kind == "TEXT" and len(payload) > 1:
+            raise BadRequestError("HTTP sends a TEXT without its other fields; use ChatClient for these")
         body = wire.SendBody(conversation_id, key, kind, payload["text"] if kind == "TEXT" else payload)
         stored = await self._call("POST", "/v1/messages/send", wire.SendResult, body=body)
         return Sent(conversation_id, key, stored.message_id, stored.seq, stored.server_ts)
@@ -117,6 +128,8 @@ class ChatApi:
     async def history(self, conversation_id: str, from_seq: int = 1, limit: int = 50) -> MessagePage:
         """Entries from `from_seq` on, ascending; at most `limit`, itself at most 200."""
         check_conversation_id(conversation_id)
+        check(from_seq, _Positive, "from_seq")
+        check(limit, _Positive, "limit")
         params = {"fromSeq": from_seq, "limit": limit}
         where = path("conversations", conversation_id, "messages")
         return _page(await self._call("GET", where, wire.PageResult, params=params))
@@ -124,6 +137,7 @@ class ChatApi:
     async def sync(self, conversation_id: str, last_seq: int) -> MessagePage:
         """Entries after `last_seq`, ascending; at most 200."""
         check_conversation_id(conversation_id)
+        check_seq(last_seq)
         params = {"conversationId": conversation_id, "lastSeq": last_seq}
         return _page(await self._call("GET", "/v1/sync", wire.PageResult, params=params))
 
@@ -183,6 +197,9 @@ class ChatApi:
         """
         if conversation_id is not None:
             check_conversation_id(conversation_id)
+        check(type, ConversationType, "type")
+        check(list(member_ids), wire.UserIds, "member_ids")
+        check(title, wire.Title, "title")
         key = conversation_id or f"c-{self._ports.ids.token_bytes(16).hex()}"
         body = wire.CreateBody(type, list(member_ids), key, title)
         return await self._call("POST", "/v1/conversations", Conversation, body=body)
@@ -233,6 +250,7 @@ class ChatApi:
     async def add_members(self, conversation_id: str, user_ids: Sequence[str]) -> MembersChanged:
         """Add users to a group; those who are members already change nothing."""
         check_conversation_id(conversation_id)
+        check(list(user_ids), wire.UserIds, "user_ids")
         where, body = path("conversations", conversation_id, "members"), wire.MembersBody(list(user_ids))
         return await self._call("POST", where, MembersChanged, body=body)
 
@@ -277,6 +295,7 @@ class ChatApi:
 
 
 def _list(cursor: str | None, limit: int) -> dict[str, Any]:
+    check(limit, _Positive, "limit")
     return {"limit": limit} if cursor is None else {"limit": limit, "cursor": cursor}
 
 

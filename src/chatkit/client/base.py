@@ -1,6 +1,7 @@
 """The local store port: what a client must find again after its process died.
 
-Synchronous on purpose: calls are short, and one call per received frame is all there is. Every implementation passes
+Synchronous on purpose: calls are short, and one call per received frame is all there is; the event loop stands still
+for as long as one takes. An error of `save` stops the client. Every implementation passes
 the contract suite in `tests/client/store_contract.py`. Called by the client's parts only.
 """
 
@@ -22,7 +23,7 @@ class Record(msgspec.Struct, frozen=True):
         prefix: Everything visible in (floor, prefix] is stored.
         left: The user was no member when last seen.
         held: Stored entries above the prefix: own sends that were answered.
-        recalled_seqs: Recalls of entries that are not stored.
+        recalled_seqs: Recalls of entries above the prefix that are not stored yet.
     """
 
     conversation_id: str
@@ -41,7 +42,8 @@ class Change(msgspec.Struct):
         fresh: Drop all that is stored of the conversation first (another epoch).
         floor: Set the start of what is stored completely; None leaves it. A new conversation starts at its prefix.
         messages: Entries to store. A stored tombstone is never replaced by a body.
-        recalled_seqs: Slots to blank; remembered if there is nothing to blank yet.
+        recalled_seqs: Slots to blank; remembered if there is nothing to blank yet and the slot is above the prefix
+            (below it nothing comes any more but history, which the server has blanked).
     """
 
     conversation_id: str

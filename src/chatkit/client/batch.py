@@ -16,6 +16,7 @@ class Batch:
     def __init__(self) -> None:
         self._changes: dict[str, Change] = {}
         self._conversations: dict[str, Conversation] = {}
+        self._standing: dict[str, Conversation] = {}
         self.settled: list[Key] = []
         self.answers: list[tuple[Key, Sent | ChatkitError]] = []
         self.events: list[ChatEvent] = []
@@ -28,9 +29,13 @@ class Batch:
             change = self._changes[conversation.id] = conversation.change()
         return change
 
-    def conversations(self) -> list[Conversation]:
-        """Every conversation that changed."""
-        return list(self._conversations.values())
+    def stands(self, conversation: Conversation) -> None:
+        """The server said how much it knows of what this device holds; the difference is told once all is stored."""
+        self._standing[conversation.id] = conversation
+
+    def to_confirm(self) -> list[Conversation]:
+        """Every conversation that changed, or of which the server said where it stands."""
+        return list((self._conversations | self._standing).values())
 
     def changes(self) -> list[Change]:
         """What to store, brought up to the conversations' present state."""

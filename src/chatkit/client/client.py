@@ -21,7 +21,6 @@ from ..wire import events as ev
 from . import receipts
 from .api_types import Status
 from .base import LocalStore
-from .batch import Batch
 from .checks import (
     canonical_of,
     check_client_msg_id,
@@ -34,7 +33,7 @@ from .config import ClientConfig
 from .defaults import api_of, codec_named, connector_of, store_of
 from .events import ChatEvent
 from .parts import Parts
-from .running import Running, deadline
+from .running import Running
 from .session import Session
 from .tokens import Token, TokenSource
 
@@ -61,7 +60,9 @@ class ChatClient:
     """One device of one user, connected for as long as `async with` lasts.
 
     Reconnects by itself. Messages are in the local store before they are told or confirmed. Only for use inside
-    `async with`, by any number of tasks.
+    `async with`, by any number of tasks. The end of `async with` raises ClosedError if the client had stopped for good
+    before (banned, replaced, a login that is refused), unless the app had closed it with `aclose` or raises an
+    error of its own; `stopped` tells too.
 
     Args:
         url: The server: `ws://`, `wss://`, `http://` or `https://`, with the prefix it is mounted under.
@@ -103,6 +104,7 @@ class ChatClient:
         self._running: Running | None = None
         self._entered = False
         self._pending_count = 0
+        self._stopped: Exception | None = None
 
     def __repr__(self) -> str:
         return f"<ChatClient {self._url} device {self._device_id}>"
@@ -130,6 +132,7 @@ class ChatClient:
     ) -> None:
         running = self._running
         assert running is not None, "entered before it is left"
+        told = running.closing or running.session.stopped is None
         try:
             if error is None and not running.closing:
                 await self.aclose()
@@ -137,11 +140,17 @@ class ChatClient:
             self._running = None
             self._pending_count = running.parts.sender.pending_count
             await running.stop()
+            self._stopped = running.session.stopped
         if error is None and running.session.failure is not None:
             raise running.session.failure
+        if error is None and not told:
+            running.session.check_running()
 
     async def aclose(self, timeout: float | None = None) -> int:
-        """Wait until every message is acknowledged, then take no more calls. `async with` does this at its end.
+        """Take no more calls, and wait until every message is acknowledged. `async with` does this at its end.
+
+        Whoever waits for something else than a message (`recall`, `history`, `status`, `wait_connected`) gets
+        ClosedError at once; whoever still waits for a message at the end gets SendOutcomeUnknownError.
 
         Args:
             timeout: Seconds to wait; `close_timeout_s` by default.
@@ -150,17 +159,20 @@ class ChatClient:
             How many messages are still pending. A file store keeps them for the next start.
         """
         running = self._live()
-        running.closing = True
+        running.close()
         with anyio.move_on_after(self._config.close_timeout_s if timeout is None else timeout):
             await running.drain()
+        running.parts.sender.release(ClosedError("the client was closed"))
         running.parts.mailbox.close()
         return running.parts.sender.pending_count
 
     def events(self) -> EventStream:
-        """Everything that happens, in order, for `async for`. One consumer at a time.
+        """Everything that happens, for `async for`. One consumer at a time.
 
-        Each log entry comes once per local store, after it is stored; what an app did not consume before it ended is
-        in `history`. When too many wait, the client stops receiving until the app has caught up; nothing is lost.
+        Each log entry comes once per local store, after it is stored, and in order of its conversation's seq; only an
+        own `MessageSent` comes with its answer, maybe ahead of entries with a lower seq. What an app did not consume
+        before it ended is in `history`. When too many wait, the client stops receiving until the app has caught up;
+        nothing is lost.
         """
         self._live()
         return EventStream(self)
@@ -174,6 +186,9 @@ class ChatClient:
         timeout: float | None = None,
     ) -> Sent:
         """Send a message; returns once it is durable on the server. Works offline too, up to its deadline.
+
+        A call that is cancelled or passes its deadline leaves the message queued, and it is sent all the same. Give a
+        `client_msg_id` of your own to be able to ask again: the same call then waits for the same message.
 
         Args:
             conversation_id: Where to.
@@ -189,14 +204,12 @@ class ChatClient:
 
         Source: docs/protocol.md#send_msg
         """
-        running = self._live()
+        running = self._open()
         running.session.check_running()
         check_conversation_id(conversation_id)
         payload = canonical_of(content)
         key = self._new_key() if client_msg_id is None else client_msg_id
         check_client_msg_id(key)
-        if running.closing:
-            raise ClosedError("the client is closing")
         running.parts.sender.submit(conversation_id, key, payload)
         wait_s = self._config.send_timeout_s if timeout is None else timeout
         return await running.parts.sender.outcome(conversation_id, key, wait_s)
@@ -205,6 +218,9 @@ class ChatClient:
         self, conversation_id: str, *, before_seq: int | None = None, limit: int = 50
     ) -> list[Message]:
         """The newest entries below `before_seq`, ascending: from the local store, completed from the server.
+
+        While connected, that is up to the head also while the client is catching up or its events are not consumed;
+        while not connected, up to what this device has placed.
 
         Args:
             conversation_id: Which one.
@@ -216,24 +232,26 @@ class ChatClient:
             NotFoundError: No such conversation, or no member of it.
             DeadlineExceededError: Older entries are needed and could not be fetched in time; a retry is safe.
         """
-        running = self._live()
+        running = self._open()
         check_conversation_id(conversation_id)
         if not 1 <= limit <= ev.PAGE_MAX:
             raise BadRequestError(f"limit must be 1 to {ev.PAGE_MAX}")
         if before_seq is not None:
             check_seq(before_seq)
-        with deadline(self._config.request_timeout_s):
+        with running.call(self._config.request_timeout_s):
             return await running.history.read(conversation_id, before_seq, limit)
 
     async def mark_read(self, conversation_id: str, up_to_seq: int) -> None:
         """Everything up to here was read, by this user. Returns once it is kept locally; it is sent by itself.
+
+        `conversations` shows it at once.
 
         A lower value than before changes nothing. Survives reconnects, and restarts with a file store.
 
         Raises:
             BadRequestError: Above the head of the conversation.
         """
-        running = self._live()
+        running = self._open()
         check_conversation_id(conversation_id)
         check_seq(up_to_seq)
         conversation = running.parts.conversations.get(conversation_id)
@@ -256,21 +274,18 @@ class ChatClient:
 
         Source: docs/protocol.md#recall
         """
-        running = self._live()
+        running = self._open()
         check_message_id(message_id)
         wait_s = self._config.request_timeout_s if timeout is None else timeout
-        with deadline(wait_s):
+        with running.call(wait_s):
             answer = await running.ask(ev.Recall(message_id=message_id), wait_s)
         if not isinstance(answer, ev.MsgAck):
             raise ProtocolError("RECALL was answered by another event")
-        batch = Batch()
-        running.parts.receiver.known_head(batch, answer.conversation_id, answer.epoch, answer.seq)
-        running.parts.receiver.commit(batch)
         return Sent(answer.conversation_id, "", answer.message_id, answer.seq, answer.server_ts, answer.epoch)
 
     async def typing(self, conversation_id: str) -> None:
         """Tell the other members that the user is writing; at most every 3 s per conversation, never queued."""
-        running = self._live()
+        running = self._open()
         check_conversation_id(conversation_id)
         now_s = self._ports.clock.now_s()
         if now_s - running.typed_at_s.get(conversation_id, -TYPING_EVERY_S) >= TYPING_EVERY_S:
@@ -282,12 +297,14 @@ class ChatClient:
 
         Raises:
             NotFoundError: No such message, or another's.
-            ConnectionLostError: The server cannot be reached; a retry is safe.
+            ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
         """
-        running = self._live()
+        running = self._open()
+        check_message_id(message_id)
         if running.api is None:
             running.api = api_of(self._url, self._token, self._device_id, self._config, self._ports)
-        return await running.api.status(message_id)
+        with running.call(self._config.request_timeout_s):
+            return await running.api.status(message_id)
 
     def message_state(self, conversation_id: str, seq: int) -> MessageStatus:
         """SENT, DELIVERED or READ of one's own message, from what this device has heard; asks nobody.
@@ -299,8 +316,12 @@ class ChatClient:
 
     @property
     def conversations(self) -> dict[str, ev.Head]:
-        """Where each of the user's conversations stands, by id; `delivered_seq` is what this device holds."""
-        return self._live().parts.conversations.snapshot()
+        """Where each of the user's conversations stands, by id.
+
+        `delivered_seq` is what this device holds; `read_seq` counts what was marked read here, also offline.
+        """
+        parts = self._live().parts
+        return parts.conversations.snapshot(parts.cursors.wanted_reads)
 
     @property
     def user_id(self) -> str:
@@ -313,6 +334,16 @@ class ChatClient:
         return self._device_id
 
     @property
+    def stopped(self) -> Exception | None:
+        """Why the client has stopped for good (a refused login, a ban, another session of this device, a fault).
+
+        None while it runs or tries to, and when it was merely closed; readable after the end too. Once it is set,
+        nothing is sent or received any more and the events end.
+        """
+        running = self._running
+        return self._stopped if running is None else running.session.stopped
+
+    @property
     def pending_count(self) -> int:
         """Messages without a final answer; readable after the end too."""
         running = self._running
@@ -323,10 +354,10 @@ class ChatClient:
 
         Raises:
             DeadlineExceededError: Not in time.
-            ChatkitError: The client has stopped for good; the error says why.
+            ClosedError: The client is closed, or has stopped for good; then its cause says why.
         """
-        running = self._live()
-        with deadline(self._config.request_timeout_s if timeout is None else timeout):
+        running = self._open()
+        with running.call(self._config.request_timeout_s if timeout is None else timeout):
             await running.session.wait_connected()
 
     async def _next_event(self) -> ChatEvent | None:
@@ -343,6 +374,11 @@ class ChatClient:
 
     def _new_key(self) -> str:
         return self._ports.ids.token_bytes(16).hex()
+
+    def _open(self) -> Running:
+        running = self._live()
+        running.check_open()
+        return running
 
     def _live(self) -> Running:
         if self._running is None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from ..core.resend import PENDING_MAX, WINDOW
 from ..core.timeline import HELD_MAX
+from ..errors import ConfigurationError
 from ..wire.events import PAGE_MAX
+
+_MAY_BE_ZERO = frozenset({"close_timeout_s", "goaway_wait_s", "gap_wait_s", "stable_after_s", "events_low"})
 
 
 class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,15 +28,19 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         goaway_wait_s: How long a draining server may take to close before the client does.
         gap_wait_s: How long a hole in a conversation may last before it is pulled with SYNC.
         backoff_base_s: Upper bound of the first wait before a reconnect; doubles with each try.
-        backoff_max_s: Upper bound of every wait that no server hint asked for.
+        backoff_max_s: Upper bound of every wait that no server hint asked for; at least `backoff_base_s`.
         stable_after_s: A connection must last so long before the wait starts from the base again.
         events_max: Events that wait for the app; from there on pushes are left to a later SYNC.
-        events_low: Once so few events wait, SYNC goes on.
+        events_low: Once so few events wait, SYNC goes on; always below `events_max`.
         pending_max: Unacknowledged messages; `send` raises QueueFullError beyond.
         window: Messages under way at once.
         held_max: Entries kept above a gap, per conversation.
-        page_limit: Entries asked for with one SYNC.
-        requests_max: Requests that wait for their answer; QueueFullError beyond.
+        page_limit: Entries asked for with one SYNC, at most 200.
+        requests_max: Recalls that wait for their answer; QueueFullError beyond.
+
+    Raises:
+        ConfigurationError: A wait is not finite, a bound is no whole number, or a value is not above 0. Waits that
+            may be 0: those at the end of the client and of a draining server, the gap and the stable one.
     """
 
     connect_timeout_s: float = 10.0
@@ -53,3 +62,19 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     held_max: int = HELD_MAX
     page_limit: int = PAGE_MAX
     requests_max: int = 1_000
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            _check(name, getattr(self, name))
+        if self.backoff_max_s < self.backoff_base_s:
+            raise ConfigurationError("backoff_max_s must be at least backoff_base_s")
+        if self.page_limit > PAGE_MAX:
+            raise ConfigurationError(f"page_limit must be 1 to {PAGE_MAX}")
+
+
+def _check(name: str, value: object) -> None:
+    kinds = (int, float) if name.endswith("_s") else (int,)
+    if type(value) not in kinds or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigurationError(f"{name} must be {'seconds' if len(kinds) == 2 else 'a whole number'}")
+    if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+        raise ConfigurationError(f"{name} must be above 0")

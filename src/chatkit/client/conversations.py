@@ -6,11 +6,11 @@ State and its snapshot only; what to do about it is in `receiver`, `heads` and `
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..core.timeline import Timeline
 from ..types import ConversationType, Message
-from ..wire.events import Head
+from ..wire.events import Head, MsgAck
 from .base import Change, Record
 
 RECALLED_LATELY_MAX = 1000
@@ -22,6 +22,7 @@ class Conversation:
 
     __slots__ = (
         "acked_seq",
+        "epoch_doubted",
         "first_seq",
         "id",
         "left",
@@ -29,7 +30,6 @@ class Conversation:
         "others_read_seq",
         "read_seq",
         "recalled_lately",
-        "suspect",
         "timeline",
         "type",
     )
@@ -39,7 +39,7 @@ class Conversation:
         self.type = type_
         self.timeline = timeline
         self.left = False
-        self.suspect = False  # the server says that our epoch is not its own
+        self.epoch_doubted = False  # the server says that our epoch is not its own
         self.acked_seq = 0
         self.first_seq = 1
         self.read_seq = 0
@@ -51,8 +51,17 @@ class Conversation:
         """The stored form of what this conversation is now; entries are added by the caller."""
         return Change(self.id, self.type, self.timeline.epoch, self.timeline.prefix, self.left)
 
-    def head(self) -> Head:
-        """A snapshot for the app; `delivered_seq` is what this device holds."""
+    def renew(self, epoch: str) -> None:
+        """Start afresh with another log: nothing said of the old one counts."""
+        self.timeline.reset(epoch)
+        self.epoch_doubted = False
+        self.acked_seq = self.read_seq = 0
+        self.others_delivered_seq = self.others_read_seq = 0
+        self.first_seq = 1
+        self.recalled_lately.clear()
+
+    def head(self, wanted_read_seq: int = 0) -> Head:
+        """A snapshot for the app; `delivered_seq` is what this device holds, `read_seq` what its user has read."""
         return Head(
             self.id,
             self.type,
@@ -60,21 +69,29 @@ class Conversation:
             self.timeline.head,
             self.first_seq,
             self.timeline.prefix,
-            self.read_seq,
+            max(self.read_seq, wanted_read_seq),
             self.others_delivered_seq,
             self.others_read_seq,
         )
 
 
 class Unplaced:
-    """A conversation that was heard of before the heads said where this device stands in it."""
+    """A conversation that was heard of before the heads said where this device stands in it.
 
-    __slots__ = ("epoch", "head_seq", "own", "type")
+    Attributes:
+        proved: The user is a member: more than an answer to an old request was heard.
+        acks: Answers to sends; they settle once the place is known, so that a crash before cannot tell them twice.
+        own: Own messages that were answered and told while it was unknown.
+    """
+
+    __slots__ = ("acks", "epoch", "head_seq", "own", "proved", "type")
 
     def __init__(self) -> None:
         self.type: ConversationType = "GROUP"
         self.epoch = ""
         self.head_seq = 0
+        self.proved = False
+        self.acks: list[MsgAck] = []
         self.own: list[Message] = []
 
 
@@ -120,10 +137,23 @@ class Conversations:
         conversation = self._by_id[conversation_id] = Conversation(conversation_id, type_, timeline)
         return conversation
 
-    def wait_for_heads(self, conversation_id: str) -> Unplaced:
-        """Remember that there is such a conversation until the heads are complete."""
+    def not_placed(self, conversation_id: str) -> Unplaced:
+        """What is remembered of a conversation until its place is known."""
         return self.unplaced.setdefault(conversation_id, Unplaced())
 
-    def snapshot(self) -> dict[str, Head]:
-        """Where each conversation stands now, by id; without those that were left."""
-        return {conversation.id: conversation.head() for conversation in self if not conversation.left}
+    def connected(self) -> None:
+        """Answers of the connection before come again."""
+        for earlier in self.unplaced.values():
+            earlier.acks.clear()
+
+    def snapshot(self, wanted_reads: Mapping[str, int]) -> dict[str, Head]:
+        """Where each conversation stands now, by id; without those that were left.
+
+        Args:
+            wanted_reads: What the user has read on this device, where the server may not know yet.
+        """
+        return {
+            conversation.id: conversation.head(wanted_reads.get(conversation.id, 0))
+            for conversation in self
+            if not conversation.left
+        }

@@ -65,7 +65,11 @@ class MessageRecalled(msgspec.Struct, frozen=True):
 
 
 class MessageSent(msgspec.Struct, frozen=True):
-    """A message of this device is durable. Left out when the buffer is full and `send` itself returned it."""
+    """A message of this device is durable.
+
+    It comes with the answer, so it may come before entries with a lower seq. Left out when the buffer is full and
+    `send` itself returned it.
+    """
 
     sent: Sent
 
@@ -106,7 +110,11 @@ class Typing(msgspec.Struct, frozen=True):
 
 
 class ConversationChanged(msgspec.Struct, frozen=True):
-    """The set of one's conversations changed, while online or away."""
+    """The set of one's conversations changed while online, or one was left, or joined again, while away.
+
+    A conversation that is new since the last connection is not told like this: it shows in `ChatClient.conversations`
+    and by its messages.
+    """
 
     conversation_id: str
     type: ConversationType

@@ -27,9 +27,10 @@ class Heads:
     def connected(self) -> None:
         """A new connection: its heads begin from nothing."""
         self._seen.clear()
+        self._conversations.connected()
         self._receiver.heads_complete = False
 
-    def touched(self, conversation_id: str) -> None:
+    def proved_member(self, conversation_id: str) -> None:
         """A live event proves membership, whatever a snapshot from before says."""
         self._seen.add(conversation_id)
 
@@ -51,7 +52,7 @@ class Heads:
             if conversation is not None:
                 self._leave(batch, conversation)
             return
-        self.touched(event.conversation_id)
+        self.proved_member(event.conversation_id)
         if conversation is None:
             conversation = self._joined(batch, event)
         if conversation is not None:
@@ -68,7 +69,8 @@ class Heads:
             batch.events.append(ConversationChanged(conversation.id, conversation.type, "LEFT"))
 
     def _joined(self, batch: Batch, event: ev.ConversationOut) -> Conversation | None:
-        self._conversations.wait_for_heads(event.conversation_id).type = event.type
+        earlier = self._conversations.not_placed(event.conversation_id)
+        earlier.type, earlier.proved = event.type, True
         if not self._receiver.heads_complete:
             return None
         return self._receiver.place(batch, event.conversation_id, "", 0)
@@ -76,7 +78,7 @@ class Heads:
     def _head(self, batch: Batch, head: ev.Head) -> None:
         conversation = self._conversations.get(head.conversation_id)
         if conversation is None:
-            self._conversations.wait_for_heads(head.conversation_id).type = head.type
+            self._conversations.not_placed(head.conversation_id).type = head.type
             conversation = self._receiver.place(batch, head.conversation_id, head.epoch, head.delivered_seq)
         elif conversation.left:
             conversation.left = False
@@ -90,7 +92,7 @@ class Heads:
         conversation.type, conversation.first_seq = head.type, head.first_seq
         conversation.acked_seq = head.delivered_seq
         conversation.read_seq = max(conversation.read_seq, head.read_seq)
-        self._receiver.confirm(conversation)
+        batch.stands(conversation)
         self._cursors.reconcile_read(conversation.id, head.read_seq)
         risen = receipts.rise(conversation, head.others_delivered_seq, head.others_read_seq)
         if risen is not None:
@@ -104,8 +106,10 @@ class Heads:
                 self.gone(batch, conversation)
         self._receiver.heads_complete = True
         for id_, earlier in list(self._conversations.unplaced.items()):
-            joined = self._receiver.place(batch, id_, earlier.epoch, 0)
-            self._pulls.add(joined)
+            if earlier.proved:
+                self._pulls.add(self._receiver.place(batch, id_, earlier.epoch, 0))
+            else:
+                self._receiver.settle_early(batch, earlier)
         self._seen.clear()
         self._pulls.changed.set()
 

@@ -27,14 +27,19 @@ class History:
     async def read(self, conversation_id: str, before_seq: int | None, limit: int) -> list[Message]:
         """The newest entries below `before_seq`, ascending; fetches until there are `limit` or no more exist.
 
-        Raises NotFoundError, or whatever stopped the client. The caller sets the deadline.
+        Entries that are not placed yet (a hole, a pull under way, an app that does not take its events) are fetched
+        for this answer alone while connected, and left out while not. Raises NotFoundError, or ClosedError when the
+        client stopped. The caller sets the deadline.
         """
         while True:
             conversation = await self._conversation(conversation_id)
-            end = conversation.timeline.prefix + 1
-            before = end if before_seq is None else min(before_seq, end)
+            before = conversation.timeline.head + 1
+            if before_seq is not None:
+                before = min(before_seq, before)
             try:
-                return await self._read(conversation, before, limit)
+                newest, end = await self._not_placed(conversation, before - 1, limit)
+                older = await self._read(conversation, end + 1, limit - len(newest))
+                return _blanked(conversation, older + newest)
             except _RenewedError:
                 await anyio.lowlevel.checkpoint()
 
@@ -48,6 +53,21 @@ class History:
                 raise NotFoundError("no such conversation")
             await self._session.wait_connected()
             await anyio.sleep(self._parts.config.gap_wait_s)
+
+    async def _not_placed(
+        self, conversation: Conversation, end: int, limit: int
+    ) -> tuple[list[Message], int]:
+        """The newest entries above the prefix and up to `end`, and where the older ones end."""
+        found: list[Message] = []
+        if not self._session.connected or conversation.left:
+            return found, min(end, conversation.timeline.prefix)
+        span = limit
+        while len(found) < limit and end > conversation.timeline.prefix:
+            start = max(conversation.timeline.prefix, end - span)
+            fetched = await self._window(conversation, start, end)
+            found = fetched + found
+            end, span = start, span if fetched else 2 * span
+        return found[-limit:], end
 
     async def _read(self, conversation: Conversation, before: int, limit: int) -> list[Message]:
         floor = self._parts.store.floor(conversation.id)
@@ -72,14 +92,9 @@ class History:
                 raise _RenewedError
             if page.up_to_seq <= last_seq:
                 raise ProtocolError("a page of history covers nothing")
-            messages += self._parts.receiver.older(page)
+            messages += self._parts.receiver.all_readable(page.messages)
             last_seq = page.up_to_seq
-        recalled = conversation.recalled_lately
-        return [
-            tombstone(message) if message.seq in recalled else message
-            for message in messages
-            if message.seq <= end
-        ]
+        return _blanked(conversation, [message for message in messages if message.seq <= end])
 
     async def _page(self, conversation_id: str, last_seq: int, count: int) -> ev.SyncPage:
         while True:
@@ -97,3 +112,9 @@ class History:
         change.floor = start
         change.messages = messages
         self._parts.store.save([change])
+
+
+def _blanked(conversation: Conversation, messages: list[Message]) -> list[Message]:
+    """Recalls that came while the entries were fetched win."""
+    recalled = conversation.recalled_lately
+    return [tombstone(message) if message.seq in recalled else message for message in messages]

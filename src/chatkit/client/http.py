@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import anyio
 import httpx
 import msgspec
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from ..core.backoff import next_delay
 from ..errors import (
@@ -102,7 +102,7 @@ class Http:
         """
         retrying = AsyncRetrying(
             sleep=anyio.sleep,
-            stop=stop_after_attempt(self._attempts_max if repeat else 1) | stop_after_delay(self._timeout_s),
+            stop=stop_after_attempt(self._attempts_max if repeat else 1),
             wait=self._wait_s,
             retry=retry_if_exception(_may_retry),
             reraise=True,
@@ -177,7 +177,7 @@ def _refusal(response: httpx.Response) -> ChatkitError:
     retry_after_ms = problem.retry_after_ms if isinstance(problem.retry_after_ms, int) else None
     if retry_after_ms is None:
         retry_after_ms = _retry_after_ms(response)
-    return refusal(problem.code, problem.detail, retry_after_ms)
+    return refusal(problem.code, problem.detail, retry_after_ms, retryable=problem.retryable)
 
 
 def _undocumented(response: httpx.Response) -> ChatkitError:

@@ -1,10 +1,12 @@
 """One connection from HELLO to its end: reader, writer, puller and watch, which all end together.
 
-`open_link` logs in; `Link.run` returns only by raising what ended the connection. What to do then is `session`'s.
+`log_in` says HELLO and waits for WELCOME; `Link.run` returns only by raising what ended the connection. What to do
+then is `session`'s.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
 
@@ -12,7 +14,8 @@ import anyio
 from msgspec import UNSET
 
 from ..core.backoff import next_delay
-from ..errors import ConnectionLostError, DeadlineExceededError, ProtocolError, RefusedError
+from ..core.connection import CLIENT_RECEIVES, State
+from ..errors import ChatkitError, ConnectionLostError, ProtocolError
 from ..transport.base import Transport, TransportClosedError
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -21,6 +24,8 @@ from .parts import Parts
 from .requests import error_of
 from .signal import Signal
 from .tokens import TokenSource
+
+logger = logging.getLogger(__name__)
 
 CLIENT = ev.ClientInfo(name="chatkit-python", version=version("chatkit"))
 
@@ -35,10 +40,18 @@ class LoginFailedError(ConnectionLostError):
     Attributes:
         close_code: The WebSocket close code; 1006 if there was none.
         refused: The refusal that the server sent before, if any.
+        retry_after_s: What the server asked to wait: by a GOAWAY, the refusal or the refused upgrade.
     """
 
-    def __init__(self, closed: TransportClosedError, refused: Exception | None) -> None:
-        super().__init__(f"login failed: {closed}", retry_after_s=closed.retry_after_s)
+    def __init__(
+        self, closed: TransportClosedError, refused: ChatkitError | None, goaway: ev.GoAway | None
+    ) -> None:
+        hint_s = closed.retry_after_s
+        if refused is not None and refused.retry_after_s is not None:
+            hint_s = refused.retry_after_s
+        if goaway is not None:
+            hint_s = goaway.reconnect_after_ms / 1000
+        super().__init__(f"login failed: {closed}", retry_after_s=hint_s)
         self.close_code = closed.close_code
         self.reason = closed.reason
         self.refused = refused
@@ -50,25 +63,35 @@ async def log_in(
     """Send HELLO and wait for WELCOME.
 
     Returns:
-        The WELCOME, and the events that came with it in the same frame.
+        The WELCOME, and the events that are to be served: a GOAWAY from before it, and those that came with it in
+        the same frame.
 
     Raises:
         LoginFailedError: The connection ended instead.
-        ProtocolError: The server began with another event.
+        ProtocolError: The server sent what only a logged-in client may get.
     """
-    refused: Exception | None = None
+    refused: ChatkitError | None = None
+    goaway: ev.GoAway | None = None
     try:
         await transport.send(frame(codec, [codec.encode(hello)]))
         while True:
             events = codec.server_events(await transport.receive())
             for place, event in enumerate(events):
+                _check_legal(State.LOGGING_IN, event)
                 if isinstance(event, ev.Welcome):
-                    return event, events[place + 1 :]
-                if not isinstance(event, ev.ErrorOut):
-                    raise ProtocolError("the server's first event is not WELCOME")
-                refused = error_of(event)
+                    rest = events[place + 1 :]
+                    return event, rest if goaway is None else [goaway, *rest]
+                if isinstance(event, ev.GoAway):
+                    goaway = event
+                elif isinstance(event, ev.ErrorOut):
+                    refused = error_of(event)
     except TransportClosedError as closed:
-        raise LoginFailedError(closed, refused) from closed
+        raise LoginFailedError(closed, refused, goaway) from closed
+
+
+def _check_legal(state: State, event: ev.ServerEvent) -> None:
+    if type(event) not in CLIENT_RECEIVES[state]:
+        raise ProtocolError(f"the server sent {type(event).__name__} where it may not")
 
 
 class Link:
@@ -120,6 +143,8 @@ class Link:
             self._apply(self._parts.codec.server_events(received))
 
     def _apply(self, events: Sequence[ev.ServerEvent]) -> None:
+        for event in events:
+            _check_legal(State.OPEN, event)
         for event in self._parts.router.received(events):
             if isinstance(event, ev.GoAway):
                 self._draining(event)
@@ -166,10 +191,11 @@ class Link:
                 raise
             except Exception as error:  # the app's callable may raise anything; the old login still holds
                 attempt += 1
+                logger.warning("the login could not be renewed (try %d): %r", attempt, error)
                 await anyio.sleep(self._renew_delay_s(attempt, error))
 
     def _renew_delay_s(self, attempt: int, error: Exception) -> float:
-        hint_s = error.retry_after_s if isinstance(error, RefusedError | DeadlineExceededError) else None
+        hint_s = error.retry_after_s if isinstance(error, ChatkitError) else None
         return next_delay(
             attempt,
             self._parts.ports.random.random(),

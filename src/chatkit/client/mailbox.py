@@ -59,7 +59,11 @@ class Mailbox:
         self._filled.set()
 
     async def take(self) -> ChatEvent | None:
-        """The next event; None once the box is closed and empty. One caller at a time."""
+        """The next event; None once the box is closed and empty. One caller at a time.
+
+        Lets the other tasks run before each event, however many wait, and can be cancelled there without losing one.
+        """
+        await anyio.lowlevel.checkpoint()
         while not self._events:
             if self.closed:
                 return None

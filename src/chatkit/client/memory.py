@@ -115,7 +115,8 @@ class MemoryStore:
 
 def _whole(log: _Log) -> Record:
     held = tuple(log.messages[seq] for seq in sorted(log.messages) if seq > log.record.prefix)
-    return replace(log.record, held=held, recalled_seqs=tuple(sorted(log.recalled)))
+    recalled = tuple(sorted(seq for seq in log.recalled if seq > log.record.prefix))
+    return replace(log.record, held=held, recalled_seqs=recalled)
 
 
 def _keep(log: _Log, message: Message) -> None:
@@ -128,7 +129,7 @@ def _keep(log: _Log, message: Message) -> None:
 
 def _blank(log: _Log, seq: int) -> None:
     message = log.messages.get(seq)
-    if message is None:
-        log.recalled.add(seq)
-    else:
+    if message is not None:
         log.messages[seq] = tombstone(message)
+    elif seq > log.record.prefix:
+        log.recalled.add(seq)

@@ -25,6 +25,7 @@ class Pulls:
         self._front: dict[str, Conversation] = {}
         self._queue: dict[str, Conversation] = {}
         self._later: dict[str, tuple[float, Conversation]] = {}
+        self._refused: set[str] = set()  # of those later: due whatever the timeline says then
         self.changed = Signal()
 
     @property
@@ -34,7 +35,7 @@ class Pulls:
 
     def add(self, conversation: Conversation, *, first: bool = False) -> None:
         """Pull a conversation as soon as its turn comes."""
-        self._later.pop(conversation.id, None)
+        self._forget_later(conversation.id)
         if first:
             self._queue.pop(conversation.id, None)
             self._front[conversation.id] = conversation
@@ -52,6 +53,12 @@ class Pulls:
         self._later.setdefault(conversation.id, (self._clock.now_s() + delay_s, conversation))
         self.changed.set()
 
+    def again(self, conversation: Conversation, delay_s: float) -> None:
+        """A pull was refused for now: pull after a while in any case, for its reason may be known to nobody else."""
+        self._later[conversation.id] = (self._clock.now_s() + delay_s, conversation)
+        self._refused.add(conversation.id)
+        self.changed.set()
+
     def take(self) -> Conversation | None:
         """The next to pull now; None if there is none."""
         self._due()
@@ -67,17 +74,25 @@ class Pulls:
             return None
         return max(0.0, min(at_s for at_s, _ in self._later.values()) - self._clock.now_s())
 
+    def _forget_later(self, conversation_id: str) -> bool:
+        """Whether it was due in any case."""
+        self._later.pop(conversation_id, None)
+        was_refused = conversation_id in self._refused
+        self._refused.discard(conversation_id)
+        return was_refused
+
     def clear(self) -> None:
         """Forget everything; the next heads say it again."""
         self._front.clear()
         self._queue.clear()
         self._later.clear()
+        self._refused.clear()
 
     def _due(self) -> None:
         now_s = self._clock.now_s()
         for id_, (at_s, conversation) in list(self._later.items()):
             if at_s > now_s:
                 continue
-            del self._later[id_]
-            if conversation.timeline.behind and not conversation.left:
+            due = self._forget_later(id_) or conversation.timeline.behind
+            if due and not conversation.left:
                 self._front[id_] = conversation

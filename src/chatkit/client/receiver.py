@@ -1,25 +1,33 @@
 """The receiving half: entries into timelines, and what follows from it into one batch per frame.
 
-Nothing here waits. `commit` stores the batch first; only then the app and those who wait for a send are told, and the
-delivered cursors go out. Called by `router` (live events) and `syncer` (pages).
+Nothing here waits. Payloads are decoded before anything changes. A batch is stored first; only then the app and those
+who wait for a send are told, and the delivered cursors go out. If it cannot be stored the client stops, for what is in
+memory would be ahead of the store. Called by `router` (live events) and `syncer` (pages).
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import msgspec
 
 from ..core.timeline import Step, recall_target
+from ..errors import ProtocolError
 from ..types import Message, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
 from .base import LocalStore
 from .batch import Batch
-from .conversations import Conversation, Conversations
+from .conversations import Conversation, Conversations, Unplaced
 from .cursors import Cursors
 from .events import ChatEvent, EpochChanged, MessageRecalled, MessageReceived, MessageSent
 from .mailbox import Mailbox
 from .pulls import Pulls
 from .sender import Sender
+
+logger = logging.getLogger(__name__)
 
 Logged = ev.NewMsg | ev.LogEntry
 
@@ -35,6 +43,11 @@ class Receiver:
         cursors: Takes what is confirmed.
         mailbox: Where the app's events go.
         store: Where everything is kept first.
+
+    Attributes:
+        user_id: The user of the login; "" before the first.
+        heads_complete: All heads of this connection have come.
+        failure: What broke a batch, or None; from there on the client must not go on.
     """
 
     def __init__(
@@ -56,16 +69,60 @@ class Receiver:
         self._store = store
         self.user_id = ""
         self.heads_complete = False
+        self.failure: Exception | None = None
 
-    def new_message(self, batch: Batch, event: ev.NewMsg) -> None:
-        """A live entry."""
-        message = self._message(event)
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """One frame or page: at the end it is stored in one transaction, then everybody is told.
+
+        Raises:
+            Exception: What the body or the store raised; it is kept in `failure` too.
+        """
+        batch = Batch()
+        try:
+            yield batch
+            self._commit(batch)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def readable(self, entry: Logged) -> Message | None:
+        """An entry with its payload decoded; None, and a warning, for one that nobody can read or keep."""
+        try:
+            message = self._message(entry)
+            if self._codec.binary:
+                msgspec.json.encode(message.payload)  # MessagePack can say more than a local store can keep
+        except (ProtocolError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            logger.warning("entry %d of %s cannot be read: %s", entry.seq, entry.conversation_id, error)
+            return None
+        return message
+
+    def all_readable(self, entries: Iterable[Logged]) -> list[Message]:
+        """The readable ones of a page; the others are passed over like what is not visible."""
+        messages = (self.readable(entry) for entry in entries)
+        return [message for message in messages if message is not None]
+
+    def new_message(self, batch: Batch, event: ev.NewMsg, message: Message | None) -> None:
+        """A live entry; one that cannot be read leaves a hole, which a SYNC settles."""
+        conversation = self._find(batch, event.conversation_id, event.epoch, event.seq)
+        if conversation is None:
+            return  # the heads lead to it, by a SYNC that settles it too
+        if message is None:
+            if self._same_epoch(conversation, event.epoch) and conversation.timeline.rise(event.seq):
+                self._pulls.gap(conversation)
+            return
         own = self._settles(batch, message, event.epoch)
-        self._arrived(batch, message, event.epoch, own=own)
+        self._arrived(batch, conversation, message, event.epoch, own=own)
 
     def acked(self, batch: Batch, event: ev.MsgAck) -> None:
-        """The answer to a send: settle it, and give the own message its place like any other."""
+        """The answer to a send: settle it, and give the own message its place like any other.
+
+        The answer is the same for ever, also after leaving, so it proves no membership.
+        """
         if not isinstance(event.client_msg_id, str):
+            return
+        if not (self.heads_complete or self._conversations.get(event.conversation_id)):
+            self._conversations.not_placed(event.conversation_id).acks.append(event)
             return
         sent = Sent(
             event.conversation_id,
@@ -87,22 +144,44 @@ class Receiver:
             msgspec.json.decode(send.payload),
             sent.client_msg_id,
         )
-        self._arrived(batch, message, event.epoch, own=True)
-
-    def known_head(self, batch: Batch, conversation_id: str, epoch: str, head_seq: int) -> None:
-        """The log is said to go up to `head_seq`: pull what is missing, at once."""
-        conversation = self._find(batch, conversation_id, epoch, head_seq)
+        conversation = self._find(batch, event.conversation_id, event.epoch, event.seq, proves=False)
         if conversation is None:
+            self._conversations.not_placed(event.conversation_id).own.append(message)
+        else:
+            self._arrived(batch, conversation, message, event.epoch, own=True)
+
+    def settle_early(self, batch: Batch, earlier: Unplaced) -> None:
+        """Take the answers that waited for the heads."""
+        acks, earlier.acks = earlier.acks, []
+        for ack in acks:
+            self.acked(batch, ack)
+
+    def known_head(
+        self, batch: Batch, conversation_id: str, epoch: str, head_seq: int, *, proves: bool = True
+    ) -> None:
+        """The log is said to go up to `head_seq`: pull what is missing, at once.
+
+        Args:
+            proves: Only a member can hear this now.
+        """
+        conversation = self._find(batch, conversation_id, epoch, head_seq, proves=proves)
+        if conversation is None or conversation.left:
             return
         if self._same_epoch(conversation, epoch) and conversation.timeline.rise(head_seq):
             self._pulls.add(conversation, first=True)
 
-    def page(self, batch: Batch, conversation: Conversation, last_seq: int, page: ev.SyncPage) -> None:
-        """A SYNC_PAGE that was asked with `last_seq`."""
+    def page(
+        self,
+        batch: Batch,
+        conversation: Conversation,
+        last_seq: int,
+        page: ev.SyncPage,
+        messages: list[Message],
+    ) -> None:
+        """A SYNC_PAGE that was asked with `last_seq`; `messages` are its readable entries."""
         if page.epoch != conversation.timeline.epoch:
             self.renew(batch, conversation, page.epoch)
-        conversation.suspect = False
-        messages = [self._message(entry) for entry in page.messages]
+        conversation.epoch_doubted = False
         told = {message.seq for message in messages if self._settles(batch, message, page.epoch)}
         step = conversation.timeline.page(last_seq, page.up_to_seq, messages, told)
         conversation.timeline.rise(page.head_seq)
@@ -114,9 +193,7 @@ class Receiver:
         if known == "":
             conversation.timeline.epoch = epoch
             return
-        conversation.timeline.reset(epoch)
-        conversation.acked_seq = conversation.read_seq = 0
-        conversation.others_delivered_seq = conversation.others_read_seq = 0
+        conversation.renew(epoch)
         self._cursors.forget(conversation.id)
         change = batch.change(conversation)
         change.fresh, change.floor = True, 0
@@ -124,12 +201,7 @@ class Receiver:
         change.recalled_seqs.clear()
         batch.events.append(EpochChanged(conversation.id, epoch))
 
-    def older(self, page: ev.SyncPage) -> list[Message]:
-        """The entries of a page of history; nothing is settled or told by them."""
-        return [self._message(entry) for entry in page.messages]
-
-    def commit(self, batch: Batch) -> None:
-        """Store the batch in one transaction, then tell everybody."""
+    def _commit(self, batch: Batch) -> None:
         changes = batch.changes()
         if changes or batch.settled:
             self._store.save(changes, batch.settled)
@@ -137,10 +209,10 @@ class Receiver:
             self._mailbox.put(event, droppable=self._has_waiter(event))
         for key, outcome in batch.answers:
             self._sender.resolve(key, outcome)
-        for conversation in batch.conversations():
-            self.confirm(conversation)
+        for conversation in batch.to_confirm():
+            self._confirm(conversation)
 
-    def confirm(self, conversation: Conversation) -> None:
+    def _confirm(self, conversation: Conversation) -> None:
         """Tell the server what this device holds, if it does not know."""
         prefix = conversation.timeline.prefix
         if prefix > conversation.acked_seq and not conversation.left:
@@ -149,44 +221,44 @@ class Receiver:
 
     def place(self, batch: Batch, conversation_id: str, epoch: str, prefix: int) -> Conversation:
         """Take up a conversation that this device has no record of."""
-        earlier = self._conversations.wait_for_heads(conversation_id)
+        earlier = self._conversations.not_placed(conversation_id)
         own = [message for message in earlier.own if message.seq > prefix]
         conversation = self._conversations.place(conversation_id, earlier.type, epoch, prefix)
         conversation.acked_seq = prefix
         batch.change(conversation).messages.extend(own)
+        self.settle_early(batch, earlier)
         return conversation
 
-    def _arrived(self, batch: Batch, message: Message, epoch: str, *, own: bool) -> None:
-        conversation = self._find(batch, message.conversation_id, epoch, message.seq)
-        if conversation is None:
-            if own:
-                self._conversations.wait_for_heads(message.conversation_id).own.append(message)
-            return
+    def _arrived(
+        self, batch: Batch, conversation: Conversation, message: Message, epoch: str, *, own: bool
+    ) -> None:
         timeline = conversation.timeline
         if not self._same_epoch(conversation, epoch):
             return
-        if self._mailbox.paused and not own:
-            if timeline.rise(message.seq):
-                self._pulls.gap(conversation)  # the syncer comes back to it once the app has caught up
-            return
-        self._placed(batch, conversation, timeline.push(message, told=own))
+        keep = (
+            own or not self._mailbox.paused
+        )  # paused, the syncer comes back to it once the app has caught up
+        self._placed(batch, conversation, timeline.push(message, told=own, keep=keep))
         if own and timeline.holds(message.seq):
             batch.change(conversation).messages.append(message)  # told already: so it is after a crash too
         if timeline.behind:
             self._pulls.gap(conversation)
 
-    def _find(self, batch: Batch, conversation_id: str, epoch: str, head_seq: int) -> Conversation | None:
+    def _find(
+        self, batch: Batch, conversation_id: str, epoch: str, head_seq: int, *, proves: bool = True
+    ) -> Conversation | None:
         """The conversation an event is about; None while only the coming heads can say where this device stands."""
         conversation = self._conversations.get(conversation_id)
-        if conversation is None and self.heads_complete:
+        if conversation is None and self.heads_complete and proves:
             conversation = self.place(batch, conversation_id, epoch, 0)
             conversation.timeline.rise(head_seq)
             self._pulls.add(conversation, first=True)
         if conversation is None:
-            earlier = self._conversations.wait_for_heads(conversation_id)
+            earlier = self._conversations.not_placed(conversation_id)
             earlier.head_seq = max(earlier.head_seq, head_seq)
+            earlier.proved = earlier.proved or proves
             return None
-        if conversation.left:
+        if conversation.left and proves:
             conversation.left = False
             batch.change(conversation)
         return conversation

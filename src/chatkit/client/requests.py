@@ -1,6 +1,7 @@
 """Requests over the WebSocket that have an answer of their own, matched by `ref`: SYNC, RECALL, AUTH_REFRESH.
 
-Answers go straight to the one who asked; nobody else sees them. Bounded; every wait has a deadline.
+Answers go straight to the one who asked. Every wait has a deadline. What the app asks for (RECALL) is bounded; the
+client's own requests always pass: SYNC goes one at a time, and one login is renewed at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import anyio
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from ..errors import ConnectionLostError, DeadlineExceededError, QueueFullError, refusal
+from ..errors import ChatkitError, ConnectionLostError, DeadlineExceededError, QueueFullError, refusal
 from ..wire import events as ev
 from .signal import Signal
 
@@ -20,19 +21,20 @@ Answer = ev.SyncPage | ev.MsgAck | ev.AuthOk
 
 
 class _Waiting:
-    __slots__ = ("answer", "done", "error")
+    __slots__ = ("answer", "done", "error", "of_app")
 
-    def __init__(self) -> None:
+    def __init__(self, of_app: bool) -> None:
+        self.of_app = of_app
         self.done = anyio.Event()
         self.answer: Answer | None = None
-        self.error: Exception | None = None
+        self.error: ChatkitError | None = None
 
 
 class Requests:
     """The open requests of one client.
 
     Args:
-        requests_max: Bound of requests that wait for their answer.
+        requests_max: Bound of the app's requests that wait for their answer.
         wake: Set when there is something to send.
     """
 
@@ -70,14 +72,15 @@ class Requests:
             RefusedError: The server's refusal.
             ConnectionLostError: There is no connection, or it broke; whether the request took effect is unknown.
             DeadlineExceededError: No answer in `timeout_s`; likewise.
-            QueueFullError: Too many requests wait.
+            QueueFullError: Too many requests of the app wait.
         """
         if not self._connected:
             raise ConnectionLostError("not connected")
-        if len(self._waiting) >= self._requests_max:
-            raise QueueFullError(f"{len(self._waiting)} requests wait for their answer already")
+        of_app = isinstance(event, ev.Recall)
+        if of_app and sum(waiting.of_app for waiting in self._waiting.values()) >= self._requests_max:
+            raise QueueFullError(f"{self._requests_max} requests wait for their answer already")
         self._count += 1
-        ref, waiting = f"q{self._count}", _Waiting()
+        ref, waiting = f"q{self._count}", _Waiting(of_app)
         self._waiting[ref] = waiting
         self._to_send.append(replace(event, ref=ref))
         self._wake.set()
@@ -102,10 +105,10 @@ class Requests:
         return True
 
 
-def error_of(event: ev.ErrorOut) -> Exception:
+def error_of(event: ev.ErrorOut) -> ChatkitError:
     """The exception for an ERROR."""
     retry_after_ms = event.retry_after_ms if isinstance(event.retry_after_ms, int) else None
-    return refusal(event.code, event.message, retry_after_ms)
+    return refusal(event.code, event.message, retry_after_ms, retryable=event.retryable)
 
 
 def _outcome(waiting: _Waiting, timeout_s: float) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from ..types import Message
 from ..wire import events as ev
 from . import receipts
 from .batch import Batch
@@ -18,7 +19,7 @@ from .sender import Sender
 
 logger = logging.getLogger(__name__)
 
-Rest = ev.TokenExpiring | ev.GoAway
+ConnectionNotice = ev.TokenExpiring | ev.GoAway
 """What concerns the connection itself."""
 
 
@@ -41,33 +42,36 @@ class Router:
         self._cursors = cursors
         self._requests = requests
 
-    def received(self, events: Sequence[ev.ServerEvent]) -> list[Rest]:
+    def received(self, events: Sequence[ev.ServerEvent]) -> list[ConnectionNotice]:
         """Apply the events of one frame, in order and as one batch.
 
         Returns:
             Those that concern the connection.
         """
-        batch = Batch()
-        rest: list[Rest] = []
-        for event in events:
-            if isinstance(event, ev.TokenExpiring | ev.GoAway):
-                rest.append(event)
-            elif not self._requests.answered(event):
-                self._one(batch, event)
-        self._receiver.commit(batch)
-        return rest
+        notices: list[ConnectionNotice] = []
+        decoded = [
+            self._receiver.readable(event) if isinstance(event, ev.NewMsg) else None for event in events
+        ]
+        with self._receiver.batch() as batch:
+            for event, message in zip(events, decoded, strict=True):
+                if isinstance(event, ev.TokenExpiring | ev.GoAway):
+                    notices.append(event)
+                elif not self._requests.answered(event) or isinstance(event, ev.MsgAck):
+                    self._one(batch, event, message)
+        return notices
 
-    def _one(self, batch: Batch, event: ev.ServerEvent) -> None:
+    def _one(self, batch: Batch, event: ev.ServerEvent, message: Message | None) -> None:
         match event:
             case ev.NewMsg():
-                self._heads.touched(event.conversation_id)
-                self._receiver.new_message(batch, event)
+                self._heads.proved_member(event.conversation_id)
+                self._receiver.new_message(batch, event, message)
             case ev.MsgAck(client_msg_id=str()):
                 self._receiver.acked(batch, event)
-            case ev.MsgAck():  # of a recall whose caller has gone: at least the head is known
-                self._receiver.known_head(batch, event.conversation_id, event.epoch, event.seq)
+            case ev.MsgAck():  # of a recall: its own entry is to be pulled
+                id_, epoch, seq = event.conversation_id, event.epoch, event.seq
+                self._receiver.known_head(batch, id_, epoch, seq, proves=False)
             case ev.Behind():
-                self._heads.touched(event.conversation_id)
+                self._heads.proved_member(event.conversation_id)
                 self._receiver.known_head(batch, event.conversation_id, event.epoch, event.head_seq)
             case ev.Heads():
                 self._heads.page(batch, event)

@@ -8,21 +8,12 @@ from contextlib import contextmanager
 import anyio
 from anyio.abc import TaskGroup
 
-from ..errors import ConnectionLostError, DeadlineExceededError
+from ..errors import ClosedError, ConnectionLostError, DeadlineExceededError
 from .api import ChatApi
 from .history import History
 from .parts import Parts
 from .requests import Answer, Asking
 from .session import Session
-
-
-@contextmanager
-def deadline(timeout_s: float) -> Iterator[None]:
-    """Raises DeadlineExceededError when the body takes longer."""
-    with anyio.move_on_after(timeout_s) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise DeadlineExceededError(f"no result within {timeout_s:g} s")
 
 
 class Running:
@@ -34,6 +25,7 @@ class Running:
         self.history = History(parts, session)
         self.api: ChatApi | None = None
         self.closing = False
+        self._calls: set[anyio.CancelScope] = set()
         self.consuming = False
         self.typed_at_s: dict[str, float] = {}
         self._group: TaskGroup = anyio.create_task_group()
@@ -43,13 +35,44 @@ class Running:
         await self._group.__aenter__()
         self._group.start_soon(self.session.run)
 
+    @contextmanager
+    def call(self, timeout_s: float) -> Iterator[None]:
+        """One waiting call of the app.
+
+        Raises:
+            DeadlineExceededError: The body took longer.
+            ClosedError: The client is closing, or closed while the call waited.
+        """
+        self.check_open()
+        with anyio.move_on_after(timeout_s) as scope:
+            self._calls.add(scope)
+            try:
+                yield
+            finally:
+                self._calls.discard(scope)
+        if scope.cancelled_caught:
+            self.check_open()
+            raise DeadlineExceededError(f"no result within {timeout_s:g} s")
+
+    def check_open(self) -> None:
+        """Raises ClosedError once the client is closing."""
+        if self.closing:
+            raise ClosedError("the client is closing")
+
+    def close(self) -> None:
+        """Take no more calls, and end those that wait."""
+        self.closing = True
+        for scope in list(self._calls):
+            scope.cancel()
+
     async def stop(self) -> None:
         """End the background task and release everything, also when the caller is being cancelled."""
+        self.close()
         self._group.cancel_scope.cancel()
         try:
             await self._group.__aexit__(None, None, None)
         finally:
-            self.parts.sender.stopped(ConnectionLostError("the client was closed"))
+            self.parts.sender.stopped(ClosedError("the client was closed"))
             self.parts.mailbox.close()
             self.parts.store.close()
             await self._close_api()

@@ -98,7 +98,7 @@ class Sender:
         if isinstance(waiter.outcome, Sent):
             return waiter.outcome
         if isinstance(waiter.outcome, RefusedError):
-            raise waiter.outcome
+            raise waiter.outcome.fresh()
         raise SendOutcomeUnknownError(
             f"no answer to {client_msg_id} yet; it stays queued",
             conversation_id=conversation_id,
@@ -126,7 +126,7 @@ class Sender:
             self._queue.put_back(conversation_id, client_msg_id, ready_at_s)
             return True
         self._queue.settle(conversation_id, client_msg_id)
-        cause = refusal(error.code, error.message)
+        cause = refusal(error.code, error.message, retryable=error.retryable)
         batch.settled.append((conversation_id, client_msg_id))
         batch.answers.append(((conversation_id, client_msg_id), cause))
         batch.events.append(SendFailed(conversation_id, client_msg_id, cause))
@@ -158,8 +158,12 @@ class Sender:
         self._queue.disconnected()
 
     def stopped(self, cause: Exception) -> None:
-        """The client has stopped: nobody waits any longer. What is pending stays in the store."""
+        """The client has stopped: nothing more will be answered. What is pending stays in the store."""
         self._stopped = True
+        self.release(cause)
+
+    def release(self, cause: Exception) -> None:
+        """Nobody waits any longer; `cause` says why."""
         for waiter in self._waiters.values():
             waiter.outcome = cause
             waiter.done.set()

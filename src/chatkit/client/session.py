@@ -29,6 +29,8 @@ from .parts import Parts
 from .tokens import TokenSource
 
 ABNORMAL = 1006
+LOST_CLOSE_S = 0.5
+"""For closing what is lost already; only an orderly end waits for the other side."""
 
 
 class _Ended(msgspec.Struct):
@@ -58,6 +60,14 @@ class _Ended(msgspec.Struct):
         return 4200 <= self.code <= 4299
 
 
+class _StoppedError(Exception):
+    """There is no point in going on."""
+
+    def __init__(self, text: str, reason: Exception) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
 class Session:
     """One client's line to the server.
 
@@ -79,36 +89,36 @@ class Session:
         self.connected = False
         self.stopped: Exception | None = None
         self.failure: Exception | None = None
+        self._stop_text = ""
 
     async def run(self) -> None:
         """Keep connected until cancelled, or until there is no point in going on: then `stopped` says why.
 
-        A fault of our own ends here too and is kept in `failure`.
+        A fault of our own, or of the set-up, ends here too and is kept in `failure`.
         """
         try:
             await self._loop()
-        except ClosedError as stopped:
-            self._stop(stopped)
+        except _StoppedError as stopped:
+            self._stop(str(stopped), stopped.reason)
         except Exception as fault:
             self.failure = fault
             self._parts.mailbox.put(Disconnected(ABNORMAL, str(fault), False))
-            self._stop(fault)
+            self._stop(f"the client has stopped: {fault}", fault)
 
     async def wait_connected(self) -> None:
         """Return once a login holds.
 
         Raises:
-            ChatkitError: The client has stopped for good.
+            ClosedError: The client has stopped for good; its cause says why.
         """
         while not self.connected:
-            if self.stopped is not None:
-                raise self.stopped
+            self.check_running()
             await self._changed.wait()
 
     def check_running(self) -> None:
-        """Raises what stopped the client, if anything did."""
+        """Raises ClosedError if the client has stopped for good, with the reason as its cause."""
         if self.stopped is not None:
-            raise ClosedError("the client has stopped") from self.stopped
+            raise ClosedError(self._stop_text) from self.stopped
 
     async def _loop(self) -> None:
         while True:
@@ -119,7 +129,14 @@ class Session:
             await anyio.sleep(delay_s)
 
     async def _connection(self) -> _Ended:
-        """One connection from its opening to its end."""
+        """One connection from its opening to its end; the login is at hand before it is opened."""
+        by_resume = self._resume_token is not None
+        try:
+            proof = await self._proof()
+        except ConfigurationError:
+            raise
+        except Exception as error:  # the app's token callable may raise anything
+            return _ended(error)
         try:
             with anyio.fail_after(self._parts.config.connect_timeout_s):
                 transport = await self._connector.connect(self._parts.codec.subprotocol)
@@ -128,21 +145,20 @@ class Session:
         except ConnectionLostError as error:
             return _ended(error)
         try:
-            return await self._logged_in(transport)
-        finally:
+            ended = await self._logged_in(transport, proof, by_resume=by_resume)
+        except BaseException:  # the app's own end, or a fault: an orderly close
             await _close(transport, self._parts.config.close_timeout_s)
+            raise
+        await _close(transport, min(LOST_CLOSE_S, self._parts.config.close_timeout_s))
+        return ended
 
-    async def _logged_in(self, transport: Transport) -> _Ended:
-        by_resume = self._resume_token is not None
+    async def _logged_in(self, transport: Transport, proof: ev.Hello, *, by_resume: bool) -> _Ended:
         try:
-            proof = await self._proof()
             with anyio.fail_after(self._parts.config.hello_timeout_s):
                 welcome, first = await log_in(transport, self._parts.codec, proof)
-        except ConfigurationError:
-            raise
         except TimeoutError:
             return _ended(DeadlineExceededError("no WELCOME in time"), by_resume=by_resume)
-        except Exception as error:  # the app's token callable may raise anything
+        except (ConnectionLostError, ProtocolError) as error:
             return _ended(error, by_resume=by_resume)
         return await self._serve(transport, welcome, first)
 
@@ -164,6 +180,8 @@ class Session:
         try:
             await link.run(first)
         except (ConnectionLostError, ProtocolError, DeadlineExceededError) as cause:
+            if parts.receiver.failure is not None:  # what is in memory may be ahead of the store
+                raise parts.receiver.failure from cause
             lasted_s = parts.ports.clock.now_s() - since_s
             return _ended(cause, opened=True, lasted_s=lasted_s, hint_s=link.reconnect_after_s)
         finally:
@@ -179,17 +197,15 @@ class Session:
         self._resume_token = welcome.resume_token
 
     def _next(self, ended: _Ended) -> float:
-        """Seconds until the next try. Raises ClosedError if there is none."""
+        """Seconds until the next try. Raises _StoppedError if there is none."""
         if ended.token_refused:
             self._resume_token = None
         pointless = ended.token_refused and not (ended.opened or ended.by_resume or self._tokens.renewable)
         if ended.opened or ended.final or pointless:
             will_retry = not (ended.final or pointless)
             self._parts.mailbox.put(Disconnected(ended.code, ended.reason, will_retry))
-        elif isinstance(ended.cause, ConfigurationError):
-            raise ended.cause
         if ended.final or pointless:
-            raise ClosedError(f"the client has stopped: {ended.code} {ended.reason}") from _typed(ended)
+            raise _StoppedError(f"the client has stopped: {ended.code} {ended.reason}", _typed(ended))
         if ended.opened and ended.lasted_s >= self._parts.config.stable_after_s:
             self._attempt = 0
         if ended.token_refused and ended.by_resume and not ended.opened:
@@ -209,9 +225,9 @@ class Session:
             max_s=self._parts.config.backoff_max_s,
         )
 
-    def _stop(self, cause: Exception) -> None:
-        self.stopped = cause
-        self._parts.sender.stopped(cause)
+    def _stop(self, text: str, reason: Exception) -> None:
+        self._stop_text, self.stopped = text, reason
+        self._parts.sender.stopped(reason)
         self._parts.mailbox.close()
         self._wake_waiters()
 

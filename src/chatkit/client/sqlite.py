@@ -1,7 +1,10 @@
 """The local store in a SQLite file: outlives the app, also when it is killed (WAL, synchronous=NORMAL).
 
-A power cut may cost the newest commits; what the server has comes again by SYNC, and a send that was lost with them
-never reached the caller's screen as sent. One process at a time.
+A power cut may cost the newest commits: entries come again by SYNC (and are told again); a message that was queued but
+not yet answered can be lost with them.
+
+One process at a time: the file is locked from opening to closing. Each call blocks the event loop for one small
+transaction; opening for at most `BUSY_TIMEOUT_MS` (2 s), when somebody else holds the file.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import msgspec
 from ..core.resend import Key, PendingSend
 from ..drivers.migrations import migrate, migration_files
 from ..drivers.sqlite import open_sqlite
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ConflictError, UnavailableError
 from ..types import Message
 from ..wire.payload import RECALLED
 from .base import Change, Record
@@ -36,6 +39,14 @@ _INSERT_MESSAGE = (
     f"INSERT INTO message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
     " ON CONFLICT DO UPDATE SET payload = excluded.payload WHERE excluded.payload = ?"
 )
+_EARLY_RECALLS = (
+    "SELECT conversation_id, seq FROM early_recall JOIN conversation USING (conversation_id)"
+    " WHERE seq > prefix ORDER BY seq"
+)
+_FORGET_MET_RECALLS = (
+    "DELETE FROM early_recall WHERE seq <="
+    " (SELECT prefix FROM conversation AS c WHERE c.conversation_id = early_recall.conversation_id)"
+)
 
 
 class SqliteStore:
@@ -45,14 +56,21 @@ class SqliteStore:
         path: The file; made if it is missing.
 
     Raises:
-        ConfigurationError: The file is no client store, or was made by a newer version.
-        UnavailableError: The file is locked by another process; a retry is safe.
+        ConfigurationError: The file is no client store, was made by a newer version, or is open in another client.
     """
 
     def __init__(self, path: str) -> None:
-        self._connection = open_sqlite(path, synchronous="NORMAL")
         try:
+            self._connection = open_sqlite(path, synchronous="NORMAL")
+        except UnavailableError as error:
+            raise _in_use(error) from error
+        try:
+            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # taken by the first write: migrate's
             migrate(self._connection, migration_files("chatkit.client"), APPLICATION_ID)
+            self._connection.execute(_FORGET_MET_RECALLS)
+        except UnavailableError as error:
+            self._connection.close()
+            raise _in_use(error) from error
         except BaseException:
             self._connection.close()
             raise
@@ -73,11 +91,14 @@ class SqliteStore:
         return [PendingSend(*row) for row in rows]
 
     def add_pending(self, send: PendingSend) -> None:
-        """Keep a message until it is settled."""
-        self._connection.execute(
-            "INSERT INTO pending_send (conversation_id, client_msg_id, payload, position) VALUES (?, ?, ?, ?)",
+        """Keep a message until it is settled. Raises ConflictError if its key is kept already."""
+        added = self._connection.change(
+            "INSERT INTO pending_send (conversation_id, client_msg_id, payload, position) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
             (send.conversation_id, send.client_msg_id, send.payload, send.order),
         )
+        if not added:
+            raise ConflictError("this clientMsgId is pending already in the local store")
 
     def records(self) -> list[Record]:
         """Every conversation that is stored."""
@@ -88,7 +109,7 @@ class SqliteStore:
         ):
             held.setdefault(row[0], []).append(_message(row))
         recalled: dict[str, list[int]] = {}
-        for conversation_id, seq in self._connection.execute("SELECT * FROM early_recall ORDER BY seq"):
+        for conversation_id, seq in self._connection.execute(_EARLY_RECALLS):
             recalled.setdefault(conversation_id, []).append(seq)
         rows = self._connection.execute(
             "SELECT conversation_id, type, epoch, prefix, has_left FROM conversation"
@@ -167,7 +188,7 @@ class SqliteStore:
             )
         self._keep(id_, change.messages)
         for seq in change.recalled_seqs:
-            self._blank(id_, seq)
+            self._blank(id_, seq, early=seq > change.prefix)
 
     def _keep(self, conversation_id: str, messages: Sequence[Message]) -> None:
         if not messages:
@@ -180,15 +201,22 @@ class SqliteStore:
         met = [(conversation_id, message.seq) for message in messages if message.seq in recalled]
         self._connection.executemany("DELETE FROM early_recall WHERE conversation_id = ? AND seq = ?", met)
 
-    def _blank(self, conversation_id: str, seq: int) -> None:
+    def _blank(self, conversation_id: str, seq: int, *, early: bool) -> None:
         blanked = self._connection.execute(
             "UPDATE message SET payload = ? WHERE conversation_id = ? AND seq = ? RETURNING seq",
             (RECALLED, conversation_id, seq),
         )
-        if not blanked:
+        if early and not blanked:
             self._connection.execute(
                 "INSERT OR IGNORE INTO early_recall VALUES (?, ?)", (conversation_id, seq)
             )
+
+
+def _in_use(error: UnavailableError) -> ConfigurationError:
+    return ConfigurationError(
+        f"the local store cannot be used ({error}): if another client or process has it open, close that first or"
+        " name another file"
+    )
 
 
 def _row(message: Message, recalled: set[int]) -> tuple[Any, ...]:

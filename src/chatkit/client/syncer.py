@@ -9,7 +9,6 @@ from ..core.backoff import next_delay
 from ..errors import ConflictError, ConnectionLostError, NotFoundError, ProtocolError, RefusedError
 from ..ports import Ports
 from ..wire import events as ev
-from .batch import Batch
 from .config import ClientConfig
 from .conversations import Conversation, Conversations
 from .events import CaughtUp
@@ -75,23 +74,25 @@ class Syncer:
                 self._pulls.add(conversation)
 
     async def _pull(self, conversation: Conversation) -> None:
-        suspect, timeline = conversation.suspect, conversation.timeline
-        last_seq = 0 if suspect else timeline.prefix
-        epoch = UNSET if suspect or not timeline.epoch else timeline.epoch
+        doubted, timeline = conversation.epoch_doubted, conversation.timeline
+        last_seq, known = (0 if doubted else timeline.prefix), timeline.epoch
         sync = ev.Sync(
-            conversation_id=conversation.id, last_seq=last_seq, limit=self._config.page_limit, epoch=epoch
+            conversation_id=conversation.id,
+            last_seq=last_seq,
+            limit=self._config.page_limit,
+            epoch=UNSET if doubted or not known else known,
         )
         try:
             page = await self._ask(sync)
         except NotFoundError:
-            self._commit(self._gone(conversation))
+            self._gone(conversation)
         except ConflictError:
             self._conflict(conversation)
         except RefusedError as error:
             self._refused(conversation, error)
         else:
             self._refusals = 0
-            self._apply(conversation, last_seq, page)
+            self._answered(conversation, known, last_seq, page)
 
     async def _ask(self, sync: ev.Sync) -> ev.SyncPage:
         async with self._slot:
@@ -100,11 +101,20 @@ class Syncer:
             raise ProtocolError("SYNC was answered by another event")
         return answer
 
+    def _answered(self, conversation: Conversation, known: str, last_seq: int, page: ev.SyncPage) -> None:
+        """A page came; `known` is the epoch that was known when it was asked for."""
+        current = conversation.timeline.epoch
+        if current != known and (known or page.epoch != current):
+            self._pulls.add(conversation, first=True)  # it may be of a log that is gone
+        else:
+            self._apply(conversation, last_seq, page)
+
     def _apply(self, conversation: Conversation, last_seq: int, page: ev.SyncPage) -> None:
-        batch = Batch()
         before = (conversation.timeline.epoch, conversation.timeline.prefix)
-        self._receiver.page(batch, conversation, last_seq, page)
-        self._commit(batch)
+        messages = self._receiver.all_readable(page.messages)
+        with self._receiver.batch() as batch:
+            self._receiver.page(batch, conversation, last_seq, page, messages)
+        self._wake.set()
         if not (page.more or conversation.timeline.behind):
             return
         if before == (conversation.timeline.epoch, conversation.timeline.prefix):
@@ -112,23 +122,21 @@ class Syncer:
         else:
             self._pulls.add(conversation, first=True)
 
-    def _gone(self, conversation: Conversation) -> Batch:
-        batch = Batch()
-        self._heads.gone(batch, conversation)
-        return batch
+    def _gone(self, conversation: Conversation) -> None:
+        with self._receiver.batch() as batch:
+            self._heads.gone(batch, conversation)
 
     def _conflict(self, conversation: Conversation) -> None:
-        if conversation.suspect:
+        if conversation.epoch_doubted:
             raise ProtocolError("SYNC without an epoch was refused with CONFLICT")
-        conversation.suspect = True
+        conversation.epoch_doubted = True
         self._pulls.add(conversation, first=True)
 
     def _refused(self, conversation: Conversation, error: RefusedError) -> None:
         if not error.retryable:
             raise ConnectionLostError(f"SYNC was refused: {error.code}") from error
         self._refusals += 1
-        conversation.timeline.rise(conversation.timeline.prefix + 1)  # stays due until a page says otherwise
-        self._pulls.later(conversation, self._backoff_s(error.retry_after_s))
+        self._pulls.again(conversation, self._backoff_s(error.retry_after_s))
 
     def _backoff_s(self, hint_s: float | None) -> float:
         return next_delay(
@@ -138,10 +146,6 @@ class Syncer:
             base_s=self._config.backoff_base_s,
             max_s=self._config.backoff_max_s,
         )
-
-    def _commit(self, batch: Batch) -> None:
-        self._receiver.commit(batch)
-        self._wake.set()
 
     def _tell_caught_up(self) -> None:
         if self._receiver.heads_complete and not self._caught_up and self._pulls.empty:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+HINT_MAX_S = 300.0
+"""Most that a server's hint is believed; spread like any other hint, it is waited up to half of it more."""
+
 
 def next_delay(
-    attempt: int, chance: float, hint_s: float | None = None, *, base_s: float, max_s: float
+    attempt: int,
+    chance: float,
+    hint_s: float | None = None,
+    *,
+    base_s: float,
+    max_s: float,
+    hint_max_s: float = HINT_MAX_S,
 ) -> float:
     """Seconds to wait before try number `attempt`.
 
     Args:
         attempt: Tries that failed so far, from 1.
         chance: A random number in [0, 1).
-        hint_s: What the server asked for; the wait is never shorter, and spread over half of it more.
+        hint_s: What the server asked for; the wait is never shorter (up to `hint_max_s`), and spread over half of it
+            more. It only lengthens the wait: a hint of 0 switches no backoff off.
         base_s: Upper bound of the first wait; it doubles with each try.
         max_s: Upper bound of every wait without a hint.
+        hint_max_s: Greatest hint that counts.
 
     Source: full jitter, as in "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
     """
-    if hint_s is not None:
-        return hint_s * (1 + chance / 2)
     ceiling: float = min(max_s, base_s * 2 ** min(attempt - 1, 32))
-    return ceiling * chance
+    jittered_s = ceiling * chance
+    if hint_s is None:
+        return jittered_s
+    return max(min(hint_s, hint_max_s) * (1 + chance / 2), jittered_s)

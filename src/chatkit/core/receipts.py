@@ -13,6 +13,12 @@ from .visibility import Interval, next_visible
 EXACT_MAX = 1000
 """Most single confirmations kept above one device's cursor; beyond it the oldest gap must close first."""
 
+RECEIPT_MEMBERS_MAX = 100
+"""In larger groups receipts are counts and there is no TYPING.
+
+Source: docs/protocol.md, RECEIPT and TYPING.
+"""
+
 
 def absorb(cursor: int, exact: Collection[int], intervals: Sequence[Interval]) -> tuple[int, list[int]]:
     """Move a cursor over the single confirmations that have become contiguous in what the user may see.

@@ -97,18 +97,18 @@ class Timeline:
         self.head = max(self.head, head_seq)
         return self.behind
 
-    def push(self, message: Message, *, told: bool = False) -> Step:
+    def push(self, message: Message, *, told: bool = False, keep: bool = True) -> Step:
         """Take one entry that arrived by itself.
 
-        A repeat changes nothing. With `held_max` entries above the gap it is dropped, and its seq is only
-        remembered as head, so that a SYNC brings it; a recall that it carries counts all the same.
+        A repeat changes nothing. With `held_max` entries above the gap, or without `keep`, it is dropped, and its
+        seq is only remembered as head, so that a SYNC brings it; a recall that it carries counts all the same.
         """
         step = Step([], [])
         self.rise(message.seq)
         if message.seq <= self.prefix or message.seq in self._held:
             return step
         self._note_recall(message, step)
-        if message.seq == self.prefix + 1 or len(self._held) < self._held_max:
+        if keep and (message.seq == self.prefix + 1 or len(self._held) < self._held_max):
             self._hold(message, told)
             self._drain(step)
         return step
@@ -118,7 +118,9 @@ class Timeline:
     ) -> Step:
         """Take a page that covers (last_seq, up_to_seq].
 
-        A seq in that range that is not listed is not visible: the prefix moves over it.
+        A seq in that range that is not listed is not visible: the prefix moves over it. A page is made after the
+        recalls it shows: its tombstone wins over a body that is held already, also where the RECALL entry itself is
+        not visible.
 
         Args:
             last_seq: What was asked; a page that starts above the prefix is passed over, for it would hide a gap.
@@ -130,9 +132,14 @@ class Timeline:
         if last_seq > self.prefix:
             return step
         for message in messages:
-            if self.prefix < message.seq <= up_to_seq and message.seq not in self._held:
+            if not self.prefix < message.seq <= up_to_seq:
+                continue
+            if message.seq not in self._held:
                 self._note_recall(message, step)
                 self._hold(message, message.seq in told)
+            elif message.type == "RECALLED":
+                self._blank(message.seq)
+                step.recalled_seqs.append(message.seq)
         for seq in sorted(seq for seq in self._held if seq <= up_to_seq):
             self._place(seq, step)
         self.prefix = max(self.prefix, up_to_seq)
@@ -166,8 +173,11 @@ class Timeline:
         if target is None:
             return
         step.recalled_seqs.append(target)
-        waiting = self._held.get(target)
-        if waiting is not None:
-            self._held[target] = Placed(tombstone(waiting.message), waiting.told)
+        if target in self._held:
+            self._blank(target)
         elif target > self.prefix and len(self._early) < self._held_max:
             self._early.add(target)
+
+    def _blank(self, seq: int) -> None:
+        waiting = self._held[seq]
+        self._held[seq] = Placed(tombstone(waiting.message), waiting.told)

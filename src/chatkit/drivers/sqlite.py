@@ -40,11 +40,19 @@ _REFUSED = frozenset(
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_NOMEM,
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_PROTOCOL,
     }
 )
-_FAILED = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT})
+_FAILED = frozenset(
+    {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOTADB}
+)
+_SET_UP = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOTADB})
+"""What a person must set right, if a file is opened; of an open file it means something else."""
+
+_ERRORS = (sqlite3.DatabaseError, MemoryError)
+"""What sqlite3 raises; SQLITE_NOMEM comes as a MemoryError without a code."""
 
 
 class DiskFailedError(UnavailableError):
@@ -57,8 +65,9 @@ class DiskFailedError(UnavailableError):
 class Connection(Protocol):
     """What chatkit asks of a SQLite library.
 
-    Every method raises `UnavailableError` if SQLite is busy or full or cannot reach its file, and
-    `DiskFailedError` if the disk failed; other errors pass through.
+    Every method raises `UnavailableError` if SQLite is busy, full, out of memory or cannot reach its file, and
+    `DiskFailedError` if the disk failed, or what is on it can no longer be read or written; other errors pass
+    through.
     """
 
     def execute(self, sql: str, params: Params = ()) -> list[Row]:
@@ -94,21 +103,21 @@ class SqliteConnection:
         """Run one statement and return all its rows."""
         try:
             return self._raw.execute(sql, params).fetchall()
-        except sqlite3.DatabaseError as error:
+        except _ERRORS as error:
             raise _translated(error) from error
 
     def executemany(self, sql: str, rows: Iterable[Params]) -> None:
         """Run one changing statement once per row of parameters."""
         try:
             self._raw.executemany(sql, rows)
-        except sqlite3.DatabaseError as error:
+        except _ERRORS as error:
             raise _translated(error) from error
 
     def change(self, sql: str, params: Params = ()) -> int:
         """Run one changing statement and return how many rows it changed."""
         try:
             return self._raw.execute(sql, params).rowcount
-        except sqlite3.DatabaseError as error:
+        except _ERRORS as error:
             raise _translated(error) from error
 
     def begin(self) -> None:
@@ -148,13 +157,13 @@ def open_sqlite(
     """
     try:
         raw = _connect(path, read_only)
-    except sqlite3.DatabaseError as error:
-        raise _opening_error(error) from error
+    except _ERRORS as error:
+        raise _opening_error(error, path) from error
     try:
         _set_pragmas(raw, path, read_only, _SYNCHRONOUS[synchronous])
-    except sqlite3.DatabaseError as error:
+    except _ERRORS as error:
         raw.close()
-        raise _opening_error(error) from error
+        raise _opening_error(error, path) from error
     except ConfigurationError:
         raw.close()
         raise
@@ -199,22 +208,29 @@ def _set_pragmas(raw: sqlite3.Connection, path: str, read_only: bool, synchronou
             )
 
 
-def _translated(error: sqlite3.DatabaseError) -> Exception:
+def _primary(error: sqlite3.DatabaseError | MemoryError) -> int:
+    """The family of an error; the upper bits of its code only detail it."""
+    if isinstance(error, MemoryError):
+        return sqlite3.SQLITE_NOMEM
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _translated(error: sqlite3.DatabaseError | MemoryError) -> Exception:
     """What a caller is to see of a SQLite error: itself, unless it says "not now" or "disk broken"."""
-    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits only detail it
+    primary = _primary(error)
     if primary in _REFUSED:
-        return UnavailableError(f"storage refused: {error}", retry_after_s=RETRY_AFTER_S)
+        reason = str(error) or "out of memory"  # a MemoryError has no words
+        return UnavailableError(f"storage refused: {reason}", retry_after_s=RETRY_AFTER_S)
     if primary in _FAILED:
         return DiskFailedError(f"storage failed: {error}", retry_after_s=RETRY_AFTER_S)
     return error
 
 
-def _opening_error(error: sqlite3.DatabaseError) -> Exception:
+def _opening_error(error: sqlite3.DatabaseError | MemoryError, path: str) -> Exception:
     translated = _translated(error)
-    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if isinstance(translated, UnavailableError) and primary != sqlite3.SQLITE_CANTOPEN:
+    if isinstance(translated, UnavailableError) and _primary(error) not in _SET_UP:
         return translated
-    return ConfigurationError(f"cannot open the SQLite file: {error}")
+    return ConfigurationError(f"cannot open the SQLite file {path}: {error}")
 
 
 def is_complete_statement(sql: str) -> bool:

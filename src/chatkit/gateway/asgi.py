@@ -16,7 +16,8 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from ..core.connection import State
-from ..server.server import NOT_RUNNING, ChatServer
+from ..server.committer import NOT_RUNNING
+from ..server.server import ChatServer
 from ..wire.codec import CODECS, JSON, Codec
 from ..wire.events import CloseCode
 from .http import HttpRoad

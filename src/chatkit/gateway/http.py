@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -24,8 +24,9 @@ from ..errors import (
     RefusedError,
     UnavailableError,
 )
+from ..server.committer import NOT_RUNNING
 from ..server.entries import log_entries
-from ..server.server import NOT_RUNNING, ChatServer
+from ..server.server import ChatServer
 from ..storage.base import (
     Advanced,
     Appended,
@@ -260,6 +261,9 @@ class HttpRoad:
             response = await handler(Call(request, await self._server.login.identify(token)))
         except RefusedError as error:
             response = problem(error)
+        except ClientDisconnect:
+            logger.debug("%s %s: the client hung up", request.method, request.url.path)
+            response = Response(status_code=400)
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
             response = problem(InternalError("the server failed"))

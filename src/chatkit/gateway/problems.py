@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 from msgspec import UNSET
 from starlette.exceptions import HTTPException
@@ -31,7 +33,7 @@ def problem(error: RefusedError, status: int | None = None) -> Response:
     )
     response = Response(msgspec.json.encode(body), status, media_type="application/problem+json")
     if after_s is not None:
-        response.headers["retry-after"] = str(max(1, round(after_s)))
+        response.headers["retry-after"] = str(max(1, math.ceil(after_s)))
     if status == 401:
         response.headers["www-authenticate"] = "Bearer"
     return response

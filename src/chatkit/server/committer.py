@@ -3,16 +3,18 @@
 One storage call per batch, one batch at a time, strictly in the order of arrival. The queue is bounded in items
 and bytes; whoever does not fit is refused at once, hints first. A failing item never fails its neighbours; when
 storage refuses a whole batch, every item of it is refused as UNAVAILABLE. Called by `engine`; hands each batch
-and its outcomes to `settle`.
+and its outcomes forwards to the `Settler`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import anyio
+import anyio.lowlevel
 
 from ..errors import OverloadedError, RefusedError, UnavailableError
 from ..storage.base import Append, Committing, Outcome, Refused
@@ -21,15 +23,26 @@ from .draft import Draft
 
 logger = logging.getLogger(__name__)
 
-Settle = Callable[[Sequence[Draft], Sequence[Outcome]], None]
+NOT_RUNNING = "chatkit is not running: enter `async with server:` in the host's lifespan"
+"""What is answered before a server was entered and after it was left."""
+
+
+class Settler(Protocol):
+    """What batches are handed to."""
+
+    def settle(self, drafts: Sequence[Draft], outcomes: Sequence[Outcome]) -> bool:
+        """Answer and publish one batch. Returns whether a send was refused in a way that holds later ones back."""
+
+    def refuse_held_back(self, draft: Draft) -> None:
+        """Refuse a send because an earlier one of its session and conversation was refused."""
 
 
 class Committer:
-    """The one road to a change in the store."""
+    """The one road to a change in the store. Refuses everything until `open`."""
 
-    def __init__(self, store: Committing, settle: Settle, config: ServerConfig) -> None:
+    def __init__(self, store: Committing, settler: Settler, config: ServerConfig) -> None:
         self._store = store
-        self._settle = settle
+        self._settler = settler
         self._config = config
         self._queue: deque[Draft] = deque()
         self._queue_bytes = 0
@@ -38,6 +51,7 @@ class Committer:
         self._submitted = 0
         self._settled = 0
         self._progress = anyio.Event()
+        self._closed_because: str | None = NOT_RUNNING
 
     @property
     def load(self) -> float:
@@ -47,8 +61,22 @@ class Committer:
             self._queue_bytes / self._config.commit_queue_bytes_max,
         )
 
+    def open(self) -> None:
+        """Take commands from here on."""
+        self._closed_because = None
+
+    def close(self, reason: str) -> None:
+        """Refuse new commands with UNAVAILABLE from here on; what is queued is still committed."""
+        self._closed_because = reason
+
+    def abandon(self) -> None:
+        """Refuse what is still queued: there will be no further batch."""
+        drafts, self._queue = list(self._queue), deque()
+        self._queue_bytes = 0
+        self._settle(drafts, [Refused(self._unavailable(NOT_RUNNING))] * len(drafts))
+
     def submit(self, draft: Draft, *, urgent: bool = True, share: float = 1.0) -> None:
-        """Queue a command; its outcome arrives by `settle`.
+        """Queue a command; its outcome arrives at the settler.
 
         Args:
             draft: The command and who waits for it.
@@ -57,7 +85,10 @@ class Committer:
 
         Raises:
             OverloadedError: That part is full; nothing was queued. A retry is safe.
+            UnavailableError: The server drains or is not running; nothing was queued. A retry is safe.
         """
+        if self._closed_because is not None:
+            raise self._unavailable(self._closed_because)
         if self.load >= share:
             raise OverloadedError("the commit queue is full", retry_after_s=self._config.overload_retry_s)
         self._queue.append(draft)
@@ -69,21 +100,14 @@ class Committer:
         elif len(self._queue) == 1:
             self._wake.set()
 
-    def withdraw_after(self, refused: Draft) -> list[Draft]:
-        """Take what a session sent to the same conversation after a refused send out again, in order."""
-        withdrawn = [draft for draft in self._queue if _follows(draft, refused)]
-        if withdrawn:
-            self._queue = deque(draft for draft in self._queue if not _follows(draft, refused))
-            self._queue_bytes -= sum(draft.payload_bytes for draft in withdrawn)
-            self._settled += len(withdrawn)
-        return withdrawn
-
     async def run(self) -> None:
         """Commit batches until cancelled; a batch under way is always settled."""
         while True:
+            await anyio.lowlevel.checkpoint_if_cancelled()
             await self._work()
             with anyio.CancelScope(shield=True):
-                await self._commit(self._take())
+                batch = self._take()
+                self._settle(batch, await self._outcomes(batch))
 
     async def flush(self) -> None:
         """Return once everything queued so far has been settled."""
@@ -91,7 +115,6 @@ class Committer:
         while self._settled < target:
             self._urgent = True
             self._wake.set()
-            self._progress = anyio.Event()
             await self._progress.wait()
 
     async def _work(self) -> None:
@@ -111,12 +134,6 @@ class Committer:
         self._urgent = bool(self._queue)
         return batch
 
-    async def _commit(self, batch: list[Draft]) -> None:
-        outcomes = await self._outcomes(batch)
-        self._settle(batch, outcomes)
-        self._settled += len(batch)
-        self._progress.set()
-
     async def _outcomes(self, batch: list[Draft]) -> Sequence[Outcome]:
         try:
             return await self._store.commit([draft.command for draft in batch])
@@ -125,17 +142,35 @@ class Committer:
             return [Refused(error)] * len(batch)
         except Exception:
             logger.exception("storage failed on a batch of %d", len(batch))
-            failure = UnavailableError("storage failed", retry_after_s=self._config.overload_retry_s)
-            return [Refused(failure)] * len(batch)
+            return [Refused(self._unavailable("storage failed"))] * len(batch)
+
+    def _settle(self, batch: Sequence[Draft], outcomes: Sequence[Outcome]) -> None:
+        if self._settler.settle(batch, outcomes):
+            self._drop_held_back()
+        self._settled += len(batch)
+        progress, self._progress = self._progress, anyio.Event()
+        progress.set()
+
+    def _drop_held_back(self) -> None:
+        """Refuse what already waits behind a refused send, before the client can send that one again."""
+        kept: deque[Draft] = deque()
+        for draft in self._queue:
+            if not _held_back(draft):
+                kept.append(draft)
+                continue
+            self._queue_bytes -= draft.payload_bytes
+            self._settled += 1
+            self._settler.refuse_held_back(draft)
+        self._queue = kept
+
+    def _unavailable(self, reason: str) -> UnavailableError:
+        return UnavailableError(reason, retry_after_s=self._config.overload_retry_s)
 
 
-def _follows(draft: Draft, refused: Draft) -> bool:
-    """Whether a draft is a later send of the same session to the same conversation."""
-    command, earlier = draft.command, refused.command
-    return (
-        draft.session is refused.session
-        and draft.order > refused.order
-        and type(command) is Append
-        and type(earlier) is Append
-        and command.conversation_id == earlier.conversation_id
-    )
+def _held_back(draft: Draft) -> bool:
+    """Whether an earlier send of the same session to the same conversation was refused."""
+    session, command = draft.session, draft.command
+    if session is None or not session.refused or type(command) is not Append:
+        return False
+    earliest = session.refused.get(command.conversation_id)
+    return earliest is not None and earliest[0] < draft.order

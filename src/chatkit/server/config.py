@@ -16,7 +16,6 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         token_leeway_s: How long after its end a login is still accepted, for clocks that differ.
         recall_window_s: How long after sending an author may recall.
         members_max: Most members of a group.
-        receipt_members_max: Groups above this get counts instead of names, and no TYPING.
         typing_interval_s: Least time between two TYPING of a session in a conversation.
         sessions_max: Most open connections; further ones are closed with 4002.
         commit_queue_max: Most items waiting for storage. Sends are refused when it is full, receipts from
@@ -30,7 +29,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         page_bytes_max: Payload bytes in one page, about.
         overload_retry_s: What a refused sender is told to wait.
         reconnect_after_s: What clients are told to wait when the node drains.
-        drain_timeout_s: How long a drain waits for acknowledgements to leave.
+        drain_timeout_s: How long a drain waits for what was accepted to be committed, and as long again for the
+            sessions to go.
     """
 
     heartbeat_s: float = 25.0
@@ -40,7 +40,6 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     token_leeway_s: float = 30.0
     recall_window_s: float = 120.0
     members_max: int = 5_000
-    receipt_members_max: int = 100
     typing_interval_s: float = 3.0
     sessions_max: int = 20_000
     commit_queue_max: int = 20_000

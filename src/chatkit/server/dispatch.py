@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from ..core.receipts import RECEIPT_MEMBERS_MAX
 from ..errors import ForbiddenError, NotFoundError, OverloadedError, RateLimitedError, RefusedError
 from ..ports import Ports
 from ..wire import events as ev
@@ -65,7 +66,7 @@ class Dispatch:
             session.refuse(error, event.ref, conversation_id, client_msg_id)
 
     def drained(self, session: Session) -> None:
-        """The session's buffer is empty and it missed something."""
+        """The session's buffer is empty: go on with its pulls and what it missed."""
         self._sync.drained(session)
 
     def _hello(self, session: Session, event: ev.Hello) -> None:
@@ -90,14 +91,13 @@ class Dispatch:
 
     def _ping(self, session: Session, event: ev.Ping) -> None:
         session.answer(ev.Pong(server_ts=self._ports.clock.now_ms(), ref=event.ref))
-        self._hub.mark_missed(session)
 
     def _typing(self, session: Session, event: ev.TypingIn) -> None:
         audience = self._hub.audience(event.conversation_id)
         if audience is None or session not in audience.sessions:
             raise NotFoundError("no such conversation")
-        if audience.member_count > self._config.receipt_members_max:
-            raise ForbiddenError(f"no TYPING in groups over {self._config.receipt_members_max}")
+        if audience.member_count > RECEIPT_MEMBERS_MAX:
+            raise ForbiddenError(f"no TYPING in groups over {RECEIPT_MEMBERS_MAX}")
         if self._committer.load >= _TYPING_SHARE or not self._store.healthy:
             raise OverloadedError(
                 "typing is switched off for now", retry_after_s=self._config.overload_retry_s

@@ -43,7 +43,7 @@ class Reply:
         if self._outcome is None:
             raise UnavailableError("storage did not answer in time", retry_after_s=1.0)
         if isinstance(self._outcome, Refused):
-            raise self._outcome.error
+            raise self._outcome.error.fresh()
         return self._outcome
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from ..errors import BadRequestError, OverloadedError
+from ..errors import BadRequestError, OverloadedError, UnavailableError
 from ..ports import Ports
 from ..storage.base import (
     AddMembers,
@@ -71,16 +71,12 @@ class Engine:
         held_back_by = session.refused.get(event.conversation_id)
         if held_back_by is not None:
             if held_back_by[1] != event.client_msg_id:
-                error = OverloadedError(
-                    "an earlier message was refused; send that one first",
-                    retry_after_s=self._config.overload_retry_s,
-                )
-                self._publisher.refuse_send(draft, error)
+                self._publisher.refuse_held_back(draft)
                 return
             del session.refused[event.conversation_id]
         try:
             self._committer.submit(draft)
-        except OverloadedError as error:
+        except (OverloadedError, UnavailableError) as error:
             self._publisher.refuse_send(draft, error)
 
     def delivered(self, session: Session, event: ev.DeliveredAck) -> None:

@@ -93,6 +93,7 @@ class Hub:
             session.offered.pop(conversation.conversation_id, None)
             session.behind.pop(conversation.conversation_id, None)
             session.typed_at_s.pop(conversation.conversation_id, None)
+            session.refused.pop(conversation.conversation_id, None)
         self.set_member_count(conversation.conversation_id, conversation.member_count)
 
     def set_member_count(self, conversation_id: str, count: int) -> None:
@@ -105,9 +106,10 @@ class Hub:
         """The online part of a conversation; None if nobody of it is online."""
         return self._audiences.get(conversation_id)
 
-    def sessions(self) -> list[Session]:
-        """All sessions that are logged in."""
-        return [session for devices in self._users.values() for session in devices.values()]
+    def online(self, conversation_id: str) -> list[str]:
+        """Members of a conversation who are online, each once."""
+        audience = self._audiences.get(conversation_id)
+        return [] if audience is None else list(dict.fromkeys(s.user_id for s in audience.sessions))
 
     def conversation_ids(self) -> list[str]:
         """Conversations with anybody online."""
@@ -157,24 +159,20 @@ class Hub:
             return []
         return [s for s in self._sessions(user_ids) if s is not but and s in audience.sessions]
 
-    def raise_heads(self, heads: dict[str, tuple[str, int]]) -> None:
-        """Take in what the log says: whoever was offered less is behind, and under a new epoch everybody is."""
+    def compare(self, heads: dict[str, tuple[str, int]]) -> None:
+        """Compare what was offered with what the log said a moment ago: who missed something is behind.
+
+        Under a new epoch everybody is.
+        """
         for conversation_id, (epoch, head_seq) in heads.items():
             audience = self._audiences.get(conversation_id)
             if audience is None:
                 continue
+            renewed, audience.epoch = audience.epoch != epoch, epoch
             audience.head_seq = max(audience.head_seq, head_seq)
-            if audience.epoch != epoch:
-                audience.epoch = epoch
-                for session in audience.sessions:
+            for session in audience.sessions:
+                if renewed or session.offered[conversation_id] < head_seq:
                     session.mark_behind(conversation_id)
-
-    def mark_missed(self, session: Session) -> None:
-        """Compare what a session was offered with the heads; what it missed is announced by BEHIND."""
-        for conversation_id, offered_seq in session.offered.items():
-            audience = self._audiences.get(conversation_id)
-            if audience is not None and audience.head_seq > offered_seq and session in audience.sessions:
-                session.mark_behind(conversation_id)
 
     def _sessions(self, user_ids: Iterable[str]) -> list[Session]:
         return [s for user_id in user_ids for s in self._users.get(user_id, {}).values()]

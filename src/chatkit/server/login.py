@@ -1,4 +1,4 @@
-"""HELLO, AUTH_REFRESH and the end of a login. The only place where a session waits for the host's authenticator.
+"""HELLO, AUTH_REFRESH and the end of a login: the only place where anything waits for the host's authenticator.
 
 A resume token saves a login and nothing else: 256 random bits, stored as a digest, single use, bound to user and
 device.
@@ -10,6 +10,7 @@ import hashlib
 import logging
 
 import anyio
+import msgspec
 from msgspec import UNSET
 
 from ..core.connection import State
@@ -21,7 +22,7 @@ from ..errors import (
     UnavailableError,
 )
 from ..ports import Ports
-from ..storage.base import OpenSession, ResumeSession, SessionOpened
+from ..storage.base import Done, OpenSession, RenewLogin, ResumeSession, SessionOpened
 from ..types import Identity
 from ..wire import events as ev
 from .auth import Authenticator
@@ -56,6 +57,7 @@ class Login:
         try:
             with anyio.fail_after(self._config.hello_timeout_s):
                 identity = await self._authenticate(token)
+            _check_ids(identity)
         except RefusedError:
             raise
         except Exception as error:
@@ -90,6 +92,18 @@ class Login:
         if identity.user_id != session.user_id or foreign_device:
             session.close(ev.CloseCode.TOKEN_REVOKED, "the token belongs to another user or device")
             return
+        command = RenewLogin(
+            session.user_id,
+            session.device_id,
+            identity.expires_ms,
+            identity.scope,
+            self._ports.clock.now_ms(),
+        )
+        try:
+            await self._engine.execute(command, Done)
+        except RefusedError as error:
+            session.refuse(error, event.ref)
+            return
         self._hold(session, identity)
         session.answer(ev.AuthOk(expires_ts=identity.expires_ms, ref=event.ref))
 
@@ -121,7 +135,6 @@ class Login:
 
         def opened(outcome: SessionOpened) -> None:
             self._welcome(session, event, outcome, resume_token)
-            self.watch(session)  # a resume token outlives the login it stands for
 
         await self._engine.submit(Draft(command, session, opened=opened), SessionOpened)
 
@@ -144,6 +157,7 @@ class Login:
             device_id,
             _digest(resume_token),
             self._resume_until_ms(),
+            self._leeway_ms(),
             self._ports.clock.now_ms(),
         )
 
@@ -183,6 +197,13 @@ class Login:
 def _turn_away(session: Session, event: ev.Hello, error: RefusedError, code: int) -> None:
     session.refuse(error, event.ref)
     session.close(code, str(error))
+
+
+def _check_ids(identity: Identity) -> None:
+    """Hold a host's identity to the alphabet of ids; raises ValidationError, a fault of the host."""
+    msgspec.convert(identity.user_id, ev.Id)
+    if identity.device_id is not None:
+        msgspec.convert(identity.device_id, ev.Id)
 
 
 def _digest(token: str) -> bytes:

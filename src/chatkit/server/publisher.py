@@ -6,13 +6,13 @@ durable. Nothing here waits.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from ..core.connection import State
-from ..errors import RefusedError
+from ..errors import OverloadedError, RefusedError
 from ..storage.base import (
     Advanced,
     Append,
@@ -31,19 +31,19 @@ from .draft import Draft
 from .hub import Hub
 from .receipts import Receipts
 
-Withdraw = Callable[[Draft], list[Draft]]
-"""Takes what a session sent to the same conversation after this draft out of the queue."""
+logger = logging.getLogger(__name__)
 
 _REFUSED_MAX = 1000  # conversations of one session that wait for a refused message to come again
+_RETRY_S = 1.0
 
 
 class Publisher:
     """Turns outcomes into answers and pushes."""
 
-    def __init__(self, hub: Hub, receipts: Receipts, withdraw: Withdraw) -> None:
+    def __init__(self, hub: Hub, receipts: Receipts) -> None:
         self._hub = hub
         self._receipts = receipts
-        self._withdraw = withdraw
+        self._held_back = False
         self._by_outcome: dict[type[Outcome], Callable[[Draft, Any], None]] = {
             Appended: self._appended,
             Recalled: self._recalled,
@@ -54,17 +54,32 @@ class Publisher:
             Refused: self._refused,
         }
 
-    def settle(self, drafts: Sequence[Draft], outcomes: Sequence[Outcome]) -> None:
-        """Send everything that follows from one committed batch."""
+    def settle(self, drafts: Sequence[Draft], outcomes: Sequence[Outcome]) -> bool:
+        """Send everything that follows from one committed batch.
+
+        A fault in what follows from one outcome costs that draft's session, never the others.
+
+        Returns:
+            Whether a send was refused in a way that holds later ones back.
+        """
+        self._held_back = False
         for draft, outcome in zip(drafts, outcomes, strict=True):
-            if type(outcome) is not Done:
-                self._by_outcome[type(outcome)](draft, outcome)
+            try:
+                self._settle_one(draft, outcome)
+            except Exception:
+                logger.exception("publishing after %s failed", type(draft.command).__name__)
+                if draft.session is not None:
+                    draft.session.close(ev.CloseCode.OVERLOADED, "the server failed")
             if draft.reply is not None:
                 draft.reply.settle(outcome)
-        self._receipts.flush()
+        try:
+            self._receipts.flush()
+        except Exception:
+            logger.exception("publishing receipts failed")
+        return self._held_back
 
     def refuse_send(self, draft: Draft, error: RefusedError) -> None:
-        """Refuse a SEND_MSG; after a retryable refusal, what the session sent after it is refused alike."""
+        """Refuse a SEND_MSG; a retryable refusal is remembered, so that the sender's order survives it."""
         session, command = draft.session, draft.command
         assert session is not None
         assert type(command) is Append
@@ -76,8 +91,16 @@ class Publisher:
             session.close(ev.CloseCode.OVERLOADED, "too many refused conversations")
             return
         session.refused[command.conversation_id] = (draft.order, command.client_msg_id)
-        for later in self._withdraw(draft):
-            self.refuse_send(later, error)
+        self._held_back = True
+
+    def refuse_held_back(self, draft: Draft) -> None:
+        """Refuse a send because an earlier one of its session and conversation was refused."""
+        error = OverloadedError("an earlier message was refused; send that one first", retry_after_s=_RETRY_S)
+        self.refuse_send(draft, error)
+
+    def _settle_one(self, draft: Draft, outcome: Outcome) -> None:
+        if type(outcome) is not Done:
+            self._by_outcome[type(outcome)](draft, outcome)
 
     def _appended(self, draft: Draft, outcome: Appended) -> None:
         session, entry = draft.session, outcome.entry
@@ -98,7 +121,7 @@ class Publisher:
 
     def _created(self, draft: Draft, outcome: Created) -> None:
         if outcome.created and outcome.entry is not None:
-            self._admit(outcome.conversation.member_ids, outcome, "CREATED")
+            self._admit(outcome.member_ids, outcome, "CREATED")
             self._hub.publish(outcome.entry, None)
 
     def _members_changed(self, draft: Draft, outcome: MembersChanged) -> None:
@@ -122,9 +145,11 @@ class Publisher:
 
     def _session_opened(self, draft: Draft, outcome: SessionOpened) -> None:
         session = draft.session
-        if session is None or draft.opened is None or session.state is State.CLOSED:
+        if session is None or draft.opened is None or session.closed:
             return
         draft.opened(outcome)
+        if session.closed:
+            return  # turned away after all: a failed try disturbs no live session
         replaced = self._hub.join(session, outcome.conversations)
         if replaced is not None:
             replaced.close(ev.CloseCode.REPLACED, "a newer session of this device took over")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..core.receipts import RECEIPT_MEMBERS_MAX
 from ..storage.base import Advanced, CursorReader, ReadCounts
 from ..wire import events as ev
-from .config import ServerConfig
 from .hub import Hub
 from .session import Session
 
@@ -20,10 +20,9 @@ _COUNTED_ENTRIES = 200  # in large groups the authors of this many newest covere
 class Receipts:
     """Collects moved cursors and turns them into RECEIPT events."""
 
-    def __init__(self, hub: Hub, cursors: CursorReader, config: ServerConfig) -> None:
+    def __init__(self, hub: Hub, cursors: CursorReader) -> None:
         self._hub = hub
         self._cursors = cursors
-        self._members_max = config.receipt_members_max
         self._moved: dict[tuple[str, str], tuple[Advanced, set[str], Session | None]] = {}
         self._large: dict[str, int] = {}
 
@@ -45,10 +44,13 @@ class Receipts:
         self._moved.clear()
 
     async def flush_counts(self) -> None:
-        """Send the counts of large groups; called about once a second."""
-        due, self._large = self._large, {}
-        for conversation_id, seq in due.items():
-            rows = await self._cursors.read_counts(conversation_id, max(0, seq - _COUNTED_ENTRIES), seq)
+        """Send the counts of large groups to the authors who are online; called about once a second."""
+        while self._large:
+            conversation_id, seq = self._large.popitem()
+            authors = self._hub.online(conversation_id)
+            rows = await self._cursors.read_counts(
+                conversation_id, max(0, seq - _COUNTED_ENTRIES), seq, authors
+            )
             self._tell_counts(conversation_id, rows)
 
     def _tell(self, advanced: Advanced, authors: Sequence[str], origin: Session | None) -> None:
@@ -56,7 +58,7 @@ class Receipts:
         audience = self._hub.audience(conversation_id)
         if audience is None:
             return
-        if advanced.member_count > self._members_max:
+        if advanced.member_count > RECEIPT_MEMBERS_MAX:
             covered_seq = max(advanced.delivered_seq, self._large.get(conversation_id, 0))
             self._large[conversation_id] = covered_seq
         users = (user_id, *(author for author in authors if author != user_id))

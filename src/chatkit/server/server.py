@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from ..core.connection import State
-from ..errors import ConfigurationError, InternalError, RefusedError
+from ..errors import BadRequestError, ConfigurationError, InternalError, RefusedError
 from ..ports import Ports
 from ..storage.base import Appended, Conversation, Created, Done, MembersChanged, Store
 from ..types import ConversationType, Payload, Sent
@@ -25,7 +26,6 @@ from .auth import Authenticator
 from .committer import Committer
 from .config import ServerConfig
 from .dispatch import Dispatch
-from .draft import Draft
 from .engine import Engine
 from .hub import Hub
 from .login import Login
@@ -36,11 +36,9 @@ from .sync import Sync
 
 logger = logging.getLogger(__name__)
 
-NOT_RUNNING = "chatkit is not running: enter `async with server:` in the host's lifespan"
-"""What roads answer before a server was entered and after it was left."""
-
 _TICK_S = 1.0
 _HEADS_PER_READ = 500
+_PUBLISH_S = 1.0
 
 
 class ChatServer:
@@ -72,10 +70,10 @@ class ChatServer:
         self.ports = ports or Ports()
         self.store = store
         self._hub = Hub()
-        self._receipts = Receipts(self._hub, store, self.config)
-        self._publisher = Publisher(self._hub, self._receipts, self._withdraw)
-        self._committer = Committer(store, self._publisher.settle, self.config)
-        self.engine = Engine(store, self._committer, self._publisher, self.config, self.ports)
+        self._receipts = Receipts(self._hub, store)
+        publisher = Publisher(self._hub, self._receipts)
+        self._committer = Committer(store, publisher, self.config)
+        self.engine = Engine(store, self._committer, publisher, self.config, self.ports)
         self.login = Login(self.engine, authenticate, self.config, self.ports)
         self.sync = Sync(store, self._hub, self.config, self._spawn)
         self._dispatch = Dispatch(
@@ -91,7 +89,7 @@ class ChatServer:
         self._sessions: dict[Session, None] = {}
         self._tasks: TaskGroup | None = None
         self._draining = False
-        self._empty: anyio.Event | None = None
+        self._left = anyio.Event()
         self._entered = False
 
     @property
@@ -113,8 +111,11 @@ class ChatServer:
         await tasks.__aenter__()
         tasks.start_soon(self._committer.run)
         tasks.start_soon(self._every, _TICK_S, self._tick)
+        tasks.start_soon(self._every, _TICK_S, self._receipts.flush_counts)
+        tasks.start_soon(self._every, _TICK_S, self._probe)
         tasks.start_soon(self._every, self.config.heartbeat_s, self._check_heads)
         self._tasks = tasks
+        self._committer.open()
         return self
 
     async def __aexit__(
@@ -125,13 +126,18 @@ class ChatServer:
         try:
             with anyio.CancelScope(shield=True):
                 await self.drain()
+            self._tasks = None
+            self._committer.abandon()
+            tasks.cancel_scope.cancel()
+            return await tasks.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            if group.exceptions != (error,):
+                raise
+            return None  # the host's own error goes on as it is
         finally:
             self._tasks = None
-            tasks.cancel_scope.cancel()
-            await tasks.__aexit__(None, None, None)
             with anyio.CancelScope(shield=True):
                 await self.store.aclose()
-        return None
 
     # --- for hosts, which act on their own authority ---
 
@@ -153,6 +159,7 @@ class ChatServer:
 
         Source: docs/protocol.md#post-v1conversations
         """
+        _check(ev.Id, creator_id, *member_ids, *([] if conversation_id is None else [conversation_id]))
         command = self.engine.create(kind, creator_id, tuple(member_ids), conversation_id, title)
         return (await self.engine.execute(command, Created)).conversation
 
@@ -164,6 +171,8 @@ class ChatServer:
         Raises:
             RefusedError: It was not stored; the class says why and whether a retry may help.
         """
+        _check(ev.Id, conversation_id, sender_id)
+        _check(ev.ClientMsgId, client_msg_id)
         payload = {"type": "TEXT", "text": content} if isinstance(content, str) else content
         command = self.engine.append(conversation_id, sender_id, client_msg_id, payload)
         entry = (await self.engine.execute(command, Appended)).entry
@@ -171,6 +180,7 @@ class ChatServer:
 
     async def add_members(self, conversation_id: str, by: str, user_ids: Sequence[str]) -> Conversation:
         """Add users to a group in the name of its creator. Raises RefusedError."""
+        _check(ev.Id, *user_ids)
         command = self.engine.add(conversation_id, by, tuple(user_ids))
         return (await self.engine.execute(command, MembersChanged)).conversation
 
@@ -190,7 +200,7 @@ class ChatServer:
         """
         command = self.engine.renew_epoch(conversation_id)
         await self.engine.execute(command, Done)
-        self._hub.raise_heads(await self.store.head_seqs([conversation_id]))
+        self._hub.compare(await self.store.head_seqs([conversation_id]))
         return command.epoch
 
     # --- for roads ---
@@ -216,19 +226,18 @@ class ChatServer:
     def disconnect(self, session: Session) -> None:
         """The connection has ended; nothing is sent to the session any more."""
         session.state = State.CLOSED
-        if session.close_code is None:
-            session.close_code = ev.CloseCode.DRAIN
         self._sessions.pop(session, None)
         self._hub.leave(session)
-        if not self._sessions and self._empty is not None:
-            self._empty.set()
+        left, self._left = self._left, anyio.Event()
+        left.set()
 
     async def drain(self) -> None:
-        """Stop taking work, let what was accepted be answered, and send everybody away. Safe to repeat.
+        """Refuse new work, answer what was accepted, and send everybody away. Safe to repeat.
 
         Afterwards every accepted message is durable and answered, as far as `drain_timeout_s` allowed.
         """
         self._draining = True
+        self._committer.close("the node drains")
         after_ms = int(self.config.reconnect_after_s * 1000)
         for session in list(self._sessions):
             if session.state is State.OPEN:
@@ -237,10 +246,9 @@ class ChatServer:
             await self._committer.flush()
         for session in list(self._sessions):
             session.close(ev.CloseCode.DRAIN, "the node drains")
-        if self._sessions:
-            self._empty = anyio.Event()
-            with anyio.move_on_after(self.config.drain_timeout_s):
-                await self._empty.wait()
+        with anyio.move_on_after(self.config.drain_timeout_s):
+            while self._sessions:
+                await self._left.wait()
 
     # --- background ---
 
@@ -259,9 +267,6 @@ class ChatServer:
             session.refuse(InternalError("the server failed"))
             session.close(ev.CloseCode.OVERLOADED, "the server failed")
 
-    def _withdraw(self, refused: Draft) -> list[Draft]:
-        return self._committer.withdraw_after(refused)
-
     async def _every(self, interval_s: float, function: Callable[[], Awaitable[None]]) -> None:
         while True:
             await anyio.sleep(interval_s)
@@ -273,21 +278,35 @@ class ChatServer:
                 logger.exception("background work failed")
 
     async def _tick(self) -> None:
-        now_s = self.ports.clock.now_s()
+        """Deadlines of sessions. Never waits for storage."""
+        now_s, hello_timeout_s = self.ports.clock.now_s(), self.config.hello_timeout_s
         for session in list(self._sessions):
             if session.state is State.OPEN:
+                self.login.watch(session)
                 if now_s - session.heard_at_s > 2 * self.config.heartbeat_s:
                     session.close(ev.CloseCode.HEARTBEAT_LOST, "no sign of life")
-                else:
-                    self.login.watch(session)
-            elif now_s - session.opened_at_s > self.config.hello_timeout_s:
+            elif session.state is State.AWAITING_HELLO and now_s - session.opened_at_s > hello_timeout_s:
                 session.close(ev.CloseCode.HELLO_MISSING, "no HELLO in time")
-        await self._receipts.flush_counts()
+
+    async def _probe(self) -> None:
+        """Find out whether storage that refused takes commits again, even if nobody writes meanwhile."""
+        if not self.store.healthy:
+            await self.store.commit([])
 
     async def _check_heads(self) -> None:
         """Compare what was offered with what the log holds: pushes may be lost, entries may not."""
+        heads: dict[str, tuple[str, int]] = {}
         conversation_ids = self._hub.conversation_ids()
         for start in range(0, len(conversation_ids), _HEADS_PER_READ):
-            self._hub.raise_heads(
-                await self.store.head_seqs(conversation_ids[start : start + _HEADS_PER_READ])
-            )
+            heads |= await self.store.head_seqs(conversation_ids[start : start + _HEADS_PER_READ])
+        await anyio.sleep(_PUBLISH_S)  # what was committed just before the read is being published
+        self._hub.compare(heads)
+
+
+def _check(kind: Any, *values: str) -> None:
+    """Hold what a host gives to the values of the contract. Raises BadRequestError."""
+    for value in values:
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError:
+            raise BadRequestError(f"{value[:128]!r} is not a valid id") from None

@@ -31,7 +31,7 @@ class Handler(Protocol):
         """Act on one legal event. Never waits."""
 
     def drained(self, session: Session) -> None:
-        """The buffer is empty and conversations are marked behind: tell the client."""
+        """The buffer is empty, and pulls wait or conversations are marked behind: go on with that."""
 
 
 class Session:
@@ -49,6 +49,13 @@ class Session:
         refused: By conversation, the earliest send under a retryable refusal, as (order, clientMsgId): it holds
             back later ones.
         sends: SEND_MSG events so far; gives each its order.
+        sync_queue: SYNC requests that wait for their turn.
+        syncing: Whether a task answers them.
+        refreshing: Whether an AUTH_REFRESH is under way.
+        typed_at_s: When it last sent TYPING, by conversation.
+        opened_at_s: When the connection was made.
+        logged_in_ms: When its login was last proved.
+        warned_expiry: Whether TOKEN_EXPIRING was sent for this login.
         close_code: Set once the session is to be closed.
         close_reason: Words for the close frame.
         heard_at_s: When something last arrived.
@@ -159,7 +166,7 @@ class Session:
 
     def answer(self, event: ev.ServerEvent) -> None:
         """Queue an event that may not be dropped; a session that cannot take it is closed with 4000."""
-        if self.close_code is not None:
+        if self.closed:
             return
         encoded = self.codec.encode(event)
         if self._buffer and self._buffer_bytes + len(encoded) > _FULL_FACTOR * self._buffer_bytes_max:
@@ -191,6 +198,8 @@ class Session:
 
     def push(self, encoded: bytes, conversation_id: str, seq: int) -> None:
         """Offer an encoded NEW_MSG; dropped, and the conversation marked, when the buffer is full."""
+        if self.closed:
+            return
         if conversation_id in self.behind or self._buffer_bytes + len(encoded) > self._buffer_bytes_max:
             self.mark_behind(conversation_id)
             return
@@ -199,6 +208,8 @@ class Session:
 
     def hint(self, encoded: bytes, conversation_id: str) -> None:
         """Offer an encoded RECEIPT or TYPING; dropped when the buffer is full: HEADS tells them again."""
+        if self.closed:
+            return
         if self._buffer_bytes + len(encoded) > self._buffer_bytes_max:
             self.mark_behind(conversation_id)
             return
@@ -206,7 +217,7 @@ class Session:
 
     def mark_behind(self, conversation_id: str) -> None:
         """Have BEHIND sent for this conversation once the buffer is empty."""
-        if self.close_code is None:
+        if not self.closed:
             self.behind[conversation_id] = None
             self._wake()
 
@@ -226,6 +237,11 @@ class Session:
             self._drop_all()
             return frame
         return self._partial_frame()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes and gives nothing more, but for what is buffered."""
+        return self.state is State.CLOSED
 
     @property
     def congested(self) -> bool:
@@ -264,11 +280,11 @@ class Session:
 
     def _refill(self) -> None:
         """The buffer is empty: continue a HEADS listing, else announce what was dropped."""
-        if self.close_code is not None:
+        if self.closed:
             return
         if self._heads is not None:
             self._heads_page(self._heads)
-        elif self.behind:
+        elif self.behind or self.sync_queue:
             self._handler.drained(self)
 
     def _heads_page(self, heads: deque[ev.Head]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from msgspec import UNSET
 
 from ..core.connection import State
-from ..errors import ConflictError, OverloadedError, RefusedError
+from ..errors import ConflictError, NotFoundError, OverloadedError, RefusedError
 from ..storage.base import LogReader, Page
 from ..wire import events as ev
 from .config import ServerConfig
@@ -42,16 +42,16 @@ class Sync:
         if len(session.sync_queue) >= self._config.sync_queue_max:
             raise OverloadedError("too many SYNC requests are waiting", retry_after_s=1.0)
         session.sync_queue.append(event)
-        if not session.syncing:
-            session.syncing = True
-            self._spawn(session, self._serve)
+        self._start(session)
 
     def list_heads(self, session: Session) -> None:
         """Start a HEADS listing; it leaves in pages as the buffer drains."""
         self._spawn(session, self._send_heads)
 
     def drained(self, session: Session) -> None:
-        """Tell a session whose buffer is empty which conversations it must pull."""
+        """Go on with a session whose buffer is empty: waiting pulls, and which conversations it missed."""
+        if session.sync_queue:
+            self._start(session)
         if len(session.behind) > _BEHIND_MAX:
             session.behind.clear()
             self.list_heads(session)
@@ -82,10 +82,15 @@ class Sync:
             raise ConflictError("the log has another epoch; drop the cursor and sync afresh")
         return page
 
+    def _start(self, session: Session) -> None:
+        if not session.syncing:
+            session.syncing = True
+            self._spawn(session, self._serve)
+
     async def _serve(self, session: Session) -> None:
-        """Answer the waiting requests of one session, one after the other, then stop."""
+        """Answer waiting requests, one after the other, until none is left or the answers do not drain."""
         try:
-            while session.sync_queue and session.state is State.OPEN:
+            while session.sync_queue and session.state is State.OPEN and not session.congested:
                 await self._serve_one(session, session.sync_queue.popleft())
         finally:
             session.syncing = False
@@ -95,6 +100,8 @@ class Sync:
         epoch = None if event.epoch is UNSET else event.epoch
         try:
             page = await self.page(event.conversation_id, session.user_id, event.last_seq, limit, epoch)
+            if event.conversation_id not in session.offered:
+                raise NotFoundError("no such conversation")  # left while the page was read
         except RefusedError as error:
             session.refuse(error, event.ref, event.conversation_id)
             return

@@ -13,13 +13,21 @@ All seqs are from 1; a cursor of 0 means "nothing yet". All times are Unix milli
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
 from ..errors import RefusedError
 from ..types import ConversationType, DeliveryState, Member
 from ..wire.events import Head
+
+DEVICES_MAX: Final = 50
+"""Devices that are kept per user.
+
+One more, whoever registers it (a login, a resume, the first confirmation from an unknown device), and the user's
+longest unseen other one is forgotten: its cursors, single confirmations and resume token. What only that one
+still missed is confirmed by it, so the outbox may close. A forgotten device that comes back is a new one.
+"""
 
 # --- commands -----------------------------------------------------------------------------------------
 
@@ -145,7 +153,8 @@ class RemoveMember(msgspec.Struct, frozen=True):
 class OpenSession(msgspec.Struct, frozen=True):
     """Register a device, spend and issue resume tokens, and read the user's conversations, at one point.
 
-    A device seen for the first time starts its delivered cursors at the greatest of the user's other devices.
+    A device seen for the first time starts its delivered cursors at the greatest of the user's other devices. Each
+    opening counts as seeing the device; of more than `DEVICES_MAX` the longest unseen one is forgotten.
 
     Attributes:
         identity_expires_ms: End of the login, kept with the new resume token.
@@ -166,14 +175,35 @@ class OpenSession(msgspec.Struct, frozen=True):
 class ResumeSession(msgspec.Struct, frozen=True):
     """As OpenSession, for a resume token: single use, bound to `device_id`, not after its end.
 
-    The user is the token's. Refusal: TokenRevokedError (unknown, used, foreign, too old); nothing is changed
-    by it.
+    The user is the token's. Refusals: TokenRevokedError (unknown, used, foreign, too old), TokenExpiredError (the
+    login that the token stands for has ended). Nothing is changed by a refusal: the token is not spent.
+
+    Attributes:
+        leeway_ms: How long after its end a login is still taken.
     """
 
     used_hash: bytes
     device_id: str
     resume_hash: bytes
     resume_expires_ms: int
+    leeway_ms: int
+    at_ms: int
+
+
+class RenewLogin(msgspec.Struct, frozen=True):
+    """A device proved its login anew: its resume token, if it has one, stands for that login from now on.
+
+    Counts as seeing the device. A device that is not known stays unknown.
+
+    Attributes:
+        identity_expires_ms: End of the login.
+        scope: Scope of the login.
+    """
+
+    user_id: str
+    device_id: str
+    identity_expires_ms: int | None
+    scope: str
     at_ms: int
 
 
@@ -206,6 +236,7 @@ Command = (
     | RemoveMember
     | OpenSession
     | ResumeSession
+    | RenewLogin
     | RenewEpoch
     | CloseOutbox
 )
@@ -263,11 +294,16 @@ class Advanced(msgspec.Struct, frozen=True):
 
 
 class Created(msgspec.Struct, frozen=True):
-    """The conversation exists; `created` says whether it was made just now (then `entry` is its seq 1)."""
+    """The conversation exists; `created` says whether it was made just now (then `entry` is its seq 1).
+
+    Attributes:
+        member_ids: All members that it was made with, ascending; empty if it existed already.
+    """
 
     conversation: Conversation
     created: bool
     entry: Entry | None
+    member_ids: tuple[str, ...]
 
 
 class MembersChanged(msgspec.Struct, frozen=True):
@@ -419,6 +455,10 @@ class Committing(Protocol):
     async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
         """Apply a batch in order, in one transaction.
 
+        If the batch breaks in an unforeseen way, each command is tried alone; what breaks then is refused with
+        InternalError, and so is every later Append of that batch by the same sender to the same conversation, so
+        that the sender's order survives. An empty batch is a transaction too: it shows whether storage takes one.
+
         Returns:
             One outcome per command, in order; when this returns they are durable.
 
@@ -477,8 +517,15 @@ class CursorReader(Protocol):
         """State of a message per user and device, for its author only. Raises NotFoundError (no such id, not
         the author, or no member now)."""
 
-    async def read_counts(self, conversation_id: str, after_seq: int, up_to_seq: int) -> list[ReadCounts]:
-        """For each author of user messages in (after_seq, up_to_seq]: counts for his newest one there."""
+    async def read_counts(
+        self, conversation_id: str, after_seq: int, up_to_seq: int, authors: Sequence[str]
+    ) -> list[ReadCounts]:
+        """For each of `authors` with user messages in (after_seq, up_to_seq]: counts for his newest one there.
+
+        Returns:
+            Ascending by user id; none for no authors and for a conversation that does not exist. Only the newest
+            1,000 entries of the range are searched.
+        """
 
 
 class OutboxReader(Protocol):
@@ -508,7 +555,7 @@ class Store(Committing, LogReader, MemberReader, CursorReader, OutboxReader, Pro
 
     @property
     def healthy(self) -> bool:
-        """Whether the last commit reached the disk; false after one that storage refused."""
+        """Whether the last commit reached the disk; false after one of which no transaction did."""
 
     async def aclose(self) -> None:
         """Close files and connections; what was committed stays."""

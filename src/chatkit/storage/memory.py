@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import anyio.lowlevel
 
 from ..core.visibility import Interval
-from ..errors import ConflictError, RefusedError, UnavailableError
+from ..errors import RefusedError, UnavailableError
 from ..ports import Ids
 from ..wire.payload import RECALLED
 from . import base, rules
@@ -47,6 +47,7 @@ class MemoryStore(MemoryReads):
             base.RemoveMember: self._remove,
             base.OpenSession: self._open_session,
             base.ResumeSession: self._resume,
+            base.RenewLogin: self._renew_login,
             base.RenewEpoch: self._renew_epoch,
             base.CloseOutbox: self._close_outbox,
         }
@@ -182,18 +183,16 @@ class MemoryStore(MemoryReads):
         log = self._world.by_pair.get(pair) if pair is not None else None
         if log is None:
             log = self._world.by_id.get(command.conversation_id)
-            if log is not None and log.type != "GROUP":
-                raise ConflictError("this conversation id is taken")
             if log is not None:
                 rules.check_same_group(command, log.type, log.member_ids())
         if log is not None:
-            return base.Created(log.describe(), False, None)
+            return base.Created(log.describe(), False, None, ())
         log = self._world.create(command, pair)
         payload = rules.member_payload("CREATED", users)
         row = log.append("MEMBER", command.creator_id, payload, command.at_ms)
         self._world.join(log, users, row.seq, command.at_ms)
         self._audit(log, command.at_ms, command.creator_id, "CREATED", row.seq, command.conversation_id)
-        return base.Created(log.describe(), True, log.entry(row, row.epoch))
+        return base.Created(log.describe(), True, log.entry(row, row.epoch), users)
 
     def _add(self, command: base.AddMembers) -> base.MembersChanged:
         log = self._world.joined(command.conversation_id, command.by)
@@ -229,6 +228,7 @@ class MemoryStore(MemoryReads):
         token = self._world.tokens_by_hash.get(command.used_hash)
         if token is None or token.device_id != command.device_id or command.at_ms > token.expires_ms:
             raise rules.token_revoked()
+        rules.check_login(token.identity_expires_ms, command.leeway_ms, command.at_ms)
         return self._open(command, token.user_id, token.identity_expires_ms, token.scope)
 
     def _open(
@@ -239,6 +239,7 @@ class MemoryStore(MemoryReads):
         scope: str,
     ) -> base.SessionOpened:
         self._world.register(user_id, command.device_id, command.at_ms)
+        self._world.devices[user_id][command.device_id] = command.at_ms
         self._world.replace_token(
             command.resume_hash,
             Token(user_id, command.device_id, command.resume_expires_ms, identity_expires_ms, scope),
@@ -246,6 +247,18 @@ class MemoryStore(MemoryReads):
         logs = sorted(self._world.of_user(user_id), key=lambda log: log.conversation_id)
         joined = tuple(log.joined() for log in logs)
         return base.SessionOpened(user_id, command.device_id, identity_expires_ms, scope, joined)
+
+    def _renew_login(self, command: base.RenewLogin) -> base.Done:
+        place = (command.user_id, command.device_id)
+        devices = self._world.devices.get(command.user_id, {})
+        if command.device_id in devices:
+            devices[command.device_id] = command.at_ms
+        token_hash = self._world.tokens.get(place)
+        if token_hash is not None:
+            expires_ms = self._world.tokens_by_hash[token_hash].expires_ms
+            token = Token(*place, expires_ms, command.identity_expires_ms, command.scope)
+            self._world.replace_token(token_hash, token)
+        return base.Done()
 
     def _renew_epoch(self, command: base.RenewEpoch) -> base.Done:
         log = self._world.find(command.conversation_id)

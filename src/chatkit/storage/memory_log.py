@@ -112,7 +112,7 @@ class Conversation:
 
     def authors(self, user_id: str, after_seq: int, up_to_seq: int) -> tuple[str, ...]:
         """Who wrote the entries in (after_seq, up_to_seq] that the user sees."""
-        if after_seq >= up_to_seq or self.member_count > rules.AUTHOR_GROUP_MAX:
+        if after_seq >= up_to_seq or not rules.tells_authors(self.member_count):
             return ()
         if self.pair is not None:
             return (rules.other_of(self.pair, user_id),)
@@ -205,7 +205,7 @@ class World:
         self.by_key: dict[int, Conversation] = {}
         self.by_id: dict[str, Conversation] = {}
         self.by_pair: dict[str, Conversation] = {}
-        self.devices: dict[str, set[str]] = {}
+        self.devices: dict[str, dict[str, int]] = {}  # when each was last seen, by user and device
         self.tokens: dict[tuple[str, str], bytes] = {}
         self.tokens_by_hash: dict[bytes, Token] = {}
         self.audit: list[base.AuditRow] = []
@@ -230,12 +230,29 @@ class World:
                 log.join_device(user, device_id, at_ms)
 
     def register(self, user_id: str, device_id: str, at_ms: int) -> None:
-        """Make sure that a device is known and has a cursor wherever its user is a member."""
-        known = self.devices.setdefault(user_id, set())
-        if device_id not in known:
-            known.add(device_id)
-            for log in self.of_user(user_id):
-                log.join_device(user_id, device_id, at_ms)
+        """Make sure that a device is known and has a cursor wherever its user is a member.
+
+        If that makes more than `base.DEVICES_MAX`, the longest unseen other one is forgotten.
+        """
+        known = self.devices.setdefault(user_id, {})
+        if device_id in known:
+            return
+        for log in self.of_user(user_id):
+            log.join_device(user_id, device_id, at_ms)
+        unseen = sorted(known, key=lambda other: (known[other], other))
+        known[device_id] = at_ms
+        for surplus in unseen[: max(0, len(known) - base.DEVICES_MAX)]:
+            self._forget(user_id, surplus)
+
+    def _forget(self, user_id: str, device_id: str) -> None:
+        """Drop a device; what only this one still missed is missed no more."""
+        del self.devices[user_id][device_id]
+        token_hash = self.tokens.pop((user_id, device_id), None)
+        if token_hash is not None:
+            del self.tokens_by_hash[token_hash]
+        for log in self.by_key.values():
+            if log.devices.get(user_id, {}).pop(device_id, None) is not None and log.is_member(user_id):
+                log.close_confirmed()
 
     def find(self, conversation_id: str) -> Conversation:
         """A conversation; NotFoundError if there is none."""

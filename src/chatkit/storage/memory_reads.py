@@ -154,14 +154,15 @@ class MemoryReads:
         return found
 
     async def read_counts(
-        self, conversation_id: str, after_seq: int, up_to_seq: int
+        self, conversation_id: str, after_seq: int, up_to_seq: int, authors: Sequence[str]
     ) -> list[base.ReadCounts]:
-        """Counts for each author's newest message in a range."""
+        """Counts for the newest message of each of some authors in a range."""
         log = self._world.by_id.get(conversation_id)
         if log is None:
             return []
         rows = log.rows[rules.author_range(after_seq, up_to_seq) : up_to_seq]
-        newest = {row.sender_id: row.seq for row in rows if row.kind == "USER"}
+        wanted = set(authors)
+        newest = {row.sender_id: row.seq for row in rows if row.kind == "USER" and row.sender_id in wanted}
         return [self._counts(log, author, seq) for author, seq in sorted(newest.items())]
 
     async def outbox(self, limit: int) -> list[base.OutboxEntry]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from ..core.receipts import EXACT_MAX, absorb
+from ..core.receipts import EXACT_MAX, RECEIPT_MEMBERS_MAX, absorb
 from ..core.visibility import Interval, is_visible, next_visible, ranges_after
 from ..errors import (
     BadRequestError,
@@ -19,13 +19,11 @@ from ..errors import (
     ForbiddenError,
     NotFoundError,
     RecallWindowPassedError,
+    TokenExpiredError,
     TokenRevokedError,
 )
 from ..types import ConversationType, DeliveryState
 from .base import Append, ConfirmMessage, CreateConversation, Recall
-
-AUTHOR_GROUP_MAX = 100
-"""In larger groups only counts are told, so nobody looks for the authors of covered entries."""
 
 AUTHOR_ENTRIES_MAX = 1000
 """How many of the newest covered entries are searched for authors."""
@@ -43,6 +41,7 @@ MemberOp = Literal["CREATED", "ADDED", "REMOVED", "LEFT"]
 Kind = Literal["USER", "MEMBER", "RECALL"]
 
 _encode = msgspec.json.Encoder(order="sorted").encode
+_decode_pair = msgspec.json.Decoder(tuple[str, str]).decode
 
 
 def not_found() -> NotFoundError:
@@ -66,13 +65,13 @@ def recall_payload(message_id: str, seq: int, by: str) -> bytes:
 
 
 def pair_of(user_ids: Iterable[str]) -> str:
-    """The unique name of a SINGLE's pair; a space is in no user id."""
-    return " ".join(sorted(set(user_ids)))
+    """The unique name of a SINGLE's pair: a JSON array, so that no character of an id can blur it."""
+    return _encode(sorted(set(user_ids))).decode()
 
 
 def other_of(pair: str, user_id: str) -> str:
     """The other member of a SINGLE."""
-    first, second = pair.split(" ")
+    first, second = _decode_pair(pair)
     return second if first == user_id else first
 
 
@@ -94,6 +93,12 @@ def check_same_group(
     """Whether an existing conversation is the one asked for; if not, ConflictError."""
     if command.type != "GROUP" or type_found != "GROUP" or founders(command) != tuple(members_found):
         raise ConflictError("this conversation id is taken")
+
+
+def check_login(identity_expires_ms: int | None, leeway_ms: int, at_ms: int) -> None:
+    """A resume token does not outlive the login it stands for: TokenExpiredError."""
+    if identity_expires_ms is not None and identity_expires_ms + leeway_ms <= at_ms:
+        raise TokenExpiredError("the login has expired")
 
 
 def check_same_payload(command: Append, mac_found: bytes) -> None:
@@ -185,6 +190,11 @@ def advanced(cursor: int, exact: Collection[int], intervals: Sequence[Interval])
         if moved == cursor:
             return cursor, list(exact)
         cursor = moved
+
+
+def tells_authors(member_count: int) -> bool:
+    """Whether receipts name users; where they are counts, nobody looks for the authors of covered entries."""
+    return member_count <= RECEIPT_MEMBERS_MAX
 
 
 def author_range(after_seq: int, up_to_seq: int) -> int:

@@ -59,7 +59,7 @@ class SqliteStore:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last commit reached the disk."""
+        """Whether the last commit reached the disk; false after one of which no transaction did."""
         return self._writer is not None and self._writer.healthy
 
     async def migrate(self) -> bytes:
@@ -118,10 +118,10 @@ class SqliteStore:
         return await self._read(sqlite_reads.status, message_id, user_id, after, limit)
 
     async def read_counts(
-        self, conversation_id: str, after_seq: int, up_to_seq: int
+        self, conversation_id: str, after_seq: int, up_to_seq: int, authors: Sequence[str]
     ) -> list[base.ReadCounts]:
-        """Counts for each author's newest message in a range."""
-        return await self._read(sqlite_reads.read_counts, conversation_id, after_seq, up_to_seq)
+        """Counts for the newest message of each of some authors in a range."""
+        return await self._read(sqlite_reads.read_counts, conversation_id, after_seq, up_to_seq, authors)
 
     async def outbox(self, limit: int) -> list[base.OutboxEntry]:
         """Open outbox entries, oldest first."""
@@ -152,13 +152,17 @@ class SqliteStore:
         if self._writer is not None:
             raise ConfigurationError("this store is open already")
         writer = open_sqlite(self._path)
+        readers: list[Connection] = []
         try:
             migrate(writer, migration_files(__package__), APPLICATION_ID)
             secret = self._secret(writer)
-            self._readers.extend(self._reader(writer) for _ in range(self._reader_count))
+            for _ in range(self._reader_count):
+                readers.append(self._reader(writer))
         except BaseException:
-            writer.close()
+            for connection in (*readers, writer):
+                connection.close()
             raise
+        self._readers.extend(readers)
         self._writer = Writer(writer)
         return secret
 

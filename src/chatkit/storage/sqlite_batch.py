@@ -3,7 +3,7 @@
 A `Batch` lives as long as one transaction and is never kept, since another process may write in between. It loads
 each conversation, membership and cursor once, lets commands change them in memory, and writes each once in
 `flush`. Message rows are written at once, because the unique key decides about repeats. Called by the command
-modules (`sqlite_commands`, `sqlite_members`) and driven by `sqlite`.
+modules (`sqlite_commands`, `sqlite_members`) and driven by `sqlite_writer`; reads use its finders.
 """
 
 from __future__ import annotations
@@ -268,6 +268,11 @@ class Batch:
                 found = self._devices[place] = DeviceCursors(*rows[0])
         return found
 
+    def forget_device(self, user_id: str, device_id: str) -> None:
+        """Forget the cursors of a device whose rows are gone."""
+        for place in [place for place in self._devices if place[1:] == (user_id, device_id)]:
+            del self._devices[place]
+
     def describe(self, loaded: Loaded) -> Conversation:
         """The conversation with its first members, as this transaction sees it."""
         rows = self.connection.execute(SELECT_MEMBER_IDS, (loaded.key, rules.MEMBERS_SHOWN_MAX))
@@ -347,16 +352,22 @@ class Batch:
             self.connection.executemany(UPDATE_DEVICE_CURSOR, rows)
 
     def _close_confirmed(self) -> None:
-        """Close what the last device of every current member has confirmed; a member without any keeps it open."""
+        """Close what the last device of every current member has confirmed by now."""
         confirmed = [it for it in self._conversations.values() if it.confirmed]
         for loaded in confirmed:
             loaded.confirmed = False
-        confirmed = [it for it in confirmed if it.outbox_seq is not None]
-        if not confirmed:
+        self.close_confirmed([it.key for it in confirmed if it.outbox_seq is not None])
+
+    def close_confirmed(self, keys: Sequence[int]) -> None:
+        """Close what is confirmed in these conversations; everything in memory must be written.
+
+        A member without any device keeps his conversations open.
+        """
+        if not keys:
             return
-        keys = _encode([it.key for it in confirmed]).decode()
-        rows = self.connection.execute(SELECT_CLOSABLE, (keys,))
-        self.close_outbox([(self._by_key[key], least) for key, least in rows])
+        rows = self.connection.execute(SELECT_CLOSABLE, (_encode(keys).decode(),))
+        found = ((self.find_by_key(key), least) for key, least in rows)
+        self.close_outbox([(loaded, least) for loaded, least in found if loaded is not None])
 
     def close_outbox(self, closings: Sequence[tuple[Loaded, int]]) -> None:
         """Take the entries up to a seq out of the outbox, for conversations that have a row there."""

@@ -1,7 +1,8 @@
 """The hot commands on SQLite: append, recall, cursors, outbox.
 
-Each function takes the batch and one command, validates all of it before it changes anything, and returns the
-outcome or raises a refusal. The rare commands are in `sqlite_members`. Called by `sqlite` through `HANDLERS`.
+Each function takes the batch and one command, and returns the outcome or raises a refusal. What can still be refused
+has changed nothing; a confirmation may register its device first, since for a device that was not known nothing is
+refused after that. The rare commands are in `sqlite_members`. Called by `sqlite_writer`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..core.visibility import Interval, ranges_after
+from ..drivers.sqlite import Row
 from ..wire.payload import RECALLED
 from . import rules
 from .base import (
@@ -112,10 +114,8 @@ def _own_entry(
 
 def recall(batch: Batch, command: Recall) -> Recalled:
     """Blank a message's body in place and append the RECALL entry, or find the first recall's entry."""
-    loaded, seq = _visible_place(batch, command.message_id, command.user_id)
-    ((_, kind, sender_id, server_ts, _, recalled_by),) = batch.connection.execute(
-        SELECT_BY_SEQ, (loaded.key, seq)
-    )
+    loaded, seq, row = _visible_place(batch, command.message_id, command.user_id)
+    _, kind, sender_id, server_ts, _, recalled_by = row
     rules.check_author(command, kind, sender_id)
     if recalled_by is not None:
         return Recalled(_made_entry(batch, loaded, recalled_by), True)
@@ -129,8 +129,12 @@ def recall(batch: Batch, command: Recall) -> Recalled:
     return Recalled(entry, False)
 
 
-def _visible_place(batch: Batch, name: str, user_id: str) -> tuple[Loaded, int]:
-    """The conversation and seq that a message id names, for a current member who sees it; else NotFoundError."""
+def _visible_place(batch: Batch, name: str, user_id: str) -> tuple[Loaded, int, Row]:
+    """The conversation, seq and row (of SELECT_BY_SEQ) that a message id names, for a current member who sees it.
+
+    Raises:
+        NotFoundError: There is no such message for him.
+    """
     place = message_place(name)
     loaded = batch.find_by_key(place[0]) if place else None
     if place is None or loaded is None:
@@ -139,7 +143,7 @@ def _visible_place(batch: Batch, name: str, user_id: str) -> tuple[Loaded, int]:
     rows = batch.connection.execute(SELECT_BY_SEQ, (loaded.key, place[2]))
     if not rows or rows[0][0] != place[1]:
         raise rules.not_found()
-    return loaded, place[2]
+    return loaded, place[2], rows[0]
 
 
 def _made_entry(batch: Batch, loaded: Loaded, seq: int) -> Entry:
@@ -162,7 +166,7 @@ def advance_delivered(batch: Batch, command: AdvanceDelivered) -> Advanced:
 
 def confirm_message(batch: Batch, command: ConfirmMessage) -> Advanced:
     """Keep one confirmation, and move the device's cursor over it once nothing is missing before it."""
-    loaded, seq = _visible_place(batch, command.message_id, command.user_id)
+    loaded, seq, _ = _visible_place(batch, command.message_id, command.user_id)
     rules.check_conversation(command, loaded.conversation_id)
     intervals = batch.intervals(loaded.key, command.user_id)
     device = _device(batch, loaded, command)
@@ -277,7 +281,7 @@ def _authors(
     up_to_seq: int,
 ) -> tuple[str, ...]:
     """Who wrote the entries in (after_seq, up_to_seq] that the user sees."""
-    if after_seq >= up_to_seq or loaded.member_count > rules.AUTHOR_GROUP_MAX:
+    if after_seq >= up_to_seq or not rules.tells_authors(loaded.member_count):
         return ()
     if loaded.pair is not None:
         return (rules.other_of(loaded.pair, user_id),)

@@ -1,7 +1,7 @@
 """The rare commands on SQLite: conversations, memberships, sessions, epochs.
 
-They write their rows directly; `sqlite` flushes the batch before and after each of them. Each function validates
-all of its command before it changes anything, and returns the outcome or raises a refusal.
+They write their rows directly; `sqlite_writer`, which calls them, flushes the batch before and after each of them.
+Each function validates all of its command before it changes anything, and returns the outcome or raises a refusal.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..core.visibility import Interval
-from ..errors import ConflictError
-from . import rules
+from . import base, rules
 from .base import (
     AddMembers,
     CreateConversation,
@@ -21,6 +20,7 @@ from .base import (
     OpenSession,
     RemoveMember,
     RenewEpoch,
+    RenewLogin,
     ResumeSession,
     SessionOpened,
 )
@@ -86,14 +86,35 @@ UPDATE_DEVICE_CURSOR_GONE = (
 )
 UPDATE_EPOCH = "UPDATE conversation SET epoch = ? WHERE conversation_key = ?"
 INSERT_DEVICE = (
-    "INSERT INTO device (user_id, device_id, first_seen_ms) VALUES (?, ?, ?) "
+    "INSERT INTO device (user_id, device_id, first_seen_ms, last_seen_ms) VALUES (?, ?, ?, ?) "
     "ON CONFLICT (user_id, device_id) DO NOTHING"
 )
+UPDATE_DEVICE_SEEN = "UPDATE device SET last_seen_ms = ? WHERE user_id = ? AND device_id = ?"
+SELECT_SURPLUS_DEVICES = (
+    "SELECT device_id FROM device WHERE user_id = ? AND device_id <> ? "
+    "ORDER BY last_seen_ms DESC, device_id DESC LIMIT -1 OFFSET ?"
+)
+SELECT_OUTBOX_OF_DEVICE = (
+    "SELECT d.conversation_key FROM device_cursor AS d "
+    "CROSS JOIN outbox AS o ON o.conversation_key = d.conversation_key "
+    "WHERE d.user_id = ? AND d.device_id = ? AND d.is_member = 1"
+)
+DELETE_EXACT_OF_DEVICE = (
+    "DELETE FROM device_exact WHERE user_id = ?1 AND device_id = ?2 AND conversation_key IN "
+    "(SELECT d.conversation_key FROM device_cursor AS d "
+    "WHERE d.user_id = ?1 AND d.device_id = ?2 AND d.exact_count > 0)"
+)
+DELETE_CURSORS_OF_DEVICE = "DELETE FROM device_cursor WHERE user_id = ? AND device_id = ?"
+DELETE_RESUME = "DELETE FROM resume_token WHERE user_id = ? AND device_id = ?"
+DELETE_DEVICE = "DELETE FROM device WHERE user_id = ? AND device_id = ?"
 INSERT_RESUME = (
     "INSERT INTO resume_token (user_id, device_id, token_hash, expires_ms, identity_expires_ms, scope) "
     "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (user_id, device_id) DO UPDATE SET "
     "token_hash = excluded.token_hash, expires_ms = excluded.expires_ms, "
     "identity_expires_ms = excluded.identity_expires_ms, scope = excluded.scope"
+)
+UPDATE_LOGIN = (
+    "UPDATE resume_token SET identity_expires_ms = ?, scope = ? WHERE user_id = ? AND device_id = ?"
 )
 SELECT_RESUME = (
     "SELECT user_id, device_id, expires_ms, identity_expires_ms, scope FROM resume_token WHERE token_hash = ?"
@@ -115,22 +136,16 @@ def create_conversation(batch: Batch, command: CreateConversation) -> Created:
     if existing is None:
         existing = batch.find(command.conversation_id)
         if existing is not None:
-            _check_same(batch, existing, command)
+            rows = batch.connection.execute(SELECT_MEMBER_IDS, (existing.key, ALL))
+            rules.check_same_group(command, existing.type, [user_id for (user_id,) in rows])
     if existing is not None:
-        return Created(batch.describe(existing), False, None)
+        return Created(batch.describe(existing), False, None, ())
     loaded = _insert(batch, command, pair, len(users))
     payload = rules.member_payload("CREATED", users)
     entry = batch.append_made(loaded, "MEMBER", command.creator_id, payload, command.at_ms)
     _join_new(batch, loaded, users, entry.seq, command.at_ms)
     _audit(batch, loaded, command.at_ms, command.creator_id, "CREATED", entry.seq, command.conversation_id)
-    return Created(batch.describe(loaded), True, entry)
-
-
-def _check_same(batch: Batch, existing: Loaded, command: CreateConversation) -> None:
-    if command.type != existing.type or existing.type != "GROUP":
-        raise ConflictError("this conversation id is taken")
-    rows = batch.connection.execute(SELECT_MEMBER_IDS, (existing.key, ALL))
-    rules.check_same_group(command, existing.type, [user_id for (user_id,) in rows])
+    return Created(batch.describe(loaded), True, entry, users)
 
 
 def _insert(batch: Batch, command: CreateConversation, pair: str | None, member_count: int) -> Loaded:
@@ -240,10 +255,27 @@ def _audit(
 
 
 def register_device(batch: Batch, user_id: str, device_id: str, at_ms: int) -> None:
-    """Make sure that a device is known and has a cursor wherever its user is a member."""
+    """Make sure that a device is known and has a cursor wherever its user is a member.
+
+    If that makes more than `base.DEVICES_MAX`, the longest unseen other one is forgotten.
+    """
     batch.write()
-    if batch.connection.change(INSERT_DEVICE, (user_id, device_id, at_ms)):
-        batch.connection.change(INSERT_DEVICE_CURSORS_OF_NEW_DEVICE, (device_id, at_ms, user_id))
+    if not batch.connection.change(INSERT_DEVICE, (user_id, device_id, at_ms, at_ms)):
+        return
+    batch.connection.change(INSERT_DEVICE_CURSORS_OF_NEW_DEVICE, (device_id, at_ms, user_id))
+    others = (user_id, device_id, base.DEVICES_MAX - 1)
+    for (surplus,) in batch.connection.execute(SELECT_SURPLUS_DEVICES, others):
+        _forget_device(batch, user_id, surplus)
+
+
+def _forget_device(batch: Batch, user_id: str, device_id: str) -> None:
+    """Drop a device; what only this one still missed is missed no more."""
+    place = (user_id, device_id)
+    waiting = [key for (key,) in batch.connection.execute(SELECT_OUTBOX_OF_DEVICE, place)]
+    for sql in (DELETE_EXACT_OF_DEVICE, DELETE_CURSORS_OF_DEVICE, DELETE_RESUME, DELETE_DEVICE):
+        batch.connection.change(sql, place)
+    batch.forget_device(user_id, device_id)
+    batch.close_confirmed(waiting)
 
 
 def open_session(batch: Batch, command: OpenSession) -> SessionOpened:
@@ -257,6 +289,7 @@ def resume_session(batch: Batch, command: ResumeSession) -> SessionOpened:
     if not rows or rows[0][1] != command.device_id or command.at_ms > rows[0][2]:
         raise rules.token_revoked()
     ((user_id, _, _, identity_expires_ms, scope),) = rows
+    rules.check_login(identity_expires_ms, command.leeway_ms, command.at_ms)
     return _open(batch, command, user_id, identity_expires_ms, scope)
 
 
@@ -269,10 +302,19 @@ def _open(
 ) -> SessionOpened:
     device_id = command.device_id
     register_device(batch, user_id, device_id, command.at_ms)
+    batch.connection.change(UPDATE_DEVICE_SEEN, (command.at_ms, user_id, device_id))
     token = (command.resume_hash, command.resume_expires_ms, identity_expires_ms, scope)
     batch.connection.change(INSERT_RESUME, (user_id, device_id, *token))
     joined = tuple(Joined(*row) for row in batch.connection.execute(SELECT_JOINED, (user_id,)))
     return SessionOpened(user_id, device_id, identity_expires_ms, scope, joined)
+
+
+def renew_login(batch: Batch, command: RenewLogin) -> Done:
+    """Let the device's resume token stand for a newer login; without one there is nothing to do."""
+    place = (command.user_id, command.device_id)
+    batch.connection.change(UPDATE_DEVICE_SEEN, (command.at_ms, *place))
+    batch.connection.change(UPDATE_LOGIN, (command.identity_expires_ms, command.scope, *place))
+    return Done()
 
 
 def renew_epoch(batch: Batch, command: RenewEpoch) -> Done:

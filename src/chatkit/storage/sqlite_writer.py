@@ -31,6 +31,7 @@ _ALONE: dict[type, Callable[[Batch, Any], base.Outcome]] = {
     base.RemoveMember: sqlite_members.remove_member,
     base.OpenSession: sqlite_members.open_session,
     base.ResumeSession: sqlite_members.resume_session,
+    base.RenewLogin: sqlite_members.renew_login,
     base.RenewEpoch: sqlite_members.renew_epoch,
     base.CloseOutbox: sqlite_commands.close_outbox,
 }
@@ -61,13 +62,11 @@ class Writer:
                 retry_after_s=RETRY_AFTER_S,
             )
         try:
-            outcomes = self._transactions(commands)
+            return self._transactions(commands)
         except BaseException as error:
             self.healthy = False
             self._failed = self._failed or isinstance(error, DiskFailedError)
             raise
-        self.healthy = True
-        return outcomes
 
     def close(self) -> None:
         """Close the connection."""
@@ -79,9 +78,24 @@ class Writer:
             return self._transaction(commands)
         except UnavailableError:
             raise
-        except Exception:
+        except Exception as error:
+            if not commands or self._failed:
+                raise UnavailableError("storage failed", retry_after_s=RETRY_AFTER_S) from error
             _logger.exception("a batch of %d commands failed; each is tried alone", len(commands))
-        return [self._alone(command) for command in commands]
+        self.healthy = False  # until one of them is really committed
+        return self._one_by_one(commands)
+
+    def _one_by_one(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        """Each command in its own transaction; a sender whose message broke gets no later one in before it."""
+        outcomes: list[base.Outcome] = []
+        stopped: set[tuple[str, str]] = set()
+        for command in commands:
+            place = (command.conversation_id, command.sender_id) if isinstance(command, base.Append) else None
+            outcome = _broken() if place in stopped else self._alone(command)
+            if place is not None and isinstance(outcome, base.Refused) and _is_broken(outcome):
+                stopped.add(place)
+            outcomes.append(outcome)
+        return outcomes
 
     def _alone(self, command: base.Command) -> base.Outcome:
         try:
@@ -90,7 +104,7 @@ class Writer:
             raise
         except Exception:
             _logger.exception("the command %s failed", type(command).__name__)
-            return base.Refused(InternalError("the server failed to do this"))
+            return _broken()
         return outcome
 
     def _transaction(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
@@ -106,6 +120,7 @@ class Writer:
         except BaseException:
             self._roll_back()
             raise
+        self.healthy = True
         return outcomes
 
     def _roll_back(self) -> None:
@@ -114,6 +129,15 @@ class Writer:
         except Exception:
             self._failed = True  # the transaction is stuck on this connection
             _logger.exception("a transaction could not be rolled back")
+
+
+def _broken() -> base.Refused:
+    """A refusal of a command that breaks; each has an error object of its own."""
+    return base.Refused(InternalError("the server failed to do this"))
+
+
+def _is_broken(outcome: base.Refused) -> bool:
+    return isinstance(outcome.error, InternalError)
 
 
 def _places(commands: Sequence[base.Command]) -> dict[str, str]:

@@ -108,8 +108,11 @@ class WebSocketTransport:
             raise _closed(error) from error
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
-        """End the connection; a second call does nothing."""
-        await self._connection.close(code, reason)
+        """End the connection; a second call does nothing. Cancelled, it drops the socket without more ado."""
+        try:
+            await self._connection.close(code, reason)
+        finally:
+            self._connection.transport.abort()
 
 
 def _closed(error: ConnectionClosed) -> TransportClosedError:

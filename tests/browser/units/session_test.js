@@ -154,13 +154,27 @@ export const tests = {
     equal(w.events("SYNC").at(-1).lastSeq, 1);
   },
 
-  "another epoch drops the log and syncs afresh, whatever told of it"() {
+  "a live event of another epoch asks first; the page says which log it is"() {
     const w = world();
     w.online(row(2));
     w.page(2, [entry(1), entry(2)]);
-    w.take(push(1, { epoch: "f", payload: { type: "TEXT", text: "new" } }));
-    equal([w.events("SYNC").at(-1).lastSeq, w.texts()], [1, ["new"]]);
-    w.page(1, [entry(1, { epoch: "f" })], { epoch: "f" });
+    const stale = push(9, { epoch: "d", payload: { type: "TEXT", text: "old" } });
+    w.take(stale, { event: "BEHIND", conversationId: "c", epoch: "d", headSeq: 9 });
+    equal([w.events("SYNC").length, w.events("SYNC").at(-1).lastSeq, w.texts()], [2, 2, ["t1", "t2"]]);
+    w.page(2, []);
+    w.page(2, []);
+    equal([w.events("SYNC").length, w.texts()], [3, ["t1", "t2"]]);
+    w.take(push(1, { epoch: "f" }));
+    w.page(1, [], { epoch: "f" });
+    equal([w.events("SYNC").at(-1).lastSeq, w.texts()], [0, []]);
+    w.page(1, [entry(1, { epoch: "f", payload: { type: "TEXT", text: "new" } })], { epoch: "f" });
+    equal(w.texts(), ["new"]);
+  },
+
+  "another epoch in HEADS drops the log and syncs afresh"() {
+    const w = world();
+    w.online(row(2));
+    w.page(2, [entry(1), entry(2)]);
     w.offline();
     w.online(row(1, { epoch: "g" }));
     equal([w.events("SYNC").at(-1).lastSeq, w.texts()], [0, []]);
@@ -211,6 +225,163 @@ export const tests = {
     w.take(ack(a, 1));
     w.session.send("c", "after");
     equal(w.events("SEND_MSG").at(-1).payload.text, "after");
+  },
+
+  "a message written between the repetition and its answer is sent"() {
+    const w = world();
+    w.online(row(0));
+    w.session.send("c", "a");
+    const [{ clientMsgId }] = w.events("SEND_MSG");
+    w.take(refusal(clientMsgId, { retryAfterMs: 400 }));
+    w.fire(500);
+    w.session.send("c", "b");
+    w.take(ack(clientMsgId, 1));
+    w.session.send("c", "c");
+    equal(w.events("SEND_MSG").map((event) => event.payload.text), ["a", "a", "b", "c"]);
+  },
+
+  "a final refusal after one for now lets the rest go"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    const [a, b] = w.events("SEND_MSG").map((event) => event.clientMsgId);
+    w.take(refusal(a, { retryAfterMs: 400 }), refusal(b, { retryAfterMs: 400 }));
+    w.fire(500);
+    w.take(refusal(a, { code: "FORBIDDEN", message: "no", retryable: false }));
+    w.session.send("c", "late");
+    w.take(ack(b, 1));
+    w.session.send("c", "later");
+    equal(w.events("SEND_MSG").map((event) => event.payload.text), ["a", "b", "a", "b", "late", "later"]);
+  },
+
+  "a paused conversation waits for every answer under way, and other conversations do not wait for it"() {
+    const w = world();
+    w.online(row(0), row(0, { conversationId: "d" }));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    const [a, b] = w.events("SEND_MSG").map((event) => event.clientMsgId);
+    w.take(refusal(a, { retryAfterMs: 400 }));
+    w.fire(500);
+    w.session.send("d", "elsewhere");
+    equal(w.events("SEND_MSG").map((event) => event.payload.text), ["a", "b", "elsewhere"]);
+    w.take(refusal(b, { retryAfterMs: 800 }));
+    w.fire(1_000);
+    equal(w.events("SEND_MSG").slice(3).map((event) => event.payload.text), ["a", "b"]);
+  },
+
+  "the longest wait asked for counts, and refusals in a row make it longer"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    const [a, b] = w.events("SEND_MSG").map((event) => event.clientMsgId);
+    w.take(refusal(a, { retryAfterMs: 800 }), refusal(b, { retryAfterMs: 400 }));
+    const waits = () => [...w.timers.values()].map((timer) => timer.delayMs).filter((delayMs) => delayMs > 0 && delayMs < 20_000);
+    equal(waits(), [1_000]);
+    w.fire(1_000);
+    w.take(refusal(a), refusal(b));
+    equal(waits(), [500]);
+    w.fire(500);
+    w.take(refusal(a, { retryAfterMs: 0 }), refusal(b));
+    equal(waits(), [1_000]);
+  },
+
+  "a pause outlives a reconnect; then all goes in order"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    const [a] = w.events("SEND_MSG").map((event) => event.clientMsgId);
+    w.take(refusal(a, { retryAfterMs: 400 }));
+    w.offline();
+    w.online(row(0));
+    equal(w.events("SEND_MSG").length, 2);
+    w.fire(500);
+    equal(w.events("SEND_MSG").slice(2).map((event) => event.payload.text), ["a", "b"]);
+  },
+
+  "a message without any answer breaks the connection; an answered one does not"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    w.take(ack(w.events("SEND_MSG")[0].clientMsgId, 1));
+    w.fire(60_000);
+    equal(w.restarts, 1);
+  },
+
+  "refused cursors are said again later, without a word to the user"() {
+    const w = world();
+    w.online(row(1));
+    w.page(1, [entry(1)]);
+    w.session.select("c");
+    w.fire(0);
+    w.session.markRead();
+    const shed = { event: "ERROR", code: "OVERLOADED", message: "shed", retryable: true, retryAfterMs: 1_000, conversationId: "c" };
+    for (const name of ["DELIVERED_ACK", "READ"]) {
+      const { ref } = w.events(name)[0];
+      w.take({ ...shed, ref }, { ...shed, ref });
+    }
+    w.take(push(2));
+    w.fire(0);
+    w.fire(1_250);
+    equal(w.events("DELIVERED_ACK").map((event) => event.upToSeq), [1, 2, 2]);
+    equal([w.events("READ").map((event) => event.upToSeq), w.notices], [[1, 1], []]);
+    w.take({ ...shed, ref: w.events("READ")[0].ref, retryable: false, code: "NOT_FOUND" });
+    w.fire(1_250);
+    equal([w.events("READ").length, w.notices], [2, []]);
+  },
+
+  "a refused cursor is not said again on the next connection, which has HEADS for that"() {
+    const w = world();
+    w.online(row(1));
+    w.page(1, [entry(1)]);
+    w.fire(0);
+    const [{ ref }] = w.events("DELIVERED_ACK");
+    w.take({ event: "ERROR", code: "OVERLOADED", message: "shed", retryable: true, retryAfterMs: 1_000, conversationId: "c", ref });
+    w.offline();
+    w.online(row(1, { deliveredSeq: 1 }));
+    w.fire(0);
+    w.fire(1_250);
+    equal(w.events("DELIVERED_ACK").length, 1);
+  },
+
+  "a push of a conversation that was left means joined again; an old acknowledgement does not"() {
+    const w = world();
+    w.online(row(1));
+    w.page(1, [entry(1)]);
+    w.take({ event: "CONVERSATION", conversationId: "c", type: "GROUP", change: "LEFT" }, ack("gone", 1));
+    const conversation = w.session.conversations.get("c");
+    equal([conversation.left, w.events("SYNC").length], [true, 1]);
+    w.take(push(5));
+    equal([conversation.left, w.events("SYNC").at(-1).lastSeq, w.events("SYNC").length], [false, 1, 2]);
+    w.page(5, [entry(4), entry(5)]);
+    equal(w.texts(), ["t1", "t4", "t5"]);
+  },
+
+  "the log kept in the tab is bounded; older entries are loaded again"() {
+    const w = world();
+    w.online(row(0));
+    w.session.select("c");
+    for (let seq = 1; seq <= 2_100; seq += 1) w.take(push(seq));
+    const { timeline } = w.session.conversations.get("c");
+    equal([timeline.entries.size, timeline.floor, timeline.hasOlder], [2_000, 100, true]);
+    w.session.viewing(false);
+    w.session.loadOlder();
+    equal(w.events("SYNC").at(-1), { ...w.events("SYNC").at(-1), lastSeq: 0, limit: 100 });
+    w.page(100, Array.from({ length: 100 }, (_, index) => entry(index + 1)), { headSeq: 2_100, more: true });
+    w.take(push(2_101));
+    equal([timeline.entries.size, timeline.floor], [2_101, 0]);
+    w.session.viewing(true);
+    equal([timeline.entries.size, timeline.floor], [2_000, 101]);
+  },
+
+  "what waits is shown before the server ever answered"() {
+    const w = world();
+    w.session.outbox.add("d", { type: "TEXT", text: "kept" }, "k", 1);
+    w.session.openId = "c";
+    w.offline();
+    equal([w.session.unreached, [...w.session.conversations.keys()]], [true, ["c", "d"]]);
+    equal(w.session.send("c", "more"), null);
+    w.online(row(0));
+    equal([w.session.unreached, w.session.conversations.get("d").left], [false, true]);
+    equal(w.events("SEND_MSG").map((event) => event.payload.text), ["kept", "more"]);
   },
 
   "a final refusal is said, kept for the user, and not repeated"() {

@@ -1,4 +1,4 @@
-import { OthersCursors, Timeline } from "/static/timeline.js";
+import { HELD_MAX, OthersCursors, Timeline } from "/static/timeline.js";
 import { equal } from "./check.js";
 
 const text = (seq, senderId = "ben") => ({ seq, senderId, payload: { type: "TEXT", text: `m${seq}` } });
@@ -59,6 +59,65 @@ export const tests = {
     timeline.accept(text(2));
     equal(timeline.shown().map((entry) => entry.payload.type), ["RECALLED", "RECALLED", "RECALL", "RECALL"]);
     equal(JSON.stringify(timeline.shown()).includes("m1"), false);
+  },
+
+  "a recall that names a later seq, its own or none changes nothing"() {
+    const timeline = new Timeline("e", 0);
+    for (const entry of [recall(1, 3), text(2), text(3), recall(4, 4), recall(5, 0), recall(6, "2")]) timeline.accept(entry);
+    const kinds = timeline.shown().map((entry) => entry.payload.type);
+    equal(kinds, ["RECALL", "TEXT", "TEXT", "RECALL", "RECALL", "RECALL"]);
+  },
+
+  "entries above a hole are bounded; what is beyond comes by a page, and its recall counts at once"() {
+    const timeline = new Timeline("e", 0);
+    const accepted = Array.from({ length: HELD_MAX }, (_, index) => timeline.accept(text(index + 2)));
+    equal(accepted.every(Boolean), true);
+    const end = HELD_MAX + 2;
+    equal([timeline.accept(recall(end, 2)), timeline.held.size, timeline.headSeq], [false, HELD_MAX, end]);
+    equal([timeline.accept(text(1)), timeline.upTo, timeline.missingAfter()], [true, end - 1, end - 1]);
+    equal(timeline.shown()[1].payload.type, "RECALLED");
+    timeline.page(end - 1, page(end, end, recall(end, 2)));
+    equal(timeline.missingAfter(), null);
+  },
+
+  "early recalls are bounded, and one that was forgotten still wins in the end"() {
+    const timeline = new Timeline("e", 0);
+    const first = 2 * HELD_MAX;
+    for (let target = 2; target <= HELD_MAX + 2; target += 1) timeline.accept(recall(first + target, target));
+    equal([timeline.recalls.size, timeline.recalls.has(2), timeline.recalls.has(3)], [HELD_MAX, false, true]);
+    const texts = Array.from({ length: first + 1 }, (_, index) => text(index + 1));
+    timeline.page(0, page(first + HELD_MAX + 2, first + 1, ...texts));
+    const shown = timeline.shown().slice(0, HELD_MAX + 3);
+    equal(shown.filter((entry) => entry.payload.type !== "RECALLED").map((entry) => entry.seq), [1, HELD_MAX + 3]);
+  },
+
+  "a page's word wins over an entry held above a hole"() {
+    const timeline = new Timeline("e", 0);
+    timeline.accept(text(3));
+    timeline.page(0, page(4, 3, text(1), { seq: 3, senderId: "ben", payload: { type: "RECALLED" } }));
+    equal(timeline.shown().map((entry) => entry.payload.type), ["TEXT", "RECALLED"]);
+  },
+
+  "what is trimmed is a past to be loaded again"() {
+    const timeline = new Timeline("e", 0);
+    for (let seq = 1; seq <= 6; seq += 1) timeline.accept(text(seq));
+    timeline.accept(text(9));
+    timeline.trim(6);
+    equal(seqs(timeline), [1, 2, 3, 4, 5, 6]);
+    timeline.trim(2);
+    equal([seqs(timeline), timeline.entries.size, timeline.upTo], [[5, 6], 2, 6]);
+    equal([timeline.hasOlder, timeline.olderAfter(3)], [true, 1]);
+    timeline.page(1, page(9, 4, text(2), text(3), text(4)));
+    equal([seqs(timeline), timeline.missingAfter()], [[2, 3, 4, 5, 6], 6]);
+  },
+
+  "a page of the past that was asked before a trim is passed over"() {
+    const timeline = new Timeline("e", 4);
+    for (const seq of [5, 6, 7]) timeline.accept(text(seq));
+    equal(timeline.olderAfter(2), 2);
+    timeline.trim(1);
+    timeline.page(2, page(7, 4, text(3), text(4)));
+    equal([seqs(timeline), timeline.olderAfter(10)], [[7], 0]);
   },
 
   "another epoch forgets everything"() {

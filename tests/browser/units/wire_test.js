@@ -36,13 +36,13 @@ const WELCOME = { event: "WELCOME", resumeToken: "r1", heartbeatMs: 20_000 };
 
 function connected() {
   FakeSocket.made = [];
-  const world = { states: [], events: [], timers: new Map() };
+  const world = { states: [], events: [], timers: new Map(), nowMs: 1_000 };
   const connection = new Connection({
     url: "ws://host/v1/ws",
     login: { token: "t", deviceId: "d" },
     WebSocket: FakeSocket,
     random: () => 0.5,
-    now: () => 1_000,
+    now: () => world.nowMs,
     setTimeout: (action, delayMs) => {
       const id = Symbol();
       world.timers.set(id, { action, delayMs });
@@ -137,10 +137,30 @@ export const tests = {
 
   "delays double, are capped, and ranges of close codes are told apart"() {
     equal([1, 2, 3, 40].map((attempt) => nextDelay(attempt, 1)), [500, 1_000, 2_000, 20_000]);
-    equal(nextDelay(9, 0.5, 1_000), 1_250);
+    equal(nextDelay(1, 0.5, 1_000), 1_250);
     const codes = [1001, 1006, 4000, 4099, 4100, 4199, 4200, 4201, 4299];
     const words = ["again", "again", "again", "again", "login", "login", "refused", "replaced", "refused"];
     equal(codes.map(afterClose), words);
+  },
+
+  "a hint is the least wait, does not switch backoff off, and is believed up to a bound"() {
+    equal([0, 1_000, -5, "soon", undefined].map((hintMs) => nextDelay(20, 0.9, hintMs)), [18_000, 18_000, 18_000, 18_000, 18_000]);
+    equal([300_000, 86_400_000].map((hintMs) => nextDelay(1, 0.5, hintMs)), [375_000, 375_000]);
+  },
+
+  "waits start over only after a connection that was stable"() {
+    const { socket, welcome, waits, fire, world } = connected();
+    for (const delayMs of [250, 500, 1_000]) {
+      welcome();
+      world.nowMs += 9_999;
+      socket().breaks(1006);
+      equal(waits(), [delayMs]);
+      fire(delayMs);
+    }
+    welcome();
+    world.nowMs += 10_000;
+    socket().breaks(1006);
+    equal(waits(), [250]);
   },
 
   "addresses follow the page's own"() {

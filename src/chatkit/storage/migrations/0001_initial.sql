@@ -66,6 +66,7 @@ CREATE TABLE device (
     user_id TEXT NOT NULL,
     device_id TEXT NOT NULL,
     first_seen_ms INTEGER NOT NULL,
+    last_seen_ms INTEGER NOT NULL,
     PRIMARY KEY (user_id, device_id)
 ) STRICT, WITHOUT ROWID;
 
@@ -92,6 +93,9 @@ CREATE TABLE device_cursor (
     updated_ms INTEGER NOT NULL,
     PRIMARY KEY (conversation_key, user_id, device_id)
 ) STRICT, WITHOUT ROWID;
+
+-- To forget a device. Moving a cursor does not touch it.
+CREATE INDEX device_cursor_of_device ON device_cursor (user_id, device_id);
 
 CREATE TABLE device_exact (
     conversation_key INTEGER NOT NULL REFERENCES conversation,

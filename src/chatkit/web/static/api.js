@@ -58,6 +58,8 @@ export class Api {
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
       cache: "no-store",
+    }).catch((cause) => {
+      throw new Error("Cannot reach the server.", { cause });
     });
     const answer = await response.json().catch(() => ({}));
     if (!response.ok) throw new Refusal(answer, response.status);

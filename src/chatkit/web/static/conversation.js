@@ -71,11 +71,11 @@ export class Conversation {
     return this.loaded && held < WINDOW_CLOSED * 2 ? WINDOW_OPEN - held : 0;
   }
 
-  /** The name to show: the title, else who else is in it; a placeholder until that is known. */
+  /** The name to show: the title, else who else is in it; a placeholder until that is known, the id until anything is. */
   name(me) {
     if (this.title) return this.title;
     const memberIds = this.memberIds ?? this.#founders();
-    if (memberIds === null) return "…";
+    if (memberIds === null) return this.type === null ? this.id : "…";
     const others = memberIds.filter((userId) => userId !== me);
     return others.length > 0 ? others.slice(0, 4).join(", ") : this.id;
   }

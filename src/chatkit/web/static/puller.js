@@ -36,6 +36,12 @@ export class Puller {
     this.pump();
   }
 
+  /** Ask which log it is now; also while a page is on its way, for that one may be from before. */
+  wantEpoch(conversationId) {
+    this.#wantsTail.add(conversationId);
+    this.pump();
+  }
+
   /** Pull `count` entries more of the past. */
   wantOlder(conversationId, count) {
     if (!this.#wantsOlder.has(conversationId)) this.#wantsOlder.set(conversationId, count);

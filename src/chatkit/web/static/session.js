@@ -2,13 +2,16 @@
 // is held, pulls what is missing and sends what waits. No DOM. Made by main.js, read and told what to do by the ui modules.
 
 import { Conversation } from "./conversation.js";
+import { Cursors } from "./cursors.js";
 import { describe, Directory } from "./directory.js";
 import { randomId } from "./identity.js";
 import { textProblem } from "./outbox.js";
 import { Puller } from "./puller.js";
-import { nextDelay } from "./wire.js";
+import { Resend } from "./resend.js";
 
 const OLDER_COUNT = 200;
+const KEPT_MAX = 2_000;
+const KEPT_MAX_READING = 10_000;
 const TYPING_EVERY_MS = 3_000;
 
 export class Session {
@@ -23,13 +26,13 @@ export class Session {
     this.serverAheadMs = 0;
     this.status = { state: "connecting" };
     this.ready = false;
+    this.unreached = false;
     this.catchingUp = true;
     this.conversations = new Map();
     this.openId = null;
     this.headsSeen = new Set();
     this.recalls = new Map();
-    this.paused = new Map();
-    this.ackDue = new Set();
+    this.readsPast = false;
     this.refs = 0;
     this.typedAtMs = 0;
     this.directory = new Directory(parts.api, {
@@ -37,6 +40,8 @@ export class Session {
       me: () => this.me,
       changed: parts.changed,
     });
+    this.resend = new Resend(parts);
+    this.cursors = new Cursors(parts);
     this.puller = new Puller(parts, {
       find: (id) => this.#known(id),
       first: () => this.openId,
@@ -59,6 +64,7 @@ export class Session {
     this.status = status;
     if (status.state === "online") this.#welcomed(status.welcome);
     else this.#offline();
+    if (status.state === "waiting" && !this.ready) this.#notReached();
     this.changed();
   }
 
@@ -75,16 +81,23 @@ export class Session {
     this.serverAheadMs = welcome.serverTs - this.now();
     this.headsSeen.clear();
     this.catchingUp = true;
-    this.#resend(this.outbox.pending());
+    this.resend.pump();
     this.directory.refresh();
   }
 
   #offline() {
     this.puller.reset();
-    for (const timer of this.paused.values()) this.clearTimeout(timer.id);
-    this.paused.clear();
+    this.resend.disconnected();
+    this.cursors.disconnected();
     if (this.recalls.size > 0) this.notice("The connection broke during a recall. Please try it again.");
     this.recalls.clear();
+  }
+
+  /** The server never answered in this tab: what waits is shown, and can be added to, all the same. */
+  #notReached() {
+    this.unreached = true;
+    if (this.openId !== null) this.#known(this.openId);
+    for (const { conversationId } of this.outbox.of()) this.#known(conversationId);
   }
 
   // --- told by the user ---
@@ -94,16 +107,16 @@ export class Session {
     const problem = textProblem(text, this.limits.payloadBytes);
     if (problem) return problem;
     try {
-      const item = this.outbox.add(conversationId, { type: "TEXT", text }, randomId("w-"), this.serverNow);
-      if (!this.paused.has(conversationId)) this.#resend([item]);
+      this.outbox.add(conversationId, { type: "TEXT", text }, randomId("w-"), this.serverNow);
     } catch (error) {
       return error.message;
     }
+    this.resend.pump();
     this.changed();
     return null;
   }
 
-  /** A refused message is dropped, or given a new key and sent again. */
+  /** The user gives up a message that was refused for good. */
   dropFailed(clientMsgId) {
     this.outbox.settle(clientMsgId);
     this.changed();
@@ -126,6 +139,7 @@ export class Session {
 
   /** Show one conversation (or none), fetching the past that fills its pane. */
   select(conversationId) {
+    if (conversationId !== this.openId) this.viewing(true);
     this.openId = conversationId;
     const conversation = this.open;
     if (conversation) {
@@ -136,7 +150,16 @@ export class Session {
   }
 
   loadOlder() {
-    if (this.openId !== null) this.puller.wantOlder(this.openId, OLDER_COUNT);
+    const conversation = this.open;
+    if (!conversation) return;
+    if (conversation.timeline.shown().length < KEPT_MAX_READING) this.puller.wantOlder(conversation.id, OLDER_COUNT);
+    else this.notice("No more messages fit into this tab.");
+  }
+
+  /** Whether the newest message is in view. While the user reads the past of the open conversation, more of it is kept. */
+  viewing(atEnd) {
+    this.readsPast = !atEnd;
+    if (this.open) this.#trim(this.open);
   }
 
   /** The open conversation is visible at its end: everything in it is read. */
@@ -145,7 +168,7 @@ export class Session {
     if (!conversation?.loaded || conversation.left) return;
     const upToSeq = conversation.timeline.upTo;
     if (upToSeq <= conversation.readSeq) return;
-    if (!this.connection.send({ event: "READ", conversationId: conversation.id, upToSeq })) return;
+    if (!this.cursors.read(conversation, upToSeq)) return;
     conversation.readSeq = upToSeq;
     this.changed();
   }
@@ -172,8 +195,8 @@ export class Session {
       conversation.head(row, row.conversationId === this.openId);
       if (row.headSeq === 0) conversation.loaded = true;
       const lost = conversation.readSeq === readSeq && readSeq > row.readSeq;
-      if (lost) this.connection.send({ event: "READ", conversationId: conversation.id, upToSeq: readSeq });
-      this.#ackSoon(conversation);
+      if (lost) this.cursors.read(conversation, readSeq);
+      this.cursors.ackSoon(conversation);
       if (conversation.timeline.missingAfter() !== null) this.puller.wantTail(conversation.id);
     }
     if (!event.more) this.#headsComplete();
@@ -185,6 +208,7 @@ export class Session {
     }
     this.headsSeen.clear();
     this.ready = true;
+    this.unreached = false;
     this.catchingUp = false;
     for (const conversation of this.conversations.values()) this.#settleTail(conversation);
     this.directory.refresh();
@@ -200,26 +224,44 @@ export class Session {
       this.#accept({ ...entryOf(ack), senderId: this.me, payload });
       return;
     }
-    const item = this.outbox.settle(ack.clientMsgId);
-    this.#resume(ack.conversationId);
+    const item = this.#settle(ack.clientMsgId);
     if (item) this.#accept({ ...entryOf(ack), senderId: this.me, payload: item.payload, clientMsgId: ack.clientMsgId });
     else this.#reach(ack);
   }
 
   pushed(event) {
+    this.#joinedAgain(event.conversationId);
     this.#accept({ ...entryOf(event), senderId: event.senderId, payload: event.payload, clientMsgId: event.clientMsgId });
   }
 
   #accept(entry) {
     const conversation = this.#known(entry.conversationId);
-    conversation.ofEpoch(entry.epoch);
     this.headsSeen.add(entry.conversationId);
+    this.#settleOwn(entry);
+    if (!this.#isOfLog(conversation, entry.epoch)) return;
     if (conversation.timeline.accept(entry)) {
-      this.#settleOwn(entry);
       conversation.noticed(entry);
       if (entry.payload.type === "MEMBER") this.#membersChanged(conversation);
     }
     this.#settleTail(conversation);
+  }
+
+  /** A live event of a conversation that was left means joined again: members and entries in between are missing. */
+  #joinedAgain(conversationId) {
+    const conversation = this.conversations.get(conversationId);
+    if (!conversation?.left) return;
+    conversation.left = false;
+    this.headsSeen.add(conversationId);
+    this.#membersChanged(conversation);
+    if (!this.catchingUp) this.puller.wantTail(conversationId);
+  }
+
+  /** Whether an event is about the log held here; if not, a page says which of the two is the old one. */
+  #isOfLog(conversation, epoch) {
+    if (conversation.timeline.epoch === "") conversation.ofEpoch(epoch);
+    if (conversation.timeline.epoch === epoch) return true;
+    this.puller.wantEpoch(conversation.id);
+    return false;
   }
 
   #membersChanged(conversation) {
@@ -229,18 +271,26 @@ export class Session {
   }
 
   #settleOwn(entry) {
-    if (entry.senderId === this.me && entry.clientMsgId !== undefined) this.outbox.settle(entry.clientMsgId);
+    if (entry.senderId === this.me && entry.clientMsgId !== undefined) this.#settle(entry.clientMsgId);
+  }
+
+  #settle(clientMsgId) {
+    const item = this.outbox.settle(clientMsgId);
+    if (item) this.resend.answered(item);
+    return item;
   }
 
   /** BEHIND, or an acknowledgement of something not held: the log is longer than what is here. */
   behind(event) {
+    this.#joinedAgain(event.conversationId);
+    this.headsSeen.add(event.conversationId);
     this.#reach({ ...event, seq: event.headSeq });
     this.puller.wantTail(event.conversationId);
   }
 
   #reach(event) {
     const conversation = this.#known(event.conversationId);
-    conversation.ofEpoch(event.epoch);
+    if (!this.#isOfLog(conversation, event.epoch)) return;
     conversation.timeline.reach(event.seq);
     this.#settleTail(conversation);
   }
@@ -263,7 +313,8 @@ export class Session {
     conversation.type = event.type;
     conversation.left = event.change === "LEFT";
     conversation.memberIds = null;
-    this.headsSeen.add(event.conversationId);
+    if (conversation.left) this.headsSeen.delete(conversation.id);
+    else this.headsSeen.add(conversation.id);
     if (!conversation.left) this.puller.wantTail(conversation.id);
     this.directory.refresh();
   }
@@ -275,49 +326,26 @@ export class Session {
 
   refused(error) {
     if (this.puller.error(error)) return;
+    if (this.cursors.refused(error, this.conversations.get(error.conversationId))) return;
     if (this.recalls.delete(error.ref)) return this.notice(recallProblem(error));
     const item = error.clientMsgId === undefined ? undefined : this.outbox.find(error.clientMsgId);
     if (item) return this.#sendRefused(item, error);
     if (error.code !== "RATE_LIMITED") this.notice(error.message); // typing too often is no news
   }
 
-  // --- sending again ---
-
-  #resend(items) {
-    for (const { conversationId, clientMsgId, payload } of items) {
-      this.connection.send({ event: "SEND_MSG", conversationId, clientMsgId, payload });
-    }
-  }
-
   #sendRefused(item, error) {
-    if (!error.retryable) {
-      this.outbox.fail(item.clientMsgId, error.message);
-      this.notice(`Not sent: ${error.message}`);
-      return;
-    }
-    const pause = this.paused.get(item.conversationId);
-    if (pause?.waiting) return;
-    const attempt = (pause?.attempt ?? 0) + 1;
-    const delay = nextDelay(attempt, this.random(), error.retryAfterMs ?? null);
-    const id = this.setTimeout(() => this.#retry(item.conversationId), delay);
-    this.paused.set(item.conversationId, { id, attempt, waiting: true });
-  }
-
-  /** The refused one first, then all that came after it: a sender's order survives. */
-  #retry(conversationId) {
-    this.paused.get(conversationId).waiting = false;
-    this.#resend(this.outbox.pending(conversationId));
-  }
-
-  #resume(conversationId) {
-    if (this.paused.get(conversationId)?.waiting === false) this.paused.delete(conversationId);
+    if (error.retryable) return this.resend.refused(item, error.retryAfterMs);
+    this.outbox.fail(item.clientMsgId, error.message);
+    this.resend.answered(item);
+    this.notice(`Not sent: ${error.message}`);
   }
 
   // --- pulling what is missing ---
 
   /** After anything that may have moved a log: confirm what is held, and look for what is not. */
   #settleTail(conversation) {
-    this.#ackSoon(conversation);
+    this.cursors.ackSoon(conversation);
+    this.#trim(conversation);
     if (conversation.left) return;
     if (conversation.loaded) this.puller.watchGap(conversation);
     else if (!this.catchingUp) this.puller.wantTail(conversation.id);
@@ -328,34 +356,24 @@ export class Session {
     if (count > 0 && conversation.timeline.hasOlder) this.puller.wantOlder(conversation.id, count);
   }
 
+  /** Keep the newest entries; older ones are there to be loaded again. */
+  #trim(conversation) {
+    const isRead = this.readsPast && conversation.id === this.openId;
+    conversation.timeline.trim(isRead ? KEPT_MAX_READING : KEPT_MAX);
+  }
+
   #arrived(conversation, messages, isWhole) {
     for (const entry of messages) this.#settleOwn(entry);
+    this.#trim(conversation);
     if (!isWhole) return;
     conversation.loaded = true;
     if (conversation.id === this.openId) this.#fill(conversation);
-    this.#ackSoon(conversation);
+    this.cursors.ackSoon(conversation);
   }
 
   #syncRefused(conversation, error) {
     if (error.code === "NOT_FOUND") conversation.left = true;
     else this.notice(error.message);
-  }
-
-  // --- confirming what is held ---
-
-  #ackSoon(conversation) {
-    if (this.ackDue.size === 0) this.setTimeout(() => this.#acknowledge(), 0);
-    this.ackDue.add(conversation);
-  }
-
-  #acknowledge() {
-    for (const conversation of this.ackDue) {
-      const upToSeq = conversation.timeline.upTo;
-      if (!conversation.loaded || conversation.left || upToSeq <= conversation.deliveredSeq) continue;
-      const event = { event: "DELIVERED_ACK", conversationId: conversation.id, upToSeq };
-      if (this.connection.send(event)) conversation.deliveredSeq = upToSeq;
-    }
-    this.ackDue.clear();
   }
 
   #known(conversationId) {

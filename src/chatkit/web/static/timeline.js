@@ -4,6 +4,9 @@
 const USER_TYPES = new Set(["TEXT", "IMAGE", "VOICE", "FILE", "CUSTOM"]);
 const RECALLED = Object.freeze({ type: "RECALLED" });
 
+/** Most entries held above a hole, and most recalls remembered for entries not held; what is beyond comes again by SYNC. */
+export const HELD_MAX = 1_000;
+
 /** Whether an entry is a person's message (or the place where one was), not something the server noted. */
 export function isUserMessage(entry) {
   return entry.payload.type !== "MEMBER" && entry.payload.type !== "RECALL";
@@ -12,7 +15,7 @@ export function isUserMessage(entry) {
 /**
  * The entries of one log between `floor` (exclusive) and `upTo` (inclusive), complete and in order.
  *
- * Entries above a hole are kept but not shown until the hole is closed by a push or a page; entries below the
+ * Entries above a hole are `held`, and not shown until the hole is closed by a push or a page; entries below the
  * floor come in through `older` pages and are shown once they reach it.
  */
 export class Timeline {
@@ -29,6 +32,7 @@ export class Timeline {
     this.headSeq = this.floor;
     this.olderUpTo = this.olderFrom = null;
     this.entries = new Map();
+    this.held = new Map();
     this.recalls = new Set();
     this.sorted = new Map();
   }
@@ -43,6 +47,7 @@ export class Timeline {
     this.firstSeq = Math.max(1, firstSeq);
     if (Math.max(this.firstSeq - 1, floor) <= this.upTo) return;
     this.floor = this.upTo = Math.max(this.firstSeq - 1, floor);
+    this.#placeUpTo(this.upTo);
     this.#advance();
   }
 
@@ -52,12 +57,17 @@ export class Timeline {
   }
 
   /**
-   * Take one pushed entry. Returns whether it was new; a repeated or already covered one changes nothing.
+   * Take one pushed entry. Returns whether it was new and kept; a repeated or already covered one changes nothing.
+   *
+   * With HELD_MAX entries above the hole it is dropped, and its seq only remembered as head, so that a SYNC brings it; a
+   * recall that it carries counts all the same.
    */
   accept(entry) {
     this.reach(entry.seq);
-    if (entry.seq <= this.upTo || this.entries.has(entry.seq)) return false;
-    this.#keep(entry);
+    if (entry.seq <= this.upTo || this.held.has(entry.seq)) return false;
+    this.#noteRecall(entry);
+    if (entry.seq !== this.upTo + 1 && this.held.size >= HELD_MAX) return false;
+    this.held.set(entry.seq, this.#withoutRecalled(entry));
     this.#advance();
     return true;
   }
@@ -72,10 +82,25 @@ export class Timeline {
     if (lastSeq < this.floor) return this.#older(lastSeq, page);
     if (lastSeq > this.upTo) return;
     for (const entry of page.messages) {
-      if (entry.seq > this.upTo) this.#keep(entry);
+      if (entry.seq <= this.upTo || entry.seq > page.upToSeq) continue;
+      this.#noteRecall(entry);
+      this.held.set(entry.seq, this.#withoutRecalled(entry));
     }
+    this.#placeUpTo(page.upToSeq);
     this.upTo = Math.max(this.upTo, page.upToSeq);
     this.#advance();
+  }
+
+  /** Forget all but the newest `most` entries shown; the others are a past to be loaded again. */
+  trim(most) {
+    const shown = this.shown();
+    if (shown.length <= most) return;
+    this.floor = shown[shown.length - most - 1].seq;
+    this.olderUpTo = this.olderFrom = null;
+    for (const seq of [...this.entries.keys()]) {
+      if (seq <= this.floor) this.entries.delete(seq);
+    }
+    this.sorted.clear();
   }
 
   /** The lastSeq to SYNC from, or null when nothing is missing. */
@@ -106,24 +131,22 @@ export class Timeline {
   unread(readSeq, userId) {
     let count = 0;
     for (const [seq, entry] of this.entries) {
-      const counts = seq > readSeq && seq > this.floor && seq <= this.upTo && entry.senderId !== userId;
+      const counts = seq > readSeq && seq > this.floor && entry.senderId !== userId;
       if (counts && USER_TYPES.has(entry.payload.type)) count += 1;
     }
     return count;
   }
 
   #sort(own) {
-    const seqs = [];
-    for (const [seq, entry] of this.entries) {
-      if (seq > this.floor && (seq <= this.upTo || entry.senderId === own)) seqs.push(seq);
-    }
-    return seqs.sort((a, b) => a - b).map((seq) => this.entries.get(seq));
+    const placed = [...this.entries.values()].filter((entry) => entry.seq > this.floor);
+    const ownAbove = [...this.held.values()].filter((entry) => entry.senderId === own);
+    return [...placed, ...ownAbove].sort((a, b) => a.seq - b.seq);
   }
 
   #older(lastSeq, page) {
     if (lastSeq !== this.olderUpTo) return;
     for (const entry of page.messages) {
-      if (entry.seq <= this.floor) this.#keep(entry);
+      if (entry.seq <= this.floor) this.#place(this.#withoutRecalled(entry));
     }
     this.olderUpTo = Math.max(this.olderUpTo, page.upToSeq);
     if (this.olderUpTo < this.floor && page.upToSeq > lastSeq) return;
@@ -132,22 +155,56 @@ export class Timeline {
     this.sorted.clear();
   }
 
-  #keep(entry) {
-    const payload = this.recalls.has(entry.seq) ? RECALLED : entry.payload;
-    this.entries.set(entry.seq, { ...entry, payload });
-    if (entry.payload.type === "RECALL") this.#recall(entry.payload.seq);
+  #withoutRecalled(entry) {
+    return this.recalls.has(entry.seq) ? { ...entry, payload: RECALLED } : entry;
   }
 
-  #recall(seq) {
-    this.recalls.add(seq);
-    const target = this.entries.get(seq);
-    if (target) this.entries.set(seq, { ...target, payload: RECALLED });
+  /** Empty the entry that a RECALL names, and remember it for one that comes later; the oldest memory makes room. */
+  #noteRecall(entry) {
+    const target = recallTarget(entry);
+    if (target === null) return;
+    this.#empty(target);
+    this.recalls.add(target);
+    if (this.recalls.size > HELD_MAX) this.recalls.delete(this.recalls.values().next().value);
+  }
+
+  #empty(seq) {
+    for (const kept of [this.entries, this.held]) {
+      const entry = kept.get(seq);
+      if (entry) kept.set(seq, { ...entry, payload: RECALLED });
+    }
+  }
+
+  /** Give an entry its place. A RECALL whose target was forgotten for want of room finds it held by now. */
+  #place(entry) {
+    this.entries.set(entry.seq, entry);
+    const target = recallTarget(entry);
+    if (target !== null) this.#empty(target);
+  }
+
+  /** Place what is held up to `seq`, which has no hole any more. */
+  #placeUpTo(upTo) {
+    for (const [seq, entry] of this.held) {
+      if (seq > upTo) continue;
+      this.held.delete(seq);
+      if (seq > this.floor) this.#place(entry);
+    }
   }
 
   #advance() {
     this.sorted.clear();
-    while (this.entries.has(this.upTo + 1)) this.upTo += 1;
+    for (let next = this.held.get(this.upTo + 1); next; next = this.held.get(this.upTo + 1)) {
+      this.upTo = next.seq;
+      this.held.delete(next.seq);
+      this.#place(next);
+    }
   }
+}
+
+/** The seq that a RECALL entry withdraws; null for any other entry, and for one that names no earlier seq. */
+function recallTarget(entry) {
+  const { type, seq } = entry.payload;
+  return type === "RECALL" && Number.isSafeInteger(seq) && seq > 0 && seq < entry.seq ? seq : null;
 }
 
 /**

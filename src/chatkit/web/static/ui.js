@@ -9,6 +9,8 @@ import { isUserMessage } from "./timeline.js";
 const AT_END_PX = 48;
 const TOAST_MS = 6_000;
 const TOASTS_MAX = 4;
+const NO_CONVERSATIONS = "No conversations yet. Start one with the plus above.";
+const NOT_LOADED = "Your conversations appear here as soon as the server answers.";
 
 export class Ui {
   #session;
@@ -134,6 +136,7 @@ export class Ui {
     this.#drawMe();
     this.#drawList();
     this.#drawConversation();
+    this.#session.viewing(this.#atEnd);
     if (this.#session.open && this.#atEnd && document.visibilityState === "visible") this.#session.markRead();
     const unread = [...this.#session.conversations.values()].reduce((sum, one) => sum + one.unread(this.#session.me).count, 0);
     document.title = unread > 0 ? `(${unread}) chatkit` : "chatkit";
@@ -151,19 +154,21 @@ export class Ui {
   }
 
   #drawMe() {
-    const { me, status } = this.#session;
+    const { status } = this.#session;
+    const me = this.#session.me || (this.#login.claims.sub ?? ""); // what the token says, until the server does
     setText(byId("me-name"), me);
     drawAvatar(byId("me-avatar"), me, false);
     setText(byId("me-state"), status.state === "online" ? "Online" : "Offline");
   }
 
   #drawList() {
-    const { conversations, me, openId, ready } = this.#session;
+    const { conversations, me, openId, ready, unreached } = this.#session;
     const shown = [...conversations.values()].filter((one) => !one.left || one.id === openId || one.loaded);
     shown.sort((a, b) => b.activityTs - a.activityTs || (a.id < b.id ? -1 : 1));
     const items = shown.map((conversation) => ({ key: conversation.id, conversation }));
     reconcile(byId("conversations"), items, makeRow, (row, item) => this.#drawRow(row, item.conversation, me));
-    byId("no-conversations").hidden = !ready || items.length > 0;
+    byId("no-conversations").hidden = !(ready || unreached) || items.length > 0;
+    setText(byId("no-conversations"), unreached ? NOT_LOADED : NO_CONVERSATIONS);
   }
 
   #drawRow(row, conversation, me) {
@@ -199,6 +204,7 @@ export class Ui {
     setAttribute(byId("app"), "data-view", this.#session.openId === null ? "list" : "conversation");
     byId("conversation").hidden = conversation === null;
     byId("empty").hidden = conversation !== null;
+    setText(byId("empty-text"), this.#session.unreached ? "Cannot reach the server." : "Choose a conversation.");
     if (conversation === null) return;
     this.#drawHeader(conversation);
     this.#drawLog(conversation, isNew);
@@ -210,7 +216,7 @@ export class Ui {
     const title = conversation.name(me);
     setText(byId("title"), title);
     drawAvatar(byId("title-avatar"), title, conversation.type === "GROUP");
-    setText(byId("subtitle"), subtitleOf(conversation, me));
+    setText(byId("subtitle"), subtitleOf(conversation, this.#session));
     const names = conversation.typingUsers(this.#session.now());
     const verb = names.length > 1 ? "are" : "is";
     setText(byId("typing"), names.length > 0 ? `${listOf(names, 2)} ${verb} typing…` : "");
@@ -303,8 +309,9 @@ function drawAvatar(element, name, isGroup) {
   element.classList.toggle("group", isGroup);
 }
 
-function subtitleOf(conversation, me) {
+function subtitleOf(conversation, { me, unreached }) {
   if (conversation.left) return "You left";
+  if (unreached) return "Earlier messages appear as soon as the server answers";
   if (conversation.type !== "GROUP" || conversation.memberIds === null) return "";
   const names = conversation.memberIds.map((userId) => (userId === me ? "you" : userId));
   return `${conversation.memberCount} members: ${listOf(names, 5)}`;
@@ -315,10 +322,11 @@ function bannerOf(session) {
   const { status } = session;
   switch (status.state) {
     case "connecting":
-      return [session.ready ? "Connecting again…" : "Connecting…", null, null];
+      return [session.ready || session.unreached ? "Connecting again…" : "Connecting…", null, null];
     case "waiting": {
       const seconds = Math.max(1, Math.ceil((status.untilMs - session.now()) / 1000));
-      return [`Offline. Next try in ${seconds} s. Messages are kept and sent later.`, "hurry", "Try now"];
+      const problem = session.unreached ? "Cannot reach the server." : "Offline.";
+      return [`${problem} Next try in ${seconds} s. Messages are kept and sent later.`, "hurry", "Try now"];
     }
     case "replaced":
       return ["This chat is open in another tab or window of this device.", "reopen", "Use here"];

@@ -5,6 +5,8 @@ const SUBPROTOCOL = "chatkit.v1.json";
 const CLIENT = { name: "chatkit-web", version: "1" };
 const BACKOFF_BASE_MS = 500;
 const BACKOFF_MAX_MS = 20_000;
+const HINT_MAX_MS = 300_000;
+const STABLE_AFTER_MS = 10_000;
 const WELCOME_WAIT_MS = 10_000;
 const PONG_WAIT_MS = 10_000;
 
@@ -16,10 +18,14 @@ export function afterClose(code) {
   return "again";
 }
 
-/** Milliseconds to wait before try number `attempt` (from 1): full jitter, and a server's hint obeyed and spread. */
+/**
+ * Milliseconds to wait before try number `attempt` (from 1): full jitter, never less than a server's hint, which is spread
+ * over half of it more and believed up to five minutes.
+ */
 export function nextDelay(attempt, chance, hintMs = null) {
-  if (hintMs !== null) return hintMs * (1 + chance / 2);
-  return Math.min(BACKOFF_MAX_MS, BACKOFF_BASE_MS * 2 ** Math.min(attempt - 1, 32)) * chance;
+  const jittered = Math.min(BACKOFF_MAX_MS, BACKOFF_BASE_MS * 2 ** Math.min(attempt - 1, 32)) * chance;
+  if (!Number.isFinite(hintMs)) return jittered;
+  return Math.max(Math.min(hintMs, HINT_MAX_MS) * (1 + chance / 2), jittered);
 }
 
 /**
@@ -36,6 +42,7 @@ export class Connection {
   #triedResume = false;
   #state = "stopped";
   #heartbeatMs = 30_000;
+  #onlineSinceMs = 0;
 
   /**
    * @param {{url: string, login: {token: string, deviceId: string}, onEvent: Function, onState: Function,
@@ -120,7 +127,7 @@ export class Connection {
 
   #welcomed(welcome) {
     this.#cancel("welcome");
-    this.#attempt = 0;
+    this.#onlineSinceMs = this.#parts.now();
     this.#hintMs = null;
     this.#resumeToken = welcome.resumeToken;
     this.#heartbeatMs = welcome.heartbeatMs;
@@ -151,7 +158,8 @@ export class Connection {
   }
 
   #again() {
-    this.#attempt += 1;
+    const wasStable = this.online && this.#parts.now() - this.#onlineSinceMs >= STABLE_AFTER_MS;
+    this.#attempt = wasStable ? 1 : this.#attempt + 1;
     const delay = nextDelay(this.#attempt, this.#parts.random(), this.#hintMs);
     this.#hintMs = null;
     this.#become("waiting", { untilMs: this.#parts.now() + delay });

@@ -1,0 +1,126 @@
+"""Entering, leaving, failing and draining: nobody is left waiting and the store is always closed."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from chatkit.errors import BadRequestError, UnavailableError
+from chatkit.storage.base import Created
+from chatkit.wire.codec import Codec, CodecName
+
+from .harness import GatedStore, HarnessServer, by_name, group, login, serving, text
+
+
+class ClosingStore(GatedStore):
+    """Remembers that it was closed."""
+
+    closed = False
+
+    async def aclose(self) -> None:
+        self.closed = True
+        await super().aclose()
+
+
+class BrokenCodec(Codec):
+    """Fails on every answer to a send."""
+
+    def __init__(self, name: CodecName) -> None:
+        super().__init__(name)
+        self.encode = self._fail
+
+    def _fail(self, event: object) -> bytes:
+        raise LookupError("this codec is broken")
+
+
+async def test_a_server_that_is_not_running_refuses_at_once() -> None:
+    server = HarnessServer(store=GatedStore(), authenticate=by_name)
+    create = server.engine.create("GROUP", "ann", ("ben",))
+    with pytest.raises(UnavailableError, match="async with server"):
+        await server.engine.execute(create, Created)
+    async with server:
+        await server.engine.execute(create, Created)
+    with pytest.raises(UnavailableError):
+        await server.engine.execute(create, Created)
+
+
+async def test_leaving_by_cancellation_drains_and_closes_the_store() -> None:
+    store = ClosingStore()
+    with anyio.move_on_after(1):
+        async with serving(store):
+            await anyio.sleep_forever()
+
+    assert store.closed
+
+
+async def test_leaving_by_an_error_closes_the_store_and_lets_the_error_out() -> None:
+    store = ClosingStore()
+    with pytest.raises(LookupError):
+        async with serving(store):
+            raise LookupError("the host failed")
+
+    assert store.closed
+
+
+async def test_a_fault_after_a_commit_costs_one_session_only(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as server:
+        conversation = await group(server, "ann", "ben", "cat")
+        ann, ben, cat = [await login(server, name) for name in ("ann", "ben", "cat")]
+
+        ann.session.codec = BrokenCodec("json")
+        ann.say(text(conversation, "k1"))
+        cat.say(text(conversation, "k2"))
+        await cat.hear("MSG_ACK")
+
+        assert ann.session.close_code == 4002
+        assert ben.session.close_code is None
+        assert "this codec is broken" in caplog.text
+
+
+async def test_two_drains_at_once_both_end() -> None:
+    store = GatedStore()
+    async with serving(store) as server:
+        conversation = await group(server, "ann", "ben")
+        ann = await login(server, "ann")
+        store.hold()
+        ann.say(text(conversation, "k1"))
+        await anyio.wait_all_tasks_blocked()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.drain)
+            tasks.start_soon(server.drain)
+            await anyio.wait_all_tasks_blocked()
+            ann.say(text(conversation, "k2"))
+            (refused,) = await ann.hear("ERROR")
+            store.release()
+            await ann.hear("MSG_ACK")
+            await ann.closed()
+            ann.leave()
+            began_s = anyio.current_time()
+        took_s = anyio.current_time() - began_s
+
+    assert (refused["code"], refused["retryable"]) == ("UNAVAILABLE", True)
+    assert took_s < 1
+
+
+async def test_readiness_comes_back_by_itself_once_storage_does() -> None:
+    store = GatedStore()
+    async with serving(store) as server:
+        conversation = await group(server, "ann", "ben")
+        ann = await login(server, "ann")
+        store.break_for(2)
+        ann.say(text(conversation, "k1"))
+        await ann.hear("ERROR")
+        before = server.ready
+        await anyio.sleep(5)
+
+        assert (before, server.ready) == (False, True)
+
+
+async def test_what_a_host_gives_is_held_to_the_contract() -> None:
+    async with serving() as server:
+        with pytest.raises(BadRequestError):
+            await server.create_conversation("SINGLE", "ann lee", ["ben"])
+        with pytest.raises(BadRequestError):
+            await server.send("a/b", "ann", "hello", client_msg_id="k")
+        with pytest.raises(BadRequestError):
+            await server.send("c-1", "ann", "hello", client_msg_id="")
