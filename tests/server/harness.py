@@ -9,12 +9,12 @@ from typing import Any
 import anyio
 import msgspec
 
-from chatkit.errors import UnauthenticatedError, UnavailableError
+from chatkit.errors import InternalError, UnauthenticatedError, UnavailableError
 from chatkit.ports import Ports, SystemIds
 from chatkit.server.auth import Authenticator
 from chatkit.server.config import ServerConfig
 from chatkit.server.server import ChatServer
-from chatkit.storage.base import Command, Created, Outcome
+from chatkit.storage.base import Command, Created, Outcome, Refused
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.types import Identity
 from chatkit.wire.codec import JSON, Codec
@@ -30,6 +30,7 @@ class GatedStore(SqliteStore):
         self.batches: list[list[Command]] = []
         self.failures = 0
         self.unhealthy = False
+        self.poisoned: set[str] = set()
         self._gate: anyio.Event | None = None
 
     def hold(self) -> None:
@@ -58,9 +59,11 @@ class GatedStore(SqliteStore):
         if self.failures:
             self.failures -= 1
             raise UnavailableError("the disk refuses", retry_after_s=0.5)
-        outcomes = await super().commit(commands)
+        sound = [command for command in commands if not self.poisoned.intersection(keys([command]))]
+        outcomes = iter(await super().commit(sound))
         self.unhealthy = False
-        return outcomes
+        fault = Refused(InternalError("the server failed to do this"))
+        return [next(outcomes) if command in sound else fault for command in commands]
 
 
 class HarnessServer(ChatServer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from chatkit.errors import UnavailableError
+from chatkit.errors import OverloadedError, UnavailableError
 from chatkit.storage.base import Created
 
 from .harness import GatedStore, group, keys, login, serving, text
@@ -116,9 +116,51 @@ async def test_after_a_retryable_refusal_later_sends_wait_for_the_refused_one() 
         acks = await ann.hear("MSG_ACK", "MSG_ACK", "MSG_ACK")
 
         assert (first["code"], first["clientMsgId"]) == ("UNAVAILABLE", "k1")
-        assert (second["code"], second["clientMsgId"]) == ("OVERLOADED", "k2")
+        assert (second["code"], second["clientMsgId"]) == ("UNAVAILABLE", "k2")
         assert (third["code"], third["clientMsgId"]) == ("OVERLOADED", "k3")
         assert [(ack["clientMsgId"], ack["seq"]) for ack in acks] == [("k1", 2), ("k2", 3), ("k3", 4)]
+
+
+async def test_what_waits_behind_one_refused_item_is_refused_with_it() -> None:
+    store = GatedStore()
+    async with serving(store) as server:
+        conversation = await group(server, "ann", "ben")
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        store.poisoned = {"k1"}
+        store.hold()
+        ann.say(text(conversation, "k1"))
+        await anyio.wait_all_tasks_blocked()
+        ann.say(text(conversation, "k2"))
+        ben.say(text(conversation, "of-ben"))
+        store.release()
+        first, second = await ann.hear("ERROR", "ERROR")
+        store.poisoned = set()
+        ann.say(text(conversation, "k1"), text(conversation, "k2"))
+        acks = await ann.hear("MSG_ACK", "MSG_ACK")
+        await ben.hear("MSG_ACK")
+
+        assert [(event["code"], event["clientMsgId"]) for event in (first, second)] == [
+            ("INTERNAL", "k1"),
+            ("OVERLOADED", "k2"),
+        ]
+        assert [ack["clientMsgId"] for ack in acks] == ["k1", "k2"]
+
+
+async def test_large_commands_count_by_the_rows_they_write() -> None:
+    store = GatedStore()
+    async with serving(store, commit_queue_max=100) as server:
+        await group(server, "ann", "ben")
+        ann = await login(server, "ann")
+        store.hold()
+        ann.say(text("g-1", "running"))
+        await anyio.wait_all_tasks_blocked()
+        names = [f"u-{number}" for number in range(150)]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.create_conversation, "GROUP", "ann", names)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(OverloadedError):
+                await server.create_conversation("GROUP", "ann", names)
+            store.release()
 
 
 async def test_a_refusal_holds_back_one_conversation_of_one_session_only() -> None:

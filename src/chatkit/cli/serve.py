@@ -23,10 +23,15 @@ from starlette.routing import BaseRoute
 from ..assemble import check_local, open_store
 from ..errors import ConfigurationError
 from ..gateway.asgi import asgi_app
+from ..gateway.uvicorn_roads import HttpRoadProtocol, WebSocketRoadProtocol
 from ..server.auth import jwt_authenticator
 from ..server.server import ChatServer
 from ..wire.events import FRAME_BYTES_MAX
 from .common import SECRET_ENV, exit_codes, secret_from
+
+_SPARE_CONNECTIONS = 1_000  # for HTTP, beside the sessions
+_HEAD_BYTES_MAX = 32 * 1024
+_SHUTDOWN_S = 2  # for requests that are still coming in after the drain
 
 
 @click.command()
@@ -108,6 +113,10 @@ async def _run(server: ChatServer, road: _WebServer, host: str, port: int, along
 def _web_config(server: ChatServer, extra_routes: Sequence[BaseRoute]) -> uvicorn.Config:
     return uvicorn.Config(
         asgi_app(server, extra_routes=extra_routes),
+        http=HttpRoadProtocol,
+        ws=WebSocketRoadProtocol,
+        limit_concurrency=server.config.sessions_max + _SPARE_CONNECTIONS,
+        h11_max_incomplete_event_size=_HEAD_BYTES_MAX,
         ws_max_size=FRAME_BYTES_MAX,
         ws_per_message_deflate=False,
         ws_ping_interval=None,
@@ -115,7 +124,7 @@ def _web_config(server: ChatServer, extra_routes: Sequence[BaseRoute]) -> uvicor
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(server.config.drain_timeout_s),
+        timeout_graceful_shutdown=_SHUTDOWN_S,
     )
 
 

@@ -51,7 +51,7 @@ def asgi_app(server: ChatServer, *, extra_routes: Sequence[BaseRoute] = ()) -> S
     http = HttpRoad(server)
     routes: list[BaseRoute] = [WebSocketRoute("/v1/ws", WebSocketRoad(server)), *http.routes, *extra_routes]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=http.exception_handlers)
-    app.state.chat_server = server
+    app.router.redirect_slashes = False  # a redirect would be built from the caller's Host
     return app
 
 
@@ -140,7 +140,7 @@ class _Pump:
                     await self._woken.wait()
             reason = _short(session.close_reason)
             await self._send({"type": "websocket.close", "code": session.close_code, "reason": reason})
-        except OSError:
+        except (OSError, RuntimeError):  # gone, or closed by the road itself after a broken frame
             logger.debug("session %s: the peer is gone", session.session_id)
         assert self._scope is not None
         self._scope.cancel()

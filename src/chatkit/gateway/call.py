@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, TypeVar
 
+import anyio
 import msgspec
 from starlette.requests import Request
 
@@ -14,6 +15,9 @@ from ..wire import events as ev
 from ..wire.codec import plain_words
 
 _T = TypeVar("_T")
+BODY_TIMEOUT_S = 10.0
+"""How long a request may take to send its body."""
+
 _DIGITS = re.compile(r"[0-9]{1,30}\Z")
 
 
@@ -73,15 +77,23 @@ class Call:
         content_type = self.request.headers.get("content-type", "application/json")
         if content_type.partition(";")[0].strip().lower() != "application/json":
             raise BadRequestError("the body must be application/json")
+        try:
+            with anyio.fail_after(BODY_TIMEOUT_S):
+                received = await self._read()
+        except TimeoutError:
+            raise BadRequestError("the body did not arrive in time") from None
+        try:
+            return msgspec.json.decode(received, type=kind)
+        except (ValueError, RecursionError) as error:
+            raise BadRequestError(f"body: {plain_words(error)}") from None
+
+    async def _read(self) -> bytes:
         received = bytearray()
         async for chunk in self.request.stream():
             received += chunk
             if len(received) > ev.FRAME_BYTES_MAX:
                 raise TooLargeError(f"the body is above {ev.FRAME_BYTES_MAX} bytes")
-        try:
-            return msgspec.json.decode(bytes(received), type=kind)
-        except (ValueError, RecursionError) as error:
-            raise BadRequestError(f"body: {plain_words(error)}") from None
+        return bytes(received)
 
 
 def checked(value: Any, kind: Any) -> Any:

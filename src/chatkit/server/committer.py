@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf
 from typing import Protocol
 
 import anyio
@@ -37,6 +38,46 @@ class Settler(Protocol):
         """Refuse a send because an earlier one of its session and conversation was refused."""
 
 
+class _Waiting:
+    """The queue: drafts in order of arrival, with what they add to its two bounds."""
+
+    def __init__(self) -> None:
+        self._drafts: deque[Draft] = deque()
+        self.cost = 0
+        self.payload_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._drafts)
+
+    def append(self, draft: Draft) -> None:
+        self._drafts.append(draft)
+        self.cost += draft.cost
+        self.payload_bytes += draft.payload_bytes
+
+    def take(self, cost_max: float) -> list[Draft]:
+        """The next drafts, at least one, up to a cost."""
+        taken: list[Draft] = []
+        cost = 0
+        while self._drafts and (not taken or cost + self._drafts[0].cost <= cost_max):
+            draft = self._drafts.popleft()
+            taken.append(draft)
+            cost += draft.cost
+        self._left(taken)
+        return taken
+
+    def remove(self, unwanted: Callable[[Draft], bool]) -> list[Draft]:
+        """Take certain drafts out, in order."""
+        removed = [draft for draft in self._drafts if unwanted(draft)]
+        if removed:
+            self._drafts = deque(draft for draft in self._drafts if not unwanted(draft))
+            self._left(removed)
+        return removed
+
+    def _left(self, drafts: Sequence[Draft]) -> None:
+        self.cost -= sum(draft.cost for draft in drafts)
+        self.payload_bytes -= sum(draft.payload_bytes for draft in drafts)
+
+
 class Committer:
     """The one road to a change in the store. Refuses everything until `open`."""
 
@@ -44,8 +85,7 @@ class Committer:
         self._store = store
         self._settler = settler
         self._config = config
-        self._queue: deque[Draft] = deque()
-        self._queue_bytes = 0
+        self._waiting = _Waiting()
         self._urgent = False
         self._wake = anyio.Event()
         self._submitted = 0
@@ -57,8 +97,8 @@ class Committer:
     def load(self) -> float:
         """How full the queue is, from 0 to 1."""
         return max(
-            len(self._queue) / self._config.commit_queue_max,
-            self._queue_bytes / self._config.commit_queue_bytes_max,
+            self._waiting.cost / self._config.commit_queue_max,
+            self._waiting.payload_bytes / self._config.commit_queue_bytes_max,
         )
 
     def open(self) -> None:
@@ -71,8 +111,7 @@ class Committer:
 
     def abandon(self) -> None:
         """Refuse what is still queued: there will be no further batch."""
-        drafts, self._queue = list(self._queue), deque()
-        self._queue_bytes = 0
+        drafts = self._waiting.take(inf)
         self._settle(drafts, [Refused(self._unavailable(NOT_RUNNING))] * len(drafts))
 
     def submit(self, draft: Draft, *, urgent: bool = True, share: float = 1.0) -> None:
@@ -91,13 +130,12 @@ class Committer:
             raise self._unavailable(self._closed_because)
         if self.load >= share:
             raise OverloadedError("the commit queue is full", retry_after_s=self._config.overload_retry_s)
-        self._queue.append(draft)
-        self._queue_bytes += draft.payload_bytes
+        self._waiting.append(draft)
         self._submitted += 1
         if urgent and not self._urgent:
             self._urgent = True
             self._wake.set()
-        elif len(self._queue) == 1:
+        elif len(self._waiting) == 1:
             self._wake.set()
 
     async def run(self) -> None:
@@ -106,8 +144,7 @@ class Committer:
             await anyio.lowlevel.checkpoint_if_cancelled()
             await self._work()
             with anyio.CancelScope(shield=True):
-                batch = self._take()
-                self._settle(batch, await self._outcomes(batch))
+                await self._commit()
 
     async def flush(self) -> None:
         """Return once everything queued so far has been settled."""
@@ -119,7 +156,7 @@ class Committer:
 
     async def _work(self) -> None:
         """Return when a batch is due: at once for an urgent item, after a moment for receipts alone."""
-        while not self._queue:
+        while not self._waiting:
             self._wake = anyio.Event()
             await self._wake.wait()
         if not self._urgent:
@@ -127,22 +164,25 @@ class Committer:
             with anyio.move_on_after(self._config.receipt_delay_s):
                 await self._wake.wait()
 
-    def _take(self) -> list[Draft]:
-        count = min(len(self._queue), self._config.commit_batch_max)
-        batch = [self._queue.popleft() for _ in range(count)]
-        self._queue_bytes -= sum(draft.payload_bytes for draft in batch)
-        self._urgent = bool(self._queue)
-        return batch
-
-    async def _outcomes(self, batch: list[Draft]) -> Sequence[Outcome]:
+    async def _commit(self) -> None:
+        batch = self._waiting.take(self._config.commit_batch_max)
+        self._urgent = bool(self._waiting)
         try:
-            return await self._store.commit([draft.command for draft in batch])
+            outcomes: Sequence[Outcome] = await self._store.commit([draft.command for draft in batch])
         except RefusedError as error:
             logger.warning("storage refused a batch of %d: %s", len(batch), error)
-            return [Refused(error)] * len(batch)
+            self._refuse_all(batch, error)
         except Exception:
             logger.exception("storage failed on a batch of %d", len(batch))
-            return [Refused(self._unavailable("storage failed"))] * len(batch)
+            self._refuse_all(batch, self._unavailable("storage failed"))
+        else:
+            self._settle(batch, outcomes)
+
+    def _refuse_all(self, batch: list[Draft], error: RefusedError) -> None:
+        """Storage refuses: nobody waits in the queue for a second refusal."""
+        drafts = batch + self._waiting.take(inf)
+        self._urgent = False
+        self._settle(drafts, [Refused(error)] * len(drafts))
 
     def _settle(self, batch: Sequence[Draft], outcomes: Sequence[Outcome]) -> None:
         if self._settler.settle(batch, outcomes):
@@ -153,15 +193,9 @@ class Committer:
 
     def _drop_held_back(self) -> None:
         """Refuse what already waits behind a refused send, before the client can send that one again."""
-        kept: deque[Draft] = deque()
-        for draft in self._queue:
-            if not _held_back(draft):
-                kept.append(draft)
-                continue
-            self._queue_bytes -= draft.payload_bytes
+        for draft in self._waiting.remove(_held_back):
             self._settled += 1
             self._settler.refuse_held_back(draft)
-        self._queue = kept
 
     def _unavailable(self, reason: str) -> UnavailableError:
         return UnavailableError(reason, retry_after_s=self._config.overload_retry_s)

@@ -18,10 +18,10 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         members_max: Most members of a group.
         typing_interval_s: Least time between two TYPING of a session in a conversation.
         sessions_max: Most open connections; further ones are closed with 4002.
-        commit_queue_max: Most items waiting for storage. Sends are refused when it is full, receipts from
-            half of it, typing from a quarter.
+        commit_queue_max: Most items waiting for storage, large ones counted by the rows they write. Sends are
+            refused when it is full, receipts from half of it, typing from a quarter.
         commit_queue_bytes_max: The same bound in bytes of payload.
-        commit_batch_max: Most items in one transaction.
+        commit_batch_max: Most items in one transaction, counted alike.
         receipt_delay_s: How long receipts wait for company before they make a transaction of their own.
         send_buffer_bytes: Bytes held for one session before its pushes are dropped and it is told BEHIND; the
             session is not read from meanwhile, and closed at four times that.
@@ -39,7 +39,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     resume_token_s: float = 86_400.0
     token_leeway_s: float = 30.0
     recall_window_s: float = 120.0
-    members_max: int = 5_000
+    members_max: int = 1_000
     typing_interval_s: float = 3.0
     sessions_max: int = 20_000
     commit_queue_max: int = 20_000

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ..errors import UnavailableError
-from ..storage.base import Append, Command, Outcome, Refused, SessionOpened
+from ..storage.base import AddMembers, Append, Command, CreateConversation, Outcome, Refused, SessionOpened
 from .session import Session
 
 
@@ -65,6 +65,15 @@ class Draft(msgspec.Struct):
     order: int = 0
     reply: Reply | None = None
     opened: Callable[[SessionOpened], None] | None = None
+
+    @property
+    def cost(self) -> int:
+        """What it adds to the commit queue's bound: about the rows it writes."""
+        if isinstance(self.command, CreateConversation):
+            return len(self.command.member_ids)
+        if isinstance(self.command, AddMembers):
+            return len(self.command.user_ids)
+        return 1
 
     @property
     def payload_bytes(self) -> int:

@@ -1,0 +1,25 @@
+"""Waits between tries: jittered, bounded, and only ever lengthened by a hint."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatkit.core.backoff import next_delay
+
+
+@pytest.mark.parametrize(
+    ("attempt", "hint_s", "wanted_s"),
+    [
+        (1, None, 0.25),
+        (4, None, 2.0),
+        (99, None, 15.0),
+        (1, 4.0, 5.0),
+        (99, 4.0, 15.0),  # the backoff goes on under a small hint
+        (20, 0.0, 15.0),  # a hint of 0 does not switch it off
+        (1, 1e9, 375.0),  # and no server sends a client away for good
+    ],
+)
+def test_the_wait_is_the_greater_of_hint_and_backoff(
+    attempt: int, hint_s: float | None, wanted_s: float
+) -> None:
+    assert next_delay(attempt, 0.5, hint_s, base_s=0.5, max_s=30) == wanted_s
