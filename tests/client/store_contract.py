@@ -91,7 +91,9 @@ class LocalStoreContract:
         assert store.messages("c-1", 2, 1)[0].payload == {"type": "RECALLED"}
 
     def test_a_recall_of_what_is_not_held_waits_for_it(self, store: LocalStore) -> None:
-        store.save([change(2, recalled_seqs=[1, 4])])  # 1 is older than what is kept: it comes blanked if ever
+        store.save(
+            [change(2, recalled_seqs=[1, 4])]
+        )  # 1 is older than what is kept: it comes blanked if ever
         store = self.reopened(store)
         assert store.records()[0].recalled_seqs == (4,)
 

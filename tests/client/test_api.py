@@ -22,6 +22,7 @@ from chatkit.errors import (
     ProtocolError,
     TooLargeError,
     UnavailableError,
+    UnknownRefusalError,
 )
 
 from ..virtual_time import virtual_ports
@@ -108,7 +109,7 @@ async def test_tries_are_bounded() -> None:
 async def test_a_call_has_one_deadline_for_all_its_tries() -> None:
     for answer in (None, problem(503, "OVERLOADED", 20_000)):
         started = anyio.current_time()
-        with pytest.raises((DeadlineExceededError, OverloadedError)):
+        with pytest.raises(DeadlineExceededError):
             await api(Script(answer), timeout_s=12).conversation("c-1")
         assert anyio.current_time() - started <= 12.1
 
@@ -118,6 +119,17 @@ async def test_a_refusal_for_good_is_raised_at_once() -> None:
     with pytest.raises(NotFoundError):
         await api(script).conversation("c-1")
     assert len(script.requests) == 1
+
+
+async def test_a_refusal_with_an_unknown_code_is_as_the_server_said_it() -> None:
+    body = {"title": "no", "status": 402, "detail": "pay", "code": "QUOTA_EXCEEDED", "retryable": False}
+    script = Script(httpx.Response(402, json=body))
+    with pytest.raises(UnknownRefusalError) as caught:
+        await api(script).conversation("c-1")
+    assert (caught.value.code, len(script.requests)) == ("QUOTA_EXCEEDED", 1)
+
+    script = Script(httpx.Response(402, json=body | {"retryable": True}), SENT)
+    assert (await api(script).send("c-1", "hi")).seq == 2
 
 
 async def test_removing_a_member_is_tried_once() -> None:
@@ -141,7 +153,24 @@ async def test_nothing_the_server_must_refuse_is_sent() -> None:
     chat = api(script)
     with pytest.raises(TooLargeError):
         await chat.send("c-1", "x" * 70_000)
-    for call in (chat.send("../x", "hi"), chat.status("a/b"), chat.recall(""), chat.mark_read("c-1", -1)):
+    reply = {"type": "TEXT", "text": "a", "replyTo": "m-1"}  # the HTTP form has no room for replyTo
+    for call in (
+        chat.send("../x", "hi"),
+        chat.send("c-1", reply),
+        chat.status("a/b"),
+        chat.status("m-1", limit=0),
+        chat.recall(""),
+        chat.mark_read("c-1", -1),
+        chat.history("c-1", from_seq=0),
+        chat.history("c-1", limit=0),
+        chat.sync("c-1", -1),
+        chat.members("c-1", limit=-1),
+        chat.conversations(limit=0),
+        chat.create_conversation("GROUP", ["no spaces"]),
+        chat.create_conversation("CROWD", ["a"]),  # type: ignore[arg-type]
+        chat.create_conversation("GROUP", ["a"], title="x" * 257),
+        chat.add_members("c-1", [".."]),
+    ):
         with pytest.raises(BadRequestError):
             await call
     assert script.requests == []

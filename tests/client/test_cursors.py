@@ -122,3 +122,45 @@ async def test_the_end_of_the_client_waits_for_its_cursors(server: FakeServer) -
         await chat.mark_read("c-1", 9)
 
     assert any(isinstance(event, ev.Read) for event in line.received)
+
+
+async def test_what_was_marked_read_shows_at_once_and_after_a_restart(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "chat.db")
+    async with client(server, store=path) as chat:
+        line = await server.accept()
+        await line.log_in(head(0))
+        line.push(*(new(seq) for seq in range(1, 6)))
+        await line.expect(ev.DeliveredAck)
+        line.close(1006)
+        await chat.mark_read("c-1", 4)
+        assert chat.conversations["c-1"].read_seq == 4
+        await chat.aclose(0)
+    server = FakeServer()
+    async with client(server, store=path) as chat:
+        assert chat.conversations["c-1"].read_seq == 4
+        line = await server.accept()
+        await line.log_in(head(5, delivered=5, read=1))
+        read = await line.expect(ev.Read)
+        assert chat.conversations["c-1"].read_seq == 4
+        line.push(ev.ErrorOut("BAD_REQUEST", "no", False, ref=read.ref, conversation_id="c-1"))
+        await anyio.sleep(0.1)
+        assert chat.conversations["c-1"].read_seq == 1
+
+
+async def test_nothing_about_the_old_log_is_sent_to_the_new_one(server: FakeServer) -> None:
+    async with client(server) as chat:
+        line = await server.accept()
+        await line.log_in(head(50, delivered=50))
+        await until(chat, CaughtUp)
+        await chat.mark_read("c-1", 50)
+        read = await line.expect(ev.Read)
+        line.push(ev.ErrorOut("OVERLOADED", "busy", True, 2000, ref=read.ref, conversation_id="c-1"))
+        await anyio.sleep(0.1)
+        line.push(ev.Heads([head(60, delivered=60, epoch="e2")], False))
+        line.push(ev.ErrorOut("OVERLOADED", "late", True, 1000, ref=read.ref, conversation_id="c-1"))
+        await line.page(up_to=60, epoch="e2")
+
+        await line.quiet(30)
+        assert chat.conversations["c-1"].read_seq == 0

@@ -63,7 +63,9 @@ async def test_an_app_that_takes_no_events_still_reads_the_newest(server: FakeSe
         assert [message.seq for message in await chat.history("c-1")] == list(range(1, 21))
         assert [message.seq for message in await chat.history("c-1", limit=3)] == [18, 19, 20]
         assert [message.seq for message in await chat.history("c-1", before_seq=10, limit=2)] == [8, 9]
-        assert store.records()[0].prefix < 10  # fetched for the answers alone: the events still tell all of it
+        assert (
+            store.records()[0].prefix < 10
+        )  # fetched for the answers alone: the events still tell all of it
         told = [(await until(chat, MessageReceived))[0].message.seq for _ in range(20)]
         assert told == list(range(1, 21))
         group.cancel_scope.cancel()
@@ -89,7 +91,7 @@ async def test_what_is_not_visible_above_the_prefix_leads_down_to_what_is_stored
     async with client(server, config=config) as chat, anyio.create_task_group() as group:
         line = await server.accept()
         await line.log_in(head(0))
-        line.push(*(new(seq) for seq in range(1, 9)))
+        line.push(*(new(seq) for seq in range(1, 5)))
         await anyio.sleep(1)
         line.push(new(60))
         await anyio.sleep(1)
@@ -103,8 +105,9 @@ async def test_offline_what_is_stored_is_read(server: FakeServer) -> None:
     async with client(server) as chat:
         line = await server.accept()
         await line.log_in(head(0))
-        line.push(new(1), new(2), new(9))
         await until(chat, CaughtUp)
+        line.push(new(1), new(2), new(9))
+        await line.expect(ev.DeliveredAck)
         line.close(1006)
         await anyio.sleep(0.01)
 

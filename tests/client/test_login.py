@@ -87,9 +87,7 @@ async def test_a_second_welcome_breaks_the_protocol(server: FakeServer) -> None:
         assert isinstance((await until(chat, Reconnecting))[0].cause, ProtocolError)
 
 
-async def test_a_renewal_that_fails_is_logged(
-    server: FakeServer, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_renewal_that_fails_is_logged(server: FakeServer, caplog: pytest.LogCaptureFixture) -> None:
     calls: list[int] = []
 
     async def once() -> str:

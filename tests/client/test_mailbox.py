@@ -87,3 +87,24 @@ async def test_a_waiting_consumer_is_woken_by_an_event_and_by_the_end() -> None:
         await anyio.sleep(1)
         assert taken == [MESSAGE]
         box.close()
+
+
+async def test_each_event_taken_lets_others_run_and_can_be_cancelled_without_loss() -> None:
+    box, taken = filled(*[MESSAGE] * 3, events_max=9), []
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        taken.append(await box.take())
+    assert (taken, len(box)) == ([], 3)
+
+    async with anyio.create_task_group() as group:
+        turns: list[int] = []
+
+        async def other() -> None:
+            while len(box):
+                turns.append(len(box))
+                await anyio.lowlevel.checkpoint()
+
+        group.start_soon(other)
+        for _ in range(3):
+            await box.take()
+    assert len(turns) >= 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from chatkit.client.memory import MemoryStore
 from chatkit.client.sqlite import SqliteStore
 from chatkit.core.resend import PendingSend
 from chatkit.drivers.sqlite import open_sqlite
-from chatkit.errors import ConfigurationError
+from chatkit.errors import ConfigurationError, ConflictError
 from chatkit.types import Message
 
 from .store_contract import LocalStoreContract, change, message
@@ -68,6 +70,30 @@ class TestSqliteStore(LocalStoreContract):
 
         assert store.records()[0].prefix == 1
         assert len(store.pending()) == 1
+
+    def test_is_open_in_one_client_at_a_time(self, store: LocalStore) -> None:
+        with pytest.raises(ConfigurationError, match="another client or process"):
+            SqliteStore(self.path)
+        store.close()
+        self.open()
+
+    def test_a_killed_process_leaves_no_lock(self, store: LocalStore) -> None:
+        store.close()
+        code = (
+            "import os, sys; from chatkit.client.sqlite import SqliteStore;"
+            "from chatkit.core.resend import PendingSend;"
+            "SqliteStore(sys.argv[1]).add_pending(PendingSend('c-1', 'k', b'{}', 1)); os._exit(9)"
+        )
+        done = subprocess.run([sys.executable, "-c", code, self.path], check=False)
+
+        assert done.returncode == 9
+        assert [send.client_msg_id for send in self.open().pending()] == ["k"]
+
+    def test_a_key_that_is_kept_already_is_a_conflict(self, store: LocalStore) -> None:
+        store.add_pending(PendingSend("c-1", "k", b"{}", 1))
+        with pytest.raises(ConflictError):
+            store.add_pending(PendingSend("c-1", "k", b"{}", 2))
+        assert [send.order for send in store.pending()] == [1]
 
     def test_refuses_a_file_of_another_program(self, tmp_path: Path) -> None:
         other = open_sqlite(str(tmp_path / "other.db"))

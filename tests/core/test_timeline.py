@@ -18,6 +18,10 @@ def recall(seq: int, target: int) -> Message:
     return Message("c-1", seq, f"m-{seq}", "u-1", seq, payload)
 
 
+def gone(seq: int) -> Message:
+    return Message("c-1", seq, f"m-{seq}", "u-1", seq, {"type": "RECALLED"})
+
+
 def seqs(step: Step) -> list[int]:
     return [placed.message.seq for placed in step.placed]
 
@@ -83,6 +87,28 @@ def test_held_entries_join_a_page_in_order() -> None:
 
     assert seqs(timeline.page(0, 5, [entry(2)])) == [2, 4]
     assert (timeline.prefix, timeline.held_count) == (5, 1)
+
+
+def test_a_tombstone_in_a_page_wins_over_a_body_that_is_held() -> None:
+    timeline = Timeline("e", 0)
+    timeline.push(entry(2, "secret"), told=True)
+    timeline.push(entry(5, "later"))
+
+    step = timeline.page(0, 3, [entry(1), gone(2), gone(5)])
+
+    placed = [(item.message.seq, item.message.type, item.told) for item in step.placed]
+    assert placed == [(1, "TEXT", False), (2, "RECALLED", True)]
+    assert step.recalled_seqs == [2]  # so that a stored copy goes too; 5 is outside of the page
+
+
+def test_an_entry_that_is_not_kept_comes_again_but_its_recall_counts() -> None:
+    timeline = Timeline("e", 1)
+
+    step = timeline.push(recall(2, 1), keep=False)
+
+    assert (seqs(step), step.recalled_seqs) == ([], [1])
+    assert (timeline.prefix, timeline.head, timeline.held_count) == (1, 2, 0)
+    assert seqs(timeline.page(1, 2, [recall(2, 1)])) == [2]
 
 
 def test_own_entries_do_not_mask_a_gap_and_stay_told() -> None:

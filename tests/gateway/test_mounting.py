@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import anyio
 import httpx
@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -22,10 +23,11 @@ from tests.server.harness import by_name
 
 
 @asynccontextmanager
-async def running(app: object) -> AsyncIterator[int]:
+async def running(app: ASGIApp | uvicorn.Config) -> AsyncIterator[int]:
     """The app on a real port."""
-    config = uvicorn.Config(app, port=0, log_config=None, ws_per_message_deflate=False)  # type: ignore[arg-type] -- any ASGI app
-    web = uvicorn.Server(config)
+    web = uvicorn.Server(
+        app if isinstance(app, uvicorn.Config) else uvicorn.Config(app, port=0, log_config=None)
+    )
     async with anyio.create_task_group() as tasks:
         with_signals_off(web)
         tasks.start_soon(web.serve)
@@ -39,9 +41,7 @@ async def running(app: object) -> AsyncIterator[int]:
 
 
 def with_signals_off(web: uvicorn.Server) -> None:
-    from contextlib import nullcontext
-
-    web.capture_signals = nullcontext  # type: ignore[method-assign] -- pytest keeps its own handlers
+    web.capture_signals = nullcontext  # type: ignore[method-assign]  # pytest keeps its own
 
 
 def new_server() -> ChatServer:

@@ -152,7 +152,8 @@ def _address(listener: socket.socket) -> str:
 def _in_one_line(record: logging.LogRecord) -> bool:
     """Keep what a peer did wrong on the wire to one line: uvicorn would log a stack for it."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, UnicodeDecodeError | h11.LocalProtocolError | ClientDisconnect):
+    cancelled = type(error).__name__ == "CancelledError"  # a request still coming in when the node ended
+    if cancelled or isinstance(error, UnicodeDecodeError | h11.LocalProtocolError | ClientDisconnect):
         record.exc_info = None
         record.msg, record.args = "a peer broke the protocol: %s", (type(error).__name__,)
     return True

@@ -45,11 +45,12 @@ _REFUSED = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
-_FAILED = frozenset(
-    {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOTADB}
-)
-_SET_UP = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOTADB})
+_FAILED = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_SET_UP = _DAMAGED | {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 """What a person must set right, if a file is opened; of an open file it means something else."""
+
+_NO_TEXT = "Could not decode to UTF-8"
 
 _ERRORS = (sqlite3.DatabaseError, MemoryError)
 """What sqlite3 raises; SQLITE_NOMEM comes as a MemoryError without a code."""
@@ -62,12 +63,16 @@ class DiskFailedError(UnavailableError):
     """
 
 
+class DamagedError(DiskFailedError):
+    """What is on the disk is not what was written to it. Opening the file anew does not help; a backup does."""
+
+
 class Connection(Protocol):
     """What chatkit asks of a SQLite library.
 
     Every method raises `UnavailableError` if SQLite is busy, full, out of memory or cannot reach its file, and
-    `DiskFailedError` if the disk failed, or what is on it can no longer be read or written; other errors pass
-    through.
+    `DiskFailedError` if the disk failed, or what is on it can no longer be read (then `DamagedError`) or written;
+    other errors pass through.
     """
 
     def execute(self, sql: str, params: Params = ()) -> list[Row]:
@@ -152,7 +157,8 @@ def open_sqlite(
         A connection whose pragmas were read back and hold.
 
     Raises:
-        ConfigurationError: The file cannot be opened, is no SQLite file, or a pragma does not hold.
+        ConfigurationError: The file cannot be opened or written, is no SQLite file or a damaged one, or a pragma
+            does not hold.
         UnavailableError: The file is locked by somebody else; a retry is safe.
     """
     try:
@@ -161,6 +167,8 @@ def open_sqlite(
         raise _opening_error(error, path) from error
     try:
         _set_pragmas(raw, path, read_only, _SYNCHRONOUS[synchronous])
+        if not read_only:
+            _prove_writable(raw)
     except _ERRORS as error:
         raw.close()
         raise _opening_error(error, path) from error
@@ -208,6 +216,19 @@ def _set_pragmas(raw: sqlite3.Connection, path: str, read_only: bool, synchronou
             )
 
 
+def _prove_writable(raw: sqlite3.Connection) -> None:
+    """Begin a write and take it back; nothing reaches the file.
+
+    SQLite opens a file that it may not write for reading only, and in WAL mode no pragma tells: without this, the
+    first change would.
+    """
+    raw.execute("BEGIN IMMEDIATE")
+    try:
+        raw.execute("PRAGMA user_version = 0")
+    finally:
+        raw.execute("ROLLBACK")
+
+
 def _primary(error: sqlite3.DatabaseError | MemoryError) -> int:
     """The family of an error; the upper bits of its code only detail it."""
     if isinstance(error, MemoryError):
@@ -221,6 +242,12 @@ def _translated(error: sqlite3.DatabaseError | MemoryError) -> Exception:
     if primary in _REFUSED:
         reason = str(error) or "out of memory"  # a MemoryError has no words
         return UnavailableError(f"storage refused: {reason}", retry_after_s=RETRY_AFTER_S)
+    if primary in _DAMAGED:
+        return DamagedError(f"storage is damaged: {error}", retry_after_s=RETRY_AFTER_S)
+    if _NO_TEXT in str(
+        error
+    ):  # sqlite3's own finding, without a code; the rest of its words is the text itself
+        return DamagedError("storage is damaged: a text is not UTF-8", retry_after_s=RETRY_AFTER_S)
     if primary in _FAILED:
         return DiskFailedError(f"storage failed: {error}", retry_after_s=RETRY_AFTER_S)
     return error

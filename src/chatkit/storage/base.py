@@ -1,4 +1,4 @@
-"""The storage port: commands in, outcomes out, and the reads.
+"""The storage port: commands in (from `commands`), outcomes out, and the reads.
 
 A `Store` takes a whole batch of commands in one transaction, each with its own outcome; a refusal never fails
 its neighbours, and when `commit` returns, everything it reports is durable. Reads see only what is committed.
@@ -21,6 +21,25 @@ from ..errors import RefusedError
 from ..types import ConversationType, DeliveryState, Member
 from ..wire.events import Head
 
+# isort: off -- one import for all; sorted, each name would be a statement of its own
+from .commands import (
+    AddMembers as AddMembers,
+    AdvanceDelivered as AdvanceDelivered,
+    AdvanceRead as AdvanceRead,
+    Append as Append,
+    CloseOutbox as CloseOutbox,
+    Command as Command,
+    ConfirmMessage as ConfirmMessage,
+    CreateConversation as CreateConversation,
+    OpenSession as OpenSession,
+    Recall as Recall,
+    RemoveMember as RemoveMember,
+    RenewEpoch as RenewEpoch,
+    RenewLogin as RenewLogin,
+    ResumeSession as ResumeSession,
+)
+# isort: on
+
 DEVICES_MAX: Final = 50
 """Devices that are kept per user.
 
@@ -28,218 +47,6 @@ One more, whoever registers it (a login, a resume, the first confirmation from a
 longest unseen other one is forgotten: its cursors, single confirmations and resume token. What only that one
 still missed is confirmed by it, so the outbox may close. A forgotten device that comes back is a new one.
 """
-
-# --- commands -----------------------------------------------------------------------------------------
-
-
-class Append(msgspec.Struct, frozen=True):
-    """Append a user's message.
-
-    In this order: the sender's own key known? then the stored answer (before any membership check), or
-    ConflictError if `payload_mac` differs; not a member? NotFoundError; else the next seq.
-
-    Attributes:
-        payload: Canonical JSON.
-        payload_mac: Keyed digest of `payload`; the only thing compared for "same payload".
-    """
-
-    conversation_id: str
-    sender_id: str
-    client_msg_id: str
-    payload: bytes
-    payload_mac: bytes
-    at_ms: int
-
-
-class Recall(msgspec.Struct, frozen=True):
-    """Withdraw a message: its slot becomes the RECALLED tombstone, a RECALL entry is appended, audit is written.
-
-    Refusals: NotFoundError (no such id, caller is no member, or the entry is not visible to him),
-    ForbiddenError (not the author, or not a user's message), RecallWindowPassedError. A second recall of the
-    same message gets the first one's entry.
-    """
-
-    message_id: str
-    user_id: str
-    window_ms: int
-    at_ms: int
-
-
-class AdvanceDelivered(msgspec.Struct, frozen=True):
-    """Move one device's delivered cursor to `up_to_seq` (cumulative). Lower or equal changes nothing.
-
-    Refusals: NotFoundError (not a member), BadRequestError (above the head).
-    """
-
-    conversation_id: str
-    user_id: str
-    device_id: str
-    up_to_seq: int
-    at_ms: int
-
-
-class ConfirmMessage(msgspec.Struct, frozen=True):
-    """One device holds exactly this entry; kept even out of order, and the cursor moves over it once it can.
-
-    Refusals: NotFoundError (no such id, not a member, not visible), BadRequestError (`conversation_id` given
-    and it is another one).
-    """
-
-    message_id: str
-    user_id: str
-    device_id: str
-    at_ms: int
-    conversation_id: str | None = None
-
-
-class AdvanceRead(msgspec.Struct, frozen=True):
-    """Move the user's read cursor to `up_to_seq`. Lower or equal changes nothing.
-
-    Refusals: NotFoundError (not a member), BadRequestError (above the head).
-    """
-
-    conversation_id: str
-    user_id: str
-    up_to_seq: int
-    at_ms: int
-
-
-class CreateConversation(msgspec.Struct, frozen=True):
-    """Create a conversation with its MEMBER CREATED entry at seq 1.
-
-    `member_ids` holds the creator. A SINGLE has exactly two members, and one exists per pair: a second one
-    answers with the existing, whatever id is asked for. For a GROUP with a taken id: the existing one if type
-    and current members are the same, else ConflictError. ConflictError too for a SINGLE with an id that
-    belongs to another conversation.
-    """
-
-    conversation_id: str
-    type: ConversationType
-    creator_id: str
-    member_ids: tuple[str, ...]
-    title: str
-    epoch: str
-    at_ms: int
-
-
-class AddMembers(msgspec.Struct, frozen=True):
-    """Add users to a GROUP: one MEMBER ADDED entry naming those who were not members; none if there are none.
-
-    Refusals: NotFoundError (the caller is no member), ForbiddenError (SINGLE, or the caller is not the
-    creator), BadRequestError (more than `members_max` members).
-    """
-
-    conversation_id: str
-    by: str
-    user_ids: tuple[str, ...]
-    members_max: int
-    at_ms: int
-
-
-class RemoveMember(msgspec.Struct, frozen=True):
-    """End a membership: MEMBER REMOVED, or LEFT if it is the caller's own. The entry is not visible to the one
-    who goes.
-
-    Refusals: NotFoundError (the caller is no member, or `user_id` is none), ForbiddenError (SINGLE, or the
-    caller removes another and is not the creator).
-    """
-
-    conversation_id: str
-    by: str
-    user_id: str
-    at_ms: int
-
-
-class OpenSession(msgspec.Struct, frozen=True):
-    """Register a device, spend and issue resume tokens, and read the user's conversations, at one point.
-
-    A device seen for the first time starts its delivered cursors at the greatest of the user's other devices. Each
-    opening counts as seeing the device; of more than `DEVICES_MAX` the longest unseen one is forgotten.
-
-    Attributes:
-        identity_expires_ms: End of the login, kept with the new resume token.
-        scope: Scope of the login, kept with the new resume token.
-        resume_hash: Digest of the new resume token; it replaces the device's former one.
-        resume_expires_ms: After this the new resume token is refused.
-    """
-
-    user_id: str
-    device_id: str
-    resume_hash: bytes
-    resume_expires_ms: int
-    identity_expires_ms: int | None
-    scope: str
-    at_ms: int
-
-
-class ResumeSession(msgspec.Struct, frozen=True):
-    """As OpenSession, for a resume token: single use, bound to `device_id`, not after its end.
-
-    The user is the token's. Refusals: TokenRevokedError (unknown, used, foreign, too old), TokenExpiredError (the
-    login that the token stands for has ended). Nothing is changed by a refusal: the token is not spent.
-
-    Attributes:
-        leeway_ms: How long after its end a login is still taken.
-    """
-
-    used_hash: bytes
-    device_id: str
-    resume_hash: bytes
-    resume_expires_ms: int
-    leeway_ms: int
-    at_ms: int
-
-
-class RenewLogin(msgspec.Struct, frozen=True):
-    """A device proved its login anew: its resume token, if it has one, stands for that login from now on.
-
-    Counts as seeing the device. A device that is not known stays unknown.
-
-    Attributes:
-        identity_expires_ms: End of the login.
-        scope: Scope of the login.
-    """
-
-    user_id: str
-    device_id: str
-    identity_expires_ms: int | None
-    scope: str
-    at_ms: int
-
-
-class RenewEpoch(msgspec.Struct, frozen=True):
-    """Give a conversation's log a new identity, after a restore. Clients drop their cursors and sync afresh.
-
-    Refusal: NotFoundError.
-    """
-
-    conversation_id: str
-    epoch: str
-    at_ms: int
-
-
-class CloseOutbox(msgspec.Struct, frozen=True):
-    """A worker is done with a conversation's entries up to `up_to_seq`. Closing twice changes nothing."""
-
-    conversation_id: str
-    up_to_seq: int
-
-
-Command = (
-    Append
-    | Recall
-    | AdvanceDelivered
-    | ConfirmMessage
-    | AdvanceRead
-    | CreateConversation
-    | AddMembers
-    | RemoveMember
-    | OpenSession
-    | ResumeSession
-    | RenewLogin
-    | RenewEpoch
-    | CloseOutbox
-)
 
 # --- outcomes -----------------------------------------------------------------------------------------
 
@@ -549,8 +356,8 @@ class Store(Committing, LogReader, MemberReader, CursorReader, OutboxReader, Pro
             `Append.payload_mac`.
 
         Raises:
-            ConfigurationError: The file is not a chatkit log, was made by a newer version, or does not keep
-                the pragmas it was given.
+            ConfigurationError: The file is not a chatkit log, was made by a newer version, does not keep the
+                pragmas it was given, is damaged, or is in use by another server.
         """
 
     @property
@@ -572,9 +379,12 @@ def message_id(conversation_key: int, epoch: str, seq: int) -> str:
     return f"{conversation_key:x}-{epoch}-{seq:x}"
 
 
-def message_place(message_id: str) -> tuple[int, str, int] | None:
-    """The place (conversation key, epoch, seq) that an id names; None if it cannot be one."""
-    parts = message_id.split("-")
+def message_place(name: str) -> tuple[int, str, int] | None:
+    """The place (conversation key, epoch, seq) that an id names; None if `message_id` makes no such text.
+
+    A place has one name only: other spellings of the same numbers are no ids.
+    """
+    parts = name.split("-")
     if len(parts) != 3:
         return None
     try:
@@ -583,4 +393,4 @@ def message_place(message_id: str) -> tuple[int, str, int] | None:
         return None
     if not (0 < key < 2**63 and 0 < seq < 2**53):
         return None
-    return key, parts[1], seq
+    return (key, parts[1], seq) if message_id(key, parts[1], seq) == name else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
@@ -17,11 +18,13 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from ..drivers.migrations import migrate, migration_files
-from ..drivers.sqlite import MEMORY, RETRY_AFTER_S, Connection, open_sqlite
+from ..drivers.owner import Owner, own
+from ..drivers.sqlite import MEMORY, RETRY_AFTER_S, Connection, DamagedError, open_sqlite
 from ..errors import ConfigurationError, UnavailableError
 from ..ports import Ids
 from ..wire.events import Head
 from . import base, sqlite_reads
+from .sqlite_check import check
 from .sqlite_writer import Writer
 
 APPLICATION_ID: Final = 0x43484B31
@@ -41,9 +44,14 @@ class SqliteStore:
         ids: Where the log's secret comes from, the first time.
         threads: Whether transactions run in worker threads.
         readers: Connections for reading, with threads.
+        exclusive: Refuse to open a file that another store holds, here or in another process: a server tells its
+            own sessions only what went through itself, so two on one file would push to members whom the other one
+            removed. The lock ends with the process at the latest. On Windows there is none.
     """
 
-    def __init__(self, path: str, *, ids: Ids, threads: bool = True, readers: int = 4) -> None:
+    def __init__(
+        self, path: str, *, ids: Ids, threads: bool = True, readers: int = 4, exclusive: bool = True
+    ) -> None:
         if path == MEMORY and threads:
             raise ConfigurationError(
                 "a SQLite store in memory has one connection; open it with threads=False"
@@ -52,6 +60,8 @@ class SqliteStore:
         self._ids = ids
         self._threads = threads
         self._reader_count = readers if threads else 1
+        self._exclusive = exclusive and path != MEMORY
+        self._owner: Owner | None = None
         self._writer_limit = anyio.CapacityLimiter(1)
         self._reader_limit = anyio.CapacityLimiter(self._reader_count)
         self._writer: Writer | None = None
@@ -63,7 +73,7 @@ class SqliteStore:
         return self._writer is not None and self._writer.healthy
 
     async def migrate(self) -> bytes:
-        """Open the file, bring its schema up to date, and return the log's secret."""
+        """Open the file, bring its schema up to date, read it to see that it is whole, and return the log's secret."""
         return await self._run(self._writer_limit, self._open)
 
     async def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
@@ -71,7 +81,7 @@ class SqliteStore:
         return await self._run(self._writer_limit, partial(self._commit, commands))
 
     async def aclose(self) -> None:
-        """Wait for what is running, then close every connection."""
+        """Wait for what is running, then close every connection and give the file free."""
         borrowers = [object() for _ in range(self._reader_count)]
         with anyio.CancelScope(shield=True):
             async with self._writer_limit:
@@ -151,20 +161,38 @@ class SqliteStore:
     def _open(self) -> bytes:
         if self._writer is not None:
             raise ConfigurationError("this store is open already")
-        writer = open_sqlite(self._path)
-        readers: list[Connection] = []
-        try:
-            migrate(writer, migration_files(__package__), APPLICATION_ID)
-            secret = self._secret(writer)
+        with ExitStack() as undo:
+            writer = open_sqlite(self._path)
+            undo.callback(writer.close)
+            owner = self._own(undo)
+            secret = self._prepare(writer)
+            readers = []
             for _ in range(self._reader_count):
                 readers.append(self._reader(writer))
-        except BaseException:
-            for connection in (*readers, writer):
-                connection.close()
-            raise
+                undo.callback(readers[-1].close)
+            undo.pop_all()
         self._readers.extend(readers)
         self._writer = Writer(writer)
+        self._owner = owner
         return secret
+
+    def _own(self, undo: ExitStack) -> Owner | None:
+        if not self._exclusive:
+            return None
+        owner = own(self._path)
+        if owner is None:
+            raise ConfigurationError(f"the log {self._path} is in use by another server")
+        undo.callback(owner.close)
+        return owner
+
+    def _prepare(self, writer: Connection) -> bytes:
+        """Make an opened file ready to be served, or refuse it; returns its secret."""
+        try:
+            migrate(writer, migration_files(__package__), APPLICATION_ID)
+            check(writer)
+            return self._secret(writer)
+        except DamagedError as error:
+            raise ConfigurationError(f"the log {self._path} is damaged: {error}; restore a backup") from error
 
     def _reader(self, writer: Connection) -> Connection:
         return writer if self._path == MEMORY else open_sqlite(self._path, read_only=True)
@@ -185,6 +213,9 @@ class SqliteStore:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        if self._owner is not None:  # last: whoever takes the file next finds it closed
+            self._owner.close()
+            self._owner = None
 
     def _snapshot(self, read: Callable[[Connection], _Result]) -> _Result:
         """Run one read on a free connection, in one transaction: it sees one state of the file."""

@@ -5,12 +5,13 @@ Nothing here writes. Called by `sqlite` on a connection of its pool.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import msgspec
 
 from ..core.receipts import delivery_state
-from ..drivers.sqlite import Connection, Row
+from ..drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, Row
 from ..types import Member
 from ..wire.events import Head
 from ..wire.payload import RECALLED
@@ -30,6 +31,15 @@ from .base import (
     message_place,
 )
 from .sqlite_batch import Batch, Loaded
+
+_logger = logging.getLogger(__name__)
+
+
+class _Object(msgspec.Struct):
+    """Any JSON object; decoding to it reads all and makes nothing."""
+
+
+_object = msgspec.json.Decoder(_Object)
 
 SELECT_SIZES = """
 SELECT e.seq, length(e.payload), r.recalled_by_seq FROM message AS e
@@ -137,7 +147,12 @@ WHERE c.conversation_id = ? ORDER BY a.audit_id
 def page(
     connection: Connection, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
 ) -> Page:
-    """Visible entries after a seq, bounded in number and bytes."""
+    """Visible entries after a seq, bounded in number and bytes.
+
+    Raises:
+        NotFoundError: Not a member.
+        DamagedError: A body of the page is not what was stored; nothing of the page is served.
+    """
     loaded, intervals = Batch(connection).joined(conversation_id, user_id)
     ranges = rules.page_ranges(intervals, after_seq, loaded.head_seq, limit)
     sizes = [
@@ -160,6 +175,8 @@ def page(
 
 def _entry(loaded: Loaded, row: Row, reader_id: str) -> Entry:
     seq, epoch, sender_id, server_ts, payload, client_msg_id, recalled_by = row
+    if recalled_by is None:
+        _check_body(loaded, seq, payload)
     return Entry(
         loaded.conversation_id,
         loaded.epoch,
@@ -170,6 +187,16 @@ def _entry(loaded: Loaded, row: Row, reader_id: str) -> Entry:
         payload if recalled_by is None else RECALLED,
         client_msg_id if sender_id == reader_id else None,
     )
+
+
+def _check_body(loaded: Loaded, seq: int, payload: bytes) -> None:
+    """A body goes into an answer as it is, so one that is no JSON object would break all of the answer."""
+    try:
+        _object.decode(payload.decode())
+    except ValueError as error:  # msgspec's errors and wrong UTF-8; their words could tell of the body
+        place = f"conversation {loaded.conversation_id}, seq {seq}"
+        _logger.error("the log is damaged: %s: a body is not JSON (%s)", place, type(error).__name__)
+        raise DamagedError(f"storage is damaged: {place}", retry_after_s=RETRY_AFTER_S) from None
 
 
 def heads(connection: Connection, user_id: str, device_id: str) -> list[Head]:
