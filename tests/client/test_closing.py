@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
-from chatkit import ChatClient
+from chatkit import ChatApi, ChatClient
 from chatkit.client.events import CaughtUp, Disconnected
 from chatkit.errors import ChatkitError, ClosedError, ForbiddenError, SendOutcomeUnknownError
 from chatkit.transport.base import TransportClosedError
@@ -83,6 +84,23 @@ async def test_closing_ends_what_is_under_way(server: FakeServer, tmp_path: Path
 
     assert [type(each) for each in waiters.raised] == [ClosedError] * 2
     assert max(waiters.at_s) <= left_at_s
+
+
+async def test_closing_ends_a_status_that_has_no_answer(server: FakeServer) -> None:
+    async def never(request: httpx.Request) -> httpx.Response:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with anyio.create_task_group() as group:
+        waiters = Waiters(group)
+        async with client(server) as chat:
+            await (await server.accept()).log_in()
+            http = httpx.AsyncClient(transport=httpx.MockTransport(never))
+            chat._running.api = ChatApi("http://chat.test", token="t", client=http)  # type: ignore[union-attr]
+            waiters.start(lambda: chat.status("m-1"))
+            await anyio.sleep(0.1)
+    assert [type(each) for each in waiters.raised] == [ClosedError]
+    assert waiters.at_s == [pytest.approx(0.1)]
 
 
 async def test_one_refusal_is_a_fresh_exception_for_each_who_waits(server: FakeServer) -> None:

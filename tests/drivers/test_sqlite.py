@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from chatkit.drivers import sqlite as driver
-from chatkit.drivers.sqlite import DiskFailedError, Params, SqliteConnection, open_sqlite
+from chatkit.drivers.sqlite import DamagedError, DiskFailedError, Params, SqliteConnection, open_sqlite
 from chatkit.errors import ConfigurationError, UnavailableError
 
 
@@ -125,9 +125,9 @@ def test_a_full_disk_is_unavailable(path: str) -> None:
     [
         (sqlite3.SQLITE_IOERR_FSYNC, DiskFailedError),
         (sqlite3.SQLITE_IOERR_WRITE, DiskFailedError),
-        (sqlite3.SQLITE_CORRUPT, DiskFailedError),
+        (sqlite3.SQLITE_CORRUPT_INDEX, DamagedError),
         (sqlite3.SQLITE_READONLY_DBMOVED, DiskFailedError),
-        (sqlite3.SQLITE_NOTADB, DiskFailedError),
+        (sqlite3.SQLITE_NOTADB, DamagedError),
         (sqlite3.SQLITE_NOMEM, UnavailableError),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, UnavailableError),
         (sqlite3.SQLITE_LOCKED, UnavailableError),
@@ -167,15 +167,47 @@ def test_without_memory_storage_refuses() -> None:
         assert caught.value.retry_after_s == driver.RETRY_AFTER_S
 
 
-def test_a_file_that_becomes_something_else_under_us_is_a_failed_disk(path: str) -> None:
+def test_a_file_that_becomes_something_else_under_us_is_damaged(path: str) -> None:
     connection = open_sqlite(path)
     connection.execute("CREATE TABLE t (a INTEGER) STRICT")
     connection.close()
     reader = open_sqlite(path, read_only=True)
     Path(path).write_text("no database " * 1000)
-    with pytest.raises(DiskFailedError):
+    with pytest.raises(DamagedError):
         reader.execute("SELECT * FROM t")
     reader.close()
+
+
+def test_a_text_that_is_none_is_damage_and_is_not_repeated() -> None:
+    connection = open_sqlite(":memory:")
+    with pytest.raises(DamagedError) as caught:
+        connection.execute("SELECT CAST(x'736563726574ff' AS TEXT)")
+    assert "secret" not in str(caught.value)
+    connection.close()
+
+
+def test_a_file_that_may_not_be_written_is_named(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = open_sqlite(path)
+    connection.execute("CREATE TABLE t (a INTEGER) STRICT")
+    connect = driver._connect
+    # What SQLite does by itself with a file that this user may not write; tests may run as one who may all.
+    monkeypatch.setattr(driver, "_connect", lambda path, read_only: connect(path, True))
+    with pytest.raises(ConfigurationError) as caught:
+        open_sqlite(path)
+    assert str(caught.value) == f"cannot open the SQLite file {path}: attempt to write a readonly database"
+    open_sqlite(path, read_only=True).close()
+    connection.close()
+
+
+def test_opening_changes_nothing_in_a_file(path: str) -> None:
+    connection = open_sqlite(path)
+    connection.execute("PRAGMA user_version = 7")
+    before = Path(f"{path}-wal").read_bytes()
+    again = open_sqlite(path)
+    assert again.execute("PRAGMA user_version") == [(7,)]
+    assert Path(f"{path}-wal").read_bytes() == before
+    again.close()
+    connection.close()
 
 
 def test_what_is_no_database_is_a_wrong_set_up(tmp_path: Path) -> None:

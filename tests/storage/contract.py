@@ -403,6 +403,37 @@ class PageContract:
         assert await store.head_seqs([]) == {}
 
 
+def aliases(name: str) -> list[str]:
+    """Other spellings of the numbers in an id that ends with `a`, as a lenient parser reads them."""
+    key, epoch, _ = name.split("-")
+    keys = [f"0x{key}", f"0{key}", f"+{key}", f" {key}", f"0_{key}", "\uff11"]
+    seqs = ["A", "0xa", "0X0A", "0a", "+a", "a ", "a\n", "0_a"]
+    return [f"{it}-{epoch}-a" for it in keys] + [f"{key}-{epoch}-{it}" for it in seqs]
+
+
+class IdContract:
+    """A message has one id."""
+
+    async def test_other_spellings_of_an_id_are_no_ids(self, store: Store) -> None:
+        await do(
+            store, group("g", "ann", "bob"), device("bob"), *(send("g", "ann", f"{n}") for n in range(8))
+        )
+        sent = await one(store, send("g", "ann", "the tenth"), base.Appended)
+        name = sent.entry.message_id
+        assert name == base.message_id(1, EPOCH, 10)
+
+        for alias in aliases(name):
+            assert base.message_place(alias) is None
+            with pytest.raises(NotFoundError):
+                await store.status(alias, "ann", None, 10)
+            for command in (recall(alias, "ann"), confirm(alias, "bob")):
+                (outcome,) = await store.commit([command])
+                assert isinstance(outcome, base.Refused) and type(outcome.error) is NotFoundError
+        assert (await store.status(name, "ann", None, 10)).status == "SENT"
+        await one(store, confirm(name, "bob"), base.Advanced)
+        await one(store, recall(name, "ann"), base.Recalled)
+
+
 class RecallContract:
     """Withdrawing a message."""
 
@@ -993,6 +1024,7 @@ class StoreContract(
     AppendContract,
     MembershipContract,
     PageContract,
+    IdContract,
     RecallContract,
     CursorContract,
     StatusContract,

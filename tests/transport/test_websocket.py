@@ -154,3 +154,15 @@ async def test_a_peer_that_never_answers_has_a_deadline() -> None:
         with pytest.raises(TransportClosedError):
             await WebSocketConnector(f"ws://127.0.0.1:{port}", connect_timeout_s=0.05).connect(JSON)
         group.cancel_scope.cancel()
+
+
+async def test_a_close_that_is_cut_short_drops_the_socket() -> None:
+    async with listening(echo) as url:
+        transport = await WebSocketConnector(url).connect(JSON)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await transport.aclose()
+
+        with pytest.raises(TransportClosedError):
+            await transport.receive()
+        assert transport._connection.transport.is_closing()  # type: ignore[attr-defined]

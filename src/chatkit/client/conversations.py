@@ -91,7 +91,7 @@ class Unplaced:
         self.epoch = ""
         self.head_seq = 0
         self.proved = False
-        self.acks: list[MsgAck] = []
+        self.acks: dict[str, MsgAck] = {}  # by clientMsgId, so no more than are pending
         self.own: list[Message] = []
 
 

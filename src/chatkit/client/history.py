@@ -106,7 +106,7 @@ class History:
 
     def _keep(self, conversation: Conversation, start: int, end: int, messages: list[Message]) -> None:
         """Store a window that touches what is stored already; others would leave a hole."""
-        if self._parts.store.floor(conversation.id) != end:
+        if self._parts.receiver.failure is not None or self._parts.store.floor(conversation.id) != end:
             return
         change = conversation.change()
         change.floor = start

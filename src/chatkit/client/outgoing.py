@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+from ..core.resend import PendingSend
 from ..transport.base import Transport
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -82,8 +84,12 @@ class Outgoing:
             self._ping = False
             taken.append(ev.Ping())
         if not self.sends_held:
-            taken += self._sender.take()
+            taken += [self._send_msg(send) for send in self._sender.take()]
         return taken
+
+    def _send_msg(self, send: PendingSend) -> ev.SendMsg:
+        payload: Any = self._codec.raw(send.payload)  # encoded already; the event only carries it
+        return ev.SendMsg(send.conversation_id, send.client_msg_id, payload)
 
     def _frames(self, events: list[ev.ClientEvent]) -> Iterator[bytes | str]:
         items: list[bytes] = []

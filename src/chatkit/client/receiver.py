@@ -122,7 +122,8 @@ class Receiver:
         if not isinstance(event.client_msg_id, str):
             return
         if not (self.heads_complete or self._conversations.get(event.conversation_id)):
-            self._conversations.not_placed(event.conversation_id).acks.append(event)
+            if self._sender.is_pending(event.conversation_id, event.client_msg_id):
+                self._conversations.not_placed(event.conversation_id).acks[event.client_msg_id] = event
             return
         sent = Sent(
             event.conversation_id,
@@ -152,8 +153,8 @@ class Receiver:
 
     def settle_early(self, batch: Batch, earlier: Unplaced) -> None:
         """Take the answers that waited for the heads."""
-        acks, earlier.acks = earlier.acks, []
-        for ack in acks:
+        acks, earlier.acks = earlier.acks, {}
+        for ack in acks.values():
             self.acked(batch, ack)
 
     def known_head(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import anyio
-import msgspec
 
 from ..core.backoff import next_delay
 from ..core.resend import Key, PendingSend, ResendQueue
@@ -132,6 +131,10 @@ class Sender:
         batch.events.append(SendFailed(conversation_id, client_msg_id, cause))
         return True
 
+    def is_pending(self, conversation_id: str, client_msg_id: str) -> bool:
+        """Whether a message has no final answer yet."""
+        return self._queue.find(conversation_id, client_msg_id) is not None
+
     def has_waiter(self, key: Key) -> bool:
         """Whether a `send` call waits for this message."""
         return key in self._waiters
@@ -145,9 +148,9 @@ class Sender:
         if not self._queue:
             self._emptied.set()
 
-    def take(self) -> list[ev.ClientEvent]:
+    def take(self) -> list[PendingSend]:
         """What to send now, in order."""
-        return [_event(send) for send in self._queue.take(self._ports.clock.now_s())]
+        return self._queue.take(self._ports.clock.now_s())
 
     def wait_s(self) -> float | None:
         """Seconds until a paused conversation goes on; None if there is none."""
@@ -184,11 +187,3 @@ class Sender:
             base_s=self._config.backoff_base_s,
             max_s=self._config.backoff_max_s,
         )
-
-
-def _event(send: PendingSend) -> ev.SendMsg:
-    return ev.SendMsg(
-        conversation_id=send.conversation_id,
-        client_msg_id=send.client_msg_id,
-        payload=msgspec.json.decode(send.payload),
-    )

@@ -257,6 +257,8 @@ def _opening_error(error: sqlite3.DatabaseError | MemoryError, path: str) -> Exc
     translated = _translated(error)
     if isinstance(translated, UnavailableError) and _primary(error) not in _SET_UP:
         return translated
+    if _primary(error) == sqlite3.SQLITE_CORRUPT:
+        return ConfigurationError(f"the SQLite file {path} is damaged: {error}; restore a backup")
     return ConfigurationError(f"cannot open the SQLite file {path}: {error}")
 
 

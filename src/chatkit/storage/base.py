@@ -21,7 +21,8 @@ from ..errors import RefusedError
 from ..types import ConversationType, DeliveryState, Member
 from ..wire.events import Head
 
-# isort: off -- one import for all; sorted, each name would be a statement of its own
+# One import for all: sorted, each name would be a statement of its own.
+# isort: off
 from .commands import (
     AddMembers as AddMembers,
     AdvanceDelivered as AdvanceDelivered,

@@ -43,12 +43,12 @@ def check(connection: Connection) -> None:
         DamagedError: The first thing that is wrong; never with words of a body.
         UnavailableError: The file is busy or cannot be reached; a retry is safe.
     """
-    ((found,),) = connection.execute("PRAGMA quick_check(1)")
+    found: str = connection.execute("PRAGMA quick_check(1)")[0][0]
     if found != "ok":
         raise _damaged(" ".join(found.split())[:_WORDS_MAX])
     for key, head_seq, entries, top in connection.execute(_DENSITY):
-        held = f"{entries} entries up to seq {top}"
-        raise _damaged(f"{_name(connection, key)} has {held}, and its head is {head_seq}")
+        held = "no row" if head_seq < 0 else f"head {head_seq}"
+        raise _damaged(f"{_name(connection, key)} has {held}, but {entries} entries up to seq {top}")
     ((rows, entries),) = connection.execute(_ROWS)
     if rows != entries:
         raise _damaged(f"{rows} messages are there of {entries}")
@@ -59,7 +59,7 @@ def check(connection: Connection) -> None:
 def _name(connection: Connection, key: int) -> str:
     """A conversation for people; by its number if its row is not there."""
     rows = connection.execute("SELECT conversation_id FROM conversation WHERE conversation_key = ?", (key,))
-    return f"conversation {rows[0][0]}" if rows else f"the conversation with key {key}"
+    return f"conversation {rows[0][0]}" if rows else f"the conversation with number {key}"
 
 
 def _damaged(found: str) -> DamagedError:
