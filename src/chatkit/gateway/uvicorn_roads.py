@@ -7,14 +7,11 @@ too: `uvicorn.run(app, http=HttpRoadProtocol, ws=WebSocketRoadProtocol)`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-
-if TYPE_CHECKING:
-    import asyncio
 
 REQUEST_TIMEOUT_S = 10.0
 """How long a connection may take to send the head of a request, from its opening or its last answer."""
@@ -31,7 +28,7 @@ class HttpRoadProtocol(H11Protocol):
 
     _deadline: Any = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+    def connection_made(self, transport: Any) -> None:
         """A connection opens: its first request is due."""
         super().connection_made(transport)
         self._arm()
@@ -76,7 +73,7 @@ class WebSocketRoadProtocol(WebSocketsSansIOProtocol):
         if self.transport.get_write_buffer_size() > PONG_BYTES_MAX:
             self.transport.abort()
 
-    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+    def on_task_complete(self, task: Any) -> None:
         """The app has ended: what is unread after a while is dropped with the connection."""
         super().on_task_complete(task)
         if not self.disconnected:
