@@ -44,8 +44,10 @@ def test_a_client_needs_none_of_the_servers_dependencies() -> None:
         "chatkit.ChatServer, chatkit.MemoryConnector, chatkit.open_store('memory://')\n"
         "try: chatkit.sign_token('s', user_id='u')\n"
         "except chatkit.ConfigurationError as error: print(error)\n"
+        "try: chatkit.asgi_app\n"
+        "except chatkit.ConfigurationError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert done.stderr == ""
-    assert "pip install 'chatkit[server]'" in done.stdout
+    assert done.stdout.count("pip install 'chatkit[server]'") == 2

@@ -146,7 +146,15 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'chatkit' has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{home}", __name__), name)
+    try:
+        module = importlib.import_module(f".{home}", __name__)
+    except ModuleNotFoundError as error:
+        if error.name != "starlette":
+            raise
+        from .errors import ConfigurationError
+
+        raise ConfigurationError(f"chatkit.{name} needs starlette: pip install 'chatkit[server]'") from None
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

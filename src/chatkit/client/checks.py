@@ -1,4 +1,4 @@
-"""What the app hands in, judged by the contract's own rules before anything is stored or sent."""
+"""What the app hands in, and the numbers a server sends, judged by the contract's own rules before anything is kept."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from typing import Any
 
 import msgspec
 
-from ..errors import BadRequestError, ConfigurationError
+from ..errors import BadRequestError, ConfigurationError, ProtocolError
 from ..types import Payload
 from ..wire import events as ev
 from ..wire.payload import canonical
+
+
+_HINTS = frozenset({"retry_after_ms", "reconnect_after_ms"})
 
 
 def check(value: Any, shape: Any, name: str) -> None:
@@ -43,6 +46,20 @@ def check_client_msg_id(client_msg_id: str) -> None:
             client_msg_id.encode()
         except UnicodeEncodeError:
             raise BadRequestError("clientMsgId holds a lone surrogate") from None
+
+
+def check_numbers(event: msgspec.Struct) -> None:
+    """Raises ProtocolError for a seq, time or count that no store can keep; hints are clamped where they are used."""
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if type(value) is int:
+            if not 0 <= value <= ev.SEQ_MAX and name not in _HINTS:
+                raise ProtocolError(f"{name} of {type(event).__name__} is out of range")
+        elif isinstance(value, msgspec.Struct):
+            check_numbers(value)
+        elif isinstance(value, list):
+            for item in value:
+                check_numbers(item)
 
 
 def check_device_id(device_id: str) -> None:

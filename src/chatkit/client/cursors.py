@@ -6,7 +6,7 @@ refused for now goes out again after a wait.
 
 from __future__ import annotations
 
-from ..core.backoff import next_delay
+from ..core.backoff import hint_of, next_delay
 from ..ports import Ports
 from ..wire import events as ev
 from .base import LocalStore
@@ -82,11 +82,10 @@ class Cursors:
             if error.ref == READ_REF:
                 self.forget_read(conversation_id)
             return
-        hint_s = error.retry_after_ms / 1000 if isinstance(error.retry_after_ms, int) else None
         delay_s = next_delay(
             1,
             self._ports.random.random(),
-            hint_s,
+            hint_of(error.retry_after_ms),
             base_s=self._config.backoff_base_s,
             max_s=self._config.backoff_max_s,
         )

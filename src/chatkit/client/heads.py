@@ -89,7 +89,7 @@ class Heads:
         self._stand(batch, conversation, head)
 
     def _stand(self, batch: Batch, conversation: Conversation, head: ev.Head) -> None:
-        conversation.type, conversation.first_seq = head.type, head.first_seq
+        conversation.type, conversation.first_seq = head.type, max(head.first_seq, 1)
         conversation.acked_seq = head.delivered_seq
         conversation.read_seq = max(conversation.read_seq, head.read_seq)
         batch.stands(conversation)

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-from ..core.backoff import next_delay
+from ..core.backoff import hint_of, next_delay
 from ..errors import (
     ChatkitError,
     ConfigurationError,
@@ -174,23 +174,25 @@ def _refusal(response: httpx.Response) -> ChatkitError:
         problem = msgspec.json.decode(response.content, type=Problem)
     except (msgspec.MsgspecError, ValueError):
         return _undocumented(response)
-    retry_after_ms = problem.retry_after_ms if isinstance(problem.retry_after_ms, int) else None
-    if retry_after_ms is None:
-        retry_after_ms = _retry_after_ms(response)
-    return refusal(problem.code, problem.detail, retry_after_ms, retryable=problem.retryable)
+    error = refusal(problem.code, problem.detail, retryable=problem.retryable)
+    hint_s = hint_of(problem.retry_after_ms)
+    error.retry_after_s = _retry_after_s(response) if hint_s is None else hint_s
+    return error
 
 
 def _undocumented(response: httpx.Response) -> ChatkitError:
     """An answer of something between us and the server."""
     said = f"answered with status {response.status_code} and no problem document"
     if response.status_code in (429, 502, 503, 504):
-        return refusal("UNAVAILABLE", said, _retry_after_ms(response))
+        error = refusal("UNAVAILABLE", said)
+        error.retry_after_s = _retry_after_s(response)
+        return error
     return ProtocolError(said)
 
 
-def _retry_after_ms(response: httpx.Response) -> int | None:
+def _retry_after_s(response: httpx.Response) -> float | None:
     value = response.headers.get("retry-after", "")
-    return int(value) * 1000 if value.isascii() and value.isdigit() else None
+    return float(value) if value.isascii() and value.isdigit() else None
 
 
 def _decoded(response: httpx.Response, answer: type[_T]) -> _T:

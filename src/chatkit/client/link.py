@@ -13,12 +13,13 @@ from importlib.metadata import version
 import anyio
 from msgspec import UNSET
 
-from ..core.backoff import next_delay
+from ..core.backoff import hint_of, next_delay
 from ..core.connection import CLIENT_RECEIVES, State
 from ..errors import ChatkitError, ConnectionLostError, ProtocolError
 from ..transport.base import Transport, TransportClosedError
 from ..wire import events as ev
 from ..wire.codec import Codec
+from .checks import check_numbers
 from .outgoing import frame
 from .parts import Parts
 from .requests import error_of
@@ -50,7 +51,7 @@ class LoginFailedError(ConnectionLostError):
         if refused is not None and refused.retry_after_s is not None:
             hint_s = refused.retry_after_s
         if goaway is not None:
-            hint_s = goaway.reconnect_after_ms / 1000
+            hint_s = hint_of(goaway.reconnect_after_ms)
         super().__init__(f"login failed: {closed}", retry_after_s=hint_s)
         self.close_code = closed.close_code
         self.reason = closed.reason
@@ -77,6 +78,7 @@ async def log_in(
         while True:
             events = codec.server_events(await transport.receive())
             for place, event in enumerate(events):
+                check_numbers(event)
                 _check_legal(State.LOGGING_IN, event)
                 if isinstance(event, ev.Welcome):
                     rest = events[place + 1 :]
@@ -144,6 +146,7 @@ class Link:
 
     def _apply(self, events: Sequence[ev.ServerEvent]) -> None:
         for event in events:
+            check_numbers(event)
             _check_legal(State.OPEN, event)
         for event in self._parts.router.received(events):
             if isinstance(event, ev.GoAway):
@@ -153,7 +156,7 @@ class Link:
         self._parts.wake.set()
 
     def _draining(self, event: ev.GoAway) -> None:
-        self.reconnect_after_s = event.reconnect_after_ms / 1000
+        self.reconnect_after_s = hint_of(event.reconnect_after_ms)
         self._leave_by_s = self._clock.now_s() + self._config.goaway_wait_s
         self._parts.outgoing.sends_held = True
 

@@ -106,7 +106,8 @@ class Outgoing:
             yield frame(self._codec, items)
 
     def _wait_s(self) -> float | None:
-        waits = [wait_s for wait_s in (self._sender.wait_s(), self._cursors.wait_s()) if wait_s is not None]
+        sends_s = None if self.sends_held else self._sender.wait_s()
+        waits = [wait_s for wait_s in (sends_s, self._cursors.wait_s()) if wait_s is not None]
         return min(waits, default=None)
 
 

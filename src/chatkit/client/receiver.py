@@ -240,7 +240,7 @@ class Receiver:
             own or not self._mailbox.paused
         )  # paused, the syncer comes back to it once the app has caught up
         self._placed(batch, conversation, timeline.push(message, told=own, keep=keep))
-        if own and timeline.holds(message.seq):
+        if own and timeline.is_told(message.seq):
             batch.change(conversation).messages.append(message)  # told already: so it is after a crash too
         if timeline.behind:
             self._pulls.gap(conversation)

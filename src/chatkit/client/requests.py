@@ -12,6 +12,7 @@ import anyio
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from ..core.backoff import hint_of
 from ..errors import ChatkitError, ConnectionLostError, DeadlineExceededError, QueueFullError, refusal
 from ..wire import events as ev
 from .signal import Signal
@@ -107,8 +108,9 @@ class Requests:
 
 def error_of(event: ev.ErrorOut) -> ChatkitError:
     """The exception for an ERROR."""
-    retry_after_ms = event.retry_after_ms if isinstance(event.retry_after_ms, int) else None
-    return refusal(event.code, event.message, retry_after_ms, retryable=event.retryable)
+    error = refusal(event.code, event.message, retryable=event.retryable)
+    error.retry_after_s = hint_of(event.retry_after_ms)
+    return error
 
 
 def _outcome(waiting: _Waiting, timeout_s: float) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from ..core.backoff import next_delay
+from ..core.backoff import hint_of, next_delay
 from ..core.resend import Key, PendingSend, ResendQueue
 from ..errors import ChatkitError, ConflictError, RefusedError, SendOutcomeUnknownError, refusal
 from ..ports import Ports
@@ -179,11 +179,10 @@ class Sender:
             await self._emptied.wait()
 
     def _pause_s(self, conversation_id: str, error: ev.ErrorOut) -> float:
-        hint_s = error.retry_after_ms / 1000 if isinstance(error.retry_after_ms, int) else None
         return next_delay(
             self._queue.refusals(conversation_id) + 1,
             self._ports.random.random(),
-            hint_s,
+            hint_of(error.retry_after_ms),
             base_s=self._config.backoff_base_s,
             max_s=self._config.backoff_max_s,
         )

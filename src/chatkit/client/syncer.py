@@ -46,12 +46,14 @@ class Syncer:
         self._wake = wake
         self._slot = anyio.Lock()
         self._refusals = 0
+        self._renewals: dict[str, int] = {}  # by conversation: pages in a row that were of another log
         self._caught_up = False
 
     async def run(self) -> None:
         """Pull until the connection ends; raises what ended it."""
         self._caught_up = False
         self._refusals = 0
+        self._renewals.clear()
         while True:
             await self._wait_for_room()
             conversation = self._pulls.take()
@@ -115,12 +117,23 @@ class Syncer:
         with self._receiver.batch() as batch:
             self._receiver.page(batch, conversation, last_seq, page, messages)
         self._wake.set()
+        renewals = self._renewed(conversation, before[0])
         if not (page.more or conversation.timeline.behind):
             return
         if before == (conversation.timeline.epoch, conversation.timeline.prefix):
             self._pulls.later(conversation, self._backoff_s(None))  # the page brought nothing: no hot loop
+        elif renewals > 1:
+            self._pulls.later(conversation, self._backoff_s(None, renewals))  # no log is replaced that often
         else:
             self._pulls.add(conversation, first=True)
+
+    def _renewed(self, conversation: Conversation, known: str) -> int:
+        """How many pages in a row were of another log than the one before."""
+        if known in ("", conversation.timeline.epoch):
+            self._renewals.pop(conversation.id, None)
+            return 0
+        self._renewals[conversation.id] = self._renewals.get(conversation.id, 0) + 1
+        return self._renewals[conversation.id]
 
     def _gone(self, conversation: Conversation) -> None:
         with self._receiver.batch() as batch:
@@ -138,9 +151,9 @@ class Syncer:
         self._refusals += 1
         self._pulls.again(conversation, self._backoff_s(error.retry_after_s))
 
-    def _backoff_s(self, hint_s: float | None) -> float:
+    def _backoff_s(self, hint_s: float | None, attempt: int = 1) -> float:
         return next_delay(
-            max(1, self._refusals),
+            max(attempt, self._refusals),
             self._ports.random.random(),
             hint_s,
             base_s=self._config.backoff_base_s,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from ..errors import ConfigurationError, DeadlineExceededError
+from ..errors import ClientError, ConfigurationError, DeadlineExceededError
 
 Token = str | Callable[[], Awaitable[str]]
 
@@ -39,12 +39,42 @@ class TokenSource:
         Raises:
             DeadlineExceededError: The callable took too long.
             ConfigurationError: It returned no string.
+            ClientError: It ended by a cancellation of its own making.
+            Exception: Whatever the callable raised.
         """
         if isinstance(self._token, str):
             return self._token
-        with anyio.move_on_after(self._timeout_s):
-            token = await self._token()
-            if not isinstance(token, str) or not token:
-                raise ConfigurationError("the token callable returned no string")
-            return token
-        raise DeadlineExceededError(f"the token callable took more than {self._timeout_s:g} s")
+        calling = _Calling(self._token)
+        with anyio.move_on_after(self._timeout_s) as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(calling.run)
+        if calling.error is not None:
+            raise calling.error
+        if calling.done:
+            return _checked(calling.token)
+        if scope.cancelled_caught:
+            raise DeadlineExceededError(f"the token callable took more than {self._timeout_s:g} s")
+        raise ClientError("the token callable was cancelled")
+
+
+class _Calling:
+    """One call in a task of its own, so that a cancellation it makes itself ends nothing but the call."""
+
+    def __init__(self, make: Callable[[], Awaitable[str]]) -> None:
+        self._make = make
+        self.done = False
+        self.token: object = None
+        self.error: Exception | None = None
+
+    async def run(self) -> None:
+        try:
+            self.token = await self._make()
+            self.done = True
+        except Exception as error:  # the app's callable may raise anything; its caller is told
+            self.error = error
+
+
+def _checked(token: object) -> str:
+    if not isinstance(token, str) or not token:
+        raise ConfigurationError("the token callable returned no string")
+    return token

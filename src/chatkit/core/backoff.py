@@ -6,6 +6,16 @@ HINT_MAX_S = 300.0
 """Most that a server's hint is believed; spread like any other hint, it is waited up to half of it more."""
 
 
+def hint_of(hint_ms: object) -> float | None:
+    """Seconds of what a server asked for in milliseconds: at least 0, at most `HINT_MAX_S`; None if it is no number.
+
+    Whatever its size: the number comes from outside.
+    """
+    if not isinstance(hint_ms, int):
+        return None
+    return min(max(hint_ms, 0), round(HINT_MAX_S * 1000)) / 1000
+
+
 def next_delay(
     attempt: int,
     chance: float,

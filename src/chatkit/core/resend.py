@@ -171,7 +171,12 @@ class ResendQueue:
         self._sent_at_s.clear()
 
     def wait_s(self, now_s: float) -> float | None:
-        """Seconds until a paused conversation may go on; None if only an answer or a new send can change anything."""
+        """Seconds until a paused conversation may go on; None if only an answer or a new send can change anything.
+
+        With a full window that is so too, however many pauses are over.
+        """
+        if len(self._sent_at_s) >= self._window:
+            return None
         ends = [
             lane.ready_at_s - now_s
             for lane in self._lanes.values()

@@ -15,7 +15,10 @@ from msgspec.structs import replace
 from ..types import Message
 
 HELD_MAX = 1000
-"""Most entries kept above a gap, and most early recalls; beyond it entries are dropped and come again by SYNC."""
+"""Most entries kept above a gap, and most early recalls; beyond it entries are dropped and come again by SYNC.
+
+That an entry above a gap was told is remembered beyond it: one number for each own send that was answered there.
+"""
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -74,9 +77,11 @@ class Timeline:
         self.prefix = prefix
         self.head = prefix
         self._held_max = held_max
-        self._held = {message.seq: Placed(message, True) for message in held if message.seq > prefix}
+        above = [message for message in held if message.seq > prefix]
+        self._held = {message.seq: message for message in above[:held_max]}
+        self._told = {message.seq for message in above}
         self._early = {seq for seq in recalled_seqs if seq > prefix}
-        self.head = max([prefix, *self._held])
+        self.head = max([prefix, *self._told])
 
     @property
     def behind(self) -> bool:
@@ -92,6 +97,10 @@ class Timeline:
         """Whether the entry at `seq` waits above a gap."""
         return seq in self._held
 
+    def is_told(self, seq: int) -> bool:
+        """Whether the app knows of the entry at `seq`, which has no place yet."""
+        return seq in self._told
+
     def rise(self, head_seq: int) -> bool:
         """Take note of a head (heads only rise). Returns whether something is missing now."""
         self.head = max(self.head, head_seq)
@@ -101,15 +110,18 @@ class Timeline:
         """Take one entry that arrived by itself.
 
         A repeat changes nothing. With `held_max` entries above the gap, or without `keep`, it is dropped, and its
-        seq is only remembered as head, so that a SYNC brings it; a recall that it carries counts all the same.
+        seq is only remembered as head, and that it was told, so that a SYNC brings it and nobody is told again; a
+        recall that it carries counts all the same.
         """
         step = Step([], [])
         self.rise(message.seq)
+        if told and message.seq > self.prefix:
+            self._told.add(message.seq)
         if message.seq <= self.prefix or message.seq in self._held:
             return step
         self._note_recall(message, step)
         if keep and (message.seq == self.prefix + 1 or len(self._held) < self._held_max):
-            self._hold(message, told)
+            self._hold(message)
             self._drain(step)
         return step
 
@@ -134,9 +146,11 @@ class Timeline:
         for message in messages:
             if not self.prefix < message.seq <= up_to_seq:
                 continue
+            if message.seq in told:
+                self._told.add(message.seq)
             if message.seq not in self._held:
                 self._note_recall(message, step)
-                self._hold(message, message.seq in told)
+                self._hold(message)
             elif message.type == "RECALLED":
                 self._blank(message.seq)
                 step.recalled_seqs.append(message.seq)
@@ -145,6 +159,7 @@ class Timeline:
         self.prefix = max(self.prefix, up_to_seq)
         self._drain(step)
         self._early = {seq for seq in self._early if seq > self.prefix}
+        self._told = {seq for seq in self._told if seq > self.prefix}
         self.rise(self.prefix)
         return step
 
@@ -152,20 +167,22 @@ class Timeline:
         """Start afresh with another log: cursors, held entries and recalls are gone."""
         self.epoch, self.prefix, self.head = epoch, 0, 0
         self._held.clear()
+        self._told.clear()
         self._early.clear()
 
-    def _hold(self, message: Message, told: bool) -> None:
+    def _hold(self, message: Message) -> None:
         if message.seq in self._early:
             self._early.discard(message.seq)
             message = tombstone(message)
-        self._held[message.seq] = Placed(message, told)
+        self._held[message.seq] = message
 
     def _drain(self, step: Step) -> None:
         while self.prefix + 1 in self._held:
             self._place(self.prefix + 1, step)
 
     def _place(self, seq: int, step: Step) -> None:
-        step.placed.append(self._held.pop(seq))
+        step.placed.append(Placed(self._held.pop(seq), seq in self._told))
+        self._told.discard(seq)
         self.prefix = seq
 
     def _note_recall(self, message: Message, step: Step) -> None:
@@ -179,5 +196,4 @@ class Timeline:
             self._early.add(target)
 
     def _blank(self, seq: int) -> None:
-        waiting = self._held[seq]
-        self._held[seq] = Placed(tombstone(waiting.message), waiting.told)
+        self._held[seq] = tombstone(self._held[seq])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
@@ -33,13 +33,29 @@ def websocket_url(base_url: str) -> str:
     Raises:
         ConfigurationError: Another scheme, no host, or a query, a fragment or a login in the address.
     """
-    parts = urlsplit(base_url)
+    parts = _split(base_url)
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None or not parts.hostname:
         raise ConfigurationError("the server's address must begin with ws://, wss://, http:// or https://")
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ConfigurationError("the server's address must hold no query, fragment or login")
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + PATH, "", ""))
+
+
+def _split(base_url: str) -> SplitResult:
+    try:
+        parts = urlsplit(base_url)
+        _ = parts.port  # reading it checks it
+    except ValueError as error:
+        raise ConfigurationError(f"the server's address cannot be read: {error}") from None
+    return parts
+
+
+class _Connect(connect):
+    """websockets' `connect`, which otherwise follows redirects: to wherever they point, with the login."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
 
 
 class WebSocketConnector:
@@ -66,9 +82,9 @@ class WebSocketConnector:
         self._options: dict[str, Any] = {} if ssl_context is None else {"ssl": ssl_context}
 
     async def connect(self, subprotocol: str) -> Transport:
-        """Open one connection that speaks `subprotocol`. Raises TransportClosedError."""
+        """Open one connection that speaks `subprotocol`; a redirect is a refusal. Raises TransportClosedError."""
         try:
-            connection = await connect(
+            connection = await _Connect(
                 self._url,
                 subprotocols=[Subprotocol(subprotocol)],
                 compression=None,
@@ -79,7 +95,8 @@ class WebSocketConnector:
                 max_size=FRAME_BYTES_MAX + FRAME_SLACK_BYTES,
                 **self._options,
             )
-        except (OSError, InvalidHandshake, InvalidURI, EOFError) as error:  # TimeoutError is an OSError
+        except (OSError, InvalidHandshake, InvalidURI, EOFError, ValueError) as error:
+            # TimeoutError is an OSError; ValueError: a name that is none in the DNS
             raise _refused(error) from error
         if connection.subprotocol != subprotocol:
             await connection.close(1002)
