@@ -149,7 +149,7 @@ def __getattr__(name: str) -> Any:
     try:
         module = importlib.import_module(f".{home}", __name__)
     except ModuleNotFoundError as error:
-        if error.name != "starlette":
+        if (error.name or "").partition(".")[0] != "starlette":
             raise
         from .errors import ConfigurationError
 
