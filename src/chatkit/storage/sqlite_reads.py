@@ -68,20 +68,21 @@ JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id
 """
 _DEVICE_DELIVERED = """
     ifnull((SELECT d.delivered_seq FROM device_cursor AS d WHERE d.conversation_key = c.conversation_key
-        AND d.user_id = u.user_id AND d.device_id = ?2), 0)
+        AND d.user_id = u.user_id AND d.device_id = ?{place}), 0)
 """
 _OF_USER = """conversation_member AS m JOIN conversation AS c ON c.conversation_key = m.conversation_key"""
 _PAGE_OF_USER = f"""(
-    SELECT c.* FROM {_OF_USER} WHERE m.user_id = ?1 AND m.leave_seq IS NULL AND c.conversation_id > ?3
-    ORDER BY c.conversation_id LIMIT ?4
+    SELECT c.* FROM {_OF_USER} WHERE m.user_id = ?1 AND m.leave_seq IS NULL AND c.conversation_id > ?2
+    ORDER BY c.conversation_id LIMIT ?3
 ) AS c"""  # noqa: S608 -- joined from constants of this module only
 SELECT_HEADS = (
-    _HEAD.format(delivered=_DEVICE_DELIVERED, source=_OF_USER)
+    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER)
     + "WHERE m.user_id = ?1 AND m.leave_seq IS NULL "
     + "ORDER BY delivered >= c.head_seq, c.last_activity_ms DESC, c.conversation_id"
 )
 SELECT_ROWS_OF_DEVICE = (
-    _HEAD.format(delivered=_DEVICE_DELIVERED, source=_PAGE_OF_USER) + "ORDER BY c.conversation_id"
+    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=4), source=_PAGE_OF_USER)
+    + "ORDER BY c.conversation_id"
 )
 SELECT_ROWS_OF_USER = (
     _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER) + "ORDER BY c.conversation_id"
@@ -222,8 +223,11 @@ def conversations(
     connection: Connection, user_id: str, device_id: str | None, after: str | None, limit: int
 ) -> list[ConversationRow]:
     """A page of the user's conversations with what a list shows."""
-    sql = SELECT_ROWS_OF_USER if device_id is None else SELECT_ROWS_OF_DEVICE
-    rows = connection.execute(sql, (user_id, device_id, after or "", limit))
+    place = (user_id, after or "", limit)
+    if device_id is None:
+        rows = connection.execute(SELECT_ROWS_OF_USER, place)
+    else:
+        rows = connection.execute(SELECT_ROWS_OF_DEVICE, (*place, device_id))
     return [_conversation_row(connection, user_id, row) for row in rows]
 
 
