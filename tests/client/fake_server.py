@@ -69,6 +69,11 @@ class Line:
         self._to_client.append(frame if self.codec.binary else frame.decode())
         self._change()
 
+    def push_text(self, frame: str) -> None:
+        """Send what no encoder would write."""
+        self._to_client.append(frame)
+        self._change()
+
     def close(self, code: int, reason: str = "") -> None:
         if self.ended is None:
             self.ended = TransportClosedError(code, reason)

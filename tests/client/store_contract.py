@@ -55,6 +55,15 @@ class LocalStoreContract:
         assert (record.left, record.held, record.recalled_seqs) == (False, (), ())
         assert store.messages("c-1", 4, 10) == [message(1), message(2, "到了吗？", "k"), message(3)]
 
+    def test_forgets_what_is_held_from_before_a_new_membership(self, store: LocalStore) -> None:
+        store.save([change(0, floor=0)])
+        store.save([change(2, message(1), message(2), message(9))])
+        store.save([change(5, message(5), floor=2, forget_up_to=2)])
+        store = self.reopened(store)
+
+        assert [each.seq for each in store.messages("c-1", 99, 9)] == [5, 9]
+        assert store.floor("c-1") == 2
+
     def test_reads_the_newest_below_a_seq(self, store: LocalStore) -> None:
         store.save([change(9, *(message(seq) for seq in range(1, 10)))])
 

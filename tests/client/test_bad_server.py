@@ -11,12 +11,12 @@ import pytest
 from chatkit import ClientConfig
 from chatkit.client.events import CaughtUp, Disconnected, MessageReceived, MessageSent
 from chatkit.client.memory import MemoryStore
+from chatkit.drivers.sqlite import DiskFailedError
 from chatkit.errors import (
     ConflictError,
     DeadlineExceededError,
     QueueFullError,
     RefusedError,
-    UnavailableError,
     UnknownRefusalError,
 )
 from chatkit.transport.base import TransportClosedError
@@ -84,7 +84,7 @@ async def test_what_only_messagepack_can_say_is_not_stored(server: FakeServer) -
 
 
 @pytest.mark.parametrize(
-    "fault", [UnavailableError("disk full"), TransportClosedError(1006), ValueError("bug")]
+    "fault", [DiskFailedError("disk broken"), TransportClosedError(1006), ValueError("bug")]
 )
 async def test_nothing_is_confirmed_that_could_not_be_stored(server: FakeServer, fault: Exception) -> None:
     class Full(MemoryStore):

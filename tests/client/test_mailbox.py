@@ -8,6 +8,8 @@ from chatkit.client.events import (
     ChatEvent,
     Connected,
     Connecting,
+    ConversationChanged,
+    EpochChanged,
     MessageReceived,
     MessageSent,
     SendFailed,
@@ -108,3 +110,31 @@ async def test_each_event_taken_lets_others_run_and_can_be_cancelled_without_los
         for _ in range(3):
             await box.take()
     assert len(turns) >= 2
+
+
+async def test_paused_it_keeps_the_newest_that_is_said_of_each_conversation() -> None:
+    box = filled(MESSAGE, events_max=1)
+    for place in range(50):
+        for id_ in ("c-1", "c-2"):
+            box.put(ConversationChanged(id_, "GROUP", "LEFT"))
+            box.put(ConversationChanged(id_, "GROUP", "JOINED"))
+            box.put(ConversationChanged(id_, "GROUP", "UPDATED"))
+            box.put(EpochChanged(id_, f"e{place}"))
+
+    assert await emptied(box) == [
+        MESSAGE,
+        ConversationChanged("c-1", "GROUP", "JOINED"),
+        EpochChanged("c-1", "e49"),
+        ConversationChanged("c-2", "GROUP", "JOINED"),
+        EpochChanged("c-2", "e49"),
+    ]
+
+
+async def test_what_was_taken_is_not_replaced() -> None:
+    box = filled(MESSAGE, MESSAGE, MESSAGE, events_max=3, events_low=1)
+    left, joined = (ConversationChanged("c-1", "GROUP", change) for change in ("LEFT", "JOINED"))
+    box.put(left)
+    assert [await box.take() for _ in range(3)] == [MESSAGE] * 3
+    box.put(joined)
+
+    assert await emptied(box) == [left, joined]

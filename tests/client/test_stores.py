@@ -110,3 +110,28 @@ class TestSqliteStore(LocalStoreContract):
 
         left = b"".join(path.read_bytes() for path in Path(self.path).parent.iterdir())
         assert b"canary-7731" not in left
+
+    def test_no_file_holds_a_recalled_body_while_the_store_is_open(self) -> None:
+        store = self.open()
+        store.save([change(1, message(1, "CANARY-1"))])
+        assert self.holds("CANARY-1")
+        store.save([change(2, message(2), recalled_seqs=[1])])
+
+        assert not self.holds("CANARY-1")
+
+    def test_opening_empties_what_a_killed_process_left_in_the_log(self) -> None:
+        script = (
+            "import os, sys; from chatkit.client.sqlite import SqliteStore;"
+            "from tests.client.store_contract import change, message;"
+            "store = SqliteStore(sys.argv[1]); store._scrub = lambda: None;"
+            "store.save([change(1, message(1, 'CANARY-2'))]);"
+            "store.save([change(1, recalled_seqs=[1])]); os._exit(0)"
+        )
+        subprocess.run([sys.executable, "-c", script, self.path], check=True)
+        assert self.holds("CANARY-2")
+        self.open()
+        assert not self.holds("CANARY-2")
+
+    def holds(self, text: str) -> bool:
+        files = [path for path in Path(self.path).parent.iterdir() if path.name.startswith("client.db")]
+        return any(text.encode() in path.read_bytes() for path in files)

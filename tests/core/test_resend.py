@@ -51,6 +51,18 @@ def test_the_window_bounds_what_is_under_way() -> None:
     assert taken(queue) == ["c"]
 
 
+def test_with_a_full_window_the_end_of_a_pause_is_nothing_to_wake_for() -> None:
+    queue = filled("b", conversation_id="c-2", window=2)
+    queue.take(0)
+    queue.put_back("c-2", "b", ready_at_s=1)
+    add(queue, "x", "y")
+    assert taken(queue) == ["x", "y"]
+
+    assert queue.wait_s(5) is None
+    queue.settle("c-1", "x")
+    assert queue.wait_s(5) == 0
+
+
 def test_an_answer_is_matched_by_conversation_and_key() -> None:
     queue = filled("a")
     queue.take(0)

@@ -178,6 +178,25 @@ def test_reset_forgets_the_old_log() -> None:
     assert seqs(timeline.push(entry(1))) == [1]
 
 
+def test_beyond_the_bound_it_is_still_known_that_an_entry_was_told() -> None:
+    timeline = Timeline("e", 0, held_max=1)
+    for seq in (2, 3, 4):
+        timeline.push(entry(seq), told=True)
+
+    step = timeline.page(0, 5, [entry(seq) for seq in range(1, 6)])
+    assert (timeline.held_count, [placed.message.seq for placed in step.placed if not placed.told]) == (
+        0,
+        [1, 5],
+    )
+
+
+def test_all_that_was_told_before_a_restart_is_known_though_not_all_is_held() -> None:
+    timeline = Timeline("e", 0, held=[entry(2), entry(3)], held_max=1)
+
+    assert (timeline.held_count, timeline.head) == (1, 3)
+    assert [placed.told for placed in timeline.page(0, 3, [entry(1), entry(3)]).placed] == [False, True, True]
+
+
 @st.composite
 def arrivals(draw: st.DrawFn) -> tuple[list[int], list[tuple[str, int, int]]]:
     head = draw(st.integers(1, 25))

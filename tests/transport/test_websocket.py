@@ -48,7 +48,10 @@ def test_the_path_is_put_behind_any_prefix(base: str, wanted: str) -> None:
     assert websocket_url(base) == wanted
 
 
-@pytest.mark.parametrize("base", ["h:1", "ftp://h", "ws://", "ws://h?token=x", "ws://u:p@h", "ws://h#t", ""])
+@pytest.mark.parametrize(
+    "base",
+    ["h:1", "ftp://h", "ws://", "ws://h?token=x", "ws://u:p@h", "ws://h#t", "", "ws://h:99999", "ws://[::1"],
+)
 def test_other_addresses_are_refused(base: str) -> None:
     with pytest.raises(ConfigurationError):
         websocket_url(base)
@@ -140,6 +143,27 @@ async def test_a_server_of_another_subprotocol_is_refused() -> None:
         with pytest.raises(TransportClosedError) as caught:
             await WebSocketConnector(url).connect(JSON)
         assert caught.value.close_code == 1002
+
+
+@pytest.mark.parametrize("where", ["/elsewhere", "ws://localhost:99999/", "ws://a..b/", "ws://[::1/"])
+async def test_a_redirect_is_not_followed_for_the_login_goes_nowhere_else(where: str) -> None:
+    tries = []
+
+    def redirect(connection: ServerConnection, request: Request) -> Response:
+        tries.append(request.path)
+        response = connection.respond(HTTPStatus.FOUND, "over there")
+        response.headers["Location"] = where
+        return response
+
+    async with listening(echo, process_request=redirect) as url:
+        with pytest.raises(TransportClosedError, match="302"):
+            await WebSocketConnector(url).connect(JSON)
+    assert tries == ["/v1/ws"]
+
+
+async def test_a_name_that_is_none_is_a_connection_that_failed() -> None:
+    with pytest.raises(TransportClosedError):
+        await WebSocketConnector("ws://a..b").connect(JSON)
 
 
 async def test_a_peer_that_never_answers_has_a_deadline() -> None:

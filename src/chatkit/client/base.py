@@ -1,8 +1,12 @@
 """The local store port: what a client must find again after its process died.
 
 Synchronous on purpose: calls are short, and one call per received frame is all there is; the event loop stands still
-for as long as one takes. An error of `save` stops the client. Every implementation passes
-the contract suite in `tests/client/store_contract.py`. Called by the client's parts only.
+for as long as one takes. Every implementation passes the contract suite in `tests/client/store_contract.py`. Called by
+the client's parts only.
+
+An `UnavailableError` means "refused for now, nothing was changed" (disk full, busy): the client ends the connection,
+takes its state from the store again and comes back after a wait. Any other error of `save`, also one derived from it,
+stops the client.
 """
 
 from __future__ import annotations
@@ -13,7 +17,13 @@ from typing import Protocol
 import msgspec
 
 from ..core.resend import Key, PendingSend
+from ..errors import UnavailableError
 from ..types import ConversationType, Message
+
+
+def refused_for_now(error: Exception) -> bool:
+    """Whether a store only said "not now"; the errors derived from this one say that the disk itself is broken."""
+    return type(error) is UnavailableError
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -41,6 +51,7 @@ class Change(msgspec.Struct):
     Attributes:
         fresh: Drop all that is stored of the conversation first (another epoch).
         floor: Set the start of what is stored completely; None leaves it. A new conversation starts at its prefix.
+        forget_up_to: Drop the stored entries up to here first; 0 drops none.
         messages: Entries to store. A stored tombstone is never replaced by a body.
         recalled_seqs: Slots to blank; remembered if there is nothing to blank yet and the slot is above the prefix
             (below it nothing comes any more but history, which the server has blanked).
@@ -53,6 +64,7 @@ class Change(msgspec.Struct):
     left: bool = False
     fresh: bool = False
     floor: int | None = None
+    forget_up_to: int = 0
     messages: list[Message] = msgspec.field(default_factory=list)
     recalled_seqs: list[int] = msgspec.field(default_factory=list)
 
@@ -77,7 +89,11 @@ class LocalStore(Protocol):
         """Every conversation that is stored."""
 
     def save(self, changes: Sequence[Change], settled: Sequence[Key] = ()) -> None:
-        """Store all that one frame changed, and forget the settled sends, in one transaction."""
+        """Store all that one frame changed, and forget the settled sends, in one transaction.
+
+        Raises:
+            UnavailableError: Refused for now; nothing was changed.
+        """
 
     def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
         """The newest stored entries below `before_seq`: at most `limit`, ascending, possibly none."""

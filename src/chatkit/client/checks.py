@@ -11,7 +11,6 @@ from ..types import Payload
 from ..wire import events as ev
 from ..wire.payload import canonical
 
-
 _HINTS = frozenset({"retry_after_ms", "reconnect_after_ms"})
 
 

@@ -64,6 +64,9 @@ class ChatClient:
     before (banned, replaced, a login that is refused), unless the app had closed it with `aclose` or raises an
     error of its own; `stopped` tells too.
 
+    A client is a task group: leave it in the task that entered it, and of several entered in one task the last one
+    first, as nested `async with` blocks (or an `AsyncExitStack`) do by themselves. Any other order raises RuntimeError.
+
     Args:
         url: The server: `ws://`, `wss://`, `http://` or `https://`, with the prefix it is mounted under.
         token: The login, or an async callable that makes a fresh one whenever needed.
@@ -199,6 +202,7 @@ class ChatClient:
         Raises:
             BadRequestError, TooLargeError: The server would refuse it; nothing was queued.
             QueueFullError: Too many messages wait; nothing was queued.
+            UnavailableError: The local store refuses for now (disk full); nothing was queued.
             SendOutcomeUnknownError: No answer yet; it stays queued under its clientMsgId.
             RefusedError: The server refused it for good; it is no longer queued.
 
@@ -206,6 +210,7 @@ class ChatClient:
         """
         running = self._open()
         running.session.check_running()
+        running.parts.check_in_step()
         check_conversation_id(conversation_id)
         payload = canonical_of(content)
         key = self._new_key() if client_msg_id is None else client_msg_id
@@ -231,6 +236,7 @@ class ChatClient:
             BadRequestError: An argument is out of range.
             NotFoundError: No such conversation, or no member of it.
             DeadlineExceededError: Older entries are needed and could not be fetched in time; a retry is safe.
+            UnavailableError: The local store cannot keep them for now; a retry is safe.
         """
         running = self._open()
         check_conversation_id(conversation_id)
@@ -250,6 +256,7 @@ class ChatClient:
 
         Raises:
             BadRequestError: Above the head of the conversation.
+            UnavailableError: The local store refuses for now; a retry is safe.
         """
         running = self._open()
         check_conversation_id(conversation_id)

@@ -6,7 +6,7 @@ State and its snapshot only; what to do about it is in `receiver`, `heads` and `
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ..core.timeline import Timeline
 from ..types import ConversationType, Message
@@ -113,6 +113,12 @@ class Conversations:
     def get(self, conversation_id: str) -> Conversation | None:
         """The conversation, if its place is known."""
         return self._by_id.get(conversation_id)
+
+    def reload(self, records: Iterable[Record]) -> None:
+        """Forget what is in memory for what is stored; what has no place yet was never stored and stays."""
+        self._by_id.clear()
+        for record in records:
+            self.load(record)
 
     def load(self, record: Record) -> None:
         """Take up a conversation from the local store."""

@@ -32,6 +32,11 @@ class Cursors:
         self._read: dict[str, int] = {}
         self._retry_at: dict[tuple[str, str], tuple[float, int]] = {}  # (ref, conversation): when, what
 
+    def reload(self) -> None:
+        """Take what was read from the store again; the next heads say what of it must be sent."""
+        self.disconnected()
+        self.wanted_reads = self._store.reads()
+
     @property
     def idle(self) -> bool:
         """Whether nothing waits to be sent."""

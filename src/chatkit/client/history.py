@@ -14,7 +14,7 @@ from .session import Session
 
 
 class _RenewedError(Exception):
-    """The log was replaced while it was read."""
+    """The log, or what this device knows of it, was replaced while it was read."""
 
 
 class History:
@@ -88,7 +88,8 @@ class History:
         messages: list[Message] = []
         while last_seq < end:
             page = await self._page(conversation.id, last_seq, end - last_seq)
-            if page.epoch != epoch or conversation.timeline.epoch != epoch:
+            known = self._parts.conversations.get(conversation.id)
+            if page.epoch != epoch or conversation.timeline.epoch != epoch or known is not conversation:
                 raise _RenewedError
             if page.up_to_seq <= last_seq:
                 raise ProtocolError("a page of history covers nothing")

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
-from ..core.backoff import hint_of, next_delay
+from ..core.backoff import HINT_MAX_S, hint_of, next_delay
 from ..errors import (
     ChatkitError,
     ConfigurationError,
@@ -192,7 +192,7 @@ def _undocumented(response: httpx.Response) -> ChatkitError:
 
 def _retry_after_s(response: httpx.Response) -> float | None:
     value = response.headers.get("retry-after", "")
-    return float(value) if value.isascii() and value.isdigit() else None
+    return min(float(value), HINT_MAX_S) if value.isascii() and value.isdigit() else None
 
 
 def _decoded(response: httpx.Response, answer: type[_T]) -> _T:

@@ -2,17 +2,27 @@
 
 `put` never waits. Above `events_max` the box is `paused`: the receiver leaves pushes to a later SYNC and the syncer
 stands still, until the app has taken it down to `events_low`. What is in hand at that moment (one frame or one page) is
-still placed. Ephemeral events are dropped when it is paused; the newest connection state takes the place of the one
-before it; outcomes of sends nobody waits for are kept up to twice the bound, then dropped (`send` again tells).
+still placed. Of what the server says of a conversation itself (ConversationChanged, EpochChanged) only the newest waits
+then, so that part is bounded by the number of conversations. Ephemeral events are dropped when it is paused; the newest
+connection state takes the place of the one before it; outcomes of sends nobody waits for are kept up to twice the
+bound, then dropped (`send` again tells).
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 
 import anyio
 
-from .events import ChatEvent, ConnectionEvent, EphemeralEvent, MessageSent, SendFailed
+from .events import (
+    ChatEvent,
+    ConnectionEvent,
+    ConversationChanged,
+    EphemeralEvent,
+    EpochChanged,
+    MessageSent,
+    SendFailed,
+)
 from .signal import Signal
 
 
@@ -25,7 +35,9 @@ class Mailbox:
     """
 
     def __init__(self, events_max: int, events_low: int) -> None:
-        self._events: deque[ChatEvent] = deque()
+        self._events: OrderedDict[int, ChatEvent] = OrderedDict()
+        self._count = 0
+        self._newest: dict[tuple[type[ChatEvent], str], int] = {}  # put while paused, and still waiting
         self._events_max = events_max
         self._events_low = min(events_low, events_max - 1)
         self._filled = Signal()
@@ -41,13 +53,30 @@ class Mailbox:
         if self.paused:
             if droppable or isinstance(event, EphemeralEvent) or self._overflows(event):
                 return
-            if isinstance(event, ConnectionEvent) and isinstance(self._events[-1], ConnectionEvent):
-                self._events.pop()
-        self._events.append(event)
+            if isinstance(event, ConnectionEvent) and isinstance(self._last(), ConnectionEvent):
+                self._events.popitem()
+            if isinstance(event, ConversationChanged | EpochChanged) and self._replaces(event):
+                return
+        self._count += 1
+        self._events[self._count] = event
         if not self.paused and len(self._events) >= self._events_max:
             self.paused = True
             self._drained = anyio.Event()
         self._filled.set()
+
+    def _last(self) -> ChatEvent:
+        return self._events[next(reversed(self._events))]
+
+    def _replaces(self, event: ConversationChanged | EpochChanged) -> bool:
+        """Drop what `event` overtakes. Returns whether the one that waits says all of it already."""
+        key = (type(event), event.conversation_id)
+        earlier = self._events.get(self._newest.get(key, 0))
+        if getattr(event, "change", "") == "UPDATED" and getattr(earlier, "change", "LEFT") != "LEFT":
+            return True
+        if earlier is not None:
+            del self._events[self._newest[key]]
+        self._newest[key] = self._count + 1
+        return False
 
     def _overflows(self, event: ChatEvent) -> bool:
         """Outcomes of sends are the one kind that an app can make without end and without looking."""
@@ -68,9 +97,10 @@ class Mailbox:
             if self.closed:
                 return None
             await self._filled.wait()
-        event = self._events.popleft()
+        _, event = self._events.popitem(last=False)
         if self.paused and len(self._events) <= self._events_low:
             self.paused = False
+            self._newest.clear()
             self._drained.set()
         return event
 

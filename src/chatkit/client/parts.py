@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ..errors import UnavailableError
 from ..ports import Ports
 from ..wire.codec import Codec
 from ..wire.events import Limits
-from .base import LocalStore
+from .base import LocalStore, refused_for_now
 from .config import ClientConfig
 from .conversations import Conversations
 from .cursors import Cursors
@@ -32,8 +33,7 @@ class Parts:
         self.wake = Signal()
         self.mailbox = Mailbox(config.events_max, config.events_low)
         self.conversations = Conversations(config.held_max)
-        for record in store.records():
-            self.conversations.load(record)
+        self.conversations.reload(store.records())
         self.pulls = Pulls(config.gap_wait_s, ports)
         self.sender = Sender(store, config, ports, self.wake)
         self.cursors = Cursors(store, config, ports)
@@ -64,6 +64,30 @@ class Parts:
         self.heads.connected()
         self.requests.connected()
         self.outgoing.connected(limits)
+
+    def recover(self) -> UnavailableError | None:
+        """After the store refused a batch: make memory what the store holds. Only while not connected.
+
+        Returns:
+            Why that is not possible yet, or None.
+        """
+        if self.receiver.failure is None:
+            return None
+        try:
+            self.conversations.reload(self.store.records())
+            self.sender.reload()
+            self.cursors.reload()
+        except UnavailableError as error:
+            if not refused_for_now(error):
+                raise
+            return error
+        self.receiver.failure = None
+        return None
+
+    def check_in_step(self) -> None:
+        """Raises UnavailableError while memory and store differ, for the store refused to take what came."""
+        if isinstance(self.receiver.failure, UnavailableError):
+            raise self.receiver.failure.fresh()
 
     def disconnected(self) -> None:
         """The connection is gone: what was under way goes back, what was waited for fails."""

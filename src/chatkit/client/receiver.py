@@ -1,8 +1,8 @@
 """The receiving half: entries into timelines, and what follows from it into one batch per frame.
 
 Nothing here waits. Payloads are decoded before anything changes. A batch is stored first; only then the app and those
-who wait for a send are told, and the delivered cursors go out. If it cannot be stored the client stops, for what is in
-memory would be ahead of the store. Called by `router` (live events) and `syncer` (pages).
+who wait for a send are told, and the delivered cursors go out. If it cannot be stored the connection ends, for what is
+in memory would be ahead of the store: `Parts.recover`. Called by `router` (live events) and `syncer` (pages).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import ProtocolError
 from ..types import Message, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
-from .base import LocalStore
+from .base import Change, LocalStore
 from .batch import Batch
 from .conversations import Conversation, Conversations, Unplaced
 from .cursors import Cursors
@@ -47,7 +47,7 @@ class Receiver:
     Attributes:
         user_id: The user of the login; "" before the first.
         heads_complete: All heads of this connection have come.
-        failure: What broke a batch, or None; from there on the client must not go on.
+        failure: What broke a batch, or None; nothing may be applied or stored before `Parts.recover`.
     """
 
     def __init__(
@@ -184,9 +184,10 @@ class Receiver:
             self.renew(batch, conversation, page.epoch)
         conversation.epoch_doubted = False
         told = {message.seq for message in messages if self._settles(batch, message, page.epoch)}
+        prefix = conversation.timeline.prefix
         step = conversation.timeline.page(last_seq, page.up_to_seq, messages, told)
         conversation.timeline.rise(page.head_seq)
-        self._placed(batch, conversation, step, moved=True)
+        self._placed(batch, conversation, step, prefix, moved=True)
 
     def renew(self, batch: Batch, conversation: Conversation, epoch: str) -> None:
         """The log is another one: drop the cursors and start afresh."""
@@ -239,7 +240,8 @@ class Receiver:
         keep = (
             own or not self._mailbox.paused
         )  # paused, the syncer comes back to it once the app has caught up
-        self._placed(batch, conversation, timeline.push(message, told=own, keep=keep))
+        prefix = timeline.prefix
+        self._placed(batch, conversation, timeline.push(message, told=own, keep=keep), prefix)
         if own and timeline.is_told(message.seq):
             batch.change(conversation).messages.append(message)  # told already: so it is after a crash too
         if timeline.behind:
@@ -287,14 +289,26 @@ class Receiver:
         )
         return self._sender.settle(batch, sent) is not None
 
-    def _placed(self, batch: Batch, conversation: Conversation, step: Step, *, moved: bool = False) -> None:
+    def _placed(
+        self, batch: Batch, conversation: Conversation, step: Step, prefix: int, *, moved: bool = False
+    ) -> None:
+        """Take what got its place; `prefix` is where it began."""
         if not step.placed and not step.recalled_seqs and not moved:
             return
         change = batch.change(conversation)
+        if any(self._adds_us(placed.message) for placed in step.placed):
+            _forget_earlier(change, prefix)
         change.messages.extend(placed.message for placed in step.placed)
         change.recalled_seqs.extend(step.recalled_seqs)
         conversation.recalled_lately.extend(step.recalled_seqs)
         batch.events.extend(_event(placed.message) for placed in step.placed if not placed.told)
+
+    def _adds_us(self, message: Message) -> bool:
+        """Whether an entry begins a membership of this user; what was recalled before it, this device was not told."""
+        if message.type != "MEMBER" or message.payload.get("op") not in ("CREATED", "ADDED"):
+            return False
+        users = message.payload.get("userIds")
+        return isinstance(users, list) and self.user_id in users
 
     def _has_waiter(self, event: ChatEvent) -> bool:
         if not isinstance(event, MessageSent):
@@ -312,6 +326,12 @@ class Receiver:
             self._codec.payload(entry.payload),
             client_msg_id,
         )
+
+
+def _forget_earlier(change: Change, prefix: int) -> None:
+    """Let go of what is held from before a new membership; history fetches it again, as it reads now."""
+    change.forget_up_to = change.floor = prefix
+    change.messages = [message for message in change.messages if message.seq > prefix]
 
 
 def _event(message: Message) -> ChatEvent:

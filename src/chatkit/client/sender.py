@@ -43,11 +43,19 @@ class Sender:
         self._config = config
         self._ports = ports
         self._wake = wake
-        self._queue = ResendQueue(config.pending_max, config.window)
-        self._queue.restore(store.pending())
+        self._queue = self._stored()
         self._waiters: dict[Key, _Waiter] = {}
         self._emptied = Signal()
         self._stopped = False
+
+    def reload(self) -> None:
+        """Take what is pending from the store again; those who wait go on waiting."""
+        self._queue = self._stored()
+
+    def _stored(self) -> ResendQueue:
+        queue = ResendQueue(self._config.pending_max, self._config.window)
+        queue.restore(self._store.pending())
+        return queue
 
     @property
     def pending_count(self) -> int:

@@ -20,15 +20,20 @@ from ..errors import (
     ProtocolError,
     TokenExpiredError,
     TokenRevokedError,
+    UnavailableError,
 )
 from ..transport.base import Connector, Transport, TransportClosedError
 from ..wire import events as ev
+from .base import refused_for_now
 from .events import Connected, Connecting, Disconnected, Reconnecting
 from .link import Link, LoginFailedError, hello, log_in
 from .parts import Parts
 from .tokens import TokenSource
 
 ABNORMAL = 1006
+HELLO_LATE_S = 10.0
+"""For so long a HELLO of a try that was given up may still arrive, and replace the connection made after it."""
+
 LOST_CLOSE_S = 0.5
 """For closing what is lost already; only an orderly end waits for the other side."""
 
@@ -85,6 +90,7 @@ class Session:
         self._device_id = device_id
         self._resume_token: str | None = None
         self._attempt = 0
+        self._hello_lost_at_s: float | None = None
         self._changed = anyio.Event()
         self.connected = False
         self.stopped: Exception | None = None
@@ -131,6 +137,9 @@ class Session:
     async def _connection(self) -> _Ended:
         """One connection from its opening to its end; the login is at hand before it is opened."""
         by_resume = self._resume_token is not None
+        refusal = self._parts.recover()
+        if refusal is not None:
+            return _ended(refusal)
         try:
             proof = await self._proof()
         except ConfigurationError:
@@ -157,9 +166,19 @@ class Session:
             with anyio.fail_after(self._parts.config.hello_timeout_s):
                 welcome, first = await log_in(transport, self._parts.codec, proof)
         except TimeoutError:
+            self._hello_lost_at_s = self._parts.ports.clock.now_s()
             return _ended(DeadlineExceededError("no WELCOME in time"), by_resume=by_resume)
         except (ConnectionLostError, ProtocolError) as error:
-            return _ended(error, by_resume=by_resume)
+            ended = _ended(error, by_resume=by_resume)
+            if ended.code == ABNORMAL:
+                self._hello_lost_at_s = self._parts.ports.clock.now_s()
+            return ended
+        try:
+            self._bind(welcome)
+        except UnavailableError as error:  # the store cannot be written to now
+            if not refused_for_now(error):
+                raise
+            return _ended(error)
         return await self._serve(transport, welcome, first)
 
     async def _proof(self) -> ev.Hello:
@@ -171,23 +190,31 @@ class Session:
         self, transport: Transport, welcome: ev.Welcome, first: Sequence[ev.ServerEvent]
     ) -> _Ended:
         parts = self._parts
-        self._bind(welcome)
         link = Link(parts, self._tokens, transport, welcome)
         since_s = parts.ports.clock.now_s()
         parts.connected(welcome.user_id, welcome.limits)
         self._set_connected(True)
         parts.mailbox.put(Connected(welcome.session_id, welcome.resumed))
+        cause: Exception = AssertionError("a link ends only by raising")
         try:
             await link.run(first)
-        except (ConnectionLostError, ProtocolError, DeadlineExceededError) as cause:
-            if parts.receiver.failure is not None:  # what is in memory may be ahead of the store
-                raise parts.receiver.failure from cause
-            lasted_s = parts.ports.clock.now_s() - since_s
-            return _ended(cause, opened=True, lasted_s=lasted_s, hint_s=link.reconnect_after_s)
+        except (ConnectionLostError, ProtocolError, DeadlineExceededError, UnavailableError) as error:
+            cause = error
         finally:
             self._set_connected(False)
             parts.disconnected()
-        raise AssertionError("a link ends only by raising")
+        lasted_s = parts.ports.clock.now_s() - since_s
+        return _ended(self._stored(cause), opened=True, lasted_s=lasted_s, hint_s=link.reconnect_after_s)
+
+    def _stored(self, cause: Exception) -> Exception:
+        """Why the connection ended. A refusal of the store explains it, and is mended here; another fault is raised."""
+        failure = self._parts.receiver.failure
+        if failure is None:
+            return cause
+        if not refused_for_now(failure):
+            raise failure
+        self._parts.recover()  # if the store refuses that as well, the next try begins with it
+        return failure
 
     def _bind(self, welcome: ev.Welcome) -> None:
         """The login's user must be the one this client and its store began with."""
@@ -200,11 +227,12 @@ class Session:
         """Seconds until the next try. Raises _StoppedError if there is none."""
         if ended.token_refused:
             self._resume_token = None
+        final = ended.final and not self._replaced_by_itself(ended)
         pointless = ended.token_refused and not (ended.opened or ended.by_resume or self._tokens.renewable)
-        if ended.opened or ended.final or pointless:
-            will_retry = not (ended.final or pointless)
+        if ended.opened or final or pointless:
+            will_retry = not (final or pointless)
             self._parts.mailbox.put(Disconnected(ended.code, ended.reason, will_retry))
-        if ended.final or pointless:
+        if final or pointless:
             raise _StoppedError(f"the client has stopped: {ended.code} {ended.reason}", _typed(ended))
         if ended.opened and ended.lasted_s >= self._parts.config.stable_after_s:
             self._attempt = 0
@@ -212,6 +240,14 @@ class Session:
             return 0.0  # the token is tried at once; only the short cut was refused
         self._attempt += 1
         return self._delay_s(ended)
+
+    def _replaced_by_itself(self, ended: _Ended) -> bool:
+        """Whether the newer session may be our own HELLO of a try given up just before. Believed once for each."""
+        lost_at_s, now_s = self._hello_lost_at_s, self._parts.ports.clock.now_s()
+        if ended.code != ev.CloseCode.REPLACED or lost_at_s is None:
+            return False
+        self._hello_lost_at_s = None
+        return now_s - lost_at_s <= HELLO_LATE_S
 
     def _delay_s(self, ended: _Ended) -> float:
         hint_s = ended.hint_s

@@ -9,6 +9,7 @@ transaction; opening for at most `BUSY_TIMEOUT_MS` (2 s), when somebody else hol
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,8 @@ from ..errors import ConfigurationError, ConflictError, UnavailableError
 from ..types import Message
 from ..wire.payload import RECALLED
 from .base import Change, Record
+
+logger = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x63_6B_63_6C
 """`ckcl`: marks the file as a client's store, so that it is never taken for a server's log."""
@@ -68,6 +71,8 @@ class SqliteStore:
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # taken by the first write: migrate's
             migrate(self._connection, migration_files("chatkit.client"), APPLICATION_ID)
             self._connection.execute(_FORGET_MET_RECALLS)
+            self._bodies_in_wal = True  # what a killed process blanked last
+            self._scrub()
         except UnavailableError as error:
             self._connection.close()
             raise _in_use(error) from error
@@ -129,6 +134,8 @@ class SqliteStore:
             self._connection.executemany(
                 "DELETE FROM pending_send WHERE conversation_id = ? AND client_msg_id = ?", settled
             )
+        self._bodies_in_wal = self._bodies_in_wal or any(_blanks(change) for change in changes)
+        self._scrub()
 
     def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
         """The newest stored entries below `before_seq`, ascending."""
@@ -163,6 +170,20 @@ class SqliteStore:
         """Release the file."""
         self._connection.close()
 
+    def _scrub(self) -> None:
+        """Empty the write-ahead log, which holds blanked bodies still; what is refused now is done with a later save.
+
+        Nothing may be raised here: the transaction is durable, and its entries must be told.
+        """
+        if not self._bodies_in_wal:
+            return
+        try:
+            ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except UnavailableError as error:
+            logger.warning("recalled bodies stay in the write-ahead log for now: %s", error)
+        else:
+            self._bodies_in_wal = bool(busy)
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._connection.begin()
@@ -185,6 +206,10 @@ class SqliteStore:
         if change.floor is not None:
             self._connection.execute(
                 "UPDATE conversation SET floor = ? WHERE conversation_id = ?", (change.floor, id_)
+            )
+        if change.forget_up_to:
+            self._connection.execute(
+                "DELETE FROM message WHERE conversation_id = ? AND seq <= ?", (id_, change.forget_up_to)
             )
         self._keep(id_, change.messages)
         for seq in change.recalled_seqs:
@@ -210,6 +235,13 @@ class SqliteStore:
             self._connection.execute(
                 "INSERT OR IGNORE INTO early_recall VALUES (?, ?)", (conversation_id, seq)
             )
+
+
+def _blanks(change: Change) -> bool:
+    """Whether a change takes bodies away."""
+    if change.fresh or change.forget_up_to or change.recalled_seqs:
+        return True
+    return any(message.type == "RECALLED" for message in change.messages)
 
 
 def _in_use(error: UnavailableError) -> ConfigurationError:
