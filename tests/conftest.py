@@ -8,3 +8,8 @@ import pytest
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What only waits for a deadline of the server (`blackbox/test_wait.py`) comes last, when it has passed."""
+    items.sort(key=lambda item: item.path.name == "test_wait.py")
