@@ -8,6 +8,7 @@ Run: `CHAT_TOKEN=$(chatkit token --user echo) python examples/echo_bot.py http:/
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -47,4 +48,5 @@ async def answer(chat: ChatClient, message: Message) -> bool:
 
 if __name__ == "__main__":
     address, *rest = sys.argv[1:]
-    anyio.run(main, address, rest[0] if rest else None)
+    with contextlib.suppress(KeyboardInterrupt):
+        anyio.run(main, address, rest[0] if rest else None)

@@ -1,6 +1,6 @@
 """chatkit inside a FastAPI app: its lifespan enters the server, and the chat is mounted under /chat.
 
-Run: `pip install 'chatkit[server]' fastapi`, then `python examples/embed_fastapi.py 8000`. Clients connect to
+Run: `pip install '.[server]' fastapi`, then `python examples/embed_fastapi.py 8000`. Clients connect to
 `http://127.0.0.1:8000/chat`.
 """
 

@@ -1,10 +1,11 @@
 """A server and two people who talk, in one process.
 
-Run: `pip install 'chatkit[server]'`, then `python examples/quickstart.py`.
+Run: `pip install '.[server]'`, then `python examples/quickstart.py`.
 """
 
 from __future__ import annotations
 
+import secrets
 import socket
 
 import anyio
@@ -21,7 +22,7 @@ from chatkit import (
     sign_token,
 )
 
-SECRET = "at least thirty-two bytes, and not in the code"
+SECRET = secrets.token_hex(32)
 
 
 async def talk(url: str) -> str:

@@ -42,7 +42,7 @@ def test_a_client_needs_none_of_the_servers_dependencies() -> None:
         "chatkit.ChatClient('ws://127.0.0.1:1', token='t', device_id='d')\n"
         "chatkit.ChatApi('http://127.0.0.1:1', token='t')\n"
         "chatkit.ChatServer, chatkit.MemoryConnector, chatkit.open_store('memory://')\n"
-        "try: chatkit.sign_token('s', user_id='u')\n"
+        "try: chatkit.sign_token('s' * 32, user_id='u')\n"
         "except chatkit.ConfigurationError as error: print(error)\n"
         "try: chatkit.asgi_app\n"
         "except chatkit.ConfigurationError as error: print(error)\n"

@@ -226,6 +226,9 @@ async def test_a_token_that_proves_nothing_is_refused(token: str) -> None:
         await jwt_authenticator(SECRET)(token)
 
 
-def test_an_empty_secret_is_a_wrong_set_up() -> None:
-    with pytest.raises(ConfigurationError):
-        jwt_authenticator("")
+@pytest.mark.parametrize("secret", ["", "short", b"x" * 31])
+def test_a_short_secret_is_a_wrong_set_up(secret: str | bytes) -> None:
+    with pytest.raises(ConfigurationError, match="at least 32"):
+        jwt_authenticator(secret)
+    with pytest.raises(ConfigurationError, match="at least 32"):
+        sign_token(secret, user_id="ann")

@@ -44,7 +44,7 @@ class DemoResult(msgspec.Struct, frozen=True, rename="camel"):
     duration_s: float
 
 
-@click.command()
+@click.command(short_help="Show what chatkit does, on a real server.")
 @click.argument(
     "file", required=False, type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 )

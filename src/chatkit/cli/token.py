@@ -11,7 +11,7 @@ from ..wire.events import Id
 from .common import SECRET_ENV, exit_codes, secret_from
 
 
-@click.command()
+@click.command(short_help="Sign a token for a user.")
 @click.option("--user", required=True, help="Whom the token proves (claim `sub`).")
 @click.option("--device", default=None, help="The device it is bound to (claim `dev`); any if left out.")
 @click.option("--ttl", default=3600.0, show_default=True, type=click.FloatRange(min=1), help="Seconds.")

@@ -25,6 +25,9 @@ Raises UnauthenticatedError (proves nothing), TokenExpiredError or TokenRevokedE
 logged and answered as UNAVAILABLE: a login service that is down must not look like a wrong password.
 """
 
+SECRET_BYTES_MIN = 32
+"""Bytes that an HMAC secret must have."""
+
 _TIME_MAX_S = 2**40  # far beyond any real date, small enough for milliseconds in 53 bits
 
 
@@ -54,13 +57,13 @@ def jwt_authenticator(
         **options: `audience` and `issuer`, passed to PyJWT's `decode`.
 
     Raises:
-        ConfigurationError: PyJWT is not installed, or the secret is empty.
+        ConfigurationError: PyJWT is not installed, or the HMAC secret is shorter than 32 bytes.
 
     Source: RFC 7519 section 4.1
     """
-    if not secret:
-        raise ConfigurationError("the JWT secret is empty")
     jwt = _pyjwt()
+    if any(algorithm.startswith("HS") for algorithm in algorithms):
+        _check_secret(secret)
     now = clock or SystemClock()
     decode_options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_sub": False}
 
@@ -100,8 +103,9 @@ def sign_token(
         clock: Where the time comes from.
 
     Raises:
-        ConfigurationError: PyJWT is not installed.
+        ConfigurationError: PyJWT is not installed, or the secret is shorter than 32 bytes.
     """
+    _check_secret(secret)
     now_ms = (clock or SystemClock()).now_ms()
     claims: dict[str, Any] = {"sub": user_id, "exp": int(now_ms / 1000 + ttl_s), "scope": scope}
     if device_id is not None:
@@ -118,6 +122,16 @@ def _check_times(claims: _Claims, now_s: float, leeway_s: float) -> None:
         raise TokenExpiredError("the token has expired")
     if claims.nbf is not UNSET and claims.nbf - leeway_s > now_s:
         raise UnauthenticatedError("the token is not valid yet")
+
+
+def _check_secret(secret: str | bytes) -> None:
+    """RFC 7518 section 3.2: a key of the size of the hash output or larger."""
+    size = len(secret.encode() if isinstance(secret, str) else secret)
+    if size < SECRET_BYTES_MIN:
+        raise ConfigurationError(
+            f"the JWT secret has {size} bytes and needs at least {SECRET_BYTES_MIN}; make one with "
+            "python -c 'import secrets; print(secrets.token_hex(32))'"
+        )
 
 
 def _pyjwt() -> Any:

@@ -181,7 +181,9 @@ class SqliteStore:
             return None
         owner = own(self._path)
         if owner is None:
-            raise ConfigurationError(f"the log {self._path} is in use by another server")
+            raise ConfigurationError(
+                f"the log {self._path} is in use by another server; stop that one, or give another file"
+            )
         undo.callback(owner.close)
         return owner
 
