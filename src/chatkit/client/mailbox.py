@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import anyio
+import anyio.lowlevel
 
 from .events import (
     ChatEvent,
@@ -24,6 +25,8 @@ from .events import (
     SendFailed,
 )
 from .signal import Signal
+
+_EVENTS_PER_TURN = 64
 
 
 class Mailbox:
@@ -37,6 +40,7 @@ class Mailbox:
     def __init__(self, events_max: int, events_low: int) -> None:
         self._events: OrderedDict[int, ChatEvent] = OrderedDict()
         self._count = 0
+        self._since_turn = 0
         self._newest: dict[tuple[type[ChatEvent], str], int] = {}  # put while paused, and still waiting
         self._events_max = events_max
         self._events_low = min(events_low, events_max - 1)
@@ -90,9 +94,10 @@ class Mailbox:
     async def take(self) -> ChatEvent | None:
         """The next event; None once the box is closed and empty. One caller at a time.
 
-        Lets the other tasks run before each event, however many wait, and can be cancelled there without losing one.
+        Can be cancelled before each event without losing one, and lets the other tasks run every few of them,
+        however many wait.
         """
-        await anyio.lowlevel.checkpoint()
+        await self._checkpoint()
         while not self._events:
             if self.closed:
                 return None
@@ -103,6 +108,15 @@ class Mailbox:
             self._newest.clear()
             self._drained.set()
         return event
+
+    async def _checkpoint(self) -> None:
+        """Letting the others run at every event would cost more than the event: each turn of the loop is a frame."""
+        self._since_turn += 1
+        if self._since_turn < _EVENTS_PER_TURN:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            return
+        self._since_turn = 0
+        await anyio.lowlevel.checkpoint()
 
     async def wait_drained(self) -> None:
         """Return once the box is not paused."""

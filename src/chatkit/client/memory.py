@@ -94,7 +94,8 @@ class MemoryStore:
         if log is None or change.fresh:
             log = self._logs[change.conversation_id] = _Log(change)
         log.record = Record(change.conversation_id, change.type, change.epoch, change.prefix, change.left)
-        for seq in [seq for seq in log.messages if seq <= change.forget_up_to]:
+        forgotten = [seq for seq in log.messages if seq <= change.forget_up_to] if change.forget_up_to else []
+        for seq in forgotten:
             del log.messages[seq]
         if change.floor is not None:
             log.floor = change.floor

@@ -17,6 +17,9 @@ class Signal:
 
     async def wait(self, timeout_s: float | None = None) -> None:
         """Return once set, or after `timeout_s`; the call is used up."""
-        with anyio.move_on_after(timeout_s):
+        if timeout_s is None:
             await self._event.wait()
+        else:
+            with anyio.move_on_after(timeout_s):
+                await self._event.wait()
         self._event = anyio.Event()
