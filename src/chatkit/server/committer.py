@@ -58,11 +58,13 @@ class _Waiting:
         """The next drafts, at least one, up to a cost."""
         taken: list[Draft] = []
         cost = 0
-        while self._drafts and (not taken or cost + self._drafts[0].cost <= cost_max):
-            draft = self._drafts.popleft()
-            taken.append(draft)
-            cost += draft.cost
-        self._left(taken)
+        while self._drafts:
+            following = self._drafts[0].cost
+            if taken and cost + following > cost_max:
+                break
+            taken.append(self._drafts.popleft())
+            cost += following
+        self._left(taken, cost)
         return taken
 
     def remove(self, unwanted: Callable[[Draft], bool]) -> list[Draft]:
@@ -70,11 +72,11 @@ class _Waiting:
         removed = [draft for draft in self._drafts if unwanted(draft)]
         if removed:
             self._drafts = deque(draft for draft in self._drafts if not unwanted(draft))
-            self._left(removed)
+            self._left(removed, sum(draft.cost for draft in removed))
         return removed
 
-    def _left(self, drafts: Sequence[Draft]) -> None:
-        self.cost -= sum(draft.cost for draft in drafts)
+    def _left(self, drafts: Sequence[Draft], cost: int) -> None:
+        self.cost -= cost
         self.payload_bytes -= sum(draft.payload_bytes for draft in drafts)
 
 

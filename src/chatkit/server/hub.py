@@ -84,7 +84,7 @@ class Hub:
             )
             audience.sessions[session] = None
             session.offered[conversation.conversation_id] = seq - 1
-        self.set_member_count(conversation.conversation_id, conversation.member_count)
+        self._set_member_count(conversation.conversation_id, conversation.member_count)
 
     def remove_members(self, conversation: Conversation, user_ids: Iterable[str]) -> None:
         """Users are no members any more: nothing of this conversation reaches their sessions from here on."""
@@ -94,9 +94,9 @@ class Hub:
             session.behind.pop(conversation.conversation_id, None)
             session.typed_at_s.pop(conversation.conversation_id, None)
             session.refused.pop(conversation.conversation_id, None)
-        self.set_member_count(conversation.conversation_id, conversation.member_count)
+        self._set_member_count(conversation.conversation_id, conversation.member_count)
 
-    def set_member_count(self, conversation_id: str, count: int) -> None:
+    def _set_member_count(self, conversation_id: str, count: int) -> None:
         """Remember how many members a conversation has, if anybody of it is online."""
         audience = self._audiences.get(conversation_id)
         if audience is not None:

@@ -27,6 +27,7 @@ from ..storage.base import (
     SessionOpened,
 )
 from ..wire import events as ev
+from .config import ServerConfig
 from .draft import Draft
 from .hub import Hub
 from .receipts import Receipts
@@ -34,14 +35,14 @@ from .receipts import Receipts
 logger = logging.getLogger(__name__)
 
 _REFUSED_MAX = 1000  # conversations of one session that wait for a refused message to come again
-_RETRY_S = 1.0
 
 
 class Publisher:
     """Turns outcomes into answers and pushes."""
 
-    def __init__(self, hub: Hub, receipts: Receipts) -> None:
+    def __init__(self, hub: Hub, receipts: Receipts, config: ServerConfig) -> None:
         self._hub = hub
+        self._retry_s = config.overload_retry_s
         self._receipts = receipts
         self._held_back = False
         self._by_outcome: dict[type[Outcome], Callable[[Draft, Any], None]] = {
@@ -95,7 +96,9 @@ class Publisher:
 
     def refuse_held_back(self, draft: Draft) -> None:
         """Refuse a send because an earlier one of its session and conversation was refused."""
-        error = OverloadedError("an earlier message was refused; send that one first", retry_after_s=_RETRY_S)
+        error = OverloadedError(
+            "an earlier message was refused; send that one first", retry_after_s=self._retry_s
+        )
         self.refuse_send(draft, error)
 
     def _settle_one(self, draft: Draft, outcome: Outcome) -> None:

@@ -71,7 +71,7 @@ class ChatServer:
         self.store = store
         self._hub = Hub()
         self._receipts = Receipts(self._hub, store)
-        publisher = Publisher(self._hub, self._receipts)
+        publisher = Publisher(self._hub, self._receipts, self.config)
         self._committer = Committer(store, publisher, self.config)
         self.engine = Engine(store, self._committer, publisher, self.config, self.ports)
         self.login = Login(self.engine, authenticate, self.config, self.ports)
