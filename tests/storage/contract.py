@@ -396,6 +396,19 @@ class PageContract:
         await do(store, add("g", "bob", "ann"), read("g", "ann", 1206), send("g", "bob", "last"))
         assert await unread() == 1
 
+    async def test_the_log_itself_is_read_by_nobody_in_particular(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob"), send("g", "ann", "a"), send("g", "bob", "b"))
+        (third,) = [entry for entry in await store.entries("g", 2, 10)]
+        await do(store, recall(third.message_id, "bob"), remove("g", "ann", "ann"), send("g", "bob", "c"))
+
+        log = await store.entries("g", 0, 100)
+        assert [entry.seq for entry in log] == [1, 2, 3, 4, 5, 6]
+        assert [entry.client_msg_id for entry in log] == [None, "a", "b", None, None, "c"]
+        assert (log[2].payload, log[2].message_id) == (TOMBSTONE, third.message_id)
+        assert [entry.seq for entry in await store.entries("g", 1, 2)] == [2, 3]
+        assert await store.entries("g", 6, 10) == []
+        assert await store.entries("nowhere", 0, 10) == []
+
     async def test_head_seqs_pass_over_what_is_missing(self, store: Store) -> None:
         await do(store, group("g", "ann"), send("g", "ann", "k"))
 

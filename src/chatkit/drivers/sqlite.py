@@ -97,6 +97,13 @@ class Connection(Protocol):
         """Release the file. Closing twice is nothing."""
 
 
+class Connect(Protocol):
+    """What opens connections: `open_sqlite`, or a stand-in for it."""
+
+    def __call__(self, path: str, *, read_only: bool = False) -> Connection:
+        """Open a file, made if it is missing; with `read_only`, one that is there."""
+
+
 class SqliteConnection:
     """`Connection` over the standard library's sqlite3; made by `open_sqlite`."""
 

@@ -290,6 +290,13 @@ class LogReader(Protocol):
             NotFoundError: No such conversation, or `user_id` is no member now.
         """
 
+    async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[Entry]:
+        """The log itself after `after_seq`, whoever may see it: for nodes, operators and proofs, never for a user.
+
+        Returns:
+            At most `limit` entries, ascending, each with its `client_msg_id`; none if there is no such conversation.
+        """
+
     async def heads(self, user_id: str, device_id: str) -> list[Head]:
         """One snapshot of the user's conversations: those where this device is behind first, newest activity
         first within each part."""

@@ -34,6 +34,13 @@ class MemoryReads:
         more = up_to_seq < log.head_seq
         return base.Page(conversation_id, log.epoch, log.head_seq, tuple(entries), up_to_seq, more)
 
+    async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[base.Entry]:
+        """The log itself after a seq, whoever may see it."""
+        log = self._world.by_id.get(conversation_id)
+        if log is None:
+            return []
+        return [log.entry(row, log.epoch) for row in log.rows[max(0, after_seq) :][:limit]]
+
     async def heads(self, user_id: str, device_id: str) -> list[Head]:
         """The user's conversations, for one device."""
         logs = sorted(

@@ -19,7 +19,7 @@ import anyio.to_thread
 
 from ..drivers.migrations import migrate, migration_files
 from ..drivers.owner import Owner, own
-from ..drivers.sqlite import MEMORY, RETRY_AFTER_S, Connection, DamagedError, open_sqlite
+from ..drivers.sqlite import MEMORY, RETRY_AFTER_S, Connect, Connection, DamagedError, open_sqlite
 from ..errors import ConfigurationError, UnavailableError
 from ..ports import Ids
 from ..wire.events import Head
@@ -47,10 +47,18 @@ class SqliteStore:
         exclusive: Refuse to open a file that another store holds, here or in another process: a server tells its
             own sessions only what went through itself, so two on one file would push to members whom the other one
             removed. The lock ends with the process at the latest. On Windows there is none.
+        connect: Opens a connection as `drivers.sqlite.open_sqlite` does; fault injection puts itself in between.
     """
 
     def __init__(
-        self, path: str, *, ids: Ids, threads: bool = True, readers: int = 4, exclusive: bool = True
+        self,
+        path: str,
+        *,
+        ids: Ids,
+        threads: bool = True,
+        readers: int = 4,
+        exclusive: bool = True,
+        connect: Connect = open_sqlite,
     ) -> None:
         if path == MEMORY and threads:
             raise ConfigurationError(
@@ -60,6 +68,7 @@ class SqliteStore:
         self._ids = ids
         self._threads = threads
         self._reader_count = readers if threads else 1
+        self._connect = connect
         self._exclusive = exclusive and path != MEMORY
         self._owner: Owner | None = None
         self._writer_limit = anyio.CapacityLimiter(1)
@@ -96,6 +105,10 @@ class SqliteStore:
     ) -> base.Page:
         """Visible entries after a seq."""
         return await self._read(sqlite_reads.page, conversation_id, user_id, after_seq, limit, bytes_max)
+
+    async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[base.Entry]:
+        """The log itself after a seq, whoever may see it."""
+        return await self._read(sqlite_reads.entries, conversation_id, after_seq, limit)
 
     async def heads(self, user_id: str, device_id: str) -> list[Head]:
         """The user's conversations, for one device."""
@@ -162,7 +175,7 @@ class SqliteStore:
         if self._writer is not None:
             raise ConfigurationError("this store is open already")
         with ExitStack() as undo:
-            writer = open_sqlite(self._path)
+            writer = self._connect(self._path)
             undo.callback(writer.close)
             owner = self._own(undo)
             secret = self._prepare(writer)
@@ -197,7 +210,7 @@ class SqliteStore:
             raise ConfigurationError(f"the log {self._path} is damaged: {error}; restore a backup") from error
 
     def _reader(self, writer: Connection) -> Connection:
-        return writer if self._path == MEMORY else open_sqlite(self._path, read_only=True)
+        return writer if self._path == MEMORY else self._connect(self._path, read_only=True)
 
     def _secret(self, writer: Connection) -> bytes:
         """The log's secret, made by whoever opens the file first."""

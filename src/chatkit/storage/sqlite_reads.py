@@ -174,7 +174,17 @@ def page(
     )
 
 
-def _entry(loaded: Loaded, row: Row, reader_id: str) -> Entry:
+def entries(connection: Connection, conversation_id: str, after_seq: int, limit: int) -> list[Entry]:
+    """The log itself after a seq, whoever may see it."""
+    loaded = Batch(connection).find(conversation_id)
+    if loaded is None:
+        return []
+    span = (loaded.key, after_seq + 1, after_seq + limit)
+    return [_entry(loaded, row, None) for row in connection.execute(SELECT_ENTRIES, span)]
+
+
+def _entry(loaded: Loaded, row: Row, reader_id: str | None) -> Entry:
+    """A row as the contract shows it: with its key to its author, or to nobody in particular."""
     seq, epoch, sender_id, server_ts, payload, client_msg_id, recalled_by = row
     if recalled_by is None:
         _check_body(loaded, seq, payload)
@@ -186,7 +196,7 @@ def _entry(loaded: Loaded, row: Row, reader_id: str) -> Entry:
         sender_id,
         server_ts,
         payload if recalled_by is None else RECALLED,
-        client_msg_id if sender_id == reader_id else None,
+        client_msg_id if reader_id is None or sender_id == reader_id else None,
     )
 
 

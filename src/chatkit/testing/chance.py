@@ -1,0 +1,41 @@
+"""Chance from one seed: named streams, so that one more draw in one of them never shifts another."""
+
+from __future__ import annotations
+
+import random
+
+from ..ports import Clock, Ports
+from .virtual_time import VirtualClock
+
+
+class SeededIds:
+    """`chatkit.ports.Ids` that a seed foretells. For tests only."""
+
+    def __init__(self, source: random.Random) -> None:
+        self._source = source
+
+    def token_bytes(self, count: int) -> bytes:
+        """The stream's next bytes."""
+        return self._source.randbytes(count)
+
+
+class Chance:
+    """A seed, and the streams that are drawn from it by name."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def stream(self, name: str) -> random.Random:
+        """The stream of this name from its beginning; the same in every process."""
+        return random.Random(f"{self.seed} {name}")  # noqa: S311 -- no secret
+
+    def ports(self, name: str, clock: Clock | None = None) -> Ports:
+        """Time, chance and ids of one part of a run.
+
+        Args:
+            name: Whose; two parts must not share one, or they make the same ids.
+            clock: The loop's time by default.
+        """
+        return Ports(
+            clock or VirtualClock(), self.stream(f"{name} random"), SeededIds(self.stream(f"{name} ids"))
+        )

@@ -1,0 +1,252 @@
+"""The history of a run: what was called, what reached each device, what was told, what went wrong, what is left.
+
+Whoever drives a system (the simulator, a harness around real processes, a user's own test) writes one `History`; the
+`checker` reads it and nothing else. All times are seconds of one monotonic clock. Nothing here judges.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from ..client.base import LocalStore, Record
+from ..storage.base import AuditRow, Entry, MemberCursor, OutboxEntry, Store
+from ..types import Message
+from ..wire.codec import Codec
+from .membership import current_members
+
+Result = Literal["ok", "fail", "info"]
+"""`ok` it took effect; `fail` it definitely did not; `info` nobody knows (a deadline, a cut, a 5xx)."""
+
+_ENTRIES_PER_READ = 500
+
+
+class Call(msgspec.Struct):
+    """One call of an app, an operator or a client of the wire.
+
+    Attributes:
+        number: Place in the history, by invocation, from 0.
+        at_s: When it was invoked.
+        user_id: Who called; empty for the host itself.
+        device_id: From where; empty for the host and for plain HTTP.
+        op: The verb: send, recall, create, add, remove, mark_read, history, status, renew_epoch.
+        args: What was asked; for a send always `conversation_id`, `client_msg_id`, `payload`.
+        returned_s: When it returned; None while it has not.
+        result: How it ended; None while it has not.
+        answer: What `ok` brought, as plain values.
+        error: Class name of what `fail` or `info` raised.
+    """
+
+    number: int
+    at_s: float
+    user_id: str
+    device_id: str
+    op: str
+    args: dict[str, Any]
+    returned_s: float | None = None
+    result: Result | None = None
+    answer: dict[str, Any] = msgspec.field(default_factory=dict)
+    error: str = ""
+
+
+class Frame(msgspec.Struct):
+    """One frame that reached its other end.
+
+    Attributes:
+        up: From the device to the server; otherwise down.
+        connection: Number of the connection, unique in the run.
+        codec: How `data` is encoded.
+        node: The server at the other end.
+    """
+
+    at_s: float
+    up: bool
+    user_id: str
+    device_id: str
+    connection: int
+    node: str
+    codec: Codec
+    data: bytes
+
+
+class Told(msgspec.Struct):
+    """One event that a client gave to its app. `life` counts the starts of the device, from 1."""
+
+    at_s: float
+    user_id: str
+    device_id: str
+    life: int
+    event: Any
+
+
+class Incident(msgspec.Struct):
+    """Something that happened to the system: a fault that begins or ends, a crash, a restart, a phase of the run."""
+
+    at_s: float
+    what: str
+    detail: str = ""
+
+
+class LogDump(msgspec.Struct):
+    """One conversation as the store holds it at the end."""
+
+    conversation_id: str
+    epoch: str
+    head_seq: int
+    entries: list[Entry]
+    members: list[MemberCursor]
+    audit: list[AuditRow]
+
+
+class StoreDump(msgspec.Struct):
+    """What the store holds at the end."""
+
+    logs: dict[str, LogDump]
+    outbox: list[OutboxEntry]
+
+
+class DeviceDump(msgspec.Struct):
+    """What one device holds at the end.
+
+    Attributes:
+        messages: By conversation, all that it stored, ascending.
+        floors: By conversation, where the completely stored part begins (not included).
+        pending: clientMsgIds not yet settled, by order.
+        crashed: Whether its app was ever killed (then it need not have been told everything).
+        online: Whether it was connected at the end, and so must have everything.
+    """
+
+    user_id: str
+    device_id: str
+    records: list[Record]
+    messages: dict[str, list[Message]]
+    floors: dict[str, int]
+    pending: list[str]
+    crashed: bool
+    online: bool
+
+
+class History:
+    """What one run leaves for the checker.
+
+    Args:
+        now_s: The run's clock.
+    """
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
+        self.calls: list[Call] = []
+        self.frames: list[Frame] = []
+        self.told: list[Told] = []
+        self.incidents: list[Incident] = []
+        self.store: StoreDump | None = None
+        self.devices: list[DeviceDump] = []
+
+    def invoke(self, user_id: str, device_id: str, op: str, **args: Any) -> Call:
+        """Note that a call begins."""
+        call = Call(len(self.calls), self._now_s(), user_id, device_id, op, args)
+        self.calls.append(call)
+        return call
+
+    def ok(self, call: Call, **answer: Any) -> None:
+        """The call took effect."""
+        self._returned(call, "ok")
+        call.answer = answer
+
+    def fail(self, call: Call, error: BaseException) -> None:
+        """The call definitely had no effect."""
+        self._returned(call, "fail")
+        call.error = type(error).__name__
+
+    def info(self, call: Call, error: BaseException) -> None:
+        """The call ended and nobody knows whether it had an effect."""
+        self._returned(call, "info")
+        call.error = type(error).__name__
+
+    def frame(
+        self,
+        user_id: str,
+        device_id: str,
+        data: bytes | str,
+        codec: Codec,
+        *,
+        up: bool,
+        connection: int,
+        node: str = "",
+    ) -> None:
+        """Note a frame that arrived."""
+        raw = data.encode() if isinstance(data, str) else data
+        self.frames.append(Frame(self._now_s(), up, user_id, device_id, connection, node, codec, raw))
+
+    def tell(self, user_id: str, device_id: str, life: int, event: Any) -> None:
+        """Note an event that an app was given."""
+        self.told.append(Told(self._now_s(), user_id, device_id, life, event))
+
+    def happened(self, what: str, detail: str = "") -> None:
+        """Note what befell the system."""
+        self.incidents.append(Incident(self._now_s(), what, detail))
+
+    def digest(self) -> str:
+        """A hash of everything that happened, in order: equal histories have equal digests, in every process."""
+        state = hashlib.sha256()
+        for part in (self.calls, self.incidents, self.frames, self.told, self.devices, [self.store]):
+            for item in part:
+                state.update(_plain(item))
+        return state.hexdigest()
+
+    def _returned(self, call: Call, result: Result) -> None:
+        assert call.result is None, "a call returns once"
+        call.returned_s = self._now_s()
+        call.result = result
+
+
+def _plain(item: Any) -> bytes:
+    """Bytes of a value that do not hang on addresses or on the order of sets."""
+    return msgspec.json.encode(item, enc_hook=_named, order="sorted")
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {value}"
+    if isinstance(value, Codec):
+        return value.subprotocol
+    raise TypeError(f"a history cannot hold {type(value).__name__}")
+
+
+async def dump_store(store: Store, conversation_ids: Sequence[str]) -> StoreDump:
+    """Read everything of these conversations through the port. Raises what its reads raise."""
+    logs = {}
+    for name, (epoch, head_seq) in (await store.head_seqs(conversation_ids)).items():
+        entries: list[Entry] = []
+        while page := await store.entries(name, len(entries), _ENTRIES_PER_READ):
+            entries += page
+        members = await _members(store, name, entries)
+        logs[name] = LogDump(name, epoch, head_seq, entries, members, await store.audit(name))
+    return StoreDump(logs, await store.outbox(1_000_000))
+
+
+async def _members(store: Store, conversation_id: str, entries: Sequence[Entry]) -> list[MemberCursor]:
+    """Cursors of the current members, asked in the name of any of them; none if the log has none."""
+    members = sorted(current_members(entries))
+    return [] if not members else await store.members(conversation_id, members[0], None, 1_000_000)
+
+
+def dump_device(
+    user_id: str, device_id: str, store: LocalStore, *, crashed: bool, online: bool
+) -> DeviceDump:
+    """Read everything a device has stored."""
+    records = store.records()
+    names = [record.conversation_id for record in records]
+    return DeviceDump(
+        user_id,
+        device_id,
+        records,
+        {name: store.messages(name, 2**53, 2**31) for name in names},
+        {name: store.floor(name) for name in names},
+        [send.key[1] for send in store.pending()],
+        crashed,
+        online,
+    )
