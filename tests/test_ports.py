@@ -1,4 +1,4 @@
-"""Nothing in the package but `ports` (and the seeded stand-ins in `testing`) asks the system for time or chance: the simulator depends on it."""
+"""Only `ports`, and the seeded stand-ins in `testing`, ask the system for time or chance: simulation rests on it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from chatkit.drivers import sqlite as driver
 from chatkit.drivers.sqlite import Connection, DiskFailedError, Params, Row, open_sqlite
 from chatkit.errors import ConfigurationError, InternalError, UnavailableError
 from chatkit.storage import base, sqlite_batch, sqlite_commands, sqlite_members, sqlite_reads
-from chatkit.storage import sqlite as store_module
 from chatkit.storage.sqlite import SqliteStore
 
 from .commands import NOW, CountingIds, delivered, device, do, group, one, read, recall, send, seqs
@@ -111,7 +110,7 @@ class Faulty:
 
 
 @pytest.fixture
-async def faulty(path: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[SqliteStore, Faulty]]:
+async def faulty(path: str) -> AsyncIterator[tuple[SqliteStore, Faulty]]:
     """A store whose writer can be made to fail."""
     made: list[Faulty] = []
 
@@ -122,8 +121,8 @@ async def faulty(path: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tu
         made.append(Faulty(inner))
         return made[-1]
 
-    monkeypatch.setattr(store_module, "open_sqlite", open_faulty)
-    store = await opened(path)
+    store = SqliteStore(path, ids=CountingIds(), connect=open_faulty)
+    await store.migrate()
     await do(store, group("g", "ann", "bob"))
     yield store, made[0]
     made[0].faults.clear()
@@ -436,9 +435,7 @@ async def test_after_a_command_that_breaks_without_being_a_message_messages_go_o
     assert [type(it) for it in outcomes] == [base.Refused, base.Appended]
 
 
-async def test_a_reader_that_cannot_be_opened_leaves_nothing_open(
-    path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reader_that_cannot_be_opened_leaves_nothing_open(path: str) -> None:
     class Counted(Faulty):
         closed = 0
 
@@ -448,14 +445,15 @@ async def test_a_reader_that_cannot_be_opened_leaves_nothing_open(
 
     made: list[Counted] = []
 
+    few = True
+
     def open_some(path: str, *, read_only: bool = False) -> Connection:
-        if len(made) == 3:
+        if few and len(made) == 3:
             raise UnavailableError("too many open files")
         made.append(Counted(open_sqlite(path, read_only=read_only)))
         return made[-1]
 
-    monkeypatch.setattr(store_module, "open_sqlite", open_some)
-    store = SqliteStore(path, ids=CountingIds())
+    store = SqliteStore(path, ids=CountingIds(), connect=open_some)
     with pytest.raises(UnavailableError, match="too many"):
         await store.migrate()
 
@@ -463,7 +461,7 @@ async def test_a_reader_that_cannot_be_opened_leaves_nothing_open(
     assert not store.healthy
     with pytest.raises(UnavailableError, match="not open"):
         await store.outbox(1)
-    monkeypatch.undo()
+    few = False
     await store.migrate()
     assert await store.outbox(1) == []
     await store.aclose()
