@@ -133,7 +133,7 @@ class Receiver:
             event.server_ts,
             event.epoch,
         )
-        send = self._sender.settle(batch, sent)
+        send = self._sender.settle(batch, sent, answered=True)
         if send is None:
             return
         message = Message(
@@ -287,7 +287,7 @@ class Receiver:
             message.server_ts,
             epoch,
         )
-        return self._sender.settle(batch, sent) is not None
+        return self._sender.settle(batch, sent, answered=False) is not None
 
     def _placed(
         self, batch: Batch, conversation: Conversation, step: Step, prefix: int, *, moved: bool = False
