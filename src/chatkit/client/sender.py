@@ -147,9 +147,9 @@ class Sender:
         batch.events.append(SendFailed(conversation_id, client_msg_id, cause))
         return True
 
-    def is_pending(self, conversation_id: str, client_msg_id: str) -> bool:
-        """Whether a message has no final answer yet."""
-        return self._queue.find(conversation_id, client_msg_id) is not None
+    def pending(self, conversation_id: str, client_msg_id: str) -> PendingSend | None:
+        """The message under this key, while an answer to it is still to come."""
+        return self._queue.find(conversation_id, client_msg_id)
 
     def has_waiter(self, key: Key) -> bool:
         """Whether a `send` call waits for this message."""
