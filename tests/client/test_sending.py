@@ -267,7 +267,7 @@ async def test_a_refused_message_that_the_log_shows_comes_again(server: FakeServ
         send = await line.expect(ev.SendMsg)
         line.push(error(send, "UNAVAILABLE", retryable=True))
         line.push(new(1, sender="u-1", key="k"))
-        await settle()
+        await line.expect(ev.DeliveredAck)
         assert first.sent is not None
 
         second = Sending(group, chat, "next", client_msg_id="k2")
