@@ -64,6 +64,10 @@ class _JumpingSelector(selectors.DefaultSelector):
         return []
 
 
+class _NumberedTask(asyncio.Task[Any]):
+    virtual_number: int
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An asyncio loop in virtual time.
 
@@ -94,7 +98,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
     def _numbered(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        task: Any = asyncio.Task(coro, loop=loop, **options)
+        task = _NumberedTask(coro, loop=loop, **options)
         task.virtual_number = next(self._task_numbers)
         return task
 
