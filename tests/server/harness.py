@@ -9,13 +9,12 @@ from typing import Any
 import anyio
 import msgspec
 
-from chatkit.bus.base import Bus
 from chatkit.errors import InternalError, UnauthenticatedError, UnavailableError
 from chatkit.ports import Ports, SystemIds
 from chatkit.server.auth import Authenticator
 from chatkit.server.config import ServerConfig
 from chatkit.server.server import ChatServer
-from chatkit.storage.base import Command, Created, Outcome, Refused, Store
+from chatkit.storage.base import Command, Created, Outcome, Refused
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.types import Identity
 from chatkit.wire.codec import JSON, Codec
@@ -148,11 +147,10 @@ async def by_name(token: str) -> Identity:
 
 @asynccontextmanager
 async def serving(
-    store: Store | None = None,
+    store: GatedStore | None = None,
     *,
     authenticate: Authenticator = by_name,
     ports: Ports | None = None,
-    bus: Bus | None = None,
     **config: Any,
 ) -> AsyncIterator[HarnessServer]:
     """An entered server on a fresh store."""
@@ -161,7 +159,6 @@ async def serving(
         authenticate=authenticate,
         config=ServerConfig(**config),
         ports=ports or Ports(LoopClock()),
-        bus=bus,
     )
     async with server:
         yield server

@@ -10,15 +10,17 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from chatkit.bus.base import Message
+from chatkit.bus.base import Bus, Message
 from chatkit.bus.local import LocalBus, LocalMember
 from chatkit.errors import UnavailableError
-from chatkit.ports import SystemIds
+from chatkit.ports import Ports, SystemIds
+from chatkit.server.config import ServerConfig
 from chatkit.storage.base import Entry, Store
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
+from chatkit.testing.virtual_time import VirtualClock
 
-from .harness import HarnessServer, Peer, serving
+from .harness import HarnessServer, Peer, by_name
 
 Fate = Callable[[LocalMember, Message], Sequence[float]]
 """After how many seconds a member gets a message, once for each number given."""
@@ -111,6 +113,17 @@ def make_store(kind: str) -> Store:
     return SqliteStore(":memory:", ids=SystemIds(), threads=False)
 
 
+def node(store: SharedStore, bus: Bus, **config: Any) -> HarnessServer:
+    """A server to be entered."""
+    return HarnessServer(
+        store=store,
+        authenticate=by_name,
+        config=ServerConfig(**config),
+        ports=Ports(VirtualClock()),
+        bus=bus,
+    )
+
+
 @asynccontextmanager
 async def cluster(
     kind: str, count: int = 2, *, queue_max: int = 10_000, **config: Any
@@ -120,8 +133,7 @@ async def cluster(
     async with anyio.create_task_group() as tasks:
         bus = FatefulBus(tasks, queue_max)
         async with AsyncExitStack() as stack:
-            entering = (serving(store, bus=bus.join(), **config) for _ in range(count))
-            nodes = [await stack.enter_async_context(it) for it in entering]
+            nodes = [await stack.enter_async_context(node(store, bus.join(), **config)) for _ in range(count)]
             yield Cluster(store, bus, nodes)
         tasks.cancel_scope.cancel()
     await store.inner.aclose()

@@ -14,8 +14,8 @@ from chatkit.server.hints import NODES, topic_of
 from chatkit.storage.base import Advanced, Appended, MembersChanged
 from chatkit.wire.codec import MSGPACK
 
-from .harness import HarnessServer, Peer, group, login, serving, text
-from .nodes import Cluster, after, at_once, cluster, never, seqs, wild
+from .harness import HarnessServer, Peer, group, login, text
+from .nodes import Cluster, after, at_once, cluster, never, node, seqs, wild
 
 SOON_S = 0.2
 POLL_S = 5.0
@@ -573,7 +573,7 @@ class BreakingBus:
 async def test_a_bus_that_breaks_is_taken_up_again_and_the_log_asked(two: Cluster) -> None:
     a, _ = two.nodes
     bus = BreakingBus(two.bus.join())
-    async with serving(two.store, bus=bus, heads_check_s=1000.0) as c:  # type: ignore[arg-type]
+    async with node(two.store, bus, heads_check_s=1000.0) as c:  # type: ignore[arg-type]
         conversation = await group(a, "ann", "ben")
         ben = await login(c, "ben")
         bus.broken = True
