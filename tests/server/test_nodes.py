@@ -221,8 +221,9 @@ async def test_one_who_was_removed_gets_no_receipt_about_what_came_after(two: Cl
     a, b = two.nodes
     conversation = await group(a, "ann", "ben", "cat")
     ben, cat = await login(b, "ben"), await login(b, "cat")
-    cat.say(text(conversation, "k1"))
-    await ben.hear("NEW_MSG")
+    for author in (ben, cat):
+        author.say(text(conversation, "k1"))
+        await author.hear("MSG_ACK")
     two.bus.fate = never
     await a.remove_member(conversation, "ann", "ben")
     last = await sent(a, conversation, "ann", "k2")
@@ -253,6 +254,23 @@ async def test_leaving_and_coming_back_between_two_looks(two: Cluster) -> None:
 
 
 # --- without hints ---
+
+
+async def test_what_was_written_while_one_was_let_in_is_not_missed(kind: str) -> None:
+    async with cluster(kind, heads_check_s=1000.0) as two:
+        a, b = two.nodes
+        ben = await login(b, "ben")
+        read = two.store.inner.conversation
+
+        async def then_write(conversation_id: str, user_id: str) -> Any:
+            found = await read(conversation_id, user_id)
+            await sent(a, conversation_id, "ann", "k1")
+            return found
+
+        two.store.conversation = then_write  # type: ignore[attr-defined]
+        await a.create_conversation("SINGLE", "ann", ["ben"])
+
+        assert [it["headSeq"] for it in await after(SOON_S, ben) if it["event"] == "BEHIND"] == [2]
 
 
 async def test_with_all_hints_lost_everything_comes_by_looking(two: Cluster) -> None:
@@ -520,6 +538,25 @@ async def test_late_and_repeated_hints_of_a_device_close_nothing_newer(two: Clus
 
     assert (await first.closed(), await second.closed()) == (4201, 4201)
     assert third.session.close_code is None
+
+
+async def test_a_session_that_opens_while_the_store_is_asked_is_not_closed(two: Cluster) -> None:
+    _, b = two.nodes
+    old = await login(b, "ann")
+    reads: list[Peer] = []
+
+    async def then_open(devices: Any) -> Any:
+        found = await two.store.inner.resume_hashes(devices)
+        if not reads:
+            reads.append(await login(b, "ann"))
+        return found
+
+    two.store.resume_hashes = then_open  # type: ignore[attr-defined]
+    two.bus.members[1].lose()
+    await anyio.sleep(SOON_S)
+
+    assert await old.closed() == 4201
+    assert reads[0].session.close_code is None
 
 
 async def test_a_new_epoch_is_told_on_every_node(two: Cluster) -> None:

@@ -163,10 +163,8 @@ class Hub:
         if entry.seq != audience.position + 1 or entry.epoch != audience.epoch:
             self._wait(audience, entry, origin)
             return
-        if not audience.waiting:
-            self._apply(audience, entry, origin)
-        else:
-            self._apply(audience, entry, origin or self._origin_of(audience, entry))
+        self._apply(audience, entry, origin)
+        if audience.waiting:
             self._apply_waiting(audience)
         if not audience.sessions:
             self._release(entry.conversation_id)
@@ -246,11 +244,6 @@ class Hub:
         if len(audience.waiting) < _WAITING_MAX and entry.epoch == audience.epoch:
             audience.waiting.setdefault(entry.seq, (entry, origin))
         self._doubts.log(entry.conversation_id)
-
-    def _origin_of(self, audience: Audience, entry: Entry) -> Session | None:
-        """Who sent an entry that waits here and now came from the log."""
-        _, origin = audience.waiting.get(entry.seq, (entry, None))
-        return origin
 
     def _apply_waiting(self, audience: Audience) -> None:
         """Apply what has its turn now; forget what has had it."""
