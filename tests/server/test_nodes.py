@@ -10,6 +10,7 @@ import pytest
 
 from chatkit.bus.base import BusEvent
 from chatkit.bus.local import LocalMember
+from chatkit.errors import UnavailableError
 from chatkit.server.hints import NODES, topic_of
 from chatkit.storage.base import Advanced, Appended, MembersChanged
 from chatkit.wire.codec import MSGPACK
@@ -486,6 +487,30 @@ async def test_a_read_that_storage_refuses_is_repeated_until_it_answers(two: Clu
 
     assert seqs(await after(1.0, ben), conversation) == []
     assert seqs(await after(6.0, ben), conversation) == [2, 3]
+
+
+async def test_a_log_that_cannot_be_read_holds_no_other_up(two: Cluster) -> None:
+    a, b = two.nodes
+    damaged, sound = [await group(a, "ann", "ben", conversation_id=name) for name in ("g-1", "g-2")]
+    ben = await login(b, "ben")
+    read = two.store.inner.entries
+
+    async def refusing(conversation_id: str, after_seq: int, limit: int) -> Any:
+        if conversation_id == damaged:
+            raise UnavailableError("a body is not JSON", retry_after_s=1.0)
+        return await read(conversation_id, after_seq, limit)
+
+    two.store.entries = refusing  # type: ignore[method-assign]
+    for turn in range(10):
+        two.bus.fate = never
+        for name in (damaged, sound):
+            await sent(a, name, "ann", f"lost {turn}")
+        two.bus.fate = at_once
+        for name in (damaged, sound):
+            await sent(a, name, "ann", f"heard {turn}")
+        assert seqs(await after(0.1, ben), sound) == [2 * turn + 2, 2 * turn + 3]
+    two.store.entries = read  # type: ignore[method-assign]
+    assert seqs(await after(2.0, ben), damaged) == list(range(2, 22))
 
 
 async def test_a_commit_whose_answer_was_lost_is_found_by_the_next_one(kind: str) -> None:

@@ -74,6 +74,19 @@ class Doubts:
         self._noted.all_devices = True
         self._woken.set()
 
+    def again(self, noted: Noted) -> None:
+        """What was taken and could not be settled."""
+        mine = self._noted
+        mine.logs |= noted.logs
+        mine.devices |= noted.devices
+        for conversation_id, users in noted.joins.items():
+            mine.joins[conversation_id] = users | mine.joins.get(conversation_id, {})
+        mine.changes |= noted.changes
+        mine.all_logs |= noted.all_logs
+        mine.all_devices |= noted.all_devices
+        if mine != Noted():
+            self._woken.set()
+
     async def wait(self) -> None:
         """Return once something is noted."""
         await self._woken.wait()

@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 _HEADS_PER_READ = 500
 _ENTRIES_PER_READ = 100
 _CHANGES_PER_READ = 500
-_RETRY_S = 1.0
 
 
 class Follower:
@@ -52,7 +51,7 @@ class Follower:
         self._doubts = doubts
         self._wait_s = wait_s
         self._position: int | None = None
-        self._failed = False
+        self._unsettled = Doubts()
 
     async def begin(self) -> None:
         """Remember where the changes of memberships stand: those from here on are followed.
@@ -66,14 +65,14 @@ class Follower:
         while True:
             await self._doubts.wait()
             await anyio.sleep(self._wait_s)
-            self._failed = False
             try:
                 await self.settle(self._doubts.take())
             except Exception:
-                logger.exception("following the log failed")
-                self._failed = True
-            if self._failed:
-                await anyio.sleep(_RETRY_S)
+                logger.exception("following the log failed")  # what is left of it is found by the next check
+
+    async def retry(self) -> None:
+        """Take up again what storage refused to say. Called about once a second, so that nothing else waits for it."""
+        self._doubts.again(self._unsettled.take())
 
     async def settle(self, noted: Noted) -> None:
         """Ask the log about everything that was noted."""
@@ -94,9 +93,9 @@ class Follower:
             try:
                 heads = await self._store.head_seqs(names)
             except RefusedError as error:
-                self._refused(error)
+                _refused(error)
                 for name in names:
-                    self._doubts.log(name)
+                    self._unsettled.log(name)
                 continue
             for name in self._hub.compare(heads):
                 await self._follow(name, heads[name][1])
@@ -109,8 +108,10 @@ class Follower:
                 if self._position_of(conversation_id) == position:
                     break  # of another epoch, which the hub has noted, or a shorter log
         except RefusedError as error:
-            self._refused(error)
-            self._doubts.log(conversation_id)
+            _refused(error)
+            self._unsettled.log(conversation_id)
+        except Exception:
+            logger.exception("following one log failed")  # it goes on behind the entry that did this
 
     def _apply(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
@@ -132,8 +133,8 @@ class Follower:
             try:
                 joins = await self._store.joins(self._position, _CHANGES_PER_READ)
             except RefusedError as error:
-                self._refused(error)
-                self._doubts.changes()
+                _refused(error)
+                self._unsettled.changes()
                 return
             for join in joins.joins:
                 await self._admit(join.conversation_id, dict.fromkeys(join.user_ids, join.entrance))
@@ -152,9 +153,9 @@ class Follower:
                 missing = missing[1:]
                 continue
             except RefusedError as error:
-                self._refused(error)
+                _refused(error)
                 for user_id in missing:
-                    self._doubts.joined(conversation_id, [user_id], users[user_id])
+                    self._unsettled.joined(conversation_id, [user_id], users[user_id])
                 return
             members = {first, *found.member_ids}
             self._hub.admit(found, {it: users[it] for it in missing if it in members})
@@ -180,18 +181,19 @@ class Follower:
             try:
                 newest = await self._store.resume_hashes([(it.user_id, it.device_id) for it in part])
             except RefusedError as error:
-                self._refused(error)
+                _refused(error)
                 for session in part:
-                    self._doubts.device(session.user_id, session.device_id)
-                continue
-            for session in part:
-                if (
-                    newest.get((session.user_id, session.device_id), session.resume_hash)
-                    != session.resume_hash
-                ):
-                    self._hub.leave(session)
-                    session.close(ev.CloseCode.REPLACED, "a newer session of this device took over")
+                    self._unsettled.device(session.user_id, session.device_id)
+            else:
+                self._close_replaced(part, newest)
 
-    def _refused(self, error: RefusedError) -> None:
-        self._failed = True
-        logger.warning("storage does not say what was missed: %s", error)
+    def _close_replaced(self, sessions: Iterable[Session], newest: dict[tuple[str, str], bytes]) -> None:
+        for session in sessions:
+            own = session.resume_hash
+            if newest.get((session.user_id, session.device_id), own) != own:
+                self._hub.leave(session)
+                session.close(ev.CloseCode.REPLACED, "a newer session of this device took over")
+
+
+def _refused(error: RefusedError) -> None:
+    logger.warning("storage does not say what was missed: %s", error)

@@ -25,7 +25,7 @@ from .entries import new_msg
 from .hints import topic_of
 from .session import Session
 
-_WAITING_MAX = 1000  # entries of one audience that came too early; further ones are read from the log
+_WAITING_MAX = 256  # entries of one audience that came too early; further ones are read from the log
 
 
 class _MadeEntry(msgspec.Struct, rename="camel"):

@@ -43,7 +43,7 @@ class Relay:
         self.malformed = 0
         self._by_hint: dict[type[hints.Hint], Callable[[Any], None]] = {
             hints.Logged: lambda hint: hub.publish(hint.entry, None),
-            hints.Grown: lambda hint: doubts.log(hint.conversation_id),
+            hints.Grown: self._grown,
             hints.Moved: lambda hint: receipts.note(hint.advanced, None),
             hints.Typed: lambda hint: hub.tell_typing(hint.conversation_id, hint.user_id),
             hints.Entered: self._entered,
@@ -124,6 +124,10 @@ class Relay:
     def _lost(self) -> None:
         self._doubts.logs_and_changes()
         self._doubts.all_devices()
+
+    def _grown(self, hint: hints.Grown) -> None:
+        if self._hub.audience(hint.conversation_id) is not None:
+            self._doubts.log(hint.conversation_id)
 
     def _entered(self, hint: hints.Entered) -> None:
         outside = self._hub.outsiders(hint.conversation_id, hint.user_ids)

@@ -128,6 +128,7 @@ class ChatServer:
         tasks.start_soon(self._every, _TICK_S, self._receipts.flush_counts)
         tasks.start_soon(self._every, _TICK_S, self._probe)
         tasks.start_soon(self._follower.run)
+        tasks.start_soon(self._every, _TICK_S, self._follower.retry)
         tasks.start_soon(self._every, self._heads_check_s(), self._check_heads)
         if self._relay is not None:
             tasks.start_soon(self._relay.run)
