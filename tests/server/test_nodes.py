@@ -120,6 +120,25 @@ async def test_receipts_and_typing_cross(two: Cluster) -> None:
     assert kinds(ben.read()) == []
 
 
+async def test_in_a_large_group_the_counts_reach_an_author_on_another_node(two: Cluster) -> None:
+    a, b = two.nodes
+    users = [f"u{number:03}" for number in range(120)]
+    conversation = await group(a, "ann", *users)
+    ann, reader = await login(a, "ann"), await login(b, users[0])
+    ann.say(text(conversation, "k1"))
+    await reader.hear("NEW_MSG")
+    reader.say({"event": "READ", "conversationId": conversation, "upToSeq": 2})
+    (counts,) = await ann.hear("RECEIPT")
+
+    assert "userId" not in counts
+    assert (counts["seq"], counts["deliveredCount"], counts["readCount"], counts["memberCount"]) == (
+        2,
+        1,
+        1,
+        120,
+    )
+
+
 async def test_a_recall_crosses_and_a_page_has_the_tombstone(two: Cluster) -> None:
     a, b = two.nodes
     conversation = await group(a, "ann", "ben")
