@@ -21,7 +21,7 @@ from .state import State, check_whole, copy_database, read_state
 from .workloads import Told, until_cut
 
 KEYS = ("one", "two", "three")
-PROGRAM = (sys.executable, "-m", "tests.durability.failing_server")
+SERVE = (sys.executable, "-m", "tests.durability.failing_server")
 HEAD = MESSAGES + 1
 """Of the prepared file."""
 
@@ -107,7 +107,7 @@ def kill_at(point: FailPoint, prepared: Path, folder: Path) -> list[str]:
 
 def _killed(point: FailPoint, folder: Path) -> Told:
     armed_by = folder / "armed"
-    server = LaunchedServer(folder, PROGRAM, {PLACE: str(point), ARMED_BY: str(armed_by)})
+    server = LaunchedServer(folder, SERVE, {PLACE: str(point), ARMED_BY: str(armed_by)})
     server.start()
     try:
         stage = Stage(server)

@@ -1,4 +1,4 @@
-"""`python -m tests.durability.failing_server serve ...`: the server that kills itself at a named place.
+"""`python -m tests.durability.failing_server ...`, like `chatkit serve ...`: the server that kills itself at a named place.
 
 `KILL_AT=name:n` is the place and which passage through it is the last one, counted from when the file `KILL_WHEN`
 exists. The real objects are wrapped before the real command runs; nothing in the product knows of it.
@@ -185,12 +185,10 @@ def _failing_publish(point: FailPoint, real: Callable[..., None]) -> Callable[..
 
 
 def main() -> None:
-    """Wrap, then run the command line."""
+    """Wrap, then run the real command."""
     name, _, passages = os.environ[PLACE].partition(":")
     wrap(FailPoint(name, int(passages), Path(os.environ[ARMED_BY])))
-    from chatkit.cli import main as chatkit
-
-    chatkit()
+    serving.serve()
 
 
 if __name__ == "__main__":

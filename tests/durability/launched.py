@@ -12,19 +12,22 @@ from tests.blackbox.server_process import ServerProcess
 from tests.blackbox.tokens import SECRET
 
 ROOT = Path(__file__).parents[2]
-CHATKIT = (sys.executable, "-m", "chatkit")
+CHATKIT_SERVE = (sys.executable, "-m", "chatkit", "serve")
 
 
 class LaunchedServer(ServerProcess):
-    """`serve` on a SQLite file, by any program.
+    """`chatkit serve` on a SQLite file, started by any program.
 
     Args:
-        program: What comes before `serve` on the command line; the server is its process.
+        program: What comes before the options of `serve`; the server is its process.
         environment: Variables beside those of this process.
     """
 
     def __init__(
-        self, folder: Path, program: Sequence[str] = CHATKIT, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        program: Sequence[str] = CHATKIT_SERVE,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(folder)
         self.program = program
@@ -32,7 +35,7 @@ class LaunchedServer(ServerProcess):
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start it without waiting for it to be ready."""
-        command = [*self.program, "serve", "--port", str(self.port)]
+        command = [*self.program, "--port", str(self.port)]
         command += ["--storage", f"sqlite:///{self.folder / 'chat.db'}"]
         environment = os.environ | {"CHATKIT_JWT_SECRET": SECRET, "PYTHONUNBUFFERED": "1"} | self.environment
         with self.log_path.open("ab") as log:

@@ -43,7 +43,8 @@ SWEPT = (
 """The calls by which something gets in, gets out, gets onto the disk or takes a lock."""
 CHANGING = frozenset({"pwrite64", "pwritev", "fdatasync", "fsync", "ftruncate", "unlink", "unlinkat"})
 ANSWER = "write socket"
-PARALLEL = 2
+PARALLEL = 3
+"""Kills under way at once; each waits for the disk and for a process to start more than it computes."""
 DEATH_S = 5.0
 """How long a server may go on after its last answer before it counts as not killed."""
 

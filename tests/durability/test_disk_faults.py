@@ -19,7 +19,7 @@ from tests.blackbox.peer import Event, send_msg
 from tests.blackbox.server_process import ServerProcess
 from tests.blackbox.world import ok, refused
 
-from .launched import CHATKIT, LaunchedServer
+from .launched import CHATKIT_SERVE, LaunchedServer
 from .stage import ALICE, BOB, DATABASE, GROUP, MESSAGES, Stage, fresh_server
 from .state import check_whole, copy_database, read_state
 from .strace import Call, Strace, threads_of

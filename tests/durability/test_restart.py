@@ -8,7 +8,7 @@ import pytest
 
 from tests.blackbox.world import World, ok
 
-from .launched import CHATKIT, LaunchedServer
+from .launched import CHATKIT_SERVE, LaunchedServer
 from .stage import ALICE, DATABASE, DEVICE, GROUP, fresh_server
 from .state import read_state
 from .strace import Call, Strace, parse
@@ -41,7 +41,7 @@ def test_what_was_left_is_synced_before_it_is_acknowledged(files: Files, tmp_pat
         "-e",
         "trace=fdatasync,fsync,pwrite64",
     ]
-    server = LaunchedServer(folder, ["strace", *options, *CHATKIT])
+    server = LaunchedServer(folder, ["strace", *options, *CHATKIT_SERVE])
     server.start()
     world = World(server.http_url, server.ws_url)
     try:

@@ -184,12 +184,12 @@ async def test_a_push_that_was_lost_is_found_within_a_heartbeat() -> None:
         command = server.engine.append(conversation, "ann", "k1", {"type": "TEXT", "text": "unseen"})
         await store.commit([command])  # as another process on the same log would: no push from here
         await anyio.sleep(27)
-        (behind,) = await ben.hear("BEHIND")
-        await ann.hear("BEHIND")
+        (missed,) = await ben.hear("NEW_MSG")
+        await ann.hear("NEW_MSG")
         ben.say({"event": "PING"})
         await anyio.sleep(27)
 
-        assert behind["headSeq"] == 2
+        assert (missed["seq"], missed["payload"]["text"]) == (2, "unseen")
         assert [event["event"] for event in ben.read()] == ["PONG"], "what was told is not told again"
 
 

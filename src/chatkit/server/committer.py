@@ -18,9 +18,10 @@ import anyio
 import anyio.lowlevel
 
 from ..errors import OverloadedError, RefusedError, UnavailableError
-from ..storage.base import Append, Committing, Outcome, Refused
+from ..storage.base import Append, Committing, Entry, Outcome, Refused
 from .config import ServerConfig
 from .draft import Draft
+from .session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class Committer:
         self._settler = settler
         self._config = config
         self._waiting = _Waiting()
+        self._batch: Sequence[Draft] = ()
         self._urgent = False
         self._wake = anyio.Event()
         self._submitted = 0
@@ -140,6 +142,18 @@ class Committer:
         elif len(self._waiting) == 1:
             self._wake.set()
 
+    def origin(self, entry: Entry) -> Session | None:
+        """The session that sent an entry which is stored and not settled yet; None for anybody else's.
+
+        Looks through the batch under way: for the rare entry that is read from the log before its own answer is out.
+        """
+        key = (entry.conversation_id, entry.sender_id, entry.client_msg_id)
+        for draft in self._batch:
+            it = draft.command
+            if type(it) is Append and key == (it.conversation_id, it.sender_id, it.client_msg_id):
+                return draft.session
+        return None
+
     async def run(self) -> None:
         """Commit batches until cancelled; a batch under way is always settled."""
         while True:
@@ -167,7 +181,7 @@ class Committer:
                 await self._wake.wait()
 
     async def _commit(self) -> None:
-        batch = self._waiting.take(self._config.commit_batch_max)
+        batch = self._batch = self._waiting.take(self._config.commit_batch_max)
         self._urgent = bool(self._waiting)
         try:
             outcomes: Sequence[Outcome] = await self._store.commit([draft.command for draft in batch])
@@ -179,6 +193,7 @@ class Committer:
             self._refuse_all(batch, self._unavailable("storage failed"))
         else:
             self._settle(batch, outcomes)
+        self._batch = ()
 
     def _refuse_all(self, batch: list[Draft], error: RefusedError) -> None:
         """Storage refuses: nobody waits in the queue for a second refusal."""

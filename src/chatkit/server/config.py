@@ -10,6 +10,10 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         heartbeat_s: A client must be heard within this; after twice that the session is closed.
+        heads_check_s: How often what was offered is compared with the log, so that what a bus lost is found; None:
+            every `heartbeat_s`, and with a bus every 3 seconds. Costs a read of the heads of all conversations
+            that somebody online belongs to.
+        gap_wait_s: How long an entry that comes too early waits for the ones before it until they are read.
         hello_timeout_s: A connection that has not logged in by then is closed.
         request_timeout_s: An HTTP request that waits for storage longer is answered UNAVAILABLE.
         resume_token_s: Life of a resume token.
@@ -34,6 +38,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     heartbeat_s: float = 25.0
+    heads_check_s: float | None = None
+    gap_wait_s: float = 0.02
     hello_timeout_s: float = 10.0
     request_timeout_s: float = 30.0
     resume_token_s: float = 86_400.0

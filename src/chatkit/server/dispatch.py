@@ -16,6 +16,7 @@ from .config import ServerConfig
 from .engine import Engine
 from .hub import Hub
 from .login import Login
+from .relay import Relay
 from .session import Session
 from .sync import Spawn, Sync
 
@@ -31,6 +32,7 @@ class Dispatch:
         login: Login,
         sync: Sync,
         hub: Hub,
+        relay: Relay | None,
         committer: Committer,
         config: ServerConfig,
         ports: Ports,
@@ -39,6 +41,7 @@ class Dispatch:
         self._login = login
         self._sync = sync
         self._hub = hub
+        self._relay = relay
         self._committer = committer
         self._config = config
         self._ports = ports
@@ -103,8 +106,10 @@ class Dispatch:
                 "typing is switched off for now", retry_after_s=self._config.overload_retry_s
             )
         self._limit_typing(session, event.conversation_id)
-        others = [member for member in audience.sessions if member.user_id != session.user_id]
-        self._hub.tell(others, ev.TypingOut(conversation_id=event.conversation_id, user_id=session.user_id))
+        self._hub.tell_typing(event.conversation_id, session.user_id)
+        if self._relay is not None:
+            self._relay.typed(event.conversation_id, session.user_id)
+            self._relay.flush()
 
     def _limit_typing(self, session: Session, conversation_id: str) -> None:
         now_s = self._ports.clock.now_s()

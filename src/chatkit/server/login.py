@@ -134,6 +134,7 @@ class Login:
             command = self._resume_command(event.resume_token, event.device_id, resume_token)
 
         def opened(outcome: SessionOpened) -> None:
+            session.resume_hash = command.resume_hash
             self._welcome(session, event, outcome, resume_token)
 
         await self._engine.submit(Draft(command, session, opened=opened), SessionOpened)

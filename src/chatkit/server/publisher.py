@@ -17,6 +17,7 @@ from ..storage.base import (
     Advanced,
     Append,
     Appended,
+    Conversation,
     Created,
     Done,
     Entry,
@@ -28,9 +29,11 @@ from ..storage.base import (
 )
 from ..wire import events as ev
 from .config import ServerConfig
+from .doubts import Entrance
 from .draft import Draft
 from .hub import Hub
 from .receipts import Receipts
+from .relay import Relay
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +41,11 @@ _REFUSED_MAX = 1000  # conversations of one session that wait for a refused mess
 
 
 class Publisher:
-    """Turns outcomes into answers and pushes."""
+    """Turns outcomes into answers and pushes, and into hints for the other nodes if there may be any."""
 
-    def __init__(self, hub: Hub, receipts: Receipts, config: ServerConfig) -> None:
+    def __init__(self, hub: Hub, receipts: Receipts, relay: Relay | None, config: ServerConfig) -> None:
         self._hub = hub
+        self._relay = relay
         self._retry_s = config.overload_retry_s
         self._receipts = receipts
         self._held_back = False
@@ -77,6 +81,8 @@ class Publisher:
             self._receipts.flush()
         except Exception:
             logger.exception("publishing receipts failed")
+        if self._relay is not None:
+            self._flush(self._relay)
         return self._held_back
 
     def refuse_send(self, draft: Draft, error: RefusedError) -> None:
@@ -109,42 +115,40 @@ class Publisher:
         session, entry = draft.session, outcome.entry
         if session is not None:
             session.answer(_ack(entry, draft.ref, entry.client_msg_id))
-        if not outcome.repeat:
-            self._hub.publish(entry, session)
+        self._hub.publish(entry, session)
+        if self._relay is not None and not outcome.repeat:
+            self._relay.logged(entry, session)
 
     def _recalled(self, draft: Draft, outcome: Recalled) -> None:
         if draft.session is not None:
             draft.session.answer(_ack(outcome.entry, draft.ref, None))
-        if not outcome.repeat:
-            self._hub.publish(outcome.entry, draft.session)
+        self._hub.publish(outcome.entry, draft.session)
+        if self._relay is not None and not outcome.repeat:
+            self._relay.logged(outcome.entry, draft.session)
 
     def _advanced(self, draft: Draft, outcome: Advanced) -> None:
         if outcome.moved:
             self._receipts.note(outcome, draft.session)
+            if self._relay is not None:
+                self._relay.moved(outcome)
 
     def _created(self, draft: Draft, outcome: Created) -> None:
         if outcome.created and outcome.entry is not None:
-            self._admit(outcome.member_ids, outcome, "CREATED")
-            self._hub.publish(outcome.entry, None)
+            self._members(outcome.conversation, outcome.entry, outcome.member_ids, "CREATED")
 
     def _members_changed(self, draft: Draft, outcome: MembersChanged) -> None:
-        if outcome.entry is None:
-            return
-        conversation = outcome.conversation
-        self._hub.remove_members(conversation, outcome.removed)
-        self._hub.announce(
-            outcome.removed, ev.ConversationOut(conversation.conversation_id, conversation.type, "LEFT")
-        )
-        self._admit(outcome.added, outcome, "JOINED")
-        self._hub.publish(outcome.entry, None)
+        if outcome.entry is not None:
+            self._members(outcome.conversation, outcome.entry, outcome.added, "JOINED")
 
-    def _admit(self, user_ids: Sequence[str], outcome: Created | MembersChanged, change: Any) -> None:
-        conversation, entry = outcome.conversation, outcome.entry
-        assert entry is not None
-        self._hub.add_members(conversation, user_ids, entry.seq)
-        self._hub.announce(
-            user_ids, ev.ConversationOut(conversation.conversation_id, conversation.type, change)
-        )
+    def _members(
+        self, conversation: Conversation, entry: Entry, added: Sequence[str], entrance: Entrance
+    ) -> None:
+        self._hub.open(conversation, entry, added)
+        self._hub.publish(entry, None)
+        if self._relay is not None:
+            self._relay.logged(entry, None)
+            if added:
+                self._relay.entered(entry.conversation_id, added, entrance)
 
     def _session_opened(self, draft: Draft, outcome: SessionOpened) -> None:
         session = draft.session
@@ -156,6 +160,14 @@ class Publisher:
         replaced = self._hub.join(session, outcome.conversations)
         if replaced is not None:
             replaced.close(ev.CloseCode.REPLACED, "a newer session of this device took over")
+        if self._relay is not None:
+            self._relay.opened(session.user_id, session.device_id)
+
+    def _flush(self, relay: Relay) -> None:
+        try:
+            relay.flush()
+        except Exception:
+            logger.exception("telling the other nodes failed")
 
     def _refused(self, draft: Draft, outcome: Refused) -> None:
         if draft.session is None or draft.reply is not None:

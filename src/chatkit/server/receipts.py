@@ -11,17 +11,20 @@ from collections.abc import Sequence
 from ..core.receipts import RECEIPT_MEMBERS_MAX
 from ..storage.base import Advanced, CursorReader, ReadCounts
 from ..wire import events as ev
+from .doubts import Doubts
 from .hub import Hub
 from .session import Session
 
+_EARLY_MAX = 1000  # receipts that wait for entries which are not applied here yet; further ones are dropped
 _COUNTED_ENTRIES = 200  # in large groups the authors of this many newest covered entries are told
 
 
 class Receipts:
     """Collects moved cursors and turns them into RECEIPT events."""
 
-    def __init__(self, hub: Hub, cursors: CursorReader) -> None:
+    def __init__(self, hub: Hub, doubts: Doubts, cursors: CursorReader) -> None:
         self._hub = hub
+        self._doubts = doubts
         self._cursors = cursors
         self._moved: dict[tuple[str, str], tuple[Advanced, set[str], Session | None]] = {}
         self._large: dict[str, int] = {}
@@ -38,10 +41,18 @@ class Receipts:
         self._moved[key] = (advanced, authors, origin if origin is first_origin else None)
 
     def flush(self) -> None:
-        """Send what was noted: one RECEIPT per user and conversation."""
-        for advanced, authors, origin in self._moved.values():
-            self._tell(advanced, sorted(authors), origin)
-        self._moved.clear()
+        """Send what was noted: one RECEIPT per user and conversation.
+
+        One about entries that this node has not applied yet waits for them: they may remove whom it would tell.
+        """
+        if not self._moved:
+            return
+        moved, self._moved = self._moved, {}
+        for key, (advanced, authors, origin) in moved.items():
+            if not self._is_early(advanced):
+                self._tell(advanced, sorted(authors), origin)
+            elif len(self._moved) < _EARLY_MAX:
+                self._moved[key] = (advanced, authors, origin)
 
     async def flush_counts(self) -> None:
         """Send the counts of large groups to the authors who are online; called about once a second."""
@@ -52,6 +63,13 @@ class Receipts:
                 conversation_id, max(0, seq - _COUNTED_ENTRIES), seq, authors
             )
             self._tell_counts(conversation_id, rows)
+
+    def _is_early(self, advanced: Advanced) -> bool:
+        audience = self._hub.audience(advanced.conversation_id)
+        if audience is None or max(advanced.delivered_seq, advanced.read_seq) <= audience.position:
+            return False
+        self._doubts.log(advanced.conversation_id)
+        return True
 
     def _tell(self, advanced: Advanced, authors: Sequence[str], origin: Session | None) -> None:
         conversation_id, user_id = advanced.conversation_id, advanced.user_id

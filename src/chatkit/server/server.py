@@ -15,6 +15,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
+from ..bus.base import Bus
 from ..core.connection import State
 from ..errors import BadRequestError, ConfigurationError, InternalError, RefusedError
 from ..ports import Ports
@@ -26,19 +27,21 @@ from .auth import Authenticator
 from .committer import Committer
 from .config import ServerConfig
 from .dispatch import Dispatch
+from .doubts import Doubts
 from .engine import Engine
+from .follower import Follower
 from .hub import Hub
 from .login import Login
 from .publisher import Publisher
 from .receipts import Receipts
+from .relay import Relay
 from .session import Session
 from .sync import Sync
 
 logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
-_HEADS_PER_READ = 500
-_PUBLISH_S = 1.0
+_CHECK_WITH_BUS_S = 3.0
 
 
 class ChatServer:
@@ -51,6 +54,7 @@ class ChatServer:
         authenticate: Who a token proves its bearer to be.
         config: Bounds and times.
         ports: Time and chance.
+        bus: Where the other servers on the same log hear of what happens here; None: there is no other.
 
     Attributes:
         engine: The verbs, for hosts that act on their own behalf.
@@ -65,22 +69,30 @@ class ChatServer:
         authenticate: Authenticator,
         config: ServerConfig | None = None,
         ports: Ports | None = None,
+        bus: Bus | None = None,
     ) -> None:
         self.config = config or ServerConfig()
         self.ports = ports or Ports()
         self.store = store
-        self._hub = Hub()
-        self._receipts = Receipts(self._hub, store)
-        publisher = Publisher(self._hub, self._receipts, self.config)
+        self._bus = bus
+        self._doubts = Doubts()
+        self._hub = Hub(self._doubts, bus)
+        self._receipts = Receipts(self._hub, self._doubts, store)
+        self._relay = None if bus is None else Relay(bus, self._hub, self._receipts, self._doubts)
+        publisher = Publisher(self._hub, self._receipts, self._relay, self.config)
         self._committer = Committer(store, publisher, self.config)
+        self._follower = Follower(
+            store, self._hub, self._receipts, self._committer, self._doubts, self.config.gap_wait_s
+        )
         self.engine = Engine(store, self._committer, publisher, self.config, self.ports)
         self.login = Login(self.engine, authenticate, self.config, self.ports)
-        self.sync = Sync(store, self._hub, self.config, self._spawn)
+        self.sync = Sync(store, self._hub, self._doubts, self.config, self._spawn)
         self._dispatch = Dispatch(
             self.engine,
             self.login,
             self.sync,
             self._hub,
+            self._relay,
             self._committer,
             self.config,
             self.ports,
@@ -108,6 +120,8 @@ class ChatServer:
             raise ConfigurationError("a ChatServer can be entered once")
         self._entered = True
         self.engine.start(await self.store.migrate())
+        if self._relay is not None:
+            await self._follower.begin()
         self._background = await anyio.create_task_group().__aenter__()
         self._tasks = await self._background.start(self._run)
         self._committer.open()
@@ -132,7 +146,7 @@ class ChatServer:
         finally:
             self._tasks = None
             with anyio.CancelScope(shield=True):
-                await self.store.aclose()
+                await self._leave()
 
     # --- for hosts, which act on their own authority ---
 
@@ -196,6 +210,9 @@ class ChatServer:
         command = self.engine.renew_epoch(conversation_id)
         await self.engine.execute(command, Done)
         self._hub.compare(await self.store.head_seqs([conversation_id]))
+        if self._relay is not None:
+            self._relay.renewed(conversation_id)
+            self._relay.flush()
         return command.epoch
 
     # --- for roads ---
@@ -259,7 +276,12 @@ class ChatServer:
                 tasks.start_soon(self._every, _TICK_S, self._tick)
                 tasks.start_soon(self._every, _TICK_S, self._receipts.flush_counts)
                 tasks.start_soon(self._every, _TICK_S, self._probe)
-                tasks.start_soon(self._every, self.config.heartbeat_s, self._check_heads)
+                tasks.start_soon(self._follower.run)
+                tasks.start_soon(self._every, _TICK_S, self._follower.retry)
+                tasks.start_soon(self._every, self._heads_check_s(), self._check_heads)
+                if self._relay is not None:
+                    tasks.start_soon(self._relay.run)
+                    tasks.start_soon(self._every, self.config.heartbeat_s, self._check_devices)
                 task_status.started(tasks)
 
     def _spawn(self, session: Session, function: Callable[..., Awaitable[None]], *args: Any) -> None:
@@ -303,14 +325,26 @@ class ChatServer:
         if not self.store.healthy:
             await self.store.commit([])
 
+    def _heads_check_s(self) -> float:
+        if self.config.heads_check_s is not None:
+            return self.config.heads_check_s
+        return self.config.heartbeat_s if self._bus is None else _CHECK_WITH_BUS_S
+
     async def _check_heads(self) -> None:
-        """Compare what was offered with what the log holds: pushes may be lost, entries may not."""
-        heads: dict[str, tuple[str, int]] = {}
-        conversation_ids = self._hub.conversation_ids()
-        for start in range(0, len(conversation_ids), _HEADS_PER_READ):
-            heads |= await self.store.head_seqs(conversation_ids[start : start + _HEADS_PER_READ])
-        await anyio.sleep(_PUBLISH_S)  # what was committed just before the read is being published
-        self._hub.compare(heads)
+        """Have what was offered compared with what the log holds: pushes and hints may be lost, entries may not."""
+        self._doubts.logs_and_changes()
+
+    async def _check_devices(self) -> None:
+        """Have the devices looked at: the hint that one opened a session elsewhere may have been lost."""
+        self._doubts.all_devices()
+
+    async def _leave(self) -> None:
+        """Leave the bus, and close the store in any case."""
+        try:
+            if self._bus is not None:
+                await self._bus.aclose()
+        finally:
+            await self.store.aclose()
 
 
 def _check(kind: Any, *values: str) -> None:

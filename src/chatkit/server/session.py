@@ -46,6 +46,7 @@ class Session:
         device_id: The device, empty before login.
         offered: Last seq offered to it, by conversation: what is above was missed.
         behind: Conversations whose pushes were dropped and not yet announced by BEHIND.
+        resume_hash: Digest of the resume token that its login issued; the device's newest is in the store.
         refused: By conversation, the earliest send under a retryable refusal, as (order, clientMsgId): it holds
             back later ones.
         sends: SEND_MSG events so far; gives each its order.
@@ -80,6 +81,7 @@ class Session:
         "opened_at_s",
         "refreshing",
         "refused",
+        "resume_hash",
         "sends",
         "session_id",
         "state",
@@ -106,6 +108,7 @@ class Session:
         self.identity: Identity | None = None
         self.user_id = ""
         self.device_id = ""
+        self.resume_hash = b""
         self.offered: dict[str, int] = {}
         self.behind: dict[str, None] = {}
         self.refused: dict[str, tuple[int, str]] = {}
@@ -220,6 +223,13 @@ class Session:
         if not self.closed:
             self.behind[conversation_id] = None
             self._wake()
+
+    def forget(self, conversation_id: str) -> None:
+        """Its user is no member of this conversation any more."""
+        self.offered.pop(conversation_id, None)
+        self.behind.pop(conversation_id, None)
+        self.typed_at_s.pop(conversation_id, None)
+        self.refused.pop(conversation_id, None)
 
     def send_heads(self, heads: Sequence[ev.Head]) -> None:
         """Send HEADS pages as the buffer drains; a listing still under way is replaced by this newer one."""

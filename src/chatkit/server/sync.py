@@ -14,6 +14,7 @@ from ..errors import ConflictError, NotFoundError, OverloadedError, RefusedError
 from ..storage.base import LogReader, Page
 from ..wire import events as ev
 from .config import ServerConfig
+from .doubts import Doubts
 from .entries import log_entries
 from .hub import Hub
 from .session import Session
@@ -27,9 +28,12 @@ _BEHIND_MAX = 200  # more conversations than this are told by a HEADS listing
 class Sync:
     """Answers what a session pulls."""
 
-    def __init__(self, store: LogReader, hub: Hub, config: ServerConfig, spawn: Spawn) -> None:
+    def __init__(
+        self, store: LogReader, hub: Hub, doubts: Doubts, config: ServerConfig, spawn: Spawn
+    ) -> None:
         self._store = store
         self._hub = hub
+        self._doubts = doubts
         self._config = config
         self._spawn = spawn
 
@@ -60,11 +64,10 @@ class Sync:
         for conversation_id in behind:
             audience = self._hub.audience(conversation_id)
             if audience is not None and session in audience.sessions:
-                session.offered[conversation_id] = audience.head_seq
+                head_seq = max(audience.position, session.offered[conversation_id])
+                session.offered[conversation_id] = head_seq
                 session.answer(
-                    ev.Behind(
-                        conversation_id=conversation_id, epoch=audience.epoch, head_seq=audience.head_seq
-                    )
+                    ev.Behind(conversation_id=conversation_id, epoch=audience.epoch, head_seq=head_seq)
                 )
 
     async def page(
@@ -98,13 +101,16 @@ class Sync:
     async def _serve_one(self, session: Session, event: ev.Sync) -> None:
         limit = ev.PAGE_MAX if event.limit is UNSET else max(1, event.limit)
         epoch = None if event.epoch is UNSET else event.epoch
+        joined = event.conversation_id in session.offered
         try:
             page = await self.page(event.conversation_id, session.user_id, event.last_seq, limit, epoch)
-            if event.conversation_id not in session.offered:
+            if joined and event.conversation_id not in session.offered:
                 raise NotFoundError("no such conversation")  # left while the page was read
         except RefusedError as error:
             session.refuse(error, event.ref, event.conversation_id)
             return
+        if not joined:  # through another node, which this one has not heard of yet
+            self._doubts.joined(event.conversation_id, [session.user_id], "JOINED")
         session.answer(
             ev.SyncPage(
                 conversation_id=page.conversation_id,
@@ -119,4 +125,7 @@ class Sync:
 
     async def _send_heads(self, session: Session) -> None:
         heads = await self._store.heads(session.user_id, session.device_id)
+        for head in heads:
+            if head.conversation_id not in session.offered:  # joined meanwhile, unless it was left meanwhile
+                self._doubts.joined(head.conversation_id, [session.user_id], "JOINED")
         session.send_heads(heads)

@@ -226,6 +226,21 @@ class Status(msgspec.Struct, frozen=True):
     next_cursor: tuple[str, str] | None
 
 
+class Join(msgspec.Struct, frozen=True):
+    """Users became members of a conversation, by its creation or later. What became of them since is not said."""
+
+    conversation_id: str
+    user_ids: tuple[str, ...]
+    entrance: Literal["CREATED", "JOINED"]
+
+
+class Joins(msgspec.Struct, frozen=True):
+    """Joins in the order of their commits; the next read goes on after `position`."""
+
+    position: int
+    joins: tuple[Join, ...]
+
+
 class ReadCounts(msgspec.Struct, frozen=True):
     """For one author in a large group: how many of the others have got to his newest entry in a range."""
 
@@ -321,6 +336,19 @@ class MemberReader(Protocol):
         self, conversation_id: str, user_id: str, after: str | None, limit: int
     ) -> list[MemberCursor]:
         """Current members by user id, those after `after`; at most `limit`. Raises NotFoundError."""
+
+    async def joins(self, after: int | None, limit: int) -> Joins:
+        """Who joined any conversation, after a position: for nodes, which others' commits do not pass through.
+
+        Nothing committed later ever comes at or below a position that was returned.
+
+        Args:
+            after: Where the last read ended; None: at the newest commit, so that nothing is returned but that position.
+            limit: Most joins returned; fewer means that these are all.
+        """
+
+    async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """Digest of the resume token that each (user, device) opened its newest session with, where there is one."""
 
 
 class CursorReader(Protocol):

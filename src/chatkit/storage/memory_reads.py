@@ -114,6 +114,25 @@ class MemoryReads:
         cursors = log.cursors[user_id]
         return base.MemberCursor(member, cursors.delivered_seq, cursors.read_seq)
 
+    async def joins(self, after: int | None, limit: int) -> base.Joins:
+        """Who joined any conversation after a position."""
+        newest = len(self._world.audit)
+        if after is None:
+            return base.Joins(newest, ())
+        rows = [row for row in self._world.audit[after:] if row.action in ("CREATED", "ADDED")][:limit]
+        position = rows[-1].audit_id if len(rows) == limit else newest
+        return base.Joins(position, tuple(map(self._join, rows)))
+
+    def _join(self, row: base.AuditRow) -> base.Join:
+        if row.action == "ADDED":
+            return base.Join(row.conversation_id, (row.subject,), "JOINED")
+        made = self._world.by_id[row.conversation_id].rows[0]
+        return base.Join(row.conversation_id, rules.members_of(made.payload), "CREATED")
+
+    async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """Digest of each device's resume token."""
+        return {device: self._world.tokens[device] for device in devices if device in self._world.tokens}
+
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
     ) -> base.Status:

@@ -59,6 +59,11 @@ def member_payload(op: MemberOp, user_ids: Sequence[str]) -> bytes:
     return _encode({"type": "MEMBER", "op": op, "userIds": list(user_ids)})
 
 
+def members_of(payload: bytes) -> tuple[str, ...]:
+    """The users that a MEMBER entry names."""
+    return tuple(msgspec.json.decode(payload)["userIds"])
+
+
 def recall_payload(message_id: str, seq: int, by: str) -> bytes:
     """Canonical payload of a RECALL entry."""
     return _encode({"type": "RECALL", "messageId": message_id, "seq": seq, "by": by})

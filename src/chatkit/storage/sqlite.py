@@ -134,6 +134,14 @@ class SqliteStore:
         """A page of the current members."""
         return await self._read(sqlite_reads.members, conversation_id, user_id, after, limit)
 
+    async def joins(self, after: int | None, limit: int) -> base.Joins:
+        """Who joined any conversation after a position."""
+        return await self._read(sqlite_reads.joins, after, limit)
+
+    async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """Digest of each device's resume token."""
+        return await self._read(sqlite_reads.resume_hashes, devices)
+
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
     ) -> base.Status:

@@ -22,6 +22,8 @@ from .base import (
     ConversationRow,
     Delivery,
     Entry,
+    Join,
+    Joins,
     MemberCursor,
     OutboxEntry,
     Page,
@@ -138,6 +140,21 @@ SELECT c.conversation_id, o.first_seq, c.head_seq, o.since_ms FROM outbox AS o
 JOIN conversation AS c ON c.conversation_key = o.conversation_key
 ORDER BY o.since_ms, o.conversation_key LIMIT ?
 """
+SELECT_HEAD_SEQS = """
+SELECT c.conversation_id, c.epoch, c.head_seq FROM json_each(?) AS j
+CROSS JOIN conversation AS c ON c.conversation_id = j.value
+"""
+SELECT_NEWEST_CHANGE = "SELECT ifnull(max(audit_id), 0) FROM audit"
+SELECT_JOINS = """
+SELECT a.audit_id, c.conversation_id, a.action, a.subject, e.payload FROM audit AS a
+JOIN conversation AS c ON c.conversation_key = a.conversation_key
+LEFT JOIN message AS e ON a.action = 'CREATED' AND e.conversation_key = a.conversation_key AND e.seq = a.seq
+WHERE a.audit_id > ? AND a.action IN ('CREATED', 'ADDED') ORDER BY a.audit_id LIMIT ?
+"""
+SELECT_RESUME_HASHES = """
+SELECT t.user_id, t.device_id, t.token_hash FROM json_each(?) AS j
+CROSS JOIN resume_token AS t ON t.user_id = j.value ->> 0 AND t.device_id = j.value ->> 1
+"""
 SELECT_AUDIT = """
 SELECT a.audit_id, a.at_ms, c.conversation_id, a.actor_id, a.action, a.seq, a.subject FROM conversation AS c
 JOIN audit AS a ON a.conversation_key = c.conversation_key
@@ -217,9 +234,8 @@ def heads(connection: Connection, user_id: str, device_id: str) -> list[Head]:
 
 def head_seqs(connection: Connection, conversation_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
     """(epoch, head) of each conversation that exists."""
-    batch = Batch(connection)
-    found = ((name, batch.find(name)) for name in conversation_ids)
-    return {name: (loaded.epoch, loaded.head_seq) for name, loaded in found if loaded is not None}
+    rows = connection.execute(SELECT_HEAD_SEQS, (_text(conversation_ids),))
+    return {name: (epoch, head_seq) for name, epoch, head_seq in rows}
 
 
 def conversation(connection: Connection, conversation_id: str, user_id: str) -> Conversation:
@@ -259,6 +275,30 @@ def members(
         MemberCursor(Member(member, role, joined), delivered, read)
         for member, role, joined, delivered, read in rows
     ]
+
+
+def joins(connection: Connection, after: int | None, limit: int) -> Joins:
+    """Who joined any conversation after a position."""
+    ((newest,),) = connection.execute(SELECT_NEWEST_CHANGE)
+    rows = [] if after is None else connection.execute(SELECT_JOINS, (after, limit))
+    position = rows[-1][0] if rows and len(rows) == limit else newest
+    return Joins(position, tuple(_join(*row[1:]) for row in rows))
+
+
+def _join(conversation_id: str, action: str, subject: str, payload: bytes | None) -> Join:
+    if payload is None:
+        return Join(conversation_id, (subject,), "JOINED")
+    return Join(conversation_id, rules.members_of(payload), "CREATED")
+
+
+def resume_hashes(connection: Connection, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+    """Digest of each device's resume token."""
+    rows = connection.execute(SELECT_RESUME_HASHES, (_text(devices),))
+    return {(user_id, device_id): bytes(token_hash) for user_id, device_id, token_hash in rows}
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def status(

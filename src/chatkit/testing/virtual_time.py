@@ -96,7 +96,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._ready.extend(due)
         super()._run_once()  # type: ignore[misc]  # private to asyncio, and not in its stubs
 
-
     def _numbered(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
         task = _NumberedTask(coro, loop=loop, **options)
         task.virtual_number = next(self._task_numbers)

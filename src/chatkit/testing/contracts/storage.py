@@ -19,6 +19,7 @@ from ...storage.base import Store
 from .storage_cursors import CursorContract, OutboxContract, StatusContract
 from .storage_log import AppendContract, IdContract, PageContract, RecallContract
 from .storage_members import MembershipContract
+from .storage_nodes import NodeContract
 from .storage_sessions import DeviceContract, SessionContract
 
 
@@ -33,6 +34,7 @@ class StoreContract(
     OutboxContract,
     SessionContract,
     DeviceContract,
+    NodeContract,
 ):
     """All that a store promises, as tests. They run through anyio's pytest plugin, on whatever backend you choose."""
 

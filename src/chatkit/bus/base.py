@@ -1,0 +1,56 @@
+"""The bus port: hints from node to node. It may lose, repeat and reorder; whoever needs to be sure reads the log.
+
+Every implementation passes the contract suite in `chatkit.testing.contracts.bus`. What the messages say is none of
+the bus's business (`server.hints` knows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+DATA_BYTES_MAX = 1_000_000
+"""Nothing larger is published."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """Something that another member published on a topic subscribed to."""
+
+    topic: str
+    data: bytes
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """The bus may have lost messages: its connection was cut, or this member read too slowly."""
+
+
+BusEvent = Message | Lost
+
+
+class Bus(Protocol):
+    """One node's place on the bus. No method but `aclose` waits.
+
+    Topics are 1-200 characters; what is lost, doubled or late is nobody's fault. A member does not get what it
+    published itself.
+    """
+
+    def publish(self, topic: str, data: bytes) -> None:
+        """Offer a message to every other member that subscribed to the topic. At most DATA_BYTES_MAX bytes."""
+
+    def subscribe(self, topic: str) -> None:
+        """Get what is published on this topic, soon from now on. Subscribing twice is subscribing once."""
+
+    def unsubscribe(self, topic: str) -> None:
+        """Get no more of this topic, soon from now on. One that was not subscribed to: nothing happens."""
+
+    def events(self) -> AsyncIterator[BusEvent]:
+        """What arrives, until `aclose`; for one reader at a time.
+
+        The queue between the bus and its reader is bounded: when it is full, what comes is dropped and the reader
+        is given `Lost` before anything newer.
+        """
+
+    async def aclose(self) -> None:
+        """Leave the bus; `events` ends. A second call does nothing."""

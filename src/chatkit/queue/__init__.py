@@ -1,0 +1,1 @@
+"""Work for delivery workers: at least once. The port is in `base`; each adapter is a module of its own."""

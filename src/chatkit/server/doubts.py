@@ -1,0 +1,98 @@
+"""What this node must ask the log about: noted by whoever sees a sign, settled by `follower`.
+
+A sign may be wrong, late or repeated; it never says more than "look here". What is noted twice is looked at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import anyio
+import msgspec
+
+Entrance = Literal["CREATED", "JOINED"]
+"""How a user came into a conversation, as CONVERSATION tells it."""
+
+
+class Noted(msgspec.Struct):
+    """Signs that were taken to be settled.
+
+    Attributes:
+        logs: Conversations whose log may go further than this node has applied, or be another one.
+        joins: By conversation, users who may have become members of it, and how.
+        devices: (user, device) that may have opened a session elsewhere.
+        changes: Whether memberships may have changed anywhere.
+        all_logs: Whether every log is to be looked at.
+        all_devices: Whether every device is to be looked at.
+    """
+
+    logs: dict[str, None] = msgspec.field(default_factory=dict)
+    joins: dict[str, dict[str, Entrance]] = msgspec.field(default_factory=dict)
+    devices: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)
+    changes: bool = False
+    all_logs: bool = False
+    all_devices: bool = False
+
+
+class Doubts:
+    """Collects signs until somebody takes them."""
+
+    def __init__(self) -> None:
+        self._noted = Noted()
+        self._woken = anyio.Event()
+
+    def log(self, conversation_id: str) -> None:
+        """The log of this conversation must be looked at."""
+        self._noted.logs[conversation_id] = None
+        self._woken.set()
+
+    def joined(self, conversation_id: str, user_ids: Iterable[str], entrance: Entrance) -> None:
+        """These users may have become members."""
+        users = self._noted.joins.setdefault(conversation_id, {})
+        for user_id in user_ids:
+            users.setdefault(user_id, entrance)
+        self._woken.set()
+
+    def device(self, user_id: str, device_id: str) -> None:
+        """This device may have opened a session on another node."""
+        self._noted.devices[user_id, device_id] = None
+        self._woken.set()
+
+    def logs_and_changes(self) -> None:
+        """Every log, and every change of memberships since the last look."""
+        self._noted.all_logs = self._noted.changes = True
+        self._woken.set()
+
+    def changes(self) -> None:
+        """Every change of memberships since the last look."""
+        self._noted.changes = True
+        self._woken.set()
+
+    def all_devices(self) -> None:
+        """Every device with a session here."""
+        self._noted.all_devices = True
+        self._woken.set()
+
+    def again(self, noted: Noted) -> None:
+        """What was taken and could not be settled."""
+        mine = self._noted
+        mine.logs |= noted.logs
+        mine.devices |= noted.devices
+        for conversation_id, users in noted.joins.items():
+            mine.joins[conversation_id] = users | mine.joins.get(conversation_id, {})
+        mine.changes |= noted.changes
+        mine.all_logs |= noted.all_logs
+        mine.all_devices |= noted.all_devices
+        if mine != Noted():
+            self._woken.set()
+
+    async def wait(self) -> None:
+        """Return once something is noted."""
+        await self._woken.wait()
+
+    def take(self) -> Noted:
+        """All that is noted, which is forgotten here."""
+        noted, self._noted = self._noted, Noted()
+        self._woken = anyio.Event()
+        return noted

@@ -1,0 +1,199 @@
+"""Settles doubts: asks the log for what this node may have missed, and applies it. One task per node.
+
+Missed entries are read and handed to the hub in order; users who joined through another node are looked up and taken
+in; sessions whose device opened a newer one elsewhere are closed. What storage refuses to say is asked again. Only the
+store is believed: a sign that was wrong costs one read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import anyio
+
+from ..errors import NotFoundError, RefusedError
+from ..storage.base import Entry, Store
+from ..wire import events as ev
+from .committer import Committer
+from .doubts import Doubts, Entrance, Noted
+from .hub import Hub
+from .receipts import Receipts
+from .session import Session
+
+logger = logging.getLogger(__name__)
+
+_HEADS_PER_READ = 500
+_ENTRIES_PER_READ = 100
+_CHANGES_PER_READ = 500
+
+
+class Follower:
+    """Keeps what this node believes up with the log.
+
+    Args:
+        wait_s: How long what is missing may still come by itself before it is read.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        hub: Hub,
+        receipts: Receipts,
+        committer: Committer,
+        doubts: Doubts,
+        wait_s: float,
+    ) -> None:
+        self._store = store
+        self._hub = hub
+        self._receipts = receipts
+        self._committer = committer
+        self._doubts = doubts
+        self._wait_s = wait_s
+        self._position: int | None = None
+        self._unsettled = Doubts()
+
+    async def begin(self) -> None:
+        """Remember where the changes of memberships stand: those from here on are followed.
+
+        Must be awaited before the first session comes; without it no changes are read.
+        """
+        self._position = (await self._store.joins(None, 0)).position
+
+    async def run(self) -> None:
+        """Settle doubts until cancelled."""
+        while True:
+            await self._doubts.wait()
+            await anyio.sleep(self._wait_s)
+            try:
+                await self.settle(self._doubts.take())
+            except Exception:
+                logger.exception("following the log failed")  # what is left of it is found by the next check
+
+    async def retry(self) -> None:
+        """Take up again what storage refused to say. Called about once a second, so that nothing else waits for it."""
+        self._doubts.again(self._unsettled.take())
+
+    async def settle(self, noted: Noted) -> None:
+        """Ask the log about everything that was noted."""
+        if noted.changes:
+            await self._read_changes()
+        for conversation_id, users in noted.joins.items():
+            await self._admit(conversation_id, users)
+        await self._compare(self._hub.conversation_ids() if noted.all_logs else list(noted.logs))
+        await self._check_devices(self._sessions(noted))
+        self._receipts.flush()
+
+    # --- logs ---
+
+    async def _compare(self, conversation_ids: list[str]) -> None:
+        """Compare heads; apply what is missing."""
+        for start in range(0, len(conversation_ids), _HEADS_PER_READ):
+            names = conversation_ids[start : start + _HEADS_PER_READ]
+            try:
+                heads = await self._store.head_seqs(names)
+            except RefusedError as error:
+                _refused(error)
+                for name in names:
+                    self._unsettled.log(name)
+                continue
+            for name in self._hub.compare(heads):
+                await self._follow(name, heads[name][1])
+
+    async def _follow(self, conversation_id: str, head_seq: int) -> None:
+        """Apply a log up to a seq that it is known to have."""
+        try:
+            while (position := self._position_of(conversation_id)) is not None and position < head_seq:
+                self._apply(await self._store.entries(conversation_id, position, _ENTRIES_PER_READ))
+                if self._position_of(conversation_id) == position:
+                    break  # of another epoch, which the hub has noted, or a shorter log
+        except RefusedError as error:
+            _refused(error)
+            self._unsettled.log(conversation_id)
+        except Exception:
+            logger.exception("following one log failed")  # it goes on behind the entry that did this
+
+    def _apply(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            own = entry.client_msg_id is not None and self._hub.in_conversation(
+                entry.conversation_id, (entry.sender_id,)
+            )
+            self._hub.publish(entry, self._committer.origin(entry) if own else None)
+
+    def _position_of(self, conversation_id: str) -> int | None:
+        """How far a conversation was applied; None if nobody of it is online."""
+        audience = self._hub.audience(conversation_id)
+        return None if audience is None else audience.position
+
+    # --- memberships ---
+
+    async def _read_changes(self) -> None:
+        """Find users of this node who joined conversations anywhere."""
+        while self._position is not None:
+            try:
+                joins = await self._store.joins(self._position, _CHANGES_PER_READ)
+            except RefusedError as error:
+                _refused(error)
+                self._unsettled.changes()
+                return
+            for join in joins.joins:
+                await self._admit(join.conversation_id, dict.fromkeys(join.user_ids, join.entrance))
+            self._position = joins.position
+            if len(joins.joins) < _CHANGES_PER_READ:
+                return
+
+    async def _admit(self, conversation_id: str, users: dict[str, Entrance]) -> None:
+        """Take in the sessions of those users who really are members."""
+        missing = self._hub.outsiders(conversation_id, users)
+        while missing:
+            first = missing[0]
+            try:
+                found = await self._store.conversation(conversation_id, first)
+            except NotFoundError:
+                missing = missing[1:]
+                continue
+            except RefusedError as error:
+                _refused(error)
+                for user_id in missing:
+                    self._unsettled.joined(conversation_id, [user_id], users[user_id])
+                return
+            members = {first, *found.member_ids}
+            self._hub.admit(found, {it: users[it] for it in missing if it in members})
+            self._doubts.log(conversation_id)  # its hints come only from here on
+            complete = found.member_count <= len(found.member_ids)
+            missing = [] if complete else [it for it in missing if it not in members]
+
+    # --- devices ---
+
+    def _sessions(self, noted: Noted) -> list[Session]:
+        if noted.all_devices:
+            return self._hub.all_sessions()
+        found = (self._hub.session(*device) for device in noted.devices)
+        return [session for session in found if session is not None]
+
+    async def _check_devices(self, sessions: list[Session]) -> None:
+        """Close sessions that are not their device's newest: the store holds the newest one's resume token.
+
+        Asked is only about sessions that were open before the read.
+        """
+        for start in range(0, len(sessions), _HEADS_PER_READ):
+            part = sessions[start : start + _HEADS_PER_READ]
+            try:
+                newest = await self._store.resume_hashes([(it.user_id, it.device_id) for it in part])
+            except RefusedError as error:
+                _refused(error)
+                for session in part:
+                    self._unsettled.device(session.user_id, session.device_id)
+            else:
+                self._close_replaced(part, newest)
+
+    def _close_replaced(self, sessions: Iterable[Session], newest: dict[tuple[str, str], bytes]) -> None:
+        for session in sessions:
+            own = session.resume_hash
+            if newest.get((session.user_id, session.device_id), own) != own:
+                self._hub.leave(session)
+                session.close(ev.CloseCode.REPLACED, "a newer session of this device took over")
+
+
+def _refused(error: RefusedError) -> None:
+    logger.warning("storage does not say what was missed: %s", error)

@@ -1,0 +1,139 @@
+"""Between this node and the others: what happened here goes to the bus, what comes from there to hub and receipts.
+
+Exists only where a bus is set. Nothing here is needed for anything to be right: what the bus loses, `follower` finds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import anyio
+import msgspec
+
+from ..bus.base import Bus, Message
+from ..storage.base import Advanced, Entry
+from . import hints
+from .doubts import Doubts, Entrance
+from .hub import Hub
+from .receipts import Receipts
+from .session import Session
+
+logger = logging.getLogger(__name__)
+
+_PAYLOAD_BYTES_MAX = 8 * 1024  # larger entries are read from the log by whoever needs them
+_HINTS_MAX = 64  # in one message: with payloads of that size it stays well below the bus's bound
+_RETRY_S = 1.0
+
+
+class Relay:
+    """This node's voice and ear on the bus.
+
+    Attributes:
+        malformed: Messages that could not be read, so far.
+    """
+
+    def __init__(self, bus: Bus, hub: Hub, receipts: Receipts, doubts: Doubts) -> None:
+        self._bus = bus
+        self._hub = hub
+        self._receipts = receipts
+        self._doubts = doubts
+        self._leaving: dict[str, list[hints.Hint]] = {}
+        self.malformed = 0
+        self._by_hint: dict[type[hints.Hint], Callable[[Any], None]] = {
+            hints.Logged: lambda hint: hub.publish(hint.entry, None),
+            hints.Grown: self._grown,
+            hints.Moved: lambda hint: receipts.note(hint.advanced, None),
+            hints.Typed: lambda hint: hub.tell_typing(hint.conversation_id, hint.user_id),
+            hints.Entered: self._entered,
+            hints.Opened: self._opened,
+        }
+
+    # --- to the others: gathered, and sent by `flush` ---
+
+    def logged(self, entry: Entry, origin: Session | None) -> None:
+        """An entry was stored; `origin` is the session that sent it, if any."""
+        if origin is not None and entry.conversation_id not in origin.offered:
+            self._doubts.joined(entry.conversation_id, [origin.user_id], "JOINED")
+        small = len(entry.payload) <= _PAYLOAD_BYTES_MAX
+        hint = hints.Logged(entry) if small else hints.Grown(entry.conversation_id)
+        self._gather(hints.topic_of(entry.conversation_id), hint)
+
+    def renewed(self, conversation_id: str) -> None:
+        """A log got a new epoch."""
+        self._gather(hints.topic_of(conversation_id), hints.Grown(conversation_id))
+
+    def moved(self, advanced: Advanced) -> None:
+        """A user's cursors moved."""
+        self._gather(hints.topic_of(advanced.conversation_id), hints.Moved(advanced))
+
+    def typed(self, conversation_id: str, user_id: str) -> None:
+        """A user of this node is writing."""
+        self._gather(hints.topic_of(conversation_id), hints.Typed(conversation_id, user_id))
+
+    def entered(self, conversation_id: str, user_ids: Sequence[str], entrance: Entrance) -> None:
+        """Users became members of a conversation."""
+        self._gather(hints.NODES, hints.Entered(conversation_id, tuple(user_ids), entrance))
+
+    def opened(self, user_id: str, device_id: str) -> None:
+        """A device opened a session here."""
+        self._gather(hints.NODES, hints.Opened(user_id, device_id))
+
+    def flush(self) -> None:
+        """Send what was gathered: one message per topic, or a few."""
+        leaving, self._leaving = self._leaving, {}
+        for topic, gathered in leaving.items():
+            for start in range(0, len(gathered), _HINTS_MAX):
+                self._bus.publish(topic, hints.encode(gathered[start : start + _HINTS_MAX]))
+
+    def _gather(self, topic: str, hint: hints.Hint) -> None:
+        self._leaving.setdefault(topic, []).append(hint)
+
+    # --- from the others ---
+
+    async def run(self) -> None:
+        """Take what the bus brings until cancelled; whatever goes wrong, begin again and look at everything."""
+        self._bus.subscribe(hints.NODES)
+        while True:
+            try:
+                async for event in self._bus.events():
+                    if isinstance(event, Message):
+                        self._take(event.data)
+                    else:
+                        self._lost()
+            except Exception:
+                logger.exception("the bus failed")
+            await anyio.sleep(_RETRY_S)
+            self._lost()
+
+    def _take(self, data: bytes) -> None:
+        try:
+            message = hints.decode(data)
+        except msgspec.MsgspecError as error:
+            self.malformed += 1
+            logger.debug("a message of the bus is malformed: %s", error)
+            return
+        for hint in message:
+            try:
+                self._by_hint[type(hint)](hint)
+            except Exception:
+                logger.exception("the hint %s failed", type(hint).__name__)
+        self._receipts.flush()
+
+    def _lost(self) -> None:
+        self._doubts.logs_and_changes()
+        self._doubts.all_devices()
+
+    def _grown(self, hint: hints.Grown) -> None:
+        if self._hub.audience(hint.conversation_id) is not None:
+            self._doubts.log(hint.conversation_id)
+
+    def _entered(self, hint: hints.Entered) -> None:
+        outside = self._hub.outsiders(hint.conversation_id, hint.user_ids)
+        if outside:
+            self._doubts.joined(hint.conversation_id, outside, hint.entrance)
+
+    def _opened(self, hint: hints.Opened) -> None:
+        if self._hub.session(hint.user_id, hint.device_id) is not None:
+            self._doubts.device(hint.user_id, hint.device_id)
