@@ -1,4 +1,4 @@
-"""`python -m tests.durability.failing_server ...`, like `chatkit serve ...`: the server that kills itself at a named place.
+"""`python -m tests.durability.failing_server` instead of `chatkit serve`: the server that kills itself at a place.
 
 `KILL_AT=name:n` is the place and which passage through it is the last one, counted from when the file `KILL_WHEN`
 exists. The real objects are wrapped before the real command runs; nothing in the product knows of it.

@@ -11,7 +11,7 @@ from tests.blackbox.world import World, ok
 from .launched import CHATKIT_SERVE, LaunchedServer
 from .stage import ALICE, DATABASE, DEVICE, GROUP, fresh_server
 from .state import read_state
-from .strace import Call, Strace, parse
+from .strace import Call, Strace, parse, traced
 from .syscalls import Files, died, pid_of
 from .workloads import until_cut
 
@@ -26,22 +26,9 @@ def test_what_was_left_is_synced_before_it_is_acknowledged(files: Files, tmp_pat
     """A kill between the write and the sync, a restart, an acknowledgement: a power cut now must not lose it (S12)."""
     folder = tmp_path / "server"
     _killed_before_the_sync(files, folder)
-    assert read_state(folder / DATABASE).log(GROUP)[-1][3] == "left", (
-        "the pages are in the file, or in its cache"
-    )
+    assert read_state(folder / DATABASE).log(GROUP)[-1][3] == "left", "the pages are there, unsynced"
     trace = folder / "restart"
-    options = [
-        "-D",
-        "-f",
-        "-qq",
-        "--seccomp-bpf",
-        "-yy",
-        "-o",
-        str(trace),
-        "-e",
-        "trace=fdatasync,fsync,pwrite64",
-    ]
-    server = LaunchedServer(folder, ["strace", *options, *CHATKIT_SERVE])
+    server = LaunchedServer(folder, [*traced(trace, "fdatasync,fsync"), *CHATKIT_SERVE])
     server.start()
     world = World(server.http_url, server.ws_url)
     try:

@@ -323,6 +323,7 @@ async def _office(scene: Scene) -> None:
     async with anyio.create_task_group() as group:
         for number in (1, 2, 3):
             group.start_soon(phone.send, TEAM, f"a-{number}", f"canary1ann{number} hello")
+            await anyio.sleep(_LATENCY_S / 10)
     await phone.send(TEAM, "a-1", "canary1ann1 hello")
     await phone.send(TEAM, "a-1", "canary1other another body under the same key")
     await eve.send(TEAM, "e-0", "canary1eve0 let me in")

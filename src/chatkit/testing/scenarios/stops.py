@@ -1,9 +1,9 @@
 """A store that a script can stop in the midst of a call, as a debugger would, and let go on or fail.
 
-    stop = store.stop("commit", appends("m-4"), after=True)
-    ...
-    await stop.reached()  # the message is stored, and nobody knows it yet
-    stop.refuse()
+stop = store.stop("commit", appends("m-4"), after=True)
+...
+await stop.reached()  # the message is stored, and nobody knows it yet
+stop.refuse()
 """
 
 from __future__ import annotations
