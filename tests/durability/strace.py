@@ -97,7 +97,7 @@ def traced(output: Path, calls: str, *faults: str, path: Path | None = None) -> 
         faults: What follows `inject=`, such as `fdatasync:error=EIO:when=1`.
         path: Record and hit only calls on this file.
     """
-    return [*_options(output, calls, faults, path), "-D", "-f", "-qq", "--seccomp-bpf"]
+    return [*_options(output, calls, faults, path), "-D", "-f", "-qq"]
 
 
 def _options(output: Path, calls: str, faults: Iterable[str], path: Path | None) -> list[str]:

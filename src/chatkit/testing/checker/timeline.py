@@ -34,14 +34,12 @@ class Line(msgspec.Struct, frozen=True, order=True):
 
 def timeline(story: Story) -> list[Line]:
     """All lines, ascending."""
-    lines = list(_memberships(story))
-    if story.has_message:
-        lines += [*_calls(story), *_frames(story), *_sights(story)]
+    lines = [*_calls(story), *_frames(story), *_sights(story)] if story.has_message else []
     if story.breach.at_s is not None:
         lines.append(Line(story.breach.at_s, 8, "<- here it shows"))
     if lines:
         lines += _incidents(story, min(lines).at_s - AROUND_S, max(lines).at_s + AROUND_S)
-    return sorted(lines)
+    return sorted([*lines, *_memberships(story)])
 
 
 def _calls(story: Story) -> Iterator[Line]:

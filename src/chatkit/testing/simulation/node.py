@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import cast
 
 import anyio
 
 from ...bus.local import LocalMember
+from ...errors import UnavailableError
 from ...ports import Ports
 from ...server.auth import Authenticator
 from ...server.config import ServerConfig
@@ -76,7 +78,7 @@ class Node:
     async def _live(self) -> None:
         self._port = FaultyStore(self._storage.store, self._storage.secret, self._faults, self._chance)
         self._scope = anyio.CancelScope()
-        with self._scope:
+        with self._scope, suppress(UnavailableError):  # a start that storage refuses is tried again
             await self._serve(cast("Store", self._port))
 
     async def _serve(self, port: Store) -> None:
