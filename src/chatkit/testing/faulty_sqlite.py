@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 from typing import Literal
 
 from ..drivers.sqlite import Connection, DiskFailedError, Params, Row, open_sqlite
 from ..errors import UnavailableError
+from .chance import Stream
 
 Fault = Literal["full", "broken", "broken after commit"]
 
@@ -27,7 +27,7 @@ class Disk:
         broken: Whether a fault struck after which the file must be opened anew.
     """
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: Stream) -> None:
         self._chance = chance
         self._armed: Fault | None = None
         self._statements_left = 0

@@ -161,7 +161,7 @@ class RecordedDisk:
         return self._files[name]
 
     def write_anew(self, path: str) -> None:
-        """Note that a file's bytes were written once more, in place, and synced with its folder; nothing if it is not there."""
+        """Note that a file was written once more, in place, and synced with its folder; nothing if it is not there."""
         file = Path(path)
         if file.exists():
             number = self.opened(path)

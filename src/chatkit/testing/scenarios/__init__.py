@@ -1,18 +1,25 @@
 """wip"""
 
 from __future__ import annotations
+
 import tempfile
 from pathlib import Path
+
+from msgspec.structs import replace
+
 from ..simulation.plan import Storage
 from ..virtual_time import run_virtual
+from . import catching_up, connecting, nodes, sending
 from .membership import late_joiner_and_rejoin, removal_whose_answer_was_lost
-from . import sending, connecting
-from msgspec.structs import replace
 from .scenario import SERVER, Outcome, Scenario
 from .stage import MakeStore, Stage
 
 ONE = replace(SERVER, commit_batch_max=1)
 SCENARIOS = {
+ **{n.replace("_","-"): Scenario(line="x", play=getattr(catching_up, n)) for n in (
+ "recall_overtakes_its_message","restored_log_with_a_new_epoch","receipts_missed_offline")},
+ **{n.replace("_","-"): Scenario(line="x", play=getattr(nodes, n), nodes=2) for n in (
+ "two_nodes_all_hints_lost","removed_through_the_other_node", "resend_through_the_other_node")},
     "commit-between-hub-and-heads": Scenario(
         line="x", play=connecting.commit_between_hub_and_heads, window_bytes=20_000
     ),
@@ -44,7 +51,7 @@ SCENARIOS = {
 
 
 def run_scenario(name: str, seed: int = 0, store: Storage | MakeStore = "memory") -> Outcome:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         return run_virtual(_run, SCENARIOS[name], seed, store, Path(folder), seed=seed)
 
 

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import anyio.lowlevel
 
-from ...client.client import ChatClient
 from ...client.config import ClientConfig
 from ...client.events import CaughtUp, ChatEvent, Connected, Disconnected, MessageReceived
 from ...ports import Ports
@@ -154,8 +153,12 @@ class Actor(Device):
 
     def placed(self, conversation_id: str) -> int:
         """Up to where it has placed a conversation; 0 for one that it does not know."""
-        head = None if self.client is None else self.client.conversations.get(conversation_id)
+        head = self.placed_heads().get(conversation_id)
         return 0 if head is None else head.delivered_seq
+
+    def placed_heads(self) -> dict[str, ev.Head]:
+        """Where each conversation stands on it; none while its app does not run."""
+        return {} if self.client is None else self.client.conversations
 
     # --- what went over its lines, and what it was told ---
 

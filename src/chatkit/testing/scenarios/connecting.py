@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import anyio
-
 from msgspec import UNSET
 
 from ...client.events import Disconnected

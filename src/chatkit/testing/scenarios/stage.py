@@ -15,6 +15,8 @@ from typing import Self, cast
 import anyio
 from anyio.abc import TaskGroup
 
+from ...bus.base import Message
+from ...bus.local import LocalMember
 from ...errors import ChatkitError
 from ...ports import Ids
 from ...server.server import ChatServer
@@ -82,7 +84,7 @@ class Stage:
         self.store = StoppableStore(self._log)
         self._shared.store = cast("Store", self.store)
         self.bus_faults = BusFaults()
-        self._bus = FaultyBus(self.bus_faults, self._chance.stream("bus")) if scenario.nodes > 1 else None
+        self._bus = _Bus(self.bus_faults, self._chance.stream("bus")) if scenario.nodes > 1 else None
         self.host = Host(self.history, self._log, self._server)
         self.nodes = [self._node(f"n-{number}") for number in range(1, scenario.nodes + 1)]
         self.alarms: list[str] = []
@@ -128,6 +130,11 @@ class Stage:
         return Outcome(self.history, check(self.history, recall_window_ms=window_ms), self.alarms)
 
     # --- servers ---
+
+    @property
+    def hints(self) -> int:
+        """How many hints the servers have given to the bus, for any of the others."""
+        return 0 if self._bus is None else self._bus.hints
 
     async def start(self, node: Node) -> None:
         """Start a server, which does not run; it takes connections when this returns."""
@@ -210,9 +217,11 @@ class Stage:
     async def _lacking_on(self, actor: Actor, heads: dict[str, tuple[str, int]]) -> str | None:
         if actor.pending_count != 0:
             return f"has {actor.pending_count} messages without an answer"
+        placed = actor.placed_heads()
         for head in await self._log.heads(actor.user_id, actor.device_id):
             epoch, head_seq = heads[head.conversation_id]
-            if not actor.has(head.conversation_id, epoch, head_seq):
+            has = placed.get(head.conversation_id)
+            if has is None or (has.epoch, has.delivered_seq) != (epoch, head_seq):
                 return f"lacks {head.conversation_id} up to seq {head_seq}"
             if head.delivered_seq < head_seq:
                 return f"has not confirmed {head.conversation_id} up to seq {head_seq}"
@@ -248,6 +257,16 @@ class Stage:
     def _arrived(self, line: Line, up: bool, frame: bytes | str) -> None:
         self._note_frame(line, up, frame)
         self.wire.arrived(line, up, frame)
+
+
+class _Bus(FaultyBus):
+    """Counts what it is given."""
+
+    hints = 0
+
+    def carry(self, member: LocalMember, message: Message) -> None:
+        self.hints += 1
+        super().carry(member, message)
 
 
 class _Alarms(logging.Handler):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from contextlib import suppress
 from typing import cast
 
@@ -15,6 +14,7 @@ from ...server.auth import Authenticator
 from ...server.config import ServerConfig
 from ...server.server import ChatServer
 from ...storage.base import Store
+from ..chance import Stream
 from ..faulty_bus import FaultyBus
 from ..faulty_store import FaultyStore, StoreFaults
 from ..network import Network
@@ -39,7 +39,7 @@ class Node:
         authenticate: Authenticator,
         config: ServerConfig,
         ports: Ports,
-        chance: random.Random,
+        chance: Stream,
     ) -> None:
         self.name = name
         self.server: ChatServer | None = None
