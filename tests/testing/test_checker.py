@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from msgspec.structs import replace
 
+from chatkit.client.events import MessageSent
 from chatkit.testing.checker import INVARIANTS, RESTORED, Verdict, check
 from chatkit.testing.history import Call, History, Incident
 
@@ -90,9 +91,10 @@ def test_without_the_store_what_needs_the_log_says_that_it_did_not_run() -> None
     assert verdict.facts["S11"] > 0
 
 
-def test_without_the_store_sights_are_held_against_each_other() -> None:
+@pytest.mark.parametrize("name", ["a push with another body", "a page with another id"])
+def test_without_the_store_sights_are_held_against_each_other(name: str) -> None:
     history = play("office")
-    SPOILT["a push with another body"][1](history)
+    SPOILT[name][1](history)
     history.store = None
     assert {it.invariant for it in judge(history).violations} == {"S6"}
 
@@ -185,6 +187,28 @@ def test_a_message_refused_and_sent_again_has_its_place_from_then_on() -> None:
     }
     frame = replace(last_frame_to(history, "ann", 1), at_s=3.5)
     history.frames.append(with_events(frame, [refusal]))
+    assert found(judge(history)) == []
+
+
+def test_a_client_cannot_compare_a_body_that_was_recalled() -> None:
+    history = play("office")
+    repeat = [call for call in history.calls if call.args.get("client_msg_id") == "b-1"][-1]
+    repeat.args["payload"] = {"type": "TEXT", "text": "another body"}
+    assert found(judge(history)) == []
+    repeat.device_id = ""
+    assert "S11" in {it.invariant for it in judge(history).violations}
+
+
+def test_an_answer_that_its_call_brought_need_not_be_told() -> None:
+    history = play("office")
+    history.told = [it for it in history.told if not isinstance(it.event, MessageSent)]
+    assert found(judge(history)) == []
+
+
+def test_a_client_may_send_what_is_no_frame() -> None:
+    history = play("office")
+    up = next(it for it in history.frames if it.up and not it.codec.binary)
+    history.frames.append(replace(up, data=b"{"))
     assert found(judge(history)) == []
 
 

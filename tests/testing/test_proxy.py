@@ -184,9 +184,25 @@ async def test_leaving_ends_every_connection(net: Net) -> None:
     await server.aclose()
 
 
-async def test_a_proxy_that_is_not_entered_has_no_port() -> None:
+async def test_a_proxy_serves_inside_its_block_and_once() -> None:
+    proxy = FaultyProxy("127.0.0.1", 1)
     with pytest.raises(ConfigurationError, match="async with"):
-        FaultyProxy("127.0.0.1", 1).url("ws")
+        proxy.url("ws")
+    async with proxy:
+        assert proxy.url("ws", "/v1/ws") == f"ws://127.0.0.1:{proxy.port}/v1/ws"
+    with pytest.raises(ConfigurationError, match="async with"):
+        proxy.url("ws")
+    with pytest.raises(ConfigurationError, match="once"):
+        await proxy.__aenter__()
+
+
+async def test_a_server_is_found_under_any_address_of_its_name(net: Net) -> None:
+    port = net._listener.extra(SocketAttribute.local_port)
+    async with FaultyProxy("localhost", port) as proxy:
+        client = await net._stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", proxy.port))
+        with anyio.fail_after(SOON_S):
+            server = await net._stack.enter_async_context(await net._listener.accept())
+        await exchange(client, server)
 
 
 # --- sizes: slicer, limit ---

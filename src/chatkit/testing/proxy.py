@@ -42,7 +42,7 @@ Where = Literal["up", "down", "both"]
 class FaultyProxy:
     """Listens on a free port of 127.0.0.1 and forwards each connection to one server, with the faults in force.
 
-    Only for use inside `async with`; leaving it ends every connection. Bytes of a direction always arrive in order.
+    Only for use inside `async with`, once; leaving it ends every connection. Bytes of a direction always arrive in order.
     In each direction of a connection it holds at most `HELD_BYTES_MAX` bytes and then reads no further, so whoever
     sends feels it, as on a full link. A half-close and a reset of either side pass to the other like bytes.
 
@@ -55,7 +55,7 @@ class FaultyProxy:
         seed: Draws every chance.
 
     Raises:
-        ConfigurationError: The port is none, or (on entering) the host has no address.
+        ConfigurationError: The port is none, or (on entering) the host has no address or it was entered before.
     """
 
     def __init__(self, host: str, port: int, *, seed: int = 0) -> None:
@@ -75,6 +75,8 @@ class FaultyProxy:
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
+        if self._addresses:
+            raise ConfigurationError("a FaultyProxy can be entered once; make another one")
         self._addresses = await _resolved(self._host, self._server_port)
         self._socket = _bind(0)
         self._tasks = anyio.create_task_group()
@@ -95,7 +97,7 @@ class FaultyProxy:
             return None  # the test's own error goes on as it is
         finally:
             self._bound.close()
-            self._tasks = None
+            self._socket = self._tasks = None
 
     @property
     def port(self) -> int:

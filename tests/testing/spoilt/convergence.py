@@ -80,3 +80,9 @@ def a_frame_from_a_client_of_too_many_bytes(history: History) -> None:
 @spoils("S25")
 def a_frame_that_is_nothing(history: History) -> None:
     history.frames.append(replace(last_frame_to(history, "bob"), data=b"{"))
+
+
+@spoils("S25")
+def a_binary_frame_that_is_nothing(history: History) -> None:
+    binary = next(it for it in reversed(history.frames) if it.codec.binary and not it.up)
+    history.frames.append(replace(binary, data=b"\xc1"))

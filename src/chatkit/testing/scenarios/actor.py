@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from .wire import Heard, Wire
 
 EventT = TypeVar("EventT", bound=ChatEvent)
 
-Spawn = Callable[[Callable[[], Awaitable[None]]], None]
+Spawn = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 """Runs something for as long as the stage stands."""
 
 _PAST_MAX = 200
@@ -205,7 +205,7 @@ class Actor(Device):
     async def send_soon(self, conversation_id: str, *client_msg_ids: str) -> None:
         """Send messages in this order without waiting for answers; returns once the client has taken them in."""
         for client_msg_id in client_msg_ids:
-            self.start(self._send, conversation_id, client_msg_id)
+            self.start(self._send_one, conversation_id, client_msg_id)
             while not self.calls(client_msg_id):
                 await anyio.lowlevel.checkpoint()
 
@@ -268,6 +268,9 @@ class Actor(Device):
             payload=payload,
         )
         return sent
+
+    async def _send_one(self, conversation_id: str, client_msg_id: str) -> None:
+        await self._send(conversation_id, client_msg_id)
 
     # --- the end ---
 

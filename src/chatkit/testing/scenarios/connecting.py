@@ -82,7 +82,7 @@ def _came_between_the_pages(device: Actor, name: str) -> None:
 
 
 async def lost_welcome(stage: Stage) -> None:
-    """HELLO is served and its WELCOME lost: after a token, after a resume token, and with nobody hearing of the loss."""
+    """HELLO is served and its WELCOME lost: after a token, after a resume token, and without a sign of the loss."""
     bob = stage.install("bob")
     stop = stage.store.stop("commit", commits(OpenSession))
     bob.reachable("n-1")

@@ -11,7 +11,7 @@ from .stops import appends
 
 
 async def two_nodes_all_hints_lost(stage: Stage) -> None:
-    """Everybody is connected elsewhere than the others, and no hint arrives: joining, messages and receipts all do."""
+    """Ann and bob are connected to different servers and no hint arrives: messages, a recall and members all do."""
     stage.bus_faults.loss_chance = 1.0
     ann, bob = await stage.device("ann", node="n-1"), await stage.device("bob", node="n-2")
     await stage.host.create("c-1", "ann", "bob")
@@ -24,7 +24,8 @@ async def two_nodes_all_hints_lost(stage: Stage) -> None:
     await stage.host.add("c-1", "ann", "cid")
     cid = await stage.device("cid", node="n-2")
     await ann.send("c-1", "m-6")
-    await cid.gets("c-1", 10)
+    for device in (bob, cid):
+        await device.gets("c-1", 10)
     sprung(stage.hints, "there were hints to lose")
     sprung(len(ann.lines) == len(bob.lines) == 1, "nobody reconnected")
     told = [message.seq for message in await bob.past("c-1")]

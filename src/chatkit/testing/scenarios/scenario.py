@@ -51,20 +51,23 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """One trap of the contract, as a script.
 
     Attributes:
-        line: What it is about.
-        play: The script; raises TrapNotSprungError or PromiseBrokenError.
+        play: The script, whose docstring says what it is about; raises TrapNotSprungError or PromiseBrokenError.
         nodes: Servers over the one store.
         server: Settings of the servers.
         client: Settings of the devices.
         window_bytes: So much may be under way in each direction of a line.
     """
 
-    line: str
     play: Callable[[Stage], Awaitable[None]]
     nodes: int = 1
     server: ServerConfig = SERVER
     client: ClientConfig = CLIENT
     window_bytes: int = 65_536
+
+    @property
+    def line(self) -> str:
+        """What it is about."""
+        return " ".join((self.play.__doc__ or "").split())
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -7,10 +7,10 @@ noted in the history like everything else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -250,7 +250,7 @@ class Stage:
             chance=self._chance.stream(f"{name} store"),
         )
 
-    def _spawn(self, act: Callable[[], Awaitable[None]]) -> None:
+    def _spawn(self, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
         assert self._tasks is not None
         self._tasks.start_soon(act)
 
