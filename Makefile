@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo check test test-all soak bench docs clean
+.PHONY: setup demo check test test-all sim mutants crash soak bench docs clean
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -31,6 +31,24 @@ test: setup
 
 test-all:
 	scripts/test-all
+
+# 500 seeds with every fault; SEEDS=20000 for a night, SEED=7 for one of them again, FIRST=500 to go on elsewhere.
+sim: setup
+ifdef SEED
+	$(BIN)/python -m chatkit.testing.simulation --seed $(SEED)
+else
+	$(BIN)/python -m chatkit.testing.simulation --seeds $(or $(SEEDS),500) --first $(or $(FIRST),0)
+	$(BIN)/python -m chatkit.testing.simulation --same 20 --first $(or $(FIRST),0)
+endif
+
+mutants: setup
+	$(BIN)/python -m tests.mutants
+
+# Power cuts with FULL, the proof that NORMAL is caught, and a SIGKILL at every system call.
+crash: setup
+	$(BIN)/python -m chatkit.testing.power_cut
+	$(BIN)/python -m chatkit.testing.power_cut --synchronous NORMAL --expect-loss
+	$(BIN)/python -m tests.durability.syscalls --workloads all
 
 soak: setup
 	$(BIN)/python -m tests.soak

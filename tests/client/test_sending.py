@@ -207,7 +207,7 @@ async def test_a_page_settles_what_a_cut_left_open(server: FakeServer) -> None:
     async with client(server) as chat, anyio.create_task_group() as group:
         line = await server.accept()
         await line.log_in(head(0))
-        sending = Sending(group, chat, "hi", client_msg_id="k")
+        sending = Sending(group, chat, "t1", client_msg_id="k")
         await line.expect(ev.SendMsg)
         line.close(1006)
 
@@ -228,7 +228,7 @@ async def test_an_own_push_settles_it_too(server: FakeServer) -> None:
     async with client(server) as chat, anyio.create_task_group() as group:
         line = await server.accept()
         await line.log_in(head(0))
-        sending = Sending(group, chat, "hi", client_msg_id="k")
+        sending = Sending(group, chat, "t1", client_msg_id="k")
         send = await line.expect(ev.SendMsg)
         line.push(new(1, sender="u-1", key="k"))
         line.push(ack(send, 1))
@@ -239,6 +239,45 @@ async def test_an_own_push_settles_it_too(server: FakeServer) -> None:
         received, before = await until(chat, MessageReceived)
         assert received.message.seq == 2
         assert [type(event) for event in before].count(MessageSent) == 1
+
+
+async def test_another_payload_under_the_same_key_settles_nothing(server: FakeServer) -> None:
+    async with client(server) as chat, anyio.create_task_group() as group:
+        line = await server.accept()
+        await line.log_in(head(0))
+        sending = Sending(group, chat, "other than t1", client_msg_id="k")
+        send = await line.expect(ev.SendMsg)
+        line.push(new(1, sender="u-1", key="k"))
+        received, _ = await until(chat, MessageReceived)
+        assert received.message.text == "t1"
+        assert sending.sent is None
+        line.push(error(send, "CONFLICT", retryable=False))
+        await settle()
+
+        assert isinstance(sending.error, ConflictError)
+        assert chat.pending_count == 0
+
+
+async def test_a_refused_message_that_the_log_shows_comes_again(server: FakeServer) -> None:
+    """The commit took effect and its answer was lost: the server still holds the conversation for this very key."""
+    async with client(server) as chat, anyio.create_task_group() as group:
+        line = await server.accept()
+        await line.log_in(head(0))
+        first = Sending(group, chat, "t1", client_msg_id="k")
+        send = await line.expect(ev.SendMsg)
+        line.push(error(send, "UNAVAILABLE", retryable=True))
+        line.push(new(1, sender="u-1", key="k"))
+        await line.expect(ev.DeliveredAck)
+        assert first.sent is not None
+
+        second = Sending(group, chat, "next", client_msg_id="k2")
+        assert (await line.expect(ev.SendMsg)).client_msg_id == "k"
+        following = await line.expect(ev.SendMsg)
+        assert following.client_msg_id == "k2"
+        line.push(ack(send, 1), ack(following, 2))
+        await settle()
+        assert second.sent is not None and second.sent.seq == 2
+        assert chat.pending_count == 0
 
 
 async def test_an_own_message_of_another_device_is_received(server: FakeServer) -> None:

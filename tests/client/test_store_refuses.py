@@ -86,4 +86,4 @@ async def test_a_store_that_refuses_its_owner_for_now_is_tried_again(server: Fak
 
 
 async def _send(chat: Any) -> None:
-    await chat.send("c-1", "hi", client_msg_id="k")
+    await chat.send("c-1", "t2", client_msg_id="k")

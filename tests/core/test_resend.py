@@ -51,6 +51,74 @@ def test_the_window_bounds_what_is_under_way() -> None:
     assert taken(queue) == ["c"]
 
 
+def settled_by_the_log(queue: ResendQueue, key: str) -> None:
+    send = queue.settle("c-1", key, answered=False)
+    assert send is not None
+    assert send.client_msg_id == key
+
+
+def test_what_the_log_settled_after_a_refusal_is_sent_once_more() -> None:
+    queue = filled("a", "b")
+    queue.take(0)
+    queue.put_back("c-1", "a", ready_at_s=1)
+    settled_by_the_log(queue, "a")
+    queue.put_back("c-1", "b", ready_at_s=1)
+
+    assert len(queue) == 1
+    assert taken(queue, 1) == ["a", "b"], "the server holds b back until a comes again"
+    assert queue.settle("c-1", "a") is None, "it was settled before"
+    assert queue.settle("c-1", "b") is not None
+    assert taken(queue, 2) == []
+    assert queue.oldest_sent_at_s is None
+
+
+def test_a_refusal_that_comes_after_the_log_settled_counts_too() -> None:
+    queue = filled("a", "b")
+    queue.take(0)
+    settled_by_the_log(queue, "a")
+
+    assert queue.put_back("c-1", "a", ready_at_s=1)
+    assert queue.put_back("c-1", "b", ready_at_s=1)
+    assert taken(queue, 1) == ["a", "b"]
+
+
+def test_what_the_log_settled_is_forgotten_with_the_connection() -> None:
+    queue = filled("a", "b", "c")
+    queue.take(0)
+    queue.put_back("c-1", "a", ready_at_s=1)
+    settled_by_the_log(queue, "a")
+    settled_by_the_log(queue, "b")
+    queue.disconnected()
+
+    assert taken(queue, 1) == ["c"]
+    assert queue.settle("c-1", "c") is not None
+    add(queue, "d")
+    assert taken(queue, 2) == ["d"]
+
+
+def test_what_the_log_showed_before_it_was_sent_again_is_owed_nothing() -> None:
+    queue = filled("a")
+    settled_by_the_log(queue, "a")
+
+    assert taken(queue) == []
+    assert queue.find("c-1", "a") is None
+
+
+def test_a_settled_message_that_is_asked_for_again_gets_the_answer_that_is_owed() -> None:
+    queue = filled("a")
+    queue.take(0)
+    settled_by_the_log(queue, "a")
+    owed = queue.find("c-1", "a")
+    assert owed is not None
+    assert not queue.is_pending(owed)
+    queue.reopen(owed)
+
+    assert len(queue) == 1
+    assert queue.settle("c-1", "a") == owed
+    assert len(queue) == 0
+    assert queue.oldest_sent_at_s is None
+
+
 def test_with_a_full_window_the_end_of_a_pause_is_nothing_to_wake_for() -> None:
     queue = filled("b", conversation_id="c-2", window=2)
     queue.take(0)

@@ -508,6 +508,27 @@ async def test_a_read_that_storage_refuses_is_repeated_until_it_answers(two: Clu
     assert seqs(await after(6.0, ben), conversation) == [2, 3]
 
 
+async def test_a_node_waits_with_its_start_until_storage_answers(two: Cluster) -> None:
+    a, _ = two.nodes
+    read, refusals = two.store.inner.joins, [True, True]
+
+    async def refusing(after_id: int | None, limit: int) -> Any:
+        if refusals and refusals.pop():
+            raise UnavailableError("the disk refuses", retry_after_s=0.5)
+        return await read(after_id, limit)
+
+    two.store.joins = refusing  # type: ignore[attr-defined]
+    two.bus.fate = never
+    async with node(two.store, two.bus.join()) as c:
+        ben = await login(c, "ben")
+        refusals.append(True)  # the first look, too
+        await a.create_conversation("SINGLE", "ann", ["ben"])
+        heard = await after(POLL_S, ben)
+
+    assert refusals == []
+    assert kinds(heard) == ["CONVERSATION", "BEHIND"]
+
+
 async def test_a_log_that_cannot_be_read_holds_no_other_up(two: Cluster) -> None:
     a, b = two.nodes
     damaged, sound = [await group(a, "ann", "ben", conversation_id=name) for name in ("g-1", "g-2")]

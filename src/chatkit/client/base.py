@@ -1,7 +1,7 @@
 """The local store port: what a client must find again after its process died.
 
 Synchronous on purpose: calls are short, and one call per received frame is all there is; the event loop stands still
-for as long as one takes. Every implementation passes the contract suite in `tests/client/store_contract.py`. Called by
+for as long as one takes. Every implementation passes the contract suite `chatkit.testing.contracts.local_store`. Called by
 the client's parts only.
 
 An `UnavailableError` means "refused for now, nothing was changed" (disk full, busy): the client ends the connection,

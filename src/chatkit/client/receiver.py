@@ -18,6 +18,7 @@ from ..errors import ProtocolError
 from ..types import Message, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
+from ..wire.payload import is_same
 from .base import Change, LocalStore
 from .batch import Batch
 from .conversations import Conversation, Conversations, Unplaced
@@ -122,7 +123,7 @@ class Receiver:
         if not isinstance(event.client_msg_id, str):
             return
         if not (self.heads_complete or self._conversations.get(event.conversation_id)):
-            if self._sender.is_pending(event.conversation_id, event.client_msg_id):
+            if self._sender.pending(event.conversation_id, event.client_msg_id) is not None:
                 self._conversations.not_placed(event.conversation_id).acks[event.client_msg_id] = event
             return
         sent = Sent(
@@ -133,7 +134,7 @@ class Receiver:
             event.server_ts,
             event.epoch,
         )
-        send = self._sender.settle(batch, sent)
+        send = self._sender.settle(batch, sent, answered=True)
         if send is None:
             return
         message = Message(
@@ -276,8 +277,15 @@ class Receiver:
         return False
 
     def _settles(self, batch: Batch, message: Message, epoch: str) -> bool:
-        """Whether an entry is a pending message of this device, which is settled by that."""
+        """Whether an entry is a pending message of this device, which is settled by that.
+
+        The same key with another payload settles nothing: the server has refused that, or will. A recalled entry can
+        no longer be compared.
+        """
         if message.sender_id != self.user_id or message.client_msg_id is None:
+            return False
+        pending = self._sender.pending(message.conversation_id, message.client_msg_id)
+        if pending is None or not (message.type == "RECALLED" or is_same(message.payload, pending.payload)):
             return False
         sent = Sent(
             message.conversation_id,
@@ -287,7 +295,7 @@ class Receiver:
             message.server_ts,
             epoch,
         )
-        return self._sender.settle(batch, sent) is not None
+        return self._sender.settle(batch, sent, answered=False) is not None
 
     def _placed(
         self, batch: Batch, conversation: Conversation, step: Step, prefix: int, *, moved: bool = False

@@ -78,6 +78,9 @@ class Sender:
         if earlier is not None:
             if earlier.payload != payload:
                 raise ConflictError("this clientMsgId is pending with another payload")
+            if not self._queue.is_pending(earlier):
+                self._store.add_pending(earlier)
+                self._queue.reopen(earlier)
             return
         self._queue.check_room()
         send = PendingSend(conversation_id, client_msg_id, payload, self._queue.next_order)
@@ -112,9 +115,13 @@ class Sender:
             client_msg_id=client_msg_id,
         ) from waiter.outcome
 
-    def settle(self, batch: Batch, sent: Sent) -> PendingSend | None:
-        """A message proved durable. Returns it, or None if it was not pending (a repeat, another device's)."""
-        send = self._queue.settle(sent.conversation_id, sent.client_msg_id)
+    def settle(self, batch: Batch, sent: Sent, *, answered: bool) -> PendingSend | None:
+        """A message proved durable, by its answer or by the log.
+
+        Returns:
+            It, or None if it was not pending (a repeat, another device's).
+        """
+        send = self._queue.settle(sent.conversation_id, sent.client_msg_id, answered=answered)
         if send is not None:
             batch.settled.append(send.key)
             batch.answers.append((send.key, sent))
@@ -132,16 +139,17 @@ class Sender:
             ready_at_s = self._ports.clock.now_s() + self._pause_s(conversation_id, error)
             self._queue.put_back(conversation_id, client_msg_id, ready_at_s)
             return True
-        self._queue.settle(conversation_id, client_msg_id)
+        if self._queue.settle(conversation_id, client_msg_id) is None:
+            return True  # the log has it, so the app was told
         cause = refusal(error.code, error.message, retryable=error.retryable)
         batch.settled.append((conversation_id, client_msg_id))
         batch.answers.append(((conversation_id, client_msg_id), cause))
         batch.events.append(SendFailed(conversation_id, client_msg_id, cause))
         return True
 
-    def is_pending(self, conversation_id: str, client_msg_id: str) -> bool:
-        """Whether a message has no final answer yet."""
-        return self._queue.find(conversation_id, client_msg_id) is not None
+    def pending(self, conversation_id: str, client_msg_id: str) -> PendingSend | None:
+        """The message under this key, while an answer to it is still to come."""
+        return self._queue.find(conversation_id, client_msg_id)
 
     def has_waiter(self, key: Key) -> bool:
         """Whether a `send` call waits for this message."""

@@ -2,8 +2,9 @@
 
 Values and `now_s` in, values out. Each conversation is a lane, first in, first out; across lanes the oldest goes
 first. A lane that met a retryable refusal stands still until the wait is over and every answer of what was under way
-has come; then the refused message goes first, as the contract asks. Called by `client.sender`, which also keeps every
-pending message in the local store.
+has come; then the refused message goes first, as the contract asks. That holds even if the log has meanwhile shown that
+the refused message is stored: until its key comes again, the server refuses the rest of its conversation. Called by
+`client.sender`, which also keeps every pending message in the local store.
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ class PendingSend(msgspec.Struct, frozen=True):
 
 
 class _Lane:
-    """One conversation: what waits, by order, and how many are under way."""
+    """One conversation: what waits, by order, how many are under way, and what this connection's server waits for."""
 
-    __slots__ = ("in_flight", "ready_at_s", "refusals", "waiting")
+    __slots__ = ("in_flight", "ready_at_s", "refusals", "refused", "waiting")
 
     def __init__(self) -> None:
         self.waiting: dict[int, PendingSend] = {}
+        self.refused: set[int] = set()
         self.in_flight = 0
         self.ready_at_s: float | None = None
         self.refusals = 0
@@ -72,6 +74,9 @@ class ResendQueue:
         self._pending_max = pending_max
         self._window = window
         self._pending: dict[Key, PendingSend] = {}
+        self._due: dict[
+            Key, PendingSend
+        ] = {}  # settled by the log; on this connection the answer is still to come
         self._sent_at_s: dict[Key, float] = {}
         self._lanes: dict[str, _Lane] = {}
         self._last_order = 0
@@ -90,8 +95,17 @@ class ResendQueue:
         return next(iter(self._sent_at_s.values()), None)
 
     def find(self, conversation_id: str, client_msg_id: str) -> PendingSend | None:
-        """The pending message with this key."""
-        return self._pending.get((conversation_id, client_msg_id))
+        """The message to which an answer under this key belongs: pending, or settled by the log and still owed one."""
+        key = (conversation_id, client_msg_id)
+        return self._pending.get(key) or self._due.get(key)
+
+    def is_pending(self, send: PendingSend) -> bool:
+        """Whether it counts as unacknowledged."""
+        return send.key in self._pending
+
+    def reopen(self, send: PendingSend) -> None:
+        """It is asked for again although the log has settled it: the answer that is owed shall settle it anew."""
+        self._pending[send.key] = self._due.pop(send.key)
 
     def check_room(self) -> None:
         """Raises QueueFullError when another message would go beyond the bound."""
@@ -126,19 +140,42 @@ class ResendQueue:
             self._sent_at_s[send.key] = now_s
         return taken
 
-    def settle(self, conversation_id: str, client_msg_id: str) -> PendingSend | None:
-        """Take out the message that was answered for good, stored or refused. None if it is not pending."""
-        send = self._pending.pop((conversation_id, client_msg_id), None)
-        if send is None:
+    def settle(
+        self, conversation_id: str, client_msg_id: str, *, answered: bool = True
+    ) -> PendingSend | None:
+        """Take out the message whose fate is known for good. None if it is not pending.
+
+        Args:
+            conversation_id: Where it went.
+            client_msg_id: Its key.
+            answered: The server answered this very send. If not, the log showed it: then an answer that this
+                connection still owes is waited for, and what it refused is sent once more.
+        """
+        key = (conversation_id, client_msg_id)
+        send = self._pending.pop(key, None)
+        known = send or self._due.get(key)
+        if known is None:
             return None
-        lane = self._lanes[conversation_id]
+        if answered or not self._is_owed(known):
+            self._forget(known)
+        else:
+            self._due[key] = known
+        return send
+
+    def _is_owed(self, send: PendingSend) -> bool:
+        """Whether this connection's server is to answer it, or waits for it to come again."""
+        return send.key in self._sent_at_s or send.order in self._lanes[send.conversation_id].refused
+
+    def _forget(self, send: PendingSend) -> None:
+        lane = self._lanes[send.conversation_id]
         if self._sent_at_s.pop(send.key, None) is not None:
             lane.in_flight -= 1
             lane.refusals = 0
+        self._due.pop(send.key, None)
         lane.waiting.pop(send.order, None)
+        lane.refused.discard(send.order)
         if not lane.waiting and not lane.in_flight:
-            del self._lanes[conversation_id]
-        return send
+            del self._lanes[send.conversation_id]
 
     def refusals(self, conversation_id: str) -> int:
         """Retryable refusals of this conversation since a message of it was last answered for good."""
@@ -154,20 +191,27 @@ class ResendQueue:
         key = (conversation_id, client_msg_id)
         if self._sent_at_s.pop(key, None) is None:
             return False
-        send, lane = self._pending[key], self._lanes[conversation_id]
+        send, lane = self._pending.get(key) or self._due[key], self._lanes[conversation_id]
         lane.in_flight -= 1
         lane.refusals += 1
         lane.waiting[send.order] = send
+        lane.refused.add(send.order)
         lane.ready_at_s = max(ready_at_s, lane.ready_at_s or ready_at_s)
         return True
 
     def disconnected(self) -> None:
-        """Whatever was under way may be lost: all of it waits again, in order. Pauses keep their end."""
+        """Whatever was under way may be lost: all of it waits again, in order. Pauses keep their end.
+
+        A new connection's server waits for nothing and owes nothing.
+        """
+        for send in list(self._due.values()):
+            self._forget(send)
         for key in self._sent_at_s:
             send = self._pending[key]
-            lane = self._lanes[send.conversation_id]
-            lane.waiting[send.order] = send
+            self._lanes[send.conversation_id].waiting[send.order] = send
+        for lane in self._lanes.values():
             lane.in_flight = 0
+            lane.refused.clear()
         self._sent_at_s.clear()
 
     def wait_s(self, now_s: float) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import anyio
 import msgspec
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
 from ..bus.base import Bus
 from ..core.connection import State
@@ -99,6 +99,7 @@ class ChatServer:
             self._spawn,
         )
         self._sessions: dict[Session, None] = {}
+        self._background: TaskGroup | None = None
         self._tasks: TaskGroup | None = None
         self._draining = False
         self._left = anyio.Event()
@@ -121,19 +122,8 @@ class ChatServer:
         self.engine.start(await self.store.migrate())
         if self._relay is not None:
             await self._follower.begin()
-        tasks = anyio.create_task_group()
-        await tasks.__aenter__()
-        tasks.start_soon(self._committer.run)
-        tasks.start_soon(self._every, _TICK_S, self._tick)
-        tasks.start_soon(self._every, _TICK_S, self._receipts.flush_counts)
-        tasks.start_soon(self._every, _TICK_S, self._probe)
-        tasks.start_soon(self._follower.run)
-        tasks.start_soon(self._every, _TICK_S, self._follower.retry)
-        tasks.start_soon(self._every, self._heads_check_s(), self._check_heads)
-        if self._relay is not None:
-            tasks.start_soon(self._relay.run)
-            tasks.start_soon(self._every, self.config.heartbeat_s, self._check_devices)
-        self._tasks = tasks
+        self._background = await anyio.create_task_group().__aenter__()
+        self._tasks = await self._background.start(self._run)
         self._committer.open()
         return self
 
@@ -141,14 +131,14 @@ class ChatServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         assert self._tasks is not None
-        tasks = self._tasks
+        assert self._background is not None
         try:
             with anyio.CancelScope(shield=True):
                 await self.drain()
-            self._tasks = None
+            tasks, self._tasks = self._tasks, None
             self._committer.abandon()
             tasks.cancel_scope.cancel()
-            return await tasks.__aexit__(kind, error, trace)
+            return await self._background.__aexit__(kind, error, trace)
         except BaseExceptionGroup as group:
             if group.exceptions != (error,):
                 raise
@@ -273,6 +263,26 @@ class ChatServer:
                 await self._left.wait()
 
     # --- background ---
+
+    async def _run(self, *, task_status: TaskStatus[TaskGroup]) -> None:
+        """All background work, until its group is cancelled.
+
+        Shielded, so that the host's own cancellation does not end it before the drain: accepted work is still
+        committed, and nothing is ever spawned into a group that is cancelled already.
+        """
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._committer.run)
+                tasks.start_soon(self._every, _TICK_S, self._tick)
+                tasks.start_soon(self._every, _TICK_S, self._receipts.flush_counts)
+                tasks.start_soon(self._every, _TICK_S, self._probe)
+                tasks.start_soon(self._follower.run)
+                tasks.start_soon(self._every, _TICK_S, self._follower.retry)
+                tasks.start_soon(self._every, self._heads_check_s(), self._check_heads)
+                if self._relay is not None:
+                    tasks.start_soon(self._relay.run)
+                    tasks.start_soon(self._every, self.config.heartbeat_s, self._check_devices)
+                task_status.started(tasks)
 
     def _spawn(self, session: Session, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         assert self._tasks is not None

@@ -83,11 +83,18 @@ class Told(msgspec.Struct):
 
 
 class Incident(msgspec.Struct):
-    """Something that happened to the system: a fault that begins or ends, a crash, a restart, a phase of the run."""
+    """Something that happened to the system: a fault, a crash, a restart, a phase of the run.
+
+    Attributes:
+        what: Its name, one of few.
+        detail: To whom or what.
+        until_s: When it ended, for what lasts; None for what is over at once, or lasted to the end.
+    """
 
     at_s: float
     what: str
     detail: str = ""
+    until_s: float | None = None
 
 
 class LogDump(msgspec.Struct):
@@ -185,9 +192,15 @@ class History:
         """Note an event that an app was given."""
         self.told.append(Told(self._now_s(), user_id, device_id, life, event))
 
-    def happened(self, what: str, detail: str = "") -> None:
-        """Note what befell the system."""
-        self.incidents.append(Incident(self._now_s(), what, detail))
+    def happened(self, what: str, detail: str = "") -> Incident:
+        """Note what befell the system; whoever ends it calls `ended`."""
+        incident = Incident(self._now_s(), what, detail)
+        self.incidents.append(incident)
+        return incident
+
+    def ended(self, incident: Incident) -> None:
+        """What lasted is over."""
+        incident.until_s = self._now_s()
 
     def digest(self) -> str:
         """A hash of everything that happened, in order: equal histories have equal digests, in every process."""

@@ -11,6 +11,7 @@ module checks that the name is there).
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import selectors
 from collections.abc import Awaitable, Callable
@@ -75,7 +76,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, seed: int | None = None) -> None:
         self._jumping = _JumpingSelector()
         self._order = None if seed is None else random.Random(seed)  # noqa: S311 -- no secret
+        self._task_numbers = itertools.count(1)
         super().__init__(self._jumping)
+        self.set_task_factory(self._numbered)
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
@@ -83,11 +86,22 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         if self._order is not None and len(self._ready) > 1:
-            due = list(self._ready)
+            due = sorted(self._ready, key=_task_number)  # tasks in sets come by address, which is no seed's
             self._order.shuffle(due)
             self._ready.clear()
             self._ready.extend(due)
         super()._run_once()  # type: ignore[misc]  # private to asyncio, and not in its stubs
+
+
+    def _numbered(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        task: Any = asyncio.Task(coro, loop=loop, **options)
+        task.virtual_number = next(self._task_numbers)
+        return task
+
+
+def _task_number(handle: Any) -> int:
+    """The number of the task that a callback goes on with; 0 for any other callback."""
+    return getattr(getattr(handle._callback, "__self__", None), "virtual_number", 0)
 
 
 def run_virtual(

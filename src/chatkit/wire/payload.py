@@ -42,6 +42,11 @@ class _Custom(msgspec.Struct, rename="camel"):
 _SHAPES: dict[str, type] = {"IMAGE": _Media, "VOICE": _Media, "FILE": _Media, "CUSTOM": _Custom}
 
 
+def is_same(payload: dict[str, Any], encoded: bytes) -> bool:
+    """Whether a payload that travelled is the one that `encoded` (made by `canonical`) holds."""
+    return _encoder.encode(payload) == encoded
+
+
 def canonical(payload: Any) -> bytes:
     """The one byte form of a user's payload: JSON in UTF-8, keys sorted, no spaces.
 

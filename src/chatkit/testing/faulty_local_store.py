@@ -1,0 +1,76 @@
+"""A client's local store that outlives its app: killed with `die`, full for a while with `full`.
+
+The app may be killed at any moment; what it saved before stays in the store behind, which the next start of the app
+is given again through a new `FaultyLocalStore`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..client.base import Change, LocalStore, Record
+from ..core.resend import Key, PendingSend
+from ..errors import UnavailableError
+from ..types import Message
+
+
+class FaultyLocalStore:
+    """`client.base.LocalStore`, as one life of an app reaches it.
+
+    Attributes:
+        full: While set, everything that writes is refused as a full disk would.
+        dead: Whether the app was killed.
+    """
+
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+        self.dead = False
+        self.full = False
+
+    def die(self) -> None:
+        """The app was killed: nothing that it still does reaches the store."""
+        self.dead = True
+
+    def bind(self, user_id: str, device_id: str) -> None:
+        """As the store behind."""
+        self._writable().bind(user_id, device_id)
+
+    def pending(self) -> list[PendingSend]:
+        """As the store behind."""
+        return self._store.pending()
+
+    def add_pending(self, send: PendingSend) -> None:
+        """As the store behind, or refused."""
+        self._writable().add_pending(send)
+
+    def records(self) -> list[Record]:
+        """As the store behind."""
+        return self._store.records()
+
+    def save(self, changes: Sequence[Change], settled: Sequence[Key] = ()) -> None:
+        """As the store behind, or refused."""
+        self._writable().save(changes, settled)
+
+    def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
+        """As the store behind."""
+        return self._store.messages(conversation_id, before_seq, limit)
+
+    def floor(self, conversation_id: str) -> int:
+        """As the store behind."""
+        return self._store.floor(conversation_id)
+
+    def reads(self) -> dict[str, int]:
+        """As the store behind."""
+        return self._store.reads()
+
+    def want_read(self, conversation_id: str, up_to_seq: int) -> None:
+        """As the store behind, or refused."""
+        self._writable().want_read(conversation_id, up_to_seq)
+
+    def close(self) -> None:
+        """The store outlives its app; whoever made it closes it."""
+
+    def _writable(self) -> LocalStore:
+        if self.dead or self.full:
+            raise UnavailableError("the local store is full", retry_after_s=0.5)
+        return self._store

@@ -1,0 +1,109 @@
+"""A store that is slow, refuses, or does as it was told and loses the answer; and that a dead node cannot reach.
+
+`FaultyStore` is one node's way to a store that outlives it, as a database server would: `die` cuts that way off at
+once, which is what a crash is (a cancellation is none: `finally` blocks still run). `StoreFaults` is the weather,
+shared by all ways and changed while they are used. Faults inside a SQLite transaction are in `faulty_sqlite`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import anyio
+import msgspec
+
+from ..errors import UnavailableError
+from ..storage.base import Command, Outcome, Store
+
+_RETRY_AFTER_S = 0.5
+
+
+class StoreFaults(msgspec.Struct, kw_only=True):
+    """How a store behaves; chances are from 0 to 1 and drawn for each call.
+
+    Attributes:
+        latency_s: Least and most seconds that a call takes, half before and half after its effect.
+        busy_chance: A commit is refused before anything happens.
+        lost_answer_chance: A commit takes effect, and the caller is told UNAVAILABLE all the same.
+        read_chance: A read is refused.
+    """
+
+    latency_s: tuple[float, float] = (0.0, 0.0)
+    busy_chance: float = 0.0
+    lost_answer_chance: float = 0.0
+    read_chance: float = 0.0
+
+
+class FaultyStore:
+    """`storage.base.Store`, as one node reaches it through these faults.
+
+    Args:
+        store: The store itself; it is never opened or closed from here.
+        secret: What its `migrate` returned.
+        faults: The weather.
+        chance: Where faults and latencies are drawn from.
+    """
+
+    def __init__(self, store: Store, secret: bytes, faults: StoreFaults, chance: random.Random) -> None:
+        self._store = store
+        self._secret = secret
+        self._faults = faults
+        self._chance = chance
+        self._refused = False
+        self._dead = False
+
+    def die(self) -> None:
+        """From here on nothing that the node does reaches the store, and nothing comes back."""
+        self._dead = True
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last commit through here was answered."""
+        return not self._dead and not self._refused and self._store.healthy
+
+    async def migrate(self) -> bytes:
+        """The store is open already; its secret."""
+        return self._secret
+
+    async def aclose(self) -> None:
+        """The store outlives its users."""
+
+    async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
+        """As the store does it, with faults before and after."""
+        self._refused = True
+        await self._pass_time()
+        if self._happens(self._faults.busy_chance):
+            raise UnavailableError("storage is busy", retry_after_s=_RETRY_AFTER_S)
+        outcomes = await self._store.commit(commands)
+        await self._pass_time()
+        if self._happens(self._faults.lost_answer_chance):
+            raise UnavailableError("the answer of storage was lost", retry_after_s=_RETRY_AFTER_S)
+        self._refused = False
+        return outcomes
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        """Every read of the port, with faults."""
+        read = getattr(self._store, name)
+
+        async def faulty(*args: Any) -> Any:
+            await self._pass_time()
+            if self._happens(self._faults.read_chance):
+                raise UnavailableError("storage cannot be read", retry_after_s=_RETRY_AFTER_S)
+            found = await read(*args)
+            await self._pass_time()
+            return found
+
+        return faulty
+
+    async def _pass_time(self) -> None:
+        """Half of the latency; a node that died meanwhile gets no further."""
+        least_s, most_s = self._faults.latency_s
+        if most_s > 0:
+            await anyio.sleep(self._chance.uniform(least_s, most_s) / 2)
+        if self._dead:
+            raise UnavailableError("this node is dead", retry_after_s=_RETRY_AFTER_S)
+
+    def _happens(self, chance: float) -> bool:
+        return chance > 0 and self._chance.random() < chance
