@@ -74,6 +74,10 @@ class ArchivingStore:
         """Entries of a log."""
         return await self._store.page(conversation_id, user_id, after_seq, limit, bytes_max)
 
+    async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[Entry]:
+        """Entries of a log as they are stored."""
+        return await self._store.entries(conversation_id, after_seq, limit)
+
     async def heads(self, user_id: str, device_id: str) -> list[Head]:
         """Where a device stands."""
         return await self._store.heads(user_id, device_id)

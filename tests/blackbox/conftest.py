@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from chatkit.testing.proxy import BlockingProxy, proxy_in_thread
+
 from .late import LateCloses
 from .server_process import ServerProcess
 from .world import World
@@ -67,3 +69,20 @@ def own_server(tmp_path: Path) -> Iterator[ServerProcess]:
         yield process
     finally:
         process.stop()
+
+
+@pytest.fixture
+def proxied(server: ServerProcess) -> Iterator[BlockingProxy]:
+    """A faulty network before the server of all tests."""
+    with proxy_in_thread("127.0.0.1", server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def far(proxied: BlockingProxy) -> Iterator[World]:
+    """The same server, seen through `proxied`."""
+    made = World(proxied.url(), proxied.url("ws", "/v1/ws"))
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,13 +1,14 @@
-"""SIGKILL in the middle of 20 senders at full speed, then the proof that no acknowledgement was a lie.
+"""SIGKILL in the middle of senders at full speed, then the proof that no acknowledgement was a lie.
 
-Shared by `test_kill.py` (5 rounds) and `tests/soak.py` (50). Every text equals its clientMsgId, so that a stored row
-names the attempt it came from whoever reads it. What must hold after each restart:
+Shared by `test_kill.py` (light rounds) and `tests/soak.py` (heavy ones). Every text equals its clientMsgId, so that a
+stored row names the attempt it came from whoever reads it. What must hold after each restart:
 
 - the log of each conversation has the seqs 1..head, each once, and no row that nobody attempted;
 - every acknowledged message is there once, with the seq and messageId of its acknowledgement;
 - of one sender in one conversation the stored messages are a prefix of those attempted, in order;
 - every attempted message sent again is answered; the acknowledged ones by the identical bytes, the stored ones by
-  their row, the lost ones by a new row; nothing is there twice afterwards.
+  their row, the lost ones by a new row; nothing is there twice afterwards;
+- recalls, members, read cursors and confirmations are as they were acknowledged (`careful.py`, in the same load).
 """
 
 from __future__ import annotations
@@ -24,26 +25,43 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from .careful import CarefulClient
 from .peer import Event, parse, send_msg
 from .server_process import ServerProcess
 from .tokens import token
 from .world import World, fresh
 
-SENDERS = 20
 CONVERSATIONS = 4
-WINDOWS = (8, 48)
-"""Least and most unanswered messages of a sender; unequal ones, so that the senders do not move in step."""
+CAREFUL = 3
 WINDOW = 32
 """Unanswered messages of a sender that sends again."""
 DELAY_MAX_S = 0.03
 """The kill falls somewhere in this time after enough acknowledgements: inside a commit, before or after one."""
-ACKS_MIN, ACKS_MAX = 200, 1500
 ANSWER_S = 30.0
 
 Key = tuple[str, str, str]
 """Conversation, sender, clientMsgId."""
 Row = tuple[int, str, str]
 """seq, messageId, text."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much goes on in one round.
+
+    Attributes:
+        senders: At full speed, beside the careful clients.
+        windows: Least and most unanswered messages of a sender; unequal ones, so that they do not move in step.
+        acks: Least and most acknowledgements of them all before the kill.
+    """
+
+    senders: int
+    windows: tuple[int, int]
+    acks: tuple[int, int]
+
+
+HEAVY = Load(senders=20, windows=(8, 48), acks=(200, 1500))
+LIGHT = Load(senders=6, windows=(4, 24), acks=(10, 150))
 
 
 @dataclass
@@ -92,19 +110,26 @@ class Totals:
     acked: int = 0
     unknown_stored: int = 0
     unknown_lost: int = 0
+    careful: int = 0
 
 
 class Harness:
     """One file, many kills."""
 
     def __init__(
-        self, server: ServerProcess, seed: int, report: Callable[[str], None] = lambda line: None
+        self,
+        server: ServerProcess,
+        seed: int,
+        report: Callable[[str], None] = lambda line: None,
+        load: Load = HEAVY,
     ) -> None:
         self.server = server
+        self.load = load
         self.random = random.Random(seed)
         self.report = report
         self.totals = Totals()
-        self.senders = [fresh(f"s{number}") for number in range(SENDERS)]
+        self.senders = [fresh(f"s{number}") for number in range(load.senders)]
+        self.careful = [CarefulClient(f"{seed} {number}") for number in range(CAREFUL)]
         self.conversations: list[str] = []
         self.settled: dict[Key, Event] = {}
         self.stored: dict[str, list[Row]] = {}
@@ -126,15 +151,18 @@ class Harness:
         world = self._world()
         for _ in range(CONVERSATIONS):
             self.conversations.append(world.group(self.senders[0], *self.senders[1:]))
+        for client in self.careful:
+            client.create(world)
         world.close()
 
     def _world(self) -> World:
         return World(self.server.http_url, self.server.ws_url)
 
     def _round(self, number: int) -> None:
-        target = self.random.randint(ACKS_MIN, ACKS_MAX)
+        target = self.random.randint(*self.load.acks)
         attempts = asyncio.run(self._storm(number, target))
         self.server.start()
+        self._check_careful()
         before = self._logs()
         self.check_logs(before)
         survived = self.check_attempts(attempts, before)
@@ -150,27 +178,42 @@ class Harness:
             f"{survived} stored without an answer, {lost} not stored and sent again; all hold"
         )
 
+    def _check_careful(self) -> None:
+        world = self._world()
+        try:
+            for client in self.careful:
+                client.check(world)
+        finally:
+            world.close()
+
     def _count(self, attempts: Attempts, survived: int, lost: int) -> None:
         self.totals.rounds += 1
         self.totals.sent += len(attempts.sent)
         self.totals.acked += len(attempts.acked)
         self.totals.unknown_stored += survived
         self.totals.unknown_lost += lost
+        self.totals.careful = sum(client.done for client in self.careful)
 
     # -- the storm
 
     async def _storm(self, number: int, target: int) -> Attempts:
         storm = Storm(number, target, delay_s=self.random.uniform(0, DELAY_MAX_S), kill=self.server.kill)
-        links = [await self._login(user) for user in self.senders]
-        pairs = zip(self.senders, links, strict=True)
-        senders = [asyncio.create_task(self._send_until_cut(storm, user, link)) for user, link in pairs]
+        begun = asyncio.Barrier(CAREFUL + 1)
+        careful = [client.act_until_cut(self.server.http_url, begun) for client in self.careful]
         try:
             async with asyncio.timeout(60):
-                await asyncio.gather(*senders)
+                await asyncio.gather(*careful, self._senders(storm, begun))
         finally:
             self.server.kill()
         assert not storm.attempts.refused, f"refused at full speed: {storm.attempts.refused[:3]}"
         return storm.attempts
+
+    async def _senders(self, storm: Storm, begun: asyncio.Barrier) -> None:
+        """All at full speed, once the careful clients have begun."""
+        links = [await self._login(user) for user in self.senders]
+        await begun.wait()
+        pairs = zip(self.senders, links, strict=True)
+        await asyncio.gather(*[self._send_until_cut(storm, user, link) for user, link in pairs])
 
     async def _login(self, user: str) -> ClientConnection:
         link = await connect(
@@ -186,7 +229,7 @@ class Harness:
     async def _send_until_cut(self, storm: Storm, user: str, link: ClientConnection) -> None:
         """Keeps a window of messages unanswered until the connection breaks."""
         order = random.Random(f"{storm.number} {user}")
-        window = order.randint(*WINDOWS)
+        window = order.randint(*self.load.windows)
         waiting: dict[str, Key] = {}
         count = 0
         try:

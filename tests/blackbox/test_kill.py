@@ -1,28 +1,43 @@
-"""SIGKILL in the middle of 20 senders at full speed, five times on one file (`make soak` does fifty)."""
+"""SIGKILL in the middle of senders at full speed, thirty times (`make soak` does it under heavy load)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from .kill_harness import ACKS_MIN, Attempts, Harness, Row
+from .careful import FIRST, RECALLED, CarefulClient, Facts
+from .kill_harness import CAREFUL, LIGHT, Attempts, Harness, Row, Totals
 from .peer import Event
 from .server_process import ServerProcess
 from .world import World
 
-ROUNDS = 5
+ROUNDS = 15
+SEEDS = (20261123, 20261124)
+"""One file each, at the same time: most of a round is the start of a server."""
+
+
+def kills(folder: Path, seed: int) -> Totals:
+    """All rounds on one file; each says how it went."""
+    lines: list[str] = []
+    folder.mkdir()
+    totals = Harness(ServerProcess(folder), seed, lines.append, LIGHT).run(ROUNDS)
+    assert len(lines) == ROUNDS + 1
+    return totals
 
 
 @pytest.mark.timeout(300)
-def test_sigkill_under_full_load_five_times(tmp_path: Path) -> None:
-    lines: list[str] = []
-    totals = Harness(ServerProcess(tmp_path), seed=20261123, report=lines.append).run(ROUNDS)
-    assert totals.rounds == ROUNDS
-    assert totals.acked >= ROUNDS * ACKS_MIN
-    assert totals.sent > totals.acked, "every kill hit messages in flight"
-    assert len(lines) == ROUNDS + 1
+def test_sigkill_under_load_thirty_times(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(len(SEEDS)) as pool:
+        under_way = [pool.submit(kills, tmp_path / str(seed), seed) for seed in SEEDS]
+    for totals in (future.result() for future in under_way):
+        assert totals.rounds == ROUNDS
+        assert totals.acked >= ROUNDS * LIGHT.acks[0]
+        assert totals.sent > totals.acked, "every kill hit messages in flight"
+        assert totals.careful >= ROUNDS * CAREFUL * FIRST
 
 
 def one_round(folder: Path) -> tuple[Harness, Attempts, list[Row]]:
@@ -78,6 +93,47 @@ def test_the_check_finds_an_old_row_that_changed(tmp_path: Path) -> None:
         harness.check_logs({"c": [*rows[:2], (3, "m3", "changed"), *rows[3:]]})
     with pytest.raises(AssertionError):
         harness.check_logs({"c": rows[:-1]})
+
+
+def careful_client(world: World, requests: int = 30) -> CarefulClient:
+    """One that has done this much, every kind of request among it."""
+    client = CarefulClient("a seed")
+    client.create(world)
+    for _ in range(requests):
+        client.cut = client.next_request()
+        client.finish(world)
+    return client
+
+
+def test_the_careful_check_passes_what_is_right(world: World) -> None:
+    client = careful_client(world)
+    kinds = {str(payload.get("op", payload["type"])) for payload in client.facts.payloads}
+    assert kinds == {"CREATED", "TEXT", "RECALLED", "RECALL", "ADDED", "REMOVED"}
+    assert client.facts.read and client.facts.confirmed
+    before = client.facts
+    client.cut = client.next_request()
+    client.check(world)
+    assert client.facts != before, "what was cut was done again"
+
+
+UNTRUE: dict[str, Callable[[Facts, set[str]], Facts]] = {
+    "21 entries, acknowledged 22": lambda facts, _: facts.appended({"type": "TEXT", "text": "never said"}),
+    "21 entries, acknowledged 20": lambda facts, _: replace(facts, payloads=facts.payloads[:-1]),
+    "is .*RECALLED.*, acknowledged": lambda facts, _: replace(
+        facts, payloads=tuple({"type": "TEXT"} if it == RECALLED else it for it in facts.payloads)
+    ),
+    "members .*, acknowledged": lambda facts, _: replace(facts, members=facts.members | {"somebody"}),
+    "read .*, acknowledged": lambda facts, _: replace(facts, read=facts.read + 1),
+    "confirmed .*, acknowledged": lambda facts, said: replace(facts, confirmed=facts.confirmed | said),
+}
+
+
+@pytest.mark.parametrize("finding", UNTRUE)
+def test_the_careful_check_finds_what_is_wrong(world: World, finding: str) -> None:
+    client = careful_client(world)
+    client.facts = UNTRUE[finding](client.facts, set(client.recent))
+    with pytest.raises(AssertionError, match=finding):
+        client.check(world)
 
 
 def test_cursors_members_and_recalls_survive_a_sigkill(own_server: ServerProcess) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
-from ..virtual_time import VIRTUAL
+from chatkit.testing.backends import VIRTUAL
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, Mapping[str, object]]:
+def anyio_backend() -> tuple[str, dict[str, Any]]:
     return VIRTUAL

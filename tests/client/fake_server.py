@@ -14,7 +14,7 @@ from chatkit.transport.base import TransportClosedError
 from chatkit.wire import events as ev
 from chatkit.wire.codec import CODECS, BadItem
 
-from ..virtual_time import virtual_ports
+from .foretold import foretold_ports
 
 _E = TypeVar("_E")
 
@@ -151,7 +151,7 @@ def client(server: FakeServer, **options: Any) -> ChatClient:
     options.setdefault("token", "secret-token")
     options.setdefault("device_id", "phone")
     options.setdefault("config", ClientConfig())
-    options.setdefault("ports", virtual_ports())
+    options.setdefault("ports", foretold_ports())
     return ChatClient("ws://chat.test", connector=server, **options)
 
 

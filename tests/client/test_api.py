@@ -25,7 +25,7 @@ from chatkit.errors import (
     UnknownRefusalError,
 )
 
-from ..virtual_time import virtual_ports
+from .foretold import foretold_ports
 
 
 class Script:
@@ -50,7 +50,7 @@ class Script:
 
 def api(script: Script, url: str = "http://chat.test/prefix/", **options: Any) -> ChatApi:
     options.setdefault("token", "secret-token")
-    options.setdefault("ports", virtual_ports())
+    options.setdefault("ports", foretold_ports())
     return ChatApi(url, client=httpx.AsyncClient(transport=httpx.MockTransport(script)), **options)
 
 

@@ -15,7 +15,7 @@ from chatkit.gateway.memory import MemoryConnector
 from chatkit.storage.base import CreateConversation
 from chatkit.transport.base import Transport, TransportClosedError
 
-from ..virtual_time import virtual_ports
+from .foretold import foretold_ports
 
 USERS = ("u-1", "u-2", "u-3")
 SENDS = 60
@@ -88,7 +88,7 @@ class Device:
             store=self.store,
             connector=self.connector,
             config=config,
-            ports=virtual_ports(),
+            ports=foretold_ports(),
         )
 
     async def consume(self) -> None:
@@ -117,7 +117,7 @@ class Device:
 async def test_whatever_is_cut_every_device_ends_with_the_servers_log(seed: int) -> None:
     store = open_store("memory://")
     config = ServerConfig(recall_window_s=10_000)
-    async with ChatServer(store=store, authenticate=whoever, config=config, ports=virtual_ports()) as server:
+    async with ChatServer(store=store, authenticate=whoever, config=config, ports=foretold_ports()) as server:
         await store.commit([CreateConversation("c-1", "GROUP", "u-1", USERS, "", "e1", 1)])
         names = [(user_id, name) for user_id in USERS for name in ("phone", "pc")]
         devices = [

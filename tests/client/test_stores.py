@@ -14,9 +14,8 @@ from chatkit.client.sqlite import SqliteStore
 from chatkit.core.resend import PendingSend
 from chatkit.drivers.sqlite import open_sqlite
 from chatkit.errors import ConfigurationError, ConflictError
+from chatkit.testing.contracts.local_store import LocalStoreContract, change, message
 from chatkit.types import Message
-
-from .store_contract import LocalStoreContract, change, message
 
 
 class TestMemoryStore(LocalStoreContract):
@@ -122,7 +121,7 @@ class TestSqliteStore(LocalStoreContract):
     def test_opening_empties_what_a_killed_process_left_in_the_log(self) -> None:
         script = (
             "import os, sys; from chatkit.client.sqlite import SqliteStore;"
-            "from tests.client.store_contract import change, message;"
+            "from chatkit.testing.contracts.local_store import change, message;"
             "store = SqliteStore(sys.argv[1]); store._scrub = lambda: None;"
             "store.save([change(1, message(1, 'CANARY-2'))]);"
             "store.save([change(1, recalled_seqs=[1])]); os._exit(0)"

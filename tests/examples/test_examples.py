@@ -15,8 +15,8 @@ import pytest
 
 from chatkit import ChatApi, ChatClient, MessageReceived, Sent, UnauthenticatedError, open_store, sign_token
 from chatkit.storage.base import Store
+from chatkit.testing.contracts.storage import StoreContract
 
-from ..storage.contract import StoreContract
 from .example import FOLDER, SECRET, load, serving
 
 

@@ -16,10 +16,9 @@ from chatkit.server.config import ServerConfig
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Command, Created, Outcome, Refused
 from chatkit.storage.sqlite import SqliteStore
+from chatkit.testing.virtual_time import VirtualClock
 from chatkit.types import Identity
 from chatkit.wire.codec import JSON, Codec
-
-from ..virtual_time import LoopClock
 
 
 class GatedStore(SqliteStore):
@@ -158,7 +157,7 @@ async def serving(
         store=store or GatedStore(),
         authenticate=authenticate,
         config=ServerConfig(**config),
-        ports=ports or Ports(LoopClock()),
+        ports=ports or Ports(VirtualClock()),
     )
     async with server:
         yield server

@@ -11,9 +11,9 @@ import pytest
 
 from chatkit.errors import ConfigurationError, TokenExpiredError, UnauthenticatedError
 from chatkit.server.auth import jwt_authenticator, sign_token
+from chatkit.testing.virtual_time import VirtualClock
 from chatkit.types import Identity
 
-from ..virtual_time import LoopClock
 from .harness import Peer, login, serving
 
 SECRET = "a-secret-of-at-least-32-characters"
@@ -115,7 +115,7 @@ async def test_a_host_that_proves_an_impossible_user_is_at_fault_itself(
 
 
 async def for_two_minutes(token: str) -> Identity:
-    return Identity(token, None, LoopClock().now_ms() + 120_000)
+    return Identity(token, None, VirtualClock().now_ms() + 120_000)
 
 
 async def keep_alive(*peers: Peer, until_s: float) -> None:

@@ -16,8 +16,9 @@ from chatkit.errors import NotFoundError
 from chatkit.storage import base
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
+from chatkit.testing.contracts.storage_commands import NOW, snapshot, text
 
-from .commands import NOW, CountingIds, snapshot, text
+from .ids import seeded_ids
 
 USERS = ("ann", "bob", "cat", "dan")
 CONVERSATIONS = ("g", "h", "i", "s", "t")
@@ -148,8 +149,8 @@ def shown(outcomes: list[base.Outcome]) -> list[Any]:
 @pytest.mark.parametrize("seed", range(40))
 async def test_memory_and_sqlite_agree(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "DEVICES_MAX", 2 + seed % 2)  # with two, the third device drives another out
-    model = MemoryStore(ids=CountingIds())
-    store = SqliteStore(":memory:", ids=CountingIds(), threads=False)
+    model = MemoryStore(ids=seeded_ids())
+    store = SqliteStore(":memory:", ids=seeded_ids(), threads=False)
     await model.migrate()
     await store.migrate()
     history = History(seed)
@@ -184,7 +185,7 @@ async def paged(store: base.Store, name: str, user: str, after: int) -> Any:
 
 async def test_random_histories_reach_every_outcome() -> None:
     """A generator that never gets anywhere would agree about nothing."""
-    model = MemoryStore(ids=CountingIds())
+    model = MemoryStore(ids=seeded_ids())
     await model.migrate()
     history = History(1)
     seen: set[str] = set()

@@ -7,21 +7,22 @@ import pytest
 from chatkit.errors import UnavailableError
 from chatkit.storage.base import Store
 from chatkit.storage.memory import MemoryStore
+from chatkit.testing.contracts.storage import StoreContract
+from chatkit.testing.contracts.storage_commands import group
 
-from .commands import CountingIds, group
-from .contract import StoreContract
+from .ids import seeded_ids
 
 
 class TestMemoryStore(StoreContract):
     @pytest.fixture
     async def store(self) -> Store:
-        store = MemoryStore(ids=CountingIds())
+        store = MemoryStore(ids=seeded_ids())
         await store.migrate()
         return store
 
 
 async def test_the_secret_is_made_once() -> None:
-    store = MemoryStore(ids=CountingIds())
+    store = MemoryStore(ids=seeded_ids())
     secret = await store.migrate()
 
     assert len(secret) == 32
@@ -29,7 +30,7 @@ async def test_the_secret_is_made_once() -> None:
 
 
 async def test_a_store_that_is_not_open_takes_nothing() -> None:
-    store = MemoryStore(ids=CountingIds())
+    store = MemoryStore(ids=seeded_ids())
     assert not store.healthy
     with pytest.raises(UnavailableError):
         await store.commit([group("g", "ann")])

@@ -16,9 +16,21 @@ from chatkit.drivers.sqlite import Connection, DiskFailedError, Params, Row, ope
 from chatkit.errors import ConfigurationError, InternalError, UnavailableError
 from chatkit.storage import base, sqlite_batch, sqlite_commands, sqlite_members, sqlite_reads
 from chatkit.storage.sqlite import SqliteStore
+from chatkit.testing.contracts.storage import StoreContract
+from chatkit.testing.contracts.storage_commands import (
+    NOW,
+    delivered,
+    device,
+    do,
+    group,
+    one,
+    read,
+    recall,
+    send,
+    seqs,
+)
 
-from .commands import NOW, CountingIds, delivered, device, do, group, one, read, recall, send, seqs
-from .contract import StoreContract
+from .ids import seeded_ids
 
 
 @pytest.fixture
@@ -27,7 +39,7 @@ def path(tmp_path: Path) -> str:
 
 
 async def opened(path: str, **options: Any) -> SqliteStore:
-    store = SqliteStore(path, ids=CountingIds(), **options)
+    store = SqliteStore(path, ids=seeded_ids(), **options)
     await store.migrate()
     return store
 
@@ -121,7 +133,7 @@ async def faulty(path: str) -> AsyncIterator[tuple[SqliteStore, Faulty]]:
         made.append(Faulty(inner))
         return made[-1]
 
-    store = SqliteStore(path, ids=CountingIds(), connect=open_faulty)
+    store = SqliteStore(path, ids=seeded_ids(), connect=open_faulty)
     await store.migrate()
     await do(store, group("g", "ann", "bob"))
     yield store, made[0]
@@ -130,12 +142,10 @@ async def faulty(path: str) -> AsyncIterator[tuple[SqliteStore, Faulty]]:
 
 
 async def test_the_secret_stays_with_the_file(path: str) -> None:
-    first = SqliteStore(path, ids=CountingIds())
+    first = SqliteStore(path, ids=seeded_ids())
     secret = await first.migrate()
     await first.aclose()
-    ids = CountingIds()
-    ids.token_bytes(1)
-    second = SqliteStore(path, ids=ids)
+    second = SqliteStore(path, ids=seeded_ids(2))
 
     assert len(secret) == 32
     assert await second.migrate() == secret
@@ -196,11 +206,11 @@ async def test_foreign_and_newer_files_are_refused(path: str, tmp_path: Path) ->
 
 async def test_a_database_in_memory_has_one_connection() -> None:
     with pytest.raises(ConfigurationError, match="threads=False"):
-        SqliteStore(":memory:", ids=CountingIds())
+        SqliteStore(":memory:", ids=seeded_ids())
 
 
 async def test_a_store_that_is_not_open_takes_nothing(path: str) -> None:
-    store = SqliteStore(path, ids=CountingIds())
+    store = SqliteStore(path, ids=seeded_ids())
     for _ in range(2):
         assert not store.healthy
         with pytest.raises(UnavailableError):
@@ -453,7 +463,7 @@ async def test_a_reader_that_cannot_be_opened_leaves_nothing_open(path: str) -> 
         made.append(Counted(open_sqlite(path, read_only=read_only)))
         return made[-1]
 
-    store = SqliteStore(path, ids=CountingIds(), connect=open_some)
+    store = SqliteStore(path, ids=seeded_ids(), connect=open_some)
     with pytest.raises(UnavailableError, match="too many"):
         await store.migrate()
 
@@ -557,7 +567,7 @@ def is_bounded(scan: str, name: str) -> bool:
 
 
 def test_a_store_made_before_the_event_loop_works_in_it(path: str) -> None:
-    store = SqliteStore(path, ids=CountingIds())
+    store = SqliteStore(path, ids=seeded_ids())
 
     async def use() -> list[int]:
         await store.migrate()

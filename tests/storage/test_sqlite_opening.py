@@ -17,8 +17,9 @@ from chatkit.drivers.sqlite import DamagedError
 from chatkit.errors import ConfigurationError
 from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore
+from chatkit.testing.contracts.storage_commands import do, group, one, recall, send, seqs
 
-from .commands import CountingIds, do, group, one, recall, send, seqs
+from .ids import seeded_ids
 from .test_sqlite import opened, raw
 
 SECRET = "TOPSECRET"
@@ -255,7 +256,7 @@ async def test_a_file_that_may_not_be_written_is_named(path: str, monkeypatch: p
     keeper = sqlite3.connect(path)
     keeper.execute("SELECT * FROM setting").fetchall()
     with pytest.raises(ConfigurationError, match=f"{path}: attempt to write a readonly database"):
-        await SqliteStore(path, ids=CountingIds()).migrate()
+        await SqliteStore(path, ids=seeded_ids()).migrate()
     keeper.close()
 
 

@@ -4,7 +4,7 @@ A `Store` takes a whole batch of commands in one transaction, each with its own 
 its neighbours, and when `commit` returns, everything it reports is durable. Reads see only what is committed.
 Membership is judged here, inside the same snapshot or transaction, never by a cache above.
 
-Every implementation passes the contract suite in `tests/storage/contract.py`. What the tables behind it look
+Every implementation passes the contract suite `chatkit.testing.contracts.storage`. What the tables behind it look
 like is in `docs/design/0002-data-model.md`.
 
 All seqs are from 1; a cursor of 0 means "nothing yet". All times are Unix milliseconds.

@@ -64,6 +64,10 @@ class _JumpingSelector(selectors.DefaultSelector):
         return []
 
 
+class _NumberedTask(asyncio.Task[Any]):
+    virtual_number: int
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An asyncio loop in virtual time.
 
@@ -92,9 +96,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._ready.extend(due)
         super()._run_once()  # type: ignore[misc]  # private to asyncio, and not in its stubs
 
-
     def _numbered(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        task: Any = asyncio.Task(coro, loop=loop, **options)
+        task = _NumberedTask(coro, loop=loop, **options)
         task.virtual_number = next(self._task_numbers)
         return task
 

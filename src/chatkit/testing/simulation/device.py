@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,7 @@ class Device:
             self.local.die()
         self._scope.cancel()
 
-    def start(self, act: Callable[..., Awaitable[None]], *args: Any) -> None:
+    def start(self, act: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         """Run something in the app, for as long as the app lives; nothing if it does not."""
         if self._tasks is not None:
             self._tasks.start_soon(act, *args)

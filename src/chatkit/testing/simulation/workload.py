@@ -104,7 +104,9 @@ class Workload:
     async def _send_other_under_same_key(self, device: Device) -> None:
         own = self._one_of([own for own in self._sent[device.name] if own.sent is not None])
         if own is not None:
-            self._sent[device.name].remove(own)  # while the other is pending, the device itself refuses the first
+            self._sent[device.name].remove(
+                own
+            )  # while the other is pending, the device itself refuses the first
             await self._send_one(device, Own(own.conversation_id, own.client_msg_id, self._payload()))
 
     async def _send_one(self, device: Device, own: Own) -> None:

@@ -105,11 +105,6 @@ class World:
         """Servers that run now."""
         return [node.server for node in self.nodes if node.server is not None]
 
-    def spawn(self, act: Callable[..., Awaitable[None]], *args: object) -> None:
-        """Run something for as long as the world lasts."""
-        assert self._tasks is not None
-        self._tasks.start_soon(act, *args)
-
     def kill(self, device: Device) -> None:
         """Kill an app; its connections break."""
         device.kill()

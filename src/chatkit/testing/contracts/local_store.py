@@ -1,31 +1,50 @@
-"""What every LocalStore must do. Subclass it, say how one is made, and how it is opened again."""
+"""The contract of every local store: subclass `LocalStoreContract`, override its fixture `store` and `reopened`.
+
+    class TestMyLocalStore(LocalStoreContract):
+        @pytest.fixture
+        def store(self, tmp_path):
+            return MyLocalStore(tmp_path / "client.db")
+
+        def reopened(self, store):
+            store.close()
+            return MyLocalStore(store.path)
+
+Only the port is used here (`chatkit.client.base`).
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from chatkit.client.base import Change, LocalStore
-from chatkit.core.resend import PendingSend
-from chatkit.errors import ConfigurationError
-from chatkit.types import Message
+from ...client.base import Change, LocalStore
+from ...core.resend import PendingSend
+from ...errors import ConfigurationError
+from ...types import Message
 
 
 def message(seq: int, text: str = "hi", key: str | None = None) -> Message:
+    """An entry of `c-1`."""
     return Message("c-1", seq, f"m-{seq}", "u-2", 1000 + seq, {"type": "TEXT", "text": text}, key)
 
 
-def change(prefix: int, *messages: Message, epoch: str = "e1", **rest: object) -> Change:
-    return Change("c-1", "GROUP", epoch, prefix, messages=list(messages), **rest)  # type: ignore[arg-type]
+def change(prefix: int, *messages: Message, epoch: str = "e1", **rest: Any) -> Change:
+    """What a frame changed in `c-1`: everything up to `prefix` is there, `messages` came."""
+    return Change("c-1", "GROUP", epoch, prefix, messages=list(messages), **rest)
 
 
 class LocalStoreContract:
+    """All that a local store promises, as tests."""
+
     @pytest.fixture
     def store(self) -> LocalStore:
-        raise NotImplementedError
+        """Override: a fresh store."""
+        raise NotImplementedError("override the fixture `store`")
 
     def reopened(self, store: LocalStore) -> LocalStore:
-        """The store as the next start of the app sees it."""
-        raise NotImplementedError
+        """Override: the store as the next start of the app sees it; one in memory is the same store."""
+        raise NotImplementedError("override `reopened`")
 
     def test_belongs_to_its_first_owner(self, store: LocalStore) -> None:
         store.bind("u-1", "phone")

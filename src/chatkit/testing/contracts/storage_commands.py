@@ -1,4 +1,4 @@
-"""Short ways to write commands, and the checks that many tests share."""
+"""Short ways to write commands of a store, and the checks that many tests share. Used by `storage` and its parts."""
 
 from __future__ import annotations
 
@@ -6,27 +6,19 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from chatkit.errors import RefusedError
-from chatkit.storage import base
-from chatkit.storage.base import Outcome, Store
+from ...errors import RefusedError
+from ...storage import base
+from ...storage.base import Outcome, Store
+from ...wire.events import Head
 
 T = TypeVar("T")
 EPOCH = "e1"
 NOW = 1_000_000
-
-
-class CountingIds:
-    """Token bytes that are the same in every run."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def token_bytes(self, count: int) -> bytes:
-        self._count += 1
-        return hashlib.shake_128(str(self._count).encode()).digest(count)
+TOMBSTONE = b'{"type":"RECALLED"}'
 
 
 def text(words: str) -> bytes:
+    """The canonical payload of a text."""
     return b'{"text":"%s","type":"TEXT"}' % words.encode()
 
 
@@ -36,25 +28,30 @@ def group(conversation_id: str, *members: str, at_ms: int = NOW) -> base.CreateC
 
 
 def single(conversation_id: str, *members: str) -> base.CreateConversation:
+    """A SINGLE made by the first of its members."""
     return base.CreateConversation(conversation_id, "SINGLE", members[0], members, "", EPOCH, NOW)
 
 
 def send(
     conversation_id: str, sender: str, key: str, words: str | None = None, at_ms: int = NOW
 ) -> base.Append:
+    """A text message; it says its key if no words are given."""
     payload = text(key if words is None else words)
     return base.Append(conversation_id, sender, key, payload, hashlib.sha256(payload).digest(), at_ms)
 
 
 def add(conversation_id: str, by: str, *users: str, members_max: int = 1000) -> base.AddMembers:
+    """Members for a group."""
     return base.AddMembers(conversation_id, by, users, members_max, NOW)
 
 
 def remove(conversation_id: str, by: str, user: str) -> base.RemoveMember:
+    """The end of a membership."""
     return base.RemoveMember(conversation_id, by, user, NOW)
 
 
 def device(user: str, device_id: str = "phone", at_ms: int = NOW) -> base.OpenSession:
+    """A login of a device; its resume token says whose and when."""
     token = f"{user}/{device_id}/{at_ms}".encode()
     return base.OpenSession(user, device_id, token, at_ms + 1000, None, "", at_ms)
 
@@ -68,24 +65,29 @@ def resume(
     leeway_ms: int = 0,
     at_ms: int = NOW,
 ) -> base.ResumeSession:
+    """A login with the token `used`, which hands on the token `following`."""
     return base.ResumeSession(used, device_id, following, until_ms, leeway_ms, at_ms)
 
 
 def delivered(
     conversation_id: str, user: str, seq: int, device_id: str = "phone", at_ms: int = NOW
 ) -> base.AdvanceDelivered:
+    """A device has everything up to `seq`."""
     return base.AdvanceDelivered(conversation_id, user, device_id, seq, at_ms)
 
 
 def read(conversation_id: str, user: str, seq: int, at_ms: int = NOW) -> base.AdvanceRead:
+    """A user has read up to `seq`."""
     return base.AdvanceRead(conversation_id, user, seq, at_ms)
 
 
 def confirm(message_id: str, user: str, device_id: str = "phone") -> base.ConfirmMessage:
+    """A device has exactly this message."""
     return base.ConfirmMessage(message_id, user, device_id, NOW)
 
 
 def recall(message_id: str, user: str, at_ms: int = NOW, window_ms: int = 120_000) -> base.Recall:
+    """A message is withdrawn."""
     return base.Recall(message_id, user, window_ms, at_ms)
 
 
@@ -98,29 +100,34 @@ async def do(store: Store, *commands: base.Command) -> list[Outcome]:
 
 
 async def one(store: Store, command: base.Command, kind: type[T]) -> T:
+    """Commit one command; its outcome, which must be of this kind."""
     (outcome,) = await store.commit([command])
     assert type(outcome) is kind, outcome
     return outcome
 
 
 async def refused(store: Store, command: base.Command, error: type[RefusedError]) -> RefusedError:
+    """Commit one command; its refusal, which must be exactly this one."""
     outcome = await one(store, command, base.Refused)
     assert type(outcome.error) is error
     return outcome.error
 
 
 async def texts(store: Store, conversation_id: str, user: str) -> list[bytes]:
+    """All payloads that a user sees."""
     page = await store.page(conversation_id, user, 0, 200, 1_000_000)
     assert not page.more
     return [entry.payload for entry in page.entries]
 
 
 async def seqs(store: Store, conversation_id: str, user: str, after: int = 0, limit: int = 200) -> list[int]:
+    """The seqs of one page."""
     page = await store.page(conversation_id, user, after, limit, 1_000_000)
     return [entry.seq for entry in page.entries]
 
 
-async def head(store: Store, user: str, conversation_id: str, device_id: str = "phone") -> Any:
+async def head(store: Store, user: str, conversation_id: str, device_id: str = "phone") -> Head:
+    """Where a device stands in one conversation."""
     (found,) = [it for it in await store.heads(user, device_id) if it.conversation_id == conversation_id]
     return found
 

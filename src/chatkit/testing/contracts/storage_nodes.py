@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from chatkit.storage import base
-from chatkit.storage.base import Store
-
-from .commands import NOW, add, device, do, group, remove, resume, send, single
+from ...storage import base
+from ...storage.base import Store
+from .storage_commands import NOW, add, device, do, group, remove, resume, send, single
 
 
 class NodeContract:

@@ -1,0 +1,110 @@
+"""Does every guest get exactly one confirmation for each order, whatever the network and the bot's host do?
+
+Nothing is slept through: the tests run in virtual time, a minute in a few hundredths of a second. Each seed is another
+story, and always the same one.
+
+Run: `pytest examples/tested_bot`; with the bot as it was at first: `BOT=first_bot pytest examples/tested_bot`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+from collections import Counter
+from types import ModuleType
+
+import anyio
+import pytest
+
+from chatkit import ChatClient, ChatServer
+from chatkit.testing import Chance, Conditions, Devices, Network
+
+ORDERS = [f"{number} coffee" for number in range(1, 13)]
+SEEDS = range(20)
+
+
+@pytest.fixture
+def anyio_backend(chat_virtual: tuple[str, dict[str, object]]) -> tuple[str, dict[str, object]]:
+    return chat_virtual
+
+
+@pytest.fixture
+def bot() -> ModuleType:
+    return importlib.import_module(os.environ.get("BOT", "mended_bot"))
+
+
+@pytest.fixture
+def chance(chat_chance: Chance) -> random.Random:
+    return chat_chance.stream("story")
+
+
+@pytest.fixture(autouse=True)
+async def counter(chat_server: ChatServer) -> None:
+    """Where guest and bot meet."""
+    await chat_server.create_conversation("SINGLE", "guest", ["bot"], conversation_id="counter")
+
+
+async def order(guest: ChatClient, chance: random.Random) -> None:
+    for text in ORDERS:
+        await anyio.sleep(chance.uniform(0, 5))
+        await guest.send("counter", text, timeout=600)
+
+
+async def fail_and_heal(network: Network, chance: random.Random) -> None:
+    """Cut everybody off, for up to ten seconds, five times."""
+    for _ in range(5):
+        await anyio.sleep(chance.uniform(0, 8))
+        network.conditions = Conditions(refuse_chance=1)
+        for line in list(network.lines):
+            line.cut()
+        await anyio.sleep(chance.uniform(0, 10))
+        network.conditions = Conditions()
+
+
+async def check_confirmations(guest: ChatClient) -> None:
+    """Each order has one."""
+    written = await guest.history("counter", limit=200)
+    orders = [f"Order {it.seq}: {it.text}" for it in written if it.sender_id == "guest" and it.type == "TEXT"]
+    confirmed = Counter(it.text for it in written if it.sender_id == "bot")
+
+    assert len(orders) == len(ORDERS)
+    assert [text for text in orders if confirmed[text] > 1] == [], "confirmed more than once"
+    assert [text for text in orders if confirmed[text] == 0] == [], "never confirmed"
+
+
+@pytest.mark.parametrize("chat_seed", SEEDS)
+async def test_confirmed_once_though_the_network_fails(
+    bot: ModuleType, chance: random.Random, chat_client: Devices, chat_network: Network
+) -> None:
+    async with chat_client("guest") as guest:
+        async with chat_client("bot") as chat, anyio.create_task_group() as tasks:
+            tasks.start_soon(bot.take_orders, chat)
+            tasks.start_soon(fail_and_heal, chat_network, chance)
+            await order(guest, chance)
+            await anyio.sleep(60)
+            tasks.cancel_scope.cancel()
+        await check_confirmations(guest)
+
+
+@pytest.mark.parametrize("chat_seed", SEEDS)
+async def test_confirmed_once_though_the_bot_is_killed(
+    bot: ModuleType, chance: random.Random, chat_client: Devices
+) -> None:
+    async def live() -> None:
+        async with chat_client("bot") as chat:
+            await bot.take_orders(chat)
+
+    async def live_and_die() -> None:
+        while True:
+            with anyio.move_on_after(chance.uniform(0, 5)):
+                await live()
+
+    async with chat_client("guest") as guest:
+        async with anyio.create_task_group() as lives:
+            lives.start_soon(live_and_die)
+            await order(guest, chance)
+            lives.cancel_scope.cancel()
+        with anyio.move_on_after(60):
+            await live()
+        await check_confirmations(guest)

@@ -1,0 +1,57 @@
+"""Holds the history of a run against what chatkit promises at every moment: the invariants, each with its number.
+
+    verdict = check(history)
+    for violation in verdict.violations:
+        print(report(history, violation))
+
+Reads a `History` and nothing else. Which calls it knows, and what it takes from their arguments and answers:
+
+- `send`: `conversation_id`, `client_msg_id`, `payload`; answer: the fields of `chatkit.types.Sent`
+- `recall`: `message_id`; answer: the fields of `Sent`
+- `create`: answer: `conversation_id`
+- `add`, `remove`: `conversation_id`, `user_ids`; answer: the fields of `storage.base.Conversation`
+- `mark_read`: `conversation_id`, `up_to_seq`
+- `history`: `conversation_id`, `before_seq`, `limit`; answer: `items`, a list of `chatkit.types.Message`
+- `page`: `last_seq`, `limit`; answer: the fields of `storage.base.Page`
+- `list`: answer: `items`, a list of `storage.base.ConversationRow`
+- `renew_epoch`: `conversation_id`; answer: the new epoch as `epoch` or `value`
+
+Of others it only asks that they return. A log that was replaced by an older copy must be told of by an incident
+`restored` (`RESTORED`). Not judged here: S12 (a matter of crash states, each of which is a history of its own), S21 and
+L4 (there is no push yet), L3 and L6 to L10.
+"""
+
+from __future__ import annotations
+
+from ..history import History
+from .index import RESTORED, Index
+from .invariants import INVARIANTS
+from .report import report
+from .verdict import Breach, Invariant, Verdict, Violation
+
+__all__ = ["INVARIANTS", "RESTORED", "Breach", "Invariant", "Verdict", "Violation", "check", "report"]
+
+
+def check(history: History, *, recall_window_ms: int | None = None, quiescent: bool = True) -> Verdict:
+    """Hold a history against every invariant that it can be judged by.
+
+    Args:
+        history: What happened. Without `store`, what needs the log is not judged; without `devices`, nor is what
+            needs them: `Verdict.unjudged` says so.
+        recall_window_ms: How long after sending an author may recall; None does not judge that.
+        quiescent: The run ended in peace: the faults were over, everybody connected and in time to have everything.
+            Otherwise nothing is asked of the end.
+
+    Returns:
+        Every violation, and how many facts each invariant looked at. Pure; raises nothing for any history that keeps
+        to the argument and answer names above.
+    """
+    index = Index(history, recall_window_ms, quiescent)
+    violations: list[Violation] = []
+    facts: dict[str, int] = {}
+    for invariant in INVARIANTS.values():
+        findings = list(invariant.find(index))
+        facts[invariant.number] = len(findings)
+        for found in filter(None, findings):
+            violations.append(Violation(invariant.number, invariant.title, found))
+    return Verdict(violations, facts)

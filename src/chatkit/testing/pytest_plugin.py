@@ -1,0 +1,258 @@
+"""Fixtures for tests of whatever is built on chatkit: a server, clients, a bad network, virtual time, one seed.
+
+pytest finds this module by itself once chatkit is installed. It adds two options and fixtures whose names begin with
+`chat_`; a project that uses none of them pays nothing, so everything else is imported inside the fixtures.
+
+Async tests and fixtures are run by anyio's plugin. Virtual time is chosen where that plugin looks for it::
+
+    @pytest.fixture
+    def anyio_backend(chat_virtual):
+        return chat_virtual
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from ..server.config import ServerConfig
+    from ..server.server import ChatServer
+    from ..storage.base import Store
+    from .chance import Chance
+    from .devices import Devices
+    from .history import History
+    from .network import Network
+    from .virtual_time import VirtualClock
+
+NODE = "node"
+"""What the fixture's network calls its only server."""
+
+_passed = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--chat-seed` and `--chat-seeds`."""
+    group = parser.getgroup("chatkit")
+    group.addoption("--chat-seed", type=int, metavar="N", help="what the fixture chat_seed gives (default 0)")
+    group.addoption(
+        "--chat-seeds",
+        type=int,
+        metavar="COUNT",
+        help="run each test that uses chat_seed with so many seeds, from --chat-seed on (default 1)",
+    )
+
+
+def _seeds(config: pytest.Config) -> range | None:
+    """The seeds that were asked for on the command line; None if none were."""
+    first, count = config.getoption("--chat-seed"), config.getoption("--chat-seeds")
+    if first is None and count is None:
+        return None
+    return range(first or 0, (first or 0) + (1 if count is None else count))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once for each seed that was asked for, unless it names its seeds itself."""
+    seeds = _seeds(metafunc.config)
+    if seeds is None or "chat_seed" not in metafunc.fixturenames or _names_its_seeds(metafunc.definition):
+        return
+    metafunc.parametrize("chat_seed", seeds, ids=[f"seed{seed}" for seed in seeds])
+
+
+def _names_its_seeds(item: pytest.Item) -> bool:
+    return any("chat_seed" in _names(mark) for mark in item.iter_markers("parametrize"))
+
+
+def _names(mark: pytest.Mark) -> list[str]:
+    """What a `parametrize` mark gives values to."""
+    names = mark.args[0] if mark.args else mark.kwargs["argnames"]
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    """Tell how a failed test is run again in the same way, and remember whether the test itself passed."""
+    made = yield
+    report: pytest.TestReport = made.get_result()
+    if report.when == "call":
+        item.stash[_passed] = report.passed
+    seed = getattr(item, "funcargs", {}).get("chat_seed")
+    if report.failed and seed is not None:
+        option = "" if _seeds(item.config) is None else f" --chat-seed {seed}"
+        again = f"pytest '{item.nodeid}'{option}"
+        report.sections.append(("chatkit", f"chat_seed was {seed}; the same once more: {again}"))
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None]:
+    """Bound a test in virtual time: a running server has timers, so waiting for ever would be no standstill there."""
+    timeout_s = pyfuncitem.funcargs.get("chat_timeout_s")
+    test = pyfuncitem.obj
+    if timeout_s is not None and iscoroutinefunction(test):
+        pyfuncitem.obj = _bounded(test, timeout_s)
+    yield
+    pyfuncitem.obj = test
+
+
+def _bounded(test: Callable[..., Awaitable[None]], timeout_s: Any) -> Callable[..., Awaitable[None]]:
+    import anyio
+
+    @wraps(test)
+    async def bounded(**arguments: Any) -> None:
+        where: BaseException | None = None
+        with anyio.move_on_after(timeout_s) as scope:
+            try:
+                await test(**arguments)
+            except anyio.get_cancelled_exc_class() as cancelled:
+                where = cancelled
+                raise
+        if scope.cancelled_caught:
+            raise TimeoutError(f"still waiting after {timeout_s:g} s of virtual time") from where
+
+    return bounded
+
+
+@pytest.fixture
+def chat_seed() -> int:
+    """The number that decides everything in the test: order of tasks, chance, ids, faults. 0 unless asked otherwise.
+
+    `pytest --chat-seed 7` gives 7; `--chat-seeds 200` runs the test with 200 of them; and so does, in the test itself,
+    `@pytest.mark.parametrize("chat_seed", range(200))`.
+    """
+    return 0
+
+
+@pytest.fixture
+def chat_timeout_s() -> float:
+    """Seconds of virtual time that a test may take before it fails, nearly three hours. Override it to have others."""
+    return 10_000.0
+
+
+@pytest.fixture
+def chat_virtual(chat_seed: int, chat_timeout_s: float) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What `anyio_backend` returns for virtual time: waits cost nothing, `chat_seed` draws the order of tasks.
+
+    Garbage is collected after the test only: finalizers that run in the midst of it would make no two runs alike.
+    """
+    from .backends import virtual_backend
+
+    collecting = gc.isenabled()
+    gc.disable()
+    yield virtual_backend(chat_seed)
+    if collecting:
+        gc.enable()
+
+
+@pytest.fixture
+def chat_chance(chat_seed: int) -> Chance:
+    """Named streams of chance from `chat_seed`, for what a test itself draws: `chat_chance.stream("orders")`."""
+    from .chance import Chance
+
+    return Chance(chat_seed)
+
+
+@pytest.fixture
+def chat_clock() -> VirtualClock:
+    """The clock of the server and the clients; set its `ahead_ms` to make the machine's clock jump."""
+    from .virtual_time import VirtualClock
+
+    return VirtualClock()
+
+
+@pytest.fixture
+def chat_config() -> ServerConfig:
+    """Settings of `chat_server`; override it to have others."""
+    from ..server.config import ServerConfig
+
+    return ServerConfig()
+
+
+@pytest.fixture
+def chat_store(chat_chance: Chance) -> Store:
+    """The store of `chat_server`, in memory; override it with one of your own. The server opens and closes it."""
+    from ..storage.memory import MemoryStore
+
+    return MemoryStore(ids=chat_chance.ports("store").ids)
+
+
+@pytest.fixture
+def chat_history(request: pytest.FixtureRequest) -> Iterator[History]:
+    """All that happened in the test. If the test passed, its end holds it against chatkit's invariants.
+
+    A broken one is chatkit's fault or that of a store or transport under test: the report says which message, where.
+    """
+    import anyio
+
+    from .history import History
+
+    history = History(anyio.current_time)
+    yield history
+    if request.node.stash.get(_passed, False) and history.store is not None:
+        _hold_against_invariants(history)
+
+
+def _hold_against_invariants(history: History) -> None:
+    from .checker import check, report
+
+    violations = check(history, quiescent=False).violations
+    if violations:
+        pytest.fail(report(history, violations[0]), pytrace=False)
+
+
+@pytest.fixture
+async def chat_server(
+    anyio_backend: Any,
+    chat_store: Store,
+    chat_config: ServerConfig,
+    chat_chance: Chance,
+    chat_clock: VirtualClock,
+    chat_history: History,
+) -> AsyncIterator[ChatServer]:
+    """A running server, without sockets. Every token is good, and names its user: `token="ann"` is ann."""
+    from .recording import RecordingServer, by_name
+
+    async with RecordingServer(
+        chat_history,
+        store=chat_store,
+        authenticate=by_name,
+        config=chat_config,
+        ports=chat_chance.ports(NODE, chat_clock),
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+async def chat_network(
+    anyio_backend: Any, chat_server: ChatServer, chat_chance: Chance, chat_history: History
+) -> AsyncIterator[Network]:
+    """The network between `chat_client` and `chat_server`: good, until a test sets `conditions` or cuts a line."""
+    from .network import Network
+    from .recording import frames_into
+
+    async with Network(chat_chance.stream("network"), observe=frames_into(chat_history)) as network:
+        network.attach(NODE, chat_server)
+        yield network
+
+
+@pytest.fixture
+async def chat_client(
+    anyio_backend: Any,
+    chat_server: ChatServer,
+    chat_network: Network,
+    chat_chance: Chance,
+    chat_clock: VirtualClock,
+    chat_history: History,
+) -> AsyncIterator[Devices]:
+    """Makes clients: `async with chat_client("ann") as ann`. See `chatkit.testing.devices.Devices`."""
+    from .devices import Devices
+    from .history import dump_store
+
+    devices = Devices(chat_network, NODE, chat_chance, chat_clock, chat_history)
+    yield devices
+    chat_history.devices += devices.dumps()
+    chat_history.store = await dump_store(chat_server.store, devices.conversation_ids())

@@ -1,0 +1,99 @@
+"""What a scenario is, what one run of it comes to, and the two ways in which its own words can be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from ...client.config import ClientConfig
+from ...server.config import ServerConfig
+from ..checker import Verdict
+from ..history import History
+
+if TYPE_CHECKING:
+    from .stage import Stage
+
+SERVER: Final = ServerConfig(
+    heartbeat_s=4.0,
+    hello_timeout_s=5.0,
+    request_timeout_s=8.0,
+    overload_retry_s=0.3,
+    reconnect_after_s=0.5,
+    drain_timeout_s=2.0,
+)
+"""Waits short enough that a scenario is over in a minute of virtual time."""
+
+CLIENT: Final = ClientConfig(
+    connect_timeout_s=3.0,
+    hello_timeout_s=3.0,
+    request_timeout_s=8.0,
+    send_timeout_s=60.0,
+    close_timeout_s=1.0,
+    goaway_wait_s=1.0,
+    backoff_base_s=0.2,
+    backoff_max_s=2.0,
+    stable_after_s=3.0,
+)
+"""The same for the devices; a send waits longer than any scenario keeps it waiting."""
+
+
+class TrapNotSprungError(AssertionError):
+    """The situation that a scenario is about did not come about: it proves nothing, and must be written anew."""
+
+
+class PromiseBrokenError(AssertionError):
+    """The situation came about, and chatkit did not do what it promises."""
+
+
+def sprung(fact: object, what: str) -> None:
+    """The trap is set only if this is so. Raises TrapNotSprungError."""
+    if not fact:
+        raise TrapNotSprungError(f"not so: {what}")
+
+
+def holds(fact: object, what: str) -> None:
+    """It is promised that this is so. Raises PromiseBrokenError."""
+    if not fact:
+        raise PromiseBrokenError(f"not so: {what}")
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """One trap of the contract, as a script.
+
+    Attributes:
+        line: What it is about.
+        play: The script; raises TrapNotSprungError or PromiseBrokenError.
+        nodes: Servers over the one store.
+        server: Settings of the servers.
+        client: Settings of the devices.
+        window_bytes: So much may be under way in each direction of a line.
+    """
+
+    line: str
+    play: Callable[[Stage], Awaitable[None]]
+    nodes: int = 1
+    server: ServerConfig = SERVER
+    client: ClientConfig = CLIENT
+    window_bytes: int = 65_536
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a scenario came to that was played to its end: its own words held, and everybody has everything.
+
+    Attributes:
+        history: All that happened.
+        verdict: What the checker says of it.
+        alarms: Errors that nobody foresaw, and clients that stopped for good though they should not have.
+    """
+
+    name: str
+    history: History
+    verdict: Verdict
+    alarms: list[str]
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.verdict.ok and not self.alarms
