@@ -26,6 +26,7 @@ from chatkit.storage.base import (
     Conversation,
     ConversationRow,
     Entry,
+    Joins,
     MemberCursor,
     OutboxEntry,
     Outcome,
@@ -101,6 +102,14 @@ class ArchivingStore:
     ) -> list[MemberCursor]:
         """A conversation's members."""
         return await self._store.members(conversation_id, user_id, after, limit)
+
+    async def joins(self, after: int | None, limit: int) -> Joins:
+        """Who joined since a position, for other nodes."""
+        return await self._store.joins(after, limit)
+
+    async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """Resume tokens by device, for other nodes."""
+        return await self._store.resume_hashes(devices)
 
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int

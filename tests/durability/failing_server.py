@@ -1,4 +1,4 @@
-"""`python -m tests.durability.failing_server ...`, like `chatkit serve ...`: the server that kills itself at a named place.
+"""`python -m tests.durability.failing_server` instead of `chatkit serve`: the server that kills itself at a place.
 
 `KILL_AT=name:n` is the place and which passage through it is the last one, counted from when the file `KILL_WHEN`
 exists. The real objects are wrapped before the real command runs; nothing in the product knows of it.
@@ -133,8 +133,8 @@ def _replace(owner: Any, name: str, stand_in: Any) -> None:
 
 
 def _failing_store(point: FailPoint) -> Callable[[str], Store]:
-    def connect(path: str, *, read_only: bool = False) -> Connection:
-        inner = open_sqlite(path, read_only=read_only)
+    def connect(path: str, *, read_only: bool = False, sole: bool = False) -> Connection:
+        inner = open_sqlite(path, read_only=read_only, sole=sole)
         return inner if read_only else FailingConnection(inner, point)
 
     def open_store(address: str) -> Store:

@@ -84,18 +84,35 @@ def missing() -> str | None:
 
 def threads_of(process_id: int) -> list[int]:
     """The threads of a process; the first is the one that its program began with, and runs the event loop."""
-    return sorted(int(entry.name) for entry in Path(f"/proc/{process_id}/task").iterdir())
+    threads = [int(entry.name) for entry in Path(f"/proc/{process_id}/task").iterdir()]
+    return [process_id, *sorted(thread for thread in threads if thread != process_id)]
 
 
-class Strace:
-    """strace on some threads, from entering it until `detach` or the end of the threads.
+def traced(output: Path, calls: str, *faults: str, path: Path | None = None) -> list[str]:
+    """What to put before a program to trace it from its start; the process is the program's own.
 
     Args:
-        threads: Thread ids.
         output: Where the trace goes.
         calls: Names of the system calls to record, separated by commas.
         faults: What follows `inject=`, such as `fdatasync:error=EIO:when=1`.
         path: Record and hit only calls on this file.
+    """
+    return [*_options(output, calls, faults, path), "-D", "-f", "-qq"]
+
+
+def _options(output: Path, calls: str, faults: Iterable[str], path: Path | None) -> list[str]:
+    options = ["strace", f"-s{STRINGS_SHOWN}", "-yy", "-o", str(output)]
+    for expression in ("signal=none", f"trace={calls}", *(f"inject={fault}" for fault in faults)):
+        options += ["-e", expression]
+    return options if path is None else [*options, "-P", str(path)]
+
+
+class Strace:
+    """strace on some threads of a running process, from entering it until `detach` or the end of the threads.
+
+    Args:
+        threads: Thread ids.
+        output, calls, faults, path: As in `traced`.
         follow: Trace also the threads that come later.
     """
 
@@ -110,29 +127,12 @@ class Strace:
     ) -> None:
         self._threads = list(threads)
         self._output = output
-        self._options = [
-            f"-s{STRINGS_SHOWN}",
-            "-yy",
-            "-o",
-            str(output),
-            "-e",
-            "signal=none",
-            "-e",
-            f"trace={calls}",
-        ]
-        for fault in faults:
-            self._options += ["-e", f"inject={fault}"]
-        if path is not None:
-            self._options += ["-P", str(path)]
-        if follow:
-            self._options.append("-f")
+        self._command = [*_options(output, calls, faults, path), *(["-f"] if follow else [])]
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Strace:
-        command = ["strace", *self._options]
-        for thread in self._threads:
-            command += ["-p", str(thread)]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        attached = [option for thread in self._threads for option in ("-p", str(thread))]
+        self._process = subprocess.Popen([*self._command, *attached], stderr=subprocess.PIPE, text=True)
         self._wait_attached(self._process)
         return self
 

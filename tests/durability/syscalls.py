@@ -45,7 +45,7 @@ CHANGING = frozenset({"pwrite64", "pwritev", "fdatasync", "fsync", "ftruncate", 
 ANSWER = "write socket"
 PARALLEL = 3
 """Kills under way at once; each waits for the disk and for a process to start more than it computes."""
-DEATH_S = 5.0
+DEATH_S = 20.0
 """How long a server may go on after its last answer before it counts as not killed."""
 
 

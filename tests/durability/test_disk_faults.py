@@ -22,7 +22,7 @@ from tests.blackbox.world import ok, refused
 from .launched import CHATKIT_SERVE, LaunchedServer
 from .stage import ALICE, BOB, DATABASE, GROUP, MESSAGES, Stage, fresh_server
 from .state import check_whole, copy_database, read_state
-from .strace import Call, Strace, threads_of
+from .strace import Call, Strace, threads_of, traced
 from .syscalls import SWEPT, Files, check_answers_follow_syncs, pid_of
 from .workloads import WORKLOADS
 
@@ -362,17 +362,9 @@ def test_a_file_that_may_not_be_written_is_told_at_the_start(
 ) -> None:
     database = copy_database(files.prepared(), tmp_path)
     before = read_state(database)
-    options = ["-f", "-qq", "--seccomp-bpf", "-o", str(tmp_path / "trace"), "-P", str(database)]
-    tampered = [
-        "strace",
-        *options,
-        "-e",
-        "trace=openat",
-        "-e",
-        f"inject=openat:error={error}:when=1",
-        *CHATKIT,
-    ]
-    server = LaunchedServer(tmp_path, tampered)
+    fault = f"openat:error={error}:when=1"
+    strace = traced(tmp_path / "trace", "openat", fault, path=database)
+    server = LaunchedServer(tmp_path, [*strace, *CHATKIT_SERVE])
     assert ended(server) == 2
     assert f"cannot open the SQLite file {database}: attempt to write a readonly database" in server.log
     assert "Traceback" not in server.log

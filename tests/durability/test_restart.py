@@ -2,64 +2,109 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.blackbox.server_process import ServerProcess
 from tests.blackbox.world import World, ok
 
 from .launched import CHATKIT_SERVE, LaunchedServer
-from .stage import ALICE, DATABASE, DEVICE, GROUP, fresh_server
-from .state import read_state
-from .strace import Call, Strace, parse
-from .syscalls import Files, died, pid_of
+from .stage import ALICE, DATABASE, DEVICE, GROUP, MESSAGES, fresh_server
+from .state import copy_database, read_state
+from .strace import Call, Strace, parse, traced
+from .syscalls import Files, died, in_roles, marks, pid_of, points_of
 from .workloads import until_cut
 
 pytestmark = [pytest.mark.usefixtures("strace"), pytest.mark.timeout(120)]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the log that a killed server left is served without a sync: a power cut takes back what was acknowledged",
-)
-def test_what_was_left_is_synced_before_it_is_acknowledged(files: Files, tmp_path: Path) -> None:
-    """A kill between the write and the sync, a restart, an acknowledgement: a power cut now must not lose it (S12)."""
-    folder = tmp_path / "server"
-    _killed_before_the_sync(files, folder)
-    assert read_state(folder / DATABASE).log(GROUP)[-1][3] == "left", (
-        "the pages are in the file, or in its cache"
-    )
-    trace = folder / "restart"
-    options = [
-        "-D",
-        "-f",
-        "-qq",
-        "--seccomp-bpf",
-        "-yy",
-        "-o",
-        str(trace),
-        "-e",
-        "trace=fdatasync,fsync,pwrite64",
-    ]
-    server = LaunchedServer(folder, ["strace", *options, *CHATKIT_SERVE])
+@pytest.fixture
+def left(files: Files, tmp_path: Path) -> Path:
+    """The folder of a server that was killed between the writes of a message and their sync."""
+    server = fresh_server(files.prepared(), tmp_path / "server")
     server.start()
     world = World(server.http_url, server.ws_url)
+    api = world.api(ALICE, DEVICE)
+    ok(api.say(GROUP, "answered", "answered"))
+    trace = server.folder / "trace"
+    with Strace([pid_of(server)], trace, "fdatasync", "fdatasync:signal=SIGKILL", follow=True):
+        told = until_cut(api.say(GROUP, key, key).content for key in ("left",))
+        killed = died(server)
+    world.close()
+    if told or not killed:
+        pytest.fail(f"told {told}, killed {killed}")
+    return server.folder
+
+
+@pytest.fixture
+def restarted(left: Path) -> Iterator[LaunchedServer]:
+    """A server on that file, traced from its start."""
+    server = LaunchedServer(left, [*traced(left / "trace", "fdatasync,fsync"), *CHATKIT_SERVE])
+    server.start()
     try:
-        ok(world.api(ALICE, DEVICE).say(GROUP, "left", "left"))
-        assert any(map(_syncs_the_log, parse(trace.read_text(encoding="utf-8", errors="replace"))))
+        yield server
     finally:
-        world.close()
         server.stop()
 
 
-def _killed_before_the_sync(files: Files, folder: Path) -> None:
-    server = fresh_server(files.prepared(), folder)
+def test_what_was_written_outlives_the_process_unsynced(left: Path) -> None:
+    assert read_state(left / DATABASE).log(GROUP)[-1][3] == "left"
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="the log that a killed server left is served without a sync: a power cut takes back what was acknowledged",
+)
+def test_what_was_left_is_synced_before_it_is_acknowledged(restarted: LaunchedServer) -> None:
+    """A kill before the sync, a restart, an acknowledgement: a power cut now must not lose the message (S12)."""
+    world = World(restarted.http_url, restarted.ws_url)
+    answer = world.api(ALICE, DEVICE).say(GROUP, "left", "left")
+    calls = parse_trace(restarted)
+    world.close()
+    assert not answer.is_success or any(map(_syncs_the_log, calls))
+
+
+def test_a_kill_during_the_start_leaves_the_log_as_it_was(left: Path, tmp_path: Path) -> None:
+    """At the marks of what a start writes; then the next start must find everything."""
+    before = read_state(left / DATABASE)
+    started = starting(left, tmp_path / "reference")
+    started.start()
+    started.kill()
+    points = marks(points_of(in_roles(parse_trace(started), pid_of(started))))
+    assert points, "a start on a log that was left writes something"
+    for number, point in enumerate(points):
+        folder = tmp_path / f"start-{number}"
+        killed = starting(left, folder, f"{point.name}:signal=SIGKILL:when={point.nth}")
+        killed.launch()
+        assert died(killed), f"survived {point}"
+        assert read_state(folder / DATABASE) == before
+        goes_on(ServerProcess(folder))
+
+
+def starting(left: Path, folder: Path, *faults: str) -> LaunchedServer:
+    """A server on a copy of that file, to be traced from its start."""
+    folder.mkdir()
+    copy_database(left / DATABASE, folder)
+    strace = traced(folder / "trace", "pwrite64,fdatasync,fsync,ftruncate", *faults)
+    return LaunchedServer(folder, [*strace, *CHATKIT_SERVE])
+
+
+def goes_on(server: ServerProcess) -> None:
+    """It starts and has the message."""
     server.start()
     world = World(server.http_url, server.ws_url)
-    with Strace([pid_of(server)], folder / "trace", "fdatasync", "fdatasync:signal=SIGKILL", follow=True):
-        answers = (world.api(ALICE, DEVICE).say(GROUP, "left", "left").content for _ in range(1))
-        assert until_cut(answers) == [] and died(server)
+    seqs = [ok(world.api(ALICE, DEVICE).say(GROUP, key, key))["seq"] for key in ("answered", "left")]
+    assert seqs == [MESSAGES + 2, MESSAGES + 3]
+    server.kill()
     world.close()
+
+
+def parse_trace(server: LaunchedServer) -> list[Call]:
+    """What was traced so far."""
+    return parse((server.folder / "trace").read_text(encoding="utf-8"))
 
 
 def _syncs_the_log(call: Call) -> bool:

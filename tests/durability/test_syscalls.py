@@ -5,12 +5,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from .strace import Call
-from .syscalls import Files, Outcome, Point, check_answers_follow_syncs, marks, points_of, sweep
+from .launched import LaunchedServer
+from .stage import GROUP, Stage
+from .state import copy_database
+from .strace import Call, Strace, threads_of
+from .syscalls import (
+    SWEPT,
+    Files,
+    Outcome,
+    Point,
+    check_answers_follow_syncs,
+    marks,
+    pid_of,
+    points_of,
+    sweep,
+)
 from .workloads import WORKLOADS
 
 REDUCED = ("batch", "recall", "remove", "delivered", "read", "checkpoint", "stop")
@@ -38,6 +53,23 @@ def test_sigkill_at_the_marks_of(name: str, files: Files) -> None:
     assert {"pwrite64", "fdatasync"} <= {outcome.point.name for outcome in outcomes}
     assert all(outcome.killed for outcome in outcomes)
     check_after_sync(outcomes)
+
+
+@pytest.mark.usefixtures("strace")
+def test_a_server_that_does_not_sync_is_found(files: Files, tmp_path: Path) -> None:
+    copy_database(files.prepared(), tmp_path)
+    server = LaunchedServer(tmp_path, (sys.executable, "-m", "tests.durability.careless_server"))
+    server.start()
+    try:
+        stage = Stage(server)
+        with Strace(threads_of(pid_of(server)), tmp_path / "trace", SWEPT) as strace:
+            stage.alice.say(GROUP, "unsynced", "unsynced")
+            calls = strace.detach()
+        stage.close()
+    finally:
+        server.stop()
+    with pytest.raises(AssertionError, match="S12"):
+        check_answers_follow_syncs(calls)
 
 
 def check_after_sync(outcomes: list[Outcome]) -> None:

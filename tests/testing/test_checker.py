@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from chatkit.testing.checker import INVARIANTS, RESTORED, Verdict, check
 from chatkit.testing.history import Call, History, Incident
 
-from .histories import PLAYS, RECALL_WINDOW_MS, TEAM, device, events_of, log, play, with_events
+from .histories import PLAYS, TEAM, device, events_of, log, play, with_events
+from .scene import RECALL_WINDOW_MS
 from .spoilt import SPOILT
 from .spoilt.table import add_frame, call_of, change_record, drop_events, last_frame_to
 

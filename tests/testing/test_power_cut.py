@@ -100,11 +100,11 @@ def _catch_up(waiting: list[Connection]) -> None:
 def early(connect: Connect) -> Connect:
     waiting: list[Connection] = []
 
-    def wrapped(path: str, *, read_only: bool = False) -> Connection:
+    def wrapped(path: str, *, read_only: bool = False, sole: bool = False) -> Connection:
         if read_only:
             return connect(path, read_only=True)
         _catch_up(waiting)
-        return EarlyConnection(connect(path), waiting)
+        return EarlyConnection(connect(path, sole=sole), waiting)
 
     return wrapped
 
@@ -235,9 +235,6 @@ async def test_a_refusal_of_the_wrong_class_is_found(folder: Path) -> None:
     assert any("F12: refused with DiskFailedError" in finding for finding in found.findings)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a killed store leaves writes unsynced, and the next one answers from them"
-)
 async def test_what_a_killed_process_left_is_synced_before_it_is_answered_from(folder: Path) -> None:
     killed = Kind("killed before a sync", "sync", Fault(apsw.SQLITE_IOERR), DiskFailedError, lasting=True)
     found = await sweep(folder, cuts=0, kinds=[killed])
@@ -245,9 +242,6 @@ async def test_what_a_killed_process_left_is_synced_before_it_is_answered_from(f
     assert found.findings == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="after a failed sync the next process answers from what the kernel let go"
-)
 async def test_what_a_failed_sync_left_is_not_trusted_by_the_next_process(folder: Path) -> None:
     found = await sweep(folder, cuts=0, kinds=kinds("syncs fail from here on"))
     assert found.faults.total() > 0

@@ -347,19 +347,34 @@ async def test_a_one_way_partition_leaves_the_other_way_open(net: Net) -> None:
 
 async def test_in_a_black_hole_bytes_and_the_end_vanish(net: Net) -> None:
     client, server = await net.connect()
-    fault = net.proxy.add(BlackHole(), "up")
+    net.proxy.add(BlackHole(), "up", open_only=True)
     await client.send(b"vanishes")
     await net.until(lambda traffic: traffic.dropped_bytes == 8)
-    net.proxy.remove(fault)
-    await client.send(b"arrives")
-    assert await read(server, 7) == b"arrives"
-    net.proxy.add(BlackHole(), "up", open_only=True)
     await client.aclose()
     async with watched(server) as ended:
         await exchange(*await net.connect())
         await server.send(b"is anybody there")
         assert not ended.is_set()
         await net.proxy.cut_all()
+
+
+async def test_no_stream_goes_on_behind_a_hole(net: Net) -> None:
+    holed, whole = await net.connect(), await net.connect()
+    fault = net.proxy.add(BlackHole(), "up")
+    await holed[0].send(b"lost")
+    await net.until(lambda traffic: traffic.dropped_bytes == 4)
+    net.proxy.remove(fault)
+    await exchange(*whole)
+    await holed[0].send(b"after")
+    await net.until(lambda traffic: traffic.dropped_bytes == 9)
+    await holed[1].send(b"down is whole")
+    assert await read(holed[0], 13) == b"down is whole"
+
+
+async def test_a_failure_of_the_test_leaves_as_it_is(net: Net) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with FaultyProxy("127.0.0.1", net.proxy.port):
+            raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("toxic", [BlackHole(close_after_s=0.01), Freeze(close_after_s=0.01)])

@@ -109,6 +109,10 @@ class LocalMember:
 
     async def aclose(self) -> None:
         """Leave the bus; `events` ends."""
+        self.leave()
+
+    def leave(self) -> None:
+        """As `aclose`, at once: what a crashed node still publishes reaches nobody."""
         self._left = True
         self._topics.clear()
         self._arrived.clear()

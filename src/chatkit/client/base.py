@@ -1,8 +1,8 @@
 """The local store port: what a client must find again after its process died.
 
 Synchronous on purpose: calls are short, and one call per received frame is all there is; the event loop stands still
-for as long as one takes. Every implementation passes the contract suite `chatkit.testing.contracts.local_store`. Called by
-the client's parts only.
+for as long as one takes. Every implementation passes the contract suite `chatkit.testing.contracts.local_store`.
+Called by the client's parts only.
 
 An `UnavailableError` means "refused for now, nothing was changed" (disk full, busy): the client ends the connection,
 takes its state from the store again and comes back after a wait. Any other error of `save`, also one derived from it,

@@ -32,7 +32,13 @@ else:
 
 
 class Owner:
-    """A held lock; made by `own`."""
+    """A held lock; made by `own`.
+
+    Attributes:
+        sole: Whether nobody else can hold it; not so on Windows.
+    """
+
+    sole = sys.platform != "win32"
 
     def __init__(self, handle: int) -> None:
         self._handle: int | None = handle

@@ -9,6 +9,7 @@ A connection may be used from any thread, by one at a time; the caller sees to t
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -100,8 +101,8 @@ class Connection(Protocol):
 class Connect(Protocol):
     """What opens connections: `open_sqlite`, or a stand-in for it."""
 
-    def __call__(self, path: str, *, read_only: bool = False) -> Connection:
-        """Open a file, made if it is missing; with `read_only`, one that is there."""
+    def __call__(self, path: str, *, read_only: bool = False, sole: bool = False) -> Connection:
+        """Open a file, made if it is missing; with `read_only`, one that is there; `sole` as in `open_sqlite`."""
 
 
 class SqliteConnection:
@@ -158,7 +159,11 @@ def _bindings(sql: str, params: Params) -> Params | dict[str, Any]:
 
 
 def open_sqlite(
-    path: str, *, read_only: bool = False, synchronous: Literal["FULL", "NORMAL"] = "FULL"
+    path: str,
+    *,
+    read_only: bool = False,
+    synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    sole: bool = False,
 ) -> Connection:
     """Open a database file, made if it is missing (not when read-only), with the pragmas chatkit rests on.
 
@@ -166,6 +171,7 @@ def open_sqlite(
         path: A file, or `:memory:` for a database that ends with this connection.
         read_only: Refuse every write through this connection.
         synchronous: FULL makes every commit outlive a power cut; NORMAL only a crash of the process.
+        sole: Nobody else has the file open, here or elsewhere: first make durable what is found in it.
 
     Returns:
         A connection whose pragmas were read back and hold.
@@ -175,6 +181,8 @@ def open_sqlite(
             does not hold.
         UnavailableError: The file is locked by somebody else; a retry is safe.
     """
+    if sole:
+        _write_anew(log_of(path))
     try:
         raw = _connect(path, read_only)
     except _ERRORS as error:
@@ -190,6 +198,41 @@ def open_sqlite(
         raw.close()
         raise
     return SqliteConnection(raw, "BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def log_of(path: str) -> str:
+    """Where the write-ahead log of a database file is."""
+    return os.path.realpath(path) + "-wal"
+
+
+def _write_anew(log: str) -> None:
+    """Write a write-ahead log onto the disk once more, byte for byte; nothing if there is none.
+
+    A killed process leaves commits that only the kernel's memory holds, and SQLite reads them back as if they were
+    durable: they would be answered from, and a power cut would take them. After a failed fsync the kernel even counts
+    them as written, so that a sync alone does nothing.
+    """
+    try:
+        with open(log, "r+b") as file:
+            content = file.read()
+            file.seek(0)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_folder(os.path.dirname(log))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigurationError(f"cannot write the file {log}: {error.strerror}") from error
+
+
+def _sync_folder(folder: str) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _connect(path: str, read_only: bool) -> sqlite3.Connection:

@@ -51,9 +51,10 @@ class Audience:
             what they had.
         member_count: Members at `position`, online or not.
         waiting: Entries that came too early, by seq, each with the session that sent it.
+        receipts: By user, the furthest delivered and read seq that were told here.
     """
 
-    __slots__ = ("epoch", "member_count", "position", "reached", "sessions", "type", "waiting")
+    __slots__ = ("epoch", "member_count", "position", "reached", "receipts", "sessions", "type", "waiting")
 
     def __init__(self, kind: ConversationType, epoch: str, position: int, member_count: int) -> None:
         self.sessions: dict[Session, int] = {}
@@ -63,6 +64,14 @@ class Audience:
         self.reached = position
         self.member_count = member_count
         self.waiting: dict[int, tuple[Entry, Session | None]] = {}
+        self.receipts: dict[str, tuple[int, int]] = {}
+
+    def furthest(self, user_id: str, delivered_seq: int, read_seq: int) -> tuple[int, int]:
+        """A user's cursors, never behind what was told before: another node's hint may come late."""
+        delivered_told, read_told = self.receipts.get(user_id, (0, 0))
+        cursors = max(delivered_seq, delivered_told), max(read_seq, read_told)
+        self.receipts[user_id] = cursors
+        return cursors
 
 
 class Hub:

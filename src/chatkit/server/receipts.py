@@ -36,9 +36,10 @@ class Receipts:
         if known is None:
             self._moved[key] = (advanced, set(advanced.authors), origin)
             return
-        _, authors, first_origin = known
+        earlier, authors, first_origin = known
         authors.update(advanced.authors)
-        self._moved[key] = (advanced, authors, origin if origin is first_origin else None)
+        furthest = max(earlier, advanced, key=lambda it: (it.delivered_seq, it.read_seq))
+        self._moved[key] = (furthest, authors, origin if origin is first_origin else None)
 
     def flush(self) -> None:
         """Send what was noted: one RECEIPT per user and conversation.
@@ -81,14 +82,15 @@ class Receipts:
             self._large[conversation_id] = covered_seq
         users = (user_id, *(author for author in authors if author != user_id))
         sessions = self._hub.in_conversation(conversation_id, users, but=origin)
+        delivered_seq, read_seq = audience.furthest(user_id, advanced.delivered_seq, advanced.read_seq)
         if sessions:
             self._hub.tell(
                 sessions,
                 ev.ReceiptOut(
                     conversation_id=conversation_id,
                     user_id=user_id,
-                    delivered_seq=advanced.delivered_seq,
-                    read_seq=advanced.read_seq,
+                    delivered_seq=delivered_seq,
+                    read_seq=read_seq,
                 ),
             )
 

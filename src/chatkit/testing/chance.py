@@ -7,11 +7,14 @@ import random
 from ..ports import Clock, Ports
 from .virtual_time import VirtualClock
 
+Stream = random.Random
+"""A source of draws, made by `Chance.stream`."""
+
 
 class SeededIds:
     """`chatkit.ports.Ids` that a seed foretells. For tests only."""
 
-    def __init__(self, source: random.Random) -> None:
+    def __init__(self, source: Stream) -> None:
         self._source = source
 
     def token_bytes(self, count: int) -> bytes:
@@ -25,9 +28,9 @@ class Chance:
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def stream(self, name: str) -> random.Random:
+    def stream(self, name: str) -> Stream:
         """The stream of this name from its beginning; the same in every process."""
-        return random.Random(f"{self.seed} {name}")  # noqa: S311 -- no secret
+        return Stream(f"{self.seed} {name}")
 
     def ports(self, name: str, clock: Clock | None = None) -> Ports:
         """Time, chance and ids of one part of a run.

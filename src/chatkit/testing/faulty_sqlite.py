@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 from typing import Literal
 
 from ..drivers.sqlite import Connection, DiskFailedError, Params, Row, open_sqlite
 from ..errors import UnavailableError
+from .chance import Stream
 
 Fault = Literal["full", "broken", "broken after commit"]
 
@@ -27,7 +27,7 @@ class Disk:
         broken: Whether a fault struck after which the file must be opened anew.
     """
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: Stream) -> None:
         self._chance = chance
         self._armed: Fault | None = None
         self._statements_left = 0
@@ -47,9 +47,9 @@ class Disk:
         self._armed = None
         self.broken = False
 
-    def connect(self, path: str, *, read_only: bool = False) -> Connection:
+    def connect(self, path: str, *, read_only: bool = False, sole: bool = False) -> Connection:
         """Open a file as `open_sqlite` does, with these faults on what writes."""
-        inner = open_sqlite(path, read_only=read_only)
+        inner = open_sqlite(path, read_only=read_only, sole=sole)
         return inner if read_only else _FaultyConnection(inner, self)
 
     def before_statement(self) -> None:

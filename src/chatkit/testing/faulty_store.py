@@ -7,7 +7,6 @@ shared by all ways and changed while they are used. Faults inside a SQLite trans
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import msgspec
 
 from ..errors import UnavailableError
 from ..storage.base import Command, Outcome, Store
+from .chance import Stream
 
 _RETRY_AFTER_S = 0.5
 
@@ -46,7 +46,7 @@ class FaultyStore:
         chance: Where faults and latencies are drawn from.
     """
 
-    def __init__(self, store: Store, secret: bytes, faults: StoreFaults, chance: random.Random) -> None:
+    def __init__(self, store: Store, secret: bytes, faults: StoreFaults, chance: Stream) -> None:
         self._store = store
         self._secret = secret
         self._faults = faults

@@ -162,6 +162,7 @@ class Lane:
         self._cut = cut
         self._flows: dict[Fault, Flow] = {}
         self._version = 0
+        self._lost = False
         self._queue: deque[_Piece] = deque()
         self._held_bytes = 0
         self._arrived, self._taken, self._changed = Signal(), Signal(), Signal()
@@ -270,6 +271,7 @@ class Lane:
     async def _deliver(self, data: memoryview) -> None:
         traffic = self._meter.traffic
         if self._drops:
+            self._lost = True
             traffic.dropped_bytes += len(data)
             return
         await _send_all(self._sink, data)
@@ -287,7 +289,7 @@ class Lane:
 
     @property
     def _drops(self) -> bool:
-        return any(fault.toxic.drops for fault in self._flows)
+        return self._lost or any(fault.toxic.drops for fault in self._flows)
 
     def _cut_if_due(self) -> None:
         """A toxic that counts ends the connection by what has gone on; those that wait do so by the deadline."""

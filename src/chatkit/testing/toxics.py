@@ -210,8 +210,8 @@ class _Hang(Toxic, frozen=True):
 class BlackHole(_Hang, frozen=True):
     """Everything vanishes, the end of the stream too, and the connection stays open: half-open, as after a pulled plug.
 
-    In one direction it is a one-way partition. Once the toxic is removed the stream has a hole, which no TCP connection
-    that heals would have; for that, use `Freeze`.
+    A direction that has lost something stays silent for good, also once the toxic is removed: no TCP stream goes on
+    behind a hole. For a partition that heals, use `Freeze`.
 
     Attributes:
         close_after_s: Close the connection so long after the toxic began to act; None leaves it open.

@@ -175,7 +175,8 @@ def a_receipt_to_a_stranger(history: History) -> None:
 
 @spoils("S17")
 def the_senders_key_shown_to_another(history: History) -> None:
-    change_event(history, "NEW_MSG", lambda it: it.update(clientMsgId="a-3"), where=is_of(3, "bob"))
+    key = row(history, 3).client_msg_id
+    change_event(history, "NEW_MSG", lambda it: it.update(clientMsgId=key), where=is_of(3, "bob"))
 
 
 @spoils("S18")

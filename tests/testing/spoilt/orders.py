@@ -116,13 +116,13 @@ def heads_older_than_what_was_seen(history: History) -> None:
 
 @spoils("S8")
 def a_later_send_with_a_smaller_seq(history: History) -> None:
-    call = call_of(history, "send", client_msg_id="a-2")
+    call = call_of(history, "send", client_msg_id="a-1")
     call.at_s = call.returned_s = LATE_S
 
 
 @spoils("S9")
 def a_queue_stored_in_another_order(history: History) -> None:
-    first, second = (call_of(history, "send", client_msg_id=key) for key in ("a-2", "a-4"))
+    first, second = (call_of(history, "send", client_msg_id=key) for key in ("a-3", "a-4"))
     first.number, second.number = second.number, first.number
 
 

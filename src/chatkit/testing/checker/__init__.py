@@ -16,9 +16,14 @@ Reads a `History` and nothing else. Which calls it knows, and what it takes from
 - `list`: answer: `items`, a list of `storage.base.ConversationRow`
 - `renew_epoch`: `conversation_id`; answer: the new epoch as `epoch` or `value`
 
-Of others it only asks that they return. A log that was replaced by an older copy must be told of by an incident
-`restored` (`RESTORED`). Not judged here: S12 (a matter of crash states, each of which is a history of its own), S21 and
-L4 (there is no push yet), L3 and L6 to L10.
+Of others it only asks that they return.
+
+Whoever records must note a frame upwards before the server takes it and a frame downwards when the device gets it, dump
+every conversation that was created, and keep each device's local store for as long as the device has its name (an app
+is told everything once per local store). A log that was replaced by an older copy of it must be told of by an
+incident `restored` (`RESTORED`).
+
+Not judged: S12 (crash states: each of them is a history of its own), S21 and L4 (there is no push yet), L3, L6 to L10.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ Whose = tuple[str, str]
 _Name = TypeVar("_Name", bound=Hashable)
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """What an event, or the store at the end, says of a user's cursors.
 
     Attributes:

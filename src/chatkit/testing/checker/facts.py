@@ -60,7 +60,7 @@ class Ack(msgspec.Struct, frozen=True, gc=False):
     first_hand: bool = False
 
 
-class Page(msgspec.Struct, frozen=True):
+class Page(msgspec.Struct, frozen=True, gc=False):
     """One page of a log that was read: it covers (last_seq, up_to_seq]. `limit` is None where none was asked."""
 
     conversation_id: str

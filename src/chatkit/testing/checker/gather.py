@@ -25,8 +25,8 @@ def key_of(call: Call) -> Key:
 
 
 def member_ids(call: Call) -> list[str]:
-    """Whom an `add` or `remove` is about."""
-    found: list[str] = call.args["user_ids"]
+    """Whom a `create`, `add` or `remove` is about."""
+    found: list[str] = call.args["member_ids" if call.op == "create" else "user_ids"]
     return found
 
 

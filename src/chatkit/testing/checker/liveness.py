@@ -35,12 +35,15 @@ def _converged(index: Index, *, returned: bool) -> Findings:
 
 
 def _converged_on(log: LogView, dump: DeviceDump, record: Record | None) -> Breach | None:
-    if log.current_stay(dump.user_id) is None:
-        why = "it does not count as left" if record is not None and not record.left else None
-    else:
-        why = _lacks(log, dump, record)
-    seq = None if record is None else min(log.head_seq, record.prefix + 1)
-    return of_device(dump.user_id, dump.device_id, log, seq, why)
+    stay = log.current_stay(dump.user_id)
+    if stay is None:
+        stale = record is not None and not record.left
+        return of_device(
+            dump.user_id, dump.device_id, log, None, "it does not count as left" if stale else None
+        )
+    held_seq = record.prefix if record is not None else 0
+    missing_seq = min(max(held_seq + 1, stay.first_seq), log.head_seq)
+    return of_device(dump.user_id, dump.device_id, log, missing_seq, _lacks(log, dump, record))
 
 
 def _lacks(log: LogView, dump: DeviceDump, record: Record | None) -> str | None:

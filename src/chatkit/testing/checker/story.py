@@ -43,6 +43,14 @@ class Story:
         """Whether the violation is about one at all."""
         return bool(self.name and (self.seq is not None or self.calls))
 
+    @property
+    def about_membership(self) -> bool:
+        """Whether memberships of the user in question explain it: it is not his to see, or he never saw it."""
+        user_id = self.breach.user_id
+        if self.log is None or self.seq is None or not self.log.visible(user_id, self.seq):
+            return True
+        return all(seen.user_id != user_id for seen in self.sights)
+
     @cached_property
     def sights(self) -> list[Seen]:
         """All that was seen of it in time."""

@@ -34,14 +34,12 @@ class Line(msgspec.Struct, frozen=True, order=True):
 
 def timeline(story: Story) -> list[Line]:
     """All lines, ascending."""
-    lines = list(_memberships(story))
-    if story.has_message:
-        lines += [*_calls(story), *_frames(story), *_sights(story)]
+    lines = [*_calls(story), *_frames(story), *_sights(story)] if story.has_message else []
     if story.breach.at_s is not None:
         lines.append(Line(story.breach.at_s, 8, "<- here it shows"))
     if lines:
         lines += _incidents(story, min(lines).at_s - AROUND_S, max(lines).at_s + AROUND_S)
-    return sorted(lines)
+    return sorted([*lines, *(_memberships(story) if story.about_membership else ())])
 
 
 def _calls(story: Story) -> Iterator[Line]:
@@ -53,9 +51,11 @@ def _calls(story: Story) -> Iterator[Line]:
 
 def _memberships(story: Story) -> Iterator[Line]:
     """What was done to the membership of the user in question."""
-    for call in story.index.calls("add", "remove"):
-        if call.args["conversation_id"] == story.name and story.breach.user_id in member_ids(call):
-            yield from _call(call, f" of {story.breach.user_id}")
+    user_id = story.breach.user_id
+    for call in story.index.calls("create", "add", "remove"):
+        name = call.answer.get("conversation_id", call.args["conversation_id"])
+        if name == story.name and user_id in member_ids(call):
+            yield from _call(call, "" if call.op == "create" else f" of {user_id}")
 
 
 def _call(call: Call, about: str = "") -> Iterator[Line]:

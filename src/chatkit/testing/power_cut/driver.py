@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from ...drivers.sqlite import Connect, Connection
 from ...ports import Ids
 from ...storage import base
 from ...storage.sqlite import SqliteStore
+from ..chance import Stream
 from .recording import Operation
 from .workload import Script
 
@@ -132,7 +132,7 @@ class Driver:
         connection.close()
 
 
-async def work(driver: Driver, script: Script, chance: random.Random, batches: int) -> None:
+async def work(driver: Driver, script: Script, chance: Stream, batches: int) -> None:
     """Commit batches, with checkpoints, held snapshots and new openings in between, and close the file."""
     await driver.open()
     if len(driver.acknowledged) == 1:
@@ -143,7 +143,7 @@ async def work(driver: Driver, script: Script, chance: random.Random, batches: i
     await driver.close()
 
 
-async def _upkeep(driver: Driver, chance: random.Random) -> None:
+async def _upkeep(driver: Driver, chance: Stream) -> None:
     match chance.randrange(30):
         case 0:
             await driver.close()

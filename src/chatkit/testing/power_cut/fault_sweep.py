@@ -8,7 +8,6 @@ anew; it takes the same batch again and goes on; and the power is cut at places 
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +21,7 @@ import msgspec
 from ...drivers.sqlite import DiskFailedError
 from ...errors import UnavailableError
 from ...storage import base
-from ..chance import Chance, SeededIds
+from ..chance import Chance, SeededIds, Stream
 from .connection import open_recorded
 from .driver import Acknowledged, Driver, work
 from .proof import Files, Run, cuts_at, judge, lay_out, read_files
@@ -118,7 +117,7 @@ async def sweep(folder: Path, *, seed: int = 1, cuts: int = 2, kinds: Sequence[K
     return found
 
 
-async def _scene(folder: Path, chance: random.Random) -> _Scene:
+async def _scene(folder: Path, chance: Stream) -> _Scene:
     path = lay_out(folder, {})
     disk, script = RecordedDisk(folder), Script(chance)
     driver = Driver(str(path), SeededIds(chance), partial(open_recorded, disk=disk), disk.journal)
@@ -164,7 +163,7 @@ class _Case:
             self._findings.append(f"F12: with the disk as good as new: {later}")
         return struck
 
-    async def cut_power(self, chance: random.Random, count: int) -> None:
+    async def cut_power(self, chance: Stream, count: int) -> None:
         """Examine what power cuts since the fault could have left."""
         driver = self._driver
         run = Run(self._disk.journal, driver.acknowledged, driver.secret)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import shutil
 import tempfile
 from bisect import bisect_right
@@ -17,7 +16,7 @@ import msgspec
 
 from ...drivers.sqlite import Connect
 from ...ports import Clock, SystemClock
-from ..chance import Chance, SeededIds
+from ..chance import Chance, SeededIds, Stream
 from .check import Verdict, examine
 from .connection import Synchronous, open_recorded
 from .driver import Acknowledged, Driver, work
@@ -159,7 +158,7 @@ async def prove(
 
 async def _run(
     folder: Path,
-    chance: random.Random,
+    chance: Stream,
     origin: Origin,
     synchronous: Synchronous,
     wrap: Callable[[Connect], Connect],
@@ -183,13 +182,13 @@ def _count(proof: Proof, run: Run) -> None:
     proof.commands += sum(len(it.commands) for it in made)
 
 
-def _positions(run: Run, chance: random.Random, count: int) -> list[int]:
+def _positions(run: Run, chance: Stream, count: int) -> list[int]:
     """Any points of a run, ascending; not before it found its files."""
     first = sum(isinstance(it, Found) for it in run.journal)
     return sorted(chance.randint(first, len(run.journal)) for _ in range(count))
 
 
-def cuts_at(run: Run, positions: Sequence[int], chance: random.Random) -> Iterator[Cut]:
+def cuts_at(run: Run, positions: Sequence[int], chance: Stream) -> Iterator[Cut]:
     """A power cut after each of these numbers of operations, which ascend."""
     model, done = DiskModel(), 0
     for position in positions:

@@ -160,6 +160,14 @@ class RecordedDisk:
             self.journal.append(Created(self._files[name], name))
         return self._files[name]
 
+    def write_anew(self, path: str) -> None:
+        """Note that a file was written once more, in place, and synced with its folder; nothing if it is not there."""
+        file = Path(path)
+        if file.exists():
+            number = self.opened(path)
+            self.journal.append(Wrote(number, 0, file.read_bytes()))
+            self.journal.append(Synced(number, True))
+
     def deleted(self, path: str, folder: bool) -> None:
         """Note that a name is gone."""
         name = Path(path).name

@@ -16,10 +16,10 @@ Not in the model: a disk that lies about a sync, and one that damages what it wa
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Collection
 from typing import Final
 
+from ..chance import Stream
 from .recording import Created, Deleted, Found, Operation, Synced, SyncFailed, Truncated, Wrote
 
 SECTOR_BYTES: Final = 512
@@ -60,7 +60,7 @@ class DiskModel:
             case Truncated(number, size):
                 self._files[number].truncate(size)
 
-    def cut_power(self, chance: random.Random) -> dict[str, bytes]:
+    def cut_power(self, chance: Stream) -> dict[str, bytes]:
         """One of the states that a power cut leaves now: each file's content by its name. Changes nothing."""
         names = chance.choice(self._names_since_sync)
         return {name: self._files[number].cut_power(chance) for name, number in names.items()}
@@ -110,7 +110,7 @@ class _File:
     def fail_sync(self) -> None:
         self._doubtful.update(self._pending)
 
-    def cut_power(self, chance: random.Random) -> bytes:
+    def cut_power(self, chance: Stream) -> bytes:
         size = self._sizes[-1] if chance.random() < 0.5 else chance.choice(self._sizes)
         content = self._durable[:size]
         content += _filling(chance, size - len(content))
@@ -143,12 +143,12 @@ def _put(content: bytearray, sector: int, data: bytes) -> None:
     content[place : place + SECTOR_BYTES] = data
 
 
-def _filling(chance: random.Random, count: int) -> bytes:
+def _filling(chance: Stream, count: int) -> bytes:
     """What a file holds where it grew and nothing was written."""
     return chance.randbytes(count) if count > 0 and chance.random() < 0.5 else bytes(max(0, count))
 
 
-def _fate(chance: random.Random, sectors: Collection[int]) -> Callable[[int], bool]:
+def _fate(chance: Stream, sectors: Collection[int]) -> Callable[[int], bool]:
     """Which sectors hold their newest content: those up to a place, or some by chance."""
     if sectors and chance.random() < 0.25:
         last = chance.choice(list(sectors))

@@ -7,13 +7,13 @@ and that is an outcome too. Every body is made of one word that nothing else hol
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from ...storage import base
+from ..chance import Stream
 
 USERS: Final = ("ann", "bob", "cat", "dan")
 GROUPS: Final = ("g", "h")
@@ -39,7 +39,7 @@ class Script:
         chance: Every choice is drawn from it.
     """
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: Stream) -> None:
         self._chance = chance
         self._sent = 0
         self._at_ms = 1_700_000_000_000

@@ -1,4 +1,4 @@
-"""What a scenario is, what one run of it comes to, and the two ways in which its own words can be wrong."""
+"""What a scenario is, what one run of it comes to, and the two ways in which its own words can fail."""
 
 from __future__ import annotations
 
@@ -40,23 +40,11 @@ CLIENT: Final = ClientConfig(
 
 
 class TrapNotSprungError(AssertionError):
-    """The situation that a scenario is about did not come about: it proves nothing, and must be written anew."""
+    """The situation that a scenario is about did not come about: it proves nothing, and is to be written anew."""
 
 
 class PromiseBrokenError(AssertionError):
     """The situation came about, and chatkit did not do what it promises."""
-
-
-def sprung(fact: object, what: str) -> None:
-    """The trap is set only if this is so. Raises TrapNotSprungError."""
-    if not fact:
-        raise TrapNotSprungError(f"not so: {what}")
-
-
-def holds(fact: object, what: str) -> None:
-    """It is promised that this is so. Raises PromiseBrokenError."""
-    if not fact:
-        raise PromiseBrokenError(f"not so: {what}")
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +68,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a scenario came to that was played to its end: its own words held, and everybody has everything.
+    """A scenario that was played to its end: its own demands were met, and everybody had everything.
 
     Attributes:
         history: All that happened.
@@ -88,7 +76,6 @@ class Outcome(msgspec.Struct, frozen=True):
         alarms: Errors that nobody foresaw, and clients that stopped for good though they should not have.
     """
 
-    name: str
     history: History
     verdict: Verdict
     alarms: list[str]

@@ -1,9 +1,9 @@
 """A store that a script can stop in the midst of a call, as a debugger would, and let go on or fail.
 
-    stop = store.stop("commit", appends("m-4"), after=True)
-    ...
-    await stop.reached()  # the message is stored, and nobody knows it yet
-    stop.refuse()
+stop = store.stop("commit", appends("m-4"), after=True)
+...
+await stop.reached()  # the message is stored, and nobody knows it yet
+stop.refuse()
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ import anyio
 
 from ...errors import UnavailableError
 from ...storage.base import Append, Command, Outcome, Store
-from .scenario import TrapNotSprungError
-
-PATIENCE_S = 60.0
-"""What has not come about by then does not come about."""
+from .demands import PATIENCE_S, sprung
 
 Wanted = Callable[..., bool]
 """Whether a call with these arguments is the one."""
@@ -74,15 +71,17 @@ class Stop:
         """Return once the call is held. Raises TrapNotSprungError if it does not come."""
         with anyio.move_on_after(PATIENCE_S):
             await self._reached.wait()
-            return
-        raise TrapNotSprungError(f"no {self._name} came that was to be stopped")
+        sprung(self._reached.is_set(), f"a call of {self._name} comes that is to be stopped")
 
     def go_on(self) -> None:
         """Let the call go on as if nothing had been."""
         self._over.set()
 
     def refuse(self, retry_after_s: float = 0.5) -> None:
-        """Let the caller be told UNAVAILABLE: with nothing done or, of a stop after the effect, with all done."""
+        """Let the caller be told UNAVAILABLE: with nothing done or, of a stop after the effect, with all done.
+
+        Said before the call comes, it is refused when it comes.
+        """
         self._error = UnavailableError("storage refuses", retry_after_s=retry_after_s)
         self._over.set()
 
@@ -100,7 +99,7 @@ class StoppableStore:
         self._holding: list[Stop] = []
 
     def stop(self, name: str, wanted: Wanted = any_call, *, after: bool = False) -> Stop:
-        """Hold the next call of this name that is wanted; each stop holds one call.
+        """Hold the next call of this name that is wanted; each stop holds one call, once.
 
         Args:
             name: Of the port's method.
@@ -137,14 +136,14 @@ class StoppableStore:
         return stoppable
 
     async def _pass(self, name: str, call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-        stop = next((it for it in self._stops if it.wants(name, args)), None)
-        if stop is None:
-            return await call(*args)
-        self._stops.remove(stop)
-        self._holding.append(stop)
-        if stop.after:
-            answer = await call(*args)
+        await self._halt(name, args, after=False)
+        answer = await call(*args)
+        await self._halt(name, args, after=True)
+        return answer
+
+    async def _halt(self, name: str, args: Sequence[Any], *, after: bool) -> None:
+        stop = next((it for it in self._stops if it.after is after and it.wants(name, args)), None)
+        if stop is not None:
+            self._stops.remove(stop)
+            self._holding.append(stop)
             await stop.hold()
-            return answer
-        await stop.hold()
-        return await call(*args)

@@ -10,7 +10,6 @@ import msgspec
 from ...wire import events as ev
 from ...wire.codec import CODECS
 from ..network import Line, LineEvent
-from ..simulation.device import Device
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -27,63 +26,35 @@ class Heard(msgspec.Struct, frozen=True):
     event: Any
 
 
-class LineEnd(msgspec.Struct, frozen=True):
-    """The end of one end of a line.
-
-    Attributes:
-        whose: Which end.
-        code: The close code that it gave or saw.
-    """
-
-    line: Line
-    whose: LineEvent
-    code: int | None
-
-
 class Wire:
     """Everything that a script may want to know of the lines.
 
     Attributes:
         opened: Lines that a server took, in order.
-        ends: Ends of lines that have ended, in order.
     """
 
     def __init__(self) -> None:
         self.opened: list[Line] = []
-        self.ends: list[LineEnd] = []
+        self._ends: dict[tuple[int, LineEvent], int | None] = {}
         self._heard: list[Heard] = []
         self._reactions: list[tuple[type[ev.Event], Callable[[Line], None]]] = []
 
-    def of(
-        self, kind: type[ev.Event], device: Device | None = None, *, line: Line | None = None, **fields: Any
-    ) -> list[Heard]:
-        """Events of a type that arrived, in order.
-
-        Args:
-            device: Only from or to this device.
-            line: Only on this line.
-            fields: Only with these values in these fields.
-        """
+    def of(self, kind: type[ev.Event], **fields: Any) -> list[Heard]:
+        """Events of a type that arrived with these values in these fields, in order."""
         return [
             it
             for it in self._heard
             if type(it.event) is kind
-            and (device is None or self.is_of(it.line, device))
-            and (line is None or it.line is line)
             and all(getattr(it.event, name) == value for name, value in fields.items())
         ]
 
-    def lines_of(self, device: Device) -> list[Line]:
-        """Every line of a device that a server took, in order."""
-        return [line for line in self.opened if self.is_of(line, device)]
+    def client_end(self, line: Line) -> int | None:
+        """The close code with which the client's end of a line ended; None while it is open."""
+        return self._ends.get((line.number, "client ended"))
 
-    def is_of(self, line: Line, device: Device) -> bool:
-        """Whether a line is a device's."""
-        return (line.user_id, line.device_id) == (device.user_id, device.device_id)
-
-    def codes(self, line: Line, whose: LineEvent) -> list[int | None]:
-        """How an end of a line ended: one code at most."""
-        return [it.code for it in self.ends if it.line is line and it.whose == whose]
+    def server_end(self, line: Line) -> int | None:
+        """The close code with which the server's end of a line ended; None while it is open."""
+        return self._ends.get((line.number, "server ended"))
 
     def when_next(self, kind: type[ev.Event], react: Callable[[Line], None]) -> None:
         """Do something to the line at the very moment when the next event of a type arrives, before it is served."""
@@ -101,7 +72,7 @@ class Wire:
         if what == "opened":
             self.opened.append(line)
         else:
-            self.ends.append(LineEnd(line, what, code))
+            self._ends[line.number, what] = code
 
     def _react(self, kind: type[Any], line: Line) -> None:
         for reaction in [it for it in self._reactions if it[0] is kind]:
@@ -109,6 +80,6 @@ class Wire:
             reaction[1](line)
 
 
-def shown(page: ev.SyncPage) -> list[int]:
+def listed(page: ev.SyncPage) -> list[int]:
     """The seqs that a page lists."""
     return [entry.seq for entry in page.messages]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from ...errors import (
 )
 from ...ports import Ports
 from ...transport.base import Connector
+from ..chance import Stream
 from ..faulty_local_store import FaultyLocalStore
 from ..history import DeviceDump, History, dump_device
 
@@ -74,7 +74,7 @@ class Device:
         config: ClientConfig,
         ports: Ports,
         history: History,
-        chance: random.Random,
+        chance: Stream,
         slow_consumer_s: float,
         alarm: Callable[[str], None],
     ) -> None:

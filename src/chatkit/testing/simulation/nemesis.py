@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import anyio
 from msgspec.structs import replace
 
+from ..faulty_bus import BusFaults
+from ..faulty_store import StoreFaults
 from ..network import Line
 from .world import World
 
@@ -42,6 +44,9 @@ class Nemesis:
             "storage busy": lambda: self._storage("busy_chance", 0.4, 0.0),
             "storage answer lost": lambda: self._storage("lost_answer_chance", 0.3, 0.0),
             "storage read refused": lambda: self._storage("read_chance", 0.4, 0.0),
+            "bus loss": lambda: self._bus("loss_chance", self._chance.choice((0.3, 1.0))),
+            "bus repeat": lambda: self._bus("repeat_chance", 0.5),
+            "bus reorder": lambda: self._bus("reorder_chance", 0.5),
             "local store full": self._local_store_full,
             "clock jump": self._clock_jump,
         }
@@ -66,6 +71,8 @@ class Nemesis:
         await self._ended.wait()
         for line in list(world.network.lines):
             line.release()
+        if world.bus is not None:
+            world.bus.release()
         if world.storage.disk.broken:
             await self._reopen()
         world.storage.disk.disarm()
@@ -145,13 +152,11 @@ class Nemesis:
         else:
             line.cut()
 
-    @contextmanager
-    def _storage(self, field: str, value: Any, usual: Any) -> Iterator[str]:
-        setattr(self._world.store_faults, field, value)
-        try:
-            yield str(value)
-        finally:
-            setattr(self._world.store_faults, field, usual)
+    def _storage(self, field: str, value: Any, usual: Any) -> AbstractContextManager[str]:
+        return _changed(self._world.store_faults, field, value, usual)
+
+    def _bus(self, field: str, chance: float) -> AbstractContextManager[str]:
+        return _changed(self._world.bus_faults, field, chance, 0.0)
 
     @contextmanager
     def _local_store_full(self) -> Iterator[str]:
@@ -205,3 +210,13 @@ class Nemesis:
                 await node.wait_stopped()
             with anyio.CancelScope(shield=True):
                 await world.storage.reopen()
+
+
+@contextmanager
+def _changed(weather: StoreFaults | BusFaults, field: str, value: Any, usual: Any) -> Iterator[str]:
+    """One field of the weather is another for a while."""
+    setattr(weather, field, value)
+    try:
+        yield str(value)
+    finally:
+        setattr(weather, field, usual)

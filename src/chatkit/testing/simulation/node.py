@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import random
+from contextlib import suppress
 from typing import cast
 
 import anyio
 
+from ...bus.local import LocalMember
+from ...errors import UnavailableError
 from ...ports import Ports
 from ...server.auth import Authenticator
 from ...server.config import ServerConfig
 from ...server.server import ChatServer
 from ...storage.base import Store
+from ..chance import Stream
+from ..faulty_bus import FaultyBus
 from ..faulty_store import FaultyStore, StoreFaults
 from ..network import Network
 from .storage import SharedStore
@@ -30,16 +34,19 @@ class Node:
         *,
         storage: SharedStore,
         faults: StoreFaults,
+        bus: FaultyBus | None,
         network: Network,
         authenticate: Authenticator,
         config: ServerConfig,
         ports: Ports,
-        chance: random.Random,
+        chance: Stream,
     ) -> None:
         self.name = name
         self.server: ChatServer | None = None
         self._storage = storage
         self._faults = faults
+        self._bus = bus
+        self._place: LocalMember | None = None
         self._network = network
         self._authenticate = authenticate
         self._config = config
@@ -71,12 +78,17 @@ class Node:
     async def _live(self) -> None:
         self._port = FaultyStore(self._storage.store, self._storage.secret, self._faults, self._chance)
         self._scope = anyio.CancelScope()
-        with self._scope:
+        with self._scope, suppress(UnavailableError):  # a start that storage refuses is tried again
             await self._serve(cast("Store", self._port))
 
     async def _serve(self, port: Store) -> None:
+        self._place = None if self._bus is None else self._bus.join()
         server = ChatServer(
-            store=port, authenticate=self._authenticate, config=self._config, ports=self._ports
+            store=port,
+            authenticate=self._authenticate,
+            config=self._config,
+            ports=self._ports,
+            bus=self._place,
         )
         try:
             async with server:
@@ -92,6 +104,8 @@ class Node:
         """As SIGKILL: its ports are dead before anything of it hears of the end."""
         if self._port is not None:
             self._port.die()
+        if self._place is not None:
+            self._place.leave()
         self._network.detach(self.name)
         self.server = None
         self._scope.cancel()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from typing import Final, Literal
 
 import msgspec
 
 from ...client.config import ClientConfig
 from ...server.config import ServerConfig
-from ..chance import Chance
+from ..chance import Chance, Stream
 from ..virtual_time import Backend
 
 Storage = Literal["memory", "sqlite"]
@@ -114,7 +113,7 @@ def draw_plan(seed: int) -> Plan:
     )
 
 
-def _faults(chance: random.Random, storage: Storage, nodes: int) -> tuple[str, ...]:
+def _faults(chance: Stream, storage: Storage, nodes: int) -> tuple[str, ...]:
     if chance.random() < _CALM_SHARE:
         return ()
     possible = [
@@ -127,7 +126,7 @@ def _faults(chance: random.Random, storage: Storage, nodes: int) -> tuple[str, .
     return tuple(fault for fault in possible if chance.random() < share)
 
 
-def _server(chance: random.Random) -> ServerConfig:
+def _server(chance: Stream) -> ServerConfig:
     """Bounds small enough that some runs fill them."""
     return ServerConfig(
         heartbeat_s=HEARTBEAT_S,
@@ -146,7 +145,7 @@ def _server(chance: random.Random) -> ServerConfig:
     )
 
 
-def _client(chance: random.Random) -> ClientConfig:
+def _client(chance: Stream) -> ClientConfig:
     events_max = chance.choice((8, 100, 10_000))
     return ClientConfig(
         connect_timeout_s=3.0,

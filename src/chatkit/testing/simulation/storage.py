@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import anyio
@@ -11,6 +10,7 @@ from ...ports import Ids
 from ...storage.base import Store
 from ...storage.memory import MemoryStore
 from ...storage.sqlite import SqliteStore
+from ..chance import Stream
 from ..faulty_sqlite import Disk
 from .plan import Storage
 
@@ -29,7 +29,7 @@ class SharedStore:
         gate: Held while the store is opened anew; a server passes it to start.
     """
 
-    def __init__(self, kind: Storage, path: Path, ids: Ids, chance: random.Random) -> None:
+    def __init__(self, kind: Storage, path: Path, ids: Ids, chance: Stream) -> None:
         self.disk = Disk(chance)
         self.secret = b""
         self.gate = anyio.Lock()

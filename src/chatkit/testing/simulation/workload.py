@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import msgspec
 from ...errors import RefusedError
 from ...server.server import ChatServer
 from ...types import Payload, Sent
+from ..chance import Stream
 from .device import Device, plain
 from .world import World
 
@@ -307,6 +307,6 @@ async def _renewed(server: ChatServer, conversation_id: str) -> dict[str, str]:
     return {"epoch": await server.renew_epoch(conversation_id)}
 
 
-def _choose(chance: random.Random, weighted: Sequence[tuple[int, Any]]) -> Any:
+def _choose(chance: Stream, weighted: Sequence[tuple[int, Any]]) -> Any:
     (chosen,) = chance.choices([act for _, act in weighted], [weight for weight, _ in weighted])
     return chosen

@@ -16,6 +16,7 @@ from ...server.server import ChatServer
 from ...types import Identity
 from ...wire.codec import CODECS
 from ..chance import Chance
+from ..faulty_bus import BusFaults, FaultyBus
 from ..faulty_store import StoreFaults
 from ..history import History
 from ..network import Conditions, Line, Network
@@ -48,6 +49,8 @@ class World:
         self.alarms: list[str] = []
         self.calm = False
         self.store_faults = StoreFaults()
+        self.bus_faults = BusFaults()
+        self.bus = None if plan.nodes == 1 else FaultyBus(self.bus_faults, self.chance.stream("bus"))
         self.network = Network(
             self.chance.stream("network"),
             conditions=Conditions(latency_s=plan.latency_s),
@@ -134,6 +137,7 @@ class World:
             name,
             storage=self.storage,
             faults=self.store_faults,
+            bus=self.bus,
             network=self.network,
             authenticate=self._authenticate,
             config=self.plan.server,

@@ -1,0 +1,44 @@
+"""What a script demands: that its trap is sprung, and that the promise holds; now, or after a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+
+from .scenario import PromiseBrokenError, TrapNotSprungError
+
+PATIENCE_S = 60.0
+"""What has not come about by then does not come about."""
+
+_LOOK_EVERY_S = 0.01
+
+
+def sprung(fact: object, what: str) -> None:
+    """The trap is set only if this is so. Raises TrapNotSprungError."""
+    if not fact:
+        raise TrapNotSprungError(f"not so: {what}")
+
+
+def holds(fact: object, what: str) -> None:
+    """It is promised that this is so. Raises PromiseBrokenError."""
+    if not fact:
+        raise PromiseBrokenError(f"not so: {what}")
+
+
+async def until(fact: Callable[[], object], what: str) -> None:
+    """Return once this is so, which the trap needs. Raises TrapNotSprungError."""
+    sprung(await _comes(fact), f"{what}, within {PATIENCE_S:g} s")
+
+
+async def promised(fact: Callable[[], object], what: str) -> None:
+    """Return once this is so, which is promised. Raises PromiseBrokenError."""
+    holds(await _comes(fact), f"{what}, within {PATIENCE_S:g} s")
+
+
+async def _comes(fact: Callable[[], object]) -> bool:
+    for _ in range(int(PATIENCE_S / _LOOK_EVERY_S)):
+        if fact():
+            return True
+        await anyio.sleep(_LOOK_EVERY_S)
+    return False

@@ -1,0 +1,9 @@
+"""The planted bugs, by name: one module for each area of the source."""
+
+from __future__ import annotations
+
+from . import client, core, server, storage
+
+MUTANTS = {
+    mutant.name: mutant for mutant in (*storage.MUTANTS, *server.MUTANTS, *client.MUTANTS, *core.MUTANTS)
+}

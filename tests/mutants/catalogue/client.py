@@ -1,0 +1,228 @@
+"""Bugs in the client: what it keeps, tells, confirms, pulls and sends again."""
+
+from __future__ import annotations
+
+from ..plant import Edit, Mutant
+
+CURSORS = "chatkit.client.cursors"
+HEADS = "chatkit.client.heads"
+HISTORY = "chatkit.client.history"
+MAILBOX = "chatkit.client.mailbox"
+PARTS = "chatkit.client.parts"
+RECEIVER = "chatkit.client.receiver"
+SENDER = "chatkit.client.sender"
+SYNCER = "chatkit.client.syncer"
+
+MUTANTS = (
+    Mutant(
+        "settled-before-stored",
+        "The app should not wait for the disk.",
+        (
+            Edit(
+                RECEIVER,
+                "        if changes or batch.settled:\n            self._store.save(changes, batch.settled)\n",
+                "",
+            ),
+            Edit(
+                RECEIVER,
+                "        for conversation in batch.to_confirm():\n            self._confirm(conversation)\n",
+                "        if changes or batch.settled:\n            self._store.save(changes, batch.settled)\n"
+                "        for conversation in batch.to_confirm():\n            self._confirm(conversation)\n",
+            ),
+        ),
+        ("S10",),
+    ),
+    Mutant(
+        "told-twice-after-restart",
+        "What has no place yet is not stored yet.",
+        (
+            Edit(
+                RECEIVER,
+                "        if own and timeline.is_told(message.seq):\n"
+                "            batch.change(conversation).messages.append(message)  # told already: so it is after a crash too\n",
+                "",
+            ),
+        ),
+        ("S10",),
+    ),
+    Mutant(
+        "log-settles-by-key-alone",
+        "A key names one message.",
+        (
+            Edit(
+                RECEIVER,
+                '        if pending is None or not (message.type == "RECALLED" or is_same(message.payload, pending.payload)):\n',
+                "        if pending is None:\n",
+            ),
+        ),
+        ("S11",),
+    ),
+    Mutant(
+        "recall-missed-while-away",
+        "What was held when one left is held when one returns.",
+        (
+            Edit(
+                RECEIVER,
+                "            _forget_earlier(change, prefix)\n",
+                "            change.floor = prefix\n",
+            ),
+        ),
+        ("S20",),
+    ),
+    Mutant(
+        "pending-forgotten-at-restart",
+        "The window bounds what is under way.",
+        (
+            Edit(
+                SENDER,
+                "        queue.restore(self._store.pending())\n",
+                "        queue.restore(self._store.pending()[-self._config.window :])\n",
+            ),
+        ),
+        ("L5",),
+    ),
+    Mutant(
+        "recovery-forgets-sender",
+        "The conversations are what a batch changes.",
+        (Edit(PARTS, "            self.sender.reload()\n", ""),),
+        ("L5", "S10", "alarm"),
+    ),
+    Mutant(
+        "resume-without-backfill",
+        "What was missed comes with the next push, which shows the gap.",
+        (
+            Edit(
+                HEADS,
+                "        if conversation.timeline.rise(head.head_seq):\n            self._pulls.add(conversation)\n",
+                "        conversation.timeline.rise(head.head_seq)\n",
+            ),
+        ),
+        ("L2", "alarm"),
+    ),
+    Mutant(
+        "gap-not-pulled",
+        "A hole closes by itself.",
+        (
+            Edit(
+                RECEIVER,
+                "        if timeline.behind:\n            self._pulls.gap(conversation)\n",
+                "",
+            ),
+        ),
+        ("L1", "L2", "alarm"),
+    ),
+    Mutant(
+        "epoch-ignored",
+        "The epoch is the server's affair.",
+        (
+            Edit(
+                HEADS,
+                "        if conversation.timeline.epoch != head.epoch:\n"
+                "            self._receiver.renew(batch, conversation, head.epoch)\n",
+                "",
+            ),
+            Edit(
+                RECEIVER,
+                "        if page.epoch != conversation.timeline.epoch:\n"
+                "            self.renew(batch, conversation, page.epoch)\n",
+                "",
+            ),
+        ),
+        ("L1", "L2", "alarm"),
+    ),
+    Mutant(
+        "old-epoch-cursor-sent",
+        "A cursor is a number, whatever the log is called.",
+        (Edit(RECEIVER, "        self._cursors.forget(conversation.id)\n", ""),),
+        ("S14", "S15", "alarm"),
+    ),
+    Mutant(
+        "left-not-noticed",
+        "What the heads do not name has not changed.",
+        (
+            Edit(
+                HEADS,
+                "            if conversation.id not in self._seen:\n                self.gone(batch, conversation)\n",
+                "            if conversation.id not in self._seen and not conversation.acked_seq:\n"
+                "                self.gone(batch, conversation)\n",
+            ),
+        ),
+        ("L1", "L2"),
+    ),
+    Mutant(
+        "read-mark-lost",
+        "Whatever was marked before the connection broke has been sent.",
+        (
+            Edit(
+                CURSORS,
+                "        if wanted > server_read_seq:\n"
+                "            self._read[conversation_id] = wanted\n"
+                "        elif wanted:\n",
+                "        if wanted:\n",
+            ),
+        ),
+        ("S15",),
+    ),
+    Mutant(
+        "refused-mark-lost",
+        "A refusal is an answer.",
+        (
+            Edit(
+                CURSORS,
+                "        if not error.retryable:\n            if error.ref == READ_REF:\n"
+                "                self.forget_read(conversation_id)\n            return\n",
+                "        if error.ref == READ_REF:\n            self.forget_read(conversation_id)\n            return\n"
+                "        if not error.retryable:\n            return\n",
+            ),
+        ),
+        ("S15",),
+    ),
+    Mutant(
+        "confirmed-before-held",
+        "The head is known, and what is missing will come.",
+        (
+            Edit(
+                RECEIVER,
+                "        prefix = conversation.timeline.prefix\n        if prefix > conversation.acked_seq and",
+                "        prefix = conversation.timeline.head\n        if prefix > conversation.acked_seq and",
+            ),
+        ),
+        ("S14",),
+    ),
+    Mutant(
+        "history-edge-included",
+        "Up to a seq means up to that seq.",
+        (
+            Edit(
+                HISTORY,
+                "                older = await self._read(conversation, end + 1, limit - len(newest))\n",
+                "                older = await self._read(conversation, end + 2, limit - len(newest))\n",
+            ),
+        ),
+        ("S23",),
+    ),
+    Mutant(
+        "full-mailbox-drops-messages",
+        "The app can read in the history what it was too slow for.",
+        (
+            Edit(
+                MAILBOX,
+                "            if droppable or isinstance(event, EphemeralEvent) or self._overflows(event):\n",
+                "            if droppable or not isinstance(event, ConnectionEvent) or self._overflows(event):\n",
+            ),
+        ),
+        ("S10",),
+    ),
+    Mutant(
+        "refused-pull-forgotten",
+        "A conversation that is behind is pulled again anyway.",
+        (
+            Edit(
+                SYNCER,
+                "        self._pulls.again(conversation, self._backoff_s(error.retry_after_s))\n",
+                "        self._refusals = min(self._refusals, 8)\n",
+            ),
+        ),
+        ("L1", "L2", "alarm"),
+    ),
+)
