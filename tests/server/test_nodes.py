@@ -141,9 +141,8 @@ async def test_a_receipt_that_comes_late_never_says_less_than_what_was_told(
 async def test_a_receipt_that_comes_late_never_says_less_than_the_listing(two: Cluster) -> None:
     a, b = two.nodes
     conversation = await group(a, "ann", "ben")
-    ben = await login(b, "ben")
-    for number in (2, 3):
-        await sent(a, conversation, "ann", f"k{number}")
+    ann, ben = await login(a, "ann"), await login(b, "ben")
+    ann.say(text(conversation, "k1"), text(conversation, "k2"))
     await ben.hear("NEW_MSG", "NEW_MSG")
     two.bus.fate = lambda member, message: (1.0,)
     for up_to_seq in (2, 3):
