@@ -120,6 +120,43 @@ async def test_receipts_and_typing_cross(two: Cluster) -> None:
     assert kinds(ben.read()) == []
 
 
+@pytest.mark.parametrize(("delays_s", "told"), [((1.0, 0.5), [3, 3]), ((0.5, 1.0), [2, 3])])
+async def test_a_receipt_that_comes_late_never_says_less_than_what_was_told(
+    two: Cluster, delays_s: tuple[float, float], told: list[int]
+) -> None:
+    a, b = two.nodes
+    conversation = await group(a, "ann", "ben")
+    ann, ben = await login(a, "ann"), await login(b, "ben")
+    ann.say(text(conversation, "k1"), text(conversation, "k2"))
+    await ben.hear("NEW_MSG", "NEW_MSG")
+    for up_to_seq, delay_s in zip((2, 3), delays_s, strict=True):
+        two.bus.fate = lambda member, message, delay_s=delay_s: (delay_s,)  # type: ignore[misc]
+        ben.say({"event": "READ", "conversationId": conversation, "upToSeq": up_to_seq})
+        await anyio.sleep(0.1)
+    anns = await after(2.0, ann)
+
+    assert [it["readSeq"] for it in anns if it["event"] == "RECEIPT"] == told
+
+
+async def test_a_receipt_that_comes_late_never_says_less_than_the_listing(two: Cluster) -> None:
+    a, b = two.nodes
+    conversation = await group(a, "ann", "ben")
+    ann, ben = await login(a, "ann"), await login(b, "ben")
+    ann.say(text(conversation, "k1"), text(conversation, "k2"))
+    await ben.hear("NEW_MSG", "NEW_MSG")
+    two.bus.fate = lambda member, message: (1.0,)
+    for up_to_seq in (2, 3):
+        ben.say({"event": "READ", "conversationId": conversation, "upToSeq": up_to_seq})
+        await anyio.sleep(0.1)
+    tablet = Peer(a)
+    tablet.say({"event": "HELLO", "token": "ben", "deviceId": "tablet"})
+    (heads,) = await tablet.hear("HEADS")
+    heard = await after(2.0, tablet)
+
+    assert heads["conversations"][0]["readSeq"] == 3
+    assert [it["readSeq"] for it in heard if it["event"] == "RECEIPT"] == [3, 3]
+
+
 async def test_in_a_large_group_the_counts_reach_an_author_on_another_node(two: Cluster) -> None:
     a, b = two.nodes
     users = [f"u{number:03}" for number in range(120)]
@@ -506,6 +543,27 @@ async def test_a_read_that_storage_refuses_is_repeated_until_it_answers(two: Clu
 
     assert seqs(await after(1.0, ben), conversation) == []
     assert seqs(await after(6.0, ben), conversation) == [2, 3]
+
+
+async def test_a_node_waits_with_its_start_until_storage_answers(two: Cluster) -> None:
+    a, _ = two.nodes
+    read, refusals = two.store.inner.joins, [True, True]
+
+    async def refusing(after_id: int | None, limit: int) -> Any:
+        if refusals and refusals.pop():
+            raise UnavailableError("the disk refuses", retry_after_s=0.5)
+        return await read(after_id, limit)
+
+    two.store.joins = refusing  # type: ignore[attr-defined]
+    two.bus.fate = never
+    async with node(two.store, two.bus.join()) as c:
+        ben = await login(c, "ben")
+        refusals.append(True)  # the first look, too
+        await a.create_conversation("SINGLE", "ann", ["ben"])
+        heard = await after(POLL_S, ben)
+
+    assert refusals == []
+    assert kinds(heard) == ["CONVERSATION", "BEHIND"]
 
 
 async def test_a_log_that_cannot_be_read_holds_no_other_up(two: Cluster) -> None:

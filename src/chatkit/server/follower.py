@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 _HEADS_PER_READ = 500
 _ENTRIES_PER_READ = 100
 _CHANGES_PER_READ = 500
+_BEGIN_RETRY_S = 1.0
 
 
 class Follower:
@@ -56,9 +57,14 @@ class Follower:
     async def begin(self) -> None:
         """Remember where the changes of memberships stand: those from here on are followed.
 
-        Must be awaited before the first session comes; without it no changes are read.
+        Must be awaited before the first session comes; without it no changes are read. Waits until storage answers.
         """
-        self._position = (await self._store.joins(None, 0)).position
+        while self._position is None:
+            try:
+                self._position = (await self._store.joins(None, 1)).position
+            except RefusedError as error:
+                _refused(error)
+                await anyio.sleep(_BEGIN_RETRY_S)
 
     async def run(self) -> None:
         """Settle doubts until cancelled."""

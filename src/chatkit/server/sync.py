@@ -126,6 +126,9 @@ class Sync:
     async def _send_heads(self, session: Session) -> None:
         heads = await self._store.heads(session.user_id, session.device_id)
         for head in heads:
+            audience = self._hub.audience(head.conversation_id)
+            if audience is not None:  # a receipt that comes late must not say less than this listing
+                audience.furthest(session.user_id, head.delivered_seq, head.read_seq)
             if head.conversation_id not in session.offered:  # joined meanwhile, unless it was left meanwhile
                 self._doubts.joined(head.conversation_id, [session.user_id], "JOINED")
         session.send_heads(heads)
