@@ -33,9 +33,10 @@ class Append(msgspec.Struct, frozen=True):
 class Recall(msgspec.Struct, frozen=True):
     """Withdraw a message: its slot becomes the RECALLED tombstone, a RECALL entry is appended, audit is written.
 
-    Refusals: NotFoundError (no such id, caller is no member, or the entry is not visible to him),
-    ForbiddenError (not the author, or not a user's message), RecallWindowPassedError. A second recall of the
-    same message gets the first one's entry.
+    A second recall of the same message by its author gets the first one's entry, for ever, also after leaving (found
+    before any membership check: its first answer may have been lost). Refusals: NotFoundError (no such id, caller is
+    no member, or the entry is not visible to him), ForbiddenError (not the author, or not a user's message),
+    RecallWindowPassedError.
     """
 
     message_id: str

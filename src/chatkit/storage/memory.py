@@ -99,11 +99,12 @@ class MemoryStore(MemoryReads):
         return base.Appended(log.entry(row, row.epoch), False)
 
     def _recall(self, command: base.Recall) -> base.Recalled:
-        log, row = self._world.visible(command.message_id, command.user_id)
-        rules.check_author(command, row.kind, row.sender_id)
-        if row.recalled_by is not None:
+        log, row = self._world.place(command.message_id)
+        if row.recalled_by is not None and row.sender_id == command.user_id:
             first = log.rows[row.recalled_by - 1]
             return base.Recalled(log.entry(first, first.epoch), True)
+        rules.check_visible(log.members.get(command.user_id, ()), row.seq)
+        rules.check_author(command, row.kind, row.sender_id)
         rules.check_window(command, row.server_ts)
         payload = rules.recall_payload(command.message_id, row.seq, command.user_id)
         made = log.append("RECALL", command.user_id, payload, command.at_ms)

@@ -114,11 +114,12 @@ def _own_entry(
 
 def recall(batch: Batch, command: Recall) -> Recalled:
     """Blank a message's body in place and append the RECALL entry, or find the first recall's entry."""
-    loaded, seq, row = _visible_place(batch, command.message_id, command.user_id)
+    loaded, seq, row = _place(batch, command.message_id)
     _, kind, sender_id, server_ts, _, recalled_by = row
-    rules.check_author(command, kind, sender_id)
-    if recalled_by is not None:
+    if recalled_by is not None and sender_id == command.user_id:
         return Recalled(_made_entry(batch, loaded, recalled_by), True)
+    rules.check_visible(batch.intervals(loaded.key, command.user_id), seq)
+    rules.check_author(command, kind, sender_id)
     rules.check_window(command, server_ts)
     payload = rules.recall_payload(command.message_id, seq, command.user_id)
     entry = batch.append_made(loaded, "RECALL", command.user_id, payload, command.at_ms)
@@ -130,16 +131,18 @@ def recall(batch: Batch, command: Recall) -> Recalled:
 
 
 def _visible_place(batch: Batch, name: str, user_id: str) -> tuple[Loaded, int, Row]:
-    """The conversation, seq and row (of SELECT_BY_SEQ) that a message id names, for a current member who sees it.
+    """As `_place`, for a current member who sees it. Raises NotFoundError also if there is no such message for him."""
+    loaded, seq, row = _place(batch, name)
+    rules.check_visible(batch.intervals(loaded.key, user_id), seq)
+    return loaded, seq, row
 
-    Raises:
-        NotFoundError: There is no such message for him.
-    """
+
+def _place(batch: Batch, name: str) -> tuple[Loaded, int, Row]:
+    """The conversation, seq and row (of SELECT_BY_SEQ) that a message id names. Raises NotFoundError."""
     place = message_place(name)
     loaded = batch.find_by_key(place[0]) if place else None
     if place is None or loaded is None:
         raise rules.not_found()
-    rules.check_visible(batch.intervals(loaded.key, user_id), place[2])
     rows = batch.connection.execute(SELECT_BY_SEQ, (loaded.key, place[2]))
     if not rows or rows[0][0] != place[1]:
         raise rules.not_found()

@@ -42,9 +42,9 @@ Where = Literal["up", "down", "both"]
 class FaultyProxy:
     """Listens on a free port of 127.0.0.1 and forwards each connection to one server, with the faults in force.
 
-    Only for use inside `async with`, once; leaving it ends every connection. Bytes of a direction always arrive in order.
-    In each direction of a connection it holds at most `HELD_BYTES_MAX` bytes and then reads no further, so whoever
-    sends feels it, as on a full link. A half-close and a reset of either side pass to the other like bytes.
+    Only for use inside `async with`, once; leaving it ends every connection. Bytes of a direction always arrive in
+    order. In each direction of a connection it holds at most `HELD_BYTES_MAX` bytes and then reads no further, so
+    whoever sends feels it, as on a full link. A half-close and a reset of either side pass to the other like bytes.
 
     Connections are numbered as they are taken; which of them a fault with a `toxicity` below 1 touches hangs on the
     seed and that number alone.

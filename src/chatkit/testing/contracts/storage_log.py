@@ -315,6 +315,18 @@ class RecallContract:
         assert len(await store.audit("g")) == 2
         assert await seqs(store, "g", "bob") == [1, 2, 3]
 
+    async def test_a_second_recall_gets_the_first_answer_even_after_leaving(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob"))
+        sent = await one(store, send("g", "bob", "k"), base.Appended)
+        other = await one(store, send("g", "bob", "k2"), base.Appended)
+        first = await one(store, recall(sent.entry.message_id, "bob"), base.Recalled)
+        await do(store, remove("g", "ann", "bob"))
+        again = await one(store, recall(sent.entry.message_id, "bob"), base.Recalled)
+
+        assert (again.entry, again.repeat) == (first.entry, True)
+        await refused(store, recall(sent.entry.message_id, "cat"), NotFoundError)
+        await refused(store, recall(other.entry.message_id, "bob"), NotFoundError)
+
     async def test_who_may_recall_and_when(self, store: Store) -> None:
         made = await one(store, group("g", "ann", "bob"), base.Created)
         sent = await one(store, send("g", "bob", "k"), base.Appended)
