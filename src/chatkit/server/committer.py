@@ -38,6 +38,9 @@ class Settler(Protocol):
     def refuse_held_back(self, draft: Draft) -> None:
         """Refuse a send because an earlier one of its session and conversation was refused."""
 
+    def doubt(self, drafts: Sequence[Draft]) -> None:
+        """Storage refused these, and may have stored them all the same: find out, and publish what it did."""
+
 
 class _Waiting:
     """The queue: drafts in order of arrival, with what they add to its two bounds."""
@@ -197,6 +200,7 @@ class Committer:
 
     def _refuse_all(self, batch: list[Draft], error: RefusedError) -> None:
         """Storage refuses: nobody waits in the queue for a second refusal."""
+        self._settler.doubt(batch)
         drafts = batch + self._waiting.take(inf)
         self._urgent = False
         self._settle(drafts, [Refused(error)] * len(drafts))

@@ -57,7 +57,7 @@ class Follower:
     async def begin(self) -> None:
         """Remember where the changes of memberships stand: those from here on are followed.
 
-        Must be awaited before the first session comes; without it no changes are read. Waits until storage answers.
+        Must be awaited before the first session comes. Waits until storage answers.
         """
         while self._position is None:
             try:

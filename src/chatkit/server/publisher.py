@@ -14,10 +14,12 @@ from msgspec import UNSET, UnsetType
 
 from ..errors import OverloadedError, RefusedError
 from ..storage.base import (
+    AddMembers,
     Advanced,
     Append,
     Appended,
     Conversation,
+    CreateConversation,
     Created,
     Done,
     Entry,
@@ -25,11 +27,12 @@ from ..storage.base import (
     Outcome,
     Recalled,
     Refused,
+    RemoveMember,
     SessionOpened,
 )
 from ..wire import events as ev
 from .config import ServerConfig
-from .doubts import Entrance
+from .doubts import Doubts, Entrance
 from .draft import Draft
 from .hub import Hub
 from .receipts import Receipts
@@ -43,8 +46,11 @@ _REFUSED_MAX = 1000  # conversations of one session that wait for a refused mess
 class Publisher:
     """Turns outcomes into answers and pushes, and into hints for the other nodes if there may be any."""
 
-    def __init__(self, hub: Hub, receipts: Receipts, relay: Relay | None, config: ServerConfig) -> None:
+    def __init__(
+        self, hub: Hub, receipts: Receipts, doubts: Doubts, relay: Relay | None, config: ServerConfig
+    ) -> None:
         self._hub = hub
+        self._doubts = doubts
         self._relay = relay
         self._retry_s = config.overload_retry_s
         self._receipts = receipts
@@ -99,6 +105,15 @@ class Publisher:
             return
         session.refused[command.conversation_id] = (draft.order, command.client_msg_id)
         self._held_back = True
+
+    def doubt(self, drafts: Sequence[Draft]) -> None:
+        """Have the log asked what became of refused drafts: whoever is online hears of it now."""
+        for draft in drafts:
+            command = draft.command
+            if isinstance(command, Append | RemoveMember | AddMembers):
+                self._doubts.log(command.conversation_id)
+            if isinstance(command, AddMembers | CreateConversation):
+                self._doubts.changes()
 
     def refuse_held_back(self, draft: Draft) -> None:
         """Refuse a send because an earlier one of its session and conversation was refused."""

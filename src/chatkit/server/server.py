@@ -79,7 +79,7 @@ class ChatServer:
         self._hub = Hub(self._doubts, bus)
         self._receipts = Receipts(self._hub, self._doubts, store)
         self._relay = None if bus is None else Relay(bus, self._hub, self._receipts, self._doubts)
-        publisher = Publisher(self._hub, self._receipts, self._relay, self.config)
+        publisher = Publisher(self._hub, self._receipts, self._doubts, self._relay, self.config)
         self._committer = Committer(store, publisher, self.config)
         self._follower = Follower(
             store, self._hub, self._receipts, self._committer, self._doubts, self.config.gap_wait_s
@@ -120,8 +120,7 @@ class ChatServer:
             raise ConfigurationError("a ChatServer can be entered once")
         self._entered = True
         self.engine.start(await self.store.migrate())
-        if self._relay is not None:
-            await self._follower.begin()
+        await self._follower.begin()
         self._background = await anyio.create_task_group().__aenter__()
         self._tasks = await self._background.start(self._run)
         self._committer.open()
