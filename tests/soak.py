@@ -30,8 +30,8 @@ def main() -> int:
     print(
         f"{totals.rounds} kills in {time.monotonic() - started:.0f} s: {totals.sent} messages attempted, "
         f"{totals.acked} acknowledged before a kill and all there once, {totals.unknown_stored} stored without an "
-        f"answer, {totals.unknown_lost} not stored and sent again; {totals.careful} sends, recalls, reads, confirmations "
-        "and changes of members one by one, all as acknowledged. No gap, no double, identical answers."
+        f"answer, {totals.unknown_lost} not stored and sent again; {totals.careful} sends, recalls, reads, "
+        "confirmations and changes of members one by one, all as acknowledged. No gap, no double, identical answers."
     )
     return 0
 

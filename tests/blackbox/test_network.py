@@ -234,6 +234,27 @@ async def test_a_backlog_reaches_slow_readers_whole_and_is_not_piled_up(own_serv
     assert grown < SLOW * BACKLOG * len(BODY) / 2, "pushes that cannot leave are dropped, and pulled later"
 
 
+async def test_a_slow_line_makes_progress_however_much_waits() -> None:
+    """What waits is many times what such a line carries within two heartbeats."""
+    async with hosted() as host, FaultyProxy("127.0.0.1", host.port) as proxy:
+        alice, bob = fresh("alice"), fresh("bob")
+        await host.create_conversation("GROUP", alice, [alice, bob], conversation_id="slow")
+        async with (
+            phone(proxy.url(), alice) as slow,
+            phone(f"http://127.0.0.1:{host.port}", bob) as quick,
+            anyio.create_task_group() as group,
+        ):
+            await proxy.down()
+            for number in range(150):
+                group.start_soon(slow.chat.send, "slow", f"{number} {'x' * 4000}")
+            proxy.add(Bandwidth(400_000), "both")
+            proxy.up()
+            await quick.until_head("slow", 151)
+            for number in range(100):
+                await quick.chat.send("slow", f"{number} {'y' * 4000}")
+            await slow.until_head("slow", 251)
+
+
 def peak_bytes(server: ServerProcess) -> int:
     """Most memory that the server's process ever held."""
     assert server.process is not None

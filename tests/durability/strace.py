@@ -60,7 +60,7 @@ def parse(trace: str) -> list[Call]:
             continue
         call = Call(thread, name, rest, place)
         calls.append(call)
-        if rest.endswith("<unfinished ...>"):
+        if rest.endswith(("<unfinished ...>", "<detached ...>")):
             begun[thread] = call
         else:
             _end(call, "", place)

@@ -67,8 +67,8 @@ class MessageRecalled(msgspec.Struct, frozen=True):
 class MessageSent(msgspec.Struct, frozen=True):
     """A message of this device is durable.
 
-    It comes with the answer, so it may come before entries with a lower seq. Left out when the buffer is full and
-    `send` itself returned it.
+    It comes with the answer, so it may come before entries with a lower seq. A key that was answered before and is sent
+    again is told again, with the same answer. Left out when the buffer is full and `send` itself returned it.
     """
 
     sent: Sent

@@ -14,6 +14,9 @@ from .requests import Requests
 from .sender import Sender
 from .signal import Signal
 
+FRAME_BYTES = 32 * 1024
+"""A frame holds so much, but for a single event that is larger: on a slow line only whole frames are a sign of life."""
+
 FRAME_SLACK_BYTES = 1024
 """Kept free in each frame for brackets and commas."""
 
@@ -96,7 +99,7 @@ class Outgoing:
         size_bytes = 0
         for event in events:
             encoded = self._codec.encode(event)
-            full = size_bytes + len(encoded) > self._limits.frame_bytes - FRAME_SLACK_BYTES
+            full = size_bytes + len(encoded) > min(self._limits.frame_bytes - FRAME_SLACK_BYTES, FRAME_BYTES)
             if items and (full or len(items) >= self._limits.batch):
                 yield frame(self._codec, items)
                 items, size_bytes = [], 0

@@ -30,7 +30,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         send_buffer_bytes: Bytes held for one session before its pushes are dropped and it is told BEHIND; the
             session is not read from meanwhile, and closed at four times that.
         sync_queue_max: SYNC requests waiting in one session; further ones are refused.
-        page_bytes_max: Payload bytes in one page, about.
+        page_bytes_max: Payload bytes in one page, about. A slow line must bring a whole page within two heartbeats.
         overload_retry_s: What a refused sender is told to wait.
         reconnect_after_s: What clients are told to wait when the node drains.
         drain_timeout_s: How long a drain waits for what was accepted to be committed, and as long again for the
@@ -54,7 +54,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     receipt_delay_s: float = 0.02
     send_buffer_bytes: int = 1024 * 1024
     sync_queue_max: int = 256
-    page_bytes_max: int = 256 * 1024
+    page_bytes_max: int = 64 * 1024
     overload_retry_s: float = 1.0
     reconnect_after_s: float = 1.0
     drain_timeout_s: float = 10.0

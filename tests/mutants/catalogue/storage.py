@@ -216,9 +216,11 @@ MUTANTS = (
         "late-joiner-sees-before",
         "Who is added should see what he was added for.",
         (
-            Edit(MEMORY_LOG, "Interval(seq)]", "Interval(seq - 1)]"),
+            Edit(MEMORY_LOG, "Interval(seq)]", "Interval(max(1, seq - 1))]"),
             Edit(
-                SQLITE_MEMBERS, "[(loaded.key, user, seq, role) for", "[(loaded.key, user, seq - 1, role) for"
+                SQLITE_MEMBERS,
+                "[(loaded.key, user, seq, role) for",
+                "[(loaded.key, user, max(1, seq - 1), role) for",
             ),
         ),
         ("S7", "S17", "S23"),
@@ -263,18 +265,6 @@ MUTANTS = (
             ),
         ),
         ("S19", "S17", "alarm"),
-    ),
-    Mutant(
-        "flush-forgotten",
-        "The batch is written at its end; in between nobody reads it.",
-        (
-            Edit(
-                SQLITE_WRITER,
-                "        batch.flush()\n        outcome = _ALONE[type(command)](batch, command)\n",
-                "        outcome = _ALONE[type(command)](batch, command)\n",
-            ),
-        ),
-        ("S13", "S15", "alarm"),
     ),
     Mutant(
         "recall-leaves-body",
@@ -379,7 +369,7 @@ MUTANTS = (
         "page-limit-per-membership",
         "Each membership is paged like the first.",
         (Edit(RULES, "        left -= last - first + 1\n", ""),),
-        ("S23",),
+        ("S7", "S23"),
     ),
     Mutant(
         "key-in-pages-of-others",
@@ -426,23 +416,6 @@ MUTANTS = (
                 SQLITE_BATCH,
                 "    SELECT ifnull(min(d.delivered_seq), 9223372036854775807)",
                 "    SELECT ifnull(max(d.delivered_seq), 9223372036854775807)",
-            ),
-        ),
-        ("S13",),
-    ),
-    Mutant(
-        "outbox-left-open",
-        "Who goes confirms nothing, so nothing is to be closed.",
-        (
-            Edit(
-                MEMORY,
-                "        intervals[-1] = Interval(intervals[-1].join_seq, row.seq)\n        log.close_confirmed()\n",
-                "        intervals[-1] = Interval(intervals[-1].join_seq, row.seq)\n",
-            ),
-            Edit(
-                SQLITE_MEMBERS,
-                "    loaded.confirmed = True  # who goes may have been the last one missing\n",
-                "",
             ),
         ),
         ("S13",),

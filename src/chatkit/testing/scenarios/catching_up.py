@@ -82,14 +82,14 @@ async def restored_log_with_a_new_epoch(stage: Stage) -> None:
     ann, phone = await stage.device("ann"), await stage.device("bob", "phone")
     tablet = await stage.device("bob", "tablet")
     await ann.send("c-1", "a-1")
+    for device in (ann, phone, tablet):
+        await device.gets("c-1", 2)
     await _stored_without_answer(stage, tablet, "t-1")
     await tablet.send_soon("c-1", "t-2")
     ann.line.stall(up=True, down=True)
     await ann.send_soon("c-1", "a-2")
     await until(lambda: ann.line.up.under_way_bytes, "a-2 is under way")
     sprung(await host.keys("c-1") == ["a-1", "t-1"], "a-2 and t-2 are not stored")
-    for device in (ann, phone, tablet):
-        await device.gets("c-1", 2)
     epoch = await host.renew_epoch("c-1")
     ann.line.release()
     await ann.answered(["a-2"])

@@ -11,6 +11,7 @@ from .actor import Actor
 from .demands import holds, promised, sprung, until
 from .stage import Stage
 from .stops import appends
+from .wire import Heard
 
 
 async def refusal_in_the_middle_of_a_pipeline(stage: Stage) -> None:
@@ -48,8 +49,7 @@ async def refused_then_seen_in_the_log(stage: Stage) -> None:
     sprung(len(ann.heard(ev.SendMsg, client_msg_id="m-2")) == 1, "the log settled m-2, not its answer")
     await ann.answered(_keys(2, 4))
     sprung(len(ann.heard(ev.SendMsg, client_msg_id="m-2")) == 2, "the server waited for m-2 and got it again")
-    (ack,) = ann.heard(ev.MsgAck, client_msg_id="m-2")
-    await _is_the_stored_one(stage, "m-2", ack.event.message_id)
+    await _answer_is_the_stored_one(stage, ann, "m-2")
     await _stored_in_order(stage, ["m-1", "m-2", "b-1", "m-3", "m-4"])
 
 
@@ -171,18 +171,26 @@ async def _stored_in_order(stage: Stage, keys: list[str]) -> None:
     holds(stored == keys, f"the log keeps the order {keys}: {stored}")
 
 
-async def _is_the_stored_one(stage: Stage, key: str, message_id: str) -> None:
-    stored = await stage.host.stored("c-1", key)
-    holds(stored is not None and stored.message_id == message_id, f"the answer names the stored {key}")
+async def _answer_is_the_stored_one(stage: Stage, ann: Actor, key: str) -> Heard:
+    """The one answer to a message is what the first one would have been."""
+    await until(lambda: ann.heard(ev.MsgAck, client_msg_id=key), f"{key} is answered")
+    (answer,) = ann.heard(ev.MsgAck, client_msg_id=key)
+    stored, ack = await stage.host.stored("c-1", key), answer.event
+    holds(
+        stored is not None
+        and (stored.message_id, stored.seq, stored.server_ts, stored.epoch)
+        == (ack.message_id, ack.seq, ack.server_ts, ack.epoch),
+        f"{ack} names what is stored: {stored}",
+    )
+    return answer
 
 
 async def _sent_twice_stored_once(stage: Stage, ann: Actor, bob: Actor) -> None:
-    """The first answer never came; the second is what the first would have been."""
+    """The first answer never came; the second one does."""
     sent = ann.heard(ev.SendMsg, client_msg_id="m-1")
     sprung([it.line for it in sent] == ann.lines[-2:], "it was sent on two lines, once on each")
-    (ack,) = ann.heard(ev.MsgAck, client_msg_id="m-1")
-    sprung(ack.line is ann.line, "only the second was answered")
-    await _is_the_stored_one(stage, "m-1", ack.event.message_id)
+    answer = await _answer_is_the_stored_one(stage, ann, "m-1")
+    sprung(answer.line is ann.line, "only the second was answered")
     await _stored_in_order(stage, ["m-1"])
     await bob.gets("c-1", 2)
     holds(bob.received("c-1") == [1, 2], "the other one is told it once")
