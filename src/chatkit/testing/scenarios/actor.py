@@ -204,6 +204,7 @@ class Actor(Device):
 
     async def send_soon(self, conversation_id: str, *client_msg_ids: str) -> None:
         """Send messages in this order without waiting for answers; returns once the client has taken them in."""
+        sprung(self.client is not None, f"the app of {self.name} runs")
         for client_msg_id in client_msg_ids:
             self.start(self._send_one, conversation_id, client_msg_id)
             while not self.calls(client_msg_id):
@@ -222,7 +223,7 @@ class Actor(Device):
         """Return once every call that sent one of these has a good answer. Raises PromiseBrokenError."""
 
         def all_good() -> bool:
-            return all(call.result == "ok" for key in client_msg_ids for call in self.calls(key))
+            return all({call.result for call in self.calls(key)} == {"ok"} for key in client_msg_ids)
 
         await promised(all_good, f"{self.name} has a good answer to each of {', '.join(client_msg_ids)}")
 

@@ -14,51 +14,59 @@ from .stops import appends, reads
 
 
 async def recall_overtakes_its_message(stage: Stage) -> None:
-    """The RECALL entry is there first: above a gap, before a page that was read earlier, and after a time away."""
+    """A RECALL entry arrives above a gap, before a page that was read earlier, and where the network was away."""
     await stage.host.create("c-1", "ann", "bob", "cid", "dan")
     ann, bob, cid, dan = [await stage.device(user_id) for user_id in ("ann", "bob", "cid", "dan")]
+    sent = await ann.send("c-1", "m-1")
+    await cid.gets("c-1", 2)
     cid.away()
-    await _recalled_above_a_gap(stage, ann, bob)  # seq 2, recalled by 3
-    await _recalled_while_its_page_is_read(stage, ann, dan)  # seq 4, recalled by 5
+    await ann.recall(sent)  # seq 3
+    await _recalled_above_a_gap(stage, ann, bob)  # 4 and 5
+    await _recalled_while_its_page_is_read(stage, ann, dan)  # 6 and 7
     await cid.back()
-    holds(not _showed(cid, "m-1") and not _showed(cid, "m-2"), "who was away all the time never got a body")
+    sprung(_showed(cid, "m-1"), "cid had the first one when he went away")
+    holds(not _showed(cid, "m-2") and not _showed(cid, "m-3"), "and never got the bodies of the others")
     for device in (ann, bob, cid, dan):
-        await device.gets("c-1", 5)
+        await device.gets("c-1", 7)
         types = {message.seq: message.type for message in await device.past("c-1")}
-        holds(types[2] == types[4] == "RECALLED", f"{device.name} shows two tombstones: {types}")
-    told = [event.seq for event in dan.told(MessageRecalled)]
-    holds(told == [2, 4], f"who had the first one is told of its recall, and of the other: {told}")
+        gone = {types[seq] for seq in (2, 4, 6)}
+        holds(gone == {"RECALLED"}, f"{device.name} shows three tombstones: {types}")
+    for device in (bob, cid, dan):
+        told = [event.seq for event in device.told(MessageRecalled)]
+        holds(told == [2, 4, 6], f"{device.name} is told of each recall: {told}")
 
 
 async def _recalled_above_a_gap(stage: Stage, ann: Actor, bob: Actor) -> None:
     """Bob joins the pushes in time for the recall, and too late for the message."""
+    await bob.gets("c-1", 3)
     bob.away()
-    sent = await ann.send("c-1", "m-1")
+    sent = await ann.send("c-1", "m-2")
     stop = stage.store.stop("heads", reads("bob"))
     bob.reachable("n-1")
     await stop.reached()
     await ann.recall(sent)
-    await until(lambda: bob.heard(ev.NewMsg, seq=3), "bob hears the recall")
-    sprung(bob.placed("c-1") == 1, "and does not hold what it recalls")
+    await until(lambda: bob.heard(ev.NewMsg, seq=5), "bob hears the recall")
+    sprung(bob.placed("c-1") == 3, "and does not hold what it recalls")
     stop.go_on()
-    await bob.gets("c-1", 3)
-    holds(not _showed(bob, "m-1"), "bob never got the body")
+    await bob.gets("c-1", 5)
+    holds(not _showed(bob, "m-2"), "bob never got the body")
 
 
 async def _recalled_while_its_page_is_read(stage: Stage, ann: Actor, dan: Actor) -> None:
     """Dan's page was read before the recall, and arrives after it with the body."""
+    await dan.gets("c-1", 5)
     dan.away()
-    sent = await ann.send("c-1", "m-2")
+    sent = await ann.send("c-1", "m-3")
     stop = stage.store.stop("page", reads("dan"), after=True)
     dan.reachable("n-1")
     await stop.reached()
     await ann.recall(sent)
-    await until(lambda: dan.heard(ev.NewMsg, seq=5), "dan hears the recall")
-    sprung(not _showed(dan, "m-2"), "before the page")
+    await until(lambda: dan.heard(ev.NewMsg, seq=7), "dan hears the recall")
+    sprung(not _showed(dan, "m-3"), "before the page")
     stop.go_on()
-    await dan.gets("c-1", 5)
-    sprung(_showed(dan, "m-2"), "the page has the body")
-    told = [event.message for event in dan.told(MessageReceived) if event.message.seq == 4]
+    await dan.gets("c-1", 7)
+    sprung(_showed(dan, "m-3"), "the page has the body")
+    told = [event.message for event in dan.told(MessageReceived) if event.message.seq == 6]
     holds([message.type for message in told] == ["RECALLED"], f"the app is told a tombstone: {told}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 from msgspec import UNSET
 
@@ -10,7 +12,7 @@ from ...storage.base import OpenSession, ResumeSession
 from ...wire import events as ev
 from ..network import Conditions, Line
 from .actor import Actor
-from .demands import holds, promised, sprung, until
+from .demands import exactly, holds, promised, sprung, until
 from .stage import Stage
 from .stops import Stop, commits, reads
 from .wire import Heard, listed
@@ -18,7 +20,8 @@ from .wire import Heard, listed
 CONVERSATIONS = 201
 """One more than a page of HEADS lists."""
 
-SLOW_READER_MISSES = 40
+MISSED = 40
+"""Entries that a slow reader's buffer cannot hold."""
 
 _PEACE_S = 15.0
 """Long enough for a war to show: several heartbeats and backoffs."""
@@ -65,16 +68,17 @@ async def _log_in_among_commits(stage: Stage, device: Actor) -> None:
     _came_between_the_pages(device, last)
 
 
-def _heard(device: Actor, kind: type[ev.Event]) -> list[Heard]:
+def _heard(device: Actor, kind: type[ev.Event], **fields: Any) -> list[Heard]:
     """On its newest line."""
-    return [it for it in device.heard(kind) if it.line is device.line]
+    return [it for it in device.heard(kind, **fields) if it.line is device.line]
 
 
 def _came_between_the_pages(device: Actor, name: str) -> None:
-    first, last = _heard(device, ev.Heads)
-    push = device.heard(ev.NewMsg, conversation_id=name)[-1]
+    first, last = exactly(2, _heard(device, ev.Heads), "pages of HEADS")
+    (push,) = exactly(1, _heard(device, ev.NewMsg, conversation_id=name), f"pushes of {name}")
     sprung(first.place < push.place < last.place, "the push came between the two pages")
-    (head,) = (head for head in last.event.conversations if head.conversation_id == name)
+    heads = [head for head in last.event.conversations if head.conversation_id == name]
+    (head,) = exactly(1, heads, f"heads of {name} on the second page")
     sprung(head.head_seq < push.event.seq, "the page does not know of it")
 
 
@@ -118,9 +122,9 @@ async def _welcome_hangs(device: Actor, stop: Stop) -> Line:
 
 def _fell_back_to_the_token(device: Actor) -> None:
     """A resume token serves once: the second try with it is refused, and the login's own token is tried at once."""
-    lost, again, last = (it.event for it in device.heard(ev.Hello)[-3:])
+    _, _, lost, again, last = (it.event for it in exactly(5, device.heard(ev.Hello), "HELLO"))
     sprung(lost.resume_token == again.resume_token != UNSET, "the same resume token was tried twice")
-    (refused,) = device.heard(ev.ErrorOut)
+    (refused,) = exactly(1, device.heard(ev.ErrorOut), "refusals")
     sprung(refused.event.code == "TOKEN_REVOKED", "the second try is refused")
     holds(last.token != UNSET and last.resume_token is UNSET, "then the token is tried")
     holds(not device.heard(ev.Welcome)[-1].event.resumed, "and is welcome")
@@ -142,7 +146,7 @@ async def late_hello(stage: Stage) -> None:
     first.release()
     await until(lambda: stage.wire.client_end(second), "the second connection ends")
     sprung(stage.wire.client_end(second) == ev.CloseCode.REPLACED, "for the first, which is older")
-    await until(lambda: bob.line is not second, "it connects again")
+    await promised(lambda: bob.line is not second, "it connects again")
     await bob.caught_up()
     await _stays_connected(stage, bob)
     first.release()
@@ -188,13 +192,13 @@ async def slow_reader_behind_then_caught_up(stage: Stage) -> None:
     await stage.host.create("c-1", "ann", "bob")
     ann, bob = await stage.device("ann"), await stage.device("bob")
     bob.line.stall(down=True)
-    for number in range(SLOW_READER_MISSES):
+    for number in range(MISSED):
         await ann.send("c-1", f"m-{number}")
     bob.line.release()
-    await until(lambda: bob.heard(ev.Behind), "bob is told that he is behind")
-    head_seq = SLOW_READER_MISSES + 1
+    await promised(lambda: bob.heard(ev.Behind), "bob is told that he is behind")
+    head_seq = MISSED + 1
     await bob.gets("c-1", head_seq)
-    sprung(len(bob.heard(ev.NewMsg)) < SLOW_READER_MISSES, "pushes were dropped")
+    sprung(len(bob.heard(ev.NewMsg)) < MISSED, "pushes were dropped")
     sprung(any(head_seq in listed(it.event) for it in bob.heard(ev.SyncPage)), "a page brought the last one")
     holds(bob.received("c-1") == list(range(1, head_seq + 1)), "bob is told everything, in order")
     holds(len(bob.lines) == 1, "he keeps his connection")
@@ -213,9 +217,10 @@ async def duplicate_devices_replaced(stage: Stage) -> None:
     newer.reachable("n-1")
     newer.begin()
     await promised(lambda: not older.running, "the older one stops")
-    sprung([stage.wire.client_end(line) for line in older.lines] == [ev.CloseCode.REPLACED, None], "by 4201")
+    ends = [stage.wire.client_end(line) for line in newer.lines]  # of both, which have one name
+    sprung(ends == [ev.CloseCode.REPLACED, None], f"by 4201: {ends}")
     holds(older.told(Disconnected)[-1].will_retry is False, "its app is told that it is for good")
-    (alarm,) = stage.alarms
+    (alarm,) = exactly(1, stage.alarms, "clients that stopped")
     sprung("4201" in alarm, f"its client stopped for that reason: {alarm}")
     stage.alarms.clear()
     await ann.send("c-1", "m-2")

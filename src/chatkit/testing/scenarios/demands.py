@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import anyio
 
 from .scenario import PromiseBrokenError, TrapNotSprungError
 
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 """What has not come about by then does not come about."""
 
 _LOOK_EVERY_S = 0.01
+
+ItemT = TypeVar("ItemT")
 
 
 def sprung(fact: object, what: str) -> None:
@@ -24,6 +27,12 @@ def holds(fact: object, what: str) -> None:
     """It is promised that this is so. Raises PromiseBrokenError."""
     if not fact:
         raise PromiseBrokenError(f"not so: {what}")
+
+
+def exactly(count: int, found: Sequence[ItemT], what: str) -> Sequence[ItemT]:
+    """What was found, if it is so many; the script relies on it. Raises TrapNotSprungError."""
+    sprung(len(found) == count, f"{count} of {what}; there are {len(found)}")
+    return found
 
 
 async def until(fact: Callable[[], object], what: str) -> None:

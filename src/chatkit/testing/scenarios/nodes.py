@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...client.events import ConversationChanged
 from ...wire import events as ev
 from .actor import Actor
-from .demands import holds, promised, sprung, until
+from .demands import exactly, holds, promised, sprung
 from .stage import Stage
 from .stops import appends
 
@@ -65,11 +65,11 @@ async def resend_through_the_other_node(stage: Stage) -> None:
     ann.away()
     ann.reachable("n-2")
     await ann.answered(["m-1"])
-    first, second = ann.heard(ev.SendMsg, client_msg_id="m-1")
+    first, second = exactly(2, ann.heard(ev.SendMsg, client_msg_id="m-1"), "sends of m-1")
     sprung((first.line.node, second.line.node) == ("n-1", "n-2"), "it was sent on both")
     stored = await stage.host.stored("c-1", "m-1")
     stop.go_on()
     await ann.send("c-1", "m-2")
-    await until(lambda: bob.placed("c-1") == 3, "what comes after it is there")
+    await bob.gets("c-1", 3)
     holds(await stage.host.keys("c-1") == ["m-1", "m-2"], "it is stored once")
     holds(await stage.host.stored("c-1", "m-1") == stored, "and as it was")

@@ -32,7 +32,7 @@ from ..simulation.node import Node
 from ..simulation.plan import Storage
 from ..simulation.storage import SharedStore
 from .actor import Actor
-from .demands import PATIENCE_S, holds, until
+from .demands import PATIENCE_S, holds, sprung, until
 from .host import Host
 from .scenario import Outcome, Scenario
 from .stops import StoppableStore
@@ -148,7 +148,9 @@ class Stage:
 
     def _server(self) -> ChatServer:
         """The first one that runs."""
-        return next(node.server for node in self.nodes if node.server is not None)
+        running = [node.server for node in self.nodes if node.server is not None]
+        sprung(running, "a server runs")
+        return running[0]
 
     # --- devices ---
 
