@@ -228,16 +228,11 @@ def target_of(call: Call) -> str:
     return Path(path).name
 
 
-def changes_file(point: Point) -> bool:
-    """Whether something of the database is written, made durable or taken away."""
-    return point.name in CHANGING or (point.name == "write" and point.target.startswith(DATABASE))
-
-
 def marks(points: Sequence[Point]) -> list[Point]:
     """The first and the last point of each kind that changes a file, and the first answer; in order."""
     kinds: dict[str, list[Point]] = {}
     for point in points:
-        if changes_file(point) or point.kind == ANSWER:
+        if point.name in CHANGING or point.kind == ANSWER:
             kinds.setdefault(point.kind, []).append(point)
     chosen = {found[0] for found in kinds.values()} | {
         found[-1] for kind, found in kinds.items() if kind != ANSWER

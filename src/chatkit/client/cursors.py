@@ -62,6 +62,12 @@ class Cursors:
         elif wanted:
             self.forget_read(conversation_id)
 
+    def rejoined(self, conversation_id: str) -> None:
+        """A member again: what was read and not yet heard by the server can be said now."""
+        wanted = self.wanted_reads.get(conversation_id, 0)
+        if wanted:
+            self._read[conversation_id] = wanted
+
     def forget_read(self, conversation_id: str) -> None:
         """The server has it, will never take it, or the log is another one now."""
         if self.wanted_reads.pop(conversation_id, 0):

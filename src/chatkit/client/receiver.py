@@ -265,6 +265,7 @@ class Receiver:
         if conversation.left and proves:
             conversation.left = False
             batch.change(conversation)
+            self._cursors.rejoined(conversation.id)
         return conversation
 
     def _same_epoch(self, conversation: Conversation, epoch: str) -> bool:

@@ -80,6 +80,11 @@ MUTANTS = (
                 "            self._early.add(target)\n",
                 "",
             ),
+            Edit(
+                "chatkit.client.memory",
+                "    if message.seq in log.recalled:\n",
+                "    if message.seq in log.recalled and message.seq in log.messages:\n",
+            ),
         ),
         ("S20",),
     ),
@@ -94,31 +99,5 @@ MUTANTS = (
             ),
         ),
         ("S10",),
-    ),
-    Mutant(
-        "page-above-prefix-taken",
-        "A page says what it covers, wherever it begins.",
-        (
-            Edit(
-                TIMELINE,
-                "        if last_seq > self.prefix:\n            return step\n",
-                "",
-            ),
-        ),
-        ("S10",),
-    ),
-    Mutant(
-        "page-tombstone-ignored",
-        "What is held already is the same entry.",
-        (
-            Edit(
-                TIMELINE,
-                '            elif message.type == "RECALLED":\n'
-                "                self._blank(message.seq)\n"
-                "                step.recalled_seqs.append(message.seq)\n",
-                "",
-            ),
-        ),
-        ("S20",),
     ),
 )

@@ -222,4 +222,22 @@ MUTANTS = (
         ),
         ("L1", "L2", "alarm"),
     ),
+    Mutant(
+        "refused-counts-as-not-stored",
+        "Storage refused the batch, so nothing of it is stored.",
+        (Edit(COMMITTER, "        self._settler.doubt(batch)\n", ""),),
+        ("L1", "L2", "alarm"),
+    ),
+    Mutant(
+        "late-receipt-falls",
+        "The newest receipt is the one that came last.",
+        (
+            Edit(
+                RECEIPTS,
+                "        delivered_seq, read_seq = audience.furthest(user_id, advanced.delivered_seq, advanced.read_seq)\n",
+                "        delivered_seq, read_seq = advanced.delivered_seq, advanced.read_seq\n",
+            ),
+        ),
+        ("S15",),
+    ),
 )

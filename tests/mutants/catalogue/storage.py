@@ -325,11 +325,30 @@ MUTANTS = (
         (
             Edit(
                 MEMORY,
-                "        if row.recalled_by is not None:",
-                "        if row.recalled_by is not None and row.recalled_by == log.head_seq:",
+                "        if row.recalled_by is not None and row.sender_id == command.user_id:\n",
+                "        if row.recalled_by == log.head_seq and row.sender_id == command.user_id:\n",
             ),
         ),
-        ("S20",),
+        ("S10", "S20"),
+    ),
+    Mutant(
+        "repeated-recall-judged-anew",
+        "Who may not recall gets no answer, whatever he recalled before.",
+        (
+            Edit(
+                MEMORY,
+                "        if row.recalled_by is not None and row.sender_id == command.user_id:\n",
+                "        rules.check_visible(log.members.get(command.user_id, ()), row.seq)\n"
+                "        if row.recalled_by is not None and row.sender_id == command.user_id:\n",
+            ),
+            Edit(
+                SQLITE_COMMANDS,
+                "    if recalled_by is not None and sender_id == command.user_id:\n",
+                "    rules.check_visible(batch.intervals(loaded.key, command.user_id), seq)\n"
+                "    if recalled_by is not None and sender_id == command.user_id:\n",
+            ),
+        ),
+        ("S3",),
     ),
     Mutant(
         "page-more-wrong",

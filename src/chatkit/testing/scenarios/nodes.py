@@ -42,9 +42,9 @@ async def removed_through_the_other_node(stage: Stage) -> None:
     stage.bus_faults.loss_chance = 1.0
     lost_before = stage.hints
     await stage.host.remove("c-1", "ann", "cid")  # on the first server
+    sprung(stage.hints > lost_before, "the hints of it were lost")
     sprung(not cid.told(ConversationChanged), "cid has not heard of it")
     await bob.send("c-1", "not-for-cid")  # on the second
-    sprung(stage.hints > lost_before, "the hints of it were lost")
     await ann.gets("c-1", 4)
     await promised(lambda: _left(cid), "cid is told that he left")
     sprung(len(cid.lines) == 1, "on the connection that he had all the time")

@@ -1,9 +1,11 @@
 """A store that a script can stop in the midst of a call, as a debugger would, and let go on or fail.
 
-stop = store.stop("commit", appends("m-4"), after=True)
-...
-await stop.reached()  # the message is stored, and nobody knows it yet
-stop.refuse()
+    stop = store.stop("commit", appends("m-4"), after=True)
+    ...
+    await stop.reached()  # the message is stored, and nobody knows it yet
+    stop.refuse()
+
+A stop is made before the call that it is to hold.
 """
 
 from __future__ import annotations
@@ -19,11 +21,6 @@ from .demands import PATIENCE_S, sprung
 
 Wanted = Callable[..., bool]
 """Whether a call with these arguments is the one."""
-
-
-def any_call(*_: Any) -> bool:
-    """Every call is."""
-    return True
 
 
 def commits(kind: type[Command]) -> Wanted:
@@ -98,12 +95,12 @@ class StoppableStore:
         self._stops: list[Stop] = []
         self._holding: list[Stop] = []
 
-    def stop(self, name: str, wanted: Wanted = any_call, *, after: bool = False) -> Stop:
+    def stop(self, name: str, wanted: Wanted, *, after: bool = False) -> Stop:
         """Hold the next call of this name that is wanted; each stop holds one call, once.
 
         Args:
             name: Of the port's method.
-            wanted: Given the call's arguments.
+            wanted: Asked with the call's arguments.
             after: Hold the answer instead of the call.
         """
         stop = Stop(name, wanted, after=after)

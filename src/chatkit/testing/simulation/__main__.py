@@ -165,6 +165,8 @@ def _many(seeds: Sequence[int], workers: int) -> int:
     totals = Totals()
     for part in _spread(seeds, workers):
         totals.merge(part)
+        for bad in part.bad:
+            print(f"seed {bad.seed} is bad: {bad.story.splitlines()[0]}")
         _progress(totals, len(seeds), clock.now_s() - began_s)
     _summarise(totals, clock.now_s() - began_s)
     empty = totals.coverage.empty_cells() if len(seeds) >= COVERED_FROM else []

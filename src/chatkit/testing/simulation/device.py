@@ -165,6 +165,11 @@ class Device:
         """Messages of the running app without a final answer; None while it does not run."""
         return None if self.client is None else self.client.pending_count
 
+    @property
+    def reads(self) -> dict[str, int]:
+        """By conversation, how far its user has read where it does not know that the server knows."""
+        return {} if self.local is None else self.local.reads()
+
     def has(self, conversation_id: str, epoch: str, head_seq: int) -> bool:
         """Whether it has placed a conversation up to here."""
         if self.client is None:

@@ -113,12 +113,15 @@ async def _missing(world: World, conversation_ids: Sequence[str]) -> str | None:
     for device in world.devices:
         if device.pending_count != 0:
             return f"{device.name} has {device.pending_count} messages without an answer"
+        reads = device.reads
         for head in await world.storage.store.heads(device.user_id, device.device_id):
             place = f"{head.conversation_id} up to seq {head.head_seq} on {device.name}"
             if not device.has(head.conversation_id, head.epoch, head.head_seq):
                 return place
             if head.delivered_seq < heads[head.conversation_id][1]:
                 return f"the confirmation of {place}"
+            if head.read_seq < reads.get(head.conversation_id, 0):
+                return f"the read cursor of {place}"
     return None
 
 
