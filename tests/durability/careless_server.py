@@ -12,9 +12,9 @@ from chatkit.storage.base import Store
 from chatkit.storage.sqlite import SqliteStore
 
 
-def connect(path: str, *, read_only: bool = False, sole: bool = False) -> Connection:
+def connect(path: str, *, read_only: bool = False) -> Connection:
     """As `open_sqlite`, but a commit outlives only the process."""
-    return open_sqlite(path, read_only=read_only, synchronous="NORMAL", sole=sole)
+    return open_sqlite(path, read_only=read_only, synchronous="NORMAL")
 
 
 def open_store(address: str) -> Store:

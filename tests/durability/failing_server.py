@@ -133,8 +133,8 @@ def _replace(owner: Any, name: str, stand_in: Any) -> None:
 
 
 def _failing_store(point: FailPoint) -> Callable[[str], Store]:
-    def connect(path: str, *, read_only: bool = False, sole: bool = False) -> Connection:
-        inner = open_sqlite(path, read_only=read_only, sole=sole)
+    def connect(path: str, *, read_only: bool = False) -> Connection:
+        inner = open_sqlite(path, read_only=read_only)
         return inner if read_only else FailingConnection(inner, point)
 
     def open_store(address: str) -> Store:

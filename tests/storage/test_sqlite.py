@@ -126,8 +126,8 @@ async def faulty(path: str) -> AsyncIterator[tuple[SqliteStore, Faulty]]:
     """A store whose writer can be made to fail."""
     made: list[Faulty] = []
 
-    def open_faulty(path: str, *, read_only: bool = False, sole: bool = False) -> Connection:
-        inner = open_sqlite(path, read_only=read_only, sole=sole)
+    def open_faulty(path: str, *, read_only: bool = False) -> Connection:
+        inner = open_sqlite(path, read_only=read_only)
         if read_only:
             return inner
         made.append(Faulty(inner))
@@ -457,10 +457,10 @@ async def test_a_reader_that_cannot_be_opened_leaves_nothing_open(path: str) -> 
 
     few = True
 
-    def open_some(path: str, *, read_only: bool = False, sole: bool = False) -> Connection:
+    def open_some(path: str, *, read_only: bool = False) -> Connection:
         if few and len(made) == 3:
             raise UnavailableError("too many open files")
-        made.append(Counted(open_sqlite(path, read_only=read_only, sole=sole)))
+        made.append(Counted(open_sqlite(path, read_only=read_only)))
         return made[-1]
 
     store = SqliteStore(path, ids=seeded_ids(), connect=open_some)

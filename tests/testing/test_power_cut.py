@@ -100,11 +100,11 @@ def _catch_up(waiting: list[Connection]) -> None:
 def early(connect: Connect) -> Connect:
     waiting: list[Connection] = []
 
-    def wrapped(path: str, *, read_only: bool = False, sole: bool = False) -> Connection:
+    def wrapped(path: str, *, read_only: bool = False) -> Connection:
         if read_only:
             return connect(path, read_only=True)
         _catch_up(waiting)
-        return EarlyConnection(connect(path, sole=sole), waiting)
+        return EarlyConnection(connect(path), waiting)
 
     return wrapped
 

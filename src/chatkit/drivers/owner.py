@@ -32,13 +32,7 @@ else:
 
 
 class Owner:
-    """A held lock; made by `own`.
-
-    Attributes:
-        sole: Whether nobody else can hold it; not so on Windows.
-    """
-
-    sole = sys.platform != "win32"
+    """A held lock; made by `own`."""
 
     def __init__(self, handle: int) -> None:
         self._handle: int | None = handle

@@ -51,6 +51,8 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _SET_UP = _DAMAGED | {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 """What a person must set right, if a file is opened; of an open file it means something else."""
 
+_CHUNK_BYTES = 1024 * 1024
+
 _NO_TEXT = "Could not decode to UTF-8"
 
 _ERRORS = (sqlite3.DatabaseError, MemoryError)
@@ -101,8 +103,8 @@ class Connection(Protocol):
 class Connect(Protocol):
     """What opens connections: `open_sqlite`, or a stand-in for it."""
 
-    def __call__(self, path: str, *, read_only: bool = False, sole: bool = False) -> Connection:
-        """Open a file, made if it is missing; with `read_only`, one that is there; `sole` as in `open_sqlite`."""
+    def __call__(self, path: str, *, read_only: bool = False) -> Connection:
+        """Open a file, made if it is missing; with `read_only`, one that is there."""
 
 
 class SqliteConnection:
@@ -163,15 +165,14 @@ def open_sqlite(
     *,
     read_only: bool = False,
     synchronous: Literal["FULL", "NORMAL"] = "FULL",
-    sole: bool = False,
 ) -> Connection:
     """Open a database file, made if it is missing (not when read-only), with the pragmas chatkit rests on.
 
     Args:
         path: A file, or `:memory:` for a database that ends with this connection.
         read_only: Refuse every write through this connection.
-        synchronous: FULL makes every commit outlive a power cut; NORMAL only a crash of the process.
-        sole: Nobody else has the file open, here or elsewhere: first make durable what is found in it.
+        synchronous: FULL makes every commit outlive a power cut, also those that a killed process left in the file;
+            NORMAL only a crash of the process.
 
     Returns:
         A connection whose pragmas were read back and hold.
@@ -181,8 +182,6 @@ def open_sqlite(
             does not hold.
         UnavailableError: The file is locked by somebody else; a retry is safe.
     """
-    if sole:
-        _write_anew(log_of(path))
     try:
         raw = _connect(path, read_only)
     except _ERRORS as error:
@@ -191,6 +190,8 @@ def open_sqlite(
         _set_pragmas(raw, path, read_only, _SYNCHRONOUS[synchronous])
         if not read_only:
             _prove_writable(raw)
+        if not read_only and synchronous == "FULL" and path != MEMORY:
+            _make_durable(raw, log_of(path))
     except _ERRORS as error:
         raw.close()
         raise _opening_error(error, path) from error
@@ -205,25 +206,29 @@ def log_of(path: str) -> str:
     return os.path.realpath(path) + "-wal"
 
 
-def _write_anew(log: str) -> None:
-    """Write a write-ahead log onto the disk once more, byte for byte; nothing if there is none.
+def _make_durable(raw: sqlite3.Connection, log: str) -> None:
+    """Write the write-ahead log onto the disk once more, byte for byte, while nobody else can write to it.
 
     A killed process leaves commits that only the kernel's memory holds, and SQLite reads them back as if they were
     durable: they would be answered from, and a power cut would take them. After a failed fsync the kernel even counts
-    them as written, so that a sync alone does nothing.
+    them as written, so that a sync alone does nothing. (SQLite's locks are on other files, so a second handle on this
+    one breaks none.)
     """
+    raw.execute("BEGIN IMMEDIATE")
     try:
         with open(log, "r+b") as file:
-            content = file.read()
-            file.seek(0)
-            file.write(content)
+            while chunk := file.read(_CHUNK_BYTES):
+                file.seek(-len(chunk), os.SEEK_CUR)
+                file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
         _sync_folder(os.path.dirname(log))
     except FileNotFoundError:
-        return
+        pass  # nothing was left
     except OSError as error:
         raise ConfigurationError(f"cannot write the file {log}: {error.strerror}") from error
+    finally:
+        raw.execute("ROLLBACK")
 
 
 def _sync_folder(folder: str) -> None:

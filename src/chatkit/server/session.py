@@ -20,7 +20,9 @@ from ..types import Identity
 from ..wire import events as ev
 from ..wire.codec import BadItem, Codec
 
-_FRAME_BYTES = 32 * 1024  # a slow line must bring a whole frame within two heartbeats: that is its sign of life
+_FRAME_BYTES = (
+    32 * 1024
+)  # a slow line must bring a whole frame within two heartbeats: that is its sign of life
 _FULL_FACTOR = 4  # answers may fill this many buffers before the session counts as lost
 
 

@@ -183,9 +183,9 @@ class SqliteStore:
         if self._writer is not None:
             raise ConfigurationError("this store is open already")
         with ExitStack() as undo:
-            owner = self._own(undo)
-            writer = self._connect(self._path, sole=owner is not None and owner.sole)
+            writer = self._connect(self._path)
             undo.callback(writer.close)
+            owner = self._own(undo)
             secret = self._prepare(writer)
             readers = []
             for _ in range(self._reader_count):

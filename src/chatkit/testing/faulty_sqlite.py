@@ -47,9 +47,9 @@ class Disk:
         self._armed = None
         self.broken = False
 
-    def connect(self, path: str, *, read_only: bool = False, sole: bool = False) -> Connection:
+    def connect(self, path: str, *, read_only: bool = False) -> Connection:
         """Open a file as `open_sqlite` does, with these faults on what writes."""
-        inner = open_sqlite(path, read_only=read_only, sole=sole)
+        inner = open_sqlite(path, read_only=read_only)
         return inner if read_only else _FaultyConnection(inner, self)
 
     def before_statement(self) -> None:

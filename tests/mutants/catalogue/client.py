@@ -131,12 +131,6 @@ MUTANTS = (
         ("L1", "L2", "alarm"),
     ),
     Mutant(
-        "old-epoch-cursor-sent",
-        "A cursor is a number, whatever the log is called.",
-        (Edit(RECEIVER, "        self._cursors.forget(conversation.id)\n", ""),),
-        ("S14", "S15", "alarm"),
-    ),
-    Mutant(
         "left-not-noticed",
         "What the heads do not name has not changed.",
         (
@@ -176,6 +170,12 @@ MUTANTS = (
             ),
         ),
         ("S15",),
+    ),
+    Mutant(
+        "read-mark-lost-while-out",
+        "The heads of the next connection say what the server lacks.",
+        (Edit(RECEIVER, "            self._cursors.rejoined(conversation.id)\n", ""),),
+        ("S15", "alarm"),
     ),
     Mutant(
         "confirmed-before-held",

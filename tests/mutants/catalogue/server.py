@@ -39,7 +39,7 @@ MUTANTS = (
                 "        for conversation_id in session.behind:\n",
             ),
         ),
-        ("L1", "L2", "alarm"),
+        ("S15", "L1", "L2", "alarm"),
     ),
     Mutant(
         "dropped-push-counts-as-offered",
@@ -103,35 +103,6 @@ MUTANTS = (
             ),
         ),
         ("L1", "L2", "alarm"),
-    ),
-    Mutant(
-        "replaced-session-stays",
-        "The older connection of a device will close by itself.",
-        (
-            Edit(
-                HUB,
-                "        if replaced is not None:\n            self.leave(replaced)\n",
-                "",
-            ),
-            Edit(
-                PUBLISHER,
-                '            replaced.close(ev.CloseCode.REPLACED, "a newer session of this device took over")\n',
-                "            pass\n",
-            ),
-        ),
-        ("S18",),
-    ),
-    Mutant(
-        "heads-before-join",
-        "Nothing is written between the heads and the join.",
-        (
-            Edit(
-                HUB,
-                "        audience.sessions[session] = session.offered[conversation_id] = joined.head_seq\n",
-                "        audience.sessions[session] = session.offered[conversation_id] = audience.reached\n",
-            ),
-        ),
-        ("L2", "alarm"),
     ),
     Mutant(
         "work-cancelled-before-drain",

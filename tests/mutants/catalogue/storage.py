@@ -420,7 +420,7 @@ MUTANTS = (
             Edit(MEMORY, "token is None or token.device_id != command.device_id or", "token is None or"),
             Edit(SQLITE_MEMBERS, "not rows or rows[0][1] != command.device_id or", "not rows or"),
         ),
-        ("S22",),
+        ("S13", "S22"),
     ),
     Mutant(
         "outbox-closed-early",
@@ -455,21 +455,5 @@ MUTANTS = (
             ),
         ),
         ("S13", "S14", "alarm"),
-    ),
-    Mutant(
-        "read-after-leaving",
-        "What one has read before one left may still be told.",
-        (
-            Edit(
-                MEMORY,
-                "    def _advance_read(self, command: base.AdvanceRead) -> base.Advanced:\n"
-                "        log = self._world.joined(command.conversation_id, command.user_id)\n",
-                "    def _advance_read(self, command: base.AdvanceRead) -> base.Advanced:\n"
-                "        log = self._world.find(command.conversation_id)\n"
-                "        if command.user_id not in log.members:\n"
-                "            raise rules.not_found()\n",
-            ),
-        ),
-        ("S14",),
     ),
 )

@@ -53,7 +53,6 @@ def open_recorded(
     read_only: bool = False,
     disk: RecordedDisk,
     synchronous: Synchronous = "FULL",
-    sole: bool = False,
     checkpoint_pages: int = CHECKPOINT_PAGES,
 ) -> Connection:
     """Open a file on a recorded disk; with `disk` bound it is a `drivers.sqlite.Connect`.
@@ -63,15 +62,12 @@ def open_recorded(
         read_only: Refuse every write through this connection.
         disk: What takes down the changes.
         synchronous: As in `open_sqlite`; OFF leaves everything to chance.
-        sole: As in `open_sqlite`.
         checkpoint_pages: A commit that leaves more pages in the write-ahead log writes them back.
 
     Raises:
         ConfigurationError: The file cannot be opened, is damaged, or a pragma does not hold.
         UnavailableError: The file is locked by somebody else; a retry is safe.
     """
-    if sole:
-        disk.write_anew(log_of(path))
     try:
         raw = apsw.Connection(path, flags=_flags(read_only), vfs=disk.vfs_name)
     except _ERRORS as error:
@@ -80,6 +76,8 @@ def open_recorded(
         _set_pragmas(raw, read_only, _SYNCHRONOUS[synchronous])
         if not read_only:
             _prove_writable(raw)
+            if synchronous == "FULL":
+                disk.write_anew(log_of(path))
             raw.set_wal_hook(_checkpointer(checkpoint_pages))
     except _ERRORS as error:
         _close(raw)

@@ -164,8 +164,10 @@ class RecordedDisk:
         """Note that a file was written once more, in place, and synced with its folder; nothing if it is not there."""
         file = Path(path)
         if file.exists():
+            self.check("write", path)
             number = self.opened(path)
             self.journal.append(Wrote(number, 0, file.read_bytes()))
+            self.check("sync", path)
             self.journal.append(Synced(number, True))
 
     def deleted(self, path: str, folder: bool) -> None:
