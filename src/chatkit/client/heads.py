@@ -59,6 +59,7 @@ class Heads:
             conversation.type = event.type
             conversation.left = False
             batch.change(conversation)
+            self._cursors.rejoined(conversation.id)
             if event.change != "UPDATED":
                 self._pulls.add(conversation)
 

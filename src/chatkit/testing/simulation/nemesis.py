@@ -40,7 +40,7 @@ class Nemesis:
             "half-open": lambda: self._stalled(up=True, down=True),
             "one-way up": lambda: self._stalled(up=True),
             "one-way down": lambda: self._stalled(down=True),
-            "storage slow": lambda: self._storage("latency_s", (0.02, 0.6), (0.0, 0.0)),
+            "storage slow": lambda: self._storage("latency_s", (0.02, 0.6), world.plan.storage_s),
             "storage busy": lambda: self._storage("busy_chance", 0.4, 0.0),
             "storage answer lost": lambda: self._storage("lost_answer_chance", 0.3, 0.0),
             "storage read refused": lambda: self._storage("read_chance", 0.4, 0.0),

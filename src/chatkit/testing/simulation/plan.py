@@ -57,6 +57,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         groups: Group conversations at the beginning; some SINGLEs come on top.
         seconds: Virtual seconds of work under faults.
         think_s: Mean pause of an app between two acts.
+        latency_s: Least and most delay of a frame.
+        storage_s: Least and most that a call of the store takes.
         faults: Which kinds this run has.
         fault_every_s: Mean time between two of them.
         fault_s: Mean time that one lasts.
@@ -75,6 +77,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     think_s: float
     latency_s: tuple[float, float]
+    storage_s: tuple[float, float]
     faults: tuple[str, ...]
     fault_every_s: float
     fault_s: float
@@ -102,6 +105,7 @@ def draw_plan(seed: int) -> Plan:
         seconds=chance.uniform(8, 20),
         think_s=users * devices / chance.choice((3, 6, 12)),
         latency_s=chance.choice(((0.0, 0.0), (0.001, 0.01), (0.005, 0.15))),
+        storage_s=chance.choice(((0.0, 0.0), (0.001, 0.02), (0.01, 0.1))),
         faults=_faults(chance, storage, nodes),
         fault_every_s=chance.uniform(0.4, 3),
         fault_s=chance.uniform(0.5, 4),

@@ -48,7 +48,7 @@ class World:
         self.history = History(anyio.current_time)
         self.alarms: list[str] = []
         self.calm = False
-        self.store_faults = StoreFaults()
+        self.store_faults = StoreFaults(latency_s=plan.storage_s)
         self.bus_faults = BusFaults()
         self.bus = None if plan.nodes == 1 else FaultyBus(self.bus_faults, self.chance.stream("bus"))
         self.network = Network(
