@@ -12,7 +12,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/pip install --quiet --editable ".[all]" --group test --group lint --group docs
+	$(BIN)/pip install --quiet --editable ".[all,testing]" --group test --group lint --group docs
 	touch $(STAMP)
 
 demo: setup

@@ -42,7 +42,8 @@ SWEPT = (
 )
 """The calls by which something gets in, gets out, gets onto the disk or takes a lock."""
 CHANGING = frozenset({"pwrite64", "pwritev", "fdatasync", "fsync", "ftruncate", "unlink", "unlinkat"})
-ANSWER = "write socket"
+SOCKET, WAKE_UP = "socket", "wake-up"
+ANSWER = f"write {SOCKET}"
 PARALLEL = 3
 """Kills under way at once; each waits for the disk and for a process to start more than it computes."""
 DEATH_S = 20.0
@@ -209,23 +210,24 @@ def steps_between(before: State, after: State) -> list[State]:
 
 
 def points_of(calls: Sequence[Call]) -> list[Point]:
-    """A point for each call, in order."""
+    """A point for each call that has to do with peers, the database or the event loop, in order."""
     seen: Counter[tuple[int, str]] = Counter()
     points = []
     for call in calls:
         seen[call.thread, call.name] += 1
-        points.append(Point(call.thread == 0, call.name, seen[call.thread, call.name], target_of(call)))
+        target = target_of(call)
+        if target in (SOCKET, WAKE_UP) or target.startswith(DATABASE):
+            points.append(Point(call.thread == 0, call.name, seen[call.thread, call.name], target))
     return points
 
 
 def target_of(call: Call) -> str:
     """What a call is about, in a word."""
-    path = call.path
-    if path.startswith("TCP"):
-        return "socket"
-    if path.startswith("anon_inode"):
-        return "wake-up"
-    return Path(path).name
+    if call.path.startswith("TCP"):
+        return SOCKET
+    if call.path.startswith("anon_inode"):
+        return WAKE_UP
+    return Path(call.path).name
 
 
 def marks(points: Sequence[Point]) -> list[Point]:

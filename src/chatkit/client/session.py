@@ -31,8 +31,12 @@ from .parts import Parts
 from .tokens import TokenSource
 
 ABNORMAL = 1006
-HELLO_LATE_S = 10.0
-"""For so long a HELLO of a try that was given up may still arrive, and replace the connection made after it."""
+HELLO_LATE_S = 60.0
+"""For so long a HELLO of a try that was given up may still arrive, and replace the connection made after it.
+
+Besides its way and its wait for storage this covers a node that must find out by itself that another one took the
+HELLO: it looks at its devices every 25 s, and storage may refuse it the first look.
+"""
 
 LOST_CLOSE_S = 0.5
 """For closing what is lost already; only an orderly end waits for the other side."""

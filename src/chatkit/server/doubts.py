@@ -59,6 +59,11 @@ class Doubts:
         self._noted.devices[user_id, device_id] = None
         self._woken.set()
 
+    def all_logs(self) -> None:
+        """Every log."""
+        self._noted.all_logs = True
+        self._woken.set()
+
     def logs_and_changes(self) -> None:
         """Every log, and every change of memberships since the last look."""
         self._noted.all_logs = self._noted.changes = True

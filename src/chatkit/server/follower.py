@@ -81,11 +81,15 @@ class Follower:
         self._doubts.again(self._unsettled.take())
 
     async def settle(self, noted: Noted) -> None:
-        """Ask the log about everything that was noted."""
+        """Ask the log about everything that was noted.
+
+        An unforeseen error costs the join, the log or the devices that it came with, never the rest: those are asked
+        about again.
+        """
         if noted.changes:
             await self._read_changes()
         for conversation_id, users in noted.joins.items():
-            await self._admit(conversation_id, users)
+            await self._try_admit(conversation_id, users)
         await self._compare(self._hub.conversation_ids() if noted.all_logs else list(noted.logs))
         await self._check_devices(self._sessions(noted))
         self._receipts.flush()
@@ -96,15 +100,25 @@ class Follower:
         """Compare heads; apply what is missing."""
         for start in range(0, len(conversation_ids), _HEADS_PER_READ):
             names = conversation_ids[start : start + _HEADS_PER_READ]
+            before = self._hub.epochs(names)
             try:
                 heads = await self._store.head_seqs(names)
-            except RefusedError as error:
-                _refused(error)
+            except Exception as error:
+                _failed("comparing logs", error)
                 for name in names:
                     self._unsettled.log(name)
                 continue
-            for name in self._hub.compare(heads):
-                await self._follow(name, heads[name][1])
+            for name, head in heads.items():
+                await self._compare_one(name, head, before)
+
+    async def _compare_one(self, name: str, head: tuple[str, int], before: dict[str, str]) -> None:
+        try:
+            further = self._hub.compare({name: head}, before)
+        except Exception as error:
+            _failed("comparing one log", error)  # what it says is compared again by the next check
+            return
+        if further:
+            await self._follow(name, head[1])
 
     async def _follow(self, conversation_id: str, head_seq: int) -> None:
         """Apply a log up to a seq that it is known to have."""
@@ -138,18 +152,25 @@ class Follower:
         while self._position is not None:
             try:
                 joins = await self._store.joins(self._position, _CHANGES_PER_READ)
-            except RefusedError as error:
-                _refused(error)
+            except Exception as error:
+                _failed("reading the changes of memberships", error)
                 self._unsettled.changes()
                 return
             for join in joins.joins:
-                await self._admit(join.conversation_id, dict.fromkeys(join.user_ids, join.entrance))
+                await self._try_admit(join.conversation_id, dict.fromkeys(join.user_ids, join.entrance))
             self._position = joins.position
             if len(joins.joins) < _CHANGES_PER_READ:
                 return
 
+    async def _try_admit(self, conversation_id: str, users: dict[str, Entrance]) -> None:
+        """Take in the sessions of those users who really are members; whoever is left out is looked at again."""
+        try:
+            await self._admit(conversation_id, users)
+        except Exception as error:
+            _failed("letting members in", error)
+            self._unsettled.again(Noted(joins={conversation_id: users}))
+
     async def _admit(self, conversation_id: str, users: dict[str, Entrance]) -> None:
-        """Take in the sessions of those users who really are members."""
         missing = self._hub.outsiders(conversation_id, users)
         while missing:
             first = missing[0]
@@ -158,11 +179,6 @@ class Follower:
             except NotFoundError:
                 missing = missing[1:]
                 continue
-            except RefusedError as error:
-                _refused(error)
-                for user_id in missing:
-                    self._unsettled.joined(conversation_id, [user_id], users[user_id])
-                return
             members = {first, *found.member_ids}
             self._hub.admit(found, {it: users[it] for it in missing if it in members})
             self._doubts.log(conversation_id)  # its hints come only from here on
@@ -186,8 +202,8 @@ class Follower:
             part = sessions[start : start + _HEADS_PER_READ]
             try:
                 newest = await self._store.resume_hashes([(it.user_id, it.device_id) for it in part])
-            except RefusedError as error:
-                _refused(error)
+            except Exception as error:
+                _failed("checking devices", error)
                 for session in part:
                     self._unsettled.device(session.user_id, session.device_id)
             else:
@@ -197,9 +213,22 @@ class Follower:
         for session in sessions:
             own = session.resume_hash
             if newest.get((session.user_id, session.device_id), own) != own:
-                self._hub.leave(session)
-                session.close(ev.CloseCode.REPLACED, "a newer session of this device took over")
+                self._close(session)
+
+    def _close(self, session: Session) -> None:
+        session.close(ev.CloseCode.REPLACED, "a newer session of this device took over")
+        try:
+            self._hub.leave(session)
+        except Exception as error:
+            _failed("taking a session out", error)  # closed, it is taken out by whoever serves its connection
 
 
 def _refused(error: RefusedError) -> None:
     logger.warning("storage does not say what was missed: %s", error)
+
+
+def _failed(what: str, error: Exception) -> None:
+    if isinstance(error, RefusedError):
+        _refused(error)
+    else:
+        logger.error("%s failed", what, exc_info=error)

@@ -1,7 +1,8 @@
 """What nodes tell each other over the bus: one struct per hint, and how a message of hints is encoded.
 
 Every hint may be lost, late or repeated. An entry is applied only where it is the next one of its log; everything else
-says no more than "look there". A message is a MessagePack array of hints; what a node cannot read it drops.
+says no more than "look there". A message is a MessagePack array of hints, each read by itself: one that a node cannot
+read costs no other, and counts as lost.
 """
 
 from __future__ import annotations
@@ -58,12 +59,18 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
 Hint = Logged | Grown | Moved | Typed | Entered | Opened
 
 encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(list[Hint])
+_message_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_hint_decoder: msgspec.msgpack.Decoder[Hint] = msgspec.msgpack.Decoder(Hint)
 
 
-def decode(data: bytes) -> list[Hint]:
-    """The hints of a message. Raises msgspec.MsgspecError."""
-    return _decoder.decode(data)
+def split(data: bytes) -> list[msgspec.Raw]:
+    """The hints of a message, not read yet. Raises msgspec.MsgspecError."""
+    return _message_decoder.decode(data)
+
+
+def decode(data: msgspec.Raw) -> Hint:
+    """One hint. Raises msgspec.MsgspecError."""
+    return _hint_decoder.decode(data)
 
 
 def topic_of(conversation_id: str) -> str:

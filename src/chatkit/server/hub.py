@@ -205,8 +205,19 @@ class Hub:
 
     # --- against the log ---
 
-    def compare(self, heads: dict[str, tuple[str, int]]) -> list[str]:
+    def epochs(self, conversation_ids: Iterable[str]) -> dict[str, str]:
+        """The epoch that each of these logs has here; of those that somebody online belongs to."""
+        held = ((name, self._audiences.get(name)) for name in conversation_ids)
+        return {name: audience.epoch for name, audience in held if audience is not None}
+
+    def compare(self, heads: dict[str, tuple[str, int]], before: dict[str, str]) -> list[str]:
         """Compare with what the log said a moment ago. Who missed a push is behind; under a new epoch everybody is.
+
+        A log that got another epoch here while it was read is asked again: the read may have seen the former one.
+
+        Args:
+            heads: (epoch, head) of each log.
+            before: `epochs` from before the read.
 
         Returns:
             Conversations whose log goes further than what was applied here.
@@ -215,6 +226,9 @@ class Hub:
         for conversation_id, (epoch, head_seq) in heads.items():
             audience = self._audiences.get(conversation_id)
             if audience is None:
+                continue
+            if audience.epoch != before.get(conversation_id):
+                self._doubts.log(conversation_id)
                 continue
             if audience.epoch != epoch:
                 _renew(audience, conversation_id, epoch, head_seq)
@@ -345,6 +359,7 @@ def _renew(audience: Audience, conversation_id: str, epoch: str, head_seq: int) 
     """The log has a new identity, and may be a shorter one: everybody is behind."""
     audience.epoch = epoch
     audience.waiting.clear()
+    audience.receipts.clear()
     audience.position = min(audience.position, head_seq)
     audience.reached = max(audience.position, min(audience.reached, head_seq))
     for session, known in audience.sessions.items():

@@ -25,9 +25,11 @@ from ..storage.base import (
     Entry,
     MembersChanged,
     Outcome,
+    Recall,
     Recalled,
     Refused,
     RemoveMember,
+    RenewEpoch,
     SessionOpened,
 )
 from ..wire import events as ev
@@ -37,6 +39,7 @@ from .draft import Draft
 from .hub import Hub
 from .receipts import Receipts
 from .relay import Relay
+from .session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -107,11 +110,18 @@ class Publisher:
         self._held_back = True
 
     def doubt(self, drafts: Sequence[Draft]) -> None:
-        """Have the log asked what became of refused drafts: whoever is online hears of it now."""
+        """Have the log asked what became of refused drafts: entries, memberships and a new epoch are told to whoever is
+        online soon, instead of by the next check. A recall names no conversation: every log is looked at.
+
+        Not looked for are cursors, which are told with the next HEADS, and logins, which the next check of the devices
+        finds.
+        """
         for draft in drafts:
             command = draft.command
-            if isinstance(command, Append | RemoveMember | AddMembers):
+            if isinstance(command, Append | RemoveMember | AddMembers | RenewEpoch):
                 self._doubts.log(command.conversation_id)
+            if isinstance(command, Recall):
+                self._doubts.all_logs()
             if isinstance(command, AddMembers | CreateConversation):
                 self._doubts.changes()
 
@@ -166,6 +176,22 @@ class Publisher:
                 self._relay.entered(entry.conversation_id, added, entrance)
 
     def _session_opened(self, draft: Draft, outcome: SessionOpened) -> None:
+        try:
+            self._join(draft, outcome)
+        finally:
+            if self._relay is not None:
+                self._tell_opened(self._relay, draft.session, outcome)
+
+    def _tell_opened(self, relay: Relay, session: Session | None, outcome: SessionOpened) -> None:
+        """Have every node look at this device, also if the session has ended by now: the store holds its token as the
+        newest, so that another session of the device, which may be its client's next try, cannot last.
+        """
+        relay.opened(outcome.user_id, outcome.device_id)
+        live = self._hub.session(outcome.user_id, outcome.device_id)
+        if live is not None and live is not session:
+            self._doubts.device(outcome.user_id, outcome.device_id)
+
+    def _join(self, draft: Draft, outcome: SessionOpened) -> None:
         session = draft.session
         if session is None or draft.opened is None or session.closed:
             return
@@ -175,8 +201,6 @@ class Publisher:
         replaced = self._hub.join(session, outcome.conversations)
         if replaced is not None:
             replaced.close(ev.CloseCode.REPLACED, "a newer session of this device took over")
-        if self._relay is not None:
-            self._relay.opened(session.user_id, session.device_id)
 
     def _flush(self, relay: Relay) -> None:
         try:

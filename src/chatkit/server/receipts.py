@@ -8,15 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from ..core.receipts import RECEIPT_MEMBERS_MAX
 from ..storage.base import Advanced, CursorReader, ReadCounts
 from ..wire import events as ev
 from .doubts import Doubts
-from .hub import Hub
+from .hub import Audience, Hub
 from .session import Session
 
 _EARLY_MAX = 1000  # receipts that wait for entries which are not applied here yet; further ones are dropped
 _COUNTED_ENTRIES = 200  # in large groups the authors of this many newest covered entries are told
+
+
+class _Moved(msgspec.Struct):
+    """A cursor that moved and is not told yet.
+
+    Attributes:
+        authors: Who is told of it.
+        origin: The session that moved it, which needs not be told.
+        epoch: Epoch that the log had here: under another one its seqs mean nothing.
+    """
+
+    advanced: Advanced
+    authors: set[str]
+    origin: Session | None
+    epoch: str
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.advanced.delivered_seq, self.advanced.read_seq
 
 
 class Receipts:
@@ -26,34 +47,41 @@ class Receipts:
         self._hub = hub
         self._doubts = doubts
         self._cursors = cursors
-        self._moved: dict[tuple[str, str], tuple[Advanced, set[str], Session | None]] = {}
+        self._moved: dict[tuple[str, str], _Moved] = {}
         self._large: dict[str, int] = {}
 
     def note(self, advanced: Advanced, origin: Session | None) -> None:
-        """Remember a cursor that moved, until `flush`."""
-        key = (advanced.conversation_id, advanced.user_id)
-        known = self._moved.get(key)
-        if known is None:
-            self._moved[key] = (advanced, set(advanced.authors), origin)
+        """Remember a cursor that moved, until `flush`; nothing if nobody of its conversation is online.
+
+        The log is asked once about entries that are not applied here yet; what is missed then, the next check finds.
+        """
+        audience = self._hub.audience(advanced.conversation_id)
+        if audience is None:
             return
-        earlier, authors, first_origin = known
-        authors.update(advanced.authors)
-        furthest = max(earlier, advanced, key=lambda it: (it.delivered_seq, it.read_seq))
-        self._moved[key] = (furthest, authors, origin if origin is first_origin else None)
+        key = (advanced.conversation_id, advanced.user_id)
+        moved = _Moved(advanced, set(advanced.authors), origin, audience.epoch)
+        known = self._moved.get(key)
+        self._moved[key] = moved if known is None or known.epoch != moved.epoch else _both(known, moved)
+        if _is_early(moved, audience):
+            self._doubts.log(advanced.conversation_id)
 
     def flush(self) -> None:
         """Send what was noted: one RECEIPT per user and conversation.
 
-        One about entries that this node has not applied yet waits for them: they may remove whom it would tell.
+        One about entries that this node has not applied yet waits for them: they may remove whom it would tell. It is
+        dropped when nobody of its conversation is online any more, and when the log has got another epoch.
         """
         if not self._moved:
             return
-        moved, self._moved = self._moved, {}
-        for key, (advanced, authors, origin) in moved.items():
-            if not self._is_early(advanced):
-                self._tell(advanced, sorted(authors), origin)
+        noted, self._moved = self._moved, {}
+        for key, moved in noted.items():
+            audience = self._hub.audience(moved.advanced.conversation_id)
+            if audience is None or audience.epoch != moved.epoch:
+                continue
+            if not _is_early(moved, audience):
+                self._tell(audience, moved)
             elif len(self._moved) < _EARLY_MAX:
-                self._moved[key] = (advanced, authors, origin)
+                self._moved[key] = moved
 
     async def flush_counts(self) -> None:
         """Send the counts of large groups to the authors who are online; called about once a second."""
@@ -65,23 +93,14 @@ class Receipts:
             )
             self._tell_counts(conversation_id, rows)
 
-    def _is_early(self, advanced: Advanced) -> bool:
-        audience = self._hub.audience(advanced.conversation_id)
-        if audience is None or max(advanced.delivered_seq, advanced.read_seq) <= audience.position:
-            return False
-        self._doubts.log(advanced.conversation_id)
-        return True
-
-    def _tell(self, advanced: Advanced, authors: Sequence[str], origin: Session | None) -> None:
+    def _tell(self, audience: Audience, moved: _Moved) -> None:
+        advanced = moved.advanced
         conversation_id, user_id = advanced.conversation_id, advanced.user_id
-        audience = self._hub.audience(conversation_id)
-        if audience is None:
-            return
         if advanced.member_count > RECEIPT_MEMBERS_MAX:
             covered_seq = max(advanced.delivered_seq, self._large.get(conversation_id, 0))
             self._large[conversation_id] = covered_seq
-        users = (user_id, *(author for author in authors if author != user_id))
-        sessions = self._hub.in_conversation(conversation_id, users, but=origin)
+        users = (user_id, *(author for author in sorted(moved.authors) if author != user_id))
+        sessions = self._hub.in_conversation(conversation_id, users, but=moved.origin)
         delivered_seq, read_seq = audience.furthest(user_id, advanced.delivered_seq, advanced.read_seq)
         if sessions:
             self._hub.tell(
@@ -107,3 +126,14 @@ class Receipts:
                     member_count=row.member_count,
                 ),
             )
+
+
+def _both(earlier: _Moved, later: _Moved) -> _Moved:
+    """Two moves of one cursor as one."""
+    furthest = max(earlier, later, key=lambda it: it.place).advanced
+    origin = later.origin if later.origin is earlier.origin else None
+    return _Moved(furthest, earlier.authors | later.authors, origin, later.epoch)
+
+
+def _is_early(moved: _Moved, audience: Audience) -> bool:
+    return max(moved.place) > audience.position

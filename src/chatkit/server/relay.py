@@ -12,7 +12,9 @@ from typing import Any
 import anyio
 import msgspec
 
-from ..bus.base import Bus, Message
+from ..bus.base import Bus, BusEvent, Message
+from ..core.backoff import next_delay
+from ..ports import Random
 from ..storage.base import Advanced, Entry
 from . import hints
 from .doubts import Doubts, Entrance
@@ -24,23 +26,26 @@ logger = logging.getLogger(__name__)
 
 _PAYLOAD_BYTES_MAX = 8 * 1024  # larger entries are read from the log by whoever needs them
 _HINTS_MAX = 64  # in one message: with payloads of that size it stays well below the bus's bound
-_RETRY_S = 1.0
+_RETRY_S = 1.0  # upper bound of the first wait after the bus failed; it doubles with each further failure
+_RETRY_MAX_S = 30.0
 
 
 class Relay:
     """This node's voice and ear on the bus.
 
-    Attributes:
-        malformed: Messages that could not be read, so far.
+    Args:
+        random: Spreads the tries to take up a bus that failed.
     """
 
-    def __init__(self, bus: Bus, hub: Hub, receipts: Receipts, doubts: Doubts) -> None:
+    def __init__(self, bus: Bus, hub: Hub, receipts: Receipts, doubts: Doubts, random: Random) -> None:
         self._bus = bus
         self._hub = hub
         self._receipts = receipts
         self._doubts = doubts
         self._leaving: dict[str, list[hints.Hint]] = {}
-        self.malformed = 0
+        self._random = random
+        self._failures = 0
+        self._unreadable = 0
         self._by_hint: dict[type[hints.Hint], Callable[[Any], None]] = {
             hints.Logged: lambda hint: hub.publish(hint.entry, None),
             hints.Grown: self._grown,
@@ -93,33 +98,63 @@ class Relay:
     # --- from the others ---
 
     async def run(self) -> None:
-        """Take what the bus brings until cancelled; whatever goes wrong, begin again and look at everything."""
+        """Take what the bus brings until cancelled; whatever goes wrong, wait and begin again.
+
+        Everything is looked at once when the bus fails, and once when it brings something again; in between the checks
+        by time find what the other nodes do.
+        """
         self._bus.subscribe(hints.NODES)
         while True:
             try:
                 async for event in self._bus.events():
-                    if isinstance(event, Message):
-                        self._take(event.data)
-                    else:
-                        self._lost()
-            except Exception:
-                logger.exception("the bus failed")
-            await anyio.sleep(_RETRY_S)
+                    self._hear(event)
+            except Exception as error:
+                self._failed(error)
+            else:
+                self._failed(None)
+            chance = self._random.random()
+            await anyio.sleep(next_delay(self._failures, chance, base_s=_RETRY_S, max_s=_RETRY_MAX_S))
+
+    async def look_for_unreadable(self) -> None:
+        """Have everything looked at if hints could not be read; called about once a second, which bounds the looks."""
+        unreadable, self._unreadable = self._unreadable, 0
+        if unreadable:
+            logger.warning("%d hints of the bus could not be read", unreadable)
             self._lost()
+
+    def _failed(self, error: Exception | None) -> None:
+        self._failures += 1
+        if self._failures > 1:
+            logger.warning("the bus failed %d times in a row: %r", self._failures, error)
+            return
+        logger.error("the bus failed", exc_info=error)
+        self._lost()
+
+    def _hear(self, event: BusEvent) -> None:
+        if self._failures or not isinstance(event, Message):
+            self._lost()
+        self._failures = 0
+        if isinstance(event, Message):
+            self._take(event.data)
 
     def _take(self, data: bytes) -> None:
         try:
-            message = hints.decode(data)
-        except msgspec.MsgspecError as error:
-            self.malformed += 1
-            logger.debug("a message of the bus is malformed: %s", error)
+            message = hints.split(data)
+        except msgspec.MsgspecError:
+            self._unreadable += 1
             return
-        for hint in message:
-            try:
-                self._by_hint[type(hint)](hint)
-            except Exception:
-                logger.exception("the hint %s failed", type(hint).__name__)
+        for raw in message:
+            self._take_one(raw)
         self._receipts.flush()
+
+    def _take_one(self, raw: msgspec.Raw) -> None:
+        try:
+            hint = hints.decode(raw)
+            self._by_hint[type(hint)](hint)
+        except msgspec.MsgspecError:
+            self._unreadable += 1
+        except Exception:
+            logger.exception("taking a hint failed")
 
     def _lost(self) -> None:
         self._doubts.logs_and_changes()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -78,7 +79,9 @@ class ChatServer:
         self._doubts = Doubts()
         self._hub = Hub(self._doubts, bus)
         self._receipts = Receipts(self._hub, self._doubts, store)
-        self._relay = None if bus is None else Relay(bus, self._hub, self._receipts, self._doubts)
+        self._relay = (
+            None if bus is None else Relay(bus, self._hub, self._receipts, self._doubts, self.ports.random)
+        )
         publisher = Publisher(self._hub, self._receipts, self._doubts, self._relay, self.config)
         self._committer = Committer(store, publisher, self.config)
         self._follower = Follower(
@@ -119,10 +122,15 @@ class ChatServer:
         if self._entered:
             raise ConfigurationError("a ChatServer can be entered once")
         self._entered = True
-        self.engine.start(await self.store.migrate())
-        await self._follower.begin()
-        self._background = await anyio.create_task_group().__aenter__()
-        self._tasks = await self._background.start(self._run)
+        secret = await self.store.migrate()
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._leave)
+            self.engine.start(secret)
+            await self._follower.begin()
+            self._background = await undo.enter_async_context(anyio.create_task_group())
+            with anyio.CancelScope(shield=True):  # it takes no time, and must not be left half begun
+                self._tasks = await self._background.start(self._run)
+            undo.pop_all()
         self._committer.open()
         return self
 
@@ -144,8 +152,7 @@ class ChatServer:
             return None  # the host's own error goes on as it is
         finally:
             self._tasks = None
-            with anyio.CancelScope(shield=True):
-                await self._leave()
+            await self._leave()
 
     # --- for hosts, which act on their own authority ---
 
@@ -208,7 +215,8 @@ class ChatServer:
         """
         command = self.engine.renew_epoch(conversation_id)
         await self.engine.execute(command, Done)
-        self._hub.compare(await self.store.head_seqs([conversation_id]))
+        before = self._hub.epochs([conversation_id])
+        self._hub.compare(await self.store.head_seqs([conversation_id]), before)
         if self._relay is not None:
             self._relay.renewed(conversation_id)
             self._relay.flush()
@@ -280,6 +288,7 @@ class ChatServer:
                 tasks.start_soon(self._every, self._heads_check_s(), self._check_heads)
                 if self._relay is not None:
                     tasks.start_soon(self._relay.run)
+                    tasks.start_soon(self._every, _TICK_S, self._relay.look_for_unreadable)
                     tasks.start_soon(self._every, self.config.heartbeat_s, self._check_devices)
                 task_status.started(tasks)
 
@@ -338,12 +347,13 @@ class ChatServer:
         self._doubts.all_devices()
 
     async def _leave(self) -> None:
-        """Leave the bus, and close the store in any case."""
-        try:
-            if self._bus is not None:
-                await self._bus.aclose()
-        finally:
-            await self.store.aclose()
+        """Leave the bus, and close the store in any case, also when cancelled."""
+        with anyio.CancelScope(shield=True):
+            try:
+                if self._bus is not None:
+                    await self._bus.aclose()
+            finally:
+                await self.store.aclose()
 
 
 def _check(kind: Any, *values: str) -> None:

@@ -72,7 +72,15 @@ class FaultyStore:
 
     async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
         """As the store does it, with faults before and after."""
-        self._refused = True
+        try:
+            outcomes = await self._commit(commands)
+        except BaseException:
+            self._refused = True
+            raise
+        self._refused = False
+        return outcomes
+
+    async def _commit(self, commands: Sequence[Command]) -> list[Outcome]:
         await self._pass_time()
         if self._happens(self._faults.busy_chance):
             raise UnavailableError("storage is busy", retry_after_s=_RETRY_AFTER_S)
@@ -80,18 +88,17 @@ class FaultyStore:
         await self._pass_time()
         if self._happens(self._faults.lost_answer_chance):
             raise UnavailableError("the answer of storage was lost", retry_after_s=_RETRY_AFTER_S)
-        self._refused = False
         return outcomes
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         """Every read of the port, with faults."""
         read = getattr(self._store, name)
 
-        async def faulty(*args: Any) -> Any:
+        async def faulty(*args: Any, **options: Any) -> Any:
             await self._pass_time()
             if self._happens(self._faults.read_chance):
                 raise UnavailableError("storage cannot be read", retry_after_s=_RETRY_AFTER_S)
-            found = await read(*args)
+            found = await read(*args, **options)
             await self._pass_time()
             return found
 

@@ -14,7 +14,6 @@ from ..virtual_time import Backend
 Storage = Literal["memory", "sqlite"]
 
 RECALL_WINDOW_S: Final = 20.0
-HEARTBEAT_S: Final = 4.0
 
 FAULTS: Final = (
     "cut",
@@ -133,7 +132,7 @@ def _faults(chance: Stream, storage: Storage, nodes: int) -> tuple[str, ...]:
 def _server(chance: Stream) -> ServerConfig:
     """Bounds small enough that some runs fill them."""
     return ServerConfig(
-        heartbeat_s=HEARTBEAT_S,
+        heartbeat_s=chance.choice((3.0, 4.0, 12.0)),
         hello_timeout_s=5.0,
         request_timeout_s=8.0,
         recall_window_s=RECALL_WINDOW_S,
