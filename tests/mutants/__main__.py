@@ -1,4 +1,7 @@
-"""`python -m tests.mutants [NAME ...]`: hunt every planted bug with the simulator, and say what caught it."""
+"""`python -m tests.mutants [NAME ...]`: hunt every planted bug with the simulator, and say what caught it.
+
+Without a name, all of them. Ends with 0 if each was caught, 1 if one was not, 2 if there is no planted bug of a name.
+"""
 
 from __future__ import annotations
 
@@ -65,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--here", metavar="NAME", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    unknown = [name for name in (*options.names, options.here) if name is not None and name not in MUTANTS]
+    if unknown:
+        parser.error(f"there is no planted bug {unknown[0]}")
     if options.here:
         print(json.dumps(asdict(hunt(MUTANTS[options.here], options.seeds))))
         return 0

@@ -271,3 +271,25 @@ def test_comparing_finds_whom_a_push_never_reached(world: World) -> None:
     assert not cat.behind
     assert world.compare("e1", 6) == [NAME]
     assert not cat.behind
+
+
+def test_a_read_from_before_a_renewal_does_not_bring_the_former_epoch_back(world: World) -> None:
+    ben = world.join("ben", 9)
+    before = world.hub.epochs([NAME])
+    world.compare("e2", 9)
+    ben.behind.clear()
+    assert world.hub.compare({NAME: ("e1", 12)}, before) == []
+
+    assert world.hub.epochs([NAME]) == {NAME: "e2"}
+    assert not ben.behind
+    assert world.doubted(), "it is read again"
+
+
+def test_a_log_that_was_restored_shorter_forgets_how_far_cursors_were_told(world: World) -> None:
+    world.join("ben", 9)
+    audience = world.hub.audience(NAME)
+    assert audience is not None
+    assert audience.furthest("ben", 9, 9) == (9, 9)
+    world.compare("e2", 5)
+
+    assert audience.furthest("ben", 4, 3) == (4, 3)

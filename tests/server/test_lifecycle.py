@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import pytest
 
+from chatkit.bus.local import LocalBus
 from chatkit.errors import BadRequestError, UnavailableError
 from chatkit.storage.base import Created
 from chatkit.wire.codec import Codec, CodecName
@@ -20,6 +23,17 @@ class ClosingStore(GatedStore):
     async def aclose(self) -> None:
         self.closed = True
         await super().aclose()
+
+
+class UnreadableStore(ClosingStore):
+    """Opens, and then does not say where it stands."""
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__()
+        self._fault = fault
+
+    async def joins(self, after: int | None, limit: int) -> Any:
+        raise self._fault
 
 
 class BrokenCodec(Codec):
@@ -60,6 +74,30 @@ async def test_leaving_by_an_error_closes_the_store_and_lets_the_error_out() -> 
             raise LookupError("the host failed")
 
     assert store.closed
+
+
+async def test_a_start_that_fails_closes_store_and_bus() -> None:
+    store, bus = UnreadableStore(LookupError("no such table")), LocalBus().join()
+    bus.subscribe("a")
+    server = HarnessServer(store=store, authenticate=by_name, bus=bus)
+    with pytest.raises(LookupError, match="no such table"):
+        await server.__aenter__()
+
+    assert store.closed
+    assert not bus.listens("a"), "it has left"
+    assert not server.running
+
+
+async def test_a_start_that_is_cancelled_closes_store_and_bus() -> None:
+    store, bus = UnreadableStore(UnavailableError("the disk refuses", retry_after_s=0.5)), LocalBus().join()
+    bus.subscribe("a")
+    with anyio.move_on_after(5) as waiting:
+        async with HarnessServer(store=store, authenticate=by_name, bus=bus):
+            raise AssertionError("storage never answers")
+
+    assert waiting.cancelled_caught
+    assert store.closed
+    assert not bus.listens("a")
 
 
 async def test_a_fault_after_a_commit_costs_one_session_only(caplog: pytest.LogCaptureFixture) -> None:

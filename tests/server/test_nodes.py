@@ -11,7 +11,7 @@ import pytest
 from chatkit.bus.base import BusEvent
 from chatkit.bus.local import LocalMember
 from chatkit.errors import UnavailableError
-from chatkit.server.hints import NODES, topic_of
+from chatkit.server.hints import topic_of
 from chatkit.storage.base import Advanced, Appended, MembersChanged
 from chatkit.wire.codec import MSGPACK
 
@@ -677,20 +677,6 @@ async def test_a_new_epoch_is_told_on_every_node(two: Cluster) -> None:
     assert max([it["headSeq"] for it in heard if it["event"] == "BEHIND"] + seqs(heard, conversation)) == 2
 
 
-async def test_what_is_no_hint_is_counted_and_dropped(two: Cluster) -> None:
-    a, b = two.nodes
-    conversation = await group(a, "ann", "ben")
-    ben = await login(b, "ben")
-    stranger = two.bus.join()
-    for topic in (NODES, topic_of(conversation), "nobody"):
-        stranger.publish(topic, b"\xc1 nonsense")
-        stranger.publish(topic, b"\x91\x92\xa5other\x01")
-    await sent(a, conversation, "ann", "k1")
-
-    assert seqs(await after(SOON_S, ben), conversation) == [2]
-    assert b._relay is not None and b._relay.malformed == 4
-
-
 class BreakingBus:
     """A place on a bus whose stream of events breaks when told to."""
 
@@ -717,8 +703,8 @@ async def test_a_bus_that_breaks_is_taken_up_again_and_the_log_asked(two: Cluste
         ben = await login(c, "ben")
         bus.broken = True
         await sent(a, conversation, "ann", "k1")
-        assert seqs(await after(0.5, ben), conversation) == []
-        assert seqs(await after(1.0, ben), conversation) == [2]
+        assert seqs(await after(SOON_S, ben), conversation) == [2], "at once, as it failed"
+        await anyio.sleep(1.0)
         await sent(a, conversation, "ann", "k2")
         assert seqs(await after(SOON_S, ben), conversation) == [3]
 

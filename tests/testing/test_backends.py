@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import random
+import weakref
 
 import anyio
 import pytest
+import trio._core._run as trio_run
 
-from chatkit.testing import VIRTUAL, virtual_backend
+from chatkit import ConfigurationError
+from chatkit.testing import VIRTUAL, VirtualLoop, run_virtual, virtual_backend
+from chatkit.testing.virtual_time import Backend
 
 
 def run(backend: tuple[str, dict[str, object]], program: object, *arguments: object) -> list[int]:
@@ -65,3 +71,102 @@ def test_where_tasks_are_in_memory_decides_nothing(seed: int) -> None:
 
     assert orders == [orders[0]] * 5
     assert orders[0] != list(range(40))
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_two_seeds_are_two_orders(backend: Backend) -> None:
+    orders = [run_virtual(started, 20, seed=seed, backend=backend) for seed in (1, 2, 1)]
+
+    assert orders[0] == orders[2] != orders[1]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_seed_is_0_unless_another_is_given(backend: Backend) -> None:
+    assert run_virtual(started, 20, backend=backend) == run_virtual(started, 20, seed=0, backend=backend)
+
+
+def test_no_seed_leaves_the_order_to_the_backend() -> None:
+    assert run_virtual(started, 20, seed=None) == list(range(20))
+    assert len({tuple(run_virtual(started, 20, seed=None, backend="trio")) for _ in range(5)}) > 1
+
+
+@pytest.mark.parametrize("seed", [7, None])
+def test_trio_is_left_as_it_was(seed: int | None) -> None:
+    async def fail() -> None:
+        raise ValueError("the program failed")
+
+    def private() -> tuple[object, object]:
+        return trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r
+
+    before = private()
+    with pytest.raises(ValueError, match="the program failed"):
+        run_virtual(fail, seed=seed, backend="trio")
+
+    assert private() == before
+
+
+def test_an_unknown_trio_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(trio_run, "_r")
+
+    with pytest.raises(ConfigurationError, match="trio cannot be seeded"):
+        run_virtual(started, 1, seed=1, backend="trio")
+
+
+@pytest.mark.parametrize("kind", ["tasks cannot be told", "another order", "nothing is run"])
+def test_an_unknown_asyncio_is_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_once = asyncio.BaseEventLoop._run_once  # type: ignore[attr-defined]  # private to asyncio
+
+    def run_backwards(loop: VirtualLoop) -> None:
+        loop._ready.reverse()
+        run_once(loop)
+
+    match kind:
+        case "tasks cannot be told":
+            monkeypatch.setattr("chatkit.testing.virtual_time._task_number", lambda handle: 0)
+        case "another order":
+            monkeypatch.setattr(asyncio.BaseEventLoop, "_run_once", run_backwards)
+        case _:
+            monkeypatch.delattr(asyncio.BaseEventLoop, "_run_once")
+
+    with pytest.raises(ConfigurationError, match="asyncio cannot be seeded"):
+        VirtualLoop(1)
+
+
+class Knot:
+    """Garbage that only the collector finds."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+async def knotted(count: int) -> tuple[weakref.ref[Knot], bool]:
+    """Make much garbage; whether the first of it was still there at the end."""
+    first = weakref.ref(Knot())
+    for _ in range(count):
+        Knot()
+    return first, first() is not None
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_garbage_of_a_seeded_run_is_collected_after_it(backend: Backend) -> None:
+    first, kept = run_virtual(knotted, 5000, seed=1, backend=backend)
+
+    assert kept
+    assert first() is None
+    assert gc.isenabled()
+
+
+def test_collection_that_was_off_stays_off() -> None:
+    gc.disable()
+    try:
+        first, _ = run_virtual(knotted, 5, seed=1)
+        assert not gc.isenabled()
+        assert first() is not None
+    finally:
+        gc.enable()
+
+
+def test_without_a_seed_garbage_is_collected_at_any_time() -> None:
+    _, kept = run_virtual(knotted, 5000, seed=None)
+
+    assert not kept

@@ -191,6 +191,39 @@ def test_a_stalled_direction_gives_nothing_until_it_is_released(backend: Backend
     assert run_virtual(main, backend=backend) == ["nothing", "before", "during"]
 
 
+@pytest.mark.parametrize(
+    ("directions", "heard"),
+    [
+        ({"up": True}, ["nothing", "down"]),
+        ({"down": True}, ["up", "nothing"]),
+        ({"up": True, "down": True}, ["nothing", "nothing"]),
+        ({"up": False, "down": False}, ["up", "down"]),
+    ],
+)
+def test_a_line_is_stalled_in_the_directions_that_are_named(
+    directions: dict[str, bool], heard: list[Any]
+) -> None:
+    async def main() -> list[Any]:
+        line = Net().line()
+        line.stall(**directions)
+        line.up.push("up", 2)
+        line.down.push("down", 4)
+        return [await arrives_within(way, 1000.0) for way in (line.up, line.down)]
+
+    assert run_virtual(main) == heard
+
+
+def test_a_stall_without_a_direction_is_refused() -> None:
+    async def main() -> Any:
+        line = Net().line()
+        with pytest.raises(ConfigurationError, match="direction"):
+            line.stall()
+        line.up.push("through", 7)
+        return await line.up.get()
+
+    assert run_virtual(main) == "through"
+
+
 def test_a_stalled_direction_fills_its_window_even_when_nobody_receives_any_more() -> None:
     async def main() -> None:
         way = Net(window_bytes=10).way()

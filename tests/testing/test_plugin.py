@@ -329,3 +329,167 @@ def test_a_failure_says_how_to_have_it_again(project: pytest.Pytester) -> None:
     assert len(commands) == failed >= 3
     for command in (commands[0], commands[-1]):
         project.runpytest_inprocess(*shlex.split(command)).assert_outcomes(failed=1)
+
+
+OF_ITS_OWN = """
+import anyio
+import pytest
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+@pytest.fixture
+def chat_timeout_s():
+    return 0.0
+
+@pytest.fixture
+def chat_seed():
+    return {"tables": "filled"}
+
+async def test_with_a_bound_of_its_own(chat_timeout_s):
+    await anyio.sleep(0.001)
+
+def test_that_fails(chat_seed):
+    assert chat_seed is None
+"""
+
+
+def test_fixtures_of_the_project_that_have_the_same_names_are_its_own(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nanyio_mode = auto\naddopts = -p no:cacheprovider\n")
+    pytester.makepyfile(OF_ITS_OWN)
+
+    result = pytester.runpytest_inprocess("--chat-seeds", "1")
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.no_fnmatch_line("*the same once more*")
+
+
+OTHER_ROADS = """
+import anyio
+import httpx
+import pytest
+from chatkit import ChatApi, ChatClient, asgi_app
+from chatkit.gateway.memory import MemoryConnector
+from chatkit.ports import Ports
+from chatkit.server.engine import Engine
+from chatkit.storage.base import Append, Appended, CreateConversation
+from chatkit.storage.memory import MemoryStore
+
+@pytest.fixture
+async def chat_store(chat_chance, request):
+    store = MemoryStore(ids=chat_chance.ports("store").ids)
+    if "older" in request.node.name:
+        await store.migrate()
+        await store.commit([
+            CreateConversation("c-old", "GROUP", "ann", ("ann", "bob"), "", "epoch", 1),
+            Append("c-old", "ann", "k", b'{"text":"before","type":"TEXT"}', b"mac", 2),
+        ])
+    return store
+
+@pytest.fixture
+async def bob(chat_server, chat_client, chat_chance):
+    await chat_server.create_conversation("GROUP", "ann", ["bob"], conversation_id="c-1")
+    async with chat_client("bob") as bob:
+        yield bob
+
+@pytest.fixture
+async def api(chat_server, bob):
+    over = httpx.ASGITransport(asgi_app(chat_server))
+    async with httpx.AsyncClient(transport=over, base_url="http://chat.test") as client:
+        async with ChatApi("http://chat.test", token="ann", device_id="web", client=client) as api:
+            yield api
+
+async def test_http(api, bob):
+    sent = await api.send("c-1", "hello", client_msg_id="k")
+    await bob.send("c-1", "hello ann")
+    assert (await api.send("c-1", "hello", client_msg_id="k")).seq == sent.seq
+    await api.mark_read("c-1", 3)
+    await api.add_members("c-1", ["cat"])
+    await api.recall(sent.message_id)
+    assert [m.type for m in await bob.history("c-1")][1] == "RECALLED"
+
+async def test_the_engine(chat_server, bob, chat_history):
+    append = chat_server.engine.append("c-1", "ann", "k", {"type": "TEXT", "text": "hello"})
+    await chat_server.engine.execute(append, Appended)
+    await bob.mark_read("c-1", 2)
+    sends = [call for call in chat_history.calls if call.op == "send"]
+    assert [(call.user_id, call.args["client_msg_id"]) for call in sends] == [("ann", "k")]
+
+@pytest.mark.parametrize("road", ["memory", "network"])
+async def test_a_plain_client(chat_server, chat_network, bob, road):
+    connector = MemoryConnector(chat_server)
+    if road == "network":
+        connector = chat_network.connector("ann", "web", lambda: "node")
+    async with ChatClient("ws://chat.test", token="ann", device_id="web", connector=connector) as ann:
+        sent = await ann.send("c-1", "hello")
+        await ann.mark_read("c-1", sent.seq)
+        await ann.recall(sent.message_id)
+    assert [m.type for m in await bob.history("c-1")][1] == "RECALLED"
+
+async def test_older_entries(chat_client):
+    async with chat_client("bob") as bob:
+        await anyio.sleep(60)
+        assert [m.text for m in await bob.history("c-old")][1] == "before"
+"""
+
+
+def test_what_came_by_other_roads_is_held_against_nobody(project: pytest.Pytester) -> None:
+    project.makepyfile(OTHER_ROADS)
+
+    project.runpytest_inprocess().assert_outcomes(passed=5)
+
+
+INVENTIVE = """
+import pytest
+from chatkit.storage.memory import MemoryStore
+
+class Inventive(MemoryStore):
+    async def commit(self, commands):
+        invented = [it for it in commands if getattr(it, "client_msg_id", "") == "k"]
+        import msgspec
+        await super().commit([msgspec.structs.replace(it, client_msg_id="invented") for it in invented])
+        return await super().commit(commands)
+
+@pytest.fixture
+def chat_store(chat_chance):
+    return Inventive(ids=chat_chance.ports("store").ids)
+
+async def test_an_invention(chat_server, chat_client):
+    await chat_server.create_conversation("GROUP", "ann", ["bob"], conversation_id="c-1")
+    async with chat_client("bob") as bob:
+        await bob.send("c-1", "hello", client_msg_id="k")
+"""
+
+
+def test_what_nobody_can_have_sent_is_a_phantom(project: pytest.Pytester) -> None:
+    project.makepyfile(INVENTIVE)
+
+    result = project.runpytest_inprocess()
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["S3 no phantom"])
+
+
+THREADED = """
+import pytest
+from chatkit import open_store
+
+@pytest.fixture
+def chat_store(tmp_path):
+    return open_store(f"sqlite:///{tmp_path}/chat.db")
+
+async def test_threads(chat_server):
+    pass
+"""
+
+
+def test_a_store_with_threads_is_told_how_to_go_without(project: pytest.Pytester) -> None:
+    project.makepyfile(THREADED)
+
+    result = project.runpytest_inprocess()
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["E*every task waits*a thread or a socket*SqliteStore(path, ids=..., threads=False)*"]
+    )

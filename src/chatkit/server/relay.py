@@ -109,9 +109,12 @@ class Relay:
                 async for event in self._bus.events():
                     self._hear(event)
             except Exception as error:
-                self._failed(error)
+                self._report(error)
             else:
-                self._failed(None)
+                logger.warning("the bus ended")
+            self._failures += 1
+            if self._failures == 1:
+                self._lost()
             chance = self._random.random()
             await anyio.sleep(next_delay(self._failures, chance, base_s=_RETRY_S, max_s=_RETRY_MAX_S))
 
@@ -122,13 +125,11 @@ class Relay:
             logger.warning("%d hints of the bus could not be read", unreadable)
             self._lost()
 
-    def _failed(self, error: Exception | None) -> None:
-        self._failures += 1
-        if self._failures > 1:
-            logger.warning("the bus failed %d times in a row: %r", self._failures, error)
-            return
-        logger.error("the bus failed", exc_info=error)
-        self._lost()
+    def _report(self, error: Exception) -> None:
+        if self._failures:
+            logger.warning("the bus failed again: %r", error)
+        else:
+            logger.error("the bus failed", exc_info=error)
 
     def _hear(self, event: BusEvent) -> None:
         if self._failures or not isinstance(event, Message):

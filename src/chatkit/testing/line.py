@@ -349,12 +349,17 @@ class Line:
             self.up.cut()
             self.down.cut()
 
-    def stall(self, *, up: bool = False, down: bool = False) -> None:
-        """Let nothing through in a direction until `release` or `cut`, not even the end of the connection.
+    def stall(self, *, up: bool | None = None, down: bool | None = None) -> None:
+        """Let nothing through in these directions until `release` or `cut`, not even the end of the connection.
 
-        No end is told. One direction is a one-way partition, both are a half-open connection. The window fills
-        meanwhile, as that of a socket does.
+        No end is told. One direction is a one-way partition; `up=True, down=True` is a half-open connection. The
+        window fills meanwhile, as that of a socket does. A direction that is False, or not named, stays as it is.
+
+        Raises:
+            ConfigurationError: No direction was named.
         """
+        if up is None and down is None:
+            raise ConfigurationError("stall needs a direction: up=True, down=True or both")
         if up:
             self.up.stall()
         if down:

@@ -12,7 +12,6 @@ Async tests and fixtures are run by anyio's plugin. Virtual time is chosen where
 
 from __future__ import annotations
 
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from functools import wraps
 from inspect import iscoroutinefunction
@@ -34,6 +33,11 @@ NODE = "node"
 """What the fixture's network calls its only server."""
 
 _passed = pytest.StashKey[bool]()
+_seed = pytest.StashKey[int]()
+"""What a fixture of this module works with; a project may have a fixture `chat_seed` for something else."""
+_timeout_s = pytest.StashKey[float]()
+"""The bound of a test in virtual time."""
+_half_known = pytest.StashKey[set[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,7 +65,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     seeds = _seeds(metafunc.config)
     if seeds is None or "chat_seed" not in metafunc.fixturenames or _names_its_seeds(metafunc.definition):
         return
-    metafunc.parametrize("chat_seed", seeds, ids=[f"seed{seed}" for seed in seeds])
+    ids = [f"seed{seed}" for seed in seeds]
+    metafunc.parametrize(
+        "chat_seed", seeds, indirect=True, ids=ids
+    )  # handed to the fixture, whoever defined it
 
 
 def _names_its_seeds(item: pytest.Item) -> bool:
@@ -81,7 +88,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     report: pytest.TestReport = made.get_result()
     if report.when == "call":
         item.stash[_passed] = report.passed
-    seed = getattr(item, "funcargs", {}).get("chat_seed")
+    seed = item.stash.get(_seed, None)
     if report.failed and seed is not None:
         option = "" if _seeds(item.config) is None else f" --chat-seed {seed}"
         again = f"pytest '{item.nodeid}'{option}"
@@ -91,7 +98,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None]:
     """Bound a test in virtual time: a running server has timers, so waiting for ever would be no standstill there."""
-    timeout_s = pyfuncitem.funcargs.get("chat_timeout_s")
+    timeout_s = pyfuncitem.stash.get(_timeout_s, None)
     test = pyfuncitem.obj
     if timeout_s is not None and iscoroutinefunction(test):
         pyfuncitem.obj = _bounded(test, timeout_s)
@@ -99,7 +106,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None
     pyfuncitem.obj = test
 
 
-def _bounded(test: Callable[..., Awaitable[None]], timeout_s: Any) -> Callable[..., Awaitable[None]]:
+def _bounded(test: Callable[..., Awaitable[None]], timeout_s: float) -> Callable[..., Awaitable[None]]:
     import anyio
 
     @wraps(test)
@@ -118,13 +125,15 @@ def _bounded(test: Callable[..., Awaitable[None]], timeout_s: Any) -> Callable[.
 
 
 @pytest.fixture
-def chat_seed() -> int:
+def chat_seed(request: pytest.FixtureRequest) -> int:
     """The number that decides everything in the test: order of tasks, chance, ids, faults. 0 unless asked otherwise.
 
     `pytest --chat-seed 7` gives 7; `--chat-seeds 200` runs the test with 200 of them; and so does, in the test itself,
     `@pytest.mark.parametrize("chat_seed", range(200))`.
     """
-    return 0
+    seed: int = getattr(request, "param", 0)
+    request.node.stash[_seed] = seed
+    return seed
 
 
 @pytest.fixture
@@ -134,25 +143,28 @@ def chat_timeout_s() -> float:
 
 
 @pytest.fixture
-def chat_virtual(chat_seed: int, chat_timeout_s: float) -> Iterator[tuple[str, dict[str, Any]]]:
+def chat_virtual(
+    request: pytest.FixtureRequest, chat_seed: int, chat_timeout_s: float
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """What `anyio_backend` returns for virtual time: waits cost nothing, `chat_seed` draws the order of tasks.
 
     Garbage is collected after the test only: finalizers that run in the midst of it would make no two runs alike.
     """
     from .backends import virtual_backend
+    from .virtual_time import garbage_waits
 
-    collecting = gc.isenabled()
-    gc.disable()
-    yield virtual_backend(chat_seed)
-    if collecting:
-        gc.enable()
+    request.node.stash[_seed] = chat_seed
+    request.node.stash[_timeout_s] = chat_timeout_s
+    with garbage_waits():
+        yield virtual_backend(chat_seed)
 
 
 @pytest.fixture
-def chat_chance(chat_seed: int) -> Chance:
+def chat_chance(request: pytest.FixtureRequest, chat_seed: int) -> Chance:
     """Named streams of chance from `chat_seed`, for what a test itself draws: `chat_chance.stream("orders")`."""
     from .chance import Chance
 
+    request.node.stash[_seed] = chat_seed
     return Chance(chat_seed)
 
 
@@ -184,7 +196,8 @@ def chat_store(chat_chance: Chance) -> Store:
 def chat_history(request: pytest.FixtureRequest) -> Iterator[History]:
     """All that happened in the test. If the test passed, its end holds it against chatkit's invariants.
 
-    A broken one is chatkit's fault or that of a store or transport under test: the report says which message, where.
+    What was done unseen is held against nobody: see `chatkit.testing.witnessed`. A broken invariant is chatkit's fault
+    or that of a store or transport under test: the report says which message, where.
     """
     import anyio
 
@@ -193,13 +206,14 @@ def chat_history(request: pytest.FixtureRequest) -> Iterator[History]:
     history = History(anyio.current_time)
     yield history
     if request.node.stash.get(_passed, False) and history.store is not None:
-        _hold_against_invariants(history)
+        _hold_against_invariants(history, request.node.stash.get(_half_known, set()))
 
 
-def _hold_against_invariants(history: History) -> None:
+def _hold_against_invariants(history: History, half_known: set[str]) -> None:
     from .checker import check, report
+    from .witnessed import judged
 
-    violations = check(history, quiescent=False).violations
+    violations = judged(check(history, quiescent=False).violations, half_known)
     if violations:
         pytest.fail(report(history, violations[0]), pytrace=False)
 
@@ -241,6 +255,7 @@ async def chat_network(
 
 @pytest.fixture
 async def chat_client(
+    request: pytest.FixtureRequest,
     anyio_backend: Any,
     chat_server: ChatServer,
     chat_network: Network,
@@ -251,8 +266,12 @@ async def chat_client(
     """Makes clients: `async with chat_client("ann") as ann`. See `chatkit.testing.devices.Devices`."""
     from .devices import Devices
     from .history import dump_store
+    from .recording import RecordingServer
+    from .witnessed import half_known
 
     devices = Devices(chat_network, NODE, chat_chance, chat_clock, chat_history)
     yield devices
     chat_history.devices += devices.dumps()
     chat_history.store = await dump_store(chat_server.store, devices.conversation_ids())
+    sessions = chat_server.sessions if isinstance(chat_server, RecordingServer) else ()
+    request.node.stash[_half_known] = half_known(chat_history, sessions)

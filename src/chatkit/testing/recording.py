@@ -5,17 +5,37 @@ They are the real ones with a `History` beside them; what a call answers or rais
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
+
+import msgspec
 
 from ..client.client import ChatClient, EventStream
 from ..client.events import ChatEvent
 from ..errors import QueueFullError, RefusedError, UnavailableError
+from ..server.draft import Draft
 from ..server.server import ChatServer
-from ..storage.base import Conversation
-from ..types import ConversationType, Identity, Message, Payload, Sent
-from ..wire.codec import CODECS
+from ..server.session import Session
+from ..storage.base import (
+    AddMembers,
+    AdvanceDelivered,
+    AdvanceRead,
+    Append,
+    Appended,
+    Command,
+    ConfirmMessage,
+    CreateConversation,
+    Created,
+    MembersChanged,
+    Outcome,
+    Recall,
+    Recalled,
+    RemoveMember,
+    RenewEpoch,
+)
+from ..types import Identity, Message, Payload, Sent
+from ..wire.codec import CODECS, Codec
 from .history import Call, History
 from .line import Line
 from .network import Observe
@@ -40,12 +60,19 @@ class Recorder:
         self._device_id = device_id
 
     async def call(
-        self, op: str, act: Awaitable[_Answer], *, user_id: str | None = None, **args: Any
+        self,
+        op: str,
+        act: Awaitable[_Answer],
+        *,
+        user_id: str | None = None,
+        told: Callable[[_Answer], Any] | None = None,
+        **args: Any,
     ) -> _Answer:
         """Await `act`, noted from its invocation to its end.
 
         Args:
             user_id: In whose name, if the host acts.
+            told: What of the answer is noted; None: all of it.
         """
         user_id = self._user_id if user_id is None else user_id
         call = self.history.invoke(user_id, self._device_id, op, **args)
@@ -54,7 +81,7 @@ class Recorder:
         except BaseException as error:
             self._ended(call, error)
             raise
-        self.history.ok(call, **plain(answer))
+        self.history.ok(call, **plain(answer if told is None else told(answer)))
         return answer
 
     def tell(self, life: int, event: ChatEvent) -> None:
@@ -163,81 +190,76 @@ class RecordingClient(ChatClient):
 
 
 class RecordingServer(ChatServer):
-    """A `ChatServer` whose host's calls are noted; what its clients do is noted by them.
+    """A `ChatServer` that notes whatever is asked of its engine: by the host, and over HTTP.
+
+    What comes through sessions is noted by a `RecordingClient`, if one is at the other end.
 
     Args:
         history: Where.
         parts: Those of `ChatServer`.
+
+    Attributes:
+        sessions: All that were ever opened.
     """
 
     def __init__(self, history: History, **parts: Any) -> None:
         super().__init__(**parts)
+        self.sessions: list[Session] = []
         self._recorder = Recorder(history)
+        # The engine is made by the server, and this is the one place where those meet who wait for an answer.
+        vars(self.engine)["submit"] = partial(self._submit, self.engine.submit)
 
-    async def create_conversation(
-        self,
-        kind: ConversationType,
-        creator_id: str,
-        member_ids: Sequence[str],
-        *,
-        conversation_id: str | None = None,
-        title: str = "",
-    ) -> Conversation:
-        """As `ChatServer.create_conversation`."""
-        return await self._recorder.call(
-            "create",
-            super().create_conversation(
-                kind, creator_id, member_ids, conversation_id=conversation_id, title=title
-            ),
-            user_id=creator_id,
-            conversation_id=conversation_id,
-            type=kind,
-            member_ids=[creator_id, *member_ids],
-        )
+    def connect(self, codec: Codec, wake: Callable[[], None]) -> Session:
+        """As `ChatServer.connect`."""
+        session = super().connect(codec, wake)
+        self.sessions.append(session)
+        return session
 
-    async def send(
-        self, conversation_id: str, sender_id: str, content: str | Payload, *, client_msg_id: str
-    ) -> Sent:
-        """As `ChatServer.send`."""
-        return await self._recorder.call(
-            "send",
-            super().send(conversation_id, sender_id, content, client_msg_id=client_msg_id),
-            user_id=sender_id,
-            conversation_id=conversation_id,
-            client_msg_id=client_msg_id,
-            payload=payload_of(content),
-        )
-
-    async def add_members(self, conversation_id: str, by: str, user_ids: Sequence[str]) -> Conversation:
-        """As `ChatServer.add_members`."""
-        return await self._recorder.call(
-            "add",
-            super().add_members(conversation_id, by, user_ids),
-            user_id=by,
-            conversation_id=conversation_id,
-            user_ids=list(user_ids),
-        )
-
-    async def remove_member(self, conversation_id: str, by: str, user_id: str) -> Conversation:
-        """As `ChatServer.remove_member`."""
-        return await self._recorder.call(
-            "remove",
-            super().remove_member(conversation_id, by, user_id),
-            user_id=by,
-            conversation_id=conversation_id,
-            user_ids=[user_id],
-        )
-
-    async def renew_epoch(self, conversation_id: str) -> str:
-        """As `ChatServer.renew_epoch`."""
-        answer = await self._recorder.call(
-            "renew_epoch", _epoch(super().renew_epoch(conversation_id)), conversation_id=conversation_id
-        )
-        return answer["epoch"]
+    async def _submit(
+        self, submit: Callable[..., Awaitable[Any]], draft: Draft, expected: type[Outcome]
+    ) -> Any:
+        asked = _asked(draft.command)
+        if asked is None:
+            return await submit(draft, expected)
+        op, user_id, args = asked
+        told = partial(_told, draft.command)
+        return await self._recorder.call(op, submit(draft, expected), user_id=user_id, told=told, **args)
 
 
-async def _epoch(renewing: Awaitable[str]) -> dict[str, str]:
-    return {"epoch": await renewing}
+def _asked(command: Command) -> tuple[str, str, dict[str, Any]] | None:
+    """A command as a call: its verb, in whose name, its arguments. None for those of logins and workers."""
+    match command:
+        case Append(conversation_id=name, sender_id=user_id, client_msg_id=key, payload=body):
+            payload = msgspec.json.decode(body)
+            return "send", user_id, {"conversation_id": name, "client_msg_id": key, "payload": payload}
+        case Recall(message_id=message_id, user_id=user_id):
+            return "recall", user_id, {"message_id": message_id}
+        case CreateConversation(conversation_id=name, type=kind, creator_id=user_id, member_ids=member_ids):
+            return "create", user_id, {"conversation_id": name, "type": kind, "member_ids": list(member_ids)}
+        case AddMembers(conversation_id=name, by=user_id, user_ids=user_ids):
+            return "add", user_id, {"conversation_id": name, "user_ids": list(user_ids)}
+        case RemoveMember(conversation_id=name, by=user_id, user_id=removed):
+            return "remove", user_id, {"conversation_id": name, "user_ids": [removed]}
+        case RenewEpoch(conversation_id=name):
+            return "renew_epoch", "", {"conversation_id": name}
+        case AdvanceRead(conversation_id=name, user_id=user_id, up_to_seq=seq):
+            return "mark_read", user_id, {"conversation_id": name, "up_to_seq": seq}
+        case AdvanceDelivered(conversation_id=name, user_id=user_id, up_to_seq=seq):
+            return "confirm", user_id, {"conversation_id": name, "up_to_seq": seq}
+        case ConfirmMessage(message_id=message_id, user_id=user_id):
+            return "confirm", user_id, {"message_id": message_id}
+    return None
+
+
+def _told(command: Command, outcome: Outcome) -> Any:
+    """What the answer to a call says, of the outcome of its command."""
+    match outcome:
+        case Appended(entry=it) | Recalled(entry=it):
+            key = it.client_msg_id or ""
+            return Sent(it.conversation_id, key, it.message_id, it.seq, it.server_ts, it.epoch)
+        case Created(conversation=it) | MembersChanged(conversation=it):
+            return it
+    return {"epoch": command.epoch} if isinstance(command, RenewEpoch) else None
 
 
 def payload_of(content: str | Payload) -> Payload:

@@ -4,17 +4,22 @@ Waits cost nothing and never vary, and with a seed the order in which ready task
 runs the same program the same way, in every process. Threads and real sockets are not for such a loop. One that
 waits for ever raises instead of hanging.
 
-Two backends: asyncio, on which users run, and trio, whose own order is seeded through a private name of it (this
-module checks that the name is there).
+Two backends: asyncio, on which users run, and trio. The order of both is drawn through private names of theirs: this
+module checks that they are there, and of asyncio's that they do what is needed.
+
+A seed is 0 unless another is given; None leaves the order to the backend: asyncio's is first in, first out, trio's is
+not the same twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import random
 import selectors
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
 import anyio
@@ -26,6 +31,12 @@ START_MS = 1_700_000_000_000
 
 Backend = Literal["asyncio", "trio"]
 _Result = TypeVar("_Result")
+
+_STANDSTILL = (
+    "every task waits and no timer runs: on a real clock this would hang, unless a thread or a socket is at work. "
+    "Neither lives in virtual time: open a SQLite store as SqliteStore(path, ids=..., threads=False), "
+    "or run on a real clock"
+)
 
 
 class VirtualClock:
@@ -59,7 +70,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         if ready or timeout == 0:
             return ready
         if timeout is None:
-            raise RuntimeError("every task waits and no timer runs: on a real clock this would hang")
+            raise RuntimeError(_STANDSTILL)
         self.now_s += timeout
         return []
 
@@ -73,16 +84,22 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     Args:
         seed: Draws the order in which ready callbacks run; None keeps asyncio's own, first in, first out.
+
+    Raises:
+        ConfigurationError: There is a seed, and asyncio's private parts are not those that this module knows.
     """
 
     _ready: Any  # asyncio's deque of callbacks that are due
 
-    def __init__(self, seed: int | None = None) -> None:
+    def __init__(self, seed: int | None = 0) -> None:
         self._jumping = _JumpingSelector()
-        self._order = None if seed is None else random.Random(seed)  # noqa: S311 -- no secret
+        self._order: random.Random | None = None
         self._task_numbers = itertools.count(1)
         super().__init__(self._jumping)
         self.set_task_factory(self._numbered)
+        if seed is not None:
+            self._check_order()
+            self._order = random.Random(seed)  # noqa: S311 -- no secret
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
@@ -95,6 +112,48 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._ready.clear()
             self._ready.extend(due)
         super()._run_once()  # type: ignore[misc]  # private to asyncio, and not in its stubs
+
+    def _check_order(self) -> None:
+        """Have two tasks go on in reverse, as a seed may want it."""
+        went_on: list[int] = []
+        gate = self.create_future()
+
+        async def wait(number: int) -> None:
+            await gate
+            went_on.append(number)
+
+        waits = [wait(1), wait(2)]
+        try:
+            sound = self._goes_on_in_reverse(waits, gate) and went_on == [2, 1]
+        except (AttributeError, TypeError) as error:
+            raise self._unknown_asyncio() from error
+        finally:
+            for it in waits:
+                it.close()
+        if not sound:
+            raise self._unknown_asyncio()
+
+    def _goes_on_in_reverse(
+        self, waits: Iterable[Coroutine[Any, Any, None]], gate: asyncio.Future[None]
+    ) -> bool:
+        """Whether the tasks are known by what is due, before and after they waited; they go on last in, first out."""
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            numbers = [getattr(self.create_task(it), "virtual_number", 0) for it in waits]
+            started = [_task_number(handle) for handle in self._ready]
+            self._run_once()
+            gate.set_result(None)
+            woken = [_task_number(handle) for handle in self._ready]
+            self._ready.reverse()
+            self._run_once()
+        finally:
+            asyncio._set_running_loop(outer)
+        return started == woken == numbers
+
+    def _unknown_asyncio(self) -> ConfigurationError:
+        self.close()
+        return ConfigurationError("this version of asyncio cannot be seeded; seed=None keeps its own order")
 
     def _numbered(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
         task = _NumberedTask(coro, loop=loop, **options)
@@ -112,29 +171,71 @@ def run_virtual(
 ) -> _Result:
     """Run a program to its end in virtual time, from second 0 on.
 
+    With a seed, garbage is not collected during the run: see `garbage_waits`.
+
     Args:
         main: An async function; `args` are handed to it.
-        seed: Draws the order of tasks; None keeps asyncio's own.
+        seed: Draws the order of tasks; None leaves it to the backend.
         backend: Whose tasks, cancellation and order; `trio` must be installed.
 
     Raises:
-        ConfigurationError: trio is wanted and is not installed, or not one that this module knows.
+        ConfigurationError: asyncio or trio is not one that this module knows, or trio is wanted and not installed.
         RuntimeError: On asyncio: every task waits and no timer runs.
     """
-    if backend == "trio":
-        return anyio.run(main, *args, backend="trio", backend_options=_trio_options(seed or 0))
+    run = _run_on_trio if backend == "trio" else _run_on_asyncio
+    if seed is None:
+        return run(main, args, None)
+    with garbage_waits():
+        return run(main, args, seed)
+
+
+@contextmanager
+def garbage_waits() -> Iterator[None]:
+    """Collect no garbage inside, and what is new of it at the end, unless collection was off before.
+
+    When it comes hangs on all that the process did before, and it runs finalizers: amid a run these make no two alike.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+            gc.collect(1)  # what was made inside is young still; the old is left to its own time
+
+
+def _run_on_asyncio(
+    main: Callable[..., Awaitable[_Result]], args: tuple[Any, ...], seed: int | None
+) -> _Result:
     options = {"loop_factory": lambda: VirtualLoop(seed)}
     return anyio.run(main, *args, backend="asyncio", backend_options=options)
 
 
-def _trio_options(seed: int) -> dict[str, Any]:
+def _run_on_trio(main: Callable[..., Awaitable[_Result]], args: tuple[Any, ...], seed: int | None) -> _Result:
     try:
         import trio.testing
-        from trio._core import _run
     except ModuleNotFoundError:
         raise ConfigurationError("the trio backend needs trio: pip install 'chatkit[testing]'") from None
-    if not {"_ALLOW_DETERMINISTIC_SCHEDULING", "_r"} <= vars(_run).keys():
-        raise ConfigurationError("this version of trio cannot be seeded")
-    vars(_run)["_ALLOW_DETERMINISTIC_SCHEDULING"] = True
-    vars(_run)["_r"] = random.Random(seed)  # noqa: S311 -- no secret
-    return {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    options = {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    if seed is None:
+        return anyio.run(main, *args, backend="trio", backend_options=options)
+    with _seeded_trio(seed):
+        return anyio.run(main, *args, backend="trio", backend_options=options)
+
+
+@contextmanager
+def _seeded_trio(seed: int) -> Iterator[None]:
+    """Inside, trio draws its order from the seed; afterwards it is as it was."""
+    from trio._core import _run
+
+    names = vars(_run)
+    seeded = {"_ALLOW_DETERMINISTIC_SCHEDULING": True, "_r": random.Random(seed)}  # noqa: S311 -- no secret
+    if not seeded.keys() <= names.keys():
+        raise ConfigurationError("this version of trio cannot be seeded; seed=None keeps its own order")
+    before = {name: names[name] for name in seeded}
+    names.update(seeded)
+    try:
+        yield
+    finally:
+        names.update(before)
