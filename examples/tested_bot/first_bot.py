@@ -2,7 +2,7 @@
 
 It works, until the network fails while it confirms, or it is started again. `test_orders.py` finds both.
 
-Run: `BOT=first_bot pytest examples/tested_bot`.
+Run: `BOT=first_bot python -m pytest` in a copy of this folder.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 - Whenever it has caught up, it looks for orders without a confirmation: what it was told just before it died, it is not
   told again.
 
-Run: `pytest examples/tested_bot`.
+Run: `python -m pytest` in a copy of this folder.
 """
 
 from __future__ import annotations

@@ -3,7 +3,10 @@
 Nothing is slept through: the tests run in virtual time, a minute in a few hundredths of a second. Each seed is another
 story, and always the same one.
 
-Run: `pytest examples/tested_bot`; with the bot as it was at first: `BOT=first_bot pytest examples/tested_bot`.
+Run: `python -m pytest` in a copy of this folder, with chatkit's extra `testing`; where it stands, chatkit's own pytest
+settings hold, which want more plugins, so there it is
+`python -m pytest -c /dev/null --rootdir examples/tested_bot examples/tested_bot`. With the bot as it was at first: the
+same with `BOT=first_bot` in the environment.
 """
 
 from __future__ import annotations

@@ -6,7 +6,15 @@ from typing import Any
 
 import msgspec
 
-ABSENT = object()
+
+class _Absent:
+    """A field that is left out; its name does not change from process to process, as test ids must not."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT = _Absent()
 """Marks a field that is to be left out."""
 
 NO_STRINGS: dict[str, Any] = {

@@ -310,7 +310,7 @@ async def test_many_waiting_messages_share_frames_within_the_limits(server: Fake
     config = ClientConfig(window=1000)
     async with client(server, config=config) as chat, anyio.create_task_group() as group:
         for number in range(300):
-            Sending(group, chat, f"m{number}", timeout=5)
+            Sending(group, chat, "m", timeout=5)
         for number in range(40):
             Sending(group, chat, str(number) + "x" * 60_000, timeout=5)
         await settle()
@@ -320,8 +320,8 @@ async def test_many_waiting_messages_share_frames_within_the_limits(server: Fake
 
         sent = [len(frame) for frame in line.frames if isinstance(frame[0], ev.SendMsg)]
         assert sum(sent) == 340
-        assert max(sent) == 256
-        assert len(sent) <= 5
+        assert 200 < max(sent) <= 256
+        assert len(sent) <= 2 + 40, "small ones share a frame; one above 32 KiB travels alone"
         group.cancel_scope.cancel()
 
 

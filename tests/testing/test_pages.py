@@ -38,10 +38,6 @@ def test_the_page_on_testing(pytester: pytest.Pytester) -> None:
 
 def test_the_page_on_bots(pytester: pytest.Pytester) -> None:
     pytester.makeini(INI)
-    page = ROOT / "docs" / "bots.md"
-    bot = blocks(page, "python")[0].text
-    shown = files(page)
-    shown["test_echo"] = f"import anyio\n{bot}\n{shown['test_echo']}"
-    pytester.makepyfile(**shown)
+    pytester.makepyfile(**files(ROOT / "docs" / "bots.md"))
 
     pytester.runpytest_inprocess("--chat-seeds", "5").assert_outcomes(passed=5)

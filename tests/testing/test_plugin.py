@@ -404,6 +404,7 @@ async def test_http(api, bob):
     sent = await api.send("c-1", "hello", client_msg_id="k")
     await bob.send("c-1", "hello ann")
     assert (await api.send("c-1", "hello", client_msg_id="k")).seq == sent.seq
+    await api.mark_delivered(sent.message_id)
     await api.mark_read("c-1", 3)
     await api.add_members("c-1", ["cat"])
     await api.recall(sent.message_id)
@@ -493,3 +494,19 @@ def test_a_store_with_threads_is_told_how_to_go_without(project: pytest.Pytester
     result.stdout.fnmatch_lines(
         ["E*every task waits*a thread or a socket*SqliteStore(path, ids=..., threads=False)*"]
     )
+
+
+WITHOUT_THREADS = """
+import pytest
+from chatkit.storage.sqlite import SqliteStore
+
+@pytest.fixture
+def chat_store(tmp_path, chat_chance):
+    return SqliteStore(str(tmp_path / "chat.db"), ids=chat_chance.ports("store").ids, threads=False)
+"""
+
+
+def test_a_file_without_threads_may_be_the_store(project: pytest.Pytester) -> None:
+    project.makepyfile(WITHOUT_THREADS + GREETING)
+
+    project.runpytest_inprocess().assert_outcomes(passed=1)

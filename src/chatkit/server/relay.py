@@ -151,11 +151,13 @@ class Relay:
     def _take_one(self, raw: msgspec.Raw) -> None:
         try:
             hint = hints.decode(raw)
-            self._by_hint[type(hint)](hint)
         except msgspec.MsgspecError:
             self._unreadable += 1
+            return
+        try:
+            self._by_hint[type(hint)](hint)
         except Exception:
-            logger.exception("taking a hint failed")
+            logger.exception("the hint %s failed", type(hint).__name__)
 
     def _lost(self) -> None:
         self._doubts.logs_and_changes()

@@ -39,8 +39,8 @@ MUTANTS = (
             Edit(
                 RECEIVER,
                 "        if own and timeline.is_told(message.seq):\n"
-                "            batch.change(conversation).messages.append(message)  # told already: so it is after a crash too\n",
-                "",
+                "            batch.change(conversation).messages.append(message)",
+                "        if own and timeline.is_told(message.seq):\n            pass",
             ),
         ),
         ("S10",),
@@ -51,8 +51,8 @@ MUTANTS = (
         (
             Edit(
                 RECEIVER,
-                '        if pending is None or not (message.type == "RECALLED" or is_same(message.payload, pending.payload)):\n',
-                "        if pending is None:\n",
+                ' or not (message.type == "RECALLED" or is_same(message.payload, pending.payload)):',
+                ":",
             ),
         ),
         ("S11",),

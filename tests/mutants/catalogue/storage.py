@@ -445,8 +445,8 @@ MUTANTS = (
         (
             Edit(
                 MEMORY_READS,
-                "        delivered_seq = cursors.delivered_seq if device_id is None else device.delivered_seq if device else 0\n",
-                "        delivered_seq = max(cursors.delivered_seq, device.delivered_seq if device else 0)\n",
+                "cursors.delivered_seq if device_id is None else device.delivered_seq if device else 0",
+                "max(cursors.delivered_seq, device.delivered_seq if device else 0)",
             ),
             Edit(
                 SQLITE_READS,

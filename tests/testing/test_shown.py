@@ -1,0 +1,83 @@
+"""What the documentation shows, where it is more than a test that passes: a bug that is caught, a whole program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..blackbox.server_process import ServerProcess
+from ..blackbox.tokens import SECRET
+from ..docs.snippets import ADDRESS, ROOT, blocks
+from .test_pages import INI, files
+
+pytest_plugins = ["pytester"]
+
+TESTING = ROOT / "docs" / "testing.md"
+KEY = ', client_msg_id=f"ok-{m.message_id}"'
+RUNS = 2
+"""A program that is shown can be run again, on the same server."""
+
+
+def block_with(page: Path, words: str) -> str:
+    """The only Python block of a page in which these words stand."""
+    (text,) = (block.text for block in blocks(page, "python") if words in block.text)
+    return text
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    process = ServerProcess(tmp_path)
+    process.start()
+    yield process
+    process.stop()
+
+
+def test_the_bot_of_the_readme_is_sound(pytester: pytest.Pytester) -> None:
+    pytester.makeini(INI)
+    pytester.makepyfile(**files(ROOT / "README.md"))
+    pytester.runpytest_inprocess("--chat-seeds", "5").assert_outcomes(passed=5)
+
+
+def test_the_bot_of_the_readme_is_found_wanting_without_its_key(pytester: pytest.Pytester) -> None:
+    pytester.makeini(INI)
+    shown = files(ROOT / "README.md")
+    assert KEY in shown["test_confirm"]
+    shown["test_confirm"] = shown["test_confirm"].replace(KEY, "")
+    pytester.makepyfile(**shown)
+
+    result = pytester.runpytest_inprocess("--chat-seeds", "5")
+
+    result.assert_outcomes(failed=5)
+    result.stdout.fnmatch_lines(["*extra item: 'ok'", "chat_seed was 0;*"])
+
+
+def test_the_checker_bites_on_the_store_with_a_bug(pytester: pytest.Pytester) -> None:
+    pytester.makeini(INI)
+    shown = block_with(TESTING, "class OffByOne")
+    pytester.makepyfile(conftest=files(TESTING)["conftest"], test_off_by_one=shown)
+
+    result = pytester.runpytest_inprocess()
+
+    result.assert_outcomes(passed=1, errors=1)
+    (said,) = (block.text for block in blocks(TESTING, "text") if "S7" in block.text)
+    result.stdout.fnmatch_lines(said.splitlines())
+
+
+def test_the_program_with_a_proxy_ends_well_each_time(server: ServerProcess, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(block_with(TESTING, "FaultyProxy(").replace(ADDRESS, f"127.0.0.1:{server.port}"))
+    for _ in range(RUNS):
+        done = subprocess.run(
+            [sys.executable, str(program)],
+            env=os.environ | {"CHATKIT_JWT_SECRET": SECRET},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
