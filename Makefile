@@ -27,7 +27,8 @@ check: setup
 
 test: setup
 	scripts/browser
-	$(BIN)/pytest
+	scripts/strace
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-all:
 	scripts/test-all

@@ -309,7 +309,7 @@ async def test_an_acknowledgement_beyond_the_next_seq_masks_no_gap(server: FakeS
 async def test_many_waiting_messages_share_frames_within_the_limits(server: FakeServer) -> None:
     config = ClientConfig(window=1000)
     async with client(server, config=config) as chat, anyio.create_task_group() as group:
-        for number in range(300):
+        for _ in range(300):
             Sending(group, chat, "m", timeout=5)
         for number in range(40):
             Sending(group, chat, str(number) + "x" * 60_000, timeout=5)
