@@ -42,20 +42,6 @@ MUTANTS = (
         ("S15", "L1", "L2", "alarm"),
     ),
     Mutant(
-        "dropped-push-counts-as-offered",
-        "Offered is what the session was offered, whether it took it or not.",
-        (
-            Edit(
-                SESSION,
-                "            self.mark_behind(conversation_id)\n            return\n"
-                "        self.offered[conversation_id] = seq\n",
-                "            self.offered[conversation_id] = seq\n            return\n"
-                "        self.offered[conversation_id] = seq\n",
-            ),
-        ),
-        ("L1", "L2", "alarm"),
-    ),
-    Mutant(
         "push-to-removed-member",
         "The next HEADS tells him that he is out.",
         (

@@ -255,18 +255,6 @@ MUTANTS = (
         ("S17", "S19"),
     ),
     Mutant(
-        "membership-kept-in-batch",
-        "What a batch has read stays true until it commits.",
-        (
-            Edit(
-                SQLITE_WRITER,
-                "        outcome = _ALONE[type(command)](batch, command)\n        batch.flush()\n",
-                "        outcome = _ALONE[type(command)](batch, command)\n",
-            ),
-        ),
-        ("S19", "S17", "alarm"),
-    ),
-    Mutant(
         "recall-leaves-body",
         "The RECALL entry tells everybody to hide the message.",
         (
