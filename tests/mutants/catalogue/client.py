@@ -178,18 +178,6 @@ MUTANTS = (
         ("S15", "alarm"),
     ),
     Mutant(
-        "confirmed-before-held",
-        "The head is known, and what is missing will come.",
-        (
-            Edit(
-                RECEIVER,
-                "        prefix = conversation.timeline.prefix\n        if prefix > conversation.acked_seq and",
-                "        prefix = conversation.timeline.head\n        if prefix > conversation.acked_seq and",
-            ),
-        ),
-        ("S14",),
-    ),
-    Mutant(
         "history-edge-included",
         "Up to a seq means up to that seq.",
         (

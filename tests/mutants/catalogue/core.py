@@ -35,18 +35,6 @@ MUTANTS = (
         ("S3",),
     ),
     Mutant(
-        "resend-before-all-answers",
-        "Once the wait is over, the refused message may go.",
-        (
-            Edit(
-                RESEND,
-                "        return self.in_flight == 0 and now_s >= self.ready_at_s\n",
-                "        return now_s >= self.ready_at_s\n",
-            ),
-        ),
-        ("S9", "alarm"),
-    ),
-    Mutant(
         "shown-message-not-sent-again",
         "What the log shows is stored, so nothing is left to do.",
         (
@@ -69,24 +57,6 @@ MUTANTS = (
             ),
         ),
         ("S10",),
-    ),
-    Mutant(
-        "early-recall-forgotten",
-        "A recall follows its message, so the message is there.",
-        (
-            Edit(
-                TIMELINE,
-                "        elif target > self.prefix and len(self._early) < self._held_max:\n"
-                "            self._early.add(target)\n",
-                "",
-            ),
-            Edit(
-                "chatkit.client.memory",
-                "    if message.seq in log.recalled:\n",
-                "    if message.seq in log.recalled and message.seq in log.messages:\n",
-            ),
-        ),
-        ("S20",),
     ),
     Mutant(
         "told-forgotten-beyond-bound",

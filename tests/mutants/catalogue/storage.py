@@ -76,7 +76,7 @@ MUTANTS = (
                 "        self._failed, self._taken = False, {}\n",
             ),
         ),
-        ("S5",),
+        ("S4", "S5"),
     ),
     Mutant(
         "dedup-by-cache",
@@ -161,7 +161,7 @@ MUTANTS = (
                 "    moved = device.delivered_seq != before",
             ),
         ),
-        ("S15",),
+        ("S15", "alarm"),
     ),
     Mutant(
         "device-cursor-falls",
@@ -178,13 +178,7 @@ MUTANTS = (
                 "    if command.up_to_seq != device.delivered_seq:",
             ),
         ),
-        ("S15",),
-    ),
-    Mutant(
-        "receipt-above-head-accepted",
-        "A client that is ahead of us will be right in a moment.",
-        (Edit(RULES, "    if not 0 <= up_to_seq <= head_seq:", "    if up_to_seq < 0:"),),
-        ("S14",),
+        ("S13", "S15", "alarm"),
     ),
     Mutant(
         "unread-counts-own",
@@ -223,7 +217,7 @@ MUTANTS = (
                 "[(loaded.key, user, max(1, seq - 1), role) for",
             ),
         ),
-        ("S7", "S17", "S23"),
+        ("S7", "S16", "S17", "S23"),
     ),
     Mutant(
         "left-sees-one-more",
@@ -394,38 +388,6 @@ MUTANTS = (
             ),
         ),
         ("S17",),
-    ),
-    Mutant(
-        "resume-token-reusable",
-        "A lost WELCOME must not cost a login, so the former token still holds.",
-        (Edit(MEMORY_LOG, "            del self.tokens_by_hash[former]\n", "            pass\n"),),
-        ("S22",),
-    ),
-    Mutant(
-        "resume-token-of-another-device",
-        "The token is random enough; it names its user by itself.",
-        (
-            Edit(MEMORY, "token is None or token.device_id != command.device_id or", "token is None or"),
-            Edit(SQLITE_MEMBERS, "not rows or rows[0][1] != command.device_id or", "not rows or"),
-        ),
-        ("S13", "S22"),
-    ),
-    Mutant(
-        "outbox-closed-early",
-        "One of a user's devices is enough.",
-        (
-            Edit(
-                MEMORY_LOG,
-                "            least = min([least, *(it.delivered_seq for it in devices)]) if devices else 0\n",
-                "            least = min(least, max(it.delivered_seq for it in devices)) if devices else 0\n",
-            ),
-            Edit(
-                SQLITE_BATCH,
-                "    SELECT ifnull(min(d.delivered_seq), 9223372036854775807)",
-                "    SELECT ifnull(max(d.delivered_seq), 9223372036854775807)",
-            ),
-        ),
-        ("S13",),
     ),
     Mutant(
         "device-cursor-of-the-user",
