@@ -183,7 +183,7 @@ def test_page_without_a_server_says_so_keeps_what_is_written_and_heals(
     ann.page.screenshot(path=shots / "unreached-conversation.png")
 
     outage.is_over = True
-    ann.page.get_by_role("button", name="Try now").click()
+    ann.page.locator("#banner-action").dispatch_event("click")  # its own next try may come first and hide it
     ann.expect_online()
     ann.expect_state("second", "SENT")
     expect(ann.page.locator("#log .message .body")).to_have_text(["before", "first", "second"])
