@@ -1,4 +1,4 @@
-"""Seeds at which bugs show that once were real: each is in the catalogue of planted bugs, as the edit that brings it back.
+"""Seeds at which bugs show that were real once: each is in the catalogue of planted bugs, as its own return.
 
 The seed is one at which the planted bug of this name is caught; on the mended code it holds.
 """
