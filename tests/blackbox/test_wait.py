@@ -27,3 +27,4 @@ def test_websocket_pings_are_no_sign_of_life_and_two_heartbeats_without_one_clos
     ended = late_closes.mute.result(LATE_S)
     assert ended.code == 4001
     assert ended.inbox[0].name == "HEADS"
+    assert late_closes.pings >= 3
