@@ -331,6 +331,40 @@ def test_a_failure_says_how_to_have_it_again(project: pytest.Pytester) -> None:
         project.runpytest_inprocess(*shlex.split(command)).assert_outcomes(failed=1)
 
 
+TOLD = """
+async def test_deaf(chat_server, chat_client, chat_network):
+    await chat_server.create_conversation("SINGLE", "ann", ["bob"], conversation_id="c-1")
+    async with chat_client("ann") as ann:
+        await ann.send("c-1", "one", client_msg_id="a-1")
+        for line in list(chat_network.lines):
+            line.cut()
+        await ann.send("c-1", "two", client_msg_id="a-2")
+    assert False
+"""
+
+
+def test_a_failure_tells_what_happened_in_its_order(project: pytest.Pytester) -> None:
+    project.makepyfile(TOLD)
+    result = project.runpytest_inprocess()
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*chatkit: what happened*",
+            "*ann calls create conversation_id=c-1 *",
+            "*ann/phone calls send conversation_id=c-1 client_msg_id=a-1 payload=one",
+            "*connection 1 opened ann/phone and node",
+            "*ann/phone -> node SEND_MSG conversationId=c-1 clientMsgId=a-1 payload=one",
+            "*ann/phone <- node MSG_ACK conversationId=c-1 *seq=2*",
+            "*ann/phone has from send: ok conversation_id=c-1 client_msg_id=a-1 *",
+            "*ann/phone calls send conversation_id=c-1 client_msg_id=a-2 payload=two",
+            "*connection 1 client ended ann/phone and node, 1006",
+            "*connection 2 opened ann/phone and node",
+            "*ann/phone has from send: ok conversation_id=c-1 client_msg_id=a-2 *",
+        ]
+    )
+
+
 OF_ITS_OWN = """
 import anyio
 import pytest

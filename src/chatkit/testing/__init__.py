@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .proxy import proxy_in_thread as proxy_in_thread
     from .recording import RecordingClient as RecordingClient
     from .recording import RecordingServer as RecordingServer
+    from .transcripts import transcript as transcript
     from .virtual_time import VirtualClock as VirtualClock
     from .virtual_time import VirtualLoop as VirtualLoop
     from .virtual_time import run_virtual as run_virtual
@@ -60,6 +61,7 @@ _HOMES = {
     "proxy_in_thread": "proxy",
     "report": "checker",
     "run_virtual": "virtual_time",
+    "transcript": "transcripts",
     "virtual_backend": "backends",
 }
 
@@ -87,6 +89,7 @@ __all__ = [
     "proxy_in_thread",
     "report",
     "run_virtual",
+    "transcript",
     "virtual_backend",
 ]
 

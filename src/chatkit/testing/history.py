@@ -97,6 +97,15 @@ class Incident(msgspec.Struct):
     until_s: float | None = None
 
 
+class Returned(msgspec.Struct, frozen=True):
+    """The end of a call, as a step of its own."""
+
+    call: Call
+
+
+Step = Call | Returned | Frame | Told | Incident
+
+
 class LogDump(msgspec.Struct):
     """One conversation as the store holds it at the end."""
 
@@ -141,10 +150,14 @@ class History:
 
     Args:
         now_s: The run's clock.
+
+    Attributes:
+        steps: All that was noted, in the order in which it happened, which equal times do not tell.
     """
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
+        self.steps: list[Step] = []
         self.calls: list[Call] = []
         self.frames: list[Frame] = []
         self.told: list[Told] = []
@@ -156,6 +169,7 @@ class History:
         """Note that a call begins."""
         call = Call(len(self.calls), self._now_s(), user_id, device_id, op, args)
         self.calls.append(call)
+        self.steps.append(call)
         return call
 
     def ok(self, call: Call, **answer: Any) -> None:
@@ -186,16 +200,21 @@ class History:
     ) -> None:
         """Note a frame that arrived."""
         raw = data.encode() if isinstance(data, str) else data
-        self.frames.append(Frame(self._now_s(), up, user_id, device_id, connection, node, codec, raw))
+        frame = Frame(self._now_s(), up, user_id, device_id, connection, node, codec, raw)
+        self.frames.append(frame)
+        self.steps.append(frame)
 
     def tell(self, user_id: str, device_id: str, life: int, event: Any) -> None:
         """Note an event that an app was given."""
-        self.told.append(Told(self._now_s(), user_id, device_id, life, event))
+        told = Told(self._now_s(), user_id, device_id, life, event)
+        self.told.append(told)
+        self.steps.append(told)
 
     def happened(self, what: str, detail: str = "") -> Incident:
         """Note what befell the system; whoever ends it calls `ended`."""
         incident = Incident(self._now_s(), what, detail)
         self.incidents.append(incident)
+        self.steps.append(incident)
         return incident
 
     def ended(self, incident: Incident) -> None:
@@ -213,6 +232,7 @@ class History:
     def _returned(self, call: Call, result: Result) -> None:
         assert call.result is None, "a call returns once"
         call.returned_s = self._now_s()
+        self.steps.append(Returned(call))
         call.result = result
 
 

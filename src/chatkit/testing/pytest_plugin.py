@@ -38,6 +38,7 @@ _seed = pytest.StashKey[int]()
 _timeout_s = pytest.StashKey[float]()
 """The bound of a test in virtual time."""
 _half_known = pytest.StashKey[set[str]]()
+_history: pytest.StashKey[History] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -83,7 +84,7 @@ def _names(mark: pytest.Mark) -> list[str]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
-    """Tell how a failed test is run again in the same way, and remember whether the test itself passed."""
+    """Tell what happened in a failed test and how it is run again in the same way; remember whether it passed."""
     made = yield
     report: pytest.TestReport = made.get_result()
     if report.when == "call":
@@ -93,6 +94,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
         option = "" if _seeds(item.config) is None else f" --chat-seed {seed}"
         again = f"pytest '{item.nodeid}'{option}"
         report.sections.append(("chatkit", f"chat_seed was {seed}; the same once more: {again}"))
+    history = item.stash.get(_history, None)
+    if report.failed and history is not None and history.steps:
+        from .transcripts import transcript
+
+        report.sections.append(("chatkit: what happened", transcript(history)))
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
@@ -203,7 +209,7 @@ def chat_history(request: pytest.FixtureRequest) -> Iterator[History]:
 
     from .history import History
 
-    history = History(anyio.current_time)
+    history = request.node.stash[_history] = History(anyio.current_time)
     yield history
     if request.node.stash.get(_passed, False) and history.store is not None:
         _hold_against_invariants(history, request.node.stash.get(_half_known, set()))
@@ -246,9 +252,13 @@ async def chat_network(
 ) -> AsyncIterator[Network]:
     """The network between `chat_client` and `chat_server`: good, until a test sets `conditions` or cuts a line."""
     from .network import Network
-    from .recording import frames_into
+    from .recording import frames_into, lines_into
 
-    async with Network(chat_chance.stream("network"), observe=frames_into(chat_history)) as network:
+    async with Network(
+        chat_chance.stream("network"),
+        observe=frames_into(chat_history),
+        observe_line=lines_into(chat_history),
+    ) as network:
         network.attach(NODE, chat_server)
         yield network
 

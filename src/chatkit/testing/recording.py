@@ -38,7 +38,7 @@ from ..types import Identity, Message, Payload, Sent
 from ..wire.codec import CODECS, Codec
 from .history import Call, History
 from .line import Line
-from .network import Observe
+from .network import LineEvent, Observe, ObserveLine
 
 _Answer = TypeVar("_Answer")
 
@@ -280,5 +280,15 @@ def frames_into(history: History) -> Observe:
         history.frame(
             line.user_id, line.device_id, frame, codec, up=up, connection=line.number, node=line.node
         )
+
+    return observe
+
+
+def lines_into(history: History) -> ObserveLine:
+    """An observer for a `Network` that notes the beginning and the ends of each connection."""
+
+    def observe(line: Line, event: LineEvent, code: int | None) -> None:
+        who = f"{line.user_id}/{line.device_id} and {line.node}"
+        history.happened(f"connection {line.number} {event}", who if code is None else f"{who}, {code}")
 
     return observe

@@ -1,0 +1,68 @@
+"""The transcript of a run: in order of what happened, shortened from its beginning."""
+
+from __future__ import annotations
+
+from chatkit.client.events import Typing
+from chatkit.errors import ConnectionLostError, RefusedError
+from chatkit.testing import History, transcript
+from chatkit.wire.codec import CODECS
+
+JSON = CODECS["chatkit.v1.json"]
+
+
+def test_equal_times_are_told_in_the_order_in_which_they_came() -> None:
+    history = History(lambda: 0.0)
+    call = history.invoke("ann", "phone", "send", conversation_id="c-1")
+    history.frame("ann", "phone", '{"event":"SEND_MSG"}', JSON, up=True, connection=1, node="n-1")
+    history.info(call, ConnectionLostError("cut"))
+    incident = history.happened("cut", "ann/phone")
+    history.ended(incident)
+    history.frame(
+        "ann", "phone", '[{"event":"A"},{"event":"B","seq":2}]', JSON, up=False, connection=1, node="n-1"
+    )
+    history.tell("ann", "phone", 1, Typing("c-1", "bob"))
+
+    assert [line.split("  ", 1)[1] for line in transcript(history).splitlines()] == [
+        "   0.000  ann/phone calls send conversation_id=c-1",
+        "   0.000  ann/phone -> n-1 SEND_MSG",
+        "   0.000  ann/phone has from send: ConnectionLostError, and nobody knows whether it took effect",
+        "   0.000  cut ann/phone",
+        "   0.000  ann/phone <- n-1 A",
+        "   0.000  ann/phone <- n-1 B seq=2",
+        "   0.000  ann/phone is told Typing conversation_id=c-1 user_id=bob",
+    ]
+
+
+def test_heartbeats_are_left_out_and_what_nobody_can_read_is_said() -> None:
+    history = History(lambda: 7.0)
+    history.frame(
+        "ann", "phone", '[{"event":"PING"},{"event":"X"},3]', JSON, up=True, connection=1, node="n-1"
+    )
+    history.frame("ann", "phone", "{", JSON, up=True, connection=1, node="n-1")
+
+    assert transcript(history).splitlines() == [
+        "     7.000  ann/phone -> n-1 X",
+        "     7.000  ann/phone -> n-1 3",
+        "     7.000  ann/phone -> n-1 1 bytes that are no json",
+    ]
+
+
+def test_the_last_lines_are_kept() -> None:
+    history = History(lambda: 1.0)
+    for number in range(5):
+        history.fail(history.invoke("", "", f"op-{number}"), RefusedError("no"))
+
+    assert transcript(history, 3).splitlines() == [
+        "earlier lines are left out",
+        "     1.000  the host has from op-3: RefusedError",
+        "     1.000  the host calls op-4",
+        "     1.000  the host has from op-4: RefusedError",
+    ]
+    assert "left out" not in transcript(history, 10)
+
+
+def test_no_line_is_longer_than_a_terminal_is_wide() -> None:
+    history = History(lambda: 1.0)
+    history.invoke("ann", "phone", "send", **{f"field_{number}": "x" * 500 for number in range(50)})
+
+    assert len(transcript(history)) == 140
