@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from chatkit.testing.checker import Violation
+from chatkit.testing.checker import INVARIANTS, Violation
 from chatkit.testing.checker.verdict import Breach
 from chatkit.testing.history import History, Incident
 from chatkit.testing.simulation import __main__ as command
@@ -97,6 +98,25 @@ def test_one_seed_tells_its_story(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     assert "seed: 2\n" in told
     assert told.rstrip().endswith("good")
+
+
+def test_one_seed_is_written_down_whole(tmp_path: Path) -> None:
+    file = tmp_path / "seed.txt"
+    assert command.main(["--seed", "2", "--transcript", str(file)]) == 0
+
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert "calls create" in lines[0]
+    assert any("-> n-0 HELLO" in line for line in lines)
+
+
+def test_many_seeds_fail_if_they_left_something_untried(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "COVERED_FROM", 1)
+
+    assert command.main(["--seeds", "1", "--workers", "1"]) == 1
+    assert "never tried in 1 seeds: " in capsys.readouterr().out
+    assert set(INVARIANTS) <= set(command.untried(command.Totals()))
 
 
 def test_many_seeds_end_with_a_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,9 +27,8 @@ def transcript(history: History, lines_max: int = 40) -> str:
     An arrow is a frame that arrived: `ann/phone -> node` or `ann/phone <- node`, and the events in it.
     """
     backwards = (line for step in reversed(history.steps) for line in reversed(_lines(step)))
-    last = list(itertools.islice(backwards, lines_max + 1))
-    lines = last[:lines_max][::-1]
-    return "\n".join(["earlier lines are left out", *lines] if len(last) > lines_max else lines)
+    lines = list(itertools.islice(backwards, lines_max))[::-1]
+    return "\n".join(lines if next(backwards, None) is None else ["earlier lines are left out", *lines])
 
 
 def _lines(step: Step) -> list[str]:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import msgspec
 
 from ...ports import SystemClock
-from ..checker import report
+from ..checker import INVARIANTS, report
+from ..transcripts import transcript
 from .coverage import Coverage
 from .plan import Plan
 from .run import Outcome, simulate
 
 COVERED_FROM = 500
-"""From so many seeds on, an empty cell of the table is a failure."""
+"""From so many seeds on, an empty cell of the table is a failure, and an invariant that was held against nothing."""
 
 _CHUNK = 10
 _SHOWN_MAX = 5
@@ -82,13 +83,8 @@ def story(outcome: Outcome) -> str:
 def run_seeds(seeds: Sequence[int]) -> Totals:
     """Run some seeds in this process."""
     totals = Totals()
-    gc.disable()  # finalizers run between runs, not somewhere inside one
-    try:
-        for seed in seeds:
-            totals.add(simulate(seed))
-            gc.collect()
-    finally:
-        gc.enable()
+    for seed in seeds:
+        totals.add(simulate(seed))
     return totals
 
 
@@ -96,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; 0 if everything held."""
     parser = argparse.ArgumentParser(prog="python -m chatkit.testing.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, help="run this one seed and tell its story")
+    parser.add_argument("--transcript", metavar="FILE", help="with --seed: write all that happened to a file")
     parser.add_argument("--seeds", type=int, default=500, help="how many seeds (default 500)")
     parser.add_argument("--first", type=int, default=0, help="the first of them (default 0)")
     parser.add_argument(
@@ -110,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     seeds = range(options.first, options.first + options.seeds)
     if options.seed is not None:
-        return _one(options.seed)
+        return _one(options.seed, options.transcript)
     if options.digests:
         return _digests(seeds)
     if options.same is not None:
@@ -118,8 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _many(seeds, options.workers)
 
 
-def _one(seed: int) -> int:
+def _one(seed: int, file: str | None) -> int:
     outcome = simulate(seed)
+    if file is not None:
+        Path(file).write_text(transcript(outcome.history, sys.maxsize), encoding="utf-8")
     print(_describe(outcome.plan))
     for incident in outcome.history.incidents:
         until = "" if incident.until_s is None else f" until {incident.until_s:.3f}"
@@ -169,10 +168,15 @@ def _many(seeds: Sequence[int], workers: int) -> int:
             print(f"seed {bad.seed} is bad: {bad.story.splitlines()[0]}")
         _progress(totals, len(seeds), clock.now_s() - began_s)
     _summarise(totals, clock.now_s() - began_s)
-    empty = totals.coverage.empty_cells() if len(seeds) >= COVERED_FROM else []
-    if empty:
-        print(f"never tried in {len(seeds)} seeds: {'; '.join(empty)}")
-    return 1 if totals.bad or empty else 0
+    missing = untried(totals) if len(seeds) >= COVERED_FROM else []
+    if missing:
+        print(f"never tried in {len(seeds)} seeds: {'; '.join(missing)}")
+    return 1 if totals.bad or missing else 0
+
+
+def untried(totals: Totals) -> list[str]:
+    """Cells of the tables that stayed empty, and invariants that had nothing to judge."""
+    return [*totals.coverage.empty_cells(), *(name for name in INVARIANTS if not totals.facts[name])]
 
 
 def _spread(seeds: Sequence[int], workers: int) -> Iterator[Totals]:
