@@ -275,7 +275,7 @@ MUTANTS = (
                 "",
             ),
         ),
-        ("S20",),
+        ("S10", "S20"),
     ),
     Mutant(
         "recall-after-leaving",

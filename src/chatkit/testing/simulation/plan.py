@@ -43,9 +43,6 @@ FAULTS: Final = (
 _CALM_SHARE = 0.1
 """Runs without any fault: data was lost in healthy clusters too."""
 
-_SLOW_STORE_S = 0.05
-_SLOW_STORE_BATCH = 4
-
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One run, before it begins.
@@ -96,7 +93,7 @@ def draw_plan(seed: int) -> Plan:
     storage: Storage = chance.choice(("memory", "sqlite"))
     nodes = chance.choice((1, 1, 2, 3))
     users, devices = chance.randint(3, 5), chance.choice((1, 2, 2))
-    plan = Plan(
+    return Plan(
         seed=seed,
         backend="trio" if chance.random() < 0.1 else "asyncio",
         storage=storage,
@@ -117,15 +114,6 @@ def draw_plan(seed: int) -> Plan:
         server=_server(chance),
         client=_client(chance),
     )
-    return _bearable(plan)
-
-
-def _bearable(plan: Plan) -> Plan:
-    """A slow store takes several commands at once: one at a time would only show a queue longer than the run."""
-    if plan.storage_s[1] < _SLOW_STORE_S or plan.server.commit_batch_max >= _SLOW_STORE_BATCH:
-        return plan
-    server = msgspec.structs.replace(plan.server, commit_batch_max=_SLOW_STORE_BATCH)
-    return msgspec.structs.replace(plan, server=server)
 
 
 def _faults(chance: Stream, storage: Storage, nodes: int) -> tuple[str, ...]:
