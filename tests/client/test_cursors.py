@@ -74,6 +74,24 @@ async def test_reading_is_coalesced_and_monotone(server: FakeServer) -> None:
             await chat.mark_read("c-1", 10)
 
 
+@pytest.mark.parametrize("proof", [ev.Behind("c-1", "e1", 10), ev.ConversationOut("c-1", "GROUP", "JOINED")])
+async def test_what_was_read_before_leaving_is_said_after_coming_back(
+    server: FakeServer, proof: ev.Event
+) -> None:
+    async with client(server) as chat:
+        line = await server.accept()
+        await line.log_in(head(9, delivered=9))
+        await until(chat, CaughtUp)
+        line.close(1006)
+        await chat.mark_read("c-1", 4)
+        line = await server.accept()
+        await line.log_in()
+        await line.quiet(1)  # removed meanwhile: the server would refuse it
+        line.push(proof)
+
+        assert (await line.expect(ev.Read)).up_to_seq == 4
+
+
 async def test_reading_offline_survives_a_restart_until_the_server_knows(
     server: FakeServer, tmp_path: Path
 ) -> None:

@@ -172,12 +172,6 @@ MUTANTS = (
         ("S15",),
     ),
     Mutant(
-        "read-mark-lost-while-out",
-        "The heads of the next connection say what the server lacks.",
-        (Edit(RECEIVER, "            self._cursors.rejoined(conversation.id)\n", ""),),
-        ("S15", "alarm"),
-    ),
-    Mutant(
         "history-edge-included",
         "Up to a seq means up to that seq.",
         (

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ..plant import Edit, Mutant
 
 ENGINE = "chatkit.server.engine"
-COMMITTER = "chatkit.server.committer"
 FOLLOWER = "chatkit.server.follower"
 HUB = "chatkit.server.hub"
 LOGIN = "chatkit.server.login"
@@ -103,6 +102,18 @@ MUTANTS = (
         ("alarm",),
     ),
     Mutant(
+        "null-for-what-is-not-there",
+        "A recall has no key, so its answer says so.",
+        (
+            Edit(
+                PUBLISHER,
+                "client_msg_id=UNSET if client_msg_id is None else client_msg_id,",
+                "client_msg_id=client_msg_id,",
+            ),
+        ),
+        ("S25",),
+    ),
+    Mutant(
         "left-while-page-was-read",
         "Membership was checked when the page was read.",
         (
@@ -114,23 +125,6 @@ MUTANTS = (
             ),
         ),
         ("S18",),
-    ),
-    Mutant(
-        "heads-of-what-was-left",
-        "The listing was right when it was read.",
-        (
-            Edit(
-                SESSION,
-                "        page = [head for head in page if head.conversation_id in self.offered]\n",
-                "",
-            ),
-            Edit(
-                SESSION,
-                "max(head.head_seq, self.offered[head.conversation_id])",
-                "max(head.head_seq, self.offered.get(head.conversation_id, 0))",
-            ),
-        ),
-        ("S18", "alarm"),
     ),
     Mutant(
         "hint-out-of-turn",
@@ -166,12 +160,6 @@ MUTANTS = (
                 "",
             ),
         ),
-        ("L1", "L2", "alarm"),
-    ),
-    Mutant(
-        "refused-counts-as-not-stored",
-        "Storage refused the batch, so nothing of it is stored.",
-        (Edit(COMMITTER, "        self._settler.doubt(batch)\n", ""),),
         ("L1", "L2", "alarm"),
     ),
     Mutant(

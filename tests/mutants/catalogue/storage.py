@@ -232,6 +232,36 @@ MUTANTS = (
         ("S17", "S18"),
     ),
     Mutant(
+        "refused-after-it-was-stored",
+        "The row is made first: whoever is refused then has lost nothing.",
+        (
+            Edit(
+                MEMORY,
+                "        log.check_member(command.sender_id)\n        row = log.append(\n",
+                "        row = log.append(\n",
+            ),
+            Edit(
+                MEMORY,
+                "            mac=command.payload_mac,\n        )\n        return base.Appended(",
+                "            mac=command.payload_mac,\n        )\n"
+                "        log.check_member(command.sender_id)\n        return base.Appended(",
+            ),
+        ),
+        ("S2",),
+    ),
+    Mutant(
+        "resume-token-lasts",
+        "A resume token is good until it expires.",
+        (
+            Edit(
+                MEMORY_LOG,
+                "        if former is not None:\n            del self.tokens_by_hash[former]\n",
+                "",
+            ),
+        ),
+        ("S22",),
+    ),
+    Mutant(
         "write-without-membership",
         "Who has a membership is a member.",
         (
@@ -312,25 +342,6 @@ MUTANTS = (
             ),
         ),
         ("S10", "S20"),
-    ),
-    Mutant(
-        "repeated-recall-judged-anew",
-        "Who may not recall gets no answer, whatever he recalled before.",
-        (
-            Edit(
-                MEMORY,
-                "        if row.recalled_by is not None and row.sender_id == command.user_id:\n",
-                "        rules.check_visible(log.members.get(command.user_id, ()), row.seq)\n"
-                "        if row.recalled_by is not None and row.sender_id == command.user_id:\n",
-            ),
-            Edit(
-                SQLITE_COMMANDS,
-                "    if recalled_by is not None and sender_id == command.user_id:\n",
-                "    rules.check_visible(batch.intervals(loaded.key, command.user_id), seq)\n"
-                "    if recalled_by is not None and sender_id == command.user_id:\n",
-            ),
-        ),
-        ("S3",),
     ),
     Mutant(
         "page-more-wrong",
