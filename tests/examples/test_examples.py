@@ -194,6 +194,8 @@ async def test_own_storage(tmp_path: Path) -> None:
 class TestArchivingStore(StoreContract):
     """The example's store keeps the whole contract."""
 
+    forgets = True
+
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Store:
         made: Store = load("own_storage").ArchivingStore(open_store("memory://"), tmp_path / "archive.jsonl")

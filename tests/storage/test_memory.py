@@ -14,6 +14,8 @@ from .ids import seeded_ids
 
 
 class TestMemoryStore(StoreContract):
+    forgets = True
+
     @pytest.fixture
     async def store(self) -> Store:
         store = MemoryStore(ids=seeded_ids())

@@ -16,7 +16,7 @@ from chatkit.drivers.sqlite import Connection, DiskFailedError, Params, Row, ope
 from chatkit.errors import ConfigurationError, InternalError, UnavailableError
 from chatkit.storage import base, sqlite_batch, sqlite_commands, sqlite_members, sqlite_reads
 from chatkit.storage.sqlite import SqliteStore
-from chatkit.testing.contracts.storage import StoreContract
+from chatkit.testing.contracts.storage import Make, StoreContract
 from chatkit.testing.contracts.storage_commands import (
     NOW,
     delivered,
@@ -46,21 +46,21 @@ async def opened(path: str, **options: Any) -> SqliteStore:
 
 class TestWithThreads(StoreContract):
     @pytest.fixture
-    async def store(self, path: str) -> AsyncIterator[SqliteStore]:
-        store = await opened(path)
-        yield store
-        await store.aclose()
+    def make(self, path: str) -> Make:
+        ids = seeded_ids()  # of all: a second store would draw another secret
+        return lambda: SqliteStore(path, ids=ids)
 
 
 class TestInline(StoreContract):
     @pytest.fixture
-    async def store(self, path: str) -> AsyncIterator[SqliteStore]:
-        store = await opened(path, threads=False)
-        yield store
-        await store.aclose()
+    def make(self, path: str) -> Make:
+        ids = seeded_ids()
+        return lambda: SqliteStore(path, ids=ids, threads=False)
 
 
 class TestInMemory(StoreContract):
+    forgets = True
+
     @pytest.fixture
     async def store(self) -> AsyncIterator[SqliteStore]:
         store = await opened(":memory:", threads=False)

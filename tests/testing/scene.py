@@ -148,11 +148,15 @@ class Device:
             conversation_id=name,
             client_msg_id=key,
             payload=payload,
+            timeout_s=600,
         )
 
     async def recall(self, message_id: str) -> Any:
         return await self.call(
-            "recall", lambda: self.client.recall(message_id, timeout=600), message_id=message_id
+            "recall",
+            lambda: self.client.recall(message_id, timeout=600),
+            message_id=message_id,
+            timeout_s=600,
         )
 
     async def mark_read(self, name: str, up_to_seq: int) -> None:
@@ -170,6 +174,7 @@ class Device:
             conversation_id=name,
             before_seq=before_seq,
             limit=limit,
+            timeout_s=_QUICK.request_timeout_s,
         )
 
 
@@ -277,7 +282,14 @@ class Scene:
         )
 
     async def list(self, user_id: str) -> None:
-        await self.called(user_id, "", "list", lambda: self._store.conversations(user_id, None, None, 200))
+        await self.called(
+            user_id,
+            "",
+            "list",
+            lambda: self._store.conversations(user_id, None, None, 200),
+            after=None,
+            limit=200,
+        )
 
     async def renew(self, name: str) -> None:
         async def renew() -> dict[str, str]:

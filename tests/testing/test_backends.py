@@ -65,6 +65,16 @@ def test_a_seed_draws_the_order() -> None:
     assert sorted(orders[0]) == list(range(20))
 
 
+def test_a_virtual_backend_has_the_seed_0_unless_another_is_given() -> None:
+    default, named, unseeded = (
+        run(backend, started, 20)
+        for backend in (virtual_backend(), virtual_backend(0), virtual_backend(None))
+    )
+
+    assert default == named == run_virtual(started, 20)
+    assert unseeded == run(VIRTUAL, started, 20) == list(range(20)) != default
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_where_tasks_are_in_memory_decides_nothing(seed: int) -> None:
     orders = [run(virtual_backend(seed), cancelled, 40, layout) for layout in range(5)]

@@ -11,13 +11,23 @@ from chatkit.client.events import MessageSent
 from chatkit.testing.checker import INVARIANTS, RESTORED, Verdict, check
 from chatkit.testing.history import Call, History, Incident
 
-from .histories import PLAYS, TEAM, device, events_of, log, play, with_events
+from .histories import PAIR, PLAYS, TEAM, device, events_of, log, play, with_events
 from .scene import RECALL_WINDOW_MS
 from .spoilt import SPOILT
-from .spoilt.table import add_frame, call_of, change_record, drop_events, last_frame_to
+from .spoilt.answers import error, typing_to_bob
+from .spoilt.table import (
+    EVE_BACK,
+    add_call,
+    add_frame,
+    call_of,
+    change_record,
+    drop_events,
+    last_frame_to,
+    row,
+)
 
 STORE_ONLY = {"S2", "S3", "S4", "S5", "S13", "S16", "S19", "S24"}
-IN_THE_END = {"L1", "L2", "L5"}
+IN_THE_END = {"L1", "L2"}
 
 
 def judge(history: History, *, quiescent: bool = True) -> Verdict:
@@ -218,6 +228,120 @@ def test_a_recall_may_overtake_the_push_of_its_message() -> None:
     history.frames.remove(frame)
     history.frames.append(replace(frame, at_s=5.5))
     assert "S20" not in {it.invariant for it in judge(history).violations}
+
+
+@pytest.mark.parametrize("place", ["user", "device", "conversation", "title", "message", "epoch", "frame"])
+def test_a_word_that_is_also_a_name_is_no_canary(place: str) -> None:
+    history, word = play("office"), "canary1lap1"
+    SPOILT["a body in an error"][1](history)
+    assert [it.invariant for it in judge(history).violations] == ["S17"]
+    name = f"{word}-2"
+    call = Call(len(history.calls), 9.0, "", "", "status", {}, 9.0, "ok")
+    history.calls.append(call)
+    match place:
+        case "user":
+            call.args["user_ids"] = [name]
+        case "device":
+            call.device_id = name
+        case "conversation":
+            call.args["conversation_id"] = name
+        case "title":
+            call.args["title"] = f"about {word}"
+        case "epoch":
+            call.answer["epoch"] = name
+        case "message":
+            call.args["message_id"] = name
+        case "frame":
+            history.frames.append(replace(last_frame_to(history, "bob"), device_id=name))
+    assert found(judge(history)) == []
+
+
+def test_a_refusal_may_tell_a_member_that_it_is_forbidden() -> None:
+    history = play("office")
+    add_frame(history, last_frame_to(history, "bob"), error("FORBIDDEN", conversationId=TEAM))
+    call = add_call(history, "add", "bob", conversation_id=TEAM, user_ids=["zoe"])
+    call.result, call.error = "fail", "ForbiddenError"
+    recall = add_call(history, "recall", "bob", message_id=row(history, 3).message_id)
+    recall.result, recall.error = "fail", "ForbiddenError"
+    assert found(judge(history)) == []
+
+
+def test_who_has_left_hears_of_a_conflict_of_her_own_key() -> None:
+    history = play("office")
+    conflict = error("CONFLICT", conversationId=TEAM, clientMsgId="e-1")
+    add_frame(history, last_frame_to(history, "eve"), conflict)
+    assert found(judge(history)) == []
+
+
+def test_a_list_that_is_not_whole_may_leave_out_what_follows_or_went_before() -> None:
+    for changes in ({"limit": 1}, {"after": PAIR}, {"limit": None}):
+        history = play("office")
+        call = call_of(history, "list", user_id="bob")
+        del call.answer["items"][1 if "limit" in changes else 0 :]
+        call.args |= changes
+        assert found(judge(history)) == []
+
+
+def test_a_list_may_know_less_than_what_was_learnt_after_it_was_asked_for() -> None:
+    history = play("office")
+    SPOILT["a list that lags behind"][1](history)
+    call = call_of(history, "list", user_id="ann")
+    call.answer["items"] = [replace(it, unread=0) for it in call.answer["items"]]
+    call.at_s = 0.0
+    assert "S7" not in {it.invariant for it in judge(history).violations}
+
+
+def past_of_eve(history: History, *seqs: int) -> Call:
+    """What eve's phone answers in the end, when she is gone for the second time: these entries."""
+    items = [it for it in device(history, "eve", "phone").messages[TEAM] if it.seq in seqs]
+    assert [it.seq for it in items] == list(seqs)
+    args = {"conversation_id": TEAM, "before_seq": None, "limit": 50}
+    call = Call(len(history.calls), 90.0, "eve", "phone", "history", args, 90.0, "ok", {"items": items})
+    history.calls.append(call)
+    return call
+
+
+def test_a_past_of_who_came_back_and_left_may_be_what_the_second_stay_left() -> None:
+    history = play("office")
+    past_of_eve(history, EVE_BACK, EVE_BACK + 1)
+    assert found(judge(history)) == []
+
+
+def test_a_past_may_lack_what_its_device_had_not_placed_when_it_was_asked_for() -> None:
+    history = play("office")
+    call = call_of(history, "history", user_id="bob")
+    call.answer["items"].clear()
+    call.at_s = 0.0
+    assert found(judge(history)) == []
+
+
+def test_a_past_after_a_new_epoch_may_be_short() -> None:
+    history = play("renewed")
+    args = {"conversation_id": TEAM, "before_seq": None, "limit": 50}
+    history.calls.append(
+        Call(len(history.calls), 90.0, "ann", "phone", "history", args, 90.0, "ok", {"items": []})
+    )
+    assert found(judge(history)) == []
+
+
+def test_a_call_may_last_to_its_deadline_and_a_refused_one_ends_at_once() -> None:
+    history = play("office")
+    for timeout_s, lasted_s in ((3.0, 3.0), (0.0, 0.0), (-1.0, 0.0)):
+        call = add_call(history, "recall", "ann", message_id="m", timeout_s=timeout_s)
+        call.device_id, call.at_s, call.returned_s = "phone", 90.0, 90.0 + lasted_s
+    assert found(judge(history)) == []
+
+
+def test_a_deadline_is_held_however_a_run_ended() -> None:
+    history = play("office")
+    SPOILT["a past that came after its deadline"][1](history)
+    assert [it.invariant for it in judge(history, quiescent=False).violations] == ["L5"]
+
+
+def test_typing_of_another_member_is_heard() -> None:
+    history = play("office")
+    typing_to_bob(history, "eve")
+    assert found(judge(history)) == []
 
 
 # --- logs that are replaced ---

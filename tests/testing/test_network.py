@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -400,6 +401,55 @@ def test_a_name_is_attached_once() -> None:
         world.network.detach("n-1")
         world.network.detach("n-1")
         world.network.attach("n-1", world.server)
+
+    runs(main)
+
+
+@pytest.mark.parametrize("wrong", [None, {"cut_chance": 0.1}, Conditions])
+def test_conditions_that_are_none_are_refused_and_change_nothing(wrong: Conditions) -> None:
+    async def main(world: World) -> None:
+        before = world.network.conditions
+        with pytest.raises(ConfigurationError, match=r"conditions must be Conditions\(\.\.\.\)"):
+            world.network.conditions = wrong
+        assert world.network.conditions is before
+
+    runs(main)
+    with pytest.raises(ConfigurationError, match="conditions must be"):
+        Network(Chance(0).stream("network"), conditions=wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"latency_s": None},
+        {"latency_s": 0.1},
+        {"latency_s": (0.1,)},
+        {"latency_s": (0.1, 0.2, 0.3)},
+        {"latency_s": ("0.1", "0.2")},
+        {"latency_s": (0.2, 0.1)},
+        {"latency_s": (0.0, math.nan)},
+        {"latency_s": (0.0, math.inf)},
+        {"bytes_per_s": 0},
+        {"bytes_per_s": "fast"},
+        {"refuse_chance": None},
+        {"refuse_chance": 1.1},
+        {"cut_chance": "often"},
+        {"cut_chance": math.nan},
+    ],
+)
+def test_conditions_that_cannot_be_meant_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"latency_s|bytes_per_s|chance"):
+        Conditions(**wrong)
+
+
+def test_conditions_may_be_whole_numbers() -> None:
+    assert Conditions(latency_s=(0, 1), bytes_per_s=1, refuse_chance=0, cut_chance=1).latency(0.5) == 0.5
+
+
+def test_a_node_is_chosen_by_a_function() -> None:
+    async def main(world: World) -> None:
+        with pytest.raises(ConfigurationError, match="choose must be a function"):
+            world.network.connector("alice", "phone", "n-1")  # type: ignore[arg-type]
 
     runs(main)
 

@@ -352,12 +352,12 @@ def test_a_failure_tells_what_happened_in_its_order(project: pytest.Pytester) ->
         [
             "*chatkit: what happened*",
             "*ann calls create conversation_id=c-1 *",
-            "*ann/phone calls send conversation_id=c-1 client_msg_id=a-1 payload=one",
+            "*ann/phone calls send conversation_id=c-1 client_msg_id=a-1 payload=one*",
             "*connection 1 opened ann/phone and node",
             "*ann/phone -> node SEND_MSG conversationId=c-1 clientMsgId=a-1 payload=one",
             "*ann/phone <- node MSG_ACK conversationId=c-1 *seq=2*",
             "*ann/phone has from send: ok conversation_id=c-1 client_msg_id=a-1 *",
-            "*ann/phone calls send conversation_id=c-1 client_msg_id=a-2 payload=two",
+            "*ann/phone calls send conversation_id=c-1 client_msg_id=a-2 payload=two*",
             "*connection 1 client ended ann/phone and node, 1006",
             "*connection 2 opened ann/phone and node",
             "*ann/phone has from send: ok conversation_id=c-1 client_msg_id=a-2 *",
@@ -544,3 +544,225 @@ def test_a_file_without_threads_may_be_the_store(project: pytest.Pytester) -> No
     project.makepyfile(WITHOUT_THREADS + GREETING)
 
     project.runpytest_inprocess().assert_outcomes(passed=1)
+
+
+# --- what cannot be meant ---
+
+
+@pytest.mark.parametrize("count", ["0", "-3"])
+def test_a_number_of_seeds_that_would_run_nothing_is_refused(project: pytest.Pytester, count: str) -> None:
+    project.makepyfile(SEEDED)
+
+    result = project.runpytest_inprocess("--chat-seeds", count)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: --chat-seeds must be at least 1, not {count}*"])
+
+
+@pytest.mark.parametrize("option", ["--chat-seed", "--chat-seeds"])
+def test_a_seed_is_a_whole_number(project: pytest.Pytester, option: str) -> None:
+    project.makepyfile(SEEDED)
+
+    result = project.runpytest_inprocess(option, "1.5")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{option}: invalid int value: '1.5'"])
+
+
+LIKE_PYTEST_ASYNCIO = """
+import pytest
+
+class Plugin:
+    pass
+
+def pytest_addoption(parser):
+    parser.addoption("--asyncio-mode", dest="asyncio_mode", default=None)
+    parser.addini("asyncio_mode", "mode", default="strict")
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "asyncio: run by pytest-asyncio")
+    config.pluginmanager.register(Plugin(), "asyncio")
+"""
+
+MARKED = """
+import pytest
+
+@pytest.mark.asyncio
+async def test_marked(chat_client):
+    pass
+"""
+
+USES_NONE = """
+def test_of_its_own(chat_seed, chat_chance, chat_clock):
+    pass
+"""
+
+VIRTUAL_ONLY = """
+import pytest
+
+@pytest.mark.anyio
+async def test_virtual(chat_clock):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "options", "told"),
+    [
+        (GREETING, ("-o", "asyncio_mode=auto"), "*auto mode*set asyncio_mode to strict*"),
+        (GREETING, ("--asyncio-mode", "auto"), "*auto mode*set asyncio_mode to strict*"),
+        (VIRTUAL_ONLY, ("-o", "asyncio_mode=auto"), "*auto mode*set asyncio_mode to strict*"),
+        (MARKED, (), "*marked asyncio*@pytest.mark.anyio instead"),
+    ],
+)
+def test_what_pytest_asyncio_would_run_is_refused(
+    project: pytest.Pytester, program: str, options: tuple[str, ...], told: str
+) -> None:
+    project.makeconftest(LIKE_PYTEST_ASYNCIO + VIRTUAL)
+    project.makepyfile(program)
+
+    result = project.runpytest_inprocess(*options)
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([told])
+
+
+@pytest.mark.parametrize(
+    ("program", "options"),
+    [
+        (GREETING, ()),
+        (GREETING, ("-o", "asyncio_mode=auto", "--asyncio-mode", "strict")),
+        (USES_NONE, ("-o", "asyncio_mode=auto")),
+    ],
+)
+def test_pytest_asyncio_may_be_there_too(
+    project: pytest.Pytester, program: str, options: tuple[str, ...]
+) -> None:
+    project.makeconftest(LIKE_PYTEST_ASYNCIO + VIRTUAL)
+    project.makepyfile(program)
+
+    project.runpytest_inprocess(*options).assert_outcomes(passed=1)
+
+
+FORGOTTEN = """
+import pytest
+
+@pytest.fixture
+async def room(chat_server):
+    await chat_server.create_conversation("GROUP", "ann", ["bob"], conversation_id="c-1")
+
+@pytest.fixture
+async def bob(chat_client):
+    async with chat_client("bob") as bob:
+        yield bob
+
+@pytest.fixture
+async def forgotten(chat_client):
+    return await chat_client("cat", "tablet").__aenter__()
+
+async def test_by_the_test(room, bob, chat_client):
+    ann = await chat_client("ann").__aenter__()
+    await ann.send("c-1", "hello")
+
+async def test_that_fails_itself(room, bob, chat_client):
+    ann = await chat_client("ann").__aenter__()
+    assert await ann.history("c-1") == []
+
+async def test_by_a_fixture(forgotten):
+    await forgotten.wait_connected()
+
+async def test_by_nobody(room, bob, chat_client):
+    async with chat_client("ann") as ann:
+        await ann.send("c-1", "hello")
+"""
+
+
+def test_a_client_that_was_not_left_is_named(project: pytest.Pytester) -> None:
+    project.makepyfile(FORGOTTEN)
+
+    result = project.runpytest_inprocess()
+
+    result.assert_outcomes(passed=2, failed=2, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_by_a_fixture*",
+            "E*ConfigurationError: entered and not left: cat/tablet; use `async with` for every client",
+            "*_ test_by_the_test _*",
+            "E*ConfigurationError: entered and not left: ann/phone; use `async with` for every client",
+            "*_ test_that_fails_itself _*",
+            "E*assert *Message(*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*cancel scope*")
+
+
+def test_a_client_that_was_not_left_is_named_on_every_backend(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = -p no:cacheprovider\n")
+    pytester.makepyfile(FORGOTTEN)
+
+    result = pytester.runpytest_inprocess("-k", "test_by_the_test")
+
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["E*ConfigurationError: entered and not left: ann/phone; *"] * 2)
+
+
+SECOND_SERVER = """
+import anyio
+import pytest
+from chatkit import ChatServer
+from chatkit.testing import History, RecordingServer
+from chatkit.testing.recording import by_name
+
+class Shared:
+    def __init__(self, store):
+        self._store = store
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    async def aclose(self):
+        pass
+
+@pytest.fixture
+def second(chat_server, chat_store, chat_chance, chat_clock):
+    ports = chat_chance.ports("node-2", chat_clock)
+    return {"store": Shared(chat_store), "authenticate": by_name, "ports": ports}
+
+@pytest.fixture
+async def ann(chat_server, chat_client):
+    await chat_server.create_conversation("GROUP", "ann", ["bob"], conversation_id="c-1")
+    async with chat_client("ann") as ann:
+        yield ann
+
+async def test_unseen(ann, second):
+    async with ChatServer(**second) as server:
+        await server.send("c-1", "bob", "hello", client_msg_id="k")
+        await anyio.sleep(60)
+
+async def test_noted(ann, second, chat_history):
+    async with RecordingServer(chat_history, **second) as server:
+        await server.send("c-1", "bob", "hello", client_msg_id="k")
+        await anyio.sleep(60)
+
+class TestUnjudged:
+    @pytest.fixture
+    def chat_history(self):
+        return History(anyio.current_time)
+
+    async def test_unseen(self, ann, second, chat_history):
+        async with ChatServer(**second) as server:
+            await server.send("c-1", "bob", "hello", client_msg_id="k")
+            await anyio.sleep(60)
+        assert chat_history.frames
+"""
+
+
+def test_a_second_server_is_judged_by_what_it_notes_unless_nothing_is_judged(
+    project: pytest.Pytester,
+) -> None:
+    project.makepyfile(SECOND_SERVER)
+
+    result = project.runpytest_inprocess()
+
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_unseen*", "S3 no phantom"])

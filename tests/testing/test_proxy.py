@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
@@ -13,7 +13,7 @@ from anyio.abc import SocketAttribute, SocketListener, SocketStream
 
 from chatkit.errors import ConfigurationError
 from chatkit.testing.chance import Chance
-from chatkit.testing.proxy import HELD_BYTES_MAX, FaultyProxy, Traffic, proxy_in_thread
+from chatkit.testing.proxy import HELD_BYTES_MAX, Fault, FaultyProxy, Traffic, proxy_in_thread
 from chatkit.testing.toxics import (
     Bandwidth,
     BlackHole,
@@ -584,6 +584,13 @@ def test_a_limit_lets_nothing_pass_once_it_is_spent() -> None:
         lambda: Reset(after_s=-0.1),
         lambda: SlowClose(math.inf),
         lambda: FaultyProxy("127.0.0.1", 0),
+        lambda: FaultyProxy("127.0.0.1", 65536),
+        lambda: FaultyProxy("127.0.0.1", 1.5),  # type: ignore[arg-type]
+        lambda: FaultyProxy("127.0.0.1", True),
+        lambda: FaultyProxy("127.0.0.1", "80"),  # type: ignore[arg-type]
+        lambda: FaultyProxy("127.0.0.1", None),  # type: ignore[arg-type]
+        lambda: FaultyProxy(None, 80),  # type: ignore[arg-type]
+        lambda: FaultyProxy("", 80),
     ],
 )
 def test_parameters_that_cannot_be_meant_are_refused(wrong: Callable[[], object]) -> None:
@@ -594,12 +601,85 @@ def test_parameters_that_cannot_be_meant_are_refused(wrong: Callable[[], object]
 async def test_directions_shares_and_hosts_that_cannot_be_meant_are_refused(net: Net) -> None:
     with pytest.raises(ConfigurationError, match="where"):
         net.proxy.add(Freeze(), "sideways")  # type: ignore[arg-type]
-    for share in (-0.1, 1.1, math.nan):
+    with pytest.raises(ConfigurationError, match="where"):
+        net.proxy.add(Freeze(), ["up"])  # type: ignore[arg-type]
+    for share in (-0.1, 1.1, math.nan, "all", None):
         with pytest.raises(ConfigurationError, match="toxicity"):
-            net.proxy.add(Freeze(), toxicity=share)
+            net.proxy.add(Freeze(), toxicity=share)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="no address"):
         async with FaultyProxy("no-such-host.invalid", 80):
             pass
+
+
+@pytest.mark.parametrize("wrong", ["slow", Latency, None])
+async def test_what_is_no_toxic_is_refused_and_changes_nothing(net: Net, wrong: Toxic) -> None:
+    with pytest.raises(ConfigurationError, match="is no toxic"):
+        net.proxy.add(wrong)
+    fault = net.proxy.add(Freeze(), "up")
+    with pytest.raises(ConfigurationError, match="is no toxic"):
+        net.proxy.change(fault, wrong)
+    client, server = await net.connect()
+    await client.send(b"held")
+    await net.until(lambda traffic: traffic.held_bytes == 4)
+    net.proxy.change(fault, Latency(0))
+    assert await read(server, 4) == b"held"
+
+
+async def refuses_everything(proxy: FaultyProxy, fault: Fault) -> None:
+    """Each verb says that the proxy does not run."""
+    verbs: list[Callable[[], object]] = [
+        lambda: proxy.port,
+        lambda: proxy.add(Freeze()),
+        lambda: proxy.change(fault, Freeze()),
+        lambda: proxy.remove(fault),
+        proxy.freeze,
+        proxy.thaw,
+        proxy.up,
+        proxy.heal,
+    ]
+    for verb in verbs:
+        with pytest.raises(ConfigurationError, match="async with"):
+            verb()
+    waits: list[Callable[[], Awaitable[object]]] = [
+        proxy.cut_all,
+        proxy.down,
+        lambda: proxy.wait_until(lambda traffic: traffic.connections > 99),
+    ]
+    for wait in waits:
+        with pytest.raises(ConfigurationError, match="async with"):
+            await wait()
+
+
+async def test_before_and_after_its_block_every_verb_is_refused(net: Net) -> None:
+    proxy = FaultyProxy("127.0.0.1", net.proxy.port)
+    await refuses_everything(proxy, net.proxy.add(Latency(0)))
+    async with proxy:
+        assert proxy.running
+        fault = proxy.add(Latency(0))
+        proxy.heal()
+        client = await anyio.connect_tcp("127.0.0.1", proxy.port)
+        async with client:
+            await proxy.wait_until(lambda traffic: traffic.connections == 1)
+    assert not proxy.running
+    await refuses_everything(proxy, fault)
+    assert proxy.traffic.connections == 1
+    assert (await proxy.wait_until(lambda traffic: traffic.connections == 1)).open == 0
+
+
+async def test_who_waits_when_the_block_ends_is_told(net: Net) -> None:
+    told: list[ConfigurationError] = []
+
+    async def wait() -> None:
+        try:
+            await proxy.wait_until(lambda traffic: traffic.connections > 99)
+        except ConfigurationError as error:
+            told.append(error)
+
+    with anyio.fail_after(SOON_S):
+        async with anyio.create_task_group() as tasks, FaultyProxy("127.0.0.1", net.proxy.port) as proxy:
+            tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+    assert len(told) == 1
 
 
 # --- from a test that is not async ---
@@ -641,3 +721,32 @@ def test_a_blocking_test_has_every_verb(listener: socket.socket) -> None:
             client.sendall(b"again")
             assert server.recv(10) == b"again"
         assert proxy.traffic.connections == 2
+    verbs: list[Callable[[], object]] = [
+        lambda: proxy.port,
+        lambda: proxy.add(Freeze()),
+        lambda: proxy.change(fault, Freeze()),
+        lambda: proxy.remove(fault),
+        lambda: proxy.wait_until(lambda traffic: traffic.connections > 99),
+        proxy.freeze,
+        proxy.thaw,
+        proxy.cut_all,
+        proxy.down,
+        proxy.up,
+        proxy.heal,
+    ]
+    for verb in verbs:
+        with pytest.raises(ConfigurationError, match="proxy_in_thread"):
+            verb()
+    assert proxy.traffic.connections == 2
+
+
+def test_a_blocking_test_is_told_of_what_is_no_toxic(listener: socket.socket) -> None:
+    with proxy_in_thread("127.0.0.1", listener.getsockname()[1]) as proxy:
+        with pytest.raises(ConfigurationError, match="is no toxic"):
+            proxy.add("slow")  # type: ignore[arg-type]
+        with (
+            socket.create_connection(("127.0.0.1", proxy.port), SOON_S) as client,
+            listener.accept()[0] as server,
+        ):
+            client.sendall(b"sound")
+            assert server.recv(10) == b"sound"

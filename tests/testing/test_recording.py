@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from chatkit import (
     BadRequestError,
     ChatClient,
     ChatServer,
+    ClientConfig,
     MessageReceived,
     NotFoundError,
     SendOutcomeUnknownError,
@@ -21,6 +23,8 @@ from chatkit.client.memory import MemoryStore
 from chatkit.storage.base import Store
 from chatkit.testing import Conditions, Devices, FaultyLocalStore, History, Network
 from chatkit.testing.history import Call
+from chatkit.testing.recording import Recorder, RecordingClient
+from chatkit.transport.base import Transport, TransportClosedError
 
 
 @pytest.fixture
@@ -189,3 +193,88 @@ async def test_frames_are_noted_at_both_ends(
     assert {(frame.user_id, frame.device_id, frame.node) for frame in chat_history.frames} == {
         ("ann", "phone", "node")
     }
+
+
+async def test_what_is_noted_stays_as_it_was(chat_client: Devices, chat_history: History) -> None:
+    body: dict[str, Any] = {"type": "CUSTOM", "schema": "s", "data": {"n": [0]}, "fallbackText": "one"}
+    async with chat_client("ann") as ann, chat_client("bob") as bob:
+        await ann.send("c-1", body)
+        body["data"]["n"][0] = 1
+        await ann.send("c-1", body)
+        async for event in bob.events():
+            if isinstance(event, MessageReceived) and event.message.type == "CUSTOM":
+                event.message.payload["data"]["n"].append("by bob's app")
+                break
+        (message,) = await bob.history("c-1", before_seq=3, limit=1)
+        message.payload["data"]["n"].append("by bob's app again")
+        (again,) = await bob.history("c-1", before_seq=3, limit=1)
+
+    assert [call.args["payload"]["data"] for call in calls(chat_history, "send")] == [{"n": [0]}, {"n": [1]}]
+    (told,) = (
+        it.event.message.payload
+        for it in chat_history.told
+        if it.user_id == "bob" and isinstance(it.event, MessageReceived) and it.event.message.seq == 2
+    )
+    (first, _) = (call.answer["items"] for call in calls(chat_history, "history"))
+    assert told["data"] == first[0].payload["data"] == again.payload["data"] == {"n": [0]}
+
+
+async def test_a_body_that_is_no_json_is_noted_and_judged(
+    chat_client: Devices, chat_history: History
+) -> None:
+    endless: dict[str, Any] = {"type": "CUSTOM"}
+    endless["data"] = endless
+    bodies: list[dict[str, Any]] = [
+        endless,
+        *({"type": "TEXT", "text": it} for it in (object(), 2**70, "\ud800")),
+    ]
+    async with chat_client("ann") as ann:
+        for body in bodies:
+            with pytest.raises(BadRequestError):
+                await ann.send("c-1", body)
+
+    assert [call.result for call in calls(chat_history, "send")] == ["fail"] * 4
+
+
+async def test_deadlines_are_noted_in_virtual_time(
+    chat_client: Devices, chat_history: History, chat_network: Network
+) -> None:
+    async with chat_client("ann", config=ClientConfig(send_timeout_s=7, request_timeout_s=9)) as ann:
+        sent = await ann.send("c-1", "one")
+        await ann.recall(sent.message_id)
+        await ann.history("c-1")
+        chat_network.conditions = Conditions(latency_s=(2, 2))
+        with pytest.raises(SendOutcomeUnknownError):
+            await ann.send("c-1", "slow", timeout=1)
+        chat_network.conditions = Conditions()
+
+    assert [call.args["timeout_s"] for call in chat_history.calls if call.device_id] == [7, 9, 9, 1]
+
+
+class _Nowhere:
+    async def connect(self, subprotocol: str) -> Transport:
+        raise TransportClosedError(1006, "nobody is there")
+
+
+def test_no_deadline_is_noted_in_real_time() -> None:
+    history = History(anyio.current_time)
+
+    async def send() -> None:
+        recorder = Recorder(history, "ann", "phone")
+        client = RecordingClient(recorder, 1, connector=_Nowhere(), token="ann", device_id="phone")
+        async with client:
+            with pytest.raises(SendOutcomeUnknownError):
+                await client.send("c-1", "hello", timeout=0)
+            await client.aclose(timeout=0)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(anyio.run, send).result()
+
+    (call,) = history.calls
+    assert (call.result, "timeout_s" in call.args) == ("info", False)
+
+
+async def test_a_title_is_noted(chat_server: ChatServer, chat_history: History) -> None:
+    await chat_server.create_conversation("GROUP", "ann", ["bob"], conversation_id="c-2", title="launch2026")
+
+    assert [call.args.get("title") for call in calls(chat_history, "create")] == [None, "launch2026"]

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from ..core.connection import State
+from ..core.connection import State, close_reason
 from ..server.committer import NOT_RUNNING
 from ..server.server import ChatServer
 from ..wire.codec import CODECS, JSON, Codec
@@ -138,7 +138,7 @@ class _Pump:
                 else:
                     self._woken = anyio.Event()
                     await self._woken.wait()
-            reason = _short(session.close_reason)
+            reason = close_reason(session.close_reason)
             await self._send({"type": "websocket.close", "code": session.close_code, "reason": reason})
         except (OSError, RuntimeError):  # gone, or closed by the road itself after a broken frame
             logger.debug("session %s: the peer is gone", session.session_id)
@@ -148,9 +148,4 @@ class _Pump:
 
 async def _reject(send: Send, code: int, reason: str) -> None:
     await send({"type": "websocket.accept"})
-    await send({"type": "websocket.close", "code": code, "reason": _short(reason)})
-
-
-def _short(reason: str) -> str:
-    """A close reason that fits its 123 bytes."""
-    return reason.encode()[:123].decode(errors="ignore")
+    await send({"type": "websocket.close", "code": code, "reason": close_reason(reason)})

@@ -19,11 +19,12 @@ _FULL_RETRY_S = 1.0
 
 
 class _Work(msgspec.Struct):
-    """One piece of work: not given out before `due_s`."""
+    """One piece of work: not given out before `due_s`; `held` until it is given back."""
 
     data: bytes
     due_s: float = 0.0
     attempt: int = 0
+    held: bool = False
 
 
 class LocalQueue:
@@ -74,7 +75,8 @@ class LocalQueue:
         """Give this work out again, later."""
         await anyio.lowlevel.checkpoint()
         work = self._work.get(int(item.ticket))
-        if work is not None and work.attempt == item.attempt:
+        if work is not None and work.held and work.attempt == item.attempt:
+            work.held = False
             self._schedule(int(item.ticket), delay_s)
 
     async def lag(self) -> int:
@@ -96,6 +98,7 @@ class LocalQueue:
     def _give_out(self, ticket: int, work: _Work) -> Item:
         heappop(self._due)
         work.attempt += 1
+        work.held = True
         self._schedule(ticket, self._visibility_s)
         return Item(work.data, work.attempt, ticket)
 

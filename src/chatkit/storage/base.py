@@ -393,7 +393,8 @@ class Store(Committing, LogReader, MemberReader, CursorReader, OutboxReader, Pro
 
         Raises:
             ConfigurationError: The file is not a chatkit log, was made by a newer version, does not keep the
-                pragmas it was given, is damaged, or is in use by another server.
+                pragmas it was given, is damaged, or is in use by another server. Or the store is open already: it may
+                also return the same secret again.
         """
 
     @property
@@ -401,7 +402,10 @@ class Store(Committing, LogReader, MemberReader, CursorReader, OutboxReader, Pro
         """Whether the last commit reached the disk; false after one of which no transaction did."""
 
     async def aclose(self) -> None:
-        """Close files and connections; what was committed stays."""
+        """Close files and connections; what was committed stays. A second call does nothing.
+
+        A commit after it raises UnavailableError.
+        """
 
 
 def message_id(conversation_key: int, epoch: str, seq: int) -> str:

@@ -36,7 +36,7 @@ class Recall(msgspec.Struct, frozen=True):
     A second recall of the same message by its author gets the first one's entry, for ever, also after leaving (found
     before any membership check: its first answer may have been lost). Refusals: NotFoundError (no such id, caller is
     no member, or the entry is not visible to him), ForbiddenError (not the author, or not a user's message),
-    RecallWindowPassedError.
+    RecallWindowPassedError (older than `window_ms`; exactly so old still passes).
     """
 
     message_id: str

@@ -15,7 +15,7 @@ from typing import Any
 from .virtual_time import VirtualLoop
 
 
-def virtual_backend(seed: int | None = None) -> tuple[str, dict[str, Any]]:
+def virtual_backend(seed: int | None = 0) -> tuple[str, dict[str, Any]]:
     """An asyncio backend in virtual time.
 
     Args:
@@ -24,5 +24,5 @@ def virtual_backend(seed: int | None = None) -> tuple[str, dict[str, Any]]:
     return ("asyncio", {"loop_factory": partial(VirtualLoop, seed)})
 
 
-VIRTUAL = virtual_backend()
+VIRTUAL = virtual_backend(None)
 """Virtual time in asyncio's own order."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
 
 from ..client.base import LocalStore
+from ..client.checks import check_device_id
 from ..client.memory import MemoryStore
 from ..client.sqlite import SqliteStore
+from ..errors import ConfigurationError
+from ..wire.events import Id
 from .chance import Chance
 from .faulty_local_store import FaultyLocalStore
 from .history import DeviceDump, History, dump_device
@@ -16,6 +23,8 @@ from .recording import Recorder, RecordingClient
 from .virtual_time import VirtualClock
 
 _MESSAGES_MAX = 100_000
+
+_STORE_METHODS = [name for name in vars(LocalStore) if not name.startswith("_")]
 
 
 class Devices:
@@ -40,6 +49,7 @@ class Devices:
         self._clock = clock
         self._history = history
         self._devices: dict[tuple[str, str], _Device] = {}
+        self._entered: list[_DeviceClient] = []
 
     def __call__(
         self,
@@ -52,25 +62,58 @@ class Devices:
     ) -> RecordingClient:
         """A client of a user, who logs in with his id for a token.
 
+        What it does is noted as this user's. A token that comes from a callable, for a server of one's own, must be
+        this user's too: a login as another stops the client with a ConfigurationError.
+
         Args:
             user_id: Who.
             device_id: On which device.
             store: As for `ChatClient`; None is a store in memory, which stays with the device.
             sliced: Carry its connections as the bytes of a real WebSocket, in small slices.
             options: Others of `ChatClient`: `codec`, `config`, `token`.
+
+        Raises:
+            ConfigurationError: An argument can never work.
         """
+        _check_user_id(user_id)
+        check_device_id(device_id)
+        _check_store(store)
+        _check_token(user_id, options.setdefault("token", user_id))
         device = self._devices.setdefault((user_id, device_id), _Device(user_id, device_id))
         device.life += 1
-        options.setdefault("token", user_id)
-        return RecordingClient(
+        return _DeviceClient(
+            self._entered,
             Recorder(self._history, user_id, device_id),
             device.life,
+            name=f"{user_id}/{device_id}",
             device_id=device_id,
             store=device.opened(store),
             connector=self._network.connector(user_id, device_id, lambda: self._node, sliced=sliced),
             ports=self._chance.ports(f"{user_id}/{device_id} {device.life}", self._clock),
             **options,
         )
+
+    @asynccontextmanager
+    async def all_left(self) -> AsyncIterator[None]:
+        """What is entered inside must be left inside; what was not is left at the end, the last first.
+
+        Raises:
+            ConfigurationError: Some client was not left, and nothing else was raised.
+        """
+        before = list(self._entered)
+        try:
+            yield
+            if forgotten := [client.name for client in self._entered_since(before)]:
+                raise ConfigurationError(
+                    f"entered and not left: {', '.join(forgotten)}; use `async with` for every client"
+                )
+        except BaseException as error:
+            for client in reversed(self._entered_since(before)):
+                await client.__aexit__(type(error), error, None)
+            raise
+
+    def _entered_since(self, before: Collection[_DeviceClient]) -> list[_DeviceClient]:
+        return [client for client in self._entered if client not in before]
 
     def dumps(self) -> list[DeviceDump]:
         """What each device held when its app last ended."""
@@ -97,8 +140,10 @@ class _Device:
     def opened(self, store: LocalStore | str | None) -> LocalStore:
         """The store for its next life."""
         if store is None:
-            return _Closing(self._memory, self._close)
-        return _Closing(SqliteStore(store) if isinstance(store, str) else store, self._close)
+            return _DeviceStore(self._memory, self._user_id, self._close)
+        return _DeviceStore(
+            SqliteStore(store) if isinstance(store, str) else store, self._user_id, self._close
+        )
 
     def _close(self, store: LocalStore) -> None:
         self.dump = dump_device(self._user_id, self._device_id, store, crashed=True, online=False)
@@ -106,13 +151,73 @@ class _Device:
             store.close()
 
 
-class _Closing(FaultyLocalStore):
-    """A local store that somebody else closes."""
+class _DeviceClient(RecordingClient):
+    """A client that is on a list for as long as it is entered."""
 
-    def __init__(self, store: LocalStore, close: Callable[[LocalStore], None]) -> None:
+    def __init__(
+        self, entered: list[_DeviceClient], recorder: Recorder, life: int, *, name: str, **options: Any
+    ) -> None:
+        super().__init__(recorder, life, **options)
+        self.name = name
+        self._all_entered = entered
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self._all_entered.append(self)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._all_entered.remove(self)
+        await super().__aexit__(exc_type, error, traceback)
+
+
+class _DeviceStore(FaultyLocalStore):
+    """The local store of a user's device, which closes it."""
+
+    def __init__(self, store: LocalStore, user_id: str, close: Callable[[LocalStore], None]) -> None:
         super().__init__(store)
+        self._user_id = user_id
         self._close = close
+
+    def bind(self, user_id: str, device_id: str) -> None:
+        """As the store behind, for this user alone. Raises ConfigurationError for another."""
+        if user_id != self._user_id:
+            raise ConfigurationError(
+                f"{self._user_id}'s client logged in as {user_id}, and all it does would be noted as "
+                f"{self._user_id}'s: make it with chat_client({user_id!r})"
+            )
+        super().bind(user_id, device_id)
 
     def close(self) -> None:
         """Hand it over to be closed."""
         self._close(self._store)
+
+
+def _check_user_id(user_id: object) -> None:
+    try:
+        msgspec.convert(user_id, Id)
+    except msgspec.ValidationError:
+        raise ConfigurationError(
+            f"a user's id is 1 to 128 ASCII letters, digits and . _ : @ - and not {user_id!r}"
+        ) from None
+
+
+def _check_token(user_id: str, token: object) -> None:
+    if isinstance(token, str) and token != user_id:
+        raise ConfigurationError(
+            f"{user_id}'s client cannot log in with another token: with the fixtures a token is its user's id. Leave "
+            "it out; or, if a server of your own takes others, give an async function that returns one"
+        )
+
+
+def _check_store(store: object) -> None:
+    if store is None or isinstance(store, str):
+        return
+    missing = [name for name in _STORE_METHODS if not callable(getattr(store, name, None))]
+    if missing or isinstance(store, type):
+        raise ConfigurationError(f"store must be a path as a string, a LocalStore or None, not {store!r}")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from ..client.base import LocalStore, Record
+from ..client.events import MessageReceived
 from ..storage.base import AuditRow, Entry, MemberCursor, OutboxEntry, Store
 from ..types import Message
 from ..wire.codec import Codec
@@ -21,7 +23,10 @@ from .membership import current_members
 Result = Literal["ok", "fail", "info"]
 """`ok` it took effect; `fail` it definitely did not; `info` nobody knows (a deadline, a cut, a 5xx)."""
 
+_ValueT = TypeVar("_ValueT")
+
 _ENTRIES_PER_READ = 500
+_DEPTH_MAX = 40  # that of a payload, and what stands around it
 
 
 class Call(msgspec.Struct):
@@ -33,7 +38,8 @@ class Call(msgspec.Struct):
         user_id: Who called; empty for the host itself.
         device_id: From where; empty for the host and for plain HTTP.
         op: The verb: send, recall, create, add, remove, mark_read, history, status, renew_epoch.
-        args: What was asked; for a send always `conversation_id`, `client_msg_id`, `payload`.
+        args: What was asked; for a send always `conversation_id`, `client_msg_id`, `payload`. With `timeout_s`, it
+            returns within that, to the millisecond; so only virtual time may note it.
         returned_s: When it returned; None while it has not.
         result: How it ended; None while it has not.
         answer: What `ok` brought, as plain values.
@@ -148,6 +154,8 @@ class DeviceDump(msgspec.Struct):
 class History:
     """What one run leaves for the checker.
 
+    Arguments, answers and told messages are kept as they were at that moment, whatever becomes of them later.
+
     Args:
         now_s: The run's clock.
 
@@ -167,7 +175,7 @@ class History:
 
     def invoke(self, user_id: str, device_id: str, op: str, **args: Any) -> Call:
         """Note that a call begins."""
-        call = Call(len(self.calls), self._now_s(), user_id, device_id, op, args)
+        call = Call(len(self.calls), self._now_s(), user_id, device_id, op, kept(args))
         self.calls.append(call)
         self.steps.append(call)
         return call
@@ -175,7 +183,7 @@ class History:
     def ok(self, call: Call, **answer: Any) -> None:
         """The call took effect."""
         self._returned(call, "ok")
-        call.answer = answer
+        call.answer = kept(answer)
 
     def fail(self, call: Call, error: BaseException) -> None:
         """The call definitely had no effect."""
@@ -206,7 +214,7 @@ class History:
 
     def tell(self, user_id: str, device_id: str, life: int, event: Any) -> None:
         """Note an event that an app was given."""
-        told = Told(self._now_s(), user_id, device_id, life, event)
+        told = Told(self._now_s(), user_id, device_id, life, kept(event))
         self.told.append(told)
         self.steps.append(told)
 
@@ -234,6 +242,28 @@ class History:
         call.returned_s = self._now_s()
         self.steps.append(Returned(call))
         call.result = result
+
+
+def kept(value: _ValueT) -> _ValueT:
+    """A copy as far as a payload reaches, so that nobody changes it later: of objects, lists and messages in them.
+
+    What is nested deeper than any payload may be is not copied.
+    """
+    copied: _ValueT = _copied(value, 0)
+    return copied
+
+
+def _copied(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if depth > _DEPTH_MAX:
+        return value
+    if kind is dict:
+        return {name: _copied(it, depth + 1) for name, it in value.items()}
+    if kind is list:
+        return [_copied(it, depth + 1) for it in value]
+    if kind is Message:
+        return replace(value, payload=_copied(value.payload, depth + 1))
+    return MessageReceived(_copied(value.message, depth + 1)) if kind is MessageReceived else value
 
 
 def _plain(item: Any) -> bytes:

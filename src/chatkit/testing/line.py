@@ -14,6 +14,7 @@ from typing import Protocol
 import anyio
 import msgspec
 
+from ..core.connection import close_reason
 from ..errors import ConfigurationError
 from ..ports import Random
 
@@ -26,8 +27,6 @@ _TICK_S = 1e-6
 _NAP_S = 0.05
 """A shorter wait is slept through: a wait that can be woken costs twice as much, and most delays are short."""
 
-_REASON_BYTES_MAX = 123
-
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """How the whole network behaves. New ones hold at once, also for what is under way.
@@ -39,8 +38,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
         cut_chance: Chance per frame, that of opening and closing included, that its line is cut just then.
 
     Raises:
-        ConfigurationError: A delay is negative or the greatest is below the least, a bandwidth is not above 0, or a
-            chance is not within 0 and 1.
+        ConfigurationError: The delays are not two numbers, one is negative or the greatest is below the least, a
+            bandwidth is not above 0, or a chance is not within 0 and 1.
     """
 
     latency_s: tuple[float, float] = (0.001, 0.02)
@@ -49,17 +48,32 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     cut_chance: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.latency_s[0] <= self.latency_s[1] < math.inf:
-            raise ConfigurationError("latency_s must be a least and a greatest number of seconds")
-        if self.bytes_per_s is not None and not self.bytes_per_s > 0:
-            raise ConfigurationError("bytes_per_s must be above 0")
-        if not (0 <= self.refuse_chance <= 1 and 0 <= self.cut_chance <= 1):
-            raise ConfigurationError("a chance must be within 0 and 1")
+        if not _is_range(self.latency_s):
+            raise ConfigurationError(
+                "latency_s must be a least and a greatest number of seconds, as in (0.05, 0.8)"
+            )
+        if self.bytes_per_s is not None and not (_is_number(self.bytes_per_s) and self.bytes_per_s > 0):
+            raise ConfigurationError("bytes_per_s must be a number above 0, or None for no bound")
+        for chance in (self.refuse_chance, self.cut_chance):
+            if not (_is_number(chance) and 0 <= chance <= 1):
+                raise ConfigurationError("a chance must be a number within 0 and 1")
 
     def latency(self, share: float) -> float:
         """The delay in seconds that lies at this share of the range."""
         least_s, greatest_s = self.latency_s
         return least_s + share * (greatest_s - least_s)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
+
+
+def _is_range(value: object) -> bool:
+    """Whether it is two finite numbers of seconds, the least first."""
+    if not isinstance(value, tuple | list) or len(value) != 2 or not all(map(_is_number, value)):
+        return False
+    least_s, greatest_s = map(float, value)
+    return 0 <= least_s <= greatest_s < math.inf
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -420,7 +434,7 @@ class End:
     def close(self, code: int, reason: str) -> None:
         """Say so, and end. Nothing if it has ended."""
         if self.ended is None:
-            closed = Closed(code, reason.encode()[:_REASON_BYTES_MAX].decode(errors="ignore"))
+            closed = Closed(code, close_reason(reason))
             self.say(closed)
             self.end(closed)
 

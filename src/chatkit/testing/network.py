@@ -64,6 +64,9 @@ class Network:
 
     Attributes:
         lines: Those of which an end is open, in order of opening; a line that is just being opened is one of them.
+
+    Raises:
+        ConfigurationError: The conditions are none.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class Network:
     ) -> None:
         self.lines: list[Line] = []
         self._chance = chance
-        self._conditions = conditions
+        self._conditions = _checked(conditions)
         self._observe = observe
         self._observe_line = observe_line
         self._window_bytes = window_bytes
@@ -106,12 +109,16 @@ class Network:
 
     @property
     def conditions(self) -> Conditions:
-        """How the network behaves now; to be replaced as a whole, at any time, for every line at once."""
+        """How the network behaves now; to be replaced as a whole, at any time, for every line at once.
+
+        Raises:
+            ConfigurationError: What is set is no `Conditions`.
+        """
         return self._conditions
 
     @conditions.setter
     def conditions(self, conditions: Conditions) -> None:
-        self._conditions = conditions
+        self._conditions = _checked(conditions)
         for line in self.lines:
             line.up.conditions_changed()
             line.down.conditions_changed()
@@ -147,7 +154,14 @@ class Network:
             device_id: Names its lines.
             choose: Called for each connection: the node to go to. None, or a name that is not attached, is refused.
             sliced: Carry each line as the bytes of a real WebSocket in small slices, instead of frame by frame.
+
+        Raises:
+            ConfigurationError: `choose` cannot be called.
         """
+        if not callable(choose):
+            raise ConfigurationError(
+                f"choose must be a function that names the node, as in lambda: 'node', not {choose!r}"
+            )
         return _Connector(self, user_id, device_id, choose, sliced=sliced)
 
     # --- for what lives in this module ---
@@ -206,6 +220,14 @@ class Network:
             client_end.line.cut()
             server_end.end(LOST)
             client_end.end(LOST)
+
+
+def _checked(conditions: object) -> Conditions:
+    if not isinstance(conditions, Conditions):
+        raise ConfigurationError(
+            f"conditions must be Conditions(...), not {conditions!r}; Conditions() is a good network"
+        )
+    return conditions
 
 
 class _Connector:

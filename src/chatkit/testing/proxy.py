@@ -42,9 +42,10 @@ Where = Literal["up", "down", "both"]
 class FaultyProxy:
     """Listens on a free port of 127.0.0.1 and forwards each connection to one server, with the faults in force.
 
-    Only for use inside `async with`, once; leaving it ends every connection. Bytes of a direction always arrive in
-    order. In each direction of a connection it holds at most `HELD_BYTES_MAX` bytes and then reads no further, so
-    whoever sends feels it, as on a full link. A half-close and a reset of either side pass to the other like bytes.
+    Only for use inside `async with`, once; leaving it ends every connection. After it only `traffic` is left to read.
+    Bytes of a direction always arrive in order. In each direction of a connection it holds at most `HELD_BYTES_MAX`
+    bytes and then reads no further, so whoever sends feels it, as on a full link. A half-close and a reset of either
+    side pass to the other like bytes.
 
     Connections are numbered as they are taken; which of them a fault with a `toxicity` below 1 touches hangs on the
     seed and that number alone.
@@ -55,12 +56,15 @@ class FaultyProxy:
         seed: Draws every chance.
 
     Raises:
-        ConfigurationError: The port is none, or (on entering) the host has no address or it was entered before.
+        ConfigurationError: The host is no name or the port none, or (on entering) the host has no address or it was
+            entered before; or (of every method) it is used outside of its `async with`.
     """
 
     def __init__(self, host: str, port: int, *, seed: int = 0) -> None:
-        if not 0 < port < 65536:
-            raise ConfigurationError("port must be 1 to 65535")
+        if not isinstance(host, str) or not host:
+            raise ConfigurationError(f"host must be the server's name or address as a string, not {host!r}")
+        if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
+            raise ConfigurationError(f"port must be a whole number, 1 to 65535, not {port!r}")
         self._host = host
         self._server_port = port
         self._chance = Chance(seed)
@@ -98,6 +102,12 @@ class FaultyProxy:
         finally:
             self._bound.close()
             self._socket = self._tasks = None
+            self._meter.moved()  # whoever still waits is told that it is over
+
+    @property
+    def running(self) -> bool:
+        """Whether it is inside its `async with`."""
+        return self._socket is not None
 
     @property
     def port(self) -> int:
@@ -111,12 +121,17 @@ class FaultyProxy:
 
     @property
     def traffic(self) -> Traffic:
-        """What went through so far."""
+        """What went through so far; readable after the end too."""
         return copy.copy(self._meter.traffic)
 
     async def wait_until(self, condition: Callable[[Traffic], bool]) -> Traffic:
-        """Return what went through, once it fulfils a condition; bound the wait with `anyio.fail_after`."""
+        """Return what went through, once it fulfils a condition; bound the wait with `anyio.fail_after`.
+
+        Raises:
+            ConfigurationError: It does not, and the proxy does not run, so that it never will.
+        """
         while not condition(self.traffic):
+            self._check_running()
             await self._meter.wait_moved()
         return self.traffic
 
@@ -137,12 +152,14 @@ class FaultyProxy:
             The handle to change or remove it by.
 
         Raises:
-            ConfigurationError: Another direction, or a share out of range.
+            ConfigurationError: No toxic, another direction, or a share out of range.
         """
-        if where not in _DIRECTIONS:
-            raise ConfigurationError("where must be up, down or both")
-        if not 0 <= toxicity <= 1:
-            raise ConfigurationError("toxicity must be 0 to 1")
+        self._check_running()
+        _check_toxic(toxic)
+        if not isinstance(where, str) or where not in _DIRECTIONS:
+            raise ConfigurationError(f"where must be 'up', 'down' or 'both', not {where!r}")
+        if not isinstance(toxicity, int | float) or not 0 <= toxicity <= 1:
+            raise ConfigurationError(f"toxicity must be a number, 0 to 1, not {toxicity!r}")
         self._fault_count += 1
         newest = self._meter.traffic.connections if open_only else None
         fault = Fault(self._fault_count, toxic, _DIRECTIONS[where], toxicity, newest)
@@ -155,9 +172,10 @@ class FaultyProxy:
         """Have a fault do something else from now on, to the same connections; what it has counted goes on.
 
         Raises:
-            ConfigurationError: The fault is not in force.
+            ConfigurationError: The fault is not in force, or what it is to do is no toxic.
         """
         self._check_in_force(fault)
+        _check_toxic(toxic)
         fault.toxic = toxic
         for connection in self._connections:
             connection.refresh()
@@ -175,10 +193,12 @@ class FaultyProxy:
 
     def freeze(self) -> None:
         """Let nothing arrive any more, anywhere, until `thaw`."""
+        self._check_running()
         self._frozen = self._frozen or self.add(Freeze())
 
     def thaw(self) -> None:
         """Let arrive what `freeze` held back."""
+        self._check_running()
         if self._frozen is not None:
             self.remove(self._frozen)
             self._frozen = None
@@ -189,6 +209,7 @@ class FaultyProxy:
         Args:
             reset: By RST on both sides, instead of closing.
         """
+        self._check_running()
         cut = list(self._connections)
         for connection in cut:
             connection.cut(reset)
@@ -197,6 +218,7 @@ class FaultyProxy:
 
     async def down(self, *, reset: bool = False) -> None:
         """Refuse new connections, and end those that are open as `cut_all` does; the port stays taken."""
+        self._check_running()
         if self._listening:
             self._listening = False
             port, listener = self.port, self._bound
@@ -207,6 +229,7 @@ class FaultyProxy:
 
     def up(self) -> None:
         """Take connections again."""
+        self._check_running()
         if not self._listening:
             assert self._tasks is not None
             self._listening = True
@@ -215,6 +238,7 @@ class FaultyProxy:
 
     def heal(self) -> None:
         """No fault is in force any more, and connections are taken."""
+        self._check_running()
         self._frozen = None
         for fault in list(self._faults):
             self.remove(fault)
@@ -224,13 +248,20 @@ class FaultyProxy:
 
     @property
     def _bound(self) -> socket.socket:
-        if self._socket is None:
-            raise ConfigurationError("use the proxy inside `async with`")
+        self._check_running()
+        assert self._socket is not None
         return self._socket
 
+    def _check_running(self) -> None:
+        if not self.running:
+            raise ConfigurationError("use the proxy inside its `async with`, or `with proxy_in_thread(...)`")
+
     def _check_in_force(self, fault: Fault) -> None:
+        self._check_running()
         if fault not in self._faults:
-            raise ConfigurationError(f"{fault!r} is not in force")
+            raise ConfigurationError(
+                f"{fault!r} is not in force: take what `add` returned, until it is removed"
+            )
 
     async def _accept(self, listener: socket.socket) -> None:
         with suppress(anyio.ClosedResourceError):
@@ -259,6 +290,8 @@ class FaultyProxy:
 class BlockingProxy:
     """A `FaultyProxy` that runs in a thread of its own; each call returns once it has been carried out there.
 
+    Only for use inside the `with` that made it. After it only `traffic` is left to read.
+
     Args:
         proxy: The one that does the work.
         portal: The way to its loop.
@@ -280,7 +313,7 @@ class BlockingProxy:
     @property
     def traffic(self) -> Traffic:
         """See `FaultyProxy.traffic`."""
-        return self._portal.call(lambda: self._proxy.traffic)
+        return self._portal.call(lambda: self._proxy.traffic) if self._proxy.running else self._proxy.traffic
 
     def wait_until(self, condition: Callable[[Traffic], bool], timeout_s: float = 10.0) -> Traffic:
         """See `FaultyProxy.wait_until`. Raises TimeoutError: not in time."""
@@ -289,47 +322,52 @@ class BlockingProxy:
             with anyio.fail_after(timeout_s):
                 return await self._proxy.wait_until(condition)
 
-        return self._portal.call(wait)
+        return self._running_portal.call(wait)
 
     def add(
         self, toxic: Toxic, where: Where = "both", *, toxicity: float = 1.0, open_only: bool = False
     ) -> Fault:
         """See `FaultyProxy.add`."""
-        return self._portal.call(
+        return self._running_portal.call(
             lambda: self._proxy.add(toxic, where, toxicity=toxicity, open_only=open_only)
         )
 
     def change(self, fault: Fault, toxic: Toxic) -> None:
         """See `FaultyProxy.change`."""
-        self._portal.call(self._proxy.change, fault, toxic)
+        self._running_portal.call(self._proxy.change, fault, toxic)
 
     def remove(self, fault: Fault) -> None:
         """See `FaultyProxy.remove`."""
-        self._portal.call(self._proxy.remove, fault)
+        self._running_portal.call(self._proxy.remove, fault)
 
     def freeze(self) -> None:
         """See `FaultyProxy.freeze`."""
-        self._portal.call(self._proxy.freeze)
+        self._running_portal.call(self._proxy.freeze)
 
     def thaw(self) -> None:
         """See `FaultyProxy.thaw`."""
-        self._portal.call(self._proxy.thaw)
+        self._running_portal.call(self._proxy.thaw)
 
     def cut_all(self, *, reset: bool = False) -> None:
         """See `FaultyProxy.cut_all`."""
-        self._portal.call(lambda: self._proxy.cut_all(reset=reset))
+        self._running_portal.call(lambda: self._proxy.cut_all(reset=reset))
 
     def down(self, *, reset: bool = False) -> None:
         """See `FaultyProxy.down`."""
-        self._portal.call(lambda: self._proxy.down(reset=reset))
+        self._running_portal.call(lambda: self._proxy.down(reset=reset))
 
     def up(self) -> None:
         """See `FaultyProxy.up`."""
-        self._portal.call(self._proxy.up)
+        self._running_portal.call(self._proxy.up)
 
     def heal(self) -> None:
         """See `FaultyProxy.heal`."""
-        self._portal.call(self._proxy.heal)
+        self._running_portal.call(self._proxy.heal)
+
+    @property
+    def _running_portal(self) -> BlockingPortal:
+        self._proxy._check_running()
+        return self._portal
 
 
 @contextmanager
@@ -342,6 +380,13 @@ def proxy_in_thread(host: str, port: int, *, seed: int = 0) -> Iterator[Blocking
     proxy = FaultyProxy(host, port, seed=seed)
     with start_blocking_portal("asyncio") as portal, portal.wrap_async_context_manager(proxy):
         yield BlockingProxy(proxy, portal)
+
+
+def _check_toxic(toxic: object) -> None:
+    if not isinstance(toxic, Toxic):
+        raise ConfigurationError(
+            f"{toxic!r} is no toxic; make one of chatkit.testing.toxics, as in Latency(0.1)"
+        )
 
 
 async def _resolved(host: str, port: int) -> list[Address]:

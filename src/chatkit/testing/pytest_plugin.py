@@ -32,6 +32,15 @@ if TYPE_CHECKING:
 NODE = "node"
 """What the fixture's network calls its only server."""
 
+_ASYNCIO_MODE = (
+    "pytest-asyncio in its auto mode takes chatkit's fixtures, which anyio's plugin must run: set asyncio_mode to "
+    "strict in pytest's settings, and mark the tests that are for pytest-asyncio with @pytest.mark.asyncio"
+)
+_ASYNCIO_MARK = (
+    "pytest-asyncio runs a test that is marked asyncio, and anyio's plugin runs chatkit's fixtures: mark the test with "
+    "@pytest.mark.anyio instead"
+)
+
 _passed = pytest.StashKey[bool]()
 _seed = pytest.StashKey[int]()
 """What a fixture of this module works with; a project may have a fixture `chat_seed` for something else."""
@@ -39,6 +48,7 @@ _timeout_s = pytest.StashKey[float]()
 """The bound of a test in virtual time."""
 _half_known = pytest.StashKey[set[str]]()
 _history: pytest.StashKey[History] = pytest.StashKey()
+_devices: pytest.StashKey[Devices] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,6 +61,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="COUNT",
         help="run each test that uses chat_seed with so many seeds, from --chat-seed on (default 1)",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a number of seeds with which no test would run."""
+    count = config.getoption("--chat-seeds")
+    if count is not None and count < 1:
+        raise pytest.UsageError(f"--chat-seeds must be at least 1, not {count}: with none, no test would run")
 
 
 def _seeds(config: pytest.Config) -> range | None:
@@ -103,13 +120,29 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None]:
-    """Bound a test in virtual time: a running server has timers, so waiting for ever would be no standstill there."""
+    """Bound a test in virtual time: a running server has timers, so waiting for ever would be no standstill there.
+
+    And have it leave every client that it entered, before the fixtures that it used end.
+    """
     timeout_s = pyfuncitem.stash.get(_timeout_s, None)
+    devices = pyfuncitem.stash.get(_devices, None)
     test = pyfuncitem.obj
-    if timeout_s is not None and iscoroutinefunction(test):
-        pyfuncitem.obj = _bounded(test, timeout_s)
+    if iscoroutinefunction(test):
+        if devices is not None:
+            pyfuncitem.obj = _leaving(pyfuncitem.obj, devices)
+        if timeout_s is not None:
+            pyfuncitem.obj = _bounded(pyfuncitem.obj, timeout_s)
     yield
     pyfuncitem.obj = test
+
+
+def _leaving(test: Callable[..., Awaitable[None]], devices: Devices) -> Callable[..., Awaitable[None]]:
+    @wraps(test)
+    async def leaving(**arguments: Any) -> None:
+        async with devices.all_left():
+            await test(**arguments)
+
+    return leaving
 
 
 def _bounded(test: Callable[..., Awaitable[None]], timeout_s: float) -> Callable[..., Awaitable[None]]:
@@ -128,6 +161,27 @@ def _bounded(test: Callable[..., Awaitable[None]], timeout_s: float) -> Callable
             raise TimeoutError(f"still waiting after {timeout_s:g} s of virtual time") from where
 
     return bounded
+
+
+@pytest.fixture
+def _run_by_anyio(request: pytest.FixtureRequest) -> None:
+    """Refuse a test that pytest-asyncio runs: it would wait in one loop for what goes on in another."""
+    _refuse_asyncio_mode(request.config)
+    if _has_asyncio(request.config) and request.node.get_closest_marker("asyncio") is not None:
+        pytest.fail(_ASYNCIO_MARK, pytrace=False)
+
+
+def _refuse_asyncio_mode(config: pytest.Config) -> None:
+    if _has_asyncio(config) and _asyncio_mode(config) == "auto":
+        pytest.fail(_ASYNCIO_MODE, pytrace=False)
+
+
+def _has_asyncio(config: pytest.Config) -> bool:
+    return config.pluginmanager.has_plugin("asyncio")
+
+
+def _asyncio_mode(config: pytest.Config) -> Any:
+    return config.getoption("asyncio_mode", None) or config.getini("asyncio_mode")
 
 
 @pytest.fixture
@@ -159,6 +213,7 @@ def chat_virtual(
     from .backends import virtual_backend
     from .virtual_time import garbage_waits
 
+    _refuse_asyncio_mode(request.config)
     request.node.stash[_seed] = chat_seed
     request.node.stash[_timeout_s] = chat_timeout_s
     with garbage_waits():
@@ -203,7 +258,8 @@ def chat_history(request: pytest.FixtureRequest) -> Iterator[History]:
     """All that happened in the test. If the test passed, its end holds it against chatkit's invariants.
 
     What was done unseen is held against nobody: see `chatkit.testing.witnessed`. A broken invariant is chatkit's fault
-    or that of a store or transport under test: the report says which message, where.
+    or that of a store or transport under test: the report says which message, where. A fixture `chat_history` of the
+    project's own that returns `History(anyio.current_time)` notes as much, and nothing is held against anything.
     """
     import anyio
 
@@ -226,6 +282,7 @@ def _hold_against_invariants(history: History, half_known: set[str]) -> None:
 
 @pytest.fixture
 async def chat_server(
+    _run_by_anyio: None,
     anyio_backend: Any,
     chat_store: Store,
     chat_config: ServerConfig,
@@ -248,7 +305,11 @@ async def chat_server(
 
 @pytest.fixture
 async def chat_network(
-    anyio_backend: Any, chat_server: ChatServer, chat_chance: Chance, chat_history: History
+    _run_by_anyio: None,
+    anyio_backend: Any,
+    chat_server: ChatServer,
+    chat_chance: Chance,
+    chat_history: History,
 ) -> AsyncIterator[Network]:
     """The network between `chat_client` and `chat_server`: good, until a test sets `conditions` or cuts a line."""
     from .network import Network
@@ -266,6 +327,7 @@ async def chat_network(
 @pytest.fixture
 async def chat_client(
     request: pytest.FixtureRequest,
+    _run_by_anyio: None,
     anyio_backend: Any,
     chat_server: ChatServer,
     chat_network: Network,
@@ -280,7 +342,9 @@ async def chat_client(
     from .witnessed import half_known
 
     devices = Devices(chat_network, NODE, chat_chance, chat_clock, chat_history)
-    yield devices
+    request.node.stash[_devices] = devices
+    async with devices.all_left():
+        yield devices
     chat_history.devices += devices.dumps()
     chat_history.store = await dump_store(chat_server.store, devices.conversation_ids())
     sessions = chat_server.sessions if isinstance(chat_server, RecordingServer) else ()

@@ -1,10 +1,12 @@
 """Clients and servers that write down what they are asked and what they tell, for the checker.
 
-They are the real ones with a `History` beside them; what a call answers or raises is not changed.
+They are the real ones with a `History` beside them; what a call answers or raises is not changed. But messages come to
+an app as copies: what it writes into them is in no local store, which may be dumped for the checker.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -36,9 +38,10 @@ from ..storage.base import (
 )
 from ..types import Identity, Message, Payload, Sent
 from ..wire.codec import CODECS, Codec
-from .history import Call, History
+from .history import Call, History, kept
 from .line import Line
 from .network import LineEvent, Observe, ObserveLine
+from .virtual_time import VirtualLoop
 
 _Answer = TypeVar("_Answer")
 
@@ -121,7 +124,7 @@ class RecordingStream(EventStream):
     async def __anext__(self) -> ChatEvent:
         event = await super().__anext__()
         self._tell(event)
-        return event
+        return kept(event)
 
 
 class RecordingClient(ChatClient):
@@ -159,19 +162,22 @@ class RecordingClient(ChatClient):
             conversation_id=conversation_id,
             client_msg_id=key,
             payload=payload_of(content),
+            **_deadline(self._config.send_timeout_s if timeout is None else timeout),
         )
 
     async def history(
         self, conversation_id: str, *, before_seq: int | None = None, limit: int = 50
     ) -> list[Message]:
         """As `ChatClient.history`."""
-        return await self._recorder.call(
+        messages = await self._recorder.call(
             "history",
             super().history(conversation_id, before_seq=before_seq, limit=limit),
             conversation_id=conversation_id,
             before_seq=before_seq,
             limit=limit,
+            **_deadline(self._config.request_timeout_s),
         )
+        return kept(messages)
 
     async def mark_read(self, conversation_id: str, up_to_seq: int) -> None:
         """As `ChatClient.mark_read`."""
@@ -185,8 +191,20 @@ class RecordingClient(ChatClient):
     async def recall(self, message_id: str, *, timeout: float | None = None) -> Sent:
         """As `ChatClient.recall`."""
         return await self._recorder.call(
-            "recall", super().recall(message_id, timeout=timeout), message_id=message_id
+            "recall",
+            super().recall(message_id, timeout=timeout),
+            message_id=message_id,
+            **_deadline(self._config.request_timeout_s if timeout is None else timeout),
         )
+
+
+def _deadline(timeout_s: float) -> dict[str, Any]:
+    """The argument that says how long a call may last; none in real time, where nobody returns to the millisecond."""
+    try:
+        virtual = isinstance(asyncio.get_running_loop(), VirtualLoop)
+    except RuntimeError:  # not on asyncio
+        virtual = False
+    return {"timeout_s": timeout_s} if virtual else {}
 
 
 class RecordingServer(ChatServer):
@@ -235,7 +253,8 @@ def _asked(command: Command) -> tuple[str, str, dict[str, Any]] | None:
         case Recall(message_id=message_id, user_id=user_id):
             return "recall", user_id, {"message_id": message_id}
         case CreateConversation(conversation_id=name, type=kind, creator_id=user_id, member_ids=member_ids):
-            return "create", user_id, {"conversation_id": name, "type": kind, "member_ids": list(member_ids)}
+            args = {"conversation_id": name, "type": kind, "member_ids": list(member_ids)}
+            return "create", user_id, args | ({"title": command.title} if command.title else {})
         case AddMembers(conversation_id=name, by=user_id, user_ids=user_ids):
             return "add", user_id, {"conversation_id": name, "user_ids": list(user_ids)}
         case RemoveMember(conversation_id=name, by=user_id, user_id=removed):

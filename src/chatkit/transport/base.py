@@ -32,7 +32,7 @@ class Transport(Protocol):
         """Hand a frame to the connection; may wait for the socket. Raises TransportClosedError."""
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
-        """End the connection. Never raises; a second call does nothing."""
+        """End the connection. Never raises; a second call does nothing, and a reason above 123 bytes is cut."""
 
 
 class Connector(Protocol):

@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
+from ..core.connection import close_reason
 from ..errors import ConfigurationError
 from ..wire.events import FRAME_BYTES_MAX
 from .base import Transport, TransportClosedError
@@ -127,7 +128,7 @@ class WebSocketTransport:
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """End the connection; a second call does nothing. Cancelled, it drops the socket without more ado."""
         try:
-            await self._connection.close(code, reason)
+            await self._connection.close(code, close_reason(reason))
         finally:
             self._connection.transport.abort()
 

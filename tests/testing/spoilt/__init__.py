@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import convergence, deliveries, orders, stores
+from . import answers, convergence, deliveries, orders, stores
 from .table import SPOILT as SPOILT
 
-__all__ = ["SPOILT", "convergence", "deliveries", "orders", "stores"]
+__all__ = ["SPOILT", "answers", "convergence", "deliveries", "orders", "stores"]

@@ -78,6 +78,16 @@ def a_frame_from_a_client_of_too_many_bytes(history: History) -> None:
 
 
 @spoils("S25")
+def a_null_where_the_contract_has_nothing(history: History) -> None:
+    add_frame(history, last_frame_to(history, "bob"), {**PONG, "serverTs": None})
+
+
+@spoils("S25")
+def an_event_that_is_not_of_the_contract(history: History) -> None:
+    add_frame(history, last_frame_to(history, "bob"), PONG, {"event": "GOSSIP"})
+
+
+@spoils("S25")
 def a_frame_that_is_nothing(history: History) -> None:
     history.frames.append(replace(last_frame_to(history, "bob"), data=b"{"))
 

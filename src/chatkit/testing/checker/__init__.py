@@ -8,15 +8,17 @@ Reads a `History` and nothing else. Which calls it knows, and what it takes from
 
 - `send`: `conversation_id`, `client_msg_id`, `payload`; answer: the fields of `chatkit.types.Sent`
 - `recall`: `message_id`; answer: the fields of `Sent`
-- `create`: answer: `conversation_id`
+- `create`: answer: `conversation_id`, and `type` if it is told
 - `add`, `remove`: `conversation_id`, `user_ids`; answer: the fields of `storage.base.Conversation`
 - `mark_read`: `conversation_id`, `up_to_seq`
 - `history`: `conversation_id`, `before_seq`, `limit`; answer: `items`, a list of `chatkit.types.Message`
 - `page`: `last_seq`, `limit`; answer: the fields of `storage.base.Page`
-- `list`: answer: `items`, a list of `storage.base.ConversationRow`
+- `list`: answer: `items`, a list of `storage.base.ConversationRow`; with `limit`, and without `after`, it is asked
+  whether all are there
 - `renew_epoch`: `conversation_id`; answer: the new epoch as `epoch` or `value`
 
-Of others it only asks that they return.
+Of others it only asks that they return. Of each with `timeout_s` it asks that it returns by then, to the millisecond:
+whoever records notes it in virtual time only, for a real machine may be late.
 
 Whoever records must note a frame upwards before the server takes it and a frame downwards when the device gets it, dump
 every conversation that was created, and keep each device's local store for as long as the device has its name (an app

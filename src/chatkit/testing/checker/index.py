@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
 
+from ...client.events import MessageReceived
 from ...wire import events as ev
 from ...wire.payload import RECALLED
 from ..history import Call, History, Told
@@ -15,6 +16,11 @@ from .gather import Bodies, canonical, key_of, member_ids
 from .log_view import LogView
 from .rising import Rising
 from .traffic import Traffic
+
+_Log = tuple[str, str, str]
+"""A conversation on a device: its id, the user, the device."""
+
+_NO_JSON = (TypeError, ValueError, OverflowError, RecursionError)
 
 RESTORED = "restored"
 """Incident: a log was replaced by an older copy of it; `detail` names the conversation, or is empty for all."""
@@ -53,26 +59,66 @@ class Index:
         self.logs = self._logs()
 
     def calls(self, *ops: str) -> Iterator[Call]:
-        """The calls of certain verbs, by invocation."""
-        return (call for call in self.history.calls if call.op in ops)
+        """The calls of certain verbs, or all, by invocation."""
+        return (call for call in self.history.calls if not ops or call.op in ops)
 
     def answered(self, *ops: str) -> Iterator[Call]:
         """Those of them that took effect."""
         return (call for call in self.calls(*ops) if call.result == "ok")
 
     def body_sent(self, call: Call) -> bytes:
-        """The canonical payload of a send."""
+        """The canonical payload of a send; empty for what is no JSON at all, which then equals no body."""
         body = self._sent.get(call.number)
         if body is None:
             payload = call.args["payload"]
             plain = {"type": "TEXT", "text": payload} if isinstance(payload, str) else payload
-            body = self._sent[call.number] = canonical(plain)
+            try:
+                body = canonical(plain)
+            except _NO_JSON:
+                body = b""
+            self._sent[call.number] = body
         return body
 
     def known_head(self, conversation_id: str, before_s: float) -> int:
         """The greatest seq that anybody is known to have seen committed before a moment."""
         heads = self._heads.get(conversation_id)
         return heads.before(before_s) if heads is not None else 0
+
+    def placed_seq(self, log: LogView, user_id: str, device_id: str, before_s: float) -> int:
+        """Up to where a device is known to have had everything before a moment.
+
+        So far it had confirmed, or its app had been told; and what follows without a hole was its own, and acked.
+        """
+        whose = (log.name, user_id, device_id)
+        found, acked_s = self._placed[whose].before(before_s), self._acked_s[whose]
+        for seq in log.visible_seqs(user_id, found, log.head_seq):
+            if acked_s.get(seq, before_s) >= before_s:
+                break
+            found = seq
+        return found
+
+    @cached_property
+    def _placed(self) -> dict[_Log, Rising]:
+        points: dict[_Log, list[tuple[float, int]]] = defaultdict(list)
+        for it in self.traffic.of(ev.DeliveredAck):
+            if isinstance(it.event.up_to_seq, int):
+                whose = (it.event.conversation_id, it.frame.user_id, it.frame.device_id)
+                points[whose].append((it.frame.at_s, it.event.up_to_seq))
+        for told in self.history.told:
+            if type(told.event) is MessageReceived:
+                message = told.event.message
+                points[message.conversation_id, told.user_id, told.device_id].append((told.at_s, message.seq))
+        return defaultdict(Rising, {whose: Rising(of_log) for whose, of_log in points.items()})
+
+    @cached_property
+    def _acked_s(self) -> dict[_Log, dict[int, float]]:
+        """When a client first knew its own entries by the answer, which it then had stored."""
+        found: dict[_Log, dict[int, float]] = defaultdict(dict)
+        for ack in self.acks:
+            if ack.device_id and not ack.first_hand:
+                of_log = found[ack.key[0], ack.key[1], ack.device_id]
+                of_log[ack.seq] = min(ack.at_s, of_log.get(ack.seq, ack.at_s))
+        return found
 
     def confirmed_seq(self, event: ev.DeliveredAck) -> int:
         """Up to where a confirmation may reach; of a single entry, as if all before it were confirmed, too."""

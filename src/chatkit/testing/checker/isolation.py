@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 
 from ...wire import events as ev
-from ..history import Frame
+from ..history import Call, Frame
+from .existence import existence_hidden, removals
 from .facts import Seen
-from .gather import member_ids, returned_s
 from .index import Index
 from .log_view import LogView
 from .traffic import Arrived
 from .verdict import Breach, Findings
-from .words import of_event, of_frame, of_seen
+from .words import of_call, of_event, of_frame, of_seen
 
 CANARY_LENGTH_MIN = 8
 
@@ -37,8 +37,9 @@ Canaries = dict[bytes, tuple[LogView, int]]
 def isolated(index: Index) -> Findings:
     """No entry outside of a user's memberships is shown to him or held by him, nor its canary in any byte.
 
-    A canary is a word of a payload that is in no other payload and in no id: eight or more ASCII letters and digits,
-    at least one of each. A sender's key is only for the sender; what only members get goes to no stranger.
+    A canary is a word of a payload that is in no other payload, no id and no title: eight or more ASCII letters and
+    digits, at least one of each. A sender's key is only for the sender; what only members get goes to no stranger; and
+    no refusal tells him that there is something.
     """
     for seen in index.seen:
         log = index.logs.get(seen.conversation_id)
@@ -49,6 +50,12 @@ def isolated(index: Index) -> Findings:
         if log is not None:
             stranger = it.frame.user_id not in log.stays
             yield of_event(it, name, "he never was a member" if stranger else None)
+    for call, name in _listed(index):
+        log = index.logs.get(name)
+        if log is not None:
+            stranger = call.user_id not in log.stays
+            yield of_call(call, "it is listed, and he never was a member" if stranger else None, name)
+    yield from existence_hidden(index)
     yield from _canaries_out(index)
 
 
@@ -66,6 +73,13 @@ def _to_members(index: Index) -> Iterator[Sent]:
     for heads in index.traffic.of(ev.Heads):
         for head in heads.event.conversations:
             yield heads, head.conversation_id
+
+
+def _listed(index: Index) -> Iterator[tuple[Call, str]]:
+    """Every conversation in a list, with the call that brought it."""
+    for call in index.answered("list"):
+        for row in call.answer["items"]:
+            yield call, getattr(row, "head", row).conversation_id
 
 
 def _canaries_out(index: Index) -> Findings:
@@ -90,14 +104,14 @@ def _canaries(index: Index) -> Canaries:
     count = Counter[bytes]()
     for calls in index.sends.values():
         count.update({word for call in calls for word in _words(index.body_sent(call))})
-    in_ids = {word for it in _ids(index) for word in _words(it.encode())}
+    in_names = {word for it in _names(index) for word in _words(it.encode())}
     return {
         word: (log, seq)
         for log in index.logs.values()
         for seq, body in log.bodies.items()
         if seq not in log.made and not log.restored
         for word in _words(body)
-        if count[word] == 1 and word not in in_ids and not word.isalpha() and not word.isdigit()
+        if count[word] == 1 and word not in in_names and not word.isalpha() and not word.isdigit()
     }
 
 
@@ -106,9 +120,26 @@ def _words(text: bytes) -> set[bytes]:
     return {word for word in text.translate(_WORDS).split() if len(word) >= CANARY_LENGTH_MIN}
 
 
-def _ids(index: Index) -> set[str]:
-    devices = {call.device_id for call in index.history.calls}
-    return devices.union(index.logs, *index.sends)
+def _names(index: Index) -> set[str]:
+    """Every id, epoch and title: what a payload may name, too."""
+    names = set(index.logs)
+    for call in index.history.calls:
+        names |= {call.user_id, call.device_id, call.answer.get("epoch", "")}
+        names.update(*(_texts(value) for name, value in call.args.items() if name != "payload"))
+    for frame in index.history.frames:
+        names |= {frame.user_id, frame.device_id}
+    for log in index.logs.values():
+        names.update(log.stays, (row.subject for row in log.dump.audit))
+        for row in log.dump.entries:
+            names |= {row.message_id, row.epoch, row.sender_id, row.client_msg_id or ""}
+    return names | {seen.epoch for seen in index.seen}
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The texts of an argument."""
+    for it in value if isinstance(value, list) else [value]:
+        if isinstance(it, str):
+            yield it
 
 
 def _as_json(frame: Frame) -> bytes:
@@ -141,16 +172,17 @@ def _leak(frame: Frame, log: LogView, seq: int) -> Breach | None:
 def revoked(index: Index) -> Findings:
     """Who was removed gets nothing more of the conversation.
 
-    What had left the server before cannot be called back, and arrival does not tell when something left. So three
+    What had left the server before cannot be called back, and arrival does not tell when something left. So four
     things are judged: no push ever of an entry from the removal on; nothing on a connection after its own CONVERSATION
-    LEFT; nothing on a connection whose HELLO came after the removal was answered, if the user never returned.
+    LEFT; nothing on a connection whose HELLO, and no line in a list whose call, came after the removal was answered, if
+    the user never returned.
     """
     for seen in index.pushes:
         log = index.logs.get(seen.conversation_id)
         if log is not None and not log.restored and seen.user_id in log.stays:
             yield of_seen(seen, _pushed_after_leaving(log, seen))
     yield from _heard_after_left(index)
-    yield from _heard_by_former(index)
+    yield from _told_to_former(index)
 
 
 def _pushed_after_leaving(log: LogView, seen: Seen) -> str | None:
@@ -175,21 +207,15 @@ def _heard_after_left(index: Index) -> Findings:
             gone.discard(place)
 
 
-def _heard_by_former(index: Index) -> Findings:
-    removed_s = dict(_removed_s(index))
+def _told_to_former(index: Index) -> Findings:
+    removed_s = dict(removals(index))
     opened_s = {connection: hello.frame.at_s for connection, hello in index.traffic.hellos.items()}
     for it, name in _to_members(index) if removed_s else ():
         at_s = removed_s.get((name, it.frame.user_id))
         if at_s is not None:
             late = opened_s.get(it.frame.connection, at_s) > at_s
             yield of_event(it, name, "he had been removed before he connected" if late else None)
-
-
-def _removed_s(index: Index) -> Iterator[tuple[tuple[str, str], float]]:
-    """By conversation and user: when the call that removed him for good had returned."""
-    for call in index.answered("remove"):
-        log = index.logs.get(call.args["conversation_id"])
-        for user_id in member_ids(call) if log is not None and not log.restored else ():
-            ended_seq = log.stays[user_id][-1].ended_seq if log is not None and user_id in log.stays else None
-            if log is not None and ended_seq is not None and call.answer["head_seq"] >= ended_seq:
-                yield (log.name, user_id), returned_s(call)
+    for call, name in _listed(index):
+        at_s = removed_s.get((name, call.user_id))
+        if at_s is not None:
+            yield of_call(call, "it is listed, and he had been removed" if call.at_s > at_s else None, name)

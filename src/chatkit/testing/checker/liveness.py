@@ -62,9 +62,18 @@ def _lacks(log: LogView, dump: DeviceDump, record: Record | None) -> str | None:
 
 # --- L5 ---
 
+_LATE_S = 0.001
+"""What rounding may add; a call notes `timeout_s` only where time is virtual."""
+
 
 def everything_answered(index: Index) -> Findings:
-    """Every call has returned, but for those of apps that were killed; no connected device has anything to send."""
+    """Every call has returned, but for those of apps that were killed; no connected device has anything to send.
+
+    A call whose deadline is known has returned by then, however the run ended.
+    """
+    for call in index.calls():
+        if call.returned_s is not None and "timeout_s" in call.args:
+            yield of_call(call, _late(call.returned_s - call.at_s, call.args["timeout_s"]))
     if not index.quiescent:
         return
     crashed = {(dump.user_id, dump.device_id) for dump in index.history.devices if dump.crashed}
@@ -74,6 +83,11 @@ def everything_answered(index: Index) -> Findings:
     for dump in index.history.devices:
         if dump.online:
             yield _pending(dump)
+
+
+def _late(lasted_s: float, timeout_s: float) -> str | None:
+    in_time = lasted_s <= max(0.0, timeout_s) + _LATE_S
+    return None if in_time else f"it lasted {lasted_s:g} s, its deadline was {timeout_s:g} s"
 
 
 def _pending(dump: DeviceDump) -> Breach | None:

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ...storage.base import AuditRow, Entry
+from ...wire import events as ev
 from .index import Index
 from .log_view import LogView
+from .traffic import Arrived
 from .verdict import Findings
-from .words import of_log, of_row
+from .words import of_event, of_log, of_row
 
 Change = tuple[str, int, str, str, int]
 """(action, seq, actor, subject, Unix ms): what an audit row says of a change."""
@@ -20,16 +22,39 @@ Change = tuple[str, int, str, str, int]
 
 
 def write_permission(index: Index) -> Findings:
-    """Who wrote an entry was a member at its place; members are changed by the creator, or leave by themselves."""
+    """Who wrote an entry was a member at its place; members are changed by the creator, or leave by themselves.
+
+    Those of a SINGLE never change. Who is said to type is a member at some time, and another one than the hearer.
+    """
+    singles = _singles(index)
     for log in index.logs.values():
         creator_id = log.rows[1].sender_id if 1 in log.rows else ""
         for row in log.dump.entries:
             payload = log.made.get(row.seq, {})
             if payload.get("type") == "MEMBER" and payload.get("op") != "CREATED":
-                yield of_row(log, row, _change_not_allowed(log, row, creator_id))
+                single = "the members of a SINGLE never change" if log.name in singles else None
+                yield of_row(log, row, single or _change_not_allowed(log, row, creator_id))
             else:
                 why = None if log.visible(row.sender_id, row.seq) else f"{row.sender_id} was no member"
                 yield of_row(log, row, why)
+    for it in index.traffic.of(ev.TypingOut):
+        yield from _typing_allowed(index, it)
+
+
+def _singles(index: Index) -> set[str]:
+    """The conversations that an answer or HEADS called SINGLE."""
+    created = (call.answer for call in index.answered("create"))
+    found = {it["conversation_id"] for it in created if it.get("type") == "SINGLE"}
+    heads = (head for it in index.traffic.of(ev.Heads) for head in it.event.conversations)
+    return found.union(head.conversation_id for head in heads if head.type == "SINGLE")
+
+
+def _typing_allowed(index: Index, it: Arrived[ev.TypingOut]) -> Findings:
+    log, user_id = index.logs.get(it.event.conversation_id), it.event.user_id
+    if log is not None and not log.restored:
+        why = None if user_id in log.stays else f"{user_id} never was a member"
+        echoed = f"it is {user_id} himself" if user_id == it.frame.user_id else None
+        yield of_event(it, log.name, why or echoed)
 
 
 def _change_not_allowed(log: LogView, row: Entry, creator_id: str) -> str | None:

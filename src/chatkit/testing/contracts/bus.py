@@ -149,6 +149,21 @@ class BusContract:
 
             assert all(isinstance(event, Message) and event.topic == topic for event in ear.heard)
 
+    async def test_a_topic_is_its_whole_name(self, join: Join) -> None:
+        speaker, bus = await join(), await join()
+        for topic in ("c.one", "c.*", "#"):
+            bus.subscribe(topic)
+        await self.soon()
+        async with listening(bus) as ear:
+            for topic in ("c.on", "c.one.more", "C.ONE", "c", "d.one"):
+                speaker.publish(topic, b"unheard")
+            for topic in ("c.one", "c.*", "#"):
+                speaker.publish(topic, topic.encode())
+            await ear.until(lambda: ear.data() >= {b"c.one", b"c.*", b"#"})
+            await self.soon()
+
+            assert ear.data() == {b"c.one", b"c.*", b"#"}
+
     async def test_a_reader_too_slow_is_told_that_something_was_lost(self, join: Join) -> None:
         speaker, bus = await join(), await join()
         bus.subscribe("t")
@@ -173,6 +188,30 @@ class BusContract:
             async with listening(bus) as ear:
                 speaker.publish("t", data)
                 await ear.until(lambda ear=ear, data=data: data in ear.data())  # type: ignore[misc]  # bound at once
+
+    async def test_what_comes_while_nobody_reads_waits(self, join: Join) -> None:
+        speaker, bus = await join(), await join()
+        bus.subscribe("t")
+        await self.soon()
+        speaker.publish("t", b"early")
+        await self.soon()
+        async with listening(bus) as ear:
+            await ear.until(lambda: b"early" in ear.data())
+
+    async def test_who_left_is_off_the_bus_and_the_others_are_not(self, join: Join) -> None:
+        speaker, gone, bus = await join(), await join(), await join()
+        bus.subscribe("t")
+        await self.soon()
+        await gone.aclose()
+        async with listening(bus) as ear:
+            gone.publish("t", b"from nobody")
+            speaker.publish("t", b"hello")
+            await ear.until(lambda: b"hello" in ear.data())
+            await self.soon()
+
+            assert ear.data() == {b"hello"}
+        with anyio.fail_after(WAIT_S):
+            assert [event async for event in gone.events()] == []
 
     async def test_events_end_with_the_membership(self, join: Join) -> None:
         speaker, bus = await join(), await join()

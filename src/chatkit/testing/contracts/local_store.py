@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ...client.base import Change, LocalStore
 from ...core.resend import PendingSend
@@ -27,6 +28,21 @@ from ...types import Message
 def message(seq: int, text: str = "hi", key: str | None = None) -> Message:
     """An entry of `c-1`."""
     return Message("c-1", seq, f"m-{seq}", "u-2", 1000 + seq, {"type": "TEXT", "text": text}, key)
+
+
+def blanked(message: Message) -> Message:
+    """The same entry once it is recalled."""
+    return replace(message, payload={"type": "RECALLED"})
+
+
+def elsewhere(seq: int, text: str = "hi") -> Message:
+    """An entry of `c-2`."""
+    return replace(message(seq, text), conversation_id="c-2")
+
+
+def later(old: Change, prefix: int, *messages: Message) -> Change:
+    """What a later frame changed in the same conversation."""
+    return Change(old.conversation_id, old.type, old.epoch, prefix, messages=list(messages))
 
 
 def change(prefix: int, *messages: Message, epoch: str = "e1", **rest: Any) -> Change:
@@ -53,16 +69,34 @@ class LocalStoreContract:
         for other in (("u-2", "phone"), ("u-1", "tablet")):
             with pytest.raises(ConfigurationError):
                 store.bind(*other)
+        store = self.reopened(store)
+        with pytest.raises(ConfigurationError):
+            store.bind("u-2", "phone")
+        store.bind("u-1", "phone")
 
     def test_keeps_pending_sends_in_order_until_settled(self, store: LocalStore) -> None:
-        sends = [PendingSend("c-2", "b", b'{"n":2}', 2), PendingSend("c-1", "a", b'{"n":1}', 1)]
+        sends = [PendingSend("c-1", "b", b'{"n":2}', 2), PendingSend("c-2", "a", b'{"n":1}', 1)]
         for send in sends:
             store.add_pending(send)
         store = self.reopened(store)
 
         assert store.pending() == [sends[1], sends[0]]
-        store.save([], [("c-1", "a"), ("c-9", "unknown")])
+        store.save([], [("c-2", "a"), ("c-9", "unknown")])
         assert store.pending() == [sends[0]]
+
+    def test_settles_all_that_are_named_and_no_other(self, store: LocalStore) -> None:
+        places = [(name, key) for name in ("c-1", "c-2") for key in ("k", "l", "m")]
+        for order, place in enumerate(places):
+            store.add_pending(PendingSend(*place, b"{}", order))
+        store.save([], [("c-1", "k"), ("c-2", "m")])
+        store = self.reopened(store)
+
+        assert [send.key for send in store.pending()] == [
+            ("c-1", "l"),
+            ("c-1", "m"),
+            ("c-2", "k"),
+            ("c-2", "l"),
+        ]
 
     def test_keeps_messages_and_cursors(self, store: LocalStore) -> None:
         store.save([change(0, floor=0)])
@@ -73,6 +107,39 @@ class LocalStoreContract:
         assert (record.conversation_id, record.type, record.epoch, record.prefix) == ("c-1", "GROUP", "e1", 3)
         assert (record.left, record.held, record.recalled_seqs) == (False, (), ())
         assert store.messages("c-1", 4, 10) == [message(1), message(2, "到了吗？", "k"), message(3)]
+
+    def test_keeps_bodies_of_every_kind(self, store: LocalStore) -> None:
+        payload = {
+            "type": "CUSTOM",
+            "schema": "s",
+            "data": [1, -2.5, None, True, {"到": "'\n"}],
+            "fallbackText": "",
+        }
+        store.save([change(1, replace(message(1), payload=payload))])
+
+        assert self.reopened(store).messages("c-1", 2, 1)[0].payload == payload
+
+    def test_keeps_conversations_apart(self, store: LocalStore) -> None:
+        first = change(2, message(1), message(2), recalled_seqs=[5], floor=0)
+        second = Change("c-2", "SINGLE", "e9", 1, messages=[elsewhere(1)], recalled_seqs=[4])
+        store.save([first, second])
+        store = self.reopened(store)
+        store.save([change(5, message(4), floor=3, forget_up_to=2), later(second, 5, elsewhere(5))])
+
+        records = {record.conversation_id: record for record in store.records()}
+        assert [(it.type, it.epoch, it.prefix) for _, it in sorted(records.items())] == [
+            ("GROUP", "e1", 5),
+            ("SINGLE", "e9", 5),
+        ]
+        assert store.messages("c-1", 9, 9) == [message(4)]
+        assert store.messages("c-2", 9, 9) == [elsewhere(1), elsewhere(5)]
+        assert (store.floor("c-1"), store.floor("c-2")) == (3, 1)
+
+    def test_forgets_no_more_than_is_said(self, store: LocalStore) -> None:
+        store.save([change(3, message(1), message(2), message(3), floor=0)])
+        store.save([change(4, message(2, "again"), message(4), forget_up_to=2)])
+
+        assert self.reopened(store).messages("c-1", 9, 9) == [message(2, "again"), message(3), message(4)]
 
     def test_forgets_what_is_held_from_before_a_new_membership(self, store: LocalStore) -> None:
         store.save([change(0, floor=0)])
@@ -93,6 +160,7 @@ class LocalStoreContract:
 
     def test_a_new_conversation_is_complete_from_its_prefix_on(self, store: LocalStore) -> None:
         store.save([change(7)])
+        store = self.reopened(store)
         assert store.floor("c-1") == 7
         store.save([change(8, message(8))])
         assert store.floor("c-1") == 7
@@ -114,7 +182,7 @@ class LocalStoreContract:
         store.save([change(2, recalled_seqs=[1])])
         store = self.reopened(store)
 
-        assert [each.payload["type"] for each in store.messages("c-1", 9, 9)] == ["RECALLED", "TEXT"]
+        assert store.messages("c-1", 9, 9) == [blanked(message(1)), message(2)]
         store.save([change(2, message(1, "secret"))])
         assert store.messages("c-1", 2, 1)[0].payload == {"type": "RECALLED"}
 
@@ -125,9 +193,16 @@ class LocalStoreContract:
         store = self.reopened(store)
         assert store.records()[0].recalled_seqs == (4,)
 
-        store.save([change(4, message(3), message(4, "secret"))])
+        store.save([change(4, message(3), message(4, "secret", "k"))])
 
-        assert [each.payload["type"] for each in store.messages("c-1", 9, 9)] == ["TEXT", "RECALLED"]
+        assert store.messages("c-1", 9, 9) == [message(3), blanked(message(4, key="k"))]
+        assert store.records()[0].recalled_seqs == ()
+
+    def test_a_recall_blanks_what_came_with_it(self, store: LocalStore) -> None:
+        store.save([change(2, message(2, "secret"), message(4, "secret"), recalled_seqs=[2, 4])])
+        store = self.reopened(store)
+
+        assert store.messages("c-1", 9, 9) == [blanked(message(2)), blanked(message(4))]
         assert store.records()[0].recalled_seqs == ()
 
     def test_an_early_recall_ends_with_the_prefix_that_passes_it(self, store: LocalStore) -> None:
@@ -151,11 +226,39 @@ class LocalStoreContract:
         assert (record.epoch, record.prefix, record.recalled_seqs) == ("e2", 1, ())
         assert store.messages("c-1", 99, 9) == [message(1, "new")]
         assert store.floor("c-1") == 0
+        store.save([change(6, epoch="e3", fresh=True)])
+        assert store.floor("c-1") == 6
+
+    def test_a_fresh_log_drops_nothing_else(self, store: LocalStore) -> None:
+        store.add_pending(PendingSend("c-1", "k", b"{}", 1))
+        store.want_read("c-1", 3)
+        store.save([change(3, message(3)), Change("c-2", "GROUP", "e1", 1, messages=[elsewhere(1)])])
+        store.save([change(1, epoch="e2", fresh=True)])
+        store = self.reopened(store)
+
+        assert len(store.pending()) == 1
+        assert store.reads() == {"c-1": 3}
+        assert sorted(record.conversation_id for record in store.records()) == ["c-1", "c-2"]
+        assert store.messages("c-2", 9, 9) == [elsewhere(1)]
 
     def test_remembers_that_a_conversation_was_left(self, store: LocalStore) -> None:
         store.save([change(1, left=True)])
 
-        assert self.reopened(store).records()[0].left
+        store = self.reopened(store)
+        assert store.records()[0].left
+        store.save([change(2, message(2))])
+        assert not self.reopened(store).records()[0].left
+
+    def test_a_bound_on_what_is_kept_leaves_no_hole(self, store: LocalStore) -> None:
+        """A store may keep the newest entries only; then its floor says so, and what waits for the prefix stays."""
+        store.save([change(0, floor=0)])
+        for first in (1, 1502):  # 1501 is missing
+            store.save([change(1500, *(message(seq) for seq in range(first, first + 1500)))])
+            kept = [each.seq for each in store.messages("c-1", 1501, 9999)]
+            assert kept == list(range(store.floor("c-1") + 1, 1501))
+
+        held = self.reopened(store).records()[0].held
+        assert [each.seq for each in held] == list(range(1502, 3002))
 
     def test_keeps_what_should_count_as_read(self, store: LocalStore) -> None:
         store.want_read("c-1", 5)
@@ -164,4 +267,9 @@ class LocalStoreContract:
         store.want_read("c-2", 0)
         store.want_read("c-3", 0)
 
-        assert self.reopened(store).reads() == {"c-1": 7}
+        store = self.reopened(store)
+        answer = store.reads()
+        assert answer == {"c-1": 7}
+        answer["c-9"] = 1
+        store.want_read("c-1", 8)
+        assert (answer["c-1"], store.reads()) == (7, {"c-1": 8})

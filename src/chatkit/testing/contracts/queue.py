@@ -82,6 +82,30 @@ class QueueContract:
         again = await self.taken(queue)
         assert (again.data, again.attempt) == (b"work", 2)
 
+    async def test_what_is_given_back_need_not_wait_for_the_workers_time(self, queue: Queue) -> None:
+        await queue.put(b"work")
+        await queue.retry(await self.taken(queue), 0.0)
+
+        with anyio.fail_after(0.5 * self.visibility_s):
+            assert (await queue.take()).attempt == 2
+
+    async def test_it_is_given_back_once(self, queue: Queue) -> None:
+        await queue.put(b"work")
+        item = await self.taken(queue)
+        await queue.retry(item, 0.0)
+        await queue.retry(item, 10 * self.visibility_s)  # no longer held: nothing happens
+
+        with anyio.fail_after(0.5 * self.visibility_s):
+            assert (await queue.take()).attempt == 2
+
+    async def test_the_longest_waiting_comes_first_though_it_was_given_out_before(self, queue: Queue) -> None:
+        await queue.put(b"work")
+        await queue.retry(await self.taken(queue), 0.1 * self.visibility_s)
+        await anyio.sleep(0.3 * self.visibility_s)
+        await queue.put(b"newer")
+
+        assert [(await self.taken(queue)).data for _ in range(2)] == [b"work", b"newer"]
+
     async def test_a_delay_may_be_longer_than_what_a_worker_has(self, queue: Queue) -> None:
         await queue.put(b"work")
         await queue.retry(await self.taken(queue), 3 * self.visibility_s)
@@ -127,6 +151,7 @@ class QueueContract:
         for number in range(3):
             await queue.put(b"%d" % number)
         first, second = await self.taken(queue), await self.taken(queue)
+        assert await queue.lag() == 3, "what is being held counts"
         await queue.done(first)
         await queue.retry(second, self.visibility_s)
 

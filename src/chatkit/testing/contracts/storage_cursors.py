@@ -23,6 +23,7 @@ from .storage_commands import (
     remove,
     send,
     single,
+    snapshot,
 )
 
 
@@ -47,6 +48,18 @@ class CursorContract:
         assert not (await one(store, read("g", "bob", 2), base.Advanced)).moved
         row = await head(store, "bob", "g")
         assert (row.delivered_seq, row.read_seq) == (4, 5)  # of this device; of the user
+
+    async def test_lower_or_equal_changes_nothing(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob"), *(send("g", "ann", str(n)) for n in range(4)))
+        await do(store, device("bob"), delivered("g", "bob", 4), read("g", "bob", 3))
+        names = [entry.message_id for entry in await store.entries("g", 0, 4)]
+        before = await snapshot(store, ["g"], ["ann", "bob"])
+        for seq in (0, 2, 3):
+            await do(store, delivered("g", "bob", seq, at_ms=NOW + 9), read("g", "bob", seq, at_ms=NOW + 9))
+        await do(store, delivered("g", "bob", 4, at_ms=NOW + 9))
+        await do(store, *(base.ConfirmMessage(name, "bob", "phone", NOW + 9) for name in names))
+
+        assert await snapshot(store, ["g"], ["ann", "bob"]) == before
 
     async def test_cursors_of_strangers_are_refused(self, store: Store) -> None:
         await do(store, group("g", "ann"))
@@ -120,6 +133,14 @@ class CursorContract:
         assert (row.others_delivered_seq, row.others_read_seq) == (7, 0)
         for name in ("phone", "tablet"):
             assert (await head(store, "bob", "g", name)).delivered_seq == 7
+
+    async def test_coming_back_moves_the_read_cursor_over_the_time_away(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob"), read("g", "bob", 1), remove("g", "bob", "bob"))  # 2
+        await do(store, *(send("g", "ann", str(n)) for n in range(5)), add("g", "ann", "bob"))  # 3..7, 8
+
+        (_, bob) = await store.members("g", "ann", None, 9)
+        assert (bob.delivered_seq, bob.read_seq) == (7, 7)
+        assert (await head(store, "ann", "g")).others_read_seq == 7
 
     async def test_what_was_missed_before_leaving_stays_missed(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"), device("bob"), send("g", "ann", "missed"))

@@ -70,6 +70,12 @@ class AppendContract:
 
         assert await seqs(store, "g", "ann") == [1, 2, 3]
 
+    async def test_the_same_key_in_another_conversation_is_another_message(self, store: Store) -> None:
+        await do(store, group("g", "ann"), group("h", "ann"), send("h", "ann", "before"))
+        for name, seq in (("g", 2), ("h", 3)):
+            sent = await one(store, send(name, "ann", "k", f"in {name}"), base.Appended)
+            assert (sent.repeat, sent.entry.conversation_id, sent.entry.seq) == (False, name, seq)
+
     async def test_the_same_key_with_another_payload_is_a_conflict(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"), send("g", "ann", "k", "one"))
 
@@ -116,9 +122,12 @@ class AppendContract:
     async def test_a_refusal_leaves_its_neighbours_alone_and_no_trace(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"), device("bob"))
         before = await snapshot(store, ["g"], ["ann", "bob", "eve"])
+        first = (await store.entries("g", 0, 1))[0].message_id
         bad: list[base.Command] = [
             send("g", "eve", "k"),
             delivered("g", "bob", 9),
+            delivered("g", "bob", 9, "unknown"),
+            base.ConfirmMessage(first, "bob", "unknown", NOW, "another"),
             read("g", "bob", 9),
             delivered("g", "eve", 1),
             read("nowhere", "bob", 0),
@@ -135,6 +144,7 @@ class AppendContract:
         errors = [outcome.error for outcome in outcomes if isinstance(outcome, base.Refused)]
         assert len(errors) == len(bad) == len({id(error) for error in errors})
         assert await snapshot(store, ["g"], ["ann", "bob", "eve"]) == before
+        assert [it.device_id for it in (await store.status(first, "ann", None, 9)).deliveries] == ["phone"]
         mixed = await store.commit([bad[0], send("g", "ann", "k1"), bad[1], send("g", "ann", "k2")])
         assert [type(outcome) for outcome in mixed] == [
             base.Refused,
@@ -204,6 +214,15 @@ class PageContract:
         second = await store.conversations("ann", None, first[-1].head.conversation_id, 2)
         assert [it.head.conversation_id for it in first + second] == ["g1", "g2", "g3"]
         assert [it.title for it in first] == ["title", "title"]
+
+    async def test_a_list_shows_the_cursor_of_a_device_or_of_the_user(self, store: Store) -> None:
+        await do(
+            store, group("g", "ann", "bob"), device("ann"), device("ann", "tablet"), send("g", "bob", "k")
+        )
+        await do(store, delivered("g", "ann", 2), delivered("g", "ann", 1, "tablet"))
+        for device_id, seq in ((None, 2), ("phone", 2), ("tablet", 1)):
+            (row,) = await store.conversations("ann", device_id, None, 9)
+            assert row.head.delivered_seq == seq
 
     async def test_heads_name_what_a_device_misses_first_then_the_newest(self, store: Store) -> None:
         await do(store, device("ann"), *(group(f"g{n}", "ann", "bob", at_ms=NOW + n) for n in range(4)))
@@ -339,7 +358,7 @@ class RecallContract:
         await refused(store, recall(name, "bob", at_ms=NOW + 101, window_ms=100), RecallWindowPassedError)
         await do(store, remove("g", "bob", "bob"))
         await refused(store, recall(name, "bob"), NotFoundError)
-        await do(store, add("g", "ann", "bob"), recall(name, "bob", at_ms=NOW + 100))
+        await do(store, add("g", "ann", "bob"), recall(name, "bob", at_ms=NOW + 100, window_ms=100))
 
     async def test_ids_that_name_nothing(self, store: Store) -> None:
         await do(store, group("g", "ann"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from ...errors import BadRequestError, ConflictError, ForbiddenError, NotFoundError
 from ...storage import base
@@ -24,6 +25,7 @@ from .storage_commands import (
     send,
     seqs,
     single,
+    snapshot,
 )
 
 
@@ -86,6 +88,15 @@ class MembershipContract:
         assert await store.head_seqs(["other", "s"]) == {"s": (EPOCH, 1)}
         await refused(store, single("s", "ann", "cat"), ConflictError)
         await refused(store, group("s", "ann", "bob"), ConflictError)
+
+    async def test_creating_what_exists_changes_nothing(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob"), single("s", "ann", "bob"))
+        before = await snapshot(store, ["g", "s"], ["ann", "bob"])
+        for made in (group("g", "ann", "bob"), single("s", "ann", "bob"), single("other", "bob", "ann")):
+            again = replace(made, title="another", epoch="e2", at_ms=NOW + 9)
+            assert not (await one(store, again, base.Created)).created
+
+        assert await snapshot(store, ["g", "s"], ["ann", "bob"]) == before
 
     async def test_a_single_has_two_members_and_keeps_them(self, store: Store) -> None:
         await refused(store, single("s", "ann"), BadRequestError)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from ...errors import NotFoundError, TokenExpiredError, TokenRevokedError
 from ...storage import base
 from ...storage.base import Store
@@ -107,7 +109,9 @@ class SessionContract:
         await do(
             store, base.RenewLogin("bob", "phone", None, "", NOW), base.RenewLogin("ann", "pc", 1, "", NOW)
         )
-        await do(store, base.RenewLogin("ann", "phone", NOW + 500, "all", NOW))
+        await do(store, base.RenewLogin("ann", "phone", NOW + 500, "all", NOW), group("h", "bob", "ann"))
+        made = (await store.entries("h", 0, 1))[0].message_id
+        assert [it.device_id for it in (await store.status(made, "bob", None, 10)).deliveries] == ["phone"]
 
         name = (await store.page("g", "ann", 1, 1, 1000)).entries[0].message_id
         assert (await store.status(name, "ann", None, 10)).deliveries == ()
@@ -140,6 +144,15 @@ class SessionContract:
         await refused(store, confirm(f"{key}-e2-{seq}", "bob"), NotFoundError)
         await refused(store, base.RenewEpoch("nowhere", "e2", NOW), NotFoundError)
 
+    async def test_a_new_epoch_keeps_the_answer_of_a_recall(self, store: Store) -> None:
+        await do(store, group("g", "ann"))
+        sent = await one(store, send("g", "ann", "k"), base.Appended)
+        first = await one(store, recall(sent.entry.message_id, "ann"), base.Recalled)
+        await do(store, base.RenewEpoch("g", "e2", NOW + 1))
+
+        again = await one(store, recall(sent.entry.message_id, "ann"), base.Recalled)
+        assert (again.entry, again.repeat) == (first.entry, True)
+
     async def test_privileged_changes_are_audited_in_order(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"), add("g", "ann", "dan", "cat"), remove("g", "ann", "bob"))
         sent = await one(store, send("g", "cat", "k", "secret"), base.Appended)
@@ -158,6 +171,25 @@ class SessionContract:
         ]
         assert [row.audit_id for row in rows] == sorted(row.audit_id for row in rows)
         assert await store.audit("nowhere") == []
+
+    async def test_audit_rows_say_when_and_where(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob"), replace(add("g", "ann", "cat"), at_ms=NOW + 1))
+        sent = await one(store, send("g", "cat", "k", at_ms=NOW + 2), base.Appended)
+        await do(store, recall(sent.entry.message_id, "cat", at_ms=NOW + 3))
+        await do(store, replace(remove("g", "ann", "bob"), at_ms=NOW + 4))
+        await do(
+            store, replace(remove("g", "cat", "cat"), at_ms=NOW + 5), base.RenewEpoch("g", "e2", NOW + 6)
+        )
+
+        found = [(row.action, row.at_ms - NOW, row.conversation_id) for row in await store.audit("g")]
+        assert found == [
+            ("CREATED", 0, "g"),
+            ("ADDED", 1, "g"),
+            ("RECALLED", 3, "g"),
+            ("REMOVED", 4, "g"),
+            ("LEFT", 5, "g"),
+            ("EPOCH_RENEWED", 6, "g"),
+        ]
 
 
 class DeviceContract:

@@ -248,7 +248,7 @@ class TransportContract:
 
     async def test_closing_twice_is_closing_once(self, ann: Peer) -> None:
         with anyio.fail_after(DEADLINE_S):
-            await ann.transport.aclose()
+            await ann.transport.aclose(1000, "到" * 42)  # 126 bytes, and a WebSocket carries 123
             await ann.transport.aclose(4999, "a second time")
 
         assert (await ann.end()).close_code == 1000

@@ -117,6 +117,7 @@ class Workload:
                 conversation_id=own.conversation_id,
                 client_msg_id=own.client_msg_id,
                 payload=own.payload,
+                timeout_s=self._world.plan.client.send_timeout_s,
             )
             or own.sent
         )
@@ -135,6 +136,7 @@ class Workload:
                 conversation_id=target.conversation_id,
                 message_id=target.message_id,
                 seq=target.seq,
+                timeout_s=self._world.plan.client.request_timeout_s,
             )
 
     async def _mark_read(self, device: Device) -> None:
@@ -157,6 +159,7 @@ class Workload:
             conversation_id=name,
             before_seq=before_seq,
             limit=limit,
+            timeout_s=self._world.plan.client.request_timeout_s,
         )
 
     async def _typing(self, device: Device) -> None:
@@ -243,9 +246,13 @@ class Workload:
         )
 
     async def _list(self) -> None:
-        user_id = self._chance.choice(self._users)
+        user_id, limit = self._chance.choice(self._users), 200
         await self._on_a_server(
-            user_id, "list", lambda server: server.store.conversations(user_id, None, None, 200)
+            user_id,
+            "list",
+            lambda server: server.store.conversations(user_id, None, None, limit),
+            after=None,
+            limit=limit,
         )
 
     async def _renew_epoch(self) -> None:
