@@ -253,8 +253,15 @@ LOCAL_STORES: list[Spoil] = [
         "test_a_recall_blanks_what_is_stored",
         local_store,
         "_blank",
-        "tombstone(message)",
-        "replace(tombstone(message), sender_id='')",
+        "tombstone(held.message)",
+        "replace(tombstone(held.message), sender_id='')",
+    ),
+    (
+        "test_what_an_app_writes_into_a_body_is_not_stored",
+        local_store,
+        "_held",
+        "_Held(replace(message, payload={}), msgspec.json.encode(message.payload))",
+        "type('Shared', (), {'message': message, 'payload': message.payload, 'whole': message})()",
     ),
     (
         "test_a_recall_of_what_is_not_held_waits_for_it",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from msgspec.structs import replace
 
 from ..core.resend import Key, PendingSend
@@ -15,11 +16,22 @@ from .base import Change, Record
 MESSAGES_MAX = 1000
 
 
+class _Held(msgspec.Struct, frozen=True):
+    """An entry; its payload as bytes, which an app that changes what it was given cannot reach."""
+
+    message: Message
+    payload: bytes
+
+    @property
+    def whole(self) -> Message:
+        return replace(self.message, payload=msgspec.json.decode(self.payload))
+
+
 class _Log:
     def __init__(self, change: Change) -> None:
         self.record = Record(change.conversation_id, change.type, change.epoch, change.prefix, change.left)
         self.floor = change.prefix if change.floor is None else change.floor
-        self.messages: dict[int, Message] = {}
+        self.messages: dict[int, _Held] = {}
         self.recalled: set[int] = set()
 
 
@@ -69,7 +81,7 @@ class MemoryStore:
         if log is None or limit <= 0:
             return []
         seqs = sorted(seq for seq in log.messages if seq < before_seq)
-        return [log.messages[seq] for seq in seqs[-limit:]]
+        return [log.messages[seq].whole for seq in seqs[-limit:]]
 
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""
@@ -117,7 +129,7 @@ class MemoryStore:
 
 
 def _whole(log: _Log) -> Record:
-    held = tuple(log.messages[seq] for seq in sorted(log.messages) if seq > log.record.prefix)
+    held = tuple(log.messages[seq].whole for seq in sorted(log.messages) if seq > log.record.prefix)
     recalled = tuple(sorted(seq for seq in log.recalled if seq > log.record.prefix))
     return replace(log.record, held=held, recalled_seqs=recalled)
 
@@ -127,12 +139,16 @@ def _keep(log: _Log, message: Message) -> None:
         log.recalled.discard(message.seq)
         message = tombstone(message)
     if message.seq not in log.messages or message.type == "RECALLED":
-        log.messages[message.seq] = message
+        log.messages[message.seq] = _held(message)
+
+
+def _held(message: Message) -> _Held:
+    return _Held(replace(message, payload={}), msgspec.json.encode(message.payload))
 
 
 def _blank(log: _Log, seq: int) -> None:
-    message = log.messages.get(seq)
-    if message is not None:
-        log.messages[seq] = tombstone(message)
+    held = log.messages.get(seq)
+    if held is not None:
+        log.messages[seq] = _held(tombstone(held.message))
     elif seq > log.record.prefix:
         log.recalled.add(seq)

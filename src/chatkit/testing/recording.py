@@ -1,7 +1,6 @@
 """Clients and servers that write down what they are asked and what they tell, for the checker.
 
-They are the real ones with a `History` beside them; what a call answers or raises is not changed. But messages come to
-an app as copies: what it writes into them is in no local store, which may be dumped for the checker.
+They are the real ones with a `History` beside them; what a call answers or raises is not changed.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from ..storage.base import (
 )
 from ..types import Identity, Message, Payload, Sent
 from ..wire.codec import CODECS, Codec
-from .history import Call, History, kept
+from .history import Call, History
 from .line import Line
 from .network import LineEvent, Observe, ObserveLine
 from .virtual_time import VirtualLoop
@@ -124,7 +123,7 @@ class RecordingStream(EventStream):
     async def __anext__(self) -> ChatEvent:
         event = await super().__anext__()
         self._tell(event)
-        return kept(event)
+        return event
 
 
 class RecordingClient(ChatClient):
@@ -169,7 +168,7 @@ class RecordingClient(ChatClient):
         self, conversation_id: str, *, before_seq: int | None = None, limit: int = 50
     ) -> list[Message]:
         """As `ChatClient.history`."""
-        messages = await self._recorder.call(
+        return await self._recorder.call(
             "history",
             super().history(conversation_id, before_seq=before_seq, limit=limit),
             conversation_id=conversation_id,
@@ -177,7 +176,6 @@ class RecordingClient(ChatClient):
             limit=limit,
             **_deadline(self._config.request_timeout_s),
         )
-        return kept(messages)
 
     async def mark_read(self, conversation_id: str, up_to_seq: int) -> None:
         """As `ChatClient.mark_read`."""

@@ -119,6 +119,18 @@ class LocalStoreContract:
 
         assert self.reopened(store).messages("c-1", 2, 1)[0].payload == payload
 
+    def test_what_an_app_writes_into_a_body_is_not_stored(self, store: LocalStore) -> None:
+        given = replace(
+            message(1), payload={"type": "CUSTOM", "schema": "s", "data": [1], "fallbackText": ""}
+        )
+        store.save([change(1, given)])
+        for changed in (given, *store.messages("c-1", 2, 1)):
+            changed.payload["data"].append(2)
+            changed.payload["schema"] = "t"
+
+        (stored,) = store.messages("c-1", 2, 1)
+        assert (stored.payload["schema"], stored.payload["data"]) == ("s", [1])
+
     def test_keeps_conversations_apart(self, store: LocalStore) -> None:
         first = change(2, message(1), message(2), recalled_seqs=[5], floor=0)
         second = Change("c-2", "SINGLE", "e9", 1, messages=[elsewhere(1)], recalled_seqs=[4])

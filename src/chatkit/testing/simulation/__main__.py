@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import subprocess
 import sys
@@ -83,8 +84,13 @@ def story(outcome: Outcome) -> str:
 def run_seeds(seeds: Sequence[int]) -> Totals:
     """Run some seeds in this process."""
     totals = Totals()
-    for seed in seeds:
-        totals.add(simulate(seed))
+    gc.disable()  # a history is no garbage before it is judged: looking for some meanwhile costs a fifth of the time
+    try:
+        for seed in seeds:
+            totals.add(simulate(seed))
+            gc.collect()
+    finally:
+        gc.enable()
     return totals
 
 
