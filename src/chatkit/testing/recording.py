@@ -5,7 +5,6 @@ They are the real ones with a `History` beside them; what a call answers or rais
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -40,7 +39,7 @@ from ..wire.codec import CODECS, Codec
 from .history import Call, History
 from .line import Line
 from .network import LineEvent, Observe, ObserveLine
-from .virtual_time import VirtualLoop
+from .virtual_time import on_virtual_loop
 
 _Answer = TypeVar("_Answer")
 
@@ -198,11 +197,7 @@ class RecordingClient(ChatClient):
 
 def _deadline(timeout_s: float) -> dict[str, Any]:
     """The argument that says how long a call may last; none in real time, where nobody returns to the millisecond."""
-    try:
-        virtual = isinstance(asyncio.get_running_loop(), VirtualLoop)
-    except RuntimeError:  # not on asyncio
-        virtual = False
-    return {"timeout_s": timeout_s} if virtual else {}
+    return {"timeout_s": timeout_s} if on_virtual_loop() else {}
 
 
 class RecordingServer(ChatServer):

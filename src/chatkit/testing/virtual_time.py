@@ -189,6 +189,14 @@ def run_virtual(
         return run(main, args, seed)
 
 
+def on_virtual_loop() -> bool:
+    """Whether the running task is on a `VirtualLoop`. Says False on trio, also in virtual time."""
+    try:
+        return isinstance(asyncio.get_running_loop(), VirtualLoop)
+    except RuntimeError:  # not on asyncio
+        return False
+
+
 @contextmanager
 def garbage_waits() -> Iterator[None]:
     """Collect no garbage inside, and what is new of it at the end, unless collection was off before.
