@@ -253,14 +253,14 @@ LOCAL_STORES: list[Spoil] = [
         "test_a_recall_blanks_what_is_stored",
         local_store,
         "_blank",
-        "tombstone(held.message)",
-        "replace(tombstone(held.message), sender_id='')",
+        "tombstone(row.message)",
+        "replace(tombstone(row.message), sender_id='')",
     ),
     (
         "test_what_an_app_writes_into_a_body_is_not_stored",
         local_store,
-        "_held",
-        "_Held(replace(message, payload={}), msgspec.json.encode(message.payload))",
+        "_row",
+        "_Row(replace(message, payload={}), msgspec.json.encode(message.payload))",
         "type('Shared', (), {'message': message, 'payload': message.payload, 'whole': message})()",
     ),
     (

@@ -353,13 +353,13 @@ def test_a_failure_tells_what_happened_in_its_order(project: pytest.Pytester) ->
             "*chatkit: what happened*",
             "*ann calls create conversation_id=c-1 *",
             "*ann/phone calls send conversation_id=c-1 client_msg_id=a-1 payload=one*",
-            "*connection 1 opened ann/phone and node",
+            "*connection opened 1, ann/phone and node",
             "*ann/phone -> node SEND_MSG conversationId=c-1 clientMsgId=a-1 payload=one",
             "*ann/phone <- node MSG_ACK conversationId=c-1 *seq=2*",
             "*ann/phone has from send: ok conversation_id=c-1 client_msg_id=a-1 *",
             "*ann/phone calls send conversation_id=c-1 client_msg_id=a-2 payload=two*",
-            "*connection 1 client ended ann/phone and node, 1006",
-            "*connection 2 opened ann/phone and node",
+            "*connection client ended 1, ann/phone and node, 1006",
+            "*connection opened 2, ann/phone and node",
             "*ann/phone has from send: ok conversation_id=c-1 client_msg_id=a-2 *",
         ]
     )

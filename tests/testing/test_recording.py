@@ -224,8 +224,11 @@ async def test_a_body_that_is_no_json_is_noted_and_judged(
 ) -> None:
     endless: dict[str, Any] = {"type": "CUSTOM"}
     endless["data"] = endless
+    branching: dict[str, Any] = {"type": "CUSTOM"}
+    branching["data"] = [branching, branching, branching]
     bodies: list[dict[str, Any]] = [
         endless,
+        branching,
         *({"type": "TEXT", "text": it} for it in (object(), 2**70, "\ud800")),
     ]
     async with chat_client("ann") as ann:
@@ -233,7 +236,7 @@ async def test_a_body_that_is_no_json_is_noted_and_judged(
             with pytest.raises(BadRequestError):
                 await ann.send("c-1", body)
 
-    assert [call.result for call in calls(chat_history, "send")] == ["fail"] * 4
+    assert [call.result for call in calls(chat_history, "send")] == ["fail"] * 5
 
 
 async def test_deadlines_are_noted_in_virtual_time(

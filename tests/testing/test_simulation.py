@@ -109,6 +109,12 @@ def test_one_seed_is_written_down_whole(tmp_path: Path) -> None:
     assert any("-> n-0 HELLO" in line for line in lines)
 
 
+def test_what_is_written_down_is_one_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--transcript", "all.txt"])
+    assert "--transcript needs --seed" in capsys.readouterr().err
+
+
 def test_many_seeds_fail_if_they_left_something_untried(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

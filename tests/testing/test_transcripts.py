@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from chatkit.client.events import Typing
+import msgspec
+import pytest
+
+from chatkit.client.events import MessageReceived, Typing
 from chatkit.errors import ConnectionLostError, RefusedError
-from chatkit.testing import History, transcript
-from chatkit.wire.codec import CODECS
+from chatkit.testing import History, check, transcript
+from chatkit.types import Message
+from chatkit.wire.codec import CODECS, Codec
 
 JSON = CODECS["chatkit.v1.json"]
 
@@ -27,6 +31,7 @@ def test_equal_times_are_told_in_the_order_in_which_they_came() -> None:
         "   0.000  ann/phone -> n-1 SEND_MSG",
         "   0.000  ann/phone has from send: ConnectionLostError, and nobody knows whether it took effect",
         "   0.000  cut ann/phone",
+        "   0.000  over: cut ann/phone",
         "   0.000  ann/phone <- n-1 A",
         "   0.000  ann/phone <- n-1 B seq=2",
         "   0.000  ann/phone is told Typing conversation_id=c-1 user_id=bob",
@@ -66,3 +71,40 @@ def test_no_line_is_longer_than_a_terminal_is_wide() -> None:
     history.invoke("ann", "phone", "send", **{f"field_{number}": "x" * 500 for number in range(50)})
 
     assert len(transcript(history)) == 140
+
+
+def test_an_entry_is_told_by_its_place_and_its_text() -> None:
+    history = History(lambda: 1.0)
+    message = Message("c-1", 4, "m-4", "bob", 9, {"type": "TEXT", "text": "line\n\x1b[31mred 到"}, None)
+    history.tell("ann", "phone", 1, MessageReceived(message))
+    history.ok(history.invoke("ann", "phone", "history"), items=[message, message])
+    page = {"event": "SYNC_PAGE", "messages": [{"seq": 4}, {"seq": 5}]}
+    heads = {"event": "HEADS", "conversations": [{"conversationId": "c-1", "headSeq": 7}]}
+    history.frame("ann", "phone", msgspec.json.encode([page, heads]), JSON, up=False, connection=1, node="n")
+
+    assert [line.split("  ", 1)[1].strip() for line in transcript(history).splitlines()] == [
+        "1.000  ann/phone is told MessageReceived message=c-1 seq 4 of bob: line\\n\\x1b[31mred 到",
+        "1.000  ann/phone calls history",
+        "1.000  ann/phone has from history: ok items=[4, 4]",
+        "1.000  ann/phone <- n SYNC_PAGE messages=[4, 5]",
+        "1.000  ann/phone <- n HEADS conversations=[c-1 to 7]",
+    ]
+
+
+def test_tokens_are_not_told() -> None:
+    history = History(lambda: 1.0)
+    hello = '{"event":"HELLO","token":"t-secret","resumeToken":"r-secret","deviceId":"phone"}'
+    history.frame("ann", "phone", hello, JSON, up=True, connection=1, node="n")
+
+    assert transcript(history).endswith("HELLO token=... resumeToken=... deviceId=phone")
+
+
+@pytest.mark.parametrize("data", [b"\xff", b'"\xff"', b"[" * 100_000, b"\xc1"])
+@pytest.mark.parametrize("codec", CODECS.values(), ids=lambda codec: codec.name)
+def test_bytes_of_any_kind_are_told(data: bytes, codec: Codec) -> None:
+    history = History(lambda: 1.0)
+    history.frame("ann", "phone", data, codec, up=False, connection=1, node="n")
+    history.tell("ann", "phone", 1, object())
+
+    assert "ann/phone <- n " in transcript(history)
+    assert "S25" in {it.invariant for it in check(history, quiescent=False).violations}

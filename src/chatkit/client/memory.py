@@ -16,7 +16,7 @@ from .base import Change, Record
 MESSAGES_MAX = 1000
 
 
-class _Held(msgspec.Struct, frozen=True):
+class _Row(msgspec.Struct, frozen=True):
     """An entry; its payload as bytes, which an app that changes what it was given cannot reach."""
 
     message: Message
@@ -31,7 +31,7 @@ class _Log:
     def __init__(self, change: Change) -> None:
         self.record = Record(change.conversation_id, change.type, change.epoch, change.prefix, change.left)
         self.floor = change.prefix if change.floor is None else change.floor
-        self.messages: dict[int, _Held] = {}
+        self.messages: dict[int, _Row] = {}
         self.recalled: set[int] = set()
 
 
@@ -66,7 +66,7 @@ class MemoryStore:
 
     def records(self) -> list[Record]:
         """Every conversation that is stored."""
-        return [_whole(log) for log in self._logs.values()]
+        return [_record(log) for log in self._logs.values()]
 
     def save(self, changes: Sequence[Change], settled: Sequence[Key] = ()) -> None:
         """Store all that one frame changed."""
@@ -128,7 +128,7 @@ class MemoryStore:
                 log.floor = max(log.floor, seq)
 
 
-def _whole(log: _Log) -> Record:
+def _record(log: _Log) -> Record:
     held = tuple(log.messages[seq].whole for seq in sorted(log.messages) if seq > log.record.prefix)
     recalled = tuple(sorted(seq for seq in log.recalled if seq > log.record.prefix))
     return replace(log.record, held=held, recalled_seqs=recalled)
@@ -139,16 +139,16 @@ def _keep(log: _Log, message: Message) -> None:
         log.recalled.discard(message.seq)
         message = tombstone(message)
     if message.seq not in log.messages or message.type == "RECALLED":
-        log.messages[message.seq] = _held(message)
+        log.messages[message.seq] = _row(message)
 
 
-def _held(message: Message) -> _Held:
-    return _Held(replace(message, payload={}), msgspec.json.encode(message.payload))
+def _row(message: Message) -> _Row:
+    return _Row(replace(message, payload={}), msgspec.json.encode(message.payload))
 
 
 def _blank(log: _Log, seq: int) -> None:
-    held = log.messages.get(seq)
-    if held is not None:
-        log.messages[seq] = _held(tombstone(held.message))
+    row = log.messages.get(seq)
+    if row is not None:
+        log.messages[seq] = _row(tombstone(row.message))
     elif seq > log.record.prefix:
         log.recalled.add(seq)

@@ -1,4 +1,4 @@
-"""Which event is legal when, for both ends of a connection: two tables; and what fits into its last words.
+"""Which event is legal when, for both ends of a connection: two tables and nothing else.
 
 Used by the server's session and by the client's. Neither side is favoured: each looks up what may arrive in
 its state and what the arrival makes of it.
@@ -63,11 +63,3 @@ CLIENT_RECEIVES: dict[State, dict[type[ev.Event], State]] = {
     State.CLOSED: {},
 }
 """State after an event arrives at the client; its own HELLO takes it from AWAITING_HELLO to LOGGING_IN."""
-
-
-_REASON_BYTES_MAX = 123
-
-
-def close_reason(text: str) -> str:
-    """As much of a text as a WebSocket's close frame has room for. Source: RFC 6455, 5.5."""
-    return text.encode()[:_REASON_BYTES_MAX].decode(errors="ignore")

@@ -15,10 +15,10 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from ..core.connection import State, close_reason
+from ..core.connection import State
 from ..server.committer import NOT_RUNNING
 from ..server.server import ChatServer
-from ..wire.codec import CODECS, JSON, Codec
+from ..wire.codec import CODECS, JSON, Codec, close_reason
 from ..wire.events import CloseCode
 from .http import HttpRoad
 

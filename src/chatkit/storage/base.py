@@ -389,12 +389,11 @@ class Store(Committing, LogReader, MemberReader, CursorReader, OutboxReader, Pro
 
         Returns:
             The log's own secret, 32 bytes, made at the first migration and kept with the log: the key of
-            `Append.payload_mac`.
+            `Append.payload_mac`. Asked again while it is open, the same; or it raises ConfigurationError.
 
         Raises:
             ConfigurationError: The file is not a chatkit log, was made by a newer version, does not keep the
-                pragmas it was given, is damaged, or is in use by another server. Or the store is open already: it may
-                also return the same secret again.
+                pragmas it was given, is damaged, or is in use by another server.
         """
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -107,10 +107,11 @@ class Devices:
                 raise ConfigurationError(
                     f"entered and not left: {', '.join(forgotten)}; use `async with` for every client"
                 )
-        except BaseException as error:
-            for client in reversed(self._entered_since(before)):
-                await client.__aexit__(type(error), error, None)
-            raise
+        except BaseException:
+            async with AsyncExitStack() as stack:  # each is left, though another's end may raise
+                for client in self._entered_since(before):
+                    stack.push_async_exit(client)
+                raise
 
     def _entered_since(self, before: Collection[_DeviceClient]) -> list[_DeviceClient]:
         return [client for client in self._entered if client not in before]

@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from ..client.base import LocalStore, Record
 from ..client.events import MessageReceived
+from ..errors import ProtocolError
 from ..storage.base import AuditRow, Entry, MemberCursor, OutboxEntry, Store
 from ..types import Message
 from ..wire.codec import Codec
+from ..wire.payload import DEPTH_MAX
 from .membership import current_members
 
 Result = Literal["ok", "fail", "info"]
 """`ok` it took effect; `fail` it definitely did not; `info` nobody knows (a deadline, a cut, a 5xx)."""
 
-_ValueT = TypeVar("_ValueT")
-
 _ENTRIES_PER_READ = 500
-_DEPTH_MAX = 40  # that of a payload, and what stands around it
+_COPIED = (dict, list, Message, MessageReceived)
+_DEPTH_MAX = DEPTH_MAX + 8
+"""That of a payload, and what stands around it."""
+
+_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    "json": msgspec.json.decode,
+    "msgpack": msgspec.msgpack.decode,
+}
 
 
 class Call(msgspec.Struct):
@@ -77,6 +84,13 @@ class Frame(msgspec.Struct):
     codec: Codec
     data: bytes
 
+    def decoded(self) -> Any:
+        """What is in it, as plain values. Raises ProtocolError if nobody can decode it."""
+        try:
+            return _DECODERS[self.codec.name](self.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ProtocolError(f"the frame cannot be decoded: {error}") from None
+
 
 class Told(msgspec.Struct):
     """One event that a client gave to its app. `life` counts the starts of the device, from 1."""
@@ -106,10 +120,18 @@ class Incident(msgspec.Struct):
 class Returned(msgspec.Struct, frozen=True):
     """The end of a call, as a step of its own."""
 
+    at_s: float
     call: Call
 
 
-Step = Call | Returned | Frame | Told | Incident
+class Ended(msgspec.Struct, frozen=True):
+    """The end of an incident that lasted, as a step of its own."""
+
+    at_s: float
+    incident: Incident
+
+
+Step = Call | Returned | Frame | Told | Incident | Ended
 
 
 class LogDump(msgspec.Struct):
@@ -175,7 +197,7 @@ class History:
 
     def invoke(self, user_id: str, device_id: str, op: str, **args: Any) -> Call:
         """Note that a call begins."""
-        call = Call(len(self.calls), self._now_s(), user_id, device_id, op, kept(args))
+        call = Call(len(self.calls), self._now_s(), user_id, device_id, op, _kept(args, {}))
         self.calls.append(call)
         self.steps.append(call)
         return call
@@ -183,7 +205,7 @@ class History:
     def ok(self, call: Call, **answer: Any) -> None:
         """The call took effect."""
         self._returned(call, "ok")
-        call.answer = kept(answer)
+        call.answer = _kept(answer, {})
 
     def fail(self, call: Call, error: BaseException) -> None:
         """The call definitely had no effect."""
@@ -214,7 +236,7 @@ class History:
 
     def tell(self, user_id: str, device_id: str, life: int, event: Any) -> None:
         """Note an event that an app was given."""
-        told = Told(self._now_s(), user_id, device_id, life, kept(event))
+        told = Told(self._now_s(), user_id, device_id, life, _kept(event, {}))
         self.told.append(told)
         self.steps.append(told)
 
@@ -228,6 +250,7 @@ class History:
     def ended(self, incident: Incident) -> None:
         """What lasted is over."""
         incident.until_s = self._now_s()
+        self.steps.append(Ended(incident.until_s, incident))
 
     def digest(self) -> str:
         """A hash of everything that happened, in order: equal histories have equal digests, in every process."""
@@ -240,30 +263,33 @@ class History:
     def _returned(self, call: Call, result: Result) -> None:
         assert call.result is None, "a call returns once"
         call.returned_s = self._now_s()
-        self.steps.append(Returned(call))
+        self.steps.append(Returned(call.returned_s, call))
         call.result = result
 
 
-def kept(value: _ValueT) -> _ValueT:
+def _kept(value: Any, copies: dict[int, Any], depth: int = 0) -> Any:
     """A copy as far as a payload reaches, so that nobody changes it later: of objects, lists and messages in them.
 
     What is nested deeper than any payload may be is not copied.
     """
-    copied: _ValueT = _copied(value, 0)
-    return copied
-
-
-def _copied(value: Any, depth: int) -> Any:
     kind = type(value)
-    if depth > _DEPTH_MAX:
+    if kind not in _COPIED or depth > _DEPTH_MAX:
         return value
-    if kind is dict:
-        return {name: _copied(it, depth + 1) for name, it in value.items()}
-    if kind is list:
-        return [_copied(it, depth + 1) for it in value]
+    if id(value) in copies:
+        return copies[id(value)]
     if kind is Message:
-        return replace(value, payload=_copied(value.payload, depth + 1))
-    return MessageReceived(_copied(value.message, depth + 1)) if kind is MessageReceived else value
+        return replace(value, payload=_kept(value.payload, copies, depth + 1))
+    if kind is MessageReceived:
+        return MessageReceived(_kept(value.message, copies, depth + 1))
+    if kind is list:
+        several: list[Any] = []
+        copies[id(value)] = several
+        several.extend(_kept(it, copies, depth + 1) for it in value)
+        return several
+    named: dict[Any, Any] = {}
+    copies[id(value)] = named
+    named.update((name, _kept(it, copies, depth + 1)) for name, it in value.items())
+    return named
 
 
 def _plain(item: Any) -> bytes:

@@ -14,9 +14,9 @@ from typing import Protocol
 import anyio
 import msgspec
 
-from ..core.connection import close_reason
 from ..errors import ConfigurationError
 from ..ports import Random
+from ..wire.codec import close_reason
 
 ABNORMAL = 1006
 """The close code of a connection that ended without a word."""

@@ -47,7 +47,6 @@ _seed = pytest.StashKey[int]()
 _timeout_s = pytest.StashKey[float]()
 """The bound of a test in virtual time."""
 _half_known = pytest.StashKey[set[str]]()
-_history: pytest.StashKey[History] = pytest.StashKey()
 _devices: pytest.StashKey[Devices] = pytest.StashKey()
 
 
@@ -111,10 +110,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
         option = "" if _seeds(item.config) is None else f" --chat-seed {seed}"
         again = f"pytest '{item.nodeid}'{option}"
         report.sections.append(("chatkit", f"chat_seed was {seed}; the same once more: {again}"))
-    history = item.stash.get(_history, None)
-    if report.failed and history is not None and history.steps:
-        from .transcripts import transcript
+    history = getattr(item, "funcargs", {}).get("chat_history")
+    if report.failed and history is not None:
+        _tell(report, history)
 
+
+def _tell(report: pytest.TestReport, history: object) -> None:
+    from .history import History
+    from .transcripts import transcript
+
+    if isinstance(history, History) and history.steps:
         report.sections.append(("chatkit: what happened", transcript(history)))
 
 
@@ -265,7 +270,7 @@ def chat_history(request: pytest.FixtureRequest) -> Iterator[History]:
 
     from .history import History
 
-    history = request.node.stash[_history] = History(anyio.current_time)
+    history = History(anyio.current_time)
     yield history
     if request.node.stash.get(_passed, False) and history.store is not None:
         _hold_against_invariants(history, request.node.stash.get(_half_known, set()))

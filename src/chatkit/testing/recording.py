@@ -300,7 +300,7 @@ def lines_into(history: History) -> ObserveLine:
     """An observer for a `Network` that notes the beginning and the ends of each connection."""
 
     def observe(line: Line, event: LineEvent, code: int | None) -> None:
-        who = f"{line.user_id}/{line.device_id} and {line.node}"
-        history.happened(f"connection {line.number} {event}", who if code is None else f"{who}, {code}")
+        detail = f"{line.number}, {line.user_id}/{line.device_id} and {line.node}"
+        history.happened(f"connection {event}", detail if code is None else f"{detail}, {code}")
 
     return observe

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from ..errors import ProtocolError
+from ..types import Message
 from .checker.words import device_name
-from .history import Call, Frame, History, Incident, Returned, Step, Told
+from .history import Call, Ended, Frame, History, Incident, Returned, Step, Told
 
 WIDTH_MAX = 140
 VALUE_MAX = 28
 
-_DECODERS: dict[str, Callable[[bytes], Any]] = {
-    "json": msgspec.json.decode,
-    "msgpack": msgspec.msgpack.decode,
-}
+_ITEMS_MAX = 8
 _HEARTBEAT = ("PING", "PONG")
+_SECRET = frozenset({"token", "resumeToken"})
 
 
 def transcript(history: History, lines_max: int = 40) -> str:
-    """The last lines of a history, without heartbeats; times are those of the history, in seconds.
+    """The last lines of a history, without heartbeats and tokens; times are those of the history, in seconds.
 
-    An arrow is a frame that arrived: `ann/phone -> node` or `ann/phone <- node`, and the events in it.
+    An arrow is a frame that arrived: `ann/phone -> node` or `ann/phone <- node`, and an event in it.
     """
     backwards = (line for step in reversed(history.steps) for line in reversed(_lines(step)))
     lines = list(itertools.islice(backwards, lines_max))[::-1]
@@ -32,24 +32,36 @@ def transcript(history: History, lines_max: int = 40) -> str:
 
 
 def _lines(step: Step) -> list[str]:
+    return [_line(step.at_s, text) for text in _texts(step)]
+
+
+def _line(at_s: float, text: str) -> str:
+    line = f"{at_s:10.3f}  {_printable(text)}"
+    return line if len(line) <= WIDTH_MAX else f"{line[: WIDTH_MAX - 3]}..."
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(it if it.isprintable() else it.encode("unicode_escape").decode() for it in text)
+
+
+def _texts(step: Step) -> Iterator[str]:
     match step:
         case Call():
-            return [_line(step.at_s, f"{_who(step)} calls {step.op}{_fields(step.args)}")]
+            yield f"{_who(step)} calls {step.op}{_fields(step.args)}"
         case Returned(call=call):
-            return [_line(call.returned_s, f"{_who(call)} has from {call.op}: {_outcome(call)}")]
+            yield f"{_who(call)} has from {call.op}: {_outcome(call)}"
         case Frame():
-            arrow = "->" if step.up else "<-"
-            return [_line(step.at_s, f"{_who(step)} {arrow} {step.node} {words}") for words in _events(step)]
-        case Told():
-            told = f"{type(step.event).__name__}{_fields(msgspec.structs.asdict(step.event))}"
-            return [_line(step.at_s, f"{_who(step)} is told {told}")]
+            way = f"{_who(step)} {'->' if step.up else '<-'} {step.node}"
+            yield from (f"{way} {event}" for event in _events(step))
+        case Told(event=event):
+            values = msgspec.structs.asdict(event) if isinstance(event, msgspec.Struct) else {"value": event}
+            yield f"{_who(step)} is told {type(event).__name__}{_fields(values)}"
         case Incident():
-            return [_line(step.at_s, f"{step.what} {step.detail}".rstrip())]
-
-
-def _line(at_s: float | None, text: str) -> str:
-    line = f"{at_s:10.3f}  {text}"
-    return line if len(line) <= WIDTH_MAX else f"{line[: WIDTH_MAX - 3]}..."
+            yield f"{step.what} {step.detail}".rstrip()
+        case Ended(incident=incident):
+            yield f"over: {incident.what} {incident.detail}".rstrip()
 
 
 def _who(step: Call | Frame | Told) -> str:
@@ -64,8 +76,8 @@ def _outcome(call: Call) -> str:
 
 def _events(frame: Frame) -> Iterator[str]:
     try:
-        decoded = _DECODERS[frame.codec.name](frame.data)
-    except msgspec.DecodeError:
+        decoded = frame.decoded()
+    except ProtocolError:
         yield f"{len(frame.data)} bytes that are no {frame.codec.name}"
         return
     for event in decoded if isinstance(decoded, list) else [decoded]:
@@ -75,14 +87,32 @@ def _events(frame: Frame) -> Iterator[str]:
             yield f"{event.pop('event', 'no event')}{_fields(event)}"
 
 
-def _fields(values: dict[str, Any]) -> str:
-    return "".join(f" {name}={_short(value)}" for name, value in values.items())
+def _fields(values: dict[Any, Any]) -> str:
+    return "".join(f" {name}={'...' if name in _SECRET else _value(it)}" for name, it in values.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        more = ", ..." if len(value) > _ITEMS_MAX else ""
+        return f"[{', '.join(map(_item, value[:_ITEMS_MAX]))}{more}]"
+    if isinstance(value, Message):
+        return f"{value.conversation_id} seq {value.seq} of {value.sender_id}: {_short(value.payload)}"
+    return _short(value)
+
+
+def _item(value: Any) -> str:
+    """One of several: of an entry its seq, of a conversation its name and head."""
+    if isinstance(value, Message):
+        return str(value.seq)
+    if isinstance(value, dict) and "seq" in value:
+        return str(value["seq"])
+    if isinstance(value, dict) and "headSeq" in value:
+        return f"{value.get('conversationId')} to {value['headSeq']}"
+    return _short(value)
 
 
 def _short(value: Any) -> str:
-    """A value in a few letters: of a long text its begin, of a list of objects their number."""
-    if isinstance(value, list) and value and not isinstance(value[0], str | int):
-        return f"[{len(value)}]"
+    """The begin of a value; of a payload the text, if it has one."""
     if isinstance(value, dict):
         value = value.get("text", value)
     text = value if isinstance(value, str) else repr(value)

@@ -14,8 +14,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
-from ..core.connection import close_reason
 from ..errors import ConfigurationError
+from ..wire.codec import close_reason
 from ..wire.events import FRAME_BYTES_MAX
 from .base import Transport, TransportClosedError
 

@@ -18,6 +18,8 @@ from . import events as ev
 
 CodecName = Literal["json", "msgpack"]
 
+_REASON_BYTES_MAX = 123
+
 
 class BadItem(msgspec.Struct, frozen=True):
     """An item of a frame that is no event; with what could still be dug out of it."""
@@ -199,6 +201,11 @@ def check_frame_size(frame: bytes | str) -> None:
         size = len(frame.encode(errors="surrogatepass"))
     if size > ev.FRAME_BYTES_MAX:
         raise TooLargeError(f"frame is {size} bytes; at most {ev.FRAME_BYTES_MAX} are taken")
+
+
+def close_reason(text: str) -> str:
+    """As much of a text as a WebSocket's close frame has room for. Source: RFC 6455, 5.5."""
+    return text.encode()[:_REASON_BYTES_MAX].decode(errors="ignore")
 
 
 def _check_batch(items: Sequence[Any]) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from ...client.cursors import READ_REF
 from ...wire import events as ev
+from .gather import head_of
 from .index import Index
 from .log_view import LogView
 from .rising import Rising
@@ -225,7 +226,7 @@ def unread_counted(index: Index) -> Findings:
     """
     for call in index.answered("list"):
         for row in call.answer["items"]:
-            head = getattr(row, "head", row)
+            head = head_of(row)
             log = index.logs.get(head.conversation_id)
             if log is not None and not log.restored:
                 count = _unread(log, call.user_id, head.read_seq, head.head_seq)

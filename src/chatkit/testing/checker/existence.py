@@ -27,12 +27,15 @@ class _Known:
         self._places = {
             row.message_id: (log, row.seq) for log in index.logs.values() for row in log.rows.values()
         }
-        self._removed_s = dict(removals(index))
+        self._removed_s: dict[tuple[str, str], float] = {}
+        for place, at_s in removals(index):
+            self._removed_s[place] = min(at_s, self._removed_s.get(place, at_s))
 
     def place(self, conversation_id: object, message_id: object) -> tuple[LogView, int | None] | None:
         """The entry if one is named, else the log; None if there is no such one, or it was replaced."""
-        log = self._logs.get(str(conversation_id))
-        place = self._places.get(str(message_id), None if log is None else (log, None))
+        log = self._logs.get(conversation_id) if isinstance(conversation_id, str) else None
+        named = self._places.get(message_id) if isinstance(message_id, str) else None
+        place = named or (None if log is None else (log, None))
         return None if place is None or place[0].restored else place
 
     def wrong(self, place: tuple[LogView, int | None], user_id: str, since_s: float) -> str | None:
@@ -81,7 +84,9 @@ def removals(index: Index) -> Iterator[tuple[tuple[str, str], float]]:
     """By conversation and user: when the call that removed him for good had returned."""
     for call in index.answered("remove"):
         log = index.logs.get(call.args["conversation_id"])
-        for user_id in member_ids(call) if log is not None and not log.restored else ():
-            ended_seq = log.stays[user_id][-1].ended_seq if log is not None and user_id in log.stays else None
-            if log is not None and ended_seq is not None and call.answer["head_seq"] >= ended_seq:
+        if log is None or log.restored:
+            continue
+        for user_id in member_ids(call):
+            ended_seq = log.stays[user_id][-1].ended_seq if user_id in log.stays else None
+            if ended_seq is not None and call.answer["head_seq"] >= ended_seq:
                 yield (log.name, user_id), returned_s(call)

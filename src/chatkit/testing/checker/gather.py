@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -242,3 +243,8 @@ def returned_s(call: Call) -> float:
     """When a call that has ended did."""
     assert call.returned_s is not None
     return call.returned_s
+
+
+def head_of(row: Any) -> Any:
+    """What a row of a list says of where its conversation stands: its head, or, of a plain row, itself."""
+    return getattr(row, "head", row)

@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 
+from ...errors import ProtocolError
 from ...wire import events as ev
 from ..history import Call, Frame
 from .existence import existence_hidden, removals
 from .facts import Seen
+from .gather import head_of
 from .index import Index
 from .log_view import LogView
 from .traffic import Arrived
@@ -79,7 +81,7 @@ def _listed(index: Index) -> Iterator[tuple[Call, str]]:
     """Every conversation in a list, with the call that brought it."""
     for call in index.answered("list"):
         for row in call.answer["items"]:
-            yield call, getattr(row, "head", row).conversation_id
+            yield call, head_of(row).conversation_id
 
 
 def _canaries_out(index: Index) -> Findings:
@@ -147,8 +149,8 @@ def _as_json(frame: Frame) -> bytes:
     if not frame.codec.binary:
         return frame.data
     try:
-        return msgspec.json.encode(msgspec.msgpack.decode(frame.data))
-    except (msgspec.DecodeError, TypeError):
+        return msgspec.json.encode(frame.decoded())
+    except (ProtocolError, TypeError, RecursionError):
         return b""  # S25 tells of it
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...wire import events as ev
 from ..history import Call
 from .facts import Page, Past
+from .gather import head_of
 from .index import Index
 from .log_view import LogView
 from .verdict import Findings
@@ -25,9 +26,11 @@ def no_late_hole(index: Index) -> Findings:
             yield of_page(page, _passed_over(log, page) or _ends_early(index, log, page))
     for it in index.traffic.of(ev.Heads):
         hello = index.traffic.hellos.get(it.frame.connection)
-        for head in it.event.conversations if hello is not None else ():
+        if hello is None:
+            continue
+        for head in it.event.conversations:
             log = index.logs.get(head.conversation_id)
-            if hello is not None and log is not None and not log.restored:
+            if log is not None and not log.restored:
                 known = index.known_head(log.name, hello.frame.at_s)
                 why = f"head {head.head_seq}, though seq {known} was known before HELLO"
                 yield of_event(it, log.name, None if head.head_seq >= known else why, known)
@@ -37,7 +40,7 @@ def no_late_hole(index: Index) -> Findings:
 
 def _list_lags(index: Index, call: Call) -> Findings:
     """A list has the heads that were known, and, if it is whole, each conversation that its user was known to be in."""
-    heads = {it.conversation_id: it for it in (getattr(row, "head", row) for row in call.answer["items"])}
+    heads = {it.conversation_id: it for it in map(head_of, call.answer["items"])}
     limit = call.args.get("limit")
     whole = limit is not None and len(heads) < limit and call.args.get("after") is None
     for log in index.logs.values():

@@ -84,7 +84,10 @@ class Traffic:
 
 
 def _strictly(decode: Callable[[bytes], Any]) -> Callable[[bytes], _Decoded]:
-    """A client passes over what it does not know; a server of this version has nothing to send that is passed over."""
+    """A client passes over events that it does not know; a server of this version has none to send.
+
+    Fields that the contract does not have are passed over here, too.
+    """
 
     def events(data: bytes) -> _Decoded:
         try:

@@ -111,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--digests", action="store_true", help="print the digest of each seed's trace, nothing else"
     )
     options = parser.parse_args(arguments)
+    if options.transcript is not None and options.seed is None:
+        parser.error("--transcript needs --seed: which run is to be written down?")
     seeds = range(options.first, options.first + options.seeds)
     if options.seed is not None:
         return _one(options.seed, options.transcript)
