@@ -15,7 +15,7 @@ import pytest
 
 from chatkit import ChatApi, ChatClient, MessageReceived, Sent, UnauthenticatedError, open_store, sign_token
 from chatkit.storage.base import Store
-from chatkit.testing.contracts.storage import StoreContract
+from chatkit.testing.contracts.storage import VolatileStoreContract
 
 from .example import FOLDER, SECRET, load, serving
 
@@ -191,10 +191,8 @@ async def test_own_storage(tmp_path: Path) -> None:
     ] == [("c-1", 2, "lina", "TEXT"), ("c-1", 3, "lina", "CUSTOM")]
 
 
-class TestArchivingStore(StoreContract):
-    """The example's store keeps the whole contract."""
-
-    forgets = True
+class TestArchivingStore(VolatileStoreContract):
+    """The example's store keeps the contract of the one that it stands around, which is in memory."""
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> Store:

@@ -7,15 +7,13 @@ import pytest
 from chatkit.errors import UnavailableError
 from chatkit.storage.base import Store
 from chatkit.storage.memory import MemoryStore
-from chatkit.testing.contracts.storage import StoreContract
+from chatkit.testing.contracts.storage import VolatileStoreContract
 from chatkit.testing.contracts.storage_commands import group
 
 from .ids import seeded_ids
 
 
-class TestMemoryStore(StoreContract):
-    forgets = True
-
+class TestMemoryStore(VolatileStoreContract):
     @pytest.fixture
     async def store(self) -> Store:
         store = MemoryStore(ids=seeded_ids())

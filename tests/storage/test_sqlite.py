@@ -16,7 +16,7 @@ from chatkit.drivers.sqlite import Connection, DiskFailedError, Params, Row, ope
 from chatkit.errors import ConfigurationError, InternalError, UnavailableError
 from chatkit.storage import base, sqlite_batch, sqlite_commands, sqlite_members, sqlite_reads
 from chatkit.storage.sqlite import SqliteStore
-from chatkit.testing.contracts.storage import Make, StoreContract
+from chatkit.testing.contracts.storage import Make, StoreContract, VolatileStoreContract
 from chatkit.testing.contracts.storage_commands import (
     NOW,
     delivered,
@@ -58,9 +58,7 @@ class TestInline(StoreContract):
         return lambda: SqliteStore(path, ids=ids, threads=False)
 
 
-class TestInMemory(StoreContract):
-    forgets = True
-
+class TestInMemory(VolatileStoreContract):
     @pytest.fixture
     async def store(self) -> AsyncIterator[SqliteStore]:
         store = await opened(":memory:", threads=False)

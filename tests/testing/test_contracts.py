@@ -31,8 +31,6 @@ from chatkit.testing.virtual_time import VirtualClock
 from tests.mutants.plant import Edit, mutated
 from tests.storage.ids import seeded_ids
 
-pytest_plugins = ["pytester"]
-
 Spoil = tuple[str, Any, str, str, str]
 """The test that must fail, and what breaks: whose function, its name, a piece of it, and what stands there instead."""
 
@@ -429,36 +427,3 @@ def test_a_store_that_loses_something_between_two_openings_does_not_pass(tmp_pat
     else:
         for test in sorted(set(LOSSES.values())):
             hold(test)
-
-
-FORGETTING = """
-import pytest
-from chatkit.ports import SystemIds
-from chatkit.storage.memory import MemoryStore
-from chatkit.testing.contracts.storage import StoreContract
-
-class TestMine(StoreContract):
-    {says}
-
-    @pytest.fixture
-    def anyio_backend(self):
-        return "asyncio"
-
-    @pytest.fixture
-    async def store(self):
-        store = MemoryStore(ids=SystemIds())
-        await store.migrate()
-        return store
-"""
-
-
-@pytest.mark.parametrize(("says", "outcomes"), [("", {"errors": 1}), ("forgets = True", {"skipped": 1})])
-def test_a_store_that_forgets_has_to_say_so(
-    pytester: pytest.Pytester, says: str, outcomes: dict[str, int]
-) -> None:
-    pytester.makepyfile(FORGETTING.replace("{says}", says))
-
-    result = pytester.runpytest_inprocess("-k", "secret_is_made_once", "-p", "no:cacheprovider")
-
-    result.assert_outcomes(**outcomes)
-    assert ("say `forgets = True`" in result.stdout.str()) is not bool(says)

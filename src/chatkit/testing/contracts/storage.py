@@ -1,4 +1,4 @@
-"""The contract of every store: subclass `StoreContract` and override its fixture `make`.
+"""The contract of every store: subclass `StoreContract` and give it a fixture `make`.
 
     class TestMyStore(StoreContract):
         @pytest.fixture
@@ -6,11 +6,9 @@
             return lambda: MyStore(tmp_path / "chat.db")
 
 `make` returns a function that makes a store on one place, which is fresh in each test; the tests open what it makes,
-close it, and make another one there. A store that is gone once it is closed says so, and overrides `store` instead:
+close it, and make another one there. Of a store that is gone once it is closed less is asked:
 
-    class TestMyStoreInMemory(StoreContract):
-        forgets = True
-
+    class TestMyStoreInMemory(VolatileStoreContract):
         @pytest.fixture
         async def store(self):
             store = MyStoreInMemory()
@@ -38,7 +36,7 @@ from .storage_reopening import Make as Make
 from .storage_sessions import DeviceContract, SessionContract
 
 
-class StoreContract(
+class VolatileStoreContract(
     AppendContract,
     MembershipContract,
     PageContract,
@@ -51,21 +49,14 @@ class StoreContract(
     DeviceContract,
     NodeContract,
     OpeningContract,
-    DurabilityContract,
 ):
-    """All that a store promises, as tests. They run through anyio's pytest plugin, on whatever backend you choose."""
+    """What a store promises that is gone once it is closed: a fixture `store` gives a fresh one, `migrate` awaited."""
 
     pytestmark = pytest.mark.anyio
 
-    forgets = False
-    """Whether this store is gone once it is closed; then nothing is asked of it after that."""
 
-    @pytest.fixture
-    def make(self) -> Make:
-        """Override: a function that makes a store on the one, at first empty, place of the test."""
-        if self.forgets:
-            pytest.skip("this store says that it forgets")
-        raise NotImplementedError("override the fixture `make`, or say `forgets = True` and override `store`")
+class StoreContract(VolatileStoreContract, DurabilityContract):
+    """All that a store promises, as tests. They run through anyio's pytest plugin, on whatever backend you choose."""
 
     @pytest.fixture
     async def store(self, make: Make) -> AsyncIterator[Store]:

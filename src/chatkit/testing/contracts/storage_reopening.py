@@ -113,7 +113,7 @@ class OpeningContract:
 
 
 class DurabilityContract:
-    """Closing and opening again. It goes through the fixture `make` alone."""
+    """Closing and opening again. It goes through the fixture `make` alone; not for a store in memory."""
 
     async def test_the_secret_is_made_once(self, make: Make) -> None:
         first = await secret_of(make())
