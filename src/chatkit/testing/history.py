@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from ..client.base import LocalStore, Record
 from ..client.events import MessageReceived
-from ..errors import ProtocolError
 from ..storage.base import AuditRow, Entry, MemberCursor, OutboxEntry, Store
 from ..types import Message
 from ..wire.codec import Codec
@@ -29,11 +28,6 @@ _ENTRIES_PER_READ = 500
 _COPIED = (dict, list, Message, MessageReceived)
 _DEPTH_MAX = DEPTH_MAX + 8
 """That of a payload, and what stands around it."""
-
-_DECODERS: dict[str, Callable[[bytes], Any]] = {
-    "json": msgspec.json.decode,
-    "msgpack": msgspec.msgpack.decode,
-}
 
 
 class Call(msgspec.Struct):
@@ -83,13 +77,6 @@ class Frame(msgspec.Struct):
     node: str
     codec: Codec
     data: bytes
-
-    def decoded(self) -> Any:
-        """What is in it, as plain values. Raises ProtocolError if nobody can decode it."""
-        try:
-            return _DECODERS[self.codec.name](self.data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ProtocolError(f"the frame cannot be decoded: {error}") from None
 
 
 class Told(msgspec.Struct):

@@ -76,7 +76,7 @@ def _outcome(call: Call) -> str:
 
 def _events(frame: Frame) -> Iterator[str]:
     try:
-        decoded = frame.decoded()
+        decoded = frame.codec.plain(frame.data)
     except ProtocolError:
         yield f"{len(frame.data)} bytes that are no {frame.codec.name}"
         return

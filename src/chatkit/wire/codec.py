@@ -107,6 +107,27 @@ class Codec:
             return self._known_server_items(frame)
         return decoded if type(decoded) is list else (decoded,)
 
+    def own_server_events(self, frame: bytes | str) -> Sequence[ev.ServerEvent]:
+        """As `server_events`, of a server of this very version, which sends no event that would be passed over.
+
+        Fields that the contract does not have are passed over here, too.
+
+        Raises:
+            ProtocolError: The frame cannot be parsed, or holds an event that is none of the contract.
+        """
+        try:
+            decoded = self._decode_server(frame)
+        except _UNDECODABLE as error:
+            raise ProtocolError(f"event cannot be decoded: {error}") from None
+        return decoded if type(decoded) is list else (decoded,)
+
+    def plain(self, frame: bytes | str) -> Any:
+        """What is in a frame, event or not, as plain values. Raises ProtocolError if it cannot be parsed."""
+        try:
+            return self._decode_any(frame)
+        except _UNDECODABLE as error:
+            raise ProtocolError(f"frame cannot be decoded: {error}") from None
+
     def join(self, encoded: Sequence[bytes]) -> bytes:
         """One frame of already encoded events: a single one as itself, several as an array."""
         if len(encoded) == 1:

@@ -149,7 +149,7 @@ def _as_json(frame: Frame) -> bytes:
     if not frame.codec.binary:
         return frame.data
     try:
-        return msgspec.json.encode(frame.decoded())
+        return msgspec.json.encode(frame.codec.plain(frame.data))
     except (ProtocolError, TypeError, RecursionError):
         return b""  # S25 tells of it
 

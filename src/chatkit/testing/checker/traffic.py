@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -78,28 +78,6 @@ class Traffic:
         key = (frame.up, frame.codec.binary, frame.data)
         known = self._known.get(key)
         if known is None:
-            decode = frame.codec.client_events if frame.up else _SERVER_EVENTS[frame.codec.name]
+            decode = frame.codec.client_events if frame.up else frame.codec.own_server_events
             known = self._known[key] = decode(frame.data)
         return known
-
-
-def _strictly(decode: Callable[[bytes], Any]) -> Callable[[bytes], _Decoded]:
-    """A client passes over events that it does not know; a server of this version has none to send.
-
-    Fields that the contract does not have are passed over here, too.
-    """
-
-    def events(data: bytes) -> _Decoded:
-        try:
-            decoded = decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ProtocolError(f"event cannot be decoded: {error}") from None
-        return decoded if type(decoded) is list else (decoded,)
-
-    return events
-
-
-_SERVER_EVENTS: dict[str, Callable[[bytes], _Decoded]] = {
-    "json": _strictly(msgspec.json.Decoder(list[ev.ServerEvent] | ev.ServerEvent).decode),
-    "msgpack": _strictly(msgspec.msgpack.Decoder(list[ev.ServerEvent] | ev.ServerEvent).decode),
-}
