@@ -26,8 +26,8 @@ from chatkit.storage.base import (
     Conversation,
     ConversationRow,
     Entry,
-    Joins,
     MemberCursor,
+    MembershipChanges,
     OutboxEntry,
     Outcome,
     Page,
@@ -103,9 +103,9 @@ class ArchivingStore:
         """A conversation's members."""
         return await self._store.members(conversation_id, user_id, after, limit)
 
-    async def joins(self, after: int | None, limit: int) -> Joins:
+    async def membership_changes(self, after: int | None, limit: int) -> MembershipChanges:
         """Who joined since a position, for other nodes."""
-        return await self._store.joins(after, limit)
+        return await self._store.membership_changes(after, limit)
 
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Resume tokens by device, for other nodes."""

@@ -199,8 +199,8 @@ def ack(send: ev.SendMsg, seq: int, epoch: str = EPOCH) -> ev.MsgAck:
     return ev.MsgAck(send.conversation_id, epoch, f"m-{seq}", seq, 1000 + seq, send.client_msg_id)
 
 
-def error(send: ev.SendMsg, code: str, *, retryable: bool, after_ms: int | None = None) -> ev.ErrorOut:
-    return ev.ErrorOut(
+def error(send: ev.SendMsg, code: str, *, retryable: bool, after_ms: int | None = None) -> ev.ErrorEvent:
+    return ev.ErrorEvent(
         code,
         code,
         retryable,

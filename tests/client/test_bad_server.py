@@ -132,7 +132,7 @@ async def test_a_refused_pull_invents_no_head(server: FakeServer) -> None:
         sync = await line.expect(ev.Sync)
         line.push(new(3))  # the hole closes meanwhile
         await line.expect(ev.DeliveredAck)
-        line.push(ev.ErrorOut("OVERLOADED", "busy", True, 100, ref=sync.ref))
+        line.push(ev.ErrorEvent("OVERLOADED", "busy", True, 100, ref=sync.ref))
         await line.page(up_to=4)  # it is asked once more, for its reason may have been another
 
         await line.quiet(60)
@@ -149,7 +149,7 @@ async def test_a_refusal_with_an_unknown_code_is_what_the_server_said(
         await until(chat, CaughtUp)
         group.start_soon(_refused, chat, retryable)
         asked = await line.expect(ev.Recall)
-        line.push(ev.ErrorOut("QUOTA_EXCEEDED", "no more", retryable, 2000, ref=asked.ref))
+        line.push(ev.ErrorEvent("QUOTA_EXCEEDED", "no more", retryable, 2000, ref=asked.ref))
 
 
 async def test_a_send_refused_with_an_unknown_code_for_good_is_over(server: FakeServer) -> None:
@@ -167,10 +167,10 @@ async def test_a_pull_refused_with_an_unknown_code_follows_the_flag(server: Fake
         line = await server.accept()
         await line.log_in(head(2))
         sync = await line.expect(ev.Sync)
-        line.push(ev.ErrorOut("QUOTA_EXCEEDED", "later", True, 2000, ref=sync.ref))
+        line.push(ev.ErrorEvent("QUOTA_EXCEEDED", "later", True, 2000, ref=sync.ref))
         await line.quiet(1.9)
         again = await line.expect(ev.Sync)
-        line.push(ev.ErrorOut("QUOTA_EXCEEDED", "never", False, ref=again.ref))
+        line.push(ev.ErrorEvent("QUOTA_EXCEEDED", "never", False, ref=again.ref))
         await (await server.accept()).log_in(head(2))
 
 

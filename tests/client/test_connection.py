@@ -99,7 +99,7 @@ async def _refused(server: FakeServer, chat: ChatClient) -> None:
         assert chat.stopped is None
         line = await server.accept()
         await line.expect(ev.Hello)
-        line.push(ev.ErrorOut("TOKEN_REVOKED", "revoked", False))
+        line.push(ev.ErrorEvent("TOKEN_REVOKED", "revoked", False))
         line.close(4101, "revoked")
 
         ended, _ = await until(chat, Disconnected)
@@ -171,7 +171,7 @@ async def test_an_expiring_login_is_renewed_on_the_open_connection(server: FakeS
 
         refresh = await line.expect(ev.AuthRefresh)
         assert refresh.token == "t2"
-        line.push(ev.ErrorOut("UNAVAILABLE", "later", True, 1000, ref=refresh.ref))
+        line.push(ev.ErrorEvent("UNAVAILABLE", "later", True, 1000, ref=refresh.ref))
         again = await line.expect(ev.AuthRefresh)
         line.push(ev.AuthOk(999, again.ref))
         await line.quiet(60)
@@ -432,7 +432,7 @@ async def test_a_refused_recall_is_raised(server: FakeServer) -> None:
         for code, wanted in (("RECALL_WINDOW_PASSED", RecallWindowPassedError), ("NOT_FOUND", NotFoundError)):
             group.start_soon(_recall, chat, "m-1", results)
             asked = await line.expect(ev.Recall)
-            line.push(ev.ErrorOut(code, "no", False, ref=asked.ref))
+            line.push(ev.ErrorEvent(code, "no", False, ref=asked.ref))
             await anyio.sleep(0.01)
             assert isinstance(results.pop(), wanted)
 
@@ -459,10 +459,10 @@ async def test_typing_is_told_at_most_every_three_seconds_and_never_queued(serve
         await chat.wait_connected()
         for _ in range(3):
             await chat.typing("c-1")
-        assert (await line.expect(ev.TypingIn)).conversation_id == "c-1"
+        assert (await line.expect(ev.TypingCommand)).conversation_id == "c-1"
         await line.quiet(3)
         await chat.typing("c-1")
-        await line.expect(ev.TypingIn)
+        await line.expect(ev.TypingCommand)
 
 
 async def _recall(chat: ChatClient, message_id: str, results: list[object]) -> None:

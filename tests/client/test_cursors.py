@@ -41,7 +41,7 @@ async def test_a_confirmation_refused_for_now_goes_again(server: FakeServer) -> 
         await line.log_in(head(0))
         line.push(new(1))
         first = await line.expect(ev.DeliveredAck)
-        line.push(ev.ErrorOut("OVERLOADED", "busy", True, 2000, ref=first.ref, conversation_id="c-1"))
+        line.push(ev.ErrorEvent("OVERLOADED", "busy", True, 2000, ref=first.ref, conversation_id="c-1"))
         await line.quiet(1.9)
         line.push(new(2))
         assert (await line.expect(ev.DeliveredAck)).up_to_seq == 2
@@ -55,7 +55,7 @@ async def test_a_confirmation_refused_for_good_is_dropped(server: FakeServer) ->
         await line.log_in(head(0))
         line.push(new(1))
         first = await line.expect(ev.DeliveredAck)
-        line.push(ev.ErrorOut("NOT_FOUND", "no", False, ref=first.ref, conversation_id="c-1"))
+        line.push(ev.ErrorEvent("NOT_FOUND", "no", False, ref=first.ref, conversation_id="c-1"))
         await line.quiet(60)
 
 
@@ -74,7 +74,7 @@ async def test_reading_is_coalesced_and_monotone(server: FakeServer) -> None:
             await chat.mark_read("c-1", 10)
 
 
-@pytest.mark.parametrize("proof", [ev.Behind("c-1", "e1", 10), ev.ConversationOut("c-1", "GROUP", "JOINED")])
+@pytest.mark.parametrize("proof", [ev.Behind("c-1", "e1", 10), ev.ConversationPush("c-1", "GROUP", "JOINED")])
 async def test_what_was_read_before_leaving_is_said_after_coming_back(
     server: FakeServer, proof: ev.Event
 ) -> None:
@@ -123,10 +123,10 @@ async def test_a_read_cursor_refused_for_good_is_forgotten_and_for_now_repeated(
         await until(chat, CaughtUp)
         await chat.mark_read("c-1", 4)
         read = await line.expect(ev.Read)
-        line.push(ev.ErrorOut("UNAVAILABLE", "later", True, 1000, ref=read.ref, conversation_id="c-1"))
+        line.push(ev.ErrorEvent("UNAVAILABLE", "later", True, 1000, ref=read.ref, conversation_id="c-1"))
         again = await line.expect(ev.Read)
         assert again.up_to_seq == 4
-        line.push(ev.ErrorOut("BAD_REQUEST", "no", False, ref=again.ref, conversation_id="c-1"))
+        line.push(ev.ErrorEvent("BAD_REQUEST", "no", False, ref=again.ref, conversation_id="c-1"))
         await line.quiet(5)
         assert store.reads() == {}
 
@@ -162,7 +162,7 @@ async def test_what_was_marked_read_shows_at_once_and_after_a_restart(
         await line.log_in(head(5, delivered=5, read=1))
         read = await line.expect(ev.Read)
         assert chat.conversations["c-1"].read_seq == 4
-        line.push(ev.ErrorOut("BAD_REQUEST", "no", False, ref=read.ref, conversation_id="c-1"))
+        line.push(ev.ErrorEvent("BAD_REQUEST", "no", False, ref=read.ref, conversation_id="c-1"))
         await anyio.sleep(0.1)
         assert chat.conversations["c-1"].read_seq == 1
 
@@ -174,10 +174,10 @@ async def test_nothing_about_the_old_log_is_sent_to_the_new_one(server: FakeServ
         await until(chat, CaughtUp)
         await chat.mark_read("c-1", 50)
         read = await line.expect(ev.Read)
-        line.push(ev.ErrorOut("OVERLOADED", "busy", True, 2000, ref=read.ref, conversation_id="c-1"))
+        line.push(ev.ErrorEvent("OVERLOADED", "busy", True, 2000, ref=read.ref, conversation_id="c-1"))
         await anyio.sleep(0.1)
         line.push(ev.Heads([head(60, delivered=60, epoch="e2")], False))
-        line.push(ev.ErrorOut("OVERLOADED", "late", True, 1000, ref=read.ref, conversation_id="c-1"))
+        line.push(ev.ErrorEvent("OVERLOADED", "late", True, 1000, ref=read.ref, conversation_id="c-1"))
         await line.page(up_to=60, epoch="e2")
 
         await line.quiet(30)

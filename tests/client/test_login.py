@@ -48,7 +48,7 @@ async def test_the_wait_that_a_refused_login_asks_for_is_kept(server: FakeServer
     async with client(server) as chat:
         line = await server.accept()
         await line.expect(ev.Hello)
-        line.push(ev.ErrorOut("OVERLOADED", "full", True, 20_000))
+        line.push(ev.ErrorEvent("OVERLOADED", "full", True, 20_000))
         line.close(4002, "overloaded")
 
         assert (await until(chat, Reconnecting))[0].delay_s == 25

@@ -28,7 +28,7 @@ async def test_the_same_answer_after_leaving_revives_nothing(server: FakeServer)
         line = await server.accept()
         await line.log_in(head(2, delivered=2))
         await until(chat, CaughtUp)
-        line.push(ev.ConversationOut("c-1", "GROUP", "LEFT"))
+        line.push(ev.ConversationPush("c-1", "GROUP", "LEFT"))
         await until(chat, ConversationChanged)
         async with anyio.create_task_group() as group:
             group.start_soon(send, chat)
@@ -66,13 +66,13 @@ async def test_the_same_answer_in_a_conversation_that_the_heads_do_not_name_make
 
 
 @pytest.mark.parametrize(
-    "proof", [new(3), ev.Behind("c-1", "e1", 3), ev.ConversationOut("c-1", "GROUP", "JOINED")]
+    "proof", [new(3), ev.Behind("c-1", "e1", 3), ev.ConversationPush("c-1", "GROUP", "JOINED")]
 )
 async def test_live_events_bring_a_left_conversation_back(server: FakeServer, proof: object) -> None:
     async with client(server) as chat:
         line = await server.accept()
         await line.log_in(head(2, delivered=2))
-        line.push(ev.ConversationOut("c-1", "GROUP", "LEFT"))
+        line.push(ev.ConversationPush("c-1", "GROUP", "LEFT"))
         await until(chat, ConversationChanged)
         line.push(proof)
         await anyio.sleep(0.01)

@@ -196,14 +196,14 @@ async def test_joining_and_leaving_while_online(server: FakeServer) -> None:
     async with client(server) as chat:
         line = await server.accept()
         await line.log_in()
-        line.push(ev.ConversationOut("c-2", "SINGLE", "JOINED"))
+        line.push(ev.ConversationPush("c-2", "SINGLE", "JOINED"))
         await line.page(new(1, id_="c-2"), up_to=1)
         joined, _ = await until(chat, ConversationChanged)
         assert joined == ConversationChanged("c-2", "SINGLE", "JOINED")
         assert await received(chat, 1) == [1]
         assert chat.conversations["c-2"].type == "SINGLE"
 
-        line.push(ev.ConversationOut("c-2", "SINGLE", "LEFT"))
+        line.push(ev.ConversationPush("c-2", "SINGLE", "LEFT"))
         left, _ = await until(chat, ConversationChanged)
         assert left.change == "LEFT"
         assert chat.conversations == {}
@@ -214,7 +214,7 @@ async def test_a_pull_that_is_not_found_means_left(server: FakeServer) -> None:
         line = await server.accept()
         await line.log_in(head(4))
         sync = await line.expect(ev.Sync)
-        line.push(ev.ErrorOut("NOT_FOUND", "no", False, ref=sync.ref))
+        line.push(ev.ErrorEvent("NOT_FOUND", "no", False, ref=sync.ref))
 
         left, _ = await until(chat, ConversationChanged)
         assert left.change == "LEFT"
@@ -226,7 +226,7 @@ async def test_a_pull_refused_for_now_comes_again_after_the_hint(server: FakeSer
         line = await server.accept()
         await line.log_in(head(1))
         sync = await line.expect(ev.Sync)
-        line.push(ev.ErrorOut("OVERLOADED", "busy", True, 2000, ref=sync.ref))
+        line.push(ev.ErrorEvent("OVERLOADED", "busy", True, 2000, ref=sync.ref))
         await line.quiet(1.9)
 
         await line.page(new(1), up_to=1)
@@ -273,7 +273,7 @@ async def test_another_epoch_in_a_push_is_settled_by_a_pull(server: FakeServer) 
         line.push(new(3, epoch="e2"))
         sync = await line.expect(ev.Sync)
         assert (sync.last_seq, sync.epoch) == (2, EPOCH)
-        line.push(ev.ErrorOut("CONFLICT", "another epoch", False, ref=sync.ref))
+        line.push(ev.ErrorEvent("CONFLICT", "another epoch", False, ref=sync.ref))
 
         again = await line.page(new(1, epoch="e2"), up_to=1, epoch="e2")
 
@@ -331,7 +331,7 @@ async def test_a_slow_app_stops_the_pushes_and_loses_nothing(server: FakeServer)
         for seq in range(1, 51):
             line.push(new(seq))
             await anyio.sleep(0.001)
-        line.push(ev.TypingOut("c-1", "u-2"))
+        line.push(ev.TypingPush("c-1", "u-2"))
         await anyio.sleep(1)
         acks = [event.up_to_seq for event in line.received if isinstance(event, ev.DeliveredAck)]
         assert not any(isinstance(event, ev.Sync) for event in line.received)
@@ -431,12 +431,12 @@ async def test_receipts_give_the_state_of_own_messages(server: FakeServer) -> No
         assert risen.receipt == Receipt("c-1", "", 2, 1)
         assert [chat.message_state("c-1", seq) for seq in (1, 2, 3)] == ["READ", "DELIVERED", "SENT"]
 
-        line.push(ev.ReceiptOut("c-1", "u-2", delivered_seq=4, read_seq=3))
+        line.push(ev.ReceiptPush("c-1", "u-2", delivered_seq=4, read_seq=3))
         live, _ = await until(chat, ReceiptChanged)
         assert live.receipt == Receipt("c-1", "u-2", 4, 3)
         assert [chat.message_state("c-1", seq) for seq in (3, 4, 5)] == ["READ", "DELIVERED", "SENT"]
 
-        line.push(ev.ReceiptOut("c-1", "u-1", delivered_seq=5, read_seq=5))
+        line.push(ev.ReceiptPush("c-1", "u-1", delivered_seq=5, read_seq=5))
         await until(chat, ReceiptChanged)
         assert chat.conversations["c-1"].read_seq == 5
         assert chat.message_state("c-unknown", 1) == "SENT"
@@ -446,7 +446,7 @@ async def test_counts_of_large_groups_are_told(server: FakeServer) -> None:
     async with client(server) as chat:
         line = await server.accept()
         await line.log_in(head(5, delivered=5))
-        line.push(ev.ReceiptOut("c-1", seq=5, delivered_count=7, read_count=3, member_count=150))
+        line.push(ev.ReceiptPush("c-1", seq=5, delivered_count=7, read_count=3, member_count=150))
 
         counts, _ = await until(chat, ReceiptCounts)
         assert counts == ReceiptCounts("c-1", 5, 7, 3, 150)

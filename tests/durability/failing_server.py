@@ -18,9 +18,9 @@ from chatkit.gateway.uvicorn_roads import WebSocketRoadProtocol
 from chatkit.ports import SystemIds
 from chatkit.server.auth import Authenticator, jwt_authenticator
 from chatkit.server.hub import Hub
-from chatkit.storage import sqlite_batch
 from chatkit.storage.base import Entry, Store
 from chatkit.storage.sqlite import SqliteStore
+from chatkit.storage.sqlite import batch as sqlite_batch
 from chatkit.types import Identity
 from chatkit.wire.codec import Codec
 from chatkit.wire.events import SendMsg

@@ -10,7 +10,7 @@ import pytest
 from chatkit.server.doubts import Doubts
 from chatkit.server.hub import Hub
 from chatkit.server.session import Session
-from chatkit.storage.base import Conversation, Entry, Joined
+from chatkit.storage.base import Conversation, Entry, MembershipSnapshot
 from chatkit.storage.rules import MemberOp, member_payload
 from chatkit.wire import events as ev
 from chatkit.wire.codec import JSON
@@ -41,7 +41,7 @@ class World:
             device_id, JSON, NoVerbs(), now_s=0.0, buffer_bytes_max=1_000_000, wake=lambda: None
         )
         session.user_id, session.device_id = user_id, device_id
-        joined = [] if at_seq is None else [Joined(NAME, "GROUP", "e1", at_seq, members)]
+        joined = [] if at_seq is None else [MembershipSnapshot(NAME, "GROUP", "e1", at_seq, members)]
         self.hub.join(session, joined)
         return session
 

@@ -32,7 +32,7 @@ class UnreadableStore(ClosingStore):
         super().__init__()
         self._fault = fault
 
-    async def joins(self, after: int | None, limit: int) -> Any:
+    async def membership_changes(self, after: int | None, limit: int) -> Any:
         raise self._fault
 
 

@@ -547,14 +547,14 @@ async def test_a_read_that_storage_refuses_is_repeated_until_it_answers(two: Clu
 
 async def test_a_node_waits_with_its_start_until_storage_answers(two: Cluster) -> None:
     a, _ = two.nodes
-    read, refusals = two.store.inner.joins, [True, True]
+    read, refusals = two.store.inner.membership_changes, [True, True]
 
     async def refusing(after_id: int | None, limit: int) -> Any:
         if refusals and refusals.pop():
             raise UnavailableError("the disk refuses", retry_after_s=0.5)
         return await read(after_id, limit)
 
-    two.store.joins = refusing  # type: ignore[attr-defined]
+    two.store.membership_changes = refusing  # type: ignore[attr-defined]
     two.bus.fate = never
     async with node(two.store, two.bus.join()) as c:
         ben = await login(c, "ben")

@@ -14,8 +14,12 @@ import pytest
 from chatkit.drivers import sqlite as driver
 from chatkit.drivers.sqlite import Connection, DiskFailedError, Params, Row, open_sqlite
 from chatkit.errors import ConfigurationError, InternalError, UnavailableError
-from chatkit.storage import base, sqlite_batch, sqlite_commands, sqlite_members, sqlite_reads
+from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore
+from chatkit.storage.sqlite import batch as sqlite_batch
+from chatkit.storage.sqlite import commands as sqlite_commands
+from chatkit.storage.sqlite import members as sqlite_members
+from chatkit.storage.sqlite import reads as sqlite_reads
 from chatkit.testing.contracts.storage import Make, StoreContract, VolatileStoreContract
 from chatkit.testing.contracts.storage_commands import (
     NOW,

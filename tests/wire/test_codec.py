@@ -461,7 +461,7 @@ def test_a_lone_surrogate_is_never_echoed(field: str) -> None:
     item = bad_item(JSON, '{"event":"PING","ref":"r","' + field + '":"\\ud800"}')
     assert item.client_msg_id is UNSET
     assert item.conversation_id is UNSET
-    error = ev.ErrorOut("BAD_REQUEST", item.message, False, ref=item.ref)
+    error = ev.ErrorEvent("BAD_REQUEST", item.message, False, ref=item.ref)
     assert msgspec.json.decode(JSON.encode(error))["code"] == "BAD_REQUEST"
 
 
@@ -557,7 +557,9 @@ def nothing_but_typed_errors(codec: Codec, frame: bytes) -> None:
     try:
         for item in codec.client_events(frame):
             if isinstance(item, BadItem):
-                echo = ev.ErrorOut("BAD_REQUEST", item.message, False, UNSET, item.ref, item.conversation_id)
+                echo = ev.ErrorEvent(
+                    "BAD_REQUEST", item.message, False, UNSET, item.ref, item.conversation_id
+                )
                 assert JSON.encode(echo)
                 assert MSGPACK.encode(echo)
             elif isinstance(item, ev.SendMsg):

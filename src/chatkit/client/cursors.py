@@ -87,7 +87,7 @@ class Cursors:
         self._read.clear()
         self._retry_at.clear()
 
-    def refused(self, error: ev.ErrorOut, conversation_id: str, up_to_seq: int) -> None:
+    def refused(self, error: ev.ErrorEvent, conversation_id: str, up_to_seq: int) -> None:
         """An ERROR for a cursor: again after a wait, or never; a read cursor refused for good is forgotten."""
         if not error.retryable:
             if error.ref == READ_REF:

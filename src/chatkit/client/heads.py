@@ -42,7 +42,7 @@ class Heads:
         if not event.more:
             self._complete(batch)
 
-    def changed(self, batch: Batch, event: ev.ConversationOut) -> None:
+    def changed(self, batch: Batch, event: ev.ConversationPush) -> None:
         """The set of conversations changed just now."""
         batch.events.append(ConversationChanged(event.conversation_id, event.type, event.change))
         conversation = self._conversations.get(event.conversation_id)
@@ -69,7 +69,7 @@ class Heads:
             self._leave(batch, conversation)
             batch.events.append(ConversationChanged(conversation.id, conversation.type, "LEFT"))
 
-    def _joined(self, batch: Batch, event: ev.ConversationOut) -> Conversation | None:
+    def _joined(self, batch: Batch, event: ev.ConversationPush) -> Conversation | None:
         earlier = self._conversations.not_placed(event.conversation_id)
         earlier.type, earlier.proved = event.type, True
         if not self._receiver.heads_complete:

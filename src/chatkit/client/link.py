@@ -85,7 +85,7 @@ async def log_in(
                     return event, rest if goaway is None else [goaway, *rest]
                 if isinstance(event, ev.GoAway):
                     goaway = event
-                elif isinstance(event, ev.ErrorOut):
+                elif isinstance(event, ev.ErrorEvent):
                     refused = error_of(event)
     except TransportClosedError as closed:
         raise LoginFailedError(closed, refused, goaway) from closed

@@ -81,7 +81,7 @@ class Outgoing:
 
     def _take(self) -> list[ev.ClientEvent]:
         taken: list[ev.ClientEvent] = [*self._requests.take(), *self._cursors.take()]
-        taken += [ev.TypingIn(conversation_id=id_) for id_ in sorted(self._typing)]
+        taken += [ev.TypingCommand(conversation_id=id_) for id_ in sorted(self._typing)]
         self._typing.clear()
         if self._ping:
             self._ping = False

@@ -8,7 +8,7 @@ from .conversations import Conversation
 from .events import ChatEvent, ReceiptChanged, ReceiptCounts
 
 
-def heard(conversation: Conversation, event: ev.ReceiptOut, user_id: str) -> ChatEvent | None:
+def heard(conversation: Conversation, event: ev.ReceiptPush, user_id: str) -> ChatEvent | None:
     """Take note of a RECEIPT. Returns what the app is told."""
     if isinstance(event.user_id, str):
         return _one(conversation, event, user_id)
@@ -36,7 +36,7 @@ def state(conversation: Conversation | None, seq: int) -> MessageStatus:
     return "DELIVERED" if conversation.others_delivered_seq >= seq else "SENT"
 
 
-def _one(conversation: Conversation, event: ev.ReceiptOut, own_id: str) -> ChatEvent:
+def _one(conversation: Conversation, event: ev.ReceiptPush, own_id: str) -> ChatEvent:
     delivered_seq = event.delivered_seq if isinstance(event.delivered_seq, int) else 0
     read_seq = event.read_seq if isinstance(event.read_seq, int) else 0
     if event.user_id == own_id:
@@ -46,7 +46,7 @@ def _one(conversation: Conversation, event: ev.ReceiptOut, own_id: str) -> ChatE
     return ReceiptChanged(Receipt(conversation.id, str(event.user_id), delivered_seq, read_seq))
 
 
-def _counted(conversation: Conversation, event: ev.ReceiptOut) -> ChatEvent | None:
+def _counted(conversation: Conversation, event: ev.ReceiptPush) -> ChatEvent | None:
     seq, delivered, read, members = event.seq, event.delivered_count, event.read_count, event.member_count
     if not (isinstance(seq, int) and isinstance(delivered, int) and isinstance(read, int)):
         return None

@@ -98,7 +98,7 @@ class Requests:
         waiting = self._waiting.pop(ref, None) if isinstance(ref, str) else None
         if waiting is None:
             return False
-        if isinstance(event, ev.ErrorOut):
+        if isinstance(event, ev.ErrorEvent):
             waiting.error = error_of(event)
         elif isinstance(event, ev.SyncPage | ev.MsgAck | ev.AuthOk):
             waiting.answer = event
@@ -106,7 +106,7 @@ class Requests:
         return True
 
 
-def error_of(event: ev.ErrorOut) -> ChatkitError:
+def error_of(event: ev.ErrorEvent) -> ChatkitError:
     """The exception for an ERROR."""
     error = refusal(event.code, event.message, retryable=event.retryable)
     error.retry_after_s = hint_of(event.retry_after_ms)

@@ -75,16 +75,16 @@ class Router:
                 self._receiver.known_head(batch, event.conversation_id, event.epoch, event.head_seq)
             case ev.Heads():
                 self._heads.page(batch, event)
-            case ev.ConversationOut():
+            case ev.ConversationPush():
                 self._heads.changed(batch, event)
-            case ev.ReceiptOut():
+            case ev.ReceiptPush():
                 self._receipt(batch, event)
-            case ev.TypingOut():
+            case ev.TypingPush():
                 batch.events.append(Typing(event.conversation_id, event.user_id))
-            case ev.ErrorOut():
+            case ev.ErrorEvent():
                 self._error(batch, event)
 
-    def _receipt(self, batch: Batch, event: ev.ReceiptOut) -> None:
+    def _receipt(self, batch: Batch, event: ev.ReceiptPush) -> None:
         conversation = self._conversations.get(event.conversation_id)
         if conversation is None:
             return  # the heads that are on their way carry the same fact
@@ -92,7 +92,7 @@ class Router:
         if told is not None:
             batch.events.append(told)
 
-    def _error(self, batch: Batch, event: ev.ErrorOut) -> None:
+    def _error(self, batch: Batch, event: ev.ErrorEvent) -> None:
         if self._sender.refused(batch, event):
             return
         if event.ref in (DELIVERED_REF, READ_REF) and isinstance(event.conversation_id, str):

@@ -128,7 +128,7 @@ class Sender:
             batch.events.append(MessageSent(sent))
         return send
 
-    def refused(self, batch: Batch, error: ev.ErrorOut) -> bool:
+    def refused(self, batch: Batch, error: ev.ErrorEvent) -> bool:
         """An ERROR that names a message. Returns whether it was one of ours."""
         conversation_id, client_msg_id = error.conversation_id, error.client_msg_id
         if not isinstance(conversation_id, str) or not isinstance(client_msg_id, str):
@@ -194,7 +194,7 @@ class Sender:
         while self._queue and not self._stopped:
             await self._emptied.wait()
 
-    def _pause_s(self, conversation_id: str, error: ev.ErrorOut) -> float:
+    def _pause_s(self, conversation_id: str, error: ev.ErrorEvent) -> float:
         return next_delay(
             self._queue.refusals(conversation_id) + 1,
             self._ports.random.random(),

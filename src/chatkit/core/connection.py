@@ -21,7 +21,7 @@ class State(IntEnum):
 
 
 _IN_SESSION: dict[type[ev.Event], State] = dict.fromkeys(
-    (ev.SendMsg, ev.DeliveredAck, ev.Read, ev.Sync, ev.Recall, ev.TypingIn, ev.AuthRefresh, ev.Ping),
+    (ev.SendMsg, ev.DeliveredAck, ev.Read, ev.Sync, ev.Recall, ev.TypingCommand, ev.AuthRefresh, ev.Ping),
     State.OPEN,
 )
 
@@ -38,16 +38,16 @@ _LIVE: dict[type[ev.Event], State] = dict.fromkeys(
         ev.Heads,
         ev.MsgAck,
         ev.NewMsg,
-        ev.ReceiptOut,
+        ev.ReceiptPush,
         ev.SyncPage,
         ev.Behind,
-        ev.ConversationOut,
-        ev.TypingOut,
+        ev.ConversationPush,
+        ev.TypingPush,
         ev.TokenExpiring,
         ev.AuthOk,
         ev.GoAway,
         ev.Pong,
-        ev.ErrorOut,
+        ev.ErrorEvent,
     ),
     State.OPEN,
 )
@@ -56,7 +56,7 @@ CLIENT_RECEIVES: dict[State, dict[type[ev.Event], State]] = {
     State.AWAITING_HELLO: {},
     State.LOGGING_IN: {
         ev.Welcome: State.OPEN,
-        ev.ErrorOut: State.LOGGING_IN,
+        ev.ErrorEvent: State.LOGGING_IN,
         ev.GoAway: State.LOGGING_IN,
     },
     State.OPEN: _LIVE,

@@ -18,7 +18,7 @@ import anyio
 import anyio.lowlevel
 
 from ..errors import OverloadedError, RefusedError, UnavailableError
-from ..storage.base import Append, Committing, Entry, Outcome, Refused
+from ..storage.base import Append, CommandStore, Entry, Outcome, Refused
 from .config import ServerConfig
 from .draft import Draft
 from .session import Session
@@ -87,7 +87,7 @@ class _Waiting:
 class Committer:
     """The one road to a change in the store. Refuses everything until `open`."""
 
-    def __init__(self, store: Committing, settler: Settler, config: ServerConfig) -> None:
+    def __init__(self, store: CommandStore, settler: Settler, config: ServerConfig) -> None:
         self._store = store
         self._settler = settler
         self._config = config

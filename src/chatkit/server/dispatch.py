@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from ..core.receipts import RECEIPT_MEMBERS_MAX
+from ..core.cursors import RECEIPT_MEMBERS_MAX
 from ..errors import ForbiddenError, NotFoundError, OverloadedError, RateLimitedError, RefusedError
 from ..ports import Ports
 from ..wire import events as ev
@@ -54,7 +54,7 @@ class Dispatch:
             ev.Read: engine.read,
             ev.Sync: sync.request,
             ev.Recall: engine.recall,
-            ev.TypingIn: self._typing,
+            ev.TypingCommand: self._typing,
             ev.AuthRefresh: self._auth_refresh,
             ev.Ping: self._ping,
         }
@@ -95,7 +95,7 @@ class Dispatch:
     def _ping(self, session: Session, event: ev.Ping) -> None:
         session.answer(ev.Pong(server_ts=self._ports.clock.now_ms(), ref=event.ref))
 
-    def _typing(self, session: Session, event: ev.TypingIn) -> None:
+    def _typing(self, session: Session, event: ev.TypingCommand) -> None:
         audience = self._hub.audience(event.conversation_id)
         if audience is None or session not in audience.sessions:
             raise NotFoundError("no such conversation")

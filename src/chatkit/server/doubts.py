@@ -11,7 +11,7 @@ from typing import Literal
 import anyio
 import msgspec
 
-Entrance = Literal["CREATED", "JOINED"]
+JoinReason = Literal["CREATED", "JOINED"]
 """How a user came into a conversation, as CONVERSATION tells it."""
 
 
@@ -28,7 +28,7 @@ class Noted(msgspec.Struct):
     """
 
     logs: dict[str, None] = msgspec.field(default_factory=dict)
-    joins: dict[str, dict[str, Entrance]] = msgspec.field(default_factory=dict)
+    joins: dict[str, dict[str, JoinReason]] = msgspec.field(default_factory=dict)
     devices: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)
     changes: bool = False
     all_logs: bool = False
@@ -47,11 +47,11 @@ class Doubts:
         self._noted.logs[conversation_id] = None
         self._woken.set()
 
-    def joined(self, conversation_id: str, user_ids: Iterable[str], entrance: Entrance) -> None:
+    def joined(self, conversation_id: str, user_ids: Iterable[str], reason: JoinReason) -> None:
         """These users may have become members."""
         users = self._noted.joins.setdefault(conversation_id, {})
         for user_id in user_ids:
-            users.setdefault(user_id, entrance)
+            users.setdefault(user_id, reason)
         self._woken.set()
 
     def device(self, user_id: str, device_id: str) -> None:

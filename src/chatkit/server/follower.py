@@ -16,7 +16,7 @@ from ..errors import NotFoundError, RefusedError
 from ..storage.base import Entry, Store
 from ..wire import events as ev
 from .committer import Committer
-from .doubts import Doubts, Entrance, Noted
+from .doubts import Doubts, JoinReason, Noted
 from .hub import Hub
 from .receipts import Receipts
 from .session import Session
@@ -61,7 +61,7 @@ class Follower:
         """
         while self._position is None:
             try:
-                self._position = (await self._store.joins(None, 1)).position
+                self._position = (await self._store.membership_changes(None, 1)).position
             except RefusedError as error:
                 _refused(error)
                 await anyio.sleep(_BEGIN_RETRY_S)
@@ -151,18 +151,18 @@ class Follower:
         """Find users of this node who joined conversations anywhere."""
         while self._position is not None:
             try:
-                joins = await self._store.joins(self._position, _CHANGES_PER_READ)
+                changes = await self._store.membership_changes(self._position, _CHANGES_PER_READ)
             except Exception as error:
                 _failed("reading the changes of memberships", error)
                 self._unsettled.changes()
                 return
-            for join in joins.joins:
-                await self._try_admit(join.conversation_id, dict.fromkeys(join.user_ids, join.entrance))
-            self._position = joins.position
-            if len(joins.joins) < _CHANGES_PER_READ:
+            for change in changes.changes:
+                await self._try_admit(change.conversation_id, dict.fromkeys(change.user_ids, change.reason))
+            self._position = changes.position
+            if len(changes.changes) < _CHANGES_PER_READ:
                 return
 
-    async def _try_admit(self, conversation_id: str, users: dict[str, Entrance]) -> None:
+    async def _try_admit(self, conversation_id: str, users: dict[str, JoinReason]) -> None:
         """Take in the sessions of those users who really are members; whoever is left out is looked at again."""
         try:
             await self._admit(conversation_id, users)
@@ -170,7 +170,7 @@ class Follower:
             _failed("letting members in", error)
             self._unsettled.again(Noted(joins={conversation_id: users}))
 
-    async def _admit(self, conversation_id: str, users: dict[str, Entrance]) -> None:
+    async def _admit(self, conversation_id: str, users: dict[str, JoinReason]) -> None:
         missing = self._hub.outsiders(conversation_id, users)
         while missing:
             first = missing[0]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from ..storage.base import Advanced, Entry
-from .doubts import Entrance
+from .doubts import JoinReason
 
 NODES = "nodes"
 """The topic that every node hears."""
@@ -46,7 +46,7 @@ class Entered(msgspec.Struct, frozen=True, array_like=True, tag="entered"):
 
     conversation_id: str
     user_ids: tuple[str, ...]
-    entrance: Entrance
+    reason: JoinReason
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):

@@ -16,11 +16,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from ..bus.base import Bus
-from ..storage.base import Conversation, Entry, Joined
+from ..storage.base import Conversation, Entry, MembershipSnapshot
 from ..types import ConversationType
 from ..wire import events as ev
 from ..wire.codec import Codec
-from .doubts import Doubts, Entrance
+from .doubts import Doubts, JoinReason
 from .entries import new_msg
 from .hints import topic_of
 from .session import Session
@@ -90,7 +90,7 @@ class Hub:
 
     # --- who is here ---
 
-    def join(self, session: Session, conversations: Iterable[Joined]) -> Session | None:
+    def join(self, session: Session, conversations: Iterable[MembershipSnapshot]) -> Session | None:
         """Take a session in; from here on it gets the pushes of these conversations.
 
         Returns:
@@ -122,15 +122,17 @@ class Hub:
             before = conversation.member_count - len(user_ids)
             self._hold(name, Audience(conversation.type, conversation.epoch, entry.seq - 1, before))
 
-    def admit(self, found: Conversation, users: dict[str, Entrance]) -> None:
+    def admit(self, found: Conversation, users: dict[str, JoinReason]) -> None:
         """These users are members of a conversation as it was just read: take in those of their sessions that are not
         in its audience. They have missed what was written so far and are told to pull it.
         """
-        joined = Joined(found.conversation_id, found.type, found.epoch, found.head_seq, found.member_count)
-        for user_id, entrance in users.items():
+        joined = MembershipSnapshot(
+            found.conversation_id, found.type, found.epoch, found.head_seq, found.member_count
+        )
+        for user_id, reason in users.items():
             for session in self._outside(found.conversation_id, user_id):
                 self._enter(session, joined)
-                session.answer(ev.ConversationOut(found.conversation_id, found.type, entrance))
+                session.answer(ev.ConversationPush(found.conversation_id, found.type, reason))
                 session.mark_behind(found.conversation_id)
 
     def outsiders(self, conversation_id: str, user_ids: Iterable[str]) -> list[str]:
@@ -178,7 +180,7 @@ class Hub:
         if not audience.sessions:
             self._release(entry.conversation_id)
 
-    def tell(self, sessions: Iterable[Session], event: ev.ReceiptOut | ev.TypingOut) -> None:
+    def tell(self, sessions: Iterable[Session], event: ev.ReceiptPush | ev.TypingPush) -> None:
         """Offer a droppable event, encoded once per codec."""
         encoded: dict[Codec, bytes] = {}
         for session in sessions:
@@ -192,7 +194,7 @@ class Hub:
         audience = self._audiences.get(conversation_id)
         if audience is not None:
             others = [member for member in audience.sessions if member.user_id != user_id]
-            self.tell(others, ev.TypingOut(conversation_id=conversation_id, user_id=user_id))
+            self.tell(others, ev.TypingPush(conversation_id=conversation_id, user_id=user_id))
 
     def in_conversation(
         self, conversation_id: str, user_ids: Sequence[str], *, but: Session | None = None
@@ -284,7 +286,7 @@ class Hub:
             audience.member_count -= len(made.user_ids)
             self._put_out(audience, entry, made.user_ids)
 
-    def _take_in(self, audience: Audience, entry: Entry, user_ids: Sequence[str], entrance: Entrance) -> None:
+    def _take_in(self, audience: Audience, entry: Entry, user_ids: Sequence[str], reason: JoinReason) -> None:
         """Users became members with this entry: their sessions get the pushes from it on.
 
         Where it is not certain that they still are (an entry applied again), the log is asked first.
@@ -293,11 +295,11 @@ class Hub:
         outside = [it for it in self._sessions(user_ids) if it not in audience.sessions]
         if entry.seq <= audience.reached:
             if outside:
-                self._doubts.joined(conversation_id, [it.user_id for it in outside], entrance)
+                self._doubts.joined(conversation_id, [it.user_id for it in outside], reason)
             return
         for session in outside:
             audience.sessions[session] = session.offered[conversation_id] = entry.seq - 1
-            session.answer(ev.ConversationOut(conversation_id, audience.type, entrance))
+            session.answer(ev.ConversationPush(conversation_id, audience.type, reason))
 
     def _put_out(self, audience: Audience, entry: Entry, user_ids: Sequence[str]) -> None:
         """Users are no members any more: nothing of this conversation reaches their sessions from here on."""
@@ -306,11 +308,11 @@ class Hub:
             if audience.sessions.get(session, entry.seq) < entry.seq:
                 del audience.sessions[session]
                 session.forget(conversation_id)
-                session.answer(ev.ConversationOut(conversation_id, audience.type, "LEFT"))
+                session.answer(ev.ConversationPush(conversation_id, audience.type, "LEFT"))
         if not audience.sessions:  # the rest of the log is not followed, and may bring them back
             self._doubts.joined(conversation_id, user_ids, "JOINED")
 
-    def _enter(self, session: Session, joined: Joined) -> None:
+    def _enter(self, session: Session, joined: MembershipSnapshot) -> None:
         """Take a session into an audience, as a member at the head of `joined`.
 
         An audience that stands further goes back to there, so that the session misses neither an entry nor its own

@@ -34,7 +34,7 @@ from ..storage.base import (
 )
 from ..wire import events as ev
 from .config import ServerConfig
-from .doubts import Doubts, Entrance
+from .doubts import Doubts, JoinReason
 from .draft import Draft
 from .hub import Hub
 from .receipts import Receipts
@@ -166,14 +166,14 @@ class Publisher:
             self._members(outcome.conversation, outcome.entry, outcome.added, "JOINED")
 
     def _members(
-        self, conversation: Conversation, entry: Entry, added: Sequence[str], entrance: Entrance
+        self, conversation: Conversation, entry: Entry, added: Sequence[str], reason: JoinReason
     ) -> None:
         self._hub.open(conversation, entry, added)
         self._hub.publish(entry, None)
         if self._relay is not None:
             self._relay.logged(entry, None)
             if added:
-                self._relay.entered(entry.conversation_id, added, entrance)
+                self._relay.entered(entry.conversation_id, added, reason)
 
     def _session_opened(self, draft: Draft, outcome: SessionOpened) -> None:
         try:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..core.receipts import RECEIPT_MEMBERS_MAX
+from ..core.cursors import RECEIPT_MEMBERS_MAX
 from ..storage.base import Advanced, CursorReader, ReadCounts
 from ..wire import events as ev
 from .doubts import Doubts
@@ -105,7 +105,7 @@ class Receipts:
         if sessions:
             self._hub.tell(
                 sessions,
-                ev.ReceiptOut(
+                ev.ReceiptPush(
                     conversation_id=conversation_id,
                     user_id=user_id,
                     delivered_seq=delivered_seq,
@@ -118,7 +118,7 @@ class Receipts:
             sessions = self._hub.in_conversation(conversation_id, (row.user_id,))
             self._hub.tell(
                 sessions,
-                ev.ReceiptOut(
+                ev.ReceiptPush(
                     conversation_id=conversation_id,
                     seq=row.seq,
                     delivered_count=row.delivered_count,

@@ -17,7 +17,7 @@ from ..core.backoff import next_delay
 from ..ports import Random
 from ..storage.base import Advanced, Entry
 from . import hints
-from .doubts import Doubts, Entrance
+from .doubts import Doubts, JoinReason
 from .hub import Hub
 from .receipts import Receipts
 from .session import Session
@@ -77,9 +77,9 @@ class Relay:
         """A user of this node is writing."""
         self._gather(hints.topic_of(conversation_id), hints.Typed(conversation_id, user_id))
 
-    def entered(self, conversation_id: str, user_ids: Sequence[str], entrance: Entrance) -> None:
+    def entered(self, conversation_id: str, user_ids: Sequence[str], reason: JoinReason) -> None:
         """Users became members of a conversation."""
-        self._gather(hints.NODES, hints.Entered(conversation_id, tuple(user_ids), entrance))
+        self._gather(hints.NODES, hints.Entered(conversation_id, tuple(user_ids), reason))
 
     def opened(self, user_id: str, device_id: str) -> None:
         """A device opened a session here."""
@@ -170,7 +170,7 @@ class Relay:
     def _entered(self, hint: hints.Entered) -> None:
         outside = self._hub.outsiders(hint.conversation_id, hint.user_ids)
         if outside:
-            self._doubts.joined(hint.conversation_id, outside, hint.entrance)
+            self._doubts.joined(hint.conversation_id, outside, hint.reason)
 
     def _opened(self, hint: hints.Opened) -> None:
         if self._hub.session(hint.user_id, hint.device_id) is not None:

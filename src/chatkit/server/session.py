@@ -190,7 +190,7 @@ class Session:
         """Queue an ERROR."""
         after_s = error.retry_after_s
         self.answer(
-            ev.ErrorOut(
+            ev.ErrorEvent(
                 code=error.code,
                 message=str(error),
                 retryable=error.retryable,

@@ -123,7 +123,7 @@ class MembersChanged(msgspec.Struct, frozen=True):
     entry: Entry | None
 
 
-class Joined(msgspec.Struct, frozen=True):
+class MembershipSnapshot(msgspec.Struct, frozen=True):
     """A conversation that a session starts with."""
 
     conversation_id: str
@@ -140,7 +140,7 @@ class SessionOpened(msgspec.Struct, frozen=True):
     device_id: str
     identity_expires_ms: int | None
     scope: str
-    conversations: tuple[Joined, ...]
+    conversations: tuple[MembershipSnapshot, ...]
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -226,19 +226,19 @@ class Status(msgspec.Struct, frozen=True):
     next_cursor: tuple[str, str] | None
 
 
-class Join(msgspec.Struct, frozen=True):
+class MembershipChange(msgspec.Struct, frozen=True):
     """Users became members of a conversation, by its creation or later. What became of them since is not said."""
 
     conversation_id: str
     user_ids: tuple[str, ...]
-    entrance: Literal["CREATED", "JOINED"]
+    reason: Literal["CREATED", "JOINED"]
 
 
-class Joins(msgspec.Struct, frozen=True):
-    """Joins in the order of their commits; the next read goes on after `position`."""
+class MembershipChanges(msgspec.Struct, frozen=True):
+    """MembershipChanges in the order of their commits; the next read goes on after `position`."""
 
     position: int
-    joins: tuple[Join, ...]
+    changes: tuple[MembershipChange, ...]
 
 
 class ReadCounts(msgspec.Struct, frozen=True):
@@ -272,7 +272,7 @@ class AuditRow(msgspec.Struct, frozen=True):
     subject: str
 
 
-class Committing(Protocol):
+class CommandStore(Protocol):
     """The write half of a store."""
 
     async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
@@ -337,14 +337,14 @@ class MemberReader(Protocol):
     ) -> list[MemberCursor]:
         """Current members by user id, those after `after`; at most `limit`. Raises NotFoundError."""
 
-    async def joins(self, after: int | None, limit: int) -> Joins:
+    async def membership_changes(self, after: int | None, limit: int) -> MembershipChanges:
         """Who joined any conversation, after a position: for nodes, which others' commits do not pass through.
 
         Nothing committed later ever comes at or below a position that was returned.
 
         Args:
             after: Where the last read ended; None: at the newest commit, so that nothing is returned but that position.
-            limit: Most joins returned; fewer means that these are all.
+            limit: Most changes returned; fewer means that these are all.
         """
 
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
@@ -381,7 +381,7 @@ class OutboxReader(Protocol):
         """The audit rows of a conversation, in order."""
 
 
-class Store(Committing, LogReader, MemberReader, CursorReader, OutboxReader, Protocol):
+class Store(CommandStore, LogReader, MemberReader, CursorReader, OutboxReader, Protocol):
     """Everything the engine needs of storage."""
 
     async def migrate(self) -> bytes:

@@ -171,9 +171,11 @@ class Conversation:
             self.conversation_id, self.type, self.title, self.epoch, self.head_seq, len(members), shown
         )
 
-    def joined(self) -> base.Joined:
+    def joined(self) -> base.MembershipSnapshot:
         """What a session starts with."""
-        return base.Joined(self.conversation_id, self.type, self.epoch, self.head_seq, self.member_count)
+        return base.MembershipSnapshot(
+            self.conversation_id, self.type, self.epoch, self.head_seq, self.member_count
+        )
 
     def close_confirmed(self) -> None:
         """Close what every device of every current member has confirmed; a member without any keeps it open."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.receipts import delivery_state
+from ..core.cursors import delivery_state
 from ..core.visibility import is_visible, ranges_after
 from ..types import Member
 from ..wire.events import Head
@@ -114,20 +114,20 @@ class MemoryReads:
         cursors = log.cursors[user_id]
         return base.MemberCursor(member, cursors.delivered_seq, cursors.read_seq)
 
-    async def joins(self, after: int | None, limit: int) -> base.Joins:
+    async def membership_changes(self, after: int | None, limit: int) -> base.MembershipChanges:
         """Who joined any conversation after a position."""
         newest = len(self._world.audit)
         if after is None:
-            return base.Joins(newest, ())
+            return base.MembershipChanges(newest, ())
         rows = [row for row in self._world.audit[after:] if row.action in ("CREATED", "ADDED")][:limit]
         position = rows[-1].audit_id if len(rows) == limit else newest
-        return base.Joins(position, tuple(map(self._join, rows)))
+        return base.MembershipChanges(position, tuple(map(self._join, rows)))
 
-    def _join(self, row: base.AuditRow) -> base.Join:
+    def _join(self, row: base.AuditRow) -> base.MembershipChange:
         if row.action == "ADDED":
-            return base.Join(row.conversation_id, (row.subject,), "JOINED")
+            return base.MembershipChange(row.conversation_id, (row.subject,), "JOINED")
         made = self._world.by_id[row.conversation_id].rows[0]
-        return base.Join(row.conversation_id, rules.members_of(made.payload), "CREATED")
+        return base.MembershipChange(row.conversation_id, rules.members_of(made.payload), "CREATED")
 
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Digest of each device's resume token."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from ..core.receipts import EXACT_MAX, RECEIPT_MEMBERS_MAX, absorb
+from ..core.cursors import EXACT_MAX, RECEIPT_MEMBERS_MAX, absorb
 from ..core.visibility import Interval, is_visible, next_visible, ranges_after
 from ..errors import (
     BadRequestError,

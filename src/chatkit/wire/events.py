@@ -97,7 +97,7 @@ class Recall(Event, frozen=True, tag="RECALL"):
     ref: Ref | UnsetType = UNSET
 
 
-class TypingIn(Event, frozen=True, tag="TYPING"):
+class TypingCommand(Event, frozen=True, tag="TYPING"):
     """The user is writing."""
 
     conversation_id: Id
@@ -117,7 +117,7 @@ class Ping(Event, frozen=True, tag="PING"):
     ref: Ref | UnsetType = UNSET
 
 
-ClientEvent = Hello | SendMsg | DeliveredAck | Read | Sync | Recall | TypingIn | AuthRefresh | Ping
+ClientEvent = Hello | SendMsg | DeliveredAck | Read | Sync | Recall | TypingCommand | AuthRefresh | Ping
 
 
 # --- server to client ---------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class NewMsg(Event, frozen=True, tag="NEW_MSG"):
     client_msg_id: str | UnsetType = UNSET
 
 
-class ReceiptOut(Event, frozen=True, tag="RECEIPT"):
+class ReceiptPush(Event, frozen=True, tag="RECEIPT"):
     """How far a user has got; in groups over 100, how many members have got to `seq`."""
 
     conversation_id: str
@@ -241,7 +241,7 @@ class Behind(Event, frozen=True, tag="BEHIND"):
     head_seq: int
 
 
-class ConversationOut(Event, frozen=True, tag="CONVERSATION"):
+class ConversationPush(Event, frozen=True, tag="CONVERSATION"):
     """The user's set of conversations changed."""
 
     conversation_id: str
@@ -249,7 +249,7 @@ class ConversationOut(Event, frozen=True, tag="CONVERSATION"):
     change: Literal["CREATED", "JOINED", "LEFT", "UPDATED"]
 
 
-class TypingOut(Event, frozen=True, tag="TYPING"):
+class TypingPush(Event, frozen=True, tag="TYPING"):
     """Somebody is writing."""
 
     conversation_id: str
@@ -283,7 +283,7 @@ class Pong(Event, frozen=True, tag="PONG"):
     ref: str | UnsetType = UNSET
 
 
-class ErrorOut(Event, frozen=True, tag="ERROR"):
+class ErrorEvent(Event, frozen=True, tag="ERROR"):
     """One item was refused; the others of its frame were not touched by that."""
 
     code: str
@@ -300,16 +300,16 @@ ServerEvent = (
     | Heads
     | MsgAck
     | NewMsg
-    | ReceiptOut
+    | ReceiptPush
     | SyncPage
     | Behind
-    | ConversationOut
-    | TypingOut
+    | ConversationPush
+    | TypingPush
     | TokenExpiring
     | AuthOk
     | GoAway
     | Pong
-    | ErrorOut
+    | ErrorEvent
 )
 
 

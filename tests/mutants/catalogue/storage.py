@@ -11,11 +11,11 @@ MEMORY = "chatkit.storage.memory"
 MEMORY_LOG = "chatkit.storage.memory_log"
 MEMORY_READS = "chatkit.storage.memory_reads"
 RULES = "chatkit.storage.rules"
-SQLITE_BATCH = "chatkit.storage.sqlite_batch"
-SQLITE_COMMANDS = "chatkit.storage.sqlite_commands"
-SQLITE_MEMBERS = "chatkit.storage.sqlite_members"
-SQLITE_READS = "chatkit.storage.sqlite_reads"
-SQLITE_WRITER = "chatkit.storage.sqlite_writer"
+SQLITE_BATCH = "chatkit.storage.sqlite.batch"
+SQLITE_COMMANDS = "chatkit.storage.sqlite.commands"
+SQLITE_MEMBERS = "chatkit.storage.sqlite.members"
+SQLITE_READS = "chatkit.storage.sqlite.reads"
+SQLITE_WRITER = "chatkit.storage.sqlite.writer"
 
 MUTANTS = (
     Mutant(

@@ -77,7 +77,7 @@ def _claims(index: Index) -> Iterator[Claim]:
 
 def _receipts(index: Index) -> Iterator[Claim]:
     """Those that name a user; the others only count."""
-    for it in index.traffic.of(ev.ReceiptOut):
+    for it in index.traffic.of(ev.ReceiptPush):
         log, event = index.logs.get(it.event.conversation_id), it.event
         if log is None or log.restored or not isinstance(event.user_id, str):
             continue
@@ -211,7 +211,7 @@ def _reads_refused_s(index: Index) -> dict[tuple[str, str, str], float]:
     """By user, device and conversation, when a READ was last refused for good."""
     return {
         (it.frame.user_id, it.frame.device_id, it.event.conversation_id): it.frame.at_s
-        for it in index.traffic.of(ev.ErrorOut)
+        for it in index.traffic.of(ev.ErrorEvent)
         if it.event.ref == READ_REF and not it.event.retryable and isinstance(it.event.conversation_id, str)
     }
 

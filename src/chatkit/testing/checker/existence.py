@@ -68,13 +68,13 @@ def existence_hidden(index: Index) -> Findings:
                 yield of_call(call, known.wrong(place, call.user_id, call.at_s), place[0].name, place[1])
 
 
-def _telling(index: Index) -> Iterator[tuple[Arrived[ev.ErrorOut], object, object]]:
+def _telling(index: Index) -> Iterator[tuple[Arrived[ev.ErrorEvent], object, object]]:
     """Each ERROR that tells of something, with the conversation and the message that it is about.
 
     Not a CONFLICT of a send: it is about a key of his own, and those are known before it is asked who is a member.
     """
     recalls = {(it.frame.connection, it.event.ref): it.event.message_id for it in index.traffic.of(ev.Recall)}
-    for it in index.traffic.of(ev.ErrorOut):
+    for it in index.traffic.of(ev.ErrorEvent):
         own_key = it.event.code == "CONFLICT" and isinstance(it.event.client_msg_id, str)
         if it.event.code in _TELLING and not own_key:
             yield it, it.event.conversation_id, recalls.get((it.frame.connection, it.event.ref))

@@ -24,7 +24,7 @@ CANARY_LENGTH_MIN = 8
 
 _SPACE = ord(" ")
 _WORDS = bytes(it if it < 128 and chr(it).isalnum() else _SPACE for it in range(256))
-_TO_MEMBERS: tuple[type[Any], ...] = (ev.NewMsg, ev.SyncPage, ev.Behind, ev.ReceiptOut, ev.TypingOut)
+_TO_MEMBERS: tuple[type[Any], ...] = (ev.NewMsg, ev.SyncPage, ev.Behind, ev.ReceiptPush, ev.TypingPush)
 """What only members get, beside HEADS."""
 
 Sent = tuple[Arrived[Any], str]
@@ -195,13 +195,13 @@ def _pushed_after_leaving(log: LogView, seen: Seen) -> str | None:
 
 def _heard_after_left(index: Index) -> Findings:
     """A connection keeps its order: between LEFT and the next JOINED there is nothing to hear."""
-    changes: list[Sent] = [(it, it.event.conversation_id) for it in index.traffic.of(ev.ConversationOut)]
+    changes: list[Sent] = [(it, it.event.conversation_id) for it in index.traffic.of(ev.ConversationPush)]
     concerned = {(it.frame.connection, name) for it, name in changes if it.event.change == "LEFT"}
     heard = [(it, name) for it, name in _to_members(index) if (it.frame.connection, name) in concerned]
     gone: set[tuple[int, str]] = set()
     for it, name in sorted(changes + heard, key=lambda it: (it[0].position, it[0].place)):
         place = (it.frame.connection, name)
-        if not isinstance(it.event, ev.ConversationOut):
+        if not isinstance(it.event, ev.ConversationPush):
             yield of_event(it, name, "after CONVERSATION LEFT" if place in gone else None)
         elif it.event.change == "LEFT":
             gone.add(place)

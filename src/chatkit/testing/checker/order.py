@@ -81,7 +81,7 @@ def _stored(
 def _refused_s(index: Index) -> dict[tuple[Queue, str], float]:
     """When each key of a device was last refused for good. CONFLICT says that it is stored, and ends nothing."""
     found: dict[tuple[Queue, str], float] = {}
-    for it in index.traffic.of(ev.ErrorOut):
+    for it in index.traffic.of(ev.ErrorEvent):
         event, frame = it.event, it.frame
         if event.retryable or event.code == "CONFLICT":
             continue

@@ -37,7 +37,7 @@ def write_permission(index: Index) -> Findings:
             else:
                 why = None if log.visible(row.sender_id, row.seq) else f"{row.sender_id} was no member"
                 yield of_row(log, row, why)
-    for it in index.traffic.of(ev.TypingOut):
+    for it in index.traffic.of(ev.TypingPush):
         yield from _typing_allowed(index, it)
 
 
@@ -49,7 +49,7 @@ def _singles(index: Index) -> set[str]:
     return found.union(head.conversation_id for head in heads if head.type == "SINGLE")
 
 
-def _typing_allowed(index: Index, it: Arrived[ev.TypingOut]) -> Findings:
+def _typing_allowed(index: Index, it: Arrived[ev.TypingPush]) -> Findings:
     log, user_id = index.logs.get(it.event.conversation_id), it.event.user_id
     if log is not None and not log.restored:
         why = None if user_id in log.stays else f"{user_id} never was a member"

@@ -56,7 +56,7 @@ class Story:
         """All that was seen of it in time."""
         return [seen for seen in self.index.seen if self._is_place(seen) and seen.at_s is not None]
 
-    def is_of(self, event: ev.SendMsg | ev.MsgAck | ev.ErrorOut, user_id: str) -> bool:
+    def is_of(self, event: ev.SendMsg | ev.MsgAck | ev.ErrorEvent, user_id: str) -> bool:
         """Whether an event of this user's connection is about the message."""
         return (event.conversation_id, user_id, event.client_msg_id) == self.key
 

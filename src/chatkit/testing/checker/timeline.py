@@ -75,7 +75,7 @@ def _frames(story: Story) -> Iterator[Line]:
     for ack in traffic.of(ev.MsgAck):
         if story.is_of(ack.event, ack.frame.user_id):
             yield Line(ack.frame.at_s, 3, f"acked as seq {ack.event.seq} {_on(ack.frame)}")
-    for error in traffic.of(ev.ErrorOut):
+    for error in traffic.of(ev.ErrorEvent):
         if story.is_of(error.event, error.frame.user_id):
             yield Line(error.frame.at_s, 3, f"refused with {error.event.code} {_on(error.frame)}")
 

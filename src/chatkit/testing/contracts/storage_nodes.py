@@ -12,51 +12,55 @@ class NodeContract:
 
     async def test_joins_are_told_in_order_from_where_one_stood(self, store: Store) -> None:
         await do(store, group("before", "ann", "bob"))
-        start = await store.joins(None, 10)
-        assert start.joins == ()
-        assert await store.joins(start.position, 10) == start
+        start = await store.membership_changes(None, 10)
+        assert start.changes == ()
+        assert await store.membership_changes(start.position, 10) == start
         await do(store, group("g", "cat", "ann"), single("s", "bob", "ann"))
         await do(
             store, send("g", "ann", "k"), add("g", "cat", "dan", "bob", "ann"), remove("g", "dan", "dan")
         )
         await do(store, add("g", "cat", "dan"), base.RenewEpoch("g", "e2", NOW))
-        found = await store.joins(start.position, 10)
+        found = await store.membership_changes(start.position, 10)
 
-        assert found.joins == (
-            base.Join("g", ("ann", "cat"), "CREATED"),
-            base.Join("s", ("ann", "bob"), "CREATED"),
-            base.Join("g", ("bob",), "JOINED"),
-            base.Join("g", ("dan",), "JOINED"),
-            base.Join("g", ("dan",), "JOINED"),
+        assert found.changes == (
+            base.MembershipChange("g", ("ann", "cat"), "CREATED"),
+            base.MembershipChange("s", ("ann", "bob"), "CREATED"),
+            base.MembershipChange("g", ("bob",), "JOINED"),
+            base.MembershipChange("g", ("dan",), "JOINED"),
+            base.MembershipChange("g", ("dan",), "JOINED"),
         )
-        assert await store.joins(found.position, 10) == base.Joins(found.position, ())
-        assert (await store.joins(None, 10)).position == found.position
-        assert (await store.joins(0, 1)).joins == (base.Join("before", ("ann", "bob"), "CREATED"),)
+        assert await store.membership_changes(found.position, 10) == base.MembershipChanges(
+            found.position, ()
+        )
+        assert (await store.membership_changes(None, 10)).position == found.position
+        assert (await store.membership_changes(0, 1)).changes == (
+            base.MembershipChange("before", ("ann", "bob"), "CREATED"),
+        )
 
     async def test_joins_are_read_in_parts_without_loss(self, store: Store) -> None:
         for number in range(10):
             name = f"g{number}"
             await do(store, group(name, "ann", "bob"), add(name, "ann", "cat"), remove(name, "ann", "cat"))
-        whole = (await store.joins(0, 100)).joins
+        whole = (await store.membership_changes(0, 100)).changes
         for limit in (1, 2, 3, 7, 20):
-            parts: list[base.Join] = []
+            parts: list[base.MembershipChange] = []
             position = 0
             while True:
-                part = await store.joins(position, limit)
-                assert len(part.joins) <= limit
-                parts += part.joins
+                part = await store.membership_changes(position, limit)
+                assert len(part.changes) <= limit
+                parts += part.changes
                 position = part.position
-                if len(part.joins) < limit:
+                if len(part.changes) < limit:
                     break
             assert tuple(parts) == whole
 
         assert len(whole) == 20
 
     async def test_a_refused_change_is_no_join(self, store: Store) -> None:
-        start = await store.joins(None, 1)
+        start = await store.membership_changes(None, 1)
         await store.commit([add("nowhere", "ann", "bob"), single("s", "ann", "ann")])
 
-        assert (await store.joins(start.position, 10)).joins == ()
+        assert (await store.membership_changes(start.position, 10)).changes == ()
 
     async def test_the_newest_session_of_a_device_has_its_token_in_the_store(self, store: Store) -> None:
         await do(store, device("ann"), device("ann", "tablet"), device("bob"))

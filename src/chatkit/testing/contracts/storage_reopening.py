@@ -75,7 +75,7 @@ async def everything(store: Store) -> list[Any]:
     devices = [(user, name) for user in USERS for name in ("phone", "tablet")]
     shown = await snapshot(store, CONVERSATIONS, USERS)
     shown += [await store.entries(name, 0, 1000) for name in CONVERSATIONS]
-    return [*shown, await store.joins(0, 1000), await store.resume_hashes(devices)]
+    return [*shown, await store.membership_changes(0, 1000), await store.resume_hashes(devices)]
 
 
 async def key_of(store: Store, conversation_id: str) -> int:
@@ -146,7 +146,7 @@ class DurabilityContract:
     async def test_numbers_go_on(self, make: Make) -> None:
         async with opened(make) as store:
             await live(store)
-            heads, seen = await store.head_seqs(CONVERSATIONS), await store.joins(None, 1)
+            heads, seen = await store.head_seqs(CONVERSATIONS), await store.membership_changes(None, 1)
             audited = (await store.audit("g"))[-1].audit_id
             keys = {await key_of(store, name) for name in CONVERSATIONS}
         async with opened(make) as store:
@@ -157,7 +157,9 @@ class DurabilityContract:
             assert not (await one(store, single("t", "ann", "cat"), base.Created)).created
             await do(store, group("i", "ann", "bob"))
             assert await key_of(store, "i") not in keys
-            assert (await store.joins(seen.position, 9)).joins == (base.Join("i", ("ann", "bob"), "CREATED"),)
+            assert (await store.membership_changes(seen.position, 9)).changes == (
+                base.MembershipChange("i", ("ann", "bob"), "CREATED"),
+            )
             assert (await store.audit("i"))[0].audit_id > audited
 
     async def test_single_confirmations_still_wait_for_the_gap(self, make: Make) -> None:

@@ -45,8 +45,8 @@ class SessionContract:
         assert (opened.user_id, opened.device_id) == ("ann", "phone")
         assert (opened.identity_expires_ms, opened.scope) == (7, "all")
         assert opened.conversations == (
-            base.Joined("g", "SINGLE", EPOCH, 1, 2),
-            base.Joined("h", "GROUP", EPOCH, 2, 2),
+            base.MembershipSnapshot("g", "SINGLE", EPOCH, 1, 2),
+            base.MembershipSnapshot("h", "GROUP", EPOCH, 2, 2),
         )
 
     async def test_a_resume_token_works_once_and_hands_the_login_on(self, store: Store) -> None:

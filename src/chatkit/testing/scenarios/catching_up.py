@@ -141,12 +141,12 @@ async def receipts_missed_offline(stage: Stage) -> None:
     await bob.send("s-1", "b-1")  # seq 3
     await tablet.gets("s-1", 3)
     await tablet.mark_read("s-1", 3)
-    await promised(lambda: tablet.heard(ev.ReceiptOut, user_id="bob", read_seq=2), "the tablet is told live")
-    await promised(lambda: bob.heard(ev.ReceiptOut, user_id="ann", read_seq=3), "bob is told live")
+    await promised(lambda: tablet.heard(ev.ReceiptPush, user_id="bob", read_seq=2), "the tablet is told live")
+    await promised(lambda: bob.heard(ev.ReceiptPush, user_id="ann", read_seq=3), "bob is told live")
     sprung(_state(phone) == ("SENT", 0), f"the phone knows nothing of that: {_state(phone)}")
     await phone.back()
-    sprung(not phone.heard(ev.ReceiptOut, read_seq=2), "no RECEIPT told it of bob")
-    sprung(not phone.heard(ev.ReceiptOut, read_seq=3), "no RECEIPT told it of the tablet")
+    sprung(not phone.heard(ev.ReceiptPush, read_seq=2), "no RECEIPT told it of bob")
+    sprung(not phone.heard(ev.ReceiptPush, read_seq=3), "no RECEIPT told it of the tablet")
     holds(_state(phone) == ("READ", 3), f"HEADS told it of both: {_state(phone)}")
     told = [event.receipt for event in phone.told(ReceiptChanged)]
     holds(any((it.user_id, it.read_seq) == ("", 2) for it in told), f"its app is told of bob: {told}")

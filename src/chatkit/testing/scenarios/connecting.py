@@ -124,7 +124,7 @@ def _fell_back_to_the_token(device: Actor) -> None:
     """A resume token serves once: the second try with it is refused, and the login's own token is tried at once."""
     _, _, lost, again, last = (it.event for it in exactly(5, device.heard(ev.Hello), "HELLO"))
     sprung(lost.resume_token == again.resume_token != UNSET, "the same resume token was tried twice")
-    (refused,) = exactly(1, device.heard(ev.ErrorOut), "refusals")
+    (refused,) = exactly(1, device.heard(ev.ErrorEvent), "refusals")
     sprung(refused.event.code == "TOKEN_REVOKED", "the second try is refused")
     holds(last.token != UNSET and last.resume_token is UNSET, "then the token is tried")
     holds(not device.heard(ev.Welcome)[-1].event.resumed, "and is welcome")

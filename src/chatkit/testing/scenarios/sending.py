@@ -25,13 +25,15 @@ async def refusal_in_the_middle_of_a_pipeline(stage: Stage) -> None:
     await ann.send_soon("c-1", *_keys(7, 9))
     await until(lambda: ann.line.up.under_way_bytes, "the rest leaves before the refusal is known")
     stop.refuse()
-    await until(lambda: ann.heard(ev.ErrorOut, client_msg_id="m-6"), "what waits in the queue is refused too")
+    await until(
+        lambda: ann.heard(ev.ErrorEvent, client_msg_id="m-6"), "what waits in the queue is refused too"
+    )
     ann.line.release()
     await ann.answered(_keys(1, 9))
-    refused = [it.event.client_msg_id for it in ann.heard(ev.ErrorOut, retryable=True)]
+    refused = [it.event.client_msg_id for it in ann.heard(ev.ErrorEvent, retryable=True)]
     refused = [key for key in refused if key is not UNSET]  # a confirmation may be refused with them
     sprung(refused[:3] == _keys(4, 6), f"m-4 to m-6 are refused first: {refused}")
-    (told,) = exactly(1, ann.heard(ev.ErrorOut, client_msg_id="m-6"), "refusals of m-6")
+    (told,) = exactly(1, ann.heard(ev.ErrorEvent, client_msg_id="m-6"), "refusals of m-6")
     sprung(told.place < ann.heard(ev.SendMsg, client_msg_id="m-7")[0].place, "then the rest arrives")
     holds(refused[3:6] == _keys(7, 9), f"and is held back: {refused}")
     sprung(len(ann.lines) == 1, "one connection all the time")
@@ -45,7 +47,7 @@ async def refused_then_seen_in_the_log(stage: Stage) -> None:
     await ann.send("c-1", "m-1")
     stage.store.stop("commit", appends("m-2"), after=True).refuse(retry_after_s=5.0)
     await ann.send_soon("c-1", *_keys(2, 4))
-    await until(lambda: ann.heard(ev.ErrorOut, client_msg_id="m-4"), "all three are refused")
+    await until(lambda: ann.heard(ev.ErrorEvent, client_msg_id="m-4"), "all three are refused")
     sprung(await stage.host.keys("c-1") == _keys(1, 2), "m-2 is stored, m-3 and m-4 are not")
     await bob.send("c-1", "b-1")  # what comes after m-2 shows that there is a m-2
     await ann.answered(["m-2"])
@@ -138,7 +140,7 @@ async def drain_while_sending(stage: Stage) -> None:
     node.drain()
     await until(lambda: ann.heard(ev.GoAway), "the server says that it drains")
     first.release()
-    await promised(lambda: ann.heard(ev.ErrorOut, client_msg_id="m-9"), "what comes now is refused")
+    await promised(lambda: ann.heard(ev.ErrorEvent, client_msg_id="m-9"), "what comes now is refused")
     stop.go_on()
     await until(lambda: stage.wire.client_end(first), "the connection ends")
     sprung(stage.wire.client_end(first) == ev.CloseCode.DRAIN, "by the drain")

@@ -10,21 +10,21 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..core.receipts import delivery_state
-from ..drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, Row
-from ..types import Member
-from ..wire.events import Head
-from ..wire.payload import RECALLED
-from . import rules
-from .base import (
+from ...core.cursors import delivery_state
+from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, Row
+from ...types import Member
+from ...wire.events import Head
+from ...wire.payload import RECALLED
+from .. import rules
+from ..base import (
     AuditRow,
     Conversation,
     ConversationRow,
     Delivery,
     Entry,
-    Join,
-    Joins,
     MemberCursor,
+    MembershipChange,
+    MembershipChanges,
     OutboxEntry,
     Page,
     ReadCounts,
@@ -32,7 +32,7 @@ from .base import (
     message_id,
     message_place,
 )
-from .sqlite_batch import Batch, Loaded
+from .batch import Batch, Loaded
 
 _logger = logging.getLogger(__name__)
 
@@ -277,18 +277,18 @@ def members(
     ]
 
 
-def joins(connection: Connection, after: int | None, limit: int) -> Joins:
+def membership_changes(connection: Connection, after: int | None, limit: int) -> MembershipChanges:
     """Who joined any conversation after a position."""
     ((newest,),) = connection.execute(SELECT_NEWEST_CHANGE)
     rows = [] if after is None else connection.execute(SELECT_JOINS, (after, limit))
     position = rows[-1][0] if rows and len(rows) == limit else newest
-    return Joins(position, tuple(_join(*row[1:]) for row in rows))
+    return MembershipChanges(position, tuple(_join(*row[1:]) for row in rows))
 
 
-def _join(conversation_id: str, action: str, subject: str, payload: bytes | None) -> Join:
+def _join(conversation_id: str, action: str, subject: str, payload: bytes | None) -> MembershipChange:
     if payload is None:
-        return Join(conversation_id, (subject,), "JOINED")
-    return Join(conversation_id, rules.members_of(payload), "CREATED")
+        return MembershipChange(conversation_id, (subject,), "JOINED")
+    return MembershipChange(conversation_id, rules.members_of(payload), "CREATED")
 
 
 def resume_hashes(connection: Connection, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:

@@ -1,6 +1,6 @@
 """The writing half of the store on SQLite: batches of commands to transactions, and what becomes of failures.
 
-Called by `sqlite`, by one thread at a time. The commands themselves are in `sqlite_commands` and `sqlite_members`.
+Called by `sqlite`, by one thread at a time. The commands themselves are in `commands` and `members`.
 """
 
 from __future__ import annotations
@@ -9,31 +9,33 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..drivers.sqlite import RETRY_AFTER_S, Connection, DiskFailedError
-from ..errors import InternalError, RefusedError, UnavailableError
-from . import base, sqlite_commands, sqlite_members
-from .sqlite_batch import Batch
+from ...drivers.sqlite import RETRY_AFTER_S, Connection, DiskFailedError
+from ...errors import InternalError, RefusedError, UnavailableError
+from .. import base
+from . import commands as hot
+from . import members as rare
+from .batch import Batch
 
 _logger = logging.getLogger(__name__)
 
 _SHARED: dict[type, Callable[[Batch, Any], base.Outcome]] = {
-    base.Append: sqlite_commands.append,
-    base.Recall: sqlite_commands.recall,
-    base.AdvanceDelivered: sqlite_commands.advance_delivered,
-    base.ConfirmMessage: sqlite_commands.confirm_message,
-    base.AdvanceRead: sqlite_commands.advance_read,
+    base.Append: hot.append,
+    base.Recall: hot.recall,
+    base.AdvanceDelivered: hot.advance_delivered,
+    base.ConfirmMessage: hot.confirm_message,
+    base.AdvanceRead: hot.advance_read,
 }
 """Commands that share the batch's working memory."""
 
 _ALONE: dict[type, Callable[[Batch, Any], base.Outcome]] = {
-    base.CreateConversation: sqlite_members.create_conversation,
-    base.AddMembers: sqlite_members.add_members,
-    base.RemoveMember: sqlite_members.remove_member,
-    base.OpenSession: sqlite_members.open_session,
-    base.ResumeSession: sqlite_members.resume_session,
-    base.RenewLogin: sqlite_members.renew_login,
-    base.RenewEpoch: sqlite_members.renew_epoch,
-    base.CloseOutbox: sqlite_commands.close_outbox,
+    base.CreateConversation: rare.create_conversation,
+    base.AddMembers: rare.add_members,
+    base.RemoveMember: rare.remove_member,
+    base.OpenSession: rare.open_session,
+    base.ResumeSession: rare.resume_session,
+    base.RenewLogin: rare.renew_login,
+    base.RenewEpoch: rare.renew_epoch,
+    base.CloseOutbox: hot.close_outbox,
 }
 """Commands that change rows directly, so that the working memory is written before and forgotten after."""
 
@@ -51,7 +53,7 @@ class Writer:
         self.healthy = True
 
     def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
-        """Apply a batch in one transaction; see `storage.base.Committing.commit`.
+        """Apply a batch in one transaction; see `storage.base.CommandStore.commit`.
 
         After an error of the disk itself nothing is committed any more until the file is opened anew: what the
         failed write left behind is unknown.

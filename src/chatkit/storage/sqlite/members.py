@@ -1,6 +1,6 @@
 """The rare commands on SQLite: conversations, memberships, sessions, epochs.
 
-They write their rows directly; `sqlite_writer`, which calls them, flushes the batch before and after each of them.
+They write their rows directly; `writer`, which calls them, flushes the batch before and after each of them.
 Each function validates all of its command before it changes anything, and returns the outcome or raises a refusal.
 """
 
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.visibility import Interval
-from . import base, rules
-from .base import (
+from ...core.visibility import Interval
+from .. import base, rules
+from ..base import (
     AddMembers,
     CreateConversation,
     Created,
     Done,
-    Joined,
     MembersChanged,
+    MembershipSnapshot,
     OpenSession,
     RemoveMember,
     RenewEpoch,
@@ -24,7 +24,7 @@ from .base import (
     ResumeSession,
     SessionOpened,
 )
-from .sqlite_batch import SELECT_INTERVALS, SELECT_MEMBER_IDS, Batch, Loaded
+from .batch import SELECT_INTERVALS, SELECT_MEMBER_IDS, Batch, Loaded
 
 AUDIT = (
     "INSERT INTO audit (at_ms, conversation_key, actor_id, action, seq, subject) VALUES (?, ?, ?, ?, ?, ?)"
@@ -305,7 +305,7 @@ def _open(
     batch.connection.change(UPDATE_DEVICE_SEEN, (command.at_ms, user_id, device_id))
     token = (command.resume_hash, command.resume_expires_ms, identity_expires_ms, scope)
     batch.connection.change(INSERT_RESUME, (user_id, device_id, *token))
-    joined = tuple(Joined(*row) for row in batch.connection.execute(SELECT_JOINED, (user_id,)))
+    joined = tuple(MembershipSnapshot(*row) for row in batch.connection.execute(SELECT_JOINED, (user_id,)))
     return SessionOpened(user_id, device_id, identity_expires_ms, scope, joined)
 
 

@@ -2,18 +2,18 @@
 
 Each function takes the batch and one command, and returns the outcome or raises a refusal. What can still be refused
 has changed nothing; a confirmation may register its device first, since for a device that was not known nothing is
-refused after that. The rare commands are in `sqlite_members`. Called by `sqlite_writer`.
+refused after that. The rare commands are in `members`. Called by `writer`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.visibility import Interval, ranges_after
-from ..drivers.sqlite import Row
-from ..wire.payload import RECALLED
-from . import rules
-from .base import (
+from ...core.visibility import Interval, ranges_after
+from ...drivers.sqlite import Row
+from ...wire.payload import RECALLED
+from .. import rules
+from ..base import (
     Advanced,
     AdvanceDelivered,
     AdvanceRead,
@@ -28,8 +28,8 @@ from .base import (
     message_id,
     message_place,
 )
-from .sqlite_batch import INSERT_MESSAGE, Batch, DeviceCursors, Loaded
-from .sqlite_members import AUDIT, register_device
+from .batch import INSERT_MESSAGE, Batch, DeviceCursors, Loaded
+from .members import AUDIT, register_device
 
 SELECT_BY_CLIENT_ID = """
 SELECT e.seq, e.epoch, e.server_ts, e.payload, e.payload_mac, r.recalled_by_seq FROM message AS e

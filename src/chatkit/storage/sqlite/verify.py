@@ -8,7 +8,7 @@ bodies changed into other JSON.
 
 from __future__ import annotations
 
-from ..drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError
+from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError
 
 _WORDS_MAX = 200  # of SQLite's own finding
 _DENSITY = """

@@ -1,4 +1,4 @@
-"""The store on one SQLite file: connections, threads and transactions. The SQL is in the `sqlite_*` modules.
+"""The store on one SQLite file: connections, threads and transactions. The SQL is in the modules beside this one.
 
 One connection writes, a few read. With threads, each transaction runs as a whole in a worker thread, so the event
 loop never waits for a disk; without, it runs inside the loop, for simulation and for small tools. Called by
@@ -17,15 +17,16 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from ..drivers.migrations import migrate, migration_files
-from ..drivers.owner import Owner, own
-from ..drivers.sqlite import MEMORY, RETRY_AFTER_S, Connect, Connection, DamagedError, open_sqlite
-from ..errors import ConfigurationError, UnavailableError
-from ..ports import Ids
-from ..wire.events import Head
-from . import base, sqlite_reads
-from .sqlite_check import check
-from .sqlite_writer import Writer
+from ...drivers.migrations import migrate, migration_files
+from ...drivers.owner import Owner, own
+from ...drivers.sqlite import MEMORY, RETRY_AFTER_S, Connect, Connection, DamagedError, open_sqlite
+from ...errors import ConfigurationError, UnavailableError
+from ...ports import Ids
+from ...wire.events import Head
+from .. import base
+from . import reads
+from .verify import check
+from .writer import Writer
 
 APPLICATION_ID: Final = 0x43484B31
 """Marks a file as a chatkit log ("CHK1")."""
@@ -104,63 +105,63 @@ class SqliteStore:
         self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
     ) -> base.Page:
         """Visible entries after a seq."""
-        return await self._read(sqlite_reads.page, conversation_id, user_id, after_seq, limit, bytes_max)
+        return await self._read(reads.page, conversation_id, user_id, after_seq, limit, bytes_max)
 
     async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[base.Entry]:
         """The log itself after a seq, whoever may see it."""
-        return await self._read(sqlite_reads.entries, conversation_id, after_seq, limit)
+        return await self._read(reads.entries, conversation_id, after_seq, limit)
 
     async def heads(self, user_id: str, device_id: str) -> list[Head]:
         """The user's conversations, for one device."""
-        return await self._read(sqlite_reads.heads, user_id, device_id)
+        return await self._read(reads.heads, user_id, device_id)
 
     async def head_seqs(self, conversation_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
         """(epoch, head) of each conversation that exists."""
-        return await self._read(sqlite_reads.head_seqs, conversation_ids)
+        return await self._read(reads.head_seqs, conversation_ids)
 
     async def conversation(self, conversation_id: str, user_id: str) -> base.Conversation:
         """One conversation, for a member of it."""
-        return await self._read(sqlite_reads.conversation, conversation_id, user_id)
+        return await self._read(reads.conversation, conversation_id, user_id)
 
     async def conversations(
         self, user_id: str, device_id: str | None, after: str | None, limit: int
     ) -> list[base.ConversationRow]:
         """A page of the user's conversations."""
-        return await self._read(sqlite_reads.conversations, user_id, device_id, after, limit)
+        return await self._read(reads.conversations, user_id, device_id, after, limit)
 
     async def members(
         self, conversation_id: str, user_id: str, after: str | None, limit: int
     ) -> list[base.MemberCursor]:
         """A page of the current members."""
-        return await self._read(sqlite_reads.members, conversation_id, user_id, after, limit)
+        return await self._read(reads.members, conversation_id, user_id, after, limit)
 
-    async def joins(self, after: int | None, limit: int) -> base.Joins:
+    async def membership_changes(self, after: int | None, limit: int) -> base.MembershipChanges:
         """Who joined any conversation after a position."""
-        return await self._read(sqlite_reads.joins, after, limit)
+        return await self._read(reads.membership_changes, after, limit)
 
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Digest of each device's resume token."""
-        return await self._read(sqlite_reads.resume_hashes, devices)
+        return await self._read(reads.resume_hashes, devices)
 
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
     ) -> base.Status:
         """The state of a message, for its author."""
-        return await self._read(sqlite_reads.status, message_id, user_id, after, limit)
+        return await self._read(reads.status, message_id, user_id, after, limit)
 
     async def read_counts(
         self, conversation_id: str, after_seq: int, up_to_seq: int, authors: Sequence[str]
     ) -> list[base.ReadCounts]:
         """Counts for the newest message of each of some authors in a range."""
-        return await self._read(sqlite_reads.read_counts, conversation_id, after_seq, up_to_seq, authors)
+        return await self._read(reads.read_counts, conversation_id, after_seq, up_to_seq, authors)
 
     async def outbox(self, limit: int) -> list[base.OutboxEntry]:
         """Open outbox entries, oldest first."""
-        return await self._read(sqlite_reads.outbox, limit)
+        return await self._read(reads.outbox, limit)
 
     async def audit(self, conversation_id: str) -> list[base.AuditRow]:
         """The audit rows of a conversation."""
-        return await self._read(sqlite_reads.audit, conversation_id)
+        return await self._read(reads.audit, conversation_id)
 
     async def _read(
         self, read: Callable[Concatenate[Connection, _P], _Result], *args: _P.args, **kwargs: _P.kwargs

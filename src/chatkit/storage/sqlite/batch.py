@@ -3,7 +3,7 @@
 A `Batch` lives as long as one transaction and is never kept, since another process may write in between. It loads
 each conversation, membership and cursor once, lets commands change them in memory, and writes each once in
 `flush`. Message rows are written at once, because the unique key decides about repeats. Called by the command
-modules (`sqlite_commands`, `sqlite_members`) and driven by `sqlite_writer`; reads use its finders.
+modules (`commands`, `members`) and driven by `writer`; reads use its finders.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from operator import attrgetter
 
 import msgspec
 
-from ..core.visibility import Interval
-from ..drivers.sqlite import Connection
-from ..types import ConversationType
-from . import rules
-from .base import Conversation, Entry, message_id
+from ...core.visibility import Interval
+from ...drivers.sqlite import Connection
+from ...types import ConversationType
+from .. import rules
+from ..base import Conversation, Entry, message_id
 
 _CONVERSATION = """
 SELECT
