@@ -13,6 +13,7 @@ from importlib.metadata import version
 import anyio
 from msgspec import UNSET
 
+from .._auto_reset_event import AutoResetEvent
 from ..core.backoff import hint_of, next_delay
 from ..core.connection import CLIENT_RECEIVES, State
 from ..errors import ChatkitError, ConnectionLostError, ProtocolError
@@ -23,7 +24,6 @@ from .checks import check_numbers
 from .outgoing import frame
 from .parts import Parts
 from .requests import error_of
-from .signal import Signal
 from .tokens import TokenSource
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Link:
         self._received_at_s = self._clock.now_s()
         self._leave_by_s: float | None = None
         self._cause: Exception | None = None
-        self._expiring = Signal()
+        self._expiring = AutoResetEvent()
         self.reconnect_after_s: float | None = None
 
     async def run(self, first: Sequence[ev.ServerEvent]) -> None:

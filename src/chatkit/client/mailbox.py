@@ -15,6 +15,7 @@ from collections import OrderedDict
 import anyio
 import anyio.lowlevel
 
+from .._auto_reset_event import AutoResetEvent
 from .events import (
     ChatEvent,
     ConnectionEvent,
@@ -24,7 +25,6 @@ from .events import (
     MessageSent,
     SendFailed,
 )
-from .signal import Signal
 
 _EVENTS_PER_TURN = 64
 
@@ -44,7 +44,7 @@ class Mailbox:
         self._newest: dict[tuple[type[ChatEvent], str], int] = {}  # put while paused, and still waiting
         self._events_max = events_max
         self._events_low = min(events_low, events_max - 1)
-        self._filled = Signal()
+        self._filled = AutoResetEvent()
         self._drained = anyio.Event()
         self.paused = False
         self.closed = False

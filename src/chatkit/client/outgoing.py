@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from .._auto_reset_event import AutoResetEvent
 from ..core.resend import PendingSend
 from ..transport.base import Transport
 from ..wire import events as ev
@@ -12,7 +13,6 @@ from ..wire.codec import Codec
 from .cursors import Cursors
 from .requests import Requests
 from .sender import Sender
-from .signal import Signal
 
 FRAME_BYTES = 32 * 1024
 """A frame holds so much, but for a single event that is larger: on a slow line only whole frames are a sign of life."""
@@ -25,7 +25,7 @@ class Outgoing:
     """Everything that leaves, in one place; nothing is queued here but flags, so nothing can grow."""
 
     def __init__(
-        self, codec: Codec, sender: Sender, cursors: Cursors, requests: Requests, wake: Signal
+        self, codec: Codec, sender: Sender, cursors: Cursors, requests: Requests, wake: AutoResetEvent
     ) -> None:
         self._codec = codec
         self._sender = sender
@@ -37,7 +37,7 @@ class Outgoing:
         self._open = False
         self._limits = ev.Limits()
         self._writing = False
-        self._flushed = Signal()
+        self._flushed = AutoResetEvent()
         self.sends_held = False
 
     def connected(self, limits: ev.Limits) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._auto_reset_event import AutoResetEvent
 from ..errors import UnavailableError
 from ..ports import Ports
 from ..wire.codec import Codec
@@ -18,7 +19,6 @@ from .receiver import Receiver
 from .requests import Requests
 from .router import Router
 from .sender import Sender
-from .signal import Signal
 from .syncer import Syncer
 
 
@@ -30,7 +30,7 @@ class Parts:
         self.ports = ports
         self.codec = codec
         self.store = store
-        self.wake = Signal()
+        self.wake = AutoResetEvent()
         self.mailbox = Mailbox(config.events_max, config.events_low)
         self.conversations = Conversations(config.held_max)
         self.conversations.reload(store.records())

@@ -6,9 +6,9 @@ number of conversations. Filled by `receiver` and `heads`, emptied by `syncer`.
 
 from __future__ import annotations
 
+from .._auto_reset_event import AutoResetEvent
 from ..ports import Ports
 from .conversations import Conversation
-from .signal import Signal
 
 
 class Pulls:
@@ -26,7 +26,7 @@ class Pulls:
         self._queue: dict[str, Conversation] = {}
         self._later: dict[str, tuple[float, Conversation]] = {}
         self._refused: set[str] = set()  # of those later: due whatever the timeline says then
-        self.changed = Signal()
+        self.changed = AutoResetEvent()
 
     @property
     def empty(self) -> bool:

@@ -12,10 +12,10 @@ import anyio
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from .._auto_reset_event import AutoResetEvent
 from ..core.backoff import hint_of
 from ..errors import ChatkitError, ConnectionLostError, DeadlineExceededError, QueueFullError, refusal
 from ..wire import events as ev
-from .signal import Signal
 
 Asking = ev.Sync | ev.Recall | ev.AuthRefresh
 Answer = ev.SyncPage | ev.MsgAck | ev.AuthOk
@@ -39,7 +39,7 @@ class Requests:
         wake: Set when there is something to send.
     """
 
-    def __init__(self, requests_max: int, wake: Signal) -> None:
+    def __init__(self, requests_max: int, wake: AutoResetEvent) -> None:
         self._requests_max = requests_max
         self._wake = wake
         self._waiting: dict[str, _Waiting] = {}

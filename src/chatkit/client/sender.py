@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 
+from .._auto_reset_event import AutoResetEvent
 from ..core.backoff import hint_of, next_delay
 from ..core.resend import Key, PendingSend, ResendQueue
 from ..errors import ChatkitError, ConflictError, RefusedError, SendOutcomeUnknownError, refusal
@@ -14,7 +15,6 @@ from .base import LocalStore
 from .batch import Batch
 from .config import ClientConfig
 from .events import MessageSent, SendFailed
-from .signal import Signal
 
 
 class _Waiter:
@@ -38,14 +38,14 @@ class Sender:
         wake: Set when there is something to send.
     """
 
-    def __init__(self, store: LocalStore, config: ClientConfig, ports: Ports, wake: Signal) -> None:
+    def __init__(self, store: LocalStore, config: ClientConfig, ports: Ports, wake: AutoResetEvent) -> None:
         self._store = store
         self._config = config
         self._ports = ports
         self._wake = wake
         self._queue = self._stored()
         self._waiters: dict[Key, _Waiter] = {}
-        self._emptied = Signal()
+        self._emptied = AutoResetEvent()
         self._stopped = False
 
     def reload(self) -> None:

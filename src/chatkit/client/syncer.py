@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 from msgspec import UNSET
 
+from .._auto_reset_event import AutoResetEvent
 from ..core.backoff import next_delay
 from ..errors import ConflictError, ConnectionLostError, NotFoundError, ProtocolError, RefusedError
 from ..ports import Ports
@@ -17,7 +18,6 @@ from .mailbox import Mailbox
 from .pulls import Pulls
 from .receiver import Receiver
 from .requests import Requests
-from .signal import Signal
 
 
 class Syncer:
@@ -33,7 +33,7 @@ class Syncer:
         heads: Heads,
         requests: Requests,
         mailbox: Mailbox,
-        wake: Signal,
+        wake: AutoResetEvent,
     ) -> None:
         self._config = config
         self._ports = ports
