@@ -1,4 +1,4 @@
-"""An event that is used up by whoever waited for it. The one way in which a task here waits for another to change something."""
+"""An event that is used up by whoever waited for it: how a task here waits for another to change something."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from ..client.signal import Signal
+from .._auto_reset_event import AutoResetEvent
 from .chance import Chance
 from .toxics import Flow, Toxic
 
@@ -165,7 +165,7 @@ class Lane:
         self._lost = False
         self._queue: deque[_Piece] = deque()
         self._held_bytes = 0
-        self._arrived, self._taken, self._changed = Signal(), Signal(), Signal()
+        self._arrived, self._taken, self._changed = AutoResetEvent(), AutoResetEvent(), AutoResetEvent()
 
     def put(self, fault: Fault, flow: Flow) -> None:
         """A fault begins to act."""
