@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from chatkit.server.auth import Authenticator, jwt_authenticator
 from chatkit.server.hub import Hub
 from chatkit.storage.base import Entry, Store
 from chatkit.storage.sqlite import SqliteStore
-from chatkit.storage.sqlite import batch as sqlite_batch
+from chatkit.storage.sqlite import write as sqlite_write
 from chatkit.types import Identity
 from chatkit.wire.codec import Codec
 from chatkit.wire.events import SendMsg
@@ -67,6 +67,7 @@ class FailingConnection:
         self._inner = inner
         self._point = point
         self.execute: Callable[..., list[Row]] = inner.execute
+        self.change: Callable[..., int] = inner.change
         self.rollback = inner.rollback
         self.close = inner.close
 
@@ -74,18 +75,18 @@ class FailingConnection:
         self._inner.begin()
         self._point.passed("begin")
 
-    def change(self, sql: str, params: Params = ()) -> int:
-        changed = self._inner.change(sql, params)
-        if sql == sqlite_batch.INSERT_MESSAGE:
-            self._point.passed("insert_message")
-        return changed
-
     def executemany(self, sql: str, rows: Iterable[Params]) -> None:
-        self._inner.executemany(sql, rows)
-        if sql == sqlite_batch.UPDATE_HEAD:
+        self._inner.executemany(sql, self._each(rows) if sql == sqlite_write.INSERT_MESSAGE else rows)
+        if sql == sqlite_write.UPDATE_CONVERSATION:
             self._point.passed("counter")
-        elif sql == sqlite_batch.INSERT_OUTBOX:
+        elif sql == sqlite_write.INSERT_OUTBOX:
             self._point.passed("insert_outbox")
+
+    def _each(self, rows: Iterable[Params]) -> Iterator[Params]:
+        """The next row is asked for once the one before it is in the table."""
+        for row in rows:
+            yield row
+            self._point.passed("insert_message")
 
     def commit(self) -> None:
         self._point.passed("before_commit")

@@ -15,7 +15,7 @@ from ..storage.base import LogReader, Page
 from ..wire import events as ev
 from .config import ServerConfig
 from .doubts import Doubts
-from .entries import log_entries
+from .entries import head_event, log_entries
 from .hub import Hub
 from .session import Session
 
@@ -131,4 +131,4 @@ class Sync:
                 audience.furthest(session.user_id, head.delivered_seq, head.read_seq)
             if head.conversation_id not in session.offered:  # joined meanwhile, unless it was left meanwhile
                 self._doubts.joined(head.conversation_id, [session.user_id], "JOINED")
-        session.send_heads(heads)
+        session.send_heads([head_event(head) for head in heads])

@@ -7,9 +7,8 @@ from typing import Any
 
 from ...errors import UnavailableError
 from ...server.server import ChatServer
-from ...storage.base import Entry, Store
+from ...storage.base import ConversationHead, Entry, Store
 from ...types import ConversationType, Sent
-from ...wire.events import Head
 from ..history import History
 from ..recording import Recorder
 from .actor import text_of
@@ -87,7 +86,7 @@ class Host:
         """A log as the store holds it."""
         return await self._log.entries(conversation_id, 0, _ENTRIES_MAX)
 
-    async def heads(self, user_id: str, device_id: str) -> list[Head]:
+    async def heads(self, user_id: str, device_id: str) -> list[ConversationHead]:
         """Where a user's conversations stand, in the order of HEADS."""
         return list(await self._log.heads(user_id, device_id))
 
