@@ -77,7 +77,7 @@ class FailingConnection:
 
     def executemany(self, sql: str, rows: Iterable[Params]) -> None:
         self._inner.executemany(sql, self._each(rows) if sql == sqlite_write.INSERT_MESSAGE else rows)
-        if sql == sqlite_write.UPDATE_CONVERSATION:
+        if sql == sqlite_write.UPDATE_HEAD:
             self._point.passed("counter")
         elif sql == sqlite_write.INSERT_OUTBOX:
             self._point.passed("insert_outbox")

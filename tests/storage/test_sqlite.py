@@ -96,7 +96,7 @@ class Faulty:
                 raise error
 
     def execute(self, sql: str, params: Params = ()) -> list[Row]:
-        self._check(sql)
+        self._check(sql + repr(params))
         return self._inner.execute(sql, params)
 
     def change(self, sql: str, params: Params = ()) -> int:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from ...types import ConversationType
+from ..visibility import Interval
 from .state import (
     ConversationState,
     DeviceCursor,
@@ -51,7 +52,8 @@ class Changes(msgspec.Struct, frozen=True):
 
     Attributes:
         new_conversations: (key, id, type, title, epoch, head, creator, pair, member count, created, last activity).
-        conversations: (epoch, head, member count, last activity, key).
+        heads: (head, last activity, key) of conversations that grew.
+        conversations: (epoch, member count, key).
         messages: New entries.
         recalls: (key, recalled seq, seq of the RECALL entry); the recalled body is to be blanked.
         ended: (leave seq, key, user, join seq) of memberships that end.
@@ -61,11 +63,11 @@ class Changes(msgspec.Struct, frozen=True):
             the user's devices; one that was forgotten in the same batch begins anew.
         devices: (user, device, first seen, last seen), new ones and others.
         others: Bulk: (key, is member, delivered, updated, user): a cursor for each device of the user without one.
-        new_member_cursors: (key, user, is member, delivered, read, read_ms).
-        member_cursors: (is member, delivered, read, read_ms, key, user).
-        new_device_cursors: (key, user, device, is member, delivered, count of single confirmations, updated); a bulk
-            change may have made the row already.
-        device_cursors: (is member, delivered, count of single confirmations, updated, key, user, device).
+        new_member_cursors: (key, user, is member, delivered, read, read_ms) of who joined or left.
+        member_cursors: (delivered, read, read_ms, key, user) of others.
+        new_device_cursors: (key, user, device, is member, delivered, count of single confirmations, updated) of new
+            devices, and of who joined or left; the row may be there already.
+        device_cursors: (delivered, count of single confirmations, updated, key, user, device) of others.
         passed: (key, user, device, cursor): single confirmations up to the cursor are to be dropped.
         exact: (key, user, device, seq) of new single confirmations.
         tokens: Resume tokens; each replaces the device's former one.
@@ -74,7 +76,8 @@ class Changes(msgspec.Struct, frozen=True):
     """
 
     new_conversations: list[tuple[int, str, ConversationType, str, str, int, str, str | None, int, int, int]]
-    conversations: list[tuple[str, int, int, int, int]]
+    heads: list[tuple[int, int, int]]
+    conversations: list[tuple[str, int, int]]
     messages: list[MessageRow]
     recalls: list[tuple[int, int, int]]
     ended: list[tuple[int | None, int, str, int]]
@@ -84,9 +87,9 @@ class Changes(msgspec.Struct, frozen=True):
     devices: list[tuple[str, str, int, int]]
     others: list[tuple[int, bool, int, int, str]]
     new_member_cursors: list[tuple[int, str, bool, int, int, int]]
-    member_cursors: list[tuple[bool, int, int, int, int, str]]
+    member_cursors: list[tuple[int, int, int, int, str]]
     new_device_cursors: list[tuple[int, str, str, bool, int, int, int]]
-    device_cursors: list[tuple[bool, int, int, int, int, str, str]]
+    device_cursors: list[tuple[int, int, int, int, str, str]]
     passed: list[tuple[int, str, str, int]]
     exact: list[tuple[int, str, str, int]]
     tokens: list[TokenRow]
@@ -103,6 +106,7 @@ class Changes(msgspec.Struct, frozen=True):
 def changes_of(state: State) -> Changes:
     """Everything that the flows left in a state."""
     changes = Changes(
+        [],
         [],
         [],
         state.new_messages,
@@ -128,7 +132,7 @@ def changes_of(state: State) -> Changes:
             _add_conversation(changes, conversation)
     for of_user in state.memberships.values():
         for membership in of_user.values():
-            if membership.has_cursors:
+            if membership.loaded_devices is not None:
                 _add_membership(changes, membership)
     return changes
 
@@ -157,8 +161,11 @@ def _add_conversation(changes: Changes, it: ConversationState) -> None:
                 it.last_activity_ms,
             )
         )
-    elif it.changed:
-        changes.conversations.append((it.epoch, it.head_seq, it.member_count, it.last_activity_ms, it.key))
+    else:
+        if it.grown:
+            changes.heads.append((it.head_seq, it.last_activity_ms, it.key))
+        if it.changed:
+            changes.conversations.append((it.epoch, it.member_count, it.key))
     if it.may_close or it.outbox_seq != it.stored_outbox_seq:
         changes.outboxes[it.key] = Outbox(
             it.key, it.stored_outbox_seq, it.outbox_seq, it.head_seq, it.may_close
@@ -166,26 +173,30 @@ def _add_conversation(changes: Changes, it: ConversationState) -> None:
 
 
 def _add_membership(changes: Changes, it: MembershipState) -> None:
-    key, user_id, is_member = it.conversation.key, it.user_id, it.is_current
+    key, user_id, cursors = it.conversation.key, it.user_id, it.cursors
     if it.stored is not None:
-        _add_intervals(changes, it, it.stored)
-        if it.others is not None:
-            changes.others.append((key, is_member, *it.others, user_id))
-    cursors = it.cursors
-    if cursors is not None and cursors.new:
-        changes.new_member_cursors.append(
-            (key, user_id, is_member, cursors.delivered_seq, cursors.read_seq, cursors.read_ms)
-        )
+        _add_change_of_members(changes, it, it.stored)
     elif cursors is not None and cursors.changed:
         changes.member_cursors.append(
-            (is_member, cursors.delivered_seq, cursors.read_seq, cursors.read_ms, key, user_id)
+            (cursors.delivered_seq, cursors.read_seq, cursors.read_ms, key, user_id)
         )
     for device_id, device in it.devices.items():
         if device.new or device.changed:
-            _add_device(changes, (key, user_id, device_id), is_member, device)
+            _add_device(changes, (key, user_id, device_id), it, device)
 
 
-def _add_intervals(changes: Changes, it: MembershipState, stored: tuple[object, ...]) -> None:
+def _add_change_of_members(changes: Changes, it: MembershipState, stored: tuple[Interval, ...]) -> None:
+    _add_intervals(changes, it, stored)
+    key, user_id, is_member, cursors = it.conversation.key, it.user_id, it.is_current, it.cursors
+    if it.others is not None:
+        changes.others.append((key, is_member, *it.others, user_id))
+    if cursors is not None:
+        changes.new_member_cursors.append(
+            (key, user_id, is_member, cursors.delivered_seq, cursors.read_seq, cursors.read_ms)
+        )
+
+
+def _add_intervals(changes: Changes, it: MembershipState, stored: tuple[Interval, ...]) -> None:
     key, user_id = it.conversation.key, it.user_id
     role = "CREATOR" if user_id == it.conversation.creator_id else "MEMBER"
     for place, interval in enumerate(it.intervals):
@@ -195,10 +206,12 @@ def _add_intervals(changes: Changes, it: MembershipState, stored: tuple[object, 
             changes.ended.append((interval.leave_seq, key, user_id, interval.join_seq))
 
 
-def _add_device(changes: Changes, place: tuple[int, str, str], is_member: bool, device: DeviceCursor) -> None:
-    values = (is_member, device.delivered_seq, len(device.exact), device.updated_ms)
-    if device.new:
-        changes.new_device_cursors.append((*place, *values))
+def _add_device(
+    changes: Changes, place: tuple[int, str, str], it: MembershipState, device: DeviceCursor
+) -> None:
+    values = (device.delivered_seq, len(device.exact), device.updated_ms)
+    if device.new or it.stored is not None:
+        changes.new_device_cursors.append((*place, it.is_current, *values))
     else:
         changes.device_cursors.append((*values, *place))
     if device.passed:

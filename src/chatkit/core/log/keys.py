@@ -69,11 +69,23 @@ class Keys:
 
     def __bool__(self) -> bool:
         """Whether anything is named."""
-        loadable = (
-            *(self.conversations, self.conversation_keys, self.pairs, self.sent, self.places, self.senders),
-            *(self.devices, self.listed, self.tokens, self.token_hashes),
+        return bool(self.conversations or self.names_rare)
+
+    @property
+    def names_rare(self) -> bool:
+        """Whether anything is named besides conversations by id, memberships, cursors and clientMsgIds."""
+        return bool(
+            self.conversation_keys
+            or self.pairs
+            or self.new_conversations
+            or self.places
+            or self.senders
+            or self.devices
+            or self.listed
+            or self.tokens
+            or self.token_hashes
+            or self.member_lists
         )
-        return self.new_conversations > 0 or any(loadable)
 
     def merged_senders(self) -> list[tuple[int, int, int]]:
         """The ranges of `senders`, ascending and disjoint: what many members read is loaded once."""

@@ -63,6 +63,7 @@ def _new_conversation(state: State, command: CreateConversation, pair: str | Non
         0,
         command.at_ms,
         None,
+        None,
         command.at_ms,
     )
     state.add_conversation(conversation)
@@ -114,10 +115,9 @@ def _move_over_absence(membership: MembershipState, seq: int, at_ms: int) -> Non
     intervals = membership.intervals
     cursors = membership.cursors
     if cursors is None:
-        cursors = membership.cursors = MemberCursors(seq - 1, seq - 1, at_ms, new=True)
+        cursors = membership.cursors = MemberCursors(seq - 1, seq - 1, at_ms)
     cursors.delivered_seq = rules.skip_hidden(cursors.delivered_seq, intervals)
     cursors.read_seq = rules.skip_hidden(cursors.read_seq, intervals)
-    cursors.changed = True
     for device in membership.devices.values():
         device.delivered_seq = rules.skip_hidden(device.delivered_seq, intervals)
         device.changed = True
@@ -166,8 +166,6 @@ def remove_member(state: State, command: RemoveMember) -> MembersChanged:
 def _leave(state: State, membership: MembershipState, seq: int) -> None:
     conversation, user_id = membership.conversation, membership.user_id
     membership.end(seq)
-    if membership.cursors is not None:
-        membership.cursors.changed = True
     for device in membership.devices.values():
         device.changed = True
     conversation.member_count -= 1

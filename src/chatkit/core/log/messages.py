@@ -69,7 +69,7 @@ def add_entry(
         state.senders.setdefault(key, {})[seq] = sender_id
     conversation.head_seq = seq
     conversation.last_activity_ms = at_ms
-    conversation.changed = True
+    conversation.grown = True
     if conversation.outbox_seq is None:
         conversation.outbox_seq = seq
     return row

@@ -191,6 +191,8 @@ def skip_hidden(cursor: int, intervals: Sequence[Interval]) -> int:
 
     So a late member's cursor starts at the entry before his first, and does not hold back "least of the others".
     """
+    if is_current(intervals) and cursor + 1 >= intervals[-1].join_seq:
+        return cursor  # the next entry is visible, as nearly always
     following = next_visible(intervals, cursor)
     return cursor if following is None else following - 1
 

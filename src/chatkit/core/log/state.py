@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from ...types import ConversationType
 from ..visibility import Interval
-from .keys import Keys
+from .keys import Keys, Ref
 from .outcomes import MembershipSnapshot
-from .rules import Kind, is_current, not_found
+from .rules import Kind, not_found
 
 
 class MessageRow(NamedTuple):
@@ -42,65 +44,34 @@ class TokenRow(NamedTuple):
     scope: str
 
 
-class ConversationState:
+class ConversationState(msgspec.Struct, eq=False, gc=False):
     """A conversation.
 
-    Args:
-        outbox_seq: First seq in the outbox; None if nothing is there.
-        created_ms: When it was made, if this batch makes it.
-
     Attributes:
+        outbox_seq: First seq in the outbox; None if nothing is there.
         stored_outbox_seq: What `outbox_seq` was when it was loaded.
-        changed: Whether its row is to be written.
+        created_ms: When it was made, if this batch makes it.
+        grown: Whether it has new entries.
+        changed: Whether its epoch or members changed.
         may_close: Whether a device's cursor moved, or a lagging one left, so that the outbox may close.
     """
 
-    __slots__ = (
-        "changed",
-        "conversation_id",
-        "created_ms",
-        "creator_id",
-        "epoch",
-        "head_seq",
-        "key",
-        "last_activity_ms",
-        "may_close",
-        "member_count",
-        "outbox_seq",
-        "pair",
-        "stored_outbox_seq",
-        "title",
-        "type",
-    )
-
-    def __init__(
-        self,
-        key: int,
-        conversation_id: str,
-        type_: ConversationType,
-        title: str,
-        epoch: str,
-        head_seq: int,
-        creator_id: str,
-        pair: str | None,
-        member_count: int,
-        last_activity_ms: int,
-        outbox_seq: int | None,
-        created_ms: int | None = None,
-    ) -> None:
-        self.key = key
-        self.conversation_id = conversation_id
-        self.type: ConversationType = type_
-        self.title = title
-        self.epoch = epoch
-        self.head_seq = head_seq
-        self.creator_id = creator_id
-        self.pair = pair
-        self.member_count = member_count
-        self.last_activity_ms = last_activity_ms
-        self.outbox_seq = self.stored_outbox_seq = outbox_seq
-        self.created_ms = created_ms
-        self.changed = self.may_close = False
+    key: int
+    conversation_id: str
+    type: ConversationType
+    title: str
+    epoch: str
+    head_seq: int
+    creator_id: str
+    pair: str | None
+    member_count: int
+    last_activity_ms: int
+    outbox_seq: int | None
+    stored_outbox_seq: int | None
+    created_ms: int | None = None
+    grown: bool = False
+    changed: bool = False
+    may_close: bool = False
 
     def snapshot(self) -> MembershipSnapshot:
         """What a session starts with."""
@@ -109,80 +80,65 @@ class ConversationState:
         )
 
 
-class MemberCursors:
-    """A user's cursors in one conversation; `new` if the row is still to be made."""
+class MemberCursors(msgspec.Struct, eq=False, gc=False):
+    """A user's cursors in one conversation."""
 
-    __slots__ = ("changed", "delivered_seq", "new", "read_ms", "read_seq")
-
-    def __init__(self, delivered_seq: int, read_seq: int, read_ms: int, *, new: bool = False) -> None:
-        self.delivered_seq = delivered_seq
-        self.read_seq = read_seq
-        self.read_ms = read_ms
-        self.new = new
-        self.changed = False
+    delivered_seq: int
+    read_seq: int
+    read_ms: int
+    changed: bool = False
 
 
-class DeviceCursor:
-    """A device's cursor in one conversation, and the single confirmations above it, ascending.
+class DeviceCursor(msgspec.Struct, eq=False, gc=False):
+    """A device's cursor in one conversation.
 
     Attributes:
+        exact: Single confirmations above it, ascending.
         added: Single confirmations of this batch.
         passed: Whether the cursor moved over single confirmations in this batch.
     """
 
-    __slots__ = ("added", "changed", "delivered_seq", "exact", "new", "passed", "updated_ms")
-
-    def __init__(
-        self, delivered_seq: int, updated_ms: int, exact: Sequence[int] = (), *, new: bool = False
-    ) -> None:
-        self.delivered_seq = delivered_seq
-        self.updated_ms = updated_ms
-        self.exact = exact
-        self.new = new
-        self.changed = self.passed = False
-        self.added: Sequence[int] = ()
+    delivered_seq: int
+    updated_ms: int
+    exact: Sequence[int] = ()
+    new: bool = False
+    changed: bool = False
+    passed: bool = False
+    added: Sequence[int] = ()
 
 
-class MembershipState:
-    """One user in one conversation; with cursors only where they were named.
+class MembershipState(msgspec.Struct, eq=False, gc=False):
+    """One user in one conversation.
 
     Attributes:
         intervals: The memberships, ascending; none for who never was a member.
         stored: What `intervals` was when it was loaded; None while this batch has not changed it.
-        has_cursors: Whether `cursors`, `devices` and `others` are there.
-        cursors: The user's; None for who never was a member.
-        devices: Cursors by device.
+        cursors: The user's; None for who never was a member, or where they were not named.
+        loaded_devices: Cursors by device; None where they were not named.
         others: (delivered_seq, updated_ms) of every device of a user who joined in this batch and whose devices nobody
             named; None if there are no such.
     """
 
-    __slots__ = (
-        "conversation",
-        "cursors",
-        "devices",
-        "has_cursors",
-        "intervals",
-        "others",
-        "stored",
-        "user_id",
-    )
-
-    cursors: MemberCursors | None
-    devices: dict[str, DeviceCursor]
-    others: tuple[int, int] | None
-
-    def __init__(self, conversation: ConversationState, user_id: str) -> None:
-        self.conversation = conversation
-        self.user_id = user_id
-        self.intervals: list[Interval] = []
-        self.stored: tuple[Interval, ...] | None = None
-        self.has_cursors = False
+    conversation: ConversationState
+    user_id: str
+    intervals: list[Interval] = []
+    stored: tuple[Interval, ...] | None = None
+    cursors: MemberCursors | None = None
+    loaded_devices: dict[str, DeviceCursor] | None = None
+    others: tuple[int, int] | None = None
 
     @property
     def is_current(self) -> bool:
         """Whether the user is a member now."""
         intervals = self.intervals
         return bool(intervals) and intervals[-1].leave_seq is None
+
+    @property
+    def devices(self) -> dict[str, DeviceCursor]:
+        """Cursors by device."""
+        if self.loaded_devices is None:
+            raise KeyError((self.conversation.conversation_id, self.user_id))
+        return self.loaded_devices
 
     def begin(self, seq: int) -> None:
         """Become a member at `seq`."""
@@ -194,22 +150,13 @@ class MembershipState:
         self.stored = tuple(self.intervals) if self.stored is None else self.stored
         self.intervals[-1] = Interval(self.intervals[-1].join_seq, seq)
 
-    def expect_cursors(self) -> None:
-        """Cursors were named; until they are loaded there are none."""
-        self.has_cursors = True
-        self.cursors = self.others = None
-        self.devices = {}
 
-
-class DeviceState:
+class DeviceState(msgspec.Struct, eq=False, gc=False):
     """A device of a user, wherever that user is a member."""
 
-    __slots__ = ("changed", "first_seen_ms", "last_seen_ms")
-
-    def __init__(self, first_seen_ms: int, last_seen_ms: int, *, changed: bool = False) -> None:
-        self.first_seen_ms = first_seen_ms
-        self.last_seen_ms = last_seen_ms
-        self.changed = changed
+    first_seen_ms: int
+    last_seen_ms: int
+    changed: bool = False
 
 
 Place = tuple[int, int]
@@ -272,15 +219,19 @@ class State:
     def expect(self, keys: Keys) -> None:
         """Note everything that is named as not there, before what is there is loaded."""
         self.conversations.update(dict.fromkeys(keys.conversations))
+        self.sent.update(dict.fromkeys(keys.sent))
+        if keys.names_rare:
+            self._expect_rare(keys)
+
+    def _expect_rare(self, keys: Keys) -> None:
         self.conversations.update(dict.fromkeys(keys.conversation_keys))
         self.pairs.update(dict.fromkeys(keys.pairs))
-        self.sent.update(dict.fromkeys(keys.sent))
         self.places.update(dict.fromkeys(keys.places))
         self.tokens.update(dict.fromkeys(keys.tokens))
         self.token_places.update(dict.fromkeys(keys.token_hashes))
-        self.removals += keys.removals
         self.devices.update((user_id, {}) for user_id in keys.devices)
         self.listed.update((user_id, {}) for user_id in keys.listed)
+        self.removals += keys.removals
 
     def add_conversation(self, conversation: ConversationState) -> None:
         """Keep a conversation under each of its names."""
@@ -292,24 +243,25 @@ class State:
         """Make room for the memberships that are named, once the conversations are loaded.
 
         Returns:
-            All that were named, and those of them whose cursors were. Of conversations that exist only.
+            Those whose cursors were named too, and the others. Of conversations that exist only.
         """
-        named = [self._expect_member(*name) for name in keys.cursors]
-        with_cursors = [membership for membership in named if membership is not None]
-        for membership in with_cursors:
-            membership.expect_cursors()
-        named += [self._expect_member(*name) for name in keys.members - keys.cursors]
-        return list(dict.fromkeys(filter(None, named))), list(dict.fromkeys(with_cursors))
+        with_cursors = self._expect(keys.cursors, cursors=True)
+        return with_cursors, self._expect(keys.members, cursors=False)
 
-    def _expect_member(self, ref: str | int, user_id: str) -> MembershipState | None:
-        conversation = self.conversations[ref]
-        if conversation is None:
-            return None
-        of_user = self.memberships.setdefault(user_id, {})
-        found = of_user.get(conversation.key)
-        if found is None:
-            found = of_user[conversation.key] = MembershipState(conversation, user_id)
-        return found
+    def _expect(self, names: set[tuple[Ref, str]], *, cursors: bool) -> list[MembershipState]:
+        """A conversation may be named twice, by its id and by its number."""
+        made = []
+        for ref, user_id in names:
+            conversation = self.conversations[ref]
+            if conversation is None:
+                continue
+            of_user = self.memberships.setdefault(user_id, {})
+            if conversation.key not in of_user:
+                membership = MembershipState(conversation, user_id)
+                membership.loaded_devices = {} if cursors else None
+                of_user[conversation.key] = membership
+                made.append(membership)
+        return made
 
     def expect_lists(self, keys: Keys) -> list[int]:
         """Make room for the member lists that are named; the keys of those conversations."""
@@ -335,10 +287,8 @@ class State:
             return found
         if conversation.created_ms is None:
             raise KeyError((conversation.conversation_id, user_id))
-        found = self.memberships.setdefault(user_id, {})[conversation.key] = MembershipState(
-            conversation, user_id
-        )
-        found.expect_cursors()
+        found = MembershipState(conversation, user_id, loaded_devices={})
+        self.memberships.setdefault(user_id, {})[conversation.key] = found
         return found
 
     def joined(self, conversation_id: str, user_id: str) -> MembershipState:
@@ -348,10 +298,10 @@ class State:
             NotFoundError: There is no such conversation, or the user is no member now.
         """
         found = self.membership(self.find(conversation_id), user_id)
-        if not is_current(found.intervals):
+        if not found.is_current:
             raise not_found()
         return found
 
     def with_cursors(self, user_id: str) -> list[MembershipState]:
         """The loaded memberships of a user whose cursors are known here."""
-        return [it for it in self.memberships.get(user_id, {}).values() if it.has_cursors]
+        return [it for it in self.memberships.get(user_id, {}).values() if it.loaded_devices is not None]

@@ -20,8 +20,8 @@ def load(tables: MemoryState, keys: Keys, state: State) -> None:
     """Put everything that the keys name into the state."""
     state.expect(keys)
     _load_conversations(tables, keys, state)
-    named, with_cursors = state.expect_members(keys)
-    for membership in named:
+    with_cursors, others = state.expect_members(keys)
+    for membership in (*with_cursors, *others):
         conversation = tables.by_key[membership.conversation.key]
         membership.intervals.extend(conversation.members.get(membership.user_id, ()))
     for membership in with_cursors:
@@ -45,6 +45,7 @@ def _load_conversations(tables: MemoryState, keys: Keys, state: State) -> None:
 
 
 def _state_of(it: Conversation) -> ConversationState:
+    first_seq = None if it.outbox is None else it.outbox[0]
     return ConversationState(
         it.key,
         it.conversation_id,
@@ -56,7 +57,8 @@ def _state_of(it: Conversation) -> ConversationState:
         it.pair,
         it.member_count,
         it.last_activity_ms,
-        None if it.outbox is None else it.outbox[0],
+        first_seq,
+        first_seq,
     )
 
 

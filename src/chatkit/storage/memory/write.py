@@ -34,10 +34,12 @@ def _write_conversations(tables: MemoryState, changes: Changes) -> None:
         tables.by_key[made.key] = tables.by_id[made.conversation_id] = made
         if made.pair is not None:
             tables.by_pair[made.pair] = made
-    for epoch, head_seq, member_count, last_activity_ms, key in changes.conversations:
+    for head_seq, last_activity_ms, key in changes.heads:
         it = tables.by_key[key]
-        it.epoch, it.head_seq = epoch, head_seq
-        it.member_count, it.last_activity_ms = member_count, last_activity_ms
+        it.head_seq, it.last_activity_ms = head_seq, last_activity_ms
+    for epoch, member_count, key in changes.conversations:
+        it = tables.by_key[key]
+        it.epoch, it.member_count = epoch, member_count
 
 
 def _write_log(tables: MemoryState, changes: Changes) -> None:
@@ -103,15 +105,16 @@ def _register(tables: MemoryState, changes: Changes) -> None:
 def _write_member_cursors(tables: MemoryState, changes: Changes) -> None:
     for key, user_id, _, *positions in changes.new_member_cursors:
         tables.by_key[key].cursors[user_id] = Cursors(*positions)
-    for _, delivered_seq, read_seq, read_ms, key, user_id in changes.member_cursors:
+    for delivered_seq, read_seq, read_ms, key, user_id in changes.member_cursors:
         tables.by_key[key].cursors[user_id] = Cursors(delivered_seq, read_seq, read_ms)
 
 
 def _write_device_cursors(tables: MemoryState, changes: Changes) -> None:
     for key, user_id, device_id, _, delivered_seq, _, updated_ms in changes.new_device_cursors:
         devices = tables.by_key[key].devices.setdefault(user_id, {})
-        devices[device_id] = Device(delivered_seq, updated_ms)
-    for _, delivered_seq, _, updated_ms, key, user_id, device_id in changes.device_cursors:
+        exact = devices[device_id].exact if device_id in devices else set()
+        devices[device_id] = Device(delivered_seq, updated_ms, exact)
+    for delivered_seq, _, updated_ms, key, user_id, device_id in changes.device_cursors:
         device = tables.by_key[key].devices[user_id][device_id]
         device.delivered_seq, device.updated_ms = delivered_seq, updated_ms
     for key, user_id, device_id, cursor in changes.passed:

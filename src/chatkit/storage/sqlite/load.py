@@ -26,7 +26,7 @@ from .select import select
 _CONVERSATION = """
 SELECT
     c.conversation_key, c.conversation_id, c.type, c.title, c.epoch, c.head_seq, c.creator_id, c.single_pair,
-    c.member_count, c.last_activity_ms, o.first_seq
+    c.member_count, c.last_activity_ms, o.first_seq, o.first_seq
 FROM k CROSS JOIN conversation AS c ON c.{column} = k.name
 LEFT JOIN outbox AS o ON o.conversation_key = c.conversation_key
 """
@@ -40,9 +40,10 @@ WITH k (conversation_key, user_id) AS (VALUES {keys})
 SELECT m.user_id, m.conversation_key, m.join_seq, m.leave_seq FROM k
 CROSS JOIN conversation_member AS m ON m.conversation_key = k.conversation_key AND m.user_id = k.user_id
 """
-SELECT_MEMBER_CURSORS = """
+SELECT_INTERVALS_AND_CURSORS = """
 WITH k (conversation_key, user_id) AS (VALUES {keys})
-SELECT u.user_id, u.conversation_key, u.delivered_seq, u.read_seq, u.read_ms FROM k
+SELECT m.user_id, m.conversation_key, m.join_seq, m.leave_seq, u.delivered_seq, u.read_seq, u.read_ms FROM k
+CROSS JOIN conversation_member AS m ON m.conversation_key = k.conversation_key AND m.user_id = k.user_id
 CROSS JOIN member_cursor AS u ON u.conversation_key = k.conversation_key AND u.user_id = k.user_id
 """
 SELECT_DEVICE_CURSORS = """
@@ -117,20 +118,24 @@ def load(connection: Connection, keys: Keys, state: State) -> None:
         state: Empty, or what an earlier load left.
     """
     state.expect(keys)
-    _load_conversations(connection, keys, state)
-    if keys.members or keys.cursors:
-        named, with_cursors = state.expect_members(keys)
-        _load_intervals(connection, named, state)
-        _load_cursors(connection, with_cursors, state)
-    _load_messages(connection, keys, state)
-    if keys.member_lists:
-        _load_member_lists(connection, keys, state)
-    _load_users(connection, keys, state)
-
-
-def _load_conversations(connection: Connection, keys: Keys, state: State) -> None:
-    """Each once, whatever it is named by."""
     _load_named(connection, SELECT_CONVERSATIONS, keys.conversations, state)
+    if keys.names_rare:
+        _load_other_conversations(connection, keys, state)
+    with_cursors, others = state.expect_members(keys)
+    if others:
+        _load_intervals(connection, others, state)
+    if with_cursors:
+        _load_cursors(connection, with_cursors, state)
+    if keys.sent:
+        _load_sent(connection, keys, state)
+    if keys.names_rare:
+        _load_messages(connection, keys, state)
+        _load_member_lists(connection, keys, state)
+        _load_users(connection, keys, state)
+
+
+def _load_other_conversations(connection: Connection, keys: Keys, state: State) -> None:
+    """Those that are not named by their id, each once, whatever it is named by."""
     by_key = [key for key in keys.conversation_keys if state.conversations[key] is None]
     _load_named(connection, SELECT_CONVERSATIONS_BY_KEY, by_key, state)
     by_pair = [pair for pair in keys.pairs if state.pairs[pair] is None]
@@ -148,6 +153,10 @@ def _load_named(connection: Connection, sql: str, names: Iterable[str | int], st
 def _load_intervals(connection: Connection, named: Sequence[MembershipState], state: State) -> None:
     for user_id, key, join_seq, leave_seq in select(connection, SELECT_INTERVALS, _places(named)):
         state.memberships[user_id][key].intervals.append(Interval(join_seq, leave_seq))
+    _sort_intervals(named)
+
+
+def _sort_intervals(named: Sequence[MembershipState]) -> None:
     for membership in named:
         if len(membership.intervals) > 1:
             membership.intervals.sort(key=lambda it: it.join_seq)
@@ -155,8 +164,14 @@ def _load_intervals(connection: Connection, named: Sequence[MembershipState], st
 
 def _load_cursors(connection: Connection, named: Sequence[MembershipState], state: State) -> None:
     places = _places(named)
-    for user_id, key, *positions in select(connection, SELECT_MEMBER_CURSORS, places):
-        state.memberships[user_id][key].cursors = MemberCursors(*positions)
+    for user_id, key, join_seq, leave_seq, *positions in select(
+        connection, SELECT_INTERVALS_AND_CURSORS, places
+    ):
+        membership = state.memberships[user_id][key]
+        membership.intervals.append(Interval(join_seq, leave_seq))
+        if membership.cursors is None:
+            membership.cursors = MemberCursors(*positions)
+    _sort_intervals(named)
     exact = []
     for row in select(connection, SELECT_DEVICE_CURSORS, places):
         user_id, key, device_id, delivered_seq, updated_ms, exact_count = row
@@ -173,8 +188,6 @@ def _places(named: Sequence[MembershipState]) -> list[tuple[object, ...]]:
 
 
 def _load_messages(connection: Connection, keys: Keys, state: State) -> None:
-    if keys.sent:
-        _load_sent(connection, keys, state)
     for row in select(connection, SELECT_PLACES, keys.places):
         message = _message(row, state)
         state.places[message.conversation_key, message.seq] = message

@@ -16,13 +16,11 @@ INSERT_CONVERSATION = (
     "INSERT INTO conversation (conversation_key, conversation_id, type, title, epoch, head_seq, creator_id, "
     "single_pair, member_count, created_ms, last_activity_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-UPDATE_CONVERSATION = (
-    "UPDATE conversation SET epoch = ?, head_seq = ?, member_count = ?, last_activity_ms = ? "
-    "WHERE conversation_key = ?"
-)
+UPDATE_HEAD = "UPDATE conversation SET head_seq = ?, last_activity_ms = ? WHERE conversation_key = ?"
+UPDATE_CONVERSATION = "UPDATE conversation SET epoch = ?, member_count = ? WHERE conversation_key = ?"
 INSERT_MESSAGE = (
     "INSERT INTO message (conversation_key, seq, epoch, kind, sender_id, client_msg_id, server_ts, payload_mac, "
-    "payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "payload) SELECT * FROM (VALUES {keys}) WHERE column1 IS NOT NULL"
 )
 UPDATE_BLANK = "UPDATE message SET payload = zeroblob(length(payload)) WHERE conversation_key = ? AND seq = ?"
 INSERT_RECALL = "INSERT INTO recall (conversation_key, seq, recalled_by_seq) VALUES (?, ?, ?)"
@@ -79,15 +77,17 @@ INSERT_CURSORS_OF_MEMBER = (
 )
 INSERT_MEMBER_CURSOR = (
     "INSERT INTO member_cursor (conversation_key, user_id, is_member, delivered_seq, read_seq, read_ms) "
-    "VALUES (?, ?, ?, ?, ?, ?)"
+    "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (conversation_key, user_id) DO UPDATE SET "
+    "is_member = excluded.is_member, delivered_seq = excluded.delivered_seq, read_seq = excluded.read_seq, "
+    "read_ms = excluded.read_ms"
 )
 UPDATE_MEMBER_CURSOR = (
-    "UPDATE member_cursor SET is_member = ?, delivered_seq = ?, read_seq = ?, read_ms = ? "
+    "UPDATE member_cursor SET delivered_seq = ?, read_seq = ?, read_ms = ? "
     "WHERE conversation_key = ? AND user_id = ?"
 )
 INSERT_DEVICE_CURSOR = _INSERT_DEVICE_CURSOR + "VALUES (?, ?, ?, ?, ?, ?, ?)" + _OR_BEGIN_ANEW
 UPDATE_DEVICE_CURSOR = (
-    "UPDATE device_cursor SET is_member = ?, delivered_seq = ?, exact_count = ?, updated_ms = ? "
+    "UPDATE device_cursor SET delivered_seq = ?, exact_count = ?, updated_ms = ? "
     "WHERE conversation_key = ? AND user_id = ? AND device_id = ?"
 )
 DELETE_EXACT = (
@@ -142,7 +142,8 @@ def write(connection: Connection, changes: Changes) -> None:
     _write_log(connection, changes)
     _many(connection, UPDATE_MEMBER_GONE, changes.ended)
     _many(connection, INSERT_MEMBER, changes.joined)
-    _write_devices(connection, changes)
+    if changes.devices or changes.forgotten:
+        _write_devices(connection, changes)
     _many(connection, INSERT_CURSORS_OF_MEMBER, changes.others)
     _write_cursors(connection, changes)
     _many(connection, INSERT_RESUME, changes.tokens)
@@ -151,8 +152,9 @@ def write(connection: Connection, changes: Changes) -> None:
 
 def _write_log(connection: Connection, changes: Changes) -> None:
     _many(connection, INSERT_CONVERSATION, changes.new_conversations)
+    _many(connection, UPDATE_HEAD, changes.heads)
     _many(connection, UPDATE_CONVERSATION, changes.conversations)
-    _many(connection, INSERT_MESSAGE, changes.messages)
+    select(connection, INSERT_MESSAGE, changes.messages)
     _many(connection, UPDATE_BLANK, [row[:2] for row in changes.recalls])
     _many(connection, INSERT_RECALL, changes.recalls)
 
