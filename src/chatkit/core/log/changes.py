@@ -130,6 +130,7 @@ def changes_of(state: State) -> Changes:
     for key, conversation in state.conversations.items():
         if conversation is not None and type(key) is int:  # each is there under its id too
             _add_conversation(changes, conversation)
+    changes.new_conversations.sort()
     for of_user in state.memberships.values():
         for membership in of_user.values():
             if membership.loaded_devices is not None:
