@@ -97,7 +97,7 @@ command = st.one_of(
 
 
 def _timed(commands: list[c.Command], sizes: list[int]) -> list[list[c.Command]]:
-    """One millisecond after the other, and cut into batches; resumed is mostly with a token that was handed out lately."""
+    """One millisecond after the other, and cut into batches. Resumed is mostly with a token handed out lately."""
     timed: list[c.Command] = []
     handed = [(b"never", "phone")]
     for turn, it in enumerate(commands):

@@ -73,8 +73,17 @@ MUTANTS = (
             Edit(
                 SQLITE_WRITER,
                 "            outcomes = _carry_out(self._connection, commands)\n",
-                "            State.taken = self._taken\n"
-                "            outcomes = _carry_out(self._connection, commands)\n",
+                "            outcomes = _carry_out(self._connection, commands, self._taken)\n",
+            ),
+            Edit(
+                SQLITE_WRITER,
+                "def _carry_out(connection: Connection, commands: Sequence[base.Command])",
+                "def _carry_out(connection: Connection, commands: Sequence[base.Command], taken: dict[int, int])",
+            ),
+            Edit(
+                SQLITE_WRITER,
+                "    keys, state = keys_of(commands), State()\n",
+                "    keys, state = keys_of(commands), State()\n    state.taken = taken\n",
             ),
             Edit(
                 SQLITE_WRITER,

@@ -63,17 +63,18 @@ _OR_BEGIN_ANEW = (
     "updated_ms = excluded.updated_ms"
 )
 INSERT_CURSORS_OF_NEW_DEVICE = (
-    _INSERT_DEVICE_CURSOR + "SELECT m.conversation_key, m.user_id, ?2, 1, ifnull("
+    _INSERT_DEVICE_CURSOR  # noqa: S608 -- joined from constants of this module only
+    + "SELECT m.conversation_key, m.user_id, ?2, 1, ifnull("
     "(SELECT max(d.delivered_seq) FROM device_cursor AS d "
     "WHERE d.conversation_key = m.conversation_key AND d.user_id = m.user_id), "
     "(SELECT min(f.join_seq) - 1 FROM conversation_member AS f "
     "WHERE f.conversation_key = m.conversation_key AND f.user_id = m.user_id)), 0, ?3 "
-    "FROM conversation_member AS m WHERE m.user_id = ?1 AND m.leave_seq IS NULL"  # noqa: S608 -- constants
-     + _OR_BEGIN_ANEW
+    "FROM conversation_member AS m WHERE m.user_id = ?1 AND m.leave_seq IS NULL" + _OR_BEGIN_ANEW
 )
 INSERT_CURSORS_OF_MEMBER = (
-    _INSERT_DEVICE_CURSOR + "SELECT ?, user_id, device_id, ?, ?, 0, ? FROM device WHERE user_id = ? "
-    "ON CONFLICT (conversation_key, user_id, device_id) DO NOTHING"  # noqa: S608 -- constants
+    _INSERT_DEVICE_CURSOR  # noqa: S608 -- joined from constants of this module only
+    + "SELECT ?, user_id, device_id, ?, ?, 0, ? FROM device WHERE user_id = ? "
+    "ON CONFLICT (conversation_key, user_id, device_id) DO NOTHING"
 )
 INSERT_MEMBER_CURSOR = (
     "INSERT INTO member_cursor (conversation_key, user_id, is_member, delivered_seq, read_seq, read_ms) "
