@@ -1,12 +1,12 @@
 """What a log must answer, told by the checker's own arithmetic: who is a member, who sees what, where cursors rest.
 
-Nothing of `core.log` decides here but the structs of commands and outcomes. The model keeps the entries that the outcomes
-showed, and asks the checker about them; so it is as independent of the code under test as the checker is.
+Nothing of `core.log` is used but the structs of commands and outcomes. The model keeps the entries that the outcomes
+showed and asks the checker about them; so it is as independent of the code under test as the checker is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -118,11 +118,26 @@ class Model:
         self._sent: dict[tuple[str, str, str], tuple[int, bytes]] = {}
         self._devices: dict[str, set[str]] = {}
         self._tokens: dict[tuple[str, str], tuple[bytes, int, int | None, str]] = {}
+        self._judges: dict[type, Callable[[Any, Any], str | None]] = {
+            c.Append: self._append,
+            c.Recall: self._recall,
+            c.AdvanceDelivered: self._advance_delivered,
+            c.ConfirmMessage: self._confirm_message,
+            c.AdvanceRead: self._advance_read,
+            c.CloseOutbox: self._close_outbox,
+            c.CreateConversation: self._create_conversation,
+            c.AddMembers: self._add_members,
+            c.RemoveMember: self._remove_member,
+            c.RenewEpoch: self._renew_epoch,
+            c.OpenSession: self._open_session,
+            c.ResumeSession: self._resume_session,
+            c.RenewLogin: self._renew_login,
+        }
 
     def judge(self, command: c.Command, outcome: o.Outcome) -> None:
         """Fail unless this is what the command must have brought; then take it over."""
         code = outcome.error.code if isinstance(outcome, o.Refused) else None
-        expected = getattr(self, f"_{type(command).__name__}")(command, outcome)
+        expected = self._judges[type(command)](command, outcome)
         assert code == expected, (command, outcome)
         for log in self.logs.values():
             log.close()
@@ -144,7 +159,7 @@ class Model:
 
     # --- messages ---
 
-    def _Append(self, command: c.Append, outcome: Any) -> str | None:
+    def _append(self, command: c.Append, outcome: Any) -> str | None:
         log = self.logs.get(command.conversation_id)
         if log is None:
             return "NOT_FOUND"
@@ -169,7 +184,7 @@ class Model:
     def _check_entry(self, entry: o.Entry, sender: str, at_ms: int, client_msg_id: str | None) -> None:
         assert (entry.sender_id, entry.server_ts, entry.client_msg_id) == (sender, at_ms, client_msg_id)
 
-    def _Recall(self, command: c.Recall, outcome: Any) -> str | None:
+    def _recall(self, command: c.Recall, outcome: Any) -> str | None:
         found = self._find(command.message_id)
         if found is None:
             return "NOT_FOUND"
@@ -195,7 +210,7 @@ class Model:
 
     # --- cursors ---
 
-    def _AdvanceDelivered(self, command: c.AdvanceDelivered, outcome: Any) -> str | None:
+    def _advance_delivered(self, command: c.AdvanceDelivered, outcome: Any) -> str | None:
         log = self.logs.get(command.conversation_id)
         if log is None or not log.is_member(command.user_id):
             return "NOT_FOUND"
@@ -209,7 +224,7 @@ class Model:
         self._check_delivered(log, command, outcome)
         return None
 
-    def _ConfirmMessage(self, command: c.ConfirmMessage, outcome: Any) -> str | None:
+    def _confirm_message(self, command: c.ConfirmMessage, outcome: Any) -> str | None:
         found = self._find(command.message_id)
         if found is None or not found[0].sees(command.user_id, found[1].seq):
             return "NOT_FOUND"
@@ -231,7 +246,7 @@ class Model:
         log.delivered[user] = max(before, log.devices[user][command.device_id][0])
         self._check_advanced(log, user, command.device_id, before, log.delivered[user], outcome)
 
-    def _AdvanceRead(self, command: c.AdvanceRead, outcome: Any) -> str | None:
+    def _advance_read(self, command: c.AdvanceRead, outcome: Any) -> str | None:
         log, user = self.logs.get(command.conversation_id), command.user_id
         if log is None or not log.is_member(user):
             return "NOT_FOUND"
@@ -258,7 +273,7 @@ class Model:
             len(log.members()),
         )
 
-    def _CloseOutbox(self, command: c.CloseOutbox, outcome: Any) -> str | None:
+    def _close_outbox(self, command: c.CloseOutbox, outcome: Any) -> str | None:
         assert outcome == o.Done()
         log = self.logs.get(command.conversation_id)
         if log is not None:
@@ -267,7 +282,7 @@ class Model:
 
     # --- members ---
 
-    def _CreateConversation(self, command: c.CreateConversation, outcome: Any) -> str | None:
+    def _create_conversation(self, command: c.CreateConversation, outcome: Any) -> str | None:
         users = sorted({*command.member_ids, command.creator_id})
         if command.type == "SINGLE" and len(users) != 2:
             return "BAD_REQUEST"
@@ -324,7 +339,7 @@ class Model:
                 if log.is_member(user):
                     self._begin_device(log, user, name)
 
-    def _AddMembers(self, command: c.AddMembers, outcome: Any) -> str | None:
+    def _add_members(self, command: c.AddMembers, outcome: Any) -> str | None:
         log = self.logs.get(command.conversation_id)
         if log is None or not log.is_member(command.by):
             return "NOT_FOUND"
@@ -344,7 +359,7 @@ class Model:
         assert (outcome.entry is None) == (not added)
         return None
 
-    def _RemoveMember(self, command: c.RemoveMember, outcome: Any) -> str | None:
+    def _remove_member(self, command: c.RemoveMember, outcome: Any) -> str | None:
         log = self.logs.get(command.conversation_id)
         if log is None or not log.is_member(command.by) or not log.is_member(command.user_id):
             return "NOT_FOUND"
@@ -358,7 +373,7 @@ class Model:
         assert outcome == o.MembersChanged(log.describe(), (), (command.user_id,), outcome.entry)
         return None
 
-    def _RenewEpoch(self, command: c.RenewEpoch, outcome: Any) -> str | None:
+    def _renew_epoch(self, command: c.RenewEpoch, outcome: Any) -> str | None:
         log = self.logs.get(command.conversation_id)
         if log is None:
             return "NOT_FOUND"
@@ -370,11 +385,11 @@ class Model:
 
     # --- sessions ---
 
-    def _OpenSession(self, command: c.OpenSession, outcome: Any) -> str | None:
+    def _open_session(self, command: c.OpenSession, outcome: Any) -> str | None:
         self._open(command, command.user_id, command.identity_expires_ms, command.scope, outcome)
         return None
 
-    def _ResumeSession(self, command: c.ResumeSession, outcome: Any) -> str | None:
+    def _resume_session(self, command: c.ResumeSession, outcome: Any) -> str | None:
         for (user, device), (token, expires_ms, identity_ms, scope) in self._tokens.items():
             if token == command.used_hash and device == command.device_id and command.at_ms <= expires_ms:
                 if identity_ms is not None and identity_ms + command.leeway_ms <= command.at_ms:
@@ -394,7 +409,7 @@ class Model:
         )
         assert outcome == o.SessionOpened(user, command.device_id, identity_ms, scope, joined)
 
-    def _RenewLogin(self, command: c.RenewLogin, outcome: Any) -> str | None:
+    def _renew_login(self, command: c.RenewLogin, outcome: Any) -> str | None:
         assert outcome == o.Done()
         place = (command.user_id, command.device_id)
         if place in self._tokens:
