@@ -152,7 +152,7 @@ class MembershipChanges(msgspec.Struct, frozen=True):
 
 
 class ReadCounts(msgspec.Struct, frozen=True):
-    """For one author in a large group: how many of the others have got to his newest entry in a range."""
+    """For one author in a large group: how many of the others have got to their newest entry in a range."""
 
     user_id: str
     seq: int
@@ -273,7 +273,7 @@ class CursorReader(Protocol):
     async def read_counts(
         self, conversation_id: str, after_seq: int, up_to_seq: int, authors: Sequence[str]
     ) -> list[ReadCounts]:
-        """For each of `authors` with user messages in (after_seq, up_to_seq]: counts for his newest one there.
+        """For each of `authors` with user messages in (after_seq, up_to_seq]: counts for their newest one there.
 
         Returns:
             Ascending by user id; none for no authors and for a conversation that does not exist. Only the newest

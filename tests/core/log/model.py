@@ -1,4 +1,4 @@
-"""What a log must answer, told by the checker's own arithmetic: who is a member, who sees what, where cursors rest.
+"""What a log must answer, by the checker's own arithmetic: who is a member, who sees what, where cursors rest.
 
 Nothing of `core.log` is used but the structs of commands and outcomes. The model keeps the entries that the outcomes
 showed and asks the checker about them; so it is as independent of the code under test as the checker is.

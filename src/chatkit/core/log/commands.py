@@ -156,7 +156,7 @@ class ResumeSession(msgspec.Struct, frozen=True, gc=False):
     """As OpenSession, for a resume token: single use, bound to `device_id`, not after its end.
 
     The user is the token's. Refusals: TokenRevokedError (unknown, used, foreign, too old), TokenExpiredError (the
-    login that the token stands for has ended). Nothing is changed by a refusal: the token is not spent.
+    login that the token was given for has ended). Nothing is changed by a refusal: the token is not spent.
 
     Attributes:
         leeway_ms: How long after its end a login is still taken.
@@ -171,7 +171,7 @@ class ResumeSession(msgspec.Struct, frozen=True, gc=False):
 
 
 class RenewLogin(msgspec.Struct, frozen=True, gc=False):
-    """A device proved its login anew: its resume token, if it has one, stands for that login from now on.
+    """A device proved its login anew: its resume token, if it has one, is of that login from now on.
 
     Counts as seeing the device. A device that is not known stays unknown.
 

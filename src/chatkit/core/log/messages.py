@@ -11,7 +11,7 @@ from .state import ConversationState, MessageRow, State
 
 
 def keys_of_append(keys: Keys, command: Append) -> None:
-    """The sender's membership, and what the key stands for already."""
+    """The sender's membership, and what the key has made already."""
     conversation_id, sender_id = command.conversation_id, command.sender_id
     keys.conversations.add(conversation_id)
     keys.members.add((conversation_id, sender_id))

@@ -39,14 +39,14 @@ class Recalled(msgspec.Struct, frozen=True, gc=False):
 
 
 class Advanced(msgspec.Struct, frozen=True, gc=False):
-    """Where a user's cursors stand now, and before.
+    """A user's cursors after the command.
 
     Attributes:
         delivered_seq: Most of the user's devices, never below `read_seq`.
         read_seq: The user's read cursor.
         moved: Whether either of the two changed.
         authors: Senders of the entries newly covered, without the user; of at most the newest 1,000 of them;
-            empty in groups over 100, where only counts are told.
+            empty in groups over 100, where receipts are counts.
         member_count: Current members.
     """
 

@@ -108,7 +108,7 @@ def check_same_group(
 
 
 def check_login(identity_expires_ms: int | None, leeway_ms: int, at_ms: int) -> None:
-    """A resume token does not outlive the login it stands for: TokenExpiredError."""
+    """A resume token does not outlive the login it was given for: TokenExpiredError."""
     if identity_expires_ms is not None and identity_expires_ms + leeway_ms <= at_ms:
         raise TokenExpiredError("the login has expired")
 
@@ -189,7 +189,7 @@ def is_current(intervals: Sequence[Interval]) -> bool:
 def skip_hidden(cursor: int, intervals: Sequence[Interval]) -> int:
     """The cursor moved over what its user will never see: up to just before the next visible entry.
 
-    So a late member's cursor starts at the entry before his first, and does not hold back "least of the others".
+    So a late member's cursor starts at the entry before their first, and does not hold back "least of the others".
     """
     if is_current(intervals) and cursor + 1 >= intervals[-1].join_seq:
         return cursor  # the next entry is visible, as nearly always

@@ -96,7 +96,7 @@ def keys_of_renew_login(keys: Keys, command: RenewLogin) -> None:
 
 
 def renew_login(state: State, command: RenewLogin) -> Done:
-    """Let the device's resume token stand for a newer login; without one there is nothing to do."""
+    """Keep a newer login with the device's resume token; without one there is nothing to do."""
     _see(state, command.user_id, command.device_id, command.at_ms)
     token = state.tokens[command.user_id, command.device_id]
     if token is not None:

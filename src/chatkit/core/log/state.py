@@ -34,7 +34,7 @@ class MessageRow(NamedTuple):
 
 
 class TokenRow(NamedTuple):
-    """A resume token and the login that it stands for, in the order of the table's columns."""
+    """A resume token and the login that it was given for, in the order of the table's columns."""
 
     user_id: str
     device_id: str

@@ -249,7 +249,7 @@ def _check_body(loaded: ConversationState, seq: int, payload: bytes) -> None:
 
 
 def heads(connection: Connection, user_id: str, device_id: str) -> list[ConversationHead]:
-    """Where each of a user's conversations stands for one device."""
+    """The user's conversations, for one device."""
     return [ConversationHead(*row[:9]) for row in connection.execute(SELECT_HEADS, (user_id, device_id))]
 
 
