@@ -1,7 +1,7 @@
 """Random histories on both stores at once: every outcome and every read is the same.
 
-The store in memory is the model: plain enough to be believed. SQLite gets the same commands in batches of random
-size, so that what one transaction does is also compared with what many would do.
+Both have the same decisions made for them, so what is compared is how they load, write and read; whether the decisions
+are right is judged in `tests/core/log`. SQLite gets the commands in batches of random size, the store in memory one by one.
 """
 
 from __future__ import annotations
