@@ -14,8 +14,10 @@ MESSAGES = "chatkit.core.log.messages"
 RULES = "chatkit.core.log.rules"
 SESSIONS = "chatkit.core.log.sessions"
 STATE = "chatkit.core.log.state"
+MEMORY_LOAD = "chatkit.storage.memory.load"
 MEMORY_READS = "chatkit.storage.memory.reads"
 MEMORY_WRITE = "chatkit.storage.memory.write"
+SQLITE_LOAD = "chatkit.storage.sqlite.load"
 SQLITE_READS = "chatkit.storage.sqlite.reads"
 SQLITE_WRITE = "chatkit.storage.sqlite.write"
 SQLITE_WRITER = "chatkit.storage.sqlite.writer"
@@ -224,7 +226,7 @@ MUTANTS = (
         (
             Edit(
                 MESSAGES,
-                "    if not state.membership(conversation, command.sender_id).is_current:\n"
+                "    if not state.may_send(conversation, command.sender_id):\n"
                 "        raise rules.not_found()\n",
                 "",
             ),
@@ -232,7 +234,7 @@ MUTANTS = (
                 MESSAGES,
                 "    state.sent[name] = row\n",
                 "    state.sent[name] = row\n"
-                "    if not state.membership(conversation, command.sender_id).is_current:\n"
+                "    if not state.may_send(conversation, command.sender_id):\n"
                 "        raise rules.not_found()\n",
             ),
         ),
@@ -256,9 +258,17 @@ MUTANTS = (
         "Who has a membership is a member.",
         (
             Edit(
-                MESSAGES,
-                "    if not state.membership(conversation, command.sender_id).is_current:",
-                "    if not state.membership(conversation, command.sender_id).intervals:",
+                STATE, "            return found.is_current\n", "            return bool(found.intervals)\n"
+            ),
+            Edit(
+                MEMORY_LOAD,
+                "conversation is not None and conversation.is_member(sender_id)",
+                "conversation is not None and sender_id in conversation.members",
+            ),
+            Edit(
+                SQLITE_LOAD,
+                "AND m.user_id = k.sender_id AND m.leave_seq IS NULL",
+                "AND m.user_id = k.sender_id",
             ),
         ),
         ("S17", "S19"),
