@@ -47,7 +47,7 @@ def tables() -> MemoryState:
 
 
 COMMANDS: list[tuple[c.Command, set[str]]] = [
-    (send("g", "ann", "new"), {"conversations", "sent"}),
+    (send("g", "ann", "new"), {"conversations", "members", "sent"}),
     (recall("1-e1-4", "ann"), {"conversation_keys", "members", "places"}),
     (recall("1-e1-2", "ann"), {"conversation_keys", "places"}),
     (delivered("g", "bob", 7), {"conversations", "cursors", "senders"}),

@@ -14,10 +14,8 @@ MESSAGES = "chatkit.core.log.messages"
 RULES = "chatkit.core.log.rules"
 SESSIONS = "chatkit.core.log.sessions"
 STATE = "chatkit.core.log.state"
-MEMORY_LOAD = "chatkit.storage.memory.load"
 MEMORY_READS = "chatkit.storage.memory.reads"
 MEMORY_WRITE = "chatkit.storage.memory.write"
-SQLITE_LOAD = "chatkit.storage.sqlite.load"
 SQLITE_READS = "chatkit.storage.sqlite.reads"
 SQLITE_WRITE = "chatkit.storage.sqlite.write"
 SQLITE_WRITER = "chatkit.storage.sqlite.writer"
@@ -226,7 +224,7 @@ MUTANTS = (
         (
             Edit(
                 MESSAGES,
-                "    if not state.may_send(conversation, command.sender_id):\n"
+                "    if not state.membership(conversation, command.sender_id).is_current:\n"
                 "        raise rules.not_found()\n",
                 "",
             ),
@@ -234,7 +232,7 @@ MUTANTS = (
                 MESSAGES,
                 "    state.sent[name] = row\n",
                 "    state.sent[name] = row\n"
-                "    if not state.may_send(conversation, command.sender_id):\n"
+                "    if not state.membership(conversation, command.sender_id).is_current:\n"
                 "        raise rules.not_found()\n",
             ),
         ),
@@ -258,17 +256,9 @@ MUTANTS = (
         "Who has a membership is a member.",
         (
             Edit(
-                STATE, "            return found.is_current\n", "            return bool(found.intervals)\n"
-            ),
-            Edit(
-                MEMORY_LOAD,
-                "conversation is not None and conversation.is_member(sender_id)",
-                "conversation is not None and sender_id in conversation.members",
-            ),
-            Edit(
-                SQLITE_LOAD,
-                "AND m.user_id = k.sender_id AND m.leave_seq IS NULL",
-                "AND m.user_id = k.sender_id",
+                MESSAGES,
+                "    if not state.membership(conversation, command.sender_id).is_current:",
+                "    if not state.membership(conversation, command.sender_id).intervals:",
             ),
         ),
         ("S17", "S19"),

@@ -21,7 +21,7 @@ class Keys:
         member_lists: Conversations whose current members are needed, the first ones by user id.
         members_max: How many of each such list.
         removals: How many members the batch removes at most.
-        sent: Messages by (conversation id, sender, clientMsgId), and whether the sender is a member now.
+        sent: Messages by (conversation id, sender, clientMsgId).
         places: Entries by (internal number, seq), with what recalled them.
         senders: (internal number, first seq, last seq): who wrote each entry of a range.
         devices: Users whose devices are needed.

@@ -11,9 +11,11 @@ from .state import ConversationState, MessageRow, State
 
 
 def keys_of_append(keys: Keys, command: Append) -> None:
-    """What the key has made already, and whether the sender is a member."""
-    keys.conversations.add(command.conversation_id)
-    keys.sent.add((command.conversation_id, command.sender_id, command.client_msg_id))
+    """The sender's membership, and what the key has made already."""
+    conversation_id, sender_id = command.conversation_id, command.sender_id
+    keys.conversations.add(conversation_id)
+    keys.members.add((conversation_id, sender_id))
+    keys.sent.add((conversation_id, sender_id, command.client_msg_id))
 
 
 def append(state: State, command: Append) -> Appended:
@@ -23,7 +25,7 @@ def append(state: State, command: Append) -> Appended:
     known = state.sent[name]
     if known is not None:
         return _repeat(state, conversation, command, known)
-    if not state.may_send(conversation, command.sender_id):
+    if not state.membership(conversation, command.sender_id).is_current:
         raise rules.not_found()
     row = add_entry(
         state,

@@ -176,7 +176,6 @@ class State:
         memberships: By user and conversation key.
         member_ids: The first current members of a conversation, by its key.
         sent: Messages by (conversation id, sender, clientMsgId).
-        senders_now: (conversation id, user) of the current members among the senders named with `sent`, as loaded.
         places: Entries by place.
         recalled: The seq that recalled an entry, by the entry's place; loaded with `sent` and `places`.
         senders: Who wrote an entry, by conversation key and seq.
@@ -200,7 +199,6 @@ class State:
         self.memberships: dict[str, dict[int, MembershipState]] = {}
         self.member_ids: dict[int, set[str]] = {}
         self.sent: dict[tuple[str, str, str], MessageRow | None] = {}
-        self.senders_now: set[tuple[str, str]] = set()
         self.places: dict[Place, MessageRow | None] = {}
         self.recalled: dict[Place, int] = {}
         self.senders: dict[int, dict[int, str | None]] = {}
@@ -294,17 +292,6 @@ class State:
         found = MembershipState(conversation, user_id, loaded_devices={})
         self.memberships.setdefault(user_id, {})[conversation.key] = found
         return found
-
-    def may_send(self, conversation: ConversationState, user_id: str) -> bool:
-        """Whether a user who was named with `sent` is a member now.
-
-        What was loaded with the message holds unless the membership itself was named, as whatever changes it does.
-        """
-        of_user = self.memberships.get(user_id)
-        found = None if of_user is None else of_user.get(conversation.key)
-        if found is not None:
-            return found.is_current
-        return (conversation.conversation_id, user_id) in self.senders_now
 
     def joined(self, conversation_id: str, user_id: str) -> MembershipState:
         """A current member in a conversation.

@@ -74,8 +74,6 @@ def _load_messages(tables: MemoryState, keys: Keys, state: State) -> None:
     for conversation_id, sender_id, client_msg_id in keys.sent:
         conversation = tables.by_id.get(conversation_id)
         seq = conversation.by_client_id.get((sender_id, client_msg_id)) if conversation is not None else None
-        if conversation is not None and conversation.is_member(sender_id):
-            state.senders_now.add((conversation_id, sender_id))
         if conversation is not None and seq is not None:
             state.sent[conversation_id, sender_id, client_msg_id] = _message(conversation, seq, state)
     for key, seq in keys.places:

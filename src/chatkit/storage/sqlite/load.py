@@ -57,25 +57,19 @@ SELECT x.user_id, x.conversation_key, x.device_id, x.seq FROM k
 CROSS JOIN device_exact AS x ON x.conversation_key = k.conversation_key AND x.user_id = k.user_id
     AND x.device_id = k.device_id
 """
-SELECT_SENT = """
-WITH k (conversation_key, sender_id, client_msg_id) AS (VALUES {keys})
-SELECT
-    k.conversation_key, k.sender_id, k.client_msg_id, EXISTS (
-        SELECT 1 FROM conversation_member AS m
-        WHERE m.conversation_key = k.conversation_key AND m.user_id = k.sender_id AND m.leave_seq IS NULL
-    ), e.seq
-FROM k LEFT JOIN message AS e ON e.conversation_key = k.conversation_key AND e.sender_id = k.sender_id
-    AND e.client_msg_id = k.client_msg_id
-WHERE k.conversation_key IS NOT NULL
-"""
-SELECT_PLACES = """
-WITH k (conversation_key, seq) AS (VALUES {keys})
+_MESSAGE = """
 SELECT
     e.conversation_key, e.seq, e.epoch, e.kind, e.sender_id, e.client_msg_id, e.server_ts, e.payload_mac, e.payload,
     r.recalled_by_seq
-FROM k CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
+FROM k CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND {key}
 LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
 """
+SELECT_SENT = "WITH k (conversation_key, sender_id, client_msg_id) AS (VALUES {keys})" + _MESSAGE.replace(
+    "{key}", "e.sender_id = k.sender_id AND e.client_msg_id = k.client_msg_id"
+)
+SELECT_PLACES = "WITH k (conversation_key, seq) AS (VALUES {keys})" + _MESSAGE.replace(
+    "{key}", "e.seq = k.seq"
+)
 SELECT_SENDERS = """
 WITH k (conversation_key, first_seq, last_seq) AS (VALUES {keys})
 SELECT e.conversation_key, e.seq, e.sender_id FROM k
@@ -202,19 +196,16 @@ def _load_messages(connection: Connection, keys: Keys, state: State) -> None:
 
 
 def _load_sent(connection: Connection, keys: Keys, state: State) -> None:
-    """Mostly the messages are not there yet, so what they are is looked up apart."""
-    found = [(state.conversations[it[0]], it) for it in keys.sent]
-    names = {(it.key, *name[1:]): name for it, name in found if it is not None}
-    places: dict[tuple[int, int], tuple[str, str, str]] = {}
-    for key, sender_id, client_msg_id, is_member, seq in select(connection, SELECT_SENT, names):
-        name = names[key, sender_id, client_msg_id]
-        if is_member:
-            state.senders_now.add(name[:2])
-        if seq is not None:
-            places[key, seq] = name
-    for row in select(connection, SELECT_PLACES, places):
+    wanted, ids = [], {}
+    for conversation_id, sender_id, client_msg_id in keys.sent:
+        conversation = state.conversations[conversation_id]
+        if conversation is not None:
+            wanted.append((conversation.key, sender_id, client_msg_id))
+            ids[conversation.key] = conversation_id
+    for row in select(connection, SELECT_SENT, wanted):
         message = _message(row, state)
-        state.sent[places[message.conversation_key, message.seq]] = message
+        assert message.client_msg_id is not None, "it was found by it"
+        state.sent[ids[message.conversation_key], message.sender_id, message.client_msg_id] = message
 
 
 def _message(row: Row, state: State) -> MessageRow:
