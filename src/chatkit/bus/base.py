@@ -1,4 +1,4 @@
-"""The bus port: what nodes tell each other. It may lose, repeat and reorder messages; who needs to be sure reads the log.
+"""The bus port: what nodes tell each other. It may lose, repeat and reorder; who needs to be sure reads the log.
 
 Every implementation passes the contract suite in `chatkit.testing.contracts.bus`. What the messages say is none of
 the bus's business (`server.cluster.messages` knows).
