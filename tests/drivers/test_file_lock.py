@@ -18,17 +18,20 @@ import os, sys
 from chatkit.drivers.file_lock import FileLock
 
 lock = FileLock.acquire(sys.argv[1])
-reading, writing = os.pipe()
+ready, say_ready = os.pipe()
+ended, say_ended = os.pipe()
 child = os.fork()
 if child == 0:
-    os.close(writing)
-    os.read(reading, 1)  # lives until the parent ends
+    os.close(say_ended)
+    os.write(say_ready, b"!")
+    os.read(ended, 1)  # lives until the parent is done
     os._exit(0)
-os.close(reading)
+os.close(ended)
+os.read(ready, 1)
 assert FileLock.acquire(sys.argv[1]) is None, "the child released the parent's lock"
 lock.release()
 again = FileLock.acquire(sys.argv[1])
-os.close(writing)
+os.close(say_ended)
 os.waitpid(child, 0)
 sys.exit(0 if again is not None else 1)
 """
