@@ -92,7 +92,7 @@ def floors(package: Path, side: str) -> dict[str, Any]:
         "floors": len(chain),
         "chain": [name.replace(prefix, "") for name in chain],
         "cycles": [[name.removeprefix(prefix) for name in cycle] for cycle in cycles],
-        "largest": {"module": largest, "lines": len(files[largest].splitlines())},
+        "largest": {"module": largest.removeprefix(prefix), "lines": len(files[largest].splitlines())},
     }
 
 
@@ -220,7 +220,7 @@ def table(houses: Sequence[dict[str, Any]]) -> str:
         for name in ("files", "lines", "floors"):
             rows.append((f"{side}/: {name}", [house[side][name] for house in houses]))
         largest = [house[side]["largest"] for house in houses]
-        cells = [f"{it['lines']} {it['module'].rpartition('.')[2]}" for it in largest]
+        cells = [f"{it['lines']} {it['module']}" for it in largest]
         rows.append((f"{side}/: largest file", cells))
     for phase in houses[0]["rooms"]:
         ways = [house["rooms"][phase] for house in houses]

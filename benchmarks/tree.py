@@ -19,7 +19,7 @@ class Tree:
     """A checkout: `src/chatkit`, and `.venv` as `make setup` makes it.
 
     Raises:
-        CannotMeasureError: There is no chatkit, or no environment (this file's own tree then runs with the current one).
+        CannotMeasureError: There is no chatkit, or no environment (in this file's own tree the current one will do).
     """
 
     def __init__(self, path: Path) -> None:
