@@ -6,10 +6,11 @@ right after the other, and every other round begins with the other one, so that 
 does so for both. A server runs with its own tree's interpreter and code; the load is this tree's code for both. Servers
 and load have a core each where there are two.
 
-Of each figure the medians are compared. The exit code is 1 if one is worse by more than the tolerance, 2 if
-something could not be measured. The default of 10 % is what medians of three runs of one and the same tree differ by on
-shared two-core machines: on a quiet one ask for less, and before a figure near the bound is believed, for more runs.
-Other work on the machine shows in the load average that is printed first.
+Of each figure the medians are compared. The exit code is 1 if one is worse by more than the tolerance, 2 if something
+could not be measured. The default of 10 % is what medians of three runs of one and the same tree differ by on
+two-core machines that nobody else uses much. A figure beyond it whose runs of both sides overlap is marked `WORSE?`: it
+fails too, and more runs on a quieter machine tell. How much of the two cores other processes had is printed with each
+run and at the end: above some 5 % the rates and waits say little, CPU times and memory still something.
 """
 
 from __future__ import annotations
@@ -24,18 +25,20 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .node import cores, node
+from .node import Node, cores, cores_busy_s, node
 from .tree import HERE, CannotMeasureError, Tree
 from .workloads import WORKLOADS
 
 SIDES = ("before", "after")
 WORKLOAD_TIMEOUT_S = 60
-NOT_JUDGED = frozenset({"server_cpu_share"})
+OTHERS = "cpu_share_of_others"
+NOT_JUDGED = frozenset({"server_cpu_share", OTHERS})
 """Neither more nor less of it is better: a faster server may be busy for as long."""
 
 Samples = dict[tuple[str, str], dict[str, list[float]]]
@@ -83,16 +86,25 @@ def schedule(names: Sequence[str], runs: int) -> Iterator[tuple[int, str, str]]:
                 yield turn, name, side
 
 
+def others_cpu_s(server: Node) -> float:
+    """Seconds that the two cores worked so far for nobody of ours. Includes what the kernel does for the network."""
+    ours = os.times()
+    return cores_busy_s() - ours.user - ours.system - server.cpu_s()
+
+
 async def measure(trees: dict[str, Tree], names: Sequence[str], runs: int, seconds: float) -> Samples:
     """Run everything; progress goes to standard error."""
     samples: Samples = {}
     for turn, name, side in schedule(names, runs):
         with node(trees[side]) as server:
+            others_s, began = others_cpu_s(server), time.monotonic()
             try:
                 async with asyncio.timeout(WORKLOAD_TIMEOUT_S + 3 * seconds):
                     figures = await WORKLOADS[name](server, seconds)
             except TimeoutError:
                 raise CannotMeasureError(f"{name}, {side}: not done in time") from None
+            took_s = len(set(cores())) * (time.monotonic() - began)
+            figures[OTHERS] = round((others_cpu_s(server) - others_s) / took_s, 3)
         print(
             f"round {turn + 1} of {runs}, {name}, {side}: {json.dumps(figures)}", file=sys.stderr, flush=True
         )
@@ -112,7 +124,7 @@ def compared(samples: Samples, tolerance: float) -> list[dict[str, Any]]:
     for (workload, figure), values in samples.items():
         before, after = (statistics.median(values[side]) for side in SIDES)
         lower, judged = lower_is_better(figure), figure not in NOT_JUDGED
-        ratio = after / before
+        ratio = after / before if before else 1.0
         worse = ratio > 1 + tolerance if lower else ratio < 1 / (1 + tolerance)
         rows.append(
             {
@@ -123,6 +135,8 @@ def compared(samples: Samples, tolerance: float) -> list[dict[str, Any]]:
                 "ratio": round(ratio, 3),
                 "better": ("lower" if lower else "higher") if judged else "neither",
                 "worse": judged and worse,
+                "overlap": min(values["before"]) <= max(values["after"])
+                and min(values["after"]) <= max(values["before"]),
                 "values": values,
             }
         )
@@ -143,7 +157,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             for side, values in row["values"].items()
         )
         better = {"lower": "lower is better", "higher": "", "neither": "not judged"}[row["better"]]
-        verdict = "WORSE" if row["worse"] else ""
+        verdict = ("WORSE?" if row["overlap"] else "WORSE") if row["worse"] else ""
         lines.append(f"  {row['figure']:<32}{cells}{row['ratio']:>8.3f}  {better:<16}{verdict}".rstrip())
     return "\n".join(lines)
 
@@ -211,7 +225,17 @@ def main() -> int:
             f"before {about['before']}, after {about['after']}; {about['placement']}; medians of {options.runs}"
         )
         print(table(rows))
-        print(f"\n{len(worse) or 'no'} figure(s) worse by more than {options.tolerance:g} %")
+        others = [
+            share
+            for (_, figure), it in samples.items()
+            if figure == OTHERS
+            for side in SIDES
+            for share in it[side]
+        ]
+        print(
+            f"\nother processes had {statistics.median(others):.0%} of the cores (at most {max(others):.0%} in a run)"
+        )
+        print(f"{len(worse) or 'no'} figure(s) worse by more than {options.tolerance:g} %")
     return 1 if worse else 0
 
 

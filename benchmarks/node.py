@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -56,10 +57,25 @@ class Node:
         response.raise_for_status()
 
 
+@cache
 def cores() -> tuple[int, int]:
-    """The core for the server and the one for the load; the same one where there is no other."""
+    """The core for the server and the one for the load; the same one where there is no other.
+
+    Asked once, before `node` pins this process to one of them.
+    """
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[0], allowed[-1]
+
+
+def cores_busy_s() -> float:
+    """Seconds since boot that these two cores worked, for whomever; what a hypervisor took away counts."""
+    busy = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name in {f"cpu{core}" for core in cores()}:
+            user, nice, system, _idle, _waiting, interrupts, soft_interrupts, stolen = map(int, ticks[:8])
+            busy += user + nice + system + interrupts + soft_interrupts + stolen
+    return busy / _TICKS_PER_S
 
 
 @contextlib.contextmanager

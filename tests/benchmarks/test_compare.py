@@ -24,7 +24,7 @@ def test_both_sides_run_next_to_each_other_in_an_order_that_turns() -> None:
 
 def verdict(figure: str, before: list[float], after: list[float]) -> tuple[float, bool]:
     (row,) = compared({("w", figure): {"before": before, "after": after}}, 0.1)
-    assert figure in table([row])
+    assert ("WORSE" in table([row])) is row["worse"]
     return row["ratio"], row["worse"]
 
 
@@ -39,6 +39,16 @@ def test_lower_is_better_but_for_rates() -> None:
 
 def test_medians_are_compared_and_the_tolerance_is_no_fault() -> None:
     assert verdict("ack_ms_p95", [1.0, 9.0, 1.0], [1.1, 1.0, 50.0]) == (1.1, False)
+
+
+def test_a_worse_figure_with_overlapping_runs_is_marked_as_such() -> None:
+    apart = compared({("w", "ack_ms_p50"): {"before": [1.0, 1.2], "after": [1.3, 1.5]}}, 0.1)
+    overlapping = compared({("w", "ack_ms_p50"): {"before": [1.0, 1.4], "after": [1.3, 1.9]}}, 0.1)
+
+    assert apart[0]["worse"]
+    assert "WORSE?" not in table(apart)
+    assert overlapping[0]["worse"]
+    assert "WORSE?" in table(overlapping)
 
 
 def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
