@@ -7,10 +7,10 @@ does so for both. A server runs with its own tree's interpreter and code; the lo
 and load have a core each where there are two.
 
 Of each figure the medians are compared. The exit code is 1 if one is worse by more than the tolerance, 2 if something
-could not be measured. The default of 10 % is what medians of three runs of one and the same tree differ by on
-two-core machines that nobody else uses much. A figure beyond it whose runs of both sides overlap is marked `WORSE?`: it
-fails too, and more runs on a quieter machine tell. How much of the two cores other processes had is printed with each
-run and at the end: above some 5 % the rates and waits say little, CPU times and memory still something.
+could not be measured. The default of 10 % is there because these machines vary: single runs of one tree differ by some
+20 %, and a median takes only part of that away. A figure beyond it whose runs of both sides overlap is marked `WORSE?`:
+it fails too, and more runs on a quieter machine tell. How much of the two cores other processes had is printed with
+each run and at the end: above some 5 % the rates and waits say little, CPU times and memory still something.
 """
 
 from __future__ import annotations
