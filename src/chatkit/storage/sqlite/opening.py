@@ -70,7 +70,9 @@ def check_newest(connection: Connection) -> None:
     _check_counters(connection)
     keys = _check_newest_messages(connection)
     for sql in SELECT_NEWEST_KEYS:
-        keys.update(key for (key,) in connection.execute(sql, (NEWEST_MAX,)))
+        for (key,) in connection.execute(sql, (NEWEST_MAX,)):
+            _check_key(key)
+            keys.add(key)
     _check_tails(connection, keys)
 
 
@@ -92,10 +94,17 @@ def _check_newest_messages(connection: Connection) -> set[int]:
     """Check the bodies written last; returns the keys of their conversations."""
     keys = set()
     for key, seq, payload, is_recalled in connection.execute(SELECT_NEWEST_MESSAGES, (NEWEST_MAX,)):
+        _check_key(key)
         if fault := body_fault(payload, is_recalled=bool(is_recalled)):
             raise _damaged(f"{conversation_name(connection, key)} has {fault}, at seq {seq}")
         keys.add(key)
     return keys
+
+
+def _check_key(key: object) -> None:
+    """A damaged row may say anything, also against its schema."""
+    if not isinstance(key, int):
+        raise _damaged("a row names no conversation")
 
 
 def _check_tails(connection: Connection, keys: set[int]) -> None:
@@ -110,11 +119,13 @@ def _check_tails(connection: Connection, keys: set[int]) -> None:
             raise _damaged(f"{name} has only {held} of its newest {wanted} entries")
 
 
-def body_fault(payload: bytes, *, is_recalled: bool) -> str:
+def body_fault(payload: object, *, is_recalled: bool) -> str:
     """What is wrong with a stored body, in words that tell nothing of it; empty if nothing is.
 
     A body is one JSON object in UTF-8. A recalled one was overwritten with zeros.
     """
+    if not isinstance(payload, bytes):  # a damaged row may say anything, also against its schema
+        return "no body"
     if is_recalled:
         return "a recalled body that was not erased" if payload.strip(b"\0") else ""
     try:
