@@ -126,6 +126,17 @@ def test_misuse_is_told_in_a_line(tmp_path: Path, make: Callable[[Path], object]
     assert "Traceback" not in done.stderr
 
 
+def test_a_file_that_somebody_keeps_for_themselves_is_busy(log: str, tmp_path: Path) -> None:
+    keeper = sqlite3.connect(log, isolation_level=None)
+    keeper.execute("PRAGMA locking_mode = EXCLUSIVE")
+    keeper.execute("BEGIN IMMEDIATE")
+    done = chatkit("verify", "chat.db", cwd=tmp_path)
+    keeper.close()
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot be checked now: storage refused: database is locked" in done.stderr.splitlines()[-1]
+
+
 def test_a_log_that_is_being_served(log: str, tmp_path: Path) -> None:
     with started("serve", "--port", "0", "--storage", "sqlite:///chat.db", "--json", cwd=tmp_path) as process:
         assert next_line(process)
