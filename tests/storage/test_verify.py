@@ -14,7 +14,7 @@ from chatkit.client.sqlite import APPLICATION_ID as CLIENT_STORE
 from chatkit.errors import ConfigurationError
 from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore, verify
-from chatkit.storage.sqlite.verify import LISTED_MAX, Finding, Report, verify_file
+from chatkit.storage.sqlite.verify import LISTED_MAX, Finding, Report, full_report, verify_file
 from chatkit.testing.contracts.storage_commands import do, send
 
 from .damage import (
@@ -40,9 +40,7 @@ def path(tmp_path: Path) -> str:
 
 def verified(path: str) -> Report:
     """What the full check finds."""
-    report = Report()
-    for _ in verify_file(path, report):
-        pass
+    report = full_report(path)
     assert SECRET not in repr(report)
     assert report.whole == (not report.found)
     return report

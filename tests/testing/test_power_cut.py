@@ -271,7 +271,7 @@ async def test_what_a_failed_sync_left_is_not_trusted_by_the_next_process(folder
         ([], 0, "states with acknowledged loss: 0"),
         (["--expect-loss"], 1, "states with acknowledged loss: 0"),
         (["--synchronous", "NORMAL", "--states", "40"], 1, "acknowledged batches are gone"),
-        (["--synchronous", "NORMAL", "--states", "40", "--expect-loss"], 0, "states refused as damaged: 0"),
+        (["--synchronous", "NORMAL", "--states", "40", "--expect-loss"], 0, "states found damaged: 0"),
     ],
 )
 def test_the_command_tells_and_judges(

@@ -143,6 +143,14 @@ def verify_file(path: str, report: Report) -> Iterator[Progress]:
         report.add("structure", str(error))
 
 
+def full_report(path: str) -> Report:
+    """What `verify_file` finds in all of a log. Raises as it does."""
+    report = Report()
+    for _ in verify_file(path, report):
+        pass
+    return report
+
+
 def _check_header(path: str) -> None:
     """Say clearly what is not a log. SQLite keeps all of this in the first 100 bytes of a file."""
     if os.path.isdir(path):
@@ -236,7 +244,7 @@ def _check_conversations(connection: Connection, report: Report, total: int) -> 
 
 def _check_rules(connection: Connection, report: Report, after: int, up_to: int) -> None:
     for rule in RULES:
-        what = f"a part of the table for the check of {rule.check}"
+        what = f"what the check '{rule.check}' needs"
         for key, *values in _read(connection, report, what, rule.sql, (after, up_to, _BROKEN_PER_READ)):
             report.add(rule.check, rule.words.format(*values, name=conversation_name(connection, key)))
 

@@ -20,7 +20,7 @@ from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from ...storage import base
 from ...storage.sqlite import SqliteStore
-from ...storage.sqlite.verify import Report, verify_file
+from ...storage.sqlite.verify import full_report
 from ...wire.payload import RECALLED
 from ..history import StoreDump, dump_store
 from .driver import Acknowledged, Tables, read_tables
@@ -122,7 +122,7 @@ async def examine(
     except (ConfigurationError, UnavailableError) as error:
         verdict.damaged = str(error)
         return verdict
-    verdict.damaged = _full_check(path)
+    verdict.damaged = "; ".join(it.words for it in full_report(path).findings[:_FINDINGS_MAX])
     try:
         if told:
             verdict.findings += [] if found == secret else ["S1: the log has another secret"]
@@ -132,14 +132,6 @@ async def examine(
     finally:
         await store.aclose()
     return verdict
-
-
-def _full_check(path: str) -> str:
-    """What `chatkit verify` finds first in the whole file; empty if nothing is wrong."""
-    report = Report()
-    for _ in verify_file(path, report):
-        pass
-    return "" if report.whole else report.findings[0].words
 
 
 async def _examine(
