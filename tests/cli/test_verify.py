@@ -14,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from chatkit.cli import verify as verify_module
 from chatkit.client.sqlite import SqliteStore as ClientStore
 
 from ..storage.damage import SECRET, change, cut_in_half, damage_bytes, make_log, with_old_page_zeroed
@@ -172,6 +174,17 @@ def test_ctrl_c_ends_it_also_within_a_statement(log: str, tmp_path: Path) -> Non
 
     assert process.returncode == 130
     assert errors == "Interrupted: nothing wrong was found until then; the check is not complete.\n"
+
+
+def test_who_is_no_terminal_gets_lines(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_module, "_LINE_EVERY_S", 0)
+
+    done = CliRunner().invoke(verify_module.verify, [log])
+
+    lines = done.stderr.splitlines()
+    assert done.exit_code == 0
+    assert lines[0] == "structure: 0 of 1, 0 s"
+    assert lines[-1] == "messages: 307 of 307, 0 s"
 
 
 def test_a_terminal_shows_bars(log: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from ..errors import UnavailableError
-from ..ports import SystemClock
+from ..ports import Clock, SystemClock
 from ..storage.sqlite.verify import Finding, Progress, Report, verify_file
 from .common import exit_codes
 
@@ -50,7 +50,7 @@ def verify(file: Path, as_json: bool) -> None:
     started_s, report = clock.now_s(), Report()
     try:
         with exit_codes():
-            _show(verify_file(str(file), report), clock)
+            _check(str(file), report, clock)
     except KeyboardInterrupt:
         so_far = f"{report.found.total()} findings" if report.findings else "nothing wrong was found"
         click.echo(f"Interrupted: {so_far} until then; the check is not complete.", err=True)
@@ -59,13 +59,16 @@ def verify(file: Path, as_json: bool) -> None:
     sys.exit(0 if report.whole else 1)
 
 
-def _show(steps: Iterable[Progress], clock: SystemClock) -> None:
-    """Run the check to its end. Raises UsageError if the file is busy."""
+def _check(path: str, report: Report, clock: Clock) -> None:
+    """Run the check to its end and show how far it is. Raises UsageError if the file is busy."""
     try:
         if sys.stderr.isatty():
-            _show_bars(steps)
+            _show_bars(verify_file(path, report))
         else:
-            _show_lines(steps, clock)
+            lines = _Lines(clock)
+            for step in verify_file(path, report, lines.show):
+                lines.step = step
+                lines.show()
     except UnavailableError as error:
         raise click.UsageError(f"the file cannot be checked now: {error}") from None
 
@@ -81,12 +84,23 @@ def _show_bars(steps: Iterable[Progress]) -> None:
             bars.update(task, completed=step.done, total=step.total or None)
 
 
-def _show_lines(steps: Iterable[Progress], clock: SystemClock) -> None:
-    shown_s = clock.now_s()
-    for step in steps:
-        if clock.now_s() - shown_s >= _LINE_EVERY_S:
-            shown_s = clock.now_s()
-            click.echo(f"{step.stage}: {step.done} of {step.total}", err=True)
+class _Lines:
+    """How far a check is, as a line on stderr every few seconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._started_s = self._shown_s = clock.now_s()
+        self.step = Progress("opening", 0, 1)
+
+    def show(self) -> None:
+        """Print a line if it is time for one."""
+        now_s = self._clock.now_s()
+        if now_s - self._shown_s >= _LINE_EVERY_S:
+            self._shown_s = now_s
+            step = self.step
+            click.echo(
+                f"{step.stage}: {step.done} of {step.total}, {now_s - self._started_s:.0f} s", err=True
+            )
 
 
 def _print(file: Path, report: Report, seconds: float, *, as_json: bool) -> None:

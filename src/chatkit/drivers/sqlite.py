@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -53,8 +54,8 @@ _SET_UP = _DAMAGED | {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 _CHUNK_BYTES = 1024 * 1024
 
-_INTERRUPT_STEPS = 200_000
-"""Steps of SQLite's machine between two looks for Ctrl-C: some milliseconds."""
+_TICK_STEPS = 200_000
+"""Steps of SQLite's machine between two ticks: some milliseconds."""
 
 _NO_TEXT = "Could not decode to UTF-8"
 
@@ -172,7 +173,7 @@ def open_sqlite(
     *,
     read_only: bool = False,
     synchronous: Literal["FULL", "NORMAL"] = "FULL",
-    interruptible: bool = False,
+    tick: Callable[[], object] | None = None,
 ) -> Connection:
     """Open a database file, made if it is missing (not when read-only), with the pragmas chatkit rests on.
 
@@ -181,7 +182,8 @@ def open_sqlite(
         read_only: Refuse every write through this connection.
         synchronous: FULL makes every commit outlive a power cut, also those that a killed process left in the file;
             NORMAL only a crash of the process.
-        interruptible: Let Ctrl-C end a statement that takes long, in the main thread: it raises KeyboardInterrupt.
+        tick: Called every few milliseconds while a statement runs, in its thread. With it, Ctrl-C ends a statement of
+            the main thread with KeyboardInterrupt.
 
     Returns:
         A connection whose pragmas were read back and hold.
@@ -207,14 +209,14 @@ def open_sqlite(
     except ConfigurationError:
         raw.close()
         raise
-    if interruptible:
-        raw.set_progress_handler(_go_on, _INTERRUPT_STEPS)
+    if tick is not None:
+        raw.set_progress_handler(partial(_go_on, tick), _TICK_STEPS)
     return SqliteConnection(raw, "BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
-def _go_on() -> int:
-    """Tell SQLite to go on. That Python runs at all is the point: where Ctrl-C is pending, it raises here instead."""
-    return 0
+def _go_on(tick: Callable[[], object]) -> int:
+    tick()
+    return 0  # anything else would end the statement
 
 
 def log_of(path: str) -> str:
@@ -317,7 +319,7 @@ def _primary(error: sqlite3.DatabaseError | MemoryError) -> int:
 def _translated(error: sqlite3.DatabaseError | MemoryError) -> BaseException:
     """What a caller is to see of a SQLite error: itself, unless it says "not now", "disk broken" or "interrupted"."""
     primary = _primary(error)
-    if primary == sqlite3.SQLITE_INTERRUPT:  # sqlite3 drops the KeyboardInterrupt that was raised in `_go_on`
+    if primary == sqlite3.SQLITE_INTERRUPT:  # sqlite3 drops the KeyboardInterrupt that was raised in a tick
         return KeyboardInterrupt()
     if primary in _REFUSED:
         reason = str(error) or "out of memory"  # a MemoryError has no words

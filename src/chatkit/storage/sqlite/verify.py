@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Annotated, Final
 
@@ -121,7 +121,7 @@ class Progress(msgspec.Struct, frozen=True):
     total: int
 
 
-def verify_file(path: str, report: Report) -> Iterator[Progress]:
+def verify_file(path: str, report: Report, tick: Callable[[], object] = lambda: None) -> Iterator[Progress]:
     """Check all of a log. A server may have it open: it is not blocked, and what it commits meanwhile is not seen.
 
     Memory is bounded, whatever the size of the log. Ctrl-C ends it, with what was found until then in the report.
@@ -129,6 +129,7 @@ def verify_file(path: str, report: Report) -> Iterator[Progress]:
     Args:
         path: The file.
         report: What is found goes in there.
+        tick: Called every few milliseconds, also within a statement that takes long.
 
     Raises:
         ConfigurationError: There is no such file, or it is no log of this version of chatkit.
@@ -136,7 +137,7 @@ def verify_file(path: str, report: Report) -> Iterator[Progress]:
     """
     _check_header(path)
     try:
-        with closing(open_sqlite(path, read_only=True, interruptible=True)) as connection:
+        with closing(open_sqlite(path, read_only=True, tick=tick)) as connection:
             check_current(connection, migration_files(__package__), APPLICATION_ID)
             yield from _verify(connection, report)
     except (DamagedFileError, DiskFailedError) as error:
