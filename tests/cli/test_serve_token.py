@@ -18,7 +18,7 @@ from chatkit import ChatApi
 from .command import SECRET, TIMEOUT_S, chatkit, next_line, started
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["token"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["serve"], ["token"], ["demo"], ["verify"]])
 def test_help(command: list[str], tmp_path: Path) -> None:
     done = chatkit(*command, "--help", cwd=tmp_path)
 
@@ -68,6 +68,7 @@ def test_a_token_as_json(tmp_path: Path) -> None:
         (["token", "--user", "u-1", "--device", "ü"], "--device takes"),
         (["token", "--user", "u-1", "--ttl", "0"], "--ttl"),
         (["token"], "--user"),
+        (["verify"], "FILE"),
         (["no-such-command"], "no-such-command"),
     ],
 )

@@ -9,6 +9,7 @@ import click
 from .demo import demo
 from .serve import serve
 from .token import token
+from .verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,3 +21,4 @@ def chatkit() -> None:
 chatkit.add_command(serve)
 chatkit.add_command(token)
 chatkit.add_command(demo)
+chatkit.add_command(verify)

@@ -25,7 +25,7 @@ from ...ports import Ids
 from ...wire.events import Head
 from .. import base
 from . import reads
-from .verify import check
+from .opening import check_newest
 from .writer import Writer
 
 APPLICATION_ID: Final = 0x43484B31
@@ -83,7 +83,7 @@ class SqliteStore:
         return self._writer is not None and self._writer.healthy
 
     async def migrate(self) -> bytes:
-        """Open the file, bring its schema up to date, read it to see that it is whole, and return the log's secret."""
+        """Open the file, bring its schema up to date, see that its newest end is whole, and return the log's secret."""
         return await self._run(self._writer_limit, self._open)
 
     async def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
@@ -213,7 +213,7 @@ class SqliteStore:
         """Make an opened file ready to be served, or refuse it; returns its secret."""
         try:
             migrate(writer, migration_files(__package__), APPLICATION_ID)
-            check(writer)
+            check_newest(writer)
             return self._secret(writer)
         except DamagedError as error:
             raise ConfigurationError(f"the log {self._path} is damaged: {error}; restore a backup") from error

@@ -61,7 +61,7 @@ def _summary(proof: Proof, synchronous: str) -> str:
         f"  the runs: {proof.batches} batches with {proof.commands} commands acknowledged, "
         f"{proof.writes} writes, {proof.syncs} syncs",
         f"  states with acknowledged loss: {proof.lost}",
-        f"  states refused as damaged: {proof.damaged}",
+        f"  states found damaged: {proof.damaged}",
         f"  states that broke any invariant: {proof.wrong}",
     ]
     return "\n".join([*lines, *(f"  - {example}" for example in proof.examples)])

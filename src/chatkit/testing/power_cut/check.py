@@ -20,6 +20,7 @@ from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from ...storage import base
 from ...storage.sqlite import SqliteStore
+from ...storage.sqlite.verify import full_report
 from ...wire.payload import RECALLED
 from ..history import StoreDump, dump_store
 from .driver import Acknowledged, Tables, read_tables
@@ -32,7 +33,7 @@ class Verdict(msgspec.Struct):
     """What was found in one state.
 
     Attributes:
-        damaged: Why the store refused to open the file; empty if it did open.
+        damaged: Why the store refused to open the file, or what the full check found in it; else empty.
         findings: What is wrong, each beginning with the invariant that it breaks.
         held: How many batches the file holds, the opening counted; None if no whole number.
     """
@@ -105,7 +106,7 @@ class Promises:
 async def examine(
     path: str, ids: Ids, secret: bytes, told: Sequence[Acknowledged], begun: Acknowledged | None
 ) -> Verdict:
-    """Open a file with the plain store and hold it against what was acknowledged; it is closed in the end.
+    """Open a file with the plain store, read all of it, and hold it against what was acknowledged.
 
     Args:
         path: The file, as the power cut left it.
@@ -121,6 +122,7 @@ async def examine(
     except (ConfigurationError, UnavailableError) as error:
         verdict.damaged = str(error)
         return verdict
+    verdict.damaged = "; ".join(it.words for it in full_report(path).findings[:_FINDINGS_MAX])
     try:
         if told:
             verdict.findings += [] if found == secret else ["S1: the log has another secret"]

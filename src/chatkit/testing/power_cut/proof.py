@@ -40,7 +40,7 @@ class Proof(msgspec.Struct):
     Attributes:
         distinct: Of the states, those that left different files.
         lost: States in which something acknowledged was missing.
-        damaged: States that the store refused to open.
+        damaged: States that the store refused to open, or in which the full check found something.
         wrong: States that broke an invariant, lost ones counted.
         batches: How many were acknowledged.
         commands: How many there were in these.

@@ -10,6 +10,7 @@ from ...ports import Ids
 from ...storage.base import Store
 from ...storage.memory import MemoryStore
 from ...storage.sqlite import SqliteStore
+from ...storage.sqlite.verify import full_report
 from ..chance import Stream
 from ..faulty_sqlite import Disk
 from .plan import Storage
@@ -39,14 +40,17 @@ class SharedStore:
         else:
             self.store = SqliteStore(str(path), ids=ids, threads=False, connect=self.disk.connect)
         self._kind = kind
+        self._path = str(path)
 
     async def open(self) -> None:
         """Make it ready."""
         self.secret = await self.store.migrate()
 
     async def reopen(self) -> None:
-        """Close it and open it again, with its check of the whole file; nothing may use it meanwhile."""
+        """Close it and open it again, and check the whole file; nothing may use it meanwhile."""
         if self._kind == "sqlite":
             await self.store.aclose()
             await self.open()
+            report = full_report(self._path)
+            assert report.whole, report.findings
         self.disk.mended()
