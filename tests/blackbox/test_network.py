@@ -11,8 +11,8 @@ import pytest
 
 from chatkit import ChatApi, ClientConfig, SendOutcomeUnknownError
 from chatkit.client.events import Connected, MessageRecalled, ReceiptChanged
-from chatkit.testing.proxy import HELD_BYTES_MAX, BlockingProxy, FaultyProxy, Traffic, Where
-from chatkit.testing.toxics import Bandwidth, BlackHole, Freeze, Latency, LimitData, Slicer
+from tests.proof.proxy import HELD_BYTES_MAX, BlockingProxy, FaultyProxy, Traffic, Where
+from tests.proof.toxics import Bandwidth, BlackHole, Freeze, Latency, LimitData, Slicer
 
 from .hosted import HostedServer, hosted
 from .peer import Peer, send_msg

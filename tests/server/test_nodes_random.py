@@ -19,8 +19,8 @@ from chatkit.gateway.memory import MemoryConnector, MemoryTransport
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Entry
 from chatkit.testing.chance import Chance
-from chatkit.testing.membership import Stay, stays
 from chatkit.testing.virtual_time import run_virtual
+from tests.proof.membership import Stay, stays
 
 from .nodes import Cluster, Fate, at_once, cluster, never, wild
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -161,21 +160,6 @@ async def test_each_start_makes_keys_of_its_own(chat_client: Devices) -> None:
             keys.add((await ann.send("c-1", "hello")).client_msg_id)
 
     assert len(keys) == 3
-
-
-@pytest.mark.parametrize("kind", ["kept", "file", "own"])
-async def test_what_a_device_held_at_its_end_is_dumped(
-    chat_client: Devices, tmp_path: Path, kind: str
-) -> None:
-    store = {"kept": None, "file": str(tmp_path / "ann.db"), "own": MemoryStore()}[kind]
-    for text in ("one", "two"):
-        async with chat_client("ann", store=store, codec="msgpack", sliced=True) as ann:
-            await ann.send("c-1", text)
-
-    (dump,) = chat_client.dumps()
-    assert [message.payload.get("text") for message in dump.messages["c-1"]][-2:] == ["one", "two"]
-    assert (dump.user_id, dump.device_id, dump.pending) == ("ann", "phone", [])
-    assert chat_client.conversation_ids() == ["c-1"]
 
 
 async def test_frames_are_noted_at_both_ends(

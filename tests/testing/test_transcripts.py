@@ -7,9 +7,11 @@ import pytest
 
 from chatkit.client.events import MessageReceived, Typing
 from chatkit.errors import ConnectionLostError, RefusedError
-from chatkit.testing import History, check, transcript
+from chatkit.testing import History, transcript
 from chatkit.types import Message
 from chatkit.wire.codec import CODECS, Codec
+from tests.proof.checker import check
+from tests.proof.dumps import CompleteHistory
 
 JSON = CODECS["chatkit.v1.json"]
 
@@ -102,7 +104,7 @@ def test_tokens_are_not_told() -> None:
 @pytest.mark.parametrize("data", [b"\xff", b'"\xff"', b"[" * 100_000, b"\xc1"])
 @pytest.mark.parametrize("codec", CODECS.values(), ids=lambda codec: codec.name)
 def test_bytes_of_any_kind_are_told(data: bytes, codec: Codec) -> None:
-    history = History(lambda: 1.0)
+    history = CompleteHistory(lambda: 1.0)
     history.frame("ann", "phone", data, codec, up=False, connection=1, node="n")
     history.tell("ann", "phone", 1, object())
 

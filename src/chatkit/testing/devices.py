@@ -17,12 +17,14 @@ from ..errors import ConfigurationError
 from ..wire.events import Id
 from .chance import Chance
 from .faulty_local_store import FaultyLocalStore
-from .history import DeviceDump, History, dump_device
+from .history import History
 from .network import Network
 from .recording import Recorder, RecordingClient
 from .virtual_time import VirtualClock
 
 _MESSAGES_MAX = 100_000
+
+AtClose = Callable[[str, str, LocalStore], None]
 
 _STORE_METHODS = [name for name in vars(LocalStore) if not name.startswith("_")]
 
@@ -38,6 +40,9 @@ class Devices:
         chance: Every start of a device draws from streams of its own.
         clock: Of all devices.
         history: Where everything is noted.
+
+    Attributes:
+        at_close: Given the ids of user and device and the local store whenever an app ends, before that store closes.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class Devices:
         self._chance = chance
         self._clock = clock
         self._history = history
+        self.at_close: AtClose | None = None
         self._devices: dict[tuple[str, str], _Device] = {}
         self._entered: list[_DeviceClient] = []
 
@@ -79,7 +85,7 @@ class Devices:
         check_device_id(device_id)
         _check_store(store)
         _check_token(user_id, options.setdefault("token", user_id))
-        device = self._devices.setdefault((user_id, device_id), _Device(user_id, device_id))
+        device = self._devices.setdefault((user_id, device_id), _Device(user_id, device_id, self._closing))
         device.life += 1
         return _DeviceClient(
             self._entered,
@@ -116,24 +122,17 @@ class Devices:
     def _entered_since(self, before: Collection[_DeviceClient]) -> list[_DeviceClient]:
         return [client for client in self._entered if client not in before]
 
-    def dumps(self) -> list[DeviceDump]:
-        """What each device held when its app last ended."""
-        return [device.dump for device in self._devices.values() if device.dump is not None]
-
-    def conversation_ids(self) -> list[str]:
-        """Every conversation that a device or a call has named."""
-        named = {record.conversation_id for dump in self.dumps() for record in dump.records}
-        for call in self._history.calls:
-            named |= {values.get("conversation_id") or "" for values in (call.args, call.answer)}
-        return sorted(named - {""})
+    def _closing(self, user_id: str, device_id: str, store: LocalStore) -> None:
+        if self.at_close is not None:
+            self.at_close(user_id, device_id, store)
 
 
 class _Device:
-    """One installation. `dump` is what its store held when its app last ended."""
+    """One installation of an app."""
 
-    def __init__(self, user_id: str, device_id: str) -> None:
+    def __init__(self, user_id: str, device_id: str, at_close: AtClose) -> None:
         self.life = 0
-        self.dump: DeviceDump | None = None
+        self._at_close = at_close
         self._user_id = user_id
         self._device_id = device_id
         self._memory = MemoryStore(_MESSAGES_MAX)
@@ -147,7 +146,7 @@ class _Device:
         )
 
     def _close(self, store: LocalStore) -> None:
-        self.dump = dump_device(self._user_id, self._device_id, store, crashed=True, online=False)
+        self._at_close(self._user_id, self._device_id, store)
         if store is not self._memory:
             store.close()
 

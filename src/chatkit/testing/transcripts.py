@@ -10,8 +10,7 @@ import msgspec
 
 from ..errors import ProtocolError
 from ..types import Message
-from .checker.words import device_name
-from .history import Call, Ended, Frame, History, Incident, Returned, Step, Told
+from .history import Call, Ended, Frame, History, Incident, Returned, Step, Told, device_name
 
 WIDTH_MAX = 140
 VALUE_MAX = 28
