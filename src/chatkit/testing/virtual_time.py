@@ -224,7 +224,9 @@ def _run_on_trio(main: Callable[..., Awaitable[_Result]], args: tuple[Any, ...],
     try:
         import trio.testing
     except ModuleNotFoundError:
-        raise ConfigurationError("the trio backend needs trio: pip install 'chatkit[testing]'") from None
+        raise ConfigurationError(
+            "the trio backend needs trio: pip install 'chatkit-engine[testing]'"
+        ) from None
     options = {"clock": trio.testing.MockClock(autojump_threshold=0)}
     if seed is None:
         return anyio.run(main, *args, backend="trio", backend_options=options)

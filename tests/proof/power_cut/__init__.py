@@ -5,15 +5,8 @@ journal `states` builds what a power cut at any point could have left; each such
 and compared with everything that was acknowledged until then (`check`). `python -m tests.proof.power_cut` runs
 thousands of them. `fault_sweep` lets one call after the other fail instead, with the same checks afterwards.
 
-Needs apsw, a SQLite library whose file system can be written in Python: `pip install 'chatkit[testing]'`.
+Needs apsw, a SQLite library whose file system can be written in Python; it is in the dependency group `test`.
 """
-
-from chatkit.errors import ConfigurationError
-
-try:
-    import apsw  # noqa: F401 -- the modules of this package import it without asking
-except ModuleNotFoundError:
-    raise ConfigurationError("power cuts need apsw: pip install 'chatkit[testing]'") from None
 
 from .connection import open_recorded
 from .fault_sweep import Sweep, sweep
