@@ -14,6 +14,7 @@ import chatkit
 
 ROOT = Path(__file__).parent.parent
 SOURCE = Path(chatkit.__file__).parent
+DEMO = ROOT / "examples/demo"
 PROOF = ROOT / "tests/proof"
 PARTS = ["checker", "power_cut", "scenarios", "simulation"]
 SINGLE = ["dumps", "judging", "membership", "partial_history", "proxy", "proxy_connection", "toxics"]
@@ -22,6 +23,7 @@ FORBIDDEN_CALLS = {("os", "urandom"), ("os", "getrandom")}
 MAKES_TIME_OR_RANDOM = {SOURCE / "ports.py", SOURCE / "testing/virtual_time.py", SOURCE / "testing/chance.py"}
 FILES = [
     *sorted(path for path in SOURCE.rglob("*.py") if path not in MAKES_TIME_OR_RANDOM),
+    *sorted(DEMO.glob("*.py")),
     *sorted(path for part in PARTS for path in (PROOF / part).rglob("*.py")),
     *(PROOF / f"{name}.py" for name in SINGLE),
 ]

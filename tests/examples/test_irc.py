@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatkit.cli.irc import LOG_USER_ID, Line, nick_to_user_id, parse_line, parse_log, user_id_to_nick
+from chatkit._demo.irc import LOG_USER_ID, Line, nick_to_user_id, parse_line, parse_log, user_id_to_nick
 from chatkit.errors import ConfigurationError
 from chatkit.wire.events import Id
 from chatkit.wire.payload import canonical

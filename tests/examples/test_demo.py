@@ -24,16 +24,16 @@ from chatkit import (
     SendOutcomeUnknownError,
     sign_token,
 )
-from chatkit.cli import demo as demo_module
-from chatkit.cli.node import NodeProcess
-from chatkit.cli.playground import BOT, answer
-from chatkit.cli.replay import Member, Row
-from chatkit.cli.story import StoryResult
-from chatkit.cli.teller import ExpectationError, expect, within
+from chatkit._demo import main as demo_main
+from chatkit._demo.console import ExpectationError, expect, within
+from chatkit._demo.node import NodeProcess
+from chatkit._demo.playground import BOT, answer
+from chatkit._demo.replay import Member, Row
+from chatkit._demo.story import StoryResult
+from chatkit.cli.demo import demo
+from tests.cli.command import SECRET, TIMEOUT_S, chatkit, next_line, started
 
-from .command import SECRET, TIMEOUT_S, chatkit, next_line, started
-
-TOLD = [
+PRINTED = [
     "PENDING on Omar's phone and on his tablet",
     "omar's phone   receives seq 4: I wait by the fountain.",
     "omar's tablet  receives seq 4: I wait by the fountain.",
@@ -76,9 +76,9 @@ def test_the_whole_demo_on_the_transcript_that_ships(place: Path) -> None:
     done = chatkit("demo", "--limit", "60", cwd=place / "work", env=environment(place))
 
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    places = [done.stdout.find(told) for told in TOLD]
+    places = [done.stdout.find(words) for words in PRINTED]
     assert places == sorted(places), done.stdout
-    assert -1 not in places, (TOLD[places.index(-1)], done.stdout)
+    assert -1 not in places, (PRINTED[places.index(-1)], done.stdout)
     assert_nothing_is_left(place, done.stdout)
 
 
@@ -156,16 +156,16 @@ def test_misuse(arguments: list[str], says: str, place: Path) -> None:
 def test_a_failed_expectation_ends_with_1_and_says_what_was_expected(monkeypatch: pytest.MonkeyPatch) -> None:
     pids = []
 
-    async def tell(node: NodeProcess, *_: object) -> NoReturn:
+    async def tell_story(node: NodeProcess, *_: object) -> NoReturn:
         pids.append(node.pid)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.sleep_forever)
             expect(False, "one entry in the log", [5, 6])
         raise AssertionError("an expectation that failed went on")
 
-    monkeypatch.setattr(demo_module, "tell", tell)
+    monkeypatch.setattr(demo_main, "tell_story", tell_story)
 
-    result = CliRunner().invoke(demo_module.demo, ["--limit", "1"])
+    result = CliRunner().invoke(demo, ["--limit", "1"])
 
     assert result.exit_code == 1, result.output
     assert "Error: expected one entry in the log; found [5, 6]" in result.output
@@ -177,22 +177,22 @@ def test_a_failed_expectation_ends_with_1_and_says_what_was_expected(monkeypatch
 def test_a_log_that_differs_is_noticed(
     spoil: Callable[[list[Row]], list[Row]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def tell(*_: object) -> StoryResult:
+    async def tell_story(*_: object) -> StoryResult:
         return StoryResult(0, 0, 0, 0, 0.0)
 
     rows = Member.rows
-    monkeypatch.setattr(demo_module, "tell", tell)
+    monkeypatch.setattr(demo_main, "tell_story", tell_story)
     monkeypatch.setattr(Member, "rows", lambda member: spoil(rows(member)))
 
-    result = CliRunner().invoke(demo_module.demo, ["--limit", "5"])
+    result = CliRunner().invoke(demo, ["--limit", "5"])
 
     assert result.exit_code == 1
     assert "Error: expected the server's log at irc:" in result.output
 
 
-async def test_what_does_not_come_in_time_is_told() -> None:
-    told = "expected a miracle within 0 s; it did not come"
-    with pytest.raises(ExpectationError, match=told), within("a miracle", 0):
+async def test_what_does_not_come_in_time_is_named() -> None:
+    message = "expected a miracle within 0 s; it did not come"
+    with pytest.raises(ExpectationError, match=message), within("a miracle", 0):
         await anyio.sleep_forever()
 
 
@@ -224,7 +224,7 @@ async def test_the_playground_serves_the_page_two_users_and_a_bot(place: Path) -
         {"type": "SINGLE", "member_ids": ["omar"], "conversation_id": "their-own"},
     ],
 )
-async def test_a_storage_with_other_conversations_is_told_in_a_line(
+async def test_a_storage_with_other_conversations_is_named_in_a_line(
     other: dict[str, Any], place: Path
 ) -> None:
     storage = f"sqlite:///{place / 'work' / 'chat.db'}"

@@ -4,7 +4,7 @@ Each nick is a user with a client and a socket of its own, all members of one GR
 in the order of the file, at most `WINDOW` of them unanswered: each nick's lines are stored in the order of the file,
 and lines of different nicks, which come by different sockets, may pass each other inside the window. (One line at a
 time would keep the whole order and takes three times as long.) What each line becomes is in `irc`. At the end every
-member's log, as its events told it, must be the server's. Called by `demo`.
+member's log, as its events gave it, must be the server's. Called by `main`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from ..client.api import ChatApi
-from ..client.client import ChatClient
-from ..client.events import CaughtUp, ChatEvent, MessageReceived
-from ..errors import ConfigurationError
-from ..types import Message, Payload
+from chatkit.client.api import ChatApi
+from chatkit.client.client import ChatClient
+from chatkit.client.events import CaughtUp, ChatEvent, MessageReceived
+from chatkit.errors import ConfigurationError
+from chatkit.types import Message, Payload
+
+from .console import Console, expect, within
 from .irc import KINDS, LOG_USER_ID, Line, user_id_to_nick
 from .node import NodeProcess
-from .teller import Teller, expect, within
 
 CONVERSATION_ID = "replay"
 CLIENTS_MAX = 800
@@ -36,7 +37,7 @@ WINDOW = 32
 """Most lines on their way at once."""
 
 _CONNECT_AT_ONCE = 16
-_SETTLE_S = 120.0
+_CATCH_UP_S = 120.0
 _MARKS = 5
 _DEVICE_ID = "client"
 
@@ -76,29 +77,29 @@ def check_size(lines: Sequence[Line]) -> None:
         raise ConfigurationError(f"{count} nicks are more than {CLIENTS_MAX}; use --limit")
 
 
-async def replay(node: NodeProcess, lines: Sequence[Line], teller: Teller) -> ReplayResult:
+async def replay(node: NodeProcess, lines: Sequence[Line], console: Console) -> ReplayResult:
     """Play the lines and compare the logs.
 
     Raises:
         ExpectationError: A member's log is not the server's, or the server's is not the file.
     """
     members = _members(lines)
-    teller.heading("6. A group chat is replayed, every nick with a client of its own")
-    _tell_kinds(lines, teller)
+    console.heading("6. A group chat is replayed, every nick with a client of its own")
+    _tell_kinds(lines, console)
     async with ChatApi(node.http_url, token=node.token(LOG_USER_ID)) as api:
         created = await api.create_conversation(
             "GROUP", sorted(members), conversation_id=CONVERSATION_ID, title="Replay"
         )
-        teller.saw("server", f"the group has {created.member_count} members")
+        console.saw("server", f"the group has {created.member_count} members")
         async with anyio.create_task_group() as tasks:
-            result = await _play(node, lines, members, tasks, teller)
-            await _compare(api, lines, members, teller)
+            result = await _play(node, lines, members, tasks, console)
+            await _compare(api, lines, members, console)
             tasks.cancel_scope.cancel()
     return result
 
 
 class Member:
-    """One nick: its client, and its log as the events tell it."""
+    """One nick: its client, and its log as the events give it."""
 
     def __init__(self, user_id: str, line_count: int) -> None:
         self.user_id = user_id
@@ -149,27 +150,27 @@ class Member:
 
 
 async def _play(
-    node: NodeProcess, lines: Sequence[Line], members: dict[str, Member], tasks: TaskGroup, teller: Teller
+    node: NodeProcess, lines: Sequence[Line], members: dict[str, Member], tasks: TaskGroup, console: Console
 ) -> ReplayResult:
-    started_s = teller.elapsed_s()
+    started_s = console.elapsed_s()
     limiter = anyio.CapacityLimiter(_CONNECT_AT_ONCE)
     for member in members.values():
         tasks.start_soon(member.run, node, limiter)
-    with within("every client to be online", _SETTLE_S):
+    with within("every client to be online", _CATCH_UP_S):
         for member in members.values():
             await member.online.wait()
-    online_s = teller.elapsed_s()
-    teller.saw("clients", f"all {len(members)} are online after {online_s - started_s:.1f} s")
-    with _progress(teller) as progress:
-        await _send_all(lines, members, progress, teller)
-    with within("every line at every client", _SETTLE_S):
+    online_s = console.elapsed_s()
+    console.saw("clients", f"all {len(members)} are online after {online_s - started_s:.1f} s")
+    with _progress(console) as progress:
+        await _send_all(lines, members, progress, console)
+    with within("every line at every client", _CATCH_UP_S):
         for member in members.values():
             await member.complete.wait()
-    return _result(lines, len(members), online_s - started_s, teller.elapsed_s() - online_s)
+    return _result(lines, len(members), online_s - started_s, console.elapsed_s() - online_s)
 
 
 async def _send_all(
-    lines: Sequence[Line], members: dict[str, Member], progress: Progress, teller: Teller
+    lines: Sequence[Line], members: dict[str, Member], progress: Progress, console: Console
 ) -> None:
     """Every line from its member, in the order of the file, at most `WINDOW` unanswered at once."""
     window = anyio.Semaphore(WINDOW)
@@ -183,7 +184,7 @@ async def _send_all(
             await members[line.user_id].say(number, line.payload)
         window.release()
         durable += 1
-        _advance(progress, bar, durable, len(lines), teller)
+        _advance(progress, bar, durable, len(lines), console)
 
     async with anyio.create_task_group() as tasks:
         for number, line in enumerate(lines, 1):
@@ -191,24 +192,24 @@ async def _send_all(
             await tasks.start(send, number, line)
 
 
-def _advance(progress: Progress, bar: TaskID, durable: int, total: int, teller: Teller) -> None:
+def _advance(progress: Progress, bar: TaskID, durable: int, total: int, console: Console) -> None:
     progress.update(bar, completed=durable)
-    if not teller.console.is_terminal and durable % max(1, total // _MARKS) == 0:
-        teller.saw("clients", f"{durable} of {total} lines are durable")
+    if not console.output.is_terminal and durable % max(1, total // _MARKS) == 0:
+        console.saw("clients", f"{durable} of {total} lines are durable")
 
 
-async def _compare(api: ChatApi, lines: Sequence[Line], members: dict[str, Member], teller: Teller) -> None:
+async def _compare(api: ChatApi, lines: Sequence[Line], members: dict[str, Member], console: Console) -> None:
     log = [_row(message) async for message in api.messages(CONVERSATION_ID)]
     expect(
         [row[0] for row in log] == list(range(1, len(lines) + 2)), "each line once, without a hole", len(log)
     )
     said, written = _by_sender(log[1:]), _by_sender((0, line.user_id, line.payload) for line in lines)
     expect(said == written, "what each nick wrote, in the order of the file", "another order")
-    teller.saw("server", f"the log holds the {len(lines)} lines once, each nick's in the order of the file")
+    console.saw("server", f"the log holds the {len(lines)} lines once, each nick's in the order of the file")
     for member in members.values():
         difference = _difference(log, member.rows())
         expect(difference is None, f"the server's log at {member.user_id}", difference)
-    teller.saw("clients", f"the logs of all {len(members)} members are the same as the server's")
+    console.saw("clients", f"the logs of all {len(members)} members are the same as the server's")
 
 
 def _by_sender(rows: Iterable[Row]) -> dict[str, list[Payload]]:
@@ -234,14 +235,14 @@ def _user_ids(lines: Sequence[Line]) -> set[str]:
     return {line.user_id for line in lines} | {LOG_USER_ID}
 
 
-def _tell_kinds(lines: Sequence[Line], teller: Teller) -> None:
+def _tell_kinds(lines: Sequence[Line], console: Console) -> None:
     counts = _kinds(lines)
-    teller.say(
+    console.say(
         f"{len(lines)} lines: {counts['text']} messages, {counts['action']} actions, "
         f"{counts['event']} joins, leaves and renames, {counts['unknown']} others (sent by `{LOG_USER_ID}`)"
     )
     busiest = Counter(line.user_id for line in lines if line.user_id != LOG_USER_ID).most_common(3)
-    teller.say("most lines by " + ", ".join(f"{user_id_to_nick(id_)} ({count})" for id_, count in busiest))
+    console.say("most lines by " + ", ".join(f"{user_id_to_nick(id_)} ({count})" for id_, count in busiest))
 
 
 def _kinds(lines: Sequence[Line]) -> dict[str, int]:
@@ -266,12 +267,12 @@ def _row(message: Message) -> Row:
     return message.seq, message.sender_id, message.payload
 
 
-def _progress(teller: Teller) -> Progress:
+def _progress(console: Console) -> Progress:
     return Progress(
         TextColumn("        {task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=teller.console,
-        disable=not teller.console.is_terminal,
+        console=console.output,
+        disable=not console.output.is_terminal,
     )

@@ -1,4 +1,4 @@
-"""One device of the demo, and what it was seen to receive. Wraps a `ChatClient`; the events alone change what it says.
+"""A device of the demo: a `ChatClient`, and the state that its events add up to.
 
 `CuttingConnector` beside it is the broken network of the story.
 """
@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import msgspec
 
-from ..client.client import ChatClient
-from ..client.events import (
+from chatkit.client.client import ChatClient
+from chatkit.client.events import (
     CaughtUp,
     ChatEvent,
     Connected,
@@ -22,14 +22,15 @@ from ..client.events import (
     MessageSent,
     ReceiptChanged,
 )
-from ..transport.base import Connector, Transport, TransportClosedError
-from ..types import Message, Sent
+from chatkit.transport.base import Connector, Transport, TransportClosedError
+from chatkit.types import Message, Sent
+
+from .console import within
 from .node import NodeProcess
-from .teller import within
 
 
-class Witness:
-    """A device, and the state its events add up to.
+class DemoDevice:
+    """A client, and the state its events add up to; nothing but the events changes that state.
 
     Attributes:
         chat: The client.
@@ -74,9 +75,9 @@ class Witness:
             store=str(store) if store else None,
             connector=connector,
         ) as chat:
-            witness = cls(f"{user_id}'s {device_id}", chat)
-            await witness.until(f"{witness.name} to connect and catch up", lambda: witness.caught_up)
-            yield witness
+            device = cls(f"{user_id}'s {device_id}", chat)
+            await device.until(f"{device.name} to connect and catch up", lambda: device.caught_up)
+            yield device
 
     def __contains__(self, seq: int) -> bool:
         return any(message.seq == seq for message in self.received)
@@ -86,14 +87,14 @@ class Witness:
         return next(message for message in self.received if message.seq == seq)
 
     def delivered_to(self, user_id: str) -> int:
-        """How far another user's devices hold the conversation, as far as this device was told.
+        """How far another user's devices hold the conversation, as far as this device knows.
 
         What a reconnect learns comes under "" and means the same here: there is one other member.
         """
         return max(self.delivered.get(user_id, 0), self.delivered.get("", 0))
 
     def read_by(self, user_id: str) -> int:
-        """How far a user has read, as far as this device was told."""
+        """How far a user has read, as far as this device knows."""
         return self.read.get(user_id, 0)
 
     async def until(self, expected: str, holds: Callable[[], bool]) -> None:

@@ -18,11 +18,11 @@ import anyio
 import msgspec
 from anyio.abc import Process
 
-from ..client.api import ChatApi
-from ..errors import ChatkitError
-from ..ports import Ids
-from ..server.auth import sign_token
-from .common import SECRET_ENV
+from chatkit.cli.common import SECRET_ENV
+from chatkit.client.api import ChatApi
+from chatkit.errors import ChatkitError
+from chatkit.ports import Ids
+from chatkit.server.auth import sign_token
 
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 15.0

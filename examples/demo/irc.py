@@ -20,8 +20,8 @@ from typing import Literal
 
 import msgspec
 
-from ..errors import ConfigurationError
-from ..types import Payload
+from chatkit.errors import ConfigurationError
+from chatkit.types import Payload
 
 Kind = Literal["text", "action", "event", "unknown"]
 KINDS: tuple[Kind, ...] = ("text", "action", "event", "unknown")

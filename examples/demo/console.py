@@ -1,4 +1,4 @@
-"""The demo's voice: prints what was observed, and stops the demo where an expectation failed.
+"""Prints what the demo observed, and stops it where an expectation failed.
 
 Nothing here decides what happened; `story` and `replay` pass in what they awaited or read.
 """
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import anyio
-from rich.console import Console
+from rich.console import Console as Output
 from rich.markup import escape
 
-from ..ports import Clock
+from chatkit.ports import Clock
 
 Value = TypeVar("Value")
 
@@ -25,16 +25,16 @@ class ExpectationError(Exception):
     """What the demo expected did not come; the message says what, and what came instead."""
 
 
-class Teller:
+class Console:
     """Prints steps with the time since the start.
 
     Args:
-        console: Where to.
+        output: Where to.
         clock: Where the time comes from.
     """
 
-    def __init__(self, console: Console, clock: Clock) -> None:
-        self.console = console
+    def __init__(self, output: Output, clock: Clock) -> None:
+        self.output = output
         self._clock = clock
         self._started_s = clock.now_s()
         self.steps: list[str] = []
@@ -45,16 +45,16 @@ class Teller:
 
     def heading(self, title: str) -> None:
         """Open a chapter."""
-        self.console.print(f"\n[bold]{escape(title)}[/bold]")
+        self.output.print(f"\n[bold]{escape(title)}[/bold]")
 
     def say(self, text: str) -> None:
         """A remark that is no observation."""
-        self.console.print(f"        [dim]{escape(text)}[/dim]")
+        self.output.print(f"        [dim]{escape(text)}[/dim]")
 
     def saw(self, who: str, text: str) -> None:
         """One thing that was observed, and who observed it."""
         self.steps.append(f"{who}: {text}")
-        self.console.print(f"{self.elapsed_s():6.2f}s [cyan]{escape(who):<14}[/cyan] {escape(text)}")
+        self.output.print(f"{self.elapsed_s():6.2f}s [cyan]{escape(who):<14}[/cyan] {escape(text)}")
 
 
 def expect(holds: bool, expected: str, found: object) -> None:

@@ -1,7 +1,7 @@
 """`chatkit demo --serve`: a server in this process with the web page, two users and a bot, until it is told to stop.
 
 The conversations it starts with are made over HTTP and the bot is a client like any other; both can be repeated on a
-file from an earlier run. Called by `demo`.
+file from an earlier run. Called by `chatkit demo --serve`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,23 @@ from __future__ import annotations
 import click
 import msgspec
 
-from ..assemble import open_store
-from ..client.api import ChatApi
-from ..client.client import ChatClient
-from ..client.events import MessageReceived
-from ..errors import ChatkitError, ConfigurationError, ConflictError, NotFoundError, SendOutcomeUnknownError
-from ..gateway.webpage import web_page_routes
-from ..ports import SystemIds
-from ..server.auth import jwt_authenticator, sign_token
-from ..server.server import ChatServer
-from ..types import Message
-from .serve import run
+from chatkit.assemble import open_store
+from chatkit.cli.serve import run
+from chatkit.client.api import ChatApi
+from chatkit.client.client import ChatClient
+from chatkit.client.events import MessageReceived
+from chatkit.errors import (
+    ChatkitError,
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    SendOutcomeUnknownError,
+)
+from chatkit.gateway.webpage import web_page_routes
+from chatkit.ports import SystemIds
+from chatkit.server.auth import jwt_authenticator, sign_token
+from chatkit.server.server import ChatServer
+from chatkit.types import Message
 
 USERS = ("lina", "omar")
 BOT = "echo-bot"
