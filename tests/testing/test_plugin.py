@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
@@ -51,16 +49,24 @@ def test_pytest_finds_it_in_an_installed_chatkit(project: pytest.Pytester) -> No
     result.stdout.fnmatch_lines(["*::test_a_greeting_arrives PASSED*"])
 
 
-def test_it_loads_nothing_before_a_fixture_is_used() -> None:
-    program = (
-        "import sys, pytest\n"
-        "before = set(sys.modules)\n"
-        "import chatkit.testing.pytest_plugin\n"
-        "print(*sorted(set(sys.modules) - before))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+def test_it_loads_nothing_before_a_fixture_is_used(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # anyio's own plugin loads anyio
+    pytester.makeconftest(
+        """
+        import sys
 
-    assert done.stdout.split() == ["chatkit", "chatkit.testing", "chatkit.testing.pytest_plugin"]
+        NAMES = {"chatkit", "anyio", "trio", "websockets", "httpx", "msgspec", "tenacity", "asyncio"}
+
+        def pytest_unconfigure():
+            print("loaded", *sorted(name for name in sys.modules if name.split(".")[0] in NAMES))
+        """
+    )
+    result = pytester.runpytest_subprocess("--collect-only", "-p", "chatkit.testing.pytest_plugin")
+
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.fnmatch_lines(["loaded chatkit chatkit.testing chatkit.testing.pytest_plugin"])
 
 
 def test_a_project_without_the_extra_is_not_hurt(project: pytest.Pytester) -> None:
