@@ -20,7 +20,7 @@ PARTS = ["checker", "power_cut", "scenarios", "simulation"]
 SINGLE = ["dumps", "judging", "membership", "partial_history", "proxy", "proxy_connection", "toxics"]
 FORBIDDEN_MODULES = {"time", "random", "uuid", "secrets", "datetime", "asyncio", "threading"}
 FORBIDDEN_CALLS = {("os", "urandom"), ("os", "getrandom")}
-MAKES_TIME_OR_RANDOM = {SOURCE / "ports.py", SOURCE / "testing/virtual_time.py", SOURCE / "testing/chance.py"}
+MAKES_TIME_OR_RANDOM = {SOURCE / "ports.py", SOURCE / "testing/virtual_time.py", SOURCE / "testing/rng.py"}
 FILES = [
     *sorted(path for path in SOURCE.rglob("*.py") if path not in MAKES_TIME_OR_RANDOM),
     *sorted(DEMO.glob("*.py")),

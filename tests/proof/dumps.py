@@ -45,7 +45,7 @@ class DeviceDump(msgspec.Struct):
     Attributes:
         messages: By conversation, all that it stored, ascending.
         floors: By conversation, where the completely stored part begins (not included).
-        pending: clientMsgIds not yet settled, by order.
+        pending: clientMsgIds not yet answered, by order.
         crashed: Whether its app was ever killed (then it need not have been told everything).
         online: Whether it was connected at the end, and so must have everything.
     """

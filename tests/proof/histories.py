@@ -94,7 +94,7 @@ async def _renewed(scene: Scene) -> None:
 
 async def _cut(scene: Scene) -> None:
     """Six devices of three users, all sending at once over connections that break after a few frames."""
-    chance = random.Random(scene.chance.seed)
+    rng = random.Random(scene.rng.seed)
     await scene.create(TEAM, "GROUP", ["ann", "bob", "eve"])
     devices = [
         await scene.device(user_id, device_id, codec)
@@ -103,7 +103,7 @@ async def _cut(scene: Scene) -> None:
     ]
     async with anyio.create_task_group() as group:
         for device in devices:
-            device.line.frames_max = lambda: chance.randint(2, 25)
+            device.line.frames_max = lambda: rng.randint(2, 25)
             group.start_soon(_send_all, device)
             await device.line.cut()
     for device in devices:
@@ -149,7 +149,8 @@ def copy_of(history: CompleteHistory) -> CompleteHistory:
     """One that can be changed: its lists, calls and dumps are new, frames and told events are to be replaced."""
     copy = CompleteHistory(lambda: 0.0)
     copy.calls = [replace(it, args=dict(it.args), answer=_answer_copy(it.answer)) for it in history.calls]
-    copy.frames, copy.told, copy.incidents = list(history.frames), list(history.told), list(history.incidents)
+    copy.frames, copy.incidents = list(history.frames), list(history.incidents)
+    copy.app_events = list(history.app_events)
     assert history.store is not None
     logs = {name: _log_copy(dump) for name, dump in history.store.logs.items()}
     copy.store = StoreDump(logs, list(history.store.outbox))

@@ -1,4 +1,4 @@
-"""What a history can be judged by if it was not told everything: a test may reach its server by roads nobody watches.
+"""What a history can be judged by if it does not know everything: a test may reach its server unseen.
 
 The fixtures see what their own clients do, every frame on their network, and what is asked of the engine. They do not
 see what a store held before, nor why somebody acts who came by another socket.

@@ -26,7 +26,7 @@ from anyio.abc import TaskGroup
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from chatkit.errors import ConfigurationError
-from chatkit.testing.chance import Chance
+from chatkit.testing.rng import Rng
 
 from .proxy_connection import HELD_BYTES_MAX, Address, Connection, Direction, Fault, Meter, Traffic, tune
 from .toxics import Freeze, Toxic
@@ -54,7 +54,7 @@ class FaultyProxy:
     Args:
         host: The server's.
         port: The server's.
-        seed: Draws every chance.
+        seed: Draws everything.
 
     Raises:
         ConfigurationError: The host is no name or the port none, or (on entering) the host has no address or it was
@@ -68,7 +68,7 @@ class FaultyProxy:
             raise ConfigurationError(f"port must be a whole number, 1 to 65535, not {port!r}")
         self._host = host
         self._server_port = port
-        self._chance = Chance(seed)
+        self._rng = Rng(seed)
         self._meter = Meter()
         self._faults: list[Fault] = []
         self._fault_count = 0
@@ -276,7 +276,7 @@ class FaultyProxy:
             client, _ = listener.accept()
             self._meter.traffic.connections += 1
             self._meter.traffic.open += 1
-            connection = Connection(self._meter.traffic.connections, tune(client), self._meter, self._chance)
+            connection = Connection(self._meter.traffic.connections, tune(client), self._meter, self._rng)
             self._connections.append(connection)
             self._tasks.start_soon(self._serve, connection)
 

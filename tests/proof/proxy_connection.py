@@ -21,7 +21,7 @@ import anyio.lowlevel
 import msgspec
 
 from chatkit._auto_reset_event import AutoResetEvent
-from chatkit.testing.chance import Chance
+from chatkit.testing.rng import Rng
 
 from .toxics import Flow, Toxic
 
@@ -108,16 +108,16 @@ class Fault:
     def __repr__(self) -> str:
         return f"<Fault {self.number} {self.toxic} {'/'.join(self.directions)}>"
 
-    def touches(self, connection: int, chance: Chance) -> bool:
+    def touches(self, connection: int, rng: Rng) -> bool:
         """Whether it acts on this connection; the same answer for the same seed."""
         if self.newest is not None and connection > self.newest:
             return False
-        draw = chance.stream(f"fault {self.number} connection {connection}").random()
+        draw = rng.stream(f"fault {self.number} connection {connection}").random()
         return draw < self.toxicity
 
-    def flow(self, connection: int, direction: Direction, chance: Chance) -> Flow:
+    def flow(self, connection: int, direction: Direction, rng: Rng) -> Flow:
         """Its beginning in one direction of a connection."""
-        stream = chance.stream(f"fault {self.number} connection {connection} {direction}")
+        stream = rng.stream(f"fault {self.number} connection {connection} {direction}")
         now_s = anyio.current_time()
         return Flow(stream, now_s, 0, now_s)
 
@@ -312,14 +312,14 @@ class Connection:
         number: Counts the connections of a proxy from 1.
         client: The accepted socket.
         meter: Counts.
-        chance: The proxy's.
+        rng: The proxy's.
     """
 
-    def __init__(self, number: int, client: socket.socket, meter: Meter, chance: Chance) -> None:
+    def __init__(self, number: int, client: socket.socket, meter: Meter, rng: Rng) -> None:
         self._number = number
         self._client = client
         self._meter = meter
-        self._chance = chance
+        self._rng = rng
         self._scope = anyio.CancelScope()
         self._lanes: list[Lane] = []
         self._reset = False
@@ -345,10 +345,10 @@ class Connection:
 
     def put(self, fault: Fault) -> None:
         """A fault is added; whether it acts here is drawn."""
-        if fault.touches(self._number, self._chance):
+        if fault.touches(self._number, self._rng):
             for lane in self._lanes:
                 if lane.direction in fault.directions:
-                    lane.put(fault, fault.flow(self._number, lane.direction, self._chance))
+                    lane.put(fault, fault.flow(self._number, lane.direction, self._rng))
         self.refresh()
 
     def drop(self, fault: Fault) -> None:

@@ -13,7 +13,7 @@ from chatkit import ChatClient, ChatServer, ClientConfig, Identity, ServerConfig
 from chatkit.client.memory import MemoryStore
 from chatkit.errors import ChatkitError, RefusedError
 from chatkit.gateway.memory import MemoryConnector
-from chatkit.testing.chance import Chance
+from chatkit.testing.rng import Rng
 from chatkit.transport.base import Transport, TransportClosedError
 from chatkit.wire.codec import CODECS
 
@@ -100,14 +100,14 @@ class Device:
         self.store = MemoryStore()
         self._scene = scene
         self._codec = codec
-        self._life = 0
+        self._incarnation = 0
         self._stop = anyio.Event()
         self._stopped = anyio.Event()
         self.client: ChatClient
 
     async def start(self) -> None:
         """Run it until `stop`; returns once it is connected."""
-        self._life += 1
+        self._incarnation += 1
         self._stop, self._stopped = anyio.Event(), anyio.Event()
         self._scene.tasks.start_soon(self._live)
         await anyio.sleep(1.0)
@@ -125,7 +125,7 @@ class Device:
             codec=self._codec,
             connector=self.line,
             config=_QUICK,
-            ports=self._scene.chance.ports(f"{self.user_id} {self.device_id} {self._life}"),
+            ports=self._scene.rng.ports(f"{self.user_id} {self.device_id} {self._incarnation}"),
         )
         async with self.client, anyio.create_task_group() as group:
             group.start_soon(self._consume)
@@ -136,7 +136,7 @@ class Device:
 
     async def _consume(self) -> None:
         async for event in self.client.events():
-            self._scene.history.tell(self.user_id, self.device_id, self._life, event)
+            self._scene.history.app_event(self.user_id, self.device_id, self._incarnation, event)
 
     async def call(self, op: str, act: Callable[[], Awaitable[Any]], **args: Any) -> Any:
         return await self._scene.called(self.user_id, self.device_id, op, act, **args)
@@ -183,16 +183,16 @@ class Scene:
     """A server, its devices and the history of both: `async with Scene() as scene`."""
 
     def __init__(self, seed: int = 0) -> None:
-        self.chance = Chance(seed)
+        self.rng = Rng(seed)
         self.history = CompleteHistory(anyio.current_time)
         self.devices: list[Device] = []
         self.names: list[str] = []
-        self._store = open_store("memory://", ids=self.chance.ports("store").ids)
+        self._store = open_store("memory://", ids=self.rng.ports("store").ids)
         self.server = ChatServer(
             store=self._store,
             authenticate=whoever,
             config=ServerConfig(recall_window_s=RECALL_WINDOW_MS / 1000),
-            ports=self.chance.ports("n-0"),
+            ports=self.rng.ports("n-0"),
         )
         self._connections = 0
         self.tasks: TaskGroup

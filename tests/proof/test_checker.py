@@ -212,7 +212,7 @@ def test_a_client_cannot_compare_a_body_that_was_recalled() -> None:
 
 def test_an_answer_that_its_call_brought_need_not_be_told() -> None:
     history = play("office")
-    history.told = [it for it in history.told if not isinstance(it.event, MessageSent)]
+    history.app_events = [it for it in history.app_events if not isinstance(it.event, MessageSent)]
     assert found(judge(history)) == []
 
 

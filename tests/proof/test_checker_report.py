@@ -38,7 +38,7 @@ def lose_on_the_way_to_bob(history: CompleteHistory, seq: int) -> None:
     )
     messages = device(history, "bob", "phone").messages[TEAM]
     messages[:] = [it for it in messages if it.seq != seq]
-    history.told = [it for it in history.told if it.user_id != "bob"]
+    history.app_events = [it for it in history.app_events if it.user_id != "bob"]
 
 
 # --- where ---

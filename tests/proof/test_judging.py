@@ -44,8 +44,8 @@ class Forgetful(MemoryStore):
         return [entry for entry in log if entry.client_msg_id != "lost"]
 
 @pytest.fixture
-def chat_store(chat_chance):
-    return Forgetful(ids=chat_chance.ports("store").ids)
+def chat_store(chat_rng):
+    return Forgetful(ids=chat_rng.ports("store").ids)
 
 @pytest.fixture
 async def ann(chat_server, chat_client):
@@ -93,8 +93,8 @@ from chatkit.storage.base import Append, Appended, CreateConversation
 from chatkit.storage.memory import MemoryStore
 
 @pytest.fixture
-async def chat_store(chat_chance, request):
-    store = MemoryStore(ids=chat_chance.ports("store").ids)
+async def chat_store(chat_rng, request):
+    store = MemoryStore(ids=chat_rng.ports("store").ids)
     if "older" in request.node.name:
         await store.migrate()
         await store.commit([
@@ -104,7 +104,7 @@ async def chat_store(chat_chance, request):
     return store
 
 @pytest.fixture
-async def bob(chat_server, chat_client, chat_chance):
+async def bob(chat_server, chat_client, chat_rng):
     await chat_server.create_conversation("GROUP", "ann", ["bob"], conversation_id="c-1")
     async with chat_client("bob") as bob:
         yield bob
@@ -169,8 +169,8 @@ class Inventive(MemoryStore):
         return await super().commit(commands)
 
 @pytest.fixture
-def chat_store(chat_chance):
-    return Inventive(ids=chat_chance.ports("store").ids)
+def chat_store(chat_rng):
+    return Inventive(ids=chat_rng.ports("store").ids)
 
 async def test_an_invention(chat_server, chat_client):
     await chat_server.create_conversation("GROUP", "ann", ["bob"], conversation_id="c-1")
@@ -206,8 +206,8 @@ class Shared:
         pass
 
 @pytest.fixture
-def second(chat_server, chat_store, chat_chance, chat_clock):
-    ports = chat_chance.ports("node-2", chat_clock)
+def second(chat_server, chat_store, chat_rng, chat_clock):
+    ports = chat_rng.ports("node-2", chat_clock)
     return {"store": Shared(chat_store), "authenticate": by_name, "ports": ports}
 
 @pytest.fixture
@@ -265,8 +265,8 @@ class OffByOne:
         return await self._store.page(conversation_id, user_id, after_seq + 1, limit, bytes_max)
 
 @pytest.fixture
-def chat_store(chat_chance):
-    return OffByOne(MemoryStore(ids=chat_chance.ports("store").ids))
+def chat_store(chat_rng):
+    return OffByOne(MemoryStore(ids=chat_rng.ports("store").ids))
 
 async def test_one_message(chat_server, chat_client):
     await chat_server.create_conversation("GROUP", "ann", ["bob"], conversation_id="c-1")

@@ -13,7 +13,7 @@ import pytest
 from chatkit.drivers.sqlite import Connect, Connection, DiskFailedError, Params, Row
 from chatkit.errors import UnavailableError
 from chatkit.storage import base
-from chatkit.testing.chance import Chance, SeededIds
+from chatkit.testing.rng import Rng, SeededIds
 
 from .power_cut import Fault, Proof, RecordedDisk, open_recorded, prove, scratch_folder, sweep
 from .power_cut.__main__ import main
@@ -119,16 +119,16 @@ async def test_a_store_that_acknowledges_before_the_commit_is_caught(folder: Pat
 @pytest.fixture
 async def closed(folder: Path) -> Driver:
     """A log that was closed cleanly, with what was acknowledged."""
-    chance, disk = Chance(5).stream("log"), RecordedDisk(folder)
+    rng, disk = Rng(5).stream("log"), RecordedDisk(folder)
     connect = partial(open_recorded, disk=disk)
-    driver = Driver(str(folder / FILE_NAME), SeededIds(chance), connect, disk.journal)
-    await work(driver, Script(chance), chance, 20)
+    driver = Driver(str(folder / FILE_NAME), SeededIds(rng), connect, disk.journal)
+    await work(driver, Script(rng), rng, 20)
     return driver
 
 
 async def judged(driver: Driver) -> Verdict:
     return await examine(
-        driver.path, SeededIds(Chance(0).stream("ids")), driver.secret, driver.acknowledged, None
+        driver.path, SeededIds(Rng(0).stream("ids")), driver.secret, driver.acknowledged, None
     )
 
 
@@ -205,7 +205,7 @@ async def test_a_hole_is_refused(closed: Driver) -> None:
 
 async def test_a_state_before_the_first_acknowledgement_need_only_open(folder: Path) -> None:
     path = str(folder / FILE_NAME)
-    verdict = await examine(path, SeededIds(Chance(0).stream("ids")), b"", [], None)
+    verdict = await examine(path, SeededIds(Rng(0).stream("ids")), b"", [], None)
     assert verdict.sound
     assert verdict.held is None
 

@@ -12,7 +12,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketListener, SocketStream
 
 from chatkit.errors import ConfigurationError
-from chatkit.testing.chance import Chance
+from chatkit.testing.rng import Rng
 
 from .proxy import HELD_BYTES_MAX, Fault, FaultyProxy, Traffic, proxy_in_thread
 from .toxics import (
@@ -222,7 +222,7 @@ async def test_a_one_byte_slicer_changes_nothing_but_the_pieces(net: Net) -> Non
     await exchange(client, server)
 
 
-async def test_pieces_of_chance_and_a_delay_between_them_keep_order_and_content(net: Net) -> None:
+async def test_random_pieces_and_a_delay_between_them_keep_order_and_content(net: Net) -> None:
     net.proxy.add(Slicer(100, variation_bytes=99, delay_s=0.0001), "up")
     client, server = await net.connect()
     await client.send(TEXT)
@@ -533,7 +533,7 @@ async def test_toxics_add_up(net: Net) -> None:
 
 
 def flow(passed_bytes: int = 0, last_s: float = 100.0) -> Flow:
-    return Flow(Chance(1).stream("flow"), 100.0, passed_bytes, last_s)
+    return Flow(Rng(1).stream("flow"), 100.0, passed_bytes, last_s)
 
 
 def test_latency_adds_to_what_was_due() -> None:

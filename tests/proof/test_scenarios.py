@@ -29,11 +29,11 @@ from .scenarios import (
     SCENARIOS,
     PromiseBrokenError,
     Scenario,
-    TrapNotSprungError,
+    TrapNotSetOffError,
     run_scenario,
 )
 from .scenarios import __main__ as command
-from .scenarios.demands import holds, sprung
+from .scenarios.demands import holds, require
 from .scenarios.stage import Stage
 from .simulation.plan import Storage
 
@@ -202,7 +202,7 @@ def test_each_scenario_is_shown_to_bite() -> None:
 
 
 async def nothing_to_see(stage: Stage) -> None:
-    sprung(False, "something happens")
+    require(False, "something happens")
 
 
 async def not_as_promised(stage: Stage) -> None:
@@ -221,10 +221,10 @@ async def stays_away(stage: Stage) -> None:
     await stage.device("ann", node=None)
 
 
-def test_a_trap_that_is_not_sprung_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trap_that_is_not_set_off_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SCENARIOS, "it", Scenario(play=nothing_to_see))
 
-    with pytest.raises(TrapNotSprungError, match="something happens"):
+    with pytest.raises(TrapNotSetOffError, match="something happens"):
         run_scenario("it")
 
 
@@ -276,7 +276,7 @@ def test_it_plays_those_that_are_named(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("play", "told"),
     [
-        (nothing_to_see, "it seed 0: TrapNotSprungError: not so: something happens"),
+        (nothing_to_see, "it seed 0: TrapNotSetOffError: not so: something happens"),
         (not_as_promised, "it seed 0: PromiseBrokenError: not so: it is as promised"),
         (loses_a_message_behind_everybody, "it seed 0: BAD\nS1 "),
     ],

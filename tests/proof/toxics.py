@@ -36,13 +36,13 @@ class Flow(msgspec.Struct):
     """What one toxic has seen of one direction of one connection.
 
     Attributes:
-        chance: Its own stream, drawn from the proxy's seed.
+        rng: Its own stream, drawn from the proxy's seed.
         since_s: When it began to act there.
         passed_bytes: How much went on, or vanished, since.
         last_s: When the last of it was due by this toxic; `since_s` before the first.
     """
 
-    chance: Random
+    rng: Random
     since_s: float
     passed_bytes: int
     last_s: float
@@ -94,7 +94,7 @@ class Latency(Toxic, frozen=True):
 
     def due_s(self, at_s: float, size: int, flow: Flow) -> float:
         """Later by the delay, and by a draw of the jitter."""
-        return at_s + self.delay_s + _spread(self.jitter_s, flow.chance)
+        return at_s + self.delay_s + _spread(self.jitter_s, flow.rng)
 
 
 class Bandwidth(Toxic, frozen=True):
@@ -148,7 +148,7 @@ class Slicer(Toxic, frozen=True):
 
     def size(self, waiting_bytes: int, flow: Flow) -> int:
         """The average, and a draw of the variation."""
-        return min(waiting_bytes, self.average_bytes + round(_spread(self.variation_bytes, flow.chance)))
+        return min(waiting_bytes, self.average_bytes + round(_spread(self.variation_bytes, flow.rng)))
 
     def due_s(self, at_s: float, size: int, flow: Flow) -> float:
         """Not too soon after the piece before."""
@@ -283,9 +283,9 @@ class SlowClose(Toxic, frozen=True):
         return at_s if size else at_s + self.delay_s
 
 
-def _spread(width: float, chance: Random) -> float:
+def _spread(width: float, rng: Random) -> float:
     """Even in [-width, width]; nothing is drawn if there is nothing to draw."""
-    return width * (2 * chance.random() - 1) if width else 0.0
+    return width * (2 * rng.random() - 1) if width else 0.0
 
 
 def _check_seconds(name: str, value: object) -> None:

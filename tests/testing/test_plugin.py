@@ -164,14 +164,14 @@ def test_a_test_that_waits_for_ever_fails_and_shows_where(project: pytest.Pytest
 SEEDED = """
 import anyio
 
-async def test_order(chat_seed, chat_chance, anyio_backend):
+async def test_order(chat_seed, chat_rng, anyio_backend):
     order = []
     async with anyio.create_task_group() as tasks:
         async def note(number):
             order.append(number)
         for number in range(8):
             tasks.start_soon(note, number)
-    print("seed", chat_seed, "drew", order, chat_chance.stream("mine").random())
+    print("seed", chat_seed, "drew", order, chat_rng.stream("mine").random())
 """
 
 
@@ -180,7 +180,7 @@ def drawn(result: pytest.RunResult) -> list[str]:
     return re.findall(r"seed \d+ drew .*", result.stdout.str())
 
 
-def test_the_seed_draws_order_and_chance(project: pytest.Pytester) -> None:
+def test_the_seed_draws_order_and_numbers(project: pytest.Pytester) -> None:
     project.makepyfile(SEEDED)
 
     first = drawn(project.runpytest_inprocess("-s"))
@@ -228,7 +228,7 @@ from chatkit.testing import Conditions
 
 async def test_busy(chat_server, chat_network, chat_client, chat_history):
     await chat_server.create_conversation("GROUP", "ann", ["bob", "cat"], conversation_id="c-1")
-    chat_network.conditions = Conditions(latency_s=(0, 0.5), cut_chance=0.1, refuse_chance=0.2)
+    chat_network.conditions = Conditions(latency_s=(0, 0.5), cut_probability=0.1, refuse_probability=0.2)
 
     async def talk(user):
         async with chat_client(user) as chat, anyio.create_task_group() as tasks:
@@ -275,8 +275,8 @@ class Forgetful(MemoryStore):
         return []
 
 @pytest.fixture
-def chat_store(chat_chance):
-    return Forgetful(ids=chat_chance.ports("store").ids)
+def chat_store(chat_rng):
+    return Forgetful(ids=chat_rng.ports("store").ids)
 
 async def test_lost(chat_server, chat_client):
     await chat_server.create_conversation("GROUP", "ann", ["bob"], conversation_id="c-1")
@@ -298,12 +298,12 @@ UNLUCKY = """
 import pytest
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_luck(chat_chance, size):
-    assert chat_chance.stream("luck").random() < 0.7
+def test_luck(chat_rng, size):
+    assert chat_rng.stream("luck").random() < 0.7
 
 @pytest.mark.parametrize("chat_seed", range(10))
-def test_own_seeds(chat_seed, chat_chance):
-    assert chat_chance.stream("luck").random() < 0.7
+def test_own_seeds(chat_seed, chat_rng):
+    assert chat_rng.stream("luck").random() < 0.7
 """
 
 
@@ -415,8 +415,8 @@ import pytest
 from chatkit.storage.sqlite import SqliteStore
 
 @pytest.fixture
-def chat_store(tmp_path, chat_chance):
-    return SqliteStore(str(tmp_path / "chat.db"), ids=chat_chance.ports("store").ids, threads=False)
+def chat_store(tmp_path, chat_rng):
+    return SqliteStore(str(tmp_path / "chat.db"), ids=chat_rng.ports("store").ids, threads=False)
 """
 
 
@@ -473,7 +473,7 @@ async def test_marked(chat_client):
 """
 
 USES_NONE = """
-def test_of_its_own(chat_seed, chat_chance, chat_clock):
+def test_of_its_own(chat_seed, chat_rng, chat_clock):
     pass
 """
 

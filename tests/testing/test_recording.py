@@ -134,7 +134,7 @@ async def test_calls_of_the_host_are_noted_in_whose_name_they_are(
     assert chat_history.calls[-1].answer == {"epoch": epoch}
 
 
-async def test_a_device_keeps_its_store_and_counts_its_lives(
+async def test_a_device_keeps_its_store_and_counts_its_starts(
     chat_client: Devices, chat_history: History
 ) -> None:
     async with chat_client("ann") as ann:
@@ -146,8 +146,8 @@ async def test_a_device_keeps_its_store_and_counts_its_lives(
             await received(bob, "two")
 
     told = [
-        (it.life, it.event.message.text)
-        for it in chat_history.told
+        (it.incarnation, it.event.message.text)
+        for it in chat_history.app_events
         if it.user_id == "bob" and isinstance(it.event, MessageReceived) and it.event.message.type == "TEXT"
     ]
     assert told == [(1, "one"), (2, "two")]
@@ -196,7 +196,7 @@ async def test_what_is_noted_stays_as_it_was(chat_client: Devices, chat_history:
     assert [call.args["payload"]["data"] for call in calls(chat_history, "send")] == [{"n": [0]}, {"n": [1]}]
     (told,) = (
         it.event.message.payload
-        for it in chat_history.told
+        for it in chat_history.app_events
         if it.user_id == "bob" and isinstance(it.event, MessageReceived) and it.event.message.seq == 2
     )
     (first, _) = (call.answer["items"] for call in calls(chat_history, "history"))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .backends import VIRTUAL as VIRTUAL
     from .backends import virtual_backend as virtual_backend
-    from .chance import Chance as Chance
     from .devices import Devices as Devices
     from .faulty_local_store import FaultyLocalStore as FaultyLocalStore
     from .faulty_store import FaultyStore as FaultyStore
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
     from .network import Network as Network
     from .recording import RecordingClient as RecordingClient
     from .recording import RecordingServer as RecordingServer
+    from .rng import Rng as Rng
     from .transcripts import transcript as transcript
     from .virtual_time import VirtualClock as VirtualClock
     from .virtual_time import VirtualLoop as VirtualLoop
     from .virtual_time import run_virtual as run_virtual
 
 _HOMES = {
-    "Chance": "chance",
     "Conditions": "network",
     "Devices": "devices",
     "FaultyLocalStore": "faulty_local_store",
@@ -39,6 +38,7 @@ _HOMES = {
     "Network": "network",
     "RecordingClient": "recording",
     "RecordingServer": "recording",
+    "Rng": "rng",
     "StoreFaults": "faulty_store",
     "VIRTUAL": "backends",
     "VirtualClock": "virtual_time",
@@ -48,25 +48,7 @@ _HOMES = {
     "virtual_backend": "backends",
 }
 
-__all__ = [
-    "VIRTUAL",
-    "Chance",
-    "Conditions",
-    "Devices",
-    "FaultyLocalStore",
-    "FaultyStore",
-    "History",
-    "Line",
-    "Network",
-    "RecordingClient",
-    "RecordingServer",
-    "StoreFaults",
-    "VirtualClock",
-    "VirtualLoop",
-    "run_virtual",
-    "transcript",
-    "virtual_backend",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

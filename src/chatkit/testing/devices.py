@@ -15,11 +15,11 @@ from ..client.memory import MemoryStore
 from ..client.sqlite import SqliteStore
 from ..errors import ConfigurationError
 from ..wire.events import Id
-from .chance import Chance
 from .faulty_local_store import FaultyLocalStore
 from .history import History
 from .network import Network
 from .recording import Recorder, RecordingClient
+from .rng import Rng
 from .virtual_time import VirtualClock
 
 _MESSAGES_MAX = 100_000
@@ -37,7 +37,7 @@ class Devices:
     Args:
         network: Leads to the server.
         node: What the network calls the server.
-        chance: Every start of a device draws from streams of its own.
+        rng: Every start of a device draws from streams of its own.
         clock: Of all devices.
         history: Where everything is noted.
 
@@ -45,12 +45,10 @@ class Devices:
         at_close: Given the ids of user and device and the local store whenever an app ends, before that store closes.
     """
 
-    def __init__(
-        self, network: Network, node: str, chance: Chance, clock: VirtualClock, history: History
-    ) -> None:
+    def __init__(self, network: Network, node: str, rng: Rng, clock: VirtualClock, history: History) -> None:
         self._network = network
         self._node = node
-        self._chance = chance
+        self._rng = rng
         self._clock = clock
         self._history = history
         self.at_close: AtClose | None = None
@@ -86,16 +84,16 @@ class Devices:
         _check_store(store)
         _check_token(user_id, options.setdefault("token", user_id))
         device = self._devices.setdefault((user_id, device_id), _Device(user_id, device_id, self._closing))
-        device.life += 1
+        device.incarnation += 1
         return _DeviceClient(
             self._entered,
             Recorder(self._history, user_id, device_id),
-            device.life,
+            device.incarnation,
             name=f"{user_id}/{device_id}",
             device_id=device_id,
             store=device.opened(store),
             connector=self._network.connector(user_id, device_id, lambda: self._node, sliced=sliced),
-            ports=self._chance.ports(f"{user_id}/{device_id} {device.life}", self._clock),
+            ports=self._rng.ports(f"{user_id}/{device_id} {device.incarnation}", self._clock),
             **options,
         )
 
@@ -131,14 +129,14 @@ class _Device:
     """One installation of an app."""
 
     def __init__(self, user_id: str, device_id: str, at_close: AtClose) -> None:
-        self.life = 0
+        self.incarnation = 0
         self._at_close = at_close
         self._user_id = user_id
         self._device_id = device_id
         self._memory = MemoryStore(_MESSAGES_MAX)
 
     def opened(self, store: LocalStore | str | None) -> LocalStore:
-        """The store for its next life."""
+        """The store for its next start."""
         if store is None:
             return _DeviceStore(self._memory, self._user_id, self._close)
         return _DeviceStore(
@@ -155,9 +153,9 @@ class _DeviceClient(RecordingClient):
     """A client that is on a list for as long as it is entered."""
 
     def __init__(
-        self, entered: list[_DeviceClient], recorder: Recorder, life: int, *, name: str, **options: Any
+        self, entered: list[_DeviceClient], recorder: Recorder, incarnation: int, *, name: str, **options: Any
     ) -> None:
-        super().__init__(recorder, life, **options)
+        super().__init__(recorder, incarnation, **options)
         self.name = name
         self._all_entered = entered
 

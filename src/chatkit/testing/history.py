@@ -75,13 +75,13 @@ class Frame(msgspec.Struct):
     data: bytes
 
 
-class Told(msgspec.Struct):
-    """One event that a client gave to its app. `life` counts the starts of the device, from 1."""
+class AppEvent(msgspec.Struct):
+    """One event that a client gave to its app. `incarnation` counts the starts of the device, from 1."""
 
     at_s: float
     user_id: str
     device_id: str
-    life: int
+    incarnation: int
     event: Any
 
 
@@ -114,7 +114,7 @@ class Ended(msgspec.Struct, frozen=True):
     incident: Incident
 
 
-Step = Call | Returned | Frame | Told | Incident | Ended
+Step = Call | Returned | Frame | AppEvent | Incident | Ended
 
 
 def device_name(user_id: str, device_id: str) -> str:
@@ -125,7 +125,7 @@ def device_name(user_id: str, device_id: str) -> str:
 class History:
     """What happened in one run, in its order.
 
-    Arguments, answers and told messages are kept as they were at that moment, whatever becomes of them later.
+    Arguments, answers and the messages in events are kept as they were at that moment, whatever becomes of them later.
 
     Args:
         now_s: The run's clock.
@@ -139,7 +139,7 @@ class History:
         self.steps: list[Step] = []
         self.calls: list[Call] = []
         self.frames: list[Frame] = []
-        self.told: list[Told] = []
+        self.app_events: list[AppEvent] = []
         self.incidents: list[Incident] = []
 
     def invoke(self, user_id: str, device_id: str, op: str, **args: Any) -> Call:
@@ -181,11 +181,11 @@ class History:
         self.frames.append(frame)
         self.steps.append(frame)
 
-    def tell(self, user_id: str, device_id: str, life: int, event: Any) -> None:
+    def app_event(self, user_id: str, device_id: str, incarnation: int, event: Any) -> None:
         """Note an event that an app was given."""
-        told = Told(self._now_s(), user_id, device_id, life, _kept(event, {}))
-        self.told.append(told)
-        self.steps.append(told)
+        given = AppEvent(self._now_s(), user_id, device_id, incarnation, _kept(event, {}))
+        self.app_events.append(given)
+        self.steps.append(given)
 
     def happened(self, what: str, detail: str = "") -> Incident:
         """Note what befell the system; whoever ends it calls `ended`."""
@@ -208,7 +208,7 @@ class History:
         return state.hexdigest()
 
     def _parts(self) -> Iterable[Sequence[Any]]:
-        return self.calls, self.incidents, self.frames, self.told
+        return self.calls, self.incidents, self.frames, self.app_events
 
     def _returned(self, call: Call, result: Result) -> None:
         assert call.result is None, "a call returns once"

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from ..server.config import ServerConfig
     from ..server.server import ChatServer
     from ..storage.base import Store
-    from .chance import Chance
     from .devices import Devices
     from .history import History
     from .network import Network
+    from .rng import Rng
     from .virtual_time import VirtualClock
 
 NODE = "node"
@@ -187,7 +187,7 @@ def _asyncio_mode(config: pytest.Config) -> Any:
 
 @pytest.fixture
 def chat_seed(request: pytest.FixtureRequest) -> int:
-    """The number that decides everything in the test: order of tasks, chance, ids, faults. 0 unless asked otherwise.
+    """The number that decides all in the test: order of tasks, random numbers, ids, faults. 0 unless asked otherwise.
 
     `pytest --chat-seed 7` gives 7; `--chat-seeds 200` runs the test with 200 of them; and so does, in the test itself,
     `@pytest.mark.parametrize("chat_seed", range(200))`.
@@ -222,12 +222,12 @@ def chat_virtual(
 
 
 @pytest.fixture
-def chat_chance(request: pytest.FixtureRequest, chat_seed: int) -> Chance:
-    """Named streams of chance from `chat_seed`, for what a test itself draws: `chat_chance.stream("orders")`."""
-    from .chance import Chance
+def chat_rng(request: pytest.FixtureRequest, chat_seed: int) -> Rng:
+    """Named random streams from `chat_seed`, for what a test itself draws: `chat_rng.stream("orders")`."""
+    from .rng import Rng
 
     request.node.stash[_seed] = chat_seed
-    return Chance(chat_seed)
+    return Rng(chat_seed)
 
 
 @pytest.fixture
@@ -247,11 +247,11 @@ def chat_config() -> ServerConfig:
 
 
 @pytest.fixture
-def chat_store(chat_chance: Chance) -> Store:
+def chat_store(chat_rng: Rng) -> Store:
     """The store of `chat_server`, in memory; override it with one of your own. The server opens and closes it."""
     from ..storage.memory import MemoryStore
 
-    return MemoryStore(ids=chat_chance.ports("store").ids)
+    return MemoryStore(ids=chat_rng.ports("store").ids)
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ async def chat_server(
     anyio_backend: Any,
     chat_store: Store,
     chat_config: ServerConfig,
-    chat_chance: Chance,
+    chat_rng: Rng,
     chat_clock: VirtualClock,
     chat_history: History,
 ) -> AsyncIterator[ChatServer]:
@@ -282,7 +282,7 @@ async def chat_server(
         store=chat_store,
         authenticate=by_name,
         config=chat_config,
-        ports=chat_chance.ports(NODE, chat_clock),
+        ports=chat_rng.ports(NODE, chat_clock),
     ) as server:
         yield server
 
@@ -292,7 +292,7 @@ async def chat_network(
     _run_by_anyio: None,
     anyio_backend: Any,
     chat_server: ChatServer,
-    chat_chance: Chance,
+    chat_rng: Rng,
     chat_history: History,
 ) -> AsyncIterator[Network]:
     """The network between `chat_client` and `chat_server`: good, until a test sets `conditions` or cuts a line."""
@@ -300,7 +300,7 @@ async def chat_network(
     from .recording import frames_into, lines_into
 
     async with Network(
-        chat_chance.stream("network"),
+        chat_rng.stream("network"),
         observe=frames_into(chat_history),
         observe_line=lines_into(chat_history),
     ) as network:
@@ -315,14 +315,14 @@ async def chat_client(
     anyio_backend: Any,
     chat_server: ChatServer,
     chat_network: Network,
-    chat_chance: Chance,
+    chat_rng: Rng,
     chat_clock: VirtualClock,
     chat_history: History,
 ) -> AsyncIterator[Devices]:
     """Makes clients: `async with chat_client("ann") as ann`. See `chatkit.testing.devices.Devices`."""
     from .devices import Devices
 
-    devices = Devices(chat_network, NODE, chat_chance, chat_clock, chat_history)
+    devices = Devices(chat_network, NODE, chat_rng, chat_clock, chat_history)
     request.node.stash[_devices] = devices
     async with devices.all_left():
         yield devices

@@ -10,7 +10,7 @@ import msgspec
 from chatkit.client.events import MessageReceived, MessageSent
 from chatkit.errors import ProtocolError
 from chatkit.storage.base import Entry
-from chatkit.testing.history import Call, Frame, Told
+from chatkit.testing.history import AppEvent, Call, Frame
 from chatkit.types import Message, Sent
 from chatkit.wire import events as ev
 
@@ -110,7 +110,7 @@ def pasts(calls: Iterable[Call]) -> Iterator[Past]:
         yield Past(call, call.args["conversation_id"], entries)
 
 
-def told(events: Iterable[Told]) -> Iterator[Seen]:
+def told(events: Iterable[AppEvent]) -> Iterator[Seen]:
     """Every entry that an app was told."""
     for it in events:
         if type(it.event) is MessageReceived:
@@ -188,7 +188,7 @@ def acks(history: CompleteHistory, traffic: Traffic) -> Iterator[Ack]:
     """Every answer to a send: of calls, in frames, and told to apps."""
     yield from _acks_called(history.calls)
     yield from _acks_framed(traffic)
-    yield from _acks_told(history.told)
+    yield from _acks_told(history.app_events)
 
 
 def _acks_called(calls: Iterable[Call]) -> Iterator[Ack]:
@@ -225,7 +225,7 @@ def _acks_framed(traffic: Traffic) -> Iterator[Ack]:
             )
 
 
-def _acks_told(events: Iterable[Told]) -> Iterator[Ack]:
+def _acks_told(events: Iterable[AppEvent]) -> Iterator[Ack]:
     for it in events:
         if type(it.event) is MessageSent:
             sent: Sent = it.event.sent

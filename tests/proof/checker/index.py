@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from chatkit.client.events import MessageReceived
-from chatkit.testing.history import Call, Told
+from chatkit.testing.history import AppEvent, Call
 from chatkit.wire import events as ev
 from chatkit.wire.payload import RECALLED
 
@@ -41,7 +41,7 @@ class Index:
         logs: The conversations as the store holds them at the end, by id.
         traffic: The frames, decoded.
         sends: The calls of each message's key, by invocation.
-        told: What each device's app was told, in order.
+        app_events: What each device's app was given, in order.
     """
 
     def __init__(self, history: CompleteHistory, recall_window_ms: int | None, quiescent: bool) -> None:
@@ -55,9 +55,9 @@ class Index:
         self.sends: dict[Key, list[Call]] = defaultdict(list)
         for call in self.calls("send"):
             self.sends[key_of(call)].append(call)
-        self.told: dict[tuple[str, str], list[Told]] = defaultdict(list)
-        for told in history.told:
-            self.told[told.user_id, told.device_id].append(told)
+        self.app_events: dict[tuple[str, str], list[AppEvent]] = defaultdict(list)
+        for given in history.app_events:
+            self.app_events[given.user_id, given.device_id].append(given)
         self.logs = self._logs()
 
     def calls(self, *ops: str) -> Iterator[Call]:
@@ -106,7 +106,7 @@ class Index:
             if isinstance(it.event.up_to_seq, int):
                 whose = (it.event.conversation_id, it.frame.user_id, it.frame.device_id)
                 points[whose].append((it.frame.at_s, it.event.up_to_seq))
-        for told in self.history.told:
+        for told in self.history.app_events:
             if type(told.event) is MessageReceived:
                 message = told.event.message
                 points[message.conversation_id, told.user_id, told.device_id].append((told.at_s, message.seq))
@@ -182,7 +182,7 @@ class Index:
             found += page.entries
         for past in self.pasts:
             found += past.entries
-        found += gather.told(self.history.told)
+        found += gather.told(self.history.app_events)
         for dump in self.history.devices:
             found += gather.held(dump)
         return found

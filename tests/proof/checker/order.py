@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from chatkit.client.events import EpochChanged, MessageRecalled, MessageReceived, MessageSent
 from chatkit.storage.base import Entry
-from chatkit.testing.history import Call, Told
+from chatkit.testing.history import AppEvent, Call
 from chatkit.wire import events as ev
 
 from ..dumps import DeviceDump
@@ -98,7 +98,7 @@ def _refused_s(index: Index) -> dict[tuple[Queue, str], float]:
 
 def equal_order(index: Index) -> Findings:
     """Every device is told the log in order, each entry once and without holes, and holds what the log holds."""
-    for (user_id, device_id), told in index.told.items():
+    for (user_id, device_id), told in index.app_events.items():
         for log, of_log in _by_log(index, told):
             yield from _told_in_order(index, log, of_log)
             for run in _runs(of_log):
@@ -108,9 +108,9 @@ def equal_order(index: Index) -> Findings:
             yield from _held_whole(log, dump)
 
 
-def _by_log(index: Index, told: Iterable[Told]) -> Iterator[tuple[LogView, list[Told]]]:
+def _by_log(index: Index, told: Iterable[AppEvent]) -> Iterator[tuple[LogView, list[AppEvent]]]:
     """What a device was told of each log that can be judged: what is told of several new epochs may be told as one."""
-    found: dict[str, list[Told]] = defaultdict(list)
+    found: dict[str, list[AppEvent]] = defaultdict(list)
     for it in told:
         found[_conversation_of(it)].append(it)
     for name, of_log in found.items():
@@ -119,14 +119,14 @@ def _by_log(index: Index, told: Iterable[Told]) -> Iterator[tuple[LogView, list[
             yield log, of_log
 
 
-def _runs(told: Iterable[Told]) -> list[list[Told]]:
+def _runs(told: Iterable[AppEvent]) -> list[list[AppEvent]]:
     """Parts without a break: an app that ends may leave events untaken, and a new epoch starts afresh."""
-    runs: list[list[Told]] = [[]]
-    life = 0
+    runs: list[list[AppEvent]] = [[]]
+    incarnation = 0
     for it in told:
-        if it.life != life or type(it.event) is EpochChanged:
+        if it.incarnation != incarnation or type(it.event) is EpochChanged:
             runs.append([])
-            life = it.life
+            incarnation = it.incarnation
         runs[-1].append(it)
     return runs
 
@@ -141,18 +141,20 @@ class _Progress:
         self.sent_count: dict[str, int] = defaultdict(int)
 
 
-def _told_in_order(index: Index, log: LogView, told: Iterable[Told]) -> Findings:
+def _told_in_order(index: Index, log: LogView, told: Iterable[AppEvent]) -> Findings:
     progress: dict[int, _Progress] = defaultdict(_Progress)
     for it in told:
-        life = it.life if log.renewals else 0  # an app that ends may take the word of a new epoch with it
+        incarnation = (
+            it.incarnation if log.renewals else 0
+        )  # an app that ends may take the word of a new epoch with it
         if type(it.event) is EpochChanged:
-            progress.pop(life, None)
+            progress.pop(incarnation, None)
         else:
-            why = _out_of_order(index, log, progress[life], it)
+            why = _out_of_order(index, log, progress[incarnation], it)
             yield of_device(it.user_id, it.device_id, log, _seq_of(log, it), why, it.at_s)
 
 
-def _conversation_of(told: Told) -> str:
+def _conversation_of(told: AppEvent) -> str:
     event = told.event
     kind = type(event)
     if kind is MessageReceived:
@@ -162,7 +164,7 @@ def _conversation_of(told: Told) -> str:
     return str(event.conversation_id) if kind in (MessageRecalled, EpochChanged) else ""
 
 
-def _seq_of(log: LogView, told: Told) -> int | None:
+def _seq_of(log: LogView, told: AppEvent) -> int | None:
     """The place of the entry that an event tells of; None for a recall that the log does not have."""
     event = told.event
     kind = type(event)
@@ -174,7 +176,7 @@ def _seq_of(log: LogView, told: Told) -> int | None:
     return recall.seq if recall is not None else None
 
 
-def _out_of_order(index: Index, log: LogView, progress: _Progress, told: Told) -> str | None:
+def _out_of_order(index: Index, log: LogView, progress: _Progress, told: AppEvent) -> str | None:
     seq = _seq_of(log, told)
     if seq is None:
         return f"a recall of seq {told.event.seq} was told, and the log has none"
@@ -188,7 +190,7 @@ def _out_of_order(index: Index, log: LogView, progress: _Progress, told: Told) -
     return None if seq > last_seq else f"it was told after seq {last_seq}"
 
 
-def _sent_too_often(index: Index, progress: _Progress, told: Told, event: MessageSent) -> str | None:
+def _sent_too_often(index: Index, progress: _Progress, told: AppEvent, event: MessageSent) -> str | None:
     """Each `send` of a message is answered once."""
     sent = event.sent
     progress.sent.add(sent.seq)
@@ -199,7 +201,9 @@ def _sent_too_often(index: Index, progress: _Progress, told: Told, event: Messag
     return None if count <= asked else f"MessageSent was told {count} times, asked for {asked} times"
 
 
-def _told_whole(index: Index, log: LogView, user_id: str, device_id: str, run: Sequence[Told]) -> Findings:
+def _told_whole(
+    index: Index, log: LogView, user_id: str, device_id: str, run: Sequence[AppEvent]
+) -> Findings:
     """Between two entries that an app was told, it was told every one that it may see; its own by their answers."""
     told = {seq for it in run if (seq := _seq_of(log, it)) is not None}
     placed = [

@@ -62,7 +62,7 @@ def open_recorded(
         path: A file, made if it is missing (not when read-only).
         read_only: Refuse every write through this connection.
         disk: What takes down the changes.
-        synchronous: As in `open_sqlite`; OFF leaves everything to chance.
+        synchronous: As in `open_sqlite`; OFF promises nothing.
         checkpoint_pages: A commit that leaves more pages in the write-ahead log writes them back.
 
     Raises:

@@ -11,7 +11,7 @@ from chatkit.drivers.sqlite import Connect, Connection
 from chatkit.ports import Ids
 from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore
-from chatkit.testing.chance import Stream
+from chatkit.testing.rng import Stream
 
 from .recording import Operation
 from .workload import Script
@@ -133,19 +133,19 @@ class Driver:
         connection.close()
 
 
-async def work(driver: Driver, script: Script, chance: Stream, batches: int) -> None:
+async def work(driver: Driver, script: Script, rng: Stream, batches: int) -> None:
     """Commit batches, with checkpoints, held snapshots and new openings in between, and close the file."""
     await driver.open()
     if len(driver.acknowledged) == 1:
         script.learn(await driver.commit(script.opening()))
     for _ in range(batches):
         script.learn(await driver.commit(script.batch()))
-        await _upkeep(driver, chance)
+        await _upkeep(driver, rng)
     await driver.close()
 
 
-async def _upkeep(driver: Driver, chance: Stream) -> None:
-    match chance.randrange(30):
+async def _upkeep(driver: Driver, rng: Stream) -> None:
+    match rng.randrange(30):
         case 0:
             await driver.close()
             await driver.open()
@@ -155,6 +155,6 @@ async def _upkeep(driver: Driver, chance: Stream) -> None:
             driver.checkpoint("PASSIVE")
         case 4 | 5:
             driver.let_go()  # or these two would wait for it
-            driver.checkpoint(chance.choice(["RESTART", "TRUNCATE"]))
+            driver.checkpoint(rng.choice(["RESTART", "TRUNCATE"]))
         case _:
             pass

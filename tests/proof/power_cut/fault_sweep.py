@@ -21,7 +21,7 @@ import msgspec
 from chatkit.drivers.sqlite import DiskFailedError
 from chatkit.errors import UnavailableError
 from chatkit.storage import base
-from chatkit.testing.chance import Chance, SeededIds, Stream
+from chatkit.testing.rng import Rng, SeededIds, Stream
 
 from .connection import open_recorded
 from .driver import Acknowledged, Driver, work
@@ -105,24 +105,24 @@ async def sweep(folder: Path, *, seed: int = 1, cuts: int = 2, kinds: Sequence[K
                 one in the end.
         kinds: Ways to fail.
     """
-    chance, found = Chance(seed).stream("sweep"), Sweep()
-    scene = await _scene(folder, chance)
+    rng, found = Rng(seed).stream("sweep"), Sweep()
+    scene = await _scene(folder, rng)
     for kind in kinds:
         for state in _CHECKPOINT_PAGES:
             for n in count(1):
                 case = _Case(folder, scene, kind, n, state)
                 if not await case.play():
                     break
-                await case.cut_power(chance, cuts)
+                await case.cut_power(rng, cuts)
                 case.report(found)
     return found
 
 
-async def _scene(folder: Path, chance: Stream) -> _Scene:
+async def _scene(folder: Path, rng: Stream) -> _Scene:
     path = lay_out(folder, {})
-    disk, script = RecordedDisk(folder), Script(chance)
-    driver = Driver(str(path), SeededIds(chance), partial(open_recorded, disk=disk), disk.journal)
-    await work(driver, script, chance, _BATCHES_BEFORE)
+    disk, script = RecordedDisk(folder), Script(rng)
+    driver = Driver(str(path), SeededIds(rng), partial(open_recorded, disk=disk), disk.journal)
+    await work(driver, script, rng, _BATCHES_BEFORE)
     after = [script.sends(1), script.sends(4)]
     return _Scene(read_files(folder), driver.acknowledged, script.sends(2), script.sends(2), after)
 
@@ -144,7 +144,7 @@ class _Case:
         path = lay_out(folder, scene.files)
         self._disk = RecordedDisk(folder)
         connect = partial(open_recorded, disk=self._disk, checkpoint_pages=_CHECKPOINT_PAGES[state])
-        ids = SeededIds(Chance(n).stream("secret"))
+        ids = SeededIds(Rng(n).stream("secret"))
         self._driver = Driver(str(path), ids, connect, self._disk.journal, scene.acknowledged)
 
     async def play(self) -> bool:
@@ -164,14 +164,14 @@ class _Case:
             self._findings.append(f"F12: with the disk as good as new: {later}")
         return struck
 
-    async def cut_power(self, chance: Stream, count: int) -> None:
+    async def cut_power(self, rng: Stream, count: int) -> None:
         """Examine what power cuts since the fault could have left."""
         driver = self._driver
         run = Run(self._disk.journal, driver.acknowledged, driver.secret)
         told = [it.position for it in driver.acknowledged if it.position > self._first]
         end = len(run.journal)
-        drawn = [chance.randint(self._first, end) for _ in range(count)]
-        for cut in cuts_at(run, sorted([*told, *drawn, end]), chance):
+        drawn = [rng.randint(self._first, end) for _ in range(count)]
+        for cut in cuts_at(run, sorted([*told, *drawn, end]), rng):
             verdict = await judge(self._folder, run, cut)
             self._states += 1
             self._findings += [f"F14: {verdict.damaged}"] if verdict.damaged else verdict.findings

@@ -16,7 +16,7 @@ import msgspec
 
 from chatkit.drivers.sqlite import Connect
 from chatkit.ports import Clock, SystemClock
-from chatkit.testing.chance import Chance, SeededIds, Stream
+from chatkit.testing.rng import Rng, SeededIds, Stream
 
 from .check import Verdict, examine
 from .connection import Synchronous, open_recorded
@@ -139,13 +139,13 @@ async def prove(
     start_s, proof, seen = clock.now_s(), Proof(), set[bytes]()
     following: Origin | None = None
     while proof.states < states:
-        chance = Chance(seed).stream(f"run {proof.runs}")
-        origin, following = following or Origin(Script(chance)), None
-        run = await _run(folder, chance, origin, synchronous, wrap)
+        rng = Rng(seed).stream(f"run {proof.runs}")
+        origin, following = following or Origin(Script(rng)), None
+        run = await _run(folder, rng, origin, synchronous, wrap)
         _count(proof, run)
-        positions = _positions(run, chance, min(STATES_PER_RUN, states - proof.states))
-        chosen = chance.choice(positions) if not origin.files else -1
-        for cut in cuts_at(run, positions, chance):
+        positions = _positions(run, rng, min(STATES_PER_RUN, states - proof.states))
+        chosen = rng.choice(positions) if not origin.files else -1
+        for cut in cuts_at(run, positions, rng):
             verdict = await judge(folder, run, cut)
             proof.add(f"run {proof.runs}, after operation {cut.position}", verdict)
             seen.add(_digest(cut.files))
@@ -159,7 +159,7 @@ async def prove(
 
 async def _run(
     folder: Path,
-    chance: Stream,
+    rng: Stream,
     origin: Origin,
     synchronous: Synchronous,
     wrap: Callable[[Connect], Connect],
@@ -167,10 +167,10 @@ async def _run(
     path = lay_out(folder, origin.files)
     disk = RecordedDisk(path.parent)
     connect: Connect = partial(
-        open_recorded, disk=disk, synchronous=synchronous, checkpoint_pages=chance.choice(_CHECKPOINT_PAGES)
+        open_recorded, disk=disk, synchronous=synchronous, checkpoint_pages=rng.choice(_CHECKPOINT_PAGES)
     )
-    driver = Driver(str(path), SeededIds(chance), wrap(connect), disk.journal, origin.acknowledged)
-    await work(driver, origin.script, chance, _BATCHES_PER_RUN)
+    driver = Driver(str(path), SeededIds(rng), wrap(connect), disk.journal, origin.acknowledged)
+    await work(driver, origin.script, rng, _BATCHES_PER_RUN)
     return Run(disk.journal, driver.acknowledged, driver.secret)
 
 
@@ -183,20 +183,20 @@ def _count(proof: Proof, run: Run) -> None:
     proof.commands += sum(len(it.commands) for it in made)
 
 
-def _positions(run: Run, chance: Stream, count: int) -> list[int]:
+def _positions(run: Run, rng: Stream, count: int) -> list[int]:
     """Any points of a run, ascending; not before it found its files."""
     first = sum(isinstance(it, Found) for it in run.journal)
-    return sorted(chance.randint(first, len(run.journal)) for _ in range(count))
+    return sorted(rng.randint(first, len(run.journal)) for _ in range(count))
 
 
-def cuts_at(run: Run, positions: Sequence[int], chance: Stream) -> Iterator[Cut]:
+def cuts_at(run: Run, positions: Sequence[int], rng: Stream) -> Iterator[Cut]:
     """A power cut after each of these numbers of operations, which ascend."""
     model, done = DiskModel(), 0
     for position in positions:
         for operation in run.journal[done:position]:
             model.apply(operation)
         done = position
-        yield Cut(position, model.cut_power(chance))
+        yield Cut(position, model.cut_power(rng))
 
 
 async def judge(folder: Path, run: Run, cut: Cut) -> Verdict:
@@ -204,7 +204,7 @@ async def judge(folder: Path, run: Run, cut: Cut) -> Verdict:
     path = lay_out(folder, cut.files)
     told = run.told_at(cut.position)
     begun = run.acknowledged[told] if told < len(run.acknowledged) else None
-    ids = SeededIds(Chance(cut.position).stream("secret"))
+    ids = SeededIds(Rng(cut.position).stream("secret"))
     return await examine(str(path), ids, run.secret, run.acknowledged[:told], begun)
 
 

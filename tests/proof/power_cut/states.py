@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final
 
-from chatkit.testing.chance import Stream
+from chatkit.testing.rng import Stream
 
 from .recording import Created, Deleted, Found, Operation, Synced, SyncFailed, Truncated, Wrote
 
@@ -61,10 +61,10 @@ class DiskModel:
             case Truncated(number, size):
                 self._files[number].truncate(size)
 
-    def cut_power(self, chance: Stream) -> dict[str, bytes]:
+    def cut_power(self, rng: Stream) -> dict[str, bytes]:
         """One of the states that a power cut leaves now: each file's content by its name. Changes nothing."""
-        names = chance.choice(self._names_since_sync)
-        return {name: self._files[number].cut_power(chance) for name, number in names.items()}
+        names = rng.choice(self._names_since_sync)
+        return {name: self._files[number].cut_power(rng) for name, number in names.items()}
 
     def _sync_folder(self, folder: bool) -> None:
         if folder:
@@ -111,15 +111,15 @@ class _File:
     def fail_sync(self) -> None:
         self._doubtful.update(self._pending)
 
-    def cut_power(self, chance: Stream) -> bytes:
-        size = self._sizes[-1] if chance.random() < 0.5 else chance.choice(self._sizes)
+    def cut_power(self, rng: Stream) -> bytes:
+        size = self._sizes[-1] if rng.random() < 0.5 else rng.choice(self._sizes)
         content = self._durable[:size]
-        content += _filling(chance, size - len(content))
-        is_newest = _fate(chance, self._pending)
+        content += _filling(rng, size - len(content))
+        is_newest = _fate(rng, self._pending)
         for sector, contents in self._pending.items():
             if is_newest(sector):
                 _put(content, sector, contents[-1])
-            elif (older := chance.randrange(len(contents))) > 0:  # 0 is what is durable
+            elif (older := rng.randrange(len(contents))) > 0:  # 0 is what is durable
                 _put(content, sector, contents[older - 1])
         return bytes(content[:size])
 
@@ -144,23 +144,23 @@ def _put(content: bytearray, sector: int, data: bytes) -> None:
     content[place : place + SECTOR_BYTES] = data
 
 
-def _filling(chance: Stream, count: int) -> bytes:
+def _filling(rng: Stream, count: int) -> bytes:
     """What a file holds where it grew and nothing was written."""
-    return chance.randbytes(count) if count > 0 and chance.random() < 0.5 else bytes(max(0, count))
+    return rng.randbytes(count) if count > 0 and rng.random() < 0.5 else bytes(max(0, count))
 
 
-def _fate(chance: Stream, sectors: Collection[int]) -> Callable[[int], bool]:
-    """Which sectors hold their newest content: those up to a place, or some by chance."""
-    if sectors and chance.random() < 0.25:
-        last = chance.choice(list(sectors))
+def _fate(rng: Stream, sectors: Collection[int]) -> Callable[[int], bool]:
+    """Which sectors hold their newest content: those up to a place, or some at random."""
+    if sectors and rng.random() < 0.25:
+        last = rng.choice(list(sectors))
         return lambda sector: sector <= last
-    share, together = chance.choice(_KEPT_SHARES), chance.choice(_SECTORS_TOGETHER)
+    share, together = rng.choice(_KEPT_SHARES), rng.choice(_SECTORS_TOGETHER)
     kept: dict[int, bool] = {}
 
     def is_newest(sector: int) -> bool:
         block = sector // together
         if block not in kept:
-            kept[block] = chance.random() < share
+            kept[block] = rng.random() < share
         return kept[block]
 
     return is_newest

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from chatkit.storage import base
-from chatkit.testing.chance import Stream
+from chatkit.testing.rng import Stream
 
 USERS: Final = ("ann", "bob", "cat", "dan")
 GROUPS: Final = ("g", "h")
@@ -36,11 +36,11 @@ class Script:
     """Writes batches of commands.
 
     Args:
-        chance: Every choice is drawn from it.
+        rng: Every choice is drawn from it.
     """
 
-    def __init__(self, chance: Stream) -> None:
-        self._chance = chance
+    def __init__(self, rng: Stream) -> None:
+        self._rng = rng
         self._sent = 0
         self._at_ms = 1_700_000_000_000
         self._heads = dict.fromkeys(CONVERSATIONS, 1)
@@ -73,8 +73,8 @@ class Script:
     def batch(self) -> list[base.Command]:
         """The next commands."""
         weights, makers = zip(*self._makers, strict=True)
-        count = self._chance.choice(_BATCH_SIZES)
-        return [maker() for maker in self._chance.choices(makers, weights, k=count)]
+        count = self._rng.choice(_BATCH_SIZES)
+        return [maker() for maker in self._rng.choices(makers, weights, k=count)]
 
     def sends(self, count: int) -> list[base.Command]:
         """Messages only, which a client could send again."""
@@ -92,8 +92,8 @@ class Script:
     def send(self) -> base.Append:
         """A message with a new key."""
         self._sent += 1
-        word = f"word{self._sent}x{self._chance.randbytes(6).hex()}"
-        text = " ".join([word] * self._chance.choice(_WORDS))
+        word = f"word{self._sent}x{self._rng.randbytes(6).hex()}"
+        text = " ".join([word] * self._rng.choice(_WORDS))
         payload = msgspec.json.encode({"text": text, "type": "TEXT"})
         mac = hashlib.sha256(payload).digest()
         key = f"key-{self._sent}"
@@ -102,31 +102,31 @@ class Script:
     def _recall(self) -> base.Command:
         if not self._messages:
             return self.send()
-        entry = self._chance.choice(self._messages)
+        entry = self._rng.choice(self._messages)
         return base.Recall(entry.message_id, entry.sender_id, _LONG_MS, self._now())
 
     def _deliver(self) -> base.Command:
         name = self._conversation()
-        up_to_seq = self._chance.randint(1, self._heads[name])
+        up_to_seq = self._rng.randint(1, self._heads[name])
         return base.AdvanceDelivered(name, self._user(), self._device(), up_to_seq, self._now())
 
     def _confirm(self) -> base.Command:
         if not self._messages:
             return self.send()
-        entry = self._chance.choice(self._messages[-20:])
+        entry = self._rng.choice(self._messages[-20:])
         return base.ConfirmMessage(entry.message_id, self._user(), self._device(), self._now())
 
     def _read(self) -> base.Command:
         name = self._conversation()
-        return base.AdvanceRead(name, self._user(), self._chance.randint(1, self._heads[name]), self._now())
+        return base.AdvanceRead(name, self._user(), self._rng.randint(1, self._heads[name]), self._now())
 
     def _add(self) -> base.Command:
-        users = tuple(self._chance.sample(USERS[1:], 2))
+        users = tuple(self._rng.sample(USERS[1:], 2))
         return base.AddMembers(self._group(), "ann", users, _MEMBERS_MAX, self._now())
 
     def _remove(self) -> base.Command:
-        user = self._chance.choice(USERS[1:])
-        return base.RemoveMember(self._group(), self._chance.choice(["ann", user]), user, self._now())
+        user = self._rng.choice(USERS[1:])
+        return base.RemoveMember(self._group(), self._rng.choice(["ann", user]), user, self._now())
 
     def _open(self) -> base.Command:
         return self._session(self._user(), self._device())
@@ -136,12 +136,12 @@ class Script:
         return base.OpenSession(user, device, token, at_ms + _LONG_MS, None, "all", at_ms)
 
     def _resume(self) -> base.Command:
-        user, device = self._chance.choice(list(self._token_of))
+        user, device = self._rng.choice(list(self._token_of))
         used, at_ms = self._token_of[user, device], self._now()
         return base.ResumeSession(used, device, self._new_token(user, device), at_ms + _LONG_MS, 0, at_ms)
 
     def _new_token(self, user: str, device: str) -> bytes:
-        self._token_of[user, device] = token = self._chance.randbytes(16)
+        self._token_of[user, device] = token = self._rng.randbytes(16)
         return token
 
     def _renew_login(self) -> base.Command:
@@ -149,24 +149,24 @@ class Script:
         return base.RenewLogin(self._user(), self._device(), at_ms + _LONG_MS, "some", at_ms)
 
     def _renew_epoch(self) -> base.Command:
-        return base.RenewEpoch(self._conversation(), self._chance.randbytes(4).hex(), self._now())
+        return base.RenewEpoch(self._conversation(), self._rng.randbytes(4).hex(), self._now())
 
     def _close_outbox(self) -> base.Command:
         name = self._conversation()
-        return base.CloseOutbox(name, self._chance.randint(1, self._heads[name]))
+        return base.CloseOutbox(name, self._rng.randint(1, self._heads[name]))
 
     def _now(self) -> int:
-        self._at_ms += self._chance.randrange(3)
+        self._at_ms += self._rng.randrange(3)
         return self._at_ms
 
     def _user(self) -> str:
-        return self._chance.choice(USERS)
+        return self._rng.choice(USERS)
 
     def _device(self) -> str:
-        return self._chance.choice(["phone", "phone", "tablet"])
+        return self._rng.choice(["phone", "phone", "tablet"])
 
     def _group(self) -> str:
-        return self._chance.choice(GROUPS)
+        return self._rng.choice(GROUPS)
 
     def _conversation(self) -> str:
-        return self._chance.choice(CONVERSATIONS)
+        return self._rng.choice(CONVERSATIONS)

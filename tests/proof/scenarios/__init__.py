@@ -21,7 +21,7 @@ from chatkit.testing.virtual_time import run_virtual
 
 from ..simulation.plan import Storage
 from . import catching_up, connecting, membership, nodes, sending
-from .scenario import SERVER, Outcome, PromiseBrokenError, Scenario, TrapNotSprungError
+from .scenario import SERVER, Outcome, PromiseBrokenError, Scenario, TrapNotSetOffError
 from .stage import MakeStore, Stage
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "Outcome",
     "PromiseBrokenError",
     "Scenario",
-    "TrapNotSprungError",
+    "TrapNotSetOffError",
     "run_scenario",
 ]
 
@@ -86,7 +86,7 @@ def run_scenario(name: str, seed: int = 0, store: Storage | MakeStore = "memory"
     Raises:
         ConfigurationError: There is no such scenario.
         PromiseBrokenError: A demand of the scenario was not met, or not everybody had everything in the end.
-        TrapNotSprungError: The situation did not come about, so nothing was shown.
+        TrapNotSetOffError: The situation did not come about, so nothing was shown.
     """
     scenario = SCENARIOS.get(name)
     if scenario is None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ..checker import report
 from ..simulation.plan import Storage
-from . import SCENARIOS, PromiseBrokenError, TrapNotSprungError, run_scenario
+from . import SCENARIOS, PromiseBrokenError, TrapNotSetOffError, run_scenario
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def _list() -> int:
 def _played(name: str, seed: int, store: Storage) -> bool:
     try:
         outcome = run_scenario(name, seed, store)
-    except (PromiseBrokenError, TrapNotSprungError) as error:
+    except (PromiseBrokenError, TrapNotSetOffError) as error:
         _tell(name, seed, f"{type(error).__name__}: {error}")
         return False
     _tell(name, seed, "good" if outcome.good else "BAD")

@@ -12,15 +12,15 @@ import anyio.lowlevel
 from chatkit.client.config import ClientConfig
 from chatkit.client.events import CaughtUp, ChatEvent, Connected, Disconnected, MessageReceived
 from chatkit.ports import Ports
-from chatkit.testing.chance import Chance
 from chatkit.testing.history import Call
 from chatkit.testing.network import Line, Network
+from chatkit.testing.rng import Rng
 from chatkit.types import Message, Sent
 from chatkit.wire import events as ev
 
 from ..dumps import CompleteHistory, DeviceDump, dump_device
 from ..simulation.device import Device
-from .demands import holds, promised, sprung, until
+from .demands import holds, promised, require, until
 from .wire import Heard, Wire
 
 EventT = TypeVar("EventT", bound=ChatEvent)
@@ -43,7 +43,7 @@ class Actor(Device):
         path: Where its local store is a file; None for one in memory. It outlives the app in any case.
         network: Where its lines are.
         wire: What went over them.
-        chance: Its name in it is `name`.
+        rng: Its name in it is `name`.
 
     Attributes:
         running: Whether its app runs, or is about to.
@@ -60,7 +60,7 @@ class Actor(Device):
         network: Network,
         wire: Wire,
         history: CompleteHistory,
-        chance: Chance,
+        rng: Rng,
         ports: Ports,
         config: ClientConfig,
         spawn: Spawn,
@@ -76,7 +76,7 @@ class Actor(Device):
             config=config,
             ports=ports,
             history=history,
-            chance=chance.stream(f"{name} app"),
+            rng=rng.stream(f"{name} app"),
             slow_consumer_s=0.0,
             alarm=alarm,
         )
@@ -84,7 +84,7 @@ class Actor(Device):
         self.node: str | None = None
         self._network = network
         self._wire = wire
-        self._events = history.told
+        self._events = history.app_events
         self._calls = history.calls
         self._happened = history.happened
         self._spawn = spawn
@@ -172,7 +172,7 @@ class Actor(Device):
     @property
     def line(self) -> Line:
         """The newest of them."""
-        sprung(self.lines, f"{self.name} has connected")
+        require(self.lines, f"{self.name} has connected")
         return self.lines[-1]
 
     def heard(self, kind: type[ev.Event], **fields: Any) -> list[Heard]:
@@ -180,7 +180,7 @@ class Actor(Device):
         return [it for it in self._wire.of(kind, **fields) if self._has(it.line)]
 
     def told(self, kind: type[EventT]) -> list[EventT]:
-        """What its app was told of a type, in order, in all its lives."""
+        """What its app was told of a type, in order, in all its incarnations."""
         return [event for event in self._all_told() if isinstance(event, kind)]
 
     def received(self, conversation_id: str) -> list[int]:
@@ -206,7 +206,7 @@ class Actor(Device):
 
     async def send_soon(self, conversation_id: str, *client_msg_ids: str) -> None:
         """Send messages in this order without waiting for answers; returns once the client has taken them in."""
-        sprung(self.client is not None, f"the app of {self.name} runs")
+        require(self.client is not None, f"the app of {self.name} runs")
         for client_msg_id in client_msg_ids:
             self.start(self._send_one, conversation_id, client_msg_id)
             while not self.calls(client_msg_id):

@@ -6,7 +6,7 @@ from chatkit.client.events import EpochChanged, MessageRecalled, MessageReceived
 from chatkit.wire import events as ev
 
 from .actor import Actor, text_of
-from .demands import holds, promised, sprung, until
+from .demands import holds, promised, require, until
 from .stage import Stage
 from .stops import appends, reads
 
@@ -24,7 +24,7 @@ async def recall_overtakes_its_message(stage: Stage) -> None:
     await _recalled_above_a_gap(stage, ann, bob)  # 4 and 5
     await _recalled_while_its_page_is_read(stage, ann, dan)  # 6 and 7
     await cid.back()
-    sprung(_showed(cid, "m-1"), "cid had the first one when he went away")
+    require(_showed(cid, "m-1"), "cid had the first one when he went away")
     holds(not _showed(cid, "m-2") and not _showed(cid, "m-3"), "and never got the bodies of the others")
     for device in (ann, bob, cid, dan):
         await device.gets("c-1", 7)
@@ -46,7 +46,7 @@ async def _recalled_above_a_gap(stage: Stage, ann: Actor, bob: Actor) -> None:
     await stop.reached()
     await ann.recall(sent)
     await until(lambda: bob.heard(ev.NewMsg, seq=5), "bob hears the recall")
-    sprung(bob.placed("c-1") == 3, "and does not hold what it recalls")
+    require(bob.placed("c-1") == 3, "and does not hold what it recalls")
     stop.go_on()
     await bob.gets("c-1", 5)
     holds(not _showed(bob, "m-2"), "bob never got the body")
@@ -62,10 +62,10 @@ async def _recalled_while_its_page_is_read(stage: Stage, ann: Actor, dan: Actor)
     await stop.reached()
     await ann.recall(sent)
     await until(lambda: dan.heard(ev.NewMsg, seq=7), "dan hears the recall")
-    sprung(not _showed(dan, "m-3"), "before the page")
+    require(not _showed(dan, "m-3"), "before the page")
     stop.go_on()
     await dan.gets("c-1", 7)
-    sprung(_showed(dan, "m-3"), "the page has the body")
+    require(_showed(dan, "m-3"), "the page has the body")
     told = [event.message for event in dan.told(MessageReceived) if event.message.seq == 6]
     holds([message.type for message in told] == ["RECALLED"], f"the app is told a tombstone: {told}")
 
@@ -97,7 +97,7 @@ async def restored_log_with_a_new_epoch(stage: Stage) -> None:
     ann.line.stall(up=True, down=True)
     await ann.send_soon("c-1", "a-2")
     await until(lambda: ann.line.up.under_way_bytes, "a-2 is under way")
-    sprung(await host.keys("c-1") == ["a-1", "t-1"], "a-2 and t-2 are not stored")
+    require(await host.keys("c-1") == ["a-1", "t-1"], "a-2 and t-2 are not stored")
     epoch = await host.renew_epoch("c-1")
     ann.line.release()
     await ann.answered(["a-2"])
@@ -123,7 +123,7 @@ async def _stored_without_answer(stage: Stage, device: Actor, client_msg_id: str
     device.away()
     await until(lambda: stage.wire.server_end(line), "the server knows that the line broke")
     stop.go_on()
-    sprung(not device.heard(ev.MsgAck, client_msg_id=client_msg_id), "no answer came")
+    require(not device.heard(ev.MsgAck, client_msg_id=client_msg_id), "no answer came")
 
 
 # --- receipts ---
@@ -144,10 +144,10 @@ async def receipts_missed_offline(stage: Stage) -> None:
     await tablet.mark_read("s-1", 3)
     await promised(lambda: tablet.heard(ev.ReceiptPush, user_id="bob", read_seq=2), "the tablet is told live")
     await promised(lambda: bob.heard(ev.ReceiptPush, user_id="ann", read_seq=3), "bob is told live")
-    sprung(_state(phone) == ("SENT", 0), f"the phone knows nothing of that: {_state(phone)}")
+    require(_state(phone) == ("SENT", 0), f"the phone knows nothing of that: {_state(phone)}")
     await phone.back()
-    sprung(not phone.heard(ev.ReceiptPush, read_seq=2), "no RECEIPT told it of bob")
-    sprung(not phone.heard(ev.ReceiptPush, read_seq=3), "no RECEIPT told it of the tablet")
+    require(not phone.heard(ev.ReceiptPush, read_seq=2), "no RECEIPT told it of bob")
+    require(not phone.heard(ev.ReceiptPush, read_seq=3), "no RECEIPT told it of the tablet")
     holds(_state(phone) == ("READ", 3), f"HEADS told it of both: {_state(phone)}")
     told = [event.receipt for event in phone.told(ReceiptChanged)]
     holds(any((it.user_id, it.read_seq) == ("", 2) for it in told), f"its app is told of bob: {told}")

@@ -13,7 +13,7 @@ from chatkit.testing.network import Conditions, Line
 from chatkit.wire import events as ev
 
 from .actor import Actor
-from .demands import exactly, holds, promised, sprung, until
+from .demands import exactly, holds, promised, require, until
 from .stage import Stage
 from .stops import Stop, commits, reads
 from .wire import Heard, listed
@@ -55,7 +55,7 @@ async def _log_in_among_commits(stage: Stage, device: Actor) -> None:
     await until(lambda: len(device.lines) > known and _heard(device, ev.Welcome), "it is welcome")
     await host.send(name, "ann", f"{key}-before-the-read")
     await until(lambda: _heard(device, ev.NewMsg), "it hears of it")
-    sprung(not _heard(device, ev.Heads), "before HEADS")
+    require(not _heard(device, ev.Heads), "before HEADS")
     before.go_on()
     await after.reached()
     device.line.stall(down=True)
@@ -77,10 +77,10 @@ def _heard(device: Actor, kind: type[ev.Event], **fields: Any) -> list[Heard]:
 def _came_between_the_pages(device: Actor, name: str) -> None:
     first, last = exactly(2, _heard(device, ev.Heads), "pages of HEADS")
     (push,) = exactly(1, _heard(device, ev.NewMsg, conversation_id=name), f"pushes of {name}")
-    sprung(first.place < push.place < last.place, "the push came between the two pages")
+    require(first.place < push.place < last.place, "the push came between the two pages")
     heads = [head for head in last.event.conversations if head.conversation_id == name]
     (head,) = exactly(1, heads, f"heads of {name} on the second page")
-    sprung(head.head_seq < push.event.seq, "the page does not know of it")
+    require(head.head_seq < push.event.seq, "the page does not know of it")
 
 
 # --- without WELCOME ---
@@ -105,7 +105,7 @@ async def lost_welcome(stage: Stage) -> None:
     silent.stall(up=True)
     await bob.caught_up()
     await until(lambda: stage.wire.server_end(silent), "the server gives up the one that hangs")
-    sprung(stage.wire.server_end(silent) == ev.CloseCode.REPLACED, "for the newer one")
+    require(stage.wire.server_end(silent) == ev.CloseCode.REPLACED, "for the newer one")
     silent.release()
     await _stays_connected(stage, bob)
 
@@ -117,16 +117,16 @@ async def _welcome_hangs(device: Actor, stop: Stop) -> Line:
     line.stall(down=True)
     stop.go_on()
     await until(lambda: line.down.under_way_bytes, "WELCOME has left")
-    sprung(not [it for it in device.heard(ev.Welcome) if it.line is line], "and has not arrived")
+    require(not [it for it in device.heard(ev.Welcome) if it.line is line], "and has not arrived")
     return line
 
 
 def _fell_back_to_the_token(device: Actor) -> None:
     """A resume token serves once: the second try with it is refused, and the login's own token is tried at once."""
     _, _, lost, again, last = (it.event for it in exactly(5, device.heard(ev.Hello), "HELLO"))
-    sprung(lost.resume_token == again.resume_token != UNSET, "the same resume token was tried twice")
+    require(lost.resume_token == again.resume_token != UNSET, "the same resume token was tried twice")
     (refused,) = exactly(1, device.heard(ev.ErrorEvent), "refusals")
-    sprung(refused.event.code == "TOKEN_REVOKED", "the second try is refused")
+    require(refused.event.code == "TOKEN_REVOKED", "the second try is refused")
     holds(last.token != UNSET and last.resume_token is UNSET, "then the token is tried")
     holds(not device.heard(ev.Welcome)[-1].event.resumed, "and is welcome")
 
@@ -142,11 +142,11 @@ async def late_hello(stage: Stage) -> None:
     first.stall(up=True)
     await bob.caught_up()
     second = bob.line
-    sprung([it.line for it in bob.heard(ev.Hello)] == [second], "the first HELLO hangs")
+    require([it.line for it in bob.heard(ev.Hello)] == [second], "the first HELLO hangs")
     stage.wire.when_next(ev.Hello, _hangs_behind_it)
     first.release()
     await until(lambda: stage.wire.client_end(second), "the second connection ends")
-    sprung(stage.wire.client_end(second) == ev.CloseCode.REPLACED, "for the first, which is older")
+    require(stage.wire.client_end(second) == ev.CloseCode.REPLACED, "for the first, which is older")
     await promised(lambda: bob.line is not second, "it connects again")
     await bob.caught_up()
     await _stays_connected(stage, bob)
@@ -177,7 +177,7 @@ async def half_open_line(stage: Stage) -> None:
     bob.node = None
     await bob.send_soon("c-1", "b-1")
     await ann.send("c-1", "a-1")
-    sprung(await stage.host.keys("c-1") == ["a-1"], "what bob sends does not arrive")
+    require(await stage.host.keys("c-1") == ["a-1"], "what bob sends does not arrive")
     await promised(lambda: stage.wire.server_end(line), "the server gives the line up")
     await promised(lambda: stage.wire.client_end(line), "the client gives the line up")
     holds(stage.wire.server_end(line) == ev.CloseCode.HEARTBEAT_LOST, "for want of a sign of life")
@@ -199,8 +199,8 @@ async def slow_reader_behind_then_caught_up(stage: Stage) -> None:
     await promised(lambda: bob.heard(ev.Behind), "bob is told that he is behind")
     head_seq = MISSED + 1
     await bob.gets("c-1", head_seq)
-    sprung(len(bob.heard(ev.NewMsg)) < MISSED, "pushes were dropped")
-    sprung(any(head_seq in listed(it.event) for it in bob.heard(ev.SyncPage)), "a page brought the last one")
+    require(len(bob.heard(ev.NewMsg)) < MISSED, "pushes were dropped")
+    require(any(head_seq in listed(it.event) for it in bob.heard(ev.SyncPage)), "a page brought the last one")
     holds(bob.received("c-1") == list(range(1, head_seq + 1)), "bob is told everything, in order")
     holds(len(bob.lines) == 1, "he keeps his connection")
 
@@ -219,10 +219,10 @@ async def duplicate_devices_replaced(stage: Stage) -> None:
     newer.begin()
     await promised(lambda: not older.running, "the older one stops")
     ends = [stage.wire.client_end(line) for line in newer.lines]  # of both, which have one name
-    sprung(ends == [ev.CloseCode.REPLACED, None], f"by 4201: {ends}")
+    require(ends == [ev.CloseCode.REPLACED, None], f"by 4201: {ends}")
     holds(older.told(Disconnected)[-1].will_retry is False, "its app is told that it is for good")
     (alarm,) = exactly(1, stage.alarms, "clients that stopped")
-    sprung("4201" in alarm, f"its client stopped for that reason: {alarm}")
+    require("4201" in alarm, f"its client stopped for that reason: {alarm}")
     stage.alarms.clear()
     await ann.send("c-1", "m-2")
     await newer.gets("c-1", 3)

@@ -1,4 +1,4 @@
-"""What a script demands: that its trap is sprung, and that the promise holds; now, or after a while."""
+"""What a script demands: that its trap is set off, and that the promise holds; now, or after a while."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import anyio
 
-from .scenario import PromiseBrokenError, TrapNotSprungError
+from .scenario import PromiseBrokenError, TrapNotSetOffError
 
 PATIENCE_S = 30.0
 """What has not come about by then does not come about."""
@@ -17,10 +17,10 @@ _LOOK_EVERY_S = 0.01
 ItemT = TypeVar("ItemT")
 
 
-def sprung(fact: object, what: str) -> None:
-    """The trap is set only if this is so. Raises TrapNotSprungError."""
+def require(fact: object, what: str) -> None:
+    """The trap is set only if this is so. Raises TrapNotSetOffError."""
     if not fact:
-        raise TrapNotSprungError(f"not so: {what}")
+        raise TrapNotSetOffError(f"not so: {what}")
 
 
 def holds(fact: object, what: str) -> None:
@@ -30,14 +30,14 @@ def holds(fact: object, what: str) -> None:
 
 
 def exactly(count: int, found: Sequence[ItemT], what: str) -> Sequence[ItemT]:
-    """What was found, if it is so many; the script relies on it. Raises TrapNotSprungError."""
-    sprung(len(found) == count, f"{count} of {what}; there are {len(found)}")
+    """What was found, if it is so many; the script relies on it. Raises TrapNotSetOffError."""
+    require(len(found) == count, f"{count} of {what}; there are {len(found)}")
     return found
 
 
 async def until(fact: Callable[[], object], what: str) -> None:
-    """Return once this is so, which the trap needs. Raises TrapNotSprungError."""
-    sprung(await _comes(fact), f"{what}, within {PATIENCE_S:g} s")
+    """Return once this is so, which the trap needs. Raises TrapNotSetOffError."""
+    require(await _comes(fact), f"{what}, within {PATIENCE_S:g} s")
 
 
 async def promised(fact: Callable[[], object], what: str) -> None:

@@ -6,7 +6,7 @@ from chatkit.storage.base import RemoveMember
 from chatkit.wire import events as ev
 
 from .actor import Actor
-from .demands import holds, sprung
+from .demands import holds, require
 from .host import unavailable
 from .stage import Stage
 from .stops import commits
@@ -34,8 +34,8 @@ async def late_joiner_and_rejoin(stage: Stage) -> None:
     await ann.send("c-1", "again")  # 10
     await phone.gets("c-1", 10)
     await tablet.back()
-    sprung(len(phone.lines) == 1, "the phone was there all the time")
-    sprung(len(tablet.lines) == 2, "the tablet was there before and after only")
+    require(len(phone.lines) == 1, "the phone was there all the time")
+    require(len(tablet.lines) == 2, "the tablet was there before and after only")
     _was_told_only_his(phone)
     await _reads_only_his(phone)
     await _reads_only_his(tablet)
@@ -46,7 +46,7 @@ _HIS = [3, 4, 5, 9, 10]
 
 def _was_told_only_his(phone: Actor) -> None:
     """Live and in order; what lies between his stays was passed over, not waited for."""
-    sprung(phone.heard(ev.Sync, last_seq=5), "the phone asks for what comes after his first stay")
+    require(phone.heard(ev.Sync, last_seq=5), "the phone asks for what comes after his first stay")
     holds(phone.received("c-1") == _HIS, f"the phone was told {_HIS}, not {phone.received('c-1')}")
 
 
@@ -62,9 +62,9 @@ async def removal_whose_answer_was_lost(stage: Stage) -> None:
     await ann.send("c-1", "for-all")
     await cid.gets("c-1", 2)
     stage.store.stop("commit", commits(RemoveMember), after=True).refuse()
-    sprung(await unavailable(stage.host.remove("c-1", "ann", "cid")), "the host is told UNAVAILABLE")
-    sprung(len(await stage.host.log("c-1")) == 3, "the removal is stored")
+    require(await unavailable(stage.host.remove("c-1", "ann", "cid")), "the host is told UNAVAILABLE")
+    require(len(await stage.host.log("c-1")) == 3, "the removal is stored")
     await ann.send("c-1", "not-for-cid")
     await bob.gets("c-1", 4)
-    sprung(len(cid.lines) == 1, "cid is connected all the time")
+    require(len(cid.lines) == 1, "cid is connected all the time")
     holds(not cid.heard(ev.NewMsg, seq=4), "no push to who was removed")

@@ -6,14 +6,14 @@ from chatkit.client.events import ConversationChanged
 from chatkit.wire import events as ev
 
 from .actor import Actor
-from .demands import exactly, holds, promised, sprung
+from .demands import exactly, holds, promised, require
 from .stage import Stage
 from .stops import appends
 
 
 async def two_nodes_all_hints_lost(stage: Stage) -> None:
     """Ann and bob are connected to different servers and no hint arrives: messages, a recall and members all do."""
-    stage.bus_faults.loss_chance = 1.0
+    stage.bus_faults.loss_probability = 1.0
     ann, bob = await stage.device("ann", node="n-1"), await stage.device("bob", node="n-2")
     await stage.host.create("c-1", "ann", "bob")
     await bob.gets("c-1", 1)
@@ -27,8 +27,8 @@ async def two_nodes_all_hints_lost(stage: Stage) -> None:
     await ann.send("c-1", "m-6")
     for device in (bob, cid):
         await device.gets("c-1", 10)
-    sprung(stage.hints, "there were hints to lose")
-    sprung(len(ann.lines) == len(bob.lines) == 1, "nobody reconnected")
+    require(stage.hints, "there were hints to lose")
+    require(len(ann.lines) == len(bob.lines) == 1, "nobody reconnected")
     told = [message.seq for message in await bob.past("c-1")]
     holds(told == list(range(1, 11)), f"bob has it all: {told}")
 
@@ -40,15 +40,15 @@ async def removed_through_the_other_node(stage: Stage) -> None:
     bob, cid = await stage.device("bob", node="n-2"), await stage.device("cid", node="n-2")
     await ann.send("c-1", "for-all")
     await cid.gets("c-1", 2)
-    stage.bus_faults.loss_chance = 1.0
+    stage.bus_faults.loss_probability = 1.0
     lost_before = stage.hints
     await stage.host.remove("c-1", "ann", "cid")  # on the first server
-    sprung(stage.hints > lost_before, "the hints of it were lost")
-    sprung(not cid.told(ConversationChanged), "cid has not heard of it")
+    require(stage.hints > lost_before, "the hints of it were lost")
+    require(not cid.told(ConversationChanged), "cid has not heard of it")
     await bob.send("c-1", "not-for-cid")  # on the second
     await ann.gets("c-1", 4)
     await promised(lambda: _left(cid), "cid is told that he left")
-    sprung(len(cid.lines) == 1, "on the connection that he had all the time")
+    require(len(cid.lines) == 1, "on the connection that he had all the time")
     holds(not cid.heard(ev.NewMsg, seq=4), "no push to who was removed")
 
 
@@ -67,7 +67,7 @@ async def resend_through_the_other_node(stage: Stage) -> None:
     ann.reachable("n-2")
     await ann.answered(["m-1"])
     first, second = exactly(2, ann.heard(ev.SendMsg, client_msg_id="m-1"), "sends of m-1")
-    sprung((first.line.node, second.line.node) == ("n-1", "n-2"), "it was sent on both")
+    require((first.line.node, second.line.node) == ("n-1", "n-2"), "it was sent on both")
     stored = await stage.host.stored("c-1", "m-1")
     stop.go_on()
     await ann.send("c-1", "m-2")

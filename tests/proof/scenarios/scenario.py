@@ -40,7 +40,7 @@ CLIENT: Final = ClientConfig(
 """The same for the devices; a send waits longer than any scenario keeps it waiting."""
 
 
-class TrapNotSprungError(AssertionError):
+class TrapNotSetOffError(AssertionError):
     """The situation that a scenario is about did not come about: it proves nothing, and is to be written anew."""
 
 
@@ -52,7 +52,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """One trap of the contract, as a script.
 
     Attributes:
-        play: The script, whose docstring says what it is about; raises TrapNotSprungError or PromiseBrokenError.
+        play: The script, whose docstring says what it is about; raises TrapNotSetOffError or PromiseBrokenError.
         nodes: Servers over the one store.
         server: Settings of the servers.
         client: Settings of the devices.

@@ -9,7 +9,7 @@ from chatkit.client.events import MessageSent
 from chatkit.wire import events as ev
 
 from .actor import Actor
-from .demands import exactly, holds, promised, sprung, until
+from .demands import exactly, holds, promised, require, until
 from .stage import Stage
 from .stops import appends
 from .wire import Heard
@@ -33,11 +33,11 @@ async def refusal_in_the_middle_of_a_pipeline(stage: Stage) -> None:
     await ann.answered(_keys(1, 9))
     refused = [it.event.client_msg_id for it in ann.heard(ev.ErrorEvent, retryable=True)]
     refused = [key for key in refused if key is not UNSET]  # a confirmation may be refused with them
-    sprung(refused[:3] == _keys(4, 6), f"m-4 to m-6 are refused first: {refused}")
+    require(refused[:3] == _keys(4, 6), f"m-4 to m-6 are refused first: {refused}")
     (told,) = exactly(1, ann.heard(ev.ErrorEvent, client_msg_id="m-6"), "refusals of m-6")
-    sprung(told.place < ann.heard(ev.SendMsg, client_msg_id="m-7")[0].place, "then the rest arrives")
+    require(told.place < ann.heard(ev.SendMsg, client_msg_id="m-7")[0].place, "then the rest arrives")
     holds(refused[3:6] == _keys(7, 9), f"and is held back: {refused}")
-    sprung(len(ann.lines) == 1, "one connection all the time")
+    require(len(ann.lines) == 1, "one connection all the time")
     await _stored_in_order(stage, _keys(1, 9))
     await bob.gets("c-1", 10)
 
@@ -49,12 +49,14 @@ async def refused_then_seen_in_the_log(stage: Stage) -> None:
     stage.store.stop("commit", appends("m-2"), after=True).refuse(retry_after_s=5.0)
     await ann.send_soon("c-1", *_keys(2, 4))
     await until(lambda: ann.heard(ev.ErrorEvent, client_msg_id="m-4"), "all three are refused")
-    sprung(await stage.host.keys("c-1") == _keys(1, 2), "m-2 is stored, m-3 and m-4 are not")
+    require(await stage.host.keys("c-1") == _keys(1, 2), "m-2 is stored, m-3 and m-4 are not")
     await bob.send("c-1", "b-1")  # what comes after m-2 shows that there is a m-2
     await ann.answered(["m-2"])
-    sprung(len(ann.heard(ev.SendMsg, client_msg_id="m-2")) == 1, "the log settled m-2, not its answer")
+    require(len(ann.heard(ev.SendMsg, client_msg_id="m-2")) == 1, "the log confirmed m-2, not its answer")
     await ann.answered(_keys(2, 4))
-    sprung(len(ann.heard(ev.SendMsg, client_msg_id="m-2")) == 2, "the server waited for m-2 and got it again")
+    require(
+        len(ann.heard(ev.SendMsg, client_msg_id="m-2")) == 2, "the server waited for m-2 and got it again"
+    )
     await _answer_is_the_stored_one(stage, ann, "m-2")
     await _stored_in_order(stage, ["m-1", "m-2", "b-1", "m-3", "m-4"])
 
@@ -70,7 +72,7 @@ async def reconnect_between_send_and_commit(stage: Stage) -> None:
     await until(lambda: stage.wire.server_end(first), "the server knows that the line broke")
     stop.go_on()
     await ann.answered(["m-1"])
-    sprung(ann.line is not first, "there is a new line")
+    require(ann.line is not first, "there is a new line")
     await _sent_twice_stored_once(stage, ann, bob)
 
 
@@ -83,8 +85,8 @@ async def server_crash_after_commit_before_ack(stage: Stage) -> None:
     stage.crash(stage.nodes[0])
     stop.go_on()
     await stage.nodes[0].wait_stopped()
-    sprung(await stage.host.keys("c-1") == ["m-1"], "it is stored")
-    sprung(not ann.heard(ev.MsgAck) and not bob.heard(ev.NewMsg, seq=2), "nobody was told")
+    require(await stage.host.keys("c-1") == ["m-1"], "it is stored")
+    require(not ann.heard(ev.MsgAck) and not bob.heard(ev.NewMsg, seq=2), "nobody was told")
     await stage.start(stage.nodes[0])
     await ann.answered(["m-1"])
     await _sent_twice_stored_once(stage, ann, bob)
@@ -99,7 +101,7 @@ async def server_crash_before_commit(stage: Stage) -> None:
     stage.crash(stage.nodes[0])
     stop.refuse()
     await stage.nodes[0].wait_stopped()
-    sprung(await stage.host.keys("c-1") == [], "it is not stored")
+    require(await stage.host.keys("c-1") == [], "it is not stored")
     await stage.start(stage.nodes[0])
     await ann.answered(["m-1"])
     await _sent_twice_stored_once(stage, ann, bob)
@@ -116,13 +118,15 @@ async def app_crash_with_pending_sends(stage: Stage) -> None:
     await ann.answered(["m-1"])
     ann.line.stall(up=True)
     await ann.send_soon("c-1", "m-4")
-    sprung(ann.pending_count == 3, "three are pending")
+    require(ann.pending_count == 3, "three are pending")
     await ann.killed_app()
     stop.go_on()
-    sprung(not ann.heard(ev.SendMsg, client_msg_id="m-4"), "the last one never arrived")
+    require(not ann.heard(ev.SendMsg, client_msg_id="m-4"), "the last one never arrived")
     ann.begin()
-    await promised(lambda: _sent(ann) == _keys(1, 4), "the app's next life is told of each message once")
-    sprung([call.result for call in ann.calls("m-4")] == ["info"], "the call died with the app")
+    await promised(
+        lambda: _sent(ann) == _keys(1, 4), "the app's next incarnation is told of each message once"
+    )
+    require([call.result for call in ann.calls("m-4")] == ["info"], "the call died with the app")
     await _stored_in_order(stage, _keys(1, 4))
     await bob.gets("c-1", 5)
 
@@ -144,7 +148,7 @@ async def drain_while_sending(stage: Stage) -> None:
     await promised(lambda: ann.heard(ev.ErrorEvent, client_msg_id="m-9"), "what comes now is refused")
     stop.go_on()
     await until(lambda: stage.wire.client_end(first), "the connection ends")
-    sprung(stage.wire.client_end(first) == ev.CloseCode.DRAIN, "by the drain")
+    require(stage.wire.client_end(first) == ev.CloseCode.DRAIN, "by the drain")
     answered = [it.event.client_msg_id for it in ann.heard(ev.MsgAck)]
     holds(answered == _keys(1, 6), f"what was accepted is answered, nothing else: {answered}")
     await node.wait_stopped()
@@ -193,9 +197,9 @@ async def _answer_is_the_stored_one(stage: Stage, ann: Actor, key: str) -> Heard
 async def _sent_twice_stored_once(stage: Stage, ann: Actor, bob: Actor) -> None:
     """The first answer never came; the second one does."""
     sent = ann.heard(ev.SendMsg, client_msg_id="m-1")
-    sprung([it.line for it in sent] == ann.lines[-2:], "it was sent on two lines, once on each")
+    require([it.line for it in sent] == ann.lines[-2:], "it was sent on two lines, once on each")
     answer = await _answer_is_the_stored_one(stage, ann, "m-1")
-    sprung(answer.line is ann.line, "only the second was answered")
+    require(answer.line is ann.line, "only the second was answered")
     await _stored_in_order(stage, ["m-1"])
     await bob.gets("c-1", 2)
     holds(bob.received("c-1") == [1, 2], "the other one is told it once")

@@ -21,11 +21,11 @@ from chatkit.errors import ChatkitError
 from chatkit.ports import Ids
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Store
-from chatkit.testing.chance import Chance
 from chatkit.testing.faulty_bus import BusFaults, FaultyBus
 from chatkit.testing.faulty_store import StoreFaults
 from chatkit.testing.network import Line, Network
 from chatkit.testing.recording import by_name, frames_into
+from chatkit.testing.rng import Rng
 
 from ..checker import check
 from ..dumps import CompleteHistory, dump_store
@@ -33,7 +33,7 @@ from ..simulation.node import Node
 from ..simulation.plan import Storage
 from ..simulation.storage import SharedStore
 from .actor import Actor
-from .demands import PATIENCE_S, holds, sprung, until
+from .demands import PATIENCE_S, holds, require, until
 from .host import Host
 from .scenario import Outcome, Scenario
 from .stops import StoppableStore
@@ -69,12 +69,12 @@ class Stage:
 
     def __init__(self, scenario: Scenario, seed: int, store: Storage | MakeStore, folder: Path) -> None:
         self._scenario = scenario
-        self._chance = Chance(seed)
+        self._rng = Rng(seed)
         self._folder = folder
         self.history = CompleteHistory(anyio.current_time)
         self.wire = Wire()
         self.network = Network(
-            self._chance.stream("network"),
+            self._rng.stream("network"),
             observe=self._arrived,
             observe_line=self.wire.happened,
             window_bytes=scenario.window_bytes,
@@ -85,7 +85,7 @@ class Stage:
         self.store = StoppableStore(self._log)
         self._shared.store = cast("Store", self.store)
         self.bus_faults = BusFaults()
-        self._bus = _Bus(self.bus_faults, self._chance.stream("bus")) if scenario.nodes > 1 else None
+        self._bus = _Bus(self.bus_faults, self._rng.stream("bus")) if scenario.nodes > 1 else None
         self.host = Host(self.history, self._log, self._server)
         self.nodes = [self._node(f"n-{number}") for number in range(1, scenario.nodes + 1)]
         self.alarms: list[str] = []
@@ -120,7 +120,7 @@ class Stage:
         """Play the scenario, let everything come to rest, and judge it.
 
         Raises:
-            TrapNotSprungError: The scenario itself is wrong.
+            TrapNotSetOffError: The scenario itself is wrong.
             PromiseBrokenError: One of its own demands is not met, or not everybody has everything in the end.
         """
         await self._scenario.play(self)
@@ -150,7 +150,7 @@ class Stage:
     def _server(self) -> ChatServer:
         """The first one that runs."""
         running = [node.server for node in self.nodes if node.server is not None]
-        sprung(running, "a server runs")
+        require(running, "a server runs")
         return running[0]
 
     # --- devices ---
@@ -184,8 +184,8 @@ class Stage:
             network=self.network,
             wire=self.wire,
             history=self.history,
-            chance=self._chance,
-            ports=self._chance.ports(name),
+            rng=self._rng,
+            ports=self._rng.ports(name),
             config=self._scenario.client,
             spawn=self._spawn,
             alarm=self.alarms.append,
@@ -233,9 +233,9 @@ class Stage:
     # --- making the parts ---
 
     def _shared_store(self, store: Storage | MakeStore) -> SharedStore:
-        ids = self._chance.ports("storage").ids
+        ids = self._rng.ports("storage").ids
         kind: Storage = "memory" if callable(store) else store
-        shared = SharedStore(kind, self._folder / "server.db", ids, self._chance.stream("disk"))
+        shared = SharedStore(kind, self._folder / "server.db", ids, self._rng.stream("disk"))
         if callable(store):
             shared.store = store(ids)
         return shared
@@ -249,8 +249,8 @@ class Stage:
             network=self.network,
             authenticate=by_name,
             config=self._scenario.server,
-            ports=self._chance.ports(name),
-            chance=self._chance.stream(f"{name} store"),
+            ports=self._rng.ports(name),
+            rng=self._rng.stream(f"{name} store"),
         )
 
     def _spawn(self, act: Callable[[], Coroutine[Any, Any, None]]) -> None:

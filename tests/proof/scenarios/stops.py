@@ -18,7 +18,7 @@ import anyio
 from chatkit.errors import UnavailableError
 from chatkit.storage.base import Append, Command, Outcome, Store
 
-from .demands import PATIENCE_S, sprung
+from .demands import PATIENCE_S, require
 
 Wanted = Callable[..., bool]
 """Whether a call with these arguments is the one."""
@@ -66,10 +66,10 @@ class Stop:
             raise self._error
 
     async def reached(self) -> None:
-        """Return once the call is held. Raises TrapNotSprungError if it does not come."""
+        """Return once the call is held. Raises TrapNotSetOffError if it does not come."""
         with anyio.move_on_after(PATIENCE_S):
             await self._reached.wait()
-        sprung(self._reached.is_set(), f"a call of {self._name} comes that is to be stopped")
+        require(self._reached.is_set(), f"a call of {self._name} comes that is to be stopped")
 
     def go_on(self) -> None:
         """Let the call go on as if nothing had been."""

@@ -26,8 +26,8 @@ from chatkit.errors import (
     UnavailableError,
 )
 from chatkit.ports import Ports
-from chatkit.testing.chance import Stream
 from chatkit.testing.faulty_local_store import FaultyLocalStore
+from chatkit.testing.rng import Stream
 from chatkit.transport.base import Connector
 
 from ..dumps import CompleteHistory, DeviceDump, dump_device
@@ -58,9 +58,9 @@ class Device:
 
     Attributes:
         client: The app's client while it runs.
-        life: How often the app was started.
+        incarnation: How often the app was started.
         crashed: Whether it was ever killed.
-        local: The present life's way to the local store.
+        local: The way of the present incarnation to the local store.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Device:
         config: ClientConfig,
         ports: Ports,
         history: CompleteHistory,
-        chance: Stream,
+        rng: Stream,
         slow_consumer_s: float,
         alarm: Callable[[str], None],
     ) -> None:
@@ -83,7 +83,7 @@ class Device:
         self.device_id = device_id
         self.name = f"{user_id}/{device_id}"
         self.client: ChatClient | None = None
-        self.life = 0
+        self.incarnation = 0
         self.crashed = False
         self.local: FaultyLocalStore | None = None
         self._path = path
@@ -94,7 +94,7 @@ class Device:
         self._config = config
         self._ports = ports
         self._history = history
-        self._chance = chance
+        self._rng = rng
         self._slow_consumer_s = slow_consumer_s
         self._alarm = alarm
         self._tasks: TaskGroup | None = None
@@ -102,12 +102,12 @@ class Device:
 
     @property
     def killed(self) -> bool:
-        """Whether its present life was ended by `kill` and may still be winding down."""
+        """Whether its present incarnation was ended by `kill` and may still be winding down."""
         return self.local is not None and self.local.dead
 
     async def live(self) -> None:
         """Run the app from its start until it is killed or quits."""
-        self.life += 1
+        self.incarnation += 1
         stored = self._open()
         self.local = FaultyLocalStore(stored)
         self._scope = anyio.CancelScope()
@@ -201,9 +201,9 @@ class Device:
 
     async def _consume(self, client: ChatClient) -> None:
         async for event in client.events():
-            self._history.tell(self.user_id, self.device_id, self.life, event)
+            self._history.app_event(self.user_id, self.device_id, self.incarnation, event)
             if self._slow_consumer_s:
-                await anyio.sleep(self._chance.uniform(0, self._slow_consumer_s))
+                await anyio.sleep(self._rng.uniform(0, self._slow_consumer_s))
 
 
 def plain(answer: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Nemesis:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._chance = world.chance.stream("nemesis")
+        self._rng = world.rng.stream("nemesis")
         self._lasting: dict[str, None] = {}
         self._scope = anyio.CancelScope()
         self._ended = anyio.Event()
@@ -35,19 +35,19 @@ class Nemesis:
             "app crash": self._app_crash,
         }
         self._for_a_while: dict[str, Callable[[], Any]] = {
-            "cut": lambda: self._network(cut_chance=0.03),
-            "slow line": lambda: self._network(bytes_per_s=self._chance.choice((400.0, 4000.0))),
-            "refused connection": lambda: self._network(refuse_chance=0.7),
+            "cut": lambda: self._network(cut_probability=0.03),
+            "slow line": lambda: self._network(bytes_per_s=self._rng.choice((400.0, 4000.0))),
+            "refused connection": lambda: self._network(refuse_probability=0.7),
             "half-open": lambda: self._stalled(up=True, down=True),
             "one-way up": lambda: self._stalled(up=True),
             "one-way down": lambda: self._stalled(down=True),
             "storage slow": lambda: self._storage("latency_s", (0.02, 0.6), world.plan.storage_s),
-            "storage busy": lambda: self._storage("busy_chance", 0.4, 0.0),
-            "storage answer lost": lambda: self._storage("lost_answer_chance", 0.3, 0.0),
-            "storage read refused": lambda: self._storage("read_chance", 0.4, 0.0),
-            "bus loss": lambda: self._bus("loss_chance", self._chance.choice((0.3, 1.0))),
-            "bus repeat": lambda: self._bus("repeat_chance", 0.5),
-            "bus reorder": lambda: self._bus("reorder_chance", 0.5),
+            "storage busy": lambda: self._storage("busy_probability", 0.4, 0.0),
+            "storage answer lost": lambda: self._storage("lost_answer_probability", 0.3, 0.0),
+            "storage read refused": lambda: self._storage("read_probability", 0.4, 0.0),
+            "bus loss": lambda: self._bus("loss_probability", self._rng.choice((0.3, 1.0))),
+            "bus repeat": lambda: self._bus("repeat_probability", 0.5),
+            "bus reorder": lambda: self._bus("reorder_probability", 0.5),
             "local store full": self._local_store_full,
             "clock jump": self._clock_jump,
         }
@@ -57,8 +57,8 @@ class Nemesis:
         with self._scope:
             async with anyio.create_task_group() as group:
                 while self._world.plan.faults:
-                    await anyio.sleep(self._chance.expovariate(1 / self._world.plan.fault_every_s))
-                    name = self._chance.choice(self._world.plan.faults)
+                    await anyio.sleep(self._rng.expovariate(1 / self._world.plan.fault_every_s))
+                    name = self._rng.choice(self._world.plan.faults)
                     if name not in self._lasting:
                         group.start_soon(self._strike, name)
         self._ended.set()
@@ -99,7 +99,7 @@ class Nemesis:
             del self._lasting[name]
 
     async def _while_it_lasts(self) -> None:
-        await anyio.sleep(self._chance.expovariate(1 / self._world.plan.fault_s))
+        await anyio.sleep(self._rng.expovariate(1 / self._world.plan.fault_s))
 
     # --- at once ---
 
@@ -110,17 +110,17 @@ class Nemesis:
         return f"{len(lines)} lines"
 
     def _server_crash(self) -> str:
-        node = self._chance.choice(self._world.nodes)
+        node = self._rng.choice(self._world.nodes)
         node.crash()
         return node.name
 
     def _server_drain(self) -> str:
-        node = self._chance.choice(self._world.nodes)
+        node = self._rng.choice(self._world.nodes)
         node.drain()
         return node.name
 
     def _app_crash(self) -> str:
-        device = self._chance.choice(self._world.devices)
+        device = self._rng.choice(self._world.devices)
         self._world.kill(device)
         return device.name
 
@@ -139,8 +139,8 @@ class Nemesis:
     @contextmanager
     def _stalled(self, *, up: bool = False, down: bool = False) -> Iterator[str]:
         """Some lines hang without a sign; in the end they go on, or break."""
-        share = self._chance.choice((0.2, 1.0))
-        lines = [line for line in self._world.network.lines if self._chance.random() < share]
+        share = self._rng.choice((0.2, 1.0))
+        lines = [line for line in self._world.network.lines if self._rng.random() < share]
         for line in lines:
             line.stall(up=up, down=down)
         try:
@@ -150,7 +150,7 @@ class Nemesis:
                 self._end_stall(line)
 
     def _end_stall(self, line: Line) -> None:
-        if self._chance.random() < 0.5:
+        if self._rng.random() < 0.5:
             line.release()
         else:
             line.cut()
@@ -158,12 +158,12 @@ class Nemesis:
     def _storage(self, field: str, value: Any, usual: Any) -> AbstractContextManager[str]:
         return _changed(self._world.store_faults, field, value, usual)
 
-    def _bus(self, field: str, chance: float) -> AbstractContextManager[str]:
-        return _changed(self._world.bus_faults, field, chance, 0.0)
+    def _bus(self, field: str, probability: float) -> AbstractContextManager[str]:
+        return _changed(self._world.bus_faults, field, probability, 0.0)
 
     @contextmanager
     def _local_store_full(self) -> Iterator[str]:
-        device = self._chance.choice(self._world.devices)
+        device = self._rng.choice(self._world.devices)
         local = device.local
         if local is not None:
             local.full = True
@@ -175,9 +175,9 @@ class Nemesis:
 
     @contextmanager
     def _clock_jump(self) -> Iterator[str]:
-        name = self._chance.choice(sorted(self._world.clocks))
+        name = self._rng.choice(sorted(self._world.clocks))
         clock = self._world.clocks[name]
-        clock.ahead_ms = self._chance.randint(-_CLOCK_MS, _CLOCK_MS)
+        clock.ahead_ms = self._rng.randint(-_CLOCK_MS, _CLOCK_MS)
         try:
             yield f"{name} by {clock.ahead_ms} ms"
         finally:
@@ -189,12 +189,10 @@ class Nemesis:
         disk = self._world.storage.disk
         incident = self._world.history.happened(name)
         try:
-            with anyio.move_on_after(self._chance.expovariate(1 / self._world.plan.fault_s)):
+            with anyio.move_on_after(self._rng.expovariate(1 / self._world.plan.fault_s)):
                 while not disk.broken:
                     disk.arm(
-                        "full"
-                        if name == "disk full"
-                        else self._chance.choice(("broken", "broken after commit"))
+                        "full" if name == "disk full" else self._rng.choice(("broken", "broken after commit"))
                     )
                     await anyio.sleep(_DISK_EVERY_S)
             if disk.broken:
@@ -216,10 +214,10 @@ class Nemesis:
 
 
 @contextmanager
-def _changed(weather: StoreFaults | BusFaults, field: str, value: Any, usual: Any) -> Iterator[str]:
-    """One field of the weather is another for a while."""
-    setattr(weather, field, value)
+def _changed(faults: StoreFaults | BusFaults, field: str, value: Any, usual: Any) -> Iterator[str]:
+    """One field of the faults is another for a while."""
+    setattr(faults, field, value)
     try:
         yield str(value)
     finally:
-        setattr(weather, field, usual)
+        setattr(faults, field, usual)

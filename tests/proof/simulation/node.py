@@ -14,10 +14,10 @@ from chatkit.server.auth import Authenticator
 from chatkit.server.config import ServerConfig
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Store
-from chatkit.testing.chance import Stream
 from chatkit.testing.faulty_bus import FaultyBus
 from chatkit.testing.faulty_store import FaultyStore, StoreFaults
 from chatkit.testing.network import Network
+from chatkit.testing.rng import Stream
 
 from .storage import SharedStore
 
@@ -40,7 +40,7 @@ class Node:
         authenticate: Authenticator,
         config: ServerConfig,
         ports: Ports,
-        chance: Stream,
+        rng: Stream,
     ) -> None:
         self.name = name
         self.server: ChatServer | None = None
@@ -52,7 +52,7 @@ class Node:
         self._authenticate = authenticate
         self._config = config
         self._ports = ports
-        self._chance = chance
+        self._rng = rng
         self._port: FaultyStore | None = None
         self._scope = anyio.CancelScope()
         self._started = anyio.Event()
@@ -77,7 +77,7 @@ class Node:
         await self._stopped.wait()
 
     async def _live(self) -> None:
-        self._port = FaultyStore(self._storage.store, self._storage.secret, self._faults, self._chance)
+        self._port = FaultyStore(self._storage.store, self._storage.secret, self._faults, self._rng)
         self._scope = anyio.CancelScope()
         with self._scope, suppress(UnavailableError):  # a start that storage refuses is tried again
             await self._serve(cast("Store", self._port))

@@ -8,7 +8,7 @@ import msgspec
 
 from chatkit.client.config import ClientConfig
 from chatkit.server.config import ServerConfig
-from chatkit.testing.chance import Chance, Stream
+from chatkit.testing.rng import Rng, Stream
 from chatkit.testing.virtual_time import Backend
 
 Storage = Literal["memory", "sqlite"]
@@ -89,35 +89,35 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def draw_plan(seed: int) -> Plan:
     """The plan of this seed; the same in every process and on every machine."""
-    chance = Chance(seed).stream("plan")
-    storage: Storage = chance.choice(("memory", "sqlite"))
-    nodes = chance.choice((1, 1, 2, 3))
-    users, devices = chance.randint(3, 5), chance.choice((1, 2, 2))
+    rng = Rng(seed).stream("plan")
+    storage: Storage = rng.choice(("memory", "sqlite"))
+    nodes = rng.choice((1, 1, 2, 3))
+    users, devices = rng.randint(3, 5), rng.choice((1, 2, 2))
     return Plan(
         seed=seed,
-        backend="trio" if chance.random() < 0.1 else "asyncio",
+        backend="trio" if rng.random() < 0.1 else "asyncio",
         storage=storage,
         nodes=nodes,
         users=users,
         devices=devices,
-        groups=chance.randint(1, 3),
-        seconds=chance.uniform(8, 20),
-        think_s=users * devices / chance.choice((3, 6, 12)),
-        latency_s=chance.choice(((0.0, 0.0), (0.001, 0.01), (0.005, 0.15))),
-        storage_s=chance.choice(((0.0, 0.0), (0.001, 0.02), (0.01, 0.1))),
-        faults=_faults(chance, storage, nodes),
-        fault_every_s=chance.uniform(0.4, 3),
-        fault_s=chance.uniform(0.5, 4),
-        sliced_share=chance.choice((0.0, 0.0, 0.0, 0.3)),
-        sqlite_devices_share=chance.choice((0.0, 0.3)),
-        token_s=chance.choice((None, None, 12.0)),
-        server=_server(chance),
-        client=_client(chance),
+        groups=rng.randint(1, 3),
+        seconds=rng.uniform(8, 20),
+        think_s=users * devices / rng.choice((3, 6, 12)),
+        latency_s=rng.choice(((0.0, 0.0), (0.001, 0.01), (0.005, 0.15))),
+        storage_s=rng.choice(((0.0, 0.0), (0.001, 0.02), (0.01, 0.1))),
+        faults=_faults(rng, storage, nodes),
+        fault_every_s=rng.uniform(0.4, 3),
+        fault_s=rng.uniform(0.5, 4),
+        sliced_share=rng.choice((0.0, 0.0, 0.0, 0.3)),
+        sqlite_devices_share=rng.choice((0.0, 0.3)),
+        token_s=rng.choice((None, None, 12.0)),
+        server=_server(rng),
+        client=_client(rng),
     )
 
 
-def _faults(chance: Stream, storage: Storage, nodes: int) -> tuple[str, ...]:
-    if chance.random() < _CALM_SHARE:
+def _faults(rng: Stream, storage: Storage, nodes: int) -> tuple[str, ...]:
+    if rng.random() < _CALM_SHARE:
         return ()
     possible = [
         fault
@@ -125,46 +125,46 @@ def _faults(chance: Stream, storage: Storage, nodes: int) -> tuple[str, ...]:
         if (storage == "sqlite" or not fault.startswith("disk"))
         and (nodes > 1 or not fault.startswith("bus"))
     ]
-    share = chance.choice((0.3, 0.6, 1.0))
-    return tuple(fault for fault in possible if chance.random() < share)
+    share = rng.choice((0.3, 0.6, 1.0))
+    return tuple(fault for fault in possible if rng.random() < share)
 
 
-def _server(chance: Stream) -> ServerConfig:
+def _server(rng: Stream) -> ServerConfig:
     """Bounds small enough that some runs fill them."""
     return ServerConfig(
-        heartbeat_s=chance.choice((3.0, 4.0, 12.0)),
+        heartbeat_s=rng.choice((3.0, 4.0, 12.0)),
         hello_timeout_s=5.0,
         request_timeout_s=8.0,
         recall_window_s=RECALL_WINDOW_S,
         token_leeway_s=1.0,
-        commit_queue_max=chance.choice((20, 200, 20_000)),
-        commit_batch_max=chance.choice((1, 4, 1_000)),
-        send_buffer_bytes=chance.choice((1_500, 20_000, 1_048_576)),
-        sync_queue_max=chance.choice((2, 256)),
-        page_bytes_max=chance.choice((300, 5_000, 262_144)),
+        commit_queue_max=rng.choice((20, 200, 20_000)),
+        commit_batch_max=rng.choice((1, 4, 1_000)),
+        send_buffer_bytes=rng.choice((1_500, 20_000, 1_048_576)),
+        sync_queue_max=rng.choice((2, 256)),
+        page_bytes_max=rng.choice((300, 5_000, 262_144)),
         overload_retry_s=0.3,
         reconnect_after_s=0.5,
         drain_timeout_s=2.0,
     )
 
 
-def _client(chance: Stream) -> ClientConfig:
-    events_max = chance.choice((8, 100, 10_000))
+def _client(rng: Stream) -> ClientConfig:
+    events_max = rng.choice((8, 100, 10_000))
     return ClientConfig(
         connect_timeout_s=3.0,
         hello_timeout_s=3.0,
         request_timeout_s=8.0,
-        send_timeout_s=chance.choice((3.0, 20.0)),
+        send_timeout_s=rng.choice((3.0, 20.0)),
         close_timeout_s=1.0,
-        ack_wait_s=chance.choice((4.0, 30.0)),
+        ack_wait_s=rng.choice((4.0, 30.0)),
         goaway_wait_s=1.0,
         backoff_base_s=0.2,
         backoff_max_s=2.0,
         stable_after_s=3.0,
         events_max=events_max,
         events_low=events_max // 2,
-        window=chance.choice((1, 4, 64)),
-        held_max=chance.choice((4, 1_000)),
-        page_limit=chance.choice((2, 20, 200)),
-        pending_max=chance.choice((5, 1_000)),
+        window=rng.choice((1, 4, 64)),
+        held_max=rng.choice((4, 1_000)),
+        page_limit=rng.choice((2, 20, 200)),
+        pending_max=rng.choice((5, 1_000)),
     )

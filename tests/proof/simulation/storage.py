@@ -10,8 +10,8 @@ from chatkit.ports import Ids
 from chatkit.storage.base import Store
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
-from chatkit.testing.chance import Stream
 from chatkit.testing.faulty_sqlite import Disk
+from chatkit.testing.rng import Stream
 
 from .plan import Storage
 
@@ -21,7 +21,7 @@ class SharedStore:
 
     Args:
         path: Where SQLite keeps it.
-        chance: Draws where in a transaction the disk fails.
+        rng: Draws where in a transaction the disk fails.
 
     Attributes:
         store: Itself.
@@ -30,8 +30,8 @@ class SharedStore:
         gate: Held while the store is opened anew; a server passes it to start.
     """
 
-    def __init__(self, kind: Storage, path: Path, ids: Ids, chance: Stream) -> None:
-        self.disk = Disk(chance)
+    def __init__(self, kind: Storage, path: Path, ids: Ids, rng: Stream) -> None:
+        self.disk = Disk(rng)
         self.secret = b""
         self.gate = anyio.Lock()
         self.store: Store

@@ -10,7 +10,7 @@ import msgspec
 
 from chatkit.errors import RefusedError
 from chatkit.server.server import ChatServer
-from chatkit.testing.chance import Stream
+from chatkit.testing.rng import Stream
 from chatkit.types import Payload, Sent
 
 from .device import Device, plain
@@ -39,7 +39,7 @@ class Workload:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._chance = world.chance.stream("workload")
+        self._rng = world.rng.stream("workload")
         self._users = sorted({device.user_id for device in world.devices})
         self._count = 0
         self._sent: dict[str, list[Own]] = {device.name: [] for device in world.devices}
@@ -77,21 +77,21 @@ class Workload:
             group.start_soon(self._operator)
 
     async def _app(self, device: Device) -> None:
-        chance = self._world.chance.stream(f"{device.name} acts")
+        rng = self._world.rng.stream(f"{device.name} acts")
         while True:
-            await anyio.sleep(chance.expovariate(1 / self._world.plan.think_s))
-            device.start(_choose(chance, self._apps), device)
+            await anyio.sleep(rng.expovariate(1 / self._world.plan.think_s))
+            device.start(_choose(rng, self._apps), device)
 
     async def _operator(self) -> None:
         async with anyio.create_task_group() as group:
             while True:
-                await anyio.sleep(self._chance.expovariate(_HOST_ACTS_PER_S))
-                group.start_soon(_choose(self._chance, self._host))
+                await anyio.sleep(self._rng.expovariate(_HOST_ACTS_PER_S))
+                group.start_soon(_choose(self._rng, self._host))
 
     # --- apps ---
 
     async def _send(self, device: Device) -> None:
-        for _ in range(self._chance.choice((1, 1, 1, 4))):
+        for _ in range(self._rng.choice((1, 1, 1, 4))):
             own = Own(self._anywhere(device), f"{device.name}-{self._next()}", self._payload())
             self._sent[device.name].append(own)
             device.start(self._send_one, device, own)
@@ -126,8 +126,8 @@ class Workload:
     async def _recall(self, device: Device) -> None:
         """One's own message, or (refused) another's."""
         sent = [own.sent for own in self._sent[device.name][-20:] if own.sent is not None]
-        if self._chance.random() < 0.2:
-            other = self._chance.choice(self._world.devices)
+        if self._rng.random() < 0.2:
+            other = self._rng.choice(self._world.devices)
             sent = [own.sent for own in self._sent[other.name] if own.sent is not None]
         target = self._one_of(sent)
         if target is not None:
@@ -143,7 +143,7 @@ class Workload:
     async def _mark_read(self, device: Device) -> None:
         name = self._anywhere(device)
         head = (device.client.conversations if device.client else {}).get(name)
-        up_to_seq = self._chance.randint(0, head.head_seq if head else 3) + (self._chance.random() < 0.05)
+        up_to_seq = self._rng.randint(0, head.head_seq if head else 3) + (self._rng.random() < 0.05)
         await device.call(
             "mark_read",
             lambda client: client.mark_read(name, up_to_seq),
@@ -152,8 +152,8 @@ class Workload:
         )
 
     async def _history(self, device: Device) -> None:
-        name, limit = self._anywhere(device), self._chance.choice((1, 10, 50))
-        before_seq = self._chance.choice((None, None, self._chance.randint(1, 60)))
+        name, limit = self._anywhere(device), self._rng.choice((1, 10, 50))
+        before_seq = self._rng.choice((None, None, self._rng.randint(1, 60)))
         await device.call(
             "history",
             lambda client: client.history(name, before_seq=before_seq, limit=limit),
@@ -194,14 +194,14 @@ class Workload:
         )
 
     async def _create(self) -> None:
-        users = self._chance.sample(self._users, k=self._chance.randint(2, len(self._users)))
-        if len(users) == 2 and self._chance.random() < 0.7:
+        users = self._rng.sample(self._users, k=self._rng.randint(2, len(self._users)))
+        if len(users) == 2 and self._rng.random() < 0.7:
             await self._single(*sorted(users))
         else:
-            await self._group(f"c-{self._chance.randint(0, 8)}", users)
+            await self._group(f"c-{self._rng.randint(0, 8)}", users)
 
     async def _host_send(self) -> None:
-        name, user_id = self._somewhere(), self._chance.choice(self._users)
+        name, user_id = self._somewhere(), self._rng.choice(self._users)
         payload, key = self._payload(), f"{user_id}-host-{self._next()}"
         await self._on_a_server(
             user_id,
@@ -213,7 +213,7 @@ class Workload:
         )
 
     async def _add(self) -> None:
-        name, users = self._somewhere(), self._chance.sample(self._users, k=self._chance.randint(1, 2))
+        name, users = self._somewhere(), self._rng.sample(self._users, k=self._rng.randint(1, 2))
         by = self.known.get(name, self._users)[0]
         await self._on_a_server(
             by,
@@ -224,8 +224,8 @@ class Workload:
         )
 
     async def _remove(self) -> None:
-        name, user_id = self._somewhere(), self._chance.choice(self._users)
-        by = self._chance.choice((self.known.get(name, self._users)[0], user_id))
+        name, user_id = self._somewhere(), self._rng.choice(self._users)
+        by = self._rng.choice((self.known.get(name, self._users)[0], user_id))
         await self._on_a_server(
             by,
             "remove",
@@ -235,8 +235,8 @@ class Workload:
         )
 
     async def _page(self) -> None:
-        name, user_id = self._somewhere(), self._chance.choice(self._users)
-        last_seq, limit = self._chance.randint(0, 40), self._chance.choice((1, 5, 200))
+        name, user_id = self._somewhere(), self._rng.choice(self._users)
+        last_seq, limit = self._rng.randint(0, 40), self._rng.choice((1, 5, 200))
         await self._on_a_server(
             user_id,
             "page",
@@ -247,7 +247,7 @@ class Workload:
         )
 
     async def _list(self) -> None:
-        user_id, limit = self._chance.choice(self._users), 200
+        user_id, limit = self._rng.choice(self._users), 200
         await self._on_a_server(
             user_id,
             "list",
@@ -258,7 +258,7 @@ class Workload:
 
     async def _renew_epoch(self) -> None:
         """As after a restore; rare."""
-        if self._chance.random() < 0.3:
+        if self._rng.random() < 0.3:
             name = self._somewhere()
             await self._on_a_server(
                 "", "renew_epoch", lambda server: _renewed(server, name), conversation_id=name
@@ -274,7 +274,7 @@ class Workload:
         history = self._world.history
         call = history.invoke(user_id, "", op, **args)
         try:
-            answer = await act(self._chance.choice(servers))
+            answer = await act(self._rng.choice(servers))
         except RefusedError as error:
             (history.info if error.retryable else history.fail)(call, error)
         except anyio.get_cancelled_exc_class() as cancelled:
@@ -285,18 +285,18 @@ class Workload:
             return answer
         return None
 
-    # --- chance ---
+    # --- draws ---
 
     def _anywhere(self, device: Device) -> str:
         """Mostly where the device knows it is a member."""
         mine = sorted(device.client.conversations) if device.client else []
-        return self._chance.choice(mine) if mine and self._chance.random() < 0.9 else self._somewhere()
+        return self._rng.choice(mine) if mine and self._rng.random() < 0.9 else self._somewhere()
 
     def _somewhere(self) -> str:
-        return self._chance.choice([*sorted(self.known), *sorted(self.known), STRANGERS_CONVERSATION])
+        return self._rng.choice([*sorted(self.known), *sorted(self.known), STRANGERS_CONVERSATION])
 
     def _one_of(self, choices: Sequence[Any]) -> Any:
-        return self._chance.choice(choices) if choices else None
+        return self._rng.choice(choices) if choices else None
 
     def _next(self) -> int:
         self._count += 1
@@ -304,9 +304,9 @@ class Workload:
 
     def _payload(self) -> Payload:
         """A body with a canary that no other has."""
-        canary = f"canary-{self._next()}-{self._chance.randbytes(4).hex()}"
-        if self._chance.random() < 0.15:
-            data = {"n": self._count, "more": "x" * self._chance.choice((1, 400))}
+        canary = f"canary-{self._next()}-{self._rng.randbytes(4).hex()}"
+        if self._rng.random() < 0.15:
+            data = {"n": self._count, "more": "x" * self._rng.choice((1, 400))}
             return {"type": "CUSTOM", "schema": "sim", "data": data, "fallbackText": canary}
         return {"type": "TEXT", "text": canary}
 
@@ -315,6 +315,6 @@ async def _renewed(server: ChatServer, conversation_id: str) -> dict[str, str]:
     return {"epoch": await server.renew_epoch(conversation_id)}
 
 
-def _choose(chance: Stream, weighted: Sequence[tuple[int, Any]]) -> Any:
-    (chosen,) = chance.choices([act for _, act in weighted], [weight for weight, _ in weighted])
+def _choose(rng: Stream, weighted: Sequence[tuple[int, Any]]) -> Any:
+    (chosen,) = rng.choices([act for _, act in weighted], [weight for weight, _ in weighted])
     return chosen

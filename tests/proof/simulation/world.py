@@ -13,10 +13,10 @@ from anyio.abc import TaskGroup
 
 from chatkit.errors import ChatkitError, UnauthenticatedError
 from chatkit.server.server import ChatServer
-from chatkit.testing.chance import Chance
 from chatkit.testing.faulty_bus import BusFaults, FaultyBus
 from chatkit.testing.faulty_store import StoreFaults
 from chatkit.testing.network import Conditions, Line, Network
+from chatkit.testing.rng import Rng
 from chatkit.testing.virtual_time import START_MS, VirtualClock
 from chatkit.types import Identity
 from chatkit.wire.codec import CODECS
@@ -45,26 +45,26 @@ class World:
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan = plan
-        self.chance = Chance(plan.seed)
+        self.rng = Rng(plan.seed)
         self.history = CompleteHistory(anyio.current_time)
         self.alarms: list[str] = []
         self.calm = False
         self.store_faults = StoreFaults(latency_s=plan.storage_s)
         self.bus_faults = BusFaults()
-        self.bus = None if plan.nodes == 1 else FaultyBus(self.bus_faults, self.chance.stream("bus"))
+        self.bus = None if plan.nodes == 1 else FaultyBus(self.bus_faults, self.rng.stream("bus"))
         self.network = Network(
-            self.chance.stream("network"),
+            self.rng.stream("network"),
             conditions=Conditions(latency_s=plan.latency_s),
             observe=self._observe,
         )
         self.storage = SharedStore(
             plan.storage,
             folder / "server.db",
-            self.chance.ports("storage").ids,
-            self.chance.stream("disk"),
+            self.rng.ports("storage").ids,
+            self.rng.stream("disk"),
         )
-        self._routes = self.chance.stream("routes")
-        self._restarts = self.chance.stream("restarts")
+        self._routes = self.rng.stream("routes")
+        self._restarts = self.rng.stream("restarts")
         self.clocks: dict[str, VirtualClock] = {}
         self.nodes = [self._node(f"n-{number}") for number in range(plan.nodes)]
         self.devices = [
@@ -142,14 +142,14 @@ class World:
             network=self.network,
             authenticate=self._authenticate,
             config=self.plan.server,
-            ports=self.chance.ports(name, self._clock(name)),
-            chance=self.chance.stream(f"{name} store"),
+            ports=self.rng.ports(name, self._clock(name)),
+            rng=self.rng.stream(f"{name} store"),
         )
 
     def _device(self, user_id: str, device_id: str, folder: Path) -> Device:
         name = f"{user_id}-{device_id}"
-        chance = self.chance.stream(f"{name} made")
-        in_file = chance.random() < self.plan.sqlite_devices_share
+        rng = self.rng.stream(f"{name} made")
+        in_file = rng.random() < self.plan.sqlite_devices_share
 
         def choose() -> str | None:
             return None if device.killed else self._route()
@@ -160,14 +160,14 @@ class World:
             path=folder / f"{name}.db" if in_file else None,
             token=self._token_maker(user_id),
             connector=self.network.connector(
-                user_id, device_id, choose, sliced=chance.random() < self.plan.sliced_share
+                user_id, device_id, choose, sliced=rng.random() < self.plan.sliced_share
             ),
-            codec=chance.choice(("json", "msgpack")),
+            codec=rng.choice(("json", "msgpack")),
             config=self.plan.client,
-            ports=self.chance.ports(name, self._clock(name)),
+            ports=self.rng.ports(name, self._clock(name)),
             history=self.history,
-            chance=self.chance.stream(f"{name} app"),
-            slow_consumer_s=chance.choice((0.0, 0.0, 0.05)),
+            rng=self.rng.stream(f"{name} app"),
+            slow_consumer_s=rng.choice((0.0, 0.0, 0.05)),
             alarm=self.alarms.append,
         )
         return device

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from chatkit.client.events import MessageRecalled, MessageReceived, MessageSent
-from chatkit.testing.history import Frame, Told
+from chatkit.testing.history import AppEvent, Frame
 from chatkit.types import Message
 
 from ..dumps import CompleteHistory
@@ -68,9 +68,9 @@ def a_tombstone_without_a_recall(history: CompleteHistory) -> None:
 @spoils("S6")
 def an_app_told_another_body(history: CompleteHistory) -> None:
     place = told_at(history, "bob", "phone", 3)
-    message: Message = history.told[place].event.message
+    message: Message = history.app_events[place].event.message
     forged = replace(message, payload={"type": "TEXT", "text": "forged"})
-    history.told[place] = replace(history.told[place], event=MessageReceived(forged))
+    history.app_events[place] = replace(history.app_events[place], event=MessageReceived(forged))
 
 
 # --- S7 ---
@@ -132,18 +132,18 @@ def a_queue_stored_in_another_order(history: CompleteHistory) -> None:
 
 @spoils("S10")
 def an_app_told_twice(history: CompleteHistory) -> None:
-    history.told.append(history.told[told_at(history, "bob", "phone", 3)])
+    history.app_events.append(history.app_events[told_at(history, "bob", "phone", 3)])
 
 
 @spoils("S10")
 def an_app_told_in_another_order(history: CompleteHistory) -> None:
     one, two = (told_at(history, "bob", "phone", seq) for seq in (2, 3))
-    history.told[one], history.told[two] = history.told[two], history.told[one]
+    history.app_events[one], history.app_events[two] = history.app_events[two], history.app_events[one]
 
 
 @spoils("S10")
 def an_app_not_told_of_one(history: CompleteHistory) -> None:
-    del history.told[told_at(history, "bob", "phone", 3)]
+    del history.app_events[told_at(history, "bob", "phone", 3)]
 
 
 @spoils("S10")
@@ -151,18 +151,18 @@ def an_app_told_of_its_own_as_of_anothers(history: CompleteHistory) -> None:
     own = row(history, 2)
     payload = msgspec.json.decode(own.payload)
     message = Message(TEAM, 2, own.message_id, "ann", own.server_ts, payload, own.client_msg_id)
-    history.told.append(Told(LATE_S, "ann", "phone", 1, MessageReceived(message)))
+    history.app_events.append(AppEvent(LATE_S, "ann", "phone", 1, MessageReceived(message)))
 
 
 @spoils("S10")
 def an_answer_told_once_too_often(history: CompleteHistory) -> None:
-    answers = (it for it in history.told if isinstance(it.event, MessageSent))
-    history.told.append(next(it for it in answers if it.event.sent.client_msg_id == "a-2"))
+    answers = (it for it in history.app_events if isinstance(it.event, MessageSent))
+    history.app_events.append(next(it for it in answers if it.event.sent.client_msg_id == "a-2"))
 
 
 @spoils("S10")
 def an_app_told_of_a_recall_that_is_none(history: CompleteHistory) -> None:
-    history.told.append(Told(LATE_S, "bob", "phone", 2, MessageRecalled(TEAM, "any", 3, "ann")))
+    history.app_events.append(AppEvent(LATE_S, "bob", "phone", 2, MessageRecalled(TEAM, "any", 3, "ann")))
 
 
 @spoils("S10")

@@ -151,7 +151,7 @@ def told_at(history: CompleteHistory, user_id: str, device_id: str, seq: int) ->
 
     return next(
         place
-        for place, it in enumerate(history.told)
+        for place, it in enumerate(history.app_events)
         if (it.user_id, it.device_id) == (user_id, device_id) and found(it.event)
     )
 

@@ -22,7 +22,7 @@ MUTANTS = (
     ),
     Mutant(
         "resend-with-new-key",
-        "The server has refused this key; a new one gives the message a new chance.",
+        "The server has refused this key; a new one lets the message try again.",
         (
             Edit(
                 RESEND,

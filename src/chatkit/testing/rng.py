@@ -1,4 +1,4 @@
-"""Chance from one seed: named streams, so that one more draw in one of them never shifts another."""
+"""Random numbers from one seed: named streams, so that one more draw in one of them never shifts another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..ports import Clock, Ports
 from .virtual_time import VirtualClock
 
 Stream = random.Random
-"""A source of draws, made by `Chance.stream`."""
+"""A source of draws, made by `Rng.stream`."""
 
 
 class SeededIds:
@@ -22,7 +22,7 @@ class SeededIds:
         return self._source.randbytes(count)
 
 
-class Chance:
+class Rng:
     """A seed, and the streams that are drawn from it by name."""
 
     def __init__(self, seed: int) -> None:
@@ -33,7 +33,7 @@ class Chance:
         return Stream(f"{self.seed} {name}")
 
     def ports(self, name: str, clock: Clock | None = None) -> Ports:
-        """Time, chance and ids of one part of a run.
+        """Time, random numbers and ids of one part of a run.
 
         Args:
             name: Whose; two parts must not share one, or they make the same ids.
