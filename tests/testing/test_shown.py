@@ -13,7 +13,7 @@ import pytest
 from ..blackbox.server_process import ServerProcess
 from ..blackbox.tokens import SECRET
 from ..docs.snippets import ADDRESS, ROOT, blocks
-from .test_pages import INI, files
+from .test_pages import INI, JUDGED, files
 
 pytest_plugins = ["pytester"]
 
@@ -39,7 +39,8 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 def test_the_bot_of_the_readme_is_sound(pytester: pytest.Pytester) -> None:
     pytester.makeini(INI)
-    pytester.makepyfile(**files(ROOT / "README.md"))
+    shown = files(ROOT / "README.md")
+    pytester.makepyfile(**shown | {"conftest": shown["conftest"] + JUDGED})
     pytester.runpytest_inprocess("--chat-seeds", "5").assert_outcomes(passed=5)
 
 
