@@ -64,7 +64,7 @@ class Devices:
         sliced: bool = False,
         **options: Any,
     ) -> RecordingClient:
-        """A client of a user, who logs in with his id for a token.
+        """A client of a user. Its token is the user's id.
 
         What it does is noted as this user's. A token that comes from a callable, for a server of one's own, must be
         this user's too: a login as another stops the client with a ConfigurationError.

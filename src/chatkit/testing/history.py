@@ -188,7 +188,7 @@ class History:
         self.steps.append(given)
 
     def happened(self, what: str, detail: str = "") -> Incident:
-        """Note what befell the system; whoever ends it calls `ended`."""
+        """Note what happened to the system; whoever ends it calls `ended`."""
         incident = Incident(self._now_s(), what, detail)
         self.incidents.append(incident)
         self.steps.append(incident)
@@ -243,7 +243,7 @@ def _kept(value: Any, copies: dict[int, Any], depth: int = 0) -> Any:
 
 
 def _plain(item: Any) -> bytes:
-    """Bytes of a value that do not hang on addresses or on the order of sets."""
+    """Bytes of a value that do not depend on addresses or on the order of sets."""
     return msgspec.json.encode(item, enc_hook=_named, order="sorted")
 
 

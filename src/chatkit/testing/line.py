@@ -1,7 +1,7 @@
 """One connection of the faulty network: two directions that delay, fill up, hang and break, and what travels on them.
 
 Knows neither clients nor servers: `network` puts one of each at the ends. Every draw comes from the random stream
-that is handed in, and nothing hangs on addresses, so a seed decides everything that happens here.
+that is handed in, and nothing depends on addresses, so a seed decides everything that happens here.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ class Way:
         self._arrival.ring()
 
     def stall(self) -> None:
-        """Nothing arrives until `release` or `cut`, and nobody is told."""
+        """Nothing arrives until `release` or `cut`, and neither end notices."""
         self._stalled = True
 
     def release(self) -> None:
@@ -366,7 +366,7 @@ class Line:
     def stall(self, *, up: bool | None = None, down: bool | None = None) -> None:
         """Let nothing through in these directions until `release` or `cut`, not even the end of the connection.
 
-        No end is told. One direction is a one-way partition; `up=True, down=True` is a half-open connection. The
+        Neither end notices. One direction is a one-way partition; `up=True, down=True` is a half-open connection. The
         window fills meanwhile, as that of a socket does. A direction that is False, or not named, stays as it is.
 
         Raises:

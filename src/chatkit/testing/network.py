@@ -57,8 +57,8 @@ class Network:
     Args:
         rng: Draws everything.
         conditions: Those at the beginning.
-        observe: Told of every frame that arrives.
-        observe_line: Told of the beginning and the ends of each line.
+        observe: Called for every frame that arrives.
+        observe_line: Called at the beginning and the ends of each line.
         window_bytes: So much may be under way in each direction of a line before its sender waits; a frame above that
             travels alone.
 

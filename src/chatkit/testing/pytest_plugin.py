@@ -1,7 +1,9 @@
 """Fixtures for tests of whatever is built on chatkit: a server, clients, a bad network, virtual time, one seed.
 
 pytest finds this module by itself once chatkit is installed. It adds two options and fixtures whose names begin with
-`chat_`; a project that uses none of them pays nothing, so everything else is imported inside the fixtures.
+`chat_`; a project that uses none of them pays for this module alone, for the rest is imported inside the fixtures.
+
+It judges nothing: a test that passes stays passed, a test that fails also says what happened.
 
 Async tests and fixtures are run by anyio's plugin. Virtual time is chosen where that plugin looks for it::
 

@@ -113,7 +113,7 @@ def plain(answer: Any) -> dict[str, Any]:
 
 
 class RecordingStream(EventStream):
-    """The events of a client, each noted as it is told."""
+    """The events of a client, each noted as the app gets it."""
 
     def __init__(self, client: ChatClient, tell: Callable[[ChatEvent], None]) -> None:
         super().__init__(client)

@@ -12,7 +12,7 @@ Stream = random.Random
 
 
 class SeededIds:
-    """`chatkit.ports.Ids` that a seed foretells. For tests only."""
+    """`chatkit.ports.Ids` drawn from a seed, so that anybody can predict them. For tests only."""
 
     def __init__(self, source: Stream) -> None:
         self._source = source

@@ -201,7 +201,7 @@ def on_virtual_loop() -> bool:
 def garbage_waits() -> Iterator[None]:
     """Collect no garbage inside, and what is new of it at the end, unless collection was off before.
 
-    When it comes hangs on all that the process did before, and it runs finalizers: amid a run these make no two alike.
+    When it runs depends on all that the process did before, and it calls finalizers: no two runs would be alike.
     """
     collecting = gc.isenabled()
     gc.disable()
