@@ -133,10 +133,10 @@ def _not_caused(claim: Claim, confirmed: Rising, read: Rising) -> str | None:
     ended_seq = log.stays[user_id][-1].ended_seq
     if max(claim.delivered_seq, claim.read_seq) > (log.head_seq if ended_seq is None else ended_seq - 1):
         return "which is above the head, or above what he could see"
-    read_most = log.settled(user_id, read.before(claim.position))
+    read_most = log.skip_hidden(user_id, read.before(claim.position))
     if claim.read_seq > read_most:
         return f"but said at most {read_most} was read"
-    confirmed_most = log.settled(user_id, confirmed.before(claim.position))
+    confirmed_most = log.skip_hidden(user_id, confirmed.before(claim.position))
     most = confirmed_most if claim.device_id else max(confirmed_most, read_most)
     return None if claim.delivered_seq <= most else f"but no device confirmed more than {most}"
 

@@ -77,7 +77,7 @@ class LogView:
             found += range(max(stay.first_seq, after_seq + 1), end + 1)
         return found
 
-    def settled(self, user_id: str, seq: int) -> int:
+    def skip_hidden(self, user_id: str, seq: int) -> int:
         """A cursor moved over what its user will never see: to just before the next visible entry."""
         for stay in self.stays.get(user_id, ()):
             following = max(stay.first_seq, seq + 1)

@@ -68,8 +68,8 @@ def identical_replay(index: Index) -> Findings:
                 None if earlier == ack.epoch else f"in epoch {ack.epoch}, and not {earlier} as before"
             )
         yield of_ack(ack, why)
-    for key, settled in first.items():
-        yield from _calls_after(index, index.sends.get(key, []), settled)
+    for key, answered in first.items():
+        yield from _calls_after(index, index.sends.get(key, []), answered)
 
 
 def _binds(index: Index, ack: Ack) -> bool:
@@ -84,20 +84,20 @@ def _other_answer(earlier: Ack, ack: Ack) -> str | None:
     return None if before == now else f"{now} now, {before} in {earlier.how}"
 
 
-def _calls_after(index: Index, calls: list[Call], settled: Ack) -> Findings:
+def _calls_after(index: Index, calls: list[Call], answered: Ack) -> Findings:
     """How the calls under one key ended."""
-    log = index.logs.get(settled.key[0])
+    log = index.logs.get(answered.key[0])
     accepted = sorted((call for call in _ended(calls) if call.result == "ok"), key=returned_s)
     stored = index.body_sent(accepted[0]) if accepted else None
-    if log is not None and log.binds(settled.epoch):
-        stored = log.bodies.get(settled.seq, stored)
-    recalled = log is not None and settled.seq in log.recalls
+    if log is not None and log.binds(answered.epoch):
+        stored = log.bodies.get(answered.seq, stored)
+    recalled = log is not None and answered.seq in log.recalls
     for call in _ended(calls) if stored is not None else ():
         if recalled and call.device_id and call.result == "ok":
             continue  # a client that finds its key in a page cannot compare the body any more
-        later = call.at_s > settled.at_s
+        later = call.at_s > answered.at_s
         why = _wrong_outcome(call, same_body=index.body_sent(call) == stored, later=later)
-        yield of_call(call, why, seq=settled.seq)
+        yield of_call(call, why, seq=answered.seq)
 
 
 def _ended(calls: list[Call]) -> list[Call]:

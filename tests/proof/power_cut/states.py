@@ -79,7 +79,7 @@ class _File:
         _durable: What was synced.
         _sizes: The synced size, and every one since.
         _pending: Contents of each sector since the last sync, oldest first.
-        _doubtful: Sectors whose newest content a sync failed to keep.
+        _unsafe: Sectors whose newest content a sync failed to keep.
     """
 
     def __init__(self, content: bytes = b"") -> None:
@@ -87,7 +87,7 @@ class _File:
         self._durable = bytearray(content)
         self._sizes = [len(content)]
         self._pending: dict[int, list[bytes]] = {}
-        self._doubtful: set[int] = set()
+        self._unsafe: set[int] = set()
 
     def write(self, offset: int, data: bytes) -> None:
         end = offset + len(data)
@@ -102,14 +102,14 @@ class _File:
         self._changed(size, former)
 
     def sync(self) -> None:
-        kept = [sector for sector in self._pending if sector not in self._doubtful]
+        kept = [sector for sector in self._pending if sector not in self._unsafe]
         for sector in kept:
             _put(self._durable, sector, self._pending.pop(sector)[-1])
         del self._sizes[:-1]
         del self._durable[self._sizes[0] :]
 
     def fail_sync(self) -> None:
-        self._doubtful.update(self._pending)
+        self._unsafe.update(self._pending)
 
     def cut_power(self, rng: Stream) -> bytes:
         size = self._sizes[-1] if rng.random() < 0.5 else rng.choice(self._sizes)
@@ -134,7 +134,7 @@ class _File:
             place = sector * SECTOR_BYTES
             content = bytes(self._latest[place : place + SECTOR_BYTES])
             self._pending.setdefault(sector, []).append(content)
-            self._doubtful.discard(sector)
+            self._unsafe.discard(sector)
 
 
 def _put(content: bytearray, sector: int, data: bytes) -> None:
