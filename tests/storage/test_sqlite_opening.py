@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from chatkit.drivers import owner as owner_module
 from chatkit.drivers import sqlite as driver
+from chatkit.drivers.file_lock import SUFFIX
 from chatkit.drivers.sqlite import DamagedError
 from chatkit.errors import ConfigurationError
 from chatkit.storage import base
@@ -261,7 +261,7 @@ async def test_a_file_that_may_not_be_written_is_named(path: str, monkeypatch: p
 
 
 async def test_a_lock_file_that_cannot_be_made_is_named(path: str) -> None:
-    lock = Path(path + owner_module.SUFFIX)
+    lock = Path(path + SUFFIX)
     lock.unlink()
     lock.mkdir()
     with pytest.raises(ConfigurationError, match=f"cannot open the lock file {lock}: "):
