@@ -36,19 +36,19 @@ test-all:
 # 500 seeds with every fault; SEEDS=20000 for a night, SEED=7 for one of them again, FIRST=500 to go on elsewhere.
 sim: setup
 ifdef SEED
-	$(BIN)/python -m chatkit.testing.simulation --seed $(SEED)
+	$(BIN)/python -m tests.proof.simulation --seed $(SEED)
 else
-	$(BIN)/python -m chatkit.testing.simulation --seeds $(or $(SEEDS),500) --first $(or $(FIRST),0)
-	$(BIN)/python -m chatkit.testing.simulation --same 20 --first $(or $(FIRST),0)
+	$(BIN)/python -m tests.proof.simulation --seeds $(or $(SEEDS),500) --first $(or $(FIRST),0)
+	$(BIN)/python -m tests.proof.simulation --same 20 --first $(or $(FIRST),0)
 endif
 
 mutants: setup
-	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.proof.mutants
 
 # Power cuts with FULL, the proof that NORMAL is caught, and a SIGKILL at every system call.
 crash: setup
-	$(BIN)/python -m chatkit.testing.power_cut
-	$(BIN)/python -m chatkit.testing.power_cut --synchronous NORMAL --expect-loss
+	$(BIN)/python -m tests.proof.power_cut
+	$(BIN)/python -m tests.proof.power_cut --synchronous NORMAL --expect-loss
 	$(BIN)/python -m tests.durability.syscalls --workloads all
 
 soak: setup

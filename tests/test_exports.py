@@ -50,4 +50,4 @@ def test_a_client_needs_none_of_the_servers_dependencies() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert done.stderr == ""
-    assert done.stdout.count("pip install 'chatkit[server]'") == 2
+    assert done.stdout.count("pip install 'chatkit-engine[server]'") == 2

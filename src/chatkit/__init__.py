@@ -153,7 +153,9 @@ def __getattr__(name: str) -> Any:
             raise
         from .errors import ConfigurationError
 
-        raise ConfigurationError(f"chatkit.{name} needs starlette: pip install 'chatkit[server]'") from None
+        raise ConfigurationError(
+            f"chatkit.{name} needs starlette: pip install 'chatkit-engine[server]'"
+        ) from None
     return getattr(module, name)
 
 

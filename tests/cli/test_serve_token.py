@@ -29,7 +29,7 @@ def test_help(command: list[str], tmp_path: Path) -> None:
 def test_version(tmp_path: Path) -> None:
     done = chatkit("--version", cwd=tmp_path)
 
-    assert (0, f"chatkit, version {version('chatkit')}\n") == (done.returncode, done.stdout)
+    assert (0, f"chatkit, version {version('chatkit-engine')}\n") == (done.returncode, done.stdout)
 
 
 def test_a_token_has_the_claims_of_the_contract(tmp_path: Path) -> None:

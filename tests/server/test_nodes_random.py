@@ -18,9 +18,9 @@ from chatkit.errors import RefusedError
 from chatkit.gateway.memory import MemoryConnector, MemoryTransport
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Entry
-from chatkit.testing.chance import Chance
-from chatkit.testing.membership import Stay, stays
+from chatkit.testing.rng import Rng
 from chatkit.testing.virtual_time import run_virtual
+from tests.proof.membership import Stay, stays
 
 from .nodes import Cluster, Fate, at_once, cluster, never, wild
 
@@ -85,7 +85,7 @@ class Recorded:
 class Device:
     """A client, and what it kept."""
 
-    def __init__(self, user_id: str, name: str, nodes: list[Any], chance: Chance) -> None:
+    def __init__(self, user_id: str, name: str, nodes: list[Any], chance: Rng) -> None:
         self.user_id = user_id
         self.kept = MemoryStore()
         self.connector = WanderingConnector(user_id, nodes, chance.stream(f"{user_id} {name} roads"))
@@ -129,7 +129,7 @@ async def watching(devices: list[Device]) -> AsyncIterator[None]:
 class Run:
     """One run: chance decides what everybody does."""
 
-    def __init__(self, made: Cluster, chance: Chance) -> None:
+    def __init__(self, made: Cluster, chance: Rng) -> None:
         self.made = made
         self.chance = chance.stream("turns")
         self.devices = [Device(*place, made.nodes, chance) for place in DEVICES]  # type: ignore[arg-type]
@@ -224,7 +224,7 @@ async def check_device(made: Cluster, device: Device, names: list[str]) -> None:
 
 
 async def run(seed: int, kind: str) -> None:
-    chance = Chance(seed)
+    chance = Rng(seed)
     fate = chance.stream("fate").choice(
         [wild(seed), wild(seed, lost=0.8), wild(seed, lost=0.0), never, at_once]
     )

@@ -37,7 +37,7 @@ async def started(count: int) -> list[int]:
 async def cancelled(count: int, layout: int) -> list[int]:
     """The order in which the tasks of a cancelled scope end; `layout` decides where in memory they are."""
     order: list[int] = []
-    chance, kept = random.Random(layout), list[bytes]()
+    rng, kept = random.Random(layout), list[bytes]()
 
     async def wait(number: int) -> None:
         try:
@@ -47,7 +47,7 @@ async def cancelled(count: int, layout: int) -> list[int]:
 
     async with anyio.create_task_group() as tasks:
         for number in range(count):
-            kept += [bytes(chance.randrange(100, 500)) for _ in range(chance.randrange(60))]
+            kept += [bytes(rng.randrange(100, 500)) for _ in range(rng.randrange(60))]
             tasks.start_soon(wait, number)
         await anyio.sleep(1)
         tasks.cancel_scope.cancel()

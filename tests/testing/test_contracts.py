@@ -28,7 +28,7 @@ from chatkit.testing.contracts.local_store import LocalStoreContract
 from chatkit.testing.contracts.queue import QueueContract
 from chatkit.testing.contracts.storage import StoreContract
 from chatkit.testing.virtual_time import VirtualClock
-from tests.mutants.plant import Edit, mutated
+from tests.proof.mutants.plant import Edit, mutated
 from tests.storage.ids import seeded_ids
 
 Spoil = tuple[str, Any, str, str, str]

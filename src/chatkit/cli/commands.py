@@ -13,7 +13,7 @@ from .verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("chatkit"), prog_name="chatkit")
+@click.version_option(version("chatkit-engine"), prog_name="chatkit")
 def chatkit() -> None:
     """Reliable chat: a server engine and a client SDK."""
 

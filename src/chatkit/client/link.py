@@ -28,7 +28,7 @@ from .tokens import TokenSource
 
 logger = logging.getLogger(__name__)
 
-CLIENT = ev.ClientInfo(name="chatkit-python", version=version("chatkit"))
+CLIENT = ev.ClientInfo(name="chatkit-python", version=version("chatkit-engine"))
 
 
 HEARTBEAT_MIN_S = 0.05

@@ -15,7 +15,7 @@ from ..types import Message
 
 
 class FaultyLocalStore:
-    """`client.base.LocalStore`, as one life of an app reaches it.
+    """`client.base.LocalStore`, as one incarnation of an app reaches it.
 
     Attributes:
         full: While set, everything that writes is refused as a full disk would.

@@ -1,4 +1,4 @@
-"""Clients and servers that write down what they are asked and what they tell, for the checker.
+"""Clients and servers that write down what they are asked, what they answer and which events they give.
 
 They are the real ones with a `History` beside them; what a call answers or raises is not changed.
 """
@@ -85,9 +85,9 @@ class Recorder:
         self.history.ok(call, **plain(answer if told is None else told(answer)))
         return answer
 
-    def tell(self, life: int, event: ChatEvent) -> None:
-        """Note an event that the app is given in one of its lives."""
-        self.history.tell(self._user_id, self._device_id, life, event)
+    def app_event(self, incarnation: int, event: ChatEvent) -> None:
+        """Note an event that the app is given after its start number `incarnation`."""
+        self.history.app_event(self._user_id, self._device_id, incarnation, event)
 
     def _ended(self, call: Call, error: BaseException) -> None:
         """A refusal had no effect; of anything else nobody knows."""
@@ -113,7 +113,7 @@ def plain(answer: Any) -> dict[str, Any]:
 
 
 class RecordingStream(EventStream):
-    """The events of a client, each noted as it is told."""
+    """The events of a client, each noted as the app gets it."""
 
     def __init__(self, client: ChatClient, tell: Callable[[ChatEvent], None]) -> None:
         super().__init__(client)
@@ -130,19 +130,19 @@ class RecordingClient(ChatClient):
 
     Args:
         recorder: Of this user and device.
-        life: How often this device was started, from 1.
+        incarnation: How often this device was started, from 1.
         options: Those of `ChatClient`.
     """
 
-    def __init__(self, recorder: Recorder, life: int, **options: Any) -> None:
+    def __init__(self, recorder: Recorder, incarnation: int, **options: Any) -> None:
         super().__init__("ws://chat.test", **options)
         self._recorder = recorder
-        self._life = life
+        self._incarnation = incarnation
 
     def events(self) -> RecordingStream:
         """As `ChatClient.events`."""
         super().events()
-        return RecordingStream(self, partial(self._recorder.tell, self._life))
+        return RecordingStream(self, partial(self._recorder.app_event, self._incarnation))
 
     async def send(
         self,
