@@ -39,6 +39,8 @@ SAMPLED = ("send", "batch", "recall", "remove", "delivered", "read", "checkpoint
 def test_sigkill_at_the_marks_of(name: str, files: Files) -> None:
     outcomes = sweep(WORKLOADS[name], files, every=False)
     assert {"pwrite64", "fdatasync"} <= {outcome.point.name for outcome in outcomes}
+    steps = {outcome.step for outcome in outcomes}
+    assert len(steps) > 1 or outcomes[0].steps == 0, "some kills lost what others kept"
     check_killed_and_stored(outcomes)
 
 
