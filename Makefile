@@ -25,10 +25,11 @@ check: setup
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
 
+# Some hundred processes start: they keep the compiled modules, and files with many seconds in few tests come early.
 test: setup
 	scripts/browser
 	scripts/strace
-	$(BIN)/pytest -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all:
 	scripts/test-all
@@ -51,8 +52,10 @@ crash: setup
 	$(BIN)/python -m tests.proof.power_cut --synchronous NORMAL --expect-loss
 	$(BIN)/python -m tests.durability.syscalls --workloads all
 
+# SIGKILL under full load, and under a light one, where a kill meets an idle moment more often.
 soak: setup
 	$(BIN)/python -m tests.soak
+	$(BIN)/python -m tests.soak --load light --rounds 30
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -1,7 +1,7 @@
 """SIGKILL in the middle of senders at full speed, then the proof that no acknowledgement was a lie.
 
-Shared by `test_kill.py` (light rounds) and `tests/soak.py` (heavy ones). Every text equals its clientMsgId, so that a
-stored row names the attempt it came from whoever reads it. What must hold after each restart:
+Shared by `test_kill.py` (light rounds) and `tests/soak.py` (heavy ones, and more of the light ones). Every text equals
+its clientMsgId, so that a stored row names the attempt it came from whoever reads it. After each restart must hold:
 
 - the log of each conversation has the seqs 1..head, each once, and no row that nobody attempted;
 - every acknowledged message is there once, with the seq and messageId of its acknowledgement;
