@@ -10,7 +10,7 @@ import pytest
 
 from chatkit import ClientConfig
 from chatkit.client.events import CaughtUp, Disconnected, MessageReceived, MessageSent
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.drivers.sqlite import DiskFailedError
 from chatkit.errors import (
     ConflictError,

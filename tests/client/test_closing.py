@@ -96,7 +96,7 @@ async def test_closing_ends_a_status_that_has_no_answer(server: FakeServer) -> N
         async with client(server) as chat:
             await (await server.accept()).log_in()
             http = httpx.AsyncClient(transport=httpx.MockTransport(never))
-            chat._running.api = ChatApi("http://chat.test", token="t", client=http)  # type: ignore[union-attr]
+            chat._runtime.api = ChatApi("http://chat.test", token="t", client=http)  # type: ignore[union-attr]
             waiters.start(lambda: chat.status("m-1"))
             await anyio.sleep(0.1)
     assert [type(each) for each in waiters.raised] == [ClosedError]

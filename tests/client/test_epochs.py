@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from chatkit.client.events import CaughtUp, EpochChanged, MessageReceived
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.wire import events as ev
 
 from .fake_server import EPOCH, FakeServer, client, entry, head, new, recall, until

@@ -10,7 +10,7 @@ import pytest
 
 from chatkit import ChatClient, ChatServer, ClientConfig, Identity, ServerConfig, open_store
 from chatkit.client.events import MessageRecalled, MessageReceived, MessageSent
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.gateway.memory import MemoryConnector
 from chatkit.storage.base import CreateConversation
 from chatkit.transport.base import Transport, TransportClosedError

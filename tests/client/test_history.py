@@ -9,7 +9,7 @@ import pytest
 
 from chatkit import ClientConfig
 from chatkit.client.events import CaughtUp, MessageReceived
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.wire import events as ev
 
 from .fake_server import EPOCH, FakeServer, Line, client, entry, head, new, recall, until

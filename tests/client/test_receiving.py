@@ -18,7 +18,7 @@ from chatkit.client.events import (
     ReceiptCounts,
     Typing,
 )
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.errors import BadRequestError, ClientError, NotFoundError
 from chatkit.types import Receipt
 from chatkit.wire import events as ev
@@ -358,7 +358,7 @@ async def test_a_small_buffer_never_holds_more_than_its_bound_and_a_page(server:
         async with anyio.create_task_group() as group:
             group.start_soon(_serve_pages, line, 600)
             await anyio.sleep(5)
-            assert len(chat._running.parts.mailbox) < 10 + 200  # type: ignore[union-attr]
+            assert len(chat._runtime.events) < 10 + 200  # type: ignore[union-attr]
             assert await received(chat, 600) == list(range(1, 601))
             group.cancel_scope.cancel()
 

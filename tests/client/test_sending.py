@@ -10,7 +10,7 @@ import pytest
 
 from chatkit import ClientConfig
 from chatkit.client.events import Connected, MessageReceived, MessageSent, SendFailed
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.core.resend import PendingSend
 from chatkit.errors import (
     BadRequestError,

@@ -163,7 +163,7 @@ async def test_a_new_membership_lets_go_of_what_was_held_from_before(server: Fak
         await line.expect(ev.DeliveredAck)
         await line.page(joined, up_to=5)
         assert (await until(chat, MessageReceived))[0].message.seq == 5
-        store = chat._running.parts.store  # type: ignore[union-attr]
+        store = chat._runtime.store  # type: ignore[union-attr]
         assert [message.seq for message in store.messages("c-1", 9, 9)] == [5]
         await line.expect(ev.DeliveredAck)
 

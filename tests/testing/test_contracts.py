@@ -14,7 +14,7 @@ import pytest
 from chatkit.bus.base import Bus
 from chatkit.bus.local import LocalBus, LocalMember
 from chatkit.client import memory as local_store
-from chatkit.client.base import LocalStore
+from chatkit.client.store.base import LocalStore
 from chatkit.queue.local import LocalQueue
 from chatkit.storage import rules
 from chatkit.storage.base import Store

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
-from ..client.base import LocalStore, Record
 from ..client.events import MessageReceived
+from ..client.store.base import LocalStore, Record
 from ..storage.base import AuditRow, Entry, MemberCursor, OutboxEntry, Store
 from ..types import Message
 from ..wire.codec import Codec

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ...client.cursors import READ_REF
+from ...client.outbox import READ_REF
 from ...wire import events as ev
 from .gather import head_of
 from .index import Index

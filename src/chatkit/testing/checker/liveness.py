@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ...client.base import Record
+from ...client.store.base import Record
 from ...wire import events as ev
 from ..history import DeviceDump
 from .index import Index

@@ -9,7 +9,7 @@
             store.close()
             return MyLocalStore(store.path)
 
-Only the port is used here (`chatkit.client.base`).
+Only the port is used here (`chatkit.client.store.base`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ...client.base import Change, LocalStore
+from ...client.store.base import Change, LocalStore
 from ...core.resend import PendingSend
 from ...errors import ConfigurationError
 from ...types import Message

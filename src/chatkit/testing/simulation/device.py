@@ -9,11 +9,11 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from ...client.base import LocalStore
 from ...client.client import ChatClient
 from ...client.config import ClientConfig
-from ...client.memory import MemoryStore
-from ...client.sqlite import SqliteStore
+from ...client.store.base import LocalStore
+from ...client.store.memory import MemoryStore
+from ...client.store.sqlite import SqliteStore
 from ...errors import (
     BadRequestError,
     ChatkitError,
