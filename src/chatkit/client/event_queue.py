@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import anyio
 import anyio.lowlevel
 
 from .._auto_reset_event import AutoResetEvent
@@ -45,7 +44,7 @@ class EventQueue:
         self._events_max = events_max
         self._events_low = min(events_low, events_max - 1)
         self._filled = AutoResetEvent()
-        self._drained = anyio.Event()
+        self._drained = AutoResetEvent()
         self.paused = False
         self.closed = False
 
@@ -65,7 +64,6 @@ class EventQueue:
         self._events[self._count] = event
         if not self.paused and len(self._events) >= self._events_max:
             self.paused = True
-            self._drained = anyio.Event()
         self._filled.set()
 
     def _last(self) -> ChatEvent:

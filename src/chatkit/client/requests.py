@@ -47,17 +47,17 @@ class ConnectionStatus:
         self.stopped: Exception | None = None
         self.failure: Exception | None = None
         self._stop_text = ""
-        self._changed = anyio.Event()
+        self._changed = AutoResetEvent()
 
     def change(self, connected: bool) -> None:
         """A login holds from now on, or no longer."""
         self.connected = connected
-        self._notify()
+        self._changed.set()
 
     def stop(self, text: str, reason: Exception) -> None:
         """There will be no further connection."""
         self._stop_text, self.stopped = text, reason
-        self._notify()
+        self._changed.set()
 
     async def wait_connected(self) -> None:
         """Return once a login holds.
@@ -85,11 +85,6 @@ class ConnectionStatus:
     async def _when_connected(self, request: Callable[[], Awaitable[_T]]) -> _T:
         await self.wait_connected()
         return await request()
-
-    def _notify(self) -> None:
-        """Everybody who waits goes on, also those who will wait again at once."""
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
 
 
 def _is_lost_connection(error: BaseException) -> bool:
