@@ -28,13 +28,12 @@ from ._retry import Backoff, retry_after_s_of
 from ._token import TokenSource
 from .config import ClientConfig
 from .connection import Connection, LoginFailedError, hello, log_in
-from .conversation import Conversations
 from .event_queue import EventQueue
 from .events import Connecting, Disconnected, Reconnecting
 from .inbox import Inbox
 from .outbox import Outbox
 from .requests import ConnectionStatus
-from .store.base import LocalStore, refused_for_now
+from .store.base import refused_for_now
 
 ABNORMAL = 1006
 HELLO_LATE_S = 60.0
@@ -97,9 +96,8 @@ class ReconnectLoop:
         config: Deadlines.
         clock: Times how long a connection lasts.
         backoff: Waits between tries.
-        store: Belongs to one user and device: the login's.
-        conversations: They know the user of the login before.
-        inbox: After the store refused something, memory is made what the store holds.
+        inbox: Belongs to the user and the device of the first login; makes memory what the store holds after the store
+            refused something.
         outbox: Nobody waits for an answer any longer once the client has stopped.
         events: Where the app learns what happens.
         status: Where everybody else does.
@@ -119,8 +117,6 @@ class ReconnectLoop:
         config: ClientConfig,
         clock: Clock,
         backoff: Backoff,
-        store: LocalStore,
-        conversations: Conversations,
         inbox: Inbox,
         outbox: Outbox,
         events: EventQueue,
@@ -134,8 +130,6 @@ class ReconnectLoop:
         self._config = config
         self._clock = clock
         self._backoff = backoff
-        self._store = store
-        self._conversations = conversations
         self._inbox = inbox
         self._outbox = outbox
         self._events = events
@@ -212,19 +206,13 @@ class ReconnectLoop:
                 self._hello_lost_at_s = self._clock.now_s()
             return ended
         try:
-            self._bind(welcome)
+            self._inbox.bind(welcome.user_id, welcome.device_id)
         except UnavailableError as error:  # the store cannot be written to now
             if not refused_for_now(error):
                 raise
             return _ended(error)
-        return await self._serve(transport, welcome, first)
-
-    def _bind(self, welcome: ev.Welcome) -> None:
-        """The login's user must be the one this client and its store began with."""
-        if self._conversations.user_id not in ("", welcome.user_id):
-            raise ConfigurationError("the token now belongs to another user; use one client for each user")
-        self._store.bind(welcome.user_id, welcome.device_id)
         self._resume_token = welcome.resume_token
+        return await self._serve(transport, welcome, first)
 
     async def _serve(
         self, transport: Transport, welcome: ev.Welcome, first: Sequence[ev.ServerEvent]

@@ -140,7 +140,7 @@ class ChatApi:
             client_msg_id: Its key; made here by default.
 
         Returns:
-            Where it is stored; `epoch` is "" (HTTP does not tell).
+            Where it is stored; `epoch` is "" (HTTP does not say it).
 
         Raises:
             BadRequestError: A TEXT with other fields (send it with `ChatClient`), or whatever the server would refuse.

@@ -27,13 +27,12 @@ from ..wire.codec import Codec
 from ._retry import Backoff, retrying
 from ._token import TokenSource
 from .config import ClientConfig
-from .conversation import Conversations
 from .event_queue import EventQueue
 from .events import Connected
 from .inbox import Inbox
 from .outbox import Cursors, Outbox
 from .requests import ConnectionStatus, Requests, error_of
-from .sync import Sync, SyncQueue
+from .sync import Sync
 from .validate import check_numbers
 
 logger = logging.getLogger(__name__)
@@ -127,13 +126,11 @@ class Connection:
         clock: Times signs of life.
         backoff: Waits between renewals of the login that failed.
         tokens: Where a fresh login comes from.
-        conversations: They begin anew with each connection's heads.
         inbox: Takes what arrives.
         outbox: Own messages to send.
         cursors: Cursors to send.
         requests: Requests to send; takes their answers.
-        sync_queue: What waits to be pulled on this connection.
-        sync: Pulls it.
+        sync: Pulls what is missing.
         events: Where the app learns of the connection.
         status: Where everybody else does.
         wake: Set when there is something to send.
@@ -152,12 +149,10 @@ class Connection:
         clock: Clock,
         backoff: Backoff,
         tokens: TokenSource,
-        conversations: Conversations,
         inbox: Inbox,
         outbox: Outbox,
         cursors: Cursors,
         requests: Requests,
-        sync_queue: SyncQueue,
         sync: Sync,
         events: EventQueue,
         status: ConnectionStatus,
@@ -170,12 +165,10 @@ class Connection:
         self._clock = clock
         self._backoff = backoff
         self._tokens = tokens
-        self._conversations = conversations
         self._inbox = inbox
         self._outbox = outbox
         self._cursors = cursors
         self._requests = requests
-        self._sync_queue = sync_queue
         self._sync = sync
         self._events = events
         self._status = status
@@ -216,7 +209,7 @@ class Connection:
         await self._writer.wait_flushed()
 
     def _begin(self) -> None:
-        self._conversations.connected(self._welcome.user_id)
+        self._inbox.connected(self._welcome.user_id)
         self._requests.connected()
         self._sync.connected()
         self._status.change(connected=True)
@@ -229,7 +222,7 @@ class Connection:
         self._requests.disconnected()
         self._outbox.disconnected()
         self._cursors.disconnected()
-        self._sync_queue.clear()
+        self._sync.disconnected()
 
     async def _part(self, part: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
         try:

@@ -16,7 +16,7 @@ import msgspec
 
 from ..core.backoff import retry_after_of
 from ..core.resend import PendingSend
-from ..errors import UnavailableError, refusal
+from ..errors import ConfigurationError, UnavailableError, refusal
 from ..types import Message, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -66,6 +66,21 @@ class Inbox:
         self._cursors = cursors
         self._events = events
         self.failure: Exception | None = None
+
+    def bind(self, user_id: str, device_id: str) -> None:
+        """The login's user must be the one that this client and its store began with.
+
+        Raises:
+            ConfigurationError: It is another user, or the store belongs to another one.
+            UnavailableError: The store refuses for now.
+        """
+        if self._conversations.user_id not in ("", user_id):
+            raise ConfigurationError("the token now belongs to another user; use one client for each user")
+        self._store.bind(user_id, device_id)
+
+    def connected(self, user_id: str) -> None:
+        """A new connection: its heads begin from nothing."""
+        self._conversations.connected(user_id)
 
     # --- what arrives ---------------------------------------------------------------------------------
 

@@ -169,6 +169,10 @@ class Sync:
         self._refusals = 0
         self._renewals.clear()
 
+    def disconnected(self) -> None:
+        """What was to be pulled is named again by the next heads."""
+        self._queue.clear()
+
     async def next(self) -> Pulled:
         """Pull what is next, as soon as there is something and the app has room; then `applied` must be called.
 
