@@ -1,4 +1,4 @@
-"""The end: whoever waits learns it at once, each with an exception of his own, and a stop for good is not silent."""
+"""The end: whoever waits learns it at once, each with an exception of their own, and a stop for good is not silent."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ async def test_a_left_conversation_stays_left_until_the_heads_have_it_again(
     server: FakeServer, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "chat.db")
-    told: list[list[ConversationChanged]] = []
+    shown: list[list[ConversationChanged]] = []
     for heads in ([head(1, delivered=1)], [], [], [head(3, delivered=1)]):
         server = FakeServer()
         async with client(server, store=path) as chat:
@@ -168,10 +168,10 @@ async def test_a_left_conversation_stays_left_until_the_heads_have_it_again(
             if heads and heads[0].head_seq == 3:
                 await line.page(new(3), up_to=3)
             _, before = await until(chat, CaughtUp)
-            told.append([event for event in before if isinstance(event, ConversationChanged)])
+            shown.append([event for event in before if isinstance(event, ConversationChanged)])
 
     left, joined = (ConversationChanged("c-1", "GROUP", change) for change in ("LEFT", "JOINED"))
-    assert told == [[], [left], [], [joined]]
+    assert shown == [[], [left], [], [joined]]
 
 
 async def test_heads_in_pages_are_complete_only_at_their_end(server: FakeServer) -> None:
