@@ -30,7 +30,7 @@ from .config import ClientConfig
 from .connection import Connection, LoginFailedError, hello, log_in
 from .event_queue import EventQueue
 from .events import Connecting, Disconnected, Reconnecting
-from .inbox import Inbox
+from .inbox import Batches
 from .outbox import Outbox
 from .requests import ConnectionStatus
 from .store.base import refused_for_now
@@ -96,8 +96,7 @@ class ReconnectLoop:
         config: Deadlines.
         clock: Times how long a connection lasts.
         backoff: Waits between tries.
-        inbox: Belongs to the user and the device of the first login; makes memory what the store holds after the store
-            refused something.
+        batches: Belong to the user of the first login; make memory what the store holds after it refused something.
         outbox: Nobody waits for an answer any longer once the client has stopped.
         events: Where the app learns what happens.
         status: Where everybody else does.
@@ -117,7 +116,7 @@ class ReconnectLoop:
         config: ClientConfig,
         clock: Clock,
         backoff: Backoff,
-        inbox: Inbox,
+        batches: Batches,
         outbox: Outbox,
         events: EventQueue,
         status: ConnectionStatus,
@@ -130,7 +129,7 @@ class ReconnectLoop:
         self._config = config
         self._clock = clock
         self._backoff = backoff
-        self._inbox = inbox
+        self._batches = batches
         self._outbox = outbox
         self._events = events
         self._status = status
@@ -164,7 +163,7 @@ class ReconnectLoop:
     async def _connect(self) -> Ended:
         """One connection from its opening to its end; the login is at hand before it is opened."""
         by_resume = self._resume_token is not None
-        refusal = self._inbox.recover()
+        refusal = self._batches.recover()
         if refusal is not None:
             return _ended(refusal)
         try:
@@ -206,7 +205,7 @@ class ReconnectLoop:
                 self._hello_lost_at_s = self._clock.now_s()
             return ended
         try:
-            self._inbox.bind(welcome.user_id, welcome.device_id)
+            self._batches.bind(welcome.user_id, welcome.device_id)
         except UnavailableError as error:  # the store cannot be written to now
             if not refused_for_now(error):
                 raise
@@ -232,12 +231,12 @@ class ReconnectLoop:
 
     def _explained(self, cause: Exception) -> Exception:
         """Why the connection ended. A refusal of the store explains it, and is mended here; another fault is raised."""
-        failure = self._inbox.failure
+        failure = self._batches.failure
         if failure is None:
             return cause
         if not refused_for_now(failure):
             raise failure
-        self._inbox.recover()  # if the store refuses that as well, the next try begins with it
+        self._batches.recover()  # if the store refuses that as well, the next try begins with it
         return failure
 
     def _next(self, ended: Ended) -> float:

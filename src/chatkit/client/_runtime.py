@@ -28,7 +28,7 @@ from .connection import Connection
 from .conversation import Conversations
 from .event_queue import EventQueue
 from .history import History
-from .inbox import Inbox
+from .inbox import Batches, Inbox
 from .outbox import Cursors, Outbox
 from .requests import ConnectionStatus, Requests
 from .store.base import LocalStore
@@ -78,12 +78,19 @@ class ClientRuntime:
         self.outbox = Outbox(store, config, ports.clock, backoff, self.wake)
         self.cursors = Cursors(store, ports.clock, backoff)
         self.requests = Requests(config.requests_max, self.wake)
-        self.inbox = Inbox(
-            codec, store, self.conversations, sync_queue, self.outbox, self.cursors, self.events
+        self.batches = Batches(store, self.conversations, self.outbox, self.cursors, self.events)
+        inbox = Inbox(
+            codec,
+            self.conversations,
+            sync_queue,
+            self.outbox,
+            self.cursors,
+            self.events,
+            self.batches,
         )
         sync = Sync(config, backoff, self.conversations, sync_queue, self.requests, self.events)
         self.history = History(
-            codec, store, self.conversations, self.inbox, sync, self.status, config.gap_wait_s
+            codec, store, self.conversations, self.batches, sync, self.status, config.gap_wait_s
         )
         serve = partial(
             Connection,
@@ -92,7 +99,7 @@ class ClientRuntime:
             clock=ports.clock,
             backoff=backoff,
             tokens=tokens,
-            inbox=self.inbox,
+            inbox=inbox,
             outbox=self.outbox,
             cursors=self.cursors,
             requests=self.requests,
@@ -110,7 +117,7 @@ class ClientRuntime:
             config=config,
             clock=ports.clock,
             backoff=backoff,
-            inbox=self.inbox,
+            batches=self.batches,
             outbox=self.outbox,
             events=self.events,
             status=self.status,

@@ -216,7 +216,7 @@ class ChatClient:
         """
         runtime = self._open_runtime()
         runtime.status.check_running()
-        runtime.inbox.check_in_step()
+        runtime.batches.check_in_step()
         check_conversation_id(conversation_id)
         payload = canonical_of(content)
         key = self._new_key() if client_msg_id is None else client_msg_id

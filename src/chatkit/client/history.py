@@ -12,7 +12,7 @@ from ..types import Message
 from ..wire import events as ev
 from ..wire.codec import Codec
 from .conversation import Conversation, Conversations
-from .inbox import Inbox
+from .inbox import Batches
 from .requests import ConnectionStatus
 from .store.base import LocalStore
 from .sync import Sync
@@ -30,7 +30,7 @@ class History:
         codec: Decodes payloads.
         store: Where what is held is read.
         conversations: How far each of them is held.
-        inbox: Stores what was fetched.
+        batches: Store what was fetched.
         sync: Fetches pages.
         status: Whether there is a connection to fetch over.
         poll_s: How often to look for a conversation that the heads of a new connection must name first.
@@ -41,7 +41,7 @@ class History:
         codec: Codec,
         store: LocalStore,
         conversations: Conversations,
-        inbox: Inbox,
+        batches: Batches,
         sync: Sync,
         status: ConnectionStatus,
         poll_s: float,
@@ -49,7 +49,7 @@ class History:
         self._codec = codec
         self._store = store
         self._conversations = conversations
-        self._inbox = inbox
+        self._batches = batches
         self._sync = sync
         self._status = status
         self._poll_s = poll_s
@@ -110,7 +110,7 @@ class History:
         while len(held) < limit and end >= conversation.first_seq and not conversation.left:
             start = max(0, end - span)
             fetched = await self._window(conversation, start, end)
-            self._inbox.keep(conversation, start, end, fetched)
+            self._batches.keep(conversation, start, end, fetched)
             held = fetched + held
             end, span = start, span if fetched else 2 * span  # long parts may not be visible at all
         return held[-limit:]

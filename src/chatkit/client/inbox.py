@@ -2,8 +2,7 @@
 
 Nothing here waits. Payloads are decoded before anything changes. A batch is stored first; only then the app and those
 who wait for a send are notified, and the delivered cursors go out. If it cannot be stored the connection ends, for
-what is in memory would be ahead of the store: `Inbox.recover`. Called by `connection` (frames and pulled pages) and
-`history`.
+what is in memory would be ahead of the store: `Batches.recover`. Called by `connection`, with frames and pulled pages.
 """
 
 from __future__ import annotations
@@ -32,15 +31,13 @@ from .validate import all_readable, readable
 logger = logging.getLogger(__name__)
 
 
-class Inbox:
-    """Applies what arrives.
+class Batches:
+    """What arrives, frame by frame, into the store: each in one transaction, and only then is anybody notified.
 
     Args:
-        codec: Decodes payloads.
         store: Where everything is kept first.
-        conversations: The timelines and the memberships.
-        sync_queue: Takes what must be pulled.
-        outbox: Own messages, which are resolved here.
+        conversations: What is in memory of it.
+        outbox: Those who wait for a send.
         cursors: Takes what is confirmed.
         events: Where the app's events go.
 
@@ -50,18 +47,14 @@ class Inbox:
 
     def __init__(
         self,
-        codec: Codec,
         store: LocalStore,
         conversations: Conversations,
-        sync_queue: SyncQueue,
         outbox: Outbox,
         cursors: Cursors,
         events: EventQueue,
     ) -> None:
-        self._codec = codec
         self._store = store
         self._conversations = conversations
-        self._sync_queue = sync_queue
         self._outbox = outbox
         self._cursors = cursors
         self._events = events
@@ -77,40 +70,6 @@ class Inbox:
         if self._conversations.user_id not in ("", user_id):
             raise ConfigurationError("the token now belongs to another user; use one client for each user")
         self._store.bind(user_id, device_id)
-
-    def connected(self, user_id: str) -> None:
-        """A new connection: its heads begin from nothing."""
-        self._conversations.connected(user_id)
-
-    # --- what arrives ---------------------------------------------------------------------------------
-
-    def received(self, events: Sequence[ev.ServerEvent]) -> None:
-        """Apply the events of one frame, in order and as one batch; those that concern nothing here are passed over."""
-        decoded = [readable(self._codec, event) if isinstance(event, ev.NewMsg) else None for event in events]
-        with self._batch() as effects:
-            for event, message in zip(events, decoded, strict=True):
-                self._apply(effects, event, message)
-
-    def pulled(self, pulled: Pulled) -> None:
-        """Apply what a pull brought: a page, or that the conversation is gone."""
-        if pulled.page is None:
-            with self._batch() as effects:
-                self._gone(effects, pulled.conversation)
-            return
-        messages = all_readable(self._codec, pulled.page.messages)
-        with self._batch() as effects:
-            self._page(effects, pulled.conversation, pulled.last_seq, pulled.page, messages)
-
-    def keep(self, conversation: Conversation, start: int, end: int, messages: list[Message]) -> None:
-        """Store (start, end] of history where it touches what is stored already; elsewhere it would leave a hole."""
-        if self.failure is not None or self._store.floor(conversation.id) != end:
-            return
-        change = conversation.change()
-        change.floor = start
-        change.messages = messages
-        self._store.save([change])
-
-    # --- store and memory -----------------------------------------------------------------------------
 
     def recover(self) -> UnavailableError | None:
         """After the store refused a batch: make memory what the store holds. Only while not connected.
@@ -137,7 +96,7 @@ class Inbox:
             raise self.failure.fresh()
 
     @contextmanager
-    def _batch(self) -> Iterator[Effects]:
+    def batch(self) -> Iterator[Effects]:
         """One frame or page: at the end it is stored in one transaction, then everybody is notified.
 
         Raises:
@@ -150,6 +109,15 @@ class Inbox:
         except Exception as error:
             self.failure = error
             raise
+
+    def keep(self, conversation: Conversation, start: int, end: int, messages: list[Message]) -> None:
+        """Store (start, end] of history where it touches what is stored already; elsewhere it would leave a hole."""
+        if self.failure is not None or self._store.floor(conversation.id) != end:
+            return
+        change = conversation.change()
+        change.floor = start
+        change.messages = messages
+        self._store.save([change])
 
     def _commit(self, effects: Effects) -> None:
         changes = effects.changes()
@@ -173,6 +141,59 @@ class Inbox:
         if prefix > conversation.acked_seq and not conversation.left:
             conversation.acked_seq = prefix
             self._cursors.delivered(conversation.id, prefix)
+
+
+class Inbox:
+    """Applies what arrives.
+
+    Args:
+        codec: Decodes payloads.
+        conversations: The timelines and the memberships.
+        sync_queue: Takes what must be pulled.
+        outbox: Own messages, which are resolved here.
+        cursors: How far this device has received and read.
+        events: Says whether the app has room.
+        batches: Stores what each frame leads to.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        conversations: Conversations,
+        sync_queue: SyncQueue,
+        outbox: Outbox,
+        cursors: Cursors,
+        events: EventQueue,
+        batches: Batches,
+    ) -> None:
+        self._codec = codec
+        self._conversations = conversations
+        self._sync_queue = sync_queue
+        self._outbox = outbox
+        self._cursors = cursors
+        self._events = events
+        self._batches = batches
+
+    def connected(self, user_id: str) -> None:
+        """A new connection: its heads begin from nothing."""
+        self._conversations.connected(user_id)
+
+    def received(self, events: Sequence[ev.ServerEvent]) -> None:
+        """Apply the events of one frame, in order and as one batch; those that concern nothing here are passed over."""
+        decoded = [readable(self._codec, event) if isinstance(event, ev.NewMsg) else None for event in events]
+        with self._batches.batch() as effects:
+            for event, message in zip(events, decoded, strict=True):
+                self._apply(effects, event, message)
+
+    def pulled(self, pulled: Pulled) -> None:
+        """Apply what a pull brought: a page, or that the conversation is gone."""
+        if pulled.page is None:
+            with self._batches.batch() as effects:
+                self._gone(effects, pulled.conversation)
+            return
+        messages = all_readable(self._codec, pulled.page.messages)
+        with self._batches.batch() as effects:
+            self._page(effects, pulled.conversation, pulled.last_seq, pulled.page, messages)
 
     # --- entries --------------------------------------------------------------------------------------
 
