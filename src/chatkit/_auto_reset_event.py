@@ -20,9 +20,10 @@ class AutoResetEvent:
 
     async def wait(self, timeout_s: float | None = None) -> None:
         """Return once it is set, or after `timeout_s` seconds; then it is unset."""
-        if timeout_s is None:
-            await self._event.wait()
-        else:
-            with anyio.move_on_after(timeout_s):
-                await self._event.wait()
-        self._event = anyio.Event()
+        event = self._event
+        with anyio.move_on_after(timeout_s):
+            await event.wait()
+        if (
+            event is self._event and event.is_set()
+        ):  # others may have waited for it, and be waiting again already
+            self._event = anyio.Event()

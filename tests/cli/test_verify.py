@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from chatkit.cli import verify as verify_module
-from chatkit.client.sqlite import SqliteStore as ClientStore
+from chatkit.client.store.sqlite import SqliteStore as ClientStore
 
 from ..storage.damage import SECRET, change, cut_in_half, damage_bytes, make_log, with_old_page_zeroed
 from .command import TIMEOUT_S, chatkit, next_line, started

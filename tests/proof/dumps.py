@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from chatkit.client.base import LocalStore, Record
+from chatkit.client.store.base import LocalStore, Record
 from chatkit.storage.base import AuditRow, Entry, MemberCursor, OutboxEntry, Store
 from chatkit.testing.history import History
 from chatkit.types import Message

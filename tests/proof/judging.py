@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from chatkit.client.base import LocalStore
+from chatkit.client.store.base import LocalStore
 from chatkit.server.server import ChatServer
 from chatkit.testing.devices import Devices
 from chatkit.testing.history import History

@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from chatkit import ChatClient, ChatServer, ClientConfig, Identity, ServerConfig, open_store
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.errors import ChatkitError, RefusedError
 from chatkit.gateway.memory import MemoryConnector
 from chatkit.testing.rng import Rng

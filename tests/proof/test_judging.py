@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chatkit import ChatServer
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.testing import Devices
 
 from .dumps import CompleteHistory

@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from chatkit.client import receipts
-from chatkit.client import session as client_session
-from chatkit.client.conversations import Conversations
-from chatkit.client.receiver import Receiver
-from chatkit.client.sqlite import SqliteStore as LocalSqliteStore
+from chatkit.client._reconnect import Ended, ReconnectLoop
+from chatkit.client.conversation import Conversation, Conversations
+from chatkit.client.store.sqlite import SqliteStore as LocalSqliteStore
 from chatkit.core.resend import PendingSend, ResendQueue
 from chatkit.core.timeline import Step, Timeline, recall_target
 from chatkit.errors import ConfigurationError
@@ -128,7 +126,7 @@ def forgets_early_recalls(self: Timeline, message: Message, step: Step) -> None:
 
 def forgets_what_was_under_way(self: ResendQueue) -> None:
     for key in list(self._sent_at_s):
-        self.settle(*key)
+        self.resolve(*key)
     self._due.clear()
 
 
@@ -147,18 +145,13 @@ def keeps_the_old_one(self: Hub, session: Any, conversations: Any, join: Any = H
     join(self, session, conversations)
 
 
-def heads_are_the_truth(self: Conversations, *args: Any, place: Any = Conversations.place) -> Any:
-    self.unplaced.pop(args[0], None)
-    return place(self, *args)
+def heads_are_the_truth(self: Conversations, *args: Any, adopt: Any = Conversations.adopt) -> Any:
+    self.unknown.pop(args[0], None)
+    return adopt(self, *args)
 
 
 def no_pending(self: LocalSqliteStore) -> list[PendingSend]:
     return []
-
-
-def same_epoch(self: Receiver, conversation: Any, epoch: str) -> bool:
-    conversation.timeline.epoch = epoch
-    return True
 
 
 @pytest.mark.parametrize(
@@ -172,15 +165,15 @@ def same_epoch(self: Receiver, conversation: Any, epoch: str) -> bool:
         ("server-crash-before-commit", ResendQueue, "disconnected", forgets_what_was_under_way),
         ("app-crash-with-pending-sends", LocalSqliteStore, "pending", no_pending),
         ("drain-while-sending", Committer, "flush", nothing_at_all),
-        ("commit-between-hub-and-heads", Conversations, "place", heads_are_the_truth),
-        ("lost-welcome", client_session._Ended, "token_refused", False),
-        ("late-hello", client_session.Session, "_replaced_by_itself", nothing),
+        ("commit-between-hub-and-heads", Conversations, "adopt", heads_are_the_truth),
+        ("lost-welcome", Ended, "token_refused", False),
+        ("late-hello", ReconnectLoop, "_replaced_by_itself", nothing),
         ("half-open-line", ChatServer, "_tick", nothing_at_all),
         ("slow-reader-behind-then-caught-up", ServerSession, "mark_behind", nothing),
         ("duplicate-devices-replaced-4201", Hub, "join", keeps_the_old_one),
         ("recall-overtakes-its-message", Timeline, "_note_recall", forgets_early_recalls),
-        ("restored-log-with-a-new-epoch", Receiver, "renew", nothing),
-        ("receipts-missed-offline", receipts, "rise", nothing),
+        ("restored-log-with-a-new-epoch", Conversation, "renew", nothing),
+        ("receipts-missed-offline", Conversation, "others_rise", nothing),
     ],
 )
 def test_a_fault_is_found(

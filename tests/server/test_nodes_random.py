@@ -13,7 +13,7 @@ import pytest
 
 from chatkit.client.client import ChatClient
 from chatkit.client.config import ClientConfig
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.errors import RefusedError
 from chatkit.gateway.memory import MemoryConnector, MemoryTransport
 from chatkit.server.server import ChatServer

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkit.client.sqlite import APPLICATION_ID as CLIENT_STORE
+from chatkit.client.store.sqlite import APPLICATION_ID as CLIENT_STORE
 from chatkit.errors import ConfigurationError
 from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore, verify

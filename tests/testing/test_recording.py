@@ -18,7 +18,7 @@ from chatkit import (
     SendOutcomeUnknownError,
     UnavailableError,
 )
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.storage.base import Store
 from chatkit.testing import Conditions, Devices, FaultyLocalStore, History, Network
 from chatkit.testing.history import Call

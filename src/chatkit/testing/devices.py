@@ -9,10 +9,10 @@ from typing import Any, Self
 
 import msgspec
 
-from ..client.base import LocalStore
-from ..client.checks import check_device_id
-from ..client.memory import MemoryStore
-from ..client.sqlite import SqliteStore
+from ..client.store.base import LocalStore
+from ..client.store.memory import MemoryStore
+from ..client.store.sqlite import SqliteStore
+from ..client.validate import check_device_id
 from ..errors import ConfigurationError
 from ..wire.events import Id
 from .faulty_local_store import FaultyLocalStore

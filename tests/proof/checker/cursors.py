@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from chatkit.client.cursors import READ_REF
+from chatkit.client.outbox import READ_REF
 from chatkit.wire import events as ev
 
 from .gather import head_of

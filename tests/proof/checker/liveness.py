@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chatkit.client.base import Record
+from chatkit.client.store.base import Record
 from chatkit.wire import events as ev
 
 from ..dumps import DeviceDump

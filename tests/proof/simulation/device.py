@@ -9,11 +9,11 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from chatkit.client.base import LocalStore
 from chatkit.client.client import ChatClient
 from chatkit.client.config import ClientConfig
-from chatkit.client.memory import MemoryStore
-from chatkit.client.sqlite import SqliteStore
+from chatkit.client.store.base import LocalStore
+from chatkit.client.store.memory import MemoryStore
+from chatkit.client.store.sqlite import SqliteStore
 from chatkit.errors import (
     BadRequestError,
     ChatkitError,

@@ -27,7 +27,9 @@ from .verify_rules import RULES, Check
 LISTED_MAX: Final = 20
 """Findings of one kind that are kept; the rest is counted."""
 
-_CLIENT_STORE: Final = 0x63_6B_63_6C  # chatkit.client.sqlite.APPLICATION_ID, which storage may not import
+_CLIENT_STORE: Final = (
+    0x63_6B_63_6C  # chatkit.client.store.sqlite.APPLICATION_ID, which storage may not import
+)
 _WAL_MODE: Final = 2  # in the file's header; see https://www.sqlite.org/fileformat.html
 _WORDS_MAX: Final = 200  # of SQLite's own finding
 _INTEGRITY_MAX: Final = 100

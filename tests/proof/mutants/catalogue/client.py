@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from ..plant import Edit, Mutant
 
-CURSORS = "chatkit.client.cursors"
-HEADS = "chatkit.client.heads"
+CONVERSATION = "chatkit.client.conversation"
+EVENT_QUEUE = "chatkit.client.event_queue"
 HISTORY = "chatkit.client.history"
-MAILBOX = "chatkit.client.mailbox"
-PARTS = "chatkit.client.parts"
-RECEIVER = "chatkit.client.receiver"
-SENDER = "chatkit.client.sender"
-SYNCER = "chatkit.client.syncer"
+INBOX = "chatkit.client.inbox"
+OUTBOX = "chatkit.client.outbox"
+SYNC = "chatkit.client.sync"
 
 MUTANTS = (
     Mutant(
@@ -19,15 +17,15 @@ MUTANTS = (
         "The app should not wait for the disk.",
         (
             Edit(
-                RECEIVER,
-                "        if changes or batch.settled:\n            self._store.save(changes, batch.settled)\n",
+                INBOX,
+                "        if changes or effects.resolved:\n            self._store.save(changes, effects.resolved)\n",
                 "",
             ),
             Edit(
-                RECEIVER,
-                "        for conversation in batch.to_confirm():\n            self._confirm(conversation)\n",
-                "        if changes or batch.settled:\n            self._store.save(changes, batch.settled)\n"
-                "        for conversation in batch.to_confirm():\n            self._confirm(conversation)\n",
+                INBOX,
+                "        for conversation in effects.to_confirm():\n            self._confirm(conversation)\n",
+                "        if changes or effects.resolved:\n            self._store.save(changes, effects.resolved)\n"
+                "        for conversation in effects.to_confirm():\n            self._confirm(conversation)\n",
             ),
         ),
         ("S10",),
@@ -37,10 +35,10 @@ MUTANTS = (
         "What has no place yet is not stored yet.",
         (
             Edit(
-                RECEIVER,
-                "        if own and timeline.is_told(message.seq):\n"
-                "            batch.change(conversation).messages.append(message)",
-                "        if own and timeline.is_told(message.seq):\n            pass",
+                CONVERSATION,
+                "        if own and self.timeline.is_notified(message.seq):\n"
+                "            effects.change(self).messages.append(message)",
+                "        if own and self.timeline.is_notified(message.seq):\n            pass",
             ),
         ),
         ("S10",),
@@ -50,7 +48,7 @@ MUTANTS = (
         "A key names one message.",
         (
             Edit(
-                RECEIVER,
+                INBOX,
                 ' or not (message.type == "RECALLED" or is_same(message.payload, pending.payload)):',
                 ":",
             ),
@@ -62,7 +60,7 @@ MUTANTS = (
         "What was held when one left is held when one returns.",
         (
             Edit(
-                RECEIVER,
+                CONVERSATION,
                 "            _forget_earlier(change, prefix)\n",
                 "            change.floor = prefix\n",
             ),
@@ -74,7 +72,7 @@ MUTANTS = (
         "The window bounds what is under way.",
         (
             Edit(
-                SENDER,
+                OUTBOX,
                 "        queue.restore(self._store.pending())\n",
                 "        queue.restore(self._store.pending()[-self._config.window :])\n",
             ),
@@ -84,7 +82,7 @@ MUTANTS = (
     Mutant(
         "recovery-forgets-sender",
         "The conversations are what a batch changes.",
-        (Edit(PARTS, "            self.sender.reload()\n", ""),),
+        (Edit(INBOX, "            self._outbox.reload()\n", ""),),
         ("L5", "S10", "alarm"),
     ),
     Mutant(
@@ -92,8 +90,9 @@ MUTANTS = (
         "What was missed comes with the next push, which shows the gap.",
         (
             Edit(
-                HEADS,
-                "        if conversation.timeline.rise(head.head_seq):\n            self._pulls.add(conversation)\n",
+                INBOX,
+                "        if conversation.timeline.rise(head.head_seq):\n"
+                "            self._sync_queue.add(conversation)\n",
                 "        conversation.timeline.rise(head.head_seq)\n",
             ),
         ),
@@ -104,8 +103,8 @@ MUTANTS = (
         "A hole closes by itself.",
         (
             Edit(
-                RECEIVER,
-                "        if timeline.behind:\n            self._pulls.gap(conversation)\n",
+                INBOX,
+                "        if conversation.timeline.behind:\n            self._sync_queue.gap(conversation)\n",
                 "",
             ),
         ),
@@ -116,15 +115,15 @@ MUTANTS = (
         "The epoch is the server's affair.",
         (
             Edit(
-                HEADS,
+                INBOX,
                 "        if conversation.timeline.epoch != head.epoch:\n"
-                "            self._receiver.renew(batch, conversation, head.epoch)\n",
+                "            self._renew(effects, conversation, head.epoch)\n",
                 "",
             ),
             Edit(
-                RECEIVER,
+                INBOX,
                 "        if page.epoch != conversation.timeline.epoch:\n"
-                "            self.renew(batch, conversation, page.epoch)\n",
+                "            self._renew(effects, conversation, page.epoch)\n",
                 "",
             ),
         ),
@@ -135,10 +134,11 @@ MUTANTS = (
         "What the heads do not name has not changed.",
         (
             Edit(
-                HEADS,
-                "            if conversation.id not in self._seen:\n                self.gone(batch, conversation)\n",
-                "            if conversation.id not in self._seen and not conversation.acked_seq:\n"
-                "                self.gone(batch, conversation)\n",
+                INBOX,
+                "            if not self._conversations.is_seen(conversation.id):\n"
+                "                self._gone(effects, conversation)\n",
+                "            if not self._conversations.is_seen(conversation.id) and not conversation.acked_seq:\n"
+                "                self._gone(effects, conversation)\n",
             ),
         ),
         ("L1", "L2"),
@@ -148,7 +148,7 @@ MUTANTS = (
         "Whatever was marked before the connection broke has been sent.",
         (
             Edit(
-                CURSORS,
+                OUTBOX,
                 "        if wanted > server_read_seq:\n"
                 "            self._read[conversation_id] = wanted\n"
                 "        elif wanted:\n",
@@ -162,7 +162,7 @@ MUTANTS = (
         "A refusal is an answer.",
         (
             Edit(
-                CURSORS,
+                OUTBOX,
                 "        if not error.retryable:\n            if error.ref == READ_REF:\n"
                 "                self.forget_read(conversation_id)\n            return\n",
                 "        if error.ref == READ_REF:\n            self.forget_read(conversation_id)\n            return\n"
@@ -188,7 +188,7 @@ MUTANTS = (
         "The app can read in the history what it was too slow for.",
         (
             Edit(
-                MAILBOX,
+                EVENT_QUEUE,
                 "            if droppable or isinstance(event, EphemeralEvent) or self._overflows(event):\n",
                 "            if droppable or not isinstance(event, ConnectionEvent) or self._overflows(event):\n",
             ),
@@ -200,8 +200,8 @@ MUTANTS = (
         "A conversation that is behind is pulled again anyway.",
         (
             Edit(
-                SYNCER,
-                "        self._pulls.again(conversation, self._backoff_s(error.retry_after_s))\n",
+                SYNC,
+                "        self._queue.again(conversation, self._delay_s(retry_after_s=error.retry_after_s))\n",
                 "        self._refusals = min(self._refusals, 8)\n",
             ),
         ),

@@ -64,8 +64,8 @@ MUTANTS = (
         (
             Edit(
                 TIMELINE,
-                "        if told and message.seq > self.prefix:\n",
-                "        if told and message.seq > self.prefix and len(self._held) < self._held_max:\n",
+                "        if notified and message.seq > self.prefix:\n",
+                "        if notified and message.seq > self.prefix and len(self._held) < self._held_max:\n",
             ),
         ),
         ("S10",),

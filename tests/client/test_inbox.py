@@ -18,7 +18,7 @@ from chatkit.client.events import (
     ReceiptCounts,
     Typing,
 )
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.errors import BadRequestError, ClientError, NotFoundError
 from chatkit.types import Receipt
 from chatkit.wire import events as ev
@@ -159,7 +159,7 @@ async def test_a_left_conversation_stays_left_until_the_heads_have_it_again(
     server: FakeServer, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "chat.db")
-    told: list[list[ConversationChanged]] = []
+    shown: list[list[ConversationChanged]] = []
     for heads in ([head(1, delivered=1)], [], [], [head(3, delivered=1)]):
         server = FakeServer()
         async with client(server, store=path) as chat:
@@ -168,10 +168,10 @@ async def test_a_left_conversation_stays_left_until_the_heads_have_it_again(
             if heads and heads[0].head_seq == 3:
                 await line.page(new(3), up_to=3)
             _, before = await until(chat, CaughtUp)
-            told.append([event for event in before if isinstance(event, ConversationChanged)])
+            shown.append([event for event in before if isinstance(event, ConversationChanged)])
 
     left, joined = (ConversationChanged("c-1", "GROUP", change) for change in ("LEFT", "JOINED"))
-    assert told == [[], [left], [], [joined]]
+    assert shown == [[], [left], [], [joined]]
 
 
 async def test_heads_in_pages_are_complete_only_at_their_end(server: FakeServer) -> None:
@@ -358,7 +358,7 @@ async def test_a_small_buffer_never_holds_more_than_its_bound_and_a_page(server:
         async with anyio.create_task_group() as group:
             group.start_soon(_serve_pages, line, 600)
             await anyio.sleep(5)
-            assert len(chat._running.parts.mailbox) < 10 + 200  # type: ignore[union-attr]
+            assert len(chat._runtime.events) < 10 + 200  # type: ignore[union-attr]
             assert await received(chat, 600) == list(range(1, 601))
             group.cancel_scope.cancel()
 

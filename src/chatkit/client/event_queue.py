@@ -1,18 +1,17 @@
 """The bounded buffer between the reader, which never waits, and the app, which may take its time.
 
-`put` never waits. Above `events_max` the box is `paused`: the receiver leaves pushes to a later SYNC and the syncer
-stands still, until the app has taken it down to `events_low`. What is in hand at that moment (one frame or one page) is
-still placed. Of what the server says of a conversation itself (ConversationChanged, EpochChanged) only the newest waits
-then, so that part is bounded by the number of conversations. Ephemeral events are dropped when it is paused; the newest
-connection state takes the place of the one before it; outcomes of sends nobody waits for are kept up to twice the
-bound, then dropped (`send` again tells).
+`put` never waits. From `events_max` events on the queue is `paused`: the inbox leaves pushes to a later SYNC and no
+page is pulled, until the app has taken it down to `events_low`. What is in hand at that moment (one frame or one page)
+still gets its place. Of what the server says of a conversation itself (ConversationChanged, EpochChanged) only the
+newest waits then, so that part is bounded by the number of conversations. While it is paused, ephemeral events are
+dropped; the newest connection state takes the place of the one before it; outcomes of sends that nobody waits for are
+kept up to twice the bound, then dropped (`send` with the same key gives them again).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-import anyio
 import anyio.lowlevel
 
 from .._auto_reset_event import AutoResetEvent
@@ -29,11 +28,11 @@ from .events import (
 _EVENTS_PER_TURN = 64
 
 
-class Mailbox:
+class EventQueue:
     """Events for the app, in order.
 
     Args:
-        events_max: From so many on the box is paused.
+        events_max: From so many on the queue is paused.
         events_low: Down to so few it stays paused.
     """
 
@@ -45,7 +44,7 @@ class Mailbox:
         self._events_max = events_max
         self._events_low = min(events_low, events_max - 1)
         self._filled = AutoResetEvent()
-        self._drained = anyio.Event()
+        self._drained = AutoResetEvent()
         self.paused = False
         self.closed = False
 
@@ -53,7 +52,7 @@ class Mailbox:
         return len(self._events)
 
     def put(self, event: ChatEvent, *, droppable: bool = False) -> None:
-        """Add an event; with the box paused, ephemeral and droppable ones are left out."""
+        """Add an event; while the queue is paused, ephemeral and droppable ones are left out."""
         if self.paused:
             if droppable or isinstance(event, EphemeralEvent) or self._overflows(event):
                 return
@@ -65,7 +64,6 @@ class Mailbox:
         self._events[self._count] = event
         if not self.paused and len(self._events) >= self._events_max:
             self.paused = True
-            self._drained = anyio.Event()
         self._filled.set()
 
     def _last(self) -> ChatEvent:
@@ -87,12 +85,12 @@ class Mailbox:
         return isinstance(event, MessageSent | SendFailed) and len(self._events) >= 2 * self._events_max
 
     def close(self) -> None:
-        """No more events follow; those in the box can still be taken."""
+        """No more events follow; those in the queue can still be taken."""
         self.closed = True
         self._filled.set()
 
     async def take(self) -> ChatEvent | None:
-        """The next event; None once the box is closed and empty. One caller at a time.
+        """The next event; None once the queue is closed and empty. One caller at a time.
 
         Can be cancelled before each event without losing one, and lets the other tasks run every few of them,
         however many wait.
@@ -119,6 +117,6 @@ class Mailbox:
         await anyio.lowlevel.checkpoint()
 
     async def wait_drained(self) -> None:
-        """Return once the box is not paused."""
+        """Return once the queue is not paused."""
         while self.paused:
             await self._drained.wait()

@@ -11,9 +11,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import anyio
 import httpx
 import msgspec
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity import stop_after_attempt
 
-from ..core.backoff import HINT_MAX_S, hint_of, next_delay
+from ..core.backoff import RETRY_AFTER_MAX_S, retry_after_of
 from ..errors import (
     ChatkitError,
     ConfigurationError,
@@ -24,7 +24,8 @@ from ..errors import (
 )
 from ..ports import Ports
 from ..wire.http import Problem
-from .tokens import Token, TokenSource
+from ._retry import Backoff, retrying
+from ._token import Token, TokenSource
 
 AsyncClient = httpx.AsyncClient
 _T = TypeVar("_T")
@@ -77,7 +78,7 @@ class Http:
         self._device_id = device_id
         self._timeout_s = timeout_s
         self._attempts_max = attempts_max
-        self._ports = ports
+        self._backoff = Backoff(ports.random, _BACKOFF_BASE_S, _BACKOFF_MAX_S)
         self._owned = client is None
         self._client = client or httpx.AsyncClient(timeout=timeout_s, trust_env=False)
 
@@ -100,16 +101,11 @@ class Http:
             DeadlineExceededError: No answer in time.
             ProtocolError: The answer does not fit the contract.
         """
-        retrying = AsyncRetrying(
-            sleep=anyio.sleep,
-            stop=stop_after_attempt(self._attempts_max if repeat else 1),
-            wait=self._wait_s,
-            retry=retry_if_exception(_may_retry),
-            reraise=True,
-        )
+        stop = stop_after_attempt(self._attempts_max if repeat else 1)
+        trying = retrying(_may_retry, stop=stop, wait=self._backoff)
         try:
             with anyio.fail_after(self._timeout_s):
-                response: httpx.Response = await retrying(self._once, method, where, params, body, anonymous)
+                response: httpx.Response = await trying(self._once, method, where, params, body, anonymous)
         except TimeoutError:
             raise DeadlineExceededError(f"{method} {where}: no answer within {self._timeout_s:g} s") from None
         return _decoded(response, answer)
@@ -152,17 +148,6 @@ class Http:
             headers["x-device-id"] = self._device_id
         return headers
 
-    def _wait_s(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome is not None else None
-        hint_s = error.retry_after_s if isinstance(error, ChatkitError) else None
-        return next_delay(
-            state.attempt_number,
-            self._ports.random.random(),
-            hint_s,
-            base_s=_BACKOFF_BASE_S,
-            max_s=_BACKOFF_MAX_S,
-        )
-
 
 def _may_retry(error: BaseException) -> bool:
     return isinstance(error, ChatkitError) and error.retryable
@@ -175,8 +160,8 @@ def _refusal(response: httpx.Response) -> ChatkitError:
     except (msgspec.MsgspecError, ValueError):
         return _undocumented(response)
     error = refusal(problem.code, problem.detail, retryable=problem.retryable)
-    hint_s = hint_of(problem.retry_after_ms)
-    error.retry_after_s = _retry_after_s(response) if hint_s is None else hint_s
+    said_s = retry_after_of(problem.retry_after_ms)
+    error.retry_after_s = _retry_after_s(response) if said_s is None else said_s
     return error
 
 
@@ -192,7 +177,7 @@ def _undocumented(response: httpx.Response) -> ChatkitError:
 
 def _retry_after_s(response: httpx.Response) -> float | None:
     value = response.headers.get("retry-after", "")
-    return min(float(value), HINT_MAX_S) if value.isascii() and value.isdigit() else None
+    return min(float(value), RETRY_AFTER_MAX_S) if value.isascii() and value.isdigit() else None
 
 
 def _decoded(response: httpx.Response, answer: type[_T]) -> _T:

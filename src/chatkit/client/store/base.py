@@ -2,7 +2,6 @@
 
 Synchronous on purpose: calls are short, and one call per received frame is all there is; the event loop stands still
 for as long as one takes. Every implementation passes the contract suite `chatkit.testing.contracts.local_store`.
-Called by the client's parts only.
 
 An `UnavailableError` means "refused for now, nothing was changed" (disk full, busy): the client ends the connection,
 takes its state from the store again and comes back after a wait. Any other error of `save`, also one derived from it,
@@ -16,14 +15,30 @@ from typing import Protocol
 
 import msgspec
 
-from ..core.resend import Key, PendingSend
-from ..errors import UnavailableError
-from ..types import ConversationType, Message
+from ...core.resend import Key, PendingSend
+from ...errors import UnavailableError
+from ...types import ConversationType, Message
+from ...wire.payload import encode
 
 
 def refused_for_now(error: Exception) -> bool:
     """Whether a store only said "not now"; the errors derived from this one say that the disk itself is broken."""
     return type(error) is UnavailableError
+
+
+class EncodedMessage(Message, frozen=True, kw_only=True):
+    """A message of this device on its way into the store, with the bytes that it was sent as.
+
+    Attributes:
+        encoded: The payload as canonical JSON; a store may keep it instead of encoding `payload`.
+    """
+
+    encoded: bytes
+
+
+def payload_bytes(message: Message) -> bytes:
+    """The payload as JSON: the bytes that the message brings along, else encoded here."""
+    return message.encoded if isinstance(message, EncodedMessage) else encode(message.payload)
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -83,13 +98,13 @@ class LocalStore(Protocol):
         """Unacknowledged messages, by order."""
 
     def add_pending(self, send: PendingSend) -> None:
-        """Keep a message until it is settled. When this returns it outlives the process."""
+        """Keep a message until it is resolved. When this returns it outlives the process."""
 
     def records(self) -> list[Record]:
         """Every conversation that is stored."""
 
-    def save(self, changes: Sequence[Change], settled: Sequence[Key] = ()) -> None:
-        """Store all that one frame changed, and forget the settled sends, in one transaction.
+    def save(self, changes: Sequence[Change], resolved: Sequence[Key] = ()) -> None:
+        """Store all that one frame changed, and forget the resolved sends, in one transaction.
 
         Raises:
             UnavailableError: Refused for now; nothing was changed.

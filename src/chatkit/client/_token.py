@@ -70,7 +70,7 @@ class _Calling:
         try:
             self.token = await self._make()
             self.done = True
-        except Exception as error:  # the app's callable may raise anything; its caller is told
+        except Exception as error:  # the app's callable may raise anything; its caller gets it
             self.error = error
 
 

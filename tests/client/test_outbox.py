@@ -10,7 +10,7 @@ import pytest
 
 from chatkit import ClientConfig
 from chatkit.client.events import Connected, MessageReceived, MessageSent, SendFailed
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.core.resend import PendingSend
 from chatkit.errors import (
     BadRequestError,
@@ -47,7 +47,7 @@ class Sending:
             self.error = error
 
 
-async def settle() -> None:
+async def all_blocked() -> None:
     """Let everything that can run, run."""
     await anyio.sleep(0.001)
 
@@ -60,11 +60,11 @@ async def test_returns_once_the_server_has_acknowledged(server: FakeServer, code
         sending = Sending(group, chat, "到了吗？", client_msg_id="k")
         send = await line.expect(ev.SendMsg)
         assert send == ev.SendMsg("c-1", "k", {"type": "TEXT", "text": "到了吗？"})
-        await settle()
+        await all_blocked()
         assert sending.sent is None
 
         line.push(ack(send, 2))
-        await settle()
+        await all_blocked()
 
         assert sending.sent == Sent("c-1", "k", "m-2", 2, 1002, "e1")
         sent, before = await until(chat, MessageSent)
@@ -105,13 +105,13 @@ async def test_is_stored_before_it_is_sent(server: FakeServer) -> None:
     store = MemoryStore()
     async with client(server, store=store) as chat, anyio.create_task_group() as group:
         Sending(group, chat, "hi", client_msg_id="k", timeout=1)
-        await settle()
+        await all_blocked()
 
         assert store.pending() == [PendingSend("c-1", "k", b'{"text":"hi","type":"TEXT"}', 1)]
         line = await server.accept()
         await line.log_in()
         line.push(ack(await line.expect(ev.SendMsg), 1))
-        await settle()
+        await all_blocked()
         assert store.pending() == []
 
 
@@ -141,7 +141,7 @@ async def test_the_same_call_again_waits_for_the_same_answer(server: FakeServer)
         assert isinstance(other.error, ConflictError)
 
         line.push(ack(send, 1))
-        await settle()
+        await all_blocked()
 
         assert first.sent is not None
         assert first.sent == second.sent
@@ -158,7 +158,7 @@ async def test_a_refusal_for_good_is_raised_and_drops_exactly_that_message(serve
         line.push(error(sends[0], "FORBIDDEN", retryable=False), ack(sends[1], 1))
 
         failed, _ = await until(chat, SendFailed)
-        await settle()
+        await all_blocked()
         assert (failed.client_msg_id, type(failed.error)) == ("a", ForbiddenError)
         assert isinstance(bad.error, ForbiddenError)
         assert good.sent is not None and good.sent.seq == 1
@@ -199,7 +199,7 @@ async def test_after_a_cut_pending_messages_go_again_in_order(server: FakeServer
         again = [await line.expect(ev.SendMsg) for _ in range(3)]
         assert [send.client_msg_id for send in again] == ["a", "b", "c"]
         line.push(*(ack(send, seq) for seq, send in enumerate(again, start=1)))
-        await settle()
+        await all_blocked()
         assert chat.pending_count == 0
 
 
@@ -216,7 +216,7 @@ async def test_a_page_settles_what_a_cut_left_open(server: FakeServer) -> None:
         await line.expect(ev.SendMsg)
         await line.page(new(1, sender="u-1", key="k"), new(2), up_to=2)
         received, before = await until(chat, MessageReceived)
-        await settle()
+        await all_blocked()
 
         assert sending.sent == Sent("c-1", "k", "m-1", 1, 1001, "e1")
         assert received.message.seq == 2
@@ -232,7 +232,7 @@ async def test_an_own_push_settles_it_too(server: FakeServer) -> None:
         send = await line.expect(ev.SendMsg)
         line.push(new(1, sender="u-1", key="k"))
         line.push(ack(send, 1))
-        await settle()
+        await all_blocked()
 
         assert sending.sent is not None and sending.sent.seq == 1
         line.push(new(2))
@@ -252,7 +252,7 @@ async def test_another_payload_under_the_same_key_settles_nothing(server: FakeSe
         assert received.message.text == "t1"
         assert sending.sent is None
         line.push(error(send, "CONFLICT", retryable=False))
-        await settle()
+        await all_blocked()
 
         assert isinstance(sending.error, ConflictError)
         assert chat.pending_count == 0
@@ -275,7 +275,7 @@ async def test_a_refused_message_that_the_log_shows_comes_again(server: FakeServ
         following = await line.expect(ev.SendMsg)
         assert following.client_msg_id == "k2"
         line.push(ack(send, 1), ack(following, 2))
-        await settle()
+        await all_blocked()
         assert second.sent is not None and second.sent.seq == 2
         assert chat.pending_count == 0
 
@@ -313,10 +313,10 @@ async def test_many_waiting_messages_share_frames_within_the_limits(server: Fake
             Sending(group, chat, "m", timeout=5)
         for number in range(40):
             Sending(group, chat, str(number) + "x" * 60_000, timeout=5)
-        await settle()
+        await all_blocked()
         line = await server.accept()
         await line.log_in()
-        await settle()
+        await all_blocked()
 
         sent = [len(frame) for frame in line.frames if isinstance(frame[0], ev.SendMsg)]
         assert sum(sent) == 340

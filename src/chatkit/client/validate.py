@@ -1,17 +1,24 @@
-"""What the app hands in, and the numbers a server sends, judged by the contract's own rules before anything is kept."""
+"""What the app hands in and what a server sends, checked by the contract's own rules before anything is kept."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from ..errors import BadRequestError, ConfigurationError, ProtocolError
-from ..types import Payload
+from ..types import Message, Payload
 from ..wire import events as ev
+from ..wire.codec import Codec
 from ..wire.payload import canonical
 
-_HINTS = frozenset({"retry_after_ms", "reconnect_after_ms"})
+logger = logging.getLogger(__name__)
+
+Logged = ev.NewMsg | ev.LogEntry
+
+_CLAMPED = frozenset({"retry_after_ms", "reconnect_after_ms"})
 
 
 def check(value: Any, shape: Any, name: str) -> None:
@@ -48,11 +55,14 @@ def check_client_msg_id(client_msg_id: str) -> None:
 
 
 def check_numbers(event: msgspec.Struct) -> None:
-    """Raises ProtocolError for a seq, time or count that no store can keep; hints are clamped where they are used."""
+    """Raises ProtocolError for a seq, time or count that no store can keep.
+
+    The waits that a server asks for may have any size: they are bounded where they are used.
+    """
     for name in event.__struct_fields__:
         value = getattr(event, name)
         if type(value) is int:
-            if not 0 <= value <= ev.SEQ_MAX and name not in _HINTS:
+            if not 0 <= value <= ev.SEQ_MAX and name not in _CLAMPED:
                 raise ProtocolError(f"{name} of {type(event).__name__} is out of range")
         elif isinstance(value, msgspec.Struct):
             check_numbers(value)
@@ -77,3 +87,34 @@ def payload_of(content: str | Payload) -> Payload:
 def canonical_of(content: str | Payload) -> bytes:
     """The canonical form of a text or payload. Raises BadRequestError or TooLargeError."""
     return canonical(payload_of(content))
+
+
+def readable(codec: Codec, entry: Logged) -> Message | None:
+    """An entry with its payload decoded; None, and a warning, for one that nobody can read or keep."""
+    try:
+        message = _message(codec, entry)
+        if codec.binary:
+            msgspec.json.encode(message.payload)  # MessagePack can say more than a local store can keep
+    except (ProtocolError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        logger.warning("entry %d of %s cannot be read: %s", entry.seq, entry.conversation_id, error)
+        return None
+    return message
+
+
+def all_readable(codec: Codec, entries: Iterable[Logged]) -> list[Message]:
+    """The readable ones of a page; the others are passed over like what is not visible."""
+    messages = (readable(codec, entry) for entry in entries)
+    return [message for message in messages if message is not None]
+
+
+def _message(codec: Codec, entry: Logged) -> Message:
+    client_msg_id = entry.client_msg_id if isinstance(entry.client_msg_id, str) else None
+    return Message(
+        entry.conversation_id,
+        entry.seq,
+        entry.message_id,
+        entry.sender_id,
+        entry.server_ts,
+        codec.payload(entry.payload),
+        client_msg_id,
+    )

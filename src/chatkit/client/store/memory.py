@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from ..core.resend import Key, PendingSend
-from ..core.timeline import tombstone
-from ..errors import ConfigurationError
-from ..types import Message
-from .base import Change, Record
+from ...core.resend import Key, PendingSend
+from ...core.timeline import tombstone
+from ...errors import ConfigurationError
+from ...types import Message
+from ...wire.payload import RECALLED
+from .base import Change, Record, payload_bytes
 
 MESSAGES_MAX = 1000
 
@@ -19,12 +20,11 @@ MESSAGES_MAX = 1000
 class _Row(msgspec.Struct, frozen=True):
     """An entry; its payload as bytes, which an app that changes what it was given cannot reach."""
 
-    message: Message
+    message_id: str
+    sender_id: str
+    server_ts: int
     payload: bytes
-
-    @property
-    def whole(self) -> Message:
-        return replace(self.message, payload=msgspec.json.decode(self.payload))
+    client_msg_id: str | None
 
 
 class _Log:
@@ -61,18 +61,18 @@ class MemoryStore:
         return sorted(self._pending.values(), key=lambda send: send.order)
 
     def add_pending(self, send: PendingSend) -> None:
-        """Keep a message until it is settled."""
+        """Keep a message until it is resolved."""
         self._pending[send.key] = send
 
     def records(self) -> list[Record]:
         """Every conversation that is stored."""
         return [_record(log) for log in self._logs.values()]
 
-    def save(self, changes: Sequence[Change], settled: Sequence[Key] = ()) -> None:
+    def save(self, changes: Sequence[Change], resolved: Sequence[Key] = ()) -> None:
         """Store all that one frame changed."""
         for change in changes:
             self._apply(change)
-        for key in settled:
+        for key in resolved:
             self._pending.pop(key, None)
 
     def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
@@ -81,7 +81,7 @@ class MemoryStore:
         if log is None or limit <= 0:
             return []
         seqs = sorted(seq for seq in log.messages if seq < before_seq)
-        return [log.messages[seq].whole for seq in seqs[-limit:]]
+        return [_message(log, seq) for seq in seqs[-limit:]]
 
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""
@@ -129,7 +129,7 @@ class MemoryStore:
 
 
 def _record(log: _Log) -> Record:
-    held = tuple(log.messages[seq].whole for seq in sorted(log.messages) if seq > log.record.prefix)
+    held = tuple(_message(log, seq) for seq in sorted(log.messages) if seq > log.record.prefix)
     recalled = tuple(sorted(seq for seq in log.recalled if seq > log.record.prefix))
     return replace(log.record, held=held, recalled_seqs=recalled)
 
@@ -139,16 +139,31 @@ def _keep(log: _Log, message: Message) -> None:
         log.recalled.discard(message.seq)
         message = tombstone(message)
     if message.seq not in log.messages or message.type == "RECALLED":
-        log.messages[message.seq] = _row(message)
+        log.messages[message.seq] = _Row(
+            message.message_id,
+            message.sender_id,
+            message.server_ts,
+            payload_bytes(message),
+            message.client_msg_id,
+        )
 
 
-def _row(message: Message) -> _Row:
-    return _Row(replace(message, payload={}), msgspec.json.encode(message.payload))
+def _message(log: _Log, seq: int) -> Message:
+    row = log.messages[seq]
+    return Message(
+        log.record.conversation_id,
+        seq,
+        row.message_id,
+        row.sender_id,
+        row.server_ts,
+        msgspec.json.decode(row.payload),
+        row.client_msg_id,
+    )
 
 
 def _blank(log: _Log, seq: int) -> None:
     row = log.messages.get(seq)
     if row is not None:
-        log.messages[seq] = _row(tombstone(row.message))
+        log.messages[seq] = replace(row, payload=RECALLED)
     elif seq > log.record.prefix:
         log.recalled.add(seq)

@@ -1,7 +1,7 @@
 """The local store in a SQLite file: outlives the app, also when it is killed (WAL, synchronous=NORMAL).
 
-A power cut may cost the newest commits: entries come again by SYNC (and are told again); a message that was queued but
-not yet answered can be lost with them.
+A power cut may cost the newest commits: entries come again by SYNC (and the app is notified again); a message that was
+queued but not yet answered can be lost with them.
 
 One process at a time: the file is locked from opening to closing. Each call blocks the event loop for one small
 transaction; opening for at most `BUSY_TIMEOUT_MS` (2 s), when somebody else holds the file.
@@ -16,20 +16,19 @@ from typing import Any
 
 import msgspec
 
-from ..core.resend import Key, PendingSend
-from ..drivers.migrations import migrate, migration_files
-from ..drivers.sqlite import open_sqlite
-from ..errors import ConfigurationError, ConflictError, UnavailableError
-from ..types import Message
-from ..wire.payload import RECALLED
-from .base import Change, Record
+from ...core.resend import Key, PendingSend
+from ...drivers.migrations import migrate, migration_files
+from ...drivers.sqlite import open_sqlite
+from ...errors import ConfigurationError, ConflictError, UnavailableError
+from ...types import Message
+from ...wire.payload import RECALLED
+from .base import Change, Record, payload_bytes
 
 logger = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x63_6B_63_6C
 """`ckcl`: marks the file as a client's store, so that it is never taken for a server's log."""
 
-_encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 _COLUMNS = "conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id"
@@ -69,7 +68,7 @@ class SqliteStore:
             raise _in_use(error) from error
         try:
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # taken by the first write: migrate's
-            migrate(self._connection, migration_files("chatkit.client"), APPLICATION_ID)
+            migrate(self._connection, migration_files("chatkit.client.store"), APPLICATION_ID)
             self._connection.execute(_FORGET_MET_RECALLS)
             self._bodies_in_wal = True  # what a killed process blanked last
             self._scrub()
@@ -96,7 +95,7 @@ class SqliteStore:
         return [PendingSend(*row) for row in rows]
 
     def add_pending(self, send: PendingSend) -> None:
-        """Keep a message until it is settled. Raises ConflictError if its key is kept already."""
+        """Keep a message until it is resolved. Raises ConflictError if its key is kept already."""
         added = self._connection.change(
             "INSERT INTO pending_send (conversation_id, client_msg_id, payload, position) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO NOTHING",
@@ -126,13 +125,13 @@ class SqliteStore:
             for id_, type_, epoch, prefix, left in rows
         ]
 
-    def save(self, changes: Sequence[Change], settled: Sequence[Key] = ()) -> None:
+    def save(self, changes: Sequence[Change], resolved: Sequence[Key] = ()) -> None:
         """Store all that one frame changed, in one transaction."""
         with self._transaction():
             for change in changes:
                 self._apply(change)
             self._connection.executemany(
-                "DELETE FROM pending_send WHERE conversation_id = ? AND client_msg_id = ?", settled
+                "DELETE FROM pending_send WHERE conversation_id = ? AND client_msg_id = ?", resolved
             )
         self._bodies_in_wal = self._bodies_in_wal or any(_blanks(change) for change in changes)
         self._scrub()
@@ -173,7 +172,7 @@ class SqliteStore:
     def _scrub(self) -> None:
         """Empty the write-ahead log, which holds blanked bodies still; what is refused now is done with a later save.
 
-        Nothing may be raised here: the transaction is durable, and its entries must be told.
+        Nothing may be raised here: the transaction is durable, and the app must be notified of its entries.
         """
         if not self._bodies_in_wal:
             return
@@ -252,7 +251,7 @@ def _in_use(error: UnavailableError) -> ConfigurationError:
 
 
 def _row(message: Message, recalled: set[int]) -> tuple[Any, ...]:
-    payload = RECALLED if message.seq in recalled else _encode(message.payload)
+    payload = RECALLED if message.seq in recalled else payload_bytes(message)
     return (
         message.conversation_id,
         message.seq,
