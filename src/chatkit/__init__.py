@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from .errors import TokenExpiredError as TokenExpiredError
     from .errors import UnauthenticatedError as UnauthenticatedError
     from .errors import UnavailableError as UnavailableError
-    from .gateway.asgi import asgi_app as asgi_app
     from .gateway.memory import MemoryConnector as MemoryConnector
+    from .gateway.websocket_asgi import asgi_app as asgi_app
     from .server.auth import jwt_authenticator as jwt_authenticator
     from .server.auth import sign_token as sign_token
     from .server.config import ServerConfig as ServerConfig
@@ -91,7 +91,7 @@ _HOMES = {
     "Typing": "client.events",
     "UnauthenticatedError": "errors",
     "UnavailableError": "errors",
-    "asgi_app": "gateway.asgi",
+    "asgi_app": "gateway.websocket_asgi",
     "jwt_authenticator": "server.auth",
     "open_store": "assemble",
     "sign_token": "server.auth",

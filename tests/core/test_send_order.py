@@ -191,7 +191,7 @@ def test_never_more_than_the_bound_is_kept(sends: list[tuple[str, bool]], bound:
             held.discard(conversation)
             taken = order.refused(conversation, "k", number, retryable=retryable)
             held |= {conversation} if taken and retryable else set()
-            assert taken == (not retryable or len(held) <= bound and conversation in held)
+            assert taken == (not retryable or (len(held) <= bound and conversation in held))
             assert len(held) <= bound
     finally:
         send_order.CONVERSATIONS_MAX = former  # type: ignore[misc]

@@ -12,14 +12,14 @@ import pytest
 
 from chatkit.bus.base import BusEvent
 from chatkit.errors import UnavailableError
-from chatkit.server.hints import NODES, Grown, topic_of
+from chatkit.server.cluster.messages import NODES, topic_of
 from chatkit.server.receipts import Receipts
 from chatkit.storage.base import Advanced, Recalled
 from chatkit.storage.memory import MemoryStore
 
 from .harness import HarnessServer, Peer, group, login, text
+from .live.test_hub import NAME, World, entry
 from .nodes import Cluster, after, at_once, cluster, never, node, seqs
-from .test_hub import NAME, World, entry
 from .test_nodes import BreakingBus, HeldAnswers, sent
 
 SOON_S = 0.2
@@ -170,7 +170,7 @@ class Waiting:
     def __init__(self) -> None:
         self.world = World()
         self.ben = self.world.join("ben", 3)
-        self.receipts = Receipts(self.world.hub, self.world.doubts, MemoryStore(ids=None))  # type: ignore[arg-type]
+        self.receipts = Receipts(self.world.hub, self.world.asked, MemoryStore(ids=None))  # type: ignore[arg-type]
         self.receipts.note(Advanced(NAME, "ann", None, 5, 5, True, ("ben",), 3), None)
         self.receipts.flush()
 
@@ -186,9 +186,9 @@ class Waiting:
 
 def test_a_receipt_that_waits_asks_the_log_once() -> None:
     waiting = Waiting()
-    assert waiting.world.doubted()
+    assert waiting.world.asks()
     assert waiting.told() == []
-    assert not waiting.world.doubted()
+    assert not waiting.world.asks()
     waiting.world.log(4, 5)
     assert waiting.told() == [5]
 
@@ -289,7 +289,7 @@ async def test_a_bus_that_is_down_for_long_adds_no_load(caplog: pytest.LogCaptur
             await anyio.sleep(1.0)
             looks = Reads(made)
             await anyio.sleep(300.0)
-            records = [it for it in caplog.records if it.name == "chatkit.server.relay"]
+            records = [it for it in caplog.records if it.name == "chatkit.server.cluster.bridge"]
 
             assert looks.count == 0, "it looked when the bus failed; from then on, its checks by time do"
             assert [it.levelno for it in records[:2]] == [logging.ERROR, logging.WARNING]
@@ -303,7 +303,7 @@ async def test_a_bus_that_is_down_for_long_adds_no_load(caplog: pytest.LogCaptur
             assert seqs(await after(SOON_S, ben), conversation) == [2]
 
 
-async def test_a_hint_that_cannot_be_read_costs_no_other_one() -> None:
+async def test_a_bus_message_that_cannot_be_read_costs_no_other_one() -> None:
     async with cluster("memory", heads_check_s=1000.0) as two:
         a, b = two.nodes
         conversation = await group(a, "ann", "ben")

@@ -1,1 +1,1 @@
-"""Roads to a server: ASGI (WebSocket and HTTP on one port), and the memory network for one process."""
+"""The ways to a server: ASGI (WebSocket and HTTP on one port), uvicorn's protocols with bounds, and one process's memory."""
