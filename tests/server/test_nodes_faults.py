@@ -12,7 +12,7 @@ import pytest
 
 from chatkit.bus.base import BusEvent
 from chatkit.errors import UnavailableError
-from chatkit.server.cluster.messages import NODES, topic_of
+from chatkit.server.cluster.messages import NODES, VERSION, LogChanged, topic_of
 from chatkit.server.receipts import Receipts
 from chatkit.storage.base import Advanced, Recalled
 from chatkit.storage.memory import MemoryStore
@@ -311,13 +311,22 @@ async def test_a_bus_message_that_cannot_be_read_costs_no_other_one() -> None:
         two.bus.fate = never
         await sent(a, conversation, "ann", "k1")
         two.bus.fate = at_once
-        message = [["other", 1], Grown(conversation)]
-        two.bus.join().publish(topic_of(conversation), msgspec.msgpack.encode(message))
+        frame = [VERSION, ["other", 1], LogChanged(conversation)]
+        two.bus.join().publish(topic_of(conversation), msgspec.msgpack.encode(frame))
 
         assert seqs(await after(SOON_S, ben), conversation) == [2]
 
 
-@pytest.mark.parametrize("data", [b"\xc1 nonsense", b"\x91\x92\xa5other\x01"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xc1 nonsense",
+        msgspec.msgpack.encode([VERSION, ["other", 1]]),
+        msgspec.msgpack.encode([VERSION + 1, LogChanged("g-1")]),
+        msgspec.msgpack.encode([LogChanged("g-1")]),
+    ],
+    ids=["nonsense", "an unknown kind", "a newer version", "no version"],
+)
 async def test_what_cannot_be_read_counts_as_lost(data: bytes) -> None:
     async with cluster("memory", heads_check_s=1000.0) as two:
         a, b = two.nodes

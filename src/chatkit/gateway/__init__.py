@@ -1,1 +1,1 @@
-"""The ways to a server: ASGI (WebSocket and HTTP on one port), uvicorn's protocols with bounds, and one process's memory."""
+"""The ways to a server: ASGI (WebSocket and HTTP on one port), bounds for uvicorn, and the memory of one process."""

@@ -118,7 +118,7 @@ class Publisher:
         self.refuse_send(pending, held_back_error(self._retry_s))
 
     def on_outcome_unknown(self, batch: Sequence[PendingCommand]) -> None:
-        """Have the log asked what became of refused commands, so that entries, memberships and a new epoch reach whoever
+        """Have the log asked what became of refused commands, so that entries, memberships and a new epoch reach who
         is online soon, instead of by the next check. A recall names no conversation: every log is looked at.
 
         Not looked for are cursors, which come with the next HEADS, and logins, which the next check of the devices
