@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
 from math import inf
-from typing import Final, Protocol
+from typing import Protocol
 
 import anyio
 import anyio.lowlevel
@@ -21,6 +21,7 @@ from .._auto_reset_event import AutoResetEvent
 from ..errors import OverloadedError, RefusedError, UnavailableError
 from ..storage.base import Append, CommandStore, Entry, Outcome, Refused
 from .config import ServerConfig
+from .live.fanout import DELIVERIES_PER_TURN
 from .pending import PendingCommand
 from .session import Session
 
@@ -29,9 +30,6 @@ logger = logging.getLogger(__name__)
 NOT_RUNNING = "chatkit is not running: enter `async with server:` in the host's lifespan"
 """What is answered before a server was entered and after it was left."""
 
-DELIVERIES_PER_TURN: Final = 2_000
-"""Answers and pushes after which the event loop gets its turn: about 5 ms of work, so that nobody else waits longer."""
-
 
 class CommitListener(Protocol):
     """What outcomes are handed to. Nothing in it waits."""
@@ -39,8 +37,8 @@ class CommitListener(Protocol):
     def on_committed(self, pending: PendingCommand, outcome: Outcome) -> int:
         """Answer and publish one outcome, which is durable or a refusal. Returns to how many sessions it went."""
 
-    def on_batch_end(self) -> None:
-        """Send what was gathered while the outcomes of a batch were handed over."""
+    def on_batch_end(self) -> bool:
+        """Send what was gathered while the outcomes of a batch were handed over. Returns whether some is left."""
 
     def refuse_held_back(self, pending: PendingCommand) -> None:
         """Refuse a send because an earlier one of its session and conversation was refused."""
@@ -217,7 +215,9 @@ class Committer:
             if index >= last_refusal and deliveries >= DELIVERIES_PER_TURN:
                 deliveries = 0
                 await anyio.lowlevel.cancel_shielded_checkpoint()
-        self._batch_ended(len(batch))
+        while self._listener.on_batch_end():
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+        self._count_answered(len(batch))
 
     def _refuse_all(self, batch: list[PendingCommand], error: RefusedError) -> None:
         """Storage refuses: nobody waits in the queue for a second refusal."""
@@ -229,16 +229,15 @@ class Committer:
         refused = Refused(error)
         for pending in batch:
             self._listener.on_committed(pending, refused)
-        self._batch_ended(len(batch))
+        self._count_answered(len(batch))
 
     def _refuse_held_back(self) -> None:
         """Refuse what already waits behind a refused send, before the client can send that one again."""
         for pending in self._waiting.remove_held_back():
-            self._answered += 1
             self._listener.refuse_held_back(pending)
+            self._count_answered(1)
 
-    def _batch_ended(self, count: int) -> None:
-        self._listener.on_batch_end()
+    def _count_answered(self, count: int) -> None:
         self._answered += count
         self._progress.set()
 

@@ -89,10 +89,11 @@ class Publisher:
             pending.reply.resolve(outcome)
         return deliveries or 0
 
-    def on_batch_end(self) -> None:
-        """Send the receipts of a batch, and what the other nodes are told of it."""
+    def on_batch_end(self) -> bool:
+        """Send the receipts of a batch, and what the other nodes are told of it. Returns whether receipts are left."""
+        left = False
         try:
-            self._receipts.flush()
+            left = self._receipts.flush()
         except Exception:
             logger.exception("publishing receipts failed")
         try:
@@ -100,6 +101,7 @@ class Publisher:
                 self._bridge.flush()
         except Exception:
             logger.exception("telling the other nodes failed")
+        return left
 
     def refuse_send(self, pending: PendingCommand, error: RefusedError) -> None:
         """Refuse a SEND_MSG; if it may be tried again, later ones are held back until it is."""

@@ -15,7 +15,7 @@ from ..storage.base import Advanced, CursorReader, ReadCounts
 from ..wire import events as ev
 from .cluster.reconcile_queue import ReconcileQueue
 from .live.audience import Audience
-from .live.fanout import push_volatile
+from .live.fanout import DELIVERIES_PER_TURN, push_volatile
 from .live.hub import Hub
 from .session import Session
 
@@ -70,26 +70,35 @@ class Receipts:
         if _is_early(moved, audience):
             self._to_reconcile.log(advanced.conversation_id)
 
-    def flush(self) -> None:
-        """Send what was noted: one RECEIPT per user and conversation.
+    def flush(self) -> bool:
+        """Send what was noted, one RECEIPT per user and conversation, as much as fits one turn of the event loop.
 
         One about entries that this node has not applied yet waits for them: they may remove whom it would reach. It is
         dropped when nobody of its conversation is online any more, and when the log has got another epoch.
+
+        Returns:
+            Whether some are left for the next call.
         """
         if not self._moved:
-            return
-        noted, self._moved = self._moved, {}
-        for key, moved in noted.items():
+            return False
+        noted, self._moved = list(self._moved.items()), {}
+        deliveries = 0
+        for index, (key, moved) in enumerate(noted):
+            if deliveries >= DELIVERIES_PER_TURN:
+                self._moved = dict(noted[index:]) | self._moved
+                return True
             audience = self._hub.audience(moved.advanced.conversation_id)
             if audience is None or audience.epoch != moved.epoch:
                 continue
             if not _is_early(moved, audience):
-                self._send(audience, moved)
+                deliveries += self._send(audience, moved)
             elif len(self._moved) < _EARLY_MAX:
                 self._moved[key] = moved
+        return False
 
     async def flush_counts(self) -> None:
-        """Send the counts of large groups to the authors who are online; called about once a second."""
+        """Send what is left, and the counts of large groups to the authors who are online; called once a second."""
+        self.flush()
         while self._large:
             conversation_id, seq = self._large.popitem()
             authors = self._hub.online(conversation_id)
@@ -98,7 +107,8 @@ class Receipts:
             )
             self._send_counts(conversation_id, rows)
 
-    def _send(self, audience: Audience, moved: _Moved) -> None:
+    def _send(self, audience: Audience, moved: _Moved) -> int:
+        """Send one receipt; returns to how many sessions."""
         advanced = moved.advanced
         conversation_id, user_id = advanced.conversation_id, advanced.user_id
         if advanced.member_count > RECEIPT_MEMBERS_MAX:
@@ -117,6 +127,7 @@ class Receipts:
                 read_seq=read_seq,
             )
             push_volatile(push, sessions)
+        return len(sessions)
 
     def _send_counts(self, conversation_id: str, rows: Sequence[ReadCounts]) -> None:
         for row in rows:

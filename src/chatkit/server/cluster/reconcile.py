@@ -11,12 +11,14 @@ import logging
 from collections.abc import Iterable
 
 import anyio
+import anyio.lowlevel
 
 from ...errors import NotFoundError, RefusedError
 from ...storage.base import Entry, Store
 from ...wire import events as ev
 from ..committer import Committer
 from ..live.audience import JoinReason
+from ..live.fanout import DELIVERIES_PER_TURN
 from ..live.hub import Hub
 from ..receipts import Receipts
 from ..session import Session
@@ -125,7 +127,7 @@ class Reconciler:
         """Apply a log up to a seq that it is known to have."""
         try:
             while (position := self._position_of(conversation_id)) is not None and position < head_seq:
-                self._apply(await self._store.entries(conversation_id, position, _ENTRIES_PER_READ))
+                await self._apply(await self._store.entries(conversation_id, position, _ENTRIES_PER_READ))
                 if self._position_of(conversation_id) == position:
                     break  # of another epoch, which the hub has noted, or a shorter log
         except RefusedError as error:
@@ -134,12 +136,17 @@ class Reconciler:
         except Exception:
             logger.exception("following one log failed")  # it goes on behind the entry that did this
 
-    def _apply(self, entries: Iterable[Entry]) -> None:
+    async def _apply(self, entries: Iterable[Entry]) -> None:
+        """Publish entries in order; the loop gets its turn after enough deliveries."""
+        deliveries = 0
         for entry in entries:
             own = entry.client_msg_id is not None and self._hub.in_conversation(
                 entry.conversation_id, (entry.sender_id,)
             )
-            self._hub.publish(entry, self._committer.origin(entry) if own else None)
+            deliveries += self._hub.publish(entry, self._committer.origin(entry) if own else None)
+            if deliveries >= DELIVERIES_PER_TURN:
+                deliveries = 0
+                await anyio.lowlevel.checkpoint()
 
     def _position_of(self, conversation_id: str) -> int | None:
         """How far a conversation was applied; None if nobody of it is online."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from ...storage.base import Entry
 from ...wire import events as ev
 from ...wire.codec import Codec
 from ..entries import new_msg
 from ..session import Session
+
+DELIVERIES_PER_TURN: Final = 2_000
+"""Pushes after which the event loop gets its turn: about 5 ms of work, and nobody else should wait much longer."""
 
 
 def push_entry(entry: Entry, sessions: Iterable[Session], origin: Session | None) -> None:
