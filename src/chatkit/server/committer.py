@@ -206,7 +206,8 @@ class Committer:
         Not before the last refusal: a client that has read it sends again, and what waits behind the refused message
         must have been refused by then.
         """
-        last_refusal = max((index for index, it in enumerate(outcomes) if _may_hold_back(it)), default=-1)
+        refusals = [index for index, it in enumerate(outcomes) if type(it) is Refused and it.error.retryable]
+        last_refusal = refusals[-1] if refusals else -1
         deliveries = 0
         for index, (pending, outcome) in enumerate(zip(batch, outcomes, strict=True)):
             deliveries += 1 + self._listener.on_committed(pending, outcome)
@@ -243,7 +244,3 @@ class Committer:
 
     def _unavailable(self, reason: str) -> UnavailableError:
         return UnavailableError(reason, retry_after_s=self._config.overload_retry_s)
-
-
-def _may_hold_back(outcome: Outcome) -> bool:
-    return type(outcome) is Refused and outcome.error.retryable

@@ -144,10 +144,14 @@ class Connection(ABC):
         )
 
     def offer(self, encoded: bytes) -> bool:
-        """Queue an encoded event that may be dropped. Returns whether the buffer had room for it."""
-        if self._buffer_bytes + len(encoded) > self._buffer_bytes_max:
+        """Queue an encoded event that may be dropped. Returns whether it was taken: not when full or closed."""
+        size = self._buffer_bytes + len(encoded)
+        if size > self._buffer_bytes_max or self.state is State.CLOSED:
             return False
-        self._append(encoded)
+        self._buffer.append(encoded)  # as `_append`, whose call would be made for each delivery
+        self._buffer_bytes = size
+        if len(self._buffer) == 1:
+            self._wake()
         return True
 
     def call_when_drained(self) -> None:

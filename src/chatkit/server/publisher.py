@@ -62,8 +62,8 @@ class Publisher:
         self._bridge = bridge
         self._retry_s = config.overload_retry_s
         self._by_outcome: dict[type[Outcome], Callable[[PendingCommand, Any], int | None]] = {
-            Appended: self._appended,
-            Recalled: self._recalled,
+            Appended: self._stored,
+            Recalled: self._stored,
             Advanced: self._advanced,
             Created: self._created,
             MembersChanged: self._members_changed,
@@ -137,18 +137,10 @@ class Publisher:
 
     # --- one outcome ---
 
-    def _appended(self, pending: PendingCommand, outcome: Appended) -> int:
-        return self._logged(pending, outcome, outcome.entry.client_msg_id)
-
-    def _recalled(self, pending: PendingCommand, outcome: Recalled) -> int:
-        return self._logged(pending, outcome, None)
-
-    def _logged(
-        self, pending: PendingCommand, outcome: Appended | Recalled, client_msg_id: str | None
-    ) -> int:
+    def _stored(self, pending: PendingCommand, outcome: Appended | Recalled) -> int:
         session, entry = pending.session, outcome.entry
         if session is not None:
-            session.answer(_ack(entry, pending.ref, client_msg_id))
+            session.answer(_ack(entry, pending.ref))
         deliveries = self._hub.publish(entry, session)
         if self._bridge is not None and not outcome.repeat:
             self._bridge.stored(entry, session)
@@ -227,13 +219,13 @@ def held_back_error(retry_s: float) -> OverloadedError:
     return OverloadedError("an earlier message was refused; send that one first", retry_after_s=retry_s)
 
 
-def _ack(entry: Entry, ref: str | UnsetType, client_msg_id: str | None) -> ev.MsgAck:
+def _ack(entry: Entry, ref: str | UnsetType) -> ev.MsgAck:
     return ev.MsgAck(
         conversation_id=entry.conversation_id,
         epoch=entry.epoch,
         message_id=entry.message_id,
         seq=entry.seq,
         server_ts=entry.server_ts,
-        client_msg_id=UNSET if client_msg_id is None else client_msg_id,
+        client_msg_id=UNSET if entry.client_msg_id is None else entry.client_msg_id,
         ref=ref,
     )

@@ -79,16 +79,14 @@ class Session(Connection):
 
     def push(self, encoded: bytes, conversation_id: str, seq: int) -> None:
         """Offer an encoded NEW_MSG; dropped, and the conversation marked, when the buffer is full."""
-        if self.closed:
-            return
-        if conversation_id in self.behind or not self.offer(encoded):
+        if conversation_id not in self.behind and self.offer(encoded):
+            self.last_pushed_seq[conversation_id] = seq
+        else:
             self.mark_behind(conversation_id)
-            return
-        self.last_pushed_seq[conversation_id] = seq
 
     def push_volatile(self, encoded: bytes, conversation_id: str) -> None:
         """Offer an encoded RECEIPT or TYPING; dropped when the buffer is full: a HEADS listing says it again."""
-        if not self.closed and not self.offer(encoded):
+        if not self.offer(encoded):
             self.mark_behind(conversation_id)
 
     def mark_behind(self, conversation_id: str) -> None:

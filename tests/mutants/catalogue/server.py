@@ -106,8 +106,8 @@ MUTANTS = (
         (
             Edit(
                 PUBLISHER,
-                "client_msg_id=UNSET if client_msg_id is None else client_msg_id,",
-                "client_msg_id=client_msg_id,",
+                "client_msg_id=UNSET if entry.client_msg_id is None else entry.client_msg_id,",
+                "client_msg_id=entry.client_msg_id,",
             ),
         ),
         ("S25",),
