@@ -1,4 +1,4 @@
-"""The bus port: hints from node to node. It may lose, repeat and reorder; whoever needs to be sure reads the log.
+"""The bus port: messages from node to node. It may lose, repeat and reorder; whoever needs to be sure reads the log.
 
 Every implementation passes the contract suite in `chatkit.testing.contracts.bus`. What the messages say is none of
 the bus's business (`server.cluster.messages` knows).
