@@ -174,8 +174,8 @@ class Waiting:
         self.receipts.note(Advanced(NAME, "ann", None, 5, 5, True, ("ben",), 3), None)
         self.receipts.flush()
 
-    def told(self) -> list[int]:
-        """Read seqs that ben was told."""
+    def notified(self) -> list[int]:
+        """Read seqs that ben was notified of."""
         self.receipts.flush()
         frames = []
         while (frame := self.ben.next_frame()) is not None:
@@ -187,10 +187,10 @@ class Waiting:
 def test_a_receipt_that_waits_asks_the_log_once() -> None:
     waiting = Waiting()
     assert waiting.world.asks()
-    assert waiting.told() == []
+    assert waiting.notified() == []
     assert not waiting.world.asks()
     waiting.world.log(4, 5)
-    assert waiting.told() == [5]
+    assert waiting.notified() == [5]
 
 
 def test_a_receipt_that_waits_is_dropped_with_the_epoch_it_came_under() -> None:
@@ -198,7 +198,7 @@ def test_a_receipt_that_waits_is_dropped_with_the_epoch_it_came_under() -> None:
     waiting.world.compare("e2", 3)
     for seq in (4, 5):
         waiting.world.hub.publish(entry(seq, "ann", epoch="e2"), None)
-    assert waiting.told() == []
+    assert waiting.notified() == []
 
 
 def test_a_receipt_that_waits_is_dropped_when_nobody_is_online_any_more() -> None:
@@ -206,7 +206,7 @@ def test_a_receipt_that_waits_is_dropped_when_nobody_is_online_any_more() -> Non
     waiting.world.hub.leave(waiting.ben)
     waiting.receipts.flush()
     waiting.ben = waiting.world.join("ben", 6)
-    assert waiting.told() == []
+    assert waiting.notified() == []
 
 
 # --- storage that loses its answer ---

@@ -99,7 +99,7 @@ class LocalMember:
                 await self._woken.wait()
 
     def _next(self) -> BusEvent:
-        """What was lost came after what waits, but is told first: a reader learns of it without delay."""
+        """What was lost came after what waits, but comes first: a reader learns of it without delay."""
         if self._lost:
             self._lost = False
             return Lost()

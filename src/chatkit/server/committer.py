@@ -181,9 +181,10 @@ class Committer:
         """Return when a batch is due: at once for an urgent item, after a moment for receipts alone."""
         while not self._waiting:
             await self._wake.wait()
-        with anyio.move_on_after(self._config.receipt_delay_s):
-            while not self._urgent:
-                await self._wake.wait()
+        if not self._urgent:
+            with anyio.move_on_after(self._config.receipt_delay_s):
+                while not self._urgent:
+                    await self._wake.wait()
 
     async def _commit(self) -> None:
         batch = self._batch = self._waiting.take(self._config.commit_batch_max)

@@ -73,21 +73,29 @@ class ChatServer(HostVerbs):
         self._bus = bus
         self._background = Background()
         spawn = self._background.spawn
-        asked = ReconcileQueue()
-        hub = Hub(asked, bus)
-        receipts = Receipts(hub, asked, store)
-        bridge = None if bus is None else ClusterBridge(bus, hub, receipts, asked, ports.random)
-        publisher = Publisher(hub, receipts, asked, bridge, config)
+        to_reconcile = ReconcileQueue()
+        hub = Hub(to_reconcile, bus)
+        receipts = Receipts(hub, to_reconcile, store)
+        bridge = None if bus is None else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random)
+        publisher = Publisher(hub, receipts, to_reconcile, bridge, config)
         self._committer = Committer(store, publisher, config)
         super().__init__(Engine(store, self._committer, publisher, config, ports), store, hub, bridge)
         self.login = Login(self.engine, authenticate, config, ports, spawn)
-        self.sync = Sync(store, hub, asked, config, spawn)
+        self.sync = Sync(store, hub, to_reconcile, config, spawn)
         typing = Typing(store, hub, bridge, self._committer, config, ports.clock)
         dispatch = Dispatch(self.engine, self.login, self.sync, typing, hub, ports.clock, spawn)
         self._sessions = Sessions(dispatch, config, ports)
-        self._reconciler = Reconciler(store, hub, receipts, self._committer, asked, config.gap_wait_s)
+        self._reconciler = Reconciler(store, hub, receipts, self._committer, to_reconcile, config.gap_wait_s)
         self._watchdog = Watchdog(
-            store, self._sessions, self.login, receipts, self._reconciler, asked, bridge, config, ports.clock
+            store,
+            self._sessions,
+            self.login,
+            receipts,
+            self._reconciler,
+            to_reconcile,
+            bridge,
+            config,
+            ports.clock,
         )
         self._group: TaskGroup | None = None
         self._entered = False
