@@ -108,6 +108,7 @@ async def test_nothing_of_a_server_keeps_a_session_that_has_ended() -> None:
 
         assert keepers(server) == set()
         assert server._hub.conversation_ids() == []
+        assert server._committer.load == 0
 
 
 async def test_work_that_ends_after_its_session_leaves_nothing_behind() -> None:
@@ -152,6 +153,7 @@ async def test_a_command_that_is_answered_after_its_session_leaves_nothing_behin
         await anyio.sleep(2)
 
         assert keepers(server) == set()
+        assert server._committer.load == 0
 
 
 async def test_what_waits_behind_a_refused_send_is_refused_though_the_session_has_ended() -> None:
