@@ -72,11 +72,12 @@ class PendingCommand(msgspec.Struct):
     @property
     def cost(self) -> int:
         """What it adds to the commit queue's bound: about the rows it writes."""
-        if isinstance(self.command, CreateConversation):
-            return len(self.command.member_ids)
-        if isinstance(self.command, AddMembers):
-            return len(self.command.user_ids)
-        return 1
+        command = self.command
+        if type(command) is Append:  # nearly all are
+            return 1
+        if type(command) is CreateConversation:
+            return len(command.member_ids)
+        return len(command.user_ids) if type(command) is AddMembers else 1
 
     @property
     def payload_bytes(self) -> int:
