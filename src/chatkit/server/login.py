@@ -118,7 +118,11 @@ class Login:
 
     async def _refresh(self, session: Session, event: ev.AuthRefresh, proved: _Proved) -> None:
         try:
-            identity = await self._renew(session, event.token)
+            identity = await self.identify(event.token)
+            if _is_foreign(session, identity):
+                session.close(ev.CloseCode.TOKEN_REVOKED, "the token belongs to another user or device")
+                return
+            await self._engine.execute(self._renewal(session, identity), Done)
         except RefusedError as error:
             session.refuse(error, event.ref)
             return
@@ -128,21 +132,9 @@ class Login:
             self._hold(session, identity)
             session.answer(ev.AuthOk(expires_ts=identity.expires_ms, ref=event.ref))
 
-    async def _renew(self, session: Session, token: str) -> Identity:
-        identity = await self.identify(token)
-        foreign_device = identity.device_id is not None and identity.device_id != session.device_id
-        if identity.user_id != session.user_id or foreign_device:
-            session.close(ev.CloseCode.TOKEN_REVOKED, "the token belongs to another user or device")
-            return identity
-        command = RenewLogin(
-            session.user_id,
-            session.device_id,
-            identity.expires_ms,
-            identity.scope,
-            self._ports.clock.now_ms(),
-        )
-        await self._engine.execute(command, Done)
-        return identity
+    def _renewal(self, session: Session, identity: Identity) -> RenewLogin:
+        now_ms = self._ports.clock.now_ms()
+        return RenewLogin(session.user_id, session.device_id, identity.expires_ms, identity.scope, now_ms)
 
     def watch(self, session: Session) -> None:
         """Warn before a login ends, and end the session after it. Called about once a second."""
@@ -238,6 +230,12 @@ class Login:
 def _turn_away(session: Session, event: ev.Hello, error: RefusedError, code: int) -> None:
     session.refuse(error, event.ref)
     session.close(code, str(error))
+
+
+def _is_foreign(session: Session, identity: Identity) -> bool:
+    """Whether a token proves somebody else than the session's user and device."""
+    foreign_device = identity.device_id is not None and identity.device_id != session.device_id
+    return identity.user_id != session.user_id or foreign_device
 
 
 def _check_ids(identity: Identity) -> None:
