@@ -1,1 +1,1 @@
-"""The server engine: what a host embeds. `server` holds the parts, `engine` the verbs of users, `host` those of hosts."""
+"""The server engine, to embed. `server` holds the parts, `engine` the verbs of users, `host` those of hosts."""
