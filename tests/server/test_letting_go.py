@@ -200,3 +200,31 @@ async def test_who_left_and_came_back_is_held_back_by_nothing(ended: bool) -> No
         assert held_back["code"] == "OVERLOADED"
         assert ack["clientMsgId"] == "k2"
         assert after_typing == []
+
+
+class SlowAnswers(GatedStore):
+    """Pages are read at once, and answered when they are let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = anyio.Event()
+
+    async def page(self, *args: Any) -> Page:
+        page = await super().page(*args)
+        await self.answers.wait()
+        return page
+
+
+async def test_who_was_removed_while_a_page_was_read_gets_no_page() -> None:
+    store = SlowAnswers()
+    async with serving(store) as server:
+        conversation = await group(server, "ann", "ben")
+        ben = await login(server, "ben")
+        ben.say({"event": "SYNC", "conversationId": conversation, "lastSeq": 0})
+        await anyio.wait_all_tasks_blocked()
+        await server.remove_member(conversation, "ann", "ben")
+        store.answers.set()
+        left, refused = await ben.hear("CONVERSATION", "ERROR")
+
+        assert (left["change"], refused["code"]) == ("LEFT", "NOT_FOUND")
+        assert ben.read() == []
