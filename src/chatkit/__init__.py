@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from .errors import TokenExpiredError as TokenExpiredError
     from .errors import UnauthenticatedError as UnauthenticatedError
     from .errors import UnavailableError as UnavailableError
-    from .gateway.asgi import asgi_app as asgi_app
     from .gateway.memory import MemoryConnector as MemoryConnector
+    from .gateway.websocket_asgi import asgi_app as asgi_app
     from .server.auth import jwt_authenticator as jwt_authenticator
     from .server.auth import sign_token as sign_token
     from .server.config import ServerConfig as ServerConfig
@@ -66,7 +66,7 @@ else:
             "errors": "BadRequestError ChatkitError ClosedError ConfigurationError ConflictError ForbiddenError"
             " NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError UnauthenticatedError"
             " UnavailableError",
-            "gateway.asgi": "asgi_app",
+            "gateway.websocket_asgi": "asgi_app",
             "gateway.memory": "MemoryConnector",
             "server.auth": "jwt_authenticator sign_token",
             "server.config": "ServerConfig",

@@ -6,7 +6,7 @@ import anyio
 
 
 class AutoResetEvent:
-    """Unset again once a wait has returned; a `set` before the `wait` is not lost.
+    """Unset again once a wait has returned because of it; a `set` before the `wait` is not lost.
 
     With several waiters each of them returns at the next `set`, and must look again at what it waited for.
     """
@@ -19,11 +19,9 @@ class AutoResetEvent:
         self._event.set()
 
     async def wait(self, timeout_s: float | None = None) -> None:
-        """Return once it is set, or after `timeout_s` seconds; then it is unset."""
+        """Return once it is set, which unsets it, or after `timeout_s` seconds."""
         event = self._event
         with anyio.move_on_after(timeout_s):
             await event.wait()
-        if (
-            event is self._event and event.is_set()
-        ):  # others may have waited for it, and be waiting again already
+        if event.is_set() and event is self._event:  # others may wait for the one that is unset
             self._event = anyio.Event()

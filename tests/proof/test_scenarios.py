@@ -15,10 +15,10 @@ from chatkit.core.resend import PendingSend, ResendQueue
 from chatkit.core.timeline import Step, Timeline, recall_target
 from chatkit.errors import ConfigurationError
 from chatkit.server.committer import Committer
-from chatkit.server.hub import Hub
+from chatkit.server.live.hub import Hub
 from chatkit.server.publisher import Publisher
-from chatkit.server.server import ChatServer
 from chatkit.server.session import Session as ServerSession
+from chatkit.server.watchdog import Watchdog
 from chatkit.storage.base import Command, Entry, Outcome, Page
 from chatkit.storage.memory import MemoryStore
 from chatkit.types import Message
@@ -130,15 +130,16 @@ def forgets_what_was_under_way(self: ResendQueue) -> None:
     self._due.clear()
 
 
-def holds_nothing_back(self: Publisher, draft: Any, error: Any) -> None:
-    draft.session.refuse(error, draft.ref, draft.command.conversation_id, draft.command.client_msg_id)
+def holds_nothing_back(self: Publisher, pending: Any, error: Any) -> None:
+    command = pending.command
+    pending.session.refuse(error, pending.ref, command.conversation_id, command.client_msg_id)
 
 
-def applies_out_of_turn(self: Hub, entry: Entry, origin: Any, apply: Any = Hub.publish) -> None:
+def applies_out_of_turn(self: Hub, entry: Entry, origin: Any, apply: Any = Hub.publish) -> Any:
     audience = self.audience(entry.conversation_id)
     if audience is not None:
         audience.position = max(audience.position, entry.seq - 1)
-    apply(self, entry, origin)
+    return apply(self, entry, origin)
 
 
 def keeps_the_old_one(self: Hub, session: Any, conversations: Any, join: Any = Hub.join) -> None:
@@ -159,7 +160,7 @@ def no_pending(self: LocalSqliteStore) -> list[PendingSend]:
     [
         ("removal-whose-answer-was-lost", Hub, "publish", applies_out_of_turn),
         ("removed-through-the-other-node", Hub, "publish", applies_out_of_turn),
-        ("two-nodes-all-hints-lost", ChatServer, "_check_heads", nothing_at_all),
+        ("two-nodes-all-hints-lost", Watchdog, "_check_heads", nothing_at_all),
         ("refusal-in-the-middle-of-a-pipeline", Publisher, "refuse_send", holds_nothing_back),
         ("refused-then-seen-in-the-log", ResendQueue, "_is_owed", nothing),
         ("server-crash-before-commit", ResendQueue, "disconnected", forgets_what_was_under_way),
@@ -168,7 +169,7 @@ def no_pending(self: LocalSqliteStore) -> list[PendingSend]:
         ("commit-between-hub-and-heads", Conversations, "adopt", heads_are_the_truth),
         ("lost-welcome", Ended, "token_refused", False),
         ("late-hello", ReconnectLoop, "_replaced_by_itself", nothing),
-        ("half-open-line", ChatServer, "_tick", nothing_at_all),
+        ("half-open-line", Watchdog, "_check_deadlines", nothing_at_all),
         ("slow-reader-behind-then-caught-up", ServerSession, "mark_behind", nothing),
         ("duplicate-devices-replaced-4201", Hub, "join", keeps_the_old_one),
         ("recall-overtakes-its-message", Timeline, "_note_recall", forgets_early_recalls),

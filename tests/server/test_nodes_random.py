@@ -16,6 +16,8 @@ from chatkit.client.config import ClientConfig
 from chatkit.client.store.memory import MemoryStore
 from chatkit.errors import RefusedError
 from chatkit.gateway.memory import MemoryConnector, MemoryTransport
+from chatkit.server import committer, receipts
+from chatkit.server.cluster import reconcile
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Entry
 from chatkit.testing.rng import Rng
@@ -243,5 +245,8 @@ async def run(seed: int, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 @pytest.mark.parametrize("seed", range(8))
-def test_everybody_ends_with_the_log(seed: int, kind: str) -> None:
+def test_everybody_ends_with_the_log(monkeypatch: pytest.MonkeyPatch, seed: int, kind: str) -> None:
+    if seed % 2:  # the loop gets its turn after each outcome that anybody is pushed
+        for module in (committer, receipts, reconcile):
+            monkeypatch.setattr(module, "DELIVERIES_PER_TURN", 1)
     run_virtual(run, seed, kind, seed=seed)

@@ -865,12 +865,15 @@ def test_a_fault_of_the_server_ends_the_network_with_its_error(backend: Backend)
         def handle(self, *_: Any) -> None:
             raise BrokenError
 
+        def ended(self, *_: Any) -> None:
+            pass
+
     async def main() -> None:
         world = World()
         async with world.server as server, world.network:
             world.network.attach("n-1", server)
             bob = await world.logged_in()
-            server.sessions[0]._handler = Broken()  # type: ignore[assignment]
+            server.sessions[0]._services = Broken()  # type: ignore[assignment]
             await bob.send(frame({"event": "PING"}))
             await anyio.sleep(SOON_S)
 

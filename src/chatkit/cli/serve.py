@@ -22,8 +22,8 @@ from starlette.routing import BaseRoute
 
 from ..assemble import check_local, open_store
 from ..errors import ConfigurationError
-from ..gateway.asgi import asgi_app
-from ..gateway.uvicorn_roads import HttpRoadProtocol, WebSocketRoadProtocol
+from ..gateway.websocket_asgi import asgi_app
+from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol
 from ..server.auth import jwt_authenticator
 from ..server.server import ChatServer
 from ..wire.events import FRAME_BYTES_MAX
@@ -113,8 +113,8 @@ async def _run(server: ChatServer, web: _WebServer, host: str, port: int, alongs
 def _web_config(server: ChatServer, extra_routes: Sequence[BaseRoute]) -> uvicorn.Config:
     return uvicorn.Config(
         asgi_app(server, extra_routes=extra_routes),
-        http=HttpRoadProtocol,
-        ws=WebSocketRoadProtocol,
+        http=ChatHttpProtocol,
+        ws=ChatWebSocketProtocol,
         limit_concurrency=server.config.sessions_max + _SPARE_CONNECTIONS,
         h11_max_incomplete_event_size=_HEAD_BYTES_MAX,
         ws_max_size=FRAME_BYTES_MAX,

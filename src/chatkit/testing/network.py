@@ -1,7 +1,7 @@
 """A network in memory that fails on demand: real clients on one side, real servers on the other, faulty lines between.
 
-The server's end of a line does what `gateway.asgi` does with a socket; the client's end is a `Transport`. Whatever
-waits does so with anyio, so on a virtual clock hours cost nothing; whatever is drawn comes from one random stream.
+The server's end of a line does what `gateway.websocket_asgi` does with a socket; the client's end is a `Transport`.
+Whatever waits does so with anyio, so on a virtual clock hours cost nothing; whatever is drawn comes from one stream.
 
     async with Network(Rng(1).stream("network")) as network:
         network.attach("n-1", server)
@@ -315,7 +315,7 @@ class _ClientEnd(End):
 
 
 class _ServerEnd(End):
-    """The server's end of a line: pumps frames between it and a session, as `gateway.asgi` does with a socket."""
+    """The server's end of a line: pumps frames between it and a session, as `gateway.websocket_asgi` does."""
 
     def __init__(self, network: Network, line: Line, carrier: Carrier, server: ChatServer) -> None:
         super().__init__(line, carrier, out=line.down, into=line.up)

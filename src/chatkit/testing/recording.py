@@ -14,7 +14,7 @@ import msgspec
 from ..client.client import ChatClient, EventStream
 from ..client.events import ChatEvent
 from ..errors import QueueFullError, RefusedError, UnavailableError
-from ..server.draft import Draft
+from ..server.pending import PendingCommand
 from ..server.server import ChatServer
 from ..server.session import Session
 from ..storage.base import (
@@ -227,14 +227,14 @@ class RecordingServer(ChatServer):
         return session
 
     async def _submit(
-        self, submit: Callable[..., Awaitable[Any]], draft: Draft, expected: type[Outcome]
+        self, submit: Callable[..., Awaitable[Any]], pending: PendingCommand, expected: type[Outcome]
     ) -> Any:
-        asked = _asked(draft.command)
+        asked = _asked(pending.command)
         if asked is None:
-            return await submit(draft, expected)
+            return await submit(pending, expected)
         op, user_id, args = asked
-        told = partial(_told, draft.command)
-        return await self._recorder.call(op, submit(draft, expected), user_id=user_id, told=told, **args)
+        told = partial(_told, pending.command)
+        return await self._recorder.call(op, submit(pending, expected), user_id=user_id, told=told, **args)
 
 
 def _asked(command: Command) -> tuple[str, str, dict[str, Any]] | None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from ..plant import Edit, Mutant
 
-ENGINE = "chatkit.server.engine"
-FOLLOWER = "chatkit.server.follower"
-HUB = "chatkit.server.hub"
-LOGIN = "chatkit.server.login"
+AUDIENCE = "chatkit.server.live.audience"
+BACKGROUND = "chatkit.server.background"
+FANOUT = "chatkit.server.live.fanout"
 PUBLISHER = "chatkit.server.publisher"
 RECEIPTS = "chatkit.server.receipts"
-RELAY = "chatkit.server.relay"
-SERVER = "chatkit.server.server"
-SESSION = "chatkit.server.session"
+RECONCILE = "chatkit.server.cluster.reconcile"
+SEND_ORDER = "chatkit.core.send_order"
 SYNC = "chatkit.server.sync"
 
 MUTANTS = (
@@ -21,8 +19,8 @@ MUTANTS = (
         "Each message is refused or taken for itself.",
         (
             Edit(
-                PUBLISHER,
-                "        session.refused[command.conversation_id] = (draft.order, command.client_msg_id)\n",
+                SEND_ORDER,
+                "        self._held_back[conversation_id] = (number, client_msg_id)\n",
                 "",
             ),
         ),
@@ -45,9 +43,10 @@ MUTANTS = (
         "The next HEADS tells him that he is out.",
         (
             Edit(
-                HUB,
-                "                del audience.sessions[session]\n                session.forget(conversation_id)\n",
-                "",
+                AUDIENCE,
+                "            del self.sessions[session]\n"
+                "            session.leave_conversation(self.conversation_id)\n",
+                "            pass\n",
             ),
         ),
         ("S18",),
@@ -57,9 +56,9 @@ MUTANTS = (
         "The sender knows what he wrote.",
         (
             Edit(
-                HUB,
-                "            if session is origin:\n",
-                "            if session is origin or session.user_id == sender_id:\n",
+                FANOUT,
+                "        if session is origin:\n",
+                "        if session is origin or session.user_id == sender_id:\n",
             ),
         ),
         ("L1", "L2", "alarm"),
@@ -69,7 +68,7 @@ MUTANTS = (
         "One encoding for all.",
         (
             Edit(
-                HUB,
+                FANOUT,
                 "push = encoded[session.codec] = new_msg(entry, session.codec, own=False)",
                 "push = encoded[session.codec] = new_msg(entry, session.codec, own=True)",
             ),
@@ -81,10 +80,10 @@ MUTANTS = (
         "Who is offered everything misses nothing.",
         (
             Edit(
-                HUB,
-                "        session.offered[conversation_id] = min(session.offered[conversation_id], head_seq)\n"
-                "        session.mark_behind(conversation_id)\n",
-                "        session.offered[conversation_id] = min(session.offered[conversation_id], head_seq)\n",
+                AUDIENCE,
+                "            session.last_pushed_seq[name] = min(session.last_pushed_seq[name], head_seq)\n"
+                "            session.mark_behind(name)\n",
+                "            session.last_pushed_seq[name] = min(session.last_pushed_seq[name], head_seq)\n",
             ),
         ),
         ("L1", "L2", "alarm"),
@@ -94,7 +93,7 @@ MUTANTS = (
         "The host's cancellation ends the server's work, too.",
         (
             Edit(
-                SERVER,
+                BACKGROUND,
                 "CancelScope(shield=True):\n            async with anyio.create_task_group() as tasks:",
                 "CancelScope():\n            async with anyio.create_task_group() as tasks:",
             ),
@@ -107,8 +106,8 @@ MUTANTS = (
         (
             Edit(
                 PUBLISHER,
-                "client_msg_id=UNSET if client_msg_id is None else client_msg_id,",
-                "client_msg_id=client_msg_id,",
+                "client_msg_id=UNSET if entry.client_msg_id is None else entry.client_msg_id,",
+                "client_msg_id=entry.client_msg_id,",
             ),
         ),
         ("S25",),
@@ -119,7 +118,7 @@ MUTANTS = (
         (
             Edit(
                 SYNC,
-                "            if joined and event.conversation_id not in session.offered:\n"
+                "            if joined and event.conversation_id not in session.last_pushed_seq:\n"
                 '                raise NotFoundError("no such conversation")  # left while the page was read\n',
                 "",
             ),
@@ -131,9 +130,9 @@ MUTANTS = (
         "An entry from the bus is newer than all before.",
         (
             Edit(
-                HUB,
-                "        if entry.seq != audience.position + 1 or entry.epoch != audience.epoch:\n",
-                "        if entry.epoch != audience.epoch:\n",
+                AUDIENCE,
+                "        return entry.seq == self.position + 1 and entry.epoch == self.epoch\n",
+                "        return entry.epoch == self.epoch\n",
             ),
         ),
         ("S18", "L1", "L2", "alarm"),
@@ -143,9 +142,9 @@ MUTANTS = (
         "What the bus lost comes with the next hint.",
         (
             Edit(
-                HUB,
-                "            if head_seq > audience.position:\n                further.append(conversation_id)\n",
-                "",
+                AUDIENCE,
+                "        return head_seq > self.position\n",
+                "        return False\n",
             ),
         ),
         ("L1", "L2", "alarm"),
@@ -155,7 +154,7 @@ MUTANTS = (
         "Who joins is told by the node that let him in.",
         (
             Edit(
-                FOLLOWER,
+                RECONCILE,
                 "        if noted.changes:\n            await self._read_changes()\n",
                 "",
             ),
@@ -168,8 +167,10 @@ MUTANTS = (
         (
             Edit(
                 RECEIPTS,
-                "audience.furthest(user_id, advanced.delivered_seq, advanced.read_seq)",
-                "advanced.delivered_seq, advanced.read_seq",
+                "audience.furthest_cursors(\n"
+                "            user_id, advanced.delivered_seq, advanced.read_seq\n"
+                "        )\n",
+                "advanced.delivered_seq, advanced.read_seq\n",
             ),
         ),
         ("S15",),

@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 _LIST_LIMIT = 50
 
 
-class HttpRoad:
+class HttpApi:
     """The HTTP half of the gateway.
 
     Attributes:
@@ -245,7 +245,7 @@ class HttpRoad:
         command = self._server.engine.remove(call.path("conversation_id"), call.user_id, call.path("user_id"))
         return _members_changed(await self._server.engine.execute(command, MembersChanged))
 
-    # --- the road itself ---
+    # --- how each is answered ---
 
     def _route(self, operation: Operation) -> Route:
         async def endpoint(request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 A peer that connects and says nothing, that never ends its request, that pings without reading, or that is closed
 and does not read, must not hold a connection or memory for long. Hosts that run uvicorn themselves can use them
-too: `uvicorn.run(app, http=HttpRoadProtocol, ws=WebSocketRoadProtocol)`.
+too: `uvicorn.run(app, http=ChatHttpProtocol, ws=ChatWebSocketProtocol)`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PONG_BYTES_MAX = 1024 * 1024
 """Unread bytes at which a peer that goes on pinging is cut off."""
 
 
-class HttpRoadProtocol(H11Protocol):
+class ChatHttpProtocol(H11Protocol):
     """HTTP/1.1 with a deadline for each request's head."""
 
     _deadline: Any = None
@@ -62,7 +62,7 @@ class HttpRoadProtocol(H11Protocol):
             self.transport.abort()
 
 
-class WebSocketRoadProtocol(WebSocketsSansIOProtocol):
+class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
     """WebSocket that lets go of peers that do not read."""
 
     _linger: Any = None

@@ -1,4 +1,4 @@
-"""Settles doubts: asks the log for what this node may have missed, and applies it. One task per node.
+"""Asks the log for what this node may have missed, and applies it. One task per node.
 
 Missed entries are read and handed to the hub in order; users who joined through another node are looked up and taken
 in; sessions whose device opened a newer one elsewhere are closed. What storage refuses to say is asked again. Only the
@@ -11,15 +11,18 @@ import logging
 from collections.abc import Iterable
 
 import anyio
+import anyio.lowlevel
 
-from ..errors import NotFoundError, RefusedError
-from ..storage.base import Entry, Store
-from ..wire import events as ev
-from .committer import Committer
-from .doubts import Doubts, JoinReason, Noted
-from .hub import Hub
-from .receipts import Receipts
-from .session import Session
+from ...errors import NotFoundError, RefusedError
+from ...storage.base import Entry, Store
+from ...wire import events as ev
+from ..committer import Committer
+from ..live.audience import JoinReason
+from ..live.fanout import DELIVERIES_PER_TURN
+from ..live.hub import Hub
+from ..receipts import Receipts
+from ..session import Session
+from .reconcile_queue import Noted, ReconcileQueue
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +32,7 @@ _CHANGES_PER_READ = 500
 _BEGIN_RETRY_S = 1.0
 
 
-class Follower:
+class Reconciler:
     """Keeps what this node believes up with the log.
 
     Args:
@@ -42,20 +45,20 @@ class Follower:
         hub: Hub,
         receipts: Receipts,
         committer: Committer,
-        doubts: Doubts,
+        to_reconcile: ReconcileQueue,
         wait_s: float,
     ) -> None:
         self._store = store
         self._hub = hub
         self._receipts = receipts
         self._committer = committer
-        self._doubts = doubts
+        self._to_reconcile = to_reconcile
         self._wait_s = wait_s
         self._position: int | None = None
-        self._unsettled = Doubts()
+        self._unanswered = ReconcileQueue()
 
     async def begin(self) -> None:
-        """Remember where the changes of memberships stand: those from here on are followed.
+        """Remember how far the changes of memberships are: those from here on are followed.
 
         Must be awaited before the first session comes. Waits until storage answers.
         """
@@ -67,20 +70,20 @@ class Follower:
                 await anyio.sleep(_BEGIN_RETRY_S)
 
     async def run(self) -> None:
-        """Settle doubts until cancelled."""
+        """Ask about what is noted until cancelled."""
         while True:
-            await self._doubts.wait()
+            await self._to_reconcile.wait()
             await anyio.sleep(self._wait_s)
             try:
-                await self.settle(self._doubts.take())
+                await self.reconcile(self._to_reconcile.take())
             except Exception:
                 logger.exception("following the log failed")  # what is left of it is found by the next check
 
     async def retry(self) -> None:
         """Take up again what storage refused to say. Called about once a second, so that nothing else waits for it."""
-        self._doubts.again(self._unsettled.take())
+        self._to_reconcile.again(self._unanswered.take())
 
-    async def settle(self, noted: Noted) -> None:
+    async def reconcile(self, noted: Noted) -> None:
         """Ask the log about everything that was noted.
 
         An unforeseen error costs the join, the log or the devices that it came with, never the rest: those are asked
@@ -106,7 +109,7 @@ class Follower:
             except Exception as error:
                 _failed("comparing logs", error)
                 for name in names:
-                    self._unsettled.log(name)
+                    self._unanswered.log(name)
                 continue
             for name, head in heads.items():
                 await self._compare_one(name, head, before)
@@ -124,21 +127,26 @@ class Follower:
         """Apply a log up to a seq that it is known to have."""
         try:
             while (position := self._position_of(conversation_id)) is not None and position < head_seq:
-                self._apply(await self._store.entries(conversation_id, position, _ENTRIES_PER_READ))
+                await self._apply(await self._store.entries(conversation_id, position, _ENTRIES_PER_READ))
                 if self._position_of(conversation_id) == position:
                     break  # of another epoch, which the hub has noted, or a shorter log
         except RefusedError as error:
             _refused(error)
-            self._unsettled.log(conversation_id)
+            self._unanswered.log(conversation_id)
         except Exception:
             logger.exception("following one log failed")  # it goes on behind the entry that did this
 
-    def _apply(self, entries: Iterable[Entry]) -> None:
+    async def _apply(self, entries: Iterable[Entry]) -> None:
+        """Publish entries in order; the loop gets its turn after enough deliveries."""
+        deliveries = 0
         for entry in entries:
             own = entry.client_msg_id is not None and self._hub.in_conversation(
                 entry.conversation_id, (entry.sender_id,)
             )
-            self._hub.publish(entry, self._committer.origin(entry) if own else None)
+            deliveries += self._hub.publish(entry, self._committer.origin(entry) if own else None)
+            if deliveries >= DELIVERIES_PER_TURN:
+                deliveries = 0
+                await anyio.lowlevel.checkpoint()
 
     def _position_of(self, conversation_id: str) -> int | None:
         """How far a conversation was applied; None if nobody of it is online."""
@@ -154,7 +162,7 @@ class Follower:
                 changes = await self._store.membership_changes(self._position, _CHANGES_PER_READ)
             except Exception as error:
                 _failed("reading the changes of memberships", error)
-                self._unsettled.changes()
+                self._unanswered.changes()
                 return
             for change in changes.changes:
                 await self._try_admit(change.conversation_id, dict.fromkeys(change.user_ids, change.reason))
@@ -168,7 +176,7 @@ class Follower:
             await self._admit(conversation_id, users)
         except Exception as error:
             _failed("letting members in", error)
-            self._unsettled.again(Noted(joins={conversation_id: users}))
+            self._unanswered.again(Noted(joins={conversation_id: users}))
 
     async def _admit(self, conversation_id: str, users: dict[str, JoinReason]) -> None:
         missing = self._hub.outsiders(conversation_id, users)
@@ -181,16 +189,17 @@ class Follower:
                 continue
             members = {first, *found.member_ids}
             self._hub.admit(found, {it: users[it] for it in missing if it in members})
-            self._doubts.log(conversation_id)  # its hints come only from here on
+            self._to_reconcile.log(conversation_id)  # other nodes' messages about it come only from here on
             complete = found.member_count <= len(found.member_ids)
             missing = [] if complete else [it for it in missing if it not in members]
 
     # --- devices ---
 
     def _sessions(self, noted: Noted) -> list[Session]:
+        presence = self._hub.presence
         if noted.all_devices:
-            return self._hub.all_sessions()
-        found = (self._hub.session(*device) for device in noted.devices)
+            return presence.all_sessions()
+        found = (presence.session(*device) for device in noted.devices)
         return [session for session in found if session is not None]
 
     async def _check_devices(self, sessions: list[Session]) -> None:
@@ -205,7 +214,7 @@ class Follower:
             except Exception as error:
                 _failed("checking devices", error)
                 for session in part:
-                    self._unsettled.device(session.user_id, session.device_id)
+                    self._unanswered.device(session.user_id, session.device_id)
             else:
                 self._close_replaced(part, newest)
 

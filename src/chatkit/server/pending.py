@@ -1,6 +1,6 @@
 """A command on its way through the committer, and where its answer goes.
 
-From a socket the answer goes to the session; from HTTP, a host or a login it goes to a `Reply`. No task, future
+From a socket the answer goes to the session; from HTTP, a host or a login it goes to a `PendingReply`. No task, future
 or callback exists for a message that came by socket.
 """
 
@@ -12,13 +12,14 @@ import anyio
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from ..core.send_order import SendOrder
 from ..errors import UnavailableError
 from ..storage.base import AddMembers, Append, Command, CreateConversation, Outcome, Refused, SessionOpened
 from .session import Session
 
 
-class Reply:
-    """The answer to one command for a caller that waits."""
+class PendingReply:
+    """The answer to one command, for a caller that waits."""
 
     __slots__ = ("_event", "_outcome")
 
@@ -26,7 +27,7 @@ class Reply:
         self._event = anyio.Event()
         self._outcome: Outcome | None = None
 
-    def settle(self, outcome: Outcome) -> None:
+    def resolve(self, outcome: Outcome) -> None:
         """Hand over the answer; called once."""
         self._outcome = outcome
         self._event.set()
@@ -47,14 +48,15 @@ class Reply:
         return self._outcome
 
 
-class Draft(msgspec.Struct):
+class PendingCommand(msgspec.Struct):
     """One command, and who is waiting for it.
 
     Attributes:
         command: What the store is asked to do.
         session: The session it came from, if any.
         ref: The client's own mark, echoed in the answer.
-        order: Place among the session's sends; 0 for anything else.
+        order: For a send of a session: the order of its sends. It outlives the session, as what is queued does.
+        number: For a send of a session: its number in that order.
         reply: The waiting caller, if any.
         opened: For logins: called in commit order with the opened session, before any push can follow.
     """
@@ -62,20 +64,29 @@ class Draft(msgspec.Struct):
     command: Command
     session: Session | None = None
     ref: str | UnsetType = UNSET
-    order: int = 0
-    reply: Reply | None = None
+    order: SendOrder | None = None
+    number: int = 0
+    reply: PendingReply | None = None
     opened: Callable[[SessionOpened], None] | None = None
 
     @property
     def cost(self) -> int:
         """What it adds to the commit queue's bound: about the rows it writes."""
-        if isinstance(self.command, CreateConversation):
-            return len(self.command.member_ids)
-        if isinstance(self.command, AddMembers):
-            return len(self.command.user_ids)
-        return 1
+        command = self.command
+        if type(command) is Append:  # nearly all are
+            return 1
+        if type(command) is CreateConversation:
+            return len(command.member_ids)
+        return len(command.user_ids) if type(command) is AddMembers else 1
 
     @property
     def payload_bytes(self) -> int:
         """What it adds to the commit queue's byte bound."""
         return len(self.command.payload) if type(self.command) is Append else 0
+
+    @property
+    def held_back(self) -> bool:
+        """Whether an earlier send of the same session to the same conversation was refused."""
+        if self.order is None or type(self.command) is not Append:
+            return False
+        return self.order.holds_back(self.command.conversation_id, self.number)

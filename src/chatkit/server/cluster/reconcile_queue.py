@@ -1,4 +1,4 @@
-"""What this node must ask the log about: noted by whoever sees a sign, settled by `follower`.
+"""What this node must ask the log about: noted by whoever sees a sign, taken by `reconcile`.
 
 A sign may be wrong, late or repeated; it never says more than "look here". What is noted twice is looked at once.
 """
@@ -6,17 +6,15 @@ A sign may be wrong, late or repeated; it never says more than "look here". What
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
-import anyio
 import msgspec
 
-JoinReason = Literal["CREATED", "JOINED"]
-"""How a user came into a conversation, as CONVERSATION tells it."""
+from ..._auto_reset_event import AutoResetEvent
+from ..live.audience import JoinReason
 
 
 class Noted(msgspec.Struct):
-    """Signs that were taken to be settled.
+    """Signs that were taken.
 
     Attributes:
         logs: Conversations whose log may go further than this node has applied, or be another one.
@@ -35,12 +33,12 @@ class Noted(msgspec.Struct):
     all_devices: bool = False
 
 
-class Doubts:
-    """Collects signs until somebody takes them."""
+class ReconcileQueue:
+    """Collects signs until somebody takes them. Its bound: the conversations, members and devices that there are."""
 
     def __init__(self) -> None:
         self._noted = Noted()
-        self._woken = anyio.Event()
+        self._woken = AutoResetEvent()
 
     def log(self, conversation_id: str) -> None:
         """The log of this conversation must be looked at."""
@@ -60,27 +58,28 @@ class Doubts:
         self._woken.set()
 
     def all_logs(self) -> None:
-        """Every log."""
+        """Every log must be looked at."""
         self._noted.all_logs = True
         self._woken.set()
 
-    def logs_and_changes(self) -> None:
-        """Every log, and every change of memberships since the last look."""
-        self._noted.all_logs = self._noted.changes = True
-        self._woken.set()
-
     def changes(self) -> None:
-        """Every change of memberships since the last look."""
+        """Every change of memberships since the last look must be read."""
         self._noted.changes = True
         self._woken.set()
 
     def all_devices(self) -> None:
-        """Every device with a session here."""
+        """Every device with a session here must be looked at."""
         self._noted.all_devices = True
         self._woken.set()
 
+    def everything(self) -> None:
+        """All of it: messages of other nodes may have been lost."""
+        self.all_logs()
+        self.changes()
+        self.all_devices()
+
     def again(self, noted: Noted) -> None:
-        """What was taken and could not be settled."""
+        """Note once more what was taken and got no answer."""
         mine = self._noted
         mine.logs |= noted.logs
         mine.devices |= noted.devices
@@ -94,10 +93,10 @@ class Doubts:
 
     async def wait(self) -> None:
         """Return once something is noted."""
-        await self._woken.wait()
+        while self._noted == Noted():
+            await self._woken.wait()
 
     def take(self) -> Noted:
         """All that is noted, which is forgotten here."""
         noted, self._noted = self._noted, Noted()
-        self._woken = anyio.Event()
         return noted

@@ -15,12 +15,13 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from .._auto_reset_event import AutoResetEvent
 from ..core.connection import State
 from ..server.committer import NOT_RUNNING
 from ..server.server import ChatServer
 from ..wire.codec import CODECS, JSON, Codec, close_reason
 from ..wire.events import CloseCode
-from .http import HttpRoad
+from .http_api import HttpApi
 
 __all__ = ["asgi_app"]
 
@@ -48,14 +49,18 @@ def asgi_app(server: ChatServer, *, extra_routes: Sequence[BaseRoute] = ()) -> S
         async with server:
             yield
 
-    http = HttpRoad(server)
-    routes: list[BaseRoute] = [WebSocketRoute("/v1/ws", WebSocketRoad(server)), *http.routes, *extra_routes]
+    http = HttpApi(server)
+    routes: list[BaseRoute] = [
+        WebSocketRoute("/v1/ws", WebSocketEndpoint(server)),
+        *http.routes,
+        *extra_routes,
+    ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=http.exception_handlers)
     app.router.redirect_slashes = False  # a redirect would be built from the caller's Host
     return app
 
 
-class WebSocketRoad:
+class WebSocketEndpoint:
     """Pumps frames between an ASGI WebSocket and a session: one reader, one writer."""
 
     def __init__(self, server: ChatServer) -> None:
@@ -84,8 +89,8 @@ class _Pump:
         self._codec = codec
         self._receive = receive
         self._send = send
-        self._woken = anyio.Event()
-        self._drained = anyio.Event()
+        self._woken = AutoResetEvent()
+        self._drained = AutoResetEvent()
         self._scope: anyio.CancelScope | None = None
         self._session = server.connect(codec, self._wake)
 
@@ -118,7 +123,6 @@ class _Pump:
             text = message.get("text")
             session.received(message["bytes"] if text is None else text, now_s())
             while session.congested and session.close_code is None:
-                self._drained = anyio.Event()
                 await self._drained.wait()
 
     async def _write(self) -> None:
@@ -136,11 +140,10 @@ class _Pump:
                 elif session.close_code is not None:
                     break
                 else:
-                    self._woken = anyio.Event()
                     await self._woken.wait()
             reason = close_reason(session.close_reason)
             await self._send({"type": "websocket.close", "code": session.close_code, "reason": reason})
-        except (OSError, RuntimeError):  # gone, or closed by the road itself after a broken frame
+        except (OSError, RuntimeError):  # gone, or closed by the ASGI server after a broken frame
             logger.debug("session %s: the peer is gone", session.session_id)
         assert self._scope is not None
         self._scope.cancel()
