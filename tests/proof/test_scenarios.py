@@ -160,7 +160,7 @@ def no_pending(self: LocalSqliteStore) -> list[PendingSend]:
     [
         ("removal-whose-answer-was-lost", Hub, "publish", applies_out_of_turn),
         ("removed-through-the-other-node", Hub, "publish", applies_out_of_turn),
-        ("two-nodes-all-hints-lost", Watchdog, "_check_heads", nothing_at_all),
+        ("two-nodes-all-messages-lost", Watchdog, "_check_heads", nothing_at_all),
         ("refusal-in-the-middle-of-a-pipeline", Publisher, "refuse_send", holds_nothing_back),
         ("refused-then-seen-in-the-log", ResendQueue, "_is_owed", nothing),
         ("server-crash-before-commit", ResendQueue, "disconnected", forgets_what_was_under_way),

@@ -66,14 +66,14 @@ class Recorder:
         act: Awaitable[_Answer],
         *,
         user_id: str | None = None,
-        told: Callable[[_Answer], Any] | None = None,
+        noted: Callable[[_Answer], Any] | None = None,
         **args: Any,
     ) -> _Answer:
         """Await `act`, noted from its invocation to its end.
 
         Args:
             user_id: In whose name, if the host acts.
-            told: What of the answer is noted; None: all of it.
+            noted: What of the answer is noted; None: all of it.
         """
         user_id = self._user_id if user_id is None else user_id
         call = self.history.invoke(user_id, self._device_id, op, **args)
@@ -82,7 +82,7 @@ class Recorder:
         except BaseException as error:
             self._ended(call, error)
             raise
-        self.history.ok(call, **plain(answer if told is None else told(answer)))
+        self.history.ok(call, **plain(answer if noted is None else noted(answer)))
         return answer
 
     def app_event(self, incarnation: int, event: ChatEvent) -> None:
@@ -233,8 +233,8 @@ class RecordingServer(ChatServer):
         if asked is None:
             return await submit(pending, expected)
         op, user_id, args = asked
-        told = partial(_told, pending.command)
-        return await self._recorder.call(op, submit(pending, expected), user_id=user_id, told=told, **args)
+        noted = partial(_noted, pending.command)
+        return await self._recorder.call(op, submit(pending, expected), user_id=user_id, noted=noted, **args)
 
 
 def _asked(command: Command) -> tuple[str, str, dict[str, Any]] | None:
@@ -263,7 +263,7 @@ def _asked(command: Command) -> tuple[str, str, dict[str, Any]] | None:
     return None
 
 
-def _told(command: Command, outcome: Outcome) -> Any:
+def _noted(command: Command, outcome: Outcome) -> Any:
     """What the answer to a call says, of the outcome of its command."""
     match outcome:
         case Appended(entry=it) | Recalled(entry=it):

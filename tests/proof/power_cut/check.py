@@ -163,8 +163,8 @@ def _tables(path: str) -> Tables:
 
 def _held(tables: Tables, batches: Sequence[Acknowledged], told: int) -> int | None:
     """After how many batches the tables were what they are; as many as were told, if that is one answer of several."""
-    fitting = [count for count, batch in enumerate(batches, 1) if batch.tables == tables]
-    return None if not fitting else told if told in fitting else fitting[-1]
+    matching = [count for count, batch in enumerate(batches, 1) if batch.tables == tables]
+    return None if not matching else told if told in matching else matching[-1]
 
 
 def _judge_held(verdict: Verdict, tables: Tables, told: Sequence[Acknowledged]) -> None:

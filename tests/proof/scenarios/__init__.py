@@ -64,7 +64,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "recall-overtakes-its-message": Scenario(play=catching_up.recall_overtakes_its_message),
     "restored-log-with-a-new-epoch": Scenario(play=catching_up.restored_log_with_a_new_epoch),
     "receipts-missed-offline": Scenario(play=catching_up.receipts_missed_offline),
-    "two-nodes-all-hints-lost": Scenario(play=nodes.two_nodes_all_hints_lost, nodes=2),
+    "two-nodes-all-messages-lost": Scenario(play=nodes.two_nodes_all_messages_lost, nodes=2),
     "removed-through-the-other-node": Scenario(play=nodes.removed_through_the_other_node, nodes=2),
     "resend-through-the-other-node": Scenario(play=nodes.resend_through_the_other_node, nodes=2),
 }

@@ -11,7 +11,7 @@ from .stage import Stage
 from .stops import appends
 
 
-async def two_nodes_all_hints_lost(stage: Stage) -> None:
+async def two_nodes_all_messages_lost(stage: Stage) -> None:
     """Ann and bob are connected to different servers and no hint arrives: messages, a recall and members all do."""
     stage.bus_faults.loss_probability = 1.0
     ann, bob = await stage.device("ann", node="n-1"), await stage.device("bob", node="n-2")

@@ -13,7 +13,7 @@ SYNC = "chatkit.client.sync"
 
 MUTANTS = (
     Mutant(
-        "settled-before-stored",
+        "resolved-before-stored",
         "The app should not wait for the disk.",
         (
             Edit(
@@ -31,7 +31,7 @@ MUTANTS = (
         ("S10",),
     ),
     Mutant(
-        "told-twice-after-restart",
+        "notified-twice-after-restart",
         "What has no place yet is not stored yet.",
         (
             Edit(
@@ -44,7 +44,7 @@ MUTANTS = (
         ("S10",),
     ),
     Mutant(
-        "log-settles-by-key-alone",
+        "log-resolves-by-key-alone",
         "A key names one message.",
         (
             Edit(
@@ -184,7 +184,7 @@ MUTANTS = (
         ("S23",),
     ),
     Mutant(
-        "full-mailbox-drops-messages",
+        "full-event-queue-drops-messages",
         "The app can read in the history what it was too slow for.",
         (
             Edit(

@@ -59,7 +59,7 @@ MUTANTS = (
         ("S10",),
     ),
     Mutant(
-        "told-forgotten-beyond-bound",
+        "notified-forgotten-beyond-bound",
         "What is not held is as if it had never come.",
         (
             Edit(

@@ -126,7 +126,7 @@ MUTANTS = (
         ("S18",),
     ),
     Mutant(
-        "hint-out-of-turn",
+        "message-out-of-turn",
         "An entry from the bus is newer than all before.",
         (
             Edit(
@@ -138,7 +138,7 @@ MUTANTS = (
         ("S18", "L1", "L2", "alarm"),
     ),
     Mutant(
-        "lost-hints-not-asked-for",
+        "lost-messages-not-asked-for",
         "What the bus lost comes with the next hint.",
         (
             Edit(
