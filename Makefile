@@ -15,8 +15,11 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[all,testing]" --group test --group lint --group docs
 	touch $(STAMP)
 
+# LOG=FILE replays an IRC log of yours; without it, a real one where there are any beside the clone.
+LOG ?= $(firstword $(wildcard ../shared/data/ubuntu-irc/*.txt))
+
 demo: setup
-	$(BIN)/chatkit demo
+	$(BIN)/chatkit demo $(LOG)
 
 check: setup
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ from chatkit.storage.base import (
     AuditRow,
     Command,
     Conversation,
+    ConversationHead,
     ConversationRow,
     Entry,
     MemberCursor,
@@ -35,7 +36,6 @@ from chatkit.storage.base import (
     Status,
     Store,
 )
-from chatkit.wire.events import Head
 
 
 class ArchivingStore:
@@ -79,7 +79,7 @@ class ArchivingStore:
         """Entries of a log as they are stored."""
         return await self._store.entries(conversation_id, after_seq, limit)
 
-    async def heads(self, user_id: str, device_id: str) -> list[Head]:
+    async def heads(self, user_id: str, device_id: str) -> list[ConversationHead]:
         """Where a device stands."""
         return await self._store.heads(user_id, device_id)
 

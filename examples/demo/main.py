@@ -19,7 +19,6 @@ from .playground import Playground
 from .replay import ReplayResult, check_size, replay
 from .story import StoryResult, tell_story
 
-_LOGS = Path("../shared/data/ubuntu-irc")
 _TRANSCRIPT = Path(__file__).with_name("transcript.txt")
 
 
@@ -106,7 +105,6 @@ async def _demonstrate(transcript: Transcript, folder: Path, console: Console) -
 
 
 def _transcript(file: Path | None, limit: int | None) -> Transcript:
-    file = file or next(iter(sorted(_LOGS.glob("*.txt"))), None)
     if file is not None:
         name, content = str(file), file.read_bytes()
     else:

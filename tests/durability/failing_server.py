@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chatkit.cli import serve as serving
+from chatkit.core.log.state import MessageRow
 from chatkit.drivers.sqlite import Connection, Params, Row, open_sqlite
 from chatkit.gateway.websocket_protocol import ChatWebSocketProtocol
 from chatkit.ports import SystemIds
@@ -20,12 +21,15 @@ from chatkit.server.auth import Authenticator, jwt_authenticator
 from chatkit.server.live.hub import Hub
 from chatkit.storage.base import Entry, Store
 from chatkit.storage.sqlite import SqliteStore
-from chatkit.storage.sqlite import batch as sqlite_batch
+from chatkit.storage.sqlite import write as sqlite_write
+from chatkit.storage.sqlite.select import with_keys
 from chatkit.types import Identity
 from chatkit.wire.codec import Codec
 from chatkit.wire.events import SendMsg
 
 PLACE, ARMED_BY = "KILL_AT", "KILL_WHEN"
+_INTO_MESSAGE, _ = sqlite_write.INSERT_MESSAGE.split("{keys}")
+_MESSAGE_WIDTH = len(MessageRow._fields)
 
 
 class FailPoint:
@@ -66,7 +70,7 @@ class FailingConnection:
     def __init__(self, inner: Connection, point: FailPoint) -> None:
         self._inner = inner
         self._point = point
-        self.execute: Callable[..., list[Row]] = inner.execute
+        self.change: Callable[..., int] = inner.change
         self.rollback = inner.rollback
         self.close = inner.close
 
@@ -74,17 +78,25 @@ class FailingConnection:
         self._inner.begin()
         self._point.passed("begin")
 
-    def change(self, sql: str, params: Params = ()) -> int:
-        changed = self._inner.change(sql, params)
-        if sql == sqlite_batch.INSERT_MESSAGE:
-            self._point.passed("insert_message")
-        return changed
+    def execute(self, sql: str, params: Params = ()) -> list[Row]:
+        if sql.startswith(_INTO_MESSAGE):
+            return self._insert_one_by_one(params)
+        return self._inner.execute(sql, params)
+
+    def _insert_one_by_one(self, params: Params) -> list[Row]:
+        """What goes into the log in one statement, in a statement for each message, so that death may come between."""
+        for first in range(0, len(params), _MESSAGE_WIDTH):
+            row = params[first : first + _MESSAGE_WIDTH]
+            if row[0] is not None:
+                self._inner.execute(with_keys(sqlite_write.INSERT_MESSAGE, 1, _MESSAGE_WIDTH), row)
+                self._point.passed("insert_message")
+        return []
 
     def executemany(self, sql: str, rows: Iterable[Params]) -> None:
         self._inner.executemany(sql, rows)
-        if sql == sqlite_batch.UPDATE_HEAD:
+        if sql == sqlite_write.UPDATE_HEAD:
             self._point.passed("counter")
-        elif sql == sqlite_batch.INSERT_OUTBOX:
+        elif sql == sqlite_write.INSERT_OUTBOX:
             self._point.passed("insert_outbox")
 
     def commit(self) -> None:

@@ -82,7 +82,7 @@ class Forgetful(MemoryStore):
 
     async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
         outcomes = await super().commit(commands)
-        for log in self._world.by_id.values():
+        for log in self._tables.by_id.values():
             log.by_client_id.clear()
         return outcomes
 

@@ -1,7 +1,7 @@
 """Random histories on both stores at once: every outcome and every read is the same.
 
-The store in memory is the model: plain enough to be believed. SQLite gets the same commands in batches of random
-size, so that what one transaction does is also compared with what many would do.
+Both have the same decisions made for them, so what is compared is how they load, write and read; whether the decisions
+are right is judged in `tests/core/log`. SQLite gets batches of random size, the store in memory one command at a time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from chatkit.core.log import rules
 from chatkit.errors import NotFoundError
 from chatkit.storage import base
 from chatkit.storage.memory import MemoryStore
@@ -148,7 +149,7 @@ def shown(outcomes: list[base.Outcome]) -> list[Any]:
 
 @pytest.mark.parametrize("seed", range(40))
 async def test_memory_and_sqlite_agree(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "DEVICES_MAX", 2 + seed % 2)  # with two, the third device drives another out
+    monkeypatch.setattr(rules, "DEVICES_MAX", 2 + seed % 2)  # with two, the third device drives another out
     model = MemoryStore(ids=seeded_ids())
     store = SqliteStore(":memory:", ids=seeded_ids(), threads=False)
     await model.migrate()

@@ -15,12 +15,12 @@ from chatkit.bus.base import Bus
 from chatkit.bus.local import LocalBus, LocalMember
 from chatkit.client.store import memory as local_store
 from chatkit.client.store.base import LocalStore
+from chatkit.core.log import cursors, decide, members, messages, rules, sessions
 from chatkit.queue.local import LocalQueue
-from chatkit.storage import rules
 from chatkit.storage.base import Store
 from chatkit.storage.memory import MemoryStore
-from chatkit.storage.memory_log import World
-from chatkit.storage.memory_reads import MemoryReads
+from chatkit.storage.memory import load as memory_load
+from chatkit.storage.memory.reads import MemoryReads
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.testing import run_virtual
 from chatkit.testing.contracts.bus import BusContract
@@ -85,6 +85,9 @@ def spoil(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, old: str, new:
     scope = dict(function.__globals__)
     exec(mutated(source, [Edit(name, old, new)]), scope)
     monkeypatch.setattr(owner, name, scope[name])
+    for command, flow in list(decide._FLOWS.items()):
+        if flow is function:
+            monkeypatch.setitem(decide._FLOWS, command, scope[name])
 
 
 def leaves(error: BaseException) -> list[BaseException]:
@@ -122,16 +125,16 @@ STORES: list[Spoil] = [
     ),
     (
         "test_audit_rows_say_when_and_where",
-        MemoryStore,
+        members,
         "_audit",
-        "at_ms, log.",
-        "log.last_activity_ms, log.",
+        "(at_ms, conversation.",
+        "(conversation.last_activity_ms, conversation.",
     ),
     (
         "test_coming_back_moves_the_read_cursor_over_the_time_away",
-        World,
-        "join",
-        "cursors.read_seq = rules.settled(cursors.read_seq, intervals)",
+        members,
+        "_move_over_absence",
+        "cursors.read_seq = rules.skip_hidden(cursors.read_seq, intervals)",
         NOTHING,
     ),
     ("test_who_may_recall_and_when", rules, "check_window", "> command", ">= command"),
@@ -144,67 +147,68 @@ STORES: list[Spoil] = [
     ),
     (
         "test_a_new_epoch_keeps_the_answer_of_a_recall",
-        MemoryStore,
-        "_recall",
-        "entry(first, first.epoch)",
-        "entry(first, log.epoch)",
+        messages,
+        "recall",
+        "entry_of(conversation, made, made.payload), True",
+        "entry_of(conversation, made._replace(epoch=conversation.epoch), made.payload), True",
     ),
     (
         "test_lower_or_equal_changes_nothing",
-        MemoryStore,
-        "_advance_delivered",
+        cursors,
+        "advance_delivered",
         "command.up_to_seq > device.delivered_seq",
         "True",
     ),
     (
         "test_lower_or_equal_changes_nothing",
-        MemoryStore,
-        "_advance_read",
+        cursors,
+        "advance_read",
         "    if command",
-        "    cursors.read_ms = command.at_ms\n    if command",
+        "    cursors.read_ms, cursors.changed = command.at_ms, True\n    if command",
     ),
     (
         "test_lower_or_equal_changes_nothing",
-        MemoryStore,
-        "_confirm",
+        cursors,
+        "confirm_message",
         "row.seq > device.delivered_seq and",
         "",
     ),
     (
         "test_creating_what_exists_changes_nothing",
-        MemoryStore,
-        "_create",
-        "        return base.Created(log.describe(), False",
-        "        log.title = command.title\n        return base.Created(log.describe(), False",
+        members,
+        "create_conversation",
+        "        return Created(describe(state, existing), False",
+        "        existing.epoch, existing.changed = command.epoch, True\n"
+        "        return Created(describe(state, existing), False",
     ),
     (
         "test_a_refusal_leaves_its_neighbours_alone_and_no_trace",
-        MemoryStore,
-        "_advance_delivered",
+        cursors,
+        "advance_delivered",
         "    rules.check_up_to",
-        "    self._device(log, command)\n    rules.check_up_to",
+        "    _device(state, membership, command)\n    rules.check_up_to",
     ),
     (
         "test_a_refusal_leaves_its_neighbours_alone_and_no_trace",
-        MemoryStore,
-        "_confirm",
+        cursors,
+        "confirm_message",
         "    rules.check_conversation",
-        "    self._device(log, command)\n    rules.check_conversation",
+        "    _device(state, membership, command)\n    rules.check_conversation",
     ),
     (
         "test_renewing_a_login_neither_makes_a_device_nor_extends_a_token",
-        MemoryStore,
-        "_renew_login",
-        "if command.device_id in devices:",
-        "if devices:",
+        sessions,
+        "_see",
+        "state.devices[user_id].get(device_id)",
+        "state.devices[user_id].setdefault(device_id, DeviceState(at_ms, at_ms))",
     ),
     (
         "test_the_same_key_in_another_conversation_is_another_message",
-        MemoryStore,
-        "_append",
-        "log.by_client_id.get((command.sender_id, command.client_msg_id))",
-        "next((it.by_client_id[key] for key in [(command.sender_id, command.client_msg_id)]"
-        " for it in self._world.by_key.values() if key in it.by_client_id), None)",
+        memory_load,
+        "_load_messages",
+        "conversation.by_client_id.get((sender_id, client_msg_id))",
+        "next((it.by_client_id[key] for key in [(sender_id, client_msg_id)]"
+        " for it in tables.by_key.values() if key in it.by_client_id), None)",
     ),
 ]
 

@@ -24,8 +24,8 @@ def demo(
 ) -> None:
     """Tell the story of a message on a real server, then replay a group chat.
 
-    FILE is an IRC log; by default the first one in ../shared/data/ubuntu-irc, or the transcript that ships with
-    chatkit. Ends with 1 where something did not happen as chatkit promises.
+    FILE is an IRC log; without it, the transcript that ships with chatkit is replayed. Ends with 1 where something did
+    not happen as chatkit promises.
     """
     if serve and (file is not None or limit is not None):
         raise click.UsageError("--serve replays nothing: FILE and --limit do not go with it")

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 
 from ..errors import UnavailableError
 from ..ports import Clock, SystemClock
@@ -74,6 +71,10 @@ def _check(path: str, report: Report, clock: Clock) -> None:
 
 
 def _show_bars(steps: Iterable[Progress]) -> None:
+    from rich.console import Console  # here: no other command waits for it to load
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
     columns = (TextColumn("{task.description:<14}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         task, stage = bars.add_task("", total=None), ""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 
-class Interval(msgspec.Struct, frozen=True):
+class Interval(msgspec.Struct, frozen=True, gc=False):
     """One membership: visible are join_seq <= seq < leave_seq; `leave_seq` is None while it lasts."""
 
     join_seq: int

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from msgspec import UNSET
 
-from ..storage.base import Entry, Page
+from ..storage.base import ConversationHead, Entry, Page
 from ..wire import events as ev
 from ..wire.codec import Codec
 
@@ -33,4 +33,19 @@ def _logged(kind: type[_LoggedT], entry: Entry, codec: Codec, client_msg_id: str
         server_ts=entry.server_ts,
         payload=codec.raw(entry.payload),
         client_msg_id=UNSET if client_msg_id is None else client_msg_id,
+    )
+
+
+def head_event(head: ConversationHead) -> ev.Head:
+    """A conversation as HEADS lists it."""
+    return ev.Head(
+        head.conversation_id,
+        head.type,
+        head.epoch,
+        head.head_seq,
+        head.first_seq,
+        head.delivered_seq,
+        head.read_seq,
+        head.others_delivered_seq,
+        head.others_read_seq,
     )

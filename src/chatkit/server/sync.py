@@ -17,7 +17,7 @@ from ..wire import events as ev
 from .background import Spawn
 from .cluster.reconcile_queue import ReconcileQueue
 from .config import ServerConfig
-from .entries import log_entries
+from .entries import head_event, log_entries
 from .live.hub import Hub
 from .session import Session
 
@@ -158,7 +158,7 @@ class Sync:
                 # joined meanwhile, unless it was left meanwhile
                 self._to_reconcile.joined(head.conversation_id, [session.user_id], "JOINED")
         if not session.closed:
-            self._reading(session).heads = deque(heads)
+            self._reading(session).heads = deque(map(head_event, heads))
             session.call_when_drained()
 
     def _send_heads(self, session: Session, reading: _Reading, heads: deque[ev.Head]) -> None:

@@ -1,8 +1,9 @@
-"""The storage port: commands in (from `commands`), outcomes out, and the reads.
+"""The storage port: commands in, outcomes out (both from `core.log`, shown here too), and the reads.
 
 A `Store` takes a whole batch of commands in one transaction, each with its own outcome; a refusal never fails
-its neighbours, and when `commit` returns, everything it reports is durable. Reads see only what is committed.
-Membership is judged here, inside the same snapshot or transaction, never by a cache above.
+its neighbours, and when `commit` returns, everything it reports is durable. What a command does is decided by
+`core.log.decide`, for all stores alike: a store loads what it needs and writes what it returns. Reads see only what is
+committed. Membership is judged inside the same snapshot or transaction, never by a cache above.
 
 Every implementation passes the contract suite `chatkit.testing.contracts.storage`. What the tables behind it look
 like is in `docs/design/0002-data-model.md`.
@@ -13,17 +14,15 @@ All seqs are from 1; a cursor of 0 means "nothing yet". All times are Unix milli
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
-from ..errors import RefusedError
 from ..types import ConversationType, DeliveryState, Member
-from ..wire.events import Head
 
 # One import for all: sorted, each name would be a statement of its own.
 # isort: off
-from .commands import (
+from ..core.log.commands import (
     AddMembers as AddMembers,
     AdvanceDelivered as AdvanceDelivered,
     AdvanceRead as AdvanceRead,
@@ -39,135 +38,24 @@ from .commands import (
     RenewLogin as RenewLogin,
     ResumeSession as ResumeSession,
 )
+from ..core.log.outcomes import (
+    Advanced as Advanced,
+    Appended as Appended,
+    Conversation as Conversation,
+    Created as Created,
+    Done as Done,
+    Entry as Entry,
+    MembersChanged as MembersChanged,
+    MembershipSnapshot as MembershipSnapshot,
+    Outcome as Outcome,
+    Recalled as Recalled,
+    Refused as Refused,
+    SessionOpened as SessionOpened,
+    message_id as message_id,
+    message_place as message_place,
+)
+from ..core.log.rules import DEVICES_MAX as DEVICES_MAX
 # isort: on
-
-DEVICES_MAX: Final = 50
-"""Devices that are kept per user.
-
-One more, whoever registers it (a login, a resume, the first confirmation from an unknown device), and the user's
-longest unseen other one is forgotten: its cursors, single confirmations and resume token. What only that one
-still missed is confirmed by it, so the outbox may close. A forgotten device that comes back is a new one.
-"""
-
-# --- outcomes -----------------------------------------------------------------------------------------
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """One stored log entry. `payload` is canonical JSON; `client_msg_id` is None for server-made entries."""
-
-    conversation_id: str
-    epoch: str
-    message_id: str
-    seq: int
-    sender_id: str
-    server_ts: int
-    payload: bytes
-    client_msg_id: str | None
-
-
-class Appended(msgspec.Struct, frozen=True):
-    """The message is durable. `repeat`: it already was, and this is its old answer; push nothing."""
-
-    entry: Entry
-    repeat: bool
-
-
-class Recalled(msgspec.Struct, frozen=True):
-    """The recall is durable. `entry` is the RECALL entry; its payload names the target."""
-
-    entry: Entry
-    repeat: bool
-
-
-class Advanced(msgspec.Struct, frozen=True):
-    """Where a user's cursors stand now, and before.
-
-    Attributes:
-        delivered_seq: Most of the user's devices, never below `read_seq`.
-        read_seq: The user's read cursor.
-        moved: Whether either of the two changed.
-        authors: Senders of the entries newly covered, without the user; of at most the newest 1,000 of them;
-            empty in groups over 100, where only counts are told.
-        member_count: Current members.
-    """
-
-    conversation_id: str
-    user_id: str
-    device_id: str | None
-    delivered_seq: int
-    read_seq: int
-    moved: bool
-    authors: tuple[str, ...]
-    member_count: int
-
-
-class Created(msgspec.Struct, frozen=True):
-    """The conversation exists; `created` says whether it was made just now (then `entry` is its seq 1).
-
-    Attributes:
-        member_ids: All members that it was made with, ascending; empty if it existed already.
-    """
-
-    conversation: Conversation
-    created: bool
-    entry: Entry | None
-    member_ids: tuple[str, ...]
-
-
-class MembersChanged(msgspec.Struct, frozen=True):
-    """Memberships as they are now. `entry` is None when nothing changed."""
-
-    conversation: Conversation
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    entry: Entry | None
-
-
-class MembershipSnapshot(msgspec.Struct, frozen=True):
-    """A conversation that a session starts with."""
-
-    conversation_id: str
-    type: ConversationType
-    epoch: str
-    head_seq: int
-    member_count: int
-
-
-class SessionOpened(msgspec.Struct, frozen=True):
-    """The device is registered; these are the user's conversations at this point of the commit order."""
-
-    user_id: str
-    device_id: str
-    identity_expires_ms: int | None
-    scope: str
-    conversations: tuple[MembershipSnapshot, ...]
-
-
-class Done(msgspec.Struct, frozen=True):
-    """A command without a result of its own took effect."""
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """The command changed nothing; `error` says why."""
-
-    error: RefusedError
-
-
-Outcome = Appended | Recalled | Advanced | Created | MembersChanged | SessionOpened | Done | Refused
-
-# --- reads --------------------------------------------------------------------------------------------
-
-
-class Conversation(msgspec.Struct, frozen=True):
-    """A conversation with its current members; `member_ids` are the first 200 by id."""
-
-    conversation_id: str
-    type: ConversationType
-    title: str
-    epoch: str
-    head_seq: int
-    member_count: int
-    member_ids: tuple[str, ...]
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -185,17 +73,39 @@ class Page(msgspec.Struct, frozen=True):
     more: bool
 
 
+class ConversationHead(msgspec.Struct, frozen=True, gc=False):
+    """How far one device has got in one of its user's conversations.
+
+    Attributes:
+        first_seq: The first entry that the user may see.
+        delivered_seq: The device's, or the user's where no device was asked for.
+        read_seq: The user's.
+        others_delivered_seq: The least of the other current members; 0 if there are none.
+        others_read_seq: The same, of what they read.
+    """
+
+    conversation_id: str
+    type: ConversationType
+    epoch: str
+    head_seq: int
+    first_seq: int
+    delivered_seq: int
+    read_seq: int
+    others_delivered_seq: int
+    others_read_seq: int
+
+
 class ConversationRow(msgspec.Struct, frozen=True):
     """One of a user's conversations in a list, with what a list shows."""
 
-    head: Head
+    head: ConversationHead
     title: str
     unread: int
     last_activity_ms: int
 
 
 class MemberCursor(msgspec.Struct, frozen=True):
-    """A current member and how far he has got (`delivered_seq` never below `read_seq`)."""
+    """A current member and how far they have got (`delivered_seq` never below `read_seq`)."""
 
     member: Member
     delivered_seq: int
@@ -242,7 +152,7 @@ class MembershipChanges(msgspec.Struct, frozen=True):
 
 
 class ReadCounts(msgspec.Struct, frozen=True):
-    """For one author in a large group: how many of the others have got to his newest entry in a range."""
+    """For one author in a large group: how many of the others have got to their newest entry in a range."""
 
     user_id: str
     seq: int
@@ -312,7 +222,7 @@ class LogReader(Protocol):
             At most `limit` entries, ascending, each with its `client_msg_id`; none if there is no such conversation.
         """
 
-    async def heads(self, user_id: str, device_id: str) -> list[Head]:
+    async def heads(self, user_id: str, device_id: str) -> list[ConversationHead]:
         """One snapshot of the user's conversations: those where this device is behind first, newest activity
         first within each part."""
 
@@ -363,7 +273,7 @@ class CursorReader(Protocol):
     async def read_counts(
         self, conversation_id: str, after_seq: int, up_to_seq: int, authors: Sequence[str]
     ) -> list[ReadCounts]:
-        """For each of `authors` with user messages in (after_seq, up_to_seq]: counts for his newest one there.
+        """For each of `authors` with user messages in (after_seq, up_to_seq]: counts for their newest one there.
 
         Returns:
             Ascending by user id; none for no authors and for a conversation that does not exist. Only the newest
@@ -405,31 +315,3 @@ class Store(CommandStore, LogReader, MemberReader, CursorReader, OutboxReader, P
 
         A commit after it raises UnavailableError.
         """
-
-
-def message_id(conversation_key: int, epoch: str, seq: int) -> str:
-    """The id of a log entry, made from its place; two logs never share one, since epochs differ.
-
-    Args:
-        conversation_key: The store's internal number of the conversation, from 1.
-        epoch: Epoch of the log when the entry was written; no hyphens.
-        seq: Place in the log.
-    """
-    return f"{conversation_key:x}-{epoch}-{seq:x}"
-
-
-def message_place(name: str) -> tuple[int, str, int] | None:
-    """The place (conversation key, epoch, seq) that an id names; None if `message_id` makes no such text.
-
-    A place has one name only: other spellings of the same numbers are no ids.
-    """
-    parts = name.split("-")
-    if len(parts) != 3:
-        return None
-    try:
-        key, seq = int(parts[0], 16), int(parts[2], 16)
-    except ValueError:
-        return None
-    if not (0 < key < 2**63 and 0 < seq < 2**53):
-        return None
-    return (key, parts[1], seq) if message_id(key, parts[1], seq) == name else None

@@ -7,10 +7,9 @@ from typing import Any
 
 from chatkit.errors import UnavailableError
 from chatkit.server.server import ChatServer
-from chatkit.storage.base import Entry, Store
+from chatkit.storage.base import ConversationHead, Entry, Store
 from chatkit.testing.recording import Recorder
 from chatkit.types import ConversationType, Sent
-from chatkit.wire.events import Head
 
 from ..dumps import CompleteHistory
 from .actor import text_of
@@ -88,7 +87,7 @@ class Host:
         """A log as the store holds it."""
         return await self._log.entries(conversation_id, 0, _ENTRIES_MAX)
 
-    async def heads(self, user_id: str, device_id: str) -> list[Head]:
+    async def heads(self, user_id: str, device_id: str) -> list[ConversationHead]:
         """Where a user's conversations stand, in the order of HEADS."""
         return list(await self._log.heads(user_id, device_id))
 

@@ -9,11 +9,11 @@ import hypothesis.strategies as st
 import msgspec
 from hypothesis import given
 
+from chatkit.core.log.rules import MemberOp, member_payload
 from chatkit.server.live.audience import Applied, Audience
 from chatkit.server.live.presence import Presence
 from chatkit.server.session import Session
 from chatkit.storage.base import MembershipSnapshot
-from chatkit.storage.rules import MemberOp, member_payload
 from chatkit.wire.codec import JSON
 
 from .test_hub import NAME, NoServices, entry

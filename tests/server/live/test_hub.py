@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from chatkit.core.log.rules import MemberOp, member_payload
 from chatkit.server.cluster.reconcile_queue import ReconcileQueue
 from chatkit.server.live.hub import Hub
 from chatkit.server.session import Session
 from chatkit.storage.base import Conversation, Entry, MembershipSnapshot
-from chatkit.storage.rules import MemberOp, member_payload
 from chatkit.wire import events as ev
 from chatkit.wire.codec import JSON
 

@@ -11,14 +11,19 @@ from collections.abc import Sequence
 import msgspec
 
 from ...core.cursors import delivery_state
+from ...core.log import reads as rules
+from ...core.log.keys import Keys
+from ...core.log.members import describe
+from ...core.log.outcomes import message_place
+from ...core.log.rules import author_range, members_of, not_found
+from ...core.log.state import ConversationState, MembershipState, State
 from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, Row
 from ...types import Member
-from ...wire.events import Head
 from ...wire.payload import RECALLED
-from .. import rules
 from ..base import (
     AuditRow,
     Conversation,
+    ConversationHead,
     ConversationRow,
     Delivery,
     Entry,
@@ -30,9 +35,8 @@ from ..base import (
     ReadCounts,
     Status,
     message_id,
-    message_place,
 )
-from .batch import Batch, Loaded
+from .load import load
 
 _logger = logging.getLogger(__name__)
 
@@ -171,14 +175,15 @@ def page(
         NotFoundError: Not a member.
         DamagedError: A body of the page is not what was stored; nothing of the page is served.
     """
-    loaded, intervals = Batch(connection).joined(conversation_id, user_id)
+    membership = _joined(connection, conversation_id, user_id)
+    loaded, intervals = membership.conversation, membership.intervals
     ranges = rules.page_ranges(intervals, after_seq, loaded.head_seq, limit)
     sizes = [
         (seq, size if recalled_by is None else len(RECALLED))
         for span in ranges
         for seq, size, recalled_by in connection.execute(SELECT_SIZES, (loaded.key, *span))
     ]
-    last = rules.fitting(sizes, bytes_max)
+    last = rules.last_that_fits(sizes, bytes_max)
     entries = [
         _entry(loaded, row, user_id)
         for first, end in ranges
@@ -191,16 +196,32 @@ def page(
     )
 
 
+def _joined(connection: Connection, conversation_id: str, user_id: str) -> MembershipState:
+    """A current member in a conversation. Raises NotFoundError."""
+    keys, state = Keys(), State()
+    keys.conversations.add(conversation_id)
+    keys.members.add((conversation_id, user_id))
+    load(connection, keys, state)
+    return state.joined(conversation_id, user_id)
+
+
+def _found(connection: Connection, conversation_id: str) -> ConversationState | None:
+    keys, state = Keys(), State()
+    keys.conversations.add(conversation_id)
+    load(connection, keys, state)
+    return state.conversations[conversation_id]
+
+
 def entries(connection: Connection, conversation_id: str, after_seq: int, limit: int) -> list[Entry]:
     """The log itself after a seq, whoever may see it."""
-    loaded = Batch(connection).find(conversation_id)
+    loaded = _found(connection, conversation_id)
     if loaded is None:
         return []
     span = (loaded.key, after_seq + 1, after_seq + limit)
     return [_entry(loaded, row, None) for row in connection.execute(SELECT_ENTRIES, span)]
 
 
-def _entry(loaded: Loaded, row: Row, reader_id: str | None) -> Entry:
+def _entry(loaded: ConversationState, row: Row, reader_id: str | None) -> Entry:
     """A row as the contract shows it: with its key to its author, or to nobody in particular."""
     seq, epoch, sender_id, server_ts, payload, client_msg_id, recalled_by = row
     if recalled_by is None:
@@ -217,7 +238,7 @@ def _entry(loaded: Loaded, row: Row, reader_id: str | None) -> Entry:
     )
 
 
-def _check_body(loaded: Loaded, seq: int, payload: bytes) -> None:
+def _check_body(loaded: ConversationState, seq: int, payload: bytes) -> None:
     """A body goes into an answer as it is, so one that is no JSON object would break all of the answer."""
     try:
         _object.decode(payload.decode())
@@ -227,9 +248,9 @@ def _check_body(loaded: Loaded, seq: int, payload: bytes) -> None:
         raise DamagedError(f"storage is damaged: {place}", retry_after_s=RETRY_AFTER_S) from None
 
 
-def heads(connection: Connection, user_id: str, device_id: str) -> list[Head]:
-    """Where each of a user's conversations stands for one device."""
-    return [Head(*row[:9]) for row in connection.execute(SELECT_HEADS, (user_id, device_id))]
+def heads(connection: Connection, user_id: str, device_id: str) -> list[ConversationHead]:
+    """The user's conversations, for one device."""
+    return [ConversationHead(*row[:9]) for row in connection.execute(SELECT_HEADS, (user_id, device_id))]
 
 
 def head_seqs(connection: Connection, conversation_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -240,9 +261,12 @@ def head_seqs(connection: Connection, conversation_ids: Sequence[str]) -> dict[s
 
 def conversation(connection: Connection, conversation_id: str, user_id: str) -> Conversation:
     """One conversation, for a member of it."""
-    batch = Batch(connection)
-    loaded, _ = batch.joined(conversation_id, user_id)
-    return batch.describe(loaded)
+    keys, state = Keys(), State()
+    keys.conversations.add(conversation_id)
+    keys.members.add((conversation_id, user_id))
+    keys.list_members(conversation_id)
+    load(connection, keys, state)
+    return describe(state, state.joined(conversation_id, user_id).conversation)
 
 
 def conversations(
@@ -258,7 +282,7 @@ def conversations(
 
 
 def _conversation_row(connection: Connection, user_id: str, row: Row) -> ConversationRow:
-    head = Head(*row[:9])
+    head = ConversationHead(*row[:9])
     title, last_activity_ms, key = row[9:]
     start = max(head.read_seq, head.head_seq - rules.UNREAD_ENTRIES_MAX) + 1
     ((unread,),) = connection.execute(SELECT_UNREAD, (key, user_id, start, rules.UNREAD_MAX))
@@ -269,7 +293,7 @@ def members(
     connection: Connection, conversation_id: str, user_id: str, after: str | None, limit: int
 ) -> list[MemberCursor]:
     """A page of the current members with their cursors."""
-    loaded, _ = Batch(connection).joined(conversation_id, user_id)
+    loaded = _joined(connection, conversation_id, user_id).conversation
     rows = connection.execute(SELECT_MEMBERS, (loaded.key, after or "", limit))
     return [
         MemberCursor(Member(member, role, joined), delivered, read)
@@ -288,7 +312,7 @@ def membership_changes(connection: Connection, after: int | None, limit: int) ->
 def _join(conversation_id: str, action: str, subject: str, payload: bytes | None) -> MembershipChange:
     if payload is None:
         return MembershipChange(conversation_id, (subject,), "JOINED")
-    return MembershipChange(conversation_id, rules.members_of(payload), "CREATED")
+    return MembershipChange(conversation_id, members_of(payload), "CREATED")
 
 
 def resume_hashes(connection: Connection, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
@@ -306,14 +330,19 @@ def status(
 ) -> Status:
     """The state of a message, for its author."""
     place = message_place(name)
-    batch = Batch(connection)
-    loaded = batch.find_by_key(place[0]) if place else None
-    if place is None or loaded is None or not rules.is_current(batch.intervals(loaded.key, user_id)):
-        raise rules.not_found()
-    _, epoch, seq = place
+    if place is None:
+        raise not_found()
+    key, epoch, seq = place
+    keys, state = Keys(), State()
+    keys.conversation_keys.add(key)
+    keys.members.add((key, user_id))
+    load(connection, keys, state)
+    loaded = state.conversations[key]
+    if loaded is None or not state.membership(loaded, user_id).is_current:
+        raise not_found()
     rows = connection.execute(SELECT_MESSAGE, (loaded.key, seq))
     if not rows or rows[0][:2] != (epoch, user_id):
-        raise rules.not_found()
+        raise not_found()
     ((counted, delivered, read),) = connection.execute(SELECT_COUNTS, (loaded.key, user_id, seq))
     found = connection.execute(SELECT_DELIVERIES, (loaded.key, user_id, seq, *(after or ("", "")), limit + 1))
     deliveries = tuple(_delivery(row, seq, rows[0][2]) for row in found[:limit])
@@ -332,10 +361,10 @@ def read_counts(
     connection: Connection, conversation_id: str, after_seq: int, up_to_seq: int, authors: Sequence[str]
 ) -> list[ReadCounts]:
     """How many of the others have got to the newest message of each of some authors in a range."""
-    loaded = Batch(connection).find(conversation_id) if authors else None
+    loaded = _found(connection, conversation_id) if authors else None
     if loaded is None:
         return []
-    span = (loaded.key, rules.author_range(after_seq, up_to_seq) + 1, up_to_seq)
+    span = (loaded.key, author_range(after_seq, up_to_seq) + 1, up_to_seq)
     wanted = msgspec.json.encode(list(authors)).decode()
     return [
         _counts(connection, loaded.key, author, seq)

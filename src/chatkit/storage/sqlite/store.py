@@ -22,7 +22,6 @@ from ...drivers.migrations import migrate, migration_files
 from ...drivers.sqlite import MEMORY, RETRY_AFTER_S, Connect, Connection, DamagedError, open_sqlite
 from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
-from ...wire.events import Head
 from .. import base
 from . import reads
 from .opening import check_newest
@@ -111,7 +110,7 @@ class SqliteStore:
         """The log itself after a seq, whoever may see it."""
         return await self._read(reads.entries, conversation_id, after_seq, limit)
 
-    async def heads(self, user_id: str, device_id: str) -> list[Head]:
+    async def heads(self, user_id: str, device_id: str) -> list[base.ConversationHead]:
         """The user's conversations, for one device."""
         return await self._read(reads.heads, user_id, device_id)
 

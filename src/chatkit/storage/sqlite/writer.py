@@ -1,43 +1,22 @@
 """The writing half of the store on SQLite: batches of commands to transactions, and what becomes of failures.
 
-Called by `sqlite`, by one thread at a time. The commands themselves are in `commands` and `members`.
+Called by `store`, by one thread at a time. What the commands do is in `core.log.decide`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from ...core.log.decide import close_confirmed, decide, keys_after, keys_of
+from ...core.log.state import State
 from ...drivers.sqlite import RETRY_AFTER_S, Connection, DiskFailedError
-from ...errors import InternalError, RefusedError, UnavailableError
+from ...errors import InternalError, UnavailableError
 from .. import base
-from . import commands as hot
-from . import members as rare
-from .batch import Batch
+from .load import load
+from .write import load_leasts, write, write_outbox
 
 _logger = logging.getLogger(__name__)
-
-_SHARED: dict[type, Callable[[Batch, Any], base.Outcome]] = {
-    base.Append: hot.append,
-    base.Recall: hot.recall,
-    base.AdvanceDelivered: hot.advance_delivered,
-    base.ConfirmMessage: hot.confirm_message,
-    base.AdvanceRead: hot.advance_read,
-}
-"""Commands that share the batch's working memory."""
-
-_ALONE: dict[type, Callable[[Batch, Any], base.Outcome]] = {
-    base.CreateConversation: rare.create_conversation,
-    base.AddMembers: rare.add_members,
-    base.RemoveMember: rare.remove_member,
-    base.OpenSession: rare.open_session,
-    base.ResumeSession: rare.resume_session,
-    base.RenewLogin: rare.renew_login,
-    base.RenewEpoch: rare.renew_epoch,
-    base.CloseOutbox: hot.close_outbox,
-}
-"""Commands that change rows directly, so that the working memory is written before and forgotten after."""
 
 
 class Writer:
@@ -112,12 +91,7 @@ class Writer:
     def _transaction(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
         self._connection.begin()
         try:
-            batch = Batch(self._connection)
-            places = _places(commands)
-            if len(places) > 1:
-                batch.preload(places)
-            outcomes = [_apply(batch, command) for command in commands]
-            batch.flush()
+            outcomes = _carry_out(self._connection, commands)
             self._connection.commit()
         except BaseException:
             self._roll_back()
@@ -133,6 +107,19 @@ class Writer:
             _logger.exception("a transaction could not be rolled back")
 
 
+def _carry_out(connection: Connection, commands: Sequence[base.Command]) -> list[base.Outcome]:
+    """Load, decide, write, inside a transaction: the statements grow with the kinds of rows, not with the commands."""
+    keys, state = keys_of(commands), State()
+    load(connection, keys, state)
+    more = keys_after(state, commands)
+    if more:
+        load(connection, more, state)
+    outcomes, changes = decide(state, commands)
+    write(connection, changes)
+    write_outbox(connection, close_confirmed(changes, load_leasts(connection, changes)))
+    return outcomes
+
+
 def _broken() -> base.Refused:
     """A refusal of a command that breaks; each has an error object of its own."""
     return base.Refused(InternalError("the server failed to do this"))
@@ -140,30 +127,3 @@ def _broken() -> base.Refused:
 
 def _is_broken(outcome: base.Refused) -> bool:
     return isinstance(outcome.error, InternalError)
-
-
-def _places(commands: Sequence[base.Command]) -> dict[str, str]:
-    """The conversations of the frequent commands, each with one user who acts there."""
-    places: dict[str, str] = {}
-    for command in commands:
-        if type(command) is base.Append:
-            places[command.conversation_id] = command.sender_id
-        elif type(command) is base.AdvanceDelivered or type(command) is base.AdvanceRead:
-            places[command.conversation_id] = command.user_id
-    return places
-
-
-def _apply(batch: Batch, command: base.Command) -> base.Outcome:
-    handler = _SHARED.get(type(command))
-    try:
-        if handler is not None:
-            return handler(batch, command)
-        batch.flush()
-        outcome = _ALONE[type(command)](batch, command)
-        batch.flush()
-        return outcome
-    except UnavailableError:
-        raise
-    except RefusedError as error:
-        error.__traceback__ = None  # it would keep the whole batch alive as long as the outcome
-        return base.Refused(error)

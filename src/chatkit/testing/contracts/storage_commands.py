@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from ...errors import RefusedError
 from ...storage import base
 from ...storage.base import Outcome, Store
-from ...wire.events import Head
 
 T = TypeVar("T")
 EPOCH = "e1"
@@ -126,7 +125,9 @@ async def seqs(store: Store, conversation_id: str, user: str, after: int = 0, li
     return [entry.seq for entry in page.entries]
 
 
-async def head(store: Store, user: str, conversation_id: str, device_id: str = "phone") -> Head:
+async def head(
+    store: Store, user: str, conversation_id: str, device_id: str = "phone"
+) -> base.ConversationHead:
     """Where a device stands in one conversation."""
     (found,) = [it for it in await store.heads(user, device_id) if it.conversation_id == conversation_id]
     return found

@@ -1,20 +1,23 @@
-"""Bugs in the stores: transactions, keys, memberships, cursors, pages, recalls, the outbox, the audit.
+"""Bugs in what commands do and in the stores: transactions, keys, memberships, cursors, pages, recalls, the audit.
 
-What both stores say twice is broken in both.
+Reads are in both stores, so they are broken in both.
 """
 
 from __future__ import annotations
 
 from ..plant import Edit, Mutant
 
-MEMORY = "chatkit.storage.memory"
-MEMORY_LOG = "chatkit.storage.memory_log"
-MEMORY_READS = "chatkit.storage.memory_reads"
-RULES = "chatkit.storage.rules"
-SQLITE_BATCH = "chatkit.storage.sqlite.batch"
-SQLITE_COMMANDS = "chatkit.storage.sqlite.commands"
-SQLITE_MEMBERS = "chatkit.storage.sqlite.members"
+CURSORS = "chatkit.core.log.cursors"
+LOG_READS = "chatkit.core.log.reads"
+MEMBERS = "chatkit.core.log.members"
+MESSAGES = "chatkit.core.log.messages"
+RULES = "chatkit.core.log.rules"
+SESSIONS = "chatkit.core.log.sessions"
+STATE = "chatkit.core.log.state"
+MEMORY_READS = "chatkit.storage.memory.reads"
+MEMORY_WRITE = "chatkit.storage.memory.write"
 SQLITE_READS = "chatkit.storage.sqlite.reads"
+SQLITE_WRITE = "chatkit.storage.sqlite.write"
 SQLITE_WRITER = "chatkit.storage.sqlite.writer"
 
 MUTANTS = (
@@ -31,8 +34,9 @@ MUTANTS = (
             ),
             Edit(
                 SQLITE_WRITER,
-                "            batch.flush()\n            self._connection.commit()\n",
-                "            batch.flush()\n            self._open = True\n",
+                "            outcomes = _carry_out(self._connection, commands)\n"
+                "            self._connection.commit()\n",
+                "            outcomes = _carry_out(self._connection, commands)\n            self._open = True\n",
             ),
             Edit(
                 SQLITE_WRITER, "        self._failed = False\n", "        self._failed = self._open = False\n"
@@ -61,14 +65,25 @@ MUTANTS = (
         "A counter in memory saves reading the head; a number that was not used does no harm.",
         (
             Edit(
-                SQLITE_COMMANDS,
-                "    seq = loaded.head_seq + 1\n",
-                "    seq = batch.taken[loaded.key] = max(loaded.head_seq, batch.taken.get(loaded.key, 0)) + 1\n",
+                MESSAGES,
+                "    key, seq = conversation.key, conversation.head_seq + 1\n",
+                "    key, taken = conversation.key, getattr(state, 'taken', {})\n"
+                "    seq = taken[key] = max(conversation.head_seq, taken.get(key, 0)) + 1\n",
             ),
             Edit(
                 SQLITE_WRITER,
-                "            batch = Batch(self._connection)\n",
-                "            batch = Batch(self._connection)\n            batch.taken = self._taken\n",
+                "            outcomes = _carry_out(self._connection, commands)\n",
+                "            outcomes = _carry_out(self._connection, commands, self._taken)\n",
+            ),
+            Edit(
+                SQLITE_WRITER,
+                "def _carry_out(connection: Connection, commands: Sequence[base.Command])",
+                "def _carry_out(connection: Connection, commands: Sequence[base.Command], taken: dict[int, int])",
+            ),
+            Edit(
+                SQLITE_WRITER,
+                "    keys, state = keys_of(commands), State()\n",
+                "    keys, state = keys_of(commands), State()\n    state.taken = taken\n",
             ),
             Edit(
                 SQLITE_WRITER,
@@ -83,11 +98,11 @@ MUTANTS = (
         "A key is repeated within seconds or never, so the newest few are enough.",
         (
             Edit(
-                MEMORY_LOG,
-                "            self.by_client_id[sender_id, client_msg_id] = row.seq\n",
-                "            self.by_client_id[sender_id, client_msg_id] = row.seq\n"
-                "            if len(self.by_client_id) > 20:\n"
-                "                del self.by_client_id[next(iter(self.by_client_id))]\n",
+                MEMORY_WRITE,
+                "            conversation.by_client_id[row.sender_id, row.client_msg_id] = row.seq\n",
+                "            conversation.by_client_id[row.sender_id, row.client_msg_id] = row.seq\n"
+                "            if len(conversation.by_client_id) > 20:\n"
+                "                del conversation.by_client_id[next(iter(conversation.by_client_id))]\n",
             ),
         ),
         ("S1", "S4", "S6", "S11"),
@@ -109,9 +124,10 @@ MUTANTS = (
         "The answer to a repeat is made now, so it says now.",
         (
             Edit(
-                SQLITE_COMMANDS,
-                "    return Appended(_own_entry(loaded, command, epoch, seq, server_ts, payload), True)",
-                "    return Appended(_own_entry(loaded, command, epoch, seq, command.at_ms, payload), True)",
+                MESSAGES,
+                "    return Appended(entry_of(conversation, known, RECALLED",
+                "    known = known._replace(server_ts=command.at_ms)\n"
+                "    return Appended(entry_of(conversation, known, RECALLED",
             ),
         ),
         ("S1", "S6", "S11"),
@@ -121,14 +137,10 @@ MUTANTS = (
         "Whatever is answered is answered under the present epoch.",
         (
             Edit(
-                MEMORY,
-                "            return base.Appended(log.entry(row, row.epoch), True)",
-                "            return base.Appended(log.entry(row, log.epoch), True)",
-            ),
-            Edit(
-                SQLITE_COMMANDS,
-                "    return Appended(_own_entry(loaded, command, epoch, seq, server_ts, payload), True)",
-                "    return Appended(_own_entry(loaded, command, loaded.epoch, seq, server_ts, payload), True)",
+                MESSAGES,
+                "    return Appended(entry_of(conversation, known, RECALLED",
+                "    known = known._replace(epoch=conversation.epoch)\n"
+                "    return Appended(entry_of(conversation, known, RECALLED",
             ),
         ),
         ("S1", "S6", "S11"),
@@ -136,31 +148,13 @@ MUTANTS = (
     Mutant(
         "read-cursor-falls",
         "The newest word of the user counts; he may have marked something unread.",
-        (
-            Edit(MEMORY, "        if command.up_to_seq > before:", "        if command.up_to_seq != before:"),
-            Edit(
-                SQLITE_COMMANDS,
-                "    moved = command.up_to_seq > before",
-                "    moved = command.up_to_seq != before",
-            ),
-        ),
+        (Edit(CURSORS, "    if command.up_to_seq > before:", "    if command.up_to_seq != before:"),),
         ("S15",),
     ),
     Mutant(
         "delivered-cursor-falls",
         "The user has what the device that spoke last has.",
-        (
-            Edit(
-                MEMORY,
-                "        cursors.delivered_seq = max(before, device.delivered_seq)",
-                "        cursors.delivered_seq = device.delivered_seq",
-            ),
-            Edit(
-                SQLITE_COMMANDS,
-                "    moved = device.delivered_seq > before",
-                "    moved = device.delivered_seq != before",
-            ),
-        ),
+        (Edit(CURSORS, "    if device.delivered_seq > before:", "    if device.delivered_seq != before:"),),
         ("S15", "alarm"),
     ),
     Mutant(
@@ -168,12 +162,7 @@ MUTANTS = (
         "A device knows best what it holds.",
         (
             Edit(
-                MEMORY,
-                "        if command.up_to_seq > device.delivered_seq:",
-                "        if command.up_to_seq != device.delivered_seq:",
-            ),
-            Edit(
-                SQLITE_COMMANDS,
+                CURSORS,
                 "    if command.up_to_seq > device.delivered_seq:",
                 "    if command.up_to_seq != device.delivered_seq:",
             ),
@@ -186,8 +175,8 @@ MUTANTS = (
         (
             Edit(
                 MEMORY_READS,
-                'row.kind == "USER" and row.recalled_by is None and row.sender_id != user_id',
-                'row.kind == "USER" and row.recalled_by is None',
+                'row.kind == "USER" and row.seq not in log.recalled and row.sender_id != user_id',
+                'row.kind == "USER" and row.seq not in log.recalled',
             ),
             Edit(SQLITE_READS, "AND e.kind = 'USER' AND e.sender_id <> ?2 AND", "AND e.kind = 'USER' AND"),
         ),
@@ -197,11 +186,10 @@ MUTANTS = (
         "audit-row-missing",
         "One call of the creator is one row of the audit.",
         (
-            Edit(MEMORY, "        for user in added:\n", "        for user in added[:1]:\n"),
             Edit(
-                SQLITE_MEMBERS,
-                '        _audit(batch, loaded, command.at_ms, command.by, "ADDED", entry.seq, user)\n',
-                '    _audit(batch, loaded, command.at_ms, command.by, "ADDED", entry.seq, added[0])\n',
+                MEMBERS,
+                '        _audit(state, conversation, command.at_ms, command.by, "ADDED", user_id)\n',
+                '    _audit(state, conversation, command.at_ms, command.by, "ADDED", added[0])\n',
             ),
         ),
         ("S24", "alarm"),
@@ -210,11 +198,10 @@ MUTANTS = (
         "late-joiner-sees-before",
         "Who is added should see what he was added for.",
         (
-            Edit(MEMORY_LOG, "Interval(seq)]", "Interval(max(1, seq - 1))]"),
             Edit(
-                SQLITE_MEMBERS,
-                "[(loaded.key, user, seq, role) for",
-                "[(loaded.key, user, max(1, seq - 1), role) for",
+                STATE,
+                "        self.intervals.append(Interval(seq))\n",
+                "        self.intervals.append(Interval(max(1, seq - 1)))\n",
             ),
         ),
         ("S7", "S16", "S17", "S23"),
@@ -236,15 +223,17 @@ MUTANTS = (
         "The row is made first: whoever is refused then has lost nothing.",
         (
             Edit(
-                MEMORY,
-                "        log.check_member(command.sender_id)\n        row = log.append(\n",
-                "        row = log.append(\n",
+                MESSAGES,
+                "    if not state.membership(conversation, command.sender_id).is_current:\n"
+                "        raise rules.not_found()\n",
+                "",
             ),
             Edit(
-                MEMORY,
-                "            mac=command.payload_mac,\n        )\n        return base.Appended(",
-                "            mac=command.payload_mac,\n        )\n"
-                "        log.check_member(command.sender_id)\n        return base.Appended(",
+                MESSAGES,
+                "    state.sent[name] = row\n",
+                "    state.sent[name] = row\n"
+                "    if not state.membership(conversation, command.sender_id).is_current:\n"
+                "        raise rules.not_found()\n",
             ),
         ),
         ("S2",),
@@ -253,10 +242,11 @@ MUTANTS = (
         "resume-token-lasts",
         "A resume token is good until it expires.",
         (
+            Edit(MEMORY_WRITE, "        _drop_token(tables, token[:2])\n", ""),
             Edit(
-                MEMORY_LOG,
-                "        if former is not None:\n            del self.tokens_by_hash[former]\n",
-                "",
+                SESSIONS,
+                " or token.token_hash != command.used_hash or token.device_id != command.device_id:",
+                " or token.device_id != command.device_id:",
             ),
         ),
         ("S22",),
@@ -266,14 +256,9 @@ MUTANTS = (
         "Who has a membership is a member.",
         (
             Edit(
-                MEMORY,
-                "        log.check_member(command.sender_id)\n",
-                "        if command.sender_id not in log.members:\n            raise rules.not_found()\n",
-            ),
-            Edit(
-                SQLITE_COMMANDS,
-                "    if not rules.is_current(batch.intervals(loaded.key, command.sender_id)):",
-                "    if not batch.intervals(loaded.key, command.sender_id):",
+                MESSAGES,
+                "    if not state.membership(conversation, command.sender_id).is_current:",
+                "    if not state.membership(conversation, command.sender_id).intervals:",
             ),
         ),
         ("S17", "S19"),
@@ -283,14 +268,19 @@ MUTANTS = (
         "The RECALL entry tells everybody to hide the message.",
         (
             Edit(
-                MEMORY,
-                "        row.recalled_by, row.payload = made.seq, RECALLED\n",
-                "        row.recalled_by = made.seq\n",
+                MEMORY_READS,
+                "    return RECALLED if row.seq in log.recalled else row.payload",
+                "    return row.payload",
             ),
+            Edit(MEMORY_WRITE, "row._replace(payload=bytes(len(row.payload)))", "row"),
             Edit(
                 SQLITE_READS, "        payload if recalled_by is None else RECALLED,\n", "        payload,\n"
             ),
-            Edit(SQLITE_COMMANDS, "    batch.connection.change(UPDATE_BLANK, (loaded.key, seq))\n", ""),
+            Edit(
+                SQLITE_WRITE,
+                "    _many(connection, UPDATE_BLANK, [row[:2] for row in changes.recalls])\n",
+                "",
+            ),
         ),
         ("S20",),
     ),
@@ -336,10 +326,11 @@ MUTANTS = (
         "A repeat follows at once, so it finds the recall at the head.",
         (
             Edit(
-                MEMORY,
-                "        if row.recalled_by is not None and row.sender_id == command.user_id:\n",
-                "        if row.recalled_by == log.head_seq and row.sender_id == command.user_id:\n",
+                MESSAGES,
+                "    if recalled_by is not None and row.sender_id == command.user_id:\n",
+                "    if recalled_by == conversation.head_seq and row.sender_id == command.user_id:\n",
             ),
+            Edit(SQLITE_WRITE, '"INSERT INTO recall', '"INSERT OR REPLACE INTO recall'),
         ),
         ("S10", "S20"),
     ),
@@ -380,7 +371,7 @@ MUTANTS = (
     Mutant(
         "page-limit-per-membership",
         "Each membership is paged like the first.",
-        (Edit(RULES, "        left -= last - first + 1\n", ""),),
+        (Edit(LOG_READS, "        left -= last - first + 1\n", ""),),
         ("S7", "S23"),
     ),
     Mutant(
@@ -388,9 +379,9 @@ MUTANTS = (
         "The page is for somebody who wrote in it.",
         (
             Edit(
-                MEMORY_LOG,
-                "        own = reader_id is None or reader_id == row.sender_id\n",
-                "        own = reader_id is None or reader_id in self.members\n",
+                MEMORY_READS,
+                "    own = reader_id is None or reader_id == row.sender_id\n",
+                "    own = reader_id is None or reader_id in log.members\n",
             ),
             Edit(
                 SQLITE_READS,

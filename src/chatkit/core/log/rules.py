@@ -1,19 +1,17 @@
-"""What every store decides alike: refusals, payloads of server-made entries, and arithmetic on ranges.
+"""The rules that the flows share: refusals, payloads of server-made entries, and arithmetic on cursors.
 
-Pure functions over values, without tables or dictionaries. Called by `storage.memory` and by the modules of
-`storage.sqlite`; whatever both would have to say twice belongs here.
+Pure functions over values. Called by `messages`, `cursors`, `members` and `sessions`; the refusals by the stores' reads
+too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-from ..core.cursors import EXACT_MAX, RECEIPT_MEMBERS_MAX, absorb
-from ..core.visibility import Interval, is_visible, next_visible, ranges_after
-from ..errors import (
+from ...errors import (
     BadRequestError,
     ConflictError,
     ForbiddenError,
@@ -22,20 +20,24 @@ from ..errors import (
     TokenExpiredError,
     TokenRevokedError,
 )
-from ..types import ConversationType, DeliveryState
-from .base import Append, ConfirmMessage, CreateConversation, Recall
+from ...types import ConversationType
+from ..cursors import EXACT_MAX, RECEIPT_MEMBERS_MAX, absorb
+from ..visibility import Interval, is_visible, next_visible
+from .commands import Append, ConfirmMessage, CreateConversation, Recall
+
+DEVICES_MAX: Final = 50
+"""Devices that are kept per user.
+
+One more, whoever registers it (a login, a resume, the first confirmation from an unknown device), and the user's
+longest unseen other one is forgotten: its cursors, single confirmations and resume token. What only that one
+still missed is confirmed by it, so the outbox may close. A forgotten device that comes back is a new one.
+"""
 
 AUTHOR_ENTRIES_MAX = 1000
 """How many of the newest covered entries are searched for authors."""
 
 MEMBERS_SHOWN_MAX = 200
 """Members listed in a `Conversation`."""
-
-UNREAD_MAX = 999
-"""The count of unread messages stops here."""
-
-UNREAD_ENTRIES_MAX = 10_000
-"""Unread messages are counted among this many of the newest entries, so that the count has a bounded price."""
 
 MemberOp = Literal["CREATED", "ADDED", "REMOVED", "LEFT"]
 Kind = Literal["USER", "MEMBER", "RECALL"]
@@ -74,13 +76,18 @@ def pair_of(user_ids: Iterable[str]) -> str:
     return _encode(sorted(set(user_ids))).decode()
 
 
+def members_of_pair(pair: str) -> tuple[str, str]:
+    """The two members of a SINGLE, ascending."""
+    return _decode_pair(pair)
+
+
 def other_of(pair: str, user_id: str) -> str:
     """The other member of a SINGLE."""
     first, second = _decode_pair(pair)
     return second if first == user_id else first
 
 
-def founders(command: CreateConversation) -> tuple[str, ...]:
+def initial_members(command: CreateConversation) -> tuple[str, ...]:
     """The members that a conversation is to start with, ascending.
 
     Raises:
@@ -96,17 +103,17 @@ def check_same_group(
     command: CreateConversation, type_found: ConversationType, members_found: Sequence[str]
 ) -> None:
     """Whether an existing conversation is the one asked for; if not, ConflictError."""
-    if command.type != "GROUP" or type_found != "GROUP" or founders(command) != tuple(members_found):
+    if command.type != "GROUP" or type_found != "GROUP" or initial_members(command) != tuple(members_found):
         raise ConflictError("this conversation id is taken")
 
 
 def check_login(identity_expires_ms: int | None, leeway_ms: int, at_ms: int) -> None:
-    """A resume token does not outlive the login it stands for: TokenExpiredError."""
+    """A resume token does not outlive the login it was given for: TokenExpiredError."""
     if identity_expires_ms is not None and identity_expires_ms + leeway_ms <= at_ms:
         raise TokenExpiredError("the login has expired")
 
 
-def check_same_payload(command: Append, mac_found: bytes) -> None:
+def check_same_payload(command: Append, mac_found: bytes | None) -> None:
     """Whether a known key came with the payload it had the first time; if not, ConflictError."""
     if command.payload_mac != mac_found:
         raise ConflictError("this clientMsgId was used for another payload")
@@ -155,7 +162,7 @@ def check_may_add(type_: ConversationType, creator_id: str, by: str) -> None:
 
 
 def check_may_remove(type_: ConversationType, creator_id: str, by: str, user_id: str) -> None:
-    """Only a group's creator removes others; everyone removes himself: ForbiddenError."""
+    """Only a group's creator removes others; everyone may leave: ForbiddenError."""
     if type_ == "SINGLE":
         raise ForbiddenError("the members of a SINGLE conversation never change")
     if by not in (creator_id, user_id):
@@ -179,25 +186,31 @@ def is_current(intervals: Sequence[Interval]) -> bool:
     return bool(intervals) and intervals[-1].leave_seq is None
 
 
-def settled(cursor: int, intervals: Sequence[Interval]) -> int:
+def skip_hidden(cursor: int, intervals: Sequence[Interval]) -> int:
     """The cursor moved over what its user will never see: up to just before the next visible entry.
 
-    So a late member's cursor starts at the entry before his first, and does not hold back "least of the others".
+    So a late member's cursor starts at the entry before their first, and does not hold back "least of the others".
     """
+    if is_current(intervals) and cursor + 1 >= intervals[-1].join_seq:
+        return cursor  # the next entry is visible, as nearly always
     following = next_visible(intervals, cursor)
     return cursor if following is None else following - 1
 
 
-def advanced(cursor: int, exact: Collection[int], intervals: Sequence[Interval]) -> tuple[int, list[int]]:
+def advance_cursor(
+    cursor: int, exact: Collection[int], intervals: Sequence[Interval]
+) -> tuple[int, list[int]]:
     """Where a device's cursor comes to rest, and the single confirmations that stay above it."""
+    if not exact:
+        return skip_hidden(cursor, intervals), []
     while True:
-        moved, exact = absorb(settled(cursor, intervals), exact, intervals)
+        moved, exact = absorb(skip_hidden(cursor, intervals), exact, intervals)
         if moved == cursor:
             return cursor, list(exact)
         cursor = moved
 
 
-def tells_authors(member_count: int) -> bool:
+def names_authors(member_count: int) -> bool:
     """Whether receipts name users; where they are counts, nobody looks for the authors of covered entries."""
     return member_count <= RECEIPT_MEMBERS_MAX
 
@@ -205,53 +218,3 @@ def tells_authors(member_count: int) -> bool:
 def author_range(after_seq: int, up_to_seq: int) -> int:
     """Where the search for authors in (after_seq, up_to_seq] starts, not included."""
     return max(after_seq, up_to_seq - AUTHOR_ENTRIES_MAX)
-
-
-def page_ranges(
-    intervals: Sequence[Interval], after_seq: int, head_seq: int, limit: int
-) -> list[tuple[int, int]]:
-    """The inclusive ranges that hold the first `limit` visible entries after `after_seq`; the log is dense."""
-    ranges = []
-    left = max(1, limit)
-    for first, last in ranges_after(intervals, after_seq, head_seq):
-        last = min(last, first + left - 1)
-        ranges.append((first, last))
-        left -= last - first + 1
-        if left == 0:
-            break
-    return ranges
-
-
-def fitting(sizes: Iterable[tuple[int, int]], bytes_max: int) -> int | None:
-    """The last seq that fits into a page: of (seq, bytes) ascending, the first always does; None if there is none."""
-    last, total = None, 0
-    for seq, size in sizes:
-        total += size
-        if last is not None and total > bytes_max:
-            break
-        last = seq
-    return last
-
-
-def page_end(intervals: Sequence[Interval], last: int | None, head_seq: int) -> int:
-    """How far a page reaches whose last entry is `last`: to the head, if nothing visible follows."""
-    if last is None:
-        return head_seq
-    following = next_visible(intervals, last)
-    return head_seq if following is None or following > head_seq else last
-
-
-def status_of(
-    member_count: int, delivered_count: int, read_count: int
-) -> Literal["SENT", "DELIVERED", "READ"]:
-    """A message's state from the counts over the other members; SENT if there are none."""
-    if member_count and read_count == member_count:
-        return "READ"
-    return "DELIVERED" if member_count and delivered_count == member_count else "SENT"
-
-
-def state_ms(state: DeliveryState, server_ts: int, device_ms: int, read_ms: int) -> int:
-    """When a message came into its state on a device, as near as cursors know: when the cursor last moved."""
-    if state == "READ":
-        return read_ms
-    return device_ms if state == "DELIVERED" else server_ts

@@ -1,60 +1,68 @@
-"""The reads of the store in memory. Nothing here changes anything; `memory` adds the commands."""
+"""The reads of the store in memory. Nothing here changes anything; `store` adds the commands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.cursors import delivery_state
-from ..core.visibility import is_visible, ranges_after
-from ..types import Member
-from ..wire.events import Head
-from . import base, rules
-from .memory_log import Conversation, Row, World
+from ...core.cursors import delivery_state
+from ...core.log import reads as rules
+from ...core.log.rules import MEMBERS_SHOWN_MAX, author_range, members_of, not_found
+from ...core.log.state import MessageRow
+from ...core.visibility import is_visible, ranges_after
+from ...types import Member
+from ...wire.payload import RECALLED
+from .. import base
+from .tables import Conversation, MemoryState
 
 
 class MemoryReads:
-    """The reading half of `storage.base.Store` over a `World`."""
+    """The reading half of `storage.base.Store` over the tables."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, tables: MemoryState) -> None:
+        self._tables = tables
+
+    def _joined(self, conversation_id: str, user_id: str) -> Conversation:
+        """A conversation that the user is a member of; else NotFoundError."""
+        log = self._tables.by_id.get(conversation_id)
+        if log is None or not log.is_member(user_id):
+            raise not_found()
+        return log
 
     async def page(
         self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
     ) -> base.Page:
         """Visible entries after a seq."""
-        log = self._world.joined(conversation_id, user_id)
+        log = self._joined(conversation_id, user_id)
         intervals = log.members[user_id]
         ranges = rules.page_ranges(intervals, after_seq, log.head_seq, limit)
         rows = [row for first, last in ranges for row in log.rows[first - 1 : last]]
-        last_seq = rules.fitting(((row.seq, len(row.payload)) for row in rows), bytes_max)
-        entries = [
-            log.entry(row, log.epoch, user_id) for row in rows if last_seq is not None and row.seq <= last_seq
-        ]
+        last_seq = rules.last_that_fits(((row.seq, len(_payload(log, row))) for row in rows), bytes_max)
+        entries = [_entry(log, row, user_id) for row in rows if last_seq is not None and row.seq <= last_seq]
         up_to_seq = rules.page_end(intervals, last_seq, log.head_seq)
         more = up_to_seq < log.head_seq
         return base.Page(conversation_id, log.epoch, log.head_seq, tuple(entries), up_to_seq, more)
 
     async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[base.Entry]:
         """The log itself after a seq, whoever may see it."""
-        log = self._world.by_id.get(conversation_id)
+        log = self._tables.by_id.get(conversation_id)
         if log is None:
             return []
-        return [log.entry(row, log.epoch) for row in log.rows[max(0, after_seq) :][:limit]]
+        return [_entry(log, row) for row in log.rows[max(0, after_seq) :][:limit]]
 
-    async def heads(self, user_id: str, device_id: str) -> list[Head]:
+    async def heads(self, user_id: str, device_id: str) -> list[base.ConversationHead]:
         """The user's conversations, for one device."""
         logs = sorted(
-            self._world.of_user(user_id), key=lambda log: (-log.last_activity_ms, log.conversation_id)
+            self._tables.of_user(user_id), key=lambda log: (-log.last_activity_ms, log.conversation_id)
         )
         heads = [self._head(log, user_id, device_id) for log in logs]
         return sorted(heads, key=lambda head: head.delivered_seq >= head.head_seq)
 
-    def _head(self, log: Conversation, user_id: str, device_id: str | None) -> Head:
+    def _head(self, log: Conversation, user_id: str, device_id: str | None) -> base.ConversationHead:
         cursors = log.cursors[user_id]
         others = [log.cursors[user] for user in log.others(user_id)]
         device = log.devices.get(user_id, {}).get(device_id) if device_id is not None else None
         delivered_seq = cursors.delivered_seq if device_id is None else device.delivered_seq if device else 0
-        return Head(
+        return base.ConversationHead(
             log.conversation_id,
             log.type,
             log.epoch,
@@ -68,18 +76,22 @@ class MemoryReads:
 
     async def head_seqs(self, conversation_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
         """(epoch, head) of each conversation that exists."""
-        logs = (self._world.by_id.get(name) for name in conversation_ids)
+        logs = (self._tables.by_id.get(name) for name in conversation_ids)
         return {log.conversation_id: (log.epoch, log.head_seq) for log in logs if log is not None}
 
     async def conversation(self, conversation_id: str, user_id: str) -> base.Conversation:
         """One conversation, for a member of it."""
-        return self._world.joined(conversation_id, user_id).describe()
+        log = self._joined(conversation_id, user_id)
+        shown = tuple(log.member_ids()[:MEMBERS_SHOWN_MAX])
+        return base.Conversation(
+            conversation_id, log.type, log.title, log.epoch, log.head_seq, log.member_count, shown
+        )
 
     async def conversations(
         self, user_id: str, device_id: str | None, after: str | None, limit: int
     ) -> list[base.ConversationRow]:
         """A page of the user's conversations."""
-        logs = sorted(self._world.of_user(user_id), key=lambda log: log.conversation_id)
+        logs = sorted(self._tables.of_user(user_id), key=lambda log: log.conversation_id)
         following = [log for log in logs if log.conversation_id > (after or "")][:limit]
         return [
             base.ConversationRow(
@@ -94,7 +106,7 @@ class MemoryReads:
     def _unread(self, log: Conversation, user_id: str) -> int:
         start = max(log.cursors[user_id].read_seq, log.head_seq - rules.UNREAD_ENTRIES_MAX)
         count = sum(
-            row.kind == "USER" and row.recalled_by is None and row.sender_id != user_id
+            row.kind == "USER" and row.seq not in log.recalled and row.sender_id != user_id
             for first, last in ranges_after(log.members[user_id], start, log.head_seq)
             for row in log.rows[first - 1 : last]
         )
@@ -104,7 +116,7 @@ class MemoryReads:
         self, conversation_id: str, user_id: str, after: str | None, limit: int
     ) -> list[base.MemberCursor]:
         """A page of the current members."""
-        log = self._world.joined(conversation_id, user_id)
+        log = self._joined(conversation_id, user_id)
         users = [user for user in log.member_ids() if user > (after or "")][:limit]
         return [self._member(log, user) for user in users]
 
@@ -116,31 +128,35 @@ class MemoryReads:
 
     async def membership_changes(self, after: int | None, limit: int) -> base.MembershipChanges:
         """Who joined any conversation after a position."""
-        newest = len(self._world.audit)
+        newest = len(self._tables.audit)
         if after is None:
             return base.MembershipChanges(newest, ())
-        rows = [row for row in self._world.audit[after:] if row.action in ("CREATED", "ADDED")][:limit]
+        rows = [row for row in self._tables.audit[after:] if row.action in ("CREATED", "ADDED")][:limit]
         position = rows[-1].audit_id if len(rows) == limit else newest
         return base.MembershipChanges(position, tuple(map(self._join, rows)))
 
     def _join(self, row: base.AuditRow) -> base.MembershipChange:
         if row.action == "ADDED":
             return base.MembershipChange(row.conversation_id, (row.subject,), "JOINED")
-        made = self._world.by_id[row.conversation_id].rows[0]
-        return base.MembershipChange(row.conversation_id, rules.members_of(made.payload), "CREATED")
+        made = self._tables.by_id[row.conversation_id].rows[0]
+        return base.MembershipChange(row.conversation_id, members_of(made.payload), "CREATED")
 
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Digest of each device's resume token."""
-        return {device: self._world.tokens[device] for device in devices if device in self._world.tokens}
+        tokens = self._tables.tokens
+        return {device: tokens[device].token_hash for device in devices if device in tokens}
 
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
     ) -> base.Status:
         """The state of a message, for its author."""
-        log, row = self._world.place(message_id)
-        log.check_member(user_id)
-        if row.sender_id != user_id:
-            raise rules.not_found()
+        place = base.message_place(message_id)
+        log = self._tables.by_key.get(place[0]) if place is not None else None
+        row = log.row(place[2]) if log is not None and place is not None else None
+        if place is None or log is None or row is None or not log.is_member(user_id):
+            raise not_found()
+        if (row.epoch, row.sender_id) != (place[1], user_id):
+            raise not_found()
         counts = self._counts(log, user_id, row.seq)
         found = [
             it
@@ -169,7 +185,7 @@ class MemoryReads:
         read = sum(log.cursors[user].read_seq >= seq for user in users)
         return base.ReadCounts(author_id, seq, delivered, read, len(users))
 
-    def _deliveries(self, log: Conversation, author_id: str, row: Row) -> list[base.Delivery]:
+    def _deliveries(self, log: Conversation, author_id: str, row: MessageRow) -> list[base.Delivery]:
         found = []
         for user in self._counted(log, author_id, row.seq):
             cursors = log.cursors[user]
@@ -183,19 +199,42 @@ class MemoryReads:
         self, conversation_id: str, after_seq: int, up_to_seq: int, authors: Sequence[str]
     ) -> list[base.ReadCounts]:
         """Counts for the newest message of each of some authors in a range."""
-        log = self._world.by_id.get(conversation_id)
+        log = self._tables.by_id.get(conversation_id)
         if log is None:
             return []
-        rows = log.rows[rules.author_range(after_seq, up_to_seq) : up_to_seq]
+        rows = log.rows[author_range(after_seq, up_to_seq) : up_to_seq]
         wanted = set(authors)
         newest = {row.sender_id: row.seq for row in rows if row.kind == "USER" and row.sender_id in wanted}
         return [self._counts(log, author, seq) for author, seq in sorted(newest.items())]
 
     async def outbox(self, limit: int) -> list[base.OutboxEntry]:
         """Open outbox entries, oldest first."""
-        opened = [log.outbox for log in self._world.by_key.values() if log.outbox is not None]
+        opened = [
+            base.OutboxEntry(log.conversation_id, log.outbox[0], log.head_seq, log.outbox[1])
+            for log in self._tables.by_key.values()
+            if log.outbox is not None
+        ]
         return sorted(opened, key=lambda it: it.since_ms)[:limit]
 
     async def audit(self, conversation_id: str) -> list[base.AuditRow]:
         """The audit rows of a conversation."""
-        return [row for row in self._world.audit if row.conversation_id == conversation_id]
+        return [row for row in self._tables.audit if row.conversation_id == conversation_id]
+
+
+def _entry(log: Conversation, row: MessageRow, reader_id: str | None = None) -> base.Entry:
+    """A row as the contract shows it: with its key to its author, or to nobody in particular."""
+    own = reader_id is None or reader_id == row.sender_id
+    return base.Entry(
+        log.conversation_id,
+        log.epoch,
+        base.message_id(log.key, row.epoch, row.seq),
+        row.seq,
+        row.sender_id,
+        row.server_ts,
+        _payload(log, row),
+        row.client_msg_id if own else None,
+    )
+
+
+def _payload(log: Conversation, row: MessageRow) -> bytes:
+    return RECALLED if row.seq in log.recalled else row.payload

@@ -1,17 +1,17 @@
-"""What a store is told to do: one struct per command, with its refusals. No behaviour is here.
+"""What a log is asked to do: one struct per command, with its refusals. No behaviour is here.
 
-Made by the server, carried out by every implementation of `storage.base.Store`, which shows them all as its own. All
-seqs are from 1; a cursor of 0 means "nothing yet". All times are Unix milliseconds.
+Made by the server, given to `storage.base.Store.commit`, carried out by `core.log.decide`. All seqs are from 1; a
+cursor of 0 means "nothing yet". All times are Unix milliseconds.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from ..types import ConversationType
+from ...types import ConversationType
 
 
-class Append(msgspec.Struct, frozen=True):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """Append a user's message.
 
     In this order: the sender's own key known? then the stored answer (before any membership check), or
@@ -30,12 +30,12 @@ class Append(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class Recall(msgspec.Struct, frozen=True):
+class Recall(msgspec.Struct, frozen=True, gc=False):
     """Withdraw a message: its slot becomes the RECALLED tombstone, a RECALL entry is appended, audit is written.
 
     A second recall of the same message by its author gets the first one's entry, for ever, also after leaving (found
     before any membership check: its first answer may have been lost). Refusals: NotFoundError (no such id, caller is
-    no member, or the entry is not visible to him), ForbiddenError (not the author, or not a user's message),
+    no member, or the entry is not visible to them), ForbiddenError (not the author, or not a user's message),
     RecallWindowPassedError (older than `window_ms`; exactly so old still passes).
     """
 
@@ -45,7 +45,7 @@ class Recall(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class AdvanceDelivered(msgspec.Struct, frozen=True):
+class AdvanceDelivered(msgspec.Struct, frozen=True, gc=False):
     """Move one device's delivered cursor to `up_to_seq` (cumulative). Lower or equal changes nothing.
 
     Refusals: NotFoundError (not a member), BadRequestError (above the head).
@@ -58,7 +58,7 @@ class AdvanceDelivered(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class ConfirmMessage(msgspec.Struct, frozen=True):
+class ConfirmMessage(msgspec.Struct, frozen=True, gc=False):
     """One device holds exactly this entry; kept even out of order, and the cursor moves over it once it can.
 
     Refusals: NotFoundError (no such id, not a member, not visible), BadRequestError (`conversation_id` given
@@ -72,7 +72,7 @@ class ConfirmMessage(msgspec.Struct, frozen=True):
     conversation_id: str | None = None
 
 
-class AdvanceRead(msgspec.Struct, frozen=True):
+class AdvanceRead(msgspec.Struct, frozen=True, gc=False):
     """Move the user's read cursor to `up_to_seq`. Lower or equal changes nothing.
 
     Refusals: NotFoundError (not a member), BadRequestError (above the head).
@@ -84,7 +84,7 @@ class AdvanceRead(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class CreateConversation(msgspec.Struct, frozen=True):
+class CreateConversation(msgspec.Struct, frozen=True, gc=False):
     """Create a conversation with its MEMBER CREATED entry at seq 1.
 
     `member_ids` holds the creator. A SINGLE has exactly two members, and one exists per pair: a second one
@@ -102,7 +102,7 @@ class CreateConversation(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class AddMembers(msgspec.Struct, frozen=True):
+class AddMembers(msgspec.Struct, frozen=True, gc=False):
     """Add users to a GROUP: one MEMBER ADDED entry naming those who were not members; none if there are none.
 
     Refusals: NotFoundError (the caller is no member), ForbiddenError (SINGLE, or the caller is not the
@@ -116,7 +116,7 @@ class AddMembers(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class RemoveMember(msgspec.Struct, frozen=True):
+class RemoveMember(msgspec.Struct, frozen=True, gc=False):
     """End a membership: MEMBER REMOVED, or LEFT if it is the caller's own. The entry is not visible to the one
     who goes.
 
@@ -130,7 +130,7 @@ class RemoveMember(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class OpenSession(msgspec.Struct, frozen=True):
+class OpenSession(msgspec.Struct, frozen=True, gc=False):
     """Register a device, spend and issue resume tokens, and read the user's conversations, at one point.
 
     A device seen for the first time starts its delivered cursors at the greatest of the user's other devices. Each
@@ -152,11 +152,11 @@ class OpenSession(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class ResumeSession(msgspec.Struct, frozen=True):
+class ResumeSession(msgspec.Struct, frozen=True, gc=False):
     """As OpenSession, for a resume token: single use, bound to `device_id`, not after its end.
 
     The user is the token's. Refusals: TokenRevokedError (unknown, used, foreign, too old), TokenExpiredError (the
-    login that the token stands for has ended). Nothing is changed by a refusal: the token is not spent.
+    login that the token was given for has ended). Nothing is changed by a refusal: the token is not spent.
 
     Attributes:
         leeway_ms: How long after its end a login is still taken.
@@ -170,8 +170,8 @@ class ResumeSession(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class RenewLogin(msgspec.Struct, frozen=True):
-    """A device proved its login anew: its resume token, if it has one, stands for that login from now on.
+class RenewLogin(msgspec.Struct, frozen=True, gc=False):
+    """A device proved its login anew: its resume token, if it has one, is of that login from now on.
 
     Counts as seeing the device. A device that is not known stays unknown.
 
@@ -187,7 +187,7 @@ class RenewLogin(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class RenewEpoch(msgspec.Struct, frozen=True):
+class RenewEpoch(msgspec.Struct, frozen=True, gc=False):
     """Give a conversation's log a new identity, after a restore. Clients drop their cursors and sync afresh.
 
     Refusal: NotFoundError.
@@ -198,7 +198,7 @@ class RenewEpoch(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class CloseOutbox(msgspec.Struct, frozen=True):
+class CloseOutbox(msgspec.Struct, frozen=True, gc=False):
     """A worker is done with a conversation's entries up to `up_to_seq`. Closing twice changes nothing."""
 
     conversation_id: str

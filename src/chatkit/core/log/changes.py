@@ -1,0 +1,232 @@
+"""What a batch changed, as sets of rows in the order of their statements' columns, each row at most once.
+
+A store writes them as they are, in the order in which they are named here. *Bulk changes* reach rows that nobody
+loaded; they come before the rows of the same table that were loaded, which are put over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from ...types import ConversationType
+from ..visibility import Interval
+from .state import (
+    ConversationState,
+    DeviceCursor,
+    DevicePlace,
+    MembershipState,
+    MessageRow,
+    State,
+    TokenRow,
+)
+
+
+class Outbox(msgspec.Struct, gc=False):
+    """The outbox of one conversation after a batch.
+
+    Attributes:
+        stored_seq: Its first seq in the store; None if it has no row there.
+        first_seq: Its first seq now; None if nothing is to be delivered.
+        may_close: Whether every device may have confirmed more of it now.
+    """
+
+    conversation_key: int
+    stored_seq: int | None
+    first_seq: int | None
+    head_seq: int
+    may_close: bool
+
+
+class OutboxRows(NamedTuple):
+    """What is to be written of the outbox: the keys that have nothing any more, and (key, first seq) of the others."""
+
+    closed: list[tuple[int]]
+    opened: list[tuple[int, int]]
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """Sets of rows.
+
+    Attributes:
+        new_conversations: (key, id, type, title, epoch, head, creator, pair, member count, created, last activity).
+        heads: (head, last activity, key) of conversations that grew.
+        conversations: (epoch, member count, key).
+        messages: New entries.
+        recalls: (key, recalled seq, seq of the RECALL entry); the recalled body is to be blanked.
+        ended: (leave seq, key, user, join seq) of memberships that end.
+        joined: (key, user, join seq, leave seq, role) of memberships that begin.
+        forgotten: Bulk: (user, device) that lose all their rows.
+        registered: Bulk: (user, device, at_ms) that get a cursor wherever their user is a member, at the farthest of
+            the user's devices; one that was forgotten in the same batch begins anew.
+        devices: (user, device, first seen, last seen), new ones and others.
+        others: Bulk: (key, is member, delivered, updated, user): a cursor for each device of the user without one.
+        new_member_cursors: (key, user, is member, delivered, read, read_ms) of who joined or left.
+        member_cursors: (delivered, read, read_ms, key, user) of others.
+        new_device_cursors: (key, user, device, is member, delivered, count of single confirmations, updated) of new
+            devices, and of who joined or left; the row may be there already.
+        device_cursors: (delivered, count of single confirmations, updated, key, user, device) of others.
+        passed: (key, user, device, cursor): single confirmations up to the cursor are to be dropped.
+        exact: (key, user, device, seq) of new single confirmations.
+        tokens: Resume tokens; each replaces the device's former one.
+        audit: (at_ms, key, actor, action, seq, subject).
+        outboxes: By conversation key, where anything may be written; last, after `close_confirmed`.
+    """
+
+    new_conversations: list[tuple[int, str, ConversationType, str, str, int, str, str | None, int, int, int]]
+    heads: list[tuple[int, int, int]]
+    conversations: list[tuple[str, int, int]]
+    messages: list[MessageRow]
+    recalls: list[tuple[int, int, int]]
+    ended: list[tuple[int | None, int, str, int]]
+    joined: list[tuple[int, str, int, int | None, str]]
+    forgotten: list[DevicePlace]
+    registered: list[tuple[str, str, int]]
+    devices: list[tuple[str, str, int, int]]
+    others: list[tuple[int, bool, int, int, str]]
+    new_member_cursors: list[tuple[int, str, bool, int, int, int]]
+    member_cursors: list[tuple[int, int, int, int, str]]
+    new_device_cursors: list[tuple[int, str, str, bool, int, int, int]]
+    device_cursors: list[tuple[int, int, int, int, str, str]]
+    passed: list[tuple[int, str, str, int]]
+    exact: list[tuple[int, str, str, int]]
+    tokens: list[TokenRow]
+    audit: list[tuple[int, int, str, str, int, str]]
+    outboxes: dict[int, Outbox]
+
+    @property
+    def gone(self) -> list[DevicePlace]:
+        """The forgotten devices that were not registered again."""
+        again = {row[:2] for row in self.registered}
+        return [place for place in self.forgotten if place not in again]
+
+
+def changes_of(state: State) -> Changes:
+    """Everything that the flows left in a state."""
+    changes = Changes(
+        [],
+        [],
+        [],
+        state.new_messages,
+        state.recalls,
+        [],
+        [],
+        sorted(state.forgotten),
+        [(*place, at_ms) for place, at_ms in state.registered.items()],
+        list(_devices(state)),
+        [],
+        [],
+        [],
+        [],
+        [],
+        [],
+        [],
+        list(state.new_tokens.values()),
+        state.audit,
+        {},
+    )
+    for key, conversation in state.conversations.items():
+        if conversation is not None and type(key) is int:  # each is there under its id too
+            _add_conversation(changes, conversation)
+    changes.new_conversations.sort()
+    for of_user in state.memberships.values():
+        for membership in of_user.values():
+            if membership.loaded_devices is not None:
+                _add_membership(changes, membership)
+    return changes
+
+
+def _devices(state: State) -> Iterator[tuple[str, str, int, int]]:
+    for user_id, devices in state.devices.items():
+        for device_id, device in devices.items():
+            if device.changed:
+                yield user_id, device_id, device.first_seen_ms, device.last_seen_ms
+
+
+def _add_conversation(changes: Changes, it: ConversationState) -> None:
+    if it.created_ms is not None:
+        changes.new_conversations.append(
+            (
+                it.key,
+                it.conversation_id,
+                it.type,
+                it.title,
+                it.epoch,
+                it.head_seq,
+                it.creator_id,
+                it.pair,
+                it.member_count,
+                it.created_ms,
+                it.last_activity_ms,
+            )
+        )
+    else:
+        if it.grown:
+            changes.heads.append((it.head_seq, it.last_activity_ms, it.key))
+        if it.changed:
+            changes.conversations.append((it.epoch, it.member_count, it.key))
+    if it.may_close or it.outbox_seq != it.stored_outbox_seq:
+        changes.outboxes[it.key] = Outbox(
+            it.key, it.stored_outbox_seq, it.outbox_seq, it.head_seq, it.may_close
+        )
+
+
+def _add_membership(changes: Changes, it: MembershipState) -> None:
+    key, user_id, cursors = it.conversation.key, it.user_id, it.cursors
+    if it.stored is not None:
+        _add_change_of_members(changes, it, it.stored)
+    elif cursors is not None and cursors.changed:
+        changes.member_cursors.append(
+            (cursors.delivered_seq, cursors.read_seq, cursors.read_ms, key, user_id)
+        )
+    for device_id, device in it.devices.items():
+        if device.new or device.changed:
+            _add_device(changes, (key, user_id, device_id), it, device)
+
+
+def _add_change_of_members(changes: Changes, it: MembershipState, stored: tuple[Interval, ...]) -> None:
+    _add_intervals(changes, it, stored)
+    key, user_id, is_member, cursors = it.conversation.key, it.user_id, it.is_current, it.cursors
+    if it.others is not None:
+        changes.others.append((key, is_member, *it.others, user_id))
+    if cursors is not None:
+        changes.new_member_cursors.append(
+            (key, user_id, is_member, cursors.delivered_seq, cursors.read_seq, cursors.read_ms)
+        )
+
+
+def _add_intervals(changes: Changes, it: MembershipState, stored: tuple[Interval, ...]) -> None:
+    key, user_id = it.conversation.key, it.user_id
+    role = "CREATOR" if user_id == it.conversation.creator_id else "MEMBER"
+    for place, interval in enumerate(it.intervals):
+        if place >= len(stored):
+            changes.joined.append((key, user_id, interval.join_seq, interval.leave_seq, role))
+        elif interval != stored[place]:
+            changes.ended.append((interval.leave_seq, key, user_id, interval.join_seq))
+
+
+def _add_device(
+    changes: Changes, place: tuple[int, str, str], it: MembershipState, device: DeviceCursor
+) -> None:
+    values = (device.delivered_seq, len(device.exact), device.updated_ms)
+    if device.new or it.stored is not None:
+        changes.new_device_cursors.append((*place, it.is_current, *values))
+    else:
+        changes.device_cursors.append((*values, *place))
+    if device.passed:
+        changes.passed.append((*place, device.delivered_seq))
+    changes.exact.extend((*place, seq) for seq in device.added if seq in device.exact)
+
+
+def outbox_rows(outboxes: Iterable[Outbox]) -> OutboxRows:
+    """What is to be written of the outbox; nothing where it is as it was."""
+    closed: list[tuple[int]] = []
+    opened: list[tuple[int, int]] = []
+    for it in outboxes:
+        if it.first_seq is not None and it.first_seq != it.stored_seq:
+            opened.append((it.conversation_key, it.first_seq))
+        elif it.first_seq is None and it.stored_seq is not None:
+            closed.append((it.conversation_key,))
+    return OutboxRows(closed, opened)

@@ -1,0 +1,230 @@
+"""What happens to cursors and the outbox: confirmations, reading, closing. For each command: what it needs, and what
+it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..visibility import ranges_after
+from . import rules
+from .commands import AdvanceDelivered, AdvanceRead, CloseOutbox, ConfirmMessage
+from .keys import Keys, Ref
+from .messages import find_message
+from .outcomes import Advanced, Done, message_place
+from .sessions import register
+from .state import DeviceCursor, MemberCursors, MembershipState, State
+
+Confirmation = AdvanceDelivered | ConfirmMessage
+
+
+def keys_of_advance(keys: Keys, command: AdvanceDelivered | AdvanceRead) -> None:
+    """The user's membership and cursors."""
+    keys.conversations.add(command.conversation_id)
+    keys.cursors.add((command.conversation_id, command.user_id))
+
+
+def keys_of_confirm(keys: Keys, command: ConfirmMessage) -> None:
+    """The message, and the user's membership and cursors in its conversation."""
+    place = message_place(command.message_id)
+    if place is not None:
+        key, _, seq = place
+        keys.conversation_keys.add(key)
+        keys.places.add((key, seq))
+        keys.cursors.add((key, command.user_id))
+
+
+def keys_after_advance_delivered(state: State, command: AdvanceDelivered, more: Keys) -> None:
+    """Of a device without a cursor here, its user's devices; and who wrote what is newly covered."""
+    membership = _loaded(state, command.conversation_id, command.user_id)
+    _keys_after_delivery(state, membership, command, command.up_to_seq, more)
+
+
+def keys_after_confirm(state: State, command: ConfirmMessage, more: Keys) -> None:
+    """The same, for the one message."""
+    place = message_place(command.message_id)
+    if place is not None:
+        membership = _loaded(state, place[0], command.user_id)
+        _keys_after_delivery(state, membership, command, place[2], more)
+
+
+def keys_after_advance_read(state: State, command: AdvanceRead, more: Keys) -> None:
+    """Who wrote what is newly covered."""
+    membership = _loaded(state, command.conversation_id, command.user_id)
+    if membership is not None and membership.cursors is not None:
+        _name_senders(state, membership, membership.cursors.read_seq, command.up_to_seq, (), more)
+
+
+def _loaded(state: State, ref: Ref, user_id: str) -> MembershipState | None:
+    conversation = state.conversations[ref]
+    return None if conversation is None else state.membership(conversation, user_id)
+
+
+def _keys_after_delivery(
+    state: State, membership: MembershipState | None, command: Confirmation, up_to_seq: int, more: Keys
+) -> None:
+    """What a confirmation needs besides its row; who is no member yet may become one within the batch."""
+    device = None if membership is None else membership.devices.get(command.device_id)
+    if device is None and command.user_id not in state.devices:
+        more.devices.add(command.user_id)
+    if membership is not None and membership.cursors is not None:
+        exact = () if device is None else device.exact
+        _name_senders(state, membership, membership.cursors.delivered_seq, up_to_seq, exact, more)
+
+
+def _name_senders(
+    state: State,
+    membership: MembershipState,
+    after_seq: int,
+    up_to_seq: int,
+    exact: Sequence[int],
+    more: Keys,
+) -> None:
+    """Name the stored entries that a cursor moved to `up_to_seq` covers, with what it absorbs there.
+
+    What else moves it in this batch is a command with an `up_to_seq` of its own, or lies among the batch's own entries.
+    """
+    conversation = membership.conversation
+    if conversation.pair is not None or not rules.names_authors(conversation.member_count - state.removals):
+        return
+    target = min(up_to_seq, conversation.head_seq)
+    end, _ = rules.advance_cursor(target, exact, membership.intervals)
+    start = rules.author_range(after_seq, target)
+    for first, last in ranges_after(membership.intervals, start, min(end, conversation.head_seq)):
+        more.senders.append((conversation.key, first, last))
+
+
+def advance_delivered(state: State, command: AdvanceDelivered) -> Advanced:
+    """Move a device's cursor up to a seq."""
+    membership = state.joined(command.conversation_id, command.user_id)
+    rules.check_up_to(command.up_to_seq, membership.conversation.head_seq)
+    device = _device(state, membership, command)
+    if command.up_to_seq > device.delivered_seq:
+        _move_device(membership, device, command.up_to_seq, command.at_ms)
+    return _after_delivery(state, membership, command, device)
+
+
+def confirm_message(state: State, command: ConfirmMessage) -> Advanced:
+    """Keep one confirmation, and move the device's cursor over it once nothing is missing before it."""
+    conversation, row = find_message(state, command.message_id)
+    membership = state.membership(conversation, command.user_id)
+    rules.check_visible(membership.intervals, row.seq)
+    rules.check_conversation(command, conversation.conversation_id)
+    device = _device(state, membership, command)
+    if row.seq > device.delivered_seq and row.seq not in device.exact:
+        _confirm(membership, device, row.seq, command.at_ms)
+    return _after_delivery(state, membership, command, device)
+
+
+def _device(state: State, membership: MembershipState, command: Confirmation) -> DeviceCursor:
+    """The device's cursor; a device that comes by HTTP may be seen here for the first time."""
+    device = membership.devices.get(command.device_id)
+    if device is None:
+        register(state, command.user_id, command.device_id, command.at_ms)
+        device = membership.devices[command.device_id]
+    return device
+
+
+def _confirm(membership: MembershipState, device: DeviceCursor, seq: int, at_ms: int) -> None:
+    cursor, above = rules.advance_cursor(device.delivered_seq, [*device.exact, seq], membership.intervals)
+    rules.check_exact_count(len(above))
+    if seq not in above:
+        _move_device(membership, device, cursor, at_ms)
+        return
+    device.exact = above
+    device.added = [*device.added, seq]
+    device.updated_ms = at_ms
+    device.changed = True
+
+
+def _move_device(membership: MembershipState, device: DeviceCursor, up_to_seq: int, at_ms: int) -> None:
+    cursor, above = rules.advance_cursor(up_to_seq, device.exact, membership.intervals)
+    if len(above) < len(device.exact):
+        device.exact = above
+        device.passed = True
+    device.delivered_seq = cursor
+    device.updated_ms = at_ms
+    device.changed = True
+    membership.conversation.may_close = True
+
+
+def _after_delivery(
+    state: State, membership: MembershipState, command: Confirmation, device: DeviceCursor
+) -> Advanced:
+    """Raise the user's delivered cursor to the device's."""
+    cursors = _cursors(membership)
+    before = cursors.delivered_seq
+    if device.delivered_seq > before:
+        cursors.delivered_seq = device.delivered_seq
+        cursors.changed = True
+    return _advanced(state, membership, command.device_id, before, cursors.delivered_seq)
+
+
+def advance_read(state: State, command: AdvanceRead) -> Advanced:
+    """Move the user's read cursor, and with it the delivered one, which is never below."""
+    membership = state.joined(command.conversation_id, command.user_id)
+    rules.check_up_to(command.up_to_seq, membership.conversation.head_seq)
+    cursors = _cursors(membership)
+    before = cursors.read_seq
+    if command.up_to_seq > before:
+        cursors.read_seq = rules.skip_hidden(command.up_to_seq, membership.intervals)
+        cursors.delivered_seq = max(cursors.delivered_seq, cursors.read_seq)
+        cursors.read_ms = command.at_ms
+        cursors.changed = True
+    return _advanced(state, membership, None, before, cursors.read_seq)
+
+
+def _cursors(membership: MembershipState) -> MemberCursors:
+    cursors = membership.cursors
+    assert cursors is not None, "every member has cursors"
+    return cursors
+
+
+def _advanced(
+    state: State, membership: MembershipState, device_id: str | None, before: int, after: int
+) -> Advanced:
+    cursors = _cursors(membership)
+    return Advanced(
+        membership.conversation.conversation_id,
+        membership.user_id,
+        device_id,
+        cursors.delivered_seq,
+        cursors.read_seq,
+        after > before,
+        _authors(state, membership, before, after),
+        membership.conversation.member_count,
+    )
+
+
+def _authors(state: State, membership: MembershipState, after_seq: int, up_to_seq: int) -> tuple[str, ...]:
+    """Who wrote the entries in (after_seq, up_to_seq] that the user sees."""
+    conversation, user_id = membership.conversation, membership.user_id
+    if after_seq >= up_to_seq or not rules.names_authors(conversation.member_count):
+        return ()
+    if conversation.pair is not None:
+        return (rules.other_of(conversation.pair, user_id),)
+    senders = state.senders.get(conversation.key, {})
+    ranges = ranges_after(membership.intervals, rules.author_range(after_seq, up_to_seq), up_to_seq)
+    found = {senders[seq] for first, last in ranges for seq in range(first, last + 1)}
+    return tuple(sorted(found - {user_id}))
+
+
+def keys_of_close(keys: Keys, command: CloseOutbox) -> None:
+    """The conversation with its outbox."""
+    keys.conversations.add(command.conversation_id)
+
+
+def close_outbox(state: State, command: CloseOutbox) -> Done:
+    """Take entries out of the outbox; without such a conversation or entries there is nothing to do."""
+    conversation = state.conversations[command.conversation_id]
+    if conversation is not None and conversation.outbox_seq is not None:
+        conversation.outbox_seq = outbox_after(
+            conversation.outbox_seq, conversation.head_seq, command.up_to_seq
+        )
+    return Done()
+
+
+def outbox_after(first_seq: int, head_seq: int, up_to_seq: int) -> int | None:
+    """The first seq of an outbox once everything up to `up_to_seq` is taken out; None if nothing is left."""
+    if up_to_seq >= head_seq:
+        return None
+    return max(first_seq, up_to_seq + 1)

@@ -1,0 +1,118 @@
+"""What a batch of commands does: which rows it needs, what becomes of each command, and what is to be written.
+
+    keys = keys_of(commands)
+    state = State()                              # the store loads `keys` into it
+    more = keys_after(state, commands)           # and `more`, if anything is left
+    outcomes, changes = decide(state, commands)  # the store writes `changes`
+    rows = close_confirmed(changes, leasts)      # and `rows`, from one query over the cursors as they are then
+
+The flows are in `messages`, `cursors`, `members` and `sessions`, each next to the keys that it needs. Why it is so:
+docs/design/0005-one-decision-core.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ...errors import RefusedError
+from . import commands as c
+from . import cursors, members, messages, sessions
+from .changes import Changes, OutboxRows, changes_of, outbox_rows
+from .keys import Keys
+from .outcomes import Outcome, Refused
+from .state import State
+
+_FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
+    c.Append: messages.append,
+    c.Recall: messages.recall,
+    c.AdvanceDelivered: cursors.advance_delivered,
+    c.ConfirmMessage: cursors.confirm_message,
+    c.AdvanceRead: cursors.advance_read,
+    c.CloseOutbox: cursors.close_outbox,
+    c.CreateConversation: members.create_conversation,
+    c.AddMembers: members.add_members,
+    c.RemoveMember: members.remove_member,
+    c.RenewEpoch: members.renew_epoch,
+    c.OpenSession: sessions.open_session,
+    c.ResumeSession: sessions.resume_session,
+    c.RenewLogin: sessions.renew_login,
+}
+_KEYS: dict[type, Callable[[Keys, Any], None]] = {
+    c.Append: messages.keys_of_append,
+    c.Recall: messages.keys_of_recall,
+    c.AdvanceDelivered: cursors.keys_of_advance,
+    c.ConfirmMessage: cursors.keys_of_confirm,
+    c.AdvanceRead: cursors.keys_of_advance,
+    c.CloseOutbox: cursors.keys_of_close,
+    c.CreateConversation: members.keys_of_create,
+    c.AddMembers: members.keys_of_add,
+    c.RemoveMember: members.keys_of_remove,
+    c.RenewEpoch: members.keys_of_renew_epoch,
+    c.OpenSession: sessions.keys_of_open,
+    c.ResumeSession: sessions.keys_of_resume,
+    c.RenewLogin: sessions.keys_of_renew_login,
+}
+_KEYS_AFTER: dict[type, Callable[[State, Any, Keys], None]] = {
+    c.Recall: messages.keys_after_recall,
+    c.AdvanceDelivered: cursors.keys_after_advance_delivered,
+    c.ConfirmMessage: cursors.keys_after_confirm,
+    c.AdvanceRead: cursors.keys_after_advance_read,
+    c.ResumeSession: sessions.keys_after_resume,
+}
+
+
+def keys_of(commands: Iterable[c.Command]) -> Keys:
+    """What the commands themselves name."""
+    keys = Keys()
+    for command in commands:
+        _KEYS[type(command)](keys, command)
+    return keys
+
+
+def keys_after(state: State, commands: Iterable[c.Command]) -> Keys:
+    """What only the first load shows to be needed; mostly nothing, which is false as a condition."""
+    more = Keys()
+    for command in commands:
+        name_more = _KEYS_AFTER.get(type(command))
+        if name_more is not None:
+            name_more(state, command, more)
+    return more
+
+
+def decide(state: State, commands: Iterable[c.Command]) -> tuple[list[Outcome], Changes]:
+    """Run the commands in order; each sees what those before it did.
+
+    Args:
+        state: Holds what `keys_of` and `keys_after` named for these commands. It is used up.
+        commands: One batch.
+
+    Returns:
+        One outcome per command, in order, a refusal having changed nothing; and what is to be written.
+    """
+    outcomes = [_outcome(state, command) for command in commands]
+    return outcomes, changes_of(state)
+
+
+def _outcome(state: State, command: c.Command) -> Outcome:
+    try:
+        return _FLOWS[type(command)](state, command)
+    except RefusedError as error:
+        error.__traceback__ = None  # it would keep the whole state alive as long as the outcome
+        return Refused(error)
+
+
+def close_confirmed(changes: Changes, leasts: Sequence[tuple[int, int]]) -> OutboxRows:
+    """What is to be written of the outbox, last of all.
+
+    Args:
+        changes: Of `decide`.
+        leasts: (conversation key, least) where the outbox may close: every device of every current member has confirmed
+            everything up to `least`. Entries before a membership hold nothing open, for its user need not have them; of
+            a member without any device, all since then do.
+    """
+    for key, least in leasts:
+        outbox = changes.outboxes[key]
+        if outbox.first_seq is not None:
+            outbox.first_seq = cursors.outbox_after(outbox.first_seq, outbox.head_seq, least)
+    return outbox_rows(changes.outboxes.values())

@@ -1,0 +1,115 @@
+"""What must be loaded before a batch can be decided: names of rows, gathered from commands, without order."""
+
+from __future__ import annotations
+
+from .rules import MEMBERS_SHOWN_MAX
+
+Ref = str | int
+"""A conversation: by its id, or by the internal number that a message id holds."""
+
+
+class Keys:
+    """Names of rows; what does not exist may be named too.
+
+    Attributes:
+        conversations: By id.
+        conversation_keys: By internal number.
+        pairs: By the unique name of a SINGLE's pair.
+        new_conversations: How many unused internal numbers are needed.
+        members: (conversation, user): the memberships.
+        cursors: (conversation, user): the memberships, the user's cursors, and the cursors of all the user's devices.
+        member_lists: Conversations whose current members are needed, the first ones by user id.
+        members_max: How many of each such list.
+        removals: How many members the batch removes at most.
+        sent: Messages by (conversation id, sender, clientMsgId).
+        places: Entries by (internal number, seq), with what recalled them.
+        senders: (internal number, first seq, last seq): who wrote each entry of a range.
+        devices: Users whose devices are needed.
+        listed: Users whose current conversations are needed, as a session starts with them.
+        tokens: Resume tokens by (user, device).
+        token_hashes: Resume tokens by their digest.
+    """
+
+    __slots__ = (
+        "_members_wanted",
+        "conversation_keys",
+        "conversations",
+        "cursors",
+        "devices",
+        "listed",
+        "member_lists",
+        "members",
+        "new_conversations",
+        "pairs",
+        "places",
+        "removals",
+        "senders",
+        "sent",
+        "token_hashes",
+        "tokens",
+    )
+
+    def __init__(self) -> None:
+        self.conversations: set[str] = set()
+        self.conversation_keys: set[int] = set()
+        self.pairs: set[str] = set()
+        self.new_conversations = 0
+        self.members: set[tuple[Ref, str]] = set()
+        self.cursors: set[tuple[Ref, str]] = set()
+        self.member_lists: set[str] = set()
+        self.sent: set[tuple[str, str, str]] = set()
+        self.places: set[tuple[int, int]] = set()
+        self.senders: list[tuple[int, int, int]] = []
+        self.devices: set[str] = set()
+        self.listed: set[str] = set()
+        self.tokens: set[tuple[str, str]] = set()
+        self.token_hashes: set[bytes] = set()
+        self._members_wanted = MEMBERS_SHOWN_MAX
+        self.removals = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything is named."""
+        return bool(self.conversations or self.names_rare)
+
+    @property
+    def names_rare(self) -> bool:
+        """Whether anything is named besides conversations by id, memberships, cursors and clientMsgIds."""
+        return bool(
+            self.conversation_keys
+            or self.pairs
+            or self.new_conversations
+            or self.places
+            or self.senders
+            or self.devices
+            or self.listed
+            or self.tokens
+            or self.token_hashes
+            or self.member_lists
+        )
+
+    def merged_senders(self) -> list[tuple[int, int, int]]:
+        """The ranges of `senders`, ascending and disjoint: what many members read is loaded once."""
+        merged: list[tuple[int, int, int]] = []
+        for key, first, last in sorted(self.senders):
+            if merged and merged[-1][0] == key and first <= merged[-1][2] + 1:
+                merged[-1] = (key, merged[-1][1], max(last, merged[-1][2]))
+            else:
+                merged.append((key, first, last))
+        return merged
+
+    @property
+    def members_max(self) -> int:
+        """How many of each member list: after every removal of the batch enough of them are left."""
+        return self._members_wanted + self.removals
+
+    def list_members(self, conversation_id: str, wanted: int = MEMBERS_SHOWN_MAX, removed: int = 0) -> None:
+        """Name a conversation's first members.
+
+        Args:
+            conversation_id: The conversation.
+            wanted: How many are needed after the batch's removals.
+            removed: How many this command may remove.
+        """
+        self.member_lists.add(conversation_id)
+        self._members_wanted = max(self._members_wanted, wanted)
+        self.removals += removed

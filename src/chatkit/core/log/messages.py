@@ -1,0 +1,138 @@
+"""What happens to messages: append, recall. For each command: what it needs, and what it does."""
+
+from __future__ import annotations
+
+from ...wire.payload import RECALLED
+from . import rules
+from .commands import Append, Recall
+from .keys import Keys
+from .outcomes import Appended, Entry, Recalled, message_id, message_place
+from .state import ConversationState, MessageRow, State
+
+
+def keys_of_append(keys: Keys, command: Append) -> None:
+    """The sender's membership, and what the key has made already."""
+    conversation_id, sender_id = command.conversation_id, command.sender_id
+    keys.conversations.add(conversation_id)
+    keys.members.add((conversation_id, sender_id))
+    keys.sent.add((conversation_id, sender_id, command.client_msg_id))
+
+
+def append(state: State, command: Append) -> Appended:
+    """Append a user's message, or find the one that this key already made."""
+    conversation = state.find(command.conversation_id)
+    name = (command.conversation_id, command.sender_id, command.client_msg_id)
+    known = state.sent[name]
+    if known is not None:
+        return _repeat(state, conversation, command, known)
+    if not state.membership(conversation, command.sender_id).is_current:
+        raise rules.not_found()
+    row = add_entry(
+        state,
+        conversation,
+        "USER",
+        command.sender_id,
+        command.payload,
+        command.at_ms,
+        command.client_msg_id,
+        command.payload_mac,
+    )
+    state.sent[name] = row
+    return Appended(entry_of(conversation, row, row.payload), False)
+
+
+def _repeat(state: State, conversation: ConversationState, command: Append, known: MessageRow) -> Appended:
+    """The stored answer to a key, whoever is a member by now."""
+    rules.check_same_payload(command, known.payload_mac)
+    recalled = (known.conversation_key, known.seq) in state.recalled
+    return Appended(entry_of(conversation, known, RECALLED if recalled else known.payload), True)
+
+
+def add_entry(
+    state: State,
+    conversation: ConversationState,
+    kind: rules.Kind,
+    sender_id: str,
+    payload: bytes,
+    at_ms: int,
+    client_msg_id: str | None = None,
+    payload_mac: bytes | None = None,
+) -> MessageRow:
+    """Write the next entry of a log and have the outbox cover it."""
+    key, seq = conversation.key, conversation.head_seq + 1
+    row = MessageRow(
+        key, seq, conversation.epoch, kind, sender_id, client_msg_id, at_ms, payload_mac, payload
+    )
+    state.new_messages.append(row)
+    state.places[key, seq] = row
+    if conversation.pair is None:
+        state.senders.setdefault(key, {})[seq] = sender_id
+    conversation.head_seq = seq
+    conversation.last_activity_ms = at_ms
+    conversation.grown = True
+    if conversation.outbox_seq is None:
+        conversation.outbox_seq = seq
+    return row
+
+
+def entry_of(conversation: ConversationState, row: MessageRow, payload: bytes) -> Entry:
+    """A row as it is answered to its author: under the epoch it was written in, and with its key."""
+    return Entry(
+        conversation.conversation_id,
+        row.epoch,
+        message_id(row.conversation_key, row.epoch, row.seq),
+        row.seq,
+        row.sender_id,
+        row.server_ts,
+        payload,
+        row.client_msg_id,
+    )
+
+
+def keys_of_recall(keys: Keys, command: Recall) -> None:
+    """The message, and the membership of who recalls it."""
+    place = message_place(command.message_id)
+    if place is not None:
+        key, _, seq = place
+        keys.conversation_keys.add(key)
+        keys.places.add((key, seq))
+        keys.members.add((key, command.user_id))
+
+
+def keys_after_recall(state: State, command: Recall, more: Keys) -> None:
+    """Of a message that is recalled already, the entry that did it."""
+    place = message_place(command.message_id)
+    if place is not None:
+        recalled_by = state.recalled.get((place[0], place[2]))
+        if recalled_by is not None:
+            more.places.add((place[0], recalled_by))
+
+
+def recall(state: State, command: Recall) -> Recalled:
+    """Blank a message's body and append the RECALL entry, or find the first recall's entry."""
+    conversation, row = find_message(state, command.message_id)
+    key, seq = row.conversation_key, row.seq
+    recalled_by = state.recalled.get((key, seq))
+    if recalled_by is not None and row.sender_id == command.user_id:
+        made = state.places[key, recalled_by]
+        assert made is not None, "an entry that recalls another one is never removed"
+        return Recalled(entry_of(conversation, made, made.payload), True)
+    rules.check_visible(state.membership(conversation, command.user_id).intervals, seq)
+    rules.check_author(command, row.kind, row.sender_id)
+    rules.check_window(command, row.server_ts)
+    payload = rules.recall_payload(command.message_id, seq, command.user_id)
+    made = add_entry(state, conversation, "RECALL", command.user_id, payload, command.at_ms)
+    state.recalled[key, seq] = made.seq
+    state.recalls.append((key, seq, made.seq))
+    state.audit.append((command.at_ms, key, command.user_id, "RECALLED", made.seq, command.message_id))
+    return Recalled(entry_of(conversation, made, made.payload), False)
+
+
+def find_message(state: State, name: str) -> tuple[ConversationState, MessageRow]:
+    """The conversation and the row that a message id names. Raises NotFoundError."""
+    place = message_place(name)
+    conversation = state.conversations[place[0]] if place is not None else None
+    row = state.places[place[0], place[2]] if place is not None else None
+    if place is None or conversation is None or row is None or row.epoch != place[1]:
+        raise rules.not_found()
+    return conversation, row

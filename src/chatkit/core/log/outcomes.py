@@ -1,0 +1,155 @@
+"""What became of each command: one struct per outcome, and the ids of log entries.
+
+Made by `core.log.decide`; a store returns them from `commit`, and its reads use `Entry` and `Conversation` too.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...errors import RefusedError
+from ...types import ConversationType
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One stored log entry. `payload` is canonical JSON; `client_msg_id` is None for server-made entries."""
+
+    conversation_id: str
+    epoch: str
+    message_id: str
+    seq: int
+    sender_id: str
+    server_ts: int
+    payload: bytes
+    client_msg_id: str | None
+
+
+class Appended(msgspec.Struct, frozen=True, gc=False):
+    """The message is durable. `repeat`: it already was, and this is its old answer; push nothing."""
+
+    entry: Entry
+    repeat: bool
+
+
+class Recalled(msgspec.Struct, frozen=True, gc=False):
+    """The recall is durable. `entry` is the RECALL entry; its payload names the target."""
+
+    entry: Entry
+    repeat: bool
+
+
+class Advanced(msgspec.Struct, frozen=True, gc=False):
+    """A user's cursors after the command.
+
+    Attributes:
+        delivered_seq: Most of the user's devices, never below `read_seq`.
+        read_seq: The user's read cursor.
+        moved: Whether either of the two changed.
+        authors: Senders of the entries newly covered, without the user; of at most the newest 1,000 of them;
+            empty in groups over 100, where receipts are counts.
+        member_count: Current members.
+    """
+
+    conversation_id: str
+    user_id: str
+    device_id: str | None
+    delivered_seq: int
+    read_seq: int
+    moved: bool
+    authors: tuple[str, ...]
+    member_count: int
+
+
+class Conversation(msgspec.Struct, frozen=True, gc=False):
+    """A conversation with its current members; `member_ids` are the first 200 by id."""
+
+    conversation_id: str
+    type: ConversationType
+    title: str
+    epoch: str
+    head_seq: int
+    member_count: int
+    member_ids: tuple[str, ...]
+
+
+class Created(msgspec.Struct, frozen=True, gc=False):
+    """The conversation exists; `created` says whether it was made just now (then `entry` is its seq 1).
+
+    Attributes:
+        member_ids: All members that it was made with, ascending; empty if it existed already.
+    """
+
+    conversation: Conversation
+    created: bool
+    entry: Entry | None
+    member_ids: tuple[str, ...]
+
+
+class MembersChanged(msgspec.Struct, frozen=True, gc=False):
+    """Memberships as they are now. `entry` is None when nothing changed."""
+
+    conversation: Conversation
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    entry: Entry | None
+
+
+class MembershipSnapshot(msgspec.Struct, frozen=True, gc=False):
+    """A conversation that a session starts with."""
+
+    conversation_id: str
+    type: ConversationType
+    epoch: str
+    head_seq: int
+    member_count: int
+
+
+class SessionOpened(msgspec.Struct, frozen=True, gc=False):
+    """The device is registered; these are the user's conversations at this point of the commit order."""
+
+    user_id: str
+    device_id: str
+    identity_expires_ms: int | None
+    scope: str
+    conversations: tuple[MembershipSnapshot, ...]
+
+
+class Done(msgspec.Struct, frozen=True, gc=False):
+    """A command without a result of its own took effect."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The command changed nothing; `error` says why."""
+
+    error: RefusedError
+
+
+Outcome = Appended | Recalled | Advanced | Created | MembersChanged | SessionOpened | Done | Refused
+
+
+def message_id(conversation_key: int, epoch: str, seq: int) -> str:
+    """The id of a log entry, made from its place; two logs never share one, since epochs differ.
+
+    Args:
+        conversation_key: The store's internal number of the conversation, from 1.
+        epoch: Epoch of the log when the entry was written; no hyphens.
+        seq: Place in the log.
+    """
+    return f"{conversation_key:x}-{epoch}-{seq:x}"
+
+
+def message_place(name: str) -> tuple[int, str, int] | None:
+    """The place (conversation key, epoch, seq) that an id names; None if `message_id` makes no such text.
+
+    A place has one name only: other spellings of the same numbers are no ids.
+    """
+    parts = name.split("-")
+    if len(parts) != 3:
+        return None
+    try:
+        key, seq = int(parts[0], 16), int(parts[2], 16)
+    except ValueError:
+        return None
+    if not (0 < key < 2**63 and 0 < seq < 2**53):
+        return None
+    return (key, parts[1], seq) if message_id(key, parts[1], seq) == name else None

@@ -1,0 +1,68 @@
+"""What the reads of every store decide alike: where a page ends, and the words for a message's state.
+
+Pure functions over values. Called by the reads of `storage.memory` and `storage.sqlite`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from ...types import DeliveryState
+from ..visibility import Interval, next_visible, ranges_after
+
+UNREAD_MAX = 999
+"""The count of unread messages stops here."""
+
+UNREAD_ENTRIES_MAX = 10_000
+"""Unread messages are counted among this many of the newest entries, so that the count has a bounded price."""
+
+
+def page_ranges(
+    intervals: Sequence[Interval], after_seq: int, head_seq: int, limit: int
+) -> list[tuple[int, int]]:
+    """The inclusive ranges that hold the first `limit` visible entries after `after_seq`; the log is dense."""
+    ranges = []
+    left = max(1, limit)
+    for first, last in ranges_after(intervals, after_seq, head_seq):
+        last = min(last, first + left - 1)
+        ranges.append((first, last))
+        left -= last - first + 1
+        if left == 0:
+            break
+    return ranges
+
+
+def last_that_fits(sizes: Iterable[tuple[int, int]], bytes_max: int) -> int | None:
+    """The last seq that fits into a page: of (seq, bytes) ascending, the first always does; None if there is none."""
+    last, total = None, 0
+    for seq, size in sizes:
+        total += size
+        if last is not None and total > bytes_max:
+            break
+        last = seq
+    return last
+
+
+def page_end(intervals: Sequence[Interval], last: int | None, head_seq: int) -> int:
+    """How far a page reaches whose last entry is `last`: to the head, if nothing visible follows."""
+    if last is None:
+        return head_seq
+    following = next_visible(intervals, last)
+    return head_seq if following is None or following > head_seq else last
+
+
+def status_of(
+    member_count: int, delivered_count: int, read_count: int
+) -> Literal["SENT", "DELIVERED", "READ"]:
+    """A message's state from the counts over the other members; SENT if there are none."""
+    if member_count and read_count == member_count:
+        return "READ"
+    return "DELIVERED" if member_count and delivered_count == member_count else "SENT"
+
+
+def state_ms(state: DeliveryState, server_ts: int, device_ms: int, read_ms: int) -> int:
+    """When a message came into its state on a device, as near as cursors know: when the cursor last moved."""
+    if state == "READ":
+        return read_ms
+    return device_ms if state == "DELIVERED" else server_ts

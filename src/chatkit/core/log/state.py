@@ -1,0 +1,307 @@
+"""What a batch sees of the log: the rows that were loaded, changed in memory by one command after the other.
+
+Asking for what no key named is a programming error and raises `KeyError` or `AttributeError`; what was named and does
+not exist is None, or empty. A store fills a `State` in its `load`; the flows read and change it; `changes` turns what
+changed into rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from ...types import ConversationType
+from ..visibility import Interval
+from .keys import Keys, Ref
+from .outcomes import MembershipSnapshot
+from .rules import Kind, not_found
+
+
+class MessageRow(NamedTuple):
+    """One entry of a log, in the order of the table's columns; without key and digest if the server made it."""
+
+    conversation_key: int
+    seq: int
+    epoch: str
+    kind: Kind
+    sender_id: str
+    client_msg_id: str | None
+    server_ts: int
+    payload_mac: bytes | None
+    payload: bytes
+
+
+class TokenRow(NamedTuple):
+    """A resume token and the login that it was given for, in the order of the table's columns."""
+
+    user_id: str
+    device_id: str
+    token_hash: bytes
+    expires_ms: int
+    identity_expires_ms: int | None
+    scope: str
+
+
+class ConversationState(msgspec.Struct, eq=False, gc=False):
+    """A conversation.
+
+    Attributes:
+        outbox_seq: First seq in the outbox; None if nothing is there.
+        stored_outbox_seq: What `outbox_seq` was when it was loaded.
+        created_ms: When it was made, if this batch makes it.
+        grown: Whether it has new entries.
+        changed: Whether its epoch or members changed.
+        may_close: Whether a device's cursor moved, or a lagging one left, so that the outbox may close.
+    """
+
+    key: int
+    conversation_id: str
+    type: ConversationType
+    title: str
+    epoch: str
+    head_seq: int
+    creator_id: str
+    pair: str | None
+    member_count: int
+    last_activity_ms: int
+    outbox_seq: int | None
+    stored_outbox_seq: int | None
+    created_ms: int | None = None
+    grown: bool = False
+    changed: bool = False
+    may_close: bool = False
+
+    def snapshot(self) -> MembershipSnapshot:
+        """What a session starts with."""
+        return MembershipSnapshot(
+            self.conversation_id, self.type, self.epoch, self.head_seq, self.member_count
+        )
+
+
+class MemberCursors(msgspec.Struct, eq=False, gc=False):
+    """A user's cursors in one conversation."""
+
+    delivered_seq: int
+    read_seq: int
+    read_ms: int
+    changed: bool = False
+
+
+class DeviceCursor(msgspec.Struct, eq=False, gc=False):
+    """A device's cursor in one conversation.
+
+    Attributes:
+        exact: Single confirmations above it, ascending.
+        added: Single confirmations of this batch.
+        passed: Whether the cursor moved over single confirmations in this batch.
+    """
+
+    delivered_seq: int
+    updated_ms: int
+    exact: Sequence[int] = ()
+    new: bool = False
+    changed: bool = False
+    passed: bool = False
+    added: Sequence[int] = ()
+
+
+class MembershipState(msgspec.Struct, eq=False, gc=False):
+    """One user in one conversation.
+
+    Attributes:
+        intervals: The memberships, ascending; none for who never was a member.
+        stored: What `intervals` was when it was loaded; None while this batch has not changed it.
+        cursors: The user's; None for who never was a member, or where they were not named.
+        loaded_devices: Cursors by device; None where they were not named.
+        others: (delivered_seq, updated_ms) of every device of a user who joined in this batch and whose devices nobody
+            named; None if there are no such.
+    """
+
+    conversation: ConversationState
+    user_id: str
+    intervals: list[Interval] = []
+    stored: tuple[Interval, ...] | None = None
+    cursors: MemberCursors | None = None
+    loaded_devices: dict[str, DeviceCursor] | None = None
+    others: tuple[int, int] | None = None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the user is a member now."""
+        intervals = self.intervals
+        return bool(intervals) and intervals[-1].leave_seq is None
+
+    @property
+    def devices(self) -> dict[str, DeviceCursor]:
+        """Cursors by device."""
+        if self.loaded_devices is None:
+            raise KeyError((self.conversation.conversation_id, self.user_id))
+        return self.loaded_devices
+
+    def begin(self, seq: int) -> None:
+        """Become a member at `seq`."""
+        self.stored = tuple(self.intervals) if self.stored is None else self.stored
+        self.intervals.append(Interval(seq))
+
+    def end(self, seq: int) -> None:
+        """Be a member no more, from `seq` on."""
+        self.stored = tuple(self.intervals) if self.stored is None else self.stored
+        self.intervals[-1] = Interval(self.intervals[-1].join_seq, seq)
+
+
+class DeviceState(msgspec.Struct, eq=False, gc=False):
+    """A device of a user, wherever that user is a member."""
+
+    first_seen_ms: int
+    last_seen_ms: int
+    changed: bool = False
+
+
+Place = tuple[int, int]
+"""An entry: the internal number of its conversation, and its seq."""
+
+DevicePlace = tuple[str, str]
+"""(user, device)."""
+
+
+class State:
+    """The rows of one batch.
+
+    Attributes:
+        conversations: By id, and by internal number.
+        pairs: SINGLEs by the name of their pair.
+        new_keys: Unused internal numbers.
+        memberships: By user and conversation key.
+        member_ids: The first current members of a conversation, by its key.
+        sent: Messages by (conversation id, sender, clientMsgId).
+        places: Entries by place.
+        recalled: The seq that recalled an entry, by the entry's place; loaded with `sent` and `places`.
+        senders: Who wrote an entry, by conversation key and seq.
+        devices: By user and device.
+        listed: A user's current conversations by key, as they were loaded.
+        tokens: Resume tokens by (user, device).
+        token_places: (user, device) by the digest of a resume token.
+        new_messages: Entries of this batch, in order.
+        recalls: (conversation key, recalled seq, seq of the RECALL entry) of this batch.
+        audit: (at_ms, conversation key, actor, action, seq, subject) of this batch.
+        new_tokens: Resume tokens that this batch hands out or changes.
+        registered: When each new device of this batch was registered.
+        forgotten: Devices that this batch drops; one of them may be registered again.
+        removals: How many members this batch removes at most.
+    """
+
+    def __init__(self) -> None:
+        self.conversations: dict[str | int, ConversationState | None] = {}
+        self.pairs: dict[str, ConversationState | None] = {}
+        self.new_keys: list[int] = []
+        self.memberships: dict[str, dict[int, MembershipState]] = {}
+        self.member_ids: dict[int, set[str]] = {}
+        self.sent: dict[tuple[str, str, str], MessageRow | None] = {}
+        self.places: dict[Place, MessageRow | None] = {}
+        self.recalled: dict[Place, int] = {}
+        self.senders: dict[int, dict[int, str]] = {}
+        self.devices: dict[str, dict[str, DeviceState]] = {}
+        self.listed: dict[str, dict[int, MembershipSnapshot]] = {}
+        self.tokens: dict[DevicePlace, TokenRow | None] = {}
+        self.token_places: dict[bytes, DevicePlace | None] = {}
+        self.new_messages: list[MessageRow] = []
+        self.recalls: list[tuple[int, int, int]] = []
+        self.audit: list[tuple[int, int, str, str, int, str]] = []
+        self.new_tokens: dict[DevicePlace, TokenRow] = {}
+        self.registered: dict[DevicePlace, int] = {}
+        self.forgotten: set[DevicePlace] = set()
+        self.removals = 0
+
+    # --- for stores, while they load ---
+
+    def expect(self, keys: Keys) -> None:
+        """Note everything that is named as not there, before what is there is loaded."""
+        self.conversations.update(dict.fromkeys(keys.conversations))
+        self.sent.update(dict.fromkeys(keys.sent))
+        if keys.names_rare:
+            self._expect_rare(keys)
+
+    def _expect_rare(self, keys: Keys) -> None:
+        self.conversations.update(dict.fromkeys(keys.conversation_keys))
+        self.pairs.update(dict.fromkeys(keys.pairs))
+        self.places.update(dict.fromkeys(keys.places))
+        self.tokens.update(dict.fromkeys(keys.tokens))
+        self.token_places.update(dict.fromkeys(keys.token_hashes))
+        self.devices.update((user_id, {}) for user_id in keys.devices)
+        self.listed.update((user_id, {}) for user_id in keys.listed)
+        self.removals += keys.removals
+
+    def add_conversation(self, conversation: ConversationState) -> None:
+        """Keep a conversation under each of its names."""
+        self.conversations[conversation.key] = self.conversations[conversation.conversation_id] = conversation
+        if conversation.pair is not None:
+            self.pairs[conversation.pair] = conversation
+
+    def expect_members(self, keys: Keys) -> tuple[list[MembershipState], list[MembershipState]]:
+        """Make room for the memberships that are named, once the conversations are loaded.
+
+        Returns:
+            Those whose cursors were named too, and the others. Of conversations that exist only.
+        """
+        with_cursors = self._expect(keys.cursors, cursors=True)
+        return with_cursors, self._expect(keys.members, cursors=False)
+
+    def _expect(self, names: set[tuple[Ref, str]], *, cursors: bool) -> list[MembershipState]:
+        """A conversation may be named twice, by its id and by its number."""
+        made = []
+        for ref, user_id in names:
+            conversation = self.conversations[ref]
+            if conversation is None:
+                continue
+            of_user = self.memberships.setdefault(user_id, {})
+            if conversation.key not in of_user:
+                membership = MembershipState(conversation, user_id)
+                membership.loaded_devices = {} if cursors else None
+                of_user[conversation.key] = membership
+                made.append(membership)
+        return made
+
+    def expect_lists(self, keys: Keys) -> list[int]:
+        """Make room for the member lists that are named; the keys of those conversations."""
+        found = [self.conversations[conversation_id] for conversation_id in keys.member_lists]
+        wanted = [conversation.key for conversation in found if conversation is not None]
+        self.member_ids.update((key, set()) for key in wanted)
+        return wanted
+
+    # --- for the flows ---
+
+    def find(self, conversation_id: str) -> ConversationState:
+        """A conversation by its id. Raises NotFoundError if there is none."""
+        found = self.conversations[conversation_id]
+        if found is None:
+            raise not_found()
+        return found
+
+    def membership(self, conversation: ConversationState, user_id: str) -> MembershipState:
+        """A user in a conversation, whether a member or not. Of a conversation that this batch made, all is known."""
+        of_user = self.memberships.get(user_id)
+        found = None if of_user is None else of_user.get(conversation.key)
+        if found is not None:
+            return found
+        if conversation.created_ms is None:
+            raise KeyError((conversation.conversation_id, user_id))
+        found = MembershipState(conversation, user_id, loaded_devices={})
+        self.memberships.setdefault(user_id, {})[conversation.key] = found
+        return found
+
+    def joined(self, conversation_id: str, user_id: str) -> MembershipState:
+        """A current member in a conversation.
+
+        Raises:
+            NotFoundError: There is no such conversation, or the user is no member now.
+        """
+        found = self.membership(self.find(conversation_id), user_id)
+        if not found.is_current:
+            raise not_found()
+        return found
+
+    def with_cursors(self, user_id: str) -> list[MembershipState]:
+        """The loaded memberships of a user whose cursors are known here."""
+        return [it for it in self.memberships.get(user_id, {}).values() if it.loaded_devices is not None]

@@ -1,0 +1,3 @@
+"""The store in plain Python: `MemoryStore`."""
+
+from .store import MemoryStore as MemoryStore

@@ -1,0 +1,105 @@
+"""The tables of the store in memory: what SQLite keeps in rows, kept in dictionaries.
+
+Plain mutable objects with the small questions that loading, writing and reading ask of them. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from ...core.log.state import MessageRow, TokenRow
+from ...core.visibility import Interval
+from ...types import ConversationType
+from ..base import AuditRow
+
+
+class Cursors(msgspec.Struct):
+    """How far a user has got in one conversation."""
+
+    delivered_seq: int
+    read_seq: int
+    read_ms: int
+
+
+class Device(msgspec.Struct):
+    """How far a device has got in one conversation; `exact` are single confirmations above."""
+
+    delivered_seq: int
+    updated_ms: int
+    exact: set[int] = msgspec.field(default_factory=set)
+
+
+class Conversation(msgspec.Struct, eq=False):
+    """One conversation with everything in it.
+
+    Attributes:
+        rows: Its log; the entry of seq 1 is the first.
+        recalled: The seq of the RECALL entry by the recalled seq.
+        members: Memberships by user.
+        cursors: By user.
+        devices: By user and device.
+        outbox: First seq and since when; None if everybody has everything.
+    """
+
+    key: int
+    conversation_id: str
+    type: ConversationType
+    title: str
+    epoch: str
+    head_seq: int
+    creator_id: str
+    pair: str | None
+    member_count: int
+    last_activity_ms: int
+    rows: list[MessageRow] = msgspec.field(default_factory=list)
+    by_client_id: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    recalled: dict[int, int] = msgspec.field(default_factory=dict)
+    members: dict[str, list[Interval]] = msgspec.field(default_factory=dict)
+    cursors: dict[str, Cursors] = msgspec.field(default_factory=dict)
+    devices: dict[str, dict[str, Device]] = msgspec.field(default_factory=dict)
+    outbox: tuple[int, int] | None = None
+
+    def is_member(self, user_id: str) -> bool:
+        """Whether the user is a member now."""
+        intervals = self.members.get(user_id)
+        return intervals is not None and intervals[-1].leave_seq is None
+
+    def member_ids(self) -> list[str]:
+        """Current members, ascending."""
+        return sorted(filter(self.is_member, self.members))
+
+    def others(self, user_id: str) -> list[str]:
+        """The other current members, ascending."""
+        return [user for user in self.member_ids() if user != user_id]
+
+    def devices_of(self, user_id: str) -> list[tuple[str, Device]]:
+        """A user's devices here, ascending."""
+        return sorted(self.devices.get(user_id, {}).items())
+
+    def row(self, seq: int) -> MessageRow | None:
+        """The entry at a seq."""
+        return self.rows[seq - 1] if 0 < seq <= len(self.rows) else None
+
+    def start_of_device(self, user_id: str) -> int:
+        """Where a new device of a member starts: at the farthest of the others, or before the first visible entry."""
+        cursors = [device.delivered_seq for device in self.devices.get(user_id, {}).values()]
+        return max(cursors) if cursors else self.members[user_id][0].join_seq - 1
+
+
+class MemoryState:
+    """All tables. `devices` says by user and device when each was first and last seen."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[int, Conversation] = {}
+        self.by_id: dict[str, Conversation] = {}
+        self.by_pair: dict[str, Conversation] = {}
+        self.devices: dict[str, dict[str, tuple[int, int]]] = {}
+        self.tokens: dict[tuple[str, str], TokenRow] = {}
+        self.token_places: dict[bytes, tuple[str, str]] = {}
+        self.audit: list[AuditRow] = []
+
+    def of_user(self, user_id: str) -> Iterator[Conversation]:
+        """The conversations that the user is a member of now."""
+        return (it for it in self.by_key.values() if it.is_member(user_id))

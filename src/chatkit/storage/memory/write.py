@@ -1,0 +1,151 @@
+"""Writes the rows of a batch: what `Changes` holds, put into the tables. Nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...core.log.changes import Changes, Outbox, OutboxRows
+from ...core.visibility import Interval
+from ..base import AuditRow
+from .tables import Conversation, Cursors, Device, MemoryState
+
+
+def write(tables: MemoryState, changes: Changes) -> None:
+    """Write everything but the outbox, and name the conversations whose outbox a forgotten device held open."""
+    _write_conversations(tables, changes)
+    _write_log(tables, changes)
+    _write_memberships(tables, changes)
+    _forget(tables, changes)
+    _register(tables, changes)
+    _write_member_cursors(tables, changes)
+    _write_device_cursors(tables, changes)
+    for token in changes.tokens:
+        _drop_token(tables, token[:2])
+        tables.tokens[token[:2]] = token
+        tables.token_places[token.token_hash] = token[:2]
+    for at_ms, key, *columns in changes.audit:
+        row = AuditRow(len(tables.audit) + 1, at_ms, tables.by_key[key].conversation_id, *columns)  # type: ignore[arg-type]
+        tables.audit.append(row)
+
+
+def _write_conversations(tables: MemoryState, changes: Changes) -> None:
+    for row in changes.new_conversations:
+        made = Conversation(*row[:9], last_activity_ms=row[10])
+        tables.by_key[made.key] = tables.by_id[made.conversation_id] = made
+        if made.pair is not None:
+            tables.by_pair[made.pair] = made
+    for head_seq, last_activity_ms, key in changes.heads:
+        it = tables.by_key[key]
+        it.head_seq, it.last_activity_ms = head_seq, last_activity_ms
+    for epoch, member_count, key in changes.conversations:
+        it = tables.by_key[key]
+        it.epoch, it.member_count = epoch, member_count
+
+
+def _write_log(tables: MemoryState, changes: Changes) -> None:
+    for row in changes.messages:
+        conversation = tables.by_key[row.conversation_key]
+        conversation.rows.append(row)
+        if row.client_msg_id is not None:
+            conversation.by_client_id[row.sender_id, row.client_msg_id] = row.seq
+    for key, seq, recalled_by in changes.recalls:
+        conversation = tables.by_key[key]
+        row = conversation.rows[seq - 1]
+        conversation.rows[seq - 1] = row._replace(payload=bytes(len(row.payload)))
+        conversation.recalled[seq] = recalled_by
+
+
+def _write_memberships(tables: MemoryState, changes: Changes) -> None:
+    for leave_seq, key, user_id, join_seq in changes.ended:
+        tables.by_key[key].members[user_id][-1] = Interval(join_seq, leave_seq)
+    for key, user_id, join_seq, left_seq, _ in changes.joined:
+        tables.by_key[key].members.setdefault(user_id, []).append(Interval(join_seq, left_seq))
+
+
+def _forget(tables: MemoryState, changes: Changes) -> None:
+    """Drop devices, but for where a new one begins: that takes the cursors of those that go into account."""
+    for user_id, device_id in changes.forgotten:
+        _drop_token(tables, (user_id, device_id))
+        tables.devices.get(user_id, {}).pop(device_id, None)
+        for it in _with_device(tables, user_id, device_id):
+            it.devices[user_id][device_id].exact.clear()
+            if not it.is_member(user_id):
+                del it.devices[user_id][device_id]
+            elif it.outbox is not None:
+                opened = Outbox(it.key, it.outbox[0], it.outbox[0], it.head_seq, True)
+                changes.outboxes.setdefault(it.key, opened).may_close = True
+
+
+def _drop_token(tables: MemoryState, place: tuple[str, str]) -> None:
+    token = tables.tokens.pop(place, None)
+    if token is not None and tables.token_places.get(token.token_hash) == place:
+        del tables.token_places[token.token_hash]
+
+
+def _with_device(tables: MemoryState, user_id: str, device_id: str) -> Iterator[Conversation]:
+    return (it for it in tables.by_key.values() if device_id in it.devices.get(user_id, {}))
+
+
+def _register(tables: MemoryState, changes: Changes) -> None:
+    for user_id, device_id, *seen in changes.devices:
+        tables.devices.setdefault(user_id, {})[device_id] = (seen[0], seen[1])
+    for user_id, device_id, at_ms in changes.registered:
+        for it in tables.of_user(user_id):
+            start = it.start_of_device(user_id)
+            it.devices.setdefault(user_id, {})[device_id] = Device(start, at_ms)
+    for user_id, device_id in changes.gone:
+        for it in _with_device(tables, user_id, device_id):
+            del it.devices[user_id][device_id]
+    for key, _, delivered_seq, updated_ms, user_id in changes.others:
+        devices = tables.by_key[key].devices.setdefault(user_id, {})
+        for device_id in tables.devices.get(user_id, ()):
+            devices.setdefault(device_id, Device(delivered_seq, updated_ms))
+
+
+def _write_member_cursors(tables: MemoryState, changes: Changes) -> None:
+    for key, user_id, _, *positions in changes.new_member_cursors:
+        tables.by_key[key].cursors[user_id] = Cursors(*positions)
+    for delivered_seq, read_seq, read_ms, key, user_id in changes.member_cursors:
+        tables.by_key[key].cursors[user_id] = Cursors(delivered_seq, read_seq, read_ms)
+
+
+def _write_device_cursors(tables: MemoryState, changes: Changes) -> None:
+    for key, user_id, device_id, _, delivered_seq, _, updated_ms in changes.new_device_cursors:
+        devices = tables.by_key[key].devices.setdefault(user_id, {})
+        exact = devices[device_id].exact if device_id in devices else set()
+        devices[device_id] = Device(delivered_seq, updated_ms, exact)
+    for delivered_seq, _, updated_ms, key, user_id, device_id in changes.device_cursors:
+        device = tables.by_key[key].devices[user_id][device_id]
+        device.delivered_seq, device.updated_ms = delivered_seq, updated_ms
+    for key, user_id, device_id, cursor in changes.passed:
+        device = tables.by_key[key].devices[user_id][device_id]
+        device.exact = {seq for seq in device.exact if seq > cursor}
+    for key, user_id, device_id, seq in changes.exact:
+        tables.by_key[key].devices[user_id][device_id].exact.add(seq)
+
+
+def load_leasts(tables: MemoryState, changes: Changes) -> list[tuple[int, int]]:
+    """For `close_confirmed`: how far everybody has got, of the outboxes that may close."""
+    return [
+        (key, _least(tables.by_key[key], it.head_seq)) for key, it in changes.outboxes.items() if it.may_close
+    ]
+
+
+def _least(conversation: Conversation, head_seq: int) -> int:
+    """Everything up to here is on every device of every current member, or before their membership."""
+    least = head_seq
+    for user_id in filter(conversation.is_member, conversation.members):
+        before = conversation.members[user_id][-1].join_seq - 1
+        devices = conversation.devices.get(user_id, {}).values()
+        reached = min((it.delivered_seq for it in devices), default=0)
+        least = min(least, max(before, reached))
+    return least
+
+
+def write_outbox(tables: MemoryState, rows: OutboxRows) -> None:
+    """Write the outbox, after everything else: when its first entry was stored is read from the log."""
+    for (key,) in rows.closed:
+        tables.by_key[key].outbox = None
+    for key, first_seq in rows.opened:
+        conversation = tables.by_key[key]
+        conversation.outbox = (first_seq, conversation.rows[first_seq - 1].server_ts)

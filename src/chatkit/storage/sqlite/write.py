@@ -1,0 +1,202 @@
+"""Writes the rows of a batch: what `Changes` holds, with one statement per kind of row. Nothing is decided here.
+
+Called by `writer` inside a write transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...core.log.changes import Changes, Outbox, OutboxRows
+from ...drivers.sqlite import Connection
+from .select import select
+
+INSERT_CONVERSATION = (
+    "INSERT INTO conversation (conversation_key, conversation_id, type, title, epoch, head_seq, creator_id, "
+    "single_pair, member_count, created_ms, last_activity_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+UPDATE_HEAD = "UPDATE conversation SET head_seq = ?, last_activity_ms = ? WHERE conversation_key = ?"
+UPDATE_CONVERSATION = "UPDATE conversation SET epoch = ?, member_count = ? WHERE conversation_key = ?"
+INSERT_MESSAGE = (
+    "INSERT INTO message (conversation_key, seq, epoch, kind, sender_id, client_msg_id, server_ts, payload_mac, "
+    "payload) SELECT * FROM (VALUES {keys}) WHERE column1 IS NOT NULL"
+)
+UPDATE_BLANK = "UPDATE message SET payload = zeroblob(length(payload)) WHERE conversation_key = ? AND seq = ?"
+INSERT_RECALL = "INSERT INTO recall (conversation_key, seq, recalled_by_seq) VALUES (?, ?, ?)"
+UPDATE_MEMBER_GONE = (
+    "UPDATE conversation_member SET leave_seq = ? WHERE conversation_key = ? AND user_id = ? AND join_seq = ?"
+)
+INSERT_MEMBER = (
+    "INSERT INTO conversation_member (conversation_key, user_id, join_seq, leave_seq, role) "
+    "VALUES (?, ?, ?, ?, ?)"
+)
+SELECT_OUTBOX_OF_DEVICE = """
+WITH k (user_id, device_id) AS (VALUES {keys})
+SELECT DISTINCT o.conversation_key, o.first_seq, c.head_seq FROM k
+CROSS JOIN device_cursor AS d ON d.user_id = k.user_id AND d.device_id = k.device_id AND d.is_member = 1
+CROSS JOIN outbox AS o ON o.conversation_key = d.conversation_key
+CROSS JOIN conversation AS c ON c.conversation_key = o.conversation_key
+"""
+DELETE_EXACT_OF_DEVICE = (
+    "DELETE FROM device_exact WHERE user_id = ?1 AND device_id = ?2 AND conversation_key IN "
+    "(SELECT d.conversation_key FROM device_cursor AS d "
+    "WHERE d.user_id = ?1 AND d.device_id = ?2 AND d.exact_count > 0)"
+)
+DELETE_RESUME = "DELETE FROM resume_token WHERE user_id = ? AND device_id = ?"
+DELETE_DEVICE = "DELETE FROM device WHERE user_id = ? AND device_id = ?"
+DELETE_LEFT_CURSORS_OF_DEVICE = (
+    "DELETE FROM device_cursor WHERE user_id = ? AND device_id = ? AND is_member = 0"
+)
+DELETE_CURSORS_OF_DEVICE = "DELETE FROM device_cursor WHERE user_id = ? AND device_id = ?"
+INSERT_DEVICE = (
+    "INSERT INTO device (user_id, device_id, first_seen_ms, last_seen_ms) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (user_id, device_id) DO UPDATE SET last_seen_ms = excluded.last_seen_ms"
+)
+_INSERT_DEVICE_CURSOR = (
+    "INSERT INTO device_cursor "
+    "(conversation_key, user_id, device_id, is_member, delivered_seq, exact_count, updated_ms) "
+)
+_OR_BEGIN_ANEW = (
+    " ON CONFLICT (conversation_key, user_id, device_id) DO UPDATE SET is_member = excluded.is_member, "
+    "delivered_seq = excluded.delivered_seq, exact_count = excluded.exact_count, "
+    "updated_ms = excluded.updated_ms"
+)
+INSERT_CURSORS_OF_NEW_DEVICE = (
+    _INSERT_DEVICE_CURSOR  # noqa: S608 -- joined from constants of this module only
+    + "SELECT m.conversation_key, m.user_id, ?2, 1, ifnull("
+    "(SELECT max(d.delivered_seq) FROM device_cursor AS d "
+    "WHERE d.conversation_key = m.conversation_key AND d.user_id = m.user_id), "
+    "(SELECT min(f.join_seq) - 1 FROM conversation_member AS f "
+    "WHERE f.conversation_key = m.conversation_key AND f.user_id = m.user_id)), 0, ?3 "
+    "FROM conversation_member AS m WHERE m.user_id = ?1 AND m.leave_seq IS NULL" + _OR_BEGIN_ANEW
+)
+INSERT_CURSORS_OF_MEMBER = (
+    _INSERT_DEVICE_CURSOR  # noqa: S608 -- joined from constants of this module only
+    + "SELECT ?, user_id, device_id, ?, ?, 0, ? FROM device WHERE user_id = ? "
+    "ON CONFLICT (conversation_key, user_id, device_id) DO NOTHING"
+)
+INSERT_MEMBER_CURSOR = (
+    "INSERT INTO member_cursor (conversation_key, user_id, is_member, delivered_seq, read_seq, read_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (conversation_key, user_id) DO UPDATE SET "
+    "is_member = excluded.is_member, delivered_seq = excluded.delivered_seq, read_seq = excluded.read_seq, "
+    "read_ms = excluded.read_ms"
+)
+UPDATE_MEMBER_CURSOR = (
+    "UPDATE member_cursor SET delivered_seq = ?, read_seq = ?, read_ms = ? "
+    "WHERE conversation_key = ? AND user_id = ?"
+)
+INSERT_DEVICE_CURSOR = _INSERT_DEVICE_CURSOR + "VALUES (?, ?, ?, ?, ?, ?, ?)" + _OR_BEGIN_ANEW
+UPDATE_DEVICE_CURSOR = (
+    "UPDATE device_cursor SET delivered_seq = ?, exact_count = ?, updated_ms = ? "
+    "WHERE conversation_key = ? AND user_id = ? AND device_id = ?"
+)
+DELETE_EXACT = (
+    "DELETE FROM device_exact WHERE conversation_key = ? AND user_id = ? AND device_id = ? AND seq <= ?"
+)
+INSERT_EXACT = "INSERT INTO device_exact (conversation_key, user_id, device_id, seq) VALUES (?, ?, ?, ?)"
+INSERT_RESUME = (
+    "INSERT INTO resume_token (user_id, device_id, token_hash, expires_ms, identity_expires_ms, scope) "
+    "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (user_id, device_id) DO UPDATE SET "
+    "token_hash = excluded.token_hash, expires_ms = excluded.expires_ms, "
+    "identity_expires_ms = excluded.identity_expires_ms, scope = excluded.scope"
+)
+INSERT_AUDIT = (
+    "INSERT INTO audit (at_ms, conversation_key, actor_id, action, seq, subject) VALUES (?, ?, ?, ?, ?, ?)"
+)
+SELECT_LEASTS = """
+WITH k (conversation_key, first_seq, head_seq) AS (VALUES {keys})
+SELECT k.conversation_key, min(
+    ifnull((
+        SELECT min(max(d.delivered_seq, m.join_seq - 1)) FROM device_cursor AS d
+        CROSS JOIN conversation_member AS m ON m.conversation_key = d.conversation_key AND m.user_id = d.user_id
+            AND m.leave_seq IS NULL
+        WHERE d.conversation_key = k.conversation_key AND d.is_member = 1 AND d.delivered_seq < k.head_seq
+    ), k.head_seq),
+    ifnull((
+        SELECT min(m.join_seq) - 1 FROM conversation_member AS m
+        WHERE m.conversation_key = k.conversation_key AND m.leave_seq IS NULL AND NOT EXISTS (
+            SELECT 1 FROM device_cursor AS d
+            WHERE d.conversation_key = m.conversation_key AND d.user_id = m.user_id)
+    ), k.head_seq)
+)
+FROM k
+WHERE k.conversation_key IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM device_cursor AS d
+    CROSS JOIN conversation_member AS m ON m.conversation_key = d.conversation_key AND m.user_id = d.user_id
+        AND m.leave_seq IS NULL AND m.join_seq <= k.first_seq
+    WHERE d.conversation_key = k.conversation_key AND d.is_member = 1 AND d.delivered_seq < k.first_seq
+)
+"""
+"""Ends at the first device that still lacks the first entry, which is what most confirmations find in a large group."""
+
+INSERT_OUTBOX = (
+    "INSERT INTO outbox (conversation_key, first_seq, since_ms) "
+    "SELECT e.conversation_key, e.seq, e.server_ts FROM message AS e WHERE e.conversation_key = ? AND e.seq = ? "
+    "ON CONFLICT (conversation_key) DO UPDATE SET first_seq = excluded.first_seq, since_ms = excluded.since_ms"
+)
+DELETE_OUTBOX = "DELETE FROM outbox WHERE conversation_key = ?"
+
+
+def write(connection: Connection, changes: Changes) -> None:
+    """Write everything but the outbox, and name the conversations whose outbox a forgotten device held open."""
+    _write_log(connection, changes)
+    _many(connection, UPDATE_MEMBER_GONE, changes.ended)
+    _many(connection, INSERT_MEMBER, changes.joined)
+    if changes.devices or changes.forgotten:
+        _write_devices(connection, changes)
+    _many(connection, INSERT_CURSORS_OF_MEMBER, changes.others)
+    _write_cursors(connection, changes)
+    _many(connection, INSERT_RESUME, changes.tokens)
+    _many(connection, INSERT_AUDIT, changes.audit)
+
+
+def _write_log(connection: Connection, changes: Changes) -> None:
+    _many(connection, INSERT_CONVERSATION, changes.new_conversations)
+    _many(connection, UPDATE_HEAD, changes.heads)
+    _many(connection, UPDATE_CONVERSATION, changes.conversations)
+    select(connection, INSERT_MESSAGE, changes.messages)
+    _many(connection, UPDATE_BLANK, [row[:2] for row in changes.recalls])
+    _many(connection, INSERT_RECALL, changes.recalls)
+
+
+def _write_devices(connection: Connection, changes: Changes) -> None:
+    """Forget devices and register new ones; a new one begins where the farthest is, be it forgotten in this batch."""
+    for key, first_seq, head_seq in select(connection, SELECT_OUTBOX_OF_DEVICE, changes.forgotten):
+        outbox = changes.outboxes.setdefault(key, Outbox(key, first_seq, first_seq, head_seq, True))
+        outbox.may_close = True
+    _many(connection, DELETE_EXACT_OF_DEVICE, changes.forgotten)
+    _many(connection, DELETE_LEFT_CURSORS_OF_DEVICE, changes.forgotten)
+    _many(connection, DELETE_RESUME, changes.forgotten)
+    _many(connection, DELETE_DEVICE, changes.forgotten)
+    _many(connection, INSERT_DEVICE, changes.devices)
+    _many(connection, INSERT_CURSORS_OF_NEW_DEVICE, changes.registered)
+    _many(connection, DELETE_CURSORS_OF_DEVICE, changes.gone)
+
+
+def _write_cursors(connection: Connection, changes: Changes) -> None:
+    _many(connection, INSERT_MEMBER_CURSOR, changes.new_member_cursors)
+    _many(connection, UPDATE_MEMBER_CURSOR, changes.member_cursors)
+    _many(connection, INSERT_DEVICE_CURSOR, changes.new_device_cursors)
+    _many(connection, UPDATE_DEVICE_CURSOR, changes.device_cursors)
+    _many(connection, DELETE_EXACT, changes.passed)
+    _many(connection, INSERT_EXACT, changes.exact)
+
+
+def load_leasts(connection: Connection, changes: Changes) -> list[tuple[int, int]]:
+    """For `close_confirmed`: how far everybody has got, where the outbox may close and all have its first entry."""
+    wanted = [
+        (it.conversation_key, it.first_seq, it.head_seq) for it in changes.outboxes.values() if it.may_close
+    ]
+    return select(connection, SELECT_LEASTS, [key for key in wanted if key[1] is not None])
+
+
+def write_outbox(connection: Connection, rows: OutboxRows) -> None:
+    """Write the outbox, after everything else: when its first entry was stored is read from the log."""
+    _many(connection, DELETE_OUTBOX, rows.closed)
+    _many(connection, INSERT_OUTBOX, rows.opened)
+
+
+def _many(connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    if rows:
+        connection.executemany(sql, rows)

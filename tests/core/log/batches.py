@@ -1,0 +1,132 @@
+"""Batches of commands for hypothesis: few names, so that commands meet, and ids that a batch may make itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from chatkit.core.log import commands as c
+from chatkit.core.log.outcomes import message_id
+
+USERS = ("ann", "bob", "cat", "dan")
+GROUPS, SINGLES = ("g", "h"), ("s", "t")
+CONVERSATIONS = (*GROUPS, *SINGLES)
+DEVICES = ("phone", "tablet", "pc")
+NOW = 1_000
+
+user = st.sampled_from(USERS)
+conversation = st.sampled_from(("g", "g", "g", *CONVERSATIONS))
+device = st.sampled_from(DEVICES)
+seq = st.integers(0, 10)
+epoch = st.sampled_from(["e0"] * 5 + ["e1"])
+name = st.builds(message_id, st.sampled_from([1, 1, 1, 1, 2]), epoch, st.integers(1, 10))
+word = st.sampled_from("abcdefghijkl")
+used = st.binary(min_size=1, max_size=1)
+ends = st.sampled_from([None, NOW + 20, NOW + 40])
+
+
+def _append(conversation_id: str, sender: str, key: str, other: bool) -> c.Append:
+    payload = b'{"text":"%s","type":"TEXT"}' % (key + "!" * other).encode()
+    return c.Append(conversation_id, sender, key, payload, payload[::-1], 0)
+
+
+def _create(conversation_id: str, users: list[str]) -> c.CreateConversation:
+    single = conversation_id in SINGLES
+    members = tuple(users[:2] if single else users)
+    kind: Any = "SINGLE" if single else "GROUP"
+    return c.CreateConversation(conversation_id, kind, members[0], members, "title", "e0", 0)
+
+
+append = st.builds(_append, conversation, user, word, st.sampled_from([False, False, False, True]))
+create = st.builds(_create, conversation, st.lists(user, min_size=1, max_size=4, unique=True))
+advance = st.builds(c.AdvanceDelivered, conversation, user, device, seq, st.just(0))
+read = st.builds(c.AdvanceRead, conversation, user, seq, st.just(0))
+confirm = st.builds(
+    c.ConfirmMessage, name, user, device, st.just(0), st.sampled_from([None, None, None, *CONVERSATIONS])
+)
+recall = st.builds(c.Recall, name, user, st.sampled_from([20, 10_000]), st.just(0))
+add = st.builds(
+    c.AddMembers,
+    st.sampled_from(("g", "g", "h")),
+    st.sampled_from(("ann", "ann", "ann", *USERS)),
+    st.lists(user, min_size=1, max_size=3).map(tuple),
+    st.sampled_from([3, 9]),
+    st.just(0),
+)
+remove = st.builds(c.RemoveMember, conversation, st.sampled_from(("ann", "ann", *USERS)), user, st.just(0))
+leave = user.flatmap(
+    lambda it: st.builds(c.RemoveMember, st.sampled_from(GROUPS), st.just(it), st.just(it), st.just(0))
+)
+renew = st.builds(c.RenewEpoch, conversation, st.just("e1"), st.just(0))
+close = st.builds(c.CloseOutbox, conversation, seq)
+open_session = st.builds(
+    c.OpenSession,
+    user,
+    device,
+    st.just(b""),
+    st.sampled_from([NOW + 30, NOW + 90]),
+    ends,
+    st.just("all"),
+    st.just(0),
+)
+resume = st.builds(
+    c.ResumeSession, used, device, st.just(b""), st.just(NOW + 90), st.sampled_from([0, 5]), st.just(0)
+)
+renew_login = st.builds(c.RenewLogin, user, device, ends, st.just("new"), st.just(0))
+
+command = st.one_of(
+    *(append, append, append, append, advance, advance, advance, confirm, confirm, read, recall, recall),
+    *(
+        create,
+        add,
+        add,
+        add,
+        remove,
+        leave,
+        renew,
+        close,
+        open_session,
+        open_session,
+        resume,
+        resume,
+        renew_login,
+    ),
+)
+
+
+def _timed(commands: list[c.Command], sizes: list[int]) -> list[list[c.Command]]:
+    """One millisecond after the other, and cut into batches. Resumed is mostly with a token handed out lately."""
+    timed: list[c.Command] = []
+    handed = [(b"never", "phone")]
+    for turn, it in enumerate(commands):
+        if isinstance(it, c.ResumeSession):
+            token, of_device = handed[-1 - it.used_hash[0] % len(handed[-4:])]
+            it = replace(it, used_hash=token, device_id=of_device if it.used_hash[0] % 3 else it.device_id)
+        if isinstance(it, c.OpenSession | c.ResumeSession):
+            it = replace(it, resume_hash=b"token of %d" % turn)
+            handed.append((it.resume_hash, it.device_id))
+        timed.append(it if isinstance(it, c.CloseOutbox) else replace(it, at_ms=NOW + turn))
+    batches = []
+    for size in sizes:
+        batches.append(timed[:size])
+        timed = timed[size:]
+    return [batch for batch in [*batches, timed] if batch]
+
+
+_BEGINNING: list[c.Command] = [
+    _create("g", ["ann", "bob", "cat"]),
+    _create("s", ["bob", "ann"]),
+    *(
+        _append("g", sender, key, False)
+        for sender, key in zip(("ann", "bob", "cat") * 2, "abcdef", strict=True)
+    ),
+]
+
+batches = st.builds(
+    _timed,
+    st.lists(command, min_size=25, max_size=80).map(lambda commands: [*_BEGINNING, *commands]),
+    st.lists(st.integers(1, 20), max_size=12),
+)
+"""A history that begins with two conversations, cut anywhere."""

@@ -1,0 +1,418 @@
+"""What a log must answer, by the checker's own arithmetic: who is a member, who sees what, where cursors rest.
+
+Nothing of `core.log` is used but the structs of commands and outcomes. The model keeps the entries that the outcomes
+showed and asks the checker about them; so it is as independent of the code under test as the checker is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from chatkit.core.log import commands as c
+from chatkit.core.log import outcomes as o
+from tests.proof.checker.log_view import LogView
+from tests.proof.dumps import LogDump
+
+TOMBSTONE = b'{"type":"RECALLED"}'
+Device = tuple[int, frozenset[int]]
+"""A cursor, and the single confirmations above it."""
+
+
+class Log:
+    """One conversation: its entries, and how far everybody has got."""
+
+    def __init__(self, key: int, command: c.CreateConversation) -> None:
+        self.key = key
+        self.made_by = command
+        self.epoch = command.epoch
+        self.entries: list[o.Entry] = []
+        self.audit: list[tuple[str, str, int, str]] = []
+        self.delivered: dict[str, int] = {}
+        self.read: dict[str, int] = {}
+        self.devices: dict[str, dict[str, Device]] = {}
+        self.closed_seq = 0
+        self._view: LogView | None = None
+
+    @property
+    def head(self) -> int:
+        return len(self.entries)
+
+    @property
+    def view(self) -> LogView:
+        """As the checker sees it now."""
+        if self._view is None:
+            dump = LogDump(self.made_by.conversation_id, self.epoch, self.head, list(self.entries), [], [])
+            self._view = LogView(dump)
+        return self._view
+
+    def add(self, entry: o.Entry) -> None:
+        assert entry.seq == self.head + 1
+        assert (entry.epoch, entry.conversation_id) == (self.epoch, self.made_by.conversation_id)
+        assert entry.message_id == o.message_id(self.key, self.epoch, entry.seq)
+        self.entries.append(entry)
+        self._view = None
+
+    def blank(self, seq: int) -> None:
+        self.entries[seq - 1] = replace(self.entries[seq - 1], payload=TOMBSTONE)
+        self._view = None
+
+    def members(self) -> list[str]:
+        return sorted(self.view.members())
+
+    def is_member(self, user: str) -> bool:
+        return self.view.current_stay(user) is not None
+
+    def sees(self, user: str, seq: int) -> bool:
+        return self.is_member(user) and self.view.visible(user, seq)
+
+    def recall_of(self, seq: int) -> o.Entry | None:
+        return self.view.recalls.get(seq)
+
+    def rest(self, user: str, cursor: int, exact: frozenset[int] = frozenset()) -> Device:
+        """Where a cursor comes to rest, and which single confirmations stay above it."""
+        cursor = self.view.skip_hidden(user, cursor)
+        while cursor + 1 in exact:
+            cursor = self.view.skip_hidden(user, cursor + 1)
+        return cursor, frozenset(seq for seq in exact if seq > cursor)
+
+    def authors(self, user: str, after: int, up_to: int) -> tuple[str, ...]:
+        if after >= up_to:
+            return ()
+        if self.made_by.type == "SINGLE":
+            return tuple(it for it in self.members() if it != user)
+        seen = self.view.visible_seqs(user, after, up_to)
+        return tuple(sorted({self.entries[seq - 1].sender_id for seq in seen} - {user}))
+
+    def close(self) -> None:
+        """Everything that every device of every member has confirmed, or need not have, leaves the outbox."""
+        least = self.head
+        for user in self.members():
+            stay = self.view.current_stay(user)
+            assert stay is not None
+            cursors = [cursor for cursor, _ in self.devices.get(user, {}).values()]
+            least = min(least, max(stay.first_seq - 1, min(cursors, default=0)))
+        self.closed_seq = max(self.closed_seq, least)
+
+    def describe(self) -> o.Conversation:
+        made, members = self.made_by, self.members()
+        return o.Conversation(
+            made.conversation_id,
+            made.type,
+            made.title,
+            self.epoch,
+            self.head,
+            len(members),
+            tuple(members),
+        )
+
+
+class Model:
+    """Judges the outcomes of commands, one after the other."""
+
+    def __init__(self) -> None:
+        self.logs: dict[str, Log] = {}
+        self._sent: dict[tuple[str, str, str], tuple[int, bytes]] = {}
+        self._devices: dict[str, set[str]] = {}
+        self._tokens: dict[tuple[str, str], tuple[bytes, int, int | None, str]] = {}
+        self._judges: dict[type, Callable[[Any, Any], str | None]] = {
+            c.Append: self._append,
+            c.Recall: self._recall,
+            c.AdvanceDelivered: self._advance_delivered,
+            c.ConfirmMessage: self._confirm_message,
+            c.AdvanceRead: self._advance_read,
+            c.CloseOutbox: self._close_outbox,
+            c.CreateConversation: self._create_conversation,
+            c.AddMembers: self._add_members,
+            c.RemoveMember: self._remove_member,
+            c.RenewEpoch: self._renew_epoch,
+            c.OpenSession: self._open_session,
+            c.ResumeSession: self._resume_session,
+            c.RenewLogin: self._renew_login,
+        }
+
+    def judge(self, command: c.Command, outcome: o.Outcome) -> None:
+        """Fail unless this is what the command must have brought; then take it over."""
+        code = outcome.error.code if isinstance(outcome, o.Refused) else None
+        expected = self._judges[type(command)](command, outcome)
+        assert code == expected, (command, outcome)
+        for log in self.logs.values():
+            log.close()
+
+    def outbox(self) -> dict[str, tuple[int, int]]:
+        """(first, last) of what is to be delivered, by conversation."""
+        return {
+            name: (log.closed_seq + 1, log.head)
+            for name, log in self.logs.items()
+            if log.closed_seq < log.head
+        }
+
+    def _find(self, message_id: str) -> tuple[Log, o.Entry] | None:
+        for log in self.logs.values():
+            for entry in log.entries:
+                if entry.message_id == message_id:
+                    return log, entry
+        return None
+
+    # --- messages ---
+
+    def _append(self, command: c.Append, outcome: Any) -> str | None:
+        log = self.logs.get(command.conversation_id)
+        if log is None:
+            return "NOT_FOUND"
+        key = (command.conversation_id, command.sender_id, command.client_msg_id)
+        if key in self._sent:
+            seq, mac = self._sent[key]
+            if mac != command.payload_mac:
+                return "CONFLICT"
+            first = log.entries[seq - 1]
+            old = replace(first, epoch=first.message_id.split("-")[1])
+            assert outcome == o.Appended(old, True)
+            return None
+        if not log.is_member(command.sender_id):
+            return "NOT_FOUND"
+        assert not outcome.repeat
+        self._check_entry(outcome.entry, command.sender_id, command.at_ms, command.client_msg_id)
+        assert outcome.entry.payload == command.payload
+        log.add(outcome.entry)
+        self._sent[key] = (log.head, command.payload_mac)
+        return None
+
+    def _check_entry(self, entry: o.Entry, sender: str, at_ms: int, client_msg_id: str | None) -> None:
+        assert (entry.sender_id, entry.server_ts, entry.client_msg_id) == (sender, at_ms, client_msg_id)
+
+    def _recall(self, command: c.Recall, outcome: Any) -> str | None:
+        found = self._find(command.message_id)
+        if found is None:
+            return "NOT_FOUND"
+        log, target = found
+        recalled = log.recall_of(target.seq)
+        if recalled is not None and target.sender_id == command.user_id:
+            assert outcome == o.Recalled(recalled, True)
+            return None
+        if not log.sees(command.user_id, target.seq):
+            return "NOT_FOUND"
+        if target.client_msg_id is None or target.sender_id != command.user_id:
+            return "FORBIDDEN"
+        if command.at_ms - target.server_ts > command.window_ms:
+            return "RECALL_WINDOW_PASSED"
+        assert not outcome.repeat
+        self._check_entry(outcome.entry, command.user_id, command.at_ms, None)
+        body = {"type": "RECALL", "messageId": command.message_id, "seq": target.seq, "by": command.user_id}
+        assert msgspec.json.decode(outcome.entry.payload) == body
+        log.add(outcome.entry)
+        log.blank(target.seq)
+        log.audit.append(("RECALLED", command.user_id, log.head, command.message_id))
+        return None
+
+    # --- cursors ---
+
+    def _advance_delivered(self, command: c.AdvanceDelivered, outcome: Any) -> str | None:
+        log = self.logs.get(command.conversation_id)
+        if log is None or not log.is_member(command.user_id):
+            return "NOT_FOUND"
+        if not 0 <= command.up_to_seq <= log.head:
+            return "BAD_REQUEST"
+        self._register(command.user_id, command.device_id)
+        cursor, exact = log.devices[command.user_id][command.device_id]
+        if command.up_to_seq > cursor:
+            moved = log.rest(command.user_id, command.up_to_seq, exact)
+            log.devices[command.user_id][command.device_id] = moved
+        self._check_delivered(log, command, outcome)
+        return None
+
+    def _confirm_message(self, command: c.ConfirmMessage, outcome: Any) -> str | None:
+        found = self._find(command.message_id)
+        if found is None or not found[0].sees(command.user_id, found[1].seq):
+            return "NOT_FOUND"
+        log, target = found
+        if command.conversation_id not in (None, log.made_by.conversation_id):
+            return "BAD_REQUEST"
+        self._register(command.user_id, command.device_id)
+        devices = log.devices[command.user_id]
+        cursor, exact = devices[command.device_id]
+        if target.seq > cursor:
+            moved = log.rest(command.user_id, cursor, exact | {target.seq})
+            devices[command.device_id] = (cursor, moved[1]) if target.seq in moved[1] else moved
+        self._check_delivered(log, command, outcome)
+        return None
+
+    def _check_delivered(self, log: Log, command: Any, outcome: Any) -> None:
+        user = command.user_id
+        before = log.delivered[user]
+        log.delivered[user] = max(before, log.devices[user][command.device_id][0])
+        self._check_advanced(log, user, command.device_id, before, log.delivered[user], outcome)
+
+    def _advance_read(self, command: c.AdvanceRead, outcome: Any) -> str | None:
+        log, user = self.logs.get(command.conversation_id), command.user_id
+        if log is None or not log.is_member(user):
+            return "NOT_FOUND"
+        if not 0 <= command.up_to_seq <= log.head:
+            return "BAD_REQUEST"
+        before = log.read[user]
+        if command.up_to_seq > before:
+            log.read[user] = log.view.skip_hidden(user, command.up_to_seq)
+            log.delivered[user] = max(log.delivered[user], log.read[user])
+        self._check_advanced(log, user, None, before, log.read[user], outcome)
+        return None
+
+    def _check_advanced(
+        self, log: Log, user: str, device: str | None, before: int, after: int, outcome: Any
+    ) -> None:
+        assert outcome == o.Advanced(
+            log.made_by.conversation_id,
+            user,
+            device,
+            log.delivered[user],
+            log.read[user],
+            after > before,
+            log.authors(user, before, after),
+            len(log.members()),
+        )
+
+    def _close_outbox(self, command: c.CloseOutbox, outcome: Any) -> str | None:
+        assert outcome == o.Done()
+        log = self.logs.get(command.conversation_id)
+        if log is not None:
+            log.closed_seq = max(log.closed_seq, min(command.up_to_seq, log.head))
+        return None
+
+    # --- members ---
+
+    def _create_conversation(self, command: c.CreateConversation, outcome: Any) -> str | None:
+        users = sorted({*command.member_ids, command.creator_id})
+        if command.type == "SINGLE" and len(users) != 2:
+            return "BAD_REQUEST"
+        existing = self._meant(command, users)
+        if existing == "CONFLICT":
+            return existing
+        if isinstance(existing, Log):
+            assert outcome == o.Created(existing.describe(), False, None, ())
+            return None
+        log = self.logs[command.conversation_id] = Log(len(self.logs) + 1, command)
+        self._check_entry(outcome.entry, command.creator_id, command.at_ms, None)
+        self._check_member_entry(outcome.entry, "CREATED", users)
+        log.add(outcome.entry)
+        for user in users:
+            self._join(log, user)
+        log.audit.append(("CREATED", command.creator_id, 1, command.conversation_id))
+        assert outcome == o.Created(log.describe(), True, outcome.entry, tuple(users))
+        return None
+
+    def _meant(self, command: c.CreateConversation, users: Sequence[str]) -> Log | str | None:
+        if command.type == "SINGLE":
+            for log in self.logs.values():
+                if log.made_by.type == "SINGLE" and log.members() == users:
+                    return log
+        found = self.logs.get(command.conversation_id)
+        if found is None:
+            return None
+        same = command.type == found.made_by.type == "GROUP" and found.members() == users
+        return found if same else "CONFLICT"
+
+    def _check_member_entry(self, entry: o.Entry, op: str, users: Sequence[str]) -> None:
+        assert msgspec.json.decode(entry.payload) == {"type": "MEMBER", "op": op, "userIds": list(users)}
+
+    def _join(self, log: Log, user: str) -> None:
+        """Cursors go on from where they were, and never hold what the user does not see."""
+        start = log.view.skip_hidden(user, 0)
+        log.delivered[user] = log.view.skip_hidden(user, log.delivered.get(user, start))
+        log.read[user] = log.view.skip_hidden(user, log.read.get(user, start))
+        devices = log.devices.setdefault(user, {})
+        for name, (cursor, exact) in devices.items():
+            devices[name] = (log.view.skip_hidden(user, cursor), exact)
+        for name in sorted(self._devices.get(user, ())):
+            self._begin_device(log, user, name)
+
+    def _begin_device(self, log: Log, user: str, name: str) -> None:
+        devices = log.devices.setdefault(user, {})
+        farthest = max((cursor for cursor, _ in devices.values()), default=log.view.skip_hidden(user, 0))
+        devices.setdefault(name, (farthest, frozenset()))
+
+    def _register(self, user: str, name: str) -> None:
+        if name not in self._devices.setdefault(user, set()):
+            self._devices[user].add(name)
+            for log in self.logs.values():
+                if log.is_member(user):
+                    self._begin_device(log, user, name)
+
+    def _add_members(self, command: c.AddMembers, outcome: Any) -> str | None:
+        log = self.logs.get(command.conversation_id)
+        if log is None or not log.is_member(command.by):
+            return "NOT_FOUND"
+        if log.made_by.type == "SINGLE" or command.by != log.made_by.creator_id:
+            return "FORBIDDEN"
+        added = sorted(user for user in set(command.user_ids) if not log.is_member(user))
+        if len(log.members()) + len(added) > command.members_max:
+            return "BAD_REQUEST"
+        if added:
+            self._check_entry(outcome.entry, command.by, command.at_ms, None)
+            self._check_member_entry(outcome.entry, "ADDED", added)
+            log.add(outcome.entry)
+            for user in added:
+                self._join(log, user)
+                log.audit.append(("ADDED", command.by, log.head, user))
+        assert outcome == o.MembersChanged(log.describe(), tuple(added), (), outcome.entry)
+        assert (outcome.entry is None) == (not added)
+        return None
+
+    def _remove_member(self, command: c.RemoveMember, outcome: Any) -> str | None:
+        log = self.logs.get(command.conversation_id)
+        if log is None or not log.is_member(command.by) or not log.is_member(command.user_id):
+            return "NOT_FOUND"
+        if log.made_by.type == "SINGLE" or command.by not in (log.made_by.creator_id, command.user_id):
+            return "FORBIDDEN"
+        op = "LEFT" if command.by == command.user_id else "REMOVED"
+        self._check_entry(outcome.entry, command.by, command.at_ms, None)
+        self._check_member_entry(outcome.entry, op, [command.user_id])
+        log.add(outcome.entry)
+        log.audit.append((op, command.by, log.head, command.user_id))
+        assert outcome == o.MembersChanged(log.describe(), (), (command.user_id,), outcome.entry)
+        return None
+
+    def _renew_epoch(self, command: c.RenewEpoch, outcome: Any) -> str | None:
+        log = self.logs.get(command.conversation_id)
+        if log is None:
+            return "NOT_FOUND"
+        assert outcome == o.Done()
+        log.epoch = command.epoch
+        log._view = None
+        log.audit.append(("EPOCH_RENEWED", "", log.head, command.epoch))
+        return None
+
+    # --- sessions ---
+
+    def _open_session(self, command: c.OpenSession, outcome: Any) -> str | None:
+        self._open(command, command.user_id, command.identity_expires_ms, command.scope, outcome)
+        return None
+
+    def _resume_session(self, command: c.ResumeSession, outcome: Any) -> str | None:
+        for (user, device), (token, expires_ms, identity_ms, scope) in self._tokens.items():
+            if token == command.used_hash and device == command.device_id and command.at_ms <= expires_ms:
+                if identity_ms is not None and identity_ms + command.leeway_ms <= command.at_ms:
+                    return "TOKEN_EXPIRED"
+                self._open(command, user, identity_ms, scope, outcome)
+                return None
+        return "TOKEN_REVOKED"
+
+    def _open(self, command: Any, user: str, identity_ms: int | None, scope: str, outcome: Any) -> None:
+        self._register(user, command.device_id)
+        token = (command.resume_hash, command.resume_expires_ms, identity_ms, scope)
+        self._tokens[user, command.device_id] = token
+        joined = tuple(
+            o.MembershipSnapshot(name, log.made_by.type, log.epoch, log.head, len(log.members()))
+            for name, log in sorted(self.logs.items())
+            if log.is_member(user)
+        )
+        assert outcome == o.SessionOpened(user, command.device_id, identity_ms, scope, joined)
+
+    def _renew_login(self, command: c.RenewLogin, outcome: Any) -> str | None:
+        assert outcome == o.Done()
+        place = (command.user_id, command.device_id)
+        if place in self._tokens:
+            token, expires_ms, _, _ = self._tokens[place]
+            self._tokens[place] = (token, expires_ms, command.identity_expires_ms, command.scope)
+        return None

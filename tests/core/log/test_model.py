@@ -1,0 +1,70 @@
+"""Random batches on `decide`, judged by a model that thinks with the checker's arithmetic."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, event, given, settings
+
+from chatkit.core.log import commands as c
+from chatkit.core.log.outcomes import Refused
+from chatkit.storage.memory.tables import MemoryState
+
+from . import batches
+from .model import Log, Model
+from .tables import commit
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(batches.batches)
+def test_every_outcome_is_what_the_checker_expects(history: list[list[c.Command]]) -> None:
+    tables, model = MemoryState(), Model()
+    for batch in history:
+        for command, outcome in zip(batch, commit(tables, batch), strict=True):
+            model.judge(command, outcome)
+            word = outcome.error.code if isinstance(outcome, Refused) else "done"
+            event(f"{type(command).__name__}: {word}")
+
+    check_tables(tables, model)
+
+
+def check_tables(tables: MemoryState, model: Model) -> None:
+    """What is left is what the model holds."""
+    assert tables.by_id.keys() == model.logs.keys()
+    for name, log in model.logs.items():
+        check_log(tables, name, log)
+    left = {it.conversation_id: it for it in tables.by_key.values() if it.outbox is not None}
+    assert {name: (it.outbox[0], it.head_seq) for name, it in left.items() if it.outbox} == model.outbox()
+    for it in left.values():
+        assert it.outbox is not None and it.outbox[1] == it.rows[it.outbox[0] - 1].server_ts
+
+
+def check_log(tables: MemoryState, name: str, log: Log) -> None:
+    """Entries, memberships, cursors and the audit of one conversation."""
+    it = tables.by_id[name]
+    assert (it.epoch, it.head_seq, it.member_count) == (log.epoch, log.head, len(log.members()))
+    assert [row.seq for row in it.rows] == list(range(1, log.head + 1))
+    for row, entry in zip(it.rows, log.entries, strict=True):
+        shown = (row.sender_id, row.client_msg_id, row.server_ts)
+        assert shown == (entry.sender_id, entry.client_msg_id, entry.server_ts)
+        recall = log.recall_of(row.seq)
+        assert it.recalled.get(row.seq) == (recall.seq if recall is not None else None)
+        assert row.payload == (entry.payload if recall is None else bytes(len(row.payload)))
+    assert it.member_ids() == log.members()
+    stays = {
+        user: [(stay.first_seq, stay.ended_seq) for stay in found] for user, found in log.view.stays.items()
+    }
+    assert {user: [(a.join_seq, a.leave_seq) for a in found] for user, found in it.members.items()} == stays
+    assert {user: (at.delivered_seq, at.read_seq) for user, at in it.cursors.items()} == {
+        user: (log.delivered[user], log.read[user]) for user in log.delivered
+    }
+    devices = {
+        user: {name: (at.delivered_seq, frozenset(at.exact)) for name, at in found.items()}
+        for user, found in it.devices.items()
+        if found
+    }
+    assert devices == {user: found for user, found in log.devices.items() if found}
+    audit = [
+        (row.action, row.actor_id, row.seq, row.subject)
+        for row in tables.audit
+        if row.conversation_id == name
+    ]
+    assert audit == log.audit

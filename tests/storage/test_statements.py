@@ -1,0 +1,142 @@
+"""However long a batch is, the store on SQLite issues as many statements: one for each kind of row (and 1,024 keys)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+
+import pytest
+
+from chatkit.drivers.sqlite import Connection, Params, Row, open_sqlite
+from chatkit.storage import base
+from chatkit.storage.sqlite import SqliteStore
+from chatkit.testing.contracts.storage_commands import (
+    add,
+    confirm,
+    delivered,
+    device,
+    do,
+    group,
+    read,
+    recall,
+    remove,
+    send,
+    single,
+)
+
+from .ids import seeded_ids
+
+FEW, MANY = 4, 400
+
+
+class Counted:
+    """A connection that counts statements."""
+
+    def __init__(self, inner: Connection) -> None:
+        self._inner = inner
+        self.count = 0
+        self.begin, self.commit = inner.begin, inner.commit
+        self.rollback, self.close = inner.rollback, inner.close
+
+    def execute(self, sql: str, params: Params = ()) -> list[Row]:
+        self.count += 1
+        return self._inner.execute(sql, params)
+
+    def executemany(self, sql: str, rows: Iterable[Params]) -> None:
+        self.count += 1
+        self._inner.executemany(sql, rows)
+
+    def change(self, sql: str, params: Params = ()) -> int:
+        self.count += 1
+        return self._inner.change(sql, params)
+
+
+Counting = tuple[SqliteStore, Counted]
+
+
+@pytest.fixture
+async def counting() -> AsyncIterator[Counting]:
+    """A store with 400 groups and 400 SINGLEs of ann's, in each a message, and a device of each user."""
+    made: list[Counted] = []
+
+    def connect(path: str, *, read_only: bool = False) -> Connection:
+        made.append(Counted(open_sqlite(path, read_only=read_only)))
+        return made[-1]
+
+    store = SqliteStore(":memory:", ids=seeded_ids(), threads=False, connect=connect)
+    await store.migrate()
+    await do(store, device("ann"), *(device(f"u{n}") for n in range(MANY)))
+    await do(store, *(group(f"g{n}", "ann", f"u{n}", "cat") for n in range(MANY)))  # numbers 1 to 400
+    await do(store, *(single(f"s{n}", "ann", f"u{n}") for n in range(MANY)))
+    await do(store, *(send(f"{kind}{n}", "ann", "first") for kind in "gs" for n in range(MANY)))
+    yield store, made[0]
+    await store.aclose()
+
+
+Make = Callable[[int], base.Command]
+BATCHES: dict[str, list[Make]] = {
+    "messages": [lambda n: send(f"s{n}", "ann", "k")],
+    "messages to one conversation": [lambda n: send("g0", "ann", f"k{n}")],
+    "repeats": [lambda n: send(f"s{n}", "ann", "first")],
+    "confirmations": [lambda n: delivered(f"s{n}", f"u{n}", 2)],
+    "confirmations in groups": [lambda n: delivered(f"g{n}", f"u{n}", 2)],
+    "reading": [lambda n: read(f"g{n}", f"u{n}", 2)],
+    "single confirmations": [lambda n: confirm(f"{n + 1:x}-e1-2", f"u{n}")],
+    "unknown devices": [lambda n: delivered(f"g{n}", f"u{n}", 2, "web")],
+    "recalls": [lambda n: recall(f"{n + 1:x}-e1-2", "ann")],
+    "creations": [lambda n: group(f"new{n}", "ann", f"u{n}")],
+    "pairs": [lambda n: single(f"new{n}", "cat", f"u{n}")],
+    "joining": [lambda n: add(f"g{n}", "ann", "dan", f"u{n + 1}")],
+    "leaving": [lambda n: remove(f"g{n}", "ann", "cat")],
+    "sessions": [lambda n: device(f"u{n}", "new")],
+    "logins": [lambda n: base.RenewLogin(f"u{n}", "phone", None, "", 9)],
+    "epochs": [lambda n: base.RenewEpoch(f"g{n}", "e2", 9)],
+    "outbox": [lambda n: base.CloseOutbox(f"g{n}", 1)],
+    "all at once": [
+        lambda n: send(f"s{n}", "ann", "k"),
+        lambda n: delivered(f"s{n}", f"u{n}", 3),
+        lambda n: recall(f"{n + 1:x}-e1-2", "ann"),
+        lambda n: group(f"new{n}", "ann", f"u{n}"),
+        lambda n: send(f"new{n}", "ann", "k"),
+        lambda n: add(f"g{n}", "ann", "dan"),
+        lambda n: remove(f"g{n}", "ann", "cat"),
+        lambda n: device(f"u{n}", "new"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+async def test_the_number_of_statements_does_not_grow_with_the_batch(counting: Counting, name: str) -> None:
+    store, connection = counting
+    counts = []
+    for numbers in (range(FEW), range(FEW, MANY // len(BATCHES[name]))):
+        before = connection.count
+        await do(store, *(make(n) for n in numbers for make in BATCHES[name]))
+        counts.append(connection.count - before)
+
+    assert counts[1] <= counts[0] <= 40
+
+
+async def test_a_user_in_many_conversations_costs_as_many_statements(counting: Counting) -> None:
+    """A device that is new, one that is driven out, and one that comes back, in 800 conversations."""
+    store, connection = counting
+    counts = []
+    for user in ("cat", "ann"):
+        await do(store, *(device(user, f"d{number}", number) for number in range(base.DEVICES_MAX)))
+        before = connection.count
+        await do(store, device(user, "new", 99), device(user, "d0", 100), device(user, "newer", 101))
+        counts.append(connection.count - before)
+
+    assert counts[1] <= counts[0] <= 30
+
+
+async def test_a_large_group_costs_as_many_statements(counting: Counting) -> None:
+    """A creation of 300, one that joins, one that leaves, and a confirmation there."""
+    store, connection = counting
+    counts = []
+    for name, size in (("small", 3), ("large", 300)):
+        before = connection.count
+        await do(store, group(name, *(f"u{n}" for n in range(size))), add(name, "u0", "dan"))
+        await do(store, remove(name, "u0", "u2"), delivered(name, "u1", 3))
+        counts.append(connection.count - before)
+
+    assert counts[1] <= counts[0]
