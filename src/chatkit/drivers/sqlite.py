@@ -22,7 +22,7 @@ BUSY_TIMEOUT_MS = 2000
 """How long a statement waits for another writer before it is refused."""
 
 RETRY_AFTER_S = 1.0
-"""The hint in every `UnavailableError` made here."""
+"""Seconds after which to try again, in every `UnavailableError` made here."""
 
 WAL_BYTES_MAX = 64 * 1024 * 1024
 """The write-ahead log is cut back to this size once it has been checkpointed."""
