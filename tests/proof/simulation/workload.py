@@ -19,6 +19,8 @@ from .world import World
 STRANGERS_CONVERSATION = "c-nowhere"
 
 _HOST_ACTS_PER_S = 3.0
+_VISIT_S = 2.0  # longest wait of a visit for the visitor's device to hear of it
+_LOOK_S = 0.005
 
 
 class Own(msgspec.Struct):
@@ -57,6 +59,7 @@ class Workload:
             (8, self._host_send),
             (5, self._add),
             (5, self._remove),
+            (4, self._visit),
             (2, self._create),
             (8, self._page),
             (3, self._list),
@@ -214,7 +217,9 @@ class Workload:
 
     async def _add(self) -> None:
         name, users = self._somewhere(), self._rng.sample(self._users, k=self._rng.randint(1, 2))
-        by = self.known.get(name, self._users)[0]
+        await self._add_to(name, self.known.get(name, self._users)[0], users)
+
+    async def _add_to(self, name: str, by: str, users: list[str]) -> None:
         await self._on_a_server(
             by,
             "add",
@@ -225,7 +230,11 @@ class Workload:
 
     async def _remove(self) -> None:
         name, user_id = self._somewhere(), self._rng.choice(self._users)
-        by = self._rng.choice((self.known.get(name, self._users)[0], user_id))
+        await self._remove_from(
+            name, self._rng.choice((self.known.get(name, self._users)[0], user_id)), user_id
+        )
+
+    async def _remove_from(self, name: str, by: str, user_id: str) -> None:
         await self._on_a_server(
             by,
             "remove",
@@ -233,6 +242,19 @@ class Workload:
             conversation_id=name,
             user_ids=[user_id],
         )
+
+    async def _visit(self) -> None:
+        """A user leaves, is added again, and removed at the moment when their device pulls what they missed."""
+        name, device = self._somewhere(), self._rng.choice(self._world.devices)
+        by, user_id = self.known.get(name, self._users)[0], device.user_id
+        pause_s = self._rng.random() * 0.05
+        await self._remove_from(name, user_id, user_id)
+        await self._add_to(name, by, [user_id])
+        with anyio.move_on_after(_VISIT_S):
+            while device.client is None or name not in device.client.conversations:
+                await anyio.sleep(_LOOK_S)
+        await anyio.sleep(pause_s)
+        await self._remove_from(name, by, user_id)
 
     async def _page(self) -> None:
         name, user_id = self._somewhere(), self._rng.choice(self._users)
