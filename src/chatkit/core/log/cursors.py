@@ -205,7 +205,7 @@ def _authors(state: State, membership: MembershipState, after_seq: int, up_to_se
     senders = state.senders.get(conversation.key, {})
     ranges = ranges_after(membership.intervals, rules.author_range(after_seq, up_to_seq), up_to_seq)
     found = {senders[seq] for first, last in ranges for seq in range(first, last + 1)}
-    return tuple(sorted(found - {user_id}))
+    return tuple(sorted(filter(None, found - {user_id})))
 
 
 def keys_of_close(keys: Keys, command: CloseOutbox) -> None:

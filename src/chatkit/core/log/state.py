@@ -201,7 +201,7 @@ class State:
         self.sent: dict[tuple[str, str, str], MessageRow | None] = {}
         self.places: dict[Place, MessageRow | None] = {}
         self.recalled: dict[Place, int] = {}
-        self.senders: dict[int, dict[int, str]] = {}
+        self.senders: dict[int, dict[int, str | None]] = {}
         self.devices: dict[str, dict[str, DeviceState]] = {}
         self.listed: dict[str, dict[int, MembershipSnapshot]] = {}
         self.tokens: dict[DevicePlace, TokenRow | None] = {}
@@ -231,6 +231,8 @@ class State:
         self.token_places.update(dict.fromkeys(keys.token_hashes))
         self.devices.update((user_id, {}) for user_id in keys.devices)
         self.listed.update((user_id, {}) for user_id in keys.listed)
+        for key, first, last in keys.merged_senders():
+            self.senders.setdefault(key, {}).update(dict.fromkeys(range(first, last + 1)))
         self.removals += keys.removals
 
     def add_conversation(self, conversation: ConversationState) -> None:
