@@ -15,8 +15,11 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[all,testing]" --group test --group lint --group docs
 	touch $(STAMP)
 
+# LOG=FILE replays an IRC log of yours; without it, a real one where there are any beside the clone.
+LOG ?= $(firstword $(wildcard ../shared/data/ubuntu-irc/*.txt))
+
 demo: setup
-	$(BIN)/chatkit demo
+	$(BIN)/chatkit demo $(LOG)
 
 check: setup
 	$(BIN)/ruff check .
@@ -25,10 +28,11 @@ check: setup
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
 
+# Some hundred processes start: they keep the compiled modules, and files with many seconds in few tests come early.
 test: setup
 	scripts/browser
 	scripts/strace
-	$(BIN)/pytest -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all:
 	scripts/test-all
@@ -36,23 +40,25 @@ test-all:
 # 500 seeds with every fault; SEEDS=20000 for a night, SEED=7 for one of them again, FIRST=500 to go on elsewhere.
 sim: setup
 ifdef SEED
-	$(BIN)/python -m chatkit.testing.simulation --seed $(SEED)
+	$(BIN)/python -m tests.proof.simulation --seed $(SEED)
 else
-	$(BIN)/python -m chatkit.testing.simulation --seeds $(or $(SEEDS),500) --first $(or $(FIRST),0)
-	$(BIN)/python -m chatkit.testing.simulation --same 20 --first $(or $(FIRST),0)
+	$(BIN)/python -m tests.proof.simulation --seeds $(or $(SEEDS),500) --first $(or $(FIRST),0)
+	$(BIN)/python -m tests.proof.simulation --same 20 --first $(or $(FIRST),0)
 endif
 
 mutants: setup
-	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.proof.mutants
 
 # Power cuts with FULL, the proof that NORMAL is caught, and a SIGKILL at every system call.
 crash: setup
-	$(BIN)/python -m chatkit.testing.power_cut
-	$(BIN)/python -m chatkit.testing.power_cut --synchronous NORMAL --expect-loss
+	$(BIN)/python -m tests.proof.power_cut
+	$(BIN)/python -m tests.proof.power_cut --synchronous NORMAL --expect-loss
 	$(BIN)/python -m tests.durability.syscalls --workloads all
 
+# SIGKILL under full load, and under a light one, where a kill meets an idle moment more often.
 soak: setup
 	$(BIN)/python -m tests.soak
+	$(BIN)/python -m tests.soak --load light --rounds 30
 
 bench: setup
 	$(BIN)/python -m benchmarks

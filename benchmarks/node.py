@@ -6,16 +6,21 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import httpx
 
 from chatkit import sign_token
 
+from .tree import HERE, CannotMeasureError, Tree
+
 SECRET = "benchmark-secret-of-32-characters"
+START_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 20
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -52,32 +57,65 @@ class Node:
         response.raise_for_status()
 
 
+@cache
+def cores() -> tuple[int, int]:
+    """The core for the server and the one for the load; the same one where there is no other.
+
+    Asked once, before `node` pins this process to one of them.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    return allowed[0], allowed[-1]
+
+
+def cores_busy_s() -> float:
+    """Seconds since boot that these two cores worked, for whomever; what a hypervisor took away counts."""
+    busy = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name in {f"cpu{core}" for core in cores()}:
+            user, nice, system, _idle, _waiting, interrupts, soft_interrupts, stolen = map(int, ticks[:8])
+            busy += user + nice + system + interrupts + soft_interrupts + stolen
+    return busy / _TICKS_PER_S
+
+
 @contextlib.contextmanager
-def node() -> Iterator[Node]:
-    """Start a server on core 0, put this process on core 1, and end the server afterwards."""
-    cores = sorted(os.sched_getaffinity(0))
+def node(tree: Tree | None = None) -> Iterator[Node]:
+    """Start a tree's server (this tree's by default) on one core, put this process on another; end it afterwards.
+
+    Raises:
+        CannotMeasureError: The server did not start.
+    """
+    tree = tree or Tree(HERE)
+    allowed = os.sched_getaffinity(0)
+    for_server, for_load = cores()
     with tempfile.TemporaryDirectory() as folder:
+        command = [tree.python, "-P", "-m", "chatkit", "serve", "--port", "0", "--json"]
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "chatkit",
-                "serve",
-                "--port",
-                "0",
-                "--json",
-                "--storage",
-                f"sqlite:///{folder}/bench.db",
-            ],
-            env={**os.environ, "CHATKIT_JWT_SECRET": SECRET},
+            [*command, "--storage", f"sqlite:///{folder}/bench.db"],
+            env={**tree.environment, "CHATKIT_JWT_SECRET": SECRET},
             stdout=subprocess.PIPE,
         )
         try:
-            os.sched_setaffinity(process.pid, cores[:1])
-            os.sched_setaffinity(0, cores[-1:])
-            assert process.stdout is not None
-            yield Node(process, json.loads(process.stdout.readline())["port"])
+            os.sched_setaffinity(process.pid, {for_server})
+            os.sched_setaffinity(0, {for_load})
+            yield Node(process, _port(process))
         finally:
-            os.sched_setaffinity(0, cores)
+            os.sched_setaffinity(0, allowed)
             process.terminate()
-            process.wait(20)
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _port(process: subprocess.Popen[bytes]) -> int:
+    """What the server says on its first line."""
+    assert process.stdout is not None
+    late = threading.Timer(START_TIMEOUT_S, process.kill)
+    late.start()
+    line = process.stdout.readline()
+    late.cancel()
+    if not line:
+        raise CannotMeasureError(f"the server did not start: {process.args}")
+    return int(json.loads(line)["port"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .node import Node
@@ -176,3 +177,13 @@ async def idle(node: Node, count: int) -> dict[str, Any]:
     for client in (*warm, *clients):
         client.transport.close()
     return {"kib_per_idle_connection": round(kib, 1)}
+
+
+WORKLOADS: dict[str, Callable[[Node, float], Awaitable[dict[str, Any]]]] = {
+    "1:1, 100 pairs, window 16": lambda node, seconds: Pairs(node, 100, 16, "sat").run(seconds / 3, seconds),
+    "1:1, 1 pair, window 1": lambda node, seconds: Pairs(node, 1, 1, "one").run(1, seconds / 2),
+    "group of 50, window 16": lambda node, _: Group(node, 50, 16, "g50").run(2000),
+    "group of 500, window 16": lambda node, _: Group(node, 500, 16, "g500").run(200),
+    "2000 idle connections": lambda node, _: idle(node, 2000),
+}
+"""Each takes a fresh server and the seconds to measure; the groups send a fixed number of messages instead."""

@@ -1,8 +1,10 @@
-"""Fixtures for every test: async tests run on asyncio through anyio's own plugin."""
+"""Fixtures for every test: async tests run on asyncio through anyio's own plugin; what passes is judged."""
 
 from __future__ import annotations
 
 import pytest
+
+pytest_plugins = ["tests.proof.judging"]
 
 
 @pytest.fixture(scope="session")

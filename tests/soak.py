@@ -1,4 +1,4 @@
-"""`python -m tests.soak [--rounds 50] [--seed N]`: SIGKILL under full load, many times on one file."""
+"""`python -m tests.soak [--rounds 50] [--seed N] [--load light]`: SIGKILL under load, many times on one file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.blackbox.kill_harness import Harness
+from tests.blackbox.kill_harness import HEAVY, LIGHT, Harness
 from tests.blackbox.server_process import ServerProcess
+
+LOADS = {"heavy": HEAVY, "light": LIGHT}
 
 
 def main() -> int:
@@ -17,13 +19,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--rounds", type=int, default=50, help="how many kills (default 50)")
     parser.add_argument("--seed", type=int, default=1, help="chooses the moments of the kills (default 1)")
+    parser.add_argument("--load", choices=LOADS, default="heavy", help="how much is sent (default heavy)")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="chatkit-soak-"))
     started = time.monotonic()
     try:
-        totals = Harness(ServerProcess(folder), options.seed, lambda line: print(line, flush=True)).run(
-            options.rounds
-        )
+        harness = Harness(ServerProcess(folder), options.seed, report, LOADS[options.load])
+        totals = harness.run(options.rounds)
     except AssertionError as failure:
         print(f"FAILED: {failure}\nfiles: {folder}", file=sys.stderr)
         return 1
@@ -34,6 +36,11 @@ def main() -> int:
         "confirmations and changes of members one by one, all as acknowledged. No gap, no double, identical answers."
     )
     return 0
+
+
+def report(line: str) -> None:
+    """One line a round, at once."""
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

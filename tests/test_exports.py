@@ -29,6 +29,10 @@ def test_type_checkers_see_the_same_names() -> None:
     assert sorted(imported) == sorted(chatkit.__all__)
 
 
+def test_type_checkers_do_not_see_the_lazy_loading_which_would_take_any_name() -> None:
+    assert "__getattr__" not in {node.name for node in SOURCE.body if isinstance(node, ast.FunctionDef)}
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="Nothing"):
         _ = chatkit.Nothing
@@ -50,4 +54,4 @@ def test_a_client_needs_none_of_the_servers_dependencies() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert done.stderr == ""
-    assert done.stdout.count("pip install 'chatkit[server]'") == 2
+    assert done.stdout.count("pip install 'chatkit-engine[server]'") == 2

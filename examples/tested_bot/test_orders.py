@@ -21,7 +21,7 @@ import anyio
 import pytest
 
 from chatkit import ChatClient, ChatServer
-from chatkit.testing import Chance, Conditions, Devices, Network
+from chatkit.testing import Conditions, Devices, Network, Rng
 
 ORDERS = [f"{number} coffee" for number in range(1, 13)]
 SEEDS = range(20)
@@ -38,8 +38,8 @@ def bot() -> ModuleType:
 
 
 @pytest.fixture
-def chance(chat_chance: Chance) -> random.Random:
-    return chat_chance.stream("story")
+def rng(chat_rng: Rng) -> random.Random:
+    return chat_rng.stream("story")
 
 
 @pytest.fixture(autouse=True)
@@ -48,20 +48,20 @@ async def counter(chat_server: ChatServer) -> None:
     await chat_server.create_conversation("SINGLE", "guest", ["bot"], conversation_id="counter")
 
 
-async def order(guest: ChatClient, chance: random.Random) -> None:
+async def order(guest: ChatClient, rng: random.Random) -> None:
     for text in ORDERS:
-        await anyio.sleep(chance.uniform(0, 5))
+        await anyio.sleep(rng.uniform(0, 5))
         await guest.send("counter", text, timeout=600)
 
 
-async def fail_and_heal(network: Network, chance: random.Random) -> None:
+async def fail_and_heal(network: Network, rng: random.Random) -> None:
     """Cut everybody off, for up to ten seconds, five times."""
     for _ in range(5):
-        await anyio.sleep(chance.uniform(0, 8))
-        network.conditions = Conditions(refuse_chance=1)
+        await anyio.sleep(rng.uniform(0, 8))
+        network.conditions = Conditions(refuse_probability=1)
         for line in list(network.lines):
             line.cut()
-        await anyio.sleep(chance.uniform(0, 10))
+        await anyio.sleep(rng.uniform(0, 10))
         network.conditions = Conditions()
 
 
@@ -78,13 +78,13 @@ async def check_confirmations(guest: ChatClient) -> None:
 
 @pytest.mark.parametrize("chat_seed", SEEDS)
 async def test_confirmed_once_though_the_network_fails(
-    bot: ModuleType, chance: random.Random, chat_client: Devices, chat_network: Network
+    bot: ModuleType, rng: random.Random, chat_client: Devices, chat_network: Network
 ) -> None:
     async with chat_client("guest") as guest:
         async with chat_client("bot") as chat, anyio.create_task_group() as tasks:
             tasks.start_soon(bot.take_orders, chat)
-            tasks.start_soon(fail_and_heal, chat_network, chance)
-            await order(guest, chance)
+            tasks.start_soon(fail_and_heal, chat_network, rng)
+            await order(guest, rng)
             await anyio.sleep(60)
             tasks.cancel_scope.cancel()
         await check_confirmations(guest)
@@ -92,7 +92,7 @@ async def test_confirmed_once_though_the_network_fails(
 
 @pytest.mark.parametrize("chat_seed", SEEDS)
 async def test_confirmed_once_though_the_bot_is_killed(
-    bot: ModuleType, chance: random.Random, chat_client: Devices
+    bot: ModuleType, rng: random.Random, chat_client: Devices
 ) -> None:
     async def live() -> None:
         async with chat_client("bot") as chat:
@@ -100,13 +100,13 @@ async def test_confirmed_once_though_the_bot_is_killed(
 
     async def live_and_die() -> None:
         while True:
-            with anyio.move_on_after(chance.uniform(0, 5)):
+            with anyio.move_on_after(rng.uniform(0, 5)):
                 await live()
 
     async with chat_client("guest") as guest:
         async with anyio.create_task_group() as lives:
             lives.start_soon(live_and_die)
-            await order(guest, chance)
+            await order(guest, rng)
             lives.cancel_scope.cancel()
         with anyio.move_on_after(60):
             await live()

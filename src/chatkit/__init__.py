@@ -7,8 +7,7 @@ a program matches on (events) and catches (errors) is here too; the rest of `cha
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .assemble import open_store as open_store
@@ -41,8 +40,8 @@ if TYPE_CHECKING:
     from .errors import TokenExpiredError as TokenExpiredError
     from .errors import UnauthenticatedError as UnauthenticatedError
     from .errors import UnavailableError as UnavailableError
-    from .gateway.asgi import asgi_app as asgi_app
     from .gateway.memory import MemoryConnector as MemoryConnector
+    from .gateway.websocket_asgi import asgi_app as asgi_app
     from .server.auth import jwt_authenticator as jwt_authenticator
     from .server.auth import sign_token as sign_token
     from .server.config import ServerConfig as ServerConfig
@@ -52,110 +51,47 @@ if TYPE_CHECKING:
     from .types import Message as Message
     from .types import Receipt as Receipt
     from .types import Sent as Sent
+else:
+    import importlib
 
-_HOMES = {
-    "BadRequestError": "errors",
-    "CaughtUp": "client.events",
-    "ChatApi": "client.api",
-    "ChatClient": "client.client",
-    "ChatServer": "server.server",
-    "ChatkitError": "errors",
-    "ClientConfig": "client.config",
-    "ClosedError": "errors",
-    "ConfigurationError": "errors",
-    "ConflictError": "errors",
-    "Connected": "client.events",
-    "Connecting": "client.events",
-    "ConversationChanged": "client.events",
-    "Disconnected": "client.events",
-    "EpochChanged": "client.events",
-    "ForbiddenError": "errors",
-    "Identity": "types",
-    "Member": "types",
-    "MemoryConnector": "gateway.memory",
-    "Message": "types",
-    "MessageRecalled": "client.events",
-    "MessageReceived": "client.events",
-    "MessageSent": "client.events",
-    "NotFoundError": "errors",
-    "Receipt": "types",
-    "ReceiptChanged": "client.events",
-    "ReceiptCounts": "client.events",
-    "Reconnecting": "client.events",
-    "RefusedError": "errors",
-    "SendFailed": "client.events",
-    "SendOutcomeUnknownError": "errors",
-    "Sent": "types",
-    "ServerConfig": "server.config",
-    "TokenExpiredError": "errors",
-    "Typing": "client.events",
-    "UnauthenticatedError": "errors",
-    "UnavailableError": "errors",
-    "asgi_app": "gateway.asgi",
-    "jwt_authenticator": "server.auth",
-    "open_store": "assemble",
-    "sign_token": "server.auth",
-}
+    _HOMES = {
+        name: home
+        for home, names in {
+            "assemble": "open_store",
+            "client.api": "ChatApi",
+            "client.client": "ChatClient",
+            "client.config": "ClientConfig",
+            "client.events": "CaughtUp Connected Connecting ConversationChanged Disconnected EpochChanged"
+            " MessageRecalled MessageReceived MessageSent ReceiptChanged ReceiptCounts Reconnecting SendFailed Typing",
+            "errors": "BadRequestError ChatkitError ClosedError ConfigurationError ConflictError ForbiddenError"
+            " NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError UnauthenticatedError"
+            " UnavailableError",
+            "gateway.websocket_asgi": "asgi_app",
+            "gateway.memory": "MemoryConnector",
+            "server.auth": "jwt_authenticator sign_token",
+            "server.config": "ServerConfig",
+            "server.server": "ChatServer",
+            "types": "Identity Member Message Receipt Sent",
+        }.items()
+        for name in names.split()
+    }
+    __all__ = sorted(_HOMES)
 
-__all__ = [
-    "BadRequestError",
-    "CaughtUp",
-    "ChatApi",
-    "ChatClient",
-    "ChatServer",
-    "ChatkitError",
-    "ClientConfig",
-    "ClosedError",
-    "ConfigurationError",
-    "ConflictError",
-    "Connected",
-    "Connecting",
-    "ConversationChanged",
-    "Disconnected",
-    "EpochChanged",
-    "ForbiddenError",
-    "Identity",
-    "Member",
-    "MemoryConnector",
-    "Message",
-    "MessageRecalled",
-    "MessageReceived",
-    "MessageSent",
-    "NotFoundError",
-    "Receipt",
-    "ReceiptChanged",
-    "ReceiptCounts",
-    "Reconnecting",
-    "RefusedError",
-    "SendFailed",
-    "SendOutcomeUnknownError",
-    "Sent",
-    "ServerConfig",
-    "TokenExpiredError",
-    "Typing",
-    "UnauthenticatedError",
-    "UnavailableError",
-    "asgi_app",
-    "jwt_authenticator",
-    "open_store",
-    "sign_token",
-]
+    def __getattr__(name):
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'chatkit' has no attribute {name!r}")
+        try:
+            module = importlib.import_module(f".{home}", __name__)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "starlette":
+                raise
+            from .errors import ConfigurationError
 
+            raise ConfigurationError(
+                f"chatkit.{name} needs starlette: pip install 'chatkit-engine[server]'"
+            ) from None
+        return getattr(module, name)
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'chatkit' has no attribute {name!r}")
-    try:
-        module = importlib.import_module(f".{home}", __name__)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "starlette":
-            raise
-        from .errors import ConfigurationError
-
-        raise ConfigurationError(f"chatkit.{name} needs starlette: pip install 'chatkit[server]'") from None
-    return getattr(module, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+    def __dir__():
+        return __all__

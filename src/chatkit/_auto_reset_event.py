@@ -6,7 +6,7 @@ import anyio
 
 
 class AutoResetEvent:
-    """Unset again once a wait has returned; a `set` before the `wait` is not lost.
+    """Unset again once a wait has returned because of it; a `set` before the `wait` is not lost.
 
     With several waiters each of them returns at the next `set`, and must look again at what it waited for.
     """
@@ -19,10 +19,9 @@ class AutoResetEvent:
         self._event.set()
 
     async def wait(self, timeout_s: float | None = None) -> None:
-        """Return once it is set, or after `timeout_s` seconds; then it is unset."""
-        if timeout_s is None:
-            await self._event.wait()
-        else:
-            with anyio.move_on_after(timeout_s):
-                await self._event.wait()
-        self._event = anyio.Event()
+        """Return once it is set, which unsets it, or after `timeout_s` seconds."""
+        event = self._event
+        with anyio.move_on_after(timeout_s):
+            await event.wait()
+        if event.is_set() and event is self._event:  # others may wait for the one that is unset
+            self._event = anyio.Event()

@@ -1,6 +1,6 @@
 """The values that users of chatkit hold in their hands: frozen, typed, without behaviour of their own.
 
-What travels is in `chatkit.wire.events`; what the store is told is in `chatkit.storage.base`.
+What travels is in `chatkit.wire.events`; what a store is asked to do is in `chatkit.core.log.commands`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkit.testing.proxy import BlockingProxy, proxy_in_thread
+from tests.proof.proxy import BlockingProxy, proxy_in_thread
 
 from .late import LateCloses
 from .server_process import ServerProcess

@@ -9,7 +9,7 @@ import anyio
 import uvicorn
 
 from chatkit import ChatServer, ServerConfig, asgi_app, jwt_authenticator
-from chatkit.gateway.uvicorn_roads import HttpRoadProtocol, WebSocketRoadProtocol
+from chatkit.gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol
 from chatkit.ports import SystemIds
 from chatkit.server.session import Session
 from chatkit.storage.memory import MemoryStore
@@ -56,7 +56,7 @@ async def hosted() -> AsyncIterator[HostedServer]:
     async with HostedServer() as server:
         config = uvicorn.Config(
             asgi_app(server), port=0, log_config=None, ws_ping_interval=None,
-            http=HttpRoadProtocol, ws=WebSocketRoadProtocol,
+            http=ChatHttpProtocol, ws=ChatWebSocketProtocol,
         )  # fmt: skip
         async with running(config) as server.port:
             yield server

@@ -1,7 +1,7 @@
 """SIGKILL in the middle of senders at full speed, then the proof that no acknowledgement was a lie.
 
-Shared by `test_kill.py` (light rounds) and `tests/soak.py` (heavy ones). Every text equals its clientMsgId, so that a
-stored row names the attempt it came from whoever reads it. What must hold after each restart:
+Shared by `test_kill.py` (light rounds) and `tests/soak.py` (heavy ones, and more of the light ones). Every text equals
+its clientMsgId, so that a stored row names the attempt it came from whoever reads it. After each restart must hold:
 
 - the log of each conversation has the seqs 1..head, each once, and no row that nobody attempted;
 - every acknowledged message is there once, with the seq and messageId of its acknowledgement;
@@ -131,7 +131,7 @@ class Harness:
         self.senders = [fresh(f"s{number}") for number in range(load.senders)]
         self.careful = [CarefulClient(f"{seed} {number}") for number in range(CAREFUL)]
         self.conversations: list[str] = []
-        self.settled: dict[Key, Event] = {}
+        self.answered: dict[Key, Event] = {}
         self.stored: dict[str, list[Row]] = {}
 
     def run(self, rounds: int) -> Totals:
@@ -313,7 +313,7 @@ class Harness:
                 )
             if key[2] in rows:
                 assert (answer["seq"], answer["messageId"]) == rows[key[2]][:2], dict(answer)
-        self.settled |= answers
+        self.answered |= answers
 
     async def _send_again(self, keys: list[Key]) -> dict[Key, Event]:
         lanes: dict[str, list[Key]] = {user: [] for user in self.senders}
@@ -349,11 +349,11 @@ class Harness:
         assert attempted <= set(texts), "an attempted message is missing although it was sent again"
 
     def _everything_again(self) -> None:
-        keys = list(self.settled)
+        keys = list(self.answered)
         answers = asyncio.run(self._send_again(keys))
         for key in keys:
-            assert answers[key].raw == self.settled[key].raw, (
-                f"{answers[key].raw!r} was {self.settled[key].raw!r}"
+            assert answers[key].raw == self.answered[key].raw, (
+                f"{answers[key].raw!r} was {self.answered[key].raw!r}"
             )
         assert self._logs() == self.stored
         self.report(

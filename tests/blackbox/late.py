@@ -87,7 +87,7 @@ class LateCloses:
                 continue
             survivor = self._renewed(ago_s + 1)
             ended = closed(peer)
-            survivor.settle()
+            survivor.ping()
             ended.survivor = survivor
             return ended
         raise AssertionError("no token was taken")

@@ -104,7 +104,7 @@ class Peer:
         assert page.name == "SYNC_PAGE", page
         return page
 
-    def settle(self) -> None:
+    def ping(self) -> None:
         """PING and its PONG: everything this connection sent before was read by the server."""
         answer = self.ask("PING")
         assert answer.name == "PONG", answer

@@ -56,7 +56,7 @@ class Link:
         error = self.peer.expect(None)
         assert error.name == "ERROR", error
         check_error(error, *codes)
-        self.peer.settle()
+        self.peer.ping()
         assert not self.peer.seen("MSG_ACK")
         assert not self.peer.seen("ERROR"), "one ERROR for the frame"
         return error
@@ -89,7 +89,7 @@ def link(request: pytest.FixtureRequest, links: dict[str, Link]) -> Iterator[Lin
     yield used
     assert used.peer.sync(used.conversation, 2**53 - 1)["headSeq"] == head, "something was stored"
     used.peer.inbox.clear()
-    used.other.settle()
+    used.other.ping()
     assert not used.other.seen("NEW_MSG")
 
 
@@ -296,7 +296,7 @@ def test_a_surrogate_among_good_items_costs_all_or_only_itself(json_link: Link) 
     bad += '"payload":{"type":"TEXT","text":"\\ud800"}}'
     json_link.peer.send_raw(f'[{{"event":"PING","ref":"a"}},{bad},{{"event":"PING","ref":"b"}}]')
     check_error(json_link.peer.expect("ERROR"))
-    json_link.peer.settle()
+    json_link.peer.ping()
     refs = sorted(event["ref"] for event in json_link.peer.seen("PONG"))
     json_link.peer.inbox.clear()
     assert refs == ["a", "b"]
@@ -382,7 +382,7 @@ def test_ref_and_key_are_dug_out_of_a_bad_item(link: Link) -> None:
 
 def test_empty_array_is_nothing(link: Link) -> None:
     link.peer.send_raw(link.peer.encode([]))
-    link.peer.settle()
+    link.peer.ping()
     assert not link.peer.inbox
 
 
@@ -498,11 +498,11 @@ def test_frame_above_a_million_bytes_is_refused(world: World, codec: str, size: 
     answer = peer.send_or_close(padded_ping(peer, size))
     if isinstance(answer, Event):
         check_error(answer, "TOO_LARGE")
-        peer.settle()
+        peer.ping()
     else:
         # a server that hangs up while megabytes are still on their way resets the link, and 1009 may be lost with it
         assert answer == 1009 or (size > 1_000_001 and answer == 1006)
-    world.peer(alice).settle()
+    world.peer(alice).ping()
 
 
 def test_wide_text_counts_in_bytes_not_characters(world: World) -> None:

@@ -129,7 +129,7 @@ def test_removed_member_hears_that_he_left_and_then_nothing(world: World) -> Non
     mark = len(bobs.frames)
     alices.say(made, "canary-after-removal")
     carols.expect("NEW_MSG", seq=3)
-    bobs.settle()
+    bobs.ping()
     assert b"canary-after-removal" not in bobs.bytes_since(mark)
     assert not bobs.seen("NEW_MSG", seq=3)
     refused(world.api(bob).get("/v1/sync", params={"conversationId": made, "lastSeq": 0}), "NOT_FOUND")

@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of senders at full speed, thirty times (`make soak` does it under heavy load)."""
+"""SIGKILL in the middle of senders at full speed, ten times; `make soak` does it many times under two loads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .peer import Event
 from .server_process import ServerProcess
 from .world import World
 
-ROUNDS = 15
+ROUNDS = 5
 SEEDS = (20261123, 20261124)
 """One file each, at the same time: most of a round is the start of a server."""
 
@@ -30,7 +30,7 @@ def kills(folder: Path, seed: int) -> Totals:
 
 
 @pytest.mark.timeout(300)
-def test_sigkill_under_load_thirty_times(tmp_path: Path) -> None:
+def test_sigkill_under_load_ten_times(tmp_path: Path) -> None:
     with ThreadPoolExecutor(len(SEEDS)) as pool:
         under_way = [pool.submit(kills, tmp_path / str(seed), seed) for seed in SEEDS]
     for totals in (future.result() for future in under_way):

@@ -11,8 +11,8 @@ import pytest
 
 from chatkit import ChatApi, ClientConfig, SendOutcomeUnknownError
 from chatkit.client.events import Connected, MessageRecalled, ReceiptChanged
-from chatkit.testing.proxy import HELD_BYTES_MAX, BlockingProxy, FaultyProxy, Traffic, Where
-from chatkit.testing.toxics import Bandwidth, BlackHole, Freeze, Latency, LimitData, Slicer
+from tests.proof.proxy import HELD_BYTES_MAX, BlockingProxy, FaultyProxy, Traffic, Where
+from tests.proof.toxics import Bandwidth, BlackHole, Freeze, Latency, LimitData, Slicer
 
 from .hosted import HostedServer, hosted
 from .peer import Peer, send_msg
@@ -143,14 +143,14 @@ async def test_the_sdk_resolves_a_reset_in_the_middle_of_a_send(
 
 
 async def test_fifty_cuts_in_the_middle_of_frames_while_three_chat(world: World, proxy: FaultyProxy) -> None:
-    users, chance = world.users(3), random.Random(50)
+    users, rng = world.users(3), random.Random(50)
     made = world.group(*users)
     async with phones(proxy.url(), users) as three:
         for number in range(CUTS):
             async with anyio.create_task_group() as tasks:
                 for each in three:
                     tasks.start_soon(_say_four, each, made, number)
-                await cut_somewhere(proxy, chance)
+                await cut_somewhere(proxy, rng)
         texts = await check_all_alike(world, users[0], made, three)
     assert len(texts) == len(set(texts)) == 3 * 4 * CUTS
     for user in users:
@@ -159,11 +159,11 @@ async def test_fifty_cuts_in_the_middle_of_frames_while_three_chat(world: World,
     assert proxy.traffic.cuts >= CUTS
 
 
-async def cut_somewhere(proxy: FaultyProxy, chance: random.Random) -> None:
+async def cut_somewhere(proxy: FaultyProxy, rng: random.Random) -> None:
     """Cut each connection after so many bytes more, until one was cut."""
     before = proxy.traffic.cuts
-    limit = LimitData(chance.randint(1, 400), reset=chance.random() < 0.5)
-    fault = proxy.add(limit, "up" if chance.random() < 0.5 else "down")
+    limit = LimitData(rng.randint(1, 400), reset=rng.random() < 0.5)
+    fault = proxy.add(limit, "up" if rng.random() < 0.5 else "down")
     await until(proxy, lambda traffic: traffic.cuts > before)
     proxy.remove(fault)
 

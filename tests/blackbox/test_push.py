@@ -120,7 +120,7 @@ def test_strangers_sockets_get_nothing(world: World) -> None:
     bobs.expect("NEW_MSG", seq=2)
     bobs.send({"event": "READ", "conversationId": made, "upToSeq": 2})
     alices.expect("RECEIPT", readSeq=2)
-    carols.settle()
+    carols.ping()
     received = carols.bytes_since(0)
     assert b"private-canary" not in received
     assert made.encode() not in received

@@ -38,7 +38,7 @@ def test_receipts_do_not_reach_members_who_wrote_nothing_of_it(world: World) -> 
     first = alices.say(made, "by alice")["seq"]
     bobs.send(read(made, first))
     alices.expect("RECEIPT", userId=bob, readSeq=first)
-    carols.settle()
+    carols.ping()
     assert not carols.seen("RECEIPT", userId=bob)
 
 
@@ -62,7 +62,7 @@ def test_zero_is_accepted_everywhere(world: World) -> None:
     made = world.group(alice)
     alices = world.peer(alice)
     alices.send({**delivered(made, 0), "ref": "d"}, {**read(made, 0), "ref": "r"})
-    alices.settle()
+    alices.ping()
     assert ok(world.api(alice).post(f"/v1/conversations/{made}/read", params={"upToSeq": 0})) == {
         "readSeq": 0
     }
@@ -89,7 +89,7 @@ def test_own_messages_are_acked_like_others(world: World) -> None:
     seq = alices.say(made, "note to self")["seq"]
     alices.send(delivered(made, seq))
     again = world.peer(alice, "pad")
-    again.settle()
+    again.ping()
     third = world.raw_peer()
     third.hello(token(alice, "phone"), "phone")
     (row,) = third.heads()
@@ -102,7 +102,7 @@ def test_one_message_acked_out_of_order_is_kept_exactly(world: World) -> None:
     alices, bobs = world.peer(alice), world.peer(bob)
     acks = [alices.say(made, f"{number}") for number in range(3)]  # 2, 3, 4
     bobs.send({"event": "DELIVERED_ACK", "conversationId": made, "messageId": acks[2]["messageId"]})
-    bobs.settle()
+    bobs.ping()
     api = world.api(alice)
     wait_status(api.status, bobs, acks[2]["messageId"], "DELIVERED")
     assert api.status(acks[0]["messageId"])["status"] == "SENT"
@@ -117,7 +117,7 @@ def wait_status(status: Callable[[str], Values], peer: Peer, message_id: str, wa
     for _ in range(200):
         if status(message_id)["status"] == wanted:
             return
-        peer.settle()
+        peer.ping()
     raise AssertionError(f"{message_id} did not become {wanted}: {status(message_id)}")
 
 
@@ -187,7 +187,7 @@ def test_status_pages_by_cursor(world: World) -> None:
     for user in others:
         peer = world.peer(user)
         peer.send(delivered(made, ack["seq"]))
-        peer.settle()
+        peer.ping()
     rows = world.api(alice).pages(f"/v1/messages/{ack['messageId']}/status", "deliveries", limit=3)
     assert sorted({row["userId"] for row in rows}) == sorted(others)
     assert len(rows) == len({(row["userId"], row["deviceId"]) for row in rows})
@@ -258,7 +258,7 @@ def test_typing_reaches_members_at_most_once_in_three_seconds(world: World) -> N
     alices, bobs, strangers = world.peer(alice), world.peer(bob), world.peer(carol)
     typing = {"event": "TYPING", "conversationId": made}
     alices.send(typing, typing, typing)
-    alices.settle()
+    alices.ping()
     last = alices.say(made, "done")
     bobs.expect("NEW_MSG", seq=last["seq"])
     assert len(bobs.seen("TYPING", conversationId=made, userId=alice)) == 1
@@ -273,7 +273,7 @@ def test_no_typing_in_groups_over_100(world: World) -> None:
     made = world.group(alice, *others)
     alices, bobs = world.peer(alice), world.peer(others[0])
     alices.send({"event": "TYPING", "conversationId": made})
-    alices.settle()
+    alices.ping()
     last = alices.say(made, "done")
     bobs.expect("NEW_MSG", seq=last["seq"])
     assert not bobs.seen("TYPING")

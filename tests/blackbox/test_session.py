@@ -20,7 +20,7 @@ def refused_code(peer: Peer) -> int:
 
 def alive(peer: Peer) -> None:
     """The session still answers."""
-    peer.settle()
+    peer.ping()
 
 
 @pytest.mark.parametrize("codec", ["json", "msgpack"])

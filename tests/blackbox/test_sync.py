@@ -119,7 +119,7 @@ def test_epoch_of_another_log_is_a_conflict(world: World) -> None:
     error = alices.ask("SYNC", conversationId=made, lastSeq=0, epoch=epoch + "x")
     assert (error["event"], error["code"], error["retryable"]) == ("ERROR", "CONFLICT", False)
     assert error["conversationId"] == made
-    alices.settle()
+    alices.ping()
 
 
 def test_sync_gives_back_the_senders_own_keys_only_to_him(world: World) -> None:
@@ -150,7 +150,7 @@ def test_many_syncs_at_once_are_each_answered_or_refused(world: World) -> None:
             "RATE_LIMITED",
             "OVERLOADED",
         ), answer
-    alices.settle()
+    alices.ping()
 
 
 def test_heads_pages_behind_first_then_newest_activity_and_last_says_no_more(world: World) -> None:
@@ -165,7 +165,7 @@ def test_heads_pages_behind_first_then_newest_activity_and_last_says_no_more(wor
         for conversation in current
     ]
     phone.send(*acks)
-    phone.settle()
+    phone.ping()
     activity = {
         row["conversationId"]: row["lastActivityTs"]
         for row in api.pages("/v1/conversations", "conversations", limit=200)

@@ -18,7 +18,7 @@ from chatkit import ChatApi
 from .command import SECRET, TIMEOUT_S, chatkit, next_line, started
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["token"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["serve"], ["token"], ["demo"], ["verify"]])
 def test_help(command: list[str], tmp_path: Path) -> None:
     done = chatkit(*command, "--help", cwd=tmp_path)
 
@@ -29,7 +29,7 @@ def test_help(command: list[str], tmp_path: Path) -> None:
 def test_version(tmp_path: Path) -> None:
     done = chatkit("--version", cwd=tmp_path)
 
-    assert (0, f"chatkit, version {version('chatkit')}\n") == (done.returncode, done.stdout)
+    assert (0, f"chatkit, version {version('chatkit-engine')}\n") == (done.returncode, done.stdout)
 
 
 def test_a_token_has_the_claims_of_the_contract(tmp_path: Path) -> None:
@@ -68,6 +68,7 @@ def test_a_token_as_json(tmp_path: Path) -> None:
         (["token", "--user", "u-1", "--device", "ü"], "--device takes"),
         (["token", "--user", "u-1", "--ttl", "0"], "--ttl"),
         (["token"], "--user"),
+        (["verify"], "FILE"),
         (["no-such-command"], "no-such-command"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Time, chance and ids that a client's test can foretell."""
+"""Time, random numbers and ids that a client's test can foretell."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from chatkit.testing.virtual_time import VirtualClock
 
 
 class FixedRandom:
-    """The same chance every time."""
+    """The same number every time."""
 
-    def __init__(self, chance: float = 0.5) -> None:
-        self.chance = chance
+    def __init__(self, number: float = 0.5) -> None:
+        self.number = number
 
     def random(self) -> float:
-        return self.chance
+        return self.number
 
 
 class CountingIds:
@@ -27,6 +27,6 @@ class CountingIds:
         return self._count.to_bytes(count, "big")
 
 
-def foretold_ports(chance: float = 0.5) -> Ports:
+def foretold_ports(number: float = 0.5) -> Ports:
     """Ports of a test on a virtual loop."""
-    return Ports(VirtualClock(), FixedRandom(chance), CountingIds())
+    return Ports(VirtualClock(), FixedRandom(number), CountingIds())

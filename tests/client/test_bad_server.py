@@ -10,7 +10,7 @@ import pytest
 
 from chatkit import ClientConfig
 from chatkit.client.events import CaughtUp, Disconnected, MessageReceived, MessageSent
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.drivers.sqlite import DiskFailedError
 from chatkit.errors import (
     ConflictError,
@@ -198,8 +198,8 @@ async def test_a_page_shows_a_recall_whose_own_entry_is_hidden(server: FakeServe
             ev.SyncPage("c-1", EPOCH, 7, [entry(each) for each in (new(3), gone, new(7))], 7, False, sync.ref)
         )
 
-        told = [(await until(chat, MessageReceived))[0].message for _ in range(3)]
-        assert [(message.seq, message.type) for message in told] == [
+        shown = [(await until(chat, MessageReceived))[0].message for _ in range(3)]
+        assert [(message.seq, message.type) for message in shown] == [
             (3, "TEXT"),
             (4, "RECALLED"),
             (7, "TEXT"),
@@ -220,8 +220,8 @@ async def _refused(chat: Any, retryable: bool) -> None:
     with pytest.raises(RefusedError) as caught:
         await chat.recall("m-1")
     assert isinstance(caught.value, UnknownRefusalError)
-    told = (caught.value.code, caught.value.retryable, caught.value.retry_after_s, str(caught.value))
-    assert told == ("QUOTA_EXCEEDED", retryable, 2.0, "no more")
+    said = (caught.value.code, caught.value.retryable, caught.value.retry_after_s, str(caught.value))
+    assert said == ("QUOTA_EXCEEDED", retryable, 2.0, "no more")
 
 
 async def _refused_send(chat: Any) -> None:

@@ -1,4 +1,4 @@
-"""The end: whoever waits learns it at once, each with an exception of his own, and a stop for good is not silent."""
+"""The end: whoever waits learns it at once, each with an exception of their own, and a stop for good is not silent."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def test_closing_ends_a_status_that_has_no_answer(server: FakeServer) -> N
         async with client(server) as chat:
             await (await server.accept()).log_in()
             http = httpx.AsyncClient(transport=httpx.MockTransport(never))
-            chat._running.api = ChatApi("http://chat.test", token="t", client=http)  # type: ignore[union-attr]
+            chat._runtime.api = ChatApi("http://chat.test", token="t", client=http)  # type: ignore[union-attr]
             waiters.start(lambda: chat.status("m-1"))
             await anyio.sleep(0.1)
     assert [type(each) for each in waiters.raised] == [ClosedError]

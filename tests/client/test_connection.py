@@ -7,7 +7,7 @@ import pytest
 
 from chatkit import ChatClient, ClientConfig
 from chatkit.client.events import Connected, Connecting, Disconnected, Reconnecting
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.errors import (
     ClosedError,
     ConfigurationError,

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from chatkit.client.events import CaughtUp, Connected
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.errors import BadRequestError
 from chatkit.wire import events as ev
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from chatkit.client.events import CaughtUp, EpochChanged, MessageReceived
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.wire import events as ev
 
 from .fake_server import EPOCH, FakeServer, client, entry, head, new, recall, until
@@ -31,8 +31,8 @@ async def test_a_page_of_the_old_log_that_is_under_way_is_dropped(server: FakeSe
 
         assert (again.last_seq, again.epoch) == (0, "e2")
         assert (await until(chat, EpochChanged))[0].epoch == "e2"
-        told = [(await until(chat, MessageReceived))[0].message.seq for _ in range(2)]
-        assert told == [1, 2]
+        shown = [(await until(chat, MessageReceived))[0].message.seq for _ in range(2)]
+        assert shown == [1, 2]
         await anyio.sleep(1)
         assert (chat.conversations["c-1"].head_seq, chat.conversations["c-1"].epoch) == (2, "e2")
 

@@ -10,7 +10,7 @@ import pytest
 
 from chatkit import ChatClient, ChatServer, ClientConfig, Identity, ServerConfig, open_store
 from chatkit.client.events import MessageRecalled, MessageReceived, MessageSent
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.gateway.memory import MemoryConnector
 from chatkit.storage.base import CreateConversation
 from chatkit.transport.base import Transport, TransportClosedError
@@ -54,22 +54,22 @@ class CutTransport:
 
 
 class CuttingConnector:
-    """Cuts its connections until it is told to be calm."""
+    """Cuts its connections until it is asked to be calm."""
 
-    def __init__(self, server: ChatServer, chance: random.Random) -> None:
+    def __init__(self, server: ChatServer, rng: random.Random) -> None:
         self._inner = MemoryConnector(server)
-        self._chance = chance
+        self._rng = rng
         self.calm = False
         self.connections = 0
 
     async def connect(self, subprotocol: str) -> Transport:
         self.connections += 1
         inner = await self._inner.connect(subprotocol)
-        return inner if self.calm else CutTransport(inner, self._chance.randint(2, 25))
+        return inner if self.calm else CutTransport(inner, self._rng.randint(2, 25))
 
 
 class Device:
-    """One client, what it sent, and the log as its events told it."""
+    """One client, what it sent, and the log as its events showed it."""
 
     def __init__(self, server: ChatServer, user_id: str, name: str, seed: int, buffer: int) -> None:
         self.connector = CuttingConnector(server, random.Random(seed))
@@ -94,11 +94,11 @@ class Device:
     async def consume(self) -> None:
         async for event in self.chat.events():
             if isinstance(event, MessageReceived):
-                assert event.message.seq not in self.log, "told twice"
+                assert event.message.seq not in self.log, "notified twice"
                 self.log[event.message.seq] = event.message.text
                 self.in_order.append(event.message.seq)
             elif isinstance(event, MessageSent):
-                assert event.sent.seq not in self.log, "told twice"
+                assert event.sent.seq not in self.log, "notified twice"
                 self.log[event.sent.seq] = event.sent.client_msg_id
             elif isinstance(event, MessageRecalled):
                 self.log[event.seq] = ""

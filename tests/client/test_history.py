@@ -9,7 +9,7 @@ import pytest
 
 from chatkit import ClientConfig
 from chatkit.client.events import CaughtUp, MessageReceived
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.wire import events as ev
 
 from .fake_server import EPOCH, FakeServer, Line, client, entry, head, new, recall, until
@@ -65,9 +65,9 @@ async def test_an_app_that_takes_no_events_still_reads_the_newest(server: FakeSe
         assert [message.seq for message in await chat.history("c-1", before_seq=10, limit=2)] == [8, 9]
         assert (
             store.records()[0].prefix < 10
-        )  # fetched for the answers alone: the events still tell all of it
-        told = [(await until(chat, MessageReceived))[0].message.seq for _ in range(20)]
-        assert told == list(range(1, 21))
+        )  # fetched for the answers alone: the events still show all of it
+        shown = [(await until(chat, MessageReceived))[0].message.seq for _ in range(20)]
+        assert shown == list(range(1, 21))
         group.cancel_scope.cancel()
 
 

@@ -56,7 +56,9 @@ async def test_the_same_answer_in_a_conversation_that_the_heads_do_not_name_make
         await line.quiet(5)
         assert chat.conversations == {}
 
-        line.push(ev.Behind("c-1", "e1", 3))  # this does prove it; the own message is not told again
+        line.push(
+            ev.Behind("c-1", "e1", 3)
+        )  # this does prove it; the app is not notified of the own message again
         await line.page(new(2), new(3, sender="u-1", key="k"), up_to=3)
         await line.expect(ev.DeliveredAck)
         line.push(new(4))
@@ -83,7 +85,7 @@ async def test_live_events_bring_a_left_conversation_back(server: FakeServer, pr
 async def test_an_answer_before_its_heads_is_told_once_even_if_the_app_dies_before_them(
     server: FakeServer, tmp_path: Path
 ) -> None:
-    path, told = str(tmp_path / "chat.db"), list[str]()
+    path, shown = str(tmp_path / "chat.db"), list[str]()
     async with client(server, store=path) as chat:
         line = await server.accept()
         await line.expect(ev.Hello)
@@ -96,7 +98,7 @@ async def test_an_answer_before_its_heads_is_told_once_even_if_the_app_dies_befo
             assert chat.pending_count == 1  # the answer waits for the heads: nothing is half stored
             group.cancel_scope.cancel()
         await chat.aclose(0)
-        told += [type(event).__name__ async for event in chat.events()]
+        shown += [type(event).__name__ async for event in chat.events()]
     server = FakeServer()
     async with client(server, store=path) as chat:
         line = await server.accept()
@@ -107,9 +109,9 @@ async def test_an_answer_before_its_heads_is_told_once_even_if_the_app_dies_befo
         line.push(ack(again, 1))
         await anyio.sleep(1)
         await chat.aclose(0)
-        told += [type(event).__name__ async for event in chat.events()]
+        shown += [type(event).__name__ async for event in chat.events()]
 
-    assert [name for name in told if name.startswith("Message")] == ["MessageSent"]
+    assert [name for name in shown if name.startswith("Message")] == ["MessageSent"]
 
 
 async def test_an_answer_before_its_heads_counts_once_they_come(server: FakeServer) -> None:

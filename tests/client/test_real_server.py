@@ -21,7 +21,7 @@ from chatkit.client.events import (
     Reconnecting,
     Typing,
 )
-from chatkit.client.sqlite import SqliteStore
+from chatkit.client.store.sqlite import SqliteStore
 from chatkit.errors import ConflictError, NotFoundError, UnauthenticatedError
 from chatkit.types import Message
 

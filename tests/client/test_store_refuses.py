@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from chatkit.client.events import CaughtUp, Disconnected, MessageReceived, MessageSent
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.errors import UnavailableError
 from chatkit.wire import events as ev
 

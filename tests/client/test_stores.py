@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from chatkit.client.base import LocalStore
-from chatkit.client.memory import MemoryStore
-from chatkit.client.sqlite import SqliteStore
+from chatkit.client.store.base import LocalStore
+from chatkit.client.store.memory import MemoryStore
+from chatkit.client.store.sqlite import SqliteStore
 from chatkit.core.resend import PendingSend
 from chatkit.drivers.sqlite import open_sqlite
 from chatkit.errors import ConfigurationError, ConflictError
@@ -79,7 +79,7 @@ class TestSqliteStore(LocalStoreContract):
     def test_a_killed_process_leaves_no_lock(self, store: LocalStore) -> None:
         store.close()
         code = (
-            "import os, sys; from chatkit.client.sqlite import SqliteStore;"
+            "import os, sys; from chatkit.client.store.sqlite import SqliteStore;"
             "from chatkit.core.resend import PendingSend;"
             "SqliteStore(sys.argv[1]).add_pending(PendingSend('c-1', 'k', b'{}', 1)); os._exit(9)"
         )
@@ -120,7 +120,7 @@ class TestSqliteStore(LocalStoreContract):
 
     def test_opening_empties_what_a_killed_process_left_in_the_log(self) -> None:
         script = (
-            "import os, sys; from chatkit.client.sqlite import SqliteStore;"
+            "import os, sys; from chatkit.client.store.sqlite import SqliteStore;"
             "from chatkit.testing.contracts.local_store import change, message;"
             "store = SqliteStore(sys.argv[1]); store._scrub = lambda: None;"
             "store.save([change(1, message(1, 'CANARY-2'))]);"

@@ -50,12 +50,12 @@ async def test_a_number_out_of_range_ends_the_connection_and_not_the_client(
         assert chat.stopped is None
 
 
-@pytest.mark.parametrize("hint_ms", ["-5000", "1" + "0" * 400])
-async def test_a_wild_hint_is_clamped(server: FakeServer, hint_ms: str) -> None:
+@pytest.mark.parametrize("wait_ms", ["-5000", "1" + "0" * 400])
+async def test_a_wild_wait_is_clamped(server: FakeServer, wait_ms: str) -> None:
     async with client(server) as chat:
         line = await server.accept()
         await line.log_in(head(0))
-        line.push_text(f'{{"event":"GOAWAY","reason":"drain","reconnectAfterMs":{hint_ms}}}')
+        line.push_text(f'{{"event":"GOAWAY","reason":"drain","reconnectAfterMs":{wait_ms}}}')
         line.close(1001)
         again, _ = await until(chat, Reconnecting)
         assert 0 <= again.delay_s <= 450
@@ -163,7 +163,7 @@ async def test_a_new_membership_lets_go_of_what_was_held_from_before(server: Fak
         await line.expect(ev.DeliveredAck)
         await line.page(joined, up_to=5)
         assert (await until(chat, MessageReceived))[0].message.seq == 5
-        store = chat._running.parts.store  # type: ignore[union-attr]
+        store = chat._runtime.store  # type: ignore[union-attr]
         assert [message.seq for message in store.messages("c-1", 9, 9)] == [5]
         await line.expect(ev.DeliveredAck)
 

@@ -1,4 +1,4 @@
-"""Waits between tries: jittered, bounded, and only ever lengthened by a hint."""
+"""Waits between tries: jittered, bounded, and only ever lengthened by what a server asks for."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from chatkit.core.backoff import next_delay
 
 
 @pytest.mark.parametrize(
-    ("attempt", "hint_s", "wanted_s"),
+    ("attempt", "retry_after_s", "wanted_s"),
     [
         (1, None, 0.25),
         (4, None, 2.0),
         (99, None, 15.0),
         (1, 4.0, 5.0),
-        (99, 4.0, 15.0),  # the backoff goes on under a small hint
-        (20, 0.0, 15.0),  # a hint of 0 does not switch it off
+        (99, 4.0, 15.0),  # the backoff goes on where the server asks for little
+        (20, 0.0, 15.0),  # 0 does not switch it off
         (1, 1e9, 375.0),  # and no server sends a client away for good
     ],
 )
-def test_the_wait_is_the_greater_of_hint_and_backoff(
-    attempt: int, hint_s: float | None, wanted_s: float
+def test_the_wait_is_the_greater_of_backoff_and_what_the_server_asks_for(
+    attempt: int, retry_after_s: float | None, wanted_s: float
 ) -> None:
-    assert next_delay(attempt, 0.5, hint_s, base_s=0.5, max_s=30) == wanted_s
+    assert next_delay(attempt, 0.5, retry_after_s, base_s=0.5, max_s=30) == wanted_s

@@ -39,7 +39,7 @@ def test_the_bound_refuses_the_next() -> None:
 
     with pytest.raises(QueueFullError):
         queue.check_room()
-    queue.settle("c-1", "a")
+    queue.resolve("c-1", "a")
     queue.check_room()
 
 
@@ -47,74 +47,74 @@ def test_the_window_bounds_what_is_under_way() -> None:
     queue = filled("a", "b", "c", window=2)
 
     assert taken(queue) == ["a", "b"]
-    queue.settle("c-1", "a")
+    queue.resolve("c-1", "a")
     assert taken(queue) == ["c"]
 
 
-def settled_by_the_log(queue: ResendQueue, key: str) -> None:
-    send = queue.settle("c-1", key, answered=False)
+def shown_by_the_log(queue: ResendQueue, key: str) -> None:
+    send = queue.resolve("c-1", key, answered=False)
     assert send is not None
     assert send.client_msg_id == key
 
 
-def test_what_the_log_settled_after_a_refusal_is_sent_once_more() -> None:
+def test_what_the_log_showed_after_a_refusal_is_sent_once_more() -> None:
     queue = filled("a", "b")
     queue.take(0)
     queue.put_back("c-1", "a", ready_at_s=1)
-    settled_by_the_log(queue, "a")
+    shown_by_the_log(queue, "a")
     queue.put_back("c-1", "b", ready_at_s=1)
 
     assert len(queue) == 1
     assert taken(queue, 1) == ["a", "b"], "the server holds b back until a comes again"
-    assert queue.settle("c-1", "a") is None, "it was settled before"
-    assert queue.settle("c-1", "b") is not None
+    assert queue.resolve("c-1", "a") is None, "it was resolved before"
+    assert queue.resolve("c-1", "b") is not None
     assert taken(queue, 2) == []
     assert queue.oldest_sent_at_s is None
 
 
-def test_a_refusal_that_comes_after_the_log_settled_counts_too() -> None:
+def test_a_refusal_that_comes_after_the_log_showed_it_counts_too() -> None:
     queue = filled("a", "b")
     queue.take(0)
-    settled_by_the_log(queue, "a")
+    shown_by_the_log(queue, "a")
 
     assert queue.put_back("c-1", "a", ready_at_s=1)
     assert queue.put_back("c-1", "b", ready_at_s=1)
     assert taken(queue, 1) == ["a", "b"]
 
 
-def test_what_the_log_settled_is_forgotten_with_the_connection() -> None:
+def test_what_the_log_showed_is_forgotten_with_the_connection() -> None:
     queue = filled("a", "b", "c")
     queue.take(0)
     queue.put_back("c-1", "a", ready_at_s=1)
-    settled_by_the_log(queue, "a")
-    settled_by_the_log(queue, "b")
+    shown_by_the_log(queue, "a")
+    shown_by_the_log(queue, "b")
     queue.disconnected()
 
     assert taken(queue, 1) == ["c"]
-    assert queue.settle("c-1", "c") is not None
+    assert queue.resolve("c-1", "c") is not None
     add(queue, "d")
     assert taken(queue, 2) == ["d"]
 
 
 def test_what_the_log_showed_before_it_was_sent_again_is_owed_nothing() -> None:
     queue = filled("a")
-    settled_by_the_log(queue, "a")
+    shown_by_the_log(queue, "a")
 
     assert taken(queue) == []
     assert queue.find("c-1", "a") is None
 
 
-def test_a_settled_message_that_is_asked_for_again_gets_the_answer_that_is_owed() -> None:
+def test_a_shown_message_that_is_asked_for_again_gets_the_answer_that_is_owed() -> None:
     queue = filled("a")
     queue.take(0)
-    settled_by_the_log(queue, "a")
+    shown_by_the_log(queue, "a")
     owed = queue.find("c-1", "a")
     assert owed is not None
     assert not queue.is_pending(owed)
     queue.reopen(owed)
 
     assert len(queue) == 1
-    assert queue.settle("c-1", "a") == owed
+    assert queue.resolve("c-1", "a") == owed
     assert len(queue) == 0
     assert queue.oldest_sent_at_s is None
 
@@ -127,7 +127,7 @@ def test_with_a_full_window_the_end_of_a_pause_is_nothing_to_wake_for() -> None:
     assert taken(queue) == ["x", "y"]
 
     assert queue.wait_s(5) is None
-    queue.settle("c-1", "x")
+    queue.resolve("c-1", "x")
     assert queue.wait_s(5) == 0
 
 
@@ -135,17 +135,17 @@ def test_an_answer_is_matched_by_conversation_and_key() -> None:
     queue = filled("a")
     queue.take(0)
 
-    assert queue.settle("c-2", "a") is None
-    assert queue.settle("c-1", "b") is None
-    settled = queue.settle("c-1", "a")
-    assert settled is not None and settled.client_msg_id == "a"
+    assert queue.resolve("c-2", "a") is None
+    assert queue.resolve("c-1", "b") is None
+    resolved = queue.resolve("c-1", "a")
+    assert resolved is not None and resolved.client_msg_id == "a"
     assert (len(queue), queue.oldest_sent_at_s) == (0, None)
 
 
 def test_after_a_reconnect_all_that_was_under_way_leaves_again_in_order() -> None:
     queue = filled("a", "b", "c", "d", window=3)
     queue.take(0)
-    queue.settle("c-1", "b")
+    queue.resolve("c-1", "b")
 
     queue.disconnected()
 
@@ -184,7 +184,7 @@ def test_refusals_are_counted_until_an_answer_for_good() -> None:
         assert queue.refusals("c-1") == count
     add(queue, "b")
     queue.take(100)
-    queue.settle("c-1", "a")
+    queue.resolve("c-1", "a")
 
     assert queue.refusals("c-1") == 0
 
@@ -221,7 +221,7 @@ def test_the_oldest_unanswered_is_known() -> None:
     queue.take(8)
 
     assert queue.oldest_sent_at_s == 3
-    queue.settle("c-1", "a")
+    queue.resolve("c-1", "a")
     assert queue.oldest_sent_at_s == 8
 
 
@@ -267,7 +267,7 @@ def test_whatever_is_refused_or_cut_each_is_stored_once_and_in_order(
             if place >= cut_at and lost:
                 break
             if server.accepts(send, refuse=not calm and data.draw(st.booleans())):
-                queue.settle(*send.key)
+                queue.resolve(*send.key)
             else:
                 queue.put_back(*send.key, now_s + 1)
         if lost:

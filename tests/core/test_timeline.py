@@ -91,12 +91,12 @@ def test_held_entries_join_a_page_in_order() -> None:
 
 def test_a_tombstone_in_a_page_wins_over_a_body_that_is_held() -> None:
     timeline = Timeline("e", 0)
-    timeline.push(entry(2, "secret"), told=True)
+    timeline.push(entry(2, "secret"), notified=True)
     timeline.push(entry(5, "later"))
 
     step = timeline.page(0, 3, [entry(1), gone(2), gone(5)])
 
-    placed = [(item.message.seq, item.message.type, item.told) for item in step.placed]
+    placed = [(item.message.seq, item.message.type, item.notified) for item in step.placed]
     assert placed == [(1, "TEXT", False), (2, "RECALLED", True)]
     assert step.recalled_seqs == [2]  # so that a stored copy goes too; 5 is outside of the page
 
@@ -111,13 +111,13 @@ def test_an_entry_that_is_not_kept_comes_again_but_its_recall_counts() -> None:
     assert seqs(timeline.page(1, 2, [recall(2, 1)])) == [2]
 
 
-def test_own_entries_do_not_mask_a_gap_and_stay_told() -> None:
+def test_own_entries_do_not_mask_a_gap_and_stay_notified() -> None:
     timeline = Timeline("e", 0)
-    timeline.push(entry(2), told=True)
+    timeline.push(entry(2), notified=True)
 
     step = timeline.page(0, 2, [entry(1), entry(2)])
 
-    assert [(placed.message.seq, placed.told) for placed in step.placed] == [(1, False), (2, True)]
+    assert [(placed.message.seq, placed.notified) for placed in step.placed] == [(1, False), (2, True)]
 
 
 def test_a_recall_blanks_an_entry_that_waits_above_a_gap() -> None:
@@ -178,23 +178,27 @@ def test_reset_forgets_the_old_log() -> None:
     assert seqs(timeline.push(entry(1))) == [1]
 
 
-def test_beyond_the_bound_it_is_still_known_that_an_entry_was_told() -> None:
+def test_beyond_the_bound_it_is_still_known_that_the_app_was_notified() -> None:
     timeline = Timeline("e", 0, held_max=1)
     for seq in (2, 3, 4):
-        timeline.push(entry(seq), told=True)
+        timeline.push(entry(seq), notified=True)
 
     step = timeline.page(0, 5, [entry(seq) for seq in range(1, 6)])
-    assert (timeline.held_count, [placed.message.seq for placed in step.placed if not placed.told]) == (
+    assert (timeline.held_count, [placed.message.seq for placed in step.placed if not placed.notified]) == (
         0,
         [1, 5],
     )
 
 
-def test_all_that_was_told_before_a_restart_is_known_though_not_all_is_held() -> None:
+def test_all_that_was_notified_before_a_restart_is_known_though_not_all_is_held() -> None:
     timeline = Timeline("e", 0, held=[entry(2), entry(3)], held_max=1)
 
     assert (timeline.held_count, timeline.head) == (1, 3)
-    assert [placed.told for placed in timeline.page(0, 3, [entry(1), entry(3)]).placed] == [False, True, True]
+    assert [placed.notified for placed in timeline.page(0, 3, [entry(1), entry(3)]).placed] == [
+        False,
+        True,
+        True,
+    ]
 
 
 @st.composite

@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from chatkit.testing.checker import INVARIANTS
-from chatkit.testing.scenarios import SCENARIOS
-from chatkit.testing.simulation.plan import FAULTS
-from tests.mutants.catalogue import MUTANTS
+from tests.proof.checker import INVARIANTS
+from tests.proof.mutants.catalogue import MUTANTS
+from tests.proof.scenarios import SCENARIOS
+from tests.proof.simulation.plan import FAULTS
 
 from .snippets import ROOT
 

@@ -70,5 +70,5 @@ def test_a_newer_file_is_refused(connection: Connection) -> None:
 
 
 def test_the_stores_files_are_numbered_without_holes() -> None:
-    names = [name for name, _ in migration_files("chatkit.storage")]
+    names = [name for name, _ in migration_files("chatkit.storage.sqlite")]
     assert [int(name.split("_")[0]) for name in names] == list(range(1, len(names) + 1))

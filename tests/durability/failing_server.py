@@ -15,10 +15,10 @@ from typing import Any
 from chatkit.cli import serve as serving
 from chatkit.core.log.state import MessageRow
 from chatkit.drivers.sqlite import Connection, Params, Row, open_sqlite
-from chatkit.gateway.uvicorn_roads import WebSocketRoadProtocol
+from chatkit.gateway.websocket_protocol import ChatWebSocketProtocol
 from chatkit.ports import SystemIds
 from chatkit.server.auth import Authenticator, jwt_authenticator
-from chatkit.server.hub import Hub
+from chatkit.server.live.hub import Hub
 from chatkit.storage.base import Entry, Store
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite import write as sqlite_write
@@ -134,7 +134,7 @@ def wrap(point: FailPoint) -> None:
     """Put every place around the real objects."""
     _replace(serving, "open_store", _failing_store(point))
     _replace(serving, "jwt_authenticator", _failing_login(point, jwt_authenticator))
-    _replace(serving, "WebSocketRoadProtocol", _failing_protocol(point))
+    _replace(serving, "ChatWebSocketProtocol", _failing_protocol(point))
     _replace(Codec, "client_events", _failing_decoder(point, Codec.client_events))
     _replace(Hub, "publish", _failing_publish(point, Hub.publish))
 
@@ -169,8 +169,8 @@ def _failing_login(point: FailPoint, real: Callable[[str], Authenticator]) -> Ca
     return authenticator
 
 
-def _failing_protocol(point: FailPoint) -> type[WebSocketRoadProtocol]:
-    class FailingProtocol(WebSocketRoadProtocol):
+def _failing_protocol(point: FailPoint) -> type[ChatWebSocketProtocol]:
+    class FailingProtocol(ChatWebSocketProtocol):
         def connection_made(self, transport: Any) -> None:
             wrapped: Any = FailingTransport(transport, point)
             super().connection_made(wrapped)
@@ -188,10 +188,10 @@ def _failing_decoder(point: FailPoint, real: Callable[..., Any]) -> Callable[...
     return client_events
 
 
-def _failing_publish(point: FailPoint, real: Callable[..., None]) -> Callable[..., None]:
-    def publish(hub: Hub, entry: Entry, origin: Any) -> None:
+def _failing_publish(point: FailPoint, real: Callable[..., int]) -> Callable[..., int]:
+    def publish(hub: Hub, entry: Entry, origin: Any) -> int:
         point.passed("publish")
-        real(hub, entry, origin)
+        return real(hub, entry, origin)
 
     return publish
 

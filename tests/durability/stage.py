@@ -71,7 +71,7 @@ def _populate(server: ServerProcess) -> None:
         stage.alice.say(GROUP, f"prepared {number}", f"prepared-{number}")
     for peer in (stage.alice, stage.bob, stage.world.peer(CAROL, DEVICE)):
         peer.send({"event": "DELIVERED_ACK", "conversationId": GROUP, "upToSeq": MESSAGES + 1})
-        peer.settle()
+        peer.ping()
     stage.close()
 
 

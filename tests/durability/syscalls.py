@@ -231,15 +231,29 @@ def target_of(call: Call) -> str:
 
 
 def marks(points: Sequence[Point]) -> list[Point]:
-    """The first and the last point of each kind that changes a file, and the first answer; in order."""
-    kinds: dict[str, list[Point]] = {}
-    for point in points:
-        if point.name in CHANGING or point.kind == ANSWER:
-            kinds.setdefault(point.kind, []).append(point)
-    chosen = {found[0] for found in kinds.values()} | {
-        found[-1] for kind, found in kinds.items() if kind != ANSWER
-    }
+    """The last point of each kind that changes a file, where the most is half done, and the first answer; in order."""
+    last = {point.kind: point for point in points if point.name in CHANGING}
+    first_answer = [point for point in points if point.kind == ANSWER][:1]
+    chosen = {*last.values(), *first_answer}
     return [point for point in points if point in chosen]
+
+
+def check_killed_and_stored(outcomes: Iterable[Outcome]) -> None:
+    """No call on a file was missed; and once an answer is on its way, something of the request is stored."""
+    for outcome in outcomes:
+        assert outcome.killed or outcome.point.name not in CHANGING, f"survived {outcome.point}"
+        stored = outcome.step > 0 or outcome.steps == 0
+        assert stored or outcome.point.kind != ANSWER, f"nothing is stored at {outcome.point}"
+
+
+def check_swept_whole(outcomes: Sequence[Outcome]) -> None:
+    """A sweep of `send` at every call has met all that one message needs, and every outcome that there is."""
+    kinds = Counter(outcome.point.name for outcome in outcomes)
+    least = {"pwrite64": 8, "fdatasync": 1, "write": 2, "fcntl": 2}
+    assert all(kinds[name] >= count for name, count in least.items()), kinds
+    assert sum(outcome.killed for outcome in outcomes) >= 20
+    assert {outcome.step for outcome in outcomes} == {0, 1}, "some kills lost the message, some kept it"
+    assert any(outcome.told for outcome in outcomes), "one came after the acknowledgement had left"
 
 
 def check_answers_follow_syncs(calls: Sequence[Call]) -> None:
@@ -354,6 +368,9 @@ def main() -> int:
 def _one(workload: Workload, files: Files, every: bool) -> list[Outcome]:
     outcomes = sweep(workload, files, every=every)
     print("\n".join(table(workload.name, outcomes)), flush=True)
+    check_killed_and_stored(outcomes)
+    if every and workload.name == "send":
+        check_swept_whole(outcomes)
     return outcomes
 
 
@@ -362,7 +379,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--workloads", default="send", help=f"all, or some of {','.join(WORKLOADS)} (default send)"
     )
-    parser.add_argument("--marks", action="store_true", help="only the first and last call of each kind")
+    parser.add_argument(
+        "--marks", action="store_true", help="only the last call of each kind that changes a file"
+    )
     options = parser.parse_args()
     options.workloads = list(WORKLOADS) if options.workloads == "all" else options.workloads.split(",")
     if unknown := set(options.workloads) - set(WORKLOADS):

@@ -96,7 +96,7 @@ def test_after_a_failed_write_or_sync_nothing_is_written_until_the_restart(
     assert not later, "a sync that is tried again says nothing of the pages that the failed one lost"
     assert ready(stage) == 503
     assert texts(stage) == ["before"], "reads go on, and show nothing that was refused"
-    stage.alice.settle()
+    stage.alice.ping()
     again = restarted(server)
     assert texts(again)[0] == "before"
     assert ok(say(again, "before")) == answered
@@ -113,8 +113,8 @@ def test_a_socket_is_told_of_a_broken_disk_and_keeps_its_order(server: ServerPro
         told = [stage.alice.expect("ERROR", clientMsgId=key) for key in keys]
     assert {event["code"] for event in told} <= {"UNAVAILABLE", "OVERLOADED"}
     assert all(event["retryable"] and event["retryAfterMs"] > 0 for event in told)
-    stage.alice.settle()
-    stage.bob.settle()
+    stage.alice.ping()
+    stage.bob.ping()
     assert not stage.bob.seen("NEW_MSG"), "nobody was shown what was refused"
     again = restarted(server)
     seqs = [again.alice.say(GROUP, key, key)["seq"] for key in keys]
@@ -194,7 +194,7 @@ def test_a_full_disk_refuses_sends_and_nothing_else(server: ServerProcess, stage
         assert stage.alice.expect("ERROR", clientMsgId="three")["code"] == "UNAVAILABLE"
         assert texts(stage) == ["before"]
         assert ready(stage) == 503
-        stage.alice.settle()
+        stage.alice.ping()
     goes_on_by_itself(stage, ["one", "two", "three"])
     assert ok(say(stage, "before")) == answered
     server.kill()
@@ -299,12 +299,12 @@ def test_a_write_that_is_interrupted_is_done_again(server: ServerProcess, stage:
 def test_a_disk_that_hangs_holds_the_answers_and_nothing_else(server: ServerProcess, stage: Stage) -> None:
     with faulty(server, f"fdatasync:delay_enter={FOREVER}", calls="fdatasync"):
         stage.alice.send(send_msg(GROUP, "slow", "slow"))
-        stage.alice.settle()  # the event loop is alive: the PONG is here before the acknowledgement
-        stage.bob.settle()
+        stage.alice.ping()  # the event loop is alive: the PONG is here before the acknowledgement
+        stage.bob.ping()
         assert not stage.alice.seen("MSG_ACK") and not stage.bob.seen("NEW_MSG")
         assert texts(stage) == [], "reads go on, and show nothing that is not durable"
         stage.alice.send(send_msg(GROUP, "slower", "slower"))
-        stage.alice.settle()
+        stage.alice.ping()
         assert not stage.alice.seen("MSG_ACK")
     acks = [stage.alice.expect("MSG_ACK", clientMsgId=key) for key in ("slow", "slower")]
     assert [ack["seq"] for ack in acks] == [MESSAGES + 2, MESSAGES + 3]
@@ -331,7 +331,7 @@ def test_a_held_lock_is_waited_for_and_then_refused(server: ServerProcess, stage
     with closing(sqlite3.connect(server.folder / DATABASE, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         stage.alice.send(*(send_msg(GROUP, key, key) for key in ("one", "two")))
-        stage.alice.settle()  # before the refusal: nobody else waits for the lock
+        stage.alice.ping()  # before the refusal: nobody else waits for the lock
         assert not stage.alice.seen("ERROR")
         told = [stage.alice.expect("ERROR", clientMsgId=key) for key in ("one", "two")]
         told_unavailable(say(stage, "three"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 
 import pytest
 
@@ -32,4 +33,7 @@ def test_the_first_bot_is_found_wanting(pytester: pytest.Pytester, monkeypatch: 
 
 
 def test_the_mended_bot_passes_every_seed(pytester: pytest.Pytester) -> None:
-    pytester.runpytest_inprocess(ORDERS, "-p", "no:cacheprovider").assert_outcomes(passed=40)
+    shutil.copytree(ORDERS, pytester.path / "tested_bot")
+    pytester.makeconftest('pytest_plugins = ["tests.proof.judging"]')
+
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=40)

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from chatkit import asgi_app
-from chatkit.gateway import call, uvicorn_roads
+from chatkit.gateway import call, websocket_protocol
 
 from .test_mounting import new_server, running
 
@@ -25,15 +25,15 @@ PING = b"\x89\xfd\x00\x00\x00\x00" + b"p" * 125
 
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    monkeypatch.setattr(uvicorn_roads, "REQUEST_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(uvicorn_roads, "PONG_BYTES_MAX", 100_000)
+    monkeypatch.setattr(websocket_protocol, "REQUEST_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(websocket_protocol, "PONG_BYTES_MAX", 100_000)
     monkeypatch.setattr(call, "BODY_TIMEOUT_S", 0.05)
     config = uvicorn.Config(
         asgi_app(new_server()),
         port=0,
         log_config=None,
-        http=uvicorn_roads.HttpRoadProtocol,
-        ws=uvicorn_roads.WebSocketRoadProtocol,
+        http=websocket_protocol.ChatHttpProtocol,
+        ws=websocket_protocol.ChatWebSocketProtocol,
     )
     async with running(config) as number:
         yield number

@@ -62,12 +62,12 @@ class FatefulBus(LocalBus):
 
 
 def wild(seed: int, *, lost: float = 0.3, doubled: float = 0.3, delay_s: float = 0.2) -> Fate:
-    """Lost, doubled and late by chance."""
-    chance = Random(seed)
+    """Lost, doubled and late at random."""
+    rng = Random(seed)
 
     def fate(member: LocalMember, message: Message) -> Sequence[float]:
-        copies = 0 if chance.random() < lost else 2 if chance.random() < doubled else 1
-        return [chance.random() * delay_s for _ in range(copies)]
+        copies = 0 if rng.random() < lost else 2 if rng.random() < doubled else 1
+        return [rng.random() * delay_s for _ in range(copies)]
 
     return fate
 

@@ -26,7 +26,7 @@ class ClosingStore(GatedStore):
 
 
 class UnreadableStore(ClosingStore):
-    """Opens, and then does not say where it stands."""
+    """Opens, and then refuses the first read."""
 
     def __init__(self, fault: Exception) -> None:
         super().__init__()

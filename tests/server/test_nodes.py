@@ -1,4 +1,4 @@
-"""Several nodes on one log: what crosses by hints, what is found without them, and what never happens."""
+"""Several nodes on one log: what crosses by the bus, what is found without them, and what never happens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from chatkit.bus.base import BusEvent
 from chatkit.bus.local import LocalMember
 from chatkit.errors import UnavailableError
-from chatkit.server.hints import topic_of
+from chatkit.server.cluster.messages import topic_of
 from chatkit.storage.base import Advanced, Appended, MembersChanged
 from chatkit.wire.codec import MSGPACK
 
@@ -42,7 +42,7 @@ def kinds(events: list[dict[str, Any]]) -> list[str]:
     return [event["event"] for event in events]
 
 
-# --- by hints ---
+# --- by the bus ---
 
 
 async def test_a_message_reaches_the_other_node_once(two: Cluster) -> None:
@@ -257,7 +257,9 @@ async def test_who_is_removed_on_one_node_hears_nothing_more_on_the_other(two: C
     assert refused["code"] == "NOT_FOUND"
 
 
-async def test_a_removal_is_applied_before_a_later_entry_though_its_hint_was_lost(two: Cluster) -> None:
+async def test_a_removal_is_applied_before_a_later_entry_though_its_bus_message_was_lost(
+    two: Cluster,
+) -> None:
     a, b = two.nodes
     conversation = await group(a, "ann", "ben", "cat")
     ben, cat = await login(b, "ben"), await login(b, "cat")
@@ -310,7 +312,7 @@ async def test_leaving_and_coming_back_between_two_looks(two: Cluster) -> None:
     assert seqs(await after(SOON_S, ben), conversation) == [6]
 
 
-# --- without hints ---
+# --- without the bus ---
 
 
 async def test_what_was_written_while_one_was_let_in_is_not_missed(kind: str) -> None:
@@ -330,7 +332,7 @@ async def test_what_was_written_while_one_was_let_in_is_not_missed(kind: str) ->
         assert [it["headSeq"] for it in await after(SOON_S, ben) if it["event"] == "BEHIND"] == [2]
 
 
-async def test_with_all_hints_lost_everything_comes_by_looking(two: Cluster) -> None:
+async def test_with_all_bus_messages_lost_everything_comes_by_looking(two: Cluster) -> None:
     a, b = two.nodes
     two.bus.fate = never
     conversation = await group(a, "ann", "ben")
@@ -412,7 +414,7 @@ async def test_one_can_write_to_it_and_then_hears_the_answers(two: Cluster) -> N
 # --- order ---
 
 
-async def test_hints_doubled_and_shuffled_come_in_order_and_once(two: Cluster) -> None:
+async def test_bus_messages_doubled_and_shuffled_come_in_order_and_once(two: Cluster) -> None:
     a, b = two.nodes
     conversation = await group(a, "ann", "ben")
     ann, ben = await login(a, "ann"), await login(b, "ben")
@@ -448,7 +450,7 @@ async def test_an_own_entry_read_from_the_log_before_its_answer_is_no_push(two: 
     held = HeldAnswers(two, a)
     ann.say(text(conversation, "a1"))
     await held.stored.wait()
-    ben.say(text(conversation, "b1"))  # its hint shows the other node that something is missing
+    ben.say(text(conversation, "b1"))  # its bus message shows the other node that something is missing
     first = await after(SOON_S, ann)
     held.release.set()
     then = await after(SOON_S, ann)
@@ -618,7 +620,7 @@ async def test_a_newer_session_of_the_device_on_another_node_closes_the_older(tw
     assert new.session.close_code is tablet.session.close_code is None
 
 
-async def test_it_is_closed_though_the_hint_was_lost(kind: str) -> None:
+async def test_it_is_closed_though_the_bus_message_was_lost(kind: str) -> None:
     async with cluster(kind, heartbeat_s=10.0) as two:
         a, b = two.nodes
         two.bus.fate = never
@@ -630,7 +632,7 @@ async def test_it_is_closed_though_the_hint_was_lost(kind: str) -> None:
         assert new.session.close_code is None
 
 
-async def test_late_and_repeated_hints_of_a_device_close_nothing_newer(two: Cluster) -> None:
+async def test_late_and_repeated_bus_messages_of_a_device_close_nothing_newer(two: Cluster) -> None:
     a, b = two.nodes
     two.bus.fate = lambda member, message: (1.0, 2.0, 3.0)
     first = await login(a, "ann")

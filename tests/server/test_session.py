@@ -42,19 +42,53 @@ async def test_a_user_without_conversations_gets_an_empty_heads() -> None:
         assert heads == {"event": "HEADS", "conversations": [], "more": False}
 
 
-async def test_heads_come_in_pages_of_200() -> None:
+@pytest.mark.parametrize(
+    ("count", "pages"),
+    [
+        (199, [(199, False)]),
+        (200, [(200, False)]),
+        (201, [(200, True), (1, False)]),
+        (401, [(200, True), (200, True), (1, False)]),
+    ],
+)
+async def test_heads_come_in_pages_of_200(count: int, pages: list[tuple[int, bool]]) -> None:
     async with serving() as server:
-        for number in range(401):
+        for number in range(count):
             await group(server, "ann", "ben", conversation_id=f"g-{number}")
         ann = Peer(server)
         ann.say({"event": "HELLO", "token": "ann", "deviceId": "phone"})
-        pages = (await ann.hear("WELCOME", "HEADS", "HEADS", "HEADS"))[1:]
+        _, *heard = await ann.hear("WELCOME", *["HEADS"] * len(pages))
 
-        assert [(len(page["conversations"]), page["more"]) for page in pages] == [
-            (200, True),
-            (200, True),
-            (1, False),
-        ]
+        assert [(len(page["conversations"]), page["more"]) for page in heard] == pages
+        assert ann.read() == []
+
+
+async def test_typing_is_limited_for_each_conversation_by_itself() -> None:
+    async with serving(typing_interval_s=3.0) as server:
+        for name in ("g-1", "g-2"):
+            await group(server, "ann", "ben", conversation_id=name)
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        ann.say(*({"event": "TYPING", "conversationId": name} for name in ("g-1", "g-2", "g-1")))
+        await anyio.sleep(3.0)
+        ann.say({"event": "TYPING", "conversationId": "g-1"})
+
+        assert [it["conversationId"] for it in ben.read()] == ["g-1", "g-2", "g-1"]
+        assert [(it["event"], it["code"]) for it in ann.read()] == [("ERROR", "RATE_LIMITED")]
+
+
+async def test_receipts_of_one_batch_reach_the_authors_of_all_of_them() -> None:
+    async with serving() as server:
+        conversation = await group(server, "ann", "ben", "cat")
+        ann, ben, cat = [await login(server, name) for name in ("ann", "ben", "cat")]
+        for peer in (ann, cat):
+            peer.say(text(conversation, "k"))
+            await peer.hear("MSG_ACK")
+        for seq in (2, 3):
+            ben.say({"event": "READ", "conversationId": conversation, "upToSeq": seq})
+        (anns,) = await ann.hear("RECEIPT")
+        (cats,) = await cat.hear("RECEIPT")
+
+        assert [(it["userId"], it["readSeq"]) for it in (anns, cats)] == [("ben", 3)] * 2
 
 
 @pytest.mark.parametrize("codec", [JSON, MSGPACK], ids=["json", "msgpack"])
@@ -292,3 +326,29 @@ async def test_a_removed_member_hears_nothing_more_at_once() -> None:
 
         assert [(event["event"], event.get("change")) for event in events] == [("CONVERSATION", "LEFT")]
         assert {typing["code"], refused["code"]} == {"NOT_FOUND"}
+
+
+async def test_more_than_the_most_connections_are_closed_4002() -> None:
+    async with serving(sessions_max=2) as server:
+        ann, silent, third = await login(server, "ann"), Peer(server), Peer(server)
+        assert (ann.session.close_code, silent.session.close_code) == (None, None)
+        assert third.session.close_code == 4002
+        third.leave()
+        silent.leave()
+        ben = await login(server, "ben")
+
+        assert ben.session.close_code is None
+
+
+async def test_more_than_the_most_waiting_pages_are_refused() -> None:
+    async with serving(sync_queue_max=2) as server:
+        conversation = await group(server, "ann", "ben")
+        ann = await login(server, "ann")
+        sync = {"event": "SYNC", "conversationId": conversation, "lastSeq": 0}
+        ann.say(*({**sync, "ref": str(number)} for number in range(4)))
+        refused, refused_too, *_ = await ann.hear("ERROR", "ERROR", "SYNC_PAGE", "SYNC_PAGE")
+
+        assert [(it["ref"], it["code"]) for it in (refused, refused_too)] == [
+            ("2", "OVERLOADED"),
+            ("3", "OVERLOADED"),
+        ]

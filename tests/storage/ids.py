@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from chatkit.testing.chance import SeededIds
+from chatkit.testing.rng import SeededIds
 
 
 def seeded_ids(seed: int = 1) -> SeededIds:

@@ -1,7 +1,7 @@
 """Random histories on both stores at once: every outcome and every read is the same.
 
 Both have the same decisions made for them, so what is compared is how they load, write and read; whether the decisions
-are right is judged in `tests/core/log`. SQLite gets the commands in batches of random size, the other one by one.
+are right is judged in `tests/core/log`. SQLite gets batches of random size, the store in memory one command at a time.
 """
 
 from __future__ import annotations

@@ -506,16 +506,14 @@ async def test_a_cancelled_commit_ends_whole(store: SqliteStore) -> None:
 async def test_recalled_bodies_leave_the_files_whatever_happened_to_their_pages(path: str) -> None:
     store = await opened(path)
     await do(store, group("g", "ann", "bob"), group("h", "ann", "bob"))
-    chance = random.Random(7)
+    rng = random.Random(7)
     names: list[str] = []
     for turn in range(3):
         for number in range(300):
-            words = f"TOPSECRET-{turn}-{number}-{'x' * chance.choice([0, 50, 900, 3000, 9000])}"
-            sent = await one(
-                store, send(chance.choice("gh"), "ann", f"{turn}-{number}", words), base.Appended
-            )
+            words = f"TOPSECRET-{turn}-{number}-{'x' * rng.choice([0, 50, 900, 3000, 9000])}"
+            sent = await one(store, send(rng.choice("gh"), "ann", f"{turn}-{number}", words), base.Appended)
             names.append(sent.entry.message_id)
-        chance.shuffle(names)
+        rng.shuffle(names)
         await do(store, *(recall(names.pop(), "ann") for _ in range(150)))
     await do(store, *(recall(name, "ann") for name in names))
     writer = raw(store)

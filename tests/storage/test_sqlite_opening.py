@@ -8,42 +8,42 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
-from chatkit.drivers import owner as owner_module
 from chatkit.drivers import sqlite as driver
-from chatkit.drivers.sqlite import DamagedError
+from chatkit.drivers.file_lock import SUFFIX
+from chatkit.drivers.sqlite import DamagedError, Params, Row, SqliteConnection, open_sqlite
 from chatkit.errors import ConfigurationError
-from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore
-from chatkit.testing.contracts.storage_commands import do, group, one, recall, send, seqs
+from chatkit.storage.sqlite.opening import check_newest
+from chatkit.testing.contracts.storage_commands import NOW, do, group, send, seqs
 
+from .damage import (
+    DAMAGES,
+    FOUND_AT_OPENING,
+    SECRET,
+    Damage,
+    change,
+    cut_in_half,
+    damage_bytes,
+    make_log,
+    with_second_half_zeroed,
+)
 from .ids import seeded_ids
 from .test_sqlite import opened, raw
 
-SECRET = "TOPSECRET"
+STEPS_MAX: Final = 40_000
+"""Of SQLite's machine, for the check at an opening."""
 
 
 @pytest.fixture
-async def path(tmp_path: Path) -> str:
-    """A log with two conversations and a recall, closed cleanly."""
+def path(tmp_path: Path) -> str:
+    """A log with two conversations and two recalls, closed cleanly."""
     path = str(tmp_path / "chat.db")
-    store = await opened(path)
-    await do(store, group("g", "ann", "bob"), group("h", "ann", "bob"))
-    await do(store, *(send("h", "ann", f"{n}", f"{SECRET}-{n}-{'x' * 900}") for n in range(40)))
-    sent = await one(store, send("g", "ann", "k", SECRET), base.Appended)
-    await do(store, recall(sent.entry.message_id, "ann"))
-    await store.aclose()
+    make_log(path)
     return path
-
-
-def change(path: str, *statements: str) -> None:
-    """Damage the tables of a log."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    for sql in statements:
-        connection.execute(sql)
-    connection.close()
 
 
 async def refusal(path: str) -> str:
@@ -63,99 +63,159 @@ async def test_a_whole_log_is_opened_whatever_was_recalled(path: str) -> None:
     await store.aclose()
 
 
-@pytest.mark.parametrize(
-    ("sql", "found"),
-    [
-        ("DELETE FROM message WHERE seq = 5", "conversation h has head 41, but 40 entries up to seq 41"),
-        ("DELETE FROM message WHERE seq = 41", "conversation h has head 41, but 40 entries up to seq 40"),
-        (
-            "UPDATE conversation SET head_seq = 2 WHERE conversation_id = 'g'",
-            "conversation g has head 2, but 3 entries up to seq 3",
-        ),
-        (
-            "UPDATE message SET seq = 90 WHERE seq = 41",
-            "conversation h has head 41, but 41 entries up to seq 90",
-        ),
-        ("DELETE FROM message", "conversation g has head 3, but 0 entries up to seq 0"),
-        (
-            "DELETE FROM conversation WHERE conversation_id = 'h'",
-            "the conversation with number 2 has no row, but 41 entries up to seq 41",
-        ),
-        (
-            "UPDATE message SET payload = zeroblob(length(payload)) WHERE conversation_key = 2 AND seq = 7",
-            "conversation h has a body that is not JSON, at seq 7",
-        ),
-        (
-            "UPDATE message SET payload = substr(payload, 1, 20) WHERE conversation_key = 2 AND seq = 9",
-            "conversation h has a body that is not JSON, at seq 9",
-        ),
-        ("DELETE FROM recall", "conversation g has a body that is not JSON, at seq 2"),
-    ],
-)
-async def test_a_log_with_a_hole_or_a_broken_body_is_not_served(path: str, sql: str, found: str) -> None:
-    change(path, "PRAGMA foreign_keys = 0", sql)
-    assert await refusal(path) == found
-
-
-async def test_a_row_that_only_its_indexes_still_know_is_missed(path: str) -> None:
-    """SQLite's quick check does not compare a table with its indexes."""
-    change(
-        path,
-        "CREATE TABLE rows AS SELECT * FROM message WHERE NOT (conversation_key = 2 AND seq = 6)",
-        "PRAGMA writable_schema = 1",
-        "UPDATE sqlite_schema AS it SET rootpage = swap.rootpage FROM "
-        "(SELECT name, rootpage FROM sqlite_schema WHERE name IN ('message', 'rows')) AS swap "
-        "WHERE it.name IN ('message', 'rows') AND swap.name <> it.name",
-    )
-    assert await refusal(path) == "43 messages are there of 44"
-
-
-def page_size(data: bytes) -> int:
-    return int.from_bytes(data[16:18], "big")
-
-
-def leaf_of_bodies(data: bytes) -> int:
-    """Where a table leaf with bodies begins."""
-    size = page_size(data)
-    starts = range(size, len(data), size)
-    return next(at for at in starts if data[at] == 13 and SECRET.encode() in data[at : at + size])
-
-
-def cut(data: bytes) -> bytes:
-    return data[: len(data) // 2]
-
-
-def without_last_page(data: bytes) -> bytes:
-    return data[: -page_size(data)]
-
-
-def with_zeroed_page(data: bytes) -> bytes:
-    at, size = leaf_of_bodies(data), page_size(data)
-    return data[:at] + bytes(size) + data[at + size :]
-
-
-def with_flipped_pointer(data: bytes) -> bytes:
-    at = leaf_of_bodies(data) + 8  # the first cell's place in the page
-    return data[:at] + bytes([data[at] ^ 0x80]) + data[at + 1 :]
-
-
-def with_flipped_body(data: bytes) -> bytes:
-    at = data.index(b'{"text":"' + SECRET.encode(), leaf_of_bodies(data))
-    return data[:at] + bytes([data[at] ^ 0x04]) + data[at + 1 :]
+@pytest.mark.parametrize("damage", [it for it in DAMAGES if it.at_opening], ids=lambda damage: damage.name)
+async def test_a_log_whose_newest_end_is_damaged_is_not_served(path: str, damage: Damage) -> None:
+    change(path, *damage.sql.split(";"))
+    assert await refusal(path) == damage.at_opening
 
 
 @pytest.mark.parametrize(
-    "damage", [cut, without_last_page, with_zeroed_page, with_flipped_pointer, with_flipped_body]
+    "damage", [it for it in DAMAGES if not it.at_opening], ids=lambda damage: damage.name
 )
-async def test_a_file_damaged_on_the_disk_is_not_served(path: str, damage: Callable[[bytes], bytes]) -> None:
-    file = Path(path)
-    file.write_bytes(damage(file.read_bytes()))
+async def test_other_damage_is_left_to_the_full_check(path: str, damage: Damage) -> None:
+    """A bound on the work is one on what can be seen: this says where it is."""
+    change(path, *damage.sql.split(";"))
+    store = await opened(path)
+    await store.aclose()
+
+
+@pytest.mark.parametrize("damage", FOUND_AT_OPENING)
+async def test_a_file_that_is_not_all_there_is_not_served(
+    path: str, damage: Callable[[bytes], bytes]
+) -> None:
+    damage_bytes(path, damage)
     assert await refusal(path)
+
+
+async def copied_while_served(path: str, tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of a log and its write-ahead log, taken from a server that went on after the last checkpoint."""
+    copy, wal = tmp_path / "copy.db", tmp_path / "copy.db-wal"
+    store = await opened(path)
+    await do(store, *(send("g", "ann", f"later {n}") for n in range(30)))
+    copy.write_bytes(Path(path).read_bytes())
+    wal.write_bytes(Path(path + "-wal").read_bytes())
+    await store.aclose()
+    return copy, wal
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, with_second_half_zeroed])
+async def test_a_broken_copy_beside_a_whole_write_ahead_log_is_not_served(
+    path: str, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    """The sizes agree with the write-ahead log, so that SQLite opens it."""
+    copy, _ = await copied_while_served(path, tmp_path)
+    damage_bytes(str(copy), damage)
+    assert await refusal(str(copy))
+
+
+async def test_a_lost_write_ahead_log_leaves_an_older_log_that_nothing_can_tell(
+    path: str, tmp_path: Path
+) -> None:
+    copy, wal = await copied_while_served(path, tmp_path)
+    store = await opened(str(copy))
+    assert len(await seqs(store, "g", "bob")) == 33
+    await store.aclose()
+
+    copy, wal = await copied_while_served(path, tmp_path)
+    wal.unlink()
+    store = await opened(str(copy))
+    assert len(await seqs(store, "g", "bob")) == 33
+    await store.aclose()
+
+
+# --- the work is bounded ---
+
+
+class CountingConnection:
+    """A connection that counts the steps of SQLite's machine, and keeps the statements."""
+
+    def __init__(self, path: str) -> None:
+        self._inner = open_sqlite(path)
+        self.steps = 0
+        self.statements: list[tuple[str, Params]] = []
+        assert isinstance(self._inner, SqliteConnection)
+        self._inner._raw.set_progress_handler(self._count, 1)
+
+    def _count(self) -> int:
+        self.steps += 1
+        return 0
+
+    def execute(self, sql: str, params: Params = ()) -> list[Row]:
+        self.statements.append((sql, params))
+        return self._inner.execute(sql, params)
+
+    def plan(self, sql: str, params: Params) -> list[str]:
+        return [row[3] for row in self._inner.execute(f"EXPLAIN QUERY PLAN {sql}", params)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def counted(path: str) -> CountingConnection:
+    """A connection after the check of an opening."""
+    connection = CountingConnection(path)
+    connection.steps = 0
+    check_newest(connection)
+    return connection
+
+
+async def grow(path: str, conversations: int, messages: int) -> None:
+    """Add groups of two to a log, and messages to each."""
+    store = await opened(path, threads=False)
+    for number in range(conversations):
+        name = f"c{number}"
+        texts = (send(name, "ann", f"{n}", at_ms=NOW + n) for n in range(messages))
+        await do(store, group(name, "ann", "bob"), *texts)
+    await store.aclose()
+
+
+@pytest.mark.parametrize(("conversations", "messages"), [(1, 20_000), (120, 4), (1200, 4)])
+async def test_the_work_does_not_grow_with_the_log(path: str, conversations: int, messages: int) -> None:
+    """Counted in steps of SQLite's machine, which are the same on every computer."""
+    await grow(path, conversations, messages)
+    connection = counted(path)
+    connection.close()
+    assert connection.steps < STEPS_MAX
+
+
+async def test_ten_times_the_log_is_the_same_work(tmp_path: Path) -> None:
+    steps = []
+    for conversations in (150, 1500):
+        path = str(tmp_path / f"{conversations}.db")
+        await grow(path, conversations, 20)
+        connection = counted(path)
+        connection.close()
+        steps.append(connection.steps)
+    assert steps[0] == steps[1]
+
+
+_BOUNDED_SCAN = re.compile(
+    r"SCAN (sqlite_sequence|j VIRTUAL TABLE.*|CONSTANT ROW|\(subquery-\d+\))$"  # a row a table, the keys, LIMIT 10
+)
+
+
+async def test_no_statement_of_it_reads_a_whole_table(path: str) -> None:
+    """Each looks a row up in an index, or walks a table from its end up to a LIMIT, and sorts nothing."""
+    await grow(path, 10, 10)
+    connection = counted(path)
+    plans = {sql: connection.plan(sql, params) for sql, params in connection.statements}
+    connection.close()
+    assert len(plans) > 5
+    for sql, steps in plans.items():
+        walks = re.search(r"ORDER BY [\w., ]+ LIMIT \?$", sql.strip()) is not None
+        scans = [it for it in steps if it.startswith("SCAN") and not _BOUNDED_SCAN.match(it)]
+        assert len(scans) <= walks, (sql, steps)
+        assert "TEMP B-TREE" not in " ".join(steps), (sql, steps)
+
+
+# --- what is left behind ---
 
 
 async def test_a_refused_file_is_left_alone_and_free(path: str) -> None:
     change(
-        path, "CREATE TABLE kept AS SELECT * FROM message WHERE seq = 5", "DELETE FROM message WHERE seq = 5"
+        path,
+        "CREATE TABLE kept AS SELECT * FROM message WHERE seq = 302",
+        "DELETE FROM message WHERE seq = 302",
     )
     before = Path(path).read_bytes()
     for _ in range(2):
@@ -261,8 +321,7 @@ async def test_a_file_that_may_not_be_written_is_named(path: str, monkeypatch: p
 
 
 async def test_a_lock_file_that_cannot_be_made_is_named(path: str) -> None:
-    lock = Path(path + owner_module.SUFFIX)
-    lock.unlink()
+    lock = Path(path + SUFFIX)
     lock.mkdir()
     with pytest.raises(ConfigurationError, match=f"cannot open the lock file {lock}: "):
         await opened(path)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chatkit import ChatServer, ClosedError, ConfigurationError
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.ports import Ports
 from chatkit.storage.memory import MemoryStore as ServerStore
 from chatkit.testing import Devices, History

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from chatkit.errors import ConfigurationError
-from chatkit.testing.chance import Chance
 from chatkit.testing.line import Conditions, Line, Way
+from chatkit.testing.rng import Rng
 from chatkit.testing.virtual_time import Backend, run_virtual
 
 
@@ -24,11 +24,11 @@ class Net:
 
     def __init__(self, seed: int = 1, *, window_bytes: int = 1000, **conditions: Any) -> None:
         self.conditions = Conditions(**conditions)
-        self.chance = Chance(seed).stream("net")
+        self.rng = Rng(seed).stream("net")
         self.window_bytes = window_bytes
 
     def way(self) -> Way:
-        return Way(lambda: self.conditions, self.chance, self.window_bytes)
+        return Way(lambda: self.conditions, self.rng, self.window_bytes)
 
     def line(self) -> Line:
         return Line(
@@ -38,7 +38,7 @@ class Net:
             "phone",
             "chatkit.v1.json",
             conditions=lambda: self.conditions,
-            chance=self.chance,
+            rng=self.rng,
             window_bytes=self.window_bytes,
         )
 
@@ -305,10 +305,10 @@ def test_cutting_after_a_close_still_ends() -> None:
     assert all(kept in ([], ["last"]) for kept in found)
 
 
-def test_a_line_is_cut_by_the_chance_of_the_conditions() -> None:
+def test_a_line_is_cut_with_the_probability_of_the_conditions() -> None:
     async def main() -> int:
         cuts = 0
-        net = Net(cut_chance=0.2)
+        net = Net(cut_probability=0.2)
         for _ in range(200):
             line = net.line()
             line.strike()
@@ -326,8 +326,8 @@ def test_a_line_is_cut_by_the_chance_of_the_conditions() -> None:
         {"latency_s": (2, 1)},
         {"latency_s": (0, float("inf"))},
         {"bytes_per_s": 0},
-        {"refuse_chance": 1.1},
-        {"cut_chance": -0.1},
+        {"refuse_probability": 1.1},
+        {"cut_probability": -0.1},
     ],
 )
 def test_conditions_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:

@@ -19,8 +19,8 @@ from chatkit.server.config import ServerConfig
 from chatkit.server.server import ChatServer
 from chatkit.server.session import Session
 from chatkit.storage.memory import MemoryStore
-from chatkit.testing.chance import Chance
 from chatkit.testing.network import Conditions, Line, Network
+from chatkit.testing.rng import Rng
 from chatkit.testing.virtual_time import Backend, run_virtual
 from chatkit.transport.base import Transport, TransportClosedError
 from chatkit.types import Identity
@@ -75,15 +75,15 @@ class World:
         seed: int = 1,
         sliced: bool = False,
         window_bytes: int = 65_536,
-        chance: Any = None,
+        rng: Any = None,
         config: dict[str, Any] | None = None,
         **conditions: Any,
     ) -> None:
-        self.chance = Chance(seed)
+        self.rng = Rng(seed)
         self.sliced = sliced
         self.trace: list[tuple[Any, ...]] = []
         self.network = Network(
-            chance or self.chance.stream("network"),
+            rng or self.rng.stream("network"),
             conditions=Conditions(**conditions),
             observe=self._frame,
             observe_line=self._line,
@@ -93,7 +93,7 @@ class World:
         self.server = self.make_server("n-1")
 
     def make_server(self, name: str) -> CountingServer:
-        ports = self.chance.ports(name)
+        ports = self.rng.ports(name)
         config = {"heartbeat_s": HEARTBEAT_S, "drain_timeout_s": 100.0, **self._config}
         return CountingServer(
             store=MemoryStore(ids=ports.ids),
@@ -109,7 +109,7 @@ class World:
             device_id="phone",
             connector=self.network.connector(user_id, "phone", lambda: node, sliced=self.sliced),
             config=ClientConfig(backoff_base_s=0.2, backoff_max_s=1.0),
-            ports=self.chance.ports(f"{user_id} client"),
+            ports=self.rng.ports(f"{user_id} client"),
         )
 
     async def transport(self, user_id: str = "bob", subprotocol: str = JSON.subprotocol) -> Transport:
@@ -283,15 +283,15 @@ def test_every_frame_that_crosses_is_observed_once(sliced: bool) -> None:
     assert names(world.frames(up=False))[-5:] == 5 * ["PONG"]
 
 
-@pytest.mark.parametrize("chance", [None, Lowest()], ids=["seeded", "one byte"])
-def test_a_sliced_line_may_be_cut_into_single_bytes(chance: Any, backend: Backend) -> None:
+@pytest.mark.parametrize("rng", [None, Lowest()], ids=["seeded", "one byte"])
+def test_a_sliced_line_may_be_cut_into_single_bytes(rng: Any, backend: Backend) -> None:
     async def main(world: World) -> None:
         async with world.client("alice") as alice, world.client("bob") as bob:
             for text in numbered(3):
                 await alice.send(CONVERSATION, text)
             assert await texts(bob, 3) == numbered(3)
 
-    runs(main, backend, sliced=True, chance=chance)
+    runs(main, backend, sliced=True, rng=rng)
 
 
 # --- opening ---
@@ -308,7 +308,7 @@ def test_an_unknown_subprotocol_is_refused(sliced: bool) -> None:
     assert world.server.sessions == []
 
 
-def test_connections_are_refused_without_a_node_or_by_chance(backend: Backend) -> None:
+def test_connections_are_refused_without_a_node_or_at_random(backend: Backend) -> None:
     async def main(world: World) -> None:
         for node in (None, "n-9"):
             with pytest.raises(TransportClosedError) as caught:
@@ -317,11 +317,11 @@ def test_connections_are_refused_without_a_node_or_by_chance(backend: Backend) -
         async with world.client("bob") as bob:
             await anyio.sleep(5)
             assert world.trace == []
-            world.network.conditions = replace(world.network.conditions, refuse_chance=0.0)
+            world.network.conditions = replace(world.network.conditions, refuse_probability=0.0)
             await bob.wait_connected()
             assert str(world.network.lines) == "[<Line 1 bob/phone to n-1>]"
 
-    runs(main, backend, refuse_chance=1.0)
+    runs(main, backend, refuse_probability=1.0)
 
 
 def test_a_server_that_does_not_run_takes_no_connection(sliced: bool) -> None:
@@ -405,7 +405,7 @@ def test_a_name_is_attached_once() -> None:
     runs(main)
 
 
-@pytest.mark.parametrize("wrong", [None, {"cut_chance": 0.1}, Conditions])
+@pytest.mark.parametrize("wrong", [None, {"cut_probability": 0.1}, Conditions])
 def test_conditions_that_are_none_are_refused_and_change_nothing(wrong: Conditions) -> None:
     async def main(world: World) -> None:
         before = world.network.conditions
@@ -415,7 +415,7 @@ def test_conditions_that_are_none_are_refused_and_change_nothing(wrong: Conditio
 
     runs(main)
     with pytest.raises(ConfigurationError, match="conditions must be"):
-        Network(Chance(0).stream("network"), conditions=wrong)
+        Network(Rng(0).stream("network"), conditions=wrong)
 
 
 @pytest.mark.parametrize(
@@ -431,19 +431,22 @@ def test_conditions_that_are_none_are_refused_and_change_nothing(wrong: Conditio
         {"latency_s": (0.0, math.inf)},
         {"bytes_per_s": 0},
         {"bytes_per_s": "fast"},
-        {"refuse_chance": None},
-        {"refuse_chance": 1.1},
-        {"cut_chance": "often"},
-        {"cut_chance": math.nan},
+        {"refuse_probability": None},
+        {"refuse_probability": 1.1},
+        {"cut_probability": "often"},
+        {"cut_probability": math.nan},
     ],
 )
 def test_conditions_that_cannot_be_meant_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match=r"latency_s|bytes_per_s|chance"):
+    with pytest.raises(ConfigurationError, match=r"latency_s|bytes_per_s|probability"):
         Conditions(**wrong)
 
 
 def test_conditions_may_be_whole_numbers() -> None:
-    assert Conditions(latency_s=(0, 1), bytes_per_s=1, refuse_chance=0, cut_chance=1).latency(0.5) == 0.5
+    assert (
+        Conditions(latency_s=(0, 1), bytes_per_s=1, refuse_probability=0, cut_probability=1).latency(0.5)
+        == 0.5
+    )
 
 
 def test_a_node_is_chosen_by_a_function() -> None:
@@ -493,7 +496,7 @@ def test_a_cut_in_the_middle_of_a_frame_loses_all_of_it() -> None:
         line.cut()
         await anyio.sleep(0.1)
 
-    world = runs(main, sliced=True, chance=Lowest(), latency_s=(0, 0), bytes_per_s=100.0)
+    world = runs(main, sliced=True, rng=Lowest(), latency_s=(0, 0), bytes_per_s=100.0)
     assert names(world.frames(up=True)) == ["HELLO"]
     assert ("server ended", 1006) in world.line_events(1)
 
@@ -507,7 +510,7 @@ def test_clients_survive_a_line_that_is_cut_every_few_frames(backend: Backend, s
                 assert sorted(await texts(bob, 40)) == sorted(numbered(40))
             world.network.conditions = Conditions()
 
-    world = runs(main, backend, sliced=sliced, cut_chance=0.1)
+    world = runs(main, backend, sliced=sliced, cut_probability=0.1)
     assert len(world.server.sessions) > 2
 
 
@@ -778,7 +781,7 @@ def test_what_is_buffered_for_a_slow_line_dies_with_its_node(sliced: bool) -> No
         heard, error = await rest(bob)
         assert (error.close_code, len(heard)) == (1006, 0)
 
-    runs(main, sliced=sliced, chance=Lowest(), bytes_per_s=1000.0, window_bytes=200)
+    runs(main, sliced=sliced, rng=Lowest(), bytes_per_s=1000.0, window_bytes=200)
 
 
 def test_a_dying_server_does_not_wait_for_its_sessions(backend: Backend) -> None:
@@ -806,7 +809,7 @@ def test_clients_go_to_the_node_that_is_chosen_for_them() -> None:
         connector = world.network.connector("bob", "phone", lambda: node[0])
         async with world.make_server("n-2") as second:
             world.network.attach("n-2", second)
-            ports = world.chance.ports("bob")
+            ports = world.rng.ports("bob")
             async with ChatClient(
                 "ws://n", token="bob", device_id="phone", connector=connector, ports=ports
             ) as bob:
@@ -862,12 +865,15 @@ def test_a_fault_of_the_server_ends_the_network_with_its_error(backend: Backend)
         def handle(self, *_: Any) -> None:
             raise BrokenError
 
+        def ended(self, *_: Any) -> None:
+            pass
+
     async def main() -> None:
         world = World()
         async with world.server as server, world.network:
             world.network.attach("n-1", server)
             bob = await world.logged_in()
-            server.sessions[0]._handler = Broken()  # type: ignore[assignment]
+            server.sessions[0]._services = Broken()  # type: ignore[assignment]
             await bob.send(frame({"event": "PING"}))
             await anyio.sleep(SOON_S)
 
@@ -887,7 +893,7 @@ def test_the_hosts_own_error_leaves_the_network_as_it_is(backend: Backend) -> No
 
 async def stormy(world: World) -> list[str]:
     """A conversation through every fault there is; what bob got."""
-    faults = world.chance.stream("faults")
+    faults = world.rng.stream("faults")
     done = anyio.Event()
 
     async def strike() -> None:
@@ -917,7 +923,7 @@ async def stormy(world: World) -> list[str]:
 
 def stormy_run(seed: int, backend: Backend, *, sliced: bool) -> tuple[list[str], list[tuple[Any, ...]]]:
     async def main() -> tuple[list[str], list[tuple[Any, ...]]]:
-        conditions = {"cut_chance": 0.03, "refuse_chance": 0.2, "bytes_per_s": 3000.0}
+        conditions = {"cut_probability": 0.03, "refuse_probability": 0.2, "bytes_per_s": 3000.0}
         async with running(seed=seed, sliced=sliced, **conditions) as world:
             got = await stormy(world)
         return got, world.plain_trace()

@@ -14,6 +14,9 @@ pytest_plugins = ["pytester"]
 ONE_OF_THE_CONTRACT = "test_a_message_gets_the_next_seq"
 """The store of the page is held to all of it in `tests/storage`."""
 
+JUDGED = '\n\npytest_plugins = ["tests.proof.judging"]\n'
+"""For the end of a page's conftest: what passes is held against the invariants."""
+
 INI = "[pytest]\nfilterwarnings = error\naddopts = -p no:cacheprovider\n"
 
 
@@ -26,7 +29,7 @@ def files(page: Path) -> dict[str, str]:
 def test_the_page_on_testing(pytester: pytest.Pytester) -> None:
     pytester.makeini(INI)
     shown = files(ROOT / "docs" / "testing.md")
-    pytester.makepyfile(**shown)
+    pytester.makepyfile(**shown | {"conftest": shown["conftest"] + JUDGED})
 
     result = pytester.runpytest_inprocess("-k", f"not TestMyStore or {ONE_OF_THE_CONTRACT}")
 
@@ -38,6 +41,7 @@ def test_the_page_on_testing(pytester: pytest.Pytester) -> None:
 
 def test_the_page_on_bots(pytester: pytest.Pytester) -> None:
     pytester.makeini(INI)
-    pytester.makepyfile(**files(ROOT / "docs" / "bots.md"))
+    shown = files(ROOT / "docs" / "bots.md")
+    pytester.makepyfile(**shown | {"conftest": shown["conftest"] + JUDGED})
 
     pytester.runpytest_inprocess("--chat-seeds", "5").assert_outcomes(passed=5)

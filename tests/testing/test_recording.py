@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,7 +18,7 @@ from chatkit import (
     SendOutcomeUnknownError,
     UnavailableError,
 )
-from chatkit.client.memory import MemoryStore
+from chatkit.client.store.memory import MemoryStore
 from chatkit.storage.base import Store
 from chatkit.testing import Conditions, Devices, FaultyLocalStore, History, Network
 from chatkit.testing.history import Call
@@ -135,7 +134,7 @@ async def test_calls_of_the_host_are_noted_in_whose_name_they_are(
     assert chat_history.calls[-1].answer == {"epoch": epoch}
 
 
-async def test_a_device_keeps_its_store_and_counts_its_lives(
+async def test_a_device_keeps_its_store_and_counts_its_starts(
     chat_client: Devices, chat_history: History
 ) -> None:
     async with chat_client("ann") as ann:
@@ -147,8 +146,8 @@ async def test_a_device_keeps_its_store_and_counts_its_lives(
             await received(bob, "two")
 
     told = [
-        (it.life, it.event.message.text)
-        for it in chat_history.told
+        (it.incarnation, it.event.message.text)
+        for it in chat_history.app_events
         if it.user_id == "bob" and isinstance(it.event, MessageReceived) and it.event.message.type == "TEXT"
     ]
     assert told == [(1, "one"), (2, "two")]
@@ -161,21 +160,6 @@ async def test_each_start_makes_keys_of_its_own(chat_client: Devices) -> None:
             keys.add((await ann.send("c-1", "hello")).client_msg_id)
 
     assert len(keys) == 3
-
-
-@pytest.mark.parametrize("kind", ["kept", "file", "own"])
-async def test_what_a_device_held_at_its_end_is_dumped(
-    chat_client: Devices, tmp_path: Path, kind: str
-) -> None:
-    store = {"kept": None, "file": str(tmp_path / "ann.db"), "own": MemoryStore()}[kind]
-    for text in ("one", "two"):
-        async with chat_client("ann", store=store, codec="msgpack", sliced=True) as ann:
-            await ann.send("c-1", text)
-
-    (dump,) = chat_client.dumps()
-    assert [message.payload.get("text") for message in dump.messages["c-1"]][-2:] == ["one", "two"]
-    assert (dump.user_id, dump.device_id, dump.pending) == ("ann", "phone", [])
-    assert chat_client.conversation_ids() == ["c-1"]
 
 
 async def test_frames_are_noted_at_both_ends(
@@ -212,7 +196,7 @@ async def test_what_is_noted_stays_as_it_was(chat_client: Devices, chat_history:
     assert [call.args["payload"]["data"] for call in calls(chat_history, "send")] == [{"n": [0]}, {"n": [1]}]
     (told,) = (
         it.event.message.payload
-        for it in chat_history.told
+        for it in chat_history.app_events
         if it.user_id == "bob" and isinstance(it.event, MessageReceived) and it.event.message.seq == 2
     )
     (first, _) = (call.answer["items"] for call in calls(chat_history, "history"))

@@ -1,4 +1,4 @@
-"""What the documentation shows, where it is more than a test that passes: a bug that is caught, a whole program."""
+"""What the documentation shows, where it is more than a test that passes: a bot without its key, a whole program."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from ..blackbox.server_process import ServerProcess
 from ..blackbox.tokens import SECRET
 from ..docs.snippets import ADDRESS, ROOT, blocks
-from .test_pages import INI, files
+from .test_pages import INI, JUDGED, files
 
 pytest_plugins = ["pytester"]
 
-TESTING = ROOT / "docs" / "testing.md"
+PROOF = ROOT / "docs" / "proof.md"
 KEY = ', client_msg_id=f"ok-{m.message_id}"'
 RUNS = 2
 """A program that is shown can be run again, on the same server."""
@@ -39,7 +39,8 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 def test_the_bot_of_the_readme_is_sound(pytester: pytest.Pytester) -> None:
     pytester.makeini(INI)
-    pytester.makepyfile(**files(ROOT / "README.md"))
+    shown = files(ROOT / "README.md")
+    pytester.makepyfile(**shown | {"conftest": shown["conftest"] + JUDGED})
     pytester.runpytest_inprocess("--chat-seeds", "5").assert_outcomes(passed=5)
 
 
@@ -56,25 +57,13 @@ def test_the_bot_of_the_readme_is_found_wanting_without_its_key(pytester: pytest
     result.stdout.fnmatch_lines(["*extra item: 'ok'", "chat_seed was 0;*"])
 
 
-def test_the_checker_bites_on_the_store_with_a_bug(pytester: pytest.Pytester) -> None:
-    pytester.makeini(INI)
-    shown = block_with(TESTING, "class OffByOne")
-    pytester.makepyfile(conftest=files(TESTING)["conftest"], test_off_by_one=shown)
-
-    result = pytester.runpytest_inprocess()
-
-    result.assert_outcomes(passed=1, errors=1)
-    (said,) = (block.text for block in blocks(TESTING, "text") if "S7" in block.text)
-    result.stdout.fnmatch_lines(said.splitlines())
-
-
 def test_the_program_with_a_proxy_ends_well_each_time(server: ServerProcess, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    program.write_text(block_with(TESTING, "FaultyProxy(").replace(ADDRESS, f"127.0.0.1:{server.port}"))
+    program.write_text(block_with(PROOF, "FaultyProxy(").replace(ADDRESS, f"127.0.0.1:{server.port}"))
     for _ in range(RUNS):
         done = subprocess.run(
             [sys.executable, str(program)],
-            env=os.environ | {"CHATKIT_JWT_SECRET": SECRET},
+            env=os.environ | {"CHATKIT_JWT_SECRET": SECRET, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=60,

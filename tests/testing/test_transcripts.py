@@ -7,9 +7,11 @@ import pytest
 
 from chatkit.client.events import MessageReceived, Typing
 from chatkit.errors import ConnectionLostError, RefusedError
-from chatkit.testing import History, check, transcript
+from chatkit.testing import History, transcript
 from chatkit.types import Message
 from chatkit.wire.codec import CODECS, Codec
+from tests.proof.checker import check
+from tests.proof.dumps import CompleteHistory
 
 JSON = CODECS["chatkit.v1.json"]
 
@@ -24,7 +26,7 @@ def test_equal_times_are_told_in_the_order_in_which_they_came() -> None:
     history.frame(
         "ann", "phone", '[{"event":"A"},{"event":"B","seq":2}]', JSON, up=False, connection=1, node="n-1"
     )
-    history.tell("ann", "phone", 1, Typing("c-1", "bob"))
+    history.app_event("ann", "phone", 1, Typing("c-1", "bob"))
 
     assert [line.split("  ", 1)[1] for line in transcript(history).splitlines()] == [
         "   0.000  ann/phone calls send conversation_id=c-1",
@@ -76,7 +78,7 @@ def test_no_line_is_longer_than_a_terminal_is_wide() -> None:
 def test_an_entry_is_told_by_its_place_and_its_text() -> None:
     history = History(lambda: 1.0)
     message = Message("c-1", 4, "m-4", "bob", 9, {"type": "TEXT", "text": "line\n\x1b[31mred 到"}, None)
-    history.tell("ann", "phone", 1, MessageReceived(message))
+    history.app_event("ann", "phone", 1, MessageReceived(message))
     history.ok(history.invoke("ann", "phone", "history"), items=[message, message])
     page = {"event": "SYNC_PAGE", "messages": [{"seq": 4}, {"seq": 5}]}
     heads = {"event": "HEADS", "conversations": [{"conversationId": "c-1", "headSeq": 7}]}
@@ -102,9 +104,9 @@ def test_tokens_are_not_told() -> None:
 @pytest.mark.parametrize("data", [b"\xff", b'"\xff"', b"[" * 100_000, b"\xc1"])
 @pytest.mark.parametrize("codec", CODECS.values(), ids=lambda codec: codec.name)
 def test_bytes_of_any_kind_are_told(data: bytes, codec: Codec) -> None:
-    history = History(lambda: 1.0)
+    history = CompleteHistory(lambda: 1.0)
     history.frame("ann", "phone", data, codec, up=False, connection=1, node="n")
-    history.tell("ann", "phone", 1, object())
+    history.app_event("ann", "phone", 1, object())
 
     assert "ann/phone <- n " in transcript(history)
     assert "S25" in {it.invariant for it in check(history, quiescent=False).violations}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from chatkit.testing.chance import Chance
 from chatkit.testing.line import LOST, Carrier, Closed, Message, Opened
+from chatkit.testing.rng import Rng
 from chatkit.testing.websocket_bytes import ClientBytes, ServerBytes, slices
 from chatkit.wire.events import FRAME_BYTES_MAX
 
@@ -15,7 +15,7 @@ JSON = "chatkit.v1.json"
 
 
 class Lowest:
-    """The chance that cuts the finest slices."""
+    """The random stream that cuts the finest slices."""
 
     def random(self) -> float:
         return 0.0
@@ -43,9 +43,9 @@ def sizes(data: Sequence[bytes]) -> list[int]:
 
 
 def test_slices_are_all_of_it_in_order_fine_at_first_or_coarse() -> None:
-    chance = Chance(1).stream("slices")
+    rng = Rng(1).stream("slices")
     data = bytes(range(256)) * 40
-    cuts = [list(slices(data, chance)) for _ in range(40)]
+    cuts = [list(slices(data, rng)) for _ in range(40)]
     assert all(b"".join(cut) == data for cut in cuts)
     assert {max(sizes(cut[:30])) <= 7 for cut in cuts} == {True, False}
     assert all(len(cut) < 300 for cut in cuts)

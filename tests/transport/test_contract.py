@@ -1,4 +1,4 @@
-"""Every road of chatkit keeps the transport contract."""
+"""Every transport of chatkit keeps the transport contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transport contract finds what is wrong with a road: each fault here fails the test that names it."""
+"""The transport contract finds what is wrong with a transport: each fault here fails the test that names it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-ROAD = """
+TRANSPORT = """
 import anyio
 import anyio.lowlevel
 import pytest
@@ -126,7 +126,7 @@ STAYS_OPEN = """
     ],
 )
 def test_a_faulty_road_is_found(pytester: pytest.Pytester, fault: str, test: str) -> None:
-    pytester.makepyfile(ROAD.replace("    {fault}", fault))
+    pytester.makepyfile(TRANSPORT.replace("    {fault}", fault))
 
     result = pytester.runpytest_inprocess("-k", test, "-p", "no:cacheprovider")
 
@@ -135,7 +135,7 @@ def test_a_faulty_road_is_found(pytester: pytest.Pytester, fault: str, test: str
 
 
 def test_a_sound_road_passes(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(ROAD.replace("{fault}", "pass"))
+    pytester.makepyfile(TRANSPORT.replace("{fault}", "pass"))
 
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
 

@@ -1,4 +1,4 @@
-"""The road over a real socket: addresses, subprotocols, and every way it can end."""
+"""The transport over a real socket: addresses, subprotocols, and every way it can end."""
 
 from __future__ import annotations
 

@@ -191,10 +191,10 @@ def test_a_payload_that_holds_itself_is_refused() -> None:
 )
 def test_size_is_that_of_the_canonical_bytes(character: str, size: int) -> None:
     room = PAYLOAD_BYTES_MAX - len(canonical({"type": "TEXT", "text": ""}))
-    fitting = character * (room // size) + "a" * (room % size)
-    assert len(canonical({"type": "TEXT", "text": fitting})) == PAYLOAD_BYTES_MAX
+    longest = character * (room // size) + "a" * (room % size)
+    assert len(canonical({"type": "TEXT", "text": longest})) == PAYLOAD_BYTES_MAX
     with pytest.raises(TooLargeError, match="65537"):
-        canonical({"type": "TEXT", "text": fitting + "a"})
+        canonical({"type": "TEXT", "text": longest + "a"})
 
 
 # --- one form --------------------------------------------------------------------------------------------

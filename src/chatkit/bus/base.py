@@ -1,7 +1,7 @@
-"""The bus port: hints from node to node. It may lose, repeat and reorder; whoever needs to be sure reads the log.
+"""The bus port: what nodes tell each other. It may lose, repeat and reorder; who needs to be sure reads the log.
 
 Every implementation passes the contract suite in `chatkit.testing.contracts.bus`. What the messages say is none of
-the bus's business (`server.hints` knows).
+the bus's business (`server.cluster.messages` knows).
 """
 
 from __future__ import annotations

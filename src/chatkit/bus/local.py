@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator
 
-import anyio
-
+from .._auto_reset_event import AutoResetEvent
 from .base import BusEvent, Lost, Message
 
 QUEUE_MAX = 10_000
@@ -59,7 +58,7 @@ class LocalMember:
         self._arrived: deque[Message] = deque()
         self._lost = False
         self._left = False
-        self._woken = anyio.Event()
+        self._woken = AutoResetEvent()
 
     def publish(self, topic: str, data: bytes) -> None:
         """Offer a message to the other members."""
@@ -96,12 +95,11 @@ class LocalMember:
         while not self._left:
             while self._arrived or self._lost:
                 yield self._next()
-            self._woken = anyio.Event()
             if not self._left:
                 await self._woken.wait()
 
     def _next(self) -> BusEvent:
-        """What was lost came after what waits, but is told first: a reader learns of it without delay."""
+        """What was lost came after what waits, but comes first: a reader learns of it without delay."""
         if self._lost:
             self._lost = False
             return Lost()

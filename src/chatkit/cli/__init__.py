@@ -12,5 +12,5 @@ def main() -> None:
     except ImportError as error:
         if error.name not in {"click", "rich", "rich_click"}:
             raise
-        sys.exit("the command line needs click and rich: pip install 'chatkit[cli]'")
+        sys.exit("the command line needs click and rich: pip install 'chatkit-engine[cli]'")
     chatkit.main(prog_name="chatkit")

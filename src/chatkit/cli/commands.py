@@ -9,10 +9,11 @@ import click
 from .demo import demo
 from .serve import serve
 from .token import token
+from .verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("chatkit"), prog_name="chatkit")
+@click.version_option(version("chatkit-engine"), prog_name="chatkit")
 def chatkit() -> None:
     """Reliable chat: a server engine and a client SDK."""
 
@@ -20,3 +21,4 @@ def chatkit() -> None:
 chatkit.add_command(serve)
 chatkit.add_command(token)
 chatkit.add_command(demo)
+chatkit.add_command(verify)

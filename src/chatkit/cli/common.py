@@ -29,7 +29,7 @@ def exit_codes(*expected: type[Exception]) -> Iterator[None]:
     stays as it is.
 
     Args:
-        expected: The command's own failures, told like those of chatkit.
+        expected: The command's own failures, shown like those of chatkit.
     """
     known: tuple[type[Exception], ...] = (ChatkitError, *expected)
     try:
@@ -37,19 +37,19 @@ def exit_codes(*expected: type[Exception]) -> Iterator[None]:
     except BaseExceptionGroup as group:
         raise _of_group(group, known) from None
     except known as error:
-        raise _told(error) from None
+        raise _as_click_error(error) from None
 
 
 def _of_group(group: BaseExceptionGroup[BaseException], known: tuple[type[Exception], ...]) -> BaseException:
     first: BaseException = group
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
-    if isinstance(first, SystemExit):  # rich's word for an output that nobody reads any more
+    if isinstance(first, SystemExit):  # raised by rich for an output that nobody reads any more
         return first
-    return group if group.split(known)[1] is not None else _told(first)
+    return group if group.split(known)[1] is not None else _as_click_error(first)
 
 
-def _told(error: BaseException) -> click.ClickException:
+def _as_click_error(error: BaseException) -> click.ClickException:
     if isinstance(error, ConfigurationError):
         return click.UsageError(str(error))
     return click.ClickException(str(error))

@@ -22,8 +22,8 @@ from starlette.routing import BaseRoute
 
 from ..assemble import check_local, open_store
 from ..errors import ConfigurationError
-from ..gateway.asgi import asgi_app
-from ..gateway.uvicorn_roads import HttpRoadProtocol, WebSocketRoadProtocol
+from ..gateway.websocket_asgi import asgi_app
+from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol
 from ..server.auth import jwt_authenticator
 from ..server.server import ChatServer
 from ..wire.events import FRAME_BYTES_MAX
@@ -83,8 +83,8 @@ def run(
     Raises:
         ConfigurationError: The store cannot be opened, or the address cannot be bound.
     """
-    road = _WebServer(_web_config(server, extra_routes))
-    anyio.run(_run, server, road, host, port, alongside, backend_options={"use_uvloop": _has_uvloop()})
+    web = _WebServer(_web_config(server, extra_routes))
+    anyio.run(_run, server, web, host, port, alongside, backend_options={"use_uvloop": _has_uvloop()})
 
 
 class _WebServer(uvicorn.Server):
@@ -95,26 +95,26 @@ class _WebServer(uvicorn.Server):
         yield
 
 
-async def _run(server: ChatServer, road: _WebServer, host: str, port: int, alongside: Alongside) -> None:
+async def _run(server: ChatServer, web: _WebServer, host: str, port: int, alongside: Alongside) -> None:
     with (
         _listen(host, port) as listener,
         anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
     ):
         async with server, anyio.create_task_group() as tasks:
-            tasks.start_soon(road.serve, [listener])
+            tasks.start_soon(web.serve, [listener])
             async with anyio.create_task_group() as beside:
                 beside.start_soon(alongside, _address(listener))
                 await anext(signals)
                 beside.cancel_scope.cancel()
             await server.drain()
-            road.should_exit = True
+            web.should_exit = True
 
 
 def _web_config(server: ChatServer, extra_routes: Sequence[BaseRoute]) -> uvicorn.Config:
     return uvicorn.Config(
         asgi_app(server, extra_routes=extra_routes),
-        http=HttpRoadProtocol,
-        ws=WebSocketRoadProtocol,
+        http=ChatHttpProtocol,
+        ws=ChatWebSocketProtocol,
         limit_concurrency=server.config.sessions_max + _SPARE_CONNECTIONS,
         h11_max_incomplete_event_size=_HEAD_BYTES_MAX,
         ws_max_size=FRAME_BYTES_MAX,

@@ -1,7 +1,8 @@
 """`ChatApi`: every HTTP request of the contract, for scripts, hosts and the command line. One method per request.
 
 All requests but one are safe to repeat (a send carries its clientMsgId), so refusals that pass and lost connections are
-retried inside the deadline, with jitter and the server's own hints.
+retried inside the deadline, with jitter, and no earlier than the server asked for. What is returned are the bodies of
+the contract, and pages with their payloads decoded.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from ..ports import Ports
 from ..types import ConversationType, Member, Message, Payload, Sent
 from ..wire import events as ev
 from ..wire import http as wire
-from .api_types import (
-    Conversation,
-    ConversationPage,
-    ConversationRow,
-    MemberPage,
-    MembersChanged,
-    MessagePage,
-    ReceiptPage,
-    Status,
-)
-from .checks import (
+from ..wire.http import ConversationResult as Conversation
+from ..wire.http import ConversationRow, ReceiptRow
+from ..wire.http import ConversationsResult as ConversationPage
+from ..wire.http import DeliveryRow as Delivery
+from ..wire.http import MembersChangedResult as MembersChanged
+from ..wire.http import MembersResult as MemberPage
+from ..wire.http import ReceiptsResult as ReceiptPage
+from ..wire.http import StatusResult as Status
+from ._http import AsyncClient, Http, path
+from ._token import Token
+from .validate import (
     canonical_of,
     check,
     check_client_msg_id,
@@ -35,11 +36,43 @@ from .checks import (
     check_message_id,
     check_seq,
 )
-from .http import AsyncClient, Http, path
-from .tokens import Token
+
+__all__ = [
+    "ChatApi",
+    "Conversation",
+    "ConversationPage",
+    "ConversationRow",
+    "Delivery",
+    "MemberPage",
+    "MembersChanged",
+    "MessagePage",
+    "ReceiptPage",
+    "ReceiptRow",
+    "Status",
+]
 
 _T = TypeVar("_T")
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=ev.SEQ_MAX)]
+
+
+class MessagePage(msgspec.Struct, frozen=True):
+    """Entries of a log that are visible to the caller, ascending.
+
+    Attributes:
+        conversation_id: The conversation.
+        epoch: Identity of the log.
+        head_seq: Its highest seq when the page was made.
+        messages: The entries; a seq up to `up_to_seq` that is missing is not visible.
+        up_to_seq: End of the page; the next one starts after it.
+        more: Whether the log goes on.
+    """
+
+    conversation_id: str
+    epoch: str
+    head_seq: int
+    messages: list[Message]
+    up_to_seq: int
+    more: bool
 
 
 class ChatApi:
@@ -56,7 +89,7 @@ class ChatApi:
         timeout_s: For one call with all its retries.
         attempts_max: Tries per call.
         client: An httpx client of the caller's (proxies, trust, HTTP/2); it stays open at the end.
-        ports: Clock, chance and ids.
+        ports: Clock, random numbers and ids.
 
     Raises:
         ConfigurationError: The address or the token can never work.
@@ -107,7 +140,7 @@ class ChatApi:
             client_msg_id: Its key; made here by default.
 
         Returns:
-            Where it is stored; `epoch` is "" (HTTP does not tell).
+            Where it is stored; `epoch` is "" (HTTP does not say it).
 
         Raises:
             BadRequestError: A TEXT with other fields (send it with `ChatClient`), or whatever the server would refuse.

@@ -1,8 +1,9 @@
-"""`ChatClient`: what an app holds. A facade: each method checks its arguments and hands them to one part."""
+"""`ChatClient`: what an app holds. A facade: each method checks its arguments and hands them on to one object."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -18,10 +19,13 @@ from ..ports import Ports
 from ..transport.base import Connector
 from ..types import Message, MessageStatus, Payload, Sent
 from ..wire import events as ev
-from . import receipts
-from .api_types import Status
-from .base import LocalStore
-from .checks import (
+from ._runtime import ClientRuntime, codec_named, connector_of, store_of
+from ._token import Token, TokenSource
+from .api import ChatApi, Status
+from .config import ClientConfig
+from .events import ChatEvent
+from .store.base import LocalStore
+from .validate import (
     canonical_of,
     check_client_msg_id,
     check_conversation_id,
@@ -29,13 +33,6 @@ from .checks import (
     check_message_id,
     check_seq,
 )
-from .config import ClientConfig
-from .defaults import api_of, codec_named, connector_of, store_of
-from .events import ChatEvent
-from .parts import Parts
-from .running import Running
-from .session import Session
-from .tokens import Token, TokenSource
 
 TYPING_EVERY_S = 3.0
 
@@ -59,10 +56,10 @@ class EventStream:
 class ChatClient:
     """One device of one user, connected for as long as `async with` lasts.
 
-    Reconnects by itself. Messages are in the local store before they are told or confirmed. Only for use inside
-    `async with`, by any number of tasks. The end of `async with` raises ClosedError if the client had stopped for good
-    before (banned, replaced, a login that is refused), unless the app had closed it with `aclose` or raises an
-    error of its own; `stopped` tells too.
+    Reconnects by itself. Messages are in the local store before the app is notified of them and before they are
+    confirmed. Only for use inside `async with`, by any number of tasks. The end of `async with` raises ClosedError if
+    the client had stopped for good before (banned, replaced, a login that is refused), unless the app had closed it
+    with `aclose` or raises an error of its own; `stopped` says why, too.
 
     A client is a task group: leave it in the task that entered it, and of several entered in one task the last one
     first, as nested `async with` blocks (or an `AsyncExitStack`) do by themselves. Any other order raises RuntimeError.
@@ -74,9 +71,9 @@ class ChatClient:
         store: A path keeps everything in a SQLite file that outlives the process; None keeps it in memory; a store of
             one's own is closed at the end.
         codec: `json` or `msgpack`.
-        connector: Another road than WebSockets to `url`.
+        connector: Another way to the server than WebSockets to `url`.
         config: Deadlines and bounds.
-        ports: Clock, chance and ids; the system's by default.
+        ports: Clock, random numbers and ids; the system's by default.
 
     Raises:
         ConfigurationError: An argument can never work, or the store is another program's or user's.
@@ -104,8 +101,10 @@ class ChatClient:
         self._codec = codec_named(codec)
         self._tokens = TokenSource(token, self._config.token_timeout_s)
         self._connector = connector_of(connector, url, self._config)
-        self._running: Running | None = None
+        self._runtime: ClientRuntime | None = None
         self._entered = False
+        self._consuming = False
+        self._typed_at_s: dict[str, float] = {}
         self._pending_count = 0
         self._stopped: Exception | None = None
 
@@ -118,10 +117,16 @@ class ChatClient:
         self._entered = True
         store = store_of(self._store)
         try:
-            parts = Parts(self._config, self._ports, self._codec, store)
-            session = Session(parts, self._connector, self._tokens, self._device_id)
-            self._running = Running(parts, session)
-            await self._running.start()
+            self._runtime = ClientRuntime(
+                store=store,
+                connector=self._connector,
+                codec=self._codec,
+                tokens=self._tokens,
+                device_id=self._device_id,
+                config=self._config,
+                ports=self._ports,
+            )
+            await self._runtime.start()
         except BaseException:
             store.close()
             raise
@@ -133,21 +138,22 @@ class ChatClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        running = self._running
-        assert running is not None, "entered before it is left"
-        told = running.closing or running.session.stopped is None
+        runtime = self._runtime
+        assert runtime is not None, "entered before it is left"
+        status = runtime.status
+        expected = runtime.closing or status.stopped is None
         try:
-            if error is None and not running.closing:
+            if error is None and not runtime.closing:
                 await self.aclose()
         finally:
-            self._running = None
-            self._pending_count = running.parts.sender.pending_count
-            await running.stop()
-            self._stopped = running.session.stopped
-        if error is None and running.session.failure is not None:
-            raise running.session.failure
-        if error is None and not told:
-            running.session.check_running()
+            self._runtime = None
+            self._pending_count = runtime.outbox.pending_count
+            await runtime.stop()
+            self._stopped = status.stopped
+        if error is None and status.failure is not None:
+            raise status.failure
+        if error is None and not expected:
+            status.check_running()
 
     async def aclose(self, timeout: float | None = None) -> int:
         """Take no more calls, and wait until every message is acknowledged. `async with` does this at its end.
@@ -161,13 +167,13 @@ class ChatClient:
         Returns:
             How many messages are still pending. A file store keeps them for the next start.
         """
-        running = self._live()
-        running.close()
+        runtime = self._entered_runtime()
+        runtime.close()
         with anyio.move_on_after(self._config.close_timeout_s if timeout is None else timeout):
-            await running.drain()
-        running.parts.sender.release(ClosedError("the client was closed"))
-        running.parts.mailbox.close()
-        return running.parts.sender.pending_count
+            await runtime.drain()
+        runtime.outbox.release(ClosedError("the client was closed"))
+        runtime.events.close()
+        return runtime.outbox.pending_count
 
     def events(self) -> EventStream:
         """Everything that happens, for `async for`. One consumer at a time.
@@ -177,7 +183,7 @@ class ChatClient:
         before it ended is in `history`. When too many wait, the client stops receiving until the app has caught up;
         nothing is lost.
         """
-        self._live()
+        self._entered_runtime()
         return EventStream(self)
 
     async def send(
@@ -208,16 +214,16 @@ class ChatClient:
 
         Source: docs/protocol.md#send_msg
         """
-        running = self._open()
-        running.session.check_running()
-        running.parts.check_in_step()
+        runtime = self._open_runtime()
+        runtime.status.check_running()
+        runtime.batches.check_in_step()
         check_conversation_id(conversation_id)
         payload = canonical_of(content)
         key = self._new_key() if client_msg_id is None else client_msg_id
         check_client_msg_id(key)
-        running.parts.sender.submit(conversation_id, key, payload)
+        runtime.outbox.submit(conversation_id, key, payload)
         wait_s = self._config.send_timeout_s if timeout is None else timeout
-        return await running.parts.sender.outcome(conversation_id, key, wait_s)
+        return await runtime.outbox.outcome(conversation_id, key, wait_s)
 
     async def history(
         self, conversation_id: str, *, before_seq: int | None = None, limit: int = 50
@@ -225,7 +231,7 @@ class ChatClient:
         """The newest entries below `before_seq`, ascending: from the local store, completed from the server.
 
         While connected, that is up to the head also while the client is catching up or its events are not consumed;
-        while not connected, up to what this device has placed.
+        while not connected, up to what this device holds without a hole.
 
         Args:
             conversation_id: Which one.
@@ -238,14 +244,14 @@ class ChatClient:
             DeadlineExceededError: Older entries are needed and could not be fetched in time; a retry is safe.
             UnavailableError: The local store cannot keep them for now; a retry is safe.
         """
-        running = self._open()
+        runtime = self._open_runtime()
         check_conversation_id(conversation_id)
         if not 1 <= limit <= ev.PAGE_MAX:
             raise BadRequestError(f"limit must be 1 to {ev.PAGE_MAX}")
         if before_seq is not None:
             check_seq(before_seq)
-        with running.call(self._config.request_timeout_s):
-            return await running.history.read(conversation_id, before_seq, limit)
+        with runtime.call(self._config.request_timeout_s):
+            return await runtime.history.read(conversation_id, before_seq, limit)
 
     async def mark_read(self, conversation_id: str, up_to_seq: int) -> None:
         """Everything up to here was read, by this user. Returns once it is kept locally; it is sent by itself.
@@ -258,14 +264,14 @@ class ChatClient:
             BadRequestError: Above the head of the conversation.
             UnavailableError: The local store refuses for now; a retry is safe.
         """
-        running = self._open()
+        runtime = self._open_runtime()
         check_conversation_id(conversation_id)
         check_seq(up_to_seq)
-        conversation = running.parts.conversations.get(conversation_id)
+        conversation = runtime.conversations.get(conversation_id)
         if conversation is not None and up_to_seq > conversation.timeline.head:
             raise BadRequestError("up_to_seq is above the head of the conversation")
-        running.parts.cursors.want_read(conversation_id, up_to_seq)
-        running.parts.wake.set()
+        runtime.cursors.want_read(conversation_id, up_to_seq)
+        runtime.wake.set()
 
     async def recall(self, message_id: str, *, timeout: float | None = None) -> Sent:
         """Withdraw one's own message. Safe to repeat; waits for a connection up to its deadline.
@@ -281,23 +287,26 @@ class ChatClient:
 
         Source: docs/protocol.md#recall
         """
-        running = self._open()
+        runtime = self._open_runtime()
         check_message_id(message_id)
         wait_s = self._config.request_timeout_s if timeout is None else timeout
-        with running.call(wait_s):
-            answer = await running.ask(ev.Recall(message_id=message_id), wait_s)
+        request = partial(runtime.requests.ask, ev.Recall(message_id=message_id), wait_s)
+        with runtime.call(wait_s):
+            answer = await runtime.status.over_connections(request)
         if not isinstance(answer, ev.MsgAck):
             raise ProtocolError("RECALL was answered by another event")
         return Sent(answer.conversation_id, "", answer.message_id, answer.seq, answer.server_ts, answer.epoch)
 
     async def typing(self, conversation_id: str) -> None:
-        """Tell the other members that the user is writing; at most every 3 s per conversation, never queued."""
-        running = self._open()
+        """Show the other members that the user is writing; at most every 3 s per conversation, never queued."""
+        runtime = self._open_runtime()
         check_conversation_id(conversation_id)
         now_s = self._ports.clock.now_s()
-        if now_s - running.typed_at_s.get(conversation_id, -TYPING_EVERY_S) >= TYPING_EVERY_S:
-            running.typed_at_s[conversation_id] = now_s
-            running.parts.outgoing.typing(conversation_id)
+        if now_s - self._typed_at_s.get(conversation_id, -TYPING_EVERY_S) < TYPING_EVERY_S:
+            return
+        self._typed_at_s[conversation_id] = now_s
+        if runtime.connection is not None:
+            runtime.connection.typing(conversation_id)
 
     async def status(self, message_id: str) -> Status:
         """How far one's own message has got, per user and device; asked over HTTP.
@@ -306,12 +315,19 @@ class ChatClient:
             NotFoundError: No such message, or another's.
             ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
         """
-        running = self._open()
+        runtime = self._open_runtime()
         check_message_id(message_id)
-        if running.api is None:
-            running.api = api_of(self._url, self._token, self._device_id, self._config, self._ports)
-        with running.call(self._config.request_timeout_s):
-            return await running.api.status(message_id)
+        timeout_s = self._config.request_timeout_s
+        if runtime.api is None:
+            runtime.api = ChatApi(
+                self._url,
+                token=self._token,
+                device_id=self._device_id,
+                timeout_s=timeout_s,
+                ports=self._ports,
+            )
+        with runtime.call(timeout_s):
+            return await runtime.api.status(message_id)
 
     def message_state(self, conversation_id: str, seq: int) -> MessageStatus:
         """SENT, DELIVERED or READ of one's own message, from what this device has heard; asks nobody.
@@ -319,7 +335,8 @@ class ChatClient:
         Exact in a SINGLE conversation. In a GROUP it follows the heads of the last connect (and the counts, in groups
         over 100), so it may lag; `status` is exact.
         """
-        return receipts.state(self._live().parts.conversations.get(conversation_id), seq)
+        conversation = self._entered_runtime().conversations.get(conversation_id)
+        return "SENT" if conversation is None else conversation.message_state(seq)
 
     @property
     def conversations(self) -> dict[str, ev.Head]:
@@ -327,13 +344,13 @@ class ChatClient:
 
         `delivered_seq` is what this device holds; `read_seq` counts what was marked read here, also offline.
         """
-        parts = self._live().parts
-        return parts.conversations.snapshot(parts.cursors.wanted_reads)
+        runtime = self._entered_runtime()
+        return runtime.conversations.snapshot(runtime.cursors.wanted_reads)
 
     @property
     def user_id(self) -> str:
-        """The user, as the server named him; "" before the first login."""
-        return self._live().parts.receiver.user_id
+        """The user's id, as the server gave it; "" before the first login."""
+        return self._entered_runtime().conversations.user_id
 
     @property
     def device_id(self) -> str:
@@ -347,14 +364,14 @@ class ChatClient:
         None while it runs or tries to, and when it was merely closed; readable after the end too. Once it is set,
         nothing is sent or received any more and the events end.
         """
-        running = self._running
-        return self._stopped if running is None else running.session.stopped
+        runtime = self._runtime
+        return self._stopped if runtime is None else runtime.status.stopped
 
     @property
     def pending_count(self) -> int:
         """Messages without a final answer; readable after the end too."""
-        running = self._running
-        return self._pending_count if running is None else running.parts.sender.pending_count
+        runtime = self._runtime
+        return self._pending_count if runtime is None else runtime.outbox.pending_count
 
     async def wait_connected(self, timeout: float | None = None) -> None:
         """Return once a login holds.
@@ -363,31 +380,31 @@ class ChatClient:
             DeadlineExceededError: Not in time.
             ClosedError: The client is closed, or has stopped for good; then its cause says why.
         """
-        running = self._open()
-        with running.call(self._config.request_timeout_s if timeout is None else timeout):
-            await running.session.wait_connected()
+        runtime = self._open_runtime()
+        with runtime.call(self._config.request_timeout_s if timeout is None else timeout):
+            await runtime.status.wait_connected()
 
     async def _next_event(self) -> ChatEvent | None:
-        running = self._running
-        if running is None:
+        runtime = self._runtime
+        if runtime is None:
             return None
-        if running.consuming:
+        if self._consuming:
             raise ClientError("another task is consuming the events; there can be one at a time")
-        running.consuming = True
+        self._consuming = True
         try:
-            return await running.parts.mailbox.take()
+            return await runtime.events.take()
         finally:
-            running.consuming = False
+            self._consuming = False
 
     def _new_key(self) -> str:
         return self._ports.ids.token_bytes(16).hex()
 
-    def _open(self) -> Running:
-        running = self._live()
-        running.check_open()
-        return running
+    def _open_runtime(self) -> ClientRuntime:
+        runtime = self._entered_runtime()
+        runtime.check_open()
+        return runtime
 
-    def _live(self) -> Running:
-        if self._running is None:
+    def _entered_runtime(self) -> ClientRuntime:
+        if self._runtime is None:
             raise ClosedError("use the client inside `async with`")
-        return self._running
+        return self._runtime

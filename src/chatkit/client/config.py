@@ -1,4 +1,4 @@
-"""The client's knobs, each with its unit and a value that is right for most apps. Holds no secret."""
+"""The client's settings, each with its unit and a value that is right for most apps. Holds no secret."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         goaway_wait_s: How long a draining server may take to close before the client does.
         gap_wait_s: How long a hole in a conversation may last before it is pulled with SYNC.
         backoff_base_s: Upper bound of the first wait before a reconnect; doubles with each try.
-        backoff_max_s: Upper bound of every wait that no server hint asked for; at least `backoff_base_s`.
+        backoff_max_s: Upper bound of every wait that the server did not ask for; at least `backoff_base_s`.
         stable_after_s: A connection must last so long before the wait starts from the base again.
         events_max: Events that wait for the app; from there on pushes are left to a later SYNC.
         events_low: Once so few events wait, SYNC goes on; always below `events_max`.

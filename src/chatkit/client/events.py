@@ -68,7 +68,7 @@ class MessageSent(msgspec.Struct, frozen=True):
     """A message of this device is durable.
 
     It comes with the answer, so it may come before entries with a lower seq. A key that was answered before and is sent
-    again is told again, with the same answer. Left out when the buffer is full and `send` itself returned it.
+    again gives this event again, with the same answer. Left out when the buffer is full and `send` itself returned it.
     """
 
     sent: Sent
@@ -86,7 +86,7 @@ class ReceiptChanged(msgspec.Struct, frozen=True):
     """A user has got further. Ephemeral: dropped when the buffer is full.
 
     A `receipt.user_id` of "" stands for the least of all other members: what a reconnect learns from the heads,
-    which is the other member himself in a SINGLE conversation.
+    which is the other member in a SINGLE conversation.
     """
 
     receipt: Receipt
@@ -112,7 +112,7 @@ class Typing(msgspec.Struct, frozen=True):
 class ConversationChanged(msgspec.Struct, frozen=True):
     """The set of one's conversations changed while online, or one was left, or joined again, while away.
 
-    A conversation that is new since the last connection is not told like this: it shows in `ChatClient.conversations`
+    A conversation that is new since the last connection has no such event: it shows in `ChatClient.conversations`
     and by its messages.
     """
 

@@ -1,24 +1,94 @@
 """Requests over the WebSocket that have an answer of their own, matched by `ref`: SYNC, RECALL, AUTH_REFRESH.
 
 Answers go straight to the one who asked. Every wait has a deadline. What the app asks for (RECALL) is bounded; the
-client's own requests always pass: SYNC goes one at a time, and one login is renewed at a time.
+client's own requests always pass: SYNC goes one at a time, and one login is renewed at a time. `ConnectionStatus` says
+whether there is a connection to ask over.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import anyio
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from .._auto_reset_event import AutoResetEvent
-from ..core.backoff import hint_of
-from ..errors import ChatkitError, ConnectionLostError, DeadlineExceededError, QueueFullError, refusal
+from ..core.backoff import retry_after_of
+from ..errors import (
+    ChatkitError,
+    ClosedError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    QueueFullError,
+    refusal,
+)
 from ..wire import events as ev
+from ._retry import retrying
 
 Asking = ev.Sync | ev.Recall | ev.AuthRefresh
 Answer = ev.SyncPage | ev.MsgAck | ev.AuthOk
+_T = TypeVar("_T")
+
+
+class ConnectionStatus:
+    """Whether a login holds now, and why the client has stopped for good.
+
+    Attributes:
+        connected: A login holds.
+        stopped: Why there will be no further connection; None while there may be one.
+        failure: The fault of our own, or of the set-up, that stopped the client; None otherwise.
+    """
+
+    def __init__(self) -> None:
+        self.connected = False
+        self.stopped: Exception | None = None
+        self.failure: Exception | None = None
+        self._stop_text = ""
+        self._changed = AutoResetEvent()
+
+    def change(self, connected: bool) -> None:
+        """A login holds from now on, or no longer."""
+        self.connected = connected
+        self._changed.set()
+
+    def stop(self, text: str, reason: Exception) -> None:
+        """There will be no further connection."""
+        self._stop_text, self.stopped = text, reason
+        self._changed.set()
+
+    async def wait_connected(self) -> None:
+        """Return once a login holds.
+
+        Raises:
+            ClosedError: The client has stopped for good; its cause says why.
+        """
+        while not self.connected:
+            self.check_running()
+            await self._changed.wait()
+
+    def check_running(self) -> None:
+        """Raises ClosedError if the client has stopped for good, with the reason as its cause."""
+        if self.stopped is not None:
+            raise ClosedError(self._stop_text) from self.stopped
+
+    async def over_connections(self, request: Callable[[], Awaitable[_T]]) -> _T:
+        """Make a request that is safe to repeat, again for as often as the connection breaks under it.
+
+        Has no bound of its own: the caller sets the deadline.
+        """
+        answer: _T = await retrying(_is_lost_connection)(self._when_connected, request)
+        return answer
+
+    async def _when_connected(self, request: Callable[[], Awaitable[_T]]) -> _T:
+        await self.wait_connected()
+        return await request()
+
+
+def _is_lost_connection(error: BaseException) -> bool:
+    return isinstance(error, ConnectionLostError)
 
 
 class _Waiting:
@@ -109,7 +179,7 @@ class Requests:
 def error_of(event: ev.ErrorEvent) -> ChatkitError:
     """The exception for an ERROR."""
     error = refusal(event.code, event.message, retryable=event.retryable)
-    error.retry_after_s = hint_of(event.retry_after_ms)
+    error.retry_after_s = retry_after_of(event.retry_after_ms)
     return error
 
 

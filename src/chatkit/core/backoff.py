@@ -1,45 +1,45 @@
-"""How long to wait before the next try: full jitter, bounded, and the server's hint obeyed."""
+"""How long to wait before the next try: full jitter, bounded, and never shorter than the server asked for."""
 
 from __future__ import annotations
 
-HINT_MAX_S = 300.0
-"""Most that a server's hint is believed; spread like any other hint, it is waited up to half of it more."""
+RETRY_AFTER_MAX_S = 300.0
+"""The longest wait that a server can ask for. It is spread like any other, so up to half of it is added."""
 
 
-def hint_of(hint_ms: object) -> float | None:
-    """Seconds of what a server asked for in milliseconds: at least 0, at most `HINT_MAX_S`; None if it is no number.
+def retry_after_of(retry_after_ms: object) -> float | None:
+    """Seconds that a server asked to wait, from its milliseconds; None if it sent no whole number.
 
-    Whatever its size: the number comes from outside.
+    The number comes from outside and may have any size: the result is 0 to `RETRY_AFTER_MAX_S`.
     """
-    if not isinstance(hint_ms, int):
+    if not isinstance(retry_after_ms, int):
         return None
-    return min(max(hint_ms, 0), round(HINT_MAX_S * 1000)) / 1000
+    return min(max(retry_after_ms, 0), round(RETRY_AFTER_MAX_S * 1000)) / 1000
 
 
 def next_delay(
     attempt: int,
-    chance: float,
-    hint_s: float | None = None,
+    jitter: float,
+    retry_after_s: float | None = None,
     *,
     base_s: float,
     max_s: float,
-    hint_max_s: float = HINT_MAX_S,
+    retry_after_max_s: float = RETRY_AFTER_MAX_S,
 ) -> float:
-    """Seconds to wait before try number `attempt`.
+    """Seconds to wait before the next try.
 
     Args:
         attempt: Tries that failed so far, from 1.
-        chance: A random number in [0, 1).
-        hint_s: What the server asked for; the wait is never shorter (up to `hint_max_s`), and spread over half of it
-            more. It only lengthens the wait: a hint of 0 switches no backoff off.
+        jitter: A random number in [0, 1).
+        retry_after_s: What the server asked for; the wait is never shorter (up to `retry_after_max_s`), and up to half
+            of it longer. It can only lengthen the wait: with 0 the wait is the same as without it.
         base_s: Upper bound of the first wait; it doubles with each try.
-        max_s: Upper bound of every wait without a hint.
-        hint_max_s: Greatest hint that counts.
+        max_s: Upper bound of every wait that the server did not ask for.
+        retry_after_max_s: The longest wait that a server can ask for.
 
     Source: full jitter, as in "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
     """
     ceiling: float = min(max_s, base_s * 2 ** min(attempt - 1, 32))
-    jittered_s = ceiling * chance
-    if hint_s is None:
+    jittered_s = ceiling * jitter
+    if retry_after_s is None:
         return jittered_s
-    return max(min(hint_s, hint_max_s) * (1 + chance / 2), jittered_s)
+    return max(min(retry_after_s, retry_after_max_s) * (1 + jitter / 2), jittered_s)

@@ -12,7 +12,7 @@ from ..wire import events as ev
 
 
 class State(IntEnum):
-    """Where a connection stands, seen from either end."""
+    """How far a connection is, seen from either end."""
 
     AWAITING_HELLO = 0
     LOGGING_IN = 1

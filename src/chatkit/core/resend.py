@@ -4,7 +4,7 @@ Values and `now_s` in, values out. Each conversation is a lane, first in, first 
 first. A lane that met a retryable refusal stands still until the wait is over and every answer of what was under way
 has come; then the refused message goes first, as the contract asks. That holds even if the log has meanwhile shown that
 the refused message is stored: until its key comes again, the server refuses the rest of its conversation. Called by
-`client.sender`, which also keeps every pending message in the local store.
+`client.outbox`, which also keeps every pending message in the local store.
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ class ResendQueue:
         self._pending_max = pending_max
         self._window = window
         self._pending: dict[Key, PendingSend] = {}
-        self._due: dict[
-            Key, PendingSend
-        ] = {}  # settled by the log; on this connection the answer is still to come
+        self._due: dict[Key, PendingSend] = {}  # shown by the log; this connection still owes the answer
         self._sent_at_s: dict[Key, float] = {}
         self._lanes: dict[str, _Lane] = {}
         self._last_order = 0
@@ -95,7 +93,7 @@ class ResendQueue:
         return next(iter(self._sent_at_s.values()), None)
 
     def find(self, conversation_id: str, client_msg_id: str) -> PendingSend | None:
-        """The message to which an answer under this key belongs: pending, or settled by the log and still owed one."""
+        """The message that an answer under this key is for: pending, or shown by the log with its answer still owed."""
         key = (conversation_id, client_msg_id)
         return self._pending.get(key) or self._due.get(key)
 
@@ -104,7 +102,7 @@ class ResendQueue:
         return send.key in self._pending
 
     def reopen(self, send: PendingSend) -> None:
-        """It is asked for again although the log has settled it: the answer that is owed shall settle it anew."""
+        """It is sent again although the log has shown it: it is pending until the answer that is owed comes."""
         self._pending[send.key] = self._due.pop(send.key)
 
     def check_room(self) -> None:
@@ -140,10 +138,10 @@ class ResendQueue:
             self._sent_at_s[send.key] = now_s
         return taken
 
-    def settle(
+    def resolve(
         self, conversation_id: str, client_msg_id: str, *, answered: bool = True
     ) -> PendingSend | None:
-        """Take out the message whose fate is known for good. None if it is not pending.
+        """Take out the message whose outcome is known for good. None if it is not pending.
 
         Args:
             conversation_id: Where it went.

@@ -1,8 +1,8 @@
 """The client's view of one conversation's log: order, dedup, gaps and recalls that come early.
 
-Values in, steps out; no store, no events for the app, no timers. `client.receiver` feeds it what arrives and acts on
-what it returns. Its one promise: whatever the order, and however often entries and pages arrive, each visible entry is
-placed exactly once and in order of seq.
+Values in, steps out; no store, no events for the app, no timers. `client.conversation` feeds it what arrives and acts
+on what it returns. Its one promise: whatever the order, and however often entries and pages arrive, each visible entry
+is placed exactly once and in order of seq.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
-from msgspec.structs import replace
 
 from ..types import Message
 
 HELD_MAX = 1000
 """Most entries kept above a gap, and most early recalls; beyond it entries are dropped and come again by SYNC.
 
-That an entry above a gap was told is remembered beyond it: one number for each own send that was answered there.
+That the app was notified of an entry above a gap is remembered beyond it: one number for each own send that was
+answered there.
 """
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """An entry that got its place. `told`: the app knows of it already (its own send was answered)."""
+    """An entry that got its place. `notified`: the app knows of it already (its own send was answered)."""
 
     message: Message
-    told: bool
+    notified: bool
 
 
 class Step(msgspec.Struct):
@@ -49,8 +49,16 @@ def recall_target(message: Message) -> int | None:
 
 
 def tombstone(message: Message) -> Message:
-    """The entry as it reads once it is recalled."""
-    return replace(message, payload={"type": "RECALLED"})
+    """The entry as it reads once it is recalled; nothing of its body is left, in whatever form it was carried."""
+    return Message(
+        message.conversation_id,
+        message.seq,
+        message.message_id,
+        message.sender_id,
+        message.server_ts,
+        {"type": "RECALLED"},
+        message.client_msg_id,
+    )
 
 
 class Timeline:
@@ -79,9 +87,9 @@ class Timeline:
         self._held_max = held_max
         above = [message for message in held if message.seq > prefix]
         self._held = {message.seq: message for message in above[:held_max]}
-        self._told = {message.seq for message in above}
+        self._notified = {message.seq for message in above}
         self._early = {seq for seq in recalled_seqs if seq > prefix}
-        self.head = max([prefix, *self._told])
+        self.head = max([prefix, *self._notified])
 
     @property
     def behind(self) -> bool:
@@ -97,26 +105,26 @@ class Timeline:
         """Whether the entry at `seq` waits above a gap."""
         return seq in self._held
 
-    def is_told(self, seq: int) -> bool:
+    def is_notified(self, seq: int) -> bool:
         """Whether the app knows of the entry at `seq`, which has no place yet."""
-        return seq in self._told
+        return seq in self._notified
 
     def rise(self, head_seq: int) -> bool:
         """Take note of a head (heads only rise). Returns whether something is missing now."""
         self.head = max(self.head, head_seq)
         return self.behind
 
-    def push(self, message: Message, *, told: bool = False, keep: bool = True) -> Step:
+    def push(self, message: Message, *, notified: bool = False, keep: bool = True) -> Step:
         """Take one entry that arrived by itself.
 
         A repeat changes nothing. With `held_max` entries above the gap, or without `keep`, it is dropped, and its
-        seq is only remembered as head, and that it was told, so that a SYNC brings it and nobody is told again; a
-        recall that it carries counts all the same.
+        seq is only remembered as head, and that the app was notified, so that a SYNC brings it and the app is not
+        notified again; a recall that it carries counts all the same.
         """
         step = Step([], [])
         self.rise(message.seq)
-        if told and message.seq > self.prefix:
-            self._told.add(message.seq)
+        if notified and message.seq > self.prefix:
+            self._notified.add(message.seq)
         if message.seq <= self.prefix or message.seq in self._held:
             return step
         self._note_recall(message, step)
@@ -126,7 +134,7 @@ class Timeline:
         return step
 
     def page(
-        self, last_seq: int, up_to_seq: int, messages: Sequence[Message], told: Collection[int] = ()
+        self, last_seq: int, up_to_seq: int, messages: Sequence[Message], notified: Collection[int] = ()
     ) -> Step:
         """Take a page that covers (last_seq, up_to_seq].
 
@@ -138,7 +146,7 @@ class Timeline:
             last_seq: What was asked; a page that starts above the prefix is passed over, for it would hide a gap.
             up_to_seq: End of the page, included.
             messages: The visible entries, ascending; those outside the range are passed over.
-            told: Seqs of entries the app knows of already.
+            notified: Seqs of entries the app knows of already.
         """
         step = Step([], [])
         if last_seq > self.prefix:
@@ -146,8 +154,8 @@ class Timeline:
         for message in messages:
             if not self.prefix < message.seq <= up_to_seq:
                 continue
-            if message.seq in told:
-                self._told.add(message.seq)
+            if message.seq in notified:
+                self._notified.add(message.seq)
             if message.seq not in self._held:
                 self._note_recall(message, step)
                 self._hold(message)
@@ -159,7 +167,7 @@ class Timeline:
         self.prefix = max(self.prefix, up_to_seq)
         self._drain(step)
         self._early = {seq for seq in self._early if seq > self.prefix}
-        self._told = {seq for seq in self._told if seq > self.prefix}
+        self._notified = {seq for seq in self._notified if seq > self.prefix}
         self.rise(self.prefix)
         return step
 
@@ -167,7 +175,7 @@ class Timeline:
         """Start afresh with another log: cursors, held entries and recalls are gone."""
         self.epoch, self.prefix, self.head = epoch, 0, 0
         self._held.clear()
-        self._told.clear()
+        self._notified.clear()
         self._early.clear()
 
     def _hold(self, message: Message) -> None:
@@ -181,8 +189,8 @@ class Timeline:
             self._place(self.prefix + 1, step)
 
     def _place(self, seq: int, step: Step) -> None:
-        step.placed.append(Placed(self._held.pop(seq), seq in self._told))
-        self._told.discard(seq)
+        step.placed.append(Placed(self._held.pop(seq), seq in self._notified))
+        self._notified.discard(seq)
         self.prefix = seq
 
     def _note_recall(self, message: Message, step: Step) -> None:

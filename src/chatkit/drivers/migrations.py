@@ -16,6 +16,7 @@ MigrationFile = tuple[str, str]
 """A file name that begins with its number (`0001_initial.sql`), and the file's text."""
 
 _TABLE = "CREATE TABLE IF NOT EXISTS schema_migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT"
+_FOREIGN = "this SQLite file was made by another program; name another file"
 
 
 def migration_files(package: str) -> list[MigrationFile]:
@@ -54,6 +55,25 @@ def migrate(connection: Connection, files: Sequence[MigrationFile], application_
         raise
 
 
+def check_current(connection: Connection, files: Sequence[MigrationFile], application_id: int) -> None:
+    """See that a database is of this kind and has seen exactly these files; nothing is changed.
+
+    Raises:
+        ConfigurationError: It belongs to another program, or to a newer or an older version of this one.
+        UnavailableError: The database is busy or damaged.
+    """
+    ((found,),) = connection.execute("PRAGMA application_id")
+    known = connection.execute(
+        "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migration'"
+    )
+    if found != application_id or not known:
+        raise ConfigurationError(_FOREIGN)
+    if _pending(connection, files):
+        raise ConfigurationError(
+            "this SQLite file was made by an older version; it is upgraded when it is served"
+        )
+
+
 def _claim(connection: Connection, application_id: int) -> None:
     """Make sure that the file is ours, or an empty one that becomes ours."""
     ((found,),) = connection.execute("PRAGMA application_id")
@@ -61,7 +81,7 @@ def _claim(connection: Connection, application_id: int) -> None:
         return
     ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
     if found != 0 or tables:
-        raise ConfigurationError("this SQLite file was made by another program; name another file")
+        raise ConfigurationError(_FOREIGN)
     connection.execute(f"PRAGMA application_id = {application_id}")
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -21,7 +22,7 @@ BUSY_TIMEOUT_MS = 2000
 """How long a statement waits for another writer before it is refused."""
 
 RETRY_AFTER_S = 1.0
-"""The hint in every `UnavailableError` made here."""
+"""Seconds after which to try again, in every `UnavailableError` made here."""
 
 WAL_BYTES_MAX = 64 * 1024 * 1024
 """The write-ahead log is cut back to this size once it has been checkpointed."""
@@ -53,6 +54,9 @@ _SET_UP = _DAMAGED | {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 _CHUNK_BYTES = 1024 * 1024
 
+_TICK_STEPS = 200_000
+"""Steps of SQLite's machine between two ticks: some milliseconds."""
+
 _NO_TEXT = "Could not decode to UTF-8"
 
 _ERRORS = (sqlite3.DatabaseError, MemoryError)
@@ -68,6 +72,10 @@ class DiskFailedError(UnavailableError):
 
 class DamagedError(DiskFailedError):
     """What is on the disk is not what was written to it. Opening the file anew does not help; a backup does."""
+
+
+class DamagedFileError(ConfigurationError):
+    """A file that was to be opened is not what was written to it; a backup helps."""
 
 
 class Connection(Protocol):
@@ -165,6 +173,7 @@ def open_sqlite(
     *,
     read_only: bool = False,
     synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    tick: Callable[[], object] | None = None,
 ) -> Connection:
     """Open a database file, made if it is missing (not when read-only), with the pragmas chatkit rests on.
 
@@ -173,13 +182,15 @@ def open_sqlite(
         read_only: Refuse every write through this connection.
         synchronous: FULL makes every commit outlive a power cut, also those that a killed process left in the file;
             NORMAL only a crash of the process.
+        tick: Called every few milliseconds while a statement runs, in its thread. With it, Ctrl-C ends a statement of
+            the main thread with KeyboardInterrupt.
 
     Returns:
         A connection whose pragmas were read back and hold.
 
     Raises:
-        ConfigurationError: The file cannot be opened or written, is no SQLite file or a damaged one, or a pragma
-            does not hold.
+        ConfigurationError: The file cannot be opened or written, is no SQLite file or a damaged one (then
+            `DamagedFileError`), or a pragma does not hold.
         UnavailableError: The file is locked by somebody else; a retry is safe.
     """
     try:
@@ -198,7 +209,14 @@ def open_sqlite(
     except ConfigurationError:
         raw.close()
         raise
+    if tick is not None:
+        raw.set_progress_handler(partial(_go_on, tick), _TICK_STEPS)
     return SqliteConnection(raw, "BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _go_on(tick: Callable[[], object]) -> int:
+    tick()
+    return 0  # anything else would end the statement
 
 
 def log_of(path: str) -> str:
@@ -298,9 +316,11 @@ def _primary(error: sqlite3.DatabaseError | MemoryError) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _translated(error: sqlite3.DatabaseError | MemoryError) -> Exception:
-    """What a caller is to see of a SQLite error: itself, unless it says "not now" or "disk broken"."""
+def _translated(error: sqlite3.DatabaseError | MemoryError) -> BaseException:
+    """What a caller is to see of a SQLite error: itself, unless it says "not now", "disk broken" or "interrupted"."""
     primary = _primary(error)
+    if primary == sqlite3.SQLITE_INTERRUPT:  # sqlite3 drops the KeyboardInterrupt that was raised in a tick
+        return KeyboardInterrupt()
     if primary in _REFUSED:
         reason = str(error) or "out of memory"  # a MemoryError has no words
         return UnavailableError(f"storage refused: {reason}", retry_after_s=RETRY_AFTER_S)
@@ -315,12 +335,12 @@ def _translated(error: sqlite3.DatabaseError | MemoryError) -> Exception:
     return error
 
 
-def _opening_error(error: sqlite3.DatabaseError | MemoryError, path: str) -> Exception:
+def _opening_error(error: sqlite3.DatabaseError | MemoryError, path: str) -> BaseException:
     translated = _translated(error)
     if isinstance(translated, UnavailableError) and _primary(error) not in _SET_UP:
         return translated
     if _primary(error) == sqlite3.SQLITE_CORRUPT:
-        return ConfigurationError(f"the SQLite file {path} is damaged: {error}; restore a backup")
+        return DamagedFileError(f"the SQLite file {path} is damaged: {error}; restore a backup")
     return ConfigurationError(f"cannot open the SQLite file {path}: {error}")
 
 

@@ -1,1 +1,1 @@
-"""Roads to a server: ASGI (WebSocket and HTTP on one port), and the memory network for one process."""
+"""The ways to a server: ASGI (WebSocket and HTTP on one port), bounds for uvicorn, and the memory of one process."""

@@ -5,9 +5,9 @@ Frames cross as they would on a WebSocket, encoded and bounded; only the socket 
 
 from __future__ import annotations
 
-import anyio
 import anyio.lowlevel
 
+from .._auto_reset_event import AutoResetEvent
 from ..server.server import ChatServer
 from ..transport.base import TransportClosedError
 from ..wire.codec import CODECS
@@ -45,8 +45,8 @@ class MemoryTransport:
     def __init__(self, server: ChatServer, subprotocol: str) -> None:
         self._server = server
         self._codec = CODECS[subprotocol]
-        self._readable = anyio.Event()
-        self._writable = anyio.Event()
+        self._readable = AutoResetEvent()
+        self._writable = AutoResetEvent()
         self._ended: tuple[int, str] | None = None
         self._session = server.connect(self._codec, self._wake)
 
@@ -54,7 +54,6 @@ class MemoryTransport:
         """The next frame. Raises TransportClosedError once the connection has ended."""
         while True:
             self._raise_if_ended()
-            self._readable = anyio.Event()
             frame = self._session.next_frame()
             if frame is not None:
                 self._writable.set()
@@ -68,7 +67,6 @@ class MemoryTransport:
         """Hand a frame to the server; waits while its answers are not being read."""
         self._raise_if_ended()
         while self._session.congested and self._session.close_code is None:
-            self._writable = anyio.Event()
             await self._writable.wait()
             self._raise_if_ended()
         self._session.received(frame, self._server.ports.clock.now_s())

@@ -64,7 +64,7 @@ def openapi_document(operations: Sequence[Operation], prefix: str) -> dict[str, 
         paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "chatkit", "version": version("chatkit")},
+        "info": {"title": "chatkit", "version": version("chatkit-engine")},
         "servers": [{"url": prefix or "/"}],
         "security": [{"bearer": []}],
         "paths": paths,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from math import inf
 
-import anyio
 import anyio.lowlevel
 import msgspec
 
+from .._auto_reset_event import AutoResetEvent
 from ..errors import OverloadedError
 from ..ports import Clock
 from .base import Item
@@ -45,7 +45,7 @@ class LocalQueue:
         self._work: dict[int, _Work] = {}
         self._due: list[tuple[float, int]] = []  # a heap of (when, ticket); overtaken ones are passed over
         self._count = 0
-        self._changed = anyio.Event()
+        self._changed = AutoResetEvent()
 
     async def put(self, data: bytes) -> None:
         """Add a piece of work."""
@@ -63,8 +63,7 @@ class LocalQueue:
             item, wait_s = self._next()
             if item is not None:
                 return item
-            with anyio.move_on_after(wait_s):
-                await self._changed.wait()
+            await self._changed.wait(wait_s)
 
     async def done(self, item: Item) -> None:
         """This work is finished."""
@@ -106,5 +105,4 @@ class LocalQueue:
         """Have a piece of work given out after a while; whoever waits looks again."""
         self._work[ticket].due_s = self._clock.now_s() + delay_s
         heappush(self._due, (self._work[ticket].due_s, ticket))
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
+        self._changed.set()

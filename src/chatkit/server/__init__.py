@@ -1,1 +1,1 @@
-"""The server engine: what a host embeds. `server` is the facade, `engine` holds the verbs."""
+"""The server engine, to embed. `server` holds the parts, `engine` the verbs of users, `host` those of hosts."""

@@ -138,5 +138,5 @@ def _pyjwt() -> Any:
     try:
         import jwt
     except ImportError:
-        raise ConfigurationError("JWT login needs PyJWT: pip install 'chatkit[server]'") from None
+        raise ConfigurationError("JWT login needs PyJWT: pip install 'chatkit-engine[server]'") from None
     return jwt

@@ -1,26 +1,28 @@
 """Group commit: what arrives while a transaction runs goes together into the next one.
 
 One storage call per batch, one batch at a time, strictly in the order of arrival. The queue is bounded in items
-and bytes; whoever does not fit is refused at once, hints first. A failing item never fails its neighbours; when
-storage refuses a whole batch, every item of it is refused as UNAVAILABLE. Called by `engine`; hands each batch
-and its outcomes forwards to the `Settler`.
+and bytes; whoever does not fit is refused at once, volatile things first. A failing item never fails its neighbours;
+when storage refuses a whole batch, every item of it is refused as UNAVAILABLE. Called by `engine`; hands each outcome
+forwards to the `CommitListener`. The next batch begins once everything of this one was handed over.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Protocol
 
 import anyio
 import anyio.lowlevel
 
+from .._auto_reset_event import AutoResetEvent
 from ..errors import OverloadedError, RefusedError, UnavailableError
 from ..storage.base import Append, CommandStore, Entry, Outcome, Refused
 from .config import ServerConfig
-from .draft import Draft
+from .live.fanout import DELIVERIES_PER_TURN
+from .pending import PendingCommand
 from .session import Session
 
 logger = logging.getLogger(__name__)
@@ -29,75 +31,78 @@ NOT_RUNNING = "chatkit is not running: enter `async with server:` in the host's 
 """What is answered before a server was entered and after it was left."""
 
 
-class Settler(Protocol):
-    """What batches are handed to."""
+class CommitListener(Protocol):
+    """What outcomes are handed to. Nothing in it waits."""
 
-    def settle(self, drafts: Sequence[Draft], outcomes: Sequence[Outcome]) -> bool:
-        """Answer and publish one batch. Returns whether a send was refused in a way that holds later ones back."""
+    def on_committed(self, pending: PendingCommand, outcome: Outcome) -> int:
+        """Answer and publish one outcome, which is durable or a refusal. Returns to how many sessions it went."""
 
-    def refuse_held_back(self, draft: Draft) -> None:
+    def on_batch_end(self) -> bool:
+        """Send what was gathered while the outcomes of a batch were handed over. Returns whether some is left."""
+
+    def refuse_held_back(self, pending: PendingCommand) -> None:
         """Refuse a send because an earlier one of its session and conversation was refused."""
 
-    def doubt(self, drafts: Sequence[Draft]) -> None:
+    def on_outcome_unknown(self, batch: Sequence[PendingCommand]) -> None:
         """Storage refused these, and may have stored them all the same: find out, and publish what it did."""
 
 
 class _Waiting:
-    """The queue: drafts in order of arrival, with what they add to its two bounds."""
+    """The queue: commands in order of arrival, with what they add to its two bounds."""
 
     def __init__(self) -> None:
-        self._drafts: deque[Draft] = deque()
+        self._pending: deque[PendingCommand] = deque()
         self.cost = 0
         self.payload_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._drafts)
+        return len(self._pending)
 
-    def append(self, draft: Draft) -> None:
-        self._drafts.append(draft)
-        self.cost += draft.cost
-        self.payload_bytes += draft.payload_bytes
+    def append(self, pending: PendingCommand) -> None:
+        self._pending.append(pending)
+        self.cost += pending.cost
+        self.payload_bytes += pending.payload_bytes
 
-    def take(self, cost_max: float) -> list[Draft]:
-        """The next drafts, at least one, up to a cost."""
-        taken: list[Draft] = []
+    def take(self, cost_max: float) -> list[PendingCommand]:
+        """The next commands, at least one, up to a cost."""
+        taken: list[PendingCommand] = []
         cost = 0
-        while self._drafts:
-            following = self._drafts[0].cost
+        while self._pending:
+            following = self._pending[0].cost
             if taken and cost + following > cost_max:
                 break
-            taken.append(self._drafts.popleft())
+            taken.append(self._pending.popleft())
             cost += following
         self._left(taken, cost)
         return taken
 
-    def remove(self, unwanted: Callable[[Draft], bool]) -> list[Draft]:
-        """Take certain drafts out, in order."""
-        removed = [draft for draft in self._drafts if unwanted(draft)]
+    def remove_held_back(self) -> list[PendingCommand]:
+        """Take out the sends that a refusal holds back, in order."""
+        removed = [pending for pending in self._pending if pending.held_back]
         if removed:
-            self._drafts = deque(draft for draft in self._drafts if not unwanted(draft))
-            self._left(removed, sum(draft.cost for draft in removed))
+            self._pending = deque(pending for pending in self._pending if not pending.held_back)
+            self._left(removed, sum(pending.cost for pending in removed))
         return removed
 
-    def _left(self, drafts: Sequence[Draft], cost: int) -> None:
+    def _left(self, batch: Iterable[PendingCommand], cost: int) -> None:
         self.cost -= cost
-        self.payload_bytes -= sum(draft.payload_bytes for draft in drafts)
+        self.payload_bytes -= sum(pending.payload_bytes for pending in batch)
 
 
 class Committer:
-    """The one road to a change in the store. Refuses everything until `open`."""
+    """The one way to a change in the store. Refuses everything until `open`."""
 
-    def __init__(self, store: CommandStore, settler: Settler, config: ServerConfig) -> None:
+    def __init__(self, store: CommandStore, listener: CommitListener, config: ServerConfig) -> None:
         self._store = store
-        self._settler = settler
+        self._listener = listener
         self._config = config
         self._waiting = _Waiting()
-        self._batch: Sequence[Draft] = ()
+        self._batch: Sequence[PendingCommand] = ()
         self._urgent = False
-        self._wake = anyio.Event()
+        self._wake = AutoResetEvent()
         self._submitted = 0
-        self._settled = 0
-        self._progress = anyio.Event()
+        self._answered = 0
+        self._progress = AutoResetEvent()
         self._closed_because: str | None = NOT_RUNNING
 
     @property
@@ -118,14 +123,13 @@ class Committer:
 
     def abandon(self) -> None:
         """Refuse what is still queued: there will be no further batch."""
-        drafts = self._waiting.take(inf)
-        self._settle(drafts, [Refused(self._unavailable(NOT_RUNNING))] * len(drafts))
+        self._refuse(self._waiting.take(inf), self._unavailable(NOT_RUNNING))
 
-    def submit(self, draft: Draft, *, urgent: bool = True, share: float = 1.0) -> None:
-        """Queue a command; its outcome arrives at the settler.
+    def submit(self, pending: PendingCommand, *, urgent: bool = True, share: float = 1.0) -> None:
+        """Queue a command; its outcome arrives at the listener.
 
         Args:
-            draft: The command and who waits for it.
+            pending: The command and who waits for it.
             urgent: Whether a transaction starts for it at once; receipts wait a little for company.
             share: The part of the queue that this kind of command may fill.
 
@@ -137,7 +141,7 @@ class Committer:
             raise self._unavailable(self._closed_because)
         if self.load >= share:
             raise OverloadedError("the commit queue is full", retry_after_s=self._config.overload_retry_s)
-        self._waiting.append(draft)
+        self._waiting.append(pending)
         self._submitted += 1
         if urgent and not self._urgent:
             self._urgent = True
@@ -146,19 +150,19 @@ class Committer:
             self._wake.set()
 
     def origin(self, entry: Entry) -> Session | None:
-        """The session that sent an entry which is stored and not settled yet; None for anybody else's.
+        """The session that sent an entry which is stored and not published yet; None for anybody else's.
 
         Looks through the batch under way: for the rare entry that is read from the log before its own answer is out.
         """
         key = (entry.conversation_id, entry.sender_id, entry.client_msg_id)
-        for draft in self._batch:
-            it = draft.command
+        for pending in self._batch:
+            it = pending.command
             if type(it) is Append and key == (it.conversation_id, it.sender_id, it.client_msg_id):
-                return draft.session
+                return pending.session
         return None
 
     async def run(self) -> None:
-        """Commit batches until cancelled; a batch under way is always settled."""
+        """Commit batches until cancelled; a batch under way is always answered."""
         while True:
             await anyio.lowlevel.checkpoint_if_cancelled()
             await self._work()
@@ -166,9 +170,9 @@ class Committer:
                 await self._commit()
 
     async def flush(self) -> None:
-        """Return once everything queued so far has been settled."""
+        """Return once everything queued so far has been answered and published."""
         target = self._submitted
-        while self._settled < target:
+        while self._answered < target:
             self._urgent = True
             self._wake.set()
             await self._progress.wait()
@@ -176,18 +180,17 @@ class Committer:
     async def _work(self) -> None:
         """Return when a batch is due: at once for an urgent item, after a moment for receipts alone."""
         while not self._waiting:
-            self._wake = anyio.Event()
             await self._wake.wait()
         if not self._urgent:
-            self._wake = anyio.Event()
             with anyio.move_on_after(self._config.receipt_delay_s):
-                await self._wake.wait()
+                while not self._urgent:
+                    await self._wake.wait()
 
     async def _commit(self) -> None:
         batch = self._batch = self._waiting.take(self._config.commit_batch_max)
         self._urgent = bool(self._waiting)
         try:
-            outcomes: Sequence[Outcome] = await self._store.commit([draft.command for draft in batch])
+            outcomes: Sequence[Outcome] = await self._store.commit([pending.command for pending in batch])
         except RefusedError as error:
             logger.warning("storage refused a batch of %d: %s", len(batch), error)
             self._refuse_all(batch, error)
@@ -195,37 +198,50 @@ class Committer:
             logger.exception("storage failed on a batch of %d", len(batch))
             self._refuse_all(batch, self._unavailable("storage failed"))
         else:
-            self._settle(batch, outcomes)
+            await self._publish(batch, outcomes)
         self._batch = ()
 
-    def _refuse_all(self, batch: list[Draft], error: RefusedError) -> None:
+    async def _publish(self, batch: Sequence[PendingCommand], outcomes: Sequence[Outcome]) -> None:
+        """Hand the outcomes over in order; the loop gets its turn after enough deliveries.
+
+        Not before the last refusal: a client that has read it sends again, and what waits behind the refused message
+        must have been refused by then.
+        """
+        refusals = [index for index, it in enumerate(outcomes) if type(it) is Refused and it.error.retryable]
+        last_refusal = refusals[-1] if refusals else -1
+        deliveries = 0
+        for index, (pending, outcome) in enumerate(zip(batch, outcomes, strict=True)):
+            deliveries += 1 + self._listener.on_committed(pending, outcome)
+            if index == last_refusal:
+                self._refuse_held_back()
+            if index >= last_refusal and deliveries >= DELIVERIES_PER_TURN:
+                deliveries = 0
+                await anyio.lowlevel.cancel_shielded_checkpoint()
+        while self._listener.on_batch_end():
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+        self._count_answered(len(batch))
+
+    def _refuse_all(self, batch: list[PendingCommand], error: RefusedError) -> None:
         """Storage refuses: nobody waits in the queue for a second refusal."""
-        self._settler.doubt(batch)
-        drafts = batch + self._waiting.take(inf)
+        self._listener.on_outcome_unknown(batch)
         self._urgent = False
-        self._settle(drafts, [Refused(error)] * len(drafts))
+        self._refuse(batch + self._waiting.take(inf), error)
 
-    def _settle(self, batch: Sequence[Draft], outcomes: Sequence[Outcome]) -> None:
-        if self._settler.settle(batch, outcomes):
-            self._drop_held_back()
-        self._settled += len(batch)
-        progress, self._progress = self._progress, anyio.Event()
-        progress.set()
+    def _refuse(self, batch: Sequence[PendingCommand], error: RefusedError) -> None:
+        refused = Refused(error)
+        for pending in batch:
+            self._listener.on_committed(pending, refused)
+        self._count_answered(len(batch))
 
-    def _drop_held_back(self) -> None:
+    def _refuse_held_back(self) -> None:
         """Refuse what already waits behind a refused send, before the client can send that one again."""
-        for draft in self._waiting.remove(_held_back):
-            self._settled += 1
-            self._settler.refuse_held_back(draft)
+        for pending in self._waiting.remove_held_back():
+            self._listener.refuse_held_back(pending)
+            self._count_answered(1)
+
+    def _count_answered(self, count: int) -> None:
+        self._answered += count
+        self._progress.set()
 
     def _unavailable(self, reason: str) -> UnavailableError:
         return UnavailableError(reason, retry_after_s=self._config.overload_retry_s)
-
-
-def _held_back(draft: Draft) -> bool:
-    """Whether an earlier send of the same session to the same conversation was refused."""
-    session, command = draft.session, draft.command
-    if session is None or not session.refused or type(command) is not Append:
-        return False
-    earliest = session.refused.get(command.conversation_id)
-    return earliest is not None and earliest[0] < draft.order

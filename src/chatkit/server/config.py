@@ -16,7 +16,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         gap_wait_s: How long an entry that comes too early waits for the ones before it until they are read.
         hello_timeout_s: A connection that has not logged in by then is closed.
         request_timeout_s: An HTTP request that waits for storage longer is answered UNAVAILABLE.
-        resume_token_s: Life of a resume token.
+        resume_token_s: How long a resume token is valid.
         token_leeway_s: How long after its end a login is still accepted, for clocks that differ.
         recall_window_s: How long after sending an author may recall.
         members_max: Most members of a group.

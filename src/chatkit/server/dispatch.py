@@ -1,4 +1,4 @@
-"""From an event of a session to its verb: one table. Also what needs neither storage nor log: PING and TYPING."""
+"""From an event of a session to its verb: one table. And from the end of a session to whoever keeps something of it."""
 
 from __future__ import annotations
 
@@ -7,46 +7,38 @@ from typing import Any
 
 from msgspec import UNSET
 
-from ..core.cursors import RECEIPT_MEMBERS_MAX
-from ..errors import ForbiddenError, NotFoundError, OverloadedError, RateLimitedError, RefusedError
-from ..ports import Ports
+from ..errors import RefusedError
+from ..ports import Clock
 from ..wire import events as ev
-from .committer import Committer
-from .config import ServerConfig
+from .background import Spawn
 from .engine import Engine
-from .hub import Hub
+from .live.hub import Hub
 from .login import Login
-from .relay import Relay
 from .session import Session
-from .sync import Spawn, Sync
-
-_TYPING_SHARE = 0.25  # of the commit queue; typing is the first thing to go when storage is slow
+from .sync import Sync
+from .typing import Typing
 
 
 class Dispatch:
-    """The handler of every session of a server."""
+    """The services of a server, as its sessions see them (`session.Services`)."""
 
     def __init__(
         self,
         engine: Engine,
         login: Login,
         sync: Sync,
+        typing: Typing,
         hub: Hub,
-        relay: Relay | None,
-        committer: Committer,
-        config: ServerConfig,
-        ports: Ports,
+        clock: Clock,
         spawn: Spawn,
     ) -> None:
+        self._engine = engine
         self._login = login
         self._sync = sync
+        self._typing = typing
         self._hub = hub
-        self._relay = relay
-        self._committer = committer
-        self._config = config
-        self._ports = ports
+        self._clock = clock
         self._spawn = spawn
-        self._store = engine.store
         self._verbs: dict[type[ev.Event], Callable[[Session, Any], None]] = {
             ev.Hello: self._hello,
             ev.SendMsg: engine.send,
@@ -54,8 +46,8 @@ class Dispatch:
             ev.Read: engine.read,
             ev.Sync: sync.request,
             ev.Recall: engine.recall,
-            ev.TypingCommand: self._typing,
-            ev.AuthRefresh: self._auth_refresh,
+            ev.TypingCommand: typing.request,
+            ev.AuthRefresh: login.request_refresh,
             ev.Ping: self._ping,
         }
 
@@ -69,8 +61,21 @@ class Dispatch:
             session.refuse(error, event.ref, conversation_id, client_msg_id)
 
     def drained(self, session: Session) -> None:
-        """The session's buffer is empty: go on with its pulls and what it missed."""
+        """The session's buffer is empty: go on with what it asked for and what it missed."""
         self._sync.drained(session)
+
+    def conversation_left(self, session: Session, conversation_id: str) -> None:
+        """Everybody lets go of what they kept of the session for this conversation."""
+        self._engine.conversation_left(session, conversation_id)
+        self._typing.conversation_left(session, conversation_id)
+
+    def ended(self, session: Session) -> None:
+        """Everybody lets go of what they kept of the session."""
+        self._engine.ended(session)
+        self._login.ended(session)
+        self._sync.ended(session)
+        self._typing.ended(session)
+        self._hub.leave(session)
 
     def _hello(self, session: Session, event: ev.Hello) -> None:
         self._spawn(session, self._log_in, event)
@@ -80,40 +85,5 @@ class Dispatch:
         if session.close_code is None:
             self._sync.list_heads(session)
 
-    def _auth_refresh(self, session: Session, event: ev.AuthRefresh) -> None:
-        if session.refreshing:
-            raise RateLimitedError("a refresh is under way", retry_after_s=1.0)
-        session.refreshing = True
-        self._spawn(session, self._refresh, event)
-
-    async def _refresh(self, session: Session, event: ev.AuthRefresh) -> None:
-        try:
-            await self._login.refresh(session, event)
-        finally:
-            session.refreshing = False
-
     def _ping(self, session: Session, event: ev.Ping) -> None:
-        session.answer(ev.Pong(server_ts=self._ports.clock.now_ms(), ref=event.ref))
-
-    def _typing(self, session: Session, event: ev.TypingCommand) -> None:
-        audience = self._hub.audience(event.conversation_id)
-        if audience is None or session not in audience.sessions:
-            raise NotFoundError("no such conversation")
-        if audience.member_count > RECEIPT_MEMBERS_MAX:
-            raise ForbiddenError(f"no TYPING in groups over {RECEIPT_MEMBERS_MAX}")
-        if self._committer.load >= _TYPING_SHARE or not self._store.healthy:
-            raise OverloadedError(
-                "typing is switched off for now", retry_after_s=self._config.overload_retry_s
-            )
-        self._limit_typing(session, event.conversation_id)
-        self._hub.tell_typing(event.conversation_id, session.user_id)
-        if self._relay is not None:
-            self._relay.typed(event.conversation_id, session.user_id)
-            self._relay.flush()
-
-    def _limit_typing(self, session: Session, conversation_id: str) -> None:
-        now_s = self._ports.clock.now_s()
-        wait_s = session.typed_at_s.get(conversation_id, 0.0) + self._config.typing_interval_s - now_s
-        if conversation_id in session.typed_at_s and wait_s > 0:
-            raise RateLimitedError("one TYPING per conversation and interval", retry_after_s=wait_s)
-        session.typed_at_s[conversation_id] = now_s
+        session.answer(ev.Pong(server_ts=self._clock.now_ms(), ref=event.ref))

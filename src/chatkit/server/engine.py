@@ -1,6 +1,6 @@
-"""The verbs: one function per command. Each checks what needs no storage, then hands a draft to the committer.
+"""The verbs: one function per command. Each checks what needs no storage, then hands a command to the committer.
 
-The socket road gives a session and gets its answer there; `execute` serves HTTP, logins and hosts, which wait.
+What comes by socket is answered to its session; `execute` serves HTTP, logins and hosts, which wait.
 Reads go straight to the store. Membership is judged by the store, in the transaction or snapshot.
 """
 
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
+from ..core.send_order import SendOrder
 from ..errors import BadRequestError, OverloadedError, UnavailableError
 from ..ports import Ports
 from ..storage.base import (
@@ -32,11 +33,13 @@ from ..wire import events as ev
 from ..wire.payload import canonical
 from .committer import Committer
 from .config import ServerConfig
-from .draft import Draft, Reply
-from .publisher import Publisher
+from .pending import PendingCommand, PendingReply
+from .publisher import Publisher, held_back_error
 from .session import Session
 
-_RECEIPT_SHARE = 0.5  # of the commit queue; above it receipts are refused so that sends get through
+_RECEIPT_SHARE = 0.5
+"""Of the commit queue; above it receipts are refused so that sends get through."""
+
 _OutcomeT = TypeVar("_OutcomeT", bound=Outcome)
 
 
@@ -56,6 +59,7 @@ class Engine:
         self._config = config
         self._ports = ports
         self._secret = b""
+        self._orders: dict[Session, SendOrder] = {}
 
     def start(self, secret: bytes) -> None:
         """Take the log's secret, known once the store is open."""
@@ -66,18 +70,19 @@ class Engine:
     def send(self, session: Session, event: ev.SendMsg) -> None:
         """SEND_MSG: MSG_ACK once durable. Source: docs/protocol.md#send_msg"""
         command = self.append(event.conversation_id, session.user_id, event.client_msg_id, event.payload)
-        session.sends += 1
-        draft = Draft(command, session, event.ref, session.sends)
-        held_back_by = session.refused.get(event.conversation_id)
-        if held_back_by is not None:
-            if held_back_by[1] != event.client_msg_id:
-                self._publisher.refuse_held_back(draft)
-                return
-            del session.refused[event.conversation_id]
+        order = self._orders.get(session)
+        if order is None:
+            order = self._orders[session] = SendOrder()
+        number = order.admit(event.conversation_id, event.client_msg_id)
+        if number is None:
+            error = held_back_error(self._config.overload_retry_s)
+            session.refuse(error, event.ref, event.conversation_id, event.client_msg_id)
+            return
+        pending = PendingCommand(command, session, event.ref, order, number)
         try:
-            self._committer.submit(draft)
+            self._committer.submit(pending)
         except (OverloadedError, UnavailableError) as error:
-            self._publisher.refuse_send(draft, error)
+            self._publisher.refuse_send(pending, error)
 
     def delivered(self, session: Session, event: ev.DeliveredAck) -> None:
         """DELIVERED_ACK, cumulative or of one message. Source: docs/protocol.md#delivered_ack"""
@@ -103,10 +108,21 @@ class Engine:
     def recall(self, session: Session, event: ev.Recall) -> None:
         """RECALL: MSG_ACK of the recall's own entry. Source: docs/protocol.md#recall"""
         command = self.withdraw(event.message_id, session.user_id)
-        self._committer.submit(Draft(command, session, event.ref))
+        self._committer.submit(PendingCommand(command, session, event.ref))
 
     def _submit_receipt(self, session: Session, command: Command, ref: str | UnsetType) -> None:
-        self._committer.submit(Draft(command, session, ref), urgent=False, share=_RECEIPT_SHARE)
+        pending = PendingCommand(command, session, ref)
+        self._committer.submit(pending, urgent=False, share=_RECEIPT_SHARE)
+
+    def conversation_left(self, session: Session, conversation_id: str) -> None:
+        """A session's user is no member any more: nothing of it is waited for there."""
+        order = self._orders.get(session)
+        if order is not None:
+            order.cleared(conversation_id)
+
+    def ended(self, session: Session) -> None:
+        """Forget a session; what it has queued keeps its order."""
+        self._orders.pop(session, None)
 
     # --- for whoever waits ---
 
@@ -117,13 +133,13 @@ class Engine:
             RefusedError: It changed nothing; the class says why and whether a retry may help.
             UnavailableError: Storage refused or did not answer in time; resend with the same key.
         """
-        return await self.submit(Draft(command), expected)
+        return await self.submit(PendingCommand(command), expected)
 
-    async def submit(self, draft: Draft, expected: type[_OutcomeT]) -> _OutcomeT:
-        """As `execute`, for a draft that belongs to a session."""
-        draft.reply = Reply()
-        self._committer.submit(draft)
-        outcome = await draft.reply.wait(self._config.request_timeout_s)
+    async def submit(self, pending: PendingCommand, expected: type[_OutcomeT]) -> _OutcomeT:
+        """As `execute`, for a command that belongs to a session."""
+        pending.reply = PendingReply()
+        self._committer.submit(pending)
+        outcome = await pending.reply.wait(self._config.request_timeout_s)
         assert isinstance(outcome, expected)
         return outcome
 

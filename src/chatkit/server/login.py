@@ -16,6 +16,7 @@ from msgspec import UNSET
 from ..core.connection import State
 from ..errors import (
     BadRequestError,
+    RateLimitedError,
     RefusedError,
     TokenExpiredError,
     UnauthenticatedError,
@@ -26,9 +27,10 @@ from ..storage.base import Done, OpenSession, RenewLogin, ResumeSession, Session
 from ..types import Identity
 from ..wire import events as ev
 from .auth import Authenticator
+from .background import Spawn
 from .config import ServerConfig
-from .draft import Draft
 from .engine import Engine
+from .pending import PendingCommand
 from .session import Session
 
 logger = logging.getLogger(__name__)
@@ -36,16 +38,37 @@ logger = logging.getLogger(__name__)
 _EXPIRY_WARNING_MS = 30_000
 
 
+class _Proved(msgspec.Struct):
+    """A login that holds.
+
+    Attributes:
+        at_ms: When it was last proved.
+        warned: Whether TOKEN_EXPIRING was sent for it.
+        refreshing: Whether an AUTH_REFRESH is under way.
+    """
+
+    at_ms: int
+    warned: bool = False
+    refreshing: bool = False
+
+
 class Login:
     """Takes sessions from HELLO to WELCOME and watches over their logins."""
 
     def __init__(
-        self, engine: Engine, authenticate: Authenticator, config: ServerConfig, ports: Ports
+        self,
+        engine: Engine,
+        authenticate: Authenticator,
+        config: ServerConfig,
+        ports: Ports,
+        spawn: Spawn,
     ) -> None:
         self._engine = engine
         self._authenticate = authenticate
         self._config = config
         self._ports = ports
+        self._spawn = spawn
+        self._proved: dict[Session, _Proved] = {}
 
     async def identify(self, token: str) -> Identity:
         """Who the token proves.
@@ -81,46 +104,56 @@ class Login:
         except RefusedError as error:
             _turn_away(session, event, error, ev.CloseCode.OVERLOADED)
 
-    async def refresh(self, session: Session, event: ev.AuthRefresh) -> None:
-        """AUTH_REFRESH: a new end for the open connection's login. Source: docs/protocol.md#auth_refresh"""
+    def request_refresh(self, session: Session, event: ev.AuthRefresh) -> None:
+        """AUTH_REFRESH: a new end for the open connection's login. Source: docs/protocol.md#auth_refresh
+
+        Raises:
+            RateLimitedError: One is under way.
+        """
+        proved = self._proved[session]
+        if proved.refreshing:
+            raise RateLimitedError("a refresh is under way", retry_after_s=1.0)
+        proved.refreshing = True
+        self._spawn(session, self._refresh, event, proved)
+
+    async def _refresh(self, session: Session, event: ev.AuthRefresh, proved: _Proved) -> None:
         try:
             identity = await self.identify(event.token)
+            if _is_foreign(session, identity):
+                session.close(ev.CloseCode.TOKEN_REVOKED, "the token belongs to another user or device")
+                return
+            await self._engine.execute(self._renewal(session, identity), Done)
         except RefusedError as error:
             session.refuse(error, event.ref)
             return
-        foreign_device = identity.device_id is not None and identity.device_id != session.device_id
-        if identity.user_id != session.user_id or foreign_device:
-            session.close(ev.CloseCode.TOKEN_REVOKED, "the token belongs to another user or device")
-            return
-        command = RenewLogin(
-            session.user_id,
-            session.device_id,
-            identity.expires_ms,
-            identity.scope,
-            self._ports.clock.now_ms(),
-        )
-        try:
-            await self._engine.execute(command, Done)
-        except RefusedError as error:
-            session.refuse(error, event.ref)
-            return
-        self._hold(session, identity)
-        session.answer(ev.AuthOk(expires_ts=identity.expires_ms, ref=event.ref))
+        finally:
+            proved.refreshing = False
+        if not session.closed:
+            self._hold(session, identity)
+            session.answer(ev.AuthOk(expires_ts=identity.expires_ms, ref=event.ref))
+
+    def _renewal(self, session: Session, identity: Identity) -> RenewLogin:
+        now_ms = self._ports.clock.now_ms()
+        return RenewLogin(session.user_id, session.device_id, identity.expires_ms, identity.scope, now_ms)
 
     def watch(self, session: Session) -> None:
         """Warn before a login ends, and end the session after it. Called about once a second."""
-        identity = session.identity
-        if identity is None or identity.expires_ms is None:
+        identity, proved = session.identity, self._proved.get(session)
+        if identity is None or proved is None or identity.expires_ms is None:
             return
         now_ms = self._ports.clock.now_ms()
         if now_ms >= identity.expires_ms + self._leeway_ms():
             session.close(ev.CloseCode.TOKEN_EXPIRED, "the login has expired")
             return
-        lifetime_ms = identity.expires_ms - session.logged_in_ms
+        lifetime_ms = identity.expires_ms - proved.at_ms
         warn_ms = max(_EXPIRY_WARNING_MS, lifetime_ms // 10)
-        if not session.warned_expiry and now_ms >= identity.expires_ms - warn_ms:
-            session.warned_expiry = True
+        if not proved.warned and now_ms >= identity.expires_ms - warn_ms:
+            proved.warned = True
             session.answer(ev.TokenExpiring(expires_ts=identity.expires_ms))
+
+    def ended(self, session: Session) -> None:
+        """Forget a session."""
+        self._proved.pop(session, None)
 
     async def _open(self, session: Session, event: ev.Hello) -> None:
         if (event.token is UNSET) == (event.resume_token is UNSET):
@@ -137,7 +170,7 @@ class Login:
             session.resume_hash = command.resume_hash
             self._welcome(session, event, outcome, resume_token)
 
-        await self._engine.submit(Draft(command, session, opened=opened), SessionOpened)
+        await self._engine.submit(PendingCommand(command, session, opened=opened), SessionOpened)
 
     def _open_command(self, identity: Identity, device_id: str, resume_token: str) -> OpenSession:
         if identity.device_id is not None and identity.device_id != device_id:
@@ -168,10 +201,8 @@ class Login:
     def _welcome(self, session: Session, event: ev.Hello, outcome: SessionOpened, resume_token: str) -> None:
         session.user_id, session.device_id = outcome.user_id, outcome.device_id
         session.state = State.OPEN
-        self._hold(
-            session,
-            Identity(outcome.user_id, outcome.device_id, outcome.identity_expires_ms, outcome.scope),
-        )
+        identity = Identity(outcome.user_id, outcome.device_id, outcome.identity_expires_ms, outcome.scope)
+        proved = self._hold(session, identity)
         session.answer(
             ev.Welcome(
                 user_id=session.user_id,
@@ -181,15 +212,16 @@ class Login:
                 resumed=event.resume_token is not UNSET,
                 expires_ts=outcome.identity_expires_ms,
                 heartbeat_ms=int(self._config.heartbeat_s * 1000),
-                server_ts=session.logged_in_ms,
+                server_ts=proved.at_ms,
                 ref=event.ref,
             )
         )
 
-    def _hold(self, session: Session, identity: Identity) -> None:
+    def _hold(self, session: Session, identity: Identity) -> _Proved:
+        """From here on the session has this login."""
         session.identity = identity
-        session.logged_in_ms = self._ports.clock.now_ms()
-        session.warned_expiry = False
+        proved = self._proved[session] = _Proved(self._ports.clock.now_ms())
+        return proved
 
     def _leeway_ms(self) -> int:
         return int(self._config.token_leeway_s * 1000)
@@ -198,6 +230,12 @@ class Login:
 def _turn_away(session: Session, event: ev.Hello, error: RefusedError, code: int) -> None:
     session.refuse(error, event.ref)
     session.close(code, str(error))
+
+
+def _is_foreign(session: Session, identity: Identity) -> bool:
+    """Whether a token proves somebody else than the session's user and device."""
+    foreign_device = identity.device_id is not None and identity.device_id != session.device_id
+    return identity.user_id != session.user_id or foreign_device
 
 
 def _check_ids(identity: Identity) -> None:

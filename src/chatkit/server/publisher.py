@@ -1,7 +1,7 @@
 """What leaves after a commit: answers to whoever asked, pushes to whoever is online. Forwards only.
 
-The committer calls `settle` with each batch and its outcomes, in commit order; by then everything reported is
-durable. Nothing here waits.
+The committer calls `on_committed` with each outcome, in commit order; by then everything reported is durable. Nothing
+here waits.
 """
 
 from __future__ import annotations
@@ -33,198 +33,199 @@ from ..storage.base import (
     SessionOpened,
 )
 from ..wire import events as ev
+from .cluster.bridge import ClusterBridge
+from .cluster.reconcile_queue import ReconcileQueue
 from .config import ServerConfig
-from .doubts import Doubts, JoinReason
-from .draft import Draft
-from .hub import Hub
+from .live.audience import JoinReason
+from .live.hub import Hub
+from .pending import PendingCommand
 from .receipts import Receipts
-from .relay import Relay
 from .session import Session
 
 logger = logging.getLogger(__name__)
 
-_REFUSED_MAX = 1000  # conversations of one session that wait for a refused message to come again
-
 
 class Publisher:
-    """Turns outcomes into answers and pushes, and into hints for the other nodes if there may be any."""
+    """Turns outcomes into answers and pushes, and into messages for the other nodes if there may be any."""
 
     def __init__(
-        self, hub: Hub, receipts: Receipts, doubts: Doubts, relay: Relay | None, config: ServerConfig
+        self,
+        hub: Hub,
+        receipts: Receipts,
+        to_reconcile: ReconcileQueue,
+        bridge: ClusterBridge | None,
+        config: ServerConfig,
     ) -> None:
         self._hub = hub
-        self._doubts = doubts
-        self._relay = relay
-        self._retry_s = config.overload_retry_s
         self._receipts = receipts
-        self._held_back = False
-        self._by_outcome: dict[type[Outcome], Callable[[Draft, Any], None]] = {
-            Appended: self._appended,
-            Recalled: self._recalled,
+        self._to_reconcile = to_reconcile
+        self._bridge = bridge
+        self._retry_s = config.overload_retry_s
+        self._by_outcome: dict[type[Outcome], Callable[[PendingCommand, Any], int | None]] = {
+            Appended: self._stored,
+            Recalled: self._stored,
             Advanced: self._advanced,
             Created: self._created,
             MembersChanged: self._members_changed,
             SessionOpened: self._session_opened,
+            Done: lambda pending, outcome: None,
             Refused: self._refused,
         }
 
-    def settle(self, drafts: Sequence[Draft], outcomes: Sequence[Outcome]) -> bool:
-        """Send everything that follows from one committed batch.
-
-        A fault in what follows from one outcome costs that draft's session, never the others.
+    def on_committed(self, pending: PendingCommand, outcome: Outcome) -> int:
+        """Send what follows from one outcome. A fault in it costs the session that asked, never the others.
 
         Returns:
-            Whether a send was refused in a way that holds later ones back.
+            How many pushes were offered.
         """
-        self._held_back = False
-        for draft, outcome in zip(drafts, outcomes, strict=True):
-            try:
-                self._settle_one(draft, outcome)
-            except Exception:
-                logger.exception("publishing after %s failed", type(draft.command).__name__)
-                if draft.session is not None:
-                    draft.session.close(ev.CloseCode.OVERLOADED, "the server failed")
-            if draft.reply is not None:
-                draft.reply.settle(outcome)
+        deliveries = None
         try:
-            self._receipts.flush()
+            deliveries = self._by_outcome[type(outcome)](pending, outcome)
+        except Exception:
+            logger.exception("publishing after %s failed", type(pending.command).__name__)
+            if pending.session is not None:
+                pending.session.close(ev.CloseCode.OVERLOADED, "the server failed")
+        if pending.reply is not None:
+            pending.reply.resolve(outcome)
+        return deliveries or 0
+
+    def on_batch_end(self) -> bool:
+        """Send the receipts of a batch, and what the other nodes are told of it. Returns whether receipts are left."""
+        left = False
+        try:
+            left = self._receipts.flush()
         except Exception:
             logger.exception("publishing receipts failed")
-        if self._relay is not None:
-            self._flush(self._relay)
-        return self._held_back
+        try:
+            if self._bridge is not None:
+                self._bridge.flush()
+        except Exception:
+            logger.exception("telling the other nodes failed")
+        return left
 
-    def refuse_send(self, draft: Draft, error: RefusedError) -> None:
-        """Refuse a SEND_MSG; a retryable refusal is remembered, so that the sender's order survives it."""
-        session, command = draft.session, draft.command
+    def refuse_send(self, pending: PendingCommand, error: RefusedError) -> None:
+        """Refuse a SEND_MSG; if it may be tried again, later ones are held back until it is."""
+        session, command, order = pending.session, pending.command, pending.order
         assert session is not None
+        assert order is not None
         assert type(command) is Append
-        session.refuse(error, draft.ref, command.conversation_id, command.client_msg_id)
-        earliest = session.refused.get(command.conversation_id)
-        if not error.retryable or (earliest is not None and earliest[0] < draft.order):
-            return
-        if len(session.refused) >= _REFUSED_MAX:
+        session.refuse(error, pending.ref, command.conversation_id, command.client_msg_id)
+        if not order.refused(
+            command.conversation_id, command.client_msg_id, pending.number, retryable=error.retryable
+        ):
             session.close(ev.CloseCode.OVERLOADED, "too many refused conversations")
-            return
-        session.refused[command.conversation_id] = (draft.order, command.client_msg_id)
-        self._held_back = True
 
-    def doubt(self, drafts: Sequence[Draft]) -> None:
-        """Have the log asked what became of refused drafts: entries, memberships and a new epoch are told to whoever is
-        online soon, instead of by the next check. A recall names no conversation: every log is looked at.
+    def refuse_held_back(self, pending: PendingCommand) -> None:
+        """Refuse a send because an earlier one of its session and conversation was refused."""
+        self.refuse_send(pending, held_back_error(self._retry_s))
 
-        Not looked for are cursors, which are told with the next HEADS, and logins, which the next check of the devices
+    def on_outcome_unknown(self, batch: Sequence[PendingCommand]) -> None:
+        """Have the log asked what became of refused commands, so that entries, memberships and a new epoch reach who
+        is online soon, instead of by the next check. A recall names no conversation: every log is looked at.
+
+        Not looked for are cursors, which come with the next HEADS, and logins, which the next check of the devices
         finds.
         """
-        for draft in drafts:
-            command = draft.command
+        for pending in batch:
+            command = pending.command
             if isinstance(command, Append | RemoveMember | AddMembers | RenewEpoch):
-                self._doubts.log(command.conversation_id)
+                self._to_reconcile.log(command.conversation_id)
             if isinstance(command, Recall):
-                self._doubts.all_logs()
+                self._to_reconcile.all_logs()
             if isinstance(command, AddMembers | CreateConversation):
-                self._doubts.changes()
+                self._to_reconcile.changes()
 
-    def refuse_held_back(self, draft: Draft) -> None:
-        """Refuse a send because an earlier one of its session and conversation was refused."""
-        error = OverloadedError(
-            "an earlier message was refused; send that one first", retry_after_s=self._retry_s
-        )
-        self.refuse_send(draft, error)
+    # --- one outcome ---
 
-    def _settle_one(self, draft: Draft, outcome: Outcome) -> None:
-        if type(outcome) is not Done:
-            self._by_outcome[type(outcome)](draft, outcome)
-
-    def _appended(self, draft: Draft, outcome: Appended) -> None:
-        session, entry = draft.session, outcome.entry
+    def _stored(self, pending: PendingCommand, outcome: Appended | Recalled) -> int:
+        session, entry = pending.session, outcome.entry
         if session is not None:
-            session.answer(_ack(entry, draft.ref, entry.client_msg_id))
-        self._hub.publish(entry, session)
-        if self._relay is not None and not outcome.repeat:
-            self._relay.logged(entry, session)
+            session.answer(_ack(entry, pending.ref))
+        deliveries = self._hub.publish(entry, session)
+        if self._bridge is not None and not outcome.repeat:
+            self._bridge.stored(entry, session)
+        return deliveries
 
-    def _recalled(self, draft: Draft, outcome: Recalled) -> None:
-        if draft.session is not None:
-            draft.session.answer(_ack(outcome.entry, draft.ref, None))
-        self._hub.publish(outcome.entry, draft.session)
-        if self._relay is not None and not outcome.repeat:
-            self._relay.logged(outcome.entry, draft.session)
-
-    def _advanced(self, draft: Draft, outcome: Advanced) -> None:
+    def _advanced(self, pending: PendingCommand, outcome: Advanced) -> None:
         if outcome.moved:
-            self._receipts.note(outcome, draft.session)
-            if self._relay is not None:
-                self._relay.moved(outcome)
+            self._receipts.note(outcome, pending.session)
+            if self._bridge is not None:
+                self._bridge.moved(outcome)
 
-    def _created(self, draft: Draft, outcome: Created) -> None:
-        if outcome.created and outcome.entry is not None:
-            self._members(outcome.conversation, outcome.entry, outcome.member_ids, "CREATED")
+    def _created(self, pending: PendingCommand, outcome: Created) -> int:
+        if not outcome.created or outcome.entry is None:
+            return 0
+        return self._members(outcome.conversation, outcome.entry, outcome.member_ids, "CREATED")
 
-    def _members_changed(self, draft: Draft, outcome: MembersChanged) -> None:
-        if outcome.entry is not None:
-            self._members(outcome.conversation, outcome.entry, outcome.added, "JOINED")
+    def _members_changed(self, pending: PendingCommand, outcome: MembersChanged) -> int:
+        if outcome.entry is None:
+            return 0
+        return self._members(outcome.conversation, outcome.entry, outcome.added, "JOINED")
 
     def _members(
         self, conversation: Conversation, entry: Entry, added: Sequence[str], reason: JoinReason
-    ) -> None:
+    ) -> int:
         self._hub.open(conversation, entry, added)
-        self._hub.publish(entry, None)
-        if self._relay is not None:
-            self._relay.logged(entry, None)
+        deliveries = self._hub.publish(entry, None)
+        if self._bridge is not None:
+            self._bridge.stored(entry, None)
             if added:
-                self._relay.entered(entry.conversation_id, added, reason)
+                self._bridge.joined(entry.conversation_id, added, reason)
+        return deliveries
 
-    def _session_opened(self, draft: Draft, outcome: SessionOpened) -> None:
+    def _session_opened(self, pending: PendingCommand, outcome: SessionOpened) -> None:
         try:
-            self._join(draft, outcome)
+            self._join(pending, outcome)
         finally:
-            if self._relay is not None:
-                self._tell_opened(self._relay, draft.session, outcome)
+            if self._bridge is not None:
+                self._announce_device(self._bridge, pending.session, outcome)
 
-    def _tell_opened(self, relay: Relay, session: Session | None, outcome: SessionOpened) -> None:
+    def _announce_device(
+        self, bridge: ClusterBridge, session: Session | None, outcome: SessionOpened
+    ) -> None:
         """Have every node look at this device, also if the session has ended by now: the store holds its token as the
         newest, so that another session of the device, which may be its client's next try, cannot last.
         """
-        relay.opened(outcome.user_id, outcome.device_id)
-        live = self._hub.session(outcome.user_id, outcome.device_id)
+        bridge.opened(outcome.user_id, outcome.device_id)
+        live = self._hub.presence.session(outcome.user_id, outcome.device_id)
         if live is not None and live is not session:
-            self._doubts.device(outcome.user_id, outcome.device_id)
+            self._to_reconcile.device(outcome.user_id, outcome.device_id)
 
-    def _join(self, draft: Draft, outcome: SessionOpened) -> None:
-        session = draft.session
-        if session is None or draft.opened is None or session.closed:
+    def _join(self, pending: PendingCommand, outcome: SessionOpened) -> None:
+        session = pending.session
+        if session is None or pending.opened is None or session.closed:
             return
-        draft.opened(outcome)
+        pending.opened(outcome)
         if session.closed:
             return  # turned away after all: a failed try disturbs no live session
         replaced = self._hub.join(session, outcome.conversations)
         if replaced is not None:
             replaced.close(ev.CloseCode.REPLACED, "a newer session of this device took over")
 
-    def _flush(self, relay: Relay) -> None:
-        try:
-            relay.flush()
-        except Exception:
-            logger.exception("telling the other nodes failed")
-
-    def _refused(self, draft: Draft, outcome: Refused) -> None:
-        if draft.session is None or draft.reply is not None:
+    def _refused(self, pending: PendingCommand, outcome: Refused) -> None:
+        if pending.session is None or pending.reply is not None:
             return
-        if type(draft.command) is Append:
-            self.refuse_send(draft, outcome.error)
+        if type(pending.command) is Append:
+            self.refuse_send(pending, outcome.error)
             return
-        conversation_id = getattr(draft.command, "conversation_id", None)
-        draft.session.refuse(outcome.error, draft.ref, UNSET if conversation_id is None else conversation_id)
+        conversation_id = getattr(pending.command, "conversation_id", None)
+        pending.session.refuse(
+            outcome.error, pending.ref, UNSET if conversation_id is None else conversation_id
+        )
 
 
-def _ack(entry: Entry, ref: str | UnsetType, client_msg_id: str | None) -> ev.MsgAck:
+def held_back_error(retry_s: float) -> OverloadedError:
+    """What a send is refused with that an earlier one holds back."""
+    return OverloadedError("an earlier message was refused; send that one first", retry_after_s=retry_s)
+
+
+def _ack(entry: Entry, ref: str | UnsetType) -> ev.MsgAck:
     return ev.MsgAck(
         conversation_id=entry.conversation_id,
         epoch=entry.epoch,
         message_id=entry.message_id,
         seq=entry.seq,
         server_ts=entry.server_ts,
-        client_msg_id=UNSET if client_msg_id is None else client_msg_id,
+        client_msg_id=UNSET if entry.client_msg_id is None else entry.client_msg_id,
         ref=ref,
     )

@@ -1,6 +1,6 @@
 """Receipts on their way out: coalesced per batch, named in small groups, counted once a second in large ones.
 
-Fed by `publisher` with every cursor that moved; tells the user's other devices and the authors of what was newly
+Fed by `publisher` with every cursor that moved; sent to the user's other devices and to the authors of what was newly
 covered. A receipt may be lost: HEADS and `GET .../receipts` carry the same facts.
 """
 
@@ -13,20 +13,25 @@ import msgspec
 from ..core.cursors import RECEIPT_MEMBERS_MAX
 from ..storage.base import Advanced, CursorReader, ReadCounts
 from ..wire import events as ev
-from .doubts import Doubts
-from .hub import Audience, Hub
+from .cluster.reconcile_queue import ReconcileQueue
+from .live.audience import Audience
+from .live.fanout import DELIVERIES_PER_TURN, push_volatile
+from .live.hub import Hub
 from .session import Session
 
-_EARLY_MAX = 1000  # receipts that wait for entries which are not applied here yet; further ones are dropped
-_COUNTED_ENTRIES = 200  # in large groups the authors of this many newest covered entries are told
+_EARLY_MAX = 1000
+"""Receipts that wait for entries which are not applied here yet; further ones are dropped."""
+
+_COUNTED_ENTRIES = 200
+"""In large groups the counts go to the authors of this many newest covered entries."""
 
 
 class _Moved(msgspec.Struct):
-    """A cursor that moved and is not told yet.
+    """A cursor that moved, of which nobody was notified yet.
 
     Attributes:
-        authors: Who is told of it.
-        origin: The session that moved it, which needs not be told.
+        authors: Who is notified.
+        origin: The session that moved it, which is not notified.
         epoch: Epoch that the log had here: under another one its seqs mean nothing.
     """
 
@@ -43,9 +48,9 @@ class _Moved(msgspec.Struct):
 class Receipts:
     """Collects moved cursors and turns them into RECEIPT events."""
 
-    def __init__(self, hub: Hub, doubts: Doubts, cursors: CursorReader) -> None:
+    def __init__(self, hub: Hub, to_reconcile: ReconcileQueue, cursors: CursorReader) -> None:
         self._hub = hub
-        self._doubts = doubts
+        self._to_reconcile = to_reconcile
         self._cursors = cursors
         self._moved: dict[tuple[str, str], _Moved] = {}
         self._large: dict[str, int] = {}
@@ -63,37 +68,47 @@ class Receipts:
         known = self._moved.get(key)
         self._moved[key] = moved if known is None or known.epoch != moved.epoch else _both(known, moved)
         if _is_early(moved, audience):
-            self._doubts.log(advanced.conversation_id)
+            self._to_reconcile.log(advanced.conversation_id)
 
-    def flush(self) -> None:
-        """Send what was noted: one RECEIPT per user and conversation.
+    def flush(self) -> bool:
+        """Send what was noted, one RECEIPT per user and conversation, as much as fits one turn of the event loop.
 
-        One about entries that this node has not applied yet waits for them: they may remove whom it would tell. It is
+        One about entries that this node has not applied yet waits for them: they may remove whom it would reach. It is
         dropped when nobody of its conversation is online any more, and when the log has got another epoch.
+
+        Returns:
+            Whether some are left for the next call.
         """
         if not self._moved:
-            return
-        noted, self._moved = self._moved, {}
-        for key, moved in noted.items():
+            return False
+        noted, self._moved = list(self._moved.items()), {}
+        deliveries = 0
+        for index, (key, moved) in enumerate(noted):
+            if deliveries >= DELIVERIES_PER_TURN:
+                self._moved = dict(noted[index:]) | self._moved
+                return True
             audience = self._hub.audience(moved.advanced.conversation_id)
             if audience is None or audience.epoch != moved.epoch:
                 continue
             if not _is_early(moved, audience):
-                self._tell(audience, moved)
+                deliveries += self._send(audience, moved)
             elif len(self._moved) < _EARLY_MAX:
                 self._moved[key] = moved
+        return False
 
     async def flush_counts(self) -> None:
-        """Send the counts of large groups to the authors who are online; called about once a second."""
+        """Send what is left, and the counts of large groups to the authors who are online; called once a second."""
+        self.flush()
         while self._large:
             conversation_id, seq = self._large.popitem()
             authors = self._hub.online(conversation_id)
             rows = await self._cursors.read_counts(
                 conversation_id, max(0, seq - _COUNTED_ENTRIES), seq, authors
             )
-            self._tell_counts(conversation_id, rows)
+            self._send_counts(conversation_id, rows)
 
-    def _tell(self, audience: Audience, moved: _Moved) -> None:
+    def _send(self, audience: Audience, moved: _Moved) -> int:
+        """Send one receipt; returns to how many sessions."""
         advanced = moved.advanced
         conversation_id, user_id = advanced.conversation_id, advanced.user_id
         if advanced.member_count > RECEIPT_MEMBERS_MAX:
@@ -101,31 +116,30 @@ class Receipts:
             self._large[conversation_id] = covered_seq
         users = (user_id, *(author for author in sorted(moved.authors) if author != user_id))
         sessions = self._hub.in_conversation(conversation_id, users, but=moved.origin)
-        delivered_seq, read_seq = audience.furthest(user_id, advanced.delivered_seq, advanced.read_seq)
+        delivered_seq, read_seq = audience.furthest_cursors(
+            user_id, advanced.delivered_seq, advanced.read_seq
+        )
         if sessions:
-            self._hub.tell(
-                sessions,
-                ev.ReceiptPush(
-                    conversation_id=conversation_id,
-                    user_id=user_id,
-                    delivered_seq=delivered_seq,
-                    read_seq=read_seq,
-                ),
+            push = ev.ReceiptPush(
+                conversation_id=conversation_id,
+                user_id=user_id,
+                delivered_seq=delivered_seq,
+                read_seq=read_seq,
             )
+            push_volatile(push, sessions)
+        return len(sessions)
 
-    def _tell_counts(self, conversation_id: str, rows: Sequence[ReadCounts]) -> None:
+    def _send_counts(self, conversation_id: str, rows: Sequence[ReadCounts]) -> None:
         for row in rows:
             sessions = self._hub.in_conversation(conversation_id, (row.user_id,))
-            self._hub.tell(
-                sessions,
-                ev.ReceiptPush(
-                    conversation_id=conversation_id,
-                    seq=row.seq,
-                    delivered_count=row.delivered_count,
-                    read_count=row.read_count,
-                    member_count=row.member_count,
-                ),
+            push = ev.ReceiptPush(
+                conversation_id=conversation_id,
+                seq=row.seq,
+                delivered_count=row.delivered_count,
+                read_count=row.read_count,
+                member_count=row.member_count,
             )
+            push_volatile(push, sessions)
 
 
 def _both(earlier: _Moved, later: _Moved) -> _Moved:

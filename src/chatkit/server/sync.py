@@ -1,41 +1,56 @@
-"""Reads for sessions: SYNC pages, HEADS listings, and what a drained session is told.
+"""Reads for sessions: SYNC pages, HEADS listings, and BEHIND once a session is drained.
 
 One SYNC at a time per connection, none while its answers do not drain; the requests that wait are bounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
 
+import msgspec
 from msgspec import UNSET
 
 from ..core.connection import State
 from ..errors import ConflictError, NotFoundError, OverloadedError, RefusedError
 from ..storage.base import LogReader, Page
 from ..wire import events as ev
+from .background import Spawn
+from .cluster.reconcile_queue import ReconcileQueue
 from .config import ServerConfig
-from .doubts import Doubts
 from .entries import head_event, log_entries
-from .hub import Hub
+from .live.hub import Hub
 from .session import Session
 
-Spawn = Callable[..., None]
-"""Starts a session's background work: `spawn(session, function, *args)` runs `function(session, *args)`."""
+_BEHIND_MAX = 200
+"""More conversations than this are announced by a HEADS listing."""
 
-_BEHIND_MAX = 200  # more conversations than this are told by a HEADS listing
+
+class _Reading(msgspec.Struct):
+    """What one session still has to be sent.
+
+    Attributes:
+        requests: SYNC requests that wait for their turn.
+        serving: Whether a task answers them.
+        heads: The rest of a HEADS listing; None if there is none under way.
+    """
+
+    requests: deque[ev.Sync] = msgspec.field(default_factory=deque)
+    serving: bool = False
+    heads: deque[ev.Head] | None = None
 
 
 class Sync:
-    """Answers what a session pulls."""
+    """Answers what a session asks of the log."""
 
     def __init__(
-        self, store: LogReader, hub: Hub, doubts: Doubts, config: ServerConfig, spawn: Spawn
+        self, store: LogReader, hub: Hub, to_reconcile: ReconcileQueue, config: ServerConfig, spawn: Spawn
     ) -> None:
         self._store = store
         self._hub = hub
-        self._doubts = doubts
+        self._to_reconcile = to_reconcile
         self._config = config
         self._spawn = spawn
+        self._readings: dict[Session, _Reading] = {}
 
     def request(self, session: Session, event: ev.Sync) -> None:
         """SYNC: a SYNC_PAGE. Source: docs/protocol.md#sync
@@ -43,32 +58,33 @@ class Sync:
         Raises:
             OverloadedError: Too many are waiting in this session; a retry is safe.
         """
-        if len(session.sync_queue) >= self._config.sync_queue_max:
+        reading = self._reading(session)
+        if len(reading.requests) >= self._config.sync_queue_max:
             raise OverloadedError("too many SYNC requests are waiting", retry_after_s=1.0)
-        session.sync_queue.append(event)
-        self._start(session)
+        reading.requests.append(event)
+        self._serve(session, reading)
 
     def list_heads(self, session: Session) -> None:
-        """Start a HEADS listing; it leaves in pages as the buffer drains."""
-        self._spawn(session, self._send_heads)
+        """Start a HEADS listing; it leaves in pages as the buffer drains. A newer one takes the place of the former."""
+        self._spawn(session, self._read_heads)
 
     def drained(self, session: Session) -> None:
-        """Go on with a session whose buffer is empty: waiting pulls, and which conversations it missed."""
-        if session.sync_queue:
-            self._start(session)
+        """Go on with a session whose buffer is empty: a listing, else waiting requests and what it missed."""
+        reading = self._readings.get(session)
+        if reading is not None and reading.heads is not None:
+            self._send_heads(session, reading, reading.heads)
+            return
+        if reading is not None and reading.requests:
+            self._serve(session, reading)
         if len(session.behind) > _BEHIND_MAX:
             session.behind.clear()
             self.list_heads(session)
-            return
-        behind, session.behind = session.behind, {}
-        for conversation_id in behind:
-            audience = self._hub.audience(conversation_id)
-            if audience is not None and session in audience.sessions:
-                head_seq = max(audience.position, session.offered[conversation_id])
-                session.offered[conversation_id] = head_seq
-                session.answer(
-                    ev.Behind(conversation_id=conversation_id, epoch=audience.epoch, head_seq=head_seq)
-                )
+        else:
+            self._announce_behind(session)
+
+    def ended(self, session: Session) -> None:
+        """Forget a session."""
+        self._readings.pop(session, None)
 
     async def page(
         self, conversation_id: str, user_id: str, last_seq: int, limit: int, epoch: str | None = None
@@ -85,32 +101,39 @@ class Sync:
             raise ConflictError("the log has another epoch; drop the cursor and sync afresh")
         return page
 
-    def _start(self, session: Session) -> None:
-        if not session.syncing:
-            session.syncing = True
-            self._spawn(session, self._serve)
+    def _reading(self, session: Session) -> _Reading:
+        return self._readings.setdefault(session, _Reading())
 
-    async def _serve(self, session: Session) -> None:
+    # --- SYNC ---
+
+    def _serve(self, session: Session, reading: _Reading) -> None:
+        if not reading.serving:
+            reading.serving = True
+            self._spawn(session, self._answer_requests, reading)
+
+    async def _answer_requests(self, session: Session, reading: _Reading) -> None:
         """Answer waiting requests, one after the other, until none is left or the answers do not drain."""
         try:
-            while session.sync_queue and session.state is State.OPEN and not session.congested:
-                await self._serve_one(session, session.sync_queue.popleft())
+            while reading.requests and session.state is State.OPEN and not session.congested:
+                await self._answer(session, reading.requests.popleft())
         finally:
-            session.syncing = False
+            reading.serving = False
+        if reading.requests and not session.closed:
+            session.call_when_drained()
 
-    async def _serve_one(self, session: Session, event: ev.Sync) -> None:
+    async def _answer(self, session: Session, event: ev.Sync) -> None:
         limit = ev.PAGE_MAX if event.limit is UNSET else max(1, event.limit)
         epoch = None if event.epoch is UNSET else event.epoch
-        joined = event.conversation_id in session.offered
+        joined = event.conversation_id in session.last_pushed_seq
         try:
             page = await self.page(event.conversation_id, session.user_id, event.last_seq, limit, epoch)
-            if joined and event.conversation_id not in session.offered:
+            if joined and event.conversation_id not in session.last_pushed_seq:
                 raise NotFoundError("no such conversation")  # left while the page was read
         except RefusedError as error:
             session.refuse(error, event.ref, event.conversation_id)
             return
         if not joined:  # through another node, which this one has not heard of yet
-            self._doubts.joined(event.conversation_id, [session.user_id], "JOINED")
+            self._to_reconcile.joined(event.conversation_id, [session.user_id], "JOINED")
         session.answer(
             ev.SyncPage(
                 conversation_id=page.conversation_id,
@@ -123,12 +146,43 @@ class Sync:
             )
         )
 
-    async def _send_heads(self, session: Session) -> None:
+    # --- HEADS ---
+
+    async def _read_heads(self, session: Session) -> None:
         heads = await self._store.heads(session.user_id, session.device_id)
         for head in heads:
             audience = self._hub.audience(head.conversation_id)
             if audience is not None:  # a receipt that comes late must not say less than this listing
-                audience.furthest(session.user_id, head.delivered_seq, head.read_seq)
-            if head.conversation_id not in session.offered:  # joined meanwhile, unless it was left meanwhile
-                self._doubts.joined(head.conversation_id, [session.user_id], "JOINED")
-        session.send_heads([head_event(head) for head in heads])
+                audience.furthest_cursors(session.user_id, head.delivered_seq, head.read_seq)
+            if head.conversation_id not in session.last_pushed_seq:
+                # joined meanwhile, unless it was left meanwhile
+                self._to_reconcile.joined(head.conversation_id, [session.user_id], "JOINED")
+        if not session.closed:
+            self._reading(session).heads = deque(map(head_event, heads))
+            session.call_when_drained()
+
+    def _send_heads(self, session: Session, reading: _Reading, heads: deque[ev.Head]) -> None:
+        """Send the next page; conversations left since the listing was read are passed over."""
+        pushed = session.last_pushed_seq
+        page = [heads.popleft() for _ in range(min(ev.PAGE_MAX, len(heads)))]
+        page = [head for head in page if head.conversation_id in pushed]
+        for head in page:
+            pushed[head.conversation_id] = max(head.head_seq, pushed[head.conversation_id])
+        session.answer(ev.Heads(conversations=page, more=bool(heads)))
+        if not heads:
+            reading.heads = None
+        if heads or reading.requests or session.behind:
+            session.call_when_drained()
+
+    # --- BEHIND ---
+
+    def _announce_behind(self, session: Session) -> None:
+        behind, session.behind = session.behind, {}
+        for conversation_id in behind:
+            audience = self._hub.audience(conversation_id)
+            if audience is not None and session in audience.sessions:
+                head_seq = max(audience.position, session.last_pushed_seq[conversation_id])
+                session.last_pushed_seq[conversation_id] = head_seq
+                session.answer(
+                    ev.Behind(conversation_id=conversation_id, epoch=audience.epoch, head_seq=head_seq)
+                )

@@ -9,20 +9,22 @@ from typing import Any, Self
 
 import msgspec
 
-from ..client.base import LocalStore
-from ..client.checks import check_device_id
-from ..client.memory import MemoryStore
-from ..client.sqlite import SqliteStore
+from ..client.store.base import LocalStore
+from ..client.store.memory import MemoryStore
+from ..client.store.sqlite import SqliteStore
+from ..client.validate import check_device_id
 from ..errors import ConfigurationError
 from ..wire.events import Id
-from .chance import Chance
 from .faulty_local_store import FaultyLocalStore
-from .history import DeviceDump, History, dump_device
+from .history import History
 from .network import Network
 from .recording import Recorder, RecordingClient
+from .rng import Rng
 from .virtual_time import VirtualClock
 
 _MESSAGES_MAX = 100_000
+
+AtClose = Callable[[str, str, LocalStore], None]
 
 _STORE_METHODS = [name for name in vars(LocalStore) if not name.startswith("_")]
 
@@ -35,19 +37,21 @@ class Devices:
     Args:
         network: Leads to the server.
         node: What the network calls the server.
-        chance: Every start of a device draws from streams of its own.
+        rng: Every start of a device draws from streams of its own.
         clock: Of all devices.
         history: Where everything is noted.
+
+    Attributes:
+        at_close: Given the ids of user and device and the local store whenever an app ends, before that store closes.
     """
 
-    def __init__(
-        self, network: Network, node: str, chance: Chance, clock: VirtualClock, history: History
-    ) -> None:
+    def __init__(self, network: Network, node: str, rng: Rng, clock: VirtualClock, history: History) -> None:
         self._network = network
         self._node = node
-        self._chance = chance
+        self._rng = rng
         self._clock = clock
         self._history = history
+        self.at_close: AtClose | None = None
         self._devices: dict[tuple[str, str], _Device] = {}
         self._entered: list[_DeviceClient] = []
 
@@ -60,7 +64,7 @@ class Devices:
         sliced: bool = False,
         **options: Any,
     ) -> RecordingClient:
-        """A client of a user, who logs in with his id for a token.
+        """A client of a user. Its token is the user's id.
 
         What it does is noted as this user's. A token that comes from a callable, for a server of one's own, must be
         this user's too: a login as another stops the client with a ConfigurationError.
@@ -79,17 +83,17 @@ class Devices:
         check_device_id(device_id)
         _check_store(store)
         _check_token(user_id, options.setdefault("token", user_id))
-        device = self._devices.setdefault((user_id, device_id), _Device(user_id, device_id))
-        device.life += 1
+        device = self._devices.setdefault((user_id, device_id), _Device(user_id, device_id, self._closing))
+        device.incarnation += 1
         return _DeviceClient(
             self._entered,
             Recorder(self._history, user_id, device_id),
-            device.life,
+            device.incarnation,
             name=f"{user_id}/{device_id}",
             device_id=device_id,
             store=device.opened(store),
             connector=self._network.connector(user_id, device_id, lambda: self._node, sliced=sliced),
-            ports=self._chance.ports(f"{user_id}/{device_id} {device.life}", self._clock),
+            ports=self._rng.ports(f"{user_id}/{device_id} {device.incarnation}", self._clock),
             **options,
         )
 
@@ -116,30 +120,23 @@ class Devices:
     def _entered_since(self, before: Collection[_DeviceClient]) -> list[_DeviceClient]:
         return [client for client in self._entered if client not in before]
 
-    def dumps(self) -> list[DeviceDump]:
-        """What each device held when its app last ended."""
-        return [device.dump for device in self._devices.values() if device.dump is not None]
-
-    def conversation_ids(self) -> list[str]:
-        """Every conversation that a device or a call has named."""
-        named = {record.conversation_id for dump in self.dumps() for record in dump.records}
-        for call in self._history.calls:
-            named |= {values.get("conversation_id") or "" for values in (call.args, call.answer)}
-        return sorted(named - {""})
+    def _closing(self, user_id: str, device_id: str, store: LocalStore) -> None:
+        if self.at_close is not None:
+            self.at_close(user_id, device_id, store)
 
 
 class _Device:
-    """One installation. `dump` is what its store held when its app last ended."""
+    """One installation of an app."""
 
-    def __init__(self, user_id: str, device_id: str) -> None:
-        self.life = 0
-        self.dump: DeviceDump | None = None
+    def __init__(self, user_id: str, device_id: str, at_close: AtClose) -> None:
+        self.incarnation = 0
+        self._at_close = at_close
         self._user_id = user_id
         self._device_id = device_id
         self._memory = MemoryStore(_MESSAGES_MAX)
 
     def opened(self, store: LocalStore | str | None) -> LocalStore:
-        """The store for its next life."""
+        """The store for its next start."""
         if store is None:
             return _DeviceStore(self._memory, self._user_id, self._close)
         return _DeviceStore(
@@ -147,7 +144,7 @@ class _Device:
         )
 
     def _close(self, store: LocalStore) -> None:
-        self.dump = dump_device(self._user_id, self._device_id, store, crashed=True, online=False)
+        self._at_close(self._user_id, self._device_id, store)
         if store is not self._memory:
             store.close()
 
@@ -156,9 +153,9 @@ class _DeviceClient(RecordingClient):
     """A client that is on a list for as long as it is entered."""
 
     def __init__(
-        self, entered: list[_DeviceClient], recorder: Recorder, life: int, *, name: str, **options: Any
+        self, entered: list[_DeviceClient], recorder: Recorder, incarnation: int, *, name: str, **options: Any
     ) -> None:
-        super().__init__(recorder, life, **options)
+        super().__init__(recorder, incarnation, **options)
         self.name = name
         self._all_entered = entered
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..client.base import Change, LocalStore, Record
+from ..client.store.base import Change, LocalStore, Record
 from ..core.resend import Key, PendingSend
 from ..errors import UnavailableError
 from ..types import Message
 
 
 class FaultyLocalStore:
-    """`client.base.LocalStore`, as one life of an app reaches it.
+    """`client.store.base.LocalStore`, as one incarnation of an app reaches it.
 
     Attributes:
         full: While set, everything that writes is refused as a full disk would.
@@ -47,9 +47,9 @@ class FaultyLocalStore:
         """As the store behind."""
         return self._store.records()
 
-    def save(self, changes: Sequence[Change], settled: Sequence[Key] = ()) -> None:
+    def save(self, changes: Sequence[Change], resolved: Sequence[Key] = ()) -> None:
         """As the store behind, or refused."""
-        self._writable().save(changes, settled)
+        self._writable().save(changes, resolved)
 
     def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
         """As the store behind."""

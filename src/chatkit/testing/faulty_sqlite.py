@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..drivers.sqlite import Connection, DiskFailedError, Params, Row, open_sqlite
 from ..errors import UnavailableError
-from .chance import Stream
+from .rng import Stream
 
 Fault = Literal["full", "broken", "broken after commit"]
 
@@ -21,14 +21,14 @@ class Disk:
     """What happens to writes; reads of a snapshot pass.
 
     Args:
-        chance: Where the place of a fault inside a transaction is drawn from.
+        rng: Where the place of a fault inside a transaction is drawn from.
 
     Attributes:
         broken: Whether a fault struck after which the file must be opened anew.
     """
 
-    def __init__(self, chance: Stream) -> None:
-        self._chance = chance
+    def __init__(self, rng: Stream) -> None:
+        self._rng = rng
         self._armed: Fault | None = None
         self._statements_left = 0
         self.broken = False
@@ -36,7 +36,7 @@ class Disk:
     def arm(self, fault: Fault, statements: int = 12) -> None:
         """Have one of the next statements fail: up to `statements` ahead for `full` and `broken`, else a COMMIT."""
         self._armed = fault
-        self._statements_left = self._chance.randint(1, statements)
+        self._statements_left = self._rng.randint(1, statements)
 
     def disarm(self) -> None:
         """No fault waits any more."""

@@ -1,8 +1,9 @@
-"""A store that is slow, refuses, or does as it was told and loses the answer; and that a dead node cannot reach.
+"""A store that is slow, refuses, or commits and loses the answer; and that a dead node cannot reach.
 
 `FaultyStore` is one node's way to a store that outlives it, as a database server would: `die` cuts that way off at
-once, which is what a crash is (a cancellation is none: `finally` blocks still run). `StoreFaults` is the weather,
-shared by all ways and changed while they are used. Faults inside a SQLite transaction are in `faulty_sqlite`.
+once, which is what a crash is (a cancellation is none: `finally` blocks still run). `StoreFaults` says what
+goes wrong; all ways share it, and it may be changed while they are used. Faults inside a SQLite transaction are in
+`faulty_sqlite`.
 """
 
 from __future__ import annotations
@@ -15,25 +16,25 @@ import msgspec
 
 from ..errors import UnavailableError
 from ..storage.base import Command, Outcome, Store
-from .chance import Stream
+from .rng import Stream
 
 _RETRY_AFTER_S = 0.5
 
 
 class StoreFaults(msgspec.Struct, kw_only=True):
-    """How a store behaves; chances are from 0 to 1 and drawn for each call.
+    """How a store behaves; probabilities are from 0 to 1 and drawn for each call.
 
     Attributes:
         latency_s: Least and most seconds that a call takes, half before and half after its effect.
-        busy_chance: A commit is refused before anything happens.
-        lost_answer_chance: A commit takes effect, and the caller is told UNAVAILABLE all the same.
-        read_chance: A read is refused.
+        busy_probability: A commit is refused before anything happens.
+        lost_answer_probability: A commit takes effect, and the caller is told UNAVAILABLE all the same.
+        read_probability: A read is refused.
     """
 
     latency_s: tuple[float, float] = (0.0, 0.0)
-    busy_chance: float = 0.0
-    lost_answer_chance: float = 0.0
-    read_chance: float = 0.0
+    busy_probability: float = 0.0
+    lost_answer_probability: float = 0.0
+    read_probability: float = 0.0
 
 
 class FaultyStore:
@@ -42,15 +43,15 @@ class FaultyStore:
     Args:
         store: The store itself; it is never opened or closed from here.
         secret: What its `migrate` returned.
-        faults: The weather.
-        chance: Where faults and latencies are drawn from.
+        faults: What goes wrong, and how often.
+        rng: Where faults and latencies are drawn from.
     """
 
-    def __init__(self, store: Store, secret: bytes, faults: StoreFaults, chance: Stream) -> None:
+    def __init__(self, store: Store, secret: bytes, faults: StoreFaults, rng: Stream) -> None:
         self._store = store
         self._secret = secret
         self._faults = faults
-        self._chance = chance
+        self._rng = rng
         self._refused = False
         self._dead = False
 
@@ -82,11 +83,11 @@ class FaultyStore:
 
     async def _commit(self, commands: Sequence[Command]) -> list[Outcome]:
         await self._pass_time()
-        if self._happens(self._faults.busy_chance):
+        if self._happens(self._faults.busy_probability):
             raise UnavailableError("storage is busy", retry_after_s=_RETRY_AFTER_S)
         outcomes = await self._store.commit(commands)
         await self._pass_time()
-        if self._happens(self._faults.lost_answer_chance):
+        if self._happens(self._faults.lost_answer_probability):
             raise UnavailableError("the answer of storage was lost", retry_after_s=_RETRY_AFTER_S)
         return outcomes
 
@@ -96,7 +97,7 @@ class FaultyStore:
 
         async def faulty(*args: Any, **options: Any) -> Any:
             await self._pass_time()
-            if self._happens(self._faults.read_chance):
+            if self._happens(self._faults.read_probability):
                 raise UnavailableError("storage cannot be read", retry_after_s=_RETRY_AFTER_S)
             found = await read(*args, **options)
             await self._pass_time()
@@ -108,9 +109,9 @@ class FaultyStore:
         """Half of the latency; a node that died meanwhile gets no further."""
         least_s, most_s = self._faults.latency_s
         if most_s > 0:
-            await anyio.sleep(self._chance.uniform(least_s, most_s) / 2)
+            await anyio.sleep(self._rng.uniform(least_s, most_s) / 2)
         if self._dead:
             raise UnavailableError("this node is dead", retry_after_s=_RETRY_AFTER_S)
 
-    def _happens(self, chance: float) -> bool:
-        return chance > 0 and self._chance.random() < chance
+    def _happens(self, probability: float) -> bool:
+        return probability > 0 and self._rng.random() < probability

@@ -1,30 +1,26 @@
-"""The history of a run: what was called, what reached each device, what was told, what went wrong, what is left.
+"""The history of a run: what was called, which frames arrived, which events the apps got, what went wrong.
 
-Whoever drives a system (the simulator, a harness around real processes, a user's own test) writes one `History`; the
-`checker` reads it and nothing else. All times are seconds of one monotonic clock. Nothing here judges.
+The recording client, server and network write one `History`; `transcript` prints it. All times are seconds of one
+monotonic clock.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
 
-from ..client.base import LocalStore, Record
 from ..client.events import MessageReceived
-from ..storage.base import AuditRow, Entry, MemberCursor, OutboxEntry, Store
 from ..types import Message
 from ..wire.codec import Codec
 from ..wire.payload import DEPTH_MAX
-from .membership import current_members
 
 Result = Literal["ok", "fail", "info"]
 """`ok` it took effect; `fail` it definitely did not; `info` nobody knows (a deadline, a cut, a 5xx)."""
 
-_ENTRIES_PER_READ = 500
 _COPIED = (dict, list, Message, MessageReceived)
 _DEPTH_MAX = DEPTH_MAX + 8
 """That of a payload, and what stands around it."""
@@ -79,13 +75,13 @@ class Frame(msgspec.Struct):
     data: bytes
 
 
-class Told(msgspec.Struct):
-    """One event that a client gave to its app. `life` counts the starts of the device, from 1."""
+class AppEvent(msgspec.Struct):
+    """One event that a client gave to its app. `incarnation` counts the starts of the device, from 1."""
 
     at_s: float
     user_id: str
     device_id: str
-    life: int
+    incarnation: int
     event: Any
 
 
@@ -118,52 +114,18 @@ class Ended(msgspec.Struct, frozen=True):
     incident: Incident
 
 
-Step = Call | Returned | Frame | Told | Incident | Ended
+Step = Call | Returned | Frame | AppEvent | Incident | Ended
 
 
-class LogDump(msgspec.Struct):
-    """One conversation as the store holds it at the end."""
-
-    conversation_id: str
-    epoch: str
-    head_seq: int
-    entries: list[Entry]
-    members: list[MemberCursor]
-    audit: list[AuditRow]
-
-
-class StoreDump(msgspec.Struct):
-    """What the store holds at the end."""
-
-    logs: dict[str, LogDump]
-    outbox: list[OutboxEntry]
-
-
-class DeviceDump(msgspec.Struct):
-    """What one device holds at the end.
-
-    Attributes:
-        messages: By conversation, all that it stored, ascending.
-        floors: By conversation, where the completely stored part begins (not included).
-        pending: clientMsgIds not yet settled, by order.
-        crashed: Whether its app was ever killed (then it need not have been told everything).
-        online: Whether it was connected at the end, and so must have everything.
-    """
-
-    user_id: str
-    device_id: str
-    records: list[Record]
-    messages: dict[str, list[Message]]
-    floors: dict[str, int]
-    pending: list[str]
-    crashed: bool
-    online: bool
+def device_name(user_id: str, device_id: str) -> str:
+    """A device, or a user who came without one."""
+    return f"{user_id}/{device_id}" if device_id else user_id or "the host"
 
 
 class History:
-    """What one run leaves for the checker.
+    """What happened in one run, in its order.
 
-    Arguments, answers and told messages are kept as they were at that moment, whatever becomes of them later.
+    Arguments, answers and the messages in events are kept as they were at that moment, whatever becomes of them later.
 
     Args:
         now_s: The run's clock.
@@ -177,10 +139,8 @@ class History:
         self.steps: list[Step] = []
         self.calls: list[Call] = []
         self.frames: list[Frame] = []
-        self.told: list[Told] = []
+        self.app_events: list[AppEvent] = []
         self.incidents: list[Incident] = []
-        self.store: StoreDump | None = None
-        self.devices: list[DeviceDump] = []
 
     def invoke(self, user_id: str, device_id: str, op: str, **args: Any) -> Call:
         """Note that a call begins."""
@@ -221,14 +181,14 @@ class History:
         self.frames.append(frame)
         self.steps.append(frame)
 
-    def tell(self, user_id: str, device_id: str, life: int, event: Any) -> None:
+    def app_event(self, user_id: str, device_id: str, incarnation: int, event: Any) -> None:
         """Note an event that an app was given."""
-        told = Told(self._now_s(), user_id, device_id, life, _kept(event, {}))
-        self.told.append(told)
-        self.steps.append(told)
+        given = AppEvent(self._now_s(), user_id, device_id, incarnation, _kept(event, {}))
+        self.app_events.append(given)
+        self.steps.append(given)
 
     def happened(self, what: str, detail: str = "") -> Incident:
-        """Note what befell the system; whoever ends it calls `ended`."""
+        """Note what happened to the system; whoever ends it calls `ended`."""
         incident = Incident(self._now_s(), what, detail)
         self.incidents.append(incident)
         self.steps.append(incident)
@@ -242,10 +202,13 @@ class History:
     def digest(self) -> str:
         """A hash of everything that happened, in order: equal histories have equal digests, in every process."""
         state = hashlib.sha256()
-        for part in (self.calls, self.incidents, self.frames, self.told, self.devices, [self.store]):
+        for part in self._parts():
             for item in part:
                 state.update(_plain(item))
         return state.hexdigest()
+
+    def _parts(self) -> Iterable[Sequence[Any]]:
+        return self.calls, self.incidents, self.frames, self.app_events
 
     def _returned(self, call: Call, result: Result) -> None:
         assert call.result is None, "a call returns once"
@@ -280,7 +243,7 @@ def _kept(value: Any, copies: dict[int, Any], depth: int = 0) -> Any:
 
 
 def _plain(item: Any) -> bytes:
-    """Bytes of a value that do not hang on addresses or on the order of sets."""
+    """Bytes of a value that do not depend on addresses or on the order of sets."""
     return msgspec.json.encode(item, enc_hook=_named, order="sorted")
 
 
@@ -290,39 +253,3 @@ def _named(value: Any) -> Any:
     if isinstance(value, Codec):
         return value.subprotocol
     raise TypeError(f"a history cannot hold {type(value).__name__}")
-
-
-async def dump_store(store: Store, conversation_ids: Sequence[str]) -> StoreDump:
-    """Read everything of these conversations through the port. Raises what its reads raise."""
-    logs = {}
-    for name, (epoch, head_seq) in (await store.head_seqs(conversation_ids)).items():
-        entries: list[Entry] = []
-        while page := await store.entries(name, len(entries), _ENTRIES_PER_READ):
-            entries += page
-        members = await _members(store, name, entries)
-        logs[name] = LogDump(name, epoch, head_seq, entries, members, await store.audit(name))
-    return StoreDump(logs, await store.outbox(1_000_000))
-
-
-async def _members(store: Store, conversation_id: str, entries: Sequence[Entry]) -> list[MemberCursor]:
-    """Cursors of the current members, asked in the name of any of them; none if the log has none."""
-    members = sorted(current_members(entries))
-    return [] if not members else await store.members(conversation_id, members[0], None, 1_000_000)
-
-
-def dump_device(
-    user_id: str, device_id: str, store: LocalStore, *, crashed: bool, online: bool
-) -> DeviceDump:
-    """Read everything a device has stored."""
-    records = store.records()
-    names = [record.conversation_id for record in records]
-    return DeviceDump(
-        user_id,
-        device_id,
-        records,
-        {name: store.messages(name, 2**53, 2**31) for name in names},
-        {name: store.floor(name) for name in names},
-        [send.key[1] for send in store.pending()],
-        crashed,
-        online,
-    )

@@ -1,7 +1,7 @@
 """One connection of the faulty network: two directions that delay, fill up, hang and break, and what travels on them.
 
-Knows neither clients nor servers: `network` puts one of each at the ends. Every draw comes from the chance that is
-handed in, and nothing hangs on addresses, so a seed decides everything that happens here.
+Knows neither clients nor servers: `network` puts one of each at the ends. Every draw comes from the random stream
+that is handed in, and nothing depends on addresses, so a seed decides everything that happens here.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         latency_s: Least and greatest delay of a frame, drawn for each; the order within a direction is kept.
         bytes_per_s: Bandwidth of each direction of each line; None has no bound.
-        refuse_chance: Chance that opening a connection fails.
-        cut_chance: Chance per frame, that of opening and closing included, that its line is cut just then.
+        refuse_probability: That opening a connection fails.
+        cut_probability: Per frame, that of opening and closing included, that its line is cut just then.
 
     Raises:
         ConfigurationError: The delays are not two numbers, one is negative or the greatest is below the least, a
-            bandwidth is not above 0, or a chance is not within 0 and 1.
+            bandwidth is not above 0, or a probability is not within 0 and 1.
     """
 
     latency_s: tuple[float, float] = (0.001, 0.02)
     bytes_per_s: float | None = None
-    refuse_chance: float = 0.0
-    cut_chance: float = 0.0
+    refuse_probability: float = 0.0
+    cut_probability: float = 0.0
 
     def __post_init__(self) -> None:
         if not _is_range(self.latency_s):
@@ -54,9 +54,9 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.bytes_per_s is not None and not (_is_number(self.bytes_per_s) and self.bytes_per_s > 0):
             raise ConfigurationError("bytes_per_s must be a number above 0, or None for no bound")
-        for chance in (self.refuse_chance, self.cut_chance):
-            if not (_is_number(chance) and 0 <= chance <= 1):
-                raise ConfigurationError("a chance must be a number within 0 and 1")
+        for probability in (self.refuse_probability, self.cut_probability):
+            if not (_is_number(probability) and 0 <= probability <= 1):
+                raise ConfigurationError("a probability must be a number within 0 and 1")
 
     def latency(self, share: float) -> float:
         """The delay in seconds that lies at this share of the range."""
@@ -165,16 +165,16 @@ class Way:
 
     Args:
         conditions: The present ones.
-        chance: Draws delays, and what is lost.
+        rng: Draws delays, and what is lost.
         window_bytes: So much may be under way before a sender has to wait.
 
     Attributes:
         under_way_bytes: So much is under way.
     """
 
-    def __init__(self, conditions: Callable[[], Conditions], chance: Random, window_bytes: int) -> None:
+    def __init__(self, conditions: Callable[[], Conditions], rng: Random, window_bytes: int) -> None:
         self._conditions = conditions
-        self._chance = chance
+        self._rng = rng
         self._window_bytes = window_bytes
         self._under_way: deque[_Parcel] = deque()
         self.under_way_bytes = 0
@@ -208,7 +208,7 @@ class Way:
     def abort(self) -> None:
         """The sender is gone without a word: what is under way is lost from a random point on, then comes the end."""
         if not self._cut:
-            self._lose(int(self._chance.random() * (len(self._under_way) + 1)))
+            self._lose(int(self._rng.random() * (len(self._under_way) + 1)))
             self._finished = False
             self.finish()
 
@@ -237,7 +237,7 @@ class Way:
         self._arrival.ring()
 
     def stall(self) -> None:
-        """Nothing arrives until `release` or `cut`, and nobody is told."""
+        """Nothing arrives until `release` or `cut`, and neither end notices."""
         self._stalled = True
 
     def release(self) -> None:
@@ -261,7 +261,7 @@ class Way:
         return fits or not self.under_way_bytes or self._swallows
 
     def _add(self, content: Message | None, size_bytes: int) -> None:
-        parcel = _Parcel(content, size_bytes, anyio.current_time(), self._chance.random())
+        parcel = _Parcel(content, size_bytes, anyio.current_time(), self._rng.random())
         self._under_way.append(parcel)
         self.under_way_bytes += size_bytes
         if len(self._under_way) == 1:
@@ -336,7 +336,7 @@ class Line:
         subprotocol: str,
         *,
         conditions: Callable[[], Conditions],
-        chance: Random,
+        rng: Random,
         window_bytes: int,
     ) -> None:
         self.number = number
@@ -344,10 +344,10 @@ class Line:
         self.user_id = user_id
         self.device_id = device_id
         self.subprotocol = subprotocol
-        self.up = Way(conditions, chance, window_bytes)
-        self.down = Way(conditions, chance, window_bytes)
+        self.up = Way(conditions, rng, window_bytes)
+        self.down = Way(conditions, rng, window_bytes)
         self._conditions = conditions
-        self._chance = chance
+        self._rng = rng
         self._cut = False
 
     def __repr__(self) -> str:
@@ -366,7 +366,7 @@ class Line:
     def stall(self, *, up: bool | None = None, down: bool | None = None) -> None:
         """Let nothing through in these directions until `release` or `cut`, not even the end of the connection.
 
-        No end is told. One direction is a one-way partition; `up=True, down=True` is a half-open connection. The
+        Neither end notices. One direction is a one-way partition; `up=True, down=True` is a half-open connection. The
         window fills meanwhile, as that of a socket does. A direction that is False, or not named, stays as it is.
 
         Raises:
@@ -385,8 +385,8 @@ class Line:
         self.down.release()
 
     def strike(self) -> None:
-        """A frame was just sent: by the chance of the conditions the line is cut."""
-        if self._chance.random() < self._conditions().cut_chance:
+        """A frame was just sent: the line is cut with the probability of the conditions."""
+        if self._rng.random() < self._conditions().cut_probability:
             self.cut()
 
 

@@ -1,9 +1,9 @@
 """A network in memory that fails on demand: real clients on one side, real servers on the other, faulty lines between.
 
-The server's end of a line does what `gateway.asgi` does with a socket; the client's end is a `Transport`. Whatever
-waits does so with anyio, so on a virtual clock hours cost nothing; whatever is drawn comes from one chance.
+The server's end of a line does what `gateway.websocket_asgi` does with a socket; the client's end is a `Transport`.
+Whatever waits does so with anyio, so on a virtual clock hours cost nothing; whatever is drawn comes from one stream.
 
-    async with Network(Chance(1).stream("network")) as network:
+    async with Network(Rng(1).stream("network")) as network:
         network.attach("n-1", server)
         connector = network.connector("alice", "phone", lambda: "n-1")
         async with ChatClient("ws://n-1", token="alice", device_id="phone", connector=connector) as client:
@@ -55,10 +55,10 @@ class Network:
     A fault of a server that shows while it is handed a frame ends the `async with` with that error.
 
     Args:
-        chance: Draws everything.
+        rng: Draws everything.
         conditions: Those at the beginning.
-        observe: Told of every frame that arrives.
-        observe_line: Told of the beginning and the ends of each line.
+        observe: Called for every frame that arrives.
+        observe_line: Called at the beginning and the ends of each line.
         window_bytes: So much may be under way in each direction of a line before its sender waits; a frame above that
             travels alone.
 
@@ -71,7 +71,7 @@ class Network:
 
     def __init__(
         self,
-        chance: Random,
+        rng: Random,
         *,
         conditions: Conditions = Conditions(),  # noqa: B008 -- frozen
         observe: Observe | None = None,
@@ -79,7 +79,7 @@ class Network:
         window_bytes: int = 65_536,
     ) -> None:
         self.lines: list[Line] = []
-        self._chance = chance
+        self._rng = rng
         self._conditions = _checked(conditions)
         self._observe = observe
         self._observe_line = observe_line
@@ -170,13 +170,13 @@ class Network:
         self, user_id: str, device_id: str, node: str | None, subprotocol: str, *, sliced: bool
     ) -> Transport:
         await anyio.sleep(self._latency_s() + self._latency_s())
-        refused = self._chance.random() < self._conditions.refuse_chance
+        refused = self._rng.random() < self._conditions.refuse_probability
         server = None if node is None else self._servers.get(node)
         if refused or node is None or server is None or self._tasks is None:
             raise TransportClosedError(ABNORMAL, "connection refused")
         line = self._line(user_id, device_id, node, subprotocol)
-        client_end = _ClientEnd(self, line, ClientBytes(subprotocol, self._chance) if sliced else Frames())
-        server_end = _ServerEnd(self, line, ServerBytes(self._chance) if sliced else Frames(), server)
+        client_end = _ClientEnd(self, line, ClientBytes(subprotocol, self._rng) if sliced else Frames())
+        server_end = _ServerEnd(self, line, ServerBytes(self._rng) if sliced else Frames(), server)
         self._ends[line.number] = client_end, server_end
         self._tasks.start_soon(server_end.run)
         await client_end.open()
@@ -191,14 +191,14 @@ class Network:
             device_id,
             subprotocol,
             conditions=lambda: self._conditions,
-            chance=self._chance,
+            rng=self._rng,
             window_bytes=self._window_bytes,
         )
         self.lines.append(line)
         return line
 
     def _latency_s(self) -> float:
-        return self._conditions.latency(self._chance.random())
+        return self._conditions.latency(self._rng.random())
 
     def _arrived(self, line: Line, frame: bytes | str, *, up: bool) -> None:
         if self._observe is not None:
@@ -315,7 +315,7 @@ class _ClientEnd(End):
 
 
 class _ServerEnd(End):
-    """The server's end of a line: pumps frames between it and a session, as `gateway.asgi` does with a socket."""
+    """The server's end of a line: pumps frames between it and a session, as `gateway.websocket_asgi` does."""
 
     def __init__(self, network: Network, line: Line, carrier: Carrier, server: ChatServer) -> None:
         super().__init__(line, carrier, out=line.down, into=line.up)

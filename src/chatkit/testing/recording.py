@@ -1,4 +1,4 @@
-"""Clients and servers that write down what they are asked and what they tell, for the checker.
+"""Clients and servers that write down what they are asked, what they answer and which events they give.
 
 They are the real ones with a `History` beside them; what a call answers or raises is not changed.
 """
@@ -14,7 +14,7 @@ import msgspec
 from ..client.client import ChatClient, EventStream
 from ..client.events import ChatEvent
 from ..errors import QueueFullError, RefusedError, UnavailableError
-from ..server.draft import Draft
+from ..server.pending import PendingCommand
 from ..server.server import ChatServer
 from ..server.session import Session
 from ..storage.base import (
@@ -66,14 +66,14 @@ class Recorder:
         act: Awaitable[_Answer],
         *,
         user_id: str | None = None,
-        told: Callable[[_Answer], Any] | None = None,
+        noted: Callable[[_Answer], Any] | None = None,
         **args: Any,
     ) -> _Answer:
         """Await `act`, noted from its invocation to its end.
 
         Args:
             user_id: In whose name, if the host acts.
-            told: What of the answer is noted; None: all of it.
+            noted: What of the answer is noted; None: all of it.
         """
         user_id = self._user_id if user_id is None else user_id
         call = self.history.invoke(user_id, self._device_id, op, **args)
@@ -82,12 +82,12 @@ class Recorder:
         except BaseException as error:
             self._ended(call, error)
             raise
-        self.history.ok(call, **plain(answer if told is None else told(answer)))
+        self.history.ok(call, **plain(answer if noted is None else noted(answer)))
         return answer
 
-    def tell(self, life: int, event: ChatEvent) -> None:
-        """Note an event that the app is given in one of its lives."""
-        self.history.tell(self._user_id, self._device_id, life, event)
+    def app_event(self, incarnation: int, event: ChatEvent) -> None:
+        """Note an event that the app is given after its start number `incarnation`."""
+        self.history.app_event(self._user_id, self._device_id, incarnation, event)
 
     def _ended(self, call: Call, error: BaseException) -> None:
         """A refusal had no effect; of anything else nobody knows."""
@@ -113,7 +113,7 @@ def plain(answer: Any) -> dict[str, Any]:
 
 
 class RecordingStream(EventStream):
-    """The events of a client, each noted as it is told."""
+    """The events of a client, each noted as the app gets it."""
 
     def __init__(self, client: ChatClient, tell: Callable[[ChatEvent], None]) -> None:
         super().__init__(client)
@@ -130,19 +130,19 @@ class RecordingClient(ChatClient):
 
     Args:
         recorder: Of this user and device.
-        life: How often this device was started, from 1.
+        incarnation: How often this device was started, from 1.
         options: Those of `ChatClient`.
     """
 
-    def __init__(self, recorder: Recorder, life: int, **options: Any) -> None:
+    def __init__(self, recorder: Recorder, incarnation: int, **options: Any) -> None:
         super().__init__("ws://chat.test", **options)
         self._recorder = recorder
-        self._life = life
+        self._incarnation = incarnation
 
     def events(self) -> RecordingStream:
         """As `ChatClient.events`."""
         super().events()
-        return RecordingStream(self, partial(self._recorder.tell, self._life))
+        return RecordingStream(self, partial(self._recorder.app_event, self._incarnation))
 
     async def send(
         self,
@@ -227,14 +227,14 @@ class RecordingServer(ChatServer):
         return session
 
     async def _submit(
-        self, submit: Callable[..., Awaitable[Any]], draft: Draft, expected: type[Outcome]
+        self, submit: Callable[..., Awaitable[Any]], pending: PendingCommand, expected: type[Outcome]
     ) -> Any:
-        asked = _asked(draft.command)
+        asked = _asked(pending.command)
         if asked is None:
-            return await submit(draft, expected)
+            return await submit(pending, expected)
         op, user_id, args = asked
-        told = partial(_told, draft.command)
-        return await self._recorder.call(op, submit(draft, expected), user_id=user_id, told=told, **args)
+        noted = partial(_noted, pending.command)
+        return await self._recorder.call(op, submit(pending, expected), user_id=user_id, noted=noted, **args)
 
 
 def _asked(command: Command) -> tuple[str, str, dict[str, Any]] | None:
@@ -263,7 +263,7 @@ def _asked(command: Command) -> tuple[str, str, dict[str, Any]] | None:
     return None
 
 
-def _told(command: Command, outcome: Outcome) -> Any:
+def _noted(command: Command, outcome: Outcome) -> Any:
     """What the answer to a call says, of the outcome of its command."""
     match outcome:
         case Appended(entry=it) | Recalled(entry=it):

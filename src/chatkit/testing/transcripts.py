@@ -10,8 +10,7 @@ import msgspec
 
 from ..errors import ProtocolError
 from ..types import Message
-from .checker.words import device_name
-from .history import Call, Ended, Frame, History, Incident, Returned, Step, Told
+from .history import AppEvent, Call, Ended, Frame, History, Incident, Returned, Step, device_name
 
 WIDTH_MAX = 140
 VALUE_MAX = 28
@@ -55,7 +54,7 @@ def _texts(step: Step) -> Iterator[str]:
         case Frame():
             way = f"{_who(step)} {'->' if step.up else '<-'} {step.node}"
             yield from (f"{way} {event}" for event in _events(step))
-        case Told(event=event):
+        case AppEvent(event=event):
             values = msgspec.structs.asdict(event) if isinstance(event, msgspec.Struct) else {"value": event}
             yield f"{_who(step)} is told {type(event).__name__}{_fields(values)}"
         case Incident():
@@ -64,7 +63,7 @@ def _texts(step: Step) -> Iterator[str]:
             yield f"over: {incident.what} {incident.detail}".rstrip()
 
 
-def _who(step: Call | Frame | Told) -> str:
+def _who(step: Call | Frame | AppEvent) -> str:
     return device_name(step.user_id, step.device_id)
 
 

@@ -201,7 +201,7 @@ def on_virtual_loop() -> bool:
 def garbage_waits() -> Iterator[None]:
     """Collect no garbage inside, and what is new of it at the end, unless collection was off before.
 
-    When it comes hangs on all that the process did before, and it runs finalizers: amid a run these make no two alike.
+    When it runs depends on all that the process did before, and it calls finalizers: no two runs would be alike.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -224,7 +224,9 @@ def _run_on_trio(main: Callable[..., Awaitable[_Result]], args: tuple[Any, ...],
     try:
         import trio.testing
     except ModuleNotFoundError:
-        raise ConfigurationError("the trio backend needs trio: pip install 'chatkit[testing]'") from None
+        raise ConfigurationError(
+            "the trio backend needs trio: pip install 'chatkit-engine[testing]'"
+        ) from None
     options = {"clock": trio.testing.MockClock(autojump_threshold=0)}
     if seed is None:
         return anyio.run(main, *args, backend="trio", backend_options=options)

@@ -31,13 +31,13 @@ _FINE = (1, 7)
 _COARSE = (512, 4096)
 
 
-def slices(data: bytes, chance: Random) -> Iterator[bytes]:
+def slices(data: bytes, rng: Random) -> Iterator[bytes]:
     """Cut what was written at once: half of the time the first 256 bytes into slices of 1 to 7, the rest coarsely."""
-    fine_bytes = _FINE_BYTES if chance.random() < _FINE_SHARE else 0
+    fine_bytes = _FINE_BYTES if rng.random() < _FINE_SHARE else 0
     start = 0
     while start < len(data):
         least, greatest = _FINE if start < fine_bytes else _COARSE
-        size = least + int(chance.random() * (greatest - least + 1))
+        size = least + int(rng.random() * (greatest - least + 1))
         yield data[start : start + size]
         start += size
 
@@ -45,9 +45,9 @@ def slices(data: bytes, chance: Random) -> Iterator[bytes]:
 class _WebSocketBytes(ABC):
     """One end's `Carrier`."""
 
-    def __init__(self, protocol: WebSocketProtocol, chance: Random) -> None:
+    def __init__(self, protocol: WebSocketProtocol, rng: Random) -> None:
         self._protocol = protocol
-        self._chance = chance
+        self._rng = rng
 
     def say(self, message: Message) -> None:
         """Take in a message; nothing of it once the connection is closing, or before it is open."""
@@ -65,7 +65,7 @@ class _WebSocketBytes(ABC):
     def parcels(self) -> Sequence[bytes]:
         """The bytes to write, in slices; the end of the stream is left to the line."""
         data = b"".join(self._protocol.data_to_send())
-        return list(slices(data, self._chance)) if data else ()
+        return list(slices(data, self._rng)) if data else ()
 
     def hear(self, parcel: Message | None) -> Sequence[Message]:
         """The messages that these bytes complete."""
@@ -113,14 +113,14 @@ class ClientBytes(_WebSocketBytes):
 
     Args:
         subprotocol: The only one it offers.
-        chance: Draws the sizes of slices.
+        rng: Draws the sizes of slices.
     """
 
     _protocol: ClientProtocol
 
-    def __init__(self, subprotocol: str, chance: Random) -> None:
+    def __init__(self, subprotocol: str, rng: Random) -> None:
         offered = [Subprotocol(subprotocol)]
-        super().__init__(ClientProtocol(_URI, subprotocols=offered, max_size=_SIZE_MAX), chance)
+        super().__init__(ClientProtocol(_URI, subprotocols=offered, max_size=_SIZE_MAX), rng)
 
     def _say_opened(self) -> None:
         self._protocol.send_request(self._protocol.connect())
@@ -134,13 +134,13 @@ class ServerBytes(_WebSocketBytes):
     """The server's end. Of what is offered it chooses the first that chatkit knows.
 
     Args:
-        chance: Draws the sizes of slices.
+        rng: Draws the sizes of slices.
     """
 
     _protocol: ServerProtocol
 
-    def __init__(self, chance: Random) -> None:
-        super().__init__(ServerProtocol(select_subprotocol=_first_known, max_size=_SIZE_MAX), chance)
+    def __init__(self, rng: Random) -> None:
+        super().__init__(ServerProtocol(select_subprotocol=_first_known, max_size=_SIZE_MAX), rng)
         self._response: Response | None = None
 
     def _say_opened(self) -> None:

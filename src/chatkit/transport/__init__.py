@@ -1,1 +1,1 @@
-"""How a client reaches a server. `base` is the port; each sibling is one road."""
+"""How a client reaches a server. `base` is the port; each sibling is one transport."""

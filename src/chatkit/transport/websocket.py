@@ -1,4 +1,4 @@
-"""The client's road over a real socket: the only module that imports `websockets`.
+"""The client's transport over a real socket: the only module that imports `websockets`.
 
 Here live the address rules and the one translation of the library's errors. Nothing here retries or interprets a close
 code. Called through the `Connector` port.

@@ -149,7 +149,7 @@ class Welcome(Event, frozen=True, tag="WELCOME"):
 
 
 class Head(msgspec.Struct, frozen=True, rename="camel"):
-    """Where one conversation stands, for one device of one user."""
+    """The head and the cursors of one conversation, for one device of one user."""
 
     conversation_id: str
     type: ConversationType

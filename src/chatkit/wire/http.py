@@ -1,6 +1,6 @@
 """Bodies of the HTTP requests and their answers, and the problem document. Field names are camelCase on the wire.
 
-Read by `gateway.http` and by the client's `api`. Pages carry entries as `events.LogEntry`.
+Read by `gateway.http_api` and by the client's `api`. Pages carry entries as `events.LogEntry`.
 """
 
 from __future__ import annotations

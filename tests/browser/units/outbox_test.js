@@ -17,10 +17,10 @@ export const tests = {
     equal(again.pending().map((item) => [item.clientMsgId, item.payload.text]), [["z", "z"], ["a", "a"], ["m", "m"]]);
   },
 
-  "what is settled is gone, at once and after a reload; settling twice is harmless"() {
+  "what is resolved is gone, at once and after a reload; resolving twice is harmless"() {
     const outbox = empty();
     outbox.add("c", payload("x"), "x", 1);
-    equal([outbox.settle("x").clientMsgId, outbox.settle("x")], ["x", undefined]);
+    equal([outbox.resolve("x").clientMsgId, outbox.resolve("x")], ["x", undefined]);
     equal([outbox.of().length, new Outbox(sessionStorage, PREFIX).of().length, sessionStorage.length], [0, 0, 0]);
   },
 

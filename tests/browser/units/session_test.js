@@ -201,7 +201,7 @@ export const tests = {
     equal([w.texts(), w.session.outbox.of().length], [["a", "b"], 0]);
   },
 
-  "an entry in a page settles what a cut left open"() {
+  "an entry in a page resolves what a cut left open"() {
     const w = world();
     w.online(row(0));
     w.session.send("c", "a");

@@ -95,7 +95,7 @@ export const tests = {
     equal([state(), waits()], ["loggedOut", []]);
   },
 
-  "GOAWAY's hint is obeyed and spread"() {
+  "GOAWAY's wait is obeyed and spread"() {
     const { socket, welcome, waits } = connected();
     welcome();
     socket().says({ event: "GOAWAY", reason: "drain", reconnectAfterMs: 4_000 });
@@ -143,9 +143,9 @@ export const tests = {
     equal(codes.map(afterClose), words);
   },
 
-  "a hint is the least wait, does not switch backoff off, and is believed up to a bound"() {
-    equal([0, 1_000, -5, "soon", undefined].map((hintMs) => nextDelay(20, 0.9, hintMs)), [18_000, 18_000, 18_000, 18_000, 18_000]);
-    equal([300_000, 86_400_000].map((hintMs) => nextDelay(1, 0.5, hintMs)), [375_000, 375_000]);
+  "what a server asks for is the least wait, never shortens the backoff, and is believed up to a bound"() {
+    equal([0, 1_000, -5, "soon", undefined].map((retryAfterMs) => nextDelay(20, 0.9, retryAfterMs)), [18_000, 18_000, 18_000, 18_000, 18_000]);
+    equal([300_000, 86_400_000].map((retryAfterMs) => nextDelay(1, 0.5, retryAfterMs)), [375_000, 375_000]);
   },
 
   "waits start over only after a connection that was stable"() {

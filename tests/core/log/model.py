@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from chatkit.core.log import commands as c
 from chatkit.core.log import outcomes as o
-from chatkit.testing.checker.log_view import LogView
-from chatkit.testing.history import LogDump
+from tests.proof.checker.log_view import LogView
+from tests.proof.dumps import LogDump
 
 TOMBSTONE = b'{"type":"RECALLED"}'
 Device = tuple[int, frozenset[int]]
@@ -74,9 +74,9 @@ class Log:
 
     def rest(self, user: str, cursor: int, exact: frozenset[int] = frozenset()) -> Device:
         """Where a cursor comes to rest, and which single confirmations stay above it."""
-        cursor = self.view.settled(user, cursor)
+        cursor = self.view.skip_hidden(user, cursor)
         while cursor + 1 in exact:
-            cursor = self.view.settled(user, cursor + 1)
+            cursor = self.view.skip_hidden(user, cursor + 1)
         return cursor, frozenset(seq for seq in exact if seq > cursor)
 
     def authors(self, user: str, after: int, up_to: int) -> tuple[str, ...]:
@@ -254,7 +254,7 @@ class Model:
             return "BAD_REQUEST"
         before = log.read[user]
         if command.up_to_seq > before:
-            log.read[user] = log.view.settled(user, command.up_to_seq)
+            log.read[user] = log.view.skip_hidden(user, command.up_to_seq)
             log.delivered[user] = max(log.delivered[user], log.read[user])
         self._check_advanced(log, user, None, before, log.read[user], outcome)
         return None
@@ -318,18 +318,18 @@ class Model:
 
     def _join(self, log: Log, user: str) -> None:
         """Cursors go on from where they were, and never hold what the user does not see."""
-        start = log.view.settled(user, 0)
-        log.delivered[user] = log.view.settled(user, log.delivered.get(user, start))
-        log.read[user] = log.view.settled(user, log.read.get(user, start))
+        start = log.view.skip_hidden(user, 0)
+        log.delivered[user] = log.view.skip_hidden(user, log.delivered.get(user, start))
+        log.read[user] = log.view.skip_hidden(user, log.read.get(user, start))
         devices = log.devices.setdefault(user, {})
         for name, (cursor, exact) in devices.items():
-            devices[name] = (log.view.settled(user, cursor), exact)
+            devices[name] = (log.view.skip_hidden(user, cursor), exact)
         for name in sorted(self._devices.get(user, ())):
             self._begin_device(log, user, name)
 
     def _begin_device(self, log: Log, user: str, name: str) -> None:
         devices = log.devices.setdefault(user, {})
-        farthest = max((cursor for cursor, _ in devices.values()), default=log.view.settled(user, 0))
+        farthest = max((cursor for cursor, _ in devices.values()), default=log.view.skip_hidden(user, 0))
         devices.setdefault(name, (farthest, frozenset()))
 
     def _register(self, user: str, name: str) -> None:

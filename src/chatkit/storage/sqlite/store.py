@@ -17,14 +17,14 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from ...drivers.file_lock import FileLock
 from ...drivers.migrations import migrate, migration_files
-from ...drivers.owner import Owner, own
 from ...drivers.sqlite import MEMORY, RETRY_AFTER_S, Connect, Connection, DamagedError, open_sqlite
 from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from .. import base
 from . import reads
-from .verify import check
+from .opening import check_newest
 from .writer import Writer
 
 APPLICATION_ID: Final = 0x43484B31
@@ -70,7 +70,7 @@ class SqliteStore:
         self._reader_count = readers if threads else 1
         self._connect = connect
         self._exclusive = exclusive and path != MEMORY
-        self._owner: Owner | None = None
+        self._lock: FileLock | None = None
         self._writer_limit = anyio.CapacityLimiter(1)
         self._reader_limit = anyio.CapacityLimiter(self._reader_count)
         self._writer: Writer | None = None
@@ -82,7 +82,7 @@ class SqliteStore:
         return self._writer is not None and self._writer.healthy
 
     async def migrate(self) -> bytes:
-        """Open the file, bring its schema up to date, read it to see that it is whole, and return the log's secret."""
+        """Open the file, bring its schema up to date, see that its newest end is whole, and return the log's secret."""
         return await self._run(self._writer_limit, self._open)
 
     async def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
@@ -185,7 +185,7 @@ class SqliteStore:
         with ExitStack() as undo:
             writer = self._connect(self._path)
             undo.callback(writer.close)
-            owner = self._own(undo)
+            lock = self._acquire(undo)
             secret = self._prepare(writer)
             readers = []
             for _ in range(self._reader_count):
@@ -194,25 +194,25 @@ class SqliteStore:
             undo.pop_all()
         self._readers.extend(readers)
         self._writer = Writer(writer)
-        self._owner = owner
+        self._lock = lock
         return secret
 
-    def _own(self, undo: ExitStack) -> Owner | None:
+    def _acquire(self, undo: ExitStack) -> FileLock | None:
         if not self._exclusive:
             return None
-        owner = own(self._path)
-        if owner is None:
+        lock = FileLock.acquire(self._path)
+        if lock is None:
             raise ConfigurationError(
                 f"the log {self._path} is in use by another server; stop that one, or give another file"
             )
-        undo.callback(owner.close)
-        return owner
+        undo.callback(lock.release)
+        return lock
 
     def _prepare(self, writer: Connection) -> bytes:
         """Make an opened file ready to be served, or refuse it; returns its secret."""
         try:
             migrate(writer, migration_files(__package__), APPLICATION_ID)
-            check(writer)
+            check_newest(writer)
             return self._secret(writer)
         except DamagedError as error:
             raise ConfigurationError(f"the log {self._path} is damaged: {error}; restore a backup") from error
@@ -236,9 +236,9 @@ class SqliteStore:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        if self._owner is not None:  # last: whoever takes the file next finds it closed
-            self._owner.close()
-            self._owner = None
+        if self._lock is not None:  # last: whoever takes the file next finds it closed
+            self._lock.release()
+            self._lock = None
 
     def _snapshot(self, read: Callable[[Connection], _Result]) -> _Result:
         """Run one read on a free connection, in one transaction: it sees one state of the file."""

@@ -1,66 +1,285 @@
-"""Whether a log on SQLite is whole. Called by `sqlite` when it opens a file, before anything is served from it.
+"""The full check of a log on SQLite: `chatkit verify`, and each state of the power cut proof.
 
-A log with a hole must not be served: a client could not tell it from entries it may not see. What is checked: the
-structure of the file, that every conversation has the entries 1 to its head, and that every stored body is JSON.
-What nobody can see here: entries missing at the end, with the counter as old as they (a lost write-ahead log), and
-bodies changed into other JSON.
+It reads all of a file, in one snapshot, and changes nothing. What is checked: SQLite's own integrity check; that the
+tables, indexes and triggers are those that chatkit makes; the rules of `verify_rules`; and that every body is JSON, or
+zeros if it was recalled. What nobody can see: a log that is whole but older (a lost write-ahead log), and a body
+that was changed into other JSON.
 """
 
 from __future__ import annotations
 
-from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Annotated, Final
 
-_WORDS_MAX = 200  # of SQLite's own finding
-_DENSITY = """
-SELECT key, max(head), sum(entries), max(top) FROM (
-    SELECT conversation_key AS key, head_seq AS head, 0 AS entries, 0 AS top FROM conversation
-    UNION ALL
-    SELECT conversation_key, -1, count(*), max(seq) FROM message GROUP BY conversation_key
+import msgspec
+
+from ...drivers.migrations import check_current, migrate, migration_files
+from ...drivers.sqlite import MEMORY, Connection, DamagedFileError, DiskFailedError, Params, Row, open_sqlite
+from ...errors import ConfigurationError
+from ...wire.events import SEQ_MAX
+from .opening import body_fault, conversation_name
+from .store import APPLICATION_ID
+from .verify_rules import RULES, Check
+
+LISTED_MAX: Final = 20
+"""Findings of one kind that are kept; the rest is counted."""
+
+_CLIENT_STORE: Final = (
+    0x63_6B_63_6C  # chatkit.client.store.sqlite.APPLICATION_ID, which storage may not import
 )
-GROUP BY key HAVING max(head) <> sum(entries) OR max(head) <> max(top) ORDER BY key LIMIT 1
+_WAL_MODE: Final = 2  # in the file's header; see https://www.sqlite.org/fileformat.html
+_WORDS_MAX: Final = 200  # of SQLite's own finding
+_INTEGRITY_MAX: Final = 100
+_CONVERSATIONS_PER_READ: Final = 500
+_ROWS_PER_READ: Final = 200  # bodies of 64 KiB at most
+_BROKEN_PER_READ: Final = 1000
+_UNREADABLE_MAX: Final = 1000  # reads of messages that fail before the rest is left
+_FIRST_KEY: Final = -(2**63)
+_LAST_KEY: Final = 2**63 - 1
+
+_SELECT_SCHEMA = "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type DESC, name"
+_SELECT_SIZES = "SELECT (SELECT count(*) FROM conversation), (SELECT ifnull(max(rowid), 0) FROM message)"
+_SELECT_KEYS = "SELECT conversation_key FROM conversation WHERE conversation_key > ? ORDER BY 1 LIMIT ?"
+_SELECT_SECRET = "SELECT 1 FROM setting WHERE name = 'secret' AND length(value) > 0"  # noqa: S105
+_SELECT_COUNTERS = """
+SELECT
+    (SELECT ifnull(max(conversation_key), 0) FROM conversation),
+    (SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'conversation'),
+    (SELECT count(*) FROM audit), (SELECT ifnull(max(audit_id), 0) FROM audit),
+    (SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'audit')
 """
-"""Reads the index of (conversation, seq) only. That one is unique and its seqs are from 1, so a count that is also the
-greatest leaves no hole. A head of -1: entries of no conversation."""
-
-_ROWS = (
-    "SELECT (SELECT count(*) FROM message NOT INDEXED), (SELECT ifnull(sum(head_seq), 0) FROM conversation)"
-)
-_BODY = """
-SELECT e.conversation_key, e.seq FROM message AS e NOT INDEXED
-WHERE NOT json_valid(CAST(e.payload AS TEXT)) AND NOT EXISTS (
-    SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
-LIMIT 1
+_SELECT_STRANGE_TOKENS = """
+SELECT t.user_id, t.device_id FROM resume_token AS t WHERE NOT EXISTS (
+    SELECT 1 FROM device AS d WHERE d.user_id = t.user_id AND d.device_id = t.device_id) LIMIT ?
 """
-"""Recalled bodies are zeros."""
+_SELECT_MESSAGES = """
+SELECT
+    e.rowid, e.conversation_key, e.seq, e.kind, e.payload, r.recalled_by_seq,
+    e.epoch, e.sender_id, e.client_msg_id
+FROM message AS e NOT INDEXED
+LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+WHERE e.rowid > ? ORDER BY e.rowid LIMIT ?
+"""
+"""The last three columns only for their being text at all."""
+_SELECT_RECALL = "SELECT 1 FROM recall WHERE conversation_key = ? AND seq = ? AND recalled_by_seq = ?"
 
 
-def check(connection: Connection) -> None:
-    """Read all of a log and see that it is whole; nothing is changed.
+class _Recall(msgspec.Struct):
+    """What a RECALL entry says of the message that it recalls."""
 
-    The time grows with the file: for a million short messages (350 MB) about 2 s, and 8 s from a slow disk.
+    seq: Annotated[int, msgspec.Meta(ge=1, le=SEQ_MAX)]
+
+
+_decode_recall = msgspec.json.Decoder(_Recall).decode
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is wrong.
+
+    Attributes:
+        check: What it is about.
+        words: What was found; never a body or a token.
+    """
+
+    check: Check
+    words: str
+
+
+class Report(msgspec.Struct):
+    """What a full check has found so far.
+
+    Attributes:
+        findings: At most `LISTED_MAX` of each kind.
+        found: How many there are of each kind, listed or not.
+        conversations: How many were checked.
+        messages: How many were checked.
+    """
+
+    findings: list[Finding] = []
+    found: Counter[Check] = msgspec.field(default_factory=Counter)
+    conversations: int = 0
+    messages: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings
+
+    def add(self, check: Check, words: str) -> None:
+        """Note a finding."""
+        self.found[check] += 1
+        if self.found[check] <= LISTED_MAX:
+            self.findings.append(Finding(check, words))
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a check is; `done` of `total` within one stage, the last of which is the longest."""
+
+    stage: str
+    done: int
+    total: int
+
+
+def verify_file(path: str, report: Report, tick: Callable[[], object] = lambda: None) -> Iterator[Progress]:
+    """Check all of a log. A server may have it open: it is not blocked, and what it commits meanwhile is not seen.
+
+    Memory is bounded, whatever the size of the log. Ctrl-C ends it, with what was found until then in the report.
+
+    Args:
+        path: The file.
+        report: What is found goes in there.
+        tick: Called every few milliseconds, also within a statement that takes long.
 
     Raises:
-        DamagedError: The first thing that is wrong; never with words of a body.
-        UnavailableError: The file is busy or cannot be reached; a retry is safe.
+        ConfigurationError: There is no such file, or it is no log of this version of chatkit.
+        UnavailableError: The file is busy; a retry is safe.
     """
-    found: str = connection.execute("PRAGMA quick_check(1)")[0][0]
-    if found != "ok":
-        raise _damaged(" ".join(found.split())[:_WORDS_MAX])
-    for key, head_seq, entries, top in connection.execute(_DENSITY):
-        held = "no row" if head_seq < 0 else f"head {head_seq}"
-        raise _damaged(f"{_name(connection, key)} has {held}, but {entries} entries up to seq {top}")
-    ((rows, entries),) = connection.execute(_ROWS)
-    if rows != entries:
-        raise _damaged(f"{rows} messages are there of {entries}")
-    for key, seq in connection.execute(_BODY):
-        raise _damaged(f"{_name(connection, key)} has a body that is not JSON, at seq {seq}")
+    _check_header(path)
+    try:
+        with closing(open_sqlite(path, read_only=True, tick=tick)) as connection:
+            check_current(connection, migration_files(__package__), APPLICATION_ID)
+            yield from _verify(connection, report)
+    except (DamagedFileError, DiskFailedError) as error:
+        report.add("structure", str(error))
 
 
-def _name(connection: Connection, key: int) -> str:
-    """A conversation for people; by its number if its row is not there."""
-    rows = connection.execute("SELECT conversation_id FROM conversation WHERE conversation_key = ?", (key,))
-    return f"conversation {rows[0][0]}" if rows else f"the conversation with number {key}"
+def full_report(path: str) -> Report:
+    """What `verify_file` finds in all of a log. Raises as it does."""
+    report = Report()
+    for _ in verify_file(path, report):
+        pass
+    return report
 
 
-def _damaged(found: str) -> DamagedError:
-    return DamagedError(found, retry_after_s=RETRY_AFTER_S)
+def _check_header(path: str) -> None:
+    """Say clearly what is not a log. SQLite keeps all of this in the first 100 bytes of a file."""
+    if os.path.isdir(path):
+        raise ConfigurationError(f"{path} is a folder; name a file")
+    try:
+        with open(path, "rb") as file:
+            header = file.read(100)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the file {path}: {error.strerror}") from error
+    if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
+        raise ConfigurationError(f"{path} is no SQLite file")
+    if int.from_bytes(header[68:72], "big") == _CLIENT_STORE:
+        raise ConfigurationError(f"{path} is the local store of a client, not a server's log")
+    if header[18] != _WAL_MODE:
+        raise ConfigurationError(f"{path} was made by another program; name another file")
+
+
+def _verify(connection: Connection, report: Report) -> Iterator[Progress]:
+    connection.begin()
+    try:
+        yield Progress("structure", 0, 1)
+        _check_structure(connection, report)
+        if _check_schema(connection, report):
+            ((conversations, last_rowid),) = connection.execute(_SELECT_SIZES)
+            _check_log(connection, report)
+            yield from _check_conversations(connection, report, conversations)
+            yield from _check_messages(connection, report, last_rowid)
+    finally:
+        connection.rollback()
+
+
+def _read(connection: Connection, report: Report, what: str, sql: str, params: Params = ()) -> list[Row]:
+    """The rows of a statement; none where they cannot be read, which is a finding."""
+    try:
+        return connection.execute(sql, params)
+    except DiskFailedError as error:
+        report.add("unreadable", f"{what} cannot be read: {error}")
+        return []
+
+
+def _check_structure(connection: Connection, report: Report) -> None:
+    sql = f"PRAGMA integrity_check({_INTEGRITY_MAX})"
+    for (text,) in _read(connection, report, "the structure of the file", sql):
+        if text != "ok":
+            report.add("structure", " ".join(text.split())[:_WORDS_MAX])
+
+
+def _check_schema(connection: Connection, report: Report) -> bool:
+    """Whether all tables are there, so that the rest can be checked at all."""
+    found = {(kind, name): sql for kind, name, sql in _read(connection, report, "the schema", _SELECT_SCHEMA)}
+    with closing(open_sqlite(MEMORY)) as model:
+        migrate(model, migration_files(__package__), APPLICATION_ID)
+        wanted = model.execute(_SELECT_SCHEMA)
+    for kind, name, sql in wanted:
+        if (kind, name) not in found:
+            report.add("schema", f"the {kind} {name} is missing")
+        elif found[kind, name] != sql:
+            report.add("schema", f"the {kind} {name} is not as chatkit makes it")
+    return all((kind, name) in found for kind, name, _ in wanted if kind == "table")
+
+
+def _check_log(connection: Connection, report: Report) -> None:
+    """What concerns no single conversation."""
+    if not _read(connection, report, "the secret", _SELECT_SECRET):
+        report.add("secret", "the log's secret is not there")
+    for key, last_key, rows, audit_id, last_id in _read(connection, report, "counters", _SELECT_COUNTERS):
+        if key > last_key:
+            report.add(
+                "entries", f"conversations are numbered up to {key}, but only {last_key} numbers were given"
+            )
+        if not rows == audit_id == last_id:
+            report.add(
+                "audit", f"{last_id} audit rows were written; {rows} are there, up to number {audit_id}"
+            )
+    tokens = _read(connection, report, "resume tokens", _SELECT_STRANGE_TOKENS, (_BROKEN_PER_READ,))
+    for user_id, device_id in tokens:
+        report.add("device", f"a resume token is there of device {device_id} of {user_id}, which is not")
+
+
+def _check_conversations(connection: Connection, report: Report, total: int) -> Iterator[Progress]:
+    """Range by range; the last range has no end, for rows whose conversation is not there."""
+    after = _FIRST_KEY
+    while after < _LAST_KEY:
+        yield Progress("conversations", report.conversations, total)
+        keys = _read(connection, report, "conversations", _SELECT_KEYS, (after, _CONVERSATIONS_PER_READ))
+        up_to = keys[-1][0] if keys else _LAST_KEY
+        _check_rules(connection, report, after, up_to)
+        report.conversations += len(keys)
+        after = up_to
+
+
+def _check_rules(connection: Connection, report: Report, after: int, up_to: int) -> None:
+    for rule in RULES:
+        what = f"what the check '{rule.check}' needs"
+        for key, *values in _read(connection, report, what, rule.sql, (after, up_to, _BROKEN_PER_READ)):
+            report.add(rule.check, rule.words.format(*values, name=conversation_name(connection, key)))
+
+
+def _check_messages(connection: Connection, report: Report, last_rowid: int) -> Iterator[Progress]:
+    after, unreadable = 0, 0
+    while after < last_rowid and unreadable < _UNREADABLE_MAX:
+        yield Progress("messages", after, last_rowid)
+        what = f"messages among the rows {after + 1} to {after + _ROWS_PER_READ}"
+        rows = _read(connection, report, what, _SELECT_MESSAGES, (after, _ROWS_PER_READ))
+        for row in rows:
+            _check_message(connection, report, row)
+        unreadable += not rows
+        report.messages += len(rows)
+        after = rows[-1][0] if rows else after + _ROWS_PER_READ
+    yield Progress("messages", last_rowid, last_rowid)
+
+
+def _check_message(connection: Connection, report: Report, row: Row) -> None:
+    _, key, seq, kind, payload, recalled_by, *_ = row
+    if fault := body_fault(payload, is_recalled=recalled_by is not None):
+        name = conversation_name(connection, key)
+        report.add("body" if recalled_by is None else "recall", f"{name} has {fault}, at seq {seq}")
+    elif kind == "RECALL" and not _is_carried_out(connection, report, key, seq, payload):
+        words = f"has a recall at seq {seq} of a message that is not recalled"
+        report.add("recall", f"{conversation_name(connection, key)} {words}")
+
+
+def _is_carried_out(connection: Connection, report: Report, key: int, seq: int, payload: bytes) -> bool:
+    """Whether the message that a RECALL entry names was recalled by it."""
+    try:
+        recalled_seq = _decode_recall(payload).seq
+    except msgspec.ValidationError:
+        return False
+    return bool(_read(connection, report, "a recall", _SELECT_RECALL, (key, recalled_seq, seq)))

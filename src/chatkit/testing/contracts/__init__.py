@@ -12,6 +12,6 @@ from ...errors import ConfigurationError
 try:
     import pytest
 except ModuleNotFoundError:
-    raise ConfigurationError("the contracts need pytest: pip install 'chatkit[testing]'") from None
+    raise ConfigurationError("the contracts need pytest: pip install 'chatkit-engine[testing]'") from None
 
 pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))

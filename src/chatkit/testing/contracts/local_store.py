@@ -9,7 +9,7 @@
             store.close()
             return MyLocalStore(store.path)
 
-Only the port is used here (`chatkit.client.base`).
+Only the port is used here (`chatkit.client.store.base`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ...client.base import Change, LocalStore
+from ...client.store.base import Change, EncodedMessage, LocalStore
 from ...core.resend import PendingSend
 from ...errors import ConfigurationError
 from ...types import Message
+from ...wire.payload import canonical
 
 
 def message(seq: int, text: str = "hi", key: str | None = None) -> Message:
@@ -74,7 +75,7 @@ class LocalStoreContract:
             store.bind("u-2", "phone")
         store.bind("u-1", "phone")
 
-    def test_keeps_pending_sends_in_order_until_settled(self, store: LocalStore) -> None:
+    def test_keeps_pending_sends_in_order_until_resolved(self, store: LocalStore) -> None:
         sends = [PendingSend("c-1", "b", b'{"n":2}', 2), PendingSend("c-2", "a", b'{"n":1}', 1)]
         for send in sends:
             store.add_pending(send)
@@ -84,7 +85,7 @@ class LocalStoreContract:
         store.save([], [("c-2", "a"), ("c-9", "unknown")])
         assert store.pending() == [sends[0]]
 
-    def test_settles_all_that_are_named_and_no_other(self, store: LocalStore) -> None:
+    def test_resolves_all_that_are_named_and_no_other(self, store: LocalStore) -> None:
         places = [(name, key) for name in ("c-1", "c-2") for key in ("k", "l", "m")]
         for order, place in enumerate(places):
             store.add_pending(PendingSend(*place, b"{}", order))
@@ -188,6 +189,30 @@ class LocalStoreContract:
 
         assert store.pending() == []
         assert store.records()[0].held == (message(5, key="k"),)
+
+    def test_an_own_message_brings_its_bytes_along(self, store: LocalStore) -> None:
+        payload = {"type": "TEXT", "text": "到了吗？"}
+        own = EncodedMessage("c-1", 1, "m-1", "u-1", 1001, payload, "k", encoded=canonical(payload))
+        store.save([change(1, own)])
+
+        assert self.reopened(store).messages("c-1", 2, 1) == [
+            Message("c-1", 1, "m-1", "u-1", 1001, payload, "k")
+        ]
+
+    def test_an_own_message_that_is_recalled_leaves_no_bytes(self, store: LocalStore) -> None:
+        payload = {"type": "TEXT", "text": "secret"}
+        first, second, third = (
+            EncodedMessage(
+                "c-1", seq, f"m-{seq}", "u-1", 1000 + seq, payload, f"k{seq}", encoded=canonical(payload)
+            )
+            for seq in (1, 2, 3)
+        )
+        store.save([change(0, recalled_seqs=[2])])
+        store.save([change(3, first, second, third, recalled_seqs=[3])])
+        store.save([change(3, recalled_seqs=[1])])
+
+        held = self.reopened(store).messages("c-1", 9, 9)
+        assert [message.payload for message in held] == [{"type": "RECALLED"}] * 3
 
     def test_a_recall_blanks_what_is_stored(self, store: LocalStore) -> None:
         store.save([change(2, message(1, "secret"), message(2))])

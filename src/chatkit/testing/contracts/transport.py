@@ -1,4 +1,4 @@
-"""The contract of every road to a server: subclass `TransportContract` and override its fixture `connector`.
+"""The contract of every connector to a server: subclass `TransportContract` and override its fixture `connector`.
 
     class TestMyTransport(TransportContract):
         @pytest.fixture

@@ -74,7 +74,7 @@ export class Conversation {
   /** The name to show: the title, else who else is in it; a placeholder until that is known, the id until anything is. */
   name(me) {
     if (this.title) return this.title;
-    const memberIds = this.memberIds ?? this.#founders();
+    const memberIds = this.memberIds ?? this.#initialMembers();
     if (memberIds === null) return this.type === null ? this.id : "…";
     const others = memberIds.filter((userId) => userId !== me);
     return others.length > 0 ? others.slice(0, 4).join(", ") : this.id;
@@ -98,7 +98,7 @@ export class Conversation {
   }
 
   /** Who was there at the beginning, if that is loaded: between two people it never changes. */
-  #founders() {
+  #initialMembers() {
     const first = this.type === "SINGLE" ? this.timeline.entries.get(1) : undefined;
     return first?.payload.op === "CREATED" ? [first.senderId, ...first.payload.userIds] : null;
   }

@@ -35,8 +35,8 @@ export class Outbox {
     return item;
   }
 
-  /** Settle one by its key; returns the item, or undefined if it was settled before. */
-  settle(clientMsgId) {
+  /** Take one out by its key, for its outcome is known; returns the item, or undefined if it was taken out before. */
+  resolve(clientMsgId) {
     const index = this.#items.findIndex((item) => item.clientMsgId === clientMsgId);
     if (index < 0) return undefined;
     const [item] = this.#items.splice(index, 1);

@@ -50,12 +50,12 @@ export class Resend {
   }
 
   /** A retryable refusal: the message waits again in its old place, and its conversation pauses. */
-  refused({ conversationId, clientMsgId }, hintMs) {
+  refused({ conversationId, clientMsgId }, retryAfterMs) {
     const lane = this.#lane(conversationId);
     if (!this.#landed(lane, clientMsgId)) return;
     if (!lane.isPaused) lane.refusals += 1; // those that were refused along with the first say nothing new
     lane.isPaused = true;
-    this.#wait(lane, nextDelay(lane.refusals, this.parts.random(), hintMs));
+    this.#wait(lane, nextDelay(lane.refusals, this.parts.random(), retryAfterMs));
   }
 
   /** The connection is gone: whatever was under way may be lost and waits again. Pauses keep their end. */

@@ -118,7 +118,7 @@ export class Session {
 
   /** The user gives up a message that was refused for good. */
   dropFailed(clientMsgId) {
-    this.outbox.settle(clientMsgId);
+    this.outbox.resolve(clientMsgId);
     this.changed();
   }
 
@@ -210,7 +210,7 @@ export class Session {
     this.ready = true;
     this.unreached = false;
     this.catchingUp = false;
-    for (const conversation of this.conversations.values()) this.#settleTail(conversation);
+    for (const conversation of this.conversations.values()) this.#afterMove(conversation);
     this.directory.refresh();
     if (this.open) this.select(this.openId);
     this.puller.pump();
@@ -224,7 +224,7 @@ export class Session {
       this.#accept({ ...entryOf(ack), senderId: this.me, payload });
       return;
     }
-    const item = this.#settle(ack.clientMsgId);
+    const item = this.#resolve(ack.clientMsgId);
     if (item) this.#accept({ ...entryOf(ack), senderId: this.me, payload: item.payload, clientMsgId: ack.clientMsgId });
     else this.#reach(ack);
   }
@@ -237,13 +237,13 @@ export class Session {
   #accept(entry) {
     const conversation = this.#known(entry.conversationId);
     this.headsSeen.add(entry.conversationId);
-    this.#settleOwn(entry);
+    this.#resolveOwn(entry);
     if (!this.#isOfLog(conversation, entry.epoch)) return;
     if (conversation.timeline.accept(entry)) {
       conversation.noticed(entry);
       if (entry.payload.type === "MEMBER") this.#membersChanged(conversation);
     }
-    this.#settleTail(conversation);
+    this.#afterMove(conversation);
   }
 
   /** A live event of a conversation that was left means joined again: members and entries in between are missing. */
@@ -270,12 +270,12 @@ export class Session {
     if (conversation.id === this.openId) this.directory.details(conversation);
   }
 
-  #settleOwn(entry) {
-    if (entry.senderId === this.me && entry.clientMsgId !== undefined) this.#settle(entry.clientMsgId);
+  #resolveOwn(entry) {
+    if (entry.senderId === this.me && entry.clientMsgId !== undefined) this.#resolve(entry.clientMsgId);
   }
 
-  #settle(clientMsgId) {
-    const item = this.outbox.settle(clientMsgId);
+  #resolve(clientMsgId) {
+    const item = this.outbox.resolve(clientMsgId);
     if (item) this.resend.answered(item);
     return item;
   }
@@ -292,7 +292,7 @@ export class Session {
     const conversation = this.#known(event.conversationId);
     if (!this.#isOfLog(conversation, event.epoch)) return;
     conversation.timeline.reach(event.seq);
-    this.#settleTail(conversation);
+    this.#afterMove(conversation);
   }
 
   receipt(event) {
@@ -343,7 +343,7 @@ export class Session {
   // --- pulling what is missing ---
 
   /** After anything that may have moved a log: confirm what is held, and look for what is not. */
-  #settleTail(conversation) {
+  #afterMove(conversation) {
     this.cursors.ackSoon(conversation);
     this.#trim(conversation);
     if (conversation.left) return;
@@ -363,7 +363,7 @@ export class Session {
   }
 
   #arrived(conversation, messages, isWhole) {
-    for (const entry of messages) this.#settleOwn(entry);
+    for (const entry of messages) this.#resolveOwn(entry);
     this.#trim(conversation);
     if (!isWhole) return;
     conversation.loaded = true;

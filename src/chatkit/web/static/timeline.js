@@ -1,5 +1,5 @@
 // One conversation's log as this page holds it: dedup, order, gaps, pages, recalls, epoch, and how far others got.
-// Pure: no clock, no chance, no DOM, no network. Called by session.js; tested in tests/browser/units.
+// Pure: no clock, no randomness, no DOM, no network. Called by session.js; tested in tests/browser/units.
 
 const USER_TYPES = new Set(["TEXT", "IMAGE", "VOICE", "FILE", "CUSTOM"]);
 const RECALLED = Object.freeze({ type: "RECALLED" });

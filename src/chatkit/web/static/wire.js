@@ -1,11 +1,11 @@
 // One lasting connection: HELLO and WELCOME, heartbeat, close codes, reconnect with full jitter, resume token, GOAWAY.
-// What the events mean is session.js's business. Time, chance and the socket class are passed in.
+// What the events mean is session.js's business. Time, randomness and the socket class are passed in.
 
 const SUBPROTOCOL = "chatkit.v1.json";
 const CLIENT = { name: "chatkit-web", version: "1" };
 const BACKOFF_BASE_MS = 500;
 const BACKOFF_MAX_MS = 20_000;
-const HINT_MAX_MS = 300_000;
+const RETRY_AFTER_MAX_MS = 300_000;
 const STABLE_AFTER_MS = 10_000;
 const WELCOME_WAIT_MS = 10_000;
 const PONG_WAIT_MS = 10_000;
@@ -19,13 +19,13 @@ export function afterClose(code) {
 }
 
 /**
- * Milliseconds to wait before try number `attempt` (from 1): full jitter, never less than a server's hint, which is spread
- * over half of it more and believed up to five minutes.
+ * Milliseconds to wait before try number `attempt` (from 1): full jitter, and never less than what the server asked for.
+ * That is spread over half of it more, and believed up to five minutes.
  */
-export function nextDelay(attempt, chance, hintMs = null) {
-  const jittered = Math.min(BACKOFF_MAX_MS, BACKOFF_BASE_MS * 2 ** Math.min(attempt - 1, 32)) * chance;
-  if (!Number.isFinite(hintMs)) return jittered;
-  return Math.max(Math.min(hintMs, HINT_MAX_MS) * (1 + chance / 2), jittered);
+export function nextDelay(attempt, random, retryAfterMs = null) {
+  const jittered = Math.min(BACKOFF_MAX_MS, BACKOFF_BASE_MS * 2 ** Math.min(attempt - 1, 32)) * random;
+  if (!Number.isFinite(retryAfterMs)) return jittered;
+  return Math.max(Math.min(retryAfterMs, RETRY_AFTER_MAX_MS) * (1 + random / 2), jittered);
 }
 
 /**
@@ -37,7 +37,7 @@ export class Connection {
   #socket = null;
   #timers = new Map();
   #attempt = 0;
-  #hintMs = null;
+  #retryAfterMs = null;
   #resumeToken = null;
   #triedResume = false;
   #state = "stopped";
@@ -121,14 +121,14 @@ export class Connection {
   #handle(event) {
     if (event.event === "WELCOME") this.#welcomed(event);
     else if (event.event === "PONG") this.#cancel("pong");
-    else if (event.event === "GOAWAY") this.#hintMs = event.reconnectAfterMs;
+    else if (event.event === "GOAWAY") this.#retryAfterMs = event.reconnectAfterMs;
     else this.#parts.onEvent(event);
   }
 
   #welcomed(welcome) {
     this.#cancel("welcome");
     this.#onlineSinceMs = this.#parts.now();
-    this.#hintMs = null;
+    this.#retryAfterMs = null;
     this.#resumeToken = welcome.resumeToken;
     this.#heartbeatMs = welcome.heartbeatMs;
     this.#become("online", { welcome });
@@ -160,8 +160,8 @@ export class Connection {
   #again() {
     const wasStable = this.online && this.#parts.now() - this.#onlineSinceMs >= STABLE_AFTER_MS;
     this.#attempt = wasStable ? 1 : this.#attempt + 1;
-    const delay = nextDelay(this.#attempt, this.#parts.random(), this.#hintMs);
-    this.#hintMs = null;
+    const delay = nextDelay(this.#attempt, this.#parts.random(), this.#retryAfterMs);
+    this.#retryAfterMs = null;
     this.#become("waiting", { untilMs: this.#parts.now() + delay });
     this.#after("again", delay, () => this.#connect());
   }

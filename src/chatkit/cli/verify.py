@@ -1,0 +1,125 @@
+"""`chatkit verify`: check all of a log, and say what is wrong with it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+import msgspec
+
+from ..errors import UnavailableError
+from ..ports import Clock, SystemClock
+from ..storage.sqlite.verify import Finding, Progress, Report, verify_file
+from .common import exit_codes
+
+_LINE_EVERY_S = 5.0
+_INTERRUPTED = 130  # as shells say of a process that Ctrl-C ended
+
+
+class VerifyResult(msgspec.Struct, frozen=True):
+    """The object that `--json` prints.
+
+    Attributes:
+        found: How many findings there are of each kind; not more than 20 of a kind are listed.
+    """
+
+    file: str
+    whole: bool
+    findings: list[Finding]
+    found: dict[str, int]
+    conversations: int
+    messages: int
+    seconds: float
+
+
+@click.command(short_help="Check all of a log.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the report as a JSON object.")
+def verify(file: Path, as_json: bool) -> None:
+    """Read all of the log in FILE, a server's SQLite file, and report what is wrong with it.
+
+    Ends with 0 if the log is whole, with 1 if it is damaged, and with 2 if FILE cannot be checked. Nothing is changed.
+    A server may be running on FILE: it goes on meanwhile, and its file `-wal` grows until the check has ended.
+    """
+    clock = SystemClock()
+    started_s, report = clock.now_s(), Report()
+    try:
+        with exit_codes():
+            _check(str(file), report, clock)
+    except KeyboardInterrupt:
+        so_far = f"{report.found.total()} findings" if report.findings else "nothing wrong was found"
+        click.echo(f"Interrupted: {so_far} until then; the check is not complete.", err=True)
+        sys.exit(_INTERRUPTED)
+    _print(file, report, clock.now_s() - started_s, as_json=as_json)
+    sys.exit(0 if report.whole else 1)
+
+
+def _check(path: str, report: Report, clock: Clock) -> None:
+    """Run the check to its end and show how far it is. Raises UsageError if the file is busy."""
+    try:
+        if sys.stderr.isatty():
+            _show_bars(verify_file(path, report))
+        else:
+            lines = _Lines(clock)
+            for step in verify_file(path, report, lines.show):
+                lines.step = step
+                lines.show()
+    except UnavailableError as error:
+        raise click.UsageError(f"the file cannot be checked now: {error}") from None
+
+
+def _show_bars(steps: Iterable[Progress]) -> None:
+    from rich.console import Console  # here: no other command waits for it to load
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description:<14}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task, stage = bars.add_task("", total=None), ""
+        for step in steps:
+            if step.stage != stage:
+                stage = step.stage
+                bars.reset(task, description=stage)
+            bars.update(task, completed=step.done, total=step.total or None)
+
+
+class _Lines:
+    """How far a check is, as a line on stderr every few seconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._started_s = self._shown_s = clock.now_s()
+        self.step = Progress("opening", 0, 1)
+
+    def show(self) -> None:
+        """Print a line if it is time for one."""
+        now_s = self._clock.now_s()
+        if now_s - self._shown_s >= _LINE_EVERY_S:
+            self._shown_s = now_s
+            step = self.step
+            click.echo(
+                f"{step.stage}: {step.done} of {step.total}, {now_s - self._started_s:.0f} s", err=True
+            )
+
+
+def _print(file: Path, report: Report, seconds: float, *, as_json: bool) -> None:
+    if as_json:
+        result = VerifyResult(
+            str(file),
+            report.whole,
+            report.findings,
+            {str(check): count for check, count in report.found.items()},
+            report.conversations,
+            report.messages,
+            round(seconds, 2),
+        )
+        click.echo(msgspec.json.encode(result))
+        return
+    for finding in report.findings:
+        click.echo(f"{finding.check}: {finding.words}")
+    if unlisted := report.found.total() - len(report.findings):
+        click.echo(f"and {unlisted} more findings of the same kinds")
+    read = f"{report.conversations} conversations and {report.messages} messages were read in {seconds:.1f} s"
+    click.echo(f"{file} is {'whole' if report.whole else 'damaged'}; {read}")

@@ -1,0 +1,307 @@
+"""The connection that comes back by itself: connect, log in, serve, and decide what the end of a connection means.
+
+The one loop that reconnects; `_runtime` runs it in the background. Whether there is a connection, and why there will be
+none any more, is in `ConnectionStatus`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import anyio
+import msgspec
+
+from ..errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    ProtocolError,
+    TokenExpiredError,
+    TokenRevokedError,
+    UnavailableError,
+)
+from ..ports import Clock
+from ..transport.base import Connector, Transport, TransportClosedError
+from ..wire import events as ev
+from ..wire.codec import Codec
+from ._retry import Backoff, retry_after_s_of
+from ._token import TokenSource
+from .config import ClientConfig
+from .connection import Connection, LoginFailedError, hello, log_in
+from .event_queue import EventQueue
+from .events import Connecting, Disconnected, Reconnecting
+from .inbox import Batches
+from .outbox import Outbox
+from .requests import ConnectionStatus
+from .store.base import refused_for_now
+
+ABNORMAL = 1006
+HELLO_LATE_S = 60.0
+"""For so long a HELLO of a try that was given up may still arrive, and replace the connection made after it.
+
+Besides its way and its wait for storage this covers a node that must find out by itself that another one took the
+HELLO: it looks at its devices every 25 s, and storage may refuse it the first look.
+"""
+
+LOST_CLOSE_S = 0.5
+"""For closing what is lost already; only an orderly end waits for the other side."""
+
+
+class Ended(msgspec.Struct):
+    """How one connection ended.
+
+    Attributes:
+        opened: WELCOME had come.
+        by_resume: The login was tried with a resume token.
+        lasted_s: From WELCOME on.
+        retry_after_s: What the server asked to wait.
+    """
+
+    cause: Exception
+    code: int
+    reason: str
+    opened: bool = False
+    by_resume: bool = False
+    lasted_s: float = 0.0
+    retry_after_s: float | None = None
+
+    @property
+    def token_refused(self) -> bool:
+        """The login was refused: it needs another token."""
+        return 4100 <= self.code <= 4199
+
+    @property
+    def final(self) -> bool:
+        """The server wants no other try."""
+        return 4200 <= self.code <= 4299
+
+
+class _StoppedError(Exception):
+    """There is no point in going on."""
+
+    def __init__(self, text: str, reason: Exception) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class ReconnectLoop:
+    """One client's way to the server, over as many connections as it takes.
+
+    Args:
+        connector: Opens connections.
+        serve: Makes a `Connection` of one that is open and logged in.
+        tokens: Where the login comes from.
+        device_id: This device.
+        codec: Frames to events and back.
+        config: Deadlines.
+        clock: Times how long a connection lasts.
+        backoff: Waits between tries.
+        batches: Belong to the user of the first login; make memory what the store holds after it refused something.
+        outbox: Nobody waits for an answer any longer once the client has stopped.
+        events: Where the app learns what happens.
+        status: Where everybody else does.
+
+    Attributes:
+        connection: The one that is served now; None between two.
+    """
+
+    def __init__(
+        self,
+        *,
+        connector: Connector,
+        serve: Callable[[Transport, ev.Welcome], Connection],
+        tokens: TokenSource,
+        device_id: str,
+        codec: Codec,
+        config: ClientConfig,
+        clock: Clock,
+        backoff: Backoff,
+        batches: Batches,
+        outbox: Outbox,
+        events: EventQueue,
+        status: ConnectionStatus,
+    ) -> None:
+        self._connector = connector
+        self._serve_with = serve
+        self._tokens = tokens
+        self._device_id = device_id
+        self._codec = codec
+        self._config = config
+        self._clock = clock
+        self._backoff = backoff
+        self._batches = batches
+        self._outbox = outbox
+        self._events = events
+        self._status = status
+        self._resume_token: str | None = None
+        self._attempt = 0
+        self._hello_lost_at_s: float | None = None
+        self.connection: Connection | None = None
+
+    async def run(self) -> None:
+        """Keep connected until cancelled, or until there is no point in going on: then the status says why.
+
+        A fault of our own, or of the set-up, ends here too and is kept in the status.
+        """
+        try:
+            await self._loop()
+        except _StoppedError as stopped:
+            self._stop(str(stopped), stopped.reason)
+        except Exception as fault:
+            self._status.failure = fault
+            self._events.put(Disconnected(ABNORMAL, str(fault), False))
+            self._stop(f"the client has stopped: {fault}", fault)
+
+    async def _loop(self) -> None:
+        while True:
+            self._events.put(Connecting(self._attempt + 1))
+            ended = await self._connect()
+            delay_s = self._next(ended)
+            self._events.put(Reconnecting(self._attempt, delay_s, ended.cause))
+            await anyio.sleep(delay_s)
+
+    async def _connect(self) -> Ended:
+        """One connection from its opening to its end; the login is at hand before it is opened."""
+        by_resume = self._resume_token is not None
+        refusal = self._batches.recover()
+        if refusal is not None:
+            return _ended(refusal)
+        try:
+            proof = await self._proof()
+        except ConfigurationError:
+            raise
+        except Exception as error:  # the app's token callable may raise anything
+            return _ended(error)
+        try:
+            with anyio.fail_after(self._config.connect_timeout_s):
+                transport = await self._connector.connect(self._codec.subprotocol)
+        except TimeoutError:
+            return _ended(DeadlineExceededError("connecting took too long"))
+        except ConnectionLostError as error:
+            return _ended(error)
+        try:
+            ended = await self._log_in(transport, proof, by_resume=by_resume)
+        except BaseException:  # the app's own end, or a fault: an orderly close
+            await _close(transport, self._config.close_timeout_s)
+            raise
+        await _close(transport, min(LOST_CLOSE_S, self._config.close_timeout_s))
+        return ended
+
+    async def _proof(self) -> ev.Hello:
+        if self._resume_token is not None:
+            return hello(self._device_id, resume_token=self._resume_token)
+        return hello(self._device_id, token=await self._tokens.get())
+
+    async def _log_in(self, transport: Transport, proof: ev.Hello, *, by_resume: bool) -> Ended:
+        try:
+            with anyio.fail_after(self._config.hello_timeout_s):
+                welcome, first = await log_in(transport, self._codec, proof)
+        except TimeoutError:
+            self._hello_lost_at_s = self._clock.now_s()
+            return _ended(DeadlineExceededError("no WELCOME in time"), by_resume=by_resume)
+        except (ConnectionLostError, ProtocolError) as error:
+            ended = _ended(error, by_resume=by_resume)
+            if ended.code == ABNORMAL:
+                self._hello_lost_at_s = self._clock.now_s()
+            return ended
+        try:
+            self._batches.bind(welcome.user_id, welcome.device_id)
+        except UnavailableError as error:  # the store cannot be written to now
+            if not refused_for_now(error):
+                raise
+            return _ended(error)
+        self._resume_token = welcome.resume_token
+        return await self._serve(transport, welcome, first)
+
+    async def _serve(
+        self, transport: Transport, welcome: ev.Welcome, first: Sequence[ev.ServerEvent]
+    ) -> Ended:
+        connection = self.connection = self._serve_with(transport, welcome)
+        since_s = self._clock.now_s()
+        cause: Exception = AssertionError("a connection ends only by raising")
+        try:
+            await connection.run(first)
+        except (ConnectionLostError, ProtocolError, DeadlineExceededError, UnavailableError) as error:
+            cause = error
+        finally:
+            self.connection = None
+        lasted_s = self._clock.now_s() - since_s
+        cause = self._explained(cause)
+        return _ended(cause, opened=True, lasted_s=lasted_s, retry_after_s=connection.reconnect_after_s)
+
+    def _explained(self, cause: Exception) -> Exception:
+        """Why the connection ended. A refusal of the store explains it, and is mended here; another fault is raised."""
+        failure = self._batches.failure
+        if failure is None:
+            return cause
+        if not refused_for_now(failure):
+            raise failure
+        self._batches.recover()  # if the store refuses that as well, the next try begins with it
+        return failure
+
+    def _next(self, ended: Ended) -> float:
+        """Seconds until the next try. Raises _StoppedError if there is none."""
+        if ended.token_refused:
+            self._resume_token = None
+        final = ended.final and not self._replaced_by_itself(ended)
+        pointless = ended.token_refused and not (ended.opened or ended.by_resume or self._tokens.renewable)
+        if ended.opened or final or pointless:
+            will_retry = not (final or pointless)
+            self._events.put(Disconnected(ended.code, ended.reason, will_retry))
+        if final or pointless:
+            raise _StoppedError(f"the client has stopped: {ended.code} {ended.reason}", _typed(ended))
+        if ended.opened and ended.lasted_s >= self._config.stable_after_s:
+            self._attempt = 0
+        if ended.token_refused and ended.by_resume and not ended.opened:
+            return 0.0  # the token is tried at once; only the short cut was refused
+        self._attempt += 1
+        return self._delay_s(ended)
+
+    def _replaced_by_itself(self, ended: Ended) -> bool:
+        """Whether the newer session may be our own HELLO of a try given up just before. Believed once for each."""
+        lost_at_s, now_s = self._hello_lost_at_s, self._clock.now_s()
+        if ended.code != ev.CloseCode.REPLACED or lost_at_s is None:
+            return False
+        self._hello_lost_at_s = None
+        return now_s - lost_at_s <= HELLO_LATE_S
+
+    def _delay_s(self, ended: Ended) -> float:
+        retry_after_s = ended.retry_after_s
+        if retry_after_s is None:
+            retry_after_s = retry_after_s_of(ended.cause)
+        return self._backoff.delay_s(self._attempt, retry_after_s)
+
+    def _stop(self, text: str, reason: Exception) -> None:
+        self._outbox.stopped(reason)
+        self._events.close()
+        self._status.stop(text, reason)
+
+
+def _ended(
+    cause: Exception,
+    *,
+    opened: bool = False,
+    by_resume: bool = False,
+    lasted_s: float = 0.0,
+    retry_after_s: float | None = None,
+) -> Ended:
+    code, reason = ABNORMAL, str(cause)
+    if isinstance(cause, TransportClosedError | LoginFailedError):
+        code, reason = cause.close_code, cause.reason
+    if isinstance(cause, LoginFailedError) and cause.refused is not None:
+        reason = reason or str(cause.refused)
+    return Ended(cause, code, reason, opened, by_resume, lasted_s, retry_after_s)
+
+
+def _typed(ended: Ended) -> Exception:
+    """What stopped the client, as the contract names it."""
+    if isinstance(ended.cause, LoginFailedError) and ended.cause.refused is not None:
+        return ended.cause.refused
+    if ended.code == ev.CloseCode.TOKEN_EXPIRED:
+        return TokenExpiredError(ended.reason)
+    return TokenRevokedError(ended.reason) if ended.token_refused else ended.cause
+
+
+async def _close(transport: Transport, timeout_s: float) -> None:
+    with anyio.move_on_after(timeout_s, shield=True):
+        await transport.aclose()

@@ -1,0 +1,215 @@
+"""What exists between `__aenter__` and `__aexit__` of a client: its objects, its background task, its waiting calls.
+
+The composition root: here each object is made, and given exactly what it needs. The one module of the client that knows
+the implementations behind plain arguments (which store, codec, transport). Called by `client` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import anyio
+from anyio.abc import TaskGroup
+
+from .._auto_reset_event import AutoResetEvent
+from ..errors import ClosedError, ConfigurationError, DeadlineExceededError
+from ..ports import Ports
+from ..transport.base import Connector
+from ..transport.websocket import WebSocketConnector
+from ..wire.codec import JSON, MSGPACK, Codec
+from ._reconnect import ReconnectLoop
+from ._retry import Backoff
+from ._token import TokenSource
+from .api import ChatApi
+from .config import ClientConfig
+from .connection import Connection
+from .conversation import Conversations
+from .event_queue import EventQueue
+from .history import History
+from .inbox import Batches, Inbox
+from .outbox import Cursors, Outbox
+from .requests import ConnectionStatus, Requests
+from .store.base import LocalStore
+from .store.memory import MemoryStore
+from .store.sqlite import SqliteStore
+from .sync import Sync, SyncQueue
+
+_CODECS = {"json": JSON, "msgpack": MSGPACK}
+
+
+class ClientRuntime:
+    """An entered client.
+
+    Args:
+        store: Closed at the end.
+        connector: Opens connections.
+        codec: Frames to events and back.
+        tokens: Where the login comes from.
+        device_id: This device.
+        config: Deadlines and bounds.
+        ports: Clock and jitter.
+
+    Attributes:
+        api: The HTTP side, once somebody has used it; closed at the end.
+        closing: No more calls are taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: LocalStore,
+        connector: Connector,
+        codec: Codec,
+        tokens: TokenSource,
+        device_id: str,
+        config: ClientConfig,
+        ports: Ports,
+    ) -> None:
+        backoff = Backoff(ports.random, config.backoff_base_s, config.backoff_max_s)
+        sync_queue = SyncQueue(config.gap_wait_s, ports.clock)
+        self.store = store
+        self.wake = AutoResetEvent()
+        self.status = ConnectionStatus()
+        self.events = EventQueue(config.events_max, config.events_low)
+        self.conversations = Conversations(config.held_max)
+        self.conversations.reload(store.records())
+        self.outbox = Outbox(store, config, ports.clock, backoff, self.wake)
+        self.cursors = Cursors(store, ports.clock, backoff)
+        self.requests = Requests(config.requests_max, self.wake)
+        self.batches = Batches(store, self.conversations, self.outbox, self.cursors, self.events)
+        inbox = Inbox(
+            codec,
+            self.conversations,
+            sync_queue,
+            self.outbox,
+            self.cursors,
+            self.events,
+            self.batches,
+        )
+        sync = Sync(config, backoff, self.conversations, sync_queue, self.requests, self.events)
+        self.history = History(
+            codec, store, self.conversations, self.batches, sync, self.status, config.gap_wait_s
+        )
+        serve = partial(
+            Connection,
+            codec=codec,
+            config=config,
+            clock=ports.clock,
+            backoff=backoff,
+            tokens=tokens,
+            inbox=inbox,
+            outbox=self.outbox,
+            cursors=self.cursors,
+            requests=self.requests,
+            sync=sync,
+            events=self.events,
+            status=self.status,
+            wake=self.wake,
+        )
+        self._reconnect = ReconnectLoop(
+            connector=connector,
+            serve=serve,
+            tokens=tokens,
+            device_id=device_id,
+            codec=codec,
+            config=config,
+            clock=ports.clock,
+            backoff=backoff,
+            batches=self.batches,
+            outbox=self.outbox,
+            events=self.events,
+            status=self.status,
+        )
+        self.api: ChatApi | None = None
+        self.closing = False
+        self._calls: set[anyio.CancelScope] = set()
+        self._group: TaskGroup = anyio.create_task_group()
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection that is served now."""
+        return self._reconnect.connection
+
+    async def start(self) -> None:
+        """Connect in the background."""
+        await self._group.__aenter__()
+        self._group.start_soon(self._reconnect.run)
+
+    @contextmanager
+    def call(self, timeout_s: float) -> Iterator[None]:
+        """One waiting call of the app.
+
+        Raises:
+            DeadlineExceededError: The body took longer.
+            ClosedError: The client is closing, or closed while the call waited.
+        """
+        self.check_open()
+        with anyio.move_on_after(timeout_s) as scope:
+            self._calls.add(scope)
+            try:
+                yield
+            finally:
+                self._calls.discard(scope)
+        if scope.cancelled_caught:
+            self.check_open()
+            raise DeadlineExceededError(f"no result within {timeout_s:g} s")
+
+    def check_open(self) -> None:
+        """Raises ClosedError once the client is closing."""
+        if self.closing:
+            raise ClosedError("the client is closing")
+
+    def close(self) -> None:
+        """Take no more calls, and end those that wait."""
+        self.closing = True
+        for scope in list(self._calls):
+            scope.cancel()
+
+    async def drain(self) -> None:
+        """Return once every message is answered and every cursor written, or the client has stopped."""
+        await self.outbox.wait_emptied()
+        if self.connection is not None:
+            await self.connection.wait_flushed()
+
+    async def stop(self) -> None:
+        """End the background task and release everything, also when the caller is being cancelled."""
+        self.close()
+        self._group.cancel_scope.cancel()
+        try:
+            await self._group.__aexit__(None, None, None)
+        finally:
+            self.outbox.stopped(ClosedError("the client was closed"))
+            self.events.close()
+            self.store.close()
+            await self._close_api()
+
+    async def _close_api(self) -> None:
+        if self.api is not None:
+            with anyio.CancelScope(shield=True):
+                await self.api.aclose()
+
+
+def codec_named(name: str) -> Codec:
+    """The codec. Raises ConfigurationError for another name."""
+    codec = _CODECS.get(name)
+    if codec is None:
+        raise ConfigurationError("codec must be json or msgpack")
+    return codec
+
+
+def store_of(store: LocalStore | str | None) -> LocalStore:
+    """A store as itself, a path as a SQLite file, None as memory."""
+    if store is None:
+        return MemoryStore()
+    return SqliteStore(store) if isinstance(store, str) else store
+
+
+def connector_of(connector: Connector | None, url: str, config: ClientConfig) -> Connector:
+    """A connector as itself, None as WebSockets to `url`."""
+    if connector is not None:
+        return connector
+    return WebSocketConnector(
+        url, connect_timeout_s=config.connect_timeout_s, close_timeout_s=config.close_timeout_s
+    )

@@ -1,0 +1,412 @@
+"""One connection from HELLO to its end: reader, writer, sync, watch and login renewal, which all end together.
+
+`log_in` says HELLO and waits for WELCOME; `Connection.run` returns only by raising what ended the connection. What to
+do then is decided in `_reconnect`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import anyio
+from msgspec import UNSET
+from tenacity import RetryCallState
+
+from .._auto_reset_event import AutoResetEvent
+from ..core.backoff import retry_after_of
+from ..core.connection import CLIENT_RECEIVES, State
+from ..core.resend import PendingSend
+from ..errors import ChatkitError, ConnectionLostError, ProtocolError
+from ..ports import Clock
+from ..transport.base import Transport, TransportClosedError
+from ..wire import events as ev
+from ..wire.codec import Codec
+from ._retry import Backoff, retrying
+from ._token import TokenSource
+from .config import ClientConfig
+from .event_queue import EventQueue
+from .events import Connected
+from .inbox import Inbox
+from .outbox import Cursors, Outbox
+from .requests import ConnectionStatus, Requests, error_of
+from .sync import Sync
+from .validate import check_numbers
+
+logger = logging.getLogger(__name__)
+
+CLIENT = ev.ClientInfo(name="chatkit-python", version=version("chatkit-engine"))
+
+HEARTBEAT_MIN_S = 0.05
+"""Whatever a server says, the watch does not run hot."""
+
+FRAME_BYTES = 32 * 1024
+"""A frame holds so much, but for a single event that is larger: on a slow line only whole frames are a sign of life."""
+
+FRAME_SLACK_BYTES = 1024
+"""Kept free in each frame for brackets and commas."""
+
+
+class LoginFailedError(ConnectionLostError):
+    """The connection ended before WELCOME.
+
+    Attributes:
+        close_code: The WebSocket close code; 1006 if there was none.
+        refused: The refusal that the server sent before, if any.
+        retry_after_s: What the server asked to wait: by a GOAWAY, the refusal or the refused upgrade.
+    """
+
+    def __init__(
+        self, closed: TransportClosedError, refused: ChatkitError | None, goaway: ev.GoAway | None
+    ) -> None:
+        retry_after_s = closed.retry_after_s
+        if refused is not None and refused.retry_after_s is not None:
+            retry_after_s = refused.retry_after_s
+        if goaway is not None:
+            retry_after_s = retry_after_of(goaway.reconnect_after_ms)
+        super().__init__(f"login failed: {closed}", retry_after_s=retry_after_s)
+        self.close_code = closed.close_code
+        self.reason = closed.reason
+        self.refused = refused
+
+
+async def log_in(
+    transport: Transport, codec: Codec, hello: ev.Hello
+) -> tuple[ev.Welcome, Sequence[ev.ServerEvent]]:
+    """Send HELLO and wait for WELCOME.
+
+    Returns:
+        The WELCOME, and the events that are to be served: a GOAWAY from before it, and those that came with it in
+        the same frame.
+
+    Raises:
+        LoginFailedError: The connection ended instead.
+        ProtocolError: The server sent what only a logged-in client may get.
+    """
+    refused: ChatkitError | None = None
+    goaway: ev.GoAway | None = None
+    try:
+        await transport.send(_frame(codec, [codec.encode(hello)]))
+        while True:
+            events = codec.server_events(await transport.receive())
+            for place, event in enumerate(events):
+                check_numbers(event)
+                _check_legal(State.LOGGING_IN, event)
+                if isinstance(event, ev.Welcome):
+                    rest = events[place + 1 :]
+                    return event, rest if goaway is None else [goaway, *rest]
+                if isinstance(event, ev.GoAway):
+                    goaway = event
+                elif isinstance(event, ev.ErrorEvent):
+                    refused = error_of(event)
+    except TransportClosedError as closed:
+        raise LoginFailedError(closed, refused, goaway) from closed
+
+
+def hello(device_id: str, *, token: str | None = None, resume_token: str | None = None) -> ev.Hello:
+    """The first event, with one of the two proofs."""
+    return ev.Hello(
+        device_id=device_id,
+        token=UNSET if token is None else token,
+        resume_token=UNSET if resume_token is None else resume_token,
+        client=CLIENT,
+    )
+
+
+class Connection:
+    """An open connection, and the one place that begins and ends it for everybody who lives longer.
+
+    Args:
+        transport: The open line.
+        welcome: What the login gave.
+        codec: Frames to events and back.
+        config: Deadlines.
+        clock: Times signs of life.
+        backoff: Waits between renewals of the login that failed.
+        tokens: Where a fresh login comes from.
+        inbox: Takes what arrives.
+        outbox: Own messages to send.
+        cursors: Cursors to send.
+        requests: Requests to send; takes their answers.
+        sync: Pulls what is missing.
+        events: Where the app learns of the connection.
+        status: Where everybody else does.
+        wake: Set when there is something to send.
+
+    Attributes:
+        reconnect_after_s: What a draining server asked for; None if it did not.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        welcome: ev.Welcome,
+        *,
+        codec: Codec,
+        config: ClientConfig,
+        clock: Clock,
+        backoff: Backoff,
+        tokens: TokenSource,
+        inbox: Inbox,
+        outbox: Outbox,
+        cursors: Cursors,
+        requests: Requests,
+        sync: Sync,
+        events: EventQueue,
+        status: ConnectionStatus,
+        wake: AutoResetEvent,
+    ) -> None:
+        self._transport = transport
+        self._welcome = welcome
+        self._codec = codec
+        self._config = config
+        self._clock = clock
+        self._backoff = backoff
+        self._tokens = tokens
+        self._inbox = inbox
+        self._outbox = outbox
+        self._cursors = cursors
+        self._requests = requests
+        self._sync = sync
+        self._events = events
+        self._status = status
+        self._wake = wake
+        self._writer = Writer(codec, welcome.limits, outbox, cursors, requests, wake)
+        self._heartbeat_s = max(welcome.heartbeat_ms / 1000, HEARTBEAT_MIN_S)
+        self._received_at_s = self._clock.now_s()
+        self._leave_by_s: float | None = None
+        self._cause: Exception | None = None
+        self._expiring = AutoResetEvent()
+        self.reconnect_after_s: float | None = None
+
+    async def run(self, first: Sequence[ev.ServerEvent]) -> None:
+        """Serve the connection until it ends, beginning with the events that came with WELCOME.
+
+        Raises:
+            TransportClosedError: The connection ended, by whichever side.
+            ConnectionLostError: No sign of life, or no answer to a message for too long.
+            ProtocolError: The server sent what the contract does not allow.
+        """
+        self._begin()
+        try:
+            self._apply(first)
+            async with anyio.create_task_group() as group:
+                for part in (self._read, self._write, self._pull, self._watch, self._refresh):
+                    group.start_soon(self._part, part, group.cancel_scope)
+        finally:
+            self._end()
+        assert self._cause is not None, "parts end only by raising"
+        raise self._cause
+
+    def typing(self, conversation_id: str) -> None:
+        """Send that the user is writing."""
+        self._writer.typing(conversation_id)
+
+    async def wait_flushed(self) -> None:
+        """Return once every cursor is written, or the connection has ended. One caller."""
+        await self._writer.wait_flushed()
+
+    def _begin(self) -> None:
+        self._inbox.connected(self._welcome.user_id)
+        self._requests.connected()
+        self._sync.connected()
+        self._status.change(connected=True)
+        self._events.put(Connected(self._welcome.session_id, self._welcome.resumed))
+
+    def _end(self) -> None:
+        """What was under way goes back, what was waited for fails."""
+        self._status.change(connected=False)
+        self._writer.close()
+        self._requests.disconnected()
+        self._outbox.disconnected()
+        self._cursors.disconnected()
+        self._sync.disconnected()
+
+    async def _part(self, part: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
+        try:
+            await part()
+        except Exception as error:
+            self._cause = self._cause or error
+            scope.cancel()
+
+    async def _read(self) -> None:
+        while True:
+            received = await self._transport.receive()
+            self._received_at_s = self._clock.now_s()
+            self._apply(self._codec.server_events(received))
+
+    def _apply(self, events: Sequence[ev.ServerEvent]) -> None:
+        for event in events:
+            check_numbers(event)
+            _check_legal(State.OPEN, event)
+        self._inbox.received([event for event in events if not self._is_answered(event)])
+        for event in events:
+            if isinstance(event, ev.GoAway):
+                self._draining(event)
+            elif isinstance(event, ev.TokenExpiring):
+                self._expiring.set()
+        self._wake.set()
+
+    def _is_answered(self, event: ev.ServerEvent) -> bool:
+        """Whether an event was for one who asked, and for nobody else; the answer to a recall names a new entry."""
+        return self._requests.answered(event) and not isinstance(event, ev.MsgAck)
+
+    def _draining(self, event: ev.GoAway) -> None:
+        self.reconnect_after_s = retry_after_of(event.reconnect_after_ms)
+        self._leave_by_s = self._clock.now_s() + self._config.goaway_wait_s
+        self._writer.sends_held = True
+
+    async def _write(self) -> None:
+        await self._writer.run(self._transport)
+
+    async def _pull(self) -> None:
+        while True:
+            pulled = await self._sync.next()
+            self._inbox.pulled(pulled)
+            self._wake.set()
+            self._sync.applied(pulled)
+
+    async def _watch(self) -> None:
+        while True:
+            await anyio.sleep(self._heartbeat_s / 3)
+            now_s = self._clock.now_s()
+            if now_s - self._received_at_s > 2 * self._heartbeat_s:
+                raise ConnectionLostError("the server gave no sign of life")
+            oldest_s = self._outbox.oldest_sent_at_s
+            if oldest_s is not None and now_s - oldest_s > self._config.ack_wait_s:
+                raise ConnectionLostError("a message had no answer for too long")
+            if self._leave_by_s is not None and now_s >= self._leave_by_s:
+                raise ConnectionLostError("the server drains")
+            self._writer.ping()
+
+    async def _refresh(self) -> None:
+        """Renew the login each time the server says that it ends; a fixed token cannot be renewed."""
+        renewing = retrying(_old_login_holds, wait=self._backoff, before_sleep=_log_failed_renewal)
+        while True:
+            await self._expiring.wait()
+            if self._tokens.renewable:
+                await renewing(self._renew)
+
+    async def _renew(self) -> None:
+        fresh = ev.AuthRefresh(token=await self._tokens.get())
+        await self._requests.ask(fresh, self._config.request_timeout_s)
+
+
+class Writer:
+    """The one writer of a connection: gathers what is to be sent and packs it into frames within the limits.
+
+    Nothing is queued here but flags, so nothing can grow.
+
+    Attributes:
+        sends_held: The server drains: no more messages, but everything else.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        limits: ev.Limits,
+        outbox: Outbox,
+        cursors: Cursors,
+        requests: Requests,
+        wake: AutoResetEvent,
+    ) -> None:
+        self._codec = codec
+        self._limits = limits
+        self._outbox = outbox
+        self._cursors = cursors
+        self._requests = requests
+        self._wake = wake
+        self._typing: set[str] = set()
+        self._ping = False
+        self._open = True
+        self._writing = False
+        self._flushed = AutoResetEvent()
+        self.sends_held = False
+
+    def close(self) -> None:
+        """Nothing can leave any more."""
+        self._open = self._writing = False
+        self._flushed.set()
+
+    def ping(self) -> None:
+        """Send a sign of life."""
+        self._ping = True
+        self._wake.set()
+
+    def typing(self, conversation_id: str) -> None:
+        """Send that the user is writing."""
+        self._typing.add(conversation_id)
+        self._wake.set()
+
+    async def run(self, transport: Transport) -> None:
+        """Write until the connection ends; raises what ended it."""
+        while True:
+            self._writing = True
+            for packed in self._frames(self._take()):
+                await transport.send(packed)
+            self._writing = False
+            self._flushed.set()
+            await self._wake.wait(self._wait_s())
+
+    async def wait_flushed(self) -> None:
+        """Return once every cursor is written, or the connection has ended. One caller."""
+        while self._open and (self._writing or not self._cursors.idle):
+            self._wake.set()
+            await self._flushed.wait()
+
+    def _take(self) -> list[ev.ClientEvent]:
+        taken: list[ev.ClientEvent] = [*self._requests.take(), *self._cursors.take()]
+        taken += [ev.TypingCommand(conversation_id=id_) for id_ in sorted(self._typing)]
+        self._typing.clear()
+        if self._ping:
+            self._ping = False
+            taken.append(ev.Ping())
+        if not self.sends_held:
+            taken += [self._send_msg(send) for send in self._outbox.take()]
+        return taken
+
+    def _send_msg(self, send: PendingSend) -> ev.SendMsg:
+        payload: Any = self._codec.raw(send.payload)  # encoded already; the event only carries it
+        return ev.SendMsg(send.conversation_id, send.client_msg_id, payload)
+
+    def _frames(self, events: list[ev.ClientEvent]) -> Iterator[bytes | str]:
+        items: list[bytes] = []
+        size_bytes = 0
+        for event in events:
+            encoded = self._codec.encode(event)
+            full = size_bytes + len(encoded) > min(self._limits.frame_bytes - FRAME_SLACK_BYTES, FRAME_BYTES)
+            if items and (full or len(items) >= self._limits.batch):
+                yield _frame(self._codec, items)
+                items, size_bytes = [], 0
+            items.append(encoded)
+            size_bytes += len(encoded) + 1
+        if items:
+            yield _frame(self._codec, items)
+
+    def _wait_s(self) -> float | None:
+        sends_s = None if self.sends_held else self._outbox.wait_s()
+        waits = [wait_s for wait_s in (sends_s, self._cursors.wait_s()) if wait_s is not None]
+        return min(waits, default=None)
+
+
+def _check_legal(state: State, event: ev.ServerEvent) -> None:
+    if type(event) not in CLIENT_RECEIVES[state]:
+        raise ProtocolError(f"the server sent {type(event).__name__} where it may not")
+
+
+def _frame(codec: Codec, items: list[bytes]) -> bytes | str:
+    """One frame in the kind that the codec's subprotocol wants."""
+    joined = codec.join(items)
+    return joined if codec.binary else joined.decode()
+
+
+def _old_login_holds(error: BaseException) -> bool:
+    """The app's callable may raise anything, and the connection goes on; only a lost one ends it."""
+    return not isinstance(error, ConnectionLostError)
+
+
+def _log_failed_renewal(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    logger.warning("the login could not be renewed (try %d): %r", state.attempt_number, error)

@@ -1,0 +1,385 @@
+"""The conversations this device knows: timelines, cursors and membership, and what each arrival changes in them.
+
+Pure: values in, and what follows from them into `Effects`. Nothing here stores, sends or waits; `inbox` does that with
+the effects of a whole frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+from ..core.resend import Key
+from ..core.timeline import Step, Timeline, recall_target
+from ..errors import ChatkitError
+from ..types import ConversationType, Message, MessageStatus, Receipt, Sent
+from ..wire import events as ev
+from .events import (
+    ChatEvent,
+    EpochChanged,
+    MessageRecalled,
+    MessageReceived,
+    MessageSent,
+    ReceiptChanged,
+    ReceiptCounts,
+    SendFailed,
+)
+from .store.base import Change, Record
+
+RECALLED_LATELY_MAX = 1000
+"""Recalls remembered per conversation, for pages of history that were made before them."""
+
+
+class Conversation:
+    """One conversation of this user, seen by this device."""
+
+    __slots__ = (
+        "acked_seq",
+        "epoch_refused",
+        "first_seq",
+        "id",
+        "left",
+        "others_delivered_seq",
+        "others_read_seq",
+        "read_seq",
+        "recalled_lately",
+        "timeline",
+        "type",
+    )
+
+    def __init__(self, id_: str, type_: ConversationType, timeline: Timeline) -> None:
+        self.id = id_
+        self.type = type_
+        self.timeline = timeline
+        self.left = False
+        self.epoch_refused = False  # the server says that our epoch is not its own
+        self.acked_seq = 0
+        self.first_seq = 1
+        self.read_seq = 0
+        self.recalled_lately: deque[int] = deque(maxlen=RECALLED_LATELY_MAX)
+        self.others_delivered_seq = 0
+        self.others_read_seq = 0
+
+    def change(self) -> Change:
+        """The stored form of what this conversation is now; entries are added by the caller."""
+        return Change(self.id, self.type, self.timeline.epoch, self.timeline.prefix, self.left)
+
+    def head(self, wanted_read_seq: int = 0) -> ev.Head:
+        """A snapshot for the app; `delivered_seq` is what this device holds, `read_seq` what its user has read."""
+        return ev.Head(
+            self.id,
+            self.type,
+            self.timeline.epoch,
+            self.timeline.head,
+            self.first_seq,
+            self.timeline.prefix,
+            max(self.read_seq, wanted_read_seq),
+            self.others_delivered_seq,
+            self.others_read_seq,
+        )
+
+    def is_same_log(self, epoch: str) -> bool:
+        """Whether an event with this epoch is about the log we hold; the first epoch heard of becomes ours."""
+        if self.timeline.epoch == "":
+            self.timeline.epoch = epoch
+        return self.timeline.epoch == epoch
+
+    # --- entries --------------------------------------------------------------------------------------
+
+    def push(self, effects: Effects, message: Message, user_id: str, *, own: bool, keep: bool) -> None:
+        """Take an entry that arrived by itself.
+
+        Args:
+            effects: What follows from it.
+            message: The entry.
+            user_id: This user.
+            own: The answer to a send of this device: the app is notified of that instead.
+            keep: Whether it may be held above a gap.
+        """
+        prefix = self.timeline.prefix
+        self._placed(effects, self.timeline.push(message, notified=own, keep=keep), prefix, user_id)
+        if own and self.timeline.is_notified(message.seq):
+            effects.change(self).messages.append(message)  # the app knows of it: so it is after a crash too
+
+    def page(
+        self,
+        effects: Effects,
+        last_seq: int,
+        page: ev.SyncPage,
+        messages: Sequence[Message],
+        notified: Collection[int],
+        user_id: str,
+    ) -> None:
+        """Take a page of this log that was asked with `last_seq`; the app knows of the seqs in `notified` already."""
+        prefix = self.timeline.prefix
+        step = self.timeline.page(last_seq, page.up_to_seq, messages, notified)
+        self.timeline.rise(page.head_seq)
+        self._placed(effects, step, prefix, user_id, moved=True)
+
+    def renew(self, effects: Effects, epoch: str) -> None:
+        """Start afresh with another log: nothing stored or said of the old one counts."""
+        self.timeline.reset(epoch)
+        self.epoch_refused = False
+        self.acked_seq = self.read_seq = 0
+        self.others_delivered_seq = self.others_read_seq = 0
+        self.first_seq = 1
+        self.recalled_lately.clear()
+        change = effects.change(self)
+        change.fresh, change.floor = True, 0
+        change.messages.clear()
+        change.recalled_seqs.clear()
+        effects.events.append(EpochChanged(self.id, epoch))
+
+    def _placed(
+        self, effects: Effects, step: Step, prefix: int, user_id: str, *, moved: bool = False
+    ) -> None:
+        """Take what got its place; `prefix` is where it began."""
+        if not step.placed and not step.recalled_seqs and not moved:
+            return
+        change = effects.change(self)
+        if any(_adds(placed.message, user_id) for placed in step.placed):
+            _forget_earlier(change, prefix)
+        change.messages.extend(placed.message for placed in step.placed)
+        change.recalled_seqs.extend(step.recalled_seqs)
+        self.recalled_lately.extend(step.recalled_seqs)
+        effects.events.extend(_event(placed.message) for placed in step.placed if not placed.notified)
+
+    # --- receipts -------------------------------------------------------------------------------------
+
+    def receipt(self, event: ev.ReceiptPush, user_id: str) -> ChatEvent | None:
+        """Take note of a RECEIPT. Returns the event for the app; None for one that says nothing."""
+        if isinstance(event.user_id, str):
+            return self._receipt_of_one(event, user_id)
+        return self._receipt_counts(event)
+
+    def others_rise(self, delivered_seq: int, read_seq: int) -> ReceiptChanged | None:
+        """Take note of how far the least of all other members has got. Returns the event for the app, if it rose."""
+        delivered_seq = max(delivered_seq, read_seq)
+        known = (self.others_delivered_seq, self.others_read_seq)
+        self.others_delivered_seq = max(known[0], delivered_seq)
+        self.others_read_seq = max(known[1], read_seq)
+        if known == (self.others_delivered_seq, self.others_read_seq):
+            return None
+        return ReceiptChanged(Receipt(self.id, "", self.others_delivered_seq, self.others_read_seq))
+
+    def message_state(self, seq: int) -> MessageStatus:
+        """SENT, DELIVERED or READ of one's own message, as far as this device has heard."""
+        if self.others_read_seq >= seq:
+            return "READ"
+        return "DELIVERED" if self.others_delivered_seq >= seq else "SENT"
+
+    def _receipt_of_one(self, event: ev.ReceiptPush, own_id: str) -> ChatEvent:
+        delivered_seq = event.delivered_seq if isinstance(event.delivered_seq, int) else 0
+        read_seq = event.read_seq if isinstance(event.read_seq, int) else 0
+        if event.user_id == own_id:
+            self.read_seq = max(self.read_seq, read_seq)
+        elif self.type == "SINGLE":
+            self.others_rise(delivered_seq, read_seq)  # the one other member is the least of them
+        return ReceiptChanged(Receipt(self.id, str(event.user_id), delivered_seq, read_seq))
+
+    def _receipt_counts(self, event: ev.ReceiptPush) -> ChatEvent | None:
+        seq, delivered, read = event.seq, event.delivered_count, event.read_count
+        members = event.member_count
+        if not (isinstance(seq, int) and isinstance(delivered, int) and isinstance(read, int)):
+            return None
+        if not isinstance(members, int):
+            return None
+        if members and delivered >= members:
+            self.others_rise(seq, seq if read >= members else 0)
+        return ReceiptCounts(self.id, seq, delivered, read, members)
+
+
+class UnknownConversation:
+    """A conversation that was heard of before the heads said how far this device is in it.
+
+    Attributes:
+        proved: The user is a member: more than an answer to an old request was heard.
+        acks: Answers to sends; they count once the conversation is adopted, so that a crash before that cannot make
+            the app hear of them twice.
+        own: Own messages that were answered, and of which the app was notified, while it was unknown.
+    """
+
+    __slots__ = ("acks", "epoch", "head_seq", "own", "proved", "type")
+
+    def __init__(self) -> None:
+        self.type: ConversationType = "GROUP"
+        self.epoch = ""
+        self.head_seq = 0
+        self.proved = False
+        self.acks: dict[str, ev.MsgAck] = {}  # by clientMsgId, so no more than are pending
+        self.own: list[Message] = []
+
+
+class Conversations:
+    """All conversations of one user, by id, and what the heads of this connection have said of them.
+
+    Args:
+        held_max: Bound of entries held above a gap, per conversation.
+
+    Attributes:
+        user_id: The user of the login; "" before the first.
+        complete: All heads of this connection have come.
+        unknown: Heard of, but not adopted yet.
+    """
+
+    def __init__(self, held_max: int) -> None:
+        self._held_max = held_max
+        self._by_id: dict[str, Conversation] = {}
+        self._seen: set[str] = set()
+        self.user_id = ""
+        self.complete = False
+        self.unknown: dict[str, UnknownConversation] = {}
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return iter(self._by_id.values())
+
+    def get(self, conversation_id: str) -> Conversation | None:
+        """The conversation, if it is known how far this device is in it."""
+        return self._by_id.get(conversation_id)
+
+    def reload(self, records: Iterable[Record]) -> None:
+        """Forget what is in memory for what is stored; what is unknown was never stored and stays."""
+        self._by_id.clear()
+        for record in records:
+            self._load(record)
+
+    def adopt(self, conversation_id: str, type_: ConversationType, epoch: str, prefix: int) -> Conversation:
+        """Take up a conversation that this device sees for the first time; it is no longer unknown."""
+        earlier = self.unknown.pop(conversation_id, None)
+        own = earlier.own if earlier is not None else []
+        timeline = Timeline(epoch, prefix, held=own, held_max=self._held_max)
+        if earlier is not None:
+            timeline.rise(earlier.head_seq)
+        conversation = self._by_id[conversation_id] = Conversation(conversation_id, type_, timeline)
+        return conversation
+
+    def heard_of(self, conversation_id: str) -> UnknownConversation:
+        """What is remembered of a conversation until it is adopted."""
+        return self.unknown.setdefault(conversation_id, UnknownConversation())
+
+    def connected(self, user_id: str) -> None:
+        """A new connection: its heads begin from nothing, and answers of the one before come again."""
+        self.user_id = user_id
+        self.complete = False
+        self._seen.clear()
+        for earlier in self.unknown.values():
+            earlier.acks.clear()
+
+    def see(self, conversation_id: str) -> None:
+        """The user is a member now, whatever a snapshot from before says: the heads, or a live event, say so."""
+        self._seen.add(conversation_id)
+
+    def unsee(self, conversation_id: str) -> None:
+        """The user has left it just now."""
+        self._seen.discard(conversation_id)
+        self.unknown.pop(conversation_id, None)
+
+    def is_seen(self, conversation_id: str) -> bool:
+        """Whether this connection has shown that the user is a member."""
+        return conversation_id in self._seen
+
+    def completed(self) -> None:
+        """All heads of this connection have come."""
+        self.complete = True
+        self._seen.clear()
+
+    def snapshot(self, wanted_reads: Mapping[str, int]) -> dict[str, ev.Head]:
+        """Where each conversation stands now, by id; without those that were left.
+
+        Args:
+            wanted_reads: What the user has read on this device, where the server may not know yet.
+        """
+        return {
+            conversation.id: conversation.head(wanted_reads.get(conversation.id, 0))
+            for conversation in self
+            if not conversation.left
+        }
+
+    def _load(self, record: Record) -> None:
+        timeline = Timeline(
+            record.epoch,
+            record.prefix,
+            held=record.held,
+            recalled_seqs=record.recalled_seqs,
+            held_max=self._held_max,
+        )
+        conversation = Conversation(record.conversation_id, record.type, timeline)
+        conversation.left = record.left
+        self._by_id[record.conversation_id] = conversation
+
+
+class Effects:
+    """What one received frame, or one page, leads to: gathered first, then stored in one transaction, then notified.
+
+    Attributes:
+        resolved: Sends to forget.
+        outcomes: Their outcomes, for those who wait for them.
+        events: For the app, in order.
+    """
+
+    def __init__(self) -> None:
+        self._changes: dict[str, Change] = {}
+        self._changed: dict[str, Conversation] = {}
+        self._needs_ack: dict[str, Conversation] = {}
+        self.resolved: list[Key] = []
+        self.outcomes: list[tuple[Key, Sent | ChatkitError]] = []
+        self.events: list[ChatEvent] = []
+
+    def change(self, conversation: Conversation) -> Change:
+        """The change of this conversation, to be added to."""
+        self._changed[conversation.id] = conversation
+        change = self._changes.get(conversation.id)
+        if change is None:
+            change = self._changes[conversation.id] = conversation.change()
+        return change
+
+    def sent(self, sent: Sent) -> None:
+        """A pending message is durable on the server."""
+        key = (sent.conversation_id, sent.client_msg_id)
+        self.resolved.append(key)
+        self.outcomes.append((key, sent))
+        self.events.append(MessageSent(sent))
+
+    def failed(self, key: Key, error: ChatkitError) -> None:
+        """A pending message was refused for good."""
+        self.resolved.append(key)
+        self.outcomes.append((key, error))
+        self.events.append(SendFailed(*key, error))
+
+    def needs_ack(self, conversation: Conversation) -> None:
+        """The server said how much it knows of what this device holds: the rest is confirmed once all is stored."""
+        self._needs_ack[conversation.id] = conversation
+
+    def to_confirm(self) -> list[Conversation]:
+        """Every conversation that changed, or of which the server said how much it knows."""
+        return list((self._changed | self._needs_ack).values())
+
+    def changes(self) -> list[Change]:
+        """What to store, brought up to the conversations' present state."""
+        for id_, conversation in self._changed.items():
+            change, timeline = self._changes[id_], conversation.timeline
+            change.type, change.left = conversation.type, conversation.left
+            change.epoch, change.prefix = timeline.epoch, timeline.prefix
+        return list(self._changes.values())
+
+
+def _adds(message: Message, user_id: str) -> bool:
+    """Whether an entry begins a membership of this user, who did not hear of the recalls before it."""
+    if message.type != "MEMBER" or message.payload.get("op") not in ("CREATED", "ADDED"):
+        return False
+    users = message.payload.get("userIds")
+    return isinstance(users, list) and user_id in users
+
+
+def _forget_earlier(change: Change, prefix: int) -> None:
+    """Let go of what is held from before a new membership; history fetches it again, as it reads now."""
+    change.forget_up_to = change.floor = prefix
+    change.messages = [message for message in change.messages if message.seq > prefix]
+
+
+def _event(message: Message) -> ChatEvent:
+    target = recall_target(message)
+    if target is None:
+        return MessageReceived(message)
+    message_id, by = message.payload.get("messageId", ""), message.payload.get("by", message.sender_id)
+    return MessageRecalled(message.conversation_id, str(message_id), target, str(by))

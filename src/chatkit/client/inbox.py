@@ -1,0 +1,504 @@
+"""What arrives: each event goes to the conversation it is about, and what follows from a frame is one batch.
+
+Nothing here waits. Payloads are decoded before anything changes. A batch is stored first; only then the app and those
+who wait for a send are notified, and the delivered cursors go out. If it cannot be stored the connection ends, for
+what is in memory would be ahead of the store: `Batches.recover`. Called by `connection`, with frames and pulled pages.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from ..core.backoff import retry_after_of
+from ..core.resend import PendingSend
+from ..errors import ConfigurationError, UnavailableError, refusal
+from ..types import Message, Sent
+from ..wire import events as ev
+from ..wire.codec import Codec
+from ..wire.payload import is_same
+from .conversation import Conversation, Conversations, Effects, UnknownConversation
+from .event_queue import EventQueue
+from .events import ChatEvent, ConversationChanged, MessageSent, Typing
+from .outbox import DELIVERED_REF, READ_REF, Cursors, Outbox
+from .store.base import EncodedMessage, LocalStore, refused_for_now
+from .sync import Pulled, SyncQueue
+from .validate import all_readable, readable
+
+logger = logging.getLogger(__name__)
+
+
+class Batches:
+    """What arrives, frame by frame, into the store: each in one transaction, and only then is anybody notified.
+
+    Args:
+        store: Where everything is kept first.
+        conversations: What is in memory of it.
+        outbox: Those who wait for a send.
+        cursors: Takes what is confirmed.
+        events: Where the app's events go.
+
+    Attributes:
+        failure: What broke a batch, or None; nothing may be applied or stored before `recover`.
+    """
+
+    def __init__(
+        self,
+        store: LocalStore,
+        conversations: Conversations,
+        outbox: Outbox,
+        cursors: Cursors,
+        events: EventQueue,
+    ) -> None:
+        self._store = store
+        self._conversations = conversations
+        self._outbox = outbox
+        self._cursors = cursors
+        self._events = events
+        self.failure: Exception | None = None
+
+    def bind(self, user_id: str, device_id: str) -> None:
+        """The login's user must be the one that this client and its store began with.
+
+        Raises:
+            ConfigurationError: It is another user, or the store belongs to another one.
+            UnavailableError: The store refuses for now.
+        """
+        if self._conversations.user_id not in ("", user_id):
+            raise ConfigurationError("the token now belongs to another user; use one client for each user")
+        self._store.bind(user_id, device_id)
+
+    def recover(self) -> UnavailableError | None:
+        """After the store refused a batch: make memory what the store holds. Only while not connected.
+
+        Returns:
+            Why that is not possible yet, or None.
+        """
+        if self.failure is None:
+            return None
+        try:
+            self._conversations.reload(self._store.records())
+            self._outbox.reload()
+            self._cursors.reload()
+        except UnavailableError as error:
+            if not refused_for_now(error):
+                raise
+            return error
+        self.failure = None
+        return None
+
+    def check_in_step(self) -> None:
+        """Raises UnavailableError while memory and store differ, for the store refused to take what came."""
+        if isinstance(self.failure, UnavailableError):
+            raise self.failure.fresh()
+
+    @contextmanager
+    def batch(self) -> Iterator[Effects]:
+        """One frame or page: at the end it is stored in one transaction, then everybody is notified.
+
+        Raises:
+            Exception: What the body or the store raised; it is kept in `failure` too.
+        """
+        effects = Effects()
+        try:
+            yield effects
+            self._commit(effects)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def keep(self, conversation: Conversation, start: int, end: int, messages: list[Message]) -> None:
+        """Store (start, end] of history where it touches what is stored already; elsewhere it would leave a hole."""
+        if self.failure is not None or self._store.floor(conversation.id) != end:
+            return
+        change = conversation.change()
+        change.floor = start
+        change.messages = messages
+        self._store.save([change])
+
+    def _commit(self, effects: Effects) -> None:
+        changes = effects.changes()
+        if changes or effects.resolved:
+            self._store.save(changes, effects.resolved)
+        for event in effects.events:
+            self._events.put(event, droppable=self._has_waiter(event))
+        for key, outcome in effects.outcomes:
+            self._outbox.on_committed(key, outcome)
+        for conversation in effects.to_confirm():
+            self._confirm(conversation)
+
+    def _has_waiter(self, event: ChatEvent) -> bool:
+        if not isinstance(event, MessageSent):
+            return False
+        return self._outbox.has_waiter((event.sent.conversation_id, event.sent.client_msg_id))
+
+    def _confirm(self, conversation: Conversation) -> None:
+        """Confirm to the server what this device holds, if it does not know."""
+        prefix = conversation.timeline.prefix
+        if prefix > conversation.acked_seq and not conversation.left:
+            conversation.acked_seq = prefix
+            self._cursors.delivered(conversation.id, prefix)
+
+
+class Inbox:
+    """Applies what arrives.
+
+    Args:
+        codec: Decodes payloads.
+        conversations: The timelines and the memberships.
+        sync_queue: Takes what must be pulled.
+        outbox: Own messages, which are resolved here.
+        cursors: How far this device has received and read.
+        events: Says whether the app has room.
+        batches: Stores what each frame leads to.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        conversations: Conversations,
+        sync_queue: SyncQueue,
+        outbox: Outbox,
+        cursors: Cursors,
+        events: EventQueue,
+        batches: Batches,
+    ) -> None:
+        self._codec = codec
+        self._conversations = conversations
+        self._sync_queue = sync_queue
+        self._outbox = outbox
+        self._cursors = cursors
+        self._events = events
+        self._batches = batches
+
+    def connected(self, user_id: str) -> None:
+        """A new connection: its heads begin from nothing."""
+        self._conversations.connected(user_id)
+
+    def received(self, events: Sequence[ev.ServerEvent]) -> None:
+        """Apply the events of one frame, in order and as one batch; those that concern nothing here are passed over."""
+        decoded = [readable(self._codec, event) if isinstance(event, ev.NewMsg) else None for event in events]
+        with self._batches.batch() as effects:
+            for event, message in zip(events, decoded, strict=True):
+                self._apply(effects, event, message)
+
+    def pulled(self, pulled: Pulled) -> None:
+        """Apply what a pull brought: a page, or that the conversation is gone."""
+        if pulled.page is None:
+            with self._batches.batch() as effects:
+                self._gone(effects, pulled.conversation)
+            return
+        messages = all_readable(self._codec, pulled.page.messages)
+        with self._batches.batch() as effects:
+            self._page(effects, pulled.conversation, pulled.last_seq, pulled.page, messages)
+
+    # --- entries --------------------------------------------------------------------------------------
+
+    def _apply(self, effects: Effects, event: ev.ServerEvent, message: Message | None) -> None:
+        match event:
+            case ev.NewMsg():
+                self._conversations.see(event.conversation_id)
+                self._new_message(effects, event, message)
+            case ev.MsgAck(client_msg_id=str()):
+                self._acked(effects, event)
+            case ev.MsgAck():  # of a recall: its own entry is to be pulled
+                id_, epoch, seq = event.conversation_id, event.epoch, event.seq
+                self._known_head(effects, id_, epoch, seq, proves=False)
+            case ev.Behind():
+                self._conversations.see(event.conversation_id)
+                self._known_head(effects, event.conversation_id, event.epoch, event.head_seq)
+            case ev.Heads():
+                self._heads(effects, event)
+            case ev.ConversationPush():
+                self._changed(effects, event)
+            case ev.ReceiptPush():
+                self._receipt(effects, event)
+            case ev.TypingPush():
+                effects.events.append(Typing(event.conversation_id, event.user_id))
+            case ev.ErrorEvent():
+                self._refused(effects, event)
+
+    def _new_message(self, effects: Effects, event: ev.NewMsg, message: Message | None) -> None:
+        """A live entry; one that cannot be read leaves a hole, which a SYNC closes."""
+        conversation = self._find(effects, event.conversation_id, event.epoch, event.seq)
+        if conversation is None:
+            return  # the heads lead to it, by a SYNC that brings it too
+        if message is None:
+            if self._is_same_log(conversation, event.epoch) and conversation.timeline.rise(event.seq):
+                self._sync_queue.gap(conversation)
+            return
+        own = self._shows_own(effects, message, event.epoch)
+        self._arrived(effects, conversation, message, event.epoch, own=own)
+
+    def _acked(self, effects: Effects, event: ev.MsgAck) -> None:
+        """The answer to a send: resolve it, and give the own message its place like any other.
+
+        The answer is the same for ever, also after leaving, so it proves no membership.
+        """
+        if not isinstance(event.client_msg_id, str):
+            return
+        if not (self._conversations.complete or self._conversations.get(event.conversation_id)):
+            if self._outbox.find(event.conversation_id, event.client_msg_id) is not None:
+                self._conversations.heard_of(event.conversation_id).acks[event.client_msg_id] = event
+            return
+        send = self._outbox.resolve(event.conversation_id, event.client_msg_id)
+        if send is None:
+            return
+        effects.sent(_sent(event, event.client_msg_id, event.epoch))
+        message = _own_message(event, self._conversations.user_id, send)
+        conversation = self._find(effects, event.conversation_id, event.epoch, event.seq, proves=False)
+        if conversation is None:
+            self._conversations.heard_of(event.conversation_id).own.append(message)
+        else:
+            self._arrived(effects, conversation, message, event.epoch, own=True)
+
+    def _shows_own(self, effects: Effects, message: Message, epoch: str) -> bool:
+        """Whether an entry is a pending message of this device, which is resolved by that.
+
+        The same key with another payload resolves nothing: the server has refused that, or will. A recalled entry can
+        no longer be compared.
+        """
+        if message.sender_id != self._conversations.user_id or message.client_msg_id is None:
+            return False
+        pending = self._outbox.find(message.conversation_id, message.client_msg_id)
+        if pending is None or not (message.type == "RECALLED" or is_same(message.payload, pending.payload)):
+            return False
+        if self._outbox.resolve(message.conversation_id, message.client_msg_id, answered=False) is None:
+            return False
+        effects.sent(_sent(message, message.client_msg_id, epoch))
+        return True
+
+    def _arrived(
+        self, effects: Effects, conversation: Conversation, message: Message, epoch: str, *, own: bool
+    ) -> None:
+        if not self._is_same_log(conversation, epoch):
+            return
+        # with the queue paused, the sync comes back to it once the app has caught up
+        keep = own or not self._events.paused
+        conversation.push(effects, message, self._conversations.user_id, own=own, keep=keep)
+        if conversation.timeline.behind:
+            self._sync_queue.gap(conversation)
+
+    def _known_head(
+        self, effects: Effects, conversation_id: str, epoch: str, head_seq: int, *, proves: bool = True
+    ) -> None:
+        """The log is said to go up to `head_seq`: pull what is missing, at once.
+
+        Args:
+            effects: What follows from it.
+            conversation_id: Which log.
+            epoch: Its identity.
+            head_seq: Its highest seq.
+            proves: Only a member can hear this now.
+        """
+        conversation = self._find(effects, conversation_id, epoch, head_seq, proves=proves)
+        if conversation is None or conversation.left:
+            return
+        if self._is_same_log(conversation, epoch) and conversation.timeline.rise(head_seq):
+            self._sync_queue.add(conversation, first=True)
+
+    def _page(
+        self,
+        effects: Effects,
+        conversation: Conversation,
+        last_seq: int,
+        page: ev.SyncPage,
+        messages: list[Message],
+    ) -> None:
+        """A SYNC_PAGE that was asked with `last_seq`; `messages` are its readable entries."""
+        if page.epoch != conversation.timeline.epoch:
+            self._renew(effects, conversation, page.epoch)
+        conversation.epoch_refused = False
+        notified = {message.seq for message in messages if self._shows_own(effects, message, page.epoch)}
+        conversation.page(effects, last_seq, page, messages, notified, self._conversations.user_id)
+
+    def _find(
+        self, effects: Effects, conversation_id: str, epoch: str, head_seq: int, *, proves: bool = True
+    ) -> Conversation | None:
+        """The conversation an event is about; None while only the coming heads can say how far this device is in it."""
+        conversation = self._conversations.get(conversation_id)
+        if conversation is None and self._conversations.complete and proves:
+            conversation = self._adopt(effects, conversation_id, epoch, 0)
+            conversation.timeline.rise(head_seq)
+            self._sync_queue.add(conversation, first=True)
+        if conversation is None:
+            earlier = self._conversations.heard_of(conversation_id)
+            earlier.head_seq = max(earlier.head_seq, head_seq)
+            earlier.proved = earlier.proved or proves
+            return None
+        if conversation.left and proves:
+            conversation.left = False
+            effects.change(conversation)
+            self._cursors.rejoined(conversation.id)
+        return conversation
+
+    def _is_same_log(self, conversation: Conversation, epoch: str) -> bool:
+        """Whether an event is about the log we hold; if not, a SYNC finds out which of the two is the old one."""
+        if conversation.is_same_log(epoch):
+            return True
+        self._sync_queue.add(conversation, first=True)
+        return False
+
+    def _renew(self, effects: Effects, conversation: Conversation, epoch: str) -> None:
+        """The log is another one: drop the cursors and start afresh."""
+        if conversation.timeline.epoch == "":
+            conversation.timeline.epoch = epoch
+            return
+        self._cursors.forget(conversation.id)
+        conversation.renew(effects, epoch)
+
+    def _adopt(self, effects: Effects, conversation_id: str, epoch: str, prefix: int) -> Conversation:
+        """Take up a conversation that this device has no record of."""
+        earlier = self._conversations.heard_of(conversation_id)
+        own = [message for message in earlier.own if message.seq > prefix]
+        conversation = self._conversations.adopt(conversation_id, earlier.type, epoch, prefix)
+        conversation.acked_seq = prefix
+        effects.change(conversation).messages.extend(own)
+        self._take_early_acks(effects, earlier)
+        return conversation
+
+    def _take_early_acks(self, effects: Effects, earlier: UnknownConversation) -> None:
+        """Take the answers that waited for the heads."""
+        acks, earlier.acks = earlier.acks, {}
+        for ack in acks.values():
+            self._acked(effects, ack)
+
+    # --- conversations and their heads ----------------------------------------------------------------
+
+    def _heads(self, effects: Effects, event: ev.Heads) -> None:
+        """One page of heads; what the last one has not named was left."""
+        for head in event.conversations:
+            self._conversations.see(head.conversation_id)
+            self._head(effects, head)
+        if not event.more:
+            self._complete(effects)
+
+    def _head(self, effects: Effects, head: ev.Head) -> None:
+        conversation = self._conversations.get(head.conversation_id)
+        if conversation is None:
+            self._conversations.heard_of(head.conversation_id).type = head.type
+            conversation = self._adopt(effects, head.conversation_id, head.epoch, head.delivered_seq)
+        elif conversation.left:
+            conversation.left = False
+            effects.change(conversation)
+            effects.events.append(ConversationChanged(head.conversation_id, head.type, "JOINED"))
+        if conversation.timeline.epoch != head.epoch:
+            self._renew(effects, conversation, head.epoch)
+        self._take_head(effects, conversation, head)
+
+    def _take_head(self, effects: Effects, conversation: Conversation, head: ev.Head) -> None:
+        conversation.type, conversation.first_seq = head.type, max(head.first_seq, 1)
+        conversation.acked_seq = head.delivered_seq
+        conversation.read_seq = max(conversation.read_seq, head.read_seq)
+        effects.needs_ack(conversation)
+        self._cursors.reconcile_read(conversation.id, head.read_seq)
+        risen = conversation.others_rise(head.others_delivered_seq, head.others_read_seq)
+        if risen is not None:
+            effects.events.append(risen)
+        if conversation.timeline.rise(head.head_seq):
+            self._sync_queue.add(conversation)
+
+    def _complete(self, effects: Effects) -> None:
+        for conversation in self._conversations:
+            if not self._conversations.is_seen(conversation.id):
+                self._gone(effects, conversation)
+        self._conversations.completed()
+        for id_, earlier in list(self._conversations.unknown.items()):
+            if earlier.proved:
+                self._sync_queue.add(self._adopt(effects, id_, earlier.epoch, 0))
+            else:
+                self._take_early_acks(effects, earlier)
+        self._sync_queue.changed.set()
+
+    def _changed(self, effects: Effects, event: ev.ConversationPush) -> None:
+        """The set of conversations changed just now."""
+        effects.events.append(ConversationChanged(event.conversation_id, event.type, event.change))
+        conversation = self._conversations.get(event.conversation_id)
+        if event.change == "LEFT":
+            self._conversations.unsee(event.conversation_id)
+            if conversation is not None:
+                _leave(effects, conversation)
+            return
+        self._conversations.see(event.conversation_id)
+        if conversation is None:
+            conversation = self._joined(effects, event)
+        if conversation is not None:
+            conversation.type = event.type
+            conversation.left = False
+            effects.change(conversation)
+            self._cursors.rejoined(conversation.id)
+            if event.change != "UPDATED":
+                self._sync_queue.add(conversation)
+
+    def _joined(self, effects: Effects, event: ev.ConversationPush) -> Conversation | None:
+        earlier = self._conversations.heard_of(event.conversation_id)
+        earlier.type, earlier.proved = event.type, True
+        if not self._conversations.complete:
+            return None
+        return self._adopt(effects, event.conversation_id, "", 0)
+
+    def _gone(self, effects: Effects, conversation: Conversation) -> None:
+        """The server does not name it, or says NOT_FOUND: it was left. The app is notified once."""
+        if not conversation.left:
+            _leave(effects, conversation)
+            effects.events.append(ConversationChanged(conversation.id, conversation.type, "LEFT"))
+
+    # --- receipts and refusals ------------------------------------------------------------------------
+
+    def _receipt(self, effects: Effects, event: ev.ReceiptPush) -> None:
+        conversation = self._conversations.get(event.conversation_id)
+        if conversation is None:
+            return  # the heads that are on their way carry the same fact
+        risen = conversation.receipt(event, self._conversations.user_id)
+        if risen is not None:
+            effects.events.append(risen)
+
+    def _refused(self, effects: Effects, event: ev.ErrorEvent) -> None:
+        if self._refused_send(effects, event):
+            return
+        if event.ref in (DELIVERED_REF, READ_REF) and isinstance(event.conversation_id, str):
+            conversation = self._conversations.get(event.conversation_id)
+            held = conversation.timeline.prefix if conversation is not None else 0
+            self._cursors.refused(event, event.conversation_id, held)
+        else:  # typing, or a request whose caller has gone
+            logger.info("the server refused something nobody waits for: %s", event.code)
+
+    def _refused_send(self, effects: Effects, event: ev.ErrorEvent) -> bool:
+        """An ERROR that names a message. Returns whether it was one of ours."""
+        conversation_id, client_msg_id = event.conversation_id, event.client_msg_id
+        if not isinstance(conversation_id, str) or not isinstance(client_msg_id, str):
+            return False
+        if self._outbox.find(conversation_id, client_msg_id) is None:
+            return False
+        if event.retryable:
+            self._outbox.put_back(conversation_id, client_msg_id, retry_after_of(event.retry_after_ms))
+        elif self._outbox.resolve(conversation_id, client_msg_id) is not None:  # None: the log has shown it
+            cause = refusal(event.code, event.message, retryable=event.retryable)
+            effects.failed((conversation_id, client_msg_id), cause)
+        return True
+
+
+def _leave(effects: Effects, conversation: Conversation) -> None:
+    conversation.left = True
+    effects.change(conversation)
+
+
+def _sent(entry: ev.MsgAck | Message, client_msg_id: str, epoch: str) -> Sent:
+    return Sent(entry.conversation_id, client_msg_id, entry.message_id, entry.seq, entry.server_ts, epoch)
+
+
+def _own_message(ack: ev.MsgAck, user_id: str, send: PendingSend) -> Message:
+    """The message as the log has it: with the bytes that were sent, for the store."""
+    return EncodedMessage(
+        send.conversation_id,
+        ack.seq,
+        ack.message_id,
+        user_id,
+        ack.server_ts,
+        msgspec.json.decode(send.payload),
+        send.client_msg_id,
+        encoded=send.payload,
+    )

@@ -1,0 +1,316 @@
+"""What this device has to say until the server knows it: own messages, and how far it has received and read.
+
+Both are in the local store where they must outlive the process. `Outbox` holds messages from `send` to their answer and
+those who wait for it; `Cursors` holds one number per conversation, of which only the newest counts. Filled by `client`
+and `inbox`, emptied by the writer of the connection.
+"""
+
+from __future__ import annotations
+
+import anyio
+
+from .._auto_reset_event import AutoResetEvent
+from ..core.backoff import retry_after_of
+from ..core.resend import Key, PendingSend, ResendQueue
+from ..errors import ChatkitError, ConflictError, RefusedError, SendOutcomeUnknownError
+from ..ports import Clock
+from ..types import Sent
+from ..wire import events as ev
+from ._retry import Backoff
+from .config import ClientConfig
+from .store.base import LocalStore
+
+DELIVERED_REF = "delivered"
+READ_REF = "read"
+
+
+class _Waiter:
+    """Everybody who waits for one message."""
+
+    __slots__ = ("count", "done", "outcome")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.done = anyio.Event()
+        self.outcome: Sent | Exception | None = None
+
+
+class Outbox:
+    """Messages from `send` to their answer; what is pending outlives this object in the store.
+
+    Args:
+        store: Keeps what is pending.
+        config: Bounds.
+        clock: Times what is under way.
+        backoff: Waits after a refusal for now.
+        wake: Set when there is something to send.
+    """
+
+    def __init__(
+        self, store: LocalStore, config: ClientConfig, clock: Clock, backoff: Backoff, wake: AutoResetEvent
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._clock = clock
+        self._backoff = backoff
+        self._wake = wake
+        self._queue = self._stored()
+        self._waiters: dict[Key, _Waiter] = {}
+        self._emptied = AutoResetEvent()
+        self._stopped = False
+
+    def reload(self) -> None:
+        """Take what is pending from the store again; those who wait go on waiting."""
+        self._queue = self._stored()
+
+    def _stored(self) -> ResendQueue:
+        queue = ResendQueue(self._config.pending_max, self._config.window)
+        queue.restore(self._store.pending())
+        return queue
+
+    @property
+    def pending_count(self) -> int:
+        """Messages without a final answer."""
+        return len(self._queue)
+
+    @property
+    def oldest_sent_at_s(self) -> float | None:
+        """When the longest unanswered message went out; None if nothing is under way."""
+        return self._queue.oldest_sent_at_s
+
+    def submit(self, conversation_id: str, client_msg_id: str, payload: bytes) -> None:
+        """Store and queue a message; the same one again is nothing.
+
+        Args:
+            conversation_id: Where to.
+            client_msg_id: Its key.
+            payload: Canonical JSON: the bytes that travel, and that the local store keeps.
+
+        Raises:
+            ConflictError: The key is pending with another payload.
+            QueueFullError: The bound is reached; nothing was queued.
+        """
+        earlier = self._queue.find(conversation_id, client_msg_id)
+        if earlier is not None:
+            if earlier.payload != payload:
+                raise ConflictError("this clientMsgId is pending with another payload")
+            if not self._queue.is_pending(earlier):
+                self._store.add_pending(earlier)
+                self._queue.reopen(earlier)
+            return
+        self._queue.check_room()
+        send = PendingSend(conversation_id, client_msg_id, payload, self._queue.next_order)
+        self._store.add_pending(send)
+        self._queue.add(send)
+        self._wake.set()
+
+    async def outcome(self, conversation_id: str, client_msg_id: str, timeout_s: float | None) -> Sent:
+        """Wait for the answer to a pending message.
+
+        Raises:
+            RefusedError: Refused for good.
+            SendOutcomeUnknownError: No answer in time, or the client stopped; the message stays queued.
+        """
+        key = (conversation_id, client_msg_id)
+        waiter = self._waiters.setdefault(key, _Waiter())
+        waiter.count += 1
+        try:
+            with anyio.move_on_after(timeout_s):
+                await waiter.done.wait()
+        finally:
+            waiter.count -= 1
+            if waiter.count == 0 and self._waiters.get(key) is waiter:
+                del self._waiters[key]
+        if isinstance(waiter.outcome, Sent):
+            return waiter.outcome
+        if isinstance(waiter.outcome, RefusedError):
+            raise waiter.outcome.fresh()
+        raise SendOutcomeUnknownError(
+            f"no answer to {client_msg_id} yet; it stays queued",
+            conversation_id=conversation_id,
+            client_msg_id=client_msg_id,
+        ) from waiter.outcome
+
+    def find(self, conversation_id: str, client_msg_id: str) -> PendingSend | None:
+        """The message under this key, while an answer to it is still to come."""
+        return self._queue.find(conversation_id, client_msg_id)
+
+    def resolve(
+        self, conversation_id: str, client_msg_id: str, *, answered: bool = True
+    ) -> PendingSend | None:
+        """Its outcome is known for good, by its answer or (not `answered`) by the log; the caller stores that.
+
+        Returns:
+            The message, or None if it was not pending (a repeat, another device's).
+        """
+        return self._queue.resolve(conversation_id, client_msg_id, answered=answered)
+
+    def put_back(self, conversation_id: str, client_msg_id: str, retry_after_s: float | None) -> None:
+        """Refused for now: it is sent again after a wait, and its conversation pauses until then."""
+        pause_s = self._backoff.delay_s(self._queue.refusals(conversation_id) + 1, retry_after_s)
+        self._queue.put_back(conversation_id, client_msg_id, self._clock.now_s() + pause_s)
+
+    def has_waiter(self, key: Key) -> bool:
+        """Whether a `send` call waits for this message."""
+        return key in self._waiters
+
+    def on_committed(self, key: Key, outcome: Sent | ChatkitError) -> None:
+        """The outcome of a message is stored: wake those who wait for it."""
+        waiter = self._waiters.pop(key, None)
+        if waiter is not None:
+            waiter.outcome = outcome
+            waiter.done.set()
+        if not self._queue:
+            self._emptied.set()
+
+    def take(self) -> list[PendingSend]:
+        """What to send now, in order."""
+        return self._queue.take(self._clock.now_s())
+
+    def wait_s(self) -> float | None:
+        """Seconds until a paused conversation goes on; None if there is none."""
+        return self._queue.wait_s(self._clock.now_s())
+
+    def disconnected(self) -> None:
+        """Everything under way goes out again with the next connection."""
+        self._queue.disconnected()
+
+    def stopped(self, cause: Exception) -> None:
+        """The client has stopped: nothing more will be answered. What is pending stays in the store."""
+        self._stopped = True
+        self.release(cause)
+
+    def release(self, cause: Exception) -> None:
+        """Nobody waits any longer; `cause` says why."""
+        for waiter in self._waiters.values():
+            waiter.outcome = cause
+            waiter.done.set()
+        self._waiters.clear()
+        self._emptied.set()
+
+    async def wait_emptied(self) -> None:
+        """Return once nothing is pending, or the client has stopped. One caller."""
+        while self._queue and not self._stopped:
+            await self._emptied.wait()
+
+
+class Cursors:
+    """What is to be sent of DELIVERED_ACK and READ. Bounded by the number of conversations.
+
+    Neither has an answer. What gets lost with a connection is found again from the heads of the next one; what is
+    refused for now goes out again after a wait.
+
+    Args:
+        store: Keeps how far the user has read.
+        clock: Times what was refused.
+        backoff: Waits after a refusal for now.
+
+    Attributes:
+        wanted_reads: How far the user has read, by conversation, where the server is not known to know.
+    """
+
+    def __init__(self, store: LocalStore, clock: Clock, backoff: Backoff) -> None:
+        self._store = store
+        self._clock = clock
+        self._backoff = backoff
+        self.wanted_reads = store.reads()
+        self._delivered: dict[str, int] = {}
+        self._read: dict[str, int] = {}
+        self._retry_at: dict[tuple[str, str], tuple[float, int]] = {}  # (ref, conversation): when, what
+
+    def reload(self) -> None:
+        """Take what was read from the store again; the next heads say what of it must be sent."""
+        self.disconnected()
+        self.wanted_reads = self._store.reads()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be sent."""
+        return not (self._delivered or self._read)
+
+    def delivered(self, conversation_id: str, up_to_seq: int) -> None:
+        """This device holds everything up to here."""
+        self._delivered[conversation_id] = max(up_to_seq, self._delivered.get(conversation_id, 0))
+
+    def want_read(self, conversation_id: str, up_to_seq: int) -> None:
+        """The user has read up to here: stored, then sent. A lower value than before changes nothing."""
+        if up_to_seq <= self.wanted_reads.get(conversation_id, 0):
+            return
+        self._store.want_read(conversation_id, up_to_seq)
+        self.wanted_reads[conversation_id] = up_to_seq
+        self._read[conversation_id] = up_to_seq
+
+    def reconcile_read(self, conversation_id: str, server_read_seq: int) -> None:
+        """The heads say what the server knows: send what it lacks, forget what it has."""
+        wanted = self.wanted_reads.get(conversation_id, 0)
+        if wanted > server_read_seq:
+            self._read[conversation_id] = wanted
+        elif wanted:
+            self.forget_read(conversation_id)
+
+    def rejoined(self, conversation_id: str) -> None:
+        """A member again: what was read and not yet heard by the server can be said now."""
+        wanted = self.wanted_reads.get(conversation_id, 0)
+        if wanted:
+            self._read[conversation_id] = wanted
+
+    def forget_read(self, conversation_id: str) -> None:
+        """The server has it, will never take it, or the log is another one now."""
+        if self.wanted_reads.pop(conversation_id, 0):
+            self._store.want_read(conversation_id, 0)
+        self._read.pop(conversation_id, None)
+        self._retry_at.pop((READ_REF, conversation_id), None)
+
+    def forget(self, conversation_id: str) -> None:
+        """Another epoch: nothing said of the old log counts."""
+        self._delivered.pop(conversation_id, None)
+        self._retry_at.pop((DELIVERED_REF, conversation_id), None)
+        self.forget_read(conversation_id)
+
+    def disconnected(self) -> None:
+        """Whatever was on its way comes again from the next heads."""
+        self._delivered.clear()
+        self._read.clear()
+        self._retry_at.clear()
+
+    def refused(self, error: ev.ErrorEvent, conversation_id: str, up_to_seq: int) -> None:
+        """An ERROR for a cursor: again after a wait, or never; a read cursor refused for good is forgotten."""
+        if not error.retryable:
+            if error.ref == READ_REF:
+                self.forget_read(conversation_id)
+            return
+        delay_s = self._backoff.delay_s(1, retry_after_of(error.retry_after_ms))
+        kind = READ_REF if error.ref == READ_REF else DELIVERED_REF
+        seq = self.wanted_reads.get(conversation_id, 0) if kind == READ_REF else up_to_seq
+        if seq == 0:
+            return  # it was about another log
+        self._retry_at[kind, conversation_id] = (self._clock.now_s() + delay_s, seq)
+
+    def take(self) -> list[ev.ClientEvent]:
+        """Everything there is to send now."""
+        self._due()
+        taken: list[ev.ClientEvent] = [
+            ev.DeliveredAck(conversation_id=id_, up_to_seq=seq, ref=DELIVERED_REF)
+            for id_, seq in self._delivered.items()
+        ]
+        taken += [
+            ev.Read(conversation_id=id_, up_to_seq=seq, ref=READ_REF) for id_, seq in self._read.items()
+        ]
+        self._delivered.clear()
+        self._read.clear()
+        return taken
+
+    def wait_s(self) -> float | None:
+        """Seconds until something refused is due again; None if there is nothing."""
+        if not self._retry_at:
+            return None
+        return max(0.0, min(at_s for at_s, _ in self._retry_at.values()) - self._clock.now_s())
+
+    def _due(self) -> None:
+        now_s = self._clock.now_s()
+        for (kind, id_), (at_s, seq) in list(self._retry_at.items()):
+            if at_s > now_s:
+                continue
+            del self._retry_at[kind, id_]
+            waiting = self._read if kind == READ_REF else self._delivered
+            waiting[id_] = max(seq, waiting.get(id_, 0))

@@ -1,0 +1,1 @@
+"""Where a client keeps what must outlive its process: the port, and its two stores."""

@@ -1,0 +1,126 @@
+"""The local store port: what a client must find again after its process died.
+
+Synchronous on purpose: calls are short, and one call per received frame is all there is; the event loop stands still
+for as long as one takes. Every implementation passes the contract suite `chatkit.testing.contracts.local_store`.
+
+An `UnavailableError` means "refused for now, nothing was changed" (disk full, busy): the client ends the connection,
+takes its state from the store again and comes back after a wait. Any other error of `save`, also one derived from it,
+stops the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from ...core.resend import Key, PendingSend
+from ...errors import UnavailableError
+from ...types import ConversationType, Message
+from ...wire.payload import encode
+
+
+def refused_for_now(error: Exception) -> bool:
+    """Whether a store only said "not now"; the errors derived from this one say that the disk itself is broken."""
+    return type(error) is UnavailableError
+
+
+class EncodedMessage(Message, frozen=True, kw_only=True):
+    """A message of this device on its way into the store, with the bytes that it was sent as.
+
+    Attributes:
+        encoded: The payload as canonical JSON; a store may keep it instead of encoding `payload`.
+    """
+
+    encoded: bytes
+
+
+def payload_bytes(message: Message) -> bytes:
+    """The payload as JSON: the bytes that the message brings along, else encoded here."""
+    return message.encoded if isinstance(message, EncodedMessage) else encode(message.payload)
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What is stored of one conversation.
+
+    Attributes:
+        prefix: Everything visible in (floor, prefix] is stored.
+        left: The user was no member when last seen.
+        held: Stored entries above the prefix: own sends that were answered.
+        recalled_seqs: Recalls of entries above the prefix that are not stored yet.
+    """
+
+    conversation_id: str
+    type: ConversationType
+    epoch: str
+    prefix: int
+    left: bool
+    held: tuple[Message, ...] = ()
+    recalled_seqs: tuple[int, ...] = ()
+
+
+class Change(msgspec.Struct):
+    """What a received frame changes in one conversation.
+
+    Attributes:
+        fresh: Drop all that is stored of the conversation first (another epoch).
+        floor: Set the start of what is stored completely; None leaves it. A new conversation starts at its prefix.
+        forget_up_to: Drop the stored entries up to here first; 0 drops none.
+        messages: Entries to store. A stored tombstone is never replaced by a body.
+        recalled_seqs: Slots to blank; remembered if there is nothing to blank yet and the slot is above the prefix
+            (below it nothing comes any more but history, which the server has blanked).
+    """
+
+    conversation_id: str
+    type: ConversationType
+    epoch: str
+    prefix: int
+    left: bool = False
+    fresh: bool = False
+    floor: int | None = None
+    forget_up_to: int = 0
+    messages: list[Message] = msgspec.field(default_factory=list)
+    recalled_seqs: list[int] = msgspec.field(default_factory=list)
+
+
+class LocalStore(Protocol):
+    """Pending sends, logs, cursors, and recalls of entries not held yet."""
+
+    def bind(self, user_id: str, device_id: str) -> None:
+        """Tie the store to its owner at the first login.
+
+        Raises:
+            ConfigurationError: It belongs to another user or device.
+        """
+
+    def pending(self) -> list[PendingSend]:
+        """Unacknowledged messages, by order."""
+
+    def add_pending(self, send: PendingSend) -> None:
+        """Keep a message until it is resolved. When this returns it outlives the process."""
+
+    def records(self) -> list[Record]:
+        """Every conversation that is stored."""
+
+    def save(self, changes: Sequence[Change], resolved: Sequence[Key] = ()) -> None:
+        """Store all that one frame changed, and forget the resolved sends, in one transaction.
+
+        Raises:
+            UnavailableError: Refused for now; nothing was changed.
+        """
+
+    def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
+        """The newest stored entries below `before_seq`: at most `limit`, ascending, possibly none."""
+
+    def floor(self, conversation_id: str) -> int:
+        """Where the completely stored part starts (not included); 0 means at the log's start."""
+
+    def reads(self) -> dict[str, int]:
+        """How far the user wants each conversation to count as read, by conversation."""
+
+    def want_read(self, conversation_id: str, up_to_seq: int) -> None:
+        """Keep how far the user has read; 0 forgets it."""
+
+    def close(self) -> None:
+        """Release what is held open. What was saved stays, where the store outlives the process."""

@@ -1,0 +1,169 @@
+"""The local store of a client that need not outlive its process. A new one catches up from the server's cursors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from ...core.resend import Key, PendingSend
+from ...core.timeline import tombstone
+from ...errors import ConfigurationError
+from ...types import Message
+from ...wire.payload import RECALLED
+from .base import Change, Record, payload_bytes
+
+MESSAGES_MAX = 1000
+
+
+class _Row(msgspec.Struct, frozen=True):
+    """An entry; its payload as bytes, which an app that changes what it was given cannot reach."""
+
+    message_id: str
+    sender_id: str
+    server_ts: int
+    payload: bytes
+    client_msg_id: str | None
+
+
+class _Log:
+    def __init__(self, change: Change) -> None:
+        self.record = Record(change.conversation_id, change.type, change.epoch, change.prefix, change.left)
+        self.floor = change.prefix if change.floor is None else change.floor
+        self.messages: dict[int, _Row] = {}
+        self.recalled: set[int] = set()
+
+
+class MemoryStore:
+    """`LocalStore` in memory.
+
+    Args:
+        messages_max: Newest entries kept per conversation; older ones are fetched again when asked for.
+    """
+
+    def __init__(self, messages_max: int = MESSAGES_MAX) -> None:
+        self._messages_max = messages_max
+        self._owner: tuple[str, str] | None = None
+        self._pending: dict[Key, PendingSend] = {}
+        self._logs: dict[str, _Log] = {}
+        self._reads: dict[str, int] = {}
+
+    def bind(self, user_id: str, device_id: str) -> None:
+        """Tie the store to its owner; another one is a ConfigurationError."""
+        owner = (user_id, device_id)
+        if self._owner not in (None, owner):
+            raise ConfigurationError("this local store belongs to another user or device; use one for each")
+        self._owner = owner
+
+    def pending(self) -> list[PendingSend]:
+        """Unacknowledged messages, by order."""
+        return sorted(self._pending.values(), key=lambda send: send.order)
+
+    def add_pending(self, send: PendingSend) -> None:
+        """Keep a message until it is resolved."""
+        self._pending[send.key] = send
+
+    def records(self) -> list[Record]:
+        """Every conversation that is stored."""
+        return [_record(log) for log in self._logs.values()]
+
+    def save(self, changes: Sequence[Change], resolved: Sequence[Key] = ()) -> None:
+        """Store all that one frame changed."""
+        for change in changes:
+            self._apply(change)
+        for key in resolved:
+            self._pending.pop(key, None)
+
+    def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
+        """The newest stored entries below `before_seq`, ascending."""
+        log = self._logs.get(conversation_id)
+        if log is None or limit <= 0:
+            return []
+        seqs = sorted(seq for seq in log.messages if seq < before_seq)
+        return [_message(log, seq) for seq in seqs[-limit:]]
+
+    def floor(self, conversation_id: str) -> int:
+        """Where the completely stored part starts."""
+        log = self._logs.get(conversation_id)
+        return log.floor if log is not None else 0
+
+    def reads(self) -> dict[str, int]:
+        """How far the user wants each conversation to count as read."""
+        return dict(self._reads)
+
+    def want_read(self, conversation_id: str, up_to_seq: int) -> None:
+        """Keep how far the user has read; 0 forgets it."""
+        self._reads[conversation_id] = up_to_seq
+        if up_to_seq == 0:
+            del self._reads[conversation_id]
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _apply(self, change: Change) -> None:
+        log = self._logs.get(change.conversation_id)
+        if log is None or change.fresh:
+            log = self._logs[change.conversation_id] = _Log(change)
+        log.record = Record(change.conversation_id, change.type, change.epoch, change.prefix, change.left)
+        forgotten = [seq for seq in log.messages if seq <= change.forget_up_to] if change.forget_up_to else []
+        for seq in forgotten:
+            del log.messages[seq]
+        if change.floor is not None:
+            log.floor = change.floor
+        for message in change.messages:
+            _keep(log, message)
+        for seq in change.recalled_seqs:
+            _blank(log, seq)
+        if change.floor is None:
+            self._trim(log)
+
+    def _trim(self, log: _Log) -> None:
+        excess = len(log.messages) - self._messages_max
+        if excess <= 0:
+            return
+        for seq in sorted(log.messages)[:excess]:
+            if seq <= log.record.prefix:
+                del log.messages[seq]
+                log.floor = max(log.floor, seq)
+
+
+def _record(log: _Log) -> Record:
+    held = tuple(_message(log, seq) for seq in sorted(log.messages) if seq > log.record.prefix)
+    recalled = tuple(sorted(seq for seq in log.recalled if seq > log.record.prefix))
+    return replace(log.record, held=held, recalled_seqs=recalled)
+
+
+def _keep(log: _Log, message: Message) -> None:
+    if message.seq in log.recalled:
+        log.recalled.discard(message.seq)
+        message = tombstone(message)
+    if message.seq not in log.messages or message.type == "RECALLED":
+        log.messages[message.seq] = _Row(
+            message.message_id,
+            message.sender_id,
+            message.server_ts,
+            payload_bytes(message),
+            message.client_msg_id,
+        )
+
+
+def _message(log: _Log, seq: int) -> Message:
+    row = log.messages[seq]
+    return Message(
+        log.record.conversation_id,
+        seq,
+        row.message_id,
+        row.sender_id,
+        row.server_ts,
+        msgspec.json.decode(row.payload),
+        row.client_msg_id,
+    )
+
+
+def _blank(log: _Log, seq: int) -> None:
+    row = log.messages.get(seq)
+    if row is not None:
+        log.messages[seq] = replace(row, payload=RECALLED)
+    elif seq > log.record.prefix:
+        log.recalled.add(seq)

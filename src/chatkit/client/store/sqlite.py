@@ -1,0 +1,269 @@
+"""The local store in a SQLite file: outlives the app, also when it is killed (WAL, synchronous=NORMAL).
+
+A power cut may cost the newest commits: entries come again by SYNC (and the app is notified again); a message that was
+queued but not yet answered can be lost with them.
+
+One process at a time: the file is locked from opening to closing. Each call blocks the event loop for one small
+transaction; opening for at most `BUSY_TIMEOUT_MS` (2 s), when somebody else holds the file.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from ...core.resend import Key, PendingSend
+from ...drivers.migrations import migrate, migration_files
+from ...drivers.sqlite import open_sqlite
+from ...errors import ConfigurationError, ConflictError, UnavailableError
+from ...types import Message
+from ...wire.payload import RECALLED
+from .base import Change, Record, payload_bytes
+
+logger = logging.getLogger(__name__)
+
+APPLICATION_ID = 0x63_6B_63_6C
+"""`ckcl`: marks the file as a client's store, so that it is never taken for a server's log."""
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+_COLUMNS = "conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id"
+_UPSERT_CONVERSATION = (
+    "INSERT INTO conversation (conversation_id, type, epoch, prefix, floor, has_left) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET type = excluded.type, epoch = excluded.epoch, prefix = excluded.prefix,"
+    " has_left = excluded.has_left"
+)
+_INSERT_MESSAGE = (
+    f"INSERT INTO message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
+    " ON CONFLICT DO UPDATE SET payload = excluded.payload WHERE excluded.payload = ?"
+)
+_EARLY_RECALLS = (
+    "SELECT conversation_id, seq FROM early_recall JOIN conversation USING (conversation_id)"
+    " WHERE seq > prefix ORDER BY seq"
+)
+_FORGET_MET_RECALLS = (
+    "DELETE FROM early_recall WHERE seq <="
+    " (SELECT prefix FROM conversation AS c WHERE c.conversation_id = early_recall.conversation_id)"
+)
+
+
+class SqliteStore:
+    """`LocalStore` in a file.
+
+    Args:
+        path: The file; made if it is missing.
+
+    Raises:
+        ConfigurationError: The file is no client store, was made by a newer version, or is open in another client.
+    """
+
+    def __init__(self, path: str) -> None:
+        try:
+            self._connection = open_sqlite(path, synchronous="NORMAL")
+        except UnavailableError as error:
+            raise _in_use(error) from error
+        try:
+            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # taken by the first write: migrate's
+            migrate(self._connection, migration_files("chatkit.client.store"), APPLICATION_ID)
+            self._connection.execute(_FORGET_MET_RECALLS)
+            self._bodies_in_wal = True  # what a killed process blanked last
+            self._scrub()
+        except UnavailableError as error:
+            self._connection.close()
+            raise _in_use(error) from error
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def bind(self, user_id: str, device_id: str) -> None:
+        """Tie the store to its owner; another one is a ConfigurationError."""
+        with self._transaction():
+            self._connection.execute("INSERT OR IGNORE INTO owner VALUES (1, ?, ?)", (user_id, device_id))
+            (owner,) = self._connection.execute("SELECT user_id, device_id FROM owner")
+        if owner != (user_id, device_id):
+            raise ConfigurationError("this local store belongs to another user or device; name another file")
+
+    def pending(self) -> list[PendingSend]:
+        """Unacknowledged messages, by order."""
+        rows = self._connection.execute(
+            "SELECT conversation_id, client_msg_id, payload, position FROM pending_send ORDER BY position"
+        )
+        return [PendingSend(*row) for row in rows]
+
+    def add_pending(self, send: PendingSend) -> None:
+        """Keep a message until it is resolved. Raises ConflictError if its key is kept already."""
+        added = self._connection.change(
+            "INSERT INTO pending_send (conversation_id, client_msg_id, payload, position) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            (send.conversation_id, send.client_msg_id, send.payload, send.order),
+        )
+        if not added:
+            raise ConflictError("this clientMsgId is pending already in the local store")
+
+    def records(self) -> list[Record]:
+        """Every conversation that is stored."""
+        held: dict[str, list[Message]] = {}
+        for row in self._connection.execute(
+            f"SELECT {_COLUMNS} FROM message JOIN conversation USING (conversation_id)"  # noqa: S608 -- fixed names
+            " WHERE seq > prefix ORDER BY seq"
+        ):
+            held.setdefault(row[0], []).append(_message(row))
+        recalled: dict[str, list[int]] = {}
+        for conversation_id, seq in self._connection.execute(_EARLY_RECALLS):
+            recalled.setdefault(conversation_id, []).append(seq)
+        rows = self._connection.execute(
+            "SELECT conversation_id, type, epoch, prefix, has_left FROM conversation"
+        )
+        return [
+            Record(
+                id_, type_, epoch, prefix, bool(left), tuple(held.get(id_, ())), tuple(recalled.get(id_, ()))
+            )
+            for id_, type_, epoch, prefix, left in rows
+        ]
+
+    def save(self, changes: Sequence[Change], resolved: Sequence[Key] = ()) -> None:
+        """Store all that one frame changed, in one transaction."""
+        with self._transaction():
+            for change in changes:
+                self._apply(change)
+            self._connection.executemany(
+                "DELETE FROM pending_send WHERE conversation_id = ? AND client_msg_id = ?", resolved
+            )
+        self._bodies_in_wal = self._bodies_in_wal or any(_blanks(change) for change in changes)
+        self._scrub()
+
+    def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
+        """The newest stored entries below `before_seq`, ascending."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM message WHERE conversation_id = ? AND seq < ?"  # noqa: S608 -- fixed names
+            " ORDER BY seq DESC LIMIT ?",
+            (conversation_id, before_seq, max(0, limit)),
+        )
+        return [_message(row) for row in reversed(rows)]
+
+    def floor(self, conversation_id: str) -> int:
+        """Where the completely stored part starts."""
+        rows = self._connection.execute(
+            "SELECT floor FROM conversation WHERE conversation_id = ?", (conversation_id,)
+        )
+        return rows[0][0] if rows else 0
+
+    def reads(self) -> dict[str, int]:
+        """How far the user wants each conversation to count as read."""
+        return dict(self._connection.execute("SELECT conversation_id, up_to_seq FROM wanted_read"))
+
+    def want_read(self, conversation_id: str, up_to_seq: int) -> None:
+        """Keep how far the user has read; 0 forgets it."""
+        if up_to_seq == 0:
+            self._connection.execute("DELETE FROM wanted_read WHERE conversation_id = ?", (conversation_id,))
+        else:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO wanted_read VALUES (?, ?)", (conversation_id, up_to_seq)
+            )
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+    def _scrub(self) -> None:
+        """Empty the write-ahead log, which holds blanked bodies still; what is refused now is done with a later save.
+
+        Nothing may be raised here: the transaction is durable, and the app must be notified of its entries.
+        """
+        if not self._bodies_in_wal:
+            return
+        try:
+            ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except UnavailableError as error:
+            logger.warning("recalled bodies stay in the write-ahead log for now: %s", error)
+        else:
+            self._bodies_in_wal = bool(busy)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.begin()
+        try:
+            yield
+            self._connection.commit()
+        except BaseException:
+            self._connection.rollback()
+            raise
+
+    def _apply(self, change: Change) -> None:
+        id_ = change.conversation_id
+        if change.fresh:
+            for table in ("conversation", "message", "early_recall"):
+                self._connection.execute(f"DELETE FROM {table} WHERE conversation_id = ?", (id_,))  # noqa: S608 -- fixed names
+        floor = change.prefix if change.floor is None else change.floor
+        self._connection.execute(
+            _UPSERT_CONVERSATION, (id_, change.type, change.epoch, change.prefix, floor, int(change.left))
+        )
+        if change.floor is not None:
+            self._connection.execute(
+                "UPDATE conversation SET floor = ? WHERE conversation_id = ?", (change.floor, id_)
+            )
+        if change.forget_up_to:
+            self._connection.execute(
+                "DELETE FROM message WHERE conversation_id = ? AND seq <= ?", (id_, change.forget_up_to)
+            )
+        self._keep(id_, change.messages)
+        for seq in change.recalled_seqs:
+            self._blank(id_, seq, early=seq > change.prefix)
+
+    def _keep(self, conversation_id: str, messages: Sequence[Message]) -> None:
+        if not messages:
+            return
+        rows = self._connection.execute(
+            "SELECT seq FROM early_recall WHERE conversation_id = ?", (conversation_id,)
+        )
+        recalled = {seq for (seq,) in rows}
+        self._connection.executemany(_INSERT_MESSAGE, [_row(message, recalled) for message in messages])
+        met = [(conversation_id, message.seq) for message in messages if message.seq in recalled]
+        self._connection.executemany("DELETE FROM early_recall WHERE conversation_id = ? AND seq = ?", met)
+
+    def _blank(self, conversation_id: str, seq: int, *, early: bool) -> None:
+        blanked = self._connection.execute(
+            "UPDATE message SET payload = ? WHERE conversation_id = ? AND seq = ? RETURNING seq",
+            (RECALLED, conversation_id, seq),
+        )
+        if early and not blanked:
+            self._connection.execute(
+                "INSERT OR IGNORE INTO early_recall VALUES (?, ?)", (conversation_id, seq)
+            )
+
+
+def _blanks(change: Change) -> bool:
+    """Whether a change takes bodies away."""
+    if change.fresh or change.forget_up_to or change.recalled_seqs:
+        return True
+    return any(message.type == "RECALLED" for message in change.messages)
+
+
+def _in_use(error: UnavailableError) -> ConfigurationError:
+    return ConfigurationError(
+        f"the local store cannot be used ({error}): if another client or process has it open, close that first or"
+        " name another file"
+    )
+
+
+def _row(message: Message, recalled: set[int]) -> tuple[Any, ...]:
+    payload = RECALLED if message.seq in recalled else payload_bytes(message)
+    return (
+        message.conversation_id,
+        message.seq,
+        message.message_id,
+        message.sender_id,
+        message.server_ts,
+        payload,
+        message.client_msg_id,
+        RECALLED,
+    )
+
+
+def _message(row: tuple[Any, ...]) -> Message:
+    conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id = row
+    return Message(conversation_id, seq, message_id, sender_id, server_ts, _decode(payload), client_msg_id)

@@ -1,0 +1,120 @@
+"""What the app hands in and what a server sends, checked by the contract's own rules before anything is kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from ..errors import BadRequestError, ConfigurationError, ProtocolError
+from ..types import Message, Payload
+from ..wire import events as ev
+from ..wire.codec import Codec
+from ..wire.payload import canonical
+
+logger = logging.getLogger(__name__)
+
+Logged = ev.NewMsg | ev.LogEntry
+
+_CLAMPED = frozenset({"retry_after_ms", "reconnect_after_ms"})
+
+
+def check(value: Any, shape: Any, name: str) -> None:
+    """Raises BadRequestError if `value` does not fit the contract's type for `name`."""
+    try:
+        msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise BadRequestError(f"{name}: {error}") from None
+
+
+def check_conversation_id(conversation_id: str) -> None:
+    """Raises BadRequestError."""
+    check(conversation_id, ev.Id, "conversation id")
+
+
+def check_seq(seq: int) -> None:
+    """Raises BadRequestError."""
+    check(seq, ev.Seq, "seq")
+
+
+def check_message_id(message_id: str) -> None:
+    """Raises BadRequestError."""
+    check(message_id, ev.MessageId, "message id")
+
+
+def check_client_msg_id(client_msg_id: str) -> None:
+    """Raises BadRequestError; lone surrogates count, for they cannot be sent."""
+    check(client_msg_id, ev.ClientMsgId, "clientMsgId")
+    if not client_msg_id.isascii():
+        try:
+            client_msg_id.encode()
+        except UnicodeEncodeError:
+            raise BadRequestError("clientMsgId holds a lone surrogate") from None
+
+
+def check_numbers(event: msgspec.Struct) -> None:
+    """Raises ProtocolError for a seq, time or count that no store can keep.
+
+    The waits that a server asks for may have any size: they are bounded where they are used.
+    """
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if type(value) is int:
+            if not 0 <= value <= ev.SEQ_MAX and name not in _CLAMPED:
+                raise ProtocolError(f"{name} of {type(event).__name__} is out of range")
+        elif isinstance(value, msgspec.Struct):
+            check_numbers(value)
+        elif isinstance(value, list):
+            for item in value:
+                check_numbers(item)
+
+
+def check_device_id(device_id: str) -> None:
+    """Raises ConfigurationError."""
+    try:
+        check(device_id, ev.Id, "device_id")
+    except BadRequestError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def payload_of(content: str | Payload) -> Payload:
+    """A text as the payload it stands for; a payload as itself."""
+    return {"type": "TEXT", "text": content} if isinstance(content, str) else content
+
+
+def canonical_of(content: str | Payload) -> bytes:
+    """The canonical form of a text or payload. Raises BadRequestError or TooLargeError."""
+    return canonical(payload_of(content))
+
+
+def readable(codec: Codec, entry: Logged) -> Message | None:
+    """An entry with its payload decoded; None, and a warning, for one that nobody can read or keep."""
+    try:
+        message = _message(codec, entry)
+        if codec.binary:
+            msgspec.json.encode(message.payload)  # MessagePack can say more than a local store can keep
+    except (ProtocolError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        logger.warning("entry %d of %s cannot be read: %s", entry.seq, entry.conversation_id, error)
+        return None
+    return message
+
+
+def all_readable(codec: Codec, entries: Iterable[Logged]) -> list[Message]:
+    """The readable ones of a page; the others are passed over like what is not visible."""
+    messages = (readable(codec, entry) for entry in entries)
+    return [message for message in messages if message is not None]
+
+
+def _message(codec: Codec, entry: Logged) -> Message:
+    client_msg_id = entry.client_msg_id if isinstance(entry.client_msg_id, str) else None
+    return Message(
+        entry.conversation_id,
+        entry.seq,
+        entry.message_id,
+        entry.sender_id,
+        entry.server_ts,
+        codec.payload(entry.payload),
+        client_msg_id,
+    )

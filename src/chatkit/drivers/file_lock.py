@@ -1,0 +1,91 @@
+"""A lock on a file that one process holds at a time, and that ends with the process, however that ends.
+
+The kernel's lock (flock) is on an empty file beside the one it is for: a second handle on a SQLite file would break
+SQLite's own locks when it is closed. The empty file stays, since removing it would let two processes hold the lock.
+Called by `storage.sqlite`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from typing import Self
+
+from ..errors import ConfigurationError
+
+SUFFIX = "-owner"
+"""What the name of the empty file ends with, after the name of the file that the lock is for."""
+
+if sys.platform == "win32":
+
+    def _locked(handle: int) -> bool:
+        return True
+
+else:
+    import fcntl
+
+    def _locked(handle: int) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+class FileLock:
+    """A held lock; made by `FileLock.acquire`."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle: int | None = handle
+        _held.add(self)
+
+    @classmethod
+    def acquire(cls, path: str) -> Self | None:
+        """Take the lock of a file, through links too; the file itself is not touched.
+
+        It ends with `release` or with the process, also by SIGKILL. A forked child does not hold it. A second one in
+        the same process is refused like any other. On Windows there is no such lock, and everybody gets one.
+
+        Args:
+            path: The file that the lock is for; its folder exists.
+
+        Returns:
+            None if another holds it.
+
+        Raises:
+            ConfigurationError: The lock file cannot be made, or its file system has no locks.
+        """
+        name = os.path.realpath(path) + SUFFIX
+        try:
+            handle = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ConfigurationError(f"cannot open the lock file {name}: {error.strerror}") from error
+        try:
+            locked = _locked(handle)
+        except OSError as error:
+            os.close(handle)
+            raise ConfigurationError(f"cannot lock the file {name}: {error.strerror}") from error
+        if locked:
+            return cls(handle)
+        os.close(handle)
+        return None
+
+    def release(self) -> None:
+        """Let others take it. Releasing twice is nothing."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+
+_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+def _release_in_child() -> None:
+    """A kernel lock lasts until its last handle is closed, and a fork copies handles: the child closes its copies."""
+    for lock in list(_held):
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release_in_child)

@@ -1,0 +1,335 @@
+"""The HTTP requests of the contract, over the same engine as the socket.
+
+Each handler takes a `Call` (who asks, what for) and returns a body; errors become problem documents in one
+place. `OPERATIONS` is the single list of requests: the routes and the OpenAPI document are made from it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..errors import (
+    BadRequestError,
+    ForbiddenError,
+    InternalError,
+    RefusedError,
+    UnavailableError,
+)
+from ..server.committer import NOT_RUNNING
+from ..server.entries import log_entries
+from ..server.server import ChatServer
+from ..storage.base import (
+    Advanced,
+    Appended,
+    Conversation,
+    Created,
+    Entry,
+    MembersChanged,
+    Page,
+    Recalled,
+)
+from ..wire import events as ev
+from ..wire import http as wire
+from ..wire.codec import JSON
+from .call import Call, bearer, checked
+from .openapi import Operation, openapi_document
+from .problems import http_exception, problem
+
+logger = logging.getLogger(__name__)
+
+_LIST_LIMIT = 50
+
+
+class HttpApi:
+    """The HTTP half of the gateway.
+
+    Attributes:
+        routes: Starlette routes, one per operation.
+        exception_handlers: For paths and methods that do not exist.
+    """
+
+    def __init__(self, server: ChatServer) -> None:
+        self._server = server
+        self._operations = self._list_operations()
+        self.routes = [
+            *(self._route(operation) for operation in self._operations),
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/v1/openapi.json", self._openapi),
+        ]
+        self.exception_handlers: dict[Any, Any] = {HTTPException: http_exception}
+
+    def _list_operations(self) -> list[Operation]:
+        op = Operation
+        conversation = "/v1/conversations/{conversation_id}"
+        return [
+            op("POST", "/v1/messages/send", self._send, wire.SendResult, body=wire.SendBody),
+            op("GET", conversation + "/messages", self._history, wire.PageResult, query=("fromSeq", "limit")),
+            op("POST", "/v1/messages/{message_id}/delivered", self._delivered, None, status=204),
+            op("POST", conversation + "/read", self._read, wire.ReadResult, query=("upToSeq",)),
+            op("GET", "/v1/sync", self._sync, wire.PageResult, query=("conversationId", "lastSeq", "limit")),
+            op(
+                "GET",
+                "/v1/messages/{message_id}/status",
+                self._status,
+                wire.StatusResult,
+                query=("cursor", "limit"),
+            ),
+            op("POST", "/v1/messages/{message_id}/recall", self._recall, wire.SendResult),
+            op(
+                "POST",
+                "/v1/conversations",
+                self._create,
+                wire.ConversationResult,
+                body=wire.CreateBody,
+                status=201,
+            ),
+            op(
+                "GET",
+                "/v1/conversations",
+                self._conversations,
+                wire.ConversationsResult,
+                query=("cursor", "limit"),
+            ),
+            op("GET", conversation, self._conversation, wire.ConversationResult),
+            op(
+                "GET", conversation + "/members", self._members, wire.MembersResult, query=("cursor", "limit")
+            ),
+            op(
+                "GET",
+                conversation + "/receipts",
+                self._receipts,
+                wire.ReceiptsResult,
+                query=("cursor", "limit"),
+            ),
+            op(
+                "POST",
+                conversation + "/members",
+                self._add_members,
+                wire.MembersChangedResult,
+                body=wire.MembersBody,
+            ),
+            op(
+                "DELETE",
+                conversation + "/members/{user_id}",
+                self._remove_member,
+                wire.MembersChangedResult,
+            ),
+        ]
+
+    # --- messages ---
+
+    async def _send(self, call: Call) -> Response:
+        body = await call.body(wire.SendBody)
+        if body.sender_id is not UNSET and body.sender_id != call.user_id:
+            raise ForbiddenError("`senderId` must be the token's user")
+        command = self._server.engine.append(
+            body.conversation_id, call.user_id, body.client_msg_id, _payload(body)
+        )
+        outcome = await self._server.engine.execute(command, Appended)
+        return _json(_send_result(outcome.entry))
+
+    async def _history(self, call: Call) -> Response:
+        from_seq = call.number("fromSeq", 1, least=1)
+        return await self._page(call, call.path("conversation_id"), from_seq - 1, call.limit(_LIST_LIMIT))
+
+    async def _sync(self, call: Call) -> Response:
+        conversation_id = checked(call.request.query_params.get("conversationId"), ev.Id)
+        return await self._page(call, conversation_id, call.number("lastSeq", None), call.limit(ev.PAGE_MAX))
+
+    async def _page(self, call: Call, conversation_id: str, after_seq: int, limit: int) -> Response:
+        page = await self._server.sync.page(conversation_id, call.user_id, after_seq, limit)
+        return _json(_page_result(page))
+
+    async def _delivered(self, call: Call) -> Response:
+        device_id = call.device_id
+        if device_id is None:
+            raise BadRequestError("name the device by the token or by `X-Device-Id`")
+        message_id = call.path("message_id", ev.MessageId)
+        command = self._server.engine.confirm(message_id, call.user_id, device_id)
+        await self._server.engine.execute(command, Advanced)
+        return Response(status_code=204)
+
+    async def _read(self, call: Call) -> Response:
+        up_to_seq = call.number("upToSeq", None)
+        command = self._server.engine.advance_read(call.path("conversation_id"), call.user_id, up_to_seq)
+        outcome = await self._server.engine.execute(command, Advanced)
+        return _json(wire.ReadResult(outcome.read_seq))
+
+    async def _status(self, call: Call) -> Response:
+        message_id = call.path("message_id", ev.MessageId)
+        after = _device_cursor(call.request.query_params.get("cursor"))
+        status = await self._server.store.status(message_id, call.user_id, after, call.limit(_LIST_LIMIT))
+        next_cursor = status.next_cursor
+        return _json(
+            wire.StatusResult(
+                status=status.status,
+                member_count=status.member_count,
+                delivered_count=status.delivered_count,
+                read_count=status.read_count,
+                deliveries=[
+                    wire.DeliveryRow(d.user_id, d.device_id, d.state, d.updated_ms) for d in status.deliveries
+                ],
+                next_cursor=None if next_cursor is None else "/".join(next_cursor),
+            )
+        )
+
+    async def _recall(self, call: Call) -> Response:
+        command = self._server.engine.withdraw(call.path("message_id", ev.MessageId), call.user_id)
+        outcome = await self._server.engine.execute(command, Recalled)
+        return _json(_send_result(outcome.entry))
+
+    # --- conversations ---
+
+    async def _create(self, call: Call) -> Response:
+        body = await call.body(wire.CreateBody)
+        command = self._server.engine.create(
+            body.type,
+            call.user_id,
+            tuple(body.member_ids),
+            None if body.conversation_id is UNSET else body.conversation_id,
+            body.title,
+        )
+        outcome = await self._server.engine.execute(command, Created)
+        return _json(_conversation_result(outcome.conversation), 201 if outcome.created else 200)
+
+    async def _conversation(self, call: Call) -> Response:
+        found = await self._server.store.conversation(call.path("conversation_id"), call.user_id)
+        return _json(_conversation_result(found))
+
+    async def _conversations(self, call: Call) -> Response:
+        limit = call.limit(_LIST_LIMIT)
+        rows = await self._server.store.conversations(call.user_id, call.device_id, call.cursor(), limit)
+        result = [
+            wire.ConversationRow(
+                **msgspec.structs.asdict(row.head),
+                title=row.title,
+                unread=row.unread,
+                last_activity_ts=row.last_activity_ms,
+            )
+            for row in rows
+        ]
+        last = rows[-1].head.conversation_id if len(rows) == limit else None
+        return _json(wire.ConversationsResult(result, last))
+
+    async def _members(self, call: Call) -> Response:
+        limit = call.limit(_LIST_LIMIT)
+        conversation_id = call.path("conversation_id")
+        rows = await self._server.store.members(conversation_id, call.user_id, call.cursor(), limit)
+        last = rows[-1].member.user_id if len(rows) == limit else None
+        return _json(wire.MembersResult([row.member for row in rows], last))
+
+    async def _receipts(self, call: Call) -> Response:
+        limit = call.limit(_LIST_LIMIT)
+        conversation_id = call.path("conversation_id")
+        rows = await self._server.store.members(conversation_id, call.user_id, call.cursor(), limit)
+        last = rows[-1].member.user_id if len(rows) == limit else None
+        receipts = [wire.ReceiptRow(row.member.user_id, row.delivered_seq, row.read_seq) for row in rows]
+        return _json(wire.ReceiptsResult(receipts, last))
+
+    async def _add_members(self, call: Call) -> Response:
+        body = await call.body(wire.MembersBody)
+        command = self._server.engine.add(call.path("conversation_id"), call.user_id, tuple(body.user_ids))
+        return _members_changed(await self._server.engine.execute(command, MembersChanged))
+
+    async def _remove_member(self, call: Call) -> Response:
+        command = self._server.engine.remove(call.path("conversation_id"), call.user_id, call.path("user_id"))
+        return _members_changed(await self._server.engine.execute(command, MembersChanged))
+
+    # --- how each is answered ---
+
+    def _route(self, operation: Operation) -> Route:
+        async def endpoint(request: Request) -> Response:
+            return await self._answer(request, operation.handler)
+
+        return Route(operation.path, endpoint, methods=[operation.method], name=operation.operation_id)
+
+    async def _answer(self, request: Request, handler: Callable[[Call], Awaitable[Response]]) -> Response:
+        try:
+            if not self._server.running:
+                raise UnavailableError(NOT_RUNNING)
+            token = bearer(request)
+            response = await handler(Call(request, await self._server.login.identify(token)))
+        except RefusedError as error:
+            response = problem(error)
+        except ClientDisconnect:
+            logger.debug("%s %s: the client hung up", request.method, request.url.path)
+            response = Response(status_code=400)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.url.path)
+            response = problem(InternalError("the server failed"))
+        response.headers["cache-control"] = "no-store"
+        return response
+
+    async def _healthz(self, request: Request) -> Response:
+        return _json(wire.Health("ok"))
+
+    async def _readyz(self, request: Request) -> Response:
+        if self._server.ready:
+            return _json(wire.Health("ok"))
+        return _json(wire.Health("unavailable"), 503)
+
+    async def _openapi(self, request: Request) -> Response:
+        document = openapi_document(self._operations, request.scope.get("root_path", ""))
+        return Response(msgspec.json.encode(document), media_type="application/json")
+
+
+def _payload(body: wire.SendBody) -> dict[str, Any]:
+    if body.type == "TEXT":
+        return {"type": "TEXT", "text": body.content}
+    if type(body.content) is not dict:
+        raise BadRequestError("`content` must be an object for this type")
+    return {**body.content, "type": body.type}
+
+
+def _device_cursor(text: str | None) -> tuple[str, str] | None:
+    if not text:
+        return None
+    user_id, _, device_id = text.partition("/")
+    return checked(user_id, ev.Id), checked(device_id, ev.Id)
+
+
+def _json(body: Any, status: int = 200) -> Response:
+    return Response(JSON.encode(body), status, media_type="application/json")
+
+
+def _send_result(entry: Entry) -> wire.SendResult:
+    return wire.SendResult(entry.message_id, entry.seq, entry.server_ts)
+
+
+def _page_result(page: Page) -> wire.PageResult:
+    return wire.PageResult(
+        page.conversation_id, page.epoch, page.head_seq, log_entries(page, JSON), page.up_to_seq, page.more
+    )
+
+
+def _conversation_result(found: Conversation) -> wire.ConversationResult:
+    return wire.ConversationResult(
+        found.conversation_id,
+        found.type,
+        found.title,
+        found.epoch,
+        found.head_seq,
+        list(found.member_ids),
+        found.member_count,
+    )
+
+
+def _members_changed(outcome: MembersChanged) -> Response:
+    return _json(
+        wire.MembersChangedResult(
+            outcome.conversation.conversation_id,
+            list(outcome.added),
+            list(outcome.removed),
+            outcome.conversation.member_count,
+        )
+    )

@@ -1,0 +1,108 @@
+"""What nodes say to each other over the bus: one struct per kind, and the frame that carries them.
+
+Every message may be lost, late or repeated. An entry is applied only where it is the next one of its log; everything
+else says no more than "look there". A frame is a MessagePack array: the version first, then messages, each an array of
+its kind and its fields.
+
+**Versions.** A node reads frames of its own version only. It counts any other frame, and a message of a kind that it
+does not know, as unreadable, and soon asks the log for everything: nodes of two versions work together, more slowly.
+Within a version a kind may be added, and a field at the end of a kind, which older nodes pass over; whatever else
+changes needs a new version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from ...storage.base import Advanced, Entry
+from ..live.audience import JoinReason
+
+VERSION: Final = 1
+"""The version of the frames that this node makes and reads."""
+
+NODES: Final = "nodes"
+"""The topic that every node hears."""
+
+
+class EntryStored(msgspec.Struct, frozen=True, array_like=True, tag="entry"):
+    """An entry was stored; it comes along to save the others a read."""
+
+    entry: Entry
+
+
+class LogChanged(msgspec.Struct, frozen=True, array_like=True, tag="log"):
+    """The log of a conversation goes further, or has a new epoch."""
+
+    conversation_id: str
+
+
+class CursorsMoved(msgspec.Struct, frozen=True, array_like=True, tag="cursors"):
+    """A user's cursors moved."""
+
+    advanced: Advanced
+
+
+class UserTyping(msgspec.Struct, frozen=True, array_like=True, tag="typing"):
+    """Somebody is writing."""
+
+    conversation_id: str
+    user_id: str
+
+
+class MembersJoined(msgspec.Struct, frozen=True, array_like=True, tag="joined"):
+    """Users became members of a conversation."""
+
+    conversation_id: str
+    user_ids: tuple[str, ...]
+    reason: JoinReason
+
+
+class DeviceOpened(msgspec.Struct, frozen=True, array_like=True, tag="device"):
+    """A device opened a session."""
+
+    user_id: str
+    device_id: str
+
+
+ClusterMessage = EntryStored | LogChanged | CursorsMoved | UserTyping | MembersJoined | DeviceOpened
+
+_encoder = msgspec.msgpack.Encoder()
+_frame_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_version_decoder = msgspec.msgpack.Decoder(int)
+_message_decoder: msgspec.msgpack.Decoder[ClusterMessage] = msgspec.msgpack.Decoder(ClusterMessage)
+
+
+class UnreadableError(ValueError):
+    """A frame or a message that this node cannot read."""
+
+
+def encode(messages: Sequence[ClusterMessage]) -> bytes:
+    """A frame of these messages."""
+    return _encoder.encode((VERSION, *messages))
+
+
+def split(frame: bytes) -> list[msgspec.Raw]:
+    """The messages of a frame, not read yet. Raises UnreadableError: it is none, or of another version."""
+    try:
+        version, *messages = _frame_decoder.decode(frame)
+        if _version_decoder.decode(version) != VERSION:
+            raise UnreadableError("a frame of another version")
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise UnreadableError(str(error)) from error
+    return messages
+
+
+def decode(message: msgspec.Raw) -> ClusterMessage:
+    """One message. Raises UnreadableError."""
+    try:
+        return _message_decoder.decode(message)
+    except msgspec.MsgspecError as error:
+        raise UnreadableError(str(error)) from error
+
+
+def topic_of(conversation_id: str) -> str:
+    """The topic of what is said about one conversation."""
+    return f"c.{conversation_id}"

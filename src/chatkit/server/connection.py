@@ -1,0 +1,215 @@
+"""One connection without I/O: frames go in, frames come out, and it says when it is to be closed.
+
+Whoever owns the socket (`gateway.websocket_asgi`, `gateway.memory`) calls `received` with each frame, writes what
+`next_frame` returns until it returns None, and closes the socket once `close_code` is set and nothing is left to write.
+`wake` is called when there is something to write again. Nothing here waits, reads a clock or touches a socket. Who is
+at the other end is known to `session`, which says what an event means.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from msgspec import UNSET, UnsetType
+
+from ..core.connection import SERVER_RECEIVES, State
+from ..errors import BadRequestError, RefusedError, TooLargeError
+from ..wire import events as ev
+from ..wire.codec import BadItem, Codec
+
+_FRAME_BYTES = 32 * 1024
+"""A slow line must bring a whole frame within two heartbeats: that is the client's sign that the server is alive."""
+
+_FULL_FACTOR = 4
+"""Answers may fill this many buffers before the connection counts as lost."""
+
+
+class Connection(ABC):
+    """Frames of one connection, in both directions.
+
+    Attributes:
+        codec: The wire form it speaks.
+        state: Which events are legal now.
+        close_code: Set once the connection is to be closed.
+        close_reason: Words for the close frame.
+        opened_at_s: When the connection was made.
+        heard_at_s: When something last arrived.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_buffer_bytes",
+        "_buffer_bytes_max",
+        "_drain_wanted",
+        "_wake",
+        "close_code",
+        "close_reason",
+        "codec",
+        "heard_at_s",
+        "opened_at_s",
+        "state",
+    )
+
+    def __init__(
+        self, codec: Codec, *, now_s: float, buffer_bytes_max: int, wake: Callable[[], None]
+    ) -> None:
+        self.codec = codec
+        self.state = State.AWAITING_HELLO
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self.opened_at_s = now_s
+        self.heard_at_s = now_s
+        self._wake = wake
+        self._buffer: list[bytes] = []
+        self._buffer_bytes = 0
+        self._buffer_bytes_max = buffer_bytes_max
+        self._drain_wanted = False
+
+    @abstractmethod
+    def _handle(self, event: ev.ClientEvent) -> None:
+        """Act on one legal event. Never waits."""
+
+    @abstractmethod
+    def _drained(self) -> None:
+        """The buffer is empty, as `call_when_drained` asked for."""
+
+    # --- in ---
+
+    def received(self, frame: bytes | str, now_s: float) -> None:
+        """Take one frame from the socket; every event in it is handled before this returns."""
+        self.heard_at_s = now_s
+        if (type(frame) is bytes) is not self.codec.binary:
+            self.close(ev.CloseCode.PROTOCOL_ERROR, "wrong kind of frame for this subprotocol")
+            return
+        try:
+            items = self.codec.client_events(frame)
+        except TooLargeError as error:
+            self.close(ev.CloseCode.TOO_BIG, str(error))
+        except BadRequestError as error:
+            self._bad_item(BadItem(str(error)))
+        else:
+            for item in items:
+                self._take(item)
+
+    def _take(self, item: ev.ClientEvent | BadItem) -> None:
+        if isinstance(item, BadItem):
+            self._bad_item(item)
+            return
+        after = SERVER_RECEIVES[self.state].get(type(item))
+        if after is None:
+            self.close(ev.CloseCode.PROTOCOL_ERROR, "this event is not allowed now")
+            return
+        self.state = after
+        self._handle(item)
+
+    def _bad_item(self, item: BadItem) -> None:
+        error = BadRequestError(item.message)
+        self.refuse(error, item.ref, item.conversation_id, item.client_msg_id)
+        if self.state is not State.OPEN:
+            self.close(ev.CloseCode.PROTOCOL_ERROR, "HELLO must come first")
+
+    # --- out ---
+
+    def answer(self, event: ev.ServerEvent) -> None:
+        """Queue an event that may not be dropped; a connection that cannot take it is closed with 4000."""
+        if self.closed:
+            return
+        encoded = self.codec.encode(event)
+        if self._buffer and self._buffer_bytes + len(encoded) > _FULL_FACTOR * self._buffer_bytes_max:
+            self._drop_all()
+            self.close(ev.CloseCode.SLOW_CONSUMER, "answers are not being read")
+            return
+        self._append(encoded)
+
+    def refuse(
+        self,
+        error: RefusedError,
+        ref: str | UnsetType = UNSET,
+        conversation_id: str | UnsetType = UNSET,
+        client_msg_id: str | UnsetType = UNSET,
+    ) -> None:
+        """Queue an ERROR."""
+        after_s = error.retry_after_s
+        self.answer(
+            ev.ErrorEvent(
+                code=error.code,
+                message=str(error),
+                retryable=error.retryable,
+                retry_after_ms=UNSET if after_s is None else int(after_s * 1000),
+                ref=ref,
+                conversation_id=conversation_id,
+                client_msg_id=client_msg_id,
+            )
+        )
+
+    def offer(self, encoded: bytes) -> bool:
+        """Queue an encoded event that may be dropped. Returns whether it was taken: not when full or closed."""
+        size = self._buffer_bytes + len(encoded)
+        if size > self._buffer_bytes_max or self.state is State.CLOSED:
+            return False
+        self._buffer.append(encoded)  # as `_append`, whose call would be made for each delivery
+        self._buffer_bytes = size
+        if len(self._buffer) == 1:
+            self._wake()
+        return True
+
+    def call_when_drained(self) -> None:
+        """Have `_drained` called once, as soon as the buffer is empty; now, if it is."""
+        self._drain_wanted = True
+        self._wake()
+
+    def next_frame(self) -> bytes | None:
+        """The next frame to write, or None if there is nothing to write now."""
+        if not self._buffer and self._drain_wanted and not self.closed:
+            self._drain_wanted = False
+            self._drained()
+        if not self._buffer:
+            return None
+        if len(self._buffer) <= ev.BATCH_MAX and self._buffer_bytes <= _FRAME_BYTES:
+            frame = self.codec.join(self._buffer)
+            self._drop_all()
+            return frame
+        return self._partial_frame()
+
+    @property
+    def congested(self) -> bool:
+        """Whether answers do not drain, so that nothing more may be read from the socket."""
+        return self._buffer_bytes > self._buffer_bytes_max
+
+    def _append(self, encoded: bytes) -> None:
+        self._buffer.append(encoded)
+        self._buffer_bytes += len(encoded)
+        if len(self._buffer) == 1:
+            self._wake()
+
+    def _drop_all(self) -> None:
+        self._buffer = []
+        self._buffer_bytes = 0
+
+    def _partial_frame(self) -> bytes:
+        """The longest run of events from the front that fits one frame."""
+        count, size = 0, 0
+        for encoded in self._buffer[: ev.BATCH_MAX]:
+            size += len(encoded) + 1
+            if count and size > _FRAME_BYTES:
+                break
+            count += 1
+        events, self._buffer = self._buffer[:count], self._buffer[count:]
+        self._buffer_bytes -= sum(map(len, events))
+        return self.codec.join(events)
+
+    # --- the end ---
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes and gives nothing more, but for what is buffered."""
+        return self.state is State.CLOSED
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection: nothing more is taken in; what is buffered still leaves first."""
+        if self.close_code is None:
+            self.close_code = code
+            self.close_reason = reason
+            self.state = State.CLOSED
+            self._wake()

@@ -1,0 +1,106 @@
+"""The verbs for hosts, which act on their own authority: no token is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..errors import BadRequestError
+from ..storage.base import Appended, Conversation, Created, Done, MembersChanged, Store
+from ..types import ConversationType, Payload, Sent
+from ..wire import events as ev
+from .cluster.bridge import ClusterBridge
+from .engine import Engine
+from .live.hub import Hub
+
+
+class HostVerbs:
+    """What a host may have done in the name of users; `ChatServer` is one.
+
+    Attributes:
+        engine: The verbs of users.
+        store: For reads.
+    """
+
+    def __init__(self, engine: Engine, store: Store, hub: Hub, bridge: ClusterBridge | None) -> None:
+        self.engine = engine
+        self.store = store
+        self._hub = hub
+        self._bridge = bridge
+
+    async def create_conversation(
+        self,
+        kind: ConversationType,
+        creator_id: str,
+        member_ids: Sequence[str],
+        *,
+        conversation_id: str | None = None,
+        title: str = "",
+    ) -> Conversation:
+        """Create a conversation, or return the existing one that is the same.
+
+        Raises:
+            BadRequestError: Not two members for a SINGLE, or too many for a group.
+            ConflictError: The id belongs to another conversation.
+            UnavailableError: Storage refused; a retry is safe.
+
+        Source: docs/protocol.md#post-v1conversations
+        """
+        _check(ev.Id, creator_id, *member_ids, *([] if conversation_id is None else [conversation_id]))
+        command = self.engine.create(kind, creator_id, tuple(member_ids), conversation_id, title)
+        return (await self.engine.execute(command, Created)).conversation
+
+    async def send(
+        self, conversation_id: str, sender_id: str, content: str | Payload, *, client_msg_id: str
+    ) -> Sent:
+        """Send a message as a user; returns once it is durable. The same key again gets the same answer.
+
+        Raises:
+            RefusedError: It was not stored; the class says why and whether a retry may help.
+        """
+        _check(ev.Id, conversation_id, sender_id)
+        _check(ev.ClientMsgId, client_msg_id)
+        payload = {"type": "TEXT", "text": content} if isinstance(content, str) else content
+        command = self.engine.append(conversation_id, sender_id, client_msg_id, payload)
+        entry = (await self.engine.execute(command, Appended)).entry
+        return Sent(conversation_id, client_msg_id, entry.message_id, entry.seq, entry.server_ts, entry.epoch)
+
+    async def add_members(self, conversation_id: str, by: str, user_ids: Sequence[str]) -> Conversation:
+        """Add users to a group in the name of its creator. Raises RefusedError."""
+        _check(ev.Id, *user_ids)
+        command = self.engine.add(conversation_id, by, tuple(user_ids))
+        return (await self.engine.execute(command, MembersChanged)).conversation
+
+    async def remove_member(self, conversation_id: str, by: str, user_id: str) -> Conversation:
+        """End a membership; acts on live sessions at once. Raises RefusedError."""
+        command = self.engine.remove(conversation_id, by, user_id)
+        return (await self.engine.execute(command, MembersChanged)).conversation
+
+    async def renew_epoch(self, conversation_id: str) -> str:
+        """Give a restored log a new identity: all clients drop their cursors and sync afresh.
+
+        Returns:
+            The new epoch.
+
+        Raises:
+            NotFoundError: There is no such conversation.
+        """
+        command = self.engine.renew_epoch(conversation_id)
+        await self.engine.execute(command, Done)
+        before = self._hub.epochs([conversation_id])
+        self._hub.compare(await self.store.head_seqs([conversation_id]), before)
+        if self._bridge is not None:
+            self._bridge.renewed(conversation_id)
+            self._bridge.flush()
+        return command.epoch
+
+
+def _check(kind: Any, *values: str) -> None:
+    """Hold what a host gives to the values of the contract. Raises BadRequestError."""
+    for value in values:
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError:
+            raise BadRequestError(f"{value[:128]!r} is not a valid id") from None

@@ -1,0 +1,1 @@
+"""The hub: who is here (`presence`), who of a conversation is (`audience`), and what they are offered (`fanout`)."""

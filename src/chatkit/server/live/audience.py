@@ -1,0 +1,229 @@
+"""The online part of one conversation, as its log says, entry by entry. Values in, values out; no I/O.
+
+**An audience follows the log.** It has a position, and only the entry after it is applied, wherever it comes from: an
+own commit, a message of another node, a read. A MEMBER entry changes who is in the audience before the entry is
+offered, so whoever was removed gets nothing from there on, whatever a bus lost. What comes too early waits.
+
+Used by `hub`, which carries out what `apply` returns and asks the log where the audience does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Literal
+
+import msgspec
+
+from ...storage.base import Entry, MembershipSnapshot
+from ...types import ConversationType
+from ..session import Session
+from .presence import Presence
+
+JoinReason = Literal["CREATED", "JOINED"]
+"""How a user came into a conversation, as CONVERSATION says it."""
+
+_EARLY_MAX = 256
+"""Entries of one audience that came too early; further ones are read from the log."""
+
+
+class _MadeEntry(msgspec.Struct, rename="camel"):
+    """What of a server-made entry matters here: a RECALL has no `op`."""
+
+    op: str = ""
+    user_ids: list[str] = []
+
+
+_made_entry = msgspec.json.Decoder(_MadeEntry)
+
+
+class Applied(msgspec.Struct):
+    """What follows from an entry that was applied, in this order.
+
+    Attributes:
+        entry: The entry.
+        origin: The session that sent it, which is not pushed to.
+        joined: Sessions whose user became a member with it.
+        reason: How they did.
+        left: Sessions whose user is no member any more.
+        recipients: Whom it is offered to.
+        uncertain: Users who may be members or not: the log knows.
+    """
+
+    entry: Entry
+    origin: Session | None
+    joined: Sequence[Session] = ()
+    reason: JoinReason = "JOINED"
+    left: Sequence[Session] = ()
+    recipients: Collection[Session] = ()
+    uncertain: Sequence[str] = ()
+
+
+class Audience:
+    """The online part of one conversation.
+
+    Attributes:
+        conversation_id: The conversation.
+        sessions: Online sessions of members, in the order they came; each with the seq up to which its membership is
+            known: MEMBER entries up to there are in it.
+        type: SINGLE or GROUP.
+        epoch: Identity of the log.
+        position: Everything up to here was applied; the next entry is the following one.
+        member_count: Members at `position`, online or not.
+    """
+
+    __slots__ = (
+        "_early",
+        "_notified",
+        "_reached",
+        "conversation_id",
+        "epoch",
+        "member_count",
+        "position",
+        "sessions",
+        "type",
+    )
+
+    def __init__(
+        self, conversation_id: str, kind: ConversationType, epoch: str, position: int, member_count: int
+    ) -> None:
+        self.conversation_id = conversation_id
+        self.type: ConversationType = kind
+        self.epoch = epoch
+        self.position = position
+        self.member_count = member_count
+        self.sessions: dict[Session, int] = {}
+        self._reached = (
+            position  # the furthest that was applied or somebody came in at: up to here sessions may differ
+        )
+        self._early: dict[int, tuple[Entry, Session | None]] = {}
+        self._notified: dict[str, tuple[int, int]] = {}
+
+    # --- entries ---
+
+    def is_next(self, entry: Entry) -> bool:
+        """Whether this entry may be applied now."""
+        return entry.seq == self.position + 1 and entry.epoch == self.epoch
+
+    def keep(self, entry: Entry, origin: Session | None) -> None:
+        """Keep an entry that comes too early, within a bound; one of another epoch is for the log to explain."""
+        if len(self._early) < _EARLY_MAX and entry.epoch == self.epoch:
+            self._early.setdefault(entry.seq, (entry, origin))
+
+    def take_kept(self) -> tuple[Entry, Session | None] | None:
+        """The kept entry that is the next one now, with the session that sent it; forgets what was overtaken."""
+        if not self._early:
+            return None
+        following = self._early.pop(self.position + 1, None)
+        if following is None:
+            for seq in [seq for seq in self._early if seq <= self.position]:
+                del self._early[seq]
+        return following
+
+    def apply(self, entry: Entry, origin: Session | None, presence: Presence) -> Applied:
+        """Apply the next entry: who belongs to the audience after it, and who is offered it."""
+        applied = Applied(entry, origin)
+        if entry.client_msg_id is None:
+            self._change_members(applied, presence)
+        self.position = entry.seq
+        if entry.seq > self._reached:
+            self._reached = entry.seq
+            applied.recipients = self.sessions
+        else:
+            name = self.conversation_id
+            applied.recipients = [it for it in self.sessions if it.last_pushed_seq[name] < entry.seq]
+        return applied
+
+    def _change_members(self, applied: Applied, presence: Presence) -> None:
+        made = _made_entry.decode(applied.entry.payload)
+        if made.op in ("CREATED", "ADDED"):
+            self.member_count += len(made.user_ids)
+            applied.reason = "CREATED" if made.op == "CREATED" else "JOINED"
+            self._take_in(applied, presence.sessions(made.user_ids))
+        elif made.op in ("REMOVED", "LEFT"):
+            self.member_count -= len(made.user_ids)
+            self._put_out(applied, presence.sessions(made.user_ids))
+            if not self.sessions:  # the rest of the log is not followed, and may bring them back
+                applied.uncertain = made.user_ids
+
+    def _take_in(self, applied: Applied, sessions: Iterable[Session]) -> None:
+        """Users became members with this entry: their sessions get the pushes from it on.
+
+        Where it is not certain that they still are (an entry applied again), the log is asked first.
+        """
+        seq = applied.entry.seq
+        outside = [it for it in sessions if it not in self.sessions]
+        if seq <= self._reached:
+            applied.uncertain = [it.user_id for it in outside]
+            return
+        for session in outside:
+            self.sessions[session] = session.last_pushed_seq[self.conversation_id] = seq - 1
+        applied.joined = outside
+
+    def _put_out(self, applied: Applied, sessions: Iterable[Session]) -> None:
+        """Users are no members any more: nothing of this conversation reaches their sessions from here on."""
+        seq = applied.entry.seq
+        applied.left = [it for it in sessions if self.sessions.get(it, seq) < seq]
+        for session in applied.left:
+            del self.sessions[session]
+            session.leave_conversation(self.conversation_id)
+
+    # --- sessions ---
+
+    def enter(self, session: Session, joined: MembershipSnapshot) -> bool:
+        """Take a session in, as a member at the head of `joined`.
+
+        An audience that is further goes back to there, so that the session misses neither an entry nor its own
+        removal; the others skip what they had. One that is not there yet goes on, and this session skips.
+
+        Returns:
+            Whether both are at the same place of the same log; if not, the log must be asked.
+        """
+        agreed = self.position == joined.head_seq and self.epoch == joined.epoch
+        if not agreed:
+            if self.position > joined.head_seq:
+                self.position, self.member_count = joined.head_seq, joined.member_count
+            self._reached = max(self._reached, joined.head_seq)
+        self.sessions[session] = session.last_pushed_seq[self.conversation_id] = joined.head_seq
+        return agreed
+
+    def leave(self, session: Session) -> None:
+        """A session has ended; its user stays a member."""
+        self.sessions.pop(session, None)
+
+    # --- against the log ---
+
+    def compare(self, epoch: str, head_seq: int) -> bool:
+        """Compare with what the log says: who missed a push is behind; under a new epoch everybody is.
+
+        Returns:
+            Whether the log goes further than what was applied here.
+        """
+        if epoch != self.epoch:
+            self._renew(epoch, head_seq)
+        pushed_seq = min(head_seq, self.position)
+        for session in self.sessions:
+            if session.last_pushed_seq[self.conversation_id] < pushed_seq:
+                session.mark_behind(self.conversation_id)
+        return head_seq > self.position
+
+    def _renew(self, epoch: str, head_seq: int) -> None:
+        """The log has a new identity, and may be a shorter one: everybody is behind."""
+        name = self.conversation_id
+        self.epoch = epoch
+        self._early.clear()
+        self._notified.clear()
+        self.position = min(self.position, head_seq)
+        self._reached = max(self.position, min(self._reached, head_seq))
+        for session, known_seq in self.sessions.items():
+            self.sessions[session] = min(known_seq, head_seq)
+            session.last_pushed_seq[name] = min(session.last_pushed_seq[name], head_seq)
+            session.mark_behind(name)
+
+    # --- cursors ---
+
+    def furthest_cursors(self, user_id: str, delivered_seq: int, read_seq: int) -> tuple[int, int]:
+        """A user's cursors, never below what was notified before: another node's message may come late."""
+        notified_delivered, notified_read = self._notified.get(user_id, (0, 0))
+        cursors = max(delivered_seq, notified_delivered), max(read_seq, notified_read)
+        self._notified[user_id] = cursors
+        return cursors

@@ -1,0 +1,44 @@
+"""One event for many sessions: encoded once per codec, offered to each. Never waits for a socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from ...storage.base import Entry
+from ...wire import events as ev
+from ...wire.codec import Codec
+from ..entries import new_msg
+from ..session import Session
+
+DELIVERIES_PER_TURN: Final = 2_000
+"""Pushes after which the event loop gets its turn: about 5 ms of work, and nobody else should wait much longer."""
+
+
+def push_entry(entry: Entry, sessions: Iterable[Session], origin: Session | None) -> None:
+    """Offer a stored entry to sessions of its conversation.
+
+    The one that sent it has its answer instead; only the sender's own sessions learn the clientMsgId.
+    """
+    conversation_id, seq, sender_id = entry.conversation_id, entry.seq, entry.sender_id
+    encoded: dict[Codec, bytes] = {}
+    for session in sessions:
+        if session is origin:
+            session.last_pushed_seq[conversation_id] = seq
+        elif session.user_id == sender_id:
+            session.push(new_msg(entry, session.codec, own=True), conversation_id, seq)
+        else:
+            push = encoded.get(session.codec)
+            if push is None:
+                push = encoded[session.codec] = new_msg(entry, session.codec, own=False)
+            session.push(push, conversation_id, seq)
+
+
+def push_volatile(event: ev.ReceiptPush | ev.TypingPush, sessions: Iterable[Session]) -> None:
+    """Offer an event that may be lost."""
+    encoded: dict[Codec, bytes] = {}
+    for session in sessions:
+        push = encoded.get(session.codec)
+        if push is None:
+            push = encoded[session.codec] = session.codec.encode(event)
+        session.push_volatile(push, event.conversation_id)

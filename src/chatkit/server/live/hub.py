@@ -1,0 +1,213 @@
+"""The hub: the sessions of this node and the conversations they belong to. Joins presence, audiences and fan-out.
+
+Everything here is in memory, and nothing depends on it: what a session misses it pulls from the log. Never waits, for
+a socket or for storage. Conversations nobody online belongs to are not held. What an audience does not know is noted
+for the log to be asked (`cluster.reconcile_queue`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ...bus.base import Bus
+from ...storage.base import Conversation, Entry, MembershipSnapshot
+from ...wire import events as ev
+from ..cluster.messages import topic_of
+from ..cluster.reconcile_queue import ReconcileQueue
+from ..session import Session
+from .audience import Applied, Audience, JoinReason
+from .fanout import push_entry, push_volatile
+from .presence import Presence
+
+
+class Hub:
+    """Who is online in which conversation, and what they are offered.
+
+    Args:
+        to_reconcile: Where it notes what the log must be asked about.
+        bus: Where it subscribes to the conversations that somebody online belongs to; None: there is no other node.
+
+    Attributes:
+        presence: Who is here.
+    """
+
+    def __init__(self, to_reconcile: ReconcileQueue, bus: Bus | None = None) -> None:
+        self.presence = Presence()
+        self._audiences: dict[str, Audience] = {}
+        self._to_reconcile = to_reconcile
+        self._bus = bus
+
+    # --- who is here ---
+
+    def join(self, session: Session, conversations: Iterable[MembershipSnapshot]) -> Session | None:
+        """Take a session in; from here on it gets the pushes of these conversations.
+
+        Returns:
+            The session of the same device that this one replaces, already taken out.
+        """
+        replaced = self.presence.session(session.user_id, session.device_id)
+        if replaced is not None:
+            self.leave(replaced)
+        self.presence.add(session)
+        for joined in conversations:
+            self._enter(session, joined)
+        return replaced
+
+    def leave(self, session: Session) -> None:
+        """Take a session out; leaving twice changes nothing."""
+        if self.presence.remove(session):
+            for conversation_id in session.last_pushed_seq:
+                self._drop(conversation_id, session)
+
+    def open(self, conversation: Conversation, entry: Entry, user_ids: Sequence[str]) -> None:
+        """Hold a conversation that these users become members of with `entry`, if any of them is online."""
+        name = conversation.conversation_id
+        if name not in self._audiences and any(map(self.presence.is_online, user_ids)):
+            before = conversation.member_count - len(user_ids)
+            self._hold(Audience(name, conversation.type, conversation.epoch, entry.seq - 1, before))
+
+    def admit(self, found: Conversation, users: dict[str, JoinReason]) -> None:
+        """These users are members of a conversation as it was just read: take in those of their sessions that are not
+        in its audience. They have missed what was written so far and are told to pull it.
+        """
+        joined = MembershipSnapshot(
+            found.conversation_id, found.type, found.epoch, found.head_seq, found.member_count
+        )
+        for user_id, reason in users.items():
+            for session in self._outside(found.conversation_id, user_id):
+                self._enter(session, joined)
+                session.answer(ev.ConversationPush(found.conversation_id, found.type, reason))
+                session.mark_behind(found.conversation_id)
+
+    def outsiders(self, conversation_id: str, user_ids: Iterable[str]) -> list[str]:
+        """Those of the users who have a session here that is not in the conversation's audience."""
+        return [user_id for user_id in user_ids if self._outside(conversation_id, user_id)]
+
+    def audience(self, conversation_id: str) -> Audience | None:
+        """The online part of a conversation; None if nobody of it is online."""
+        return self._audiences.get(conversation_id)
+
+    def online(self, conversation_id: str) -> list[str]:
+        """Members of a conversation who are online, each once."""
+        audience = self._audiences.get(conversation_id)
+        return [] if audience is None else list(dict.fromkeys(it.user_id for it in audience.sessions))
+
+    def conversation_ids(self) -> list[str]:
+        """Conversations with anybody online."""
+        return list(self._audiences)
+
+    def in_conversation(
+        self, conversation_id: str, user_ids: Sequence[str], *, but: Session | None = None
+    ) -> list[Session]:
+        """Sessions of these users that belong to this conversation."""
+        audience = self._audiences.get(conversation_id)
+        if audience is None:
+            return []
+        return [it for it in self.presence.sessions(user_ids) if it is not but and it in audience.sessions]
+
+    # --- what they are offered ---
+
+    def publish(self, entry: Entry, origin: Session | None) -> int:
+        """Apply a stored entry if it is the next one, and offer it to every online session but the one that sent it.
+
+        One that was applied already is nothing. One that comes too early, or of a log with another epoch than the
+        one known here, waits for the log to be asked.
+
+        Returns:
+            How many sessions something was offered to, each counted once per entry.
+        """
+        audience = self._audiences.get(entry.conversation_id)
+        if audience is None or entry.seq <= audience.position:
+            return 0
+        if not audience.is_next(entry):
+            audience.keep(entry, origin)
+            self._to_reconcile.log(entry.conversation_id)
+            return 0
+        deliveries = self._carry_out(audience, audience.apply(entry, origin, self.presence))
+        while (kept := audience.take_kept()) is not None:
+            deliveries += self._carry_out(audience, audience.apply(*kept, self.presence))
+        if not audience.sessions:
+            self._release(entry.conversation_id)
+        return deliveries
+
+    def push_typing(self, conversation_id: str, user_id: str) -> None:
+        """Say to the others in a conversation that somebody is writing."""
+        audience = self._audiences.get(conversation_id)
+        if audience is not None:
+            others = [member for member in audience.sessions if member.user_id != user_id]
+            push_volatile(ev.TypingPush(conversation_id=conversation_id, user_id=user_id), others)
+
+    # --- against the log ---
+
+    def epochs(self, conversation_ids: Iterable[str]) -> dict[str, str]:
+        """The epoch that each of these logs has here; of those that somebody online belongs to."""
+        held = ((name, self._audiences.get(name)) for name in conversation_ids)
+        return {name: audience.epoch for name, audience in held if audience is not None}
+
+    def compare(self, heads: dict[str, tuple[str, int]], before: dict[str, str]) -> list[str]:
+        """Compare with what the log said a moment ago.
+
+        A log that got another epoch here while it was read is asked again: the read may have seen the former one.
+
+        Args:
+            heads: (epoch, head) of each log.
+            before: `epochs` from before the read.
+
+        Returns:
+            Conversations whose log goes further than what was applied here.
+        """
+        further = []
+        for conversation_id, (epoch, head_seq) in heads.items():
+            audience = self._audiences.get(conversation_id)
+            if audience is None:
+                continue
+            if audience.epoch != before.get(conversation_id):
+                self._to_reconcile.log(conversation_id)
+            elif audience.compare(epoch, head_seq):
+                further.append(conversation_id)
+        return further
+
+    # --- inside ---
+
+    def _carry_out(self, audience: Audience, applied: Applied) -> int:
+        """Say what follows from an entry: who joined, who left, whom the log is asked about; then the entry itself."""
+        name, kind = audience.conversation_id, audience.type
+        for session in applied.joined:
+            session.answer(ev.ConversationPush(name, kind, applied.reason))
+        for session in applied.left:
+            session.answer(ev.ConversationPush(name, kind, "LEFT"))
+        if applied.uncertain:
+            self._to_reconcile.joined(name, applied.uncertain, applied.reason)
+        push_entry(applied.entry, applied.recipients, applied.origin)
+        return len(applied.recipients)
+
+    def _enter(self, session: Session, joined: MembershipSnapshot) -> None:
+        name = joined.conversation_id
+        audience = self._audiences.get(name)
+        if audience is None:
+            audience = Audience(name, joined.type, joined.epoch, joined.head_seq, joined.member_count)
+            self._hold(audience)
+        if not audience.enter(session, joined):
+            self._to_reconcile.log(name)
+
+    def _outside(self, conversation_id: str, user_id: str) -> list[Session]:
+        return [it for it in self.presence.sessions([user_id]) if conversation_id not in it.last_pushed_seq]
+
+    def _hold(self, audience: Audience) -> None:
+        self._audiences[audience.conversation_id] = audience
+        if self._bus is not None:
+            self._bus.subscribe(topic_of(audience.conversation_id))
+
+    def _drop(self, conversation_id: str, session: Session) -> None:
+        audience = self._audiences.get(conversation_id)
+        if audience is None:
+            return
+        audience.leave(session)
+        if not audience.sessions:
+            self._release(conversation_id)
+
+    def _release(self, conversation_id: str) -> None:
+        """Nobody of this conversation is online any more."""
+        del self._audiences[conversation_id]
+        if self._bus is not None:
+            self._bus.unsubscribe(topic_of(conversation_id))

@@ -1,0 +1,44 @@
+"""Who is here: the sessions of this node that are logged in, by user and device. In memory, values only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..session import Session
+
+
+class Presence:
+    """Logged-in sessions, at most one for each device."""
+
+    def __init__(self) -> None:
+        self._users: dict[str, dict[str, Session]] = {}
+
+    def add(self, session: Session) -> None:
+        """A session is here, in the place of any other of its device."""
+        self._users.setdefault(session.user_id, {})[session.device_id] = session
+
+    def remove(self, session: Session) -> bool:
+        """A session is gone. Returns whether it was here; another one of the same device stays."""
+        devices = self._users.get(session.user_id)
+        if devices is None or devices.get(session.device_id) is not session:
+            return False
+        del devices[session.device_id]
+        if not devices:
+            del self._users[session.user_id]
+        return True
+
+    def is_online(self, user_id: str) -> bool:
+        """Whether any device of a user is here."""
+        return user_id in self._users
+
+    def session(self, user_id: str, device_id: str) -> Session | None:
+        """The session of a device."""
+        return self._users.get(user_id, {}).get(device_id)
+
+    def sessions(self, user_ids: Iterable[str]) -> list[Session]:
+        """The sessions of these users, in their order."""
+        return [it for user_id in user_ids for it in self._users.get(user_id, {}).values()]
+
+    def all_sessions(self) -> list[Session]:
+        """Every session that is logged in."""
+        return [session for devices in self._users.values() for session in devices.values()]

@@ -1,0 +1,92 @@
+"""A command on its way through the committer, and where its answer goes.
+
+From a socket the answer goes to the session; from HTTP, a host or a login it goes to a `PendingReply`. No task, future
+or callback exists for a message that came by socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ..core.send_order import SendOrder
+from ..errors import UnavailableError
+from ..storage.base import AddMembers, Append, Command, CreateConversation, Outcome, Refused, SessionOpened
+from .session import Session
+
+
+class PendingReply:
+    """The answer to one command, for a caller that waits."""
+
+    __slots__ = ("_event", "_outcome")
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+        self._outcome: Outcome | None = None
+
+    def resolve(self, outcome: Outcome) -> None:
+        """Hand over the answer; called once."""
+        self._outcome = outcome
+        self._event.set()
+
+    async def wait(self, timeout_s: float) -> Outcome:
+        """The outcome.
+
+        Raises:
+            RefusedError: The command was refused; nothing changed.
+            UnavailableError: No answer in time. The command may still take effect: resend with the same key.
+        """
+        with anyio.move_on_after(timeout_s):
+            await self._event.wait()
+        if self._outcome is None:
+            raise UnavailableError("storage did not answer in time", retry_after_s=1.0)
+        if isinstance(self._outcome, Refused):
+            raise self._outcome.error.fresh()
+        return self._outcome
+
+
+class PendingCommand(msgspec.Struct):
+    """One command, and who is waiting for it.
+
+    Attributes:
+        command: What the store is asked to do.
+        session: The session it came from, if any.
+        ref: The client's own mark, echoed in the answer.
+        order: For a send of a session: the order of its sends. It outlives the session, as what is queued does.
+        number: For a send of a session: its number in that order.
+        reply: The waiting caller, if any.
+        opened: For logins: called in commit order with the opened session, before any push can follow.
+    """
+
+    command: Command
+    session: Session | None = None
+    ref: str | UnsetType = UNSET
+    order: SendOrder | None = None
+    number: int = 0
+    reply: PendingReply | None = None
+    opened: Callable[[SessionOpened], None] | None = None
+
+    @property
+    def cost(self) -> int:
+        """What it adds to the commit queue's bound: about the rows it writes."""
+        command = self.command
+        if type(command) is Append:  # nearly all are
+            return 1
+        if type(command) is CreateConversation:
+            return len(command.member_ids)
+        return len(command.user_ids) if type(command) is AddMembers else 1
+
+    @property
+    def payload_bytes(self) -> int:
+        """What it adds to the commit queue's byte bound."""
+        return len(self.command.payload) if type(self.command) is Append else 0
+
+    @property
+    def held_back(self) -> bool:
+        """Whether an earlier send of the same session to the same conversation was refused."""
+        if self.order is None or type(self.command) is not Append:
+            return False
+        return self.order.holds_back(self.command.conversation_id, self.number)

@@ -1,0 +1,213 @@
+"""What must hold between the tables of a log, as SQL that returns the rows for which it does not.
+
+Each statement looks at the conversations whose key is above ?1 and up to ?2, and returns at most ?3 rows: the key of a
+conversation, then what the words name. What the schema itself demands (unique keys, CHECKs) is SQLite's own check.
+Run by `verify`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+Check = Literal[
+    "structure", "schema", "unreadable", "secret", "entries", "body", "recall", "membership", "cursor", "device",
+    "outbox", "audit",
+]  # fmt: skip
+"""What a finding is about."""
+
+
+class Rule(NamedTuple):
+    """One thing that must hold.
+
+    Attributes:
+        check: What it is about.
+        sql: Returns what breaks it.
+        words: Says so; `{name}` is the conversation, `{0}` and so on are the other columns.
+    """
+
+    check: Check
+    sql: str
+    words: str
+
+
+_ENTRIES = """
+SELECT key, CASE WHEN max(head) < 0 THEN 'no row' ELSE 'head ' || max(head) END, sum(entries), max(top) FROM (
+    SELECT conversation_key AS key, head_seq AS head, 0 AS entries, 0 AS top FROM conversation
+    WHERE conversation_key > ?1 AND conversation_key <= ?2
+    UNION ALL
+    SELECT conversation_key, -1, count(*), max(seq) FROM message
+    WHERE conversation_key > ?1 AND conversation_key <= ?2 GROUP BY conversation_key
+)
+GROUP BY key HAVING max(head) <> sum(entries) OR max(head) <> max(top) ORDER BY key LIMIT ?3
+"""
+"""Reads the index of (conversation, seq) only. That one is unique and its seqs are from 1, so a count that is also the
+greatest leaves no hole."""
+
+
+def _orphans(check: Check, table: str) -> Rule:
+    sql = (
+        f"SELECT t.conversation_key, count(*) FROM {table} AS t "  # noqa: S608 -- names from below
+        "WHERE t.conversation_key > ?1 AND t.conversation_key <= ?2 AND NOT EXISTS "
+        "(SELECT 1 FROM conversation AS c WHERE c.conversation_key = t.conversation_key) "
+        "GROUP BY t.conversation_key LIMIT ?3"
+    )
+    return Rule(check, sql, f"{{name}} has no row, but {{0}} in {table}")
+
+
+def _rule(check: Check, words: str, columns: str, tables: str, broken: str) -> Rule:
+    """A rule over rows `t` beside their conversation `c`."""
+    sql = (
+        f"SELECT t.conversation_key, {columns} FROM {tables} "  # noqa: S608 -- texts from below
+        "JOIN conversation AS c ON c.conversation_key = t.conversation_key "
+        f"WHERE t.conversation_key > ?1 AND t.conversation_key <= ?2 AND ({broken}) LIMIT ?3"
+    )
+    return Rule(check, sql, words)
+
+
+_KIND_AT = "ifnull((SELECT e.kind FROM message AS e WHERE e.conversation_key = t.conversation_key AND e.seq = {}), '')"
+_MEMBERSHIPS = (
+    "conversation_member AS m WHERE m.conversation_key = t.conversation_key AND m.user_id = t.user_id"
+)
+_IS_CURRENT = f"EXISTS (SELECT 1 FROM {_MEMBERSHIPS} AND m.leave_seq IS NULL)"  # noqa: S608
+_EXACT = (
+    "(SELECT count(*) FROM device_exact AS x WHERE x.conversation_key = t.conversation_key "
+    "AND x.user_id = t.user_id AND x.device_id = t.device_id)"
+)
+
+RULES: Final = (
+    Rule("entries", _ENTRIES, "{name} has {0}, but {1} entries up to seq {2}"),
+    _orphans("membership", "conversation_member"),
+    _orphans("recall", "recall"),
+    _orphans("cursor", "member_cursor"),
+    _orphans("cursor", "device_cursor"),
+    _orphans("cursor", "device_exact"),
+    _orphans("outbox", "outbox"),
+    _orphans("audit", "audit"),
+    _rule(
+        "recall",
+        "{name} has a recall of seq {0} by seq {1}, which are no message and its recall",
+        "t.seq, t.recalled_by_seq",
+        "recall AS t",
+        f"{_KIND_AT.format('t.seq')} <> 'USER' OR {_KIND_AT.format('t.recalled_by_seq')} <> 'RECALL'",
+    ),
+    _rule(
+        "membership",
+        "{name} has a membership of {0} that begins at seq {1}, where no change of members is",
+        "t.user_id, t.join_seq",
+        "conversation_member AS t",
+        f"{_KIND_AT.format('t.join_seq')} <> 'MEMBER'",
+    ),
+    _rule(
+        "membership",
+        "{name} has a membership of {0} that ends at seq {1}, where no change of members is",
+        "t.user_id, t.leave_seq",
+        "conversation_member AS t",
+        f"t.leave_seq IS NOT NULL AND {_KIND_AT.format('t.leave_seq')} <> 'MEMBER'",
+    ),
+    _rule(
+        "membership",
+        "{name} has two memberships of {0} that hold at seq {1}",
+        "t.user_id, t.join_seq",
+        "conversation_member AS t",
+        f"EXISTS (SELECT 1 FROM {_MEMBERSHIPS} AND m.join_seq < t.join_seq "  # noqa: S608
+        "AND ifnull(m.leave_seq > t.join_seq, 1))",
+    ),
+    _rule(
+        "membership",
+        "{name} counts {0} members and has {1}",
+        "t.member_count, (SELECT count(*) FROM conversation_member AS m "
+        "WHERE m.conversation_key = t.conversation_key AND m.leave_seq IS NULL)",
+        "conversation AS t",
+        "t.member_count <> (SELECT count(*) FROM conversation_member AS m "
+        "WHERE m.conversation_key = t.conversation_key AND m.leave_seq IS NULL)",
+    ),
+    _rule(
+        "cursor",
+        "{name} has no cursors of its member {0}",
+        "t.user_id",
+        "conversation_member AS t",
+        "NOT EXISTS (SELECT 1 FROM member_cursor AS u "
+        "WHERE u.conversation_key = t.conversation_key AND u.user_id = t.user_id)",
+    ),
+    _rule(
+        "cursor",
+        "{name} has cursors of {0} that do not say whether they are a member",
+        "t.user_id",
+        "member_cursor AS t",
+        f"t.is_member <> {_IS_CURRENT}",
+    ),
+    _rule(
+        "cursor",
+        "{name} has head {3}, and cursors of {0} at {1} (read) and {2} (delivered)",
+        "t.user_id, t.read_seq, t.delivered_seq, c.head_seq",
+        "member_cursor AS t",
+        "t.read_seq < 0 OR t.read_seq > t.delivered_seq OR t.delivered_seq > c.head_seq",
+    ),
+    _rule(
+        "device",
+        "{name} has no cursor of device {1} of its member {0}",
+        "t.user_id, d.device_id",
+        "conversation_member AS t JOIN device AS d ON d.user_id = t.user_id",
+        "t.leave_seq IS NULL AND NOT EXISTS (SELECT 1 FROM device_cursor AS x "
+        "WHERE x.conversation_key = t.conversation_key AND x.user_id = t.user_id AND x.device_id = d.device_id)",
+    ),
+    _rule(
+        "device",
+        "{name} has a cursor of device {1} of {0}, which is not there",
+        "t.user_id, t.device_id",
+        "device_cursor AS t",
+        "NOT EXISTS (SELECT 1 FROM device AS d WHERE d.user_id = t.user_id AND d.device_id = t.device_id)",
+    ),
+    _rule(
+        "device",
+        "{name} has a cursor of device {1} of {0} that does not say whether they are a member",
+        "t.user_id, t.device_id",
+        "device_cursor AS t",
+        f"t.is_member <> {_IS_CURRENT}",
+    ),
+    _rule(
+        "device",
+        "{name} has head {3}, and a cursor of device {1} of {0} at {2}",
+        "t.user_id, t.device_id, t.delivered_seq, c.head_seq",
+        "device_cursor AS t",
+        "t.delivered_seq < 0 OR t.delivered_seq > c.head_seq",
+    ),
+    _rule(
+        "device",
+        "{name} has a cursor of device {1} of {0} at {2}, above what they hold as delivered",
+        "t.user_id, t.device_id, t.delivered_seq",
+        "device_cursor AS t",
+        "t.delivered_seq > ifnull((SELECT u.delivered_seq FROM member_cursor AS u "
+        "WHERE u.conversation_key = t.conversation_key AND u.user_id = t.user_id), -1)",
+    ),
+    _rule(
+        "device",
+        "{name} counts {2} single confirmations of device {1} of {0} and has {3}",
+        f"t.user_id, t.device_id, t.exact_count, {_EXACT}",
+        "device_cursor AS t",
+        f"t.exact_count <> {_EXACT}",
+    ),
+    _rule(
+        "device",
+        "{name} has a confirmation of seq {2} by device {1} of {0}, which is not between its cursor and the head",
+        "t.user_id, t.device_id, t.seq",
+        "device_exact AS t",
+        "t.seq > c.head_seq OR t.seq <= ifnull((SELECT d.delivered_seq FROM device_cursor AS d "
+        "WHERE d.conversation_key = t.conversation_key AND d.user_id = t.user_id "
+        "AND d.device_id = t.device_id), t.seq)",
+    ),
+    _rule(
+        "outbox",
+        "{name} has head {1}, and an outbox from seq {0}",
+        "t.first_seq, c.head_seq",
+        "outbox AS t",
+        "t.first_seq < 1 OR t.first_seq > c.head_seq",
+    ),
+    _rule(
+        "audit",
+        "{name} has head {2}, and audit row {0} of seq {1}",
+        "t.audit_id, t.seq, c.head_seq",
+        "audit AS t",
+        "t.seq < 1 OR t.seq > c.head_seq",
+    ),
+)

@@ -1,0 +1,140 @@
+"""The buffer of events: what it keeps, what it drops, and when it stops the reader."""
+
+from __future__ import annotations
+
+import anyio
+
+from chatkit.client.event_queue import EventQueue
+from chatkit.client.events import (
+    ChatEvent,
+    Connected,
+    Connecting,
+    ConversationChanged,
+    EpochChanged,
+    MessageReceived,
+    MessageSent,
+    SendFailed,
+    Typing,
+)
+from chatkit.errors import ForbiddenError
+from chatkit.types import Message, Sent
+
+MESSAGE = MessageReceived(Message("c-1", 1, "m-1", "u-2", 1, {"type": "TEXT", "text": ""}))
+SENT = MessageSent(Sent("c-1", "k", "m-1", 1, 1))
+
+
+def filled(*events: ChatEvent, events_max: int = 4, events_low: int = 1) -> EventQueue:
+    queue = EventQueue(events_max, events_low)
+    for event in events:
+        queue.put(event)
+    return queue
+
+
+async def emptied(queue: EventQueue) -> list[ChatEvent]:
+    queue.close()
+    events: list[ChatEvent] = []
+    while (event := await queue.take()) is not None:
+        events.append(event)
+    return events
+
+
+async def test_pauses_at_its_bound_and_goes_on_at_the_low_mark() -> None:
+    queue = filled(MESSAGE, MESSAGE, MESSAGE)
+    assert not queue.paused
+    queue.put(MESSAGE)
+    paused = []
+    while len(queue):
+        paused.append(queue.paused)
+        await queue.take()
+    assert paused == [True, True, True, False]
+
+
+async def test_paused_it_drops_what_is_ephemeral_and_keeps_messages() -> None:
+    queue = filled(MESSAGE, MESSAGE, MESSAGE, MESSAGE)
+    queue.put(Typing("c-1", "u-2"))
+    queue.put(MESSAGE)
+    queue.put(SENT, droppable=True)
+
+    assert await emptied(queue) == [MESSAGE] * 5
+
+
+async def test_connection_states_always_fit_and_do_not_pile_up() -> None:
+    queue = filled(MESSAGE, MESSAGE, MESSAGE, MESSAGE)
+    for attempt in range(1000):
+        queue.put(Connecting(attempt))
+    queue.put(Connected("s", False))
+
+    assert await emptied(queue) == [MESSAGE] * 4 + [Connected("s", False)]
+
+
+async def test_outcomes_nobody_waits_for_are_kept_up_to_twice_the_bound() -> None:
+    queue = filled(*[SENT] * 7)
+    queue.put(SendFailed("c-1", "k", ForbiddenError()))
+    queue.put(SENT)
+
+    assert [type(event) for event in await emptied(queue)] == [MessageSent] * 7 + [SendFailed]
+
+
+async def test_a_waiting_consumer_is_woken_by_an_event_and_by_the_end() -> None:
+    queue, taken = filled(), []
+
+    async def take_all() -> None:
+        while (event := await queue.take()) is not None:
+            taken.append(event)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(take_all)
+        await anyio.sleep(1)
+        queue.put(MESSAGE)
+        await anyio.sleep(1)
+        assert taken == [MESSAGE]
+        queue.close()
+
+
+async def test_events_taken_in_a_row_let_others_run_and_each_can_be_cancelled_without_loss() -> None:
+    queue, taken = filled(*[MESSAGE] * 200, events_max=500), []
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        taken.append(await queue.take())
+    assert (taken, len(queue)) == ([], 200)
+
+    async with anyio.create_task_group() as group:
+        turns: list[int] = []
+
+        async def other() -> None:
+            while len(queue):
+                turns.append(len(queue))
+                await anyio.lowlevel.checkpoint()
+
+        group.start_soon(other)
+        for _ in range(200):
+            await queue.take()
+    assert len(turns) >= 200 // 64
+
+
+async def test_paused_it_keeps_the_newest_that_is_said_of_each_conversation() -> None:
+    queue = filled(MESSAGE, events_max=1)
+    for place in range(50):
+        for id_ in ("c-1", "c-2"):
+            queue.put(ConversationChanged(id_, "GROUP", "LEFT"))
+            queue.put(ConversationChanged(id_, "GROUP", "JOINED"))
+            queue.put(ConversationChanged(id_, "GROUP", "UPDATED"))
+            queue.put(EpochChanged(id_, f"e{place}"))
+
+    assert await emptied(queue) == [
+        MESSAGE,
+        ConversationChanged("c-1", "GROUP", "JOINED"),
+        EpochChanged("c-1", "e49"),
+        ConversationChanged("c-2", "GROUP", "JOINED"),
+        EpochChanged("c-2", "e49"),
+    ]
+
+
+async def test_what_was_taken_is_not_replaced() -> None:
+    queue = filled(MESSAGE, MESSAGE, MESSAGE, events_max=3, events_low=1)
+    left, joined = (ConversationChanged("c-1", "GROUP", change) for change in ("LEFT", "JOINED"))
+    queue.put(left)
+    assert [await queue.take() for _ in range(3)] == [MESSAGE] * 3
+    queue.put(joined)
+
+    assert await emptied(queue) == [left, joined]

@@ -1,0 +1,133 @@
+"""S19 and S24: who wrote was allowed to, and every privileged change is in the audit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+
+from chatkit.storage.base import AuditRow, Entry
+from chatkit.wire import events as ev
+
+from .index import Index
+from .log_view import LogView
+from .traffic import Arrived
+from .verdict import Findings
+from .words import of_event, of_log, of_row
+
+Change = tuple[str, int, str, str, int]
+"""(action, seq, actor, subject, Unix ms): what an audit row says of a change."""
+
+
+# --- S19 ---
+
+
+def write_permission(index: Index) -> Findings:
+    """Who wrote an entry was a member at its place; members are changed by the creator, or leave by themselves.
+
+    Those of a SINGLE never change. Who is said to type is a member at some time, and another one than the hearer.
+    """
+    singles = _singles(index)
+    for log in index.logs.values():
+        creator_id = log.rows[1].sender_id if 1 in log.rows else ""
+        for row in log.dump.entries:
+            payload = log.made.get(row.seq, {})
+            if payload.get("type") == "MEMBER" and payload.get("op") != "CREATED":
+                single = "the members of a SINGLE never change" if log.name in singles else None
+                yield of_row(log, row, single or _change_not_allowed(log, row, creator_id))
+            else:
+                why = None if log.visible(row.sender_id, row.seq) else f"{row.sender_id} was no member"
+                yield of_row(log, row, why)
+    for it in index.traffic.of(ev.TypingPush):
+        yield from _typing_allowed(index, it)
+
+
+def _singles(index: Index) -> set[str]:
+    """The conversations that an answer or HEADS called SINGLE."""
+    created = (call.answer for call in index.answered("create"))
+    found = {it["conversation_id"] for it in created if it.get("type") == "SINGLE"}
+    heads = (head for it in index.traffic.of(ev.Heads) for head in it.event.conversations)
+    return found.union(head.conversation_id for head in heads if head.type == "SINGLE")
+
+
+def _typing_allowed(index: Index, it: Arrived[ev.TypingPush]) -> Findings:
+    log, user_id = index.logs.get(it.event.conversation_id), it.event.user_id
+    if log is not None and not log.restored:
+        why = None if user_id in log.stays else f"{user_id} never was a member"
+        echoed = f"it is {user_id} himself" if user_id == it.frame.user_id else None
+        yield of_event(it, log.name, why or echoed)
+
+
+def _change_not_allowed(log: LogView, row: Entry, creator_id: str) -> str | None:
+    op, user_ids = log.made[row.seq].get("op"), log.made[row.seq].get("userIds", [])
+    if op != "LEFT" and row.sender_id != creator_id:
+        return f"{row.sender_id} is not the creator"
+    if op == "LEFT" and user_ids != [row.sender_id]:
+        return f"{row.sender_id} can leave for himself only"
+    if not log.visible(row.sender_id, row.seq - 1):
+        return f"{row.sender_id} was no member"
+    members = [log.visible(user_id, row.seq - 1) for user_id in user_ids]
+    if op == "ADDED":
+        return f"some of {user_ids} were members already" if any(members) else None
+    return None if all(members) else f"some of {user_ids} were no members"
+
+
+# --- S24 ---
+
+
+def audited(index: Index) -> Findings:
+    """Each privileged change has its audit row, and each row its change."""
+    for log in index.logs.values():
+        yield from _changes_audited(log)
+        yield from _renewals_audited(index, log)
+        for earlier, later in pairwise(log.dump.audit):
+            why = None if earlier.audit_id < later.audit_id else f"audit row {later.audit_id} is out of order"
+            yield of_log(log, later.seq, why)
+
+
+def _changes_audited(log: LogView) -> Findings:
+    done = Counter(_changes(log))
+    told = Counter(_told(row) for row in log.dump.audit if row.action != "EPOCH_RENEWED")
+    for change in done | told:
+        action, seq, actor_id, subject, _ = change
+        wrong = (
+            f"{action} of {subject} by {actor_id}: done {done[change]} times, audited {told[change]} times"
+        )
+        yield of_log(log, seq, None if done[change] == told[change] else wrong)
+
+
+def _changes(log: LogView) -> Iterator[Change]:
+    """What the log says was done."""
+    for row in log.dump.entries:
+        match log.made.get(row.seq):
+            case {"type": "MEMBER", "op": "CREATED"}:
+                yield "CREATED", row.seq, row.sender_id, log.name, row.server_ts
+            case {"type": "MEMBER", "op": str(op), "userIds": list(user_ids)}:
+                for user_id in user_ids:
+                    yield op, row.seq, row.sender_id, user_id, row.server_ts
+            case {"type": "RECALL", "messageId": str(message_id)}:
+                yield "RECALLED", row.seq, row.sender_id, message_id, row.server_ts
+
+
+def _told(row: AuditRow) -> Change:
+    return row.action, row.seq, row.actor_id, row.subject, row.at_ms
+
+
+def _renewals_audited(index: Index, log: LogView) -> Findings:
+    """A renewal leaves no entry: its rows are held against the calls, and the last one against the log."""
+    rows = [row for row in log.dump.audit if row.action == "EPOCH_RENEWED"]
+    epochs = {row.subject for row in rows}
+    calls = [call for call in index.calls("renew_epoch") if call.args["conversation_id"] == log.name]
+    for call in calls:
+        if call.result == "ok":
+            epoch = call.answer.get("epoch", call.answer.get("value"))
+            yield of_log(
+                log, None, None if epoch in epochs else f"epoch {epoch} was given and is not audited"
+            )
+    asked = sum(call.result != "fail" for call in calls)
+    if rows:
+        many, last = len(rows), rows[-1].subject
+        yield of_log(log, None, None if many <= asked else f"{many} renewals audited, {asked} asked for")
+        yield of_log(
+            log, None, None if last == log.epoch else f"epoch {log.epoch}, the last audited is {last}"
+        )

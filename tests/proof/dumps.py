@@ -1,0 +1,113 @@
+"""What the store and the devices hold at the end of a run, and a history that has it.
+
+The simulator, the scenarios and the fixtures of our own tests fill one `CompleteHistory`; the checker reads it and
+nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from chatkit.client.store.base import LocalStore, Record
+from chatkit.storage.base import AuditRow, Entry, MemberCursor, OutboxEntry, Store
+from chatkit.testing.history import History
+from chatkit.types import Message
+
+from .membership import current_members
+
+_ENTRIES_PER_READ = 500
+
+
+class LogDump(msgspec.Struct):
+    """One conversation as the store holds it at the end."""
+
+    conversation_id: str
+    epoch: str
+    head_seq: int
+    entries: list[Entry]
+    members: list[MemberCursor]
+    audit: list[AuditRow]
+
+
+class StoreDump(msgspec.Struct):
+    """What the store holds at the end."""
+
+    logs: dict[str, LogDump]
+    outbox: list[OutboxEntry]
+
+
+class DeviceDump(msgspec.Struct):
+    """What one device holds at the end.
+
+    Attributes:
+        messages: By conversation, all that it stored, ascending.
+        floors: By conversation, where the completely stored part begins (not included).
+        pending: clientMsgIds not yet answered, by order.
+        crashed: Whether its app was ever killed (then it need not have been told everything).
+        online: Whether it was connected at the end, and so must have everything.
+    """
+
+    user_id: str
+    device_id: str
+    records: list[Record]
+    messages: dict[str, list[Message]]
+    floors: dict[str, int]
+    pending: list[str]
+    crashed: bool
+    online: bool
+
+
+class CompleteHistory(History):
+    """A history, and what is left at its end: all that the checker needs.
+
+    Attributes:
+        store: What the store holds; None if nobody read it.
+        devices: What each device holds.
+    """
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        super().__init__(now_s)
+        self.store: StoreDump | None = None
+        self.devices: list[DeviceDump] = []
+
+    def _parts(self) -> Iterable[Sequence[Any]]:
+        return (*super()._parts(), self.devices, [self.store])
+
+
+async def dump_store(store: Store, conversation_ids: Sequence[str]) -> StoreDump:
+    """Read everything of these conversations through the port. Raises what its reads raise."""
+    logs = {}
+    for name, (epoch, head_seq) in (await store.head_seqs(conversation_ids)).items():
+        entries: list[Entry] = []
+        while page := await store.entries(name, len(entries), _ENTRIES_PER_READ):
+            entries += page
+        members = await _members(store, name, entries)
+        logs[name] = LogDump(name, epoch, head_seq, entries, members, await store.audit(name))
+    return StoreDump(logs, await store.outbox(1_000_000))
+
+
+async def _members(store: Store, conversation_id: str, entries: Sequence[Entry]) -> list[MemberCursor]:
+    """Cursors of the current members, asked in the name of any of them; none if the log has none."""
+    members = sorted(current_members(entries))
+    return [] if not members else await store.members(conversation_id, members[0], None, 1_000_000)
+
+
+def dump_device(
+    user_id: str, device_id: str, store: LocalStore, *, crashed: bool, online: bool
+) -> DeviceDump:
+    """Read everything a device has stored."""
+    records = store.records()
+    names = [record.conversation_id for record in records]
+    return DeviceDump(
+        user_id,
+        device_id,
+        records,
+        {name: store.messages(name, 2**53, 2**31) for name in names},
+        {name: store.floor(name) for name in names},
+        [send.key[1] for send in store.pending()],
+        crashed,
+        online,
+    )

@@ -1,0 +1,210 @@
+"""Bugs in the client: what it keeps, tells, confirms, pulls and sends again."""
+
+from __future__ import annotations
+
+from ..plant import Edit, Mutant
+
+CONVERSATION = "chatkit.client.conversation"
+EVENT_QUEUE = "chatkit.client.event_queue"
+HISTORY = "chatkit.client.history"
+INBOX = "chatkit.client.inbox"
+OUTBOX = "chatkit.client.outbox"
+SYNC = "chatkit.client.sync"
+
+MUTANTS = (
+    Mutant(
+        "resolved-before-stored",
+        "The app should not wait for the disk.",
+        (
+            Edit(
+                INBOX,
+                "        if changes or effects.resolved:\n            self._store.save(changes, effects.resolved)\n",
+                "",
+            ),
+            Edit(
+                INBOX,
+                "        for conversation in effects.to_confirm():\n            self._confirm(conversation)\n",
+                "        if changes or effects.resolved:\n            self._store.save(changes, effects.resolved)\n"
+                "        for conversation in effects.to_confirm():\n            self._confirm(conversation)\n",
+            ),
+        ),
+        ("S10",),
+    ),
+    Mutant(
+        "notified-twice-after-restart",
+        "What has no place yet is not stored yet.",
+        (
+            Edit(
+                CONVERSATION,
+                "        if own and self.timeline.is_notified(message.seq):\n"
+                "            effects.change(self).messages.append(message)",
+                "        if own and self.timeline.is_notified(message.seq):\n            pass",
+            ),
+        ),
+        ("S10",),
+    ),
+    Mutant(
+        "log-resolves-by-key-alone",
+        "A key names one message.",
+        (
+            Edit(
+                INBOX,
+                ' or not (message.type == "RECALLED" or is_same(message.payload, pending.payload)):',
+                ":",
+            ),
+        ),
+        ("S11",),
+    ),
+    Mutant(
+        "recall-missed-while-away",
+        "What was held when one left is held when one returns.",
+        (
+            Edit(
+                CONVERSATION,
+                "            _forget_earlier(change, prefix)\n",
+                "            change.floor = prefix\n",
+            ),
+        ),
+        ("S20",),
+    ),
+    Mutant(
+        "pending-forgotten-at-restart",
+        "The window bounds what is under way.",
+        (
+            Edit(
+                OUTBOX,
+                "        queue.restore(self._store.pending())\n",
+                "        queue.restore(self._store.pending()[-self._config.window :])\n",
+            ),
+        ),
+        ("L5",),
+    ),
+    Mutant(
+        "recovery-forgets-sender",
+        "The conversations are what a batch changes.",
+        (Edit(INBOX, "            self._outbox.reload()\n", ""),),
+        ("L5", "S10", "alarm"),
+    ),
+    Mutant(
+        "resume-without-backfill",
+        "What was missed comes with the next push, which shows the gap.",
+        (
+            Edit(
+                INBOX,
+                "        if conversation.timeline.rise(head.head_seq):\n"
+                "            self._sync_queue.add(conversation)\n",
+                "        conversation.timeline.rise(head.head_seq)\n",
+            ),
+        ),
+        ("L2", "alarm"),
+    ),
+    Mutant(
+        "gap-not-pulled",
+        "A hole closes by itself.",
+        (
+            Edit(
+                INBOX,
+                "        if conversation.timeline.behind:\n            self._sync_queue.gap(conversation)\n",
+                "",
+            ),
+        ),
+        ("L1", "L2", "alarm"),
+    ),
+    Mutant(
+        "epoch-ignored",
+        "The epoch is the server's affair.",
+        (
+            Edit(
+                INBOX,
+                "        if conversation.timeline.epoch != head.epoch:\n"
+                "            self._renew(effects, conversation, head.epoch)\n",
+                "",
+            ),
+            Edit(
+                INBOX,
+                "        if page.epoch != conversation.timeline.epoch:\n"
+                "            self._renew(effects, conversation, page.epoch)\n",
+                "",
+            ),
+        ),
+        ("L1", "L2", "alarm"),
+    ),
+    Mutant(
+        "left-not-noticed",
+        "What the heads do not name has not changed.",
+        (
+            Edit(
+                INBOX,
+                "            if not self._conversations.is_seen(conversation.id):\n"
+                "                self._gone(effects, conversation)\n",
+                "            if not self._conversations.is_seen(conversation.id) and not conversation.acked_seq:\n"
+                "                self._gone(effects, conversation)\n",
+            ),
+        ),
+        ("L1", "L2"),
+    ),
+    Mutant(
+        "read-mark-lost",
+        "Whatever was marked before the connection broke has been sent.",
+        (
+            Edit(
+                OUTBOX,
+                "        if wanted > server_read_seq:\n"
+                "            self._read[conversation_id] = wanted\n"
+                "        elif wanted:\n",
+                "        if wanted:\n",
+            ),
+        ),
+        ("S15",),
+    ),
+    Mutant(
+        "refused-mark-lost",
+        "A refusal is an answer.",
+        (
+            Edit(
+                OUTBOX,
+                "        if not error.retryable:\n            if error.ref == READ_REF:\n"
+                "                self.forget_read(conversation_id)\n            return\n",
+                "        if error.ref == READ_REF:\n            self.forget_read(conversation_id)\n            return\n"
+                "        if not error.retryable:\n            return\n",
+            ),
+        ),
+        ("S15",),
+    ),
+    Mutant(
+        "history-edge-included",
+        "Up to a seq means up to that seq.",
+        (
+            Edit(
+                HISTORY,
+                "                older = await self._read(conversation, end + 1, limit - len(newest))\n",
+                "                older = await self._read(conversation, end + 2, limit - len(newest))\n",
+            ),
+        ),
+        ("S23",),
+    ),
+    Mutant(
+        "full-event-queue-drops-messages",
+        "The app can read in the history what it was too slow for.",
+        (
+            Edit(
+                EVENT_QUEUE,
+                "            if droppable or isinstance(event, EphemeralEvent) or self._overflows(event):\n",
+                "            if droppable or not isinstance(event, ConnectionEvent) or self._overflows(event):\n",
+            ),
+        ),
+        ("S10",),
+    ),
+    Mutant(
+        "refused-pull-forgotten",
+        "A conversation that is behind is pulled again anyway.",
+        (
+            Edit(
+                SYNC,
+                "        self._queue.again(conversation, self._delay_s(retry_after_s=error.retry_after_s))\n",
+                "        self._refusals = min(self._refusals, 8)\n",
+            ),
+        ),
+        ("L1", "L2", "alarm"),
+    ),
+)

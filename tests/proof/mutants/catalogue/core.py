@@ -1,0 +1,73 @@
+"""Bugs in the pure heart: the resend queue and the timeline."""
+
+from __future__ import annotations
+
+from ..plant import Edit, Mutant
+
+RESEND = "chatkit.core.resend"
+TIMELINE = "chatkit.core.timeline"
+
+MUTANTS = (
+    Mutant(
+        "resend-out-of-order",
+        "What waits is in the order in which it came.",
+        (
+            Edit(
+                RESEND,
+                "        taken = heapq.nsmallest(room, waiting, key=_by_order)\n",
+                "        taken = [send for send, _ in zip(waiting, range(room))]\n",
+            ),
+        ),
+        ("S9",),
+    ),
+    Mutant(
+        "resend-with-new-key",
+        "The server has refused this key; a new one lets the message try again.",
+        (
+            Edit(
+                RESEND,
+                "        send, lane = self._pending.get(key) or self._due[key], self._lanes[conversation_id]\n",
+                "        lane, send = self._lanes[conversation_id], self._pending.pop(key, None) or self._due[key]\n"
+                '        send = msgspec.structs.replace(send, client_msg_id=f"{client_msg_id}-again")\n'
+                "        self._pending[send.key] = send\n",
+            ),
+        ),
+        ("S3",),
+    ),
+    Mutant(
+        "shown-message-not-sent-again",
+        "What the log shows is stored, so nothing is left to do.",
+        (
+            Edit(
+                RESEND,
+                "        if answered or not self._is_owed(known):\n",
+                "        if send is not None or answered or not self._is_owed(known):\n",
+            ),
+        ),
+        ("L5", "alarm"),
+    ),
+    Mutant(
+        "gap-ignored",
+        "What comes is newer than what was there, so it is placed.",
+        (
+            Edit(
+                TIMELINE,
+                "        while self.prefix + 1 in self._held:\n            self._place(self.prefix + 1, step)\n",
+                "        while self._held:\n            self._place(min(self._held), step)\n",
+            ),
+        ),
+        ("S10",),
+    ),
+    Mutant(
+        "notified-forgotten-beyond-bound",
+        "What is not held is as if it had never come.",
+        (
+            Edit(
+                TIMELINE,
+                "        if notified and message.seq > self.prefix:\n",
+                "        if notified and message.seq > self.prefix and len(self._held) < self._held_max:\n",
+            ),
+        ),
+        ("S10",),
+    ),
+)

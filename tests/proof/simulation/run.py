@@ -1,0 +1,132 @@
+"""One run from its seed to its verdict: work under faults, then heal, converge, dump, and check."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from chatkit.testing.virtual_time import run_virtual
+
+from ..checker import Violation, check
+from ..dumps import CompleteHistory, dump_store
+from .nemesis import Nemesis
+from .plan import RECALL_WINDOW_S, Plan, draw_plan
+from .workload import Workload
+from .world import World
+
+CONVERGENCE_S = 60.0
+"""After the last fault, everybody must have everything within this: twice the heartbeat, a backoff, and the pulls."""
+
+_LOOK_EVERY_S = 0.25
+_IN_MEMORY = Path("/dev/shm")
+
+
+class Outcome(msgspec.Struct):
+    """What one run came to.
+
+    Attributes:
+        alarms: What must never happen, whatever the history says: unforeseen errors, clients that stopped.
+        violations: Broken invariants, the earliest first.
+        facts: How many facts each invariant was held against.
+        seconds: Virtual seconds it lasted.
+        converged_s: Virtual seconds from the end of the faults until everybody had everything; None if never.
+        digest: Of the whole history; the same for the same seed.
+    """
+
+    plan: Plan
+    history: CompleteHistory
+    alarms: list[str]
+    violations: list[Violation]
+    facts: dict[str, int]
+    seconds: float
+    converged_s: float | None
+    digest: str
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.alarms and not self.violations
+
+
+def simulate(seed: int) -> Outcome:
+    """Run one seed. Takes about half a second of real time, and no virtual time of its own."""
+    plan = draw_plan(seed)
+    with tempfile.TemporaryDirectory(dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None) as folder:
+        return run_virtual(_run, plan, Path(folder), seed=seed, backend=plan.backend)
+
+
+async def _run(plan: Plan, folder: Path) -> Outcome:
+    async with World(plan, folder) as world:
+        workload = Workload(world)
+        await workload.prepare()
+        await _work_under_faults(world, workload)
+        healed_s = anyio.current_time()
+        converged = await _converge(world, workload)
+        now_s = anyio.current_time()
+        await _dump(world, workload)
+        verdict = check(world.history, recall_window_ms=int(RECALL_WINDOW_S * 1000))
+        return Outcome(
+            plan,
+            world.history,
+            world.alarms,
+            verdict.violations,
+            verdict.facts,
+            now_s,
+            now_s - healed_s if converged else None,
+            world.history.digest(),
+        )
+
+
+async def _work_under_faults(world: World, workload: Workload) -> None:
+    nemesis = Nemesis(world)
+    world.start_devices()
+    async with anyio.create_task_group() as group:
+        group.start_soon(workload.run)
+        group.start_soon(nemesis.run)
+        await anyio.sleep(world.plan.seconds)
+        await nemesis.heal()
+        group.cancel_scope.cancel()
+
+
+async def _converge(world: World, workload: Workload) -> bool:
+    """Wait until every device has everything. Returns whether that happened in time; else an alarm says what lacks."""
+    for _ in range(int(CONVERGENCE_S / _LOOK_EVERY_S)):
+        missing = await _missing(world, sorted(workload.known))
+        if missing is None:
+            return True
+        await anyio.sleep(_LOOK_EVERY_S)
+    world.alarms.append(f"not converged {CONVERGENCE_S:g} s after the last fault: {missing}")
+    return False
+
+
+async def _missing(world: World, conversation_ids: Sequence[str]) -> str | None:
+    """The first thing that some device does not have yet."""
+    waiting = next((call for call in world.history.calls if call.result is None), None)
+    if waiting is not None:
+        return (
+            f"{waiting.op} of {waiting.user_id}/{waiting.device_id}, call {waiting.number}, has not returned"
+        )
+    heads = await world.storage.store.head_seqs(conversation_ids)
+    for device in world.devices:
+        if device.pending_count != 0:
+            return f"{device.name} has {device.pending_count} messages without an answer"
+        reads = device.reads
+        for head in await world.storage.store.heads(device.user_id, device.device_id):
+            place = f"{head.conversation_id} up to seq {head.head_seq} on {device.name}"
+            if not device.has(head.conversation_id, head.epoch, head.head_seq):
+                return place
+            if head.delivered_seq < heads[head.conversation_id][1]:
+                return f"the confirmation of {place}"
+            if head.read_seq < reads.get(head.conversation_id, 0):
+                return f"the read cursor of {place}"
+    return None
+
+
+async def _dump(world: World, workload: Workload) -> None:
+    world.history.store = await dump_store(world.storage.store, sorted(workload.known))
+    for device in world.devices:
+        world.history.devices.append(device.dump())

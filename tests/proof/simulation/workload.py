@@ -1,0 +1,342 @@
+"""What users and the host do in a run: acts of apps, verbs of the host. Everything goes into the history."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import anyio
+import msgspec
+
+from chatkit.errors import RefusedError
+from chatkit.server.server import ChatServer
+from chatkit.testing.rng import Stream
+from chatkit.types import Payload, Sent
+
+from .device import Device, plain
+from .world import World
+
+STRANGERS_CONVERSATION = "c-nowhere"
+
+_HOST_ACTS_PER_S = 3.0
+_VISIT_S = 2.0  # longest wait of a visit for the visitor's device to hear of it
+_LOOK_S = 0.005
+
+
+class Own(msgspec.Struct):
+    """A message that somebody sent, as its sender remembers it."""
+
+    conversation_id: str
+    client_msg_id: str
+    payload: Payload
+    sent: Sent | None = None
+
+
+class Workload:
+    """The acts of all users, drawn from the seed.
+
+    Attributes:
+        known: Conversations that were asked for, with the users who were asked in.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rng = world.rng.stream("workload")
+        self._users = sorted({device.user_id for device in world.devices})
+        self._count = 0
+        self._sent: dict[str, list[Own]] = {device.name: [] for device in world.devices}
+        self.known: dict[str, list[str]] = {}
+        self._apps: list[tuple[int, Callable[[Device], Awaitable[None]]]] = [
+            (60, self._send),
+            (6, self._send_again),
+            (2, self._send_other_under_same_key),
+            (6, self._recall),
+            (14, self._mark_read),
+            (5, self._history),
+            (3, self._typing),
+        ]
+        self._host: list[tuple[int, Callable[[], Awaitable[None]]]] = [
+            (8, self._host_send),
+            (5, self._add),
+            (5, self._remove),
+            (4, self._visit),
+            (2, self._create),
+            (8, self._page),
+            (3, self._list),
+            (1, self._renew_epoch),
+        ]
+
+    async def prepare(self) -> None:
+        """The conversations that a run begins with."""
+        for number in range(self._world.plan.groups):
+            await self._group(f"c-{number}", self._users)
+        await self._single(self._users[0], self._users[1])
+
+    async def run(self) -> None:
+        """Act until cancelled."""
+        async with anyio.create_task_group() as group:
+            for device in self._world.devices:
+                group.start_soon(self._app, device)
+            group.start_soon(self._operator)
+
+    async def _app(self, device: Device) -> None:
+        rng = self._world.rng.stream(f"{device.name} acts")
+        while True:
+            await anyio.sleep(rng.expovariate(1 / self._world.plan.think_s))
+            device.start(_choose(rng, self._apps), device)
+
+    async def _operator(self) -> None:
+        async with anyio.create_task_group() as group:
+            while True:
+                await anyio.sleep(self._rng.expovariate(_HOST_ACTS_PER_S))
+                group.start_soon(_choose(self._rng, self._host))
+
+    # --- apps ---
+
+    async def _send(self, device: Device) -> None:
+        for _ in range(self._rng.choice((1, 1, 1, 4))):
+            own = Own(self._anywhere(device), f"{device.name}-{self._next()}", self._payload())
+            self._sent[device.name].append(own)
+            device.start(self._send_one, device, own)
+
+    async def _send_again(self, device: Device) -> None:
+        """The same message under the same key, maybe from another of the user's devices."""
+        own = self._one_of(self._sent[device.name])
+        if own is not None:
+            await self._send_one(device, own)
+
+    async def _send_other_under_same_key(self, device: Device) -> None:
+        own = self._one_of([own for own in self._sent[device.name] if own.sent is not None])
+        if own is not None:
+            self._sent[device.name].remove(
+                own
+            )  # while the other is pending, the device itself refuses the first
+            await self._send_one(device, Own(own.conversation_id, own.client_msg_id, self._payload()))
+
+    async def _send_one(self, device: Device, own: Own) -> None:
+        own.sent = (
+            await device.call(
+                "send",
+                lambda client: client.send(own.conversation_id, own.payload, client_msg_id=own.client_msg_id),
+                conversation_id=own.conversation_id,
+                client_msg_id=own.client_msg_id,
+                payload=own.payload,
+                timeout_s=self._world.plan.client.send_timeout_s,
+            )
+            or own.sent
+        )
+
+    async def _recall(self, device: Device) -> None:
+        """One's own message, or (refused) another's."""
+        sent = [own.sent for own in self._sent[device.name][-20:] if own.sent is not None]
+        if self._rng.random() < 0.2:
+            other = self._rng.choice(self._world.devices)
+            sent = [own.sent for own in self._sent[other.name] if own.sent is not None]
+        target = self._one_of(sent)
+        if target is not None:
+            await device.call(
+                "recall",
+                lambda client: client.recall(target.message_id),
+                conversation_id=target.conversation_id,
+                message_id=target.message_id,
+                seq=target.seq,
+                timeout_s=self._world.plan.client.request_timeout_s,
+            )
+
+    async def _mark_read(self, device: Device) -> None:
+        name = self._anywhere(device)
+        head = (device.client.conversations if device.client else {}).get(name)
+        up_to_seq = self._rng.randint(0, head.head_seq if head else 3) + (self._rng.random() < 0.05)
+        await device.call(
+            "mark_read",
+            lambda client: client.mark_read(name, up_to_seq),
+            conversation_id=name,
+            up_to_seq=up_to_seq,
+        )
+
+    async def _history(self, device: Device) -> None:
+        name, limit = self._anywhere(device), self._rng.choice((1, 10, 50))
+        before_seq = self._rng.choice((None, None, self._rng.randint(1, 60)))
+        await device.call(
+            "history",
+            lambda client: client.history(name, before_seq=before_seq, limit=limit),
+            conversation_id=name,
+            before_seq=before_seq,
+            limit=limit,
+            timeout_s=self._world.plan.client.request_timeout_s,
+        )
+
+    async def _typing(self, device: Device) -> None:
+        name = self._anywhere(device)
+        await device.call("typing", lambda client: client.typing(name), conversation_id=name)
+
+    # --- the host, and plain HTTP in somebody's name ---
+
+    async def _group(self, name: str, users: Sequence[str]) -> None:
+        creator = users[0]
+        self.known.setdefault(name, list(users))
+        await self._on_a_server(
+            creator,
+            "create",
+            lambda server: server.create_conversation("GROUP", creator, users, conversation_id=name),
+            conversation_id=name,
+            type="GROUP",
+            member_ids=list(users),
+        )
+
+    async def _single(self, first: str, second: str) -> None:
+        name = f"c-{first}-{second}"
+        self.known.setdefault(name, [first, second])
+        await self._on_a_server(
+            first,
+            "create",
+            lambda server: server.create_conversation("SINGLE", first, [second], conversation_id=name),
+            conversation_id=name,
+            type="SINGLE",
+            member_ids=[first, second],
+        )
+
+    async def _create(self) -> None:
+        users = self._rng.sample(self._users, k=self._rng.randint(2, len(self._users)))
+        if len(users) == 2 and self._rng.random() < 0.7:
+            await self._single(*sorted(users))
+        else:
+            await self._group(f"c-{self._rng.randint(0, 8)}", users)
+
+    async def _host_send(self) -> None:
+        name, user_id = self._somewhere(), self._rng.choice(self._users)
+        payload, key = self._payload(), f"{user_id}-host-{self._next()}"
+        await self._on_a_server(
+            user_id,
+            "send",
+            lambda server: server.send(name, user_id, payload, client_msg_id=key),
+            conversation_id=name,
+            client_msg_id=key,
+            payload=payload,
+        )
+
+    async def _add(self) -> None:
+        name, users = self._somewhere(), self._rng.sample(self._users, k=self._rng.randint(1, 2))
+        await self._add_to(name, self.known.get(name, self._users)[0], users)
+
+    async def _add_to(self, name: str, by: str, users: list[str]) -> None:
+        await self._on_a_server(
+            by,
+            "add",
+            lambda server: server.add_members(name, by, users),
+            conversation_id=name,
+            user_ids=users,
+        )
+
+    async def _remove(self) -> None:
+        name, user_id = self._somewhere(), self._rng.choice(self._users)
+        await self._remove_from(
+            name, self._rng.choice((self.known.get(name, self._users)[0], user_id)), user_id
+        )
+
+    async def _remove_from(self, name: str, by: str, user_id: str) -> None:
+        await self._on_a_server(
+            by,
+            "remove",
+            lambda server: server.remove_member(name, by, user_id),
+            conversation_id=name,
+            user_ids=[user_id],
+        )
+
+    async def _visit(self) -> None:
+        """A user leaves, is added again, and removed at the moment when their device pulls what they missed."""
+        name, device = self._somewhere(), self._rng.choice(self._world.devices)
+        by, user_id = self.known.get(name, self._users)[0], device.user_id
+        pause_s = self._rng.random() * 0.05
+        await self._remove_from(name, user_id, user_id)
+        await self._add_to(name, by, [user_id])
+        with anyio.move_on_after(_VISIT_S):
+            while device.client is None or name not in device.client.conversations:
+                await anyio.sleep(_LOOK_S)
+        await anyio.sleep(pause_s)
+        await self._remove_from(name, by, user_id)
+
+    async def _page(self) -> None:
+        name, user_id = self._somewhere(), self._rng.choice(self._users)
+        last_seq, limit = self._rng.randint(0, 40), self._rng.choice((1, 5, 200))
+        await self._on_a_server(
+            user_id,
+            "page",
+            lambda server: server.sync.page(name, user_id, last_seq, limit),
+            conversation_id=name,
+            last_seq=last_seq,
+            limit=limit,
+        )
+
+    async def _list(self) -> None:
+        user_id, limit = self._rng.choice(self._users), 200
+        await self._on_a_server(
+            user_id,
+            "list",
+            lambda server: server.store.conversations(user_id, None, None, limit),
+            after=None,
+            limit=limit,
+        )
+
+    async def _renew_epoch(self) -> None:
+        """As after a restore; rare."""
+        if self._rng.random() < 0.3:
+            name = self._somewhere()
+            await self._on_a_server(
+                "", "renew_epoch", lambda server: _renewed(server, name), conversation_id=name
+            )
+
+    async def _on_a_server(
+        self, user_id: str, op: str, act: Callable[[ChatServer], Awaitable[Any]], **args: Any
+    ) -> Any | None:
+        """One call of the host in the name of a user. None unless it is ok."""
+        servers = self._world.servers()
+        if not servers:
+            return None
+        history = self._world.history
+        call = history.invoke(user_id, "", op, **args)
+        try:
+            answer = await act(self._rng.choice(servers))
+        except RefusedError as error:
+            (history.info if error.retryable else history.fail)(call, error)
+        except anyio.get_cancelled_exc_class() as cancelled:
+            history.info(call, cancelled)
+            raise
+        else:
+            history.ok(call, **plain(answer))
+            return answer
+        return None
+
+    # --- draws ---
+
+    def _anywhere(self, device: Device) -> str:
+        """Mostly where the device knows it is a member."""
+        mine = sorted(device.client.conversations) if device.client else []
+        return self._rng.choice(mine) if mine and self._rng.random() < 0.9 else self._somewhere()
+
+    def _somewhere(self) -> str:
+        return self._rng.choice([*sorted(self.known), *sorted(self.known), STRANGERS_CONVERSATION])
+
+    def _one_of(self, choices: Sequence[Any]) -> Any:
+        return self._rng.choice(choices) if choices else None
+
+    def _next(self) -> int:
+        self._count += 1
+        return self._count
+
+    def _payload(self) -> Payload:
+        """A body with a canary that no other has."""
+        canary = f"canary-{self._next()}-{self._rng.randbytes(4).hex()}"
+        if self._rng.random() < 0.15:
+            data = {"n": self._count, "more": "x" * self._rng.choice((1, 400))}
+            return {"type": "CUSTOM", "schema": "sim", "data": data, "fallbackText": canary}
+        return {"type": "TEXT", "text": canary}
+
+
+async def _renewed(server: ChatServer, conversation_id: str) -> dict[str, str]:
+    return {"epoch": await server.renew_epoch(conversation_id)}
+
+
+def _choose(rng: Stream, weighted: Sequence[tuple[int, Any]]) -> Any:
+    (chosen,) = rng.choices([act for _, act in weighted], [weight for weight, _ in weighted])
+    return chosen

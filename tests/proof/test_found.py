@@ -1,0 +1,23 @@
+"""Seeds at which bugs show that were real once: each is in the catalogue of planted bugs, as its own return.
+
+The seed is one at which the planted bug of this name is caught; on the mended code it holds.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from .simulation.run import simulate
+
+FOUND = {
+    "shown-message-not-sent-again": 17,
+    "log-resolves-by-key-alone": 49,
+    "late-receipt-falls": 35,
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_stays_mended(name: str) -> None:
+    outcome = simulate(FOUND[name])
+
+    assert outcome.good, (outcome.alarms, [str(violation) for violation in outcome.violations])
