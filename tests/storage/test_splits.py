@@ -17,6 +17,7 @@ from chatkit.core.log import rules
 from chatkit.drivers.sqlite import Connection, open_sqlite
 from chatkit.storage.memory.tables import MemoryState
 from chatkit.storage.sqlite import SqliteStore
+from chatkit.testing.contracts.storage_commands import NOW, device, group, remove
 from tests.core.log.batches import batches
 from tests.core.log.tables import commit
 
@@ -105,3 +106,20 @@ def test_any_split_gives_the_same_outcomes_and_rows(
         patched.setattr(rules, "DEVICES_MAX", devices_max)
         check()
     assert not caplog.records, "no batch had to be tried one by one"
+
+
+def test_a_device_that_comes_back_in_the_batch_in_which_its_user_left_has_no_cursor_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rules, "DEVICES_MAX", 2)
+    before = [device("bob", "tablet"), group("g", "ann", "bob"), group("h", "ann", "bob")]
+    batch = [
+        remove("g", "bob", "bob"),
+        *(device("bob", name, NOW + turn) for turn, name in enumerate(("phone", "pc", "tablet"), 1)),
+    ]
+    whole, alone = [before, batch], [[command] for command in (*before, *batch)]
+
+    assert on_sqlite(whole) == on_sqlite(alone)
+    assert in_memory(whole) == in_memory(alone)
+    cursors = on_sqlite(whole)[1]["device_cursor"]
+    assert [row[:4] for row in cursors] == [(2, "bob", "pc", 1), (2, "bob", "tablet", 1)]

@@ -75,26 +75,28 @@ class Changes(msgspec.Struct, frozen=True):
         outboxes: By conversation key, where anything may be written; last, after `close_confirmed`.
     """
 
-    new_conversations: list[tuple[int, str, ConversationType, str, str, int, str, str | None, int, int, int]]
-    heads: list[tuple[int, int, int]]
-    conversations: list[tuple[str, int, int]]
-    messages: list[MessageRow]
-    recalls: list[tuple[int, int, int]]
-    ended: list[tuple[int | None, int, str, int]]
-    joined: list[tuple[int, str, int, int | None, str]]
-    forgotten: list[DevicePlace]
-    registered: list[tuple[str, str, int]]
-    devices: list[tuple[str, str, int, int]]
-    others: list[tuple[int, bool, int, int, str]]
-    new_member_cursors: list[tuple[int, str, bool, int, int, int]]
-    member_cursors: list[tuple[int, int, int, int, str]]
-    new_device_cursors: list[tuple[int, str, str, bool, int, int, int]]
-    device_cursors: list[tuple[int, int, int, int, str, str]]
-    passed: list[tuple[int, str, str, int]]
-    exact: list[tuple[int, str, str, int]]
-    tokens: list[TokenRow]
-    audit: list[tuple[int, int, str, str, int, str]]
-    outboxes: dict[int, Outbox]
+    new_conversations: list[
+        tuple[int, str, ConversationType, str, str, int, str, str | None, int, int, int]
+    ] = []
+    heads: list[tuple[int, int, int]] = []
+    conversations: list[tuple[str, int, int]] = []
+    messages: list[MessageRow] = []
+    recalls: list[tuple[int, int, int]] = []
+    ended: list[tuple[int | None, int, str, int]] = []
+    joined: list[tuple[int, str, int, int | None, str]] = []
+    forgotten: list[DevicePlace] = []
+    registered: list[tuple[str, str, int]] = []
+    devices: list[tuple[str, str, int, int]] = []
+    others: list[tuple[int, bool, int, int, str]] = []
+    new_member_cursors: list[tuple[int, str, bool, int, int, int]] = []
+    member_cursors: list[tuple[int, int, int, int, str]] = []
+    new_device_cursors: list[tuple[int, str, str, bool, int, int, int]] = []
+    device_cursors: list[tuple[int, int, int, int, str, str]] = []
+    passed: list[tuple[int, str, str, int]] = []
+    exact: list[tuple[int, str, str, int]] = []
+    tokens: list[TokenRow] = []
+    audit: list[tuple[int, int, str, str, int, str]] = []
+    outboxes: dict[int, Outbox] = {}
 
     @property
     def gone(self) -> list[DevicePlace]:
@@ -106,26 +108,13 @@ class Changes(msgspec.Struct, frozen=True):
 def changes_of(state: State) -> Changes:
     """Everything that the flows left in a state."""
     changes = Changes(
-        [],
-        [],
-        [],
-        state.new_messages,
-        state.recalls,
-        [],
-        [],
-        sorted(state.forgotten),
-        [(*place, at_ms) for place, at_ms in state.registered.items()],
-        list(_devices(state)),
-        [],
-        [],
-        [],
-        [],
-        [],
-        [],
-        [],
-        list(state.new_tokens.values()),
-        state.audit,
-        {},
+        messages=state.new_messages,
+        recalls=state.recalls,
+        forgotten=sorted(state.forgotten),
+        registered=[(*place, at_ms) for place, at_ms in state.registered.items()],
+        devices=list(_devices(state)),
+        tokens=list(state.new_tokens.values()),
+        audit=state.audit,
     )
     for key, conversation in state.conversations.items():
         if conversation is not None and type(key) is int:  # each is there under its id too

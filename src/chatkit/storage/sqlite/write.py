@@ -46,8 +46,12 @@ DELETE_EXACT_OF_DEVICE = (
 DELETE_RESUME = "DELETE FROM resume_token WHERE user_id = ? AND device_id = ?"
 DELETE_DEVICE = "DELETE FROM device WHERE user_id = ? AND device_id = ?"
 DELETE_LEFT_CURSORS_OF_DEVICE = (
-    "DELETE FROM device_cursor WHERE user_id = ? AND device_id = ? AND is_member = 0"
+    "DELETE FROM device_cursor WHERE user_id = ? AND device_id = ? AND NOT EXISTS ("
+    "SELECT 1 FROM conversation_member AS m WHERE m.conversation_key = device_cursor.conversation_key "
+    "AND m.user_id = device_cursor.user_id AND m.leave_seq IS NULL)"
 )
+"""Where its user is no member any more, be it since this batch: memberships are written before."""
+
 DELETE_CURSORS_OF_DEVICE = "DELETE FROM device_cursor WHERE user_id = ? AND device_id = ?"
 INSERT_DEVICE = (
     "INSERT INTO device (user_id, device_id, first_seen_ms, last_seen_ms) VALUES (?, ?, ?, ?) "
