@@ -17,7 +17,9 @@ def loaded(tables: MemoryState, commands: Sequence[c.Command]) -> State:
     """What is needed to decide these commands."""
     keys, state = keys_of(commands), State()
     load(tables, keys, state)
-    load(tables, keys_after(state, commands), state)
+    more = keys_after(state, commands)
+    if more is not None:
+        load(tables, more, state)
     return state
 
 

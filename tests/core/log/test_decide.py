@@ -99,8 +99,9 @@ def _loaded_without(tables: MemoryState, command: c.Command, kind: str) -> State
         more = keys_after(state, [command])
     except KeyError:
         return state
-    setattr(more, kind, type(getattr(more, kind))())
-    load(tables, more, state)
+    if more is not None:
+        setattr(more, kind, type(getattr(more, kind))())
+        load(tables, more, state)
     return state
 
 

@@ -2,7 +2,7 @@
 
     keys = keys_of(commands)
     state = State()                              # the store loads `keys` into it
-    more = keys_after(state, commands)           # and `more`, if anything is left
+    more = keys_after(state, commands)           # and `more`, unless it is None
     outcomes, changes = decide(state, commands)  # the store writes `changes`
     rows = close_confirmed(changes, leasts)      # and `rows`, from one query over the cursors as they are then
 
@@ -70,14 +70,15 @@ def keys_of(commands: Iterable[c.Command]) -> Keys:
     return keys
 
 
-def keys_after(state: State, commands: Iterable[c.Command]) -> Keys:
-    """What only the first load shows to be needed; mostly nothing, which is false as a condition."""
+def keys_after(state: State, commands: Iterable[c.Command]) -> Keys | None:
+    """What only the first load shows to be needed; mostly nothing, which is None."""
+    named = [(name_more, command) for command in commands if (name_more := _KEYS_AFTER.get(type(command)))]
+    if not named:
+        return None
     more = Keys()
-    for command in commands:
-        name_more = _KEYS_AFTER.get(type(command))
-        if name_more is not None:
-            name_more(state, command, more)
-    return more
+    for name_more, command in named:
+        name_more(state, command, more)
+    return more or None
 
 
 def decide(state: State, commands: Iterable[c.Command]) -> tuple[list[Outcome], Changes]:

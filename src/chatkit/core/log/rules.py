@@ -81,6 +81,11 @@ def members_of_pair(pair: str) -> tuple[str, str]:
     return _decode_pair(pair)
 
 
+def intervals_of_pair(pair: str, user_id: str) -> list[Interval]:
+    """A user's memberships of a SINGLE: its two members are in it from its first entry on, for ever."""
+    return [Interval(1)] if user_id in members_of_pair(pair) else []
+
+
 def other_of(pair: str, user_id: str) -> str:
     """The other member of a SINGLE."""
     first, second = _decode_pair(pair)

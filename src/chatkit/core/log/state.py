@@ -16,7 +16,7 @@ from ...types import ConversationType
 from ..visibility import Interval
 from .keys import Keys, Ref
 from .outcomes import MembershipSnapshot
-from .rules import Kind, not_found
+from .rules import Kind, intervals_of_pair, not_found
 
 
 class MessageRow(NamedTuple):
@@ -245,7 +245,8 @@ class State:
         """Make room for the memberships that are named, once the conversations are loaded.
 
         Returns:
-            Those whose cursors were named too, and the others. Of conversations that exist only.
+            Those that must be loaded: with cursors, and without. None of conversations that do not exist; and without
+            cursors none of a SINGLE, whose members are in its pair.
         """
         with_cursors = self._expect(keys.cursors, cursors=True)
         return with_cursors, self._expect(keys.members, cursors=False)
@@ -258,11 +259,15 @@ class State:
             if conversation is None:
                 continue
             of_user = self.memberships.setdefault(user_id, {})
-            if conversation.key not in of_user:
-                membership = MembershipState(conversation, user_id)
-                membership.loaded_devices = {} if cursors else None
-                of_user[conversation.key] = membership
-                made.append(membership)
+            if conversation.key in of_user:
+                continue
+            membership = of_user[conversation.key] = MembershipState(conversation, user_id)
+            if cursors:
+                membership.loaded_devices = {}
+            elif conversation.pair is not None:
+                membership.intervals = intervals_of_pair(conversation.pair, user_id)
+                continue
+            made.append(membership)
         return made
 
     def expect_lists(self, keys: Keys) -> list[int]:

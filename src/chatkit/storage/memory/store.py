@@ -55,7 +55,7 @@ class MemoryStore(MemoryReads):
         keys, state = keys_of(commands), State()
         load(self._tables, keys, state)
         more = keys_after(state, commands)
-        if more:
+        if more is not None:
             load(self._tables, more, state)
         outcomes, changes = decide(state, commands)
         write(self._tables, changes)

@@ -37,11 +37,13 @@ def select(
             *select(connection, sql, ordered[:KEYS_MAX], *values),
             *select(connection, sql, ordered[KEYS_MAX:], *values),
         ]
-    size = 1 << (len(keys) - 1).bit_length()
     flat = [*chain.from_iterable(keys)]
     width = len(flat) // len(keys)
-    flat += (None,) * (size * width - len(flat))
-    return connection.execute(with_keys(sql, size, width), [*flat, *values])
+    size = 1 << (len(keys) - 1).bit_length()
+    if size > len(keys):
+        flat += (None,) * (size * width - len(flat))
+    flat += values
+    return connection.execute(with_keys(sql, size, width), flat)
 
 
 @cache

@@ -144,24 +144,29 @@ DELETE_OUTBOX = "DELETE FROM outbox WHERE conversation_key = ?"
 
 def write(connection: Connection, changes: Changes) -> None:
     """Write everything but the outbox, and name the conversations whose outbox a forgotten device held open."""
-    _write_log(connection, changes)
-    _many(connection, UPDATE_MEMBER_GONE, changes.ended)
-    _many(connection, INSERT_MEMBER, changes.joined)
+    if changes.new_conversations or changes.conversations:
+        _many(connection, INSERT_CONVERSATION, changes.new_conversations)
+        _many(connection, UPDATE_CONVERSATION, changes.conversations)
+    _many(connection, UPDATE_HEAD, changes.heads)
+    select(connection, INSERT_MESSAGE, changes.messages)
+    if changes.recalls or changes.ended or changes.joined or changes.audit:
+        _write_acts(connection, changes)
     if changes.devices or changes.forgotten:
         _write_devices(connection, changes)
-    _many(connection, INSERT_CURSORS_OF_MEMBER, changes.others)
+    if changes.others:
+        _many(connection, INSERT_CURSORS_OF_MEMBER, changes.others)
     _write_cursors(connection, changes)
-    _many(connection, INSERT_RESUME, changes.tokens)
-    _many(connection, INSERT_AUDIT, changes.audit)
+    if changes.tokens:
+        _many(connection, INSERT_RESUME, changes.tokens)
 
 
-def _write_log(connection: Connection, changes: Changes) -> None:
-    _many(connection, INSERT_CONVERSATION, changes.new_conversations)
-    _many(connection, UPDATE_HEAD, changes.heads)
-    _many(connection, UPDATE_CONVERSATION, changes.conversations)
-    select(connection, INSERT_MESSAGE, changes.messages)
+def _write_acts(connection: Connection, changes: Changes) -> None:
+    """Recalls, changes of members, and the audit of both."""
     _many(connection, UPDATE_BLANK, [row[:2] for row in changes.recalls])
     _many(connection, INSERT_RECALL, changes.recalls)
+    _many(connection, UPDATE_MEMBER_GONE, changes.ended)
+    _many(connection, INSERT_MEMBER, changes.joined)
+    _many(connection, INSERT_AUDIT, changes.audit)
 
 
 def _write_devices(connection: Connection, changes: Changes) -> None:
@@ -179,12 +184,14 @@ def _write_devices(connection: Connection, changes: Changes) -> None:
 
 
 def _write_cursors(connection: Connection, changes: Changes) -> None:
-    _many(connection, INSERT_MEMBER_CURSOR, changes.new_member_cursors)
+    if changes.new_member_cursors or changes.new_device_cursors:
+        _many(connection, INSERT_MEMBER_CURSOR, changes.new_member_cursors)
+        _many(connection, INSERT_DEVICE_CURSOR, changes.new_device_cursors)
     _many(connection, UPDATE_MEMBER_CURSOR, changes.member_cursors)
-    _many(connection, INSERT_DEVICE_CURSOR, changes.new_device_cursors)
     _many(connection, UPDATE_DEVICE_CURSOR, changes.device_cursors)
-    _many(connection, DELETE_EXACT, changes.passed)
-    _many(connection, INSERT_EXACT, changes.exact)
+    if changes.passed or changes.exact:
+        _many(connection, DELETE_EXACT, changes.passed)
+        _many(connection, INSERT_EXACT, changes.exact)
 
 
 def load_leasts(connection: Connection, changes: Changes) -> list[tuple[int, int]]:

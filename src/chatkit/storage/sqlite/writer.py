@@ -112,7 +112,7 @@ def _carry_out(connection: Connection, commands: Sequence[base.Command]) -> list
     keys, state = keys_of(commands), State()
     load(connection, keys, state)
     more = keys_after(state, commands)
-    if more:
+    if more is not None:
         load(connection, more, state)
     outcomes, changes = decide(state, commands)
     write(connection, changes)
