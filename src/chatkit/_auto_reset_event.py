@@ -21,7 +21,10 @@ class AutoResetEvent:
     async def wait(self, timeout_s: float | None = None) -> None:
         """Return once it is set, which unsets it, or after `timeout_s` seconds."""
         event = self._event
-        with anyio.move_on_after(timeout_s):
+        if timeout_s is None:  # a cancel scope would cost more than the wait
             await event.wait()
+        else:
+            with anyio.move_on_after(timeout_s):
+                await event.wait()
         if event.is_set() and event is self._event:  # others may wait for the one that is unset
             self._event = anyio.Event()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -132,7 +132,7 @@ class SqliteConnection:
     def executemany(self, sql: str, rows: Iterable[Params]) -> None:
         """Run one changing statement once per row of parameters."""
         try:
-            self._raw.executemany(sql, [_bindings(sql, row) for row in rows] if "?1" in sql else rows)
+            self._raw.executemany(sql, [_bindings(sql, row) for row in rows] if _is_numbered(sql) else rows)
         except _ERRORS as error:
             raise _translated(error) from error
 
@@ -161,9 +161,15 @@ class SqliteConnection:
         self._raw.close()
 
 
+@lru_cache(maxsize=1024)
+def _is_numbered(sql: str) -> bool:
+    """Whether a statement has numbered placeholders. Long statements are not searched each time."""
+    return "?1" in sql
+
+
 def _bindings(sql: str, params: Params) -> Params | dict[str, Any]:
     """Numbered placeholders by name: Python 3.12.0 and 3.12.1 warn when they are given a sequence."""
-    if "?1" not in sql:
+    if not _is_numbered(sql):
         return params
     return {str(number): value for number, value in enumerate(params, 1)}
 

@@ -110,12 +110,13 @@ def changes_of(state: State) -> Changes:
     changes = Changes(
         messages=state.new_messages,
         recalls=state.recalls,
-        forgotten=sorted(state.forgotten),
-        registered=[(*place, at_ms) for place, at_ms in state.registered.items()],
-        devices=list(_devices(state)),
-        tokens=list(state.new_tokens.values()),
+        tokens=[*state.new_tokens.values()],
         audit=state.audit,
     )
+    if state.devices:
+        changes.forgotten.extend(sorted(state.forgotten))
+        changes.registered.extend((*place, at_ms) for place, at_ms in state.registered.items())
+        changes.devices.extend(_devices(state))
     for key, conversation in state.conversations.items():
         if conversation is not None and type(key) is int:  # each is there under its id too
             _add_conversation(changes, conversation)

@@ -248,8 +248,8 @@ class State:
             Those that must be loaded: with cursors, and without. None of conversations that do not exist; and without
             cursors none of a SINGLE, whose members are in its pair.
         """
-        with_cursors = self._expect(keys.cursors, cursors=True)
-        return with_cursors, self._expect(keys.members, cursors=False)
+        with_cursors = self._expect(keys.cursors, cursors=True) if keys.cursors else []
+        return with_cursors, self._expect(keys.members, cursors=False) if keys.members else []
 
     def _expect(self, names: set[tuple[Ref, str]], *, cursors: bool) -> list[MembershipState]:
         """A conversation may be named twice, by its id and by its number."""

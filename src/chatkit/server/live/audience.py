@@ -36,7 +36,7 @@ class _MadeEntry(msgspec.Struct, rename="camel"):
 _made_entry = msgspec.json.Decoder(_MadeEntry)
 
 
-class Applied(msgspec.Struct):
+class Applied(msgspec.Struct, gc=False):
     """What follows from an entry that was applied, in this order.
 
     Attributes:

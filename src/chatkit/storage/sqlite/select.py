@@ -37,6 +37,9 @@ def select(
             *select(connection, sql, ordered[:KEYS_MAX], *values),
             *select(connection, sql, ordered[KEYS_MAX:], *values),
         ]
+    if len(keys) == 1:
+        (key,) = keys
+        return connection.execute(with_keys(sql, 1, len(key)), [*key, *values])
     flat = [*chain.from_iterable(keys)]
     width = len(flat) // len(keys)
     size = 1 << (len(keys) - 1).bit_length()

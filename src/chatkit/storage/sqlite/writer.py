@@ -116,7 +116,8 @@ def _carry_out(connection: Connection, commands: Sequence[base.Command]) -> list
         load(connection, more, state)
     outcomes, changes = decide(state, commands)
     write(connection, changes)
-    write_outbox(connection, close_confirmed(changes, load_leasts(connection, changes)))
+    if changes.outboxes:
+        write_outbox(connection, close_confirmed(changes, load_leasts(connection, changes)))
     return outcomes
 
 
