@@ -12,7 +12,7 @@ from .stops import appends
 
 
 async def two_nodes_all_messages_lost(stage: Stage) -> None:
-    """Ann and bob are connected to different servers and no frame of the bus arrives: messages, a recall and members all do."""
+    """Ann and bob are connected to different servers and the bus loses all: messages, a recall and members arrive."""
     stage.bus_faults.loss_probability = 1.0
     ann, bob = await stage.device("ann", node="n-1"), await stage.device("bob", node="n-2")
     await stage.host.create("c-1", "ann", "bob")
