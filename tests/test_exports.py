@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +13,27 @@ import pytest
 
 import chatkit
 
+ROOT = Path(__file__).parent.parent
 SOURCE = ast.parse(Path(chatkit.__file__).read_text())
+
+ALIASES = ("Authenticator", "Payload")  # of types: they have no name of their own
 
 
 @pytest.mark.parametrize("name", chatkit.__all__)
 def test_every_public_name_is_there(name: str) -> None:
-    assert getattr(chatkit, name).__name__ == name
+    value = getattr(chatkit, name)
+
+    assert value is getattr(importlib.import_module(f"chatkit.{chatkit._HOMES[name]}"), name)
+    assert name in ALIASES or value.__name__ == name
+
+
+def test_the_reference_lists_the_same_names() -> None:
+    page = (ROOT / "docs/reference/index.md").read_text(encoding="utf-8")
+    rows = [row for row in page.splitlines() if row.startswith("| `")]
+
+    assert (
+        sorted(name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])) == chatkit.__all__
+    )
 
 
 def test_type_checkers_see_the_same_names() -> None:

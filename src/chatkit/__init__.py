@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     from .errors import RefusedError as RefusedError
     from .errors import SendOutcomeUnknownError as SendOutcomeUnknownError
     from .errors import TokenExpiredError as TokenExpiredError
+    from .errors import TokenRevokedError as TokenRevokedError
     from .errors import UnauthenticatedError as UnauthenticatedError
     from .errors import UnavailableError as UnavailableError
     from .gateway.memory import MemoryConnector as MemoryConnector
     from .gateway.websocket_asgi import asgi_app as asgi_app
+    from .server.auth import Authenticator as Authenticator
     from .server.auth import jwt_authenticator as jwt_authenticator
     from .server.auth import sign_token as sign_token
     from .server.config import ServerConfig as ServerConfig
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from .types import Identity as Identity
     from .types import Member as Member
     from .types import Message as Message
+    from .types import Payload as Payload
     from .types import Receipt as Receipt
     from .types import Sent as Sent
 else:
@@ -64,14 +67,14 @@ else:
             "client.events": "CaughtUp Connected Connecting ConversationChanged Disconnected EpochChanged"
             " MessageRecalled MessageReceived MessageSent ReceiptChanged ReceiptCounts Reconnecting SendFailed Typing",
             "errors": "BadRequestError ChatkitError ClosedError ConfigurationError ConflictError ForbiddenError"
-            " NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError UnauthenticatedError"
-            " UnavailableError",
+            " NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError TokenRevokedError"
+            " UnauthenticatedError UnavailableError",
             "gateway.websocket_asgi": "asgi_app",
             "gateway.memory": "MemoryConnector",
-            "server.auth": "jwt_authenticator sign_token",
+            "server.auth": "Authenticator jwt_authenticator sign_token",
             "server.config": "ServerConfig",
             "server.server": "ChatServer",
-            "types": "Identity Member Message Receipt Sent",
+            "types": "Identity Member Message Payload Receipt Sent",
         }.items()
         for name in names.split()
     }

@@ -32,7 +32,7 @@ SOUND = {"type": "TEXT", "text": "sound"}
 
 
 @dataclass
-class Link:
+class CodecPeer:
     """A connection, the conversation it may write to, and somebody who must stay undisturbed."""
 
     peer: Peer
@@ -71,18 +71,18 @@ def check_error(error: Event, *codes: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def links(module_world: World) -> dict[str, Link]:
+def links(module_world: World) -> dict[str, CodecPeer]:
     made = {}
     for codec in ("json", "msgpack"):
         alice, bob = module_world.users(2)
         conversation = module_world.group(alice, bob)
         peer = module_world.peer(alice, "bad", codec)
-        made[codec] = Link(peer, conversation, module_world, module_world.peer(bob))
+        made[codec] = CodecPeer(peer, conversation, module_world, module_world.peer(bob))
     return made
 
 
 @pytest.fixture(params=["json", "msgpack"])
-def link(request: pytest.FixtureRequest, links: dict[str, Link]) -> Iterator[Link]:
+def link(request: pytest.FixtureRequest, links: dict[str, CodecPeer]) -> Iterator[CodecPeer]:
     """After each test the log holds nothing but what was acknowledged, and the others saw only that."""
     used = links[request.param]
     head = used.peer.sync(used.conversation, 2**53 - 1)["headSeq"]
@@ -94,7 +94,7 @@ def link(request: pytest.FixtureRequest, links: dict[str, Link]) -> Iterator[Lin
 
 
 @pytest.fixture
-def json_link(links: dict[str, Link]) -> Link:
+def json_link(links: dict[str, CodecPeer]) -> CodecPeer:
     return links["json"]
 
 
@@ -123,7 +123,7 @@ CASES = [
 ]
 
 
-def sound(link: Link, event: str) -> dict[str, Any]:
+def sound(link: CodecPeer, event: str) -> dict[str, Any]:
     """An event that would be taken."""
     known: dict[str, dict[str, Any]] = {
         "SEND_MSG": send_msg(link.conversation, SOUND, "never-stored"),
@@ -139,7 +139,7 @@ def sound(link: Link, event: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("event", "field", "value"), CASES)
-def test_wrong_value_of_a_field(link: Link, event: str, field: str, value: Any) -> None:
+def test_wrong_value_of_a_field(link: CodecPeer, event: str, field: str, value: Any) -> None:
     fields = sound(link, event)
     if field == "messageId" and event == "DELIVERED_ACK":
         del fields["upToSeq"]
@@ -157,7 +157,7 @@ def test_wrong_value_of_a_field(link: Link, event: str, field: str, value: Any) 
 
 @pytest.mark.parametrize("field", ["lastSeq", "upToSeq", "limit"])
 @pytest.mark.parametrize("name", HUGE)
-def test_huge_integers_in_json(json_link: Link, field: str, name: str) -> None:
+def test_huge_integers_in_json(json_link: CodecPeer, field: str, name: str) -> None:
     event = "READ" if field == "upToSeq" else "SYNC"
     fields = {**sound(json_link, event), "ref": "huge"}
     fields[field] = "@"
@@ -174,7 +174,7 @@ def str_of(number: int) -> bytes:
     return sign + str(digits).encode()
 
 
-def test_zero_and_over_large_limits_are_refused_or_clamped(link: Link) -> None:
+def test_zero_and_over_large_limits_are_refused_or_clamped(link: CodecPeer) -> None:
     for limit in (0, 201, 2**31, 2**53 - 1):
         answer = link.peer.ask("SYNC", conversationId=link.conversation, lastSeq=0, limit=limit)
         if answer.name == "ERROR":
@@ -184,35 +184,35 @@ def test_zero_and_over_large_limits_are_refused_or_clamped(link: Link) -> None:
 
 
 @pytest.mark.parametrize("depth", [33, 34, 100])
-def test_payload_nested_too_deep(link: Link, depth: int) -> None:
+def test_payload_nested_too_deep(link: CodecPeer, depth: int) -> None:
     link.refuse(send_msg(link.conversation, nested(depth), "deep"))
 
 
 @pytest.mark.parametrize("depth", [33, 1000, 100_000])
-def test_payload_nested_far_too_deep_as_a_frame_of_its_own(link: Link, depth: int) -> None:
+def test_payload_nested_far_too_deep_as_a_frame_of_its_own(link: CodecPeer, depth: int) -> None:
     payload = nested_raw(depth, link.peer.codec)
     link.refuse_frame(link.peer.encode(send_msg(link.conversation, payload, "deep")))
 
 
-def test_payload_nested_exactly_to_the_limit(links: dict[str, Link]) -> None:
+def test_payload_nested_exactly_to_the_limit(links: dict[str, CodecPeer]) -> None:
     for link in links.values():
         ack = link.peer.say(link.conversation, nested(32), fresh("deep"))
         assert link.other.expect("NEW_MSG", seq=ack["seq"])["payload"] == nested(32)
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
-def test_a_frame_of_a_hundred_thousand_openings(json_link: Link, opening: str) -> None:
+def test_a_frame_of_a_hundred_thousand_openings(json_link: CodecPeer, opening: str) -> None:
     json_link.refuse_frame(opening * 100_000)
     closed = "[" * 100_000 + "]" * 100_000
     json_link.refuse_frame(f'{{"event":"PING","x":{closed}}}' if opening != "[" else closed)
 
 
-def test_messagepack_of_a_hundred_thousand_openings(links: dict[str, Link]) -> None:
+def test_messagepack_of_a_hundred_thousand_openings(links: dict[str, CodecPeer]) -> None:
     links["msgpack"].refuse_frame(b"\x91" * 100_000 + b"\xc0")
 
 
 @pytest.mark.parametrize("filler", ["x", "到", "\U0001f642"])
-def test_payload_size_exactly_at_the_limit_and_one_above(links: dict[str, Link], filler: str) -> None:
+def test_payload_size_exactly_at_the_limit_and_one_above(links: dict[str, CodecPeer], filler: str) -> None:
     for link in links.values():
         payload = sized(65_536, filler)
         ack = link.peer.say(link.conversation, payload, fresh("full"))
@@ -224,7 +224,7 @@ def test_payload_size_exactly_at_the_limit_and_one_above(links: dict[str, Link],
 @pytest.mark.parametrize(
     "number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "0x10", "01", "1.", ".5", "+1"]
 )
-def test_numbers_that_are_none_in_json(json_link: Link, number: str) -> None:
+def test_numbers_that_are_none_in_json(json_link: CodecPeer, number: str) -> None:
     frame = (
         f'{{"event":"SEND_MSG","conversationId":"{json_link.conversation}","clientMsgId":"nan",'
         f'"payload":{{"type":"TEXT","text":"x","n":{number}}}}}'
@@ -233,13 +233,13 @@ def test_numbers_that_are_none_in_json(json_link: Link, number: str) -> None:
 
 
 @pytest.mark.parametrize("number", HUGE)
-def test_huge_integers_in_a_payload(json_link: Link, number: str) -> None:
+def test_huge_integers_in_a_payload(json_link: CodecPeer, number: str) -> None:
     head = f'{{"event":"SEND_MSG","conversationId":"{json_link.conversation}","clientMsgId":"huge","payload":'
     json_link.refuse_frame(head.encode() + b'{"type":"TEXT","text":"x","n":' + str_of(HUGE[number]) + b"}}")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=str)
-def test_floats_that_are_not_finite_in_messagepack(links: dict[str, Link], value: float) -> None:
+def test_floats_that_are_not_finite_in_messagepack(links: dict[str, CodecPeer], value: float) -> None:
     link = links["msgpack"]
     link.refuse(send_msg(link.conversation, {"type": "TEXT", "text": "x", "n": [value]}, "nan"))
 
@@ -252,7 +252,7 @@ def test_floats_that_are_not_finite_in_messagepack(links: dict[str, Link], value
 @pytest.mark.parametrize(
     "place", ["text", "extra", "deep", "key", "type", "payload", "conversationId", "ref"]
 )
-def test_bin_and_ext_in_messagepack(links: dict[str, Link], value: Any, place: str) -> None:
+def test_bin_and_ext_in_messagepack(links: dict[str, CodecPeer], value: Any, place: str) -> None:
     link = links["msgpack"]
     event = send_msg(link.conversation, dict(SOUND), "bin")
     if place in ("text", "type"):
@@ -270,7 +270,9 @@ def test_bin_and_ext_in_messagepack(links: dict[str, Link], value: Any, place: s
 
 @pytest.mark.parametrize("key", [1, 1.5, True, None, -1], ids=str)
 @pytest.mark.parametrize("place", ["payload", "deep"])
-def test_map_keys_that_are_no_strings_in_messagepack(links: dict[str, Link], key: Any, place: str) -> None:
+def test_map_keys_that_are_no_strings_in_messagepack(
+    links: dict[str, CodecPeer], key: Any, place: str
+) -> None:
     link = links["msgpack"]
     odd = msgspec.Raw(b"\x81" + msgspec.msgpack.encode(key) + b"\x01")
     fields = ("type", "TEXT", "text", "x")
@@ -283,7 +285,7 @@ def test_map_keys_that_are_no_strings_in_messagepack(links: dict[str, Link], key
 
 
 @pytest.mark.parametrize("escape", ["\\ud800", "\\udc00", "\\ud800x", "\\udfff\\ud800", "\\uD83D"])
-def test_lone_surrogates_in_json(json_link: Link, escape: str) -> None:
+def test_lone_surrogates_in_json(json_link: CodecPeer, escape: str) -> None:
     for payload in (f'{{"type":"TEXT","text":"{escape}"}}', f'{{"type":"TEXT","text":"x","{escape}":1}}'):
         json_link.refuse_frame(
             f'{{"event":"SEND_MSG","conversationId":"{json_link.conversation}","clientMsgId":"s","payload":{payload}}}'
@@ -291,7 +293,7 @@ def test_lone_surrogates_in_json(json_link: Link, escape: str) -> None:
     json_link.refuse_frame(f'{{"event":"PING","ref":"{escape}"}}')
 
 
-def test_a_surrogate_among_good_items_costs_all_or_only_itself(json_link: Link) -> None:
+def test_a_surrogate_among_good_items_costs_all_or_only_itself(json_link: CodecPeer) -> None:
     bad = f'{{"event":"SEND_MSG","conversationId":"{json_link.conversation}","clientMsgId":"s",'
     bad += '"payload":{"type":"TEXT","text":"\\ud800"}}'
     json_link.peer.send_raw(f'[{{"event":"PING","ref":"a"}},{bad},{{"event":"PING","ref":"b"}}]')
@@ -305,7 +307,7 @@ def test_a_surrogate_among_good_items_costs_all_or_only_itself(json_link: Link) 
 @pytest.mark.parametrize(
     "raw", [b"\xed\xa0\x80", b"\xff", b"\xc0\x80"], ids=["surrogate", "0xff", "overlong NUL"]
 )
-def test_text_that_is_no_utf8_in_messagepack(links: dict[str, Link], raw: bytes) -> None:
+def test_text_that_is_no_utf8_in_messagepack(links: dict[str, CodecPeer], raw: bytes) -> None:
     link = links["msgpack"]
     word = bytes((0xA0 | len(raw),)) + raw
     body = b"".join(map(msgspec.msgpack.encode, ("type", "TEXT", "text")))
@@ -339,7 +341,7 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("name", FRAMES)
-def test_frames_that_are_no_event(json_link: Link, name: str) -> None:
+def test_frames_that_are_no_event(json_link: CodecPeer, name: str) -> None:
     json_link.refuse_frame(FRAMES[name])
 
 
@@ -349,7 +351,7 @@ def test_frames_that_are_no_event(json_link: Link, name: str) -> None:
      b"\xc6\xff\xff\xff\xff", b"\x81\xa5event\xa4PING\x00"],
     ids=["nothing", "reserved", "nil", "5", "text", "cut", "4G array", "4G map", "empty map", "4G bin", "trailing"],
 )  # fmt: skip
-def test_messagepack_frames_that_are_no_event(links: dict[str, Link], frame: bytes) -> None:
+def test_messagepack_frames_that_are_no_event(links: dict[str, CodecPeer], frame: bytes) -> None:
     links["msgpack"].refuse_frame(frame)
 
 
@@ -367,12 +369,12 @@ ITEMS = {
 
 
 @pytest.mark.parametrize("name", ITEMS)
-def test_one_bad_item_among_good_ones(link: Link, name: str) -> None:
+def test_one_bad_item_among_good_ones(link: CodecPeer, name: str) -> None:
     link.refuse(ITEMS[name])
     assert not link.peer.seen("PONG", ref="inner")
 
 
-def test_ref_and_key_are_dug_out_of_a_bad_item(link: Link) -> None:
+def test_ref_and_key_are_dug_out_of_a_bad_item(link: CodecPeer) -> None:
     error = link.refuse({"event": "BOGUS", "ref": "my-ref", "clientMsgId": "my-key"})
     assert (error["ref"], error["clientMsgId"]) == ("my-ref", "my-key")
     error = link.refuse({"event": "SEND_MSG", "ref": 5, "clientMsgId": ["x"], "conversationId": {}})
@@ -380,13 +382,13 @@ def test_ref_and_key_are_dug_out_of_a_bad_item(link: Link) -> None:
     assert "clientMsgId" not in error
 
 
-def test_empty_array_is_nothing(link: Link) -> None:
+def test_empty_array_is_nothing(link: CodecPeer) -> None:
     link.peer.send_raw(link.peer.encode([]))
     link.peer.ping()
     assert not link.peer.inbox
 
 
-def test_array_of_256_is_taken_and_of_257_is_refused_whole(link: Link) -> None:
+def test_array_of_256_is_taken_and_of_257_is_refused_whole(link: CodecPeer) -> None:
     pings = [{"event": "PING", "ref": f"p{number}"} for number in range(257)]
     link.peer.send(*pings[:256])
     for ping in pings[:256]:
@@ -395,7 +397,7 @@ def test_array_of_256_is_taken_and_of_257_is_refused_whole(link: Link) -> None:
     assert not link.peer.seen("PONG")
 
 
-def test_unknown_fields_are_ignored(link: Link) -> None:
+def test_unknown_fields_are_ignored(link: CodecPeer) -> None:
     fields = {
         "__proto__": {"x": 1},
         "__class__": "y",
@@ -407,7 +409,7 @@ def test_unknown_fields_are_ignored(link: Link) -> None:
     assert answer.name == "PONG"
 
 
-def test_of_a_repeated_key_the_last_wins(links: dict[str, Link]) -> None:
+def test_of_a_repeated_key_the_last_wins(links: dict[str, CodecPeer]) -> None:
     link = links["json"]
     link.peer.send_raw(
         f'{{"event":"SEND_MSG","conversationId":"nowhere","conversationId":"{link.conversation}",'
@@ -419,7 +421,7 @@ def test_of_a_repeated_key_the_last_wins(links: dict[str, Link]) -> None:
     assert b"first" not in pushed.raw
 
 
-def test_sender_and_seq_of_the_client_count_for_nothing(links: dict[str, Link]) -> None:
+def test_sender_and_seq_of_the_client_count_for_nothing(links: dict[str, CodecPeer]) -> None:
     for link in links.values():
         key = fresh("k")
         link.peer.send(

@@ -40,7 +40,7 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 for any.")
 @click.option("--storage", default="sqlite:///chat.db", show_default=True, help="memory:// or sqlite:///PATH")
-@click.option("--bus", default="local://", show_default=True, help="Hints between nodes.")
+@click.option("--bus", default="local://", show_default=True, help="Messages between nodes.")
 @click.option("--queue", default="local://", show_default=True, help="Work for delivery workers.")
 @click.option("--jwt-secret-env", default=SECRET_ENV, show_default=True, help="Variable with the secret.")
 @click.option(

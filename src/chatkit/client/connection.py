@@ -205,7 +205,7 @@ class Connection:
         self._writer.typing(conversation_id)
 
     async def wait_flushed(self) -> None:
-        """Return once every cursor is written, or the connection has ended. One caller."""
+        """Return once every cursor is written, or the connection has ended. Several may wait."""
         await self._writer.wait_flushed()
 
     def _begin(self) -> None:
@@ -351,7 +351,7 @@ class Writer:
             await self._wake.wait(self._wait_s())
 
     async def wait_flushed(self) -> None:
-        """Return once every cursor is written, or the connection has ended. One caller."""
+        """Return once every cursor is written, or the connection has ended. Several may wait."""
         while self._open and (self._writing or not self._cursors.idle):
             self._wake.set()
             await self._flushed.wait()

@@ -189,7 +189,7 @@ class Outbox:
         self._emptied.set()
 
     async def wait_emptied(self) -> None:
-        """Return once nothing is pending, or the client has stopped. One caller."""
+        """Return once nothing is pending, or the client has stopped. Several may wait."""
         while self._queue and not self._stopped:
             await self._emptied.wait()
 

@@ -1,7 +1,7 @@
 """The HTTP requests of the contract, over the same engine as the socket.
 
 Each handler takes a `Call` (who asks, what for) and returns a body; errors become problem documents in one
-place. `OPERATIONS` is the single list of requests: the routes and the OpenAPI document are made from it.
+place. `_list_operations` is the single list of requests: the routes and the OpenAPI document are made from it.
 """
 
 from __future__ import annotations

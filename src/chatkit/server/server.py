@@ -54,9 +54,9 @@ class ChatServer(HostVerbs):
         bus: Where the other servers on the same log hear of what happens here; None: there is no other.
 
     Attributes:
-        engine: The verbs of users, for the gateway.
-        sync: Pages of the log.
-        login: Tokens to identities.
+        engine: For endpoints such as `asgi_app`, not for hosts: the verbs of users.
+        sync: For endpoints, not for hosts: pages of the log.
+        login: For endpoints, not for hosts: tokens to identities.
     """
 
     def __init__(

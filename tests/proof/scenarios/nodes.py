@@ -12,7 +12,7 @@ from .stops import appends
 
 
 async def two_nodes_all_messages_lost(stage: Stage) -> None:
-    """Ann and bob are connected to different servers and no hint arrives: messages, a recall and members all do."""
+    """Ann and bob are connected to different servers and the bus loses all: messages, a recall and members arrive."""
     stage.bus_faults.loss_probability = 1.0
     ann, bob = await stage.device("ann", node="n-1"), await stage.device("bob", node="n-2")
     await stage.host.create("c-1", "ann", "bob")
@@ -27,7 +27,7 @@ async def two_nodes_all_messages_lost(stage: Stage) -> None:
     await ann.send("c-1", "m-6")
     for device in (bob, cid):
         await device.gets("c-1", 10)
-    require(stage.hints, "there were hints to lose")
+    require(stage.frames_between_nodes, "there were frames to lose")
     require(len(ann.lines) == len(bob.lines) == 1, "nobody reconnected")
     told = [message.seq for message in await bob.past("c-1")]
     holds(told == list(range(1, 11)), f"bob has it all: {told}")
@@ -41,9 +41,9 @@ async def removed_through_the_other_node(stage: Stage) -> None:
     await ann.send("c-1", "for-all")
     await cid.gets("c-1", 2)
     stage.bus_faults.loss_probability = 1.0
-    lost_before = stage.hints
+    lost_before = stage.frames_between_nodes
     await stage.host.remove("c-1", "ann", "cid")  # on the first server
-    require(stage.hints > lost_before, "the hints of it were lost")
+    require(stage.frames_between_nodes > lost_before, "the frames about it were lost")
     require(not cid.told(ConversationChanged), "cid has not heard of it")
     await bob.send("c-1", "not-for-cid")  # on the second
     await ann.gets("c-1", 4)

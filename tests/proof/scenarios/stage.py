@@ -61,7 +61,7 @@ class Stage:
         wire: What went over the lines.
         network: The lines.
         store: The servers' store, to be stopped.
-        bus_faults: What the bus between several servers does to their hints.
+        bus_faults: What the bus between several servers does to their frames.
         host: The host's verbs, and the log.
         nodes: The servers.
         alarms: Errors that nobody foresaw, and clients that stopped for good.
@@ -133,9 +133,9 @@ class Stage:
     # --- servers ---
 
     @property
-    def hints(self) -> int:
-        """How many hints the servers have given to the bus, for any of the others."""
-        return 0 if self._bus is None else self._bus.hints
+    def frames_between_nodes(self) -> int:
+        """How many frames the servers have given to the bus, for any of the others."""
+        return 0 if self._bus is None else self._bus.frames
 
     async def start(self, node: Node) -> None:
         """Start a server, which does not run; it takes connections when this returns."""
@@ -265,10 +265,10 @@ class Stage:
 class _Bus(FaultyBus):
     """Counts what it is given."""
 
-    hints = 0
+    frames = 0
 
     def carry(self, member: LocalMember, message: Message) -> None:
-        self.hints += 1
+        self.frames += 1
         super().carry(member, message)
 
 

@@ -144,16 +144,16 @@ async def snapshot(store: Store, conversations: Sequence[str], users: Sequence[s
         shown.append(await store.audit(name))
         shown.append(await store.read_counts(name, 0, 10_000, users))
         for user in users:
-            shown.append(await told(store.conversation(name, user)))
-            shown.append(await told(store.members(name, user, None, 100)))
-            page = await told(store.page(name, user, 0, 200, 1_000_000))
+            shown.append(await answer_of(store.conversation(name, user)))
+            shown.append(await answer_of(store.members(name, user, None, 100)))
+            page = await answer_of(store.page(name, user, 0, 200, 1_000_000))
             shown.append(page)
             for entry in page.entries if isinstance(page, base.Page) else ():
-                shown.append(await told(store.status(entry.message_id, user, None, 100)))
+                shown.append(await answer_of(store.status(entry.message_id, user, None, 100)))
     return shown
 
 
-async def told(reading: Any) -> Any:
+async def answer_of(reading: Any) -> Any:
     """What a read answers; a refusal by its code."""
     try:
         return await reading

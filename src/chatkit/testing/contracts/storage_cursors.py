@@ -110,8 +110,10 @@ class CursorContract:
         await do(store, device("bob", "phone"), device("bob", "tablet"), delivered("g", "bob", 3, "phone"))
         await do(store, delivered("g", "bob", 2, "tablet"), device("bob", "pc"), read("g", "bob", 5))
 
-        stands = [(await head(store, "bob", "g", name)).delivered_seq for name in ("phone", "tablet", "pc")]
-        assert stands == [3, 2, 3]
+        positions = [
+            (await head(store, "bob", "g", name)).delivered_seq for name in ("phone", "tablet", "pc")
+        ]
+        assert positions == [3, 2, 3]
         first = await one(store, device("cat"), base.SessionOpened)
         assert first.conversations == ()
         await do(store, add("g", "ann", "cat"))

@@ -139,7 +139,7 @@ MUTANTS = (
     ),
     Mutant(
         "lost-messages-not-asked-for",
-        "What the bus lost comes with the next hint.",
+        "What the bus lost comes with the next message.",
         (
             Edit(
                 AUDIENCE,
