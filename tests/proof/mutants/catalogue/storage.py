@@ -317,7 +317,8 @@ MUTANTS = (
                 "    if not is_visible(intervals, seq):",
             ),
         ),
-        ("S19",),
+        # S17: a refusal with another reason than NOT_FOUND tells that there is such a conversation
+        ("S17", "S19"),
     ),
     Mutant(
         "recall-window-ignored",
