@@ -390,11 +390,33 @@ async def test_a_conversation_joined_elsewhere_can_be_pulled_before_this_node_kn
     ben = await login(b, "ben")
     made = await a.create_conversation("SINGLE", "ben", ["ann"])
     ben.say({"event": "SYNC", "conversationId": made.conversation_id, "lastSeq": 0})
-    (page,) = await ben.hear("SYNC_PAGE")
     heard = await after(SOON_S, ben)
+    (page,) = [it for it in heard if it["event"] == "SYNC_PAGE"]
 
     assert [it["seq"] for it in page["messages"]] == [1]
-    assert kinds(heard) == ["CONVERSATION", "BEHIND"], "and now it does"
+    assert kinds(heard)[0] == "CONVERSATION", "who pulls it hears first that they joined"
+    assert sorted(kinds(heard)) == ["BEHIND", "CONVERSATION", "SYNC_PAGE"], "and now this node knows"
+
+
+async def test_who_came_back_before_this_node_knows_hears_that_before_the_page(two: Cluster) -> None:
+    a, b = two.nodes
+    conversation = await group(a, "ann", "ben", "cat")
+    ben, _ = await login(b, "ben"), await login(b, "cat")
+    held = HeldAnswers(two, b)
+    async with anyio.create_task_group() as tasks:
+        await a.remove_member(conversation, "ann", "ben")
+        await ben.hear("CONVERSATION")
+        tasks.start_soon(b.add_members, conversation, "ann", ["ben"])
+        await held.stored.wait()
+        ben.say({"event": "SYNC", "conversationId": conversation, "lastSeq": 1})
+        heard = await after(SOON_S, ben)
+        held.release.set()
+    (page,) = [it for it in heard if it["event"] == "SYNC_PAGE"]
+
+    assert (heard[0]["event"], heard[0]["change"]) == ("CONVERSATION", "JOINED")
+    assert [it["seq"] for it in page["messages"]] == [3]
+    assert sorted(kinds(heard)) == ["BEHIND", "CONVERSATION", "SYNC_PAGE"]
+    assert await after(SOON_S, ben) == [], "and hears it once"
 
 
 async def test_one_can_write_to_it_and_then_hears_the_answers(two: Cluster) -> None:

@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from ..core.connection import State
 from ..errors import ConflictError, NotFoundError, OverloadedError, RefusedError
-from ..storage.base import LogReader, Page
+from ..storage.base import Page, Store
 from ..wire import events as ev
 from .background import Spawn
 from .cluster.reconcile_queue import ReconcileQueue
@@ -43,7 +43,7 @@ class Sync:
     """Answers what a session asks of the log."""
 
     def __init__(
-        self, store: LogReader, hub: Hub, to_reconcile: ReconcileQueue, config: ServerConfig, spawn: Spawn
+        self, store: Store, hub: Hub, to_reconcile: ReconcileQueue, config: ServerConfig, spawn: Spawn
     ) -> None:
         self._store = store
         self._hub = hub
@@ -124,16 +124,14 @@ class Sync:
     async def _answer(self, session: Session, event: ev.Sync) -> None:
         limit = ev.PAGE_MAX if event.limit is UNSET else max(1, event.limit)
         epoch = None if event.epoch is UNSET else event.epoch
-        joined = event.conversation_id in session.last_pushed_seq
         try:
+            await self._find_joined(session, event.conversation_id)
             page = await self.page(event.conversation_id, session.user_id, event.last_seq, limit, epoch)
-            if joined and event.conversation_id not in session.last_pushed_seq:
+            if event.conversation_id not in session.last_pushed_seq:
                 raise NotFoundError("no such conversation")  # left while the page was read
         except RefusedError as error:
             session.refuse(error, event.ref, event.conversation_id)
             return
-        if not joined:  # through another node, which this one has not heard of yet
-            self._to_reconcile.joined(event.conversation_id, [session.user_id], "JOINED")
         session.answer(
             ev.SyncPage(
                 conversation_id=page.conversation_id,
@@ -145,6 +143,17 @@ class Sync:
                 ref=event.ref,
             )
         )
+
+    async def _find_joined(self, session: Session, conversation_id: str) -> None:
+        """A conversation that this node does not know to be the session's is looked up: who is a member hears JOINED,
+        and only then gets its page.
+
+        Raises:
+            NotFoundError: Not a member.
+        """
+        if conversation_id not in session.last_pushed_seq:
+            found = await self._store.conversation(conversation_id, session.user_id)
+            self._hub.admit(found, {session.user_id: "JOINED"})
 
     # --- HEADS ---
 

@@ -189,7 +189,6 @@ class Reconciler:
                 continue
             members = {first, *found.member_ids}
             self._hub.admit(found, {it: users[it] for it in missing if it in members})
-            self._to_reconcile.log(conversation_id)  # other nodes' messages about it come only from here on
             complete = found.member_count <= len(found.member_ids)
             missing = [] if complete else [it for it in missing if it not in members]
 

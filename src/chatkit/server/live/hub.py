@@ -68,7 +68,8 @@ class Hub:
 
     def admit(self, found: Conversation, users: dict[str, JoinReason]) -> None:
         """These users are members of a conversation as it was just read: take in those of their sessions that are not
-        in its audience. They have missed what was written so far and are told to pull it.
+        in its audience. They have missed what was written so far and are told to pull it; the log is asked about the
+        rest, for other nodes' messages about it come only from here on.
         """
         joined = MembershipSnapshot(
             found.conversation_id, found.type, found.epoch, found.head_seq, found.member_count
@@ -78,6 +79,7 @@ class Hub:
                 self._enter(session, joined)
                 session.answer(ev.ConversationPush(found.conversation_id, found.type, reason))
                 session.mark_behind(found.conversation_id)
+        self._to_reconcile.log(found.conversation_id)
 
     def outsiders(self, conversation_id: str, user_ids: Iterable[str]) -> list[str]:
         """Those of the users who have a session here that is not in the conversation's audience."""

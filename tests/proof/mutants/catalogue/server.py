@@ -118,7 +118,7 @@ MUTANTS = (
         (
             Edit(
                 SYNC,
-                "            if joined and event.conversation_id not in session.last_pushed_seq:\n"
+                "            if event.conversation_id not in session.last_pushed_seq:\n"
                 '                raise NotFoundError("no such conversation")  # left while the page was read\n',
                 "",
             ),

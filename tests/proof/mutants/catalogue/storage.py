@@ -16,7 +16,9 @@ SESSIONS = "chatkit.core.log.sessions"
 STATE = "chatkit.core.log.state"
 MEMORY_READS = "chatkit.storage.memory.reads"
 MEMORY_WRITE = "chatkit.storage.memory.write"
+SQLITE_OPENING = "chatkit.storage.sqlite.opening"
 SQLITE_READS = "chatkit.storage.sqlite.reads"
+SQLITE_VERIFY_RULES = "chatkit.storage.sqlite.verify_rules"
 SQLITE_WRITE = "chatkit.storage.sqlite.write"
 SQLITE_WRITER = "chatkit.storage.sqlite.writer"
 
@@ -42,7 +44,8 @@ MUTANTS = (
                 SQLITE_WRITER, "        self._failed = False\n", "        self._failed = self._open = False\n"
             ),
         ),
-        ("S1", "S7", "alarm"),
+        # S13: what is lost may be a confirmation, and that the outbox closed with it
+        ("S1", "S7", "S13", "alarm"),
     ),
     Mutant(
         "ack-although-commit-failed",
@@ -90,6 +93,13 @@ MUTANTS = (
                 "        self._failed = False\n",
                 "        self._failed, self._taken = False, {}\n",
             ),
+            # the product refuses to open a log with a hole, so its own checks are put aside: the checker is to judge
+            Edit(
+                SQLITE_OPENING,
+                "        if held != (wanted := min(head_seq, TAIL_MAX)):\n",
+                "        if False:\n",
+            ),
+            Edit(SQLITE_VERIFY_RULES, "HAVING max(head) <> sum(entries) OR max", "HAVING max"),
         ),
         ("S4", "S5"),
     ),
@@ -307,7 +317,8 @@ MUTANTS = (
                 "    if not is_visible(intervals, seq):",
             ),
         ),
-        ("S19",),
+        # S17: a refusal with another reason than NOT_FOUND tells that there is such a conversation
+        ("S17", "S19"),
     ),
     Mutant(
         "recall-window-ignored",
