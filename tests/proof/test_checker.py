@@ -11,6 +11,7 @@ from chatkit.client.events import MessageSent
 from chatkit.testing.history import Call, Incident
 
 from .checker import INVARIANTS, RESTORED, Verdict, check
+from .checker.index import Index
 from .dumps import CompleteHistory
 from .histories import PAIR, PLAYS, TEAM, device, events_of, log, play, with_events
 from .scene import RECALL_WINDOW_MS
@@ -314,6 +315,17 @@ def test_a_past_may_lack_what_its_device_had_not_placed_when_it_was_asked_for() 
     call.answer["items"].clear()
     call.at_s = 0.0
     assert found(judge(history)) == []
+
+
+def test_a_device_has_its_own_entry_from_the_answer_on_unless_that_came_above_a_hole() -> None:
+    index = Index(play("office"), RECALL_WINDOW_MS, quiescent=True)
+    log, acked_s = index.logs[TEAM], index._acked_s[TEAM, "bob", "phone"]
+    own = min(acked_s)
+    after_s = acked_s[own] + 0.001
+    assert index.placed_seq(log, "bob", "phone", acked_s[own]) == own - 1
+    assert index.placed_seq(log, "bob", "phone", after_s) == own
+    acked_s[own] = 0.0  # when what was before it was not there yet: it may have been let go
+    assert index.placed_seq(log, "bob", "phone", after_s) == own - 1
 
 
 def test_a_past_after_a_new_epoch_may_be_short() -> None:

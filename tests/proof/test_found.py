@@ -11,8 +11,9 @@ from .simulation.run import simulate
 
 FOUND = {
     "shown-message-not-sent-again": 17,
-    "log-resolves-by-key-alone": 49,
+    "log-resolves-by-key-alone": 23,
     "late-receipt-falls": 35,
+    "page-before-joined": 141,
 }
 
 

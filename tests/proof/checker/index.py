@@ -89,14 +89,17 @@ class Index:
     def placed_seq(self, log: LogView, user_id: str, device_id: str, before_s: float) -> int:
         """Up to where a device is known to have had everything before a moment.
 
-        So far it had confirmed, or its app had been told; and what follows without a hole was its own, and acked.
+        So far it had confirmed, or its app had been told; and what follows was its own, and acked when all before was
+        there. What is acked above a hole may be let go again, for a client holds a bounded number of such entries.
         """
         whose = (log.name, user_id, device_id)
-        found, acked_s = self._placed[whose].before(before_s), self._acked_s[whose]
+        placed, acked_s = self._placed[whose], self._acked_s[whose]
+        found = placed.before(before_s)
+        known_s = placed.since(found)
         for seq in log.visible_seqs(user_id, found, log.head_seq):
-            if acked_s.get(seq, before_s) >= before_s:
+            if not known_s <= acked_s.get(seq, before_s) < before_s:
                 break
-            found = seq
+            found, known_s = seq, acked_s[seq]
         return found
 
     @cached_property

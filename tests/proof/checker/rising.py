@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from math import inf
 
 
 class Rising:
@@ -27,3 +28,10 @@ class Rising:
         """The greatest value strictly before that moment; 0 if there was none."""
         place = bisect_left(self._when, when)
         return self._most[place - 1] if place else 0
+
+    def since(self, value: int) -> float:
+        """The first moment at which at least this value was known; minus infinity for 0, infinity if there was none."""
+        if value <= 0:
+            return -inf
+        place = bisect_left(self._most, value)
+        return self._when[place] if place < len(self._when) else inf
