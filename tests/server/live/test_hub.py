@@ -295,7 +295,7 @@ def test_a_log_that_was_restored_shorter_forgets_which_cursors_were_notified(wor
     world.join("ben", 9)
     audience = world.hub.audience(NAME)
     assert audience is not None
-    assert audience.furthest_cursors("ben", 9, 9) == (9, 9)
+    assert audience.raise_cursors("ben", 9, 9) == (9, 9)
     world.compare("e2", 5)
 
-    assert audience.furthest_cursors("ben", 4, 3) == (4, 3)
+    assert audience.raise_cursors("ben", 4, 3) == (4, 3)
