@@ -120,7 +120,7 @@ def test_outcomes_are_resolved_and_notified_together() -> None:
 
 
 def test_what_was_heard_of_before_the_heads_is_taken_over() -> None:
-    conversations = Conversations(held_max=10)
+    conversations = Conversations(held_max=10, wake=lambda: None)
     earlier = conversations.heard_of("c-1")
     earlier.head_seq, earlier.own = 7, [entry(6, ME)]
     it = conversations.adopt("c-1", "GROUP", "e1", 5)
@@ -130,7 +130,7 @@ def test_what_was_heard_of_before_the_heads_is_taken_over() -> None:
 
 
 def test_a_new_connection_begins_with_nothing_seen() -> None:
-    conversations = Conversations(held_max=10)
+    conversations = Conversations(held_max=10, wake=lambda: None)
     conversations.connected(ME)
     conversations.see("c-1")
     conversations.completed()
@@ -143,7 +143,7 @@ def test_a_new_connection_begins_with_nothing_seen() -> None:
 
 
 def test_a_reload_is_what_the_store_holds() -> None:
-    conversations = Conversations(held_max=10)
+    conversations = Conversations(held_max=10, wake=lambda: None)
     conversations.adopt("c-1", "GROUP", "e1", 5)
     conversations.heard_of("c-3")
     conversations.reload([Record("c-2", "SINGLE", "e9", 3, True, (entry(5),), (6,))])

@@ -8,11 +8,13 @@ import anyio
 import pytest
 
 from chatkit import ClientConfig
+from chatkit.client.conversation import Conversations
 from chatkit.client.events import CaughtUp, MessageReceived
 from chatkit.client.store.memory import MemoryStore
+from chatkit.errors import ClosedError, NotFoundError
 from chatkit.wire import events as ev
 
-from .fake_server import EPOCH, FakeServer, Line, client, entry, head, new, recall, until
+from .fake_server import EPOCH, FakeServer, Line, client, entry, head, new, recall, until, welcome
 
 
 @pytest.fixture
@@ -112,6 +114,65 @@ async def test_offline_what_is_stored_is_read(server: FakeServer) -> None:
         await anyio.sleep(0.01)
 
         assert [message.seq for message in await chat.history("c-1", limit=5)] == [1, 2]
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_conversation_that_is_not_known_yet_is_waited_for_without_asking_again(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    looks = 0
+    get = Conversations.get
+
+    def counted(self: Conversations, conversation_id: str) -> Any:
+        nonlocal looks
+        looks += 1
+        return get(self, conversation_id)
+
+    monkeypatch.setattr(Conversations, "get", counted)
+    async with client(server, config=ClientConfig(gap_wait_s=0)) as chat, anyio.create_task_group() as group:
+        line = await server.accept()
+        refused: list[NotFoundError] = []
+
+        async def read() -> None:
+            try:
+                await chat.history("c-1", limit=1)
+            except NotFoundError as error:
+                refused.append(error)
+
+        group.start_soon(read)
+        hello = await line.expect(ev.Hello)
+        line.push(welcome(hello.device_id))
+        await anyio.sleep(5)
+        assert (looks < 10, refused) == (True, [])
+        line.push(ev.Heads([head(0)] if known else [], False))
+        await anyio.sleep(0.1)
+
+        assert len(refused) == (not known)
+
+
+async def test_who_waits_for_a_conversation_hears_that_the_client_stopped(server: FakeServer) -> None:
+    stopped: list[str] = []
+
+    async def read(chat: Any) -> None:
+        try:
+            await chat.history("c-1", limit=1)
+        except ClosedError:
+            stopped.append("the reader")
+
+    async def run() -> None:
+        async with client(server) as chat, anyio.create_task_group() as group:
+            line = await server.accept()
+            hello = await line.expect(ev.Hello)
+            line.push(welcome(hello.device_id))
+            await anyio.sleep(0.1)
+            group.start_soon(read, chat)
+            await anyio.sleep(1)
+            line.close(ev.CloseCode.PROTOCOL_ERROR)
+            await anyio.sleep(1)
+            assert stopped == ["the reader"]
+
+    with pytest.raises(ClosedError):  # whoever leaves the client hears so too
+        await run()
 
 
 async def test_a_recall_while_a_page_is_under_way_wins(server: FakeServer) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
 from chatkit.bus.local import LocalBus
-from chatkit.errors import BadRequestError, UnavailableError
+from chatkit.errors import BadRequestError, ConfigurationError, UnavailableError
 from chatkit.storage.base import Created
 from chatkit.wire.codec import Codec, CodecName
 
@@ -34,6 +35,19 @@ class UnreadableStore(ClosingStore):
 
     async def membership_changes(self, after: int | None, limit: int) -> Any:
         raise self._fault
+
+
+class UnmigratedStore(ClosingStore):
+    """Cannot be opened, or not before the end of time."""
+
+    def __init__(self, fault: Exception | None) -> None:
+        super().__init__()
+        self._fault = fault
+
+    async def migrate(self) -> bytes:
+        if self._fault is None:
+            await anyio.sleep_forever()
+        raise self._fault or AssertionError
 
 
 class BrokenCodec(Codec):
@@ -94,6 +108,27 @@ async def test_a_start_that_is_cancelled_closes_store_and_bus() -> None:
     with anyio.move_on_after(5) as waiting:
         async with HarnessServer(store=store, authenticate=by_name, bus=bus):
             raise AssertionError("storage never answers")
+
+    assert waiting.cancelled_caught
+    assert store.closed
+    assert not bus.listens("a")
+
+
+async def test_a_store_that_cannot_be_opened_is_closed_and_the_bus_left() -> None:
+    store, bus = UnmigratedStore(ConfigurationError("a newer version")), LocalBus().join()
+    bus.subscribe("a")
+    with pytest.raises(ConfigurationError, match="a newer version"):
+        await HarnessServer(store=store, authenticate=by_name, bus=bus).__aenter__()
+
+    assert store.closed
+    assert not bus.listens("a")
+
+
+async def test_opening_the_store_may_be_cancelled() -> None:
+    store, bus = UnmigratedStore(None), LocalBus().join()
+    bus.subscribe("a")
+    with anyio.move_on_after(5) as waiting:
+        await HarnessServer(store=store, authenticate=by_name, bus=bus).__aenter__()
 
     assert waiting.cancelled_caught
     assert store.closed
@@ -162,3 +197,29 @@ async def test_what_a_host_gives_is_held_to_the_contract() -> None:
             await server.send("a/b", "ann", "hello", client_msg_id="k")
         with pytest.raises(BadRequestError):
             await server.send("c-1", "ann", "hello", client_msg_id="")
+
+
+@pytest.mark.parametrize("bad", ["a/b", "", "\ud800", "x" * 129])
+async def test_every_id_a_host_gives_is_held_to_the_contract(bad: str) -> None:
+    store = GatedStore()
+    async with serving(store) as server:
+        await group(server, "ann", "ben")
+        committed = len(store.batches)
+        for call in (
+            partial(server.create_conversation, "GROUP", bad, ["ben"]),
+            partial(server.create_conversation, "GROUP", "ann", ["ben", bad]),
+            partial(server.create_conversation, "GROUP", "ann", ["ben"], conversation_id=bad),
+            partial(server.send, bad, "ann", "hello", client_msg_id="k"),
+            partial(server.send, "g-1", bad, "hello", client_msg_id="k"),
+            partial(server.add_members, bad, "ann", ["cat"]),
+            partial(server.add_members, "g-1", bad, ["cat"]),
+            partial(server.add_members, "g-1", "ann", ["cat", bad]),
+            partial(server.remove_member, bad, "ann", "ben"),
+            partial(server.remove_member, "g-1", bad, "ben"),
+            partial(server.remove_member, "g-1", "ann", bad),
+            partial(server.renew_epoch, bad),
+        ):
+            with pytest.raises(BadRequestError):
+                await call()
+
+        assert len(store.batches) == committed

@@ -209,6 +209,37 @@ def test_a_receipt_that_waits_is_dropped_when_nobody_is_online_any_more() -> Non
     assert waiting.notified() == []
 
 
+class Counts:
+    """Counts of large groups; one of them cannot be read for now."""
+
+    def __init__(self) -> None:
+        self.failing: str | None = "g-1"
+        self.read: list[str] = []
+
+    async def read_counts(self, name: str, after_seq: int, seq: int, authors: Sequence[str]) -> list[Any]:
+        if name == self.failing:
+            raise UnavailableError("the disk refuses", retry_after_s=0.5)
+        self.read.append(name)
+        return []
+
+
+async def test_counts_that_could_not_be_read_are_read_later_after_the_others() -> None:
+    world, counts = World(), Counts()
+    receipts = Receipts(world.hub, world.asked, counts)  # type: ignore[arg-type]
+    receipts._large = {"g-0": 4, "g-1": 5, "g-2": 6}
+    with pytest.raises(UnavailableError):
+        await receipts.flush_counts()
+    assert receipts._large == {"g-2": 6, "g-1": 5}
+
+    with pytest.raises(UnavailableError):
+        await receipts.flush_counts()
+    counts.failing = None
+    await receipts.flush_counts()
+
+    assert counts.read == ["g-0", "g-2", "g-1"]
+    assert receipts._large == {}
+
+
 # --- storage that loses its answer ---
 
 
@@ -239,6 +270,40 @@ async def test_a_renewal_whose_answer_was_lost_is_told_soon() -> None:
 
 
 # --- epochs ---
+
+
+async def test_a_renewal_is_answered_and_told_though_reads_are_refused() -> None:
+    async with cluster("memory", heads_check_s=1000.0) as two:
+        a, b = two.nodes
+        conversation = await group(a, "ann", "ben")
+        ann, ben = await login(a, "ann"), await login(b, "ben")
+        await anyio.sleep(SOON_S)
+        reads = Reads(two, refused=True)
+        epoch = await a.renew_epoch(conversation)
+        await anyio.sleep(SOON_S)
+        reads.refused = False
+
+        for peer in (ann, ben):
+            assert [it["epoch"] for it in await after(2.0, peer) if it["event"] == "BEHIND"] == [epoch]
+
+
+async def test_a_renewal_is_told_though_its_caller_was_cancelled() -> None:
+    async with cluster("memory", heads_check_s=1000.0) as two:
+        a, b = two.nodes
+        conversation = await group(a, "ann", "ben")
+        ann, ben = await login(a, "ann"), await login(b, "ben")
+        await anyio.sleep(SOON_S)
+        held = HeldAnswers(two, a)
+        async with anyio.create_task_group() as callers:
+            callers.start_soon(a.renew_epoch, conversation)
+            await held.stored.wait()
+            callers.cancel_scope.cancel()
+        held.release.set()
+        heads = await two.store.head_seqs([conversation])
+
+        for peer in (ann, ben):
+            heard = [it["epoch"] for it in await after(SOON_S, peer) if it["event"] == "BEHIND"]
+            assert heard == [heads[conversation][0]]
 
 
 async def test_a_look_from_before_a_renewal_does_not_undo_it() -> None:

@@ -12,7 +12,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from chatkit.server import committer, receipts
-from chatkit.server.cluster import reconcile
+from chatkit.server.cluster import bridge, reconcile
+from chatkit.server.live import hub
 from chatkit.server.live.fanout import DELIVERIES_PER_TURN
 from chatkit.storage.base import Append, Command, Outcome
 
@@ -95,6 +96,38 @@ async def test_another_task_gets_its_turn_while_a_large_group_is_published_to() 
         assert max(turns.pushed) <= DELIVERIES_PER_TURN + GROUP
         assert sum(it > 0 for it in turns.pushed) > SENDS * GROUP // (DELIVERIES_PER_TURN + GROUP)
         check_order(peers, SENDS + 2)
+
+
+@pytest.mark.parametrize("bad", [{SENDS}, {0}, {0, SENDS}, {SENDS // 2, SENDS}])
+async def test_it_gets_its_turn_too_where_a_send_is_refused(bad: set[int]) -> None:
+    store = WatchedStore()
+    async with serving(store, send_buffer_bytes=16 * 1024 * 1024) as server:
+        names = [f"u-{number:03}" for number in range(GROUP)]
+        await group(server, *names)
+        peers = [await login(server, name) for name in names]
+        store.poisoned = {f"bad-{index}" for index in bad}
+        store.hold()
+        peers[0].say(text(GROWING, "first"))
+        await anyio.wait_all_tasks_blocked()
+        for index in range(SENDS + 1):
+            if index in bad:
+                peers[1].say(text(GROWING, f"bad-{index}"))
+            peers[0].say(text(GROWING, f"k{index}"))
+        peers[1].say(text(GROWING, "behind"))
+        store.poisoned.add("behind")
+        turns = Turns(peers)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(turns.count)
+            await checkpoint()
+            store.release()
+            while turns.total < GROUP * (SENDS + 3):
+                await checkpoint()
+            tasks.cancel_scope.cancel()
+        errors = [it["clientMsgId"] for it in peers[1].read() if it["event"] == "ERROR"]
+
+        assert max(turns.pushed) <= DELIVERIES_PER_TURN + GROUP
+        assert errors == [*(f"bad-{index}" for index in sorted(bad)), "behind"]
+        assert [it["seq"] for it in peers[2].read() if it["event"] == "NEW_MSG"] == list(range(2, SENDS + 4))
 
 
 async def test_the_next_transaction_begins_when_everything_is_published() -> None:
@@ -248,7 +281,8 @@ class RefusingStore(GatedStore):
         if self.wild and self._rng.random() < 0.2:
             self.failures = 1
         elif self.wild and self._rng.random() < 0.5:
-            self.poisoned = poison(keys(commands), self._rng)
+            batch = keys(commands)
+            self.poisoned = poison(batch, self._rng) | poison(batch, self._rng)
         return await super().commit(commands)
 
 
@@ -262,5 +296,5 @@ def poison(batch: list[str], rng: Random) -> set[str]:
 
 
 def test_nothing_here_is_left_out() -> None:
-    everywhere: list[Any] = [committer, reconcile, receipts]
+    everywhere: list[Any] = [bridge, committer, hub, reconcile, receipts]
     assert {module.DELIVERIES_PER_TURN for module in everywhere} == {DELIVERIES_PER_TURN}

@@ -6,7 +6,7 @@ the bus's business (`server.cluster.messages` knows).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 import msgspec
@@ -45,11 +45,11 @@ class Bus(Protocol):
     def unsubscribe(self, topic: str) -> None:
         """Get no more of this topic, soon from now on. One that was not subscribed to: nothing happens."""
 
-    def events(self) -> AsyncIterator[BusEvent]:
-        """What arrives, until `aclose`; for one reader at a time.
+    def events(self) -> AsyncGenerator[BusEvent, None]:
+        """What arrives, until `aclose`; for one reader at a time, who closes it when they stop early.
 
         The queue between the bus and its reader is bounded: when it is full, what comes is dropped and the reader
-        is given `Lost` before anything newer.
+        is given `Lost` before anything newer. It need not yield to the event loop: the reader does, by its work.
         """
 
     async def aclose(self) -> None:

@@ -6,7 +6,7 @@ Called by whoever makes the nodes: `bus = LocalBus()`, and `ChatServer(..., bus=
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from .._auto_reset_event import AutoResetEvent
 from .base import BusEvent, Lost, Message
@@ -90,7 +90,7 @@ class LocalMember:
         self._lost = True
         self._woken.set()
 
-    async def events(self) -> AsyncIterator[BusEvent]:
+    async def events(self) -> AsyncGenerator[BusEvent, None]:
         """What arrives, until `aclose`."""
         while not self._left:
             while self._arrived or self._lost:

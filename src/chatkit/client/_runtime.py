@@ -73,7 +73,7 @@ class ClientRuntime:
         self.wake = AutoResetEvent()
         self.status = ConnectionStatus()
         self.events = EventQueue(config.events_max, config.events_low)
-        self.conversations = Conversations(config.held_max)
+        self.conversations = Conversations(config.held_max, self.status.wake)
         self.conversations.reload(store.records())
         self.outbox = Outbox(store, config, ports.clock, backoff, self.wake)
         self.cursors = Cursors(store, ports.clock, backoff)
@@ -89,9 +89,7 @@ class ClientRuntime:
             self.batches,
         )
         sync = Sync(config, backoff, self.conversations, sync_queue, self.requests, self.events)
-        self.history = History(
-            codec, store, self.conversations, self.batches, sync, self.status, config.gap_wait_s
-        )
+        self.history = History(codec, store, self.conversations, self.batches, sync, self.status)
         serve = partial(
             Connection,
             codec=codec,

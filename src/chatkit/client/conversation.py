@@ -7,7 +7,7 @@ the effects of a whole frame.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from ..core.resend import Key
 from ..core.timeline import Step, Timeline, recall_target
@@ -215,6 +215,7 @@ class Conversations:
 
     Args:
         held_max: Bound of entries held above a gap, per conversation.
+        wake: Called when a conversation was adopted, and when all heads have come.
 
     Attributes:
         user_id: The user of the login; "" before the first.
@@ -222,8 +223,9 @@ class Conversations:
         unknown: Heard of, but not adopted yet.
     """
 
-    def __init__(self, held_max: int) -> None:
+    def __init__(self, held_max: int, wake: Callable[[], None]) -> None:
         self._held_max = held_max
+        self._wake = wake
         self._by_id: dict[str, Conversation] = {}
         self._seen: set[str] = set()
         self.user_id = ""
@@ -251,6 +253,7 @@ class Conversations:
         if earlier is not None:
             timeline.rise(earlier.head_seq)
         conversation = self._by_id[conversation_id] = Conversation(conversation_id, type_, timeline)
+        self._wake()
         return conversation
 
     def heard_of(self, conversation_id: str) -> UnknownConversation:
@@ -282,6 +285,7 @@ class Conversations:
         """All heads of this connection have come."""
         self.complete = True
         self._seen.clear()
+        self._wake()
 
     def snapshot(self, wanted_reads: Mapping[str, int]) -> dict[str, ev.Head]:
         """Where each conversation stands now, by id; without those that were left.

@@ -33,7 +33,6 @@ class History:
         batches: Store what was fetched.
         sync: Fetches pages.
         status: Whether there is a connection to fetch over.
-        poll_s: How often to look for a conversation that the heads of a new connection must name first.
     """
 
     def __init__(
@@ -44,7 +43,6 @@ class History:
         batches: Batches,
         sync: Sync,
         status: ConnectionStatus,
-        poll_s: float,
     ) -> None:
         self._codec = codec
         self._store = store
@@ -52,7 +50,6 @@ class History:
         self._batches = batches
         self._sync = sync
         self._status = status
-        self._poll_s = poll_s
 
     async def read(self, conversation_id: str, before_seq: int | None, limit: int) -> list[Message]:
         """The newest entries below `before_seq`, ascending; fetches until there are `limit` or no more exist.
@@ -84,8 +81,8 @@ class History:
                 return conversation
             if self._status.connected and self._conversations.complete:
                 raise NotFoundError("no such conversation")
-            await self._status.wait_connected()
-            await anyio.sleep(self._poll_s)
+            self._status.check_running()
+            await self._status.wait_changed()
 
     async def _above_prefix(
         self, conversation: Conversation, end: int, limit: int

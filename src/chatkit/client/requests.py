@@ -59,6 +59,14 @@ class ConnectionStatus:
         self._stop_text, self.stopped = text, reason
         self._changed.set()
 
+    def wake(self) -> None:
+        """Let those who wait for a change look again."""
+        self._changed.set()
+
+    async def wait_changed(self) -> None:
+        """Return after the next change of this, or `wake`."""
+        await self._changed.wait()
+
     async def wait_connected(self) -> None:
         """Return once a login holds.
 

@@ -204,22 +204,29 @@ class Committer:
     async def _publish(self, batch: Sequence[PendingCommand], outcomes: Sequence[Outcome]) -> None:
         """Hand the outcomes over in order; the loop gets its turn after enough deliveries.
 
-        Not before the last refusal: a client that has read it sends again, and what waits behind the refused message
-        must have been refused by then.
+        Refusals that invite a retry come all together, in the place of the first: a client that has read one sends
+        again, and what waits behind the refused message must have been refused by then.
         """
-        refusals = [index for index, it in enumerate(outcomes) if type(it) is Refused and it.error.retryable]
-        last_refusal = refusals[-1] if refusals else -1
-        deliveries = 0
-        for index, (pending, outcome) in enumerate(zip(batch, outcomes, strict=True)):
-            deliveries += 1 + self._listener.on_committed(pending, outcome)
-            if index == last_refusal:
-                self._refuse_held_back()
-            if index >= last_refusal and deliveries >= DELIVERIES_PER_TURN:
-                deliveries = 0
-                await anyio.lowlevel.cancel_shielded_checkpoint()
+        pairs = list(zip(batch, outcomes, strict=True))
+        first = next((index for index, pair in enumerate(pairs) if _may_come_again(pair)), len(pairs))
+        await self._hand_over(pairs[:first])
+        if first < len(pairs):
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+            for pending, outcome in filter(_may_come_again, pairs):
+                self._listener.on_committed(pending, outcome)
+            self._refuse_held_back()
+            await self._hand_over(pair for pair in pairs[first:] if not _may_come_again(pair))
         while self._listener.on_batch_end():
             await anyio.lowlevel.cancel_shielded_checkpoint()
         self._count_answered(len(batch))
+
+    async def _hand_over(self, pairs: Iterable[tuple[PendingCommand, Outcome]]) -> None:
+        deliveries = 0
+        for pending, outcome in pairs:
+            deliveries += 1 + self._listener.on_committed(pending, outcome)
+            if deliveries >= DELIVERIES_PER_TURN:
+                deliveries = 0
+                await anyio.lowlevel.cancel_shielded_checkpoint()
 
     def _refuse_all(self, batch: list[PendingCommand], error: RefusedError) -> None:
         """Storage refuses: nobody waits in the queue for a second refusal."""
@@ -245,3 +252,9 @@ class Committer:
 
     def _unavailable(self, reason: str) -> UnavailableError:
         return UnavailableError(reason, retry_after_s=self._config.overload_retry_s)
+
+
+def _may_come_again(pair: tuple[PendingCommand, Outcome]) -> bool:
+    """Whether a command was refused with an error that invites a retry."""
+    outcome = pair[1]
+    return type(outcome) is Refused and outcome.error.retryable

@@ -155,7 +155,7 @@ class Connection(ABC):
         return True
 
     def call_when_drained(self) -> None:
-        """Have `_drained` called once, as soon as the buffer is empty; now, if it is."""
+        """Have `_drained` called once, by the first `next_frame` that finds the buffer empty. The writer is woken."""
         self._drain_wanted = True
         self._wake()
 

@@ -11,9 +11,7 @@ from ..errors import BadRequestError
 from ..storage.base import Appended, Conversation, Created, Done, MembersChanged, Store
 from ..types import ConversationType, Payload, Sent
 from ..wire import events as ev
-from .cluster.bridge import ClusterBridge
 from .engine import Engine
-from .live.hub import Hub
 
 
 class HostVerbs:
@@ -24,11 +22,9 @@ class HostVerbs:
         store: For reads.
     """
 
-    def __init__(self, engine: Engine, store: Store, hub: Hub, bridge: ClusterBridge | None) -> None:
+    def __init__(self, engine: Engine, store: Store) -> None:
         self.engine = engine
         self.store = store
-        self._hub = hub
-        self._bridge = bridge
 
     async def create_conversation(
         self,
@@ -42,7 +38,7 @@ class HostVerbs:
         """Create a conversation, or return the existing one that is the same.
 
         Raises:
-            BadRequestError: Not two members for a SINGLE, or too many for a group.
+            BadRequestError: No valid ids, not two members for a SINGLE, or too many for a group.
             ConflictError: The id belongs to another conversation.
             UnavailableError: Storage refused; a retry is safe.
 
@@ -69,12 +65,13 @@ class HostVerbs:
 
     async def add_members(self, conversation_id: str, by: str, user_ids: Sequence[str]) -> Conversation:
         """Add users to a group in the name of its creator. Raises RefusedError."""
-        _check(ev.Id, *user_ids)
+        _check(ev.Id, conversation_id, by, *user_ids)
         command = self.engine.add(conversation_id, by, tuple(user_ids))
         return (await self.engine.execute(command, MembersChanged)).conversation
 
     async def remove_member(self, conversation_id: str, by: str, user_id: str) -> Conversation:
         """End a membership; acts on live sessions at once. Raises RefusedError."""
+        _check(ev.Id, conversation_id, by, user_id)
         command = self.engine.remove(conversation_id, by, user_id)
         return (await self.engine.execute(command, MembersChanged)).conversation
 
@@ -82,18 +79,16 @@ class HostVerbs:
         """Give a restored log a new identity: all clients drop their cursors and sync afresh.
 
         Returns:
-            The new epoch.
+            The new epoch. Live sessions hear of it a moment later.
 
         Raises:
+            BadRequestError: No valid id.
             NotFoundError: There is no such conversation.
+            UnavailableError: Storage refused or did not answer in time; the log may have got a new epoch.
         """
+        _check(ev.Id, conversation_id)
         command = self.engine.renew_epoch(conversation_id)
         await self.engine.execute(command, Done)
-        before = self._hub.epochs([conversation_id])
-        self._hub.compare(await self.store.head_seqs([conversation_id]), before)
-        if self._bridge is not None:
-            self._bridge.renewed(conversation_id)
-            self._bridge.flush()
         return command.epoch
 
 

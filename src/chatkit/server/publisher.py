@@ -68,7 +68,7 @@ class Publisher:
             Created: self._created,
             MembersChanged: self._members_changed,
             SessionOpened: self._session_opened,
-            Done: lambda pending, outcome: None,
+            Done: self._done,
             Refused: self._refused,
         }
 
@@ -91,11 +91,7 @@ class Publisher:
 
     def on_batch_end(self) -> bool:
         """Send the receipts of a batch, and what the other nodes are told of it. Returns whether receipts are left."""
-        left = False
-        try:
-            left = self._receipts.flush()
-        except Exception:
-            logger.exception("publishing receipts failed")
+        left = self._receipts.flush()
         try:
             if self._bridge is not None:
                 self._bridge.flush()
@@ -172,6 +168,14 @@ class Publisher:
             if added:
                 self._bridge.joined(entry.conversation_id, added, reason)
         return deliveries
+
+    def _done(self, pending: PendingCommand, outcome: Done) -> None:
+        """After a renewal every node asks the log for the new epoch: everybody online is behind then."""
+        command = pending.command
+        if type(command) is RenewEpoch:
+            self._to_reconcile.log(command.conversation_id)
+            if self._bridge is not None:
+                self._bridge.renewed(command.conversation_id)
 
     def _session_opened(self, pending: PendingCommand, outcome: SessionOpened) -> None:
         try:

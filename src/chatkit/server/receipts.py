@@ -6,8 +6,10 @@ covered. A receipt may be lost: HEADS and `GET .../receipts` carry the same fact
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
+import anyio.lowlevel
 import msgspec
 
 from ..core.cursors import RECEIPT_MEMBERS_MAX
@@ -18,6 +20,8 @@ from .live.audience import Audience
 from .live.fanout import DELIVERIES_PER_TURN, push_volatile
 from .live.hub import Hub
 from .session import Session
+
+logger = logging.getLogger(__name__)
 
 _EARLY_MAX = 1000
 """Receipts that wait for entries which are not applied here yet; further ones are dropped."""
@@ -74,7 +78,8 @@ class Receipts:
         """Send what was noted, one RECEIPT per user and conversation, as much as fits one turn of the event loop.
 
         One about entries that this node has not applied yet waits for them: they may remove whom it would reach. It is
-        dropped when nobody of its conversation is online any more, and when the log has got another epoch.
+        dropped when nobody of its conversation is online any more, and when the log has got another epoch. A fault in
+        one costs that one.
 
         Returns:
             Whether some are left for the next call.
@@ -91,21 +96,41 @@ class Receipts:
             if audience is None or audience.epoch != moved.epoch:
                 continue
             if not _is_early(moved, audience):
-                deliveries += self._send(audience, moved)
+                deliveries += self._try_send(audience, moved)
             elif len(self._moved) < _EARLY_MAX:
                 self._moved[key] = moved
         return False
 
+    async def flush_all(self) -> None:
+        """Send all that was noted; the event loop gets its turns meanwhile."""
+        while self.flush():
+            await anyio.lowlevel.checkpoint()
+
     async def flush_counts(self) -> None:
-        """Send what is left, and the counts of large groups to the authors who are online; called once a second."""
-        self.flush()
-        while self._large:
-            conversation_id, seq = self._large.popitem()
-            authors = self._hub.online(conversation_id)
-            rows = await self._cursors.read_counts(
-                conversation_id, max(0, seq - _COUNTED_ENTRIES), seq, authors
-            )
+        """Send what is left, and the counts of large groups to the authors who are online; called once a second.
+
+        A group whose counts could not be read is tried again by the next call, after the others.
+        """
+        await self.flush_all()
+        for conversation_id in list(self._large):
+            seq = self._large.pop(conversation_id)
+            try:
+                rows = await self._read_counts(conversation_id, seq)
+            except Exception:
+                self._large[conversation_id] = max(seq, self._large.get(conversation_id, 0))
+                raise
             self._send_counts(conversation_id, rows)
+
+    async def _read_counts(self, conversation_id: str, seq: int) -> Sequence[ReadCounts]:
+        authors = self._hub.online(conversation_id)
+        return await self._cursors.read_counts(conversation_id, max(0, seq - _COUNTED_ENTRIES), seq, authors)
+
+    def _try_send(self, audience: Audience, moved: _Moved) -> int:
+        try:
+            return self._send(audience, moved)
+        except Exception:
+            logger.exception("publishing a receipt failed")
+            return 0
 
     def _send(self, audience: Audience, moved: _Moved) -> int:
         """Send one receipt; returns to how many sessions."""
@@ -116,9 +141,7 @@ class Receipts:
             self._large[conversation_id] = covered_seq
         users = (user_id, *(author for author in sorted(moved.authors) if author != user_id))
         sessions = self._hub.in_conversation(conversation_id, users, but=moved.origin)
-        delivered_seq, read_seq = audience.furthest_cursors(
-            user_id, advanced.delivered_seq, advanced.read_seq
-        )
+        delivered_seq, read_seq = audience.raise_cursors(user_id, advanced.delivered_seq, advanced.read_seq)
         if sessions:
             push = ev.ReceiptPush(
                 conversation_id=conversation_id,

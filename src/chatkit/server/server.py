@@ -79,7 +79,8 @@ class ChatServer(HostVerbs):
         bridge = None if bus is None else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random)
         publisher = Publisher(hub, receipts, to_reconcile, bridge, config)
         self._committer = Committer(store, publisher, config)
-        super().__init__(Engine(store, self._committer, publisher, config, ports), store, hub, bridge)
+        super().__init__(Engine(store, self._committer, publisher, config, ports), store)
+        self._hub, self._bridge = hub, bridge
         self.login = Login(self.engine, authenticate, config, ports, spawn)
         self.sync = Sync(store, hub, to_reconcile, config, spawn)
         typing = Typing(store, hub, bridge, self._committer, config, ports.clock)
@@ -114,10 +115,9 @@ class ChatServer(HostVerbs):
         if self._entered:
             raise ConfigurationError("a ChatServer can be entered once")
         self._entered = True
-        secret = await self.store.migrate()
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._leave)
-            self.engine.start(secret)
+            self.engine.start(await self.store.migrate())
             await self._reconciler.begin()
             self._group = await undo.enter_async_context(anyio.create_task_group())
             with anyio.CancelScope(shield=True):  # it takes no time, and must not be left half begun

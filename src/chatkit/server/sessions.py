@@ -1,4 +1,4 @@
-"""All sessions of a server, from the opening of their connection to its end: the door."""
+"""All sessions of a server, from the opening of their connection to its end."""
 
 from __future__ import annotations
 

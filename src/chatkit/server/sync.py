@@ -162,7 +162,7 @@ class Sync:
         for head in heads:
             audience = self._hub.audience(head.conversation_id)
             if audience is not None:  # a receipt that comes late must not say less than this listing
-                audience.furthest_cursors(session.user_id, head.delivered_seq, head.read_seq)
+                audience.raise_cursors(session.user_id, head.delivered_seq, head.read_seq)
             if head.conversation_id not in session.last_pushed_seq:
                 # joined meanwhile, unless it was left meanwhile
                 self._to_reconcile.joined(head.conversation_id, [session.user_id], "JOINED")

@@ -174,20 +174,20 @@ def test_comparing_marks_who_missed_a_push_and_says_whether_the_log_goes_further
 def test_under_a_new_epoch_everybody_is_behind_and_goes_on_from_its_head() -> None:
     scene = Scene(9, "ann", "ben")
     scene.audience.keep(entry(12, "ann"), None)
-    scene.audience.furthest_cursors("ann", 9, 9)
+    scene.audience.raise_cursors("ann", 9, 9)
 
     assert not scene.audience.compare("e2", 5)
     assert (scene.audience.epoch, scene.audience.position) == ("e2", 5)
     assert all(NAME in it.behind and it.last_pushed_seq[NAME] == 5 for it in scene.sessions.values())
     assert scene.audience._early == {}
-    assert scene.audience.furthest_cursors("ann", 2, 1) == (2, 1)
+    assert scene.audience.raise_cursors("ann", 2, 1) == (2, 1)
 
 
 def test_cursors_never_fall_below_what_was_notified() -> None:
     audience = Scene(9, "ann").audience
 
-    assert audience.furthest_cursors("ben", 5, 2) == (5, 2)
-    assert audience.furthest_cursors("ben", 4, 3) == (5, 3)
+    assert audience.raise_cursors("ben", 5, 2) == (5, 2)
+    assert audience.raise_cursors("ben", 4, 3) == (5, 3)
 
 
 def test_who_ended_gets_nothing_more() -> None:

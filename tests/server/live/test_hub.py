@@ -9,6 +9,7 @@ import pytest
 
 from chatkit.core.log.rules import MemberOp, member_payload
 from chatkit.server.cluster.reconcile_queue import ReconcileQueue
+from chatkit.server.live import hub as hub_module
 from chatkit.server.live.hub import Hub
 from chatkit.server.session import Session
 from chatkit.storage.base import Conversation, Entry, MembershipSnapshot
@@ -136,6 +137,24 @@ def test_what_waits_is_bounded_and_the_log_has_the_rest(world: World) -> None:
     world.log(*range(258, 2000))
 
     assert heard(ben) == list(range(1, 2000))
+
+
+def test_what_waited_is_applied_in_turns_of_bounded_work(
+    monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    monkeypatch.setattr(hub_module, "DELIVERIES_PER_TURN", 10)
+    ann, *others = [world.join(f"u-{number}", 3) for number in range(5)]
+    world.log(*range(5, 20), by="u-0", origin=ann)
+    world.asks()
+    world.log(4, by="ben")
+    assert (world.position, world.asks()) == (6, True), "the next one, and ten deliveries of what waited"
+    world.log(30)
+    assert world.position == 8, "the next call goes on"
+    world.log(*range(9, 20), by="u-0")
+    assert world.position == 19
+
+    assert [heard(it) for it in others] == [list(range(4, 20))] * 4
+    assert (heard(ann), ann.last_pushed_seq[NAME]) == ([4], 19), "their own, though read from the log"
 
 
 def test_who_is_removed_gets_nothing_from_there_on(world: World) -> None:
@@ -295,7 +314,7 @@ def test_a_log_that_was_restored_shorter_forgets_which_cursors_were_notified(wor
     world.join("ben", 9)
     audience = world.hub.audience(NAME)
     assert audience is not None
-    assert audience.furthest_cursors("ben", 9, 9) == (9, 9)
+    assert audience.raise_cursors("ben", 9, 9) == (9, 9)
     world.compare("e2", 5)
 
-    assert audience.furthest_cursors("ben", 4, 3) == (4, 3)
+    assert audience.raise_cursors("ben", 4, 3) == (4, 3)

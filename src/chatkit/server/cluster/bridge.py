@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from ...bus.base import Bus, BusEvent, Message
@@ -17,6 +19,7 @@ from ...core.backoff import next_delay
 from ...ports import Random
 from ...storage.base import Advanced, Entry
 from ..live.audience import JoinReason
+from ..live.fanout import DELIVERIES_PER_TURN
 from ..live.hub import Hub
 from ..receipts import Receipts
 from ..session import Session
@@ -55,7 +58,8 @@ class ClusterBridge:
         self._random = random
         self._failures = 0
         self._unreadable = 0
-        self._by_kind: dict[type[cm.ClusterMessage], Callable[[Any], object]] = {
+        self._deliveries = 0
+        self._by_kind: dict[type[cm.ClusterMessage], Callable[[Any], int | None]] = {
             cm.EntryStored: lambda message: hub.publish(message.entry, None),
             cm.LogChanged: self._log_changed,
             cm.CursorsMoved: lambda message: receipts.note(message.advanced, None),
@@ -115,8 +119,9 @@ class ClusterBridge:
         self._bus.subscribe(cm.NODES)
         while True:
             try:
-                async for event in self._bus.events():
-                    self._hear(event)
+                async with aclosing(self._bus.events()) as events:
+                    async for event in events:
+                        await self._hear(event)
             except Exception as error:
                 self._report(error)
             else:
@@ -140,33 +145,42 @@ class ClusterBridge:
         else:
             logger.error("the bus failed", exc_info=error)
 
-    def _hear(self, event: BusEvent) -> None:
+    async def _hear(self, event: BusEvent) -> None:
         if self._failures or not isinstance(event, Message):
             self._to_reconcile.everything()
         self._failures = 0
         if isinstance(event, Message):
-            self._take_frame(event.data)
+            await self._take_frame(event.data)
 
-    def _take_frame(self, frame: bytes) -> None:
+    async def _take_frame(self, frame: bytes) -> None:
+        """Act on the messages of a frame in order; the loop gets its turn after enough deliveries.
+
+        They are counted across frames: a bus may have the next frame at hand without a wait.
+        """
         try:
             messages = cm.split(frame)
         except cm.UnreadableError:
             self._unreadable += 1
             return
         for message in messages:
-            self._take(message)
-        self._receipts.flush()
+            self._deliveries += 1 + self._take(message)
+            if self._deliveries >= DELIVERIES_PER_TURN:
+                self._deliveries = 0
+                await anyio.lowlevel.checkpoint()
+        await self._receipts.flush_all()
 
-    def _take(self, raw: msgspec.Raw) -> None:
+    def _take(self, raw: msgspec.Raw) -> int:
+        """Act on one message. Returns how many pushes were offered."""
         try:
             message = cm.decode(raw)
         except cm.UnreadableError:
             self._unreadable += 1
-            return
+            return 0
         try:
-            self._by_kind[type(message)](message)
+            return self._by_kind[type(message)](message) or 0
         except Exception:
             logger.exception("acting on %s failed", type(message).__name__)
+            return 0
 
     def _log_changed(self, message: cm.LogChanged) -> None:
         if self._hub.audience(message.conversation_id) is not None:

@@ -95,7 +95,7 @@ class Reconciler:
             await self._try_admit(conversation_id, users)
         await self._compare(self._hub.conversation_ids() if noted.all_logs else list(noted.logs))
         await self._check_devices(self._sessions(noted))
-        self._receipts.flush()
+        await self._receipts.flush_all()
 
     # --- logs ---
 

@@ -121,6 +121,9 @@ class Audience:
 
     def apply(self, entry: Entry, origin: Session | None, presence: Presence) -> Applied:
         """Apply the next entry: who belongs to the audience after it, and who is offered it."""
+        if self._early:
+            kept = self._early.pop(entry.seq, None)
+            origin = origin or (kept and kept[1])  # an entry read from the log does not say who sent it
         applied = Applied(entry, origin)
         if entry.client_msg_id is None:
             self._change_members(applied, presence)
@@ -221,8 +224,12 @@ class Audience:
 
     # --- cursors ---
 
-    def furthest_cursors(self, user_id: str, delivered_seq: int, read_seq: int) -> tuple[int, int]:
-        """A user's cursors, never below what was notified before: another node's message may come late."""
+    def raise_cursors(self, user_id: str, delivered_seq: int, read_seq: int) -> tuple[int, int]:
+        """Take note of a user's cursors that are notified now.
+
+        Returns:
+            What to notify: never below what was notified before, as another node's message may come late.
+        """
         notified_delivered, notified_read = self._notified.get(user_id, (0, 0))
         cursors = max(delivered_seq, notified_delivered), max(read_seq, notified_read)
         self._notified[user_id] = cursors

@@ -16,7 +16,7 @@ from ..cluster.messages import topic_of
 from ..cluster.reconcile_queue import ReconcileQueue
 from ..session import Session
 from .audience import Applied, Audience, JoinReason
-from .fanout import push_entry, push_volatile
+from .fanout import DELIVERIES_PER_TURN, push_entry, push_volatile
 from .presence import Presence
 
 
@@ -113,7 +113,8 @@ class Hub:
         """Apply a stored entry if it is the next one, and offer it to every online session but the one that sent it.
 
         One that was applied already is nothing. One that comes too early, or of a log with another epoch than the
-        one known here, waits for the log to be asked.
+        one known here, waits for the log to be asked. What waited and is next now is applied too, as much as fits one
+        turn of the event loop; the rest goes on with the next call, which the log is asked for.
 
         Returns:
             How many sessions something was offered to, each counted once per entry.
@@ -121,23 +122,25 @@ class Hub:
         audience = self._audiences.get(entry.conversation_id)
         if audience is None or entry.seq <= audience.position:
             return 0
-        if not audience.is_next(entry):
+        deliveries = 0
+        if audience.is_next(entry):
+            deliveries = self._carry_out(audience, audience.apply(entry, origin, self.presence))
+        else:
             audience.keep(entry, origin)
             self._to_reconcile.log(entry.conversation_id)
-            return 0
-        deliveries = self._carry_out(audience, audience.apply(entry, origin, self.presence))
-        while (kept := audience.take_kept()) is not None:
-            deliveries += self._carry_out(audience, audience.apply(*kept, self.presence))
+        deliveries += self._publish_kept(audience)
         if not audience.sessions:
             self._release(entry.conversation_id)
         return deliveries
 
-    def push_typing(self, conversation_id: str, user_id: str) -> None:
-        """Say to the others in a conversation that somebody is writing."""
+    def push_typing(self, conversation_id: str, user_id: str) -> int:
+        """Say to the others in a conversation that somebody is writing. Returns to how many sessions."""
         audience = self._audiences.get(conversation_id)
-        if audience is not None:
-            others = [member for member in audience.sessions if member.user_id != user_id]
-            push_volatile(ev.TypingPush(conversation_id=conversation_id, user_id=user_id), others)
+        if audience is None:
+            return 0
+        others = [member for member in audience.sessions if member.user_id != user_id]
+        push_volatile(ev.TypingPush(conversation_id=conversation_id, user_id=user_id), others)
+        return len(others)
 
     # --- against the log ---
 
@@ -182,6 +185,16 @@ class Hub:
             self._to_reconcile.joined(name, applied.uncertain, applied.reason)
         push_entry(applied.entry, applied.recipients, applied.origin)
         return len(applied.recipients)
+
+    def _publish_kept(self, audience: Audience) -> int:
+        """Apply the kept entries that are next now, within the bound of a turn."""
+        deliveries = 0
+        while (kept := audience.take_kept()) is not None:
+            deliveries += self._carry_out(audience, audience.apply(*kept, self.presence))
+            if deliveries >= DELIVERIES_PER_TURN:
+                self._to_reconcile.log(audience.conversation_id)
+                break
+        return deliveries
 
     def _enter(self, session: Session, joined: MembershipSnapshot) -> None:
         name = joined.conversation_id

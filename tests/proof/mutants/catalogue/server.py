@@ -184,9 +184,7 @@ MUTANTS = (
         (
             Edit(
                 RECEIPTS,
-                "audience.furthest_cursors(\n"
-                "            user_id, advanced.delivered_seq, advanced.read_seq\n"
-                "        )\n",
+                "audience.raise_cursors(user_id, advanced.delivered_seq, advanced.read_seq)\n",
                 "advanced.delivered_seq, advanced.read_seq\n",
             ),
         ),
