@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from chatkit.errors import ConfigurationError, ConflictError, NotFoundError
+from chatkit.errors import BadRequestError, ConfigurationError, ConflictError, NotFoundError
 
 from .harness import GatedStore, HarnessServer, by_name, login, serving
 
@@ -49,3 +51,34 @@ async def test_a_server_is_entered_once() -> None:
     with pytest.raises(ConfigurationError):
         async with server:
             pass
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "group"},
+        {"kind": None},
+        {"title": "\ud800"},
+        {"title": "a\0b"},
+        {"title": "x" * 257},
+        {"title": None},
+        {"member_ids": "bob"},
+        {"member_ids": [5]},
+        {"creator_id": "auth0|5f7c"},
+        {"conversation_id": "\ud800"},
+    ],
+)
+async def test_what_a_host_gives_is_held_to_the_contract(wrong: dict[str, Any]) -> None:
+    given: dict[str, Any] = {"kind": "GROUP", "creator_id": "ann", "member_ids": ["ben"], **wrong}
+    async with serving() as server:
+        with pytest.raises(BadRequestError):
+            await server.create_conversation(**given)
+
+
+async def test_one_text_is_no_list_of_members() -> None:
+    async with serving() as server:
+        made = await server.create_conversation("GROUP", "ann", ["ben"])
+        with pytest.raises(BadRequestError, match="'cat' is one id; give a list of ids"):
+            await server.add_members(made.conversation_id, "ann", "cat")
+        with pytest.raises(BadRequestError, match="5 is not a valid clientMsgId"):
+            await server.send(made.conversation_id, "ann", "x", client_msg_id=5)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from ..errors import BadRequestError
 from ..storage.base import Appended, Conversation, Created, Done, MembersChanged, Store
 from ..types import ConversationType, Payload, Sent
 from ..wire import events as ev
+from ..wire.http import Title
 from .engine import Engine
 
 
@@ -38,13 +39,17 @@ class HostVerbs:
         """Create a conversation, or return the existing one that is the same.
 
         Raises:
-            BadRequestError: No valid ids, not two members for a SINGLE, or too many for a group.
+            BadRequestError: No valid ids, kind or title, not two members for a SINGLE, or too many for a group.
             ConflictError: The id belongs to another conversation.
             UnavailableError: Storage refused; a retry is safe.
 
         Source: docs/protocol.md#post-v1conversations
         """
-        _check(ev.Id, creator_id, *member_ids, *([] if conversation_id is None else [conversation_id]))
+        _check(ConversationType, "kind of conversation", kind)
+        _check(Title, "title", title)
+        _check_ids(creator_id, *_listed(member_ids))
+        if conversation_id is not None:
+            _check_ids(conversation_id)
         command = self.engine.create(kind, creator_id, tuple(member_ids), conversation_id, title)
         return (await self.engine.execute(command, Created)).conversation
 
@@ -56,8 +61,8 @@ class HostVerbs:
         Raises:
             RefusedError: It was not stored; the class says why and whether a retry may help.
         """
-        _check(ev.Id, conversation_id, sender_id)
-        _check(ev.ClientMsgId, client_msg_id)
+        _check_ids(conversation_id, sender_id)
+        _check(ev.ClientMsgId, "clientMsgId", client_msg_id)
         payload = {"type": "TEXT", "text": content} if isinstance(content, str) else content
         command = self.engine.append(conversation_id, sender_id, client_msg_id, payload)
         entry = (await self.engine.execute(command, Appended)).entry
@@ -65,13 +70,13 @@ class HostVerbs:
 
     async def add_members(self, conversation_id: str, by: str, user_ids: Sequence[str]) -> Conversation:
         """Add users to a group in the name of its creator. Raises RefusedError."""
-        _check(ev.Id, conversation_id, by, *user_ids)
+        _check_ids(conversation_id, by, *_listed(user_ids))
         command = self.engine.add(conversation_id, by, tuple(user_ids))
         return (await self.engine.execute(command, MembersChanged)).conversation
 
     async def remove_member(self, conversation_id: str, by: str, user_id: str) -> Conversation:
         """End a membership; acts on live sessions at once. Raises RefusedError."""
-        _check(ev.Id, conversation_id, by, user_id)
+        _check_ids(conversation_id, by, user_id)
         command = self.engine.remove(conversation_id, by, user_id)
         return (await self.engine.execute(command, MembersChanged)).conversation
 
@@ -86,16 +91,28 @@ class HostVerbs:
             NotFoundError: There is no such conversation.
             UnavailableError: Storage refused or did not answer in time; the log may have got a new epoch.
         """
-        _check(ev.Id, conversation_id)
+        _check_ids(conversation_id)
         command = self.engine.renew_epoch(conversation_id)
         await self.engine.execute(command, Done)
         return command.epoch
 
 
-def _check(kind: Any, *values: str) -> None:
-    """Hold what a host gives to the values of the contract. Raises BadRequestError."""
+def _check_ids(*values: object) -> None:
     for value in values:
-        try:
-            msgspec.convert(value, kind)
-        except msgspec.ValidationError:
-            raise BadRequestError(f"{value[:128]!r} is not a valid id") from None
+        _check(ev.Id, "id", value)
+
+
+def _listed(user_ids: Sequence[str]) -> Sequence[str]:
+    """A text is a sequence of texts too, and would name a user by each of its letters. Raises BadRequestError."""
+    if isinstance(user_ids, str):
+        raise BadRequestError(f"{user_ids[:128]!r} is one id; give a list of ids")
+    return user_ids
+
+
+def _check(kind: Any, name: str, value: object) -> None:
+    """Hold what a host gives to the values of the contract. Raises BadRequestError."""
+    try:
+        msgspec.convert(value, kind)
+        str(value).encode()
+    except (msgspec.ValidationError, UnicodeEncodeError):  # a lone surrogate cannot be stored
+        raise BadRequestError(f"{repr(value)[:128]} is not a valid {name}") from None
