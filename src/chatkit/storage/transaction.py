@@ -1,7 +1,7 @@
 """How every store carries out a batch: in which order rows are loaded and written, and what becomes of one that breaks.
 
 A store gives its `Tables`, inside a transaction, to `carry_out`; and a function that runs commands in one transaction,
-all or nothing, to `commit`. What the commands do is in `core.log.decide`.
+all or nothing, to `commit_batch`. What the commands do is in `core.log.decide`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def carry_out(tables: Tables, commands: Sequence[base.Command]) -> list[base.Out
     return outcomes
 
 
-def commit(transact: Transact, commands: Sequence[base.Command]) -> list[base.Outcome]:
+def commit_batch(transact: Transact, commands: Sequence[base.Command]) -> list[base.Outcome]:
     """All commands in one transaction; if one of them breaks it, each in its own.
 
     Raises:

@@ -14,7 +14,7 @@ from ...core.log.state import DevicePlace, State
 from ...drivers.sqlite import RETRY_AFTER_S, Connection, DiskFailedError
 from ...errors import UnavailableError
 from .. import base
-from ..transaction import carry_out, commit
+from ..transaction import carry_out, commit_batch
 from .load import load
 from .write import load_held_outboxes, load_leasts, write, write_outbox
 
@@ -79,7 +79,7 @@ class Writer:
             )
         self._reached_disk = False
         try:
-            outcomes = commit(self._transaction, commands)
+            outcomes = commit_batch(self._transaction, commands)
         except BaseException as error:
             self.healthy = False
             self._failed = self._failed or isinstance(error, DiskFailedError)

@@ -71,4 +71,5 @@ class BreakingContract:
         outcomes = await store.commit([read("g", no_id, 1), send("g", "ann", "a"), read("g", "ann", 2)])
 
         assert broken(outcomes) == [0]
-        assert isinstance(outcomes[2], base.Advanced) and outcomes[2].read_seq == 2
+        assert isinstance(outcomes[2], base.Advanced)
+        assert outcomes[2].read_seq == 2
