@@ -17,6 +17,7 @@ from chatkit.client.store import memory as local_store
 from chatkit.client.store.base import LocalStore
 from chatkit.core.log import cursors, decide, members, messages, rules, sessions
 from chatkit.queue.local import LocalQueue
+from chatkit.storage import transaction
 from chatkit.storage.base import Store
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.memory import load as memory_load
@@ -122,6 +123,20 @@ STORES: list[Spoil] = [
         "commit",
         "if not self.healthy",
         "if not self._secret",
+    ),
+    (
+        "test_what_breaks_is_refused_and_its_neighbours_are_not",
+        transaction,
+        "_one_by_one",
+        "else _alone(transact, command)",
+        "else _broken()",
+    ),
+    (
+        "test_a_sender_whose_message_breaks_gets_no_later_one_in_before_it",
+        transaction,
+        "_one_by_one",
+        "stopped.add(place)",
+        "pass",
     ),
     (
         "test_audit_rows_say_when_and_where",

@@ -145,7 +145,7 @@ class MembershipChange(msgspec.Struct, frozen=True):
 
 
 class MembershipChanges(msgspec.Struct, frozen=True):
-    """MembershipChanges in the order of their commits; the next read goes on after `position`."""
+    """Changes of membership in the order of their commits; the next read goes on after `position`."""
 
     position: int
     changes: tuple[MembershipChange, ...]

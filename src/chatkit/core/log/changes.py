@@ -6,10 +6,11 @@ loaded; they come before the rows of the same table that were loaded, which are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from ...types import ConversationType
 from ..visibility import Interval
@@ -24,7 +25,7 @@ from .state import (
 )
 
 
-class Outbox(msgspec.Struct, gc=False):
+class Outbox(msgspec.Struct, frozen=True, gc=False):
     """The outbox of one conversation after a batch.
 
     Attributes:
@@ -38,6 +39,10 @@ class Outbox(msgspec.Struct, gc=False):
     first_seq: int | None
     head_seq: int
     may_close: bool
+
+
+HeldOutbox = tuple[int, int, int]
+"""(conversation key, first seq, head) of an outbox in the store that a forgotten device may have held open."""
 
 
 class OutboxRows(NamedTuple):
@@ -72,7 +77,7 @@ class Changes(msgspec.Struct, frozen=True):
         exact: (key, user, device, seq) of new single confirmations.
         tokens: Resume tokens; each replaces the device's former one.
         audit: (at_ms, key, actor, action, seq, subject).
-        outboxes: By conversation key, where anything may be written; last, after `close_confirmed`.
+        outboxes: By conversation key, where anything may be written; `outboxes_of` adds those of forgotten devices.
     """
 
     new_conversations: list[
@@ -210,13 +215,18 @@ def _add_device(
     changes.exact.extend((*place, seq) for seq in device.added if seq in device.exact)
 
 
-def outbox_rows(outboxes: Iterable[Outbox]) -> OutboxRows:
-    """What is to be written of the outbox; nothing where it is as it was."""
-    closed: list[tuple[int]] = []
-    opened: list[tuple[int, int]] = []
-    for it in outboxes:
-        if it.first_seq is not None and it.first_seq != it.stored_seq:
-            opened.append((it.conversation_key, it.first_seq))
-        elif it.first_seq is None and it.stored_seq is not None:
-            closed.append((it.conversation_key,))
-    return OutboxRows(closed, opened)
+def outboxes_of(changes: Changes, held: Collection[HeldOutbox]) -> Collection[Outbox]:
+    """The outboxes after a batch in which anything may be written.
+
+    Args:
+        changes: Of `decide`.
+        held: Where a forgotten device had a cursor, as it was before the batch: it may have been the last one missing.
+    """
+    if not held:
+        return changes.outboxes.values()
+    outboxes = dict(changes.outboxes)
+    heads = {key: head_seq for head_seq, _, key in changes.heads}
+    for key, first_seq, head_seq in held:
+        it = outboxes.get(key) or Outbox(key, first_seq, first_seq, heads.get(key, head_seq), True)
+        outboxes[key] = replace(it, may_close=True)
+    return outboxes.values()

@@ -4,21 +4,23 @@
     state = State()                              # the store loads `keys` into it
     more = keys_after(state, commands)           # and `more`, unless it is None
     outcomes, changes = decide(state, commands)  # the store writes `changes`
-    rows = close_confirmed(changes, leasts)      # and `rows`, from one query over the cursors as they are then
+    outboxes = outboxes_of(changes, held)        # `held` was read before that, only for forgotten devices
+    rows = close_confirmed(outboxes, leasts)     # `leasts` from one query over the cursors as they are then
 
+`storage.transaction` calls them in this order for every store.
 The flows are in `messages`, `cursors`, `members` and `sessions`, each next to the keys that it needs. Why it is so:
 docs/design/0005-one-decision-core.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...errors import RefusedError
 from . import commands as c
 from . import cursors, members, messages, sessions
-from .changes import Changes, OutboxRows, changes_of, outbox_rows
+from .changes import Changes, Outbox, OutboxRows, changes_of
 from .keys import Keys
 from .outcomes import Outcome, Refused
 from .state import State
@@ -103,17 +105,28 @@ def _outcome(state: State, command: c.Command) -> Outcome:
         return Refused(error)
 
 
-def close_confirmed(changes: Changes, leasts: Sequence[tuple[int, int]]) -> OutboxRows:
-    """What is to be written of the outbox, last of all.
+def close_confirmed(outboxes: Iterable[Outbox], leasts: Iterable[tuple[int, int]]) -> OutboxRows:
+    """What is to be written of the outbox, last of all; nothing where it is as it was.
 
     Args:
-        changes: Of `decide`.
+        outboxes: Of `outboxes_of`.
         leasts: (conversation key, least) where the outbox may close: every device of every current member has confirmed
             everything up to `least`. Entries before a membership hold nothing open, for its user need not have them; of
             a member without any device, all since then do.
     """
-    for key, least in leasts:
-        outbox = changes.outboxes[key]
-        if outbox.first_seq is not None:
-            outbox.first_seq = cursors.outbox_after(outbox.first_seq, outbox.head_seq, least)
-    return outbox_rows(changes.outboxes.values())
+    least_of = dict(leasts)
+    closed: list[tuple[int]] = []
+    opened: list[tuple[int, int]] = []
+    for it in outboxes:
+        first_seq = _first_seq(it, least_of.get(it.conversation_key))
+        if first_seq is not None and first_seq != it.stored_seq:
+            opened.append((it.conversation_key, first_seq))
+        elif first_seq is None and it.stored_seq is not None:
+            closed.append((it.conversation_key,))
+    return OutboxRows(closed, opened)
+
+
+def _first_seq(outbox: Outbox, least: int | None) -> int | None:
+    if outbox.first_seq is None or least is None:
+        return outbox.first_seq
+    return cursors.outbox_after(outbox.first_seq, outbox.head_seq, least)

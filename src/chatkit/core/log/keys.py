@@ -69,7 +69,7 @@ class Keys:
 
     def __bool__(self) -> bool:
         """Whether anything is named."""
-        return bool(self.conversations or self.names_rare)
+        return bool(self.conversations or self.members or self.cursors or self.sent or self.names_rare)
 
     @property
     def names_rare(self) -> bool:

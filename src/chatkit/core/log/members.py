@@ -197,6 +197,15 @@ def _audit(
     state.audit.append((at_ms, conversation.key, actor_id, action, conversation.head_seq, subject))
 
 
+def keys_of_description(conversation_id: str, user_id: str) -> Keys:
+    """What `describe` needs to answer a user: the conversation, their membership, and the first members."""
+    keys = Keys()
+    keys.conversations.add(conversation_id)
+    keys.members.add((conversation_id, user_id))
+    keys.list_members(conversation_id)
+    return keys
+
+
 def describe(state: State, conversation: ConversationState) -> Conversation:
     """The conversation with its first members."""
     pair = conversation.pair

@@ -12,7 +12,16 @@ from ...types import ConversationType
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One stored log entry. `payload` is canonical JSON; `client_msg_id` is None for server-made entries."""
+    """One stored log entry.
+
+    Attributes:
+        epoch: In an outcome (`Appended`, `Recalled`, `Created`, `MembersChanged`) the epoch that the entry was written
+            under, also in the answer to a repeat. In a read (`Page.entries`, `LogReader.entries`) the log's present
+            one, whatever the entry was written under. The two differ only for what is older than a `RenewEpoch`.
+        message_id: Always made with the epoch that the entry was written under; it never changes.
+        payload: Canonical JSON.
+        client_msg_id: None for server-made entries, and in a page for entries of others.
+    """
 
     conversation_id: str
     epoch: str

@@ -1,7 +1,7 @@
 """The rules that the flows share: refusals, payloads of server-made entries, and arithmetic on cursors.
 
-Pure functions over values. Called by `messages`, `cursors`, `members` and `sessions`; the refusals by the stores' reads
-too.
+Pure functions over values. Called by `messages`, `cursors`, `members` and `sessions`; by the stores' reads for the
+refusals; and by the store in memory, which works out bulk changes row by row.
 """
 
 from __future__ import annotations
@@ -213,6 +213,24 @@ def advance_cursor(
         if moved == cursor:
             return cursor, list(exact)
         cursor = moved
+
+
+def start_of_device(cursors: Collection[int], intervals: Sequence[Interval]) -> int:
+    """Where a new device starts: at the farthest of its user's others; without any, before the first visible entry."""
+    return max(cursors) if cursors else skip_hidden(0, intervals)
+
+
+def least_confirmed(head_seq: int, members: Iterable[tuple[int, Collection[int]]]) -> int:
+    """Everything up to here is on every device of every current member, or before their membership.
+
+    Args:
+        head_seq: The answer if nobody lacks anything.
+        members: The seq at which each joined, and the cursors of their devices.
+    """
+    least = head_seq
+    for join_seq, cursors in members:
+        least = min(least, max(join_seq - 1, min(cursors, default=0)))
+    return least
 
 
 def names_authors(member_count: int) -> bool:

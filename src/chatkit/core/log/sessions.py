@@ -127,9 +127,9 @@ def register(state: State, user_id: str, device_id: str, at_ms: int) -> None:
 
 
 def start_of_device(membership: MembershipState) -> int:
-    """Where a device starts that has no cursor here yet: at the farthest of its user's others."""
+    """Where a device starts that has no cursor here yet."""
     cursors = [device.delivered_seq for device in membership.devices.values()]
-    return max(cursors) if cursors else rules.skip_hidden(0, membership.intervals)
+    return rules.start_of_device(cursors, membership.intervals)
 
 
 def _forget(state: State, user_id: str, device_id: str) -> None:

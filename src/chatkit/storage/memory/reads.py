@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
-from ...core.log.rules import MEMBERS_SHOWN_MAX, author_range, members_of, not_found
-from ...core.log.state import MessageRow
+from ...core.log.members import describe, keys_of_description
+from ...core.log.rules import author_range, members_of, not_found
+from ...core.log.state import MessageRow, State
 from ...core.visibility import is_visible, ranges_after
 from ...types import Member
 from ...wire.payload import RECALLED
 from .. import base
+from .load import load
 from .tables import Conversation, MemoryState
 
 
@@ -81,11 +83,9 @@ class MemoryReads:
 
     async def conversation(self, conversation_id: str, user_id: str) -> base.Conversation:
         """One conversation, for a member of it."""
-        log = self._joined(conversation_id, user_id)
-        shown = tuple(log.member_ids()[:MEMBERS_SHOWN_MAX])
-        return base.Conversation(
-            conversation_id, log.type, log.title, log.epoch, log.head_seq, log.member_count, shown
-        )
+        state = State()
+        load(self._tables, keys_of_description(conversation_id, user_id), state)
+        return describe(state, state.joined(conversation_id, user_id).conversation)
 
     async def conversations(
         self, user_id: str, device_id: str | None, after: str | None, limit: int

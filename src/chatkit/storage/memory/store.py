@@ -6,22 +6,51 @@ and go to. Called by `assemble`; everyone above sees only `storage.base`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import anyio.lowlevel
 
-from ...core.log.decide import close_confirmed, decide, keys_after, keys_of
-from ...core.log.state import State
+from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
+from ...core.log.keys import Keys
+from ...core.log.state import DevicePlace, State
 from ...errors import UnavailableError
 from ...ports import Ids
 from .. import base
+from ..transaction import carry_out, commit_batch
 from .load import load
 from .reads import MemoryReads
 from .tables import MemoryState
-from .write import load_leasts, write, write_outbox
+from .write import load_held_outboxes, load_leasts, write, write_outbox
 
 SECRET_BYTES: Final = 32
+
+
+class MemoryTables:
+    """`storage.transaction.Tables` over dictionaries."""
+
+    def __init__(self, tables: MemoryState) -> None:
+        self._tables = tables
+
+    def load(self, keys: Keys, state: State) -> None:
+        """Put everything that the keys name into the state."""
+        load(self._tables, keys, state)
+
+    def load_held_outboxes(self, forgotten: Sequence[DevicePlace]) -> Collection[HeldOutbox]:
+        """The outbox rows where one of these devices has a cursor and its user is a member."""
+        return load_held_outboxes(self._tables, forgotten)
+
+    def write(self, changes: Changes) -> None:
+        """Write everything but the outbox."""
+        write(self._tables, changes)
+
+    def load_leasts(self, outboxes: Sequence[Outbox]) -> list[tuple[int, int]]:
+        """How far everybody has got."""
+        return load_leasts(self._tables, outboxes)
+
+    def write_outbox(self, rows: OutboxRows) -> None:
+        """Write the outbox."""
+        write_outbox(self._tables, rows)
 
 
 class MemoryStore(MemoryReads):
@@ -48,19 +77,18 @@ class MemoryStore(MemoryReads):
         return self._secret
 
     async def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
-        """Apply a batch in order."""
+        """Apply a batch in order.
+
+        Nothing has to be rolled back: a command that breaks does so while it is loaded or decided, before the first row
+        is written.
+        """
         await anyio.lowlevel.checkpoint()
         if not self.healthy:
             raise UnavailableError("the store is not open", retry_after_s=1.0)
-        keys, state = keys_of(commands), State()
-        load(self._tables, keys, state)
-        more = keys_after(state, commands)
-        if more is not None:
-            load(self._tables, more, state)
-        outcomes, changes = decide(state, commands)
-        write(self._tables, changes)
-        write_outbox(self._tables, close_confirmed(changes, load_leasts(self._tables, changes)))
-        return outcomes
+        return commit_batch(self._transaction, commands)
+
+    def _transaction(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        return carry_out(MemoryTables(self._tables), commands)
 
     async def aclose(self) -> None:
         """Take no more commands. The log goes with the object."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from ...core.log import rules
 from ...core.log.state import MessageRow, TokenRow
 from ...core.visibility import Interval
 from ...types import ConversationType
@@ -83,9 +84,9 @@ class Conversation(msgspec.Struct, eq=False):
         return self.rows[seq - 1] if 0 < seq <= len(self.rows) else None
 
     def start_of_device(self, user_id: str) -> int:
-        """Where a new device of a member starts: at the farthest of the others, or before the first visible entry."""
+        """Where a new device of a member starts."""
         cursors = [device.delivered_seq for device in self.devices.get(user_id, {}).values()]
-        return max(cursors) if cursors else self.members[user_id][0].join_seq - 1
+        return rules.start_of_device(cursors, self.members[user_id])
 
 
 class MemoryState:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from ...core.log.changes import Changes, Outbox, OutboxRows
+from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
+from ...core.log.rules import least_confirmed
+from ...core.log.state import DevicePlace
 from ...core.visibility import Interval
 from ..base import AuditRow
 from .tables import Conversation, Cursors, Device, MemoryState
 
 
+def load_held_outboxes(tables: MemoryState, forgotten: Sequence[DevicePlace]) -> set[HeldOutbox]:
+    """The outboxes that these devices may hold open; asked before their cursors are deleted."""
+    return {
+        (it.key, it.outbox[0], it.head_seq)
+        for user_id, device_id in forgotten
+        for it in _with_device(tables, user_id, device_id)
+        if it.outbox is not None and it.is_member(user_id)
+    }
+
+
 def write(tables: MemoryState, changes: Changes) -> None:
-    """Write everything but the outbox, and name the conversations whose outbox a forgotten device held open."""
+    """Write everything but the outbox."""
     _write_conversations(tables, changes)
     _write_log(tables, changes)
     _write_memberships(tables, changes)
@@ -71,9 +83,6 @@ def _forget(tables: MemoryState, changes: Changes) -> None:
             it.devices[user_id][device_id].exact.clear()
             if not it.is_member(user_id):
                 del it.devices[user_id][device_id]
-            elif it.outbox is not None:
-                opened = Outbox(it.key, it.outbox[0], it.outbox[0], it.head_seq, True)
-                changes.outboxes.setdefault(it.key, opened).may_close = True
 
 
 def _drop_token(tables: MemoryState, place: tuple[str, str]) -> None:
@@ -124,22 +133,19 @@ def _write_device_cursors(tables: MemoryState, changes: Changes) -> None:
         tables.by_key[key].devices[user_id][device_id].exact.add(seq)
 
 
-def load_leasts(tables: MemoryState, changes: Changes) -> list[tuple[int, int]]:
-    """For `close_confirmed`: how far everybody has got, of the outboxes that may close."""
+def load_leasts(tables: MemoryState, outboxes: Sequence[Outbox]) -> list[tuple[int, int]]:
+    """For `close_confirmed`: how far everybody has got."""
     return [
-        (key, _least(tables.by_key[key], it.head_seq)) for key, it in changes.outboxes.items() if it.may_close
+        (it.conversation_key, least_confirmed(it.head_seq, _confirmed(tables.by_key[it.conversation_key])))
+        for it in outboxes
     ]
 
 
-def _least(conversation: Conversation, head_seq: int) -> int:
-    """Everything up to here is on every device of every current member, or before their membership."""
-    least = head_seq
+def _confirmed(conversation: Conversation) -> Iterator[tuple[int, list[int]]]:
+    """Where each current member joined, and the cursors of their devices."""
     for user_id in filter(conversation.is_member, conversation.members):
-        before = conversation.members[user_id][-1].join_seq - 1
         devices = conversation.devices.get(user_id, {}).values()
-        reached = min((it.delivered_seq for it in devices), default=0)
-        least = min(least, max(before, reached))
-    return least
+        yield conversation.members[user_id][-1].join_seq, [it.delivered_seq for it in devices]
 
 
 def write_outbox(tables: MemoryState, rows: OutboxRows) -> None:

@@ -1,6 +1,6 @@
 """The reads on SQLite. Each function takes a connection inside one snapshot and returns plain values.
 
-Nothing here writes. Called by `sqlite` on a connection of its pool.
+Nothing here writes. Called by `store` on a connection of its pool.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
 from ...core.log.keys import Keys
-from ...core.log.members import describe
+from ...core.log.members import describe, keys_of_description
 from ...core.log.outcomes import message_place
 from ...core.log.rules import author_range, members_of, not_found
 from ...core.log.state import ConversationState, MembershipState, State
@@ -37,15 +37,10 @@ from ..base import (
     message_id,
 )
 from .load import load
+from .opening import body_fault
 
 _logger = logging.getLogger(__name__)
 
-
-class _Object(msgspec.Struct):
-    """Any JSON object; decoding to it reads all and makes nothing."""
-
-
-_object = msgspec.json.Decoder(_Object)
 
 SELECT_SIZES = """
 SELECT e.seq, length(e.payload), r.recalled_by_seq FROM message AS e
@@ -150,7 +145,7 @@ CROSS JOIN conversation AS c ON c.conversation_id = j.value
 """
 SELECT_NEWEST_CHANGE = "SELECT ifnull(max(audit_id), 0) FROM audit"
 SELECT_JOINS = """
-SELECT a.audit_id, c.conversation_id, a.action, a.subject, e.payload FROM audit AS a
+SELECT a.audit_id, c.conversation_id, a.subject, e.payload FROM audit AS a
 JOIN conversation AS c ON c.conversation_key = a.conversation_key
 LEFT JOIN message AS e ON a.action = 'CREATED' AND e.conversation_key = a.conversation_key AND e.seq = a.seq
 WHERE a.audit_id > ? AND a.action IN ('CREATED', 'ADDED') ORDER BY a.audit_id LIMIT ?
@@ -240,12 +235,10 @@ def _entry(loaded: ConversationState, row: Row, reader_id: str | None) -> Entry:
 
 def _check_body(loaded: ConversationState, seq: int, payload: bytes) -> None:
     """A body goes into an answer as it is, so one that is no JSON object would break all of the answer."""
-    try:
-        _object.decode(payload.decode())
-    except ValueError as error:  # msgspec's errors and wrong UTF-8; their words could tell of the body
+    if fault := body_fault(payload, is_recalled=False):
         place = f"conversation {loaded.conversation_id}, seq {seq}"
-        _logger.error("the log is damaged: %s: a body is not JSON (%s)", place, type(error).__name__)
-        raise DamagedError(f"storage is damaged: {place}", retry_after_s=RETRY_AFTER_S) from None
+        _logger.error("the log is damaged: %s: %s", place, fault)
+        raise DamagedError(f"storage is damaged: {place}", retry_after_s=RETRY_AFTER_S)
 
 
 def heads(connection: Connection, user_id: str, device_id: str) -> list[ConversationHead]:
@@ -261,11 +254,8 @@ def head_seqs(connection: Connection, conversation_ids: Sequence[str]) -> dict[s
 
 def conversation(connection: Connection, conversation_id: str, user_id: str) -> Conversation:
     """One conversation, for a member of it."""
-    keys, state = Keys(), State()
-    keys.conversations.add(conversation_id)
-    keys.members.add((conversation_id, user_id))
-    keys.list_members(conversation_id)
-    load(connection, keys, state)
+    state = State()
+    load(connection, keys_of_description(conversation_id, user_id), state)
     return describe(state, state.joined(conversation_id, user_id).conversation)
 
 
@@ -309,7 +299,7 @@ def membership_changes(connection: Connection, after: int | None, limit: int) ->
     return MembershipChanges(position, tuple(_join(*row[1:]) for row in rows))
 
 
-def _join(conversation_id: str, action: str, subject: str, payload: bytes | None) -> MembershipChange:
+def _join(conversation_id: str, subject: str, payload: bytes | None) -> MembershipChange:
     if payload is None:
         return MembershipChange(conversation_id, (subject,), "JOINED")
     return MembershipChange(conversation_id, members_of(payload), "CREATED")
@@ -365,10 +355,9 @@ def read_counts(
     if loaded is None:
         return []
     span = (loaded.key, author_range(after_seq, up_to_seq) + 1, up_to_seq)
-    wanted = msgspec.json.encode(list(authors)).decode()
     return [
         _counts(connection, loaded.key, author, seq)
-        for author, seq in connection.execute(SELECT_NEWEST_BY_AUTHOR, (*span, wanted))
+        for author, seq in connection.execute(SELECT_NEWEST_BY_AUTHOR, (*span, _text(authors)))
     ]
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...core.log.changes import Changes, Outbox, OutboxRows
+from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
+from ...core.log.state import DevicePlace
 from ...drivers.sqlite import Connection
 from .select import select
 
@@ -142,8 +143,13 @@ INSERT_OUTBOX = (
 DELETE_OUTBOX = "DELETE FROM outbox WHERE conversation_key = ?"
 
 
+def load_held_outboxes(connection: Connection, forgotten: Sequence[DevicePlace]) -> list[HeldOutbox]:
+    """The outboxes that these devices may hold open; asked before their cursors are deleted."""
+    return select(connection, SELECT_OUTBOX_OF_DEVICE, forgotten)
+
+
 def write(connection: Connection, changes: Changes) -> None:
-    """Write everything but the outbox, and name the conversations whose outbox a forgotten device held open."""
+    """Write everything but the outbox."""
     if changes.new_conversations or changes.conversations:
         _many(connection, INSERT_CONVERSATION, changes.new_conversations)
         _many(connection, UPDATE_CONVERSATION, changes.conversations)
@@ -171,9 +177,6 @@ def _write_acts(connection: Connection, changes: Changes) -> None:
 
 def _write_devices(connection: Connection, changes: Changes) -> None:
     """Forget devices and register new ones; a new one begins where the farthest is, be it forgotten in this batch."""
-    for key, first_seq, head_seq in select(connection, SELECT_OUTBOX_OF_DEVICE, changes.forgotten):
-        outbox = changes.outboxes.setdefault(key, Outbox(key, first_seq, first_seq, head_seq, True))
-        outbox.may_close = True
     _many(connection, DELETE_EXACT_OF_DEVICE, changes.forgotten)
     _many(connection, DELETE_LEFT_CURSORS_OF_DEVICE, changes.forgotten)
     _many(connection, DELETE_RESUME, changes.forgotten)
@@ -194,12 +197,10 @@ def _write_cursors(connection: Connection, changes: Changes) -> None:
         _many(connection, INSERT_EXACT, changes.exact)
 
 
-def load_leasts(connection: Connection, changes: Changes) -> list[tuple[int, int]]:
-    """For `close_confirmed`: how far everybody has got, where the outbox may close and all have its first entry."""
-    wanted = [
-        (it.conversation_key, it.first_seq, it.head_seq) for it in changes.outboxes.values() if it.may_close
-    ]
-    return select(connection, SELECT_LEASTS, [key for key in wanted if key[1] is not None])
+def load_leasts(connection: Connection, outboxes: Sequence[Outbox]) -> list[tuple[int, int]]:
+    """For `close_confirmed`: how far everybody has got, where all have the first entry."""
+    wanted = [(it.conversation_key, it.first_seq, it.head_seq) for it in outboxes]
+    return select(connection, SELECT_LEASTS, wanted)
 
 
 def write_outbox(connection: Connection, rows: OutboxRows) -> None:

@@ -1,22 +1,55 @@
-"""The writing half of the store on SQLite: batches of commands to transactions, and what becomes of failures.
+"""The writing half of the store on SQLite: transactions on one connection, and what becomes of failures.
 
-Called by `store`, by one thread at a time. What the commands do is in `core.log.decide`.
+Called by `store`, by one thread at a time. How a batch is carried out is in `storage.transaction`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from ...core.log.decide import close_confirmed, decide, keys_after, keys_of
-from ...core.log.state import State
+from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
+from ...core.log.keys import Keys
+from ...core.log.state import DevicePlace, State
 from ...drivers.sqlite import RETRY_AFTER_S, Connection, DiskFailedError
-from ...errors import InternalError, UnavailableError
+from ...errors import UnavailableError
 from .. import base
+from ..transaction import carry_out, commit_batch
 from .load import load
-from .write import load_leasts, write, write_outbox
+from .write import load_held_outboxes, load_leasts, write, write_outbox
 
 _logger = logging.getLogger(__name__)
+
+
+class SqliteTables:
+    """`storage.transaction.Tables` on a connection: one statement per kind of row.
+
+    Args:
+        connection: In a write transaction whenever a method is called.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def load(self, keys: Keys, state: State) -> None:
+        """Put everything that the keys name into the state."""
+        load(self._connection, keys, state)
+
+    def load_held_outboxes(self, forgotten: Sequence[DevicePlace]) -> Collection[HeldOutbox]:
+        """The outbox rows where one of these devices has a cursor and its user is a member."""
+        return load_held_outboxes(self._connection, forgotten)
+
+    def write(self, changes: Changes) -> None:
+        """Write everything but the outbox."""
+        write(self._connection, changes)
+
+    def load_leasts(self, outboxes: Sequence[Outbox]) -> list[tuple[int, int]]:
+        """How far everybody has got, where all have the first entry."""
+        return load_leasts(self._connection, outboxes)
+
+    def write_outbox(self, rows: OutboxRows) -> None:
+        """Write the outbox."""
+        write_outbox(self._connection, rows)
 
 
 class Writer:
@@ -28,7 +61,9 @@ class Writer:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._tables = SqliteTables(connection)
         self._failed = False
+        self._reached_disk = False
         self.healthy = True
 
     def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
@@ -42,61 +77,32 @@ class Writer:
                 "the disk failed earlier; the store must be closed and opened anew",
                 retry_after_s=RETRY_AFTER_S,
             )
+        self._reached_disk = False
         try:
-            return self._transactions(commands)
+            outcomes = commit_batch(self._transaction, commands)
         except BaseException as error:
             self.healthy = False
             self._failed = self._failed or isinstance(error, DiskFailedError)
             raise
+        self.healthy = self._reached_disk
+        return outcomes
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def _transactions(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
-        """All commands in one transaction; if one of them breaks it, each in its own."""
-        try:
-            return self._transaction(commands)
-        except UnavailableError:
-            raise
-        except Exception as error:
-            if not commands or self._failed:
-                raise UnavailableError("storage failed", retry_after_s=RETRY_AFTER_S) from error
-            _logger.exception("a batch of %d commands failed; each is tried alone", len(commands))
-        self.healthy = False  # until one of them is really committed
-        return self._one_by_one(commands)
-
-    def _one_by_one(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
-        """Each command in its own transaction; a sender whose message broke gets no later one in before it."""
-        outcomes: list[base.Outcome] = []
-        stopped: set[tuple[str, str]] = set()
-        for command in commands:
-            place = (command.conversation_id, command.sender_id) if isinstance(command, base.Append) else None
-            outcome = _broken() if place in stopped else self._alone(command)
-            if place is not None and isinstance(outcome, base.Refused) and _is_broken(outcome):
-                stopped.add(place)
-            outcomes.append(outcome)
-        return outcomes
-
-    def _alone(self, command: base.Command) -> base.Outcome:
-        try:
-            (outcome,) = self._transaction([command])
-        except UnavailableError:
-            raise
-        except Exception:
-            _logger.exception("the command %s failed", type(command).__name__)
-            return _broken()
-        return outcome
-
     def _transaction(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        """All of the commands or nothing; UnavailableError if nothing more can be done on this connection."""
         self._connection.begin()
         try:
-            outcomes = _carry_out(self._connection, commands)
+            outcomes = carry_out(self._tables, commands)
             self._connection.commit()
-        except BaseException:
+        except BaseException as error:
             self._roll_back()
+            if self._failed and isinstance(error, Exception) and not isinstance(error, UnavailableError):
+                raise UnavailableError("storage failed", retry_after_s=RETRY_AFTER_S) from error
             raise
-        self.healthy = True
+        self._reached_disk = True
         return outcomes
 
     def _roll_back(self) -> None:
@@ -105,26 +111,3 @@ class Writer:
         except Exception:
             self._failed = True  # the transaction is stuck on this connection
             _logger.exception("a transaction could not be rolled back")
-
-
-def _carry_out(connection: Connection, commands: Sequence[base.Command]) -> list[base.Outcome]:
-    """Load, decide, write, inside a transaction: the statements grow with the kinds of rows, not with the commands."""
-    keys, state = keys_of(commands), State()
-    load(connection, keys, state)
-    more = keys_after(state, commands)
-    if more is not None:
-        load(connection, more, state)
-    outcomes, changes = decide(state, commands)
-    write(connection, changes)
-    if changes.outboxes:
-        write_outbox(connection, close_confirmed(changes, load_leasts(connection, changes)))
-    return outcomes
-
-
-def _broken() -> base.Refused:
-    """A refusal of a command that breaks; each has an error object of its own."""
-    return base.Refused(InternalError("the server failed to do this"))
-
-
-def _is_broken(outcome: base.Refused) -> bool:
-    return isinstance(outcome.error, InternalError)

@@ -27,6 +27,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ...storage.base import Store
+from .storage_breaking import BreakingContract
 from .storage_cursors import CursorContract, OutboxContract, StatusContract
 from .storage_log import AppendContract, IdContract, PageContract, RecallContract
 from .storage_members import MembershipContract
@@ -48,6 +49,7 @@ class VolatileStoreContract(
     SessionContract,
     DeviceContract,
     NodeContract,
+    BreakingContract,
     OpeningContract,
 ):
     """What a store promises that is gone once it is closed: a fixture `store` gives a fresh one, `migrate` awaited."""
