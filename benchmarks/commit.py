@@ -45,7 +45,7 @@ class Load:
                 yield OpenSession(f"{user}-{n}", "phone", token, _NOW + 9, None, "", _NOW)
         for n in range(CONVERSATIONS):
             members = (f"ann-{n}", f"bob-{n}")
-            yield CreateConversation(f"conversation-{n}", "SINGLE", members[0], members, "", "e1", _NOW)
+            yield CreateConversation(f"conversation-{n}", "SINGLE", members[0], members, "", "e1", 1000, _NOW)
 
     def append(self) -> Append:
         """The next message."""

@@ -118,7 +118,7 @@ async def test_whatever_is_cut_every_device_ends_with_the_servers_log(seed: int)
     store = open_store("memory://")
     config = ServerConfig(recall_window_s=10_000)
     async with ChatServer(store=store, authenticate=whoever, config=config, ports=foretold_ports()) as server:
-        await store.commit([CreateConversation("c-1", "GROUP", "u-1", USERS, "", "e1", 1)])
+        await store.commit([CreateConversation("c-1", "GROUP", "u-1", USERS, "", "e1", 1000, 1)])
         names = [(user_id, name) for user_id in USERS for name in ("phone", "pc")]
         devices = [
             Device(server, user_id, name, seed * 100 + place, (20, 10_000)[place % 2])

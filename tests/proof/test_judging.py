@@ -98,7 +98,7 @@ async def chat_store(chat_rng, request):
     if "older" in request.node.name:
         await store.migrate()
         await store.commit([
-            CreateConversation("c-old", "GROUP", "ann", ("ann", "bob"), "", "epoch", 1),
+            CreateConversation("c-old", "GROUP", "ann", ("ann", "bob"), "", "epoch", 1000, 1),
             Append("c-old", "ann", "k", b'{"text":"before","type":"TEXT"}', b"mac", 2),
         ])
     return store

@@ -107,7 +107,7 @@ class History:
         single = where in "st"
         members = tuple(self._chance.sample(USERS, 2 if single else self._chance.randrange(1, 5)))
         kind = "SINGLE" if single else "GROUP"
-        return base.CreateConversation(where, kind, members[0], members, "title", "e0", self._now())
+        return base.CreateConversation(where, kind, members[0], members, "title", "e0", 1000, self._now())
 
     def _add(self) -> base.AddMembers:
         users = tuple(self._chance.sample(USERS, 2))

@@ -408,6 +408,20 @@ async def test_one_command_that_breaks_costs_only_itself(
     assert "secret" not in caplog.text
 
 
+async def test_a_command_that_breaks_and_cannot_be_rolled_back_ends_the_batch(
+    faulty: tuple[SqliteStore, Faulty],
+) -> None:
+    store, connection = faulty
+    connection.faults["'bad'"] = RuntimeError("a bug")
+    connection.faults["ROLLBACK"] = RuntimeError("another one")
+    with pytest.raises(UnavailableError):
+        await store.commit([send("g", "ann", "bad"), send("g", "bob", "b")])
+    connection.faults.clear()
+    with pytest.raises(UnavailableError):
+        await store.commit([send("g", "bob", "b")])
+    assert not store.healthy
+
+
 async def test_after_a_message_that_breaks_its_sender_gets_no_later_one_in_before_it(
     faulty: tuple[SqliteStore, Faulty],
 ) -> None:

@@ -179,18 +179,19 @@ class Engine:
         conversation_id: str | None = None,
         title: str = "",
     ) -> CreateConversation:
-        """A new conversation; the creator is a member in any case, and without an id it gets a random one.
-
-        Raises:
-            BadRequestError: A SINGLE needs exactly two members; a group has its bound.
-        """
+        """A new conversation; the creator is a member in any case, and without an id it gets a random one."""
         members = tuple(dict.fromkeys((creator_id, *member_ids)))
-        if kind == "SINGLE" and len(members) != 2:
-            raise BadRequestError("a SINGLE has exactly two members")
-        if len(members) > self._config.members_max:
-            raise BadRequestError(f"a group has at most {self._config.members_max} members")
         name = conversation_id or f"c-{self._ports.ids.token_bytes(12).hex()}"
-        return CreateConversation(name, kind, creator_id, members, title, self.new_epoch(), self._now_ms())
+        return CreateConversation(
+            name,
+            kind,
+            creator_id,
+            members,
+            title,
+            self.new_epoch(),
+            self._config.members_max,
+            self._now_ms(),
+        )
 
     def add(self, conversation_id: str, by: str, user_ids: tuple[str, ...]) -> AddMembers:
         """More members for a group."""

@@ -36,7 +36,7 @@ def _create(conversation_id: str, users: list[str]) -> c.CreateConversation:
     single = conversation_id in SINGLES
     members = tuple(users[:2] if single else users)
     kind: Any = "SINGLE" if single else "GROUP"
-    return c.CreateConversation(conversation_id, kind, members[0], members, "title", "e0", 0)
+    return c.CreateConversation(conversation_id, kind, members[0], members, "title", "e0", 9, 0)
 
 
 append = st.builds(_append, conversation, user, word, st.sampled_from([False, False, False, True]))

@@ -64,10 +64,10 @@ class Script:
     def opening(self) -> list[base.Command]:
         """Every conversation, and a device of every user."""
         groups: list[base.Command] = [
-            base.CreateConversation(name, "GROUP", "ann", USERS, "title", "e0", self._now())
+            base.CreateConversation(name, "GROUP", "ann", USERS, "title", "e0", 1000, self._now())
             for name in GROUPS
         ]
-        single = base.CreateConversation("s", "SINGLE", "bob", ("ann", "bob"), "", "e0", self._now())
+        single = base.CreateConversation("s", "SINGLE", "bob", ("ann", "bob"), "", "e0", 1000, self._now())
         return [*groups, single, *(self._session(user, "phone") for user in USERS)]
 
     def batch(self) -> list[base.Command]:

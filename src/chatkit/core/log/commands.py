@@ -90,7 +90,8 @@ class CreateConversation(msgspec.Struct, frozen=True, gc=False):
     `member_ids` holds the creator. A SINGLE has exactly two members, and one exists per pair: a second one
     answers with the existing, whatever id is asked for. For a GROUP with a taken id: the existing one if type
     and current members are the same, else ConflictError. ConflictError too for a SINGLE with an id that
-    belongs to another conversation.
+    belongs to another conversation. BadRequestError: a SINGLE without exactly two members, or more than
+    `members_max` members.
     """
 
     conversation_id: str
@@ -99,6 +100,7 @@ class CreateConversation(msgspec.Struct, frozen=True, gc=False):
     member_ids: tuple[str, ...]
     title: str
     epoch: str
+    members_max: int
     at_ms: int
 
 

@@ -96,11 +96,12 @@ def initial_members(command: CreateConversation) -> tuple[str, ...]:
     """The members that a conversation is to start with, ascending.
 
     Raises:
-        BadRequestError: A SINGLE without exactly two different members.
+        BadRequestError: A SINGLE without exactly two different members, or more than `members_max`.
     """
     users = tuple(sorted({*command.member_ids, command.creator_id}))
     if command.type == "SINGLE" and len(users) != 2:
         raise BadRequestError("a SINGLE conversation has exactly two members")
+    check_member_count(len(users), command.members_max)
     return users
 
 

@@ -21,14 +21,18 @@ def text(words: str) -> bytes:
     return b'{"text":"%s","type":"TEXT"}' % words.encode()
 
 
-def group(conversation_id: str, *members: str, at_ms: int = NOW) -> base.CreateConversation:
+def group(
+    conversation_id: str, *members: str, members_max: int = 1000, at_ms: int = NOW
+) -> base.CreateConversation:
     """A group made by the first of its members."""
-    return base.CreateConversation(conversation_id, "GROUP", members[0], members, "title", EPOCH, at_ms)
+    return base.CreateConversation(
+        conversation_id, "GROUP", members[0], members, "title", EPOCH, members_max, at_ms
+    )
 
 
 def single(conversation_id: str, *members: str) -> base.CreateConversation:
     """A SINGLE made by the first of its members."""
-    return base.CreateConversation(conversation_id, "SINGLE", members[0], members, "", EPOCH, NOW)
+    return base.CreateConversation(conversation_id, "SINGLE", members[0], members, "", EPOCH, 1000, NOW)
 
 
 def send(

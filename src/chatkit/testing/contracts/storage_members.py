@@ -71,6 +71,12 @@ class MembershipContract:
             assert again.conversation.conversation_id == f"s{number}"
             assert (await one(store, read(f"s{number}", first, 2), base.Advanced)).authors == (second,)
 
+    async def test_a_group_is_not_created_above_its_bound(self, store: Store) -> None:
+        await refused(store, group("g", "ann", "bob", "cat", members_max=2), BadRequestError)
+        assert await store.head_seqs(["g"]) == {}
+        made = await one(store, group("g", "ann", "bob", "ann", members_max=2), base.Created)
+        assert made.created
+
     async def test_a_group_is_created_once_for_the_same_members(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"), send("g", "ann", "k"))
         again = await one(store, group("g", "bob", "ann"), base.Created)
