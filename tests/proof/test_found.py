@@ -13,7 +13,6 @@ FOUND = {
     "shown-message-not-sent-again": 17,
     "log-resolves-by-key-alone": 23,
     "late-receipt-falls": 35,
-    "page-before-joined": 141,
 }
 
 

@@ -126,23 +126,6 @@ MUTANTS = (
         ("S18",),
     ),
     Mutant(
-        "page-before-joined",
-        "The page itself says that its reader is a member; JOINED may follow.",
-        (
-            Edit(
-                SYNC,
-                "            await self._find_joined(session, event.conversation_id)\n",
-                "            joined = event.conversation_id in session.last_pushed_seq\n",
-            ),
-            Edit(
-                SYNC,
-                "            if event.conversation_id not in session.last_pushed_seq:\n",
-                "            if joined and event.conversation_id not in session.last_pushed_seq:\n",
-            ),
-        ),
-        ("S18",),
-    ),
-    Mutant(
         "message-out-of-turn",
         "An entry from the bus is newer than all before.",
         (
