@@ -14,7 +14,7 @@ import pytest
 
 from chatkit.drivers import sqlite as driver
 from chatkit.drivers.file_lock import SUFFIX
-from chatkit.drivers.sqlite import DamagedError, Params, Row, SqliteConnection, open_sqlite
+from chatkit.drivers.sqlite import DamagedError, DamagedRowError, Params, Row, SqliteConnection, open_sqlite
 from chatkit.errors import ConfigurationError
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite.opening import check_newest
@@ -253,7 +253,7 @@ async def test_a_body_that_breaks_while_served_is_in_no_answer(
 async def test_a_text_that_breaks_while_served_is_in_no_answer(store: SqliteStore) -> None:
     sql = "UPDATE message SET sender_id = CAST(x'ff41' AS TEXT) WHERE conversation_key = 2 AND seq = 9"
     raw(store).execute(sql)
-    with pytest.raises(DamagedError, match="UTF-8"):
+    with pytest.raises(DamagedRowError, match="UTF-8"):
         await store.page("h", "bob", 5, 10, 10**6)
 
 

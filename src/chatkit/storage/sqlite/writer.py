@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ...core.log.decide import close_confirmed, decide, keys_after, keys_of
 from ...core.log.state import State
-from ...drivers.sqlite import RETRY_AFTER_S, Connection, DiskFailedError
+from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedRowError, DiskFailedError
 from ...errors import InternalError, UnavailableError
 from .. import base
 from .load import load
@@ -57,6 +57,9 @@ class Writer:
         """All commands in one transaction; if one of them breaks it, each in its own."""
         try:
             return self._transaction(commands)
+        except DamagedRowError as error:  # nothing is wrong with the disk
+            _logger.error("the log is damaged: %s; each of %d commands is tried alone", error, len(commands))
+            return self._one_by_one(commands)
         except UnavailableError:
             raise
         except Exception as error:
@@ -81,6 +84,10 @@ class Writer:
     def _alone(self, command: base.Command) -> base.Outcome:
         try:
             (outcome,) = self._transaction([command])
+        except DamagedRowError as error:  # without its traceback, which has the text in it
+            place = getattr(command, "conversation_id", None) or "a conversation"
+            _logger.error("the log is damaged: %s of %s is refused: %s", type(command).__name__, place, error)
+            return _broken()
         except UnavailableError:
             raise
         except Exception:
