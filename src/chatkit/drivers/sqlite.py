@@ -61,8 +61,8 @@ _NO_TEXT = "Could not decode to UTF-8"
 _NO_WORDS = "what SQLite says of its schema is not UTF-8"
 
 _ERRORS = (sqlite3.DatabaseError, MemoryError, UnicodeDecodeError)
-"""What sqlite3 raises. SQLITE_NOMEM comes as a MemoryError without a code; a UnicodeDecodeError is raised in place of an
-error whose words are not UTF-8, which hold a name from a damaged schema."""
+"""What sqlite3 raises. SQLITE_NOMEM comes as a MemoryError without a code; a UnicodeDecodeError comes in place of
+an error whose words are not UTF-8, which hold a name from a damaged schema."""
 
 
 class DiskFailedError(UnavailableError):
@@ -232,13 +232,12 @@ def _go_on(tick: Callable[[], object]) -> int:
     return 0  # anything else would end the statement
 
 
-def _is_utf8(text: bytes) -> bool:
-    """Whether sqlite3 can return a text; SQLite itself stores any bytes as one."""
+def _is_utf8(text: object) -> bool:
+    """Whether sqlite3 can return a text that was cast to a blob; SQLite itself stores any bytes as one."""
     try:
-        text.decode()
+        return not isinstance(text, bytes) or text.decode() is not None
     except UnicodeDecodeError:
         return False
-    return True
 
 
 def log_of(path: str) -> str:

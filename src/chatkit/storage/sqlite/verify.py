@@ -2,8 +2,8 @@
 
 It reads all of a file, in one snapshot, and changes nothing. What is checked: SQLite's own integrity check; that the
 tables, indexes and triggers are those that chatkit makes; the rules of `verify_rules`, and of each row its CHECKs and
-texts; and that every body is JSON, or zeros if it was recalled, and says what it must if the server made it. What nobody can see: a log that is whole but older (a lost write-ahead log), and a body
-that was changed into other JSON.
+texts; and that every body is JSON, or zeros if it was recalled, and says what it must if the server made it. What
+nobody can see: a log that is whole but older (a lost write-ahead log), and a body that was changed into other JSON.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from ...drivers.migrations import check_current, migrate, migration_files
 from ...core.log.rules import members_of
+from ...drivers.migrations import check_current, migrate, migration_files
 from ...drivers.sqlite import (
     MEMORY,
     Connection,
@@ -212,9 +212,9 @@ def _verify(connection: Connection, report: Report) -> Iterator[Progress]:
         if has_tables:
             ((conversations, last_rowid),) = connection.execute(_SELECT_SIZES)
             _check_log(connection, report)
-            for row_check in row_checks:
-                yield Progress("rows", 0, 1)
-                _check_rows(connection, report, row_check)
+            for number, check in enumerate(row_checks):
+                yield Progress("rows", number, len(row_checks))
+                _check_rows(connection, report, check)
             yield from _check_conversations(connection, report, conversations)
             yield from _check_messages(connection, report, last_rowid)
     finally:

@@ -219,8 +219,8 @@ class RowCheck(NamedTuple):
     """What each row of a table must be by itself.
 
     Attributes:
-        sql: Returns at most ?1 rows of which something does not hold: the key of the conversation, or NULL, then for each
-            fault whether the row has it.
+        sql: Returns at most ?1 rows of which something does not hold: the key of the conversation, or NULL, then for
+            each fault whether the row has it.
         faults: The words for each; they follow the name of what has it.
     """
 
@@ -255,7 +255,7 @@ def row_check(table: str, sql: str, columns: Sequence[tuple[str, str]]) -> RowCh
 
 
 def _not_utf8(column: str) -> str:
-    """Whether a text is none. Python is asked only for those that have something else than ASCII, or a zero, in them."""
+    """Whether a text is none. Python is asked only for those that have other bytes than ASCII in them, or a zero."""
     return (
         f"({column} GLOB '*[^' || char(1) || '-' || char(127) || ']*' "
         f"OR length({column}) <> length(CAST({column} AS BLOB))) AND NOT is_utf8(CAST({column} AS BLOB))"
