@@ -133,21 +133,21 @@ class SqliteConnection:
         try:
             return self._raw.execute(sql, _bindings(sql, params)).fetchall()
         except _ERRORS as error:
-            raise _translated(error) from error
+            raise _translated(error) from _cause(error)
 
     def executemany(self, sql: str, rows: Iterable[Params]) -> None:
         """Run one changing statement once per row of parameters."""
         try:
             self._raw.executemany(sql, [_bindings(sql, row) for row in rows] if _is_numbered(sql) else rows)
         except _ERRORS as error:
-            raise _translated(error) from error
+            raise _translated(error) from _cause(error)
 
     def change(self, sql: str, params: Params = ()) -> int:
         """Run one changing statement and return how many rows it changed."""
         try:
             return self._raw.execute(sql, _bindings(sql, params)).rowcount
         except _ERRORS as error:
-            raise _translated(error) from error
+            raise _translated(error) from _cause(error)
 
     def begin(self) -> None:
         """Start a write transaction; on a read-only connection, a snapshot."""
@@ -208,7 +208,7 @@ def open_sqlite(
     try:
         raw = _connect(path, read_only)
     except _ERRORS as error:
-        raise _opening_error(error, path) from error
+        raise _opening_error(error, path) from _cause(error)
     try:
         _set_pragmas(raw, path, read_only, _SYNCHRONOUS[synchronous])
         if not read_only:
@@ -217,7 +217,7 @@ def open_sqlite(
             _make_durable(raw, log_of(path))
     except _ERRORS as error:
         raw.close()
-        raise _opening_error(error, path) from error
+        raise _opening_error(error, path) from _cause(error)
     except ConfigurationError:
         raw.close()
         raise
@@ -354,6 +354,11 @@ def _translated(error: Exception) -> BaseException:
     if primary in _FAILED:
         return DiskFailedError(f"storage failed: {error}", retry_after_s=RETRY_AFTER_S)
     return error
+
+
+def _cause(error: Exception) -> Exception | None:
+    """What a traceback may show; nothing of an error whose words hold a stored text."""
+    return None if isinstance(error, UnicodeDecodeError) or _NO_TEXT in str(error) else error
 
 
 def _opening_error(error: Exception, path: str) -> BaseException:
