@@ -19,7 +19,15 @@ from click.testing import CliRunner
 from chatkit.cli import verify as verify_module
 from chatkit.client.store.sqlite import SqliteStore as ClientStore
 
-from ..storage.damage import SECRET, change, cut_in_half, damage_bytes, make_log, with_old_page_zeroed
+from ..storage.damage import (
+    SECRET,
+    change,
+    cut_in_half,
+    damage_bytes,
+    make_log,
+    with_name_in_schema_broken,
+    with_old_page_zeroed,
+)
 from .command import TIMEOUT_S, chatkit, next_line, started
 
 
@@ -81,7 +89,7 @@ def test_a_damaged_log_as_json(log: str, tmp_path: Path) -> None:
     assert printed["found"] == {"secret": 1}
 
 
-@pytest.mark.parametrize("damage", [cut_in_half, with_old_page_zeroed])
+@pytest.mark.parametrize("damage", [cut_in_half, with_old_page_zeroed, with_name_in_schema_broken])
 def test_a_file_damaged_on_the_disk(log: str, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     damage_bytes(log, damage)
 
