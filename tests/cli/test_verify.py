@@ -19,7 +19,15 @@ from click.testing import CliRunner
 from chatkit.cli import verify as verify_module
 from chatkit.client.store.sqlite import SqliteStore as ClientStore
 
-from ..storage.damage import SECRET, change, cut_in_half, damage_bytes, make_log, with_old_page_zeroed
+from ..storage.damage import (
+    SECRET,
+    change,
+    cut_in_half,
+    damage_bytes,
+    make_log,
+    with_name_in_schema_broken,
+    with_old_page_zeroed,
+)
 from .command import TIMEOUT_S, chatkit, next_line, started
 
 
@@ -81,7 +89,7 @@ def test_a_damaged_log_as_json(log: str, tmp_path: Path) -> None:
     assert printed["found"] == {"secret": 1}
 
 
-@pytest.mark.parametrize("damage", [cut_in_half, with_old_page_zeroed])
+@pytest.mark.parametrize("damage", [cut_in_half, with_old_page_zeroed, with_name_in_schema_broken])
 def test_a_file_damaged_on_the_disk(log: str, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     damage_bytes(log, damage)
 
@@ -112,6 +120,7 @@ def _newer(path: Path) -> None:
     [
         (lambda path: None, "cannot read the file x.db: No such file or directory"),
         (Path.mkdir, "x.db is a folder"),
+        (os.mkfifo, "x.db is no regular file"),
         (lambda path: path.write_text("notes"), "x.db is no SQLite file"),
         (_foreign, "x.db was made by another program"),
         (_of_a_client, "x.db is the local store of a client"),
@@ -123,7 +132,9 @@ def test_misuse_is_told_in_a_line(tmp_path: Path, make: Callable[[Path], object]
 
     done = chatkit("verify", "x.db", "--json", cwd=tmp_path)
 
-    assert (done.returncode, done.stdout) == (2, "")
+    printed = json.loads(done.stdout)
+    assert (done.returncode, printed.keys(), printed["file"]) == (2, {"file", "error"}, "x.db")
+    assert says in printed["error"]
     assert says in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
@@ -164,16 +175,17 @@ main()
 
 
 def test_ctrl_c_ends_it_also_within_a_statement(log: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _ENDLESS, "verify", "chat.db"]
+    command = [sys.executable, "-c", _ENDLESS, "verify", "chat.db", "--json"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert next_line(process) == "reading\n"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=TIMEOUT_S)
+        output, errors = process.communicate(timeout=TIMEOUT_S)
 
-    assert process.returncode == 130
-    assert errors == "Interrupted: nothing wrong was found until then; the check is not complete.\n"
+    words = "Interrupted: nothing wrong was found until then; the check is not complete."
+    assert (process.returncode, errors) == (130, words + "\n")
+    assert json.loads(output) == {"file": "chat.db", "error": words}
 
 
 def test_who_is_no_terminal_gets_lines(log: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -10,7 +11,14 @@ from typing import cast
 import pytest
 
 from chatkit.drivers import sqlite as driver
-from chatkit.drivers.sqlite import DamagedError, DiskFailedError, Params, SqliteConnection, open_sqlite
+from chatkit.drivers.sqlite import (
+    DamagedError,
+    DamagedRowError,
+    DiskFailedError,
+    Params,
+    SqliteConnection,
+    open_sqlite,
+)
 from chatkit.errors import ConfigurationError, UnavailableError
 
 
@@ -180,10 +188,25 @@ def test_a_file_that_becomes_something_else_under_us_is_damaged(path: str) -> No
 
 def test_a_text_that_is_none_is_damage_and_is_not_repeated() -> None:
     connection = open_sqlite(":memory:")
-    with pytest.raises(DamagedError) as caught:
+    with pytest.raises(DamagedRowError) as caught:
         connection.execute("SELECT CAST(x'736563726574ff' AS TEXT)")
-    assert "secret" not in str(caught.value)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+    assert not isinstance(caught.value, DiskFailedError)  # other rows can be written
     connection.close()
+
+
+class WithoutWords:
+    """What sqlite3 does when SQLite's words about an error hold a name that is not UTF-8."""
+
+    def execute(self, sql: str, params: Params = ()) -> sqlite3.Cursor:
+        raise UnicodeDecodeError("utf-8", b"secret\xa0", 6, 7, "invalid start byte")
+
+
+def test_words_of_sqlite_that_are_not_utf8_are_damage_and_are_not_repeated() -> None:
+    connection = SqliteConnection(cast(sqlite3.Connection, WithoutWords()), "BEGIN")
+    with pytest.raises(DamagedError) as caught:
+        connection.execute("SELECT 1")
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_file_that_may_not_be_written_is_named(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

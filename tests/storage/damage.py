@@ -228,10 +228,38 @@ DAMAGES = (
            "the newest audit row is 6, but the last one written was 7"),
     Damage("an audit row beyond the head", "UPDATE audit SET seq = 900 WHERE audit_id = 1",
            "audit", "conversation g has head 3, and audit row 1 of seq 900"),
-    # What is not text, and the schema.
+    # Texts that are none, and the schema.
     Damage("a text that is not UTF-8",
            "UPDATE message SET sender_id = CAST(x'ff41' AS TEXT) WHERE conversation_key = 2 AND seq = 9",
-           "unreadable", "messages among the rows 1 to 200 cannot be read: storage is damaged: a text is not UTF-8"),
+           "row", "conversation h has a text that is not UTF-8 in message.sender_id"),
+    Damage("a text that is not UTF-8 behind a zero",
+           "UPDATE message SET client_msg_id = CAST(x'4100ff' AS TEXT) WHERE conversation_key = 2 AND seq = 9",
+           "row", "conversation h has a text that is not UTF-8 in message.client_msg_id"),
+    Damage("a title that is not UTF-8",
+           "UPDATE conversation SET title = CAST(x'61ff62' AS TEXT) WHERE conversation_id = 'g'",
+           "row", "conversation g has a text that is not UTF-8 in conversation.title"),
+    Damage("a role that is not UTF-8", "UPDATE conversation_member SET role = CAST(x'80' AS TEXT)",
+           "row", "conversation g has a text that is not UTF-8 in conversation_member.role"),
+    Damage("an actor that is not UTF-8", "UPDATE audit SET actor_id = CAST(x'eda080' AS TEXT) WHERE audit_id = 1",
+           "row", "conversation g has a text that is not UTF-8 in audit.actor_id"),
+    Damage("a device's name that is not UTF-8", "UPDATE device SET device_id = CAST(x'c1' AS TEXT)",
+           "row", "the log has a text that is not UTF-8 in device.device_id"),
+    # CHECKs.
+    Damage("a role that there is not", "UPDATE conversation_member SET role = 'BOSS' WHERE conversation_key = 1",
+           "row", "conversation g has a row in conversation_member that breaks CHECK (role IN ('CREATOR', 'MEMBER'))"),
+    Damage("a type that there is not", "UPDATE conversation SET type = 'GROPU' WHERE conversation_id = 'g'",
+           "row", "conversation g has a row in conversation that breaks CHECK (type IN ('SINGLE', 'GROUP'))"),
+    Damage("an entry of no kind", "UPDATE message SET kind = 'SYSTEM' WHERE conversation_key = 2 AND seq = 9",
+           "row", "conversation h has a row in message that breaks CHECK (kind IN ('USER', 'MEMBER', 'RECALL'))"),
+    # What the server's own entries say.
+    Damage("a change of members that names none",
+           """UPDATE message SET payload = CAST('{"type":"MEMBER","op":"CREATED"}' AS BLOB) """
+           "WHERE conversation_key = 2 AND seq = 1",
+           "body", "conversation h has a MEMBER entry that does not say what it must, at seq 1"),
+    Damage("a recall that names no message",
+           """UPDATE message SET payload = CAST('{"type":"RECALL","seq":2}' AS BLOB) """
+           "WHERE conversation_key = 1 AND seq = 3",
+           "body", "conversation g has a RECALL entry that does not say what it must, at seq 3"),
     Damage("an index", "DROP INDEX conversation_member_current",
            "schema", "the index conversation_member_current is missing"),
 )  # fmt: skip
@@ -294,12 +322,44 @@ def with_flipped_body(data: bytes) -> bytes:
     return _flipped(data, data.index(b'{"text":"' + SECRET.encode(), next(leaves_of_bodies(data))), 0x04)
 
 
+def with_page_over_another(data: bytes, at: int) -> bytes:
+    """The root of the messages written over one of its leaves, the given one: a search goes round in it."""
+    size = page_size(data)
+    root = next(
+        start
+        for start in range(size, len(data), size)
+        if data[start] == 5 and len(_children(data, start)) > at and _is_of_bodies(data, start)
+    )
+    leaf = (_children(data, root)[at] - 1) * size
+    return data[:leaf] + data[root : root + size] + data[leaf + size :]
+
+
+def _is_of_bodies(data: bytes, interior: int) -> bool:
+    size, first = page_size(data), (_children(data, interior)[1] - 1) * page_size(data)
+    return SECRET.encode() in data[first : first + size]
+
+
+def _children(data: bytes, interior: int) -> list[int]:
+    """The pages below an interior page of a table, without the last one."""
+    count = int.from_bytes(data[interior + 3 : interior + 5], "big")
+    places = [
+        int.from_bytes(data[at : at + 2], "big") for at in range(interior + 12, interior + 12 + 2 * count, 2)
+    ]
+    return [int.from_bytes(data[interior + at : interior + at + 4], "big") for at in places]
+
+
+def with_name_in_schema_broken(data: bytes) -> bytes:
+    at = data.index(b"CREATE TABLE outbox") + 7
+    return data[:at] + b"\xa0" + data[at + 1 :]
+
+
 FOUND_AT_OPENING = (
     cut_in_half,
     cut_in_a_page,
     without_last_page,
     with_newest_page_zeroed,
     with_second_half_zeroed,
+    with_name_in_schema_broken,
 )
 FOUND_BY_THE_FULL_CHECK = (with_old_page_zeroed, with_flipped_pointer, with_flipped_body)
 

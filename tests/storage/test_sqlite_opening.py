@@ -14,8 +14,9 @@ import pytest
 
 from chatkit.drivers import sqlite as driver
 from chatkit.drivers.file_lock import SUFFIX
-from chatkit.drivers.sqlite import DamagedError, Params, Row, SqliteConnection, open_sqlite
-from chatkit.errors import ConfigurationError
+from chatkit.drivers.sqlite import DamagedError, DamagedRowError, Params, Row, SqliteConnection, open_sqlite
+from chatkit.errors import ConfigurationError, InternalError
+from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite.opening import check_newest
 from chatkit.testing.contracts.storage_commands import NOW, do, group, send, seqs
@@ -253,8 +254,74 @@ async def test_a_body_that_breaks_while_served_is_in_no_answer(
 async def test_a_text_that_breaks_while_served_is_in_no_answer(store: SqliteStore) -> None:
     sql = "UPDATE message SET sender_id = CAST(x'ff41' AS TEXT) WHERE conversation_key = 2 AND seq = 9"
     raw(store).execute(sql)
-    with pytest.raises(DamagedError, match="UTF-8"):
+    with pytest.raises(DamagedRowError, match="UTF-8"):
         await store.page("h", "bob", 5, 10, 10**6)
+
+
+async def test_a_damaged_row_refuses_its_own_commands_and_no_others(
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw(store).execute(
+        "UPDATE conversation SET title = CAST(x'544f50ff' AS TEXT) WHERE conversation_id = 'g'"
+    )
+    for number in range(2):
+        to_g, to_h = await store.commit([send("g", "ann", f"g{number}"), send("h", "ann", f"h{number}")])
+        assert isinstance(to_g, base.Refused)
+        assert isinstance(to_g.error, InternalError)
+        assert isinstance(to_h, base.Appended)
+        assert store.healthy
+
+    (alone,) = await store.commit([send("g", "ann", "alone")])
+    assert isinstance(alone, base.Refused)
+    assert store.healthy
+    assert "Append of g is refused: storage is damaged: a text is not UTF-8" in caplog.text
+    assert "TOP" not in caplog.text
+    assert [it.seq for it in await store.entries("h", 304, 9)] == [305, 306]
+
+
+async def test_a_creation_that_names_no_members_is_in_no_answer(
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    for body in (b'{"type":"MEMBER","op":"CREATED"}', b'{"op":"CREATED","userIds":5}', b"{}", b"[]", b"\xff"):
+        raw(store).change("UPDATE message SET payload = ? WHERE conversation_key = 2 AND seq = 1", (body,))
+        with pytest.raises(DamagedRowError, match="conversation h"):
+            await store.membership_changes(0, 100)
+    assert "the log is damaged: conversation h" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "where"),
+    [
+        ("message", "conversation_key", "seq = 304"),
+        ("conversation", "head_seq", "conversation_id = 'h'"),
+        ("audit", "conversation_key", "audit_id = 7"),
+        ("message", "seq", "seq = 304"),
+    ],
+)
+async def test_a_row_of_other_types_at_the_newest_end_is_damage(
+    path: str, table: str, column: str, where: str
+) -> None:
+    """Written while the schema said otherwise."""
+    connection = sqlite3.connect(path)
+    ((sql,),) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,))
+    connection.close()
+    loose = sql.replace("STRICT", "").replace(f"{column} INTEGER", f"{column} TEXT")
+    set_schema(path, table, loose)
+    change(path, f"UPDATE {table} SET {column} = 'x' WHERE {where}")
+    set_schema(path, table, sql)
+    assert await refusal(path) == "a row has something else where a number must be"
+
+
+def set_schema(path: str, table: str, sql: str) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA writable_schema = 1")
+    connection.execute("UPDATE sqlite_schema SET sql = ? WHERE name = ?", (sql, table))
+    connection.close()
+
+
+async def test_a_counter_that_is_no_number_is_damage(path: str) -> None:
+    change(path, "UPDATE sqlite_sequence SET seq = 'many' WHERE name = 'audit'")
+    assert await refusal(path) == "a row has something else where a number must be"
 
 
 async def test_a_file_has_one_server(path: str, tmp_path: Path) -> None:

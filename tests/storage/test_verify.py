@@ -6,11 +6,13 @@ import os
 import sqlite3
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from chatkit.client.store.sqlite import APPLICATION_ID as CLIENT_STORE
+from chatkit.drivers.sqlite import Params, Row
 from chatkit.errors import ConfigurationError
 from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore, verify
@@ -26,6 +28,7 @@ from .damage import (
     change,
     damage_bytes,
     make_log,
+    with_page_over_another,
 )
 from .test_differential import History
 from .test_sqlite import opened
@@ -80,6 +83,7 @@ def test_progress_goes_on_to_the_end(path: str) -> None:
     steps = list(verify_file(path, Report()))
     assert list(dict.fromkeys(step.stage for step in steps)) == [
         "structure",
+        "rows",
         "conversations",
         "messages",
     ]
@@ -106,6 +110,80 @@ def test_a_damaged_table_is_found(path: str, damage: Damage) -> None:
 def test_a_file_damaged_on_the_disk_is_found(path: str, damage: Callable[[bytes], bytes]) -> None:
     damage_bytes(path, damage)
     assert not verified(path).whole
+
+
+@pytest.mark.parametrize("leaf", [1, 20, 40, 60])
+def test_a_check_of_a_tree_that_leads_into_itself_ends(path: str, leaf: int) -> None:
+    damage_bytes(path, lambda data: with_page_over_another(data, leaf))
+    report = Report()
+    for number, _ in enumerate(verify_file(path, report)):
+        assert number < 100
+    assert not report.whole
+
+
+class Circling:
+    """A connection on which a search for what comes after a number finds the same rows again."""
+
+    def __init__(self, sql: str, rows: list[Row]) -> None:
+        self._sql, self._rows = sql, rows
+        self.reads = 0
+
+    def execute(self, sql: str, params: Params = ()) -> list[Row]:
+        if sql != self._sql:
+            return []
+        self.reads += 1
+        assert self.reads < 10, "it does not end"
+        return self._rows
+
+
+def test_a_read_that_goes_back_ends_its_pass() -> None:
+    report = Report()
+    connection = Circling(verify._SELECT_KEYS, [(5,), (3,)])
+    list(verify._check_conversations(connection, report, 2))  # type: ignore[arg-type]
+    assert [it.words for it in report.findings] == [
+        f"conversations after number {-(2**63)} are not in their order"
+    ]
+
+    report = Report()
+    rows: list[Row] = [(7, 1, 7, None, b"{}", None), (8, 1, 8, None, b"{}", None)]
+    connection = Circling(verify._SELECT_MESSAGES, rows)
+    list(verify._check_messages(connection, report, 1000))  # type: ignore[arg-type]
+    assert [it.words for it in report.findings] == [
+        "messages after row 8 are not in their order; the rest was not read"
+    ]
+
+
+def test_every_text_and_every_check_of_the_schema_is_looked_at(path: str) -> None:
+    connection = sqlite3.connect(path)
+    tables = dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table'"))
+    texts = {
+        f"a text that is not UTF-8 in {table}.{column}"
+        for table in tables
+        for _, column, type_, *_ in connection.execute(f"PRAGMA table_info({table})")
+        if type_ == "TEXT"
+    }
+    connection.close()
+    with closing(verify._model()) as model:
+        faults = [fault for check in verify._row_checks(model) for fault in check.faults]
+    assert texts <= set(faults)
+    assert len(faults) == len(texts) + sum(sql.count("CHECK (") for sql in tables.values())
+
+
+def test_texts_in_every_script_are_whole(path: str) -> None:
+    change(path, "UPDATE conversation SET title = 'Grüße, 你好 🙂' || char(0) || 'é'")
+    assert verified(path).findings == []
+
+
+def test_a_conversation_whose_name_is_no_text_is_named_by_its_number(path: str) -> None:
+    change(path, "UPDATE conversation SET conversation_id = CAST(x'ff' AS TEXT) WHERE conversation_key = 1")
+    found = "the conversation with number 1 has a text that is not UTF-8 in conversation.conversation_id"
+    assert Finding("row", found) in verified(path).findings
+
+
+def test_a_counter_that_is_no_number_is_found(path: str) -> None:
+    change(path, "UPDATE sqlite_sequence SET seq = 'many' WHERE name = 'audit'")
+    found = "a counter has something else where a number must be"
+    assert [it.words for it in verified(path).findings] == [found]
 
 
 def test_a_row_that_only_its_indexes_still_know_is_found(path: str) -> None:
@@ -180,6 +258,11 @@ async def test_a_server_writes_on_meanwhile_and_one_state_is_checked(path: str, 
 # --- what is no log ---
 
 
+def cut_log(path: str) -> None:
+    make_log(path)
+    damage_bytes(path, lambda data: data[:99])
+
+
 def plain_database(path: str, application_id: int = 0, mode: str = "delete") -> None:
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA journal_mode = {mode}")
@@ -194,7 +277,13 @@ def plain_database(path: str, application_id: int = 0, mode: str = "delete") -> 
     [
         (lambda path: None, "cannot read the file {path}: No such file or directory"),
         (os.mkdir, "{path} is a folder; name a file"),
+        (os.mkfifo, "{path} is no regular file; name a file"),
         (lambda path: Path(path).touch(), "{path} is no SQLite file"),
+        (
+            lambda path: Path(path).write_bytes(b"SQLite f"),
+            "{path} is only the first 8 bytes of a SQLite file; if it was a log, restore a backup",
+        ),
+        (cut_log, "{path} is only the first 99 bytes of a SQLite file; if it was a log, restore a backup"),
         (lambda path: Path(path).write_text("notes" * 100), "{path} is no SQLite file"),
         (plain_database, "{path} was made by another program; name another file"),
         (

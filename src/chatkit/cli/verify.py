@@ -34,6 +34,13 @@ class VerifyResult(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class VerifyError(msgspec.Struct, frozen=True):
+    """The object that `--json` prints if the check did not come to its end."""
+
+    file: str
+    error: str
+
+
 @click.command(short_help="Check all of a log.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the report as a JSON object.")
@@ -48,9 +55,16 @@ def verify(file: Path, as_json: bool) -> None:
     try:
         with exit_codes():
             _check(str(file), report, clock)
+    except click.ClickException as error:
+        if as_json:
+            click.echo(msgspec.json.encode(VerifyError(str(file), error.message)))
+        raise
     except KeyboardInterrupt:
         so_far = f"{report.found.total()} findings" if report.findings else "nothing wrong was found"
-        click.echo(f"Interrupted: {so_far} until then; the check is not complete.", err=True)
+        words = f"Interrupted: {so_far} until then; the check is not complete."
+        click.echo(words, err=True)
+        if as_json:
+            click.echo(msgspec.json.encode(VerifyError(str(file), words)))
         sys.exit(_INTERRUPTED)
     _print(file, report, clock.now_s() - started_s, as_json=as_json)
     sys.exit(0 if report.whole else 1)

@@ -58,9 +58,11 @@ _TICK_STEPS = 200_000
 """Steps of SQLite's machine between two ticks: some milliseconds."""
 
 _NO_TEXT = "Could not decode to UTF-8"
+_NO_WORDS = "what SQLite says of its schema is not UTF-8"
 
-_ERRORS = (sqlite3.DatabaseError, MemoryError)
-"""What sqlite3 raises; SQLITE_NOMEM comes as a MemoryError without a code."""
+_ERRORS = (sqlite3.DatabaseError, MemoryError, UnicodeDecodeError)
+"""What sqlite3 raises. SQLITE_NOMEM comes as a MemoryError without a code; a UnicodeDecodeError comes in place of
+an error whose words are not UTF-8, which hold a name from a damaged schema."""
 
 
 class DiskFailedError(UnavailableError):
@@ -74,6 +76,10 @@ class DamagedError(DiskFailedError):
     """What is on the disk is not what was written to it. Opening the file anew does not help; a backup does."""
 
 
+class DamagedRowError(UnavailableError):
+    """A row is not what was written to it. Other rows can be read and written; a backup helps."""
+
+
 class DamagedFileError(ConfigurationError):
     """A file that was to be opened is not what was written to it; a backup helps."""
 
@@ -82,8 +88,8 @@ class Connection(Protocol):
     """What chatkit asks of a SQLite library.
 
     Every method raises `UnavailableError` if SQLite is busy, full, out of memory or cannot reach its file, and
-    `DiskFailedError` if the disk failed, or what is on it can no longer be read (then `DamagedError`) or written;
-    other errors pass through.
+    `DiskFailedError` if the disk failed, or what is on it can no longer be read (then `DamagedError`) or written,
+    and `DamagedRowError` if a text is not UTF-8; other errors pass through.
     """
 
     def execute(self, sql: str, params: Params = ()) -> list[Row]:
@@ -127,21 +133,21 @@ class SqliteConnection:
         try:
             return self._raw.execute(sql, _bindings(sql, params)).fetchall()
         except _ERRORS as error:
-            raise _translated(error) from error
+            raise _translated(error) from _cause(error)
 
     def executemany(self, sql: str, rows: Iterable[Params]) -> None:
         """Run one changing statement once per row of parameters."""
         try:
             self._raw.executemany(sql, [_bindings(sql, row) for row in rows] if _is_numbered(sql) else rows)
         except _ERRORS as error:
-            raise _translated(error) from error
+            raise _translated(error) from _cause(error)
 
     def change(self, sql: str, params: Params = ()) -> int:
         """Run one changing statement and return how many rows it changed."""
         try:
             return self._raw.execute(sql, _bindings(sql, params)).rowcount
         except _ERRORS as error:
-            raise _translated(error) from error
+            raise _translated(error) from _cause(error)
 
     def begin(self) -> None:
         """Start a write transaction; on a read-only connection, a snapshot."""
@@ -192,7 +198,7 @@ def open_sqlite(
             the main thread with KeyboardInterrupt.
 
     Returns:
-        A connection whose pragmas were read back and hold.
+        A connection whose pragmas were read back and hold. SQL may call `is_utf8` on a blob.
 
     Raises:
         ConfigurationError: The file cannot be opened or written, is no SQLite file or a damaged one (then
@@ -202,7 +208,7 @@ def open_sqlite(
     try:
         raw = _connect(path, read_only)
     except _ERRORS as error:
-        raise _opening_error(error, path) from error
+        raise _opening_error(error, path) from _cause(error)
     try:
         _set_pragmas(raw, path, read_only, _SYNCHRONOUS[synchronous])
         if not read_only:
@@ -211,10 +217,11 @@ def open_sqlite(
             _make_durable(raw, log_of(path))
     except _ERRORS as error:
         raw.close()
-        raise _opening_error(error, path) from error
+        raise _opening_error(error, path) from _cause(error)
     except ConfigurationError:
         raw.close()
         raise
+    raw.create_function("is_utf8", 1, _is_utf8, deterministic=True)
     if tick is not None:
         raw.set_progress_handler(partial(_go_on, tick), _TICK_STEPS)
     return SqliteConnection(raw, "BEGIN" if read_only else "BEGIN IMMEDIATE")
@@ -223,6 +230,14 @@ def open_sqlite(
 def _go_on(tick: Callable[[], object]) -> int:
     tick()
     return 0  # anything else would end the statement
+
+
+def _is_utf8(text: object) -> bool:
+    """Whether sqlite3 can return a text that was cast to a blob; SQLite itself stores any bytes as one."""
+    try:
+        return not isinstance(text, bytes) or text.decode() is not None
+    except UnicodeDecodeError:
+        return False
 
 
 def log_of(path: str) -> str:
@@ -315,14 +330,14 @@ def _prove_writable(raw: sqlite3.Connection) -> None:
         raw.execute("ROLLBACK")
 
 
-def _primary(error: sqlite3.DatabaseError | MemoryError) -> int:
+def _primary(error: Exception) -> int:
     """The family of an error; the upper bits of its code only detail it."""
     if isinstance(error, MemoryError):
         return sqlite3.SQLITE_NOMEM
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _translated(error: sqlite3.DatabaseError | MemoryError) -> BaseException:
+def _translated(error: Exception) -> BaseException:
     """What a caller is to see of a SQLite error: itself, unless it says "not now", "disk broken" or "interrupted"."""
     primary = _primary(error)
     if primary == sqlite3.SQLITE_INTERRUPT:  # sqlite3 drops the KeyboardInterrupt that was raised in a tick
@@ -332,17 +347,24 @@ def _translated(error: sqlite3.DatabaseError | MemoryError) -> BaseException:
         return UnavailableError(f"storage refused: {reason}", retry_after_s=RETRY_AFTER_S)
     if primary in _DAMAGED:
         return DamagedError(f"storage is damaged: {error}", retry_after_s=RETRY_AFTER_S)
-    if _NO_TEXT in str(
-        error
-    ):  # sqlite3's own finding, without a code; the rest of its words is the text itself
-        return DamagedError("storage is damaged: a text is not UTF-8", retry_after_s=RETRY_AFTER_S)
+    if isinstance(error, UnicodeDecodeError):
+        return DamagedError(f"storage is damaged: {_NO_WORDS}", retry_after_s=RETRY_AFTER_S)
+    if _NO_TEXT in str(error):  # sqlite3's own finding, without a code; its other words are the text itself
+        return DamagedRowError("storage is damaged: a text is not UTF-8", retry_after_s=RETRY_AFTER_S)
     if primary in _FAILED:
         return DiskFailedError(f"storage failed: {error}", retry_after_s=RETRY_AFTER_S)
     return error
 
 
-def _opening_error(error: sqlite3.DatabaseError | MemoryError, path: str) -> BaseException:
+def _cause(error: Exception) -> Exception | None:
+    """What a traceback may show; nothing of an error whose words hold a stored text."""
+    return None if isinstance(error, UnicodeDecodeError) or _NO_TEXT in str(error) else error
+
+
+def _opening_error(error: Exception, path: str) -> BaseException:
     translated = _translated(error)
+    if isinstance(error, UnicodeDecodeError):
+        return DamagedFileError(f"the SQLite file {path} is damaged: {_NO_WORDS}; restore a backup")
     if isinstance(translated, UnavailableError) and _primary(error) not in _SET_UP:
         return translated
     if _primary(error) == sqlite3.SQLITE_CORRUPT:

@@ -22,6 +22,11 @@ RETRY_AFTER_S: Final = 1.0
 
 _logger = logging.getLogger(__name__)
 
+
+class UnreadableRowError(Exception):
+    """A row that a command needs cannot be read; nothing else is wrong. Its words hold nothing that was stored."""
+
+
 Transact = Callable[[Sequence[base.Command]], list[base.Outcome]]
 """Runs commands in one transaction. Raises UnavailableError if they may be stored; after another error none is."""
 
@@ -83,6 +88,8 @@ def commit_batch(transact: Transact, commands: Sequence[base.Command]) -> list[b
         return transact(commands)
     except UnavailableError:
         raise
+    except UnreadableRowError as error:
+        _logger.error("the log is damaged: %s; each of %d commands is tried alone", error, len(commands))
     except Exception as error:
         if not commands:
             raise UnavailableError("storage failed", retry_after_s=RETRY_AFTER_S) from error
@@ -108,6 +115,10 @@ def _alone(transact: Transact, command: base.Command) -> base.Outcome:
         (outcome,) = transact([command])
     except UnavailableError:
         raise
+    except UnreadableRowError as error:
+        place = getattr(command, "conversation_id", None) or "a conversation"
+        _logger.error("the log is damaged: %s of %s is refused: %s", type(command).__name__, place, error)
+        return _broken()
     except Exception:
         _logger.exception("the command %s failed", type(command).__name__)
         return _broken()

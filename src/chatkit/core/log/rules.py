@@ -7,7 +7,7 @@ refusals; and by the store in memory, which works out bulk changes row by row.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -43,6 +43,16 @@ MemberOp = Literal["CREATED", "ADDED", "REMOVED", "LEFT"]
 Kind = Literal["USER", "MEMBER", "RECALL"]
 
 _encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class _Members(msgspec.Struct):
+    """What a MEMBER entry says."""
+
+    op: MemberOp
+    user_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = msgspec.field(name="userIds")
+
+
+_decode_members = msgspec.json.Decoder(_Members).decode
 _decode_pair = msgspec.json.Decoder(tuple[str, str]).decode
 
 
@@ -62,8 +72,8 @@ def member_payload(op: MemberOp, user_ids: Sequence[str]) -> bytes:
 
 
 def members_of(payload: bytes) -> tuple[str, ...]:
-    """The users that a MEMBER entry names."""
-    return tuple(msgspec.json.decode(payload)["userIds"])
+    """The users that a MEMBER entry names. Raises ValueError if it is none."""
+    return _decode_members(payload).user_ids
 
 
 def recall_payload(message_id: str, seq: int, by: str) -> bytes:

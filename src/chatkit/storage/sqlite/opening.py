@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError
+from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, DamagedRowError
 
 NEWEST_MAX: Final = 100
 """Rows that are read at the newest end of each table: messages, conversations, audit rows, open outbox rows."""
@@ -25,7 +25,7 @@ TAIL_MAX: Final = 10
 
 SELECT_COUNTERS = """
 SELECT
-    (SELECT count(*) FROM setting WHERE name = 'secret'),
+    (SELECT count(*) FROM setting WHERE name = 'secret' AND typeof(value) = 'blob'),
     (SELECT ifnull(max(conversation_key), 0) FROM conversation),
     (SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'conversation'),
     (SELECT ifnull(max(conversation_key), 0) FROM message),
@@ -71,13 +71,15 @@ def check_newest(connection: Connection) -> None:
     keys = _check_newest_messages(connection)
     for sql in SELECT_NEWEST_KEYS:
         for (key,) in connection.execute(sql, (NEWEST_MAX,)):
-            _check_key(key)
+            _check_numbers(key)
             keys.add(key)
     _check_tails(connection, keys)
 
 
 def _check_counters(connection: Connection) -> None:
-    ((secrets, key, last_key, message_key, audit_id, last_audit_id),) = connection.execute(SELECT_COUNTERS)
+    (counters,) = connection.execute(SELECT_COUNTERS)
+    _check_numbers(*counters)
+    secrets, key, last_key, message_key, audit_id, last_audit_id = counters
     if key and not secrets:
         raise _damaged("its secret is not there")
     if key > last_key:
@@ -94,17 +96,17 @@ def _check_newest_messages(connection: Connection) -> set[int]:
     """Check the bodies written last; returns the keys of their conversations."""
     keys = set()
     for key, seq, payload, is_recalled in connection.execute(SELECT_NEWEST_MESSAGES, (NEWEST_MAX,)):
-        _check_key(key)
+        _check_numbers(key)
         if fault := body_fault(payload, is_recalled=bool(is_recalled)):
             raise _damaged(f"{conversation_name(connection, key)} has {fault}, at seq {seq}")
         keys.add(key)
     return keys
 
 
-def _check_key(key: object) -> None:
+def _check_numbers(*values: object) -> None:
     """A damaged row may say anything, also against its schema."""
-    if not isinstance(key, int):
-        raise _damaged("a row names no conversation")
+    if not all(isinstance(it, int) for it in values):
+        raise _damaged("a row has something else where a number must be")
 
 
 def _check_tails(connection: Connection, keys: set[int]) -> None:
@@ -113,6 +115,7 @@ def _check_tails(connection: Connection, keys: set[int]) -> None:
         name = conversation_name(connection, key)
         if head_seq is None:
             raise _damaged(f"{name} has no row, but entries up to seq {top_seq}")
+        _check_numbers(head_seq, top_seq)
         if head_seq != top_seq:
             raise _damaged(f"{name} has head {head_seq}, but its entries end at seq {top_seq}")
         if held != (wanted := min(head_seq, TAIL_MAX)):
@@ -136,8 +139,11 @@ def body_fault(payload: object, *, is_recalled: bool) -> str:
 
 
 def conversation_name(connection: Connection, key: int) -> str:
-    """A conversation for people; by its number if its row is not there."""
-    rows = connection.execute(SELECT_NAME, (key,))
+    """A conversation for people; by its number if its row is not there, or its id is no text."""
+    try:
+        rows = connection.execute(SELECT_NAME, (key,))
+    except DamagedRowError:
+        rows = []
     return f"conversation {rows[0][0]}" if rows else f"the conversation with number {key}"
 
 

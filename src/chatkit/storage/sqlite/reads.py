@@ -17,7 +17,7 @@ from ...core.log.members import describe, keys_of_description
 from ...core.log.outcomes import message_place
 from ...core.log.rules import author_range, members_of, not_found
 from ...core.log.state import ConversationState, MembershipState, State
-from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, Row
+from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, DamagedRowError, Row
 from ...types import Member
 from ...wire.payload import RECALLED
 from ..base import (
@@ -302,7 +302,12 @@ def membership_changes(connection: Connection, after: int | None, limit: int) ->
 def _join(conversation_id: str, subject: str, payload: bytes | None) -> MembershipChange:
     if payload is None:
         return MembershipChange(conversation_id, (subject,), "JOINED")
-    return MembershipChange(conversation_id, members_of(payload), "CREATED")
+    try:
+        return MembershipChange(conversation_id, members_of(payload), "CREATED")
+    except ValueError:  # msgspec's errors; their words could tell of the body
+        place = f"conversation {conversation_id}: an entry that names no members"
+        _logger.error("the log is damaged: %s", place)
+        raise DamagedRowError(f"storage is damaged: {place}", retry_after_s=RETRY_AFTER_S) from None
 
 
 def resume_hashes(connection: Connection, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:

@@ -19,7 +19,15 @@ import anyio.to_thread
 
 from ...drivers.file_lock import FileLock
 from ...drivers.migrations import migrate, migration_files
-from ...drivers.sqlite import MEMORY, RETRY_AFTER_S, Connect, Connection, DamagedError, open_sqlite
+from ...drivers.sqlite import (
+    MEMORY,
+    RETRY_AFTER_S,
+    Connect,
+    Connection,
+    DamagedError,
+    DamagedRowError,
+    open_sqlite,
+)
 from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from .. import base
@@ -214,7 +222,7 @@ class SqliteStore:
             migrate(writer, migration_files(__package__), APPLICATION_ID)
             check_newest(writer)
             return self._secret(writer)
-        except DamagedError as error:
+        except (DamagedError, DamagedRowError) as error:
             raise ConfigurationError(f"the log {self._path} is damaged: {error}; restore a backup") from error
 
     def _reader(self, writer: Connection) -> Connection:

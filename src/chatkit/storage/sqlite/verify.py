@@ -1,28 +1,39 @@
 """The full check of a log on SQLite: `chatkit verify`, and each state of the power cut proof.
 
 It reads all of a file, in one snapshot, and changes nothing. What is checked: SQLite's own integrity check; that the
-tables, indexes and triggers are those that chatkit makes; the rules of `verify_rules`; and that every body is JSON, or
-zeros if it was recalled. What nobody can see: a log that is whole but older (a lost write-ahead log), and a body
-that was changed into other JSON.
+tables, indexes and triggers are those that chatkit makes; the rules of `verify_rules`, and of each row its CHECKs and
+texts; and that every body is JSON, or zeros if it was recalled, and says what it must if the server made it. What
+nobody can see: a log that is whole but older (a lost write-ahead log), and a body that was changed into other JSON.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
+from ...core.log.rules import members_of
 from ...drivers.migrations import check_current, migrate, migration_files
-from ...drivers.sqlite import MEMORY, Connection, DamagedFileError, DiskFailedError, Params, Row, open_sqlite
+from ...drivers.sqlite import (
+    MEMORY,
+    Connection,
+    DamagedFileError,
+    DamagedRowError,
+    DiskFailedError,
+    Params,
+    Row,
+    open_sqlite,
+)
 from ...errors import ConfigurationError
 from ...wire.events import SEQ_MAX
 from .opening import body_fault, conversation_name
 from .store import APPLICATION_ID
-from .verify_rules import RULES, Check
+from .verify_rules import RULES, Check, RowCheck, row_check
 
 LISTED_MAX: Final = 20
 """Findings of one kind that are kept; the rest is counted."""
@@ -37,13 +48,17 @@ _CONVERSATIONS_PER_READ: Final = 500
 _ROWS_PER_READ: Final = 200  # bodies of 64 KiB at most
 _BROKEN_PER_READ: Final = 1000
 _UNREADABLE_MAX: Final = 1000  # reads of messages that fail before the rest is left
+_MAGIC: Final = b"SQLite format 3\0"
+_HEADER_BYTES: Final = 100
 _FIRST_KEY: Final = -(2**63)
 _LAST_KEY: Final = 2**63 - 1
 
 _SELECT_SCHEMA = "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type DESC, name"
 _SELECT_SIZES = "SELECT (SELECT count(*) FROM conversation), (SELECT ifnull(max(rowid), 0) FROM message)"
 _SELECT_KEYS = "SELECT conversation_key FROM conversation WHERE conversation_key > ? ORDER BY 1 LIMIT ?"
-_SELECT_SECRET = "SELECT 1 FROM setting WHERE name = 'secret' AND length(value) > 0"  # noqa: S105
+_SELECT_SECRET = (
+    "SELECT 1 FROM setting WHERE name = 'secret' AND typeof(value) = 'blob' AND length(value) > 0"  # noqa: S105
+)
 _SELECT_COUNTERS = """
 SELECT
     (SELECT ifnull(max(conversation_key), 0) FROM conversation),
@@ -57,22 +72,25 @@ SELECT t.user_id, t.device_id FROM resume_token AS t WHERE NOT EXISTS (
 """
 _SELECT_MESSAGES = """
 SELECT
-    e.rowid, e.conversation_key, e.seq, e.kind, e.payload, r.recalled_by_seq,
-    e.epoch, e.sender_id, e.client_msg_id
+    e.rowid, e.conversation_key, e.seq,
+    CASE e.kind WHEN 'MEMBER' THEN 'MEMBER' WHEN 'RECALL' THEN 'RECALL' END, e.payload, r.recalled_by_seq
 FROM message AS e NOT INDEXED
 LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
 WHERE e.rowid > ? ORDER BY e.rowid LIMIT ?
 """
-"""The last three columns only for their being text at all."""
+"""Kinds that are none of these are found by the CHECK of the column."""
 _SELECT_RECALL = "SELECT 1 FROM recall WHERE conversation_key = ? AND seq = ? AND recalled_by_seq = ?"
 
 
 class _Recall(msgspec.Struct):
     """What a RECALL entry says of the message that it recalls."""
 
+    message_id: str = msgspec.field(name="messageId")
     seq: Annotated[int, msgspec.Meta(ge=1, le=SEQ_MAX)]
+    by: str
 
 
+_DAMAGE: Final = (DamagedFileError, DiskFailedError, DamagedRowError)
 _decode_recall = msgspec.json.Decoder(_Recall).decode
 
 
@@ -142,7 +160,7 @@ def verify_file(path: str, report: Report, tick: Callable[[], object] = lambda: 
         with closing(open_sqlite(path, read_only=True, tick=tick)) as connection:
             check_current(connection, migration_files(__package__), APPLICATION_ID)
             yield from _verify(connection, report)
-    except (DamagedFileError, DiskFailedError) as error:
+    except _DAMAGE as error:
         report.add("structure", str(error))
 
 
@@ -156,19 +174,31 @@ def full_report(path: str) -> Report:
 
 def _check_header(path: str) -> None:
     """Say clearly what is not a log. SQLite keeps all of this in the first 100 bytes of a file."""
-    if os.path.isdir(path):
-        raise ConfigurationError(f"{path} is a folder; name a file")
-    try:
-        with open(path, "rb") as file:
-            header = file.read(100)
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the file {path}: {error.strerror}") from error
-    if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
+    header = _read_header(path)
+    if not header or header[: len(_MAGIC)] != _MAGIC[: len(header)]:
         raise ConfigurationError(f"{path} is no SQLite file")
+    if len(header) < _HEADER_BYTES:  # too little to tell whose it was
+        raise ConfigurationError(
+            f"{path} is only the first {len(header)} bytes of a SQLite file; if it was a log, restore a backup"
+        )
     if int.from_bytes(header[68:72], "big") == _CLIENT_STORE:
         raise ConfigurationError(f"{path} is the local store of a client, not a server's log")
     if header[18] != _WAL_MODE:
         raise ConfigurationError(f"{path} was made by another program; name another file")
+
+
+def _read_header(path: str) -> bytes:
+    """The first bytes of a file. Whatever else has a name is not opened: a pipe would wait for a writer."""
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise ConfigurationError(f"{path} is a folder; name a file")
+        if not stat.S_ISREG(mode):
+            raise ConfigurationError(f"{path} is no regular file; name a file")
+        with open(path, "rb") as file:
+            return file.read(_HEADER_BYTES)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the file {path}: {error.strerror}") from error
 
 
 def _verify(connection: Connection, report: Report) -> Iterator[Progress]:
@@ -176,9 +206,15 @@ def _verify(connection: Connection, report: Report) -> Iterator[Progress]:
     try:
         yield Progress("structure", 0, 1)
         _check_structure(connection, report)
-        if _check_schema(connection, report):
+        with closing(_model()) as model:
+            has_tables = _check_schema(connection, report, model)
+            row_checks = _row_checks(model)
+        if has_tables:
             ((conversations, last_rowid),) = connection.execute(_SELECT_SIZES)
             _check_log(connection, report)
+            for number, check in enumerate(row_checks):
+                yield Progress("rows", number, len(row_checks))
+                _check_rows(connection, report, check)
             yield from _check_conversations(connection, report, conversations)
             yield from _check_messages(connection, report, last_rowid)
     finally:
@@ -189,7 +225,7 @@ def _read(connection: Connection, report: Report, what: str, sql: str, params: P
     """The rows of a statement; none where they cannot be read, which is a finding."""
     try:
         return connection.execute(sql, params)
-    except DiskFailedError as error:
+    except _DAMAGE as error:
         report.add("unreadable", f"{what} cannot be read: {error}")
         return []
 
@@ -201,25 +237,54 @@ def _check_structure(connection: Connection, report: Report) -> None:
             report.add("structure", " ".join(text.split())[:_WORDS_MAX])
 
 
-def _check_schema(connection: Connection, report: Report) -> bool:
-    """Whether all tables are there, so that the rest can be checked at all."""
+def _model() -> Connection:
+    """An empty log, to compare with."""
+    model = open_sqlite(MEMORY)
+    migrate(model, migration_files(__package__), APPLICATION_ID)
+    return model
+
+
+def _row_checks(model: Connection) -> list[RowCheck]:
+    """What the rows of each table must be."""
+    tables = [(name, sql) for kind, name, sql in model.execute(_SELECT_SCHEMA) if kind == "table"]
+    columns = {
+        name: [(column, type_) for _, column, type_, *_ in model.execute(f"PRAGMA table_info({name})")]
+        for name, _ in tables
+    }
+    checks = (row_check(name, sql, columns[name]) for name, sql in tables)
+    return [check for check in checks if check is not None]
+
+
+def _check_rows(connection: Connection, report: Report, check: RowCheck) -> None:
+    what = "what the check of single rows needs"
+    for key, *flags in _read(connection, report, what, check.sql, (_BROKEN_PER_READ,)):
+        name = "the log" if key is None else conversation_name(connection, key)
+        for fault, is_broken in zip(check.faults, flags, strict=True):
+            if is_broken:
+                report.add("row", f"{name} has {fault}")
+
+
+def _check_schema(connection: Connection, report: Report, model: Connection) -> bool:
+    """Whether all tables are there as they must be, so that the rest can be checked at all."""
     found = {(kind, name): sql for kind, name, sql in _read(connection, report, "the schema", _SELECT_SCHEMA)}
-    with closing(open_sqlite(MEMORY)) as model:
-        migrate(model, migration_files(__package__), APPLICATION_ID)
-        wanted = model.execute(_SELECT_SCHEMA)
+    wanted = model.execute(_SELECT_SCHEMA)
     for kind, name, sql in wanted:
         if (kind, name) not in found:
             report.add("schema", f"the {kind} {name} is missing")
         elif found[kind, name] != sql:
             report.add("schema", f"the {kind} {name} is not as chatkit makes it")
-    return all((kind, name) in found for kind, name, _ in wanted if kind == "table")
+    return all(found.get((kind, name)) == sql for kind, name, sql in wanted if kind == "table")
 
 
 def _check_log(connection: Connection, report: Report) -> None:
     """What concerns no single conversation."""
     if not _read(connection, report, "the secret", _SELECT_SECRET):
         report.add("secret", "the log's secret is not there")
-    for key, last_key, rows, audit_id, last_id in _read(connection, report, "counters", _SELECT_COUNTERS):
+    for counters in _read(connection, report, "counters", _SELECT_COUNTERS):
+        if not all(isinstance(it, int) for it in counters):
+            report.add("entries", "a counter has something else where a number must be")
+            continue
+        key, last_key, rows, audit_id, last_id = counters
         if key > last_key:
             report.add(
                 "entries", f"conversations are numbered up to {key}, but only {last_key} numbers were given"
@@ -240,6 +305,9 @@ def _check_conversations(connection: Connection, report: Report, total: int) -> 
         yield Progress("conversations", report.conversations, total)
         keys = _read(connection, report, "conversations", _SELECT_KEYS, (after, _CONVERSATIONS_PER_READ))
         up_to = keys[-1][0] if keys else _LAST_KEY
+        if not _rises(after, keys):
+            report.add("structure", f"conversations after number {after} are not in their order")
+            up_to, keys = _LAST_KEY, []
         _check_rules(connection, report, after, up_to)
         report.conversations += len(keys)
         after = up_to
@@ -258,6 +326,11 @@ def _check_messages(connection: Connection, report: Report, last_rowid: int) -> 
         yield Progress("messages", after, last_rowid)
         what = f"messages among the rows {after + 1} to {after + _ROWS_PER_READ}"
         rows = _read(connection, report, what, _SELECT_MESSAGES, (after, _ROWS_PER_READ))
+        if not _rises(after, rows):
+            report.add(
+                "structure", f"messages after row {after} are not in their order; the rest was not read"
+            )
+            break
         for row in rows:
             _check_message(connection, report, row)
         unreadable += not rows
@@ -266,20 +339,37 @@ def _check_messages(connection: Connection, report: Report, last_rowid: int) -> 
     yield Progress("messages", last_rowid, last_rowid)
 
 
+def _rises(after: int, rows: list[Row]) -> bool:
+    """Whether each row's number is above the one before it. In a damaged tree a search may find lower ones for ever."""
+    return all(row[0] > before for before, row in zip([after, *(it[0] for it in rows)], rows, strict=False))
+
+
 def _check_message(connection: Connection, report: Report, row: Row) -> None:
-    _, key, seq, kind, payload, recalled_by, *_ = row
+    _, key, seq, kind, payload, recalled_by = row
     if fault := body_fault(payload, is_recalled=recalled_by is not None):
         name = conversation_name(connection, key)
         report.add("body" if recalled_by is None else "recall", f"{name} has {fault}, at seq {seq}")
+    elif kind is not None and not _is_of_kind(kind, payload):
+        words = f"has a {kind} entry that does not say what it must, at seq {seq}"
+        report.add("body", f"{conversation_name(connection, key)} {words}")
     elif kind == "RECALL" and not _is_carried_out(connection, report, key, seq, payload):
         words = f"has a recall at seq {seq} of a message that is not recalled"
         report.add("recall", f"{conversation_name(connection, key)} {words}")
 
 
+def _is_of_kind(kind: Literal["MEMBER", "RECALL"], payload: bytes) -> bool:
+    """Whether the body of an entry that the server made has all that is read from it."""
+    try:
+        if kind == "MEMBER":
+            members_of(payload)
+        else:
+            _decode_recall(payload)
+    except ValueError:  # msgspec's errors
+        return False
+    return True
+
+
 def _is_carried_out(connection: Connection, report: Report, key: int, seq: int, payload: bytes) -> bool:
     """Whether the message that a RECALL entry names was recalled by it."""
-    try:
-        recalled_seq = _decode_recall(payload).seq
-    except msgspec.ValidationError:
-        return False
+    recalled_seq = _decode_recall(payload).seq
     return bool(_read(connection, report, "a recall", _SELECT_RECALL, (key, recalled_seq, seq)))

@@ -1,16 +1,18 @@
 """What must hold between the tables of a log, as SQL that returns the rows for which it does not.
 
 Each statement looks at the conversations whose key is above ?1 and up to ?2, and returns at most ?3 rows: the key of a
-conversation, then what the words name. What the schema itself demands (unique keys, CHECKs) is SQLite's own check.
-Run by `verify`.
+conversation, then what the words name. What the schema demands of a single row (its CHECKs, and that a text is one)
+is made into statements by `row_check`. Unique keys and types are SQLite's own check. Run by `verify`.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 Check = Literal[
-    "structure", "schema", "unreadable", "secret", "entries", "body", "recall", "membership", "cursor", "device",
+    "structure", "schema", "unreadable", "row", "secret", "entries", "body", "recall", "membership", "cursor", "device",
     "outbox", "audit",
 ]  # fmt: skip
 """What a finding is about."""
@@ -211,3 +213,62 @@ RULES: Final = (
         "t.seq < 1 OR t.seq > c.head_seq",
     ),
 )
+
+
+class RowCheck(NamedTuple):
+    """What each row of a table must be by itself.
+
+    Attributes:
+        sql: Returns at most ?1 rows of which something does not hold: the key of the conversation, or NULL, then for
+            each fault whether the row has it.
+        faults: The words for each; they follow the name of what has it.
+    """
+
+    sql: str
+    faults: tuple[str, ...]
+
+
+def row_check(table: str, sql: str, columns: Sequence[tuple[str, str]]) -> RowCheck | None:
+    """The check of a table's rows; None if there is nothing to check.
+
+    SQLite checks no CHECK on a connection that cannot write, and no text at all: any bytes are one to it.
+
+    Args:
+        table: Its name.
+        sql: Its CREATE TABLE as chatkit makes it.
+        columns: Name and type of each.
+    """
+    faults = {
+        f"a text that is not UTF-8 in {table}.{name}": _not_utf8(name)
+        for name, type_ in columns
+        if type_ == "TEXT"
+    }
+    for condition in _conditions(sql):
+        faults[f"a row in {table} that breaks CHECK ({condition})"] = f"NOT ({condition})"
+    if not faults:
+        return None
+    key = "conversation_key" if "conversation_key" in dict(columns) else "NULL"
+    flags = ", ".join(f"({it})" for it in faults.values())
+    broken = " OR ".join(f"({it})" for it in faults.values())
+    # NOT INDEXED: row by row, in the order of the file
+    return RowCheck(f"SELECT {key}, {flags} FROM {table} NOT INDEXED WHERE {broken} LIMIT ?1", tuple(faults))  # noqa: S608
+
+
+def _not_utf8(column: str) -> str:
+    """Whether a text is none. Python is asked only for those that have other bytes than ASCII in them, or a zero."""
+    return (
+        f"({column} GLOB '*[^' || char(1) || '-' || char(127) || ']*' "
+        f"OR length({column}) <> length(CAST({column} AS BLOB))) AND NOT is_utf8(CAST({column} AS BLOB))"
+    )
+
+
+def _conditions(sql: str) -> list[str]:
+    """What stands in the parentheses behind each CHECK of a CREATE TABLE."""
+    found = []
+    for match in re.finditer(r"\bCHECK \(", sql):
+        depth, end = 1, match.end()
+        while depth:
+            depth += {"(": 1, ")": -1}.get(sql[end], 0)
+            end += 1
+        found.append(sql[match.end() : end - 1])
+    return found

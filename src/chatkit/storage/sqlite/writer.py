@@ -11,10 +11,10 @@ from collections.abc import Collection, Sequence
 from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.keys import Keys
 from ...core.log.state import DevicePlace, State
-from ...drivers.sqlite import RETRY_AFTER_S, Connection, DiskFailedError
+from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedRowError, DiskFailedError
 from ...errors import UnavailableError
 from .. import base
-from ..transaction import carry_out, commit_batch
+from ..transaction import UnreadableRowError, carry_out, commit_batch
 from .load import load
 from .write import load_held_outboxes, load_leasts, write, write_outbox
 
@@ -92,13 +92,16 @@ class Writer:
         self._connection.close()
 
     def _transaction(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
-        """All of the commands or nothing; UnavailableError if nothing more can be done on this connection."""
+        """All of the commands or nothing. Raises UnavailableError if nothing more can be done on this connection."""
         self._connection.begin()
         try:
             outcomes = carry_out(self._tables, commands)
             self._connection.commit()
         except BaseException as error:
             self._roll_back()
+            if isinstance(error, DamagedRowError):  # says nothing of the disk, which is as it was
+                self._reached_disk = self._reached_disk or self.healthy
+                raise UnreadableRowError(str(error)) from None
             if self._failed and isinstance(error, Exception) and not isinstance(error, UnavailableError):
                 raise UnavailableError("storage failed", retry_after_s=RETRY_AFTER_S) from error
             raise
