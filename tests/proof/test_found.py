@@ -21,3 +21,11 @@ def test_what_was_found_stays_mended(name: str) -> None:
     outcome = simulate(FOUND[name])
 
     assert outcome.good, (outcome.alarms, [str(violation) for violation in outcome.violations])
+
+
+@pytest.mark.parametrize("seed", [241])
+def test_what_the_checker_took_for_a_fault_is_none(seed: int) -> None:
+    """241: refused for good while out of the group, by an answer that was lost; sent again when back."""
+    outcome = simulate(seed)
+
+    assert outcome.good, (outcome.alarms, [str(violation) for violation in outcome.violations])

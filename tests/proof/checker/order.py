@@ -46,8 +46,20 @@ def session_order(index: Index) -> Findings:
             continue
         stored = sorted(_stored(index, log, queue, calls, refused_s), key=lambda it: it[0].number)
         for (earlier, above), (later, below) in pairwise(stored):
+            if _may_have_been_refused(index, log, queue[0], earlier, below):
+                continue
             why = f"it is seq {below.seq}; call {earlier.number} of the same device, made before, is {above.seq}"
             yield of_call(later, None if above.seq < below.seq else why, seq=below.seq)
+
+
+def _may_have_been_refused(index: Index, log: LogView, user_id: str, call: Call, later: Entry) -> bool:
+    """Whether its sender was no member at first, but was one again before the later message was stored.
+
+    Then it may have been refused for good by an answer that was lost with the connection. Nobody knows of that, so it
+    came again, was judged anew, and is behind the later one.
+    """
+    known = index.known_head(log.name, call.at_s)
+    return any(known < stay.first_seq <= later.seq for stay in log.stays.get(user_id, ()))
 
 
 def _queues(index: Index) -> dict[Queue, list[list[Call]]]:
