@@ -14,8 +14,8 @@ from ..session import Session
 DELIVERIES_PER_TURN: Final = 10_000
 """Pushes after which the event loop gets its turn: some 20 ms of work, and nobody else should wait much longer.
 
-What is pushed to a session in one turn leaves in one frame, so shorter turns cost more. In a group of 500 a turn of 2,000
-pushes made four frames out of one, at twice the CPU for a delivery.
+What is pushed to a session in one turn leaves in one frame, so shorter turns cost more. In a group of 500, turns of
+2,000 pushes made four frames out of one, at twice the CPU for a delivery.
 """
 
 
