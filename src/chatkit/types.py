@@ -10,6 +10,9 @@ from typing import Any, Literal
 import msgspec
 
 ConversationType = Literal["SINGLE", "GROUP"]
+JoinReason = Literal["CREATED", "JOINED"]
+"""How a user came into a conversation, as CONVERSATION says it."""
+
 DeliveryState = Literal["PENDING", "DELIVERED", "READ"]
 MessageStatus = Literal["SENDING", "SENT", "DELIVERED", "READ"]
 Payload = dict[str, Any]

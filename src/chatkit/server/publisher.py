@@ -32,11 +32,11 @@ from ..storage.base import (
     RenewEpoch,
     SessionOpened,
 )
+from ..types import JoinReason
 from ..wire import events as ev
 from .cluster.bridge import ClusterBridge
 from .cluster.reconcile_queue import ReconcileQueue
 from .config import ServerConfig
-from .live.audience import JoinReason
 from .live.hub import Hub
 from .pending import PendingCommand
 from .receipts import Receipts

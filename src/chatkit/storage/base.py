@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from ..types import ConversationType, DeliveryState, Member
+from ..types import ConversationType, DeliveryState, JoinReason, Member
 
 # One import for all: sorted, each name would be a statement of its own.
 # isort: off
@@ -141,7 +141,7 @@ class MembershipChange(msgspec.Struct, frozen=True):
 
     conversation_id: str
     user_ids: tuple[str, ...]
-    reason: Literal["CREATED", "JOINED"]
+    reason: JoinReason
 
 
 class MembershipChanges(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from ...bus.base import Bus, BusEvent, Message
 from ...core.backoff import next_delay
 from ...ports import Random
 from ...storage.base import Advanced, Entry
-from ..live.audience import JoinReason
+from ...types import JoinReason
 from ..live.fanout import DELIVERIES_PER_TURN
 from ..live.hub import Hub
 from ..receipts import Receipts

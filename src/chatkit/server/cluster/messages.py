@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from ...storage.base import Advanced, Entry
-from ..live.audience import JoinReason
+from ...types import JoinReason
 
 VERSION: Final = 1
 """The version of the frames that this node makes and reads."""

@@ -15,9 +15,9 @@ import anyio.lowlevel
 
 from ...errors import NotFoundError, RefusedError
 from ...storage.base import Entry, Store
+from ...types import JoinReason
 from ...wire import events as ev
 from ..committer import Committer
-from ..live.audience import JoinReason
 from ..live.fanout import DELIVERIES_PER_TURN
 from ..live.hub import Hub
 from ..receipts import Receipts

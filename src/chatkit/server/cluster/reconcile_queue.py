@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ..._auto_reset_event import AutoResetEvent
-from ..live.audience import JoinReason
+from ...types import JoinReason
 
 
 class Noted(msgspec.Struct):

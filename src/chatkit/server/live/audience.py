@@ -10,17 +10,13 @@ Used by `hub`, which carries out what `apply` returns and asks the log where the
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal
 
 import msgspec
 
 from ...storage.base import Entry, MembershipSnapshot
-from ...types import ConversationType
+from ...types import ConversationType, JoinReason
 from ..session import Session
 from .presence import Presence
-
-JoinReason = Literal["CREATED", "JOINED"]
-"""How a user came into a conversation, as CONVERSATION says it."""
 
 _EARLY_MAX = 256
 """Entries of one audience that came too early; further ones are read from the log."""

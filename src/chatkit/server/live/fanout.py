@@ -12,7 +12,7 @@ from ..entries import new_msg
 from ..session import Session
 
 DELIVERIES_PER_TURN: Final = 10_000
-"""Pushes after which the event loop gets its turn: some 20 ms of work, and nobody else should wait much longer.
+"""Pushes after which the event loop gets its turn: about 3 ms of queueing, and the writes that follow from it.
 
 What is pushed to a session in one turn leaves in one frame, so shorter turns cost more. In a group of 500, turns of
 2,000 pushes made four frames out of one, at twice the CPU for a delivery.

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Sequence
 
 from ...bus.base import Bus
 from ...storage.base import Conversation, Entry, MembershipSnapshot
+from ...types import JoinReason
 from ...wire import events as ev
 from ..cluster.messages import topic_of
 from ..cluster.reconcile_queue import ReconcileQueue
 from ..session import Session
-from .audience import Applied, Audience, JoinReason
+from .audience import Applied, Audience
 from .fanout import DELIVERIES_PER_TURN, push_entry, push_volatile
 from .presence import Presence
 
