@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from .limits import Limits
+
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds and times of a server. Every queue, buffer and window in it has its bound here.
 
     Attributes:
+        limits: The share of one user, device, conversation or address.
         heartbeat_s: A client must be heard within this; after twice that the session is closed.
         heads_check_s: How often what was offered is compared with the log, so that what a bus lost is found; None:
             every `heartbeat_s`, and with a bus every 3 seconds. Costs a read of the heads of all conversations
@@ -37,6 +40,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             sessions to go.
     """
 
+    limits: Limits = Limits()
     heartbeat_s: float = 25.0
     heads_check_s: float | None = None
     gap_wait_s: float = 0.02
