@@ -370,7 +370,9 @@ class Inbox:
         conversation.begin_renewal(epoch, head_seq, delivered_seq, read_seq)
         self._cursors.forget(conversation.id)
 
-    def _compare(self, effects: Effects, conversation: Conversation, last_seq: int, page: ev.SyncPage) -> bool:
+    def _compare(
+        self, effects: Effects, conversation: Conversation, last_seq: int, page: ev.SyncPage
+    ) -> bool:
         """Compare what is held with a page of the new log; once it is known what both have, go on from there.
 
         Returns whether it is known.

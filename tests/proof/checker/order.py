@@ -157,13 +157,17 @@ def _told_in_order(index: Index, log: LogView, told: Iterable[AppEvent]) -> Find
     progress = _Progress()
     for it in told:
         if type(it.event) is EpochChanged:
-            yield None if it.event.kept_seq >= progress.last_seq else of_device(
-                it.user_id,
-                it.device_id,
-                log,
-                progress.last_seq,
-                f"a new epoch of the same log keeps only {it.event.kept_seq}",
-                it.at_s,
+            yield (
+                None
+                if it.event.kept_seq >= progress.last_seq
+                else of_device(
+                    it.user_id,
+                    it.device_id,
+                    log,
+                    progress.last_seq,
+                    f"a new epoch of the same log keeps only {it.event.kept_seq}",
+                    it.at_s,
+                )
             )
         else:
             why = _out_of_order(index, log, progress, it)

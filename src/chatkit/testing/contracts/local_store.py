@@ -275,7 +275,9 @@ class LocalStoreContract:
         store.save([change(9, message(9, "new"), epoch="e2")])
         store = self.reopened(store)
 
-        assert store.messages("c-1", 99, 9) == [message(9, "new")]  # an early recall of the old log means nothing
+        assert store.messages("c-1", 99, 9) == [
+            message(9, "new")
+        ]  # an early recall of the old log means nothing
         assert store.floor("c-1") == 0
 
     def test_another_log_drops_nothing_else(self, store: LocalStore) -> None:
