@@ -79,7 +79,7 @@ def test_another_log_drops_all_that_was_said_of_the_old_one() -> None:
     it.acked_seq, it.read_seq, it.first_seq, it.epoch_refused = 4, 3, 2, True
     it.others_rise(3, 2)
     pushed(it, entry(6))
-    it.begin_renewal("e2", 9, 0, 0)
+    it.begin_renewal("e2", 9, floor=0, delivered_seq=0, read_seq=0)
     assert (it.acked_seq, it.read_seq, it.first_seq, it.epoch_refused) == (0, 0, 1, False)
     assert (it.message_state(1), it.epoch, it.timeline.epoch, it.behind) == ("SENT", "e2", "e1", True)
     assert not (it.is_same_log("e1") or it.is_same_log("e2")), "nothing gets a place until both were compared"

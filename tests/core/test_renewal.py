@@ -28,34 +28,38 @@ def ids(first: int, last: int, mark: str = "m") -> dict[int, str]:
 
 
 def test_one_page_is_enough_where_nothing_was_lost() -> None:
-    renewal = Renewal("e2", 100_000, 100_000, 0)
+    renewal = Renewal("e2", 100_000, 98_999, 100_000, 0)
     assert searched(renewal, ids(99_000, 100_000), ids(1, 100_100), 100_100) == 1
     assert renewal.kept_seq == 100_000
 
 
 def test_what_was_lost_and_written_anew_is_found_to_the_entry() -> None:
-    renewal = Renewal("e2", 500, 0, 0)
+    renewal = Renewal("e2", 500, 0, 0, 0)
     log = ids(1, 437) | ids(438, 700, "n")
     assert searched(renewal, ids(1, 500), log, 700) == 2
     assert renewal.kept_seq == 437
 
 
 def test_logs_with_nothing_in_common() -> None:
-    renewal = Renewal("e2", 120, 120, 0)
+    renewal = Renewal("e2", 120, 0, 0, 0)
     assert searched(renewal, ids(1, 120), ids(1, 300, "n"), 300) == 3
     assert renewal.kept_seq == 0
 
 
 def test_where_nothing_can_be_compared_the_confirmed_part_counts() -> None:
-    renewal = Renewal("e2", 50, 30, 0)
+    renewal = Renewal("e2", 50, 50, 30, 0)
     searched(renewal, {}, ids(1, 60), 60)
     assert renewal.kept_seq == 30
 
 
 def test_an_answer_to_another_question_changes_nothing() -> None:
-    renewal = Renewal("e2", 200, 0, 0)
+    renewal = Renewal("e2", 200, 0, 0, 0)
     assert not renewal.compare(0, 200, ids(1, 200), ids(1, 200))
     assert (renewal.last_seq, renewal.kept_seq) == (200 - WINDOW, 200)
+
+
+def _between(first: int, last: int) -> set[int]:
+    return set(range(first, last + 1))
 
 
 @given(
@@ -63,7 +67,7 @@ def test_an_answer_to_another_question_changes_nothing() -> None:
     lost=st.integers(0, 300),
     written=st.integers(0, 300),
     page_max=st.integers(1, 80),
-    hidden=st.sets(st.integers(1, 600)),
+    hidden=st.sets(st.integers(1, 600)) | st.builds(_between, st.integers(1, 600), st.integers(1, 600)),
     trimmed=st.integers(0, 400),
 )
 def test_the_last_common_entry_is_found_whatever_is_hidden_or_trimmed(
@@ -77,7 +81,7 @@ def test_the_last_common_entry_is_found_whatever_is_hidden_or_trimmed(
         if seq not in hidden
     }
     head = common + written
-    renewal = Renewal("e2", min(common + lost, head), 0, 0)
+    renewal = Renewal("e2", min(common + lost, head), trimmed, 0, 0)
     searched(renewal, old, new, head, page_max)
 
     differing = [seq for seq in old.keys() & new.keys() if old[seq] != new[seq]]

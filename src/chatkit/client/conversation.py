@@ -146,18 +146,21 @@ class Conversation:
         self.timeline.rise(page.head_seq)
         self._placed(effects, step, prefix, user_id, moved=True)
 
-    def begin_renewal(self, epoch: str, head_seq: int, delivered_seq: int, read_seq: int) -> None:
+    def begin_renewal(
+        self, epoch: str, head_seq: int, *, floor: int, delivered_seq: int, read_seq: int
+    ) -> None:
         """The log is another one. What is held stays until it is known how much of it is the same.
 
         Args:
             epoch: Its identity.
             head_seq: Its end.
+            floor: Nothing is held of the old one up to here.
             delivered_seq: What this device has confirmed of it.
             read_seq: How far the user has read in the old one, as far as the server does not know.
         """
         former_read_seq = self.renewal.read_seq if self.renewal is not None else 0
         read_seq = max(self.read_seq, read_seq, former_read_seq)
-        self.renewal = Renewal(epoch, min(self.timeline.prefix, head_seq), delivered_seq, read_seq)
+        self.renewal = Renewal(epoch, min(self.timeline.prefix, head_seq), floor, delivered_seq, read_seq)
         self.epoch_refused = False
         self.acked_seq = self.read_seq = 0
         self.others_delivered_seq = self.others_read_seq = 0

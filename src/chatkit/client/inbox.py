@@ -114,6 +114,10 @@ class Batches:
         """Ids of the stored entries in (after_seq, up_to_seq], by seq."""
         return self._store.message_ids(conversation_id, after_seq, up_to_seq)
 
+    def floor(self, conversation_id: str) -> int:
+        """Up to where nothing is stored."""
+        return self._store.floor(conversation_id)
+
     def keep(self, conversation: Conversation, start: int, end: int, messages: list[Message]) -> None:
         """Store (start, end] of history where it touches what is stored already; elsewhere it would leave a hole."""
         if self.failure is not None or self._store.floor(conversation.id) != end:
@@ -367,7 +371,10 @@ class Inbox:
         held = self._batches.held_ids(conversation.id, conversation.timeline.prefix, ev.SEQ_MAX)
         conversation.sent_ids.update(held.values())
         read_seq = self._cursors.wanted_reads.get(conversation.id, 0)
-        conversation.begin_renewal(epoch, head_seq, delivered_seq, read_seq)
+        floor = self._batches.floor(conversation.id)
+        conversation.begin_renewal(
+            epoch, head_seq, floor=floor, delivered_seq=delivered_seq, read_seq=read_seq
+        )
         self._cursors.forget(conversation.id)
 
     def _compare(

@@ -19,27 +19,34 @@ class Renewal:
     Args:
         epoch: Identity of the new log.
         up_to_seq: How far both go: the lesser of what is held of the old one and the head of the new one.
+        floor: Nothing of the old log is held up to here.
         delivered_seq: What this device has confirmed of the new log; it counts where nothing can be compared.
         read_seq: How far the user had read in the old log.
 
     Attributes:
-        kept_seq: Both logs are the same up to here, as far as is known yet; it only falls.
+        kept_seq: Nothing up to here is known to differ; it only falls.
     """
 
-    __slots__ = ("_compared", "_delivered_seq", "_same_up_to", "epoch", "kept_seq", "read_seq")
+    __slots__ = ("_asked", "_bottom", "_common", "_delivered_seq", "_floor", "epoch", "kept_seq", "read_seq")
 
-    def __init__(self, epoch: str, up_to_seq: int, delivered_seq: int, read_seq: int) -> None:
+    def __init__(self, epoch: str, up_to_seq: int, floor: int, delivered_seq: int, read_seq: int) -> None:
         self.epoch = epoch
         self.kept_seq = up_to_seq
         self.read_seq = read_seq
+        self._floor = floor
         self._delivered_seq = delivered_seq
-        self._compared = False
-        self._same_up_to = 0  # both logs are the same up to here for certain
+        self._bottom = up_to_seq  # the window ends here; what is above was compared
+        self._asked = 0  # how far into the window pages have come
+        self._common = False  # the window has an entry that is the same in both
 
     @property
     def last_seq(self) -> int:
         """Where the next page to compare begins (not included)."""
-        return max(self._same_up_to, self.kept_seq - WINDOW)
+        return max(self._asked, self._window_start)
+
+    @property
+    def _window_start(self) -> int:
+        return max(0, self._bottom - WINDOW)
 
     def compare(
         self, last_seq: int, up_to_seq: int, held: Mapping[int, str], listed: Mapping[int, str]
@@ -60,21 +67,20 @@ class Renewal:
         """
         if last_seq != self.last_seq:
             return False  # an answer to an earlier question
-        both = sorted(seq for seq in held.keys() & listed.keys() if last_seq < seq <= self.kept_seq)
-        self._compared = self._compared or bool(both)
+        both = sorted(seq for seq in held.keys() & listed.keys() if last_seq < seq <= self._bottom)
         differing = next((seq for seq in both if held[seq] != listed[seq]), None)
-        if differing is None:
-            return self._agrees(last_seq, up_to_seq)
-        began_alike = both[0] != differing or last_seq == self._same_up_to
-        self.kept_seq = differing - 1 if began_alike else last_seq
-        return began_alike
+        self._common = self._common or bool(both and both[0] != differing)
+        if differing is not None:
+            self.kept_seq = differing - 1 if self._common else self._window_start
+        elif last_seq < up_to_seq < self._bottom:
+            self._asked = up_to_seq
+            return False  # a page may be shorter than the window
+        return self._common or self._goes_down()
 
-    def _agrees(self, last_seq: int, up_to_seq: int) -> bool:
-        """Nothing differs in a page; one that is shorter than the window leaves the rest of it to be compared."""
-        if last_seq < up_to_seq < self.kept_seq:
-            self._same_up_to = up_to_seq
+    def _goes_down(self) -> bool:
+        """The window has nothing in common; go on below it. Returns whether there is nothing below it."""
+        self._bottom, self._asked = self._window_start, 0
+        if self._bottom > self._floor:
             return False
-        self.kept_seq = min(self.kept_seq, max(last_seq, up_to_seq))
-        if not self._compared:
-            self.kept_seq = min(self.kept_seq, self._delivered_seq)
+        self.kept_seq = min(self.kept_seq, self._delivered_seq)
         return True

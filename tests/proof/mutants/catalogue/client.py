@@ -92,7 +92,7 @@ MUTANTS = (
         (
             Edit(
                 INBOX,
-                "        if conversation.timeline.rise(head.head_seq):\n"
+                "        if conversation.renewal is None and conversation.timeline.rise(head.head_seq):\n"
                 "            self._sync_queue.add(conversation)\n",
                 "        conversation.timeline.rise(head.head_seq)\n",
             ),
@@ -134,8 +134,8 @@ MUTANTS = (
         (
             Edit(
                 RENEWAL,
-                "        if differing is None:\n            return self._agrees(last_seq, up_to_seq)\n",
-                "        differing = 1\n",
+                "        if differing is not None:\n            self.kept_seq = ",
+                "        if True:\n            self.kept_seq = 0 if differing is None else ",
             ),
         ),
         ("S10",),
