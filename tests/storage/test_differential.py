@@ -44,6 +44,9 @@ class History:
             (6, self._create),
             (6, self._add),
             (6, self._remove),
+            (3, self._update),
+            (3, self._block),
+            (2, self._unblock),
             (5, self._open),
             (4, self._resume),
             (3, self._renew_login),
@@ -111,11 +114,22 @@ class History:
 
     def _add(self) -> base.AddMembers:
         users = tuple(self._chance.sample(USERS, 2))
-        return base.AddMembers(self._where(), self._pick(USERS), users, self._pick([3, 9]), self._now())
+        by, again = self._pick([*USERS, None]), self._pick([True, True, False])
+        return base.AddMembers(self._where(), by, users, self._pick([3, 9]), self._now(), again)
 
     def _remove(self) -> base.RemoveMember:
-        by = self._pick(USERS)
-        return base.RemoveMember(self._where(), by, self._pick([by, self._pick(USERS)]), self._now())
+        by = self._pick([*USERS, None])
+        return base.RemoveMember(self._where(), by, self._pick([by or "ann", self._pick(USERS)]), self._now())
+
+    def _update(self) -> base.UpdateConversation:
+        title, owner = self._pick([None, "title", "other"]), self._pick([None, *USERS])
+        return base.UpdateConversation(self._where(), self._pick([*USERS, None]), title, owner, self._now())
+
+    def _block(self) -> base.BlockUser:
+        return base.BlockUser(self._pick(USERS), self._pick(USERS), self._now())
+
+    def _unblock(self) -> base.UnblockUser:
+        return base.UnblockUser(self._pick(USERS), self._pick(USERS))
 
     def _token(self) -> bytes:
         self._tokens.append(b"token %d" % len(self._tokens))
@@ -207,6 +221,7 @@ async def test_random_histories_reach_every_outcome() -> None:
             "Advanced",
             "Created",
             "MembersChanged",
+            "Updated",
         ),
         *("SessionOpened", "Done", "NOT_FOUND", "CONFLICT", "FORBIDDEN", "BAD_REQUEST", "TOKEN_REVOKED"),
         "TOKEN_EXPIRED",

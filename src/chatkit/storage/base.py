@@ -27,6 +27,7 @@ from ..core.log.commands import (
     AdvanceDelivered as AdvanceDelivered,
     AdvanceRead as AdvanceRead,
     Append as Append,
+    BlockUser as BlockUser,
     CloseOutbox as CloseOutbox,
     Command as Command,
     ConfirmMessage as ConfirmMessage,
@@ -37,6 +38,8 @@ from ..core.log.commands import (
     RenewEpoch as RenewEpoch,
     RenewLogin as RenewLogin,
     ResumeSession as ResumeSession,
+    UnblockUser as UnblockUser,
+    UpdateConversation as UpdateConversation,
 )
 from ..core.log.outcomes import (
     Advanced as Advanced,
@@ -51,6 +54,7 @@ from ..core.log.outcomes import (
     Recalled as Recalled,
     Refused as Refused,
     SessionOpened as SessionOpened,
+    Updated as Updated,
     message_id as message_id,
     message_place as message_place,
 )
@@ -112,6 +116,13 @@ class MemberCursor(msgspec.Struct, frozen=True):
     read_seq: int
 
 
+class Block(msgspec.Struct, frozen=True):
+    """Somebody whom a user blocked, and since when."""
+
+    user_id: str
+    since_ms: int
+
+
 class Delivery(msgspec.Struct, frozen=True):
     """The state of one message on one device."""
 
@@ -171,13 +182,27 @@ class OutboxEntry(msgspec.Struct, frozen=True):
 
 
 class AuditRow(msgspec.Struct, frozen=True):
-    """A privileged change, written in its own transaction. Never holds a message body."""
+    """A privileged change, written in its own transaction. Never holds a message body.
+
+    Attributes:
+        actor_id: Who did it; empty for the host.
+        subject: Whom or what it changed: a user, a message, a title, an epoch.
+    """
 
     audit_id: int
     at_ms: int
     conversation_id: str
     actor_id: str
-    action: Literal["CREATED", "ADDED", "REMOVED", "LEFT", "RECALLED", "EPOCH_RENEWED"]
+    action: Literal[
+        "CREATED",
+        "ADDED",
+        "REMOVED",
+        "LEFT",
+        "OWNER_CHANGED",
+        "TITLE_CHANGED",
+        "RECALLED",
+        "EPOCH_RENEWED",
+    ]
     seq: int
     subject: str
 
@@ -246,6 +271,9 @@ class MemberReader(Protocol):
         self, conversation_id: str, user_id: str, after: str | None, limit: int
     ) -> list[MemberCursor]:
         """Current members by user id, those after `after`; at most `limit`. Raises NotFoundError."""
+
+    async def blocks(self, user_id: str, after: str | None, limit: int) -> list[Block]:
+        """Whom a user blocked, by id, those after `after`; at most `limit`."""
 
     async def membership_changes(self, after: int | None, limit: int) -> MembershipChanges:
         """Who joined any conversation, after a position: for nodes, which others' commits do not pass through.

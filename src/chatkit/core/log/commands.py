@@ -15,7 +15,8 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     """Append a user's message.
 
     In this order: the sender's own key known? then the stored answer (before any membership check), or
-    ConflictError if `payload_mac` differs; not a member? NotFoundError; else the next seq.
+    ConflictError if `payload_mac` differs; not a member? NotFoundError; a SINGLE whose other member blocked the
+    sender? ForbiddenError; else the next seq.
 
     Attributes:
         payload: Canonical JSON.
@@ -91,7 +92,11 @@ class CreateConversation(msgspec.Struct, frozen=True, gc=False):
     answers with the existing, whatever id is asked for. For a GROUP with a taken id: the existing one if type
     and current members are the same, else ConflictError. ConflictError too for a SINGLE with an id that
     belongs to another conversation. BadRequestError: a SINGLE without exactly two members, or more than
-    `members_max` members.
+    `members_max` members. ForbiddenError: one of the others blocked the creator, and it is not the host who asks; what
+    exists already is answered all the same.
+
+    Attributes:
+        by_host: Whether the host creates it, in the creator's name.
     """
 
     conversation_id: str
@@ -102,40 +107,92 @@ class CreateConversation(msgspec.Struct, frozen=True, gc=False):
     epoch: str
     members_max: int
     at_ms: int
+    by_host: bool = False
 
 
 class AddMembers(msgspec.Struct, frozen=True, gc=False):
     """Add users to a GROUP: one MEMBER ADDED entry naming those who were not members; none if there are none.
 
-    Refusals: NotFoundError (the caller is no member), ForbiddenError (SINGLE, or the caller is not the
-    creator), BadRequestError (more than `members_max` members).
+    Refusals: NotFoundError (the caller is no member), ForbiddenError (SINGLE; or the caller is not the owner; or one
+    of the users blocked the caller, or left by their own choice where `readd_after_leaving` is not set),
+    BadRequestError (more than `members_max` members, or `MEMBERSHIPS_MAX` of one user). Only the first ForbiddenError
+    and the BadRequestErrors hold for the host too.
+
+    Attributes:
+        by: The caller; None is the host. The entry then stands under the owner's name, or, where a group has none,
+            under that of its new owner, who is the first of those added.
+        readd_after_leaving: Whether the owner may add users who left by their own choice.
     """
 
     conversation_id: str
-    by: str
+    by: str | None
     user_ids: tuple[str, ...]
     members_max: int
     at_ms: int
+    readd_after_leaving: bool = True
 
 
 class RemoveMember(msgspec.Struct, frozen=True, gc=False):
     """End a membership: MEMBER REMOVED, or LEFT if it is the caller's own. The entry is not visible to the one
-    who goes.
+    who goes. If the owner goes, the member who has been there for longest is the owner then (of several who came with
+    one entry, the first by id).
 
     Refusals: NotFoundError (the caller is no member, or `user_id` is none), ForbiddenError (SINGLE, or the
-    caller removes another and is not the creator).
+    caller removes another and is not the owner).
+
+    Attributes:
+        by: The caller; None is the host. The entry then stands under the owner's name; where it is the owner who is
+            removed, under that of the next one.
     """
 
     conversation_id: str
-    by: str
+    by: str | None
     user_id: str
     at_ms: int
+
+
+class UpdateConversation(msgspec.Struct, frozen=True, gc=False):
+    """Change a GROUP's title or owner. The log gets no entry; what is as it was already changes nothing.
+
+    Refusals: NotFoundError (the caller is no member, or `owner_id` is none), ForbiddenError (SINGLE, or the caller is
+    not the owner).
+
+    Attributes:
+        by: The caller; None is the host.
+        title: The new title; None leaves it.
+        owner_id: The new owner, a member; None leaves it.
+    """
+
+    conversation_id: str
+    by: str | None
+    title: str | None
+    owner_id: str | None
+    at_ms: int
+
+
+class BlockUser(msgspec.Struct, frozen=True, gc=False):
+    """From now on `blocked_id` neither adds `user_id` to anything nor writes to them in a SINGLE. Twice is once.
+
+    Refusals: BadRequestError (oneself, or more than `BLOCKS_MAX`).
+    """
+
+    user_id: str
+    blocked_id: str
+    at_ms: int
+
+
+class UnblockUser(msgspec.Struct, frozen=True, gc=False):
+    """End a block; without one there is nothing to do."""
+
+    user_id: str
+    blocked_id: str
 
 
 class OpenSession(msgspec.Struct, frozen=True, gc=False):
     """Register a device, spend and issue resume tokens, and read the user's conversations, at one point.
 
-    A device seen for the first time starts its delivered cursors at the greatest of the user's other devices. Each
+    A device seen for the first time starts its delivered cursors at the greatest of the user's other devices; no row
+    is written for that, however many conversations there are. Each
     opening counts as seeing the device; of more than `DEVICES_MAX` the longest unseen one is forgotten.
 
     Attributes:
@@ -216,6 +273,9 @@ Command = (
     | CreateConversation
     | AddMembers
     | RemoveMember
+    | UpdateConversation
+    | BlockUser
+    | UnblockUser
     | OpenSession
     | ResumeSession
     | RenewLogin

@@ -16,26 +16,32 @@ class Keys:
         conversation_keys: By internal number.
         pairs: By the unique name of a SINGLE's pair.
         new_conversations: How many unused internal numbers are needed.
-        members: (conversation, user): the memberships.
-        cursors: (conversation, user): the memberships, the user's cursors, and the cursors of all the user's devices.
+        members: (conversation, user): the present membership.
+        cursors: (conversation, user): all memberships, the user's cursors, and the cursors of the user's devices.
         member_lists: Conversations whose current members are needed, the first ones by user id.
         members_max: How many of each such list.
+        elders: Conversations whose members of longest standing are needed, one more than are removed.
         removals: How many members the batch removes at most.
         sent: Messages by (conversation id, sender, clientMsgId).
         places: Entries by (internal number, seq), with what recalled them.
         senders: (internal number, first seq, last seq): who wrote each entry of a range.
         devices: Users whose devices are needed.
         listed: Users whose current conversations are needed, as a session starts with them.
+        blocks: (user, whom they may have blocked).
+        block_counts: Users of whom is needed how many they blocked.
         tokens: Resume tokens by (user, device).
         token_hashes: Resume tokens by their digest.
     """
 
     __slots__ = (
         "_members_wanted",
+        "block_counts",
+        "blocks",
         "conversation_keys",
         "conversations",
         "cursors",
         "devices",
+        "elders",
         "listed",
         "member_lists",
         "members",
@@ -57,6 +63,9 @@ class Keys:
         self.members: set[tuple[Ref, str]] = set()
         self.cursors: set[tuple[Ref, str]] = set()
         self.member_lists: set[str] = set()
+        self.elders: set[str] = set()
+        self.blocks: set[tuple[str, str]] = set()
+        self.block_counts: set[str] = set()
         self.sent: set[tuple[str, str, str]] = set()
         self.places: set[tuple[int, int]] = set()
         self.senders: list[tuple[int, int, int]] = []
@@ -85,6 +94,9 @@ class Keys:
             or self.tokens
             or self.token_hashes
             or self.member_lists
+            or self.elders
+            or self.blocks
+            or self.block_counts
         )
 
     def merged_senders(self) -> list[tuple[int, int, int]]:
@@ -101,6 +113,11 @@ class Keys:
     def members_max(self) -> int:
         """How many of each member list: after every removal of the batch enough of them are left."""
         return self._members_wanted + self.removals
+
+    @property
+    def elders_max(self) -> int:
+        """How many of each list of elders: after every removal of the batch one is left."""
+        return 1 + self.removals
 
     def list_members(self, conversation_id: str, wanted: int = MEMBERS_SHOWN_MAX, removed: int = 0) -> None:
         """Name a conversation's first members.

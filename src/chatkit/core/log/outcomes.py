@@ -95,12 +95,24 @@ class Created(msgspec.Struct, frozen=True, gc=False):
 
 
 class MembersChanged(msgspec.Struct, frozen=True, gc=False):
-    """Memberships as they are now. `entry` is None when nothing changed."""
+    """Memberships as they are now. `entry` is None when nothing changed.
+
+    Attributes:
+        new_owner_id: Who is the owner from now on; None if that did not change.
+    """
 
     conversation: Conversation
     added: tuple[str, ...]
     removed: tuple[str, ...]
     entry: Entry | None
+    new_owner_id: str | None = None
+
+
+class Updated(msgspec.Struct, frozen=True, gc=False):
+    """The conversation as it is now; `changed` says whether anything did."""
+
+    conversation: Conversation
+    changed: bool
 
 
 class MembershipSnapshot(msgspec.Struct, frozen=True, gc=False):
@@ -133,7 +145,7 @@ class Refused(msgspec.Struct, frozen=True):
     error: RefusedError
 
 
-Outcome = Appended | Recalled | Advanced | Created | MembersChanged | SessionOpened | Done | Refused
+Outcome = Appended | Recalled | Advanced | Created | MembersChanged | Updated | SessionOpened | Done | Refused
 
 
 def message_id(conversation_key: int, epoch: str, seq: int) -> str:

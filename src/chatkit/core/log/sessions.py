@@ -6,7 +6,7 @@ from . import rules
 from .commands import OpenSession, RenewLogin, ResumeSession
 from .keys import Keys
 from .outcomes import Done, MembershipSnapshot, SessionOpened
-from .state import DeviceCursor, DeviceState, MembershipState, State, TokenRow
+from .state import DeviceState, State, TokenRow
 
 
 def keys_of_open(keys: Keys, command: OpenSession) -> None:
@@ -107,36 +107,23 @@ def renew_login(state: State, command: RenewLogin) -> Done:
 
 
 def register(state: State, user_id: str, device_id: str, at_ms: int) -> None:
-    """Make sure that a device is known and has a cursor wherever its user is a member.
+    """Make sure that a device is known. It needs no cursors: without a row it is where the farthest one is.
 
-    Where the user's cursors are not loaded the store does it, in one statement for all conversations. If that makes
-    more than `DEVICES_MAX` devices, the longest unseen other one is forgotten.
+    If that makes more than `DEVICES_MAX` devices, the longest unseen other one is forgotten.
     """
     known = state.devices[user_id]
     if device_id in known:
         return
-    for membership in state.with_cursors(user_id):
-        if membership.is_current:
-            start = start_of_device(membership)
-            membership.devices[device_id] = DeviceCursor(start, at_ms, new=True)
     unseen = sorted(known, key=lambda other: (known[other].last_seen_ms, other))
     known[device_id] = DeviceState(at_ms, at_ms, changed=True)
-    state.registered[user_id, device_id] = at_ms
     for surplus in unseen[: max(0, len(known) - rules.DEVICES_MAX)]:
         _forget(state, user_id, surplus)
-
-
-def start_of_device(membership: MembershipState) -> int:
-    """Where a device starts that has no cursor here yet."""
-    cursors = [device.delivered_seq for device in membership.devices.values()]
-    return rules.start_of_device(cursors, membership.intervals)
 
 
 def _forget(state: State, user_id: str, device_id: str) -> None:
     """Drop a device with its cursors and its token; what only this one still missed is missed no more."""
     place = (user_id, device_id)
     del state.devices[user_id][device_id]
-    state.registered.pop(place, None)
     state.forgotten.add(place)
     state.tokens[place] = None
     state.new_tokens.pop(place, None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from operator import itemgetter
 
 import msgspec
 
@@ -17,11 +18,13 @@ from ...core.log.members import describe, keys_of_description
 from ...core.log.outcomes import message_place
 from ...core.log.rules import author_range, members_of, not_found
 from ...core.log.state import ConversationState, MembershipState, State
+from ...core.visibility import Interval
 from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, DamagedRowError, Row
 from ...types import Member
 from ...wire.payload import RECALLED
 from ..base import (
     AuditRow,
+    Block,
     Conversation,
     ConversationHead,
     ConversationRow,
@@ -38,20 +41,32 @@ from ..base import (
 )
 from .load import load
 from .opening import body_fault
+from .select import select
 
 _logger = logging.getLogger(__name__)
 
 
-SELECT_SIZES = """
-SELECT e.seq, length(e.payload), r.recalled_by_seq FROM message AS e
-LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
-WHERE e.conversation_key = ? AND e.seq BETWEEN ? AND ? ORDER BY e.seq
+SELECT_MEMBERSHIPS = """
+SELECT join_seq, leave_seq FROM conversation_member WHERE conversation_key = ?1 AND user_id = ?2
+    AND join_seq >= ifnull((
+        SELECT max(f.join_seq) FROM conversation_member AS f
+        WHERE f.conversation_key = ?1 AND f.user_id = ?2 AND f.join_seq <= ?3), 0)
+ORDER BY join_seq LIMIT ?4
 """
-SELECT_ENTRIES = """
-SELECT e.seq, e.epoch, e.sender_id, e.server_ts, e.payload, e.client_msg_id, r.recalled_by_seq FROM message AS e
+"""Those from a seq on; each one holds at least one entry, so a page of n needs no more than n + 2 of them."""
+
+_OF_RANGES = """
+FROM k CROSS JOIN message AS e ON e.conversation_key = k.conversation_key
+    AND e.seq BETWEEN k.first_seq AND k.last_seq
 LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
-WHERE e.conversation_key = ? AND e.seq BETWEEN ? AND ? ORDER BY e.seq
 """
+_RANGES = "WITH k (conversation_key, first_seq, last_seq) AS (VALUES {keys})"
+SELECT_SIZES = _RANGES + "SELECT e.seq, length(e.payload), r.recalled_by_seq" + _OF_RANGES
+SELECT_ENTRIES = (
+    _RANGES
+    + "SELECT e.seq, e.epoch, e.sender_id, e.server_ts, e.payload, e.client_msg_id, r.recalled_by_seq"
+    + _OF_RANGES
+)
 _HEAD = """
 SELECT
     c.conversation_id, c.type, c.epoch, c.head_seq,
@@ -69,7 +84,7 @@ JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id
 """
 _DEVICE_DELIVERED = """
     ifnull((SELECT d.delivered_seq FROM device_cursor AS d WHERE d.conversation_key = c.conversation_key
-        AND d.user_id = u.user_id AND d.device_id = ?{place}), 0)
+        AND d.user_id = u.user_id AND d.device_id = ?{place}), u.device_seq)
 """
 _OF_USER = """conversation_member AS m JOIN conversation AS c ON c.conversation_key = m.conversation_key"""
 _PAGE_OF_USER = f"""(
@@ -100,10 +115,13 @@ SELECT count(*) FROM (
 )
 """
 SELECT_MEMBERS = """
-SELECT m.user_id, m.role, m.join_seq, u.delivered_seq, u.read_seq FROM conversation_member AS m
+SELECT m.user_id, m.join_seq, u.delivered_seq, u.read_seq FROM conversation_member AS m
 JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
 WHERE m.conversation_key = ? AND m.leave_seq IS NULL AND m.user_id > ? ORDER BY m.user_id LIMIT ?
 """
+SELECT_BLOCKS = (
+    "SELECT blocked_id, since_ms FROM block WHERE user_id = ? AND blocked_id > ? ORDER BY blocked_id LIMIT ?"
+)
 SELECT_MESSAGE = "SELECT epoch, sender_id, server_ts FROM message WHERE conversation_key = ? AND seq = ?"
 _HOLDS = """
     EXISTS (SELECT 1 FROM conversation_member AS v WHERE v.conversation_key = u.conversation_key
@@ -120,14 +138,17 @@ FROM member_cursor AS u
 WHERE u.conversation_key = ?1 AND u.is_member = 1 AND u.user_id <> ?2 AND {_HOLDS}
 """  # noqa: S608 -- joined from constants of this module only
 SELECT_DELIVERIES = f"""
-SELECT d.user_id, d.device_id, d.delivered_seq, d.updated_ms, u.read_seq, u.read_ms,
-    EXISTS (SELECT 1 FROM device_exact AS x WHERE x.conversation_key = d.conversation_key
-        AND x.user_id = d.user_id AND x.device_id = d.device_id AND x.seq = ?3)
-FROM device_cursor AS d
-JOIN member_cursor AS u ON u.conversation_key = d.conversation_key AND u.user_id = d.user_id
-WHERE d.conversation_key = ?1 AND d.is_member = 1 AND d.user_id <> ?2
-    AND (d.user_id, d.device_id) > (?4, ?5) AND {_HOLDS}
-ORDER BY d.user_id, d.device_id LIMIT ?6
+SELECT v.user_id, v.device_id, ifnull(d.delivered_seq, u.device_seq), ifnull(d.updated_ms, v.first_seen_ms),
+    u.read_seq, u.read_ms,
+    EXISTS (SELECT 1 FROM device_exact AS x WHERE x.conversation_key = u.conversation_key
+        AND x.user_id = v.user_id AND x.device_id = v.device_id AND x.seq = ?3)
+FROM member_cursor AS u
+CROSS JOIN device AS v ON v.user_id = u.user_id
+LEFT JOIN device_cursor AS d ON d.conversation_key = u.conversation_key AND d.user_id = v.user_id
+    AND d.device_id = v.device_id
+WHERE u.conversation_key = ?1 AND u.is_member = 1 AND u.user_id >= ?4 AND u.user_id <> ?2
+    AND (v.user_id, v.device_id) > (?4, ?5) AND {_HOLDS}
+ORDER BY u.user_id, v.device_id LIMIT ?6
 """  # noqa: S608 -- joined from constants of this module only
 SELECT_NEWEST_BY_AUTHOR = (
     "SELECT sender_id, max(seq) FROM message WHERE conversation_key = ? AND seq BETWEEN ? AND ? "
@@ -172,23 +193,28 @@ def page(
     """
     membership = _joined(connection, conversation_id, user_id)
     loaded, intervals = membership.conversation, membership.intervals
-    ranges = rules.page_ranges(intervals, after_seq, loaded.head_seq, limit)
+    if loaded.pair is None:
+        place = (loaded.key, user_id, after_seq + 1, limit + 2)
+        intervals = [Interval(*row) for row in connection.execute(SELECT_MEMBERSHIPS, place)]
+    ranges = [(loaded.key, *span) for span in rules.page_ranges(intervals, after_seq, loaded.head_seq, limit)]
     sizes = [
         (seq, size if recalled_by is None else len(RECALLED))
-        for span in ranges
-        for seq, size, recalled_by in connection.execute(SELECT_SIZES, (loaded.key, *span))
+        for seq, size, recalled_by in sorted(select(connection, SELECT_SIZES, ranges))
     ]
     last = rules.last_that_fits(sizes, bytes_max)
-    entries = [
-        _entry(loaded, row, user_id)
-        for first, end in ranges
-        if last is not None and first <= last
-        for row in connection.execute(SELECT_ENTRIES, (loaded.key, first, min(end, last)))
+    fitting = [
+        (key, first, min(end, last)) for key, first, end in ranges if last is not None and first <= last
     ]
+    entries = [_entry(loaded, row, user_id) for row in _rows(connection, fitting)]
     up_to_seq = rules.page_end(intervals, last, loaded.head_seq)
     return Page(
         conversation_id, loaded.epoch, loaded.head_seq, tuple(entries), up_to_seq, up_to_seq < loaded.head_seq
     )
+
+
+def _rows(connection: Connection, ranges: Sequence[tuple[int, int, int]]) -> list[Row]:
+    """The rows of (conversation key, first seq, last seq), ascending."""
+    return sorted(select(connection, SELECT_ENTRIES, ranges), key=itemgetter(0))
 
 
 def _joined(connection: Connection, conversation_id: str, user_id: str) -> MembershipState:
@@ -213,7 +239,7 @@ def entries(connection: Connection, conversation_id: str, after_seq: int, limit:
     if loaded is None:
         return []
     span = (loaded.key, after_seq + 1, after_seq + limit)
-    return [_entry(loaded, row, None) for row in connection.execute(SELECT_ENTRIES, span)]
+    return [_entry(loaded, row, None) for row in _rows(connection, [span])]
 
 
 def _entry(loaded: ConversationState, row: Row, reader_id: str | None) -> Entry:
@@ -286,9 +312,14 @@ def members(
     loaded = _joined(connection, conversation_id, user_id).conversation
     rows = connection.execute(SELECT_MEMBERS, (loaded.key, after or "", limit))
     return [
-        MemberCursor(Member(member, role, joined), delivered, read)
-        for member, role, joined, delivered, read in rows
+        MemberCursor(Member(member, rules.role_of(member, loaded.owner_id), joined), delivered, read)
+        for member, joined, delivered, read in rows
     ]
+
+
+def blocks(connection: Connection, user_id: str, after: str | None, limit: int) -> list[Block]:
+    """A page of whom a user blocked."""
+    return [Block(*row) for row in connection.execute(SELECT_BLOCKS, (user_id, after or "", limit))]
 
 
 def membership_changes(connection: Connection, after: int | None, limit: int) -> MembershipChanges:

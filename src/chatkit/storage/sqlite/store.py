@@ -142,6 +142,10 @@ class SqliteStore:
         """A page of the current members."""
         return await self._read(reads.members, conversation_id, user_id, after, limit)
 
+    async def blocks(self, user_id: str, after: str | None, limit: int) -> list[base.Block]:
+        """A page of whom a user blocked."""
+        return await self._read(reads.blocks, user_id, after, limit)
+
     async def membership_changes(self, after: int | None, limit: int) -> base.MembershipChanges:
         """Who joined any conversation after a position."""
         return await self._read(reads.membership_changes, after, limit)
