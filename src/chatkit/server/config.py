@@ -23,6 +23,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         token_leeway_s: How long after its end a login is still accepted, for clocks that differ.
         recall_window_s: How long after sending an author may recall.
         members_max: Most members of a group.
+        readd_after_leaving: Whether a group's owner may add users again who left it by their own choice; if not, only
+            the host may (`ChatServer.add_members(..., by=None)`), who has asked them.
         typing_interval_s: Least time between two TYPING of a session in a conversation.
         sessions_max: Most open connections; further ones are closed with 4002.
         commit_queue_max: Most items waiting for storage, large ones counted by the rows they write. Sends are
@@ -50,6 +52,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     token_leeway_s: float = 30.0
     recall_window_s: float = 120.0
     members_max: int = 1_000
+    readd_after_leaving: bool = True
     typing_interval_s: float = 3.0
     sessions_max: int = 20_000
     commit_queue_max: int = 20_000

@@ -19,6 +19,7 @@ from ..storage.base import (
     AdvanceDelivered,
     AdvanceRead,
     Append,
+    BlockUser,
     Command,
     ConfirmMessage,
     CreateConversation,
@@ -27,6 +28,8 @@ from ..storage.base import (
     RemoveMember,
     RenewEpoch,
     Store,
+    UnblockUser,
+    UpdateConversation,
 )
 from ..types import ConversationType
 from ..wire import events as ev
@@ -178,6 +181,8 @@ class Engine:
         member_ids: tuple[str, ...],
         conversation_id: str | None = None,
         title: str = "",
+        *,
+        by_host: bool = False,
     ) -> CreateConversation:
         """A new conversation; the creator is a member in any case, and without an id it gets a random one."""
         members = tuple(dict.fromkeys((creator_id, *member_ids)))
@@ -191,16 +196,32 @@ class Engine:
             self.new_epoch(),
             self._config.members_max,
             self._now_ms(),
+            by_host,
         )
 
-    def add(self, conversation_id: str, by: str, user_ids: tuple[str, ...]) -> AddMembers:
-        """More members for a group."""
-        unique = tuple(dict.fromkeys(user_ids))
-        return AddMembers(conversation_id, by, unique, self._config.members_max, self._now_ms())
+    def add(self, conversation_id: str, by: str | None, user_ids: tuple[str, ...]) -> AddMembers:
+        """More members for a group; None is the host."""
+        config, unique = self._config, tuple(dict.fromkeys(user_ids))
+        again = config.readd_after_leaving
+        return AddMembers(conversation_id, by, unique, config.members_max, self._now_ms(), again)
 
-    def remove(self, conversation_id: str, by: str, user_id: str) -> RemoveMember:
-        """One member less; or, with oneself, leaving."""
+    def remove(self, conversation_id: str, by: str | None, user_id: str) -> RemoveMember:
+        """One member less; or, with oneself, leaving. None is the host."""
         return RemoveMember(conversation_id, by, user_id, self._now_ms())
+
+    def update(
+        self, conversation_id: str, by: str | None, title: str | None = None, owner_id: str | None = None
+    ) -> UpdateConversation:
+        """Another title or owner for a group; None is the host."""
+        return UpdateConversation(conversation_id, by, title, owner_id, self._now_ms())
+
+    def block(self, user_id: str, blocked_id: str) -> BlockUser:
+        """A user blocks another one."""
+        return BlockUser(user_id, blocked_id, self._now_ms())
+
+    def unblock(self, user_id: str, blocked_id: str) -> UnblockUser:
+        """A user ends a block."""
+        return UnblockUser(user_id, blocked_id)
 
     def renew_epoch(self, conversation_id: str) -> RenewEpoch:
         """A new identity for a restored log."""

@@ -31,6 +31,7 @@ from ..storage.base import (
     RemoveMember,
     RenewEpoch,
     SessionOpened,
+    Updated,
 )
 from ..types import JoinReason
 from ..wire import events as ev
@@ -67,6 +68,7 @@ class Publisher:
             Advanced: self._advanced,
             Created: self._created,
             MembersChanged: self._members_changed,
+            Updated: self._updated,
             SessionOpened: self._session_opened,
             Done: self._done,
             Refused: self._refused,
@@ -156,7 +158,19 @@ class Publisher:
     def _members_changed(self, pending: PendingCommand, outcome: MembersChanged) -> int:
         if outcome.entry is None:
             return 0
-        return self._members(outcome.conversation, outcome.entry, outcome.added, "JOINED")
+        deliveries = self._members(outcome.conversation, outcome.entry, outcome.added, "JOINED")
+        if outcome.new_owner_id is not None:
+            deliveries += self._push_updated(outcome.conversation)
+        return deliveries
+
+    def _updated(self, pending: PendingCommand, outcome: Updated) -> int:
+        return self._push_updated(outcome.conversation) if outcome.changed else 0
+
+    def _push_updated(self, conversation: Conversation) -> int:
+        """Say that title or owner changed; what is lost of it, the next list shows."""
+        if self._bridge is not None:
+            self._bridge.updated(conversation.conversation_id)
+        return self._hub.push_updated(conversation.conversation_id)
 
     def _members(
         self, conversation: Conversation, entry: Entry, added: Sequence[str], reason: JoinReason

@@ -65,6 +65,7 @@ class ClusterBridge:
             cm.CursorsMoved: lambda message: receipts.note(message.advanced, None),
             cm.UserTyping: lambda message: hub.push_typing(message.conversation_id, message.user_id),
             cm.MembersJoined: self._members_joined,
+            cm.ConversationUpdated: lambda message: hub.push_updated(message.conversation_id),
             cm.DeviceOpened: self._device_opened,
         }
 
@@ -93,6 +94,10 @@ class ClusterBridge:
     def joined(self, conversation_id: str, user_ids: Sequence[str], reason: JoinReason) -> None:
         """Users became members of a conversation."""
         self._gather(cm.NODES, cm.MembersJoined(conversation_id, tuple(user_ids), reason))
+
+    def updated(self, conversation_id: str) -> None:
+        """The title or the owner of a conversation changed."""
+        self._gather(cm.topic_of(conversation_id), cm.ConversationUpdated(conversation_id))
 
     def opened(self, user_id: str, device_id: str) -> None:
         """A device opened a session here."""
