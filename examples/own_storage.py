@@ -22,6 +22,7 @@ from chatkit import ChatServer, asgi_app, jwt_authenticator, open_store
 from chatkit.storage.base import (
     Appended,
     AuditRow,
+    Block,
     Command,
     Conversation,
     ConversationHead,
@@ -102,6 +103,10 @@ class ArchivingStore:
     ) -> list[MemberCursor]:
         """A conversation's members."""
         return await self._store.members(conversation_id, user_id, after, limit)
+
+    async def blocks(self, user_id: str, after: str | None, limit: int) -> list[Block]:
+        """Whom a user blocked."""
+        return await self._store.blocks(user_id, after, limit)
 
     async def membership_changes(self, after: int | None, limit: int) -> MembershipChanges:
         """Who joined since a position, for other nodes."""

@@ -23,7 +23,7 @@ Change = tuple[str, int, str, str, int]
 
 
 def write_permission(index: Index) -> Findings:
-    """Who wrote an entry was a member at its place; members are changed by the owner or the host, or leave by themselves.
+    """Who wrote an entry was a member at its place; the owner and the host change members, others leave by themselves.
 
     Those of a SINGLE never change. Who is said to type is a member at some time, and another one than the hearer.
     """
