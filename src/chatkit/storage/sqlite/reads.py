@@ -42,6 +42,7 @@ from ..base import (
 from .load import load
 from .opening import body_fault
 from .select import select
+from .unread import UnreadCounts
 
 _logger = logging.getLogger(__name__)
 
@@ -103,17 +104,6 @@ SELECT_ROWS_OF_DEVICE = (
 SELECT_ROWS_OF_USER = (
     _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER) + "ORDER BY c.conversation_id"
 )
-SELECT_UNREAD = """
-SELECT count(*) FROM (
-    SELECT 1 FROM conversation_member AS v
-    JOIN message AS e ON e.conversation_key = v.conversation_key
-        AND e.seq >= max(v.join_seq, ?3) AND e.seq < ifnull(v.leave_seq, 9223372036854775807)
-    WHERE v.conversation_key = ?1 AND v.user_id = ?2
-        AND e.kind = 'USER' AND e.sender_id <> ?2 AND NOT EXISTS (
-            SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
-    LIMIT ?4
-)
-"""
 SELECT_MEMBERS = """
 SELECT m.user_id, m.join_seq, u.delivered_seq, u.read_seq FROM conversation_member AS m
 JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
@@ -286,7 +276,12 @@ def conversation(connection: Connection, conversation_id: str, user_id: str) -> 
 
 
 def conversations(
-    connection: Connection, user_id: str, device_id: str | None, after: str | None, limit: int
+    connection: Connection,
+    counts: UnreadCounts,
+    user_id: str,
+    device_id: str | None,
+    after: str | None,
+    limit: int,
 ) -> list[ConversationRow]:
     """A page of the user's conversations with what a list shows."""
     place = (user_id, after or "", limit)
@@ -294,14 +289,15 @@ def conversations(
         rows = connection.execute(SELECT_ROWS_OF_USER, place)
     else:
         rows = connection.execute(SELECT_ROWS_OF_DEVICE, (*place, device_id))
-    return [_conversation_row(connection, user_id, row) for row in rows]
+    return [_conversation_row(connection, counts, user_id, row) for row in rows]
 
 
-def _conversation_row(connection: Connection, user_id: str, row: Row) -> ConversationRow:
+def _conversation_row(
+    connection: Connection, counts: UnreadCounts, user_id: str, row: Row
+) -> ConversationRow:
     head = ConversationHead(*row[:9])
     title, last_activity_ms, key = row[9:]
-    start = max(head.read_seq, head.head_seq - rules.UNREAD_ENTRIES_MAX) + 1
-    ((unread,),) = connection.execute(SELECT_UNREAD, (key, user_id, start, rules.UNREAD_MAX))
+    unread = counts.of(connection, key, user_id, head.read_seq, head.head_seq)
     return ConversationRow(head, title, unread, last_activity_ms)
 
 

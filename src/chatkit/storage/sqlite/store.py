@@ -33,6 +33,7 @@ from ...ports import Ids
 from .. import base
 from . import reads
 from .opening import check_newest
+from .unread import UnreadCounts
 from .writer import Writer
 
 APPLICATION_ID: Final = 0x43484B31
@@ -83,6 +84,7 @@ class SqliteStore:
         self._reader_limit = anyio.CapacityLimiter(self._reader_count)
         self._writer: Writer | None = None
         self._readers: deque[Connection] = deque()
+        self._unread = UnreadCounts()
 
     @property
     def healthy(self) -> bool:
@@ -134,7 +136,7 @@ class SqliteStore:
         self, user_id: str, device_id: str | None, after: str | None, limit: int
     ) -> list[base.ConversationRow]:
         """A page of the user's conversations."""
-        return await self._read(reads.conversations, user_id, device_id, after, limit)
+        return await self._read(reads.conversations, self._unread, user_id, device_id, after, limit)
 
     async def members(
         self, conversation_id: str, user_id: str, after: str | None, limit: int
@@ -204,6 +206,7 @@ class SqliteStore:
                 readers.append(self._reader(writer))
                 undo.callback(readers[-1].close)
             undo.pop_all()
+        self._unread = UnreadCounts()
         self._readers.extend(readers)
         self._writer = Writer(writer)
         self._lock = lock

@@ -32,6 +32,7 @@ from .storage_cursors import CursorContract, OutboxContract, StatusContract
 from .storage_log import AppendContract, IdContract, PageContract, RecallContract
 from .storage_members import MembershipContract
 from .storage_nodes import NodeContract
+from .storage_ownership import BlockContract, OwnershipContract
 from .storage_reopening import DurabilityContract, OpeningContract, opened
 from .storage_reopening import Make as Make
 from .storage_sessions import DeviceContract, SessionContract
@@ -40,6 +41,8 @@ from .storage_sessions import DeviceContract, SessionContract
 class VolatileStoreContract(
     AppendContract,
     MembershipContract,
+    OwnershipContract,
+    BlockContract,
     PageContract,
     IdContract,
     RecallContract,
