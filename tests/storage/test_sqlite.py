@@ -18,7 +18,6 @@ from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite import load as sqlite_load
 from chatkit.storage.sqlite import reads as sqlite_reads
-from chatkit.storage.sqlite import unread as sqlite_unread
 from chatkit.storage.sqlite import write as sqlite_write
 from chatkit.storage.sqlite.select import with_keys
 from chatkit.testing.contracts.storage import Make, StoreContract, VolatileStoreContract
@@ -551,7 +550,7 @@ async def test_the_inbox_view_shows_what_each_device_misses(store: SqliteStore) 
 
 def statements() -> list[tuple[str, str]]:
     """Every statement of the store, by name."""
-    modules = (sqlite_load, sqlite_write, sqlite_reads, sqlite_unread)
+    modules = (sqlite_load, sqlite_write, sqlite_reads)
     words = ("SELECT_", "INSERT_", "UPDATE_", "DELETE_")
     found = {(name, sql) for it in modules for name, sql in vars(it).items() if name.startswith(words)}
     return sorted((name, with_keys(sql, 4, columns_of_keys(sql))) for name, sql in found)

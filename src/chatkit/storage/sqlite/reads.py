@@ -42,7 +42,7 @@ from ..base import (
 from .load import load
 from .opening import body_fault
 from .select import select
-from .unread import UnreadCounts
+from .unread import Place, UnreadCounts
 
 _logger = logging.getLogger(__name__)
 
@@ -104,6 +104,17 @@ SELECT_ROWS_OF_DEVICE = (
 SELECT_ROWS_OF_USER = (
     _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER) + "ORDER BY c.conversation_id"
 )
+SELECT_UNREAD = """
+SELECT count(*) FROM (
+    SELECT 1 FROM conversation_member AS v
+    JOIN message AS e ON e.conversation_key = v.conversation_key
+        AND e.seq >= max(v.join_seq, ?3) AND e.seq < ifnull(v.leave_seq, 9223372036854775807)
+    WHERE v.conversation_key = ?1 AND v.user_id = ?2 AND ifnull(v.leave_seq, 9223372036854775807) > ?3
+        AND e.kind = 'USER' AND e.sender_id <> ?2 AND NOT EXISTS (
+            SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
+    LIMIT ?4
+)
+"""
 SELECT_MEMBERS = """
 SELECT m.user_id, m.join_seq, u.delivered_seq, u.read_seq FROM conversation_member AS m
 JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
@@ -192,10 +203,8 @@ def page(
         for seq, size, recalled_by in sorted(select(connection, SELECT_SIZES, ranges))
     ]
     last = rules.last_that_fits(sizes, bytes_max)
-    fitting = [
-        (key, first, min(end, last)) for key, first, end in ranges if last is not None and first <= last
-    ]
-    entries = [_entry(loaded, row, user_id) for row in _rows(connection, fitting)]
+    spans = [(key, first, min(end, last)) for key, first, end in ranges if last is not None and first <= last]
+    entries = [_entry(loaded, row, user_id) for row in _rows(connection, spans)]
     up_to_seq = rules.page_end(intervals, last, loaded.head_seq)
     return Page(
         conversation_id, loaded.epoch, loaded.head_seq, tuple(entries), up_to_seq, up_to_seq < loaded.head_seq
@@ -297,8 +306,19 @@ def _conversation_row(
 ) -> ConversationRow:
     head = ConversationHead(*row[:9])
     title, last_activity_ms, key = row[9:]
-    unread = counts.of(connection, key, user_id, head.read_seq, head.head_seq)
+    place = (key, user_id, head.read_seq, head.head_seq)
+    unread = counts.of(place, lambda: _count_unread(connection, place))
     return ConversationRow(head, title, unread, last_activity_ms)
+
+
+def _count_unread(connection: Connection, place: Place) -> int:
+    """Visible messages of others after the read cursor, not recalled."""
+    key, user_id, read_seq, head_seq = place
+    if read_seq >= head_seq:
+        return 0
+    start = max(read_seq, head_seq - rules.UNREAD_ENTRIES_MAX) + 1
+    ((count,),) = connection.execute(SELECT_UNREAD, (key, user_id, start, rules.UNREAD_MAX))
+    return int(count)
 
 
 def members(
