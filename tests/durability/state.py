@@ -21,7 +21,7 @@ Row = tuple[Any, ...]
 Rows = tuple[Row, ...]
 
 QUERIES = {
-    "conversations": "SELECT conversation_id, type, title, head_seq, creator_id, member_count "
+    "conversations": "SELECT conversation_id, type, title, head_seq, owner_id, member_count "
     "FROM conversation ORDER BY 1",
     "memberships": "SELECT c.conversation_id, m.user_id, m.join_seq, m.leave_seq, m.role "
     "FROM conversation_member AS m JOIN conversation AS c USING (conversation_key) ORDER BY 1, 2, 3",

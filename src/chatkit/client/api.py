@@ -312,7 +312,7 @@ class ChatApi:
         """Make another member the owner of one's own group.
 
         Raises:
-            ForbiddenError: Not the owner (any more: after a lost answer a repeat says so), or a SINGLE.
+            ForbiddenError: Not the owner, or a SINGLE.
             NotFoundError: The user is no member.
         """
         check_conversation_id(user_id)

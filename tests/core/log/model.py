@@ -424,11 +424,12 @@ class Model:
         log = self._acted_on(command.conversation_id, command.by)
         if isinstance(log, str):
             return log
-        if log.made_by.type == "SINGLE" or command.by not in (None, log.owner):
-            return "FORBIDDEN"
-        if command.owner_id is not None and not log.is_member(command.owner_id):
-            return "NOT_FOUND"
         changed = command.title not in (None, log.title)
+        moved = command.owner_id not in (None, log.owner)
+        if log.made_by.type == "SINGLE" or ((changed or moved) and command.by not in (None, log.owner)):
+            return "FORBIDDEN"
+        if moved and not log.is_member(str(command.owner_id)):
+            return "NOT_FOUND"
         if command.title is not None and changed:
             log.title = command.title
             log.audit.append(("TITLE_CHANGED", command.by or "", log.head, command.title))

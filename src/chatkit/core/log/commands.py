@@ -152,10 +152,11 @@ class RemoveMember(msgspec.Struct, frozen=True, gc=False):
 
 
 class UpdateConversation(msgspec.Struct, frozen=True, gc=False):
-    """Change a GROUP's title or owner. The log gets no entry; what is as it was already changes nothing.
+    """Change a GROUP's title or owner. The log gets no entry.
 
-    Refusals: NotFoundError (the caller is no member, or `owner_id` is none), ForbiddenError (SINGLE, or the caller is
-    not the owner).
+    What is so already changes nothing, whichever member asks: a former owner may repeat a transfer whose answer was
+    lost. Refusals: NotFoundError (the caller is no member, or `owner_id` is none), ForbiddenError (SINGLE, or the
+    caller is not the owner).
 
     Attributes:
         by: The caller; None is the host.

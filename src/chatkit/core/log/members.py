@@ -234,18 +234,20 @@ def keys_of_update(keys: Keys, command: UpdateConversation) -> None:
 
 
 def update_conversation(state: State, command: UpdateConversation) -> Updated:
-    """Change a group's title or owner; its log gets no entry."""
+    """Change a group's title or owner; its log gets no entry. What is so already any member may ask for."""
     conversation = _acted_on(state, command.conversation_id, command.by)
-    rules.check_may_update(conversation.type, conversation.owner_id, command.by)
-    before = (conversation.title, conversation.owner_id)
-    if command.owner_id is not None:
-        state.joined(command.conversation_id, command.owner_id)
-    if command.title is not None and command.title != conversation.title:
-        conversation.title = command.title
+    title = None if command.title == conversation.title else command.title
+    owner_id = None if command.owner_id == conversation.owner_id else command.owner_id
+    if conversation.pair is not None or (title, owner_id) != (None, None):
+        rules.check_may_update(conversation.type, conversation.owner_id, command.by)
+    if owner_id is not None:
+        state.joined(command.conversation_id, owner_id)
+    if title is not None:
+        conversation.title = title
         conversation.changed = True
-        _audit(state, conversation, command.at_ms, command.by, "TITLE_CHANGED", command.title)
-    _pass_on(state, conversation, command.owner_id, command.by, command.at_ms)
-    return Updated(describe(state, conversation), before != (conversation.title, conversation.owner_id))
+        _audit(state, conversation, command.at_ms, command.by, "TITLE_CHANGED", title)
+    _pass_on(state, conversation, owner_id, command.by, command.at_ms)
+    return Updated(describe(state, conversation), (title, owner_id) != (None, None))
 
 
 def keys_of_renew_epoch(keys: Keys, command: RenewEpoch) -> None:

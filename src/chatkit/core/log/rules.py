@@ -1,7 +1,7 @@
 """The rules that the flows share: refusals, payloads of server-made entries, and arithmetic on cursors.
 
-Pure functions over values. Called by `messages`, `cursors`, `members` and `sessions`; by the stores' reads for the
-refusals; and by the store in memory, which works out bulk changes row by row.
+Pure functions over values. Called by `messages`, `cursors`, `members`, `blocks` and `sessions`; by the stores' reads
+for the refusals; and by the store in memory, for how far everybody has got.
 """
 
 from __future__ import annotations

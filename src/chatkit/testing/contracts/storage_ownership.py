@@ -109,6 +109,7 @@ class OwnershipContract:
 
         assert (await one(store, update("g", "ann", owner="bob"), base.Updated)).changed
         assert await owner_of(store, "g", "ann") == ["bob"]
+        assert not (await one(store, update("g", "ann", owner="bob"), base.Updated)).changed
         await refused(store, add("g", "ann", "cat"), ForbiddenError)
         await do(store, add("g", "bob", "cat"))
 
