@@ -20,7 +20,7 @@ class Keys:
         cursors: (conversation, user): all memberships, the user's cursors, and the cursors of the user's devices.
         member_lists: Conversations whose current members are needed, the first ones by user id.
         members_max: How many of each such list.
-        elders: Conversations whose members of longest standing are needed, one more than are removed.
+        elders: Conversations whose members of longest standing are needed, with how many the batch removes there.
         removals: How many members the batch removes at most.
         sent: Messages by (conversation id, sender, clientMsgId).
         places: Entries by (internal number, seq), with what recalled them.
@@ -63,7 +63,7 @@ class Keys:
         self.members: set[tuple[Ref, str]] = set()
         self.cursors: set[tuple[Ref, str]] = set()
         self.member_lists: set[str] = set()
-        self.elders: set[str] = set()
+        self.elders: dict[str, int] = {}
         self.blocks: set[tuple[str, str]] = set()
         self.block_counts: set[str] = set()
         self.sent: set[tuple[str, str, str]] = set()
@@ -116,8 +116,8 @@ class Keys:
 
     @property
     def elders_max(self) -> int:
-        """How many of each list of elders: after every removal of the batch one is left."""
-        return 1 + self.removals
+        """How many of each list of elders: after every removal of the batch one is left, wherever there are more."""
+        return 1 + max(self.elders.values(), default=0)
 
     def list_members(self, conversation_id: str, wanted: int = MEMBERS_SHOWN_MAX, removed: int = 0) -> None:
         """Name a conversation's first members.

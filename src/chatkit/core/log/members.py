@@ -171,7 +171,7 @@ def keys_of_remove(keys: Keys, command: RemoveMember) -> None:
     _name_acting(keys, command.conversation_id, command.by)
     keys.cursors.add((command.conversation_id, command.user_id))
     keys.list_members(command.conversation_id, removed=1)
-    keys.elders.add(command.conversation_id)
+    keys.elders[command.conversation_id] = 1 + keys.elders.get(command.conversation_id, 0)
 
 
 def remove_member(state: State, command: RemoveMember) -> MembersChanged:
