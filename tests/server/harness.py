@@ -133,7 +133,7 @@ class Peer:
 
     def leave(self) -> None:
         """Cut the connection."""
-        self._server.disconnect(self.session)
+        self._server.disconnected(self.session)
 
 
 async def by_name(token: str) -> Identity:

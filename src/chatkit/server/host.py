@@ -45,11 +45,11 @@ class HostVerbs:
 
         Source: docs/protocol.md#post-v1conversations
         """
-        _check(ConversationType, "kind of conversation", kind)
-        _check(Title, "title", title)
-        _check_ids(creator_id, *_listed(member_ids))
+        check_value(ConversationType, "kind of conversation", kind)
+        check_value(Title, "title", title)
+        check_ids(creator_id, *_listed(member_ids))
         if conversation_id is not None:
-            _check_ids(conversation_id)
+            check_ids(conversation_id)
         command = self.engine.create(kind, creator_id, tuple(member_ids), conversation_id, title)
         return (await self.engine.execute(command, Created)).conversation
 
@@ -61,8 +61,8 @@ class HostVerbs:
         Raises:
             RefusedError: It was not stored; the class says why and whether a retry may help.
         """
-        _check_ids(conversation_id, sender_id)
-        _check(ev.ClientMsgId, "clientMsgId", client_msg_id)
+        check_ids(conversation_id, sender_id)
+        check_value(ev.ClientMsgId, "clientMsgId", client_msg_id)
         payload = {"type": "TEXT", "text": content} if isinstance(content, str) else content
         command = self.engine.append(conversation_id, sender_id, client_msg_id, payload)
         entry = (await self.engine.execute(command, Appended)).entry
@@ -70,13 +70,13 @@ class HostVerbs:
 
     async def add_members(self, conversation_id: str, by: str, user_ids: Sequence[str]) -> Conversation:
         """Add users to a group in the name of its creator. Raises RefusedError."""
-        _check_ids(conversation_id, by, *_listed(user_ids))
+        check_ids(conversation_id, by, *_listed(user_ids))
         command = self.engine.add(conversation_id, by, tuple(user_ids))
         return (await self.engine.execute(command, MembersChanged)).conversation
 
     async def remove_member(self, conversation_id: str, by: str, user_id: str) -> Conversation:
         """End a membership; acts on live sessions at once. Raises RefusedError."""
-        _check_ids(conversation_id, by, user_id)
+        check_ids(conversation_id, by, user_id)
         command = self.engine.remove(conversation_id, by, user_id)
         return (await self.engine.execute(command, MembersChanged)).conversation
 
@@ -91,15 +91,16 @@ class HostVerbs:
             NotFoundError: There is no such conversation.
             UnavailableError: Storage refused or did not answer in time; the log may have got a new epoch.
         """
-        _check_ids(conversation_id)
+        check_ids(conversation_id)
         command = self.engine.renew_epoch(conversation_id)
         await self.engine.execute(command, Done)
         return command.epoch
 
 
-def _check_ids(*values: object) -> None:
+def check_ids(*values: object) -> None:
+    """Hold ids that a host gives to the alphabet of ids. Raises BadRequestError."""
     for value in values:
-        _check(ev.Id, "id", value)
+        check_value(ev.Id, "id", value)
 
 
 def _listed(user_ids: Sequence[str]) -> Sequence[str]:
@@ -109,10 +110,11 @@ def _listed(user_ids: Sequence[str]) -> Sequence[str]:
     return user_ids
 
 
-def _check(kind: Any, name: str, value: object) -> None:
-    """Hold what a host gives to the values of the contract. Raises BadRequestError."""
+def check_value(kind: Any, name: str, value: object, *, shown: bool = True) -> None:
+    """Hold what a host gives to the values of the contract; a secret is not shown. Raises BadRequestError."""
     try:
         msgspec.convert(value, kind)
         str(value).encode()
     except (msgspec.ValidationError, UnicodeEncodeError):  # a lone surrogate cannot be stored
-        raise BadRequestError(f"{repr(value)[:128]} is not a valid {name}") from None
+        words = repr(value)[:128] if shown else "this"
+        raise BadRequestError(f"{words} is not a valid {name}") from None

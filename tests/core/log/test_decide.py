@@ -60,9 +60,11 @@ COMMANDS: list[tuple[c.Command, set[str]]] = [
     (single("new", "ann", "cat"), {"conversations", "pairs", "new_conversations"}),
     (add("g", "ann", "cat", "dan"), {"conversations", "members", "cursors", "member_lists"}),
     (remove("g", "ann", "bob"), {"conversations", "members", "cursors", "member_lists"}),
-    (device("bob", "new"), {"devices", "listed"}),
+    (device("bob", "new"), {"devices", "listed", "revocations"}),
     (resume(b"bob/phone/%d" % NOW), {"token_hashes", "devices", "listed"}),
-    (c.RenewLogin("bob", "phone", None, "", NOW), {"devices", "tokens"}),
+    (c.RenewLogin("bob", "phone", None, "", NOW), {"devices", "tokens", "revocations"}),
+    (c.SeeDevices((("bob", "phone"),), NOW), {"devices"}),
+    (c.Revoke("REVOKED", "bob", "", b"", None, NOW), {"new_revocations"}),
     (c.RenewEpoch("g", "e2", NOW), {"conversations"}),
     (c.CloseOutbox("g", 3), {"conversations"}),
 ]

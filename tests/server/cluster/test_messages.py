@@ -20,6 +20,7 @@ EACH: list[cm.ClusterMessage] = [
     cm.UserTyping("c-1", "ann"),
     cm.MembersJoined("c-1", ("ben", "cat"), "JOINED"),
     cm.DeviceOpened("ann", "phone"),
+    cm.LoginsRevoked(),
 ]
 
 

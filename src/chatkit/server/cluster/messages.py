@@ -67,7 +67,13 @@ class DeviceOpened(msgspec.Struct, frozen=True, array_like=True, tag="device"):
     device_id: str
 
 
-ClusterMessage = EntryStored | LogChanged | CursorsMoved | UserTyping | MembersJoined | DeviceOpened
+class LoginsRevoked(msgspec.Struct, frozen=True, array_like=True, tag="revoked"):
+    """A revocation was stored: look it up."""
+
+
+ClusterMessage = (
+    EntryStored | LogChanged | CursorsMoved | UserTyping | MembersJoined | DeviceOpened | LoginsRevoked
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _frame_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
