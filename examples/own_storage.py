@@ -28,12 +28,15 @@ from chatkit.storage.base import (
     ConversationHead,
     ConversationRow,
     Entry,
+    KeptLogin,
+    LoginAuditRow,
     MemberCursor,
     MembershipChanges,
     OutboxEntry,
     Outcome,
     Page,
     ReadCounts,
+    Revocation,
     Status,
     Store,
 )
@@ -115,6 +118,18 @@ class ArchivingStore:
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Resume tokens by device, for other nodes."""
         return await self._store.resume_hashes(devices)
+
+    async def revocations(self, after: int, limit: int) -> list[Revocation]:
+        """Who may not be here, for nodes."""
+        return await self._store.revocations(after, limit)
+
+    async def kept_login(self, token_hash: bytes) -> KeptLogin | None:
+        """The login of a resume token."""
+        return await self._store.kept_login(token_hash)
+
+    async def login_audit(self, after: int, limit: int) -> list[LoginAuditRow]:
+        """What was done to logins."""
+        return await self._store.login_audit(after, limit)
 
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int

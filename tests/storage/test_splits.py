@@ -38,6 +38,8 @@ TABLES = {
     "resume_token": "user_id, device_id",
     "outbox": "conversation_key",
     "audit": "audit_id",
+    "revocation": "position",
+    "login_audit": "audit_id",
 }
 
 
@@ -73,7 +75,8 @@ def in_memory(history: Batches) -> tuple[list[object], object]:
     for it in tables.by_key.values():
         it.devices = filled(it.devices)
     logs = [[getattr(it, name) for name in it.__struct_fields__] for it in tables.by_key.values()]
-    left = (logs, filled(tables.devices), tables.tokens, tables.blocks, tables.audit)
+    access = (tables.revocations, tables.login_audit)
+    left = (logs, filled(tables.devices), tables.tokens, tables.blocks, tables.audit, access)
     return [*chain.from_iterable(outcomes)], left
 
 

@@ -36,6 +36,7 @@ from ..wire import events as ev
 from ..wire.payload import canonical
 from .committer import Committer
 from .config import ServerConfig
+from .devices import Devices
 from .pending import PendingCommand, PendingReply
 from .publisher import Publisher, held_back_error
 from .session import Session
@@ -54,11 +55,18 @@ class Engine:
     """
 
     def __init__(
-        self, store: Store, committer: Committer, publisher: Publisher, config: ServerConfig, ports: Ports
+        self,
+        store: Store,
+        committer: Committer,
+        publisher: Publisher,
+        devices: Devices,
+        config: ServerConfig,
+        ports: Ports,
     ) -> None:
         self.store = store
         self._committer = committer
         self._publisher = publisher
+        self._devices = devices
         self._config = config
         self._ports = ports
         self._secret = b""
@@ -168,7 +176,8 @@ class Engine:
         self, message_id: str, user_id: str, device_id: str, conversation_id: str | None = None
     ) -> ConfirmMessage:
         """A device's confirmation of exactly one entry."""
-        return ConfirmMessage(message_id, user_id, device_id, self._now_ms(), conversation_id)
+        rule = self._devices.rule(user_id)
+        return ConfirmMessage(message_id, user_id, device_id, self._now_ms(), conversation_id, rule)
 
     def advance_read(self, conversation_id: str, user_id: str, up_to_seq: int) -> AdvanceRead:
         """A user's read cursor."""

@@ -54,7 +54,7 @@ class HostVerbs:
         """
         _check_new(kind, creator_id, member_ids, title)
         if conversation_id is not None:
-            _check_ids(conversation_id)
+            check_ids(conversation_id)
         command = self.engine.create(kind, creator_id, tuple(member_ids), conversation_id, title)
         return (await self.engine.execute(command, Created)).conversation
 
@@ -78,7 +78,7 @@ class HostVerbs:
             UnavailableError: Storage refused; a retry is safe.
         """
         _check_new(kind, creator_id, member_ids, title)
-        _check_ids(conversation_id)
+        check_ids(conversation_id)
         members = tuple(member_ids)
         command = self.engine.create(kind, creator_id, members, conversation_id, title, by_host=True)
         try:
@@ -99,8 +99,8 @@ class HostVerbs:
         Raises:
             RefusedError: It was not stored; the class says why and whether a retry may help.
         """
-        _check_ids(conversation_id, sender_id)
-        _check(ev.ClientMsgId, "clientMsgId", client_msg_id)
+        check_ids(conversation_id, sender_id)
+        check_value(ev.ClientMsgId, "clientMsgId", client_msg_id)
         payload = {"type": "TEXT", "text": content} if isinstance(content, str) else content
         command = self.engine.append(conversation_id, sender_id, client_msg_id, payload)
         entry = (await self.engine.execute(command, Appended)).entry
@@ -115,7 +115,7 @@ class HostVerbs:
         in the log; in the audit there is no actor. In a group that nobody is left in, the first of them by id becomes
         the owner. Raises RefusedError.
         """
-        _check_ids(conversation_id, *_named(by), *_listed(user_ids))
+        check_ids(conversation_id, *_named(by), *_listed(user_ids))
         command = self.engine.add(conversation_id, by, tuple(user_ids))
         return (await self.engine.execute(command, MembersChanged)).conversation
 
@@ -124,7 +124,7 @@ class HostVerbs:
 
         If it is the owner who goes, the member of longest standing becomes the owner.
         """
-        _check_ids(conversation_id, *_named(by), user_id)
+        check_ids(conversation_id, *_named(by), user_id)
         command = self.engine.remove(conversation_id, by, user_id)
         return (await self.engine.execute(command, MembersChanged)).conversation
 
@@ -133,8 +133,8 @@ class HostVerbs:
 
         Whoever is online is told that it changed (CONVERSATION, UPDATED).
         """
-        _check_ids(conversation_id, *_named(by))
-        _check(Title, "title", title)
+        check_ids(conversation_id, *_named(by))
+        check_value(Title, "title", title)
         command = self.engine.update(conversation_id, by, title)
         return (await self.engine.execute(command, Updated)).conversation
 
@@ -148,7 +148,7 @@ class HostVerbs:
             ForbiddenError: It is a SINGLE, or `by` is not the owner.
             UnavailableError: Storage refused; a retry is safe.
         """
-        _check_ids(conversation_id, *_named(by), user_id)
+        check_ids(conversation_id, *_named(by), user_id)
         command = self.engine.update(conversation_id, by, owner_id=user_id)
         return (await self.engine.execute(command, Updated)).conversation
 
@@ -157,12 +157,12 @@ class HostVerbs:
 
         Twice is once. Raises BadRequestError for oneself and beyond 1,000; UnavailableError, a retry is safe.
         """
-        _check_ids(user_id, blocked_id)
+        check_ids(user_id, blocked_id)
         await self.engine.execute(self.engine.block(user_id, blocked_id), Done)
 
     async def unblock(self, user_id: str, blocked_id: str) -> None:
         """End a block; without one nothing happens. Raises UnavailableError; a retry is safe."""
-        _check_ids(user_id, blocked_id)
+        check_ids(user_id, blocked_id)
         await self.engine.execute(self.engine.unblock(user_id, blocked_id), Done)
 
     async def renew_epoch(self, conversation_id: str) -> str:
@@ -176,16 +176,16 @@ class HostVerbs:
             NotFoundError: There is no such conversation.
             UnavailableError: Storage refused or did not answer in time; the log may have got a new epoch.
         """
-        _check_ids(conversation_id)
+        check_ids(conversation_id)
         command = self.engine.renew_epoch(conversation_id)
         await self.engine.execute(command, Done)
         return command.epoch
 
 
 def _check_new(kind: object, creator_id: object, member_ids: Sequence[str], title: object) -> None:
-    _check(ConversationType, "kind of conversation", kind)
-    _check(Title, "title", title)
-    _check_ids(creator_id, *_listed(member_ids))
+    check_value(ConversationType, "kind of conversation", kind)
+    check_value(Title, "title", title)
+    check_ids(creator_id, *_listed(member_ids))
 
 
 def _named(by: str | None) -> tuple[str, ...]:
@@ -193,9 +193,10 @@ def _named(by: str | None) -> tuple[str, ...]:
     return () if by is None else (by,)
 
 
-def _check_ids(*values: object) -> None:
+def check_ids(*values: object) -> None:
+    """Hold ids that a host gives to the alphabet of ids. Raises BadRequestError."""
     for value in values:
-        _check(ev.Id, "id", value)
+        check_value(ev.Id, "id", value)
 
 
 def _listed(user_ids: Sequence[str]) -> Sequence[str]:
@@ -205,10 +206,11 @@ def _listed(user_ids: Sequence[str]) -> Sequence[str]:
     return user_ids
 
 
-def _check(kind: Any, name: str, value: object) -> None:
-    """Hold what a host gives to the values of the contract. Raises BadRequestError."""
+def check_value(kind: Any, name: str, value: object, *, shown: bool = True) -> None:
+    """Hold what a host gives to the values of the contract; a secret is not shown. Raises BadRequestError."""
     try:
         msgspec.convert(value, kind)
         str(value).encode()
     except (msgspec.ValidationError, UnicodeEncodeError):  # a lone surrogate cannot be stored
-        raise BadRequestError(f"{repr(value)[:128]} is not a valid {name}") from None
+        words = repr(value)[:128] if shown else "this"
+        raise BadRequestError(f"{words} is not a valid {name}") from None

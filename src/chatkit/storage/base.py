@@ -26,6 +26,11 @@ from ..core.log.commands import (
     AddMembers as AddMembers,
     AdvanceDelivered as AdvanceDelivered,
     AdvanceRead as AdvanceRead,
+    DeviceRule as DeviceRule,
+    LoginTerms as LoginTerms,
+    RevocationKind as RevocationKind,
+    Revoke as Revoke,
+    SeeDevices as SeeDevices,
     Append as Append,
     BlockUser as BlockUser,
     CloseOutbox as CloseOutbox,
@@ -53,6 +58,8 @@ from ..core.log.outcomes import (
     Outcome as Outcome,
     Recalled as Recalled,
     Refused as Refused,
+    Revocation as Revocation,
+    Revoked as Revoked,
     SessionOpened as SessionOpened,
     Updated as Updated,
     message_id as message_id,
@@ -207,6 +214,26 @@ class AuditRow(msgspec.Struct, frozen=True):
     subject: str
 
 
+class LoginAuditRow(msgspec.Struct, frozen=True):
+    """What was done to logins, written in its own transaction. Of a token only its digest is here."""
+
+    audit_id: int
+    at_ms: int
+    action: Literal["REVOKED", "BANNED", "UNBANNED", "DISCONNECTED"]
+    user_id: str
+    device_id: str
+    token_hash: bytes
+
+
+class KeptLogin(msgspec.Struct, frozen=True):
+    """The login that a resume token stands for."""
+
+    user_id: str
+    device_id: str
+    expires_ms: int | None
+    scope: str
+
+
 class CommandStore(Protocol):
     """The write half of a store."""
 
@@ -309,6 +336,22 @@ class CursorReader(Protocol):
         """
 
 
+class AccessReader(Protocol):
+    """Reads of who may not be here."""
+
+    async def revocations(self, after: int, limit: int) -> list[Revocation]:
+        """Those at positions above `after`, ascending; at most `limit`. What has ended may be missing.
+
+        Nothing committed later ever comes at or below a position that was returned.
+        """
+
+    async def kept_login(self, token_hash: bytes) -> KeptLogin | None:
+        """The login of the resume token with this digest; None if there is none."""
+
+    async def login_audit(self, after: int, limit: int) -> list[LoginAuditRow]:
+        """What was done to logins, in order: the rows with numbers above `after`; at most `limit`."""
+
+
 class OutboxReader(Protocol):
     """Reads for workers and operators."""
 
@@ -319,7 +362,7 @@ class OutboxReader(Protocol):
         """The audit rows of a conversation, in order."""
 
 
-class Store(CommandStore, LogReader, MemberReader, CursorReader, OutboxReader, Protocol):
+class Store(CommandStore, LogReader, MemberReader, CursorReader, AccessReader, OutboxReader, Protocol):
     """Everything the engine needs of storage."""
 
     async def migrate(self) -> bytes:

@@ -88,6 +88,16 @@ resume = st.builds(
     c.ResumeSession, used, device, st.just(b""), st.just(NOW + 90), st.sampled_from([0, 5]), st.just(0)
 )
 renew_login = st.builds(c.RenewLogin, user, device, ends, st.just("new"), st.just(0))
+see = st.builds(lambda *place: c.SeeDevices((place,), 0), user, device)
+revoke = st.builds(
+    lambda kind, *subject: c.Revoke(kind, *subject, b"", None, 0),
+    st.sampled_from(["REVOKED", "DISCONNECTED"]),
+    user,
+    st.sampled_from(["", "phone"]),
+)
+ban = st.builds(
+    lambda name, ends_ms: c.Revoke("BANNED", name, "", b"", ends_ms, 0), user, st.sampled_from([0, None])
+)
 
 command = st.one_of(
     *(append, append, append, append, advance, advance, advance, confirm, confirm, read, recall, recall),
@@ -108,6 +118,9 @@ command = st.one_of(
         resume,
         resume,
         renew_login,
+        see,
+        revoke,
+        ban,
     ),
 )
 

@@ -121,6 +121,8 @@ class Model:
         self._devices: dict[str, set[str]] = {}
         self.blocks: set[tuple[str, str]] = set()
         self._tokens: dict[tuple[str, str], tuple[bytes, int, int | None, str]] = {}
+        self._banned: set[str] = set()
+        self._revoked = 0
         self._judges: dict[type, Callable[[Any, Any], str | None]] = {
             c.Append: self._append,
             c.Recall: self._recall,
@@ -138,6 +140,8 @@ class Model:
             c.OpenSession: self._open_session,
             c.ResumeSession: self._resume_session,
             c.RenewLogin: self._renew_login,
+            c.SeeDevices: self._see_devices,
+            c.Revoke: self._revoke,
         }
 
     def judge(self, command: c.Command, outcome: o.Outcome) -> None:
@@ -462,6 +466,8 @@ class Model:
     # --- sessions ---
 
     def _open_session(self, command: c.OpenSession, outcome: Any) -> str | None:
+        if command.user_id in self._banned:
+            return "FORBIDDEN"
         self._open(command, command.user_id, command.identity_expires_ms, command.scope, outcome)
         return None
 
@@ -485,7 +491,24 @@ class Model:
         )
         assert outcome == o.SessionOpened(user, command.device_id, identity_ms, scope, joined)
 
+    def _see_devices(self, command: c.SeeDevices, outcome: Any) -> str | None:
+        assert outcome == o.Done()
+        return None
+
+    def _revoke(self, command: c.Revoke, outcome: Any) -> str | None:
+        self._revoked += 1
+        assert outcome.revocation.position == self._revoked
+        if command.kind == "BANNED":
+            (self._banned.discard if command.ends_ms == 0 else self._banned.add)(command.user_id)
+        if command.kind != "DISCONNECTED" and command.ends_ms != 0:
+            for user, device in list(self._tokens):
+                if user == command.user_id and command.device_id in ("", device):
+                    del self._tokens[user, device]
+        return None
+
     def _renew_login(self, command: c.RenewLogin, outcome: Any) -> str | None:
+        if command.user_id in self._banned:
+            return "FORBIDDEN"
         assert outcome == o.Done()
         place = (command.user_id, command.device_id)
         if place in self._tokens:

@@ -67,9 +67,11 @@ COMMANDS: list[tuple[c.Command, set[str]]] = [
         {"conversations", "members", "member_lists"},
     ),
     (c.BlockUser("ann", "bob", NOW), {"blocks", "block_counts", "pairs"}),
-    (device("bob", "new"), {"devices", "listed"}),
+    (device("bob", "new"), {"devices", "listed", "revocations"}),
     (resume(b"bob/phone/%d" % NOW), {"token_hashes", "devices", "listed"}),
-    (c.RenewLogin("bob", "phone", None, "", NOW), {"devices", "tokens"}),
+    (c.RenewLogin("bob", "phone", None, "", NOW), {"devices", "tokens", "revocations"}),
+    (c.SeeDevices((("bob", "phone"),), NOW), {"devices"}),
+    (c.Revoke("REVOKED", "bob", "", b"", None, NOW), {"new_revocations"}),
     (c.RenewEpoch("g", "e2", NOW), {"conversations"}),
     (c.CloseOutbox("g", 3), {"conversations"}),
 ]

@@ -7,17 +7,19 @@ loaded; they come before the rows of the same table that were loaded, which are 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from ...types import ConversationType
 from ..visibility import Interval
+from .outcomes import Revocation
 from .state import (
     ConversationState,
     DeviceCursor,
     DevicePlace,
+    LoginAct,
     MembershipState,
     MessageRow,
     State,
@@ -40,6 +42,9 @@ class Outbox(msgspec.Struct, frozen=True, gc=False):
     head_seq: int
     may_close: bool
 
+
+REVOCATION_KEPT_MS: Final = 3_600_000
+"""A revocation that has ended is kept so much longer, for every node to have read it."""
 
 HeldOutbox = tuple[int, int, int]
 """(conversation key, first seq, head) of an outbox in the store that a forgotten device may have held open."""
@@ -74,9 +79,13 @@ class Changes(msgspec.Struct, frozen=True):
         device_cursors: (delivered, count of single confirmations, updated, key, user, device) of others.
         passed: (key, user, device, cursor): single confirmations up to the cursor are to be dropped.
         exact: (key, user, device, seq) of new single confirmations.
+        dropped_tokens: (user, device) whose resume token goes, before new ones come.
         tokens: Resume tokens; each replaces the device's former one.
         blocks: (user, other, since) of blocks that begin.
         ended_blocks: (user, other) of those that end.
+        revocations: By position; each replaces the former one of the same kind and subject.
+        revocations_before_ms: Bulk: revocations that ended before this, and were made before it, go; None: none.
+        login_audit: (at_ms, action, user, device, digest of a token).
         audit: (at_ms, key, actor, action, seq, subject).
         outboxes: By conversation key, where anything may be written; `outboxes_of` adds those of forgotten devices.
     """
@@ -98,9 +107,13 @@ class Changes(msgspec.Struct, frozen=True):
     device_cursors: list[tuple[int, int, int, int, str, str]] = []
     passed: list[tuple[int, str, str, int]] = []
     exact: list[tuple[int, str, str, int]] = []
+    dropped_tokens: list[DevicePlace] = []
     tokens: list[TokenRow] = []
     blocks: list[tuple[str, str, int]] = []
     ended_blocks: list[tuple[str, str]] = []
+    revocations: list[Revocation] = []
+    revocations_before_ms: int | None = None
+    login_audit: list[LoginAct] = []
     audit: list[tuple[int, int, str, str, int, str]] = []
     outboxes: dict[int, Outbox] = {}
 
@@ -121,6 +134,12 @@ def changes_of(state: State) -> Changes:
             changes.ended_blocks.append(place)
         else:
             changes.blocks.append((*place, since_ms))
+    if state.new_revocations:
+        changes.dropped_tokens.extend(sorted(state.dropped_tokens))
+        changes.revocations.extend(sorted(state.new_revocations.values(), key=lambda it: it.position))
+        changes.login_audit.extend(state.login_audit)
+        newest_ms = max(it.at_ms for it in changes.revocations)
+        changes = replace(changes, revocations_before_ms=newest_ms - REVOCATION_KEPT_MS)
     for key, conversation in state.conversations.items():
         if conversation is not None and type(key) is int:  # each is there under its id too
             _add_conversation(changes, conversation)

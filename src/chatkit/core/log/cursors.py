@@ -124,7 +124,7 @@ def _device(state: State, membership: MembershipState, command: Confirmation) ->
     """The device's cursor, with a row from now on; a device that comes by HTTP may be seen here for the first time."""
     device = membership.devices.get(command.device_id)
     if device is None:
-        register(state, command.user_id, command.device_id, command.at_ms)
+        register(state, command.user_id, command.device_id, command.at_ms, command.rule)
         device = _begin(state, membership, command.device_id)
     return device
 

@@ -8,8 +8,8 @@
     rows = close_confirmed(outboxes, leasts)     # `leasts` from one query over the cursors as they are then
 
 `storage.transaction` calls them in this order for every store.
-The flows are in `messages`, `cursors`, `members`, `blocks` and `sessions`, each next to the keys that it needs. Why it
-is so: docs/design/0005-one-decision-core.md.
+The flows are in `messages`, `cursors`, `members`, `blocks`, `sessions` and `access`, each next to the keys that it
+needs. Why it is so: docs/design/0005-one-decision-core.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...errors import RefusedError
-from . import blocks, cursors, members, messages, sessions
+from . import access, blocks, cursors, members, messages, sessions
 from . import commands as c
 from .changes import Changes, Outbox, OutboxRows, changes_of
 from .keys import Keys
@@ -42,6 +42,8 @@ _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
     c.OpenSession: sessions.open_session,
     c.ResumeSession: sessions.resume_session,
     c.RenewLogin: sessions.renew_login,
+    c.SeeDevices: sessions.see_devices,
+    c.Revoke: access.revoke,
 }
 _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.Append: messages.keys_of_append,
@@ -60,6 +62,8 @@ _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.OpenSession: sessions.keys_of_open,
     c.ResumeSession: sessions.keys_of_resume,
     c.RenewLogin: sessions.keys_of_renew_login,
+    c.SeeDevices: sessions.keys_of_see_devices,
+    c.Revoke: access.keys_of_revoke,
 }
 _KEYS_AFTER: dict[type, Callable[[State, Any, Keys], None]] = {
     c.Recall: messages.keys_after_recall,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .rules import MEMBERS_SHOWN_MAX
 
+Subject = tuple[str, str, bytes]
+"""Whom a revocation reaches: (user, device or empty, b""), or ("", "", digest of a token)."""
+
 Ref = str | int
 """A conversation: by its id, or by the internal number that a message id holds."""
 
@@ -31,6 +34,10 @@ class Keys:
         block_counts: Users of whom is needed how many they blocked.
         tokens: Resume tokens by (user, device).
         token_hashes: Resume tokens by their digest.
+        token_users: Users whose resume tokens are needed.
+        login_hashes: Resume tokens by the digest of the token that their login came by.
+        revocations: By whom they reach.
+        new_revocations: How many unused positions of revocations are needed.
     """
 
     __slots__ = (
@@ -43,15 +50,19 @@ class Keys:
         "devices",
         "elders",
         "listed",
+        "login_hashes",
         "member_lists",
         "members",
         "new_conversations",
+        "new_revocations",
         "pairs",
         "places",
         "removals",
+        "revocations",
         "senders",
         "sent",
         "token_hashes",
+        "token_users",
         "tokens",
     )
 
@@ -73,6 +84,10 @@ class Keys:
         self.listed: set[str] = set()
         self.tokens: set[tuple[str, str]] = set()
         self.token_hashes: set[bytes] = set()
+        self.token_users: set[str] = set()
+        self.login_hashes: set[bytes] = set()
+        self.revocations: set[Subject] = set()
+        self.new_revocations = 0
         self._members_wanted = MEMBERS_SHOWN_MAX
         self.removals = 0
 
@@ -93,6 +108,10 @@ class Keys:
             or self.listed
             or self.tokens
             or self.token_hashes
+            or self.token_users
+            or self.login_hashes
+            or self.revocations
+            or self.new_revocations
             or self.member_lists
             or self.elders
             or self.blocks

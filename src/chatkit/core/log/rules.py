@@ -16,6 +16,7 @@ from ...errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
+    RateLimitedError,
     RecallWindowPassedError,
     TokenExpiredError,
     TokenRevokedError,
@@ -70,6 +71,13 @@ def not_found() -> NotFoundError:
 def token_revoked() -> TokenRevokedError:
     """The one answer for every resume token that does not hold."""
     return TokenRevokedError("the resume token is unknown, used or expired")
+
+
+def too_many_devices(devices_max: int) -> RateLimitedError:
+    """The answer to a new device of a user whose devices are all online."""
+    return RateLimitedError(
+        f"this user has {devices_max} devices and none may be forgotten: all are online", retry_after_s=60.0
+    )
 
 
 def member_payload(op: MemberOp, user_ids: Sequence[str]) -> bytes:

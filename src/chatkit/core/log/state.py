@@ -14,8 +14,9 @@ import msgspec
 
 from ...types import ConversationType
 from ..visibility import Interval
-from .keys import Keys, Ref
-from .outcomes import MembershipSnapshot
+from .commands import RevocationKind
+from .keys import Keys, Ref, Subject
+from .outcomes import MembershipSnapshot, Revocation
 from .rules import Kind, intervals_of_pair, not_found
 
 
@@ -34,7 +35,12 @@ class MessageRow(NamedTuple):
 
 
 class TokenRow(NamedTuple):
-    """A resume token and the login that it was given for, in the order of the table's columns."""
+    """A resume token and the login that it was given for, in the order of the table's columns.
+
+    Attributes:
+        login_hash: Digest of the token that the login came by.
+        login_ms: When the host last said who this is.
+    """
 
     user_id: str
     device_id: str
@@ -42,6 +48,8 @@ class TokenRow(NamedTuple):
     expires_ms: int
     identity_expires_ms: int | None
     scope: str
+    login_hash: bytes
+    login_ms: int
 
 
 class ConversationState(msgspec.Struct, eq=False, gc=False):
@@ -172,6 +180,9 @@ Place = tuple[int, int]
 DevicePlace = tuple[str, str]
 """(user, device)."""
 
+LoginAct = tuple[int, str, str, str, bytes]
+"""(at_ms, action, user, device, digest of a token), as the audit of logins keeps it."""
+
 
 class State:
     """The rows of one batch.
@@ -198,6 +209,12 @@ class State:
         audit: (at_ms, conversation key, actor, action, seq, subject) of this batch.
         new_tokens: Resume tokens that this batch hands out or changes.
         changed_blocks: Since when, or None for no more, by (user, other); of this batch.
+        dropped_tokens: (user, device) whose resume token this batch withdraws; it may hand out another one.
+        revocations: By whom they reach, and kind.
+        new_revocations: Those of this batch.
+        new_positions: Unused positions of revocations.
+        login_audit: What this batch did to logins.
+        registered: When each new device of this batch was registered.
         forgotten: Devices that this batch drops; one of them may be registered again.
         removals: How many members this batch removes at most.
     """
@@ -224,6 +241,12 @@ class State:
         self.audit: list[tuple[int, int, str, str, int, str]] = []
         self.new_tokens: dict[DevicePlace, TokenRow] = {}
         self.changed_blocks: dict[tuple[str, str], int | None] = {}
+        self.dropped_tokens: set[DevicePlace] = set()
+        self.revocations: dict[Subject, dict[RevocationKind, Revocation]] = {}
+        self.new_revocations: dict[tuple[Subject, RevocationKind], Revocation] = {}
+        self.new_positions: list[int] = []
+        self.login_audit: list[LoginAct] = []
+        self.registered: dict[DevicePlace, int] = {}
         self.forgotten: set[DevicePlace] = set()
         self.removals = 0
 
@@ -242,6 +265,7 @@ class State:
         self.places.update(dict.fromkeys(keys.places))
         self.tokens.update(dict.fromkeys(keys.tokens))
         self.token_places.update(dict.fromkeys(keys.token_hashes))
+        self.revocations.update((subject, {}) for subject in keys.revocations)
         self.devices.update((user_id, {}) for user_id in keys.devices)
         self.listed.update((user_id, {}) for user_id in keys.listed)
         self.blocks.update(dict.fromkeys(keys.blocks, False))

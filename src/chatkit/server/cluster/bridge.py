@@ -45,10 +45,17 @@ class ClusterBridge:
 
     Args:
         random: Spreads the tries to take up a bus that failed.
+        on_revoked: Called when another node says that something was revoked.
     """
 
     def __init__(
-        self, bus: Bus, hub: Hub, receipts: Receipts, to_reconcile: ReconcileQueue, random: Random
+        self,
+        bus: Bus,
+        hub: Hub,
+        receipts: Receipts,
+        to_reconcile: ReconcileQueue,
+        random: Random,
+        on_revoked: Callable[[], None],
     ) -> None:
         self._bus = bus
         self._hub = hub
@@ -67,6 +74,7 @@ class ClusterBridge:
             cm.MembersJoined: self._members_joined,
             cm.ConversationUpdated: lambda message: hub.push_updated(message.conversation_id),
             cm.DeviceOpened: self._device_opened,
+            cm.LoginsRevoked: lambda message: on_revoked(),
         }
 
     # --- to the others: gathered, and sent by `flush` ---
@@ -102,6 +110,10 @@ class ClusterBridge:
     def opened(self, user_id: str, device_id: str) -> None:
         """A device opened a session here."""
         self._gather(cm.NODES, cm.DeviceOpened(user_id, device_id))
+
+    def revoked(self) -> None:
+        """Something was revoked here."""
+        self._gather(cm.NODES, cm.LoginsRevoked())
 
     def flush(self) -> None:
         """Send what was gathered: one frame per topic, or a few."""

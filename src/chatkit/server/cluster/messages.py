@@ -73,8 +73,19 @@ class DeviceOpened(msgspec.Struct, frozen=True, array_like=True, tag="device"):
     device_id: str
 
 
+class LoginsRevoked(msgspec.Struct, frozen=True, array_like=True, tag="revoked"):
+    """A revocation was stored: look it up."""
+
+
 ClusterMessage = (
-    EntryStored | LogChanged | CursorsMoved | UserTyping | MembersJoined | ConversationUpdated | DeviceOpened
+    EntryStored
+    | LogChanged
+    | CursorsMoved
+    | UserTyping
+    | MembersJoined
+    | ConversationUpdated
+    | DeviceOpened
+    | LoginsRevoked
 )
 
 _encoder = msgspec.msgpack.Encoder()

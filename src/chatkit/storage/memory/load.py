@@ -115,6 +115,21 @@ def _load_users(tables: MemoryState, keys: Keys, state: State) -> None:
     for token_hash in keys.token_hashes & tables.token_places.keys():
         place = state.token_places[token_hash] = tables.token_places[token_hash]
         state.tokens[place] = tables.tokens[place]
+    _load_access(tables, keys, state)
+
+
+def _load_access(tables: MemoryState, keys: Keys, state: State) -> None:
+    """What was revoked, and the resume tokens that are to be."""
+    if keys.token_users or keys.login_hashes:
+        for place, token in tables.tokens.items():
+            if token.user_id in keys.token_users or token.login_hash in keys.login_hashes:
+                state.tokens[place] = token
+    if keys.revocations:
+        for (subject, kind), revocation in tables.revocations.items():
+            if subject in keys.revocations:
+                state.revocations[subject][kind] = revocation
+    last = tables.last_position
+    state.new_positions.extend(range(last + 1, last + 1 + keys.new_revocations))
 
 
 def _snapshot(it: Conversation) -> MembershipSnapshot:

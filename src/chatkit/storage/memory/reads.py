@@ -155,6 +155,23 @@ class MemoryReads:
         tokens = self._tables.tokens
         return {device: tokens[device].token_hash for device in devices if device in tokens}
 
+    async def revocations(self, after: int, limit: int) -> list[base.Revocation]:
+        """Those above a position."""
+        found = [it for it in self._tables.revocations.values() if it.position > after]
+        return sorted(found, key=lambda it: it.position)[:limit]
+
+    async def kept_login(self, token_hash: bytes) -> base.KeptLogin | None:
+        """The login of a resume token."""
+        place = self._tables.token_places.get(token_hash)
+        if place is None:
+            return None
+        token = self._tables.tokens[place]
+        return base.KeptLogin(*place, token.identity_expires_ms, token.scope)
+
+    async def login_audit(self, after: int, limit: int) -> list[base.LoginAuditRow]:
+        """What was done to logins."""
+        return self._tables.login_audit[after : after + limit]
+
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
     ) -> base.Status:

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 
 import msgspec
 
+from ...core.log.commands import RevocationKind
+from ...core.log.keys import Subject
+from ...core.log.outcomes import Revocation
 from ...core.log.state import MessageRow, TokenRow
 from ...core.visibility import Interval
 from ...types import ConversationType
-from ..base import AuditRow
+from ..base import AuditRow, LoginAuditRow
 
 
 class Cursors(msgspec.Struct):
@@ -103,6 +106,9 @@ class MemoryState:
         self.token_places: dict[bytes, tuple[str, str]] = {}
         self.blocks: dict[tuple[str, str], int] = {}
         self.audit: list[AuditRow] = []
+        self.revocations: dict[tuple[Subject, RevocationKind], Revocation] = {}
+        self.last_position = 0
+        self.login_audit: list[LoginAuditRow] = []
 
     def of_user(self, user_id: str) -> Iterator[Conversation]:
         """The conversations that the user is a member of now."""

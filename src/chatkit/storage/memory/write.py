@@ -8,7 +8,7 @@ from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.rules import least_confirmed
 from ...core.log.state import DevicePlace
 from ...core.visibility import Interval
-from ..base import AuditRow
+from ..base import AuditRow, LoginAuditRow
 from .tables import Conversation, Cursors, Device, MemoryState
 
 
@@ -35,6 +35,8 @@ def write(tables: MemoryState, changes: Changes) -> None:
         tables.blocks[user_id, other] = since_ms
     for place in changes.ended_blocks:
         tables.blocks.pop(place, None)
+    for place in changes.dropped_tokens:
+        _drop_token(tables, place)
     for token in changes.tokens:
         _drop_token(tables, token[:2])
         tables.tokens[token[:2]] = token
@@ -42,6 +44,21 @@ def write(tables: MemoryState, changes: Changes) -> None:
     for at_ms, key, *columns in changes.audit:
         row = AuditRow(len(tables.audit) + 1, at_ms, tables.by_key[key].conversation_id, *columns)  # type: ignore[arg-type]
         tables.audit.append(row)
+    if changes.revocations:
+        _write_access(tables, changes)
+
+
+def _write_access(tables: MemoryState, changes: Changes) -> None:
+    for it in changes.revocations:
+        tables.revocations[(it.user_id, it.device_id, it.token_hash), it.kind] = it
+        tables.last_position = it.position
+    for act in changes.login_audit:
+        tables.login_audit.append(LoginAuditRow(len(tables.login_audit) + 1, *act))  # type: ignore[arg-type]
+    before_ms = changes.revocations_before_ms
+    assert before_ms is not None, "it comes with the revocations"
+    for key, it in list(tables.revocations.items()):
+        if it.ends_ms is not None and it.ends_ms < before_ms and it.at_ms < before_ms:
+            del tables.revocations[key]
 
 
 def _write_conversations(tables: MemoryState, changes: Changes) -> None:

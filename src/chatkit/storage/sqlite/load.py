@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...core.log.keys import Keys
-from ...core.log.outcomes import MembershipSnapshot
+from ...core.log.outcomes import MembershipSnapshot, Revocation
 from ...core.log.state import (
     ConversationState,
     DeviceCursor,
@@ -122,7 +122,8 @@ CROSS JOIN conversation_member AS m ON m.user_id = k.user_id AND m.leave_seq IS 
 CROSS JOIN conversation AS c ON c.conversation_key = m.conversation_key
 """
 _RESUME = """
-SELECT t.user_id, t.device_id, t.token_hash, t.expires_ms, t.identity_expires_ms, t.scope
+SELECT
+    t.user_id, t.device_id, t.token_hash, t.expires_ms, t.identity_expires_ms, t.scope, t.login_hash, t.login_ms
 FROM k CROSS JOIN resume_token AS t ON
 """
 SELECT_TOKENS = (
@@ -130,6 +131,14 @@ SELECT_TOKENS = (
     + _RESUME
     + "t.user_id = k.user_id AND t.device_id = k.device_id"
 )
+SELECT_TOKENS_OF_USERS = "WITH k (user_id) AS (VALUES {keys})" + _RESUME + "t.user_id = k.user_id"
+SELECT_TOKENS_OF_LOGINS = "WITH k (login_hash) AS (VALUES {keys})" + _RESUME + "t.login_hash = k.login_hash"
+SELECT_REVOCATIONS = """
+WITH k (user_id, device_id, token_hash) AS (VALUES {keys})
+SELECT r.position, r.kind, r.user_id, r.device_id, r.token_hash, r.at_ms, r.ends_ms FROM k
+CROSS JOIN revocation AS r ON r.user_id = k.user_id AND r.device_id = k.device_id AND r.token_hash = k.token_hash
+"""
+SELECT_LAST_POSITION = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'revocation'"
 SELECT_TOKENS_BY_HASH = "WITH k (token_hash) AS (VALUES {keys})" + _RESUME + "t.token_hash = k.token_hash"
 
 
@@ -258,10 +267,21 @@ def _load_users(connection: Connection, keys: Keys, state: State) -> None:
         state.blocks[user_id, blocked_id] = True
     counted = [(it,) for it in keys.block_counts]
     state.block_counts.update(select(connection, SELECT_BLOCK_COUNTS, counted))
-    hashes = [(it,) for it in keys.token_hashes]
+    _load_tokens(connection, keys, state)
+    for position, *columns in select(connection, SELECT_REVOCATIONS, keys.revocations):
+        found = Revocation(position, *columns)
+        state.revocations[found.user_id, found.device_id, found.token_hash][found.kind] = found
+    if keys.new_revocations:
+        ((last,),) = connection.execute(SELECT_LAST_POSITION)
+        state.new_positions.extend(range(last + 1, last + 1 + keys.new_revocations))
+
+
+def _load_tokens(connection: Connection, keys: Keys, state: State) -> None:
     tokens = [
         *select(connection, SELECT_TOKENS, keys.tokens),
-        *select(connection, SELECT_TOKENS_BY_HASH, hashes),
+        *select(connection, SELECT_TOKENS_BY_HASH, [(it,) for it in keys.token_hashes]),
+        *select(connection, SELECT_TOKENS_OF_USERS, [(it,) for it in keys.token_users]),
+        *select(connection, SELECT_TOKENS_OF_LOGINS, [(it,) for it in keys.login_hashes]),
     ]
     for row in tokens:
         token = TokenRow(*row)

@@ -30,12 +30,15 @@ from ..base import (
     ConversationRow,
     Delivery,
     Entry,
+    KeptLogin,
+    LoginAuditRow,
     MemberCursor,
     MembershipChange,
     MembershipChanges,
     OutboxEntry,
     Page,
     ReadCounts,
+    Revocation,
     Status,
     message_id,
 )
@@ -47,6 +50,17 @@ from .unread import Place, UnreadCounts
 _logger = logging.getLogger(__name__)
 
 
+SELECT_NEW_REVOCATIONS = (
+    "SELECT position, kind, user_id, device_id, token_hash, at_ms, ends_ms FROM revocation "
+    "WHERE position > ? ORDER BY position LIMIT ?"
+)
+SELECT_KEPT_LOGIN = (
+    "SELECT user_id, device_id, identity_expires_ms, scope FROM resume_token WHERE token_hash = ?"
+)
+SELECT_LOGIN_AUDIT = (
+    "SELECT audit_id, at_ms, action, user_id, device_id, token_hash FROM login_audit "
+    "WHERE audit_id > ? ORDER BY audit_id LIMIT ?"
+)
 SELECT_MEMBERSHIPS = """
 SELECT join_seq, leave_seq FROM conversation_member WHERE conversation_key = ?1 AND user_id = ?2
     AND join_seq >= ifnull((
@@ -361,6 +375,22 @@ def resume_hashes(connection: Connection, devices: Sequence[tuple[str, str]]) ->
     """Digest of each device's resume token."""
     rows = connection.execute(SELECT_RESUME_HASHES, (_text(devices),))
     return {(user_id, device_id): bytes(token_hash) for user_id, device_id, token_hash in rows}
+
+
+def revocations(connection: Connection, after: int, limit: int) -> list[Revocation]:
+    """Those above a position."""
+    return [Revocation(*row) for row in connection.execute(SELECT_NEW_REVOCATIONS, (after, limit))]
+
+
+def kept_login(connection: Connection, token_hash: bytes) -> KeptLogin | None:
+    """The login of a resume token."""
+    rows = connection.execute(SELECT_KEPT_LOGIN, (token_hash,))
+    return KeptLogin(*rows[0]) if rows else None
+
+
+def login_audit(connection: Connection, after: int, limit: int) -> list[LoginAuditRow]:
+    """What was done to logins."""
+    return [LoginAuditRow(*row) for row in connection.execute(SELECT_LOGIN_AUDIT, (after, limit))]
 
 
 def _text(value: object) -> str:

@@ -156,6 +156,18 @@ class SqliteStore:
         """Digest of each device's resume token."""
         return await self._read(reads.resume_hashes, devices)
 
+    async def revocations(self, after: int, limit: int) -> list[base.Revocation]:
+        """Those above a position."""
+        return await self._read(reads.revocations, after, limit)
+
+    async def kept_login(self, token_hash: bytes) -> base.KeptLogin | None:
+        """The login of a resume token."""
+        return await self._read(reads.kept_login, token_hash)
+
+    async def login_audit(self, after: int, limit: int) -> list[base.LoginAuditRow]:
+        """What was done to logins."""
+        return await self._read(reads.login_audit, after, limit)
+
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
     ) -> base.Status:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import astuple
+
 from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.state import DevicePlace
 from ...drivers.sqlite import Connection
@@ -83,10 +85,20 @@ DELETE_EXACT = (
 )
 INSERT_EXACT = "INSERT INTO device_exact (conversation_key, user_id, device_id, seq) VALUES (?, ?, ?, ?)"
 INSERT_RESUME = (
-    "INSERT INTO resume_token (user_id, device_id, token_hash, expires_ms, identity_expires_ms, scope) "
-    "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (user_id, device_id) DO UPDATE SET "
+    "INSERT INTO resume_token "
+    "(user_id, device_id, token_hash, expires_ms, identity_expires_ms, scope, login_hash, login_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user_id, device_id) DO UPDATE SET "
     "token_hash = excluded.token_hash, expires_ms = excluded.expires_ms, "
-    "identity_expires_ms = excluded.identity_expires_ms, scope = excluded.scope"
+    "identity_expires_ms = excluded.identity_expires_ms, scope = excluded.scope, "
+    "login_hash = excluded.login_hash, login_ms = excluded.login_ms"
+)
+INSERT_REVOCATION = (
+    "INSERT OR REPLACE INTO revocation (position, kind, user_id, device_id, token_hash, at_ms, ends_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+DELETE_REVOCATIONS = "DELETE FROM revocation WHERE ends_ms < ?1 AND at_ms < ?1"
+INSERT_LOGIN_AUDIT = (
+    "INSERT INTO login_audit (at_ms, action, user_id, device_id, token_hash) VALUES (?, ?, ?, ?, ?)"
 )
 INSERT_BLOCK = (
     "INSERT INTO block (user_id, blocked_id, since_ms) VALUES (?, ?, ?) "
@@ -156,11 +168,21 @@ def write(connection: Connection, changes: Changes) -> None:
     if changes.devices or changes.forgotten:
         _write_devices(connection, changes)
     _write_cursors(connection, changes)
+    if changes.revocations:
+        _write_access(connection, changes)
     if changes.tokens:
         _many(connection, INSERT_RESUME, changes.tokens)
     if changes.blocks or changes.ended_blocks:
         _many(connection, INSERT_BLOCK, changes.blocks)
         _many(connection, DELETE_BLOCK, changes.ended_blocks)
+
+
+def _write_access(connection: Connection, changes: Changes) -> None:
+    """Revocations, the resume tokens that they reach, and the audit of both."""
+    _many(connection, DELETE_RESUME, changes.dropped_tokens)
+    _many(connection, INSERT_REVOCATION, [astuple(it) for it in changes.revocations])
+    _many(connection, DELETE_REVOCATIONS, [(changes.revocations_before_ms,)])
+    _many(connection, INSERT_LOGIN_AUDIT, changes.login_audit)
 
 
 def _write_acts(connection: Connection, changes: Changes) -> None:

@@ -27,6 +27,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ...storage.base import Store
+from .storage_access import AccessContract
 from .storage_breaking import BreakingContract
 from .storage_cursors import CursorContract, OutboxContract, StatusContract
 from .storage_log import AppendContract, IdContract, PageContract, RecallContract
@@ -50,6 +51,7 @@ class VolatileStoreContract(
     StatusContract,
     OutboxContract,
     SessionContract,
+    AccessContract,
     DeviceContract,
     NodeContract,
     BreakingContract,

@@ -72,6 +72,18 @@ def resume(
     return base.ResumeSession(used, device_id, following, until_ms, leeway_ms, at_ms)
 
 
+def revoke(
+    user: str = "", device_id: str = "", token: bytes = b"", *, ends_ms: int | None = None, at_ms: int = NOW
+) -> base.Revoke:
+    """The logins of a user, of one device, or by one token end."""
+    return base.Revoke("REVOKED", user, device_id, token, ends_ms, at_ms)
+
+
+def ban(user: str, *, lifted: bool = False, at_ms: int = NOW) -> base.Revoke:
+    """A user may not be here, or may again."""
+    return base.Revoke("BANNED", user, "", b"", 0 if lifted else None, at_ms)
+
+
 def delivered(
     conversation_id: str, user: str, seq: int, device_id: str = "phone", at_ms: int = NOW
 ) -> base.AdvanceDelivered:

@@ -21,6 +21,7 @@ from ...storage.base import Store
 from .storage_commands import (
     NOW,
     add,
+    ban,
     confirm,
     delivered,
     device,
@@ -33,6 +34,7 @@ from .storage_commands import (
     refused,
     remove,
     resume,
+    revoke,
     send,
     single,
     snapshot,
@@ -74,6 +76,7 @@ async def live(store: Store) -> None:
     await do(store, recall(names[1], "ann"), delivered("g", "bob", 4), confirm(names[4], "bob", "tablet"))
     await do(store, delivered("g", "ann", 7), delivered("g", "cat", 3), read("g", "cat", 2, NOW + 3))
     await do(store, remove("g", "ann", "bob"), send("g", "ann", "away"), add("g", "ann", "bob", "eve"))
+    await do(store, revoke("cat"), ban("dan"), ban("eve"), ban("eve", lifted=True))
     await do(store, send("h", "bob", "2"), base.CloseOutbox("h", 1), base.RenewEpoch("h", "e2", NOW + 4))
     await do(store, remove("h", "ann", "ann"), send("s", "ann", "2"), read("s", "cat", 2))
     await do(store, block("cat", "ann"), block("cat", "eve"), update("g", "ann", "new", "cat"))
@@ -84,6 +87,7 @@ async def everything(store: Store) -> list[Any]:
     devices = [(user, name) for user in USERS for name in ("phone", "tablet")]
     shown = await snapshot(store, CONVERSATIONS, USERS)
     shown += [await store.entries(name, 0, 1000) for name in CONVERSATIONS]
+    shown += [await store.revocations(0, 1000), await store.login_audit(0, 1000)]
     return [*shown, await store.membership_changes(0, 1000), await store.resume_hashes(devices)]
 
 
