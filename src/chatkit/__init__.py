@@ -44,8 +44,10 @@ if TYPE_CHECKING:
     from .gateway.memory import MemoryConnector as MemoryConnector
     from .gateway.websocket_asgi import asgi_app as asgi_app
     from .server.auth import Authenticator as Authenticator
+    from .server.auth import external_id_of as external_id_of
     from .server.auth import jwt_authenticator as jwt_authenticator
     from .server.auth import sign_token as sign_token
+    from .server.auth import user_id_from as user_id_from
     from .server.config import ServerConfig as ServerConfig
     from .server.server import ChatServer as ChatServer
     from .types import Identity as Identity
@@ -71,7 +73,7 @@ else:
             " UnauthenticatedError UnavailableError",
             "gateway.websocket_asgi": "asgi_app",
             "gateway.memory": "MemoryConnector",
-            "server.auth": "Authenticator jwt_authenticator sign_token",
+            "server.auth": "Authenticator jwt_authenticator external_id_of sign_token user_id_from",
             "server.config": "ServerConfig",
             "server.server": "ChatServer",
             "types": "Identity Member Message Payload Receipt Sent",

@@ -9,6 +9,7 @@ The tree::
     │   │   ├── TokenExpiredError    TOKEN_EXPIRED         401
     │   │   └── TokenRevokedError    TOKEN_REVOKED         401
     │   ├── ForbiddenError           FORBIDDEN             403
+    │   │   └── BannedError          FORBIDDEN             403  the connection closes with 4202
     │   ├── NotFoundError            NOT_FOUND             404
     │   ├── ConflictError            CONFLICT              409
     │   ├── RecallWindowPassedError  RECALL_WINDOW_PASSED  409
@@ -95,6 +96,10 @@ class ForbiddenError(RefusedError):
 
     code = "FORBIDDEN"
     status = 403
+
+
+class BannedError(ForbiddenError):
+    """The host banned this user. On the wire it is FORBIDDEN, and closes with 4202."""
 
 
 class NotFoundError(RefusedError):

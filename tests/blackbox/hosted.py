@@ -33,8 +33,8 @@ class HostedServer(ChatServer):
         self._closed: list[tuple[str, int | None]] = []
         self._changed = anyio.Event()
 
-    def disconnect(self, session: Session) -> None:
-        super().disconnect(session)
+    def disconnected(self, session: Session) -> None:
+        super().disconnected(session)
         self._closed.append((session.user_id, session.close_code))
         changed, self._changed = self._changed, anyio.Event()
         changed.set()

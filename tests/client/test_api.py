@@ -139,6 +139,43 @@ async def test_removing_a_member_is_tried_once() -> None:
     assert len(script.requests) == 1
 
 
+async def test_what_an_owner_changes_and_who_is_blocked() -> None:
+    made = httpx.Response(
+        200,
+        json={
+            "conversationId": "c-1",
+            "type": "GROUP",
+            "title": "new",
+            "epoch": "e",
+            "headSeq": 1,
+            "memberIds": ["u-1"],
+            "memberCount": 1,
+        },
+    )
+    nothing = httpx.Response(204)
+    blocked = httpx.Response(200, json={"blocks": [{"userId": "u-9", "sinceTs": 5}], "nextCursor": "u-9"})
+    script = Script(made, made, nothing, httpx.ConnectError("down"), nothing, blocked)
+    chat = api(script)
+    assert (await chat.set_title("c-1", "new")).title == "new"
+    await chat.transfer_ownership("c-1", "u-2")
+    await chat.block("u-9")
+    await chat.unblock("u-9")
+    page = await chat.blocks(cursor="u-5", limit=1)
+
+    assert (page.blocks[0].user_id, page.blocks[0].since_ts, page.next_cursor) == ("u-9", 5, "u-9")
+    asked = [(it.method, it.url.raw_path.decode().removeprefix("/prefix/v1")) for it in script.requests]
+    assert asked == [
+        ("PATCH", "/conversations/c-1"),
+        ("PATCH", "/conversations/c-1"),
+        ("POST", "/blocks/u-9"),
+        ("DELETE", "/blocks/u-9"),
+        ("DELETE", "/blocks/u-9"),
+        ("GET", "/blocks?limit=1&cursor=u-5"),
+    ]
+    bodies = [msgspec.json.decode(it.content) for it in script.requests[:2]]
+    assert bodies == [{"title": "new"}, {"ownerId": "u-2"}]
+
+
 async def test_answers_without_a_problem_document_are_told_apart() -> None:
     with pytest.raises(UnavailableError):
         await api(Script(httpx.Response(502, text="<html>")), attempts_max=1).conversation("c-1")
@@ -157,6 +194,10 @@ async def test_nothing_the_server_must_refuse_is_sent() -> None:
     for call in (
         chat.send("../x", "hi"),
         chat.send("c-1", reply),
+        chat.set_title("c-1", "x" * 257),
+        chat.transfer_ownership("c-1", "a b"),
+        chat.block("a/b"),
+        chat.unblock(""),
         chat.status("a/b"),
         chat.status("m-1", limit=0),
         chat.recall(""),

@@ -11,6 +11,7 @@ import msgspec
 
 from chatkit.errors import InternalError, UnauthenticatedError, UnavailableError
 from chatkit.ports import Ports, SystemIds
+from chatkit.server.asking import ResumeAuthorizer
 from chatkit.server.auth import Authenticator
 from chatkit.server.config import ServerConfig
 from chatkit.server.server import ChatServer
@@ -133,7 +134,7 @@ class Peer:
 
     def leave(self) -> None:
         """Cut the connection."""
-        self._server.disconnect(self.session)
+        self._server.disconnected(self.session)
 
 
 async def by_name(token: str) -> Identity:
@@ -149,6 +150,7 @@ async def serving(
     store: GatedStore | None = None,
     *,
     authenticate: Authenticator = by_name,
+    authorize_resume: ResumeAuthorizer | None = None,
     ports: Ports | None = None,
     **config: Any,
 ) -> AsyncIterator[HarnessServer]:
@@ -156,6 +158,7 @@ async def serving(
     server = HarnessServer(
         store=store or GatedStore(),
         authenticate=authenticate,
+        authorize_resume=authorize_resume,
         config=ServerConfig(**config),
         ports=ports or Ports(VirtualClock()),
     )

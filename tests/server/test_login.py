@@ -111,7 +111,10 @@ async def test_a_host_that_proves_an_impossible_user_is_at_fault_itself(
         peer = Peer(server)
         peer.say(hello(token="ann"))
 
-        assert await peer.closed() == 4002
+        assert await peer.closed() == 4101
+        (error,) = [event for event in peer.read() if event["event"] == "ERROR"]
+    assert (error["code"], error["retryable"]) == ("UNAUTHENTICATED", False)
+    assert "user_id_from" in caplog.text
 
 
 async def for_two_minutes(token: str) -> Identity:
@@ -185,7 +188,7 @@ async def test_a_signed_token_proves_its_user_and_device() -> None:
     token = sign_token(SECRET, user_id="ann", device_id="phone", ttl_s=60, clock=clock)
     identity = await jwt_authenticator(SECRET, clock=clock)(token)
 
-    assert identity == Identity("ann", "phone", 1_060_000, "chat")
+    assert identity == Identity("ann", "phone", 1_060_000, "chat", 1_000_000)
 
 
 async def test_an_expired_token_says_so_after_the_leeway() -> None:

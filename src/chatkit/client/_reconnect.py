@@ -43,6 +43,9 @@ Besides its way and its wait for storage this covers a node that must find out b
 HELLO: it looks at its devices every 25 s, and storage may refuse it the first look.
 """
 
+CLOCKS_APART_S = 120.0
+"""Further apart the server's clock or ours is wrong, and "expired" says nothing of the token."""
+
 LOST_CLOSE_S = 0.5
 """For closing what is lost already; only an orderly end waits for the other side."""
 
@@ -246,7 +249,8 @@ class ReconnectLoop:
         if ended.token_refused:
             self._resume_token = None
         final = ended.final and not self._replaced_by_itself(ended)
-        pointless = ended.token_refused and not (ended.opened or ended.by_resume or self._tokens.renewable)
+        may_hold = ended.opened or ended.by_resume or self._tokens.renewable or self._is_by_clock(ended)
+        pointless = ended.token_refused and not may_hold
         if ended.opened or final or pointless:
             will_retry = not (final or pointless)
             self._events.put(Disconnected(ended.code, ended.reason, will_retry))
@@ -258,6 +262,13 @@ class ReconnectLoop:
             return 0.0  # the token is tried at once; only the short cut was refused
         self._attempt += 1
         return self._delay_s(ended)
+
+    def _is_by_clock(self, ended: Ended) -> bool:
+        """Whether a token was called expired by a clock that is far from ours: one of the two will be set right."""
+        server_ms = ended.cause.server_ms if isinstance(ended.cause, LoginFailedError) else None
+        if ended.code != ev.CloseCode.TOKEN_EXPIRED or server_ms is None:
+            return False
+        return abs(server_ms - self._clock.now_ms()) > CLOCKS_APART_S * 1000
 
     def _replaced_by_itself(self, ended: Ended) -> bool:
         """Whether the newer session may be our own HELLO of a try given up just before. Believed once for each."""

@@ -18,6 +18,8 @@ from ..ports import Ports
 from ..types import ConversationType, Member, Message, Payload, Sent
 from ..wire import events as ev
 from ..wire import http as wire
+from ..wire.http import BlockRow as Block
+from ..wire.http import BlocksResult as BlockPage
 from ..wire.http import ConversationResult as Conversation
 from ..wire.http import ConversationRow, ReceiptRow
 from ..wire.http import ConversationsResult as ConversationPage
@@ -38,6 +40,8 @@ from .validate import (
 )
 
 __all__ = [
+    "Block",
+    "BlockPage",
     "ChatApi",
     "Conversation",
     "ConversationPage",
@@ -294,6 +298,49 @@ class ChatApi:
         return await self._call(
             "DELETE", path("conversations", conversation_id, "members", user_id), MembersChanged, repeat=False
         )
+
+    async def set_title(self, conversation_id: str, title: str) -> Conversation:
+        """Change a group's title; at most 256 characters. For its owner.
+
+        Raises:
+            ForbiddenError: Not the owner, or a SINGLE.
+        """
+        check(title, wire.Title, "title")
+        return await self._update(conversation_id, wire.UpdateBody(title=title))
+
+    async def transfer_ownership(self, conversation_id: str, user_id: str) -> Conversation:
+        """Make another member the owner of one's own group.
+
+        Raises:
+            ForbiddenError: Not the owner, or a SINGLE.
+            NotFoundError: The user is no member.
+        """
+        check_conversation_id(user_id)
+        return await self._update(conversation_id, wire.UpdateBody(owner_id=user_id))
+
+    async def _update(self, conversation_id: str, body: wire.UpdateBody) -> Conversation:
+        check_conversation_id(conversation_id)
+        return await self._call("PATCH", path("conversations", conversation_id), Conversation, body=body)
+
+    # --- blocks ---------------------------------------------------------------------------------------
+
+    async def block(self, user_id: str) -> None:
+        """Block a user: they can neither add the caller to anything nor write to them in a SINGLE. Twice is once.
+
+        Raises:
+            BadRequestError: Oneself, or more than 1,000.
+        """
+        check_conversation_id(user_id)
+        await self._call("POST", path("blocks", user_id), type(None))
+
+    async def unblock(self, user_id: str) -> None:
+        """End a block; without one nothing happens."""
+        check_conversation_id(user_id)
+        await self._call("DELETE", path("blocks", user_id), type(None))
+
+    async def blocks(self, *, cursor: str | None = None, limit: int = 50) -> BlockPage:
+        """One page of whom the caller blocked, by user id; `next_cursor` leads to the next."""
+        return await self._call("GET", "/v1/blocks", BlockPage, params=_list(cursor, limit))
 
     # --- the server -----------------------------------------------------------------------------------
 

@@ -56,10 +56,15 @@ class LoginFailedError(ConnectionLostError):
         close_code: The WebSocket close code; 1006 if there was none.
         refused: The refusal that the server sent before, if any.
         retry_after_s: What the server asked to wait: by a GOAWAY, the refusal or the refused upgrade.
+        server_ms: The server's time as it came with the refusal; None from one that does not say it.
     """
 
     def __init__(
-        self, closed: TransportClosedError, refused: ChatkitError | None, goaway: ev.GoAway | None
+        self,
+        closed: TransportClosedError,
+        refused: ChatkitError | None,
+        goaway: ev.GoAway | None,
+        server_ms: int | None = None,
     ) -> None:
         retry_after_s = closed.retry_after_s
         if refused is not None and refused.retry_after_s is not None:
@@ -70,6 +75,7 @@ class LoginFailedError(ConnectionLostError):
         self.close_code = closed.close_code
         self.reason = closed.reason
         self.refused = refused
+        self.server_ms = server_ms
 
 
 async def log_in(
@@ -87,6 +93,7 @@ async def log_in(
     """
     refused: ChatkitError | None = None
     goaway: ev.GoAway | None = None
+    server_ms: int | None = None
     try:
         await transport.send(_frame(codec, [codec.encode(hello)]))
         while True:
@@ -101,8 +108,9 @@ async def log_in(
                     goaway = event
                 elif isinstance(event, ev.ErrorEvent):
                     refused = error_of(event)
+                    server_ms = None if event.server_ts is UNSET else event.server_ts
     except TransportClosedError as closed:
-        raise LoginFailedError(closed, refused, goaway) from closed
+        raise LoginFailedError(closed, refused, goaway, server_ms) from closed
 
 
 def hello(

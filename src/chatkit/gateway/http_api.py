@@ -32,10 +32,12 @@ from ..storage.base import (
     Appended,
     Conversation,
     Created,
+    Done,
     Entry,
     MembersChanged,
     Page,
     Recalled,
+    Updated,
 )
 from ..wire import events as ev
 from ..wire import http as wire
@@ -101,6 +103,7 @@ class HttpApi:
                 query=("cursor", "limit"),
             ),
             op("GET", conversation, self._conversation, wire.ConversationResult),
+            op("PATCH", conversation, self._update, wire.ConversationResult, body=wire.UpdateBody),
             op(
                 "GET", conversation + "/members", self._members, wire.MembersResult, query=("cursor", "limit")
             ),
@@ -124,6 +127,9 @@ class HttpApi:
                 self._remove_member,
                 wire.MembersChangedResult,
             ),
+            op("GET", "/v1/blocks", self._blocks, wire.BlocksResult, query=("cursor", "limit")),
+            op("POST", "/v1/blocks/{user_id}", self._block, None, status=204),
+            op("DELETE", "/v1/blocks/{user_id}", self._unblock, None, status=204),
         ]
 
     # --- messages ---
@@ -206,6 +212,16 @@ class HttpApi:
         found = await self._server.store.conversation(call.path("conversation_id"), call.user_id)
         return _json(_conversation_result(found))
 
+    async def _update(self, call: Call) -> Response:
+        body = await call.body(wire.UpdateBody)
+        command = self._server.engine.update(
+            call.path("conversation_id"),
+            call.user_id,
+            None if body.title is UNSET else body.title,
+            None if body.owner_id is UNSET else body.owner_id,
+        )
+        return _json(_conversation_result((await self._server.engine.execute(command, Updated)).conversation))
+
     async def _conversations(self, call: Call) -> Response:
         limit = call.limit(_LIST_LIMIT)
         rows = await self._server.store.conversations(call.user_id, call.device_id, call.cursor(), limit)
@@ -244,6 +260,24 @@ class HttpApi:
     async def _remove_member(self, call: Call) -> Response:
         command = self._server.engine.remove(call.path("conversation_id"), call.user_id, call.path("user_id"))
         return _members_changed(await self._server.engine.execute(command, MembersChanged))
+
+    # --- blocks ---
+
+    async def _blocks(self, call: Call) -> Response:
+        limit = call.limit(_LIST_LIMIT)
+        rows = await self._server.store.blocks(call.user_id, call.cursor(), limit)
+        last = rows[-1].user_id if len(rows) == limit else None
+        return _json(wire.BlocksResult([wire.BlockRow(row.user_id, row.since_ms) for row in rows], last))
+
+    async def _block(self, call: Call) -> Response:
+        command = self._server.engine.block(call.user_id, call.path("user_id"))
+        await self._server.engine.execute(command, Done)
+        return Response(status_code=204)
+
+    async def _unblock(self, call: Call) -> Response:
+        command = self._server.engine.unblock(call.user_id, call.path("user_id"))
+        await self._server.engine.execute(command, Done)
+        return Response(status_code=204)
 
     # --- how each is answered ---
 

@@ -103,7 +103,7 @@ class _Pump:
                 await self._read()
                 tasks.cancel_scope.cancel()
         finally:
-            self._server.disconnect(self._session)
+            self._server.disconnected(self._session)
 
     def _wake(self) -> None:
         self._woken.set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Protocol
 
@@ -78,9 +78,16 @@ class _Waiting:
 
     def remove_held_back(self) -> list[PendingCommand]:
         """Take out the sends that a refusal holds back, in order."""
-        removed = [pending for pending in self._pending if pending.held_back]
+        return self._remove(lambda pending: pending.held_back)
+
+    def remove_of(self, session: Session) -> list[PendingCommand]:
+        """Take out what a session asked for, in order."""
+        return self._remove(lambda pending: pending.session is session)
+
+    def _remove(self, unwanted: Callable[[PendingCommand], bool]) -> list[PendingCommand]:
+        removed = [pending for pending in self._pending if unwanted(pending)]
         if removed:
-            self._pending = deque(pending for pending in self._pending if not pending.held_back)
+            self._pending = deque(pending for pending in self._pending if not unwanted(pending))
             self._left(removed, sum(pending.cost for pending in removed))
         return removed
 
@@ -124,6 +131,10 @@ class Committer:
     def abandon(self) -> None:
         """Refuse what is still queued: there will be no further batch."""
         self._refuse(self._waiting.take(inf), self._unavailable(NOT_RUNNING))
+
+    def refuse_of(self, session: Session, error: RefusedError) -> None:
+        """Refuse what a session has in the queue; what is in a transaction already is not touched."""
+        self._refuse(self._waiting.remove_of(session), error)
 
     def submit(self, pending: PendingCommand, *, urgent: bool = True, share: float = 1.0) -> None:
         """Queue a command; its outcome arrives at the listener.

@@ -128,6 +128,7 @@ class Connection(ABC):
         ref: str | UnsetType = UNSET,
         conversation_id: str | UnsetType = UNSET,
         client_msg_id: str | UnsetType = UNSET,
+        server_ts: int | UnsetType = UNSET,
     ) -> None:
         """Queue an ERROR."""
         after_s = error.retry_after_s
@@ -140,6 +141,7 @@ class Connection(ABC):
                 ref=ref,
                 conversation_id=conversation_id,
                 client_msg_id=client_msg_id,
+                server_ts=server_ts,
             )
         )
 
@@ -213,3 +215,8 @@ class Connection(ABC):
             self.close_reason = reason
             self.state = State.CLOSED
             self._wake()
+
+    def cut(self, code: int, reason: str) -> None:
+        """End the connection at once: what is buffered does not leave any more."""
+        self._drop_all()
+        self.close(code, reason)

@@ -19,6 +19,7 @@ from ..storage.base import (
     AdvanceDelivered,
     AdvanceRead,
     Append,
+    BlockUser,
     Command,
     ConfirmMessage,
     CreateConversation,
@@ -27,12 +28,15 @@ from ..storage.base import (
     RemoveMember,
     RenewEpoch,
     Store,
+    UnblockUser,
+    UpdateConversation,
 )
 from ..types import ConversationType
 from ..wire import events as ev
 from ..wire.payload import canonical
 from .committer import Committer
 from .config import ServerConfig
+from .devices import Devices
 from .pending import PendingCommand, PendingReply
 from .publisher import Publisher, held_back_error
 from .session import Session
@@ -51,11 +55,18 @@ class Engine:
     """
 
     def __init__(
-        self, store: Store, committer: Committer, publisher: Publisher, config: ServerConfig, ports: Ports
+        self,
+        store: Store,
+        committer: Committer,
+        publisher: Publisher,
+        devices: Devices,
+        config: ServerConfig,
+        ports: Ports,
     ) -> None:
         self.store = store
         self._committer = committer
         self._publisher = publisher
+        self._devices = devices
         self._config = config
         self._ports = ports
         self._secret = b""
@@ -165,7 +176,8 @@ class Engine:
         self, message_id: str, user_id: str, device_id: str, conversation_id: str | None = None
     ) -> ConfirmMessage:
         """A device's confirmation of exactly one entry."""
-        return ConfirmMessage(message_id, user_id, device_id, self._now_ms(), conversation_id)
+        rule = self._devices.rule(user_id)
+        return ConfirmMessage(message_id, user_id, device_id, self._now_ms(), conversation_id, rule)
 
     def advance_read(self, conversation_id: str, user_id: str, up_to_seq: int) -> AdvanceRead:
         """A user's read cursor."""
@@ -178,6 +190,8 @@ class Engine:
         member_ids: tuple[str, ...],
         conversation_id: str | None = None,
         title: str = "",
+        *,
+        by_host: bool = False,
     ) -> CreateConversation:
         """A new conversation; the creator is a member in any case, and without an id it gets a random one."""
         members = tuple(dict.fromkeys((creator_id, *member_ids)))
@@ -191,16 +205,32 @@ class Engine:
             self.new_epoch(),
             self._config.members_max,
             self._now_ms(),
+            by_host,
         )
 
-    def add(self, conversation_id: str, by: str, user_ids: tuple[str, ...]) -> AddMembers:
-        """More members for a group."""
-        unique = tuple(dict.fromkeys(user_ids))
-        return AddMembers(conversation_id, by, unique, self._config.members_max, self._now_ms())
+    def add(self, conversation_id: str, by: str | None, user_ids: tuple[str, ...]) -> AddMembers:
+        """More members for a group; None is the host."""
+        config, unique = self._config, tuple(dict.fromkeys(user_ids))
+        again = config.readd_after_leaving
+        return AddMembers(conversation_id, by, unique, config.members_max, self._now_ms(), again)
 
-    def remove(self, conversation_id: str, by: str, user_id: str) -> RemoveMember:
-        """One member less; or, with oneself, leaving."""
+    def remove(self, conversation_id: str, by: str | None, user_id: str) -> RemoveMember:
+        """One member less; or, with oneself, leaving. None is the host."""
         return RemoveMember(conversation_id, by, user_id, self._now_ms())
+
+    def update(
+        self, conversation_id: str, by: str | None, title: str | None = None, owner_id: str | None = None
+    ) -> UpdateConversation:
+        """Another title or owner for a group; None is the host."""
+        return UpdateConversation(conversation_id, by, title, owner_id, self._now_ms())
+
+    def block(self, user_id: str, blocked_id: str) -> BlockUser:
+        """A user blocks another one."""
+        return BlockUser(user_id, blocked_id, self._now_ms())
+
+    def unblock(self, user_id: str, blocked_id: str) -> UnblockUser:
+        """A user ends a block."""
+        return UnblockUser(user_id, blocked_id)
 
     def renew_epoch(self, conversation_id: str) -> RenewEpoch:
         """A new identity for a restored log."""

@@ -23,7 +23,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         reads_in_flight_per_user: Pages, lists and searches that run at the same moment for a user; further ones wait.
         commit_share_per_user: Of the commit queue, the part that commands of one user may fill, by rows.
         sessions_per_user: Open connections of a user.
-        devices_per_user: Devices a user may have; a further login takes the place of the device unseen for longest.
+        devices_per_user: Devices a user may have; a further one takes the place of the one unseen for longest that is
+            not online, and is refused with RATE_LIMITED if all are.
         new_devices_per_user: Logins of a user with a device id not seen before.
         conversations_created_per_user: Conversations that a user creates.
         members_added_per_user: Users whom a user adds to groups, those at creation among them.

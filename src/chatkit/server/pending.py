@@ -14,7 +14,16 @@ from msgspec import UNSET, UnsetType
 
 from ..core.send_order import SendOrder
 from ..errors import UnavailableError
-from ..storage.base import AddMembers, Append, Command, CreateConversation, Outcome, Refused, SessionOpened
+from ..storage.base import (
+    AddMembers,
+    Append,
+    Command,
+    CreateConversation,
+    Outcome,
+    Refused,
+    SeeDevices,
+    SessionOpened,
+)
 from .session import Session
 
 
@@ -77,6 +86,8 @@ class PendingCommand(msgspec.Struct):
             return 1
         if type(command) is CreateConversation:
             return len(command.member_ids)
+        if type(command) is SeeDevices:
+            return len(command.devices)
         return len(command.user_ids) if type(command) is AddMembers else 1
 
     @property

@@ -16,10 +16,12 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ..bus.base import Bus
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, RefusedError
 from ..ports import Ports
 from ..storage.base import Store
 from ..wire.codec import Codec
+from .access import Access
+from .asking import Asking, ResumeAuthorizer
 from .auth import Authenticator
 from .background import Background
 from .cluster.bridge import ClusterBridge
@@ -27,11 +29,12 @@ from .cluster.reconcile import Reconciler
 from .cluster.reconcile_queue import ReconcileQueue
 from .committer import Committer
 from .config import ServerConfig
+from .devices import Devices
 from .dispatch import Dispatch
 from .engine import Engine
-from .host import HostVerbs
 from .live.hub import Hub
 from .login import Login
+from .login_verbs import LoginVerbs
 from .publisher import Publisher
 from .receipts import Receipts
 from .restoration import Restoration
@@ -42,7 +45,7 @@ from .typing import Typing
 from .watchdog import Watchdog
 
 
-class ChatServer(HostVerbs):
+class ChatServer(LoginVerbs):
     """A chat server to embed: `async with ChatServer(...) as server`, and `asgi_app(server)` to reach it by.
 
     Inside the `async with` it takes sessions and requests; leaving it drains. It may be entered once.
@@ -50,6 +53,8 @@ class ChatServer(HostVerbs):
     Args:
         store: Where the log lives; opened on entering, closed on leaving.
         authenticate: Who a token proves its bearer to be.
+        authorize_resume: Asked when a client comes back by a resume token: whether that login still holds. None: it
+            holds until it ends, was revoked, or is `login_max_s` old.
         config: Bounds and times.
         ports: Clock, random numbers, ids.
         bus: Where the other servers on the same log hear of what happens here; None: there is no other.
@@ -65,6 +70,7 @@ class ChatServer(HostVerbs):
         *,
         store: Store,
         authenticate: Authenticator,
+        authorize_resume: ResumeAuthorizer | None = None,
         config: ServerConfig | None = None,
         ports: Ports | None = None,
         bus: Bus | None = None,
@@ -77,12 +83,20 @@ class ChatServer(HostVerbs):
         to_reconcile = ReconcileQueue()
         hub = Hub(to_reconcile, bus)
         receipts = Receipts(hub, to_reconcile, store)
-        bridge = None if bus is None else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random)
-        publisher = Publisher(hub, receipts, to_reconcile, bridge, config)
+        clustered = bus is not None
+        self._access = Access(store, hub, self._refuse_queued, ports.clock, clustered=clustered)
+        bridge = (
+            None
+            if bus is None
+            else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random, self._access.look)
+        )
+        publisher = Publisher(hub, receipts, to_reconcile, bridge, self._access, config)
         self._committer = Committer(store, publisher, config)
-        super().__init__(Engine(store, self._committer, publisher, config, ports), store)
+        devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
+        super().__init__(Engine(store, self._committer, publisher, devices, config, ports), store)
         self._hub, self._bridge = hub, bridge
-        self.login = Login(self.engine, authenticate, config, ports, spawn)
+        asking = Asking(authenticate, authorize_resume, config.hello_timeout_s)
+        self.login = Login(self.engine, asking, self._access, devices, config, ports, spawn)
         self.sync = Sync(store, hub, to_reconcile, config, spawn)
         typing = Typing(store, hub, bridge, self._committer, config, ports.clock)
         self._restoration = Restoration(store, self.engine)
@@ -100,6 +114,9 @@ class ChatServer(HostVerbs):
             to_reconcile,
             bridge,
             self._restoration,
+            self._access,
+            devices,
+            self.engine,
             config,
             ports.clock,
         )
@@ -125,6 +142,7 @@ class ChatServer(HostVerbs):
             secret = await self.store.migrate()
             self.engine.start(secret)
             await self._reconciler.begin()
+            await self._access.begin()
             self._group = await undo.enter_async_context(anyio.create_task_group())
             with anyio.CancelScope(shield=True):  # it takes no time, and must not be left half begun
                 await self._group.start(self._background.run, self._begin)
@@ -156,10 +174,10 @@ class ChatServer(HostVerbs):
             await self._leave()
 
     def connect(self, codec: Codec, wake: Callable[[], None]) -> Session:
-        """A session for a connection that was just opened. The caller must call `disconnect` when it ends."""
+        """A session for a connection that was just opened. The caller must call `disconnected` when it ends."""
         return self._sessions.open(codec, wake)
 
-    def disconnect(self, session: Session) -> None:
+    def disconnected(self, session: Session) -> None:
         """The connection has ended; nothing is sent to the session any more."""
         self._sessions.end(session)
 
@@ -174,6 +192,9 @@ class ChatServer(HostVerbs):
             await self._committer.flush()
         with anyio.move_on_after(self.config.drain_timeout_s):
             await self._sessions.send_away()
+
+    def _refuse_queued(self, session: Session, error: RefusedError) -> None:
+        self._committer.refuse_of(session, error)
 
     def _begin(self) -> None:
         self._background.start(self._committer.run)

@@ -41,6 +41,7 @@ class Session(Connection):
         user_id: The user, empty before login.
         device_id: The device, empty before login.
         resume_hash: Digest of the resume token that its login issued; the device's newest is in the store.
+        token_hash: Digest of the token that its login came by, be it some resumes ago.
         last_pushed_seq: By conversation, the seq up to which everything was pushed to it; it belongs to these
             conversations.
         behind: Conversations whose pushes were dropped and not yet announced by BEHIND.
@@ -54,6 +55,7 @@ class Session(Connection):
         "last_pushed_seq",
         "resume_hash",
         "session_id",
+        "token_hash",
         "user_id",
     )
 
@@ -73,6 +75,7 @@ class Session(Connection):
         self.user_id = ""
         self.device_id = ""
         self.resume_hash = b""
+        self.token_hash = b""
         self.last_pushed_seq: dict[str, int] = {}
         self.behind: dict[str, None] = {}
         self._services = services

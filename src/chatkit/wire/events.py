@@ -288,7 +288,10 @@ class Pong(Event, frozen=True, tag="PONG"):
 
 
 class ErrorEvent(Event, frozen=True, tag="ERROR"):
-    """One item was refused; the others of its frame were not touched by that."""
+    """One item was refused; the others of its frame were not touched by that.
+
+    `server_ts` comes with the refusal of a login: a client whose clock says something else knows why.
+    """
 
     code: str
     message: str
@@ -297,6 +300,7 @@ class ErrorEvent(Event, frozen=True, tag="ERROR"):
     ref: str | UnsetType = UNSET
     conversation_id: str | UnsetType = UNSET
     client_msg_id: str | UnsetType = UNSET
+    server_ts: int | UnsetType = UNSET
 
 
 ServerEvent = (
@@ -327,6 +331,7 @@ class CloseCode:
     SLOW_CONSUMER = 4000
     HEARTBEAT_LOST = 4001
     OVERLOADED = 4002
+    DISCONNECTED = 4003
     TOKEN_EXPIRED = 4100
     TOKEN_REVOKED = 4101
     HELLO_MISSING = 4200

@@ -35,6 +35,7 @@ from .. import base
 from . import reads
 from .last_served import LastServed
 from .opening import APPLICATION_ID, check_newest
+from .unread import UnreadCounts
 from .verify import full_report
 from .writer import Writer
 
@@ -88,6 +89,7 @@ class SqliteStore:
         self._reader_limit = anyio.CapacityLimiter(self._reader_count)
         self._writer: Writer | None = None
         self._readers: deque[Connection] = deque()
+        self._unread = UnreadCounts()
 
     @property
     def healthy(self) -> bool:
@@ -148,13 +150,17 @@ class SqliteStore:
         self, user_id: str, device_id: str | None, after: str | None, limit: int
     ) -> list[base.ConversationRow]:
         """A page of the user's conversations."""
-        return await self._read(reads.conversations, user_id, device_id, after, limit)
+        return await self._read(reads.conversations, self._unread, user_id, device_id, after, limit)
 
     async def members(
         self, conversation_id: str, user_id: str, after: str | None, limit: int
     ) -> list[base.MemberCursor]:
         """A page of the current members."""
         return await self._read(reads.members, conversation_id, user_id, after, limit)
+
+    async def blocks(self, user_id: str, after: str | None, limit: int) -> list[base.Block]:
+        """A page of whom a user blocked."""
+        return await self._read(reads.blocks, user_id, after, limit)
 
     async def membership_changes(self, after: int | None, limit: int) -> base.MembershipChanges:
         """Who joined any conversation after a position."""
@@ -163,6 +169,18 @@ class SqliteStore:
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Digest of each device's resume token."""
         return await self._read(reads.resume_hashes, devices)
+
+    async def revocations(self, after: int, limit: int) -> list[base.Revocation]:
+        """Those above a position."""
+        return await self._read(reads.revocations, after, limit)
+
+    async def kept_login(self, token_hash: bytes) -> base.KeptLogin | None:
+        """The login of a resume token."""
+        return await self._read(reads.kept_login, token_hash)
+
+    async def login_audit(self, after: int, limit: int) -> list[base.LoginAuditRow]:
+        """What was done to logins."""
+        return await self._read(reads.login_audit, after, limit)
 
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
@@ -224,6 +242,7 @@ class SqliteStore:
                 readers.append(self._reader(writer))
                 undo.callback(readers[-1].close)
             undo.pop_all()
+        self._unread = UnreadCounts()
         self._readers.extend(readers)
         self._writer = Writer(writer, position)
         self._lock = lock
