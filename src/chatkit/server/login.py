@@ -6,6 +6,7 @@ device. Who a token proves is asked in `asking`; who may not be here is known to
 
 from __future__ import annotations
 
+import base64
 import hashlib
 
 import anyio
@@ -107,7 +108,7 @@ class Login:
         return (await self._prove(token)).identity
 
     async def _prove(self, token: str) -> _Proof:
-        token_hash, asked_at = digest(token), self._access.position
+        token_hash, asked_at = digest_of_token(token), self._access.position
         self._access.check_token(token_hash)
         identity = await self._asking.who(token)
         self._access.check(identity.user_id, identity.device_id, token_hash, identity.issued_at_ms)
@@ -321,6 +322,21 @@ def _is_foreign(session: Session, identity: Identity) -> bool:
     return identity.user_id != session.user_id or foreign_device
 
 
+def digest_of_token(token: str) -> bytes:
+    """What names a login's token. Of a JSON Web Token what is signed: its signature can be spelt in several ways."""
+    signed, _, signature = token.rpartition(".")
+    return digest(signed if signature and _is_jwt_header(signed.partition(".")[0]) else token)
+
+
+def _is_jwt_header(part: str) -> bool:
+    """Whether this is a JSON object with `alg` in base64url. Source: RFC 7515 section 4"""
+    try:
+        header = msgspec.json.decode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, RecursionError):  # msgspec's errors, and those of base64
+        return False
+    return isinstance(header, dict) and "alg" in header
+
+
 def digest(token: str) -> bytes:
-    """What is stored of a token, and of a resume token."""
+    """What is stored of a resume token."""
     return hashlib.sha256(token.encode()).digest()
