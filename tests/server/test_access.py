@@ -370,6 +370,18 @@ async def test_who_logs_in_elsewhere_after_the_revocation_stays(two: Cluster) ->
     assert ann.session.close_code is None
 
 
+async def test_who_comes_back_at_once_to_the_node_that_disconnected_it_stays(two: Cluster) -> None:
+    a, _ = two.nodes
+    _, resume_token = await enter(a)
+    await a.disconnect(ANN)
+    back = Peer(a)
+    back.say({"event": "HELLO", "deviceId": "phone", "resumeToken": resume_token})
+    await back.hear("WELCOME")
+    await anyio.sleep(ENDS_S)
+
+    assert back.session.close_code is None
+
+
 async def test_a_session_that_opens_while_it_is_revoked_elsewhere_ends(two: Cluster) -> None:
     a, b = two.nodes
     two.bus.fate = never
