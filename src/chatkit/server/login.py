@@ -213,13 +213,18 @@ class Login:
             await self._open_by_resume(session, event, event.resume_token)
 
     async def _open_by_token(self, session: Session, event: ev.Hello, token: str) -> None:
-        proof = await self._prove(token)
-        identity, resume_token = proof.identity, self._new_resume_token()
-        if identity.device_id is not None and identity.device_id != event.device_id:
+        proof, resume_token = await self._prove(token), self._new_resume_token()
+        command = self._open_command(proof, event.device_id, resume_token)
+        with self._devices.opening(command.user_id, event.device_id):
+            await self._submit(session, event, command, resume_token)
+
+    def _open_command(self, proof: _Proof, device_id: str, resume_token: str) -> OpenSession:
+        identity = proof.identity
+        if identity.device_id is not None and identity.device_id != device_id:
             raise UnauthenticatedError("the token belongs to another device")
-        command = OpenSession(
+        return OpenSession(
             identity.user_id,
-            event.device_id,
+            device_id,
             digest(resume_token),
             self._resume_until_ms(),
             identity.expires_ms,
@@ -230,23 +235,27 @@ class Login:
             proof.asked_at,
             self._devices.rule(identity.user_id),
         )
-        with self._devices.opening(identity.user_id, event.device_id):
-            await self._submit(session, event, command, resume_token)
 
     async def _open_by_resume(self, session: Session, event: ev.Hello, used_token: str) -> None:
         used_hash, resume_token = digest(used_token), self._new_resume_token()
+        renewed = await self._renewed(used_hash, event.device_id)
+        command = self._resume_command(used_hash, event.device_id, resume_token, renewed)
+        await self._submit(session, event, command, resume_token)
+
+    def _resume_command(
+        self, used_hash: bytes, device_id: str, resume_token: str, renewed: LoginTerms | None
+    ) -> ResumeSession:
         login_max_s = self._config.login_max_s
-        command = ResumeSession(
+        return ResumeSession(
             used_hash,
-            event.device_id,
+            device_id,
             digest(resume_token),
             self._resume_until_ms(),
             self._leeway_ms(),
             self.now_ms(),
             None if login_max_s is None else int(login_max_s * 1000),
-            await self._renewed(used_hash, event.device_id),
+            renewed,
         )
-        await self._submit(session, event, command, resume_token)
 
     async def _renewed(self, used_hash: bytes, device_id: str) -> LoginTerms | None:
         """What the host says now of the login that is resumed; None if it is not asked."""
