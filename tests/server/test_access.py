@@ -16,8 +16,11 @@ from chatkit.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from chatkit.ports import Ports
+from chatkit.server.auth import jwt_authenticator, sign_token
 from chatkit.server.devices import SEEN_EVERY_S
 from chatkit.server.limits import Limits
+from chatkit.server.login import digest_of_token
 from chatkit.server.server import ChatServer
 from chatkit.types import Identity
 
@@ -103,6 +106,33 @@ async def test_a_revoked_token_is_refused_everywhere_for_good() -> None:
         with pytest.raises(TokenRevokedError):
             await server.login.identify(ANN)
         assert await answer(server, token="ann/phone") == (None, ""), "another token of the same user"
+
+
+async def test_another_spelling_of_a_revoked_jwt_is_refused_too() -> None:
+    """The last letter of a signature has bits that nobody reads, and PyJWT passes over what is no base64."""
+    secret = "a-secret-of-at-least-32-characters"
+    token = sign_token(secret, user_id=ANN)
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    place = letters.index(token[-1])
+    spellings = [
+        *(token[:-1] + letters[place ^ bits] for bits in (1, 2, 3)),
+        token + "=",
+        token + "!",
+        token + "\n",
+    ]
+    async with serving(authenticate=jwt_authenticator(secret), ports=Ports()) as server:
+        taken = [it for it in spellings if (await answer(server, token=it)) == (None, "")]
+        await server.revoke(token=token)
+
+        assert taken, "there are several spellings"
+        assert {await answer(server, token=it) for it in taken} == {(4101, "TOKEN_REVOKED")}
+        await server.revoke(token=taken[0])
+        assert await answer(server, token=sign_token(secret, user_id=ANN, ttl_s=7)) == (None, "")
+
+
+@pytest.mark.parametrize("token", ["a.b.c", "e30.x.y", "..", "x", "{}.a.b", "eyJhbGciOjF9x.a.b"])
+def test_an_opaque_token_is_named_by_all_of_it(token: str) -> None:
+    assert digest_of_token(token) != digest_of_token(token + "x")
 
 
 async def test_a_device_that_is_revoked_leaves_the_others_alone() -> None:
@@ -338,6 +368,18 @@ async def test_who_logs_in_elsewhere_after_the_revocation_stays(two: Cluster) ->
     await anyio.sleep(3)
 
     assert ann.session.close_code is None
+
+
+async def test_who_comes_back_at_once_to_the_node_that_disconnected_it_stays(two: Cluster) -> None:
+    a, _ = two.nodes
+    _, resume_token = await enter(a)
+    await a.disconnect(ANN)
+    back = Peer(a)
+    back.say({"event": "HELLO", "deviceId": "phone", "resumeToken": resume_token})
+    await back.hear("WELCOME")
+    await anyio.sleep(ENDS_S)
+
+    assert back.session.close_code is None
 
 
 async def test_a_session_that_opens_while_it_is_revoked_elsewhere_ends(two: Cluster) -> None:

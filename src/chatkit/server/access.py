@@ -1,6 +1,6 @@
 """Who may not be here, as this node knows it: what was revoked, and the sessions that end by it.
 
-All revocations that hold are in memory (about 300 bytes each), so that no request costs a read. Those made here are
+All revocations that hold are in memory (about 500 bytes each), so that no request costs a read. Those made here are
 known in the order of their commits; those of other nodes are read from the store, at once when the bus says so and
 every `POLL_S` in any case, for a bus may lose. Whether a session of this node is from before a revocation made
 elsewhere is asked of the store, which has no resume token of it then: clocks decide nothing.

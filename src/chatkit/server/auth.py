@@ -177,11 +177,7 @@ class _Keys:
                 "a key is a secret (HS...) or a public key (RS..., ES...): one authenticator each"
             )
         self._by_id = dict(keys) if isinstance(keys, Mapping) else None
-        self._all = (
-            [keys]
-            if isinstance(keys, str | bytes)
-            else [*(keys.values() if isinstance(keys, Mapping) else keys)]
-        )
+        self._all = _listed(keys)
         if not self._all:
             raise ConfigurationError("jwt_authenticator needs at least one secret or key")
         for key in self._all:
@@ -238,22 +234,35 @@ def _check_times(claims: _Claims, now_s: float, leeway_s: float) -> None:
         raise UnauthenticatedError("the token is not valid yet")
 
 
+def _listed(keys: Keys) -> Sequence[Key]:
+    if isinstance(keys, Mapping):
+        return [*keys.values()]
+    return [*keys] if isinstance(keys, Sequence) and not isinstance(keys, str | bytes) else [keys]
+
+
 def _ms(stamp_s: float | UnsetType) -> int | None:
     return None if stamp_s is UNSET else int(stamp_s * 1000)
 
 
 def _check_key(jwt: Any, key: Key, algorithm: str) -> None:
     """Raises ConfigurationError for a key that an algorithm cannot use."""
+    if not isinstance(key, str | bytes):
+        raise ConfigurationError(f"a secret or key is a str or bytes, not {type(key).__name__}")
     if algorithm.startswith("HS"):
         _check_secret(key)
     try:
-        jwt.get_algorithm_by_name(algorithm).prepare_key(key)
+        prepared = jwt.get_algorithm_by_name(algorithm).prepare_key(key)
     except NotImplementedError:
         if algorithm in jwt.algorithms.requires_cryptography:
             raise ConfigurationError(f"{algorithm} needs cryptography: pip install 'pyjwt[crypto]'") from None
         raise ConfigurationError(f"there is no algorithm {algorithm!r} for JSON Web Tokens") from None
     except (jwt.PyJWTError, ValueError, TypeError) as error:
-        raise ConfigurationError(f"this is no key for {algorithm}: {error}") from None
+        wanted = "a secret of random bytes" if algorithm.startswith("HS") else "the public key in PEM"
+        raise ConfigurationError(f"this is no key for {algorithm}, which takes {wanted}") from error
+    if hasattr(prepared, "private_bytes"):
+        raise ConfigurationError(
+            f"this is a private key; {algorithm} is checked with the public one: give that"
+        )
 
 
 def _check_secret(secret: str | bytes) -> None:

@@ -6,6 +6,7 @@ device. Who a token proves is asked in `asking`; who may not be here is known to
 
 from __future__ import annotations
 
+import base64
 import hashlib
 
 import anyio
@@ -107,7 +108,7 @@ class Login:
         return (await self._prove(token)).identity
 
     async def _prove(self, token: str) -> _Proof:
-        token_hash, asked_at = digest(token), self._access.position
+        token_hash, asked_at = digest_of_token(token), self._access.position
         self._access.check_token(token_hash)
         identity = await self._asking.who(token)
         self._access.check(identity.user_id, identity.device_id, token_hash, identity.issued_at_ms)
@@ -212,13 +213,18 @@ class Login:
             await self._open_by_resume(session, event, event.resume_token)
 
     async def _open_by_token(self, session: Session, event: ev.Hello, token: str) -> None:
-        proof = await self._prove(token)
-        identity, resume_token = proof.identity, self._new_resume_token()
-        if identity.device_id is not None and identity.device_id != event.device_id:
+        proof, resume_token = await self._prove(token), self._new_resume_token()
+        command = self._open_command(proof, event.device_id, resume_token)
+        with self._devices.opening(command.user_id, event.device_id):
+            await self._submit(session, event, command, resume_token)
+
+    def _open_command(self, proof: _Proof, device_id: str, resume_token: str) -> OpenSession:
+        identity = proof.identity
+        if identity.device_id is not None and identity.device_id != device_id:
             raise UnauthenticatedError("the token belongs to another device")
-        command = OpenSession(
+        return OpenSession(
             identity.user_id,
-            event.device_id,
+            device_id,
             digest(resume_token),
             self._resume_until_ms(),
             identity.expires_ms,
@@ -229,23 +235,27 @@ class Login:
             proof.asked_at,
             self._devices.rule(identity.user_id),
         )
-        with self._devices.opening(identity.user_id, event.device_id):
-            await self._submit(session, event, command, resume_token)
 
     async def _open_by_resume(self, session: Session, event: ev.Hello, used_token: str) -> None:
         used_hash, resume_token = digest(used_token), self._new_resume_token()
+        renewed = await self._renewed(used_hash, event.device_id)
+        command = self._resume_command(used_hash, event.device_id, resume_token, renewed)
+        await self._submit(session, event, command, resume_token)
+
+    def _resume_command(
+        self, used_hash: bytes, device_id: str, resume_token: str, renewed: LoginTerms | None
+    ) -> ResumeSession:
         login_max_s = self._config.login_max_s
-        command = ResumeSession(
+        return ResumeSession(
             used_hash,
-            event.device_id,
+            device_id,
             digest(resume_token),
             self._resume_until_ms(),
             self._leeway_ms(),
             self.now_ms(),
             None if login_max_s is None else int(login_max_s * 1000),
-            await self._renewed(used_hash, event.device_id),
+            renewed,
         )
-        await self._submit(session, event, command, resume_token)
 
     async def _renewed(self, used_hash: bytes, device_id: str) -> LoginTerms | None:
         """What the host says now of the login that is resumed; None if it is not asked."""
@@ -321,6 +331,21 @@ def _is_foreign(session: Session, identity: Identity) -> bool:
     return identity.user_id != session.user_id or foreign_device
 
 
+def digest_of_token(token: str) -> bytes:
+    """What names a login's token. Of a JSON Web Token what is signed: its signature can be spelt in several ways."""
+    signed, _, signature = token.rpartition(".")
+    return digest(signed if signature and _is_jwt_header(signed.partition(".")[0]) else token)
+
+
+def _is_jwt_header(part: str) -> bool:
+    """Whether this is a JSON object with `alg` in base64url. Source: RFC 7515 section 4"""
+    try:
+        header = msgspec.json.decode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, RecursionError):  # msgspec's errors, and those of base64
+        return False
+    return isinstance(header, dict) and "alg" in header
+
+
 def digest(token: str) -> bytes:
-    """What is stored of a token, and of a resume token."""
+    """What is stored of a resume token."""
     return hashlib.sha256(token.encode()).digest()

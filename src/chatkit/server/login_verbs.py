@@ -6,7 +6,7 @@ from ..errors import BadRequestError
 from ..storage.base import RevocationKind, Revoke, Revoked
 from ..wire import events as ev
 from .host import HostVerbs, check_ids, check_value
-from .login import Login, digest
+from .login import Login, digest_of_token
 
 
 class LoginVerbs(HostVerbs):
@@ -46,7 +46,9 @@ class LoginVerbs(HostVerbs):
         if token is not None:
             check_value(ev.Token, "token", token, shown=False)
             ends_ms = await self.login.end_of(token)
-            await self._revoke(Revoke("REVOKED", "", "", digest(token), ends_ms, self.login.now_ms()))
+            await self._revoke(
+                Revoke("REVOKED", "", "", digest_of_token(token), ends_ms, self.login.now_ms())
+            )
         else:
             check_ids(user_id, *(() if device_id is None else (device_id,)))
             await self._revoke_user("REVOKED", user_id, device_id, None)
