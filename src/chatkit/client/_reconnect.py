@@ -190,7 +190,8 @@ class ReconnectLoop:
     async def _proof(self) -> ev.Hello:
         if self._resume_token is not None:
             return hello(self._device_id, resume_token=self._resume_token)
-        return hello(self._device_id, token=await self._tokens.get())
+        self._tokens.presented = await self._tokens.get()
+        return hello(self._device_id, token=self._tokens.presented)
 
     async def _log_in(self, transport: Transport, proof: ev.Hello, *, by_resume: bool) -> Ended:
         try:
@@ -243,6 +244,8 @@ class ReconnectLoop:
         """Seconds until the next try. Raises _StoppedError if there is none."""
         if ended.token_refused:
             self._resume_token = None
+        if ended.token_refused and (ended.opened or not ended.by_resume):
+            self._tokens.refused()
         final = ended.final and not self._replaced_by_itself(ended)
         pointless = ended.token_refused and not (ended.opened or ended.by_resume or self._tokens.renewable)
         if ended.opened or final or pointless:

@@ -6,6 +6,7 @@ the implementations behind plain arguments (which store, codec, transport). Call
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from .._auto_reset_event import AutoResetEvent
 from ..errors import ClosedError, ConfigurationError, DeadlineExceededError
 from ..ports import Ports
 from ..transport.base import Connector
+from ..transport.network import Network
 from ..transport.websocket import WebSocketConnector
 from ..wire.codec import JSON, MSGPACK, Codec
 from ._reconnect import ReconnectLoop
@@ -191,23 +193,35 @@ class ClientRuntime:
 
 def codec_named(name: str) -> Codec:
     """The codec. Raises ConfigurationError for another name."""
-    codec = _CODECS.get(name)
+    codec = _CODECS.get(name) if isinstance(name, str) else None
     if codec is None:
         raise ConfigurationError("codec must be json or msgpack")
     return codec
 
 
-def store_of(store: LocalStore | str | None) -> LocalStore:
+def check_store(store: object) -> None:
+    """Raises ConfigurationError for what is no place to keep messages."""
+    if store is None or isinstance(store, str | os.PathLike) or hasattr(store, "add_pending"):
+        return
+    raise ConfigurationError(f"store must be a path, a LocalStore or None, not {type(store).__name__}")
+
+
+def store_of(store: LocalStore | str | os.PathLike[str] | None) -> LocalStore:
     """A store as itself, a path as a SQLite file, None as memory."""
     if store is None:
         return MemoryStore()
-    return SqliteStore(store) if isinstance(store, str) else store
+    return SqliteStore(store) if isinstance(store, str | os.PathLike) else store
 
 
-def connector_of(connector: Connector | None, url: str, config: ClientConfig) -> Connector:
-    """A connector as itself, None as WebSockets to `url`."""
-    if connector is not None:
-        return connector
-    return WebSocketConnector(
-        url, connect_timeout_s=config.connect_timeout_s, close_timeout_s=config.close_timeout_s
-    )
+def connector_of(connector: Connector | None, url: str, config: ClientConfig, network: Network) -> Connector:
+    """A connector as itself, None as WebSockets to `url`. Raises ConfigurationError."""
+    if connector is None:
+        return WebSocketConnector(
+            url,
+            connect_timeout_s=config.connect_timeout_s,
+            close_timeout_s=config.close_timeout_s,
+            network=network,
+        )
+    if not hasattr(connector, "connect"):
+        raise ConfigurationError(f"connector must have a method connect; {type(connector).__name__} has none")
+    return connector

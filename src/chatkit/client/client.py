@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -17,19 +19,24 @@ from ..errors import (
 )
 from ..ports import Ports
 from ..transport.base import Connector
+from ..transport.network import Network
 from ..types import Message, MessageStatus, Payload, Sent
 from ..wire import events as ev
-from ._runtime import ClientRuntime, codec_named, connector_of, store_of
+from ._http import ATTEMPTS_MAX, Http
+from ._runtime import ClientRuntime, check_store, codec_named, connector_of, store_of
 from ._token import Token, TokenSource
 from .api import ChatApi, Status
 from .config import ClientConfig
 from .events import ChatEvent
 from .store.base import LocalStore
 from .validate import (
+    Address,
+    address_of,
     canonical_of,
     check_client_msg_id,
     check_conversation_id,
     check_device_id,
+    check_kind,
     check_message_id,
     check_seq,
 )
@@ -66,41 +73,52 @@ class ChatClient:
 
     Args:
         url: The server: `ws://`, `wss://`, `http://` or `https://`, with the prefix it is mounted under.
-        token: The login, or an async callable that makes a fresh one whenever needed.
+        token: The login, or a callable (plain or async) that makes a fresh one: asked when the one before nears its end
+            or was refused. A plain one must not block.
         device_id: Stable name of this installation; it owns the delivered cursor.
         store: A path keeps everything in a SQLite file that outlives the process; None keeps it in memory; a store of
             one's own is closed at the end.
         codec: `json` or `msgpack`.
+        ssl_context: For `wss://` and `https://`; None for the system's trust store (docs/connecting.md#certificates).
+        proxy: Its address; True for what the environment says, False for none (docs/connecting.md#proxies).
+        headers: Sent with every handshake and every HTTP request.
         connector: Another way to the server than WebSockets to `url`.
         config: Deadlines and bounds.
         ports: Clock, random numbers and ids; the system's by default.
 
     Raises:
-        ConfigurationError: An argument can never work, or the store is another program's or user's.
+        ConfigurationError: An argument can never work (its name is in the message), or the store is another program's
+            or user's.
     """
 
     def __init__(
         self,
-        url: str,
+        url: Address,
         *,
         token: Token,
         device_id: str,
-        store: LocalStore | str | None = None,
+        store: LocalStore | str | os.PathLike[str] | None = None,
         codec: str = "json",
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | bool = True,
+        headers: Mapping[str, str] | None = None,
         connector: Connector | None = None,
         config: ClientConfig | None = None,
         ports: Ports | None = None,
     ) -> None:
         check_device_id(device_id)
-        self._url = url
-        self._token = token
+        check_kind("config", config, ClientConfig, optional=True)
+        check_kind("ports", ports, Ports, optional=True)
+        check_store(store)
+        self._url = address_of(url, "url")
         self._device_id = device_id
         self._config = config or ClientConfig()
         self._ports = ports or Ports()
         self._store = store
         self._codec = codec_named(codec)
-        self._tokens = TokenSource(token, self._config.token_timeout_s)
-        self._connector = connector_of(connector, url, self._config)
+        self._tokens = TokenSource(token, self._config.token_timeout_s, self._ports)
+        self._network = Network(ssl_context, proxy, headers)
+        self._connector = connector_of(connector, self._url, self._config, self._network)
         self._runtime: ClientRuntime | None = None
         self._entered = False
         self._consuming = False
@@ -319,13 +337,7 @@ class ChatClient:
         check_message_id(message_id)
         timeout_s = self._config.request_timeout_s
         if runtime.api is None:
-            runtime.api = ChatApi(
-                self._url,
-                token=self._token,
-                device_id=self._device_id,
-                timeout_s=timeout_s,
-                ports=self._ports,
-            )
+            runtime.api = ChatApi.over(self._http(timeout_s), self._ports)
         with runtime.call(timeout_s):
             return await runtime.api.status(message_id)
 
@@ -395,6 +407,18 @@ class ChatClient:
             return await runtime.events.take()
         finally:
             self._consuming = False
+
+    def _http(self, timeout_s: float) -> Http:
+        return Http(
+            self._url,
+            self._tokens,
+            self._device_id,
+            timeout_s,
+            ATTEMPTS_MAX,
+            self._network,
+            None,
+            self._ports,
+        )
 
     def _new_key(self) -> str:
         return self._ports.ids.token_bytes(16).hex()

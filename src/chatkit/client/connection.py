@@ -19,7 +19,7 @@ from .._auto_reset_event import AutoResetEvent
 from ..core.backoff import retry_after_of
 from ..core.connection import CLIENT_RECEIVES, State
 from ..core.resend import PendingSend
-from ..errors import ChatkitError, ConnectionLostError, ProtocolError
+from ..errors import ChatkitError, ConnectionLostError, ProtocolError, UnauthenticatedError
 from ..ports import Clock
 from ..transport.base import Transport, TransportClosedError
 from ..wire import events as ev
@@ -290,8 +290,13 @@ class Connection:
                 await renewing(self._renew)
 
     async def _renew(self) -> None:
-        fresh = ev.AuthRefresh(token=await self._tokens.get())
-        await self._requests.ask(fresh, self._config.request_timeout_s)
+        token = await self._tokens.successor()
+        try:
+            await self._requests.ask(ev.AuthRefresh(token=token), self._config.request_timeout_s)
+        except UnauthenticatedError:
+            self._tokens.refused()
+            raise
+        self._tokens.presented = token
 
 
 class Writer:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -17,6 +18,22 @@ from ..wire.payload import canonical
 logger = logging.getLogger(__name__)
 
 Logged = ev.NewMsg | ev.LogEntry
+
+
+@runtime_checkable
+class URL(Protocol):
+    """A URL object of whatever library; `str` of it is the address."""
+
+    @property
+    def scheme(self) -> str:
+        """What it begins with."""
+
+    @property
+    def host(self) -> str | None:
+        """Whose it is."""
+
+
+Address = str | URL
 
 _CLAMPED = frozenset({"retry_after_ms", "reconnect_after_ms"})
 
@@ -69,6 +86,37 @@ def check_numbers(event: msgspec.Struct) -> None:
         elif isinstance(value, list):
             for item in value:
                 check_numbers(item)
+
+
+def address_of(url: Address, name: str) -> str:
+    """A server's address as a string; a URL object of another library (`httpx.URL`) as what it stands for.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if isinstance(url, str):
+        return url
+    if isinstance(url, URL):
+        return str(url)
+    raise ConfigurationError(f"{name} must be a string such as https://chat.example.org, or a URL object")
+
+
+def check_kind(name: str, value: object, kind: type, *, optional: bool = False) -> None:
+    """Raises ConfigurationError, with the argument's name, for a value of another kind."""
+    if not (isinstance(value, kind) or (optional and value is None)):
+        raise ConfigurationError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+
+
+def check_above_zero(name: str, value: object, *, whole: bool = False) -> None:
+    """Raises ConfigurationError unless it is a finite number above 0, of seconds or (`whole`) of things."""
+    kinds = (int,) if whole else (int, float)
+    if (
+        type(value) not in kinds
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or value <= 0
+    ):
+        raise ConfigurationError(f"{name} must be {'a whole number' if whole else 'seconds'} above 0")
 
 
 def check_device_id(device_id: str) -> None:
