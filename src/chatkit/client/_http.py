@@ -193,16 +193,17 @@ class Http:
                 self._client = httpx.AsyncClient(
                     timeout=self._timeout_s,
                     trust_env=False,
-                    verify=await self._context_for(self._base_url),
+                    verify=await self._context(),
                     proxy=None if self._proxy is None else await self._through(self._proxy),
                 )
             return self._client
 
     async def _through(self, proxy: str) -> httpx.Proxy:
-        return httpx.Proxy(proxy, ssl_context=await self._context_for(proxy))
+        context = await self._network.ssl_context() if proxy.startswith("https:") else None
+        return httpx.Proxy(proxy, ssl_context=context)
 
-    async def _context_for(self, url: str) -> ssl.SSLContext:
-        if url.startswith("https:"):
+    async def _context(self) -> ssl.SSLContext:
+        if self._base_url.startswith("https:"):
             return await self._network.ssl_context()
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody: there is no TLS to be had
 
@@ -216,7 +217,8 @@ class Http:
 
     def _why(self, error: httpx.HTTPError) -> str:
         if isinstance(error, httpx.ConnectError):
-            return explain(error, urlsplit(self._base_url).netloc)[1]
+            parts = urlsplit(self._base_url)
+            return explain(error, parts.netloc, secure=parts.scheme == "https")[1]
         return said(error)
 
 

@@ -6,6 +6,7 @@ none any more, is in `ConnectionStatus`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -21,7 +22,8 @@ from ..errors import (
     UnavailableError,
 )
 from ..ports import Clock
-from ..transport.base import Connector, Transport, TransportClosedError
+from ..transport.base import ConnectFailedError, Connector, Transport, TransportClosedError
+from ..transport.failure import said
 from ..wire import events as ev
 from ..wire.codec import Codec
 from ._retry import Backoff, retry_after_s_of
@@ -32,8 +34,10 @@ from .event_queue import EventQueue
 from .events import Connecting, Disconnected, Reconnecting
 from .inbox import Batches
 from .outbox import Outbox
-from .requests import ConnectionStatus
+from .requests import EXPLANATION_MAX, ConnectionStatus
 from .store.base import refused_for_now
+
+logger = logging.getLogger(__name__)
 
 ABNORMAL = 1006
 HELLO_LATE_S = 60.0
@@ -42,6 +46,12 @@ HELLO_LATE_S = 60.0
 Besides its way and its wait for storage this covers a node that must find out by itself that another one took the
 HELLO: it looks at its devices every 25 s, and storage may refuse it the first look.
 """
+
+STORM_TRIES = 3
+"""After an end that all clients share, the first wait is as wide as after so many failed tries: 4 s by default."""
+
+CONNECT_GRACE_S = 1.0
+"""A connector has so much longer than `connect_timeout_s`, to say itself what it waited for."""
 
 LOST_CLOSE_S = 0.5
 """For closing what is lost already; only an orderly end waits for the other side."""
@@ -136,6 +146,7 @@ class ReconnectLoop:
         self._resume_token: str | None = None
         self._attempt = 0
         self._hello_lost_at_s: float | None = None
+        self._logged: set[str] = set()
         self.connection: Connection | None = None
 
     async def run(self) -> None:
@@ -173,7 +184,7 @@ class ReconnectLoop:
         except Exception as error:  # the app's token callable may raise anything
             return _ended(error)
         try:
-            with anyio.fail_after(self._config.connect_timeout_s):
+            with anyio.fail_after(self._config.connect_timeout_s + CONNECT_GRACE_S):
                 transport = await self._connector.connect(self._codec.subprotocol)
         except TimeoutError:
             return _ended(DeadlineExceededError("connecting took too long"))
@@ -242,6 +253,8 @@ class ReconnectLoop:
 
     def _next(self, ended: Ended) -> float:
         """Seconds until the next try. Raises _StoppedError if there is none."""
+        self._status.last_failure = ended.cause
+        self._log(ended)
         if ended.token_refused:
             self._resume_token = None
         if ended.token_refused and (ended.opened or not ended.by_resume):
@@ -255,10 +268,20 @@ class ReconnectLoop:
             raise _StoppedError(f"the client has stopped: {ended.code} {ended.reason}", _typed(ended))
         if ended.opened and ended.lasted_s >= self._config.stable_after_s:
             self._attempt = 0
+            self._logged.clear()
         if ended.token_refused and ended.by_resume and not ended.opened:
             return 0.0  # the token is tried at once; only the short cut was refused
         self._attempt += 1
         return self._delay_s(ended)
+
+    def _log(self, ended: Ended) -> None:
+        """One warning for each kind of failure since the last stable connection, however many tries there are."""
+        words = said(ended.cause, EXPLANATION_MAX)
+        if ended.opened:
+            logger.info("the connection ended: %s", words)
+        elif (kind := _kind(ended.cause)) not in self._logged:
+            self._logged.add(kind)
+            logger.warning("no connection, trying again: %s", words)
 
     def _replaced_by_itself(self, ended: Ended) -> bool:
         """Whether the newer session may be our own HELLO of a try given up just before. Believed once for each."""
@@ -272,7 +295,7 @@ class ReconnectLoop:
         retry_after_s = ended.retry_after_s
         if retry_after_s is None:
             retry_after_s = retry_after_s_of(ended.cause)
-        return self._backoff.delay_s(self._attempt, retry_after_s)
+        return self._backoff.delay_s(self._attempt + (STORM_TRIES if _is_storm(ended) else 0), retry_after_s)
 
     def _stop(self, text: str, reason: Exception) -> None:
         self._outbox.stopped(reason)
@@ -294,6 +317,21 @@ def _ended(
     if isinstance(cause, LoginFailedError) and cause.refused is not None:
         reason = reason or str(cause.refused)
     return Ended(cause, code, reason, opened, by_resume, lasted_s, retry_after_s)
+
+
+def _is_storm(ended: Ended) -> bool:
+    """Whether everybody lost their connection at once and nobody spread the return, as when a proxy reloads."""
+    return ended.opened and ended.retry_after_s is None and ended.code in (1001, 1012)
+
+
+def _kind(cause: Exception) -> str:
+    """What failures have in common that are one story in the log; there are few."""
+    match cause:
+        case ConnectFailedError():
+            return f"{cause.kind} {cause.status}"
+        case LoginFailedError():
+            return f"login {cause.close_code} {cause.refused.code if cause.refused is not None else ''}"
+    return type(cause).__name__
 
 
 def _typed(ended: Ended) -> Exception:

@@ -77,7 +77,7 @@ class ClientRuntime:
         self.events = EventQueue(config.events_max, config.events_low)
         self.conversations = Conversations(config.held_max, self.status.wake)
         self.conversations.reload(store.records())
-        self.outbox = Outbox(store, config, ports.clock, backoff, self.wake)
+        self.outbox = Outbox(store, config, ports.clock, backoff, self.status, self.wake)
         self.cursors = Cursors(store, ports.clock, backoff)
         self.requests = Requests(config.requests_max, self.wake)
         self.batches = Batches(store, self.conversations, self.outbox, self.cursors, self.events)
@@ -154,7 +154,10 @@ class ClientRuntime:
                 self._calls.discard(scope)
         if scope.cancelled_caught:
             self.check_open()
-            raise DeadlineExceededError(f"no result within {timeout_s:g} s")
+            why = self.status
+            raise DeadlineExceededError(
+                f"no result within {timeout_s:g} s ({why.explanation})"
+            ) from why.last_failure
 
     def check_open(self) -> None:
         """Raises ClosedError once the client is closing."""

@@ -125,6 +125,7 @@ class ChatClient:
         self._typed_at_s: dict[str, float] = {}
         self._pending_count = 0
         self._stopped: Exception | None = None
+        self._last_failure: Exception | None = None
 
     def __repr__(self) -> str:
         return f"<ChatClient {self._url} device {self._device_id}>"
@@ -167,7 +168,7 @@ class ChatClient:
             self._runtime = None
             self._pending_count = runtime.outbox.pending_count
             await runtime.stop()
-            self._stopped = status.stopped
+            self._stopped, self._last_failure = status.stopped, status.last_failure
         if error is None and status.failure is not None:
             raise status.failure
         if error is None and not expected:
@@ -227,7 +228,8 @@ class ChatClient:
             BadRequestError, TooLargeError: The server would refuse it; nothing was queued.
             QueueFullError: Too many messages wait; nothing was queued.
             UnavailableError: The local store refuses for now (disk full); nothing was queued.
-            SendOutcomeUnknownError: No answer yet; it stays queued under its clientMsgId.
+            SendOutcomeUnknownError: No answer yet; it stays queued under its clientMsgId. Why there is no connection is
+                in its message and its cause.
             RefusedError: The server refused it for good; it is no longer queued.
 
         Source: docs/protocol.md#send_msg
@@ -380,6 +382,16 @@ class ChatClient:
         return self._stopped if runtime is None else runtime.status.stopped
 
     @property
+    def last_failure(self) -> Exception | None:
+        """Why there is no connection: what the last try failed of, or the last connection ended with.
+
+        None while connected, and before the first try ended; readable after the end too. Its message says what to look
+        at (address, certificate, proxy, login); a `ConnectFailedError` has it as `kind` and `status`.
+        """
+        runtime = self._runtime
+        return self._last_failure if runtime is None else runtime.status.last_failure
+
+    @property
     def pending_count(self) -> int:
         """Messages without a final answer; readable after the end too."""
         runtime = self._runtime
@@ -389,7 +401,7 @@ class ChatClient:
         """Return once a login holds.
 
         Raises:
-            DeadlineExceededError: Not in time.
+            DeadlineExceededError: Not in time; the reason of the last failed try is in its message and its cause.
             ClosedError: The client is closed, or has stopped for good; then its cause says why.
         """
         runtime = self._open_runtime()

@@ -66,7 +66,8 @@ class LoginFailedError(ConnectionLostError):
             retry_after_s = refused.retry_after_s
         if goaway is not None:
             retry_after_s = retry_after_of(goaway.reconnect_after_ms)
-        super().__init__(f"login failed: {closed}", retry_after_s=retry_after_s)
+        why = "" if refused is None else f" ({refused.code}: {refused})"
+        super().__init__(f"login failed: {closed}{why}", retry_after_s=retry_after_s)
         self.close_code = closed.close_code
         self.reason = closed.reason
         self.refused = refused

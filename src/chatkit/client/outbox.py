@@ -18,6 +18,7 @@ from ..types import Sent
 from ..wire import events as ev
 from ._retry import Backoff
 from .config import ClientConfig
+from .requests import ConnectionStatus
 from .store.base import LocalStore
 
 DELIVERED_REF = "delivered"
@@ -43,16 +44,24 @@ class Outbox:
         config: Bounds.
         clock: Times what is under way.
         backoff: Waits after a refusal for now.
+        status: Says why there is no answer.
         wake: Set when there is something to send.
     """
 
     def __init__(
-        self, store: LocalStore, config: ClientConfig, clock: Clock, backoff: Backoff, wake: AutoResetEvent
+        self,
+        store: LocalStore,
+        config: ClientConfig,
+        clock: Clock,
+        backoff: Backoff,
+        status: ConnectionStatus,
+        wake: AutoResetEvent,
     ) -> None:
         self._store = store
         self._config = config
         self._clock = clock
         self._backoff = backoff
+        self._status = status
         self._wake = wake
         self._queue = self._stored()
         self._waiters: dict[Key, _Waiter] = {}
@@ -126,10 +135,10 @@ class Outbox:
         if isinstance(waiter.outcome, RefusedError):
             raise waiter.outcome.fresh()
         raise SendOutcomeUnknownError(
-            f"no answer to {client_msg_id} yet; it stays queued",
+            f"no answer to {client_msg_id} yet ({self._status.explanation}); it stays queued",
             conversation_id=conversation_id,
             client_msg_id=client_msg_id,
-        ) from waiter.outcome
+        ) from waiter.outcome or self._status.last_failure
 
     def find(self, conversation_id: str, client_msg_id: str) -> PendingSend | None:
         """The message under this key, while an answer to it is still to come."""

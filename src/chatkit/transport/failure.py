@@ -29,12 +29,13 @@ SAID_MAX = 200
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
-def explain(error: BaseException, target: str) -> tuple[FailureKind, str]:
+def explain(error: BaseException, target: str, *, secure: bool) -> tuple[FailureKind, str]:
     """What kind of failure lies at the bottom of `error`, and a sentence about it.
 
     Args:
         error: What a library raised; its causes and groups are looked through.
         target: The host and port that was to be reached.
+        secure: With TLS.
     """
     found = list(_causes(error))
     for one in found:
@@ -43,14 +44,16 @@ def explain(error: BaseException, target: str) -> tuple[FailureKind, str]:
             return explained
     if any(isinstance(one, TimeoutError) for one in found):
         return "timeout", f"no answer from {target} in time"
+    if secure and any(isinstance(one, ConnectionResetError | ConnectionAbortedError) for one in found):
+        return "tls", f"{target} ended the connection where TLS begins; is it http:// or ws://?"
     return "other", f"cannot connect to {target}: {said(error)}"
 
 
-def said(words: object) -> str:
+def said(words: object, said_max: int = SAID_MAX) -> str:
     """What an error or a server said, on one line and bounded."""
     text = str(words) or type(words).__name__
-    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 2 * SAID_MAX]).split())
-    return line if len(line) <= SAID_MAX else line[: SAID_MAX - 1] + "…"
+    line = " ".join("".join(char if char.isprintable() else " " for char in text[: 2 * said_max]).split())
+    return line if len(line) <= said_max else line[: said_max - 1] + "…"
 
 
 def _explained(error: BaseException, target: str) -> tuple[FailureKind, str] | None:
@@ -62,7 +65,7 @@ def _explained(error: BaseException, target: str) -> tuple[FailureKind, str] | N
                 "give its authority in `ssl_context` or SSL_CERT_FILE"
             )
         case ssl.SSLError():
-            return "tls", f"no TLS with {target} ({said(error.reason or error)}); is it http:// or ws://?"
+            return "tls", f"no TLS at {target} ({said(error.reason or error)}); is it http:// or ws://?"
         case socket.gaierror():
             return "dns", f"the name of {target} is not known ({said(error.strerror or error)})"
         case ConnectionRefusedError():

@@ -175,7 +175,7 @@ class WebSocketConnector:
                 words = f"{self._target} gives no WebSocket answer ({said(error)}){hint}"
                 return ConnectFailedError("not-http", words)
         via = "" if self._proxy is None else " (through the proxy)"
-        kind, words = explain(error, self._target + via)
+        kind, words = explain(error, self._target + via, secure=self._secure)
         return ConnectFailedError(kind, words)
 
     def _refused(self, response: Response) -> ConnectFailedError:
@@ -226,7 +226,8 @@ def _closed(error: ConnectionClosed) -> TransportClosedError:
     close = error.rcvd or error.sent
     if close is None:
         return TransportClosedError(ABNORMAL)
-    return TransportClosedError(close.code, close.reason, by_peer=error.rcvd_then_sent is not False)
+    by_peer = error.rcvd is not None and error.rcvd_then_sent is not False
+    return TransportClosedError(close.code, close.reason, by_peer=by_peer)
 
 
 def _answer(response: Response) -> str:
