@@ -90,7 +90,7 @@ class ClientRuntime:
             self.events,
             self.batches,
         )
-        sync = Sync(config, backoff, self.conversations, sync_queue, self.requests, self.events)
+        sync = Sync(config, ports.clock, backoff, self.conversations, sync_queue, self.requests, self.events)
         self.history = History(codec, store, self.conversations, self.batches, sync, self.status)
         serve = partial(
             Connection,

@@ -11,6 +11,9 @@ from ..core.timeline import HELD_MAX
 from ..errors import ConfigurationError
 from ..wire.events import PAGE_MAX
 
+SYNC_WINDOW_MAX = 200
+"""A server lets 256 SYNCs of a connection wait; the rest is for history."""
+
 _MAY_BE_ZERO = frozenset({"close_timeout_s", "goaway_wait_s", "gap_wait_s", "stable_after_s", "events_low"})
 
 
@@ -36,6 +39,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         window: Messages under way at once.
         held_max: Entries kept above a gap, per conversation.
         page_limit: Entries asked for with one SYNC, at most 200.
+        sync_window: SYNCs under way at once, while the line answers quickly; at most 200.
         requests_max: Recalls that wait for their answer; QueueFullError beyond.
 
     Raises:
@@ -61,6 +65,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     window: int = WINDOW
     held_max: int = HELD_MAX
     page_limit: int = PAGE_MAX
+    sync_window: int = 32
     requests_max: int = 1_000
 
     def __post_init__(self) -> None:
@@ -70,6 +75,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError("backoff_max_s must be at least backoff_base_s")
         if self.page_limit > PAGE_MAX:
             raise ConfigurationError(f"page_limit must be 1 to {PAGE_MAX}")
+        if self.sync_window > SYNC_WINDOW_MAX:
+            raise ConfigurationError(f"sync_window must be 1 to {SYNC_WINDOW_MAX}")
 
 
 def _check(name: str, value: object) -> None:

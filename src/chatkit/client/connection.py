@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 from msgspec import UNSET
 from tenacity import RetryCallState
 
@@ -27,6 +29,7 @@ from ..wire.codec import Codec
 from ._retry import Backoff, retrying
 from ._token import TokenSource
 from .config import ClientConfig
+from .conversation import Conversation
 from .event_queue import EventQueue
 from .events import Connected
 from .inbox import Inbox
@@ -194,7 +197,8 @@ class Connection:
         try:
             self._apply(first)
             async with anyio.create_task_group() as group:
-                for part in (self._read, self._write, self._pull, self._watch, self._refresh):
+                pull = partial(self._pull, group)
+                for part in (self._read, self._write, pull, self._watch, self._refresh):
                     group.start_soon(self._part, part, group.cancel_scope)
         finally:
             self._end()
@@ -262,12 +266,20 @@ class Connection:
     async def _write(self) -> None:
         await self._writer.run(self._transport)
 
-    async def _pull(self) -> None:
+    async def _pull(self, group: TaskGroup) -> None:
         while True:
-            pulled = await self._sync.next()
-            self._inbox.pulled(pulled)
-            self._wake.set()
-            self._sync.applied(pulled)
+            conversation = await self._sync.next()
+            group.start_soon(self._part, partial(self._pull_page, conversation), group.cancel_scope)
+
+    async def _pull_page(self, conversation: Conversation) -> None:
+        try:
+            pulled = await self._sync.pull(conversation)
+            if pulled is not None:
+                self._inbox.pulled(pulled)
+                self._wake.set()
+                self._sync.applied(pulled)
+        finally:
+            self._sync.finished(conversation)
 
     async def _watch(self) -> None:
         while True:

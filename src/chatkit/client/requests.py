@@ -1,8 +1,8 @@
 """Requests over the WebSocket that have an answer of their own, matched by `ref`: SYNC, RECALL, AUTH_REFRESH.
 
 Answers go straight to the one who asked. Every wait has a deadline. What the app asks for (RECALL) is bounded; the
-client's own requests always pass: SYNC goes one at a time, and one login is renewed at a time. `ConnectionStatus` says
-whether there is a connection to ask over.
+client's own requests always pass: SYNC has a window of its own, and one login is renewed at a time. `ConnectionStatus`
+says whether there is a connection to ask over.
 """
 
 from __future__ import annotations
