@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import anyio
 import msgspec
 
+from .._auto_reset_event import AutoResetEvent
 from ..errors import (
     ConfigurationError,
     ConnectionLostError,
@@ -27,6 +28,7 @@ from ..transport.failure import said
 from ..wire import events as ev
 from ..wire.codec import Codec
 from ._retry import Backoff, retry_after_s_of
+from ._sleep import LOOK_EVERY_S, SleepDetector
 from ._token import TokenSource
 from .config import ClientConfig
 from .connection import Connection, LoginFailedError, hello, log_in
@@ -46,6 +48,9 @@ HELLO_LATE_S = 60.0
 Besides its way and its wait for storage this covers a node that must find out by itself that another one took the
 HELLO: it looks at its devices every 25 s, and storage may refuse it the first look.
 """
+
+HURRIED_S = 0.1
+"""Even a try that the app wants at once comes so long after the one before."""
 
 STORM_TRIES = 3
 """After an end that all clients share, the first wait is as wide as after so many failed tries: 4 s by default."""
@@ -147,6 +152,9 @@ class ReconnectLoop:
         self._attempt = 0
         self._hello_lost_at_s: float | None = None
         self._logged: set[str] = set()
+        self._opening: anyio.CancelScope | None = None
+        self._hurried = False
+        self._hurry = AutoResetEvent()
         self.connection: Connection | None = None
 
     async def run(self) -> None:
@@ -169,7 +177,28 @@ class ReconnectLoop:
             ended = await self._connect()
             delay_s = self._next(ended)
             self._events.put(Reconnecting(self._attempt, delay_s, ended.cause))
-            await anyio.sleep(delay_s)
+            await self._wait(delay_s, ended)
+
+    def hurry(self) -> None:
+        """Try again at once, or end the connection there is; not before a server allows it, if one said."""
+        self._hurried = True
+        self._hurry.set()
+        if self.connection is not None:
+            self.connection.drop()
+        if self._opening is not None:
+            self._opening.cancel()
+
+    async def _wait(self, delay_s: float, ended: Ended) -> None:
+        """The wait before the next try; `hurry`, or that the machine slept, cuts it to what the server asked for."""
+        now_s, detector = self._clock.now_s(), SleepDetector(self._clock)
+        until_s, least_s = now_s + delay_s, max(_asked_s(ended) or 0.0, HURRIED_S)
+        while (left_s := until_s - self._clock.now_s()) > 0:
+            if self._hurried or detector.slept():
+                until_s = min(until_s, now_s + least_s)
+                self._hurried = False
+            else:
+                await self._hurry.wait(min(left_s, LOOK_EVERY_S))
+        self._hurried = False
 
     async def _connect(self) -> Ended:
         """One connection from its opening to its end; the login is at hand before it is opened."""
@@ -184,11 +213,8 @@ class ReconnectLoop:
         except Exception as error:  # the app's token callable may raise anything
             return _ended(error)
         try:
-            with anyio.fail_after(self._config.connect_timeout_s + CONNECT_GRACE_S):
-                transport = await self._connector.connect(self._codec.subprotocol)
-        except TimeoutError:
-            return _ended(DeadlineExceededError("connecting took too long"))
-        except ConnectionLostError as error:
+            transport = await self._open()
+        except (ConnectionLostError, DeadlineExceededError) as error:
             return _ended(error)
         try:
             ended = await self._log_in(transport, proof, by_resume=by_resume)
@@ -197,6 +223,17 @@ class ReconnectLoop:
             raise
         await _close(transport, min(LOST_CLOSE_S, self._config.close_timeout_s))
         return ended
+
+    async def _open(self) -> Transport:
+        transport: Transport | None = None
+        with anyio.move_on_after(self._config.connect_timeout_s + CONNECT_GRACE_S) as self._opening:
+            transport = await self._connector.connect(self._codec.subprotocol)
+        self._opening = None
+        if transport is not None:
+            return transport
+        if self._hurried:
+            raise ConnectionLostError("the app asked for another connection")
+        raise DeadlineExceededError("connecting took too long")
 
     async def _proof(self) -> ev.Hello:
         if self._resume_token is not None:
@@ -228,6 +265,7 @@ class ReconnectLoop:
     async def _serve(
         self, transport: Transport, welcome: ev.Welcome, first: Sequence[ev.ServerEvent]
     ) -> Ended:
+        self._hurried = False
         connection = self.connection = self._serve_with(transport, welcome)
         since_s = self._clock.now_s()
         cause: Exception = AssertionError("a connection ends only by raising")
@@ -292,10 +330,8 @@ class ReconnectLoop:
         return now_s - lost_at_s <= HELLO_LATE_S
 
     def _delay_s(self, ended: Ended) -> float:
-        retry_after_s = ended.retry_after_s
-        if retry_after_s is None:
-            retry_after_s = retry_after_s_of(ended.cause)
-        return self._backoff.delay_s(self._attempt + (STORM_TRIES if _is_storm(ended) else 0), retry_after_s)
+        attempt = self._attempt + (STORM_TRIES if _is_storm(ended) else 0)
+        return self._backoff.delay_s(attempt, _asked_s(ended))
 
     def _stop(self, text: str, reason: Exception) -> None:
         self._outbox.stopped(reason)
@@ -317,6 +353,11 @@ def _ended(
     if isinstance(cause, LoginFailedError) and cause.refused is not None:
         reason = reason or str(cause.refused)
     return Ended(cause, code, reason, opened, by_resume, lasted_s, retry_after_s)
+
+
+def _asked_s(ended: Ended) -> float | None:
+    """What the server asked to wait, if it did."""
+    return retry_after_s_of(ended.cause) if ended.retry_after_s is None else ended.retry_after_s
 
 
 def _is_storm(ended: Ended) -> bool:

@@ -132,6 +132,10 @@ class ClientRuntime:
         """The connection that is served now."""
         return self._reconnect.connection
 
+    def reconnect(self) -> None:
+        """Another connection, at once."""
+        self._reconnect.hurry()
+
     async def start(self) -> None:
         """Connect in the background."""
         await self._group.__aenter__()

@@ -28,11 +28,13 @@ from ._token import Token, TokenSource
 from .api import ChatApi, Status
 from .config import ClientConfig
 from .events import ChatEvent
+from .outbox import Cancelled, PendingMessage
 from .store.base import LocalStore
 from .validate import (
     Address,
     address_of,
     canonical_of,
+    check_above_zero,
     check_client_msg_id,
     check_conversation_id,
     check_device_id,
@@ -230,7 +232,9 @@ class ChatClient:
             UnavailableError: The local store refuses for now (disk full); nothing was queued.
             SendOutcomeUnknownError: No answer yet; it stays queued under its clientMsgId. Why there is no connection is
                 in its message and its cause.
-            RefusedError: The server refused it for good; it is no longer queued.
+            SendCancelledError: `cancel` took it back.
+            RefusedError: The server refused it for good; it is no longer queued. TooLargeError also where the server's
+                host, or a proxy, takes no frame of its size.
 
         Source: docs/protocol.md#send_msg
         """
@@ -244,6 +248,28 @@ class ChatClient:
         runtime.outbox.submit(conversation_id, key, payload)
         wait_s = self._config.send_timeout_s if timeout is None else timeout
         return await runtime.outbox.outcome(conversation_id, key, wait_s)
+
+    def pending(self) -> list[PendingMessage]:
+        """The messages of this device that have no answer yet, oldest first; at most `pending_max`.
+
+        What becomes of each is an event: `MessageSent` or `SendFailed`.
+        """
+        return self._entered_runtime().outbox.pending()
+
+    def cancel(self, conversation_id: str, client_msg_id: str) -> Cancelled:
+        """Take back a message that is queued and surely never left.
+
+        A `send` that waits for it raises SendCancelledError.
+
+        Returns:
+            `CANCELLED`: it is not sent, now or later. `MAY_BE_SENT`: it was handed to a connection before, maybe by an
+            earlier run, so it stays queued; once it is sent, `recall` withdraws it. `UNKNOWN`: nothing is pending under
+            this key.
+
+        Raises:
+            UnavailableError: The local store refuses for now; nothing was changed.
+        """
+        return self._open_runtime().outbox.cancel(conversation_id, client_msg_id)
 
     async def history(
         self, conversation_id: str, *, before_seq: int | None = None, limit: int = 50
@@ -407,6 +433,29 @@ class ChatClient:
         runtime = self._open_runtime()
         with runtime.call(self._config.request_timeout_s if timeout is None else timeout):
             await runtime.status.wait_connected()
+
+    def reconnect(self) -> None:
+        """Make another connection at once: for an app that knows that the network changed.
+
+        The connection there is ends, and the wait before the next try is left out, but not what a server asked to wait.
+        Nothing is lost by it. By itself the client does so only where the machine slept and the server does not answer
+        any more.
+        """
+        self._open_runtime().reconnect()
+
+    async def check_connection(self, timeout: float = 5.0) -> bool:
+        """Whether the server answers now. If not, or without a connection, another one is made at once.
+
+        Args:
+            timeout: Seconds to wait for a sign of life.
+        """
+        runtime = self._open_runtime()
+        check_above_zero("timeout", timeout)
+        if runtime.connection is not None and await runtime.connection.answers(timeout):
+            return True
+        if not runtime.closing:
+            runtime.reconnect()
+        return False
 
     async def _next_event(self) -> ChatEvent | None:
         runtime = self._runtime

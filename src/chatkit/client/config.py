@@ -25,6 +25,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         hello_timeout_s: From HELLO to WELCOME.
         token_timeout_s: For one call of the token callable.
         request_timeout_s: For SYNC, RECALL and AUTH_REFRESH, and what `recall` and `history` wait in all.
+        probe_timeout_s: For a sign of life after the machine slept, before the connection is given up.
         send_timeout_s: What `send` waits unless told otherwise.
         close_timeout_s: For draining unacknowledged messages and cursors at the end of `async with`.
         ack_wait_s: A message under way without any answer for so long means a broken connection.
@@ -51,6 +52,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     hello_timeout_s: float = 10.0
     token_timeout_s: float = 10.0
     request_timeout_s: float = 30.0
+    probe_timeout_s: float = 5.0
     send_timeout_s: float = 30.0
     close_timeout_s: float = 5.0
     ack_wait_s: float = 60.0
