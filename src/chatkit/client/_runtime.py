@@ -14,6 +14,7 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
+from .._arguments import check_has
 from .._auto_reset_event import AutoResetEvent
 from ..errors import ClosedError, ConfigurationError, DeadlineExceededError
 from ..ports import Ports
@@ -208,9 +209,8 @@ def codec_named(name: str) -> Codec:
 
 def check_store(store: object) -> None:
     """Raises ConfigurationError for what is no place to keep messages."""
-    if store is None or isinstance(store, str | os.PathLike) or hasattr(store, "add_pending"):
-        return
-    raise ConfigurationError(f"store must be a path, a LocalStore or None, not {type(store).__name__}")
+    if store is not None and not isinstance(store, str | os.PathLike):
+        check_has("store", store, "add_pending", "a path, a LocalStore or None")
 
 
 def store_of(store: LocalStore | str | os.PathLike[str] | None) -> LocalStore:
@@ -229,6 +229,5 @@ def connector_of(connector: Connector | None, url: str, config: ClientConfig, ne
             close_timeout_s=config.close_timeout_s,
             network=network,
         )
-    if not hasattr(connector, "connect"):
-        raise ConfigurationError(f"connector must have a method connect; {type(connector).__name__} has none")
+    check_has("connector", connector, "connect", "a Connector, such as MemoryConnector(server)")
     return connector

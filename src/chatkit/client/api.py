@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
 
+from .._arguments import check_kind, check_number
 from ..errors import BadRequestError, ClosedError, ConfigurationError
 from ..ports import Ports
 from ..transport.network import Network
@@ -35,11 +36,9 @@ from .validate import (
     address_of,
     canonical_of,
     check,
-    check_above_zero,
     check_client_msg_id,
     check_conversation_id,
     check_device_id,
-    check_kind,
     check_message_id,
     check_seq,
 )
@@ -122,8 +121,8 @@ class ChatApi:
     ) -> None:
         check_kind("client", client, AsyncClient, optional=True)
         check_kind("ports", ports, Ports, optional=True)
-        check_above_zero("timeout_s", timeout_s)
-        check_above_zero("attempts_max", attempts_max, whole=True)
+        check_number("timeout_s", timeout_s)
+        check_number("attempts_max", attempts_max, whole=True)
         if device_id is not None:
             check_device_id(device_id)
         if client is not None and not (ssl_context is None and proxy is True and headers is None):

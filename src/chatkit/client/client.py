@@ -11,6 +11,7 @@ from typing import Self
 
 import anyio
 
+from .._arguments import check_kind, check_number
 from ..errors import (
     BadRequestError,
     ClientError,
@@ -34,11 +35,9 @@ from .validate import (
     Address,
     address_of,
     canonical_of,
-    check_above_zero,
     check_client_msg_id,
     check_conversation_id,
     check_device_id,
-    check_kind,
     check_message_id,
     check_seq,
 )
@@ -450,7 +449,7 @@ class ChatClient:
             timeout: Seconds to wait for a sign of life.
         """
         runtime = self._open_runtime()
-        check_above_zero("timeout", timeout)
+        check_number("timeout", timeout)
         if runtime.connection is not None and await runtime.connection.answers(timeout):
             return True
         if not runtime.closing:

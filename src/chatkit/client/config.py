@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
+from .._arguments import check_number
 from ..core.resend import PENDING_MAX, WINDOW
 from ..core.timeline import HELD_MAX
 from ..errors import ConfigurationError
@@ -72,18 +71,11 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            _check(name, getattr(self, name))
+            least = 0.0 if name in _MAY_BE_ZERO else None
+            check_number(name, getattr(self, name), whole=not name.endswith("_s"), least=least)
         if self.backoff_max_s < self.backoff_base_s:
             raise ConfigurationError("backoff_max_s must be at least backoff_base_s")
         if self.page_limit > PAGE_MAX:
             raise ConfigurationError(f"page_limit must be 1 to {PAGE_MAX}")
         if self.sync_window > SYNC_WINDOW_MAX:
             raise ConfigurationError(f"sync_window must be 1 to {SYNC_WINDOW_MAX}")
-
-
-def _check(name: str, value: object) -> None:
-    kinds = (int, float) if name.endswith("_s") else (int,)
-    if type(value) not in kinds or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigurationError(f"{name} must be {'seconds' if len(kinds) == 2 else 'a whole number'}")
-    if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
-        raise ConfigurationError(f"{name} must be above 0")

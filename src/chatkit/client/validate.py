@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
@@ -99,24 +98,6 @@ def address_of(url: Address, name: str) -> str:
     if isinstance(url, URL):
         return str(url)
     raise ConfigurationError(f"{name} must be a string such as https://chat.example.org, or a URL object")
-
-
-def check_kind(name: str, value: object, kind: type, *, optional: bool = False) -> None:
-    """Raises ConfigurationError, with the argument's name, for a value of another kind."""
-    if not (isinstance(value, kind) or (optional and value is None)):
-        raise ConfigurationError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
-
-
-def check_above_zero(name: str, value: object, *, whole: bool = False) -> None:
-    """Raises ConfigurationError unless it is a finite number above 0, of seconds or (`whole`) of things."""
-    kinds = (int,) if whole else (int, float)
-    if (
-        type(value) not in kinds
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or value <= 0
-    ):
-        raise ConfigurationError(f"{name} must be {'a whole number' if whole else 'seconds'} above 0")
 
 
 def check_device_id(device_id: str) -> None:
