@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from chatkit import ChatApi, ChatClient, ClientConfig
-from chatkit.errors import ConfigurationError, ConnectionLostError, DeadlineExceededError
+from chatkit.errors import ConfigurationError, ConnectionLostError, DeadlineExceededError, ProtocolError
 from chatkit.transport.base import ConnectFailedError
 from chatkit.transport.network import Network
 from chatkit.transport.websocket import WebSocketConnector
@@ -83,6 +83,19 @@ async def test_one_ssl_context_is_for_both(tmp_path: Path) -> None:
     with private_authority(tmp_path) as (context, file):
         async with both(context) as server:
             await try_both(server.url, ssl_context=ssl.create_default_context(cafile=str(file)))
+
+
+async def test_the_client_asks_by_http_as_it_connects(tmp_path: Path) -> None:
+    with private_authority(tmp_path) as (context, file):
+        async with both(context) as server:
+            options: dict[str, Any] = {"ssl_context": ssl.create_default_context(cafile=str(file))}
+            async with ChatClient(
+                server.url, token="t", device_id="d", headers={"X-Gateway": "1"}, **options
+            ) as chat:
+                with pytest.raises(ProtocolError, match="does not fit the contract"):
+                    await chat.status("m-1")
+        (asked,) = [request for request in server.requests if request.path == "/v1/messages/m-1/status"]
+        assert (asked.headers["X-Gateway"], asked.headers["Authorization"]) == ("1", "Bearer t")
 
 
 async def test_ssl_cert_file_is_for_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,15 +188,20 @@ class Http:
 
     async def _opened(self) -> httpx.AsyncClient:
         """The client, made at the first need: reading trusted certificates takes a while, in a worker thread."""
+        if self._client is not None:
+            return self._client
         async with self._making:
             if self._client is None:
-                self._client = httpx.AsyncClient(
-                    timeout=self._timeout_s,
-                    trust_env=False,
-                    verify=await self._context(),
-                    proxy=None if self._proxy is None else await self._through(self._proxy),
-                )
+                self._client = await self._made()
             return self._client
+
+    async def _made(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            timeout=self._timeout_s,
+            trust_env=False,
+            verify=await self._context(),
+            proxy=None if self._proxy is None else await self._through(self._proxy),
+        )
 
     async def _through(self, proxy: str) -> httpx.Proxy:
         context = await self._network.ssl_context() if proxy.startswith("https:") else None

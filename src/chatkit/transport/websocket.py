@@ -170,7 +170,11 @@ class WebSocketConnector:
                 )
             case InvalidStatus():
                 return self._refused(error.response)
-            case InvalidMessage() | InvalidUpgrade() | NegotiationError():
+            case NegotiationError():
+                return ConnectFailedError(
+                    "subprotocol", f"{self._target} answers what was not offered: {said(error)}"
+                )
+            case InvalidMessage() | InvalidUpgrade():
                 hint = "" if self._secure else "; is it https:// or wss://?"
                 words = f"{self._target} gives no WebSocket answer ({said(error)}){hint}"
                 return ConnectFailedError("not-http", words)
