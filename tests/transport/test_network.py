@@ -94,7 +94,7 @@ async def test_the_client_asks_by_http_as_it_connects(tmp_path: Path) -> None:
             ) as chat:
                 with pytest.raises(ProtocolError, match="does not fit the contract"):
                     await chat.status("m-1")
-        (asked,) = [request for request in server.requests if request.path == "/v1/messages/m-1/status"]
+        (asked,) = [request for request in server.requests if "/m-1/status" in request.path]
         assert (asked.headers["X-Gateway"], asked.headers["Authorization"]) == ("1", "Bearer t")
 
 
