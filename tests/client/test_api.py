@@ -153,6 +153,13 @@ async def test_removing_a_member_is_repeated_once_if_not_one_byte_of_an_answer_c
     assert len(script.requests) == 2
 
 
+async def test_one_try_is_one_try() -> None:
+    script = Script(httpx.ConnectError("down"))
+    with pytest.raises(ConnectionLostError):
+        await api(script, attempts_max=1).remove_member("c-1", "u-1")
+    assert len(script.requests) == 1
+
+
 async def test_removing_a_member_is_not_repeated_once_an_answer_began_or_said_no() -> None:
     class Cut(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -101,6 +101,28 @@ async def test_many_who_want_one_at_once_ask_once() -> None:
     assert len(maker.asked_at_s) == 1
 
 
+async def test_while_one_asks_the_others_use_what_they_have() -> None:
+    waited: list[float] = []
+
+    async def slow() -> str:
+        await anyio.sleep(5)
+        return jwt(exp=NOW_S + anyio.current_time() + 60)
+
+    tokens = source(slow)
+    await tokens.get()
+    await anyio.sleep(40)  # it nears its end
+
+    async def want() -> None:
+        began_s = anyio.current_time()
+        await tokens.get()
+        waited.append(anyio.current_time() - began_s)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(want)
+    assert sorted(waited) == [0, 0, 5]
+
+
 @pytest.mark.parametrize(
     ("claims", "left_s"),
     [

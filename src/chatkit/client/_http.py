@@ -121,7 +121,7 @@ class Http:
             DeadlineExceededError: No answer in time.
             ProtocolError: The answer does not fit the contract.
         """
-        stop = stop_after_attempt(self._attempts_max if repeat else 2)
+        stop = stop_after_attempt(self._attempts_max if repeat else min(2, self._attempts_max))
         trying = retrying(_may_retry if repeat else _is_unanswered, stop=stop, wait=self._backoff)
         once = self._once if anonymous else self._logged_in
         try:
@@ -223,7 +223,8 @@ class Http:
     def _why(self, error: httpx.HTTPError) -> str:
         if isinstance(error, httpx.ConnectError):
             parts = urlsplit(self._base_url)
-            return explain(error, parts.netloc, secure=parts.scheme == "https")[1]
+            via = "" if self._proxy is None else " (through the proxy)"
+            return explain(error, parts.netloc + via, secure=parts.scheme == "https")[1]
         return said(error)
 
 

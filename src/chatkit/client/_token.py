@@ -86,6 +86,8 @@ class TokenSource:
         """
         if isinstance(self._token, str):
             return self._token
+        if self._held is not None and self._lock.locked() and self._clock.now_s() < self._ends_at_s:
+            return self._held  # somebody asks already, and this one still counts
         async with self._lock:
             if self._held is None or self._must_ask():
                 await anyio.sleep(max(0.0, self._ask_from_s - self._clock.now_s()))

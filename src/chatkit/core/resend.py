@@ -167,6 +167,8 @@ class ResendQueue:
 
     def _must_be_alone(self, now_s: float) -> bool:
         """Whether a suspect is under way, or is to be next."""
+        if not self._suspects:
+            return False
         return any(key in self._sent_at_s for key in self._suspects) or bool(self._firsts_of_suspects(now_s))
 
     def _firsts_of_suspects(self, now_s: float) -> list[PendingSend]:
