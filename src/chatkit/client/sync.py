@@ -277,8 +277,18 @@ class Sync:
             DeadlineExceededError: No answer in time.
             ProtocolError: The answer makes no sense.
         """
-        earlier_refusals, asked_at_s = self._refusals, self._clock.now_s()
-        refused, timeline = conversation.epoch_refused, conversation.timeline
+        earlier_refusals = self._refusals
+        try:
+            return await self._pull(conversation)
+        except ConflictError:
+            self._conflict(conversation)
+        except RefusedError as error:
+            self._refused(conversation, error, earlier_refusals)
+        return None
+
+    async def _pull(self, conversation: Conversation) -> Pulled | None:
+        """The page after what is held; None if it may be of a log that is gone."""
+        refused, timeline, asked_at_s = conversation.epoch_refused, conversation.timeline, self._clock.now_s()
         last_seq, known = (0 if refused else timeline.prefix), timeline.epoch
         sync = ev.Sync(
             conversation_id=conversation.id,
@@ -290,16 +300,11 @@ class Sync:
             page = await self._ask(sync)
         except NotFoundError:
             return Pulled(conversation, None, last_seq, timeline.epoch, timeline.prefix)
-        except ConflictError:
-            self._conflict(conversation)
-        except RefusedError as error:
-            self._refused(conversation, error, earlier_refusals)
-        else:
-            self._refusals = 0
-            self._window.answered(self._clock.now_s() - asked_at_s)
-            if timeline.epoch == known or (not known and page.epoch == timeline.epoch):
-                return Pulled(conversation, page, last_seq, timeline.epoch, timeline.prefix)
-            self._queue.add(conversation, first=True)  # it may be of a log that is gone
+        self._refusals = 0
+        self._window.answered(self._clock.now_s() - asked_at_s)
+        if timeline.epoch == known or (not known and page.epoch == timeline.epoch):
+            return Pulled(conversation, page, last_seq, timeline.epoch, timeline.prefix)
+        self._queue.add(conversation, first=True)
         return None
 
     async def _ask(self, sync: ev.Sync) -> ev.SyncPage:
