@@ -22,6 +22,7 @@ The tree::
     ├── ClientError                  the SDK's own side
     │   ├── ConnectionLostError      no connection, or it broke; retryable
     │   ├── SendOutcomeUnknownError  the deadline passed; the send stays queued under its clientMsgId
+    │   ├── SendCancelledError       the app took it back before it left
     │   ├── DeadlineExceededError    a request had no answer in time; retryable
     │   ├── QueueFullError           the resend queue is full; retryable
     │   ├── ProtocolError            the server sent what the contract does not allow
@@ -212,6 +213,12 @@ class SendOutcomeUnknownError(ClientError):
         super().__init__(message)
         self.conversation_id = conversation_id
         self.client_msg_id = client_msg_id
+
+
+class SendCancelledError(ClientError):
+    """The app took the message back (`ChatClient.cancel`) before it left; it is not sent."""
+
+    code = "SEND_CANCELLED"
 
 
 class DeadlineExceededError(ClientError):

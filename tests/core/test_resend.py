@@ -277,3 +277,61 @@ def test_whatever_is_refused_or_cut_each_is_stored_once_and_in_order(
     for lane in ("c-1", "c-2"):
         wanted = [f"k{number}" for number, each in enumerate(lanes) if each == lane]
         assert [key for conversation_id, key in server.log if conversation_id == lane] == wanted
+
+
+def test_what_was_under_way_at_three_ends_in_a_row_goes_out_alone_and_first_in_its_lane() -> None:
+    queue = ResendQueue()
+    add(queue, "a")
+    add(queue, "b")
+    for _ in range(3):
+        assert [send.client_msg_id for send in queue.take(0)] == ["a", "b"]
+        queue.disconnected()
+
+    assert [send.client_msg_id for send in queue.take(0)] == ["a"]
+    assert queue.alone_under_way is not None
+    add(queue, "c", conversation_id="c-2")
+    assert (queue.take(0), queue.wait_s(0)) == ([], None)
+    queue.resolve("c-1", "a")
+    assert [send.client_msg_id for send in queue.take(0)] == ["b"]
+    queue.resolve("c-1", "b")
+    assert [send.client_msg_id for send in queue.take(0)] == ["c"]
+
+
+def test_an_answer_in_between_begins_the_count_again() -> None:
+    queue = ResendQueue()
+    add(queue, "a")
+    add(queue, "b")
+    for _ in range(6):
+        assert [send.client_msg_id for send in queue.take(0)] == ["a", "b"]
+        queue.put_back("c-1", "a", 0)
+        queue.put_back("c-1", "b", 0)
+        assert len(queue.take(0)) == 2
+        queue.disconnected()
+
+
+def test_while_a_suspect_pauses_the_others_go_and_wait_for_it_when_it_is_due() -> None:
+    queue = ResendQueue()
+    add(queue, "a")
+    queue.take(0)
+    queue.suspect_all()
+    queue.disconnected()
+    add(queue, "b", conversation_id="c-2")
+    queue.pause("c-1", 5)
+
+    assert [send.client_msg_id for send in queue.take(0)] == ["b"]
+    add(queue, "c", conversation_id="c-2")
+    assert (queue.take(5), queue.wait_s(5)) == ([], None)  # it waits to be alone
+    queue.resolve("c-2", "b")
+    assert [send.client_msg_id for send in queue.take(5)] == ["a"]
+
+
+def test_what_left_once_is_known() -> None:
+    queue = ResendQueue()
+    add(queue, "a")
+    assert not queue.may_have_left(("c-1", "a"))
+    queue.take(0)
+    queue.disconnected()
+    assert queue.may_have_left(("c-1", "a"))
+    again = ResendQueue()
+    again.restore(queue.pending())
+    assert again.may_have_left(("c-1", "a"))

@@ -144,6 +144,24 @@ async def test_a_login_is_warned_of_its_end_renewed_and_ended() -> None:
         assert ben.session.close_code == 4100
 
 
+async def test_a_renewal_with_the_same_end_brings_no_second_warning() -> None:
+    expires_ms = VirtualClock().now_ms() + 120_000
+
+    async def until_then(token: str) -> Identity:
+        return Identity(token, None, expires_ms)
+
+    async with serving(authenticate=until_then) as server:
+        ann = await login(server, "ann")
+        began_s = anyio.current_time()
+        await keep_alive(ann, until_s=began_s + 100)
+        await ann.hear("TOKEN_EXPIRING")
+        ann.say({"event": "AUTH_REFRESH", "token": "ann"})
+        await ann.hear("AUTH_OK")
+        await keep_alive(ann, until_s=began_s + 115)
+
+        assert [event["event"] for event in ann.read() if event["event"] != "PONG"] == []
+
+
 async def test_a_resume_token_does_not_outlive_its_login_and_disturbs_nobody() -> None:
     async with serving(authenticate=for_two_minutes) as server:
         ann, ben = Peer(server), Peer(server)

@@ -15,7 +15,7 @@ import msgspec
 
 from ..core.backoff import retry_after_of
 from ..core.resend import PendingSend
-from ..errors import ConfigurationError, UnavailableError, refusal
+from ..errors import ConfigurationError, TooLargeError, UnavailableError, refusal
 from ..types import Message, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -192,6 +192,13 @@ class Inbox:
         with self._batches.batch() as effects:
             for event, message in zip(events, decoded, strict=True):
                 self._apply(effects, event, message)
+
+    def too_large(self, send: PendingSend) -> None:
+        """A message that the server's host does not let through: refused for good, as one batch."""
+        cause = TooLargeError(f"the server's host takes no frame with a message of {len(send.payload)} bytes")
+        with self._batches.batch() as effects:
+            if self._outbox.resolve(*send.key) is not None:
+                effects.failed(send.key, cause)
 
     def pulled(self, pulled: Pulled) -> None:
         """Apply what a pull brought: a page, or that the conversation is gone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from .._arguments import check_kind, check_number
 from .limits import Limits
 
 
@@ -68,3 +69,10 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     overload_retry_s: float = 1.0
     reconnect_after_s: float = 1.0
     drain_timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if name.endswith(("_s", "_max", "_bytes")) and not (name == "heads_check_s" and value is None):
+                check_number(name, value, whole=not name.endswith("_s"), least=0)
+        check_kind("limits", self.limits, Limits)

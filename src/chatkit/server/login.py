@@ -303,9 +303,12 @@ class Login:
         )
 
     def _hold(self, session: Session, identity: Identity) -> _Proved:
-        """From here on the session has this login."""
+        """From here on the session has this login; if it ends when the one before did, there is no second warning."""
+        earlier = session.identity
+        same_end = earlier is not None and earlier.expires_ms == identity.expires_ms
+        warned = same_end and session in self._proved and self._proved[session].warned
         session.identity = identity
-        proved = self._proved[session] = _Proved(self._ports.clock.now_ms())
+        proved = self._proved[session] = _Proved(self._ports.clock.now_ms(), warned)
         return proved
 
     def _leeway_ms(self) -> int:

@@ -15,6 +15,7 @@ from typing import Self
 import anyio
 from anyio.abc import TaskGroup
 
+from .._arguments import check_callable, check_has, check_kind
 from ..bus.base import Bus
 from ..errors import ConfigurationError, RefusedError
 from ..ports import Ports
@@ -75,6 +76,10 @@ class ChatServer(LoginVerbs):
         ports: Ports | None = None,
         bus: Bus | None = None,
     ) -> None:
+        check_has("store", store, "commit", "a Store, such as open_store('sqlite:///chat.db')")
+        check_callable("authenticate", authenticate, "an async callable, such as jwt_authenticator(secret)")
+        check_kind("config", config, ServerConfig, optional=True)
+        check_kind("ports", ports, Ports, optional=True)
         config, ports = config or ServerConfig(), ports or Ports()
         self.config, self.ports = config, ports
         self._bus = bus

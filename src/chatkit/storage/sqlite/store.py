@@ -8,6 +8,7 @@ loop never waits for a disk; without, it runs inside the loop, for simulation an
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -64,7 +65,7 @@ class SqliteStore:
 
     def __init__(
         self,
-        path: str,
+        path: str | os.PathLike[str],
         *,
         ids: Ids,
         threads: bool = True,
@@ -72,6 +73,9 @@ class SqliteStore:
         exclusive: bool = True,
         connect: Connect = open_sqlite,
     ) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise ConfigurationError(f"path must be a path, not {type(path).__name__}")
+        path = os.fspath(path)
         if path == MEMORY and threads:
             raise ConfigurationError(
                 "a SQLite store in memory has one connection; open it with threads=False"
