@@ -19,13 +19,14 @@ from chatkit import sign_token
 from .tree import HERE, CannotMeasureError, Tree
 
 SECRET = "benchmark-secret-of-32-characters"
+SERVE = Path(__file__).parent / "unlimited_serve.py"
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Node:
-    """A running `chatkit serve` on a fresh SQLite file."""
+    """A running `chatkit serve`, without limits of one peer, on a fresh SQLite file."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self.process = process
@@ -89,7 +90,7 @@ def node(tree: Tree | None = None) -> Iterator[Node]:
     allowed = os.sched_getaffinity(0)
     for_server, for_load = cores()
     with tempfile.TemporaryDirectory() as folder:
-        command = [tree.python, "-P", "-m", "chatkit", "serve", "--port", "0", "--json"]
+        command = [tree.python, "-P", str(SERVE), "serve", "--port", "0", "--json"]
         process = subprocess.Popen(
             [*command, "--storage", f"sqlite:///{folder}/bench.db"],
             env={**tree.environment, "CHATKIT_JWT_SECRET": SECRET},

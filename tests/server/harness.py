@@ -13,6 +13,7 @@ from chatkit.errors import InternalError, UnauthenticatedError, UnavailableError
 from chatkit.ports import Ports, SystemIds
 from chatkit.server.auth import Authenticator
 from chatkit.server.config import ServerConfig
+from chatkit.server.limits import Limits
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Command, Created, Outcome, Refused
 from chatkit.storage.sqlite import SqliteStore
@@ -156,7 +157,7 @@ async def serving(
     server = HarnessServer(
         store=store or GatedStore(),
         authenticate=authenticate,
-        config=ServerConfig(**config),
+        config=ServerConfig(**{"limits": Limits.unlimited(), **config}),
         ports=ports or Ports(VirtualClock()),
     )
     async with server:

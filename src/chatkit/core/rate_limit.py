@@ -56,17 +56,32 @@ class RateLimiter(Generic[_KeyT]):
         Returns:
             0.0 if it was admitted; else the seconds after which it would be, and nothing was counted.
         """
+        wait_s = self.wait_s(key, now_s, cost)
+        if wait_s == 0.0:
+            self.count(key, now_s, cost)
+        return wait_s
+
+    def wait_s(self, key: _KeyT, now_s: float, cost: float = 1.0) -> float:
+        """As `admit`, but nothing is counted."""
         rate = self._rate
         if rate is None:
             return 0.0
         due_s = max(now_s, self._due_s.get(key, now_s))
-        wait_s = due_s + min(cost, rate.burst) / rate.per_s - rate.burst / rate.per_s - now_s
-        if wait_s > 1e-9:
-            return wait_s
-        self._due_s[key] = due_s + cost / rate.per_s
+        wait_s = due_s + (min(cost, rate.burst) - rate.burst) / rate.per_s - now_s
+        return wait_s if wait_s > 1e-9 else 0.0
+
+    def count(self, key: _KeyT, now_s: float, cost: float = 1.0) -> None:
+        """Count this under the key, whether it is within the rate or not."""
+        if self._rate is None:
+            return
+        self._due_s[key] = max(now_s, self._due_s.get(key, now_s)) + cost / self._rate.per_s
         if len(self._due_s) > self._sweep_at:
             self._sweep(now_s)
-        return 0.0
+
+    def give_back(self, key: _KeyT, cost: float = 1.0) -> None:
+        """Of what was counted, this did not happen."""
+        if self._rate is not None and key in self._due_s:
+            self._due_s[key] -= cost / self._rate.per_s
 
     def _sweep(self, now_s: float) -> None:
         self._due_s = {key: due_s for key, due_s in self._due_s.items() if due_s > now_s}

@@ -173,6 +173,11 @@ class Connection(ABC):
         return self._partial_frame()
 
     @property
+    def buffered_bytes(self) -> int:
+        """What waits to be written."""
+        return self._buffer_bytes
+
+    @property
     def congested(self) -> bool:
         """Whether answers do not drain, so that nothing more may be read from the socket."""
         return self._buffer_bytes > self._buffer_bytes_max

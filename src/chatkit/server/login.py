@@ -26,8 +26,10 @@ from ..ports import Ports
 from ..storage.base import Done, OpenSession, RenewLogin, ResumeSession, SessionOpened
 from ..types import Identity
 from ..wire import events as ev
+from .allowance import Allowance
 from .auth import Authenticator
 from .background import Spawn
+from .commit_queue import RESUMES
 from .config import ServerConfig
 from .engine import Engine
 from .pending import PendingCommand
@@ -59,11 +61,13 @@ class Login:
         self,
         engine: Engine,
         authenticate: Authenticator,
+        allowance: Allowance,
         config: ServerConfig,
         ports: Ports,
         spawn: Spawn,
     ) -> None:
         self._engine = engine
+        self._allowance = allowance
         self._authenticate = authenticate
         self._config = config
         self._ports = ports
@@ -162,15 +166,26 @@ class Login:
         command: OpenSession | ResumeSession
         if event.token is not UNSET:
             command = self._open_command(await self.identify(event.token), event.device_id, resume_token)
+            user_id = command.user_id
+            await self._check_device(user_id, event.device_id)
         else:
             assert event.resume_token is not UNSET
+            user_id = RESUMES
             command = self._resume_command(event.resume_token, event.device_id, resume_token)
 
         def opened(outcome: SessionOpened) -> None:
             session.resume_hash = command.resume_hash
             self._welcome(session, event, outcome, resume_token)
 
-        await self._engine.submit(PendingCommand(command, session, opened=opened), SessionOpened)
+        pending = PendingCommand(command, session, opened=opened, user_id=user_id)
+        await self._engine.submit(pending, SessionOpened)
+
+    async def _check_device(self, user_id: str, device_id: str) -> None:
+        """A device without a resume token has not logged in before. Raises RateLimitedError for one too many."""
+        if self._allowance.limits_new_devices:
+            known = await self._engine.store.resume_hashes([(user_id, device_id)])
+            if not known:
+                self._allowance.new_device(user_id)
 
     def _open_command(self, identity: Identity, device_id: str, resume_token: str) -> OpenSession:
         if identity.device_id is not None and identity.device_id != device_id:

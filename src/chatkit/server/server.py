@@ -20,6 +20,7 @@ from ..errors import ConfigurationError
 from ..ports import Ports
 from ..storage.base import Store
 from ..wire.codec import Codec
+from .allowance import Allowance
 from .auth import Authenticator
 from .background import Background
 from .cluster.bridge import ClusterBridge
@@ -33,6 +34,7 @@ from .host import HostVerbs
 from .live.hub import Hub
 from .login import Login
 from .publisher import Publisher
+from .read_gate import ReadGate
 from .receipts import Receipts
 from .session import Session
 from .sessions import Sessions
@@ -57,6 +59,8 @@ class ChatServer(HostVerbs):
         engine: For endpoints such as `asgi_app`, not for hosts: the verbs of users.
         sync: For endpoints, not for hosts: pages of the log.
         login: For endpoints, not for hosts: tokens to identities.
+        allowance: For endpoints, not for hosts: what a user may still ask for.
+        reads: For endpoints, not for hosts: whose turn it is to read.
     """
 
     def __init__(
@@ -79,12 +83,16 @@ class ChatServer(HostVerbs):
         bridge = None if bus is None else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random)
         publisher = Publisher(hub, receipts, to_reconcile, bridge, config)
         self._committer = Committer(store, publisher, config)
-        super().__init__(Engine(store, self._committer, publisher, config, ports), store)
+        self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
+        self.reads = ReadGate(config.limits)
+        super().__init__(Engine(store, self._committer, publisher, self.allowance, config, ports), store)
         self._hub, self._bridge = hub, bridge
-        self.login = Login(self.engine, authenticate, config, ports, spawn)
-        self.sync = Sync(store, hub, to_reconcile, config, spawn)
-        typing = Typing(store, hub, bridge, self._committer, config, ports.clock)
-        dispatch = Dispatch(self.engine, self.login, self.sync, typing, hub, ports.clock, spawn)
+        self.login = Login(self.engine, authenticate, self.allowance, config, ports, spawn)
+        self.sync = Sync(store, hub, to_reconcile, self.allowance, self.reads, config, spawn)
+        typing = Typing(store, hub, bridge, self._committer, self.allowance, config)
+        dispatch = Dispatch(
+            self.engine, self.login, self.sync, typing, self.allowance, hub, ports.clock, spawn
+        )
         self._sessions = Sessions(dispatch, config, ports)
         self._reconciler = Reconciler(store, hub, receipts, self._committer, to_reconcile, config.gap_wait_s)
         self._watchdog = Watchdog(
