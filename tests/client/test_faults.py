@@ -12,6 +12,7 @@ from chatkit import ChatClient, ChatServer, ClientConfig, Identity, ServerConfig
 from chatkit.client.events import MessageRecalled, MessageReceived, MessageSent
 from chatkit.client.store.memory import MemoryStore
 from chatkit.gateway.memory import MemoryConnector
+from chatkit.server.limits import Limits
 from chatkit.storage.base import CreateConversation
 from chatkit.transport.base import Transport, TransportClosedError
 
