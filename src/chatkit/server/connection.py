@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from math import ceil
 
 from msgspec import UNSET, UnsetType
 
@@ -136,7 +137,7 @@ class Connection(ABC):
                 code=error.code,
                 message=str(error),
                 retryable=error.retryable,
-                retry_after_ms=UNSET if after_s is None else int(after_s * 1000),
+                retry_after_ms=UNSET if after_s is None else ceil(after_s * 1000),
                 ref=ref,
                 conversation_id=conversation_id,
                 client_msg_id=client_msg_id,
