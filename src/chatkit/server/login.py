@@ -167,6 +167,9 @@ class Login:
         if event.token is not UNSET:
             command = self._open_command(await self.identify(event.token), event.device_id, resume_token)
             user_id = command.user_id
+            self._allowance.event(
+                user_id, event.device_id
+            )  # who was closed for too many comes back no sooner
             await self._check_device(user_id, event.device_id)
         else:
             assert event.resume_token is not UNSET
