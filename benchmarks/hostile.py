@@ -172,6 +172,18 @@ async def devices(attacker: Attacker) -> None:
     await _side_by_side(4, log_in)
 
 
+async def logins(attacker: Attacker) -> None:
+    """Logins of a user of many conversations, always with the same devices."""
+    number = itertools.cycle(range(15))
+
+    async def log_in() -> None:
+        token = attacker.token("many")
+        client = await asyncio.wait_for(connect(attacker.port, token, f"d{next(number)}", lambda *_: None), 5)
+        client.transport.close()
+
+    await _side_by_side(4, log_in)
+
+
 async def lists(attacker: Attacker) -> None:
     """Conversation lists over long logs, 8 at once."""
     await _side_by_side(8, lambda: attacker.get("/v1/conversations?limit=200"))
@@ -203,6 +215,7 @@ ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
         groups,
         strangers,
         devices,
+        logins,
         lists,
         slow_readers,
     )

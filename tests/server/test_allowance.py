@@ -46,8 +46,9 @@ def refused(act: Callable[..., None], *args: Any) -> float:
         ("sends_per_user", "send", ("ann", "c-1"), ("ben", "c-1")),
         ("sends_per_user", "recall", ("ann",), ("ben",)),
         ("sends_per_conversation", "send", ("ann", "c-1"), ("ann", "c-2")),
-        ("events_per_device", "event", ("ann", "phone"), ("ann", "tablet")),
+        ("events_per_user", "event", ("ann",), ("ben",)),
         ("requests_per_user", "request", ("ann",), ("ben",)),
+        ("logins_per_user", "login", ("ann",), ("ben",)),
         ("new_devices_per_user", "new_device", ("ann",), ("ben",)),
         ("conversations_created_per_user", "create", ("ann", ["ann"]), ("ben", ["ben"])),
         ("members_added_per_user", "add", ("ann", ["ann", "ben"]), ("cat", ["ben"])),
@@ -105,11 +106,11 @@ def test_without_limits_everything_goes() -> None:
     it = allowance()
     for _ in range(5_000):
         it.send("ann", "c-1")
-        it.event("ann", "phone")
+        it.event("ann")
         it.create("ann", ["ben"])
 
 
 def test_who_goes_on_at_twice_the_rate_is_noticed() -> None:
-    it = allowance(events_per_device=SLOW)
+    it = allowance(events_per_user=SLOW)
 
-    assert [it.goes_on("ann", "phone") for _ in range(3)] == [False, False, True]
+    assert [it.goes_on("ann") for _ in range(3)] == [False, False, True]

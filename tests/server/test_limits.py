@@ -104,29 +104,27 @@ async def test_the_limit_of_a_conversation_leaves_others_alone() -> None:
 
 
 async def test_events_too_many_are_refused_and_who_goes_on_is_closed_and_finds_no_fresh_budget() -> None:
-    async with serving(limits=only(events_per_device=Rate(1, 5))) as server:
+    async with serving(limits=only(events_per_user=Rate(1, 5))) as server:
         conversation = await group(server, "ann", "ben")
         ann = await login(server, "ann")
-        for _ in range(9):
+        for _ in range(10):
             ann.say({"event": "PING"})
         still_open = ann.session.close_code is None
         codes = [it.get("code") for it in ann.read()]
         ann.say(confirmation(conversation))
         closed_with = await ann.closed()
         ann.leave()
-        again = Peer(server)
-        again.say({"event": "HELLO", "token": "ann", "deviceId": "phone"})
+        again = await login(server, "ann")
+        again.say({"event": "PING"})
         closed_again_with = await again.closed()
-        await anyio.sleep(1)
-        await login(server, "ann")
 
-    assert codes == [None] * 4 + ["RATE_LIMITED"] * 5  # HELLO was the first of five
+    assert codes == [None] * 5 + ["RATE_LIMITED"] * 5
     assert still_open
     assert (closed_with, closed_again_with) == (4002, 4002)
 
 
 async def test_what_cannot_be_read_counts_as_an_event() -> None:
-    async with serving(limits=only(events_per_device=Rate(1, 3))) as server:
+    async with serving(limits=only(events_per_user=Rate(1, 3))) as server:
         ann = await login(server, "ann")
         for _ in range(7):
             ann.say({"event": "NO_SUCH_THING"})
@@ -135,15 +133,16 @@ async def test_what_cannot_be_read_counts_as_an_event() -> None:
 
 
 async def test_a_send_refused_by_the_budget_of_events_must_come_again_first() -> None:
-    async with serving(limits=only(events_per_device=Rate(10, 2))) as server:
+    async with serving(limits=only(events_per_user=Rate(10, 1))) as server:
         conversation = await group(server, "ann", "ben")
         ann = await login(server, "ann")
         ann.say({"event": "PING"})
         ann.say(text(conversation, "k0"))
         (refused,) = await ann.hear("ERROR")
-        await anyio.sleep(0.2)
+        await anyio.sleep(0.1)
         ann.say(text(conversation, "k1"))
         (held_back,) = await ann.hear("ERROR")
+        await anyio.sleep(0.1)
         ann.say(text(conversation, "k0"))
         (ack,) = await ann.hear("MSG_ACK")
 
@@ -215,6 +214,29 @@ async def test_new_devices_are_limited_and_known_ones_are_not() -> None:
     assert refused["code"] == "RATE_LIMITED"
     assert refused["retryAfterMs"] > 0
     assert code == 4002
+
+
+async def test_logins_are_limited_by_token_and_by_resume_token() -> None:
+    async with serving(limits=only(logins_per_user=Rate(1, 2))) as server:
+        first = Peer(server)
+        first.say({"event": "HELLO", "token": "ann", "deviceId": "phone"})
+        (welcome,) = await first.hear("WELCOME")
+        await login(server, "ann", "tablet")
+        by_token = Peer(server)
+        by_token.say({"event": "HELLO", "token": "ann", "deviceId": "tablet"})
+        (refused,) = await by_token.hear("ERROR")
+        resumed = Peer(server)
+        resumed.say({"event": "HELLO", "resumeToken": welcome["resumeToken"], "deviceId": "phone"})
+        again, sent_away = await resumed.hear("WELCOME", "ERROR")
+        codes = [await by_token.closed(), await resumed.closed()]
+        resumed.leave()
+        await anyio.sleep(1)
+        last = Peer(server)
+        last.say({"event": "HELLO", "resumeToken": again["resumeToken"], "deviceId": "phone"})
+        await last.hear("WELCOME", "HEADS")
+
+    assert [it["code"] for it in (refused, sent_away)] == ["RATE_LIMITED", "RATE_LIMITED"]
+    assert codes == [4002, 4002]
 
 
 async def test_a_slow_reader_holds_two_pages_however_many_it_asks_for() -> None:

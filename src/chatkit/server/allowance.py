@@ -25,11 +25,12 @@ class Allowance:
         self._clock = clock
         self._sends: RateLimiter[str] = RateLimiter(limits.sends_per_user)
         self._sends_to: RateLimiter[str] = RateLimiter(limits.sends_per_conversation)
-        self._events: RateLimiter[tuple[str, str]] = RateLimiter(limits.events_per_device)
-        self._events_beyond: RateLimiter[tuple[str, str]] = RateLimiter(limits.events_per_device)
+        self._events: RateLimiter[str] = RateLimiter(limits.events_per_user)
+        self._events_beyond: RateLimiter[str] = RateLimiter(limits.events_per_user)
         self._typing: RateLimiter[str] = RateLimiter(limits.typing_per_user)
         self._typing_in: RateLimiter[tuple[str, str]] = RateLimiter(_once_in(typing_interval_s))
         self._requests: RateLimiter[str] = RateLimiter(limits.requests_per_user)
+        self._logins: RateLimiter[str] = RateLimiter(limits.logins_per_user)
         self._new_devices: RateLimiter[str] = RateLimiter(limits.new_devices_per_user)
         self._created: RateLimiter[str] = RateLimiter(limits.conversations_created_per_user)
         self._adds: RateLimiter[str] = RateLimiter(limits.members_added_per_user)
@@ -44,13 +45,13 @@ class Allowance:
         """A recall, which counts as a message of its user. Raises RateLimitedError."""
         self._take("too many messages and recalls", (self._sends, user_id, 1.0))
 
-    def event(self, user_id: str, device_id: str) -> None:
+    def event(self, user_id: str) -> None:
         """Any event of a connection. Raises RateLimitedError."""
-        self._take("too many events", (self._events, (user_id, device_id), 1.0))
+        self._take("too many events", (self._events, user_id, 1.0))
 
-    def goes_on(self, user_id: str, device_id: str) -> bool:
+    def goes_on(self, user_id: str) -> bool:
         """Count an event that was refused as one too many. Returns whether these come at more than the rate too."""
-        return self._events_beyond.admit((user_id, device_id), self._clock.now_s()) > 0
+        return self._events_beyond.admit(user_id, self._clock.now_s()) > 0
 
     def typing(self, user_id: str, conversation_id: str) -> None:
         """A TYPING. Raises RateLimitedError."""
@@ -60,6 +61,10 @@ class Allowance:
     def request(self, user_id: str) -> None:
         """An HTTP request, or a pull. Raises RateLimitedError."""
         self._take("too many requests", (self._requests, user_id, 1.0))
+
+    def login(self, user_id: str) -> None:
+        """A login. Raises RateLimitedError."""
+        self._take("too many logins", (self._logins, user_id, 1.0))
 
     def new_device(self, user_id: str) -> None:
         """A login from a device that was not seen before. Raises RateLimitedError."""

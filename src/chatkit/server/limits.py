@@ -23,8 +23,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         sends_per_user: Messages and recalls of a user, over all devices, by socket and HTTP. A repeat counts too.
         sends_per_conversation: Messages to a conversation, over all senders.
-        events_per_device: Events of any kind from the connections of one device, those that could not be read among
-            them; beyond it RATE_LIMITED, and close 4002 for who goes on at twice the rate.
+        events_per_user: Events of any kind from the connections of a user, those that could not be read among them;
+            beyond it RATE_LIMITED, and close 4002 for the connection that goes on at twice the rate.
         typing_per_user: TYPING of a user in all conversations; in one of them `typing_interval_s` holds besides.
         requests_per_user: HTTP requests and pulls (SYNC) of a user.
         reads_in_flight_per_user: Pages, lists and listings that are read at the same moment for a user.
@@ -33,6 +33,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             commands of one user may fill.
         sessions_per_user: Open connections of a user.
         devices_per_user: Devices a user may have; a further login takes the place of the device unseen for longest.
+        logins_per_user: Logins of a user, over all devices, by token and by resume token; beyond it close 4002.
         new_devices_per_user: Logins of a user with a device id not seen before.
         conversations_created_per_user: Conversations that a user creates; asking again for one that exists is free.
         members_added_per_user: Users whom a user makes members of something, those at creation among them.
@@ -44,7 +45,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     sends_per_user: Rate | None = Rate(10, 30)
     sends_per_conversation: Rate | None = Rate(100, 200)
-    events_per_device: Rate | None = Rate(100, 1_000)
+    events_per_user: Rate | None = Rate(200, 2_000)
     typing_per_user: Rate | None = Rate(5, 20)
     requests_per_user: Rate | None = Rate(50, 500)
     reads_in_flight_per_user: int = 2
@@ -52,6 +53,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     commit_share_per_user: float = 0.05
     sessions_per_user: int = 40
     devices_per_user: int = 20
+    logins_per_user: Rate | None = Rate(2, 60)
     new_devices_per_user: Rate | None = Rate(20 / 3600, 20)
     conversations_created_per_user: Rate | None = Rate(100 / 3600, 100)
     members_added_per_user: Rate | None = Rate(2_000 / 3600, 2_000)
@@ -66,7 +68,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             sends_per_user=None,
             sends_per_conversation=None,
-            events_per_device=None,
+            events_per_user=None,
             typing_per_user=None,
             requests_per_user=None,
             reads_in_flight_per_user=_NO_BOUND,
@@ -74,6 +76,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             commit_share_per_user=1.0,
             sessions_per_user=_NO_BOUND,
             devices_per_user=_NO_BOUND,
+            logins_per_user=None,
             new_devices_per_user=None,
             conversations_created_per_user=None,
             members_added_per_user=None,

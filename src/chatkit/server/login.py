@@ -167,9 +167,7 @@ class Login:
         if event.token is not UNSET:
             command = self._open_command(await self.identify(event.token), event.device_id, resume_token)
             user_id = command.user_id
-            self._allowance.event(
-                user_id, event.device_id
-            )  # who was closed for too many comes back no sooner
+            self._allowance.login(user_id)
             await self._check_device(user_id, event.device_id)
         else:
             assert event.resume_token is not UNSET
@@ -179,9 +177,18 @@ class Login:
         def opened(outcome: SessionOpened) -> None:
             session.resume_hash = command.resume_hash
             self._welcome(session, event, outcome, resume_token)
+            if user_id == RESUMES:
+                self._limit_resume(session, event, outcome.user_id)
 
         pending = PendingCommand(command, session, opened=opened, user_id=user_id)
         await self._engine.submit(pending, SessionOpened)
+
+    def _limit_resume(self, session: Session, event: ev.Hello, user_id: str) -> None:
+        """Who resumes too often is sent away with their new token; only now it is known who it is."""
+        try:
+            self._allowance.login(user_id)
+        except RateLimitedError as error:
+            _turn_away(session, event, error, ev.CloseCode.OVERLOADED)
 
     async def _check_device(self, user_id: str, device_id: str) -> None:
         """A device without a resume token has not logged in before. Raises RateLimitedError for one too many."""

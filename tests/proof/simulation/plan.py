@@ -156,7 +156,7 @@ def _limits(rng: Stream) -> Limits:
     tight = Limits(
         sends_per_user=Rate(rng.choice((2.0, 10.0)), rng.choice((1, 3, 10))),
         sends_per_conversation=Rate(rng.choice((3.0, 20.0)), rng.choice((2, 10))),
-        events_per_device=Rate(rng.choice((10.0, 100.0)), rng.choice((30, 200))),
+        events_per_user=Rate(rng.choice((10.0, 100.0)), rng.choice((30, 200))),
         requests_per_user=Rate(rng.choice((5.0, 50.0)), rng.choice((10, 100))),
         reads_in_flight_per_user=rng.choice((1, 2)),
         reads_waiting_per_user=rng.choice((4, 64)),
