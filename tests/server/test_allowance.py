@@ -43,10 +43,10 @@ def refused(act: Callable[..., None], *args: Any) -> float:
 @pytest.mark.parametrize(
     ("limit", "act", "args", "others"),
     [
-        ("sends_per_user", "send", ("ann", "c-1"), ("ben", "c-1")),
+        ("sends_per_user", "send", ("ann", "c-1", 0.0), ("ben", "c-1", 0.0)),
         ("sends_per_user", "recall", ("ann",), ("ben",)),
-        ("sends_per_conversation", "send", ("ann", "c-1"), ("ann", "c-2")),
-        ("events_per_user", "event", ("ann",), ("ben",)),
+        ("sends_per_conversation", "send", ("ann", "c-1", 0.0), ("ann", "c-2", 0.0)),
+        ("events_per_user", "event", ("ann", 0.0), ("ben", 0.0)),
         ("requests_per_user", "request", ("ann",), ("ben",)),
         ("logins_per_user", "login", ("ann",), ("ben",)),
         ("new_devices_per_user", "new_device", ("ann",), ("ben",)),
@@ -77,10 +77,10 @@ def test_typing_is_limited_in_one_conversation_and_in_all_together() -> None:
 
 def test_what_one_rate_refuses_counts_for_none() -> None:
     it = allowance(sends_per_user=Rate(0.1, 2), sends_per_conversation=Rate(0.1, 1))
-    it.send("ben", "c-1")
+    it.send("ben", "c-1", 0.0)
 
-    assert refused(it.send, "ann", "c-1") == pytest.approx(10)
-    assert [refused(it.send, "ann", f"c-{number}") for number in (2, 3)] == [0.0, 0.0]
+    assert refused(it.send, "ann", "c-1", 0.0) == pytest.approx(10)
+    assert [refused(it.send, "ann", f"c-{number}", 0.0) for number in (2, 3)] == [0.0, 0.0]
 
 
 def test_what_was_not_created_is_given_back() -> None:
@@ -94,7 +94,7 @@ def test_what_was_not_created_is_given_back() -> None:
     assert refused(it.add, "cat", ["ben"]) == pytest.approx(10)
 
 
-def test_a_refused_addition_names_the_longest_wait_and_adds_nobody() -> None:
+def test_a_refused_addition_names_the_longest_wait_and_counts_for_nobody() -> None:
     it = allowance(members_added_per_user=Rate(1, 3), added_per_user=Rate(0.1, 1))
     it.add("ann", ["ben", "cat"])
 
@@ -105,8 +105,8 @@ def test_a_refused_addition_names_the_longest_wait_and_adds_nobody() -> None:
 def test_without_limits_everything_goes() -> None:
     it = allowance()
     for _ in range(5_000):
-        it.send("ann", "c-1")
-        it.event("ann")
+        it.send("ann", "c-1", 0.0)
+        it.event("ann", 0.0)
         it.create("ann", ["ben"])
 
 

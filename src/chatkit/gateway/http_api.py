@@ -136,7 +136,8 @@ class HttpApi:
         command = self._server.engine.append(
             body.conversation_id, call.user_id, body.client_msg_id, _payload(body)
         )
-        self._server.allowance.send(call.user_id, body.conversation_id)
+        now_s = self._server.ports.clock.now_s()
+        self._server.allowance.send(call.user_id, body.conversation_id, now_s)
         outcome = await self._server.engine.execute(command, Appended, call.user_id)
         return _json(_send_result(outcome.entry))
 

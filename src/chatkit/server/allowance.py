@@ -37,17 +37,25 @@ class Allowance:
         self._added: RateLimiter[str] = RateLimiter(limits.added_per_user)
         self.limits_new_devices = limits.new_devices_per_user is not None
 
-    def send(self, user_id: str, conversation_id: str) -> None:
+    def send(self, user_id: str, conversation_id: str, now_s: float) -> None:
         """A message. Raises RateLimitedError."""
-        self._take("too many messages", (self._sends, user_id, 1.0), (self._sends_to, conversation_id, 1.0))
+        wait_s = self._sends.admit(user_id, now_s)
+        if wait_s == 0.0:
+            wait_s = self._sends_to.admit(conversation_id, now_s)
+            if wait_s == 0.0:
+                return
+            self._sends.give_back(user_id)
+        raise _too_many("messages", wait_s)
 
     def recall(self, user_id: str) -> None:
         """A recall, which counts as a message of its user. Raises RateLimitedError."""
-        self._take("too many messages and recalls", (self._sends, user_id, 1.0))
+        self._take("messages and recalls", (self._sends, user_id, 1.0))
 
-    def event(self, user_id: str) -> None:
+    def event(self, user_id: str, now_s: float) -> None:
         """Any event of a connection. Raises RateLimitedError."""
-        self._take("too many events", (self._events, user_id, 1.0))
+        wait_s = self._events.admit(user_id, now_s)
+        if wait_s > 0:
+            raise _too_many("events", wait_s)
 
     def goes_on(self, user_id: str) -> bool:
         """Count an event that was refused as one too many. Returns whether these come at more than the rate too."""
@@ -56,24 +64,24 @@ class Allowance:
     def typing(self, user_id: str, conversation_id: str) -> None:
         """A TYPING. Raises RateLimitedError."""
         place = (user_id, conversation_id)
-        self._take("too many TYPING", (self._typing_in, place, 1.0), (self._typing, user_id, 1.0))
+        self._take("TYPING", (self._typing_in, place, 1.0), (self._typing, user_id, 1.0))
 
     def request(self, user_id: str) -> None:
         """An HTTP request, or a pull. Raises RateLimitedError."""
-        self._take("too many requests", (self._requests, user_id, 1.0))
+        self._take("requests", (self._requests, user_id, 1.0))
 
     def login(self, user_id: str) -> None:
         """A login. Raises RateLimitedError."""
-        self._take("too many logins", (self._logins, user_id, 1.0))
+        self._take("logins", (self._logins, user_id, 1.0))
 
     def new_device(self, user_id: str) -> None:
         """A login from a device that was not seen before. Raises RateLimitedError."""
-        self._take("too many new devices", (self._new_devices, user_id, 1.0))
+        self._take("new devices", (self._new_devices, user_id, 1.0))
 
     def create(self, user_id: str, member_ids: Collection[str]) -> None:
         """A new conversation with its members; `not_created` takes it back. Raises RateLimitedError."""
         created = (self._created, user_id, 1.0)
-        self._take("too many new conversations or members", created, *self._adding(user_id, member_ids))
+        self._take("new conversations or members", created, *self._adding(user_id, member_ids))
 
     def not_created(self, user_id: str, member_ids: Collection[str]) -> None:
         """Of `create`: it was refused, or exists already."""
@@ -82,7 +90,7 @@ class Allowance:
 
     def add(self, user_id: str, member_ids: Collection[str]) -> None:
         """More members for a group; `not_added` takes them back. Raises RateLimitedError."""
-        self._take("too many new members", *self._adding(user_id, member_ids))
+        self._take("new members", *self._adding(user_id, member_ids))
 
     def not_added(self, user_id: str, member_ids: Collection[str]) -> None:
         """Of `add`: these were members already, or were refused."""
@@ -98,13 +106,16 @@ class Allowance:
     def _take(self, what: str, *counted: _Counted) -> None:
         """Count all of it, or nothing. Raises RateLimitedError."""
         now_s = self._clock.now_s()
-        wait_s = 0.0
-        for limiter, key, cost in counted:
-            wait_s = max(wait_s, limiter.wait_s(key, now_s, cost))
-        if wait_s > 0:
-            raise RateLimitedError(f"{what}; wait before the next", retry_after_s=wait_s)
-        for limiter, key, cost in counted:
-            limiter.count(key, now_s, cost)
+        waits_s = [limiter.admit(key, now_s, cost) for limiter, key, cost in counted]
+        if any(waits_s):
+            for (limiter, key, cost), wait_s in zip(counted, waits_s, strict=True):
+                if wait_s == 0.0:
+                    limiter.give_back(key, cost)
+            raise _too_many(what, max(waits_s))
+
+
+def _too_many(what: str, wait_s: float) -> RateLimitedError:
+    return RateLimitedError(f"too many {what}; wait before the next", retry_after_s=wait_s)
 
 
 def _once_in(interval_s: float) -> Rate | None:

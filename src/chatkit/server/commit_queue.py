@@ -30,11 +30,6 @@ class _Lane:
         self.payload_bytes = 0
         self.credit = 0.0
 
-    def left(self, removed: Iterable[PendingCommand]) -> None:
-        for pending in removed:
-            self.cost -= pending.cost
-            self.payload_bytes -= pending.payload_bytes
-
 
 class CommitQueue:
     """Lanes of commands, and what they hold together.
@@ -87,14 +82,14 @@ class CommitQueue:
             user_id, lane = max(self._lanes.items(), key=lambda item: item[1].credit)
             lane.credit = 0.0
             self._take_turn(user_id, lane, taken, cost_max)
-        self._left(taken)
+        self._count -= len(taken)
         return taken
 
     def take_all(self) -> list[PendingCommand]:
         """Everything that waits, lane by lane."""
         taken = [pending for lane in self._lanes.values() for pending in lane.pending]
         self._lanes.clear()
-        self._left(taken)
+        self._count = self.cost = self.payload_bytes = 0
         return taken
 
     def remove_held_back(self) -> list[PendingCommand]:
@@ -104,11 +99,11 @@ class CommitQueue:
             held_back = [pending for pending in lane.pending if pending.held_back]
             if held_back:
                 lane.pending = deque(pending for pending in lane.pending if not pending.held_back)
-                lane.left(held_back)
+                self._count -= len(held_back)
+                self._left(lane, held_back)
                 removed += held_back
                 if not lane.pending:
                     del self._lanes[user_id]
-        self._left(removed)
         return removed
 
     def _take_turn(self, user_id: str, lane: _Lane, taken: list[PendingCommand], left: float) -> float:
@@ -125,14 +120,18 @@ class CommitQueue:
             lane.credit -= price
         if moved:
             taken += moved
-            lane.left(moved)
+            self._left(lane, moved)
             del self._lanes[user_id]
             if lane.pending:
                 self._lanes[user_id] = lane
         return cost
 
-    def _left(self, commands: list[PendingCommand]) -> None:
-        self._count -= len(commands)
+    def _left(self, lane: _Lane, commands: Iterable[PendingCommand]) -> None:
+        cost = payload_bytes = 0
         for pending in commands:
-            self.cost -= pending.cost
-            self.payload_bytes -= pending.payload_bytes
+            cost += pending.cost
+            payload_bytes += pending.payload_bytes
+        lane.cost -= cost
+        lane.payload_bytes -= payload_bytes
+        self.cost -= cost
+        self.payload_bytes -= payload_bytes

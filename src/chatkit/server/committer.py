@@ -66,7 +66,10 @@ class Committer:
     @property
     def load(self) -> float:
         """How full the queue is, from 0 to 1."""
-        return self._part(self._waiting.cost, self._waiting.payload_bytes)
+        return max(
+            self._waiting.cost / self._config.commit_queue_max,
+            self._waiting.payload_bytes / self._config.commit_queue_bytes_max,
+        )
 
     def open(self) -> None:
         """Take commands from here on."""
@@ -97,7 +100,7 @@ class Committer:
             raise self._unavailable(self._closed_because)
         if self.load >= share:
             raise OverloadedError("the commit queue is full", retry_after_s=self._config.overload_retry_s)
-        if self._user_load(pending.user_id) >= share:
+        if self._fills_share(pending.user_id, share):
             raise OverloadedError(
                 "too much of this user waits for storage", retry_after_s=self._config.overload_retry_s
             )
@@ -210,16 +213,16 @@ class Committer:
         self._answered += count
         self._progress.set()
 
-    def _user_load(self, user_id: str) -> float:
-        """How full a user's share of the queue is; nobody counts the share of the host."""
-        if user_id in (HOST, RESUMES):
-            return 0.0
-        return self._part(*self._waiting.held_by(user_id)) / self._config.limits.commit_share_per_user
-
-    def _part(self, cost: int, payload_bytes: int) -> float:
-        """What this is of the queue's bounds."""
+    def _fills_share(self, user_id: str, share: float) -> bool:
+        """Whether what waits of a user fills this part of their share; nobody counts the share of the host."""
+        cost, payload_bytes = self._waiting.held_by(user_id)
+        if not cost or user_id in (HOST, RESUMES):
+            return False
         config = self._config
-        return max(cost / config.commit_queue_max, payload_bytes / config.commit_queue_bytes_max)
+        share *= config.limits.commit_share_per_user
+        return (
+            cost >= share * config.commit_queue_max or payload_bytes >= share * config.commit_queue_bytes_max
+        )
 
     def _unavailable(self, reason: str) -> UnavailableError:
         return UnavailableError(reason, retry_after_s=self._config.overload_retry_s)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from math import ceil
 
 from msgspec import UNSET, UnsetType
 
@@ -131,13 +130,13 @@ class Connection(ABC):
         client_msg_id: str | UnsetType = UNSET,
     ) -> None:
         """Queue an ERROR."""
-        after_s = error.retry_after_s
+        after_ms = error.retry_after_ms
         self.answer(
             ev.ErrorEvent(
                 code=error.code,
                 message=str(error),
                 retryable=error.retryable,
-                retry_after_ms=UNSET if after_s is None else ceil(after_s * 1000),
+                retry_after_ms=UNSET if after_ms is None else after_ms,
                 ref=ref,
                 conversation_id=conversation_id,
                 client_msg_id=client_msg_id,

@@ -58,7 +58,7 @@ class Dispatch:
         """Act on one legal event; a refusal is answered and costs nothing else."""
         if session.state is State.OPEN:
             try:
-                self._allowance.event(session.user_id)
+                self._allowance.event(session.user_id, session.heard_at_s)
             except RateLimitedError as error:
                 self._refuse_event(session, event, error)
                 return
@@ -70,7 +70,7 @@ class Dispatch:
     def unreadable(self, session: Session) -> None:
         """An event that could not be read counts as one; who sends too many is closed."""
         try:
-            self._allowance.event(session.user_id)
+            self._allowance.event(session.user_id, session.heard_at_s)
         except RateLimitedError as error:
             self._close_who_goes_on(session, error)
 

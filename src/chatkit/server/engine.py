@@ -83,7 +83,7 @@ class Engine:
         if pending is None:
             return
         try:
-            self._allowance.send(session.user_id, event.conversation_id)
+            self._allowance.send(session.user_id, event.conversation_id, session.heard_at_s)
             self._committer.submit(pending)
         except (OverloadedError, RateLimitedError, UnavailableError) as error:
             self._publisher.refuse_send(pending, error)
