@@ -6,7 +6,7 @@ from random import Random
 
 from chatkit.core.send_order import SendOrder
 from chatkit.server.commit_queue import HOST, CommitQueue
-from chatkit.server.pending import PendingCommand
+from chatkit.server.pending import PendingCommand, price
 from chatkit.storage.base import AddMembers, Append, Recall
 
 
@@ -99,9 +99,11 @@ def test_the_host_has_no_share_to_keep_to() -> None:
 
 
 def test_prices_follow_the_rows() -> None:
-    recall = PendingCommand(Recall("m-1", "ann", 1, 1))
+    commands = [send("ann", "a"), PendingCommand(Recall("m-1", "ann", 1, 1)), adding("ann", 3)]
+    for pending in commands:
+        price(pending)
 
-    assert (send("ann", "a").cost, recall.cost, adding("ann", 3).cost) == (1, 3, 10)
+    assert [pending.cost for pending in commands] == [1, 3, 10]
 
 
 def test_what_waits_is_counted_whatever_happens() -> None:

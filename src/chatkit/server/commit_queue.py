@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from .pending import PendingCommand
+from .pending import PendingCommand, price
 
 HOST = ""
 """The lane of the verbs of the host; it has no share to keep to."""
@@ -54,6 +54,7 @@ class CommitQueue:
 
     def append(self, pending: PendingCommand) -> None:
         """Put a command at the end of its user's lane."""
+        price(pending)
         lane = self._lanes.get(pending.user_id)
         if lane is None:
             lane = self._lanes[pending.user_id] = _Lane()

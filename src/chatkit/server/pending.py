@@ -72,8 +72,8 @@ class PendingCommand(msgspec.Struct):
         reply: The waiting caller, if any.
         opened: For logins: called in commit order with the opened session, before any push can follow.
         user_id: Whose lane of the commit queue it waits in; `commit_queue.HOST` for the host's own.
-        cost: What it adds to the commit queue's bound: about the rows it reads and writes, in messages.
-        payload_bytes: What it adds to the commit queue's byte bound.
+        cost: What it adds to the commit queue's bound: about the rows it reads and writes, in messages. Set by `price`.
+        payload_bytes: What it adds to the commit queue's byte bound. Set by `price`.
     """
 
     command: Command
@@ -86,13 +86,6 @@ class PendingCommand(msgspec.Struct):
     user_id: str = ""
     cost: int = 1
     payload_bytes: int = 0
-
-    def __post_init__(self) -> None:
-        command = self.command
-        if type(command) is Append:  # nearly all are
-            self.payload_bytes = len(command.payload)
-        else:
-            self.cost = _price(command)
 
     @property
     def held_back(self) -> bool:
@@ -107,10 +100,14 @@ _MEMBER_PRICE = 3
 """A new member is a membership, cursors and an audit row."""
 
 
-def _price(command: Command) -> int:
-    """Rows that a command reads and writes, as multiples of what a message costs."""
-    if type(command) is CreateConversation:
-        return 1 + _MEMBER_PRICE * len(command.member_ids)
-    if type(command) is AddMembers:
-        return 1 + _MEMBER_PRICE * len(command.user_ids)
-    return _PRICES.get(type(command), 1)
+def price(pending: PendingCommand) -> None:
+    """Set what a command adds to the bounds of the commit queue."""
+    command = pending.command
+    if type(command) is Append:  # nearly all are
+        pending.payload_bytes = len(command.payload)
+    elif type(command) is CreateConversation:
+        pending.cost = 1 + _MEMBER_PRICE * len(command.member_ids)
+    elif type(command) is AddMembers:
+        pending.cost = 1 + _MEMBER_PRICE * len(command.user_ids)
+    else:
+        pending.cost = _PRICES.get(type(command), 1)
