@@ -67,7 +67,24 @@ class ArchivingStore:
         """Close the wrapped store."""
         await self._store.aclose()
 
+    @property
+    def restored(self) -> bool:
+        """As the wrapped store says."""
+        return self._store.restored
+
+    async def confirm_restored(self) -> None:
+        """Take the wrapped store's log as the one of its place."""
+        await self._store.confirm_restored()
+
     # The reads go through unchanged.
+
+    async def position(self) -> int:
+        """How far the log has got."""
+        return await self._store.position()
+
+    async def conversation_ids(self, after: str, limit: int) -> list[str]:
+        """All conversations."""
+        return await self._store.conversation_ids(after, limit)
 
     async def page(
         self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int

@@ -261,7 +261,7 @@ async def test_another_epoch_in_the_heads_starts_afresh(server: FakeServer, tmp_
 
         assert (sync.last_seq, sync.epoch) == (0, "e2")
         changed, _ = await until(chat, EpochChanged)
-        assert changed == EpochChanged("c-1", "e2")
+        assert changed == EpochChanged("c-1", "e2", 0)
         assert await received(chat, 1) == [1]
         assert [message.text for message in await chat.history("c-1")] == ["new"]
 

@@ -302,18 +302,18 @@ LOCAL_STORES: list[Spoil] = [
         "replace(tombstone(message), client_msg_id=None)",
     ),
     (
-        "test_a_fresh_log_drops_the_old_one",
+        "test_another_log_drops_what_is_stored_above_the_common_part",
         local_store.MemoryStore,
         "_apply",
-        "if change.floor is not None:",
-        "if change.fresh or change.floor is not None:",
+        "_forget_above(log, change.forget_above)",
+        "_forget_above(log, change.forget_above + 3)",
     ),
     (
-        "test_a_fresh_log_drops_nothing_else",
+        "test_another_log_drops_nothing_else",
         local_store.MemoryStore,
         "_apply",
         "    log = self._logs.get",
-        "    self._pending = {} if change.fresh else self._pending\n    log = self._logs.get",
+        "    self._pending = {} if change.forget_above is not None else self._pending\n    log = self._logs.get",
     ),
     (
         "test_remembers_that_a_conversation_was_left",

@@ -134,6 +134,7 @@ class ReconnectLoop:
         self._events = events
         self._status = status
         self._resume_token: str | None = None
+        self._log_token: str | None = None
         self._attempt = 0
         self._hello_lost_at_s: float | None = None
         self.connection: Connection | None = None
@@ -189,8 +190,8 @@ class ReconnectLoop:
 
     async def _proof(self) -> ev.Hello:
         if self._resume_token is not None:
-            return hello(self._device_id, resume_token=self._resume_token)
-        return hello(self._device_id, token=await self._tokens.get())
+            return hello(self._device_id, self._log_token, resume_token=self._resume_token)
+        return hello(self._device_id, self._log_token, token=await self._tokens.get())
 
     async def _log_in(self, transport: Transport, proof: ev.Hello, *, by_resume: bool) -> Ended:
         try:
@@ -225,6 +226,7 @@ class ReconnectLoop:
             cause = error
         finally:
             self.connection = None
+            self._log_token = connection.log_token or self._log_token
         lasted_s = self._clock.now_s() - since_s
         cause = self._explained(cause)
         return _ended(cause, opened=True, lasted_s=lasted_s, retry_after_s=connection.reconnect_after_s)

@@ -105,13 +105,16 @@ async def log_in(
         raise LoginFailedError(closed, refused, goaway) from closed
 
 
-def hello(device_id: str, *, token: str | None = None, resume_token: str | None = None) -> ev.Hello:
-    """The first event, with one of the two proofs."""
+def hello(
+    device_id: str, log_token: str | None, *, token: str | None = None, resume_token: str | None = None
+) -> ev.Hello:
+    """The first event, with one of the two proofs, and how far the server's log had got when last heard."""
     return ev.Hello(
         device_id=device_id,
         token=UNSET if token is None else token,
         resume_token=UNSET if resume_token is None else resume_token,
         client=CLIENT,
+        log_token=UNSET if log_token is None else log_token,
     )
 
 
@@ -180,6 +183,7 @@ class Connection:
         self._cause: Exception | None = None
         self._expiring = AutoResetEvent()
         self.reconnect_after_s: float | None = None
+        self.log_token: str | None = None
 
     async def run(self, first: Sequence[ev.ServerEvent]) -> None:
         """Serve the connection until it ends, beginning with the events that came with WELCOME.
@@ -247,6 +251,8 @@ class Connection:
                 self._draining(event)
             elif isinstance(event, ev.TokenExpiring):
                 self._expiring.set()
+            elif isinstance(event, ev.Pong) and isinstance(event.log_token, str):
+                self.log_token = event.log_token[: ev.LOG_TOKEN_MAX]
         self._wake.set()
 
     def _is_answered(self, event: ev.ServerEvent) -> bool:

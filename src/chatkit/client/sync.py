@@ -108,7 +108,7 @@ class SyncQueue:
         for id_, (at_s, conversation) in list(self._later.items()):
             if at_s > now_s:
                 continue
-            due = self._forget_later(id_) or conversation.timeline.behind
+            due = self._forget_later(id_) or conversation.behind
             if due and not conversation.left:
                 self._front[id_] = conversation
 
@@ -120,15 +120,15 @@ class Pulled(msgspec.Struct, frozen=True):
         conversation: Which one.
         page: Its page; None if the server says that the user is no member.
         last_seq: Where the page was asked to begin.
-        epoch: The log we held when the page came.
-        prefix: How far we held it then.
+        epoch: The log that was asked for.
+        progress: How far we had got when the page came.
     """
 
     conversation: Conversation
     page: ev.SyncPage | None
     last_seq: int
     epoch: str
-    prefix: int
+    progress: object
 
 
 class Sync:
@@ -198,9 +198,9 @@ class Sync:
         if page is None:
             return
         renewals = self._renewed(conversation, pulled.epoch)
-        if not (page.more or conversation.timeline.behind):
+        if not (page.more or conversation.behind):
             return
-        if (pulled.epoch, pulled.prefix) == (conversation.timeline.epoch, conversation.timeline.prefix):
+        if pulled.progress == conversation.progress:
             self._queue.later(conversation, self._delay_s())  # the page brought nothing: no hot loop
         elif renewals > 1:
             self._queue.later(conversation, self._delay_s(renewals))  # no log is replaced that often
@@ -216,33 +216,38 @@ class Sync:
             return
         await self._events.wait_drained()
         for conversation in self._conversations:
-            if conversation.timeline.behind and not conversation.left:
+            if conversation.behind and not conversation.left:
                 self._queue.add(conversation)
 
     async def _pull(self, conversation: Conversation) -> Pulled | None:
         """What the next page brought; None where it must be asked for again."""
-        refused, timeline = conversation.epoch_refused, conversation.timeline
-        last_seq, known = (0 if refused else timeline.prefix), timeline.epoch
-        sync = ev.Sync(
-            conversation_id=conversation.id,
-            last_seq=last_seq,
-            limit=self._config.page_limit,
-            epoch=UNSET if refused or not known else known,
-        )
+        sync = self._question(conversation)
+        known = conversation.epoch
         try:
             page = await self._ask(sync)
         except NotFoundError:
-            return Pulled(conversation, None, last_seq, timeline.epoch, timeline.prefix)
+            return Pulled(conversation, None, sync.last_seq, conversation.epoch, conversation.progress)
         except ConflictError:
             self._conflict(conversation)
         except RefusedError as error:
             self._refused(conversation, error)
         else:
             self._refusals = 0
-            if timeline.epoch == known or (not known and page.epoch == timeline.epoch):
-                return Pulled(conversation, page, last_seq, timeline.epoch, timeline.prefix)
+            if conversation.epoch == known or (not known and page.epoch == conversation.epoch):
+                return Pulled(conversation, page, sync.last_seq, conversation.epoch, conversation.progress)
             self._queue.add(conversation, first=True)  # it may be of a log that is gone
         return None
+
+    def _question(self, conversation: Conversation) -> ev.Sync:
+        """The next page to ask for: of what is missing, or of a new log to compare with."""
+        renewal, refused = conversation.renewal, conversation.epoch_refused
+        last_seq = conversation.timeline.prefix if renewal is None else renewal.last_seq
+        return ev.Sync(
+            conversation_id=conversation.id,
+            last_seq=0 if refused and renewal is None else last_seq,
+            limit=self._config.page_limit,
+            epoch=UNSET if refused or not conversation.epoch else conversation.epoch,
+        )
 
     async def _ask(self, sync: ev.Sync) -> ev.SyncPage:
         async with self._slot:
@@ -253,7 +258,7 @@ class Sync:
 
     def _renewed(self, conversation: Conversation, known: str) -> int:
         """How many pages in a row were of another log than the one before."""
-        if known in ("", conversation.timeline.epoch):
+        if known in ("", conversation.epoch):
             self._renewals.pop(conversation.id, None)
             return 0
         self._renewals[conversation.id] = self._renewals.get(conversation.id, 0) + 1

@@ -77,7 +77,9 @@ class Connection(ABC):
     # --- in ---
 
     def received(self, frame: bytes | str, now_s: float) -> None:
-        """Take one frame from the socket; every event in it is handled before this returns."""
+        """Take one frame from the socket; every event in it is handled before this returns. None once it is closed."""
+        if self.closed:
+            return
         self.heard_at_s = now_s
         if (type(frame) is bytes) is not self.codec.binary:
             self.close(ev.CloseCode.PROTOCOL_ERROR, "wrong kind of frame for this subprotocol")
@@ -90,6 +92,8 @@ class Connection(ABC):
             self._bad_item(BadItem(str(error)))
         else:
             for item in items:
+                if self.closed:
+                    return
                 self._take(item)
 
     def _take(self, item: ev.ClientEvent | BadItem) -> None:

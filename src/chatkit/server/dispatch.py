@@ -16,6 +16,7 @@ from .background import Spawn
 from .engine import Engine
 from .live.hub import Hub
 from .login import Login
+from .restoration import Restoration
 from .session import Session
 from .sync import Sync
 from .typing import Typing
@@ -32,6 +33,7 @@ class Dispatch:
         typing: Typing,
         allowance: Allowance,
         hub: Hub,
+        restoration: Restoration,
         clock: Clock,
         spawn: Spawn,
     ) -> None:
@@ -40,6 +42,7 @@ class Dispatch:
         self._sync = sync
         self._allowance = allowance
         self._hub = hub
+        self._restoration = restoration
         self._clock = clock
         self._spawn = spawn
         self._verbs: dict[type[ev.Event], Callable[[Session, Any], None]] = {
@@ -111,8 +114,12 @@ class Dispatch:
 
     async def _log_in(self, session: Session, event: ev.Hello) -> None:
         await self._login.hello(session, event)
-        if session.close_code is None:
-            self._sync.list_heads(session)
+        if session.close_code is not None:
+            return
+        if event.log_token is not UNSET:
+            await self._restoration.check(event.log_token)
+        self._sync.list_heads(session)
 
     def _ping(self, session: Session, event: ev.Ping) -> None:
-        session.answer(ev.Pong(server_ts=self._clock.now_ms(), ref=event.ref))
+        log_token = self._restoration.log_token or UNSET
+        session.answer(ev.Pong(server_ts=self._clock.now_ms(), ref=event.ref, log_token=log_token))

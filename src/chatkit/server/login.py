@@ -126,7 +126,7 @@ class Login:
             if _is_foreign(session, identity):
                 session.close(ev.CloseCode.TOKEN_REVOKED, "the token belongs to another user or device")
                 return
-            await self._engine.execute(self._renewal(session, identity), Done)
+            await self._engine.execute(self._renewal(session, identity), Done, session.user_id)
         except RefusedError as error:
             session.refuse(error, event.ref)
             return

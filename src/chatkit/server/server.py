@@ -36,6 +36,7 @@ from .login import Login
 from .publisher import Publisher
 from .read_gate import ReadGate
 from .receipts import Receipts
+from .restoration import Restoration
 from .session import Session
 from .sessions import Sessions
 from .sync import Sync
@@ -90,8 +91,17 @@ class ChatServer(HostVerbs):
         self.login = Login(self.engine, authenticate, self.allowance, config, ports, spawn)
         self.sync = Sync(store, hub, to_reconcile, self.allowance, self.reads, config, spawn)
         typing = Typing(store, hub, bridge, self._committer, self.allowance, config)
+        self._restoration = Restoration(store, self.engine)
         dispatch = Dispatch(
-            self.engine, self.login, self.sync, typing, self.allowance, hub, ports.clock, spawn
+            self.engine,
+            self.login,
+            self.sync,
+            typing,
+            self.allowance,
+            hub,
+            self._restoration,
+            ports.clock,
+            spawn,
         )
         self._sessions = Sessions(dispatch, config, ports)
         self._reconciler = Reconciler(store, hub, receipts, self._committer, to_reconcile, config.gap_wait_s)
@@ -103,6 +113,7 @@ class ChatServer(HostVerbs):
             self._reconciler,
             to_reconcile,
             bridge,
+            self._restoration,
             config,
             ports.clock,
         )
@@ -125,13 +136,19 @@ class ChatServer(HostVerbs):
         self._entered = True
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._leave)
-            self.engine.start(await self.store.migrate())
+            secret = await self.store.migrate()
+            self.engine.start(secret)
             await self._reconciler.begin()
             self._group = await undo.enter_async_context(anyio.create_task_group())
             with anyio.CancelScope(shield=True):  # it takes no time, and must not be left half begun
                 await self._group.start(self._background.run, self._begin)
+            self._committer.open()
+            try:
+                await self._restoration.start(secret)
+            except BaseException:
+                self._background.cancel()
+                raise
             undo.pop_all()
-        self._committer.open()
         return self
 
     async def __aexit__(

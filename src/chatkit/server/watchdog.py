@@ -15,9 +15,12 @@ from .cluster.reconcile_queue import ReconcileQueue
 from .config import ServerConfig
 from .login import Login
 from .receipts import Receipts
+from .restoration import Restoration
 from .sessions import Sessions
 
 _TICK_S: Final = 1.0
+
+_LOG_TOKEN_S: Final = 5.0
 
 _CHECK_WITH_BUS_S: Final = 3.0
 """How often logs are compared where other nodes write to them, unless the configuration says otherwise."""
@@ -35,6 +38,7 @@ class Watchdog:
         reconciler: Reconciler,
         to_reconcile: ReconcileQueue,
         bridge: ClusterBridge | None,
+        restoration: Restoration,
         config: ServerConfig,
         clock: Clock,
     ) -> None:
@@ -45,6 +49,7 @@ class Watchdog:
         self._reconciler = reconciler
         self._to_reconcile = to_reconcile
         self._bridge = bridge
+        self._restoration = restoration
         self._config = config
         self._clock = clock
 
@@ -55,6 +60,7 @@ class Watchdog:
         background.every(_TICK_S, self._probe_storage)
         background.every(_TICK_S, self._reconciler.retry)
         background.every(self._heads_check_s(), self._check_heads)
+        background.every(_LOG_TOKEN_S, self._restoration.refresh)
         if self._bridge is not None:
             background.every(_TICK_S, self._bridge.check_unreadable)
             background.every(self._config.heartbeat_s, self._check_devices)

@@ -31,6 +31,7 @@ from ..core.log.commands import (
     Command as Command,
     ConfirmMessage as ConfirmMessage,
     CreateConversation as CreateConversation,
+    EndLogins as EndLogins,
     OpenSession as OpenSession,
     Recall as Recall,
     RemoveMember as RemoveMember,
@@ -291,7 +292,24 @@ class OutboxReader(Protocol):
         """The audit rows of a conversation, in order."""
 
 
-class Store(CommandStore, LogReader, MemberReader, CursorReader, OutboxReader, Protocol):
+class RestoreReader(Protocol):
+    """How a server notices that its log was put back from a backup, or is another one."""
+
+    @property
+    def restored(self) -> bool:
+        """Whether the log that was opened is, or may be, an older state than the last one served from its place."""
+
+    async def confirm_restored(self) -> None:
+        """Take the log as the one of its place: every conversation has a new epoch now. `restored` is false then."""
+
+    async def position(self) -> int:
+        """How far the log has got: a number that rises with every entry and audit row, and never falls by itself."""
+
+    async def conversation_ids(self, after: str, limit: int) -> list[str]:
+        """The ids of all conversations, ascending, those after `after` ("" for the first): at most `limit`."""
+
+
+class Store(CommandStore, LogReader, MemberReader, CursorReader, OutboxReader, RestoreReader, Protocol):
     """Everything the engine needs of storage."""
 
     async def migrate(self) -> bytes:

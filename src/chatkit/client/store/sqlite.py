@@ -145,6 +145,14 @@ class SqliteStore:
         )
         return [_message(row) for row in reversed(rows)]
 
+    def message_ids(self, conversation_id: str, after_seq: int, up_to_seq: int) -> dict[int, str]:
+        """The ids of the stored entries in (after_seq, up_to_seq], by seq."""
+        rows = self._connection.execute(
+            "SELECT seq, message_id FROM message WHERE conversation_id = ? AND seq > ? AND seq <= ?",
+            (conversation_id, after_seq, up_to_seq),
+        )
+        return dict(rows)
+
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""
         rows = self._connection.execute(
@@ -195,9 +203,6 @@ class SqliteStore:
 
     def _apply(self, change: Change) -> None:
         id_ = change.conversation_id
-        if change.fresh:
-            for table in ("conversation", "message", "early_recall"):
-                self._connection.execute(f"DELETE FROM {table} WHERE conversation_id = ?", (id_,))  # noqa: S608 -- fixed names
         floor = change.prefix if change.floor is None else change.floor
         self._connection.execute(
             _UPSERT_CONVERSATION, (id_, change.type, change.epoch, change.prefix, floor, int(change.left))
@@ -206,6 +211,8 @@ class SqliteStore:
             self._connection.execute(
                 "UPDATE conversation SET floor = ? WHERE conversation_id = ?", (change.floor, id_)
             )
+        if change.forget_above is not None:
+            self._forget_above(id_, change.forget_above)
         if change.forget_up_to:
             self._connection.execute(
                 "DELETE FROM message WHERE conversation_id = ? AND seq <= ?", (id_, change.forget_up_to)
@@ -213,6 +220,16 @@ class SqliteStore:
         self._keep(id_, change.messages)
         for seq in change.recalled_seqs:
             self._blank(id_, seq, early=seq > change.prefix)
+
+    def _forget_above(self, conversation_id: str, seq: int) -> None:
+        for table in ("message", "early_recall"):
+            self._connection.execute(
+                f"DELETE FROM {table} WHERE conversation_id = ? AND seq > ?",  # noqa: S608 -- fixed names
+                (conversation_id, seq),
+            )
+        self._connection.execute(
+            "UPDATE conversation SET floor = min(floor, ?) WHERE conversation_id = ?", (seq, conversation_id)
+        )
 
     def _keep(self, conversation_id: str, messages: Sequence[Message]) -> None:
         if not messages:
@@ -238,7 +255,7 @@ class SqliteStore:
 
 def _blanks(change: Change) -> bool:
     """Whether a change takes bodies away."""
-    if change.fresh or change.forget_up_to or change.recalled_seqs:
+    if change.forget_above is not None or change.forget_up_to or change.recalled_seqs:
         return True
     return any(message.type == "RECALLED" for message in change.messages)
 

@@ -75,6 +75,7 @@ class Changes(msgspec.Struct, frozen=True):
         device_cursors: (delivered, count of single confirmations, updated, key, user, device) of others.
         passed: (key, user, device, cursor): single confirmations up to the cursor are to be dropped.
         exact: (key, user, device, seq) of new single confirmations.
+        logins_ended: Bulk: every resume token is dropped.
         tokens: Resume tokens; each replaces the device's former one.
         audit: (at_ms, key, actor, action, seq, subject).
         outboxes: By conversation key, where anything may be written; `outboxes_of` adds those of forgotten devices.
@@ -99,6 +100,7 @@ class Changes(msgspec.Struct, frozen=True):
     device_cursors: list[tuple[int, int, int, int, str, str]] = []
     passed: list[tuple[int, str, str, int]] = []
     exact: list[tuple[int, str, str, int]] = []
+    logins_ended: bool = False
     tokens: list[TokenRow] = []
     audit: list[tuple[int, int, str, str, int, str]] = []
     outboxes: dict[int, Outbox] = {}
@@ -115,6 +117,7 @@ def changes_of(state: State) -> Changes:
     changes = Changes(
         messages=state.new_messages,
         recalls=state.recalls,
+        logins_ended=state.logins_ended,
         tokens=[*state.new_tokens.values()],
         audit=state.audit,
     )

@@ -200,6 +200,10 @@ class RenewEpoch(msgspec.Struct, frozen=True, gc=False):
     at_ms: int
 
 
+class EndLogins(msgspec.Struct, frozen=True, gc=False):
+    """Every resume token ends: of a log that was put back, some that were used up would hold again."""
+
+
 class CloseOutbox(msgspec.Struct, frozen=True, gc=False):
     """A worker is done with a conversation's entries up to `up_to_seq`. Closing twice changes nothing."""
 
@@ -220,5 +224,6 @@ Command = (
     | ResumeSession
     | RenewLogin
     | RenewEpoch
+    | EndLogins
     | CloseOutbox
 )

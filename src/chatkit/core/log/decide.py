@@ -39,6 +39,7 @@ _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
     c.OpenSession: sessions.open_session,
     c.ResumeSession: sessions.resume_session,
     c.RenewLogin: sessions.renew_login,
+    c.EndLogins: sessions.end_logins,
 }
 _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.Append: messages.keys_of_append,
@@ -54,6 +55,7 @@ _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.OpenSession: sessions.keys_of_open,
     c.ResumeSession: sessions.keys_of_resume,
     c.RenewLogin: sessions.keys_of_renew_login,
+    c.EndLogins: sessions.keys_of_end_logins,
 }
 _KEYS_AFTER: dict[type, Callable[[State, Any, Keys], None]] = {
     c.Recall: messages.keys_after_recall,

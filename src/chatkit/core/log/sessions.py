@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import rules
-from .commands import OpenSession, RenewLogin, ResumeSession
+from .commands import EndLogins, OpenSession, RenewLogin, ResumeSession
 from .keys import Keys
 from .outcomes import Done, MembershipSnapshot, SessionOpened
 from .state import DeviceCursor, DeviceState, MembershipState, State, TokenRow
@@ -143,3 +143,15 @@ def _forget(state: State, user_id: str, device_id: str) -> None:
     for membership in state.with_cursors(user_id):
         if membership.devices.pop(device_id, None) is not None and membership.is_current:
             membership.conversation.may_close = True
+
+
+def keys_of_end_logins(keys: Keys, command: EndLogins) -> None:
+    """Nothing."""
+
+
+def end_logins(state: State, command: EndLogins) -> Done:
+    """Forget every resume token, also those that this batch gave."""
+    state.logins_ended = True
+    state.new_tokens.clear()
+    state.tokens.update(dict.fromkeys(state.tokens))
+    return Done()

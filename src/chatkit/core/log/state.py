@@ -187,6 +187,7 @@ class State:
         recalls: (conversation key, recalled seq, seq of the RECALL entry) of this batch.
         audit: (at_ms, conversation key, actor, action, seq, subject) of this batch.
         new_tokens: Resume tokens that this batch hands out or changes.
+        logins_ended: Whether this batch ends all resume tokens but those in `new_tokens`.
         registered: When each new device of this batch was registered.
         forgotten: Devices that this batch drops; one of them may be registered again.
         removals: How many members this batch removes at most.
@@ -210,6 +211,7 @@ class State:
         self.recalls: list[tuple[int, int, int]] = []
         self.audit: list[tuple[int, int, str, str, int, str]] = []
         self.new_tokens: dict[DevicePlace, TokenRow] = {}
+        self.logins_ended = False
         self.registered: dict[DevicePlace, int] = {}
         self.forgotten: set[DevicePlace] = set()
         self.removals = 0

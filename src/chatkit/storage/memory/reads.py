@@ -141,6 +141,22 @@ class MemoryReads:
         made = self._tables.by_id[row.conversation_id].rows[0]
         return base.MembershipChange(row.conversation_id, members_of(made.payload), "CREATED")
 
+    @property
+    def restored(self) -> bool:
+        """Never: the log is as old as this object."""
+        return False
+
+    async def confirm_restored(self) -> None:
+        """Nothing to do."""
+
+    async def position(self) -> int:
+        """How many entries and audit rows there are."""
+        return len(self._tables.audit) + sum(len(it.rows) for it in self._tables.by_key.values())
+
+    async def conversation_ids(self, after: str, limit: int) -> list[str]:
+        """The ids of all conversations after one, ascending."""
+        return sorted(name for name in self._tables.by_id if name > after)[:limit]
+
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Digest of each device's resume token."""
         tokens = self._tables.tokens

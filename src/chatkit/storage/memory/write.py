@@ -31,6 +31,9 @@ def write(tables: MemoryState, changes: Changes) -> None:
     _register(tables, changes)
     _write_member_cursors(tables, changes)
     _write_device_cursors(tables, changes)
+    if changes.logins_ended:
+        tables.tokens.clear()
+        tables.token_places.clear()
     for token in changes.tokens:
         _drop_token(tables, token[:2])
         tables.tokens[token[:2]] = token

@@ -154,6 +154,12 @@ SELECT_RESUME_HASHES = """
 SELECT t.user_id, t.device_id, t.token_hash FROM json_each(?) AS j
 CROSS JOIN resume_token AS t ON t.user_id = j.value ->> 0 AND t.device_id = j.value ->> 1
 """
+SELECT_POSITION = """
+SELECT ifnull(max(rowid), 0) + ifnull((SELECT max(audit_id) FROM audit), 0) FROM message
+"""
+SELECT_CONVERSATION_IDS = (
+    "SELECT conversation_id FROM conversation WHERE conversation_id > ? ORDER BY conversation_id LIMIT ?"
+)
 SELECT_AUDIT = """
 SELECT a.audit_id, a.at_ms, c.conversation_id, a.actor_id, a.action, a.seq, a.subject FROM conversation AS c
 JOIN audit AS a ON a.conversation_key = c.conversation_key
@@ -379,3 +385,14 @@ def outbox(connection: Connection, limit: int) -> list[OutboxEntry]:
 def audit(connection: Connection, conversation_id: str) -> list[AuditRow]:
     """The audit rows of a conversation, in order."""
     return [AuditRow(*row) for row in connection.execute(SELECT_AUDIT, (conversation_id,))]
+
+
+def position(connection: Connection) -> int:
+    """How many entries and audit rows were ever written."""
+    ((found,),) = connection.execute(SELECT_POSITION)
+    return int(found)
+
+
+def conversation_ids(connection: Connection, after: str, limit: int) -> list[str]:
+    """The ids of all conversations after one, ascending."""
+    return [name for (name,) in connection.execute(SELECT_CONVERSATION_IDS, (after, limit))]

@@ -106,6 +106,7 @@ INSERT_RESUME = (
     "token_hash = excluded.token_hash, expires_ms = excluded.expires_ms, "
     "identity_expires_ms = excluded.identity_expires_ms, scope = excluded.scope"
 )
+DELETE_RESUMES = "DELETE FROM resume_token"
 INSERT_AUDIT = (
     "INSERT INTO audit (at_ms, conversation_key, actor_id, action, seq, subject) VALUES (?, ?, ?, ?, ?, ?)"
 )
@@ -162,6 +163,8 @@ def write(connection: Connection, changes: Changes) -> None:
     if changes.others:
         _many(connection, INSERT_CURSORS_OF_MEMBER, changes.others)
     _write_cursors(connection, changes)
+    if changes.logins_ended:
+        connection.execute(DELETE_RESUMES)
     if changes.tokens:
         _many(connection, INSERT_RESUME, changes.tokens)
 

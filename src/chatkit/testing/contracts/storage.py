@@ -34,6 +34,7 @@ from .storage_members import MembershipContract
 from .storage_nodes import NodeContract
 from .storage_reopening import DurabilityContract, OpeningContract, opened
 from .storage_reopening import Make as Make
+from .storage_restore import RestoreContract
 from .storage_sessions import DeviceContract, SessionContract
 
 
@@ -49,6 +50,7 @@ class VolatileStoreContract(
     SessionContract,
     DeviceContract,
     NodeContract,
+    RestoreContract,
     BreakingContract,
     OpeningContract,
 ):

@@ -37,9 +37,8 @@ MUTANTS = (
             ),
             Edit(
                 SQLITE_WRITER,
-                "            outcomes = carry_out(self._tables, commands)\n"
-                "            self._connection.commit()\n",
-                "            outcomes = carry_out(self._tables, commands)\n            self._open = True\n",
+                "            outcomes = carry_out(tables, commands)\n            self._connection.commit()\n",
+                "            outcomes = carry_out(tables, commands)\n            self._open = True\n",
             ),
             Edit(
                 SQLITE_WRITER, "        self._failed = False\n", "        self._failed = self._open = False\n"
