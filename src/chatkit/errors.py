@@ -35,6 +35,7 @@ Called by every layer; imports nothing.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import ClassVar, Self
 
 
@@ -60,6 +61,11 @@ class RefusedError(ChatkitError):
     """The server understood and said no. Nothing was changed by the refused request."""
 
     status: ClassVar[int] = 500
+
+    @property
+    def retry_after_ms(self) -> int | None:
+        """`retry_after_s` as it travels: whole milliseconds, and never too few."""
+        return None if self.retry_after_s is None else ceil(round(self.retry_after_s * 1000, 3))
 
     def fresh(self) -> Self:
         """The same refusal as a new exception: one object must not be raised in several tasks."""

@@ -178,15 +178,57 @@ def test_another_conversation_goes_on_meanwhile() -> None:
 
 def test_refusals_are_counted_until_an_answer_for_good() -> None:
     queue = filled("a")
+    add(queue, "b")
     for count in (1, 2):
         queue.take(10.0 * count)
-        queue.put_back("c-1", "a", ready_at_s=0)
-        assert queue.refusals("c-1") == count
-    add(queue, "b")
+        for key in ("a", "b"):  # refused together: one try
+            assert queue.failed_tries("c-1") == count
+            queue.put_back("c-1", key, ready_at_s=0)
     queue.take(100)
     queue.resolve("c-1", "a")
 
-    assert queue.refusals("c-1") == 0
+    assert queue.failed_tries("c-1") == 1
+
+
+def test_who_was_too_fast_goes_on_one_by_one_at_the_pace_it_was_told() -> None:
+    queue = filled("a", "b", "c", "d")
+    queue.take(0)
+    queue.put_back("c-1", "a", ready_at_s=1, too_fast_s=0.5)
+    for key in "bcd":
+        queue.put_back("c-1", key, ready_at_s=1)
+
+    assert taken(queue, 1) == ["a"]
+    assert queue.wait_s(1) == 0.5
+    assert taken(queue, 1.4) == []
+    assert taken(queue, 1.5) == ["b"], "the answer to a is not waited for"
+    assert taken(queue, 1.9) == []
+    assert taken(queue, 2) == ["c"]
+
+
+def test_a_pace_that_is_still_too_fast_doubles_and_recovers_with_each_answer() -> None:
+    queue = filled("a", "b", "c")
+    queue.take(0)
+    for key in "abc":  # refused together: they say it once
+        queue.put_back("c-1", key, ready_at_s=1, too_fast_s=1)
+    assert taken(queue, 1) == ["a"]
+    queue.put_back("c-1", "a", ready_at_s=2, too_fast_s=0.25)
+
+    assert taken(queue, 2) == ["a"]
+    assert queue.wait_s(2) == 2
+    queue.resolve("c-1", "a")
+    assert taken(queue, 4) == ["b"]
+    assert queue.wait_s(4) == pytest.approx(1.8)
+
+
+def test_an_emptied_conversation_has_no_pace() -> None:
+    queue = filled("a")
+    queue.take(0)
+    queue.put_back("c-1", "a", ready_at_s=1, too_fast_s=1)
+    queue.take(1)
+    queue.resolve("c-1", "a")
+    add(queue, "b", "c")
+
+    assert taken(queue, 1) == ["b", "c"]
 
 
 def test_a_refusal_of_something_not_under_way_is_nothing() -> None:

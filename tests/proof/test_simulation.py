@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from chatkit.server.limits import Limits
 from chatkit.testing.history import Incident
 
 from .checker import INVARIANTS, Violation
@@ -133,6 +134,20 @@ def test_many_seeds_end_with_a_table(capsys: pytest.CaptureFixture[str]) -> None
     told = capsys.readouterr().out
     assert "operation x result" in told
     assert "3 seeds in" in told
+
+
+def test_tight_limits_of_one_peer_are_drawn_and_met() -> None:
+    usual = (Limits.unlimited(), Limits())
+    seed = next(seed for seed in SEEDS if draw_plan(seed).server.limits not in usual)
+    outcome = simulate(seed)
+
+    refused = [frame for frame in outcome.history.frames if b"RATE_LIMITED" in _bytes(frame.data)]
+    assert len(refused) > 5
+    assert outcome.good
+
+
+def _bytes(data: bytes | str) -> bytes:
+    return data if isinstance(data, bytes) else data.encode()
 
 
 def test_a_bad_seed_is_told_with_its_number() -> None:

@@ -14,6 +14,7 @@ from chatkit.ports import Ports, SystemIds
 from chatkit.server.asking import ResumeAuthorizer
 from chatkit.server.auth import Authenticator
 from chatkit.server.config import ServerConfig
+from chatkit.server.limits import Limits
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Command, Created, Outcome, Refused
 from chatkit.storage.sqlite import SqliteStore
@@ -159,7 +160,7 @@ async def serving(
         store=store or GatedStore(),
         authenticate=authenticate,
         authorize_resume=authorize_resume,
-        config=ServerConfig(**config),
+        config=ServerConfig(**{"limits": Limits.unlimited(), **config}),
         ports=ports or Ports(VirtualClock()),
     )
     async with server:

@@ -16,6 +16,7 @@ from chatkit import ChatClient, ClientConfig
 from chatkit.client.events import MessageReceived
 from chatkit.errors import ConfigurationError
 from chatkit.server.config import ServerConfig
+from chatkit.server.limits import Limits
 from chatkit.server.server import ChatServer
 from chatkit.server.session import Session
 from chatkit.storage.memory import MemoryStore
@@ -98,7 +99,7 @@ class World:
         return CountingServer(
             store=MemoryStore(ids=ports.ids),
             authenticate=self._authenticate,
-            config=ServerConfig(**config),
+            config=ServerConfig(**{"limits": Limits.unlimited(), **config}),
             ports=ports,
         )
 

@@ -193,10 +193,20 @@ class Outbox:
         """
         return self._queue.resolve(conversation_id, client_msg_id, answered=answered)
 
-    def put_back(self, conversation_id: str, client_msg_id: str, retry_after_s: float | None) -> None:
-        """Refused for now: it is sent again after a wait, and its conversation pauses until then."""
-        pause_s = self._backoff.delay_s(self._queue.refusals(conversation_id) + 1, retry_after_s)
-        self._queue.put_back(conversation_id, client_msg_id, self._clock.now_s() + pause_s)
+    def put_back(
+        self, conversation_id: str, client_msg_id: str, retry_after_s: float | None, *, too_fast: bool = False
+    ) -> None:
+        """Refused for now: it is sent again after a wait, and its conversation pauses until then.
+
+        Args:
+            conversation_id: Where it went.
+            client_msg_id: Its key.
+            retry_after_s: What the server asked to wait.
+            too_fast: The server takes them in slower: the conversation goes on at the pace it asked for.
+        """
+        pause_s = self._backoff.delay_s(self._queue.failed_tries(conversation_id), retry_after_s)
+        too_fast_s = retry_after_s if too_fast else None
+        self._queue.put_back(conversation_id, client_msg_id, self._clock.now_s() + pause_s, too_fast_s)
 
     def has_waiter(self, key: Key) -> bool:
         """Whether a `send` call waits for this message."""

@@ -34,8 +34,10 @@ from ..storage.base import (
 from ..types import Identity
 from ..wire import events as ev
 from .access import Access
+from .allowance import Allowance
 from .asking import Asking
 from .background import Spawn
+from .commit_queue import RESUMES
 from .config import ServerConfig
 from .devices import Devices
 from .engine import Engine
@@ -84,6 +86,7 @@ class Login:
         asking: Asking,
         access: Access,
         devices: Devices,
+        allowance: Allowance,
         config: ServerConfig,
         ports: Ports,
         spawn: Spawn,
@@ -92,6 +95,7 @@ class Login:
         self._asking = asking
         self._access = access
         self._devices = devices
+        self._allowance = allowance
         self._config = config
         self._ports = ports
         self._spawn = spawn
@@ -159,7 +163,7 @@ class Login:
             if _is_foreign(session, proof.identity):
                 session.close(ev.CloseCode.TOKEN_REVOKED, "the token belongs to another user or device")
                 return
-            await self._engine.execute(self._renewal(session, proof), Done)
+            await self._engine.execute(self._renewal(session, proof), Done, session.user_id)
             self._access.check_token(proof.token_hash)  # revoked after that, while the session had another
         except RefusedError as error:
             session.refuse(error, event.ref)
@@ -215,8 +219,17 @@ class Login:
     async def _open_by_token(self, session: Session, event: ev.Hello, token: str) -> None:
         proof, resume_token = await self._prove(token), self._new_resume_token()
         command = self._open_command(proof, event.device_id, resume_token)
+        self._allowance.login(command.user_id)
+        await self._check_device(command.user_id, event.device_id)
         with self._devices.opening(command.user_id, event.device_id):
-            await self._submit(session, event, command, resume_token)
+            await self._submit(session, event, command, resume_token, command.user_id)
+
+    async def _check_device(self, user_id: str, device_id: str) -> None:
+        """A device without a resume token has not logged in before. Raises RateLimitedError for one too many."""
+        if self._allowance.limits_new_devices:
+            known = await self._engine.store.resume_hashes([(user_id, device_id)])
+            if not known:
+                self._allowance.new_device(user_id)
 
     def _open_command(self, proof: _Proof, device_id: str, resume_token: str) -> OpenSession:
         identity = proof.identity
@@ -240,7 +253,7 @@ class Login:
         used_hash, resume_token = digest(used_token), self._new_resume_token()
         renewed = await self._renewed(used_hash, event.device_id)
         command = self._resume_command(used_hash, event.device_id, resume_token, renewed)
-        await self._submit(session, event, command, resume_token)
+        await self._submit(session, event, command, resume_token, RESUMES)
 
     def _resume_command(
         self, used_hash: bytes, device_id: str, resume_token: str, renewed: LoginTerms | None
@@ -269,13 +282,29 @@ class Login:
         return LoginTerms(answer.expires_ms, answer.scope)
 
     async def _submit(
-        self, session: Session, event: ev.Hello, command: OpenSession | ResumeSession, resume_token: str
+        self,
+        session: Session,
+        event: ev.Hello,
+        command: OpenSession | ResumeSession,
+        resume_token: str,
+        lane: str,
     ) -> None:
         def opened(outcome: SessionOpened) -> None:
             session.resume_hash, session.token_hash = command.resume_hash, outcome.token_hash
             self._welcome(session, event, outcome, resume_token)
+            if lane == RESUMES:
+                self._limit_resume(session, event, outcome.user_id)
 
-        await self._engine.submit(PendingCommand(command, session, opened=opened), SessionOpened)
+        pending = PendingCommand(command, session, opened=opened, user_id=lane)
+        await self._engine.submit(pending, SessionOpened)
+
+    def _limit_resume(self, session: Session, event: ev.Hello, user_id: str) -> None:
+        """Who resumes too often is sent away with their new token; only now it is known who it is."""
+        try:
+            self._allowance.login(user_id)
+        except RateLimitedError as error:
+            session.refuse(error, event.ref, server_ts=self.now_ms())
+            session.close(_close_code(error), str(error))
 
     def _new_resume_token(self) -> str:
         return self._ports.ids.token_bytes(32).hex()

@@ -22,6 +22,7 @@ from ..ports import Ports
 from ..storage.base import Store
 from ..wire.codec import Codec
 from .access import Access
+from .allowance import Allowance
 from .asking import Asking, ResumeAuthorizer
 from .auth import Authenticator
 from .background import Background
@@ -37,6 +38,7 @@ from .live.hub import Hub
 from .login import Login
 from .login_verbs import LoginVerbs
 from .publisher import Publisher
+from .read_gate import ReadGate
 from .receipts import Receipts
 from .restoration import Restoration
 from .session import Session
@@ -64,6 +66,8 @@ class ChatServer(LoginVerbs):
         engine: For endpoints such as `asgi_app`, not for hosts: the verbs of users.
         sync: For endpoints, not for hosts: pages of the log.
         login: For endpoints, not for hosts: tokens to identities.
+        allowance: For endpoints, not for hosts: what a user may still ask for.
+        reads: For endpoints, not for hosts: whose turn it is to read.
     """
 
     def __init__(
@@ -98,15 +102,26 @@ class ChatServer(LoginVerbs):
         publisher = Publisher(hub, receipts, to_reconcile, bridge, self._access, config)
         self._committer = Committer(store, publisher, config)
         devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
-        super().__init__(Engine(store, self._committer, publisher, devices, config, ports), store)
+        self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
+        self.reads = ReadGate(config.limits)
+        engine = Engine(store, self._committer, publisher, devices, self.allowance, config, ports)
+        super().__init__(engine, store)
         self._hub, self._bridge = hub, bridge
         asking = Asking(authenticate, authorize_resume, config.hello_timeout_s)
-        self.login = Login(self.engine, asking, self._access, devices, config, ports, spawn)
-        self.sync = Sync(store, hub, to_reconcile, config, spawn)
-        typing = Typing(store, hub, bridge, self._committer, config, ports.clock)
+        self.login = Login(engine, asking, self._access, devices, self.allowance, config, ports, spawn)
+        self.sync = Sync(store, hub, to_reconcile, self.allowance, self.reads, config, spawn)
+        typing = Typing(store, hub, bridge, self._committer, self.allowance, config)
         self._restoration = Restoration(store, self.engine)
         dispatch = Dispatch(
-            self.engine, self.login, self.sync, typing, hub, self._restoration, ports.clock, spawn
+            self.engine,
+            self.login,
+            self.sync,
+            typing,
+            self.allowance,
+            hub,
+            self._restoration,
+            ports.clock,
+            spawn,
         )
         self._sessions = Sessions(dispatch, config, ports)
         self._reconciler = Reconciler(store, hub, receipts, self._committer, to_reconcile, config.gap_wait_s)

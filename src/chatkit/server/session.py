@@ -12,7 +12,7 @@ from typing import Protocol
 from ..core.connection import State
 from ..types import Identity
 from ..wire import events as ev
-from ..wire.codec import Codec
+from ..wire.codec import BadItem, Codec
 from .connection import Connection
 
 
@@ -21,6 +21,9 @@ class Services(Protocol):
 
     def handle(self, session: Session, event: ev.ClientEvent) -> None:
         """Act on one legal event. Never waits."""
+
+    def unreadable(self, session: Session) -> None:
+        """An event of an open session could not be read, and was answered so."""
 
     def drained(self, session: Session) -> None:
         """The buffer is empty, and somebody asked to know (`call_when_drained`)."""
@@ -111,6 +114,11 @@ class Session(Connection):
 
     def _handle(self, event: ev.ClientEvent) -> None:
         self._services.handle(self, event)
+
+    def _bad_item(self, item: BadItem) -> None:
+        super()._bad_item(item)
+        if self.state is State.OPEN:
+            self._services.unreadable(self)
 
     def _drained(self) -> None:
         self._services.drained(self)

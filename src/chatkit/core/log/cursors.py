@@ -3,9 +3,10 @@ it does."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
-from ..visibility import ranges_after
+from ..visibility import next_visible, ranges_after
 from . import rules
 from .commands import AdvanceDelivered, AdvanceRead, CloseOutbox, ConfirmMessage
 from .keys import Keys, Ref
@@ -48,7 +49,7 @@ def keys_after_advance_delivered(state: State, command: AdvanceDelivered, more: 
 
 
 def keys_after_confirm(state: State, command: ConfirmMessage, more: Keys) -> None:
-    """The same, for the one message."""
+    """The same, for the one message: above a gap the cursor stays, so that only its own sender may be asked for."""
     place = message_place(command.message_id)
     if place is not None:
         membership = _loaded(state, place[0], command.user_id)
@@ -73,7 +74,17 @@ def _keys_after_delivery(
     if membership is not None and membership.cursors is not None:
         device = membership.devices.get(command.device_id)
         exact = () if device is None else device.exact
-        _name_senders(state, membership, membership.cursors.delivered_seq, up_to_seq, exact, more)
+        after_seq = membership.cursors.delivered_seq
+        if type(command) is ConfirmMessage and not _may_absorb(membership, device):
+            after_seq = max(after_seq, up_to_seq - 1)
+        _name_senders(state, membership, after_seq, up_to_seq, exact, more)
+
+
+def _may_absorb(membership: MembershipState, device: DeviceCursor | None) -> bool:
+    """Whether the cursor can pass its first single confirmation: a membership made since then closed the gap."""
+    if device is None or not device.exact:
+        return False
+    return device.exact[0] == next_visible(membership.intervals, device.delivered_seq)
 
 
 def _name_senders(
@@ -115,7 +126,7 @@ def confirm_message(state: State, command: ConfirmMessage) -> Advanced:
     rules.check_visible(membership.intervals, row.seq)
     rules.check_conversation(command, conversation.conversation_id)
     device = _device(state, membership, command)
-    if row.seq > device.delivered_seq and row.seq not in device.exact:
+    if row.seq > device.delivered_seq and not _holds(device.exact, row.seq):
         _confirm(state, membership, device, row.seq, command.at_ms)
     return _after_delivery(state, membership, command, device)
 
@@ -137,12 +148,31 @@ def _begin(state: State, membership: MembershipState, device_id: str) -> DeviceC
     return device
 
 
+def _holds(ascending: Sequence[int], seq: int) -> bool:
+    index = bisect_left(ascending, seq)
+    return index < len(ascending) and ascending[index] == seq
+
+
 def _confirm(state: State, membership: MembershipState, device: DeviceCursor, seq: int, at_ms: int) -> None:
+    if seq == next_visible(membership.intervals, device.delivered_seq) or _may_absorb(membership, device):
+        _close_gap(state, membership, device, seq, at_ms)
+    else:
+        index = bisect_left(device.exact, seq)
+        _keep(device, seq, [*device.exact[:index], seq, *device.exact[index:]], at_ms)
+
+
+def _close_gap(state: State, membership: MembershipState, device: DeviceCursor, seq: int, at_ms: int) -> None:
+    """The cursor moves; it may come to rest below this confirmation."""
     cursor, above = rules.advance_cursor(device.delivered_seq, [*device.exact, seq], membership.intervals)
-    rules.check_exact_count(len(above))
-    if seq not in above:
+    if seq in above:
+        _keep(device, seq, above, at_ms)
+    else:
         _move_device(state, membership, device, cursor, at_ms)
-        return
+
+
+def _keep(device: DeviceCursor, seq: int, above: list[int], at_ms: int) -> None:
+    """Keep a single confirmation above the cursor."""
+    rules.check_exact_count(len(above))
     device.exact = above
     device.added = [*device.added, seq]
     device.updated_ms = at_ms

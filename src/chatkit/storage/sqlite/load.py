@@ -211,9 +211,11 @@ def _load_cursors(connection: Connection, named: Sequence[MembershipState], stat
         state.memberships[user_id][key].devices[device_id] = DeviceCursor(delivered_seq, updated_ms)
         if exact_count:
             exact.append((key, user_id, device_id))
+    above: dict[tuple[str, int, str], list[int]] = {}
     for user_id, key, device_id, seq in select(connection, SELECT_EXACT, exact):
-        device = state.memberships[user_id][key].devices[device_id]
-        device.exact = sorted([*device.exact, seq])
+        above.setdefault((user_id, key, device_id), []).append(seq)
+    for (user_id, key, device_id), seqs in above.items():
+        state.memberships[user_id][key].devices[device_id].exact = sorted(seqs)
 
 
 def _places(named: Sequence[MembershipState]) -> list[tuple[object, ...]]:
