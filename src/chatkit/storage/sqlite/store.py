@@ -211,7 +211,8 @@ class SqliteStore:
         lock = FileLock.acquire(self._path)
         if lock is None:
             raise ConfigurationError(
-                f"the log {self._path} is in use by another server; stop that one, or give another file"
+                f"the log {self._path} is in use by another server; stop that one, or give another file. One file is"
+                " served by one process: run the host with one worker (uvicorn --workers 1)"
             )
         undo.callback(lock.release)
         return lock
