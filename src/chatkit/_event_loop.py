@@ -39,9 +39,9 @@ class LoopGuard:
         """Raises ConfigurationError in another event loop."""
         if current_loop() is not self._loop:
             raise ConfigurationError(
-                f"this {self._what} runs in another event loop, and can be awaited only there. From a worker thread of"
-                " that loop (a plain `def` endpoint) use anyio.from_thread.run(function, ...), from any other thread"
-                " asyncio.run_coroutine_threadsafe(coroutine, loop)"
+                f"this {self._what} belongs to another event loop, and can be awaited only there. From a worker thread"
+                " of that loop (a plain `def` endpoint) use anyio.from_thread.run(function, ...), from any other thread"
+                f" asyncio.run_coroutine_threadsafe(coroutine, loop); for a second asyncio.run make a new {self._what}"
             )
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
 
+from .._event_loop import LoopGuard
 from ..errors import BadRequestError, ClosedError
 from ..ports import Ports
 from ..types import ConversationType, Member, Message, Payload, Sent
@@ -80,7 +81,8 @@ class ChatApi:
 
     Every method raises, besides what it names: `RefusedError` (the server said no), `ConnectionLostError`,
     `DeadlineExceededError` (both after the retries), `ProtocolError`, and `BadRequestError` for arguments that the
-    server would refuse, before anything is sent.
+    server would refuse, before anything is sent. In another event loop than that of the first request it raises
+    ConfigurationError: make one for each `asyncio.run`.
 
     Args:
         base_url: The server: `http://` or `https://` (`ws://` and `wss://` are taken for these), with its prefix.
@@ -109,6 +111,7 @@ class ChatApi:
         self._ports = ports or Ports()
         self._http = Http(base_url, token, device_id, timeout_s, attempts_max, client, self._ports)
         self._closed = False
+        self._guard: LoopGuard | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -123,6 +126,7 @@ class ChatApi:
 
     async def aclose(self) -> None:
         """Release the connections. A second call does nothing."""
+        self._check_loop()
         if not self._closed:
             self._closed = True
             await self._http.aclose()
@@ -299,10 +303,12 @@ class ChatApi:
 
     async def health(self) -> bool:
         """Whether the server's process answers. Raises ConnectionLostError if it does not."""
+        self._check_loop()
         return (await self._http.call("GET", "/healthz", wire.Health, anonymous=True)).status == "ok"
 
     async def ready(self) -> bool:
         """Whether the server takes messages now; false too while it cannot be reached."""
+        self._check_loop()
         return await self._http.is_ok("/readyz")
 
     async def _list_of(
@@ -324,7 +330,14 @@ class ChatApi:
     ) -> _T:
         if self._closed:
             raise ClosedError("this ChatApi is closed")
+        self._check_loop()
         return await self._http.call(method, where, answer, params=params, body=body, repeat=repeat)
+
+    def _check_loop(self) -> None:
+        """Its connections belong to the event loop of its first request. Raises ConfigurationError in another."""
+        if self._guard is None:
+            self._guard = LoopGuard("ChatApi")
+        self._guard.check()
 
 
 def _list(cursor: str | None, limit: int) -> dict[str, Any]:

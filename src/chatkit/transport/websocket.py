@@ -6,6 +6,7 @@ code. Called through the `Connector` port.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
@@ -82,8 +83,20 @@ class WebSocketConnector:
         self._close_timeout_s = close_timeout_s
         self._options: dict[str, Any] = {} if ssl_context is None else {"ssl": ssl_context}
 
+    def check_loop(self) -> None:
+        """Raises ConfigurationError outside asyncio, which the WebSocket library is made for."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "WebSockets need asyncio, and this event loop is trio: run the client under asyncio"
+                " (anyio.run(main, backend='asyncio')). On trio ChatApi works, and ChatClient with a connector of"
+                " your own"
+            ) from None
+
     async def connect(self, subprotocol: str) -> Transport:
         """Open one connection that speaks `subprotocol`; a redirect is a refusal. Raises TransportClosedError."""
+        self.check_loop()
         try:
             connection = await _Connect(
                 self._url,
