@@ -7,6 +7,7 @@ loop never waits for a disk; without, it runs inside the loop, for simulation an
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -27,13 +28,17 @@ from ...drivers.sqlite import (
     DamagedError,
     DamagedRowError,
     open_sqlite,
+    version_fault,
 )
 from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from .. import base
 from . import reads
 from .opening import check_newest
+from .watch import FileWatch
 from .writer import Writer
+
+logger = logging.getLogger(__name__)
 
 APPLICATION_ID: Final = 0x43484B31
 """Marks a file as a chatkit log ("CHK1")."""
@@ -79,6 +84,7 @@ class SqliteStore:
         self._connect = connect
         self._exclusive = exclusive and path != MEMORY
         self._lock: FileLock | None = None
+        self._watch: FileWatch | None = None
         self._writer_limit = anyio.CapacityLimiter(1)
         self._reader_limit = anyio.CapacityLimiter(self._reader_count)
         self._writer: Writer | None = None
@@ -86,8 +92,18 @@ class SqliteStore:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last commit reached the disk; false after one of which no transaction did."""
-        return self._writer is not None and self._writer.healthy
+        """Whether the last commit reached the disk, and the path still leads to the file that was opened.
+
+        False after a commit of which no transaction reached it, and for good once the path led elsewhere.
+        """
+        if self._writer is None or self._watch is None:
+            return False
+        return self._writer.healthy and not self._watch.look()
+
+    @property
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log; beyond 256 MiB a warning is logged. 0 while the store is not open."""
+        return 0 if self._watch is None else self._watch.wal_bytes
 
     async def migrate(self) -> bytes:
         """Open the file, bring its schema up to date, see that its newest end is whole, and return the log's secret."""
@@ -203,6 +219,9 @@ class SqliteStore:
         self._readers.extend(readers)
         self._writer = Writer(writer)
         self._lock = lock
+        self._watch = FileWatch(self._path)
+        if fault := version_fault():
+            logger.warning("%s", fault)
         return secret
 
     def _acquire(self, undo: ExitStack) -> FileLock | None:
@@ -244,7 +263,7 @@ class SqliteStore:
         self._readers.clear()
         if self._writer is not None:
             self._writer.close()
-            self._writer = None
+            self._writer = self._watch = None
         if self._lock is not None:  # last: whoever takes the file next finds it closed
             self._lock.release()
             self._lock = None
@@ -266,4 +285,10 @@ class SqliteStore:
     def _commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
         if self._writer is None:
             raise UnavailableError("the store is not open", retry_after_s=RETRY_AFTER_S)
-        return self._writer.commit(commands)
+        assert self._watch is not None
+        self._watch.check()
+        outcomes = self._writer.commit(commands)
+        self._watch.check()
+        if self._watch.wal_is_large():
+            self._watch.warn(self._writer.checkpoint())
+        return outcomes
