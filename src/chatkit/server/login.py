@@ -203,6 +203,7 @@ class Login:
         session.state = State.OPEN
         identity = Identity(outcome.user_id, outcome.device_id, outcome.identity_expires_ms, outcome.scope)
         proved = self._hold(session, identity)
+        logger.info("user %s logged in on device %s", session.user_id, session.device_id)
         session.answer(
             ev.Welcome(
                 user_id=session.user_id,

@@ -28,7 +28,7 @@ from .background import Background
 from .cluster.bridge import ClusterBridge
 from .cluster.reconcile import Reconciler
 from .cluster.reconcile_queue import ReconcileQueue
-from .committer import Committer
+from .committer import NOT_RUNNING, Committer
 from .config import ServerConfig
 from .dispatch import Dispatch
 from .engine import Engine
@@ -81,7 +81,7 @@ class ChatServer(HostVerbs):
         drain_on_signals: bool = True,
     ) -> None:
         self._drain_on_signals = drain_on_signals
-        self._entered = self._left = False
+        self._entered = self._left = self._warned = False
         self._guard: LoopGuard | None = None
         self._assemble(store, authenticate, config or ServerConfig(), ports or Ports(), bus)
 
@@ -181,6 +181,12 @@ class ChatServer(HostVerbs):
     def disconnect(self, session: Session) -> None:
         """The connection has ended; nothing is sent to the session any more."""
         self._sessions.end(session)
+
+    def warn_not_running(self) -> None:
+        """For endpoints: somebody came before the server was entered. Logged once, for it is a matter of set-up."""
+        if not (self._entered or self._left or self._warned):
+            self._warned = True
+            logger.error("%s. A host without lifespan, such as daphne, cannot run it", NOT_RUNNING)
 
     async def drain(self) -> None:
         """Refuse new work, answer what was accepted, and send everybody away. Safe to repeat.
