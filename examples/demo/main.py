@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from pathlib import Path
 
@@ -46,6 +47,9 @@ def serve(storage: str | None, port: int, folder: Path, *, as_json: bool) -> Non
         storage: An address of a store; by default a file in `folder`.
         port: Where it listens; 0 for any.
     """
+    logging.getLogger("chatkit.storage").setLevel(
+        logging.ERROR
+    )  # what it warns of matters to files that are kept
     Playground(as_json=as_json).serve(storage or f"sqlite:///{folder / 'demo.db'}", port)
 
 
