@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import anyio
@@ -220,8 +220,8 @@ class SqliteStore:
         self._writer = Writer(writer)
         self._lock = lock
         self._watch = FileWatch(self._path)
-        if fault := version_fault():
-            logger.warning("%s", fault)
+        if self._threads:  # nothing else is served to anybody
+            _warn_of_version()
         return secret
 
     def _acquire(self, undo: ExitStack) -> FileLock | None:
@@ -292,3 +292,10 @@ class SqliteStore:
         if self._watch.wal_is_large():
             self._watch.warn(self._writer.checkpoint())
         return outcomes
+
+
+@cache
+def _warn_of_version() -> None:
+    """Say once in a process what is wrong with its SQLite."""
+    if fault := version_fault():
+        logger.warning("%s", fault)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chatkit.drivers.file_identity import FileIdentity
+from chatkit.client.store.sqlite import SqliteStore as ClientStore
 from chatkit.errors import UnavailableError
 from chatkit.ports import SystemIds
 from chatkit.server.server import ChatServer
@@ -94,12 +94,19 @@ async def test_the_files_of_a_log_are_for_their_owner_alone(tmp_path: Path, umas
     assert set(modes.values()) == {0o600}
 
 
-def test_an_identity_says_which_file_is_lost(tmp_path: Path) -> None:
-    here, there, missing = (tmp_path / name for name in ("here", "there", "missing"))
-    for path in (here, there):
-        path.touch()
-    identity = FileIdentity(map(str, (here, there, missing)))
-    before = identity.first_lost()
-    there.unlink()
+def test_the_store_of_a_client_is_for_its_owner_alone(tmp_path: Path) -> None:
+    store = ClientStore(str(tmp_path / "client.db"))
+    store.bind("ann", "phone")
+    modes = {stat.S_IMODE(it.stat().st_mode) for it in tmp_path.iterdir()}
+    store.close()
 
-    assert (before, identity.first_lost()) == (None, str(there))
+    assert modes == {0o600}
+
+
+def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "client.db"
+    path.touch(0o640)
+    path.chmod(0o640)
+    ClientStore(str(path)).close()
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
