@@ -42,7 +42,7 @@ class Background:
     async def open(self, begin: Callable[[], None]) -> None:
         """Run the tasks that `begin` starts, and further ones, from here on. Called once."""
         self._owner = OwnerTask()
-        self._owner.start(partial(self._run, begin))
+        self._owner.start(partial(self.run, begin))
         with anyio.CancelScope(shield=True):  # it takes no time, and must not be left half begun
             await self._started.wait()
 
@@ -58,7 +58,8 @@ class Background:
         if self._owner is not None:
             self._owner.cancel()
 
-    async def _run(self, begin: Callable[[], None]) -> None:
+    async def run(self, begin: Callable[[], None]) -> None:
+        """The tasks that `begin` starts, and further ones; what `open` has run in a task of its own."""
         try:
             async with anyio.create_task_group() as self._tasks:
                 begin()
