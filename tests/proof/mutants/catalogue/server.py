@@ -94,8 +94,8 @@ MUTANTS = (
         (
             Edit(
                 SERVER,
-                "CancelScope(shield=True):\n                await self.drain()",
-                "CancelScope(shield=True):\n                self._background.cancel()\n                await self.drain()",
+                "                await self.drain()\n",
+                "                self._background.cancel()\n                await self.drain()\n",
             ),
         ),
         ("alarm",),
