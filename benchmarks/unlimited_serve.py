@@ -6,19 +6,22 @@ without limits among them.
 
 from __future__ import annotations
 
-from functools import partial
+import os
 
 from chatkit.cli import main
-from chatkit.server import server
 
 
 def lift_limits() -> None:
-    """Servers made without a configuration have no limits of one peer from here on."""
+    """Every limit of one peer is lifted by its environment variable from here on."""
     try:
+        from chatkit.cli.settings import variable_of
         from chatkit.server.limits import Limits
     except ImportError:  # an older one
         return
-    server.ServerConfig = partial(server.ServerConfig, limits=Limits.unlimited())  # type: ignore[misc, assignment]
+    unlimited = Limits.unlimited()
+    for name in Limits.__struct_fields__:
+        value = getattr(unlimited, name)
+        os.environ.setdefault(variable_of(("limits", name)), "none" if value is None else str(value))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ Called by every layer; imports nothing.
 from __future__ import annotations
 
 from math import ceil
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 
 class ChatkitError(Exception):
@@ -55,6 +55,16 @@ class ChatkitError(Exception):
     def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
         super().__init__(message or self.code)
         self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles, as process pools make them, have the same words and attributes."""
+        return _rebuilt, (type(self), self.args, dict(vars(self)))
+
+
+def _rebuilt(kind: type[ChatkitError], args: tuple[Any, ...], attributes: dict[str, Any]) -> ChatkitError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(attributes)
+    return error
 
 
 class RefusedError(ChatkitError):

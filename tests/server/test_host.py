@@ -6,15 +6,9 @@ from typing import Any
 
 import pytest
 
-from chatkit.errors import (
-    BadRequestError,
-    ConfigurationError,
-    ConflictError,
-    ForbiddenError,
-    NotFoundError,
-)
+from chatkit.errors import BadRequestError, ConflictError, ForbiddenError, NotFoundError
 
-from .harness import GatedStore, HarnessServer, by_name, login, serving
+from .harness import HarnessServer, login, serving
 
 
 async def test_a_host_creates_sends_and_changes_members() -> None:
@@ -48,15 +42,6 @@ async def test_a_new_epoch_reaches_everybody_online_and_old_cursors_conflict() -
         assert error["code"] == "CONFLICT"
         with pytest.raises(NotFoundError):
             await server.renew_epoch("nothing")
-
-
-async def test_a_server_is_entered_once() -> None:
-    server = HarnessServer(store=GatedStore(), authenticate=by_name)
-    async with server:
-        assert server.ready
-    with pytest.raises(ConfigurationError):
-        async with server:
-            pass
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from functools import partial
 
 import anyio
-from anyio.abc import TaskGroup
 
 from .._arguments import check_has
 from .._auto_reset_event import AutoResetEvent
+from .._event_loop import LoopGuard, OwnerTask
 from ..errors import ClosedError, ConfigurationError, DeadlineExceededError
 from ..ports import Ports
 from ..transport.base import Connector
@@ -126,7 +126,9 @@ class ClientRuntime:
         self.api: ChatApi | None = None
         self.closing = False
         self._calls: set[anyio.CancelScope] = set()
-        self._group: TaskGroup = anyio.create_task_group()
+        self._connector = connector
+        self._guard = LoopGuard("ChatClient")
+        self._owner = OwnerTask()
 
     @property
     def connection(self) -> Connection | None:
@@ -138,9 +140,10 @@ class ClientRuntime:
         self._reconnect.hurry()
 
     async def start(self) -> None:
-        """Connect in the background."""
-        await self._group.__aenter__()
-        self._group.start_soon(self._reconnect.run)
+        """Connect in the background. Raises ConfigurationError if WebSockets do not work in this event loop."""
+        if isinstance(self._connector, WebSocketConnector):
+            self._connector.check_loop()
+        self._owner.start(self._reconnect.run)
 
     @contextmanager
     def call(self, timeout_s: float) -> Iterator[None]:
@@ -164,8 +167,13 @@ class ClientRuntime:
                 f"no result within {timeout_s:g} s ({why.explanation})"
             ) from why.last_failure
 
+    def check_loop(self) -> None:
+        """Raises ConfigurationError in another event loop than the one it was entered in."""
+        self._guard.check()
+
     def check_open(self) -> None:
-        """Raises ClosedError once the client is closing."""
+        """Raises ClosedError once the client is closing, ConfigurationError in another event loop than its own."""
+        self.check_loop()
         if self.closing:
             raise ClosedError("the client is closing")
 
@@ -184,9 +192,10 @@ class ClientRuntime:
     async def stop(self) -> None:
         """End the background task and release everything, also when the caller is being cancelled."""
         self.close()
-        self._group.cancel_scope.cancel()
+        self._owner.cancel()
         try:
-            await self._group.__aexit__(None, None, None)
+            with anyio.CancelScope(shield=True):  # closing a connection has a bound of its own
+                await self._owner.wait()
         finally:
             self.outbox.stopped(ClosedError("the client was closed"))
             self.events.close()

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Self, TypeVar
 import msgspec
 
 from .._arguments import check_kind, check_number
+from .._event_loop import LoopGuard
 from ..errors import BadRequestError, ClosedError, ConfigurationError
 from ..ports import Ports
 from ..transport.network import Network
@@ -90,7 +91,8 @@ class ChatApi:
 
     Every method raises, besides what it names: `RefusedError` (the server said no), `ConnectionLostError`,
     `DeadlineExceededError` (both after the retries), `ProtocolError`, and `BadRequestError` for arguments that the
-    server would refuse, before anything is sent.
+    server would refuse, before anything is sent. In another event loop than that of the first request it raises
+    ConfigurationError: make one for each `asyncio.run`.
 
     Args:
         base_url: The server: `http://` or `https://` (`ws://` and `wss://` are taken for these), with its prefix.
@@ -144,12 +146,13 @@ class ChatApi:
             self._ports,
         )
         self._closed = False
+        self._guard: LoopGuard | None = None
 
     @classmethod
     def over(cls, http: Http, ports: Ports) -> Self:
         """One that shares a client's login and network; for `ChatClient` alone."""
         api = cls.__new__(cls)
-        api._ports, api._http, api._closed = ports, http, False
+        api._ports, api._http, api._closed, api._guard = ports, http, False, None
         return api
 
     async def __aenter__(self) -> Self:
@@ -165,6 +168,7 @@ class ChatApi:
 
     async def aclose(self) -> None:
         """Release the connections. A second call does nothing."""
+        self._check_loop()
         if not self._closed:
             self._closed = True
             await self._http.aclose()
@@ -393,10 +397,12 @@ class ChatApi:
             ConnectionLostError: It does not.
             ProtocolError: Something else answers, a proxy for example.
         """
+        self._check_loop()
         return (await self._http.call("GET", "/healthz", wire.Health, anonymous=True)).status == "ok"
 
     async def ready(self) -> bool:
         """Whether the server takes messages now; false too while it cannot be reached."""
+        self._check_loop()
         return await self._http.is_ok("/readyz")
 
     async def _list_of(
@@ -418,7 +424,14 @@ class ChatApi:
     ) -> _T:
         if self._closed:
             raise ClosedError("this ChatApi is closed")
+        self._check_loop()
         return await self._http.call(method, where, answer, params=params, body=body, repeat=repeat)
+
+    def _check_loop(self) -> None:
+        """Its connections belong to the event loop of its first request. Raises ConfigurationError in another."""
+        if self._guard is None:
+            self._guard = LoopGuard("ChatApi")
+        self._guard.check()
 
 
 def _list(cursor: str | None, limit: int) -> dict[str, Any]:

@@ -69,8 +69,9 @@ class ChatClient:
     the client had stopped for good before (banned, replaced, a login that is refused), unless the app had closed it
     with `aclose` or raises an error of its own; `stopped` says why, too.
 
-    A client is a task group: leave it in the task that entered it, and of several entered in one task the last one
-    first, as nested `async with` blocks (or an `AsyncExitStack`) do by themselves. Any other order raises RuntimeError.
+    It may be left by another task than the one that entered it, and of several clients any may be left first. All its
+    coroutines belong to the event loop it was entered in; in another one they raise ConfigurationError at once.
+    WebSockets need asyncio; on trio a client needs a connector of its own.
 
     Args:
         url: The server: `ws://`, `wss://`, `http://` or `https://`, with the prefix it is mounted under.
@@ -160,6 +161,7 @@ class ChatClient:
     ) -> None:
         runtime = self._runtime
         assert runtime is not None, "entered before it is left"
+        runtime.check_loop()
         status = runtime.status
         expected = runtime.closing or status.stopped is None
         try:
@@ -188,6 +190,7 @@ class ChatClient:
             How many messages are still pending. A file store keeps them for the next start.
         """
         runtime = self._entered_runtime()
+        runtime.check_loop()
         runtime.close()
         with anyio.move_on_after(self._config.close_timeout_s if timeout is None else timeout):
             await runtime.drain()
@@ -460,6 +463,7 @@ class ChatClient:
         runtime = self._runtime
         if runtime is None:
             return None
+        runtime.check_loop()
         if self._consuming:
             raise ClientError("another task is consuming the events; there can be one at a time")
         self._consuming = True

@@ -322,6 +322,7 @@ class HttpApi:
     async def _answer(self, request: Request, handler: Callable[[Call], Awaitable[Response]]) -> Response:
         try:
             if not self._server.running:
+                self._server.warn_not_running()
                 raise UnavailableError(NOT_RUNNING)
             token = bearer(request)
             call = Call(request, await self._server.login.identify(token))

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..errors import BadRequestError, NotFoundError, RefusedError
+from ..server.refusal_log import log_refusal
 from ..wire import http as wire
 
 
@@ -21,6 +22,7 @@ def problem(error: RefusedError, status: int | None = None) -> Response:
         error: What is refused.
         status: HTTP status where it is not the one of the error's code.
     """
+    log_refusal(error, "an HTTP request")
     after_s = error.retry_after_s
     status = status or error.status
     body = wire.Problem(

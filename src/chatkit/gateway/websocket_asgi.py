@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 from starlette.applications import Starlette
@@ -79,7 +79,7 @@ class WebSocketEndpoint:
         if codec is None and offered:
             await _reject(send, CloseCode.VERSION_NOT_SUPPORTED, "no known subprotocol offered")
         elif not self._server.running:
-            logger.error(NOT_RUNNING)
+            self._server.warn_not_running()
             await _reject(send, 1011, NOT_RUNNING)
         else:
             subprotocol = codec.subprotocol if codec is not None else None
@@ -108,8 +108,16 @@ class _Pump:
                 tasks.start_soon(self._write)
                 await self._read()
                 tasks.cancel_scope.cancel()
+        except Exception:
+            logger.exception("session %s: its connection failed", self._session.session_id)
+            await self._fail()
         finally:
             self._server.disconnected(self._session)
+
+    async def _fail(self) -> None:
+        """Close with 1011 ourselves: what hosts' servers send when an app fails goes from 1011 to nothing at all."""
+        with anyio.move_on_after(_CLOSE_TIMEOUT_S), suppress(OSError, RuntimeError):
+            await self._send({"type": "websocket.close", "code": 1011, "reason": "the server failed"})
 
     def _wake(self) -> None:
         self._woken.set()

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
+from .._event_loop import LoopGuard
 from ..core.send_order import SendOrder
 from ..errors import BadRequestError, OverloadedError, RateLimitedError, RefusedError, UnavailableError
 from ..ports import Ports
@@ -74,11 +75,13 @@ class Engine:
         self._config = config
         self._ports = ports
         self._secret = b""
+        self._guard: LoopGuard | None = None
         self._orders: dict[Session, SendOrder] = {}
 
-    def start(self, secret: bytes) -> None:
-        """Take the log's secret, known once the store is open."""
+    def start(self, secret: bytes, guard: LoopGuard) -> None:
+        """Take the log's secret, known once the store is open, and the event loop that waits for answers."""
         self._secret = secret
+        self._guard = guard
 
     # --- from a socket: the answer goes to the session ---
 
@@ -167,11 +170,14 @@ class Engine:
         Raises:
             RefusedError: It changed nothing; the class says why and whether a retry may help.
             UnavailableError: Storage refused or did not answer in time; resend with the same key.
+            ConfigurationError: Called in another event loop than the server's.
         """
         return await self.submit(PendingCommand(command, user_id=user_id), expected)
 
     async def submit(self, pending: PendingCommand, expected: type[_OutcomeT]) -> _OutcomeT:
         """As `execute`, for a command that belongs to a session."""
+        if self._guard is not None:
+            self._guard.check()
         pending.reply = PendingReply()
         self._committer.submit(pending)
         outcome = await pending.reply.wait(self._config.request_timeout_s)

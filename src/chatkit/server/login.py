@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 
 import anyio
 import msgspec
@@ -43,6 +44,8 @@ from .devices import Devices
 from .engine import Engine
 from .pending import PendingCommand
 from .session import Session
+
+logger = logging.getLogger(__name__)
 
 _EXPIRY_WARNING_MS = 30_000
 
@@ -317,6 +320,7 @@ class Login:
         session.state = State.OPEN
         identity = Identity(outcome.user_id, outcome.device_id, outcome.identity_expires_ms, outcome.scope)
         proved = self._hold(session, identity)
+        logger.info("user %s logged in on device %s", session.user_id, session.device_id)
         session.answer(
             ev.Welcome(
                 user_id=session.user_id,

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec import UNSET, UnsetType
+
 from ..core.connection import State
+from ..errors import RefusedError
 from ..types import Identity
 from ..wire import events as ev
 from ..wire.codec import BadItem, Codec
 from .connection import Connection
+from .refusal_log import log_refusal
 
 
 class Services(Protocol):
@@ -82,6 +86,18 @@ class Session(Connection):
         self.last_pushed_seq: dict[str, int] = {}
         self.behind: dict[str, None] = {}
         self._services = services
+
+    def refuse(
+        self,
+        error: RefusedError,
+        ref: str | UnsetType = UNSET,
+        conversation_id: str | UnsetType = UNSET,
+        client_msg_id: str | UnsetType = UNSET,
+        server_ts: int | UnsetType = UNSET,
+    ) -> None:
+        """Queue an ERROR."""
+        log_refusal(error, f"user {self.user_id or '(not logged in)'}, device {self.device_id or '-'}")
+        super().refuse(error, ref, conversation_id, client_msg_id, server_ts)
 
     def push(self, encoded: bytes, conversation_id: str, seq: int) -> None:
         """Offer an encoded NEW_MSG; dropped, and the conversation marked, when the buffer is full."""

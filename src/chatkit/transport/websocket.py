@@ -105,6 +105,17 @@ class WebSocketConnector:
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if self._secure else 80)
 
+    def check_loop(self) -> None:
+        """Raises ConfigurationError outside asyncio, which the WebSocket library is made for."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "WebSockets need asyncio, and this event loop is trio: run the client under asyncio"
+                " (anyio.run(main, backend='asyncio')). On trio ChatApi works, and ChatClient with a connector of"
+                " your own"
+            ) from None
+
     async def connect(self, subprotocol: str) -> Transport:
         """Open one connection that speaks `subprotocol`; a redirect is a refusal.
 
@@ -114,6 +125,7 @@ class WebSocketConnector:
         Raises:
             ConnectFailedError: It could not be opened; says why.
         """
+        self.check_loop()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 connection = await self._open(subprotocol)

@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import anyio
@@ -29,6 +29,7 @@ from ...drivers.sqlite import (
     DamagedError,
     DamagedRowError,
     open_sqlite,
+    version_fault,
 )
 from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
@@ -38,9 +39,10 @@ from .last_served import LastServed
 from .opening import APPLICATION_ID, check_newest
 from .unread import UnreadCounts
 from .verify import full_report
+from .watch import FileWatch
 from .writer import Writer
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SECRET_BYTES: Final = 32
 
@@ -89,6 +91,7 @@ class SqliteStore:
         self._lock: FileLock | None = None
         self._last_served: LastServed | None = None
         self._restored = False
+        self._watch: FileWatch | None = None
         self._writer_limit = anyio.CapacityLimiter(1)
         self._reader_limit = anyio.CapacityLimiter(self._reader_count)
         self._writer: Writer | None = None
@@ -97,8 +100,18 @@ class SqliteStore:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last commit reached the disk; false after one of which no transaction did."""
-        return self._writer is not None and self._writer.healthy
+        """Whether the last commit reached the disk, and the path still leads to the file that was opened.
+
+        False after a commit of which no transaction reached it, and for good once the path led elsewhere.
+        """
+        if self._writer is None or self._watch is None:
+            return False
+        return self._writer.healthy and not self._watch.look()
+
+    @property
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log; beyond 256 MiB a warning is logged. 0 while the store is not open."""
+        return 0 if self._watch is None else self._watch.wal_bytes
 
     @property
     def restored(self) -> bool:
@@ -250,6 +263,9 @@ class SqliteStore:
         self._readers.extend(readers)
         self._writer = Writer(writer, position)
         self._lock = lock
+        self._watch = FileWatch(self._path)
+        if self._threads:  # nothing else is served to anybody
+            _warn_of_version()
         return secret
 
     def _acquire(self, undo: ExitStack) -> FileLock | None:
@@ -258,7 +274,8 @@ class SqliteStore:
         lock = FileLock.acquire(self._path)
         if lock is None:
             raise ConfigurationError(
-                f"the log {self._path} is in use by another server; stop that one, or give another file"
+                f"the log {self._path} is in use by another server; stop that one, or give another file. One file is"
+                " served by one process: run the host with one worker (uvicorn --workers 1)"
             )
         undo.callback(lock.release)
         return lock
@@ -281,7 +298,7 @@ class SqliteStore:
         if not self._restored:
             self._last_served.note(position, durable=True)
             return
-        _logger.warning("the log %s was put back or moved here; all of it is checked now", self._path)
+        logger.warning("the log %s was put back or moved here; all of it is checked now", self._path)
         report = full_report(self._path)
         if not report.whole:
             raise ConfigurationError(
@@ -312,7 +329,7 @@ class SqliteStore:
         self._readers.clear()
         if self._writer is not None:
             self._writer.close()
-            self._writer = None
+            self._writer = self._watch = None
         if self._lock is not None:  # last: whoever takes the file next finds it closed
             self._lock.release()
             self._lock = self._last_served = None
@@ -334,8 +351,21 @@ class SqliteStore:
     def _commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
         if self._writer is None:
             raise UnavailableError("the store is not open", retry_after_s=RETRY_AFTER_S)
+        assert self._watch is not None
+        self._watch.check()
         try:
-            return self._writer.commit(commands)
+            outcomes = self._writer.commit(commands)
         finally:
             if self._last_served is not None and not self._restored:
                 self._last_served.note(self._writer.position)
+        self._watch.check()
+        if self._watch.wal_is_large():
+            self._watch.warn(self._writer.checkpoint())
+        return outcomes
+
+
+@cache
+def _warn_of_version() -> None:
+    """Say once in a process what is wrong with its SQLite."""
+    if fault := version_fault():
+        logger.warning("%s", fault)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..plant import Edit, Mutant
 
 AUDIENCE = "chatkit.server.live.audience"
-BACKGROUND = "chatkit.server.background"
+SERVER = "chatkit.server.server"
 FANOUT = "chatkit.server.live.fanout"
 PUBLISHER = "chatkit.server.publisher"
 RECEIPTS = "chatkit.server.receipts"
@@ -90,12 +90,12 @@ MUTANTS = (
     ),
     Mutant(
         "work-cancelled-before-drain",
-        "The host's cancellation ends the server's work, too.",
+        "The server's work ends before the drain.",
         (
             Edit(
-                BACKGROUND,
-                "CancelScope(shield=True):\n            async with anyio.create_task_group() as tasks:",
-                "CancelScope():\n            async with anyio.create_task_group() as tasks:",
+                SERVER,
+                "                await self.drain()\n",
+                "                self._background.cancel()\n                await self.drain()\n",
             ),
         ),
         ("alarm",),
