@@ -24,14 +24,14 @@ from starlette.routing import BaseRoute
 from ..assemble import check_local, open_store
 from ..errors import ConfigurationError
 from ..gateway.websocket_asgi import asgi_app
-from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol
+from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol, hide_queries
 from ..server.auth import jwt_authenticator
 from ..server.server import ChatServer
 from ..wire.events import FRAME_BYTES_MAX
 from .common import SECRET_ENV, exit_codes, secret_from
+from .descriptors import config_for, descriptors_max
 
 _SPARE_CONNECTIONS = 1_000  # for HTTP, beside the sessions
-_HEAD_BYTES_MAX = 32 * 1024
 _COLLECT_AFTER = 20_000  # containers made and not freed; 700 is Python's own
 _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
 
@@ -60,11 +60,14 @@ def serve(
     """Run a server: WebSocket and HTTP on one port. SIGTERM drains."""
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("uvicorn.error").addFilter(_in_one_line)
+    logging.getLogger("uvicorn.error").addFilter(hide_queries)
     with exit_codes():
         check_local("bus", bus)
         check_local("queue", queue)
         server = ChatServer(
-            store=open_store(storage), authenticate=jwt_authenticator(secret_from(jwt_secret_env))
+            store=open_store(storage),
+            authenticate=jwt_authenticator(secret_from(jwt_secret_env)),
+            config=config_for(descriptors_max()),
         )
         run(server, host, port, partial(_announce, as_json))
 
@@ -129,7 +132,6 @@ def _web_config(server: ChatServer, extra_routes: Sequence[BaseRoute]) -> uvicor
         http=ChatHttpProtocol,
         ws=ChatWebSocketProtocol,
         limit_concurrency=server.config.sessions_max + _SPARE_CONNECTIONS,
-        h11_max_incomplete_event_size=_HEAD_BYTES_MAX,
         ws_max_size=FRAME_BYTES_MAX,
         ws_per_message_deflate=False,
         ws_ping_interval=None,

@@ -30,6 +30,7 @@ from .auth import Authenticator
 from .background import Spawn
 from .config import ServerConfig
 from .engine import Engine
+from .login_request import LoginRequest, RequestLogin
 from .pending import PendingCommand
 from .session import Session
 
@@ -70,8 +71,13 @@ class Login:
         self._spawn = spawn
         self._proved: dict[Session, _Proved] = {}
 
-    async def identify(self, token: str) -> Identity:
-        """Who the token proves.
+    @property
+    def by_request(self) -> bool:
+        """Whether a login may come without a token: by a cookie or a header."""
+        return isinstance(self._authenticate, RequestLogin)
+
+    async def identify(self, token: str, request: LoginRequest | None = None) -> Identity:
+        """Who the token proves, or what else the request came with.
 
         Raises:
             UnauthenticatedError: Or a subclass: the token is refused.
@@ -79,7 +85,7 @@ class Login:
         """
         try:
             with anyio.fail_after(self._config.hello_timeout_s):
-                identity = await self._authenticate(token)
+                identity = await self._ask(token, request)
             _check_ids(identity)
         except RefusedError:
             raise
@@ -90,6 +96,12 @@ class Login:
         if expires_ms is not None and expires_ms + self._leeway_ms() <= self._ports.clock.now_ms():
             raise TokenExpiredError("the token has expired")
         return identity
+
+    async def _ask(self, token: str, request: LoginRequest | None) -> Identity:
+        if isinstance(self._authenticate, RequestLogin):
+            whole = msgspec.structs.replace(request or LoginRequest(), token=token)
+            return await self._authenticate.identify(whole)
+        return await self._authenticate(token)
 
     async def hello(self, session: Session, event: ev.Hello) -> None:
         """Log a session in: WELCOME, joined to the live pushes; or closed with the code that says why."""
@@ -118,7 +130,7 @@ class Login:
 
     async def _refresh(self, session: Session, event: ev.AuthRefresh, proved: _Proved) -> None:
         try:
-            identity = await self.identify(event.token)
+            identity = await self.identify(event.token, session.request)
             if _is_foreign(session, identity):
                 session.close(ev.CloseCode.TOKEN_REVOKED, "the token belongs to another user or device")
                 return
@@ -156,15 +168,17 @@ class Login:
         self._proved.pop(session, None)
 
     async def _open(self, session: Session, event: ev.Hello) -> None:
-        if (event.token is UNSET) == (event.resume_token is UNSET):
+        needed = 0 if self.by_request else 1
+        if not needed <= (event.token is not UNSET) + (event.resume_token is not UNSET) <= 1:
             raise BadRequestError("HELLO needs either `token` or `resumeToken`")
         resume_token = self._ports.ids.token_bytes(32).hex()
         command: OpenSession | ResumeSession
-        if event.token is not UNSET:
-            command = self._open_command(await self.identify(event.token), event.device_id, resume_token)
-        else:
-            assert event.resume_token is not UNSET
+        if event.resume_token is not UNSET:
             command = self._resume_command(event.resume_token, event.device_id, resume_token)
+        else:
+            token = "" if event.token is UNSET else event.token
+            identity = await self.identify(token, session.request)
+            command = self._open_command(identity, event.device_id, resume_token)
 
         def opened(outcome: SessionOpened) -> None:
             session.resume_hash = command.resume_hash

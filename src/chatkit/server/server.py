@@ -32,6 +32,7 @@ from .engine import Engine
 from .host import HostVerbs
 from .live.hub import Hub
 from .login import Login
+from .login_request import LoginRequest
 from .publisher import Publisher
 from .receipts import Receipts
 from .session import Session
@@ -144,9 +145,15 @@ class ChatServer(HostVerbs):
             self._background.cancel()
             await self._leave()
 
-    def connect(self, codec: Codec, wake: Callable[[], None]) -> Session:
-        """A session for a connection that was just opened. The caller must call `disconnect` when it ends."""
-        return self._sessions.open(codec, wake)
+    def connect(self, codec: Codec, wake: Callable[[], None], request: LoginRequest | None = None) -> Session:
+        """A session for a connection that was just opened. The caller must call `disconnect` when it ends.
+
+        Args:
+            codec: The wire form it speaks.
+            wake: Called when there is something to write.
+            request: What came with the handshake; None: nothing, and no address to count it under.
+        """
+        return self._sessions.open(codec, wake, request or LoginRequest())
 
     def disconnect(self, session: Session) -> None:
         """The connection has ended; nothing is sent to the session any more."""

@@ -14,6 +14,7 @@ from ..types import Identity
 from ..wire import events as ev
 from ..wire.codec import Codec
 from .connection import Connection
+from .login_request import LoginRequest
 
 
 class Services(Protocol):
@@ -40,6 +41,7 @@ class Session(Connection):
         identity: Who logged in; None before that.
         user_id: The user, empty before login.
         device_id: The device, empty before login.
+        request: What the login came with.
         resume_hash: Digest of the resume token that its login issued; the device's newest is in the store.
         last_pushed_seq: By conversation, the seq up to which everything was pushed to it; it belongs to these
             conversations.
@@ -52,6 +54,7 @@ class Session(Connection):
         "device_id",
         "identity",
         "last_pushed_seq",
+        "request",
         "resume_hash",
         "session_id",
         "user_id",
@@ -72,6 +75,7 @@ class Session(Connection):
         self.identity: Identity | None = None
         self.user_id = ""
         self.device_id = ""
+        self.request = LoginRequest()
         self.resume_hash = b""
         self.last_pushed_seq: dict[str, int] = {}
         self.behind: dict[str, None] = {}

@@ -10,18 +10,26 @@ import ssl
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+import anyio
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidStatus,
+    InvalidURI,
+    NegotiationError,
+)
 from websockets.typing import Subprotocol
 
 from ..errors import ConfigurationError
 from ..wire.codec import close_reason
-from ..wire.events import FRAME_BYTES_MAX
+from ..wire.events import FRAME_BYTES_MAX, CloseCode
 from .base import Transport, TransportClosedError
 
 ABNORMAL = 1006
 PATH = "/v1/ws"
 FRAME_SLACK_BYTES = 1024
+_MISMATCH = "the server speaks another subprotocol"
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
 
@@ -99,10 +107,22 @@ class WebSocketConnector:
         except (OSError, InvalidHandshake, InvalidURI, EOFError, ValueError) as error:
             # TimeoutError is an OSError; ValueError: a name that is none in the DNS
             raise _refused(error) from error
+        transport = WebSocketTransport(connection)
         if connection.subprotocol != subprotocol:
-            await connection.close(1002)
-            raise TransportClosedError(1002, "the server speaks another subprotocol")
-        return WebSocketTransport(connection)
+            raise await self._mismatch(transport)
+        return transport
+
+    async def _mismatch(self, transport: WebSocketTransport) -> TransportClosedError:
+        """What a server says that took no subprotocol: its own close, or that it speaks none of ours: that is final."""
+        try:
+            with anyio.fail_after(self._close_timeout_s):
+                await transport.receive()
+        except TransportClosedError as closed:
+            return closed
+        except TimeoutError:
+            pass
+        await transport.aclose(1002)
+        return TransportClosedError(CloseCode.VERSION_NOT_SUPPORTED, _MISMATCH)
 
 
 class WebSocketTransport:
@@ -142,6 +162,8 @@ def _closed(error: ConnectionClosed) -> TransportClosedError:
 
 
 def _refused(error: Exception) -> TransportClosedError:
+    if isinstance(error, NegotiationError):
+        return TransportClosedError(CloseCode.VERSION_NOT_SUPPORTED, _MISMATCH)
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
         retry_after = error.response.headers.get("Retry-After", "")

@@ -1,0 +1,35 @@
+"""Room for sockets: as many descriptors as the system allows, and a configuration that fits into them.
+
+A server that has no descriptor left takes nobody in, whoever comes. So sessions have half of them, strangers a quarter
+(`gateway.strangers`), and the rest is for the log, for requests and for what is being closed.
+"""
+
+from __future__ import annotations
+
+from ..gateway import strangers
+from ..server.config import ServerConfig
+from ..server.limits import Limits
+
+
+def descriptors_max() -> int:
+    """How many descriptors the process may open, after it has asked for all that it can get."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return strangers.descriptors_max()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return strangers.descriptors_max()
+
+
+def config_for(descriptors: int) -> ServerConfig:
+    """The default configuration, with no more sessions than half of the descriptors, a quarter for one address."""
+    config, limits = ServerConfig(), Limits()
+    return ServerConfig(
+        sessions_max=max(1, min(config.sessions_max, descriptors // 2)),
+        limits=Limits(
+            connections_per_address=max(1, min(limits.connections_per_address, descriptors // 4)),
+            logins_pending_per_address=max(1, min(limits.logins_pending_per_address, descriptors // 8)),
+        ),
+    )
