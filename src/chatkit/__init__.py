@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from .server.auth import jwt_authenticator as jwt_authenticator
     from .server.auth import sign_token as sign_token
     from .server.config import ServerConfig as ServerConfig
+    from .server.login_request import LoginRequest as LoginRequest
+    from .server.login_request import RequestLogin as RequestLogin
     from .server.server import ChatServer as ChatServer
     from .types import Identity as Identity
     from .types import Member as Member
@@ -73,6 +75,7 @@ else:
             "gateway.memory": "MemoryConnector",
             "server.auth": "Authenticator jwt_authenticator sign_token",
             "server.config": "ServerConfig",
+            "server.login_request": "LoginRequest RequestLogin",
             "server.server": "ChatServer",
             "types": "Identity Member Message Payload Receipt Sent",
         }.items()

@@ -124,8 +124,7 @@ def bearer(request: Request) -> str:
     """The token of a request's header; empty without that header.
 
     Raises:
-        BadRequestError: The token is too long.
-        UnauthenticatedError: The token is in the URL, or the header holds something else.
+        UnauthenticatedError: The token is in the URL or too long, or the header holds something else.
     """
     if has_credential(request):
         raise UnauthenticatedError(CREDENTIAL_IN_URL)
@@ -137,7 +136,7 @@ def bearer(request: Request) -> str:
     if scheme.lower() != "bearer" or not token:
         raise UnauthenticatedError(NO_BEARER)
     if len(token) > _TOKEN_MAX:
-        raise BadRequestError(f"the token is above {_TOKEN_MAX} characters")
+        raise UnauthenticatedError(f"the token is above {_TOKEN_MAX} characters")
     return token
 
 

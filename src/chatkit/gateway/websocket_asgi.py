@@ -140,13 +140,20 @@ class WebSocketEndpoint:
         if codec is None and offered:
             await _close(send, CloseCode.VERSION_NOT_SUPPORTED, "no known subprotocol offered")
         elif has_credential(handshake):
-            await _close(send, CloseCode.PROTOCOL_ERROR, CREDENTIAL_IN_URL)
+            await self._refuse_url(receive, send)
         elif not self._server.running:
             logger.error(NOT_RUNNING)
             await _close(send, 1011, NOT_RUNNING)
         else:
             request = login_request(handshake) if self._server.login.by_request else address_of(handshake)
             await _Pump(self._server, codec or JSON, receive, send, reader, request).run()
+
+    async def _refuse_url(self, receive: Receive, send: Send) -> None:
+        """Answer the first frame, whatever it is: a client that writes first then reads why."""
+        with anyio.move_on_after(self._server.config.hello_timeout_s):
+            if (await receive())["type"] == "websocket.disconnect":
+                return
+        await _close(send, CloseCode.PROTOCOL_ERROR, CREDENTIAL_IN_URL)
 
 
 class _Pump:
