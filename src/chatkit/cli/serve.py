@@ -165,7 +165,12 @@ def _address(listener: socket.socket) -> str:
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
-    """Keep what a peer did wrong on the wire to one line: uvicorn would log a stack for it."""
+    """Keep what a peer did wrong on the wire to one line, or none: uvicorn would log a stack for it.
+
+    Strangers can send what is no HTTP without end; they get their answer, and the log is not for them to fill.
+    """
+    if record.msg == "Invalid HTTP request received.":
+        return False
     error = record.exc_info[1] if record.exc_info else None
     cancelled = type(error).__name__ == "CancelledError"  # a request still coming in when the node ended
     if cancelled or isinstance(error, UnicodeDecodeError | h11.LocalProtocolError | ClientDisconnect):

@@ -56,7 +56,7 @@ class Stranger(Protocol):
     def transport(self) -> asyncio.Transport:
         """Where it reads from."""
 
-    def data_received(self, data: bytes) -> None:
+    def take_turn(self, data: bytes) -> None:
         """Handle a slice."""
 
 
@@ -104,7 +104,7 @@ class Strangers:
             self._loop.call_soon(self._turn)
         if not stranger.transport.is_closing():
             stranger.transport.resume_reading()
-            stranger.data_received(data)
+            stranger.take_turn(data)
 
 
 def places_of(descriptors: int) -> int:

@@ -14,7 +14,7 @@ import logging
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import h11
@@ -96,7 +96,31 @@ def strangers_of(server_state: ServerState) -> Strangers:
     return found
 
 
-class FairConnection(asyncio.BufferedProtocol):
+class _SlicedReader(asyncio.BufferedProtocol):
+    """Stands between a transport and a protocol of uvicorn, and decides how much is read of it at once.
+
+    It is an object of its own because uvloop takes nothing that is an `asyncio.Protocol` for a buffered one.
+    """
+
+    def __init__(self, connection: FairConnection) -> None:
+        self._connection = connection
+        self.connection_lost = connection.connection_lost  # type: ignore[method-assign]
+        self.pause_writing = connection.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = connection.resume_writing  # type: ignore[method-assign]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next slice goes."""
+        return _buffer.view[: self._connection.slice_bytes]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """A slice has come."""
+        self._connection.slice_read(bytes(_buffer.view[:nbytes]))
+
+    def eof_received(self) -> None:
+        """The peer sends nothing more: the connection is closed."""
+
+
+class FairConnection(asyncio.Protocol):
     """A connection that is read in small slices, those of strangers by turns, and closed without a reset."""
 
     transport: asyncio.Transport
@@ -106,6 +130,11 @@ class FairConnection(asyncio.BufferedProtocol):
     _ignored_bytes = 0
     _linger: asyncio.TimerHandle | None = None
 
+    @property
+    def slice_bytes(self) -> int:
+        """How much is read at once."""
+        return TRUSTED_SLICE_BYTES if self._trusted or self._deaf else SLICE_BYTES
+
     def await_login(self) -> None:
         """Whoever is at the other end is a stranger until `logged_in`."""
 
@@ -114,26 +143,19 @@ class FairConnection(asyncio.BufferedProtocol):
         self._trusted = True
         self._strangers.leave(self)
 
-    if TYPE_CHECKING:
-
-        def data_received(self, data: bytes) -> None:
-            """Handle a slice; the protocol of uvicorn does."""
-
-    def eof_received(self) -> None:
-        """The peer sends nothing more: the connection is closed."""
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next slice goes."""
-        return _buffer.view if self._trusted or self._deaf else _buffer.view[:SLICE_BYTES]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """A slice has come."""
-        if self._deaf:
-            self._ignore(nbytes)
-        elif self._trusted:
-            self.data_received(bytes(_buffer.view[:nbytes]))
+    def slice_read(self, data: bytes) -> None:
+        """Have a slice handled: at once, or in the turn of a stranger."""
+        if self._trusted and not self._deaf:
+            self.data_received(data)
         else:
-            self._strangers.read(self, bytes(_buffer.view[:nbytes]))
+            self._strangers.read(self, data)
+
+    def take_turn(self, data: bytes) -> None:
+        """Handle a slice, or throw it away after the end."""
+        if self._deaf:
+            self._ignore(len(data))
+        else:
+            self.data_received(data)
 
     def _ignore(self, nbytes: int) -> None:
         self._ignored_bytes += nbytes
@@ -149,6 +171,11 @@ class FairConnection(asyncio.BufferedProtocol):
     def _arm_linger(self) -> None:
         if self._linger is None:
             self._linger = asyncio.get_running_loop().call_later(LINGER_S, self.transport.abort)
+
+    def _read_in_slices(self) -> None:
+        self.transport.pause_reading()  # uvloop asks for the kind of a protocol when reading begins
+        self.transport.set_protocol(_SlicedReader(self))
+        self.transport.resume_reading()
 
     def _ended(self) -> None:
         self._strangers.leave(self)
@@ -214,7 +241,7 @@ def _raw_answer(response: Response) -> bytes:
     return b"\r\n".join([*lines, b"", bytes(response.body)])
 
 
-class ChatHttpProtocol(FairConnection, H11Protocol):
+class ChatHttpProtocol(H11Protocol, FairConnection):
     """HTTP/1.1 with a deadline for each request's head, and bounds on what a request is made of."""
 
     _deadline: asyncio.TimerHandle | None = None
@@ -230,6 +257,7 @@ class ChatHttpProtocol(FairConnection, H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """A connection opens: its first request is due."""
         super().connection_made(transport)
+        self._read_in_slices()
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -251,6 +279,9 @@ class ChatHttpProtocol(FairConnection, H11Protocol):
         self._disarm()
         self._strangers.leave(self)
         super().handle_websocket_upgrade(event)
+        protocol = self.transport.get_protocol()
+        if isinstance(protocol, ChatWebSocketProtocol):
+            protocol.upgraded()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or more of it than is taken."""
@@ -307,7 +338,7 @@ class _Handshake(ServerProtocol):
         return websockets.http11.Response(int(status), HTTPStatus(status).phrase, headers, bytes(answer.body))
 
 
-class ChatWebSocketProtocol(FairConnection, WebSocketsSansIOProtocol):
+class ChatWebSocketProtocol(WebSocketsSansIOProtocol, FairConnection):
     """WebSocket with budgets for what is small, that lets go of peers that do not read."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -326,7 +357,12 @@ class ChatWebSocketProtocol(FairConnection, WebSocketsSansIOProtocol):
         """The upgrade was asked for: nothing more is read before the app has accepted it."""
         super().connection_made(transport)
         self._strangers.enter(self)
-        transport.pause_reading()
+
+    def upgraded(self) -> None:
+        """The transport is this protocol's now: nothing is read before the app has accepted it."""
+        self._read_in_slices()
+        if not self.handshake_complete:
+            self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
@@ -351,12 +387,12 @@ class ChatWebSocketProtocol(FairConnection, WebSocketsSansIOProtocol):
                 self.logged_in()
             self.transport.resume_reading()
 
-    def buffer_updated(self, nbytes: int) -> None:
+    def slice_read(self, data: bytes) -> None:
         """A slice has come; after the close only the peer's own close is looked for, and not for long."""
         if self.close_sent and not self._deaf:
-            self._ignore(nbytes)
+            self._ignore(len(data))
             self._deaf = self._ignored_bytes > HELLO_BYTES_MAX
-        super().buffer_updated(nbytes)
+        super().slice_read(data)
 
     def handle_ping(self) -> None:
         """Answer a ping within the budget."""
