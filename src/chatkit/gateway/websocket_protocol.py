@@ -246,6 +246,7 @@ class ChatHttpProtocol(H11Protocol, FairConnection):
 
     _deadline: asyncio.TimerHandle | None = None
     _unread_body_bytes = 0
+    _in_turn = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -273,6 +274,24 @@ class ChatHttpProtocol(H11Protocol, FairConnection):
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._strangers.leave(self)
+
+    def take_turn(self, data: bytes) -> None:
+        """Handle a slice; an empty one stands for what came with a request before."""
+        self._in_turn = True
+        try:
+            if data:
+                super().take_turn(data)
+            elif not self._deaf:
+                self.handle_events()
+        finally:
+            self._in_turn = False
+
+    def handle_events(self) -> None:
+        """Handle what h11 holds; a stranger's next request that came with the one before waits for its own turn."""
+        if self._trusted or self._in_turn:
+            super().handle_events()
+        else:
+            self._strangers.read(self, b"")
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """The connection becomes a WebSocket, which has deadlines and a place of its own."""
