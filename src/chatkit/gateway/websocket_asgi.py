@@ -132,7 +132,8 @@ class WebSocketEndpoint:
         try:
             self._origins.check_handshake(handshake.headers.get("origin"))
         except ForbiddenError as error:
-            await _forbid(scope, receive, send, error)
+            logger.info("a handshake is refused: %s", error)
+            await send({"type": "websocket.close"})  # before accept: 403
             return
         reader = reader_of(scope)
         reader.await_login()
@@ -238,11 +239,3 @@ class _Pump:
 
 async def _close(send: Send, code: int, reason: str) -> None:
     await send({"type": "websocket.close", "code": code, "reason": close_reason(reason)})
-
-
-async def _forbid(scope: Scope, receive: Receive, send: Send, error: ForbiddenError) -> None:
-    """Refuse the upgrade with 403."""
-    if "websocket.http.response" in scope.get("extensions", {}):
-        await problem(error)(scope, receive, send)
-    else:
-        await send({"type": "websocket.close"})

@@ -29,7 +29,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from ..core.rate_limit import Rate, RateLimiter
-from ..errors import BadRequestError, OverloadedError, RefusedError, TooLargeError
+from ..errors import BadRequestError, ForbiddenError, OverloadedError, RefusedError, TooLargeError
 from ..wire.events import FRAME_BYTES_MAX, HELLO_BYTES_MAX, CloseCode
 from .problems import SECURITY_HEADERS, problem
 from .strangers import CONNECTION, SLICE_BYTES, Strangers, descriptors_max, places_of
@@ -352,7 +352,12 @@ class _Handshake(ServerProtocol):
 
     def reject(self, status: Any, text: str) -> websockets.http11.Response:
         """The answer to a request that becomes no WebSocket."""
-        answer = problem(BadRequestError(f"no WebSocket: {text.strip() or 'refused'}"), int(status))
+        if status == HTTPStatus.FORBIDDEN:
+            answer = problem(
+                ForbiddenError("this page may not connect: its origin is not on the list of the server")
+            )
+        else:
+            answer = problem(BadRequestError(f"no WebSocket: {text.strip()}"), int(status))
         headers = Headers({**answer.headers, **SECURITY_HEADERS, "Connection": "close"})
         return websockets.http11.Response(int(status), HTTPStatus(status).phrase, headers, bytes(answer.body))
 
