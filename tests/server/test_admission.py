@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from chatkit import ChatClient, ClientConfig, MemoryConnector, Reconnecting
 from chatkit.core.connection import State
 from chatkit.core.rate_limit import Rate
 from chatkit.server.limits import Limits
@@ -50,6 +51,26 @@ async def test_one_address_has_so_many_connections() -> None:
         server.disconnect(sessions[3])
         server.disconnect(sessions[0])
         assert opened(server).close_code is None
+        end_all(server)
+        assert len(server._sessions._admission) == 0
+
+
+async def test_of_ipv6_a_network_counts_as_one_address() -> None:
+    async with serving(**limited(connections_per_address=2)) as server:
+        addresses = [
+            "2001:db8:0:1::1",
+            "2001:db8:0:1:ffff::2",
+            "2001:db8:0:1::3",
+            "2001:db8:0:2::1",
+            "fe80::1%lo",
+        ]
+        sessions = [opened(server, it) for it in addresses]
+        assert [it.close_code for it in sessions] == [None, None, 4002, None, None]
+        mapped = [
+            opened(server, it)
+            for it in ("::ffff:10.0.0.9", "10.0.0.9", "::ffff:10.0.0.9", "no address: at all")
+        ]
+        assert [it.close_code for it in mapped] == [None, None, 4002, None]
         end_all(server)
         assert len(server._sessions._admission) == 0
 
@@ -103,3 +124,18 @@ async def test_while_the_node_drains_a_new_connection_hears_when_to_come_back() 
         assert JSON.plain(frame)["event"] == "GOAWAY"
         assert session.close_code == 1001
         end_all(server)
+
+
+async def test_the_sdk_comes_back_when_it_was_told_to() -> None:
+    async with serving(**limited(new_connections=Rate(0.05, 1))) as server:
+        device = opened(server, None)  # the only one that is taken in for 20 s
+        config = ClientConfig(backoff_base_s=0.01, backoff_max_s=0.02)
+        async with ChatClient(
+            "memory://", token="ann", device_id="phone", connector=MemoryConnector(server), config=config
+        ) as chat:
+            async for event in chat.events():
+                if isinstance(event, Reconnecting):
+                    break
+            assert event.delay_s >= 19.0
+            await chat.aclose()
+        server.disconnect(device)

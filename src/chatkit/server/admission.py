@@ -2,10 +2,13 @@
 
 Whoever is slow to log in keeps nobody out: of the connections from one address that have not logged in the oldest goes
 when a new one needs its place. What is refused is told when to come back. Addresses are what the gateway says; behind
-a proxy that is the proxy's unless it is trusted (docs/deploying.md).
+a proxy that is the proxy's unless it is trusted (docs/deploying.md). Of IPv6 a network of 64 bits counts as one
+address, for everybody has one.
 """
 
 from __future__ import annotations
+
+from ipaddress import IPv6Address
 
 from ..core.connection import State
 from ..core.rate_limit import RateLimiter
@@ -37,7 +40,7 @@ class Admission:
     def take_in(self, session: Session, address: str | None, now_s: float) -> RefusedError | None:
         """Count a new connection, refused or not, until it `ended`. Returns why it is refused, or None."""
         if address is not None:
-            refusal = self._count(session, address)
+            refusal = self._count(session, _network_of(address))
             if refusal is not None:
                 return refusal
         wait_s = self._rate.admit(None, now_s)
@@ -47,11 +50,14 @@ class Admission:
 
     def ended(self, session: Session, address: str | None) -> None:
         """The connection has ended."""
+        if address is None:
+            return
+        network = _network_of(address)
         for held in (self._sessions, self._pending):
-            if address in held:
-                held[address].pop(session, None)
-                if not held[address]:
-                    del held[address]
+            if network in held:
+                held[network].pop(session, None)
+                if not held[network]:
+                    del held[network]
 
     def _count(self, session: Session, address: str) -> RefusedError | None:
         sessions = self._sessions.setdefault(address, {})
@@ -74,3 +80,13 @@ class Admission:
                 OverloadedError("too many logins at once from this address", retry_after_s=self._retry_s)
             )
             oldest.close(ev.CloseCode.OVERLOADED, "too many logins at once from this address")
+
+
+def _network_of(address: str) -> str:
+    if ":" not in address:
+        return address
+    try:
+        whole = IPv6Address(address)
+    except ValueError:
+        return address
+    return str(whole.ipv4_mapped or whole.packed[:8].hex())
