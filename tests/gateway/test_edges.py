@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator
 
@@ -70,6 +71,12 @@ async def test_bad_heads_get_a_problem_document(port: int, name: str) -> None:
     assert headers["content-type"] == "application/problem+json"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "no-store"
+
+
+async def test_what_is_no_http_after_a_good_request_is_answered_too(port: int) -> None:
+    good = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    said = await anyio.to_thread.run_sync(until_closed, port, good + good + b"hello\r\n\r\n")
+    assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"200", b"200", b"400"]
 
 
 async def test_a_large_head_within_the_bound_is_taken(port: int) -> None:

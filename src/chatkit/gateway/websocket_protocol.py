@@ -304,7 +304,7 @@ class ChatHttpProtocol(H11Protocol, FairConnection):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or more of it than is taken."""
-        if self.cycle is not None and self.cycle.response_started:
+        if self.conn.our_state in (h11.SEND_BODY, h11.DONE):
             self._close_slowly()  # beside an answer there is no room for another
             return
         refused = self.conn.refused
@@ -328,8 +328,18 @@ class ChatHttpProtocol(H11Protocol, FairConnection):
 
     def _refuse(self, status: int, words: str) -> None:
         self._disarm()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # the app need not answer any more
+            self.cycle.message_event.set()
         self.transport.write(_raw_answer(problem(_ERRORS.get(status, BadRequestError)(words), status)))
         self._close_slowly()
+
+    def shutdown(self) -> None:
+        """The server ends: what is closed already is not waited for."""
+        if self._deaf:
+            self.transport.abort()
+        else:
+            super().shutdown()
 
     def _await_request(self) -> None:
         self._trusted = False
