@@ -12,6 +12,7 @@ import anyio.to_thread
 import httpx
 import pytest
 import uvicorn
+from uvicorn.server import ServerState
 
 from chatkit import asgi_app
 from chatkit.gateway import websocket_protocol
@@ -261,3 +262,22 @@ def talk(port: int, frames: list[bytes]) -> bytes:
         while b"PONG" not in said and (chunk := link.recv(65536)):
             said += chunk
         return said
+
+
+async def test_a_handshake_that_was_refused_is_not_refused_again_when_the_server_ends() -> None:
+    class Wire:
+        def __init__(self) -> None:
+            self.written: list[bytes] = []
+
+        def write(self, data: bytes) -> None:
+            self.written.append(data)
+
+    config = uvicorn.Config(asgi_app(new_server()), log_config=None)
+    config.load()
+    protocol = ChatWebSocketProtocol(config=config, server_state=ServerState(), app_state={})
+    wire = Wire()
+    protocol.transport = wire  # type: ignore[assignment]
+    for _ in range(2):
+        protocol.send_500_response()
+    assert len(wire.written) == 1
+    assert wire.written[0].startswith(b"HTTP/1.1 500")

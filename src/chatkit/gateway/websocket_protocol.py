@@ -470,6 +470,11 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol, FairConnection):
         self.close_timer = self.loop.call_later(LINGER_S, self.transport.abort)
         self._close_slowly()
 
+    def send_500_response(self) -> None:
+        """Refuse the handshake, unless it was refused already: uvicorn does both when it ends at that moment."""
+        if not self.conn.eof_sent:
+            super().send_500_response()
+
     def on_task_complete(self, task: Any) -> None:
         """The app has ended: what is unread after a while is dropped with the connection."""
         super().on_task_complete(task)
