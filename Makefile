@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo check test test-all sim mutants crash soak bench docs clean
+.PHONY: setup demo check test test-all sim mutants fuzz crash soak bench docs clean
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -48,6 +48,10 @@ endif
 
 mutants: setup
 	$(BIN)/python -m tests.proof.mutants
+
+# Mutated frames and requests; COUNT=1000000 once, SEED=7 for one of them again.
+fuzz: setup
+	$(BIN)/python -m tests.proof.fuzz --count $(or $(COUNT),200000) --seed $(or $(SEED),0)
 
 # Power cuts with FULL, the proof that NORMAL is caught, and a SIGKILL at every system call.
 crash: setup

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from .server.auth import user_id_from as user_id_from
     from .server.config import ServerConfig as ServerConfig
     from .server.limits import Limits as Limits
+    from .server.login_request import LoginRequest as LoginRequest
+    from .server.login_request import RequestLogin as RequestLogin
     from .server.server import ChatServer as ChatServer
     from .types import Identity as Identity
     from .types import Member as Member
@@ -79,6 +81,7 @@ else:
             "server.auth": "Authenticator jwt_authenticator external_id_of sign_token user_id_from",
             "server.config": "ServerConfig",
             "server.limits": "Limits",
+            "server.login_request": "LoginRequest RequestLogin",
             "server.server": "ChatServer",
             "types": "Identity Member Message Payload Receipt Sent",
         }.items()

@@ -142,7 +142,7 @@ async def test_a_server_of_another_subprotocol_is_refused() -> None:
     async with listening(echo, subprotocols=None) as url:
         with pytest.raises(TransportClosedError) as caught:
             await WebSocketConnector(url).connect(JSON)
-        assert caught.value.close_code == 1002
+        assert caught.value.close_code == 4204
 
 
 @pytest.mark.parametrize("where", ["/elsewhere", "ws://localhost:99999/", "ws://a..b/", "ws://[::1/"])

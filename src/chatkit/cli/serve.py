@@ -25,15 +25,15 @@ from starlette.routing import BaseRoute
 from ..assemble import check_local, open_store
 from ..errors import ConfigurationError
 from ..gateway.websocket_asgi import asgi_app
-from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol
+from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol, hide_queries
 from ..server.auth import jwt_authenticator
 from ..server.server import ChatServer
 from ..wire.events import FRAME_BYTES_MAX
 from .common import SECRET_ENV, exit_codes, secret_from
+from .descriptors import descriptors_max, fitted
 from .settings import read_config
 
 _SPARE_CONNECTIONS = 1_000  # for HTTP, beside the sessions
-_HEAD_BYTES_MAX = 32 * 1024
 _COLLECT_AFTER = 20_000  # containers made and not freed; 700 is Python's own
 _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
 
@@ -78,13 +78,14 @@ def serve(
     setting: CHATKIT_HEARTBEAT_S=10, CHATKIT_LIMITS__SENDS_PER_USER=10/30.
     """
     _set_up_logging(log_level)
+    logging.getLogger("uvicorn.error").addFilter(hide_queries)
     with exit_codes():
         check_local("bus", bus)
         check_local("queue", queue)
         server = ChatServer(
             store=open_store(storage),
             authenticate=jwt_authenticator(secret_from(jwt_secret_env)),
-            config=read_config(assignments, os.environ),
+            config=fitted(read_config(assignments, os.environ), descriptors_max()),
             drain_on_signals=False,  # `_run` drains
         )
         run(server, host, port, partial(_announce, as_json))
@@ -157,7 +158,6 @@ def _web_config(server: ChatServer, extra_routes: Sequence[BaseRoute]) -> uvicor
         http=ChatHttpProtocol,
         ws=ChatWebSocketProtocol,
         limit_concurrency=server.config.sessions_max + _SPARE_CONNECTIONS,
-        h11_max_incomplete_event_size=_HEAD_BYTES_MAX,
         ws_max_size=FRAME_BYTES_MAX,
         ws_per_message_deflate=False,
         ws_ping_interval=None,
@@ -191,7 +191,12 @@ def _address(listener: socket.socket) -> str:
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
-    """Keep what a peer did wrong on the wire to one line: uvicorn would log a stack for it."""
+    """Keep what a peer did wrong on the wire to one line, or none: uvicorn would log a stack for it.
+
+    Strangers can send what is no HTTP without end; they get their answer, and the log is not for them to fill.
+    """
+    if record.msg == "Invalid HTTP request received.":
+        return False
     error = record.exc_info[1] if record.exc_info else None
     cancelled = type(error).__name__ == "CancelledError"  # a request still coming in when the node ended
     if cancelled or isinstance(error, UnicodeDecodeError | h11.LocalProtocolError | ClientDisconnect):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -106,7 +107,10 @@ async def log_in(
     goaway: ev.GoAway | None = None
     server_ms: int | None = None
     try:
-        await transport.send(_frame(codec, [codec.encode(hello)]))
+        with suppress(
+            TransportClosedError
+        ):  # turned away before HELLO: what the server said is still to be read
+            await transport.send(_frame(codec, [codec.encode(hello)]))
         while True:
             events = codec.server_events(await transport.receive())
             for place, event in enumerate(events):

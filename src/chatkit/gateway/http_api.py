@@ -22,6 +22,7 @@ from ..errors import (
     ForbiddenError,
     InternalError,
     RefusedError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from ..server.committer import NOT_RUNNING
@@ -40,12 +41,15 @@ from ..storage.base import (
     Recalled,
     Updated,
 )
+from ..types import Identity
 from ..wire import events as ev
 from ..wire import http as wire
 from ..wire.codec import JSON
-from .call import Call, bearer, checked
+from .call import NO_BEARER, Call, bearer, checked, login_request
 from .openapi import Operation, openapi_document
+from .origins import Origins
 from .problems import http_exception, problem
+from .strangers import reader_of
 
 logger = logging.getLogger(__name__)
 
@@ -60,14 +64,16 @@ class HttpApi:
         exception_handlers: For paths and methods that do not exist.
     """
 
-    def __init__(self, server: ChatServer) -> None:
+    def __init__(self, server: ChatServer, origins: Origins) -> None:
         self._server = server
+        self._origins = origins
         self._operations = self._list_operations()
         self.routes = [
             *(self._route(operation) for operation in self._operations),
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/v1/openapi.json", self._openapi),
+            Route("/v1/ws", self._websocket),
         ]
         self.exception_handlers: dict[Any, Any] = {HTTPException: http_exception}
 
@@ -324,10 +330,10 @@ class HttpApi:
             if not self._server.running:
                 self._server.warn_not_running()
                 raise UnavailableError(NOT_RUNNING)
-            token = bearer(request)
-            call = Call(request, await self._server.login.identify(token))
-            self._server.allowance.request(call.user_id)
-            response = await handler(call)
+            identity = await self._identify(request)
+            self._server.allowance.request(identity.user_id)
+            reader_of(request.scope).logged_in()
+            response = await handler(Call(request, identity))
         except RefusedError as error:
             response = problem(error)
         except ClientDisconnect:
@@ -336,7 +342,25 @@ class HttpApi:
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
             response = problem(InternalError("the server failed"))
-        response.headers["cache-control"] = "no-store"
+        return response
+
+    async def _identify(self, request: Request) -> Identity:
+        """Who asks, before anything of the body is read."""
+        token, login = bearer(request), self._server.login
+        if not login.by_request:
+            if not token:
+                raise UnauthenticatedError(NO_BEARER)
+            return await login.identify(token)
+        if not token:
+            self._origins.check_request(request.method, request.headers.get("origin"))
+        return await login.identify(token, login_request(request))
+
+    async def _websocket(self, request: Request) -> Response:
+        """A plain request for the WebSocket: from somebody who looks around, or a proxy that takes the upgrade away."""
+        words = "this address is a WebSocket; a proxy before it must pass on `Upgrade` and `Connection`"
+        response = problem(BadRequestError(words), 426)
+        response.headers["upgrade"] = "websocket"
+        response.headers["connection"] = "upgrade"
         return response
 
     async def _healthz(self, request: Request) -> Response:

@@ -24,6 +24,7 @@ from ..errors import (
 from ..types import Identity
 from ..wire import events as ev
 from .auth import Authenticator
+from .login_request import LoginRequest, RequestLogin
 
 logger = logging.getLogger(__name__)
 
@@ -77,13 +78,21 @@ class Asking:
         """Whether the host wants to be asked when a login is resumed."""
         return self._authorize_resume is not None
 
-    async def who(self, token: str) -> Identity:
-        """Who the token proves.
+    @property
+    def by_request(self) -> bool:
+        """Whether a login may come without a token: by a cookie or a header."""
+        return isinstance(self._authenticate, RequestLogin)
+
+    async def who(self, token: str, request: LoginRequest | None = None) -> Identity:
+        """Who the token proves, or what else the request came with.
 
         Raises:
             UnauthenticatedError: Or a subclass: the host refuses the token, or is set up wrongly.
             UnavailableError: The host failed or took too long; a retry is safe.
         """
+        if isinstance(self._authenticate, RequestLogin):
+            whole = msgspec.structs.replace(request or LoginRequest(), token=token)
+            return await self._ask("authenticate", self._authenticate.identify, whole, _proved)
         return await self._ask("authenticate", self._authenticate, token, _proved)
 
     async def again(self, resumed: Identity) -> Identity:

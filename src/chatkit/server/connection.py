@@ -9,7 +9,7 @@ at the other end is known to `session`, which says what an event means.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec import UNSET, UnsetType
 
@@ -77,15 +77,21 @@ class Connection(ABC):
     # --- in ---
 
     def received(self, frame: bytes | str, now_s: float) -> None:
-        """Take one frame from the socket; every event in it is handled before this returns. None once it is closed."""
+        """Take one frame from the socket; every event in it is handled before this returns.
+
+        Before WELCOME only a small HELLO is decoded: a stranger must not be able to make the server work.
+        """
         if self.closed:
             return
         self.heard_at_s = now_s
         if (type(frame) is bytes) is not self.codec.binary:
             self.close(ev.CloseCode.PROTOCOL_ERROR, "wrong kind of frame for this subprotocol")
             return
+        if self.state is State.LOGGING_IN:
+            self.close(ev.CloseCode.PROTOCOL_ERROR, "nothing may follow HELLO before WELCOME")
+            return
         try:
-            items = self.codec.client_events(frame)
+            items = self._decode(frame)
         except TooLargeError as error:
             self.close(ev.CloseCode.TOO_BIG, str(error))
         except BadRequestError as error:
@@ -95,6 +101,11 @@ class Connection(ABC):
                 if self.closed:
                     return
                 self._take(item)
+
+    def _decode(self, frame: bytes | str) -> Sequence[ev.ClientEvent | BadItem]:
+        if self.state is State.OPEN:
+            return self.codec.client_events(frame)
+        return self.codec.hello_events(frame)
 
     def _take(self, item: ev.ClientEvent | BadItem) -> None:
         if isinstance(item, BadItem):

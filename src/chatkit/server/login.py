@@ -42,6 +42,7 @@ from .commit_queue import RESUMES
 from .config import ServerConfig
 from .devices import Devices
 from .engine import Engine
+from .login_request import LoginRequest
 from .pending import PendingCommand
 from .session import Session
 
@@ -104,20 +105,25 @@ class Login:
         self._spawn = spawn
         self._proved: dict[Session, _Proved] = {}
 
-    async def identify(self, token: str) -> Identity:
-        """Who the token proves.
+    @property
+    def by_request(self) -> bool:
+        """Whether a login may come without a token: by a cookie or a header."""
+        return self._asking.by_request
+
+    async def identify(self, token: str, request: LoginRequest | None = None) -> Identity:
+        """Who the token proves, or what else the request came with.
 
         Raises:
             UnauthenticatedError: Or a subclass: the token is refused, or was revoked.
             BannedError: Its user is banned.
             UnavailableError: The authenticator failed or took too long; a retry is safe.
         """
-        return (await self._prove(token)).identity
+        return (await self._prove(token, request)).identity
 
-    async def _prove(self, token: str) -> _Proof:
+    async def _prove(self, token: str, request: LoginRequest | None) -> _Proof:
         token_hash, asked_at = digest_of_token(token), self._access.position
         self._access.check_token(token_hash)
-        identity = await self._asking.who(token)
+        identity = await self._asking.who(token, request)
         self._access.check(identity.user_id, identity.device_id, token_hash, identity.issued_at_ms)
         if identity.expires_ms is not None and identity.expires_ms + self._leeway_ms() <= self.now_ms():
             raise TokenExpiredError("the token has expired")
@@ -162,7 +168,7 @@ class Login:
 
     async def _refresh(self, session: Session, event: ev.AuthRefresh, proved: _Proved) -> None:
         try:
-            proof = await self._prove(event.token)
+            proof = await self._prove(event.token, session.request)
             if _is_foreign(session, proof.identity):
                 session.close(ev.CloseCode.TOKEN_REVOKED, "the token belongs to another user or device")
                 return
@@ -211,16 +217,16 @@ class Login:
         self._proved.pop(session, None)
 
     async def _open(self, session: Session, event: ev.Hello) -> None:
-        if (event.token is UNSET) == (event.resume_token is UNSET):
+        needed = 0 if self.by_request else 1
+        if not needed <= (event.token is not UNSET) + (event.resume_token is not UNSET) <= 1:
             raise BadRequestError("HELLO needs either `token` or `resumeToken`")
-        if event.token is not UNSET:
-            await self._open_by_token(session, event, event.token)
-        else:
-            assert event.resume_token is not UNSET
+        if event.resume_token is not UNSET:
             await self._open_by_resume(session, event, event.resume_token)
+        else:
+            await self._open_by_token(session, event, "" if event.token is UNSET else event.token)
 
     async def _open_by_token(self, session: Session, event: ev.Hello, token: str) -> None:
-        proof, resume_token = await self._prove(token), self._new_resume_token()
+        proof, resume_token = await self._prove(token, session.request), self._new_resume_token()
         command = self._open_command(proof, event.device_id, resume_token)
         self._allowance.login(command.user_id)
         await self._check_device(command.user_id, event.device_id)

@@ -66,6 +66,7 @@ class Publisher:
         self._bridge = bridge
         self._access = access
         self._retry_s = config.overload_retry_s
+        self._sessions_per_user = config.limits.sessions_per_user
         self._by_outcome: dict[type[Outcome], Callable[[PendingCommand, Any], int | None]] = {
             Appended: self._stored,
             Recalled: self._stored,
@@ -218,7 +219,9 @@ class Publisher:
         session = pending.session
         if session is None or pending.opened is None or session.closed:
             return
-        pending.opened(outcome)
+        self._check_sessions_of(session, outcome)
+        if not session.closed:
+            pending.opened(outcome)
         if session.closed:
             return  # turned away after all: a failed try disturbs no live session
         replaced = self._hub.join(session, outcome.conversations)
@@ -230,6 +233,16 @@ class Publisher:
         self._access.committed(outcome.revocation)
         if self._bridge is not None:
             self._bridge.revoked()
+
+    def _check_sessions_of(self, session: Session, outcome: SessionOpened) -> None:
+        """Turn a session away whose user has as many as are allowed, on other devices of this node."""
+        others = [
+            it for it in self._hub.presence.sessions([outcome.user_id]) if it.device_id != outcome.device_id
+        ]
+        if len(others) >= self._sessions_per_user:
+            error = OverloadedError("this user has too many open connections", retry_after_s=self._retry_s)
+            session.refuse(error)
+            session.close(ev.CloseCode.OVERLOADED, str(error))
 
     def _refused(self, pending: PendingCommand, outcome: Refused) -> None:
         if pending.session is None or pending.reply is not None:

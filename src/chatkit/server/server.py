@@ -39,6 +39,7 @@ from .dispatch import Dispatch
 from .engine import Engine
 from .live.hub import Hub
 from .login import Login
+from .login_request import LoginRequest
 from .login_verbs import LoginVerbs
 from .publisher import Publisher
 from .read_gate import ReadGate
@@ -219,9 +220,15 @@ class ChatServer(LoginVerbs):
                 )
             self._assemble(self.store, self.config, self.ports, None)
 
-    def connect(self, codec: Codec, wake: Callable[[], None]) -> Session:
-        """A session for a connection that was just opened. The caller must call `disconnected` when it ends."""
-        return self._sessions.open(codec, wake)
+    def connect(self, codec: Codec, wake: Callable[[], None], request: LoginRequest | None = None) -> Session:
+        """A session for a connection that was just opened. The caller must call `disconnected` when it ends.
+
+        Args:
+            codec: The wire form it speaks.
+            wake: Called when there is something to write.
+            request: What came with the handshake; None: nothing, and no address to count it under.
+        """
+        return self._sessions.open(codec, wake, request or LoginRequest())
 
     def disconnected(self, session: Session) -> None:
         """The connection has ended; nothing is sent to the session any more."""

@@ -17,6 +17,7 @@ from ..types import Identity
 from ..wire import events as ev
 from ..wire.codec import BadItem, Codec
 from .connection import Connection
+from .login_request import LoginRequest
 from .refusal_log import log_refusal
 
 
@@ -47,6 +48,7 @@ class Session(Connection):
         identity: Who logged in; None before that.
         user_id: The user, empty before login.
         device_id: The device, empty before login.
+        request: What the login came with.
         resume_hash: Digest of the resume token that its login issued; the device's newest is in the store.
         token_hash: Digest of the token that its login came by, be it some resumes ago.
         last_pushed_seq: By conversation, the seq up to which everything was pushed to it; it belongs to these
@@ -60,6 +62,7 @@ class Session(Connection):
         "device_id",
         "identity",
         "last_pushed_seq",
+        "request",
         "resume_hash",
         "session_id",
         "token_hash",
@@ -81,6 +84,7 @@ class Session(Connection):
         self.identity: Identity | None = None
         self.user_id = ""
         self.device_id = ""
+        self.request = LoginRequest()
         self.resume_hash = b""
         self.token_hash = b""
         self.last_pushed_seq: dict[str, int] = {}

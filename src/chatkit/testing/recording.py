@@ -14,6 +14,7 @@ import msgspec
 from ..client.client import ChatClient, EventStream
 from ..client.events import ChatEvent
 from ..errors import QueueFullError, RefusedError, UnavailableError
+from ..server.login_request import LoginRequest
 from ..server.pending import PendingCommand
 from ..server.server import ChatServer
 from ..server.session import Session
@@ -220,9 +221,9 @@ class RecordingServer(ChatServer):
         # The engine is made by the server, and this is the one place where those meet who wait for an answer.
         vars(self.engine)["submit"] = partial(self._submit, self.engine.submit)
 
-    def connect(self, codec: Codec, wake: Callable[[], None]) -> Session:
+    def connect(self, codec: Codec, wake: Callable[[], None], request: LoginRequest | None = None) -> Session:
         """As `ChatServer.connect`."""
-        session = super().connect(codec, wake)
+        session = super().connect(codec, wake, request)
         self.sessions.append(session)
         return session
 

@@ -11,6 +11,7 @@ import socket
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+import anyio
 import msgspec
 from aiohappyeyeballs import start_connection
 from websockets.asyncio.client import ClientConnection, connect
@@ -31,7 +32,7 @@ from websockets.typing import Subprotocol
 from ..core.backoff import RETRY_AFTER_MAX_S
 from ..errors import ConfigurationError
 from ..wire.codec import close_reason
-from ..wire.events import FRAME_BYTES_MAX
+from ..wire.events import FRAME_BYTES_MAX, CloseCode
 from ..wire.http import Problem
 from .base import ConnectFailedError, Transport, TransportClosedError
 from .failure import explain, said
@@ -132,11 +133,24 @@ class WebSocketConnector:
         except (OSError, InvalidHandshake, InvalidURI, EOFError, ValueError) as error:
             # TimeoutError is an OSError; ValueError: a name that is none in the DNS
             raise self._failed(error) from error
+        transport = WebSocketTransport(connection)
         if connection.subprotocol != subprotocol:
-            await connection.close(1002)
-            words = f"{self._target} speaks another subprotocol than {subprotocol}"
-            raise ConnectFailedError("subprotocol", words, close_code=1002)
-        return WebSocketTransport(connection)
+            raise await self._mismatch(transport, subprotocol)
+        return transport
+
+    async def _mismatch(self, transport: WebSocketTransport, subprotocol: str) -> ConnectFailedError:
+        """What a server says that took no subprotocol: its own close, or that it speaks none of ours: that is final."""
+        words = f"{self._target} speaks another subprotocol than {subprotocol}"
+        try:
+            with anyio.fail_after(self._close_timeout_s):
+                await transport.receive()
+        except TransportClosedError as closed:
+            said_words = f"{words}: {closed.reason}" if closed.reason else words
+            return ConnectFailedError("subprotocol", said_words, close_code=closed.close_code)
+        except TimeoutError:
+            pass
+        await transport.aclose(1002)
+        return ConnectFailedError("subprotocol", words, close_code=CloseCode.VERSION_NOT_SUPPORTED)
 
     @property
     def _target(self) -> str:
@@ -183,9 +197,8 @@ class WebSocketConnector:
             case InvalidStatus():
                 return self._refused(error.response)
             case NegotiationError():
-                return ConnectFailedError(
-                    "subprotocol", f"{self._target} answers what was not offered: {said(error)}"
-                )
+                words = f"{self._target} answers what was not offered: {said(error)}"
+                return ConnectFailedError("subprotocol", words, close_code=CloseCode.VERSION_NOT_SUPPORTED)
             case InvalidMessage() | InvalidUpgrade():
                 hint = "" if self._secure else "; is it https:// or wss://?"
                 words = f"{self._target} gives no WebSocket answer ({said(error)}){hint}"

@@ -122,7 +122,10 @@ export class Connection {
     if (event.event === "WELCOME") this.#welcomed(event);
     else if (event.event === "PONG") this.#cancel("pong");
     else if (event.event === "GOAWAY") this.#retryAfterMs = event.reconnectAfterMs;
-    else this.#parts.onEvent(event);
+    else {
+      if (event.event === "ERROR" && !this.online) this.#retryAfterMs = event.retryAfterMs ?? null; // turned away
+      this.#parts.onEvent(event);
+    }
   }
 
   #welcomed(welcome) {
