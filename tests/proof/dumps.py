@@ -16,6 +16,7 @@ from chatkit.storage.base import AuditRow, Entry, MemberCursor, OutboxEntry, Sto
 from chatkit.testing.history import History
 from chatkit.types import Message
 
+from .held import Count
 from .membership import current_members
 
 _ENTRIES_PER_READ = 500
@@ -66,15 +67,17 @@ class CompleteHistory(History):
     Attributes:
         store: What the store holds; None if nobody read it.
         devices: What each device holds.
+        counts: What servers and clients held in memory.
     """
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         super().__init__(now_s)
         self.store: StoreDump | None = None
         self.devices: list[DeviceDump] = []
+        self.counts: list[Count] = []
 
     def _parts(self) -> Iterable[Sequence[Any]]:
-        return (*super()._parts(), self.devices, [self.store])
+        return (*super()._parts(), self.devices, [self.store], self.counts)
 
 
 async def dump_store(store: Store, conversation_ids: Sequence[str]) -> StoreDump:

@@ -134,6 +134,11 @@ class Device:
             self.local.die()
         self._scope.cancel()
 
+    def quit(self) -> None:
+        """End the app in good order."""
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+
     def start(self, act: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         """Run something in the app, for as long as the app lives; nothing if it does not."""
         if self._tasks is not None:

@@ -19,6 +19,7 @@ from chatkit.testing.faulty_store import FaultyStore, StoreFaults
 from chatkit.testing.network import Network
 from chatkit.testing.rng import Stream
 
+from ..held import sizes
 from .storage import SharedStore
 
 
@@ -27,6 +28,7 @@ class Node:
 
     Attributes:
         server: The engine while the process runs; None while it does not.
+        fresh: How much each container of the server held before its first connection.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Node:
     ) -> None:
         self.name = name
         self.server: ChatServer | None = None
+        self.fresh: dict[str, int] = {}
         self._storage = storage
         self._faults = faults
         self._bus = bus
@@ -93,6 +96,7 @@ class Node:
         )
         try:
             async with server:
+                self.fresh = sizes(server)
                 self._network.attach(self.name, server)
                 self.server = server
                 self._started.set()

@@ -22,6 +22,7 @@ from chatkit.types import Identity
 from chatkit.wire.codec import CODECS
 
 from ..dumps import CompleteHistory
+from ..held import Peaks, client_peaks, server_peaks
 from .device import Device
 from .node import Node
 from .plan import Plan
@@ -41,6 +42,8 @@ class World:
         history: All that happened.
         alarms: What must never happen and did: an error that nobody foresaw, a client that stopped for good.
         calm: Set in the second phase: whatever died is started at once, and nothing is made to fail.
+        over: Set at the end: whatever ends is not started again.
+        peaks: The most that was held of everything that has a bound.
     """
 
     def __init__(self, plan: Plan, folder: Path) -> None:
@@ -49,6 +52,8 @@ class World:
         self.history = CompleteHistory(anyio.current_time)
         self.alarms: list[str] = []
         self.calm = False
+        self.over = False
+        self.peaks = Peaks()
         self.store_faults = StoreFaults(latency_s=plan.storage_s)
         self.bus_faults = BusFaults()
         self.bus = None if plan.nodes == 1 else FaultyBus(self.bus_faults, self.rng.stream("bus"))
@@ -72,6 +77,7 @@ class World:
             for user in range(plan.users)
             for device in range(plan.devices)
         ]
+        self._by_name = {(device.user_id, device.device_id): device for device in self.devices}
         self._log = _Alarms(self.alarms)
         self._tasks: TaskGroup | None = None
 
@@ -124,7 +130,7 @@ class World:
         ]
 
     async def _keep_running(self, live: Callable[[], Awaitable[None]]) -> None:
-        while True:
+        while not self.over:
             await live()
             await anyio.sleep(0.05 if self.calm else self._restarts.uniform(*_RESTART_S))
 
@@ -191,6 +197,7 @@ class World:
         return Identity(user_id, None, START_MS + int(expires) if expires else None)
 
     def _observe(self, line: Line, up: bool, frame: bytes | str) -> None:
+        self._look(line)
         self.history.frame(
             line.user_id,
             line.device_id,
@@ -200,6 +207,15 @@ class World:
             connection=line.number,
             node=line.node,
         )
+
+    def _look(self, line: Line) -> None:
+        """Hold what is held at both ends against its bounds."""
+        server = next((node.server for node in self.nodes if node.name == line.node), None)
+        if server is not None:
+            self.peaks.look("servers", server_peaks(server))
+        device = self._by_name[line.user_id, line.device_id]
+        if device.client is not None:
+            self.peaks.look("clients", client_peaks(device.client))
 
 
 class _Alarms(logging.Handler):
