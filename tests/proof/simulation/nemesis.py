@@ -175,7 +175,9 @@ class Nemesis:
 
     @contextmanager
     def _clock_jump(self) -> Iterator[str]:
-        name = self._rng.choice(sorted(self._world.clocks))
+        """That of a server as often as that of a device."""
+        servers = [node.name for node in self._world.nodes]
+        name = self._rng.choice(servers if self._rng.random() < 0.5 else sorted(self._world.clocks))
         clock = self._world.clocks[name]
         clock.ahead_ms = self._rng.randint(-_CLOCK_MS, _CLOCK_MS)
         try:

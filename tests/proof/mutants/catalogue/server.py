@@ -229,7 +229,7 @@ MUTANTS = (
                 "        session.answer(ev.Heads(conversations=page, more=more))\n        if not heads:\n",
             ),
         ),
-        ("L11",),
+        ("L2", "L11", "S25c"),
     ),
     Mutant(
         "one-left-others-forgotten",
