@@ -13,7 +13,7 @@ import msgspec
 
 from chatkit.client.store.base import LocalStore, Record
 from chatkit.storage.base import AuditRow, Entry, MemberCursor, OutboxEntry, Store
-from chatkit.testing.history import History
+from chatkit.testing.history import History, Incident
 from chatkit.types import Message
 
 from .held import Count
@@ -68,6 +68,7 @@ class CompleteHistory(History):
         store: What the store holds; None if nobody read it.
         devices: What each device holds.
         counts: What servers and clients held in memory.
+        effects: What each fault changed: the incident, and how often it was felt.
     """
 
     def __init__(self, now_s: Callable[[], float]) -> None:
@@ -75,6 +76,7 @@ class CompleteHistory(History):
         self.store: StoreDump | None = None
         self.devices: list[DeviceDump] = []
         self.counts: list[Count] = []
+        self.effects: list[tuple[Incident, int]] = []
 
     def _parts(self) -> Iterable[Sequence[Any]]:
         return (*super()._parts(), self.devices, [self.store], self.counts)

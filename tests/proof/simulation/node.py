@@ -21,6 +21,7 @@ from chatkit.testing.rng import Stream
 
 from ..held import sizes
 from .storage import SharedStore
+from .watch import Effects, WatchedStore
 
 
 class Node:
@@ -38,6 +39,7 @@ class Node:
         storage: SharedStore,
         faults: StoreFaults,
         bus: FaultyBus | None,
+        effects: Effects,
         network: Network,
         authenticate: Authenticator,
         config: ServerConfig,
@@ -49,14 +51,16 @@ class Node:
         self.fresh: dict[str, int] = {}
         self._storage = storage
         self._faults = faults
+        self._usual_s = faults.latency_s[1]
         self._bus = bus
+        self._effects = effects
         self._place: LocalMember | None = None
         self._network = network
         self._authenticate = authenticate
         self._config = config
         self._ports = ports
         self._rng = rng
-        self._port: FaultyStore | None = None
+        self._port: WatchedStore | None = None
         self._scope = anyio.CancelScope()
         self._started = anyio.Event()
         self._stopped = anyio.Event()
@@ -80,7 +84,7 @@ class Node:
         await self._stopped.wait()
 
     async def _live(self) -> None:
-        self._port = FaultyStore(self._storage.store, self._storage.secret, self._faults, self._rng)
+        self._port = WatchedStore(self._storage.store, self._faulty, self._effects, self._usual_s)
         self._scope = anyio.CancelScope()
         with self._scope, suppress(UnavailableError):  # a start that storage refuses is tried again
             await self._serve(cast("Store", self._port))
@@ -104,6 +108,9 @@ class Node:
         finally:
             self.server = None
             self._network.detach(self.name)
+
+    def _faulty(self, store: Store) -> FaultyStore:
+        return FaultyStore(store, self._storage.secret, self._faults, self._rng)
 
     def crash(self) -> None:
         """As SIGKILL: its ports are dead before anything of it hears of the end."""

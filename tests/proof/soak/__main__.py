@@ -129,8 +129,10 @@ class Soak:
         processes = [self._start(number) for number in range(PROCESSES)]
         stopping = threading.Thread(target=self._stop_some, args=(processes,))
         stopping.start()
-        outputs = [process.communicate() for process in processes]
+        said = [_line_of(process) for process in processes]
         stopping.join()
+        assert said == ["sent\n"] * PROCESSES, f"clients ended early: {self._folder}"
+        outputs = [process.communicate(b"\n") for process in processes]
         for process, (output, _) in zip(processes, outputs, strict=True):
             assert process.returncode == 0, f"clients ended with {process.returncode}: {self._folder}"
             self.reports.append(msgspec.json.decode(output, type=Report))
@@ -152,7 +154,9 @@ class Soak:
         path.write_bytes(msgspec.json.encode(plan))
         with (self._folder / f"clients-{number}.log").open("wb") as log:
             command = [sys.executable, "-m", "tests.proof.soak.clients", str(path)]
-            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+            return subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0
+            )
 
     def _stop_some(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
         """All clients of a process stand still for a while, longer than two heartbeats at times."""
@@ -177,6 +181,11 @@ class Soak:
         for it in self.reports:
             wrong += [*it.wrong, *_not_stored(it, logs), *_held_otherwise(it, logs)]
         return wrong
+
+
+def _line_of(process: subprocess.Popen[bytes]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().decode()
 
 
 def _not_stored(report: Report, logs: dict[str, list[Entry]]) -> list[str]:

@@ -1,7 +1,7 @@
 """One process of clients of a soak: they come and go, send, are slow, and their lines break.
 
-`python -m tests.proof.soak.clients PLAN.json` prints one line of JSON at its end: what was sent, and what each device
-holds.
+`python -m tests.proof.soak.clients PLAN.json` says `sent` once all its messages are answered, waits for a line, and
+prints one line of JSON at its end: what was sent, and what each device holds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ _FAULT_EVERY_S = (5.0, 20.0)
 _FAULT_S = (2.0, 20.0)
 _UNANSWERED_MAX = 1_000
 _CAUGHT_UP_WITHIN_S = 180.0
+_LAST_PUSH_S = 5.0
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -184,7 +185,9 @@ class Clients:
                     sends.start_soon(self._break, proxy, sends.cancel_scope)
                     await self._send(sends)
                 self._over = True
-                await self._catch_up()
+                await self._all(_has_sent, "sent everything")
+                await _wait_for_others()
+                await self._all(_has_everything, "caught up")
                 apps.cancel_scope.cancel()
         self.report.faults = dict(self._faults)
         self.report.held = [held for device in self._devices for held in device.held()]
@@ -250,23 +253,29 @@ class Clients:
         for fault in added:
             proxy.remove(fault)
 
-    async def _catch_up(self) -> None:
-        """Until everybody is there, with nothing to send and everything held."""
+    async def _all(self, done: Callable[[SoakDevice], bool], what: str) -> None:
+        """Until it is true of every device."""
         with anyio.move_on_after(_CAUGHT_UP_WITHIN_S) as scope:
-            while not all(map(_has_everything, self._devices)):
+            while not all(map(done, self._devices)):
                 await anyio.sleep(0.2)
         if scope.cancelled_caught:
-            late = [it.name for it in self._devices if not _has_everything(it)]
-            self.report.wrong.append(
-                f"not caught up within {_CAUGHT_UP_WITHIN_S:g} s: {', '.join(late[:10])}"
-            )
+            late = [it.name for it in self._devices if not done(it)]
+            self.report.wrong.append(f"not {what} within {_CAUGHT_UP_WITHIN_S:g} s: {', '.join(late[:10])}")
+
+
+async def _wait_for_others() -> None:
+    """Say that all is sent here; return a moment after it is sent everywhere, when the last push has come."""
+    print("sent", flush=True)
+    await anyio.to_thread.run_sync(sys.stdin.readline)
+    await anyio.sleep(_LAST_PUSH_S)
+
+
+def _has_sent(device: SoakDevice) -> bool:
+    return device.client is not None and device.client.pending_count == 0
 
 
 def _has_everything(device: SoakDevice) -> bool:
-    client = device.client
-    if client is None or client.pending_count:
-        return False
-    heads = client.conversations.values()
+    heads = device.client.conversations.values() if device.client is not None else ()
     return bool(heads) and all(it.delivered_seq >= it.head_seq for it in heads)
 
 

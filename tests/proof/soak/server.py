@@ -32,6 +32,7 @@ HEARTBEAT_S = 5.0
 """Shorter than the default, so that what hangs is found several times a minute."""
 
 _WIDE = 1_000_000
+_PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def without_limits() -> Limits:
@@ -47,9 +48,10 @@ def without_limits() -> Limits:
 
 def sample(server: ChatServer) -> dict[str, float]:
     """What the process and the server hold now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    rss, mapped = (int(pages) * _PAGE_MIB for pages in Path("/proc/self/statm").read_text().split()[1:3])
     return {
-        "rss_mib": round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 2),
+        "rss_mib": round(rss, 2),
+        "own_mib": round(rss - mapped, 2),  # without what is mapped from files
         "descriptors": len(os.listdir("/proc/self/fd")) - 1,  # listing them takes one
         "tasks": len(asyncio.all_tasks()),
         "sessions": len(list(server._sessions)),
