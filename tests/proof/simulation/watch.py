@@ -32,22 +32,26 @@ _LATE_S: Final = 0.2
 
 
 class _Behind:
-    """The store behind the faults: what really became of each commit."""
+    """The store behind the faults: what really became of each batch, by its address while its caller waits."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.done = 0
-        self.error: UnavailableError | None = None
+        self.done: set[int] = set()
+        self.errors: dict[int, UnavailableError] = {}
 
     async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
-        self.error = None
         try:
             outcomes = await self._store.commit(commands)
         except UnavailableError as error:
-            self.error = error
+            self.errors[id(commands)] = error
             raise
-        self.done += 1
+        self.done.add(id(commands))
         return outcomes
+
+    def forget(self, batch: int) -> None:
+        """The caller has its answer."""
+        self.errors.pop(batch, None)
+        self.done.discard(batch)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -82,13 +86,14 @@ class WatchedStore:
 
     async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
         """As it is. A refusal is told apart by what the store behind did."""
-        began_s, done = anyio.current_time(), self._behind.done
-        self._behind.error = None
+        began_s, batch = anyio.current_time(), id(commands)
         try:
             outcomes = await self._faulty.commit(commands)
         except UnavailableError:
-            self._count(self._refused(done))
+            self._count(self._refused(batch))
             raise
+        finally:
+            self._behind.forget(batch)
         self._count_slow(began_s)
         return outcomes
 
@@ -108,10 +113,11 @@ class WatchedStore:
 
         return watched
 
-    def _refused(self, done: int) -> str:
-        if self._behind.error is not None:
-            return "disk broken" if isinstance(self._behind.error, DiskFailedError) else "disk full"
-        return "storage answer lost" if self._behind.done > done else "storage busy"
+    def _refused(self, batch: int) -> str:
+        error = self._behind.errors.get(batch)
+        if error is not None:
+            return "disk broken" if isinstance(error, DiskFailedError) else "disk full"
+        return "storage answer lost" if batch in self._behind.done else "storage busy"
 
     def _count_slow(self, began_s: float) -> None:
         if anyio.current_time() - began_s > self._usual_s + 0.001:
