@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,7 +38,7 @@ PROCESSES = 4
 DEVICES_OF_A_USER = 2
 MEMBERS = 5
 _READY_S = 20.0
-_LEFT_S = 40.0  # a line that was frozen is found after two heartbeats, and closed after another wait
+LEFT_S = 40.0  # a line that was frozen is found after two heartbeats, and closed after another wait
 _STOPPED_EVERY_S = (20.0, 60.0)
 _STOPPED_S = (3.0, 15.0)
 
@@ -78,7 +78,7 @@ class Soak:
             self.before = self.samples[-1].held
             self._load()
             self.left_from = len(self.samples)
-            time.sleep(_LEFT_S + 2 * self._every_s)
+            time.sleep(LEFT_S + 2 * self._every_s)
 
     @property
     def steady(self) -> list[Sample]:
@@ -92,7 +92,8 @@ class Soak:
         command += [str(self._folder), str(self._port), str(self._every_s)]
         with (self._folder / "server.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        reader = threading.Thread(target=self._read, args=(process,))
+        assert process.stdout is not None
+        reader = threading.Thread(target=self._read, args=(process.stdout,))
         reader.start()
         try:
             yield
@@ -103,10 +104,10 @@ class Soak:
             process.terminate()
             process.wait(30)
             reader.join()
+            process.stdout.close()
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
+    def _read(self, lines: Iterable[str]) -> None:
+        for line in lines:
             self.samples.append(Sample(time.monotonic() - self._began_s, json.loads(line)))
 
     def _until(self, done: object, within_s: float, otherwise: str) -> None:

@@ -186,14 +186,14 @@ class Clients:
                     await self._send(sends)
                 self._over = True
                 await self._all(_has_sent, "sent everything")
-                await _wait_for_others()
+                await _wait_for_others(min(_LAST_PUSH_S, self._plan.seconds))
                 await self._all(_has_everything, "caught up")
                 apps.cancel_scope.cancel()
         self.report.faults = dict(self._faults)
         self.report.held = [held for device in self._devices for held in device.held()]
 
     async def _come_and_go(self, device: SoakDevice, url: str) -> None:
-        await anyio.sleep(self._rng.uniform(0, 10))
+        await anyio.sleep(self._rng.uniform(0, min(10.0, self._plan.seconds)))
         while True:
             try:
                 await device.live(url, self._rng.uniform(*_STAY_S))
@@ -263,11 +263,11 @@ class Clients:
             self.report.wrong.append(f"not {what} within {_CAUGHT_UP_WITHIN_S:g} s: {', '.join(late[:10])}")
 
 
-async def _wait_for_others() -> None:
+async def _wait_for_others(last_push_s: float) -> None:
     """Say that all is sent here; return a moment after it is sent everywhere, when the last push has come."""
     print("sent", flush=True)
     await anyio.to_thread.run_sync(sys.stdin.readline)
-    await anyio.sleep(_LAST_PUSH_S)
+    await anyio.sleep(last_push_s)
 
 
 def _has_sent(device: SoakDevice) -> bool:

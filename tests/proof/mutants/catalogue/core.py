@@ -70,4 +70,16 @@ MUTANTS = (
         ),
         ("S10",),
     ),
+    Mutant(
+        "early-recall-outlives-its-log",
+        "A recall that waits for its message waits on.",
+        (
+            Edit(
+                TIMELINE,
+                "        self._notified.clear()\n        self._early.clear()\n",
+                "        self._notified.clear()\n",
+            ),
+        ),
+        ("S6", "S10", "S20", "S25c"),
+    ),
 )
