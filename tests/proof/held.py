@@ -15,6 +15,7 @@ import anyio
 import msgspec
 
 from chatkit.client.client import ChatClient
+from chatkit.core.rate_limit import RateLimiter
 from chatkit.server.server import ChatServer
 from chatkit.server.session import Session
 
@@ -209,8 +210,17 @@ def sizes(server: ChatServer) -> dict[str, int]:
 def containers(server: ChatServer) -> Iterator[tuple[str, Collection[Any]]]:
     """Every container that is reached from a server through chatkit's own objects, with the way to it.
 
-    Not entered are sessions, the store, the bus, and values that never change.
+    Not entered are sessions, the store, the bus, values that never change, and what `limiters` gives.
     """
+    return ((path, it) for path, it in _reached(server) if isinstance(it, dict | set | list | deque))
+
+
+def limiters(server: ChatServer) -> Iterator[tuple[str, RateLimiter[Any]]]:
+    """Every rate limiter, with the way to it: it forgets by time, and keeps a bound of its own."""
+    return ((path, it) for path, it in _reached(server) if isinstance(it, RateLimiter))
+
+
+def _reached(server: ChatServer) -> Iterator[tuple[str, Any]]:
     seen: set[int] = set()
     ahead: deque[tuple[str, Any]] = deque([("server", server)])
     while ahead:
@@ -218,9 +228,11 @@ def containers(server: ChatServer) -> Iterator[tuple[str, Collection[Any]]]:
         if id(it) in seen:
             continue
         seen.add(id(it))
-        if isinstance(it, dict | set | list | deque):
-            yield path, it
-            ahead.extend((f"{path}[]", value) for value in (it.values() if isinstance(it, dict) else it))
+        yield path, it
+        if isinstance(it, dict):
+            ahead.extend((f"{path}[]", value) for value in it.values())
+        elif isinstance(it, set | list | deque):
+            ahead.extend((f"{path}[]", value) for value in it)
         elif _is_part(it):
             ahead.extend((f"{path}.{name}", value) for name, value in _attributes(it))
 
@@ -260,7 +272,7 @@ _ENTERED: Final = ("chatkit.server.", "chatkit.core.", "chatkit._auto_reset_even
 def _is_part(it: object) -> bool:
     module = type(it).__module__
     frozen = isinstance(it, msgspec.Struct) and it.__struct_config__.frozen
-    return module.startswith(_ENTERED) and not frozen and not isinstance(it, Session | type)
+    return module.startswith(_ENTERED) and not frozen and not isinstance(it, Session | RateLimiter | type)
 
 
 def _attributes(it: object) -> Iterator[tuple[str, Any]]:

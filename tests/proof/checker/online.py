@@ -179,14 +179,14 @@ TYPING_INTERVAL_S = ServerConfig().typing_interval_s
 
 
 def typing_is_limited_apart(index: Index) -> Findings:
-    """TYPING is refused as too frequent at most as often as it came within the interval, in each conversation."""
-    refused: dict[tuple[int, str], list[Arrived[ev.ErrorEvent]]] = defaultdict(list)
+    """TYPING is refused as too frequent at most as often as the user sent it within the interval, in each conversation."""
+    refused: dict[tuple[str, str], list[Arrived[ev.ErrorEvent]]] = defaultdict(list)
     for error in index.traffic.of(ev.ErrorEvent):
         if _of_typing(error.event):
-            refused[error.frame.connection, str(error.event.conversation_id)].append(error)
-    typed: dict[tuple[int, str], list[float]] = defaultdict(list)
+            refused[error.frame.user_id, str(error.event.conversation_id)].append(error)
+    typed: dict[tuple[str, str], list[float]] = defaultdict(list)
     for it in index.traffic.of(ev.TypingCommand):
-        typed[it.frame.connection, it.event.conversation_id].append(it.frame.at_s)
+        typed[it.frame.user_id, it.event.conversation_id].append(it.frame.at_s)
     for place, times in typed.items():
         soon = sum(later - earlier <= TYPING_INTERVAL_S for earlier, later in pairwise(times))
         errors = refused[place]
@@ -195,6 +195,7 @@ def typing_is_limited_apart(index: Index) -> Findings:
 
 
 def _of_typing(event: ev.ErrorEvent) -> bool:
-    """Only TYPING has neither a mark nor a key."""
+    """Only TYPING has neither a mark nor a key; what is refused for another rate than its own says so."""
     plain = not isinstance(event.ref, str) and not isinstance(event.client_msg_id, str)
-    return event.code == "RATE_LIMITED" and plain and isinstance(event.conversation_id, str)
+    own = event.code == "RATE_LIMITED" and "TYPING" in event.message
+    return plain and own and isinstance(event.conversation_id, str)

@@ -8,7 +8,7 @@ from typing import Final
 
 import anyio
 
-from ..held import Count, Moment, client_counts, server_counts, sizes, task_names
+from ..held import Count, Moment, client_counts, limiters, server_counts, sizes, task_names
 from ..membership import current_members
 from .node import Node
 from .world import World
@@ -74,6 +74,8 @@ def _without_clients(world: World) -> Iterator[Count]:
         assert node.server is not None
         for path, count in sizes(node.server).items():
             yield Count("left", node.name, path, count, 0, node.fresh.get(path, 0))
+        for path, limiter in limiters(node.server):
+            yield Count("left", node.name, f"keys of {path}", len(limiter), 0, limiter._sweep_at)
 
 
 def _of_node(

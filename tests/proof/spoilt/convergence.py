@@ -141,5 +141,10 @@ def an_author_who_never_heard_that_it_was_read(history: CompleteHistory) -> None
 def typing_refused_that_came_alone(history: CompleteHistory) -> None:
     typed = next(it for it in history.frames if it.up and events_of(it)[0]["event"] == "TYPING")
     frame = last_frame_to(history, "ann", typed.connection)
-    refused = {"code": "RATE_LIMITED", "message": "too soon", "retryable": True, "conversationId": PAIR}
+    refused = {
+        "code": "RATE_LIMITED",
+        "message": "one TYPING at a time",
+        "retryable": True,
+        "conversationId": PAIR,
+    }
     add_frame(history, frame, {"event": "ERROR", **refused})

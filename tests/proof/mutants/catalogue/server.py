@@ -201,9 +201,9 @@ MUTANTS = (
         ("S25c",),
     ),
     Mutant(
-        "typing-kept-for-ever",
-        "A time is a small thing.",
-        (Edit(DISPATCH, "        self._typing.ended(session)\n", ""),),
+        "login-kept-for-ever",
+        "A login is a small thing.",
+        (Edit(DISPATCH, "        self._login.ended(session)\n", ""),),
         ("S25c",),
     ),
     Mutant(
