@@ -179,7 +179,7 @@ TYPING_INTERVAL_S = ServerConfig().typing_interval_s
 
 
 def typing_is_limited_apart(index: Index) -> Findings:
-    """TYPING is refused as too frequent at most as often as the user sent it within the interval, in each conversation."""
+    """TYPING is refused as too frequent at most as often as it came within the interval in its conversation."""
     refused: dict[tuple[str, str], list[Arrived[ev.ErrorEvent]]] = defaultdict(list)
     for error in index.traffic.of(ev.ErrorEvent):
         if _of_typing(error.event):

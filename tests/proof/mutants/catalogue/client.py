@@ -14,6 +14,40 @@ SYNC = "chatkit.client.sync"
 
 MUTANTS = (
     Mutant(
+        "client-heartbeat-by-wall-clock",
+        "Time is what the clock shows.",
+        (
+            Edit(
+                CONNECTION,
+                "            self._received_at_s = self._clock.now_s()\n            self._apply",
+                "            self._received_at_s = self._clock.now_ms() / 1000\n            self._apply",
+            ),
+            Edit(
+                CONNECTION,
+                "        self._received_at_s = self._clock.now_s()\n        self._leave_by_s",
+                "        self._received_at_s = self._clock.now_ms() / 1000\n        self._leave_by_s",
+            ),
+            Edit(
+                CONNECTION,
+                "            if now_s - self._received_at_s > 2 * self._heartbeat_s:\n",
+                "            if self._clock.now_ms() / 1000 - self._received_at_s > 2 * self._heartbeat_s:\n",
+            ),
+        ),
+        ("L9",),
+    ),
+    Mutant(
+        "window-not-applied",
+        "What waits may as well be under way.",
+        (
+            Edit(
+                OUTBOX,
+                "ResendQueue(self._config.pending_max, self._config.window)",
+                "ResendQueue(self._config.pending_max)",
+            ),
+        ),
+        ("S25b",),
+    ),
+    Mutant(
         "resolved-before-stored",
         "The app should not wait for the disk.",
         (
@@ -207,39 +241,5 @@ MUTANTS = (
             ),
         ),
         ("L1", "L2", "alarm"),
-    ),
-    Mutant(
-        "client-heartbeat-by-wall-clock",
-        "Time is what the clock shows.",
-        (
-            Edit(
-                CONNECTION,
-                "            self._received_at_s = self._clock.now_s()\n            self._apply",
-                "            self._received_at_s = self._clock.now_ms() / 1000\n            self._apply",
-            ),
-            Edit(
-                CONNECTION,
-                "        self._received_at_s = self._clock.now_s()\n        self._leave_by_s",
-                "        self._received_at_s = self._clock.now_ms() / 1000\n        self._leave_by_s",
-            ),
-            Edit(
-                CONNECTION,
-                "            if now_s - self._received_at_s > 2 * self._heartbeat_s:\n",
-                "            if self._clock.now_ms() / 1000 - self._received_at_s > 2 * self._heartbeat_s:\n",
-            ),
-        ),
-        ("L9",),
-    ),
-    Mutant(
-        "window-not-applied",
-        "What waits may as well be under way.",
-        (
-            Edit(
-                OUTBOX,
-                "ResendQueue(self._config.pending_max, self._config.window)",
-                "ResendQueue(self._config.pending_max)",
-            ),
-        ),
-        ("S25b",),
     ),
 )

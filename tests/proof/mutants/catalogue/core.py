@@ -9,6 +9,18 @@ TIMELINE = "chatkit.core.timeline"
 
 MUTANTS = (
     Mutant(
+        "early-recall-outlives-its-log",
+        "A recall that waits for its message waits on.",
+        (
+            Edit(
+                TIMELINE,
+                "        self._notified.clear()\n        self._early.clear()\n",
+                "        self._notified.clear()\n",
+            ),
+        ),
+        ("S6", "S10", "S20", "S25c"),
+    ),
+    Mutant(
         "resend-out-of-order",
         "What waits is in the order in which it came.",
         (
@@ -69,17 +81,5 @@ MUTANTS = (
             ),
         ),
         ("S10",),
-    ),
-    Mutant(
-        "early-recall-outlives-its-log",
-        "A recall that waits for its message waits on.",
-        (
-            Edit(
-                TIMELINE,
-                "        self._notified.clear()\n        self._early.clear()\n",
-                "        self._notified.clear()\n",
-            ),
-        ),
-        ("S6", "S10", "S20", "S25c"),
     ),
 )

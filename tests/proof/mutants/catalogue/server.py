@@ -18,6 +18,104 @@ TYPING = "chatkit.server.typing"
 
 MUTANTS = (
     Mutant(
+        "queue-bytes-never-subtracted",
+        "The items say how full the queue is.",
+        (
+            Edit(
+                COMMITTER,
+                "        self.payload_bytes -= sum(pending.payload_bytes for pending in batch)\n",
+                "",
+            ),
+        ),
+        ("S25c",),
+    ),
+    Mutant(
+        "closed-session-stays-in-hub",
+        "Whoever closed a session has taken it out.",
+        (
+            Edit(
+                DISPATCH,
+                "        self._hub.leave(session)\n",
+                "        if session.close_code is None:\n            self._hub.leave(session)\n",
+            ),
+        ),
+        ("S25c",),
+    ),
+    Mutant(
+        "login-kept-for-ever",
+        "A login is a small thing.",
+        (Edit(DISPATCH, "        self._login.ended(session)\n", ""),),
+        ("S25c",),
+    ),
+    Mutant(
+        "batch-bound-not-applied",
+        "One transaction for all that waits is the quickest.",
+        (
+            Edit(
+                COMMITTER,
+                "self._waiting.take(self._config.commit_batch_max)",
+                "self._waiting.take(inf)",
+            ),
+        ),
+        ("S25b",),
+    ),
+    Mutant(
+        "exact-page-never-last",
+        "A full page has another one behind it.",
+        (
+            Edit(
+                SYNC,
+                "        session.answer(ev.Heads(conversations=page, more=bool(heads)))\n        if not heads:\n",
+                "        more = bool(heads) or len(page) == HEADS_PER_PAGE\n"
+                "        session.answer(ev.Heads(conversations=page, more=more))\n        if not heads:\n",
+            ),
+        ),
+        ("L2", "L11", "S25c"),
+    ),
+    Mutant(
+        "one-left-others-forgotten",
+        "Who asks for somebody who is no member asks in vain.",
+        (
+            Edit(
+                RECONCILE,
+                "            except NotFoundError:\n                missing = missing[1:]\n                continue\n",
+                "            except NotFoundError:\n                return\n",
+            ),
+        ),
+        ("S25c", "L1", "L2", "L12", "alarm"),
+    ),
+    Mutant(
+        "coalesced-receipt-loses-authors",
+        "The later of two moves says all that the earlier one said.",
+        (Edit(RECEIPTS, "earlier.authors | later.authors", "later.authors"),),
+        ("L12",),
+    ),
+    Mutant(
+        "typing-limit-of-the-session",
+        "Nobody writes in two conversations at once.",
+        (
+            Edit(
+                TYPING,
+                "        typed_at_s = self._typed_at_s.setdefault(session, {})\n",
+                "        typed_at_s, conversation_id = self._typed_at_s.setdefault(session, {}), session.user_id\n",
+            ),
+        ),
+        ("L13",),
+    ),
+    Mutant(
+        "server-heartbeat-by-wall-clock",
+        "A second is a second.",
+        (
+            Edit(
+                "chatkit.server.watchdog",
+                "        now_s, hello_timeout_s = self._clock.now_s(), self._config.hello_timeout_s\n",
+                "        now_s, hello_timeout_s = self._clock.now_ms() / 1000, self._config.hello_timeout_s\n"
+                "        now_s -= 1_700_000_000\n",
+            ),
+        ),
+        ("L9", "alarm"),
+    ),
+    Mutant(
         "refusal-lets-later-through",
         "Each message is refused or taken for itself.",
         (
@@ -175,103 +273,5 @@ MUTANTS = (
             ),
         ),
         ("S15",),
-    ),
-    Mutant(
-        "queue-bytes-never-subtracted",
-        "The items say how full the queue is.",
-        (
-            Edit(
-                COMMITTER,
-                "        self.payload_bytes -= sum(pending.payload_bytes for pending in batch)\n",
-                "",
-            ),
-        ),
-        ("S25c",),
-    ),
-    Mutant(
-        "closed-session-stays-in-hub",
-        "Whoever closed a session has taken it out.",
-        (
-            Edit(
-                DISPATCH,
-                "        self._hub.leave(session)\n",
-                "        if session.close_code is None:\n            self._hub.leave(session)\n",
-            ),
-        ),
-        ("S25c",),
-    ),
-    Mutant(
-        "login-kept-for-ever",
-        "A login is a small thing.",
-        (Edit(DISPATCH, "        self._login.ended(session)\n", ""),),
-        ("S25c",),
-    ),
-    Mutant(
-        "batch-bound-not-applied",
-        "One transaction for all that waits is the quickest.",
-        (
-            Edit(
-                COMMITTER,
-                "self._waiting.take(self._config.commit_batch_max)",
-                "self._waiting.take(inf)",
-            ),
-        ),
-        ("S25b",),
-    ),
-    Mutant(
-        "exact-page-never-last",
-        "A full page has another one behind it.",
-        (
-            Edit(
-                SYNC,
-                "        session.answer(ev.Heads(conversations=page, more=bool(heads)))\n        if not heads:\n",
-                "        more = bool(heads) or len(page) == HEADS_PER_PAGE\n"
-                "        session.answer(ev.Heads(conversations=page, more=more))\n        if not heads:\n",
-            ),
-        ),
-        ("L2", "L11", "S25c"),
-    ),
-    Mutant(
-        "one-left-others-forgotten",
-        "Who asks for somebody who is no member asks in vain.",
-        (
-            Edit(
-                RECONCILE,
-                "            except NotFoundError:\n                missing = missing[1:]\n                continue\n",
-                "            except NotFoundError:\n                return\n",
-            ),
-        ),
-        ("S25c", "L1", "L2", "L12", "alarm"),
-    ),
-    Mutant(
-        "coalesced-receipt-loses-authors",
-        "The later of two moves says all that the earlier one said.",
-        (Edit(RECEIPTS, "earlier.authors | later.authors", "later.authors"),),
-        ("L12",),
-    ),
-    Mutant(
-        "typing-limit-of-the-session",
-        "Nobody writes in two conversations at once.",
-        (
-            Edit(
-                TYPING,
-                "        typed_at_s = self._typed_at_s.setdefault(session, {})\n",
-                "        typed_at_s, conversation_id = self._typed_at_s.setdefault(session, {}), session.user_id\n",
-            ),
-        ),
-        ("L13",),
-    ),
-    Mutant(
-        "server-heartbeat-by-wall-clock",
-        "A second is a second.",
-        (
-            Edit(
-                "chatkit.server.watchdog",
-                "        now_s, hello_timeout_s = self._clock.now_s(), self._config.hello_timeout_s\n",
-                "        now_s, hello_timeout_s = self._clock.now_ms() / 1000, self._config.hello_timeout_s\n"
-                "        now_s -= 1_700_000_000\n",
-            ),
-        ),
-        ("L9", "alarm"),
     ),
 )
