@@ -54,7 +54,7 @@ MUTANTS = (
             Edit(
                 COMMITTER,
                 "self._waiting.take(self._config.commit_batch_max)",
-                "self._waiting.take(inf)",
+                "self._waiting.take(10**9)",
             ),
         ),
         ("S25b",),
