@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -69,6 +71,7 @@ def _at_rest(world: World) -> Iterator[Count]:
 
 def _without_clients(world: World) -> Iterator[Count]:
     yield Count("left", "network", "lines", len(world.network.lines))
+    yield Count("left", "clients", "files that are open", _open_files(f"{world.folder}/u-"))
     for node in world.nodes:
         yield from _of_node("left", world, node, {})
         assert node.server is not None
@@ -106,6 +109,13 @@ async def _leave_servers(world: World) -> None:
         node.drain()
     for node in world.nodes:
         await node.wait_stopped()
+
+
+def _open_files(beginning: str) -> int:
+    """Descriptors of files whose path begins so; 0 where the system does not say."""
+    links = Path("/proc/self/fd")
+    paths = (os.path.realpath(it) for it in links.iterdir()) if links.is_dir() else ()
+    return sum(path.startswith(beginning) for path in paths)
 
 
 def _timers() -> int:

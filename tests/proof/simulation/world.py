@@ -44,6 +44,7 @@ class World:
         folder: An empty one, for files.
 
     Attributes:
+        folder: Where the files are.
         history: All that happened.
         alarms: What must never happen and did: an error that nobody foresaw, a client that stopped for good.
         calm: Set in the second phase: whatever died is started at once, and nothing is made to fail.
@@ -54,6 +55,7 @@ class World:
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan = plan
+        self.folder = folder
         self.rng = Rng(plan.seed)
         self.history = CompleteHistory(anyio.current_time)
         self.alarms: list[str] = []
