@@ -6,14 +6,20 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from chatkit.client.store.memory import MemoryStore as LocalMemoryStore
+from chatkit.errors import UnavailableError
+from chatkit.storage.memory import MemoryStore
 from chatkit.testing.faulty_bus import BusFaults
+from chatkit.testing.faulty_store import FaultyStore, StoreFaults
 from chatkit.testing.history import Incident
 from chatkit.testing.rng import Rng
+from chatkit.testing.virtual_time import run_virtual
 
 from .checker import INVARIANTS, Violation
 from .checker.verdict import Breach
@@ -23,7 +29,7 @@ from .simulation.coverage import IN_FLIGHT, OFTEN, OPERATIONS, Coverage
 from .simulation.pages import PAGES
 from .simulation.plan import FAULTS, draw_plan
 from .simulation.run import simulate
-from .simulation.watch import Effects, WatchedBus
+from .simulation.watch import Effects, WatchedBus, WatchedLocalStore, WatchedStore
 
 SEEDS = range(20)
 
@@ -152,6 +158,47 @@ def test_a_fault_that_changes_nothing_is_named() -> None:
     coverage.effects["half-open"] = 1
     coverage.incidents["cut"] = 1
     assert coverage.without_effect() == []
+
+
+@pytest.mark.parametrize(
+    ("faults", "fault"),
+    [
+        (StoreFaults(busy_probability=1.0), "storage busy"),
+        (StoreFaults(lost_answer_probability=1.0), "storage answer lost"),
+        (StoreFaults(read_probability=1.0), "storage read refused"),
+        (StoreFaults(latency_s=(1.0, 1.0)), "storage slow"),
+        (StoreFaults(), None),
+    ],
+)
+def test_a_store_is_watched_from_the_outside(faults: StoreFaults, fault: str | None) -> None:
+    async def use() -> Effects:
+        effects = Effects()
+        store = MemoryStore(ids=Rng(1).ports("store").ids)
+        secret = await store.migrate()
+        watched = WatchedStore(
+            store, lambda it: FaultyStore(it, secret, faults, Rng(1).stream("store")), effects, 0.1
+        )
+        for call in (watched.commit([]), watched.head_seqs([])):
+            with suppress(UnavailableError):
+                await call
+        return effects
+
+    assert set(run_virtual(use)) == ({fault} if fault else set())
+
+
+def test_a_full_local_store_is_noticed() -> None:
+    effects = Effects()
+    local = WatchedLocalStore(LocalMemoryStore(), effects)
+    local.bind("u", "d")
+    local.full = True
+    with pytest.raises(UnavailableError):
+        local.want_read("c", 1)
+    assert effects == Effects({"local store full": 1})
+
+    local.die()
+    with pytest.raises(UnavailableError):
+        local.want_read("c", 1)
+    assert effects == Effects({"local store full": 1}), "whoever is dead feels nothing"
 
 
 def test_a_bus_is_watched_from_the_outside() -> None:
