@@ -20,6 +20,7 @@ LEFT_WITHIN_S: Final = 60.0
 
 _LOOK_EVERY_S = 0.25
 _LAST_FRAMES_S = 1.0  # what is under way arrives before anybody leaves
+_RESTS_MAX = 20
 
 
 class Leaving:
@@ -34,8 +35,7 @@ class Leaving:
 
     async def leave(self, world: World) -> None:
         """Count at rest, have everybody leave, count again; all of it is in the history then."""
-        counts = await _counted(lambda: _at_rest(world))
-        await anyio.sleep(_LAST_FRAMES_S)
+        counts = await _come_to_rest(world)
         if world.alarms:
             return  # whoever has not converged is not at rest
         world.over = True
@@ -57,6 +57,16 @@ async def _counted(count: Callable[[], Iterator[Count]]) -> list[Count]:
             break
         await anyio.sleep(_LOOK_EVERY_S)
     return list(count())
+
+
+async def _come_to_rest(world: World) -> list[Count]:
+    """At rest, and still so when the last frames have come: a login may have expired meanwhile."""
+    for _ in range(_RESTS_MAX):
+        counts = await _counted(lambda: _at_rest(world))
+        await anyio.sleep(_LAST_FRAMES_S)
+        if all(it.right for it in _at_rest(world)):
+            break
+    return counts
 
 
 def _at_rest(world: World) -> Iterator[Count]:
