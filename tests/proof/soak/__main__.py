@@ -30,7 +30,7 @@ from chatkit.storage.sqlite.verify import full_report
 from chatkit.testing.rng import Rng
 from tests.blackbox.server_process import free_port
 
-from .clients import Plan, Report, digest_of_entries
+from .clients import Plan, Report, digests_of_entries
 from .figures import Sample, findings, growth, table
 from .server import SECRET
 
@@ -199,10 +199,18 @@ def _held_otherwise(report: Report, logs: dict[str, list[Entry]]) -> list[str]:
     wrong = []
     for held in report.held:
         log = logs[held.conversation_id]
-        part = [it for it in log if held.floor < it.seq <= held.prefix]
-        if held.prefix != len(log) or digest_of_entries(part) != held.digest:
-            place = f"{held.conversation_id}, up to {held.prefix} of {len(log)}"
-            wrong.append(f"{held.device} holds another {place}")
+        place = (
+            f"{held.device} holds {held.conversation_id} after {held.floor} up to {held.prefix} of {len(log)}"
+        )
+        wanted = digests_of_entries(it for it in log if held.floor < it.seq <= held.prefix)
+        parts = sorted(
+            first for first in {*wanted, *held.digests} if wanted.get(first) != held.digests.get(first)
+        )
+        if parts:
+            at = parts[0]
+            wrong.append(f"{place}; from {at} on {held.digests.get(at)}, in the log {wanted.get(at)}")
+        elif held.prefix != len(log):
+            wrong.append(place)
     return wrong
 
 

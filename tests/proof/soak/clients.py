@@ -37,6 +37,7 @@ _FAULT_S = (2.0, 20.0)
 _UNANSWERED_MAX = 1_000
 _CAUGHT_UP_WITHIN_S = 180.0
 _LAST_PUSH_S = 5.0
+_PART = 50  # entries in one digest: a difference is told to this number
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -58,13 +59,13 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What a device holds of a conversation: (floor, prefix] with this digest of its entries."""
+    """What a device holds of a conversation: (floor, prefix], with the digests of its parts."""
 
     device: str
     conversation_id: str
     floor: int
     prefix: int
-    digest: str
+    digests: dict[int, str]
 
 
 class Report(msgspec.Struct):
@@ -84,19 +85,26 @@ class Report(msgspec.Struct):
     starts: int = 0
 
 
-def digest(lines: Iterable[str]) -> str:
-    """Of what entries say, line by line."""
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def digests_of_messages(messages: Iterable[Message]) -> dict[int, str]:
+    """Of what a device holds: by the first seq of each part."""
+    return _digests((it.seq, f"{it.seq} {it.message_id} {_plain(it.payload)}") for it in messages)
 
 
-def digest_of_messages(messages: Iterable[Message]) -> str:
-    """Of what a device holds."""
-    return digest(f"{it.seq} {it.message_id} {_plain(it.payload)}" for it in messages)
-
-
-def digest_of_entries(entries: Iterable[Entry]) -> str:
+def digests_of_entries(entries: Iterable[Entry]) -> dict[int, str]:
     """The same of a log."""
-    return digest(f"{it.seq} {it.message_id} {_plain(msgspec.json.decode(it.payload))}" for it in entries)
+    return _digests(
+        (it.seq, f"{it.seq} {it.message_id} {_plain(msgspec.json.decode(it.payload))}") for it in entries
+    )
+
+
+def _digests(lines: Iterable[tuple[int, str]]) -> dict[int, str]:
+    parts: dict[int, list[str]] = {}
+    for seq, line in lines:
+        parts.setdefault(seq - seq % _PART, []).append(line)
+    return {
+        first: f"{len(part)} entries, {hashlib.sha256(chr(10).join(part).encode()).hexdigest()[:16]}"
+        for first, part in parts.items()
+    }
 
 
 def _plain(payload: Any) -> str:
@@ -154,10 +162,9 @@ class SoakDevice:
         found = []
         for record in self._store.records():
             name = record.conversation_id
-            messages = [it for it in self._store.messages(name, 2**53, 2**31) if it.seq <= record.prefix]
-            found.append(
-                Held(self.name, name, self._store.floor(name), record.prefix, digest_of_messages(messages))
-            )
+            floor, stored = self._store.floor(name), self._store.messages(name, 2**53, 2**31)
+            messages = (it for it in stored if floor < it.seq <= record.prefix)
+            found.append(Held(self.name, name, floor, record.prefix, digests_of_messages(messages)))
         return found
 
 
