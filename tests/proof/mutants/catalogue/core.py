@@ -9,18 +9,6 @@ TIMELINE = "chatkit.core.timeline"
 
 MUTANTS = (
     Mutant(
-        "early-recall-outlives-its-log",
-        "A recall that waits for its message waits on.",
-        (
-            Edit(
-                TIMELINE,
-                "        self._notified.clear()\n        self._early.clear()\n",
-                "        self._notified.clear()\n",
-            ),
-        ),
-        ("S6", "S10", "S20", "S25c"),
-    ),
-    Mutant(
         "resend-out-of-order",
         "What waits is in the order in which it came.",
         (
