@@ -7,7 +7,7 @@ brings everything in order; then the count stays 0, and the run over many seeds 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import anyio
@@ -97,9 +97,11 @@ class WatchedStore:
         self._count_slow(began_s)
         return outcomes
 
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        """Every other method, with refusals of reads counted."""
+    def __getattr__(self, name: str) -> Any:
+        """Every other method, with refusals of reads counted; a plain attribute as it is."""
         call = getattr(self._faulty, name)
+        if not callable(call):
+            return call
 
         async def watched(*args: Any, **options: Any) -> Any:
             began_s = anyio.current_time()
