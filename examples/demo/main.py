@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from pathlib import Path
 
@@ -63,6 +64,9 @@ def show(file: Path | None, limit: int | None, folder: Path, *, as_json: bool) -
         ConfigurationError: The log cannot be replayed.
         click.Abort: SIGTERM or SIGINT came first.
     """
+    logging.getLogger("chatkit.client").setLevel(
+        logging.ERROR
+    )  # the story kills its server, and says so itself
     transcript = _transcript(file, limit)
     console = Console(Output(stderr=as_json, highlight=False, soft_wrap=True), SystemClock())
     check_size(transcript.lines)

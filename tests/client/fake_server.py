@@ -173,6 +173,11 @@ def head(
     return ev.Head(id_, type_, epoch, head_seq, first, delivered, read, *others)
 
 
+def message_id(seq: int, epoch: str = EPOCH) -> str:
+    """As the server's: what was written under another epoch has another id."""
+    return f"m-{seq}" if epoch == EPOCH else f"m-{epoch}-{seq}"
+
+
 def new(
     seq: int,
     *,
@@ -184,7 +189,7 @@ def new(
 ) -> ev.NewMsg:
     raw = msgspec.Raw(msgspec.json.encode(payload or {"type": "TEXT", "text": f"t{seq}"}))
     client_msg_id = msgspec.UNSET if key is None else key
-    return ev.NewMsg(id_, epoch, f"m-{seq}", seq, sender, 1000 + seq, raw, client_msg_id)
+    return ev.NewMsg(id_, epoch, message_id(seq, epoch), seq, sender, 1000 + seq, raw, client_msg_id)
 
 
 def recall(seq: int, target: int, by: str = "u-2") -> ev.NewMsg:
@@ -196,7 +201,7 @@ def entry(message: ev.NewMsg) -> ev.LogEntry:
 
 
 def ack(send: ev.SendMsg, seq: int, epoch: str = EPOCH) -> ev.MsgAck:
-    return ev.MsgAck(send.conversation_id, epoch, f"m-{seq}", seq, 1000 + seq, send.client_msg_id)
+    return ev.MsgAck(send.conversation_id, epoch, message_id(seq, epoch), seq, 1000 + seq, send.client_msg_id)
 
 
 def error(send: ev.SendMsg, code: str, *, retryable: bool, after_ms: int | None = None) -> ev.ErrorEvent:

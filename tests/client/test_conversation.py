@@ -78,19 +78,21 @@ def test_another_log_drops_all_that_was_said_of_the_old_one() -> None:
     it = conversation(prefix=4)
     it.acked_seq, it.read_seq, it.first_seq, it.epoch_refused = 4, 3, 2, True
     it.others_rise(3, 2)
-    effects = pushed(it, entry(5))
-    it.renew(effects, "e2")
+    pushed(it, entry(6))
+    it.begin_renewal("e2", 9, floor=0, delivered_seq=0, read_seq=0)
+    assert (it.acked_seq, it.read_seq, it.first_seq, it.epoch_refused) == (0, 0, 1, False)
+    assert (it.message_state(1), it.epoch, it.timeline.epoch, it.behind) == ("SENT", "e2", "e1", True)
+    assert not (it.is_same_log("e1") or it.is_same_log("e2")), "nothing gets a place until both were compared"
+
+    assert it.renewal is not None
+    assert it.renewal.compare(0, 4, {3: "m-3", 4: "m-4"}, {3: "m-3", 4: "n-4"})
+    effects = Effects()
+    it.renewed(effects, 9)
 
     (change,) = effects.changes()
-    assert (change.fresh, change.floor, change.epoch, change.prefix, change.messages) == (
-        True,
-        0,
-        "e2",
-        0,
-        [],
-    )
-    assert (it.acked_seq, it.read_seq, it.first_seq, it.epoch_refused) == (0, 0, 1, False)
-    assert (it.message_state(1), effects.events[-1]) == ("SENT", EpochChanged("c-1", "e2"))
+    assert (change.forget_above, change.epoch, change.prefix, change.messages) == (3, "e2", 3, [])
+    assert (it.timeline.head, it.timeline.prefix, it.timeline.held_count, it.renewal) == (9, 3, 0, None)
+    assert effects.events == [EpochChanged("c-1", "e2", 3)]
 
 
 def test_the_first_epoch_heard_of_is_taken_and_another_one_is_another_log() -> None:

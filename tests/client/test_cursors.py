@@ -176,9 +176,10 @@ async def test_nothing_about_the_old_log_is_sent_to_the_new_one(server: FakeServ
         read = await line.expect(ev.Read)
         line.push(ev.ErrorEvent("OVERLOADED", "busy", True, 2000, ref=read.ref, conversation_id="c-1"))
         await anyio.sleep(0.1)
-        line.push(ev.Heads([head(60, delivered=60, epoch="e2")], False))
+        line.push(ev.Heads([head(60, epoch="e2")], False))
         line.push(ev.ErrorEvent("OVERLOADED", "late", True, 1000, ref=read.ref, conversation_id="c-1"))
         await line.page(up_to=60, epoch="e2")
+        assert (await line.expect(ev.DeliveredAck)).up_to_seq == 60
 
         await line.quiet(30)
         assert chat.conversations["c-1"].read_seq == 0

@@ -91,10 +91,10 @@ async def test_behind_is_pulled_at_once(server: FakeServer) -> None:
         assert await received(chat, 2) == [3, 4]
 
 
-async def test_missed_entries_are_pulled_in_the_order_of_the_heads_one_page_at_a_time(
+async def test_with_a_window_of_one_missed_entries_are_pulled_in_the_order_of_the_heads_page_by_page(
     server: FakeServer,
 ) -> None:
-    async with client(server) as chat:
+    async with client(server, config=ClientConfig(sync_window=1)) as chat:
         line = await server.accept()
         await line.log_in(head(2, id_="c-new"), head(1, id_="c-old"), head(1, delivered=1, id_="c-done"))
 
@@ -264,7 +264,7 @@ async def test_another_epoch_in_the_heads_starts_afresh(
 
         assert (sync.last_seq, sync.epoch) == (0, other)
         changed, _ = await until(chat, EpochChanged)
-        assert changed == EpochChanged("c-1", other)
+        assert changed == EpochChanged("c-1", other, 0)
         assert await received(chat, 1) == [1]
         assert [message.text for message in await chat.history("c-1")] == ["new"]
 

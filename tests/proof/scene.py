@@ -13,6 +13,7 @@ from chatkit import ChatClient, ChatServer, ClientConfig, Identity, ServerConfig
 from chatkit.client.store.memory import MemoryStore
 from chatkit.errors import ChatkitError, RefusedError
 from chatkit.gateway.memory import MemoryConnector
+from chatkit.server.limits import Limits
 from chatkit.testing.rng import Rng
 from chatkit.transport.base import Transport, TransportClosedError
 from chatkit.wire.codec import CODECS
@@ -193,7 +194,7 @@ class Scene:
         self.server = ChatServer(
             store=self._store,
             authenticate=whoever,
-            config=ServerConfig(recall_window_s=RECALL_WINDOW_MS / 1000),
+            config=ServerConfig(recall_window_s=RECALL_WINDOW_MS / 1000, limits=Limits.unlimited()),
             ports=self.rng.ports("n-0"),
         )
         self._connections = 0

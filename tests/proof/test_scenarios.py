@@ -173,7 +173,7 @@ def no_pending(self: LocalSqliteStore) -> list[PendingSend]:
         ("slow-reader-behind-then-caught-up", ServerSession, "mark_behind", nothing),
         ("duplicate-devices-replaced-4201", Hub, "join", keeps_the_old_one),
         ("recall-overtakes-its-message", Timeline, "_note_recall", forgets_early_recalls),
-        ("restored-log-with-a-new-epoch", Conversation, "renew", nothing),
+        ("restored-log-with-a-new-epoch", Conversation, "renewed", nothing),
         ("receipts-missed-offline", Conversation, "others_rise", nothing),
     ],
 )

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from chatkit.client.store.memory import MemoryStore as LocalMemoryStore
 from chatkit.errors import UnavailableError
+from chatkit.server.limits import Limits
 from chatkit.storage.memory import MemoryStore
 from chatkit.testing.faulty_bus import BusFaults
 from chatkit.testing.faulty_store import FaultyStore, StoreFaults
@@ -241,6 +242,20 @@ def test_many_seeds_end_with_a_table(capsys: pytest.CaptureFixture[str]) -> None
     told = capsys.readouterr().out
     assert "operation x result" in told
     assert "3 seeds in" in told
+
+
+def test_tight_limits_of_one_peer_are_drawn_and_met() -> None:
+    usual = (Limits.unlimited(), Limits())
+    seed = next(seed for seed in SEEDS if draw_plan(seed).server.limits not in usual)
+    outcome = simulate(seed)
+
+    refused = [frame for frame in outcome.history.frames if b"RATE_LIMITED" in _bytes(frame.data)]
+    assert len(refused) > 5
+    assert outcome.good
+
+
+def _bytes(data: bytes | str) -> bytes:
+    return data if isinstance(data, bytes) else data.encode()
 
 
 def test_a_bad_seed_is_told_with_its_number() -> None:

@@ -76,7 +76,7 @@ async def test_a_log_whose_newest_end_is_damaged_is_not_served(path: str, damage
 async def test_other_damage_is_left_to_the_full_check(path: str, damage: Damage) -> None:
     """A bound on the work is one on what can be seen: this says where it is."""
     change(path, *damage.sql.split(";"))
-    store = await opened(path)
+    store = await opened(path, exclusive=False)
     await store.aclose()
 
 

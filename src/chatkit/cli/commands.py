@@ -7,6 +7,7 @@ from importlib.metadata import version
 import click
 
 from .demo import demo
+from .restore import restore
 from .serve import serve
 from .token import token
 from .verify import verify
@@ -22,3 +23,4 @@ chatkit.add_command(serve)
 chatkit.add_command(token)
 chatkit.add_command(demo)
 chatkit.add_command(verify)
+chatkit.add_command(restore)

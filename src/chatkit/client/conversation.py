@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+from ..core.renewal import Renewal
 from ..core.resend import Key
 from ..core.timeline import Step, Timeline, recall_target
 from ..errors import ChatkitError
@@ -31,18 +32,27 @@ RECALLED_LATELY_MAX = 1000
 
 
 class Conversation:
-    """One conversation of this user, seen by this device."""
+    """One conversation of this user, seen by this device.
+
+    Attributes:
+        held_at_connect: The prefix when this connection began: no log that is still whole can end below it.
+        renewal: The log is another one now, and how much of it is the same is being found out; None else.
+        sent_ids: After a renewal, own entries without a place of whose answers the app was notified.
+    """
 
     __slots__ = (
         "acked_seq",
         "epoch_refused",
         "first_seq",
+        "held_at_connect",
         "id",
         "left",
         "others_delivered_seq",
         "others_read_seq",
         "read_seq",
         "recalled_lately",
+        "renewal",
+        "sent_ids",
         "timeline",
         "type",
     )
@@ -59,6 +69,26 @@ class Conversation:
         self.recalled_lately: deque[int] = deque(maxlen=RECALLED_LATELY_MAX)
         self.others_delivered_seq = 0
         self.others_read_seq = 0
+        self.held_at_connect = 0
+        self.renewal: Renewal | None = None
+        self.sent_ids: set[str] = set()
+
+    @property
+    def behind(self) -> bool:
+        """Whether something is missing, or what is held must be compared with another log."""
+        return self.renewal is not None or self.timeline.behind
+
+    @property
+    def epoch(self) -> str:
+        """Identity of the log, as last heard; what is held may be of another one still."""
+        return self.timeline.epoch if self.renewal is None else self.renewal.epoch
+
+    @property
+    def progress(self) -> tuple[object, ...]:
+        """How far this device has got; the same twice means that what came between changed nothing."""
+        renewal, timeline = self.renewal, self.timeline
+        search = None if renewal is None else (renewal.epoch, renewal.last_seq, renewal.kept_seq)
+        return timeline.epoch, timeline.prefix, search
 
     def change(self) -> Change:
         """The stored form of what this conversation is now; entries are added by the caller."""
@@ -82,7 +112,7 @@ class Conversation:
         """Whether an event with this epoch is about the log we hold; the first epoch heard of becomes ours."""
         if self.timeline.epoch == "":
             self.timeline.epoch = epoch
-        return self.timeline.epoch == epoch
+        return self.renewal is None and self.timeline.epoch == epoch
 
     # --- entries --------------------------------------------------------------------------------------
 
@@ -116,19 +146,38 @@ class Conversation:
         self.timeline.rise(page.head_seq)
         self._placed(effects, step, prefix, user_id, moved=True)
 
-    def renew(self, effects: Effects, epoch: str) -> None:
-        """Start afresh with another log: nothing stored or said of the old one counts."""
-        self.timeline.reset(epoch)
+    def begin_renewal(
+        self, epoch: str, head_seq: int, *, floor: int, delivered_seq: int, read_seq: int
+    ) -> None:
+        """The log is another one. What is held stays until it is known how much of it is the same.
+
+        Args:
+            epoch: Its identity.
+            head_seq: Its end.
+            floor: Nothing is held of the old one up to here.
+            delivered_seq: What this device has confirmed of it.
+            read_seq: How far the user has read in the old one, as far as the server does not know.
+        """
+        former_read_seq = self.renewal.read_seq if self.renewal is not None else 0
+        read_seq = max(self.read_seq, read_seq, former_read_seq)
+        self.renewal = Renewal(epoch, min(self.timeline.prefix, head_seq), floor, delivered_seq, read_seq)
         self.epoch_refused = False
         self.acked_seq = self.read_seq = 0
         self.others_delivered_seq = self.others_read_seq = 0
         self.first_seq = 1
         self.recalled_lately.clear()
+
+    def renewed(self, effects: Effects, head_seq: int) -> None:
+        """Go on with the new log: nothing stored or said of the old one above `renewal.kept_seq` counts."""
+        renewal = self.renewal
+        assert renewal is not None
+        kept_seq = self.held_at_connect = renewal.kept_seq
         change = effects.change(self)
-        change.fresh, change.floor = True, 0
-        change.messages.clear()
-        change.recalled_seqs.clear()
-        effects.events.append(EpochChanged(self.id, epoch))
+        change.forget_above = kept_seq
+        self.timeline.reset(renewal.epoch, kept_seq)
+        self.timeline.rise(head_seq)
+        self.renewal = None
+        effects.events.append(EpochChanged(self.id, renewal.epoch, kept_seq))
 
     def _placed(
         self, effects: Effects, step: Step, prefix: int, user_id: str, *, moved: bool = False
@@ -265,6 +314,8 @@ class Conversations:
         self.user_id = user_id
         self.complete = False
         self._seen.clear()
+        for conversation in self:
+            conversation.held_at_connect = conversation.timeline.prefix
         for earlier in self.unknown.values():
             earlier.acks.clear()
 

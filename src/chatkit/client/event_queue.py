@@ -1,11 +1,12 @@
 """The bounded buffer between the reader, which never waits, and the app, which may take its time.
 
 `put` never waits. From `events_max` events on the queue is `paused`: the inbox leaves pushes to a later SYNC and no
-page is pulled, until the app has taken it down to `events_low`. What is in hand at that moment (one frame or one page)
-still gets its place. Of what the server says of a conversation itself (ConversationChanged, EpochChanged) only the
-newest waits then, so that part is bounded by the number of conversations. While it is paused, ephemeral events are
-dropped; the newest connection state takes the place of the one before it; outcomes of sends that nobody waits for are
-kept up to twice the bound, then dropped (`send` with the same key gives them again).
+page is pulled, until the app has taken it down to `events_low`. What is in hand at that moment (a frame, and the pages
+under way, for which there was room when they were asked for) still gets its place. Of what the server says of a
+conversation itself (ConversationChanged) only the newest waits then, so that part is bounded by the number of
+conversations. While it is paused, ephemeral events are dropped; the newest connection state takes the place
+of the one before it; outcomes of sends that nobody waits for are kept up to twice the bound, then dropped (`send` with
+the same key gives them again).
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from .events import (
     ConnectionEvent,
     ConversationChanged,
     EphemeralEvent,
-    EpochChanged,
     MessageSent,
     SendFailed,
 )
@@ -40,7 +40,7 @@ class EventQueue:
         self._events: OrderedDict[int, ChatEvent] = OrderedDict()
         self._count = 0
         self._since_turn = 0
-        self._newest: dict[tuple[type[ChatEvent], str], int] = {}  # put while paused, and still waiting
+        self._newest: dict[str, int] = {}  # put while paused, and still waiting
         self._events_max = events_max
         self._events_low = min(events_low, events_max - 1)
         self._filled = AutoResetEvent()
@@ -51,6 +51,11 @@ class EventQueue:
     def __len__(self) -> int:
         return len(self._events)
 
+    @property
+    def room(self) -> int:
+        """How many events more until it is paused."""
+        return max(0, self._events_max - len(self._events))
+
     def put(self, event: ChatEvent, *, droppable: bool = False) -> None:
         """Add an event; while the queue is paused, ephemeral and droppable ones are left out."""
         if self.paused:
@@ -58,7 +63,7 @@ class EventQueue:
                 return
             if isinstance(event, ConnectionEvent) and isinstance(self._last(), ConnectionEvent):
                 self._events.popitem()
-            if isinstance(event, ConversationChanged | EpochChanged) and self._replaces(event):
+            if isinstance(event, ConversationChanged) and self._replaces(event):
                 return
         self._count += 1
         self._events[self._count] = event
@@ -69,15 +74,15 @@ class EventQueue:
     def _last(self) -> ChatEvent:
         return self._events[next(reversed(self._events))]
 
-    def _replaces(self, event: ConversationChanged | EpochChanged) -> bool:
+    def _replaces(self, event: ConversationChanged) -> bool:
         """Drop what `event` overtakes. Returns whether the one that waits says all of it already."""
-        key = (type(event), event.conversation_id)
-        earlier = self._events.get(self._newest.get(key, 0))
-        if getattr(event, "change", "") == "UPDATED" and getattr(earlier, "change", "LEFT") != "LEFT":
+        id_ = event.conversation_id
+        earlier = self._events.get(self._newest.get(id_, 0))
+        if event.change == "UPDATED" and getattr(earlier, "change", "LEFT") != "LEFT":
             return True
         if earlier is not None:
-            del self._events[self._newest[key]]
-        self._newest[key] = self._count + 1
+            del self._events[self._newest[id_]]
+        self._newest[id_] = self._count + 1
         return False
 
     def _overflows(self, event: ChatEvent) -> bool:

@@ -122,10 +122,20 @@ class ConversationChanged(msgspec.Struct, frozen=True):
 
 
 class EpochChanged(msgspec.Struct, frozen=True):
-    """The log was restored or replaced: forget what was shown of it; it comes again from its start."""
+    """The log was put back from a backup, or replaced: forget what was shown of it above `kept_seq`.
+
+    What the new log has above it comes next, as new. An own message that was SENT and stood above it is lost, unless
+    it comes again.
+
+    Attributes:
+        conversation_id: Which log.
+        epoch: Its identity now; the former one if the server has not noticed (yet) that it serves an older state.
+        kept_seq: Up to here both logs are the same; 0 if they have nothing in common.
+    """
 
     conversation_id: str
     epoch: str
+    kept_seq: int
 
 
 ConnectionEvent = Connecting | Connected | Reconnecting | Disconnected

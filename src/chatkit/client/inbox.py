@@ -15,7 +15,7 @@ import msgspec
 
 from ..core.backoff import retry_after_of
 from ..core.resend import PendingSend
-from ..errors import ConfigurationError, UnavailableError, refusal
+from ..errors import ConfigurationError, RateLimitedError, TooLargeError, UnavailableError, refusal
 from ..types import Message, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -110,6 +110,14 @@ class Batches:
             self.failure = error
             raise
 
+    def held_ids(self, conversation_id: str, after_seq: int, up_to_seq: int) -> dict[int, str]:
+        """Ids of the stored entries in (after_seq, up_to_seq], by seq."""
+        return self._store.message_ids(conversation_id, after_seq, up_to_seq)
+
+    def floor(self, conversation_id: str) -> int:
+        """Up to where nothing is stored."""
+        return self._store.floor(conversation_id)
+
     def keep(self, conversation: Conversation, start: int, end: int, messages: list[Message]) -> None:
         """Store (start, end] of history where it touches what is stored already; elsewhere it would leave a hole."""
         if self.failure is not None or self._store.floor(conversation.id) != end:
@@ -138,7 +146,7 @@ class Batches:
     def _confirm(self, conversation: Conversation) -> None:
         """Confirm to the server what this device holds, if it does not know."""
         prefix = conversation.timeline.prefix
-        if prefix > conversation.acked_seq and not conversation.left:
+        if prefix > conversation.acked_seq and not conversation.left and conversation.renewal is None:
             conversation.acked_seq = prefix
             self._cursors.delivered(conversation.id, prefix)
 
@@ -184,6 +192,13 @@ class Inbox:
         with self._batches.batch() as effects:
             for event, message in zip(events, decoded, strict=True):
                 self._apply(effects, event, message)
+
+    def too_large(self, send: PendingSend) -> None:
+        """A message that the server's host does not let through: refused for good, as one batch."""
+        cause = TooLargeError(f"the server's host takes no frame with a message of {len(send.payload)} bytes")
+        with self._batches.batch() as effects:
+            if self._outbox.resolve(*send.key) is not None:
+                effects.failed(send.key, cause)
 
     def pulled(self, pulled: Pulled) -> None:
         """Apply what a pull brought: a page, or that the conversation is gone."""
@@ -275,7 +290,10 @@ class Inbox:
         self, effects: Effects, conversation: Conversation, message: Message, epoch: str, *, own: bool
     ) -> None:
         if not self._is_same_log(conversation, epoch):
+            if own:
+                conversation.sent_ids.add(message.message_id)
             return
+        own = own or message.message_id in conversation.sent_ids
         # with the queue paused, the sync comes back to it once the app has caught up
         keep = own or not self._events.paused
         conversation.push(effects, message, self._conversations.user_id, own=own, keep=keep)
@@ -309,10 +327,19 @@ class Inbox:
         messages: list[Message],
     ) -> None:
         """A SYNC_PAGE that was asked with `last_seq`; `messages` are its readable entries."""
-        if page.epoch != conversation.timeline.epoch:
-            self._renew(effects, conversation, page.epoch)
+        rolled_back = conversation.renewal is None and page.head_seq < last_seq
+        if page.epoch != conversation.epoch or rolled_back:
+            confirmed = conversation.acked_seq if conversation.acked_seq <= page.head_seq else 0
+            self._renew(conversation, page.epoch, page.head_seq, confirmed)
         conversation.epoch_refused = False
-        notified = {message.seq for message in messages if self._shows_own(effects, message, page.epoch)}
+        if conversation.renewal is not None and not self._compare(effects, conversation, last_seq, page):
+            return
+        notified = {
+            message.seq
+            for message in messages
+            if self._shows_own(effects, message, page.epoch) or message.message_id in conversation.sent_ids
+        }
+        conversation.sent_ids.difference_update(message.message_id for message in messages)
         conversation.page(effects, last_seq, page, messages, notified, self._conversations.user_id)
 
     def _find(
@@ -342,13 +369,39 @@ class Inbox:
         self._sync_queue.add(conversation, first=True)
         return False
 
-    def _renew(self, effects: Effects, conversation: Conversation, epoch: str) -> None:
-        """The log is another one: drop the cursors and start afresh."""
+    def _renew(self, conversation: Conversation, epoch: str, head_seq: int, delivered_seq: int) -> None:
+        """The log is another one, or an older state of ours: find out how much of what is held is the same."""
         if conversation.timeline.epoch == "":
             conversation.timeline.epoch = epoch
             return
+        logger.info("the log of %s was replaced or put back", conversation.id)
+        held = self._batches.held_ids(conversation.id, conversation.timeline.prefix, ev.SEQ_MAX)
+        conversation.sent_ids.update(held.values())
+        read_seq = self._cursors.wanted_reads.get(conversation.id, 0)
+        floor = self._batches.floor(conversation.id)
+        conversation.begin_renewal(
+            epoch, head_seq, floor=floor, delivered_seq=delivered_seq, read_seq=read_seq
+        )
         self._cursors.forget(conversation.id)
-        conversation.renew(effects, epoch)
+
+    def _compare(
+        self, effects: Effects, conversation: Conversation, last_seq: int, page: ev.SyncPage
+    ) -> bool:
+        """Compare what is held with a page of the new log; once it is known what both have, go on from there.
+
+        Returns whether it is known.
+        """
+        renewal = conversation.renewal
+        assert renewal is not None
+        held = self._batches.held_ids(conversation.id, last_seq, renewal.kept_seq)
+        listed = {message.seq: message.message_id for message in page.messages}
+        if not renewal.compare(last_seq, page.up_to_seq, held, listed):
+            return False
+        conversation.renewed(effects, page.head_seq)
+        read_seq = min(renewal.read_seq, renewal.kept_seq)
+        if read_seq > conversation.read_seq:
+            self._cursors.want_read(conversation.id, read_seq)
+        return True
 
     def _adopt(self, effects: Effects, conversation_id: str, epoch: str, prefix: int) -> Conversation:
         """Take up a conversation that this device has no record of."""
@@ -385,8 +438,9 @@ class Inbox:
             conversation.left = False
             effects.change(conversation)
             effects.events.append(ConversationChanged(head.conversation_id, head.type, "JOINED"))
-        if conversation.timeline.epoch != head.epoch:
-            self._renew(effects, conversation, head.epoch)
+        if conversation.epoch != head.epoch or head.head_seq < conversation.held_at_connect:
+            self._renew(conversation, head.epoch, head.head_seq, head.delivered_seq)
+            self._sync_queue.add(conversation)
         self._take_head(effects, conversation, head)
 
     def _take_head(self, effects: Effects, conversation: Conversation, head: ev.Head) -> None:
@@ -398,7 +452,7 @@ class Inbox:
         risen = conversation.others_rise(head.others_delivered_seq, head.others_read_seq)
         if risen is not None:
             effects.events.append(risen)
-        if conversation.timeline.rise(head.head_seq):
+        if conversation.renewal is None and conversation.timeline.rise(head.head_seq):
             self._sync_queue.add(conversation)
 
     def _complete(self, effects: Effects) -> None:
@@ -474,7 +528,9 @@ class Inbox:
         if self._outbox.find(conversation_id, client_msg_id) is None:
             return False
         if event.retryable:
-            self._outbox.put_back(conversation_id, client_msg_id, retry_after_of(event.retry_after_ms))
+            too_fast = event.code == RateLimitedError.code
+            retry_after_s = retry_after_of(event.retry_after_ms)
+            self._outbox.put_back(conversation_id, client_msg_id, retry_after_s, too_fast=too_fast)
         elif self._outbox.resolve(conversation_id, client_msg_id) is not None:  # None: the log has shown it
             cause = refusal(event.code, event.message, retryable=event.retryable)
             effects.failed((conversation_id, client_msg_id), cause)

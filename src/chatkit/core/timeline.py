@@ -171,9 +171,9 @@ class Timeline:
         self.rise(self.prefix)
         return step
 
-    def reset(self, epoch: str) -> None:
-        """Start afresh with another log: cursors, held entries and recalls are gone."""
-        self.epoch, self.prefix, self.head = epoch, 0, 0
+    def reset(self, epoch: str, prefix: int = 0) -> None:
+        """Go on with another log, which is the same up to `prefix`: what was held or known above that is gone."""
+        self.epoch, self.prefix, self.head = epoch, prefix, prefix
         self._held.clear()
         self._notified.clear()
         self._early.clear()

@@ -1,8 +1,8 @@
 """A lock on a file that one process holds at a time, and that ends with the process, however that ends.
 
-The kernel's lock (flock) is on an empty file beside the one it is for: a second handle on a SQLite file would break
-SQLite's own locks when it is closed. The empty file stays, since removing it would let two processes hold the lock.
-Called by `storage.sqlite`.
+The kernel's lock (flock) is on a file of its own beside the one it is for: a second handle on a SQLite file would break
+SQLite's own locks when it is closed. That file stays, since removing it would let two processes hold the lock; who
+holds it may keep a word in it. Called by `storage.sqlite`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import Self
 
 from ..errors import ConfigurationError
 
+_WORD_BYTES_MAX = 512
+
 SUFFIX = "-owner"
-"""What the name of the empty file ends with, after the name of the file that the lock is for."""
+"""What the name of the lock file ends with, after the name of the file that the lock is for."""
 
 if sys.platform == "win32":
 
@@ -70,6 +72,25 @@ class FileLock:
             return cls(handle)
         os.close(handle)
         return None
+
+    def read(self) -> bytes:
+        """What was last written to the lock file; nothing at first. Only while the lock is held."""
+        assert self._handle is not None
+        os.lseek(self._handle, 0, os.SEEK_SET)
+        return os.read(self._handle, _WORD_BYTES_MAX)
+
+    def write(self, word: bytes, *, durable: bool = False) -> None:
+        """Replace what the lock file says by a word of the same length. Only while the lock is held.
+
+        Args:
+            word: At most 512 bytes, so that a power cut leaves the former word or this one.
+            durable: Return only once it has reached the disk.
+        """
+        assert self._handle is not None
+        os.lseek(self._handle, 0, os.SEEK_SET)
+        os.write(self._handle, word)
+        if durable:
+            os.fsync(self._handle)
 
     def release(self) -> None:
         """Let others take it. Releasing twice is nothing."""

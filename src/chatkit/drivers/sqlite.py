@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -261,7 +262,7 @@ def _make_durable(raw: sqlite3.Connection, log: str) -> None:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(os.path.dirname(log))
+        sync_folder(os.path.dirname(log))
     except FileNotFoundError:
         pass  # nothing was left
     except OSError as error:
@@ -270,13 +271,31 @@ def _make_durable(raw: sqlite3.Connection, log: str) -> None:
         raw.execute("ROLLBACK")
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make the names in a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def copy_database(source: str, target: str) -> None:
+    """Copy a database, as it is read now, into a new file that is durable and belongs to its owner alone.
+
+    A write-ahead log beside the source is part of what is copied. Writers of the source go on meanwhile.
+
+    Raises:
+        ConfigurationError: The source cannot be opened.
+        UnavailableError: It is busy, or the disk is full.
+    """
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        with closing(_connect(source, read_only=True)) as reader, closing(sqlite3.connect(target)) as writer:
+            writer.execute("PRAGMA synchronous = FULL")
+            reader.backup(writer)
+    except _ERRORS as error:
+        raise _opening_error(error, source) from _cause(error)
 
 
 def _connect(path: str, read_only: bool) -> sqlite3.Connection:

@@ -29,7 +29,7 @@ def problem(error: RefusedError, status: int | None = None) -> Response:
         detail=str(error),
         code=error.code,
         retryable=error.retryable,
-        retry_after_ms=UNSET if after_s is None else int(after_s * 1000),
+        retry_after_ms=UNSET if error.retry_after_ms is None else error.retry_after_ms,
     )
     response = Response(msgspec.json.encode(body), status, media_type="application/problem+json")
     if after_s is not None:

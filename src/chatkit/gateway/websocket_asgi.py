@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from .._arguments import check_kind
 from .._auto_reset_event import AutoResetEvent
 from ..core.connection import State
 from ..server.committer import NOT_RUNNING
@@ -37,9 +38,14 @@ def asgi_app(server: ChatServer, *, extra_routes: Sequence[BaseRoute] = ()) -> S
         server: Entered by the app's own lifespan when the app runs alone; by the host when it is mounted.
         extra_routes: Routes of the host on the same port, tried after chatkit's own under `/v1`.
 
+    Raises:
+        ConfigurationError: `server` is none.
+
     Returns:
         A Starlette app with `/v1/ws`, the HTTP requests of the contract, `/healthz` and `/readyz`.
     """
+
+    check_kind("server", server, ChatServer)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -103,7 +109,7 @@ class _Pump:
                 await self._read()
                 tasks.cancel_scope.cancel()
         finally:
-            self._server.disconnect(self._session)
+            self._server.disconnected(self._session)
 
     def _wake(self) -> None:
         self._woken.set()

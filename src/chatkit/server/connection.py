@@ -77,7 +77,9 @@ class Connection(ABC):
     # --- in ---
 
     def received(self, frame: bytes | str, now_s: float) -> None:
-        """Take one frame from the socket; every event in it is handled before this returns."""
+        """Take one frame from the socket; every event in it is handled before this returns. None once it is closed."""
+        if self.closed:
+            return
         self.heard_at_s = now_s
         if (type(frame) is bytes) is not self.codec.binary:
             self.close(ev.CloseCode.PROTOCOL_ERROR, "wrong kind of frame for this subprotocol")
@@ -90,6 +92,8 @@ class Connection(ABC):
             self._bad_item(BadItem(str(error)))
         else:
             for item in items:
+                if self.closed:
+                    return
                 self._take(item)
 
     def _take(self, item: ev.ClientEvent | BadItem) -> None:
@@ -128,18 +132,20 @@ class Connection(ABC):
         ref: str | UnsetType = UNSET,
         conversation_id: str | UnsetType = UNSET,
         client_msg_id: str | UnsetType = UNSET,
+        server_ts: int | UnsetType = UNSET,
     ) -> None:
         """Queue an ERROR."""
-        after_s = error.retry_after_s
+        after_ms = error.retry_after_ms
         self.answer(
             ev.ErrorEvent(
                 code=error.code,
                 message=str(error),
                 retryable=error.retryable,
-                retry_after_ms=UNSET if after_s is None else int(after_s * 1000),
+                retry_after_ms=UNSET if after_ms is None else after_ms,
                 ref=ref,
                 conversation_id=conversation_id,
                 client_msg_id=client_msg_id,
+                server_ts=server_ts,
             )
         )
 
@@ -171,6 +177,11 @@ class Connection(ABC):
             self._drop_all()
             return frame
         return self._partial_frame()
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What waits to be written."""
+        return self._buffer_bytes
 
     @property
     def congested(self) -> bool:
@@ -213,3 +224,8 @@ class Connection(ABC):
             self.close_reason = reason
             self.state = State.CLOSED
             self._wake()
+
+    def cut(self, code: int, reason: str) -> None:
+        """End the connection at once: what is buffered does not leave any more."""
+        self._drop_all()
+        self.close(code, reason)

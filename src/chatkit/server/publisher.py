@@ -30,10 +30,13 @@ from ..storage.base import (
     Refused,
     RemoveMember,
     RenewEpoch,
+    Revoked,
     SessionOpened,
+    Updated,
 )
 from ..types import JoinReason
 from ..wire import events as ev
+from .access import Access
 from .cluster.bridge import ClusterBridge
 from .cluster.reconcile_queue import ReconcileQueue
 from .config import ServerConfig
@@ -54,12 +57,14 @@ class Publisher:
         receipts: Receipts,
         to_reconcile: ReconcileQueue,
         bridge: ClusterBridge | None,
+        access: Access,
         config: ServerConfig,
     ) -> None:
         self._hub = hub
         self._receipts = receipts
         self._to_reconcile = to_reconcile
         self._bridge = bridge
+        self._access = access
         self._retry_s = config.overload_retry_s
         self._by_outcome: dict[type[Outcome], Callable[[PendingCommand, Any], int | None]] = {
             Appended: self._stored,
@@ -67,7 +72,9 @@ class Publisher:
             Advanced: self._advanced,
             Created: self._created,
             MembersChanged: self._members_changed,
+            Updated: self._updated,
             SessionOpened: self._session_opened,
+            Revoked: self._revoked,
             Done: self._done,
             Refused: self._refused,
         }
@@ -156,7 +163,19 @@ class Publisher:
     def _members_changed(self, pending: PendingCommand, outcome: MembersChanged) -> int:
         if outcome.entry is None:
             return 0
-        return self._members(outcome.conversation, outcome.entry, outcome.added, "JOINED")
+        deliveries = self._members(outcome.conversation, outcome.entry, outcome.added, "JOINED")
+        if outcome.new_owner_id is not None:
+            deliveries += self._push_updated(outcome.conversation)
+        return deliveries
+
+    def _updated(self, pending: PendingCommand, outcome: Updated) -> int:
+        return self._push_updated(outcome.conversation) if outcome.changed else 0
+
+    def _push_updated(self, conversation: Conversation) -> int:
+        """Say that title or owner changed; what is lost of it, the next list shows."""
+        if self._bridge is not None:
+            self._bridge.updated(conversation.conversation_id)
+        return self._hub.push_updated(conversation.conversation_id)
 
     def _members(
         self, conversation: Conversation, entry: Entry, added: Sequence[str], reason: JoinReason
@@ -205,6 +224,12 @@ class Publisher:
         replaced = self._hub.join(session, outcome.conversations)
         if replaced is not None:
             replaced.close(ev.CloseCode.REPLACED, "a newer session of this device took over")
+        self._access.joined(session)
+
+    def _revoked(self, pending: PendingCommand, outcome: Revoked) -> None:
+        self._access.committed(outcome.revocation)
+        if self._bridge is not None:
+            self._bridge.revoked()
 
     def _refused(self, pending: PendingCommand, outcome: Refused) -> None:
         if pending.session is None or pending.reply is not None:

@@ -15,11 +15,15 @@ from typing import Self
 import anyio
 from anyio.abc import TaskGroup
 
+from .._arguments import check_callable, check_has, check_kind
 from ..bus.base import Bus
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, RefusedError
 from ..ports import Ports
 from ..storage.base import Store
 from ..wire.codec import Codec
+from .access import Access
+from .allowance import Allowance
+from .asking import Asking, ResumeAuthorizer
 from .auth import Authenticator
 from .background import Background
 from .cluster.bridge import ClusterBridge
@@ -27,13 +31,16 @@ from .cluster.reconcile import Reconciler
 from .cluster.reconcile_queue import ReconcileQueue
 from .committer import Committer
 from .config import ServerConfig
+from .devices import Devices
 from .dispatch import Dispatch
 from .engine import Engine
-from .host import HostVerbs
 from .live.hub import Hub
 from .login import Login
+from .login_verbs import LoginVerbs
 from .publisher import Publisher
+from .read_gate import ReadGate
 from .receipts import Receipts
+from .restoration import Restoration
 from .session import Session
 from .sessions import Sessions
 from .sync import Sync
@@ -41,7 +48,7 @@ from .typing import Typing
 from .watchdog import Watchdog
 
 
-class ChatServer(HostVerbs):
+class ChatServer(LoginVerbs):
     """A chat server to embed: `async with ChatServer(...) as server`, and `asgi_app(server)` to reach it by.
 
     Inside the `async with` it takes sessions and requests; leaving it drains. It may be entered once.
@@ -49,6 +56,8 @@ class ChatServer(HostVerbs):
     Args:
         store: Where the log lives; opened on entering, closed on leaving.
         authenticate: Who a token proves its bearer to be.
+        authorize_resume: Asked when a client comes back by a resume token: whether that login still holds. None: it
+            holds until it ends, was revoked, or is `login_max_s` old.
         config: Bounds and times.
         ports: Clock, random numbers, ids.
         bus: Where the other servers on the same log hear of what happens here; None: there is no other.
@@ -57,6 +66,8 @@ class ChatServer(HostVerbs):
         engine: For endpoints such as `asgi_app`, not for hosts: the verbs of users.
         sync: For endpoints, not for hosts: pages of the log.
         login: For endpoints, not for hosts: tokens to identities.
+        allowance: For endpoints, not for hosts: what a user may still ask for.
+        reads: For endpoints, not for hosts: whose turn it is to read.
     """
 
     def __init__(
@@ -64,10 +75,15 @@ class ChatServer(HostVerbs):
         *,
         store: Store,
         authenticate: Authenticator,
+        authorize_resume: ResumeAuthorizer | None = None,
         config: ServerConfig | None = None,
         ports: Ports | None = None,
         bus: Bus | None = None,
     ) -> None:
+        check_has("store", store, "commit", "a Store, such as open_store('sqlite:///chat.db')")
+        check_callable("authenticate", authenticate, "an async callable, such as jwt_authenticator(secret)")
+        check_kind("config", config, ServerConfig, optional=True)
+        check_kind("ports", ports, Ports, optional=True)
         config, ports = config or ServerConfig(), ports or Ports()
         self.config, self.ports = config, ports
         self._bus = bus
@@ -76,15 +92,37 @@ class ChatServer(HostVerbs):
         to_reconcile = ReconcileQueue()
         hub = Hub(to_reconcile, bus)
         receipts = Receipts(hub, to_reconcile, store)
-        bridge = None if bus is None else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random)
-        publisher = Publisher(hub, receipts, to_reconcile, bridge, config)
+        clustered = bus is not None
+        self._access = Access(store, hub, self._refuse_queued, ports.clock, clustered=clustered)
+        bridge = (
+            None
+            if bus is None
+            else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random, self._access.look)
+        )
+        publisher = Publisher(hub, receipts, to_reconcile, bridge, self._access, config)
         self._committer = Committer(store, publisher, config)
-        super().__init__(Engine(store, self._committer, publisher, config, ports), store)
+        devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
+        self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
+        self.reads = ReadGate(config.limits)
+        engine = Engine(store, self._committer, publisher, devices, self.allowance, config, ports)
+        super().__init__(engine, store)
         self._hub, self._bridge = hub, bridge
-        self.login = Login(self.engine, authenticate, config, ports, spawn)
-        self.sync = Sync(store, hub, to_reconcile, config, spawn)
-        typing = Typing(store, hub, bridge, self._committer, config, ports.clock)
-        dispatch = Dispatch(self.engine, self.login, self.sync, typing, hub, ports.clock, spawn)
+        asking = Asking(authenticate, authorize_resume, config.hello_timeout_s)
+        self.login = Login(engine, asking, self._access, devices, self.allowance, config, ports, spawn)
+        self.sync = Sync(store, hub, to_reconcile, self.allowance, self.reads, config, spawn)
+        typing = Typing(store, hub, bridge, self._committer, self.allowance, config)
+        self._restoration = Restoration(store, self.engine)
+        dispatch = Dispatch(
+            self.engine,
+            self.login,
+            self.sync,
+            typing,
+            self.allowance,
+            hub,
+            self._restoration,
+            ports.clock,
+            spawn,
+        )
         self._sessions = Sessions(dispatch, config, ports)
         self._reconciler = Reconciler(store, hub, receipts, self._committer, to_reconcile, config.gap_wait_s)
         self._watchdog = Watchdog(
@@ -95,6 +133,10 @@ class ChatServer(HostVerbs):
             self._reconciler,
             to_reconcile,
             bridge,
+            self._restoration,
+            self._access,
+            devices,
+            self.engine,
             config,
             ports.clock,
         )
@@ -117,13 +159,20 @@ class ChatServer(HostVerbs):
         self._entered = True
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._leave)
-            self.engine.start(await self.store.migrate())
+            secret = await self.store.migrate()
+            self.engine.start(secret)
             await self._reconciler.begin()
+            await self._access.begin()
             self._group = await undo.enter_async_context(anyio.create_task_group())
             with anyio.CancelScope(shield=True):  # it takes no time, and must not be left half begun
                 await self._group.start(self._background.run, self._begin)
+            self._committer.open()
+            try:
+                await self._restoration.start(secret)
+            except BaseException:
+                self._background.cancel()
+                raise
             undo.pop_all()
-        self._committer.open()
         return self
 
     async def __aexit__(
@@ -145,10 +194,10 @@ class ChatServer(HostVerbs):
             await self._leave()
 
     def connect(self, codec: Codec, wake: Callable[[], None]) -> Session:
-        """A session for a connection that was just opened. The caller must call `disconnect` when it ends."""
+        """A session for a connection that was just opened. The caller must call `disconnected` when it ends."""
         return self._sessions.open(codec, wake)
 
-    def disconnect(self, session: Session) -> None:
+    def disconnected(self, session: Session) -> None:
         """The connection has ended; nothing is sent to the session any more."""
         self._sessions.end(session)
 
@@ -163,6 +212,9 @@ class ChatServer(HostVerbs):
             await self._committer.flush()
         with anyio.move_on_after(self.config.drain_timeout_s):
             await self._sessions.send_away()
+
+    def _refuse_queued(self, session: Session, error: RefusedError) -> None:
+        self._committer.refuse_of(session, error)
 
     def _begin(self) -> None:
         self._background.start(self._committer.run)

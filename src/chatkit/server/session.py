@@ -12,7 +12,7 @@ from typing import Protocol
 from ..core.connection import State
 from ..types import Identity
 from ..wire import events as ev
-from ..wire.codec import Codec
+from ..wire.codec import BadItem, Codec
 from .connection import Connection
 
 
@@ -21,6 +21,9 @@ class Services(Protocol):
 
     def handle(self, session: Session, event: ev.ClientEvent) -> None:
         """Act on one legal event. Never waits."""
+
+    def unreadable(self, session: Session) -> None:
+        """An event of an open session could not be read, and was answered so."""
 
     def drained(self, session: Session) -> None:
         """The buffer is empty, and somebody asked to know (`call_when_drained`)."""
@@ -41,6 +44,7 @@ class Session(Connection):
         user_id: The user, empty before login.
         device_id: The device, empty before login.
         resume_hash: Digest of the resume token that its login issued; the device's newest is in the store.
+        token_hash: Digest of the token that its login came by, be it some resumes ago.
         last_pushed_seq: By conversation, the seq up to which everything was pushed to it; it belongs to these
             conversations.
         behind: Conversations whose pushes were dropped and not yet announced by BEHIND.
@@ -54,6 +58,7 @@ class Session(Connection):
         "last_pushed_seq",
         "resume_hash",
         "session_id",
+        "token_hash",
         "user_id",
     )
 
@@ -73,6 +78,7 @@ class Session(Connection):
         self.user_id = ""
         self.device_id = ""
         self.resume_hash = b""
+        self.token_hash = b""
         self.last_pushed_seq: dict[str, int] = {}
         self.behind: dict[str, None] = {}
         self._services = services
@@ -108,6 +114,11 @@ class Session(Connection):
 
     def _handle(self, event: ev.ClientEvent) -> None:
         self._services.handle(self, event)
+
+    def _bad_item(self, item: BadItem) -> None:
+        super()._bad_item(item)
+        if self.state is State.OPEN:
+            self._services.unreadable(self)
 
     def _drained(self) -> None:
         self._services.drained(self)

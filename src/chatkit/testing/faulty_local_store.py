@@ -55,6 +55,10 @@ class FaultyLocalStore:
         """As the store behind."""
         return self._store.messages(conversation_id, before_seq, limit)
 
+    def message_ids(self, conversation_id: str, after_seq: int, up_to_seq: int) -> dict[int, str]:
+        """As the store behind."""
+        return self._store.message_ids(conversation_id, after_seq, up_to_seq)
+
     def floor(self, conversation_id: str) -> int:
         """As the store behind."""
         return self._store.floor(conversation_id)

@@ -60,6 +60,11 @@ class FaultyStore:
         self._dead = True
 
     @property
+    def restored(self) -> bool:
+        """As the store itself."""
+        return self._store.restored
+
+    @property
     def healthy(self) -> bool:
         """Whether the last commit through here was answered."""
         return not self._dead and not self._refused and self._store.healthy

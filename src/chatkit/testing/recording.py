@@ -248,10 +248,10 @@ def _asked(command: Command) -> tuple[str, str, dict[str, Any]] | None:
         case CreateConversation(conversation_id=name, type=kind, creator_id=user_id, member_ids=member_ids):
             args = {"conversation_id": name, "type": kind, "member_ids": list(member_ids)}
             return "create", user_id, args | ({"title": command.title} if command.title else {})
-        case AddMembers(conversation_id=name, by=user_id, user_ids=user_ids):
-            return "add", user_id, {"conversation_id": name, "user_ids": list(user_ids)}
-        case RemoveMember(conversation_id=name, by=user_id, user_id=removed):
-            return "remove", user_id, {"conversation_id": name, "user_ids": [removed]}
+        case AddMembers(conversation_id=name, by=by, user_ids=user_ids):
+            return "add", by or "", {"conversation_id": name, "user_ids": list(user_ids)}
+        case RemoveMember(conversation_id=name, by=by, user_id=removed):
+            return "remove", by or "", {"conversation_id": name, "user_ids": [removed]}
         case RenewEpoch(conversation_id=name):
             return "renew_epoch", "", {"conversation_id": name}
         case AdvanceRead(conversation_id=name, user_id=user_id, up_to_seq=seq):

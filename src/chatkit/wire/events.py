@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, UnsetType
 from ..types import ConversationType
 
 SEQ_MAX = 2**53 - 1
+LOG_TOKEN_MAX = 64
 FRAME_BYTES_MAX = 1_000_000
 PAYLOAD_BYTES_MAX = 64 * 1024
 BATCH_MAX = 256
@@ -25,6 +26,7 @@ Id = Annotated[str, Meta(pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9._:@-]{1,128}\Z")]
 ClientMsgId = Annotated[str, Meta(pattern=r"^[^\x00]{1,128}\Z")]
 Ref = Annotated[str, Meta(pattern=r"^[^\x00]{0,64}\Z")]
 MessageId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")]
+LogToken = Annotated[str, Meta(max_length=LOG_TOKEN_MAX)]
 Token = Annotated[str, Meta(min_length=1, max_length=16_384)]
 Epoch = Annotated[str, Meta(min_length=1, max_length=64)]
 Seq = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
@@ -51,6 +53,7 @@ class Hello(Event, frozen=True, tag="HELLO"):
     token: Token | UnsetType = UNSET
     resume_token: Token | UnsetType = UNSET
     client: ClientInfo | UnsetType = UNSET
+    log_token: LogToken | UnsetType = UNSET
     ref: Ref | UnsetType = UNSET
 
 
@@ -277,14 +280,18 @@ class GoAway(Event, frozen=True, tag="GOAWAY"):
 
 
 class Pong(Event, frozen=True, tag="PONG"):
-    """Answer to PING."""
+    """Answer to PING. `log_token` says how far the log has got; it is for the next HELLO."""
 
     server_ts: int
     ref: str | UnsetType = UNSET
+    log_token: str | UnsetType = UNSET
 
 
 class ErrorEvent(Event, frozen=True, tag="ERROR"):
-    """One item was refused; the others of its frame were not touched by that."""
+    """One item was refused; the others of its frame were not touched by that.
+
+    `server_ts` comes with the refusal of a login: a client whose clock says something else knows why.
+    """
 
     code: str
     message: str
@@ -293,6 +300,7 @@ class ErrorEvent(Event, frozen=True, tag="ERROR"):
     ref: str | UnsetType = UNSET
     conversation_id: str | UnsetType = UNSET
     client_msg_id: str | UnsetType = UNSET
+    server_ts: int | UnsetType = UNSET
 
 
 ServerEvent = (
@@ -323,6 +331,7 @@ class CloseCode:
     SLOW_CONSUMER = 4000
     HEARTBEAT_LOST = 4001
     OVERLOADED = 4002
+    DISCONNECTED = 4003
     TOKEN_EXPIRED = 4100
     TOKEN_REVOKED = 4101
     HELLO_MISSING = 4200

@@ -121,22 +121,22 @@ def equal_order(index: Index) -> Findings:
 
 
 def _by_log(index: Index, told: Iterable[AppEvent]) -> Iterator[tuple[LogView, list[AppEvent]]]:
-    """What a device was told of each log that can be judged: what is told of several new epochs may be told as one."""
+    """What a device was told of each log that was not replaced. A new epoch of a whole log changes nothing of it."""
     found: dict[str, list[AppEvent]] = defaultdict(list)
     for it in told:
         found[_conversation_of(it)].append(it)
     for name, of_log in found.items():
         log = index.logs.get(name)
-        if log is not None and not log.restored and log.renewals <= 1:
+        if log is not None and not log.restored:
             yield log, of_log
 
 
 def _runs(told: Iterable[AppEvent]) -> list[list[AppEvent]]:
-    """Parts without a break: an app that ends may leave events untaken, and a new epoch starts afresh."""
+    """Parts without a break: an app that ends may leave events untaken."""
     runs: list[list[AppEvent]] = [[]]
     incarnation = 0
     for it in told:
-        if it.incarnation != incarnation or type(it.event) is EpochChanged:
+        if it.incarnation != incarnation:
             runs.append([])
             incarnation = it.incarnation
         runs[-1].append(it)
@@ -154,15 +154,23 @@ class _Progress:
 
 
 def _told_in_order(index: Index, log: LogView, told: Iterable[AppEvent]) -> Findings:
-    progress: dict[int, _Progress] = defaultdict(_Progress)
+    progress = _Progress()
     for it in told:
-        incarnation = (
-            it.incarnation if log.renewals else 0
-        )  # an app that ends may take the word of a new epoch with it
         if type(it.event) is EpochChanged:
-            progress.pop(incarnation, None)
+            yield (
+                None
+                if it.event.kept_seq >= progress.last_seq
+                else of_device(
+                    it.user_id,
+                    it.device_id,
+                    log,
+                    progress.last_seq,
+                    f"a new epoch of the same log keeps only {it.event.kept_seq}",
+                    it.at_s,
+                )
+            )
         else:
-            why = _out_of_order(index, log, progress[incarnation], it)
+            why = _out_of_order(index, log, progress, it)
             yield of_device(it.user_id, it.device_id, log, _seq_of(log, it), why, it.at_s)
 
 
@@ -194,7 +202,7 @@ def _out_of_order(index: Index, log: LogView, progress: _Progress, told: AppEven
         return f"a recall of seq {told.event.seq} was told, and the log has none"
     if isinstance(told.event, MessageSent):
         return _sent_too_often(index, progress, told, told.event)
-    twice = seq in progress.received or (seq in progress.sent and not log.renewals)
+    twice = seq in progress.received or seq in progress.sent
     last_seq, progress.last_seq = progress.last_seq, max(progress.last_seq, seq)
     progress.received.add(seq)
     if twice:

@@ -115,6 +115,11 @@ class StoppableStore:
             stop.refuse()
 
     @property
+    def restored(self) -> bool:
+        """As the store itself."""
+        return self._store.restored
+
+    @property
     def healthy(self) -> bool:
         """As the store itself."""
         return self._store.healthy

@@ -64,9 +64,9 @@ class Change(msgspec.Struct):
     """What a received frame changes in one conversation.
 
     Attributes:
-        fresh: Drop all that is stored of the conversation first (another epoch).
         floor: Set the start of what is stored completely; None leaves it. A new conversation starts at its prefix.
         forget_up_to: Drop the stored entries up to here first; 0 drops none.
+        forget_above: Drop the stored entries and recalls above here first, of another log; None drops none.
         messages: Entries to store. A stored tombstone is never replaced by a body.
         recalled_seqs: Slots to blank; remembered if there is nothing to blank yet and the slot is above the prefix
             (below it nothing comes any more but history, which the server has blanked).
@@ -77,9 +77,9 @@ class Change(msgspec.Struct):
     epoch: str
     prefix: int
     left: bool = False
-    fresh: bool = False
     floor: int | None = None
     forget_up_to: int = 0
+    forget_above: int | None = None
     messages: list[Message] = msgspec.field(default_factory=list)
     recalled_seqs: list[int] = msgspec.field(default_factory=list)
 
@@ -112,6 +112,9 @@ class LocalStore(Protocol):
 
     def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
         """The newest stored entries below `before_seq`: at most `limit`, ascending, possibly none."""
+
+    def message_ids(self, conversation_id: str, after_seq: int, up_to_seq: int) -> dict[int, str]:
+        """The ids of the stored entries in (after_seq, up_to_seq], by seq."""
 
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts (not included); 0 means at the log's start."""

@@ -83,6 +83,12 @@ class MemoryStore:
         seqs = sorted(seq for seq in log.messages if seq < before_seq)
         return [_message(log, seq) for seq in seqs[-limit:]]
 
+    def message_ids(self, conversation_id: str, after_seq: int, up_to_seq: int) -> dict[int, str]:
+        """The ids of the stored entries in (after_seq, up_to_seq], by seq."""
+        log = self._logs.get(conversation_id)
+        rows = log.messages if log is not None else {}
+        return {seq: row.message_id for seq, row in rows.items() if after_seq < seq <= up_to_seq}
+
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""
         log = self._logs.get(conversation_id)
@@ -103,12 +109,14 @@ class MemoryStore:
 
     def _apply(self, change: Change) -> None:
         log = self._logs.get(change.conversation_id)
-        if log is None or change.fresh:
+        if log is None:
             log = self._logs[change.conversation_id] = _Log(change)
         log.record = Record(change.conversation_id, change.type, change.epoch, change.prefix, change.left)
         forgotten = [seq for seq in log.messages if seq <= change.forget_up_to] if change.forget_up_to else []
         for seq in forgotten:
             del log.messages[seq]
+        if change.forget_above is not None:
+            _forget_above(log, change.forget_above)
         if change.floor is not None:
             log.floor = change.floor
         for message in change.messages:
@@ -132,6 +140,12 @@ def _record(log: _Log) -> Record:
     held = tuple(_message(log, seq) for seq in sorted(log.messages) if seq > log.record.prefix)
     recalled = tuple(sorted(seq for seq in log.recalled if seq > log.record.prefix))
     return replace(log.record, held=held, recalled_seqs=recalled)
+
+
+def _forget_above(log: _Log, seq: int) -> None:
+    log.messages = {each: row for each, row in log.messages.items() if each <= seq}
+    log.recalled = {each for each in log.recalled if each <= seq}
+    log.floor = min(log.floor, seq)
 
 
 def _keep(log: _Log, message: Message) -> None:

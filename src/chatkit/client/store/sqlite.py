@@ -10,6 +10,7 @@ transaction; opening for at most `BUSY_TIMEOUT_MS` (2 s), when somebody else hol
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -61,9 +62,11 @@ class SqliteStore:
         ConfigurationError: The file is no client store, was made by a newer version, or is open in another client.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise ConfigurationError(f"path must be a path, not {type(path).__name__}")
         try:
-            self._connection = open_sqlite(path, synchronous="NORMAL")
+            self._connection = open_sqlite(os.fspath(path), synchronous="NORMAL")
         except UnavailableError as error:
             raise _in_use(error) from error
         try:
@@ -145,6 +148,14 @@ class SqliteStore:
         )
         return [_message(row) for row in reversed(rows)]
 
+    def message_ids(self, conversation_id: str, after_seq: int, up_to_seq: int) -> dict[int, str]:
+        """The ids of the stored entries in (after_seq, up_to_seq], by seq."""
+        rows = self._connection.execute(
+            "SELECT seq, message_id FROM message WHERE conversation_id = ? AND seq > ? AND seq <= ?",
+            (conversation_id, after_seq, up_to_seq),
+        )
+        return dict(rows)
+
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""
         rows = self._connection.execute(
@@ -195,9 +206,6 @@ class SqliteStore:
 
     def _apply(self, change: Change) -> None:
         id_ = change.conversation_id
-        if change.fresh:
-            for table in ("conversation", "message", "early_recall"):
-                self._connection.execute(f"DELETE FROM {table} WHERE conversation_id = ?", (id_,))  # noqa: S608 -- fixed names
         floor = change.prefix if change.floor is None else change.floor
         self._connection.execute(
             _UPSERT_CONVERSATION, (id_, change.type, change.epoch, change.prefix, floor, int(change.left))
@@ -206,6 +214,8 @@ class SqliteStore:
             self._connection.execute(
                 "UPDATE conversation SET floor = ? WHERE conversation_id = ?", (change.floor, id_)
             )
+        if change.forget_above is not None:
+            self._forget_above(id_, change.forget_above)
         if change.forget_up_to:
             self._connection.execute(
                 "DELETE FROM message WHERE conversation_id = ? AND seq <= ?", (id_, change.forget_up_to)
@@ -213,6 +223,16 @@ class SqliteStore:
         self._keep(id_, change.messages)
         for seq in change.recalled_seqs:
             self._blank(id_, seq, early=seq > change.prefix)
+
+    def _forget_above(self, conversation_id: str, seq: int) -> None:
+        for table in ("message", "early_recall"):
+            self._connection.execute(
+                f"DELETE FROM {table} WHERE conversation_id = ? AND seq > ?",  # noqa: S608 -- fixed names
+                (conversation_id, seq),
+            )
+        self._connection.execute(
+            "UPDATE conversation SET floor = min(floor, ?) WHERE conversation_id = ?", (seq, conversation_id)
+        )
 
     def _keep(self, conversation_id: str, messages: Sequence[Message]) -> None:
         if not messages:
@@ -238,7 +258,7 @@ class SqliteStore:
 
 def _blanks(change: Change) -> bool:
     """Whether a change takes bodies away."""
-    if change.fresh or change.forget_up_to or change.recalled_seqs:
+    if change.forget_above is not None or change.forget_up_to or change.recalled_seqs:
         return True
     return any(message.type == "RECALLED" for message in change.messages)
 

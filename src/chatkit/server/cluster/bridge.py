@@ -45,10 +45,17 @@ class ClusterBridge:
 
     Args:
         random: Spreads the tries to take up a bus that failed.
+        on_revoked: Called when another node says that something was revoked.
     """
 
     def __init__(
-        self, bus: Bus, hub: Hub, receipts: Receipts, to_reconcile: ReconcileQueue, random: Random
+        self,
+        bus: Bus,
+        hub: Hub,
+        receipts: Receipts,
+        to_reconcile: ReconcileQueue,
+        random: Random,
+        on_revoked: Callable[[], None],
     ) -> None:
         self._bus = bus
         self._hub = hub
@@ -65,7 +72,9 @@ class ClusterBridge:
             cm.CursorsMoved: lambda message: receipts.note(message.advanced, None),
             cm.UserTyping: lambda message: hub.push_typing(message.conversation_id, message.user_id),
             cm.MembersJoined: self._members_joined,
+            cm.ConversationUpdated: lambda message: hub.push_updated(message.conversation_id),
             cm.DeviceOpened: self._device_opened,
+            cm.LoginsRevoked: lambda message: on_revoked(),
         }
 
     # --- to the others: gathered, and sent by `flush` ---
@@ -94,9 +103,17 @@ class ClusterBridge:
         """Users became members of a conversation."""
         self._gather(cm.NODES, cm.MembersJoined(conversation_id, tuple(user_ids), reason))
 
+    def updated(self, conversation_id: str) -> None:
+        """The title or the owner of a conversation changed."""
+        self._gather(cm.topic_of(conversation_id), cm.ConversationUpdated(conversation_id))
+
     def opened(self, user_id: str, device_id: str) -> None:
         """A device opened a session here."""
         self._gather(cm.NODES, cm.DeviceOpened(user_id, device_id))
+
+    def revoked(self) -> None:
+        """Something was revoked here."""
+        self._gather(cm.NODES, cm.LoginsRevoked())
 
     def flush(self) -> None:
         """Send what was gathered: one frame per topic, or a few."""

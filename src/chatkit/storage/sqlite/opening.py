@@ -17,6 +17,9 @@ import msgspec
 
 from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, DamagedRowError
 
+APPLICATION_ID: Final = 0x43484B31
+"""Marks a file as a chatkit log ("CHK1")."""
+
 NEWEST_MAX: Final = 100
 """Rows that are read at the newest end of each table: messages, conversations, audit rows, open outbox rows."""
 

@@ -7,6 +7,8 @@ loop never waits for a disk; without, it runs inside the loop, for simulation an
 
 from __future__ import annotations
 
+import logging
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -32,11 +34,13 @@ from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from .. import base
 from . import reads
-from .opening import check_newest
+from .last_served import LastServed
+from .opening import APPLICATION_ID, check_newest
+from .unread import UnreadCounts
+from .verify import full_report
 from .writer import Writer
 
-APPLICATION_ID: Final = 0x43484B31
-"""Marks a file as a chatkit log ("CHK1")."""
+_logger = logging.getLogger(__name__)
 
 SECRET_BYTES: Final = 32
 
@@ -52,15 +56,16 @@ class SqliteStore:
         ids: Where the log's secret comes from, the first time.
         threads: Whether transactions run in worker threads.
         readers: Connections for reading, with threads.
-        exclusive: Refuse to open a file that another store holds, here or in another process: a server tells its
-            own sessions only what went through itself, so two on one file would push to members whom the other one
-            removed. The lock ends with the process at the latest. On Windows there is none.
+        exclusive: Notice a log that was put back from a backup (`restored`), and refuse to open a file that another
+            store holds, here or in another process: a server tells its own sessions only what went through itself, so
+            two on one file would push to members whom the other one removed. The lock ends with the process at the
+            latest. On Windows there is none.
         connect: Opens a connection as `drivers.sqlite.open_sqlite` does; fault injection puts itself in between.
     """
 
     def __init__(
         self,
-        path: str,
+        path: str | os.PathLike[str],
         *,
         ids: Ids,
         threads: bool = True,
@@ -68,6 +73,9 @@ class SqliteStore:
         exclusive: bool = True,
         connect: Connect = open_sqlite,
     ) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise ConfigurationError(f"path must be a path, not {type(path).__name__}")
+        path = os.fspath(path)
         if path == MEMORY and threads:
             raise ConfigurationError(
                 "a SQLite store in memory has one connection; open it with threads=False"
@@ -79,15 +87,27 @@ class SqliteStore:
         self._connect = connect
         self._exclusive = exclusive and path != MEMORY
         self._lock: FileLock | None = None
+        self._last_served: LastServed | None = None
+        self._restored = False
         self._writer_limit = anyio.CapacityLimiter(1)
         self._reader_limit = anyio.CapacityLimiter(self._reader_count)
         self._writer: Writer | None = None
         self._readers: deque[Connection] = deque()
+        self._unread = UnreadCounts()
 
     @property
     def healthy(self) -> bool:
         """Whether the last commit reached the disk; false after one of which no transaction did."""
         return self._writer is not None and self._writer.healthy
+
+    @property
+    def restored(self) -> bool:
+        """Whether the log is, or may be, an older state than the last one served from its place."""
+        return self._restored
+
+    async def confirm_restored(self) -> None:
+        """Take the log as the one of its place."""
+        await self._run(self._writer_limit, self._confirm_restored)
 
     async def migrate(self) -> bytes:
         """Open the file, bring its schema up to date, see that its newest end is whole, and return the log's secret."""
@@ -134,13 +154,17 @@ class SqliteStore:
         self, user_id: str, device_id: str | None, after: str | None, limit: int
     ) -> list[base.ConversationRow]:
         """A page of the user's conversations."""
-        return await self._read(reads.conversations, user_id, device_id, after, limit)
+        return await self._read(reads.conversations, self._unread, user_id, device_id, after, limit)
 
     async def members(
         self, conversation_id: str, user_id: str, after: str | None, limit: int
     ) -> list[base.MemberCursor]:
         """A page of the current members."""
         return await self._read(reads.members, conversation_id, user_id, after, limit)
+
+    async def blocks(self, user_id: str, after: str | None, limit: int) -> list[base.Block]:
+        """A page of whom a user blocked."""
+        return await self._read(reads.blocks, user_id, after, limit)
 
     async def membership_changes(self, after: int | None, limit: int) -> base.MembershipChanges:
         """Who joined any conversation after a position."""
@@ -149,6 +173,18 @@ class SqliteStore:
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Digest of each device's resume token."""
         return await self._read(reads.resume_hashes, devices)
+
+    async def revocations(self, after: int, limit: int) -> list[base.Revocation]:
+        """Those above a position."""
+        return await self._read(reads.revocations, after, limit)
+
+    async def kept_login(self, token_hash: bytes) -> base.KeptLogin | None:
+        """The login of a resume token."""
+        return await self._read(reads.kept_login, token_hash)
+
+    async def login_audit(self, after: int, limit: int) -> list[base.LoginAuditRow]:
+        """What was done to logins."""
+        return await self._read(reads.login_audit, after, limit)
 
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
@@ -161,6 +197,14 @@ class SqliteStore:
     ) -> list[base.ReadCounts]:
         """Counts for the newest message of each of some authors in a range."""
         return await self._read(reads.read_counts, conversation_id, after_seq, up_to_seq, authors)
+
+    async def position(self) -> int:
+        """How many entries and audit rows were ever written."""
+        return await self._read(reads.position)
+
+    async def conversation_ids(self, after: str, limit: int) -> list[str]:
+        """The ids of all conversations after one, ascending."""
+        return await self._read(reads.conversation_ids, after, limit)
 
     async def outbox(self, limit: int) -> list[base.OutboxEntry]:
         """Open outbox entries, oldest first."""
@@ -195,13 +239,16 @@ class SqliteStore:
             undo.callback(writer.close)
             lock = self._acquire(undo)
             secret = self._prepare(writer)
+            position = reads.position(writer)
+            self._compare(lock, position)
             readers = []
             for _ in range(self._reader_count):
                 readers.append(self._reader(writer))
                 undo.callback(readers[-1].close)
             undo.pop_all()
+        self._unread = UnreadCounts()
         self._readers.extend(readers)
-        self._writer = Writer(writer)
+        self._writer = Writer(writer, position)
         self._lock = lock
         return secret
 
@@ -225,6 +272,28 @@ class SqliteStore:
         except (DamagedError, DamagedRowError) as error:
             raise ConfigurationError(f"the log {self._path} is damaged: {error}; restore a backup") from error
 
+    def _compare(self, lock: FileLock | None, position: int) -> None:
+        """Find out whether the log was put back. One that was is read as a whole before it is served."""
+        if lock is None:
+            return
+        self._last_served = LastServed(lock, self._path)
+        self._restored = self._last_served.is_older(position)
+        if not self._restored:
+            self._last_served.note(position, durable=True)
+            return
+        _logger.warning("the log %s was put back or moved here; all of it is checked now", self._path)
+        report = full_report(self._path)
+        if not report.whole:
+            raise ConfigurationError(
+                f"the log {self._path} was put back, and is damaged: {report.findings[0].words}; "
+                "see `chatkit verify`, and restore another backup"
+            )
+
+    def _confirm_restored(self) -> None:
+        if self._writer is not None and self._last_served is not None:
+            self._restored = False
+            self._last_served.note(self._writer.position, durable=True)
+
     def _reader(self, writer: Connection) -> Connection:
         return writer if self._path == MEMORY else self._connect(self._path, read_only=True)
 
@@ -246,7 +315,7 @@ class SqliteStore:
             self._writer = None
         if self._lock is not None:  # last: whoever takes the file next finds it closed
             self._lock.release()
-            self._lock = None
+            self._lock = self._last_served = None
 
     def _snapshot(self, read: Callable[[Connection], _Result]) -> _Result:
         """Run one read on a free connection, in one transaction: it sees one state of the file."""
@@ -265,4 +334,8 @@ class SqliteStore:
     def _commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
         if self._writer is None:
             raise UnavailableError("the store is not open", retry_after_s=RETRY_AFTER_S)
-        return self._writer.commit(commands)
+        try:
+            return self._writer.commit(commands)
+        finally:
+            if self._last_served is not None and not self._restored:
+                self._last_served.note(self._writer.position)

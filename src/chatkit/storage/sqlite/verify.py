@@ -31,8 +31,7 @@ from ...drivers.sqlite import (
 )
 from ...errors import ConfigurationError
 from ...wire.events import SEQ_MAX
-from .opening import body_fault, conversation_name
-from .store import APPLICATION_ID
+from .opening import APPLICATION_ID, body_fault, conversation_name
 from .verify_rules import RULES, Check, RowCheck, row_check
 
 LISTED_MAX: Final = 20

@@ -26,10 +26,14 @@ class SqliteTables:
 
     Args:
         connection: In a write transaction whenever a method is called.
+
+    Attributes:
+        added: Entries and audit rows written so far.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.added = 0
 
     def load(self, keys: Keys, state: State) -> None:
         """Put everything that the keys name into the state."""
@@ -42,6 +46,7 @@ class SqliteTables:
     def write(self, changes: Changes) -> None:
         """Write everything but the outbox."""
         write(self._connection, changes)
+        self.added += len(changes.messages) + len(changes.audit)
 
     def load_leasts(self, outboxes: Sequence[Outbox]) -> list[tuple[int, int]]:
         """How far everybody has got, where all have the first entry."""
@@ -57,11 +62,16 @@ class Writer:
 
     Args:
         connection: Opened for writing; it belongs to this writer from now on.
+        position: How many entries and audit rows were ever written.
+
+    Attributes:
+        healthy: Whether the last commit reached the disk.
+        position: As given, and what was committed since.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, position: int) -> None:
         self._connection = connection
-        self._tables = SqliteTables(connection)
+        self.position = position
         self._failed = False
         self._reached_disk = False
         self.healthy = True
@@ -93,9 +103,10 @@ class Writer:
 
     def _transaction(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
         """All of the commands or nothing. Raises UnavailableError if nothing more can be done on this connection."""
+        tables = SqliteTables(self._connection)
         self._connection.begin()
         try:
-            outcomes = carry_out(self._tables, commands)
+            outcomes = carry_out(tables, commands)
             self._connection.commit()
         except BaseException as error:
             self._roll_back()
@@ -106,6 +117,7 @@ class Writer:
                 raise UnavailableError("storage failed", retry_after_s=RETRY_AFTER_S) from error
             raise
         self._reached_disk = True
+        self.position += tables.added
         return outcomes
 
     def _roll_back(self) -> None:

@@ -255,28 +255,50 @@ class LocalStoreContract:
 
         assert store.messages("c-1", 9, 9)[0].payload == {"type": "RECALLED"}
 
-    def test_a_fresh_log_drops_the_old_one(self, store: LocalStore) -> None:
-        store.save([change(7, message(7), recalled_seqs=[3])])
-        store.save([change(1, message(1, "new"), epoch="e2", fresh=True, floor=0)])
+    def test_another_log_drops_what_is_stored_above_the_common_part(self, store: LocalStore) -> None:
+        store.save([change(0, floor=0)])
+        store.save([change(7, *(message(seq) for seq in range(1, 8)), message(9), recalled_seqs=[3, 12])])
+        store.save([change(4, message(5, "new"), epoch="e2", forget_above=4)])
+        store = self.reopened(store)
 
         (record,) = store.records()
-        assert (record.epoch, record.prefix, record.recalled_seqs) == ("e2", 1, ())
-        assert store.messages("c-1", 99, 9) == [message(1, "new")]
+        assert (record.epoch, record.prefix, record.recalled_seqs) == ("e2", 4, ())
+        assert record.held == (message(5, "new"),)
+        kept = [message(1), message(2), blanked(message(3)), message(4)]
+        assert store.messages("c-1", 99, 9) == [*kept, message(5, "new")]
         assert store.floor("c-1") == 0
-        store.save([change(6, epoch="e3", fresh=True)])
-        assert store.floor("c-1") == 6
 
-    def test_a_fresh_log_drops_nothing_else(self, store: LocalStore) -> None:
+    def test_another_log_without_a_common_part_begins_at_its_start(self, store: LocalStore) -> None:
+        store.save([change(7, message(7), recalled_seqs=[9])])
+        assert store.floor("c-1") == 7
+        store.save([change(0, epoch="e2", forget_above=0)])
+        store.save([change(9, message(9, "new"), epoch="e2")])
+        store = self.reopened(store)
+
+        assert store.messages("c-1", 99, 9) == [
+            message(9, "new")
+        ]  # an early recall of the old log means nothing
+        assert store.floor("c-1") == 0
+
+    def test_another_log_drops_nothing_else(self, store: LocalStore) -> None:
         store.add_pending(PendingSend("c-1", "k", b"{}", 1))
         store.want_read("c-1", 3)
         store.save([change(3, message(3)), Change("c-2", "GROUP", "e1", 1, messages=[elsewhere(1)])])
-        store.save([change(1, epoch="e2", fresh=True)])
+        store.save([change(0, epoch="e2", forget_above=0)])
         store = self.reopened(store)
 
         assert len(store.pending()) == 1
         assert store.reads() == {"c-1": 3}
         assert sorted(record.conversation_id for record in store.records()) == ["c-1", "c-2"]
         assert store.messages("c-2", 9, 9) == [elsewhere(1)]
+
+    def test_names_the_ids_of_what_is_stored(self, store: LocalStore) -> None:
+        store.save([change(0, floor=0)])
+        store.save([change(4, *(message(seq) for seq in range(1, 5)), message(6))])
+
+        assert store.message_ids("c-1", 2, 9) == {seq: message(seq).message_id for seq in (3, 4, 6)}
+        assert store.message_ids("c-1", 2, 3) == {3: message(3).message_id}
+        assert store.message_ids("c-2", 0, 9) == {}
 
     def test_remembers_that_a_conversation_was_left(self, store: LocalStore) -> None:
         store.save([change(1, left=True)])

@@ -10,6 +10,7 @@ EVENT_QUEUE = "chatkit.client.event_queue"
 HISTORY = "chatkit.client.history"
 INBOX = "chatkit.client.inbox"
 OUTBOX = "chatkit.client.outbox"
+RENEWAL = "chatkit.core.renewal"
 SYNC = "chatkit.client.sync"
 
 MUTANTS = (
@@ -19,18 +20,18 @@ MUTANTS = (
         (
             Edit(
                 CONNECTION,
-                "            self._received_at_s = self._clock.now_s()\n            self._apply",
-                "            self._received_at_s = self._clock.now_ms() / 1000\n            self._apply",
+                "            self._received_at_s = self._clock.now_s()\n            self._received_count",
+                "            self._received_at_s = self._clock.now_ms() / 1000\n            self._received_count",
             ),
             Edit(
                 CONNECTION,
-                "        self._received_at_s = self._clock.now_s()\n        self._leave_by_s",
-                "        self._received_at_s = self._clock.now_ms() / 1000\n        self._leave_by_s",
+                "        self._received_at_s = self._pinged_at_s = self._clock.now_s()\n",
+                "        self._received_at_s, self._pinged_at_s = self._clock.now_ms() / 1000, self._clock.now_s()\n",
             ),
             Edit(
                 CONNECTION,
-                "            if now_s - self._received_at_s > 2 * self._heartbeat_s:\n",
-                "            if self._clock.now_ms() / 1000 - self._received_at_s > 2 * self._heartbeat_s:\n",
+                "        if now_s - self._received_at_s > 2 * self._heartbeat_s:\n",
+                "        if self._clock.now_ms() / 1000 - self._received_at_s > 2 * self._heartbeat_s:\n",
             ),
         ),
         ("L9",),
@@ -126,7 +127,7 @@ MUTANTS = (
         (
             Edit(
                 INBOX,
-                "        if conversation.timeline.rise(head.head_seq):\n"
+                "        if conversation.renewal is None and conversation.timeline.rise(head.head_seq):\n"
                 "            self._sync_queue.add(conversation)\n",
                 "        conversation.timeline.rise(head.head_seq)\n",
             ),
@@ -151,18 +152,28 @@ MUTANTS = (
         (
             Edit(
                 INBOX,
-                "        if conversation.timeline.epoch != head.epoch:\n"
-                "            self._renew(effects, conversation, head.epoch)\n",
-                "",
+                "        if conversation.epoch != head.epoch or head.head_seq < conversation.held_at_connect:\n",
+                "        if head.head_seq < conversation.held_at_connect:\n",
             ),
             Edit(
                 INBOX,
-                "        if page.epoch != conversation.timeline.epoch:\n"
-                "            self._renew(effects, conversation, page.epoch)\n",
-                "",
+                "        if page.epoch != conversation.epoch or rolled_back:\n",
+                "        if rolled_back:\n",
             ),
         ),
         ("L1", "L2", "alarm"),
+    ),
+    Mutant(
+        "renewal-forgets-all",
+        "Another epoch is another log: nothing that is held counts.",
+        (
+            Edit(
+                RENEWAL,
+                "        if differing is not None:\n            self.kept_seq = ",
+                "        if True:\n            self.kept_seq = 0 if differing is None else ",
+            ),
+        ),
+        ("S10",),
     ),
     Mutant(
         "left-not-noticed",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ..plant import Edit, Mutant
 
+ALLOWANCE = "chatkit.server.allowance"
 AUDIENCE = "chatkit.server.live.audience"
 BACKGROUND = "chatkit.server.background"
+COMMIT_QUEUE = "chatkit.server.commit_queue"
 COMMITTER = "chatkit.server.committer"
 DISPATCH = "chatkit.server.dispatch"
 FANOUT = "chatkit.server.live.fanout"
@@ -14,7 +16,6 @@ RECEIPTS = "chatkit.server.receipts"
 RECONCILE = "chatkit.server.cluster.reconcile"
 SEND_ORDER = "chatkit.core.send_order"
 SYNC = "chatkit.server.sync"
-TYPING = "chatkit.server.typing"
 
 MUTANTS = (
     Mutant(
@@ -22,9 +23,9 @@ MUTANTS = (
         "The items say how full the queue is.",
         (
             Edit(
-                COMMITTER,
-                "        self.payload_bytes -= sum(pending.payload_bytes for pending in batch)\n",
-                "",
+                COMMIT_QUEUE,
+                "        self.cost -= cost\n        self.payload_bytes -= payload_bytes\n",
+                "        self.cost -= cost\n",
             ),
         ),
         ("S25c",),
@@ -95,9 +96,9 @@ MUTANTS = (
         "Nobody writes in two conversations at once.",
         (
             Edit(
-                TYPING,
-                "        typed_at_s = self._typed_at_s.setdefault(session, {})\n",
-                "        typed_at_s, conversation_id = self._typed_at_s.setdefault(session, {}), session.user_id\n",
+                ALLOWANCE,
+                "        place = (user_id, conversation_id)\n",
+                "        place = (user_id, user_id)\n",
             ),
         ),
         ("L13",),

@@ -37,9 +37,8 @@ MUTANTS = (
             ),
             Edit(
                 SQLITE_WRITER,
-                "            outcomes = carry_out(self._tables, commands)\n"
-                "            self._connection.commit()\n",
-                "            outcomes = carry_out(self._tables, commands)\n            self._open = True\n",
+                "            outcomes = carry_out(tables, commands)\n            self._connection.commit()\n",
+                "            outcomes = carry_out(tables, commands)\n            self._open = True\n",
             ),
             Edit(
                 SQLITE_WRITER, "        self._failed = False\n", "        self._failed = self._open = False\n"
@@ -395,7 +394,7 @@ MUTANTS = (
         (
             Edit(
                 MEMORY_READS,
-                "cursors.delivered_seq if device_id is None else device.delivered_seq if device else 0",
+                "cursors.device_seq if device is None else device.delivered_seq",
                 "max(cursors.delivered_seq, device.delivered_seq if device else 0)",
             ),
             Edit(

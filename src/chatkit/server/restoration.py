@@ -1,0 +1,107 @@
+"""A log that was put back from a backup: how a server notices, and what it does.
+
+The store notices a file that is not what was last served from its place (`RestoreReader.restored`). What it cannot see,
+such as a disk that was set back as a whole, clients prove: each PONG carries a log token, which says how far the log
+had got and is signed with the log's own secret; a client brings it back in its next HELLO. A log that has not got so
+far any more has lost its end.
+
+Either way every conversation gets a new epoch, so that clients compare what they hold with what there is, and every
+resume token ends. Called by `server` and `dispatch`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from typing import Final
+
+import anyio
+
+from ..storage.base import Done, EndLogins, RestoreReader
+from .engine import Engine
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 200
+"""Conversations that are renewed side by side, far fewer than fit into a commit queue."""
+
+
+class Restoration:
+    """Notices, and renews.
+
+    Args:
+        log: Where the log is read.
+        engine: Carries the renewals out.
+
+    Attributes:
+        log_token: How far the log has got, as of the last `refresh`; "" before the first.
+    """
+
+    def __init__(self, log: RestoreReader, engine: Engine) -> None:
+        self._log = log
+        self._engine = engine
+        self._key = b""
+        self._position = 0
+        self._renewing = False
+        self.log_token = ""
+
+    async def start(self, secret: bytes) -> None:
+        """Renew a log that the store knows to be older than the one served last; then it is like any other.
+
+        Called once the committer runs, and before anybody is let in.
+
+        Raises:
+            UnavailableError: Storage refused; the next start begins again.
+        """
+        self._key = hashlib.blake2b(b"log token", key=secret).digest()
+        if self._log.restored:
+            await self._renew()
+            await self._log.confirm_restored()
+
+    async def refresh(self) -> None:
+        """Make a token of how far the log has got by now. Called every few seconds."""
+        self._position = await self._log.position()
+        self.log_token = self._signed(self._position)
+
+    async def check(self, log_token: str) -> None:
+        """Compare the log with what a client brings from its last connection. A token not signed here says nothing.
+
+        Raises:
+            UnavailableError: Storage refused; the next token begins again.
+        """
+        proved = self._proved(log_token)
+        if proved <= self._position or proved <= await self._log.position() or self._renewing:
+            return
+        self._renewing = True
+        try:
+            await self._renew()
+        finally:
+            self._renewing = False
+
+    async def _renew(self) -> None:
+        """Give every conversation a new epoch, and end all resume tokens."""
+        logger.critical(
+            "the log is older than what was served before: a backup was put back; renewing all of it"
+        )
+        await self._engine.execute(EndLogins(), Done)
+        after, count = "", 0
+        while names := await self._log.conversation_ids(after, _AT_ONCE):
+            async with anyio.create_task_group() as tasks:
+                for name in names:
+                    tasks.start_soon(self._engine.execute, self._engine.renew_epoch(name), Done)
+            after, count = names[-1], count + len(names)
+        logger.warning("%d conversations have a new epoch; clients sync by themselves", count)
+
+    def _signed(self, position: int) -> str:
+        mac = hashlib.blake2b(b"%d" % position, key=self._key, digest_size=16).hexdigest()
+        return f"{position:x}-{mac}"
+
+    def _proved(self, log_token: str) -> int:
+        """How far a log with this secret had got for certain; 0 for what was not signed here."""
+        number, _, _ = log_token.partition("-")
+        try:
+            position = int(number, 16)
+        except ValueError:
+            return 0
+        return position if hmac.compare_digest(self._signed(position).encode(), log_token.encode()) else 0

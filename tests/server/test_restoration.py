@@ -1,0 +1,116 @@
+"""A log that lost its end: proved by clients with what the server signed for them, and noticed at the start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from chatkit.drivers.file_lock import FileLock
+from chatkit.storage.memory import MemoryStore
+from chatkit.storage.sqlite import SqliteStore
+from chatkit.storage.sqlite.last_served import LastServed
+
+from ..storage.ids import seeded_ids
+from .harness import HarnessServer, Peer, by_name, group, login, serving
+
+
+def log() -> Any:
+    """Logs made by this have the same secret, as a log and its backup have."""
+    return MemoryStore(ids=seeded_ids(7))
+
+
+async def proof(peer: Peer) -> str:
+    peer.say({"event": "PING"})
+    (pong,) = await peer.hear("PONG")
+    return str(pong["logToken"])
+
+
+async def log_in_with(server: HarnessServer, log_token: str, user_id: str = "ann") -> tuple[Peer, list[Any]]:
+    peer = Peer(server)
+    peer.say({"event": "HELLO", "token": user_id, "deviceId": "phone", "logToken": log_token})
+    return peer, await peer.hear("WELCOME", "HEADS")
+
+
+async def far_ahead() -> str:
+    """What a server signs whose log has got far."""
+    async with serving(log()) as server:
+        await group(server, "ann", "ben")
+        for number in range(9):
+            await server.send("g-1", "ann", "hi", client_msg_id=f"k{number}")
+        await anyio.sleep(6)  # a token is made every few seconds
+        return await proof(await login(server, "ann"))
+
+
+async def test_a_token_from_beyond_the_end_renews_every_conversation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ahead = await far_ahead()
+    async with serving(log()) as server:
+        await group(server, "ann", "ben")
+        await group(server, "cat", conversation_id="g-2")
+        before = await server.store.head_seqs(["g-1", "g-2"])
+        ben = await login(server, "ben")
+        _, (_, heads) = await log_in_with(server, ahead)
+        after = await server.store.head_seqs(["g-1", "g-2"])
+        (behind,) = await ben.hear("BEHIND")
+
+        assert all(after[name][0] != before[name][0] for name in before)
+        assert heads["conversations"][0]["epoch"] == behind["epoch"] == after["g-1"][0]
+        assert "a backup was put back" in caplog.text
+        await anyio.sleep(6)
+        await log_in_with(server, await proof(ben))
+        assert await server.store.head_seqs(["g-1", "g-2"]) == after, "its own tokens are no proof"
+
+
+@pytest.mark.parametrize("forged", ["", "x", "ff-00", "f" * 64, "-1-" + "0" * 32, "9" * 31 + "-" + "0" * 32])
+async def test_what_was_not_signed_here_proves_nothing(forged: str) -> None:
+    async with serving(log()) as server:
+        await group(server, "ann", "ben")
+        before = await server.store.head_seqs(["g-1"])
+        await log_in_with(server, forged)
+        assert await server.store.head_seqs(["g-1"]) == before
+
+
+async def test_a_token_of_another_log_proves_nothing() -> None:
+    ahead = await far_ahead()
+    async with serving(MemoryStore(ids=seeded_ids(8))) as server:  # type: ignore[arg-type]
+        await group(server, "ann", "ben")
+        before = await server.store.head_seqs(["g-1"])
+        await log_in_with(server, ahead)
+        assert await server.store.head_seqs(["g-1"]) == before
+
+
+async def test_an_older_log_is_renewed_at_the_start_and_its_logins_end(tmp_path: Path) -> None:
+    """The word beside the file says that more was served; a start that was interrupted begins again."""
+    path = str(tmp_path / "chat.db")
+    async with HarnessServer(
+        store=SqliteStore(path, ids=seeded_ids(1), threads=False), authenticate=by_name
+    ) as server:
+        await group(server, "ann", "ben")
+        resume_token = (await log_in_with(server, ""))[1][0]["resumeToken"]
+        before = await server.store.head_seqs(["g-1"])
+    lock = FileLock.acquire(path)
+    assert lock is not None
+    LastServed(lock, path).note(99)
+    lock.release()
+
+    interrupted = SqliteStore(path, ids=seeded_ids(2), threads=False)
+    await interrupted.migrate()
+    assert interrupted.restored
+    await interrupted.commit([])
+    await interrupted.aclose()
+    store = SqliteStore(path, ids=seeded_ids(3), threads=False)
+    async with HarnessServer(store=store, authenticate=by_name) as server:
+        assert not store.restored
+        assert (await server.store.head_seqs(["g-1"]))["g-1"][0] != before["g-1"][0]
+        peer = Peer(server)
+        peer.say({"event": "HELLO", "resumeToken": resume_token, "deviceId": "phone"})
+        (error,) = await peer.hear("ERROR")
+        assert error["code"] == "TOKEN_REVOKED"
+    again = SqliteStore(path, ids=seeded_ids(4), threads=False)
+    await again.migrate()
+    assert not again.restored
+    await again.aclose()
