@@ -19,6 +19,8 @@ from chatkit.transport.base import Transport, TransportClosedError
 from chatkit.wire.codec import CODECS
 
 from .dumps import CompleteHistory, dump_device, dump_store
+from .held import Peaks, server_counts, server_peaks
+from .membership import current_members
 
 RECALL_WINDOW_MS = 120_000
 
@@ -305,6 +307,15 @@ class Scene:
         self.history.devices = [
             dump_device(it.user_id, it.device_id, it.store, crashed=False, online=True) for it in self.devices
         ]
+        self._count()
+
+    def _count(self) -> None:
+        assert self.history.store is not None
+        members = {name: current_members(log.entries) for name, log in self.history.store.logs.items()}
+        peaks, online = Peaks(), len(self.devices)
+        peaks.look("servers", server_peaks(self.server))
+        counts = server_counts("at rest", "n-0", self.server, members, online)
+        self.history.counts = [*peaks.counts(), *counts]
 
 
 def _plain(answer: Any) -> dict[str, Any]:

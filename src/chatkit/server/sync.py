@@ -23,7 +23,10 @@ from .live.hub import Hub
 from .read_gate import ReadGate
 from .session import Session
 
-_BEHIND_MAX = 200
+HEADS_PER_PAGE = ev.PAGE_MAX
+"""Conversations in one frame of a HEADS listing."""
+
+BEHIND_MAX = 200
 """More conversations than this are announced by a HEADS listing."""
 
 
@@ -89,7 +92,7 @@ class Sync:
             return
         if reading is not None and reading.requests:
             self._serve(session, reading)
-        if len(session.behind) > _BEHIND_MAX:
+        if len(session.behind) > BEHIND_MAX:
             session.behind.clear()
             self.list_heads(session)
         else:
@@ -193,7 +196,7 @@ class Sync:
     def _send_heads(self, session: Session, reading: _Reading, heads: deque[ev.Head]) -> None:
         """Send the next page; conversations left since the listing was read are passed over."""
         pushed = session.last_pushed_seq
-        page = [heads.popleft() for _ in range(min(ev.PAGE_MAX, len(heads)))]
+        page = [heads.popleft() for _ in range(min(HEADS_PER_PAGE, len(heads)))]
         page = [head for head in page if head.conversation_id in pushed]
         for head in page:
             pushed[head.conversation_id] = max(head.head_seq, pushed[head.conversation_id])

@@ -66,6 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         sliced_share: Connections that are carried as WebSocket bytes in small slices.
         sqlite_devices_share: Devices whose local store is a SQLite file.
         token_s: Life of a login token; None for ever.
+        page_size: Of every page that chatkit reads or sends in parts; None for the true sizes.
     """
 
     seed: int
@@ -85,6 +86,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sliced_share: float
     sqlite_devices_share: float
     token_s: float | None
+    page_size: int | None
     server: ServerConfig
     client: ClientConfig
 
@@ -113,6 +115,7 @@ def draw_plan(seed: int) -> Plan:
         sliced_share=rng.choice((0.0, 0.0, 0.0, 0.3)),
         sqlite_devices_share=rng.choice((0.0, 0.3)),
         token_s=rng.choice((None, None, 12.0)),
+        page_size=Rng(seed).stream("page size").choice((None, 1, 2, 3, 4)),
         server=_server(rng),
         client=_client(rng),
     )

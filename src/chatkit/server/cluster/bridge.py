@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 _PAYLOAD_BYTES_MAX = 8 * 1024
 """Larger entries are read from the log by whoever needs them."""
 
-_MESSAGES_PER_FRAME = 64
+MESSAGES_PER_FRAME = 64
 """With payloads of that size a frame stays well below the bus's bound."""
 
 _RETRY_S = 1.0
@@ -119,8 +119,8 @@ class ClusterBridge:
         """Send what was gathered: one frame per topic, or a few."""
         leaving, self._leaving = self._leaving, {}
         for topic, gathered in leaving.items():
-            for start in range(0, len(gathered), _MESSAGES_PER_FRAME):
-                self._bus.publish(topic, cm.encode(gathered[start : start + _MESSAGES_PER_FRAME]))
+            for start in range(0, len(gathered), MESSAGES_PER_FRAME):
+                self._bus.publish(topic, cm.encode(gathered[start : start + MESSAGES_PER_FRAME]))
 
     def _gather(self, topic: str, message: cm.ClusterMessage) -> None:
         self._leaving.setdefault(topic, []).append(message)
