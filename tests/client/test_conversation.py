@@ -42,7 +42,7 @@ def test_what_gets_its_place_is_stored_and_the_app_notified_in_order() -> None:
     effects = pushed(it, entry(1))
     (change,) = effects.changes()
     assert ([message.seq for message in change.messages], change.prefix) == ([1, 2], 2)
-    assert effects.events == [MessageReceived(entry(1)), MessageReceived(entry(2))]
+    assert [it.event for it in effects.deliveries] == [MessageReceived(entry(1)), MessageReceived(entry(2))]
     assert effects.to_confirm() == [it]
 
 
@@ -51,8 +51,8 @@ def test_an_own_message_above_a_gap_is_stored_at_once_and_no_event() -> None:
     effects = pushed(it, entry(2, ME), own=True)
 
     (change,) = effects.changes()
-    assert ([message.seq for message in change.messages], change.prefix, effects.events) == ([2], 0, [])
-    assert pushed(it, entry(1)).events == [MessageReceived(entry(1))]
+    assert ([message.seq for message in change.messages], change.prefix, effects.deliveries) == ([2], 0, [])
+    assert [it.event for it in pushed(it, entry(1)).deliveries] == [MessageReceived(entry(1))]
 
 
 def test_a_recall_is_an_event_of_its_own_and_remembered_for_history() -> None:
@@ -61,7 +61,7 @@ def test_a_recall_is_an_event_of_its_own_and_remembered_for_history() -> None:
 
     (change,) = effects.changes()
     assert (change.recalled_seqs, list(it.recalled_lately)) == ([1], [1])
-    assert effects.events == [MessageRecalled("c-1", "m-1", 1, "u-2")]
+    assert [it.event for it in effects.deliveries] == [MessageRecalled("c-1", "m-1", 1, "u-2")]
 
 
 def test_a_new_membership_forgets_what_is_held_from_before() -> None:
@@ -90,7 +90,7 @@ def test_another_log_drops_all_that_was_said_of_the_old_one() -> None:
         [],
     )
     assert (it.acked_seq, it.read_seq, it.first_seq, it.epoch_refused) == (0, 0, 1, False)
-    assert (it.message_state(1), effects.events[-1]) == ("SENT", EpochChanged("c-1", "e2"))
+    assert (it.message_state(1), effects.deliveries[-1].event) == ("SENT", EpochChanged("c-1", "e2"))
 
 
 def test_the_first_epoch_heard_of_is_taken_and_another_one_is_another_log() -> None:
@@ -116,7 +116,7 @@ def test_outcomes_are_resolved_and_notified_together() -> None:
 
     assert effects.resolved == [("c-1", "k"), ("c-1", "l")]
     assert effects.outcomes == [(("c-1", "k"), sent), (("c-1", "l"), refused)]
-    assert effects.events == [MessageSent(sent), SendFailed("c-1", "l", refused)]
+    assert [it.event for it in effects.deliveries] == [MessageSent(sent), SendFailed("c-1", "l", refused)]
 
 
 def test_what_was_heard_of_before_the_heads_is_taken_over() -> None:

@@ -26,6 +26,7 @@ from .api import ChatApi
 from .config import ClientConfig
 from .connection import Connection
 from .conversation import Conversations
+from .deliveries import Backlog, Deliveries
 from .event_queue import EventQueue
 from .history import History
 from .inbox import Batches, Inbox
@@ -35,6 +36,7 @@ from .store.base import LocalStore
 from .store.memory import MemoryStore
 from .store.sqlite import SqliteStore
 from .sync import Sync, SyncQueue
+from .taken import TakenCursors
 
 _CODECS = {"json": JSON, "msgpack": MSGPACK}
 
@@ -74,11 +76,15 @@ class ClientRuntime:
         self.status = ConnectionStatus()
         self.events = EventQueue(config.events_max, config.events_low)
         self.conversations = Conversations(config.held_max, self.status.wake)
-        self.conversations.reload(store.records())
+        records = store.records()
+        self.conversations.reload(records)
+        taken = TakenCursors(store, records)
         self.outbox = Outbox(store, config, ports.clock, backoff, self.wake)
         self.cursors = Cursors(store, ports.clock, backoff)
         self.requests = Requests(config.requests_max, self.wake)
-        self.batches = Batches(store, self.conversations, self.outbox, self.cursors, self.events)
+        self.batches = Batches(
+            store, self.conversations, self.outbox, self.cursors, self.events, taken, config.delivered_when
+        )
         inbox = Inbox(
             codec,
             self.conversations,
@@ -90,6 +96,10 @@ class ClientRuntime:
         )
         sync = Sync(config, backoff, self.conversations, sync_queue, self.requests, self.events)
         self.history = History(codec, store, self.conversations, self.batches, sync, self.status)
+        backlog = Backlog(records, store, self.conversations, taken, self.history)
+        self.deliveries = Deliveries(
+            store, taken, backlog, self.events, self.conversations, self.batches, self.wake
+        )
         serve = partial(
             Connection,
             codec=codec,
@@ -180,6 +190,7 @@ class ClientRuntime:
         finally:
             self.outbox.stopped(ClosedError("the client was closed"))
             self.events.close()
+            self.deliveries.close()
             self.store.close()
             await self._close_api()
 

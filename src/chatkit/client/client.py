@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,7 @@ from ._runtime import ClientRuntime, codec_named, connector_of, store_of
 from ._token import Token, TokenSource
 from .api import ChatApi, Status
 from .config import ClientConfig
+from .deliveries import Handler
 from .events import ChatEvent
 from .store.base import LocalStore
 from .validate import (
@@ -176,15 +178,46 @@ class ChatClient:
         return runtime.outbox.pending_count
 
     def events(self) -> EventStream:
-        """Everything that happens, for `async for`. One consumer at a time.
+        """Everything that happens, for `async for`: each event at most once. One consumer at a time.
 
         Each log entry comes once per local store, after it is stored, and in order of its conversation's seq; only an
-        own `MessageSent` comes with its answer, maybe ahead of entries with a lower seq. What an app did not consume
-        before it ended is in `history`. When too many wait, the client stops receiving until the app has caught up;
+        own `MessageSent` comes with its answer, maybe ahead of entries with a lower seq. An entry counts as taken as
+        it is handed out: what was not comes at the next start, and the one that an app died over is in `history`
+        (`consume` gives it again). When too many wait, the client stops receiving until the app has caught up;
         nothing is lost.
+
+        Raises:
+            ClientError: Another task consumes the events.
+            UnavailableError: The local store is damaged, or its disk failed.
         """
         self._entered_runtime()
         return EventStream(self)
+
+    async def consume(self, handler: Handler) -> None:
+        """Hand every event to `handler`, one after the other: each log entry at least once, until it is taken.
+
+        An entry is taken when its handler has returned; one whose handler raised, was cancelled or died with the
+        process comes again first, with a greater `attempt`, at the next `consume` on the same local store. What was
+        taken does not come again, except that a process that is killed may see the one entry again whose handler had
+        just returned. The order is that of `events`, in each conversation by seq.
+
+        Repeated are `MessageReceived` (also of members that come and go), `MessageRecalled` and `EpochChanged`.
+        All others come at most once: `send` gives an outcome again, `conversations` says how things stand. A message
+        that was recalled before it was taken comes without its body (`message.type` is `RECALLED`). Of an older
+        log, nothing comes again after `EpochChanged`.
+
+        Returns once the client is closed or has stopped for good.
+
+        Args:
+            handler: Called with each `Delivery`. After too many attempts it may return instead of raising.
+
+        Raises:
+            Exception: What the handler raised; the client goes on.
+            ClientError: Another task consumes the events.
+            UnavailableError: The local store is damaged, or its disk failed.
+        """
+        with self._sole_consumer():
+            await self._entered_runtime().deliveries.consume(handler)
 
     async def send(
         self,
@@ -388,11 +421,17 @@ class ChatClient:
         runtime = self._runtime
         if runtime is None:
             return None
+        with self._sole_consumer():
+            delivery = await runtime.deliveries.take()
+        return None if delivery is None else delivery.event
+
+    @contextmanager
+    def _sole_consumer(self) -> Iterator[None]:
         if self._consuming:
             raise ClientError("another task is consuming the events; there can be one at a time")
         self._consuming = True
         try:
-            return await runtime.events.take()
+            yield
         finally:
             self._consuming = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 import msgspec
 
@@ -12,6 +13,9 @@ from ..errors import ConfigurationError
 from ..wire.events import PAGE_MAX
 
 _MAY_BE_ZERO = frozenset({"close_timeout_s", "goaway_wait_s", "gap_wait_s", "stable_after_s", "events_low"})
+
+
+DeliveredWhen = Literal["stored", "taken"]
 
 
 class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +41,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         held_max: Entries kept above a gap, per conversation.
         page_limit: Entries asked for with one SYNC, at most 200.
         requests_max: Recalls that wait for their answer; QueueFullError beyond.
+        delivered_when: What DELIVERED means for this device: `stored`, in its local store; `taken`, taken by its app
+            (`ChatClient.consume`, `ChatClient.events`).
 
     Raises:
         ConfigurationError: A wait is not finite, a bound is no whole number, or a value is not above 0. Waits that
@@ -62,10 +68,14 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     held_max: int = HELD_MAX
     page_limit: int = PAGE_MAX
     requests_max: int = 1_000
+    delivered_when: DeliveredWhen = "stored"
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            _check(name, getattr(self, name))
+            if name != "delivered_when":
+                _check(name, getattr(self, name))
+        if self.delivered_when not in get_args(DeliveredWhen):
+            raise ConfigurationError("delivered_when must be stored or taken")
         if self.backoff_max_s < self.backoff_base_s:
             raise ConfigurationError("backoff_max_s must be at least backoff_base_s")
         if self.page_limit > PAGE_MAX:

@@ -16,6 +16,7 @@ from ..types import ConversationType, Message, MessageStatus, Receipt, Sent
 from ..wire import events as ev
 from .events import (
     ChatEvent,
+    Delivery,
     EpochChanged,
     MessageRecalled,
     MessageReceived,
@@ -99,7 +100,7 @@ class Conversation:
         prefix = self.timeline.prefix
         self._placed(effects, self.timeline.push(message, notified=own, keep=keep), prefix, user_id)
         if own and self.timeline.is_notified(message.seq):
-            effects.change(self).messages.append(message)  # the app knows of it: so it is after a crash too
+            effects.change(self).add_own(message)  # the app knows of it: so it is after a crash too
 
     def page(
         self,
@@ -127,8 +128,9 @@ class Conversation:
         change = effects.change(self)
         change.fresh, change.floor = True, 0
         change.messages.clear()
+        change.own_seqs.clear()
         change.recalled_seqs.clear()
-        effects.events.append(EpochChanged(self.id, epoch))
+        effects.deliveries.append(Delivery(EpochChanged(self.id, epoch), 1, self.id, epoch))
 
     def _placed(
         self, effects: Effects, step: Step, prefix: int, user_id: str, *, moved: bool = False
@@ -140,9 +142,12 @@ class Conversation:
         if any(_adds(placed.message, user_id) for placed in step.placed):
             _forget_earlier(change, prefix)
         change.messages.extend(placed.message for placed in step.placed)
+        change.own_seqs.update(placed.message.seq for placed in step.placed if placed.notified)
         change.recalled_seqs.extend(step.recalled_seqs)
         self.recalled_lately.extend(step.recalled_seqs)
-        effects.events.extend(_event(placed.message) for placed in step.placed if not placed.notified)
+        effects.deliveries.extend(
+            delivery_of(placed.message, self.timeline.epoch) for placed in step.placed if not placed.notified
+        )
 
     # --- receipts -------------------------------------------------------------------------------------
 
@@ -241,9 +246,12 @@ class Conversations:
 
     def reload(self, records: Iterable[Record]) -> None:
         """Forget what is in memory for what is stored; what is unknown was never stored and stays."""
-        self._by_id.clear()
+        before, self._by_id = self._by_id, {}
         for record in records:
-            self._load(record)
+            conversation = self._load(record)
+            earlier = before.get(record.conversation_id)
+            if earlier is not None and earlier.timeline.epoch == record.epoch:
+                conversation.recalled_lately = earlier.recalled_lately
 
     def adopt(self, conversation_id: str, type_: ConversationType, epoch: str, prefix: int) -> Conversation:
         """Take up a conversation that this device sees for the first time; it is no longer unknown."""
@@ -299,7 +307,7 @@ class Conversations:
             if not conversation.left
         }
 
-    def _load(self, record: Record) -> None:
+    def _load(self, record: Record) -> Conversation:
         timeline = Timeline(
             record.epoch,
             record.prefix,
@@ -310,6 +318,7 @@ class Conversations:
         conversation = Conversation(record.conversation_id, record.type, timeline)
         conversation.left = record.left
         self._by_id[record.conversation_id] = conversation
+        return conversation
 
 
 class Effects:
@@ -318,7 +327,7 @@ class Effects:
     Attributes:
         resolved: Sends to forget.
         outcomes: Their outcomes, for those who wait for them.
-        events: For the app, in order.
+        deliveries: For the app, in order.
     """
 
     def __init__(self) -> None:
@@ -327,7 +336,7 @@ class Effects:
         self._needs_ack: dict[str, Conversation] = {}
         self.resolved: list[Key] = []
         self.outcomes: list[tuple[Key, Sent | ChatkitError]] = []
-        self.events: list[ChatEvent] = []
+        self.deliveries: list[Delivery] = []
 
     def change(self, conversation: Conversation) -> Change:
         """The change of this conversation, to be added to."""
@@ -337,18 +346,22 @@ class Effects:
             change = self._changes[conversation.id] = conversation.change()
         return change
 
+    def notify(self, event: ChatEvent) -> None:
+        """Tell the app of something that is no entry of a log."""
+        self.deliveries.append(Delivery(event))
+
     def sent(self, sent: Sent) -> None:
         """A pending message is durable on the server."""
         key = (sent.conversation_id, sent.client_msg_id)
         self.resolved.append(key)
         self.outcomes.append((key, sent))
-        self.events.append(MessageSent(sent))
+        self.notify(MessageSent(sent))
 
     def failed(self, key: Key, error: ChatkitError) -> None:
         """A pending message was refused for good."""
         self.resolved.append(key)
         self.outcomes.append((key, error))
-        self.events.append(SendFailed(*key, error))
+        self.notify(SendFailed(*key, error))
 
     def needs_ack(self, conversation: Conversation) -> None:
         """The server said how much it knows of what this device holds: the rest is confirmed once all is stored."""
@@ -379,6 +392,11 @@ def _forget_earlier(change: Change, prefix: int) -> None:
     """Let go of what is held from before a new membership; history fetches it again, as it reads now."""
     change.forget_up_to = change.floor = prefix
     change.messages = [message for message in change.messages if message.seq > prefix]
+
+
+def delivery_of(message: Message, epoch: str) -> Delivery:
+    """An entry of a log as the app is to take it."""
+    return Delivery(_event(message), 1, message.conversation_id, epoch, message.seq)
 
 
 def _event(message: Message) -> ChatEvent:

@@ -20,12 +20,14 @@ from ..types import Message, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
 from ..wire.payload import is_same
+from .config import DeliveredWhen
 from .conversation import Conversation, Conversations, Effects, UnknownConversation
 from .event_queue import EventQueue
 from .events import ChatEvent, ConversationChanged, MessageSent, Typing
 from .outbox import DELIVERED_REF, READ_REF, Cursors, Outbox
 from .store.base import EncodedMessage, LocalStore, refused_for_now
 from .sync import Pulled, SyncQueue
+from .taken import TakenCursors
 from .validate import all_readable, readable
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,8 @@ class Batches:
         outbox: Those who wait for a send.
         cursors: Takes what is confirmed.
         events: Where the app's events go.
+        taken: How far the app has taken them.
+        delivered_when: Whether what is confirmed is `stored` or `taken`.
 
     Attributes:
         failure: What broke a batch, or None; nothing may be applied or stored before `recover`.
@@ -52,12 +56,16 @@ class Batches:
         outbox: Outbox,
         cursors: Cursors,
         events: EventQueue,
+        taken: TakenCursors,
+        delivered_when: DeliveredWhen,
     ) -> None:
         self._store = store
         self._conversations = conversations
         self._outbox = outbox
         self._cursors = cursors
         self._events = events
+        self._taken = taken
+        self._delivered_when = delivered_when
         self.failure: Exception | None = None
 
     def bind(self, user_id: str, device_id: str) -> None:
@@ -119,28 +127,40 @@ class Batches:
         change.messages = messages
         self._store.save([change])
 
+    def confirm(self, conversation: Conversation) -> bool:
+        """Confirm to the server what this device holds, or its app has taken, if it does not know.
+
+        Returns:
+            Whether there is something to send.
+        """
+        up_to_seq = self._confirmable(conversation)
+        if self.failure is not None or conversation.left or up_to_seq <= conversation.acked_seq:
+            return False
+        conversation.acked_seq = up_to_seq
+        self._cursors.delivered(conversation.id, up_to_seq)
+        return True
+
     def _commit(self, effects: Effects) -> None:
         changes = effects.changes()
         if changes or effects.resolved:
             self._store.save(changes, effects.resolved)
-        for event in effects.events:
-            self._events.put(event, droppable=self._has_waiter(event))
+        self._taken.committed(changes, effects.deliveries)
+        for delivery in effects.deliveries:
+            self._events.put(delivery, droppable=self._has_waiter(delivery.event))
         for key, outcome in effects.outcomes:
             self._outbox.on_committed(key, outcome)
         for conversation in effects.to_confirm():
-            self._confirm(conversation)
+            self.confirm(conversation)
 
     def _has_waiter(self, event: ChatEvent) -> bool:
         if not isinstance(event, MessageSent):
             return False
         return self._outbox.has_waiter((event.sent.conversation_id, event.sent.client_msg_id))
 
-    def _confirm(self, conversation: Conversation) -> None:
-        """Confirm to the server what this device holds, if it does not know."""
-        prefix = conversation.timeline.prefix
-        if prefix > conversation.acked_seq and not conversation.left:
-            conversation.acked_seq = prefix
-            self._cursors.delivered(conversation.id, prefix)
+    def _confirmable(self, conversation: Conversation) -> int:
+        if self._delivered_when == "taken":
+            return self._taken.taken_up_to(conversation)
+        return conversation.timeline.prefix
 
 
 class Inbox:
@@ -217,7 +237,7 @@ class Inbox:
             case ev.ReceiptPush():
                 self._receipt(effects, event)
             case ev.TypingPush():
-                effects.events.append(Typing(event.conversation_id, event.user_id))
+                effects.notify(Typing(event.conversation_id, event.user_id))
             case ev.ErrorEvent():
                 self._refused(effects, event)
 
@@ -356,7 +376,10 @@ class Inbox:
         own = [message for message in earlier.own if message.seq > prefix]
         conversation = self._conversations.adopt(conversation_id, earlier.type, epoch, prefix)
         conversation.acked_seq = prefix
-        effects.change(conversation).messages.extend(own)
+        change = effects.change(conversation)
+        change.floor = prefix
+        for message in own:
+            change.add_own(message)
         self._take_early_acks(effects, earlier)
         return conversation
 
@@ -384,7 +407,7 @@ class Inbox:
         elif conversation.left:
             conversation.left = False
             effects.change(conversation)
-            effects.events.append(ConversationChanged(head.conversation_id, head.type, "JOINED"))
+            effects.notify(ConversationChanged(head.conversation_id, head.type, "JOINED"))
         if conversation.timeline.epoch != head.epoch:
             self._renew(effects, conversation, head.epoch)
         self._take_head(effects, conversation, head)
@@ -397,7 +420,7 @@ class Inbox:
         self._cursors.reconcile_read(conversation.id, head.read_seq)
         risen = conversation.others_rise(head.others_delivered_seq, head.others_read_seq)
         if risen is not None:
-            effects.events.append(risen)
+            effects.notify(risen)
         if conversation.timeline.rise(head.head_seq):
             self._sync_queue.add(conversation)
 
@@ -415,7 +438,7 @@ class Inbox:
 
     def _changed(self, effects: Effects, event: ev.ConversationPush) -> None:
         """The set of conversations changed just now."""
-        effects.events.append(ConversationChanged(event.conversation_id, event.type, event.change))
+        effects.notify(ConversationChanged(event.conversation_id, event.type, event.change))
         conversation = self._conversations.get(event.conversation_id)
         if event.change == "LEFT":
             self._conversations.unsee(event.conversation_id)
@@ -444,7 +467,7 @@ class Inbox:
         """The server does not name it, or says NOT_FOUND: it was left. The app is notified once."""
         if not conversation.left:
             _leave(effects, conversation)
-            effects.events.append(ConversationChanged(conversation.id, conversation.type, "LEFT"))
+            effects.notify(ConversationChanged(conversation.id, conversation.type, "LEFT"))
 
     # --- receipts and refusals ------------------------------------------------------------------------
 
@@ -454,7 +477,7 @@ class Inbox:
             return  # the heads that are on their way carry the same fact
         risen = conversation.receipt(event, self._conversations.user_id)
         if risen is not None:
-            effects.events.append(risen)
+            effects.notify(risen)
 
     def _refused(self, effects: Effects, event: ev.ErrorEvent) -> None:
         if self._refused_send(effects, event):

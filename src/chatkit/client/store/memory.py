@@ -12,7 +12,7 @@ from ...core.timeline import tombstone
 from ...errors import ConfigurationError
 from ...types import Message
 from ...wire.payload import RECALLED
-from .base import Change, Record, payload_bytes
+from .base import Change, Progress, Record, payload_bytes
 
 MESSAGES_MAX = 1000
 
@@ -31,6 +31,9 @@ class _Log:
     def __init__(self, change: Change) -> None:
         self.record = Record(change.conversation_id, change.type, change.epoch, change.prefix, change.left)
         self.floor = change.prefix if change.floor is None else change.floor
+        self.progress = Progress(change.conversation_id, change.epoch, self.floor)
+        self.renewed = change.fresh
+        self.own: set[int] = set()
         self.messages: dict[int, _Row] = {}
         self.recalled: set[int] = set()
 
@@ -83,6 +86,22 @@ class MemoryStore:
         seqs = sorted(seq for seq in log.messages if seq < before_seq)
         return [_message(log, seq) for seq in seqs[-limit:]]
 
+    def untaken(self, conversation_id: str, after_seq: int, up_to_seq: int, limit: int) -> list[Message]:
+        """The oldest stored entries of (after_seq, up_to_seq], without this device's own sends."""
+        log = self._logs.get(conversation_id)
+        if log is None:
+            return []
+        seqs = sorted(seq for seq in log.messages if after_seq < seq <= up_to_seq and seq not in log.own)
+        return [_message(log, seq) for seq in seqs[:limit]]
+
+    def advance(self, progress: Sequence[Progress]) -> None:
+        """Keep how far the app has taken each log."""
+        for each in progress:
+            log = self._logs.get(each.conversation_id)
+            if log is not None and log.record.epoch == each.epoch:
+                log.progress = replace(each, taken_seq=max(each.taken_seq, log.progress.taken_seq))
+                log.renewed = False
+
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""
         log = self._logs.get(conversation_id)
@@ -109,6 +128,7 @@ class MemoryStore:
         forgotten = [seq for seq in log.messages if seq <= change.forget_up_to] if change.forget_up_to else []
         for seq in forgotten:
             del log.messages[seq]
+        log.own |= change.own_seqs
         if change.floor is not None:
             log.floor = change.floor
         for message in change.messages:
@@ -125,13 +145,21 @@ class MemoryStore:
         for seq in sorted(log.messages)[:excess]:
             if seq <= log.record.prefix:
                 del log.messages[seq]
+                log.own.discard(seq)
                 log.floor = max(log.floor, seq)
 
 
 def _record(log: _Log) -> Record:
     held = tuple(_message(log, seq) for seq in sorted(log.messages) if seq > log.record.prefix)
     recalled = tuple(sorted(seq for seq in log.recalled if seq > log.record.prefix))
-    return replace(log.record, held=held, recalled_seqs=recalled)
+    return replace(
+        log.record,
+        held=held,
+        recalled_seqs=recalled,
+        taken_seq=log.progress.taken_seq,
+        tries=log.progress.tries,
+        renewed=log.renewed,
+    )
 
 
 def _keep(log: _Log, message: Message) -> None:

@@ -22,7 +22,7 @@ from ...drivers.sqlite import open_sqlite
 from ...errors import ConfigurationError, ConflictError, UnavailableError
 from ...types import Message
 from ...wire.payload import RECALLED
-from .base import Change, Record, payload_bytes
+from .base import Change, Progress, Record, payload_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +33,18 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 _COLUMNS = "conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id"
 _UPSERT_CONVERSATION = (
-    "INSERT INTO conversation (conversation_id, type, epoch, prefix, floor, has_left) VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT INTO conversation (conversation_id, type, epoch, prefix, floor, has_left, taken_seq, is_renewed)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET type = excluded.type, epoch = excluded.epoch, prefix = excluded.prefix,"
     " has_left = excluded.has_left"
 )
 _INSERT_MESSAGE = (
-    f"INSERT INTO message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
+    f"INSERT INTO message ({_COLUMNS}, is_own) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
     " ON CONFLICT DO UPDATE SET payload = excluded.payload WHERE excluded.payload = ?"
+)
+_ADVANCE = (
+    "UPDATE conversation SET taken_seq = max(taken_seq, ?), tries = ?, is_renewed = 0"
+    " WHERE conversation_id = ? AND epoch = ?"
 )
 _EARLY_RECALLS = (
     "SELECT conversation_id, seq FROM early_recall JOIN conversation USING (conversation_id)"
@@ -116,13 +121,22 @@ class SqliteStore:
         for conversation_id, seq in self._connection.execute(_EARLY_RECALLS):
             recalled.setdefault(conversation_id, []).append(seq)
         rows = self._connection.execute(
-            "SELECT conversation_id, type, epoch, prefix, has_left FROM conversation"
+            "SELECT conversation_id, type, epoch, prefix, has_left, taken_seq, tries, is_renewed FROM conversation"
         )
         return [
             Record(
-                id_, type_, epoch, prefix, bool(left), tuple(held.get(id_, ())), tuple(recalled.get(id_, ()))
+                id_,
+                type_,
+                epoch,
+                prefix,
+                bool(left),
+                tuple(held.get(id_, ())),
+                tuple(recalled.get(id_, ())),
+                taken_seq,
+                tries,
+                bool(renewed),
             )
-            for id_, type_, epoch, prefix, left in rows
+            for id_, type_, epoch, prefix, left, taken_seq, tries, renewed in rows
         ]
 
     def save(self, changes: Sequence[Change], resolved: Sequence[Key] = ()) -> None:
@@ -144,6 +158,23 @@ class SqliteStore:
             (conversation_id, before_seq, max(0, limit)),
         )
         return [_message(row) for row in reversed(rows)]
+
+    def untaken(self, conversation_id: str, after_seq: int, up_to_seq: int, limit: int) -> list[Message]:
+        """The oldest stored entries of (after_seq, up_to_seq], without this device's own sends."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM message WHERE conversation_id = ? AND seq > ? AND seq <= ?"  # noqa: S608 -- fixed names
+            " AND NOT is_own ORDER BY seq LIMIT ?",
+            (conversation_id, after_seq, up_to_seq, limit),
+        )
+        return [_message(row) for row in rows]
+
+    def advance(self, progress: Sequence[Progress]) -> None:
+        """Keep how far the app has taken each log, in one transaction."""
+        with self._transaction():
+            for each in progress:
+                self._connection.execute(
+                    _ADVANCE, (each.taken_seq, each.tries, each.conversation_id, each.epoch)
+                )
 
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""
@@ -200,7 +231,17 @@ class SqliteStore:
                 self._connection.execute(f"DELETE FROM {table} WHERE conversation_id = ?", (id_,))  # noqa: S608 -- fixed names
         floor = change.prefix if change.floor is None else change.floor
         self._connection.execute(
-            _UPSERT_CONVERSATION, (id_, change.type, change.epoch, change.prefix, floor, int(change.left))
+            _UPSERT_CONVERSATION,
+            (
+                id_,
+                change.type,
+                change.epoch,
+                change.prefix,
+                floor,
+                int(change.left),
+                floor,
+                int(change.fresh),
+            ),
         )
         if change.floor is not None:
             self._connection.execute(
@@ -210,18 +251,20 @@ class SqliteStore:
             self._connection.execute(
                 "DELETE FROM message WHERE conversation_id = ? AND seq <= ?", (id_, change.forget_up_to)
             )
-        self._keep(id_, change.messages)
+        self._keep(id_, change.messages, change.own_seqs)
         for seq in change.recalled_seqs:
             self._blank(id_, seq, early=seq > change.prefix)
 
-    def _keep(self, conversation_id: str, messages: Sequence[Message]) -> None:
+    def _keep(self, conversation_id: str, messages: Sequence[Message], own_seqs: set[int]) -> None:
         if not messages:
             return
         rows = self._connection.execute(
             "SELECT seq FROM early_recall WHERE conversation_id = ?", (conversation_id,)
         )
         recalled = {seq for (seq,) in rows}
-        self._connection.executemany(_INSERT_MESSAGE, [_row(message, recalled) for message in messages])
+        self._connection.executemany(
+            _INSERT_MESSAGE, [_row(message, recalled, own_seqs) for message in messages]
+        )
         met = [(conversation_id, message.seq) for message in messages if message.seq in recalled]
         self._connection.executemany("DELETE FROM early_recall WHERE conversation_id = ? AND seq = ?", met)
 
@@ -250,7 +293,7 @@ def _in_use(error: UnavailableError) -> ConfigurationError:
     )
 
 
-def _row(message: Message, recalled: set[int]) -> tuple[Any, ...]:
+def _row(message: Message, recalled: set[int], own_seqs: set[int]) -> tuple[Any, ...]:
     payload = RECALLED if message.seq in recalled else payload_bytes(message)
     return (
         message.conversation_id,
@@ -260,6 +303,7 @@ def _row(message: Message, recalled: set[int]) -> tuple[Any, ...]:
         message.server_ts,
         payload,
         message.client_msg_id,
+        message.seq in own_seqs,
         RECALLED,
     )
 
