@@ -30,6 +30,10 @@ from ._token import Token, TokenSource
 AsyncClient = httpx.AsyncClient
 _T = TypeVar("_T")
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
+BODY_BYTES_MAX = 16 * 1024 * 1024
+"""Bound of an answer: a page of 200 entries of 64 KiB, and some room."""
+
+CHUNK_BYTES = 64 * 1024
 _BACKOFF_BASE_S = 0.2
 _BACKOFF_MAX_S = 5.0
 
@@ -127,13 +131,19 @@ class Http:
         self, method: str, where: str, params: dict[str, Any] | None, body: Any, anonymous: bool
     ) -> httpx.Response:
         headers = {} if anonymous else await self._headers()
+        headers["accept-encoding"] = "identity"
         content = None if body is None else msgspec.json.encode(body)
         if content is not None:
             headers["content-type"] = "application/json"
+        request = self._client.build_request(
+            method, self._base_url + where, params=params, content=content, headers=headers
+        )
         try:
-            response = await self._client.request(
-                method, self._base_url + where, params=params, content=content, headers=headers
-            )
+            response = await self._client.send(request, stream=True)
+            try:
+                response = await _whole(response)
+            finally:
+                await response.aclose()
         except httpx.TimeoutException as error:
             raise DeadlineExceededError(f"{method} {where}: {type(error).__name__}") from error
         except httpx.HTTPError as error:
@@ -147,6 +157,22 @@ class Http:
         if self._device_id is not None:
             headers["x-device-id"] = self._device_id
         return headers
+
+
+async def _whole(response: httpx.Response) -> httpx.Response:
+    """The answer with its body, which is bounded while it comes. Nothing is decompressed.
+
+    Raises:
+        ProtocolError: The body is above `BODY_BYTES_MAX`, or encoded although that was not asked for.
+    """
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise ProtocolError("the answer is compressed, which nobody asked for")
+    body = bytearray()
+    async for chunk in response.aiter_bytes(CHUNK_BYTES):
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise ProtocolError(f"the answer is larger than {BODY_BYTES_MAX} bytes")
+    return httpx.Response(response.status_code, headers=response.headers, content=bytes(body))
 
 
 def _may_retry(error: BaseException) -> bool:

@@ -33,7 +33,7 @@ from .inbox import Batches, Inbox
 from .outbox import Cursors, Outbox
 from .requests import ConnectionStatus, Requests
 from .store.base import LocalStore
-from .store.memory import MemoryStore
+from .store.memory import MESSAGES_MAX, MemoryStore
 from .store.sqlite import SqliteStore
 from .sync import Sync, SyncQueue
 from .taken import TakenCursors
@@ -74,12 +74,17 @@ class ClientRuntime:
         self.store = store
         self.wake = AutoResetEvent()
         self.status = ConnectionStatus()
-        self.events = EventQueue(config.events_max, config.events_low)
-        self.conversations = Conversations(config.held_max, self.status.wake)
+        self.events = EventQueue(config.events_max, config.events_low, config.events_bytes_max)
+        self.conversations = Conversations(
+            config.held_max,
+            self.status.wake,
+            held_bytes_max=config.held_bytes_max,
+            conversations_max=config.conversations_max,
+        )
         records = store.records()
         self.conversations.reload(records)
         taken = TakenCursors(store, records)
-        self.outbox = Outbox(store, config, ports.clock, backoff, self.wake)
+        self.outbox = Outbox(store, config, ports.clock, backoff, self.wake, self.events)
         self.cursors = Cursors(store, ports.clock, backoff)
         self.requests = Requests(config.requests_max, self.wake)
         self.batches = Batches(
@@ -208,11 +213,11 @@ def codec_named(name: str) -> Codec:
     return codec
 
 
-def store_of(store: LocalStore | str | None) -> LocalStore:
+def store_of(store: LocalStore | str | None, config: ClientConfig) -> LocalStore:
     """A store as itself, a path as a SQLite file, None as memory."""
     if store is None:
-        return MemoryStore()
-    return SqliteStore(store) if isinstance(store, str) else store
+        return MemoryStore(config.keep_messages_max or MESSAGES_MAX)
+    return SqliteStore(store, config.keep_messages_max) if isinstance(store, str) else store
 
 
 def connector_of(connector: Connector | None, url: str, config: ClientConfig) -> Connector:

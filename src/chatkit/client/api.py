@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
 
-from ..errors import BadRequestError, ClosedError
+from ..errors import BadRequestError, ClosedError, ProtocolError
 from ..ports import Ports
 from ..types import ConversationType, Member, Message, Payload, Sent
 from ..wire import events as ev
@@ -52,6 +52,9 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+LIST_PAGES_MAX = 10_000
+"""Pages that one list may have."""
+
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=ev.SEQ_MAX)]
 
 
@@ -248,14 +251,12 @@ class ChatApi:
 
     async def all_conversations(self) -> AsyncIterator[ConversationRow]:
         """All of the caller's conversations, page by page."""
-        cursor: str | None = None
-        while True:
-            page = await self.conversations(cursor=cursor, limit=ev.PAGE_MAX)
+        cursors = _Cursors()
+        while cursors.more:
+            page = await self.conversations(cursor=cursors.newest, limit=ev.PAGE_MAX)
             for row in page.conversations:
                 yield row
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+            cursors.follow(page.next_cursor)
 
     async def members(
         self, conversation_id: str, *, cursor: str | None = None, limit: int = 50
@@ -265,14 +266,12 @@ class ChatApi:
 
     async def all_members(self, conversation_id: str) -> AsyncIterator[Member]:
         """All members, page by page."""
-        cursor: str | None = None
-        while True:
-            page = await self.members(conversation_id, cursor=cursor, limit=ev.PAGE_MAX)
+        cursors = _Cursors()
+        while cursors.more:
+            page = await self.members(conversation_id, cursor=cursors.newest, limit=ev.PAGE_MAX)
             for member in page.members:
                 yield member
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+            cursors.follow(page.next_cursor)
 
     async def receipts(
         self, conversation_id: str, *, cursor: str | None = None, limit: int = 50
@@ -325,6 +324,24 @@ class ChatApi:
         if self._closed:
             raise ClosedError("this ChatApi is closed")
         return await self._http.call(method, where, answer, params=params, body=body, repeat=repeat)
+
+
+class _Cursors:
+    """The cursors that a list was read with, so that no server can make it endless."""
+
+    def __init__(self) -> None:
+        self._followed: set[str | None] = set()
+        self.newest: str | None = None
+        self.more = True
+
+    def follow(self, cursor: str | None) -> None:
+        """Go on with the next page, or end. Raises ProtocolError for a cursor that leads back, and for too many."""
+        self.more, self.newest = cursor is not None, cursor
+        if cursor in self._followed or len(self._followed) >= LIST_PAGES_MAX:
+            raise ProtocolError(
+                "the pages of a list have no end: their cursor leads back, or there are too many"
+            )
+        self._followed.add(cursor)
 
 
 def _list(cursor: str | None, limit: int) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class ChatClient:
         if self._entered:
             raise ClosedError("a ChatClient can be entered once only; make another one")
         self._entered = True
-        store = store_of(self._store)
+        store = store_of(self._store, self._config)
         try:
             self._runtime = ClientRuntime(
                 store=store,

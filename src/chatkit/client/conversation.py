@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from ..core.resend import Key
-from ..core.timeline import Step, Timeline, recall_target
-from ..errors import ChatkitError
+from ..core.timeline import HELD_BYTES_MAX, HeldBytes, Step, Timeline, recall_target
+from ..errors import ChatkitError, ProtocolError
 from ..types import ConversationType, Message, MessageStatus, Receipt, Sent
 from ..wire import events as ev
 from .events import (
@@ -26,6 +26,9 @@ from .events import (
     SendFailed,
 )
 from .store.base import Change, Record
+
+CONVERSATIONS_MAX = 20_000
+"""Conversations of one device, with those that were left."""
 
 RECALLED_LATELY_MAX = 1000
 """Recalls remembered per conversation, for pages of history that were made before them."""
@@ -221,6 +224,8 @@ class Conversations:
     Args:
         held_max: Bound of entries held above a gap, per conversation.
         wake: Called when a conversation was adopted, and when all heads have come.
+        held_bytes_max: Bound of what is held above gaps in all of them together.
+        conversations_max: Bound of the conversations, known and unknown.
 
     Attributes:
         user_id: The user of the login; "" before the first.
@@ -228,8 +233,18 @@ class Conversations:
         unknown: Heard of, but not adopted yet.
     """
 
-    def __init__(self, held_max: int, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        held_max: int,
+        wake: Callable[[], None],
+        *,
+        held_bytes_max: int = HELD_BYTES_MAX,
+        conversations_max: int = CONVERSATIONS_MAX,
+    ) -> None:
         self._held_max = held_max
+        self._held_bytes_max = held_bytes_max
+        self._held_bytes = HeldBytes(held_bytes_max)
+        self._conversations_max = conversations_max
         self._wake = wake
         self._by_id: dict[str, Conversation] = {}
         self._seen: set[str] = set()
@@ -247,6 +262,7 @@ class Conversations:
     def reload(self, records: Iterable[Record]) -> None:
         """Forget what is in memory for what is stored; what is unknown was never stored and stays."""
         before, self._by_id = self._by_id, {}
+        self._held_bytes = HeldBytes(self._held_bytes_max)
         for record in records:
             conversation = self._load(record)
             earlier = before.get(record.conversation_id)
@@ -254,10 +270,15 @@ class Conversations:
                 conversation.recalled_lately = earlier.recalled_lately
 
     def adopt(self, conversation_id: str, type_: ConversationType, epoch: str, prefix: int) -> Conversation:
-        """Take up a conversation that this device sees for the first time; it is no longer unknown."""
+        """Take up a conversation that this device sees for the first time; it is no longer unknown.
+
+        Raises:
+            ProtocolError: There are too many.
+        """
+        self._check_room(conversation_id)
         earlier = self.unknown.pop(conversation_id, None)
         own = earlier.own if earlier is not None else []
-        timeline = Timeline(epoch, prefix, held=own, held_max=self._held_max)
+        timeline = Timeline(epoch, prefix, held=own, held_max=self._held_max, held_bytes=self._held_bytes)
         if earlier is not None:
             timeline.rise(earlier.head_seq)
         conversation = self._by_id[conversation_id] = Conversation(conversation_id, type_, timeline)
@@ -265,8 +286,18 @@ class Conversations:
         return conversation
 
     def heard_of(self, conversation_id: str) -> UnknownConversation:
-        """What is remembered of a conversation until it is adopted."""
+        """What is remembered of a conversation until it is adopted.
+
+        Raises:
+            ProtocolError: There are too many.
+        """
+        self._check_room(conversation_id)
         return self.unknown.setdefault(conversation_id, UnknownConversation())
+
+    def _check_room(self, conversation_id: str) -> None:
+        known = conversation_id in self._by_id or conversation_id in self.unknown
+        if not known and len(self._by_id) + len(self.unknown) >= self._conversations_max:
+            raise ProtocolError(f"the server names more than {self._conversations_max} conversations")
 
     def connected(self, user_id: str) -> None:
         """A new connection: its heads begin from nothing, and answers of the one before come again."""
@@ -284,6 +315,10 @@ class Conversations:
         """The user has left it just now."""
         self._seen.discard(conversation_id)
         self.unknown.pop(conversation_id, None)
+
+    def is_unknown(self, conversation_id: str) -> bool:
+        """Whether it was heard of, but not adopted yet."""
+        return conversation_id in self.unknown
 
     def is_seen(self, conversation_id: str) -> bool:
         """Whether this connection has shown that the user is a member."""
@@ -314,6 +349,7 @@ class Conversations:
             held=record.held,
             recalled_seqs=record.recalled_seqs,
             held_max=self._held_max,
+            held_bytes=self._held_bytes,
         )
         conversation = Conversation(record.conversation_id, record.type, timeline)
         conversation.left = record.left

@@ -80,7 +80,7 @@ class Batches:
         self._store.bind(user_id, device_id)
 
     def recover(self) -> UnavailableError | None:
-        """After the store refused a batch: make memory what the store holds. Only while not connected.
+        """After a batch broke, by the store or the server: make memory what the store holds. Only while not connected.
 
         Returns:
             Why that is not possible yet, or None.
@@ -225,8 +225,7 @@ class Inbox:
             case ev.MsgAck(client_msg_id=str()):
                 self._acked(effects, event)
             case ev.MsgAck():  # of a recall: its own entry is to be pulled
-                id_, epoch, seq = event.conversation_id, event.epoch, event.seq
-                self._known_head(effects, id_, epoch, seq, proves=False)
+                self._recall_acked(effects, event)
             case ev.Behind():
                 self._conversations.see(event.conversation_id)
                 self._known_head(effects, event.conversation_id, event.epoch, event.head_seq)
@@ -274,6 +273,12 @@ class Inbox:
             self._conversations.heard_of(event.conversation_id).own.append(message)
         else:
             self._arrived(effects, conversation, message, event.epoch, own=True)
+
+    def _recall_acked(self, effects: Effects, event: ev.MsgAck) -> None:
+        """The answer to a recall. Of a conversation that the heads did not name, nothing is remembered."""
+        id_ = event.conversation_id
+        if self._conversations.get(id_) is not None or not self._conversations.complete:
+            self._known_head(effects, id_, event.epoch, event.seq, proves=False)
 
     def _shows_own(self, effects: Effects, message: Message, epoch: str) -> bool:
         """Whether an entry is a pending message of this device, which is resolved by that.
@@ -438,8 +443,14 @@ class Inbox:
 
     def _changed(self, effects: Effects, event: ev.ConversationPush) -> None:
         """The set of conversations changed just now."""
-        effects.notify(ConversationChanged(event.conversation_id, event.type, event.change))
         conversation = self._conversations.get(event.conversation_id)
+        if (
+            event.change == "LEFT"
+            and conversation is None
+            and not self._conversations.is_unknown(event.conversation_id)
+        ):
+            return  # nothing was heard of it before
+        effects.notify(ConversationChanged(event.conversation_id, event.type, event.change))
         if event.change == "LEFT":
             self._conversations.unsee(event.conversation_id)
             if conversation is not None:

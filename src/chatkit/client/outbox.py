@@ -7,18 +7,24 @@ and `inbox`, emptied by the writer of the connection.
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
+import msgspec
 
 from .._auto_reset_event import AutoResetEvent
 from ..core.backoff import retry_after_of
 from ..core.resend import Key, PendingSend, ResendQueue
-from ..errors import ChatkitError, ConflictError, RefusedError, SendOutcomeUnknownError
+from ..errors import ChatkitError, ConflictError, DamagedError, RefusedError, SendOutcomeUnknownError
 from ..ports import Clock
 from ..types import Sent
 from ..wire import events as ev
 from ._retry import Backoff
 from .config import ClientConfig
+from .event_queue import EventQueue
+from .events import SendFailed
 from .store.base import LocalStore
+from .validate import check_client_msg_id, check_conversation_id
 
 DELIVERED_REF = "delivered"
 READ_REF = "read"
@@ -44,16 +50,24 @@ class Outbox:
         clock: Times what is under way.
         backoff: Waits after a refusal for now.
         wake: Set when there is something to send.
+        events: Told of a stored message that is damaged.
     """
 
     def __init__(
-        self, store: LocalStore, config: ClientConfig, clock: Clock, backoff: Backoff, wake: AutoResetEvent
+        self,
+        store: LocalStore,
+        config: ClientConfig,
+        clock: Clock,
+        backoff: Backoff,
+        wake: AutoResetEvent,
+        events: EventQueue,
     ) -> None:
         self._store = store
         self._config = config
         self._clock = clock
         self._backoff = backoff
         self._wake = wake
+        self._events = events
         self._queue = self._stored()
         self._waiters: dict[Key, _Waiter] = {}
         self._emptied = AutoResetEvent()
@@ -65,8 +79,21 @@ class Outbox:
 
     def _stored(self) -> ResendQueue:
         queue = ResendQueue(self._config.pending_max, self._config.window)
-        queue.restore(self._store.pending())
+        queue.restore([send for send in self._store.pending() if self._is_sound(send)])
         return queue
+
+    def _is_sound(self, send: PendingSend) -> bool:
+        """Whether it can be sent. A damaged one is given up, and the app is notified: it would end every connection."""
+        try:
+            check_conversation_id(send.conversation_id)
+            check_client_msg_id(send.client_msg_id)
+            msgspec.json.decode(send.payload, type=dict[str, Any])
+        except (ChatkitError, msgspec.MsgspecError, ValueError) as error:
+            damaged = DamagedError(f"a message that was not sent yet is damaged in the local store: {error}")
+            self._events.put(SendFailed(send.conversation_id, send.client_msg_id, damaged))
+            self._store.save([], [send.key])
+            return False
+        return True
 
     @property
     def pending_count(self) -> int:

@@ -12,6 +12,13 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from ..types import Message
+from .sizes import size_of
+
+HELD_BYTES_MAX = 16 * 1024 * 1024
+"""Most bytes that are kept above gaps, in all conversations of a client together."""
+
+RECALL_BYTES = 100
+"""What an early recall counts."""
 
 HELD_MAX = 1000
 """Most entries kept above a gap, and most early recalls; beyond it entries are dropped and come again by SYNC.
@@ -61,6 +68,23 @@ def tombstone(message: Message) -> Message:
     )
 
 
+class HeldBytes:
+    """What several timelines hold above their gaps, counted together.
+
+    Attributes:
+        used: Bytes that are held now.
+    """
+
+    def __init__(self, bytes_max: int = HELD_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self.used = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may be held."""
+        return self.used >= self._bytes_max
+
+
 class Timeline:
     """One conversation's contiguous prefix, and what is held above it.
 
@@ -70,6 +94,7 @@ class Timeline:
         held: Entries above the prefix that the app knows of already (own sends that were answered).
         recalled_seqs: Recalls of entries not held yet.
         held_max: Bound of what is held above a gap.
+        held_bytes: Bound of it in bytes, shared with other timelines.
     """
 
     def __init__(
@@ -80,15 +105,21 @@ class Timeline:
         held: Iterable[Message] = (),
         recalled_seqs: Iterable[int] = (),
         held_max: int = HELD_MAX,
+        held_bytes: HeldBytes | None = None,
     ) -> None:
         self.epoch = epoch
         self.prefix = prefix
         self.head = prefix
         self._held_max = held_max
+        self._bytes = held_bytes or HeldBytes()
+        self._sizes: dict[int, int] = {}  # of what is held above the gap, by seq
         above = [message for message in held if message.seq > prefix]
         self._held = {message.seq: message for message in above[:held_max]}
         self._notified = {message.seq for message in above}
-        self._early = {seq for seq in recalled_seqs if seq > prefix}
+        self._early = set[int]()
+        for seq in recalled_seqs:
+            if seq > prefix:
+                self._note_early(seq)
         self.head = max([prefix, *self._notified])
 
     @property
@@ -128,9 +159,12 @@ class Timeline:
         if message.seq <= self.prefix or message.seq in self._held:
             return step
         self._note_recall(message, step)
-        if keep and (message.seq == self.prefix + 1 or len(self._held) < self._held_max):
+        if message.seq == self.prefix + 1 and keep:
             self._hold(message)
             self._drain(step)
+        elif keep and len(self._held) < self._held_max and not self._bytes.full:
+            self._hold(message)
+            self._count(message.seq, size_of(message))
         return step
 
     def page(
@@ -166,7 +200,7 @@ class Timeline:
             self._place(seq, step)
         self.prefix = max(self.prefix, up_to_seq)
         self._drain(step)
-        self._early = {seq for seq in self._early if seq > self.prefix}
+        self._forget_early([seq for seq in self._early if seq <= self.prefix])
         self._notified = {seq for seq in self._notified if seq > self.prefix}
         self.rise(self.prefix)
         return step
@@ -176,11 +210,13 @@ class Timeline:
         self.epoch, self.prefix, self.head = epoch, 0, 0
         self._held.clear()
         self._notified.clear()
-        self._early.clear()
+        self._forget_early(list(self._early))
+        for seq in list(self._sizes):
+            self._uncount(seq)
 
     def _hold(self, message: Message) -> None:
         if message.seq in self._early:
-            self._early.discard(message.seq)
+            self._forget_early([message.seq])
             message = tombstone(message)
         self._held[message.seq] = message
 
@@ -190,6 +226,7 @@ class Timeline:
 
     def _place(self, seq: int, step: Step) -> None:
         step.placed.append(Placed(self._held.pop(seq), seq in self._notified))
+        self._uncount(seq)
         self._notified.discard(seq)
         self.prefix = seq
 
@@ -200,8 +237,25 @@ class Timeline:
         step.recalled_seqs.append(target)
         if target in self._held:
             self._blank(target)
-        elif target > self.prefix and len(self._early) < self._held_max:
-            self._early.add(target)
+        elif target > self.prefix and len(self._early) < self._held_max and not self._bytes.full:
+            self._note_early(target)
+
+    def _note_early(self, seq: int) -> None:
+        if seq not in self._early:
+            self._early.add(seq)
+            self._bytes.used += RECALL_BYTES
+
+    def _forget_early(self, seqs: Iterable[int]) -> None:
+        for seq in seqs:
+            self._early.discard(seq)
+            self._bytes.used -= RECALL_BYTES
+
+    def _count(self, seq: int, size_bytes: int) -> None:
+        self._sizes[seq] = size_bytes
+        self._bytes.used += size_bytes
+
+    def _uncount(self, seq: int) -> None:
+        self._bytes.used -= self._sizes.pop(seq, 0)
 
     def _blank(self, seq: int) -> None:
         self._held[seq] = tombstone(self._held[seq])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
 
 from ...core.resend import Key, PendingSend
+from ...core.sizes import ENTRY_BYTES
 from ...core.timeline import tombstone
 from ...errors import ConfigurationError
 from ...types import Message
@@ -15,6 +17,7 @@ from ...wire.payload import RECALLED
 from .base import Change, Progress, Record, payload_bytes
 
 MESSAGES_MAX = 1000
+BYTES_MAX = 32 * 1024 * 1024
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -43,13 +46,20 @@ class MemoryStore:
 
     Args:
         messages_max: Newest entries kept per conversation; older ones are fetched again when asked for.
+        bytes_max: Of all entries together; beyond it those of the conversation that changed longest ago go, as far
+            as they are in order.
+
+    Attributes:
+        size_bytes: What the entries take, as counted here.
     """
 
-    def __init__(self, messages_max: int = MESSAGES_MAX) -> None:
+    def __init__(self, messages_max: int = MESSAGES_MAX, bytes_max: int = BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self.size_bytes = 0
         self._messages_max = messages_max
         self._owner: tuple[str, str] | None = None
         self._pending: dict[Key, PendingSend] = {}
-        self._logs: dict[str, _Log] = {}
+        self._logs: OrderedDict[str, _Log] = OrderedDict()
         self._reads: dict[str, int] = {}
 
     def bind(self, user_id: str, device_id: str) -> None:
@@ -77,6 +87,7 @@ class MemoryStore:
             self._apply(change)
         for key in resolved:
             self._pending.pop(key, None)
+        self._trim_bytes()
 
     def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
         """The newest stored entries below `before_seq`, ascending."""
@@ -123,18 +134,19 @@ class MemoryStore:
     def _apply(self, change: Change) -> None:
         log = self._logs.get(change.conversation_id)
         if log is None or change.fresh:
+            self._forget(log, list(log.messages) if log is not None else [])
             log = self._logs[change.conversation_id] = _Log(change)
+        self._logs.move_to_end(change.conversation_id)
         log.record = Record(change.conversation_id, change.type, change.epoch, change.prefix, change.left)
-        forgotten = [seq for seq in log.messages if seq <= change.forget_up_to] if change.forget_up_to else []
-        for seq in forgotten:
-            del log.messages[seq]
+        if change.forget_up_to:
+            self._forget(log, [seq for seq in log.messages if seq <= change.forget_up_to])
         log.own |= change.own_seqs
         if change.floor is not None:
             log.floor = change.floor
         for message in change.messages:
-            _keep(log, message)
+            self.size_bytes += _keep(log, message)
         for seq in change.recalled_seqs:
-            _blank(log, seq)
+            self.size_bytes += _blank(log, seq)
         if change.floor is None:
             self._trim(log)
 
@@ -142,11 +154,29 @@ class MemoryStore:
         excess = len(log.messages) - self._messages_max
         if excess <= 0:
             return
-        for seq in sorted(log.messages)[:excess]:
-            if seq <= log.record.prefix:
-                del log.messages[seq]
-                log.own.discard(seq)
-                log.floor = max(log.floor, seq)
+        self._let_go(log, sorted(log.messages)[:excess])
+
+    def _trim_bytes(self) -> None:
+        """Let go of whole logs, the one that changed longest ago first; of the last one, of its older half."""
+        for log in list(self._logs.values()):
+            if self.size_bytes <= self._bytes_max:
+                return
+            seqs = sorted(log.messages)
+            is_newest = log.record.conversation_id == next(reversed(self._logs))
+            self._let_go(log, seqs[: len(seqs) // 2 + 1] if is_newest else seqs)
+
+    def _let_go(self, log: _Log, seqs: list[int]) -> None:
+        """Drop these entries, as far as they are in order; history fetches them again."""
+        placed = [seq for seq in seqs if seq <= log.record.prefix]
+        self._forget(log, placed)
+        log.floor = max([log.floor, *placed])
+
+    def _forget(self, log: _Log | None, seqs: list[int]) -> None:
+        if log is None:
+            return
+        for seq in seqs:
+            self.size_bytes -= _size_of(log.messages.pop(seq))
+            log.own.discard(seq)
 
 
 def _record(log: _Log) -> Record:
@@ -162,18 +192,26 @@ def _record(log: _Log) -> Record:
     )
 
 
-def _keep(log: _Log, message: Message) -> None:
+def _size_of(row: _Row) -> int:
+    return len(row.payload) + ENTRY_BYTES
+
+
+def _keep(log: _Log, message: Message) -> int:
+    """Returns by how many bytes the log grew."""
     if message.seq in log.recalled:
         log.recalled.discard(message.seq)
         message = tombstone(message)
-    if message.seq not in log.messages or message.type == "RECALLED":
-        log.messages[message.seq] = _Row(
-            message.message_id,
-            message.sender_id,
-            message.server_ts,
-            payload_bytes(message),
-            message.client_msg_id,
-        )
+    earlier = log.messages.get(message.seq)
+    if earlier is not None and message.type != "RECALLED":
+        return 0
+    row = log.messages[message.seq] = _Row(
+        message.message_id,
+        message.sender_id,
+        message.server_ts,
+        payload_bytes(message),
+        message.client_msg_id,
+    )
+    return _size_of(row) - (0 if earlier is None else _size_of(earlier))
 
 
 def _message(log: _Log, seq: int) -> Message:
@@ -189,9 +227,12 @@ def _message(log: _Log, seq: int) -> Message:
     )
 
 
-def _blank(log: _Log, seq: int) -> None:
+def _blank(log: _Log, seq: int) -> int:
+    """Returns by how many bytes the log grew."""
     row = log.messages.get(seq)
     if row is not None:
         log.messages[seq] = replace(row, payload=RECALLED)
-    elif seq > log.record.prefix:
+        return len(RECALLED) - len(row.payload)
+    if seq > log.record.prefix:
         log.recalled.add(seq)
+    return 0

@@ -10,21 +10,26 @@ transaction; opening for at most `BUSY_TIMEOUT_MS` (2 s), when somebody else hol
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
 from ...core.resend import Key, PendingSend
 from ...drivers.migrations import migrate, migration_files
-from ...drivers.sqlite import open_sqlite
-from ...errors import ConfigurationError, ConflictError, UnavailableError
+from ...drivers.sqlite import DamagedError as DamagedPageError
+from ...drivers.sqlite import DamagedFileError, DamagedRowError, SqliteError, open_sqlite
+from ...errors import ConfigurationError, ConflictError, DamagedError, UnavailableError
 from ...types import Message
 from ...wire.payload import RECALLED
 from .base import Change, Progress, Record, payload_bytes
 
 logger = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 APPLICATION_ID = 0x63_6B_63_6C
 """`ckcl`: marks the file as a client's store, so that it is never taken for a server's log."""
@@ -46,6 +51,11 @@ _ADVANCE = (
     "UPDATE conversation SET taken_seq = max(taken_seq, ?), tries = ?, is_renewed = 0"
     " WHERE conversation_id = ? AND epoch = ?"
 )
+_LAST_TO_TRIM = "SELECT seq FROM message WHERE conversation_id = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+_TRIM = (
+    "DELETE FROM message WHERE conversation_id = ? AND seq <= ? AND EXISTS (SELECT 1 FROM conversation AS c"
+    " WHERE c.conversation_id = message.conversation_id AND seq <= prefix AND (is_own OR seq <= taken_seq))"
+)
 _EARLY_RECALLS = (
     "SELECT conversation_id, seq FROM early_recall JOIN conversation USING (conversation_id)"
     " WHERE seq > prefix ORDER BY seq"
@@ -56,17 +66,64 @@ _FORGET_MET_RECALLS = (
 )
 
 
+_DAMAGE = (
+    DamagedFileError,
+    DamagedPageError,
+    DamagedRowError,
+    SqliteError,
+    msgspec.MsgspecError,
+    UnicodeDecodeError,
+)
+
+
+def _finds_damage(
+    method: Callable[Concatenate[SqliteStore, _P], _T],
+) -> Callable[Concatenate[SqliteStore, _P], _T]:
+    """The method, with DamagedError for what a sound file never gives."""
+
+    @wraps(method)
+    def finding(self: SqliteStore, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with _damage(self.path):
+            return method(self, *args, **kwargs)
+
+    return finding
+
+
+@contextmanager
+def _damage(path: str) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise DamagedError(
+            f"the local store {path} is damaged ({type(error).__name__}): move the file away and start again;"
+            " all but messages that were not sent yet comes again from the server"
+        ) from error
+
+
 class SqliteStore:
     """`LocalStore` in a file.
 
     Args:
         path: The file; made if it is missing.
+        messages_max: Entries kept per conversation, and up to an eighth more; older ones go once the app has taken
+            them, and history fetches them again. None keeps all.
+
+    Attributes:
+        path: The file.
 
     Raises:
         ConfigurationError: The file is no client store, was made by a newer version, or is open in another client.
+        DamagedError: The file is damaged; every other method raises that too.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, messages_max: int | None = None) -> None:
+        self.path = path
+        self._messages_max = messages_max
+        self._untrimmed: dict[str, int] = {}  # by conversation: entries since it was trimmed last
+        with _damage(path):
+            self._open(path)
+
+    def _open(self, path: str) -> None:
         try:
             self._connection = open_sqlite(path, synchronous="NORMAL")
         except UnavailableError as error:
@@ -84,6 +141,7 @@ class SqliteStore:
             self._connection.close()
             raise
 
+    @_finds_damage
     def bind(self, user_id: str, device_id: str) -> None:
         """Tie the store to its owner; another one is a ConfigurationError."""
         with self._transaction():
@@ -92,6 +150,7 @@ class SqliteStore:
         if owner != (user_id, device_id):
             raise ConfigurationError("this local store belongs to another user or device; name another file")
 
+    @_finds_damage
     def pending(self) -> list[PendingSend]:
         """Unacknowledged messages, by order."""
         rows = self._connection.execute(
@@ -99,6 +158,7 @@ class SqliteStore:
         )
         return [PendingSend(*row) for row in rows]
 
+    @_finds_damage
     def add_pending(self, send: PendingSend) -> None:
         """Keep a message until it is resolved. Raises ConflictError if its key is kept already."""
         added = self._connection.change(
@@ -109,6 +169,7 @@ class SqliteStore:
         if not added:
             raise ConflictError("this clientMsgId is pending already in the local store")
 
+    @_finds_damage
     def records(self) -> list[Record]:
         """Every conversation that is stored."""
         held: dict[str, list[Message]] = {}
@@ -139,6 +200,7 @@ class SqliteStore:
             for id_, type_, epoch, prefix, left, taken_seq, tries, renewed in rows
         ]
 
+    @_finds_damage
     def save(self, changes: Sequence[Change], resolved: Sequence[Key] = ()) -> None:
         """Store all that one frame changed, in one transaction."""
         with self._transaction():
@@ -150,6 +212,7 @@ class SqliteStore:
         self._bodies_in_wal = self._bodies_in_wal or any(_blanks(change) for change in changes)
         self._scrub()
 
+    @_finds_damage
     def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
         """The newest stored entries below `before_seq`, ascending."""
         rows = self._connection.execute(
@@ -159,6 +222,7 @@ class SqliteStore:
         )
         return [_message(row) for row in reversed(rows)]
 
+    @_finds_damage
     def untaken(self, conversation_id: str, after_seq: int, up_to_seq: int, limit: int) -> list[Message]:
         """The oldest stored entries of (after_seq, up_to_seq], without this device's own sends."""
         rows = self._connection.execute(
@@ -168,6 +232,7 @@ class SqliteStore:
         )
         return [_message(row) for row in rows]
 
+    @_finds_damage
     def advance(self, progress: Sequence[Progress]) -> None:
         """Keep how far the app has taken each log, in one transaction."""
         with self._transaction():
@@ -176,6 +241,7 @@ class SqliteStore:
                     _ADVANCE, (each.taken_seq, each.tries, each.conversation_id, each.epoch)
                 )
 
+    @_finds_damage
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""
         rows = self._connection.execute(
@@ -183,10 +249,12 @@ class SqliteStore:
         )
         return rows[0][0] if rows else 0
 
+    @_finds_damage
     def reads(self) -> dict[str, int]:
         """How far the user wants each conversation to count as read."""
         return dict(self._connection.execute("SELECT conversation_id, up_to_seq FROM wanted_read"))
 
+    @_finds_damage
     def want_read(self, conversation_id: str, up_to_seq: int) -> None:
         """Keep how far the user has read; 0 forgets it."""
         if up_to_seq == 0:
@@ -254,6 +322,21 @@ class SqliteStore:
         self._keep(id_, change.messages, change.own_seqs)
         for seq in change.recalled_seqs:
             self._blank(id_, seq, early=seq > change.prefix)
+        if self._messages_max is not None and change.messages:
+            self._trim(id_, self._messages_max, len(change.messages))
+
+    def _trim(self, id_: str, messages_max: int, added: int) -> None:
+        """Let go of the oldest entries, now and then; what the app has not taken stays."""
+        self._untrimmed[id_] = self._untrimmed.get(id_, messages_max) + added
+        if self._untrimmed[id_] <= messages_max // 8:
+            return
+        self._untrimmed[id_] = 0
+        for (last_seq,) in self._connection.execute(_LAST_TO_TRIM, (id_, messages_max)):
+            self._connection.execute(_TRIM, (id_, last_seq))
+            self._connection.execute(
+                "UPDATE conversation SET floor = max(floor, min(?, prefix)) WHERE conversation_id = ?",
+                (last_seq, id_),
+            )
 
     def _keep(self, conversation_id: str, messages: Sequence[Message], own_seqs: set[int]) -> None:
         if not messages:
