@@ -15,6 +15,7 @@ from ..errors import (
     ClientError,
     ClosedError,
     ProtocolError,
+    QueueFullError,
 )
 from ..ports import Ports
 from ..transport.base import Connector
@@ -293,16 +294,23 @@ class ChatClient:
 
         A lower value than before changes nothing. Survives reconnects, and restarts with a file store.
 
+        Before the first login it is kept, and given up (with a warning in the log) if there turns out to be no such
+        conversation.
+
         Raises:
             BadRequestError: Above the head of the conversation.
+            NotFoundError: No such conversation.
+            QueueFullError: More conversations than `conversations_max` wait for the first login.
             UnavailableError: The local store refuses for now; a retry is safe.
         """
         runtime = self._open_runtime()
         check_conversation_id(conversation_id)
         check_seq(up_to_seq)
-        conversation = runtime.conversations.get(conversation_id)
-        if conversation is not None and up_to_seq > conversation.timeline.head:
+        head_seq = runtime.conversations.head_of(conversation_id)
+        if head_seq is not None and up_to_seq > head_seq:
             raise BadRequestError("up_to_seq is above the head of the conversation")
+        if len(runtime.cursors.wanted_reads) >= self._config.conversations_max:
+            raise QueueFullError(f"{self._config.conversations_max} conversations wait to count as read")
         runtime.cursors.want_read(conversation_id, up_to_seq)
         runtime.wake.set()
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 
 from ..core.resend import Key
 from ..core.timeline import HELD_BYTES_MAX, HeldBytes, Step, Timeline, recall_target
-from ..errors import ChatkitError, ProtocolError
+from ..errors import ChatkitError, NotFoundError, ProtocolError
 from ..types import ConversationType, Message, MessageStatus, Receipt, Sent
 from ..wire import events as ev
 from .events import (
@@ -258,6 +258,19 @@ class Conversations:
     def get(self, conversation_id: str) -> Conversation | None:
         """The conversation, if it is known how far this device is in it."""
         return self._by_id.get(conversation_id)
+
+    def head_of(self, conversation_id: str) -> int | None:
+        """The highest seq of a conversation; None while nobody can say whether there is one.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        conversation = self.get(conversation_id)
+        if conversation is not None:
+            return conversation.timeline.head
+        if self.complete and not self.is_unknown(conversation_id):
+            raise NotFoundError("no such conversation")
+        return None
 
     def reload(self, records: Iterable[Record]) -> None:
         """Forget what is in memory for what is stored; what is unknown was never stored and stays."""

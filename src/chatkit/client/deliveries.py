@@ -194,14 +194,13 @@ class Deliveries:
         await handler(replace(delivery, attempt=attempt))
         self._cursors.took(delivery)
         self._current = None
+        await self._save()
 
     async def _next(self) -> Delivery | None:
         delivery = self._current
         if delivery is None or not self._cursors.is_current(delivery):
             delivery = await self._backlog.take()
         if delivery is None:
-            if not len(self._queue):
-                await self._save()
             delivery = await self._queue.take()
         if delivery is None or self._closed:
             return None

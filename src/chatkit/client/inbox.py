@@ -133,7 +133,7 @@ class Batches:
         Returns:
             Whether there is something to send.
         """
-        up_to_seq = self._confirmable(conversation)
+        up_to_seq = self.confirmable(conversation)
         if self.failure is not None or conversation.left or up_to_seq <= conversation.acked_seq:
             return False
         conversation.acked_seq = up_to_seq
@@ -157,7 +157,8 @@ class Batches:
             return False
         return self._outbox.has_waiter((event.sent.conversation_id, event.sent.client_msg_id))
 
-    def _confirmable(self, conversation: Conversation) -> int:
+    def confirmable(self, conversation: Conversation) -> int:
+        """How far this device holds it, or its app has taken it."""
         if self._delivered_when == "taken":
             return self._taken.taken_up_to(conversation)
         return conversation.timeline.prefix
@@ -439,6 +440,7 @@ class Inbox:
                 self._sync_queue.add(self._adopt(effects, id_, earlier.epoch, 0))
             else:
                 self._take_early_acks(effects, earlier)
+        self._cursors.forget_reads_but(self._conversations)
         self._sync_queue.changed.set()
 
     def _changed(self, effects: Effects, event: ev.ConversationPush) -> None:
@@ -495,8 +497,8 @@ class Inbox:
             return
         if event.ref in (DELIVERED_REF, READ_REF) and isinstance(event.conversation_id, str):
             conversation = self._conversations.get(event.conversation_id)
-            held = conversation.timeline.prefix if conversation is not None else 0
-            self._cursors.refused(event, event.conversation_id, held)
+            up_to_seq = self._batches.confirmable(conversation) if conversation is not None else 0
+            self._cursors.refused(event, event.conversation_id, up_to_seq)
         else:  # typing, or a request whose caller has gone
             logger.info("the server refused something nobody waits for: %s", event.code)
 

@@ -7,6 +7,7 @@ and `inbox`, emptied by the writer of the connection.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import anyio
@@ -21,10 +22,13 @@ from ..types import Sent
 from ..wire import events as ev
 from ._retry import Backoff
 from .config import ClientConfig
+from .conversation import Conversations
 from .event_queue import EventQueue
 from .events import SendFailed
 from .store.base import LocalStore
 from .validate import check_client_msg_id, check_conversation_id
+
+logger = logging.getLogger(__name__)
 
 DELIVERED_REF = "delivered"
 READ_REF = "read"
@@ -288,6 +292,13 @@ class Cursors:
         self._read.pop(conversation_id, None)
         self._retry_at.pop((READ_REF, conversation_id), None)
 
+    def forget_reads_but(self, known: Conversations) -> None:
+        """All conversations are known: what was read of another one is of none."""
+        for conversation_id in list(self.wanted_reads):
+            if known.get(conversation_id) is None and not known.is_unknown(conversation_id):
+                logger.warning("no conversation %s: that it was read is given up", conversation_id)
+                self.forget_read(conversation_id)
+
     def forget(self, conversation_id: str) -> None:
         """Another epoch: nothing said of the old log counts."""
         self._delivered.pop(conversation_id, None)
@@ -304,6 +315,7 @@ class Cursors:
         """An ERROR for a cursor: again after a wait, or never; a read cursor refused for good is forgotten."""
         if not error.retryable:
             if error.ref == READ_REF:
+                logger.warning("that %s was read is given up: %s", conversation_id, error.code)
                 self.forget_read(conversation_id)
             return
         delay_s = self._backoff.delay_s(1, retry_after_of(error.retry_after_ms))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..plant import Edit, Mutant
 
 CONVERSATION = "chatkit.client.conversation"
+DELIVERIES = "chatkit.client.deliveries"
 EVENT_QUEUE = "chatkit.client.event_queue"
 HISTORY = "chatkit.client.history"
 INBOX = "chatkit.client.inbox"
@@ -23,9 +24,9 @@ MUTANTS = (
             ),
             Edit(
                 INBOX,
-                "        for conversation in effects.to_confirm():\n            self._confirm(conversation)\n",
+                "        for conversation in effects.to_confirm():\n            self.confirm(conversation)\n",
                 "        if changes or effects.resolved:\n            self._store.save(changes, effects.resolved)\n"
-                "        for conversation in effects.to_confirm():\n            self._confirm(conversation)\n",
+                "        for conversation in effects.to_confirm():\n            self.confirm(conversation)\n",
             ),
         ),
         ("S10",),
@@ -37,7 +38,7 @@ MUTANTS = (
             Edit(
                 CONVERSATION,
                 "        if own and self.timeline.is_notified(message.seq):\n"
-                "            effects.change(self).messages.append(message)",
+                "            effects.change(self).add_own(message)",
                 "        if own and self.timeline.is_notified(message.seq):\n            pass",
             ),
         ),
@@ -73,7 +74,7 @@ MUTANTS = (
         (
             Edit(
                 OUTBOX,
-                "        queue.restore(self._store.pending())\n",
+                "        queue.restore([send for send in self._store.pending() if self._is_sound(send)])\n",
                 "        queue.restore(self._store.pending()[-self._config.window :])\n",
             ),
         ),
@@ -189,8 +190,8 @@ MUTANTS = (
         (
             Edit(
                 EVENT_QUEUE,
-                "            if droppable or isinstance(event, EphemeralEvent) or self._overflows(event):\n",
-                "            if droppable or not isinstance(event, ConnectionEvent) or self._overflows(event):\n",
+                "        if droppable or isinstance(event, EphemeralEvent) or self._overflows(event):\n",
+                "        if droppable or not isinstance(event, ConnectionEvent) or self._overflows(event):\n",
             ),
         ),
         ("S10",),
@@ -206,5 +207,36 @@ MUTANTS = (
             ),
         ),
         ("L1", "L2", "alarm"),
+    ),
+    Mutant(
+        "taken-before-handled",
+        "What is handed out is taken.",
+        (
+            Edit(
+                DELIVERIES,
+                "        await handler(replace(delivery, attempt=attempt))\n        self._cursors.took(delivery)\n",
+                "        self._cursors.took(delivery)\n        await self._save()\n"
+                "        await handler(replace(delivery, attempt=attempt))\n",
+            ),
+        ),
+        ("alarm", "L1"),
+    ),
+    Mutant(
+        "taken-forgotten-at-restart",
+        "The app begins with what is stored.",
+        (
+            Edit(
+                DELIVERIES,
+                "                self._left.append(_Left(id_, epoch, record.taken_seq, record.prefix))\n",
+                "                self._left.append(_Left(id_, epoch, 0, record.prefix))\n",
+            ),
+        ),
+        ("alarm", "S10"),
+    ),
+    Mutant(
+        "not-taken-forgotten-at-restart",
+        "The app begins with what arrives.",
+        (Edit(DELIVERIES, "            if record.taken_seq < record.prefix:\n", "            if False:\n"),),
+        ("alarm", "L1"),
     ),
 )
