@@ -151,3 +151,46 @@ def test_a_reload_is_what_the_store_holds() -> None:
     (it,) = conversations
     assert (it.id, it.type, it.left, it.timeline.prefix, it.timeline.head) == ("c-2", "SINGLE", True, 3, 5)
     assert (conversations.snapshot({}), list(conversations.unknown)) == ({}, ["c-3"])
+
+
+def receipt(it: Conversation, user_id: str, delivered: int, read: int = 0, others: int = 2) -> None:
+    it.receipt(ev.ReceiptPush("g-1", user_id, delivered, read, member_count=others), ME)
+
+
+def test_in_a_group_the_least_of_all_named_members_counts() -> None:
+    it = conversation(5)
+    receipt(it, "u-2", 5, 4)
+    assert it.message_state(4) == "SENT"
+    receipt(it, "u-3", 4)
+    assert [it.message_state(seq) for seq in (4, 5)] == ["DELIVERED", "SENT"]
+    receipt(it, "u-3", 5, 5)
+    assert [it.message_state(seq) for seq in (4, 5)] == ["READ", "DELIVERED"]
+    receipt(it, "u-3", 1, 1)
+    receipt(it, ME, 9, 9)
+    assert [it.message_state(seq) for seq in (4, 5)] == ["READ", "DELIVERED"]
+
+
+def test_in_a_group_who_left_does_not_stand_for_who_was_not_heard_of() -> None:
+    it = conversation(5)
+    receipt(it, "u-2", 5)
+    pushed(it, entry(6, "u-2", type="MEMBER", op="LEFT", userIds=["u-2"]))
+    receipt(it, "u-3", 6)
+    assert it.message_state(5) == "SENT"
+    receipt(it, "u-4", 5)
+    assert it.message_state(5) == "DELIVERED"
+
+
+def test_a_new_connection_begins_with_nobody_named() -> None:
+    conversations = Conversations(held_max=10, wake=lambda: None)
+    it = conversations.adopt("g-1", "GROUP", "e1", 5)
+    receipt(it, "u-2", 5)
+    conversations.connected(ME)
+    receipt(it, "u-3", 5)
+    assert it.message_state(5) == "SENT"
+
+
+def test_a_server_names_no_more_members_than_there_may_be() -> None:
+    it = conversation(5)
+    for place in range(1000):
+        receipt(it, f"u-{place}", 1, others=5000)
+    assert len(it.others_seqs) <= 100

@@ -340,3 +340,25 @@ def _killed_after(child: subprocess.Popen[str], count: int) -> list[list[str]]:
         if lines[-1] == ["handled", "119"] or sum(words[0] == "handled" for words in lines) == count:
             child.kill()
     return lines
+
+
+async def test_the_ticks_of_a_group_rise_while_everybody_is_online(
+    server: ServerProcess, alice: ChatApi
+) -> None:
+    id_ = (await alice.create_conversation("GROUP", ["alice", "bob", "cat"])).conversation_id
+    async with (
+        device(server, "alice", "phone") as a,
+        device(server, "bob", "pc") as b,
+        device(server, "cat", "pc") as c,
+    ):
+        for chat in (a, b, c):
+            await until(chat, CaughtUp)
+        sent = await a.send(id_, "who is here?")
+        with anyio.fail_after(SOON_S):
+            while a.message_state(id_, sent.seq) != "DELIVERED":
+                await until(a, ReceiptChanged)
+        await b.mark_read(id_, sent.seq)
+        await c.mark_read(id_, sent.seq)
+        with anyio.fail_after(SOON_S):
+            while a.message_state(id_, sent.seq) != "READ":
+                await until(a, ReceiptChanged)

@@ -373,8 +373,9 @@ class ChatClient:
     def message_state(self, conversation_id: str, seq: int) -> MessageStatus:
         """SENT, DELIVERED or READ of one's own message, from what this device has heard; asks nobody.
 
-        Exact in a SINGLE conversation. In a GROUP it follows the heads of the last connect (and the counts, in groups
-        over 100), so it may lag; `status` is exact.
+        Exact in a SINGLE conversation. In a GROUP it rises once the receipts of this connection have named every other
+        member (over 100 members: with the counts), and with the heads of each connect; so it may lag, and is never
+        ahead. `status` is exact.
         """
         conversation = self._entered_runtime().conversations.get(conversation_id)
         return "SENT" if conversation is None else conversation.message_state(seq)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+from msgspec import UnsetType
+
+from ..core.cursors import RECEIPT_MEMBERS_MAX
 from ..core.resend import Key
 from ..core.timeline import HELD_BYTES_MAX, HeldBytes, Step, Timeline, recall_target
 from ..errors import ChatkitError, NotFoundError, ProtocolError
@@ -45,6 +48,7 @@ class Conversation:
         "left",
         "others_delivered_seq",
         "others_read_seq",
+        "others_seqs",
         "read_seq",
         "recalled_lately",
         "timeline",
@@ -63,6 +67,9 @@ class Conversation:
         self.recalled_lately: deque[int] = deque(maxlen=RECALLED_LATELY_MAX)
         self.others_delivered_seq = 0
         self.others_read_seq = 0
+        self.others_seqs: dict[
+            str, tuple[int, int]
+        ] = {}  # in a group: delivered and read, of whom receipts named
 
     def change(self) -> Change:
         """The stored form of what this conversation is now; entries are added by the caller."""
@@ -128,6 +135,7 @@ class Conversation:
         self.others_delivered_seq = self.others_read_seq = 0
         self.first_seq = 1
         self.recalled_lately.clear()
+        self.others_seqs.clear()
         change = effects.change(self)
         change.fresh, change.floor = True, 0
         change.messages.clear()
@@ -141,6 +149,8 @@ class Conversation:
         """Take what got its place; `prefix` is where it began."""
         if not step.placed and not step.recalled_seqs and not moved:
             return
+        for placed in step.placed:
+            self._forget_leavers(placed.message)
         change = effects.change(self)
         if any(_adds(placed.message, user_id) for placed in step.placed):
             _forget_earlier(change, prefix)
@@ -183,7 +193,32 @@ class Conversation:
             self.read_seq = max(self.read_seq, read_seq)
         elif self.type == "SINGLE":
             self.others_rise(delivered_seq, read_seq)  # the one other member is the least of them
+        else:
+            self._member_rises(str(event.user_id), delivered_seq, read_seq, event.member_count)
         return ReceiptChanged(Receipt(self.id, str(event.user_id), delivered_seq, read_seq))
+
+    def _member_rises(
+        self, user_id: str, delivered_seq: int, read_seq: int, others_count: int | UnsetType
+    ) -> None:
+        """One of the others in a group has got further; once all of them were named, so has the least of them."""
+        known = self.others_seqs.get(user_id, (0, 0))
+        if not isinstance(others_count, int) or (user_id not in self.others_seqs and self._all_named):
+            return
+        self.others_seqs[user_id] = (max(known[0], delivered_seq), max(known[1], read_seq))
+        if len(self.others_seqs) == others_count:
+            delivered, read = zip(*self.others_seqs.values(), strict=True)
+            self.others_rise(min(delivered), min(read))
+
+    @property
+    def _all_named(self) -> bool:
+        """Whether a group has as many members as receipts name."""
+        return len(self.others_seqs) >= RECEIPT_MEMBERS_MAX
+
+    def _forget_leavers(self, message: Message) -> None:
+        """Members who left count no more, and those who come are not heard of yet."""
+        users = message.payload.get("userIds") if message.type == "MEMBER" else None
+        for user_id in users if isinstance(users, list) else ():
+            self.others_seqs.pop(str(user_id), None)
 
     def _receipt_counts(self, event: ev.ReceiptPush) -> ChatEvent | None:
         seq, delivered, read = event.seq, event.delivered_count, event.read_count
@@ -319,6 +354,8 @@ class Conversations:
         self._seen.clear()
         for earlier in self.unknown.values():
             earlier.acks.clear()
+        for conversation in self:
+            conversation.others_seqs.clear()  # who left meanwhile is not known
 
     def see(self, conversation_id: str) -> None:
         """The user is a member now, whatever a snapshot from before says: the heads, or a live event, say so."""

@@ -246,5 +246,5 @@ class Deliveries:
         self._cursors.save()
         for id_ in self._cursors.moved():
             conversation = self._conversations.get(id_)
-            if conversation is not None and self._batches.confirm(conversation):
+            if conversation is not None and self._batches.taken_further(conversation):
                 self._wake.set()

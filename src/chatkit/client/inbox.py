@@ -127,18 +127,9 @@ class Batches:
         change.messages = messages
         self._store.save([change])
 
-    def confirm(self, conversation: Conversation) -> bool:
-        """Confirm to the server what this device holds, or its app has taken, if it does not know.
-
-        Returns:
-            Whether there is something to send.
-        """
-        up_to_seq = self.confirmable(conversation)
-        if self.failure is not None or conversation.left or up_to_seq <= conversation.acked_seq:
-            return False
-        conversation.acked_seq = up_to_seq
-        self._cursors.delivered(conversation.id, up_to_seq)
-        return True
+    def taken_further(self, conversation: Conversation) -> bool:
+        """The app has taken more of it. Returns whether there is something to confirm."""
+        return self.failure is None and self._confirm(conversation)
 
     def _commit(self, effects: Effects) -> None:
         changes = effects.changes()
@@ -150,12 +141,25 @@ class Batches:
         for key, outcome in effects.outcomes:
             self._outbox.on_committed(key, outcome)
         for conversation in effects.to_confirm():
-            self.confirm(conversation)
+            self._confirm(conversation)
 
     def _has_waiter(self, event: ChatEvent) -> bool:
         if not isinstance(event, MessageSent):
             return False
         return self._outbox.has_waiter((event.sent.conversation_id, event.sent.client_msg_id))
+
+    def _confirm(self, conversation: Conversation) -> bool:
+        """Confirm to the server what this device holds, or its app has taken, if it does not know.
+
+        Returns:
+            Whether there is something to send.
+        """
+        up_to_seq = self.confirmable(conversation)
+        if conversation.left or up_to_seq <= conversation.acked_seq:
+            return False
+        conversation.acked_seq = up_to_seq
+        self._cursors.delivered(conversation.id, up_to_seq)
+        return True
 
     def confirmable(self, conversation: Conversation) -> int:
         """How far this device holds it, or its app has taken it."""

@@ -24,9 +24,9 @@ MUTANTS = (
             ),
             Edit(
                 INBOX,
-                "        for conversation in effects.to_confirm():\n            self.confirm(conversation)\n",
+                "        for conversation in effects.to_confirm():\n            self._confirm(conversation)\n",
                 "        if changes or effects.resolved:\n            self._store.save(changes, effects.resolved)\n"
-                "        for conversation in effects.to_confirm():\n            self.confirm(conversation)\n",
+                "        for conversation in effects.to_confirm():\n            self._confirm(conversation)\n",
             ),
         ),
         ("S10",),
@@ -164,10 +164,8 @@ MUTANTS = (
         (
             Edit(
                 OUTBOX,
-                "        if not error.retryable:\n            if error.ref == READ_REF:\n"
-                "                self.forget_read(conversation_id)\n            return\n",
-                "        if error.ref == READ_REF:\n            self.forget_read(conversation_id)\n            return\n"
-                "        if not error.retryable:\n            return\n",
+                "        if not error.retryable:\n            if error.ref == READ_REF:\n",
+                "        if error.ref == READ_REF or not error.retryable:\n            if error.ref == READ_REF:\n",
             ),
         ),
         ("S15",),
