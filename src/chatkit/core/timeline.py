@@ -23,8 +23,8 @@ RECALL_BYTES = 100
 HELD_MAX = 1000
 """Most entries kept above a gap, and most early recalls; beyond it entries are dropped and come again by SYNC.
 
-That the app was notified of an entry above a gap is remembered beyond it: one number for each own send that was
-answered there.
+Own sends that were answered are kept beyond it, up to `HELD_BYTES_MAX`: the app knows of them, so the prefix must pass
+them without being told again. Beyond that too one number is remembered for each.
 """
 
 
@@ -113,13 +113,16 @@ class Timeline:
         self._held_max = held_max
         self._bytes = held_bytes or HeldBytes()
         self._sizes: dict[int, int] = {}  # of what is held above the gap, by seq
-        above = [message for message in held if message.seq > prefix]
-        self._held = {message.seq: message for message in above[:held_max]}
-        self._notified = {message.seq for message in above}
         self._early = set[int]()
         for seq in recalled_seqs:
             if seq > prefix:
                 self._note_early(seq)
+        self._held: dict[int, Message] = {}
+        self._notified = set[int]()
+        for message in held:
+            if message.seq > prefix:
+                self._notified.add(message.seq)
+                self._hold_above(message)
         self.head = max([prefix, *self._notified])
 
     @property
@@ -148,9 +151,10 @@ class Timeline:
     def push(self, message: Message, *, notified: bool = False, keep: bool = True) -> Step:
         """Take one entry that arrived by itself.
 
-        A repeat changes nothing. With `held_max` entries above the gap, or without `keep`, it is dropped, and its
-        seq is only remembered as head, and that the app was notified, so that a SYNC brings it and the app is not
-        notified again; a recall that it carries counts all the same.
+        A repeat changes nothing. With `held_max` entries above the gap (but for what the app was notified of), without
+        `keep`, and where its bytes have no room, it is dropped, and its seq is only remembered as head, and that the
+        app was notified, so that a SYNC brings it and the app is not notified again; a recall that it carries counts
+        all the same.
         """
         step = Step([], [])
         self.rise(message.seq)
@@ -162,9 +166,8 @@ class Timeline:
         if message.seq == self.prefix + 1 and keep:
             self._hold(message)
             self._drain(step)
-        elif keep and len(self._held) < self._held_max and not self._bytes.full:
-            self._hold(message)
-            self._count(message.seq, size_of(message))
+        elif keep and (notified or len(self._held) < self._held_max):
+            self._hold_above(message)
         return step
 
     def page(
@@ -214,6 +217,13 @@ class Timeline:
         for seq in list(self._sizes):
             self._uncount(seq)
 
+    def _hold_above(self, message: Message) -> None:
+        """Keep an entry above the gap, if its bytes have room."""
+        if not self._bytes.full:
+            self._hold(message)
+            self._sizes[message.seq] = size_of(message)
+            self._bytes.used += self._sizes[message.seq]
+
     def _hold(self, message: Message) -> None:
         if message.seq in self._early:
             self._forget_early([message.seq])
@@ -249,10 +259,6 @@ class Timeline:
         for seq in seqs:
             self._early.discard(seq)
             self._bytes.used -= RECALL_BYTES
-
-    def _count(self, seq: int, size_bytes: int) -> None:
-        self._sizes[seq] = size_bytes
-        self._bytes.used += size_bytes
 
     def _uncount(self, seq: int) -> None:
         self._bytes.used -= self._sizes.pop(seq, 0)
