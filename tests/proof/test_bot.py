@@ -51,6 +51,6 @@ def test_what_was_not_handled_is_missing_at_the_end() -> None:
     store.save([change(0, floor=0)])
     store.save([change(2, message(1), message(2))])
     it.handle(given(1))
-    assert not it.has_handled("u-1", store, "c-1", "e1")
+    assert not it.has_handled("u-1", store, "c-1")
     it.handle(given(2))
-    assert it.has_handled("u-1", store, "c-1", "e1")
+    assert it.has_handled("u-1", store, "c-1")

@@ -17,8 +17,8 @@ ATTEMPTS_MAX = 4
 
 _ENTRIES_MAX = 1_000_000
 
-Key = tuple[str, str, int]
-"""(conversation, epoch, seq)."""
+Key = tuple[str, int]
+"""(conversation, seq): under a new epoch an entry is the same, for no log loses any here."""
 
 
 class HandlerCrashError(Exception):
@@ -41,7 +41,7 @@ class Bot:
         self._crash_share = crash_share
         self._alarm = alarm
         self._handled: set[Key] = set()
-        self._last_seqs: dict[tuple[str, str], int] = {}
+        self._last_seqs: dict[str, int] = {}
         self._attempts: dict[Key, int] = {}
         self._last: Key | None = None
         self._maybe_again: Key | None = None
@@ -54,28 +54,28 @@ class Bot:
         """Take a delivery. Returns whether it is new; raises HandlerCrashError now and then."""
         if delivery.seq == 0:
             return True
-        key = delivery.conversation_id, delivery.epoch, delivery.seq
+        key = delivery.conversation_id, delivery.seq
         self._check(key, delivery.attempt)
         if delivery.attempt < ATTEMPTS_MAX and self._rng.random() < self._crash_share:
             raise HandlerCrashError
         is_new = key not in self._handled
         self._handled.add(key)
-        self._last_seqs[key[:2]] = max(delivery.seq, self._last_seqs.get(key[:2], 0))
+        self._last_seqs[key[0]] = max(delivery.seq, self._last_seqs.get(key[0], 0))
         self._last = key
         return is_new
 
-    def has_handled(self, user_id: str, store: LocalStore, conversation_id: str, epoch: str) -> bool:
+    def has_handled(self, user_id: str, store: LocalStore, conversation_id: str) -> bool:
         """Whether it has handled every entry of others that its store holds up to the prefix."""
         (prefix,) = (it.prefix for it in store.records() if it.conversation_id == conversation_id)
         held = store.messages(conversation_id, prefix + 1, _ENTRIES_MAX)
         others = (it for it in held if it.sender_id != user_id)
-        return all((conversation_id, epoch, it.seq) in self._handled for it in others)
+        return all((conversation_id, it.seq) in self._handled for it in others)
 
     def _check(self, key: Key, attempt: int) -> None:
         if key in self._handled and key != self._maybe_again:
             self._alarm(f"S26 {self._name} was given {key} again, which it had taken")
-        if key not in self._handled and key[2] < self._last_seqs.get(key[:2], 0):
-            self._alarm(f"S26 {self._name} was given {key} after seq {self._last_seqs[key[:2]]}")
+        if key not in self._handled and key[1] < self._last_seqs.get(key[0], 0):
+            self._alarm(f"S26 {self._name} was given {key} after seq {self._last_seqs[key[0]]}")
         if attempt <= self._attempts.get(key, 0) and key not in self._handled:
             self._alarm(f"S26 {self._name} was given {key} as attempt {attempt} again")
         self._attempts[key] = attempt

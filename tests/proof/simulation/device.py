@@ -195,7 +195,7 @@ class Device:
             return False
         if self._bot is None or self.local is None:
             return True
-        return self._bot.has_handled(self.user_id, self.local, conversation_id, epoch)
+        return self._bot.has_handled(self.user_id, self.local, conversation_id)
 
     def dump(self) -> DeviceDump:
         """What its app holds; it must be running."""
