@@ -27,7 +27,7 @@ def test_what_was_taken_may_come_again_only_where_it_may_have_been_killed_over_i
     it.started()
     assert (it.handle(given(2)), alarms) == (False, [])
     it.handle(given(1))
-    assert "given ('c-1', 'e1', 1) again" in alarms[0]
+    assert "given ('c-1', 1) again" in alarms[0]
 
 
 def test_an_entry_after_a_later_one_is_out_of_order() -> None:
