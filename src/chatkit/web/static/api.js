@@ -6,6 +6,8 @@ export class Refusal extends Error {
     super(problem.detail ?? problem.title ?? `The server answered ${status}.`);
     this.code = problem.code ?? "INTERNAL";
     this.status = status;
+    this.retryable = problem.retryable === true;
+    this.retryAfterMs = problem.retryAfterMs ?? null;
   }
 }
 
