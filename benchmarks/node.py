@@ -8,7 +8,7 @@ import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -19,13 +19,14 @@ from chatkit import sign_token
 from .tree import HERE, CannotMeasureError, Tree
 
 SECRET = "benchmark-secret-of-32-characters"
+SERVE = Path(__file__).parent / "unlimited_serve.py"
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Node:
-    """A running `chatkit serve` on a fresh SQLite file."""
+    """A running `chatkit serve` on a SQLite file of its own."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self.process = process
@@ -79,8 +80,15 @@ def cores_busy_s() -> float:
 
 
 @contextlib.contextmanager
-def node(tree: Tree | None = None) -> Iterator[Node]:
+def node(
+    tree: Tree | None = None, *, limited: bool = False, prepare: Callable[[Path], None] | None = None
+) -> Iterator[Node]:
     """Start a tree's server (this tree's by default) on one core, put this process on another; end it afterwards.
+
+    Args:
+        tree: Whose server.
+        limited: Whether each peer has the limits that are the default; else none.
+        prepare: Fills the file before the server opens it.
 
     Raises:
         CannotMeasureError: The server did not start.
@@ -89,7 +97,10 @@ def node(tree: Tree | None = None) -> Iterator[Node]:
     allowed = os.sched_getaffinity(0)
     for_server, for_load = cores()
     with tempfile.TemporaryDirectory() as folder:
-        command = [tree.python, "-P", "-m", "chatkit", "serve", "--port", "0", "--json"]
+        if prepare is not None:
+            prepare(Path(folder) / "bench.db")
+        program = ["-m", "chatkit"] if limited else [str(SERVE)]
+        command = [tree.python, "-P", *program, "serve", "--port", "0", "--json"]
         process = subprocess.Popen(
             [*command, "--storage", f"sqlite:///{folder}/bench.db"],
             env={**tree.environment, "CHATKIT_JWT_SECRET": SECRET},

@@ -83,11 +83,18 @@ class WireClient(asyncio.Protocol):
 
 
 async def connect(
-    port: int, token: str, device_id: str, on_events: Callable[[WireClient, list[dict]], None]
+    port: int,
+    token: str,
+    device_id: str,
+    on_events: Callable[[WireClient, list[dict]], None],
+    *,
+    source: str = "127.0.0.1",
 ) -> WireClient:
-    """A logged-in client (WELCOME and HEADS reach `on_events` too)."""
+    """A logged-in client (WELCOME and HEADS reach `on_events` too), from an address of this machine."""
     loop = asyncio.get_running_loop()
-    _, client = await loop.create_connection(lambda: WireClient(on_events), "127.0.0.1", port)
+    _, client = await loop.create_connection(
+        lambda: WireClient(on_events), "127.0.0.1", port, local_addr=(source, 0)
+    )
     await client.opened
     client.send([{"event": "HELLO", "token": token, "deviceId": device_id}])
     await client.welcomed

@@ -25,6 +25,7 @@ def create_app() -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with server:  # a mounted app's own lifespan never runs
+            await server.ensure_conversation("lobby", "GROUP", "host", [], title="Lobby")  # at every start
             yield
 
     app = FastAPI(lifespan=lifespan)

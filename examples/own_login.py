@@ -1,7 +1,8 @@
 """A login of one's own: opaque session tokens that the host keeps, hands out and withdraws.
 
 Any async callable from token to `Identity` is a login. It raises `UnauthenticatedError` for a token that proves
-nothing. A real host keeps its sessions in its database and checks passwords with a slow hash.
+nothing. `ChatServer.revoke` ends what a session has opened: sockets, and the resume tokens by which a client would come
+back without asking. A real host keeps its sessions in its database and checks passwords with a slow hash.
 
 Run: `python examples/own_login.py 8000`, then
 `curl -X POST 127.0.0.1:8000/login -d '{"user": "lina", "password": "lighthouse"}'`.
@@ -45,6 +46,10 @@ class Sessions:
             raise UnauthenticatedError("no such session")
         return Identity(user_id)
 
+    async def still_holds(self, resumed: Identity) -> Identity | None:
+        """What chatkit calls when a client comes back by a resume token: None ends it."""
+        return resumed if resumed.user_id in PASSWORDS else None
+
     async def login(self, request: Request) -> Response:
         """`POST /login`: a new session for a right password."""
         try:
@@ -58,19 +63,30 @@ class Sessions:
         self._users[token] = given.user
         return JSONResponse({"token": token})
 
-    async def logout(self, request: Request) -> Response:
-        """`POST /logout`: the session of the bearer ends; open connections live until they reconnect."""
-        self._users.pop(request.headers.get("authorization", "").removeprefix("Bearer "), None)
-        return Response(status_code=204)
+    def withdraw(self, token: str) -> bool:
+        """Forget a session. Returns whether there was one."""
+        return self._users.pop(token, None) is not None
 
 
 def create_app() -> Starlette:
     """The chat and the login on one port."""
     sessions = Sessions()
-    server = ChatServer(store=open_store("memory://"), authenticate=sessions.authenticate)
+    server = ChatServer(
+        store=open_store("memory://"),
+        authenticate=sessions.authenticate,
+        authorize_resume=sessions.still_holds,
+    )
+
+    async def logout(request: Request) -> Response:
+        """`POST /logout`: the bearer's session ends, with every connection that it opened."""
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if sessions.withdraw(token):
+            await server.revoke(token=token)
+        return Response(status_code=204)
+
     routes = [
         Route("/login", sessions.login, methods=["POST"]),
-        Route("/logout", sessions.logout, methods=["POST"]),
+        Route("/logout", logout, methods=["POST"]),
     ]
     return asgi_app(server, extra_routes=routes)
 

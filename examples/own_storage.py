@@ -22,17 +22,21 @@ from chatkit import ChatServer, asgi_app, jwt_authenticator, open_store
 from chatkit.storage.base import (
     Appended,
     AuditRow,
+    Block,
     Command,
     Conversation,
     ConversationHead,
     ConversationRow,
     Entry,
+    KeptLogin,
+    LoginAuditRow,
     MemberCursor,
     MembershipChanges,
     OutboxEntry,
     Outcome,
     Page,
     ReadCounts,
+    Revocation,
     Status,
     Store,
 )
@@ -120,6 +124,10 @@ class ArchivingStore:
         """A conversation's members."""
         return await self._store.members(conversation_id, user_id, after, limit)
 
+    async def blocks(self, user_id: str, after: str | None, limit: int) -> list[Block]:
+        """Whom a user blocked."""
+        return await self._store.blocks(user_id, after, limit)
+
     async def membership_changes(self, after: int | None, limit: int) -> MembershipChanges:
         """Who joined since a position, for other nodes."""
         return await self._store.membership_changes(after, limit)
@@ -127,6 +135,18 @@ class ArchivingStore:
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Resume tokens by device, for other nodes."""
         return await self._store.resume_hashes(devices)
+
+    async def revocations(self, after: int, limit: int) -> list[Revocation]:
+        """Who may not be here, for nodes."""
+        return await self._store.revocations(after, limit)
+
+    async def kept_login(self, token_hash: bytes) -> KeptLogin | None:
+        """The login of a resume token."""
+        return await self._store.kept_login(token_hash)
+
+    async def login_audit(self, after: int, limit: int) -> list[LoginAuditRow]:
+        """What was done to logins."""
+        return await self._store.login_audit(after, limit)
 
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int

@@ -72,3 +72,13 @@ def test_a_client_needs_none_of_the_servers_dependencies() -> None:
 
     assert done.stderr == ""
     assert done.stdout.count("pip install 'chatkit-engine[server]'") == 2
+
+
+def test_no_advice_installs_the_package_of_somebody_else() -> None:
+    """`chatkit` on the package index is not ours."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.py")]
+    for file in [*pages, *ROOT.glob("src/chatkit/**/*.py"), ROOT / "pyproject.toml"]:
+        wrong = re.findall(
+            r"(?:pip install|uv add|uvx|pipx run)[^\n`]*?[ '\"]chatkit(?=[\[' \"=<>]|$)", file.read_text()
+        )
+        assert not wrong, f"{file}: {wrong}"

@@ -45,16 +45,26 @@ class Console:
 
     def heading(self, title: str) -> None:
         """Open a chapter."""
-        self.output.print(f"\n[bold]{escape(title)}[/bold]")
+        self.output.print(f"\n[bold]{_shown(title)}[/bold]")
 
     def say(self, text: str) -> None:
         """A remark that is no observation."""
-        self.output.print(f"        [dim]{escape(text)}[/dim]")
+        self.output.print(f"        [dim]{_shown(text)}[/dim]")
 
     def saw(self, who: str, text: str) -> None:
         """One thing that was observed, and who observed it."""
         self.steps.append(f"{who}: {text}")
-        self.output.print(f"{self.elapsed_s():6.2f}s [cyan]{escape(who):<14}[/cyan] {escape(text)}")
+        self.output.print(f"{self.elapsed_s():6.2f}s [cyan]{_shown(who):<14}[/cyan] {_shown(text)}")
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 member", "2 members"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _shown(text: str) -> str:
+    """A text from a log, harmless to a terminal: control characters and markup come as what they are."""
+    return escape("".join(it if it.isprintable() else f"\\x{ord(it):02x}" for it in text))
 
 
 def expect(holds: bool, expected: str, found: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from rich.console import Console as Output
 
 from chatkit.ports import SystemClock, SystemIds
 
-from .console import Console, expect
+from .console import Console, counted, expect
 from .irc import Line, parse_log
 from .node import NodeProcess
 from .playground import Playground
-from .replay import ReplayResult, check_size, replay
+from .replay import ReplayResult, check_log, replay
 from .story import StoryResult, tell_story
 
 _TRANSCRIPT = Path(__file__).with_name("transcript.txt")
@@ -46,6 +47,9 @@ def serve(storage: str | None, port: int, folder: Path, *, as_json: bool) -> Non
         storage: An address of a store; by default a file in `folder`.
         port: Where it listens; 0 for any.
     """
+    logging.getLogger("chatkit.storage").setLevel(
+        logging.ERROR
+    )  # what it warns of matters to files that are kept
     Playground(as_json=as_json).serve(storage or f"sqlite:///{folder / 'demo.db'}", port)
 
 
@@ -53,7 +57,7 @@ def show(file: Path | None, limit: int | None, folder: Path, *, as_json: bool) -
     """Tell the story and replay a log.
 
     Args:
-        file: The log; by default the first real one that is found, or the transcript beside this module.
+        file: The log; by default the transcript beside this module.
         limit: Most lines of it; None for all.
         folder: Where the server and the devices keep their files.
         as_json: Print the results as a JSON object, and the steps on stderr.
@@ -63,9 +67,12 @@ def show(file: Path | None, limit: int | None, folder: Path, *, as_json: bool) -
         ConfigurationError: The log cannot be replayed.
         click.Abort: SIGTERM or SIGINT came first.
     """
+    logging.getLogger("chatkit.client").setLevel(
+        logging.ERROR
+    )  # the story kills its server, and says so itself
     transcript = _transcript(file, limit)
     console = Console(Output(stderr=as_json, highlight=False, soft_wrap=True), SystemClock())
-    check_size(transcript.lines)
+    check_log(transcript.lines)
     result = anyio.run(_until_signalled, transcript, folder, console)
     if result is None:
         raise click.Abort
@@ -117,7 +124,10 @@ def _summary(result: DemoResult, console: Console) -> None:
     console.heading("Summary")
     for name, text in (
         ("story", f"{story.entries} entries, nothing lost, nothing doubled; {story.duration_s:.1f} s"),
-        ("replay", f"{replayed.lines} messages of {result.transcript}, {replayed.members} members"),
+        (
+            "replay",
+            f"{counted(replayed.lines, 'message')} of {result.transcript}, {counted(replayed.members, 'member')}",
+        ),
         (
             "deliveries",
             f"{replayed.deliveries} in {replayed.send_s:.1f} s: {replayed.deliveries_per_s} a second",

@@ -25,7 +25,7 @@ from chatkit.client.events import CaughtUp, ChatEvent, MessageReceived
 from chatkit.errors import ConfigurationError
 from chatkit.types import Message, Payload
 
-from .console import Console, expect, within
+from .console import Console, counted, expect, within
 from .irc import KINDS, LOG_USER_ID, Line, user_id_to_nick
 from .node import NodeProcess
 
@@ -66,12 +66,16 @@ class ReplayResult(msgspec.Struct, frozen=True, rename="camel"):
     deliveries_per_s: int
 
 
-def check_size(lines: Sequence[Line]) -> None:
-    """Refuse what one process should not connect.
+def check_log(lines: Sequence[Line]) -> None:
+    """Refuse what is no IRC log, and what one process should not connect.
 
     Raises:
-        ConfigurationError: More than `CLIENTS_MAX` nicks.
+        ConfigurationError: No line was understood, or there are more than `CLIENTS_MAX` nicks.
     """
+    if all(line.kind == "unknown" for line in lines):
+        raise ConfigurationError(
+            "there is nothing to replay: no line of the file reads like one of an IRC log, such as [12:18] <nick> text"
+        )
     count = len(_user_ids(lines))
     if count > CLIENTS_MAX:
         raise ConfigurationError(f"{count} nicks are more than {CLIENTS_MAX}; use --limit")
@@ -90,7 +94,7 @@ async def replay(node: NodeProcess, lines: Sequence[Line], console: Console) -> 
         created = await api.create_conversation(
             "GROUP", sorted(members), conversation_id=CONVERSATION_ID, title="Replay"
         )
-        console.saw("server", f"the group has {created.member_count} members")
+        console.saw("server", f"the group has {counted(created.member_count, 'member')}")
         async with anyio.create_task_group() as tasks:
             result = await _play(node, lines, members, tasks, console)
             await _compare(api, lines, members, console)

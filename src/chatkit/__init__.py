@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .client.events import Reconnecting as Reconnecting
     from .client.events import SendFailed as SendFailed
     from .client.events import Typing as Typing
+    from .core.rate_limit import Rate as Rate
     from .errors import BadRequestError as BadRequestError
     from .errors import ChatkitError as ChatkitError
     from .errors import ClosedError as ClosedError
@@ -44,9 +45,14 @@ if TYPE_CHECKING:
     from .gateway.memory import MemoryConnector as MemoryConnector
     from .gateway.websocket_asgi import asgi_app as asgi_app
     from .server.auth import Authenticator as Authenticator
+    from .server.auth import external_id_of as external_id_of
     from .server.auth import jwt_authenticator as jwt_authenticator
     from .server.auth import sign_token as sign_token
+    from .server.auth import user_id_from as user_id_from
     from .server.config import ServerConfig as ServerConfig
+    from .server.limits import Limits as Limits
+    from .server.login_request import LoginRequest as LoginRequest
+    from .server.login_request import RequestLogin as RequestLogin
     from .server.server import ChatServer as ChatServer
     from .types import Identity as Identity
     from .types import Member as Member
@@ -61,6 +67,7 @@ else:
         name: home
         for home, names in {
             "assemble": "open_store",
+            "core.rate_limit": "Rate",
             "client.api": "ChatApi",
             "client.client": "ChatClient",
             "client.config": "ClientConfig",
@@ -71,8 +78,10 @@ else:
             " UnauthenticatedError UnavailableError",
             "gateway.websocket_asgi": "asgi_app",
             "gateway.memory": "MemoryConnector",
-            "server.auth": "Authenticator jwt_authenticator sign_token",
+            "server.auth": "Authenticator jwt_authenticator external_id_of sign_token user_id_from",
             "server.config": "ServerConfig",
+            "server.limits": "Limits",
+            "server.login_request": "LoginRequest RequestLogin",
             "server.server": "ChatServer",
             "types": "Identity Member Message Payload Receipt Sent",
         }.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._arguments import check_kind
 from .errors import ConfigurationError
 from .ports import Ids, SystemIds
 from .storage.base import Store
@@ -17,6 +18,7 @@ def open_store(address: str, *, ids: Ids | None = None) -> Store:
     Raises:
         ConfigurationError: Nobody serves such an address.
     """
+    check_kind("address", address, str, hint="; sqlite:///PATH for a file")
     scheme, separator, rest = address.partition("://")
     if separator and scheme == "memory" and not rest:
         from .storage.memory import MemoryStore

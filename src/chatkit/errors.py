@@ -9,6 +9,7 @@ The tree::
     │   │   ├── TokenExpiredError    TOKEN_EXPIRED         401
     │   │   └── TokenRevokedError    TOKEN_REVOKED         401
     │   ├── ForbiddenError           FORBIDDEN             403
+    │   │   └── BannedError          FORBIDDEN             403  the connection closes with 4202
     │   ├── NotFoundError            NOT_FOUND             404
     │   ├── ConflictError            CONFLICT              409
     │   ├── RecallWindowPassedError  RECALL_WINDOW_PASSED  409
@@ -21,6 +22,7 @@ The tree::
     ├── ClientError                  the SDK's own side
     │   ├── ConnectionLostError      no connection, or it broke; retryable
     │   ├── SendOutcomeUnknownError  the deadline passed; the send stays queued under its clientMsgId
+    │   ├── SendCancelledError       the app took it back before it left
     │   ├── DeadlineExceededError    a request had no answer in time; retryable
     │   ├── QueueFullError           the resend queue is full; retryable
     │   ├── ProtocolError            the server sent what the contract does not allow
@@ -33,7 +35,8 @@ Called by every layer; imports nothing.
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from math import ceil
+from typing import Any, ClassVar, Self
 
 
 class ChatkitError(Exception):
@@ -53,11 +56,26 @@ class ChatkitError(Exception):
         super().__init__(message or self.code)
         self.retry_after_s = retry_after_s
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles, as process pools make them, have the same words and attributes."""
+        return _rebuilt, (type(self), self.args, dict(vars(self)))
+
+
+def _rebuilt(kind: type[ChatkitError], args: tuple[Any, ...], attributes: dict[str, Any]) -> ChatkitError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(attributes)
+    return error
+
 
 class RefusedError(ChatkitError):
     """The server understood and said no. Nothing was changed by the refused request."""
 
     status: ClassVar[int] = 500
+
+    @property
+    def retry_after_ms(self) -> int | None:
+        """`retry_after_s` as it travels: whole milliseconds, and never too few."""
+        return None if self.retry_after_s is None else ceil(round(self.retry_after_s * 1000, 3))
 
     def fresh(self) -> Self:
         """The same refusal as a new exception: one object must not be raised in several tasks."""
@@ -95,6 +113,10 @@ class ForbiddenError(RefusedError):
 
     code = "FORBIDDEN"
     status = 403
+
+
+class BannedError(ForbiddenError):
+    """The host banned this user. On the wire it is FORBIDDEN, and closes with 4202."""
 
 
 class NotFoundError(RefusedError):
@@ -207,6 +229,12 @@ class SendOutcomeUnknownError(ClientError):
         super().__init__(message)
         self.conversation_id = conversation_id
         self.client_msg_id = client_msg_id
+
+
+class SendCancelledError(ClientError):
+    """The app took the message back (`ChatClient.cancel`) before it left; it is not sent."""
+
+    code = "SEND_CANCELLED"
 
 
 class DeadlineExceededError(ClientError):

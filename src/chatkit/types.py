@@ -27,12 +27,15 @@ class Identity(msgspec.Struct, frozen=True):
         device_id: The device, where the token is bound to one.
         expires_ms: Unix milliseconds when the login ends; None for never.
         scope: The token's scope, kept through resume; chatkit itself gives it no meaning.
+        issued_at_ms: Unix milliseconds when the token was issued: `ChatServer.revoke` of a user or device refuses those
+            issued up to then. None: the host itself refuses them, each time it is asked.
     """
 
     user_id: str
     device_id: str | None = None
     expires_ms: int | None = None
     scope: str = ""
+    issued_at_ms: int | None = None
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import uvicorn
 from chatkit import ChatServer, ServerConfig, asgi_app, jwt_authenticator
 from chatkit.gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol
 from chatkit.ports import SystemIds
+from chatkit.server.limits import Limits
 from chatkit.server.session import Session
 from chatkit.storage.memory import MemoryStore
 from tests.gateway.test_mounting import running
@@ -27,14 +28,14 @@ class HostedServer(ChatServer):
         super().__init__(
             store=MemoryStore(ids=SystemIds()),
             authenticate=jwt_authenticator(SECRET),
-            config=ServerConfig(heartbeat_s=HEARTBEAT_S),
+            config=ServerConfig(heartbeat_s=HEARTBEAT_S, limits=Limits.unlimited()),
         )
         self.port = 0
         self._closed: list[tuple[str, int | None]] = []
         self._changed = anyio.Event()
 
-    def disconnect(self, session: Session) -> None:
-        super().disconnect(session)
+    def disconnected(self, session: Session) -> None:
+        super().disconnected(session)
         self._closed.append((session.user_id, session.close_code))
         changed, self._changed = self._changed, anyio.Event()
         changed.set()

@@ -14,6 +14,7 @@ import httpx
 
 from .tokens import SECRET
 
+SERVE = Path(__file__).parents[2] / "benchmarks" / "unlimited_serve.py"
 READY_S = 20.0
 POLL_S = 0.02
 
@@ -27,7 +28,7 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """One `chatkit serve` on a SQLite file; restarts keep the port and the file."""
+    """One `chatkit serve`, without limits of one peer, on a SQLite file; restarts keep the port and the file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,7 +50,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start and return once /readyz answers 200."""
-        command = [sys.executable, "-m", "chatkit", "serve", "--port", str(self.port)]
+        command = [sys.executable, "-P", str(SERVE), "serve", "--port", str(self.port)]
         command += ["--storage", f"sqlite:///{self.folder / 'chat.db'}"]
         command += ["--jwt-secret-env", "CHATKIT_JWT_SECRET"]
         env = os.environ | {"CHATKIT_JWT_SECRET": SECRET, "PYTHONUNBUFFERED": "1"}

@@ -193,6 +193,19 @@ def test_status_pages_by_cursor(world: World) -> None:
     assert len(rows) == len({(row["userId"], row["deviceId"]) for row in rows})
 
 
+def test_the_device_of_the_token_beats_the_one_of_the_header(world: World) -> None:
+    alice, bob = world.users(2)
+    made = world.single(alice, bob)
+    ack = world.peer(alice).say(made, "to your phone")
+    world.peer(bob, "tablet").ping()
+    path = f"/v1/messages/{ack['messageId']}/delivered"
+    assert world.api(bob, "phone").post(path, headers={"X-Device-Id": "tablet"}).status_code == 204
+    rows = world.api(alice).status(ack["messageId"])["deliveries"]
+    states = {row["deviceId"]: row["state"] for row in rows}
+    assert states["phone"] == "DELIVERED"
+    assert states["tablet"] != "DELIVERED"
+
+
 def test_delivered_by_http_uses_the_device_of_token_or_header(world: World) -> None:
     alice, bob = world.users(2)
     made = world.single(alice, bob)

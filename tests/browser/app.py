@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from chatkit import ChatServer, ServerConfig, asgi_app, jwt_authenticator, open_store
 from chatkit.gateway.webpage import with_web_page
+from chatkit.server.limits import Limits
 
 PREFIX = "/below/a/prefix"
 UNITS = Path(__file__).with_name("units")
@@ -34,7 +35,7 @@ def build(database: str) -> Starlette:
     server = ChatServer(
         store=open_store(f"sqlite:///{database}"),
         authenticate=jwt_authenticator(os.environ["CHATKIT_JWT_SECRET"]),
-        config=ServerConfig(),
+        config=ServerConfig(limits=Limits.unlimited()),
     )
     chat = asgi_app(server)
     page = with_web_page(chat)

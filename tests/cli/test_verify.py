@@ -76,6 +76,7 @@ def test_a_damaged_log(log: str, tmp_path: Path) -> None:
     ]
     assert lines[-2] == "and 20 more findings of the same kinds"
     assert lines[-1].startswith("chat.db is damaged; 2 conversations and 306 messages were read in ")
+    assert lines[-1].endswith("; restore a backup (rows that were deleted by hand are damage too)")
 
 
 def test_a_damaged_log_as_json(log: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -20,6 +21,7 @@ from chatkit.errors import (
     NotFoundError,
     OverloadedError,
     ProtocolError,
+    TokenRevokedError,
     TooLargeError,
     UnavailableError,
     UnknownRefusalError,
@@ -132,11 +134,119 @@ async def test_a_refusal_with_an_unknown_code_is_as_the_server_said_it() -> None
     assert (await api(script).send("c-1", "hi")).seq == 2
 
 
-async def test_removing_a_member_is_tried_once() -> None:
-    script = Script(httpx.ConnectError("down"))
+REMOVED = httpx.Response(
+    200, json={"conversationId": "c-1", "added": [], "removed": ["u-1"], "memberCount": 1}
+)
+
+
+@pytest.mark.parametrize(
+    "lost", [httpx.RemoteProtocolError("Server disconnected"), httpx.ConnectError("down")]
+)
+async def test_removing_a_member_is_repeated_once_if_not_one_byte_of_an_answer_came(lost: Exception) -> None:
+    script = Script(lost, REMOVED)
+    assert (await api(script).remove_member("c-1", "u-1")).removed == ["u-1"]
+    assert len(script.requests) == 2
+
+    script = Script(lost)
     with pytest.raises(ConnectionLostError):
         await api(script).remove_member("c-1", "u-1")
+    assert len(script.requests) == 2
+
+
+async def test_one_try_is_one_try() -> None:
+    script = Script(httpx.ConnectError("down"))
+    with pytest.raises(ConnectionLostError):
+        await api(script, attempts_max=1).remove_member("c-1", "u-1")
     assert len(script.requests) == 1
+
+
+async def test_what_an_owner_changes_and_who_is_blocked() -> None:
+    made = httpx.Response(
+        200,
+        json={
+            "conversationId": "c-1",
+            "type": "GROUP",
+            "title": "new",
+            "epoch": "e",
+            "headSeq": 1,
+            "memberIds": ["u-1"],
+            "memberCount": 1,
+        },
+    )
+    nothing = httpx.Response(204)
+    blocked = httpx.Response(200, json={"blocks": [{"userId": "u-9", "sinceTs": 5}], "nextCursor": "u-9"})
+    script = Script(made, made, nothing, httpx.ConnectError("down"), nothing, blocked)
+    chat = api(script)
+    assert (await chat.set_title("c-1", "new")).title == "new"
+    await chat.transfer_ownership("c-1", "u-2")
+    await chat.block("u-9")
+    await chat.unblock("u-9")
+    page = await chat.blocks(cursor="u-5", limit=1)
+
+    assert (page.blocks[0].user_id, page.blocks[0].since_ts, page.next_cursor) == ("u-9", 5, "u-9")
+    asked = [(it.method, it.url.raw_path.decode().removeprefix("/prefix/v1")) for it in script.requests]
+    assert asked == [
+        ("PATCH", "/conversations/c-1"),
+        ("PATCH", "/conversations/c-1"),
+        ("POST", "/blocks/u-9"),
+        ("DELETE", "/blocks/u-9"),
+        ("DELETE", "/blocks/u-9"),
+        ("GET", "/blocks?limit=1&cursor=u-5"),
+    ]
+    bodies = [msgspec.json.decode(it.content) for it in script.requests[:2]]
+    assert bodies == [{"title": "new"}, {"ownerId": "u-2"}]
+
+
+async def test_removing_a_member_is_not_repeated_once_an_answer_began_or_said_no() -> None:
+    class Cut(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b'{"conversationId"'
+            raise httpx.ReadError("reset")
+
+    tries: list[httpx.Request] = []
+
+    async def cut(request: httpx.Request) -> httpx.Response:
+        tries.append(request)
+        return httpx.Response(200, stream=Cut())
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(cut))
+    with pytest.raises(ConnectionLostError, match="reset"):
+        await ChatApi("http://chat.test", token="t", client=client).remove_member("c-1", "u-1")
+    script = Script(problem(503, "OVERLOADED"))
+    with pytest.raises(OverloadedError):
+        await api(script).remove_member("c-1", "u-1")
+    assert (len(tries), len(script.requests)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (httpx.Response(200), ["204", "status 200", "no body"]),
+        (httpx.Response(200, html="<p>hi</p>"), ["status 200", "text/html", "<p>hi</p>"]),
+    ],
+)
+async def test_what_a_proxy_answers_for_us_is_no_success(answer: httpx.Response, words: list[str]) -> None:
+    chat = api(Script(answer))
+    with pytest.raises(ProtocolError) as caught:
+        await chat.mark_delivered("m-1")
+    assert all(word in str(caught.value) for word in words)
+    for call in (chat.status("m-1"), chat.health(), chat.mark_read("c-1", 1)):
+        with pytest.raises(ProtocolError, match="status 200"):
+            await call
+    assert await chat.ready() is False
+
+
+async def test_what_others_say_is_quoted_on_one_line_and_bounded() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        await api(Script(httpx.Response(403, text="no\r\nway " * 5000))).status("m-1")
+    assert "no way no way" in str(caught.value)
+    assert len(str(caught.value)) < 500 and str(caught.value).isprintable()
+
+
+async def test_a_body_where_none_is_due_and_none_where_one_is_due_are_refused() -> None:
+    with pytest.raises(ProtocolError, match="204"):
+        await api(Script(httpx.Response(204))).status("m-1")
+    await api(Script(httpx.Response(204))).mark_delivered("m-1")
 
 
 async def test_answers_without_a_problem_document_are_told_apart() -> None:
@@ -157,6 +267,10 @@ async def test_nothing_the_server_must_refuse_is_sent() -> None:
     for call in (
         chat.send("../x", "hi"),
         chat.send("c-1", reply),
+        chat.set_title("c-1", "x" * 257),
+        chat.transfer_ownership("c-1", "a b"),
+        chat.block("a/b"),
+        chat.unblock(""),
         chat.status("a/b"),
         chat.status("m-1", limit=0),
         chat.recall(""),
@@ -196,13 +310,31 @@ async def test_a_create_without_an_id_makes_one_so_that_a_repeat_makes_no_second
     assert len(ids) == 1
 
 
-async def test_a_callable_is_asked_for_each_request() -> None:
-    async def fresh() -> str:
-        return f"t{len(script.requests)}"
+async def test_a_callable_is_asked_once_for_many_requests_and_again_after_a_refusal() -> None:
+    asked: list[int] = []
 
-    script = Script(problem(503, "OVERLOADED"), SENT)
-    await api(script, token=fresh).send("c-1", "hi")
-    assert [request.headers["authorization"] for request in script.requests] == ["Bearer t0", "Bearer t1"]
+    def fresh() -> str:
+        asked.append(1)
+        return f"t{len(asked)}"
+
+    script = Script(problem(503, "OVERLOADED"), SENT, SENT, problem(401, "TOKEN_EXPIRED"), SENT)
+    chat = api(script, token=fresh)
+    for key in ("a", "b", "c"):
+        await chat.send("c-1", "hi", client_msg_id=key)
+    assert [request.headers["authorization"][-2:] for request in script.requests] == [
+        "t1",
+        "t1",
+        "t1",
+        "t1",
+        "t2",
+    ]
+
+
+async def test_a_callable_that_gives_a_refused_token_again_repeats_nothing() -> None:
+    script = Script(problem(401, "TOKEN_REVOKED"))
+    with pytest.raises(TokenRevokedError):
+        await api(script, token=lambda: "t").status("m-1")
+    assert len(script.requests) == 1
 
 
 async def test_pages_are_followed_to_their_end() -> None:

@@ -162,3 +162,37 @@ async def test_leaving_a_running_client_raises_nothing(server: FakeServer) -> No
         with pytest.raises(SendOutcomeUnknownError):
             await chat.send("c-1", "hi", timeout=0)
     assert chat.stopped is None
+
+
+async def test_the_close_handshake_is_ended_though_the_host_is_cancelled(server: FakeServer) -> None:
+    said = list[int]()
+
+    async def use() -> None:
+        async with client(server):
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(use)
+        line = await server.accept()
+        await line.log_in(head(1, delivered=1))
+
+        async def aclose(code: int = 1000, reason: str = "") -> None:
+            await anyio.sleep(0.1)  # as long as the other end takes to answer
+            said.append(code)
+            line.close(code, reason)
+
+        line.aclose = aclose
+        group.cancel_scope.cancel()
+    assert said == [1000]
+
+
+async def test_a_key_is_as_long_as_it_takes_to_meet_no_other(server: FakeServer) -> None:
+    """Two of 2 bytes meet by chance within hundreds of messages; of 16 bytes, never."""
+    async with client(server) as chat, anyio.create_task_group() as group:
+        line = await server.accept()
+        await line.log_in(head(1, delivered=1))
+        for number in range(2):
+            group.start_soon(chat.send, "c-1", f"message {number}")
+        keys = {(await line.expect(ev.SendMsg)).client_msg_id for _ in range(2)}
+        assert [len(bytes.fromhex(key)) for key in keys] == [16, 16]
+        group.cancel_scope.cancel()

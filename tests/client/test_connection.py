@@ -21,6 +21,7 @@ from chatkit.transport.base import TransportClosedError
 from chatkit.wire import events as ev
 
 from .fake_server import FakeServer, Line, ack, client, head, new, until
+from .foretold import foretold_ports
 
 
 @pytest.fixture
@@ -92,6 +93,35 @@ async def test_a_fixed_token_that_is_refused_stops_the_client(server: FakeServer
     assert isinstance(left.value.__cause__, TokenRevokedError)
     assert isinstance(chat.stopped, TokenRevokedError)
     assert server.tries == 1
+
+
+@pytest.mark.parametrize("apart_s", [18_000, -18_000])
+async def test_a_fixed_token_outlives_a_servers_wrong_clock(server: FakeServer, apart_s: int) -> None:
+    async with client(server) as chat:
+        now_ms = foretold_ports().clock.now_ms()
+        for _ in range(5):
+            line = await server.accept()
+            await line.expect(ev.Hello)
+            line.push(ev.ErrorEvent("TOKEN_EXPIRED", "over", False, server_ts=now_ms + apart_s * 1000))
+            line.close(4100)
+        line = await server.accept()
+        assert (await line.log_in()).token == "secret-token"
+
+        await chat.wait_connected()
+        assert anyio.current_time() > 0.1, "with backoff"
+
+
+async def test_a_fixed_token_that_expired_by_both_clocks_stops_the_client(server: FakeServer) -> None:
+    async with client(server) as chat:
+        line = await server.accept()
+        await line.expect(ev.Hello)
+        server_ms = foretold_ports().clock.now_ms() + 60_000
+        line.push(ev.ErrorEvent("TOKEN_EXPIRED", "over", False, server_ts=server_ms))
+        line.close(4100)
+        with pytest.raises(ClosedError) as caught:
+            await chat.wait_connected()
+        assert isinstance(caught.value.__cause__, TokenExpiredError)
+        await chat.aclose()
 
 
 async def _refused(server: FakeServer, chat: ChatClient) -> None:
@@ -229,7 +259,7 @@ async def test_final_close_codes_stop_the_client(server: FakeServer, code: int) 
     assert server.tries == 1
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1002, 1006, 1011, 4000, 4001, 4002, 4999])
+@pytest.mark.parametrize("code", [1000, 1002, 1006, 1011, 4000, 4001, 4002, 4999])
 async def test_other_close_codes_come_back_with_backoff(server: FakeServer, code: int) -> None:
     async with client(server) as chat:
         line = await server.accept()

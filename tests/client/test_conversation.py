@@ -98,7 +98,7 @@ def test_another_log_drops_all_that_was_said_of_the_old_one() -> None:
 def test_the_first_epoch_heard_of_is_taken_and_another_one_is_another_log() -> None:
     it = Conversation("c-1", "GROUP", Timeline())
 
-    assert [it.is_same_log(epoch) for epoch in ("e1", "e1", "e2")] == [True, True, False]
+    assert [it.is_same_log(epoch) for epoch in ("e1", "e1", "e2", "e0")] == [True, True, False, False]
 
 
 def test_in_a_single_conversation_the_other_is_the_least_of_all_others() -> None:

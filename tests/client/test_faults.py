@@ -12,6 +12,7 @@ from chatkit import ChatClient, ChatServer, ClientConfig, Identity, ServerConfig
 from chatkit.client.events import MessageRecalled, MessageReceived, MessageSent
 from chatkit.client.store.memory import MemoryStore
 from chatkit.gateway.memory import MemoryConnector
+from chatkit.server.limits import Limits
 from chatkit.storage.base import CreateConversation
 from chatkit.transport.base import Transport, TransportClosedError
 
@@ -116,7 +117,7 @@ class Device:
 @pytest.mark.parametrize("seed", range(8))
 async def test_whatever_is_cut_every_device_ends_with_the_servers_log(seed: int) -> None:
     store = open_store("memory://")
-    config = ServerConfig(recall_window_s=10_000)
+    config = ServerConfig(recall_window_s=10_000, limits=Limits.unlimited())
     async with ChatServer(store=store, authenticate=whoever, config=config, ports=foretold_ports()) as server:
         await store.commit([CreateConversation("c-1", "GROUP", "u-1", USERS, "", "e1", 1000, 1)])
         names = [(user_id, name) for user_id in USERS for name in ("phone", "pc")]

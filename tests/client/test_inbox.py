@@ -91,10 +91,10 @@ async def test_behind_is_pulled_at_once(server: FakeServer) -> None:
         assert await received(chat, 2) == [3, 4]
 
 
-async def test_missed_entries_are_pulled_in_the_order_of_the_heads_one_page_at_a_time(
+async def test_with_a_window_of_one_missed_entries_are_pulled_in_the_order_of_the_heads_page_by_page(
     server: FakeServer,
 ) -> None:
-    async with client(server) as chat:
+    async with client(server, config=ClientConfig(sync_window=1)) as chat:
         line = await server.accept()
         await line.log_in(head(2, id_="c-new"), head(1, id_="c-old"), head(1, delivered=1, id_="c-done"))
 
@@ -244,7 +244,10 @@ async def test_a_page_that_brings_nothing_is_not_asked_for_in_a_hot_loop(server:
             await line.quiet(0.1)
 
 
-async def test_another_epoch_in_the_heads_starts_afresh(server: FakeServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["e2", "0"])
+async def test_another_epoch_in_the_heads_starts_afresh(
+    server: FakeServer, tmp_path: Path, other: str
+) -> None:
     path = str(tmp_path / "chat.db")
     async with client(server, store=path) as chat:
         line = await server.accept()
@@ -254,14 +257,14 @@ async def test_another_epoch_in_the_heads_starts_afresh(server: FakeServer, tmp_
     server = FakeServer()
     async with client(server, store=path) as chat:
         line = await server.accept()
-        await line.log_in(head(1, epoch="e2"))
+        await line.log_in(head(1, epoch=other))
         sync = await line.page(
-            new(1, epoch="e2", payload={"type": "TEXT", "text": "new"}), up_to=1, epoch="e2"
+            new(1, epoch=other, payload={"type": "TEXT", "text": "new"}), up_to=1, epoch=other
         )
 
-        assert (sync.last_seq, sync.epoch) == (0, "e2")
+        assert (sync.last_seq, sync.epoch) == (0, other)
         changed, _ = await until(chat, EpochChanged)
-        assert changed == EpochChanged("c-1", "e2", 0)
+        assert changed == EpochChanged("c-1", other, 0)
         assert await received(chat, 1) == [1]
         assert [message.text for message in await chat.history("c-1")] == ["new"]
 

@@ -22,7 +22,7 @@ from chatkit.client.events import (
     Typing,
 )
 from chatkit.client.store.sqlite import SqliteStore
-from chatkit.errors import ConflictError, NotFoundError, UnauthenticatedError
+from chatkit.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError
 from chatkit.types import Message
 
 from ..blackbox.server_process import ServerProcess
@@ -278,6 +278,13 @@ async def test_every_http_request(server: ServerProcess, alice: ChatApi) -> None
     assert (await alice.add_members("g-1", ["carol"])).added == ["carol"]
     assert [member.user_id async for member in alice.all_members("g-1")] == ["alice", "bob", "carol"]
     assert (await alice.remove_member("g-1", "carol")).removed == ["carol"]
+    assert (await alice.set_title("g-1", "voyage")).title == "voyage"
+    await alice.block("carol")
+    assert [row.user_id for row in (await alice.blocks()).blocks] == ["carol"]
+    await alice.unblock("carol")
+    await alice.transfer_ownership("g-1", "bob")
+    with pytest.raises(ForbiddenError):
+        await alice.set_title("g-1", "again")
     with pytest.raises(NotFoundError):
         await alice.conversation("c-unknown")
     async with ChatApi(server.http_url, token="nonsense") as nobody:

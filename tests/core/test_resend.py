@@ -178,15 +178,57 @@ def test_another_conversation_goes_on_meanwhile() -> None:
 
 def test_refusals_are_counted_until_an_answer_for_good() -> None:
     queue = filled("a")
+    add(queue, "b")
     for count in (1, 2):
         queue.take(10.0 * count)
-        queue.put_back("c-1", "a", ready_at_s=0)
-        assert queue.refusals("c-1") == count
-    add(queue, "b")
+        for key in ("a", "b"):  # refused together: one try
+            assert queue.failed_tries("c-1") == count
+            queue.put_back("c-1", key, ready_at_s=0)
     queue.take(100)
     queue.resolve("c-1", "a")
 
-    assert queue.refusals("c-1") == 0
+    assert queue.failed_tries("c-1") == 1
+
+
+def test_who_was_too_fast_goes_on_one_by_one_at_the_pace_it_was_told() -> None:
+    queue = filled("a", "b", "c", "d")
+    queue.take(0)
+    queue.put_back("c-1", "a", ready_at_s=1, too_fast_s=0.5)
+    for key in "bcd":
+        queue.put_back("c-1", key, ready_at_s=1)
+
+    assert taken(queue, 1) == ["a"]
+    assert queue.wait_s(1) == 0.5
+    assert taken(queue, 1.4) == []
+    assert taken(queue, 1.5) == ["b"], "the answer to a is not waited for"
+    assert taken(queue, 1.9) == []
+    assert taken(queue, 2) == ["c"]
+
+
+def test_a_pace_that_is_still_too_fast_doubles_and_recovers_with_each_answer() -> None:
+    queue = filled("a", "b", "c")
+    queue.take(0)
+    for key in "abc":  # refused together: they say it once
+        queue.put_back("c-1", key, ready_at_s=1, too_fast_s=1)
+    assert taken(queue, 1) == ["a"]
+    queue.put_back("c-1", "a", ready_at_s=2, too_fast_s=0.25)
+
+    assert taken(queue, 2) == ["a"]
+    assert queue.wait_s(2) == 2
+    queue.resolve("c-1", "a")
+    assert taken(queue, 4) == ["b"]
+    assert queue.wait_s(4) == pytest.approx(1.8)
+
+
+def test_an_emptied_conversation_has_no_pace() -> None:
+    queue = filled("a")
+    queue.take(0)
+    queue.put_back("c-1", "a", ready_at_s=1, too_fast_s=1)
+    queue.take(1)
+    queue.resolve("c-1", "a")
+    add(queue, "b", "c")
+
+    assert taken(queue, 1) == ["b", "c"]
 
 
 def test_a_refusal_of_something_not_under_way_is_nothing() -> None:
@@ -277,3 +319,61 @@ def test_whatever_is_refused_or_cut_each_is_stored_once_and_in_order(
     for lane in ("c-1", "c-2"):
         wanted = [f"k{number}" for number, each in enumerate(lanes) if each == lane]
         assert [key for conversation_id, key in server.log if conversation_id == lane] == wanted
+
+
+def test_what_was_under_way_at_three_ends_in_a_row_goes_out_alone_and_first_in_its_lane() -> None:
+    queue = ResendQueue()
+    add(queue, "a")
+    add(queue, "b")
+    for _ in range(3):
+        assert [send.client_msg_id for send in queue.take(0)] == ["a", "b"]
+        queue.disconnected()
+
+    assert [send.client_msg_id for send in queue.take(0)] == ["a"]
+    assert queue.alone_under_way is not None
+    add(queue, "c", conversation_id="c-2")
+    assert (queue.take(0), queue.wait_s(0)) == ([], None)
+    queue.resolve("c-1", "a")
+    assert [send.client_msg_id for send in queue.take(0)] == ["b"]
+    queue.resolve("c-1", "b")
+    assert [send.client_msg_id for send in queue.take(0)] == ["c"]
+
+
+def test_an_answer_in_between_begins_the_count_again() -> None:
+    queue = ResendQueue()
+    add(queue, "a")
+    add(queue, "b")
+    for _ in range(6):
+        assert [send.client_msg_id for send in queue.take(0)] == ["a", "b"]
+        queue.put_back("c-1", "a", 0)
+        queue.put_back("c-1", "b", 0)
+        assert len(queue.take(0)) == 2
+        queue.disconnected()
+
+
+def test_while_a_suspect_pauses_the_others_go_and_wait_for_it_when_it_is_due() -> None:
+    queue = ResendQueue()
+    add(queue, "a")
+    queue.take(0)
+    queue.suspect_all()
+    queue.disconnected()
+    add(queue, "b", conversation_id="c-2")
+    queue.pause("c-1", 5)
+
+    assert [send.client_msg_id for send in queue.take(0)] == ["b"]
+    add(queue, "c", conversation_id="c-2")
+    assert (queue.take(5), queue.wait_s(5)) == ([], None)  # it waits to be alone
+    queue.resolve("c-2", "b")
+    assert [send.client_msg_id for send in queue.take(5)] == ["a"]
+
+
+def test_what_left_once_is_known() -> None:
+    queue = ResendQueue()
+    add(queue, "a")
+    assert not queue.may_have_left(("c-1", "a"))
+    queue.take(0)
+    queue.disconnected()
+    assert queue.may_have_left(("c-1", "a"))
+    again = ResendQueue()
+    again.restore(queue.pending())
+    assert again.may_have_left(("c-1", "a"))

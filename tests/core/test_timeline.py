@@ -178,6 +178,16 @@ def test_reset_forgets_the_old_log() -> None:
     assert seqs(timeline.push(entry(1))) == [1]
 
 
+def test_a_recall_that_waited_in_the_old_log_blanks_nothing_in_the_new_one() -> None:
+    timeline = Timeline("old", 0, held=[entry(3)], recalled_seqs=[2])
+    timeline.reset("new")
+
+    step = timeline.page(0, 3, [entry(seq) for seq in (1, 2, 3)])
+    assert [(placed.message.seq, placed.message.type, placed.notified) for placed in step.placed] == [
+        (seq, "TEXT", False) for seq in (1, 2, 3)
+    ]
+
+
 def test_beyond_the_bound_it_is_still_known_that_the_app_was_notified() -> None:
     timeline = Timeline("e", 0, held_max=1)
     for seq in (2, 3, 4):

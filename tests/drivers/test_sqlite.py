@@ -18,6 +18,7 @@ from chatkit.drivers.sqlite import (
     Params,
     SqliteConnection,
     open_sqlite,
+    version_fault,
 )
 from chatkit.errors import ConfigurationError, UnavailableError
 
@@ -241,3 +242,12 @@ def test_what_is_no_database_is_a_wrong_set_up(tmp_path: Path) -> None:
         assert f"cannot open the SQLite file {path}: " in str(caught.value)
     with pytest.raises(ConfigurationError, match=r"absent\.db: "):
         open_sqlite(str(tmp_path / "absent.db"), read_only=True)
+
+
+@pytest.mark.parametrize(("version", "warned"), [((3, 40, 1), True), ((3, 51, 2), True), ((3, 51, 3), False)])
+def test_a_sqlite_with_a_known_fault_is_named(
+    version: tuple[int, int, int], warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+
+    assert bool(version_fault()) is warned

@@ -21,9 +21,9 @@ Row = tuple[Any, ...]
 Rows = tuple[Row, ...]
 
 QUERIES = {
-    "conversations": "SELECT conversation_id, type, title, head_seq, creator_id, member_count "
+    "conversations": "SELECT conversation_id, type, title, head_seq, owner_id, member_count "
     "FROM conversation ORDER BY 1",
-    "memberships": "SELECT c.conversation_id, m.user_id, m.join_seq, m.leave_seq, m.role "
+    "memberships": "SELECT c.conversation_id, m.user_id, m.join_seq, m.leave_seq "
     "FROM conversation_member AS m JOIN conversation AS c USING (conversation_key) ORDER BY 1, 2, 3",
     "messages": "SELECT c.conversation_id, e.seq, e.kind, e.sender_id, e.client_msg_id, e.payload "
     "FROM message AS e JOIN conversation AS c USING (conversation_key) ORDER BY 1, 2",
@@ -31,8 +31,11 @@ QUERIES = {
     "FROM recall AS r JOIN conversation AS c USING (conversation_key) ORDER BY 1, 2",
     "user_cursors": "SELECT c.conversation_id, u.user_id, u.is_member, u.delivered_seq, u.read_seq "
     "FROM member_cursor AS u JOIN conversation AS c USING (conversation_key) ORDER BY 1, 2",
-    "device_cursors": "SELECT c.conversation_id, d.user_id, d.device_id, d.is_member, d.delivered_seq "
-    "FROM device_cursor AS d JOIN conversation AS c USING (conversation_key) ORDER BY 1, 2, 3",
+    "device_cursors": "SELECT c.conversation_id, v.user_id, v.device_id, u.is_member, "
+    "ifnull(d.delivered_seq, u.device_seq) "  # without a row it is where the farthest device is
+    "FROM member_cursor AS u JOIN conversation AS c USING (conversation_key) JOIN device AS v USING (user_id) "
+    "LEFT JOIN device_cursor AS d ON d.conversation_key = u.conversation_key AND d.user_id = u.user_id "
+    "AND d.device_id = v.device_id ORDER BY 1, 2, 3",
     "outbox": "SELECT c.conversation_id, o.first_seq "
     "FROM outbox AS o JOIN conversation AS c USING (conversation_key) ORDER BY 1",
     "audit": "SELECT c.conversation_id, a.actor_id, a.action, a.seq, a.subject "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import anyio
 import httpx
 import pytest
 from click.testing import CliRunner
+from rich.console import Console as Output
 
 from chatkit import (
     ChatApi,
@@ -25,12 +27,13 @@ from chatkit import (
     sign_token,
 )
 from chatkit._demo import main as demo_main
-from chatkit._demo.console import ExpectationError, expect, within
+from chatkit._demo.console import Console, ExpectationError, counted, expect, within
 from chatkit._demo.node import NodeProcess
 from chatkit._demo.playground import BOT, answer
 from chatkit._demo.replay import Member, Row
 from chatkit._demo.story import StoryResult
 from chatkit.cli.demo import demo
+from chatkit.ports import SystemClock
 from tests.cli.command import SECRET, TIMEOUT_S, chatkit, next_line, started
 
 PRINTED = [
@@ -127,6 +130,33 @@ def test_nothing_is_left_when_nobody_reads_on(place: Path) -> None:
         assert process.wait(TIMEOUT_S) == 1
         assert process.stderr.read() == ""
     assert list((place / "temporary").iterdir()) == []
+
+
+def test_a_log_of_another_program_is_refused(place: Path) -> None:
+    log = place / "work" / "export.txt"
+    log.write_text("2024-05-01 12:00:00 ann: hello\n2024-05-01 12:00:07 ben: hi\n")
+    done = chatkit("demo", str(log), cwd=place / "work", env=environment(place))
+
+    assert done.returncode == 2
+    assert "there is nothing to replay" in done.stderr.splitlines()[-1]
+    assert "every expectation held" not in done.stdout
+
+
+def test_what_a_log_says_is_harmless_to_a_terminal() -> None:
+    output = Output(file=io.StringIO(), width=200, highlight=False)
+    console = Console(output, SystemClock())
+    console.saw("ann\x1b[2J", "says [bold]hi[/bold]\x07\u202e")
+
+    assert isinstance(output.file, io.StringIO)
+    assert output.file.getvalue().strip().endswith("ann\\x1b[2J     says [bold]hi[/bold]\\x07\\x202e")
+
+
+def test_counts_are_words() -> None:
+    assert (counted(1, "member"), counted(2, "member"), counted(0, "line")) == (
+        "1 member",
+        "2 members",
+        "0 lines",
+    )
 
 
 @pytest.mark.parametrize(

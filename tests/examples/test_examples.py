@@ -13,7 +13,16 @@ import anyio
 import httpx
 import pytest
 
-from chatkit import ChatApi, ChatClient, MessageReceived, Sent, UnauthenticatedError, open_store, sign_token
+from chatkit import (
+    ChatApi,
+    ChatClient,
+    Disconnected,
+    MessageReceived,
+    Sent,
+    UnauthenticatedError,
+    open_store,
+    sign_token,
+)
 from chatkit.storage.base import Store
 from chatkit.testing.contracts.storage import VolatileStoreContract
 
@@ -168,9 +177,13 @@ async def test_own_login(tmp_path: Path) -> None:
             async with ChatClient(url, token=session, device_id="phone") as chat:
                 await chat.wait_connected()
                 assert chat.user_id == "lina"
-            assert (
-                await web.post("/logout", headers={"authorization": f"Bearer {session}"})
-            ).status_code == 204
+                bearer = {"authorization": f"Bearer {session}"}
+                assert (await web.post("/logout", headers=bearer)).status_code == 204
+                ended = [event async for event in chat.events() if isinstance(event, Disconnected)]
+                assert [event.code for event in ended] == [4101, 4101], (
+                    "neither the token nor a resume token holds"
+                )
+                await chat.aclose()
         async with ChatApi(url, token=session) as api:
             with pytest.raises(UnauthenticatedError):
                 await api.conversations()
@@ -228,3 +241,16 @@ async def test_rest_script(server: str) -> None:
 
     assert ["Backup of 2030-01-31 is done."] == first == again
     assert next_day == ["Backup of 2030-01-31 is done.", "Backup of 2030-02-01 is done."]
+
+
+async def test_cookie_login(tmp_path: Path) -> None:
+    with serving("cookie_login", folder=tmp_path) as url:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, headers={"Origin": url}) as web:
+            assert (await web.get("/v1/conversations")).status_code == 401
+            assert (await web.post("/login", content=b"user=lina")).status_code == 303
+            body = {"type": "GROUP", "memberIds": ["omar"]}
+            assert (await web.post("/v1/conversations", json=body)).status_code == 201
+            foreign = await web.post(
+                "/v1/conversations", json=body, headers={"Origin": "https://evil.example"}
+            )
+            assert foreign.status_code == 403

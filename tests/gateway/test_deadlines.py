@@ -26,7 +26,7 @@ PING = b"\x89\xfd\x00\x00\x00\x00" + b"p" * 125
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(websocket_protocol, "REQUEST_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(websocket_protocol, "PONG_BYTES_MAX", 100_000)
+    monkeypatch.setattr(websocket_protocol, "LINGER_S", 0.2)
     monkeypatch.setattr(call, "BODY_TIMEOUT_S", 0.05)
     config = uvicorn.Config(
         asgi_app(new_server()),

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -118,6 +118,26 @@ async def test_a_host_that_did_not_enter_the_server_gets_a_clear_refusal(caplog)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1011
     assert "async with server" in closed.value.rcvd.reason
+    assert [it.levelname for it in caplog.records if "daphne" in it.message] == ["ERROR"], "said once"
+
+
+async def test_an_endpoint_that_fails_closes_with_1011(caplog) -> None:
+    app = asgi_app(new_server())
+
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_nothing() -> Message:
+            message = await receive()
+            return {"type": message["type"]} if message["type"] == "websocket.receive" else message
+
+        await app(scope, receive_nothing, send)
+
+    async with running(broken) as port:
+        with pytest.raises(ConnectionClosed) as closed:
+            await hello(port, "")
+
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1011, "the server failed")
+    assert "its connection failed" in caplog.text
 
 
 async def test_openapi_describes_every_request_and_resolves() -> None:
@@ -133,7 +153,7 @@ async def test_openapi_describes_every_request_and_resolves() -> None:
         if reference.startswith("#/components/schemas/")
     }
     assert document["openapi"].startswith("3.1")
-    assert len(operations) == 14
+    assert len(operations) == 18
     assert references <= set(document["components"]["schemas"])
     assert (unknown.status_code, unknown.json()["code"]) == (404, "NOT_FOUND")
     assert (wrong_method.status_code, wrong_method.json()["code"]) == (405, "BAD_REQUEST")

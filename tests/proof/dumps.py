@@ -13,9 +13,10 @@ import msgspec
 
 from chatkit.client.store.base import LocalStore, Record
 from chatkit.storage.base import AuditRow, Entry, MemberCursor, OutboxEntry, Store
-from chatkit.testing.history import History
+from chatkit.testing.history import History, Incident
 from chatkit.types import Message
 
+from .held import Count
 from .membership import current_members
 
 _ENTRIES_PER_READ = 500
@@ -66,15 +67,19 @@ class CompleteHistory(History):
     Attributes:
         store: What the store holds; None if nobody read it.
         devices: What each device holds.
+        counts: What servers and clients held in memory.
+        effects: What each fault changed: the incident, and how often it was felt.
     """
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         super().__init__(now_s)
         self.store: StoreDump | None = None
         self.devices: list[DeviceDump] = []
+        self.counts: list[Count] = []
+        self.effects: list[tuple[Incident, int]] = []
 
     def _parts(self) -> Iterable[Sequence[Any]]:
-        return (*super()._parts(), self.devices, [self.store])
+        return (*super()._parts(), self.devices, [self.store], self.counts)
 
 
 async def dump_store(store: Store, conversation_ids: Sequence[str]) -> StoreDump:

@@ -73,6 +73,8 @@ async def _office(scene: Scene) -> None:
     await scene.page(TEAM, "eve", 0, 3)
     await scene.page(TEAM, "bob", 2, 4)
     await bob.send(TEAM, "b-1", "canary1bob1 a word too much")
+    assert phone.client is not None
+    await phone.client.typing(PAIR)
     await scene.list("ann")
     await scene.list("bob")
 
@@ -155,6 +157,7 @@ def copy_of(history: CompleteHistory) -> CompleteHistory:
     logs = {name: _log_copy(dump) for name, dump in history.store.logs.items()}
     copy.store = StoreDump(logs, list(history.store.outbox))
     copy.devices = [_device_copy(dump) for dump in history.devices]
+    copy.counts = list(history.counts)
     return copy
 
 

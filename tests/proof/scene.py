@@ -13,11 +13,14 @@ from chatkit import ChatClient, ChatServer, ClientConfig, Identity, ServerConfig
 from chatkit.client.store.memory import MemoryStore
 from chatkit.errors import ChatkitError, RefusedError
 from chatkit.gateway.memory import MemoryConnector
+from chatkit.server.limits import Limits
 from chatkit.testing.rng import Rng
 from chatkit.transport.base import Transport, TransportClosedError
 from chatkit.wire.codec import CODECS
 
 from .dumps import CompleteHistory, dump_device, dump_store
+from .held import Peaks, server_counts, server_peaks
+from .membership import current_members
 
 RECALL_WINDOW_MS = 120_000
 
@@ -191,7 +194,7 @@ class Scene:
         self.server = ChatServer(
             store=self._store,
             authenticate=whoever,
-            config=ServerConfig(recall_window_s=RECALL_WINDOW_MS / 1000),
+            config=ServerConfig(recall_window_s=RECALL_WINDOW_MS / 1000, limits=Limits.unlimited()),
             ports=self.rng.ports("n-0"),
         )
         self._connections = 0
@@ -304,6 +307,15 @@ class Scene:
         self.history.devices = [
             dump_device(it.user_id, it.device_id, it.store, crashed=False, online=True) for it in self.devices
         ]
+        self._count()
+
+    def _count(self) -> None:
+        assert self.history.store is not None
+        members = {name: current_members(log.entries) for name, log in self.history.store.logs.items()}
+        peaks, online = Peaks(), len(self.devices)
+        peaks.look("servers", server_peaks(self.server))
+        counts = server_counts("at rest", "n-0", self.server, members, online)
+        self.history.counts = [*peaks.counts(), *counts]
 
 
 def _plain(answer: Any) -> dict[str, Any]:

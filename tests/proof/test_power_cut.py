@@ -198,7 +198,7 @@ async def test_a_recall_that_is_forgotten_is_found(closed: Driver) -> None:
 @pytest.mark.parametrize(
     ("sql", "invariant", "damaged"),
     [
-        ("UPDATE member_cursor SET read_seq = 0, delivered_seq = 0", "S15", "above what they hold as delivered"),
+        ("UPDATE member_cursor SET read_seq = 0, delivered_seq = 0", "S15", "nor their farthest device"),
         ("DELETE FROM audit WHERE audit_id = (SELECT min(audit_id) FROM audit WHERE action = 'RECALLED')", "S24",
          "audit rows were written"),
     ],

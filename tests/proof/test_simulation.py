@@ -6,20 +6,31 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from chatkit.client.store.memory import MemoryStore as LocalMemoryStore
+from chatkit.errors import UnavailableError
+from chatkit.server.limits import Limits
+from chatkit.storage.memory import MemoryStore
+from chatkit.testing.faulty_bus import BusFaults
+from chatkit.testing.faulty_store import FaultyStore, StoreFaults
 from chatkit.testing.history import Incident
+from chatkit.testing.rng import Rng
+from chatkit.testing.virtual_time import run_virtual
 
 from .checker import INVARIANTS, Violation
 from .checker.verdict import Breach
 from .dumps import CompleteHistory
 from .simulation import __main__ as command
-from .simulation.coverage import IN_FLIGHT, OPERATIONS, Coverage
+from .simulation.coverage import IN_FLIGHT, OFTEN, OPERATIONS, Coverage
+from .simulation.pages import PAGES
 from .simulation.plan import FAULTS, draw_plan
 from .simulation.run import simulate
+from .simulation.watch import Effects, WatchedBus, WatchedLocalStore, WatchedStore
 
 SEEDS = range(20)
 
@@ -86,11 +97,16 @@ def test_a_fault_counts_for_what_is_under_way() -> None:
     late = history.invoke("u", "d", "recall")
     history.ended(incident)
     history.fail(late, ValueError())
-    history.incidents.append(Incident(5.5, "server crash"))
+    crash = Incident(5.5, "server crash")
+    idle = Incident(5.5, "app crash")
+    history.incidents += [crash, idle]
+    history.effects = [(incident, 3), (crash, 1), (idle, 0)]
     coverage = Coverage()
-    coverage.add(history)
+    coverage.add(history, ["cut", "server crash", "app crash"])
 
     assert coverage.struck == Counter({("cut", "recall"): 1, ("server crash", "recall"): 1})
+    assert coverage.incidents == Counter({"cut": 1, "server crash": 1, "app crash": 1})
+    assert coverage.effects == Counter({"cut": 3, "server crash": 1, "app crash": 0})
     assert coverage.results == Counter({("send", "ok"): 1, ("recall", "fail"): 1})
 
 
@@ -123,8 +139,101 @@ def test_many_seeds_fail_if_they_left_something_untried(
     monkeypatch.setattr(command, "COVERED_FROM", 1)
 
     assert command.main(["--seeds", "1", "--workers", "1"]) == 1
-    assert "never tried in 1 seeds: " in capsys.readouterr().out
-    assert set(INVARIANTS) <= set(command.untried(command.Totals()))
+    assert "never tried: send x fail" in capsys.readouterr().out
+
+
+def test_an_invariant_without_facts_is_named() -> None:
+    totals = command.Totals(seeds=command.JUDGED_FROM)
+    assert [f"no facts: {name}, in {totals.seeds} seeds" for name in INVARIANTS] == command.unproven(totals)
+
+
+def test_a_fault_that_changes_nothing_is_named() -> None:
+    coverage = Coverage()
+    coverage.planned.update({"cut": OFTEN, "half-open": OFTEN, "bus loss": OFTEN - 1})
+    coverage.incidents.update({"half-open": OFTEN})
+    assert coverage.without_effect() == [
+        f"cut: planned in {OFTEN} runs, and never struck",
+        f"half-open: struck {OFTEN} times, and changed nothing",
+    ]
+
+    coverage.effects["half-open"] = 1
+    coverage.incidents["cut"] = 1
+    assert coverage.without_effect() == []
+
+
+@pytest.mark.parametrize(
+    ("faults", "fault"),
+    [
+        (StoreFaults(busy_probability=1.0), "storage busy"),
+        (StoreFaults(lost_answer_probability=1.0), "storage answer lost"),
+        (StoreFaults(read_probability=1.0), "storage read refused"),
+        (StoreFaults(latency_s=(1.0, 1.0)), "storage slow"),
+        (StoreFaults(), None),
+    ],
+)
+def test_a_store_is_watched_from_the_outside(faults: StoreFaults, fault: str | None) -> None:
+    async def use() -> Effects:
+        effects = Effects()
+        store = MemoryStore(ids=Rng(1).ports("store").ids)
+        secret = await store.migrate()
+        watched = WatchedStore(
+            store, lambda it: FaultyStore(it, secret, faults, Rng(1).stream("store")), effects, 0.1
+        )
+        for call in (watched.commit([]), watched.head_seqs([])):
+            with suppress(UnavailableError):
+                await call
+        return effects
+
+    assert set(run_virtual(use)) == ({fault} if fault else set())
+
+
+def test_a_full_local_store_is_noticed() -> None:
+    effects = Effects()
+    local = WatchedLocalStore(LocalMemoryStore(), effects)
+    local.bind("u", "d")
+    local.full = True
+    with pytest.raises(UnavailableError):
+        local.want_read("c", 1)
+    assert effects == Effects({"local store full": 1})
+
+    local.die()
+    with pytest.raises(UnavailableError):
+        local.want_read("c", 1)
+    assert effects == Effects({"local store full": 1}), "whoever is dead feels nothing"
+
+
+def test_a_bus_is_watched_from_the_outside() -> None:
+    effects = Effects()
+    faults = BusFaults()
+    bus = WatchedBus(faults, Rng(1).stream("bus"), effects=effects)
+    sender, reader = bus.join(), bus.join()
+    reader.subscribe("t")
+    for number in range(3):
+        sender.publish("t", b"%d" % number)
+    bus.count_lost()
+    assert effects == Effects({"bus loss": 0})
+
+    faults.loss_probability = 1.0
+    sender.publish("t", b"lost")
+    faults.loss_probability, faults.repeat_probability = 0.0, 1.0
+    sender.publish("t", b"twice")
+    faults.repeat_probability, faults.reorder_probability = 0.0, 1.0
+    sender.publish("t", b"late")
+    bus.count_lost()
+    assert effects == Effects({"bus loss": 1, "bus repeat": 1})
+
+    faults.reorder_probability = 0.0
+    sender.publish("t", b"in time")
+    bus.release()
+    assert effects == Effects({"bus loss": 1, "bus repeat": 1, "bus reorder": 1})
+
+
+@pytest.mark.parametrize("seed", [3, 12])
+def test_no_setting_of_a_run_is_left_behind(seed: int) -> None:
+    before = [getattr(module, name) for module, name in PAGES]
+    assert draw_plan(seed).page_size is not None
+    simulate(seed)
+    assert [getattr(module, name) for module, name in PAGES] == before
 
 
 def test_many_seeds_end_with_a_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,6 +242,20 @@ def test_many_seeds_end_with_a_table(capsys: pytest.CaptureFixture[str]) -> None
     told = capsys.readouterr().out
     assert "operation x result" in told
     assert "3 seeds in" in told
+
+
+def test_tight_limits_of_one_peer_are_drawn_and_met() -> None:
+    usual = (Limits.unlimited(), Limits())
+    seed = next(seed for seed in SEEDS if draw_plan(seed).server.limits not in usual)
+    outcome = simulate(seed)
+
+    refused = [frame for frame in outcome.history.frames if b"RATE_LIMITED" in _bytes(frame.data)]
+    assert len(refused) > 5
+    assert outcome.good
+
+
+def _bytes(data: bytes | str) -> bytes:
+    return data if isinstance(data, bytes) else data.encode()
 
 
 def test_a_bad_seed_is_told_with_its_number() -> None:

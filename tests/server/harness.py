@@ -11,8 +11,10 @@ import msgspec
 
 from chatkit.errors import InternalError, UnauthenticatedError, UnavailableError
 from chatkit.ports import Ports, SystemIds
+from chatkit.server.asking import ResumeAuthorizer
 from chatkit.server.auth import Authenticator
 from chatkit.server.config import ServerConfig
+from chatkit.server.limits import Limits
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Command, Created, Outcome, Refused
 from chatkit.storage.sqlite import SqliteStore
@@ -133,7 +135,7 @@ class Peer:
 
     def leave(self) -> None:
         """Cut the connection."""
-        self._server.disconnect(self.session)
+        self._server.disconnected(self.session)
 
 
 async def by_name(token: str) -> Identity:
@@ -149,6 +151,7 @@ async def serving(
     store: GatedStore | None = None,
     *,
     authenticate: Authenticator = by_name,
+    authorize_resume: ResumeAuthorizer | None = None,
     ports: Ports | None = None,
     **config: Any,
 ) -> AsyncIterator[HarnessServer]:
@@ -156,7 +159,8 @@ async def serving(
     server = HarnessServer(
         store=store or GatedStore(),
         authenticate=authenticate,
-        config=ServerConfig(**config),
+        authorize_resume=authorize_resume,
+        config=ServerConfig(**{"limits": Limits.unlimited(), **config}),
         ports=ports or Ports(VirtualClock()),
     )
     async with server:

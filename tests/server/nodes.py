@@ -15,6 +15,7 @@ from chatkit.bus.local import LocalBus, LocalMember
 from chatkit.errors import UnavailableError
 from chatkit.ports import Ports, SystemIds
 from chatkit.server.config import ServerConfig
+from chatkit.server.limits import Limits
 from chatkit.storage.base import Entry, Store
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
@@ -118,7 +119,7 @@ def node(store: SharedStore, bus: Bus, **config: Any) -> HarnessServer:
     return HarnessServer(
         store=store,
         authenticate=by_name,
-        config=ServerConfig(**config),
+        config=ServerConfig(**{"limits": Limits.unlimited(), **config}),
         ports=Ports(VirtualClock()),
         bus=bus,
     )

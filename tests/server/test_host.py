@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chatkit.errors import BadRequestError, ConfigurationError, ConflictError, NotFoundError
+from chatkit.errors import BadRequestError, ConflictError, ForbiddenError, NotFoundError
 
-from .harness import GatedStore, HarnessServer, by_name, login, serving
+from .harness import HarnessServer, login, serving
 
 
 async def test_a_host_creates_sends_and_changes_members() -> None:
@@ -44,15 +44,6 @@ async def test_a_new_epoch_reaches_everybody_online_and_old_cursors_conflict() -
             await server.renew_epoch("nothing")
 
 
-async def test_a_server_is_entered_once() -> None:
-    server = HarnessServer(store=GatedStore(), authenticate=by_name)
-    async with server:
-        assert server.ready
-    with pytest.raises(ConfigurationError):
-        async with server:
-            pass
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -82,3 +73,75 @@ async def test_one_text_is_no_list_of_members() -> None:
             await server.add_members(made.conversation_id, "ann", "cat")
         with pytest.raises(BadRequestError, match="5 is not a valid clientMsgId"):
             await server.send(made.conversation_id, "ann", "x", client_msg_id=5)  # type: ignore[arg-type]
+
+
+async def test_a_conversation_is_ensured_at_every_start() -> None:
+    async with serving() as server:
+        made = await server.ensure_conversation("lobby", "GROUP", "host", ["ann", "ben"], title="Lobby")
+        again = await server.ensure_conversation("lobby", "GROUP", "host", ["ann", "ben"])
+        assert again == made
+        await server.add_members("lobby", None, ["cat"])
+        await server.remove_member("lobby", "ben", "ben")
+        await server.set_title("lobby", "Hall")
+        await server.transfer_ownership("lobby", "cat")
+
+        third = await server.ensure_conversation("lobby", "GROUP", "host", ["ann", "ben"], title="Lobby")
+        assert third.member_ids == ("ann", "ben", "cat", "host")
+        assert (third.title, await owner(server, "lobby", "ann")) == ("Hall", ["cat"])
+
+
+async def test_a_conversation_of_another_kind_is_not_ensured() -> None:
+    async with serving() as server:
+        await server.ensure_conversation("s", "SINGLE", "ann", ["ben"])
+        assert (await server.ensure_conversation("s", "SINGLE", "ben", ["ann"])).head_seq == 1
+        await server.ensure_conversation("g", "GROUP", "ann", ["ben"])
+        for name, kind, members in (("s", "GROUP", ["ben"]), ("g", "SINGLE", ["ben", "cat"][1:])):
+            with pytest.raises(ConflictError):
+                await server.ensure_conversation(name, kind, "ann", members)  # type: ignore[arg-type]
+        with pytest.raises(ConflictError):
+            await server.ensure_conversation("s", "SINGLE", "ann", ["cat"])
+
+
+async def test_the_host_stands_above_owners_and_blocks() -> None:
+    async with serving(readd_after_leaving=False) as server:
+        await server.create_conversation("GROUP", "ann", ["ben"], conversation_id="g")
+        await server.remove_member("g", "ben", "ben")
+        with pytest.raises(ForbiddenError):
+            await server.add_members("g", "ann", ["ben"])
+        await server.block("ben", "ann")
+        with pytest.raises(ForbiddenError):
+            await server.create_conversation("GROUP", "ann", ["ben"], conversation_id="h")
+        await server.add_members("g", None, ["ben"])
+        await server.ensure_conversation("h", "GROUP", "ann", ["ben"])
+        await server.remove_member("g", None, "ann")
+
+        assert await owner(server, "g", "ben") == ["ben"]
+        assert [row.actor_id for row in await server.store.audit("g")] == ["ann", "ben", "", "", ""]
+        await server.unblock("ben", "ann")
+        await server.create_conversation("SINGLE", "ann", ["ben"])
+
+
+async def test_who_is_online_hears_of_a_title_and_of_an_owner() -> None:
+    async with serving() as server:
+        await server.create_conversation("GROUP", "ann", ["ben"], conversation_id="g")
+        ben = await login(server, "ben")
+        await server.set_title("g", "new", by="ann")
+        await server.set_title("g", "new")
+        await server.remove_member("g", "ann", "ann")
+        heard = [event.get("change") or event["payload"]["op"] for event in ben.read()]
+
+        assert heard == ["UPDATED", "LEFT", "UPDATED"]
+
+
+@pytest.mark.parametrize("wrong", [{"title": None}, {"title": "a\0b"}, {"by": "a b"}])
+async def test_a_wrong_title_or_name_is_refused(wrong: dict[str, Any]) -> None:
+    async with serving() as server:
+        await server.create_conversation("GROUP", "ann", ["ben"], conversation_id="g")
+        with pytest.raises(BadRequestError):
+            await server.set_title("g", **{"title": "x", **wrong})
+
+
+async def owner(server: HarnessServer, conversation_id: str, member: str) -> list[str]:
+    """Who the member list calls the owner."""
+    rows = await server.store.members(conversation_id, member, None, 100)
+    return [it.member.user_id for it in rows if it.member.role == "CREATOR"]

@@ -111,7 +111,10 @@ async def test_a_host_that_proves_an_impossible_user_is_at_fault_itself(
         peer = Peer(server)
         peer.say(hello(token="ann"))
 
-        assert await peer.closed() == 4002
+        assert await peer.closed() == 4101
+        (error,) = [event for event in peer.read() if event["event"] == "ERROR"]
+    assert (error["code"], error["retryable"]) == ("UNAUTHENTICATED", False)
+    assert "user_id_from" in caplog.text
 
 
 async def for_two_minutes(token: str) -> Identity:
@@ -139,6 +142,24 @@ async def test_a_login_is_warned_of_its_end_renewed_and_ended() -> None:
         assert (renewed["ref"], renewed["expiresTs"]) == ("r", warning["expiresTs"] + 100_000)
         assert ann.session.close_code is None
         assert ben.session.close_code == 4100
+
+
+async def test_a_renewal_with_the_same_end_brings_no_second_warning() -> None:
+    expires_ms = VirtualClock().now_ms() + 120_000
+
+    async def until_then(token: str) -> Identity:
+        return Identity(token, None, expires_ms)
+
+    async with serving(authenticate=until_then) as server:
+        ann = await login(server, "ann")
+        began_s = anyio.current_time()
+        await keep_alive(ann, until_s=began_s + 100)
+        await ann.hear("TOKEN_EXPIRING")
+        ann.say({"event": "AUTH_REFRESH", "token": "ann"})
+        await ann.hear("AUTH_OK")
+        await keep_alive(ann, until_s=began_s + 115)
+
+        assert [event["event"] for event in ann.read() if event["event"] != "PONG"] == []
 
 
 async def test_a_resume_token_does_not_outlive_its_login_and_disturbs_nobody() -> None:
@@ -185,7 +206,7 @@ async def test_a_signed_token_proves_its_user_and_device() -> None:
     token = sign_token(SECRET, user_id="ann", device_id="phone", ttl_s=60, clock=clock)
     identity = await jwt_authenticator(SECRET, clock=clock)(token)
 
-    assert identity == Identity("ann", "phone", 1_060_000, "chat")
+    assert identity == Identity("ann", "phone", 1_060_000, "chat", 1_000_000)
 
 
 async def test_an_expired_token_says_so_after_the_leeway() -> None:

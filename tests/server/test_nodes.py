@@ -45,6 +45,16 @@ def kinds(events: list[dict[str, Any]]) -> list[str]:
 # --- by the bus ---
 
 
+async def test_a_new_title_reaches_who_is_online_elsewhere(two: Cluster) -> None:
+    a, b = two.nodes
+    conversation = await group(a, "ann", "ben")
+    ben = await login(b, "ben")
+    await a.set_title(conversation, "new", by="ann")
+    (heard,) = await after(POLL_S, ben)
+
+    assert (heard["event"], heard["change"]) == ("CONVERSATION", "UPDATED")
+
+
 async def test_a_message_reaches_the_other_node_once(two: Cluster) -> None:
     a, b = two.nodes
     conversation = await group(a, "ann", "ben")

@@ -24,6 +24,7 @@ from .ids import seeded_ids
 USERS = ("ann", "bob", "cat", "dan")
 CONVERSATIONS = ("g", "h", "i", "s", "t")
 DEVICES = ("phone", "tablet", "pc")
+LOGINS = (b"", b"login 1", b"login 2", b"login 3")
 
 
 class History:
@@ -44,9 +45,14 @@ class History:
             (6, self._create),
             (6, self._add),
             (6, self._remove),
+            (3, self._update),
+            (3, self._block),
+            (2, self._unblock),
             (5, self._open),
             (4, self._resume),
             (3, self._renew_login),
+            (1, self._see),
+            (3, self._revoke),
             (1, self._renew),
             (2, self._close),
         ]
@@ -111,11 +117,22 @@ class History:
 
     def _add(self) -> base.AddMembers:
         users = tuple(self._chance.sample(USERS, 2))
-        return base.AddMembers(self._where(), self._pick(USERS), users, self._pick([3, 9]), self._now())
+        by, again = self._pick([*USERS, None]), self._pick([True, True, False])
+        return base.AddMembers(self._where(), by, users, self._pick([3, 9]), self._now(), again)
 
     def _remove(self) -> base.RemoveMember:
-        by = self._pick(USERS)
-        return base.RemoveMember(self._where(), by, self._pick([by, self._pick(USERS)]), self._now())
+        by = self._pick([*USERS, None])
+        return base.RemoveMember(self._where(), by, self._pick([by or "ann", self._pick(USERS)]), self._now())
+
+    def _update(self) -> base.UpdateConversation:
+        title, owner = self._pick([None, "title", "other"]), self._pick([None, *USERS])
+        return base.UpdateConversation(self._where(), self._pick([*USERS, None]), title, owner, self._now())
+
+    def _block(self) -> base.BlockUser:
+        return base.BlockUser(self._pick(USERS), self._pick(USERS), self._now())
+
+    def _unblock(self) -> base.UnblockUser:
+        return base.UnblockUser(self._pick(USERS), self._pick(USERS))
 
     def _token(self) -> bytes:
         self._tokens.append(b"token %d" % len(self._tokens))
@@ -124,16 +141,37 @@ class History:
     def _open(self) -> base.OpenSession:
         user, name, at_ms = self._pick(USERS), self._pick(DEVICES), self._now()
         ends_ms = self._pick([None, at_ms + 15])
-        return base.OpenSession(user, name, self._token(), at_ms + 40, ends_ms, "all", at_ms)
+        issued_ms, asked_at = self._pick([None, at_ms - 3]), self._pick([None, 0, 5])
+        rule = base.DeviceRule(
+            self._pick([None, 2]), tuple(self._chance.sample(DEVICES, 1)), self._pick([None, 9])
+        )
+        login = (self._pick(LOGINS), issued_ms, asked_at, rule)
+        return base.OpenSession(user, name, self._token(), at_ms + 40, ends_ms, "all", at_ms, *login)
 
     def _resume(self) -> base.ResumeSession:
         used, at_ms = self._pick(self._tokens[-6:]), self._now()
         leeway_ms = self._pick([0, 10])
-        return base.ResumeSession(used, self._pick(DEVICES), self._token(), at_ms + 40, leeway_ms, at_ms)
+        renewed = self._pick([None, None, base.LoginTerms(at_ms + 9, "new")])
+        until_ms, bound_ms = at_ms + 40, self._pick([None, 20])
+        return base.ResumeSession(
+            used, self._pick(DEVICES), self._token(), until_ms, leeway_ms, at_ms, bound_ms, renewed
+        )
 
     def _renew_login(self) -> base.RenewLogin:
         user, name, at_ms = self._pick(USERS), self._pick(DEVICES), self._now()
-        return base.RenewLogin(user, name, self._pick([None, at_ms + 5, at_ms + 30]), "some", at_ms)
+        ends_ms = self._pick([None, at_ms + 5, at_ms + 30])
+        return base.RenewLogin(user, name, ends_ms, "some", at_ms, self._pick(LOGINS), at_ms - 2)
+
+    def _see(self) -> base.SeeDevices:
+        return base.SeeDevices(((self._pick(USERS), self._pick(DEVICES)),), self._now())
+
+    def _revoke(self) -> base.Revoke:
+        kind, user, at_ms = self._pick(["REVOKED", "BANNED", "DISCONNECTED"]), self._pick(USERS), self._now()
+        if kind == "BANNED":
+            return base.Revoke(kind, user, "", b"", self._pick([0, 0, None]), at_ms)
+        if self._chance.random() < 0.3:
+            return base.Revoke("REVOKED", "", "", self._pick(LOGINS[1:]), at_ms + 5, at_ms)
+        return base.Revoke(kind, user, self._pick(["", *DEVICES]), b"", None, at_ms)
 
     def _renew(self) -> base.RenewEpoch:
         return base.RenewEpoch(self._where(), f"e{self._chance.randrange(1, 9)}", self._now())
@@ -163,6 +201,8 @@ async def test_memory_and_sqlite_agree(seed: int, monkeypatch: pytest.MonkeyPatc
         history.learn(outcomes)
         assert await store.outbox(100) == await model.outbox(100), commands
 
+    assert await store.revocations(0, 1000) == await model.revocations(0, 1000)
+    assert await store.login_audit(0, 1000) == await model.login_audit(0, 1000)
     assert await snapshot(store, CONVERSATIONS, USERS) == await snapshot(model, CONVERSATIONS, USERS)
     for name in CONVERSATIONS:
         for user in USERS:
@@ -190,7 +230,7 @@ async def test_random_histories_reach_every_outcome() -> None:
     await model.migrate()
     history = History(1)
     seen: set[str] = set()
-    for _ in range(400):
+    for _ in range(1_000):
         outcomes = await model.commit(history.batch())
         history.learn(outcomes)
         for it in outcomes:
@@ -207,6 +247,7 @@ async def test_random_histories_reach_every_outcome() -> None:
             "Advanced",
             "Created",
             "MembersChanged",
+            "Updated",
         ),
         *("SessionOpened", "Done", "NOT_FOUND", "CONFLICT", "FORBIDDEN", "BAD_REQUEST", "TOKEN_REVOKED"),
         "TOKEN_EXPIRED",

@@ -17,7 +17,7 @@ from chatkit.core.log import rules
 from chatkit.drivers.sqlite import Connection, open_sqlite
 from chatkit.storage.memory.tables import MemoryState
 from chatkit.storage.sqlite import SqliteStore
-from chatkit.testing.contracts.storage_commands import NOW, device, group, remove
+from chatkit.testing.contracts.storage_commands import NOW, delivered, device, group, remove
 from tests.core.log.batches import batches
 from tests.core.log.tables import commit
 
@@ -31,12 +31,15 @@ TABLES = {
     "message": "conversation_key, seq",
     "recall": "conversation_key, seq",
     "device": "user_id, device_id",
+    "block": "user_id, blocked_id",
     "member_cursor": "conversation_key, user_id",
     "device_cursor": "conversation_key, user_id, device_id",
     "device_exact": "conversation_key, user_id, device_id, seq",
     "resume_token": "user_id, device_id",
     "outbox": "conversation_key",
     "audit": "audit_id",
+    "revocation": "position",
+    "login_audit": "audit_id",
 }
 
 
@@ -72,7 +75,8 @@ def in_memory(history: Batches) -> tuple[list[object], object]:
     for it in tables.by_key.values():
         it.devices = filled(it.devices)
     logs = [[getattr(it, name) for name in it.__struct_fields__] for it in tables.by_key.values()]
-    left = (logs, filled(tables.devices), tables.tokens, tables.audit)
+    access = (tables.revocations, tables.login_audit)
+    left = (logs, filled(tables.devices), tables.tokens, tables.blocks, tables.audit, access)
     return [*chain.from_iterable(outcomes)], left
 
 
@@ -113,13 +117,15 @@ def test_a_device_that_comes_back_in_the_batch_in_which_its_user_left_has_no_cur
 ) -> None:
     monkeypatch.setattr(rules, "DEVICES_MAX", 2)
     before = [device("bob", "tablet"), group("g", "ann", "bob"), group("h", "ann", "bob")]
+    before += [delivered(name, "bob", 1, "tablet") for name in "gh"]
     batch = [
         remove("g", "bob", "bob"),
         *(device("bob", name, NOW + turn) for turn, name in enumerate(("phone", "pc", "tablet"), 1)),
+        delivered("h", "bob", 1, "tablet"),
     ]
     whole, alone = [before, batch], [[command] for command in (*before, *batch)]
 
     assert on_sqlite(whole) == on_sqlite(alone)
     assert in_memory(whole) == in_memory(alone)
     cursors = on_sqlite(whole)[1]["device_cursor"]
-    assert [row[:4] for row in cursors] == [(2, "bob", "pc", 1), (2, "bob", "tablet", 1)]
+    assert [row[:4] for row in cursors] == [(2, "bob", "tablet", 1)]

@@ -612,3 +612,26 @@ async def test_a_closed_store_can_be_opened_again(path: str) -> None:
     assert store.healthy
     assert await seqs(store, "g", "ann") == [1]
     await store.aclose()
+
+
+async def test_a_connection_is_given_back_when_its_read_has_ended(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "chat.db"), ids=seeded_ids(), readers=2)
+    await store.migrate()
+    free = list[bool]()
+
+    def read(connection: Connection) -> int:
+        free.append(connection in store._readers)
+        ((count,),) = connection.execute("SELECT count(*) FROM conversation")
+        free.append(connection in store._readers)
+        return int(count)
+
+    def fail(connection: Connection) -> None:
+        free.append(connection in store._readers)
+        raise ValueError("the read failed")
+
+    assert await store._read(read) == 0
+    with pytest.raises(ValueError, match="the read failed"):
+        await store._read(fail)
+    assert free == [False, False, False]
+    assert len(store._readers) == 2
+    await store.aclose()

@@ -86,7 +86,12 @@ BATCHES: dict[str, list[Make]] = {
     "creations": [lambda n: group(f"new{n}", "ann", f"u{n}")],
     "pairs": [lambda n: single(f"new{n}", "cat", f"u{n}")],
     "joining": [lambda n: add(f"g{n}", "ann", "dan", f"u{n + 1}")],
+    "joining by the host": [lambda n: add(f"g{n}", None, "dan")],
     "leaving": [lambda n: remove(f"g{n}", "ann", "cat")],
+    "owners that leave": [lambda n: remove(f"g{n}", "ann", "ann")],
+    "titles and owners": [lambda n: base.UpdateConversation(f"g{n}", "ann", "new", f"u{n}", 9)],
+    "blocks": [lambda n: base.BlockUser("ann", f"u{n}", 9)],
+    "blocks that end": [lambda n: base.UnblockUser("ann", f"u{n}")],
     "sessions": [lambda n: device(f"u{n}", "new")],
     "logins": [lambda n: base.RenewLogin(f"u{n}", "phone", None, "", 9)],
     "epochs": [lambda n: base.RenewEpoch(f"g{n}", "e2", 9)],
@@ -140,3 +145,25 @@ async def test_a_large_group_costs_as_many_statements(counting: Counting) -> Non
         counts.append(connection.count - before)
 
     assert counts[1] <= counts[0]
+
+
+async def rows_written(store: SqliteStore, connection: Counted, *commands: base.Command) -> int:
+    """How many rows a batch writes."""
+    ((before,),) = connection.execute("SELECT total_changes()")
+    await do(store, *commands)
+    ((after,),) = connection.execute("SELECT total_changes()")
+    return int(after - before)
+
+
+async def test_a_new_device_writes_as_many_rows_wherever_its_user_is(counting: Counting) -> None:
+    """One for the device and one for its resume token, with 800 conversations and with none."""
+    store, connection = counting
+    assert [await rows_written(store, connection, device(user, "new")) for user in ("ann", "eve")] == [2, 2]
+
+
+async def test_joining_writes_as_many_rows_however_many_devices_a_user_has(counting: Counting) -> None:
+    store, connection = counting
+    await do(store, *(device("eve", f"d{n}", n) for n in range(base.DEVICES_MAX)))
+    many, one = [await rows_written(store, connection, add("g0", "ann", user)) for user in ("eve", "dan")]
+
+    assert many == one

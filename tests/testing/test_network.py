@@ -16,6 +16,7 @@ from chatkit import ChatClient, ClientConfig
 from chatkit.client.events import MessageReceived
 from chatkit.errors import ConfigurationError
 from chatkit.server.config import ServerConfig
+from chatkit.server.limits import Limits
 from chatkit.server.server import ChatServer
 from chatkit.server.session import Session
 from chatkit.storage.memory import MemoryStore
@@ -47,16 +48,16 @@ class CountingServer(ChatServer):
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
         self.sessions: list[Session] = []
-        self.disconnected: list[Session] = []
+        self.gone: list[Session] = []
 
     def connect(self, *parts: Any) -> Session:
         session = super().connect(*parts)
         self.sessions.append(session)
         return session
 
-    def disconnect(self, session: Session) -> None:
-        super().disconnect(session)
-        self.disconnected.append(session)
+    def disconnected(self, session: Session) -> None:
+        super().disconnected(session)
+        self.gone.append(session)
 
 
 class Lowest:
@@ -98,7 +99,7 @@ class World:
         return CountingServer(
             store=MemoryStore(ids=ports.ids),
             authenticate=self._authenticate,
-            config=ServerConfig(**config),
+            config=ServerConfig(**{"limits": Limits.unlimited(), **config}),
             ports=ports,
         )
 
@@ -166,8 +167,8 @@ async def running(**options: Any) -> AsyncIterator[World]:
         await server.create_conversation("SINGLE", "alice", ["alice", "bob"], conversation_id=CONVERSATION)
         yield world
     assert world.network.lines == []
-    assert len(world.server.disconnected) == len(world.server.sessions)
-    assert set(world.server.disconnected) == set(world.server.sessions)
+    assert len(world.server.gone) == len(world.server.sessions)
+    assert set(world.server.gone) == set(world.server.sessions)
 
 
 def frame(*events: dict[str, Any]) -> str:
@@ -756,7 +757,7 @@ def test_a_detached_node_says_and_hears_nothing_more(backend: Backend, sliced: b
         await bob.send(frame({"event": "PING"}))
         await world.say("just before")
         world.network.detach("n-1")
-        assert world.server.disconnected == sessions
+        assert world.server.gone == sessions
         before = len(world.trace)
         await world.say("after")
         with pytest.raises(TransportClosedError):
@@ -848,7 +849,7 @@ def test_leaving_the_network_breaks_every_line(backend: Backend, sliced: bool) -
                 world.network.attach("n-1", server)
                 bob, other = await world.logged_in(), await world.transport("alice")
             assert world.network.lines == []
-            assert server.disconnected == server.sessions and len(server.sessions) == 2
+            assert server.gone == server.sessions and len(server.sessions) == 2
             for transport in (bob, other):
                 assert (await rest(transport))[1].close_code == 1006
             with pytest.raises(TransportClosedError):

@@ -13,7 +13,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from chatkit.errors import ConfigurationError
-from chatkit.transport.base import TransportClosedError
+from chatkit.transport.base import ConnectFailedError, TransportClosedError
 from chatkit.transport.websocket import WebSocketConnector, websocket_url
 
 JSON = "chatkit.v1.json"
@@ -142,7 +142,7 @@ async def test_a_server_of_another_subprotocol_is_refused() -> None:
     async with listening(echo, subprotocols=None) as url:
         with pytest.raises(TransportClosedError) as caught:
             await WebSocketConnector(url).connect(JSON)
-        assert caught.value.close_code == 1002
+        assert caught.value.close_code == 4204
 
 
 @pytest.mark.parametrize("where", ["/elsewhere", "ws://localhost:99999/", "ws://a..b/", "ws://[::1/"])
@@ -190,3 +190,44 @@ async def test_a_close_that_is_cut_short_drops_the_socket() -> None:
         with pytest.raises(TransportClosedError):
             await transport.receive()
         assert transport._connection.transport.is_closing()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (404, "gone", "404 (gone); is the prefix of the address right?"),
+        (426, "", "answered with 426"),
+        (
+            503,
+            '{"title":"t","status":503,"detail":"the node drains","code":"UNAVAILABLE","retryable":true}',
+            "503 (the node drains)",
+        ),
+        (403, "<html>\n" + "no " * 5000, "403 (<html> no no"),
+    ],
+)
+async def test_what_else_than_an_upgrade_came_is_said_bounded(status: int, body: str, words: str) -> None:
+    def refuse(connection: ServerConnection, request: Request) -> Response:
+        return connection.respond(HTTPStatus(status), body)
+
+    async with listening(echo, process_request=refuse) as url:
+        with pytest.raises(ConnectFailedError) as caught:
+            await WebSocketConnector(url + "/chat").connect(JSON)
+    assert words in str(caught.value) and "/chat/v1/ws" in str(caught.value)
+    assert (caught.value.kind, caught.value.status) == ("status", status)
+    assert len(str(caught.value)) < 500
+
+
+async def test_who_ended_it_is_said() -> None:
+    async def too_large(connection: ServerConnection) -> None:
+        if await connection.recv() == "close":
+            await connection.close(1009)
+        await connection.send("x" * 1_100_000)
+        await connection.wait_closed()
+
+    async with listening(too_large) as url:
+        for said, by_peer in (("close", True), ("send", False)):
+            transport = await WebSocketConnector(url).connect(JSON)
+            await transport.send(said)
+            with pytest.raises(TransportClosedError) as caught:
+                await transport.receive()
+            assert (caught.value.close_code, caught.value.by_peer) == (1009, by_peer)

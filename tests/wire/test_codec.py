@@ -599,3 +599,90 @@ def test_any_text_as_a_frame_or_inside_one(text: str) -> None:
         except BadRequestError:
             continue
         assert all(isinstance(item, BadItem | ev.Event) for item in items)
+
+
+def nested(depth: int, inner: Any) -> Any:
+    """A value inside so many objects and arrays, by turns."""
+    for level in range(depth):
+        inner = {"d": inner} if level % 2 else [inner]
+    return inner
+
+
+@pytest.mark.parametrize("depth", range(0, 33))
+@both_codecs
+def test_payloads_of_every_depth_are_taken_up_to_the_bound(codec: Codec, depth: int) -> None:
+    whole = {**CUSTOM, "data": nested(depth, "x")}
+    (event,) = codec.client_events(codec.encode(send_event(whole)))
+    if depth < 32:
+        assert isinstance(event, ev.SendMsg)
+        assert event.payload == whole
+        assert codec.payload(msgspec.Raw(codec.encode(whole))) == whole
+    if depth >= 32:
+        assert "nested deeper than 32" in refused(codec, codec.encode(send_event(whole)))
+
+
+@pytest.mark.parametrize("depth", range(0, 12))
+@pytest.mark.parametrize("key", [1, 2.5, None, True, b"k", (1, 2)])
+def test_a_key_that_is_no_string_is_refused_before_the_map_is_built(key: Any, depth: int) -> None:
+    payload = {**CUSTOM, "data": nested(depth, {"a": 1, key: 2})}
+    item = bad_item(MSGPACK, MSGPACK.encode([send_event(payload)]))
+    assert item.ref == "r"
+    with pytest.raises(ProtocolError):
+        MSGPACK.payload(msgspec.Raw(MSGPACK.encode(payload)))
+    with pytest.raises(ProtocolError):
+        MSGPACK.plain(MSGPACK.encode(payload))
+
+
+@pytest.mark.parametrize("field", ["ref", "clientMsgId", "conversationId"])
+def test_nothing_is_built_in_the_place_of_a_text(field: str) -> None:
+    frame = MSGPACK.encode([{**send_event(CUSTOM), field: {1: 2}}])
+    item = bad_item(MSGPACK, frame)
+    assert {"ref": item.ref, "clientMsgId": item.client_msg_id}.get(field, UNSET) is UNSET
+
+
+def send_event(payload: Any) -> dict[str, Any]:
+    return {"event": "SEND_MSG", "ref": "r", "conversationId": "c", "clientMsgId": "k", "payload": payload}
+
+
+HELLO = {"event": "HELLO", "deviceId": "phone", "token": "t", "ref": "r"}
+
+
+@both_codecs
+def test_before_welcome_only_one_small_hello_is_decoded(codec: Codec) -> None:
+    for frame in (HELLO, [HELLO]):
+        (event,) = codec.hello_events(codec.encode(frame))
+        assert isinstance(event, ev.Hello)
+    assert list(codec.hello_events(codec.encode([]))) == []
+    for frame in ([HELLO, HELLO], {"event": "PING"}, [{"event": "PING"}], 7):
+        (item,) = codec.hello_events(codec.encode(frame))
+        assert isinstance(item, BadItem)
+    (item,) = codec.hello_events(codec.encode({**HELLO, "deviceId": "no id"}))
+    assert item == BadItem("`$.deviceId` is not a valid id", ref="r")
+
+
+@both_codecs
+def test_before_welcome_a_frame_has_20_kib(codec: Codec) -> None:
+    longest = {**HELLO, "token": "t" * 16_384}
+    (event,) = codec.hello_events(codec.encode(longest))
+    assert isinstance(event, ev.Hello)
+    with pytest.raises(TooLargeError, match="at most 20480"):
+        codec.hello_events(codec.encode({**longest, "more": "x" * 5_000}))
+
+
+def test_a_lenient_look_counts_before_it_looks() -> None:
+    with pytest.raises(BadRequestError, match="257 items; at most 256"):
+        JSON.client_events("[" + ",".join(["NaN"] * 257) + "]")
+
+
+def test_a_large_frame_that_is_no_json_is_refused_as_a_whole() -> None:
+    events = [send('"' + "x" * 60_000 + '"') for _ in range(3)]
+    with pytest.raises(BadRequestError, match="cannot be parsed"):
+        JSON.client_events("[" + ",".join([*events, send("NaN")]) + "]")
+    good, bad = JSON.client_events("[" + events[0] + "," + send("NaN") + "]")
+    assert isinstance(good, ev.SendMsg)
+    assert isinstance(bad, BadItem)
+
+
+@pytest.mark.parametrize("value", [r'"\ud800"', r'"x\udfffx"', "NaN", "-Infinity"])
+def test_what_other_parsers_take_is_refused_in_words_that_say_why(value: str) -> None:
+    assert "lone surrogate" in bad_item(JSON, "[" + send(value) + "]").message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -24,19 +25,20 @@ from starlette.routing import BaseRoute
 from ..assemble import check_local, open_store
 from ..errors import ConfigurationError
 from ..gateway.websocket_asgi import asgi_app
-from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol
+from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol, hide_queries
 from ..server.auth import jwt_authenticator
 from ..server.server import ChatServer
 from ..wire.events import FRAME_BYTES_MAX
 from .common import SECRET_ENV, exit_codes, secret_from
+from .descriptors import descriptors_max, fitted
+from .settings import read_config
 
 _SPARE_CONNECTIONS = 1_000  # for HTTP, beside the sessions
-_HEAD_BYTES_MAX = 32 * 1024
 _COLLECT_AFTER = 20_000  # containers made and not freed; 700 is Python's own
 _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
 
 
-@click.command()
+@click.command(context_settings={"auto_envvar_prefix": "CHATKIT", "show_default": True})
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 for any.")
 @click.option("--storage", default="sqlite:///chat.db", show_default=True, help="memory:// or sqlite:///PATH")
@@ -44,7 +46,19 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
 @click.option("--queue", default="local://", show_default=True, help="Work for delivery workers.")
 @click.option("--jwt-secret-env", default=SECRET_ENV, show_default=True, help="Variable with the secret.")
 @click.option(
-    "--log-level", default="warning", show_default=True, type=click.Choice(["debug", "info", "warning"])
+    "--log-level",
+    default="warning",
+    show_default=True,
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="info: logins, refusals, start and end. Never a message or a token.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    allow_from_autoenv=False,
+    help="A setting of ServerConfig: heartbeat_s=10, limits.sends_per_user=10/30.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the address as a JSON object.")
 def serve(
@@ -55,18 +69,33 @@ def serve(
     queue: str,
     jwt_secret_env: str,
     log_level: str,
+    assignments: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Run a server: WebSocket and HTTP on one port. SIGTERM drains."""
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("uvicorn.error").addFilter(_in_one_line)
+    """Run a server: WebSocket and HTTP on one port. SIGTERM drains.
+
+    Each option may come from the environment: CHATKIT_PORT, CHATKIT_STORAGE, CHATKIT_LOG_LEVEL; so may each
+    setting: CHATKIT_HEARTBEAT_S=10, CHATKIT_LIMITS__SENDS_PER_USER=10/30.
+    """
+    _set_up_logging(log_level)
+    logging.getLogger("uvicorn.error").addFilter(hide_queries)
     with exit_codes():
         check_local("bus", bus)
         check_local("queue", queue)
         server = ChatServer(
-            store=open_store(storage), authenticate=jwt_authenticator(secret_from(jwt_secret_env))
+            store=open_store(storage),
+            authenticate=jwt_authenticator(secret_from(jwt_secret_env)),
+            config=fitted(read_config(assignments, os.environ), descriptors_max()),
+            drain_on_signals=False,  # `_run` drains
         )
         run(server, host, port, partial(_announce, as_json))
+
+
+def _set_up_logging(level: str) -> None:
+    """Our own words at the level asked for; of the libraries below, which log addresses and frames, only trouble."""
+    logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("chatkit").setLevel(level.upper())
+    logging.getLogger("uvicorn.error").addFilter(_in_one_line)
 
 
 Alongside = Callable[[str], Coroutine[Any, Any, None]]
@@ -129,7 +158,6 @@ def _web_config(server: ChatServer, extra_routes: Sequence[BaseRoute]) -> uvicor
         http=ChatHttpProtocol,
         ws=ChatWebSocketProtocol,
         limit_concurrency=server.config.sessions_max + _SPARE_CONNECTIONS,
-        h11_max_incomplete_event_size=_HEAD_BYTES_MAX,
         ws_max_size=FRAME_BYTES_MAX,
         ws_per_message_deflate=False,
         ws_ping_interval=None,
@@ -163,7 +191,12 @@ def _address(listener: socket.socket) -> str:
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
-    """Keep what a peer did wrong on the wire to one line: uvicorn would log a stack for it."""
+    """Keep what a peer did wrong on the wire to one line, or none: uvicorn would log a stack for it.
+
+    Strangers can send what is no HTTP without end; they get their answer, and the log is not for them to fill.
+    """
+    if record.msg == "Invalid HTTP request received.":
+        return False
     error = record.exc_info[1] if record.exc_info else None
     cancelled = type(error).__name__ == "CancelledError"  # a request still coming in when the node ended
     if cancelled or isinstance(error, UnicodeDecodeError | h11.LocalProtocolError | ClientDisconnect):

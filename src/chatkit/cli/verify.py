@@ -136,4 +136,5 @@ def _print(file: Path, report: Report, seconds: float, *, as_json: bool) -> None
     if unlisted := report.found.total() - len(report.findings):
         click.echo(f"and {unlisted} more findings of the same kinds")
     read = f"{report.conversations} conversations and {report.messages} messages were read in {seconds:.1f} s"
-    click.echo(f"{file} is {'whole' if report.whole else 'damaged'}; {read}")
+    advice = "" if report.whole else "; restore a backup (rows that were deleted by hand are damage too)"
+    click.echo(f"{file} is {'whole' if report.whole else 'damaged'}; {read}{advice}")

@@ -5,6 +5,7 @@ Called by `api`, which knows the paths. Library errors are translated here and n
 
 from __future__ import annotations
 
+import ssl
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -20,23 +21,31 @@ from ..errors import (
     ConnectionLostError,
     DeadlineExceededError,
     ProtocolError,
+    UnauthenticatedError,
     refusal,
 )
 from ..ports import Ports
-from ..wire.http import Problem
+from ..transport.failure import explain, said
+from ..transport.network import Network
+from ..wire.http import Health, Problem
 from ._retry import Backoff, retrying
-from ._token import Token, TokenSource
+from ._token import TokenSource
 
 AsyncClient = httpx.AsyncClient
 _T = TypeVar("_T")
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
+ATTEMPTS_MAX = 5
 _BACKOFF_BASE_S = 0.2
 _BACKOFF_MAX_S = 5.0
 
 
 def http_url(base_url: str) -> str:
     """The HTTP address of a server, without a slash at its end. Raises ConfigurationError."""
-    parts = urlsplit(base_url)
+    try:
+        parts = urlsplit(base_url)
+        _ = parts.port  # reading it checks it
+    except ValueError as error:
+        raise ConfigurationError(f"the server's address cannot be read: {error}") from None
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
         raise ConfigurationError(
@@ -50,37 +59,46 @@ def path(*segments: str) -> str:
     return "/v1/" + "/".join(quote(segment, safe=":@") for segment in segments)
 
 
+class UnansweredError(ConnectionLostError):
+    """Not one byte of an answer came. A kept connection that the server closes just then ends like this."""
+
+
 class Http:
     """Requests to one server with one login.
 
     Args:
         base_url: The server.
-        token: The login, or what makes one.
+        tokens: The login.
         device_id: Sent as `X-Device-Id` where the token names no device.
         timeout_s: For one request with all its retries.
         attempts_max: Tries of a request that is safe to repeat.
-        client: The caller's own client; it is not closed here.
+        network: Trust, proxy and headers.
+        client: The caller's own client, which has its own trust and proxy; it is not closed here.
         ports: Clock and jitter.
     """
 
     def __init__(
         self,
         base_url: str,
-        token: Token,
+        tokens: TokenSource,
         device_id: str | None,
         timeout_s: float,
         attempts_max: int,
+        network: Network,
         client: httpx.AsyncClient | None,
         ports: Ports,
     ) -> None:
         self._base_url = http_url(base_url)
-        self._tokens = TokenSource(token, timeout_s)
+        self._tokens = tokens
         self._device_id = device_id
         self._timeout_s = timeout_s
         self._attempts_max = attempts_max
         self._backoff = Backoff(ports.random, _BACKOFF_BASE_S, _BACKOFF_MAX_S)
+        self._network = network
+        self._proxy = network.proxy_for(self._base_url)
         self._owned = client is None
-        self._client = client or httpx.AsyncClient(timeout=timeout_s, trust_env=False)
+        self._client = client
+        self._making = anyio.Lock()
 
     async def call(
         self,
@@ -95,62 +113,127 @@ class Http:
     ) -> _T:
         """One request of the contract; with `repeat` tried again while it is refused for now or has no answer.
 
+        Without `repeat` it is tried once more if not one byte of an answer came, and never after a refusal.
+
         Raises:
             RefusedError: The server's refusal.
-            ConnectionLostError: The server cannot be reached.
+            ConnectionLostError: The server cannot be reached; says why.
             DeadlineExceededError: No answer in time.
             ProtocolError: The answer does not fit the contract.
         """
-        stop = stop_after_attempt(self._attempts_max if repeat else 1)
-        trying = retrying(_may_retry, stop=stop, wait=self._backoff)
+        stop = stop_after_attempt(self._attempts_max if repeat else min(2, self._attempts_max))
+        trying = retrying(_may_retry if repeat else _is_unanswered, stop=stop, wait=self._backoff)
+        once = self._once if anonymous else self._logged_in
         try:
             with anyio.fail_after(self._timeout_s):
-                response: httpx.Response = await trying(self._once, method, where, params, body, anonymous)
+                response: httpx.Response = await trying(once, method, where, params, body)
         except TimeoutError:
             raise DeadlineExceededError(f"{method} {where}: no answer within {self._timeout_s:g} s") from None
         return _decoded(response, answer)
 
     async def is_ok(self, where: str) -> bool:
-        """Whether a GET without login is answered with success, tried once."""
+        """Whether a GET without login, tried once, says that all is well in the contract's words."""
         try:
-            await self._once("GET", where, None, None, True)
+            return _decoded(await self._once("GET", where, None, None), Health).status == "ok"
         except ChatkitError:
             return False
-        return True
 
     async def aclose(self) -> None:
         """Release the connections, unless the client is the caller's."""
-        if self._owned:
+        if self._owned and self._client is not None:
             await self._client.aclose()
 
-    async def _once(
-        self, method: str, where: str, params: dict[str, Any] | None, body: Any, anonymous: bool
+    async def _logged_in(
+        self, method: str, where: str, params: dict[str, Any] | None, body: Any
     ) -> httpx.Response:
-        headers = {} if anonymous else await self._headers()
+        """One request with the login; where that is refused, once more with a fresh one, if there is one."""
+        token = await self._tokens.get()
+        try:
+            return await self._once(method, where, params, body, self._login(token))
+        except UnauthenticatedError:
+            self._tokens.refused()
+            fresh = await self._tokens.get()
+            if fresh == token:
+                raise
+            return await self._once(method, where, params, body, self._login(fresh))
+
+    async def _once(
+        self,
+        method: str,
+        where: str,
+        params: dict[str, Any] | None,
+        body: Any,
+        login: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        headers = self._network.headers | (login or {})
         content = None if body is None else msgspec.json.encode(body)
         if content is not None:
             headers["content-type"] = "application/json"
+        client, began = await self._opened(), False
+        url = self._base_url + where
         try:
-            response = await self._client.request(
-                method, self._base_url + where, params=params, content=content, headers=headers
-            )
+            async with client.stream(
+                method, url, params=params, content=content, headers=headers
+            ) as response:
+                began = True
+                await response.aread()
         except httpx.TimeoutException as error:
             raise DeadlineExceededError(f"{method} {where}: {type(error).__name__}") from error
         except httpx.HTTPError as error:
-            raise ConnectionLostError(f"{method} {where}: {error or type(error).__name__}") from error
+            lost = ConnectionLostError if began else UnansweredError
+            raise lost(f"{method} {where}: {self._why(error)}") from error
         if response.is_success:
             return response
         raise _refusal(response)
 
-    async def _headers(self) -> dict[str, str]:
-        headers = {"authorization": f"Bearer {await self._tokens.get()}"}
+    async def _opened(self) -> httpx.AsyncClient:
+        """The client, made at the first need: reading trusted certificates takes a while, in a worker thread."""
+        if self._client is not None:
+            return self._client
+        async with self._making:
+            if self._client is None:
+                self._client = await self._made()
+            return self._client
+
+    async def _made(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            timeout=self._timeout_s,
+            trust_env=False,
+            verify=await self._context(),
+            proxy=None if self._proxy is None else await self._through(self._proxy),
+        )
+
+    async def _through(self, proxy: str) -> httpx.Proxy:
+        context = await self._network.ssl_context() if proxy.startswith("https:") else None
+        return httpx.Proxy(proxy, ssl_context=context)
+
+    async def _context(self) -> ssl.SSLContext:
+        if self._base_url.startswith("https:"):
+            return await self._network.ssl_context()
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody: there is no TLS to be had
+
+    def _login(self, token: str) -> dict[str, str]:
+        if not token.isascii():
+            raise ConfigurationError("token must be ASCII: HTTP carries it in a header")
+        headers = {"authorization": f"Bearer {token}"}
         if self._device_id is not None:
             headers["x-device-id"] = self._device_id
         return headers
 
+    def _why(self, error: httpx.HTTPError) -> str:
+        if isinstance(error, httpx.ConnectError):
+            parts = urlsplit(self._base_url)
+            via = "" if self._proxy is None else " (through the proxy)"
+            return explain(error, parts.netloc + via, secure=parts.scheme == "https")[1]
+        return said(error)
+
 
 def _may_retry(error: BaseException) -> bool:
     return isinstance(error, ChatkitError) and error.retryable
+
+
+def _is_unanswered(error: BaseException) -> bool:
+    return isinstance(error, UnansweredError)
 
 
 def _refusal(response: httpx.Response) -> ChatkitError:
@@ -167,12 +250,22 @@ def _refusal(response: httpx.Response) -> ChatkitError:
 
 def _undocumented(response: httpx.Response) -> ChatkitError:
     """An answer of something between us and the server."""
-    said = f"answered with status {response.status_code} and no problem document"
+    words = f"no problem document of chatkit, but {_described(response)}"
     if response.status_code in (429, 502, 503, 504):
-        error = refusal("UNAVAILABLE", said)
+        error = refusal("UNAVAILABLE", words)
         error.retry_after_s = _retry_after_s(response)
         return error
-    return ProtocolError(said)
+    return ProtocolError(words)
+
+
+def _described(response: httpx.Response) -> str:
+    """What came, bounded: status, kind, where it points, and how the body begins."""
+    kind = said(response.headers.get("content-type", "none"))
+    words = f"status {response.status_code}, content-type {kind}"
+    if response.is_redirect:
+        words += f", to {said(response.headers.get('location', ''))} (redirects are not followed)"
+    begins = response.content[:1000].decode("utf-8", "replace")
+    return f"{words}, {f'body {said(begins)!r}' if begins else 'no body'}"
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
@@ -181,9 +274,16 @@ def _retry_after_s(response: httpx.Response) -> float | None:
 
 
 def _decoded(response: httpx.Response, answer: type[_T]) -> _T:
-    if answer is type(None):
+    """The body; where the contract has none, exactly 204: a proxy answers 200 for hosts that it does not know."""
+    wants_none = answer is type(None)
+    if wants_none is not (response.status_code == 204):
+        wanted = "204" if wants_none else "a body"
+        raise ProtocolError(f"the answer should be {wanted}, but is {_described(response)}")
+    if wants_none:
         return answer()
     try:
         return msgspec.json.decode(response.content, type=answer)
     except (msgspec.MsgspecError, ValueError) as error:
-        raise ProtocolError(f"the answer does not fit the contract: {error}") from None
+        raise ProtocolError(
+            f"the answer does not fit the contract ({error}): {_described(response)}"
+        ) from None

@@ -6,11 +6,13 @@ none any more, is in `ConnectionStatus`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import anyio
 import msgspec
 
+from .._auto_reset_event import AutoResetEvent
 from ..errors import (
     ConfigurationError,
     ConnectionLostError,
@@ -21,10 +23,12 @@ from ..errors import (
     UnavailableError,
 )
 from ..ports import Clock
-from ..transport.base import Connector, Transport, TransportClosedError
+from ..transport.base import ConnectFailedError, Connector, Transport, TransportClosedError
+from ..transport.failure import said
 from ..wire import events as ev
 from ..wire.codec import Codec
 from ._retry import Backoff, retry_after_s_of
+from ._sleep import LOOK_EVERY_S, SleepDetector
 from ._token import TokenSource
 from .config import ClientConfig
 from .connection import Connection, LoginFailedError, hello, log_in
@@ -32,8 +36,10 @@ from .event_queue import EventQueue
 from .events import Connecting, Disconnected, Reconnecting
 from .inbox import Batches
 from .outbox import Outbox
-from .requests import ConnectionStatus
+from .requests import EXPLANATION_MAX, ConnectionStatus
 from .store.base import refused_for_now
+
+logger = logging.getLogger(__name__)
 
 ABNORMAL = 1006
 HELLO_LATE_S = 60.0
@@ -42,6 +48,18 @@ HELLO_LATE_S = 60.0
 Besides its way and its wait for storage this covers a node that must find out by itself that another one took the
 HELLO: it looks at its devices every 25 s, and storage may refuse it the first look.
 """
+
+CLOCKS_APART_S = 120.0
+"""Further apart the server's clock or ours is wrong, and "expired" says nothing of the token."""
+
+HURRIED_S = 0.1
+"""Even a try that the app wants at once comes so long after the one before."""
+
+STORM_TRIES = 3
+"""After an end that all clients share, the first wait is as wide as after so many failed tries: 4 s by default."""
+
+CONNECT_GRACE_S = 1.0
+"""A connector has so much longer than `connect_timeout_s`, to say itself what it waited for."""
 
 LOST_CLOSE_S = 0.5
 """For closing what is lost already; only an orderly end waits for the other side."""
@@ -137,6 +155,10 @@ class ReconnectLoop:
         self._log_token: str | None = None
         self._attempt = 0
         self._hello_lost_at_s: float | None = None
+        self._logged: set[str] = set()
+        self._opening: anyio.CancelScope | None = None
+        self._hurried = False
+        self._hurry = AutoResetEvent()
         self.connection: Connection | None = None
 
     async def run(self) -> None:
@@ -159,7 +181,28 @@ class ReconnectLoop:
             ended = await self._connect()
             delay_s = self._next(ended)
             self._events.put(Reconnecting(self._attempt, delay_s, ended.cause))
-            await anyio.sleep(delay_s)
+            await self._wait(delay_s, ended)
+
+    def hurry(self) -> None:
+        """Try again at once, or end the connection there is; not before a server allows it, if one said."""
+        self._hurried = True
+        self._hurry.set()
+        if self.connection is not None:
+            self.connection.drop()
+        if self._opening is not None:
+            self._opening.cancel()
+
+    async def _wait(self, delay_s: float, ended: Ended) -> None:
+        """The wait before the next try; `hurry`, or that the machine slept, cuts it to what the server asked for."""
+        now_s, detector = self._clock.now_s(), SleepDetector(self._clock)
+        until_s, least_s = now_s + delay_s, max(_asked_s(ended) or 0.0, HURRIED_S)
+        while (left_s := until_s - self._clock.now_s()) > 0:
+            if self._hurried or detector.slept():
+                until_s = min(until_s, now_s + least_s)
+                self._hurried = False
+            else:
+                await self._hurry.wait(min(left_s, LOOK_EVERY_S))
+        self._hurried = False
 
     async def _connect(self) -> Ended:
         """One connection from its opening to its end; the login is at hand before it is opened."""
@@ -174,11 +217,8 @@ class ReconnectLoop:
         except Exception as error:  # the app's token callable may raise anything
             return _ended(error)
         try:
-            with anyio.fail_after(self._config.connect_timeout_s):
-                transport = await self._connector.connect(self._codec.subprotocol)
-        except TimeoutError:
-            return _ended(DeadlineExceededError("connecting took too long"))
-        except ConnectionLostError as error:
+            transport = await self._open()
+        except (ConnectionLostError, DeadlineExceededError) as error:
             return _ended(error)
         try:
             ended = await self._log_in(transport, proof, by_resume=by_resume)
@@ -188,10 +228,22 @@ class ReconnectLoop:
         await _close(transport, min(LOST_CLOSE_S, self._config.close_timeout_s))
         return ended
 
+    async def _open(self) -> Transport:
+        transport: Transport | None = None
+        with anyio.move_on_after(self._config.connect_timeout_s + CONNECT_GRACE_S) as self._opening:
+            transport = await self._connector.connect(self._codec.subprotocol)
+        self._opening = None
+        if transport is not None:
+            return transport
+        if self._hurried:
+            raise ConnectionLostError("the app asked for another connection")
+        raise DeadlineExceededError("connecting took too long")
+
     async def _proof(self) -> ev.Hello:
         if self._resume_token is not None:
             return hello(self._device_id, self._log_token, resume_token=self._resume_token)
-        return hello(self._device_id, self._log_token, token=await self._tokens.get())
+        self._tokens.presented = await self._tokens.get()
+        return hello(self._device_id, self._log_token, token=self._tokens.presented)
 
     async def _log_in(self, transport: Transport, proof: ev.Hello, *, by_resume: bool) -> Ended:
         try:
@@ -217,6 +269,7 @@ class ReconnectLoop:
     async def _serve(
         self, transport: Transport, welcome: ev.Welcome, first: Sequence[ev.ServerEvent]
     ) -> Ended:
+        self._hurried = False
         connection = self.connection = self._serve_with(transport, welcome)
         since_s = self._clock.now_s()
         cause: Exception = AssertionError("a connection ends only by raising")
@@ -243,10 +296,15 @@ class ReconnectLoop:
 
     def _next(self, ended: Ended) -> float:
         """Seconds until the next try. Raises _StoppedError if there is none."""
+        self._status.last_failure = ended.cause
+        self._log(ended)
         if ended.token_refused:
             self._resume_token = None
+        if ended.token_refused and (ended.opened or not ended.by_resume):
+            self._tokens.refused()
         final = ended.final and not self._replaced_by_itself(ended)
-        pointless = ended.token_refused and not (ended.opened or ended.by_resume or self._tokens.renewable)
+        may_hold = ended.opened or ended.by_resume or self._tokens.renewable or self._is_by_clock(ended)
+        pointless = ended.token_refused and not may_hold
         if ended.opened or final or pointless:
             will_retry = not (final or pointless)
             self._events.put(Disconnected(ended.code, ended.reason, will_retry))
@@ -254,10 +312,27 @@ class ReconnectLoop:
             raise _StoppedError(f"the client has stopped: {ended.code} {ended.reason}", _typed(ended))
         if ended.opened and ended.lasted_s >= self._config.stable_after_s:
             self._attempt = 0
+            self._logged.clear()
         if ended.token_refused and ended.by_resume and not ended.opened:
             return 0.0  # the token is tried at once; only the short cut was refused
         self._attempt += 1
         return self._delay_s(ended)
+
+    def _is_by_clock(self, ended: Ended) -> bool:
+        """Whether a token was called expired by a clock that is far from ours: one of the two will be set right."""
+        server_ms = ended.cause.server_ms if isinstance(ended.cause, LoginFailedError) else None
+        if ended.code != ev.CloseCode.TOKEN_EXPIRED or server_ms is None:
+            return False
+        return abs(server_ms - self._clock.now_ms()) > CLOCKS_APART_S * 1000
+
+    def _log(self, ended: Ended) -> None:
+        """One warning for each kind of failure since the last stable connection, however many tries there are."""
+        words = said(ended.cause, EXPLANATION_MAX)
+        if ended.opened:
+            logger.info("the connection ended: %s", words)
+        elif (kind := _kind(ended.cause)) not in self._logged:
+            self._logged.add(kind)
+            logger.warning("no connection, trying again: %s", words)
 
     def _replaced_by_itself(self, ended: Ended) -> bool:
         """Whether the newer session may be our own HELLO of a try given up just before. Believed once for each."""
@@ -268,10 +343,8 @@ class ReconnectLoop:
         return now_s - lost_at_s <= HELLO_LATE_S
 
     def _delay_s(self, ended: Ended) -> float:
-        retry_after_s = ended.retry_after_s
-        if retry_after_s is None:
-            retry_after_s = retry_after_s_of(ended.cause)
-        return self._backoff.delay_s(self._attempt, retry_after_s)
+        attempt = self._attempt + (STORM_TRIES if _is_storm(ended) else 0)
+        return self._backoff.delay_s(attempt, _asked_s(ended))
 
     def _stop(self, text: str, reason: Exception) -> None:
         self._outbox.stopped(reason)
@@ -293,6 +366,26 @@ def _ended(
     if isinstance(cause, LoginFailedError) and cause.refused is not None:
         reason = reason or str(cause.refused)
     return Ended(cause, code, reason, opened, by_resume, lasted_s, retry_after_s)
+
+
+def _asked_s(ended: Ended) -> float | None:
+    """What the server asked to wait, if it did."""
+    return retry_after_s_of(ended.cause) if ended.retry_after_s is None else ended.retry_after_s
+
+
+def _is_storm(ended: Ended) -> bool:
+    """Whether everybody lost their connection at once and nobody spread the return, as when a proxy reloads."""
+    return ended.opened and ended.retry_after_s is None and ended.code in (1001, 1012)
+
+
+def _kind(cause: Exception) -> str:
+    """What failures have in common that are one story in the log; there are few."""
+    match cause:
+        case ConnectFailedError():
+            return f"{cause.kind} {cause.status}"
+        case LoginFailedError():
+            return f"login {cause.close_code} {cause.refused.code if cause.refused is not None else ''}"
+    return type(cause).__name__
 
 
 def _typed(ended: Ended) -> Exception:

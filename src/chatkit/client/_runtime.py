@@ -6,17 +6,20 @@ the implementations behind plain arguments (which store, codec, transport). Call
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import anyio
-from anyio.abc import TaskGroup
 
+from .._arguments import check_has
 from .._auto_reset_event import AutoResetEvent
+from .._event_loop import LoopGuard, OwnerTask
 from ..errors import ClosedError, ConfigurationError, DeadlineExceededError
 from ..ports import Ports
 from ..transport.base import Connector
+from ..transport.network import Network
 from ..transport.websocket import WebSocketConnector
 from ..wire.codec import JSON, MSGPACK, Codec
 from ._reconnect import ReconnectLoop
@@ -75,7 +78,7 @@ class ClientRuntime:
         self.events = EventQueue(config.events_max, config.events_low)
         self.conversations = Conversations(config.held_max, self.status.wake)
         self.conversations.reload(store.records())
-        self.outbox = Outbox(store, config, ports.clock, backoff, self.wake)
+        self.outbox = Outbox(store, config, ports.clock, backoff, self.status, self.wake)
         self.cursors = Cursors(store, ports.clock, backoff)
         self.requests = Requests(config.requests_max, self.wake)
         self.batches = Batches(store, self.conversations, self.outbox, self.cursors, self.events)
@@ -88,7 +91,7 @@ class ClientRuntime:
             self.events,
             self.batches,
         )
-        sync = Sync(config, backoff, self.conversations, sync_queue, self.requests, self.events)
+        sync = Sync(config, ports.clock, backoff, self.conversations, sync_queue, self.requests, self.events)
         self.history = History(codec, store, self.conversations, self.batches, sync, self.status)
         serve = partial(
             Connection,
@@ -123,17 +126,24 @@ class ClientRuntime:
         self.api: ChatApi | None = None
         self.closing = False
         self._calls: set[anyio.CancelScope] = set()
-        self._group: TaskGroup = anyio.create_task_group()
+        self._connector = connector
+        self._guard = LoopGuard("ChatClient")
+        self._owner = OwnerTask()
 
     @property
     def connection(self) -> Connection | None:
         """The connection that is served now."""
         return self._reconnect.connection
 
+    def reconnect(self) -> None:
+        """Another connection, at once."""
+        self._reconnect.hurry()
+
     async def start(self) -> None:
-        """Connect in the background."""
-        await self._group.__aenter__()
-        self._group.start_soon(self._reconnect.run)
+        """Connect in the background. Raises ConfigurationError if WebSockets do not work in this event loop."""
+        if isinstance(self._connector, WebSocketConnector):
+            self._connector.check_loop()
+        self._owner.start(self._reconnect.run)
 
     @contextmanager
     def call(self, timeout_s: float) -> Iterator[None]:
@@ -152,10 +162,18 @@ class ClientRuntime:
                 self._calls.discard(scope)
         if scope.cancelled_caught:
             self.check_open()
-            raise DeadlineExceededError(f"no result within {timeout_s:g} s")
+            why = self.status
+            raise DeadlineExceededError(
+                f"no result within {timeout_s:g} s ({why.explanation})"
+            ) from why.last_failure
+
+    def check_loop(self) -> None:
+        """Raises ConfigurationError in another event loop than the one it was entered in."""
+        self._guard.check()
 
     def check_open(self) -> None:
-        """Raises ClosedError once the client is closing."""
+        """Raises ClosedError once the client is closing, ConfigurationError in another event loop than its own."""
+        self.check_loop()
         if self.closing:
             raise ClosedError("the client is closing")
 
@@ -174,9 +192,10 @@ class ClientRuntime:
     async def stop(self) -> None:
         """End the background task and release everything, also when the caller is being cancelled."""
         self.close()
-        self._group.cancel_scope.cancel()
+        self._owner.cancel()
         try:
-            await self._group.__aexit__(None, None, None)
+            with anyio.CancelScope(shield=True):  # closing a connection has a bound of its own
+                await self._owner.wait()
         finally:
             self.outbox.stopped(ClosedError("the client was closed"))
             self.events.close()
@@ -191,23 +210,33 @@ class ClientRuntime:
 
 def codec_named(name: str) -> Codec:
     """The codec. Raises ConfigurationError for another name."""
-    codec = _CODECS.get(name)
+    codec = _CODECS.get(name) if isinstance(name, str) else None
     if codec is None:
         raise ConfigurationError("codec must be json or msgpack")
     return codec
 
 
-def store_of(store: LocalStore | str | None) -> LocalStore:
+def check_store(store: object) -> None:
+    """Raises ConfigurationError for what is no place to keep messages."""
+    if store is not None and not isinstance(store, str | os.PathLike):
+        check_has("store", store, "add_pending", "a path, a LocalStore or None")
+
+
+def store_of(store: LocalStore | str | os.PathLike[str] | None) -> LocalStore:
     """A store as itself, a path as a SQLite file, None as memory."""
     if store is None:
         return MemoryStore()
-    return SqliteStore(store) if isinstance(store, str) else store
+    return SqliteStore(store) if isinstance(store, str | os.PathLike) else store
 
 
-def connector_of(connector: Connector | None, url: str, config: ClientConfig) -> Connector:
-    """A connector as itself, None as WebSockets to `url`."""
-    if connector is not None:
-        return connector
-    return WebSocketConnector(
-        url, connect_timeout_s=config.connect_timeout_s, close_timeout_s=config.close_timeout_s
-    )
+def connector_of(connector: Connector | None, url: str, config: ClientConfig, network: Network) -> Connector:
+    """A connector as itself, None as WebSockets to `url`. Raises ConfigurationError."""
+    if connector is None:
+        return WebSocketConnector(
+            url,
+            connect_timeout_s=config.connect_timeout_s,
+            close_timeout_s=config.close_timeout_s,
+            network=network,
+        )
+    check_has("connector", connector, "connect", "a Connector, such as MemoryConnector(server)")
+    return connector

@@ -7,17 +7,23 @@ the contract, and pages with their payloads decoded.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
 
-from ..errors import BadRequestError, ClosedError
+from .._arguments import check_kind, check_number
+from .._event_loop import LoopGuard
+from ..errors import BadRequestError, ClosedError, ConfigurationError
 from ..ports import Ports
+from ..transport.network import Network
 from ..types import ConversationType, Member, Message, Payload, Sent
 from ..wire import events as ev
 from ..wire import http as wire
+from ..wire.http import BlockRow as Block
+from ..wire.http import BlocksResult as BlockPage
 from ..wire.http import ConversationResult as Conversation
 from ..wire.http import ConversationRow, ReceiptRow
 from ..wire.http import ConversationsResult as ConversationPage
@@ -26,18 +32,23 @@ from ..wire.http import MembersChangedResult as MembersChanged
 from ..wire.http import MembersResult as MemberPage
 from ..wire.http import ReceiptsResult as ReceiptPage
 from ..wire.http import StatusResult as Status
-from ._http import AsyncClient, Http, path
-from ._token import Token
+from ._http import ATTEMPTS_MAX, AsyncClient, Http, path
+from ._token import Token, TokenSource
 from .validate import (
+    Address,
+    address_of,
     canonical_of,
     check,
     check_client_msg_id,
     check_conversation_id,
+    check_device_id,
     check_message_id,
     check_seq,
 )
 
 __all__ = [
+    "Block",
+    "BlockPage",
     "ChatApi",
     "Conversation",
     "ConversationPage",
@@ -80,35 +91,69 @@ class ChatApi:
 
     Every method raises, besides what it names: `RefusedError` (the server said no), `ConnectionLostError`,
     `DeadlineExceededError` (both after the retries), `ProtocolError`, and `BadRequestError` for arguments that the
-    server would refuse, before anything is sent.
+    server would refuse, before anything is sent. In another event loop than that of the first request it raises
+    ConfigurationError: make one for each `asyncio.run`.
 
     Args:
         base_url: The server: `http://` or `https://` (`ws://` and `wss://` are taken for these), with its prefix.
-        token: The login, or an async callable that makes a fresh one; never part of an address.
+        token: The login, or a callable (plain or async) that makes a fresh one: asked when the one before nears its end
+            or was refused. Never part of an address.
         device_id: Names the device where the token does not.
         timeout_s: For one call with all its retries.
         attempts_max: Tries per call.
-        client: An httpx client of the caller's (proxies, trust, HTTP/2); it stays open at the end.
+        ssl_context: For `https://`; None for the system's trust store (docs/connecting.md#certificates).
+        proxy: Its address; True for what the environment says, False for none (docs/connecting.md#proxies).
+        headers: Sent with every request.
+        client: An httpx client of the caller's instead of these three; it stays open at the end.
         ports: Clock, random numbers and ids.
 
     Raises:
-        ConfigurationError: The address or the token can never work.
+        ConfigurationError: An argument can never work; its name is in the message.
     """
 
     def __init__(
         self,
-        base_url: str,
+        base_url: Address,
         *,
         token: Token,
         device_id: str | None = None,
         timeout_s: float = 30.0,
-        attempts_max: int = 5,
+        attempts_max: int = ATTEMPTS_MAX,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | bool = True,
+        headers: Mapping[str, str] | None = None,
         client: AsyncClient | None = None,
         ports: Ports | None = None,
     ) -> None:
+        check_kind("client", client, AsyncClient, optional=True)
+        check_kind("ports", ports, Ports, optional=True)
+        check_number("timeout_s", timeout_s)
+        check_number("attempts_max", attempts_max, whole=True)
+        if device_id is not None:
+            check_device_id(device_id)
+        if client is not None and not (ssl_context is None and proxy is True and headers is None):
+            raise ConfigurationError("client: an httpx client brings its own ssl_context, proxy and headers")
+        network = Network(ssl_context, proxy if client is None else False, headers)
         self._ports = ports or Ports()
-        self._http = Http(base_url, token, device_id, timeout_s, attempts_max, client, self._ports)
+        self._http = Http(
+            address_of(base_url, "base_url"),
+            TokenSource(token, timeout_s, self._ports),
+            device_id,
+            timeout_s,
+            attempts_max,
+            network,
+            client,
+            self._ports,
+        )
         self._closed = False
+        self._guard: LoopGuard | None = None
+
+    @classmethod
+    def over(cls, http: Http, ports: Ports) -> Self:
+        """One that shares a client's login and network; for `ChatClient` alone."""
+        api = cls.__new__(cls)
+        api._ports, api._http, api._closed, api._guard = ports, http, False, None
+        return api
 
     async def __aenter__(self) -> Self:
         return self
@@ -123,6 +168,7 @@ class ChatApi:
 
     async def aclose(self) -> None:
         """Release the connections. A second call does nothing."""
+        self._check_loop()
         if not self._closed:
             self._closed = True
             await self._http.aclose()
@@ -288,21 +334,75 @@ class ChatApi:
         return await self._call("POST", where, MembersChanged, body=body)
 
     async def remove_member(self, conversation_id: str, user_id: str) -> MembersChanged:
-        """Remove a member, or leave. Tried once: after a lost answer a repeat could only say NotFoundError."""
+        """Remove a member, or leave; nothing if the user is no member.
+
+        Repeated once, if not one byte of an answer came. Where the first try to leave had taken effect, the repeat can
+        only say NotFoundError.
+        """
         check_conversation_id(conversation_id)
         check_conversation_id(user_id)
         return await self._call(
             "DELETE", path("conversations", conversation_id, "members", user_id), MembersChanged, repeat=False
         )
 
+    async def set_title(self, conversation_id: str, title: str) -> Conversation:
+        """Change a group's title; at most 256 characters. For its owner.
+
+        Raises:
+            ForbiddenError: Not the owner, or a SINGLE.
+        """
+        check(title, wire.Title, "title")
+        return await self._update(conversation_id, wire.UpdateBody(title=title))
+
+    async def transfer_ownership(self, conversation_id: str, user_id: str) -> Conversation:
+        """Make another member the owner of one's own group.
+
+        Raises:
+            ForbiddenError: Not the owner, or a SINGLE.
+            NotFoundError: The user is no member.
+        """
+        check_conversation_id(user_id)
+        return await self._update(conversation_id, wire.UpdateBody(owner_id=user_id))
+
+    async def _update(self, conversation_id: str, body: wire.UpdateBody) -> Conversation:
+        check_conversation_id(conversation_id)
+        return await self._call("PATCH", path("conversations", conversation_id), Conversation, body=body)
+
+    # --- blocks ---------------------------------------------------------------------------------------
+
+    async def block(self, user_id: str) -> None:
+        """Block a user: they can neither add the caller to anything nor write to them in a SINGLE. Twice is once.
+
+        Raises:
+            BadRequestError: Oneself, or more than 1,000.
+        """
+        check_conversation_id(user_id)
+        await self._call("POST", path("blocks", user_id), type(None))
+
+    async def unblock(self, user_id: str) -> None:
+        """End a block; without one nothing happens."""
+        check_conversation_id(user_id)
+        await self._call("DELETE", path("blocks", user_id), type(None))
+
+    async def blocks(self, *, cursor: str | None = None, limit: int = 50) -> BlockPage:
+        """One page of whom the caller blocked, by user id; `next_cursor` leads to the next."""
+        return await self._call("GET", "/v1/blocks", BlockPage, params=_list(cursor, limit))
+
     # --- the server -----------------------------------------------------------------------------------
 
     async def health(self) -> bool:
-        """Whether the server's process answers. Raises ConnectionLostError if it does not."""
+        """Whether the server's process answers.
+
+        Raises:
+            ConnectionLostError: It does not.
+            ProtocolError: Something else answers, a proxy for example.
+        """
+        self._check_loop()
         return (await self._http.call("GET", "/healthz", wire.Health, anonymous=True)).status == "ok"
 
     async def ready(self) -> bool:
         """Whether the server takes messages now; false too while it cannot be reached."""
+        self._check_loop()
         return await self._http.is_ok("/readyz")
 
     async def _list_of(
@@ -324,7 +424,14 @@ class ChatApi:
     ) -> _T:
         if self._closed:
             raise ClosedError("this ChatApi is closed")
+        self._check_loop()
         return await self._http.call(method, where, answer, params=params, body=body, repeat=repeat)
+
+    def _check_loop(self) -> None:
+        """Its connections belong to the event loop of its first request. Raises ConfigurationError in another."""
+        if self._guard is None:
+            self._guard = LoopGuard("ChatApi")
+        self._guard.check()
 
 
 def _list(cursor: str | None, limit: int) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 import anyio
 
+from .._arguments import check_kind, check_number
 from ..errors import (
     BadRequestError,
     ClientError,
@@ -17,15 +20,20 @@ from ..errors import (
 )
 from ..ports import Ports
 from ..transport.base import Connector
+from ..transport.network import Network
 from ..types import Message, MessageStatus, Payload, Sent
 from ..wire import events as ev
-from ._runtime import ClientRuntime, codec_named, connector_of, store_of
+from ._http import ATTEMPTS_MAX, Http
+from ._runtime import ClientRuntime, check_store, codec_named, connector_of, store_of
 from ._token import Token, TokenSource
 from .api import ChatApi, Status
 from .config import ClientConfig
 from .events import ChatEvent
+from .outbox import Cancelled, PendingMessage
 from .store.base import LocalStore
 from .validate import (
+    Address,
+    address_of,
     canonical_of,
     check_client_msg_id,
     check_conversation_id,
@@ -61,52 +69,65 @@ class ChatClient:
     the client had stopped for good before (banned, replaced, a login that is refused), unless the app had closed it
     with `aclose` or raises an error of its own; `stopped` says why, too.
 
-    A client is a task group: leave it in the task that entered it, and of several entered in one task the last one
-    first, as nested `async with` blocks (or an `AsyncExitStack`) do by themselves. Any other order raises RuntimeError.
+    It may be left by another task than the one that entered it, and of several clients any may be left first. All its
+    coroutines belong to the event loop it was entered in; in another one they raise ConfigurationError at once.
+    WebSockets need asyncio; on trio a client needs a connector of its own.
 
     Args:
         url: The server: `ws://`, `wss://`, `http://` or `https://`, with the prefix it is mounted under.
-        token: The login, or an async callable that makes a fresh one whenever needed.
+        token: The login, or a callable (plain or async) that makes a fresh one: asked when the one before nears its end
+            or was refused. A plain one must not block.
         device_id: Stable name of this installation; it owns the delivered cursor.
         store: A path keeps everything in a SQLite file that outlives the process; None keeps it in memory; a store of
             one's own is closed at the end.
         codec: `json` or `msgpack`.
+        ssl_context: For `wss://` and `https://`; None for the system's trust store (docs/connecting.md#certificates).
+        proxy: Its address; True for what the environment says, False for none (docs/connecting.md#proxies).
+        headers: Sent with every handshake and every HTTP request.
         connector: Another way to the server than WebSockets to `url`.
         config: Deadlines and bounds.
         ports: Clock, random numbers and ids; the system's by default.
 
     Raises:
-        ConfigurationError: An argument can never work, or the store is another program's or user's.
+        ConfigurationError: An argument can never work (its name is in the message), or the store is another program's
+            or user's.
     """
 
     def __init__(
         self,
-        url: str,
+        url: Address,
         *,
         token: Token,
         device_id: str,
-        store: LocalStore | str | None = None,
+        store: LocalStore | str | os.PathLike[str] | None = None,
         codec: str = "json",
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | bool = True,
+        headers: Mapping[str, str] | None = None,
         connector: Connector | None = None,
         config: ClientConfig | None = None,
         ports: Ports | None = None,
     ) -> None:
         check_device_id(device_id)
-        self._url = url
-        self._token = token
+        check_kind("config", config, ClientConfig, optional=True)
+        check_kind("ports", ports, Ports, optional=True)
+        check_store(store)
+        self._url = address_of(url, "url")
         self._device_id = device_id
         self._config = config or ClientConfig()
         self._ports = ports or Ports()
         self._store = store
         self._codec = codec_named(codec)
-        self._tokens = TokenSource(token, self._config.token_timeout_s)
-        self._connector = connector_of(connector, url, self._config)
+        self._tokens = TokenSource(token, self._config.token_timeout_s, self._ports)
+        self._network = Network(ssl_context, proxy, headers)
+        self._connector = connector_of(connector, self._url, self._config, self._network)
         self._runtime: ClientRuntime | None = None
         self._entered = False
         self._consuming = False
         self._typed_at_s: dict[str, float] = {}
         self._pending_count = 0
         self._stopped: Exception | None = None
+        self._last_failure: Exception | None = None
 
     def __repr__(self) -> str:
         return f"<ChatClient {self._url} device {self._device_id}>"
@@ -140,6 +161,7 @@ class ChatClient:
     ) -> None:
         runtime = self._runtime
         assert runtime is not None, "entered before it is left"
+        runtime.check_loop()
         status = runtime.status
         expected = runtime.closing or status.stopped is None
         try:
@@ -149,7 +171,7 @@ class ChatClient:
             self._runtime = None
             self._pending_count = runtime.outbox.pending_count
             await runtime.stop()
-            self._stopped = status.stopped
+            self._stopped, self._last_failure = status.stopped, status.last_failure
         if error is None and status.failure is not None:
             raise status.failure
         if error is None and not expected:
@@ -168,6 +190,7 @@ class ChatClient:
             How many messages are still pending. A file store keeps them for the next start.
         """
         runtime = self._entered_runtime()
+        runtime.check_loop()
         runtime.close()
         with anyio.move_on_after(self._config.close_timeout_s if timeout is None else timeout):
             await runtime.drain()
@@ -209,8 +232,11 @@ class ChatClient:
             BadRequestError, TooLargeError: The server would refuse it; nothing was queued.
             QueueFullError: Too many messages wait; nothing was queued.
             UnavailableError: The local store refuses for now (disk full); nothing was queued.
-            SendOutcomeUnknownError: No answer yet; it stays queued under its clientMsgId.
-            RefusedError: The server refused it for good; it is no longer queued.
+            SendOutcomeUnknownError: No answer yet; it stays queued under its clientMsgId. Why there is no connection is
+                in its message and its cause.
+            SendCancelledError: `cancel` took it back.
+            RefusedError: The server refused it for good; it is no longer queued. TooLargeError also where the server's
+                host, or a proxy, takes no frame of its size.
 
         Source: docs/protocol.md#send_msg
         """
@@ -224,6 +250,28 @@ class ChatClient:
         runtime.outbox.submit(conversation_id, key, payload)
         wait_s = self._config.send_timeout_s if timeout is None else timeout
         return await runtime.outbox.outcome(conversation_id, key, wait_s)
+
+    def pending(self) -> list[PendingMessage]:
+        """The messages of this device that have no answer yet, oldest first; at most `pending_max`.
+
+        What becomes of each is an event: `MessageSent` or `SendFailed`.
+        """
+        return self._entered_runtime().outbox.pending()
+
+    def cancel(self, conversation_id: str, client_msg_id: str) -> Cancelled:
+        """Take back a message that is queued and surely never left.
+
+        A `send` that waits for it raises SendCancelledError.
+
+        Returns:
+            `CANCELLED`: it is not sent, now or later. `MAY_BE_SENT`: it was handed to a connection before, maybe by an
+            earlier run, so it stays queued; once it is sent, `recall` withdraws it. `UNKNOWN`: nothing is pending under
+            this key.
+
+        Raises:
+            UnavailableError: The local store refuses for now; nothing was changed.
+        """
+        return self._open_runtime().outbox.cancel(conversation_id, client_msg_id)
 
     async def history(
         self, conversation_id: str, *, before_seq: int | None = None, limit: int = 50
@@ -319,13 +367,7 @@ class ChatClient:
         check_message_id(message_id)
         timeout_s = self._config.request_timeout_s
         if runtime.api is None:
-            runtime.api = ChatApi(
-                self._url,
-                token=self._token,
-                device_id=self._device_id,
-                timeout_s=timeout_s,
-                ports=self._ports,
-            )
+            runtime.api = ChatApi.over(self._http(timeout_s), self._ports)
         with runtime.call(timeout_s):
             return await runtime.api.status(message_id)
 
@@ -368,6 +410,16 @@ class ChatClient:
         return self._stopped if runtime is None else runtime.status.stopped
 
     @property
+    def last_failure(self) -> Exception | None:
+        """Why there is no connection: what the last try failed of, or the last connection ended with.
+
+        None while connected, and before the first try ended; readable after the end too. Its message says what to look
+        at (address, certificate, proxy, login); a `ConnectFailedError` has it as `kind` and `status`.
+        """
+        runtime = self._runtime
+        return self._last_failure if runtime is None else runtime.status.last_failure
+
+    @property
     def pending_count(self) -> int:
         """Messages without a final answer; readable after the end too."""
         runtime = self._runtime
@@ -377,17 +429,41 @@ class ChatClient:
         """Return once a login holds.
 
         Raises:
-            DeadlineExceededError: Not in time.
+            DeadlineExceededError: Not in time; the reason of the last failed try is in its message and its cause.
             ClosedError: The client is closed, or has stopped for good; then its cause says why.
         """
         runtime = self._open_runtime()
         with runtime.call(self._config.request_timeout_s if timeout is None else timeout):
             await runtime.status.wait_connected()
 
+    def reconnect(self) -> None:
+        """Make another connection at once: for an app that knows that the network changed.
+
+        The connection there is ends, and the wait before the next try is left out, but not what a server asked to wait.
+        Nothing is lost by it. By itself the client does so only where the machine slept and the server does not answer
+        any more.
+        """
+        self._open_runtime().reconnect()
+
+    async def check_connection(self, timeout: float = 5.0) -> bool:
+        """Whether the server answers now. If not, or without a connection, another one is made at once.
+
+        Args:
+            timeout: Seconds to wait for a sign of life.
+        """
+        runtime = self._open_runtime()
+        check_number("timeout", timeout)
+        if runtime.connection is not None and await runtime.connection.answers(timeout):
+            return True
+        if not runtime.closing:
+            runtime.reconnect()
+        return False
+
     async def _next_event(self) -> ChatEvent | None:
         runtime = self._runtime
         if runtime is None:
             return None
+        runtime.check_loop()
         if self._consuming:
             raise ClientError("another task is consuming the events; there can be one at a time")
         self._consuming = True
@@ -395,6 +471,18 @@ class ChatClient:
             return await runtime.events.take()
         finally:
             self._consuming = False
+
+    def _http(self, timeout_s: float) -> Http:
+        return Http(
+            self._url,
+            self._tokens,
+            self._device_id,
+            timeout_s,
+            ATTEMPTS_MAX,
+            self._network,
+            None,
+            self._ports,
+        )
 
     def _new_key(self) -> str:
         return self._ports.ids.token_bytes(16).hex()

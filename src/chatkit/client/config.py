@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 
+from .._arguments import check_number
 from ..core.resend import PENDING_MAX, WINDOW
 from ..core.timeline import HELD_MAX
 from ..errors import ConfigurationError
 from ..wire.events import PAGE_MAX
+
+SYNC_WINDOW_MAX = 200
+"""A server lets 256 SYNCs of a connection wait; the rest is for history."""
 
 _MAY_BE_ZERO = frozenset({"close_timeout_s", "goaway_wait_s", "gap_wait_s", "stable_after_s", "events_low"})
 
@@ -22,6 +24,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         hello_timeout_s: From HELLO to WELCOME.
         token_timeout_s: For one call of the token callable.
         request_timeout_s: For SYNC, RECALL and AUTH_REFRESH, and what `recall` and `history` wait in all.
+        probe_timeout_s: For a sign of life after the machine slept, before the connection is given up.
         send_timeout_s: What `send` waits unless told otherwise.
         close_timeout_s: For draining unacknowledged messages and cursors at the end of `async with`.
         ack_wait_s: A message under way without any answer for so long means a broken connection.
@@ -36,6 +39,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         window: Messages under way at once.
         held_max: Entries kept above a gap, per conversation.
         page_limit: Entries asked for with one SYNC, at most 200.
+        sync_window: SYNCs under way at once, while the line answers quickly; at most 200.
         requests_max: Recalls that wait for their answer; QueueFullError beyond.
 
     Raises:
@@ -47,6 +51,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     hello_timeout_s: float = 10.0
     token_timeout_s: float = 10.0
     request_timeout_s: float = 30.0
+    probe_timeout_s: float = 5.0
     send_timeout_s: float = 30.0
     close_timeout_s: float = 5.0
     ack_wait_s: float = 60.0
@@ -61,20 +66,16 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     window: int = WINDOW
     held_max: int = HELD_MAX
     page_limit: int = PAGE_MAX
+    sync_window: int = 32
     requests_max: int = 1_000
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            _check(name, getattr(self, name))
+            least = 0.0 if name in _MAY_BE_ZERO else None
+            check_number(name, getattr(self, name), whole=not name.endswith("_s"), least=least)
         if self.backoff_max_s < self.backoff_base_s:
             raise ConfigurationError("backoff_max_s must be at least backoff_base_s")
         if self.page_limit > PAGE_MAX:
             raise ConfigurationError(f"page_limit must be 1 to {PAGE_MAX}")
-
-
-def _check(name: str, value: object) -> None:
-    kinds = (int, float) if name.endswith("_s") else (int,)
-    if type(value) not in kinds or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigurationError(f"{name} must be {'seconds' if len(kinds) == 2 else 'a whole number'}")
-    if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
-        raise ConfigurationError(f"{name} must be above 0")
+        if self.sync_window > SYNC_WINDOW_MAX:
+            raise ConfigurationError(f"sync_window must be 1 to {SYNC_WINDOW_MAX}")

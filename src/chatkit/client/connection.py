@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 from msgspec import UNSET
 from tenacity import RetryCallState
 
@@ -19,14 +22,16 @@ from .._auto_reset_event import AutoResetEvent
 from ..core.backoff import retry_after_of
 from ..core.connection import CLIENT_RECEIVES, State
 from ..core.resend import PendingSend
-from ..errors import ChatkitError, ConnectionLostError, ProtocolError
+from ..errors import ChatkitError, ConnectionLostError, ProtocolError, UnauthenticatedError
 from ..ports import Clock
 from ..transport.base import Transport, TransportClosedError
 from ..wire import events as ev
 from ..wire.codec import Codec
 from ._retry import Backoff, retrying
+from ._sleep import LOOK_EVERY_S, SleepDetector
 from ._token import TokenSource
 from .config import ClientConfig
+from .conversation import Conversation
 from .event_queue import EventQueue
 from .events import Connected
 from .inbox import Inbox
@@ -42,6 +47,12 @@ CLIENT = ev.ClientInfo(name="chatkit-python", version=version("chatkit-engine"))
 HEARTBEAT_MIN_S = 0.05
 """Whatever a server says, the watch does not run hot."""
 
+TOO_LARGE = 1009
+"""The close code of RFC 6455 for a frame above a limit; of the host's server or of a proxy, mostly."""
+
+TIMER_SLACK_S = 0.01
+"""A timer may fire so much early, or so much late by the sum of its parts."""
+
 FRAME_BYTES = 32 * 1024
 """A frame holds so much, but for a single event that is larger: on a slow line only whole frames are a sign of life."""
 
@@ -56,20 +67,27 @@ class LoginFailedError(ConnectionLostError):
         close_code: The WebSocket close code; 1006 if there was none.
         refused: The refusal that the server sent before, if any.
         retry_after_s: What the server asked to wait: by a GOAWAY, the refusal or the refused upgrade.
+        server_ms: The server's time as it came with the refusal; None from one that does not say it.
     """
 
     def __init__(
-        self, closed: TransportClosedError, refused: ChatkitError | None, goaway: ev.GoAway | None
+        self,
+        closed: TransportClosedError,
+        refused: ChatkitError | None,
+        goaway: ev.GoAway | None,
+        server_ms: int | None = None,
     ) -> None:
         retry_after_s = closed.retry_after_s
         if refused is not None and refused.retry_after_s is not None:
             retry_after_s = refused.retry_after_s
         if goaway is not None:
             retry_after_s = retry_after_of(goaway.reconnect_after_ms)
-        super().__init__(f"login failed: {closed}", retry_after_s=retry_after_s)
+        why = "" if refused is None else f" ({refused.code}: {refused})"
+        super().__init__(f"login failed: {closed}{why}", retry_after_s=retry_after_s)
         self.close_code = closed.close_code
         self.reason = closed.reason
         self.refused = refused
+        self.server_ms = server_ms
 
 
 async def log_in(
@@ -87,8 +105,12 @@ async def log_in(
     """
     refused: ChatkitError | None = None
     goaway: ev.GoAway | None = None
+    server_ms: int | None = None
     try:
-        await transport.send(_frame(codec, [codec.encode(hello)]))
+        with suppress(
+            TransportClosedError
+        ):  # turned away before HELLO: what the server said is still to be read
+            await transport.send(_frame(codec, [codec.encode(hello)]))
         while True:
             events = codec.server_events(await transport.receive())
             for place, event in enumerate(events):
@@ -101,8 +123,9 @@ async def log_in(
                     goaway = event
                 elif isinstance(event, ev.ErrorEvent):
                     refused = error_of(event)
+                    server_ms = None if event.server_ts is UNSET else event.server_ts
     except TransportClosedError as closed:
-        raise LoginFailedError(closed, refused, goaway) from closed
+        raise LoginFailedError(closed, refused, goaway, server_ms) from closed
 
 
 def hello(
@@ -178,7 +201,11 @@ class Connection:
         self._wake = wake
         self._writer = Writer(codec, welcome.limits, outbox, cursors, requests, wake)
         self._heartbeat_s = max(welcome.heartbeat_ms / 1000, HEARTBEAT_MIN_S)
-        self._received_at_s = self._clock.now_s()
+        self._received_at_s = self._pinged_at_s = self._clock.now_s()
+        self._received_count = 0
+        self._heard = AutoResetEvent()
+        self._probing = False
+        self._lost = AutoResetEvent()
         self._leave_by_s: float | None = None
         self._cause: Exception | None = None
         self._expiring = AutoResetEvent()
@@ -197,8 +224,11 @@ class Connection:
         try:
             self._apply(first)
             async with anyio.create_task_group() as group:
-                for part in (self._read, self._write, self._pull, self._watch, self._refresh):
+                pull = partial(self._pull, group)
+                watch = partial(self._watch, group)
+                for part in (self._read, self._write, pull, watch, self._refresh, self._lose):
                     group.start_soon(self._part, part, group.cancel_scope)
+            self._find_too_large()
         finally:
             self._end()
         assert self._cause is not None, "parts end only by raising"
@@ -212,9 +242,23 @@ class Connection:
         """Return once every cursor is written, or the connection has ended. Several may wait."""
         await self._writer.wait_flushed()
 
+    def drop(self) -> None:
+        """End the connection: the app wants another one."""
+        self._lost.set()
+
+    async def answers(self, timeout_s: float) -> bool:
+        """Ask for a sign of life; whether one came in time."""
+        before = self._received_count
+        self._ping()
+        with anyio.move_on_after(timeout_s):
+            while self._received_count == before:
+                await self._heard.wait()
+        return self._received_count != before
+
     def _begin(self) -> None:
         self._inbox.connected(self._welcome.user_id)
         self._requests.connected()
+        self._outbox.connected()
         self._sync.connected()
         self._status.change(connected=True)
         self._events.put(Connected(self._welcome.session_id, self._welcome.resumed))
@@ -228,6 +272,14 @@ class Connection:
         self._cursors.disconnected()
         self._sync.disconnected()
 
+    def _find_too_large(self) -> None:
+        """The other side took a frame of ours for too large: find out which message it was."""
+        cause = self._cause
+        if isinstance(cause, TransportClosedError) and cause.close_code == TOO_LARGE and cause.by_peer:
+            send = self._outbox.too_large()
+            if send is not None:
+                self._inbox.too_large(send)
+
     async def _part(self, part: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
         try:
             await part()
@@ -239,6 +291,8 @@ class Connection:
         while True:
             received = await self._transport.receive()
             self._received_at_s = self._clock.now_s()
+            self._received_count += 1
+            self._heard.set()
             self._apply(self._codec.server_events(received))
 
     def _apply(self, events: Sequence[ev.ServerEvent]) -> None:
@@ -267,25 +321,54 @@ class Connection:
     async def _write(self) -> None:
         await self._writer.run(self._transport)
 
-    async def _pull(self) -> None:
+    async def _pull(self, group: TaskGroup) -> None:
         while True:
-            pulled = await self._sync.next()
-            self._inbox.pulled(pulled)
-            self._wake.set()
-            self._sync.applied(pulled)
+            conversation = await self._sync.next()
+            group.start_soon(self._part, partial(self._pull_page, conversation), group.cancel_scope)
 
-    async def _watch(self) -> None:
+    async def _pull_page(self, conversation: Conversation) -> None:
+        try:
+            pulled = await self._sync.pull(conversation)
+            if pulled is not None:
+                self._inbox.pulled(pulled)
+                self._wake.set()
+                self._sync.applied(pulled)
+        finally:
+            self._sync.finished(conversation)
+
+    async def _watch(self, group: TaskGroup) -> None:
+        detector, ping_every_s = SleepDetector(self._clock), self._heartbeat_s / 3
         while True:
-            await anyio.sleep(self._heartbeat_s / 3)
-            now_s = self._clock.now_s()
-            if now_s - self._received_at_s > 2 * self._heartbeat_s:
-                raise ConnectionLostError("the server gave no sign of life")
-            oldest_s = self._outbox.oldest_sent_at_s
-            if oldest_s is not None and now_s - oldest_s > self._config.ack_wait_s:
-                raise ConnectionLostError("a message had no answer for too long")
-            if self._leave_by_s is not None and now_s >= self._leave_by_s:
-                raise ConnectionLostError("the server drains")
-            self._writer.ping()
+            await anyio.sleep(min(ping_every_s, LOOK_EVERY_S))
+            self._check()
+            if detector.slept() and not self._probing:
+                self._probing = True
+                group.start_soon(self._part, self._probe, group.cancel_scope)
+            elif self._clock.now_s() - self._pinged_at_s >= ping_every_s - TIMER_SLACK_S:
+                self._ping()
+
+    def _check(self) -> None:
+        now_s = self._clock.now_s()
+        if now_s - self._received_at_s > 2 * self._heartbeat_s:
+            raise ConnectionLostError("the server gave no sign of life")
+        oldest_s = self._outbox.oldest_sent_at_s
+        if oldest_s is not None and now_s - oldest_s > self._config.ack_wait_s:
+            raise ConnectionLostError("a message had no answer for too long")
+        if self._leave_by_s is not None and now_s >= self._leave_by_s:
+            raise ConnectionLostError("the server drains")
+
+    def _ping(self) -> None:
+        self._pinged_at_s = self._clock.now_s()
+        self._writer.ping()
+
+    async def _probe(self) -> None:
+        if not await self.answers(self._config.probe_timeout_s):
+            raise ConnectionLostError("the machine slept, and the server did not answer since")
+        self._probing = False
+
+    async def _lose(self) -> None:
+        await self._lost.wait()
+        raise ConnectionLostError("the app asked for another connection")
 
     async def _refresh(self) -> None:
         """Renew the login each time the server says that it ends; a fixed token cannot be renewed."""
@@ -296,8 +379,13 @@ class Connection:
                 await renewing(self._renew)
 
     async def _renew(self) -> None:
-        fresh = ev.AuthRefresh(token=await self._tokens.get())
-        await self._requests.ask(fresh, self._config.request_timeout_s)
+        token = await self._tokens.successor()
+        try:
+            await self._requests.ask(ev.AuthRefresh(token=token), self._config.request_timeout_s)
+        except UnauthenticatedError:
+            self._tokens.refused()
+            raise
+        self._tokens.presented = token
 
 
 class Writer:
@@ -383,7 +471,7 @@ class Writer:
         for event in events:
             encoded = self._codec.encode(event)
             full = size_bytes + len(encoded) > min(self._limits.frame_bytes - FRAME_SLACK_BYTES, FRAME_BYTES)
-            if items and (full or len(items) >= self._limits.batch):
+            if items and (full or len(items) >= self._limits.batch or self._outbox.one_by_one):
                 yield _frame(self._codec, items)
                 items, size_bytes = [], 0
             items.append(encoded)

@@ -1,11 +1,12 @@
 """The bounded buffer between the reader, which never waits, and the app, which may take its time.
 
 `put` never waits. From `events_max` events on the queue is `paused`: the inbox leaves pushes to a later SYNC and no
-page is pulled, until the app has taken it down to `events_low`. What is in hand at that moment (one frame or one page)
-still gets its place. Of what the server says of a conversation itself (ConversationChanged) only the newest waits
-then, so that part is bounded by the number of conversations. While it is paused, ephemeral events are
-dropped; the newest connection state takes the place of the one before it; outcomes of sends that nobody waits for are
-kept up to twice the bound, then dropped (`send` with the same key gives them again).
+page is pulled, until the app has taken it down to `events_low`. What is in hand at that moment (a frame, and the pages
+under way, for which there was room when they were asked for) still gets its place. Of what the server says of a
+conversation itself (ConversationChanged) only the newest waits then, so that part is bounded by the number of
+conversations. While it is paused, ephemeral events are dropped; the newest connection state takes the place
+of the one before it; outcomes of sends that nobody waits for are kept up to twice the bound, then dropped (`send` with
+the same key gives them again).
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ class EventQueue:
 
     def __len__(self) -> int:
         return len(self._events)
+
+    @property
+    def room(self) -> int:
+        """How many events more until it is paused."""
+        return max(0, self._events_max - len(self._events))
 
     def put(self, event: ChatEvent, *, droppable: bool = False) -> None:
         """Add an event; while the queue is paused, ephemeral and droppable ones are left out."""

@@ -15,7 +15,7 @@ import msgspec
 
 from ..core.backoff import retry_after_of
 from ..core.resend import PendingSend
-from ..errors import ConfigurationError, UnavailableError, refusal
+from ..errors import ConfigurationError, RateLimitedError, TooLargeError, UnavailableError, refusal
 from ..types import Message, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -192,6 +192,13 @@ class Inbox:
         with self._batches.batch() as effects:
             for event, message in zip(events, decoded, strict=True):
                 self._apply(effects, event, message)
+
+    def too_large(self, send: PendingSend) -> None:
+        """A message that the server's host does not let through: refused for good, as one batch."""
+        cause = TooLargeError(f"the server's host takes no frame with a message of {len(send.payload)} bytes")
+        with self._batches.batch() as effects:
+            if self._outbox.resolve(*send.key) is not None:
+                effects.failed(send.key, cause)
 
     def pulled(self, pulled: Pulled) -> None:
         """Apply what a pull brought: a page, or that the conversation is gone."""
@@ -521,7 +528,9 @@ class Inbox:
         if self._outbox.find(conversation_id, client_msg_id) is None:
             return False
         if event.retryable:
-            self._outbox.put_back(conversation_id, client_msg_id, retry_after_of(event.retry_after_ms))
+            too_fast = event.code == RateLimitedError.code
+            retry_after_s = retry_after_of(event.retry_after_ms)
+            self._outbox.put_back(conversation_id, client_msg_id, retry_after_s, too_fast=too_fast)
         elif self._outbox.resolve(conversation_id, client_msg_id) is not None:  # None: the log has shown it
             cause = refusal(event.code, event.message, retryable=event.retryable)
             effects.failed((conversation_id, client_msg_id), cause)

@@ -7,21 +7,53 @@ and `inbox`, emptied by the writer of the connection.
 
 from __future__ import annotations
 
+import logging
+from typing import Literal
+
 import anyio
+import msgspec
 
 from .._auto_reset_event import AutoResetEvent
 from ..core.backoff import retry_after_of
-from ..core.resend import Key, PendingSend, ResendQueue
-from ..errors import ChatkitError, ConflictError, RefusedError, SendOutcomeUnknownError
+from ..core.resend import SUSPECT_AFTER, Key, PendingSend, ResendQueue
+from ..errors import (
+    ChatkitError,
+    ConflictError,
+    RefusedError,
+    SendCancelledError,
+    SendOutcomeUnknownError,
+)
 from ..ports import Clock
-from ..types import Sent
+from ..types import Payload, Sent
 from ..wire import events as ev
 from ._retry import Backoff
 from .config import ClientConfig
+from .requests import ConnectionStatus
 from .store.base import LocalStore
+
+logger = logging.getLogger(__name__)
 
 DELIVERED_REF = "delivered"
 READ_REF = "read"
+
+Cancelled = Literal["CANCELLED", "MAY_BE_SENT", "UNKNOWN"]
+"""What became of a wish to take a message back: done, too late to be sure, or nothing pending under this key."""
+
+
+class PendingMessage(msgspec.Struct, frozen=True):
+    """A message of this device that has no answer yet.
+
+    Attributes:
+        conversation_id: Where it goes.
+        client_msg_id: Its key.
+        payload: What it says.
+        may_be_sent: It was handed to a connection, or it is of an earlier run; so it may be stored on the server.
+    """
+
+    conversation_id: str
+    client_msg_id: str
+    payload: Payload
+    may_be_sent: bool
 
 
 class _Waiter:
@@ -43,21 +75,34 @@ class Outbox:
         config: Bounds.
         clock: Times what is under way.
         backoff: Waits after a refusal for now.
+        status: Says why there is no answer.
         wake: Set when there is something to send.
+
+    Attributes:
+        one_by_one: Each frame holds one event, for the server's host takes small ones only.
     """
 
     def __init__(
-        self, store: LocalStore, config: ClientConfig, clock: Clock, backoff: Backoff, wake: AutoResetEvent
+        self,
+        store: LocalStore,
+        config: ClientConfig,
+        clock: Clock,
+        backoff: Backoff,
+        status: ConnectionStatus,
+        wake: AutoResetEvent,
     ) -> None:
         self._store = store
         self._config = config
         self._clock = clock
         self._backoff = backoff
+        self._status = status
         self._wake = wake
         self._queue = self._stored()
         self._waiters: dict[Key, _Waiter] = {}
         self._emptied = AutoResetEvent()
         self._stopped = False
+        self._to_pause: dict[str, float] = {}
+        self.one_by_one = False
 
     def reload(self) -> None:
         """Take what is pending from the store again; those who wait go on waiting."""
@@ -109,6 +154,7 @@ class Outbox:
 
         Raises:
             RefusedError: Refused for good.
+            SendCancelledError: Taken back before it left.
             SendOutcomeUnknownError: No answer in time, or the client stopped; the message stays queued.
         """
         key = (conversation_id, client_msg_id)
@@ -125,11 +171,13 @@ class Outbox:
             return waiter.outcome
         if isinstance(waiter.outcome, RefusedError):
             raise waiter.outcome.fresh()
+        if isinstance(waiter.outcome, SendCancelledError):
+            raise SendCancelledError(str(waiter.outcome))
         raise SendOutcomeUnknownError(
-            f"no answer to {client_msg_id} yet; it stays queued",
+            f"no answer to {client_msg_id} yet ({self._status.explanation}); it stays queued",
             conversation_id=conversation_id,
             client_msg_id=client_msg_id,
-        ) from waiter.outcome
+        ) from waiter.outcome or self._status.last_failure
 
     def find(self, conversation_id: str, client_msg_id: str) -> PendingSend | None:
         """The message under this key, while an answer to it is still to come."""
@@ -145,10 +193,20 @@ class Outbox:
         """
         return self._queue.resolve(conversation_id, client_msg_id, answered=answered)
 
-    def put_back(self, conversation_id: str, client_msg_id: str, retry_after_s: float | None) -> None:
-        """Refused for now: it is sent again after a wait, and its conversation pauses until then."""
-        pause_s = self._backoff.delay_s(self._queue.refusals(conversation_id) + 1, retry_after_s)
-        self._queue.put_back(conversation_id, client_msg_id, self._clock.now_s() + pause_s)
+    def put_back(
+        self, conversation_id: str, client_msg_id: str, retry_after_s: float | None, *, too_fast: bool = False
+    ) -> None:
+        """Refused for now: it is sent again after a wait, and its conversation pauses until then.
+
+        Args:
+            conversation_id: Where it went.
+            client_msg_id: Its key.
+            retry_after_s: What the server asked to wait.
+            too_fast: The server takes them in slower: the conversation goes on at the pace it asked for.
+        """
+        pause_s = self._backoff.delay_s(self._queue.failed_tries(conversation_id), retry_after_s)
+        too_fast_s = retry_after_s if too_fast else None
+        self._queue.put_back(conversation_id, client_msg_id, self._clock.now_s() + pause_s, too_fast_s)
 
     def has_waiter(self, key: Key) -> bool:
         """Whether a `send` call waits for this message."""
@@ -171,9 +229,65 @@ class Outbox:
         """Seconds until a paused conversation goes on; None if there is none."""
         return self._queue.wait_s(self._clock.now_s())
 
+    def connected(self) -> None:
+        """A connection begins: what may have ended the one before waits a while."""
+        for conversation_id, pause_s in self._to_pause.items():
+            self._queue.pause(conversation_id, self._clock.now_s() + pause_s)
+        self._to_pause.clear()
+
     def disconnected(self) -> None:
-        """Everything under way goes out again with the next connection."""
+        """Everything under way goes out again with the next connection.
+
+        A message that has been alone under way when the connection ended lets the other conversations go first for a
+        while, for it may be what the way to the server does not let through.
+        """
+        alone = self._queue.alone_under_way
         self._queue.disconnected()
+        losses = 0 if alone is None else self._queue.losses(alone.key)
+        if alone is not None and losses > SUSPECT_AFTER:
+            self._to_pause[alone.conversation_id] = self._backoff.delay_s(losses)
+            if losses == SUSPECT_AFTER + 1:
+                size = len(alone.payload)
+                logger.warning(
+                    "connections end whenever a message of %d bytes is sent; it is tried rarely", size
+                )
+
+    def too_large(self) -> PendingSend | None:
+        """The server's host closed because a frame was too large, before `disconnected` is called.
+
+        Returns:
+            The message that was it for certain: alone under way, in a frame of its own. Else None, and each that was
+            under way goes out alone next time. From here on each frame holds one event.
+        """
+        alone = self._queue.alone_under_way if self.one_by_one else None
+        self.one_by_one = True
+        if alone is None:
+            self._queue.suspect_all()
+        return alone
+
+    def pending(self) -> list[PendingMessage]:
+        """What has no answer yet, oldest first."""
+        return [
+            PendingMessage(
+                send.conversation_id,
+                send.client_msg_id,
+                msgspec.json.decode(send.payload),
+                self._queue.may_have_left(send.key),
+            )
+            for send in self._queue.pending()
+        ]
+
+    def cancel(self, conversation_id: str, client_msg_id: str) -> Cancelled:
+        """Take a message back that surely never left. Raises UnavailableError if the store refuses for now."""
+        send = self._queue.find(conversation_id, client_msg_id)
+        if send is None or not self._queue.is_pending(send):
+            return "UNKNOWN"
+        if self._queue.may_have_left(send.key):
+            return "MAY_BE_SENT"
+        self._store.save((), (send.key,))
+        self._queue.resolve(conversation_id, client_msg_id)
+        self.on_committed(send.key, SendCancelledError(f"{client_msg_id} was taken back; it was never sent"))
+        return "CANCELLED"
 
     def stopped(self, cause: Exception) -> None:
         """The client has stopped: nothing more will be answered. What is pending stays in the store."""

@@ -1,8 +1,8 @@
 """Requests over the WebSocket that have an answer of their own, matched by `ref`: SYNC, RECALL, AUTH_REFRESH.
 
 Answers go straight to the one who asked. Every wait has a deadline. What the app asks for (RECALL) is bounded; the
-client's own requests always pass: SYNC goes one at a time, and one login is renewed at a time. `ConnectionStatus` says
-whether there is a connection to ask over.
+client's own requests always pass: SYNC has a window of its own, and one login is renewed at a time. `ConnectionStatus`
+says whether there is a connection to ask over.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ from ..errors import (
     QueueFullError,
     refusal,
 )
+from ..transport.failure import said
 from ..wire import events as ev
 from ._retry import retrying
 
 Asking = ev.Sync | ev.Recall | ev.AuthRefresh
 Answer = ev.SyncPage | ev.MsgAck | ev.AuthOk
 _T = TypeVar("_T")
+
+EXPLANATION_MAX = 600
+"""Characters of the reason that an error repeats."""
 
 
 class ConnectionStatus:
@@ -40,19 +44,32 @@ class ConnectionStatus:
         connected: A login holds.
         stopped: Why there will be no further connection; None while there may be one.
         failure: The fault of our own, or of the set-up, that stopped the client; None otherwise.
+        last_failure: Why the last try failed, or the last connection ended; None while a login holds.
     """
 
     def __init__(self) -> None:
         self.connected = False
         self.stopped: Exception | None = None
         self.failure: Exception | None = None
+        self.last_failure: Exception | None = None
         self._stop_text = ""
         self._changed = AutoResetEvent()
 
     def change(self, connected: bool) -> None:
         """A login holds from now on, or no longer."""
         self.connected = connected
+        if connected:
+            self.last_failure = None
         self._changed.set()
+
+    @property
+    def explanation(self) -> str:
+        """What an error says of the connection: that there is one, or why there is none."""
+        if self.connected:
+            return "connected"
+        if self.last_failure is None:
+            return "not connected yet"
+        return f"not connected: {said(self.last_failure, EXPLANATION_MAX)}"
 
     def stop(self, text: str, reason: Exception) -> None:
         """There will be no further connection."""

@@ -1,11 +1,14 @@
-"""Catching up: which conversations must be pulled with SYNC, in which order, and the pulling, one page at a time.
+"""Catching up: which conversations must be pulled with SYNC, in which order, and the pulling, of several side by side.
 
 Newest first: what the heads name comes in their order, what is live and has a hole goes to the front. The queue is
-bounded by the number of conversations, and filled by `inbox`. `Sync.next` asks for a page and returns it; the
-connection hands that on to the inbox, and then to `Sync.applied`, which pulls on where the page was not the last.
+bounded by the number of conversations, and filled by `inbox`. `Sync.next` says which is to be pulled, `Sync.pull` asks
+for its page; the connection hands that on to the inbox, and then to `Sync.applied`, which pulls on where the page was
+not the last. Of one conversation one page is under way at a time.
 """
 
 from __future__ import annotations
+
+from collections.abc import Container
 
 import anyio
 import msgspec
@@ -21,6 +24,12 @@ from .conversation import Conversation, Conversations
 from .event_queue import EventQueue
 from .events import CaughtUp
 from .requests import Requests
+
+QUICK_S = 2.0
+"""A page that came within this time leaves room for another one under way."""
+
+FETCHES_MAX = 16
+"""Pages for history under way at once."""
 
 
 class SyncQueue:
@@ -74,14 +83,14 @@ class SyncQueue:
         self._refused.add(conversation.id)
         self.changed.set()
 
-    def take(self) -> Conversation | None:
-        """The next to pull now; None if there is none."""
+    def take(self, passed_over: Container[str] = ()) -> Conversation | None:
+        """The next to pull now that is not to be passed over; None if there is none."""
         self._due()
-        waiting = self._front or self._queue
-        if not waiting:
-            return None
-        id_ = next(iter(waiting))
-        return waiting.pop(id_)
+        for waiting in (self._front, self._queue):
+            for id_ in waiting:
+                if id_ not in passed_over:
+                    return waiting.pop(id_)
+        return None
 
     def wait_s(self) -> float | None:
         """Seconds until the next hole must be pulled; None if there is none."""
@@ -131,21 +140,49 @@ class Pulled(msgspec.Struct, frozen=True):
     progress: object
 
 
-class Sync:
-    """Brings every conversation that is behind up to its head.
+class PullWindow:
+    """How many SYNCs may be under way at once.
+
+    It begins at one for each connection, grows by one with each page that came quickly (so it doubles with each round)
+    and is halved by each that took long: on a line that is full, more requests only make each of them late.
 
     Args:
-        config: Page size and deadline.
+        window_max: Its bound.
+
+    Attributes:
+        size: So many now.
+    """
+
+    def __init__(self, window_max: int) -> None:
+        self._window_max = window_max
+        self.size = 1
+
+    def reset(self) -> None:
+        """Nothing is known of the line, or the server has too much to do."""
+        self.size = 1
+
+    def answered(self, took_s: float) -> None:
+        """A page came after so long."""
+        self.size = min(self._window_max, self.size + 1) if took_s <= QUICK_S else max(1, self.size // 2)
+
+
+class Sync:
+    """Brings every conversation that is behind up to its head, several at once, each by one page after the other.
+
+    Args:
+        config: Page size, window and deadline.
+        clock: Times the pages.
         backoff: Waits after a refusal, and where pages lead nowhere.
         conversations: Those that may be behind.
         queue: Those that wait.
         requests: Carries SYNC and its answer.
-        events: Stops the pulling while it is paused; takes CaughtUp.
+        events: Stops the pulling while it is paused, and bounds what is under way by its room; takes CaughtUp.
     """
 
     def __init__(
         self,
         config: ClientConfig,
+        clock: Clock,
         backoff: Backoff,
         conversations: Conversations,
         queue: SyncQueue,
@@ -153,12 +190,15 @@ class Sync:
         events: EventQueue,
     ) -> None:
         self._config = config
+        self._clock = clock
         self._backoff = backoff
         self._conversations = conversations
         self._queue = queue
         self._requests = requests
         self._events = events
-        self._slot = anyio.Lock()
+        self._window = PullWindow(config.sync_window)
+        self._under_way: set[str] = set()
+        self._fetches = anyio.Semaphore(FETCHES_MAX)
         self._refusals = 0
         self._renewals: dict[str, int] = {}  # by conversation: pages in a row that were of another log
         self._caught_up = False
@@ -168,29 +208,30 @@ class Sync:
         self._caught_up = False
         self._refusals = 0
         self._renewals.clear()
+        self._window.reset()
 
     def disconnected(self) -> None:
         """What was to be pulled is named again by the next heads."""
         self._queue.clear()
 
-    async def next(self) -> Pulled:
-        """Pull what is next, as soon as there is something and the app has room; then `applied` must be called.
-
-        Raises:
-            ConnectionLostError: The connection broke, or the server refuses to be asked.
-            DeadlineExceededError: No answer in time.
-            ProtocolError: The answer makes no sense.
-        """
+    async def next(self) -> Conversation:
+        """What to pull next, as soon as there is something and room for its page; then `finished` must be called."""
         while True:
             await self._wait_for_room()
-            conversation = self._queue.take()
-            if conversation is None:
-                self._notify_caught_up()
-                await self._queue.changed.wait(self._queue.wait_s())
+            if len(self._under_way) >= self._under_way_max():
+                await self._queue.changed.wait()
                 continue
-            pulled = await self._pull(conversation)
-            if pulled is not None:
-                return pulled
+            conversation = self._queue.take(self._under_way)
+            if conversation is not None:
+                self._under_way.add(conversation.id)
+                return conversation
+            self._notify_caught_up()
+            await self._queue.changed.wait(self._queue.wait_s())
+
+    def finished(self, conversation: Conversation) -> None:
+        """Its pull is over, whatever it brought."""
+        self._under_way.discard(conversation.id)
+        self._queue.changed.set()
 
     def applied(self, pulled: Pulled) -> None:
         """The inbox has taken what was pulled: pull on where more is missing."""
@@ -208,34 +249,52 @@ class Sync:
             self._queue.add(conversation, first=True)
 
     async def fetch(self, conversation_id: str, last_seq: int, limit: int) -> ev.SyncPage:
-        """One page for history, in its turn. Raises what `Requests.ask` raises."""
-        return await self._ask(ev.Sync(conversation_id=conversation_id, last_seq=last_seq, limit=limit))
+        """One page for history; a few at a time, the others wait. Raises what `Requests.ask` raises."""
+        async with self._fetches:
+            return await self._ask(ev.Sync(conversation_id=conversation_id, last_seq=last_seq, limit=limit))
 
     async def _wait_for_room(self) -> None:
         if not self._events.paused:
             return
         await self._events.wait_drained()
         for conversation in self._conversations:
-            if conversation.behind and not conversation.left:
+            if conversation.behind and not conversation.left and conversation.id not in self._under_way:
                 self._queue.add(conversation)
 
+    def _under_way_max(self) -> int:
+        """As the window says, but no more than the app has room for."""
+        return max(1, min(self._window.size, self._events.room // self._config.page_limit))
+
+    async def pull(self, conversation: Conversation) -> Pulled | None:
+        """What the next page brought, for `applied`; None where it must be asked for again.
+
+        Raises:
+            ConnectionLostError: The connection broke, or the server refuses to be asked.
+            DeadlineExceededError: No answer in time.
+            ProtocolError: The answer makes no sense.
+        """
+        earlier_refusals = self._refusals
+        try:
+            return await self._pull(conversation)
+        except ConflictError:
+            self._conflict(conversation)
+        except RefusedError as error:
+            self._refused(conversation, error, earlier_refusals)
+        return None
+
     async def _pull(self, conversation: Conversation) -> Pulled | None:
-        """What the next page brought; None where it must be asked for again."""
+        """The page after what is held, or one to compare; None if it may be of a log that is gone."""
+        asked_at_s, known = self._clock.now_s(), conversation.epoch
         sync = self._question(conversation)
-        known = conversation.epoch
         try:
             page = await self._ask(sync)
         except NotFoundError:
             return Pulled(conversation, None, sync.last_seq, conversation.epoch, conversation.progress)
-        except ConflictError:
-            self._conflict(conversation)
-        except RefusedError as error:
-            self._refused(conversation, error)
-        else:
-            self._refusals = 0
-            if conversation.epoch == known or (not known and page.epoch == conversation.epoch):
-                return Pulled(conversation, page, sync.last_seq, conversation.epoch, conversation.progress)
-            self._queue.add(conversation, first=True)  # it may be of a log that is gone
+        self._refusals = 0
+        self._window.answered(self._clock.now_s() - asked_at_s)
+        if conversation.epoch == known or (not known and page.epoch == conversation.epoch):
+            return Pulled(conversation, page, sync.last_seq, conversation.epoch, conversation.progress)
+        self._queue.add(conversation, first=True)
         return None
 
     def _question(self, conversation: Conversation) -> ev.Sync:
@@ -250,8 +309,7 @@ class Sync:
         )
 
     async def _ask(self, sync: ev.Sync) -> ev.SyncPage:
-        async with self._slot:
-            answer = await self._requests.ask(sync, self._config.request_timeout_s)
+        answer = await self._requests.ask(sync, self._config.request_timeout_s)
         if not isinstance(answer, ev.SyncPage):
             raise ProtocolError("SYNC was answered by another event")
         return answer
@@ -270,16 +328,18 @@ class Sync:
         conversation.epoch_refused = True
         self._queue.add(conversation, first=True)
 
-    def _refused(self, conversation: Conversation, error: RefusedError) -> None:
+    def _refused(self, conversation: Conversation, error: RefusedError, earlier_refusals: int) -> None:
         if not error.retryable:
             raise ConnectionLostError(f"SYNC was refused: {error.code}") from error
-        self._refusals += 1
+        self._refusals = max(self._refusals, earlier_refusals + 1)  # those asked side by side count as one
+        self._window.reset()
         self._queue.again(conversation, self._delay_s(retry_after_s=error.retry_after_s))
 
     def _delay_s(self, attempt: int = 1, *, retry_after_s: float | None = None) -> float:
         return self._backoff.delay_s(max(attempt, self._refusals), retry_after_s)
 
     def _notify_caught_up(self) -> None:
-        if self._conversations.complete and not self._caught_up and self._queue.empty:
+        idle = self._queue.empty and not self._under_way
+        if self._conversations.complete and not self._caught_up and idle:
             self._caught_up = True
             self._events.put(CaughtUp())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -17,6 +17,22 @@ from ..wire.payload import canonical
 logger = logging.getLogger(__name__)
 
 Logged = ev.NewMsg | ev.LogEntry
+
+
+@runtime_checkable
+class URL(Protocol):
+    """A URL object of whatever library; `str` of it is the address."""
+
+    @property
+    def scheme(self) -> str:
+        """What it begins with."""
+
+    @property
+    def host(self) -> str | None:
+        """Whose it is."""
+
+
+Address = str | URL
 
 _CLAMPED = frozenset({"retry_after_ms", "reconnect_after_ms"})
 
@@ -69,6 +85,19 @@ def check_numbers(event: msgspec.Struct) -> None:
         elif isinstance(value, list):
             for item in value:
                 check_numbers(item)
+
+
+def address_of(url: Address, name: str) -> str:
+    """A server's address as a string; a URL object of another library (`httpx.URL`) as what it stands for.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if isinstance(url, str):
+        return url
+    if isinstance(url, URL):
+        return str(url)
+    raise ConfigurationError(f"{name} must be a string such as https://chat.example.org, or a URL object")
 
 
 def check_device_id(device_id: str) -> None:

@@ -14,6 +14,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+_EXACT_S = 1e-9
+"""Waits below this are errors of rounding."""
+
 _KeyT = TypeVar("_KeyT", bound=Hashable)
 
 
@@ -37,7 +40,9 @@ class RateLimiter(Generic[_KeyT]):
     """Admits what comes under each key within a rate; None admits everything."""
 
     def __init__(self, rate: Rate | None) -> None:
-        self._rate = rate
+        self._burst = 0 if rate is None else rate.burst
+        self._interval_s = 0.0 if rate is None else 1 / rate.per_s
+        self._slack_s = self._burst * self._interval_s
         self._due_s: dict[_KeyT, float] = {}
         self._sweep_at = 1024
 
@@ -56,17 +61,23 @@ class RateLimiter(Generic[_KeyT]):
         Returns:
             0.0 if it was admitted; else the seconds after which it would be, and nothing was counted.
         """
-        rate = self._rate
-        if rate is None:
+        if not self._burst:
             return 0.0
-        due_s = max(now_s, self._due_s.get(key, now_s))
-        wait_s = due_s + min(cost, rate.burst) / rate.per_s - rate.burst / rate.per_s - now_s
-        if wait_s > 1e-9:
+        due_s = self._due_s.get(key, now_s)
+        if due_s < now_s:
+            due_s = now_s
+        wait_s = due_s + min(cost, self._burst) * self._interval_s - self._slack_s - now_s
+        if wait_s > _EXACT_S:
             return wait_s
-        self._due_s[key] = due_s + cost / rate.per_s
+        self._due_s[key] = due_s + cost * self._interval_s
         if len(self._due_s) > self._sweep_at:
             self._sweep(now_s)
         return 0.0
+
+    def give_back(self, key: _KeyT, cost: float = 1.0) -> None:
+        """Of what was counted, this did not happen."""
+        if key in self._due_s:
+            self._due_s[key] -= cost * self._interval_s
 
     def _sweep(self, now_s: float) -> None:
         self._due_s = {key: due_s for key, due_s in self._due_s.items() if due_s > now_s}

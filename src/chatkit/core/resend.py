@@ -3,8 +3,13 @@
 Values and `now_s` in, values out. Each conversation is a lane, first in, first out; across lanes the oldest goes
 first. A lane that met a retryable refusal stands still until the wait is over and every answer of what was under way
 has come; then the refused message goes first, as the contract asks. That holds even if the log has meanwhile shown that
-the refused message is stored: until its key comes again, the server refuses the rest of its conversation. Called by
+the refused message is stored: until its key comes again, the server refuses the rest of its conversation. A lane that
+was too fast for the server goes on one message at a time, no faster than the server said, until it is empty. Called by
 `client.outbox`, which also keeps every pending message in the local store.
+
+What was under way when a peer found a frame too large, or when several connections in a row ended, may be the reason:
+it is suspect and goes out alone, with nothing else under way, until it is answered. One that is alone when a frame was
+too large is the one; one that is alone when the connection ends otherwise lets the others go first for a while.
 """
 
 from __future__ import annotations
@@ -16,8 +21,17 @@ import msgspec
 
 from ..errors import QueueFullError
 
+SUSPECT_AFTER = 3
+"""A message that was under way when so many connections in a row ended is sent alone."""
+
 PENDING_MAX = 1000
 WINDOW = 256
+
+PACE_MAX_S = 10.0
+"""The longest time between two messages of a conversation that is sent too fast."""
+
+_FASTER = 0.9
+_SLOWER = 2.0
 
 Key = tuple[str, str]
 """(conversation id, clientMsgId)."""
@@ -45,9 +59,10 @@ class PendingSend(msgspec.Struct, frozen=True):
 
 
 class _Lane:
-    """One conversation: what waits, by order, how many are under way, and what this connection's server waits for."""
+    """One conversation: what waits, by order, how many are under way, what this connection's server waits for, and how
+    fast it takes them."""
 
-    __slots__ = ("in_flight", "ready_at_s", "refusals", "refused", "waiting")
+    __slots__ = ("in_flight", "next_at_s", "pace_s", "ready_at_s", "refusals", "refused", "told_s", "waiting")
 
     def __init__(self) -> None:
         self.waiting: dict[int, PendingSend] = {}
@@ -55,11 +70,39 @@ class _Lane:
         self.in_flight = 0
         self.ready_at_s: float | None = None
         self.refusals = 0
+        self.pace_s = 0.0
+        self.told_s = 0.0
+        self.next_at_s = 0.0
 
-    def open(self, now_s: float) -> bool:
+    @property
+    def opens_at_s(self) -> float | None:
+        """When the next may be sent; None if an answer must come first."""
         if self.ready_at_s is None:
-            return True
-        return self.in_flight == 0 and now_s >= self.ready_at_s
+            return self.next_at_s
+        return None if self.in_flight else self.ready_at_s
+
+    def sendable(self, now_s: float) -> Iterable[PendingSend]:
+        """What may be sent now: all that waits, or the first of it where there is a pace to keep."""
+        opens_at_s = self.opens_at_s
+        if not self.waiting or opens_at_s is None or now_s < opens_at_s:
+            return ()
+        return (min(self.waiting.values(), key=_by_order),) if self.pace_s else self.waiting.values()
+
+    def too_fast(self, told_s: float) -> None:
+        """Keep at least this time between two; twice the former time if the lane kept to one already.
+
+        What is refused together says it once.
+        """
+        self.told_s = min(max(self.told_s, told_s), PACE_MAX_S)
+        former_s = self.pace_s * _SLOWER if self.ready_at_s is None else self.pace_s
+        self.pace_s = min(max(self.told_s, former_s), PACE_MAX_S)
+
+    def answered(self) -> None:
+        """A message got through: a pace that was made slower than the server asked for recovers."""
+        self.in_flight -= 1
+        self.refusals = 0
+        if self.pace_s:
+            self.pace_s = max(self.told_s, self.pace_s * _FASTER)
 
 
 class ResendQueue:
@@ -77,6 +120,9 @@ class ResendQueue:
         self._due: dict[Key, PendingSend] = {}  # shown by the log; this connection still owes the answer
         self._sent_at_s: dict[Key, float] = {}
         self._lanes: dict[str, _Lane] = {}
+        self._left: set[Key] = set()  # handed to a connection once, maybe of an earlier process
+        self._losses: dict[Key, int] = {}  # connections that ended while it was under way, in a row
+        self._suspects: dict[Key, PendingSend] = {}
         self._last_order = 0
 
     def __len__(self) -> int:
@@ -120,23 +166,72 @@ class ResendQueue:
         """Queue what a local store kept; the bound does not count here, for nothing stored may be lost."""
         for send in sends:
             self.add(send)
+            self._left.add(send.key)
+
+    def pending(self) -> list[PendingSend]:
+        """Every message without an answer, oldest first."""
+        return sorted(self._pending.values(), key=_by_order)
+
+    def may_have_left(self, key: Key) -> bool:
+        """Whether it was handed to a connection, now or by an earlier process: it may be stored already."""
+        return key in self._left
 
     def take(self, now_s: float) -> list[PendingSend]:
         """What to send now, oldest first, as far as the window allows; it counts as under way from here on."""
-        room = self._window - len(self._sent_at_s)
-        if room <= 0:
-            return []
-        waiting = (
-            send for lane in self._lanes.values() if lane.open(now_s) for send in lane.waiting.values()
-        )
-        taken = heapq.nsmallest(room, waiting, key=_by_order)
+        if self._must_be_alone(now_s):
+            taken = (
+                [] if self._sent_at_s else heapq.nsmallest(1, self._firsts_of_suspects(now_s), key=_by_order)
+            )
+        else:
+            taken = self._next(self._window - len(self._sent_at_s), now_s)
         for send in taken:
             lane = self._lanes[send.conversation_id]
             lane.ready_at_s = None
+            lane.next_at_s = now_s + lane.pace_s
             del lane.waiting[send.order]
             lane.in_flight += 1
             self._sent_at_s[send.key] = now_s
+            self._left.add(send.key)
         return taken
+
+    def _next(self, room: int, now_s: float) -> list[PendingSend]:
+        if room <= 0:
+            return []
+        waiting = (send for lane in self._lanes.values() for send in lane.sendable(now_s))
+        return heapq.nsmallest(room, waiting, key=_by_order)
+
+    def _must_be_alone(self, now_s: float) -> bool:
+        """Whether a suspect is under way, or is to be next."""
+        if not self._suspects:
+            return False
+        return any(key in self._sent_at_s for key in self._suspects) or bool(self._firsts_of_suspects(now_s))
+
+    def _firsts_of_suspects(self, now_s: float) -> list[PendingSend]:
+        """The next message of each conversation that holds a suspect: itself, or one that must go before it."""
+        lanes = {id_: self._lanes[id_] for id_, _ in self._suspects}
+        return [lane.waiting[min(lane.waiting)] for lane in lanes.values() if lane.sendable(now_s)]
+
+    @property
+    def alone_under_way(self) -> PendingSend | None:
+        """The only message under way; None if there is none or more than one, or if the log has shown it."""
+        if len(self._sent_at_s) != 1:
+            return None
+        return self._pending.get(next(iter(self._sent_at_s)))
+
+    def suspect_all(self) -> None:
+        """Something under way is too large for the other side: all of it is sent one by one from now on."""
+        for key in self._sent_at_s:
+            if key in self._pending:
+                self._suspects[key] = self._pending[key]
+
+    def pause(self, conversation_id: str, ready_at_s: float) -> None:
+        """A conversation lets the others go first for a while."""
+        if conversation_id in self._lanes:
+            self._lanes[conversation_id].ready_at_s = ready_at_s
+
+    def losses(self, key: Key) -> int:
+        """How many connections in a row ended while this message was under way."""
+        return self._losses.get(key, 0)
 
     def resolve(
         self, conversation_id: str, client_msg_id: str, *, answered: bool = True
@@ -166,22 +261,39 @@ class ResendQueue:
 
     def _forget(self, send: PendingSend) -> None:
         lane = self._lanes[send.conversation_id]
+        self._clear(send.key)
+        self._left.discard(send.key)
         if self._sent_at_s.pop(send.key, None) is not None:
-            lane.in_flight -= 1
-            lane.refusals = 0
+            lane.answered()
         self._due.pop(send.key, None)
         lane.waiting.pop(send.order, None)
         lane.refused.discard(send.order)
         if not lane.waiting and not lane.in_flight:
             del self._lanes[send.conversation_id]
 
-    def refusals(self, conversation_id: str) -> int:
-        """Retryable refusals of this conversation since a message of it was last answered for good."""
-        lane = self._lanes.get(conversation_id)
-        return lane.refusals if lane is not None else 0
+    def _clear(self, key: Key) -> None:
+        """It was answered: no suspect."""
+        self._suspects.pop(key, None)
+        self._losses.pop(key, None)
 
-    def put_back(self, conversation_id: str, client_msg_id: str, ready_at_s: float) -> bool:
+    def failed_tries(self, conversation_id: str) -> int:
+        """How many tries of this conversation failed in a row, with the one whose refusals come in now.
+
+        What was under way together is one try: its refusals count once. An answer for good starts anew.
+        """
+        lane = self._lanes[conversation_id]
+        return lane.refusals + (lane.ready_at_s is None)
+
+    def put_back(
+        self, conversation_id: str, client_msg_id: str, ready_at_s: float, too_fast_s: float | None = None
+    ) -> bool:
         """A retryable refusal: the message waits again in its old place, and its conversation pauses.
+
+        Args:
+            conversation_id: Where it went.
+            client_msg_id: Its key.
+            ready_at_s: The end of the pause.
+            too_fast_s: Where the server says that messages come too fast: after which time the next is welcome.
 
         Returns:
             Whether such a message was under way.
@@ -189,9 +301,12 @@ class ResendQueue:
         key = (conversation_id, client_msg_id)
         if self._sent_at_s.pop(key, None) is None:
             return False
+        self._clear(key)
         send, lane = self._pending.get(key) or self._due[key], self._lanes[conversation_id]
         lane.in_flight -= 1
-        lane.refusals += 1
+        lane.refusals = self.failed_tries(conversation_id)
+        if too_fast_s is not None:
+            lane.too_fast(too_fast_s)
         lane.waiting[send.order] = send
         lane.refused.add(send.order)
         lane.ready_at_s = max(ready_at_s, lane.ready_at_s or ready_at_s)
@@ -207,22 +322,26 @@ class ResendQueue:
         for key in self._sent_at_s:
             send = self._pending[key]
             self._lanes[send.conversation_id].waiting[send.order] = send
+            self._losses[key] = self._losses.get(key, 0) + 1
+            if self._losses[key] >= SUSPECT_AFTER:
+                self._suspects[key] = send
         for lane in self._lanes.values():
             lane.in_flight = 0
             lane.refused.clear()
         self._sent_at_s.clear()
 
     def wait_s(self, now_s: float) -> float | None:
-        """Seconds until a paused conversation may go on; None if only an answer or a new send can change anything.
+        """Seconds until a conversation goes on that pauses or keeps to a pace; None if only an answer or a new send
+        can change anything.
 
-        With a full window that is so too, however many pauses are over.
+        With a full window that is so too, however many pauses are over; and while a suspect waits to be alone.
         """
-        if len(self._sent_at_s) >= self._window:
+        if len(self._sent_at_s) >= self._window or (self._sent_at_s and self._must_be_alone(now_s)):
             return None
         ends = [
-            lane.ready_at_s - now_s
+            opens_at_s - now_s
             for lane in self._lanes.values()
-            if lane.ready_at_s is not None and lane.waiting and lane.in_flight == 0
+            if lane.waiting and (opens_at_s := lane.opens_at_s) is not None
         ]
         return max(0.0, min(ends)) if ends else None
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -57,6 +57,8 @@ _CHUNK_BYTES = 1024 * 1024
 
 _TICK_STEPS = 200_000
 """Steps of SQLite's machine between two ticks: some milliseconds."""
+
+_WAL_RESET_MENDED = (3, 51, 3)
 
 _NO_TEXT = "Could not decode to UTF-8"
 _NO_WORDS = "what SQLite says of its schema is not UTF-8"
@@ -207,6 +209,8 @@ def open_sqlite(
         UnavailableError: The file is locked by somebody else; a retry is safe.
     """
     try:
+        if not read_only:
+            _make_private(path)
         raw = _connect(path, read_only)
     except _ERRORS as error:
         raise _opening_error(error, path) from _cause(error)
@@ -239,6 +243,16 @@ def _is_utf8(text: object) -> bool:
         return not isinstance(text, bytes) or text.decode() is not None
     except UnicodeDecodeError:
         return False
+
+
+def version_fault() -> str:
+    """What is wrong with the SQLite that Python brings; empty if nothing is known."""
+    if sqlite3.sqlite_version_info >= _WAL_RESET_MENDED:
+        return ""
+    return (
+        f"SQLite {sqlite3.sqlite_version} has a fault that can damage a file which another process checkpoints at the"
+        " same moment (mended in 3.51.3): let no other program write to the log or checkpoint it while it is served"
+    )
 
 
 def log_of(path: str) -> str:
@@ -296,6 +310,16 @@ def copy_database(source: str, target: str) -> None:
             reader.backup(writer)
     except _ERRORS as error:
         raise _opening_error(error, source) from _cause(error)
+
+
+def _make_private(path: str) -> None:
+    """Make a file that is missing, for its owner alone; SQLite gives the mode to the files beside it.
+
+    One that is there keeps its mode, and is not opened: closing a second handle would end SQLite's own locks.
+    """
+    if path != MEMORY:
+        with suppress(OSError):  # it is there, or cannot be made, which SQLite says in its own words
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _connect(path: str, read_only: bool) -> sqlite3.Connection:

@@ -7,12 +7,13 @@ from typing import Any, TypeVar
 
 import anyio
 import msgspec
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from ..errors import BadRequestError, TooLargeError, UnauthenticatedError
+from ..server.login_request import LoginRequest
 from ..types import Identity
 from ..wire import events as ev
-from ..wire.codec import plain_words
+from ..wire.codec import JSON
 
 _T = TypeVar("_T")
 BODY_TIMEOUT_S = 10.0
@@ -60,7 +61,8 @@ class Call:
             return default
         value = int(text) if _DIGITS.match(text) else -1
         if not least <= value <= most:
-            raise BadRequestError(f"`{name}` must be a whole number from {least} to {most}")
+            bounds = f"from {least}" if most > ev.SEQ_MAX else f"from {least} to {most}"
+            raise BadRequestError(f"`{name}` must be a whole number {bounds}")
         return value
 
     def limit(self, default: int) -> int:
@@ -85,7 +87,7 @@ class Call:
         try:
             return msgspec.json.decode(received, type=kind)
         except (ValueError, RecursionError) as error:
-            raise BadRequestError(f"body: {plain_words(error)}") from None
+            raise BadRequestError(f"body: {JSON.why(received, error)}") from None
 
     async def _read(self) -> bytes:
         received = bytearray()
@@ -104,9 +106,53 @@ def checked(value: Any, kind: Any) -> Any:
         raise BadRequestError("not a valid id") from None
 
 
+CREDENTIAL_IN_URL = (
+    "a token does not belong in the URL, where every log keeps it; withdraw it and send it as documented"
+)
+_TOKEN_NAMES = frozenset(
+    {"token", "access_token", "accesstoken", "auth_token", "authorization", "jwt", "bearer"}
+)
+_TOKEN_MAX = 16_384
+
+
+def has_credential(connection: HTTPConnection) -> bool:
+    """Whether the query of a URL holds a token."""
+    return any(name.lower() in _TOKEN_NAMES for name in connection.query_params)
+
+
 def bearer(request: Request) -> str:
-    """The token of a request. Raises UnauthenticatedError if there is none in the header."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    """The token of a request's header; empty without that header.
+
+    Raises:
+        UnauthenticatedError: The token is in the URL or too long, or the header holds something else.
+    """
+    if has_credential(request):
+        raise UnauthenticatedError(CREDENTIAL_IN_URL)
+    header = request.headers.get("authorization")
+    if header is None:
+        return ""
+    scheme, _, token = header.partition(" ")
+    token = token.strip()
     if scheme.lower() != "bearer" or not token:
-        raise UnauthenticatedError("`Authorization: Bearer TOKEN` is needed")
-    return token.strip()
+        raise UnauthenticatedError(NO_BEARER)
+    if len(token) > _TOKEN_MAX:
+        raise UnauthenticatedError(f"the token is above {_TOKEN_MAX} characters")
+    return token
+
+
+NO_BEARER = "`Authorization: Bearer TOKEN` is needed"
+
+
+def address_of(connection: HTTPConnection) -> LoginRequest:
+    """Only where a connection comes from."""
+    return LoginRequest(client_address=connection.client.host if connection.client else None)
+
+
+def login_request(connection: HTTPConnection) -> LoginRequest:
+    """All that came with a handshake or a request."""
+    return LoginRequest(
+        cookies=connection.cookies,
+        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in connection.headers.raw},
+        origin=connection.headers.get("origin"),
+        client_address=connection.client.host if connection.client else None,
+    )

@@ -22,6 +22,7 @@ from ..errors import (
     ForbiddenError,
     InternalError,
     RefusedError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from ..server.committer import NOT_RUNNING
@@ -31,18 +32,24 @@ from ..storage.base import (
     Advanced,
     Appended,
     Conversation,
+    CreateConversation,
     Created,
+    Done,
     Entry,
     MembersChanged,
     Page,
     Recalled,
+    Updated,
 )
+from ..types import Identity
 from ..wire import events as ev
 from ..wire import http as wire
 from ..wire.codec import JSON
-from .call import Call, bearer, checked
+from .call import NO_BEARER, Call, bearer, checked, login_request
 from .openapi import Operation, openapi_document
+from .origins import Origins
 from .problems import http_exception, problem
+from .strangers import reader_of
 
 logger = logging.getLogger(__name__)
 
@@ -57,14 +64,16 @@ class HttpApi:
         exception_handlers: For paths and methods that do not exist.
     """
 
-    def __init__(self, server: ChatServer) -> None:
+    def __init__(self, server: ChatServer, origins: Origins) -> None:
         self._server = server
+        self._origins = origins
         self._operations = self._list_operations()
         self.routes = [
             *(self._route(operation) for operation in self._operations),
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/v1/openapi.json", self._openapi),
+            Route("/v1/ws", self._websocket),
         ]
         self.exception_handlers: dict[Any, Any] = {HTTPException: http_exception}
 
@@ -101,6 +110,7 @@ class HttpApi:
                 query=("cursor", "limit"),
             ),
             op("GET", conversation, self._conversation, wire.ConversationResult),
+            op("PATCH", conversation, self._update, wire.ConversationResult, body=wire.UpdateBody),
             op(
                 "GET", conversation + "/members", self._members, wire.MembersResult, query=("cursor", "limit")
             ),
@@ -124,6 +134,9 @@ class HttpApi:
                 self._remove_member,
                 wire.MembersChangedResult,
             ),
+            op("GET", "/v1/blocks", self._blocks, wire.BlocksResult, query=("cursor", "limit")),
+            op("POST", "/v1/blocks/{user_id}", self._block, None, status=204),
+            op("DELETE", "/v1/blocks/{user_id}", self._unblock, None, status=204),
         ]
 
     # --- messages ---
@@ -135,7 +148,9 @@ class HttpApi:
         command = self._server.engine.append(
             body.conversation_id, call.user_id, body.client_msg_id, _payload(body)
         )
-        outcome = await self._server.engine.execute(command, Appended)
+        now_s = self._server.ports.clock.now_s()
+        self._server.allowance.send(call.user_id, body.conversation_id, now_s)
+        outcome = await self._server.engine.execute(command, Appended, call.user_id)
         return _json(_send_result(outcome.entry))
 
     async def _history(self, call: Call) -> Response:
@@ -156,19 +171,20 @@ class HttpApi:
             raise BadRequestError("name the device by the token or by `X-Device-Id`")
         message_id = call.path("message_id", ev.MessageId)
         command = self._server.engine.confirm(message_id, call.user_id, device_id)
-        await self._server.engine.execute(command, Advanced)
+        await self._server.engine.execute(command, Advanced, call.user_id)
         return Response(status_code=204)
 
     async def _read(self, call: Call) -> Response:
         up_to_seq = call.number("upToSeq", None)
         command = self._server.engine.advance_read(call.path("conversation_id"), call.user_id, up_to_seq)
-        outcome = await self._server.engine.execute(command, Advanced)
+        outcome = await self._server.engine.execute(command, Advanced, call.user_id)
         return _json(wire.ReadResult(outcome.read_seq))
 
     async def _status(self, call: Call) -> Response:
         message_id = call.path("message_id", ev.MessageId)
         after = _device_cursor(call.request.query_params.get("cursor"))
-        status = await self._server.store.status(message_id, call.user_id, after, call.limit(_LIST_LIMIT))
+        async with self._server.reads.turn(call.user_id):
+            status = await self._server.store.status(message_id, call.user_id, after, call.limit(_LIST_LIMIT))
         next_cursor = status.next_cursor
         return _json(
             wire.StatusResult(
@@ -185,7 +201,8 @@ class HttpApi:
 
     async def _recall(self, call: Call) -> Response:
         command = self._server.engine.withdraw(call.path("message_id", ev.MessageId), call.user_id)
-        outcome = await self._server.engine.execute(command, Recalled)
+        self._server.allowance.recall(call.user_id)
+        outcome = await self._server.engine.execute(command, Recalled, call.user_id)
         return _json(_send_result(outcome.entry))
 
     # --- conversations ---
@@ -199,16 +216,44 @@ class HttpApi:
             None if body.conversation_id is UNSET else body.conversation_id,
             body.title,
         )
-        outcome = await self._server.engine.execute(command, Created)
+        outcome = await self._create_within(call.user_id, command)
         return _json(_conversation_result(outcome.conversation), 201 if outcome.created else 200)
 
+    async def _create_within(self, user_id: str, command: CreateConversation) -> Created:
+        """Create what the user may still create; what was refused, or existed already, does not count."""
+        allowance, created = self._server.allowance, False
+        allowance.create(user_id, command.member_ids)
+        try:
+            outcome = await self._server.engine.execute(command, Created, user_id)
+            created = outcome.created
+            return outcome
+        finally:
+            if not created:
+                allowance.not_created(user_id, command.member_ids)
+
     async def _conversation(self, call: Call) -> Response:
-        found = await self._server.store.conversation(call.path("conversation_id"), call.user_id)
+        async with self._server.reads.turn(call.user_id):
+            found = await self._server.store.conversation(call.path("conversation_id"), call.user_id)
         return _json(_conversation_result(found))
+
+    async def _update(self, call: Call) -> Response:
+        body = await call.body(wire.UpdateBody)
+        command = self._server.engine.update(
+            call.path("conversation_id"),
+            call.user_id,
+            None if body.title is UNSET else body.title,
+            None if body.owner_id is UNSET else body.owner_id,
+        )
+        return _json(
+            _conversation_result(
+                (await self._server.engine.execute(command, Updated, call.user_id)).conversation
+            )
+        )
 
     async def _conversations(self, call: Call) -> Response:
         limit = call.limit(_LIST_LIMIT)
-        rows = await self._server.store.conversations(call.user_id, call.device_id, call.cursor(), limit)
+        async with self._server.reads.turn(call.user_id):
+            rows = await self._server.store.conversations(call.user_id, call.device_id, call.cursor(), limit)
         result = [
             wire.ConversationRow(
                 **msgspec.structs.asdict(row.head),
@@ -224,14 +269,16 @@ class HttpApi:
     async def _members(self, call: Call) -> Response:
         limit = call.limit(_LIST_LIMIT)
         conversation_id = call.path("conversation_id")
-        rows = await self._server.store.members(conversation_id, call.user_id, call.cursor(), limit)
+        async with self._server.reads.turn(call.user_id):
+            rows = await self._server.store.members(conversation_id, call.user_id, call.cursor(), limit)
         last = rows[-1].member.user_id if len(rows) == limit else None
         return _json(wire.MembersResult([row.member for row in rows], last))
 
     async def _receipts(self, call: Call) -> Response:
         limit = call.limit(_LIST_LIMIT)
         conversation_id = call.path("conversation_id")
-        rows = await self._server.store.members(conversation_id, call.user_id, call.cursor(), limit)
+        async with self._server.reads.turn(call.user_id):
+            rows = await self._server.store.members(conversation_id, call.user_id, call.cursor(), limit)
         last = rows[-1].member.user_id if len(rows) == limit else None
         receipts = [wire.ReceiptRow(row.member.user_id, row.delivered_seq, row.read_seq) for row in rows]
         return _json(wire.ReceiptsResult(receipts, last))
@@ -239,11 +286,36 @@ class HttpApi:
     async def _add_members(self, call: Call) -> Response:
         body = await call.body(wire.MembersBody)
         command = self._server.engine.add(call.path("conversation_id"), call.user_id, tuple(body.user_ids))
-        return _members_changed(await self._server.engine.execute(command, MembersChanged))
+        allowance, added = self._server.allowance, frozenset[str]()
+        allowance.add(call.user_id, command.user_ids)
+        try:
+            outcome = await self._server.engine.execute(command, MembersChanged, call.user_id)
+            added = frozenset(outcome.added)
+            return _members_changed(outcome)
+        finally:
+            allowance.not_added(call.user_id, [it for it in command.user_ids if it not in added])
 
     async def _remove_member(self, call: Call) -> Response:
         command = self._server.engine.remove(call.path("conversation_id"), call.user_id, call.path("user_id"))
-        return _members_changed(await self._server.engine.execute(command, MembersChanged))
+        return _members_changed(await self._server.engine.execute(command, MembersChanged, call.user_id))
+
+    # --- blocks ---
+
+    async def _blocks(self, call: Call) -> Response:
+        limit = call.limit(_LIST_LIMIT)
+        rows = await self._server.store.blocks(call.user_id, call.cursor(), limit)
+        last = rows[-1].user_id if len(rows) == limit else None
+        return _json(wire.BlocksResult([wire.BlockRow(row.user_id, row.since_ms) for row in rows], last))
+
+    async def _block(self, call: Call) -> Response:
+        command = self._server.engine.block(call.user_id, call.path("user_id"))
+        await self._server.engine.execute(command, Done, call.user_id)
+        return Response(status_code=204)
+
+    async def _unblock(self, call: Call) -> Response:
+        command = self._server.engine.unblock(call.user_id, call.path("user_id"))
+        await self._server.engine.execute(command, Done, call.user_id)
+        return Response(status_code=204)
 
     # --- how each is answered ---
 
@@ -256,9 +328,12 @@ class HttpApi:
     async def _answer(self, request: Request, handler: Callable[[Call], Awaitable[Response]]) -> Response:
         try:
             if not self._server.running:
+                self._server.warn_not_running()
                 raise UnavailableError(NOT_RUNNING)
-            token = bearer(request)
-            response = await handler(Call(request, await self._server.login.identify(token)))
+            identity = await self._identify(request)
+            self._server.allowance.request(identity.user_id)
+            reader_of(request.scope).logged_in()
+            response = await handler(Call(request, identity))
         except RefusedError as error:
             response = problem(error)
         except ClientDisconnect:
@@ -267,7 +342,25 @@ class HttpApi:
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
             response = problem(InternalError("the server failed"))
-        response.headers["cache-control"] = "no-store"
+        return response
+
+    async def _identify(self, request: Request) -> Identity:
+        """Who asks, before anything of the body is read."""
+        token, login = bearer(request), self._server.login
+        if not login.by_request:
+            if not token:
+                raise UnauthenticatedError(NO_BEARER)
+            return await login.identify(token)
+        if not token:
+            self._origins.check_request(request.method, request.headers.get("origin"))
+        return await login.identify(token, login_request(request))
+
+    async def _websocket(self, request: Request) -> Response:
+        """A plain request for the WebSocket: from somebody who looks around, or a proxy that takes the upgrade away."""
+        words = "this address is a WebSocket; a proxy before it must pass on `Upgrade` and `Connection`"
+        response = problem(BadRequestError(words), 426)
+        response.headers["upgrade"] = "websocket"
+        response.headers["connection"] = "upgrade"
         return response
 
     async def _healthz(self, request: Request) -> Response:

@@ -79,7 +79,7 @@ class MemoryTransport:
     def _end(self, code: int, reason: str) -> None:
         if self._ended is None:
             self._ended = (code, reason)
-            self._server.disconnect(self._session)
+            self._server.disconnected(self._session)
             self._readable.set()
             self._writable.set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import msgspec
 from msgspec import UNSET
@@ -11,27 +12,38 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..errors import BadRequestError, NotFoundError, RefusedError
+from ..server.refusal_log import log_refusal
 from ..wire import http as wire
+
+SECURITY_HEADERS: Mapping[str, str] = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+"""On every answer that does not say otherwise: nothing is kept by anybody in between, nothing is guessed."""
+
+
+def document(error: RefusedError, status: int) -> bytes:
+    """The problem document of a refusal, answered with this HTTP status."""
+    return msgspec.json.encode(
+        wire.Problem(
+            title=error.code.replace("_", " ").capitalize(),
+            status=status,
+            detail=str(error),
+            code=error.code,
+            retryable=error.retryable,
+            retry_after_ms=UNSET if error.retry_after_ms is None else error.retry_after_ms,
+        )
+    )
 
 
 def problem(error: RefusedError, status: int | None = None) -> Response:
-    """The problem document of a refusal, with `Retry-After` where it says when.
+    """The answer to what is refused: its problem document, with `Retry-After` where it says when.
 
     Args:
         error: What is refused.
         status: HTTP status where it is not the one of the error's code.
     """
+    log_refusal(error, "an HTTP request")
     after_s = error.retry_after_s
     status = status or error.status
-    body = wire.Problem(
-        title=error.code.replace("_", " ").capitalize(),
-        status=status,
-        detail=str(error),
-        code=error.code,
-        retryable=error.retryable,
-        retry_after_ms=UNSET if after_s is None else int(after_s * 1000),
-    )
-    response = Response(msgspec.json.encode(body), status, media_type="application/problem+json")
+    response = Response(document(error, status), status, media_type="application/problem+json")
     if after_s is not None:
         response.headers["retry-after"] = str(max(1, math.ceil(after_s)))
     if status == 401:

@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from .._arguments import check_kind
 from .._auto_reset_event import AutoResetEvent
 from ..core.connection import State
+from ..errors import ForbiddenError, NotFoundError
 from ..server.committer import NOT_RUNNING
+from ..server.login_request import LoginRequest
 from ..server.server import ChatServer
 from ..wire.codec import CODECS, JSON, Codec, close_reason
 from ..wire.events import CloseCode
+from .call import CREDENTIAL_IN_URL, address_of, has_credential, login_request
 from .http_api import HttpApi
+from .origins import Origins
+from .problems import SECURITY_HEADERS, problem
+from .strangers import Reader, reader_of
 
 __all__ = ["asgi_app"]
 
@@ -30,16 +41,30 @@ logger = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_S = 5.0
 
 
-def asgi_app(server: ChatServer, *, extra_routes: Sequence[BaseRoute] = ()) -> Starlette:
+def asgi_app(
+    server: ChatServer, *, extra_routes: Sequence[BaseRoute] = (), origins: Sequence[str] = ()
+) -> Starlette:
     """The ASGI app of a server.
 
     Args:
         server: Entered by the app's own lifespan when the app runs alone; by the host when it is mounted.
         extra_routes: Routes of the host on the same port, tried after chatkit's own under `/v1`.
+        origins: Where pages may come from that use this server, such as `https://chat.example.org`, the server's own
+            origin among them; `*` for anywhere. They may send requests and read the answers (CORS), and no other page
+            may open a WebSocket. Empty: any page may open a WebSocket and none of another origin may send requests.
+            With `RequestLogin` they are needed.
+
+    Raises:
+        ConfigurationError: `server` is none.
 
     Returns:
         A Starlette app with `/v1/ws`, the HTTP requests of the contract, `/healthz` and `/readyz`.
+
+    Raises:
+        ConfigurationError: One of `origins` is no origin, or they are needed and missing.
     """
+
+    check_kind("server", server, ChatServer)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -49,50 +74,116 @@ def asgi_app(server: ChatServer, *, extra_routes: Sequence[BaseRoute] = ()) -> S
         async with server:
             yield
 
-    http = HttpApi(server)
+    allowed = Origins(origins, cookies=server.login.by_request)
+    http = HttpApi(server, allowed)
     routes: list[BaseRoute] = [
-        WebSocketRoute("/v1/ws", WebSocketEndpoint(server)),
+        WebSocketRoute("/v1/ws", WebSocketEndpoint(server, allowed)),
         *http.routes,
         *extra_routes,
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=http.exception_handlers)
+    app = _ChatApp(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers=http.exception_handlers,
+        middleware=_cors(origins, credentials=server.login.by_request) if origins else (),
+    )
     app.router.redirect_slashes = False  # a redirect would be built from the caller's Host
     return app
+
+
+def _cors(origins: Sequence[str], *, credentials: bool) -> list[Middleware]:
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=[origin.lower() for origin in origins],
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-Device-Id"],
+            expose_headers=["Retry-After"],
+            allow_credentials=credentials,
+        )
+    ]
+
+
+class _ChatApp(Starlette):
+    """Puts the security headers on every answer, and takes a path as it was sent: `%2F` separates nothing."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_safely(message: Message) -> None:
+            if message["type"] in {"http.response.start", "websocket.http.response.start"}:
+                headers = MutableHeaders(raw=list(message.get("headers", ())))
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+                message = {**message, "headers": headers.raw}
+            await send(message)
+
+        if scope["type"] == "http" and b"%2f" in scope.get("raw_path", b"").lower():
+            await problem(NotFoundError("no such path"))(scope, receive, send_safely)
+        else:
+            await super().__call__(scope, receive, send_safely)
 
 
 class WebSocketEndpoint:
     """Pumps frames between an ASGI WebSocket and a session: one reader, one writer."""
 
-    def __init__(self, server: ChatServer) -> None:
+    def __init__(self, server: ChatServer, origins: Origins) -> None:
         self._server = server
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         offered = scope.get("subprotocols") or []
         codec = next((CODECS[name] for name in offered if name in CODECS), None)
+        subprotocol = codec.subprotocol if codec is not None else next(iter(offered), None)
+        handshake = HTTPConnection(scope)
+        try:
+            self._origins.check_handshake(handshake.headers.get("origin"))
+        except ForbiddenError as error:
+            logger.info("a handshake is refused: %s", error)
+            await send({"type": "websocket.close"})  # before accept: 403
+            return
+        reader = reader_of(scope)
+        reader.await_login()
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
         if codec is None and offered:
-            await _reject(send, CloseCode.VERSION_NOT_SUPPORTED, "no known subprotocol offered")
+            await _close(send, CloseCode.VERSION_NOT_SUPPORTED, "no known subprotocol offered")
+        elif has_credential(handshake):
+            await self._refuse_url(receive, send)
         elif not self._server.running:
-            logger.error(NOT_RUNNING)
-            await _reject(send, 1011, NOT_RUNNING)
+            self._server.warn_not_running()
+            await _close(send, 1011, NOT_RUNNING)
         else:
-            subprotocol = codec.subprotocol if codec is not None else None
-            await send({"type": "websocket.accept", "subprotocol": subprotocol})
-            await _Pump(self._server, codec or JSON, receive, send).run()
+            request = login_request(handshake) if self._server.login.by_request else address_of(handshake)
+            await _Pump(self._server, codec or JSON, receive, send, reader, request).run()
+
+    async def _refuse_url(self, receive: Receive, send: Send) -> None:
+        """Answer the first frame, whatever it is: a client that writes first then reads why."""
+        with anyio.move_on_after(self._server.config.hello_timeout_s):
+            if (await receive())["type"] == "websocket.disconnect":
+                return
+        await _close(send, CloseCode.PROTOCOL_ERROR, CREDENTIAL_IN_URL)
 
 
 class _Pump:
     """One accepted connection."""
 
-    def __init__(self, server: ChatServer, codec: Codec, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        server: ChatServer,
+        codec: Codec,
+        receive: Receive,
+        send: Send,
+        reader: Reader,
+        request: LoginRequest,
+    ) -> None:
         self._server = server
+        self._reader = reader
         self._codec = codec
         self._receive = receive
         self._send = send
         self._woken = AutoResetEvent()
         self._drained = AutoResetEvent()
         self._scope: anyio.CancelScope | None = None
-        self._session = server.connect(codec, self._wake)
+        self._session = server.connect(codec, self._wake, request)
 
     async def run(self) -> None:
         try:
@@ -102,8 +193,16 @@ class _Pump:
                 tasks.start_soon(self._write)
                 await self._read()
                 tasks.cancel_scope.cancel()
+        except Exception:
+            logger.exception("session %s: its connection failed", self._session.session_id)
+            await self._fail()
         finally:
-            self._server.disconnect(self._session)
+            self._server.disconnected(self._session)
+
+    async def _fail(self) -> None:
+        """Close with 1011 ourselves: what hosts' servers send when an app fails goes from 1011 to nothing at all."""
+        with anyio.move_on_after(_CLOSE_TIMEOUT_S), suppress(OSError, RuntimeError):
+            await self._send({"type": "websocket.close", "code": 1011, "reason": "the server failed"})
 
     def _wake(self) -> None:
         self._woken.set()
@@ -127,10 +226,13 @@ class _Pump:
 
     async def _write(self) -> None:
         """Until the session is closed and everything buffered has left, or the peer is gone."""
-        session, binary = self._session, self._codec.binary
+        session, binary, stranger = self._session, self._codec.binary, True
         try:
             while True:
                 frame = session.next_frame()
+                if stranger and session.state is State.OPEN:
+                    stranger = False
+                    self._reader.logged_in()
                 if frame is not None:
                     if binary:
                         await self._send({"type": "websocket.send", "bytes": frame})
@@ -149,6 +251,5 @@ class _Pump:
         self._scope.cancel()
 
 
-async def _reject(send: Send, code: int, reason: str) -> None:
-    await send({"type": "websocket.accept"})
+async def _close(send: Send, code: int, reason: str) -> None:
     await send({"type": "websocket.close", "code": code, "reason": close_reason(reason)})

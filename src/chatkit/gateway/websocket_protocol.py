@@ -1,54 +1,349 @@
 """uvicorn's two protocols with the deadlines and bounds that they lack; `chatkit serve` runs on them.
 
-A peer that connects and says nothing, that never ends its request, that pings without reading, or that is closed
-and does not read, must not hold a connection or memory for long. Hosts that run uvicorn themselves can use them
-too: `uvicorn.run(app, http=ChatHttpProtocol, ws=ChatWebSocketProtocol)`.
+A peer that connects and says nothing, that never ends its request, that sends tiny things without end, or that is
+closed and does not read, must not hold a connection, memory or the event loop for long. Hosts that run uvicorn
+themselves can use them too: `uvicorn.run(app, http=ChatHttpProtocol, ws=ChatWebSocketProtocol)`.
+
+Source: docs/deploying.md
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import h11
+import websockets.http11
+from starlette.responses import Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.datastructures import Headers
+from websockets.frames import Frame
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from ..core.rate_limit import Rate, RateLimiter
+from ..errors import BadRequestError, ForbiddenError, OverloadedError, RefusedError, TooLargeError
+from ..wire.events import FRAME_BYTES_MAX, HELLO_BYTES_MAX, CloseCode
+from .problems import SECURITY_HEADERS, problem
+from .strangers import CONNECTION, SLICE_BYTES, Strangers, descriptors_max, places_of
 
 REQUEST_TIMEOUT_S = 10.0
 """How long a connection may take to send the head of a request, from its opening or its last answer."""
 
 LINGER_S = 5.0
-"""How long a connection may take to read what is left once its app has ended."""
+"""How long a connection that is closed may take to read what is left for it."""
 
-PONG_BYTES_MAX = 1024 * 1024
-"""Unread bytes at which a peer that goes on pinging is cut off."""
+LINGER_BYTES_MAX = 4 * FRAME_BYTES_MAX
+"""What is read and thrown away of a peer that is closed: a reset would take away the reason before it is read."""
+
+HEAD_BYTES_MAX = 32 * 1024
+"""The head of a request: its line and all its headers."""
+
+HEADERS_MAX = 100
+"""Headers of a request."""
+
+UNREAD_BODY_BYTES_MAX = 64 * 1024
+"""The rest of a body whose request was answered without it; beyond that the connection is closed."""
+
+CHUNKS_MAX = 1_024
+"""Chunks in which the body of a request may come."""
+
+FRAGMENTS_MAX = 1_024
+"""Fragments in which a WebSocket message may come; an empty one counts as 64."""
+
+CONTROL_FRAMES = Rate(10, 100)
+"""Pings and pongs of a connection."""
+
+TRUSTED_SLICE_BYTES = 16 * 1024
+"""What is read of somebody who is logged in, in one turn of the event loop."""
+
+_EMPTY_FRAGMENT_COST = 64
 
 
-class ChatHttpProtocol(H11Protocol):
-    """HTTP/1.1 with a deadline for each request's head."""
+def hide_queries(record: logging.LogRecord) -> bool:
+    """A filter for the loggers of uvicorn: nothing behind `?` of a URL is logged, in case somebody put a token there.
 
-    _deadline: Any = None
+    Use it as `logging.getLogger("uvicorn.access").addFilter(hide_queries)`, and for `uvicorn.error` alike.
+    """
+    if isinstance(record.args, tuple):
+        record.args = tuple(it.partition("?")[0] if isinstance(it, str) else it for it in record.args)
+    return True
+
+
+class _SharedBuffer(threading.local):
+    """Where all connections of a thread read into: what came is copied before the next one reads."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(TRUSTED_SLICE_BYTES))
+
+
+_buffer = _SharedBuffer()
+_strangers: WeakKeyDictionary[ServerState, Strangers] = WeakKeyDictionary()
+
+
+def strangers_of(server_state: ServerState) -> Strangers:
+    """The strangers of a uvicorn server that runs in this thread."""
+    found = _strangers.get(server_state)
+    if found is None:
+        found = _strangers[server_state] = Strangers(asyncio.get_running_loop(), places_of(descriptors_max()))
+    return found
+
+
+class _SlicedReader(asyncio.BufferedProtocol):
+    """Stands between a transport and a protocol of uvicorn, and decides how much is read of it at once.
+
+    It is an object of its own because uvloop takes nothing that is an `asyncio.Protocol` for a buffered one.
+    """
+
+    def __init__(self, connection: FairConnection) -> None:
+        self._connection = connection
+        self.connection_lost = connection.connection_lost  # type: ignore[method-assign]
+        self.pause_writing = connection.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = connection.resume_writing  # type: ignore[method-assign]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next slice goes."""
+        return _buffer.view[: self._connection.slice_bytes]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """A slice has come."""
+        self._connection.slice_read(bytes(_buffer.view[:nbytes]))
+
+    def eof_received(self) -> None:
+        """The peer sends nothing more: the connection is closed."""
+
+
+class FairConnection(asyncio.Protocol):
+    """A connection that is read in small slices, those of strangers by turns, and closed without a reset."""
+
+    transport: asyncio.Transport
+    _strangers: Strangers
+    _trusted = False
+    _deaf = False
+    _ignored_bytes = 0
+    _linger: asyncio.TimerHandle | None = None
+
+    @property
+    def slice_bytes(self) -> int:
+        """How much is read at once."""
+        return TRUSTED_SLICE_BYTES if self._trusted or self._deaf else SLICE_BYTES
+
+    def await_login(self) -> None:
+        """Whoever is at the other end is a stranger until `logged_in`."""
+
+    def logged_in(self) -> None:
+        """Whoever is at the other end has proved who they are."""
+        self._trusted = True
+        self._strangers.leave(self)
+
+    def slice_read(self, data: bytes) -> None:
+        """Have a slice handled: at once, or in the turn of a stranger."""
+        if self._trusted and not self._deaf:
+            self.data_received(data)
+        else:
+            self._strangers.read(self, data)
+
+    def take_turn(self, data: bytes) -> None:
+        """Handle a slice, or throw it away after the end."""
+        if self._deaf:
+            self._ignore(len(data))
+        else:
+            self.data_received(data)
+
+    def _ignore(self, nbytes: int) -> None:
+        self._ignored_bytes += nbytes
+        if self._ignored_bytes > LINGER_BYTES_MAX:
+            self.transport.abort()
+
+    def _close_slowly(self) -> None:
+        """Look at nothing more that comes; close once the peer has, or after a while."""
+        self._deaf = True
+        self.transport.resume_reading()
+        self._arm_linger()
+
+    def _arm_linger(self) -> None:
+        if self._linger is None:
+            self._linger = asyncio.get_running_loop().call_later(LINGER_S, self.transport.abort)
+
+    def _read_in_slices(self) -> None:
+        self.transport.pause_reading()  # uvloop asks for the kind of a protocol when reading begins
+        self.transport.set_protocol(_SlicedReader(self))
+        self.transport.resume_reading()
+
+    def _ended(self) -> None:
+        self._strangers.leave(self)
+        if self._linger is not None:
+            self._linger.cancel()
+
+
+class _Head(h11.Connection):
+    """h11 with bounds on what is small: it has one on bytes that are no whole head yet.
+
+    Attributes:
+        refused: Why the request is refused.
+    """
+
+    refused: h11.RemoteProtocolError | None = None
+    _chunks = 0
+
+    def __init__(self, is_full: Callable[[], bool]) -> None:
+        super().__init__(h11.SERVER, HEAD_BYTES_MAX)
+        self._is_full = is_full
+
+    def next_event(self) -> Any:
+        """As h11's."""
+        try:
+            event = super().next_event()
+            if isinstance(event, h11.Request):
+                self._chunks = 0
+                _check_head(event)
+                if self._is_full():
+                    raise h11.RemoteProtocolError("too many requests at the same time", 503)
+            elif isinstance(event, h11.Data):
+                self._count_chunk()
+        except h11.RemoteProtocolError as error:
+            self.refused = error
+            raise
+        return event
+
+    def _count_chunk(self) -> None:
+        self._chunks += 1
+        if self._chunks > CHUNKS_MAX:
+            raise h11.RemoteProtocolError(f"the body comes in more than {CHUNKS_MAX} chunks", 413)
+
+
+def _check_head(request: h11.Request) -> None:
+    names = [name for name, _ in request.headers]
+    if b"content-length" in names and b"transfer-encoding" in names:
+        raise h11.RemoteProtocolError("Content-Length and Transfer-Encoding exclude each other")
+    size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+    if len(names) > HEADERS_MAX or size > HEAD_BYTES_MAX:
+        raise h11.RemoteProtocolError(
+            f"the head is above {HEAD_BYTES_MAX} bytes or {HEADERS_MAX} headers", 431
+        )
+
+
+_ERRORS: dict[int, type[RefusedError]] = {413: TooLargeError, 503: OverloadedError}
+
+
+def _raw_answer(response: Response) -> bytes:
+    """An answer of our own, after which the connection is closed."""
+    headers = [*response.raw_headers, *((n.encode(), v.encode()) for n, v in SECURITY_HEADERS.items())]
+    lines = [b"HTTP/1.1 %d %s" % (response.status_code, HTTPStatus(response.status_code).phrase.encode())]
+    lines += [name + b": " + value for name, value in [*headers, (b"connection", b"close")]]
+    return b"\r\n".join([*lines, b"", bytes(response.body)])
+
+
+class ChatHttpProtocol(H11Protocol, FairConnection):
+    """HTTP/1.1 with a deadline for each request's head, and bounds on what a request is made of."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _unread_body_bytes = 0
+    _in_turn = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn: _Head = _Head(self._is_full)
+        self.limit_concurrency = None  # `_is_full` looks at it, and its answer is a problem document
+        self._strangers = strangers_of(kwargs["server_state"])
+        self.app_state = {**self.app_state, CONNECTION: self}
 
     def connection_made(self, transport: Any) -> None:
         """A connection opens: its first request is due."""
         super().connection_made(transport)
-        self._arm()
+        self._read_in_slices()
+        self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
         self._disarm()
+        self._ended()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Handle a slice; a request that is being answered holds no stranger's place."""
+        if self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE:
+            self._ignore_body(len(data))
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._strangers.leave(self)
+
+    def take_turn(self, data: bytes) -> None:
+        """Handle a slice; an empty one stands for what came with a request before."""
+        self._in_turn = True
+        try:
+            if data:
+                super().take_turn(data)
+            elif not self._deaf:
+                self.handle_events()
+        finally:
+            self._in_turn = False
+
+    def handle_events(self) -> None:
+        """Handle what h11 holds; a stranger's next request that came with the one before waits for its own turn."""
+        if self._trusted or self._in_turn:
+            super().handle_events()
+        else:
+            self._strangers.read(self, b"")
+
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """The connection becomes a WebSocket, which has deadlines of its own."""
+        """The connection becomes a WebSocket, which has deadlines and a place of its own."""
         self._disarm()
+        self._strangers.leave(self)
         super().handle_websocket_upgrade(event)
+        protocol = self.transport.get_protocol()
+        if isinstance(protocol, ChatWebSocketProtocol):
+            protocol.upgraded()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, or more of it than is taken."""
+        if self.conn.our_state in (h11.SEND_BODY, h11.DONE):
+            self._close_slowly()  # beside an answer there is no room for another
+            return
+        refused = self.conn.refused
+        self._refuse(400 if refused is None else refused.error_status_hint, str(refused or msg))
 
     def on_response_complete(self) -> None:
         """An answer has left: the next request is due."""
-        self._arm()
+        self._unread_body_bytes = 0
+        self._await_request()
         super().on_response_complete()
 
-    def _arm(self) -> None:
+    def _ignore_body(self, nbytes: int) -> None:
+        """The rest of a body that nobody wants is passed over, if it is short."""
+        self._unread_body_bytes += nbytes
+        if self._unread_body_bytes > UNREAD_BODY_BYTES_MAX:
+            self._close_slowly()
+
+    def _is_full(self) -> bool:
+        most = self.config.limit_concurrency
+        return most is not None and max(len(self.connections), len(self.tasks)) >= most
+
+    def _refuse(self, status: int, words: str) -> None:
+        self._disarm()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # the app need not answer any more
+            self.cycle.message_event.set()
+        self.transport.write(_raw_answer(problem(_ERRORS.get(status, BadRequestError)(words), status)))
+        self._close_slowly()
+
+    def shutdown(self) -> None:
+        """The server ends: what is closed already is not waited for."""
+        if self._deaf:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
+    def _await_request(self) -> None:
+        self._trusted = False
+        self._strangers.enter(self)
         self._disarm()
         self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, self._expired)
 
@@ -62,25 +357,135 @@ class ChatHttpProtocol(H11Protocol):
             self.transport.abort()
 
 
-class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
-    """WebSocket that lets go of peers that do not read."""
+class _Handshake(ServerProtocol):
+    """Refuses with problem documents."""
 
-    _linger: Any = None
+    def reject(self, status: Any, text: str) -> websockets.http11.Response:
+        """The answer to a request that becomes no WebSocket."""
+        if status == HTTPStatus.FORBIDDEN:
+            answer = problem(
+                ForbiddenError("this page may not connect: its origin is not on the list of the server")
+            )
+        else:
+            answer = problem(BadRequestError(f"no WebSocket: {text.strip()}"), int(status))
+        headers = Headers({**answer.headers, **SECURITY_HEADERS, "Connection": "close"})
+        return websockets.http11.Response(int(status), HTTPStatus(status).phrase, headers, bytes(answer.body))
+
+
+class ChatWebSocketProtocol(WebSocketsSansIOProtocol, FairConnection):
+    """WebSocket with budgets for what is small, that lets go of peers that do not read."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = _Handshake(
+            extensions=self.conn.available_extensions, max_size=self.config.ws_max_size, logger=self.logger
+        )
+        self._strangers = strangers_of(kwargs["server_state"])
+        self._control = RateLimiter[None](CONTROL_FRAMES)
+        self._fragments = 0
+        self._claimed = False
+        self.app_state = {**self.app_state, CONNECTION: self}
+        self.close_timeout = LINGER_S
+
+    def connection_made(self, transport: Any) -> None:
+        """The upgrade was asked for: nothing more is read before the app has accepted it."""
+        super().connection_made(transport)
+        self._strangers.enter(self)
+
+    def upgraded(self) -> None:
+        """The transport is this protocol's now: nothing is read before the app has accepted it."""
+        self._read_in_slices()
+        if not self.handshake_complete:
+            self.transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        self._ended()
+        super().connection_lost(exc)
+
+    def await_login(self) -> None:
+        """Take small messages only, and keep the place of a stranger, until `logged_in`."""
+        self._claimed = True
+        self.conn.max_message_size = HELLO_BYTES_MAX
+
+    def logged_in(self) -> None:
+        """Take messages of every size that the server takes."""
+        super().logged_in()
+        self.conn.max_message_size = self.config.ws_max_size
+
+    async def send(self, message: Any) -> None:
+        """As uvicorn's; once it is accepted the connection is read, and is no stranger's unless its app says so."""
+        await super().send(message)
+        if message["type"] == "websocket.accept" and not self.transport.is_closing():
+            if not self._claimed:
+                self.logged_in()
+            self.transport.resume_reading()
+
+    def slice_read(self, data: bytes) -> None:
+        """A slice has come; after the close only the peer's own close is looked for, and not for long."""
+        if self.close_sent and not self._deaf:
+            self._ignore(len(data))
+            self._deaf = self._ignored_bytes > HELLO_BYTES_MAX
+        super().slice_read(data)
 
     def handle_ping(self) -> None:
-        """Answer a ping, unless the answers are not being read."""
+        """Answer a ping within the budget."""
         super().handle_ping()
-        if self.transport.get_write_buffer_size() > PONG_BYTES_MAX:
-            self.transport.abort()
+        self._count_control()
+
+    def handle_pong(self, event: Frame) -> None:
+        """Take a pong within the budget."""
+        super().handle_pong(event)
+        self._count_control()
+
+    def handle_text(self, event: Frame) -> None:
+        """The first frame of a message."""
+        self._fragments = 0
+        super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """The first frame of a message."""
+        self._fragments = 0
+        super().handle_bytes(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """A further frame of a message, within the budget."""
+        self._fragments += 1 if event.data else _EMPTY_FRAGMENT_COST
+        if self._fragments > FRAGMENTS_MAX:
+            self.frames = []
+            self._cut(CloseCode.TOO_BIG, f"a message in more than {FRAGMENTS_MAX} fragments")
+        elif not self.close_sent:
+            super().handle_cont(event)
+
+    def handle_parser_exception(self) -> None:
+        """The peer broke the protocol: say so, and close once that was read."""
+        if self.close_sent:
+            return
+        assert self.conn.close_sent is not None
+        close = self.conn.close_sent
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.frames = []
+        self.close_timer = self.loop.call_later(LINGER_S, self.transport.abort)
+        self._close_slowly()
+
+    def send_500_response(self) -> None:
+        """Refuse the handshake, unless it was refused already: uvicorn does both when it ends at that moment."""
+        if not self.conn.eof_sent:
+            super().send_500_response()
 
     def on_task_complete(self, task: Any) -> None:
         """The app has ended: what is unread after a while is dropped with the connection."""
         super().on_task_complete(task)
         if not self.disconnected:
-            self._linger = self.loop.call_later(LINGER_S, self.transport.abort)
+            self._arm_linger()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended."""
-        if self._linger is not None:
-            self._linger.cancel()
-        super().connection_lost(exc)
+    def _count_control(self) -> None:
+        if self._control.admit(None, self.loop.time()) > 0:
+            self._cut(CloseCode.OVERLOADED, "too many pings and pongs")
+
+    def _cut(self, code: int, reason: str) -> None:
+        if self.conn.state is State.OPEN:
+            self.conn.send_close(code, reason)
+            self.handle_parser_exception()

@@ -1,29 +1,39 @@
 """Login: who a token proves its bearer to be.
 
-An authenticator is any async callable from token to `Identity`; hosts bring their own. `jwt_authenticator` is
+An authenticator is any callable from token to `Identity`, mostly async; hosts bring their own. `jwt_authenticator` is
 the one that ships, on PyJWT (extra `server`), with a fixed list of algorithms and its times checked against the
 `Clock` port rather than by the library.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ..errors import ConfigurationError, TokenExpiredError, UnauthenticatedError
+from ..errors import BadRequestError, ConfigurationError, TokenExpiredError, UnauthenticatedError
 from ..ports import Clock, SystemClock
 from ..types import Identity
 from ..wire.events import Id
 
-Authenticator = Callable[[str], Awaitable[Identity]]
-"""Takes the token, returns the identity.
+logger = logging.getLogger(__name__)
+
+Authenticator = Callable[[str], Awaitable[Identity] | Identity]
+"""Takes the token, returns the identity. A plain `def` works too; it runs in the event loop, so it must not wait.
 
 Raises UnauthenticatedError (proves nothing), TokenExpiredError or TokenRevokedError. Any other exception is
-logged and answered as UNAVAILABLE: a login service that is down must not look like a wrong password.
+logged and answered as UNAVAILABLE: a login service that is down must not look like a wrong password. What is no
+`Identity`, or has an id outside the alphabet, is answered as UNAUTHENTICATED, and the log says what to do.
 """
+
+Key = str | bytes
+Keys = Key | Sequence[Key] | Mapping[str, Key]
+"""A secret or public key; several, of which any may fit; or several by the `kid` in a token's header."""
 
 SECRET_BYTES_MIN = 32
 """Bytes that an HMAC secret must have."""
@@ -31,56 +41,155 @@ SECRET_BYTES_MIN = 32
 _TIME_MAX_S = 2**40  # far beyond any real date, small enough for milliseconds in 53 bits
 
 
+_OUTSIDE = re.compile(rb"[^A-Za-z0-9._@-]")
+_ESCAPED = re.compile(r":([0-9A-F]{2})")
+_ID_MAX = 128
+_NO_ID = (
+    "signed tokens are refused: their `sub` is no user id (1-128 of A-Z a-z 0-9 . _ : @ -); "
+    "give jwt_authenticator(..., user_id=user_id_from) (said once)"
+)
+
+
 class _Claims(msgspec.Struct):
-    sub: Id
+    sub: str
     exp: float | UnsetType = UNSET
     nbf: float | UnsetType = UNSET
+    iat: float | UnsetType = UNSET
     dev: Id | UnsetType = UNSET
     scope: str = ""
 
 
+def user_id_from(text: str) -> str:
+    """A user id for any text, such as `auth0|5f7c` or `ann+chat@x.org`; `external_id_of` gives the text back.
+
+    Letters, digits and `. _ @ -` stay as they are; every other byte becomes `:` and two hex digits, so that two texts
+    never share an id: `auth0:7C5f7c`.
+
+    Raises:
+        BadRequestError: The text is empty, or its id would have more than 128 characters.
+    """
+    if text in (".", ".."):
+        return text.replace(".", ":2E")
+    found = _OUTSIDE.sub(lambda byte: b":%02X" % byte[0][0], text.encode("utf-8", "surrogatepass"))
+    if not 0 < len(found) <= _ID_MAX:
+        raise BadRequestError(
+            f"a user id made of this text would have {len(found)} characters, and may have 1-128"
+        )
+    return found.decode()
+
+
+def external_id_of(user_id: str) -> str:
+    """The text that `user_id_from` made this id of."""
+    return (
+        _ESCAPED.sub(lambda found: chr(int(found[1], 16)), user_id)
+        .encode("latin-1")
+        .decode("utf-8", "surrogatepass")
+    )
+
+
 def jwt_authenticator(
-    secret: str | bytes,
+    secret: Keys,
     *,
     algorithms: Sequence[str] = ("HS256",),
     leeway_s: float = 30.0,
     clock: Clock | None = None,
+    user_id: Callable[[str], str] | None = None,
     **options: Any,
 ) -> Authenticator:
-    """Accept JSON Web Tokens: claims `sub` (user), `exp`, and optionally `dev` (device), `nbf`, `scope`.
+    """Accept JSON Web Tokens: claims `sub` (user), `exp`, and optionally `dev` (device), `nbf`, `iat`, `scope`.
 
     Args:
-        secret: The HMAC secret, or the public key in PEM for asymmetric algorithms.
-        algorithms: The only algorithms accepted, whatever a token says of itself.
+        secret: The HMAC secret, or the public key in PEM for asymmetric algorithms. Several of them while keys change:
+            a sequence, of which each is tried; or a mapping by `kid`, where a token must name one of them.
+        algorithms: The only algorithms accepted, whatever a token says of itself; all for the same kind of key.
         leeway_s: Seconds by which the clocks of issuer and server may differ.
         clock: Where the time comes from.
+        user_id: Makes the user id of `sub`, where `sub` is no id by itself: `user_id_from`.
         **options: `audience` and `issuer`, passed to PyJWT's `decode`.
 
     Raises:
-        ConfigurationError: PyJWT is not installed, or the HMAC secret is shorter than 32 bytes.
+        ConfigurationError: PyJWT is not installed, or lacks what an algorithm needs; no such algorithm; no key; an HMAC
+            secret shorter than 32 bytes; or a key that is none for these algorithms.
 
     Source: RFC 7519 section 4.1
     """
     jwt = _pyjwt()
-    if any(algorithm.startswith("HS") for algorithm in algorithms):
-        _check_secret(secret)
+    keys = _Keys(jwt, secret, algorithms)
     now = clock or SystemClock()
     decode_options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_sub": False}
 
+    def verified(token: str) -> _Claims:
+        error: Exception = UnauthenticatedError("no key fits")
+        for key in keys.of(token):
+            try:
+                claims = jwt.decode(
+                    token, key, algorithms=list(algorithms), options=decode_options, **options
+                )
+                return msgspec.convert(claims, _Claims)
+            except jwt.InvalidSignatureError as wrong_key:
+                error = wrong_key
+        raise error
+
     async def authenticate(token: str) -> Identity:
         try:
-            claims = msgspec.convert(
-                jwt.decode(token, secret, algorithms=list(algorithms), options=decode_options, **options),
-                _Claims,
-            )
-        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, RecursionError):
+            claims = verified(token)
+            name = _named(claims.sub, user_id)
+        except (
+            jwt.PyJWTError,
+            msgspec.ValidationError,
+            ValueError,
+            RecursionError,
+            BadRequestError,
+            UnauthenticatedError,
+        ):
             raise UnauthenticatedError("the token is not valid") from None
         _check_times(claims, now.now_ms() / 1000, leeway_s)
-        expires_ms = None if claims.exp is UNSET else int(claims.exp * 1000)
         device_id = None if claims.dev is UNSET else claims.dev
-        return Identity(claims.sub, device_id, expires_ms, claims.scope)
+        return Identity(name, device_id, _ms(claims.exp), claims.scope, _ms(claims.iat))
 
     return authenticate
+
+
+def _named(sub: str, user_id: Callable[[str], str] | None) -> str:
+    """The user id of a signed `sub`. Raises UnauthenticatedError, and says in the log what to do."""
+    name = sub if user_id is None else user_id(sub)
+    try:
+        return msgspec.convert(name, Id)
+    except msgspec.ValidationError:
+        _log_once(_NO_ID)
+        raise UnauthenticatedError("the token is not valid") from None
+
+
+@cache
+def _log_once(words: str) -> None:
+    logger.error(words)
+
+
+class _Keys:
+    """The keys of an authenticator, found fit for its algorithms."""
+
+    def __init__(self, jwt: Any, keys: Keys, algorithms: Sequence[str]) -> None:
+        self._jwt = jwt
+        if isinstance(algorithms, str) or not algorithms:
+            raise ConfigurationError('algorithms must be a list, such as ["RS256"]')
+        if len({algorithm.startswith("HS") for algorithm in algorithms}) > 1:
+            raise ConfigurationError(
+                "a key is a secret (HS...) or a public key (RS..., ES...): one authenticator each"
+            )
+        self._by_id = dict(keys) if isinstance(keys, Mapping) else None
+        self._all = _listed(keys)
+        if not self._all:
+            raise ConfigurationError("jwt_authenticator needs at least one secret or key")
+        for key in self._all:
+            for algorithm in algorithms:
+                _check_key(jwt, key, algorithm)
+
+    def of(self, token: str) -> Sequence[Key]:
+        """The keys that may have signed a token. Raises PyJWTError for what is no token."""
+        if self._by_id is None:
+            return self._all
+        key = self._by_id.get(self._jwt.get_unverified_header(token).get("kid", ""))
+        return [] if key is None else [key]
 
 
 def sign_token(
@@ -92,7 +201,7 @@ def sign_token(
     scope: str = "chat",
     clock: Clock | None = None,
 ) -> str:
-    """A token that `jwt_authenticator` with the same secret accepts: HS256, claims sub, dev, exp, scope.
+    """A token that `jwt_authenticator` with the same secret accepts: HS256, claims sub, dev, exp, iat, scope.
 
     Args:
         secret: The HMAC secret.
@@ -108,6 +217,7 @@ def sign_token(
     _check_secret(secret)
     now_ms = (clock or SystemClock()).now_ms()
     claims: dict[str, Any] = {"sub": user_id, "exp": int(now_ms / 1000 + ttl_s), "scope": scope}
+    claims["iat"] = now_ms / 1000  # to the millisecond: a revocation refuses what was issued up to then
     if device_id is not None:
         claims["dev"] = device_id
     token: str = _pyjwt().encode(claims, secret, algorithm="HS256")
@@ -115,13 +225,44 @@ def sign_token(
 
 
 def _check_times(claims: _Claims, now_s: float, leeway_s: float) -> None:
-    for stamp in (claims.exp, claims.nbf):
+    for stamp in (claims.exp, claims.nbf, claims.iat):
         if stamp is not UNSET and not 0 <= stamp <= _TIME_MAX_S:
             raise UnauthenticatedError("the token is not valid")
     if claims.exp is not UNSET and claims.exp + leeway_s < now_s:
         raise TokenExpiredError("the token has expired")
     if claims.nbf is not UNSET and claims.nbf - leeway_s > now_s:
         raise UnauthenticatedError("the token is not valid yet")
+
+
+def _listed(keys: Keys) -> Sequence[Key]:
+    if isinstance(keys, Mapping):
+        return [*keys.values()]
+    return [*keys] if isinstance(keys, Sequence) and not isinstance(keys, str | bytes) else [keys]
+
+
+def _ms(stamp_s: float | UnsetType) -> int | None:
+    return None if stamp_s is UNSET else int(stamp_s * 1000)
+
+
+def _check_key(jwt: Any, key: Key, algorithm: str) -> None:
+    """Raises ConfigurationError for a key that an algorithm cannot use."""
+    if not isinstance(key, str | bytes):
+        raise ConfigurationError(f"a secret or key is a str or bytes, not {type(key).__name__}")
+    if algorithm.startswith("HS"):
+        _check_secret(key)
+    try:
+        prepared = jwt.get_algorithm_by_name(algorithm).prepare_key(key)
+    except NotImplementedError:
+        if algorithm in jwt.algorithms.requires_cryptography:
+            raise ConfigurationError(f"{algorithm} needs cryptography: pip install 'pyjwt[crypto]'") from None
+        raise ConfigurationError(f"there is no algorithm {algorithm!r} for JSON Web Tokens") from None
+    except (jwt.PyJWTError, ValueError, TypeError) as error:
+        wanted = "a secret of random bytes" if algorithm.startswith("HS") else "the public key in PEM"
+        raise ConfigurationError(f"this is no key for {algorithm}, which takes {wanted}") from error
+    if hasattr(prepared, "private_bytes"):
+        raise ConfigurationError(
+            f"this is a private key; {algorithm} is checked with the public one: give that"
+        )
 
 
 def _check_secret(secret: str | bytes) -> None:

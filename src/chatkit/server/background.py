@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 
+from .._event_loop import OwnerTask
 from ..errors import InternalError, RefusedError
 from ..wire import events as ev
 from .session import Session
@@ -17,9 +19,19 @@ logger = logging.getLogger(__name__)
 
 
 class Background:
-    """A group of tasks that ends when `cancel` is called and not before."""
+    """A group of tasks that ends when `close` or `cancel` is called and not before, unless one of its tasks fails.
 
-    def __init__(self) -> None:
+    It runs in a task of its own: the host's cancellation does not end it before the drain, so that accepted work is
+    still committed, and whoever opens it and whoever closes it may be different tasks.
+
+    Args:
+        failed: Called once if a task of the group fails, after all of them have ended.
+    """
+
+    def __init__(self, failed: Callable[[], None]) -> None:
+        self._failed = failed
+        self._owner: OwnerTask | None = None
+        self._started = anyio.Event()
         self._tasks: TaskGroup | None = None
 
     @property
@@ -27,23 +39,39 @@ class Background:
         """Whether tasks may be started."""
         return self._tasks is not None
 
-    async def run(self, begin: Callable[[], None], *, task_status: TaskStatus[None]) -> None:
-        """Run the tasks that `begin` starts, and further ones, until `cancel`.
+    async def open(self, begin: Callable[[], None]) -> None:
+        """Run the tasks that `begin` starts, and further ones, from here on. Called once."""
+        self._owner = OwnerTask()
+        self._owner.start(partial(self.run, begin))
+        with anyio.CancelScope(shield=True):  # it takes no time, and must not be left half begun
+            await self._started.wait()
 
-        Shielded, so that the host's own cancellation does not end them before the drain: accepted work is still
-        committed, and nothing is ever started in a group that is cancelled already.
-        """
-        with anyio.CancelScope(shield=True):
-            async with anyio.create_task_group() as tasks:
-                self._tasks = tasks
-                begin()
-                task_status.started()
+    async def close(self) -> None:
+        """End all tasks, and return once they have ended. Raises the failure of one that had ended before."""
+        assert self._owner is not None
+        self.cancel()
+        await self._owner.wait()
 
     def cancel(self) -> None:
         """End all tasks; none is started any more."""
-        if self._tasks is not None:
-            tasks, self._tasks = self._tasks, None
-            tasks.cancel_scope.cancel()
+        self._tasks = None
+        if self._owner is not None:
+            self._owner.cancel()
+
+    async def run(self, begin: Callable[[], None]) -> None:
+        """The tasks that `begin` starts, and further ones; what `open` has run in a task of its own."""
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                begin()
+                self._started.set()
+        except Exception:
+            self._tasks = None
+            logger.critical("a part of the server failed, and it stops; start it anew", exc_info=True)
+            self._failed()
+            raise
+        finally:
+            self._tasks = None
+            self._started.set()
 
     def start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a task that lasts as long as the server; if it fails, the server does."""

@@ -1,7 +1,8 @@
 """Group commit: what arrives while a transaction runs goes together into the next one.
 
-One storage call per batch, one batch at a time, strictly in the order of arrival. The queue is bounded in items
-and bytes; whoever does not fit is refused at once, volatile things first. A failing item never fails its neighbours;
+One storage call per batch, one batch at a time. What one user asks for is done in the order of arrival; users take
+turns (`commit_queue`). The queue is bounded in rows and bytes, and so is the part of it that one user may fill;
+whoever does not fit is refused at once, volatile things first. A failing item never fails its neighbours;
 when storage refuses a whole batch, every item of it is refused as UNAVAILABLE. Called by `engine`; hands each outcome
 forwards to the `CommitListener`. The next batch begins once everything of this one was handed over.
 """
@@ -9,9 +10,7 @@ forwards to the `CommitListener`. The next batch begins once everything of this 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Iterable, Sequence
-from math import inf
 from typing import Protocol
 
 import anyio
@@ -20,6 +19,7 @@ import anyio.lowlevel
 from .._auto_reset_event import AutoResetEvent
 from ..errors import OverloadedError, RefusedError, UnavailableError
 from ..storage.base import Append, CommandStore, Entry, Outcome, Refused
+from .commit_queue import HOST, RESUMES, CommitQueue
 from .config import ServerConfig
 from .live.fanout import DELIVERIES_PER_TURN
 from .pending import PendingCommand
@@ -47,48 +47,6 @@ class CommitListener(Protocol):
         """Storage refused these, and may have stored them all the same: find out, and publish what it did."""
 
 
-class _Waiting:
-    """The queue: commands in order of arrival, with what they add to its two bounds."""
-
-    def __init__(self) -> None:
-        self._pending: deque[PendingCommand] = deque()
-        self.cost = 0
-        self.payload_bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._pending)
-
-    def append(self, pending: PendingCommand) -> None:
-        self._pending.append(pending)
-        self.cost += pending.cost
-        self.payload_bytes += pending.payload_bytes
-
-    def take(self, cost_max: float) -> list[PendingCommand]:
-        """The next commands, at least one, up to a cost."""
-        taken: list[PendingCommand] = []
-        cost = 0
-        while self._pending:
-            following = self._pending[0].cost
-            if taken and cost + following > cost_max:
-                break
-            taken.append(self._pending.popleft())
-            cost += following
-        self._left(taken, cost)
-        return taken
-
-    def remove_held_back(self) -> list[PendingCommand]:
-        """Take out the sends that a refusal holds back, in order."""
-        removed = [pending for pending in self._pending if pending.held_back]
-        if removed:
-            self._pending = deque(pending for pending in self._pending if not pending.held_back)
-            self._left(removed, sum(pending.cost for pending in removed))
-        return removed
-
-    def _left(self, batch: Iterable[PendingCommand], cost: int) -> None:
-        self.cost -= cost
-        self.payload_bytes -= sum(pending.payload_bytes for pending in batch)
-
-
 class Committer:
     """The one way to a change in the store. Refuses everything until `open`."""
 
@@ -96,7 +54,7 @@ class Committer:
         self._store = store
         self._listener = listener
         self._config = config
-        self._waiting = _Waiting()
+        self._waiting = CommitQueue(config.limits.commit_share_per_user * config.commit_batch_max)
         self._batch: Sequence[PendingCommand] = ()
         self._urgent = False
         self._wake = AutoResetEvent()
@@ -123,7 +81,11 @@ class Committer:
 
     def abandon(self) -> None:
         """Refuse what is still queued: there will be no further batch."""
-        self._refuse(self._waiting.take(inf), self._unavailable(NOT_RUNNING))
+        self._refuse(self._waiting.take_all(), self._unavailable(NOT_RUNNING))
+
+    def refuse_of(self, session: Session, error: RefusedError) -> None:
+        """Refuse what a session has in the queue; what is in a transaction already is not touched."""
+        self._refuse(self._waiting.remove_of(session), error)
 
     def submit(self, pending: PendingCommand, *, urgent: bool = True, share: float = 1.0) -> None:
         """Queue a command; its outcome arrives at the listener.
@@ -134,13 +96,18 @@ class Committer:
             share: The part of the queue that this kind of command may fill.
 
         Raises:
-            OverloadedError: That part is full; nothing was queued. A retry is safe.
+            OverloadedError: That part is full, or that part of the user's own share; nothing was queued. A retry is
+                safe.
             UnavailableError: The server drains or is not running; nothing was queued. A retry is safe.
         """
         if self._closed_because is not None:
             raise self._unavailable(self._closed_because)
         if self.load >= share:
             raise OverloadedError("the commit queue is full", retry_after_s=self._config.overload_retry_s)
+        if self._fills_share(pending.user_id, share):
+            raise OverloadedError(
+                "too much of this user waits for storage", retry_after_s=self._config.overload_retry_s
+            )
         self._waiting.append(pending)
         self._submitted += 1
         if urgent and not self._urgent:
@@ -232,7 +199,7 @@ class Committer:
         """Storage refuses: nobody waits in the queue for a second refusal."""
         self._listener.on_outcome_unknown(batch)
         self._urgent = False
-        self._refuse(batch + self._waiting.take(inf), error)
+        self._refuse(batch + self._waiting.take_all(), error)
 
     def _refuse(self, batch: Sequence[PendingCommand], error: RefusedError) -> None:
         refused = Refused(error)
@@ -249,6 +216,17 @@ class Committer:
     def _count_answered(self, count: int) -> None:
         self._answered += count
         self._progress.set()
+
+    def _fills_share(self, user_id: str, share: float) -> bool:
+        """Whether what waits of a user fills this part of their share; nobody counts the share of the host."""
+        cost, payload_bytes = self._waiting.held_by(user_id)
+        if not cost or user_id in (HOST, RESUMES):
+            return False
+        config = self._config
+        share *= config.limits.commit_share_per_user
+        return (
+            cost >= share * config.commit_queue_max or payload_bytes >= share * config.commit_queue_bytes_max
+        )
 
     def _unavailable(self, reason: str) -> UnavailableError:
         return UnavailableError(reason, retry_after_s=self._config.overload_retry_s)

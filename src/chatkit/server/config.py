@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from .._arguments import check_kind, check_number
 from .limits import Limits
 
 
@@ -20,9 +21,13 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         hello_timeout_s: A connection that has not logged in by then is closed.
         request_timeout_s: An HTTP request that waits for storage longer is answered UNAVAILABLE.
         resume_token_s: How long a resume token is valid.
+        login_max_s: How long resume tokens carry a login on without the host being asked; after that the client must
+            show its token again. None: for ever.
         token_leeway_s: How long after its end a login is still accepted, for clocks that differ.
         recall_window_s: How long after sending an author may recall.
         members_max: Most members of a group.
+        readd_after_leaving: Whether a group's owner may add users again who left it by their own choice; if not, only
+            the host may (`ChatServer.add_members(..., by=None)`), who has asked them.
         typing_interval_s: Least time between two TYPING of a session in a conversation.
         sessions_max: Most open connections; further ones are closed with 4002.
         commit_queue_max: Most items waiting for storage, large ones counted by the rows they write. Sends are
@@ -47,9 +52,11 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     hello_timeout_s: float = 10.0
     request_timeout_s: float = 30.0
     resume_token_s: float = 86_400.0
+    login_max_s: float | None = 86_400.0
     token_leeway_s: float = 30.0
     recall_window_s: float = 120.0
     members_max: int = 1_000
+    readd_after_leaving: bool = True
     typing_interval_s: float = 3.0
     sessions_max: int = 20_000
     commit_queue_max: int = 20_000
@@ -62,3 +69,10 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     overload_retry_s: float = 1.0
     reconnect_after_s: float = 1.0
     drain_timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if name.endswith(("_s", "_max", "_bytes")) and not (name == "heads_check_s" and value is None):
+                check_number(name, value, whole=not name.endswith("_s"), least=0)
+        check_kind("limits", self.limits, Limits)

@@ -9,7 +9,7 @@ at the other end is known to `session`, which says what an event means.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec import UNSET, UnsetType
 
@@ -77,20 +77,35 @@ class Connection(ABC):
     # --- in ---
 
     def received(self, frame: bytes | str, now_s: float) -> None:
-        """Take one frame from the socket; every event in it is handled before this returns."""
+        """Take one frame from the socket; every event in it is handled before this returns.
+
+        Before WELCOME only a small HELLO is decoded: a stranger must not be able to make the server work.
+        """
+        if self.closed:
+            return
         self.heard_at_s = now_s
         if (type(frame) is bytes) is not self.codec.binary:
             self.close(ev.CloseCode.PROTOCOL_ERROR, "wrong kind of frame for this subprotocol")
             return
+        if self.state is State.LOGGING_IN:
+            self.close(ev.CloseCode.PROTOCOL_ERROR, "nothing may follow HELLO before WELCOME")
+            return
         try:
-            items = self.codec.client_events(frame)
+            items = self._decode(frame)
         except TooLargeError as error:
             self.close(ev.CloseCode.TOO_BIG, str(error))
         except BadRequestError as error:
             self._bad_item(BadItem(str(error)))
         else:
             for item in items:
+                if self.closed:
+                    return
                 self._take(item)
+
+    def _decode(self, frame: bytes | str) -> Sequence[ev.ClientEvent | BadItem]:
+        if self.state is State.OPEN:
+            return self.codec.client_events(frame)
+        return self.codec.hello_events(frame)
 
     def _take(self, item: ev.ClientEvent | BadItem) -> None:
         if isinstance(item, BadItem):
@@ -128,18 +143,20 @@ class Connection(ABC):
         ref: str | UnsetType = UNSET,
         conversation_id: str | UnsetType = UNSET,
         client_msg_id: str | UnsetType = UNSET,
+        server_ts: int | UnsetType = UNSET,
     ) -> None:
         """Queue an ERROR."""
-        after_s = error.retry_after_s
+        after_ms = error.retry_after_ms
         self.answer(
             ev.ErrorEvent(
                 code=error.code,
                 message=str(error),
                 retryable=error.retryable,
-                retry_after_ms=UNSET if after_s is None else int(after_s * 1000),
+                retry_after_ms=UNSET if after_ms is None else after_ms,
                 ref=ref,
                 conversation_id=conversation_id,
                 client_msg_id=client_msg_id,
+                server_ts=server_ts,
             )
         )
 
@@ -171,6 +188,11 @@ class Connection(ABC):
             self._drop_all()
             return frame
         return self._partial_frame()
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What waits to be written."""
+        return self._buffer_bytes
 
     @property
     def congested(self) -> bool:
@@ -213,3 +235,8 @@ class Connection(ABC):
             self.close_reason = reason
             self.state = State.CLOSED
             self._wake()
+
+    def cut(self, code: int, reason: str) -> None:
+        """End the connection at once: what is buffered does not leave any more."""
+        self._drop_all()
+        self.close(code, reason)

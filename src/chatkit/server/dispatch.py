@@ -7,9 +7,11 @@ from typing import Any
 
 from msgspec import UNSET
 
-from ..errors import RefusedError
+from ..core.connection import State
+from ..errors import RateLimitedError, RefusedError
 from ..ports import Clock
 from ..wire import events as ev
+from .allowance import Allowance
 from .background import Spawn
 from .engine import Engine
 from .live.hub import Hub
@@ -29,6 +31,7 @@ class Dispatch:
         login: Login,
         sync: Sync,
         typing: Typing,
+        allowance: Allowance,
         hub: Hub,
         restoration: Restoration,
         clock: Clock,
@@ -37,7 +40,7 @@ class Dispatch:
         self._engine = engine
         self._login = login
         self._sync = sync
-        self._typing = typing
+        self._allowance = allowance
         self._hub = hub
         self._restoration = restoration
         self._clock = clock
@@ -56,12 +59,40 @@ class Dispatch:
 
     def handle(self, session: Session, event: ev.ClientEvent) -> None:
         """Act on one legal event; a refusal is answered and costs nothing else."""
+        if session.state is State.OPEN:
+            try:
+                self._allowance.event(session.user_id, session.heard_at_s)
+            except RateLimitedError as error:
+                self._refuse_event(session, event, error)
+                return
         try:
             self._verbs[type(event)](session, event)
         except RefusedError as error:
-            conversation_id = getattr(event, "conversation_id", UNSET)
-            client_msg_id = getattr(event, "client_msg_id", UNSET)
-            session.refuse(error, event.ref, conversation_id, client_msg_id)
+            self._refuse(session, event, error)
+
+    def unreadable(self, session: Session) -> None:
+        """An event that could not be read counts as one; who sends too many is closed."""
+        try:
+            self._allowance.event(session.user_id, session.heard_at_s)
+        except RateLimitedError as error:
+            self._close_who_goes_on(session, error)
+
+    def _refuse_event(self, session: Session, event: ev.ClientEvent, error: RateLimitedError) -> None:
+        """Refuse one event too many; what is sent stays in order, and who does not slow down is closed."""
+        if type(event) is ev.SendMsg:
+            self._engine.refuse_send(session, event, error)
+        else:
+            self._refuse(session, event, error)
+        self._close_who_goes_on(session, error)
+
+    def _close_who_goes_on(self, session: Session, error: RateLimitedError) -> None:
+        if self._allowance.goes_on(session.user_id):
+            session.close(ev.CloseCode.OVERLOADED, str(error))
+
+    def _refuse(self, session: Session, event: ev.ClientEvent, error: RefusedError) -> None:
+        conversation_id = getattr(event, "conversation_id", UNSET)
+        client_msg_id = getattr(event, "client_msg_id", UNSET)
+        session.refuse(error, event.ref, conversation_id, client_msg_id)
 
     def drained(self, session: Session) -> None:
         """The session's buffer is empty: go on with what it asked for and what it missed."""
@@ -70,14 +101,12 @@ class Dispatch:
     def conversation_left(self, session: Session, conversation_id: str) -> None:
         """Everybody lets go of what they kept of the session for this conversation."""
         self._engine.conversation_left(session, conversation_id)
-        self._typing.conversation_left(session, conversation_id)
 
     def ended(self, session: Session) -> None:
         """Everybody lets go of what they kept of the session."""
         self._engine.ended(session)
         self._login.ended(session)
         self._sync.ended(session)
-        self._typing.ended(session)
         self._hub.leave(session)
 
     def _hello(self, session: Session, event: ev.Hello) -> None:

@@ -11,14 +11,16 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
+from .._event_loop import LoopGuard
 from ..core.send_order import SendOrder
-from ..errors import BadRequestError, OverloadedError, UnavailableError
+from ..errors import BadRequestError, OverloadedError, RateLimitedError, RefusedError, UnavailableError
 from ..ports import Ports
 from ..storage.base import (
     AddMembers,
     AdvanceDelivered,
     AdvanceRead,
     Append,
+    BlockUser,
     Command,
     ConfirmMessage,
     CreateConversation,
@@ -27,12 +29,17 @@ from ..storage.base import (
     RemoveMember,
     RenewEpoch,
     Store,
+    UnblockUser,
+    UpdateConversation,
 )
 from ..types import ConversationType
 from ..wire import events as ev
 from ..wire.payload import canonical
+from .allowance import Allowance
+from .commit_queue import HOST
 from .committer import Committer
 from .config import ServerConfig
+from .devices import Devices
 from .pending import PendingCommand, PendingReply
 from .publisher import Publisher, held_back_error
 from .session import Session
@@ -51,25 +58,54 @@ class Engine:
     """
 
     def __init__(
-        self, store: Store, committer: Committer, publisher: Publisher, config: ServerConfig, ports: Ports
+        self,
+        store: Store,
+        committer: Committer,
+        publisher: Publisher,
+        devices: Devices,
+        allowance: Allowance,
+        config: ServerConfig,
+        ports: Ports,
     ) -> None:
         self.store = store
+        self._allowance = allowance
         self._committer = committer
         self._publisher = publisher
+        self._devices = devices
         self._config = config
         self._ports = ports
         self._secret = b""
+        self._guard: LoopGuard | None = None
         self._orders: dict[Session, SendOrder] = {}
 
-    def start(self, secret: bytes) -> None:
-        """Take the log's secret, known once the store is open."""
+    def start(self, secret: bytes, guard: LoopGuard) -> None:
+        """Take the log's secret, known once the store is open, and the event loop that waits for answers."""
         self._secret = secret
+        self._guard = guard
 
     # --- from a socket: the answer goes to the session ---
 
     def send(self, session: Session, event: ev.SendMsg) -> None:
         """SEND_MSG: MSG_ACK once durable. Source: docs/protocol.md#send_msg"""
         command = self.append(event.conversation_id, session.user_id, event.client_msg_id, event.payload)
+        pending = self._in_order(session, event, command)
+        if pending is None:
+            return
+        try:
+            self._allowance.send(session.user_id, event.conversation_id, session.heard_at_s)
+            self._committer.submit(pending)
+        except (OverloadedError, RateLimitedError, UnavailableError) as error:
+            self._publisher.refuse_send(pending, error)
+
+    def refuse_send(self, session: Session, event: ev.SendMsg, error: RefusedError) -> None:
+        """Refuse a SEND_MSG for now; later ones to its conversation are held back until it comes again."""
+        command = Append(event.conversation_id, session.user_id, event.client_msg_id, b"", b"", 0)
+        pending = self._in_order(session, event, command)
+        if pending is not None:
+            self._publisher.refuse_send(pending, error)
+
+    def _in_order(self, session: Session, event: ev.SendMsg, command: Append) -> PendingCommand | None:
+        """The send with its number in its session's order; None, and refused, if an earlier one must come first."""
         order = self._orders.get(session)
         if order is None:
             order = self._orders[session] = SendOrder()
@@ -77,12 +113,8 @@ class Engine:
         if number is None:
             error = held_back_error(self._config.overload_retry_s)
             session.refuse(error, event.ref, event.conversation_id, event.client_msg_id)
-            return
-        pending = PendingCommand(command, session, event.ref, order, number)
-        try:
-            self._committer.submit(pending)
-        except (OverloadedError, UnavailableError) as error:
-            self._publisher.refuse_send(pending, error)
+            return None
+        return PendingCommand(command, session, event.ref, order, number, user_id=session.user_id)
 
     def delivered(self, session: Session, event: ev.DeliveredAck) -> None:
         """DELIVERED_ACK, cumulative or of one message. Source: docs/protocol.md#delivered_ack"""
@@ -108,10 +140,11 @@ class Engine:
     def recall(self, session: Session, event: ev.Recall) -> None:
         """RECALL: MSG_ACK of the recall's own entry. Source: docs/protocol.md#recall"""
         command = self.withdraw(event.message_id, session.user_id)
-        self._committer.submit(PendingCommand(command, session, event.ref))
+        self._allowance.recall(session.user_id)
+        self._committer.submit(PendingCommand(command, session, event.ref, user_id=session.user_id))
 
     def _submit_receipt(self, session: Session, command: Command, ref: str | UnsetType) -> None:
-        pending = PendingCommand(command, session, ref)
+        pending = PendingCommand(command, session, ref, user_id=session.user_id)
         self._committer.submit(pending, urgent=False, share=_RECEIPT_SHARE)
 
     def conversation_left(self, session: Session, conversation_id: str) -> None:
@@ -126,17 +159,25 @@ class Engine:
 
     # --- for whoever waits ---
 
-    async def execute(self, command: Command, expected: type[_OutcomeT]) -> _OutcomeT:
+    async def execute(self, command: Command, expected: type[_OutcomeT], user_id: str = HOST) -> _OutcomeT:
         """Commit one command and return its outcome.
+
+        Args:
+            command: What is to be done.
+            expected: What its outcome is, if it is not refused.
+            user_id: The user who asks for it, whose share of the commit queue it takes; else the host does.
 
         Raises:
             RefusedError: It changed nothing; the class says why and whether a retry may help.
             UnavailableError: Storage refused or did not answer in time; resend with the same key.
+            ConfigurationError: Called in another event loop than the server's.
         """
-        return await self.submit(PendingCommand(command), expected)
+        return await self.submit(PendingCommand(command, user_id=user_id), expected)
 
     async def submit(self, pending: PendingCommand, expected: type[_OutcomeT]) -> _OutcomeT:
         """As `execute`, for a command that belongs to a session."""
+        if self._guard is not None:
+            self._guard.check()
         pending.reply = PendingReply()
         self._committer.submit(pending)
         outcome = await pending.reply.wait(self._config.request_timeout_s)
@@ -165,7 +206,8 @@ class Engine:
         self, message_id: str, user_id: str, device_id: str, conversation_id: str | None = None
     ) -> ConfirmMessage:
         """A device's confirmation of exactly one entry."""
-        return ConfirmMessage(message_id, user_id, device_id, self._now_ms(), conversation_id)
+        rule = self._devices.rule(user_id)
+        return ConfirmMessage(message_id, user_id, device_id, self._now_ms(), conversation_id, rule)
 
     def advance_read(self, conversation_id: str, user_id: str, up_to_seq: int) -> AdvanceRead:
         """A user's read cursor."""
@@ -178,6 +220,8 @@ class Engine:
         member_ids: tuple[str, ...],
         conversation_id: str | None = None,
         title: str = "",
+        *,
+        by_host: bool = False,
     ) -> CreateConversation:
         """A new conversation; the creator is a member in any case, and without an id it gets a random one."""
         members = tuple(dict.fromkeys((creator_id, *member_ids)))
@@ -191,16 +235,32 @@ class Engine:
             self.new_epoch(),
             self._config.members_max,
             self._now_ms(),
+            by_host,
         )
 
-    def add(self, conversation_id: str, by: str, user_ids: tuple[str, ...]) -> AddMembers:
-        """More members for a group."""
-        unique = tuple(dict.fromkeys(user_ids))
-        return AddMembers(conversation_id, by, unique, self._config.members_max, self._now_ms())
+    def add(self, conversation_id: str, by: str | None, user_ids: tuple[str, ...]) -> AddMembers:
+        """More members for a group; None is the host."""
+        config, unique = self._config, tuple(dict.fromkeys(user_ids))
+        again = config.readd_after_leaving
+        return AddMembers(conversation_id, by, unique, config.members_max, self._now_ms(), again)
 
-    def remove(self, conversation_id: str, by: str, user_id: str) -> RemoveMember:
-        """One member less; or, with oneself, leaving."""
+    def remove(self, conversation_id: str, by: str | None, user_id: str) -> RemoveMember:
+        """One member less; or, with oneself, leaving. None is the host."""
         return RemoveMember(conversation_id, by, user_id, self._now_ms())
+
+    def update(
+        self, conversation_id: str, by: str | None, title: str | None = None, owner_id: str | None = None
+    ) -> UpdateConversation:
+        """Another title or owner for a group; None is the host."""
+        return UpdateConversation(conversation_id, by, title, owner_id, self._now_ms())
+
+    def block(self, user_id: str, blocked_id: str) -> BlockUser:
+        """A user blocks another one."""
+        return BlockUser(user_id, blocked_id, self._now_ms())
+
+    def unblock(self, user_id: str, blocked_id: str) -> UnblockUser:
+        """A user ends a block."""
+        return UnblockUser(user_id, blocked_id)
 
     def renew_epoch(self, conversation_id: str) -> RenewEpoch:
         """A new identity for a restored log."""

@@ -1,4 +1,8 @@
-"""The verbs for hosts, which act on their own authority: no token is asked for."""
+"""The verbs for hosts: no token is asked for.
+
+A verb that names a user (`creator_id`, `by`) acts with that user's rights; with `by=None` it acts on the host's own
+authority, and the audit says so by naming no actor.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from ..errors import BadRequestError
-from ..storage.base import Appended, Conversation, Created, Done, MembersChanged, Store
+from ..errors import BadRequestError, ConflictError, ForbiddenError
+from ..storage.base import Appended, Conversation, Created, Done, MembersChanged, Store, Updated
 from ..types import ConversationType, Payload, Sent
 from ..wire import events as ev
 from ..wire.http import Title
@@ -36,22 +40,56 @@ class HostVerbs:
         conversation_id: str | None = None,
         title: str = "",
     ) -> Conversation:
-        """Create a conversation, or return the existing one that is the same.
+        """Create a conversation in the name of a user, or return the existing one that is the same.
+
+        For a conversation that must be there whenever the host starts, `ensure_conversation` is the verb.
 
         Raises:
             BadRequestError: No valid ids, kind or title, not two members for a SINGLE, or too many for a group.
-            ConflictError: The id belongs to another conversation.
+            ConflictError: The id belongs to another conversation, or to a group with other members by now.
+            ForbiddenError: One of the members blocked the creator.
             UnavailableError: Storage refused; a retry is safe.
 
         Source: docs/protocol.md#post-v1conversations
         """
-        _check(ConversationType, "kind of conversation", kind)
-        _check(Title, "title", title)
-        _check_ids(creator_id, *_listed(member_ids))
+        _check_new(kind, creator_id, member_ids, title)
         if conversation_id is not None:
-            _check_ids(conversation_id)
+            check_ids(conversation_id)
         command = self.engine.create(kind, creator_id, tuple(member_ids), conversation_id, title)
         return (await self.engine.execute(command, Created)).conversation
+
+    async def ensure_conversation(
+        self,
+        conversation_id: str,
+        kind: ConversationType,
+        creator_id: str,
+        member_ids: Sequence[str],
+        *,
+        title: str = "",
+    ) -> Conversation:
+        """Have this conversation, with at least these members: for a lifespan that runs at every start.
+
+        It is created if it is not there. If it is, whoever of the creator and the members is not in it is added, also
+        who left; others stay, and so do its title and its owner. It is done with the host's authority.
+
+        Raises:
+            BadRequestError: No valid ids, kind or title, not two members for a SINGLE, or too many for a group.
+            ConflictError: The id belongs to a conversation of the other kind, or to a SINGLE of other users.
+            UnavailableError: Storage refused; a retry is safe.
+        """
+        _check_new(kind, creator_id, member_ids, title)
+        check_ids(conversation_id)
+        members = tuple(member_ids)
+        command = self.engine.create(kind, creator_id, members, conversation_id, title, by_host=True)
+        try:
+            return (await self.engine.execute(command, Created)).conversation
+        except ConflictError:
+            if kind == "SINGLE":
+                raise
+        try:
+            return await self.add_members(conversation_id, None, (creator_id, *members))
+        except ForbiddenError:
+            raise ConflictError(f"{conversation_id!r} is the id of a SINGLE conversation") from None
 
     async def send(
         self, conversation_id: str, sender_id: str, content: str | Payload, *, client_msg_id: str
@@ -61,24 +99,71 @@ class HostVerbs:
         Raises:
             RefusedError: It was not stored; the class says why and whether a retry may help.
         """
-        _check_ids(conversation_id, sender_id)
-        _check(ev.ClientMsgId, "clientMsgId", client_msg_id)
+        check_ids(conversation_id, sender_id)
+        check_value(ev.ClientMsgId, "clientMsgId", client_msg_id)
         payload = {"type": "TEXT", "text": content} if isinstance(content, str) else content
         command = self.engine.append(conversation_id, sender_id, client_msg_id, payload)
         entry = (await self.engine.execute(command, Appended)).entry
         return Sent(conversation_id, client_msg_id, entry.message_id, entry.seq, entry.server_ts, entry.epoch)
 
-    async def add_members(self, conversation_id: str, by: str, user_ids: Sequence[str]) -> Conversation:
-        """Add users to a group in the name of its creator. Raises RefusedError."""
-        _check_ids(conversation_id, by, *_listed(user_ids))
+    async def add_members(
+        self, conversation_id: str, by: str | None, user_ids: Sequence[str]
+    ) -> Conversation:
+        """Add users to a group, in the name of its owner or, with `by=None`, with the host's authority.
+
+        For the host neither blocks nor who left by their own choice count. Its entries stand under the owner's name
+        in the log; in the audit there is no actor. In a group that nobody is left in, the first of them by id becomes
+        the owner. Raises RefusedError.
+        """
+        check_ids(conversation_id, *_named(by), *_listed(user_ids))
         command = self.engine.add(conversation_id, by, tuple(user_ids))
         return (await self.engine.execute(command, MembersChanged)).conversation
 
-    async def remove_member(self, conversation_id: str, by: str, user_id: str) -> Conversation:
-        """End a membership; acts on live sessions at once. Raises RefusedError."""
-        _check_ids(conversation_id, by, user_id)
+    async def remove_member(self, conversation_id: str, by: str | None, user_id: str) -> Conversation:
+        """End a membership; acts on live sessions at once. `by=None` is the host. Raises RefusedError.
+
+        If it is the owner who goes, the member of longest standing becomes the owner.
+        """
+        check_ids(conversation_id, *_named(by), user_id)
         command = self.engine.remove(conversation_id, by, user_id)
         return (await self.engine.execute(command, MembersChanged)).conversation
+
+    async def set_title(self, conversation_id: str, title: str, *, by: str | None = None) -> Conversation:
+        """Change a group's title, with the host's authority or in the name of its owner. Raises RefusedError.
+
+        Whoever is online is told that it changed (CONVERSATION, UPDATED).
+        """
+        check_ids(conversation_id, *_named(by))
+        check_value(Title, "title", title)
+        command = self.engine.update(conversation_id, by, title)
+        return (await self.engine.execute(command, Updated)).conversation
+
+    async def transfer_ownership(
+        self, conversation_id: str, user_id: str, *, by: str | None = None
+    ) -> Conversation:
+        """Make a member the owner of a group, with the host's authority or in the name of its owner.
+
+        Raises:
+            NotFoundError: No such conversation, or the user is no member of it.
+            ForbiddenError: It is a SINGLE, or `by` is not the owner.
+            UnavailableError: Storage refused; a retry is safe.
+        """
+        check_ids(conversation_id, *_named(by), user_id)
+        command = self.engine.update(conversation_id, by, owner_id=user_id)
+        return (await self.engine.execute(command, Updated)).conversation
+
+    async def block(self, user_id: str, blocked_id: str) -> None:
+        """A user blocks another one, who can neither add them to anything nor write to them in a SINGLE from now on.
+
+        Twice is once. Raises BadRequestError for oneself and beyond 1,000; UnavailableError, a retry is safe.
+        """
+        check_ids(user_id, blocked_id)
+        await self.engine.execute(self.engine.block(user_id, blocked_id), Done)
+
+    async def unblock(self, user_id: str, blocked_id: str) -> None:
+        """End a block; without one nothing happens. Raises UnavailableError; a retry is safe."""
+        check_ids(user_id, blocked_id)
+        await self.engine.execute(self.engine.unblock(user_id, blocked_id), Done)
 
     async def renew_epoch(self, conversation_id: str) -> str:
         """Give a restored log a new identity: all clients drop their cursors and sync afresh.
@@ -91,15 +176,27 @@ class HostVerbs:
             NotFoundError: There is no such conversation.
             UnavailableError: Storage refused or did not answer in time; the log may have got a new epoch.
         """
-        _check_ids(conversation_id)
+        check_ids(conversation_id)
         command = self.engine.renew_epoch(conversation_id)
         await self.engine.execute(command, Done)
         return command.epoch
 
 
-def _check_ids(*values: object) -> None:
+def _check_new(kind: object, creator_id: object, member_ids: Sequence[str], title: object) -> None:
+    check_value(ConversationType, "kind of conversation", kind)
+    check_value(Title, "title", title)
+    check_ids(creator_id, *_listed(member_ids))
+
+
+def _named(by: str | None) -> tuple[str, ...]:
+    """In whose name, if in anybody's."""
+    return () if by is None else (by,)
+
+
+def check_ids(*values: object) -> None:
+    """Hold ids that a host gives to the alphabet of ids. Raises BadRequestError."""
     for value in values:
-        _check(ev.Id, "id", value)
+        check_value(ev.Id, "id", value)
 
 
 def _listed(user_ids: Sequence[str]) -> Sequence[str]:
@@ -109,10 +206,11 @@ def _listed(user_ids: Sequence[str]) -> Sequence[str]:
     return user_ids
 
 
-def _check(kind: Any, name: str, value: object) -> None:
-    """Hold what a host gives to the values of the contract. Raises BadRequestError."""
+def check_value(kind: Any, name: str, value: object, *, shown: bool = True) -> None:
+    """Hold what a host gives to the values of the contract; a secret is not shown. Raises BadRequestError."""
     try:
         msgspec.convert(value, kind)
         str(value).encode()
     except (msgspec.ValidationError, UnicodeEncodeError):  # a lone surrogate cannot be stored
-        raise BadRequestError(f"{repr(value)[:128]} is not a valid {name}") from None
+        words = repr(value)[:128] if shown else "this"
+        raise BadRequestError(f"{words} is not a valid {name}") from None

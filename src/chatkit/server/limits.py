@@ -2,32 +2,43 @@
 
 What bounds the server as a whole (queues, buffers, pages) is in `config`; what keeps one peer from taking the share of
 the others is here. Whatever goes beyond a rate is refused with RATE_LIMITED and the time to wait, and nothing of it
-was done. The verbs of the host (`ChatServer.send` and so on) are not limited.
+was done. Every node counts for itself: a user who is connected to two nodes has each rate twice. The verbs of the host
+(`ChatServer.send` and so on) are not limited. Counted by `allowance`; docs/limits.md says what a client sees of each.
 """
 
 from __future__ import annotations
 
+from typing import Self
+
 import msgspec
 
 from ..core.rate_limit import Rate
+
+_NO_BOUND = 2**31
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The share of one peer. None where a rate stands: no limit.
 
     Attributes:
-        sends_per_user: Messages and recalls of a user, over all devices, by socket and HTTP.
+        sends_per_user: Messages and recalls of a user, over all devices, by socket and HTTP. A repeat counts too.
         sends_per_conversation: Messages to a conversation, over all senders.
-        events_per_session: Events of any kind from one connection; beyond it RATE_LIMITED, then close 4002.
+        events_per_user: Events of any kind from the connections of a user, those that could not be read among them;
+            beyond it RATE_LIMITED, and close 4002 for the connection that goes on at twice the rate.
+        typing_per_user: TYPING of a user in all conversations; in one of them `typing_interval_s` holds besides.
         requests_per_user: HTTP requests and pulls (SYNC) of a user.
-        reads_in_flight_per_user: Pages, lists and searches that run at the same moment for a user; further ones wait.
-        commit_share_per_user: Of the commit queue, the part that commands of one user may fill, by rows.
+        reads_in_flight_per_user: Pages, lists and listings that are read at the same moment for a user.
+        reads_waiting_per_user: Further ones that wait for their turn; beyond it RATE_LIMITED.
+        commit_share_per_user: Of the commit queue, and of the rows of one transaction while others wait, the part that
+            commands of one user may fill.
         sessions_per_user: Open connections of a user.
-        devices_per_user: Devices a user may have; a further login takes the place of the device unseen for longest.
+        devices_per_user: Devices a user may have; a further one takes the place of the one unseen for longest that is
+            not online, and is refused with RATE_LIMITED if all are.
+        logins_per_user: Logins of a user, over all devices, by token and by resume token; beyond it close 4002.
         new_devices_per_user: Logins of a user with a device id not seen before.
-        conversations_created_per_user: Conversations that a user creates.
-        members_added_per_user: Users whom a user adds to groups, those at creation among them.
-        added_per_user: How often others may make a user a member of something.
+        conversations_created_per_user: Conversations that a user creates; asking again for one that exists is free.
+        members_added_per_user: Users whom a user makes members of something, those at creation among them.
+        added_per_user: How often others may make a user a member of something; beyond it they are refused.
         connections_per_address: Open connections from one address.
         logins_pending_per_address: Open connections from one address that have not logged in.
         new_connections: Connections taken in per second, over all addresses.
@@ -35,12 +46,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     sends_per_user: Rate | None = Rate(10, 30)
     sends_per_conversation: Rate | None = Rate(100, 200)
-    events_per_session: Rate | None = Rate(100, 1_000)
+    events_per_user: Rate | None = Rate(200, 2_000)
+    typing_per_user: Rate | None = Rate(5, 20)
     requests_per_user: Rate | None = Rate(50, 500)
     reads_in_flight_per_user: int = 2
+    reads_waiting_per_user: int = 64
     commit_share_per_user: float = 0.05
     sessions_per_user: int = 40
     devices_per_user: int = 20
+    logins_per_user: Rate | None = Rate(2, 60)
     new_devices_per_user: Rate | None = Rate(20 / 3600, 20)
     conversations_created_per_user: Rate | None = Rate(100 / 3600, 100)
     members_added_per_user: Rate | None = Rate(2_000 / 3600, 2_000)
@@ -48,3 +62,27 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connections_per_address: int = 1_000
     logins_pending_per_address: int = 100
     new_connections: Rate | None = Rate(200, 1_000)
+
+    @classmethod
+    def unlimited(cls) -> Self:
+        """No limit of one peer at all: for tests, imports and measurements; what bounds the whole server stays."""
+        return cls(
+            sends_per_user=None,
+            sends_per_conversation=None,
+            events_per_user=None,
+            typing_per_user=None,
+            requests_per_user=None,
+            reads_in_flight_per_user=_NO_BOUND,
+            reads_waiting_per_user=_NO_BOUND,
+            commit_share_per_user=1.0,
+            sessions_per_user=_NO_BOUND,
+            devices_per_user=_NO_BOUND,
+            logins_per_user=None,
+            new_devices_per_user=None,
+            conversations_created_per_user=None,
+            members_added_per_user=None,
+            added_per_user=None,
+            connections_per_address=_NO_BOUND,
+            logins_pending_per_address=_NO_BOUND,
+            new_connections=None,
+        )

@@ -1,11 +1,12 @@
-"""HELLO, AUTH_REFRESH and the end of a login: the only place where anything waits for the host's authenticator.
+"""HELLO, AUTH_REFRESH and the end of a login.
 
 A resume token saves a login and nothing else: 256 random bits, stored as a digest, single use, bound to user and
-device.
+device. Who a token proves is asked in `asking`; who may not be here is known to `access`.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import logging
 
@@ -16,26 +17,54 @@ from msgspec import UNSET
 from ..core.connection import State
 from ..errors import (
     BadRequestError,
+    BannedError,
     RateLimitedError,
     RefusedError,
     TokenExpiredError,
     UnauthenticatedError,
-    UnavailableError,
 )
 from ..ports import Ports
-from ..storage.base import Done, OpenSession, RenewLogin, ResumeSession, SessionOpened
+from ..storage.base import (
+    Done,
+    LoginTerms,
+    OpenSession,
+    RenewLogin,
+    ResumeSession,
+    SessionOpened,
+)
 from ..types import Identity
 from ..wire import events as ev
-from .auth import Authenticator
+from .access import Access
+from .allowance import Allowance
+from .asking import Asking
 from .background import Spawn
+from .commit_queue import RESUMES
 from .config import ServerConfig
+from .devices import Devices
 from .engine import Engine
+from .login_request import LoginRequest
 from .pending import PendingCommand
 from .session import Session
 
 logger = logging.getLogger(__name__)
 
 _EXPIRY_WARNING_MS = 30_000
+
+_END_KNOWN_S = 1.0
+"""So long a revocation waits for the host to say when the token ends by itself."""
+
+
+class _Proof(msgspec.Struct):
+    """A token, and who it proves.
+
+    Attributes:
+        token_hash: Digest of the token.
+        asked_at: Position of the newest revocation that was known before the host was asked.
+    """
+
+    identity: Identity
+    token_hash: bytes
+    asked_at: int
 
 
 class _Proved(msgspec.Struct):
@@ -58,51 +87,72 @@ class Login:
     def __init__(
         self,
         engine: Engine,
-        authenticate: Authenticator,
+        asking: Asking,
+        access: Access,
+        devices: Devices,
+        allowance: Allowance,
         config: ServerConfig,
         ports: Ports,
         spawn: Spawn,
     ) -> None:
         self._engine = engine
-        self._authenticate = authenticate
+        self._asking = asking
+        self._access = access
+        self._devices = devices
+        self._allowance = allowance
         self._config = config
         self._ports = ports
         self._spawn = spawn
         self._proved: dict[Session, _Proved] = {}
 
-    async def identify(self, token: str) -> Identity:
-        """Who the token proves.
+    @property
+    def by_request(self) -> bool:
+        """Whether a login may come without a token: by a cookie or a header."""
+        return self._asking.by_request
+
+    async def identify(self, token: str, request: LoginRequest | None = None) -> Identity:
+        """Who the token proves, or what else the request came with.
 
         Raises:
-            UnauthenticatedError: Or a subclass: the token is refused.
+            UnauthenticatedError: Or a subclass: the token is refused, or was revoked.
+            BannedError: Its user is banned.
             UnavailableError: The authenticator failed or took too long; a retry is safe.
         """
-        try:
-            with anyio.fail_after(self._config.hello_timeout_s):
-                identity = await self._authenticate(token)
-            _check_ids(identity)
-        except RefusedError:
-            raise
-        except Exception as error:
-            logger.exception("the authenticator failed")
-            raise UnavailableError("login is not possible right now", retry_after_s=1.0) from error
-        expires_ms = identity.expires_ms
-        if expires_ms is not None and expires_ms + self._leeway_ms() <= self._ports.clock.now_ms():
+        return (await self._prove(token, request)).identity
+
+    async def _prove(self, token: str, request: LoginRequest | None) -> _Proof:
+        token_hash, asked_at = digest_of_token(token), self._access.position
+        self._access.check_token(token_hash)
+        identity = await self._asking.who(token, request)
+        self._access.check(identity.user_id, identity.device_id, token_hash, identity.issued_at_ms)
+        if identity.expires_ms is not None and identity.expires_ms + self._leeway_ms() <= self.now_ms():
             raise TokenExpiredError("the token has expired")
-        return identity
+        return _Proof(identity, token_hash, asked_at)
+
+    async def end_of(self, token: str) -> int | None:
+        """When a token is refused without being revoked; None: never, or the host does not say so in time."""
+        refused_ms = self.now_ms() + int(self._config.resume_token_s * 1000)
+        with anyio.move_on_after(_END_KNOWN_S):
+            try:
+                expires_ms = (await self._asking.who(token)).expires_ms
+            except UnauthenticatedError:
+                return refused_ms
+            except RefusedError:
+                return None
+            return None if expires_ms is None else expires_ms + self._leeway_ms()
+        return None
+
+    def now_ms(self) -> int:
+        """The time, as logins and revocations are stamped with it."""
+        return self._ports.clock.now_ms()
 
     async def hello(self, session: Session, event: ev.Hello) -> None:
         """Log a session in: WELCOME, joined to the live pushes; or closed with the code that says why."""
         try:
             await self._open(session, event)
-        except UnauthenticatedError as error:
-            expired = isinstance(error, TokenExpiredError)
-            code = ev.CloseCode.TOKEN_EXPIRED if expired else ev.CloseCode.TOKEN_REVOKED
-            _turn_away(session, event, error, code)
-        except BadRequestError as error:
-            _turn_away(session, event, error, ev.CloseCode.PROTOCOL_ERROR)
         except RefusedError as error:
-            _turn_away(session, event, error, ev.CloseCode.OVERLOADED)
+            session.refuse(error, event.ref, server_ts=self.now_ms())
+            session.close(_close_code(error), str(error))
 
     def request_refresh(self, session: Session, event: ev.AuthRefresh) -> None:
         """AUTH_REFRESH: a new end for the open connection's login. Source: docs/protocol.md#auth_refresh
@@ -118,23 +168,34 @@ class Login:
 
     async def _refresh(self, session: Session, event: ev.AuthRefresh, proved: _Proved) -> None:
         try:
-            identity = await self.identify(event.token)
-            if _is_foreign(session, identity):
+            proof = await self._prove(event.token, session.request)
+            if _is_foreign(session, proof.identity):
                 session.close(ev.CloseCode.TOKEN_REVOKED, "the token belongs to another user or device")
                 return
-            await self._engine.execute(self._renewal(session, identity), Done)
+            await self._engine.execute(self._renewal(session, proof), Done, session.user_id)
+            self._access.check_token(proof.token_hash)  # revoked after that, while the session had another
         except RefusedError as error:
             session.refuse(error, event.ref)
             return
         finally:
             proved.refreshing = False
         if not session.closed:
-            self._hold(session, identity)
-            session.answer(ev.AuthOk(expires_ts=identity.expires_ms, ref=event.ref))
+            session.token_hash = proof.token_hash
+            self._hold(session, proof.identity)
+            session.answer(ev.AuthOk(expires_ts=proof.identity.expires_ms, ref=event.ref))
 
-    def _renewal(self, session: Session, identity: Identity) -> RenewLogin:
-        now_ms = self._ports.clock.now_ms()
-        return RenewLogin(session.user_id, session.device_id, identity.expires_ms, identity.scope, now_ms)
+    def _renewal(self, session: Session, proof: _Proof) -> RenewLogin:
+        identity = proof.identity
+        return RenewLogin(
+            session.user_id,
+            session.device_id,
+            identity.expires_ms,
+            identity.scope,
+            self.now_ms(),
+            proof.token_hash,
+            identity.issued_at_ms,
+            proof.asked_at,
+        )
 
     def watch(self, session: Session) -> None:
         """Warn before a login ends, and end the session after it. Called about once a second."""
@@ -156,53 +217,116 @@ class Login:
         self._proved.pop(session, None)
 
     async def _open(self, session: Session, event: ev.Hello) -> None:
-        if (event.token is UNSET) == (event.resume_token is UNSET):
+        needed = 0 if self.by_request else 1
+        if not needed <= (event.token is not UNSET) + (event.resume_token is not UNSET) <= 1:
             raise BadRequestError("HELLO needs either `token` or `resumeToken`")
-        resume_token = self._ports.ids.token_bytes(32).hex()
-        command: OpenSession | ResumeSession
-        if event.token is not UNSET:
-            command = self._open_command(await self.identify(event.token), event.device_id, resume_token)
+        if event.resume_token is not UNSET:
+            await self._open_by_resume(session, event, event.resume_token)
         else:
-            assert event.resume_token is not UNSET
-            command = self._resume_command(event.resume_token, event.device_id, resume_token)
+            await self._open_by_token(session, event, "" if event.token is UNSET else event.token)
 
-        def opened(outcome: SessionOpened) -> None:
-            session.resume_hash = command.resume_hash
-            self._welcome(session, event, outcome, resume_token)
+    async def _open_by_token(self, session: Session, event: ev.Hello, token: str) -> None:
+        proof, resume_token = await self._prove(token, session.request), self._new_resume_token()
+        command = self._open_command(proof, event.device_id, resume_token)
+        self._allowance.login(command.user_id)
+        await self._check_device(command.user_id, event.device_id)
+        with self._devices.opening(command.user_id, event.device_id):
+            await self._submit(session, event, command, resume_token, command.user_id)
 
-        await self._engine.submit(PendingCommand(command, session, opened=opened), SessionOpened)
+    async def _check_device(self, user_id: str, device_id: str) -> None:
+        """A device without a resume token has not logged in before. Raises RateLimitedError for one too many."""
+        if self._allowance.limits_new_devices:
+            known = await self._engine.store.resume_hashes([(user_id, device_id)])
+            if not known:
+                self._allowance.new_device(user_id)
 
-    def _open_command(self, identity: Identity, device_id: str, resume_token: str) -> OpenSession:
+    def _open_command(self, proof: _Proof, device_id: str, resume_token: str) -> OpenSession:
+        identity = proof.identity
         if identity.device_id is not None and identity.device_id != device_id:
             raise UnauthenticatedError("the token belongs to another device")
         return OpenSession(
             identity.user_id,
             device_id,
-            _digest(resume_token),
+            digest(resume_token),
             self._resume_until_ms(),
             identity.expires_ms,
             identity.scope,
-            self._ports.clock.now_ms(),
+            self.now_ms(),
+            proof.token_hash,
+            identity.issued_at_ms,
+            proof.asked_at,
+            self._devices.rule(identity.user_id),
         )
 
-    def _resume_command(self, used_token: str, device_id: str, resume_token: str) -> ResumeSession:
+    async def _open_by_resume(self, session: Session, event: ev.Hello, used_token: str) -> None:
+        used_hash, resume_token = digest(used_token), self._new_resume_token()
+        renewed = await self._renewed(used_hash, event.device_id)
+        command = self._resume_command(used_hash, event.device_id, resume_token, renewed)
+        await self._submit(session, event, command, resume_token, RESUMES)
+
+    def _resume_command(
+        self, used_hash: bytes, device_id: str, resume_token: str, renewed: LoginTerms | None
+    ) -> ResumeSession:
+        login_max_s = self._config.login_max_s
         return ResumeSession(
-            _digest(used_token),
+            used_hash,
             device_id,
-            _digest(resume_token),
+            digest(resume_token),
             self._resume_until_ms(),
             self._leeway_ms(),
-            self._ports.clock.now_ms(),
+            self.now_ms(),
+            None if login_max_s is None else int(login_max_s * 1000),
+            renewed,
         )
 
+    async def _renewed(self, used_hash: bytes, device_id: str) -> LoginTerms | None:
+        """What the host says now of the login that is resumed; None if it is not asked."""
+        if not self._asking.at_resume:
+            return None
+        kept = await self._engine.store.kept_login(used_hash)
+        if kept is None or kept.device_id != device_id:
+            return None  # the store refuses it
+        identity = Identity(kept.user_id, kept.device_id, kept.expires_ms, kept.scope)
+        answer = await self._asking.again(identity)
+        return LoginTerms(answer.expires_ms, answer.scope)
+
+    async def _submit(
+        self,
+        session: Session,
+        event: ev.Hello,
+        command: OpenSession | ResumeSession,
+        resume_token: str,
+        lane: str,
+    ) -> None:
+        def opened(outcome: SessionOpened) -> None:
+            session.resume_hash, session.token_hash = command.resume_hash, outcome.token_hash
+            self._welcome(session, event, outcome, resume_token)
+            if lane == RESUMES:
+                self._limit_resume(session, event, outcome.user_id)
+
+        pending = PendingCommand(command, session, opened=opened, user_id=lane)
+        await self._engine.submit(pending, SessionOpened)
+
+    def _limit_resume(self, session: Session, event: ev.Hello, user_id: str) -> None:
+        """Who resumes too often is sent away with their new token; only now it is known who it is."""
+        try:
+            self._allowance.login(user_id)
+        except RateLimitedError as error:
+            session.refuse(error, event.ref, server_ts=self.now_ms())
+            session.close(_close_code(error), str(error))
+
+    def _new_resume_token(self) -> str:
+        return self._ports.ids.token_bytes(32).hex()
+
     def _resume_until_ms(self) -> int:
-        return self._ports.clock.now_ms() + int(self._config.resume_token_s * 1000)
+        return self.now_ms() + int(self._config.resume_token_s * 1000)
 
     def _welcome(self, session: Session, event: ev.Hello, outcome: SessionOpened, resume_token: str) -> None:
         session.user_id, session.device_id = outcome.user_id, outcome.device_id
         session.state = State.OPEN
         identity = Identity(outcome.user_id, outcome.device_id, outcome.identity_expires_ms, outcome.scope)
         proved = self._hold(session, identity)
+        logger.info("user %s logged in on device %s", session.user_id, session.device_id)
         session.answer(
             ev.Welcome(
                 user_id=session.user_id,
@@ -218,18 +342,29 @@ class Login:
         )
 
     def _hold(self, session: Session, identity: Identity) -> _Proved:
-        """From here on the session has this login."""
+        """From here on the session has this login; if it ends when the one before did, there is no second warning."""
+        earlier = session.identity
+        same_end = earlier is not None and earlier.expires_ms == identity.expires_ms
+        warned = same_end and session in self._proved and self._proved[session].warned
         session.identity = identity
-        proved = self._proved[session] = _Proved(self._ports.clock.now_ms())
+        proved = self._proved[session] = _Proved(self._ports.clock.now_ms(), warned)
         return proved
 
     def _leeway_ms(self) -> int:
         return int(self._config.token_leeway_s * 1000)
 
 
-def _turn_away(session: Session, event: ev.Hello, error: RefusedError, code: int) -> None:
-    session.refuse(error, event.ref)
-    session.close(code, str(error))
+def _close_code(error: RefusedError) -> int:
+    """What a client whose login is refused is to do next."""
+    if isinstance(error, TokenExpiredError):
+        return ev.CloseCode.TOKEN_EXPIRED
+    if isinstance(error, UnauthenticatedError):
+        return ev.CloseCode.TOKEN_REVOKED
+    if isinstance(error, BannedError):
+        return ev.CloseCode.BANNED
+    if isinstance(error, BadRequestError):
+        return ev.CloseCode.PROTOCOL_ERROR
+    return ev.CloseCode.OVERLOADED
 
 
 def _is_foreign(session: Session, identity: Identity) -> bool:
@@ -238,12 +373,21 @@ def _is_foreign(session: Session, identity: Identity) -> bool:
     return identity.user_id != session.user_id or foreign_device
 
 
-def _check_ids(identity: Identity) -> None:
-    """Hold a host's identity to the alphabet of ids; raises ValidationError, a fault of the host."""
-    msgspec.convert(identity.user_id, ev.Id)
-    if identity.device_id is not None:
-        msgspec.convert(identity.device_id, ev.Id)
+def digest_of_token(token: str) -> bytes:
+    """What names a login's token. Of a JSON Web Token what is signed: its signature can be spelt in several ways."""
+    signed, _, signature = token.rpartition(".")
+    return digest(signed if signature and _is_jwt_header(signed.partition(".")[0]) else token)
 
 
-def _digest(token: str) -> bytes:
+def _is_jwt_header(part: str) -> bool:
+    """Whether this is a JSON object with `alg` in base64url. Source: RFC 7515 section 4"""
+    try:
+        header = msgspec.json.decode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, RecursionError):  # msgspec's errors, and those of base64
+        return False
+    return isinstance(header, dict) and "alg" in header
+
+
+def digest(token: str) -> bytes:
+    """What is stored of a resume token."""
     return hashlib.sha256(token.encode()).digest()

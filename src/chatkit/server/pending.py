@@ -14,7 +14,20 @@ from msgspec import UNSET, UnsetType
 
 from ..core.send_order import SendOrder
 from ..errors import UnavailableError
-from ..storage.base import AddMembers, Append, Command, CreateConversation, Outcome, Refused, SessionOpened
+from ..storage.base import (
+    AddMembers,
+    Append,
+    Command,
+    ConfirmMessage,
+    CreateConversation,
+    OpenSession,
+    Outcome,
+    Recall,
+    Refused,
+    ResumeSession,
+    SeeDevices,
+    SessionOpened,
+)
 from .session import Session
 
 
@@ -59,6 +72,9 @@ class PendingCommand(msgspec.Struct):
         number: For a send of a session: its number in that order.
         reply: The waiting caller, if any.
         opened: For logins: called in commit order with the opened session, before any push can follow.
+        user_id: Whose lane of the commit queue it waits in; `commit_queue.HOST` for the host's own.
+        cost: What it adds to the commit queue's bound: about the rows it reads and writes, in messages. Set by `price`.
+        payload_bytes: What it adds to the commit queue's byte bound. Set by `price`.
     """
 
     command: Command
@@ -68,21 +84,9 @@ class PendingCommand(msgspec.Struct):
     number: int = 0
     reply: PendingReply | None = None
     opened: Callable[[SessionOpened], None] | None = None
-
-    @property
-    def cost(self) -> int:
-        """What it adds to the commit queue's bound: about the rows it writes."""
-        command = self.command
-        if type(command) is Append:  # nearly all are
-            return 1
-        if type(command) is CreateConversation:
-            return len(command.member_ids)
-        return len(command.user_ids) if type(command) is AddMembers else 1
-
-    @property
-    def payload_bytes(self) -> int:
-        """What it adds to the commit queue's byte bound."""
-        return len(self.command.payload) if type(self.command) is Append else 0
+    user_id: str = ""
+    cost: int = 1
+    payload_bytes: int = 0
 
     @property
     def held_back(self) -> bool:
@@ -90,3 +94,23 @@ class PendingCommand(msgspec.Struct):
         if self.order is None or type(self.command) is not Append:
             return False
         return self.order.holds_back(self.command.conversation_id, self.number)
+
+
+_PRICES: dict[type[Command], int] = {Recall: 3, ConfirmMessage: 2, OpenSession: 4, ResumeSession: 4}
+_MEMBER_PRICE = 3
+"""A new member is a membership, cursors and an audit row."""
+
+
+def price(pending: PendingCommand) -> None:
+    """Set what a command adds to the bounds of the commit queue."""
+    command = pending.command
+    if type(command) is Append:  # nearly all are
+        pending.payload_bytes = len(command.payload)
+    elif type(command) is CreateConversation:
+        pending.cost = 1 + _MEMBER_PRICE * len(command.member_ids)
+    elif type(command) is AddMembers:
+        pending.cost = 1 + _MEMBER_PRICE * len(command.user_ids)
+    elif type(command) is SeeDevices:
+        pending.cost = len(command.devices)
+    else:
+        pending.cost = _PRICES.get(type(command), 1)

@@ -30,10 +30,13 @@ from ..storage.base import (
     Refused,
     RemoveMember,
     RenewEpoch,
+    Revoked,
     SessionOpened,
+    Updated,
 )
 from ..types import JoinReason
 from ..wire import events as ev
+from .access import Access
 from .cluster.bridge import ClusterBridge
 from .cluster.reconcile_queue import ReconcileQueue
 from .config import ServerConfig
@@ -54,20 +57,25 @@ class Publisher:
         receipts: Receipts,
         to_reconcile: ReconcileQueue,
         bridge: ClusterBridge | None,
+        access: Access,
         config: ServerConfig,
     ) -> None:
         self._hub = hub
         self._receipts = receipts
         self._to_reconcile = to_reconcile
         self._bridge = bridge
+        self._access = access
         self._retry_s = config.overload_retry_s
+        self._sessions_per_user = config.limits.sessions_per_user
         self._by_outcome: dict[type[Outcome], Callable[[PendingCommand, Any], int | None]] = {
             Appended: self._stored,
             Recalled: self._stored,
             Advanced: self._advanced,
             Created: self._created,
             MembersChanged: self._members_changed,
+            Updated: self._updated,
             SessionOpened: self._session_opened,
+            Revoked: self._revoked,
             Done: self._done,
             Refused: self._refused,
         }
@@ -156,7 +164,19 @@ class Publisher:
     def _members_changed(self, pending: PendingCommand, outcome: MembersChanged) -> int:
         if outcome.entry is None:
             return 0
-        return self._members(outcome.conversation, outcome.entry, outcome.added, "JOINED")
+        deliveries = self._members(outcome.conversation, outcome.entry, outcome.added, "JOINED")
+        if outcome.new_owner_id is not None:
+            deliveries += self._push_updated(outcome.conversation)
+        return deliveries
+
+    def _updated(self, pending: PendingCommand, outcome: Updated) -> int:
+        return self._push_updated(outcome.conversation) if outcome.changed else 0
+
+    def _push_updated(self, conversation: Conversation) -> int:
+        """Say that title or owner changed; what is lost of it, the next list shows."""
+        if self._bridge is not None:
+            self._bridge.updated(conversation.conversation_id)
+        return self._hub.push_updated(conversation.conversation_id)
 
     def _members(
         self, conversation: Conversation, entry: Entry, added: Sequence[str], reason: JoinReason
@@ -199,12 +219,30 @@ class Publisher:
         session = pending.session
         if session is None or pending.opened is None or session.closed:
             return
-        pending.opened(outcome)
+        self._check_sessions_of(session, outcome)
+        if not session.closed:
+            pending.opened(outcome)
         if session.closed:
             return  # turned away after all: a failed try disturbs no live session
         replaced = self._hub.join(session, outcome.conversations)
         if replaced is not None:
             replaced.close(ev.CloseCode.REPLACED, "a newer session of this device took over")
+        self._access.joined(session)
+
+    def _revoked(self, pending: PendingCommand, outcome: Revoked) -> None:
+        self._access.committed(outcome.revocation)
+        if self._bridge is not None:
+            self._bridge.revoked()
+
+    def _check_sessions_of(self, session: Session, outcome: SessionOpened) -> None:
+        """Turn a session away whose user has as many as are allowed, on other devices of this node."""
+        others = [
+            it for it in self._hub.presence.sessions([outcome.user_id]) if it.device_id != outcome.device_id
+        ]
+        if len(others) >= self._sessions_per_user:
+            error = OverloadedError("this user has too many open connections", retry_after_s=self._retry_s)
+            session.refuse(error)
+            session.close(ev.CloseCode.OVERLOADED, str(error))
 
     def _refused(self, pending: PendingCommand, outcome: Refused) -> None:
         if pending.session is None or pending.reply is not None:

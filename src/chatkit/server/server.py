@@ -7,57 +7,79 @@ The parts, in the order of a message: `gateway` -> `session` -> `dispatch` -> `e
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import anyio
-from anyio.abc import TaskGroup
 
+from .._arguments import check_callable, check_has, check_kind
+from .._event_loop import LoopGuard
 from ..bus.base import Bus
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, RefusedError
 from ..ports import Ports
 from ..storage.base import Store
+from ..wire import events as ev
 from ..wire.codec import Codec
+from .access import Access
+from .allowance import Allowance
+from .asking import Asking, ResumeAuthorizer
 from .auth import Authenticator
 from .background import Background
 from .cluster.bridge import ClusterBridge
 from .cluster.reconcile import Reconciler
 from .cluster.reconcile_queue import ReconcileQueue
-from .committer import Committer
+from .committer import NOT_RUNNING, Committer
 from .config import ServerConfig
+from .devices import Devices
 from .dispatch import Dispatch
 from .engine import Engine
-from .host import HostVerbs
 from .live.hub import Hub
 from .login import Login
+from .login_request import LoginRequest
+from .login_verbs import LoginVerbs
 from .publisher import Publisher
+from .read_gate import ReadGate
 from .receipts import Receipts
 from .restoration import Restoration
 from .session import Session
 from .sessions import Sessions
+from .signals import forget, keep_back, stay_between
 from .sync import Sync
 from .typing import Typing
 from .watchdog import Watchdog
 
+logger = logging.getLogger(__name__)
 
-class ChatServer(HostVerbs):
+
+class ChatServer(LoginVerbs):
     """A chat server to embed: `async with ChatServer(...) as server`, and `asgi_app(server)` to reach it by.
 
-    Inside the `async with` it takes sessions and requests; leaving it drains. It may be entered once.
+    Inside the `async with` it takes sessions and requests; leaving it drains. It may be entered again once it was left,
+    in another event loop too, and left by another task than the one that entered it; all of its coroutines belong to
+    the event loop that it was entered in.
 
     Args:
         store: Where the log lives; opened on entering, closed on leaving.
         authenticate: Who a token proves its bearer to be.
+        authorize_resume: Asked when a client comes back by a resume token: whether that login still holds. None: it
+            holds until it ends, was revoked, or is `login_max_s` old.
         config: Bounds and times.
         ports: Clock, random numbers, ids.
-        bus: Where the other servers on the same log hear of what happens here; None: there is no other.
+        bus: Where the other servers on the same log hear of what happens here; None: there is no other. A place on a
+            bus is left with the server: with one, the server is entered once.
+        drain_on_signals: Where the program that runs the event loop (uvicorn, hypercorn, granian) handles SIGTERM,
+            drain first, then let it have the signal. For the main thread and asyncio; elsewhere it has no effect.
 
     Attributes:
         engine: For endpoints such as `asgi_app`, not for hosts: the verbs of users.
         sync: For endpoints, not for hosts: pages of the log.
         login: For endpoints, not for hosts: tokens to identities.
+        allowance: For endpoints, not for hosts: what a user may still ask for.
+        reads: For endpoints, not for hosts: whose turn it is to read.
     """
 
     def __init__(
@@ -65,29 +87,61 @@ class ChatServer(HostVerbs):
         *,
         store: Store,
         authenticate: Authenticator,
+        authorize_resume: ResumeAuthorizer | None = None,
         config: ServerConfig | None = None,
         ports: Ports | None = None,
         bus: Bus | None = None,
+        drain_on_signals: bool = True,
     ) -> None:
-        config, ports = config or ServerConfig(), ports or Ports()
+        check_has("store", store, "commit", "a Store, such as open_store('sqlite:///chat.db')")
+        check_callable("authenticate", authenticate, "an async callable, such as jwt_authenticator(secret)")
+        check_kind("config", config, ServerConfig, optional=True)
+        check_kind("ports", ports, Ports, optional=True)
+        self._drain_on_signals = drain_on_signals
+        self._entered = self._left = self._warned = False
+        self._guard: LoopGuard | None = None
+        self._authenticate, self._authorize_resume = authenticate, authorize_resume
+        self._assemble(store, config or ServerConfig(), ports or Ports(), bus)
+
+    def _assemble(self, store: Store, config: ServerConfig, ports: Ports, bus: Bus | None) -> None:
+        """Make the parts: anew for each time the server is entered, for they belong to one event loop."""
         self.config, self.ports = config, ports
         self._bus = bus
-        self._background = Background()
+        self._background = Background(self._failed)
         spawn = self._background.spawn
         to_reconcile = ReconcileQueue()
         hub = Hub(to_reconcile, bus)
         receipts = Receipts(hub, to_reconcile, store)
-        bridge = None if bus is None else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random)
-        publisher = Publisher(hub, receipts, to_reconcile, bridge, config)
+        clustered = bus is not None
+        self._access = Access(store, hub, self._refuse_queued, ports.clock, clustered=clustered)
+        bridge = (
+            None
+            if bus is None
+            else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random, self._access.look)
+        )
+        publisher = Publisher(hub, receipts, to_reconcile, bridge, self._access, config)
         self._committer = Committer(store, publisher, config)
-        super().__init__(Engine(store, self._committer, publisher, config, ports), store)
+        devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
+        self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
+        self.reads = ReadGate(config.limits)
+        engine = Engine(store, self._committer, publisher, devices, self.allowance, config, ports)
+        super().__init__(engine, store)
         self._hub, self._bridge = hub, bridge
-        self.login = Login(self.engine, authenticate, config, ports, spawn)
-        self.sync = Sync(store, hub, to_reconcile, config, spawn)
-        typing = Typing(store, hub, bridge, self._committer, config, ports.clock)
+        asking = Asking(self._authenticate, self._authorize_resume, config.hello_timeout_s)
+        self.login = Login(engine, asking, self._access, devices, self.allowance, config, ports, spawn)
+        self.sync = Sync(store, hub, to_reconcile, self.allowance, self.reads, config, spawn)
+        typing = Typing(store, hub, bridge, self._committer, self.allowance, config)
         self._restoration = Restoration(store, self.engine)
         dispatch = Dispatch(
-            self.engine, self.login, self.sync, typing, hub, self._restoration, ports.clock, spawn
+            self.engine,
+            self.login,
+            self.sync,
+            typing,
+            self.allowance,
+            hub,
+            self._restoration,
+            ports.clock,
+            spawn,
         )
         self._sessions = Sessions(dispatch, config, ports)
         self._reconciler = Reconciler(store, hub, receipts, self._committer, to_reconcile, config.gap_wait_s)
@@ -100,11 +154,12 @@ class ChatServer(HostVerbs):
             to_reconcile,
             bridge,
             self._restoration,
+            self._access,
+            devices,
+            self.engine,
             config,
             ports.clock,
         )
-        self._group: TaskGroup | None = None
-        self._entered = False
 
     @property
     def running(self) -> bool:
@@ -117,63 +172,91 @@ class ChatServer(HostVerbs):
         return self.running and not self._sessions.draining and self.store.healthy
 
     async def __aenter__(self) -> Self:
-        if self._entered:
-            raise ConfigurationError("a ChatServer can be entered once")
-        self._entered = True
+        self._check_may_enter()
+        self._entered, self._guard = True, LoopGuard("ChatServer")
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._leave)
+            undo.push(_log_failure)
             secret = await self.store.migrate()
-            self.engine.start(secret)
+            self.engine.start(secret, self._guard)
             await self._reconciler.begin()
-            self._group = await undo.enter_async_context(anyio.create_task_group())
-            with anyio.CancelScope(shield=True):  # it takes no time, and must not be left half begun
-                await self._group.start(self._background.run, self._begin)
+            await self._access.begin()
+            await self._background.open(self._begin)
+            undo.push_async_callback(self._background.close)
             self._committer.open()
-            try:
-                await self._restoration.start(secret)
-            except BaseException:
-                self._background.cancel()
-                raise
+            await self._restoration.start(secret)
             undo.pop_all()
+        if self._drain_on_signals and keep_back(self.drain):
+            self._background.start(partial(stay_between, self.drain))
+        logger.info("the server takes sessions and requests")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        assert self._group is not None
+        assert self._guard is not None, "entered before it is left"
+        self._guard.check()
         try:
             with anyio.CancelScope(shield=True):
                 await self.drain()
-            self._committer.abandon()
-            self._background.cancel()
-            return await self._group.__aexit__(kind, error, trace)
-        except BaseExceptionGroup as group:
-            if group.exceptions != (error,):
-                raise
-            return None  # the host's own error goes on as it is
+                self._committer.abandon()
+                await self._background.close()
         finally:
             self._background.cancel()
             await self._leave()
+            logger.info("the server was left")
+        return None
 
-    def connect(self, codec: Codec, wake: Callable[[], None]) -> Session:
-        """A session for a connection that was just opened. The caller must call `disconnect` when it ends."""
-        return self._sessions.open(codec, wake)
+    def _check_may_enter(self) -> None:
+        """Make the parts anew if they were used. Raises ConfigurationError if the server cannot be entered now."""
+        if self._entered:
+            raise ConfigurationError(
+                "this ChatServer is entered already; leave it first, or make another one"
+            )
+        if self._left:
+            if self._bus is not None:
+                raise ConfigurationError(
+                    "this ChatServer has left its bus; make another one with a new place on the bus"
+                )
+            self._assemble(self.store, self.config, self.ports, None)
 
-    def disconnect(self, session: Session) -> None:
+    def connect(self, codec: Codec, wake: Callable[[], None], request: LoginRequest | None = None) -> Session:
+        """A session for a connection that was just opened. The caller must call `disconnected` when it ends.
+
+        Args:
+            codec: The wire form it speaks.
+            wake: Called when there is something to write.
+            request: What came with the handshake; None: nothing, and no address to count it under.
+        """
+        return self._sessions.open(codec, wake, request or LoginRequest())
+
+    def disconnected(self, session: Session) -> None:
         """The connection has ended; nothing is sent to the session any more."""
         self._sessions.end(session)
+
+    def warn_not_running(self) -> None:
+        """For endpoints: somebody came before the server was entered. Logged once, for it is a matter of set-up."""
+        if not (self._entered or self._left or self._warned):
+            self._warned = True
+            logger.error("%s. A host without lifespan, such as daphne, cannot run it", NOT_RUNNING)
 
     async def drain(self) -> None:
         """Refuse new work, answer what was accepted, and send everybody away. Safe to repeat.
 
         Afterwards every accepted message is durable and answered, as far as `drain_timeout_s` allowed.
         """
+        if self._guard is not None:
+            self._guard.check()
         self._committer.close("the node drains")
         self._sessions.announce_drain()
         with anyio.move_on_after(self.config.drain_timeout_s):
-            await self._committer.flush()
+            if self.running:
+                await self._committer.flush()
         with anyio.move_on_after(self.config.drain_timeout_s):
             await self._sessions.send_away()
+
+    def _refuse_queued(self, session: Session, error: RefusedError) -> None:
+        self._committer.refuse_of(session, error)
 
     def _begin(self) -> None:
         self._background.start(self._committer.run)
@@ -184,9 +267,26 @@ class ChatServer(HostVerbs):
 
     async def _leave(self) -> None:
         """Leave the bus, and close the store in any case, also when cancelled."""
+        forget(self.drain)
         with anyio.CancelScope(shield=True):
             try:
                 if self._bus is not None:
                     await self._bus.aclose()
             finally:
                 await self.store.aclose()
+                self._entered, self._left = False, True
+
+    def _failed(self) -> None:
+        """A part of the server has failed: nothing is taken in any more, and nobody is left waiting."""
+        self._committer.close("the server failed")
+        self._committer.abandon()
+        for session in self._sessions:
+            session.close(ev.CloseCode.OVERLOADED, "the server failed")
+
+
+def _log_failure(
+    kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+) -> None:
+    """Say why a server cannot start: the programs that run hosts may end with 0 after it, or with no word."""
+    if isinstance(error, Exception):
+        logger.critical("the chat server cannot start: %s", error)

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec import UNSET, UnsetType
+
 from ..core.connection import State
+from ..errors import RefusedError
 from ..types import Identity
 from ..wire import events as ev
-from ..wire.codec import Codec
+from ..wire.codec import BadItem, Codec
 from .connection import Connection
+from .login_request import LoginRequest
+from .refusal_log import log_refusal
 
 
 class Services(Protocol):
@@ -21,6 +26,9 @@ class Services(Protocol):
 
     def handle(self, session: Session, event: ev.ClientEvent) -> None:
         """Act on one legal event. Never waits."""
+
+    def unreadable(self, session: Session) -> None:
+        """An event of an open session could not be read, and was answered so."""
 
     def drained(self, session: Session) -> None:
         """The buffer is empty, and somebody asked to know (`call_when_drained`)."""
@@ -40,7 +48,9 @@ class Session(Connection):
         identity: Who logged in; None before that.
         user_id: The user, empty before login.
         device_id: The device, empty before login.
+        request: What the login came with.
         resume_hash: Digest of the resume token that its login issued; the device's newest is in the store.
+        token_hash: Digest of the token that its login came by, be it some resumes ago.
         last_pushed_seq: By conversation, the seq up to which everything was pushed to it; it belongs to these
             conversations.
         behind: Conversations whose pushes were dropped and not yet announced by BEHIND.
@@ -52,8 +62,10 @@ class Session(Connection):
         "device_id",
         "identity",
         "last_pushed_seq",
+        "request",
         "resume_hash",
         "session_id",
+        "token_hash",
         "user_id",
     )
 
@@ -72,10 +84,24 @@ class Session(Connection):
         self.identity: Identity | None = None
         self.user_id = ""
         self.device_id = ""
+        self.request = LoginRequest()
         self.resume_hash = b""
+        self.token_hash = b""
         self.last_pushed_seq: dict[str, int] = {}
         self.behind: dict[str, None] = {}
         self._services = services
+
+    def refuse(
+        self,
+        error: RefusedError,
+        ref: str | UnsetType = UNSET,
+        conversation_id: str | UnsetType = UNSET,
+        client_msg_id: str | UnsetType = UNSET,
+        server_ts: int | UnsetType = UNSET,
+    ) -> None:
+        """Queue an ERROR."""
+        log_refusal(error, f"user {self.user_id or '(not logged in)'}, device {self.device_id or '-'}")
+        super().refuse(error, ref, conversation_id, client_msg_id, server_ts)
 
     def push(self, encoded: bytes, conversation_id: str, seq: int) -> None:
         """Offer an encoded NEW_MSG; dropped, and the conversation marked, when the buffer is full."""
@@ -108,6 +134,11 @@ class Session(Connection):
 
     def _handle(self, event: ev.ClientEvent) -> None:
         self._services.handle(self, event)
+
+    def _bad_item(self, item: BadItem) -> None:
+        super()._bad_item(item)
+        if self.state is State.OPEN:
+            self._services.unreadable(self)
 
     def _drained(self) -> None:
         self._services.drained(self)

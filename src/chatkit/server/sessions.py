@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 
 from .._auto_reset_event import AutoResetEvent
 from ..core.connection import State
+from ..errors import OverloadedError, RefusedError
 from ..ports import Ports
 from ..wire import events as ev
 from ..wire.codec import Codec
+from .admission import Admission
 from .config import ServerConfig
+from .login_request import LoginRequest
 from .session import Services, Session
 
 
@@ -20,6 +23,7 @@ class Sessions:
         self._services = services
         self._config = config
         self._ports = ports
+        self._admission = Admission(config.limits, config.overload_retry_s)
         self._sessions: dict[Session, None] = {}
         self._draining = False
         self._left = AutoResetEvent()
@@ -33,8 +37,8 @@ class Sessions:
         """Whether everybody is being sent away."""
         return self._draining
 
-    def open(self, codec: Codec, wake: Callable[[], None]) -> Session:
-        """A session for a new connection; one that is not wanted is closed already."""
+    def open(self, codec: Codec, wake: Callable[[], None], request: LoginRequest) -> Session:
+        """A session for a new connection; one that is not wanted is closed already, and was told when to come back."""
         session = Session(
             self._ports.ids.token_bytes(8).hex(),
             codec,
@@ -43,10 +47,16 @@ class Sessions:
             buffer_bytes_max=self._config.send_buffer_bytes,
             wake=wake,
         )
+        session.request = request
+        refusal = self._admission.take_in(session, request.client_address, session.opened_at_s)
         if self._draining:
+            session.answer(self._goaway())
             session.close(ev.CloseCode.DRAIN, "the node drains")
+        elif refusal is not None:
+            _turn_away(session, refusal)
         elif len(self._sessions) >= self._config.sessions_max:
-            session.close(ev.CloseCode.OVERLOADED, "too many connections")
+            retry_s = self._config.overload_retry_s
+            _turn_away(session, OverloadedError("too many connections", retry_after_s=retry_s))
         self._sessions[session] = None
         return session
 
@@ -54,16 +64,16 @@ class Sessions:
         """The connection has ended. A second call does nothing."""
         if session in self._sessions:
             del self._sessions[session]
+            self._admission.ended(session, session.request.client_address)
             self._left.set()
             session.end()
 
     def announce_drain(self) -> None:
         """Take nobody in any more, and say so to everybody."""
         self._draining = True
-        after_ms = int(self._config.reconnect_after_s * 1000)
         for session in self:
             if session.state is State.OPEN:
-                session.answer(ev.GoAway(reason="drain", reconnect_after_ms=after_ms))
+                session.answer(self._goaway())
 
     async def send_away(self) -> None:
         """Close all sessions, and return once they have ended."""
@@ -71,3 +81,11 @@ class Sessions:
             session.close(ev.CloseCode.DRAIN, "the node drains")
         while self._sessions:
             await self._left.wait()
+
+    def _goaway(self) -> ev.GoAway:
+        return ev.GoAway(reason="drain", reconnect_after_ms=int(self._config.reconnect_after_s * 1000))
+
+
+def _turn_away(session: Session, refusal: RefusedError) -> None:
+    session.refuse(refusal)
+    session.close(ev.CloseCode.OVERLOADED, str(refusal))

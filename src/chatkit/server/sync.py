@@ -1,6 +1,6 @@
 """Reads for sessions: SYNC pages, HEADS listings, and BEHIND once a session is drained.
 
-One SYNC at a time per connection, none while its answers do not drain; the requests that wait are bounded.
+One SYNC at a time per connection, none while a page of it has not left yet; the requests that wait are bounded.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ from ..core.connection import State
 from ..errors import ConflictError, NotFoundError, OverloadedError, RefusedError
 from ..storage.base import Page, Store
 from ..wire import events as ev
+from .allowance import Allowance
 from .background import Spawn
 from .cluster.reconcile_queue import ReconcileQueue
 from .config import ServerConfig
 from .entries import head_event, log_entries
 from .live.hub import Hub
+from .read_gate import ReadGate
 from .session import Session
 
-_BEHIND_MAX = 200
+HEADS_PER_PAGE = ev.PAGE_MAX
+"""Conversations in one frame of a HEADS listing."""
+
+BEHIND_MAX = 200
 """More conversations than this are announced by a HEADS listing."""
 
 
@@ -43,8 +48,17 @@ class Sync:
     """Answers what a session asks of the log."""
 
     def __init__(
-        self, store: Store, hub: Hub, to_reconcile: ReconcileQueue, config: ServerConfig, spawn: Spawn
+        self,
+        store: Store,
+        hub: Hub,
+        to_reconcile: ReconcileQueue,
+        allowance: Allowance,
+        reads: ReadGate,
+        config: ServerConfig,
+        spawn: Spawn,
     ) -> None:
+        self._allowance = allowance
+        self._reads = reads
         self._store = store
         self._hub = hub
         self._to_reconcile = to_reconcile
@@ -57,7 +71,9 @@ class Sync:
 
         Raises:
             OverloadedError: Too many are waiting in this session; a retry is safe.
+            RateLimitedError: The user asks for more than their share; a retry is safe.
         """
+        self._allowance.request(session.user_id)
         reading = self._reading(session)
         if len(reading.requests) >= self._config.sync_queue_max:
             raise OverloadedError("too many SYNC requests are waiting", retry_after_s=1.0)
@@ -76,7 +92,7 @@ class Sync:
             return
         if reading is not None and reading.requests:
             self._serve(session, reading)
-        if len(session.behind) > _BEHIND_MAX:
+        if len(session.behind) > BEHIND_MAX:
             session.behind.clear()
             self.list_heads(session)
         else:
@@ -94,9 +110,11 @@ class Sync:
         Raises:
             NotFoundError: Not a member.
             ConflictError: The log has another epoch than the caller's cursor.
+            RateLimitedError: Too many reads of this user wait already.
         """
-        limit = min(limit, ev.PAGE_MAX)
-        page = await self._store.page(conversation_id, user_id, last_seq, limit, self._config.page_bytes_max)
+        limit, bytes_max = min(limit, ev.PAGE_MAX), self._config.page_bytes_max
+        async with self._reads.turn(user_id):
+            page = await self._store.page(conversation_id, user_id, last_seq, limit, bytes_max)
         if epoch is not None and epoch != page.epoch:
             raise ConflictError("the log has another epoch; drop the cursor and sync afresh")
         return page
@@ -114,12 +132,16 @@ class Sync:
     async def _answer_requests(self, session: Session, reading: _Reading) -> None:
         """Answer waiting requests, one after the other, until none is left or the answers do not drain."""
         try:
-            while reading.requests and session.state is State.OPEN and not session.congested:
+            while reading.requests and session.state is State.OPEN and self._may_page(session):
                 await self._answer(session, reading.requests.popleft())
         finally:
             reading.serving = False
         if reading.requests and not session.closed:
             session.call_when_drained()
+
+    def _may_page(self, session: Session) -> bool:
+        """A slow reader holds two pages at most: the next is made once the first has left."""
+        return session.buffered_bytes < self._config.page_bytes_max
 
     async def _answer(self, session: Session, event: ev.Sync) -> None:
         limit = ev.PAGE_MAX if event.limit is UNSET else max(1, event.limit)
@@ -158,7 +180,8 @@ class Sync:
     # --- HEADS ---
 
     async def _read_heads(self, session: Session) -> None:
-        heads = await self._store.heads(session.user_id, session.device_id)
+        async with self._reads.turn(session.user_id):
+            heads = await self._store.heads(session.user_id, session.device_id)
         for head in heads:
             audience = self._hub.audience(head.conversation_id)
             if audience is not None:  # a receipt that comes late must not say less than this listing
@@ -173,7 +196,7 @@ class Sync:
     def _send_heads(self, session: Session, reading: _Reading, heads: deque[ev.Head]) -> None:
         """Send the next page; conversations left since the listing was read are passed over."""
         pushed = session.last_pushed_seq
-        page = [heads.popleft() for _ in range(min(ev.PAGE_MAX, len(heads)))]
+        page = [heads.popleft() for _ in range(min(HEADS_PER_PAGE, len(heads)))]
         page = [head for head in page if head.conversation_id in pushed]
         for head in page:
             pushed[head.conversation_id] = max(head.head_seq, pushed[head.conversation_id])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..core.cursors import RECEIPT_MEMBERS_MAX
-from ..errors import ForbiddenError, NotFoundError, OverloadedError, RateLimitedError
-from ..ports import Clock
+from ..errors import ForbiddenError, NotFoundError, OverloadedError
 from ..storage.base import Store
 from ..wire import events as ev
+from .allowance import Allowance
 from .cluster.bridge import ClusterBridge
 from .committer import Committer
 from .config import ServerConfig
@@ -18,7 +18,7 @@ _QUEUE_SHARE = 0.25
 
 
 class Typing:
-    """Takes TYPING from sessions, at most one per session, conversation and interval."""
+    """Takes TYPING from sessions, at most one per user, conversation and interval."""
 
     def __init__(
         self,
@@ -26,16 +26,15 @@ class Typing:
         hub: Hub,
         bridge: ClusterBridge | None,
         committer: Committer,
+        allowance: Allowance,
         config: ServerConfig,
-        clock: Clock,
     ) -> None:
         self._store = store
         self._hub = hub
         self._bridge = bridge
         self._committer = committer
+        self._allowance = allowance
         self._config = config
-        self._clock = clock
-        self._typed_at_s: dict[Session, dict[str, float]] = {}
 
     def request(self, session: Session, event: ev.TypingCommand) -> None:
         """TYPING: pushed to the others. Source: docs/protocol.md#typing
@@ -44,7 +43,7 @@ class Typing:
             NotFoundError: Not a member.
             ForbiddenError: The group is too large for it.
             OverloadedError: Storage is slow or fails.
-            RateLimitedError: Too soon after the last one.
+            RateLimitedError: Too soon after the user's last one, here or altogether.
         """
         audience = self._hub.audience(event.conversation_id)
         if audience is None or session not in audience.sessions:
@@ -55,24 +54,8 @@ class Typing:
             raise OverloadedError(
                 "typing is switched off for now", retry_after_s=self._config.overload_retry_s
             )
-        self._limit(session, event.conversation_id)
+        self._allowance.typing(session.user_id, event.conversation_id)
         self._hub.push_typing(event.conversation_id, session.user_id)
         if self._bridge is not None:
             self._bridge.typed(event.conversation_id, session.user_id)
             self._bridge.flush()
-
-    def conversation_left(self, session: Session, conversation_id: str) -> None:
-        """Forget what a session typed in a conversation."""
-        self._typed_at_s.get(session, {}).pop(conversation_id, None)
-
-    def ended(self, session: Session) -> None:
-        """Forget a session."""
-        self._typed_at_s.pop(session, None)
-
-    def _limit(self, session: Session, conversation_id: str) -> None:
-        now_s = self._clock.now_s()
-        typed_at_s = self._typed_at_s.setdefault(session, {})
-        wait_s = typed_at_s.get(conversation_id, 0.0) + self._config.typing_interval_s - now_s
-        if conversation_id in typed_at_s and wait_s > 0:
-            raise RateLimitedError("one TYPING per conversation and interval", retry_after_s=wait_s)
-        typed_at_s[conversation_id] = now_s

@@ -6,13 +6,16 @@ from typing import Final
 
 from ..core.connection import State
 from ..ports import Clock
-from ..storage.base import Store
+from ..storage.base import Done, Store
 from ..wire import events as ev
+from .access import Access
 from .background import Background
 from .cluster.bridge import ClusterBridge
 from .cluster.reconcile import Reconciler
 from .cluster.reconcile_queue import ReconcileQueue
 from .config import ServerConfig
+from .devices import SEEN_EVERY_S, Devices
+from .engine import Engine
 from .login import Login
 from .receipts import Receipts
 from .restoration import Restoration
@@ -39,6 +42,9 @@ class Watchdog:
         to_reconcile: ReconcileQueue,
         bridge: ClusterBridge | None,
         restoration: Restoration,
+        access: Access,
+        devices: Devices,
+        engine: Engine,
         config: ServerConfig,
         clock: Clock,
     ) -> None:
@@ -50,6 +56,9 @@ class Watchdog:
         self._to_reconcile = to_reconcile
         self._bridge = bridge
         self._restoration = restoration
+        self._access = access
+        self._devices = devices
+        self._engine = engine
         self._config = config
         self._clock = clock
 
@@ -61,9 +70,11 @@ class Watchdog:
         background.every(_TICK_S, self._reconciler.retry)
         background.every(self._heads_check_s(), self._check_heads)
         background.every(_LOG_TOKEN_S, self._restoration.refresh)
+        background.every(SEEN_EVERY_S, self._see_devices)
         if self._bridge is not None:
             background.every(_TICK_S, self._bridge.check_unreadable)
             background.every(self._config.heartbeat_s, self._check_devices)
+            background.start(self._access.run)
 
     async def _check_deadlines(self) -> None:
         """Close sessions whose time is over. Never waits for storage."""
@@ -90,6 +101,11 @@ class Watchdog:
         """Have what was pushed compared with the log: pushes and cluster messages may be lost, entries may not."""
         self._to_reconcile.all_logs()
         self._to_reconcile.changes()
+
+    async def _see_devices(self) -> None:
+        """Note that the devices of this node are online."""
+        for command in self._devices.online():
+            await self._engine.execute(command, Done)
 
     async def _check_devices(self) -> None:
         """Have the devices looked at: the message that one opened a session elsewhere may have been lost."""

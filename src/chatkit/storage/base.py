@@ -26,7 +26,13 @@ from ..core.log.commands import (
     AddMembers as AddMembers,
     AdvanceDelivered as AdvanceDelivered,
     AdvanceRead as AdvanceRead,
+    DeviceRule as DeviceRule,
+    LoginTerms as LoginTerms,
+    RevocationKind as RevocationKind,
+    Revoke as Revoke,
+    SeeDevices as SeeDevices,
     Append as Append,
+    BlockUser as BlockUser,
     CloseOutbox as CloseOutbox,
     Command as Command,
     ConfirmMessage as ConfirmMessage,
@@ -38,6 +44,8 @@ from ..core.log.commands import (
     RenewEpoch as RenewEpoch,
     RenewLogin as RenewLogin,
     ResumeSession as ResumeSession,
+    UnblockUser as UnblockUser,
+    UpdateConversation as UpdateConversation,
 )
 from ..core.log.outcomes import (
     Advanced as Advanced,
@@ -51,7 +59,10 @@ from ..core.log.outcomes import (
     Outcome as Outcome,
     Recalled as Recalled,
     Refused as Refused,
+    Revocation as Revocation,
+    Revoked as Revoked,
     SessionOpened as SessionOpened,
+    Updated as Updated,
     message_id as message_id,
     message_place as message_place,
 )
@@ -113,6 +124,13 @@ class MemberCursor(msgspec.Struct, frozen=True):
     read_seq: int
 
 
+class Block(msgspec.Struct, frozen=True):
+    """Somebody whom a user blocked, and since when."""
+
+    user_id: str
+    since_ms: int
+
+
 class Delivery(msgspec.Struct, frozen=True):
     """The state of one message on one device."""
 
@@ -172,15 +190,49 @@ class OutboxEntry(msgspec.Struct, frozen=True):
 
 
 class AuditRow(msgspec.Struct, frozen=True):
-    """A privileged change, written in its own transaction. Never holds a message body."""
+    """A privileged change, written in its own transaction. Never holds a message body.
+
+    Attributes:
+        actor_id: Who did it; empty for the host.
+        subject: Whom or what it changed: a user, a message, a title, an epoch.
+    """
 
     audit_id: int
     at_ms: int
     conversation_id: str
     actor_id: str
-    action: Literal["CREATED", "ADDED", "REMOVED", "LEFT", "RECALLED", "EPOCH_RENEWED"]
+    action: Literal[
+        "CREATED",
+        "ADDED",
+        "REMOVED",
+        "LEFT",
+        "OWNER_CHANGED",
+        "TITLE_CHANGED",
+        "RECALLED",
+        "EPOCH_RENEWED",
+    ]
     seq: int
     subject: str
+
+
+class LoginAuditRow(msgspec.Struct, frozen=True):
+    """What was done to logins, written in its own transaction. Of a token only its digest is here."""
+
+    audit_id: int
+    at_ms: int
+    action: Literal["REVOKED", "BANNED", "UNBANNED", "DISCONNECTED"]
+    user_id: str
+    device_id: str
+    token_hash: bytes
+
+
+class KeptLogin(msgspec.Struct, frozen=True):
+    """The login that a resume token stands for."""
+
+    user_id: str
+    device_id: str
+    expires_ms: int | None
+    scope: str
 
 
 class CommandStore(Protocol):
@@ -248,6 +300,9 @@ class MemberReader(Protocol):
     ) -> list[MemberCursor]:
         """Current members by user id, those after `after`; at most `limit`. Raises NotFoundError."""
 
+    async def blocks(self, user_id: str, after: str | None, limit: int) -> list[Block]:
+        """Whom a user blocked, by id, those after `after`; at most `limit`."""
+
     async def membership_changes(self, after: int | None, limit: int) -> MembershipChanges:
         """Who joined any conversation, after a position: for nodes, which others' commits do not pass through.
 
@@ -282,6 +337,22 @@ class CursorReader(Protocol):
         """
 
 
+class AccessReader(Protocol):
+    """Reads of who may not be here."""
+
+    async def revocations(self, after: int, limit: int) -> list[Revocation]:
+        """Those at positions above `after`, ascending; at most `limit`. What has ended may be missing.
+
+        Nothing committed later ever comes at or below a position that was returned.
+        """
+
+    async def kept_login(self, token_hash: bytes) -> KeptLogin | None:
+        """The login of the resume token with this digest; None if there is none."""
+
+    async def login_audit(self, after: int, limit: int) -> list[LoginAuditRow]:
+        """What was done to logins, in order: the rows with numbers above `after`; at most `limit`."""
+
+
 class OutboxReader(Protocol):
     """Reads for workers and operators."""
 
@@ -309,7 +380,16 @@ class RestoreReader(Protocol):
         """The ids of all conversations, ascending, those after `after` ("" for the first): at most `limit`."""
 
 
-class Store(CommandStore, LogReader, MemberReader, CursorReader, OutboxReader, RestoreReader, Protocol):
+class Store(
+    CommandStore,
+    LogReader,
+    MemberReader,
+    CursorReader,
+    AccessReader,
+    OutboxReader,
+    RestoreReader,
+    Protocol,
+):
     """Everything the engine needs of storage."""
 
     async def migrate(self) -> bytes:

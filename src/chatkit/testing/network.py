@@ -340,7 +340,7 @@ class _ServerEnd(End):
         """The session is gone for the server; what it still writes goes nowhere."""
         assert self.ended is not None
         if self._session is not None:
-            self._server.disconnect(self._session)
+            self._server.disconnected(self._session)
         self._scope.cancel()
         self._network._happened(self.line, "server ended", self.ended.code)
         self._network._ended(self.line)

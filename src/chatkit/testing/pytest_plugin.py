@@ -242,10 +242,11 @@ def chat_clock() -> VirtualClock:
 
 @pytest.fixture
 def chat_config() -> ServerConfig:
-    """Settings of `chat_server`; override it to have others."""
+    """Settings of `chat_server`: the defaults, without limits of one peer; override it to have others."""
     from ..server.config import ServerConfig
+    from ..server.limits import Limits
 
-    return ServerConfig()
+    return ServerConfig(limits=Limits.unlimited())
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import msgspec
 from ..client.client import ChatClient, EventStream
 from ..client.events import ChatEvent
 from ..errors import QueueFullError, RefusedError, UnavailableError
+from ..server.login_request import LoginRequest
 from ..server.pending import PendingCommand
 from ..server.server import ChatServer
 from ..server.session import Session
@@ -220,9 +221,9 @@ class RecordingServer(ChatServer):
         # The engine is made by the server, and this is the one place where those meet who wait for an answer.
         vars(self.engine)["submit"] = partial(self._submit, self.engine.submit)
 
-    def connect(self, codec: Codec, wake: Callable[[], None]) -> Session:
+    def connect(self, codec: Codec, wake: Callable[[], None], request: LoginRequest | None = None) -> Session:
         """As `ChatServer.connect`."""
-        session = super().connect(codec, wake)
+        session = super().connect(codec, wake, request)
         self.sessions.append(session)
         return session
 
@@ -248,10 +249,10 @@ def _asked(command: Command) -> tuple[str, str, dict[str, Any]] | None:
         case CreateConversation(conversation_id=name, type=kind, creator_id=user_id, member_ids=member_ids):
             args = {"conversation_id": name, "type": kind, "member_ids": list(member_ids)}
             return "create", user_id, args | ({"title": command.title} if command.title else {})
-        case AddMembers(conversation_id=name, by=user_id, user_ids=user_ids):
-            return "add", user_id, {"conversation_id": name, "user_ids": list(user_ids)}
-        case RemoveMember(conversation_id=name, by=user_id, user_id=removed):
-            return "remove", user_id, {"conversation_id": name, "user_ids": [removed]}
+        case AddMembers(conversation_id=name, by=by, user_ids=user_ids):
+            return "add", by or "", {"conversation_id": name, "user_ids": list(user_ids)}
+        case RemoveMember(conversation_id=name, by=by, user_id=removed):
+            return "remove", by or "", {"conversation_id": name, "user_ids": [removed]}
         case RenewEpoch(conversation_id=name):
             return "renew_epoch", "", {"conversation_id": name}
         case AdvanceRead(conversation_id=name, user_id=user_id, up_to_seq=seq):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..errors import ConnectionLostError
+from .failure import FailureKind
 
 
 class TransportClosedError(ConnectionLostError):
@@ -14,12 +15,44 @@ class TransportClosedError(ConnectionLostError):
         close_code: The WebSocket close code; 1006 if there was no close frame.
         reason: The peer's words, possibly empty.
         retry_after_s: Seconds the server asked to wait (a refused upgrade with Retry-After), or None.
+        by_peer: The other side ended it; false where this side found a fault in what came.
     """
 
-    def __init__(self, close_code: int, reason: str = "", *, retry_after_s: float | None = None) -> None:
-        super().__init__(f"connection closed: {close_code} {reason}".rstrip(), retry_after_s=retry_after_s)
+    def __init__(
+        self, close_code: int, reason: str = "", *, retry_after_s: float | None = None, by_peer: bool = True
+    ) -> None:
+        super().__init__(self._text(close_code, reason), retry_after_s=retry_after_s)
         self.close_code = close_code
         self.reason = reason
+        self.by_peer = by_peer
+
+    def _text(self, close_code: int, reason: str) -> str:
+        return f"connection closed: {close_code} {reason}".rstrip()
+
+
+class ConnectFailedError(TransportClosedError):
+    """A connection could not be opened; the message says why, and what to look at.
+
+    Attributes:
+        kind: What it is about.
+        status: The HTTP status that the upgrade was answered with, if it was.
+    """
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        reason: str,
+        *,
+        status: int | None = None,
+        close_code: int = 1006,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(close_code, reason, retry_after_s=retry_after_s)
+        self.kind = kind
+        self.status = status
+
+    def _text(self, close_code: int, reason: str) -> str:
+        return reason
 
 
 class Transport(Protocol):

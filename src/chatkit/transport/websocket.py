@@ -6,18 +6,37 @@ code. Called through the `Connector` port.
 
 from __future__ import annotations
 
-import ssl
+import asyncio
+import socket
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+import anyio
+import msgspec
+from aiohappyeyeballs import start_connection
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidProxyStatus,
+    InvalidStatus,
+    InvalidUpgrade,
+    InvalidURI,
+    NegotiationError,
+    ProxyError,
+)
+from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
+from ..core.backoff import RETRY_AFTER_MAX_S
 from ..errors import ConfigurationError
 from ..wire.codec import close_reason
-from ..wire.events import FRAME_BYTES_MAX
-from .base import Transport, TransportClosedError
+from ..wire.events import FRAME_BYTES_MAX, CloseCode
+from ..wire.http import Problem
+from .base import ConnectFailedError, Transport, TransportClosedError
+from .failure import explain, said
+from .network import HAPPY_EYEBALLS_DELAY_S, Network
 
 ABNORMAL = 1006
 PATH = "/v1/ws"
@@ -66,7 +85,7 @@ class WebSocketConnector:
         base_url: The server, see `websocket_url`.
         connect_timeout_s: For the TCP, TLS and WebSocket handshakes together.
         close_timeout_s: For the closing handshake.
-        ssl_context: For `wss://`, where the system's trust store is not the right one.
+        network: Trust, proxy and headers; the system's by default.
     """
 
     def __init__(
@@ -75,34 +94,132 @@ class WebSocketConnector:
         *,
         connect_timeout_s: float = 10.0,
         close_timeout_s: float = 5.0,
-        ssl_context: ssl.SSLContext | None = None,
+        network: Network | None = None,
     ) -> None:
         self._url = websocket_url(base_url)
         self._connect_timeout_s = connect_timeout_s
         self._close_timeout_s = close_timeout_s
-        self._options: dict[str, Any] = {} if ssl_context is None else {"ssl": ssl_context}
+        self._network = network or Network()
+        self._proxy = self._network.proxy_for(self._url)
+        parts = urlsplit(self._url)
+        self._secure = parts.scheme == "wss"
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if self._secure else 80)
+
+    def check_loop(self) -> None:
+        """Raises ConfigurationError outside asyncio, which the WebSocket library is made for."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "WebSockets need asyncio, and this event loop is trio: run the client under asyncio"
+                " (anyio.run(main, backend='asyncio')). On trio ChatApi works, and ChatClient with a connector of"
+                " your own"
+            ) from None
 
     async def connect(self, subprotocol: str) -> Transport:
-        """Open one connection that speaks `subprotocol`; a redirect is a refusal. Raises TransportClosedError."""
+        """Open one connection that speaks `subprotocol`; a redirect is a refusal.
+
+        Of several addresses of a name the first that answers is taken: the next one is tried as soon as the one before
+        failed or has not answered for 0.25 s.
+
+        Raises:
+            ConnectFailedError: It could not be opened; says why.
+        """
+        self.check_loop()
         try:
-            connection = await _Connect(
-                self._url,
-                subprotocols=[Subprotocol(subprotocol)],
-                compression=None,
-                proxy=None,
-                open_timeout=self._connect_timeout_s,
-                close_timeout=self._close_timeout_s,
-                ping_interval=None,  # the contract's own heartbeat counts, pings do not
-                max_size=FRAME_BYTES_MAX + FRAME_SLACK_BYTES,
-                **self._options,
-            )
+            async with asyncio.timeout(self._connect_timeout_s):
+                connection = await self._open(subprotocol)
         except (OSError, InvalidHandshake, InvalidURI, EOFError, ValueError) as error:
             # TimeoutError is an OSError; ValueError: a name that is none in the DNS
-            raise _refused(error) from error
+            raise self._failed(error) from error
+        transport = WebSocketTransport(connection)
         if connection.subprotocol != subprotocol:
-            await connection.close(1002)
-            raise TransportClosedError(1002, "the server speaks another subprotocol")
-        return WebSocketTransport(connection)
+            raise await self._mismatch(transport, subprotocol)
+        return transport
+
+    async def _mismatch(self, transport: WebSocketTransport, subprotocol: str) -> ConnectFailedError:
+        """What a server says that took no subprotocol: its own close, or that it speaks none of ours: that is final."""
+        words = f"{self._target} speaks another subprotocol than {subprotocol}"
+        try:
+            with anyio.fail_after(self._close_timeout_s):
+                await transport.receive()
+        except TransportClosedError as closed:
+            said_words = f"{words}: {closed.reason}" if closed.reason else words
+            return ConnectFailedError("subprotocol", said_words, close_code=closed.close_code)
+        except TimeoutError:
+            pass
+        await transport.aclose(1002)
+        return ConnectFailedError("subprotocol", words, close_code=CloseCode.VERSION_NOT_SUPPORTED)
+
+    @property
+    def _target(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{host}:{self._port}"
+
+    async def _open(self, subprotocol: str) -> ClientConnection:
+        options: dict[str, Any] = {"ssl": await self._network.ssl_context()} if self._secure else {}
+        if self._proxy is None:
+            options["sock"] = await _race(self._host, self._port)
+        else:
+            options |= await self._proxy_options(self._proxy)
+        return await _Connect(
+            self._url,
+            subprotocols=[Subprotocol(subprotocol)],
+            additional_headers=self._network.headers,
+            compression=None,
+            proxy=self._proxy,
+            open_timeout=None,
+            close_timeout=self._close_timeout_s,
+            ping_interval=None,  # the contract's own heartbeat counts, pings do not
+            max_size=FRAME_BYTES_MAX + FRAME_SLACK_BYTES,
+            **options,
+        )
+
+    async def _proxy_options(self, proxy: str) -> dict[str, Any]:
+        """What the library needs to reach a proxy; only asyncio's own loop races the addresses of its name."""
+        options: dict[str, Any] = {}
+        if proxy.startswith("https"):
+            options["proxy_ssl"] = await self._network.ssl_context()
+        if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
+            options["happy_eyeballs_delay"] = HAPPY_EYEBALLS_DELAY_S
+        return options
+
+    def _failed(self, error: Exception) -> ConnectFailedError:
+        match error:
+            case InvalidProxyStatus():
+                words = f"the proxy on the way to {self._target} answered {_answer(error.response)}"
+                return ConnectFailedError("proxy", words)
+            case ProxyError():
+                return ConnectFailedError(
+                    "proxy", f"the proxy on the way to {self._target} failed: {said(error)}"
+                )
+            case InvalidStatus():
+                return self._refused(error.response)
+            case NegotiationError():
+                words = f"{self._target} answers what was not offered: {said(error)}"
+                return ConnectFailedError("subprotocol", words, close_code=CloseCode.VERSION_NOT_SUPPORTED)
+            case InvalidMessage() | InvalidUpgrade():
+                hint = "" if self._secure else "; is it https:// or wss://?"
+                words = f"{self._target} gives no WebSocket answer ({said(error)}){hint}"
+                return ConnectFailedError("not-http", words)
+        via = "" if self._proxy is None else " (through the proxy)"
+        kind, words = explain(error, self._target + via, secure=self._secure)
+        return ConnectFailedError(kind, words)
+
+    def _refused(self, response: Response) -> ConnectFailedError:
+        words = f"the upgrade at {urlsplit(self._url).path} was answered with {_answer(response)}"
+        if response.status_code == 404:
+            words += "; is the prefix of the address right?"
+        return ConnectFailedError(
+            "status", words, status=response.status_code, retry_after_s=_retry_after_s(response)
+        )
+
+
+async def _race(host: str, port: int) -> socket.socket:
+    """A socket to whichever address of `host` answers first, RFC 8305."""
+    addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S)
 
 
 class WebSocketTransport:
@@ -138,15 +255,20 @@ def _closed(error: ConnectionClosed) -> TransportClosedError:
     close = error.rcvd or error.sent
     if close is None:
         return TransportClosedError(ABNORMAL)
-    return TransportClosedError(close.code, close.reason)
+    by_peer = error.rcvd is not None and error.rcvd_then_sent is not False
+    return TransportClosedError(close.code, close.reason, by_peer=by_peer)
 
 
-def _refused(error: Exception) -> TransportClosedError:
-    if isinstance(error, InvalidStatus):
-        status = error.response.status_code
-        retry_after = error.response.headers.get("Retry-After", "")
-        retry_after_s = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None
-        return TransportClosedError(
-            ABNORMAL, f"the upgrade was answered with {status}", retry_after_s=retry_after_s
-        )
-    return TransportClosedError(ABNORMAL, f"cannot connect: {error or type(error).__name__}")
+def _answer(response: Response) -> str:
+    """A status and the server's own words, bounded: its problem document's detail, or how its body begins."""
+    body = bytes(response.body or b"")
+    try:
+        words = msgspec.json.decode(body, type=Problem).detail
+    except (msgspec.MsgspecError, ValueError):
+        words = body[:1000].decode("utf-8", "replace")
+    return f"{response.status_code} ({said(words)})" if words else f"{response.status_code}"
+
+
+def _retry_after_s(response: Response) -> float | None:
+    value = response.headers.get("Retry-After", "")
+    return min(float(value), RETRY_AFTER_MAX_S) if value.isascii() and value.isdigit() else None

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from ..errors import BadRequestError, ProtocolError, TooLargeError
 from . import events as ev
+from .msgpack_scan import check_value
 
 CodecName = Literal["json", "msgpack"]
 
 _REASON_BYTES_MAX = 123
+
+_LENIENT_BYTES_MAX = 2 * ev.PAYLOAD_BYTES_MAX
+"""Above it nobody looks for what can be saved of a frame that is no JSON: it costs ten times a frame that is."""
 
 
 class BadItem(msgspec.Struct, frozen=True):
@@ -31,9 +35,20 @@ class BadItem(msgspec.Struct, frozen=True):
 
 
 class _Remains(msgspec.Struct, rename="camel"):
-    ref: Any = UNSET
-    client_msg_id: Any = UNSET
-    conversation_id: Any = UNSET
+    """Of an item that is no event; nothing in it is built."""
+
+    ref: msgspec.Raw = msgspec.Raw()
+    client_msg_id: msgspec.Raw = msgspec.Raw()
+    conversation_id: msgspec.Raw = msgspec.Raw()
+
+
+class _RawSend(msgspec.Struct, tag_field="event", tag="SEND_MSG", rename="camel"):
+    """A SEND_MSG whose payload is not built yet."""
+
+    conversation_id: ev.Id
+    client_msg_id: ev.ClientMsgId
+    payload: msgspec.Raw
+    ref: ev.Ref | UnsetType = UNSET
 
 
 _UNDECODABLE = (ValueError, RecursionError)  # msgspec's errors and UnicodeDecodeError are ValueErrors
@@ -48,6 +63,7 @@ _PLAIN_WORDS = {
 }
 """For errors of msgspec that would repeat a pattern or, unbounded, what the client sent."""
 
+_HelloFrame = Annotated[list[ev.Hello], Meta(max_length=1)] | ev.Hello
 _ClientFrame = list[ev.ClientEvent] | ev.ClientEvent
 _ServerFrame = list[ev.ServerEvent] | ev.ServerEvent
 
@@ -68,6 +84,10 @@ class Codec:
         self.binary = name == "msgpack"
         self.encode: Callable[[Any], bytes] = module.Encoder().encode
         self._decode_any = module.Decoder().decode
+        self._decode_object = module.Decoder(dict[str, ev.PayloadValue]).decode
+        self._decode_text = module.Decoder(str).decode
+        self._decode_hello = module.Decoder(_HelloFrame).decode
+        self._decode_send = module.Decoder(_RawSend | ev.Ping).decode  # of a union the tag must be there
         self._decode_client = module.Decoder(_ClientFrame).decode
         self._decode_client_item = module.Decoder(ev.ClientEvent).decode
         self._decode_server = module.Decoder(_ServerFrame).decode
@@ -94,6 +114,25 @@ class Codec:
             return (decoded,)
         _check_batch(decoded)
         return decoded
+
+    def hello_events(self, frame: bytes | str) -> Sequence[ev.Hello | BadItem]:
+        """The HELLO of a client that has not logged in; nothing else is decoded, and little is taken.
+
+        Args:
+            frame: One WebSocket message of at most `HELLO_BYTES_MAX` bytes.
+
+        Returns:
+            One HELLO or what is wrong with the frame; nothing for an empty array.
+
+        Raises:
+            TooLargeError: The frame is above the limit; it was not decoded.
+        """
+        check_frame_size(frame, ev.HELLO_BYTES_MAX)
+        try:
+            decoded = self._decode_hello(frame)
+        except _UNDECODABLE as error:
+            return (self._bad_item(frame, plain_words(error)),)
+        return decoded if type(decoded) is list else (decoded,)
 
     def server_events(self, frame: bytes | str) -> Sequence[ev.ServerEvent]:
         """The events of a server's frame that this version knows; unknown ones are passed over.
@@ -124,7 +163,7 @@ class Codec:
     def plain(self, frame: bytes | str) -> Any:
         """What is in a frame, event or not, as plain values. Raises ProtocolError if it cannot be parsed."""
         try:
-            return self._decode_any(frame)
+            return self._value(frame)
         except _UNDECODABLE as error:
             raise ProtocolError(f"frame cannot be decoded: {error}") from None
 
@@ -151,12 +190,24 @@ class Codec:
             ProtocolError: It is not an object.
         """
         try:
-            payload = self._decode_any(raw)
+            payload = self._object(raw)
         except _UNDECODABLE as error:
-            raise ProtocolError(f"payload cannot be decoded: {error}") from None
+            raise ProtocolError(f"payload cannot be decoded: {plain_words(error)}") from None
         if type(payload) is not dict:
             raise ProtocolError("payload is not an object")
         return payload
+
+    def _object(self, raw: msgspec.Raw) -> Any:
+        """A JSON object, or what stands in its place; a map with keys that are no strings is never built."""
+        try:
+            return self._decode_object(raw)
+        except _UNDECODABLE:
+            return self._value(raw)
+
+    def _value(self, raw: msgspec.Raw | bytes | str) -> Any:
+        if self.binary:
+            check_value(memoryview(raw))  # type: ignore[arg-type]  # a binary codec has no text
+        return self._decode_any(raw)
 
     def _client_items(self, frame: bytes | str) -> list[ev.ClientEvent | BadItem]:
         return [self._client_item(raw) for raw in self._split(frame)]
@@ -170,7 +221,7 @@ class Codec:
         except _UNDECODABLE as error:
             items = () if self.binary else _split_leniently(frame)
             if not items:
-                raise BadRequestError(f"frame cannot be parsed: {plain_words(error)}") from None
+                raise BadRequestError(f"frame cannot be parsed: {self.why(frame, error)}") from None
         _check_batch(items)
         return items
 
@@ -179,7 +230,23 @@ class Codec:
             event: ev.ClientEvent = self._decode_client_item(raw)
             return event
         except _UNDECODABLE as error:
-            return self._bad_item(raw, plain_words(error))
+            return self._deep_send(raw) or self._bad_item(raw, self.why(raw, error))
+
+    def _deep_send(self, raw: msgspec.Raw | bytes | str) -> ev.SendMsg | BadItem | None:
+        """A SEND_MSG whose payload is nested deeper than the decoder checks by itself; None if it is something else."""
+        try:
+            send = self._decode_send(raw)
+        except _UNDECODABLE:
+            return None
+        if type(send) is not _RawSend:
+            return None
+        try:
+            payload = self._value(send.payload)
+        except _UNDECODABLE as error:
+            return self._bad_item(raw, f"payload: {plain_words(error)}")
+        if type(payload) is not dict:
+            return None
+        return ev.SendMsg(send.conversation_id, send.client_msg_id, payload, send.ref)
 
     def _bad_item(self, raw: msgspec.Raw | bytes | str, message: str) -> BadItem:
         try:
@@ -188,10 +255,23 @@ class Codec:
             remains = _Remains() if self.binary else _remains_leniently(raw)
         return BadItem(
             message,
-            ref=_short_text(remains.ref, 64),
-            client_msg_id=_short_text(remains.client_msg_id, 128),
-            conversation_id=_short_text(remains.conversation_id, 128),
+            ref=self._short_text(remains.ref, 64),
+            client_msg_id=self._short_text(remains.client_msg_id, 128),
+            conversation_id=self._short_text(remains.conversation_id, 128),
         )
+
+    def _short_text(self, raw: msgspec.Raw, length_max: int) -> str | UnsetType:
+        try:
+            value: str = self._decode_text(raw)
+        except _UNDECODABLE:
+            return UNSET
+        return value if 0 < len(value) <= length_max else UNSET
+
+    def why(self, raw: msgspec.Raw | bytes | str, error: BaseException) -> str:
+        """`plain_words` of an error, and of JSON that other parsers take the reason why it is none."""
+        if type(error) is msgspec.DecodeError and not self.binary and _parse_leniently(raw) is not None:
+            return "it holds a lone surrogate, NaN or a number beyond all bounds, which are no JSON"
+        return plain_words(error)
 
     def _known_server_items(self, frame: bytes | str) -> list[ev.ServerEvent]:
         try:
@@ -209,19 +289,19 @@ class Codec:
         return known
 
 
-def check_frame_size(frame: bytes | str) -> None:
+def check_frame_size(frame: bytes | str, bytes_max: int = ev.FRAME_BYTES_MAX) -> None:
     """Refuse a frame above the limit without decoding it.
 
     Raises:
-        TooLargeError: More than `FRAME_BYTES_MAX` bytes (of UTF-8 for text).
+        TooLargeError: More than `bytes_max` bytes (of UTF-8 for text).
     """
     size = len(frame)
-    if size <= ev.FRAME_BYTES_MAX // 4:
+    if size <= bytes_max // 4:
         return
     if type(frame) is str and not frame.isascii():
         size = len(frame.encode(errors="surrogatepass"))
-    if size > ev.FRAME_BYTES_MAX:
-        raise TooLargeError(f"frame is {size} bytes; at most {ev.FRAME_BYTES_MAX} are taken")
+    if size > bytes_max:
+        raise TooLargeError(f"frame is {size} bytes; at most {bytes_max} are taken")
 
 
 def close_reason(text: str) -> str:
@@ -232,16 +312,6 @@ def close_reason(text: str) -> str:
 def _check_batch(items: Sequence[Any]) -> None:
     if len(items) > ev.BATCH_MAX:
         raise BadRequestError(f"frame holds {len(items)} items; at most {ev.BATCH_MAX} are taken")
-
-
-def _short_text(value: Any, length_max: int) -> str | UnsetType:
-    if type(value) is not str or not 0 < len(value) <= length_max:
-        return UNSET
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return UNSET  # a lone surrogate could not be echoed
-    return value
 
 
 def plain_words(error: BaseException) -> str:
@@ -260,20 +330,27 @@ def _split_leniently(frame: bytes | str) -> Sequence[bytes]:
     """The items of a JSON array that only the standard library can parse; empty if it cannot either.
 
     It takes what msgspec refuses before it has found the items' ends: lone surrogates (which JavaScript
-    writes as escapes) and NaN. Each item stays refused by itself, and its neighbours are saved.
+    writes as escapes) and NaN. Each item stays refused by itself, and its neighbours are saved. They are counted
+    before any is looked at.
     """
     value = _parse_leniently(frame)
-    return [json.dumps(item).encode() for item in value] if type(value) is list else ()
+    if type(value) is not list:
+        return ()
+    _check_batch(value)
+    return [json.dumps(item).encode() for item in value]
 
 
 def _remains_leniently(raw: msgspec.Raw | bytes | str) -> _Remains:
     value = _parse_leniently(raw)
     if type(value) is not dict:
         return _Remains()
-    return _Remains(*(value.get(name, UNSET) for name in _Remains.__struct_encode_fields__))
+    texts = (value.get(name) for name in _Remains.__struct_encode_fields__)
+    return _Remains(*(msgspec.Raw(json.dumps(it) if type(it) is str else "") for it in texts))
 
 
 def _parse_leniently(raw: msgspec.Raw | bytes | str) -> Any:
+    if len(raw if isinstance(raw, str) else memoryview(raw)) > _LENIENT_BYTES_MAX:
+        return None
     try:
         return json.loads(raw if isinstance(raw, str) else bytes(raw).decode())
     except _UNDECODABLE:

@@ -7,7 +7,7 @@ when absent, so that absent and null differ and absent ones cost no bytes.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -30,6 +30,27 @@ LogToken = Annotated[str, Meta(max_length=LOG_TOKEN_MAX)]
 Token = Annotated[str, Meta(min_length=1, max_length=16_384)]
 Epoch = Annotated[str, Meta(min_length=1, max_length=64)]
 Seq = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
+
+HELLO_BYTES_MAX = 20 * 1024
+"""A frame before WELCOME: room for the longest token and little else."""
+
+_CHECKED_DEPTH = 6
+
+
+def _value_of_depth(depth: int) -> Any:
+    """The type of a JSON value with at most so many arrays and objects inside each other."""
+    kind: Any = None | bool | int | float | str
+    scalar = kind
+    for _ in range(depth):
+        kind = scalar | list[kind] | dict[str, kind]
+    return kind
+
+
+if TYPE_CHECKING:
+    PayloadValue = Any
+else:
+    PayloadValue = _value_of_depth(_CHECKED_DEPTH)
+    """Any JSON value. The decoder checks keys while it builds; what is nested deeper is looked at by `codec` first."""
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="event", rename="camel", gc=False):
@@ -62,7 +83,7 @@ class SendMsg(Event, frozen=True, tag="SEND_MSG"):
 
     conversation_id: Id
     client_msg_id: ClientMsgId
-    payload: dict[str, Any]
+    payload: dict[str, PayloadValue]
     ref: Ref | UnsetType = UNSET
 
 
@@ -288,7 +309,10 @@ class Pong(Event, frozen=True, tag="PONG"):
 
 
 class ErrorEvent(Event, frozen=True, tag="ERROR"):
-    """One item was refused; the others of its frame were not touched by that."""
+    """One item was refused; the others of its frame were not touched by that.
+
+    `server_ts` comes with the refusal of a login: a client whose clock says something else knows why.
+    """
 
     code: str
     message: str
@@ -297,6 +321,7 @@ class ErrorEvent(Event, frozen=True, tag="ERROR"):
     ref: str | UnsetType = UNSET
     conversation_id: str | UnsetType = UNSET
     client_msg_id: str | UnsetType = UNSET
+    server_ts: int | UnsetType = UNSET
 
 
 ServerEvent = (
@@ -327,6 +352,7 @@ class CloseCode:
     SLOW_CONSUMER = 4000
     HEARTBEAT_LOST = 4001
     OVERLOADED = 4002
+    DISCONNECTED = 4003
     TOKEN_EXPIRED = 4100
     TOKEN_REVOKED = 4101
     HELLO_MISSING = 4200

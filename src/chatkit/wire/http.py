@@ -99,6 +99,27 @@ class ConversationResult(Body, frozen=True):
     member_count: int
 
 
+class UpdateBody(Body, frozen=True):
+    """`PATCH /v1/conversations/{id}`; what is left out stays as it is."""
+
+    title: Title | UnsetType = UNSET
+    owner_id: Id | UnsetType = UNSET
+
+
+class BlockRow(Body, frozen=True):
+    """Somebody whom the caller blocked, and since when (Unix milliseconds)."""
+
+    user_id: str
+    since_ts: int
+
+
+class BlocksResult(Body, frozen=True):
+    """A page of whom the caller blocked."""
+
+    blocks: list[BlockRow]
+    next_cursor: str | None
+
+
 class MembersBody(Body, frozen=True):
     """`POST /v1/conversations/{id}/members`."""
 

@@ -105,6 +105,14 @@ export const tests = {
     equal(waits(), [5_000]);
   },
 
+  "who is turned away before WELCOME comes back when the server said"() {
+    const { socket, waits } = connected();
+    socket().opens();
+    socket().says({ event: "ERROR", code: "OVERLOADED", message: "full", retryable: true, retryAfterMs: 4_000 });
+    socket().breaks(4002);
+    equal(waits(), [5_000]);
+  },
+
   "close codes of 4200 and up end it"() {
     const { connection, socket, welcome, waits, state } = connected();
     welcome();
@@ -210,14 +218,6 @@ export const tests = {
     equal(hello(), "two");
     socket().says(WELCOME, { event: "PONG", logToken: 7 }, { event: "PONG", logToken: "x".repeat(65) });
     equal(hello(), "two");
-  },
-
-  "who is turned away before WELCOME comes back when the server said"() {
-    const { socket, waits } = connected();
-    socket().opens();
-    socket().says({ event: "ERROR", code: "OVERLOADED", message: "full", retryable: true, retryAfterMs: 4_000 });
-    socket().breaks(4002);
-    equal(waits(), [5_000]);
   },
 
   "no WELCOME in time, and a late word of a dropped socket, are handled"() {

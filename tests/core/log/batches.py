@@ -50,12 +50,25 @@ recall = st.builds(c.Recall, name, user, st.sampled_from([20, 10_000]), st.just(
 add = st.builds(
     c.AddMembers,
     st.sampled_from(("g", "g", "h")),
-    st.sampled_from(("ann", "ann", "ann", *USERS)),
+    st.sampled_from(("ann", "ann", "ann", None, *USERS)),
     st.lists(user, min_size=1, max_size=3).map(tuple),
     st.sampled_from([3, 9]),
     st.just(0),
+    st.sampled_from([True, True, False]),
 )
-remove = st.builds(c.RemoveMember, conversation, st.sampled_from(("ann", "ann", *USERS)), user, st.just(0))
+remove = st.builds(
+    c.RemoveMember, conversation, st.sampled_from(("ann", "ann", None, *USERS)), user, st.just(0)
+)
+update = st.builds(
+    c.UpdateConversation,
+    conversation,
+    st.sampled_from(("ann", "ann", None, *USERS)),
+    st.sampled_from([None, "title", "new"]),
+    st.one_of(st.none(), user),
+    st.just(0),
+)
+block = st.builds(c.BlockUser, user, user, st.just(0))
+unblock = st.builds(c.UnblockUser, user, user)
 leave = user.flatmap(
     lambda it: st.builds(c.RemoveMember, st.sampled_from(GROUPS), st.just(it), st.just(it), st.just(0))
 )
@@ -75,6 +88,16 @@ resume = st.builds(
     c.ResumeSession, used, device, st.just(b""), st.just(NOW + 90), st.sampled_from([0, 5]), st.just(0)
 )
 renew_login = st.builds(c.RenewLogin, user, device, ends, st.just("new"), st.just(0))
+see = st.builds(lambda *place: c.SeeDevices((place,), 0), user, device)
+revoke = st.builds(
+    lambda kind, *subject: c.Revoke(kind, *subject, b"", None, 0),
+    st.sampled_from(["REVOKED", "DISCONNECTED"]),
+    user,
+    st.sampled_from(["", "phone"]),
+)
+ban = st.builds(
+    lambda name, ends_ms: c.Revoke("BANNED", name, "", b"", ends_ms, 0), user, st.sampled_from([0, None])
+)
 
 command = st.one_of(
     *(append, append, append, append, advance, advance, advance, confirm, confirm, read, recall, recall),
@@ -85,6 +108,9 @@ command = st.one_of(
         add,
         remove,
         leave,
+        update,
+        block,
+        unblock,
         renew,
         close,
         open_session,
@@ -92,6 +118,9 @@ command = st.one_of(
         resume,
         resume,
         renew_login,
+        see,
+        revoke,
+        ban,
     ),
 )
 
@@ -107,7 +136,8 @@ def _timed(commands: list[c.Command], sizes: list[int]) -> list[list[c.Command]]
         if isinstance(it, c.OpenSession | c.ResumeSession):
             it = replace(it, resume_hash=b"token of %d" % turn)
             handed.append((it.resume_hash, it.device_id))
-        timed.append(it if isinstance(it, c.CloseOutbox) else replace(it, at_ms=NOW + turn))
+        untimed = isinstance(it, c.CloseOutbox | c.UnblockUser)
+        timed.append(it if untimed else replace(it, at_ms=NOW + turn))
     batches = []
     for size in sizes:
         batches.append(timed[:size])

@@ -35,6 +35,8 @@ class Log:
         self.read: dict[str, int] = {}
         self.devices: dict[str, dict[str, Device]] = {}
         self.closed_seq = 0
+        self.title = command.title
+        self.owner = command.creator_id
         self._view: LogView | None = None
 
     @property
@@ -102,7 +104,7 @@ class Log:
         return o.Conversation(
             made.conversation_id,
             made.type,
-            made.title,
+            self.title,
             self.epoch,
             self.head,
             len(members),
@@ -117,7 +119,10 @@ class Model:
         self.logs: dict[str, Log] = {}
         self._sent: dict[tuple[str, str, str], tuple[int, bytes]] = {}
         self._devices: dict[str, set[str]] = {}
+        self.blocks: set[tuple[str, str]] = set()
         self._tokens: dict[tuple[str, str], tuple[bytes, int, int | None, str]] = {}
+        self._banned: set[str] = set()
+        self._revoked = 0
         self._judges: dict[type, Callable[[Any, Any], str | None]] = {
             c.Append: self._append,
             c.Recall: self._recall,
@@ -128,10 +133,15 @@ class Model:
             c.CreateConversation: self._create_conversation,
             c.AddMembers: self._add_members,
             c.RemoveMember: self._remove_member,
+            c.UpdateConversation: self._update_conversation,
+            c.BlockUser: self._block_user,
+            c.UnblockUser: self._unblock_user,
             c.RenewEpoch: self._renew_epoch,
             c.OpenSession: self._open_session,
             c.ResumeSession: self._resume_session,
             c.RenewLogin: self._renew_login,
+            c.SeeDevices: self._see_devices,
+            c.Revoke: self._revoke,
         }
 
     def judge(self, command: c.Command, outcome: o.Outcome) -> None:
@@ -174,6 +184,8 @@ class Model:
             return None
         if not log.is_member(command.sender_id):
             return "NOT_FOUND"
+        if log.made_by.type == "SINGLE" and self._is_blocked(command.sender_id, log.members()):
+            return "FORBIDDEN"
         assert not outcome.repeat
         self._check_entry(outcome.entry, command.sender_id, command.at_ms, command.client_msg_id)
         assert outcome.entry.payload == command.payload
@@ -292,6 +304,8 @@ class Model:
         if isinstance(existing, Log):
             assert outcome == o.Created(existing.describe(), False, None, ())
             return None
+        if not command.by_host and self._is_blocked(command.creator_id, users):
+            return "FORBIDDEN"
         log = self.logs[command.conversation_id] = Log(len(self.logs) + 1, command)
         self._check_entry(outcome.entry, command.creator_id, command.at_ms, None)
         self._check_member_entry(outcome.entry, "CREATED", users)
@@ -339,38 +353,104 @@ class Model:
                 if log.is_member(user):
                     self._begin_device(log, user, name)
 
-    def _add_members(self, command: c.AddMembers, outcome: Any) -> str | None:
-        log = self.logs.get(command.conversation_id)
-        if log is None or not log.is_member(command.by):
+    def _is_blocked(self, user: str, others: Sequence[str]) -> bool:
+        return any((other, user) in self.blocks for other in others)
+
+    def _acted_on(self, conversation_id: str, by: str | None, members: Sequence[str] = ()) -> Log | str:
+        """The group that is to be changed, or the code of the refusal; `members` must be in it."""
+        log = self.logs.get(conversation_id)
+        if log is None or not all(log.is_member(it) for it in (*members, *([by] if by else ()))):
             return "NOT_FOUND"
-        if log.made_by.type == "SINGLE" or command.by != log.made_by.creator_id:
+        return log
+
+    def _change_owner(self, log: Log, by: str | None, owner: str | None) -> str | None:
+        """Returns the owner if it is another one."""
+        if owner in (None, log.owner):
+            return None
+        assert owner is not None
+        log.owner = owner
+        log.audit.append(("OWNER_CHANGED", by or "", log.head, owner))
+        return owner
+
+    def _left_by_choice(self, log: Log, user: str) -> bool:
+        """What the log's own entries say of the last time that the user went."""
+        stays = log.view.stays.get(user, [])
+        ended = stays[-1].ended_seq if stays else None
+        return ended is not None and msgspec.json.decode(log.entries[ended - 1].payload)["op"] == "LEFT"
+
+    def _add_members(self, command: c.AddMembers, outcome: Any) -> str | None:
+        log = self._acted_on(command.conversation_id, command.by)
+        if isinstance(log, str):
+            return log
+        if log.made_by.type == "SINGLE" or command.by not in (None, log.owner):
             return "FORBIDDEN"
         added = sorted(user for user in set(command.user_ids) if not log.is_member(user))
         if len(log.members()) + len(added) > command.members_max:
             return "BAD_REQUEST"
+        if command.by is not None:
+            may_come = command.readd_after_leaving or not any(self._left_by_choice(log, it) for it in added)
+            if not may_come or self._is_blocked(command.by, added):
+                return "FORBIDDEN"
+        owner = None
         if added:
-            self._check_entry(outcome.entry, command.by, command.at_ms, None)
+            owner = None if log.members() else added[0]
+            self._check_entry(outcome.entry, command.by or owner or log.owner, command.at_ms, None)
             self._check_member_entry(outcome.entry, "ADDED", added)
             log.add(outcome.entry)
             for user in added:
                 self._join(log, user)
-                log.audit.append(("ADDED", command.by, log.head, user))
-        assert outcome == o.MembersChanged(log.describe(), tuple(added), (), outcome.entry)
+                log.audit.append(("ADDED", command.by or "", log.head, user))
+            self._change_owner(log, command.by, owner)
+        assert outcome == o.MembersChanged(log.describe(), tuple(added), (), outcome.entry, owner)
         assert (outcome.entry is None) == (not added)
         return None
 
     def _remove_member(self, command: c.RemoveMember, outcome: Any) -> str | None:
-        log = self.logs.get(command.conversation_id)
-        if log is None or not log.is_member(command.by) or not log.is_member(command.user_id):
-            return "NOT_FOUND"
-        if log.made_by.type == "SINGLE" or command.by not in (log.made_by.creator_id, command.user_id):
+        log = self._acted_on(command.conversation_id, command.by, [command.user_id])
+        if isinstance(log, str):
+            return log
+        if log.made_by.type == "SINGLE" or command.by not in (None, log.owner, command.user_id):
             return "FORBIDDEN"
         op = "LEFT" if command.by == command.user_id else "REMOVED"
-        self._check_entry(outcome.entry, command.by, command.at_ms, None)
+        left = [it for it in log.members() if it != command.user_id]
+        owner = None
+        if command.user_id == log.owner and left:
+            owner = min(left, key=lambda it: (log.view.stays[it][-1].first_seq, it))
+        self._check_entry(outcome.entry, command.by or owner or log.owner, command.at_ms, None)
         self._check_member_entry(outcome.entry, op, [command.user_id])
         log.add(outcome.entry)
-        log.audit.append((op, command.by, log.head, command.user_id))
-        assert outcome == o.MembersChanged(log.describe(), (), (command.user_id,), outcome.entry)
+        log.audit.append((op, command.by or "", log.head, command.user_id))
+        self._change_owner(log, command.by, owner)
+        assert outcome == o.MembersChanged(log.describe(), (), (command.user_id,), outcome.entry, owner)
+        return None
+
+    def _update_conversation(self, command: c.UpdateConversation, outcome: Any) -> str | None:
+        log = self._acted_on(command.conversation_id, command.by)
+        if isinstance(log, str):
+            return log
+        changed = command.title not in (None, log.title)
+        moved = command.owner_id not in (None, log.owner)
+        if log.made_by.type == "SINGLE" or ((changed or moved) and command.by not in (None, log.owner)):
+            return "FORBIDDEN"
+        if moved and not log.is_member(str(command.owner_id)):
+            return "NOT_FOUND"
+        if command.title is not None and changed:
+            log.title = command.title
+            log.audit.append(("TITLE_CHANGED", command.by or "", log.head, command.title))
+        changed |= self._change_owner(log, command.by, command.owner_id) is not None
+        assert outcome == o.Updated(log.describe(), changed)
+        return None
+
+    def _block_user(self, command: c.BlockUser, outcome: Any) -> str | None:
+        if command.user_id == command.blocked_id:
+            return "BAD_REQUEST"
+        assert outcome == o.Done()
+        self.blocks.add((command.user_id, command.blocked_id))
+        return None
+
+    def _unblock_user(self, command: c.UnblockUser, outcome: Any) -> str | None:
+        assert outcome == o.Done()
+        self.blocks.discard((command.user_id, command.blocked_id))
         return None
 
     def _renew_epoch(self, command: c.RenewEpoch, outcome: Any) -> str | None:
@@ -386,6 +466,8 @@ class Model:
     # --- sessions ---
 
     def _open_session(self, command: c.OpenSession, outcome: Any) -> str | None:
+        if command.user_id in self._banned:
+            return "FORBIDDEN"
         self._open(command, command.user_id, command.identity_expires_ms, command.scope, outcome)
         return None
 
@@ -409,7 +491,24 @@ class Model:
         )
         assert outcome == o.SessionOpened(user, command.device_id, identity_ms, scope, joined)
 
+    def _see_devices(self, command: c.SeeDevices, outcome: Any) -> str | None:
+        assert outcome == o.Done()
+        return None
+
+    def _revoke(self, command: c.Revoke, outcome: Any) -> str | None:
+        self._revoked += 1
+        assert outcome.revocation.position == self._revoked
+        if command.kind == "BANNED":
+            (self._banned.discard if command.ends_ms == 0 else self._banned.add)(command.user_id)
+        if command.kind != "DISCONNECTED" and command.ends_ms != 0:
+            for user, device in list(self._tokens):
+                if user == command.user_id and command.device_id in ("", device):
+                    del self._tokens[user, device]
+        return None
+
     def _renew_login(self, command: c.RenewLogin, outcome: Any) -> str | None:
+        if command.user_id in self._banned:
+            return "FORBIDDEN"
         assert outcome == o.Done()
         place = (command.user_id, command.device_id)
         if place in self._tokens:

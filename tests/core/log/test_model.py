@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, event, given, settings
 
 from chatkit.core.log import commands as c
 from chatkit.core.log.outcomes import Refused
-from chatkit.storage.memory.tables import MemoryState
+from chatkit.storage.memory.tables import Device, MemoryState
 
 from . import batches
 from .model import Log, Model
@@ -29,6 +29,7 @@ def test_every_outcome_is_what_the_checker_expects(history: list[list[c.Command]
 def check_tables(tables: MemoryState, model: Model) -> None:
     """What is left is what the model holds."""
     assert tables.by_id.keys() == model.logs.keys()
+    assert tables.blocks.keys() == model.blocks
     for name, log in model.logs.items():
         check_log(tables, name, log)
     left = {it.conversation_id: it for it in tables.by_key.values() if it.outbox is not None}
@@ -41,6 +42,9 @@ def check_log(tables: MemoryState, name: str, log: Log) -> None:
     """Entries, memberships, cursors and the audit of one conversation."""
     it = tables.by_id[name]
     assert (it.epoch, it.head_seq, it.member_count) == (log.epoch, log.head, len(log.members()))
+    assert (it.title, it.owner_id) == (log.title, log.owner)
+    times = [entry.server_ts for entry in log.entries]
+    assert it.last_activity_ms == max(times)
     assert [row.seq for row in it.rows] == list(range(1, log.head + 1))
     for row, entry in zip(it.rows, log.entries, strict=True):
         shown = (row.sender_id, row.client_msg_id, row.server_ts)
@@ -56,12 +60,12 @@ def check_log(tables: MemoryState, name: str, log: Log) -> None:
     assert {user: (at.delivered_seq, at.read_seq) for user, at in it.cursors.items()} == {
         user: (log.delivered[user], log.read[user]) for user in log.delivered
     }
-    devices = {
-        user: {name: (at.delivered_seq, frozenset(at.exact)) for name, at in found.items()}
-        for user, found in it.devices.items()
-        if found
-    }
-    assert devices == {user: found for user, found in log.devices.items() if found}
+    for user, found in log.devices.items():
+        for device_id, cursor in found.items():
+            at = it.devices.get(user, {}).get(device_id) or Device(it.cursors[user].device_seq, 0)
+            assert (at.delivered_seq, frozenset(at.exact)) == cursor
+        assert it.devices.get(user, {}).keys() <= found.keys()
+        assert not log.is_member(user) or found.keys() == tables.devices.get(user, {}).keys()
     audit = [
         (row.action, row.actor_id, row.seq, row.subject)
         for row in tables.audit

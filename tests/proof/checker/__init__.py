@@ -25,7 +25,8 @@ every conversation that was created, and keep each device's local store for as l
 is told everything once per local store). A log that was replaced by an older copy of it must be told of by an
 incident `restored` (`RESTORED`).
 
-Not judged: S12 (crash states: each of them is a history of its own), S21 and L4 (there is no push yet), L3, L6 to L10.
+Not judged: S12 (crash states: each of them is a history of its own), S21 and L4 (there is no push
+yet), L3, L6 to L8, L10.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def receipts_follow(index: Index) -> Findings:
 
     A frame counts from when it reached the server, so frames upwards must be noted before the server takes them.
     """
-    confirmed, read = _rising(_confirmations(index)), _rising(_reads(index))
+    confirmed, read = _rising(confirmations(index)), _rising(reads(index))
     for claim in _claims(index):
         yield claim.wrong(_not_caused(claim, confirmed[claim.whose], read[claim.whose]))
     for it in index.traffic.of(ev.Heads):
@@ -112,12 +112,13 @@ def receipts_follow(index: Index) -> Findings:
             yield of_event(it, head.conversation_id, why, most)
 
 
-def _confirmations(index: Index) -> Iterator[tuple[Whose, float, int]]:
+def confirmations(index: Index) -> Iterator[tuple[Whose, float, int]]:
+    """When a device confirmed how much."""
     for it in index.traffic.of(ev.DeliveredAck):
         yield (it.event.conversation_id, it.frame.user_id), it.position, index.confirmed_seq(it.event)
 
 
-def _reads(index: Index) -> Iterator[tuple[Whose, float, int]]:
+def reads(index: Index) -> Iterator[tuple[Whose, float, int]]:
     """When a plain call reached the server is not known: it may always have."""
     for it in index.traffic.of(ev.Read):
         yield (it.event.conversation_id, it.frame.user_id), it.position, it.event.up_to_seq

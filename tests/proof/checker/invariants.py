@@ -5,6 +5,8 @@ from __future__ import annotations
 from .cursors import cursors_rise, receipts_follow, unread_counted
 from .isolation import isolated, revoked
 from .liveness import everything_answered, online_devices_converge, returned_devices_converge
+from .memory import bounded_memory, nothing_left_over
+from .online import authors_hear, caught_up, heard_connections_stay, typing_is_limited_apart
 from .order import equal_order, real_time_order, session_order
 from .outbox import outbox_covers
 from .pages import complete_reads, no_late_hole
@@ -41,9 +43,15 @@ INVARIANTS: dict[str, Invariant] = {
         Invariant("S23", "sync completeness", "session", complete_reads),
         Invariant("S24", "audit", "log", audited),
         Invariant("S25", "bounds of frames", "session", bounded_frames),
+        Invariant("S25b", "bounds of memory", "session", bounded_memory),
         Invariant("L1", "online devices converge", "device", online_devices_converge),
         Invariant("L2", "returned devices converge", "device", returned_devices_converge),
         Invariant("L5", "everything is answered", "sender", everything_answered),
+        Invariant("L9", "a connection that is heard stays", "session", heard_connections_stay),
+        Invariant("L11", "caught up", "session", caught_up),
+        Invariant("L12", "authors hear", "session", authors_hear),
+        Invariant("L13", "typing is limited apart", "session", typing_is_limited_apart),
+        Invariant("S25c", "nothing left over", "session", nothing_left_over),
     )
 }
 """By number, in the order in which they are checked: where one fault breaks several, the nearest to its cause first."""

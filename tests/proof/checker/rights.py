@@ -23,18 +23,18 @@ Change = tuple[str, int, str, str, int]
 
 
 def write_permission(index: Index) -> Findings:
-    """Who wrote an entry was a member at its place; members are changed by the creator, or leave by themselves.
+    """Who wrote an entry was a member at its place; the owner and the host change members, others leave by themselves.
 
     Those of a SINGLE never change. Who is said to type is a member at some time, and another one than the hearer.
     """
     singles = _singles(index)
     for log in index.logs.values():
-        creator_id = log.rows[1].sender_id if 1 in log.rows else ""
+        owners = Owners(log)
         for row in log.dump.entries:
             payload = log.made.get(row.seq, {})
             if payload.get("type") == "MEMBER" and payload.get("op") != "CREATED":
                 single = "the members of a SINGLE never change" if log.name in singles else None
-                yield of_row(log, row, single or _change_not_allowed(log, row, creator_id))
+                yield of_row(log, row, single or _change_not_allowed(log, row, owners))
             else:
                 why = None if log.visible(row.sender_id, row.seq) else f"{row.sender_id} was no member"
                 yield of_row(log, row, why)
@@ -58,13 +58,51 @@ def _typing_allowed(index: Index, it: Arrived[ev.TypingPush]) -> Findings:
         yield of_event(it, log.name, why or echoed)
 
 
-def _change_not_allowed(log: LogView, row: Entry, creator_id: str) -> str | None:
+class Owners:
+    """Who owned a group when, by the rule: its creator, then whoever was there for longest when the owner went.
+
+    Transfers leave no entry and are taken from the audit.
+
+    Attributes:
+        before: The owner before each entry.
+        successors: Who became the owner with an entry, by its seq.
+        by_host: The seqs at which the audit names no actor.
+    """
+
+    def __init__(self, log: LogView) -> None:
+        self.before: dict[int, str] = {}
+        self.successors: dict[int, str] = {}
+        self.by_host = {row.seq for row in log.dump.audit if not row.actor_id}
+        owner = log.rows[1].sender_id if 1 in log.rows else ""
+        for row in log.dump.entries:
+            self.before[row.seq] = owner
+            is_change = log.made.get(row.seq, {}).get("type") == "MEMBER"
+            members = _standing(log, row.seq) if is_change else {}
+            if members and owner not in members.values():
+                owner = self.successors[row.seq] = members[min(members)]
+            for told in log.dump.audit:
+                if told.action == "OWNER_CHANGED" and told.seq == row.seq:
+                    owner = told.subject
+
+
+def _standing(log: LogView, seq: int) -> dict[tuple[int, str], str]:
+    """The members after an entry, by where each joined."""
+    return {
+        (stay.first_seq, user_id): user_id
+        for user_id, stays in log.stays.items()
+        for stay in stays
+        if stay.holds(seq)
+    }
+
+
+def _change_not_allowed(log: LogView, row: Entry, owners: Owners) -> str | None:
     op, user_ids = log.made[row.seq].get("op"), log.made[row.seq].get("userIds", [])
-    if op != "LEFT" and row.sender_id != creator_id:
-        return f"{row.sender_id} is not the creator"
+    by_host = row.seq in owners.by_host
+    if op != "LEFT" and not by_host and row.sender_id != owners.before[row.seq]:
+        return f"{row.sender_id} is not the owner"
     if op == "LEFT" and user_ids != [row.sender_id]:
         return f"{row.sender_id} can leave for himself only"
-    if not log.visible(row.sender_id, row.seq - 1):
+    if not by_host and not log.visible(row.sender_id, row.seq - 1):
         return f"{row.sender_id} was no member"
     members = [log.visible(user_id, row.seq - 1) for user_id in user_ids]
     if op == "ADDED":
@@ -86,8 +124,9 @@ def audited(index: Index) -> Findings:
 
 
 def _changes_audited(log: LogView) -> Findings:
-    done = Counter(_changes(log))
-    told = Counter(_told(row) for row in log.dump.audit if row.action != "EPOCH_RENEWED")
+    owners = Owners(log)
+    done = Counter(_changes(log, owners))
+    told = Counter(_told(log, row) for row in log.dump.audit if _leaves_an_entry(row, owners))
     for change in done | told:
         action, seq, actor_id, subject, _ = change
         wrong = (
@@ -96,9 +135,18 @@ def _changes_audited(log: LogView) -> Findings:
         yield of_log(log, seq, None if done[change] == told[change] else wrong)
 
 
-def _changes(log: LogView) -> Iterator[Change]:
+def _leaves_an_entry(row: AuditRow, owners: Owners) -> bool:
+    """Whether the log must say it too: not so of renewals, titles and transfers."""
+    if row.action == "OWNER_CHANGED":
+        return owners.successors.get(row.seq) == row.subject
+    return row.action not in ("EPOCH_RENEWED", "TITLE_CHANGED")
+
+
+def _changes(log: LogView, owners: Owners) -> Iterator[Change]:
     """What the log says was done."""
     for row in log.dump.entries:
+        if row.seq in owners.successors:
+            yield "OWNER_CHANGED", row.seq, row.sender_id, owners.successors[row.seq], row.server_ts
         match log.made.get(row.seq):
             case {"type": "MEMBER", "op": "CREATED"}:
                 yield "CREATED", row.seq, row.sender_id, log.name, row.server_ts
@@ -109,8 +157,10 @@ def _changes(log: LogView) -> Iterator[Change]:
                 yield "RECALLED", row.seq, row.sender_id, message_id, row.server_ts
 
 
-def _told(row: AuditRow) -> Change:
-    return row.action, row.seq, row.actor_id, row.subject, row.at_ms
+def _told(log: LogView, row: AuditRow) -> Change:
+    """What an audit row says; what the host does stands under a member's name in the log."""
+    actor_id = row.actor_id or log.rows[row.seq].sender_id
+    return row.action, row.seq, actor_id, row.subject, row.at_ms
 
 
 def _renewals_audited(index: Index, log: LogView) -> Findings:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -59,6 +61,18 @@ class Traffic:
     def asked(self, page: Arrived[ev.SyncPage]) -> Arrived[ev.Sync] | None:
         """The SYNC that a page answers; None if they carry no mark, or nobody asked."""
         return self._syncs.get((page.frame.connection, page.event.ref))
+
+    def last_heard_s(self, connection: int, *, up: bool, before_s: float) -> float:
+        """When the last frame in this direction arrived on a connection before a moment."""
+        times = self._heard_s[connection, up]
+        return times[bisect_right(times, before_s) - 1]
+
+    @cached_property
+    def _heard_s(self) -> dict[tuple[int, bool], list[float]]:
+        found: dict[tuple[int, bool], list[float]] = defaultdict(list)
+        for frame, _ in self.counts:
+            found[frame.connection, frame.up].append(frame.at_s)
+        return found
 
     def _take(self, position: int, frame: Frame) -> None:
         try:

@@ -19,6 +19,7 @@ from .catalogue import MUTANTS
 from .plant import Mutant, plant
 
 SEEDS_MAX = 200
+_SEEDS_AT_ONCE = 20
 PATIENCE_S = 600.0
 """For one hunt of up to 200 seeds, of real time; a mutant that hangs the loop is caught by this, and says so."""
 
@@ -36,6 +37,8 @@ class Catch:
 def hunt(mutant: Mutant, seeds: int) -> Catch:
     """Plant a bug in this process and run seeds until one finds it."""
     plant(mutant)
+    if mutant.of_prover:
+        return _hunt_in_the_proof(mutant, seeds)
     from tests.proof.simulation.run import simulate
 
     for seed in range(seeds):
@@ -46,6 +49,25 @@ def hunt(mutant: Mutant, seeds: int) -> Catch:
         if outcome.alarms:
             return Catch(mutant.name, seed + 1, "alarm", outcome.alarms[0])
     return Catch(mutant.name, seeds)
+
+
+def _hunt_in_the_proof(mutant: Mutant, seeds: int) -> Catch:
+    """Rehearse the checker, then run seeds until the proof finds that it proves nothing."""
+    from tests.proof import rehearsal
+    from tests.proof.simulation.__main__ import run_seeds, unproven
+
+    blind = rehearsal.not_found()
+    if blind:
+        return Catch(mutant.name, 1, "rehearsal", f"not found: {blind[0]}")
+    totals = run_seeds(())
+    for first in range(0, seeds, _SEEDS_AT_ONCE):
+        totals.merge(run_seeds(range(first, first + _SEEDS_AT_ONCE)))
+        if totals.bad:
+            return Catch(mutant.name, totals.seeds, "alarm", totals.bad[0].story.splitlines()[0])
+        wrong = unproven(totals)
+        if wrong:
+            return Catch(mutant.name, totals.seeds, wrong[0].partition(":")[0], wrong[0])
+    return Catch(mutant.name, totals.seeds)
 
 
 def hunt_apart(mutant: Mutant, seeds: int) -> Catch:

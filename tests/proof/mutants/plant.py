@@ -28,13 +28,20 @@ class Mutant:
         name: What it is called on the command line.
         story: What a programmer could have thought.
         edits: What is changed.
-        caught_by: Invariants that may find it first; `alarm` for a run that does not converge or breaks loudly.
+        caught_by: Invariants that may find it first; `alarm` for a run that does not converge or breaks loudly. A bug
+            in the proof is caught by what the proof asks of itself: `rehearsal`, `no effect`, `no facts`.
     """
 
     name: str
     story: str
     edits: tuple[Edit, ...]
     caught_by: tuple[str, ...]
+
+    @property
+    def of_prover(self) -> bool:
+        """Whether the bug is in the proof itself."""
+        modules = [edit.module for edit in self.edits]
+        return bool(modules) and all(it.startswith(("tests.", "chatkit.testing.")) for it in modules)
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

@@ -20,6 +20,7 @@ from chatkit.wire import events as ev
 
 from ..dumps import CompleteHistory, DeviceDump, dump_device
 from ..simulation.device import Device
+from ..simulation.watch import Effects
 from .demands import holds, promised, require, until
 from .wire import Heard, Wire
 
@@ -78,6 +79,7 @@ class Actor(Device):
             history=history,
             rng=rng.stream(f"{name} app"),
             slow_consumer_s=0.0,
+            effects=Effects(),
             alarm=alarm,
         )
         self.running = False

@@ -9,6 +9,7 @@ import msgspec
 
 from chatkit.client.config import ClientConfig
 from chatkit.server.config import ServerConfig
+from chatkit.server.limits import Limits
 
 from ..checker import Verdict
 from ..dumps import CompleteHistory
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .stage import Stage
 
 SERVER: Final = ServerConfig(
+    limits=Limits.unlimited(),
     heartbeat_s=4.0,
     hello_timeout_s=5.0,
     request_timeout_s=8.0,

@@ -32,6 +32,7 @@ from ..dumps import CompleteHistory, dump_store
 from ..simulation.node import Node
 from ..simulation.plan import Storage
 from ..simulation.storage import SharedStore
+from ..simulation.watch import Effects
 from .actor import Actor
 from .demands import PATIENCE_S, holds, require, until
 from .host import Host
@@ -246,6 +247,7 @@ class Stage:
             storage=self._shared,
             bus=self._bus,
             faults=StoreFaults(),
+            effects=Effects(),
             network=self.network,
             authenticate=by_name,
             config=self._scenario.server,

@@ -17,13 +17,17 @@ import msgspec
 from chatkit.ports import SystemClock
 from chatkit.testing.transcripts import transcript
 
+from .. import rehearsal
 from ..checker import INVARIANTS, report
 from .coverage import Coverage
 from .plan import Plan
 from .run import Outcome, simulate
 
 COVERED_FROM = 500
-"""From so many seeds on, an empty cell of the table is a failure, and an invariant that was held against nothing."""
+"""From so many seeds on, an empty cell of the table is a failure."""
+
+JUDGED_FROM = 20
+"""From so many seeds on, an invariant that was held against nothing is a failure."""
 
 _CHUNK = 10
 _SHOWN_MAX = 5
@@ -56,7 +60,7 @@ class Totals(msgspec.Struct):
         self.frames += len(outcome.history.frames)
         self.converged_most_s = max(self.converged_most_s, outcome.converged_s or 0.0)
         self.facts.update(outcome.facts)
-        self.coverage.add(outcome.history)
+        self.coverage.add(outcome.history, outcome.plan.faults)
         if not outcome.good:
             self.bad.append(Bad(outcome.plan.seed, story(outcome)))
 
@@ -168,6 +172,10 @@ def _same(first: int, count: int) -> int:
 
 
 def _many(seeds: Sequence[int], workers: int) -> int:
+    blind = rehearsal.not_found()
+    if blind:
+        print(f"the checker did not find what was spoilt for it: {'; '.join(blind)}")
+        return 1
     clock = SystemClock()
     began_s = clock.now_s()
     totals = Totals()
@@ -177,15 +185,21 @@ def _many(seeds: Sequence[int], workers: int) -> int:
             print(f"seed {bad.seed} is bad: {bad.story.splitlines()[0]}")
         _progress(totals, len(seeds), clock.now_s() - began_s)
     _summarise(totals, clock.now_s() - began_s)
-    missing = untried(totals) if len(seeds) >= COVERED_FROM else []
-    if missing:
-        print(f"never tried in {len(seeds)} seeds: {'; '.join(missing)}")
-    return 1 if totals.bad or missing else 0
+    wrong = unproven(totals)
+    for line in wrong:
+        print(line)
+    return 1 if totals.bad or wrong else 0
 
 
-def untried(totals: Totals) -> list[str]:
-    """Cells of the tables that stayed empty, and invariants that had nothing to judge."""
-    return [*totals.coverage.empty_cells(), *(name for name in INVARIANTS if not totals.facts[name])]
+def unproven(totals: Totals) -> list[str]:
+    """What is wrong with the proof itself: over some runs faults without effect and invariants without facts."""
+    empty = totals.coverage.empty_cells() if totals.seeds >= COVERED_FROM else []
+    unjudged = [name for name in INVARIANTS if not totals.facts[name]] if totals.seeds >= JUDGED_FROM else []
+    return [
+        *(f"no effect: {it}" for it in totals.coverage.without_effect()),
+        *(f"no facts: {it}, in {totals.seeds} seeds" for it in unjudged),
+        *(f"never tried: {it}, in {totals.seeds} seeds" for it in empty),
+    ]
 
 
 def _spread(seeds: Sequence[int], workers: int) -> Iterator[Totals]:

@@ -26,11 +26,11 @@ from chatkit.errors import (
     UnavailableError,
 )
 from chatkit.ports import Ports
-from chatkit.testing.faulty_local_store import FaultyLocalStore
 from chatkit.testing.rng import Stream
 from chatkit.transport.base import Connector
 
 from ..dumps import CompleteHistory, DeviceDump, dump_device
+from .watch import Effects, WatchedLocalStore
 
 REFUSED = (
     BadRequestError,
@@ -77,6 +77,7 @@ class Device:
         history: CompleteHistory,
         rng: Stream,
         slow_consumer_s: float,
+        effects: Effects,
         alarm: Callable[[str], None],
     ) -> None:
         self.user_id = user_id
@@ -85,7 +86,7 @@ class Device:
         self.client: ChatClient | None = None
         self.incarnation = 0
         self.crashed = False
-        self.local: FaultyLocalStore | None = None
+        self.local: WatchedLocalStore | None = None
         self._path = path
         self._memory = MemoryStore(_MESSAGES_MAX)
         self._token = token
@@ -96,6 +97,7 @@ class Device:
         self._history = history
         self._rng = rng
         self._slow_consumer_s = slow_consumer_s
+        self._effects = effects
         self._alarm = alarm
         self._tasks: TaskGroup | None = None
         self._scope = anyio.CancelScope()
@@ -109,7 +111,7 @@ class Device:
         """Run the app from its start until it is killed or quits."""
         self.incarnation += 1
         stored = self._open()
-        self.local = FaultyLocalStore(stored)
+        self.local = WatchedLocalStore(stored, self._effects)
         self._scope = anyio.CancelScope()
         try:
             with self._scope:
@@ -133,6 +135,11 @@ class Device:
         if self.local is not None:
             self.local.die()
         self._scope.cancel()
+
+    def quit(self) -> None:
+        """End the app in good order."""
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
 
     def start(self, act: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
         """Run something in the app, for as long as the app lives; nothing if it does not."""

@@ -11,12 +11,16 @@ from msgspec.structs import replace
 
 from chatkit.testing.faulty_bus import BusFaults
 from chatkit.testing.faulty_store import StoreFaults
+from chatkit.testing.history import Incident
 from chatkit.testing.network import Line
+from chatkit.testing.virtual_time import START_MS
 
-from .world import World
+from .watch import held_up
+from .world import BROKEN, World
 
 _DISK_EVERY_S = 0.2
 _CLOCK_MS = 3_600_000
+_SOON_S = 0.1  # what strikes at once is felt by then
 
 
 class Nemesis:
@@ -28,7 +32,9 @@ class Nemesis:
         self._lasting: dict[str, None] = {}
         self._scope = anyio.CancelScope()
         self._ended = anyio.Event()
-        self._at_once: dict[str, Callable[[], str]] = {
+        self._struck_at_once = 0
+        self._gauges: dict[str, Callable[[], int]] = {}
+        self._at_once: dict[str, Callable[[], tuple[str, Callable[[], int]]]] = {
             "reconnect storm": self._storm,
             "server crash": self._server_crash,
             "server drain": self._server_drain,
@@ -82,47 +88,82 @@ class Nemesis:
 
     async def _strike(self, name: str) -> None:
         if name in self._at_once:
-            self._world.history.happened(name, self._at_once[name]())
+            await self._strike_at_once(name)
             return
         self._lasting[name] = None
         try:
             if name.startswith("disk"):
                 await self._disk(name)
                 return
+            seen = self._meter(name)
             with self._for_a_while[name]() as detail:
                 incident = self._world.history.happened(name, detail)
                 try:
                     await self._while_it_lasts()
                 finally:
                     self._world.history.ended(incident)
+                    self._note(incident, seen())
         finally:
             del self._lasting[name]
 
     async def _while_it_lasts(self) -> None:
         await anyio.sleep(self._rng.expovariate(1 / self._world.plan.fault_s))
 
+    # --- what it changed ---
+
+    def _note(self, incident: Incident, changed: int) -> None:
+        self._world.history.effects.append((incident, changed))
+
+    def _meter(self, name: str) -> Callable[[], int]:
+        """Says, later, how often a fault that begins now was felt."""
+        effects = self._world.effects
+        before, broken, at_once = effects[name], effects[BROKEN], self._struck_at_once
+
+        def felt() -> int:
+            if name == "cut":  # other faults break lines, too
+                alone = len(self._lasting) == 1 and self._struck_at_once == at_once
+                return effects[BROKEN] - broken if alone else 0
+            if name == "bus loss" and self._world.bus is not None:
+                self._world.bus.count_lost()
+            gauge = self._gauges.pop(name, None)
+            return effects[name] - before + (gauge() if gauge is not None else 0)
+
+        return felt
+
     # --- at once ---
 
-    def _storm(self) -> str:
+    async def _strike_at_once(self, name: str) -> None:
+        self._struck_at_once += 1
+        detail, felt = self._at_once[name]()
+        incident = self._world.history.happened(name, detail)
+        try:
+            await anyio.sleep(_SOON_S)
+        finally:
+            self._note(incident, felt())
+
+    def _storm(self) -> tuple[str, Callable[[], int]]:
         lines = list(self._world.network.lines)
         for line in lines:
             line.cut()
-        return f"{len(lines)} lines"
+        return f"{len(lines)} lines", lambda: sum(line not in self._world.network.lines for line in lines)
 
-    def _server_crash(self) -> str:
+    def _server_crash(self) -> tuple[str, Callable[[], int]]:
         node = self._rng.choice(self._world.nodes)
+        server = node.server
         node.crash()
-        return node.name
+        return node.name, lambda: int(server is not None and node.server is not server)
 
-    def _server_drain(self) -> str:
+    def _server_drain(self) -> tuple[str, Callable[[], int]]:
         node = self._rng.choice(self._world.nodes)
+        server = node.server
         node.drain()
-        return node.name
+        return node.name, lambda: int(server is not None and not server.ready)
 
-    def _app_crash(self) -> str:
+    def _app_crash(self) -> tuple[str, Callable[[], int]]:
         device = self._rng.choice(self._world.devices)
+        client = device.client
         self._world.kill(device)
-        return device.name
+        return device.name, lambda: int(client is not None and device.client is not client)
 
     # --- for a while ---
 
@@ -131,6 +172,8 @@ class Nemesis:
         network = self._world.network
         usual = {name: getattr(network.conditions, name) for name in changed}
         network.conditions = replace(network.conditions, **changed)
+        if "bytes_per_s" in changed:
+            self._gauges["slow line"] = lambda: held_up(network.lines, network.conditions.latency_s[1])
         try:
             yield str(changed)
         finally:
@@ -143,6 +186,8 @@ class Nemesis:
         lines = [line for line in self._world.network.lines if self._rng.random() < share]
         for line in lines:
             line.stall(up=up, down=down)
+        usual_s = self._world.network.conditions.latency_s[1]
+        self._gauges[_stall_name(up, down)] = lambda: held_up(lines, usual_s, up=up, down=down)
         try:
             yield ", ".join(str(line.number) for line in lines)
         finally:
@@ -175,9 +220,12 @@ class Nemesis:
 
     @contextmanager
     def _clock_jump(self) -> Iterator[str]:
-        name = self._rng.choice(sorted(self._world.clocks))
+        """That of a server as often as that of a device."""
+        servers = [node.name for node in self._world.nodes]
+        name = self._rng.choice(servers if self._rng.random() < 0.5 else sorted(self._world.clocks))
         clock = self._world.clocks[name]
         clock.ahead_ms = self._rng.randint(-_CLOCK_MS, _CLOCK_MS)
+        self._gauges["clock jump"] = lambda: int(clock.now_ms() != _by_loop_ms())
         try:
             yield f"{name} by {clock.ahead_ms} ms"
         finally:
@@ -187,7 +235,7 @@ class Nemesis:
 
     async def _disk(self, name: str) -> None:
         disk = self._world.storage.disk
-        incident = self._world.history.happened(name)
+        incident, felt = self._world.history.happened(name), self._meter(name)
         try:
             with anyio.move_on_after(self._rng.expovariate(1 / self._world.plan.fault_s)):
                 while not disk.broken:
@@ -200,6 +248,7 @@ class Nemesis:
         finally:
             disk.disarm()
             self._world.history.ended(incident)
+            self._note(incident, felt())
 
     async def _reopen(self) -> None:
         """What an operator does about a broken disk: stop every server, open the file anew, start them."""
@@ -211,6 +260,14 @@ class Nemesis:
                 await node.wait_stopped()
             with anyio.CancelScope(shield=True):
                 await world.storage.reopen()
+
+
+def _by_loop_ms() -> int:
+    return START_MS + int(anyio.current_time() * 1000)
+
+
+def _stall_name(up: bool, down: bool) -> str:
+    return "half-open" if up and down else "one-way up" if up else "one-way down"
 
 
 @contextmanager

@@ -19,7 +19,9 @@ from chatkit.testing.faulty_store import FaultyStore, StoreFaults
 from chatkit.testing.network import Network
 from chatkit.testing.rng import Stream
 
+from ..held import sizes
 from .storage import SharedStore
+from .watch import Effects, WatchedStore
 
 
 class Node:
@@ -27,6 +29,7 @@ class Node:
 
     Attributes:
         server: The engine while the process runs; None while it does not.
+        fresh: How much each container of the server held before its first connection.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Node:
         storage: SharedStore,
         faults: StoreFaults,
         bus: FaultyBus | None,
+        effects: Effects,
         network: Network,
         authenticate: Authenticator,
         config: ServerConfig,
@@ -44,16 +48,19 @@ class Node:
     ) -> None:
         self.name = name
         self.server: ChatServer | None = None
+        self.fresh: dict[str, int] = {}
         self._storage = storage
         self._faults = faults
+        self._usual_s = faults.latency_s[1]
         self._bus = bus
+        self._effects = effects
         self._place: LocalMember | None = None
         self._network = network
         self._authenticate = authenticate
         self._config = config
         self._ports = ports
         self._rng = rng
-        self._port: FaultyStore | None = None
+        self._port: WatchedStore | None = None
         self._scope = anyio.CancelScope()
         self._started = anyio.Event()
         self._stopped = anyio.Event()
@@ -77,7 +84,7 @@ class Node:
         await self._stopped.wait()
 
     async def _live(self) -> None:
-        self._port = FaultyStore(self._storage.store, self._storage.secret, self._faults, self._rng)
+        self._port = WatchedStore(self._storage.store, self._faulty, self._effects, self._usual_s)
         self._scope = anyio.CancelScope()
         with self._scope, suppress(UnavailableError):  # a start that storage refuses is tried again
             await self._serve(cast("Store", self._port))
@@ -93,6 +100,7 @@ class Node:
         )
         try:
             async with server:
+                self.fresh = sizes(server)
                 self._network.attach(self.name, server)
                 self.server = server
                 self._started.set()
@@ -100,6 +108,9 @@ class Node:
         finally:
             self.server = None
             self._network.detach(self.name)
+
+    def _faulty(self, store: Store) -> FaultyStore:
+        return FaultyStore(store, self._storage.secret, self._faults, self._rng)
 
     def crash(self) -> None:
         """As SIGKILL: its ports are dead before anything of it hears of the end."""

@@ -7,7 +7,9 @@ from typing import Final, Literal
 import msgspec
 
 from chatkit.client.config import ClientConfig
+from chatkit.core.rate_limit import Rate
 from chatkit.server.config import ServerConfig
+from chatkit.server.limits import Limits
 from chatkit.testing.rng import Rng, Stream
 from chatkit.testing.virtual_time import Backend
 
@@ -64,6 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         sliced_share: Connections that are carried as WebSocket bytes in small slices.
         sqlite_devices_share: Devices whose local store is a SQLite file.
         token_s: Life of a login token; None for ever.
+        page_size: Of every page that chatkit reads or sends in parts; None for the true sizes.
     """
 
     seed: int
@@ -83,6 +86,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sliced_share: float
     sqlite_devices_share: float
     token_s: float | None
+    page_size: int | None
     server: ServerConfig
     client: ClientConfig
 
@@ -111,6 +115,7 @@ def draw_plan(seed: int) -> Plan:
         sliced_share=rng.choice((0.0, 0.0, 0.0, 0.3)),
         sqlite_devices_share=rng.choice((0.0, 0.3)),
         token_s=rng.choice((None, None, 12.0)),
+        page_size=Rng(seed).stream("page size").choice((None, 1, 2, 3, 4)),
         server=_server(rng),
         client=_client(rng),
     )
@@ -132,6 +137,7 @@ def _faults(rng: Stream, storage: Storage, nodes: int) -> tuple[str, ...]:
 def _server(rng: Stream) -> ServerConfig:
     """Bounds small enough that some runs fill them."""
     return ServerConfig(
+        limits=_limits(rng),
         heartbeat_s=rng.choice((3.0, 4.0, 12.0)),
         hello_timeout_s=5.0,
         request_timeout_s=8.0,
@@ -146,6 +152,20 @@ def _server(rng: Stream) -> ServerConfig:
         reconnect_after_s=0.5,
         drain_timeout_s=2.0,
     )
+
+
+def _limits(rng: Stream) -> Limits:
+    """None of one peer, the defaults, or some that everybody meets."""
+    tight = Limits(
+        sends_per_user=Rate(rng.choice((2.0, 10.0)), rng.choice((1, 3, 10))),
+        sends_per_conversation=Rate(rng.choice((3.0, 20.0)), rng.choice((2, 10))),
+        events_per_user=Rate(rng.choice((10.0, 100.0)), rng.choice((30, 200))),
+        requests_per_user=Rate(rng.choice((5.0, 50.0)), rng.choice((10, 100))),
+        reads_in_flight_per_user=rng.choice((1, 2)),
+        reads_waiting_per_user=rng.choice((4, 64)),
+        commit_share_per_user=rng.choice((0.05, 0.3)),
+    )
+    return rng.choice((Limits.unlimited(), Limits.unlimited(), Limits(), tight))
 
 
 def _client(rng: Stream) -> ClientConfig:

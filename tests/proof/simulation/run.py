@@ -13,7 +13,10 @@ from chatkit.testing.virtual_time import run_virtual
 
 from ..checker import Violation, check
 from ..dumps import CompleteHistory, dump_store
+from ..held import unanswered_count
+from .leaving import Leaving
 from .nemesis import Nemesis
+from .pages import short_pages
 from .plan import RECALL_WINDOW_S, Plan, draw_plan
 from .workload import Workload
 from .world import World
@@ -55,11 +58,13 @@ class Outcome(msgspec.Struct):
 def simulate(seed: int) -> Outcome:
     """Run one seed. Takes about half a second of real time, and no virtual time of its own."""
     plan = draw_plan(seed)
-    with tempfile.TemporaryDirectory(dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None) as folder:
+    within = _IN_MEMORY if _IN_MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(dir=within) as folder, short_pages(plan.page_size):
         return run_virtual(_run, plan, Path(folder), seed=seed, backend=plan.backend)
 
 
 async def _run(plan: Plan, folder: Path) -> Outcome:
+    leaving = Leaving()
     async with World(plan, folder) as world:
         workload = Workload(world)
         await workload.prepare()
@@ -68,6 +73,7 @@ async def _run(plan: Plan, folder: Path) -> Outcome:
         converged = await _converge(world, workload)
         now_s = anyio.current_time()
         await _dump(world, workload)
+        await leaving.leave(world)
         verdict = check(world.history, recall_window_ms=int(RECALL_WINDOW_S * 1000))
         return Outcome(
             plan,
@@ -110,6 +116,9 @@ async def _missing(world: World, conversation_ids: Sequence[str]) -> str | None:
         return (
             f"{waiting.op} of {waiting.user_id}/{waiting.device_id}, call {waiting.number}, has not returned"
         )
+    unanswered = sum(unanswered_count(server) for server in world.servers())
+    if unanswered:
+        return f"an answer to {unanswered} commands"
     heads = await world.storage.store.head_seqs(conversation_ids)
     for device in world.devices:
         if device.pending_count != 0:

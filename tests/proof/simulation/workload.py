@@ -53,13 +53,14 @@ class Workload:
             (6, self._recall),
             (14, self._mark_read),
             (5, self._history),
-            (3, self._typing),
+            (5, self._typing),
         ]
         self._host: list[tuple[int, Callable[[], Awaitable[None]]]] = [
             (8, self._host_send),
             (5, self._add),
             (5, self._remove),
             (4, self._visit),
+            (4, self._arrive_in_pairs),
             (2, self._create),
             (8, self._page),
             (3, self._list),
@@ -167,7 +168,11 @@ class Workload:
         )
 
     async def _typing(self, device: Device) -> None:
-        name = self._anywhere(device)
+        for _ in range(self._rng.choice((1, 2))):
+            name = self._anywhere(device)
+            await self._type_in(device, name)
+
+    async def _type_in(self, device: Device, name: str) -> None:
         await device.call("typing", lambda client: client.typing(name), conversation_id=name)
 
     # --- the host, and plain HTTP in somebody's name ---
@@ -255,6 +260,17 @@ class Workload:
                 await anyio.sleep(_LOOK_S)
         await anyio.sleep(pause_s)
         await self._remove_from(name, by, user_id)
+
+    async def _arrive_in_pairs(self) -> None:
+        """Two users are added to a new group together, and the first of them leaves at once.
+
+        Nobody else is in it but one: other nodes hear of it by who has joined.
+        """
+        name, (by, *pair) = f"c-pair-{self._next()}", self._rng.sample(self._users, k=3)
+        first, second = sorted(pair)  # in this order other nodes look at them
+        await self._group(name, [by])
+        await self._add_to(name, by, [first, second])
+        await self._remove_from(name, first, first)
 
     async def _page(self) -> None:
         name, user_id = self._somewhere(), self._rng.choice(self._users)

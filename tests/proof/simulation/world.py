@@ -13,21 +13,27 @@ from anyio.abc import TaskGroup
 
 from chatkit.errors import ChatkitError, UnauthenticatedError
 from chatkit.server.server import ChatServer
-from chatkit.testing.faulty_bus import BusFaults, FaultyBus
+from chatkit.testing.faulty_bus import BusFaults
 from chatkit.testing.faulty_store import StoreFaults
-from chatkit.testing.network import Conditions, Line, Network
+from chatkit.testing.line import ABNORMAL
+from chatkit.testing.network import Conditions, Line, LineEvent, Network
 from chatkit.testing.rng import Rng
 from chatkit.testing.virtual_time import START_MS, VirtualClock
 from chatkit.types import Identity
 from chatkit.wire.codec import CODECS
 
 from ..dumps import CompleteHistory
+from ..held import Peaks, client_peaks, server_peaks
 from .device import Device
 from .node import Node
 from .plan import Plan
 from .storage import SharedStore
+from .watch import Effects, WatchedBus, WatchedConnector
 
 _RESTART_S = (0.1, 3.0)
+
+BROKEN = "line broken"
+"""In `World.effects`: an end of a line that saw a break."""
 
 
 class World:
@@ -38,24 +44,36 @@ class World:
         folder: An empty one, for files.
 
     Attributes:
+        folder: Where the files are.
         history: All that happened.
         alarms: What must never happen and did: an error that nobody foresaw, a client that stopped for good.
         calm: Set in the second phase: whatever died is started at once, and nothing is made to fail.
+        over: Set at the end: whatever ends is not started again.
+        peaks: The most that was held of everything that has a bound.
+        effects: What faults changed, as it was seen where it was suffered.
     """
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan = plan
+        self.folder = folder
         self.rng = Rng(plan.seed)
         self.history = CompleteHistory(anyio.current_time)
         self.alarms: list[str] = []
         self.calm = False
+        self.over = False
+        self.peaks = Peaks()
         self.store_faults = StoreFaults(latency_s=plan.storage_s)
         self.bus_faults = BusFaults()
-        self.bus = None if plan.nodes == 1 else FaultyBus(self.bus_faults, self.rng.stream("bus"))
+        self.effects = Effects()
+        several = plan.nodes > 1
+        self.bus = (
+            WatchedBus(self.bus_faults, self.rng.stream("bus"), effects=self.effects) if several else None
+        )
         self.network = Network(
             self.rng.stream("network"),
             conditions=Conditions(latency_s=plan.latency_s),
             observe=self._observe,
+            observe_line=self._observe_line,
         )
         self.storage = SharedStore(
             plan.storage,
@@ -72,11 +90,13 @@ class World:
             for user in range(plan.users)
             for device in range(plan.devices)
         ]
+        self._by_name = {(device.user_id, device.device_id): device for device in self.devices}
         self._log = _Alarms(self.alarms)
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
         logging.getLogger("chatkit").addHandler(self._log)
+        self._rehearse_alarms()
         await self.storage.open()
         await self.network.__aenter__()
         self._tasks = await anyio.create_task_group().__aenter__()
@@ -123,8 +143,15 @@ class World:
             if (line.user_id, line.device_id) == (device.user_id, device.device_id)
         ]
 
+    def _rehearse_alarms(self) -> None:
+        """An error that nobody foresaw must become an alarm; this one is taken back."""
+        logging.getLogger("chatkit.rehearsal").error("a rehearsal")
+        if not self.alarms:
+            raise AssertionError("the alarms are silent: an error was logged, and there is none")
+        self.alarms.clear()
+
     async def _keep_running(self, live: Callable[[], Awaitable[None]]) -> None:
-        while True:
+        while not self.over:
             await live()
             await anyio.sleep(0.05 if self.calm else self._restarts.uniform(*_RESTART_S))
 
@@ -139,6 +166,7 @@ class World:
             storage=self.storage,
             faults=self.store_faults,
             bus=self.bus,
+            effects=self.effects,
             network=self.network,
             authenticate=self._authenticate,
             config=self.plan.server,
@@ -159,8 +187,12 @@ class World:
             device_id,
             path=folder / f"{name}.db" if in_file else None,
             token=self._token_maker(user_id),
-            connector=self.network.connector(
-                user_id, device_id, choose, sliced=rng.random() < self.plan.sliced_share
+            connector=WatchedConnector(
+                self.network.connector(
+                    user_id, device_id, choose, sliced=rng.random() < self.plan.sliced_share
+                ),
+                lambda: bool(self.servers()),
+                self.effects,
             ),
             codec=rng.choice(("json", "msgpack")),
             config=self.plan.client,
@@ -168,6 +200,7 @@ class World:
             history=self.history,
             rng=self.rng.stream(f"{name} app"),
             slow_consumer_s=rng.choice((0.0, 0.0, 0.05)),
+            effects=self.effects,
             alarm=self.alarms.append,
         )
         return device
@@ -191,6 +224,7 @@ class World:
         return Identity(user_id, None, START_MS + int(expires) if expires else None)
 
     def _observe(self, line: Line, up: bool, frame: bytes | str) -> None:
+        self._look(line)
         self.history.frame(
             line.user_id,
             line.device_id,
@@ -200,6 +234,19 @@ class World:
             connection=line.number,
             node=line.node,
         )
+
+    def _observe_line(self, line: Line, event: LineEvent, code: int | None) -> None:
+        if code == ABNORMAL:
+            self.effects[BROKEN] += 1
+
+    def _look(self, line: Line) -> None:
+        """Hold what is held at both ends against its bounds."""
+        server = next((node.server for node in self.nodes if node.name == line.node), None)
+        if server is not None:
+            self.peaks.look("servers", server_peaks(server))
+        device = self._by_name[line.user_id, line.device_id]
+        if device.client is not None:
+            self.peaks.look("clients", client_peaks(device.client))
 
 
 class _Alarms(logging.Handler):

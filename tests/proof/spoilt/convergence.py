@@ -1,13 +1,16 @@
-"""What is not there in the end, and frames beyond all bounds: L1, L2, L5, S25."""
+"""What is not there in the end, what is left over, and what is beyond all bounds: L1, L2, L5, S25."""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
+from chatkit.client.events import CaughtUp, Disconnected
 from chatkit.wire.events import BATCH_MAX, FRAME_BYTES_MAX
 
+from ..checker.online import SILENT
 from ..dumps import CompleteHistory
-from ..histories import TEAM, device
+from ..held import Count
+from ..histories import PAIR, TEAM, device, events_of, with_events
 from .table import add_call, add_frame, call_of, change_record, last_frame_to, spoils
 
 PONG = {"event": "PONG", "serverTs": 1}
@@ -96,3 +99,52 @@ def a_frame_that_is_nothing(history: CompleteHistory) -> None:
 def a_binary_frame_that_is_nothing(history: CompleteHistory) -> None:
     binary = next(it for it in reversed(history.frames) if it.codec.binary and not it.up)
     history.frames.append(replace(binary, data=b"\xc1"))
+
+
+@spoils("S25b")
+def a_batch_above_its_bound(history: CompleteHistory) -> None:
+    history.counts.append(Count("peak", "servers", "cost of one batch", 5, 0, 4))
+
+
+@spoils("S25c")
+def bytes_that_never_leave_the_queue(history: CompleteHistory) -> None:
+    history.counts.append(Count("at rest", "n-0", "payload bytes of the queue", 12))
+
+
+@spoils("S25c")
+def an_audience_that_lacks_a_session(history: CompleteHistory) -> None:
+    history.counts.append(Count("at rest", "n-0", "sessions in audiences", 3, 4, 4))
+
+
+@spoils("L9")
+def a_connection_given_up_too_early(history: CompleteHistory) -> None:
+    place, told = next(
+        (place, it) for place, it in enumerate(history.app_events) if isinstance(it.event, Disconnected)
+    )
+    history.app_events[place] = replace(told, event=Disconnected(1006, SILENT, True))
+
+
+@spoils("L11")
+def an_app_that_never_heard_that_it_has_caught_up(history: CompleteHistory) -> None:
+    history.app_events[:] = [it for it in history.app_events if not isinstance(it.event, CaughtUp)]
+
+
+@spoils("L12")
+def an_author_who_never_heard_that_it_was_read(history: CompleteHistory) -> None:
+    for place, frame in enumerate(history.frames):
+        if frame.user_id == "ann":
+            events = [it for it in events_of(frame) if it["event"] != "RECEIPT"]
+            history.frames[place] = with_events(frame, events)
+
+
+@spoils("L13")
+def typing_refused_that_came_alone(history: CompleteHistory) -> None:
+    typed = next(it for it in history.frames if it.up and events_of(it)[0]["event"] == "TYPING")
+    frame = last_frame_to(history, "ann", typed.connection)
+    refused = {
+        "code": "RATE_LIMITED",
+        "message": "one TYPING at a time",
+        "retryable": True,
+        "conversationId": PAIR,
+    }
+    add_frame(history, frame, {"event": "ERROR", **refused})

@@ -55,7 +55,15 @@ class Node:
         self.world = World()
         self.sessions: list[Session] = [self.world.join(user, 1, members=len(USERS)) for user in USERS]
         self.receipts = Receipts(self.world.hub, self.world.asked, MemoryStore(ids=None))  # type: ignore[arg-type]
-        self.bridge = ClusterBridge(self.member, self.world.hub, self.receipts, self.world.asked, Random(1))
+        self.looked: list[bool] = []
+        self.bridge = ClusterBridge(
+            self.member,
+            self.world.hub,
+            self.receipts,
+            self.world.asked,
+            Random(1),
+            lambda: self.looked.append(True),
+        )
 
     def hear(self, *messages: cm.ClusterMessage) -> None:
         """Another node says this, in one frame."""

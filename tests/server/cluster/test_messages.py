@@ -19,7 +19,9 @@ EACH: list[cm.ClusterMessage] = [
     cm.CursorsMoved(ADVANCED),
     cm.UserTyping("c-1", "ann"),
     cm.MembersJoined("c-1", ("ben", "cat"), "JOINED"),
+    cm.ConversationUpdated("c-1"),
     cm.DeviceOpened("ann", "phone"),
+    cm.LoginsRevoked(),
 ]
 
 

@@ -10,6 +10,7 @@ transaction; opening for at most `BUSY_TIMEOUT_MS` (2 s), when somebody else hol
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -61,9 +62,11 @@ class SqliteStore:
         ConfigurationError: The file is no client store, was made by a newer version, or is open in another client.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise ConfigurationError(f"path must be a path, not {type(path).__name__}")
         try:
-            self._connection = open_sqlite(path, synchronous="NORMAL")
+            self._connection = open_sqlite(os.fspath(path), synchronous="NORMAL")
         except UnavailableError as error:
             raise _in_use(error) from error
         try:

@@ -7,17 +7,19 @@ loaded; they come before the rows of the same table that were loaded, which are 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from ...types import ConversationType
 from ..visibility import Interval
+from .outcomes import Revocation
 from .state import (
     ConversationState,
     DeviceCursor,
     DevicePlace,
+    LoginAct,
     MembershipState,
     MessageRow,
     State,
@@ -41,6 +43,9 @@ class Outbox(msgspec.Struct, frozen=True, gc=False):
     may_close: bool
 
 
+REVOCATION_KEPT_MS: Final = 3_600_000
+"""A revocation that has ended is kept so much longer, for every node to have read it."""
+
 HeldOutbox = tuple[int, int, int]
 """(conversation key, first seq, head) of an outbox in the store that a forgotten device may have held open."""
 
@@ -56,60 +61,63 @@ class Changes(msgspec.Struct, frozen=True):
     """Sets of rows.
 
     Attributes:
-        new_conversations: (key, id, type, title, epoch, head, creator, pair, member count, created, last activity).
+        new_conversations: (key, id, type, title, epoch, head, owner, pair, member count, created, last activity,
+            blocks).
         heads: (head, last activity, key) of conversations that grew.
-        conversations: (epoch, member count, key).
+        conversations: (epoch, member count, title, owner, blocks, key).
         messages: New entries.
         recalls: (key, recalled seq, seq of the RECALL entry); the recalled body is to be blanked.
         ended: (leave seq, key, user, join seq) of memberships that end.
-        joined: (key, user, join seq, leave seq, role) of memberships that begin.
-        forgotten: Bulk: (user, device) that lose all their rows.
-        registered: Bulk: (user, device, at_ms) that get a cursor wherever their user is a member, at the farthest of
-            the user's devices; one that was forgotten in the same batch begins anew.
+        joined: (key, user, join seq, leave seq) of memberships that begin.
+        forgotten: Bulk: (user, device) that lose all their rows; one of them may come back as a new one.
         devices: (user, device, first seen, last seen), new ones and others.
-        others: Bulk: (key, is member, delivered, updated, user): a cursor for each device of the user without one.
-        new_member_cursors: (key, user, is member, delivered, read, read_ms) of who joined or left.
-        member_cursors: (delivered, read, read_ms, key, user) of others.
-        new_device_cursors: (key, user, device, is member, delivered, count of single confirmations, updated) of new
-            devices, and of who joined or left; the row may be there already.
+        new_member_cursors: (key, user, is member, delivered, read, read_ms, farthest device, has left) of who joined
+            or left.
+        member_cursors: (delivered, read, read_ms, farthest device, key, user) of others.
+        new_device_cursors: (key, user, device, is member, delivered, count of single confirmations, updated) of
+            devices that had no row, and of who joined or left; then the row may be there already.
         device_cursors: (delivered, count of single confirmations, updated, key, user, device) of others.
         passed: (key, user, device, cursor): single confirmations up to the cursor are to be dropped.
         exact: (key, user, device, seq) of new single confirmations.
         logins_ended: Bulk: every resume token is dropped.
+        dropped_tokens: (user, device) whose resume token goes, before new ones come.
         tokens: Resume tokens; each replaces the device's former one.
+        blocks: (user, other, since) of blocks that begin.
+        ended_blocks: (user, other) of those that end.
+        revocations: By position; each replaces the former one of the same kind and subject.
+        revocations_before_ms: Bulk: revocations that ended before this, and were made before it, go; None: none.
+        login_audit: (at_ms, action, user, device, digest of a token).
         audit: (at_ms, key, actor, action, seq, subject).
         outboxes: By conversation key, where anything may be written; `outboxes_of` adds those of forgotten devices.
     """
 
     new_conversations: list[
-        tuple[int, str, ConversationType, str, str, int, str, str | None, int, int, int]
+        tuple[int, str, ConversationType, str, str, int, str, str | None, int, int, int, int]
     ] = []
     heads: list[tuple[int, int, int]] = []
-    conversations: list[tuple[str, int, int]] = []
+    conversations: list[tuple[str, int, str, str, int, int]] = []
     messages: list[MessageRow] = []
     recalls: list[tuple[int, int, int]] = []
     ended: list[tuple[int | None, int, str, int]] = []
-    joined: list[tuple[int, str, int, int | None, str]] = []
+    joined: list[tuple[int, str, int, int | None]] = []
     forgotten: list[DevicePlace] = []
-    registered: list[tuple[str, str, int]] = []
     devices: list[tuple[str, str, int, int]] = []
-    others: list[tuple[int, bool, int, int, str]] = []
-    new_member_cursors: list[tuple[int, str, bool, int, int, int]] = []
-    member_cursors: list[tuple[int, int, int, int, str]] = []
+    new_member_cursors: list[tuple[int, str, bool, int, int, int, int, bool]] = []
+    member_cursors: list[tuple[int, int, int, int, int, str]] = []
     new_device_cursors: list[tuple[int, str, str, bool, int, int, int]] = []
     device_cursors: list[tuple[int, int, int, int, str, str]] = []
     passed: list[tuple[int, str, str, int]] = []
     exact: list[tuple[int, str, str, int]] = []
     logins_ended: bool = False
+    dropped_tokens: list[DevicePlace] = []
     tokens: list[TokenRow] = []
+    blocks: list[tuple[str, str, int]] = []
+    ended_blocks: list[tuple[str, str]] = []
+    revocations: list[Revocation] = []
+    revocations_before_ms: int | None = None
+    login_audit: list[LoginAct] = []
     audit: list[tuple[int, int, str, str, int, str]] = []
     outboxes: dict[int, Outbox] = {}
-
-    @property
-    def gone(self) -> list[DevicePlace]:
-        """The forgotten devices that were not registered again."""
-        again = {row[:2] for row in self.registered}
-        return [place for place in self.forgotten if place not in again]
 
 
 def changes_of(state: State) -> Changes:
@@ -123,8 +131,18 @@ def changes_of(state: State) -> Changes:
     )
     if state.devices:
         changes.forgotten.extend(sorted(state.forgotten))
-        changes.registered.extend((*place, at_ms) for place, at_ms in state.registered.items())
         changes.devices.extend(_devices(state))
+    for place, since_ms in state.changed_blocks.items():
+        if since_ms is None:
+            changes.ended_blocks.append(place)
+        else:
+            changes.blocks.append((*place, since_ms))
+    if state.new_revocations:
+        changes.dropped_tokens.extend(sorted(state.dropped_tokens))
+        changes.revocations.extend(sorted(state.new_revocations.values(), key=lambda it: it.position))
+        changes.login_audit.extend(state.login_audit)
+        newest_ms = max(it.at_ms for it in changes.revocations)
+        changes = replace(changes, revocations_before_ms=newest_ms - REVOCATION_KEPT_MS)
     for key, conversation in state.conversations.items():
         if conversation is not None and type(key) is int:  # each is there under its id too
             _add_conversation(changes, conversation)
@@ -153,18 +171,21 @@ def _add_conversation(changes: Changes, it: ConversationState) -> None:
                 it.title,
                 it.epoch,
                 it.head_seq,
-                it.creator_id,
+                it.owner_id,
                 it.pair,
                 it.member_count,
                 it.created_ms,
                 it.last_activity_ms,
+                it.blocks,
             )
         )
     else:
         if it.grown:
             changes.heads.append((it.head_seq, it.last_activity_ms, it.key))
         if it.changed:
-            changes.conversations.append((it.epoch, it.member_count, it.key))
+            changes.conversations.append(
+                (it.epoch, it.member_count, it.title, it.owner_id, it.blocks, it.key)
+            )
     if it.may_close or it.outbox_seq != it.stored_outbox_seq:
         changes.outboxes[it.key] = Outbox(
             it.key, it.stored_outbox_seq, it.outbox_seq, it.head_seq, it.may_close
@@ -177,7 +198,7 @@ def _add_membership(changes: Changes, it: MembershipState) -> None:
         _add_change_of_members(changes, it, it.stored)
     elif cursors is not None and cursors.changed:
         changes.member_cursors.append(
-            (cursors.delivered_seq, cursors.read_seq, cursors.read_ms, key, user_id)
+            (cursors.delivered_seq, cursors.read_seq, cursors.read_ms, cursors.device_seq, key, user_id)
         )
     for device_id, device in it.devices.items():
         if device.new or device.changed:
@@ -187,20 +208,26 @@ def _add_membership(changes: Changes, it: MembershipState) -> None:
 def _add_change_of_members(changes: Changes, it: MembershipState, stored: tuple[Interval, ...]) -> None:
     _add_intervals(changes, it, stored)
     key, user_id, is_member, cursors = it.conversation.key, it.user_id, it.is_current, it.cursors
-    if it.others is not None:
-        changes.others.append((key, is_member, *it.others, user_id))
     if cursors is not None:
         changes.new_member_cursors.append(
-            (key, user_id, is_member, cursors.delivered_seq, cursors.read_seq, cursors.read_ms)
+            (
+                key,
+                user_id,
+                is_member,
+                cursors.delivered_seq,
+                cursors.read_seq,
+                cursors.read_ms,
+                cursors.device_seq,
+                cursors.has_left,
+            )
         )
 
 
 def _add_intervals(changes: Changes, it: MembershipState, stored: tuple[Interval, ...]) -> None:
     key, user_id = it.conversation.key, it.user_id
-    role = "CREATOR" if user_id == it.conversation.creator_id else "MEMBER"
     for place, interval in enumerate(it.intervals):
         if place >= len(stored):
-            changes.joined.append((key, user_id, interval.join_seq, interval.leave_seq, role))
+            changes.joined.append((key, user_id, interval.join_seq, interval.leave_seq))
         elif interval != stored[place]:
             changes.ended.append((interval.leave_seq, key, user_id, interval.join_seq))
 

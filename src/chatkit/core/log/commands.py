@@ -6,16 +6,47 @@ cursor of 0 means "nothing yet". All times are Unix milliseconds.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from ...types import ConversationType
+
+RevocationKind = Literal["REVOKED", "BANNED", "DISCONNECTED"]
+"""REVOKED: logins and resume tokens from before are refused. BANNED: every login is. DISCONNECTED: sessions end."""
+
+
+class DeviceRule(msgspec.Struct, frozen=True, gc=False):
+    """Which devices may be forgotten for a new one.
+
+    Attributes:
+        devices_max: Devices that a user may have; None: `rules.DEVICES_MAX`.
+        online: The user's devices that are online at this node; they stay.
+        seen_ms: Who was seen within so many milliseconds may be online at another node and stays; None: there is none.
+    """
+
+    devices_max: int | None = None
+    online: tuple[str, ...] = ()
+    seen_ms: int | None = None
+
+
+ANY_DEVICE = DeviceRule()
+"""The longest unseen device goes, whichever it is."""
+
+
+class LoginTerms(msgspec.Struct, frozen=True, gc=False):
+    """What the host says of a login that it was asked about again."""
+
+    expires_ms: int | None
+    scope: str
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
     """Append a user's message.
 
     In this order: the sender's own key known? then the stored answer (before any membership check), or
-    ConflictError if `payload_mac` differs; not a member? NotFoundError; else the next seq.
+    ConflictError if `payload_mac` differs; not a member? NotFoundError; a SINGLE whose other member blocked the
+    sender? ForbiddenError; else the next seq.
 
     Attributes:
         payload: Canonical JSON.
@@ -48,7 +79,8 @@ class Recall(msgspec.Struct, frozen=True, gc=False):
 class AdvanceDelivered(msgspec.Struct, frozen=True, gc=False):
     """Move one device's delivered cursor to `up_to_seq` (cumulative). Lower or equal changes nothing.
 
-    Refusals: NotFoundError (not a member), BadRequestError (above the head).
+    Refusals: NotFoundError (not a member), BadRequestError (above the head), RateLimitedError (a new device, and none
+    may be forgotten for it).
     """
 
     conversation_id: str
@@ -56,13 +88,14 @@ class AdvanceDelivered(msgspec.Struct, frozen=True, gc=False):
     device_id: str
     up_to_seq: int
     at_ms: int
+    rule: DeviceRule = ANY_DEVICE
 
 
 class ConfirmMessage(msgspec.Struct, frozen=True, gc=False):
     """One device holds exactly this entry; kept even out of order, and the cursor moves over it once it can.
 
     Refusals: NotFoundError (no such id, not a member, not visible), BadRequestError (`conversation_id` given
-    and it is another one).
+    and it is another one), RateLimitedError (a new device, and none may be forgotten for it).
     """
 
     message_id: str
@@ -70,6 +103,7 @@ class ConfirmMessage(msgspec.Struct, frozen=True, gc=False):
     device_id: str
     at_ms: int
     conversation_id: str | None = None
+    rule: DeviceRule = ANY_DEVICE
 
 
 class AdvanceRead(msgspec.Struct, frozen=True, gc=False):
@@ -91,7 +125,11 @@ class CreateConversation(msgspec.Struct, frozen=True, gc=False):
     answers with the existing, whatever id is asked for. For a GROUP with a taken id: the existing one if type
     and current members are the same, else ConflictError. ConflictError too for a SINGLE with an id that
     belongs to another conversation. BadRequestError: a SINGLE without exactly two members, or more than
-    `members_max` members.
+    `members_max` members. ForbiddenError: one of the others blocked the creator, and it is not the host who asks; what
+    exists already is answered all the same.
+
+    Attributes:
+        by_host: Whether the host creates it, in the creator's name.
     """
 
     conversation_id: str
@@ -102,47 +140,107 @@ class CreateConversation(msgspec.Struct, frozen=True, gc=False):
     epoch: str
     members_max: int
     at_ms: int
+    by_host: bool = False
 
 
 class AddMembers(msgspec.Struct, frozen=True, gc=False):
     """Add users to a GROUP: one MEMBER ADDED entry naming those who were not members; none if there are none.
 
-    Refusals: NotFoundError (the caller is no member), ForbiddenError (SINGLE, or the caller is not the
-    creator), BadRequestError (more than `members_max` members).
+    Refusals: NotFoundError (the caller is no member), ForbiddenError (SINGLE; or the caller is not the owner; or one
+    of the users blocked the caller, or left by their own choice where `readd_after_leaving` is not set),
+    BadRequestError (more than `members_max` members, or `MEMBERSHIPS_MAX` of one user). Only the first ForbiddenError
+    and the BadRequestErrors hold for the host too.
+
+    Attributes:
+        by: The caller; None is the host. The entry then stands under the owner's name, or, where a group has none,
+            under that of its new owner, who is the first of those added.
+        readd_after_leaving: Whether the owner may add users who left by their own choice.
     """
 
     conversation_id: str
-    by: str
+    by: str | None
     user_ids: tuple[str, ...]
     members_max: int
     at_ms: int
+    readd_after_leaving: bool = True
 
 
 class RemoveMember(msgspec.Struct, frozen=True, gc=False):
     """End a membership: MEMBER REMOVED, or LEFT if it is the caller's own. The entry is not visible to the one
-    who goes.
+    who goes. If the owner goes, the member who has been there for longest is the owner then (of several who came with
+    one entry, the first by id).
 
     Refusals: NotFoundError (the caller is no member, or `user_id` is none), ForbiddenError (SINGLE, or the
-    caller removes another and is not the creator).
+    caller removes another and is not the owner).
+
+    Attributes:
+        by: The caller; None is the host. The entry then stands under the owner's name; where it is the owner who is
+            removed, under that of the next one.
     """
 
     conversation_id: str
-    by: str
+    by: str | None
     user_id: str
     at_ms: int
+
+
+class UpdateConversation(msgspec.Struct, frozen=True, gc=False):
+    """Change a GROUP's title or owner. The log gets no entry.
+
+    What is so already changes nothing, whichever member asks: a former owner may repeat a transfer whose answer was
+    lost. Refusals: NotFoundError (the caller is no member, or `owner_id` is none), ForbiddenError (SINGLE, or the
+    caller is not the owner).
+
+    Attributes:
+        by: The caller; None is the host.
+        title: The new title; None leaves it.
+        owner_id: The new owner, a member; None leaves it.
+    """
+
+    conversation_id: str
+    by: str | None
+    title: str | None
+    owner_id: str | None
+    at_ms: int
+
+
+class BlockUser(msgspec.Struct, frozen=True, gc=False):
+    """From now on `blocked_id` neither adds `user_id` to anything nor writes to them in a SINGLE. Twice is once.
+
+    Refusals: BadRequestError (oneself, or more than `BLOCKS_MAX`).
+    """
+
+    user_id: str
+    blocked_id: str
+    at_ms: int
+
+
+class UnblockUser(msgspec.Struct, frozen=True, gc=False):
+    """End a block; without one there is nothing to do."""
+
+    user_id: str
+    blocked_id: str
 
 
 class OpenSession(msgspec.Struct, frozen=True, gc=False):
     """Register a device, spend and issue resume tokens, and read the user's conversations, at one point.
 
-    A device seen for the first time starts its delivered cursors at the greatest of the user's other devices. Each
-    opening counts as seeing the device; of more than `DEVICES_MAX` the longest unseen one is forgotten.
+    A device seen for the first time starts its delivered cursors at the greatest of the user's other devices; no row
+    is written for that, however many conversations there are. Each opening counts as seeing the device; of more than
+    `rule` allows the longest unseen ones are forgotten.
+
+    Refusals: TokenRevokedError (the token, or a user or device with a later revocation than `issued_ms`), BannedError,
+    UnavailableError (revoked since the host was asked: ask again), RateLimitedError (no device may be forgotten).
 
     Attributes:
         identity_expires_ms: End of the login, kept with the new resume token.
         scope: Scope of the login, kept with the new resume token.
         resume_hash: Digest of the new resume token; it replaces the device's former one.
         resume_expires_ms: After this the new resume token is refused.
+        token_hash: Digest of the login's token, kept with the new resume token.
+        issued_ms: When that token was issued, if it says so.
+        asked_at: Position of the newest revocation that was known before the host was asked who this is; None: no
+            matter. It decides where `issued_ms` is not known.
     """
 
     user_id: str
@@ -152,16 +250,23 @@ class OpenSession(msgspec.Struct, frozen=True, gc=False):
     identity_expires_ms: int | None
     scope: str
     at_ms: int
+    token_hash: bytes = b""
+    issued_ms: int | None = None
+    asked_at: int | None = None
+    rule: DeviceRule = ANY_DEVICE
 
 
 class ResumeSession(msgspec.Struct, frozen=True, gc=False):
     """As OpenSession, for a resume token: single use, bound to `device_id`, not after its end.
 
     The user is the token's. Refusals: TokenRevokedError (unknown, used, foreign, too old), TokenExpiredError (the
-    login that the token was given for has ended). Nothing is changed by a refusal: the token is not spent.
+    login that the token was given for has ended, or was proved too long ago). Nothing is changed by a refusal: the
+    token is not spent. What a revocation reaches is gone from the store.
 
     Attributes:
         leeway_ms: How long after its end a login is still taken.
+        login_max_ms: How long ago the host may have been asked; None: no matter.
+        renewed: What the host said when it was asked just now; None: it was not asked.
     """
 
     used_hash: bytes
@@ -170,22 +275,57 @@ class ResumeSession(msgspec.Struct, frozen=True, gc=False):
     resume_expires_ms: int
     leeway_ms: int
     at_ms: int
+    login_max_ms: int | None = None
+    renewed: LoginTerms | None = None
+    rule: DeviceRule = ANY_DEVICE
 
 
 class RenewLogin(msgspec.Struct, frozen=True, gc=False):
     """A device proved its login anew: its resume token, if it has one, is of that login from now on.
 
-    Counts as seeing the device. A device that is not known stays unknown.
+    Counts as seeing the device. A device that is not known stays unknown. Refusals as in OpenSession.
 
     Attributes:
         identity_expires_ms: End of the login.
         scope: Scope of the login.
+        token_hash: As in OpenSession; so are `issued_ms` and `asked_at`.
     """
 
     user_id: str
     device_id: str
     identity_expires_ms: int | None
     scope: str
+    at_ms: int
+    token_hash: bytes = b""
+    issued_ms: int | None = None
+    asked_at: int | None = None
+
+
+class SeeDevices(msgspec.Struct, frozen=True, gc=False):
+    """These (user, device) are online. One that is not known stays unknown."""
+
+    devices: tuple[tuple[str, str], ...]
+    at_ms: int
+
+
+class Revoke(msgspec.Struct, frozen=True, gc=False):
+    """End the logins of a user, of one device, or by one token; or ban a user, or lift that. Audited.
+
+    The resume tokens of who it reaches are gone, but for DISCONNECTED. A newer one of the same kind takes its place.
+
+    Attributes:
+        kind: What holds from now on.
+        user_id: The user; empty for a token.
+        device_id: The device; empty for all of them.
+        token_hash: Digest of the token; empty for a user or device.
+        ends_ms: When it need not be known any more; None: never; 0: it is lifted.
+    """
+
+    kind: RevocationKind
+    user_id: str
+    device_id: str
+    token_hash: bytes
+    ends_ms: int | None
     at_ms: int
 
 
@@ -220,9 +360,14 @@ Command = (
     | CreateConversation
     | AddMembers
     | RemoveMember
+    | UpdateConversation
+    | BlockUser
+    | UnblockUser
     | OpenSession
     | ResumeSession
     | RenewLogin
+    | SeeDevices
+    | Revoke
     | RenewEpoch
     | EndLogins
     | CloseOutbox

@@ -3,9 +3,10 @@ it does."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
-from ..visibility import ranges_after
+from ..visibility import next_visible, ranges_after
 from . import rules
 from .commands import AdvanceDelivered, AdvanceRead, CloseOutbox, ConfirmMessage
 from .keys import Keys, Ref
@@ -17,30 +18,38 @@ from .state import DeviceCursor, MemberCursors, MembershipState, State
 Confirmation = AdvanceDelivered | ConfirmMessage
 
 
-def keys_of_advance(keys: Keys, command: AdvanceDelivered | AdvanceRead) -> None:
-    """The user's membership and cursors."""
+def keys_of_advance_delivered(keys: Keys, command: AdvanceDelivered) -> None:
+    """The user's memberships, cursors and devices."""
+    keys.conversations.add(command.conversation_id)
+    keys.cursors.add((command.conversation_id, command.user_id))
+    keys.devices.add(command.user_id)
+
+
+def keys_of_advance_read(keys: Keys, command: AdvanceRead) -> None:
+    """The user's memberships and cursors."""
     keys.conversations.add(command.conversation_id)
     keys.cursors.add((command.conversation_id, command.user_id))
 
 
 def keys_of_confirm(keys: Keys, command: ConfirmMessage) -> None:
-    """The message, and the user's membership and cursors in its conversation."""
+    """The message, and the user's memberships and cursors in its conversation, and their devices."""
     place = message_place(command.message_id)
     if place is not None:
         key, _, seq = place
         keys.conversation_keys.add(key)
         keys.places.add((key, seq))
         keys.cursors.add((key, command.user_id))
+        keys.devices.add(command.user_id)
 
 
 def keys_after_advance_delivered(state: State, command: AdvanceDelivered, more: Keys) -> None:
-    """Of a device without a cursor here, its user's devices; and who wrote what is newly covered."""
+    """Who wrote what is newly covered."""
     membership = _loaded(state, command.conversation_id, command.user_id)
     _keys_after_delivery(state, membership, command, command.up_to_seq, more)
 
 
 def keys_after_confirm(state: State, command: ConfirmMessage, more: Keys) -> None:
-    """The same, for the one message."""
+    """The same, for the one message: above a gap the cursor stays, so that only its own sender may be asked for."""
     place = message_place(command.message_id)
     if place is not None:
         membership = _loaded(state, place[0], command.user_id)
@@ -62,13 +71,20 @@ def _loaded(state: State, ref: Ref, user_id: str) -> MembershipState | None:
 def _keys_after_delivery(
     state: State, membership: MembershipState | None, command: Confirmation, up_to_seq: int, more: Keys
 ) -> None:
-    """What a confirmation needs besides its row; who is no member yet may become one within the batch."""
-    device = None if membership is None else membership.devices.get(command.device_id)
-    if device is None and command.user_id not in state.devices:
-        more.devices.add(command.user_id)
     if membership is not None and membership.cursors is not None:
+        device = membership.devices.get(command.device_id)
         exact = () if device is None else device.exact
-        _name_senders(state, membership, membership.cursors.delivered_seq, up_to_seq, exact, more)
+        after_seq = membership.cursors.delivered_seq
+        if type(command) is ConfirmMessage and not _may_absorb(membership, device):
+            after_seq = max(after_seq, up_to_seq - 1)
+        _name_senders(state, membership, after_seq, up_to_seq, exact, more)
+
+
+def _may_absorb(membership: MembershipState, device: DeviceCursor | None) -> bool:
+    """Whether the cursor can pass its first single confirmation: a membership made since then closed the gap."""
+    if device is None or not device.exact:
+        return False
+    return device.exact[0] == next_visible(membership.intervals, device.delivered_seq)
 
 
 def _name_senders(
@@ -99,7 +115,7 @@ def advance_delivered(state: State, command: AdvanceDelivered) -> Advanced:
     rules.check_up_to(command.up_to_seq, membership.conversation.head_seq)
     device = _device(state, membership, command)
     if command.up_to_seq > device.delivered_seq:
-        _move_device(membership, device, command.up_to_seq, command.at_ms)
+        _move_device(state, membership, device, command.up_to_seq, command.at_ms)
     return _after_delivery(state, membership, command, device)
 
 
@@ -110,33 +126,62 @@ def confirm_message(state: State, command: ConfirmMessage) -> Advanced:
     rules.check_visible(membership.intervals, row.seq)
     rules.check_conversation(command, conversation.conversation_id)
     device = _device(state, membership, command)
-    if row.seq > device.delivered_seq and row.seq not in device.exact:
-        _confirm(membership, device, row.seq, command.at_ms)
+    if row.seq > device.delivered_seq and not _holds(device.exact, row.seq):
+        _confirm(state, membership, device, row.seq, command.at_ms)
     return _after_delivery(state, membership, command, device)
 
 
 def _device(state: State, membership: MembershipState, command: Confirmation) -> DeviceCursor:
-    """The device's cursor; a device that comes by HTTP may be seen here for the first time."""
+    """The device's cursor, with a row from now on; a device that comes by HTTP may be seen here for the first time."""
     device = membership.devices.get(command.device_id)
     if device is None:
-        register(state, command.user_id, command.device_id, command.at_ms)
-        device = membership.devices[command.device_id]
+        register(state, command.user_id, command.device_id, command.at_ms, command.rule)
+        device = _begin(state, membership, command.device_id)
     return device
 
 
-def _confirm(membership: MembershipState, device: DeviceCursor, seq: int, at_ms: int) -> None:
+def _begin(state: State, membership: MembershipState, device_id: str) -> DeviceCursor:
+    """Give a device a row of its own: it is where the farthest of the user's devices is."""
+    seen = state.devices[membership.user_id][device_id]
+    device = DeviceCursor(_cursors(membership).device_seq, seen.first_seen_ms, new=True)
+    membership.devices[device_id] = device
+    return device
+
+
+def _holds(ascending: Sequence[int], seq: int) -> bool:
+    index = bisect_left(ascending, seq)
+    return index < len(ascending) and ascending[index] == seq
+
+
+def _confirm(state: State, membership: MembershipState, device: DeviceCursor, seq: int, at_ms: int) -> None:
+    if seq == next_visible(membership.intervals, device.delivered_seq) or _may_absorb(membership, device):
+        _close_gap(state, membership, device, seq, at_ms)
+    else:
+        index = bisect_left(device.exact, seq)
+        _keep(device, seq, [*device.exact[:index], seq, *device.exact[index:]], at_ms)
+
+
+def _close_gap(state: State, membership: MembershipState, device: DeviceCursor, seq: int, at_ms: int) -> None:
+    """The cursor moves; it may come to rest below this confirmation."""
     cursor, above = rules.advance_cursor(device.delivered_seq, [*device.exact, seq], membership.intervals)
+    if seq in above:
+        _keep(device, seq, above, at_ms)
+    else:
+        _move_device(state, membership, device, cursor, at_ms)
+
+
+def _keep(device: DeviceCursor, seq: int, above: list[int], at_ms: int) -> None:
+    """Keep a single confirmation above the cursor."""
     rules.check_exact_count(len(above))
-    if seq not in above:
-        _move_device(membership, device, cursor, at_ms)
-        return
     device.exact = above
     device.added = [*device.added, seq]
     device.updated_ms = at_ms
     device.changed = True
 
 
-def _move_device(membership: MembershipState, device: DeviceCursor, up_to_seq: int, at_ms: int) -> None:
+def _move_device(
+    state: State, membership: MembershipState, device: DeviceCursor, up_to_seq: int, at_ms: int
+) -> None:
     cursor, above = rules.advance_cursor(up_to_seq, device.exact, membership.intervals)
     if len(above) < len(device.exact):
         device.exact = above
@@ -145,6 +190,19 @@ def _move_device(membership: MembershipState, device: DeviceCursor, up_to_seq: i
     device.updated_ms = at_ms
     device.changed = True
     membership.conversation.may_close = True
+    _raise_farthest(state, membership, cursor)
+
+
+def _raise_farthest(state: State, membership: MembershipState, cursor: int) -> None:
+    """A device got farther than any before: those that were where the farthest was stay there, each with a row."""
+    cursors = _cursors(membership)
+    if cursor <= cursors.device_seq:
+        return
+    for device_id in state.devices[membership.user_id]:
+        if device_id not in membership.devices:
+            _begin(state, membership, device_id)
+    cursors.device_seq = cursor
+    cursors.changed = True
 
 
 def _after_delivery(

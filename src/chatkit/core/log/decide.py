@@ -8,8 +8,8 @@
     rows = close_confirmed(outboxes, leasts)     # `leasts` from one query over the cursors as they are then
 
 `storage.transaction` calls them in this order for every store.
-The flows are in `messages`, `cursors`, `members` and `sessions`, each next to the keys that it needs. Why it is so:
-docs/design/0005-one-decision-core.md.
+The flows are in `messages`, `cursors`, `members`, `blocks`, `sessions` and `access`, each next to the keys that it
+needs. Why it is so: docs/design/0005-one-decision-core.md.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...errors import RefusedError
+from . import access, blocks, cursors, members, messages, sessions
 from . import commands as c
-from . import cursors, members, messages, sessions
 from .changes import Changes, Outbox, OutboxRows, changes_of
 from .keys import Keys
 from .outcomes import Outcome, Refused
@@ -35,27 +35,37 @@ _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
     c.CreateConversation: members.create_conversation,
     c.AddMembers: members.add_members,
     c.RemoveMember: members.remove_member,
+    c.UpdateConversation: members.update_conversation,
+    c.BlockUser: blocks.block_user,
+    c.UnblockUser: blocks.unblock_user,
     c.RenewEpoch: members.renew_epoch,
     c.OpenSession: sessions.open_session,
     c.ResumeSession: sessions.resume_session,
     c.RenewLogin: sessions.renew_login,
     c.EndLogins: sessions.end_logins,
+    c.SeeDevices: sessions.see_devices,
+    c.Revoke: access.revoke,
 }
 _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.Append: messages.keys_of_append,
     c.Recall: messages.keys_of_recall,
-    c.AdvanceDelivered: cursors.keys_of_advance,
+    c.AdvanceDelivered: cursors.keys_of_advance_delivered,
     c.ConfirmMessage: cursors.keys_of_confirm,
-    c.AdvanceRead: cursors.keys_of_advance,
+    c.AdvanceRead: cursors.keys_of_advance_read,
     c.CloseOutbox: cursors.keys_of_close,
     c.CreateConversation: members.keys_of_create,
     c.AddMembers: members.keys_of_add,
     c.RemoveMember: members.keys_of_remove,
+    c.UpdateConversation: members.keys_of_update,
+    c.BlockUser: blocks.keys_of_block,
+    c.UnblockUser: blocks.keys_of_block,
     c.RenewEpoch: members.keys_of_renew_epoch,
     c.OpenSession: sessions.keys_of_open,
     c.ResumeSession: sessions.keys_of_resume,
     c.RenewLogin: sessions.keys_of_renew_login,
     c.EndLogins: sessions.keys_of_end_logins,
+    c.SeeDevices: sessions.keys_of_see_devices,
+    c.Revoke: access.keys_of_revoke,
 }
 _KEYS_AFTER: dict[type, Callable[[State, Any, Keys], None]] = {
     c.Recall: messages.keys_after_recall,
@@ -113,8 +123,8 @@ def close_confirmed(outboxes: Iterable[Outbox], leasts: Iterable[tuple[int, int]
     Args:
         outboxes: Of `outboxes_of`.
         leasts: (conversation key, least) where the outbox may close: every device of every current member has confirmed
-            everything up to `least`. Entries before a membership hold nothing open, for its user need not have them; of
-            a member without any device, all since then do.
+            everything up to `least`; of a member none of whose devices has a row, the farthest cursor counts. Entries
+            before a membership hold nothing open, for its user need not have them.
     """
     least_of = dict(leasts)
     closed: list[tuple[int]] = []

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .rules import MEMBERS_SHOWN_MAX
 
+Subject = tuple[str, str, bytes]
+"""Whom a revocation reaches: (user, device or empty, b""), or ("", "", digest of a token)."""
+
 Ref = str | int
 """A conversation: by its id, or by the internal number that a message id holds."""
 
@@ -16,36 +19,50 @@ class Keys:
         conversation_keys: By internal number.
         pairs: By the unique name of a SINGLE's pair.
         new_conversations: How many unused internal numbers are needed.
-        members: (conversation, user): the memberships.
-        cursors: (conversation, user): the memberships, the user's cursors, and the cursors of all the user's devices.
+        members: (conversation, user): the present membership.
+        cursors: (conversation, user): all memberships, the user's cursors, and the cursors of the user's devices.
         member_lists: Conversations whose current members are needed, the first ones by user id.
         members_max: How many of each such list.
+        elders: Conversations whose members of longest standing are needed, with how many the batch removes there.
         removals: How many members the batch removes at most.
         sent: Messages by (conversation id, sender, clientMsgId).
         places: Entries by (internal number, seq), with what recalled them.
         senders: (internal number, first seq, last seq): who wrote each entry of a range.
         devices: Users whose devices are needed.
         listed: Users whose current conversations are needed, as a session starts with them.
+        blocks: (user, whom they may have blocked).
+        block_counts: Users of whom is needed how many they blocked.
         tokens: Resume tokens by (user, device).
         token_hashes: Resume tokens by their digest.
+        token_users: Users whose resume tokens are needed.
+        login_hashes: Resume tokens by the digest of the token that their login came by.
+        revocations: By whom they reach.
+        new_revocations: How many unused positions of revocations are needed.
     """
 
     __slots__ = (
         "_members_wanted",
+        "block_counts",
+        "blocks",
         "conversation_keys",
         "conversations",
         "cursors",
         "devices",
+        "elders",
         "listed",
+        "login_hashes",
         "member_lists",
         "members",
         "new_conversations",
+        "new_revocations",
         "pairs",
         "places",
         "removals",
+        "revocations",
         "senders",
         "sent",
         "token_hashes",
+        "token_users",
         "tokens",
     )
 
@@ -57,6 +74,9 @@ class Keys:
         self.members: set[tuple[Ref, str]] = set()
         self.cursors: set[tuple[Ref, str]] = set()
         self.member_lists: set[str] = set()
+        self.elders: dict[str, int] = {}
+        self.blocks: set[tuple[str, str]] = set()
+        self.block_counts: set[str] = set()
         self.sent: set[tuple[str, str, str]] = set()
         self.places: set[tuple[int, int]] = set()
         self.senders: list[tuple[int, int, int]] = []
@@ -64,6 +84,10 @@ class Keys:
         self.listed: set[str] = set()
         self.tokens: set[tuple[str, str]] = set()
         self.token_hashes: set[bytes] = set()
+        self.token_users: set[str] = set()
+        self.login_hashes: set[bytes] = set()
+        self.revocations: set[Subject] = set()
+        self.new_revocations = 0
         self._members_wanted = MEMBERS_SHOWN_MAX
         self.removals = 0
 
@@ -84,7 +108,14 @@ class Keys:
             or self.listed
             or self.tokens
             or self.token_hashes
+            or self.token_users
+            or self.login_hashes
+            or self.revocations
+            or self.new_revocations
             or self.member_lists
+            or self.elders
+            or self.blocks
+            or self.block_counts
         )
 
     def merged_senders(self) -> list[tuple[int, int, int]]:
@@ -101,6 +132,11 @@ class Keys:
     def members_max(self) -> int:
         """How many of each member list: after every removal of the batch enough of them are left."""
         return self._members_wanted + self.removals
+
+    @property
+    def elders_max(self) -> int:
+        """How many of each list of elders: after every removal of the batch one is left, wherever there are more."""
+        return 1 + max(self.elders.values(), default=0)
 
     def list_members(self, conversation_id: str, wanted: int = MEMBERS_SHOWN_MAX, removed: int = 0) -> None:
         """Name a conversation's first members.

@@ -1,24 +1,29 @@
-"""What happens to conversations and their members: creation, joining, leaving, a new epoch. For each command: what it
-needs, and what it does."""
+"""What happens to conversations and their members: creation, joining, leaving, a new title, owner or epoch. For each
+command: what it needs, and what it does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from . import rules
-from .commands import AddMembers, CreateConversation, RemoveMember, RenewEpoch
+from .blocks import blocks_of_pair, check_not_blocked_by
+from .commands import AddMembers, CreateConversation, RemoveMember, RenewEpoch, UpdateConversation
 from .keys import Keys
 from .messages import add_entry, entry_of
-from .outcomes import Conversation, Created, Done, MembersChanged
-from .sessions import start_of_device
-from .state import ConversationState, DeviceCursor, MemberCursors, MembershipState, State
+from .outcomes import Conversation, Created, Done, MembersChanged, Updated
+from .state import ConversationState, MemberCursors, MembershipState, State
+
+HOST = ""
+"""The host in an audit row: it is no user."""
 
 
 def keys_of_create(keys: Keys, command: CreateConversation) -> None:
-    """What has this id, or is the SINGLE of this pair, with its members; and a number for a new one."""
+    """What has this id, or is the SINGLE of this pair, with its members; a number for a new one; who blocked whom."""
     keys.conversations.add(command.conversation_id)
     if command.type == "SINGLE":
         keys.pairs.add(rules.pair_of((*command.member_ids, command.creator_id)))
+        keys.blocks.update((command.creator_id, user_id) for user_id in command.member_ids)
+    keys.blocks.update((user_id, command.creator_id) for user_id in command.member_ids)
     keys.list_members(command.conversation_id, len(command.member_ids) + 1)
     keys.new_conversations += 1
 
@@ -31,6 +36,8 @@ def create_conversation(state: State, command: CreateConversation) -> Created:
     existing = existing or _same_group(state, command, users)
     if existing is not None:
         return Created(describe(state, existing), False, None, ())
+    if not command.by_host:
+        check_not_blocked_by(state, command.creator_id, users)
     conversation = _new_conversation(state, command, pair)
     payload = rules.member_payload("CREATED", users)
     made = add_entry(state, conversation, "MEMBER", command.creator_id, payload, command.at_ms)
@@ -62,39 +69,72 @@ def _new_conversation(state: State, command: CreateConversation, pair: str | Non
         pair,
         0,
         command.at_ms,
+        0 if pair is None else blocks_of_pair(state, pair),
         None,
         None,
         command.at_ms,
     )
     state.add_conversation(conversation)
     state.member_ids[conversation.key] = set()
+    state.elders[conversation.key] = {}
     return conversation
 
 
 def keys_of_add(keys: Keys, command: AddMembers) -> None:
-    """The membership of who adds; memberships and cursors of who is added; the first members."""
-    keys.conversations.add(command.conversation_id)
-    keys.members.add((command.conversation_id, command.by))
+    """The membership of who adds, and who blocked them; memberships and cursors of who is added; the first members."""
+    _name_acting(keys, command.conversation_id, command.by)
+    if command.by is not None:
+        keys.blocks.update((user_id, command.by) for user_id in command.user_ids)
     keys.cursors.update((command.conversation_id, user_id) for user_id in command.user_ids)
     keys.list_members(command.conversation_id)
 
 
 def add_members(state: State, command: AddMembers) -> MembersChanged:
     """Add those users to a group who are not in it."""
-    conversation = state.joined(command.conversation_id, command.by).conversation
-    rules.check_may_add(conversation.type, conversation.creator_id, command.by)
+    conversation = _acted_on(state, command.conversation_id, command.by)
+    rules.check_may_add(conversation.type, conversation.owner_id, command.by)
     users = sorted(set(command.user_ids))
     added = [user_id for user_id in users if not state.membership(conversation, user_id).is_current]
     rules.check_member_count(conversation.member_count + len(added), command.members_max)
+    _check_may_be_added(state, conversation, command, added)
     if not added:
         return MembersChanged(describe(state, conversation), (), (), None)
+    new_owner_id = None if conversation.member_count else added[0]
+    sender_id = command.by or new_owner_id or conversation.owner_id
     payload = rules.member_payload("ADDED", added)
-    made = add_entry(state, conversation, "MEMBER", command.by, payload, command.at_ms)
+    made = add_entry(state, conversation, "MEMBER", sender_id, payload, command.at_ms)
     for user_id in added:
         _join(state, conversation, user_id, made.seq, command.at_ms)
         _audit(state, conversation, command.at_ms, command.by, "ADDED", user_id)
+    _pass_on(state, conversation, new_owner_id, command.by, command.at_ms)
     entry = entry_of(conversation, made, made.payload)
-    return MembersChanged(describe(state, conversation), tuple(added), (), entry)
+    return MembersChanged(describe(state, conversation), tuple(added), (), entry, new_owner_id)
+
+
+def _name_acting(keys: Keys, conversation_id: str, by: str | None) -> None:
+    """The conversation, and the membership of who acts on it; the host needs none."""
+    keys.conversations.add(conversation_id)
+    if by is not None:
+        keys.members.add((conversation_id, by))
+
+
+def _acted_on(state: State, conversation_id: str, by: str | None) -> ConversationState:
+    """The conversation, for one of its members or for the host. Raises NotFoundError."""
+    return state.find(conversation_id) if by is None else state.joined(conversation_id, by).conversation
+
+
+def _check_may_be_added(
+    state: State, conversation: ConversationState, command: AddMembers, user_ids: Sequence[str]
+) -> None:
+    """Raises BadRequestError or ForbiddenError."""
+    for user_id in user_ids:
+        membership = state.membership(conversation, user_id)
+        rules.check_memberships(len(membership.intervals))
+        has_left = membership.cursors is not None and membership.cursors.has_left
+        if command.by is not None and has_left and not command.readd_after_leaving:
+            raise rules.cannot_be_added()
+    if command.by is not None:
+        check_not_blocked_by(state, command.by, user_ids)
 
 
 def _join(state: State, conversation: ConversationState, user_id: str, seq: int, at_ms: int) -> None:
@@ -102,10 +142,11 @@ def _join(state: State, conversation: ConversationState, user_id: str, seq: int,
     membership = state.membership(conversation, user_id)
     membership.begin(seq)
     _move_over_absence(membership, seq, at_ms)
-    _join_devices(state, membership, at_ms)
     conversation.member_count += 1
     conversation.changed = True
     state.member_ids[conversation.key].add(user_id)
+    if conversation.key in state.elders:
+        state.elders[conversation.key][user_id] = seq
     listed = state.listed.get(user_id)
     if listed is not None:
         listed[conversation.key] = conversation.snapshot()
@@ -115,65 +156,98 @@ def _move_over_absence(membership: MembershipState, seq: int, at_ms: int) -> Non
     intervals = membership.intervals
     cursors = membership.cursors
     if cursors is None:
-        cursors = membership.cursors = MemberCursors(seq - 1, seq - 1, at_ms)
+        cursors = membership.cursors = MemberCursors(seq - 1, seq - 1, at_ms, seq - 1)
+    cursors.has_left = False
     cursors.delivered_seq = rules.skip_hidden(cursors.delivered_seq, intervals)
     cursors.read_seq = rules.skip_hidden(cursors.read_seq, intervals)
+    cursors.device_seq = rules.skip_hidden(cursors.device_seq, intervals)
     for device in membership.devices.values():
         device.delivered_seq = rules.skip_hidden(device.delivered_seq, intervals)
         device.changed = True
-    if membership.others is not None:
-        cursor, updated_ms = membership.others
-        membership.others = (rules.skip_hidden(cursor, intervals), updated_ms)
-
-
-def _join_devices(state: State, membership: MembershipState, at_ms: int) -> None:
-    """Give a cursor to every device of a new member that has none: where the farthest of the user's devices is.
-
-    Where the devices are not loaded, the store does it for all of them in one statement.
-    """
-    start = start_of_device(membership)
-    known = state.devices.get(membership.user_id)
-    if known is None:
-        membership.others = membership.others or (start, at_ms)
-        return
-    for device_id in known:
-        if device_id not in membership.devices:
-            membership.devices[device_id] = DeviceCursor(start, at_ms, new=True)
 
 
 def keys_of_remove(keys: Keys, command: RemoveMember) -> None:
-    """The membership of who removes; membership and cursors of who goes; the first members."""
-    keys.conversations.add(command.conversation_id)
-    keys.members.add((command.conversation_id, command.by))
+    """The membership of who removes; memberships and cursors of who goes; the first members, and the eldest."""
+    _name_acting(keys, command.conversation_id, command.by)
     keys.cursors.add((command.conversation_id, command.user_id))
     keys.list_members(command.conversation_id, removed=1)
+    keys.elders[command.conversation_id] = 1 + keys.elders.get(command.conversation_id, 0)
 
 
 def remove_member(state: State, command: RemoveMember) -> MembersChanged:
     """End a membership; the entry that says so is the first one its user does not see."""
-    conversation = state.joined(command.conversation_id, command.by).conversation
+    conversation = _acted_on(state, command.conversation_id, command.by)
     membership = state.joined(command.conversation_id, command.user_id)
-    rules.check_may_remove(conversation.type, conversation.creator_id, command.by, command.user_id)
+    rules.check_may_remove(conversation.type, conversation.owner_id, command.by, command.user_id)
+    new_owner_id = _successor(state, conversation, command.user_id)
     op: rules.MemberOp = "LEFT" if command.by == command.user_id else "REMOVED"
+    sender_id = command.by or new_owner_id or conversation.owner_id
     payload = rules.member_payload(op, [command.user_id])
-    made = add_entry(state, conversation, "MEMBER", command.by, payload, command.at_ms)
-    _leave(state, membership, made.seq)
+    made = add_entry(state, conversation, "MEMBER", sender_id, payload, command.at_ms)
+    _leave(state, membership, made.seq, has_left=op == "LEFT")
     _audit(state, conversation, command.at_ms, command.by, op, command.user_id)
+    _pass_on(state, conversation, new_owner_id, command.by, command.at_ms)
     entry = entry_of(conversation, made, made.payload)
-    return MembersChanged(describe(state, conversation), (), (command.user_id,), entry)
+    return MembersChanged(describe(state, conversation), (), (command.user_id,), entry, new_owner_id)
 
 
-def _leave(state: State, membership: MembershipState, seq: int) -> None:
+def _successor(state: State, conversation: ConversationState, leaving_id: str) -> str | None:
+    """Who owns a group after its owner: the member of longest standing; None if nobody has to, or nobody is left."""
+    if leaving_id != conversation.owner_id:
+        return None
+    left = [it for it in state.elders[conversation.key].items() if it[0] != leaving_id]
+    return min(left, key=lambda it: (it[1], it[0]))[0] if left else None
+
+
+def _pass_on(
+    state: State, conversation: ConversationState, new_owner_id: str | None, by: str | None, at_ms: int
+) -> None:
+    """Make somebody the owner; None leaves it."""
+    if new_owner_id is not None and new_owner_id != conversation.owner_id:
+        conversation.owner_id = new_owner_id
+        conversation.changed = True
+        _audit(state, conversation, at_ms, by, "OWNER_CHANGED", new_owner_id)
+
+
+def _leave(state: State, membership: MembershipState, seq: int, *, has_left: bool) -> None:
     conversation, user_id = membership.conversation, membership.user_id
     membership.end(seq)
+    assert membership.cursors is not None, "every member has cursors"
+    membership.cursors.has_left = has_left
     for device in membership.devices.values():
         device.changed = True
     conversation.member_count -= 1
     conversation.changed = conversation.may_close = True  # who goes may have been the last one missing
     state.member_ids[conversation.key].discard(user_id)
+    state.elders[conversation.key].pop(user_id, None)
     listed = state.listed.get(user_id)
     if listed is not None:
         del listed[conversation.key]
+
+
+def keys_of_update(keys: Keys, command: UpdateConversation) -> None:
+    """The membership of who changes it, and of the new owner; the first members."""
+    _name_acting(keys, command.conversation_id, command.by)
+    if command.owner_id is not None:
+        keys.members.add((command.conversation_id, command.owner_id))
+    keys.list_members(command.conversation_id)
+
+
+def update_conversation(state: State, command: UpdateConversation) -> Updated:
+    """Change a group's title or owner; its log gets no entry. What is so already any member may ask for."""
+    conversation = _acted_on(state, command.conversation_id, command.by)
+    title = None if command.title == conversation.title else command.title
+    owner_id = None if command.owner_id == conversation.owner_id else command.owner_id
+    if conversation.pair is not None or (title, owner_id) != (None, None):
+        rules.check_may_update(conversation.type, conversation.owner_id, command.by)
+    if owner_id is not None:
+        state.joined(command.conversation_id, owner_id)
+    if title is not None:
+        conversation.title = title
+        conversation.changed = True
+        _audit(state, conversation, command.at_ms, command.by, "TITLE_CHANGED", title)
+    _pass_on(state, conversation, owner_id, command.by, command.at_ms)
+    return Updated(describe(state, conversation), (title, owner_id) != (None, None))
 
 
 def keys_of_renew_epoch(keys: Keys, command: RenewEpoch) -> None:
@@ -186,14 +260,15 @@ def renew_epoch(state: State, command: RenewEpoch) -> Done:
     conversation = state.find(command.conversation_id)
     conversation.epoch = command.epoch
     conversation.changed = True
-    _audit(state, conversation, command.at_ms, "", "EPOCH_RENEWED", command.epoch)
+    _audit(state, conversation, command.at_ms, None, "EPOCH_RENEWED", command.epoch)
     return Done()
 
 
 def _audit(
-    state: State, conversation: ConversationState, at_ms: int, actor_id: str, action: str, subject: str
+    state: State, conversation: ConversationState, at_ms: int, by: str | None, action: str, subject: str
 ) -> None:
-    """Write down a change; its entry is the newest."""
+    """Write down a change, with the seq of the newest entry."""
+    actor_id = HOST if by is None else by
     state.audit.append((at_ms, conversation.key, actor_id, action, conversation.head_seq, subject))
 
 

@@ -27,6 +27,8 @@ def append(state: State, command: Append) -> Appended:
         return _repeat(state, conversation, command, known)
     if not state.membership(conversation, command.sender_id).is_current:
         raise rules.not_found()
+    if conversation.blocks and conversation.pair is not None:
+        rules.check_not_blocked(conversation.pair, conversation.blocks, command.sender_id)
     row = add_entry(
         state,
         conversation,
@@ -68,7 +70,7 @@ def add_entry(
     if conversation.pair is None:
         state.senders.setdefault(key, {})[seq] = sender_id
     conversation.head_seq = seq
-    conversation.last_activity_ms = at_ms
+    conversation.last_activity_ms = max(conversation.last_activity_ms, at_ms)  # the clock may be set back
     conversation.grown = True
     if conversation.outbox_seq is None:
         conversation.outbox_seq = seq
@@ -90,13 +92,13 @@ def entry_of(conversation: ConversationState, row: MessageRow, payload: bytes) -
 
 
 def keys_of_recall(keys: Keys, command: Recall) -> None:
-    """The message, and the membership of who recalls it."""
+    """The message, and the memberships of who recalls it."""
     place = message_place(command.message_id)
     if place is not None:
         key, _, seq = place
         keys.conversation_keys.add(key)
         keys.places.add((key, seq))
-        keys.members.add((key, command.user_id))
+        keys.cursors.add((key, command.user_id))
 
 
 def keys_after_recall(state: State, command: Recall, more: Keys) -> None:

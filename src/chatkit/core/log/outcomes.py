@@ -9,6 +9,7 @@ import msgspec
 
 from ...errors import RefusedError
 from ...types import ConversationType
+from .commands import RevocationKind
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -95,12 +96,24 @@ class Created(msgspec.Struct, frozen=True, gc=False):
 
 
 class MembersChanged(msgspec.Struct, frozen=True, gc=False):
-    """Memberships as they are now. `entry` is None when nothing changed."""
+    """Memberships as they are now. `entry` is None when nothing changed.
+
+    Attributes:
+        new_owner_id: Who is the owner from now on; None if that did not change.
+    """
 
     conversation: Conversation
     added: tuple[str, ...]
     removed: tuple[str, ...]
     entry: Entry | None
+    new_owner_id: str | None = None
+
+
+class Updated(msgspec.Struct, frozen=True, gc=False):
+    """The conversation as it is now; `changed` says whether anything did."""
+
+    conversation: Conversation
+    changed: bool
 
 
 class MembershipSnapshot(msgspec.Struct, frozen=True, gc=False):
@@ -121,6 +134,34 @@ class SessionOpened(msgspec.Struct, frozen=True, gc=False):
     identity_expires_ms: int | None
     scope: str
     conversations: tuple[MembershipSnapshot, ...]
+    token_hash: bytes = b""
+
+
+class Revocation(msgspec.Struct, frozen=True, gc=False):
+    """A revocation as it is stored; see the command `Revoke`.
+
+    Attributes:
+        position: Its place among all of them, growing in the order of their commits.
+    """
+
+    position: int
+    kind: RevocationKind
+    user_id: str
+    device_id: str
+    token_hash: bytes
+    at_ms: int
+    ends_ms: int | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it refuses anybody: it is not lifted, and more than the end of sessions."""
+        return self.kind != "DISCONNECTED" and self.ends_ms != 0
+
+
+class Revoked(msgspec.Struct, frozen=True, gc=False):
+    """The revocation is durable; no session that it reaches is opened from here on."""
+
+    revocation: Revocation
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
@@ -133,7 +174,18 @@ class Refused(msgspec.Struct, frozen=True):
     error: RefusedError
 
 
-Outcome = Appended | Recalled | Advanced | Created | MembersChanged | SessionOpened | Done | Refused
+Outcome = (
+    Appended
+    | Recalled
+    | Advanced
+    | Created
+    | MembersChanged
+    | Updated
+    | SessionOpened
+    | Revoked
+    | Done
+    | Refused
+)
 
 
 def message_id(conversation_key: int, epoch: str, seq: int) -> str:

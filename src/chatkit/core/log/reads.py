@@ -14,7 +14,7 @@ from ..visibility import Interval, next_visible, ranges_after
 UNREAD_MAX = 999
 """The count of unread messages stops here."""
 
-UNREAD_ENTRIES_MAX = 10_000
+UNREAD_ENTRIES_MAX = 2_000
 """Unread messages are counted among this many of the newest entries, so that the count has a bounded price."""
 
 
@@ -50,6 +50,11 @@ def page_end(intervals: Sequence[Interval], last: int | None, head_seq: int) -> 
         return head_seq
     following = next_visible(intervals, last)
     return head_seq if following is None or following > head_seq else last
+
+
+def role_of(user_id: str, owner_id: str) -> Literal["CREATOR", "MEMBER"]:
+    """A member's role. The word of the contract for the owner is CREATOR: at first it is who created the group."""
+    return "CREATOR" if user_id == owner_id else "MEMBER"
 
 
 def status_of(

@@ -1,7 +1,7 @@
 """The rules that the flows share: refusals, payloads of server-made entries, and arithmetic on cursors.
 
-Pure functions over values. Called by `messages`, `cursors`, `members` and `sessions`; by the stores' reads for the
-refusals; and by the store in memory, which works out bulk changes row by row.
+Pure functions over values. Called by `messages`, `cursors`, `members`, `blocks` and `sessions`; by the stores' reads
+for the refusals; and by the store in memory, for how far everybody has got.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ...errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
+    RateLimitedError,
     RecallWindowPassedError,
     TokenExpiredError,
     TokenRevokedError,
@@ -38,6 +39,12 @@ AUTHOR_ENTRIES_MAX = 1000
 
 MEMBERS_SHOWN_MAX = 200
 """Members listed in a `Conversation`."""
+
+MEMBERSHIPS_MAX = 1_000
+"""How often one user can become a member of one conversation: what they may see is arithmetic on all these times."""
+
+BLOCKS_MAX = 1_000
+"""Users that one user can block."""
 
 MemberOp = Literal["CREATED", "ADDED", "REMOVED", "LEFT"]
 Kind = Literal["USER", "MEMBER", "RECALL"]
@@ -64,6 +71,13 @@ def not_found() -> NotFoundError:
 def token_revoked() -> TokenRevokedError:
     """The one answer for every resume token that does not hold."""
     return TokenRevokedError("the resume token is unknown, used or expired")
+
+
+def too_many_devices(devices_max: int) -> RateLimitedError:
+    """The answer to a new device of a user whose devices are all online."""
+    return RateLimitedError(
+        f"this user has {devices_max} devices and none may be forgotten: all are online", retry_after_s=60.0
+    )
 
 
 def member_payload(op: MemberOp, user_ids: Sequence[str]) -> bytes:
@@ -169,20 +183,58 @@ def check_window(command: Recall, server_ts: int) -> None:
         raise RecallWindowPassedError("the message is too old to be recalled")
 
 
-def check_may_add(type_: ConversationType, creator_id: str, by: str) -> None:
-    """Only a group's creator adds members: ForbiddenError."""
+def check_may_add(type_: ConversationType, owner_id: str, by: str | None) -> None:
+    """Only a group's owner and the host add members: ForbiddenError."""
     if type_ == "SINGLE":
         raise ForbiddenError("the members of a SINGLE conversation never change")
-    if by != creator_id:
-        raise ForbiddenError("only the creator can add members")
+    if by not in (None, owner_id):
+        raise ForbiddenError("only the owner can add members")
 
 
-def check_may_remove(type_: ConversationType, creator_id: str, by: str, user_id: str) -> None:
-    """Only a group's creator removes others; everyone may leave: ForbiddenError."""
+def check_may_remove(type_: ConversationType, owner_id: str, by: str | None, user_id: str) -> None:
+    """Only a group's owner and the host remove others; everyone may leave: ForbiddenError."""
     if type_ == "SINGLE":
         raise ForbiddenError("the members of a SINGLE conversation never change")
-    if by not in (creator_id, user_id):
-        raise ForbiddenError("only the creator can remove other members")
+    if by not in (None, owner_id, user_id):
+        raise ForbiddenError("only the owner can remove other members")
+
+
+def check_may_update(type_: ConversationType, owner_id: str, by: str | None) -> None:
+    """Only a group's owner and the host change its title and its owner: ForbiddenError."""
+    if type_ == "SINGLE":
+        raise ForbiddenError("a SINGLE conversation has no title and no owner to change")
+    if by not in (None, owner_id):
+        raise ForbiddenError("only the owner can change the title or the owner")
+
+
+def cannot_be_added() -> ForbiddenError:
+    """The one answer for users who blocked the caller and for those who left by their own choice; it names nobody."""
+    return ForbiddenError("not all of these users can be added by you")
+
+
+def check_memberships(count: int) -> None:
+    """Nobody comes and goes without end: BadRequestError."""
+    if count >= MEMBERSHIPS_MAX:
+        raise BadRequestError(f"a user can be added to one group {MEMBERSHIPS_MAX} times")
+
+
+def check_not_blocked(pair: str, blocks: int, sender_id: str) -> None:
+    """Whoever is blocked writes nothing to a SINGLE: ForbiddenError."""
+    if blocks & block_bit(pair, other_of(pair, sender_id)):
+        raise ForbiddenError("you cannot send messages to this conversation")
+
+
+def check_may_block(user_id: str, blocked_id: str, count: int) -> None:
+    """A user can block a bounded number of others: BadRequestError."""
+    if user_id == blocked_id:
+        raise BadRequestError("users cannot block themselves")
+    if count >= BLOCKS_MAX:
+        raise BadRequestError(f"a user can block at most {BLOCKS_MAX} others; unblock some first")
+
+
+def block_bit(pair: str, user_id: str) -> int:
+    """The bit in the `blocks` of a SINGLE that says that this member blocked the other one."""
+    return 1 if members_of_pair(pair)[0] == user_id else 2
 
 
 def check_member_count(count: int, members_max: int) -> None:
@@ -226,21 +278,16 @@ def advance_cursor(
         cursor = moved
 
 
-def start_of_device(cursors: Collection[int], intervals: Sequence[Interval]) -> int:
-    """Where a new device starts: at the farthest of its user's others; without any, before the first visible entry."""
-    return max(cursors) if cursors else skip_hidden(0, intervals)
-
-
 def least_confirmed(head_seq: int, members: Iterable[tuple[int, Collection[int]]]) -> int:
     """Everything up to here is on every device of every current member, or before their membership.
 
     Args:
         head_seq: The answer if nobody lacks anything.
-        members: The seq at which each joined, and the cursors of their devices.
+        members: The seq at which each joined, and the cursors of their devices, or the farthest one if none has a row.
     """
     least = head_seq
     for join_seq, cursors in members:
-        least = min(least, max(join_seq - 1, min(cursors, default=0)))
+        least = min(least, max(join_seq - 1, min(cursors)))
     return least
 
 

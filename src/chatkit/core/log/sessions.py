@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from ...errors import TokenExpiredError
 from . import rules
-from .commands import EndLogins, OpenSession, RenewLogin, ResumeSession
+from .access import check_login, keys_of_login
+from .commands import (
+    ANY_DEVICE,
+    DeviceRule,
+    EndLogins,
+    LoginTerms,
+    OpenSession,
+    RenewLogin,
+    ResumeSession,
+    SeeDevices,
+)
 from .keys import Keys
 from .outcomes import Done, MembershipSnapshot, SessionOpened
-from .state import DeviceCursor, DeviceState, MembershipState, State, TokenRow
+from .state import DeviceState, State, TokenRow
 
 
 def keys_of_open(keys: Keys, command: OpenSession) -> None:
-    """The user's devices and conversations."""
+    """The user's devices and conversations, and what may stand against the login."""
     keys.devices.add(command.user_id)
     keys.listed.add(command.user_id)
+    keys_of_login(keys, command)
 
 
 def open_session(state: State, command: OpenSession) -> SessionOpened:
     """Register the device, replace its resume token, and list the user's conversations."""
-    return _open(state, command, command.user_id, command.identity_expires_ms, command.scope)
+    check_login(state, command)
+    token = TokenRow(
+        command.user_id,
+        command.device_id,
+        command.resume_hash,
+        command.resume_expires_ms,
+        command.identity_expires_ms,
+        command.scope,
+        command.token_hash,
+        command.at_ms,
+    )
+    return _open(state, token, command.at_ms, command.rule)
 
 
 def keys_of_resume(keys: Keys, command: ResumeSession) -> None:
@@ -44,25 +67,31 @@ def resume_session(state: State, command: ResumeSession) -> SessionOpened:
         raise rules.token_revoked()
     if command.at_ms > token.expires_ms:
         raise rules.token_revoked()
-    rules.check_login(token.identity_expires_ms, command.leeway_ms, command.at_ms)
-    return _open(state, command, token.user_id, token.identity_expires_ms, token.scope)
-
-
-def _open(
-    state: State,
-    command: OpenSession | ResumeSession,
-    user_id: str,
-    identity_expires_ms: int | None,
-    scope: str,
-) -> SessionOpened:
-    device_id = command.device_id
-    register(state, user_id, device_id, command.at_ms)
-    _see(state, user_id, device_id, command.at_ms)
-    token = TokenRow(
-        user_id, device_id, command.resume_hash, command.resume_expires_ms, identity_expires_ms, scope
+    terms, login_ms = LoginTerms(token.identity_expires_ms, token.scope), token.login_ms
+    if command.renewed is not None:
+        terms, login_ms = command.renewed, command.at_ms
+    elif command.login_max_ms is not None and command.at_ms - login_ms > command.login_max_ms:
+        raise TokenExpiredError("the login must be proved again")
+    rules.check_login(terms.expires_ms, command.leeway_ms, command.at_ms)
+    following = token._replace(
+        token_hash=command.resume_hash,
+        expires_ms=command.resume_expires_ms,
+        identity_expires_ms=terms.expires_ms,
+        scope=terms.scope,
+        login_ms=login_ms,
     )
+    return _open(state, following, command.at_ms, command.rule)
+
+
+def _open(state: State, token: TokenRow, at_ms: int, rule: DeviceRule) -> SessionOpened:
+    user_id, device_id = token.user_id, token.device_id
+    register(state, user_id, device_id, at_ms, rule)
+    _see(state, user_id, device_id, at_ms)
     _replace_token(state, token)
-    return SessionOpened(user_id, device_id, identity_expires_ms, scope, _conversations(state, user_id))
+    conversations = _conversations(state, user_id)
+    return SessionOpened(
+        user_id, device_id, token.identity_expires_ms, token.scope, conversations, token.login_hash
+    )
 
 
 def _conversations(state: State, user_id: str) -> tuple[MembershipSnapshot, ...]:
@@ -90,53 +119,77 @@ def _see(state: State, user_id: str, device_id: str, at_ms: int) -> None:
 
 
 def keys_of_renew_login(keys: Keys, command: RenewLogin) -> None:
-    """The device and its resume token."""
+    """The device and its resume token, and what may stand against the login."""
     keys.devices.add(command.user_id)
     keys.tokens.add((command.user_id, command.device_id))
+    keys_of_login(keys, command)
 
 
 def renew_login(state: State, command: RenewLogin) -> Done:
     """Keep a newer login with the device's resume token; without one there is nothing to do."""
+    check_login(state, command)
     _see(state, command.user_id, command.device_id, command.at_ms)
     token = state.tokens[command.user_id, command.device_id]
     if token is not None:
-        _replace_token(
-            state, token._replace(identity_expires_ms=command.identity_expires_ms, scope=command.scope)
+        renewed = token._replace(
+            identity_expires_ms=command.identity_expires_ms,
+            scope=command.scope,
+            login_hash=command.token_hash,
+            login_ms=command.at_ms,
         )
+        _replace_token(state, renewed)
     return Done()
 
 
-def register(state: State, user_id: str, device_id: str, at_ms: int) -> None:
-    """Make sure that a device is known and has a cursor wherever its user is a member.
+def keys_of_see_devices(keys: Keys, command: SeeDevices) -> None:
+    """The devices."""
+    keys.devices.update(user_id for user_id, _ in command.devices)
 
-    Where the user's cursors are not loaded the store does it, in one statement for all conversations. If that makes
-    more than `DEVICES_MAX` devices, the longest unseen other one is forgotten.
+
+def see_devices(state: State, command: SeeDevices) -> Done:
+    """Note that they are online."""
+    for user_id, device_id in command.devices:
+        _see(state, user_id, device_id, command.at_ms)
+    return Done()
+
+
+def register(state: State, user_id: str, device_id: str, at_ms: int, rule: DeviceRule = ANY_DEVICE) -> None:
+    """Make sure that a device is known. It needs no cursors: without a row it is where the farthest one is.
+
+    If that makes more devices than the rule allows, the longest unseen ones that are not online are forgotten.
+
+    Raises:
+        RateLimitedError: There are not enough of those; nothing was changed.
     """
     known = state.devices[user_id]
     if device_id in known:
         return
-    for membership in state.with_cursors(user_id):
-        if membership.is_current:
-            start = start_of_device(membership)
-            membership.devices[device_id] = DeviceCursor(start, at_ms, new=True)
-    unseen = sorted(known, key=lambda other: (known[other].last_seen_ms, other))
+    surplus = _surplus(known, at_ms, rule)
     known[device_id] = DeviceState(at_ms, at_ms, changed=True)
-    state.registered[user_id, device_id] = at_ms
-    for surplus in unseen[: max(0, len(known) - rules.DEVICES_MAX)]:
-        _forget(state, user_id, surplus)
+    for unseen in surplus:
+        _forget(state, user_id, unseen)
 
 
-def start_of_device(membership: MembershipState) -> int:
-    """Where a device starts that has no cursor here yet."""
-    cursors = [device.delivered_seq for device in membership.devices.values()]
-    return rules.start_of_device(cursors, membership.intervals)
+def _surplus(known: dict[str, DeviceState], at_ms: int, rule: DeviceRule) -> list[str]:
+    """The devices to forget for one more: the longest unseen that are not online. Raises RateLimitedError."""
+    devices_max = rules.DEVICES_MAX if rule.devices_max is None else rule.devices_max
+    count = len(known) + 1 - devices_max
+    if count <= 0:
+        return []
+    offline = [
+        other
+        for other, device in known.items()
+        if other not in rule.online and (rule.seen_ms is None or device.last_seen_ms < at_ms - rule.seen_ms)
+    ]
+    if len(offline) < count:
+        raise rules.too_many_devices(devices_max)
+    return sorted(offline, key=lambda other: (known[other].last_seen_ms, other))[:count]
 
 
 def _forget(state: State, user_id: str, device_id: str) -> None:
     """Drop a device with its cursors and its token; what only this one still missed is missed no more."""
     place = (user_id, device_id)
     del state.devices[user_id][device_id]
-    state.registered.pop(place, None)
     state.forgotten.add(place)
     state.tokens[place] = None
     state.new_tokens.pop(place, None)

@@ -7,15 +7,16 @@ changed into rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from ...types import ConversationType
 from ..visibility import Interval
-from .keys import Keys, Ref
-from .outcomes import MembershipSnapshot
+from .commands import RevocationKind
+from .keys import Keys, Ref, Subject
+from .outcomes import MembershipSnapshot, Revocation
 from .rules import Kind, intervals_of_pair, not_found
 
 
@@ -34,7 +35,12 @@ class MessageRow(NamedTuple):
 
 
 class TokenRow(NamedTuple):
-    """A resume token and the login that it was given for, in the order of the table's columns."""
+    """A resume token and the login that it was given for, in the order of the table's columns.
+
+    Attributes:
+        login_hash: Digest of the token that the login came by.
+        login_ms: When the host last said who this is.
+    """
 
     user_id: str
     device_id: str
@@ -42,17 +48,21 @@ class TokenRow(NamedTuple):
     expires_ms: int
     identity_expires_ms: int | None
     scope: str
+    login_hash: bytes
+    login_ms: int
 
 
 class ConversationState(msgspec.Struct, eq=False, gc=False):
     """A conversation.
 
     Attributes:
+        owner_id: Who may change a GROUP; one of its members while it has any.
+        blocks: Of a SINGLE: which of its members blocked the other one (`rules.block_bit`).
         outbox_seq: First seq in the outbox; None if nothing is there.
         stored_outbox_seq: What `outbox_seq` was when it was loaded.
         created_ms: When it was made, if this batch makes it.
         grown: Whether it has new entries.
-        changed: Whether its epoch or members changed.
+        changed: Whether its epoch, members, title, owner or blocks changed.
         may_close: Whether a device's cursor moved, or a lagging one left, so that the outbox may close.
     """
 
@@ -62,10 +72,11 @@ class ConversationState(msgspec.Struct, eq=False, gc=False):
     title: str
     epoch: str
     head_seq: int
-    creator_id: str
+    owner_id: str
     pair: str | None
     member_count: int
     last_activity_ms: int
+    blocks: int
     outbox_seq: int | None
     stored_outbox_seq: int | None
     created_ms: int | None = None
@@ -81,11 +92,18 @@ class ConversationState(msgspec.Struct, eq=False, gc=False):
 
 
 class MemberCursors(msgspec.Struct, eq=False, gc=False):
-    """A user's cursors in one conversation."""
+    """A user's cursors in one conversation.
+
+    Attributes:
+        device_seq: The farthest that one of the user's devices ever got; every device without a row is here.
+        has_left: Whether the user's last membership ended by their own choice.
+    """
 
     delivered_seq: int
     read_seq: int
     read_ms: int
+    device_seq: int
+    has_left: bool = False
     changed: bool = False
 
 
@@ -114,9 +132,7 @@ class MembershipState(msgspec.Struct, eq=False, gc=False):
         intervals: The memberships, ascending; none for who never was a member.
         stored: What `intervals` was when it was loaded; None while this batch has not changed it.
         cursors: The user's; None for who never was a member, or where they were not named.
-        loaded_devices: Cursors by device; None where they were not named.
-        others: (delivered_seq, updated_ms) of every device of a user who joined in this batch and whose devices nobody
-            named; None if there are no such.
+        loaded_devices: Cursors by device, of those that have a row; None where they were not named.
     """
 
     conversation: ConversationState
@@ -125,7 +141,6 @@ class MembershipState(msgspec.Struct, eq=False, gc=False):
     stored: tuple[Interval, ...] | None = None
     cursors: MemberCursors | None = None
     loaded_devices: dict[str, DeviceCursor] | None = None
-    others: tuple[int, int] | None = None
 
     @property
     def is_current(self) -> bool:
@@ -165,6 +180,9 @@ Place = tuple[int, int]
 DevicePlace = tuple[str, str]
 """(user, device)."""
 
+LoginAct = tuple[int, str, str, str, bytes]
+"""(at_ms, action, user, device, digest of a token), as the audit of logins keeps it."""
+
 
 class State:
     """The rows of one batch.
@@ -175,6 +193,9 @@ class State:
         new_keys: Unused internal numbers.
         memberships: By user and conversation key.
         member_ids: The first current members of a conversation, by its key.
+        elders: Current members of longest standing and where each joined, by a conversation's key.
+        blocks: Whether a user blocked another one, by (user, other).
+        block_counts: How many others a user blocked.
         sent: Messages by (conversation id, sender, clientMsgId).
         places: Entries by place.
         recalled: The seq that recalled an entry, by the entry's place; loaded with `sent` and `places`.
@@ -188,6 +209,12 @@ class State:
         audit: (at_ms, conversation key, actor, action, seq, subject) of this batch.
         new_tokens: Resume tokens that this batch hands out or changes.
         logins_ended: Whether this batch ends all resume tokens but those in `new_tokens`.
+        changed_blocks: Since when, or None for no more, by (user, other); of this batch.
+        dropped_tokens: (user, device) whose resume token this batch withdraws; it may hand out another one.
+        revocations: By whom they reach, and kind.
+        new_revocations: Those of this batch.
+        new_positions: Unused positions of revocations.
+        login_audit: What this batch did to logins.
         registered: When each new device of this batch was registered.
         forgotten: Devices that this batch drops; one of them may be registered again.
         removals: How many members this batch removes at most.
@@ -199,6 +226,9 @@ class State:
         self.new_keys: list[int] = []
         self.memberships: dict[str, dict[int, MembershipState]] = {}
         self.member_ids: dict[int, set[str]] = {}
+        self.elders: dict[int, dict[str, int]] = {}
+        self.blocks: dict[tuple[str, str], bool] = {}
+        self.block_counts: dict[str, int] = {}
         self.sent: dict[tuple[str, str, str], MessageRow | None] = {}
         self.places: dict[Place, MessageRow | None] = {}
         self.recalled: dict[Place, int] = {}
@@ -212,6 +242,12 @@ class State:
         self.audit: list[tuple[int, int, str, str, int, str]] = []
         self.new_tokens: dict[DevicePlace, TokenRow] = {}
         self.logins_ended = False
+        self.changed_blocks: dict[tuple[str, str], int | None] = {}
+        self.dropped_tokens: set[DevicePlace] = set()
+        self.revocations: dict[Subject, dict[RevocationKind, Revocation]] = {}
+        self.new_revocations: dict[tuple[Subject, RevocationKind], Revocation] = {}
+        self.new_positions: list[int] = []
+        self.login_audit: list[LoginAct] = []
         self.registered: dict[DevicePlace, int] = {}
         self.forgotten: set[DevicePlace] = set()
         self.removals = 0
@@ -231,8 +267,11 @@ class State:
         self.places.update(dict.fromkeys(keys.places))
         self.tokens.update(dict.fromkeys(keys.tokens))
         self.token_places.update(dict.fromkeys(keys.token_hashes))
+        self.revocations.update((subject, {}) for subject in keys.revocations)
         self.devices.update((user_id, {}) for user_id in keys.devices)
         self.listed.update((user_id, {}) for user_id in keys.listed)
+        self.blocks.update(dict.fromkeys(keys.blocks, False))
+        self.block_counts.update(dict.fromkeys(keys.block_counts, 0))
         for key, first, last in keys.merged_senders():
             self.senders.setdefault(key, {}).update(dict.fromkeys(range(first, last + 1)))
         self.removals += keys.removals
@@ -274,10 +313,19 @@ class State:
 
     def expect_lists(self, keys: Keys) -> list[int]:
         """Make room for the member lists that are named; the keys of those conversations."""
-        found = [self.conversations[conversation_id] for conversation_id in keys.member_lists]
-        wanted = [conversation.key for conversation in found if conversation is not None]
+        wanted = self._keys_of(keys.member_lists)
         self.member_ids.update((key, set()) for key in wanted)
         return wanted
+
+    def expect_elders(self, keys: Keys) -> list[int]:
+        """Make room for the elders that are named; the keys of those conversations."""
+        wanted = self._keys_of(keys.elders)
+        self.elders.update((key, {}) for key in wanted)
+        return wanted
+
+    def _keys_of(self, conversation_ids: Iterable[str]) -> list[int]:
+        found = (self.conversations[conversation_id] for conversation_id in conversation_ids)
+        return [conversation.key for conversation in found if conversation is not None]
 
     # --- for the flows ---
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 _PAYLOAD_BYTES_MAX = 8 * 1024
 """Larger entries are read from the log by whoever needs them."""
 
-_MESSAGES_PER_FRAME = 64
+MESSAGES_PER_FRAME = 64
 """With payloads of that size a frame stays well below the bus's bound."""
 
 _RETRY_S = 1.0
@@ -45,10 +45,17 @@ class ClusterBridge:
 
     Args:
         random: Spreads the tries to take up a bus that failed.
+        on_revoked: Called when another node says that something was revoked.
     """
 
     def __init__(
-        self, bus: Bus, hub: Hub, receipts: Receipts, to_reconcile: ReconcileQueue, random: Random
+        self,
+        bus: Bus,
+        hub: Hub,
+        receipts: Receipts,
+        to_reconcile: ReconcileQueue,
+        random: Random,
+        on_revoked: Callable[[], None],
     ) -> None:
         self._bus = bus
         self._hub = hub
@@ -65,7 +72,9 @@ class ClusterBridge:
             cm.CursorsMoved: lambda message: receipts.note(message.advanced, None),
             cm.UserTyping: lambda message: hub.push_typing(message.conversation_id, message.user_id),
             cm.MembersJoined: self._members_joined,
+            cm.ConversationUpdated: lambda message: hub.push_updated(message.conversation_id),
             cm.DeviceOpened: self._device_opened,
+            cm.LoginsRevoked: lambda message: on_revoked(),
         }
 
     # --- to the others: gathered, and sent by `flush` ---
@@ -94,16 +103,24 @@ class ClusterBridge:
         """Users became members of a conversation."""
         self._gather(cm.NODES, cm.MembersJoined(conversation_id, tuple(user_ids), reason))
 
+    def updated(self, conversation_id: str) -> None:
+        """The title or the owner of a conversation changed."""
+        self._gather(cm.topic_of(conversation_id), cm.ConversationUpdated(conversation_id))
+
     def opened(self, user_id: str, device_id: str) -> None:
         """A device opened a session here."""
         self._gather(cm.NODES, cm.DeviceOpened(user_id, device_id))
+
+    def revoked(self) -> None:
+        """Something was revoked here."""
+        self._gather(cm.NODES, cm.LoginsRevoked())
 
     def flush(self) -> None:
         """Send what was gathered: one frame per topic, or a few."""
         leaving, self._leaving = self._leaving, {}
         for topic, gathered in leaving.items():
-            for start in range(0, len(gathered), _MESSAGES_PER_FRAME):
-                self._bus.publish(topic, cm.encode(gathered[start : start + _MESSAGES_PER_FRAME]))
+            for start in range(0, len(gathered), MESSAGES_PER_FRAME):
+                self._bus.publish(topic, cm.encode(gathered[start : start + MESSAGES_PER_FRAME]))
 
     def _gather(self, topic: str, message: cm.ClusterMessage) -> None:
         self._leaving.setdefault(topic, []).append(message)

@@ -60,6 +60,12 @@ class MembersJoined(msgspec.Struct, frozen=True, array_like=True, tag="joined"):
     reason: JoinReason
 
 
+class ConversationUpdated(msgspec.Struct, frozen=True, array_like=True, tag="updated"):
+    """The title or the owner of a conversation changed."""
+
+    conversation_id: str
+
+
 class DeviceOpened(msgspec.Struct, frozen=True, array_like=True, tag="device"):
     """A device opened a session."""
 
@@ -67,7 +73,20 @@ class DeviceOpened(msgspec.Struct, frozen=True, array_like=True, tag="device"):
     device_id: str
 
 
-ClusterMessage = EntryStored | LogChanged | CursorsMoved | UserTyping | MembersJoined | DeviceOpened
+class LoginsRevoked(msgspec.Struct, frozen=True, array_like=True, tag="revoked"):
+    """A revocation was stored: look it up."""
+
+
+ClusterMessage = (
+    EntryStored
+    | LogChanged
+    | CursorsMoved
+    | UserTyping
+    | MembersJoined
+    | ConversationUpdated
+    | DeviceOpened
+    | LoginsRevoked
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _frame_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])

@@ -26,9 +26,9 @@ from .reconcile_queue import Noted, ReconcileQueue
 
 logger = logging.getLogger(__name__)
 
-_HEADS_PER_READ = 500
-_ENTRIES_PER_READ = 100
-_CHANGES_PER_READ = 500
+HEADS_PER_READ = 500
+ENTRIES_PER_READ = 100
+CHANGES_PER_READ = 500
 _BEGIN_RETRY_S = 1.0
 
 
@@ -101,8 +101,8 @@ class Reconciler:
 
     async def _compare(self, conversation_ids: list[str]) -> None:
         """Compare heads; apply what is missing."""
-        for start in range(0, len(conversation_ids), _HEADS_PER_READ):
-            names = conversation_ids[start : start + _HEADS_PER_READ]
+        for start in range(0, len(conversation_ids), HEADS_PER_READ):
+            names = conversation_ids[start : start + HEADS_PER_READ]
             before = self._hub.epochs(names)
             try:
                 heads = await self._store.head_seqs(names)
@@ -127,7 +127,7 @@ class Reconciler:
         """Apply a log up to a seq that it is known to have."""
         try:
             while (position := self._position_of(conversation_id)) is not None and position < head_seq:
-                await self._apply(await self._store.entries(conversation_id, position, _ENTRIES_PER_READ))
+                await self._apply(await self._store.entries(conversation_id, position, ENTRIES_PER_READ))
                 if self._position_of(conversation_id) == position:
                     break  # of another epoch, which the hub has noted, or a shorter log
         except RefusedError as error:
@@ -159,7 +159,7 @@ class Reconciler:
         """Find users of this node who joined conversations anywhere."""
         while self._position is not None:
             try:
-                changes = await self._store.membership_changes(self._position, _CHANGES_PER_READ)
+                changes = await self._store.membership_changes(self._position, CHANGES_PER_READ)
             except Exception as error:
                 _failed("reading the changes of memberships", error)
                 self._unanswered.changes()
@@ -167,7 +167,7 @@ class Reconciler:
             for change in changes.changes:
                 await self._try_admit(change.conversation_id, dict.fromkeys(change.user_ids, change.reason))
             self._position = changes.position
-            if len(changes.changes) < _CHANGES_PER_READ:
+            if len(changes.changes) < CHANGES_PER_READ:
                 return
 
     async def _try_admit(self, conversation_id: str, users: dict[str, JoinReason]) -> None:
@@ -206,8 +206,8 @@ class Reconciler:
 
         Asked is only about sessions that were open before the read.
         """
-        for start in range(0, len(sessions), _HEADS_PER_READ):
-            part = sessions[start : start + _HEADS_PER_READ]
+        for start in range(0, len(sessions), HEADS_PER_READ):
+            part = sessions[start : start + HEADS_PER_READ]
             try:
                 newest = await self._store.resume_hashes([(it.user_id, it.device_id) for it in part])
             except Exception as error:

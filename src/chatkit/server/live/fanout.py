@@ -38,7 +38,9 @@ def push_entry(entry: Entry, sessions: Iterable[Session], origin: Session | None
             session.push(push, conversation_id, seq)
 
 
-def push_volatile(event: ev.ReceiptPush | ev.TypingPush, sessions: Iterable[Session]) -> None:
+def push_volatile(
+    event: ev.ReceiptPush | ev.TypingPush | ev.ConversationPush, sessions: Iterable[Session]
+) -> None:
     """Offer an event that may be lost."""
     encoded: dict[Codec, bytes] = {}
     for session in sessions:

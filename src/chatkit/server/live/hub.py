@@ -143,6 +143,14 @@ class Hub:
         push_volatile(ev.TypingPush(conversation_id=conversation_id, user_id=user_id), others)
         return len(others)
 
+    def push_updated(self, conversation_id: str) -> int:
+        """Say to everybody online in a conversation that its title or owner changed. Returns to how many sessions."""
+        audience = self._audiences.get(conversation_id)
+        if audience is None:
+            return 0
+        push_volatile(ev.ConversationPush(conversation_id, audience.type, "UPDATED"), [*audience.sessions])
+        return len(audience.sessions)
+
     # --- against the log ---
 
     def epochs(self, conversation_ids: Iterable[str]) -> dict[str, str]:

@@ -35,6 +35,10 @@ class Presence:
         """The session of a device."""
         return self._users.get(user_id, {}).get(device_id)
 
+    def device_ids(self, user_id: str) -> tuple[str, ...]:
+        """The devices of a user that are here."""
+        return tuple(self._users.get(user_id, ()))
+
     def sessions(self, user_ids: Iterable[str]) -> list[Session]:
         """The sessions of these users, in their order."""
         return [it for user_id in user_ids for it in self._users.get(user_id, {}).values()]

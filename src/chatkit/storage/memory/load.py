@@ -21,14 +21,18 @@ def load(tables: MemoryState, keys: Keys, state: State) -> None:
     state.expect(keys)
     _load_conversations(tables, keys, state)
     with_cursors, others = state.expect_members(keys)
-    for membership in (*with_cursors, *others):
+    for membership in others:
         conversation = tables.by_key[membership.conversation.key]
-        membership.intervals.extend(conversation.members.get(membership.user_id, ()))
+        if conversation.is_member(membership.user_id):
+            membership.intervals.append(conversation.members[membership.user_id][-1])
     for membership in with_cursors:
         _load_cursors(tables.by_key[membership.conversation.key], membership)
     _load_messages(tables, keys, state)
     for key in state.expect_lists(keys):
         state.member_ids[key].update(tables.by_key[key].member_ids()[: keys.members_max])
+    for key in state.expect_elders(keys):
+        for join_seq, user_id in tables.by_key[key].by_standing()[: keys.elders_max]:
+            state.elders[key][user_id] = join_seq
     _load_users(tables, keys, state)
 
 
@@ -53,21 +57,27 @@ def _state_of(it: Conversation) -> ConversationState:
         it.title,
         it.epoch,
         it.head_seq,
-        it.creator_id,
+        it.owner_id,
         it.pair,
         it.member_count,
         it.last_activity_ms,
+        it.blocks,
         first_seq,
         first_seq,
     )
 
 
 def _load_cursors(conversation: Conversation, membership: MembershipState) -> None:
-    cursors = conversation.cursors.get(membership.user_id)
-    if cursors is not None:
-        membership.cursors = MemberCursors(cursors.delivered_seq, cursors.read_seq, cursors.read_ms)
-    for device_id, it in conversation.devices_of(membership.user_id):
-        membership.devices[device_id] = DeviceCursor(it.delivered_seq, it.updated_ms, sorted(it.exact))
+    membership.intervals.extend(conversation.members.get(membership.user_id, ()))
+    it = conversation.cursors.get(membership.user_id)
+    if it is not None:
+        membership.cursors = MemberCursors(
+            it.delivered_seq, it.read_seq, it.read_ms, it.device_seq, it.has_left
+        )
+    for device_id, device in conversation.devices_of(membership.user_id):
+        membership.devices[device_id] = DeviceCursor(
+            device.delivered_seq, device.updated_ms, sorted(device.exact)
+        )
 
 
 def _load_messages(tables: MemoryState, keys: Keys, state: State) -> None:
@@ -97,11 +107,29 @@ def _load_users(tables: MemoryState, keys: Keys, state: State) -> None:
             state.devices[user_id][device_id] = DeviceState(*seen)
     for user_id in keys.listed:
         state.listed[user_id].update((it.key, _snapshot(it)) for it in tables.of_user(user_id))
+    state.blocks.update(dict.fromkeys(keys.blocks & tables.blocks.keys(), True))
+    for user_id in keys.block_counts:
+        state.block_counts[user_id] = sum(blocker == user_id for blocker, _ in tables.blocks)
     for place in keys.tokens & tables.tokens.keys():
         state.tokens[place] = tables.tokens[place]
     for token_hash in keys.token_hashes & tables.token_places.keys():
         place = state.token_places[token_hash] = tables.token_places[token_hash]
         state.tokens[place] = tables.tokens[place]
+    _load_access(tables, keys, state)
+
+
+def _load_access(tables: MemoryState, keys: Keys, state: State) -> None:
+    """What was revoked, and the resume tokens that are to be."""
+    if keys.token_users or keys.login_hashes:
+        for place, token in tables.tokens.items():
+            if token.user_id in keys.token_users or token.login_hash in keys.login_hashes:
+                state.tokens[place] = token
+    if keys.revocations:
+        for (subject, kind), revocation in tables.revocations.items():
+            if subject in keys.revocations:
+                state.revocations[subject][kind] = revocation
+    last = tables.last_position
+    state.new_positions.extend(range(last + 1, last + 1 + keys.new_revocations))
 
 
 def _snapshot(it: Conversation) -> MembershipSnapshot:

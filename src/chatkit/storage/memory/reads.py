@@ -14,7 +14,7 @@ from ...types import Member
 from ...wire.payload import RECALLED
 from .. import base
 from .load import load
-from .tables import Conversation, MemoryState
+from .tables import Conversation, Device, MemoryState
 
 
 class MemoryReads:
@@ -63,7 +63,9 @@ class MemoryReads:
         cursors = log.cursors[user_id]
         others = [log.cursors[user] for user in log.others(user_id)]
         device = log.devices.get(user_id, {}).get(device_id) if device_id is not None else None
-        delivered_seq = cursors.delivered_seq if device_id is None else device.delivered_seq if device else 0
+        delivered_seq = cursors.delivered_seq
+        if device_id is not None:
+            delivered_seq = cursors.device_seq if device is None else device.delivered_seq
         return base.ConversationHead(
             log.conversation_id,
             log.type,
@@ -122,7 +124,7 @@ class MemoryReads:
 
     def _member(self, log: Conversation, user_id: str) -> base.MemberCursor:
         joined_seq = log.members[user_id][-1].join_seq
-        member = Member(user_id, "CREATOR" if user_id == log.creator_id else "MEMBER", joined_seq)
+        member = Member(user_id, rules.role_of(user_id, log.owner_id), joined_seq)
         cursors = log.cursors[user_id]
         return base.MemberCursor(member, cursors.delivered_seq, cursors.read_seq)
 
@@ -157,10 +159,34 @@ class MemoryReads:
         """The ids of all conversations after one, ascending."""
         return sorted(name for name in self._tables.by_id if name > after)[:limit]
 
+    async def blocks(self, user_id: str, after: str | None, limit: int) -> list[base.Block]:
+        """A page of whom a user blocked."""
+        found = sorted(
+            (other, at_ms) for (user, other), at_ms in self._tables.blocks.items() if user == user_id
+        )
+        return [base.Block(*row) for row in found if row[0] > (after or "")][:limit]
+
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Digest of each device's resume token."""
         tokens = self._tables.tokens
         return {device: tokens[device].token_hash for device in devices if device in tokens}
+
+    async def revocations(self, after: int, limit: int) -> list[base.Revocation]:
+        """Those above a position."""
+        found = [it for it in self._tables.revocations.values() if it.position > after]
+        return sorted(found, key=lambda it: it.position)[:limit]
+
+    async def kept_login(self, token_hash: bytes) -> base.KeptLogin | None:
+        """The login of a resume token."""
+        place = self._tables.token_places.get(token_hash)
+        if place is None:
+            return None
+        token = self._tables.tokens[place]
+        return base.KeptLogin(*place, token.identity_expires_ms, token.scope)
+
+    async def login_audit(self, after: int, limit: int) -> list[base.LoginAuditRow]:
+        """What was done to logins."""
+        return self._tables.login_audit[after : after + limit]
 
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
@@ -205,7 +231,10 @@ class MemoryReads:
         found = []
         for user in self._counted(log, author_id, row.seq):
             cursors = log.cursors[user]
-            for device_id, device in log.devices_of(user):
+            for device_id, (first_seen_ms, _) in sorted(self._tables.devices.get(user, {}).items()):
+                device = log.devices.get(user, {}).get(device_id)
+                if device is None:
+                    device = Device(cursors.device_seq, first_seen_ms)
                 state = delivery_state(row.seq, device.delivered_seq, device.exact, cursors.read_seq)
                 at_ms = rules.state_ms(state, row.server_ts, device.updated_ms, cursors.read_ms)
                 found.append(base.Delivery(user, device_id, state, at_ms))

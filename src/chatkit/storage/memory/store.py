@@ -72,7 +72,8 @@ class MemoryStore(MemoryReads):
         return bool(self._secret) and not self._closed
 
     async def migrate(self) -> bytes:
-        """Make the store ready and return the log's secret."""
+        """Make the store ready, also again after `aclose`, and return the log's secret."""
+        self._closed = False
         self._secret = self._secret or self._ids.token_bytes(SECRET_BYTES)
         return self._secret
 
@@ -91,5 +92,5 @@ class MemoryStore(MemoryReads):
         return carry_out(MemoryTables(self._tables), commands)
 
     async def aclose(self) -> None:
-        """Take no more commands. The log goes with the object."""
+        """Take no more commands until `migrate`. The log goes with the object."""
         self._closed = True

@@ -9,19 +9,23 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ...core.log import rules
+from ...core.log.commands import RevocationKind
+from ...core.log.keys import Subject
+from ...core.log.outcomes import Revocation
 from ...core.log.state import MessageRow, TokenRow
 from ...core.visibility import Interval
 from ...types import ConversationType
-from ..base import AuditRow
+from ..base import AuditRow, LoginAuditRow
 
 
 class Cursors(msgspec.Struct):
-    """How far a user has got in one conversation."""
+    """How far a user has got in one conversation, their farthest device, and whether they went by their own choice."""
 
     delivered_seq: int
     read_seq: int
     read_ms: int
+    device_seq: int
+    has_left: bool
 
 
 class Device(msgspec.Struct):
@@ -40,7 +44,7 @@ class Conversation(msgspec.Struct, eq=False):
         recalled: The seq of the RECALL entry by the recalled seq.
         members: Memberships by user.
         cursors: By user.
-        devices: By user and device.
+        devices: By user and device; a device without a row is where the user's farthest one is.
         outbox: First seq and since when; None if everybody has everything.
     """
 
@@ -50,10 +54,11 @@ class Conversation(msgspec.Struct, eq=False):
     title: str
     epoch: str
     head_seq: int
-    creator_id: str
+    owner_id: str
     pair: str | None
     member_count: int
     last_activity_ms: int
+    blocks: int
     rows: list[MessageRow] = msgspec.field(default_factory=list)
     by_client_id: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
     recalled: dict[int, int] = msgspec.field(default_factory=dict)
@@ -75,6 +80,10 @@ class Conversation(msgspec.Struct, eq=False):
         """The other current members, ascending."""
         return [user for user in self.member_ids() if user != user_id]
 
+    def by_standing(self) -> list[tuple[int, str]]:
+        """Where each current member joined, and who they are; those of longest standing first."""
+        return sorted((self.members[user][-1].join_seq, user) for user in self.member_ids())
+
     def devices_of(self, user_id: str) -> list[tuple[str, Device]]:
         """A user's devices here, ascending."""
         return sorted(self.devices.get(user_id, {}).items())
@@ -83,14 +92,10 @@ class Conversation(msgspec.Struct, eq=False):
         """The entry at a seq."""
         return self.rows[seq - 1] if 0 < seq <= len(self.rows) else None
 
-    def start_of_device(self, user_id: str) -> int:
-        """Where a new device of a member starts."""
-        cursors = [device.delivered_seq for device in self.devices.get(user_id, {}).values()]
-        return rules.start_of_device(cursors, self.members[user_id])
-
 
 class MemoryState:
-    """All tables. `devices` says by user and device when each was first and last seen."""
+    """All tables. `devices` says by user and device when each was first and last seen; `blocks` since when a user
+    blocks another one."""
 
     def __init__(self) -> None:
         self.by_key: dict[int, Conversation] = {}
@@ -99,7 +104,11 @@ class MemoryState:
         self.devices: dict[str, dict[str, tuple[int, int]]] = {}
         self.tokens: dict[tuple[str, str], TokenRow] = {}
         self.token_places: dict[bytes, tuple[str, str]] = {}
+        self.blocks: dict[tuple[str, str], int] = {}
         self.audit: list[AuditRow] = []
+        self.revocations: dict[tuple[Subject, RevocationKind], Revocation] = {}
+        self.last_position = 0
+        self.login_audit: list[LoginAuditRow] = []
 
     def of_user(self, user_id: str) -> Iterator[Conversation]:
         """The conversations that the user is a member of now."""

@@ -8,7 +8,7 @@ from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.rules import least_confirmed
 from ...core.log.state import DevicePlace
 from ...core.visibility import Interval
-from ..base import AuditRow
+from ..base import AuditRow, LoginAuditRow
 from .tables import Conversation, Cursors, Device, MemoryState
 
 
@@ -34,6 +34,12 @@ def write(tables: MemoryState, changes: Changes) -> None:
     if changes.logins_ended:
         tables.tokens.clear()
         tables.token_places.clear()
+    for user_id, other, since_ms in changes.blocks:
+        tables.blocks[user_id, other] = since_ms
+    for place in changes.ended_blocks:
+        tables.blocks.pop(place, None)
+    for place in changes.dropped_tokens:
+        _drop_token(tables, place)
     for token in changes.tokens:
         _drop_token(tables, token[:2])
         tables.tokens[token[:2]] = token
@@ -41,20 +47,36 @@ def write(tables: MemoryState, changes: Changes) -> None:
     for at_ms, key, *columns in changes.audit:
         row = AuditRow(len(tables.audit) + 1, at_ms, tables.by_key[key].conversation_id, *columns)  # type: ignore[arg-type]
         tables.audit.append(row)
+    if changes.revocations:
+        _write_access(tables, changes)
+
+
+def _write_access(tables: MemoryState, changes: Changes) -> None:
+    for it in changes.revocations:
+        tables.revocations[(it.user_id, it.device_id, it.token_hash), it.kind] = it
+        tables.last_position = it.position
+    for act in changes.login_audit:
+        tables.login_audit.append(LoginAuditRow(len(tables.login_audit) + 1, *act))  # type: ignore[arg-type]
+    before_ms = changes.revocations_before_ms
+    assert before_ms is not None, "it comes with the revocations"
+    for key, it in list(tables.revocations.items()):
+        if it.ends_ms is not None and it.ends_ms < before_ms and it.at_ms < before_ms:
+            del tables.revocations[key]
 
 
 def _write_conversations(tables: MemoryState, changes: Changes) -> None:
     for row in changes.new_conversations:
-        made = Conversation(*row[:9], last_activity_ms=row[10])
+        made = Conversation(*row[:9], last_activity_ms=row[10], blocks=row[11])
         tables.by_key[made.key] = tables.by_id[made.conversation_id] = made
         if made.pair is not None:
             tables.by_pair[made.pair] = made
     for head_seq, last_activity_ms, key in changes.heads:
         it = tables.by_key[key]
         it.head_seq, it.last_activity_ms = head_seq, last_activity_ms
-    for epoch, member_count, key in changes.conversations:
+    for epoch, member_count, title, owner_id, blocks, key in changes.conversations:
         it = tables.by_key[key]
-        it.epoch, it.member_count = epoch, member_count
+        it.epoch, it.member_count, it.title = epoch, member_count, title
+        it.owner_id, it.blocks = owner_id, blocks
 
 
 def _write_log(tables: MemoryState, changes: Changes) -> None:
@@ -73,19 +95,17 @@ def _write_log(tables: MemoryState, changes: Changes) -> None:
 def _write_memberships(tables: MemoryState, changes: Changes) -> None:
     for leave_seq, key, user_id, join_seq in changes.ended:
         tables.by_key[key].members[user_id][-1] = Interval(join_seq, leave_seq)
-    for key, user_id, join_seq, left_seq, _ in changes.joined:
+    for key, user_id, join_seq, left_seq in changes.joined:
         tables.by_key[key].members.setdefault(user_id, []).append(Interval(join_seq, left_seq))
 
 
 def _forget(tables: MemoryState, changes: Changes) -> None:
-    """Drop devices, but for where a new one begins: that takes the cursors of those that go into account."""
+    """Drop devices with all that they have."""
     for user_id, device_id in changes.forgotten:
         _drop_token(tables, (user_id, device_id))
         tables.devices.get(user_id, {}).pop(device_id, None)
         for it in _with_device(tables, user_id, device_id):
-            it.devices[user_id][device_id].exact.clear()
-            if not it.is_member(user_id):
-                del it.devices[user_id][device_id]
+            del it.devices[user_id][device_id]
 
 
 def _drop_token(tables: MemoryState, place: tuple[str, str]) -> None:
@@ -101,24 +121,13 @@ def _with_device(tables: MemoryState, user_id: str, device_id: str) -> Iterator[
 def _register(tables: MemoryState, changes: Changes) -> None:
     for user_id, device_id, *seen in changes.devices:
         tables.devices.setdefault(user_id, {})[device_id] = (seen[0], seen[1])
-    for user_id, device_id, at_ms in changes.registered:
-        for it in tables.of_user(user_id):
-            start = it.start_of_device(user_id)
-            it.devices.setdefault(user_id, {})[device_id] = Device(start, at_ms)
-    for user_id, device_id in changes.gone:
-        for it in _with_device(tables, user_id, device_id):
-            del it.devices[user_id][device_id]
-    for key, _, delivered_seq, updated_ms, user_id in changes.others:
-        devices = tables.by_key[key].devices.setdefault(user_id, {})
-        for device_id in tables.devices.get(user_id, ()):
-            devices.setdefault(device_id, Device(delivered_seq, updated_ms))
 
 
 def _write_member_cursors(tables: MemoryState, changes: Changes) -> None:
-    for key, user_id, _, *positions in changes.new_member_cursors:
-        tables.by_key[key].cursors[user_id] = Cursors(*positions)
-    for delivered_seq, read_seq, read_ms, key, user_id in changes.member_cursors:
-        tables.by_key[key].cursors[user_id] = Cursors(delivered_seq, read_seq, read_ms)
+    for row in changes.new_member_cursors:
+        tables.by_key[row[0]].cursors[row[1]] = Cursors(*row[3:])
+    for delivered_seq, read_seq, read_ms, device_seq, key, user_id in changes.member_cursors:
+        tables.by_key[key].cursors[user_id] = Cursors(delivered_seq, read_seq, read_ms, device_seq, False)
 
 
 def _write_device_cursors(tables: MemoryState, changes: Changes) -> None:
@@ -145,10 +154,11 @@ def load_leasts(tables: MemoryState, outboxes: Sequence[Outbox]) -> list[tuple[i
 
 
 def _confirmed(conversation: Conversation) -> Iterator[tuple[int, list[int]]]:
-    """Where each current member joined, and the cursors of their devices."""
+    """Where each current member joined, and the cursors of their devices, or the farthest one if none has a row."""
     for user_id in filter(conversation.is_member, conversation.members):
         devices = conversation.devices.get(user_id, {}).values()
-        yield conversation.members[user_id][-1].join_seq, [it.delivered_seq for it in devices]
+        cursors = [it.delivered_seq for it in devices] or [conversation.cursors[user_id].device_seq]
+        yield conversation.members[user_id][-1].join_seq, cursors
 
 
 def write_outbox(tables: MemoryState, rows: OutboxRows) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...core.log.keys import Keys
-from ...core.log.outcomes import MembershipSnapshot
+from ...core.log.outcomes import MembershipSnapshot, Revocation
 from ...core.log.state import (
     ConversationState,
     DeviceCursor,
@@ -25,8 +25,8 @@ from .select import select
 
 _CONVERSATION = """
 SELECT
-    c.conversation_key, c.conversation_id, c.type, c.title, c.epoch, c.head_seq, c.creator_id, c.single_pair,
-    c.member_count, c.last_activity_ms, o.first_seq, o.first_seq
+    c.conversation_key, c.conversation_id, c.type, c.title, c.epoch, c.head_seq, c.owner_id, c.single_pair,
+    c.member_count, c.last_activity_ms, c.blocks, o.first_seq, o.first_seq
 FROM k CROSS JOIN conversation AS c ON c.{column} = k.name
 LEFT JOIN outbox AS o ON o.conversation_key = c.conversation_key
 """
@@ -35,14 +35,18 @@ SELECT_CONVERSATIONS = _NAMED + _CONVERSATION.replace("{column}", "conversation_
 SELECT_CONVERSATIONS_BY_KEY = _NAMED + _CONVERSATION.replace("{column}", "conversation_key")
 SELECT_CONVERSATIONS_BY_PAIR = _NAMED + _CONVERSATION.replace("{column}", "single_pair")
 SELECT_LAST_KEY = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'conversation'"
-SELECT_INTERVALS = """
+SELECT_PRESENT = """
 WITH k (conversation_key, user_id) AS (VALUES {keys})
-SELECT m.user_id, m.conversation_key, m.join_seq, m.leave_seq FROM k
+SELECT m.user_id, m.conversation_key, m.join_seq FROM k
 CROSS JOIN conversation_member AS m ON m.conversation_key = k.conversation_key AND m.user_id = k.user_id
+    AND m.leave_seq IS NULL
 """
 SELECT_INTERVALS_AND_CURSORS = """
 WITH k (conversation_key, user_id) AS (VALUES {keys})
-SELECT m.user_id, m.conversation_key, m.join_seq, m.leave_seq, u.delivered_seq, u.read_seq, u.read_ms FROM k
+SELECT
+    m.user_id, m.conversation_key, m.join_seq, m.leave_seq,
+    u.delivered_seq, u.read_seq, u.read_ms, u.device_seq, u.has_left
+FROM k
 CROSS JOIN conversation_member AS m ON m.conversation_key = k.conversation_key AND m.user_id = k.user_id
 CROSS JOIN member_cursor AS u ON u.conversation_key = k.conversation_key AND u.user_id = k.user_id
 """
@@ -86,6 +90,26 @@ CROSS JOIN conversation_member AS m ON m.conversation_key = k.conversation_key A
 """
 """Up to the nth member; where there are fewer, up to the empty blob, which is greater than every text."""
 
+SELECT_ELDERS = """
+WITH k (conversation_key) AS (VALUES {keys})
+SELECT m.conversation_key, m.user_id, m.join_seq FROM k
+CROSS JOIN conversation_member AS m ON m.conversation_key = k.conversation_key AND m.leave_seq IS NULL
+    AND m.user_id IN (
+        SELECT l.user_id FROM conversation_member AS l
+        WHERE l.conversation_key = k.conversation_key AND l.leave_seq IS NULL
+        ORDER BY l.join_seq, l.user_id LIMIT ?
+    )
+"""
+SELECT_BLOCKS = """
+WITH k (user_id, blocked_id) AS (VALUES {keys})
+SELECT b.user_id, b.blocked_id FROM k
+CROSS JOIN block AS b ON b.user_id = k.user_id AND b.blocked_id = k.blocked_id
+"""
+SELECT_BLOCK_COUNTS = """
+WITH k (user_id) AS (VALUES {keys})
+SELECT k.user_id, (SELECT count(*) FROM block AS b WHERE b.user_id = k.user_id) FROM k
+WHERE k.user_id IS NOT NULL
+"""
 SELECT_DEVICES = """
 WITH k (user_id) AS (VALUES {keys})
 SELECT d.user_id, d.device_id, d.first_seen_ms, d.last_seen_ms FROM k
@@ -98,7 +122,8 @@ CROSS JOIN conversation_member AS m ON m.user_id = k.user_id AND m.leave_seq IS 
 CROSS JOIN conversation AS c ON c.conversation_key = m.conversation_key
 """
 _RESUME = """
-SELECT t.user_id, t.device_id, t.token_hash, t.expires_ms, t.identity_expires_ms, t.scope
+SELECT
+    t.user_id, t.device_id, t.token_hash, t.expires_ms, t.identity_expires_ms, t.scope, t.login_hash, t.login_ms
 FROM k CROSS JOIN resume_token AS t ON
 """
 SELECT_TOKENS = (
@@ -106,6 +131,14 @@ SELECT_TOKENS = (
     + _RESUME
     + "t.user_id = k.user_id AND t.device_id = k.device_id"
 )
+SELECT_TOKENS_OF_USERS = "WITH k (user_id) AS (VALUES {keys})" + _RESUME + "t.user_id = k.user_id"
+SELECT_TOKENS_OF_LOGINS = "WITH k (login_hash) AS (VALUES {keys})" + _RESUME + "t.login_hash = k.login_hash"
+SELECT_REVOCATIONS = """
+WITH k (user_id, device_id, token_hash) AS (VALUES {keys})
+SELECT r.position, r.kind, r.user_id, r.device_id, r.token_hash, r.at_ms, r.ends_ms FROM k
+CROSS JOIN revocation AS r ON r.user_id = k.user_id AND r.device_id = k.device_id AND r.token_hash = k.token_hash
+"""
+SELECT_LAST_POSITION = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'revocation'"
 SELECT_TOKENS_BY_HASH = "WITH k (token_hash) AS (VALUES {keys})" + _RESUME + "t.token_hash = k.token_hash"
 
 
@@ -123,7 +156,7 @@ def load(connection: Connection, keys: Keys, state: State) -> None:
         _load_other_conversations(connection, keys, state)
     with_cursors, others = state.expect_members(keys)
     if others:
-        _load_intervals(connection, others, state)
+        _load_present(connection, others, state)
     if with_cursors:
         _load_cursors(connection, with_cursors, state)
     if keys.sent:
@@ -150,10 +183,9 @@ def _load_named(connection: Connection, sql: str, names: Iterable[str | int], st
         state.add_conversation(ConversationState(*row))
 
 
-def _load_intervals(connection: Connection, named: Sequence[MembershipState], state: State) -> None:
-    for user_id, key, join_seq, leave_seq in select(connection, SELECT_INTERVALS, _places(named)):
-        state.memberships[user_id][key].intervals.append(Interval(join_seq, leave_seq))
-    _sort_intervals(named)
+def _load_present(connection: Connection, named: Sequence[MembershipState], state: State) -> None:
+    for user_id, key, join_seq in select(connection, SELECT_PRESENT, _places(named)):
+        state.memberships[user_id][key].intervals.append(Interval(join_seq))
 
 
 def _sort_intervals(named: Sequence[MembershipState]) -> None:
@@ -170,7 +202,8 @@ def _load_cursors(connection: Connection, named: Sequence[MembershipState], stat
         membership = state.memberships[user_id][key]
         membership.intervals.append(Interval(join_seq, leave_seq))
         if membership.cursors is None:
-            membership.cursors = MemberCursors(*positions)
+            delivered_seq, read_seq, read_ms, device_seq, has_left = positions
+            membership.cursors = MemberCursors(delivered_seq, read_seq, read_ms, device_seq, bool(has_left))
     _sort_intervals(named)
     exact = []
     for row in select(connection, SELECT_DEVICE_CURSORS, places):
@@ -178,9 +211,11 @@ def _load_cursors(connection: Connection, named: Sequence[MembershipState], stat
         state.memberships[user_id][key].devices[device_id] = DeviceCursor(delivered_seq, updated_ms)
         if exact_count:
             exact.append((key, user_id, device_id))
+    above: dict[tuple[str, int, str], list[int]] = {}
     for user_id, key, device_id, seq in select(connection, SELECT_EXACT, exact):
-        device = state.memberships[user_id][key].devices[device_id]
-        device.exact = sorted([*device.exact, seq])
+        above.setdefault((user_id, key, device_id), []).append(seq)
+    for (user_id, key, device_id), seqs in above.items():
+        state.memberships[user_id][key].devices[device_id].exact = sorted(seqs)
 
 
 def _places(named: Sequence[MembershipState]) -> list[tuple[object, ...]]:
@@ -220,6 +255,9 @@ def _load_member_lists(connection: Connection, keys: Keys, state: State) -> None
     wanted = [(key,) for key in state.expect_lists(keys)]
     for key, user_id in select(connection, SELECT_MEMBER_IDS, wanted, keys.members_max - 1):
         state.member_ids[key].add(user_id)
+    eldest = [(key,) for key in state.expect_elders(keys)]
+    for key, user_id, join_seq in select(connection, SELECT_ELDERS, eldest, keys.elders_max):
+        state.elders[key][user_id] = join_seq
 
 
 def _load_users(connection: Connection, keys: Keys, state: State) -> None:
@@ -227,10 +265,25 @@ def _load_users(connection: Connection, keys: Keys, state: State) -> None:
         state.devices[user_id][device_id] = DeviceState(*seen)
     for user_id, key, *columns in select(connection, SELECT_LISTED, [(it,) for it in keys.listed]):
         state.listed[user_id][key] = MembershipSnapshot(*columns)
-    hashes = [(it,) for it in keys.token_hashes]
+    for user_id, blocked_id in select(connection, SELECT_BLOCKS, keys.blocks):
+        state.blocks[user_id, blocked_id] = True
+    counted = [(it,) for it in keys.block_counts]
+    state.block_counts.update(select(connection, SELECT_BLOCK_COUNTS, counted))
+    _load_tokens(connection, keys, state)
+    for position, *columns in select(connection, SELECT_REVOCATIONS, keys.revocations):
+        found = Revocation(position, *columns)
+        state.revocations[found.user_id, found.device_id, found.token_hash][found.kind] = found
+    if keys.new_revocations:
+        ((last,),) = connection.execute(SELECT_LAST_POSITION)
+        state.new_positions.extend(range(last + 1, last + 1 + keys.new_revocations))
+
+
+def _load_tokens(connection: Connection, keys: Keys, state: State) -> None:
     tokens = [
         *select(connection, SELECT_TOKENS, keys.tokens),
-        *select(connection, SELECT_TOKENS_BY_HASH, hashes),
+        *select(connection, SELECT_TOKENS_BY_HASH, [(it,) for it in keys.token_hashes]),
+        *select(connection, SELECT_TOKENS_OF_USERS, [(it,) for it in keys.token_users]),
+        *select(connection, SELECT_TOKENS_OF_LOGINS, [(it,) for it in keys.login_hashes]),
     ]
     for row in tokens:
         token = TokenRow(*row)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from operator import itemgetter
 
 import msgspec
 
@@ -17,41 +18,70 @@ from ...core.log.members import describe, keys_of_description
 from ...core.log.outcomes import message_place
 from ...core.log.rules import author_range, members_of, not_found
 from ...core.log.state import ConversationState, MembershipState, State
+from ...core.visibility import Interval
 from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, DamagedRowError, Row
 from ...types import Member
 from ...wire.payload import RECALLED
 from ..base import (
     AuditRow,
+    Block,
     Conversation,
     ConversationHead,
     ConversationRow,
     Delivery,
     Entry,
+    KeptLogin,
+    LoginAuditRow,
     MemberCursor,
     MembershipChange,
     MembershipChanges,
     OutboxEntry,
     Page,
     ReadCounts,
+    Revocation,
     Status,
     message_id,
 )
 from .load import load
 from .opening import body_fault
+from .select import select
+from .unread import Place, UnreadCounts
 
 _logger = logging.getLogger(__name__)
 
 
-SELECT_SIZES = """
-SELECT e.seq, length(e.payload), r.recalled_by_seq FROM message AS e
-LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
-WHERE e.conversation_key = ? AND e.seq BETWEEN ? AND ? ORDER BY e.seq
+SELECT_NEW_REVOCATIONS = (
+    "SELECT position, kind, user_id, device_id, token_hash, at_ms, ends_ms FROM revocation "
+    "WHERE position > ? ORDER BY position LIMIT ?"
+)
+SELECT_KEPT_LOGIN = (
+    "SELECT user_id, device_id, identity_expires_ms, scope FROM resume_token WHERE token_hash = ?"
+)
+SELECT_LOGIN_AUDIT = (
+    "SELECT audit_id, at_ms, action, user_id, device_id, token_hash FROM login_audit "
+    "WHERE audit_id > ? ORDER BY audit_id LIMIT ?"
+)
+SELECT_MEMBERSHIPS = """
+SELECT join_seq, leave_seq FROM conversation_member WHERE conversation_key = ?1 AND user_id = ?2
+    AND join_seq >= ifnull((
+        SELECT max(f.join_seq) FROM conversation_member AS f
+        WHERE f.conversation_key = ?1 AND f.user_id = ?2 AND f.join_seq <= ?3), 0)
+ORDER BY join_seq LIMIT ?4
 """
-SELECT_ENTRIES = """
-SELECT e.seq, e.epoch, e.sender_id, e.server_ts, e.payload, e.client_msg_id, r.recalled_by_seq FROM message AS e
+"""Those from a seq on; each one holds at least one entry, so a page of n needs no more than n + 2 of them."""
+
+_OF_RANGES = """
+FROM k CROSS JOIN message AS e ON e.conversation_key = k.conversation_key
+    AND e.seq BETWEEN k.first_seq AND k.last_seq
 LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
-WHERE e.conversation_key = ? AND e.seq BETWEEN ? AND ? ORDER BY e.seq
 """
+_RANGES = "WITH k (conversation_key, first_seq, last_seq) AS (VALUES {keys})"
+SELECT_SIZES = _RANGES + "SELECT e.seq, length(e.payload), r.recalled_by_seq" + _OF_RANGES
+SELECT_ENTRIES = (
+    _RANGES
+    + "SELECT e.seq, e.epoch, e.sender_id, e.server_ts, e.payload, e.client_msg_id, r.recalled_by_seq"
+    + _OF_RANGES
+)
 _HEAD = """
 SELECT
     c.conversation_id, c.type, c.epoch, c.head_seq,
@@ -69,7 +99,7 @@ JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id
 """
 _DEVICE_DELIVERED = """
     ifnull((SELECT d.delivered_seq FROM device_cursor AS d WHERE d.conversation_key = c.conversation_key
-        AND d.user_id = u.user_id AND d.device_id = ?{place}), 0)
+        AND d.user_id = u.user_id AND d.device_id = ?{place}), u.device_seq)
 """
 _OF_USER = """conversation_member AS m JOIN conversation AS c ON c.conversation_key = m.conversation_key"""
 _PAGE_OF_USER = f"""(
@@ -93,17 +123,20 @@ SELECT count(*) FROM (
     SELECT 1 FROM conversation_member AS v
     JOIN message AS e ON e.conversation_key = v.conversation_key
         AND e.seq >= max(v.join_seq, ?3) AND e.seq < ifnull(v.leave_seq, 9223372036854775807)
-    WHERE v.conversation_key = ?1 AND v.user_id = ?2
+    WHERE v.conversation_key = ?1 AND v.user_id = ?2 AND ifnull(v.leave_seq, 9223372036854775807) > ?3
         AND e.kind = 'USER' AND e.sender_id <> ?2 AND NOT EXISTS (
             SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
     LIMIT ?4
 )
 """
 SELECT_MEMBERS = """
-SELECT m.user_id, m.role, m.join_seq, u.delivered_seq, u.read_seq FROM conversation_member AS m
+SELECT m.user_id, m.join_seq, u.delivered_seq, u.read_seq FROM conversation_member AS m
 JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
 WHERE m.conversation_key = ? AND m.leave_seq IS NULL AND m.user_id > ? ORDER BY m.user_id LIMIT ?
 """
+SELECT_BLOCKS = (
+    "SELECT blocked_id, since_ms FROM block WHERE user_id = ? AND blocked_id > ? ORDER BY blocked_id LIMIT ?"
+)
 SELECT_MESSAGE = "SELECT epoch, sender_id, server_ts FROM message WHERE conversation_key = ? AND seq = ?"
 _HOLDS = """
     EXISTS (SELECT 1 FROM conversation_member AS v WHERE v.conversation_key = u.conversation_key
@@ -120,14 +153,17 @@ FROM member_cursor AS u
 WHERE u.conversation_key = ?1 AND u.is_member = 1 AND u.user_id <> ?2 AND {_HOLDS}
 """  # noqa: S608 -- joined from constants of this module only
 SELECT_DELIVERIES = f"""
-SELECT d.user_id, d.device_id, d.delivered_seq, d.updated_ms, u.read_seq, u.read_ms,
-    EXISTS (SELECT 1 FROM device_exact AS x WHERE x.conversation_key = d.conversation_key
-        AND x.user_id = d.user_id AND x.device_id = d.device_id AND x.seq = ?3)
-FROM device_cursor AS d
-JOIN member_cursor AS u ON u.conversation_key = d.conversation_key AND u.user_id = d.user_id
-WHERE d.conversation_key = ?1 AND d.is_member = 1 AND d.user_id <> ?2
-    AND (d.user_id, d.device_id) > (?4, ?5) AND {_HOLDS}
-ORDER BY d.user_id, d.device_id LIMIT ?6
+SELECT v.user_id, v.device_id, ifnull(d.delivered_seq, u.device_seq), ifnull(d.updated_ms, v.first_seen_ms),
+    u.read_seq, u.read_ms,
+    EXISTS (SELECT 1 FROM device_exact AS x WHERE x.conversation_key = u.conversation_key
+        AND x.user_id = v.user_id AND x.device_id = v.device_id AND x.seq = ?3)
+FROM member_cursor AS u
+CROSS JOIN device AS v ON v.user_id = u.user_id
+LEFT JOIN device_cursor AS d ON d.conversation_key = u.conversation_key AND d.user_id = v.user_id
+    AND d.device_id = v.device_id
+WHERE u.conversation_key = ?1 AND u.is_member = 1 AND u.user_id >= ?4 AND u.user_id <> ?2
+    AND (v.user_id, v.device_id) > (?4, ?5) AND {_HOLDS}
+ORDER BY u.user_id, v.device_id LIMIT ?6
 """  # noqa: S608 -- joined from constants of this module only
 SELECT_NEWEST_BY_AUTHOR = (
     "SELECT sender_id, max(seq) FROM message WHERE conversation_key = ? AND seq BETWEEN ? AND ? "
@@ -178,23 +214,26 @@ def page(
     """
     membership = _joined(connection, conversation_id, user_id)
     loaded, intervals = membership.conversation, membership.intervals
-    ranges = rules.page_ranges(intervals, after_seq, loaded.head_seq, limit)
+    if loaded.pair is None:
+        place = (loaded.key, user_id, after_seq + 1, limit + 2)
+        intervals = [Interval(*row) for row in connection.execute(SELECT_MEMBERSHIPS, place)]
+    ranges = [(loaded.key, *span) for span in rules.page_ranges(intervals, after_seq, loaded.head_seq, limit)]
     sizes = [
         (seq, size if recalled_by is None else len(RECALLED))
-        for span in ranges
-        for seq, size, recalled_by in connection.execute(SELECT_SIZES, (loaded.key, *span))
+        for seq, size, recalled_by in sorted(select(connection, SELECT_SIZES, ranges))
     ]
     last = rules.last_that_fits(sizes, bytes_max)
-    entries = [
-        _entry(loaded, row, user_id)
-        for first, end in ranges
-        if last is not None and first <= last
-        for row in connection.execute(SELECT_ENTRIES, (loaded.key, first, min(end, last)))
-    ]
+    spans = [(key, first, min(end, last)) for key, first, end in ranges if last is not None and first <= last]
+    entries = [_entry(loaded, row, user_id) for row in _rows(connection, spans)]
     up_to_seq = rules.page_end(intervals, last, loaded.head_seq)
     return Page(
         conversation_id, loaded.epoch, loaded.head_seq, tuple(entries), up_to_seq, up_to_seq < loaded.head_seq
     )
+
+
+def _rows(connection: Connection, ranges: Sequence[tuple[int, int, int]]) -> list[Row]:
+    """The rows of (conversation key, first seq, last seq), ascending."""
+    return sorted(select(connection, SELECT_ENTRIES, ranges), key=itemgetter(0))
 
 
 def _joined(connection: Connection, conversation_id: str, user_id: str) -> MembershipState:
@@ -219,7 +258,7 @@ def entries(connection: Connection, conversation_id: str, after_seq: int, limit:
     if loaded is None:
         return []
     span = (loaded.key, after_seq + 1, after_seq + limit)
-    return [_entry(loaded, row, None) for row in connection.execute(SELECT_ENTRIES, span)]
+    return [_entry(loaded, row, None) for row in _rows(connection, [span])]
 
 
 def _entry(loaded: ConversationState, row: Row, reader_id: str | None) -> Entry:
@@ -266,7 +305,12 @@ def conversation(connection: Connection, conversation_id: str, user_id: str) -> 
 
 
 def conversations(
-    connection: Connection, user_id: str, device_id: str | None, after: str | None, limit: int
+    connection: Connection,
+    counts: UnreadCounts,
+    user_id: str,
+    device_id: str | None,
+    after: str | None,
+    limit: int,
 ) -> list[ConversationRow]:
     """A page of the user's conversations with what a list shows."""
     place = (user_id, after or "", limit)
@@ -274,15 +318,27 @@ def conversations(
         rows = connection.execute(SELECT_ROWS_OF_USER, place)
     else:
         rows = connection.execute(SELECT_ROWS_OF_DEVICE, (*place, device_id))
-    return [_conversation_row(connection, user_id, row) for row in rows]
+    return [_conversation_row(connection, counts, user_id, row) for row in rows]
 
 
-def _conversation_row(connection: Connection, user_id: str, row: Row) -> ConversationRow:
+def _conversation_row(
+    connection: Connection, counts: UnreadCounts, user_id: str, row: Row
+) -> ConversationRow:
     head = ConversationHead(*row[:9])
     title, last_activity_ms, key = row[9:]
-    start = max(head.read_seq, head.head_seq - rules.UNREAD_ENTRIES_MAX) + 1
-    ((unread,),) = connection.execute(SELECT_UNREAD, (key, user_id, start, rules.UNREAD_MAX))
+    place = (key, user_id, head.read_seq, head.head_seq)
+    unread = counts.of(place, lambda: _count_unread(connection, place))
     return ConversationRow(head, title, unread, last_activity_ms)
+
+
+def _count_unread(connection: Connection, place: Place) -> int:
+    """Visible messages of others after the read cursor, not recalled."""
+    key, user_id, read_seq, head_seq = place
+    if read_seq >= head_seq:
+        return 0
+    start = max(read_seq, head_seq - rules.UNREAD_ENTRIES_MAX) + 1
+    ((count,),) = connection.execute(SELECT_UNREAD, (key, user_id, start, rules.UNREAD_MAX))
+    return int(count)
 
 
 def members(
@@ -292,9 +348,14 @@ def members(
     loaded = _joined(connection, conversation_id, user_id).conversation
     rows = connection.execute(SELECT_MEMBERS, (loaded.key, after or "", limit))
     return [
-        MemberCursor(Member(member, role, joined), delivered, read)
-        for member, role, joined, delivered, read in rows
+        MemberCursor(Member(member, rules.role_of(member, loaded.owner_id), joined), delivered, read)
+        for member, joined, delivered, read in rows
     ]
+
+
+def blocks(connection: Connection, user_id: str, after: str | None, limit: int) -> list[Block]:
+    """A page of whom a user blocked."""
+    return [Block(*row) for row in connection.execute(SELECT_BLOCKS, (user_id, after or "", limit))]
 
 
 def membership_changes(connection: Connection, after: int | None, limit: int) -> MembershipChanges:
@@ -320,6 +381,22 @@ def resume_hashes(connection: Connection, devices: Sequence[tuple[str, str]]) ->
     """Digest of each device's resume token."""
     rows = connection.execute(SELECT_RESUME_HASHES, (_text(devices),))
     return {(user_id, device_id): bytes(token_hash) for user_id, device_id, token_hash in rows}
+
+
+def revocations(connection: Connection, after: int, limit: int) -> list[Revocation]:
+    """Those above a position."""
+    return [Revocation(*row) for row in connection.execute(SELECT_NEW_REVOCATIONS, (after, limit))]
+
+
+def kept_login(connection: Connection, token_hash: bytes) -> KeptLogin | None:
+    """The login of a resume token."""
+    rows = connection.execute(SELECT_KEPT_LOGIN, (token_hash,))
+    return KeptLogin(*rows[0]) if rows else None
+
+
+def login_audit(connection: Connection, after: int, limit: int) -> list[LoginAuditRow]:
+    """What was done to logins."""
+    return [LoginAuditRow(*row) for row in connection.execute(SELECT_LOGIN_AUDIT, (after, limit))]
 
 
 def _text(value: object) -> str:

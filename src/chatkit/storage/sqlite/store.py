@@ -8,10 +8,11 @@ loop never waits for a disk; without, it runs inside the loop, for simulation an
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import anyio
@@ -28,6 +29,7 @@ from ...drivers.sqlite import (
     DamagedError,
     DamagedRowError,
     open_sqlite,
+    version_fault,
 )
 from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
@@ -35,10 +37,12 @@ from .. import base
 from . import reads
 from .last_served import LastServed
 from .opening import APPLICATION_ID, check_newest
+from .unread import UnreadCounts
 from .verify import full_report
+from .watch import FileWatch
 from .writer import Writer
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SECRET_BYTES: Final = 32
 
@@ -63,7 +67,7 @@ class SqliteStore:
 
     def __init__(
         self,
-        path: str,
+        path: str | os.PathLike[str],
         *,
         ids: Ids,
         threads: bool = True,
@@ -71,6 +75,9 @@ class SqliteStore:
         exclusive: bool = True,
         connect: Connect = open_sqlite,
     ) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise ConfigurationError(f"path must be a path, not {type(path).__name__}")
+        path = os.fspath(path)
         if path == MEMORY and threads:
             raise ConfigurationError(
                 "a SQLite store in memory has one connection; open it with threads=False"
@@ -84,15 +91,27 @@ class SqliteStore:
         self._lock: FileLock | None = None
         self._last_served: LastServed | None = None
         self._restored = False
+        self._watch: FileWatch | None = None
         self._writer_limit = anyio.CapacityLimiter(1)
         self._reader_limit = anyio.CapacityLimiter(self._reader_count)
         self._writer: Writer | None = None
         self._readers: deque[Connection] = deque()
+        self._unread = UnreadCounts()
 
     @property
     def healthy(self) -> bool:
-        """Whether the last commit reached the disk; false after one of which no transaction did."""
-        return self._writer is not None and self._writer.healthy
+        """Whether the last commit reached the disk, and the path still leads to the file that was opened.
+
+        False after a commit of which no transaction reached it, and for good once the path led elsewhere.
+        """
+        if self._writer is None or self._watch is None:
+            return False
+        return self._writer.healthy and not self._watch.look()
+
+    @property
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log; beyond 256 MiB a warning is logged. 0 while the store is not open."""
+        return 0 if self._watch is None else self._watch.wal_bytes
 
     @property
     def restored(self) -> bool:
@@ -148,13 +167,17 @@ class SqliteStore:
         self, user_id: str, device_id: str | None, after: str | None, limit: int
     ) -> list[base.ConversationRow]:
         """A page of the user's conversations."""
-        return await self._read(reads.conversations, user_id, device_id, after, limit)
+        return await self._read(reads.conversations, self._unread, user_id, device_id, after, limit)
 
     async def members(
         self, conversation_id: str, user_id: str, after: str | None, limit: int
     ) -> list[base.MemberCursor]:
         """A page of the current members."""
         return await self._read(reads.members, conversation_id, user_id, after, limit)
+
+    async def blocks(self, user_id: str, after: str | None, limit: int) -> list[base.Block]:
+        """A page of whom a user blocked."""
+        return await self._read(reads.blocks, user_id, after, limit)
 
     async def membership_changes(self, after: int | None, limit: int) -> base.MembershipChanges:
         """Who joined any conversation after a position."""
@@ -163,6 +186,18 @@ class SqliteStore:
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Digest of each device's resume token."""
         return await self._read(reads.resume_hashes, devices)
+
+    async def revocations(self, after: int, limit: int) -> list[base.Revocation]:
+        """Those above a position."""
+        return await self._read(reads.revocations, after, limit)
+
+    async def kept_login(self, token_hash: bytes) -> base.KeptLogin | None:
+        """The login of a resume token."""
+        return await self._read(reads.kept_login, token_hash)
+
+    async def login_audit(self, after: int, limit: int) -> list[base.LoginAuditRow]:
+        """What was done to logins."""
+        return await self._read(reads.login_audit, after, limit)
 
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
@@ -224,9 +259,13 @@ class SqliteStore:
                 readers.append(self._reader(writer))
                 undo.callback(readers[-1].close)
             undo.pop_all()
+        self._unread = UnreadCounts()
         self._readers.extend(readers)
         self._writer = Writer(writer, position)
         self._lock = lock
+        self._watch = FileWatch(self._path)
+        if self._threads:  # nothing else is served to anybody
+            _warn_of_version()
         return secret
 
     def _acquire(self, undo: ExitStack) -> FileLock | None:
@@ -235,7 +274,8 @@ class SqliteStore:
         lock = FileLock.acquire(self._path)
         if lock is None:
             raise ConfigurationError(
-                f"the log {self._path} is in use by another server; stop that one, or give another file"
+                f"the log {self._path} is in use by another server; stop that one, or give another file. One file is"
+                " served by one process: run the host with one worker (uvicorn --workers 1)"
             )
         undo.callback(lock.release)
         return lock
@@ -258,7 +298,7 @@ class SqliteStore:
         if not self._restored:
             self._last_served.note(position, durable=True)
             return
-        _logger.warning("the log %s was put back or moved here; all of it is checked now", self._path)
+        logger.warning("the log %s was put back or moved here; all of it is checked now", self._path)
         report = full_report(self._path)
         if not report.whole:
             raise ConfigurationError(
@@ -289,7 +329,7 @@ class SqliteStore:
         self._readers.clear()
         if self._writer is not None:
             self._writer.close()
-            self._writer = None
+            self._writer = self._watch = None
         if self._lock is not None:  # last: whoever takes the file next finds it closed
             self._lock.release()
             self._lock = self._last_served = None
@@ -311,8 +351,21 @@ class SqliteStore:
     def _commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
         if self._writer is None:
             raise UnavailableError("the store is not open", retry_after_s=RETRY_AFTER_S)
+        assert self._watch is not None
+        self._watch.check()
         try:
-            return self._writer.commit(commands)
+            outcomes = self._writer.commit(commands)
         finally:
             if self._last_served is not None and not self._restored:
                 self._last_served.note(self._writer.position)
+        self._watch.check()
+        if self._watch.wal_is_large():
+            self._watch.warn(self._writer.checkpoint())
+        return outcomes
+
+
+@cache
+def _warn_of_version() -> None:
+    """Say once in a process what is wrong with its SQLite."""
+    if fault := version_fault():
+        logger.warning("%s", fault)

@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 
 Check = Literal[
     "structure", "schema", "unreadable", "row", "secret", "entries", "body", "recall", "membership", "cursor", "device",
-    "outbox", "audit",
+    "outbox", "audit", "block",
 ]  # fmt: skip
 """What a finding is about."""
 
@@ -71,6 +71,11 @@ _MEMBERSHIPS = (
     "conversation_member AS m WHERE m.conversation_key = t.conversation_key AND m.user_id = t.user_id"
 )
 _IS_CURRENT = f"EXISTS (SELECT 1 FROM {_MEMBERSHIPS} AND m.leave_seq IS NULL)"  # noqa: S608
+_BLOCKS = (
+    "(SELECT ifnull(sum(CASE b.user_id WHEN t.single_pair ->> 0 THEN 1 ELSE 2 END), 0) FROM block AS b "
+    "WHERE (b.user_id = t.single_pair ->> 0 AND b.blocked_id = t.single_pair ->> 1) "
+    "OR (b.user_id = t.single_pair ->> 1 AND b.blocked_id = t.single_pair ->> 0))"
+)
 _EXACT = (
     "(SELECT count(*) FROM device_exact AS x WHERE x.conversation_key = t.conversation_key "
     "AND x.user_id = t.user_id AND x.device_id = t.device_id)"
@@ -146,12 +151,26 @@ RULES: Final = (
         "t.read_seq < 0 OR t.read_seq > t.delivered_seq OR t.delivered_seq > c.head_seq",
     ),
     _rule(
-        "device",
-        "{name} has no cursor of device {1} of its member {0}",
-        "t.user_id, d.device_id",
-        "conversation_member AS t JOIN device AS d ON d.user_id = t.user_id",
-        "t.leave_seq IS NULL AND NOT EXISTS (SELECT 1 FROM device_cursor AS x "
-        "WHERE x.conversation_key = t.conversation_key AND x.user_id = t.user_id AND x.device_id = d.device_id)",
+        "cursor",
+        "{name} holds {1} as delivered to {0}, which is neither where they read ({2}) nor their farthest device ({3})",
+        "t.user_id, t.delivered_seq, t.read_seq, t.device_seq",
+        "member_cursor AS t",
+        "t.device_seq < 0 OR t.delivered_seq <> max(t.read_seq, t.device_seq)",
+    ),
+    _rule(
+        "membership",
+        "{name} is owned by {0}, who is no member",
+        "t.owner_id",
+        "conversation AS t",
+        "t.member_count > 0 AND NOT EXISTS (SELECT 1 FROM conversation_member AS m "
+        "WHERE m.conversation_key = t.conversation_key AND m.user_id = t.owner_id AND m.leave_seq IS NULL)",
+    ),
+    _rule(
+        "block",
+        "{name} says {0} of the blocks between its members, which say {1}",
+        f"t.blocks, {_BLOCKS}",
+        "conversation AS t",
+        f"t.blocks <> {_BLOCKS}",
     ),
     _rule(
         "device",
@@ -176,10 +195,10 @@ RULES: Final = (
     ),
     _rule(
         "device",
-        "{name} has a cursor of device {1} of {0} at {2}, above what they hold as delivered",
+        "{name} has a cursor of device {1} of {0} at {2}, above the farthest of their devices",
         "t.user_id, t.device_id, t.delivered_seq",
         "device_cursor AS t",
-        "t.delivered_seq > ifnull((SELECT u.delivered_seq FROM member_cursor AS u "
+        "t.delivered_seq > ifnull((SELECT u.device_seq FROM member_cursor AS u "
         "WHERE u.conversation_key = t.conversation_key AND u.user_id = t.user_id), -1)",
     ),
     _rule(

@@ -8,17 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import astuple
+
 from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.state import DevicePlace
 from ...drivers.sqlite import Connection
 from .select import select
 
 INSERT_CONVERSATION = (
-    "INSERT INTO conversation (conversation_key, conversation_id, type, title, epoch, head_seq, creator_id, "
-    "single_pair, member_count, created_ms, last_activity_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO conversation (conversation_key, conversation_id, type, title, epoch, head_seq, owner_id, "
+    "single_pair, member_count, created_ms, last_activity_ms, blocks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 UPDATE_HEAD = "UPDATE conversation SET head_seq = ?, last_activity_ms = ? WHERE conversation_key = ?"
-UPDATE_CONVERSATION = "UPDATE conversation SET epoch = ?, member_count = ? WHERE conversation_key = ?"
+UPDATE_CONVERSATION = (
+    "UPDATE conversation SET epoch = ?, member_count = ?, title = ?, owner_id = ?, blocks = ? "
+    "WHERE conversation_key = ?"
+)
 INSERT_MESSAGE = (
     "INSERT INTO message (conversation_key, seq, epoch, kind, sender_id, client_msg_id, server_ts, payload_mac, "
     "payload) SELECT * FROM (VALUES {keys}) WHERE column1 IS NOT NULL"
@@ -29,8 +34,7 @@ UPDATE_MEMBER_GONE = (
     "UPDATE conversation_member SET leave_seq = ? WHERE conversation_key = ? AND user_id = ? AND join_seq = ?"
 )
 INSERT_MEMBER = (
-    "INSERT INTO conversation_member (conversation_key, user_id, join_seq, leave_seq, role) "
-    "VALUES (?, ?, ?, ?, ?)"
+    "INSERT INTO conversation_member (conversation_key, user_id, join_seq, leave_seq) VALUES (?, ?, ?, ?)"
 )
 SELECT_OUTBOX_OF_DEVICE = """
 WITH k (user_id, device_id) AS (VALUES {keys})
@@ -46,13 +50,6 @@ DELETE_EXACT_OF_DEVICE = (
 )
 DELETE_RESUME = "DELETE FROM resume_token WHERE user_id = ? AND device_id = ?"
 DELETE_DEVICE = "DELETE FROM device WHERE user_id = ? AND device_id = ?"
-DELETE_LEFT_CURSORS_OF_DEVICE = (
-    "DELETE FROM device_cursor WHERE user_id = ? AND device_id = ? AND NOT EXISTS ("
-    "SELECT 1 FROM conversation_member AS m WHERE m.conversation_key = device_cursor.conversation_key "
-    "AND m.user_id = device_cursor.user_id AND m.leave_seq IS NULL)"
-)
-"""Where its user is no member any more, be it since this batch: memberships are written before."""
-
 DELETE_CURSORS_OF_DEVICE = "DELETE FROM device_cursor WHERE user_id = ? AND device_id = ?"
 INSERT_DEVICE = (
     "INSERT INTO device (user_id, device_id, first_seen_ms, last_seen_ms) VALUES (?, ?, ?, ?) "
@@ -62,36 +59,23 @@ _INSERT_DEVICE_CURSOR = (
     "INSERT INTO device_cursor "
     "(conversation_key, user_id, device_id, is_member, delivered_seq, exact_count, updated_ms) "
 )
-_OR_BEGIN_ANEW = (
+_OR_CHANGE = (
     " ON CONFLICT (conversation_key, user_id, device_id) DO UPDATE SET is_member = excluded.is_member, "
     "delivered_seq = excluded.delivered_seq, exact_count = excluded.exact_count, "
     "updated_ms = excluded.updated_ms"
 )
-INSERT_CURSORS_OF_NEW_DEVICE = (
-    _INSERT_DEVICE_CURSOR  # noqa: S608 -- joined from constants of this module only
-    + "SELECT m.conversation_key, m.user_id, ?2, 1, ifnull("
-    "(SELECT max(d.delivered_seq) FROM device_cursor AS d "
-    "WHERE d.conversation_key = m.conversation_key AND d.user_id = m.user_id), "
-    "(SELECT min(f.join_seq) - 1 FROM conversation_member AS f "
-    "WHERE f.conversation_key = m.conversation_key AND f.user_id = m.user_id)), 0, ?3 "
-    "FROM conversation_member AS m WHERE m.user_id = ?1 AND m.leave_seq IS NULL" + _OR_BEGIN_ANEW
-)
-INSERT_CURSORS_OF_MEMBER = (
-    _INSERT_DEVICE_CURSOR  # noqa: S608 -- joined from constants of this module only
-    + "SELECT ?, user_id, device_id, ?, ?, 0, ? FROM device WHERE user_id = ? "
-    "ON CONFLICT (conversation_key, user_id, device_id) DO NOTHING"
-)
 INSERT_MEMBER_CURSOR = (
-    "INSERT INTO member_cursor (conversation_key, user_id, is_member, delivered_seq, read_seq, read_ms) "
-    "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (conversation_key, user_id) DO UPDATE SET "
+    "INSERT INTO member_cursor "
+    "(conversation_key, user_id, is_member, delivered_seq, read_seq, read_ms, device_seq, has_left) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (conversation_key, user_id) DO UPDATE SET "
     "is_member = excluded.is_member, delivered_seq = excluded.delivered_seq, read_seq = excluded.read_seq, "
-    "read_ms = excluded.read_ms"
+    "read_ms = excluded.read_ms, device_seq = excluded.device_seq, has_left = excluded.has_left"
 )
 UPDATE_MEMBER_CURSOR = (
-    "UPDATE member_cursor SET delivered_seq = ?, read_seq = ?, read_ms = ? "
+    "UPDATE member_cursor SET delivered_seq = ?, read_seq = ?, read_ms = ?, device_seq = ? "
     "WHERE conversation_key = ? AND user_id = ?"
 )
-INSERT_DEVICE_CURSOR = _INSERT_DEVICE_CURSOR + "VALUES (?, ?, ?, ?, ?, ?, ?)" + _OR_BEGIN_ANEW
+INSERT_DEVICE_CURSOR = _INSERT_DEVICE_CURSOR + "VALUES (?, ?, ?, ?, ?, ?, ?)" + _OR_CHANGE
 UPDATE_DEVICE_CURSOR = (
     "UPDATE device_cursor SET delivered_seq = ?, exact_count = ?, updated_ms = ? "
     "WHERE conversation_key = ? AND user_id = ? AND device_id = ?"
@@ -101,12 +85,27 @@ DELETE_EXACT = (
 )
 INSERT_EXACT = "INSERT INTO device_exact (conversation_key, user_id, device_id, seq) VALUES (?, ?, ?, ?)"
 INSERT_RESUME = (
-    "INSERT INTO resume_token (user_id, device_id, token_hash, expires_ms, identity_expires_ms, scope) "
-    "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (user_id, device_id) DO UPDATE SET "
+    "INSERT INTO resume_token "
+    "(user_id, device_id, token_hash, expires_ms, identity_expires_ms, scope, login_hash, login_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user_id, device_id) DO UPDATE SET "
     "token_hash = excluded.token_hash, expires_ms = excluded.expires_ms, "
-    "identity_expires_ms = excluded.identity_expires_ms, scope = excluded.scope"
+    "identity_expires_ms = excluded.identity_expires_ms, scope = excluded.scope, "
+    "login_hash = excluded.login_hash, login_ms = excluded.login_ms"
 )
 DELETE_RESUMES = "DELETE FROM resume_token"
+INSERT_REVOCATION = (
+    "INSERT OR REPLACE INTO revocation (position, kind, user_id, device_id, token_hash, at_ms, ends_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+DELETE_REVOCATIONS = "DELETE FROM revocation WHERE ends_ms < ?1 AND at_ms < ?1"
+INSERT_LOGIN_AUDIT = (
+    "INSERT INTO login_audit (at_ms, action, user_id, device_id, token_hash) VALUES (?, ?, ?, ?, ?)"
+)
+INSERT_BLOCK = (
+    "INSERT INTO block (user_id, blocked_id, since_ms) VALUES (?, ?, ?) "
+    "ON CONFLICT (user_id, blocked_id) DO UPDATE SET since_ms = excluded.since_ms"
+)
+DELETE_BLOCK = "DELETE FROM block WHERE user_id = ? AND blocked_id = ?"
 INSERT_AUDIT = (
     "INSERT INTO audit (at_ms, conversation_key, actor_id, action, seq, subject) VALUES (?, ?, ?, ?, ?, ?)"
 )
@@ -120,21 +119,30 @@ SELECT k.conversation_key, min(
         WHERE d.conversation_key = k.conversation_key AND d.is_member = 1 AND d.delivered_seq < k.head_seq
     ), k.head_seq),
     ifnull((
-        SELECT min(m.join_seq) - 1 FROM conversation_member AS m
-        WHERE m.conversation_key = k.conversation_key AND m.leave_seq IS NULL AND NOT EXISTS (
-            SELECT 1 FROM device_cursor AS d
-            WHERE d.conversation_key = m.conversation_key AND d.user_id = m.user_id)
+        SELECT min(max(u.device_seq, m.join_seq - 1)) FROM member_cursor AS u
+        CROSS JOIN conversation_member AS m ON m.conversation_key = u.conversation_key AND m.user_id = u.user_id
+            AND m.leave_seq IS NULL
+        WHERE u.conversation_key = k.conversation_key AND u.is_member = 1 AND u.device_seq < k.head_seq
+            AND NOT EXISTS (
+                SELECT 1 FROM device_cursor AS d
+                WHERE d.conversation_key = u.conversation_key AND d.user_id = u.user_id)
     ), k.head_seq)
 )
 FROM k
 WHERE k.conversation_key IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM member_cursor AS u
+    CROSS JOIN conversation_member AS m ON m.conversation_key = u.conversation_key AND m.user_id = u.user_id
+        AND m.leave_seq IS NULL AND m.join_seq <= k.first_seq
+    WHERE u.conversation_key = k.conversation_key AND u.is_member = 1 AND u.device_seq < k.first_seq
+) AND NOT EXISTS (
     SELECT 1 FROM device_cursor AS d
     CROSS JOIN conversation_member AS m ON m.conversation_key = d.conversation_key AND m.user_id = d.user_id
         AND m.leave_seq IS NULL AND m.join_seq <= k.first_seq
     WHERE d.conversation_key = k.conversation_key AND d.is_member = 1 AND d.delivered_seq < k.first_seq
 )
 """
-"""Ends at the first device that still lacks the first entry, which is what most confirmations find in a large group."""
+"""Ends at the first member or device that still lacks the first entry, which is what most confirmations find in a large
+group."""
 
 INSERT_OUTBOX = (
     "INSERT INTO outbox (conversation_key, first_seq, since_ms) "
@@ -160,13 +168,24 @@ def write(connection: Connection, changes: Changes) -> None:
         _write_acts(connection, changes)
     if changes.devices or changes.forgotten:
         _write_devices(connection, changes)
-    if changes.others:
-        _many(connection, INSERT_CURSORS_OF_MEMBER, changes.others)
     _write_cursors(connection, changes)
     if changes.logins_ended:
         connection.execute(DELETE_RESUMES)
+    if changes.revocations:
+        _write_access(connection, changes)
     if changes.tokens:
         _many(connection, INSERT_RESUME, changes.tokens)
+    if changes.blocks or changes.ended_blocks:
+        _many(connection, INSERT_BLOCK, changes.blocks)
+        _many(connection, DELETE_BLOCK, changes.ended_blocks)
+
+
+def _write_access(connection: Connection, changes: Changes) -> None:
+    """Revocations, the resume tokens that they reach, and the audit of both."""
+    _many(connection, DELETE_RESUME, changes.dropped_tokens)
+    _many(connection, INSERT_REVOCATION, [astuple(it) for it in changes.revocations])
+    _many(connection, DELETE_REVOCATIONS, [(changes.revocations_before_ms,)])
+    _many(connection, INSERT_LOGIN_AUDIT, changes.login_audit)
 
 
 def _write_acts(connection: Connection, changes: Changes) -> None:
@@ -179,14 +198,12 @@ def _write_acts(connection: Connection, changes: Changes) -> None:
 
 
 def _write_devices(connection: Connection, changes: Changes) -> None:
-    """Forget devices and register new ones; a new one begins where the farthest is, be it forgotten in this batch."""
+    """Forget devices, and register new ones."""
     _many(connection, DELETE_EXACT_OF_DEVICE, changes.forgotten)
-    _many(connection, DELETE_LEFT_CURSORS_OF_DEVICE, changes.forgotten)
+    _many(connection, DELETE_CURSORS_OF_DEVICE, changes.forgotten)
     _many(connection, DELETE_RESUME, changes.forgotten)
     _many(connection, DELETE_DEVICE, changes.forgotten)
     _many(connection, INSERT_DEVICE, changes.devices)
-    _many(connection, INSERT_CURSORS_OF_NEW_DEVICE, changes.registered)
-    _many(connection, DELETE_CURSORS_OF_DEVICE, changes.gone)
 
 
 def _write_cursors(connection: Connection, changes: Changes) -> None:

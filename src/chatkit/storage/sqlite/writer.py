@@ -97,6 +97,15 @@ class Writer:
         self.healthy = self._reached_disk
         return outcomes
 
+    def checkpoint(self) -> tuple[int, int]:
+        """Move what can be moved from the write-ahead log into the file, without waiting for readers.
+
+        Returns:
+            Pages in the log, and how many of them are in the file. Raises UnavailableError.
+        """
+        ((_, pages, moved),) = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        return pages, moved
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()

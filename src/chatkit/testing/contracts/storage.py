@@ -27,11 +27,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ...storage.base import Store
+from .storage_access import AccessContract
 from .storage_breaking import BreakingContract
 from .storage_cursors import CursorContract, OutboxContract, StatusContract
 from .storage_log import AppendContract, IdContract, PageContract, RecallContract
 from .storage_members import MembershipContract
 from .storage_nodes import NodeContract
+from .storage_ownership import BlockContract, OwnershipContract
 from .storage_reopening import DurabilityContract, OpeningContract, opened
 from .storage_reopening import Make as Make
 from .storage_restore import RestoreContract
@@ -41,6 +43,8 @@ from .storage_sessions import DeviceContract, SessionContract
 class VolatileStoreContract(
     AppendContract,
     MembershipContract,
+    OwnershipContract,
+    BlockContract,
     PageContract,
     IdContract,
     RecallContract,
@@ -48,6 +52,7 @@ class VolatileStoreContract(
     StatusContract,
     OutboxContract,
     SessionContract,
+    AccessContract,
     DeviceContract,
     NodeContract,
     RestoreContract,

@@ -43,13 +43,13 @@ def send(
     return base.Append(conversation_id, sender, key, payload, hashlib.sha256(payload).digest(), at_ms)
 
 
-def add(conversation_id: str, by: str, *users: str, members_max: int = 1000) -> base.AddMembers:
-    """Members for a group."""
+def add(conversation_id: str, by: str | None, *users: str, members_max: int = 1000) -> base.AddMembers:
+    """Members for a group; None is the host."""
     return base.AddMembers(conversation_id, by, users, members_max, NOW)
 
 
-def remove(conversation_id: str, by: str, user: str) -> base.RemoveMember:
-    """The end of a membership."""
+def remove(conversation_id: str, by: str | None, user: str) -> base.RemoveMember:
+    """The end of a membership; None is the host."""
     return base.RemoveMember(conversation_id, by, user, NOW)
 
 
@@ -70,6 +70,18 @@ def resume(
 ) -> base.ResumeSession:
     """A login with the token `used`, which hands on the token `following`."""
     return base.ResumeSession(used, device_id, following, until_ms, leeway_ms, at_ms)
+
+
+def revoke(
+    user: str = "", device_id: str = "", token: bytes = b"", *, ends_ms: int | None = None, at_ms: int = NOW
+) -> base.Revoke:
+    """The logins of a user, of one device, or by one token end."""
+    return base.Revoke("REVOKED", user, device_id, token, ends_ms, at_ms)
+
+
+def ban(user: str, *, lifted: bool = False, at_ms: int = NOW) -> base.Revoke:
+    """A user may not be here, or may again."""
+    return base.Revoke("BANNED", user, "", b"", 0 if lifted else None, at_ms)
 
 
 def delivered(
@@ -144,6 +156,7 @@ async def snapshot(store: Store, conversations: Sequence[str], users: Sequence[s
         shown.append(await store.heads(user, "phone"))
         shown.append(await store.conversations(user, None, None, 100))
         shown.append(await store.conversations(user, "tablet", None, 100))
+        shown.append(await store.blocks(user, None, 100))
     for name in conversations:
         shown.append(await store.audit(name))
         shown.append(await store.read_counts(name, 0, 10_000, users))

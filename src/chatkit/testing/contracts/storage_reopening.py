@@ -7,13 +7,21 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from ...errors import ConfigurationError, ConflictError, TokenRevokedError, UnavailableError
+from ...errors import (
+    ConfigurationError,
+    ConflictError,
+    ForbiddenError,
+    TokenRevokedError,
+    UnavailableError,
+)
 from ...storage import base
 from ...storage.base import Store
 from .storage_commands import (
     NOW,
     add,
+    ban,
     confirm,
     delivered,
     device,
@@ -26,10 +34,12 @@ from .storage_commands import (
     refused,
     remove,
     resume,
+    revoke,
     send,
     single,
     snapshot,
 )
+from .storage_ownership import block, update
 
 Make = Callable[[], Store]
 """Makes a store on the one place of a test, not opened yet; each call one more, which finds what the former left."""
@@ -66,8 +76,10 @@ async def live(store: Store) -> None:
     await do(store, recall(names[1], "ann"), delivered("g", "bob", 4), confirm(names[4], "bob", "tablet"))
     await do(store, delivered("g", "ann", 7), delivered("g", "cat", 3), read("g", "cat", 2, NOW + 3))
     await do(store, remove("g", "ann", "bob"), send("g", "ann", "away"), add("g", "ann", "bob", "eve"))
+    await do(store, revoke("cat"), ban("dan"), ban("eve"), ban("eve", lifted=True))
     await do(store, send("h", "bob", "2"), base.CloseOutbox("h", 1), base.RenewEpoch("h", "e2", NOW + 4))
     await do(store, remove("h", "ann", "ann"), send("s", "ann", "2"), read("s", "cat", 2))
+    await do(store, block("cat", "ann"), block("cat", "eve"), update("g", "ann", "new", "cat"))
 
 
 async def everything(store: Store) -> list[Any]:
@@ -75,6 +87,7 @@ async def everything(store: Store) -> list[Any]:
     devices = [(user, name) for user in USERS for name in ("phone", "tablet")]
     shown = await snapshot(store, CONVERSATIONS, USERS)
     shown += [await store.entries(name, 0, 1000) for name in CONVERSATIONS]
+    shown += [await store.revocations(0, 1000), await store.login_audit(0, 1000)]
     return [*shown, await store.membership_changes(0, 1000), await store.resume_hashes(devices)]
 
 
@@ -161,6 +174,24 @@ class DurabilityContract:
                 base.MembershipChange("i", ("ann", "bob"), "CREATED"),
             )
             assert (await store.audit("i"))[0].audit_id > audited
+
+    async def test_blocks_owners_and_who_left_still_count(self, make: Make) -> None:
+        async with opened(make) as store:
+            await live(store)
+        async with opened(make) as store:
+            await refused(store, send("s", "ann", "new"), ForbiddenError)
+            await refused(store, add("g", "ann", "dan"), ForbiddenError)
+            again = replace(add("h", "bob", "ann"), readd_after_leaving=False)
+            await refused(store, again, ForbiddenError)
+            await do(store, send("s", "cat", "new"), add("g", "cat", "dan"))
+
+    async def test_a_new_device_still_begins_where_the_farthest_is(self, make: Make) -> None:
+        async with opened(make) as store:
+            await live(store)
+        async with opened(make) as store:
+            await do(store, device("ann", "pc"), device("cat", "pc"), delivered("g", "cat", 5, "pc"))
+            assert [(await head(store, user, "g", "pc")).delivered_seq for user in ("ann", "cat")] == [7, 5]
+            assert (await head(store, "cat", "g")).delivered_seq == 3
 
     async def test_single_confirmations_still_wait_for_the_gap(self, make: Make) -> None:
         async with opened(make) as store:

@@ -20,6 +20,8 @@ import anyio.lowlevel
 import pytest
 
 from ...assemble import open_store
+from ...server.config import ServerConfig
+from ...server.limits import Limits
 from ...server.server import ChatServer
 from ...transport.base import Connector, Transport, TransportClosedError
 from ...types import Identity
@@ -112,7 +114,8 @@ class TransportContract:
     @pytest.fixture
     async def server(self) -> AsyncIterator[ChatServer]:
         """The other end: a server on which `ann` and `bob` have the conversation `c-1`."""
-        async with ChatServer(store=open_store("memory://"), authenticate=by_name) as server:
+        config = ServerConfig(limits=Limits.unlimited())
+        async with ChatServer(store=open_store("memory://"), authenticate=by_name, config=config) as server:
             await server.create_conversation("SINGLE", "ann", ["bob"], conversation_id="c-1")
             yield server
 

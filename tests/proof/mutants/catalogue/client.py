@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..plant import Edit, Mutant
 
+CONNECTION = "chatkit.client.connection"
 CONVERSATION = "chatkit.client.conversation"
 EVENT_QUEUE = "chatkit.client.event_queue"
 HISTORY = "chatkit.client.history"
@@ -13,6 +14,40 @@ RENEWAL = "chatkit.core.renewal"
 SYNC = "chatkit.client.sync"
 
 MUTANTS = (
+    Mutant(
+        "client-heartbeat-by-wall-clock",
+        "Time is what the clock shows.",
+        (
+            Edit(
+                CONNECTION,
+                "            self._received_at_s = self._clock.now_s()\n            self._received_count",
+                "            self._received_at_s = self._clock.now_ms() / 1000\n            self._received_count",
+            ),
+            Edit(
+                CONNECTION,
+                "        self._received_at_s = self._pinged_at_s = self._clock.now_s()\n",
+                "        self._received_at_s, self._pinged_at_s = self._clock.now_ms() / 1000, self._clock.now_s()\n",
+            ),
+            Edit(
+                CONNECTION,
+                "        if now_s - self._received_at_s > 2 * self._heartbeat_s:\n",
+                "        if self._clock.now_ms() / 1000 - self._received_at_s > 2 * self._heartbeat_s:\n",
+            ),
+        ),
+        ("L9",),
+    ),
+    Mutant(
+        "window-not-applied",
+        "What waits may as well be under way.",
+        (
+            Edit(
+                OUTBOX,
+                "ResendQueue(self._config.pending_max, self._config.window)",
+                "ResendQueue(self._config.pending_max)",
+            ),
+        ),
+        ("S25b",),
+    ),
     Mutant(
         "resolved-before-stored",
         "The app should not wait for the disk.",

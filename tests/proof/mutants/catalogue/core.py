@@ -14,8 +14,8 @@ MUTANTS = (
         (
             Edit(
                 RESEND,
-                "        taken = heapq.nsmallest(room, waiting, key=_by_order)\n",
-                "        taken = [send for send, _ in zip(waiting, range(room))]\n",
+                "        return heapq.nsmallest(room, waiting, key=_by_order)\n",
+                "        return [send for send, _ in zip(waiting, range(room))]\n",
             ),
         ),
         ("S9",),

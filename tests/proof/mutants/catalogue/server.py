@@ -4,16 +4,119 @@ from __future__ import annotations
 
 from ..plant import Edit, Mutant
 
+ALLOWANCE = "chatkit.server.allowance"
 AUDIENCE = "chatkit.server.live.audience"
 BACKGROUND = "chatkit.server.background"
+COMMIT_QUEUE = "chatkit.server.commit_queue"
+COMMITTER = "chatkit.server.committer"
+DISPATCH = "chatkit.server.dispatch"
 FANOUT = "chatkit.server.live.fanout"
 PUBLISHER = "chatkit.server.publisher"
 RECEIPTS = "chatkit.server.receipts"
 RECONCILE = "chatkit.server.cluster.reconcile"
 SEND_ORDER = "chatkit.core.send_order"
 SYNC = "chatkit.server.sync"
+SERVER = "chatkit.server.server"
 
 MUTANTS = (
+    Mutant(
+        "queue-bytes-never-subtracted",
+        "The items say how full the queue is.",
+        (
+            Edit(
+                COMMIT_QUEUE,
+                "        self.cost -= cost\n        self.payload_bytes -= payload_bytes\n",
+                "        self.cost -= cost\n",
+            ),
+        ),
+        ("S25c",),
+    ),
+    Mutant(
+        "closed-session-stays-in-hub",
+        "Whoever closed a session has taken it out.",
+        (
+            Edit(
+                DISPATCH,
+                "        self._hub.leave(session)\n",
+                "        if session.close_code is None:\n            self._hub.leave(session)\n",
+            ),
+        ),
+        ("S25c",),
+    ),
+    Mutant(
+        "login-kept-for-ever",
+        "A login is a small thing.",
+        (Edit(DISPATCH, "        self._login.ended(session)\n", ""),),
+        ("S25c",),
+    ),
+    Mutant(
+        "batch-bound-not-applied",
+        "One transaction for all that waits is the quickest.",
+        (
+            Edit(
+                COMMITTER,
+                "self._waiting.take(self._config.commit_batch_max)",
+                "self._waiting.take(10**9)",
+            ),
+        ),
+        ("S25b",),
+    ),
+    Mutant(
+        "exact-page-never-last",
+        "A full page has another one behind it.",
+        (
+            Edit(
+                SYNC,
+                "        session.answer(ev.Heads(conversations=page, more=bool(heads)))\n        if not heads:\n",
+                "        more = bool(heads) or len(page) == HEADS_PER_PAGE\n"
+                "        session.answer(ev.Heads(conversations=page, more=more))\n        if not heads:\n",
+            ),
+        ),
+        ("L2", "L11", "S25c"),
+    ),
+    Mutant(
+        "one-left-others-forgotten",
+        "Who asks for somebody who is no member asks in vain.",
+        (
+            Edit(
+                RECONCILE,
+                "            except NotFoundError:\n                missing = missing[1:]\n                continue\n",
+                "            except NotFoundError:\n                return\n",
+            ),
+        ),
+        ("S25c", "L1", "L2", "L12", "alarm"),
+    ),
+    Mutant(
+        "coalesced-receipt-loses-authors",
+        "The later of two moves says all that the earlier one said.",
+        (Edit(RECEIPTS, "earlier.authors | later.authors", "later.authors"),),
+        ("L12",),
+    ),
+    Mutant(
+        "typing-limit-of-the-session",
+        "Nobody writes in two conversations at once.",
+        (
+            Edit(
+                ALLOWANCE,
+                "        place = (user_id, conversation_id)\n",
+                "        place = (user_id, user_id)\n",
+            ),
+        ),
+        ("L13",),
+    ),
+    Mutant(
+        "server-heartbeat-by-wall-clock",
+        "A second is a second.",
+        (
+            Edit(
+                "chatkit.server.watchdog",
+                "        now_s, hello_timeout_s = self._clock.now_s(), self._config.hello_timeout_s\n",
+                "        now_s, hello_timeout_s = self._clock.now_ms() / 1000, self._config.hello_timeout_s\n"
+                "        now_s -= 1_700_000_000\n",
+            ),
+        ),
+        ("L9", "alarm"),
+    ),
     Mutant(
         "refusal-lets-later-through",
         "Each message is refused or taken for itself.",
@@ -90,12 +193,12 @@ MUTANTS = (
     ),
     Mutant(
         "work-cancelled-before-drain",
-        "The host's cancellation ends the server's work, too.",
+        "The server's work ends before the drain.",
         (
             Edit(
-                BACKGROUND,
-                "CancelScope(shield=True):\n            async with anyio.create_task_group() as tasks:",
-                "CancelScope():\n            async with anyio.create_task_group() as tasks:",
+                SERVER,
+                "                await self.drain()\n",
+                "                self._background.cancel()\n                await self.drain()\n",
             ),
         ),
         ("alarm",),

@@ -394,7 +394,7 @@ MUTANTS = (
         (
             Edit(
                 MEMORY_READS,
-                "cursors.delivered_seq if device_id is None else device.delivered_seq if device else 0",
+                "cursors.device_seq if device is None else device.delivered_seq",
                 "max(cursors.delivered_seq, device.delivered_seq if device else 0)",
             ),
             Edit(

@@ -1,0 +1,51 @@
+"""Checks of what somebody sets up with: refused at construction, with the argument's name."""
+
+from __future__ import annotations
+
+import math
+
+from .errors import ConfigurationError
+
+
+def check_kind(name: str, value: object, kind: type, *, optional: bool = False, hint: str = "") -> None:
+    """Raises ConfigurationError, with the argument's name, for a value of another kind."""
+    if isinstance(value, kind) or (optional and value is None):
+        return
+    raise ConfigurationError(f"{name} must be a {kind.__name__}, not {type(value).__name__}{hint}")
+
+
+def check_has(name: str, value: object, method: str, hint: str) -> None:
+    """Raises ConfigurationError for a value without a method that all of its kind have, or for a class."""
+    if isinstance(value, type) or not callable(getattr(value, method, None)):
+        raise ConfigurationError(f"{name} must be {hint}, not {_described(value)}")
+
+
+def check_callable(name: str, value: object, hint: str) -> None:
+    """Raises ConfigurationError for what cannot be called."""
+    if not callable(value):
+        raise ConfigurationError(f"{name} must be {hint}, not {_described(value)}")
+
+
+def check_number(name: str, value: object, *, whole: bool = False, least: float | None = None) -> None:
+    """A finite number: of seconds, or (`whole`) of things.
+
+    Args:
+        name: The argument.
+        value: What was given; True is no number.
+        whole: Of things.
+        least: The least that is allowed; None for anything above 0.
+
+    Raises:
+        ConfigurationError: It is none, or too small.
+    """
+    kinds = (int,) if whole else (int, float)
+    if type(value) not in kinds or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigurationError(
+            f"{name} must be {'a whole number' if whole else 'seconds'}, not {_described(value)}"
+        )
+    if (least is None and value <= 0) or (least is not None and value < least):
+        raise ConfigurationError(f"{name} must be {'above 0' if least is None else f'at least {least:g}'}")
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

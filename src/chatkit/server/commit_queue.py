@@ -1,0 +1,146 @@
+"""What waits for the next transaction: one lane per user, served in turn and priced by rows.
+
+Within a lane commands keep the order of arrival; across lanes nobody waits behind the backlog of somebody else. A
+batch takes from each lane up to a share of its rows; a lane that took more owes it to the next batches. Where that
+leaves nothing to do, the lane goes on all the same. Used by `committer` only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from .pending import PendingCommand, price
+from .session import Session
+
+HOST = ""
+"""The lane of the verbs of the host; it has no share to keep to."""
+
+RESUMES = " "
+"""The lane of resumed logins, whose users only the store knows; it has no share of the queue to keep to."""
+
+
+class _Lane:
+    """The commands of one user, in order of arrival."""
+
+    __slots__ = ("cost", "credit", "payload_bytes", "pending")
+
+    def __init__(self) -> None:
+        self.pending: deque[PendingCommand] = deque()
+        self.cost = 0
+        self.payload_bytes = 0
+        self.credit = 0.0
+
+
+class CommitQueue:
+    """Lanes of commands, and what they hold together.
+
+    Args:
+        turn_rows: What one lane may add to a batch, about, while others wait; the lane of the host has no such bound.
+
+    Attributes:
+        cost: Rows that all commands are priced at.
+        payload_bytes: Bytes of all payloads.
+    """
+
+    def __init__(self, turn_rows: float) -> None:
+        self._turn_rows = turn_rows
+        self._lanes: dict[str, _Lane] = {}
+        self._count = 0
+        self.cost = 0
+        self.payload_bytes = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, pending: PendingCommand) -> None:
+        """Put a command at the end of its user's lane."""
+        price(pending)
+        lane = self._lanes.get(pending.user_id)
+        if lane is None:
+            lane = self._lanes[pending.user_id] = _Lane()
+        cost, payload_bytes = pending.cost, pending.payload_bytes
+        lane.pending.append(pending)
+        lane.cost += cost
+        lane.payload_bytes += payload_bytes
+        self._count += 1
+        self.cost += cost
+        self.payload_bytes += payload_bytes
+
+    def held_by(self, user_id: str) -> tuple[int, int]:
+        """Rows and payload bytes of one lane."""
+        lane = self._lanes.get(user_id)
+        return (0, 0) if lane is None else (lane.cost, lane.payload_bytes)
+
+    def take(self, cost_max: float) -> list[PendingCommand]:
+        """The next batch: at least one command, up to a cost. Lanes that got less than they have come first next."""
+        taken: list[PendingCommand] = []
+        left = cost_max
+        for user_id, lane in list(self._lanes.items()):
+            if left <= 0:
+                break
+            left -= self._take_turn(user_id, lane, taken, left)
+        if not taken and self._lanes:
+            user_id, lane = max(self._lanes.items(), key=lambda item: item[1].credit)
+            lane.credit = 0.0
+            self._take_turn(user_id, lane, taken, cost_max)
+        self._count -= len(taken)
+        return taken
+
+    def take_all(self) -> list[PendingCommand]:
+        """Everything that waits, lane by lane."""
+        taken = [pending for lane in self._lanes.values() for pending in lane.pending]
+        self._lanes.clear()
+        self._count = self.cost = self.payload_bytes = 0
+        return taken
+
+    def remove_held_back(self) -> list[PendingCommand]:
+        """Take out the sends that a refusal holds back, in order."""
+        return self._remove(lambda pending: pending.held_back)
+
+    def remove_of(self, session: Session) -> list[PendingCommand]:
+        """Take out what a session asked for, in order."""
+        return self._remove(lambda pending: pending.session is session)
+
+    def _remove(self, unwanted: Callable[[PendingCommand], bool]) -> list[PendingCommand]:
+        removed: list[PendingCommand] = []
+        for user_id, lane in list(self._lanes.items()):
+            out = [pending for pending in lane.pending if unwanted(pending)]
+            if out:
+                lane.pending = deque(pending for pending in lane.pending if not unwanted(pending))
+                self._count -= len(out)
+                self._left(lane, out)
+                removed += out
+                if not lane.pending:
+                    del self._lanes[user_id]
+        return removed
+
+    def _take_turn(self, user_id: str, lane: _Lane, taken: list[PendingCommand], left: float) -> float:
+        """Move what a lane may add now; the lane goes to the end of the line. Returns its cost."""
+        lane.credit = left if user_id == HOST else min(lane.credit, 0.0) + self._turn_rows
+        moved: list[PendingCommand] = []
+        cost, first = 0, not taken
+        while lane.pending and lane.credit > 0:
+            price = lane.pending[0].cost
+            if cost + price > left and not (first and not moved):
+                break
+            moved.append(lane.pending.popleft())
+            cost += price
+            lane.credit -= price
+        if moved:
+            taken += moved
+            self._left(lane, moved)
+            del self._lanes[user_id]
+            if lane.pending:
+                self._lanes[user_id] = lane
+        return cost
+
+    def _left(self, lane: _Lane, commands: Iterable[PendingCommand]) -> None:
+        cost = payload_bytes = 0
+        for pending in commands:
+            cost += pending.cost
+            payload_bytes += pending.payload_bytes
+        lane.cost -= cost
+        lane.payload_bytes -= payload_bytes
+        self.cost -= cost
+        self.payload_bytes -= payload_bytes

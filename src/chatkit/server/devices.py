@@ -1,0 +1,59 @@
+"""Which devices of a user stay when one more comes: never one that is online is forgotten.
+
+A node knows its own sessions; of those at other nodes the store knows when they were last seen, which every node
+refreshes for its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from ..ports import Clock
+from ..storage.base import DeviceRule, SeeDevices
+from .limits import Limits
+from .live.presence import Presence
+
+SEEN_EVERY_S: Final = 600.0
+"""How often online devices are noted as seen: 33 rows a second for 20,000 of them."""
+
+_DEVICES_PER_COMMAND: Final = 500
+
+
+class Devices:
+    """The devices that are here, and what that means for those that come.
+
+    Args:
+        clustered: Whether a user's devices may be online at other nodes.
+    """
+
+    def __init__(self, presence: Presence, limits: Limits, clock: Clock, *, clustered: bool) -> None:
+        self._presence = presence
+        self._devices_max = limits.devices_per_user
+        self._clock = clock
+        self._seen_ms = int(2 * SEEN_EVERY_S * 1000) if clustered else None
+        self._opening: Counter[tuple[str, str]] = Counter()
+
+    def rule(self, user_id: str) -> DeviceRule:
+        """Which devices of a user may be forgotten now."""
+        opening = (device_id for user, device_id in self._opening if user == user_id)
+        return DeviceRule(self._devices_max, (*self._presence.device_ids(user_id), *opening), self._seen_ms)
+
+    @contextmanager
+    def opening(self, user_id: str, device_id: str) -> Iterator[None]:
+        """While a device logs in it counts as online."""
+        self._opening[user_id, device_id] += 1
+        try:
+            yield
+        finally:
+            self._opening[user_id, device_id] -= 1
+            if not self._opening[user_id, device_id]:
+                del self._opening[user_id, device_id]
+
+    def online(self) -> Iterator[SeeDevices]:
+        """Commands that note everybody here as seen."""
+        places = [(it.user_id, it.device_id) for it in self._presence.all_sessions()]
+        for start in range(0, len(places), _DEVICES_PER_COMMAND):
+            yield SeeDevices(tuple(places[start : start + _DEVICES_PER_COMMAND]), self._clock.now_ms())

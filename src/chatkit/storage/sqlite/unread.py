@@ -1,0 +1,45 @@
+"""How many unread messages a member has, counted once and kept. Called by `reads` for the lists of conversations.
+
+A count follows from the log up to its head, the member and their read cursor: whatever else changes it (a recall, a
+change of members) is an entry too. So a count that was made holds for ever under these four, and a list costs a count
+only where something happened since the last one. What is kept is bounded; the count that was made first goes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import Final
+
+COUNTS_MAX: Final = 50_000
+"""Counts that are kept, about 15 MB."""
+
+Place = tuple[int, str, int, int]
+"""(conversation key, user, read cursor, head)."""
+
+
+class UnreadCounts:
+    """The counts of one open file; used by all of its readers at once.
+
+    Args:
+        counts_max: How many are kept.
+    """
+
+    def __init__(self, counts_max: int = COUNTS_MAX) -> None:
+        self._counts: dict[Place, int] = {}
+        self._counts_max = counts_max
+        self._lock = Lock()
+
+    def of(self, place: Place, count: Callable[[], int]) -> int:
+        """The count of a place, made now if it was not made before; in the snapshot that the place is from."""
+        known = self._counts.get(place)
+        if known is None:
+            known = count()
+            self._keep(place, known)
+        return known
+
+    def _keep(self, place: Place, count: int) -> None:
+        with self._lock:
+            self._counts[place] = count
+            while len(self._counts) > self._counts_max:
+                del self._counts[next(iter(self._counts))]

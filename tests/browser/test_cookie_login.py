@@ -1,0 +1,60 @@
+"""Login by cookie in a real browser: the site's own page gets in, a page of another origin does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.examples.example import serving
+
+TRY = """address => new Promise(done => {
+  const socket = new WebSocket(address, "chatkit.v1.json");
+  socket.onopen = () => done("open");
+  socket.onclose = event => done(`closed ${event.code}`);
+})"""
+UNKNOWN = TRY.replace("chatkit.v1.json", "chatkit.v9.json").replace('socket.onopen = () => done("open");', "")
+READ = """address => fetch(address, {credentials: "include"}).then(
+  answer => `read ${answer.status}`, () => "blocked")"""
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    with serving("cookie_login", folder=tmp_path) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with browser.new_context() as context:
+        yield context.new_page()
+
+
+def test_the_sites_own_page_is_logged_in_by_its_cookie(url: str, page: Page) -> None:
+    page.goto(url)
+    expect(page.locator("#state")).to_have_text("log in on the page first")
+    page.locator("input").fill("lina")
+    page.locator("button").click()
+    expect(page.locator("#state")).to_have_text("logged in as lina")
+    assert page.evaluate("document.cookie") == ""
+
+
+def test_a_page_of_another_origin_gets_nothing_by_the_users_cookie(url: str, page: Page) -> None:
+    page.goto(url)
+    page.locator("input").fill("lina")
+    page.locator("button").click()
+    expect(page.locator("#state")).to_have_text("logged in as lina")
+    socket = url.replace("http", "ws") + "/v1/ws"
+    assert page.evaluate(TRY, socket) == "open"
+    assert page.evaluate(READ, f"{url}/v1/conversations") == "read 200"
+
+    page.goto(url.replace("127.0.0.1", "localhost"))  # the same server, but another origin
+    assert page.evaluate(TRY, socket) == "closed 1006"
+    assert page.evaluate(READ, f"{url}/v1/conversations") == "blocked"
+
+
+def test_a_browser_sees_4204(url: str, page: Page) -> None:
+    page.goto(url)
+    assert page.evaluate(UNKNOWN, url.replace("http", "ws") + "/v1/ws") == "closed 4204"

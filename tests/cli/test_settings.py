@@ -1,0 +1,97 @@
+"""Every field of the server's settings can be set from outside; none can be forgotten."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatkit import ServerConfig
+from chatkit.cli.settings import fields, option_of, read_config, variable_of
+from chatkit.core.rate_limit import Rate
+from chatkit.errors import ConfigurationError
+
+from .command import chatkit, next_line, started
+
+
+def found(config: ServerConfig, path: tuple[str, ...]) -> Any:
+    value: Any = config
+    for name in path:
+        value = getattr(value, name)
+    return value
+
+
+def another(path: tuple[str, ...]) -> tuple[str, Any]:
+    """A text for a setting, and the value that it means; never the default."""
+    default = found(ServerConfig(), path)
+    if default is None or isinstance(default, Rate):
+        return ("7/77", Rate(7, 77)) if isinstance(default, Rate) else ("7.5", 7.5)
+    if isinstance(default, bool):
+        return str(not default).lower(), not default
+    if isinstance(default, str):
+        return default + "-other", default + "-other"
+    return str(default + 1), default + 1
+
+
+@pytest.mark.parametrize("path", [path for path, _ in fields()], ids=option_of)
+def test_every_field_by_option_and_by_variable(path: tuple[str, ...]) -> None:
+    text, value = another(path)
+    by_option = read_config([f"{option_of(path)}={text}"], {})
+    by_variable = read_config([], {variable_of(path): text})
+
+    assert found(by_option, path) == value != found(ServerConfig(), path)
+    assert by_variable == by_option
+
+
+def test_an_option_wins_and_the_rest_keeps_its_default() -> None:
+    config = read_config(
+        ["heartbeat_s=9"], {"CHATKIT_HEARTBEAT_S": "8", "CHATKIT_LIMITS__SENDS_PER_USER": "none"}
+    )
+
+    assert (config.heartbeat_s, config.limits.sends_per_user) == (9, None)
+    assert config.limits.sends_per_conversation == ServerConfig().limits.sends_per_conversation
+    assert config.sessions_max == ServerConfig().sessions_max
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("heartbeat=10", "heartbeat_s"),
+        ("heartbeat_s", "NAME=VALUE"),
+        ("heartbeat_s=soon", "--set heartbeat_s=soon"),
+        ("sessions_max=1.5", "--set sessions_max=1.5"),
+        ("sessions_max=none", "--set sessions_max=none"),
+        ("limits.sends_per_user=10", "10/30"),
+        ("limits.sends_per_user=0/1", "10/30"),
+        ("limits=1", "limits.sends_per_user"),
+    ],
+)
+def test_what_is_wrong_is_named(assignment: str, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says.replace(".", r"\.")):
+        read_config([assignment], {})
+
+
+def test_a_server_takes_options_and_settings_from_its_environment(tmp_path: Path) -> None:
+    env = {
+        "CHATKIT_STORAGE": "memory://",
+        "CHATKIT_PORT": "0",
+        "CHATKIT_HEARTBEAT_S": "7",
+        "CHATKIT_LOG_LEVEL": "info",
+    }
+    with started("serve", "--json", cwd=tmp_path, env=env) as process:
+        assert json.loads(next_line(process))["port"] > 0
+        process.terminate()
+        _, log = process.communicate(timeout=20)
+
+    assert "the server takes sessions and requests" in log
+    assert "the server was left" in log
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_variable_is_misuse(tmp_path: Path) -> None:
+    done = chatkit("serve", "--storage", "memory://", cwd=tmp_path, env={"CHATKIT_HEARTBEAT_S": "soon"})
+
+    assert done.returncode == 2
+    assert "CHATKIT_HEARTBEAT_S=soon" in done.stderr.splitlines()[-1]

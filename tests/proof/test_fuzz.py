@@ -1,0 +1,81 @@
+"""20,000 mutated inputs find nothing, and the fuzzer finds what is planted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import Any
+
+import pytest
+
+from chatkit.server.session import Session
+from chatkit.wire.codec import JSON, MSGPACK
+
+from .fuzz import Mutator, fuzz
+
+SEED = 8
+
+
+def test_20000_inputs_crash_nothing_and_leave_nothing() -> None:
+    findings = asyncio.run(fuzz(20_000, SEED))
+
+    assert findings.crashes == []
+    assert findings.leaks == []
+    met = {
+        "BAD_REQUEST",
+        "NOT_FOUND",
+        "MsgAck",
+        "NewMsg",
+        "close 4203",
+        "close 1009",
+        "status 200",
+        "status 400",
+    }
+    assert met <= set(findings.counts)
+
+
+def test_inputs_depend_on_the_seed_alone() -> None:
+    def inputs(seed: int) -> list[Any]:
+        it = Mutator(seed)
+        return [
+            made
+            for _ in range(200)
+            for made in (it.frame(JSON), it.frame(MSGPACK), it.request(), it.websocket())
+        ]
+
+    assert inputs(1) == inputs(1)
+    assert inputs(1) != inputs(2)
+
+
+def test_an_exception_that_nobody_caught_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = Session._handle
+
+    def careless(session: Session, event: Any) -> None:
+        if type(event).__name__ == "Read":
+            raise KeyError("planted")
+        handle(session, event)
+
+    monkeypatch.setattr(Session, "_handle", careless)
+    assert any("planted" in crash for crash in asyncio.run(fuzz(500, SEED)).crashes)
+
+
+def test_an_error_in_the_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse = Session.refuse
+
+    def noisy(session: Session, *args: Any) -> None:
+        logging.getLogger("chatkit").error("planted")
+        refuse(session, *args)
+
+    monkeypatch.setattr(Session, "refuse", noisy)
+    assert "chatkit: planted" in asyncio.run(fuzz(100, SEED)).crashes
+
+
+def test_a_session_that_is_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from chatkit.server.live.presence import Presence
+
+    remove, rng = Presence.remove, random.Random(SEED)
+    monkeypatch.setattr(
+        Presence, "remove", lambda self, session: rng.random() < 0.5 and remove(self, session)
+    )
+    assert any(leak.startswith("online:") for leak in asyncio.run(fuzz(500, SEED)).leaks)

@@ -1,0 +1,77 @@
+"""A log that an earlier version wrote is served by this one, with everything that was in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chatkit.drivers.migrations import migrate, migration_files
+from chatkit.drivers.sqlite import open_sqlite
+from chatkit.storage import base
+from chatkit.storage.sqlite import SqliteStore
+from chatkit.storage.sqlite.store import APPLICATION_ID
+from chatkit.testing.contracts.storage_commands import NOW, add, delivered, device, do, head, remove, seqs
+
+from .ids import seeded_ids
+from .test_verify import verified
+
+_MADE = '{"op":"CREATED","type":"MEMBER","userIds":["ann","bob","cat"]}'
+_LEFT = '{"op":"LEFT","type":"MEMBER","userIds":["ann"]}'
+
+FIRST_VERSION = f"""
+INSERT INTO setting VALUES ('secret', randomblob(32));
+INSERT INTO conversation VALUES (1, 'g', 'GROUP', 'title', 'e1', 2, 'ann', NULL, 2, 5, 9);
+INSERT INTO message VALUES (1, 1, 'e1', 'MEMBER', 'ann', NULL, 5, NULL, CAST('{_MADE}' AS BLOB));
+INSERT INTO message VALUES (1, 2, 'e1', 'MEMBER', 'ann', NULL, 9, NULL, CAST('{_LEFT}' AS BLOB));
+INSERT INTO conversation_member VALUES (1, 'ann', 1, 2, 'CREATOR');
+INSERT INTO conversation_member VALUES (1, 'bob', 1, NULL, 'MEMBER');
+INSERT INTO conversation_member VALUES (1, 'cat', 1, NULL, 'MEMBER');
+INSERT INTO device VALUES ('bob', 'phone', 1, 1);
+INSERT INTO device VALUES ('bob', 'tablet', 1, 2);
+INSERT INTO member_cursor VALUES (1, 'ann', 0, 1, 1, 6);
+INSERT INTO member_cursor VALUES (1, 'bob', 1, 2, 1, 6);
+INSERT INTO member_cursor VALUES (1, 'cat', 1, 2, 2, 7);
+INSERT INTO device_cursor VALUES (1, 'bob', 'phone', 1, 2, 0, 8);
+INSERT INTO device_cursor VALUES (1, 'bob', 'tablet', 1, 0, 0, 2);
+INSERT INTO outbox VALUES (1, 1, 5);
+INSERT INTO audit VALUES (1, 5, 1, 'ann', 'CREATED', 1, 'g');
+INSERT INTO audit VALUES (2, 9, 1, 'ann', 'LEFT', 2, 'ann');
+"""
+"""A group whose creator has left; bob has two devices, cat none, and has read everything."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    made = str(tmp_path / "old.db")
+    connection = open_sqlite(made)
+    migrate(connection, migration_files("chatkit.storage.sqlite")[:1], APPLICATION_ID)
+    connection.begin()
+    for statement in FIRST_VERSION.strip().split(";\n"):
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+    return made
+
+
+async def test_a_log_of_the_first_version_is_whole_and_goes_on(path: str) -> None:
+    store = SqliteStore(path, ids=seeded_ids(), threads=False)
+    await store.migrate()
+    audit = await store.audit("g")
+    members = {it.member.user_id: it.member.role for it in await store.members("g", "bob", None, 9)}
+
+    assert [(row.audit_id, row.action, row.subject) for row in audit] == [
+        (1, "CREATED", "g"),
+        (2, "LEFT", "ann"),
+    ]
+    assert members == {"bob": "CREATOR", "cat": "MEMBER"}
+    assert [(await head(store, "bob", "g", name)).delivered_seq for name in ("phone", "tablet")] == [2, 0]
+    assert await store.outbox(9) == [base.OutboxEntry("g", 1, 2, 5)]
+
+    await do(store, device("bob", "new"), device("cat", "new"))
+    assert [(await head(store, user, "g", "new")).delivered_seq for user in ("bob", "cat")] == [2, 0]
+    await do(store, add("g", "bob", "ann"), remove("g", "bob", "cat"), delivered("g", "bob", 4, at_ms=NOW))
+    assert await seqs(store, "g", "ann") == [1, 3, 4]
+    assert (await store.audit("g"))[-1].audit_id == 4
+    await store.aclose()
+    assert verified(path).findings == []
