@@ -172,7 +172,7 @@ export class Connection {
     this.#onlineSinceMs = this.#parts.now();
     this.#retryAfterMs = null;
     this.#resumeToken = welcome.resumeToken;
-    this.#heartbeatMs = Math.max(HEARTBEAT_MIN_MS, welcome.heartbeatMs);
+    this.#heartbeatMs = Math.max(HEARTBEAT_MIN_MS, Number(welcome.heartbeatMs) || 0);
     this.#become("online", { welcome });
     this.#beatLater();
   }
