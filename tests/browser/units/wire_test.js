@@ -3,6 +3,7 @@ import { afterClose, Connection, nextDelay } from "/static/wire.js";
 import { equal } from "./check.js";
 
 class FakeSocket extends EventTarget {
+  static CONNECTING = 0;
   static OPEN = 1;
   static made = [];
 
@@ -202,6 +203,18 @@ export const tests = {
     equal(state(), "waiting");
     connection.hurry();
     equal(state(), "connecting");
+  },
+
+  "a connection that hangs is begun anew with the new network; one that is open already goes on"() {
+    const { connection, socket, state } = connected();
+    const old = socket();
+    connection.wake();
+    equal(FakeSocket.made.length, 1);
+    connection.networkChanged();
+    equal([FakeSocket.made.length, old.closed, state()], [2, true, "connecting"]);
+    socket().opens();
+    connection.networkChanged();
+    equal([FakeSocket.made.length, socket().sent.length], [2, 1]);
   },
 
   "how far the server's log had got is said back in the next HELLO"() {

@@ -89,13 +89,14 @@ export class Connection {
 
   /** The network is another one, or the page comes out of the browser's cache: connect, or look whether the line lives. */
   networkChanged() {
-    if (this.#state === "waiting" && !this.#isAskedToWait) this.#connect();
+    const isStuck = this.#state === "connecting" && this.#socket.readyState === this.#parts.WebSocket.CONNECTING;
+    if (isStuck || (this.#state === "waiting" && !this.#isAskedToWait)) this.#connect();
     else if (this.#state === "online") this.#check();
   }
 
   /** Somebody looks at the page again, or the machine slept: the same, unless the line gave signs of life meanwhile. */
   wake() {
-    const isQuiet = this.#parts.now() - this.#heardAtMs > this.#heartbeatMs;
+    const isQuiet = this.online && this.#parts.now() - this.#heardAtMs > this.#heartbeatMs;
     if (this.#state === "waiting" || isQuiet) this.networkChanged();
   }
 
