@@ -27,7 +27,7 @@ export const tests = {
   "order goes on after a reload"() {
     empty().add("c", payload("x"), "b", 1);
     const again = new Outbox(sessionStorage, PREFIX);
-    again.add("c", payload("y"), "a", 1);
+    equal(again.add("c", payload("y"), "a", 1).order, 2);
     equal(new Outbox(sessionStorage, PREFIX).of().map((item) => item.clientMsgId), ["b", "a"]);
   },
 

@@ -218,6 +218,54 @@ export const tests = {
     }
   },
 
+  "a log that ends far below what is held is compared at its end"() {
+    const w = world();
+    w.online(row(90, { deliveredSeq: 90 }));
+    w.page(90, Array.from({ length: 50 }, (_, index) => entry(41 + index)));
+    for (let seq = 91; seq <= 120; seq += 1) w.take(push(seq));
+    w.offline();
+    w.online(row(60, { epoch: "g" }));
+    equal(w.events("SYNC").at(-1).lastSeq, 40);
+    w.page(60, Array.from({ length: 20 }, (_, index) => entry(41 + index)), { epoch: "g" });
+    equal([w.texts().length, w.texts().at(-1)], [20, "t60"]);
+  },
+
+  "nothing that was known of the log before counts above what both have"() {
+    const w = world();
+    w.online(row(4));
+    w.page(4, [1, 2, 3, 4].map((seq) => entry(seq)));
+    w.take(push(6, { payload: { type: "RECALL", seq: 5 } }));
+    w.offline();
+    w.online(row(4, { epoch: "g" }));
+    w.page(4, [1, 2, 3, 4].map((seq) => entry(seq, { epoch: "g" })), { epoch: "g" });
+    w.take(push(5, { epoch: "g", messageId: "g-5", payload: { type: "TEXT", text: "fresh" } }));
+    equal(w.texts(), ["t1", "t2", "t3", "t4", "fresh"]);
+  },
+
+  "a third log that comes before the second was compared starts afresh"() {
+    const w = world();
+    w.online(row(2));
+    w.page(2, [entry(1), entry(2)]);
+    for (const epoch of ["g", "h"]) {
+      w.offline();
+      w.online(row(2, { epoch }));
+    }
+    equal(w.texts(), []);
+    w.page(2, [entry(1), entry(2)], { epoch: "h" });
+    equal(w.texts(), ["t1", "t2"]);
+  },
+
+  "a page that ends below where it was asked to begin shows that the log was put back"() {
+    const w = world();
+    w.online(row(3));
+    w.page(3, [entry(1), entry(2), entry(3)]);
+    w.take({ event: "BEHIND", conversationId: "c", epoch: "e", headSeq: 5 });
+    w.page(3, [], { headSeq: 2 });
+    equal(w.events("SYNC").at(-1).lastSeq, 0);
+    w.page(2, [entry(1), entry(2)]);
+    equal(w.texts(), ["t1", "t2"]);
+  },
+
   "a log that is shorter than anything held starts afresh near its end"() {
     const w = world();
     w.online(row(200, { deliveredSeq: 200 }));
@@ -366,6 +414,81 @@ export const tests = {
     equal(w.sent_texts(), ["a", "b", "b"]);
   },
 
+  "what the log shows that this connection neither sent nor was refused is not sent at all"() {
+    const w = world();
+    w.online(row(0));
+    w.session.send("c", "a");
+    const [a] = w.events("SEND_MSG");
+    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }));
+    w.session.send("c", "from an earlier connection");
+    const { clientMsgId, payload } = w.session.outbox.of("c")[1];
+    w.take(push(1, { senderId: "ann", clientMsgId, payload }));
+    w.fire(500);
+    equal(w.sent_texts(), ["a", "a"]);
+  },
+
+  "what was refused, and shown by the log when nothing else waits, is sent once more all the same"() {
+    const w = world();
+    w.online(row(0));
+    w.session.send("c", "a");
+    const [a] = w.events("SEND_MSG");
+    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }));
+    w.take(push(1, { senderId: "ann", clientMsgId: a.clientMsgId, payload: a.payload }));
+    w.fire(500);
+    w.session.send("c", "b");
+    equal(w.sent_texts(), ["a", "a", "b"]);
+  },
+
+  "what was refused by the connection before is not awaited by this one"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    const [a, b] = w.events("SEND_MSG");
+    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }), refusal(b.clientMsgId, { retryAfterMs: 400 }));
+    w.offline();
+    w.online(row(1));
+    w.page(1, [entry(1, { senderId: "ann", clientMsgId: a.clientMsgId, payload: a.payload })]);
+    w.fire(500);
+    equal(w.sent_texts(), ["a", "b", "b"]);
+  },
+
+  "the log may show the later of two that were refused; they go again in order, and the last one alone too"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    const [a, b] = w.events("SEND_MSG");
+    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }), refusal(b.clientMsgId, { retryAfterMs: 400 }));
+    w.take(push(2, { senderId: "ann", clientMsgId: b.clientMsgId, payload: b.payload }));
+    w.fire(500);
+    equal(w.sent_texts().slice(2), ["a", "b"]);
+    w.take(ack(a.clientMsgId, 1), refusal(b.clientMsgId, { retryAfterMs: 400 }));
+    w.fire(500);
+    equal(w.sent_texts().slice(4), ["b"]);
+  },
+
+  "an answer for good starts the count of refusals anew"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    const [a, b] = w.events("SEND_MSG").map((event) => event.clientMsgId);
+    w.take(refusal(a), refusal(b));
+    w.fire(250);
+    w.take(ack(a, 1), refusal(b));
+    w.fire(250);
+    equal(w.sent_texts(), ["a", "b", "a", "b", "b"]);
+  },
+
+  "while the line is looked at nothing is taken for lost"() {
+    const w = world();
+    w.online(row(1));
+    w.session.send("c", "a");
+    w.session.onState({ state: "checking" });
+    w.session.send("c", "b");
+    w.session.onState({ state: "online" });
+    w.page(1, [entry(1)]);
+    equal([w.sent_texts(), w.texts(), w.session.status.state], [["a", "b"], ["t1"], "online"]);
+  },
+
   "no more than a window of messages is under way"() {
     const w = world();
     w.session.outbox = new Outbox(sessionStorage, "unit:session:", 1_000);
@@ -395,9 +518,19 @@ export const tests = {
     equal(w.sent_texts().slice(5), ["b"]);
     w.fire(3_200);
     equal(w.sent_texts().slice(6), ["c"]);
-    w.take(ack(id(5), 2), ack(id(6), 3));
+    w.take(ack(id(5), 2));
     for (const text of ["d", "e"]) w.session.send("c", text);
-    equal(w.sent_texts().slice(7), ["d", "e"]);
+    w.fire(3_200);
+    equal(w.sent_texts().slice(7), ["d"]);
+    w.fire(2_880);
+    equal(w.sent_texts().slice(8), ["e"]);
+    w.take(ack(id(6), 3), ack(id(7), 4), ack(id(8), 5));
+    for (const text of ["f", "g"]) w.session.send("c", text);
+    equal(w.sent_texts().slice(9), ["f", "g"]);
+    w.take(refusal(id(9), { code: "RATE_LIMITED", retryAfterMs: 60_000 }), tooFast(id(10)));
+    w.fire(75_000);
+    w.fire(10_000);
+    equal(w.sent_texts().slice(11), ["f", "g"]);
   },
 
   "a pause outlives a reconnect; then all goes in order"() {

@@ -45,7 +45,7 @@ export class Conversation {
   ofLog(epoch, headSeq, leastSeq = 0) {
     const { timeline } = this;
     if (timeline.epoch === epoch && headSeq >= leastSeq) return;
-    this.formerReadSeq = Math.max(this.readSeq, timeline.former === null ? 0 : this.formerReadSeq);
+    this.formerReadSeq = this.readSeq;
     this.loaded = this.loaded && timeline.renew(epoch, headSeq);
     if (!this.loaded) timeline.reset(epoch, timeline.epoch === "" ? 0 : Math.max(0, headSeq - WINDOW_CLOSED));
     this.others = new OthersCursors();
