@@ -1,7 +1,8 @@
 """A bot that answers every text in its conversations, once, whatever breaks.
 
-The key of each answer is made from the message it answers, so the same answer sent twice is stored once; the store in a
-file lets the bot go on where it was.
+A message is taken once its answer is on its way, so a bot that crashes or is killed is given again what it had not
+answered. The key of each answer is made from the message it answers, so the same answer sent twice is stored once. The
+store in a file lets the bot go on where it was.
 
 Run: `CHAT_TOKEN=$(chatkit token --user echo) python examples/echo_bot.py http://127.0.0.1:8080 echo.db`.
 """
@@ -14,19 +15,24 @@ import sys
 
 import anyio
 
-from chatkit import ChatClient, ChatkitError, Message, MessageReceived, SendOutcomeUnknownError
+from chatkit import ChatClient, ChatkitError, Delivery, Message, MessageReceived, SendOutcomeUnknownError
 
 
 async def main(url: str, store: str | None = None, *, token: str | None = None, answers: int = 0) -> None:
     """Answer until cancelled, or until so many `answers` are known to be stored if that is not 0."""
     given = 0
     async with ChatClient(url, token=token or os.environ["CHAT_TOKEN"], device_id="bot", store=store) as chat:
-        async for event in chat.events():
-            match event:
-                case MessageReceived(message=message) if message.type == "TEXT":
-                    given += await answer(chat, message)
-                    if answers and given >= answers:
-                        return
+        with anyio.CancelScope() as scope:
+
+            async def handle(delivery: Delivery) -> None:
+                nonlocal given
+                match delivery.event:
+                    case MessageReceived(message=message) if message.type == "TEXT":
+                        given += await answer(chat, message)
+                        if answers and given >= answers:
+                            scope.cancel()
+
+            await chat.consume(handle)
 
 
 async def answer(chat: ChatClient, message: Message) -> bool:

@@ -1,37 +1,30 @@
 """The same bot, mended: whatever fails, each order is confirmed exactly once.
 
 - The key of a confirmation is made from its order. So "once more" means the same message, not another one.
-- Whenever it has caught up, it looks for orders without a confirmation: what it was told just before it died, it is not
-  told again.
+- It consumes its events: an order is taken once it is confirmed, and until then it comes again at each start.
 
 Run: `python -m pytest` in a copy of this folder.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import anyio
 
-from chatkit import CaughtUp, ChatClient, Message, MessageReceived, SendOutcomeUnknownError
+from chatkit import ChatClient, Delivery, Message, MessageReceived, SendOutcomeUnknownError
 
 
 async def take_orders(chat: ChatClient) -> None:
     """Confirm every order until cancelled."""
-    async for event in chat.events():
-        match event:
-            case CaughtUp():
-                await confirm_what_was_left(chat)
-            case MessageReceived(message=order) if is_order(chat, order):
-                await confirm(chat, order)
+    await chat.consume(partial(take, chat))
 
 
-async def confirm_what_was_left(chat: ChatClient) -> None:
-    """Confirm the orders among the newest 200 entries of each conversation that have no confirmation."""
-    for conversation_id in chat.conversations:
-        written = await chat.history(conversation_id, limit=200)
-        confirmed = {message.client_msg_id for message in written}
-        for order in written:
-            if is_order(chat, order) and key_of(order) not in confirmed:
-                await confirm(chat, order)
+async def take(chat: ChatClient, delivery: Delivery) -> None:
+    """Confirm what is an order."""
+    match delivery.event:
+        case MessageReceived(message=order) if is_order(chat, order):
+            await confirm(chat, order)
 
 
 async def confirm(chat: ChatClient, order: Message) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .client.events import Connected as Connected
     from .client.events import Connecting as Connecting
     from .client.events import ConversationChanged as ConversationChanged
+    from .client.events import Delivery as Delivery
     from .client.events import Disconnected as Disconnected
     from .client.events import EpochChanged as EpochChanged
     from .client.events import MessageRecalled as MessageRecalled
@@ -71,7 +72,7 @@ else:
             "client.api": "ChatApi",
             "client.client": "ChatClient",
             "client.config": "ClientConfig",
-            "client.events": "CaughtUp Connected Connecting ConversationChanged Disconnected EpochChanged"
+            "client.events": "CaughtUp Connected Connecting ConversationChanged Delivery Disconnected EpochChanged"
             " MessageRecalled MessageReceived MessageSent ReceiptChanged ReceiptCounts Reconnecting SendFailed Typing",
             "errors": "BadRequestError ChatkitError ClosedError ConfigurationError ConflictError ForbiddenError"
             " NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError TokenRevokedError"

@@ -26,6 +26,7 @@ The tree::
     │   ├── DeadlineExceededError    a request had no answer in time; retryable
     │   ├── QueueFullError           the resend queue is full; retryable
     │   ├── ProtocolError            the server sent what the contract does not allow
+    │   ├── DamagedError             the local store is not what was written to it
     │   └── ClosedError              the client was closed
     └── ConfigurationError           wrong set-up: a missing extra, an address nobody serves, a lifespan not entered
 
@@ -255,6 +256,12 @@ class ProtocolError(ClientError):
     """The server sent something that the wire contract does not allow."""
 
     code = "PROTOCOL_ERROR"
+
+
+class DamagedError(ClientError):
+    """What is in the local store is not what was written to it; the message names the file and what to do."""
+
+    code = "DAMAGED"
 
 
 class ClosedError(ClientError):

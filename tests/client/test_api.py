@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from chatkit import ChatApi
+from chatkit.client._http import BODY_BYTES_MAX, CHUNK_BYTES
 from chatkit.errors import (
     BadRequestError,
     ClosedError,
@@ -345,6 +346,67 @@ async def test_pages_are_followed_to_their_end() -> None:
     script = Script(page("b", "a", "b"), page(None, "c"))
     assert [member.user_id async for member in api(script).all_members("c-1")] == ["a", "b", "c"]
     assert script.requests[1].url.params["cursor"] == "b"
+
+
+@pytest.mark.parametrize("cursors", [["b", "b"], ["b", "c", "b"]])
+async def test_pages_that_lead_back_end_with_an_error(cursors: list[str]) -> None:
+    pages = [
+        httpx.Response(200, json={"conversations": [], "members": [], "nextCursor": cursor})
+        for cursor in cursors
+    ]
+    for script, read in (
+        (Script(*pages), lambda chat: chat.all_members("c-1")),
+        (Script(*pages), lambda chat: chat.all_conversations()),
+    ):
+        with pytest.raises(ProtocolError, match="no end"):
+            async for _ in read(api(script)):
+                pass
+        assert len(script.requests) == len(cursors)
+
+
+async def test_pages_without_an_end_end_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatkit.client.api.LIST_PAGES_MAX", 5)
+    pages = [httpx.Response(200, json={"members": [], "nextCursor": str(place)}) for place in range(9)]
+    with pytest.raises(ProtocolError, match="no end"):
+        [member async for member in api(Script(*pages)).all_members("c-1")]
+
+
+class Endless(httpx.AsyncByteStream):
+    """A body that never ends; counts what was taken of it."""
+
+    def __init__(self) -> None:
+        self.taken_bytes = 0
+
+    async def __aiter__(self) -> Any:
+        while True:
+            self.taken_bytes += 64 * 1024
+            yield b" " * 64 * 1024
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_a_body_is_read_up_to_its_bound(status: int) -> None:
+    body = Endless()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, stream=body)
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    with pytest.raises(ProtocolError, match="larger than"):
+        await ChatApi("http://chat.test", token="t", client=client, ports=foretold_ports()).health()
+    assert body.taken_bytes <= BODY_BYTES_MAX + 2 * CHUNK_BYTES
+
+
+async def test_nothing_is_decompressed() -> None:
+    script = Script(SENT)
+    await api(script).send("c-1", "hi")
+    assert script.requests[0].headers["accept-encoding"] == "identity"
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=Endless())
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    with pytest.raises(ProtocolError, match="compressed"):
+        await ChatApi("http://chat.test", token="t", client=client, ports=foretold_ports()).health()
 
 
 async def test_ready_is_false_while_nobody_answers() -> None:

@@ -42,7 +42,7 @@ def test_what_gets_its_place_is_stored_and_the_app_notified_in_order() -> None:
     effects = pushed(it, entry(1))
     (change,) = effects.changes()
     assert ([message.seq for message in change.messages], change.prefix) == ([1, 2], 2)
-    assert effects.events == [MessageReceived(entry(1)), MessageReceived(entry(2))]
+    assert [it.event for it in effects.deliveries] == [MessageReceived(entry(1)), MessageReceived(entry(2))]
     assert effects.to_confirm() == [it]
 
 
@@ -51,8 +51,8 @@ def test_an_own_message_above_a_gap_is_stored_at_once_and_no_event() -> None:
     effects = pushed(it, entry(2, ME), own=True)
 
     (change,) = effects.changes()
-    assert ([message.seq for message in change.messages], change.prefix, effects.events) == ([2], 0, [])
-    assert pushed(it, entry(1)).events == [MessageReceived(entry(1))]
+    assert ([message.seq for message in change.messages], change.prefix, effects.deliveries) == ([2], 0, [])
+    assert [it.event for it in pushed(it, entry(1)).deliveries] == [MessageReceived(entry(1))]
 
 
 def test_a_recall_is_an_event_of_its_own_and_remembered_for_history() -> None:
@@ -61,7 +61,7 @@ def test_a_recall_is_an_event_of_its_own_and_remembered_for_history() -> None:
 
     (change,) = effects.changes()
     assert (change.recalled_seqs, list(it.recalled_lately)) == ([1], [1])
-    assert effects.events == [MessageRecalled("c-1", "m-1", 1, "u-2")]
+    assert [it.event for it in effects.deliveries] == [MessageRecalled("c-1", "m-1", 1, "u-2")]
 
 
 def test_a_new_membership_forgets_what_is_held_from_before() -> None:
@@ -92,7 +92,7 @@ def test_another_log_drops_all_that_was_said_of_the_old_one() -> None:
     (change,) = effects.changes()
     assert (change.forget_above, change.epoch, change.prefix, change.messages) == (3, "e2", 3, [])
     assert (it.timeline.head, it.timeline.prefix, it.timeline.held_count, it.renewal) == (9, 3, 0, None)
-    assert effects.events == [EpochChanged("c-1", "e2", 3)]
+    assert [it.event for it in effects.deliveries] == [EpochChanged("c-1", "e2", 3)]
 
 
 def test_the_first_epoch_heard_of_is_taken_and_another_one_is_another_log() -> None:
@@ -118,7 +118,7 @@ def test_outcomes_are_resolved_and_notified_together() -> None:
 
     assert effects.resolved == [("c-1", "k"), ("c-1", "l")]
     assert effects.outcomes == [(("c-1", "k"), sent), (("c-1", "l"), refused)]
-    assert effects.events == [MessageSent(sent), SendFailed("c-1", "l", refused)]
+    assert [it.event for it in effects.deliveries] == [MessageSent(sent), SendFailed("c-1", "l", refused)]
 
 
 def test_what_was_heard_of_before_the_heads_is_taken_over() -> None:
@@ -153,3 +153,46 @@ def test_a_reload_is_what_the_store_holds() -> None:
     (it,) = conversations
     assert (it.id, it.type, it.left, it.timeline.prefix, it.timeline.head) == ("c-2", "SINGLE", True, 3, 5)
     assert (conversations.snapshot({}), list(conversations.unknown)) == ({}, ["c-3"])
+
+
+def receipt(it: Conversation, user_id: str, delivered: int, read: int = 0, others: int = 2) -> None:
+    it.receipt(ev.ReceiptPush("g-1", user_id, delivered, read, member_count=others), ME)
+
+
+def test_in_a_group_the_least_of_all_named_members_counts() -> None:
+    it = conversation(5)
+    receipt(it, "u-2", 5, 4)
+    assert it.message_state(4) == "SENT"
+    receipt(it, "u-3", 4)
+    assert [it.message_state(seq) for seq in (4, 5)] == ["DELIVERED", "SENT"]
+    receipt(it, "u-3", 5, 5)
+    assert [it.message_state(seq) for seq in (4, 5)] == ["READ", "DELIVERED"]
+    receipt(it, "u-3", 1, 1)
+    receipt(it, ME, 9, 9)
+    assert [it.message_state(seq) for seq in (4, 5)] == ["READ", "DELIVERED"]
+
+
+def test_in_a_group_who_left_does_not_stand_for_who_was_not_heard_of() -> None:
+    it = conversation(5)
+    receipt(it, "u-2", 5)
+    pushed(it, entry(6, "u-2", type="MEMBER", op="LEFT", userIds=["u-2"]))
+    receipt(it, "u-3", 6)
+    assert it.message_state(5) == "SENT"
+    receipt(it, "u-4", 5)
+    assert it.message_state(5) == "DELIVERED"
+
+
+def test_a_new_connection_begins_with_nobody_named() -> None:
+    conversations = Conversations(held_max=10, wake=lambda: None)
+    it = conversations.adopt("g-1", "GROUP", "e1", 5)
+    receipt(it, "u-2", 5)
+    conversations.connected(ME)
+    receipt(it, "u-3", 5)
+    assert it.message_state(5) == "SENT"
+
+
+def test_a_server_names_no_more_members_than_there_may_be() -> None:
+    it = conversation(5)
+    for place in range(1000):
+        receipt(it, f"u-{place}", 1, others=5000)
+    assert len(it.others_seqs) <= 100

@@ -7,9 +7,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from chatkit.client.events import CaughtUp, Connected
+from chatkit import ClientConfig
+from chatkit.client.events import CaughtUp, Connected, MessageReceived
 from chatkit.client.store.memory import MemoryStore
-from chatkit.errors import BadRequestError
+from chatkit.errors import BadRequestError, NotFoundError, QueueFullError
 from chatkit.wire import events as ev
 
 from .fake_server import FakeServer, client, head, new, until
@@ -183,3 +184,61 @@ async def test_nothing_about_the_old_log_is_sent_to_the_new_one(server: FakeServ
 
         await line.quiet(30)
         assert chat.conversations["c-1"].read_seq == 0
+
+
+async def test_what_is_no_conversation_cannot_be_read(server: FakeServer) -> None:
+    store = MemoryStore()
+    async with client(server, store=store) as chat:
+        line = await server.accept()
+        await line.log_in(head(3, delivered=3))
+        await until(chat, CaughtUp)
+        with pytest.raises(NotFoundError):
+            await chat.mark_read("no-such", 7)
+        await line.quiet(1)
+    assert store.reads() == {}
+
+
+async def test_what_was_read_before_the_first_login_is_given_up_if_it_is_none(
+    server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    async with client(server, store=store, config=ClientConfig(conversations_max=2)) as chat:
+        await chat.mark_read("no-such", 7)
+        await chat.mark_read("c-1", 2)
+        with pytest.raises(QueueFullError):
+            await chat.mark_read("c-3", 1)
+        line = await server.accept()
+        await line.log_in(head(3, delivered=3))
+        await until(chat, CaughtUp)
+        await anyio.sleep(1)
+    assert store.reads() == {"c-1": 2}
+    assert "no-such" in caplog.text
+
+
+async def test_a_read_cursor_that_is_refused_for_good_is_given_up(
+    server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    async with client(server, store=store) as chat:
+        line = await server.accept()
+        await line.log_in(head(3, delivered=3))
+        await until(chat, CaughtUp)
+        await chat.mark_read("c-1", 2)
+        read = await line.expect(ev.Read)
+        line.push(ev.ErrorEvent("NOT_FOUND", "no", False, conversation_id="c-1", ref=read.ref))
+        await line.quiet(1)
+    assert store.reads() == {}
+    assert "given up" in caplog.text
+
+
+async def test_with_taken_a_refused_confirmation_is_repeated_as_far_as_it_was_taken(
+    server: FakeServer,
+) -> None:
+    async with client(server, config=ClientConfig(delivered_when="taken")) as chat:
+        line = await server.accept()
+        await line.log_in(head(0))
+        line.push(new(1), new(2))
+        await until(chat, MessageReceived)
+        delivered = await line.expect(ev.DeliveredAck)
+        line.push(ev.ErrorEvent("OVERLOADED", "no", True, 100, conversation_id="c-1", ref=delivered.ref))
+        assert (await line.expect(ev.DeliveredAck)).up_to_seq == 1

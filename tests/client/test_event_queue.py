@@ -32,8 +32,8 @@ def filled(*events: ChatEvent, events_max: int = 4, events_low: int = 1) -> Even
 async def emptied(queue: EventQueue) -> list[ChatEvent]:
     queue.close()
     events: list[ChatEvent] = []
-    while (event := await queue.take()) is not None:
-        events.append(event)
+    while (delivery := await queue.take()) is not None:
+        events.append(delivery.event)
     return events
 
 
@@ -78,8 +78,8 @@ async def test_a_waiting_consumer_is_woken_by_an_event_and_by_the_end() -> None:
     queue, taken = filled(), []
 
     async def take_all() -> None:
-        while (event := await queue.take()) is not None:
-            taken.append(event)
+        while (delivery := await queue.take()) is not None:
+            taken.append(delivery.event)
 
     async with anyio.create_task_group() as group:
         group.start_soon(take_all)
@@ -130,7 +130,7 @@ async def test_what_was_taken_is_not_replaced() -> None:
     queue = filled(MESSAGE, MESSAGE, MESSAGE, events_max=3, events_low=1)
     left, joined = (ConversationChanged("c-1", "GROUP", change) for change in ("LEFT", "JOINED"))
     queue.put(left)
-    assert [await queue.take() for _ in range(3)] == [MESSAGE] * 3
+    assert [(await queue.take()).event for _ in range(3)] == [MESSAGE] * 3
     queue.put(joined)
 
     assert await emptied(queue) == [left, joined]

@@ -291,12 +291,13 @@ async def test_a_recall_blanks_what_was_shown(server: FakeServer) -> None:
     async with client(server, store=store) as chat:
         line = await server.accept()
         await line.log_in(head(0))
-        line.push(new(1), recall(2, 1))
+        line.push(new(1))
+        shown, _ = await until(chat, MessageReceived)
+        line.push(recall(2, 1))
+        recalled, _ = await until(chat, MessageRecalled)
 
-        recalled, before = await until(chat, MessageRecalled)
-
+        assert shown.message.text == "t1"
         assert recalled == MessageRecalled("c-1", "m-1", 1, "u-2")
-        assert [event.message.text for event in before if isinstance(event, MessageReceived)] == ["t1"]
         assert [message.type for message in store.messages("c-1", 9, 9)] == ["RECALLED", "RECALL"]
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -29,6 +30,7 @@ GIVEN: dict[str, Any] = {
     "user_id": "ben",
     "client_msg_id": "k1",
     "title": "trip",
+    "handler": anyio.lowlevel.checkpoint,
 }
 """What the calls are given, by the names of their parameters."""
 

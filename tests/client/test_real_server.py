@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -304,3 +305,67 @@ def _read_until(
             acked[rest[0]] = int(rest[1])
         if len(acked) >= acked_count:
             return
+
+
+async def test_a_bot_that_is_killed_again_and_again_handles_everything(
+    server: ServerProcess, alice: ChatApi, tmp_path: Path
+) -> None:
+    """At least once, in order; again only what it was busy with when it was killed."""
+    id_ = (await alice.create_conversation("SINGLE", ["alice", "bot"])).conversation_id
+    command = [sys.executable, "-m", "tests.client.dying_bot", server.http_url, token("bot", "bot")]
+    with subprocess.Popen(
+        [*command, str(tmp_path / "bot.db")], stdout=subprocess.PIPE, text=True
+    ) as first:  # makes its cursors
+        async with device(server, "alice", "phone") as a:
+            for number in range(120):
+                await a.send(id_, f"{number}")
+        said = [await anyio.to_thread.run_sync(_killed_after, first, 20)]
+    for count in (15, 1, 30, 1000):
+        with subprocess.Popen(
+            [*command, str(tmp_path / "bot.db")], stdout=subprocess.PIPE, text=True
+        ) as child:
+            said.append(await anyio.to_thread.run_sync(_killed_after, child, count))
+
+    handled = [int(words[1]) for lines in said for words in lines if words[0] == "handled"]
+    assert sorted(set(handled)) == list(range(120))
+    assert handled == sorted(handled)
+    for before, after in itertools.pairwise(said):
+        begun = int(after[0][1])
+        last = before[-1]
+        assert begun in (int(last[1]), int(last[1]) + 1)  # the one it was busy with, or the next
+        if begun == int(last[1]) and last[0] == "begun":
+            assert int(after[0][2]) > 1
+    assert len(handled) - 120 <= len(said) - 1
+
+
+def _killed_after(child: subprocess.Popen[str], count: int) -> list[list[str]]:
+    """What the bot says up to its `count`th handled message, or the last of all; then it is killed."""
+    assert child.stdout is not None
+    lines: list[list[str]] = []
+    for line in child.stdout:
+        lines.append(line.split())
+        if lines[-1] == ["handled", "119"] or sum(words[0] == "handled" for words in lines) == count:
+            child.kill()
+    return lines
+
+
+async def test_the_ticks_of_a_group_rise_while_everybody_is_online(
+    server: ServerProcess, alice: ChatApi
+) -> None:
+    id_ = (await alice.create_conversation("GROUP", ["alice", "bob", "cat"])).conversation_id
+    async with (
+        device(server, "alice", "phone") as a,
+        device(server, "bob", "pc") as b,
+        device(server, "cat", "pc") as c,
+    ):
+        for chat in (a, b, c):
+            await until(chat, CaughtUp)
+        sent = await a.send(id_, "who is here?")
+        with anyio.fail_after(SOON_S):
+            while a.message_state(id_, sent.seq) != "DELIVERED":
+                await until(a, ReceiptChanged)
+        await b.mark_read(id_, sent.seq)
+        await c.mark_read(id_, sent.seq)
+        with anyio.fail_after(SOON_S):
+            while a.message_state(id_, sent.seq) != "READ":
+                await until(a, ReceiptChanged)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from chatkit.client.store.base import LocalStore
+from chatkit.client.store.base import LocalStore, Progress
 from chatkit.client.store.memory import MemoryStore
-from chatkit.client.store.sqlite import SqliteStore
+from chatkit.client.store.sqlite import APPLICATION_ID, SqliteStore
 from chatkit.core.resend import PendingSend
+from chatkit.drivers.migrations import migrate, migration_files
 from chatkit.drivers.sqlite import open_sqlite
 from chatkit.errors import ConfigurationError, ConflictError
 from chatkit.testing.contracts.local_store import LocalStoreContract, change, message
@@ -58,6 +59,39 @@ class TestSqliteStore(LocalStoreContract):
         yield
         for store in self.opened:
             store.close()
+
+    def test_keeps_the_newest_that_were_taken_where_that_is_asked(self) -> None:
+        store = SqliteStore(self.path, messages_max=16)
+        self.opened.append(store)
+        store.save([change(0, floor=0)])
+        for seq in range(1, 101):
+            store.save([change(seq, message(seq))])
+        assert len(store.messages("c-1", 999, 999)) == 100  # nothing was taken yet
+
+        store.advance([Progress("c-1", "e1", 90)])
+        for seq in range(101, 151):
+            store.save([change(seq, message(seq))])
+        kept = [each.seq for each in store.messages("c-1", 999, 999)]
+        assert kept == list(range(91, 151))
+        store.advance([Progress("c-1", "e1", 150)])
+        store.save([change(160, *(message(seq) for seq in range(151, 161)))])
+        assert [each.seq for each in store.messages("c-1", 999, 999)] == list(range(145, 161))
+        assert store.floor("c-1") == 144
+
+    def test_a_file_of_the_version_before_counts_as_taken(self) -> None:
+        old = open_sqlite(self.path, synchronous="NORMAL")
+        first = [each for each in migration_files("chatkit.client.store") if each[0].startswith("0001")]
+        migrate(old, first, APPLICATION_ID)
+        old.execute("INSERT INTO conversation VALUES ('c-1', 'GROUP', 'e1', 3, 0, 0)")
+        for seq in (1, 2, 3, 5):
+            old.execute("INSERT INTO message VALUES ('c-1', ?, 'm', 'u-1', 1, ?, 'k')", (seq, b"{}"))
+        old.close()
+        store = self.open()
+
+        (record,) = store.records()
+        assert (record.taken_seq, record.tries, record.renewed_above) == (3, 0, None)
+        assert [each.seq for each in record.held] == [5]
+        assert store.untaken("c-1", 3, 9, 9) == []
 
     def test_a_failing_save_changes_nothing(self, store: LocalStore) -> None:
         store.save([change(1, message(1))])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatkit.core.timeline import Step, Timeline
+from chatkit.core.sizes import size_of
+from chatkit.core.timeline import RECALL_BYTES, HeldBytes, Step, Timeline
 from chatkit.types import Message
 
 
@@ -201,7 +202,7 @@ def test_beyond_the_bound_it_is_still_known_that_the_app_was_notified() -> None:
 
 
 def test_all_that_was_notified_before_a_restart_is_known_though_not_all_is_held() -> None:
-    timeline = Timeline("e", 0, held=[entry(2), entry(3)], held_max=1)
+    timeline = Timeline("e", 0, held=[entry(2), entry(3)], held_bytes=HeldBytes(1))
 
     assert (timeline.held_count, timeline.head) == (1, 3)
     assert [placed.notified for placed in timeline.page(0, 3, [entry(1), entry(3)]).placed] == [
@@ -209,6 +210,49 @@ def test_all_that_was_notified_before_a_restart_is_known_though_not_all_is_held(
         True,
         True,
     ]
+
+
+def test_what_the_app_was_notified_of_is_held_beyond_the_bound_so_that_the_prefix_passes_it() -> None:
+    for timeline in (
+        Timeline("e", 0, held_max=1),
+        Timeline("e", 0, held=[entry(seq) for seq in (2, 3, 4)], held_max=1),
+    ):
+        for seq in (2, 3, 4):
+            timeline.push(entry(seq), notified=True)
+        timeline.push(entry(6))
+
+        step = timeline.push(entry(1))
+        assert (timeline.prefix, [placed.notified for placed in step.placed]) == (
+            4,
+            [False, True, True, True],
+        )
+        assert timeline.held_count == 0
+
+
+def test_bytes_above_gaps_are_counted_together_and_given_back() -> None:
+    held = HeldBytes(3 * size_of(entry(2)))
+    first, second = (Timeline("e", 0, held_bytes=held) for _ in range(2))
+    for seq in (2, 3):
+        for timeline in (first, second):
+            timeline.push(entry(seq))
+    assert (first.held_count, second.held_count, held.full) == (2, 1, True)
+    second.push(recall(5, 4))  # no room to remember it
+
+    first.push(entry(1))
+    second.reset("e2")
+    assert held.used == 0
+
+
+def test_recalls_above_gaps_are_counted_and_given_back() -> None:
+    held = HeldBytes()
+    timeline = Timeline("e", 0, held_bytes=held)
+    timeline.push(recall(5, 2))
+    before = held.used
+    timeline.push(recall(5, 2))
+    assert held.used == before == size_of(recall(5, 2)) + RECALL_BYTES
+    for seq in (1, 2, 3, 4):
+        timeline.push(entry(seq))
+    assert (timeline.prefix, held.used) == (5, 0)
 
 
 @st.composite

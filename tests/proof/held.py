@@ -172,7 +172,8 @@ def client_peaks(client: ChatClient) -> Iterator[tuple[str, float, float]]:
     yield "messages pending", len(runtime.outbox._queue), config.pending_max
     for conversation in runtime.conversations:
         timeline = conversation.timeline
-        yield "entries above a gap", len(timeline._held), config.held_max
+        others = timeline._held.keys() - timeline._notified  # answered sends are bounded in bytes
+        yield "entries above a gap", len(others), config.held_max
         yield "early recalls", len(timeline._early), config.held_max
 
 

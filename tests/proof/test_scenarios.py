@@ -118,10 +118,9 @@ async def nothing_at_all(*_: Any, **__: Any) -> None:
 
 def forgets_early_recalls(self: Timeline, message: Message, step: Step) -> None:
     target = recall_target(message)
-    if target is not None:
+    if target in self._held:
         step.recalled_seqs.append(target)
-        if target in self._held:
-            self._blank(target)
+        self._blank(target)
 
 
 def forgets_what_was_under_way(self: ResendQueue) -> None:

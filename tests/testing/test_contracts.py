@@ -250,13 +250,13 @@ LOCAL_STORES: list[Spoil] = [
         "send.key",
     ),
     ("test_keeps_conversations_apart", local_store.MemoryStore, "save", "in changes:", "in changes[:1]:"),
-    ("test_forgets_no_more_than_is_said", local_store.MemoryStore, "_apply", "_up_to] if", "_up_to + 1] if"),
+    ("test_forgets_no_more_than_is_said", local_store.MemoryStore, "_apply", "_up_to])", "_up_to + 1])"),
     (
         "test_forgets_no_more_than_is_said",
         local_store.MemoryStore,
         "_apply",
         "_keep(log, message)",
-        "_keep(log, message) if message.seq not in forgotten else None",
+        "(_keep(log, message) if message.seq > change.forget_up_to else 0)",
     ),
     (
         "test_a_recall_blanks_what_came_with_it",
@@ -325,15 +325,15 @@ LOCAL_STORES: list[Spoil] = [
     (
         "test_a_bound_on_what_is_kept_leaves_no_hole",
         local_store.MemoryStore,
-        "_trim",
+        "_let_go",
         "if seq <= log.record.prefix",
         "if True",
     ),
     (
         "test_a_bound_on_what_is_kept_leaves_no_hole",
         local_store.MemoryStore,
-        "_trim",
-        "log.floor = max(log.floor, seq)",
+        "_let_go",
+        "log.floor = max([log.floor, *placed])",
         NOTHING,
     ),
     (

@@ -35,6 +35,10 @@ AsyncClient = httpx.AsyncClient
 _T = TypeVar("_T")
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 ATTEMPTS_MAX = 5
+BODY_BYTES_MAX = 16 * 1024 * 1024
+"""Bound of an answer: a page of 200 entries of 64 KiB, and some room."""
+
+CHUNK_BYTES = 64 * 1024
 _BACKOFF_BASE_S = 0.2
 _BACKOFF_MAX_S = 5.0
 
@@ -165,18 +169,16 @@ class Http:
         body: Any,
         login: dict[str, str] | None = None,
     ) -> httpx.Response:
-        headers = self._network.headers | (login or {})
+        headers = self._network.headers | (login or {}) | {"accept-encoding": "identity"}
         content = None if body is None else msgspec.json.encode(body)
         if content is not None:
             headers["content-type"] = "application/json"
         client, began = await self._opened(), False
         url = self._base_url + where
         try:
-            async with client.stream(
-                method, url, params=params, content=content, headers=headers
-            ) as response:
+            async with client.stream(method, url, params=params, content=content, headers=headers) as stream:
                 began = True
-                await response.aread()
+                response = await _whole(stream)
         except httpx.TimeoutException as error:
             raise DeadlineExceededError(f"{method} {where}: {type(error).__name__}") from error
         except httpx.HTTPError as error:
@@ -226,6 +228,22 @@ class Http:
             via = "" if self._proxy is None else " (through the proxy)"
             return explain(error, parts.netloc + via, secure=parts.scheme == "https")[1]
         return said(error)
+
+
+async def _whole(response: httpx.Response) -> httpx.Response:
+    """The answer with its body, which is bounded while it comes. Nothing is decompressed.
+
+    Raises:
+        ProtocolError: The body is above `BODY_BYTES_MAX`, or encoded although that was not asked for.
+    """
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise ProtocolError("the answer is compressed, which nobody asked for")
+    body = bytearray()
+    async for chunk in response.aiter_bytes(CHUNK_BYTES):
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise ProtocolError(f"the answer is larger than {BODY_BYTES_MAX} bytes")
+    return httpx.Response(response.status_code, headers=response.headers, content=bytes(body))
 
 
 def _may_retry(error: BaseException) -> bool:

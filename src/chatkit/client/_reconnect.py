@@ -285,11 +285,11 @@ class ReconnectLoop:
         return _ended(cause, opened=True, lasted_s=lasted_s, retry_after_s=connection.reconnect_after_s)
 
     def _explained(self, cause: Exception) -> Exception:
-        """Why the connection ended. A refusal of the store explains it, and is mended here; another fault is raised."""
+        """Why the connection ended. What broke a batch explains it; a fault of our own is raised."""
         failure = self._batches.failure
         if failure is None:
             return cause
-        if not refused_for_now(failure):
+        if not (refused_for_now(failure) or isinstance(failure, ProtocolError)):
             raise failure
         self._batches.recover()  # if the store refuses that as well, the next try begins with it
         return failure

@@ -29,15 +29,17 @@ from .api import ChatApi
 from .config import ClientConfig
 from .connection import Connection
 from .conversation import Conversations
+from .deliveries import Backlog, Deliveries
 from .event_queue import EventQueue
 from .history import History
 from .inbox import Batches, Inbox
 from .outbox import Cursors, Outbox
 from .requests import ConnectionStatus, Requests
 from .store.base import LocalStore
-from .store.memory import MemoryStore
+from .store.memory import MESSAGES_MAX, MemoryStore
 from .store.sqlite import SqliteStore
 from .sync import Sync, SyncQueue
+from .taken import TakenCursors
 
 _CODECS = {"json": JSON, "msgpack": MSGPACK}
 
@@ -75,13 +77,22 @@ class ClientRuntime:
         self.store = store
         self.wake = AutoResetEvent()
         self.status = ConnectionStatus()
-        self.events = EventQueue(config.events_max, config.events_low)
-        self.conversations = Conversations(config.held_max, self.status.wake)
-        self.conversations.reload(store.records())
-        self.outbox = Outbox(store, config, ports.clock, backoff, self.status, self.wake)
+        self.events = EventQueue(config.events_max, config.events_low, config.events_bytes_max)
+        self.conversations = Conversations(
+            config.held_max,
+            self.status.wake,
+            held_bytes_max=config.held_bytes_max,
+            conversations_max=config.conversations_max,
+        )
+        records = store.records()
+        self.conversations.reload(records)
+        taken = TakenCursors(store, records)
+        self.outbox = Outbox(store, config, ports.clock, backoff, self.status, self.wake, self.events)
         self.cursors = Cursors(store, ports.clock, backoff)
         self.requests = Requests(config.requests_max, self.wake)
-        self.batches = Batches(store, self.conversations, self.outbox, self.cursors, self.events)
+        self.batches = Batches(
+            store, self.conversations, self.outbox, self.cursors, self.events, taken, config.delivered_when
+        )
         inbox = Inbox(
             codec,
             self.conversations,
@@ -93,6 +104,10 @@ class ClientRuntime:
         )
         sync = Sync(config, ports.clock, backoff, self.conversations, sync_queue, self.requests, self.events)
         self.history = History(codec, store, self.conversations, self.batches, sync, self.status)
+        backlog = Backlog(records, store, self.conversations, taken, self.history)
+        self.deliveries = Deliveries(
+            store, taken, backlog, self.events, self.conversations, self.batches, self.wake
+        )
         serve = partial(
             Connection,
             codec=codec,
@@ -199,6 +214,7 @@ class ClientRuntime:
         finally:
             self.outbox.stopped(ClosedError("the client was closed"))
             self.events.close()
+            self.deliveries.close()
             self.store.close()
             await self._close_api()
 
@@ -222,11 +238,11 @@ def check_store(store: object) -> None:
         check_has("store", store, "add_pending", "a path, a LocalStore or None")
 
 
-def store_of(store: LocalStore | str | os.PathLike[str] | None) -> LocalStore:
+def store_of(store: LocalStore | str | os.PathLike[str] | None, config: ClientConfig) -> LocalStore:
     """A store as itself, a path as a SQLite file, None as memory."""
     if store is None:
-        return MemoryStore()
-    return SqliteStore(store) if isinstance(store, str | os.PathLike) else store
+        return MemoryStore(config.keep_messages_max or MESSAGES_MAX)
+    return SqliteStore(store, config.keep_messages_max) if isinstance(store, str | os.PathLike) else store
 
 
 def connector_of(connector: Connector | None, url: str, config: ClientConfig, network: Network) -> Connector:

@@ -16,7 +16,7 @@ import msgspec
 
 from .._arguments import check_kind, check_number
 from .._event_loop import LoopGuard
-from ..errors import BadRequestError, ClosedError, ConfigurationError
+from ..errors import BadRequestError, ClosedError, ConfigurationError, ProtocolError
 from ..ports import Ports
 from ..transport.network import Network
 from ..types import ConversationType, Member, Message, Payload, Sent
@@ -63,6 +63,9 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+LIST_PAGES_MAX = 10_000
+"""Pages that one list may have."""
+
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=ev.SEQ_MAX)]
 
 
@@ -294,14 +297,12 @@ class ChatApi:
 
     async def all_conversations(self) -> AsyncIterator[ConversationRow]:
         """All of the caller's conversations, page by page."""
-        cursor: str | None = None
-        while True:
-            page = await self.conversations(cursor=cursor, limit=ev.PAGE_MAX)
+        cursors = _Cursors()
+        while cursors.more:
+            page = await self.conversations(cursor=cursors.newest, limit=ev.PAGE_MAX)
             for row in page.conversations:
                 yield row
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+            cursors.follow(page.next_cursor)
 
     async def members(
         self, conversation_id: str, *, cursor: str | None = None, limit: int = 50
@@ -311,14 +312,12 @@ class ChatApi:
 
     async def all_members(self, conversation_id: str) -> AsyncIterator[Member]:
         """All members, page by page."""
-        cursor: str | None = None
-        while True:
-            page = await self.members(conversation_id, cursor=cursor, limit=ev.PAGE_MAX)
+        cursors = _Cursors()
+        while cursors.more:
+            page = await self.members(conversation_id, cursor=cursors.newest, limit=ev.PAGE_MAX)
             for member in page.members:
                 yield member
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+            cursors.follow(page.next_cursor)
 
     async def receipts(
         self, conversation_id: str, *, cursor: str | None = None, limit: int = 50
@@ -432,6 +431,24 @@ class ChatApi:
         if self._guard is None:
             self._guard = LoopGuard("ChatApi")
         self._guard.check()
+
+
+class _Cursors:
+    """The cursors that a list was read with, so that no server can make it endless."""
+
+    def __init__(self) -> None:
+        self._followed: set[str | None] = set()
+        self.newest: str | None = None
+        self.more = True
+
+    def follow(self, cursor: str | None) -> None:
+        """Go on with the next page, or end. Raises ProtocolError for a cursor that leads back, and for too many."""
+        self.more, self.newest = cursor is not None, cursor
+        if cursor in self._followed or len(self._followed) >= LIST_PAGES_MAX:
+            raise ProtocolError(
+                "the pages of a list have no end: their cursor leads back, or there are too many"
+            )
+        self._followed.add(cursor)
 
 
 def _list(cursor: str | None, limit: int) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,7 @@ from ..errors import (
     ClientError,
     ClosedError,
     ProtocolError,
+    QueueFullError,
 )
 from ..ports import Ports
 from ..transport.base import Connector
@@ -28,6 +30,7 @@ from ._runtime import ClientRuntime, check_store, codec_named, connector_of, sto
 from ._token import Token, TokenSource
 from .api import ChatApi, Status
 from .config import ClientConfig
+from .deliveries import Handler
 from .events import ChatEvent
 from .outbox import Cancelled, PendingMessage
 from .store.base import LocalStore
@@ -136,7 +139,7 @@ class ChatClient:
         if self._entered:
             raise ClosedError("a ChatClient can be entered once only; make another one")
         self._entered = True
-        store = store_of(self._store)
+        store = store_of(self._store, self._config)
         try:
             self._runtime = ClientRuntime(
                 store=store,
@@ -199,15 +202,46 @@ class ChatClient:
         return runtime.outbox.pending_count
 
     def events(self) -> EventStream:
-        """Everything that happens, for `async for`. One consumer at a time.
+        """Everything that happens, for `async for`: each event at most once. One consumer at a time.
 
         Each log entry comes once per local store, after it is stored, and in order of its conversation's seq; only an
-        own `MessageSent` comes with its answer, maybe ahead of entries with a lower seq. What an app did not consume
-        before it ended is in `history`. When too many wait, the client stops receiving until the app has caught up;
+        own `MessageSent` comes with its answer, maybe ahead of entries with a lower seq. An entry counts as taken as
+        it is handed out: what was not comes at the next start, and the one that an app died over is in `history`
+        (`consume` gives it again). When too many wait, the client stops receiving until the app has caught up;
         nothing is lost.
+
+        Raises:
+            ClientError: Another task consumes the events.
+            UnavailableError: The local store is damaged, or its disk failed.
         """
         self._entered_runtime()
         return EventStream(self)
+
+    async def consume(self, handler: Handler) -> None:
+        """Hand every event to `handler`, one after the other: each log entry at least once, until it is taken.
+
+        An entry is taken when its handler has returned; one whose handler raised, was cancelled or died with the
+        process comes again first, with a greater `attempt`, at the next `consume` on the same local store. What was
+        taken does not come again, except that a process that is killed may see the one entry again whose handler had
+        just returned. The order is that of `events`, in each conversation by seq.
+
+        Repeated are `MessageReceived` (also of members that come and go), `MessageRecalled` and `EpochChanged`.
+        All others come at most once: `send` gives an outcome again, `conversations` says how things stand. A message
+        that was recalled before it was taken comes without its body (`message.type` is `RECALLED`). Of an older
+        log, nothing comes again after `EpochChanged`.
+
+        Returns once the client is closed or has stopped for good.
+
+        Args:
+            handler: Called with each `Delivery`. After too many attempts it may return instead of raising.
+
+        Raises:
+            Exception: What the handler raised; the client goes on.
+            ClientError: Another task consumes the events.
+            UnavailableError: The local store is damaged, or its disk failed.
+        """
+        with self._sole_consumer():
+            await self._entered_runtime().deliveries.consume(handler)
 
     async def send(
         self,
@@ -308,16 +342,23 @@ class ChatClient:
 
         A lower value than before changes nothing. Survives reconnects, and restarts with a file store.
 
+        Before the first login it is kept, and given up (with a warning in the log) if there turns out to be no such
+        conversation.
+
         Raises:
             BadRequestError: Above the head of the conversation.
+            NotFoundError: No such conversation.
+            QueueFullError: More conversations than `conversations_max` wait for the first login.
             UnavailableError: The local store refuses for now; a retry is safe.
         """
         runtime = self._open_runtime()
         check_conversation_id(conversation_id)
         check_seq(up_to_seq)
-        conversation = runtime.conversations.get(conversation_id)
-        if conversation is not None and up_to_seq > conversation.timeline.head:
+        head_seq = runtime.conversations.head_of(conversation_id)
+        if head_seq is not None and up_to_seq > head_seq:
             raise BadRequestError("up_to_seq is above the head of the conversation")
+        if len(runtime.cursors.wanted_reads) >= self._config.conversations_max:
+            raise QueueFullError(f"{self._config.conversations_max} conversations wait to count as read")
         runtime.cursors.want_read(conversation_id, up_to_seq)
         runtime.wake.set()
 
@@ -374,8 +415,9 @@ class ChatClient:
     def message_state(self, conversation_id: str, seq: int) -> MessageStatus:
         """SENT, DELIVERED or READ of one's own message, from what this device has heard; asks nobody.
 
-        Exact in a SINGLE conversation. In a GROUP it follows the heads of the last connect (and the counts, in groups
-        over 100), so it may lag; `status` is exact.
+        Exact in a SINGLE conversation. In a GROUP it rises once the receipts of this connection have named every other
+        member (over 100 members: with the counts), and with the heads of each connect; so it may lag, and is never
+        ahead. `status` is exact.
         """
         conversation = self._entered_runtime().conversations.get(conversation_id)
         return "SENT" if conversation is None else conversation.message_state(seq)
@@ -464,11 +506,17 @@ class ChatClient:
         if runtime is None:
             return None
         runtime.check_loop()
+        with self._sole_consumer():
+            delivery = await runtime.deliveries.take()
+        return None if delivery is None else delivery.event
+
+    @contextmanager
+    def _sole_consumer(self) -> Iterator[None]:
         if self._consuming:
             raise ClientError("another task is consuming the events; there can be one at a time")
         self._consuming = True
         try:
-            return await runtime.events.take()
+            yield
         finally:
             self._consuming = False
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+from msgspec import UnsetType
+
+from ..core.cursors import RECEIPT_MEMBERS_MAX
 from ..core.renewal import Renewal
 from ..core.resend import Key
-from ..core.timeline import Step, Timeline, recall_target
-from ..errors import ChatkitError
+from ..core.timeline import HELD_BYTES_MAX, HeldBytes, Step, Timeline, recall_target
+from ..errors import ChatkitError, NotFoundError, ProtocolError
 from ..types import ConversationType, Message, MessageStatus, Receipt, Sent
 from ..wire import events as ev
 from .events import (
     ChatEvent,
+    Delivery,
     EpochChanged,
     MessageRecalled,
     MessageReceived,
@@ -26,6 +30,9 @@ from .events import (
     SendFailed,
 )
 from .store.base import Change, Record
+
+CONVERSATIONS_MAX = 20_000
+"""Conversations of one device, with those that were left."""
 
 RECALLED_LATELY_MAX = 1000
 """Recalls remembered per conversation, for pages of history that were made before them."""
@@ -49,6 +56,7 @@ class Conversation:
         "left",
         "others_delivered_seq",
         "others_read_seq",
+        "others_seqs",
         "read_seq",
         "recalled_lately",
         "renewal",
@@ -72,6 +80,9 @@ class Conversation:
         self.held_at_connect = 0
         self.renewal: Renewal | None = None
         self.sent_ids: set[str] = set()
+        self.others_seqs: dict[
+            str, tuple[int, int]
+        ] = {}  # in a group: delivered and read, of whom receipts named
 
     @property
     def behind(self) -> bool:
@@ -129,7 +140,7 @@ class Conversation:
         prefix = self.timeline.prefix
         self._placed(effects, self.timeline.push(message, notified=own, keep=keep), prefix, user_id)
         if own and self.timeline.is_notified(message.seq):
-            effects.change(self).messages.append(message)  # the app knows of it: so it is after a crash too
+            effects.change(self).add_own(message)  # the app knows of it: so it is after a crash too
 
     def page(
         self,
@@ -166,6 +177,7 @@ class Conversation:
         self.others_delivered_seq = self.others_read_seq = 0
         self.first_seq = 1
         self.recalled_lately.clear()
+        self.others_seqs.clear()
 
     def renewed(self, effects: Effects, head_seq: int) -> None:
         """Go on with the new log: nothing stored or said of the old one above `renewal.kept_seq` counts."""
@@ -177,7 +189,8 @@ class Conversation:
         self.timeline.reset(renewal.epoch, kept_seq)
         self.timeline.rise(head_seq)
         self.renewal = None
-        effects.events.append(EpochChanged(self.id, renewal.epoch, kept_seq))
+        event = EpochChanged(self.id, renewal.epoch, kept_seq)
+        effects.deliveries.append(Delivery(event, 1, self.id, renewal.epoch))
 
     def _placed(
         self, effects: Effects, step: Step, prefix: int, user_id: str, *, moved: bool = False
@@ -185,13 +198,18 @@ class Conversation:
         """Take what got its place; `prefix` is where it began."""
         if not step.placed and not step.recalled_seqs and not moved:
             return
+        for placed in step.placed:
+            self._forget_leavers(placed.message)
         change = effects.change(self)
         if any(_adds(placed.message, user_id) for placed in step.placed):
             _forget_earlier(change, prefix)
         change.messages.extend(placed.message for placed in step.placed)
+        change.own_seqs.update(placed.message.seq for placed in step.placed if placed.notified)
         change.recalled_seqs.extend(step.recalled_seqs)
         self.recalled_lately.extend(step.recalled_seqs)
-        effects.events.extend(_event(placed.message) for placed in step.placed if not placed.notified)
+        effects.deliveries.extend(
+            delivery_of(placed.message, self.timeline.epoch) for placed in step.placed if not placed.notified
+        )
 
     # --- receipts -------------------------------------------------------------------------------------
 
@@ -224,7 +242,32 @@ class Conversation:
             self.read_seq = max(self.read_seq, read_seq)
         elif self.type == "SINGLE":
             self.others_rise(delivered_seq, read_seq)  # the one other member is the least of them
+        else:
+            self._member_rises(str(event.user_id), delivered_seq, read_seq, event.member_count)
         return ReceiptChanged(Receipt(self.id, str(event.user_id), delivered_seq, read_seq))
+
+    def _member_rises(
+        self, user_id: str, delivered_seq: int, read_seq: int, others_count: int | UnsetType
+    ) -> None:
+        """One of the others in a group has got further; once all of them were named, so has the least of them."""
+        known = self.others_seqs.get(user_id, (0, 0))
+        if not isinstance(others_count, int) or (user_id not in self.others_seqs and self._all_named):
+            return
+        self.others_seqs[user_id] = (max(known[0], delivered_seq), max(known[1], read_seq))
+        if len(self.others_seqs) == others_count:
+            delivered, read = zip(*self.others_seqs.values(), strict=True)
+            self.others_rise(min(delivered), min(read))
+
+    @property
+    def _all_named(self) -> bool:
+        """Whether a group has as many members as receipts name."""
+        return len(self.others_seqs) >= RECEIPT_MEMBERS_MAX
+
+    def _forget_leavers(self, message: Message) -> None:
+        """Members who left count no more, and those who come are not heard of yet."""
+        users = message.payload.get("userIds") if message.type == "MEMBER" else None
+        for user_id in users if isinstance(users, list) else ():
+            self.others_seqs.pop(str(user_id), None)
 
     def _receipt_counts(self, event: ev.ReceiptPush) -> ChatEvent | None:
         seq, delivered, read = event.seq, event.delivered_count, event.read_count
@@ -265,6 +308,8 @@ class Conversations:
     Args:
         held_max: Bound of entries held above a gap, per conversation.
         wake: Called when a conversation was adopted, and when all heads have come.
+        held_bytes_max: Bound of what is held above gaps in all of them together.
+        conversations_max: Bound of the conversations, known and unknown.
 
     Attributes:
         user_id: The user of the login; "" before the first.
@@ -272,8 +317,18 @@ class Conversations:
         unknown: Heard of, but not adopted yet.
     """
 
-    def __init__(self, held_max: int, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        held_max: int,
+        wake: Callable[[], None],
+        *,
+        held_bytes_max: int = HELD_BYTES_MAX,
+        conversations_max: int = CONVERSATIONS_MAX,
+    ) -> None:
         self._held_max = held_max
+        self._held_bytes_max = held_bytes_max
+        self._held_bytes = HeldBytes(held_bytes_max)
+        self._conversations_max = conversations_max
         self._wake = wake
         self._by_id: dict[str, Conversation] = {}
         self._seen: set[str] = set()
@@ -288,17 +343,39 @@ class Conversations:
         """The conversation, if it is known how far this device is in it."""
         return self._by_id.get(conversation_id)
 
+    def head_of(self, conversation_id: str) -> int | None:
+        """The highest seq of a conversation; None while nobody can say whether there is one.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        conversation = self.get(conversation_id)
+        if conversation is not None:
+            return conversation.timeline.head
+        if self.complete and not self.is_unknown(conversation_id):
+            raise NotFoundError("no such conversation")
+        return None
+
     def reload(self, records: Iterable[Record]) -> None:
         """Forget what is in memory for what is stored; what is unknown was never stored and stays."""
-        self._by_id.clear()
+        before, self._by_id = self._by_id, {}
+        self._held_bytes = HeldBytes(self._held_bytes_max)
         for record in records:
-            self._load(record)
+            conversation = self._load(record)
+            earlier = before.get(record.conversation_id)
+            if earlier is not None and earlier.timeline.epoch == record.epoch:
+                conversation.recalled_lately = earlier.recalled_lately
 
     def adopt(self, conversation_id: str, type_: ConversationType, epoch: str, prefix: int) -> Conversation:
-        """Take up a conversation that this device sees for the first time; it is no longer unknown."""
+        """Take up a conversation that this device sees for the first time; it is no longer unknown.
+
+        Raises:
+            ProtocolError: There are too many.
+        """
+        self._check_room(conversation_id)
         earlier = self.unknown.pop(conversation_id, None)
         own = earlier.own if earlier is not None else []
-        timeline = Timeline(epoch, prefix, held=own, held_max=self._held_max)
+        timeline = Timeline(epoch, prefix, held=own, held_max=self._held_max, held_bytes=self._held_bytes)
         if earlier is not None:
             timeline.rise(earlier.head_seq)
         conversation = self._by_id[conversation_id] = Conversation(conversation_id, type_, timeline)
@@ -306,8 +383,18 @@ class Conversations:
         return conversation
 
     def heard_of(self, conversation_id: str) -> UnknownConversation:
-        """What is remembered of a conversation until it is adopted."""
+        """What is remembered of a conversation until it is adopted.
+
+        Raises:
+            ProtocolError: There are too many.
+        """
+        self._check_room(conversation_id)
         return self.unknown.setdefault(conversation_id, UnknownConversation())
+
+    def _check_room(self, conversation_id: str) -> None:
+        known = conversation_id in self._by_id or conversation_id in self.unknown
+        if not known and len(self._by_id) + len(self.unknown) >= self._conversations_max:
+            raise ProtocolError(f"the server names more than {self._conversations_max} conversations")
 
     def connected(self, user_id: str) -> None:
         """A new connection: its heads begin from nothing, and answers of the one before come again."""
@@ -318,6 +405,8 @@ class Conversations:
             conversation.held_at_connect = conversation.timeline.prefix
         for earlier in self.unknown.values():
             earlier.acks.clear()
+        for conversation in self:
+            conversation.others_seqs.clear()  # who left meanwhile is not known
 
     def see(self, conversation_id: str) -> None:
         """The user is a member now, whatever a snapshot from before says: the heads, or a live event, say so."""
@@ -327,6 +416,10 @@ class Conversations:
         """The user has left it just now."""
         self._seen.discard(conversation_id)
         self.unknown.pop(conversation_id, None)
+
+    def is_unknown(self, conversation_id: str) -> bool:
+        """Whether it was heard of, but not adopted yet."""
+        return conversation_id in self.unknown
 
     def is_seen(self, conversation_id: str) -> bool:
         """Whether this connection has shown that the user is a member."""
@@ -350,17 +443,19 @@ class Conversations:
             if not conversation.left
         }
 
-    def _load(self, record: Record) -> None:
+    def _load(self, record: Record) -> Conversation:
         timeline = Timeline(
             record.epoch,
             record.prefix,
             held=record.held,
             recalled_seqs=record.recalled_seqs,
             held_max=self._held_max,
+            held_bytes=self._held_bytes,
         )
         conversation = Conversation(record.conversation_id, record.type, timeline)
         conversation.left = record.left
         self._by_id[record.conversation_id] = conversation
+        return conversation
 
 
 class Effects:
@@ -369,7 +464,7 @@ class Effects:
     Attributes:
         resolved: Sends to forget.
         outcomes: Their outcomes, for those who wait for them.
-        events: For the app, in order.
+        deliveries: For the app, in order.
     """
 
     def __init__(self) -> None:
@@ -378,7 +473,7 @@ class Effects:
         self._needs_ack: dict[str, Conversation] = {}
         self.resolved: list[Key] = []
         self.outcomes: list[tuple[Key, Sent | ChatkitError]] = []
-        self.events: list[ChatEvent] = []
+        self.deliveries: list[Delivery] = []
 
     def change(self, conversation: Conversation) -> Change:
         """The change of this conversation, to be added to."""
@@ -388,18 +483,22 @@ class Effects:
             change = self._changes[conversation.id] = conversation.change()
         return change
 
+    def notify(self, event: ChatEvent) -> None:
+        """Tell the app of something that is no entry of a log."""
+        self.deliveries.append(Delivery(event))
+
     def sent(self, sent: Sent) -> None:
         """A pending message is durable on the server."""
         key = (sent.conversation_id, sent.client_msg_id)
         self.resolved.append(key)
         self.outcomes.append((key, sent))
-        self.events.append(MessageSent(sent))
+        self.notify(MessageSent(sent))
 
     def failed(self, key: Key, error: ChatkitError) -> None:
         """A pending message was refused for good."""
         self.resolved.append(key)
         self.outcomes.append((key, error))
-        self.events.append(SendFailed(*key, error))
+        self.notify(SendFailed(*key, error))
 
     def needs_ack(self, conversation: Conversation) -> None:
         """The server said how much it knows of what this device holds: the rest is confirmed once all is stored."""
@@ -430,6 +529,11 @@ def _forget_earlier(change: Change, prefix: int) -> None:
     """Let go of what is held from before a new membership; history fetches it again, as it reads now."""
     change.forget_up_to = change.floor = prefix
     change.messages = [message for message in change.messages if message.seq > prefix]
+
+
+def delivery_of(message: Message, epoch: str) -> Delivery:
+    """An entry of a log as the app is to take it."""
+    return Delivery(_event(message), 1, message.conversation_id, epoch, message.seq)
 
 
 def _event(message: Message) -> ChatEvent:

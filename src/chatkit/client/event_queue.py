@@ -1,12 +1,12 @@
 """The bounded buffer between the reader, which never waits, and the app, which may take its time.
 
-`put` never waits. From `events_max` events on the queue is `paused`: the inbox leaves pushes to a later SYNC and no
-page is pulled, until the app has taken it down to `events_low`. What is in hand at that moment (a frame, and the pages
-under way, for which there was room when they were asked for) still gets its place. Of what the server says of a
-conversation itself (ConversationChanged) only the newest waits then, so that part is bounded by the number of
-conversations. While it is paused, ephemeral events are dropped; the newest connection state takes the place
-of the one before it; outcomes of sends that nobody waits for are kept up to twice the bound, then dropped (`send` with
-the same key gives them again).
+`put` never waits. From `events_max` events or `bytes_max` bytes on the queue is `paused`: the inbox leaves pushes to a
+later SYNC and no page is pulled, until the app has taken it down to `events_low` events and half the bytes. What is in
+hand at that moment (a frame, and the pages under way, for which there was room when they were asked for) still gets its
+place. Of what the server says of a conversation itself (ConversationChanged) only the newest waits then, so that part
+is bounded by the number of conversations. While it is paused, ephemeral events are dropped; the newest connection state
+takes the place of the one before it; outcomes of sends that nobody waits for are kept up to twice the bound, then
+dropped (`send` with the same key gives them again).
 """
 
 from __future__ import annotations
@@ -16,16 +16,25 @@ from collections import OrderedDict
 import anyio.lowlevel
 
 from .._auto_reset_event import AutoResetEvent
+from ..core.sizes import size_of
 from .events import (
     ChatEvent,
     ConnectionEvent,
     ConversationChanged,
+    Delivery,
     EphemeralEvent,
+    MessageReceived,
     MessageSent,
     SendFailed,
 )
 
 _EVENTS_PER_TURN = 64
+
+EVENT_BYTES = 500
+"""What an event without a message counts."""
+
+EVENTS_BYTES_MAX = 16 * 1024 * 1024
+"""Bytes of events that wait for the app."""
 
 
 class EventQueue:
@@ -34,15 +43,21 @@ class EventQueue:
     Args:
         events_max: From so many on the queue is paused.
         events_low: Down to so few it stays paused.
+        bytes_max: From so many bytes on the queue is paused too, down to half of it.
+
+    Attributes:
+        size_bytes: What the events that wait hold, as counted here.
     """
 
-    def __init__(self, events_max: int, events_low: int) -> None:
-        self._events: OrderedDict[int, ChatEvent] = OrderedDict()
+    def __init__(self, events_max: int, events_low: int, bytes_max: int = EVENTS_BYTES_MAX) -> None:
+        self._events: OrderedDict[int, tuple[Delivery, int]] = OrderedDict()
         self._count = 0
         self._since_turn = 0
         self._newest: dict[str, int] = {}  # put while paused, and still waiting
         self._events_max = events_max
         self._events_low = min(events_low, events_max - 1)
+        self._bytes_max = bytes_max
+        self.size_bytes = 0
         self._filled = AutoResetEvent()
         self._drained = AutoResetEvent()
         self.paused = False
@@ -56,32 +71,52 @@ class EventQueue:
         """How many events more until it is paused."""
         return max(0, self._events_max - len(self._events))
 
-    def put(self, event: ChatEvent, *, droppable: bool = False) -> None:
+    def put(self, given: ChatEvent | Delivery, *, droppable: bool = False) -> None:
         """Add an event; while the queue is paused, ephemeral and droppable ones are left out."""
-        if self.paused:
-            if droppable or isinstance(event, EphemeralEvent) or self._overflows(event):
-                return
-            if isinstance(event, ConnectionEvent) and isinstance(self._last(), ConnectionEvent):
-                self._events.popitem()
-            if isinstance(event, ConversationChanged) and self._replaces(event):
-                return
+        delivery = given if isinstance(given, Delivery) else Delivery(given)
+        if not (self.paused and self._left_out(delivery.event, droppable)):
+            self._add(delivery)
+
+    def forget_above(self, conversation_id: str, seq: int) -> None:
+        """Drop what waits of a log that was replaced by another one, which is the same up to a seq."""
+        for number, (delivery, _) in list(self._events.items()):
+            if delivery.conversation_id == conversation_id and delivery.seq > seq:
+                self._remove(number)
+
+    def _left_out(self, event: ChatEvent, droppable: bool) -> bool:
+        """Whether a paused queue does without `event`; it may take the place of an earlier one."""
+        if droppable or isinstance(event, EphemeralEvent) or self._overflows(event):
+            return True
+        if isinstance(event, ConnectionEvent) and isinstance(self._last(), ConnectionEvent):
+            self._remove(next(reversed(self._events)))
+        return isinstance(event, ConversationChanged) and self._replaces(event)
+
+    def _add(self, delivery: Delivery) -> None:
         self._count += 1
-        self._events[self._count] = event
-        if not self.paused and len(self._events) >= self._events_max:
+        size_bytes = _size_of(delivery.event)
+        self._events[self._count] = delivery, size_bytes
+        self.size_bytes += size_bytes
+        if len(self._events) >= self._events_max or self.size_bytes >= self._bytes_max:
             self.paused = True
         self._filled.set()
 
+    def _remove(self, number: int) -> Delivery:
+        delivery, size_bytes = self._events.pop(number)
+        self.size_bytes -= size_bytes
+        return delivery
+
     def _last(self) -> ChatEvent:
-        return self._events[next(reversed(self._events))]
+        return self._events[next(reversed(self._events))][0].event
 
     def _replaces(self, event: ConversationChanged) -> bool:
         """Drop what `event` overtakes. Returns whether the one that waits says all of it already."""
         id_ = event.conversation_id
-        earlier = self._events.get(self._newest.get(id_, 0))
+        number = self._newest.get(id_, 0)
+        earlier = self._events[number][0].event if number in self._events else None
         if event.change == "UPDATED" and getattr(earlier, "change", "LEFT") != "LEFT":
             return True
         if earlier is not None:
-            del self._events[self._newest[id_]]
+            self._remove(number)
         self._newest[id_] = self._count + 1
         return False
 
@@ -94,7 +129,7 @@ class EventQueue:
         self.closed = True
         self._filled.set()
 
-    async def take(self) -> ChatEvent | None:
+    async def take(self) -> Delivery | None:
         """The next event; None once the queue is closed and empty. One caller at a time.
 
         Can be cancelled before each event without losing one, and lets the other tasks run every few of them,
@@ -105,12 +140,15 @@ class EventQueue:
             if self.closed:
                 return None
             await self._filled.wait()
-        _, event = self._events.popitem(last=False)
-        if self.paused and len(self._events) <= self._events_low:
+        delivery = self._remove(next(iter(self._events)))
+        if self.paused and self._is_low():
             self.paused = False
             self._newest.clear()
             self._drained.set()
-        return event
+        return delivery
+
+    def _is_low(self) -> bool:
+        return len(self._events) <= self._events_low and self.size_bytes <= self._bytes_max // 2
 
     async def _checkpoint(self) -> None:
         """Letting the others run at every event would cost more than the event: each turn of the loop is a frame."""
@@ -125,3 +163,7 @@ class EventQueue:
         """Return once the queue is not paused."""
         while self.paused:
             await self._drained.wait()
+
+
+def _size_of(event: ChatEvent) -> int:
+    return size_of(event.message) if isinstance(event, MessageReceived) else EVENT_BYTES

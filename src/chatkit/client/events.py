@@ -1,4 +1,7 @@
-"""What an app sees of the client: one frozen struct per event, made for `match`. Yielded by `ChatClient.events`."""
+"""What an app sees of the client: one frozen struct per event, made for `match`.
+
+Yielded by `ChatClient.events`; `ChatClient.consume` hands each out in a `Delivery`.
+"""
 
 from __future__ import annotations
 
@@ -156,3 +159,27 @@ ChatEvent = (
     | ConversationChanged
     | EpochChanged
 )
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One event on its way to the app, for `ChatClient.consume`.
+
+    Attributes:
+        event: What happened.
+        attempt: Which try of this event it is, from 1; counted in the local store, so also across restarts. An event
+            that is not repeated (`seq` 0) always has 1.
+        conversation_id: Whose log the event is of; "" for events of the connection, and for what is not repeated.
+        epoch: Which log that is.
+        seq: The place of its entry (of the RECALL entry for a `MessageRecalled`); 0 for what has none.
+    """
+
+    event: ChatEvent
+    attempt: int = 1
+    conversation_id: str = ""
+    epoch: str = ""
+    seq: int = 0
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it comes again until it is taken: entries of a log, and that a log was replaced."""
+        return self.epoch != ""

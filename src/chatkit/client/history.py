@@ -19,7 +19,7 @@ from .sync import Sync
 from .validate import all_readable
 
 
-class _RenewedError(Exception):
+class RenewedError(Exception):
     """The log, or what this device knows of it, was replaced while it was read."""
 
 
@@ -70,7 +70,7 @@ class History:
                 newest, end = await self._above_prefix(conversation, before - 1, limit)
                 older = await self._read(conversation, end + 1, limit - len(newest))
                 return _blanked(conversation, older + newest)
-            except _RenewedError:
+            except RenewedError:
                 await anyio.lowlevel.checkpoint()
 
     async def _conversation(self, conversation_id: str) -> Conversation:
@@ -94,7 +94,7 @@ class History:
         span = limit
         while len(found) < limit and end > conversation.timeline.prefix:
             start = max(conversation.timeline.prefix, end - span)
-            fetched = await self._window(conversation, start, end)
+            fetched = await self.window(conversation, start, end)
             found = fetched + found
             end, span = start, span if fetched else 2 * span
         return found[-limit:], end
@@ -106,14 +106,19 @@ class History:
         end, span = min(floor, before - 1), limit
         while len(held) < limit and end >= conversation.first_seq and not conversation.left:
             start = max(0, end - span)
-            fetched = await self._window(conversation, start, end)
+            fetched = await self.window(conversation, start, end)
             self._batches.keep(conversation, start, end, fetched)
             held = fetched + held
             end, span = start, span if fetched else 2 * span  # long parts may not be visible at all
         return held[-limit:]
 
-    async def _window(self, conversation: Conversation, start: int, end: int) -> list[Message]:
-        """Every visible entry of (start, end]."""
+    async def window(self, conversation: Conversation, start: int, end: int) -> list[Message]:
+        """Every visible entry of (start, end], fetched; needs a connection.
+
+        Raises:
+            RenewedError: The log was replaced meanwhile.
+            NotFoundError: No member any more.
+        """
         epoch, last_seq = conversation.timeline.epoch, start
         messages: list[Message] = []
         while last_seq < end:
@@ -122,7 +127,7 @@ class History:
             page = await self._status.over_connections(fetch)
             known = self._conversations.get(conversation.id)
             if page.epoch != epoch or conversation.timeline.epoch != epoch or known is not conversation:
-                raise _RenewedError
+                raise RenewedError
             if page.up_to_seq <= last_seq:
                 raise ProtocolError("a page of history covers nothing")
             messages += all_readable(self._codec, page.messages)

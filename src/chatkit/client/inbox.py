@@ -20,12 +20,14 @@ from ..types import Message, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
 from ..wire.payload import is_same
+from .config import DeliveredWhen
 from .conversation import Conversation, Conversations, Effects, UnknownConversation
 from .event_queue import EventQueue
 from .events import ChatEvent, ConversationChanged, MessageSent, Typing
 from .outbox import DELIVERED_REF, READ_REF, Cursors, Outbox
 from .store.base import EncodedMessage, LocalStore, refused_for_now
 from .sync import Pulled, SyncQueue
+from .taken import TakenCursors
 from .validate import all_readable, readable
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,8 @@ class Batches:
         outbox: Those who wait for a send.
         cursors: Takes what is confirmed.
         events: Where the app's events go.
+        taken: How far the app has taken them.
+        delivered_when: Whether what is confirmed is `stored` or `taken`.
 
     Attributes:
         failure: What broke a batch, or None; nothing may be applied or stored before `recover`.
@@ -52,12 +56,16 @@ class Batches:
         outbox: Outbox,
         cursors: Cursors,
         events: EventQueue,
+        taken: TakenCursors,
+        delivered_when: DeliveredWhen,
     ) -> None:
         self._store = store
         self._conversations = conversations
         self._outbox = outbox
         self._cursors = cursors
         self._events = events
+        self._taken = taken
+        self._delivered_when = delivered_when
         self.failure: Exception | None = None
 
     def bind(self, user_id: str, device_id: str) -> None:
@@ -72,7 +80,7 @@ class Batches:
         self._store.bind(user_id, device_id)
 
     def recover(self) -> UnavailableError | None:
-        """After the store refused a batch: make memory what the store holds. Only while not connected.
+        """After a batch broke, by the store or the server: make memory what the store holds. Only while not connected.
 
         Returns:
             Why that is not possible yet, or None.
@@ -127,12 +135,20 @@ class Batches:
         change.messages = messages
         self._store.save([change])
 
+    def taken_further(self, conversation: Conversation) -> bool:
+        """The app has taken more of it. Returns whether there is something to confirm."""
+        return self.failure is None and self._confirm(conversation)
+
     def _commit(self, effects: Effects) -> None:
         changes = effects.changes()
         if changes or effects.resolved:
             self._store.save(changes, effects.resolved)
-        for event in effects.events:
-            self._events.put(event, droppable=self._has_waiter(event))
+        for change in changes:
+            if change.forget_above is not None:
+                self._events.forget_above(change.conversation_id, change.forget_above)
+        self._taken.committed(changes, effects.deliveries)
+        for delivery in effects.deliveries:
+            self._events.put(delivery, droppable=self._has_waiter(delivery.event))
         for key, outcome in effects.outcomes:
             self._outbox.on_committed(key, outcome)
         for conversation in effects.to_confirm():
@@ -143,12 +159,24 @@ class Batches:
             return False
         return self._outbox.has_waiter((event.sent.conversation_id, event.sent.client_msg_id))
 
-    def _confirm(self, conversation: Conversation) -> None:
-        """Confirm to the server what this device holds, if it does not know."""
-        prefix = conversation.timeline.prefix
-        if prefix > conversation.acked_seq and not conversation.left and conversation.renewal is None:
-            conversation.acked_seq = prefix
-            self._cursors.delivered(conversation.id, prefix)
+    def _confirm(self, conversation: Conversation) -> bool:
+        """Confirm to the server what this device holds, or its app has taken, if it does not know.
+
+        Returns:
+            Whether there is something to send.
+        """
+        up_to_seq = self.confirmable(conversation)
+        if conversation.left or conversation.renewal is not None or up_to_seq <= conversation.acked_seq:
+            return False
+        conversation.acked_seq = up_to_seq
+        self._cursors.delivered(conversation.id, up_to_seq)
+        return True
+
+    def confirmable(self, conversation: Conversation) -> int:
+        """How far this device holds it, or its app has taken it."""
+        if self._delivered_when == "taken":
+            return self._taken.taken_up_to(conversation)
+        return conversation.timeline.prefix
 
 
 class Inbox:
@@ -220,8 +248,7 @@ class Inbox:
             case ev.MsgAck(client_msg_id=str()):
                 self._acked(effects, event)
             case ev.MsgAck():  # of a recall: its own entry is to be pulled
-                id_, epoch, seq = event.conversation_id, event.epoch, event.seq
-                self._known_head(effects, id_, epoch, seq, proves=False)
+                self._recall_acked(effects, event)
             case ev.Behind():
                 self._conversations.see(event.conversation_id)
                 self._known_head(effects, event.conversation_id, event.epoch, event.head_seq)
@@ -232,7 +259,7 @@ class Inbox:
             case ev.ReceiptPush():
                 self._receipt(effects, event)
             case ev.TypingPush():
-                effects.events.append(Typing(event.conversation_id, event.user_id))
+                effects.notify(Typing(event.conversation_id, event.user_id))
             case ev.ErrorEvent():
                 self._refused(effects, event)
 
@@ -269,6 +296,12 @@ class Inbox:
             self._conversations.heard_of(event.conversation_id).own.append(message)
         else:
             self._arrived(effects, conversation, message, event.epoch, own=True)
+
+    def _recall_acked(self, effects: Effects, event: ev.MsgAck) -> None:
+        """The answer to a recall. Of a conversation that the heads did not name, nothing is remembered."""
+        id_ = event.conversation_id
+        if self._conversations.get(id_) is not None or not self._conversations.complete:
+            self._known_head(effects, id_, event.epoch, event.seq, proves=False)
 
     def _shows_own(self, effects: Effects, message: Message, epoch: str) -> bool:
         """Whether an entry is a pending message of this device, which is resolved by that.
@@ -409,7 +442,10 @@ class Inbox:
         own = [message for message in earlier.own if message.seq > prefix]
         conversation = self._conversations.adopt(conversation_id, earlier.type, epoch, prefix)
         conversation.acked_seq = prefix
-        effects.change(conversation).messages.extend(own)
+        change = effects.change(conversation)
+        change.floor = prefix
+        for message in own:
+            change.add_own(message)
         self._take_early_acks(effects, earlier)
         return conversation
 
@@ -437,7 +473,7 @@ class Inbox:
         elif conversation.left:
             conversation.left = False
             effects.change(conversation)
-            effects.events.append(ConversationChanged(head.conversation_id, head.type, "JOINED"))
+            effects.notify(ConversationChanged(head.conversation_id, head.type, "JOINED"))
         if conversation.epoch != head.epoch or head.head_seq < conversation.held_at_connect:
             self._renew(conversation, head.epoch, head.head_seq, head.delivered_seq)
             self._sync_queue.add(conversation)
@@ -451,7 +487,7 @@ class Inbox:
         self._cursors.reconcile_read(conversation.id, head.read_seq)
         risen = conversation.others_rise(head.others_delivered_seq, head.others_read_seq)
         if risen is not None:
-            effects.events.append(risen)
+            effects.notify(risen)
         if conversation.renewal is None and conversation.timeline.rise(head.head_seq):
             self._sync_queue.add(conversation)
 
@@ -465,12 +501,19 @@ class Inbox:
                 self._sync_queue.add(self._adopt(effects, id_, earlier.epoch, 0))
             else:
                 self._take_early_acks(effects, earlier)
+        self._cursors.forget_reads_but(self._conversations)
         self._sync_queue.changed.set()
 
     def _changed(self, effects: Effects, event: ev.ConversationPush) -> None:
         """The set of conversations changed just now."""
-        effects.events.append(ConversationChanged(event.conversation_id, event.type, event.change))
         conversation = self._conversations.get(event.conversation_id)
+        if (
+            event.change == "LEFT"
+            and conversation is None
+            and not self._conversations.is_unknown(event.conversation_id)
+        ):
+            return  # nothing was heard of it before
+        effects.notify(ConversationChanged(event.conversation_id, event.type, event.change))
         if event.change == "LEFT":
             self._conversations.unsee(event.conversation_id)
             if conversation is not None:
@@ -498,7 +541,7 @@ class Inbox:
         """The server does not name it, or says NOT_FOUND: it was left. The app is notified once."""
         if not conversation.left:
             _leave(effects, conversation)
-            effects.events.append(ConversationChanged(conversation.id, conversation.type, "LEFT"))
+            effects.notify(ConversationChanged(conversation.id, conversation.type, "LEFT"))
 
     # --- receipts and refusals ------------------------------------------------------------------------
 
@@ -508,15 +551,15 @@ class Inbox:
             return  # the heads that are on their way carry the same fact
         risen = conversation.receipt(event, self._conversations.user_id)
         if risen is not None:
-            effects.events.append(risen)
+            effects.notify(risen)
 
     def _refused(self, effects: Effects, event: ev.ErrorEvent) -> None:
         if self._refused_send(effects, event):
             return
         if event.ref in (DELIVERED_REF, READ_REF) and isinstance(event.conversation_id, str):
             conversation = self._conversations.get(event.conversation_id)
-            held = conversation.timeline.prefix if conversation is not None else 0
-            self._cursors.refused(event, event.conversation_id, held)
+            up_to_seq = self._batches.confirmable(conversation) if conversation is not None else 0
+            self._cursors.refused(event, event.conversation_id, up_to_seq)
         else:  # typing, or a request whose caller has gone
             logger.info("the server refused something nobody waits for: %s", event.code)
 

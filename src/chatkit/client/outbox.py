@@ -8,7 +8,7 @@ and `inbox`, emptied by the writer of the connection.
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from typing import Any, Literal
 
 import anyio
 import msgspec
@@ -19,6 +19,7 @@ from ..core.resend import SUSPECT_AFTER, Key, PendingSend, ResendQueue
 from ..errors import (
     ChatkitError,
     ConflictError,
+    DamagedError,
     RefusedError,
     SendCancelledError,
     SendOutcomeUnknownError,
@@ -28,8 +29,14 @@ from ..types import Payload, Sent
 from ..wire import events as ev
 from ._retry import Backoff
 from .config import ClientConfig
+from .conversation import Conversations
+from .event_queue import EventQueue
+from .events import SendFailed
 from .requests import ConnectionStatus
 from .store.base import LocalStore
+from .validate import check_client_msg_id, check_conversation_id
+
+logger = logging.getLogger(__name__)
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +84,7 @@ class Outbox:
         backoff: Waits after a refusal for now.
         status: Says why there is no answer.
         wake: Set when there is something to send.
+        events: Told of a stored message that is damaged.
 
     Attributes:
         one_by_one: Each frame holds one event, for the server's host takes small ones only.
@@ -90,6 +98,7 @@ class Outbox:
         backoff: Backoff,
         status: ConnectionStatus,
         wake: AutoResetEvent,
+        events: EventQueue,
     ) -> None:
         self._store = store
         self._config = config
@@ -97,6 +106,7 @@ class Outbox:
         self._backoff = backoff
         self._status = status
         self._wake = wake
+        self._events = events
         self._queue = self._stored()
         self._waiters: dict[Key, _Waiter] = {}
         self._emptied = AutoResetEvent()
@@ -110,8 +120,21 @@ class Outbox:
 
     def _stored(self) -> ResendQueue:
         queue = ResendQueue(self._config.pending_max, self._config.window)
-        queue.restore(self._store.pending())
+        queue.restore([send for send in self._store.pending() if self._is_sound(send)])
         return queue
+
+    def _is_sound(self, send: PendingSend) -> bool:
+        """Whether it can be sent. A damaged one is given up, and the app is notified: it would end every connection."""
+        try:
+            check_conversation_id(send.conversation_id)
+            check_client_msg_id(send.client_msg_id)
+            msgspec.json.decode(send.payload, type=dict[str, Any])
+        except (ChatkitError, msgspec.MsgspecError, ValueError) as error:
+            damaged = DamagedError(f"a message that was not sent yet is damaged in the local store: {error}")
+            self._events.put(SendFailed(send.conversation_id, send.client_msg_id, damaged))
+            self._store.save([], [send.key])
+            return False
+        return True
 
     @property
     def pending_count(self) -> int:
@@ -375,6 +398,13 @@ class Cursors:
         self._read.pop(conversation_id, None)
         self._retry_at.pop((READ_REF, conversation_id), None)
 
+    def forget_reads_but(self, known: Conversations) -> None:
+        """All conversations are known: what was read of another one is of none."""
+        for conversation_id in list(self.wanted_reads):
+            if known.get(conversation_id) is None and not known.is_unknown(conversation_id):
+                logger.warning("no conversation %s: that it was read is given up", conversation_id)
+                self.forget_read(conversation_id)
+
     def forget(self, conversation_id: str) -> None:
         """Another epoch: nothing said of the old log counts."""
         self._delivered.pop(conversation_id, None)
@@ -391,6 +421,7 @@ class Cursors:
         """An ERROR for a cursor: again after a wait, or never; a read cursor refused for good is forgotten."""
         if not error.retryable:
             if error.ref == READ_REF:
+                logger.warning("that %s was read is given up: %s", conversation_id, error.code)
                 self.forget_read(conversation_id)
             return
         delay_s = self._backoff.delay_s(1, retry_after_of(error.retry_after_ms))

@@ -312,6 +312,7 @@ class Sync:
         answer = await self._requests.ask(sync, self._config.request_timeout_s)
         if not isinstance(answer, ev.SyncPage):
             raise ProtocolError("SYNC was answered by another event")
+        _check_asked(sync, answer)
         return answer
 
     def _renewed(self, conversation: Conversation, known: str) -> int:
@@ -343,3 +344,10 @@ class Sync:
         if self._conversations.complete and not self._caught_up and idle:
             self._caught_up = True
             self._events.put(CaughtUp())
+
+
+def _check_asked(sync: ev.Sync, page: ev.SyncPage) -> None:
+    """Raises ProtocolError if a page is of another log than was asked for, or holds entries of another one."""
+    named = {page.conversation_id, *(entry.conversation_id for entry in page.messages)}
+    if named != {sync.conversation_id} or sync.epoch not in (UNSET, page.epoch):
+        raise ProtocolError("a SYNC was answered with a page of another log")

@@ -12,12 +12,19 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from ..types import Message
+from .sizes import size_of
+
+HELD_BYTES_MAX = 16 * 1024 * 1024
+"""Most bytes that are kept above gaps, in all conversations of a client together."""
+
+RECALL_BYTES = 100
+"""What an early recall counts."""
 
 HELD_MAX = 1000
 """Most entries kept above a gap, and most early recalls; beyond it entries are dropped and come again by SYNC.
 
-That the app was notified of an entry above a gap is remembered beyond it: one number for each own send that was
-answered there.
+Own sends that were answered are kept beyond it, up to `HELD_BYTES_MAX`: the app knows of them, so the prefix must pass
+them without being told again. Beyond that too one number is remembered for each.
 """
 
 
@@ -61,6 +68,23 @@ def tombstone(message: Message) -> Message:
     )
 
 
+class HeldBytes:
+    """What several timelines hold above their gaps, counted together.
+
+    Attributes:
+        used: Bytes that are held now.
+    """
+
+    def __init__(self, bytes_max: int = HELD_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self.used = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may be held."""
+        return self.used >= self._bytes_max
+
+
 class Timeline:
     """One conversation's contiguous prefix, and what is held above it.
 
@@ -70,6 +94,7 @@ class Timeline:
         held: Entries above the prefix that the app knows of already (own sends that were answered).
         recalled_seqs: Recalls of entries not held yet.
         held_max: Bound of what is held above a gap.
+        held_bytes: Bound of it in bytes, shared with other timelines.
     """
 
     def __init__(
@@ -80,15 +105,24 @@ class Timeline:
         held: Iterable[Message] = (),
         recalled_seqs: Iterable[int] = (),
         held_max: int = HELD_MAX,
+        held_bytes: HeldBytes | None = None,
     ) -> None:
         self.epoch = epoch
         self.prefix = prefix
         self.head = prefix
         self._held_max = held_max
-        above = [message for message in held if message.seq > prefix]
-        self._held = {message.seq: message for message in above[:held_max]}
-        self._notified = {message.seq for message in above}
-        self._early = {seq for seq in recalled_seqs if seq > prefix}
+        self._bytes = held_bytes or HeldBytes()
+        self._sizes: dict[int, int] = {}  # of what is held above the gap, by seq
+        self._early = set[int]()
+        for seq in recalled_seqs:
+            if seq > prefix:
+                self._note_early(seq)
+        self._held: dict[int, Message] = {}
+        self._notified = set[int]()
+        for message in held:
+            if message.seq > prefix:
+                self._notified.add(message.seq)
+                self._hold_above(message)
         self.head = max([prefix, *self._notified])
 
     @property
@@ -117,9 +151,10 @@ class Timeline:
     def push(self, message: Message, *, notified: bool = False, keep: bool = True) -> Step:
         """Take one entry that arrived by itself.
 
-        A repeat changes nothing. With `held_max` entries above the gap, or without `keep`, it is dropped, and its
-        seq is only remembered as head, and that the app was notified, so that a SYNC brings it and the app is not
-        notified again; a recall that it carries counts all the same.
+        A repeat changes nothing. With `held_max` entries above the gap (but for what the app was notified of), without
+        `keep`, and where its bytes have no room, it is dropped, and its seq is only remembered as head, and that the
+        app was notified, so that a SYNC brings it and the app is not notified again; a recall that it carries counts
+        all the same.
         """
         step = Step([], [])
         self.rise(message.seq)
@@ -128,9 +163,11 @@ class Timeline:
         if message.seq <= self.prefix or message.seq in self._held:
             return step
         self._note_recall(message, step)
-        if keep and (message.seq == self.prefix + 1 or len(self._held) < self._held_max):
+        if message.seq == self.prefix + 1 and keep:
             self._hold(message)
             self._drain(step)
+        elif keep and (notified or len(self._held) < self._held_max):
+            self._hold_above(message)
         return step
 
     def page(
@@ -166,7 +203,7 @@ class Timeline:
             self._place(seq, step)
         self.prefix = max(self.prefix, up_to_seq)
         self._drain(step)
-        self._early = {seq for seq in self._early if seq > self.prefix}
+        self._forget_early([seq for seq in self._early if seq <= self.prefix])
         self._notified = {seq for seq in self._notified if seq > self.prefix}
         self.rise(self.prefix)
         return step
@@ -176,11 +213,20 @@ class Timeline:
         self.epoch, self.prefix, self.head = epoch, prefix, prefix
         self._held.clear()
         self._notified.clear()
-        self._early.clear()
+        self._forget_early(list(self._early))
+        for seq in list(self._sizes):
+            self._uncount(seq)
+
+    def _hold_above(self, message: Message) -> None:
+        """Keep an entry above the gap, if its bytes have room."""
+        if not self._bytes.full:
+            self._hold(message)
+            self._sizes[message.seq] = size_of(message)
+            self._bytes.used += self._sizes[message.seq]
 
     def _hold(self, message: Message) -> None:
         if message.seq in self._early:
-            self._early.discard(message.seq)
+            self._forget_early([message.seq])
             message = tombstone(message)
         self._held[message.seq] = message
 
@@ -190,6 +236,7 @@ class Timeline:
 
     def _place(self, seq: int, step: Step) -> None:
         step.placed.append(Placed(self._held.pop(seq), seq in self._notified))
+        self._uncount(seq)
         self._notified.discard(seq)
         self.prefix = seq
 
@@ -200,8 +247,21 @@ class Timeline:
         step.recalled_seqs.append(target)
         if target in self._held:
             self._blank(target)
-        elif target > self.prefix and len(self._early) < self._held_max:
-            self._early.add(target)
+        elif target > self.prefix and len(self._early) < self._held_max and not self._bytes.full:
+            self._note_early(target)
+
+    def _note_early(self, seq: int) -> None:
+        if seq not in self._early:
+            self._early.add(seq)
+            self._bytes.used += RECALL_BYTES
+
+    def _forget_early(self, seqs: Iterable[int]) -> None:
+        for seq in seqs:
+            self._early.discard(seq)
+            self._bytes.used -= RECALL_BYTES
+
+    def _uncount(self, seq: int) -> None:
+        self._bytes.used -= self._sizes.pop(seq, 0)
 
     def _blank(self, seq: int) -> None:
         self._held[seq] = tombstone(self._held[seq])

@@ -68,6 +68,10 @@ _ERRORS = (sqlite3.DatabaseError, MemoryError, UnicodeDecodeError)
 an error whose words are not UTF-8, which hold a name from a damaged schema."""
 
 
+SqliteError = sqlite3.Error
+"""Base of what passes through here untranslated."""
+
+
 class DiskFailedError(UnavailableError):
     """The disk, or what is on it, is broken: nobody knows what the last write left behind.
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import anyio.lowlevel
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from ..core.cursors import RECEIPT_MEMBERS_MAX
 from ..storage.base import Advanced, CursorReader, ReadCounts
@@ -148,6 +149,7 @@ class Receipts:
                 user_id=user_id,
                 delivered_seq=delivered_seq,
                 read_seq=read_seq,
+                member_count=_others_in_group(advanced.member_count),
             )
             push_volatile(push, sessions)
         return len(sessions)
@@ -163,6 +165,11 @@ class Receipts:
                 member_count=row.member_count,
             )
             push_volatile(push, sessions)
+
+
+def _others_in_group(member_count: int) -> int | UnsetType:
+    """How many other members there are, where each of them is named in receipts and nobody else could count them."""
+    return member_count - 1 if 2 < member_count <= RECEIPT_MEMBERS_MAX else UNSET
 
 
 def _both(earlier: _Moved, later: _Moved) -> _Moved:

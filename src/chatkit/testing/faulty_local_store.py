@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..client.store.base import Change, LocalStore, Record
+from ..client.store.base import Change, LocalStore, Progress, Record
 from ..core.resend import Key, PendingSend
 from ..errors import UnavailableError
 from ..types import Message
@@ -58,6 +58,14 @@ class FaultyLocalStore:
     def message_ids(self, conversation_id: str, after_seq: int, up_to_seq: int) -> dict[int, str]:
         """As the store behind."""
         return self._store.message_ids(conversation_id, after_seq, up_to_seq)
+
+    def untaken(self, conversation_id: str, after_seq: int, up_to_seq: int, limit: int) -> list[Message]:
+        """As the store behind."""
+        return self._store.untaken(conversation_id, after_seq, up_to_seq, limit)
+
+    def advance(self, progress: Sequence[Progress]) -> None:
+        """As the store behind, or refused."""
+        self._writable().advance(progress)
 
     def floor(self, conversation_id: str) -> int:
         """As the store behind."""

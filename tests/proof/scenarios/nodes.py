@@ -13,7 +13,7 @@ from .stops import appends
 
 async def two_nodes_all_messages_lost(stage: Stage) -> None:
     """Ann and bob are connected to different servers and the bus loses all: messages, a recall and members arrive."""
-    stage.bus_faults.loss_probability = 1.0
+    stage.lose_bus()
     ann, bob = await stage.device("ann", node="n-1"), await stage.device("bob", node="n-2")
     await stage.host.create("c-1", "ann", "bob")
     await bob.gets("c-1", 1)
@@ -40,7 +40,7 @@ async def removed_through_the_other_node(stage: Stage) -> None:
     bob, cid = await stage.device("bob", node="n-2"), await stage.device("cid", node="n-2")
     await ann.send("c-1", "for-all")
     await cid.gets("c-1", 2)
-    stage.bus_faults.loss_probability = 1.0
+    stage.lose_bus()
     lost_before = stage.frames_between_nodes
     await stage.host.remove("c-1", "ann", "cid")  # on the first server
     require(stage.frames_between_nodes > lost_before, "the frames about it were lost")

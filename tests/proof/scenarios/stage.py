@@ -94,6 +94,11 @@ class Stage:
         self._watch = _Alarms(self.alarms)
         self._tasks: TaskGroup | None = None
 
+    def lose_bus(self) -> None:
+        """From here on nothing that a server gives to the bus arrives."""
+        self.bus_faults.loss_probability = 1.0
+        self.history.happened("bus loss")
+
     async def __aenter__(self) -> Self:
         logging.getLogger("chatkit").addHandler(self._watch)
         await self._shared.open()

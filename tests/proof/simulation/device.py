@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from chatkit.client.client import ChatClient
 from chatkit.client.config import ClientConfig
+from chatkit.client.events import Delivery
 from chatkit.client.store.base import LocalStore
 from chatkit.client.store.memory import MemoryStore
 from chatkit.client.store.sqlite import SqliteStore
@@ -30,6 +32,7 @@ from chatkit.testing.rng import Stream
 from chatkit.transport.base import Connector
 
 from ..dumps import CompleteHistory, DeviceDump, dump_device
+from .bot import Bot, HandlerCrashError
 from .watch import Effects, WatchedLocalStore
 
 REFUSED = (
@@ -55,6 +58,7 @@ class Device:
         connector: Its way to the servers.
         slow_consumer_s: How long its app takes over each event, at most.
         alarm: Told what must never happen: a client that stops for good, an error that is none of chatkit's.
+        bot: Takes the events, if the app is a bot; else they count as taken as they come.
 
     Attributes:
         client: The app's client while it runs.
@@ -79,6 +83,7 @@ class Device:
         slow_consumer_s: float,
         effects: Effects,
         alarm: Callable[[str], None],
+        bot: Bot | None = None,
     ) -> None:
         self.user_id = user_id
         self.device_id = device_id
@@ -98,6 +103,7 @@ class Device:
         self._rng = rng
         self._slow_consumer_s = slow_consumer_s
         self._effects = effects
+        self._bot = bot
         self._alarm = alarm
         self._tasks: TaskGroup | None = None
         self._scope = anyio.CancelScope()
@@ -126,8 +132,10 @@ class Device:
     async def _use(self, client: ChatClient) -> None:
         async with client, anyio.create_task_group() as self._tasks:
             self.client = client
+            tasks = self._tasks
             await self._consume(client)
-            self._tasks.cancel_scope.cancel()
+            self.client, self._tasks = None, None  # it takes no more acts
+            tasks.cancel_scope.cancel()
 
     def kill(self) -> None:
         """End the app as SIGKILL would: nothing that it still does reaches its store. Others cut its lines."""
@@ -179,11 +187,15 @@ class Device:
         return {} if self.local is None else self.local.reads()
 
     def has(self, conversation_id: str, epoch: str, head_seq: int) -> bool:
-        """Whether it has placed a conversation up to here."""
+        """Whether it has placed a conversation up to here, and a bot has handled it."""
         if self.client is None:
             return False
         head = self.client.conversations.get(conversation_id)
-        return head is not None and head.epoch == epoch and head.delivered_seq >= head_seq
+        if head is None or head.epoch != epoch or head.delivered_seq < head_seq:
+            return False
+        if self._bot is None or self.local is None:
+            return True
+        return self._bot.has_handled(self.user_id, self.local, conversation_id)
 
     def dump(self) -> DeviceDump:
         """What its app holds; it must be running."""
@@ -207,10 +219,22 @@ class Device:
         )
 
     async def _consume(self, client: ChatClient) -> None:
+        if self._bot is not None:
+            self._bot.started()
+            with suppress(HandlerCrashError):
+                await client.consume(self._handle)
+            return
         async for event in client.events():
             self._history.app_event(self.user_id, self.device_id, self.incarnation, event)
             if self._slow_consumer_s:
                 await anyio.sleep(self._rng.uniform(0, self._slow_consumer_s))
+
+    async def _handle(self, delivery: Delivery) -> None:
+        assert self._bot is not None
+        if self._slow_consumer_s:
+            await anyio.sleep(self._rng.uniform(0, self._slow_consumer_s))
+        if self._bot.handle(delivery):
+            self._history.app_event(self.user_id, self.device_id, self.incarnation, delivery.event)
 
 
 def plain(answer: Any) -> dict[str, Any]:

@@ -65,6 +65,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         fault_s: Mean time that one lasts.
         sliced_share: Connections that are carried as WebSocket bytes in small slices.
         sqlite_devices_share: Devices whose local store is a SQLite file.
+        bots_share: Devices whose app is a bot: it takes its events with `consume`.
+        handler_crash_share: Entries over which the handler of a bot crashes.
         token_s: Life of a login token; None for ever.
         page_size: Of every page that chatkit reads or sends in parts; None for the true sizes.
     """
@@ -85,6 +87,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     fault_s: float
     sliced_share: float
     sqlite_devices_share: float
+    bots_share: float
+    handler_crash_share: float
     token_s: float | None
     page_size: int | None
     server: ServerConfig
@@ -93,7 +97,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def draw_plan(seed: int) -> Plan:
     """The plan of this seed; the same in every process and on every machine."""
-    rng = Rng(seed).stream("plan")
+    rng, bots = Rng(seed).stream("plan"), Rng(seed).stream("bots")
     storage: Storage = rng.choice(("memory", "sqlite"))
     nodes = rng.choice((1, 1, 2, 3))
     users, devices = rng.randint(3, 5), rng.choice((1, 2, 2))
@@ -114,6 +118,8 @@ def draw_plan(seed: int) -> Plan:
         fault_s=rng.uniform(0.5, 4),
         sliced_share=rng.choice((0.0, 0.0, 0.0, 0.3)),
         sqlite_devices_share=rng.choice((0.0, 0.3)),
+        bots_share=bots.choice((0.0, 0.5)),
+        handler_crash_share=bots.choice((0.0, 0.02, 0.1)),
         token_s=rng.choice((None, None, 12.0)),
         page_size=Rng(seed).stream("page size").choice((None, 1, 2, 3, 4)),
         server=_server(rng),

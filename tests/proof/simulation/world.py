@@ -24,6 +24,7 @@ from chatkit.wire.codec import CODECS
 
 from ..dumps import CompleteHistory
 from ..held import Peaks, client_peaks, server_peaks
+from .bot import Bot
 from .device import Device
 from .node import Node
 from .plan import Plan
@@ -201,9 +202,17 @@ class World:
             rng=self.rng.stream(f"{name} app"),
             slow_consumer_s=rng.choice((0.0, 0.0, 0.05)),
             effects=self.effects,
+            bot=self._bot(f"{user_id}/{device_id}"),
             alarm=self.alarms.append,
         )
         return device
+
+    def _bot(self, name: str) -> Bot | None:
+        """A bot for some of the devices; with streams of their own, so that nothing else of the run changes."""
+        rng = self.rng.stream(f"{name} bot")
+        if rng.random() >= self.plan.bots_share:
+            return None
+        return Bot(name, rng, self.plan.handler_crash_share, self.alarms.append)
 
     def _route(self) -> str | None:
         running = [node.name for node in self.nodes if node.server is not None]

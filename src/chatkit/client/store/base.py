@@ -49,6 +49,9 @@ class Record(msgspec.Struct, frozen=True):
         left: The user was no member when last seen.
         held: Stored entries above the prefix: own sends that were answered.
         recalled_seqs: Recalls of entries above the prefix that are not stored yet.
+        taken_seq: The app has taken everything up to here.
+        tries: How often the next entry was handed to the app.
+        renewed_above: The app has not taken yet that the log is another one above here; None: it has.
     """
 
     conversation_id: str
@@ -58,6 +61,26 @@ class Record(msgspec.Struct, frozen=True):
     left: bool
     held: tuple[Message, ...] = ()
     recalled_seqs: tuple[int, ...] = ()
+    taken_seq: int = 0
+    tries: int = 0
+    renewed_above: int | None = None
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far the app has taken the entries of one log.
+
+    Attributes:
+        epoch: Of which log; a store that holds another one by now passes it over.
+        taken_seq: Everything up to here is taken; a lower value than before changes nothing.
+        tries: How often the next entry was handed to the app.
+        renewed_above: As in `Record`.
+    """
+
+    conversation_id: str
+    epoch: str
+    taken_seq: int
+    tries: int = 0
+    renewed_above: int | None = None
 
 
 class Change(msgspec.Struct):
@@ -65,11 +88,14 @@ class Change(msgspec.Struct):
 
     Attributes:
         floor: Set the start of what is stored completely; None leaves it. A new conversation starts at its prefix.
+            Where a new one starts, everything before counts as taken.
         forget_up_to: Drop the stored entries up to here first; 0 drops none.
-        forget_above: Drop the stored entries and recalls above here first, of another log; None drops none.
+        forget_above: Drop the stored entries and recalls above here first, of another log; the app has taken nothing
+            above either, nor that the log is another one. None drops none.
         messages: Entries to store. A stored tombstone is never replaced by a body.
         recalled_seqs: Slots to blank; remembered if there is nothing to blank yet and the slot is above the prefix
             (below it nothing comes any more but history, which the server has blanked).
+        own_seqs: Those of `messages` that are answered sends of this device: they are never `untaken`.
     """
 
     conversation_id: str
@@ -82,10 +108,16 @@ class Change(msgspec.Struct):
     forget_above: int | None = None
     messages: list[Message] = msgspec.field(default_factory=list)
     recalled_seqs: list[int] = msgspec.field(default_factory=list)
+    own_seqs: set[int] = msgspec.field(default_factory=set)
+
+    def add_own(self, message: Message) -> None:
+        """Store an answered send of this device."""
+        self.messages.append(message)
+        self.own_seqs.add(message.seq)
 
 
 class LocalStore(Protocol):
-    """Pending sends, logs, cursors, and recalls of entries not held yet."""
+    """Pending sends, logs, cursors, recalls of entries not held yet, and how far the app has taken them."""
 
     def bind(self, user_id: str, device_id: str) -> None:
         """Tie the store to its owner at the first login.
@@ -115,6 +147,19 @@ class LocalStore(Protocol):
 
     def message_ids(self, conversation_id: str, after_seq: int, up_to_seq: int) -> dict[int, str]:
         """The ids of the stored entries in (after_seq, up_to_seq], by seq."""
+
+    def untaken(self, conversation_id: str, after_seq: int, up_to_seq: int, limit: int) -> list[Message]:
+        """The oldest stored entries of (after_seq, up_to_seq], without this device's own sends.
+
+        At most `limit`, ascending, possibly none. Entries below the floor may be missing.
+        """
+
+    def advance(self, progress: Sequence[Progress]) -> None:
+        """Keep how far the app has taken each log, in one transaction. When this returns it outlives the process.
+
+        Raises:
+            UnavailableError: Refused for now; nothing was changed.
+        """
 
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts (not included); 0 means at the log's start."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
 
 from ...core.resend import Key, PendingSend
+from ...core.sizes import ENTRY_BYTES
 from ...core.timeline import tombstone
 from ...errors import ConfigurationError
 from ...types import Message
 from ...wire.payload import RECALLED
-from .base import Change, Record, payload_bytes
+from .base import Change, Progress, Record, payload_bytes
 
 MESSAGES_MAX = 1000
+BYTES_MAX = 32 * 1024 * 1024
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -31,6 +34,9 @@ class _Log:
     def __init__(self, change: Change) -> None:
         self.record = Record(change.conversation_id, change.type, change.epoch, change.prefix, change.left)
         self.floor = change.prefix if change.floor is None else change.floor
+        self.progress = Progress(change.conversation_id, change.epoch, self.floor)
+        self.renewed_above: int | None = None
+        self.own: set[int] = set()
         self.messages: dict[int, _Row] = {}
         self.recalled: set[int] = set()
 
@@ -40,13 +46,20 @@ class MemoryStore:
 
     Args:
         messages_max: Newest entries kept per conversation; older ones are fetched again when asked for.
+        bytes_max: Of all entries together; beyond it those of the conversation that changed longest ago go, as far
+            as they are in order.
+
+    Attributes:
+        size_bytes: What the entries take, as counted here.
     """
 
-    def __init__(self, messages_max: int = MESSAGES_MAX) -> None:
+    def __init__(self, messages_max: int = MESSAGES_MAX, bytes_max: int = BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self.size_bytes = 0
         self._messages_max = messages_max
         self._owner: tuple[str, str] | None = None
         self._pending: dict[Key, PendingSend] = {}
-        self._logs: dict[str, _Log] = {}
+        self._logs: OrderedDict[str, _Log] = OrderedDict()
         self._reads: dict[str, int] = {}
 
     def bind(self, user_id: str, device_id: str) -> None:
@@ -74,6 +87,7 @@ class MemoryStore:
             self._apply(change)
         for key in resolved:
             self._pending.pop(key, None)
+        self._trim_bytes()
 
     def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
         """The newest stored entries below `before_seq`, ascending."""
@@ -88,6 +102,22 @@ class MemoryStore:
         log = self._logs.get(conversation_id)
         rows = log.messages if log is not None else {}
         return {seq: row.message_id for seq, row in rows.items() if after_seq < seq <= up_to_seq}
+
+    def untaken(self, conversation_id: str, after_seq: int, up_to_seq: int, limit: int) -> list[Message]:
+        """The oldest stored entries of (after_seq, up_to_seq], without this device's own sends."""
+        log = self._logs.get(conversation_id)
+        if log is None:
+            return []
+        seqs = sorted(seq for seq in log.messages if after_seq < seq <= up_to_seq and seq not in log.own)
+        return [_message(log, seq) for seq in seqs[:limit]]
+
+    def advance(self, progress: Sequence[Progress]) -> None:
+        """Keep how far the app has taken each log."""
+        for each in progress:
+            log = self._logs.get(each.conversation_id)
+            if log is not None and log.record.epoch == each.epoch:
+                log.progress = replace(each, taken_seq=max(each.taken_seq, log.progress.taken_seq))
+                log.renewed_above = each.renewed_above
 
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""
@@ -111,18 +141,19 @@ class MemoryStore:
         log = self._logs.get(change.conversation_id)
         if log is None:
             log = self._logs[change.conversation_id] = _Log(change)
+        self._logs.move_to_end(change.conversation_id)
         log.record = Record(change.conversation_id, change.type, change.epoch, change.prefix, change.left)
-        forgotten = [seq for seq in log.messages if seq <= change.forget_up_to] if change.forget_up_to else []
-        for seq in forgotten:
-            del log.messages[seq]
+        if change.forget_up_to:
+            self._forget(log, [seq for seq in log.messages if seq <= change.forget_up_to])
         if change.forget_above is not None:
-            _forget_above(log, change.forget_above)
+            self._forget_above(log, change.forget_above)
+        log.own |= change.own_seqs
         if change.floor is not None:
             log.floor = change.floor
         for message in change.messages:
-            _keep(log, message)
+            self.size_bytes += _keep(log, message)
         for seq in change.recalled_seqs:
-            _blank(log, seq)
+            self.size_bytes += _blank(log, seq)
         if change.floor is None:
             self._trim(log)
 
@@ -130,36 +161,69 @@ class MemoryStore:
         excess = len(log.messages) - self._messages_max
         if excess <= 0:
             return
-        for seq in sorted(log.messages)[:excess]:
-            if seq <= log.record.prefix:
-                del log.messages[seq]
-                log.floor = max(log.floor, seq)
+        self._let_go(log, sorted(log.messages)[:excess])
+
+    def _trim_bytes(self) -> None:
+        """Let go of whole logs, the one that changed longest ago first; of the last one, of its older half."""
+        for log in list(self._logs.values()):
+            if self.size_bytes <= self._bytes_max:
+                return
+            seqs = sorted(log.messages)
+            is_newest = log.record.conversation_id == next(reversed(self._logs))
+            self._let_go(log, seqs[: len(seqs) // 2 + 1] if is_newest else seqs)
+
+    def _let_go(self, log: _Log, seqs: list[int]) -> None:
+        """Drop these entries, as far as they are in order; history fetches them again."""
+        placed = [seq for seq in seqs if seq <= log.record.prefix]
+        self._forget(log, placed)
+        log.floor = max([log.floor, *placed])
+
+    def _forget_above(self, log: _Log, seq: int) -> None:
+        self._forget(log, [each for each in log.messages if each > seq])
+        log.recalled = {each for each in log.recalled if each <= seq}
+        log.floor = min(log.floor, seq)
+        log.progress = replace(log.progress, taken_seq=min(log.progress.taken_seq, seq), tries=0)
+        log.renewed_above = seq if log.renewed_above is None else min(log.renewed_above, seq)
+
+    def _forget(self, log: _Log, seqs: list[int]) -> None:
+        for seq in seqs:
+            self.size_bytes -= _size_of(log.messages.pop(seq))
+            log.own.discard(seq)
 
 
 def _record(log: _Log) -> Record:
     held = tuple(_message(log, seq) for seq in sorted(log.messages) if seq > log.record.prefix)
     recalled = tuple(sorted(seq for seq in log.recalled if seq > log.record.prefix))
-    return replace(log.record, held=held, recalled_seqs=recalled)
+    return replace(
+        log.record,
+        held=held,
+        recalled_seqs=recalled,
+        taken_seq=log.progress.taken_seq,
+        tries=log.progress.tries,
+        renewed_above=log.renewed_above,
+    )
 
 
-def _forget_above(log: _Log, seq: int) -> None:
-    log.messages = {each: row for each, row in log.messages.items() if each <= seq}
-    log.recalled = {each for each in log.recalled if each <= seq}
-    log.floor = min(log.floor, seq)
+def _size_of(row: _Row) -> int:
+    return len(row.payload) + ENTRY_BYTES
 
 
-def _keep(log: _Log, message: Message) -> None:
+def _keep(log: _Log, message: Message) -> int:
+    """Returns by how many bytes the log grew."""
     if message.seq in log.recalled:
         log.recalled.discard(message.seq)
         message = tombstone(message)
-    if message.seq not in log.messages or message.type == "RECALLED":
-        log.messages[message.seq] = _Row(
-            message.message_id,
-            message.sender_id,
-            message.server_ts,
-            payload_bytes(message),
-            message.client_msg_id,
-        )
+    earlier = log.messages.get(message.seq)
+    if earlier is not None and message.type != "RECALLED":
+        return 0
+    row = log.messages[message.seq] = _Row(
+        message.message_id,
+        message.sender_id,
+        message.server_ts,
+        payload_bytes(message),
+        message.client_msg_id,
+    )
+    return _size_of(row) - (0 if earlier is None else _size_of(earlier))
 
 
 def _message(log: _Log, seq: int) -> Message:
@@ -175,9 +239,12 @@ def _message(log: _Log, seq: int) -> Message:
     )
 
 
-def _blank(log: _Log, seq: int) -> None:
+def _blank(log: _Log, seq: int) -> int:
+    """Returns by how many bytes the log grew."""
     row = log.messages.get(seq)
     if row is not None:
         log.messages[seq] = replace(row, payload=RECALLED)
-    elif seq > log.record.prefix:
+        return len(RECALLED) - len(row.payload)
+    if seq > log.record.prefix:
         log.recalled.add(seq)
+    return 0

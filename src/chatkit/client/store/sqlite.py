@@ -11,21 +11,26 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
 from ...core.resend import Key, PendingSend
 from ...drivers.migrations import migrate, migration_files
-from ...drivers.sqlite import open_sqlite
-from ...errors import ConfigurationError, ConflictError, UnavailableError
+from ...drivers.sqlite import DamagedError as DamagedPageError
+from ...drivers.sqlite import DamagedFileError, DamagedRowError, SqliteError, open_sqlite
+from ...errors import ConfigurationError, ConflictError, DamagedError, UnavailableError
 from ...types import Message
 from ...wire.payload import RECALLED
-from .base import Change, Record, payload_bytes
+from .base import Change, Progress, Record, payload_bytes
 
 logger = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 APPLICATION_ID = 0x63_6B_63_6C
 """`ckcl`: marks the file as a client's store, so that it is never taken for a server's log."""
@@ -34,13 +39,27 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 _COLUMNS = "conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id"
 _UPSERT_CONVERSATION = (
-    "INSERT INTO conversation (conversation_id, type, epoch, prefix, floor, has_left) VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT INTO conversation (conversation_id, type, epoch, prefix, floor, has_left, taken_seq)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET type = excluded.type, epoch = excluded.epoch, prefix = excluded.prefix,"
     " has_left = excluded.has_left"
 )
 _INSERT_MESSAGE = (
-    f"INSERT INTO message ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
+    f"INSERT INTO message ({_COLUMNS}, is_own) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
     " ON CONFLICT DO UPDATE SET payload = excluded.payload WHERE excluded.payload = ?"
+)
+_ADVANCE = (
+    "UPDATE conversation SET taken_seq = max(taken_seq, ?), tries = ?, renewed_above = ?"
+    " WHERE conversation_id = ? AND epoch = ?"
+)
+_FORGET_ABOVE = (
+    "UPDATE conversation SET floor = min(floor, ?1), taken_seq = min(taken_seq, ?1), tries = 0,"
+    " renewed_above = min(ifnull(renewed_above, ?1), ?1) WHERE conversation_id = ?2"
+)
+_LAST_TO_TRIM = "SELECT seq FROM message WHERE conversation_id = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+_TRIM = (
+    "DELETE FROM message WHERE conversation_id = ? AND seq <= ? AND EXISTS (SELECT 1 FROM conversation AS c"
+    " WHERE c.conversation_id = message.conversation_id AND seq <= prefix AND (is_own OR seq <= taken_seq))"
 )
 _EARLY_RECALLS = (
     "SELECT conversation_id, seq FROM early_recall JOIN conversation USING (conversation_id)"
@@ -52,19 +71,66 @@ _FORGET_MET_RECALLS = (
 )
 
 
+_DAMAGE = (
+    DamagedFileError,
+    DamagedPageError,
+    DamagedRowError,
+    SqliteError,
+    msgspec.MsgspecError,
+    UnicodeDecodeError,
+)
+
+
+def _finds_damage(
+    method: Callable[Concatenate[SqliteStore, _P], _T],
+) -> Callable[Concatenate[SqliteStore, _P], _T]:
+    """The method, with DamagedError for what a sound file never gives."""
+
+    @wraps(method)
+    def finding(self: SqliteStore, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with _damage(self.path):
+            return method(self, *args, **kwargs)
+
+    return finding
+
+
+@contextmanager
+def _damage(path: str) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise DamagedError(
+            f"the local store {path} is damaged ({type(error).__name__}): move the file away and start again;"
+            " all but messages that were not sent yet comes again from the server"
+        ) from error
+
+
 class SqliteStore:
     """`LocalStore` in a file.
 
     Args:
         path: The file; made if it is missing.
+        messages_max: Entries kept per conversation, and up to an eighth more; older ones go once the app has taken
+            them, and history fetches them again. None keeps all.
+
+    Attributes:
+        path: The file.
 
     Raises:
         ConfigurationError: The file is no client store, was made by a newer version, or is open in another client.
+        DamagedError: The file is damaged; every other method raises that too.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], messages_max: int | None = None) -> None:
         if not isinstance(path, str | os.PathLike):
             raise ConfigurationError(f"path must be a path, not {type(path).__name__}")
+        self.path = os.fspath(path)
+        self._messages_max = messages_max
+        self._untrimmed: dict[str, int] = {}  # by conversation: entries since it was trimmed last
+        with _damage(self.path):
+            self._open(self.path)
+
+    def _open(self, path: str) -> None:
         try:
             self._connection = open_sqlite(os.fspath(path), synchronous="NORMAL")
         except UnavailableError as error:
@@ -82,6 +148,7 @@ class SqliteStore:
             self._connection.close()
             raise
 
+    @_finds_damage
     def bind(self, user_id: str, device_id: str) -> None:
         """Tie the store to its owner; another one is a ConfigurationError."""
         with self._transaction():
@@ -90,6 +157,7 @@ class SqliteStore:
         if owner != (user_id, device_id):
             raise ConfigurationError("this local store belongs to another user or device; name another file")
 
+    @_finds_damage
     def pending(self) -> list[PendingSend]:
         """Unacknowledged messages, by order."""
         rows = self._connection.execute(
@@ -97,6 +165,7 @@ class SqliteStore:
         )
         return [PendingSend(*row) for row in rows]
 
+    @_finds_damage
     def add_pending(self, send: PendingSend) -> None:
         """Keep a message until it is resolved. Raises ConflictError if its key is kept already."""
         added = self._connection.change(
@@ -107,6 +176,7 @@ class SqliteStore:
         if not added:
             raise ConflictError("this clientMsgId is pending already in the local store")
 
+    @_finds_damage
     def records(self) -> list[Record]:
         """Every conversation that is stored."""
         held: dict[str, list[Message]] = {}
@@ -119,15 +189,25 @@ class SqliteStore:
         for conversation_id, seq in self._connection.execute(_EARLY_RECALLS):
             recalled.setdefault(conversation_id, []).append(seq)
         rows = self._connection.execute(
-            "SELECT conversation_id, type, epoch, prefix, has_left FROM conversation"
+            "SELECT conversation_id, type, epoch, prefix, has_left, taken_seq, tries, renewed_above FROM conversation"
         )
         return [
             Record(
-                id_, type_, epoch, prefix, bool(left), tuple(held.get(id_, ())), tuple(recalled.get(id_, ()))
+                id_,
+                type_,
+                epoch,
+                prefix,
+                bool(left),
+                tuple(held.get(id_, ())),
+                tuple(recalled.get(id_, ())),
+                taken_seq,
+                tries,
+                renewed_above,
             )
-            for id_, type_, epoch, prefix, left in rows
+            for id_, type_, epoch, prefix, left, taken_seq, tries, renewed_above in rows
         ]
 
+    @_finds_damage
     def save(self, changes: Sequence[Change], resolved: Sequence[Key] = ()) -> None:
         """Store all that one frame changed, in one transaction."""
         with self._transaction():
@@ -139,6 +219,7 @@ class SqliteStore:
         self._bodies_in_wal = self._bodies_in_wal or any(_blanks(change) for change in changes)
         self._scrub()
 
+    @_finds_damage
     def messages(self, conversation_id: str, before_seq: int, limit: int) -> list[Message]:
         """The newest stored entries below `before_seq`, ascending."""
         rows = self._connection.execute(
@@ -148,6 +229,7 @@ class SqliteStore:
         )
         return [_message(row) for row in reversed(rows)]
 
+    @_finds_damage
     def message_ids(self, conversation_id: str, after_seq: int, up_to_seq: int) -> dict[int, str]:
         """The ids of the stored entries in (after_seq, up_to_seq], by seq."""
         rows = self._connection.execute(
@@ -156,6 +238,27 @@ class SqliteStore:
         )
         return dict(rows)
 
+    @_finds_damage
+    def untaken(self, conversation_id: str, after_seq: int, up_to_seq: int, limit: int) -> list[Message]:
+        """The oldest stored entries of (after_seq, up_to_seq], without this device's own sends."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM message WHERE conversation_id = ? AND seq > ? AND seq <= ?"  # noqa: S608 -- fixed names
+            " AND NOT is_own ORDER BY seq LIMIT ?",
+            (conversation_id, after_seq, up_to_seq, limit),
+        )
+        return [_message(row) for row in rows]
+
+    @_finds_damage
+    def advance(self, progress: Sequence[Progress]) -> None:
+        """Keep how far the app has taken each log, in one transaction."""
+        with self._transaction():
+            for each in progress:
+                self._connection.execute(
+                    _ADVANCE,
+                    (each.taken_seq, each.tries, each.renewed_above, each.conversation_id, each.epoch),
+                )
+
+    @_finds_damage
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""
         rows = self._connection.execute(
@@ -163,10 +266,12 @@ class SqliteStore:
         )
         return rows[0][0] if rows else 0
 
+    @_finds_damage
     def reads(self) -> dict[str, int]:
         """How far the user wants each conversation to count as read."""
         return dict(self._connection.execute("SELECT conversation_id, up_to_seq FROM wanted_read"))
 
+    @_finds_damage
     def want_read(self, conversation_id: str, up_to_seq: int) -> None:
         """Keep how far the user has read; 0 forgets it."""
         if up_to_seq == 0:
@@ -208,7 +313,16 @@ class SqliteStore:
         id_ = change.conversation_id
         floor = change.prefix if change.floor is None else change.floor
         self._connection.execute(
-            _UPSERT_CONVERSATION, (id_, change.type, change.epoch, change.prefix, floor, int(change.left))
+            _UPSERT_CONVERSATION,
+            (
+                id_,
+                change.type,
+                change.epoch,
+                change.prefix,
+                floor,
+                int(change.left),
+                floor,
+            ),
         )
         if change.floor is not None:
             self._connection.execute(
@@ -220,9 +334,11 @@ class SqliteStore:
             self._connection.execute(
                 "DELETE FROM message WHERE conversation_id = ? AND seq <= ?", (id_, change.forget_up_to)
             )
-        self._keep(id_, change.messages)
+        self._keep(id_, change.messages, change.own_seqs)
         for seq in change.recalled_seqs:
             self._blank(id_, seq, early=seq > change.prefix)
+        if self._messages_max is not None and change.messages:
+            self._trim(id_, self._messages_max, len(change.messages))
 
     def _forget_above(self, conversation_id: str, seq: int) -> None:
         for table in ("message", "early_recall"):
@@ -230,18 +346,31 @@ class SqliteStore:
                 f"DELETE FROM {table} WHERE conversation_id = ? AND seq > ?",  # noqa: S608 -- fixed names
                 (conversation_id, seq),
             )
-        self._connection.execute(
-            "UPDATE conversation SET floor = min(floor, ?) WHERE conversation_id = ?", (seq, conversation_id)
-        )
+        self._connection.execute(_FORGET_ABOVE, (seq, conversation_id))
 
-    def _keep(self, conversation_id: str, messages: Sequence[Message]) -> None:
+    def _trim(self, id_: str, messages_max: int, added: int) -> None:
+        """Let go of the oldest entries, now and then; what the app has not taken stays."""
+        self._untrimmed[id_] = self._untrimmed.get(id_, messages_max) + added
+        if self._untrimmed[id_] <= messages_max // 8:
+            return
+        self._untrimmed[id_] = 0
+        for (last_seq,) in self._connection.execute(_LAST_TO_TRIM, (id_, messages_max)):
+            self._connection.execute(_TRIM, (id_, last_seq))
+            self._connection.execute(
+                "UPDATE conversation SET floor = max(floor, min(?, prefix)) WHERE conversation_id = ?",
+                (last_seq, id_),
+            )
+
+    def _keep(self, conversation_id: str, messages: Sequence[Message], own_seqs: set[int]) -> None:
         if not messages:
             return
         rows = self._connection.execute(
             "SELECT seq FROM early_recall WHERE conversation_id = ?", (conversation_id,)
         )
         recalled = {seq for (seq,) in rows}
-        self._connection.executemany(_INSERT_MESSAGE, [_row(message, recalled) for message in messages])
+        self._connection.executemany(
+            _INSERT_MESSAGE, [_row(message, recalled, own_seqs) for message in messages]
+        )
         met = [(conversation_id, message.seq) for message in messages if message.seq in recalled]
         self._connection.executemany("DELETE FROM early_recall WHERE conversation_id = ? AND seq = ?", met)
 
@@ -270,7 +399,7 @@ def _in_use(error: UnavailableError) -> ConfigurationError:
     )
 
 
-def _row(message: Message, recalled: set[int]) -> tuple[Any, ...]:
+def _row(message: Message, recalled: set[int], own_seqs: set[int]) -> tuple[Any, ...]:
     payload = RECALLED if message.seq in recalled else payload_bytes(message)
     return (
         message.conversation_id,
@@ -280,6 +409,7 @@ def _row(message: Message, recalled: set[int]) -> tuple[Any, ...]:
         message.server_ts,
         payload,
         message.client_msg_id,
+        message.seq in own_seqs,
         RECALLED,
     )
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ...client.store.base import Change, EncodedMessage, LocalStore
+from ...client.store.base import Change, EncodedMessage, LocalStore, Progress
 from ...core.resend import PendingSend
 from ...errors import ConfigurationError
 from ...types import Message
@@ -318,6 +318,66 @@ class LocalStoreContract:
 
         held = self.reopened(store).records()[0].held
         assert [each.seq for each in held] == list(range(1502, 3002))
+
+    def test_gives_what_the_app_has_not_taken_in_pages(self, store: LocalStore) -> None:
+        store.save([change(0, floor=0), Change("c-2", "GROUP", "e1", 1, messages=[elsewhere(1)], floor=0)])
+        store.save([change(6, *(message(seq) for seq in (1, 2, 4, 5, 6)))])
+        store.advance([Progress("c-1", "e1", 1, tries=2)])
+        store = self.reopened(store)
+
+        records = {record.conversation_id: record for record in store.records()}
+        assert (records["c-1"].taken_seq, records["c-1"].tries, records["c-2"].taken_seq) == (1, 2, 0)
+        assert store.untaken("c-1", 1, 5, 2) == [message(2), message(4)]
+        assert store.untaken("c-1", 4, 5, 2) == [message(5)]
+        assert store.untaken("c-1", 6, 9, 2) == []
+        assert store.untaken("c-unknown", 0, 9, 2) == []
+
+    def test_what_was_taken_never_falls(self, store: LocalStore) -> None:
+        store.save([change(0, floor=0)])
+        store.save([change(6, message(6))])
+        store.advance([Progress("c-1", "e1", 6), Progress("c-unknown", "e1", 3)])
+        store.advance([Progress("c-1", "e1", 4, tries=1)])
+        store.save([change(7, message(7))])
+        store = self.reopened(store)
+
+        assert (store.records()[0].taken_seq, store.records()[0].tries) == (6, 1)
+
+    def test_what_is_before_a_new_conversation_counts_as_taken(self, store: LocalStore) -> None:
+        store.save([change(9, message(9), floor=8)])
+
+        assert self.reopened(store).records()[0].taken_seq == 8
+
+    def test_own_sends_are_never_untaken(self, store: LocalStore) -> None:
+        store.save([change(0, floor=0)])
+        store.save([change(1, message(1), message(3, key="k"), own_seqs={3})])
+        store.save([change(4, message(2), message(3, key="k"), message(4, key="l"), own_seqs={3})])
+
+        assert self.reopened(store).untaken("c-1", 0, 9, 9) == [message(1), message(2), message(4, key="l")]
+
+    def test_what_is_recalled_before_it_is_taken_has_no_body(self, store: LocalStore) -> None:
+        store.save([change(0, floor=0)])
+        store.save([change(2, message(1, "secret"), message(2, "secret"), recalled_seqs=[2])])
+        store.save([change(2, recalled_seqs=[1])])
+
+        assert self.reopened(store).untaken("c-1", 0, 9, 9) == [blanked(message(1)), blanked(message(2))]
+
+    def test_of_another_log_nothing_is_taken_above_the_common_part(self, store: LocalStore) -> None:
+        store.save([change(0, floor=0)])
+        store.save([change(7, message(4), message(7, key="k"), own_seqs={7})])
+        store.advance([Progress("c-1", "e1", 7, tries=1)])
+        store.save([change(7, message(7), epoch="e2", forget_above=3)])
+        store.advance([Progress("c-1", "e1", 7)])
+        store = self.reopened(store)
+
+        (record,) = store.records()
+        assert (record.taken_seq, record.tries, record.renewed_above) == (3, 0, 3)
+        assert store.untaken("c-1", 0, 9, 9) == [message(7)]
+        store.advance([Progress("c-1", "e2", 3, renewed_above=3)])
+        store.save([change(5, epoch="e3", forget_above=5)])
+        assert self.reopened(store).records()[0].renewed_above == 3
+        store = self.reopened(store)
+        store.advance([Progress("c-1", "e3", 3)])
+        assert self.reopened(store).records()[0].renewed_above is None
 
     def test_keeps_what_should_count_as_read(self, store: LocalStore) -> None:
         store.want_read("c-1", 5)

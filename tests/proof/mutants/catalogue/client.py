@@ -6,6 +6,7 @@ from ..plant import Edit, Mutant
 
 CONNECTION = "chatkit.client.connection"
 CONVERSATION = "chatkit.client.conversation"
+DELIVERIES = "chatkit.client.deliveries"
 EVENT_QUEUE = "chatkit.client.event_queue"
 HISTORY = "chatkit.client.history"
 INBOX = "chatkit.client.inbox"
@@ -73,7 +74,7 @@ MUTANTS = (
             Edit(
                 CONVERSATION,
                 "        if own and self.timeline.is_notified(message.seq):\n"
-                "            effects.change(self).messages.append(message)",
+                "            effects.change(self).add_own(message)",
                 "        if own and self.timeline.is_notified(message.seq):\n            pass",
             ),
         ),
@@ -109,7 +110,7 @@ MUTANTS = (
         (
             Edit(
                 OUTBOX,
-                "        queue.restore(self._store.pending())\n",
+                "        queue.restore([send for send in self._store.pending() if self._is_sound(send)])\n",
                 "        queue.restore(self._store.pending()[-self._config.window :])\n",
             ),
         ),
@@ -209,10 +210,8 @@ MUTANTS = (
         (
             Edit(
                 OUTBOX,
-                "        if not error.retryable:\n            if error.ref == READ_REF:\n"
-                "                self.forget_read(conversation_id)\n            return\n",
-                "        if error.ref == READ_REF:\n            self.forget_read(conversation_id)\n            return\n"
-                "        if not error.retryable:\n            return\n",
+                "        if not error.retryable:\n            if error.ref == READ_REF:\n",
+                "        if error.ref == READ_REF or not error.retryable:\n            if error.ref == READ_REF:\n",
             ),
         ),
         ("S15",),
@@ -235,8 +234,8 @@ MUTANTS = (
         (
             Edit(
                 EVENT_QUEUE,
-                "            if droppable or isinstance(event, EphemeralEvent) or self._overflows(event):\n",
-                "            if droppable or not isinstance(event, ConnectionEvent) or self._overflows(event):\n",
+                "        if droppable or isinstance(event, EphemeralEvent) or self._overflows(event):\n",
+                "        if droppable or not isinstance(event, ConnectionEvent) or self._overflows(event):\n",
             ),
         ),
         ("S10",),
@@ -252,5 +251,36 @@ MUTANTS = (
             ),
         ),
         ("L1", "L2", "alarm"),
+    ),
+    Mutant(
+        "taken-before-handled",
+        "What is handed out is taken.",
+        (
+            Edit(
+                DELIVERIES,
+                "        await handler(replace(delivery, attempt=attempt))\n        self._cursors.took(delivery)\n",
+                "        self._cursors.took(delivery)\n        await self._save()\n"
+                "        await handler(replace(delivery, attempt=attempt))\n",
+            ),
+        ),
+        ("alarm", "L1"),
+    ),
+    Mutant(
+        "taken-forgotten-at-restart",
+        "The app begins with what is stored.",
+        (
+            Edit(
+                DELIVERIES,
+                "                self._left.append(_Left(id_, epoch, record.taken_seq, record.prefix))\n",
+                "                self._left.append(_Left(id_, epoch, 0, record.prefix))\n",
+            ),
+        ),
+        ("alarm", "S10"),
+    ),
+    Mutant(
+        "not-taken-forgotten-at-restart",
+        "The app begins with what arrives.",
+        (Edit(DELIVERIES, "            if record.taken_seq < record.prefix:\n", "            if False:\n"),),
+        ("alarm", "L1"),
     ),
 )

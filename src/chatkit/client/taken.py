@@ -1,0 +1,185 @@
+"""How far the app has taken each log, and how far entries wait for it: in memory, and in the local store.
+
+Filled by `inbox` with what is stored, moved by `deliveries`. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..wire.events import SEQ_MAX
+from .conversation import Conversation
+from .events import Delivery, EpochChanged
+from .store.base import Change, LocalStore, Progress, Record
+
+_FORMER_MAX = 8
+"""Former logs of a conversation of which it is known how much they share with the one now."""
+
+
+class _Cursor:
+    """One log: everything up to `taken_seq` is taken, nothing above `offered_seq` waits for the app."""
+
+    __slots__ = ("_shared", "epoch", "offered_seq", "renewed_above", "taken_seq", "tries", "unread")
+
+    def __init__(
+        self,
+        epoch: str,
+        taken_seq: int,
+        tries: int = 0,
+        renewed_above: int | None = None,
+        *,
+        unread: bool = False,
+    ) -> None:
+        self.epoch = epoch
+        self.taken_seq = self.offered_seq = taken_seq
+        self.tries = tries
+        self.renewed_above = renewed_above  # the app has not taken yet that the log is another one above here
+        self.unread = unread  # more of an earlier start waits in the store
+        self._shared: dict[str, int] = {}  # former epochs: up to where their logs are the same as this one
+
+    def shared_seq(self, epoch: str) -> int:
+        """Up to where the log with this epoch is the one that is held now; below 0 for one that is not known."""
+        return SEQ_MAX if epoch == self.epoch else self._shared.get(epoch, -1)
+
+    def renew(self, epoch: str, kept_seq: int) -> None:
+        """The log is another one above `kept_seq`: nothing above it is taken, or waits."""
+        shared = {former: min(seq, kept_seq) for former, seq in self._shared.items()}
+        if epoch != self.epoch:
+            shared[self.epoch] = kept_seq
+        shared.pop(epoch, None)
+        self._shared = dict(list(shared.items())[-_FORMER_MAX:])
+        self.epoch = epoch
+        self.taken_seq, self.offered_seq = min(self.taken_seq, kept_seq), min(self.offered_seq, kept_seq)
+        self.tries = 0
+        self.renewed_above = kept_seq if self.renewed_above is None else min(self.renewed_above, kept_seq)
+
+    @property
+    def waits(self) -> bool:
+        """Whether an entry waits for the app."""
+        return self.unread or self.taken_seq < self.offered_seq
+
+
+class TakenCursors:
+    """How far the app has taken each log. Bounded by the number of conversations.
+
+    Args:
+        store: Keeps it.
+        records: What it holds at the start.
+    """
+
+    def __init__(self, store: LocalStore, records: Iterable[Record]) -> None:
+        self._store = store
+        self._unsaved: dict[str, Progress] = {}
+        self._moved: set[str] = set()
+        self._handed_out: Delivery | None = None
+        self._by_id = {
+            it.conversation_id: _Cursor(
+                it.epoch, it.taken_seq, it.tries, it.renewed_above, unread=it.taken_seq < it.prefix
+            )
+            for it in records
+        }
+
+    def committed(self, changes: Iterable[Change], deliveries: Iterable[Delivery]) -> None:
+        """A batch is stored: its entries wait for the app from now on."""
+        for change in changes:
+            cursor = self._by_id.get(change.conversation_id)
+            if cursor is None:
+                start_seq = change.prefix if change.floor is None else change.floor
+                self._by_id[change.conversation_id] = _Cursor(change.epoch, start_seq)
+            elif change.forget_above is not None:
+                self._renew(cursor, change, change.forget_above)
+            else:
+                cursor.epoch = change.epoch
+        for delivery in deliveries:
+            if delivery.repeats:
+                cursor = self._by_id[delivery.conversation_id]
+                cursor.offered_seq = max(cursor.offered_seq, delivery.seq)
+
+    def _renew(self, cursor: _Cursor, change: Change, kept_seq: int) -> None:
+        cursor.renew(change.epoch, kept_seq)
+        self._unsaved.pop(change.conversation_id, None)
+        held = self._handed_out
+        if held is not None and held.conversation_id == change.conversation_id and held.seq > kept_seq:
+            self._handed_out = None  # its place belongs to another entry now
+
+    def shared_seq(self, conversation_id: str, epoch: str) -> tuple[str, int]:
+        """The epoch of the log that is held now, and up to where the log with `epoch` is the same; below 0: unknown."""
+        cursor = self._by_id.get(conversation_id)
+        return ("", -1) if cursor is None else (cursor.epoch, cursor.shared_seq(epoch))
+
+    def read_back(
+        self, conversation_id: str, epoch: str, last_seq: int, up_to_seq: int, end_seq: int
+    ) -> None:
+        """A page of what an earlier start left was read: `last_seq` is its last entry, 0 if it has none.
+
+        Args:
+            conversation_id: Which log.
+            epoch: Its identity; nothing of a log that was replaced counts.
+            last_seq: The last entry of the page.
+            up_to_seq: Where the page ends.
+            end_seq: Where that start had ended.
+        """
+        cursor = self._by_id.get(conversation_id)
+        if cursor is None or cursor.epoch != epoch:
+            return
+        cursor.offered_seq = max(cursor.offered_seq, last_seq)
+        cursor.unread = up_to_seq < end_seq
+        if not cursor.waits:
+            cursor.taken_seq = cursor.offered_seq = max(cursor.taken_seq, end_seq)
+            self._changed(conversation_id, cursor)
+
+    def taken_up_to(self, conversation: Conversation) -> int:
+        """Everything visible up to here is taken: the whole prefix, if nothing waits for the app."""
+        cursor = self._by_id.get(conversation.id)
+        if cursor is None or not cursor.waits:
+            return conversation.timeline.prefix
+        return cursor.taken_seq
+
+    def is_current(self, delivery: Delivery) -> bool:
+        """Whether it is of the log that is held now, or of the part that a former one has in common with it."""
+        return delivery.seq <= self.shared_seq(delivery.conversation_id, delivery.epoch)[1]
+
+    def hand_out(self, delivery: Delivery) -> None:
+        """The app gets it now; one at a time."""
+        self._handed_out = delivery
+
+    def trying(self, delivery: Delivery) -> int:
+        """It is about to be handed out. Returns which try of it that is."""
+        if delivery.seq == 0 or not self.is_current(delivery):
+            return 1
+        cursor = self._by_id[delivery.conversation_id]
+        cursor.tries += 1
+        self._changed(delivery.conversation_id, cursor)
+        return cursor.tries
+
+    def took(self, delivery: Delivery) -> None:
+        """The app has taken what was handed out last. What is of a replaced log changes nothing."""
+        is_void, self._handed_out = self._handed_out is not delivery, None
+        if not delivery.repeats or is_void or not self.is_current(delivery):
+            return
+        cursor = self._by_id[delivery.conversation_id]
+        cursor.taken_seq, cursor.tries = max(cursor.taken_seq, delivery.seq), 0
+        if isinstance(delivery.event, EpochChanged) and delivery.epoch == cursor.epoch:
+            cursor.renewed_above = None
+        self._changed(delivery.conversation_id, cursor)
+
+    def save(self) -> None:
+        """Write what changed since the last time.
+
+        Raises:
+            UnavailableError: Refused; it is written with the next save.
+        """
+        if self._unsaved:
+            self._store.advance(list(self._unsaved.values()))
+            self._unsaved.clear()
+
+    def moved(self) -> set[str]:
+        """The conversations that were taken further since the last time, all of it saved."""
+        moved, self._moved = self._moved, set()
+        return moved
+
+    def _changed(self, conversation_id: str, cursor: _Cursor) -> None:
+        self._unsaved[conversation_id] = Progress(
+            conversation_id, cursor.epoch, cursor.taken_seq, cursor.tries, cursor.renewed_above
+        )
+        self._moved.add(conversation_id)
