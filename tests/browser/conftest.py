@@ -165,10 +165,10 @@ class Tab:
         self.page = page
         self.server = server
         self.console: list[str] = []
-        page.on("console", self._said)
+        page.on("console", self.on_console)
         page.on("pageerror", lambda error: self.console.append(f"error: {error}"))
 
-    def _said(self, message: ConsoleMessage) -> None:
+    def on_console(self, message: ConsoleMessage) -> None:
         self.console.append(f"{message.type}: {message.text}")
 
     def sign_in(
