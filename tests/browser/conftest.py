@@ -108,6 +108,21 @@ class ServerProcess:
         self._http.close()
         self._http = httpx.Client()
 
+    def back_up(self) -> None:
+        """Copy the log, while the server is down."""
+        for path in self._files():
+            shutil.copy(path, path.with_name(f"backup-{path.name}"))
+
+    def restore(self) -> None:
+        """Put the copy in the place of the log, while the server is down."""
+        for path in self._files():
+            path.unlink()
+        for path in self._database.parent.glob("backup-*"):
+            shutil.copy(path, path.with_name(path.name.removeprefix("backup-")))
+
+    def _files(self) -> list[Path]:
+        return [path for path in self._database.parent.glob("chat.db*") if path.suffix != ".db-owner"]
+
     def close(self) -> None:
         if self._process is not None:
             self.kill()
@@ -150,10 +165,10 @@ class Tab:
         self.page = page
         self.server = server
         self.console: list[str] = []
-        page.on("console", self._said)
+        page.on("console", self.on_console)
         page.on("pageerror", lambda error: self.console.append(f"error: {error}"))
 
-    def _said(self, message: ConsoleMessage) -> None:
+    def on_console(self, message: ConsoleMessage) -> None:
         self.console.append(f"{message.type}: {message.text}")
 
     def sign_in(

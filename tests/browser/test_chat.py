@@ -141,6 +141,33 @@ def test_message_written_while_down_is_sent_by_the_next_load(server: ServerProce
     expect(ann.page.locator("#log .message")).to_have_count(1)
 
 
+def test_log_put_back_from_a_backup_keeps_what_it_has_in_its_place(
+    server: ServerProcess, new_tab: NewTab
+) -> None:
+    chat = server.conversation("ann", "ben")
+    ann = new_tab().sign_in("ann", conversation=chat)
+    ann.write("in both")
+    ann.expect_state("in both", "SENT")
+    server.kill()
+    server.back_up()
+    server.start()
+    ann.expect_online()
+    ann.write("lost")
+    ann.expect_state("lost", "SENT")
+    ann.message("in both").evaluate("element => { element.mark = 'same element'; }")
+    server.kill()
+    server.restore()
+    server.start()
+    server.say("ben", chat, "after it", "k-1")
+    ann.expect_online()
+    expect(ann.page.locator("#log .message .body")).to_have_text(["in both", "after it"])
+    assert ann.message("in both").evaluate("element => element.mark") == "same element"
+    ann.write("goes on")
+    ann.expect_state("goes on", "SENT")
+    assert all("WebSocket" in line or "ERR_CONNECTION" in line for line in ann.console), ann.console
+    ann.console.clear()
+
+
 class Outage:
     """Cuts one tab off from the API, while the page's own files still come, as from a cache or another host."""
 

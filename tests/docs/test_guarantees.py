@@ -29,7 +29,7 @@ NUMBERS: Final = {*INVARIANTS, OF_CRASH_STATES}
 _PROMISE = re.compile(
     r"^### (.+?)$.*?^- \*\*Kept in\*\* (.+?)\n- \*\*Attacked by\*\* (.+?)\n\n", flags=re.M | re.S
 )
-_ROW = re.compile(r"^\| ([SL]\d+) \| .+? \| .+? \| (.*)\|$", flags=re.M)
+_ROW = re.compile(r"^\| ([SL]\d+[a-z]?) \| .+? \| .+? \| (.*)\|$", flags=re.M)
 
 
 class Promise(NamedTuple):
@@ -110,6 +110,8 @@ def test_what_attacks_it_is_there(promise: Promise) -> None:
         kind = part.split()[0]
         if kind == "tests":
             assert [name for name in _named(part) if not _is_test(name)] == []
+        elif kind == "programs":
+            assert [name for name in _named(part) if find_spec(name) is None] == []
         elif kind in known:
             assert set(_named(part)) <= set(known[kind]), kind
         else:

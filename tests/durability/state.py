@@ -17,6 +17,8 @@ from typing import Any
 
 import msgspec
 
+from chatkit.drivers.file_lock import SUFFIX
+
 Row = tuple[Any, ...]
 Rows = tuple[Row, ...]
 
@@ -74,7 +76,7 @@ class State:
 def read_state(database: Path) -> State:
     """What a file would hold for whoever opened it now; the file itself is left as it is."""
     with tempfile.TemporaryDirectory(prefix="chatkit-state-") as folder:
-        copied = copy_database(database, Path(folder))
+        copied = _copy_files(database, Path(folder))
         with closing(sqlite3.connect(copied)) as connection:
             findings = connection.execute("PRAGMA integrity_check").fetchall()
             assert findings == [("ok",)], f"the file is damaged: {findings}"
@@ -82,7 +84,18 @@ def read_state(database: Path) -> State:
 
 
 def copy_database(database: Path, folder: Path) -> Path:
-    """Copy a database that nobody writes to now, with its write-ahead log. Returns the copy."""
+    """Copy a database that nobody writes to now, with its write-ahead log. Returns the copy.
+
+    To a server the copy is the file that was last served from its place: it may not count as put back from a backup.
+    """
+    copied = _copy_files(database, folder)
+    number, position = database.with_name(database.name + SUFFIX).read_text("ascii").split()
+    assert int(number) == database.stat().st_ino, f"{database} is not what was last served there"
+    copied.with_name(copied.name + SUFFIX).write_text(f"{copied.stat().st_ino:020} {position}\n", "ascii")
+    return copied
+
+
+def _copy_files(database: Path, folder: Path) -> Path:
     for suffix in ("", "-wal"):
         source = database.with_name(database.name + suffix)
         if source.exists():
@@ -91,7 +104,13 @@ def copy_database(database: Path, folder: Path) -> Path:
 
 
 def check_whole(state: State) -> None:
-    """S4, S5, S13, S15, S20 and S24 of one state, by its own rows alone."""
+    """S4, S5, S13, S15, S20 and S24 of one state, by its own rows alone; and that its log was never renewed.
+
+    Only a log that was put back from a backup is. A server that died and starts again on its own file does not.
+    """
+    assert not [row for row in state.audit if row[2] == "EPOCH_RENEWED"], (
+        "renewed, and nobody had put it back"
+    )
     for conversation, _, _, head, *_ in state.conversations:
         log = state.log(conversation)
         assert [row[0] for row in log] == list(range(1, head + 1)), f"S5: {conversation} is not 1..{head}"

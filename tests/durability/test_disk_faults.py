@@ -22,7 +22,7 @@ from tests.blackbox.world import ok, refused
 from .launched import CHATKIT_SERVE, LaunchedServer
 from .stage import ALICE, BOB, DATABASE, GROUP, MESSAGES, Stage, fresh_server
 from .state import check_whole, copy_database, read_state
-from .strace import Call, Strace, threads_of, traced
+from .strace import Call, Strace, parse, threads_of, traced
 from .syscalls import SWEPT, Files, check_answers_follow_syncs, pid_of
 from .workloads import WORKLOADS
 
@@ -362,10 +362,13 @@ def test_a_file_that_may_not_be_written_is_told_at_the_start(
 ) -> None:
     database = copy_database(files.prepared(), tmp_path)
     before = read_state(database)
-    fault = f"openat:error={error}:when=1"
+    fault = f"openat:error={error}:when=2"  # the first one only makes a file that is missing
     strace = traced(tmp_path / "trace", "openat", fault, path=database)
     server = LaunchedServer(tmp_path, [*strace, *CHATKIT_SERVE])
     assert ended(server) == 2
+    made, opened = parse((tmp_path / "trace").read_text(encoding="utf-8"))[:2]
+    assert "O_EXCL" in made.arguments and "EEXIST" in made.result
+    assert "O_RDWR" in opened.arguments and "INJECTED" in opened.result
     assert f"cannot open the SQLite file {database}: attempt to write a readonly database" in server.log
     assert "Traceback" not in server.log
     assert read_state(database) == before

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from chatkit.drivers.file_lock import SUFFIX
 from tests.blackbox.server_process import ServerProcess
 from tests.blackbox.world import World, ok
 
 from .launched import CHATKIT_SERVE, LaunchedServer
 from .stage import ALICE, DATABASE, DEVICE, GROUP, MESSAGES, fresh_server
-from .state import copy_database, read_state
+from .state import check_whole, copy_database, read_state
 from .strace import Call, Strace, parse, traced
 from .syscalls import Files, died, pid_of, target_of
 from .workloads import until_cut
@@ -108,7 +109,7 @@ def test_a_start_that_cannot_make_the_log_durable_ends(left: Path, tmp_path: Pat
 
 
 def goes_on(server: ServerProcess) -> None:
-    """It starts and has the message."""
+    """It starts and has the message; it takes the log for its own, not for one that was put back."""
     try:
         server.start()
         with closing(World(server.http_url, server.ws_url)) as world:
@@ -117,6 +118,15 @@ def goes_on(server: ServerProcess) -> None:
         assert seqs == [MESSAGES + 2, MESSAGES + 3]
     finally:
         server.stop()
+    check_whole(read_state(server.folder / DATABASE))
+
+
+def test_a_log_that_was_not_served_from_its_place_is_renewed(left: Path, tmp_path: Path) -> None:
+    """So the check of every other restart can fail."""
+    copied = copy_database(left / DATABASE, tmp_path)
+    copied.with_name(copied.name + SUFFIX).unlink()
+    with pytest.raises(AssertionError, match="renewed"):
+        goes_on(ServerProcess(tmp_path))
 
 
 def parse_trace(server: LaunchedServer) -> list[Call]:

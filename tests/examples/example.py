@@ -47,7 +47,8 @@ def serving(name: str, *arguments: str, folder: Path, prefix: str = "") -> Itera
         yield url
         process.send_signal(signal.SIGTERM)
         assert process.wait(READY_S) in (0, -signal.SIGTERM)
-        assert (folder / "example.log").read_text() == ""
+        lines = (folder / "example.log").read_text().splitlines()
+        assert [line for line in lines if not line.startswith("SQLite ")] == []  # old ones are warned of
     finally:
         process.kill()
         process.wait()

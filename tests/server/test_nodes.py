@@ -325,6 +325,28 @@ async def test_leaving_and_coming_back_between_two_looks(two: Cluster) -> None:
 # --- without the bus ---
 
 
+@pytest.mark.parametrize("gone", ["ben", "cat", "dan"])
+async def test_of_several_who_joined_elsewhere_one_who_left_costs_the_others_nothing(
+    two: Cluster, gone: str
+) -> None:
+    """The word that they joined comes late, and the word that one left not at all."""
+    a, b = two.nodes
+    conversation = await group(a, "ann")
+    joined = {name: await login(b, name) for name in ("ben", "cat", "dan")}
+    two.bus.fate = lambda member, message: [0.2]
+    await a.add_members(conversation, "ann", list(joined))
+    two.bus.fate = never
+    await a.remove_member(conversation, "ann", gone)
+    await sent(a, conversation, "ann", "k1")
+    await anyio.sleep(0.2 + SOON_S)
+
+    heard = {name: peer.read() for name, peer in joined.items()}
+    assert [it for it in heard.pop(gone) if it["event"] == "CONVERSATION"] == []
+    for events in heard.values():
+        assert [it["change"] for it in events if it["event"] == "CONVERSATION"] == ["JOINED"]
+        assert "BEHIND" in kinds(events) or seqs(events, conversation)
+
+
 async def test_what_was_written_while_one_was_let_in_is_not_missed(kind: str) -> None:
     async with cluster(kind, heads_check_s=1000.0) as two:
         a, b = two.nodes

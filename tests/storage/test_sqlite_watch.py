@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,48 @@ async def test_a_server_is_unready_before_anybody_sends(tmp_path: Path) -> None:
         assert not server.ready
         (tmp_path / "elsewhere").rename(tmp_path / "chat.db")
         assert not server.ready, "nobody knows who wrote to it meanwhile"
+
+
+OTHER_PROGRAM = """
+import sqlite3, sys
+other = sqlite3.connect(sys.argv[1], isolation_level=None)
+other.execute("SELECT count(*) FROM message").fetchall()
+other.execute("BEGIN IMMEDIATE")
+other.execute("ROLLBACK")
+other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+other.close()
+"""
+
+
+def is_as_it_was(path: Path) -> None:
+    """A log that its server left."""
+
+
+def is_put_back(path: Path) -> None:
+    """Another file than the one that was served last."""
+    replace(path)
+
+
+@pytest.mark.parametrize("prepare", [is_as_it_was, is_put_back])
+async def test_another_program_may_read_and_checkpoint_the_log(
+    tmp_path: Path, prepare: Callable[[Path], None]
+) -> None:
+    """It closes its connection as if it were the last one, if the server's own does not hold its locks any more."""
+    path = tmp_path / "chat.db"
+    async with ChatServer(
+        store=SqliteStore(str(path), ids=SystemIds(), threads=False), authenticate=by_name
+    ) as server:
+        await server.create_conversation("GROUP", "ann", ["ben"], conversation_id="g-1")
+    prepare(path)
+    async with ChatServer(
+        store=SqliteStore(str(path), ids=SystemIds(), threads=False), authenticate=by_name
+    ) as server:
+        await server.send("g-1", "ann", "before", client_msg_id="k1")
+        inode = path.with_name("chat.db-wal").stat().st_ino
+        subprocess.run([sys.executable, "-c", OTHER_PROGRAM, str(path)], check=True)
+        assert path.with_name("chat.db-wal").stat().st_ino == inode
+        assert server.ready
+        await server.send("g-1", "ann", "after", client_msg_id="k2")
 
 
 async def test_a_large_write_ahead_log_is_warned_of(

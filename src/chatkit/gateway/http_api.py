@@ -22,6 +22,7 @@ from ..errors import (
     ForbiddenError,
     InternalError,
     RefusedError,
+    TooLargeError,
     UnauthenticatedError,
     UnavailableError,
 )
@@ -336,6 +337,8 @@ class HttpApi:
             response = await handler(Call(request, identity))
         except RefusedError as error:
             response = problem(error)
+            if isinstance(error, TooLargeError):
+                response.headers["connection"] = "close"  # the rest of the body is not read
         except ClientDisconnect:
             logger.debug("%s %s: the client hung up", request.method, request.url.path)
             response = Response(status_code=400)

@@ -27,8 +27,26 @@ export const tests = {
   "order goes on after a reload"() {
     empty().add("c", payload("x"), "b", 1);
     const again = new Outbox(sessionStorage, PREFIX);
-    again.add("c", payload("y"), "a", 1);
+    equal(again.add("c", payload("y"), "a", 1).order, 2);
     equal(new Outbox(sessionStorage, PREFIX).of().map((item) => item.clientMsgId), ["b", "a"]);
+  },
+
+  "order rises although nothing waits meanwhile, so that a later message is never before an earlier one"() {
+    const outbox = empty();
+    const first = outbox.add("c", payload("x"), "x", 1);
+    outbox.resolve("x");
+    equal(outbox.add("c", payload("y"), "y", 1).order > first.order, true);
+  },
+
+  "a damaged row costs the others nothing and stays where it is"() {
+    empty().add("c", payload("x"), "x", 1);
+    for (const [key, text] of [["1", "{"], ["2", "null"], ["3", "{}"], ["4", '{"order":1,"payload":{}}']]) sessionStorage.setItem(PREFIX + key, text);
+    const said = [];
+    const { warn } = console;
+    console.warn = (text) => said.push(text);
+    const again = new Outbox(sessionStorage, PREFIX);
+    console.warn = warn;
+    equal([again.of().map((item) => item.clientMsgId), said.length, sessionStorage.length], [["x"], 4, 5]);
   },
 
   "a full outbox refuses and keeps nothing"() {

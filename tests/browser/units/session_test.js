@@ -57,6 +57,7 @@ function world() {
     const { ref, conversationId } = made.events("SYNC").at(-1);
     made.take({ event: "SYNC_PAGE", ref, conversationId, epoch: "e", headSeq: upToSeq, messages, upToSeq, more: false, ...fields });
   };
+  made.sent_texts = () => made.events("SEND_MSG").map((event) => event.payload.text);
   made.texts = (id = "c") => made.session.conversations.get(id).timeline.shown("ann").map((entry) => entry.payload.text);
   return made;
 }
@@ -101,7 +102,7 @@ export const tests = {
   "a SYNC without an answer breaks the connection"() {
     const w = world();
     w.online(row(1));
-    w.fire(20_000);
+    w.fire(60_000);
     equal(w.restarts, 1);
   },
 
@@ -166,27 +167,112 @@ export const tests = {
     equal([w.events("SYNC").length, w.texts()], [3, ["t1", "t2"]]);
     w.take(push(1, { epoch: "f" }));
     w.page(1, [], { epoch: "f" });
-    equal([w.events("SYNC").at(-1).lastSeq, w.texts()], [0, []]);
-    w.page(1, [entry(1, { epoch: "f", payload: { type: "TEXT", text: "new" } })], { epoch: "f" });
+    equal([w.events("SYNC").at(-1).lastSeq, w.texts()], [0, ["t1", "t2"]]);
+    w.page(1, [entry(1, { epoch: "f", messageId: "f-1", payload: { type: "TEXT", text: "new" } })], { epoch: "f" });
     equal(w.texts(), ["new"]);
   },
 
-  "another epoch in HEADS drops the log and syncs afresh"() {
+  "a log put back from a backup: what both have stays, what it lacks goes, what is new comes"() {
     const w = world();
-    w.online(row(2));
-    w.page(2, [entry(1), entry(2)]);
+    w.session.openId = "c";
+    w.online(row(4));
+    w.page(4, [entry(1), entry(2), entry(3), entry(4)]);
+    w.session.markRead();
     w.offline();
-    w.online(row(1, { epoch: "g" }));
-    equal([w.events("SYNC").at(-1).lastSeq, w.texts()], [0, []]);
+    w.online(row(3, { epoch: "g" }));
+    equal([w.events("SYNC").at(-1).lastSeq, w.texts()], [0, ["t1", "t2", "t3", "t4"]]);
+    const [t1, t2] = [entry(1, { epoch: "g" }), entry(2, { epoch: "g" })];
+    w.page(3, [t1, t2, entry(3, { epoch: "g", messageId: "g-3", payload: { type: "TEXT", text: "new" } })], { epoch: "g" });
+    equal([w.texts(), w.events("READ").map((event) => event.upToSeq)], [["t1", "t2", "new"], [4, 2]]);
+    equal(w.session.conversations.get("c").unread("ann").count, 1);
+    w.fire(0);
+    equal(w.events("DELIVERED_ACK").at(-1).upToSeq, 3);
   },
 
-  "a page of a new epoch to an old question is asked for again from the start"() {
+  "a log that ends below what is held was put back, whatever its epoch says"() {
+    const w = world();
+    w.online(row(3));
+    w.page(3, [entry(1), entry(2), entry(3)]);
+    w.offline();
+    w.online(row(2));
+    w.page(2, [entry(1), entry(2)]);
+    equal(w.texts(), ["t1", "t2"]);
+    w.take(push(3, { messageId: "other", payload: { type: "TEXT", text: "other" } }));
+    equal(w.texts(), ["t1", "t2", "other"]);
+  },
+
+  "only the end of a long log is compared; where that differs, all of it goes"() {
+    const w = world();
+    w.online(row(90));
+    const entries = (from, to, fields) => Array.from({ length: to - from + 1 }, (_, index) => entry(from + index, fields));
+    const { timeline } = w.session.conversations.get("c");
+    w.page(90, entries(41, 90));
+    for (let seq = 91; seq <= 120; seq += 1) w.take(push(seq));
+    for (const fields of [{}, { messageId: "of another log" }]) {
+      w.offline();
+      w.online(row(120, { epoch: fields.messageId ?? "g" }));
+      equal(w.events("SYNC").at(-1).lastSeq, 70);
+      w.page(120, entries(71, 120, fields), { epoch: fields.messageId ?? "g" });
+      const [first] = timeline.shown();
+      equal([first.seq, timeline.shown().at(-1).seq], [fields.messageId ? 71 : 41, 120]);
+    }
+  },
+
+  "a log that ends far below what is held is compared at its end"() {
+    const w = world();
+    w.online(row(90, { deliveredSeq: 90 }));
+    w.page(90, Array.from({ length: 50 }, (_, index) => entry(41 + index)));
+    for (let seq = 91; seq <= 120; seq += 1) w.take(push(seq));
+    w.offline();
+    w.online(row(60, { epoch: "g" }));
+    equal(w.events("SYNC").at(-1).lastSeq, 40);
+    w.page(60, Array.from({ length: 20 }, (_, index) => entry(41 + index)), { epoch: "g" });
+    equal([w.texts().length, w.texts().at(-1)], [20, "t60"]);
+  },
+
+  "nothing that was known of the log before counts above what both have"() {
+    const w = world();
+    w.online(row(4));
+    w.page(4, [1, 2, 3, 4].map((seq) => entry(seq)));
+    w.take(push(6, { payload: { type: "RECALL", seq: 5 } }));
+    w.offline();
+    w.online(row(4, { epoch: "g" }));
+    w.page(4, [1, 2, 3, 4].map((seq) => entry(seq, { epoch: "g" })), { epoch: "g" });
+    w.take(push(5, { epoch: "g", messageId: "g-5", payload: { type: "TEXT", text: "fresh" } }));
+    equal(w.texts(), ["t1", "t2", "t3", "t4", "fresh"]);
+  },
+
+  "a third log that comes before the second was compared starts afresh"() {
     const w = world();
     w.online(row(2));
     w.page(2, [entry(1), entry(2)]);
-    w.take({ event: "BEHIND", conversationId: "c", epoch: "e", headSeq: 3 });
-    w.page(3, [entry(3, { epoch: "f" })], { epoch: "f" });
-    equal([w.events("SYNC").at(-1).lastSeq, w.texts()], [0, []]);
+    for (const epoch of ["g", "h"]) {
+      w.offline();
+      w.online(row(2, { epoch }));
+    }
+    equal(w.texts(), []);
+    w.page(2, [entry(1), entry(2)], { epoch: "h" });
+    equal(w.texts(), ["t1", "t2"]);
+  },
+
+  "a page that ends below where it was asked to begin shows that the log was put back"() {
+    const w = world();
+    w.online(row(3));
+    w.page(3, [entry(1), entry(2), entry(3)]);
+    w.take({ event: "BEHIND", conversationId: "c", epoch: "e", headSeq: 5 });
+    w.page(3, [], { headSeq: 2 });
+    equal(w.events("SYNC").at(-1).lastSeq, 0);
+    w.page(2, [entry(1), entry(2)]);
+    equal(w.texts(), ["t1", "t2"]);
+  },
+
+  "a log that is shorter than anything held starts afresh near its end"() {
+    const w = world();
+    w.online(row(200, { deliveredSeq: 200 }));
+    w.page(200, [entry(160)]);
+    w.offline();
+    w.online(row(100, { epoch: "g" }));
+    equal([w.events("SYNC").at(-1).lastSeq, w.texts()], [50, []]);
   },
 
   "a text waits while offline and leaves in order under its own key"() {
@@ -282,6 +368,169 @@ export const tests = {
     w.fire(500);
     w.take(refusal(a, { retryAfterMs: 0 }), refusal(b));
     equal(waits(), [1_000]);
+  },
+
+  "what was refused for now and then shown by the log is sent once more, for the server refuses the rest until then"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    const [a, b] = w.events("SEND_MSG");
+    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }), refusal(b.clientMsgId, { retryAfterMs: 400 }));
+    w.take(push(1, { senderId: "ann", clientMsgId: a.clientMsgId, payload: a.payload }));
+    equal(w.session.outbox.of("c").map((item) => item.payload.text), ["b"]);
+    w.session.send("c", "late");
+    w.fire(500);
+    equal(w.sent_texts().slice(2), ["a", "b", "late"]);
+    w.take(ack(a.clientMsgId, 1), ack(b.clientMsgId, 2));
+    w.session.send("c", "after");
+    equal([w.sent_texts().slice(5), w.texts(), w.restarts], [["after"], ["a", "b"], 0]);
+  },
+
+  "the log may show a message before its refusal comes; it is sent again, in its old place"() {
+    const w = world();
+    w.online(row(0));
+    w.session.send("c", "a");
+    const [a] = w.events("SEND_MSG");
+    w.take(push(1, { senderId: "ann", clientMsgId: a.clientMsgId, payload: a.payload }));
+    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }));
+    w.session.send("c", "b");
+    equal(w.sent_texts(), ["a"]);
+    w.fire(500);
+    equal(w.sent_texts(), ["a", "a", "b"]);
+    w.take(refusal(a.clientMsgId, { code: "INTERNAL", retryable: false }), ack(w.events("SEND_MSG")[2].clientMsgId, 2));
+    equal([w.notices, w.session.outbox.of().length, w.texts()], [[], 0, ["a", "b"]]);
+  },
+
+  "what the log has shown is not sent to the next connection, whose server awaits nothing"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    const [a, b] = w.events("SEND_MSG");
+    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }), refusal(b.clientMsgId, { retryAfterMs: 400 }));
+    w.take(push(1, { senderId: "ann", clientMsgId: a.clientMsgId, payload: a.payload }));
+    w.offline();
+    w.online(row(1));
+    w.fire(500);
+    equal(w.sent_texts(), ["a", "b", "b"]);
+  },
+
+  "what the log shows that this connection neither sent nor was refused is not sent at all"() {
+    const w = world();
+    w.online(row(0));
+    w.session.send("c", "a");
+    const [a] = w.events("SEND_MSG");
+    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }));
+    w.session.send("c", "from an earlier connection");
+    const { clientMsgId, payload } = w.session.outbox.of("c")[1];
+    w.take(push(1, { senderId: "ann", clientMsgId, payload }));
+    w.fire(500);
+    equal(w.sent_texts(), ["a", "a"]);
+  },
+
+  "what was refused, and shown by the log when nothing else waits, is sent once more all the same"() {
+    const w = world();
+    w.online(row(0));
+    w.session.send("c", "a");
+    const [a] = w.events("SEND_MSG");
+    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }));
+    w.take(push(1, { senderId: "ann", clientMsgId: a.clientMsgId, payload: a.payload }));
+    w.fire(500);
+    w.session.send("c", "b");
+    equal(w.sent_texts(), ["a", "a", "b"]);
+  },
+
+  "what was refused by the connection before is not awaited by this one"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    const [a, b] = w.events("SEND_MSG");
+    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }), refusal(b.clientMsgId, { retryAfterMs: 400 }));
+    w.offline();
+    w.online(row(1));
+    w.page(1, [entry(1, { senderId: "ann", clientMsgId: a.clientMsgId, payload: a.payload })]);
+    w.fire(500);
+    equal(w.sent_texts(), ["a", "b", "b"]);
+  },
+
+  "the log may show the later of two that were refused; they go again in order, and the last one alone too"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    const [a, b] = w.events("SEND_MSG");
+    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }), refusal(b.clientMsgId, { retryAfterMs: 400 }));
+    w.take(push(2, { senderId: "ann", clientMsgId: b.clientMsgId, payload: b.payload }));
+    w.fire(500);
+    equal(w.sent_texts().slice(2), ["a", "b"]);
+    w.take(ack(a.clientMsgId, 1), refusal(b.clientMsgId, { retryAfterMs: 400 }));
+    w.fire(500);
+    equal(w.sent_texts().slice(4), ["b"]);
+  },
+
+  "an answer for good starts the count of refusals anew"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b"]) w.session.send("c", text);
+    const [a, b] = w.events("SEND_MSG").map((event) => event.clientMsgId);
+    w.take(refusal(a), refusal(b));
+    w.fire(250);
+    w.take(ack(a, 1), refusal(b));
+    w.fire(250);
+    equal(w.sent_texts(), ["a", "b", "a", "b", "b"]);
+  },
+
+  "while the line is looked at nothing is taken for lost"() {
+    const w = world();
+    w.online(row(1));
+    w.session.send("c", "a");
+    w.session.onState({ state: "checking" });
+    w.session.send("c", "b");
+    w.session.onState({ state: "online" });
+    w.page(1, [entry(1)]);
+    equal([w.sent_texts(), w.texts(), w.session.status.state], [["a", "b"], ["t1"], "online"]);
+  },
+
+  "no more than a window of messages is under way"() {
+    const w = world();
+    w.session.outbox = new Outbox(sessionStorage, "unit:session:", 1_000);
+    w.session.resend.parts.outbox = w.session.outbox;
+    w.online(row(0));
+    for (let count = 0; count < 300; count += 1) w.session.send("c", `${count}`);
+    equal(w.sent_texts().length, 256);
+    w.take(ack(w.events("SEND_MSG")[0].clientMsgId, 1));
+    equal(w.sent_texts().at(-1), "256");
+  },
+
+  "who was too fast goes on one by one, at the pace that the server asked for"() {
+    const w = world();
+    w.online(row(0));
+    for (const text of ["a", "b", "c"]) w.session.send("c", text);
+    const tooFast = (id) => refusal(id, { code: "RATE_LIMITED", retryAfterMs: 1_600 });
+    const id = (place) => w.events("SEND_MSG")[place].clientMsgId;
+    w.take(tooFast(id(0)), tooFast(id(1)), tooFast(id(2)));
+    w.fire(2_000);
+    equal(w.sent_texts().slice(3), ["a"]);
+    w.take(ack(id(3), 1));
+    equal(w.sent_texts().slice(4), []);
+    w.fire(1_600);
+    equal(w.sent_texts().slice(4), ["b"]);
+    w.take(tooFast(id(4)));
+    w.fire(2_000);
+    equal(w.sent_texts().slice(5), ["b"]);
+    w.fire(3_200);
+    equal(w.sent_texts().slice(6), ["c"]);
+    w.take(ack(id(5), 2));
+    for (const text of ["d", "e"]) w.session.send("c", text);
+    w.fire(3_200);
+    equal(w.sent_texts().slice(7), ["d"]);
+    w.fire(2_880);
+    equal(w.sent_texts().slice(8), ["e"]);
+    w.take(ack(id(6), 3), ack(id(7), 4), ack(id(8), 5));
+    for (const text of ["f", "g"]) w.session.send("c", text);
+    equal(w.sent_texts().slice(9), ["f", "g"]);
+    w.take(refusal(id(9), { code: "RATE_LIMITED", retryAfterMs: 60_000 }), tooFast(id(10)));
+    w.fire(75_000);
+    w.fire(10_000);
+    equal(w.sent_texts().slice(11), ["f", "g"]);
   },
 
   "a pause outlives a reconnect; then all goes in order"() {

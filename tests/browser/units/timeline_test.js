@@ -193,4 +193,16 @@ export const tests = {
     others.counts(7, 120, 20, 120);
     equal(others.state(7), "DELIVERED");
   },
+
+  "before another log was compared nothing of it is shown"() {
+    const timeline = new Timeline("e", 0);
+    const withId = (seq, id) => ({ ...text(seq), messageId: id });
+    for (let seq = 1; seq <= 60; seq += 1) timeline.accept(withId(seq, `e-${seq}`));
+    equal([timeline.renew("g", 60), timeline.renew("h", 60), timeline.upTo], [true, false, 10]);
+    timeline.accept(withId(11, "g-11"));
+    timeline.page(5, page(60, 12, withId(12, "g-12")));
+    equal([timeline.upTo, timeline.shown().filter((entry) => entry.messageId.startsWith("g")).length], [10, 0]);
+    timeline.page(10, page(60, 60, withId(11, "g-11")));
+    equal([timeline.floor, timeline.shown().map((entry) => entry.messageId)], [10, ["g-11"]]);
+  },
 };

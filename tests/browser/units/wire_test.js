@@ -3,11 +3,13 @@ import { afterClose, Connection, nextDelay } from "/static/wire.js";
 import { equal } from "./check.js";
 
 class FakeSocket extends EventTarget {
+  static CONNECTING = 0;
+  static OPEN = 1;
   static made = [];
 
   constructor(url, subprotocol) {
     super();
-    Object.assign(this, { url, subprotocol, sent: [], closed: false });
+    Object.assign(this, { url, subprotocol, sent: [], closed: false, readyState: 0 });
     FakeSocket.made.push(this);
   }
 
@@ -20,6 +22,7 @@ class FakeSocket extends EventTarget {
   }
 
   opens() {
+    this.readyState = 1;
     this.dispatchEvent(new Event("open"));
   }
 
@@ -121,23 +124,120 @@ export const tests = {
     equal(state(), "refused");
   },
 
-  "silence is answered by PING, and no PONG by a new connection"() {
+  "PING goes out twice in each heartbeat, and a line that stays silent for two is given up"() {
     const { socket, welcome, fire, state } = connected();
     welcome();
-    fire(10_000);
-    equal(socket().sent.at(-1), { event: "PING" });
-    socket().says({ event: "PONG" });
-    fire(10_000);
     const old = socket();
+    for (let beat = 1; beat <= 4; beat += 1) {
+      fire(10_000);
+      equal([old.sent.length, old.sent.at(-1), state()], [1 + beat, { event: "PING" }, "online"]);
+    }
     fire(10_000);
-    equal([state(), old.closed], ["waiting", true]);
+    equal([state(), old.closed, old.sent.length], ["waiting", true, 5]);
+  },
+
+  "whatever arrives is a sign of life: on a slow line PONG stands behind a page"() {
+    const { socket, welcome, fire, waits, state } = connected();
+    welcome();
+    for (let page = 0; page < 3; page += 1) {
+      for (let beat = 0; beat < 4; beat += 1) fire(10_000);
+      socket().says({ event: "SYNC_PAGE" });
+    }
+    equal([state(), waits(), socket().sent.length], ["online", [10_000], 13]);
+  },
+
+  "no server makes the heartbeat run hot"() {
+    const { socket, waits } = connected();
+    socket().opens();
+    socket().says({ ...WELCOME, heartbeatMs: 0 });
+    equal(waits(), [500]);
+  },
+
+  "after a sleep the line is looked at once, and online only after a sign of life"() {
+    const { connection, socket, welcome, fire, state, world, waits } = connected();
+    welcome();
+    world.nowMs += 20_001;
+    connection.wake();
+    equal([state(), connection.online, socket().sent.at(-1)], ["checking", true, { event: "PING" }]);
+    socket().says({ event: "PONG" });
+    equal([state(), waits(), world.states.filter((status) => status.welcome).length], ["online", [10_000], 1]);
+    world.nowMs += 20_001;
+    connection.wake();
+    fire(5_000);
+    equal([state(), socket().closed], ["waiting", true]);
+  },
+
+  "a line that gave signs of life is not looked at when somebody comes back; when the network changed it is"() {
+    const { connection, socket, welcome, state, world } = connected();
+    welcome();
+    world.nowMs += 20_000;
+    connection.wake();
+    equal([state(), socket().sent.length], ["online", 1]);
+    connection.networkChanged();
+    connection.networkChanged();
+    equal([state(), socket().sent.length], ["checking", 2]);
+  },
+
+  "a line that the browser closed unnoticed, as in its back-forward cache, is not waited for"() {
+    const { connection, socket, welcome, state } = connected();
+    welcome();
+    socket().readyState = 3;
+    connection.networkChanged();
+    equal([state(), socket().sent.length], ["waiting", 1]);
+  },
+
+  "who is looked at, or has a network again, connects at once, unless the server asked to wait"() {
+    for (const act of ["wake", "networkChanged", "hurry"]) {
+      const { connection, socket, welcome, state } = connected();
+      welcome();
+      socket().breaks(1006);
+      connection[act]();
+      equal([state(), FakeSocket.made.length], ["connecting", 2]);
+    }
+    const { connection, socket, welcome, state } = connected();
+    welcome();
+    socket().says({ event: "GOAWAY", reason: "drain", reconnectAfterMs: 4_000 });
+    socket().breaks(1001);
+    connection.wake();
+    connection.networkChanged();
+    equal(state(), "waiting");
+    connection.hurry();
+    equal(state(), "connecting");
+  },
+
+  "a connection that hangs is begun anew with the new network; one that is open already goes on"() {
+    const { connection, socket, state } = connected();
+    const old = socket();
+    connection.wake();
+    equal(FakeSocket.made.length, 1);
+    connection.networkChanged();
+    equal([FakeSocket.made.length, old.closed, state()], [2, true, "connecting"]);
+    socket().opens();
+    connection.networkChanged();
+    equal([FakeSocket.made.length, socket().sent.length], [2, 1]);
+  },
+
+  "how far the server's log had got is said back in the next HELLO"() {
+    const { connection, socket, welcome } = connected();
+    const hello = () => {
+      socket().breaks(1006);
+      connection.hurry();
+      socket().opens();
+      return socket().sent[0].logToken;
+    };
+    welcome();
+    equal([socket().sent[0].logToken, hello()], [undefined, undefined]);
+    socket().says(WELCOME, { event: "PONG", logToken: "one" }, { event: "PONG", logToken: "two" }, { event: "PONG" });
+    equal(hello(), "two");
+    socket().says(WELCOME, { event: "PONG", logToken: 7 }, { event: "PONG", logToken: "x".repeat(65) });
+    equal(hello(), "two");
   },
 
   "no WELCOME in time, and a late word of a dropped socket, are handled"() {
     const { socket, fire, state, world } = connected();
     const old = socket();
     old.opens();
-    fire(10_000);
+    fire(20_000);
     equal(state(), "waiting");
     old.says(WELCOME);
     equal([state(), world.events], ["waiting", []]);

@@ -232,8 +232,17 @@ def _told_whole(
     if not placed:
         return
     for seq in log.visible_seqs(user_id, min(placed) - 1, max(placed)):
+        if _may_be_passed_over(log, seq, user_id):
+            continue
         if seq in told or not _sent_from(index, log, seq, user_id, device_id):
             yield None if seq in told else of_device(user_id, device_id, log, seq, "it was never told")
+
+
+def _may_be_passed_over(log: LogView, seq: int, user_id: str) -> bool:
+    """An own message of another device that was not taken before its user left and came back: what is fetched again
+    then cannot be told from what this device sent."""
+    row = log.rows.get(seq)
+    return row is not None and row.sender_id == user_id and len(log.stays.get(user_id, ())) > 1
 
 
 def _sent_from(index: Index, log: LogView, seq: int, user_id: str, device_id: str) -> bool:

@@ -10,7 +10,7 @@ from chatkit.ports import Ids
 from chatkit.storage.base import Store
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
-from chatkit.storage.sqlite.verify import full_report
+from chatkit.storage.sqlite.verify import report_of_open
 from chatkit.testing.faulty_sqlite import Disk
 from chatkit.testing.rng import Stream
 
@@ -52,6 +52,6 @@ class SharedStore:
         if self._kind == "sqlite":
             await self.store.aclose()
             await self.open()
-            report = full_report(self._path)
+            report = report_of_open(self._path)
             assert report.whole, report.findings
         self.disk.mended()

@@ -38,7 +38,7 @@ from . import reads
 from .last_served import LastServed
 from .opening import APPLICATION_ID, check_newest
 from .unread import UnreadCounts
-from .verify import full_report
+from .verify import report_of_open
 from .watch import FileWatch
 from .writer import Writer
 
@@ -299,7 +299,7 @@ class SqliteStore:
             self._last_served.note(position, durable=True)
             return
         logger.warning("the log %s was put back or moved here; all of it is checked now", self._path)
-        report = full_report(self._path)
+        report = report_of_open(self._path)
         if not report.whole:
             raise ConfigurationError(
                 f"the log {self._path} was put back, and is damaged: {report.findings[0].words}; "

@@ -146,7 +146,7 @@ def verify_file(path: str, report: Report, tick: Callable[[], object] = lambda: 
     Memory is bounded, whatever the size of the log. Ctrl-C ends it, with what was found until then in the report.
 
     Args:
-        path: The file.
+        path: The file. This process does not have it open (see `report_of_open`).
         report: What is found goes in there.
         tick: Called every few milliseconds, also within a statement that takes long.
 
@@ -155,6 +155,10 @@ def verify_file(path: str, report: Report, tick: Callable[[], object] = lambda: 
         UnavailableError: The file is busy; a retry is safe.
     """
     _check_header(path)
+    yield from _verify_file(path, report, tick)
+
+
+def _verify_file(path: str, report: Report, tick: Callable[[], object] | None = None) -> Iterator[Progress]:
     try:
         with closing(open_sqlite(path, read_only=True, tick=tick)) as connection:
             check_current(connection, migration_files(__package__), APPLICATION_ID)
@@ -167,6 +171,18 @@ def full_report(path: str) -> Report:
     """What `verify_file` finds in all of a log. Raises as it does."""
     report = Report()
     for _ in verify_file(path, report):
+        pass
+    return report
+
+
+def report_of_open(path: str) -> Report:
+    """What `verify_file` finds in a log that this process has open already.
+
+    Only SQLite opens the file. Any other handle that a process closes on it ends the locks of its open connections;
+    then the next program that reads the log deletes the write-ahead log under the server.
+    """
+    report = Report()
+    for _ in _verify_file(path, report):
         pass
     return report
 

@@ -6,10 +6,13 @@ export class Refusal extends Error {
     super(problem.detail ?? problem.title ?? `The server answered ${status}.`);
     this.code = problem.code ?? "INTERNAL";
     this.status = status;
+    this.retryable = problem.retryable === true;
+    this.retryAfterMs = problem.retryAfterMs ?? null;
   }
 }
 
 const PAGES_MAX = 20;
+const ANSWER_WAIT_MS = 60_000;
 
 export class Api {
   /** @param {URL} base where the page is served @param {{token: string}} login read anew for each request */
@@ -58,11 +61,11 @@ export class Api {
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
       cache: "no-store",
+      signal: AbortSignal.timeout(ANSWER_WAIT_MS),
     }).catch((cause) => {
       throw new Error("Cannot reach the server.", { cause });
     });
-    const answer = await response.json().catch(() => ({}));
-    if (!response.ok) throw new Refusal(answer, response.status);
-    return answer;
+    if (!response.ok) throw new Refusal(await response.json().catch(() => ({})), response.status);
+    return response.json();
   }
 }

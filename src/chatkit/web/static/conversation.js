@@ -17,6 +17,8 @@ export class Conversation {
     this.lastActivityTs = 0;
     this.deliveredSeq = 0;
     this.readSeq = 0;
+    this.formerReadSeq = 0; // how far the user had read in the log before this one
+    this.heldAtConnect = 0; // a log that is still whole does not end below it
     this.left = false;
     this.loaded = false;
     this.timeline = new Timeline("", 0);
@@ -24,13 +26,11 @@ export class Conversation {
     this.typing = new Map();
   }
 
-  /** Take a row of HEADS; a new epoch, or the first row, starts the log afresh near its end. */
+  /** Take a row of HEADS; the first row starts the log near its end. */
   head(row, isOpen) {
     this.type = row.type;
     this.left = false;
-    if (this.timeline.epoch !== row.epoch) {
-      this.reset(row.epoch);
-    }
+    this.ofLog(row.epoch, row.headSeq, this.heldAtConnect);
     if (!this.loaded) this.timeline.rebase(windowFloor(row, isOpen), row.firstSeq);
     this.timeline.reach(row.headSeq);
     this.others.setLeast(row.othersDeliveredSeq, row.othersReadSeq);
@@ -38,17 +38,23 @@ export class Conversation {
     this.readSeq = Math.max(this.readSeq, row.readSeq);
   }
 
-  /** Drop the log and all cursors: it is another log now. */
-  reset(epoch) {
-    this.timeline.reset(epoch);
+  /**
+   * Make sure that what follows belongs to the log held, which has at least the entries up to `leastSeq`. If it is another
+   * one, or was put back from a backup, the cursors go and what is shown is compared with it.
+   */
+  ofLog(epoch, headSeq, leastSeq = 0) {
+    const { timeline } = this;
+    if (timeline.epoch === epoch && headSeq >= leastSeq) return;
+    this.formerReadSeq = this.readSeq;
+    this.loaded = this.loaded && timeline.renew(epoch, headSeq);
+    if (!this.loaded) timeline.reset(epoch, timeline.epoch === "" ? 0 : Math.max(0, headSeq - WINDOW_CLOSED));
     this.others = new OthersCursors();
-    this.deliveredSeq = this.readSeq = 0;
-    this.loaded = false;
+    this.deliveredSeq = this.readSeq = this.heldAtConnect = 0;
   }
 
-  /** Make sure that what follows belongs to the log held; another epoch drops it. */
-  ofEpoch(epoch) {
-    if (this.timeline.epoch !== epoch) this.reset(epoch);
+  /** How far the user has read in this log, as far as it was read in the one before; the server may not know it. */
+  get readBefore() {
+    return Math.min(this.formerReadSeq, this.timeline.commonSeq);
   }
 
   /** The last entry a person would recognise as the conversation's newest, or undefined. */

@@ -1,16 +1,22 @@
 // What only HTTP tells: titles, members, and how far each member of a group got. Failures cost names, nothing else, and
-// are made good on the next connection. Owned by session.js.
+// are made good on the next connection, or after the wait that the server asked for. Owned by session.js.
 
+import { nextDelay } from "./wire.js";
+
+const REFUSED_ATTEMPT = 3; // nothing tells how many were refused before, so the wait does not grow
 const RECEIPTS_MEMBERS_MAX = 100;
 
 export class Directory {
   #busy = false;
   #again = false;
+  #later = null;
 
-  /** @param {{conversations: Map, me: Function, changed: Function}} owner whose conversations are filled in */
-  constructor(api, owner) {
-    this.api = api;
-    Object.assign(this, owner);
+  /**
+   * @param {{api, random: Function, setTimeout: Function, clearTimeout: Function, changed: Function}} parts
+   * @param {{conversations: Map, me: Function}} owner whose conversations are filled in
+   */
+  constructor(parts, owner) {
+    Object.assign(this, parts, owner);
   }
 
   /** Fetch titles, and the members of conversations that lack them. One run at a time; a wish meanwhile runs once more. */
@@ -24,7 +30,8 @@ export class Directory {
         await this.#read();
       }
     } catch (error) {
-      console.warn(`names were not loaded; they are asked for again on the next connection: ${error.message}`);
+      if (error.retryable) this.#refreshLater(error.retryAfterMs);
+      else console.warn(`names were not loaded; they are asked for again on the next connection: ${error.message}`);
     } finally {
       this.#busy = false;
       this.changed();
@@ -43,6 +50,11 @@ export class Directory {
     } catch (error) {
       console.warn(`members of ${conversation.id} were not loaded: ${error.message}`);
     }
+  }
+
+  #refreshLater(retryAfterMs) {
+    this.clearTimeout(this.#later);
+    this.#later = this.setTimeout(() => this.refresh(), nextDelay(REFUSED_ATTEMPT, this.random(), retryAfterMs));
   }
 
   async #read() {

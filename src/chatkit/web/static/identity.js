@@ -13,12 +13,18 @@ export function socketUrl(base) {
   return url.href;
 }
 
-/** Take `#token=...&conversation=...` out of the address bar; returns what it said, or null if it said nothing. */
-export function takeFragment(location, history) {
+/** What `#token=...&conversation=...` in the address bar says, or null if it says nothing. */
+export function fragmentOf(location) {
   const fields = new URLSearchParams(location.hash.slice(1));
   if (!fields.has("token")) return null;
-  history.replaceState(null, "", location.pathname + location.search);
   return { token: fields.get("token"), conversationId: fields.get("conversation") };
+}
+
+/** Take it out of the address bar; returns what it said. */
+export function takeFragment(location, history) {
+  const fragment = fragmentOf(location);
+  if (fragment !== null) history.replaceState(null, "", location.pathname + location.search);
+  return fragment;
 }
 
 /** What a token says of itself. Not checked here: the server does that; this is for display and the device's name. */

@@ -2,29 +2,32 @@
 
 import { Api } from "./api.js";
 import { byId } from "./dom.js";
-import { baseUrl, Login, socketUrl, takeFragment } from "./identity.js";
+import { baseUrl, claimsOf, fragmentOf, Login, socketUrl, takeFragment } from "./identity.js";
 import { Outbox } from "./outbox.js";
 import { Session } from "./session.js";
+import { MemoryStorage, storageOf } from "./storage.js";
+import { Timers } from "./timers.js";
 import { Ui } from "./ui.js";
 import { Connection } from "./wire.js";
 
 const TICK_MS = 1_000;
+const SLEPT_MS = 5_000;
 
+const fragment = takeFragment(location, history); // first of all: a token is not left in the address bar
 const base = baseUrl(location);
-const login = new Login(sessionStorage, base);
+const tabStorage = storageOf(() => sessionStorage);
+const login = new Login(tabStorage, base);
+const timers = new Timers(() => new Worker(new URL("timer_worker.js", import.meta.url), { type: "module" }));
 const time = {
   now: () => Date.now(),
   random: () => Math.random(),
-  setTimeout: (action, delayMs) => setTimeout(action, delayMs),
-  clearTimeout: (id) => clearTimeout(id),
+  setTimeout: (action, delayMs) => timers.setTimeout(action, delayMs),
+  clearTimeout: (id) => timers.clearTimeout(id),
 };
 
-function takeLogin() {
-  const fragment = takeFragment(location, history);
-  if (fragment === null) return false;
-  login.token = fragment.token;
-  if (fragment.conversationId) login.openConversation = fragment.conversationId;
-  return true;
+function logIn({ token, conversationId }) {
+  login.token = token;
+  if (conversationId) login.openConversation = conversationId;
 }
 
 function signOut() {
@@ -34,7 +37,7 @@ function signOut() {
 
 /** A named device finds its waiting messages in any later tab; a tab that is its own device only in itself. */
 function openOutbox() {
-  const storage = login.deviceIsNamed ? localStorage : sessionStorage;
+  const storage = login.deviceIsNamed ? storageOf(() => localStorage) : tabStorage;
   return new Outbox(storage, `${login.prefix}outbox:${login.claims.sub ?? ""}:${login.deviceId}:`);
 }
 
@@ -60,20 +63,34 @@ function start() {
   if (login.openConversation !== null) session.openId = login.openConversation;
   keepGoing(connection, ui);
   connection.open();
+  if (tabStorage instanceof MemoryStorage) ui.toast("The browser keeps nothing for this page: closing or reloading it signs you out.");
 }
 
 function keepGoing(connection, ui) {
-  setInterval(() => ui.needsTick && ui.changed(), TICK_MS);
-  addEventListener("online", () => connection.hurry());
-  addEventListener("pageshow", (event) => event.persisted && connection.hurry());
-  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && connection.hurry());
+  tick(connection, ui);
+  for (const type of ["online", "offline"]) addEventListener(type, () => connection.networkChanged());
+  addEventListener("pageshow", (event) => event.persisted && connection.networkChanged());
+  document.addEventListener("resume", () => connection.wake()); // the browser had frozen the page
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && connection.wake());
   addEventListener("hashchange", () => {
-    const before = login.claims.sub;
-    if (!takeLogin()) return;
-    const isSameUser = before !== undefined && login.claims.sub === before;
-    if (isSameUser) connection.renew(login.token);
-    else location.reload();
+    const next = fragmentOf(location);
+    if (next === null) return;
+    const { sub } = login.claims;
+    if (sub === undefined || claimsOf(next.token).sub !== sub) return location.reload();
+    logIn(takeFragment(location, history));
+    connection.renew(login.token);
   });
+}
+
+/** What changes with time alone. If more time went by than the page was awake for, the machine slept. */
+function tick(connection, ui) {
+  let lastMs = time.now();
+  setInterval(() => {
+    const slept = time.now() - lastMs > SLEPT_MS;
+    lastMs = time.now();
+    if (slept && document.visibilityState === "visible") connection.wake();
+    if (ui.needsTick) ui.changed();
+  }, TICK_MS);
 }
 
 function askForToken() {
@@ -86,9 +103,9 @@ function askForToken() {
     byId("sign-in").hidden = true;
     start();
   });
-  addEventListener("hashchange", () => takeLogin() && location.reload());
+  addEventListener("hashchange", () => fragmentOf(location) && location.reload());
 }
 
-takeLogin();
+if (fragment !== null) logIn(fragment);
 if (login.token === null) askForToken();
 else start();

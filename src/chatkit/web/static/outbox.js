@@ -10,6 +10,7 @@ export class Outbox {
   #prefix;
   #maximum;
   #items;
+  #lastOrder; // rises with every message, also while none waits
 
   /**
    * @param {Storage} storage localStorage or sessionStorage, or anything with their methods
@@ -21,6 +22,7 @@ export class Outbox {
     this.#prefix = prefix;
     this.#maximum = maximum;
     this.#items = load(storage, prefix);
+    this.#lastOrder = this.#items.at(-1)?.order ?? 0;
   }
 
   /** Keep a message, durably, before anything is sent. Returns the item. */
@@ -28,9 +30,9 @@ export class Outbox {
     if (this.#items.length >= this.#maximum) {
       throw new OutboxFullError("Too many messages are waiting. They leave once the connection is back.");
     }
-    const last = this.#items.at(-1);
-    const item = { order: (last?.order ?? 0) + 1, conversationId, payload, clientMsgId, atMs };
+    const item = { order: this.#lastOrder + 1, conversationId, payload, clientMsgId, atMs };
     this.#write(item);
+    this.#lastOrder = item.order;
     this.#items.push(item);
     return item;
   }
@@ -46,11 +48,12 @@ export class Outbox {
 
   /**
    * A refusal that no repetition can change: the message stays visible until the user drops it or tries anew.
-   * Not written down: after a reload it is sent and refused once more.
+   * Not written down: after a reload it is sent and refused once more. Returns the item, or undefined if it is not here.
    */
   fail(clientMsgId, reason) {
     const item = this.find(clientMsgId);
     if (item) item.failure = reason;
+    return item;
   }
 
   find(clientMsgId) {
@@ -84,9 +87,21 @@ function load(storage, prefix) {
   const items = [];
   for (let index = 0; index < storage.length; index += 1) {
     const key = storage.key(index);
-    if (key?.startsWith(prefix)) items.push(JSON.parse(storage.getItem(key)));
+    if (key?.startsWith(prefix)) items.push(read(storage.getItem(key)));
   }
-  return items.sort((a, b) => a.order - b.order);
+  return items.filter((item) => item !== null).sort((a, b) => a.order - b.order);
+}
+
+/** An item as it was written; null for one that was damaged, which is left where it is and costs the others nothing. */
+function read(text) {
+  try {
+    const item = JSON.parse(text);
+    if (Number.isSafeInteger(item.order) && typeof item.payload.type === "string") return item;
+    throw new TypeError("not a message");
+  } catch (error) {
+    console.warn(`a waiting message could not be read from the browser's storage: ${error.message}`);
+    return null;
+  }
 }
 
 /**

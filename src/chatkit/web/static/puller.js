@@ -4,7 +4,7 @@
 import { nextDelay } from "./wire.js";
 
 const GAP_WAIT_MS = 200;
-const ANSWER_WAIT_MS = 20_000;
+const ANSWER_WAIT_MS = 60_000; // on a slow line a page takes most of that
 
 export class Puller {
   #wantsTail = new Set();
@@ -72,7 +72,7 @@ export class Puller {
     if (event.ref !== this.#running?.ref) return;
     const { lastSeq, limit } = this.#finish();
     const conversation = this.find(event.conversationId);
-    conversation.ofEpoch(event.epoch);
+    conversation.ofLog(event.epoch, event.headSeq, lastSeq);
     conversation.timeline.page(lastSeq, event);
     const isTail = limit === undefined || !conversation.loaded;
     if (!isTail && conversation.timeline.olderUpTo === null) this.#wantsOlder.delete(conversation.id);

@@ -35,11 +35,7 @@ export class Session {
     this.readsPast = false;
     this.refs = 0;
     this.typedAtMs = 0;
-    this.directory = new Directory(parts.api, {
-      conversations: this.conversations,
-      me: () => this.me,
-      changed: parts.changed,
-    });
+    this.directory = new Directory(parts, { conversations: this.conversations, me: () => this.me });
     this.resend = new Resend(parts);
     this.cursors = new Cursors(parts);
     this.puller = new Puller(parts, {
@@ -58,12 +54,12 @@ export class Session {
     return this.now() + this.serverAheadMs;
   }
 
-  // --- told by the connection ---
+  // --- from the connection ---
 
   onState(status) {
     this.status = status;
-    if (status.state === "online") this.#welcomed(status.welcome);
-    else this.#offline();
+    if (status.welcome) this.#welcomed(status.welcome);
+    else if (!this.connection.online) this.#offline();
     if (status.state === "waiting" && !this.ready) this.#notReached();
     this.changed();
   }
@@ -81,6 +77,7 @@ export class Session {
     this.serverAheadMs = welcome.serverTs - this.now();
     this.headsSeen.clear();
     this.catchingUp = true;
+    for (const conversation of this.conversations.values()) conversation.heldAtConnect = conversation.timeline.upTo;
     this.resend.pump();
     this.directory.refresh();
   }
@@ -178,7 +175,7 @@ export class Session {
     const answer = await this.api.createConversation(fields);
     const conversation = this.#known(answer.conversationId);
     conversation.type = answer.type;
-    conversation.ofEpoch(answer.epoch);
+    conversation.ofLog(answer.epoch, answer.headSeq);
     conversation.timeline.reach(answer.headSeq);
     describe(conversation, answer);
     this.puller.wantTail(conversation.id);
@@ -224,7 +221,8 @@ export class Session {
       this.#accept({ ...entryOf(ack), senderId: this.me, payload });
       return;
     }
-    const item = this.#resolve(ack.clientMsgId);
+    const item = this.outbox.resolve(ack.clientMsgId);
+    this.resend.answered(ack);
     if (item) this.#accept({ ...entryOf(ack), senderId: this.me, payload: item.payload, clientMsgId: ack.clientMsgId });
     else this.#reach(ack);
   }
@@ -258,7 +256,7 @@ export class Session {
 
   /** Whether an event is about the log held here; if not, a page says which of the two is the old one. */
   #isOfLog(conversation, epoch) {
-    if (conversation.timeline.epoch === "") conversation.ofEpoch(epoch);
+    if (conversation.timeline.epoch === "") conversation.ofLog(epoch, 0);
     if (conversation.timeline.epoch === epoch) return true;
     this.puller.wantEpoch(conversation.id);
     return false;
@@ -271,13 +269,9 @@ export class Session {
   }
 
   #resolveOwn(entry) {
-    if (entry.senderId === this.me && entry.clientMsgId !== undefined) this.#resolve(entry.clientMsgId);
-  }
-
-  #resolve(clientMsgId) {
-    const item = this.outbox.resolve(clientMsgId);
-    if (item) this.resend.answered(item);
-    return item;
+    if (entry.senderId !== this.me || entry.clientMsgId === undefined) return;
+    const item = this.outbox.resolve(entry.clientMsgId);
+    if (item) this.resend.shown(item);
   }
 
   /** BEHIND, or an acknowledgement of something not held: the log is longer than what is here. */
@@ -328,16 +322,16 @@ export class Session {
     if (this.puller.error(error)) return;
     if (this.cursors.refused(error, this.conversations.get(error.conversationId))) return;
     if (this.recalls.delete(error.ref)) return this.notice(recallProblem(error));
-    const item = error.clientMsgId === undefined ? undefined : this.outbox.find(error.clientMsgId);
+    const item = this.resend.find(error.conversationId, error.clientMsgId);
     if (item) return this.#sendRefused(item, error);
     if (error.code !== "RATE_LIMITED") this.notice(error.message); // typing too often is no news
   }
 
   #sendRefused(item, error) {
-    if (error.retryable) return this.resend.refused(item, error.retryAfterMs);
-    this.outbox.fail(item.clientMsgId, error.message);
+    if (error.retryable) return this.resend.refused(item, error);
+    const isShown = this.outbox.fail(item.clientMsgId, error.message) === undefined;
     this.resend.answered(item);
-    this.notice(`Not sent: ${error.message}`);
+    if (!isShown) this.notice(`Not sent: ${error.message}`);
   }
 
   // --- pulling what is missing ---
@@ -364,11 +358,18 @@ export class Session {
 
   #arrived(conversation, messages, isWhole) {
     for (const entry of messages) this.#resolveOwn(entry);
+    this.#readAgain(conversation);
     this.#trim(conversation);
     if (!isWhole) return;
     conversation.loaded = true;
     if (conversation.id === this.openId) this.#fill(conversation);
     this.cursors.ackSoon(conversation);
+  }
+
+  /** After another log came: what was read in the one before, and is in this one too, is read. */
+  #readAgain(conversation) {
+    const { readBefore } = conversation;
+    if (readBefore > conversation.readSeq && this.cursors.read(conversation, readBefore)) conversation.readSeq = readBefore;
   }
 
   #syncRefused(conversation, error) {

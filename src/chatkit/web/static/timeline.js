@@ -7,6 +7,9 @@ const RECALLED = Object.freeze({ type: "RECALLED" });
 /** Most entries held above a hole, and most recalls remembered for entries not held; what is beyond comes again by SYNC. */
 export const HELD_MAX = 1_000;
 
+/** Entries that are compared with those of a log which came in place of this one. */
+const COMPARED = 50;
+
 /** Whether an entry is a person's message (or the place where one was), not something the server noted. */
 export function isUserMessage(entry) {
   return entry.payload.type !== "MEMBER" && entry.payload.type !== "RECALL";
@@ -34,12 +37,31 @@ export class Timeline {
     this.entries = new Map();
     this.held = new Map();
     this.recalls = new Set();
+    this.former = null; // newest entries of the log before, while it is not known whether this one has them too
+    this.commonSeq = 0; // of the last entry that both are known to have
     this.sorted = new Map();
   }
 
   /** Forget everything: another epoch means another log. */
   reset(epoch, floor = 0, firstSeq = 1) {
     Object.assign(this, new Timeline(epoch, floor, firstSeq));
+  }
+
+  /**
+   * It is another log now, or an older state of the same. Entries keep their ids, and no id is given twice, so the next
+   * page says what both have: what is held stays shown until then, and nothing of it is shown again. Returns false, and
+   * changes nothing, if there is nothing to compare.
+   */
+  renew(epoch, headSeq) {
+    const upTo = Math.max(this.floor, Math.min(this.upTo, headSeq) - COMPARED);
+    const newest = [...this.entries].filter(([seq]) => seq > upTo);
+    if (this.former !== null || newest.length === 0 || headSeq <= upTo) return false;
+    for (const [seq] of newest) this.entries.delete(seq);
+    Object.assign(this, { epoch, upTo, headSeq, former: new Map(newest), commonSeq: 0, olderUpTo: null, olderFrom: null });
+    this.held.clear();
+    this.recalls.clear();
+    this.sorted.clear();
+    return true;
   }
 
   /** Begin nearer to the end, unless what is held reaches further already. */
@@ -81,6 +103,8 @@ export class Timeline {
     this.reach(page.headSeq);
     if (lastSeq < this.floor) return this.#older(lastSeq, page);
     if (lastSeq > this.upTo) return;
+    if (this.former !== null && lastSeq !== this.upTo) return;
+    if (this.former !== null) this.#compare(page.messages);
     for (const entry of page.messages) {
       if (entry.seq <= this.upTo || entry.seq > page.upToSeq) continue;
       this.#noteRecall(entry);
@@ -140,7 +164,21 @@ export class Timeline {
   #sort(own) {
     const placed = [...this.entries.values()].filter((entry) => entry.seq > this.floor);
     const ownAbove = [...this.held.values()].filter((entry) => entry.senderId === own);
-    return [...placed, ...ownAbove].sort((a, b) => a.seq - b.seq);
+    const above = this.former === null ? ownAbove : [...this.former.values()];
+    return [...placed, ...above].sort((a, b) => a.seq - b.seq);
+  }
+
+  /** The logs are the same up to the last id that both have; where the first entry differs, nothing below is known. */
+  #compare(messages) {
+    const both = messages.filter(({ seq }) => this.former.has(seq));
+    const differing = both.findIndex(({ seq, messageId }) => this.former.get(seq).messageId !== messageId);
+    const common = differing < 0 ? both : both.slice(0, differing);
+    this.commonSeq = common.at(-1)?.seq ?? 0;
+    this.former = null;
+    if (common.length > 0) return;
+    this.entries.clear();
+    this.floor = this.upTo;
+    this.olderUpTo = this.olderFrom = null;
   }
 
   #older(lastSeq, page) {
@@ -193,6 +231,7 @@ export class Timeline {
 
   #advance() {
     this.sorted.clear();
+    if (this.former !== null) return; // nothing is placed before the logs were compared
     for (let next = this.held.get(this.upTo + 1); next; next = this.held.get(this.upTo + 1)) {
       this.upTo = next.seq;
       this.held.delete(next.seq);

@@ -321,6 +321,7 @@ function subtitleOf(conversation, { me, unreached }) {
 function bannerOf(session) {
   const { status } = session;
   switch (status.state) {
+    case "checking":
     case "connecting":
       return [session.ready || session.unreached ? "Connecting again…" : "Connecting…", null, null];
     case "waiting": {

@@ -1,5 +1,6 @@
 // One lasting connection: HELLO and WELCOME, heartbeat, close codes, reconnect with full jitter, resume token, GOAWAY.
-// What the events mean is session.js's business. Time, randomness and the socket class are passed in.
+// Whatever arrives is a sign of life: on a slow line PONG stands behind a page. What the events mean is session.js's
+// business. Time, randomness and the socket class are passed in.
 
 const SUBPROTOCOL = "chatkit.v1.json";
 const CLIENT = { name: "chatkit-web", version: "1" };
@@ -7,8 +8,13 @@ const BACKOFF_BASE_MS = 500;
 const BACKOFF_MAX_MS = 20_000;
 const RETRY_AFTER_MAX_MS = 300_000;
 const STABLE_AFTER_MS = 10_000;
-const WELCOME_WAIT_MS = 10_000;
-const PONG_WAIT_MS = 10_000;
+const WELCOME_WAIT_MS = 20_000;
+const CHECK_WAIT_MS = 5_000;
+const HEARTBEAT_MIN_MS = 1_000;
+const LOG_TOKEN_MAX = 64;
+
+/** PINGs, two in each heartbeat, that nothing at all came back after: one frame may take two heartbeats. */
+const SILENT_BEATS_MAX = 4;
 
 /** What to do after a close code of the contract. */
 export function afterClose(code) {
@@ -29,8 +35,9 @@ export function nextDelay(attempt, random, retryAfterMs = null) {
 }
 
 /**
- * States, told to `onState({state, ...})`: connecting, online {welcome}, waiting {untilMs}, replaced, loggedOut, refused
- * {code, reason}, stopped. Every event after WELCOME goes to `onEvent`; one frame's events in order.
+ * States, told to `onState({state, ...})`: connecting, online {welcome after a login}, checking (logged in, but perhaps the
+ * line is dead), waiting {untilMs}, replaced, loggedOut, refused {code, reason}, stopped. Every event after WELCOME goes to
+ * `onEvent`; one frame's events in order.
  */
 export class Connection {
   #parts;
@@ -43,6 +50,10 @@ export class Connection {
   #state = "stopped";
   #heartbeatMs = 30_000;
   #onlineSinceMs = 0;
+  #heardAtMs = 0;
+  #silentBeats = 0;
+  #logToken = null;
+  #isAskedToWait = false;
 
   /**
    * @param {{url: string, login: {token: string, deviceId: string}, onEvent: Function, onState: Function,
@@ -52,13 +63,14 @@ export class Connection {
     this.#parts = parts;
   }
 
+  /** Whether it is logged in. */
   get online() {
-    return this.#state === "online";
+    return this.#state === "online" || this.#state === "checking";
   }
 
-  /** Connect now, whatever was going on: at the start, on "try now", with a new login, or after "use here". */
+  /** Connect now, whatever was going on: at the start, with a new login, or after "use here". */
   open() {
-    if (this.#state === "connecting" || this.#state === "online") return;
+    if (this.#state === "connecting" || this.online) return;
     this.#attempt = 0;
     this.#resumeToken = null;
     this.#connect();
@@ -70,9 +82,22 @@ export class Connection {
     this.#become("stopped");
   }
 
-  /** Connect at once if the page is only waiting: the network came back or the tab was opened. */
+  /** Connect at once if the page is only waiting: the user asked for it. */
   hurry() {
     if (this.#state === "waiting") this.#connect();
+  }
+
+  /** The network is another one, or the page comes out of the browser's cache: connect, or look whether the line lives. */
+  networkChanged() {
+    const isStuck = this.#state === "connecting" && this.#socket.readyState === this.#parts.WebSocket.CONNECTING;
+    if (isStuck || (this.#state === "waiting" && !this.#isAskedToWait)) this.#connect();
+    else if (this.#state === "online") this.#check();
+  }
+
+  /** Somebody looks at the page again, or the machine slept: the same, unless the line gave signs of life meanwhile. */
+  wake() {
+    const isQuiet = this.online && this.#parts.now() - this.#heardAtMs > this.#heartbeatMs;
+    if (this.#state === "waiting" || isQuiet) this.networkChanged();
   }
 
   /** Send one event if online; returns whether it was handed to the socket. */
@@ -110,17 +135,27 @@ export class Connection {
     this.#triedResume = this.#resumeToken !== null;
     const proof = this.#triedResume ? { resumeToken: this.#resumeToken } : { token };
     this.#resumeToken = null;
-    this.#write({ event: "HELLO", ...proof, deviceId, client: CLIENT });
+    const logToken = this.#logToken === null ? {} : { logToken: this.#logToken };
+    this.#write({ event: "HELLO", ...proof, deviceId, client: CLIENT, ...logToken });
   }
 
   #received(data) {
+    this.#heard();
     const frame = JSON.parse(data);
     for (const event of Array.isArray(frame) ? frame : [frame]) this.#handle(event);
   }
 
+  #heard() {
+    this.#silentBeats = 0;
+    this.#heardAtMs = this.#parts.now();
+    if (this.#state !== "checking") return;
+    this.#cancel("check");
+    this.#become("online");
+  }
+
   #handle(event) {
     if (event.event === "WELCOME") this.#welcomed(event);
-    else if (event.event === "PONG") this.#cancel("pong");
+    else if (event.event === "PONG") this.#ponged(event);
     else if (event.event === "GOAWAY") this.#retryAfterMs = event.reconnectAfterMs;
     else {
       if (event.event === "ERROR" && !this.online) this.#retryAfterMs = event.retryAfterMs ?? null; // turned away
@@ -128,22 +163,38 @@ export class Connection {
     }
   }
 
+  /** How far the server's log has got is said back with the next HELLO: so a log put back from a backup is noticed. */
+  #ponged({ logToken }) {
+    if (typeof logToken === "string" && logToken.length <= LOG_TOKEN_MAX) this.#logToken = logToken;
+  }
+
   #welcomed(welcome) {
     this.#cancel("welcome");
     this.#onlineSinceMs = this.#parts.now();
     this.#retryAfterMs = null;
     this.#resumeToken = welcome.resumeToken;
-    this.#heartbeatMs = welcome.heartbeatMs;
+    this.#heartbeatMs = Math.max(HEARTBEAT_MIN_MS, Number(welcome.heartbeatMs) || 0);
     this.#become("online", { welcome });
     this.#beatLater();
   }
 
   #beatLater() {
-    this.#after("beat", this.#heartbeatMs / 2, () => {
-      this.#write({ event: "PING" });
-      this.#after("pong", PONG_WAIT_MS, () => this.#lost(1006, "no pong"));
-      this.#beatLater();
-    });
+    this.#after("beat", this.#heartbeatMs / 2, () => this.#beat());
+  }
+
+  #beat() {
+    if (this.#silentBeats >= SILENT_BEATS_MAX) return this.#lost(1006, "no sign of life");
+    this.#silentBeats += 1;
+    this.#write({ event: "PING" });
+    this.#beatLater();
+  }
+
+  /** Find out soon whether the line lives: it is lost unless something comes back. */
+  #check() {
+    if (this.#socket.readyState > this.#parts.WebSocket.OPEN) return this.#lost(1006, "closed unnoticed");
+    this.#become("checking");
+    this.#write({ event: "PING" });
+    this.#after("check", CHECK_WAIT_MS, () => this.#lost(1006, "no sign of life"));
   }
 
   #lost(code, reason) {
@@ -164,6 +215,7 @@ export class Connection {
     const wasStable = this.online && this.#parts.now() - this.#onlineSinceMs >= STABLE_AFTER_MS;
     this.#attempt = wasStable ? 1 : this.#attempt + 1;
     const delay = nextDelay(this.#attempt, this.#parts.random(), this.#retryAfterMs);
+    this.#isAskedToWait = this.#retryAfterMs > 0;
     this.#retryAfterMs = null;
     this.#become("waiting", { untilMs: this.#parts.now() + delay });
     this.#after("again", delay, () => this.#connect());

@@ -75,18 +75,6 @@ MUTANTS = (
         ("L2", "L11", "S25c"),
     ),
     Mutant(
-        "one-left-others-forgotten",
-        "Who asks for somebody who is no member asks in vain.",
-        (
-            Edit(
-                RECONCILE,
-                "            except NotFoundError:\n                missing = missing[1:]\n                continue\n",
-                "            except NotFoundError:\n                return\n",
-            ),
-        ),
-        ("S25c", "L1", "L2", "L12", "alarm"),
-    ),
-    Mutant(
         "coalesced-receipt-loses-authors",
         "The later of two moves says all that the earlier one said.",
         (Edit(RECEIPTS, "earlier.authors | later.authors", "later.authors"),),

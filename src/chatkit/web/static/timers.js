@@ -1,0 +1,54 @@
+// Timers that fire in hidden tabs too: browsers wake a hidden page's own timers once a minute, which is too late for the
+// heartbeat, but not those of a worker. Made by main.js; timer_worker.js is its other half.
+
+/** Fire ids after a wait: takes `{id, delayMs}` to begin and `{id}` to give up, and calls `fire(id)` when one is over. */
+export function countdowns(fire) {
+  const running = new Map();
+  return ({ id, delayMs }) => {
+    clearTimeout(running.get(id));
+    running.delete(id);
+    if (delayMs !== undefined) running.set(id, setTimeout(() => running.delete(id) && fire(id), delayMs));
+  };
+}
+
+/** `setTimeout` and `clearTimeout` that count in a worker, and in the page itself where the browser allows no worker. */
+export class Timers {
+  #pending = new Map(); // id: {action, delayMs}
+  #count = 0;
+  #send;
+
+  /** @param {Function} makeWorker makes the worker of timer_worker.js; may throw */
+  constructor(makeWorker) {
+    try {
+      const worker = makeWorker();
+      worker.addEventListener("message", (event) => this.#fire(event.data));
+      worker.addEventListener("error", () => this.#countHere());
+      this.#send = (message) => worker.postMessage(message);
+    } catch {
+      this.#countHere(); // hidden tabs may lose their connection; they get it back when they are looked at
+    }
+  }
+
+  setTimeout(action, delayMs) {
+    const id = (this.#count += 1);
+    this.#pending.set(id, { action, delayMs });
+    this.#send({ id, delayMs });
+    return id;
+  }
+
+  clearTimeout(id) {
+    if (this.#pending.delete(id)) this.#send({ id });
+  }
+
+  #fire(id) {
+    const timer = this.#pending.get(id);
+    this.#pending.delete(id);
+    timer?.action();
+  }
+
+  /** The worker did not start: what it was to count begins anew. */
+  #countHere() {
+    this.#send = countdowns((id) => this.#fire(id));
+    for (const [id, { delayMs }] of this.#pending) this.#send({ id, delayMs });
+  }
+}
