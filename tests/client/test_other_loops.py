@@ -74,6 +74,20 @@ async def test_every_coroutine_of_a_client_refuses_another_event_loop_at_once() 
 
 
 @on_a_real_clock
+async def test_what_changes_a_client_without_waiting_refuses_another_event_loop_too() -> None:
+    server = FakeServer()
+    async with client(server) as chat:
+        await (await server.accept()).log_in()
+        await until(chat, CaughtUp)
+        for change in (chat.reconnect, partial(chat.cancel, "c-1", "k1")):
+
+            async def elsewhere(change: Callable[[], object] = change) -> None:
+                change()
+
+            await refused_elsewhere(elsewhere)
+
+
+@on_a_real_clock
 async def test_every_coroutine_of_an_api_refuses_a_second_event_loop() -> None:
     http = httpx.AsyncClient(
         transport=httpx.MockTransport(lambda _: httpx.Response(200, json={"status": "ok"}))

@@ -12,12 +12,10 @@ from chatkit import ChatServer, ServerConfig, asgi_app, open_store
 from chatkit.server.limits import Limits
 from tests.server.harness import by_name
 
-NO_LIMITS = Limits(sends_per_user=None, sends_per_conversation=None, events_per_session=None)
-
 server = ChatServer(
     store=open_store(f"sqlite:///{os.environ['CHAT_DB']}"),
     authenticate=by_name,
-    config=ServerConfig(limits=NO_LIMITS),
+    config=ServerConfig(limits=Limits.unlimited()),
 )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
 import msgspec
 
+from ..ports import SystemClock
 from ..storage.sqlite.restore import Restored, restore_file
 from .common import exit_codes
 
@@ -23,7 +23,7 @@ def restore(backup: Path, file: Path, as_json: bool) -> None:
     is kept beside it under another name. At the next start of the server every conversation gets a new epoch, and
     clients compare what they hold with what there is: nothing more has to be done.
     """
-    suffix = time.strftime(".replaced-%Y%m%dT%H%M%SZ", time.gmtime())
+    suffix = f".replaced-{SystemClock().now_ms()}"
     with exit_codes():
         restored = restore_file(str(backup), str(file), suffix)
     click.echo(msgspec.json.encode(restored) if as_json else _words(restored))

@@ -240,8 +240,10 @@ class ChatClient:
             ClientError: Another task consumes the events.
             UnavailableError: The local store is damaged, or its disk failed.
         """
+        runtime = self._entered_runtime()
+        runtime.check_loop()
         with self._sole_consumer():
-            await self._entered_runtime().deliveries.consume(handler)
+            await runtime.deliveries.consume(handler)
 
     async def send(
         self,

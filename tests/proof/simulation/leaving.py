@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import anyio
+
+from chatkit._event_loop import current_loop
 
 from ..held import Count, Moment, client_counts, limiters, server_counts, sizes, task_names
 from ..membership import current_members
@@ -130,8 +131,4 @@ def _open_files(beginning: str) -> int:
 
 def _timers() -> int:
     """Timers that run on the loop; 0 on trio, which does not say."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return 0
-    return sum(not timer.cancelled() for timer in getattr(loop, "_scheduled", ()))
+    return sum(not timer.cancelled() for timer in getattr(current_loop(), "_scheduled", ()))

@@ -7,8 +7,8 @@ only where something happened since the last one. What is kept is bounded; the c
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
-from threading import Lock
 from typing import Final
 
 COUNTS_MAX: Final = 50_000
@@ -26,20 +26,14 @@ class UnreadCounts:
     """
 
     def __init__(self, counts_max: int = COUNTS_MAX) -> None:
-        self._counts: dict[Place, int] = {}
+        self._counts: OrderedDict[Place, int] = OrderedDict()  # each of its steps is one for all threads
         self._counts_max = counts_max
-        self._lock = Lock()
 
     def of(self, place: Place, count: Callable[[], int]) -> int:
         """The count of a place, made now if it was not made before; in the snapshot that the place is from."""
         known = self._counts.get(place)
         if known is None:
-            known = count()
-            self._keep(place, known)
+            known = self._counts[place] = count()
+            if len(self._counts) > self._counts_max:
+                self._counts.popitem(last=False)
         return known
-
-    def _keep(self, place: Place, count: int) -> None:
-        with self._lock:
-            self._counts[place] = count
-            while len(self._counts) > self._counts_max:
-                del self._counts[next(iter(self._counts))]
