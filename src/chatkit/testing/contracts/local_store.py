@@ -374,8 +374,8 @@ class LocalStoreContract:
         assert store.untaken("c-1", 0, 9, 9) == [message(7)]
         store.advance([Progress("c-1", "e2", 3, renewed_above=3)])
         store.save([change(5, epoch="e3", forget_above=5)])
-        assert self.reopened(store).records()[0].renewed_above == 3
         store = self.reopened(store)
+        assert store.records()[0].renewed_above == 3
         store.advance([Progress("c-1", "e3", 3)])
         assert self.reopened(store).records()[0].renewed_above is None
 
