@@ -149,7 +149,7 @@ class _Progress:
     def __init__(self) -> None:
         self.last_seq = 0
         self.received: set[int] = set()
-        self.sent: set[int] = set()
+        self.sent: dict[int, int] = {}  # in which start of the app
         self.sent_count: dict[str, int] = defaultdict(int)
 
 
@@ -202,7 +202,9 @@ def _out_of_order(index: Index, log: LogView, progress: _Progress, told: AppEven
         return f"a recall of seq {told.event.seq} was told, and the log has none"
     if isinstance(told.event, MessageSent):
         return _sent_too_often(index, progress, told, told.event)
-    twice = seq in progress.received or seq in progress.sent
+    # that an own message was answered is not kept over a new epoch and a restart together, while it has no place
+    sent_in = told.incarnation if log.renewals else progress.sent.get(seq)
+    twice = seq in progress.received or (seq in progress.sent and progress.sent[seq] == sent_in)
     last_seq, progress.last_seq = progress.last_seq, max(progress.last_seq, seq)
     progress.received.add(seq)
     if twice:
@@ -213,7 +215,7 @@ def _out_of_order(index: Index, log: LogView, progress: _Progress, told: AppEven
 def _sent_too_often(index: Index, progress: _Progress, told: AppEvent, event: MessageSent) -> str | None:
     """Each `send` of a message is answered once."""
     sent = event.sent
-    progress.sent.add(sent.seq)
+    progress.sent[sent.seq] = told.incarnation
     progress.sent_count[sent.client_msg_id] += 1
     calls = index.sends.get((sent.conversation_id, told.user_id, sent.client_msg_id), [])
     asked = sum(call.device_id == told.device_id for call in calls)
