@@ -14,6 +14,7 @@ from chatkit import (
     ChatServer,
     ClientConfig,
     Identity,
+    Limits,
     ServerConfig,
     asgi_app,
     open_store,
@@ -142,11 +143,24 @@ def test_a_server_refuses_by_name(argument: str, value: Any) -> None:
         ("members_max", 1.5),
         ("sessions_max", True),
         ("limits", {}),
+        *((name, 0) for name in ServerConfig.__struct_fields__ if name.endswith(("_max", "_bytes"))),
     ],
 )
 def test_the_settings_of_a_server_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=name):
         ServerConfig(**{name: value})
+
+
+def test_what_may_be_left_out_may_be_none() -> None:
+    config = ServerConfig(login_max_s=None, heads_check_s=None)
+    assert (config.login_max_s, config.heads_check_s) == (None, None)
+
+
+@pytest.mark.parametrize("name", Limits.__struct_fields__)
+@pytest.mark.parametrize("value", ["x", 0, 2.5, {}])
+def test_the_limits_of_one_peer_are_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        Limits(**{name: value})
 
 
 def test_the_rest_is_refused_by_name() -> None:

@@ -32,7 +32,8 @@ def another(path: tuple[str, ...]) -> tuple[str, Any]:
         return str(not default).lower(), not default
     if isinstance(default, str):
         return default + "-other", default + "-other"
-    return str(default + 1), default + 1
+    other = default / 2 if isinstance(default, float) else default + 1
+    return str(other), other
 
 
 @pytest.mark.parametrize("path", [path for path, _ in fields()], ids=option_of)

@@ -21,7 +21,7 @@ from chatkit.client.events import (
 from chatkit.client.store.base import LocalStore
 from chatkit.client.store.memory import MemoryStore
 from chatkit.client.store.sqlite import SqliteStore
-from chatkit.errors import ClientError, UnavailableError
+from chatkit.errors import BadRequestError, ClientError, ConfigurationError, UnavailableError
 from chatkit.testing.faulty_local_store import FaultyLocalStore
 from chatkit.wire import events as ev
 
@@ -470,3 +470,25 @@ async def test_caught_up_and_the_like_come_too(server: FakeServer) -> None:
         with anyio.move_on_after(1):
             await chat.consume(handle)
     assert CaughtUp in kinds
+
+
+async def test_a_plain_function_handles_too_and_nothing_else_does(server: FakeServer, files: Files) -> None:
+    handled: list[int] = []
+    async with client(server, store=files.open()) as chat:
+        line = await log_in(server, head(0))
+        await push(line, [1, 2])
+        for wrong in (None, "handle", 5):
+            with pytest.raises(ConfigurationError, match="handler must be"):
+                await chat.consume(wrong)  # type: ignore[arg-type]
+        with anyio.move_on_after(1):
+            await chat.consume(lambda delivery: handled.append(delivery.seq))
+    assert [seq for seq in handled if seq] == [1, 2]
+
+
+@pytest.mark.parametrize("timeout", ["3", float("nan"), -1, True])
+async def test_a_timeout_that_is_none_queues_nothing(server: FakeServer, timeout: Any) -> None:
+    async with client(server) as chat:
+        await log_in(server, head(0))
+        with pytest.raises(BadRequestError, match="timeout must be seconds"):
+            await chat.send("c-1", "hi", timeout=timeout)
+        assert chat.pending_count == 0

@@ -41,6 +41,16 @@ def backup(path: Path, to: Path) -> None:
         source.backup(target)
 
 
+def cold_copy(server: ServerProcess, folder: Path) -> None:
+    """Stop the server, copy all of its files, start it again."""
+    server.terminate()
+    server.exit_code()
+    (folder / "cold").mkdir()
+    for name in folder.glob("chat.db*"):
+        shutil.copy2(name, folder / "cold" / name.name)
+    server.start()
+
+
 def copied_over(backup_path: Path, path: Path) -> None:
     """As an operator with `cp` and `rm`: the file stays the same one, with older contents."""
     shutil.copyfile(backup_path, path)
@@ -70,6 +80,13 @@ def by_command(backup_path: Path, path: Path) -> None:
     assert oct(path.stat().st_mode)[-3:] == "600"
 
 
+def the_whole_folder(backup_path: Path, path: Path) -> None:
+    """As with `cp chat.db* .`: the word beside the log goes back with it, and every file stays the same one."""
+    for saved in backup_path.parent.glob("cold/chat.db*"):
+        shutil.copyfile(saved, path.parent / saved.name)
+    _rm_rest(path)
+
+
 def _rm_rest(path: Path) -> None:
     for suffix in ("-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
@@ -91,7 +108,9 @@ def texts(found: list[ChatEvent]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("put_back", [copied_over, moved_in, alone_in_its_folder, by_command])
+@pytest.mark.parametrize(
+    "put_back", [copied_over, moved_in, alone_in_its_folder, the_whole_folder, by_command]
+)
 async def test_an_older_log_is_noticed_and_its_clients_go_on(
     server: ServerProcess, tmp_path: Path, put_back: object
 ) -> None:
@@ -112,6 +131,7 @@ async def test_an_older_log_is_noticed_and_its_clients_go_on(
             for number in range(15):
                 if number == 10:
                     backup(log, copy)
+                    cold_copy(server, tmp_path)
                 await ann.send(id_, f"before {number}", client_msg_id=f"k{number}")
             before = texts(await events(chat, "before 14"))
         server.kill()

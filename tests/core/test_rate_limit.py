@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from chatkit.core.rate_limit import Rate, RateLimiter
+from chatkit.errors import ConfigurationError
 
 
 def test_a_burst_is_admitted_and_then_the_steady_rate() -> None:
@@ -61,7 +64,13 @@ def test_keys_at_rest_are_forgotten() -> None:
     assert len(limiter) < 2_500
 
 
-@pytest.mark.parametrize(("per_s", "burst"), [(0, 1), (-1, 1), (float("nan"), 1), (1, 0)])
-def test_a_rate_that_admits_nothing_is_refused(per_s: float, burst: int) -> None:
-    with pytest.raises(ValueError, match="a rate needs"):
+@pytest.mark.parametrize(("per_s", "burst"), [(0, 1), (-1, 1), (float("nan"), 1), (float("inf"), 1), (1, 0)])
+def test_a_rate_that_admits_nothing_or_all_is_refused(per_s: float, burst: int) -> None:
+    with pytest.raises(ConfigurationError, match="a rate needs"):
+        Rate(per_s, burst)
+
+
+@pytest.mark.parametrize(("per_s", "burst"), [("1", 2), (1, 2.5), (None, 1), (1, True)])
+def test_a_rate_of_something_else_is_refused(per_s: Any, burst: Any) -> None:
+    with pytest.raises(ConfigurationError, match="a whole number at once"):
         Rate(per_s, burst)

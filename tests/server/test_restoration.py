@@ -114,3 +114,18 @@ async def test_an_older_log_is_renewed_at_the_start_and_its_logins_end(tmp_path:
     await again.migrate()
     assert not again.restored
     await again.aclose()
+
+
+async def test_an_empty_log_where_another_was_served_is_said_aloud(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "chat.db"
+    for number in range(2):
+        store = SqliteStore(str(path), ids=seeded_ids(1), threads=False)
+        async with HarnessServer(store=store, authenticate=by_name) as server:
+            assert "one was served from this place before" not in caplog.text
+            await group(server, "ann", "ben", conversation_id=f"g-{number}")
+    path.unlink()
+    store = SqliteStore(str(path), ids=seeded_ids(2), threads=False)
+    async with HarnessServer(store=store, authenticate=by_name):
+        assert "one was served from this place before" in caplog.text

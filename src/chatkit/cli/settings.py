@@ -70,7 +70,7 @@ def _value(name: str, text: str, hint: Any) -> Any:
             per_s, _, burst = text.partition("/")
             return Rate(float(per_s), int(burst))
         return msgspec.convert(text, hint, strict=False)
-    except ValueError as error:  # msgspec.ValidationError is one
+    except (ValueError, ConfigurationError) as error:  # msgspec.ValidationError is a ValueError
         wanted = (
             "RATE/BURST, such as 10/30 (10 a second, 30 at once), or none"
             if Rate in typing.get_args(hint)

@@ -12,7 +12,7 @@ from typing import Self
 
 import anyio
 
-from .._arguments import check_kind, check_number
+from .._arguments import check_callable, check_kind, check_number
 from ..errors import (
     BadRequestError,
     ClientError,
@@ -43,6 +43,7 @@ from .validate import (
     check_device_id,
     check_message_id,
     check_seq,
+    wait_of,
 )
 
 TYPING_EVERY_S = 3.0
@@ -195,7 +196,7 @@ class ChatClient:
         runtime = self._entered_runtime()
         runtime.check_loop()
         runtime.close()
-        with anyio.move_on_after(self._config.close_timeout_s if timeout is None else timeout):
+        with anyio.move_on_after(wait_of(timeout, self._config.close_timeout_s)):
             await runtime.drain()
         runtime.outbox.release(ClosedError("the client was closed"))
         runtime.events.close()
@@ -233,7 +234,8 @@ class ChatClient:
         Returns once the client is closed or has stopped for good.
 
         Args:
-            handler: Called with each `Delivery`. After too many attempts it may return instead of raising.
+            handler: Called with each `Delivery`, and awaited if it is async. After too many attempts it may return
+                instead of raising.
 
         Raises:
             Exception: What the handler raised; the client goes on.
@@ -242,6 +244,7 @@ class ChatClient:
         """
         runtime = self._entered_runtime()
         runtime.check_loop()
+        check_callable("handler", handler, "a callable that takes a Delivery")
         with self._sole_consumer():
             await runtime.deliveries.consume(handler)
 
@@ -283,8 +286,8 @@ class ChatClient:
         payload = canonical_of(content)
         key = self._new_key() if client_msg_id is None else client_msg_id
         check_client_msg_id(key)
+        wait_s = wait_of(timeout, self._config.send_timeout_s)
         runtime.outbox.submit(conversation_id, key, payload)
-        wait_s = self._config.send_timeout_s if timeout is None else timeout
         return await runtime.outbox.outcome(conversation_id, key, wait_s)
 
     def pending(self) -> list[PendingMessage]:
@@ -380,7 +383,7 @@ class ChatClient:
         """
         runtime = self._open_runtime()
         check_message_id(message_id)
-        wait_s = self._config.request_timeout_s if timeout is None else timeout
+        wait_s = wait_of(timeout, self._config.request_timeout_s)
         request = partial(runtime.requests.ask, ev.Recall(message_id=message_id), wait_s)
         with runtime.call(wait_s):
             answer = await runtime.status.over_connections(request)
@@ -477,7 +480,7 @@ class ChatClient:
             ClosedError: The client is closed, or has stopped for good; then its cause says why.
         """
         runtime = self._open_runtime()
-        with runtime.call(self._config.request_timeout_s if timeout is None else timeout):
+        with runtime.call(wait_of(timeout, self._config.request_timeout_s)):
             await runtime.status.wait_connected()
 
     def reconnect(self) -> None:

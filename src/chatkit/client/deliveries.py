@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from inspect import isawaitable
 
 import anyio
 import anyio.lowlevel
@@ -36,7 +37,7 @@ PAGE_MAX = 32
 RETRY_S = 0.5
 """After so long a store that refused is asked again, unless it said when."""
 
-Handler = Callable[[Delivery], Awaitable[object]]
+Handler = Callable[[Delivery], Awaitable[object] | object]
 
 
 class _Left(msgspec.Struct, frozen=True):
@@ -194,7 +195,9 @@ class Deliveries:
         self._current = delivery if delivery.repeats else None
         attempt = self._cursors.trying(delivery)
         await self._save()
-        await handler(replace(delivery, attempt=attempt))
+        handled = handler(replace(delivery, attempt=attempt))
+        if isawaitable(handled):
+            await handled
         self._cursors.took(delivery)
         self._current = None
         await self._save()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from math import isnan
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -147,3 +148,12 @@ def _message(codec: Codec, entry: Logged) -> Message:
         codec.payload(entry.payload),
         client_msg_id,
     )
+
+
+def wait_of(timeout: float | None, default_s: float) -> float:
+    """Seconds to wait: as given, or by default. Raises BadRequestError for what is no number of seconds."""
+    if timeout is None:
+        return default_s
+    if type(timeout) not in (int, float) or isnan(timeout) or timeout < 0:
+        raise BadRequestError(f"timeout must be seconds, not {timeout!r:.100}")
+    return timeout

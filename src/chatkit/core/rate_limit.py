@@ -10,9 +10,12 @@ Source: ITU-T I.371, annex A (virtual scheduling)
 from __future__ import annotations
 
 from collections.abc import Hashable
+from math import inf
 from typing import Generic, TypeVar
 
 import msgspec
+
+from ..errors import ConfigurationError
 
 _EXACT_S = 1e-9
 """Waits below this are errors of rounding."""
@@ -32,8 +35,12 @@ class Rate(msgspec.Struct, frozen=True):
     burst: int
 
     def __post_init__(self) -> None:
-        if not self.per_s > 0 or self.burst < 1:
-            raise ValueError(f"a rate needs per_s above 0 and a burst of at least 1, not {self!r}")
+        if type(self.per_s) not in (int, float) or type(self.burst) is not int:
+            raise ConfigurationError(
+                f"a rate is a number per second and a whole number at once, not {self!r}"
+            )
+        if not 0 < self.per_s < inf or self.burst < 1:
+            raise ConfigurationError(f"a rate needs per_s above 0 and a burst of at least 1, not {self!r}")
 
 
 class RateLimiter(Generic[_KeyT]):

@@ -7,6 +7,20 @@ import msgspec
 from .._arguments import check_kind, check_number
 from .limits import Limits
 
+_MAY_BE_NONE = frozenset({"heads_check_s", "login_max_s"})
+_MAY_BE_ZERO = frozenset(
+    {
+        "gap_wait_s",
+        "token_leeway_s",
+        "recall_window_s",
+        "typing_interval_s",
+        "receipt_delay_s",
+        "overload_retry_s",
+        "reconnect_after_s",
+        "drain_timeout_s",
+    }
+)
+
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds and times of a server. Every queue, buffer and window in it has its bound here.
@@ -73,6 +87,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if name.endswith(("_s", "_max", "_bytes")) and not (name == "heads_check_s" and value is None):
-                check_number(name, value, whole=not name.endswith("_s"), least=0)
+            if name.endswith(("_s", "_max", "_bytes")) and not (name in _MAY_BE_NONE and value is None):
+                least = 0.0 if name in _MAY_BE_ZERO else None
+                check_number(name, value, whole=not name.endswith("_s"), least=least)
         check_kind("limits", self.limits, Limits)

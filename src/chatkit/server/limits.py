@@ -12,7 +12,9 @@ from typing import Self
 
 import msgspec
 
+from .._arguments import check_kind, check_number
 from ..core.rate_limit import Rate
+from ..errors import ConfigurationError
 
 _NO_BOUND = 2**31
 
@@ -62,6 +64,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connections_per_address: int = 1_000
     logins_pending_per_address: int = 100
     new_connections: Rate | None = Rate(200, 1_000)
+
+    def __post_init__(self) -> None:
+        for name, kind in self.__annotations__.items():
+            value = getattr(self, name)
+            if kind == "Rate | None":
+                check_kind(name, value, Rate, optional=True, hint=", such as Rate(10, 30)")
+            elif kind == "int":
+                check_number(name, value, whole=True)
+            else:
+                check_number(name, value)
+                if value > 1:
+                    raise ConfigurationError(f"{name} must be at most 1")
 
     @classmethod
     def unlimited(cls) -> Self:

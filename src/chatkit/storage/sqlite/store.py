@@ -35,7 +35,7 @@ from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from .. import base
 from . import reads
-from .last_served import LastServed
+from .last_served import LastServed, changed_ns
 from .opening import APPLICATION_ID, check_newest
 from .unread import UnreadCounts
 from .verify import report_of_open
@@ -247,13 +247,14 @@ class SqliteStore:
     def _open(self) -> bytes:
         if self._writer is not None:
             raise ConfigurationError("this store is open already")
+        found_changed_ns = 0 if self._path == MEMORY else changed_ns(self._path)
         with ExitStack() as undo:
             writer = self._connect(self._path)
             undo.callback(writer.close)
             lock = self._acquire(undo)
             secret = self._prepare(writer)
             position = reads.position(writer)
-            self._compare(lock, position)
+            self._compare(lock, position, found_changed_ns)
             readers = []
             for _ in range(self._reader_count):
                 readers.append(self._reader(writer))
@@ -289,12 +290,18 @@ class SqliteStore:
         except (DamagedError, DamagedRowError) as error:
             raise ConfigurationError(f"the log {self._path} is damaged: {error}; restore a backup") from error
 
-    def _compare(self, lock: FileLock | None, position: int) -> None:
+    def _compare(self, lock: FileLock | None, position: int, found_changed_ns: int) -> None:
         """Find out whether the log was put back. One that was is read as a whole before it is served."""
         if lock is None:
             return
         self._last_served = LastServed(lock, self._path)
-        self._restored = self._last_served.is_older(position)
+        if self._last_served.is_lost(position):
+            logger.critical(
+                "the log %s is new and empty, and one was served from this place before: if that was deleted or moved "
+                "by mistake, stop the server now and put it back",
+                self._path,
+            )
+        self._restored = self._last_served.is_older(position, found_changed_ns)
         if not self._restored:
             self._last_served.note(position, durable=True)
             return
@@ -328,8 +335,12 @@ class SqliteStore:
             reader.close()
         self._readers.clear()
         if self._writer is not None:
+            position = self._writer.position
+            whole = self._watch is not None and not self._watch.look()
             self._writer.close()
             self._writer = self._watch = None
+            if self._last_served is not None and whole and not self._restored:
+                self._last_served.leave(position)
         if self._lock is not None:  # last: whoever takes the file next finds it closed
             self._lock.release()
             self._lock = self._last_served = None
