@@ -65,10 +65,14 @@ class Bot:
         return is_new
 
     def has_handled(self, user_id: str, store: LocalStore, conversation_id: str) -> bool:
-        """Whether it has handled every entry of others that its store holds up to the prefix."""
+        """Whether it has handled every entry of others that its store holds up to the prefix, from its first one on.
+
+        What is older than that was there before this device, and came by `history`.
+        """
         (prefix,) = (it.prefix for it in store.records() if it.conversation_id == conversation_id)
+        handled = [seq for name, seq in self._handled if name == conversation_id]
         held = store.messages(conversation_id, prefix + 1, _ENTRIES_MAX)
-        others = (it for it in held if it.sender_id != user_id)
+        others = (it for it in held if it.sender_id != user_id and it.seq >= min(handled, default=prefix + 1))
         return all((conversation_id, it.seq) in self._handled for it in others)
 
     def _check(self, key: Key, attempt: int) -> None:
