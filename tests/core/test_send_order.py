@@ -89,15 +89,6 @@ def test_who_comes_again_and_is_refused_for_good_lets_the_others_go() -> None:
     assert order.admit("c", "b") is not None
 
 
-def test_what_is_cleared_is_not_waited_for() -> None:
-    order = SendOrder()
-    refuse(order, "a", order.admit("c", "a"))
-    order.cleared("c")
-    order.cleared("never heard of")
-
-    assert order.admit("c", "b") is not None
-
-
 def test_beyond_the_bound_the_connection_must_end_and_everything_is_held_back() -> None:
     order = SendOrder()
     numbers = [order.admit(f"c-{it}", "a") for it in range(CONVERSATIONS_MAX + 1)]

@@ -133,7 +133,7 @@ def test_what_waits_is_counted_whatever_happens() -> None:
             assert set(map(id, removed)) == {id(it) for it in waiting if it.held_back}
             gone = set(map(id, removed))
             waiting = [it for it in waiting if id(it) not in gone]
-            order.cleared("c-1")
+            assert order.admit("c-1", "none")
         assert len(queue) == len(waiting)
         assert queue.cost == sum(it.cost for it in waiting)
         assert queue.payload_bytes == sum(it.payload_bytes for it in waiting)

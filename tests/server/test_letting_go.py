@@ -1,4 +1,4 @@
-"""What services keep of a session goes when the session does, and what they keep of a conversation when it is left."""
+"""What services keep of a session goes when the session does, and leaving a conversation ends no order of sends."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import anyio
 import msgspec
 import pytest
 
+from chatkit.core.rate_limit import Rate
+from chatkit.server.limits import Limits
 from chatkit.server.session import Session
 from chatkit.storage.base import Page
 from chatkit.types import Identity
@@ -178,7 +180,7 @@ async def test_what_waits_behind_a_refused_send_is_refused_though_the_session_ha
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["open", "closed meanwhile"])
-async def test_who_left_and_came_back_is_held_back_by_nothing(ended: bool) -> None:
+async def test_who_left_and_came_back_still_sends_first_what_was_refused_first(ended: bool) -> None:
     store = GatedStore()
     async with serving(store) as server:
         conversation = await group(server, "ann", "ben")
@@ -194,12 +196,40 @@ async def test_who_left_and_came_back_is_held_back_by_nothing(ended: bool) -> No
         ben.read()
         ben.say({"event": "TYPING", "conversationId": conversation})
         after_typing = ben.read()
-        ben.say(text(conversation, "k2"))
-        (ack,) = await ben.hear("MSG_ACK")
+        ben.say(text(conversation, "refused"), text(conversation, "k1"))
+        acks = await ben.hear("MSG_ACK", "MSG_ACK")
 
         assert held_back["code"] == "OVERLOADED"
-        assert ack["clientMsgId"] == "k2"
+        assert [it["clientMsgId"] for it in acks] == ["refused", "k1"]
         assert [event["code"] for event in after_typing] == ["RATE_LIMITED"]  # the limit is the user's
+
+
+async def test_what_was_refused_for_now_gets_its_answer_after_leaving() -> None:
+    """A rate refuses k1 and a later k3, with the leaving in between: k1 comes first again, and k3 does not stop it."""
+    limits = msgspec.structs.replace(Limits(), sends_per_user=Rate(1, 1))
+    async with serving(limits=limits) as server:
+        conversation = await group(server, "ann", "ben")
+        ben = await login(server, "ben")
+        ben.say(text(conversation, "k0"), text(conversation, "k1"))
+        first = await ben.hear("ERROR", "MSG_ACK")
+        await server.remove_member(conversation, "ann", "ben")
+        await anyio.wait_all_tasks_blocked()
+        ben.read()
+        ben.say(text(conversation, "k2"), text(conversation, "k3"))
+        held_back = await ben.hear("ERROR", "ERROR")
+        answered = []
+        for key in ("k1", "k2", "k3"):
+            await anyio.sleep(1.1)
+            ben.say(text(conversation, key))
+            answered += await ben.hear("ERROR")
+
+    assert [it["clientMsgId"] for it in first] == ["k1", "k0"]
+    assert {it["code"] for it in held_back} == {"OVERLOADED"}
+    assert [(it["clientMsgId"], it["code"]) for it in answered] == [
+        ("k1", "NOT_FOUND"),
+        ("k2", "NOT_FOUND"),
+        ("k3", "NOT_FOUND"),
+    ]
 
 
 class SlowAnswers(GatedStore):

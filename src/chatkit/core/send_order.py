@@ -2,7 +2,8 @@
 
 A send that was refused for now holds back every later one to its conversation until it has come again; so what a
 client sends one after the other is stored in that order or not at all. Other conversations and other connections go
-on. Used by the server: the engine asks before a send is queued, the committer for what is queued already, the
+on. Leaving the conversation ends no wait: what was refused for now is still the client's first, and comes again for its
+last answer. Used by the server: the engine asks before a send is queued, the committer for what is queued already, the
 publisher reports refusals. Source: docs/protocol.md#send_msg
 """
 
@@ -59,7 +60,3 @@ class SendOrder:
             return True
         earliest = self._held_back.get(conversation_id)
         return earliest is not None and earliest[0] < number
-
-    def cleared(self, conversation_id: str) -> None:
-        """Nothing is waited for in this conversation any more: its user has left it."""
-        self._held_back.pop(conversation_id, None)

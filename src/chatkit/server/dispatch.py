@@ -98,10 +98,6 @@ class Dispatch:
         """The session's buffer is empty: go on with what it asked for and what it missed."""
         self._sync.drained(session)
 
-    def conversation_left(self, session: Session, conversation_id: str) -> None:
-        """Everybody lets go of what they kept of the session for this conversation."""
-        self._engine.conversation_left(session, conversation_id)
-
     def ended(self, session: Session) -> None:
         """Everybody lets go of what they kept of the session."""
         self._engine.ended(session)

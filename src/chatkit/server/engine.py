@@ -147,12 +147,6 @@ class Engine:
         pending = PendingCommand(command, session, ref, user_id=session.user_id)
         self._committer.submit(pending, urgent=False, share=_RECEIPT_SHARE)
 
-    def conversation_left(self, session: Session, conversation_id: str) -> None:
-        """A session's user is no member any more: nothing of it is waited for there."""
-        order = self._orders.get(session)
-        if order is not None:
-            order.cleared(conversation_id)
-
     def ended(self, session: Session) -> None:
         """Forget a session; what it has queued keeps its order."""
         self._orders.pop(session, None)

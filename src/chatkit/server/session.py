@@ -1,7 +1,6 @@
 """A connection and who is at its other end: the user, the device, and how far each conversation was pushed to it.
 
-What a service needs to remember of a session it keeps itself and lets go of when the session ends (`Services.ended`) or
-loses a conversation (`Services.conversation_left`).
+What a service needs to remember of a session it keeps itself and lets go of when the session ends (`Services.ended`).
 """
 
 from __future__ import annotations
@@ -32,9 +31,6 @@ class Services(Protocol):
 
     def drained(self, session: Session) -> None:
         """The buffer is empty, and somebody asked to know (`call_when_drained`)."""
-
-    def conversation_left(self, session: Session, conversation_id: str) -> None:
-        """The session's user is no member of this conversation any more."""
 
     def ended(self, session: Session) -> None:
         """The connection has ended. Called once."""
@@ -125,7 +121,6 @@ class Session(Connection):
         """Its user is no member of this conversation any more."""
         self.last_pushed_seq.pop(conversation_id, None)
         self.behind.pop(conversation_id, None)
-        self._services.conversation_left(self, conversation_id)
 
     def end(self) -> None:
         """The connection has ended: it takes and gives nothing more. Called once."""

@@ -28,9 +28,6 @@ class NoServices:
     def drained(self, session: Session) -> None:
         """Leave what is behind where it can be looked at."""
 
-    def conversation_left(self, session: Session, conversation_id: str) -> None:
-        """Nobody keeps anything."""
-
     def ended(self, session: Session) -> None:
         """Nobody keeps anything."""
 
