@@ -89,9 +89,10 @@ def copy_database(database: Path, folder: Path) -> Path:
     To a server the copy is the file that was last served from its place: it may not count as put back from a backup.
     """
     copied = _copy_files(database, folder)
-    number, position = database.with_name(database.name + SUFFIX).read_text("ascii").split()
+    number, position, _ = database.with_name(database.name + SUFFIX).read_text("ascii").split()
     assert int(number) == database.stat().st_ino, f"{database} is not what was last served there"
-    copied.with_name(copied.name + SUFFIX).write_text(f"{copied.stat().st_ino:020} {position}\n", "ascii")
+    word = f"{copied.stat().st_ino:020} {position} {0:020}\n"  # 0: as if its server had been killed
+    copied.with_name(copied.name + SUFFIX).write_text(word, "ascii")
     return copied
 
 

@@ -15,6 +15,7 @@ from chatkit.errors import UnavailableError
 from chatkit.storage import base
 from chatkit.testing.rng import Rng, SeededIds
 
+from ..changed_files import count_as_served
 from .power_cut import Fault, Proof, RecordedDisk, open_recorded, prove, scratch_folder, sweep
 from .power_cut.__main__ import main
 from .power_cut.check import Verdict, examine
@@ -139,6 +140,7 @@ def change(path: str, *statements: str) -> None:
     for sql in ("PRAGMA foreign_keys = 0", "DROP TRIGGER audit_is_never_deleted", *statements, trigger):
         connection.execute(sql)
     connection.close()
+    count_as_served(path)
 
 
 async def test_a_closed_log_is_what_was_acknowledged(closed: Driver) -> None:

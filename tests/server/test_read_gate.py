@@ -57,10 +57,10 @@ async def test_who_gives_up_waiting_leaves_no_trace() -> None:
 
 
 async def test_a_read_that_fails_gives_its_turn_back() -> None:
-    gate = ReadGate(Limits(reads_in_flight_per_user=1, reads_waiting_per_user=0))
+    gate = ReadGate(Limits(reads_in_flight_per_user=1, reads_waiting_per_user=1))
     for _ in range(3):
         with pytest.raises(ValueError, match="broken"):
             async with gate.turn("ann"):
                 raise ValueError("broken")
 
-    assert len(gate) == 0
+        assert len(gate) == 0

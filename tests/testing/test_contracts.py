@@ -29,6 +29,7 @@ from chatkit.testing.contracts.local_store import LocalStoreContract
 from chatkit.testing.contracts.queue import QueueContract
 from chatkit.testing.contracts.storage import StoreContract
 from chatkit.testing.virtual_time import VirtualClock
+from tests.changed_files import count_as_served
 from tests.proof.mutants.plant import Edit, mutated
 from tests.storage.ids import seeded_ids
 
@@ -455,6 +456,7 @@ def test_a_store_that_loses_something_between_two_openings_does_not_pass(tmp_pat
                 connection = sqlite3.connect(path)
                 connection.executescript(loss)
                 connection.close()
+                count_as_served(path)
             return SqliteStore(str(path), ids=ids, threads=False)
 
         held: Callable[..., Awaitable[None]] = getattr(StoreContract(), test)

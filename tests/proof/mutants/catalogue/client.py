@@ -258,9 +258,9 @@ MUTANTS = (
         (
             Edit(
                 DELIVERIES,
-                "        await handler(replace(delivery, attempt=attempt))\n        self._cursors.took(delivery)\n",
+                "        handled = handler(replace(delivery, attempt=attempt))\n",
                 "        self._cursors.took(delivery)\n        await self._save()\n"
-                "        await handler(replace(delivery, attempt=attempt))\n",
+                "        handled = handler(replace(delivery, attempt=attempt))\n",
             ),
         ),
         ("alarm", "L1"),
