@@ -132,6 +132,22 @@ async def test_what_cannot_be_read_counts_as_an_event() -> None:
         assert await ann.closed() == 4002
 
 
+async def test_who_may_not_write_takes_nothing_from_the_rate_of_a_conversation() -> None:
+    async with serving(limits=only(sends_per_conversation=Rate(1, 1))) as server:
+        conversation = await group(server, "ann", "ben")
+        ann, mallory = await login(server, "ann"), await login(server, "mallory")
+        codes = []
+        for number in range(5):
+            mallory.say(text(conversation, f"m{number}"))
+            codes += [it["code"] for it in await mallory.hear("ERROR")]
+        ann.say(text(conversation, "k0"), text(conversation, "k1"))
+        refused, ack = await ann.hear("ERROR", "MSG_ACK")
+
+    assert codes == ["NOT_FOUND"] * 5
+    assert (ack["clientMsgId"], refused["clientMsgId"]) == ("k0", "k1")
+    assert refused["code"] == "RATE_LIMITED"
+
+
 async def test_a_send_refused_by_the_budget_of_events_must_come_again_first() -> None:
     async with serving(limits=only(events_per_user=Rate(10, 1))) as server:
         conversation = await group(server, "ann", "ben")

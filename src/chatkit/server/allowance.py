@@ -47,6 +47,10 @@ class Allowance:
             self._sends.give_back(user_id)
         raise _too_many("messages", wait_s)
 
+    def not_sent(self, conversation_id: str) -> None:
+        """Of `send`: its user may not write there, and takes nothing from those who may. It counts for the user."""
+        self._sends_to.give_back(conversation_id)
+
     def recall(self, user_id: str) -> None:
         """A recall, which counts as a message of its user. Raises RateLimitedError."""
         self._take("messages and recalls", (self._sends, user_id, 1.0))

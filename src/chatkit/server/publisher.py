@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from ..errors import OverloadedError, RefusedError
+from ..errors import ForbiddenError, NotFoundError, OverloadedError, RefusedError
 from ..storage.base import (
     AddMembers,
     Advanced,
@@ -37,8 +37,10 @@ from ..storage.base import (
 from ..types import JoinReason
 from ..wire import events as ev
 from .access import Access
+from .allowance import Allowance
 from .cluster.bridge import ClusterBridge
 from .cluster.reconcile_queue import ReconcileQueue
+from .commit_queue import HOST
 from .config import ServerConfig
 from .live.hub import Hub
 from .pending import PendingCommand
@@ -58,6 +60,7 @@ class Publisher:
         to_reconcile: ReconcileQueue,
         bridge: ClusterBridge | None,
         access: Access,
+        allowance: Allowance,
         config: ServerConfig,
     ) -> None:
         self._hub = hub
@@ -65,6 +68,7 @@ class Publisher:
         self._to_reconcile = to_reconcile
         self._bridge = bridge
         self._access = access
+        self._allowance = allowance
         self._retry_s = config.overload_retry_s
         self._sessions_per_user = config.limits.sessions_per_user
         self._by_outcome: dict[type[Outcome], Callable[[PendingCommand, Any], int | None]] = {
@@ -245,6 +249,12 @@ class Publisher:
             session.close(ev.CloseCode.OVERLOADED, str(error))
 
     def _refused(self, pending: PendingCommand, outcome: Refused) -> None:
+        if (
+            type(pending.command) is Append
+            and pending.user_id != HOST
+            and isinstance(outcome.error, NotFoundError | ForbiddenError)
+        ):
+            self._allowance.not_sent(pending.command.conversation_id)
         if pending.session is None or pending.reply is not None:
             return
         if type(pending.command) is Append:

@@ -119,10 +119,10 @@ class ChatServer(LoginVerbs):
             if bus is None
             else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random, self._access.look)
         )
-        publisher = Publisher(hub, receipts, to_reconcile, bridge, self._access, config)
+        self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
+        publisher = Publisher(hub, receipts, to_reconcile, bridge, self._access, self.allowance, config)
         self._committer = Committer(store, publisher, config)
         devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
-        self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
         self.reads = ReadGate(config.limits)
         engine = Engine(store, self._committer, publisher, devices, self.allowance, config, ports)
         super().__init__(engine, store)
