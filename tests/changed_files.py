@@ -1,4 +1,4 @@
-"""Databases that a test changes between two servers, as a fault would and not as a backup that is put back."""
+"""Databases that a test changes or copies between two servers, and that may not count as put back from a backup."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from chatkit.drivers.file_lock import SUFFIX
 
 
 def count_as_served(database: str | Path) -> None:
-    """Let a changed file pass for the one that was last served from its place, by a server that was killed."""
+    """Let a file pass for the one that was last served from its place, by a server that was killed.
+
+    The word beside it says how far the log had got; which file it was and when that was changed is set anew.
+    """
     owner = Path(f"{database}{SUFFIX}")
-    file_number, position, _ = owner.read_text("ascii").split()
-    owner.write_text(f"{file_number} {position} {0:020}\n", "ascii")
+    _, position, _ = owner.read_text("ascii").split()
+    owner.write_text(f"{Path(database).stat().st_ino:020} {position} {0:020}\n", "ascii")

@@ -19,6 +19,8 @@ import msgspec
 
 from chatkit.drivers.file_lock import SUFFIX
 
+from ..changed_files import count_as_served
+
 Row = tuple[Any, ...]
 Rows = tuple[Row, ...]
 
@@ -89,10 +91,10 @@ def copy_database(database: Path, folder: Path) -> Path:
     To a server the copy is the file that was last served from its place: it may not count as put back from a backup.
     """
     copied = _copy_files(database, folder)
-    number, position, _ = database.with_name(database.name + SUFFIX).read_text("ascii").split()
-    assert int(number) == database.stat().st_ino, f"{database} is not what was last served there"
-    word = f"{copied.stat().st_ino:020} {position} {0:020}\n"  # 0: as if its server had been killed
+    word = database.with_name(database.name + SUFFIX).read_text("ascii")
+    assert int(word.split()[0]) == database.stat().st_ino, f"{database} is not what was last served there"
     copied.with_name(copied.name + SUFFIX).write_text(word, "ascii")
+    count_as_served(copied)
     return copied
 
 

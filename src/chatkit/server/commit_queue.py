@@ -121,12 +121,12 @@ class CommitQueue:
         moved: list[PendingCommand] = []
         cost, first = 0, not taken
         while lane.pending and lane.credit > 0:
-            price = lane.pending[0].cost
-            if cost + price > left and not (first and not moved):
+            next_cost = lane.pending[0].cost
+            if cost + next_cost > left and not (first and not moved):
                 break
             moved.append(lane.pending.popleft())
-            cost += price
-            lane.credit -= price
+            cost += next_cost
+            lane.credit -= next_cost
         if moved:
             taken += moved
             self._left(lane, moved)
