@@ -21,7 +21,18 @@ _BATCH = 2_000
 
 
 def _create(conversation_id: str, kind: str, users: Sequence[str]) -> CreateConversation:
-    return CreateConversation(conversation_id, kind, users[0], tuple(users), "", "e1", 1_000, _AT_MS)  # type: ignore[arg-type]
+    fields = {
+        "conversation_id": conversation_id,
+        "type": kind,
+        "creator_id": users[0],
+        "member_ids": tuple(users),
+        "title": "",
+        "epoch": "e1",
+        "members_max": 1_000,
+        "at_ms": _AT_MS,
+    }
+    known = CreateConversation.__struct_fields__  # an older chatkit had fewer
+    return CreateConversation(**{name: fields[name] for name in known if name in fields})  # type: ignore[arg-type]
 
 
 def _append(conversation_id: str, sender_id: str, number: int, size: int = 50) -> Append:

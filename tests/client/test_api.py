@@ -22,6 +22,7 @@ from chatkit.errors import (
     NotFoundError,
     OverloadedError,
     ProtocolError,
+    RecallWindowPassedError,
     TokenRevokedError,
     TooLargeError,
     UnavailableError,
@@ -81,6 +82,17 @@ async def test_a_request_carries_the_login_in_its_header_and_nowhere_else() -> N
         "type": "TEXT",
         "content": "hi",
     }
+
+
+async def test_a_repeated_recall_that_is_too_late_says_that_the_outcome_is_unknown() -> None:
+    too_late = problem(409, "RECALL_WINDOW_PASSED")
+    for lost in (httpx.ReadError("cut"), problem(500, "INTERNAL"), problem(503, "UNAVAILABLE")):
+        with pytest.raises(ConnectionLostError) as raised:
+            await api(Script(lost, too_late)).recall("m-1")
+        assert isinstance(raised.value.__cause__, RecallWindowPassedError)
+    for script in (Script(too_late), Script(problem(503, "OVERLOADED", 10), too_late)):
+        with pytest.raises(RecallWindowPassedError):
+            await api(script).recall("m-1")
 
 
 async def test_refusals_that_pass_and_lost_connections_are_repeated_with_the_same_key() -> None:

@@ -11,6 +11,7 @@ from chatkit.client.store.memory import MemoryStore
 from chatkit.errors import (
     ClosedError,
     ConfigurationError,
+    ConnectionLostError,
     DeadlineExceededError,
     NotFoundError,
     RecallWindowPassedError,
@@ -465,6 +466,26 @@ async def test_a_refused_recall_is_raised(server: FakeServer) -> None:
             line.push(ev.ErrorEvent(code, "no", False, ref=asked.ref))
             await anyio.sleep(0.01)
             assert isinstance(results.pop(), wanted)
+
+
+async def test_a_repeated_recall_that_is_too_late_says_that_the_outcome_is_unknown(server: FakeServer) -> None:
+    """The first may wait at the node that took it in, which counts it from when it came."""
+    async with client(server) as chat, anyio.create_task_group() as group:
+        results: list[object] = []
+        group.start_soon(_recall, chat, "m-1", results)
+        line = await server.accept()
+        await line.log_in()
+        await line.expect(ev.Recall)
+        line.close(1006)
+        line = await server.accept()
+        await line.log_in()
+        asked = await line.expect(ev.Recall)
+        line.push(ev.ErrorEvent("RECALL_WINDOW_PASSED", "no", False, ref=asked.ref))
+        await anyio.sleep(0.01)
+
+        (error,) = results
+        assert isinstance(error, ConnectionLostError) and error.retryable
+        assert isinstance(error.__cause__, RecallWindowPassedError)
 
 
 async def test_a_request_without_answer_has_a_deadline(server: FakeServer) -> None:

@@ -28,7 +28,7 @@ from ..ports import Ports
 from ..transport.failure import explain, said
 from ..transport.network import Network
 from ..wire.http import Health, Problem
-from ._retry import Backoff, retrying
+from ._retry import Backoff, ask_repeatedly, retrying
 from ._token import TokenSource
 
 AsyncClient = httpx.AsyncClient
@@ -130,7 +130,7 @@ class Http:
         once = self._once if anonymous else self._logged_in
         try:
             with anyio.fail_after(self._timeout_s):
-                response: httpx.Response = await trying(once, method, where, params, body)
+                response = await ask_repeatedly(trying, once, method, where, params, body)
         except TimeoutError:
             raise DeadlineExceededError(f"{method} {where}: no answer within {self._timeout_s:g} s") from None
         return _decoded(response, answer)

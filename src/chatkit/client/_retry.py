@@ -7,15 +7,25 @@ starts again after a stable connection, take `Backoff.delay_s` alone. See docs/d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_never, wait_none
 from tenacity.stop import stop_base
 
 from ..core.backoff import next_delay
-from ..errors import ChatkitError
+from ..errors import (
+    ChatkitError,
+    ClientError,
+    ConnectionLostError,
+    InternalError,
+    RecallWindowPassedError,
+    UnavailableError,
+)
 from ..ports import Random
+
+_T = TypeVar("_T")
 
 
 class Backoff:
@@ -68,3 +78,33 @@ def retrying(
     return AsyncRetrying(
         sleep=anyio.sleep, stop=stop, wait=wait, retry=policy, before_sleep=before_sleep, reraise=True
     )
+
+
+async def ask_repeatedly(policy: AsyncRetrying, request: Callable[..., Awaitable[_T]], *args: Any) -> _T:
+    """Make a request as often as the policy says. Returns its answer, or raises its last error.
+
+    A repeat that comes too late says nothing of an earlier try without an answer: that one may still wait at the node
+    that took it in, in time, and take effect.
+
+    Raises:
+        ConnectionLostError: Such a repeat was refused as too late (its cause): the outcome is unknown.
+    """
+    unanswered = False
+
+    async def attempt() -> _T:
+        nonlocal unanswered
+        try:
+            return await request(*args)
+        except (ClientError, InternalError, UnavailableError):
+            unanswered = True
+            raise
+
+    try:
+        answer: _T = await policy(attempt)
+    except RecallWindowPassedError as error:
+        if not unanswered:
+            raise
+        raise ConnectionLostError(
+            f"a first try had no answer, and its repeat came too late: {error}"
+        ) from error
+    return answer

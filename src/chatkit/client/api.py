@@ -258,6 +258,8 @@ class ChatApi:
         Raises:
             ForbiddenError: Not the author.
             RecallWindowPassedError: Too late.
+            ConnectionLostError: No answer, or none but that a repeat came too late (the cause); whether the recall took
+                effect is unknown, a retry is safe.
         """
         check_message_id(message_id)
         stored = await self._call("POST", path("messages", message_id, "recall"), wire.SendResult)

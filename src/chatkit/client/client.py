@@ -377,7 +377,9 @@ class ChatClient:
             ForbiddenError: Not the author.
             RecallWindowPassedError: Too late.
             NotFoundError: No such message.
-            DeadlineExceededError: No answer in time; whether it took effect is unknown, a retry is safe.
+            ConnectionLostError: A try was lost with its connection, and its repeat came too late (the cause).
+            DeadlineExceededError: No answer in time. After both of these whether it took effect is unknown; a retry is
+                safe.
 
         Source: docs/protocol.md#recall
         """

@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..transport.failure import said
 from ..wire import events as ev
-from ._retry import retrying
+from ._retry import ask_repeatedly, retrying
 
 Asking = ev.Sync | ev.Recall | ev.AuthRefresh
 Answer = ev.SyncPage | ev.MsgAck | ev.AuthOk
@@ -102,10 +102,9 @@ class ConnectionStatus:
     async def over_connections(self, request: Callable[[], Awaitable[_T]]) -> _T:
         """Make a request that is safe to repeat, again for as often as the connection breaks under it.
 
-        Has no bound of its own: the caller sets the deadline.
+        Has no bound of its own: the caller sets the deadline. Raises what the request and `ask_repeatedly` raise.
         """
-        answer: _T = await retrying(_is_lost_connection)(self._when_connected, request)
-        return answer
+        return await ask_repeatedly(retrying(_is_lost_connection), self._when_connected, request)
 
     async def _when_connected(self, request: Callable[[], Awaitable[_T]]) -> _T:
         await self.wait_connected()
