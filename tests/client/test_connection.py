@@ -468,7 +468,9 @@ async def test_a_refused_recall_is_raised(server: FakeServer) -> None:
             assert isinstance(results.pop(), wanted)
 
 
-async def test_a_repeated_recall_that_is_too_late_says_that_the_outcome_is_unknown(server: FakeServer) -> None:
+async def test_a_repeated_recall_that_is_too_late_says_that_the_outcome_is_unknown(
+    server: FakeServer,
+) -> None:
     """The first may wait at the node that took it in, which counts it from when it came."""
     async with client(server) as chat, anyio.create_task_group() as group:
         results: list[object] = []

@@ -100,6 +100,21 @@ async def test_so_many_are_taken_in_a_second() -> None:
         end_all(server)
 
 
+async def test_who_is_refused_by_the_rate_costs_no_earlier_login_its_place() -> None:
+    async with serving(**limited(new_connections=Rate(1, 2), logins_pending_per_address=2)) as server:
+        sessions = [opened(server) for _ in range(4)]
+        assert [it.close_code for it in sessions] == [None, None, 4002, 4002]
+        end_all(server)
+
+
+async def test_an_address_with_too_many_connections_takes_nothing_from_the_rate_of_all() -> None:
+    async with serving(**limited(new_connections=Rate(1, 2), connections_per_address=1)) as server:
+        sessions = [opened(server) for _ in range(4)]
+        assert [it.close_code for it in sessions] == [None, 4002, 4002, 4002]
+        assert opened(server, "10.0.0.2").close_code is None
+        end_all(server)
+
+
 async def test_a_user_has_so_many_connections() -> None:
     async with serving(**limited(sessions_per_user=2)) as server:
         first, _ = await login(server, "ann", "phone"), await login(server, "ann", "tablet")

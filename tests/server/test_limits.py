@@ -8,8 +8,9 @@ import anyio
 import pytest
 
 from chatkit.core.rate_limit import Rate
+from chatkit.errors import ForbiddenError, NotFoundError, RateLimitedError
 from chatkit.server.limits import Limits
-from chatkit.storage.base import Append
+from chatkit.storage.base import Append, Created, Done
 
 from .harness import GatedStore, HarnessServer, Peer, group, keys, login, serving, text
 
@@ -130,6 +131,25 @@ async def test_what_cannot_be_read_counts_as_an_event() -> None:
             ann.say({"event": "NO_SUCH_THING"})
 
         assert await ann.closed() == 4002
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+async def test_who_may_not_write_takes_nothing_from_the_rate_of_a_conversation_over_http(
+    blocked: bool,
+) -> None:
+    async with serving(limits=only(sends_per_conversation=Rate(1, 1))) as server:
+        single = server.engine.create("SINGLE", "ann", ("ben",), "c-1")
+        conversation = (await server.engine.execute(single, Created)).conversation.conversation_id
+        if blocked:
+            await server.engine.execute(server.engine.block("ann", "ben"), Done)
+        for number in range(3):
+            with pytest.raises(ForbiddenError if blocked else NotFoundError):
+                await server.engine.send_and_wait(
+                    "ben" if blocked else "mallory", conversation, f"m{number}", {"type": "TEXT", "text": "x"}
+                )
+        await server.engine.send_and_wait("ann", conversation, "k0", {"type": "TEXT", "text": "x"})
+        with pytest.raises(RateLimitedError):
+            await server.engine.send_and_wait("ann", conversation, "k1", {"type": "TEXT", "text": "x"})
 
 
 async def test_who_may_not_write_takes_nothing_from_the_rate_of_a_conversation() -> None:

@@ -31,7 +31,6 @@ from ..server.entries import log_entries
 from ..server.server import ChatServer
 from ..storage.base import (
     Advanced,
-    Appended,
     Conversation,
     CreateConversation,
     Created,
@@ -39,7 +38,6 @@ from ..storage.base import (
     Entry,
     MembersChanged,
     Page,
-    Recalled,
     Updated,
 )
 from ..types import Identity
@@ -146,13 +144,10 @@ class HttpApi:
         body = await call.body(wire.SendBody)
         if body.sender_id is not UNSET and body.sender_id != call.user_id:
             raise ForbiddenError("`senderId` must be the token's user")
-        command = self._server.engine.append(
-            body.conversation_id, call.user_id, body.client_msg_id, _payload(body)
+        stored = await self._server.engine.send_and_wait(
+            call.user_id, body.conversation_id, body.client_msg_id, _payload(body)
         )
-        now_s = self._server.ports.clock.now_s()
-        self._server.allowance.send(call.user_id, body.conversation_id, now_s)
-        outcome = await self._server.engine.execute(command, Appended, call.user_id)
-        return _json(_send_result(outcome.entry))
+        return _json(_send_result(stored.entry))
 
     async def _history(self, call: Call) -> Response:
         from_seq = call.number("fromSeq", 1, least=1)
@@ -201,10 +196,9 @@ class HttpApi:
         )
 
     async def _recall(self, call: Call) -> Response:
-        command = self._server.engine.withdraw(call.path("message_id", ev.MessageId), call.user_id)
-        self._server.allowance.recall(call.user_id)
-        outcome = await self._server.engine.execute(command, Recalled, call.user_id)
-        return _json(_send_result(outcome.entry))
+        message_id = call.path("message_id", ev.MessageId)
+        recalled = await self._server.engine.recall_and_wait(call.user_id, message_id)
+        return _json(_send_result(recalled.entry))
 
     # --- conversations ---
 

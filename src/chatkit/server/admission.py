@@ -38,14 +38,24 @@ class Admission:
         return len(self._sessions)
 
     def take_in(self, session: Session, address: str | None, now_s: float) -> RefusedError | None:
-        """Count a new connection, refused or not, until it `ended`. Returns why it is refused, or None."""
-        if address is not None:
-            refusal = self._count(session, _network_of(address))
-            if refusal is not None:
-                return refusal
+        """Count a new connection, refused or not, until it `ended`. Returns why it is refused, or None.
+
+        What one address may not have takes nothing from the rate of all; what the rate refuses costs nobody a place.
+        """
+        network = None if address is None else _network_of(address)
+        if network is not None:
+            sessions = self._sessions.setdefault(network, {})
+            sessions[session] = None
+            if len(sessions) > self._limits.connections_per_address:
+                return OverloadedError("too many connections from this address", retry_after_s=self._retry_s)
         wait_s = self._rate.admit(None, now_s)
         if wait_s > 0:
             return RateLimitedError("too many new connections", retry_after_s=max(wait_s, self._retry_s))
+        if network is not None:
+            pending = self._pending.setdefault(network, {})
+            if len(pending) >= self._limits.logins_pending_per_address:
+                self._make_room(pending)
+            pending[session] = None
         return None
 
     def ended(self, session: Session, address: str | None) -> None:
@@ -58,17 +68,6 @@ class Admission:
                 held[network].pop(session, None)
                 if not held[network]:
                     del held[network]
-
-    def _count(self, session: Session, address: str) -> RefusedError | None:
-        sessions = self._sessions.setdefault(address, {})
-        sessions[session] = None
-        if len(sessions) > self._limits.connections_per_address:
-            return OverloadedError("too many connections from this address", retry_after_s=self._retry_s)
-        pending = self._pending.setdefault(address, {})
-        if len(pending) >= self._limits.logins_pending_per_address:
-            self._make_room(pending)
-        pending[session] = None
-        return None
 
     def _make_room(self, pending: dict[Session, None]) -> None:
         for session in [it for it in pending if it.state in (State.OPEN, State.CLOSED)]:

@@ -20,12 +20,14 @@ from ..storage.base import (
     AdvanceDelivered,
     AdvanceRead,
     Append,
+    Appended,
     BlockUser,
     Command,
     ConfirmMessage,
     CreateConversation,
     Outcome,
     Recall,
+    Recalled,
     RemoveMember,
     RenewEpoch,
     Store,
@@ -152,6 +154,20 @@ class Engine:
         self._orders.pop(session, None)
 
     # --- for whoever waits ---
+
+    async def send_and_wait(
+        self, user_id: str, conversation_id: str, client_msg_id: str, payload: Any
+    ) -> Appended:
+        """A user's message that came by HTTP. Raises as `execute` does, and RateLimitedError."""
+        command = self.append(conversation_id, user_id, client_msg_id, payload)
+        self._allowance.send(user_id, conversation_id, self._ports.clock.now_s())
+        return await self.execute(command, Appended, user_id)
+
+    async def recall_and_wait(self, user_id: str, message_id: str) -> Recalled:
+        """A user's recall that came by HTTP. Raises as `execute` does, and RateLimitedError."""
+        command = self.withdraw(message_id, user_id)
+        self._allowance.recall(user_id)
+        return await self.execute(command, Recalled, user_id)
 
     async def execute(self, command: Command, expected: type[_OutcomeT], user_id: str = HOST) -> _OutcomeT:
         """Commit one command and return its outcome.
