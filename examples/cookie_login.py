@@ -1,13 +1,14 @@
 """A chat whose users log in by the cookie of the site: `RequestLogin`, and the page's own origin on the list.
 
-Run: `python examples/cookie_login.py 8000`, then open http://127.0.0.1:8000/ in two browsers: name yourself, and write.
-`POST /login` stands for the login your site has; it must check a password.
+Run: `python examples/cookie_login.py 8000`, then open http://127.0.0.1:8000/ and name yourself: the page says as whom
+the chat knows you. `POST /login` stands for the login your site has, which checks a password.
 """
 
 from __future__ import annotations
 
 import secrets
 import sys
+from urllib.parse import parse_qs
 
 import uvicorn
 from starlette.applications import Starlette
@@ -56,9 +57,9 @@ class Site:
 
     async def log_in(self, request: Request) -> Response:
         """Whoever comes is whom they say; a real site asks for a password here."""
-        body = (await request.body()).decode()
+        form = parse_qs((await request.body()).decode())
         cookie = secrets.token_urlsafe(32)
-        self._users[cookie] = body.removeprefix("user=")
+        self._users[cookie] = form.get("user", ["nobody"])[0]
         response = RedirectResponse("/", status_code=303)
         response.set_cookie(COOKIE, cookie, httponly=True, samesite="lax")  # and secure=True behind TLS
         return response

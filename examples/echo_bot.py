@@ -15,7 +15,7 @@ import sys
 
 import anyio
 
-from chatkit import ChatClient, ChatkitError, Delivery, Message, MessageReceived, SendOutcomeUnknownError
+from chatkit import ChatClient, Delivery, Message, MessageReceived, RefusedError, SendOutcomeUnknownError
 
 
 async def main(url: str, store: str | None = None, *, token: str | None = None, answers: int = 0) -> None:
@@ -46,7 +46,9 @@ async def answer(chat: ChatClient, message: Message) -> bool:
     except SendOutcomeUnknownError:  # still queued: the client sends it again until the server says something
         print(f"the answer to {message.message_id} waits for the server", file=sys.stderr)
         return False
-    except ChatkitError as error:  # the conversation was left, or the answer is too long
+    except RefusedError as error:  # the conversation was left, or the answer is too long
+        if error.retryable:
+            raise  # as anything else does: the message is not taken, and comes again at the next start
         print(f"no answer to {message.message_id}: {error}", file=sys.stderr)
         return False
     return True

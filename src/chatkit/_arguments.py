@@ -1,10 +1,11 @@
-"""Checks of what somebody sets up with: refused at construction, with the argument's name."""
+"""Checks of what somebody sets up with: refused at construction, with the argument's name. And of lists of ids."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-from .errors import ConfigurationError
+from .errors import BadRequestError, ConfigurationError
 
 
 def check_kind(name: str, value: object, kind: type, *, optional: bool = False, hint: str = "") -> None:
@@ -45,6 +46,18 @@ def check_number(name: str, value: object, *, whole: bool = False, least: float 
         )
     if (least is None and value <= 0) or (least is not None and value < least):
         raise ConfigurationError(f"{name} must be {'above 0' if least is None else f'at least {least:g}'}")
+
+
+def list_of_ids(name: str, value: object) -> tuple[object, ...]:
+    """The items of any collection, which are not looked at. Raises BadRequestError, with the argument's name.
+
+    A text is a collection of texts too, and would name a user by each of its letters.
+    """
+    if isinstance(value, str):
+        raise BadRequestError(f"{name}: {value[:128]!r} is one id; give a list of ids")
+    if not isinstance(value, Iterable):
+        raise BadRequestError(f"{name} must be a list of ids, not {_described(value)}")
+    return tuple(value)
 
 
 def _described(value: object) -> str:

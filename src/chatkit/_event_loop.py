@@ -37,11 +37,16 @@ class LoopGuard:
 
     def check(self) -> None:
         """Raises ConfigurationError in another event loop."""
-        if current_loop() is not self._loop:
+        try:
+            is_ours = current_loop() is self._loop
+        except RuntimeError:  # a thread without a loop
+            is_ours = False
+        if not is_ours:
             raise ConfigurationError(
-                f"this {self._what} belongs to another event loop, and can be awaited only there. From a worker thread"
+                f"this {self._what} belongs to another event loop, and can be used only there. From a worker thread"
                 " of that loop (a plain `def` endpoint) use anyio.from_thread.run(function, ...), from any other thread"
-                f" asyncio.run_coroutine_threadsafe(coroutine, loop); for a second asyncio.run make a new {self._what}"
+                " asyncio.run_coroutine_threadsafe(coroutine, loop), or loop.call_soon_threadsafe(function) for what is"
+                f" not awaited; for a second asyncio.run make a new {self._what}"
             )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chatkit import ServerConfig
-from chatkit.cli.settings import fields, option_of, read_config, variable_of
+from chatkit.cli.settings import fields, misspelt, option_of, read_config, variable_of
 from chatkit.core.rate_limit import Rate
 from chatkit.errors import ConfigurationError
 
@@ -89,6 +89,25 @@ def test_a_server_takes_options_and_settings_from_its_environment(tmp_path: Path
     assert "the server takes sessions and requests" in log
     assert "the server was left" in log
     assert not list(tmp_path.iterdir())
+
+
+def test_a_misspelt_variable_is_named_and_those_of_other_programs_are_left_alone() -> None:
+    environ = ["CHATKIT_HARTBEAT_S", "CHATKIT_STORAG", "CHATKIT_HEARTBEAT_S", "CHATKIT_SERVICE_HOST", "PATH"]
+
+    assert misspelt(environ, ["CHATKIT_STORAGE"]) == {
+        "CHATKIT_HARTBEAT_S": "CHATKIT_HEARTBEAT_S",
+        "CHATKIT_STORAG": "CHATKIT_STORAGE",
+    }
+
+
+def test_a_server_says_which_variable_it_does_not_know(tmp_path: Path) -> None:
+    env = {"CHATKIT_STORAGE": "memory://", "CHATKIT_PORT": "0", "CHATKIT_HARTBEAT_S": "7"}
+    with started("serve", "--json", cwd=tmp_path, env=env) as process:
+        assert json.loads(next_line(process))["port"] > 0
+        process.terminate()
+        _, log = process.communicate(timeout=20)
+
+    assert "CHATKIT_HARTBEAT_S is set, and there is no such setting; is CHATKIT_HEARTBEAT_S meant?" in log
 
 
 def test_a_wrong_variable_is_misuse(tmp_path: Path) -> None:

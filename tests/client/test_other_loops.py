@@ -85,6 +85,8 @@ async def test_what_changes_a_client_without_waiting_refuses_another_event_loop_
                 change()
 
             await refused_elsewhere(elsewhere)
+            with pytest.raises(ConfigurationError, match="call_soon_threadsafe"):
+                await anyio.to_thread.run_sync(change)  # a thread without a loop
 
 
 @on_a_real_clock

@@ -31,7 +31,9 @@ from ..server.server import ChatServer
 from ..wire.events import FRAME_BYTES_MAX
 from .common import SECRET_ENV, exit_codes, secret_from
 from .descriptors import descriptors_max, fitted
-from .settings import read_config
+from .settings import misspelt, read_config, variable_of
+
+logger = logging.getLogger(__name__)
 
 _SPARE_CONNECTIONS = 1_000  # for HTTP, beside the sessions
 _COLLECT_AFTER = 20_000  # containers made and not freed; 700 is Python's own
@@ -79,6 +81,9 @@ def serve(
     """
     _set_up_logging(log_level)
     logging.getLogger("uvicorn.error").addFilter(hide_queries)
+    options = (variable_of((name,)) for name in click.get_current_context().params)
+    for name, likely in misspelt(os.environ, [jwt_secret_env, *options]).items():
+        logger.warning("%s is set, and there is no such setting; is %s meant?", name, likely)
     with exit_codes():
         check_local("bus", bus)
         check_local("queue", queue)

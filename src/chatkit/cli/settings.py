@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ from ..errors import ConfigurationError
 from ..server.config import ServerConfig
 
 PREFIX = "CHATKIT_"
+_LIKENESS = 0.85  # a letter or two of a word; what other programs call theirs is left alone
 
 Path = tuple[str, ...]
 
@@ -60,6 +62,19 @@ def read_config(assignments: Iterable[str], environ: Mapping[str, str]) -> Serve
             raise ConfigurationError(f"--set {assignment}: give NAME=VALUE, where NAME is one of {names}")
         given[by_option[name]] = _value(f"--set {name}", text, known[by_option[name]])
     return _with(ServerConfig(), given)
+
+
+def misspelt(environ: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    """Variables that name nothing and look like one that does, with that one.
+
+    Args:
+        environ: The names that are set.
+        others: Variables that count beside those of the settings.
+    """
+    known = [*(variable_of(path) for path, _ in fields()), *others]
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    likely = {name: get_close_matches(name, known, 1, _LIKENESS) for name in unknown}
+    return {name: matches[0] for name, matches in likely.items() if matches}
 
 
 def _value(name: str, text: str, hint: Any) -> Any:

@@ -44,6 +44,7 @@ from .validate import (
     check_device_id,
     check_message_id,
     check_seq,
+    check_user_ids,
 )
 
 __all__ = [
@@ -282,10 +283,10 @@ class ChatApi:
         if conversation_id is not None:
             check_conversation_id(conversation_id)
         check(type, ConversationType, "type")
-        check(list(member_ids), wire.UserIds, "member_ids")
+        members = check_user_ids(member_ids, "member_ids")
         check(title, wire.Title, "title")
         key = conversation_id or f"c-{self._ports.ids.token_bytes(16).hex()}"
-        body = wire.CreateBody(type, list(member_ids), key, title)
+        body = wire.CreateBody(type, members, key, title)
         return await self._call("POST", "/v1/conversations", Conversation, body=body)
 
     async def conversation(self, conversation_id: str) -> Conversation:
@@ -330,8 +331,8 @@ class ChatApi:
     async def add_members(self, conversation_id: str, user_ids: Sequence[str]) -> MembersChanged:
         """Add users to a group; those who are members already change nothing."""
         check_conversation_id(conversation_id)
-        check(list(user_ids), wire.UserIds, "user_ids")
-        where, body = path("conversations", conversation_id, "members"), wire.MembersBody(list(user_ids))
+        body = wire.MembersBody(check_user_ids(user_ids, "user_ids"))
+        where = path("conversations", conversation_id, "members")
         return await self._call("POST", where, MembersChanged, body=body)
 
     async def remove_member(self, conversation_id: str, user_id: str) -> MembersChanged:

@@ -41,6 +41,7 @@ from .validate import (
     check_client_msg_id,
     check_conversation_id,
     check_device_id,
+    check_limit,
     check_message_id,
     check_seq,
     wait_of,
@@ -310,7 +311,10 @@ class ChatClient:
         Raises:
             UnavailableError: The local store refuses for now; nothing was changed.
         """
-        return self._open_runtime().outbox.cancel(conversation_id, client_msg_id)
+        runtime = self._open_runtime()
+        check_conversation_id(conversation_id)
+        check_client_msg_id(client_msg_id)
+        return runtime.outbox.cancel(conversation_id, client_msg_id)
 
     async def history(
         self, conversation_id: str, *, before_seq: int | None = None, limit: int = 50
@@ -333,8 +337,7 @@ class ChatClient:
         """
         runtime = self._open_runtime()
         check_conversation_id(conversation_id)
-        if not 1 <= limit <= ev.PAGE_MAX:
-            raise BadRequestError(f"limit must be 1 to {ev.PAGE_MAX}")
+        check_limit(limit)
         if before_seq is not None:
             check_seq(before_seq)
         with runtime.call(self._config.request_timeout_s):
@@ -426,7 +429,10 @@ class ChatClient:
         member (over 100 members: with the counts), and with the heads of each connect; so it may lag, and is never
         ahead. `status` is exact.
         """
-        conversation = self._entered_runtime().conversations.get(conversation_id)
+        runtime = self._entered_runtime()
+        check_conversation_id(conversation_id)
+        check_seq(seq)
+        conversation = runtime.conversations.get(conversation_id)
         return "SENT" if conversation is None else conversation.message_state(seq)
 
     @property

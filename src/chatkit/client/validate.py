@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from math import isnan
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, cast, runtime_checkable
 
 import msgspec
 
+from .._arguments import list_of_ids
 from ..errors import BadRequestError, ConfigurationError, ProtocolError
 from ..types import Message, Payload
 from ..wire import events as ev
 from ..wire.codec import Codec
+from ..wire.http import UserIds
 from ..wire.payload import canonical
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class URL(Protocol):
 
 Address = str | URL
 
+_Limit = Annotated[int, msgspec.Meta(ge=1, le=ev.PAGE_MAX)]
 _CLAMPED = frozenset({"retry_after_ms", "reconnect_after_ms"})
 
 
@@ -46,6 +49,13 @@ def check(value: Any, shape: Any, name: str) -> None:
         raise BadRequestError(f"{name}: {error}") from None
 
 
+def check_user_ids(user_ids: object, name: str) -> list[str]:
+    """The ids as a list. Raises BadRequestError."""
+    listed = list(list_of_ids(name, user_ids))
+    check(listed, UserIds, name)
+    return cast("list[str]", listed)
+
+
 def check_conversation_id(conversation_id: str) -> None:
     """Raises BadRequestError."""
     check(conversation_id, ev.Id, "conversation id")
@@ -54,6 +64,11 @@ def check_conversation_id(conversation_id: str) -> None:
 def check_seq(seq: int) -> None:
     """Raises BadRequestError."""
     check(seq, ev.Seq, "seq")
+
+
+def check_limit(limit: int) -> None:
+    """Raises BadRequestError."""
+    check(limit, _Limit, "limit")
 
 
 def check_message_id(message_id: str) -> None:

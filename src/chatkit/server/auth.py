@@ -66,8 +66,10 @@ def user_id_from(text: str) -> str:
     never share an id: `auth0:7C5f7c`.
 
     Raises:
-        BadRequestError: The text is empty, or its id would have more than 128 characters.
+        BadRequestError: It is no text, an empty one, or its id would have more than 128 characters.
     """
+    if not isinstance(text, str):
+        raise BadRequestError(f"a user id is made of a text, not of {type(text).__name__}")
     if text in (".", ".."):
         return text.replace(".", ":2E")
     found = _OUTSIDE.sub(lambda byte: b":%02X" % byte[0][0], text.encode("utf-8", "surrogatepass"))
@@ -212,9 +214,13 @@ def sign_token(
         clock: Where the time comes from.
 
     Raises:
+        BadRequestError: An id that no server takes; `user_id_from` makes one of any text.
         ConfigurationError: PyJWT is not installed, or the secret is shorter than 32 bytes.
     """
     _check_secret(secret)
+    for name, value in (("user_id", user_id), ("device_id", device_id)):
+        if name == "user_id" or value is not None:
+            _check_signed(name, value)
     now_ms = (clock or SystemClock()).now_ms()
     claims: dict[str, Any] = {"sub": user_id, "exp": int(now_ms / 1000 + ttl_s), "scope": scope}
     claims["iat"] = now_ms / 1000  # to the millisecond: a revocation refuses what was issued up to then
@@ -222,6 +228,14 @@ def sign_token(
         claims["dev"] = device_id
     token: str = _pyjwt().encode(claims, secret, algorithm="HS256")
     return token
+
+
+def _check_signed(name: str, value: object) -> None:
+    try:
+        msgspec.convert(value, Id)
+    except msgspec.ValidationError:
+        words = f"{name} must be 1-128 characters of A-Z a-z 0-9 . _ : @ -"
+        raise BadRequestError(f"{words}, not {value!r:.128}") from None
 
 
 def _check_times(claims: _Claims, now_s: float, leeway_s: float) -> None:

@@ -7,10 +7,11 @@ authority, and the audit says so by naming no actor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from .._arguments import list_of_ids
 from ..errors import BadRequestError, ConflictError, ForbiddenError
 from ..storage.base import Appended, Conversation, Created, Done, MembersChanged, Store, Updated
 from ..types import ConversationType, Payload, Sent
@@ -52,10 +53,10 @@ class HostVerbs:
 
         Source: docs/protocol.md#post-v1conversations
         """
-        _check_new(kind, creator_id, member_ids, title)
+        members = _check_new(kind, creator_id, member_ids, title)
         if conversation_id is not None:
             check_ids(conversation_id)
-        command = self.engine.create(kind, creator_id, tuple(member_ids), conversation_id, title)
+        command = self.engine.create(kind, creator_id, members, conversation_id, title)
         return (await self.engine.execute(command, Created)).conversation
 
     async def ensure_conversation(
@@ -77,9 +78,8 @@ class HostVerbs:
             ConflictError: The id belongs to a conversation of the other kind, or to a SINGLE of other users.
             UnavailableError: Storage refused; a retry is safe.
         """
-        _check_new(kind, creator_id, member_ids, title)
+        members = _check_new(kind, creator_id, member_ids, title)
         check_ids(conversation_id)
-        members = tuple(member_ids)
         command = self.engine.create(kind, creator_id, members, conversation_id, title, by_host=True)
         try:
             return (await self.engine.execute(command, Created)).conversation
@@ -115,8 +115,8 @@ class HostVerbs:
         in the log; in the audit there is no actor. In a group that nobody is left in, the first of them by id becomes
         the owner. Raises RefusedError.
         """
-        check_ids(conversation_id, *_named(by), *_listed(user_ids))
-        command = self.engine.add(conversation_id, by, tuple(user_ids))
+        check_ids(conversation_id, *_named(by))
+        command = self.engine.add(conversation_id, by, _check_users(user_ids, "user_ids"))
         return (await self.engine.execute(command, MembersChanged)).conversation
 
     async def remove_member(self, conversation_id: str, by: str | None, user_id: str) -> Conversation:
@@ -182,10 +182,17 @@ class HostVerbs:
         return command.epoch
 
 
-def _check_new(kind: object, creator_id: object, member_ids: Sequence[str], title: object) -> None:
+def _check_new(kind: object, creator_id: object, member_ids: object, title: object) -> tuple[str, ...]:
     check_value(ConversationType, "kind of conversation", kind)
     check_value(Title, "title", title)
-    check_ids(creator_id, *_listed(member_ids))
+    check_ids(creator_id)
+    return _check_users(member_ids, "member_ids")
+
+
+def _check_users(user_ids: object, name: str) -> tuple[str, ...]:
+    listed = list_of_ids(name, user_ids)
+    check_ids(*listed)
+    return cast("tuple[str, ...]", listed)
 
 
 def _named(by: str | None) -> tuple[str, ...]:
@@ -197,13 +204,6 @@ def check_ids(*values: object) -> None:
     """Hold ids that a host gives to the alphabet of ids. Raises BadRequestError."""
     for value in values:
         check_value(ev.Id, "id", value)
-
-
-def _listed(user_ids: Sequence[str]) -> Sequence[str]:
-    """A text is a sequence of texts too, and would name a user by each of its letters. Raises BadRequestError."""
-    if isinstance(user_ids, str):
-        raise BadRequestError(f"{user_ids[:128]!r} is one id; give a list of ids")
-    return user_ids
 
 
 def check_value(kind: Any, name: str, value: object, *, shown: bool = True) -> None:
