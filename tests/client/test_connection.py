@@ -504,6 +504,23 @@ async def client_wait(server: FakeServer) -> None:
         await chat.wait_connected(timeout=1)
 
 
+async def test_a_request_whose_caller_has_gone_is_not_sent(server: FakeServer) -> None:
+    async with client(server, config=ClientConfig(requests_max=5)) as chat:
+        line = await server.accept()
+        await line.log_in()
+        await chat.wait_connected()
+        line.stuck = True
+        await chat.typing("c-1")  # hangs in the line
+        await anyio.sleep(0.01)
+        for _ in range(20):
+            with pytest.raises(DeadlineExceededError):
+                await chat.recall("m-1", timeout=0.01)
+        line.stuck = False
+        line.push(ev.Pong(1000))
+        await line.expect(ev.TypingCommand)
+        await line.quiet(1)
+
+
 async def test_typing_is_told_at_most_every_three_seconds_and_never_queued(server: FakeServer) -> None:
     async with client(server) as chat:
         await chat.typing("c-0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from chatkit.client.conversation import Conversation, Conversations, Effects
 from chatkit.client.events import (
     EpochChanged,
@@ -13,7 +15,7 @@ from chatkit.client.events import (
 )
 from chatkit.client.store.base import Record
 from chatkit.core.timeline import Timeline
-from chatkit.errors import ForbiddenError
+from chatkit.errors import ForbiddenError, ProtocolError
 from chatkit.types import Message, Receipt, Sent
 from chatkit.wire import events as ev
 
@@ -124,11 +126,23 @@ def test_outcomes_are_resolved_and_notified_together() -> None:
 def test_what_was_heard_of_before_the_heads_is_taken_over() -> None:
     conversations = Conversations(held_max=10, wake=lambda: None)
     earlier = conversations.heard_of("c-1")
-    earlier.head_seq, earlier.own = 7, [entry(6, ME)]
+    earlier.head_seq, earlier.own = 7, {6: entry(6, ME)}
     it = conversations.adopt("c-1", "GROUP", "e1", 5)
 
     assert (it.timeline.head, it.timeline.is_notified(6), conversations.unknown) == (7, True, {})
     assert conversations.get("c-1") is it
+
+
+def test_what_only_an_answer_named_makes_room_for_what_the_user_is_a_member_of() -> None:
+    conversations = Conversations(held_max=10, wake=lambda: None, conversations_max=2)
+    for number in range(5):
+        conversations.heard_of(f"left-{number}").own[1] = entry(1, ME)
+    assert list(conversations.unknown) == ["left-3", "left-4"]
+
+    conversations.adopt("c-1", "GROUP", "e1", 0)
+    conversations.heard_of("c-2").proved = True
+    with pytest.raises(ProtocolError):
+        conversations.adopt("c-3", "GROUP", "e1", 0)
 
 
 def test_a_new_connection_begins_with_nothing_seen() -> None:

@@ -242,3 +242,31 @@ async def test_with_taken_a_refused_confirmation_is_repeated_as_far_as_it_was_ta
         delivered = await line.expect(ev.DeliveredAck)
         line.push(ev.ErrorEvent("OVERLOADED", "no", True, 100, conversation_id="c-1", ref=delivered.ref))
         assert (await line.expect(ev.DeliveredAck)).up_to_seq == 1
+
+
+async def test_a_cursor_that_is_refused_again_and_again_waits_longer_each_time(server: FakeServer) -> None:
+    async with client(server) as chat:
+        line = await server.accept()
+        await line.log_in(head(3, delivered=3))
+        await until(chat, CaughtUp)
+        await chat.mark_read("c-1", 2)
+        tries: list[float] = []
+        with anyio.move_on_after(120):
+            while True:
+                read = await line.expect(ev.Read)
+                tries.append(anyio.current_time())
+                line.push(ev.ErrorEvent("UNAVAILABLE", "no", True, conversation_id="c-1", ref=read.ref))
+    assert 5 < len(tries) < 30
+    assert tries[-1] - tries[-2] > 5 * (tries[1] - tries[0])
+
+
+async def test_what_is_known_takes_no_room_of_what_waits_for_its_conversation(server: FakeServer) -> None:
+    async with client(server, config=ClientConfig(conversations_max=2)) as chat:
+        line = await server.accept()
+        await line.log_in(head(5, delivered=5), head(5, id_="c-2", delivered=5))
+        await until(chat, CaughtUp)
+        await chat.mark_read("c-1", 1)
+        await chat.mark_read("c-2", 1)
+        await chat.mark_read("c-1", 5)
+        await chat.mark_read("c-1", 1)
+        assert chat.conversations["c-1"].read_seq == 5

@@ -127,3 +127,31 @@ async def test_an_answer_before_its_heads_counts_once_they_come(server: FakeServ
         assert (await until(chat, MessageSent))[0].sent.seq == 3
         assert (await line.expect(ev.DeliveredAck)).up_to_seq == 3
         assert chat.pending_count == 0
+
+
+async def test_an_answer_before_the_heads_counts_also_where_the_conversation_is_left_right_then(
+    server: FakeServer,
+) -> None:
+    async with client(server) as chat, anyio.create_task_group() as group:
+        group.start_soon(send, chat)
+        line = await server.accept()
+        hello = await line.expect(ev.Hello)
+        line.push(welcome(hello.device_id))
+        line.push(ack(await line.expect(ev.SendMsg), 3))
+        line.push(ev.ConversationPush("c-1", "GROUP", "LEFT"), ev.Heads([], False))
+        assert (await until(chat, MessageSent))[0].sent.seq == 3
+        assert chat.pending_count == 0
+
+
+async def test_the_same_answer_again_is_remembered_once(server: FakeServer) -> None:
+    async with client(server) as chat:
+        line = await server.accept()
+        await line.log_in()
+        await until(chat, CaughtUp)
+        for _ in range(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(send, chat)
+                line.push(ack(await line.expect(ev.SendMsg), 3))
+        runtime = chat._runtime
+        assert runtime is not None
+        assert list(runtime.conversations.unknown["c-1"].own) == [3]

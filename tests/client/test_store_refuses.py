@@ -9,7 +9,7 @@ import pytest
 
 from chatkit.client.events import CaughtUp, Disconnected, MessageReceived, MessageSent
 from chatkit.client.store.memory import MemoryStore
-from chatkit.errors import UnavailableError
+from chatkit.errors import SendCancelledError, UnavailableError
 from chatkit.wire import events as ev
 
 from .fake_server import FakeServer, ack, client, head, new, until, welcome
@@ -48,6 +48,31 @@ async def test_a_store_that_refuses_for_now_ends_the_connection_and_loses_nothin
         assert chat.pending_count == 0
         assert [message.seq for message in store.messages("c-1", 9, 9)] == [1, 2]
         assert chat.stopped is None
+
+
+async def test_what_never_left_can_still_be_taken_back_after_the_store_refused(server: FakeServer) -> None:
+    store = Refusing()
+    async with client(server, store=store) as chat, anyio.create_task_group() as group:
+        line = await server.accept()
+        await line.log_in(head(0))
+        await until(chat, CaughtUp)
+        line.stuck = True
+        await chat.typing("c-1")  # hangs in the line, and what comes after it behind it
+        await anyio.sleep(0.01)
+        group.start_soon(_send_in_vain, chat)
+        await anyio.sleep(0.01)
+        store.full = True
+        line.push(new(1))
+        await until(chat, Disconnected)
+        store.full = False
+        await server.accept()
+        assert [it.may_be_sent for it in chat.pending()] == [False]
+        assert chat.cancel("c-1", "k") == "CANCELLED"
+
+
+async def _send_in_vain(chat: Any) -> None:
+    with pytest.raises(SendCancelledError):
+        await chat.send("c-1", "t2", client_msg_id="k")
 
 
 class Refusing(MemoryStore):

@@ -215,3 +215,16 @@ async def test_refusals_of_what_was_asked_side_by_side_count_as_one() -> None:
         await anyio.sleep(0.3)
         again = [event for event in line.received if isinstance(event, ev.Sync)]
         assert len(again) == 1  # after the first wait (0.25 s), and one at a time again
+
+
+async def test_a_pull_that_was_refused_for_now_is_not_asked_before_its_time_whatever_comes() -> None:
+    server = FakeServer()
+    async with client(server):
+        line = await server.accept()
+        await line.log_in(head(5))
+        asked = await line.expect(ev.Sync)
+        line.push(ev.ErrorEvent("OVERLOADED", "no", True, 20_000, ref=asked.ref))
+        await line.quiet(0.1)
+        line.push(ev.Behind("c-1", EPOCH, 6))
+        await line.quiet(19)
+        await line.expect(ev.Sync)

@@ -18,7 +18,6 @@ from ..errors import (
     ClientError,
     ClosedError,
     ProtocolError,
-    QueueFullError,
 )
 from ..ports import Ports
 from ..transport.base import Connector
@@ -356,7 +355,7 @@ class ChatClient:
         Raises:
             BadRequestError: Above the head of the conversation.
             NotFoundError: No such conversation.
-            QueueFullError: More conversations than `conversations_max` wait for the first login.
+            QueueFullError: More conversations that nobody knows yet than `conversations_max`.
             UnavailableError: The local store refuses for now; a retry is safe.
         """
         runtime = self._open_runtime()
@@ -365,8 +364,8 @@ class ChatClient:
         head_seq = runtime.conversations.head_of(conversation_id)
         if head_seq is not None and up_to_seq > head_seq:
             raise BadRequestError("up_to_seq is above the head of the conversation")
-        if len(runtime.cursors.wanted_reads) >= self._config.conversations_max:
-            raise QueueFullError(f"{self._config.conversations_max} conversations wait to count as read")
+        if head_seq is None:
+            runtime.cursors.check_room(conversation_id, self._config.conversations_max)
         runtime.cursors.want_read(conversation_id, up_to_seq)
         runtime.wake.set()
 
@@ -400,12 +399,14 @@ class ChatClient:
         """Show the other members that the user is writing; at most every 3 s per conversation, never queued."""
         runtime = self._open_runtime()
         check_conversation_id(conversation_id)
-        now_s = self._ports.clock.now_s()
-        if now_s - self._typed_at_s.get(conversation_id, -TYPING_EVERY_S) < TYPING_EVERY_S:
+        if runtime.connection is None:
             return
-        self._typed_at_s[conversation_id] = now_s
-        if runtime.connection is not None:
+        now_s = self._ports.clock.now_s()
+        lately = {id_: at_s for id_, at_s in self._typed_at_s.items() if now_s - at_s < TYPING_EVERY_S}
+        if conversation_id not in lately:
+            lately[conversation_id] = now_s
             runtime.connection.typing(conversation_id)
+        self._typed_at_s = lately
 
     async def status(self, message_id: str) -> Status:
         """How far one's own message has got, per user and device; asked over HTTP.

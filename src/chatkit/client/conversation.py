@@ -299,7 +299,7 @@ class UnknownConversation:
         self.head_seq = 0
         self.proved = False
         self.acks: dict[str, ev.MsgAck] = {}  # by clientMsgId, so no more than are pending
-        self.own: list[Message] = []
+        self.own: dict[int, Message] = {}  # by seq
 
 
 class Conversations:
@@ -374,7 +374,7 @@ class Conversations:
         """
         self._check_room(conversation_id)
         earlier = self.unknown.pop(conversation_id, None)
-        own = earlier.own if earlier is not None else []
+        own = earlier.own.values() if earlier is not None else ()
         timeline = Timeline(epoch, prefix, held=own, held_max=self._held_max, held_bytes=self._held_bytes)
         if earlier is not None:
             timeline.rise(earlier.head_seq)
@@ -393,8 +393,12 @@ class Conversations:
 
     def _check_room(self, conversation_id: str) -> None:
         known = conversation_id in self._by_id or conversation_id in self.unknown
-        if not known and len(self._by_id) + len(self.unknown) >= self._conversations_max:
+        if known or len(self._by_id) + len(self.unknown) < self._conversations_max:
+            return
+        spare = next((id_ for id_, it in self.unknown.items() if not it.proved and not it.acks), None)
+        if spare is None:
             raise ProtocolError(f"the server names more than {self._conversations_max} conversations")
+        del self.unknown[spare]  # answers alone do not make the user a member
 
     def connected(self, user_id: str) -> None:
         """A new connection: its heads begin from nothing, and answers of the one before come again."""
@@ -412,10 +416,10 @@ class Conversations:
         """The user is a member now, whatever a snapshot from before says: the heads, or a live event, say so."""
         self._seen.add(conversation_id)
 
-    def unsee(self, conversation_id: str) -> None:
-        """The user has left it just now."""
+    def unsee(self, conversation_id: str) -> UnknownConversation | None:
+        """The user has left it just now. Returns what was remembered of it while it was unknown."""
         self._seen.discard(conversation_id)
-        self.unknown.pop(conversation_id, None)
+        return self.unknown.pop(conversation_id, None)
 
     def is_unknown(self, conversation_id: str) -> bool:
         """Whether it was heard of, but not adopted yet."""

@@ -50,7 +50,9 @@ class CaughtUp(msgspec.Struct, frozen=True):
 
 
 class MessageReceived(msgspec.Struct, frozen=True):
-    """An entry of a log, in order and exactly once: others' messages, one's own from other devices, MEMBER entries.
+    """An entry of a log, in order: others' messages, one's own from other devices, MEMBER entries.
+
+    At most once by `events()`, at least once by `consume`, which repeats what a handler did not take.
 
     RECALL entries come as `MessageRecalled` and this device's own sends as `MessageSent` instead.
     """
@@ -78,7 +80,7 @@ class MessageSent(msgspec.Struct, frozen=True):
 
 
 class SendFailed(msgspec.Struct, frozen=True):
-    """The server refused a message of this device for good; it is no longer queued."""
+    """A message of this device is no longer queued: refused for good, or (DamagedError) damaged in the local store."""
 
     conversation_id: str
     client_msg_id: str

@@ -286,16 +286,23 @@ class Inbox:
             if self._outbox.find(event.conversation_id, event.client_msg_id) is not None:
                 self._conversations.heard_of(event.conversation_id).acks[event.client_msg_id] = event
             return
-        send = self._outbox.resolve(event.conversation_id, event.client_msg_id)
+        send = self._resolved(effects, event)
         if send is None:
             return
-        effects.sent(_sent(event, event.client_msg_id, event.epoch))
         message = _own_message(event, self._conversations.user_id, send)
         conversation = self._find(effects, event.conversation_id, event.epoch, event.seq, proves=False)
         if conversation is None:
-            self._conversations.heard_of(event.conversation_id).own.append(message)
+            self._conversations.heard_of(event.conversation_id).own[message.seq] = message
         else:
             self._arrived(effects, conversation, message, event.epoch, own=True)
+
+    def _resolved(self, effects: Effects, ack: ev.MsgAck) -> PendingSend | None:
+        """The send that is answered, which is pending no longer; None if it was not."""
+        assert isinstance(ack.client_msg_id, str)
+        send = self._outbox.resolve(ack.conversation_id, ack.client_msg_id)
+        if send is not None:
+            effects.sent(_sent(ack, ack.client_msg_id, ack.epoch))
+        return send
 
     def _recall_acked(self, effects: Effects, event: ev.MsgAck) -> None:
         """The answer to a recall. Of a conversation that the heads did not name, nothing is remembered."""
@@ -439,7 +446,7 @@ class Inbox:
     def _adopt(self, effects: Effects, conversation_id: str, epoch: str, prefix: int) -> Conversation:
         """Take up a conversation that this device has no record of."""
         earlier = self._conversations.heard_of(conversation_id)
-        own = [message for message in earlier.own if message.seq > prefix]
+        own = [message for seq, message in earlier.own.items() if seq > prefix]
         conversation = self._conversations.adopt(conversation_id, earlier.type, epoch, prefix)
         conversation.acked_seq = prefix
         change = effects.change(conversation)
@@ -515,7 +522,9 @@ class Inbox:
             return  # nothing was heard of it before
         effects.notify(ConversationChanged(event.conversation_id, event.type, event.change))
         if event.change == "LEFT":
-            self._conversations.unsee(event.conversation_id)
+            earlier = self._conversations.unsee(event.conversation_id)
+            for ack in earlier.acks.values() if earlier is not None else ():
+                self._resolved(effects, ack)  # an answer counts, also after leaving
             if conversation is not None:
                 _leave(effects, conversation)
             return

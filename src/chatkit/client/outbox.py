@@ -8,6 +8,7 @@ and `inbox`, emptied by the writer of the connection.
 from __future__ import annotations
 
 import logging
+from collections.abc import Container
 from typing import Any, Literal
 
 import anyio
@@ -20,6 +21,7 @@ from ..errors import (
     ChatkitError,
     ConflictError,
     DamagedError,
+    QueueFullError,
     RefusedError,
     SendCancelledError,
     SendOutcomeUnknownError,
@@ -38,7 +40,8 @@ from .validate import check_client_msg_id, check_conversation_id
 
 logger = logging.getLogger(__name__)
 
-logger = logging.getLogger(__name__)
+_SILENCE_S = 30.0
+"""A cursor that was sent so long ago and not refused was taken."""
 
 DELIVERED_REF = "delivered"
 READ_REF = "read"
@@ -115,12 +118,13 @@ class Outbox:
         self.one_by_one = False
 
     def reload(self) -> None:
-        """Take what is pending from the store again; those who wait go on waiting."""
-        self._queue = self._stored()
+        """Take what is pending from the store again. Who waits goes on waiting, and what never left still did not."""
+        queue = self._queue
+        self._queue = self._stored({it.key for it in queue.pending() if not queue.may_have_left(it.key)})
 
-    def _stored(self) -> ResendQueue:
+    def _stored(self, never_left: Container[Key] = ()) -> ResendQueue:
         queue = ResendQueue(self._config.pending_max, self._config.window)
-        queue.restore([send for send in self._store.pending() if self._is_sound(send)])
+        queue.restore([send for send in self._store.pending() if self._is_sound(send)], never_left)
         return queue
 
     def _is_sound(self, send: PendingSend) -> bool:
@@ -354,6 +358,9 @@ class Cursors:
         self._delivered: dict[str, int] = {}
         self._read: dict[str, int] = {}
         self._retry_at: dict[tuple[str, str], tuple[float, int]] = {}  # (ref, conversation): when, what
+        self._refusals: dict[
+            tuple[str, str], tuple[int, float]
+        ] = {}  # likewise: how many in a row, and until when
 
     def reload(self) -> None:
         """Take what was read from the store again; the next heads say what of it must be sent."""
@@ -368,6 +375,11 @@ class Cursors:
     def delivered(self, conversation_id: str, up_to_seq: int) -> None:
         """This device holds everything up to here."""
         self._delivered[conversation_id] = max(up_to_seq, self._delivered.get(conversation_id, 0))
+
+    def check_room(self, conversation_id: str, conversations_max: int) -> None:
+        """Raises QueueFullError where one more conversation that nobody knows yet would be too many."""
+        if conversation_id not in self.wanted_reads and len(self.wanted_reads) >= conversations_max:
+            raise QueueFullError(f"{conversations_max} conversations wait to count as read")
 
     def want_read(self, conversation_id: str, up_to_seq: int) -> None:
         """The user has read up to here: stored, then sent. A lower value than before changes nothing."""
@@ -416,6 +428,7 @@ class Cursors:
         self._delivered.clear()
         self._read.clear()
         self._retry_at.clear()
+        self._refusals.clear()
 
     def refused(self, error: ev.ErrorEvent, conversation_id: str, up_to_seq: int) -> None:
         """An ERROR for a cursor: again after a wait, or never; a read cursor refused for good is forgotten."""
@@ -424,12 +437,21 @@ class Cursors:
                 logger.warning("that %s was read is given up: %s", conversation_id, error.code)
                 self.forget_read(conversation_id)
             return
-        delay_s = self._backoff.delay_s(1, retry_after_of(error.retry_after_ms))
         kind = READ_REF if error.ref == READ_REF else DELIVERED_REF
+        delay_s = self._refused_again(kind, conversation_id, retry_after_of(error.retry_after_ms))
         seq = self.wanted_reads.get(conversation_id, 0) if kind == READ_REF else up_to_seq
         if seq == 0:
             return  # it was about another log
         self._retry_at[kind, conversation_id] = (self._clock.now_s() + delay_s, seq)
+
+    def _refused_again(self, kind: str, conversation_id: str, retry_after_s: float | None) -> float:
+        """How long to wait: longer with each refusal. Nobody says that a cursor was taken: silence counts as that."""
+        now_s = self._clock.now_s()
+        count, in_a_row_until_s = self._refusals.get((kind, conversation_id), (0, 0.0))
+        count = count + 1 if now_s < in_a_row_until_s else 1
+        delay_s = self._backoff.delay_s(count, retry_after_s)
+        self._refusals[kind, conversation_id] = count, now_s + delay_s + _SILENCE_S
+        return delay_s
 
     def take(self) -> list[ev.ClientEvent]:
         """Everything there is to send now."""

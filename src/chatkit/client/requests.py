@@ -7,7 +7,6 @@ says whether there is a connection to ask over.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -137,7 +136,7 @@ class Requests:
         self._requests_max = requests_max
         self._wake = wake
         self._waiting: dict[str, _Waiting] = {}
-        self._to_send: deque[ev.ClientEvent] = deque()
+        self._to_send: dict[str, ev.ClientEvent] = {}
         self._count = 0
         self._connected = False
 
@@ -156,7 +155,7 @@ class Requests:
 
     def take(self) -> list[ev.ClientEvent]:
         """What is to be sent now."""
-        taken = list(self._to_send)
+        taken = list(self._to_send.values())
         self._to_send.clear()
         return taken
 
@@ -177,13 +176,14 @@ class Requests:
         self._count += 1
         ref, waiting = f"q{self._count}", _Waiting(of_app)
         self._waiting[ref] = waiting
-        self._to_send.append(replace(event, ref=ref))
+        self._to_send[ref] = replace(event, ref=ref)
         self._wake.set()
         try:
             with anyio.move_on_after(timeout_s):
                 await waiting.done.wait()
         finally:
             self._waiting.pop(ref, None)
+            self._to_send.pop(ref, None)
         return _outcome(waiting, timeout_s)
 
     def answered(self, event: ev.ServerEvent) -> bool:

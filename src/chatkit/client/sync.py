@@ -58,8 +58,10 @@ class SyncQueue:
         return not (self._front or self._queue or self._later)
 
     def add(self, conversation: Conversation, *, first: bool = False) -> None:
-        """Pull a conversation as soon as its turn comes."""
-        self._forget_later(conversation.id)
+        """Pull a conversation as soon as its turn comes, and not before a server that refused it for now said."""
+        if conversation.id in self._refused:
+            return
+        self._later.pop(conversation.id, None)
         if first:
             self._queue.pop(conversation.id, None)
             self._front[conversation.id] = conversation

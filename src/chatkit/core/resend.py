@@ -15,7 +15,7 @@ too large is the one; one that is alone when the connection ends otherwise lets 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import msgspec
 
@@ -162,11 +162,17 @@ class ResendQueue:
         self._pending[send.key] = send
         self._lane(send.conversation_id).waiting[send.order] = send
 
-    def restore(self, sends: Iterable[PendingSend]) -> None:
-        """Queue what a local store kept; the bound does not count here, for nothing stored may be lost."""
+    def restore(self, sends: Iterable[PendingSend], never_left: Container[Key] = ()) -> None:
+        """Queue what a local store kept; the bound does not count here, for nothing stored may be lost.
+
+        Args:
+            sends: In any order.
+            never_left: Those of which it is known; the others may have left with an earlier process.
+        """
         for send in sends:
             self.add(send)
-            self._left.add(send.key)
+            if send.key not in never_left:
+                self._left.add(send.key)
 
     def pending(self) -> list[PendingSend]:
         """Every message without an answer, oldest first."""
