@@ -15,7 +15,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -162,23 +162,20 @@ async def strangers(attacker: Attacker) -> None:
 
 async def devices(attacker: Attacker) -> None:
     """Logins of a user of many conversations, each with a new device."""
-    number = itertools.count()
-
-    async def log_in() -> None:
-        token = attacker.token("many")
-        client = await asyncio.wait_for(connect(attacker.port, token, f"d{next(number)}", lambda *_: None), 5)
-        client.transport.close()
-
-    await _side_by_side(4, log_in)
+    await _logins(attacker, itertools.count())
 
 
 async def logins(attacker: Attacker) -> None:
     """Logins of a user of many conversations, always with the same devices."""
-    number = itertools.cycle(range(15))
+    await _logins(attacker, itertools.cycle(range(15)))
 
+
+async def _logins(attacker: Attacker, numbers: Iterator[int]) -> None:
     async def log_in() -> None:
         token = attacker.token("many")
-        client = await asyncio.wait_for(connect(attacker.port, token, f"d{next(number)}", lambda *_: None), 5)
+        client = await asyncio.wait_for(
+            connect(attacker.port, token, f"d{next(numbers)}", lambda *_: None), 5
+        )
         client.transport.close()
 
     await _side_by_side(4, log_in)

@@ -73,6 +73,16 @@ const push = (seq, fields) => ({ event: "NEW_MSG", ...entry(seq, fields) });
 const ack = (clientMsgId, seq) => ({ event: "MSG_ACK", conversationId: "c", epoch: "e", messageId: `m-${seq}`, seq, serverTs: seq, clientMsgId });
 const refusal = (clientMsgId, fields) => ({ event: "ERROR", code: "OVERLOADED", message: "full", retryable: true, conversationId: "c", clientMsgId, ...fields });
 
+/** A page that sent "a" and "b" and had both refused for now. */
+function twoRefused() {
+  const w = world();
+  w.online(row(0));
+  for (const text of ["a", "b"]) w.session.send("c", text);
+  const [a, b] = w.events("SEND_MSG");
+  w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }), refusal(b.clientMsgId, { retryAfterMs: 400 }));
+  return { w, a, b };
+}
+
 export const tests = {
   "what HEADS says is missing is pulled, confirmed once held, and read only when told"() {
     const w = world();
@@ -371,11 +381,7 @@ export const tests = {
   },
 
   "what was refused for now and then shown by the log is sent once more, for the server refuses the rest until then"() {
-    const w = world();
-    w.online(row(0));
-    for (const text of ["a", "b"]) w.session.send("c", text);
-    const [a, b] = w.events("SEND_MSG");
-    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }), refusal(b.clientMsgId, { retryAfterMs: 400 }));
+    const { w, a, b } = twoRefused();
     w.take(push(1, { senderId: "ann", clientMsgId: a.clientMsgId, payload: a.payload }));
     equal(w.session.outbox.of("c").map((item) => item.payload.text), ["b"]);
     w.session.send("c", "late");
@@ -402,11 +408,7 @@ export const tests = {
   },
 
   "what the log has shown is not sent to the next connection, whose server awaits nothing"() {
-    const w = world();
-    w.online(row(0));
-    for (const text of ["a", "b"]) w.session.send("c", text);
-    const [a, b] = w.events("SEND_MSG");
-    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }), refusal(b.clientMsgId, { retryAfterMs: 400 }));
+    const { w, a, b } = twoRefused();
     w.take(push(1, { senderId: "ann", clientMsgId: a.clientMsgId, payload: a.payload }));
     w.offline();
     w.online(row(1));
@@ -440,11 +442,7 @@ export const tests = {
   },
 
   "what was refused by the connection before is not awaited by this one"() {
-    const w = world();
-    w.online(row(0));
-    for (const text of ["a", "b"]) w.session.send("c", text);
-    const [a, b] = w.events("SEND_MSG");
-    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }), refusal(b.clientMsgId, { retryAfterMs: 400 }));
+    const { w, a, b } = twoRefused();
     w.offline();
     w.online(row(1));
     w.page(1, [entry(1, { senderId: "ann", clientMsgId: a.clientMsgId, payload: a.payload })]);
@@ -453,11 +451,7 @@ export const tests = {
   },
 
   "the log may show the later of two that were refused; they go again in order, and the last one alone too"() {
-    const w = world();
-    w.online(row(0));
-    for (const text of ["a", "b"]) w.session.send("c", text);
-    const [a, b] = w.events("SEND_MSG");
-    w.take(refusal(a.clientMsgId, { retryAfterMs: 400 }), refusal(b.clientMsgId, { retryAfterMs: 400 }));
+    const { w, a, b } = twoRefused();
     w.take(push(2, { senderId: "ann", clientMsgId: b.clientMsgId, payload: b.payload }));
     w.fire(500);
     equal(w.sent_texts().slice(2), ["a", "b"]);
