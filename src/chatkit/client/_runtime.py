@@ -234,7 +234,10 @@ def codec_named(name: str) -> Codec:
 
 def check_store(store: object) -> None:
     """Raises ConfigurationError for what is no place to keep messages."""
-    if store is not None and not isinstance(store, str | os.PathLike):
+    if isinstance(store, str | os.PathLike):
+        if not os.fspath(store) or "://" in str(store):
+            raise ConfigurationError(f"store must be the path of a file, not {str(store)!r:.200}")
+    elif store is not None:
         check_has("store", store, "add_pending", "a path, a LocalStore or None")
 
 

@@ -107,13 +107,16 @@ def address_of(url: Address, name: str) -> str:
     """A server's address as a string; a URL object of another library (`httpx.URL`) as what it stands for.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: It is neither, or holds what no address does.
     """
-    if isinstance(url, str):
-        return url
-    if isinstance(url, URL):
-        return str(url)
-    raise ConfigurationError(f"{name} must be a string such as https://chat.example.org, or a URL object")
+    if not isinstance(url, str | URL):
+        raise ConfigurationError(f"{name} must be a string such as https://chat.example.org, or a URL object")
+    address = str(url)
+    if any(character.isspace() or not character.isprintable() for character in address):
+        raise ConfigurationError(
+            f"the server's address holds a space or a control character: {address!r:.200}"
+        )
+    return address
 
 
 def check_device_id(device_id: str) -> None:

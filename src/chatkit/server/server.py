@@ -95,6 +95,8 @@ class ChatServer(LoginVerbs):
     ) -> None:
         check_has("store", store, "commit", "a Store, such as open_store('sqlite:///chat.db')")
         check_callable("authenticate", authenticate, "an async callable, such as jwt_authenticator(secret)")
+        if bus is not None:
+            check_has("bus", bus, "subscribe", "a Bus, or None for a server that is alone on its log")
         check_kind("config", config, ServerConfig, optional=True)
         check_kind("ports", ports, Ports, optional=True)
         self._drain_on_signals = drain_on_signals
