@@ -6,6 +6,8 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +50,39 @@ async def test_any_of_several_secrets_fits() -> None:
         assert (await authenticate(sign_token(secret, user_id="ann"))).user_id == "ann"  # type: ignore[misc]
     with pytest.raises(UnauthenticatedError):
         await authenticate(sign_token(NEW + OLD, user_id="ann"))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+async def test_a_public_key_fits_what_its_private_one_signed_and_nothing_else(algorithm: str) -> None:
+    private, public = key_pair(algorithm)
+    other, _ = key_pair(algorithm)
+    authenticate = jwt_authenticator(public, algorithms=[algorithm])
+    assert (await authenticate(jwt.encode({"sub": "ann"}, private, algorithm))).user_id == "ann"  # type: ignore[misc]
+    for token in (
+        jwt.encode({"sub": "ann"}, other, algorithm),
+        jwt.encode({"sub": "ann"}, OLD, "HS256"),
+        jwt.encode({"sub": "ann"}, None, "none"),
+    ):
+        with pytest.raises(UnauthenticatedError):
+            await authenticate(token)  # type: ignore[misc]
+
+
+def key_pair(algorithm: str) -> tuple[bytes, bytes]:
+    """A private and a public key, as PEM."""
+    private: Any
+    if algorithm == "RS256":
+        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    else:
+        private = (
+            ec.generate_private_key(ec.SECP256R1())
+            if algorithm == "ES256"
+            else ed25519.Ed25519PrivateKey.generate()
+        )
+    pem, spki = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return (
+        private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        private.public_key().public_bytes(pem, spki),
+    )
 
 
 async def test_a_key_is_found_by_its_name_and_no_other_is_tried() -> None:
