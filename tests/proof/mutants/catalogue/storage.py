@@ -77,7 +77,7 @@ MUTANTS = (
                 TRANSACTION,
                 "    keys, state = keys_of(commands), State()\n",
                 "    keys, state = keys_of(commands), State()\n"
-                "    state.taken = tables.__dict__.setdefault('taken', {})\n",
+                "    state.taken = vars(next(iter(vars(tables).values()))).setdefault('taken', {})\n",
             ),
             # the product refuses to open a log with a hole, so its own checks are put aside: the checker is to judge
             Edit(
