@@ -155,7 +155,7 @@ class Http:
         try:
             return await self._once(method, where, params, body, self._login(token))
         except UnauthenticatedError:
-            self._tokens.refused()
+            self._tokens.refused(token)
             fresh = await self._tokens.get()
             if fresh == token:
                 raise
