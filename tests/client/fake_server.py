@@ -120,9 +120,10 @@ class Line:
 
 
 class FakeServer:
-    """A `Connector`; each connection is a `Line` that the test accepts."""
+    """A `Connector`; each connection is a `Line` (or another `kind` of it) that the test accepts."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[Line] = Line) -> None:
+        self._kind = kind
         self.refusals: deque[TransportClosedError] = deque()
         self.tries = 0
         self._lines: deque[Line] = deque()
@@ -133,7 +134,7 @@ class FakeServer:
         await anyio.sleep(0)
         if self.refusals:
             raise self.refusals.popleft()
-        line = Line(subprotocol)
+        line = self._kind(subprotocol)
         self._lines.append(line)
         self._came.set()
         return line

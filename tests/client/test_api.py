@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from chatkit import ChatApi
-from chatkit.client._http import BODY_BYTES_MAX, CHUNK_BYTES
+from chatkit.client._http import BODY_BYTES_MAX, CHUNK_BYTES, Http
 from chatkit.errors import (
     BadRequestError,
     ClosedError,
@@ -22,6 +22,7 @@ from chatkit.errors import (
     NotFoundError,
     OverloadedError,
     ProtocolError,
+    RateLimitedError,
     RecallWindowPassedError,
     TokenRevokedError,
     TooLargeError,
@@ -122,11 +123,22 @@ async def test_tries_are_bounded() -> None:
 
 
 async def test_a_call_has_one_deadline_for_all_its_tries() -> None:
-    for answer in (None, problem(503, "OVERLOADED", 20_000)):
-        started = anyio.current_time()
-        with pytest.raises(DeadlineExceededError):
-            await api(Script(answer), timeout_s=12).conversation("c-1")
-        assert anyio.current_time() - started <= 12.1
+    with pytest.raises(DeadlineExceededError) as caught:
+        await api(Script(problem(503, "UNAVAILABLE", 2000), None), timeout_s=12).conversation("c-1")
+    assert anyio.current_time() == 12
+    assert isinstance(caught.value.__cause__, UnavailableError), "what the try before was answered"
+
+
+async def test_a_wait_that_is_longer_than_what_is_left_is_told_at_once() -> None:
+    script = Script(problem(429, "RATE_LIMITED", 60_000))
+    with pytest.raises(RateLimitedError) as caught:
+        await api(script).mark_read("c-1", 1)
+    assert (caught.value.retry_after_s, anyio.current_time(), len(script.requests)) == (60, 0, 1)
+
+    script = Script(problem(503, "OVERLOADED", 8000))
+    with pytest.raises(OverloadedError):
+        await api(script, timeout_s=12).mark_read("c-1", 1)
+    assert (len(script.requests), anyio.current_time()) == (2, 10)
 
 
 async def test_a_refusal_for_good_is_raised_at_once() -> None:
@@ -297,10 +309,56 @@ async def test_nothing_the_server_must_refuse_is_sent() -> None:
         chat.create_conversation("CROWD", ["a"]),  # type: ignore[arg-type]
         chat.create_conversation("GROUP", ["a"], title="x" * 257),
         chat.add_members("c-1", [".."]),
+        chat.add_members("c-1", []),
     ):
         with pytest.raises(BadRequestError):
             await call
     assert script.requests == []
+
+
+async def test_a_wrong_user_id_is_named_as_one() -> None:
+    chat = api(Script(SENT))
+    for call in (
+        chat.block("a b"),
+        chat.unblock("a b"),
+        chat.transfer_ownership("c-1", "a b"),
+        chat.remove_member("c-1", "a b"),
+    ):
+        with pytest.raises(BadRequestError, match="user id"):
+            await call
+
+
+def page_of(*payloads: str, up_to: int, more: bool) -> httpx.Response:
+    entry = {
+        "conversationId": "c-1",
+        "epoch": "e",
+        "messageId": "m",
+        "seq": 1,
+        "senderId": "u",
+        "serverTs": 1,
+    }
+    entries = [entry | {"payload": msgspec.Raw(payload.encode())} for payload in payloads]
+    page = {"conversationId": "c-1", "epoch": "e", "headSeq": 9, "messages": entries, "upToSeq": up_to}
+    return httpx.Response(200, content=msgspec.json.encode(page | {"more": more}))
+
+
+async def test_entries_are_followed_to_the_head_and_a_page_that_leads_nowhere_is_no_end() -> None:
+    script = Script(page_of('{"type":"TEXT","text":"hi"}', up_to=5, more=True), page_of(up_to=9, more=False))
+    assert [it.payload["text"] async for it in api(script).messages("c-1")] == ["hi"]
+    assert script.requests[1].url.params["lastSeq"] == "5"
+
+    script = Script(page_of(up_to=5, more=True))
+    with pytest.raises(ProtocolError, match="covers nothing"):
+        [message async for message in api(script).messages("c-1")]
+    assert len(script.requests) == 2
+
+
+@pytest.mark.parametrize("payload", ["null", "[1]", '"hi"', '{"type":"TEXT","text":"\\ud800"}'])
+async def test_a_payload_that_is_none_is_no_message(payload: str) -> None:
+    chat = api(Script(page_of(payload, up_to=1, more=False)))
+    for call in (chat.sync("c-1", 0), chat.history("c-1")):
+        with pytest.raises(ProtocolError, match="payload"):
+            await call
 
 
 async def test_a_create_without_an_id_makes_one_so_that_a_repeat_makes_no_second() -> None:
@@ -421,10 +479,68 @@ async def test_nothing_is_decompressed() -> None:
         await ChatApi("http://chat.test", token="t", client=client, ports=foretold_ports()).health()
 
 
+OK = httpx.Response(200, json={"status": "ok"})
+
+
 async def test_ready_is_false_while_nobody_answers() -> None:
     assert not await api(Script(httpx.ConnectError("down"))).ready()
     assert not await api(Script(httpx.Response(503, json={"status": "unavailable"}))).ready()
-    assert await api(Script(httpx.Response(200, json={"status": "ok"}))).ready()
+    assert await api(Script(OK)).ready()
+    assert await api(Script(httpx.ReadError("closed just then"), OK)).ready()
+
+
+async def test_ready_has_the_deadline_of_every_call() -> None:
+    class Trickling(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for _ in range(60):
+                await anyio.sleep(20)
+                yield b" "
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Trickling())
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    assert not await ChatApi("http://chat.test", token="t", client=client, ports=foretold_ports()).ready()
+    assert anyio.current_time() == 30
+
+
+async def test_a_closed_api_says_so_and_opens_nothing() -> None:
+    chat = ChatApi("http://chat.test", token="t")
+    await chat.aclose()
+    await chat.aclose()
+    for call in (chat.ready, chat.health, chat.blocks):
+        with pytest.raises(ClosedError):
+            await call()
+    assert chat._http._client is None
+
+
+async def test_closing_while_the_first_client_is_made_leaves_none_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = httpx.AsyncClient(transport=httpx.MockTransport(Script(OK)))
+
+    async def slowly(self: Http) -> httpx.AsyncClient:
+        await anyio.sleep(1)
+        return made
+
+    monkeypatch.setattr(Http, "_made", slowly)
+    chat = ChatApi("http://chat.test", token="t")
+    asked: list[object] = []
+
+    async def ask() -> None:
+        try:
+            asked.append(await chat.ready())
+        except ClosedError as error:
+            asked.append(error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await anyio.sleep(0.5)
+        group.start_soon(chat.aclose)
+        await anyio.sleep(0.1)
+        group.start_soon(ask)
+    assert made.is_closed
+    assert len(asked) == 2 and isinstance(asked[0], ClosedError)
 
 
 async def test_the_callers_own_client_stays_open_and_a_closed_api_says_so() -> None:

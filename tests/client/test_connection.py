@@ -100,8 +100,10 @@ async def test_a_fixed_token_that_is_refused_stops_the_client(server: FakeServer
 async def test_a_fixed_token_outlives_a_servers_wrong_clock(server: FakeServer, apart_s: int) -> None:
     async with client(server) as chat:
         now_ms = foretold_ports().clock.now_ms()
+        tried_at_s = []
         for _ in range(5):
             line = await server.accept()
+            tried_at_s.append(anyio.current_time())
             await line.expect(ev.Hello)
             line.push(ev.ErrorEvent("TOKEN_EXPIRED", "over", False, server_ts=now_ms + apart_s * 1000))
             line.close(4100)
@@ -109,7 +111,18 @@ async def test_a_fixed_token_outlives_a_servers_wrong_clock(server: FakeServer, 
         assert (await line.log_in()).token == "secret-token"
 
         await chat.wait_connected()
-        assert anyio.current_time() > 0.1, "with backoff"
+        assert tried_at_s == [number * 75 for number in range(5)], "once a minute or less often"
+
+
+async def test_what_can_still_hold_is_tried_at_the_usual_pace(server: FakeServer) -> None:
+    async with client(server, token=Tokens()):
+        for _ in range(5):
+            line = await server.accept()
+            await line.expect(ev.Hello)
+            line.push(ev.ErrorEvent("TOKEN_EXPIRED", "over", False, server_ts=10**15))
+            line.close(4100)
+        await server.accept()
+        assert anyio.current_time() < 10
 
 
 async def test_a_fixed_token_that_expired_by_both_clocks_stops_the_client(server: FakeServer) -> None:

@@ -24,7 +24,7 @@ from chatkit.errors import (
 from chatkit.types import Sent
 from chatkit.wire import events as ev
 
-from .fake_server import FakeServer, ack, client, error, head, new, until
+from .fake_server import FakeServer, Line, ack, client, error, head, new, until
 
 
 @pytest.fixture
@@ -318,11 +318,50 @@ async def test_many_waiting_messages_share_frames_within_the_limits(server: Fake
         await line.log_in()
         await all_blocked()
 
+        for seq in range(1, 341):
+            line.push(ack(await line.expect(ev.SendMsg), seq))
+
         sent = [len(frame) for frame in line.frames if isinstance(frame[0], ev.SendMsg)]
         assert sum(sent) == 340
         assert 200 < max(sent) <= 256
         assert len(sent) <= 2 + 40, "small ones share a frame; one above 32 KiB travels alone"
         group.cancel_scope.cancel()
+
+
+class SlowLine(Line):
+    """100 kB a second."""
+
+    async def send(self, frame: bytes | str) -> None:
+        await anyio.sleep(len(frame) / 100_000)
+        await super().send(frame)
+
+
+async def test_on_a_slow_line_large_messages_hold_up_neither_requests_nor_themselves() -> None:
+    server = FakeServer(SlowLine)
+    async with client(server) as chat, anyio.create_task_group() as group:
+        line = await server.accept()
+        await line.log_in(head(0), head(0, id_="c-2"))
+        sendings = [Sending(group, chat, "x" * 60_000, timeout=200) for _ in range(200)]
+        asked_after_s: list[float] = []
+        behind_at_s = 0.0
+        for seq in range(1, 201):
+            event = await line._next()
+            while not isinstance(event, ev.SendMsg):
+                if isinstance(event, ev.Sync):
+                    asked_after_s.append(anyio.current_time() - behind_at_s)
+                    page = ev.SyncPage("c-2", "e1", seq, [], seq, False, ref=event.ref)
+                    line.push(page)
+                event = await line._next()
+            line.push(ack(event, seq))
+            if seq % 50 == 1:
+                behind_at_s = anyio.current_time()
+                line.push(ev.Behind("c-2", "e1", seq))
+        await all_blocked()
+
+        assert [sending.sent.seq for sending in sendings if sending.sent] == list(range(1, 201))
+        assert len(asked_after_s) == 4
+        assert max(asked_after_s) < 2.5
+        assert (line.ended, server.tries) == (None, 1)
 
 
 async def test_a_full_queue_refuses_the_next(server: FakeServer) -> None:

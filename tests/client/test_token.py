@@ -8,18 +8,26 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+import httpx
 import msgspec
 import pytest
 
+from chatkit import ChatApi
 from chatkit.client._token import TokenSource, seconds_left
+from chatkit.client.events import CaughtUp
 from chatkit.errors import ConfigurationError
 from chatkit.testing.virtual_time import START_MS
 from chatkit.wire import events as ev
 
-from .fake_server import FakeServer, client, head
+from .fake_server import FakeServer, client, head, until
 from .foretold import foretold_ports
 
 NOW_S = START_MS / 1000
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    return FakeServer()
 
 
 def jwt(**claims: Any) -> str:
@@ -76,8 +84,61 @@ async def test_an_opaque_one_counts_until_it_is_refused() -> None:
     for _ in range(1000):
         assert await tokens.get() == "opaque-0"
         await anyio.sleep(60)
-    tokens.refused()
+    tokens.refused("opaque-0")
     assert await tokens.get() == "opaque-1"
+
+
+async def test_a_late_refusal_of_an_old_token_leaves_the_fresh_one() -> None:
+    maker = Maker([3600])
+    tokens = source(maker)
+    old = await tokens.get()
+    tokens.refused(old)
+    fresh = await tokens.get()
+    for _ in range(8):
+        tokens.refused(old)
+        assert await tokens.get() == fresh
+    assert len(maker.asked_at_s) == 2
+
+
+async def test_many_requests_that_are_refused_one_after_the_other_ask_once() -> None:
+    valid, asked = "t1", list[float]()
+
+    def make() -> str:
+        asked.append(anyio.current_time())
+        return valid  # as a callable that keeps its token
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        is_valid = request.headers["authorization"] == f"Bearer {valid}"
+        await anyio.sleep(0.05 if is_valid else float(request.url.params["upToSeq"]))
+        if is_valid:
+            return httpx.Response(200, json={"readSeq": 1})
+        problem = {"title": "", "status": 401, "detail": "", "code": "TOKEN_REVOKED", "retryable": False}
+        return httpx.Response(401, json=problem)
+
+    own = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    async with ChatApi("http://chat.test", token=make, client=own, ports=foretold_ports()) as api:
+        await api.mark_read("c-1", 1)
+        valid = "t2"
+        async with anyio.create_task_group() as group:
+            for number in range(1, 9):
+                group.start_soon(api.mark_read, "c-1", number)
+    assert len(asked) == 2
+    assert anyio.current_time() == pytest.approx(0.05 + 8 + 0.05)
+
+
+async def test_an_http_refusal_and_the_websockets_own_leave_one_fresh_token(server: FakeServer) -> None:
+    maker = Maker([3600])
+    async with client(server, token=maker) as chat:
+        line = await server.accept()
+        await line.log_in(head(0))
+        await until(chat, CaughtUp)
+        tokens = chat._tokens
+        tokens.refused(tokens.presented)
+        await tokens.get()  # as a request over HTTP does
+        line.close(4101)
+        line = await server.accept()
+        await line.log_in(head(0))
+        assert len(maker.asked_at_s) == 2
 
 
 @pytest.mark.parametrize("lasts_s", [0.5, RuntimeError("down")])

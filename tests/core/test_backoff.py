@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatkit.core.backoff import next_delay
+from chatkit.core.backoff import next_delay, retry_after_in
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,20 @@ def test_the_wait_is_the_greater_of_backoff_and_what_the_server_asks_for(
     attempt: int, retry_after_s: float | None, wanted_s: float
 ) -> None:
     assert next_delay(attempt, 0.5, retry_after_s, base_s=0.5, max_s=30) == wanted_s
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted_s"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("9" * 400, 300.0),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("\u0663", None),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", None),
+    ],
+)
+def test_a_retry_after_header_counts_where_it_says_seconds(header: str, wanted_s: float | None) -> None:
+    assert retry_after_in(header) == wanted_s

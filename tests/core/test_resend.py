@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatkit.core.resend import PendingSend, ResendQueue
+from chatkit.core.resend import WINDOW_BYTES, PendingSend, ResendQueue
 from chatkit.errors import QueueFullError
 
 
@@ -49,6 +49,34 @@ def test_the_window_bounds_what_is_under_way() -> None:
     assert taken(queue) == ["a", "b"]
     queue.resolve("c-1", "a")
     assert taken(queue) == ["c"]
+
+
+def test_large_messages_fill_the_window_by_their_bytes() -> None:
+    queue = ResendQueue()
+    for key in "abcdef":
+        queue.add(PendingSend("c-1", key, b"x" * (WINDOW_BYTES // 2 - 1), queue.next_order))
+
+    assert taken(queue) == ["a", "b", "c"]
+    assert (taken(queue), queue.wait_s(0)) == ([], None)
+    queue.put_back("c-1", "c", ready_at_s=1)
+    assert (taken(queue), queue.wait_s(5)) == ([], None), "the lane waits for what is under way"
+    queue.resolve("c-1", "a")
+    shown_by_the_log(queue, "b")
+    assert taken(queue, 5) == []
+    queue.resolve("c-1", "b")
+    assert taken(queue, 5) == ["c", "d", "e"]
+    queue.disconnected()
+    assert taken(queue, 5) == ["c", "d", "e"]
+
+
+def test_one_message_above_all_bounds_is_sent() -> None:
+    queue = ResendQueue()
+    queue.add(PendingSend("c-1", "a", b"x" * 2 * WINDOW_BYTES, queue.next_order))
+    add(queue, "b")
+
+    assert taken(queue) == ["a"]
+    queue.resolve("c-1", "a")
+    assert taken(queue) == ["b"]
 
 
 def shown_by_the_log(queue: ResendQueue, key: str) -> None:

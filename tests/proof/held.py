@@ -16,8 +16,10 @@ import msgspec
 
 from chatkit.client.client import ChatClient
 from chatkit.core.rate_limit import RateLimiter
+from chatkit.core.resend import WINDOW_BYTES
 from chatkit.server.server import ChatServer
 from chatkit.server.session import Session
+from chatkit.wire.events import PAYLOAD_BYTES_MAX
 
 Moment = Literal["at rest", "left", "peak"]
 
@@ -148,6 +150,7 @@ def client_counts(moment: Moment, clients: Collection[ChatClient]) -> Iterator[C
     )
     yield none("messages pending", sum(len(it.outbox._queue) for it in running))
     yield none("messages under way", sum(len(it.outbox._queue._sent_at_s) for it in running))
+    yield none("bytes under way", sum(it.outbox._queue._bytes_under_way for it in running))
     yield none("sends that wait", sum(len(it.outbox._waiters) for it in running))
     yield none(
         "requests that wait", sum(len(it.requests._waiting) + len(it.requests._to_send) for it in running)
@@ -169,6 +172,7 @@ def client_peaks(client: ChatClient) -> Iterator[tuple[str, float, float]]:
     if runtime is None:
         return
     yield "messages under way", len(runtime.outbox._queue._sent_at_s), config.window
+    yield "bytes under way", runtime.outbox._queue._bytes_under_way, WINDOW_BYTES + PAYLOAD_BYTES_MAX
     yield "messages pending", len(runtime.outbox._queue), config.pending_max
     for conversation in runtime.conversations:
         timeline = conversation.timeline

@@ -123,8 +123,9 @@ async def test_a_file_of_certificates_that_is_missing_is_named(monkeypatch: pyte
     with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
         await Network().ssl_context()
     async with ChatApi("https://chat.invalid", token="t") as api:
-        with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
-            await api.health()
+        for ask in (api.health, api.ready):
+            with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
+                await ask()
 
 
 # --- proxies and headers ----------------------------------------------------------------------------------
@@ -206,6 +207,7 @@ def test_a_proxy_of_the_environment_that_cannot_be_used_is_named(monkeypatch: py
         ({"headers": {"X-A": "a\r\nX-B: b"}}, "headers"),
         ({"headers": {"X A": "a"}}, "headers"),
         ({"headers": {"Authorization": "Basic x"}}, "headers"),
+        ({"headers": {"Accept-Encoding": "gzip"}}, "headers"),
         ({"headers": {"Sec-WebSocket-Protocol": "x"}}, "headers"),
     ],
 )

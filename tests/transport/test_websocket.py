@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from chatkit.client._http import http_url
 from chatkit.errors import ConfigurationError
 from chatkit.transport.base import ConnectFailedError, TransportClosedError
 from chatkit.transport.websocket import WebSocketConnector, websocket_url
@@ -46,6 +47,7 @@ async def echo(connection: ServerConnection) -> None:
 )
 def test_the_path_is_put_behind_any_prefix(base: str, wanted: str) -> None:
     assert websocket_url(base) == wanted
+    assert http_url(base) + "/v1/ws" == wanted.replace("ws", "http", 1)
 
 
 @pytest.mark.parametrize(
@@ -53,8 +55,9 @@ def test_the_path_is_put_behind_any_prefix(base: str, wanted: str) -> None:
     ["h:1", "ftp://h", "ws://", "ws://h?token=x", "ws://u:p@h", "ws://h#t", "", "ws://h:99999", "ws://[::1"],
 )
 def test_other_addresses_are_refused(base: str) -> None:
-    with pytest.raises(ConfigurationError):
-        websocket_url(base)
+    for url_of in (websocket_url, http_url):
+        with pytest.raises(ConfigurationError, match="the server's address"):
+            url_of(base)
 
 
 @pytest.mark.parametrize(("subprotocol", "frame"), [(JSON, '{"到":1}'), (MSGPACK, b"\x81\xa1a\x01")])

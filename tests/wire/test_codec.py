@@ -508,6 +508,26 @@ def test_client_passes_over_what_it_does_not_know(codec: Codec) -> None:
 
 
 @both_codecs
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"event": "PONG", "serverTs": "soon"},
+        {"event": "CONVERSATION", "conversationId": "c", "type": "CHANNEL", "change": "LEFT"},
+        {"event": "HEADS", "conversations": [{"conversationId": "c", "type": "CHANNEL"}], "more": False},
+        {"event": 7},
+        {"name": "PONG"},
+        [],
+        7,
+    ],
+)
+def test_client_passes_over_no_event_that_it_knows_by_name(codec: Codec, wrong: Any) -> None:
+    for frame in (codec.encode(wrong), codec.encode([{"event": "PONG", "serverTs": 1}, wrong])):
+        if codec.plain(frame) != []:
+            with pytest.raises(ProtocolError, match="cannot be decoded"):
+                codec.server_events(frame)
+
+
+@both_codecs
 def test_client_takes_known_events_with_new_fields(codec: Codec) -> None:
     frame = codec.encode({"event": "PONG", "serverTs": 1, "added": {"later": True}})
     assert list(codec.server_events(frame)) == [ev.Pong(1)]

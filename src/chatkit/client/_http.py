@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import ssl
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 import anyio
 import httpx
 import msgspec
-from tenacity import stop_after_attempt
+from tenacity import RetryCallState, stop_after_attempt
+from tenacity.stop import stop_base
 
-from ..core.backoff import RETRY_AFTER_MAX_S, retry_after_of
+from ..core.backoff import retry_after_in, retry_after_of
 from ..errors import (
     ChatkitError,
+    ClosedError,
     ConfigurationError,
     ConnectionLostError,
     DeadlineExceededError,
@@ -26,8 +28,8 @@ from ..errors import (
 )
 from ..ports import Ports
 from ..transport.failure import explain, said
-from ..transport.network import Network
-from ..wire.http import Health, Problem
+from ..transport.network import Network, server_url
+from ..wire.http import Problem
 from ._retry import Backoff, ask_repeatedly, retrying
 from ._token import TokenSource
 
@@ -45,17 +47,7 @@ _BACKOFF_MAX_S = 5.0
 
 def http_url(base_url: str) -> str:
     """The HTTP address of a server, without a slash at its end. Raises ConfigurationError."""
-    try:
-        parts = urlsplit(base_url)
-        _ = parts.port  # reading it checks it
-    except ValueError as error:
-        raise ConfigurationError(f"the server's address cannot be read: {error}") from None
-    scheme = _SCHEMES.get(parts.scheme)
-    if scheme is None or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
-        raise ConfigurationError(
-            "the server's address must be http://, https://, ws:// or wss://, without query, fragment or login"
-        )
-    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+    return server_url(base_url, _SCHEMES)
 
 
 def path(*segments: str) -> str:
@@ -103,6 +95,7 @@ class Http:
         self._owned = client is None
         self._client = client
         self._making = anyio.Lock()
+        self._closed = False
 
     async def call(
         self,
@@ -120,32 +113,37 @@ class Http:
         Without `repeat` it is tried once more if not one byte of an answer came, and never after a refusal.
 
         Raises:
-            RefusedError: The server's refusal.
-            ConnectionLostError: The server cannot be reached; says why.
-            DeadlineExceededError: No answer in time.
+            RefusedError: The server's refusal; at once where the wait before the next try is longer than what is left.
+            ConnectionLostError: The server cannot be reached; says why. Likewise.
+            DeadlineExceededError: No answer in time; its cause is what the try before failed of, if there was one.
             ProtocolError: The answer does not fit the contract.
+            ClosedError: After `aclose`.
         """
-        stop = stop_after_attempt(self._attempts_max if repeat else min(2, self._attempts_max))
-        trying = retrying(_may_retry if repeat else _is_unanswered, stop=stop, wait=self._backoff)
-        once = self._once if anonymous else self._logged_in
-        try:
-            with anyio.fail_after(self._timeout_s):
-                response = await ask_repeatedly(trying, once, method, where, params, body)
-        except TimeoutError:
-            raise DeadlineExceededError(f"{method} {where}: no answer within {self._timeout_s:g} s") from None
-        return _decoded(response, answer)
+        failed: BaseException | None = None
 
-    async def is_ok(self, where: str) -> bool:
-        """Whether a GET without login, tried once, says that all is well in the contract's words."""
-        try:
-            return _decoded(await self._once("GET", where, None, None), Health).status == "ok"
-        except ChatkitError:
-            return False
+        def keep(state: RetryCallState) -> None:
+            nonlocal failed
+            failed = state.outcome.exception() if state.outcome is not None else None
+
+        self._check_open()
+        may_retry, tries_max = (_may_retry, self._attempts_max) if repeat else (_is_unanswered, 2)
+        once = self._once if anonymous else self._logged_in
+        with anyio.move_on_after(self._timeout_s) as scope:
+            enough = stop_after_attempt(min(tries_max, self._attempts_max)) | _TooLate(scope.deadline)
+            trying = retrying(may_retry, stop=enough, wait=self._backoff, before_sleep=keep)
+            return _decoded(await ask_repeatedly(trying, once, method, where, params, body), answer)
+        raise DeadlineExceededError(f"{method} {where}: no answer within {self._timeout_s:g} s") from failed
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("this ChatApi is closed")
 
     async def aclose(self) -> None:
-        """Release the connections, unless the client is the caller's."""
-        if self._owned and self._client is not None:
-            await self._client.aclose()
+        """Release the connections, unless the client is the caller's. A second call does nothing."""
+        self._closed = True
+        async with self._making:  # a call under way may be making one
+            if self._owned and self._client is not None:
+                await self._client.aclose()
 
     async def _logged_in(
         self, method: str, where: str, params: dict[str, Any] | None, body: Any
@@ -155,7 +153,7 @@ class Http:
         try:
             return await self._once(method, where, params, body, self._login(token))
         except UnauthenticatedError:
-            self._tokens.refused()
+            self._tokens.refused(token)
             fresh = await self._tokens.get()
             if fresh == token:
                 raise
@@ -190,9 +188,8 @@ class Http:
 
     async def _opened(self) -> httpx.AsyncClient:
         """The client, made at the first need: reading trusted certificates takes a while, in a worker thread."""
-        if self._client is not None:
-            return self._client
         async with self._making:
+            self._check_open()
             if self._client is None:
                 self._client = await self._made()
             return self._client
@@ -250,6 +247,16 @@ def _may_retry(error: BaseException) -> bool:
     return isinstance(error, ChatkitError) and error.retryable
 
 
+class _TooLate(stop_base):
+    """A policy: no further try that would begin after the deadline; what the last one failed of says more."""
+
+    def __init__(self, deadline_s: float) -> None:
+        self._deadline_s = deadline_s
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        return anyio.current_time() + retry_state.upcoming_sleep >= self._deadline_s
+
+
 def _is_unanswered(error: BaseException) -> bool:
     return isinstance(error, UnansweredError)
 
@@ -262,7 +269,9 @@ def _refusal(response: httpx.Response) -> ChatkitError:
         return _undocumented(response)
     error = refusal(problem.code, problem.detail, retryable=problem.retryable)
     said_s = retry_after_of(problem.retry_after_ms)
-    error.retry_after_s = _retry_after_s(response) if said_s is None else said_s
+    error.retry_after_s = (
+        retry_after_in(response.headers.get("retry-after", "")) if said_s is None else said_s
+    )
     return error
 
 
@@ -271,7 +280,7 @@ def _undocumented(response: httpx.Response) -> ChatkitError:
     words = f"no problem document of chatkit, but {_described(response)}"
     if response.status_code in (429, 502, 503, 504):
         error = refusal("UNAVAILABLE", words)
-        error.retry_after_s = _retry_after_s(response)
+        error.retry_after_s = retry_after_in(response.headers.get("retry-after", ""))
         return error
     return ProtocolError(words)
 
@@ -284,11 +293,6 @@ def _described(response: httpx.Response) -> str:
         words += f", to {said(response.headers.get('location', ''))} (redirects are not followed)"
     begins = response.content[:1000].decode("utf-8", "replace")
     return f"{words}, {f'body {said(begins)!r}' if begins else 'no body'}"
-
-
-def _retry_after_s(response: httpx.Response) -> float | None:
-    value = response.headers.get("retry-after", "")
-    return min(float(value), RETRY_AFTER_MAX_S) if value.isascii() and value.isdigit() else None
 
 
 def _decoded(response: httpx.Response, answer: type[_T]) -> _T:

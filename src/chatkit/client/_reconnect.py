@@ -7,7 +7,8 @@ none any more, is in `ConnectionStatus`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import anyio
 import msgspec
@@ -23,7 +24,7 @@ from ..errors import (
     UnavailableError,
 )
 from ..ports import Clock
-from ..transport.base import ConnectFailedError, Connector, Transport, TransportClosedError
+from ..transport.base import ABNORMAL, ConnectFailedError, Connector, Transport, TransportClosedError
 from ..transport.failure import said
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -41,7 +42,6 @@ from .store.base import refused_for_now
 
 logger = logging.getLogger(__name__)
 
-ABNORMAL = 1006
 HELLO_LATE_S = 60.0
 """For so long a HELLO of a try that was given up may still arrive, and replace the connection made after it.
 
@@ -51,6 +51,9 @@ HELLO: it looks at its devices every 25 s, and storage may refuse it the first l
 
 CLOCKS_APART_S = 120.0
 """Further apart the server's clock or ours is wrong, and "expired" says nothing of the token."""
+
+ONLY_TOKEN_S = 60.0
+"""The only token there is, called expired by such a clock, is tried again after this time or later."""
 
 HURRIED_S = 0.1
 """Even a try that the app wants at once comes so long after the one before."""
@@ -72,7 +75,7 @@ class Ended(msgspec.Struct):
         opened: WELCOME had come.
         by_resume: The login was tried with a resume token.
         lasted_s: From WELCOME on.
-        retry_after_s: What the server asked to wait.
+        retry_after_s: What the server, or the contract, asks to wait.
     """
 
     cause: Exception
@@ -156,7 +159,7 @@ class ReconnectLoop:
         self._attempt = 0
         self._hello_lost_at_s: float | None = None
         self._logged: set[str] = set()
-        self._opening: anyio.CancelScope | None = None
+        self._trying: anyio.CancelScope | None = None
         self._hurried = False
         self._hurry = AutoResetEvent()
         self.connection: Connection | None = None
@@ -184,13 +187,17 @@ class ReconnectLoop:
             await self._wait(delay_s, ended)
 
     def hurry(self) -> None:
-        """Try again at once, or end the connection there is; not before a server allows it, if one said."""
+        """Leave out the wait before the next try, but not what a server asked to wait. A try under way goes on."""
         self._hurried = True
         self._hurry.set()
+
+    def reconnect(self) -> None:
+        """Give up the connection or the try that there is, and `hurry`."""
+        self.hurry()
         if self.connection is not None:
             self.connection.drop()
-        if self._opening is not None:
-            self._opening.cancel()
+        if self._trying is not None:
+            self._trying.cancel()
 
     async def _wait(self, delay_s: float, ended: Ended) -> None:
         """The wait before the next try; `hurry`, or that the machine slept, cuts it to what the server asked for."""
@@ -200,43 +207,55 @@ class ReconnectLoop:
             if self._hurried or detector.slept():
                 until_s = min(until_s, now_s + least_s)
                 self._hurried = False
+                self._tokens.hurry()
             else:
                 await self._hurry.wait(min(left_s, LOOK_EVERY_S))
         self._hurried = False
 
     async def _connect(self) -> Ended:
         """One connection from its opening to its end; the login is at hand before it is opened."""
-        by_resume = self._resume_token is not None
         refusal = self._batches.recover()
         if refusal is not None:
             return _ended(refusal)
+        by_resume = self._resume_token is not None
+        transport: Transport | None = None
         try:
-            proof = await self._proof()
+            with self._until_reconnect():
+                proof = await self._proof()
         except ConfigurationError:
             raise
         except Exception as error:  # the app's token callable may raise anything
             return _ended(error)
         try:
-            transport = await self._open()
-        except (ConnectionLostError, DeadlineExceededError) as error:
-            return _ended(error)
-        try:
-            ended = await self._log_in(transport, proof, by_resume=by_resume)
+            try:
+                with self._until_reconnect():
+                    transport = await self._open()
+                    welcome, first = await self._log_in(transport, proof)
+            except (ConnectionLostError, DeadlineExceededError, ProtocolError) as error:
+                ended = _ended(error, by_resume=by_resume and transport is not None)
+            else:
+                ended = await self._serve(transport, welcome, first)
         except BaseException:  # the app's own end, or a fault: an orderly close
             await _close(transport, self._config.close_timeout_s)
             raise
         await _close(transport, min(LOST_CLOSE_S, self._config.close_timeout_s))
         return ended
 
-    async def _open(self) -> Transport:
-        transport: Transport | None = None
-        with anyio.move_on_after(self._config.connect_timeout_s + CONNECT_GRACE_S) as self._opening:
-            transport = await self._connector.connect(self._codec.subprotocol)
-        self._opening = None
-        if transport is not None:
-            return transport
-        if self._hurried:
+    @contextmanager
+    def _until_reconnect(self) -> Iterator[None]:
+        """A part of a try that `reconnect` cuts short. Raises ConnectionLostError if it did."""
+        with anyio.CancelScope() as scope:
+            self._trying = scope
+            try:
+                yield
+            finally:
+                self._trying = None
+        if scope.cancel_called:
             raise ConnectionLostError("the app asked for another connection")
+
+    async def _open(self) -> Transport:
+        with anyio.move_on_after(self._config.connect_timeout_s + CONNECT_GRACE_S):
+            return await self._connector.connect(self._codec.subprotocol)
         raise DeadlineExceededError("connecting took too long")
 
     async def _proof(self) -> ev.Hello:
@@ -245,18 +264,26 @@ class ReconnectLoop:
         self._tokens.presented = await self._tokens.get()
         return hello(self._device_id, self._log_token, token=self._tokens.presented)
 
-    async def _log_in(self, transport: Transport, proof: ev.Hello, *, by_resume: bool) -> Ended:
+    async def _log_in(
+        self, transport: Transport, proof: ev.Hello
+    ) -> tuple[ev.Welcome, Sequence[ev.ServerEvent]]:
+        answered = False
         try:
-            with anyio.fail_after(self._config.hello_timeout_s):
+            with anyio.move_on_after(self._config.hello_timeout_s):
                 welcome, first = await log_in(transport, self._codec, proof)
-        except TimeoutError:
-            self._hello_lost_at_s = self._clock.now_s()
-            return _ended(DeadlineExceededError("no WELCOME in time"), by_resume=by_resume)
-        except (ConnectionLostError, ProtocolError) as error:
-            ended = _ended(error, by_resume=by_resume)
-            if ended.code == ABNORMAL:
+                answered = True
+                return welcome, first
+            raise DeadlineExceededError("no WELCOME in time")
+        except LoginFailedError as failed:
+            answered = failed.close_code != ABNORMAL
+            raise
+        finally:
+            if not answered:
                 self._hello_lost_at_s = self._clock.now_s()
-            return ended
+
+    async def _serve(
+        self, transport: Transport, welcome: ev.Welcome, first: Sequence[ev.ServerEvent]
+    ) -> Ended:
         try:
             self._batches.bind(welcome.user_id, welcome.device_id)
         except UnavailableError as error:  # the store cannot be written to now
@@ -264,11 +291,6 @@ class ReconnectLoop:
                 raise
             return _ended(error)
         self._resume_token = welcome.resume_token
-        return await self._serve(transport, welcome, first)
-
-    async def _serve(
-        self, transport: Transport, welcome: ev.Welcome, first: Sequence[ev.ServerEvent]
-    ) -> Ended:
         self._hurried = False
         connection = self.connection = self._serve_with(transport, welcome)
         since_s = self._clock.now_s()
@@ -301,10 +323,12 @@ class ReconnectLoop:
         if ended.token_refused:
             self._resume_token = None
         if ended.token_refused and (ended.opened or not ended.by_resume):
-            self._tokens.refused()
+            self._tokens.refused(self._tokens.presented)
         final = ended.final and not self._replaced_by_itself(ended)
-        may_hold = ended.opened or ended.by_resume or self._tokens.renewable or self._is_by_clock(ended)
-        pointless = ended.token_refused and not may_hold
+        spent = ended.token_refused and not (ended.opened or ended.by_resume or self._tokens.renewable)
+        pointless = spent and not self._is_by_clock(ended)
+        if spent:
+            ended.retry_after_s = max(_asked_s(ended) or 0.0, ONLY_TOKEN_S)
         if ended.opened or final or pointless:
             will_retry = not (final or pointless)
             self._events.put(Disconnected(ended.code, ended.reason, will_retry))
@@ -397,6 +421,8 @@ def _typed(ended: Ended) -> Exception:
     return TokenRevokedError(ended.reason) if ended.token_refused else ended.cause
 
 
-async def _close(transport: Transport, timeout_s: float) -> None:
+async def _close(transport: Transport | None, timeout_s: float) -> None:
+    if transport is None:
+        return
     with anyio.move_on_after(timeout_s, shield=True):
         await transport.aclose()

@@ -150,9 +150,13 @@ class ClientRuntime:
         """The connection that is served now."""
         return self._reconnect.connection
 
-    def reconnect(self) -> None:
-        """Another connection, at once."""
+    def hurry(self) -> None:
+        """No wait before the next try, if there is no connection. A try under way goes on."""
         self._reconnect.hurry()
+
+    def reconnect(self) -> None:
+        """Another connection than there is or is being made, at once."""
+        self._reconnect.reconnect()
 
     async def start(self) -> None:
         """Connect in the background. Raises ConfigurationError if WebSockets do not work in this event loop."""

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import msgspec
 
+from .._auto_reset_event import AutoResetEvent
 from ..errors import ClientError, ConfigurationError, DeadlineExceededError
 from ..ports import Ports
 from ._retry import Backoff
@@ -65,6 +66,7 @@ class TokenSource:
         self._half_at_s = self._renew_at_s = self._ends_at_s = math.inf
         self._faults = 0
         self._ask_from_s = -math.inf
+        self._hurry = AutoResetEvent()
         self.presented: str | None = None
 
     def __repr__(self) -> str:
@@ -90,7 +92,8 @@ class TokenSource:
             return self._held  # somebody asks already, and this one still counts
         async with self._lock:
             if self._held is None or self._must_ask():
-                await anyio.sleep(max(0.0, self._ask_from_s - self._clock.now_s()))
+                while (wait_s := self._ask_from_s - self._clock.now_s()) > 0:
+                    await self._hurry.wait(wait_s)
                 return await self._ask(self._token)
             return self._held
 
@@ -114,9 +117,15 @@ class TokenSource:
             if self._faults == 1:
                 logger.warning("the token callable gave the token again that is about to end")
 
-    def refused(self) -> None:
-        """The server took the token for no login: the next one is made anew."""
-        self._held = None
+    def refused(self, token: str | None) -> None:
+        """The server took this token for no login: the next one is made anew, unless that was done already."""
+        if token == self._held:
+            self._held = None
+
+    def hurry(self) -> None:
+        """Leave out the wait that the maker is given now. It is asked at once by whoever needs a token."""
+        self._ask_from_s = -math.inf
+        self._hurry.set()
 
     def _must_ask(self) -> bool:
         """Whether the token in hand is to be replaced now; while its maker is given time, it is used to its end."""

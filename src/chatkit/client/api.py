@@ -16,12 +16,20 @@ import msgspec
 
 from .._arguments import check_kind, check_number
 from .._event_loop import LoopGuard
-from ..errors import BadRequestError, ClosedError, ConfigurationError, ProtocolError
+from ..errors import (
+    BadRequestError,
+    ClientError,
+    ClosedError,
+    ConfigurationError,
+    ProtocolError,
+    RefusedError,
+)
 from ..ports import Ports
 from ..transport.network import Network
 from ..types import ConversationType, Member, Message, Payload, Sent
 from ..wire import events as ev
 from ..wire import http as wire
+from ..wire.codec import JSON
 from ..wire.http import BlockRow as Block
 from ..wire.http import BlocksResult as BlockPage
 from ..wire.http import ConversationResult as Conversation
@@ -44,6 +52,7 @@ from .validate import (
     check_device_id,
     check_message_id,
     check_seq,
+    check_user_id,
     check_user_ids,
 )
 
@@ -95,8 +104,8 @@ class ChatApi:
 
     Every method raises, besides what it names: `RefusedError` (the server said no), `ConnectionLostError`,
     `DeadlineExceededError` (both after the retries), `ProtocolError`, and `BadRequestError` for arguments that the
-    server would refuse, before anything is sent. In another event loop than that of the first request it raises
-    ConfigurationError: make one for each `asyncio.run`.
+    server would refuse, before anything is sent. After `aclose` it raises ClosedError. In another event loop than that
+    of the first request it raises ConfigurationError: make one for each `asyncio.run`.
 
     Args:
         base_url: The server: `http://` or `https://` (`ws://` and `wss://` are taken for these), with its prefix.
@@ -149,14 +158,13 @@ class ChatApi:
             client,
             self._ports,
         )
-        self._closed = False
         self._guard: LoopGuard | None = None
 
     @classmethod
     def over(cls, http: Http, ports: Ports) -> Self:
         """One that shares a client's login and network; for `ChatClient` alone."""
         api = cls.__new__(cls)
-        api._ports, api._http, api._closed, api._guard = ports, http, False, None
+        api._ports, api._http, api._guard = ports, http, None
         return api
 
     async def __aenter__(self) -> Self:
@@ -173,9 +181,7 @@ class ChatApi:
     async def aclose(self) -> None:
         """Release the connections. A second call does nothing."""
         self._check_loop()
-        if not self._closed:
-            self._closed = True
-            await self._http.aclose()
+        await self._http.aclose()
 
     # --- messages -------------------------------------------------------------------------------------
 
@@ -225,13 +231,19 @@ class ChatApi:
         return _page(await self._call("GET", "/v1/sync", wire.PageResult, params=params))
 
     async def messages(self, conversation_id: str, *, after_seq: int = 0) -> AsyncIterator[Message]:
-        """Every visible entry after `after_seq`, page by page, up to the head."""
+        """Every visible entry after `after_seq`, page by page, up to the head.
+
+        Raises:
+            ProtocolError: A page leads no further.
+        """
         while True:
             page = await self.sync(conversation_id, after_seq)
             for message in page.messages:
                 yield message
-            if not page.more or page.up_to_seq <= after_seq:
+            if not page.more:
                 return
+            if page.up_to_seq <= after_seq:
+                raise ProtocolError("a page that is not the last one covers nothing")
             after_seq = page.up_to_seq
 
     async def mark_delivered(self, message_id: str) -> None:
@@ -329,9 +341,9 @@ class ChatApi:
         return await self._list_of(conversation_id, "receipts", ReceiptPage, cursor, limit)
 
     async def add_members(self, conversation_id: str, user_ids: Sequence[str]) -> MembersChanged:
-        """Add users to a group; those who are members already change nothing."""
+        """Add at least one user to a group; those who are members already change nothing."""
         check_conversation_id(conversation_id)
-        body = wire.MembersBody(check_user_ids(user_ids, "user_ids"))
+        body = wire.MembersBody(check_user_ids(user_ids, "user_ids", wire.SomeUserIds))
         where = path("conversations", conversation_id, "members")
         return await self._call("POST", where, MembersChanged, body=body)
 
@@ -342,7 +354,7 @@ class ChatApi:
         only say NotFoundError.
         """
         check_conversation_id(conversation_id)
-        check_conversation_id(user_id)
+        check_user_id(user_id)
         return await self._call(
             "DELETE", path("conversations", conversation_id, "members", user_id), MembersChanged, repeat=False
         )
@@ -363,7 +375,7 @@ class ChatApi:
             ForbiddenError: Not the owner, or a SINGLE.
             NotFoundError: The user is no member.
         """
-        check_conversation_id(user_id)
+        check_user_id(user_id)
         return await self._update(conversation_id, wire.UpdateBody(owner_id=user_id))
 
     async def _update(self, conversation_id: str, body: wire.UpdateBody) -> Conversation:
@@ -378,12 +390,12 @@ class ChatApi:
         Raises:
             BadRequestError: Oneself, or more than 1,000.
         """
-        check_conversation_id(user_id)
+        check_user_id(user_id)
         await self._call("POST", path("blocks", user_id), type(None))
 
     async def unblock(self, user_id: str) -> None:
         """End a block; without one nothing happens."""
-        check_conversation_id(user_id)
+        check_user_id(user_id)
         await self._call("DELETE", path("blocks", user_id), type(None))
 
     async def blocks(self, *, cursor: str | None = None, limit: int = 50) -> BlockPage:
@@ -399,13 +411,22 @@ class ChatApi:
             ConnectionLostError: It does not.
             ProtocolError: Something else answers, a proxy for example.
         """
-        self._check_loop()
-        return (await self._http.call("GET", "/healthz", wire.Health, anonymous=True)).status == "ok"
+        return (await self._call("GET", "/healthz", wire.Health, anonymous=True)).status == "ok"
 
     async def ready(self) -> bool:
-        """Whether the server takes messages now; false too while it cannot be reached."""
-        self._check_loop()
-        return await self._http.is_ok("/readyz")
+        """Whether the server takes messages now; false too while it cannot be reached, or gives no answer in time.
+
+        Raises:
+            ConfigurationError: It can never be reached, for a reason on this side (SSL_CERT_FILE names no file).
+            ClosedError: This ChatApi is closed.
+        """
+        try:
+            answer = await self._call("GET", "/readyz", wire.Health, anonymous=True, repeat=False)
+        except ClosedError:
+            raise
+        except (RefusedError, ClientError):
+            return False
+        return answer.status == "ok"
 
     async def _list_of(
         self, conversation_id: str, what: str, answer: type[_T], cursor: str | None, limit: int
@@ -422,12 +443,13 @@ class ChatApi:
         *,
         params: dict[str, Any] | None = None,
         body: Any = None,
+        anonymous: bool = False,
         repeat: bool = True,
     ) -> _T:
-        if self._closed:
-            raise ClosedError("this ChatApi is closed")
         self._check_loop()
-        return await self._http.call(method, where, answer, params=params, body=body, repeat=repeat)
+        return await self._http.call(
+            method, where, answer, params=params, body=body, anonymous=anonymous, repeat=repeat
+        )
 
     def _check_loop(self) -> None:
         """Its connections belong to the event loop of its first request. Raises ConfigurationError in another."""
@@ -460,6 +482,7 @@ def _list(cursor: str | None, limit: int) -> dict[str, Any]:
 
 
 def _page(page: wire.PageResult) -> MessagePage:
+    """With its payloads decoded. Raises ProtocolError for one that is no object."""
     messages = [
         Message(
             entry.conversation_id,
@@ -467,7 +490,7 @@ def _page(page: wire.PageResult) -> MessagePage:
             entry.message_id,
             entry.sender_id,
             entry.server_ts,
-            msgspec.json.decode(entry.payload),
+            JSON.payload(entry.payload),
             entry.client_msg_id if isinstance(entry.client_msg_id, str) else None,
         )
         for entry in page.messages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Self
 
 import anyio
 
-from .._arguments import check_callable, check_kind, check_number
+from .._arguments import check_callable, check_kind
 from ..errors import (
     BadRequestError,
     ClientError,
@@ -192,11 +193,15 @@ class ChatClient:
 
         Returns:
             How many messages are still pending. A file store keeps them for the next start.
+
+        Raises:
+            BadRequestError: `timeout` is no number of seconds; the client stays open.
         """
         runtime = self._entered_runtime()
         runtime.check_loop()
+        wait_s = wait_of(timeout, self._config.close_timeout_s)
         runtime.close()
-        with anyio.move_on_after(wait_of(timeout, self._config.close_timeout_s)):
+        with anyio.move_on_after(wait_s):
             await runtime.drain()
         runtime.outbox.release(ClosedError("the client was closed"))
         runtime.events.close()
@@ -495,23 +500,34 @@ class ChatClient:
     def reconnect(self) -> None:
         """Make another connection at once: for an app that knows that the network changed.
 
-        The connection there is ends, and the wait before the next try is left out, but not what a server asked to wait.
+        The connection there is ends, and so does a try under way, at whichever point; the wait before the next try is
+        left out, but not what a server asked to wait.
         Nothing is lost by it. By itself the client does so only where the machine slept and the server does not answer
         any more.
         """
         self._open_runtime().reconnect()
 
-    async def check_connection(self, timeout: float = 5.0) -> bool:
-        """Whether the server answers now. If not, or without a connection, another one is made at once.
+    async def check_connection(self, timeout: float | None = None) -> bool:
+        """Whether the server answers now, over the connection that there is. If not, another one is made at once.
+
+        Without a connection, or once it has ended, the answer is False at once, and the wait before the next try is
+        left out, but not what a server asked to wait; a try under way goes on.
 
         Args:
-            timeout: Seconds to wait for a sign of life.
+            timeout: Seconds to wait for a sign of life; `probe_timeout_s` by default.
+
+        Raises:
+            ClosedError: The client is closed.
         """
         runtime = self._open_runtime()
-        check_number("timeout", timeout)
-        if runtime.connection is not None and await runtime.connection.answers(timeout):
-            return True
-        if not runtime.closing:
+        wait_s = wait_of(timeout, self._config.probe_timeout_s)
+        connection = runtime.connection
+        with runtime.call(math.inf):  # the wait has its own end
+            if connection is not None and await connection.answers(wait_s):
+                return True
+        if runtime.connection is None:
+            runtime.hurry()
+        elif runtime.connection is connection:
             runtime.reconnect()
         return False
 

@@ -31,7 +31,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         hello_timeout_s: From HELLO to WELCOME.
         token_timeout_s: For one call of the token callable.
         request_timeout_s: For SYNC, RECALL and AUTH_REFRESH, and what `recall` and `history` wait in all.
-        probe_timeout_s: For a sign of life after the machine slept, before the connection is given up.
+        probe_timeout_s: For a sign of life after the machine slept, or at `check_connection`, before the connection is
+            given up.
         send_timeout_s: What `send` waits unless told otherwise.
         close_timeout_s: For draining unacknowledged messages and cursors at the end of `async with`.
         ack_wait_s: A message under way without any answer for so long means a broken connection.
@@ -44,7 +45,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         events_bytes_max: Bytes of events that wait for the app; likewise, down to half of it.
         events_low: Once so few events wait, SYNC goes on; always below `events_max`.
         pending_max: Unacknowledged messages; `send` raises QueueFullError beyond.
-        window: Messages under way at once.
+        window: Messages under way at once; and no further one while those hold 128 KiB or more.
         held_max: Entries kept above a gap, per conversation.
         held_bytes_max: Bytes kept above gaps, in all conversations together; what is beyond comes again by SYNC.
         conversations_max: Conversations of this device, with those that were left; a server that names more

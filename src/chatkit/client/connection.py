@@ -64,7 +64,7 @@ class LoginFailedError(ConnectionLostError):
     """The connection ended before WELCOME.
 
     Attributes:
-        close_code: The WebSocket close code; 1006 if there was none.
+        close_code: The WebSocket close code; `ABNORMAL` if there was none.
         refused: The refusal that the server sent before, if any.
         retry_after_s: What the server asked to wait: by a GOAWAY, the refusal or the refused upgrade.
         server_ms: The server's time as it came with the refusal; None from one that does not say it.
@@ -204,6 +204,7 @@ class Connection:
         self._received_at_s = self._pinged_at_s = self._clock.now_s()
         self._received_count = 0
         self._heard = AutoResetEvent()
+        self._ended = False
         self._probing = False
         self._lost = AutoResetEvent()
         self._leave_by_s: float | None = None
@@ -247,13 +248,13 @@ class Connection:
         self._lost.set()
 
     async def answers(self, timeout_s: float) -> bool:
-        """Ask for a sign of life; whether one came in time."""
+        """Ask for a sign of life; whether one came in time. False at once when the connection ends meanwhile."""
         before = self._received_count
         self._ping()
         with anyio.move_on_after(timeout_s):
-            while self._received_count == before:
+            while self._received_count == before and not self._ended:
                 await self._heard.wait()
-        return self._received_count != before
+        return self._received_count != before and not self._ended
 
     def _begin(self) -> None:
         self._inbox.connected(self._welcome.user_id)
@@ -265,6 +266,8 @@ class Connection:
 
     def _end(self) -> None:
         """What was under way goes back, what was waited for fails."""
+        self._ended = True
+        self._heard.set()
         self._status.change(connected=False)
         self._writer.close()
         self._requests.disconnected()
@@ -383,7 +386,7 @@ class Connection:
         try:
             await self._requests.ask(ev.AuthRefresh(token=token), self._config.request_timeout_s)
         except UnauthenticatedError:
-            self._tokens.refused()
+            self._tokens.refused(token)
             raise
         self._tokens.presented = token
 

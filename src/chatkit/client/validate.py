@@ -49,11 +49,16 @@ def check(value: Any, shape: Any, name: str) -> None:
         raise BadRequestError(f"{name}: {error}") from None
 
 
-def check_user_ids(user_ids: object, name: str) -> list[str]:
+def check_user_ids(user_ids: object, name: str, shape: Any = UserIds) -> list[str]:
     """The ids as a list. Raises BadRequestError."""
     listed = list(list_of_ids(name, user_ids))
-    check(listed, UserIds, name)
+    check(listed, shape, name)
     return cast("list[str]", listed)
+
+
+def check_user_id(user_id: str) -> None:
+    """Raises BadRequestError."""
+    check(user_id, ev.Id, "user id")
 
 
 def check_conversation_id(conversation_id: str) -> None:

@@ -16,6 +16,11 @@ def retry_after_of(retry_after_ms: object) -> float | None:
     return min(max(retry_after_ms, 0), round(RETRY_AFTER_MAX_S * 1000)) / 1000
 
 
+def retry_after_in(header: str) -> float | None:
+    """Seconds that a `Retry-After` header asks to wait, at most `RETRY_AFTER_MAX_S`; None for a date, and for none."""
+    return min(float(header), RETRY_AFTER_MAX_S) if header.isascii() and header.isdigit() else None
+
+
 def next_delay(
     attempt: int,
     jitter: float,

@@ -27,6 +27,10 @@ SUSPECT_AFTER = 3
 PENDING_MAX = 1000
 WINDOW = 256
 
+WINDOW_BYTES = 128 * 1024
+"""Once payloads of so many bytes are under way no further message is sent: whatever else is to be said waits behind
+them, and on a slow line every deadline would run while they drain."""
+
 PACE_MAX_S = 10.0
 """The longest time between two messages of a conversation that is sent too fast."""
 
@@ -110,7 +114,7 @@ class ResendQueue:
 
     Args:
         pending_max: Bound; a send beyond it is refused with QueueFullError.
-        window: Most messages under way at once.
+        window: Most messages under way at once; large ones are fewer, see `WINDOW_BYTES`.
     """
 
     def __init__(self, pending_max: int = PENDING_MAX, window: int = WINDOW) -> None:
@@ -119,6 +123,7 @@ class ResendQueue:
         self._pending: dict[Key, PendingSend] = {}
         self._due: dict[Key, PendingSend] = {}  # shown by the log; this connection still owes the answer
         self._sent_at_s: dict[Key, float] = {}
+        self._bytes_under_way = 0
         self._lanes: dict[str, _Lane] = {}
         self._left: set[Key] = set()  # handed to a connection once, maybe of an earlier process
         self._losses: dict[Key, int] = {}  # connections that ended while it was under way, in a row
@@ -189,7 +194,7 @@ class ResendQueue:
                 [] if self._sent_at_s else heapq.nsmallest(1, self._firsts_of_suspects(now_s), key=_by_order)
             )
         else:
-            taken = self._next(self._window - len(self._sent_at_s), now_s)
+            taken = self._next(now_s)
         for send in taken:
             lane = self._lanes[send.conversation_id]
             lane.ready_at_s = None
@@ -197,14 +202,33 @@ class ResendQueue:
             del lane.waiting[send.order]
             lane.in_flight += 1
             self._sent_at_s[send.key] = now_s
+            self._bytes_under_way += len(send.payload)
             self._left.add(send.key)
         return taken
 
-    def _next(self, room: int, now_s: float) -> list[PendingSend]:
-        if room <= 0:
+    @property
+    def _is_full(self) -> bool:
+        """Whether nothing more may be under way."""
+        return len(self._sent_at_s) >= self._window or self._bytes_under_way >= WINDOW_BYTES
+
+    def _next(self, now_s: float) -> list[PendingSend]:
+        if self._is_full:
             return []
         waiting = (send for lane in self._lanes.values() for send in lane.sendable(now_s))
-        return heapq.nsmallest(room, waiting, key=_by_order)
+        taken, size_bytes = list[PendingSend](), self._bytes_under_way
+        for send in heapq.nsmallest(self._window - len(self._sent_at_s), waiting, key=_by_order):
+            if size_bytes >= WINDOW_BYTES:
+                break
+            taken.append(send)
+            size_bytes += len(send.payload)
+        return taken
+
+    def _landed(self, send: PendingSend) -> bool:
+        """It is under way no longer. Returns whether it was."""
+        if self._sent_at_s.pop(send.key, None) is None:
+            return False
+        self._bytes_under_way -= len(send.payload)
+        return True
 
     def _must_be_alone(self, now_s: float) -> bool:
         """Whether a suspect is under way, or is to be next."""
@@ -269,7 +293,7 @@ class ResendQueue:
         lane = self._lanes[send.conversation_id]
         self._clear(send.key)
         self._left.discard(send.key)
-        if self._sent_at_s.pop(send.key, None) is not None:
+        if self._landed(send):
             lane.answered()
         self._due.pop(send.key, None)
         lane.waiting.pop(send.order, None)
@@ -304,11 +328,11 @@ class ResendQueue:
         Returns:
             Whether such a message was under way.
         """
-        key = (conversation_id, client_msg_id)
-        if self._sent_at_s.pop(key, None) is None:
+        send = self.find(conversation_id, client_msg_id)
+        if send is None or not self._landed(send):
             return False
-        self._clear(key)
-        send, lane = self._pending.get(key) or self._due[key], self._lanes[conversation_id]
+        self._clear(send.key)
+        lane = self._lanes[conversation_id]
         lane.in_flight -= 1
         lane.refusals = self.failed_tries(conversation_id)
         if too_fast_s is not None:
@@ -335,6 +359,7 @@ class ResendQueue:
             lane.in_flight = 0
             lane.refused.clear()
         self._sent_at_s.clear()
+        self._bytes_under_way = 0
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until a conversation goes on that pauses or keeps to a pace; None if only an answer or a new send
@@ -342,7 +367,7 @@ class ResendQueue:
 
         With a full window that is so too, however many pauses are over; and while a suspect waits to be alone.
         """
-        if len(self._sent_at_s) >= self._window or (self._sent_at_s and self._must_be_alone(now_s)):
+        if self._is_full or (self._sent_at_s and self._must_be_alone(now_s)):
             return None
         ends = [
             opens_at_s - now_s

@@ -9,11 +9,9 @@ import anyio.lowlevel
 
 from .._auto_reset_event import AutoResetEvent
 from ..server.server import ChatServer
-from ..transport.base import TransportClosedError
+from ..transport.base import ABNORMAL, TransportClosedError
 from ..wire.codec import CODECS
 from ..wire.events import CloseCode
-
-_ABNORMAL = 1006
 
 
 class MemoryConnector:
@@ -33,7 +31,7 @@ class MemoryConnector:
             TransportClosedError: The server is not running, or does not speak the subprotocol.
         """
         if not self._server.running:
-            raise TransportClosedError(_ABNORMAL, "the server is not running")
+            raise TransportClosedError(ABNORMAL, "the server is not running")
         if subprotocol not in CODECS:
             raise TransportClosedError(CloseCode.VERSION_NOT_SUPPORTED, "no known subprotocol offered")
         return MemoryTransport(self._server, subprotocol)

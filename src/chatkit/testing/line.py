@@ -16,10 +16,8 @@ import msgspec
 
 from ..errors import ConfigurationError
 from ..ports import Random
+from ..transport.base import ABNORMAL
 from ..wire.codec import close_reason
-
-ABNORMAL = 1006
-"""The close code of a connection that ended without a word."""
 
 _TICK_S = 1e-6
 """What is due within this has arrived: sums of floats do not meet exactly."""

@@ -26,10 +26,10 @@ from ..errors import ConfigurationError
 from ..ports import Random
 from ..server.server import ChatServer
 from ..server.session import Session
-from ..transport.base import Connector, Transport, TransportClosedError
+from ..transport.base import ABNORMAL, Connector, Transport, TransportClosedError
 from ..wire.codec import CODECS, Codec
 from ..wire.events import CloseCode
-from .line import ABNORMAL, LOST, Carrier, Closed, Conditions, End, Frames, Line, Opened
+from .line import LOST, Carrier, Closed, Conditions, End, Frames, Line, Opened
 from .websocket_bytes import ClientBytes, ServerBytes
 
 __all__ = ["Conditions", "Line", "LineEvent", "Network", "Observe", "ObserveLine"]

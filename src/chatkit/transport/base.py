@@ -7,12 +7,15 @@ from typing import Protocol
 from ..errors import ConnectionLostError
 from .failure import FailureKind
 
+ABNORMAL = 1006
+"""The close code of a connection that ended without a close frame. Source: RFC 6455, 7.1.5."""
+
 
 class TransportClosedError(ConnectionLostError):
     """The connection ended.
 
     Attributes:
-        close_code: The WebSocket close code; 1006 if there was no close frame.
+        close_code: The WebSocket close code; `ABNORMAL` if there was no close frame.
         reason: The peer's words, possibly empty.
         retry_after_s: Seconds the server asked to wait (a refused upgrade with Retry-After), or None.
         by_peer: The other side ended it; false where this side found a fault in what came.
@@ -44,7 +47,7 @@ class ConnectFailedError(TransportClosedError):
         reason: str,
         *,
         status: int | None = None,
-        close_code: int = 1006,
+        close_code: int = ABNORMAL,
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(close_code, reason, retry_after_s=retry_after_s)

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Mapping
 from functools import cache
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import anyio.to_thread
 import certifi
@@ -24,6 +24,7 @@ HAPPY_EYEBALLS_DELAY_S = 0.25
 _PROXY_SCHEMES = ("http", "https")
 _RESERVED_HEADERS = frozenset(
     {
+        "accept-encoding",
         "authorization",
         "connection",
         "content-length",
@@ -94,6 +95,35 @@ def _system_context(cert_file: str | None, cert_dir: str | None) -> ssl.SSLConte
         raise ConfigurationError(f"the trusted certificates cannot be read: {error}") from None
 
 
+def server_url(base_url: str, schemes: Mapping[str, str], path: str = "") -> str:
+    """The address of something below a server's.
+
+    Args:
+        base_url: `ws://`, `wss://`, `http://` or `https://`, with whatever prefix the server is mounted under.
+        schemes: What each of these four becomes.
+        path: What follows the prefix.
+
+    Raises:
+        ConfigurationError: Another scheme, no host, or a query, a fragment or a login in the address.
+    """
+    try:
+        parts = _split(base_url)
+    except ValueError as error:
+        raise ConfigurationError(f"the server's address cannot be read: {error}") from None
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ConfigurationError("the server's address must begin with ws://, wss://, http:// or https://")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ConfigurationError("the server's address must hold no query, fragment or login")
+    return urlunsplit((schemes[parts.scheme], parts.netloc, parts.path.rstrip("/") + path, "", ""))
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of an address. Raises ValueError, also for a port that is none."""
+    parts = urlsplit(url)
+    _ = parts.port  # reading it checks it
+    return parts
+
+
 def _environment_proxy(url: str) -> str | None:
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -118,8 +148,7 @@ def _is_this_machine(host: str) -> bool:
 
 def _checked_proxy(proxy: str, name: str) -> str:
     try:
-        parts = urlsplit(proxy)
-        _ = parts.port  # reading it checks it
+        parts = _split(proxy)
     except (ValueError, AttributeError, TypeError):
         raise ConfigurationError(
             f"{name} must be an address such as http://proxy:3128, True or False"

@@ -1,7 +1,7 @@
 """The client's transport over a real socket: the only module that imports `websockets`.
 
-Here live the address rules and the one translation of the library's errors. Nothing here retries or interprets a close
-code. Called through the `Connector` port.
+Here lives the one translation of the library's errors. Nothing here retries or interprets a close code. Called through
+the `Connector` port.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from typing import Any
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -29,18 +29,20 @@ from websockets.exceptions import (
 from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
-from ..core.backoff import RETRY_AFTER_MAX_S
+from ..core.backoff import retry_after_in
 from ..errors import ConfigurationError
 from ..wire.codec import close_reason
 from ..wire.events import FRAME_BYTES_MAX, CloseCode
 from ..wire.http import Problem
-from .base import ConnectFailedError, Transport, TransportClosedError
+from .base import ABNORMAL, ConnectFailedError, Transport, TransportClosedError
 from .failure import explain, said
-from .network import HAPPY_EYEBALLS_DELAY_S, Network
+from .network import HAPPY_EYEBALLS_DELAY_S, Network, server_url
 
-ABNORMAL = 1006
 PATH = "/v1/ws"
-FRAME_SLACK_BYTES = 1024
+
+OVERSIZE_BYTES = 1024
+"""A server's frame that is above the contract's bound by no more than this is taken all the same."""
+
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
 
@@ -53,22 +55,7 @@ def websocket_url(base_url: str) -> str:
     Raises:
         ConfigurationError: Another scheme, no host, or a query, a fragment or a login in the address.
     """
-    parts = _split(base_url)
-    scheme = _SCHEMES.get(parts.scheme)
-    if scheme is None or not parts.hostname:
-        raise ConfigurationError("the server's address must begin with ws://, wss://, http:// or https://")
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        raise ConfigurationError("the server's address must hold no query, fragment or login")
-    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + PATH, "", ""))
-
-
-def _split(base_url: str) -> SplitResult:
-    try:
-        parts = urlsplit(base_url)
-        _ = parts.port  # reading it checks it
-    except ValueError as error:
-        raise ConfigurationError(f"the server's address cannot be read: {error}") from None
-    return parts
+    return server_url(base_url, _SCHEMES, PATH)
 
 
 class _Connect(connect):
@@ -172,7 +159,7 @@ class WebSocketConnector:
             open_timeout=None,
             close_timeout=self._close_timeout_s,
             ping_interval=None,  # the contract's own heartbeat counts, pings do not
-            max_size=FRAME_BYTES_MAX + FRAME_SLACK_BYTES,
+            max_size=FRAME_BYTES_MAX + OVERSIZE_BYTES,
             **options,
         )
 
@@ -212,7 +199,10 @@ class WebSocketConnector:
         if response.status_code == 404:
             words += "; is the prefix of the address right?"
         return ConnectFailedError(
-            "status", words, status=response.status_code, retry_after_s=_retry_after_s(response)
+            "status",
+            words,
+            status=response.status_code,
+            retry_after_s=retry_after_in(response.headers.get("Retry-After", "")),
         )
 
 
@@ -267,8 +257,3 @@ def _answer(response: Response) -> str:
     except (msgspec.MsgspecError, ValueError):
         words = body[:1000].decode("utf-8", "replace")
     return f"{response.status_code} ({said(words)})" if words else f"{response.status_code}"
-
-
-def _retry_after_s(response: Response) -> float | None:
-    value = response.headers.get("Retry-After", "")
-    return min(float(value), RETRY_AFTER_MAX_S) if value.isascii() and value.isdigit() else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -42,6 +42,12 @@ class _Remains(msgspec.Struct, rename="camel"):
     conversation_id: msgspec.Raw = msgspec.Raw()
 
 
+class _Named(msgspec.Struct):
+    """Any event of a server; nothing of it but its name is built."""
+
+    event: str
+
+
 class _RawSend(msgspec.Struct, tag_field="event", tag="SEND_MSG", rename="camel"):
     """A SEND_MSG whose payload is not built yet."""
 
@@ -66,6 +72,7 @@ _PLAIN_WORDS = {
 _HelloFrame = Annotated[list[ev.Hello], Meta(max_length=1)] | ev.Hello
 _ClientFrame = list[ev.ClientEvent] | ev.ClientEvent
 _ServerFrame = list[ev.ServerEvent] | ev.ServerEvent
+_SERVER_NAMES = frozenset(kind.__struct_config__.tag for kind in get_args(ev.ServerEvent))
 
 
 class Codec:
@@ -92,6 +99,7 @@ class Codec:
         self._decode_client_item = module.Decoder(ev.ClientEvent).decode
         self._decode_server = module.Decoder(_ServerFrame).decode
         self._decode_server_item = module.Decoder(ev.ServerEvent).decode
+        self._decode_named = module.Decoder(_Named).decode
         self._decode_raws = module.Decoder(list[msgspec.Raw]).decode
         self._decode_remains = module.Decoder(_Remains).decode
 
@@ -135,10 +143,10 @@ class Codec:
         return decoded if type(decoded) is list else (decoded,)
 
     def server_events(self, frame: bytes | str) -> Sequence[ev.ServerEvent]:
-        """The events of a server's frame that this version knows; unknown ones are passed over.
+        """The events of a server's frame that this version knows by name; all others are passed over.
 
         Raises:
-            ProtocolError: The frame cannot be parsed.
+            ProtocolError: The frame cannot be parsed, or an event of a known name is not what the contract says.
         """
         try:
             decoded = self._decode_server(frame)
@@ -282,11 +290,18 @@ class Codec:
         for raw in items:
             try:
                 known.append(self._decode_server_item(raw))
-            except msgspec.ValidationError:
-                continue  # an event of a newer version: ignored, as the contract asks
             except _UNDECODABLE as error:
-                raise ProtocolError(f"event cannot be decoded: {error}") from None
+                if not self._is_of_newer_version(raw):
+                    raise ProtocolError(f"event cannot be decoded: {plain_words(error)}") from None
         return known
+
+    def _is_of_newer_version(self, raw: msgspec.Raw | bytes | str) -> bool:
+        """Whether an item is an event with a name that this version does not know: the contract has it ignored."""
+        try:
+            named: _Named = self._decode_named(raw)
+        except _UNDECODABLE:
+            return False
+        return named.event not in _SERVER_NAMES
 
 
 def check_frame_size(frame: bytes | str, bytes_max: int = ev.FRAME_BYTES_MAX) -> None:

@@ -16,6 +16,7 @@ from .events import ClientMsgId, Id, LogEntry
 Title = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
 PayloadType = Annotated[str, Meta(min_length=1, max_length=32)]
 UserIds = Annotated[list[Id], Meta(max_length=5_000)]
+SomeUserIds = Annotated[list[Id], Meta(min_length=1, max_length=5_000)]
 
 
 class Body(msgspec.Struct, frozen=True, rename="camel"):
@@ -123,7 +124,7 @@ class BlocksResult(Body, frozen=True):
 class MembersBody(Body, frozen=True):
     """`POST /v1/conversations/{id}/members`."""
 
-    user_ids: Annotated[list[Id], Meta(min_length=1, max_length=5_000)]
+    user_ids: SomeUserIds
 
 
 class MembersChangedResult(Body, frozen=True):

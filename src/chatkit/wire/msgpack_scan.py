@@ -17,6 +17,8 @@ DEPTH_MAX: Final = 32
 VALUES_MAX: Final = 65_536
 """Keys and values in all. A payload within its bound in bytes has fewer: each needs two bytes of JSON."""
 
+_CUT_OFF: Final = "input data was truncated"
+
 
 class _Head(NamedTuple):
     """What the first byte of a value says.
@@ -67,10 +69,12 @@ def check_value(data: memoryview | bytes) -> None:
     """
     place = 0
     left = [(1, False)]  # of each container that is open: values to come, and whether it is a map
-    for _ in range(VALUES_MAX):
+    for _ in range(VALUES_MAX + 1):  # once more to see that nothing is left
         while left and left[-1][0] == 0:
             left.pop()
         if not left:
+            if place > len(data):
+                raise ValueError(_CUT_OFF)
             return
         count, is_map = left[-1]
         head = _head_at(data, place)
@@ -90,7 +94,7 @@ def check_value(data: memoryview | bytes) -> None:
 
 def _head_at(data: memoryview | bytes, place: int) -> _Head:
     if place >= len(data):
-        raise ValueError("input data was truncated")
+        raise ValueError(_CUT_OFF)
     head = _HEADS[data[place]]
     if head is None:
         raise ValueError("holds a value that JSON does not know")

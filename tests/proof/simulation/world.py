@@ -15,10 +15,10 @@ from chatkit.errors import ChatkitError, UnauthenticatedError
 from chatkit.server.server import ChatServer
 from chatkit.testing.faulty_bus import BusFaults
 from chatkit.testing.faulty_store import StoreFaults
-from chatkit.testing.line import ABNORMAL
 from chatkit.testing.network import Conditions, Line, LineEvent, Network
 from chatkit.testing.rng import Rng
 from chatkit.testing.virtual_time import START_MS, VirtualClock
+from chatkit.transport.base import ABNORMAL
 from chatkit.types import Identity
 from chatkit.wire.codec import CODECS
 

@@ -14,8 +14,8 @@ MUTANTS = (
         (
             Edit(
                 RESEND,
-                "        return heapq.nsmallest(room, waiting, key=_by_order)\n",
-                "        return [send for send, _ in zip(waiting, range(room))]\n",
+                "heapq.nsmallest(self._window - len(self._sent_at_s), waiting, key=_by_order)",
+                "list(waiting)[: self._window - len(self._sent_at_s)]",
             ),
         ),
         ("S9",),
@@ -26,8 +26,9 @@ MUTANTS = (
         (
             Edit(
                 RESEND,
-                "        send, lane = self._pending.get(key) or self._due[key], self._lanes[conversation_id]\n",
-                "        lane, send = self._lanes[conversation_id], self._pending.pop(key, None) or self._due[key]\n"
+                "        self._clear(send.key)\n        lane = self._lanes[conversation_id]\n",
+                "        self._clear(send.key)\n        lane = self._lanes[conversation_id]\n"
+                "        self._pending.pop(send.key, None)\n"
                 '        send = msgspec.structs.replace(send, client_msg_id=f"{client_msg_id}-again")\n'
                 "        self._pending[send.key] = send\n",
             ),
