@@ -69,21 +69,6 @@ def test_a_large_command_goes_alone_and_is_owed_to_the_others() -> None:
     assert batches == [["a0", "a1", "a2", "a3", "a4"], ["a5", "a6", "a7"]]
 
 
-def test_a_debt_outlives_an_empty_lane_until_it_is_paid() -> None:
-    """Whoever sends one large command after the other, each when the one before is done, keeps to the share too."""
-    queue = CommitQueue(turn_rows=5)
-    queue.append(adding("mallory", 6))
-    assert len(queue.take(50)) == 1
-    batches = []
-    for number in range(6):
-        if number in (0, 5):
-            queue.append(send("mallory", f"m{number}"))
-        queue.append(send("ann", f"a{number}"))
-        batches.append(names(queue.take(50)))
-
-    assert batches == [["a0"], ["a1"], ["m0", "a2"], ["a3"], ["a4"], ["m5", "a5"]]
-
-
 def test_a_debt_holds_nobody_up_while_there_is_nothing_else() -> None:
     queue = CommitQueue(turn_rows=1)
     first, second = adding("mallory", 10), adding("mallory", 10)

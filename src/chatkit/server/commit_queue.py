@@ -1,8 +1,9 @@
 """What waits for the next transaction: one lane per user, served in turn and priced by rows.
 
 Within a lane commands keep the order of arrival; across lanes nobody waits behind the backlog of somebody else. A
-batch takes from each lane up to a share of its rows; a lane that took more owes it to the next batches, also where it
-is empty meanwhile. Where that leaves nothing to do, the lane goes on all the same. Used by `committer` only.
+batch takes from each lane up to a share of its rows; a lane that took more owes it to the next batches, until it is
+empty: one large command after the other is what rates are for. Where a debt leaves nothing to do, the lane goes on all
+the same. Used by `committer` only.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ class _Lane:
 
     __slots__ = ("cost", "credit", "payload_bytes", "pending")
 
-    def __init__(self, credit: float) -> None:
+    def __init__(self) -> None:
         self.pending: deque[PendingCommand] = deque()
         self.cost = 0
         self.payload_bytes = 0
-        self.credit = credit
+        self.credit = 0.0
 
 
 class CommitQueue:
@@ -47,7 +48,6 @@ class CommitQueue:
     def __init__(self, turn_rows: float) -> None:
         self._turn_rows = turn_rows
         self._lanes: dict[str, _Lane] = {}
-        self._debts: dict[str, float] = {}
         self._count = 0
         self.cost = 0
         self.payload_bytes = 0
@@ -60,7 +60,7 @@ class CommitQueue:
         price(pending)
         lane = self._lanes.get(pending.user_id)
         if lane is None:
-            lane = self._lanes[pending.user_id] = _Lane(self._debts.pop(pending.user_id, 0.0))
+            lane = self._lanes[pending.user_id] = _Lane()
         cost, payload_bytes = pending.cost, pending.payload_bytes
         lane.pending.append(pending)
         lane.cost += cost
@@ -76,7 +76,6 @@ class CommitQueue:
 
     def take(self, cost_max: float) -> list[PendingCommand]:
         """The next batch: at least one command, up to a cost. Lanes that got less than they have come first next."""
-        self._pay_debts()
         taken: list[PendingCommand] = []
         left = cost_max
         for user_id, lane in list(self._lanes.items()):
@@ -136,17 +135,7 @@ class CommitQueue:
             del self._lanes[user_id]
             if lane.pending:
                 self._lanes[user_id] = lane
-            elif lane.credit < 0:
-                self._debts[user_id] = lane.credit
         return cost
-
-    def _pay_debts(self) -> None:
-        """What is owed by lanes that are empty now goes down as it would if they waited."""
-        for user_id, debt in list(self._debts.items()):
-            if debt + self._turn_rows < 0:
-                self._debts[user_id] = debt + self._turn_rows
-            else:
-                del self._debts[user_id]
 
     def _left(self, lane: _Lane, commands: Iterable[PendingCommand]) -> None:
         cost = payload_bytes = 0
