@@ -76,9 +76,9 @@ class ArchivingStore:
         """As the wrapped store says."""
         return self._store.restored
 
-    async def confirm_restored(self) -> None:
+    async def confirm_restored(self, proved: int = 0) -> None:
         """Take the wrapped store's log as the one of its place."""
-        await self._store.confirm_restored()
+        await self._store.confirm_restored(proved)
 
     # The reads go through unchanged.
 

@@ -59,7 +59,7 @@ def test_a_token_as_json(tmp_path: Path) -> None:
         (["serve", "--bus", "carrier-pigeon://"], "unknown bus address"),
         (
             ["serve", "--storage", "sqlite:///no/such/folder/chat.db", "--port", "0"],
-            "cannot open the SQLite file",
+            "cannot open the lock file",
         ),
         (["serve", "--port", "65536"], "65536"),
         (["token", "--user", "no spaces"], "--user takes"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import anyio
 import pytest
 
 from chatkit.drivers.file_lock import FileLock
+from chatkit.errors import UnavailableError
+from chatkit.storage.base import Command, Outcome, RenewEpoch
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite.last_served import LastServed
+from chatkit.wire.events import CloseCode
 
 from ..storage.ids import seeded_ids
 from .harness import HarnessServer, Peer, by_name, group, login, serving
@@ -34,11 +38,11 @@ async def log_in_with(server: HarnessServer, log_token: str, user_id: str = "ann
     return peer, await peer.hear("WELCOME", "HEADS")
 
 
-async def far_ahead() -> str:
+async def far_ahead(messages: int = 9) -> str:
     """What a server signs whose log has got far."""
     async with serving(log()) as server:
         await group(server, "ann", "ben")
-        for number in range(9):
+        for number in range(messages):
             await server.send("g-1", "ann", "hi", client_msg_id=f"k{number}")
         await anyio.sleep(6)  # a token is made every few seconds
         return await proof(await login(server, "ann"))
@@ -63,6 +67,88 @@ async def test_a_token_from_beyond_the_end_renews_every_conversation(
         await anyio.sleep(6)
         await log_in_with(server, await proof(ben))
         assert await server.store.head_seqs(["g-1", "g-2"]) == after, "its own tokens are no proof"
+
+
+async def test_one_loss_is_renewed_once_whoever_proves_it_and_how_often() -> None:
+    tokens = [await far_ahead(messages) for messages in (9, 20)]
+    store = log()
+    async with serving(store) as server:
+        await group(server, "ann", "ben")
+        await log_in_with(server, tokens[0])
+        after = await server.store.head_seqs(["g-1"])
+        resume_token = (await log_in_with(server, ""))[1][0]["resumeToken"]
+        for token in (tokens[0], *tokens):
+            await log_in_with(server, token, "ben")
+        assert await server.store.head_seqs(["g-1"]) == after
+        peer = Peer(server)
+        peer.say({"event": "HELLO", "resumeToken": resume_token, "deviceId": "phone"})
+        await peer.hear("WELCOME")
+    async with serving(store) as server:
+        await log_in_with(server, tokens[1])
+        assert await server.store.head_seqs(["g-1"]) == after
+
+
+@pytest.mark.parametrize("messages", [0, 20])
+async def test_a_log_that_is_set_back_behind_its_renewal_is_renewed_once_more(messages: int) -> None:
+    """Also if it has more entries than the renewed one had."""
+    ahead = await far_ahead()
+    async with serving(log()) as server:
+        await group(server, "ann", "ben")
+        await log_in_with(server, ahead)
+        for number in range(5):
+            await server.send("g-1", "ann", "hi", client_msg_id=f"k{number}")
+        await anyio.sleep(6)
+        renewed = await proof(await login(server, "ann"))
+    async with serving(log()) as server:
+        await group(server, "ann", "ben")
+        for number in range(messages):
+            await server.send("g-1", "ann", "hi", client_msg_id=f"k{number}")
+        before = await server.store.head_seqs(["g-1"])
+        await log_in_with(server, renewed)
+        after = await server.store.head_seqs(["g-1"])
+        assert after["g-1"][0] != before["g-1"][0]
+        await log_in_with(server, renewed)
+        await log_in_with(server, ahead)
+        assert await server.store.head_seqs(["g-1"]) == after
+
+
+class BusyStore(MemoryStore):
+    """Refuses batches with a renewal while it is told to, and counts as put back."""
+
+    is_busy = True
+    is_put_back = False
+
+    @property
+    def restored(self) -> bool:
+        return self.is_put_back
+
+    async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
+        if self.is_busy and any(isinstance(it, RenewEpoch) for it in commands):
+            raise UnavailableError("busy", retry_after_s=1.0)
+        return await super().commit(commands)
+
+
+async def test_a_renewal_that_storage_refuses_is_refused_by_a_typed_error_and_begins_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ahead, store = await far_ahead(), BusyStore(ids=seeded_ids(7))
+    async with serving(store) as server:  # type: ignore[arg-type]
+        await group(server, "ann", "ben")
+        await group(server, "ann", "ben", conversation_id="g-2")
+        before = await server.store.head_seqs(["g-1", "g-2"])
+        peer = Peer(server)
+        peer.say({"event": "HELLO", "token": "ann", "deviceId": "phone", "logToken": ahead})
+        assert await peer.closed() == CloseCode.OVERLOADED
+        assert "failed" not in caplog.text, "no stack trace for what is expected"
+        store.is_busy = False
+        await log_in_with(server, ahead)
+        after = await server.store.head_seqs(["g-1", "g-2"])
+        assert all(after[name][0] != before[name][0] for name in before)
+
+    store.is_busy = store.is_put_back = True
+    with pytest.raises(UnavailableError, match="busy"):
+        async with serving(store):  # type: ignore[arg-type]
+            raise AssertionError("it is not served")
 
 
 @pytest.mark.parametrize("forged", ["", "x", "ff-00", "f" * 64, "-1-" + "0" * 32, "9" * 31 + "-" + "0" * 32])

@@ -340,6 +340,18 @@ async def test_a_file_has_one_server(path: str, tmp_path: Path) -> None:
     await second.aclose()
 
 
+async def test_a_second_server_does_not_touch_the_file(path: str) -> None:
+    """Opening it would write the first one's write-ahead log anew, and hold up its commits meanwhile."""
+
+    def connect(path: str, *, read_only: bool = False) -> SqliteConnection:
+        raise AssertionError("it is opened")
+
+    first = await opened(path)
+    with pytest.raises(ConfigurationError, match="in use by another server"):
+        await opened(path, connect=connect)
+    await first.aclose()
+
+
 async def test_who_does_not_ask_for_the_file_alone_gets_it(store: SqliteStore, path: str) -> None:
     other = await opened(path, exclusive=False)
     assert await seqs(other, "g", "bob") == [1, 2, 3]

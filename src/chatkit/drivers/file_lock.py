@@ -80,16 +80,21 @@ class FileLock:
         return os.read(self._handle, _WORD_BYTES_MAX)
 
     def write(self, word: bytes, *, durable: bool = False) -> None:
-        """Replace what the lock file says by a word of the same length. Only while the lock is held.
+        """Replace what the lock file says. Only while the lock is held.
 
         Args:
-            word: At most 512 bytes, so that a power cut leaves the former word or this one.
+            word: At most 512 bytes, so that a power cut leaves the former word or this one. A shorter one than the
+                former must be durable.
             durable: Return only once it has reached the disk.
+
+        Raises:
+            OSError: It may not have been written.
         """
         assert self._handle is not None
         os.lseek(self._handle, 0, os.SEEK_SET)
         os.write(self._handle, word)
         if durable:
+            os.ftruncate(self._handle, len(word))
             os.fsync(self._handle)
 
     def release(self) -> None:

@@ -6,7 +6,8 @@ had got and is signed with the log's own secret; a client brings it back in its 
 far any more has lost its end.
 
 Either way every conversation gets a new epoch, so that clients compare what they hold with what there is, and every
-resume token ends. Called by `server` and `dispatch`.
+resume token ends. Last of all the log's position is raised beyond all that was proved of the former one, so that a loss
+is renewed once, however many clients prove it. Called by `server` and `dispatch`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final
 
 import anyio
 
+from ..errors import RefusedError
 from ..storage.base import Done, EndLogins, RestoreReader
 from .engine import Engine
 
@@ -52,12 +54,11 @@ class Restoration:
         Called once the committer runs, and before anybody is let in.
 
         Raises:
-            UnavailableError: Storage refused; the next start begins again.
+            RefusedError: Storage refused, mostly with UnavailableError; the next start begins again.
         """
         self._key = hashlib.blake2b(b"log token", key=secret).digest()
         if self._log.restored:
-            await self._renew()
-            await self._log.confirm_restored()
+            await self._renew(0)
 
     async def refresh(self) -> None:
         """Make a token of how far the log has got by now. Called every few seconds."""
@@ -68,30 +69,45 @@ class Restoration:
         """Compare the log with what a client brings from its last connection. A token not signed here says nothing.
 
         Raises:
-            UnavailableError: Storage refused; the next token begins again.
+            RefusedError: Storage refused, mostly with UnavailableError; the next token begins again.
         """
         proved = self._proved(log_token)
         if proved <= self._position or proved <= await self._log.position() or self._renewing:
             return
         self._renewing = True
         try:
-            await self._renew()
+            await self._renew(proved)
         finally:
             self._renewing = False
 
-    async def _renew(self) -> None:
-        """Give every conversation a new epoch, and end all resume tokens."""
+    async def _renew(self, proved: int) -> None:
+        """End all resume tokens, give every conversation a new epoch, and raise the position beyond what is proved."""
         logger.critical(
             "the log is older than what was served before: a backup was put back; renewing all of it"
         )
         await self._engine.execute(EndLogins(), Done)
         after, count = "", 0
         while names := await self._log.conversation_ids(after, _AT_ONCE):
-            async with anyio.create_task_group() as tasks:
-                for name in names:
-                    tasks.start_soon(self._engine.execute, self._engine.renew_epoch(name), Done)
+            await self._renew_each(names)
             after, count = names[-1], count + len(names)
+        await self._log.confirm_restored(proved)
         logger.warning("%d conversations have a new epoch; clients sync by themselves", count)
+
+    async def _renew_each(self, names: list[str]) -> None:
+        """Side by side, so that they share transactions. Raises the first refusal, once all have an outcome."""
+        refusals: list[RefusedError] = []
+
+        async def renew(name: str) -> None:
+            try:
+                await self._engine.execute(self._engine.renew_epoch(name), Done)
+            except RefusedError as error:
+                refusals.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for name in names:
+                tasks.start_soon(renew, name)
+        if refusals:
+            raise refusals[0]
 
     def _signed(self, position: int) -> str:
         mac = hashlib.blake2b(b"%d" % position, key=self._key, digest_size=16).hexdigest()

@@ -14,7 +14,7 @@ All seqs are from 1; a cursor of 0 means "nothing yet". All times are Unix milli
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -363,6 +363,15 @@ class OutboxReader(Protocol):
         """The audit rows of a conversation, in order."""
 
 
+POSITION_STRETCH: Final = 1 << 40
+"""Positions from one renewal of a log to the next: more than it will ever have entries and audit rows."""
+
+
+def next_floor(position: int) -> int:
+    """Where positions go on after a renewal: beyond all that a log can get to which has got to this one."""
+    return (position // POSITION_STRETCH + 1) * POSITION_STRETCH
+
+
 class RestoreReader(Protocol):
     """How a server notices that its log was put back from a backup, or is another one."""
 
@@ -370,8 +379,18 @@ class RestoreReader(Protocol):
     def restored(self) -> bool:
         """Whether the log that was opened is, or may be, an older state than the last one served from its place."""
 
-    async def confirm_restored(self) -> None:
-        """Take the log as the one of its place: every conversation has a new epoch now. `restored` is false then."""
+    async def confirm_restored(self, proved: int = 0) -> None:
+        """Take the log as the one of its place: every conversation has a new epoch now.
+
+        `restored` is false then, and `position` lies beyond `next_floor` of `proved` and of every position known of the
+        former log, so that nothing proved of that one is ahead of this one.
+
+        Args:
+            proved: How far the former log had got for certain.
+
+        Raises:
+            UnavailableError: Storage refused; nothing may have changed. A retry is safe.
+        """
 
     async def position(self) -> int:
         """How far the log has got: a number that rises with every entry and audit row, and never falls by itself."""

@@ -148,12 +148,14 @@ class MemoryReads:
         """Never: the log is as old as this object."""
         return False
 
-    async def confirm_restored(self) -> None:
-        """Nothing to do."""
+    async def confirm_restored(self, proved: int = 0) -> None:
+        """Raise the position beyond every former one."""
+        self._tables.position_floor = base.next_floor(max(proved, await self.position()))
 
     async def position(self) -> int:
-        """How many entries and audit rows there are."""
-        return len(self._tables.audit) + sum(len(it.rows) for it in self._tables.by_key.values())
+        """How many entries and audit rows there are, above the floor of the last renewal."""
+        count = len(self._tables.audit) + sum(len(it.rows) for it in self._tables.by_key.values())
+        return self._tables.position_floor + count
 
     async def conversation_ids(self, after: str, limit: int) -> list[str]:
         """The ids of all conversations after one, ascending."""

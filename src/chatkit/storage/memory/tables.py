@@ -108,6 +108,7 @@ class MemoryState:
         self.audit: list[AuditRow] = []
         self.revocations: dict[tuple[Subject, RevocationKind], Revocation] = {}
         self.last_position = 0
+        self.position_floor = 0
         self.login_audit: list[LoginAuditRow] = []
 
     def of_user(self, user_id: str) -> Iterator[Conversation]:

@@ -191,7 +191,10 @@ SELECT t.user_id, t.device_id, t.token_hash FROM json_each(?) AS j
 CROSS JOIN resume_token AS t ON t.user_id = j.value ->> 0 AND t.device_id = j.value ->> 1
 """
 SELECT_POSITION = """
-SELECT ifnull(max(rowid), 0) + ifnull((SELECT max(audit_id) FROM audit), 0) FROM message
+SELECT
+    ifnull((SELECT CAST(value AS INTEGER) FROM setting WHERE name = 'position_floor'), 0)
+    + ifnull((SELECT max(audit_id) FROM audit), 0) + ifnull(max(rowid), 0)
+FROM message
 """
 SELECT_CONVERSATION_IDS = (
     "SELECT conversation_id FROM conversation WHERE conversation_id > ? ORDER BY conversation_id LIMIT ?"
@@ -465,7 +468,7 @@ def audit(connection: Connection, conversation_id: str) -> list[AuditRow]:
 
 
 def position(connection: Connection) -> int:
-    """How many entries and audit rows were ever written."""
+    """How many entries and audit rows were ever written, above the floor of the last renewal."""
     ((found,),) = connection.execute(SELECT_POSITION)
     return int(found)
 

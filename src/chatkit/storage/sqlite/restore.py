@@ -3,12 +3,15 @@
 The backup is checked, copied as SQLite reads it (with a write-ahead log that lies beside it), and put in place under
 the lock of that place. The former log is kept beside it, with its own write-ahead log: one that stayed behind would be
 played into the backup. The next start gives every conversation a new epoch (`LastServed`).
+
+There is a log in that place at every moment. One that a power cut finds without its write-ahead log counts as put back,
+and the kept names have all of it.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import msgspec
 
@@ -44,7 +47,8 @@ def restore_file(backup: str, path: str, suffix: str) -> Restored:
         suffix: Is added to the name of the former log, which is kept.
 
     Raises:
-        ConfigurationError: The backup is damaged or no log, a server holds the place, or a file cannot be written.
+        ConfigurationError: The backup is damaged or no log, a server holds the place, a file cannot be written, or its
+            file system has no hard links.
         UnavailableError: A file is busy or the disk is full; a retry is safe.
     """
     report = full_report(backup)
@@ -55,29 +59,50 @@ def restore_file(backup: str, path: str, suffix: str) -> Restored:
     lock = FileLock.acquire(path)
     if lock is None:
         raise ConfigurationError(f"a server holds the log {path}; stop it first")
-    fresh = f"{path}{suffix}-new"
     try:
-        copy_database(backup, fresh)
-        kept = _set_aside(path, path + suffix)
-        forget_last_served(lock)
-        os.replace(fresh, path)
-        sync_folder(os.path.dirname(os.path.realpath(path)))
+        with ExitStack() as undo:
+            kept = _put_in_place(backup, os.path.realpath(path), suffix, lock, undo)
+            undo.pop_all()
     except OSError as error:
         raise ConfigurationError(f"cannot write beside {path}: {error.strerror}") from error
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(fresh)
         lock.release()
     return Restored(path, kept, report.conversations, report.messages)
 
 
-def _set_aside(path: str, kept: str) -> str | None:
-    """Rename the former log and what belongs to it; returns its new name."""
-    if not os.path.exists(path):
-        return None
+def _put_in_place(backup: str, path: str, suffix: str, lock: FileLock, undo: ExitStack) -> str | None:
+    """Returns the name of the former log, if there was one. `undo` takes back what was done so far, the last first."""
+    fresh, kept, folder = f"{path}{suffix}-new", path + suffix, os.path.dirname(path)
+    undo.callback(_unlink, fresh)
+    copy_database(backup, fresh)
+    is_kept = _keep(path, kept, undo)
+    _keep(path + "-wal", kept + "-wal", undo)
+    sync_folder(folder)
+    undo.callback(lock.write, lock.read(), durable=True)
+    forget_last_served(lock)
+    _unlink(path + "-wal")
+    _unlink(path + "-shm")
+    os.replace(fresh, path)
+    sync_folder(folder)
+    return kept if is_kept else None
+
+
+def _keep(path: str, kept: str, undo: ExitStack) -> bool:
+    """Give a file a second name, so that it has one when its own is taken; returns whether there is a file."""
+    try:
+        os.link(path, kept)
+    except FileNotFoundError:
+        undo.callback(_unlink, path)
+        return False
+    undo.callback(_put_back, kept, path)
+    return True
+
+
+def _put_back(kept: str, path: str) -> None:
+    os.replace(kept, path)  # does nothing while both are names of one file
+    _unlink(kept)
+
+
+def _unlink(path: str) -> None:
     with suppress(FileNotFoundError):
-        os.replace(path + "-wal", kept + "-wal")  # first: without it the rest is still a log, only older
-    os.replace(path, kept)
-    with suppress(FileNotFoundError):
-        os.unlink(path + "-shm")
-    return kept
+        os.unlink(path)

@@ -35,7 +35,7 @@ from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from .. import base
 from . import reads
-from .last_served import LastServed, changed_ns
+from .last_served import LastServed
 from .opening import APPLICATION_ID, check_newest
 from .unread import UnreadCounts
 from .verify import report_of_open
@@ -118,9 +118,9 @@ class SqliteStore:
         """Whether the log is, or may be, an older state than the last one served from its place."""
         return self._restored
 
-    async def confirm_restored(self) -> None:
-        """Take the log as the one of its place."""
-        await self._run(self._writer_limit, self._confirm_restored)
+    async def confirm_restored(self, proved: int = 0) -> None:
+        """Take the log as the one of its place, and raise its position beyond every former one."""
+        await self._run(self._writer_limit, partial(self._confirm_restored, proved))
 
     async def migrate(self) -> bytes:
         """Open the file, bring its schema up to date, see that its newest end is whole, and return the log's secret."""
@@ -137,9 +137,11 @@ class SqliteStore:
             async with self._writer_limit:
                 for borrower in borrowers:
                     await self._reader_limit.acquire_on_behalf_of(borrower)
-                self._close()
-                for borrower in borrowers:
-                    self._reader_limit.release_on_behalf_of(borrower)
+                try:
+                    self._close()
+                finally:
+                    for borrower in borrowers:
+                        self._reader_limit.release_on_behalf_of(borrower)
 
     async def page(
         self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
@@ -212,7 +214,7 @@ class SqliteStore:
         return await self._read(reads.read_counts, conversation_id, after_seq, up_to_seq, authors)
 
     async def position(self) -> int:
-        """How many entries and audit rows were ever written."""
+        """How far the log has got."""
         return await self._read(reads.position)
 
     async def conversation_ids(self, after: str, limit: int) -> list[str]:
@@ -247,14 +249,14 @@ class SqliteStore:
     def _open(self) -> bytes:
         if self._writer is not None:
             raise ConfigurationError("this store is open already")
-        found_changed_ns = 0 if self._path == MEMORY else changed_ns(self._path)
         with ExitStack() as undo:
+            lock = self._acquire(undo)  # first: opening the file writes to it
+            last_served = None if lock is None else LastServed(lock, self._path)
             writer = self._connect(self._path)
             undo.callback(writer.close)
-            lock = self._acquire(undo)
             secret = self._prepare(writer)
             position = reads.position(writer)
-            self._compare(lock, position, found_changed_ns)
+            restored = last_served is not None and self._compare(last_served, position)
             readers = []
             for _ in range(self._reader_count):
                 readers.append(self._reader(writer))
@@ -264,6 +266,8 @@ class SqliteStore:
         self._readers.extend(readers)
         self._writer = Writer(writer, position)
         self._lock = lock
+        self._last_served = last_served
+        self._restored = restored
         self._watch = FileWatch(self._path)
         if self._threads:  # nothing else is served to anybody
             _warn_of_version()
@@ -290,21 +294,17 @@ class SqliteStore:
         except (DamagedError, DamagedRowError) as error:
             raise ConfigurationError(f"the log {self._path} is damaged: {error}; restore a backup") from error
 
-    def _compare(self, lock: FileLock | None, position: int, found_changed_ns: int) -> None:
+    def _compare(self, last_served: LastServed, position: int) -> bool:
         """Find out whether the log was put back. One that was is read as a whole before it is served."""
-        if lock is None:
-            return
-        self._last_served = LastServed(lock, self._path)
-        if self._last_served.is_lost(position):
+        if last_served.is_lost(position):
             logger.critical(
                 "the log %s is new and empty, and one was served from this place before: if that was deleted or moved "
                 "by mistake, stop the server now and put it back",
                 self._path,
             )
-        self._restored = self._last_served.is_older(position, found_changed_ns)
-        if not self._restored:
-            self._last_served.note(position, durable=True)
-            return
+        if not last_served.is_older(position):
+            last_served.take(position)
+            return False
         logger.warning("the log %s was put back or moved here; all of it is checked now", self._path)
         report = report_of_open(self._path)
         if not report.whole:
@@ -312,11 +312,15 @@ class SqliteStore:
                 f"the log {self._path} was put back, and is damaged: {report.findings[0].words}; "
                 "see `chatkit verify`, and restore another backup"
             )
+        return True
 
-    def _confirm_restored(self) -> None:
-        if self._writer is not None and self._last_served is not None:
-            self._restored = False
-            self._last_served.note(self._writer.position, durable=True)
+    def _confirm_restored(self, proved: int) -> None:
+        writer = self._open_writer()
+        served = 0 if self._last_served is None else self._last_served.position
+        writer.raise_position(max(proved, served))
+        if self._last_served is not None:
+            self._last_served.take(writer.position)
+        self._restored = False
 
     def _reader(self, writer: Connection) -> Connection:
         return writer if self._path == MEMORY else self._connect(self._path, read_only=True)
@@ -331,6 +335,14 @@ class SqliteStore:
         return bytes(secret)
 
     def _close(self) -> None:
+        try:
+            self._close_files()
+        finally:
+            if self._lock is not None:  # last: whoever takes the file next finds it closed
+                self._lock.release()
+                self._lock = self._last_served = None
+
+    def _close_files(self) -> None:
         for reader in self._readers:
             reader.close()
         self._readers.clear()
@@ -341,9 +353,6 @@ class SqliteStore:
             self._writer = self._watch = None
             if self._last_served is not None and whole and not self._restored:
                 self._last_served.leave(position)
-        if self._lock is not None:  # last: whoever takes the file next finds it closed
-            self._lock.release()
-            self._lock = self._last_served = None
 
     def _snapshot(self, read: Callable[[Connection], _Result]) -> _Result:
         """Run one read on a free connection, in one transaction: it sees one state of the file."""
@@ -360,19 +369,23 @@ class SqliteStore:
             self._readers.append(connection)
 
     def _commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
-        if self._writer is None:
-            raise UnavailableError("the store is not open", retry_after_s=RETRY_AFTER_S)
+        writer = self._open_writer()
         assert self._watch is not None
         self._watch.check()
         try:
-            outcomes = self._writer.commit(commands)
+            outcomes = writer.commit(commands)
         finally:
             if self._last_served is not None and not self._restored:
-                self._last_served.note(self._writer.position)
+                self._last_served.note(writer.position)
         self._watch.check()
         if self._watch.wal_is_large():
-            self._watch.warn(self._writer.checkpoint())
+            self._watch.warn(writer.checkpoint())
         return outcomes
+
+    def _open_writer(self) -> Writer:
+        if self._writer is None:
+            raise UnavailableError("the store is not open", retry_after_s=RETRY_AFTER_S)
+        return self._writer
 
 
 @cache

@@ -15,6 +15,10 @@ from ...core.log.state import DevicePlace
 from ...drivers.sqlite import Connection
 from .select import select
 
+SET_POSITION_FLOOR = (
+    "INSERT INTO setting (name, value) VALUES ('position_floor', ?) "
+    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
 INSERT_CONVERSATION = (
     "INSERT INTO conversation (conversation_key, conversation_id, type, title, epoch, head_seq, owner_id, "
     "single_pair, member_count, created_ms, last_activity_ms, blocks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

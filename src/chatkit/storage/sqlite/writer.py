@@ -16,7 +16,7 @@ from ...errors import UnavailableError
 from .. import base
 from ..transaction import UnreadableRowError, carry_out, commit_batch
 from .load import load
-from .write import load_held_outboxes, load_leasts, write, write_outbox
+from .write import SET_POSITION_FLOOR, load_held_outboxes, load_leasts, write, write_outbox
 
 _logger = logging.getLogger(__name__)
 
@@ -62,11 +62,11 @@ class Writer:
 
     Args:
         connection: Opened for writing; it belongs to this writer from now on.
-        position: How many entries and audit rows were ever written.
+        position: How far the log has got.
 
     Attributes:
         healthy: Whether the last commit reached the disk.
-        position: As given, and what was committed since.
+        position: As given, and what was committed or raised since.
     """
 
     def __init__(self, connection: Connection, position: int) -> None:
@@ -82,11 +82,7 @@ class Writer:
         After an error of the disk itself nothing is committed any more until the file is opened anew: what the
         failed write left behind is unknown.
         """
-        if self._failed:
-            raise UnavailableError(
-                "the disk failed earlier; the store must be closed and opened anew",
-                retry_after_s=RETRY_AFTER_S,
-            )
+        self._check()
         self._reached_disk = False
         try:
             outcomes = commit_batch(self._transaction, commands)
@@ -96,6 +92,20 @@ class Writer:
             raise
         self.healthy = self._reached_disk
         return outcomes
+
+    def raise_position(self, proved: int) -> None:
+        """Begin the next stretch of positions after this one and after `proved`. Raises UnavailableError."""
+        self._check()
+        floor = base.next_floor(max(proved, self.position))
+        self._connection.begin()
+        try:
+            self._connection.change(SET_POSITION_FLOOR, (b"%d" % floor,))
+            self._connection.commit()
+        except BaseException as error:
+            self._roll_back()
+            self._failed = self._failed or isinstance(error, DiskFailedError)
+            raise
+        self.position = floor + self.position % base.POSITION_STRETCH
 
     def checkpoint(self) -> tuple[int, int]:
         """Move what can be moved from the write-ahead log into the file, without waiting for readers.
@@ -128,6 +138,13 @@ class Writer:
         self._reached_disk = True
         self.position += tables.added
         return outcomes
+
+    def _check(self) -> None:
+        if self._failed:
+            raise UnavailableError(
+                "the disk failed earlier; the store must be closed and opened anew",
+                retry_after_s=RETRY_AFTER_S,
+            )
 
     def _roll_back(self) -> None:
         try:

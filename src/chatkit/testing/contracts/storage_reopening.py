@@ -141,6 +141,16 @@ class DurabilityContract:
         async with opened(make) as store:
             assert await everything(store) == before
 
+    async def test_a_renewed_log_stays_beyond_the_former_one(self, make: Make) -> None:
+        async with opened(make) as store:
+            await live(store)
+            await store.confirm_restored(await store.position() + 1)
+            renewed = await store.position()
+        async with opened(make) as store:
+            assert await store.position() == renewed
+            await do(store, send("g", "ann", "on"))
+            assert await store.position() == renewed + 1
+
     async def test_a_resend_gets_the_old_answer(self, make: Make) -> None:
         async with opened(make) as store:
             await do(store, group("g", "ann", "bob"))

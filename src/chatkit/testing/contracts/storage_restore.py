@@ -29,6 +29,17 @@ class RestoreContract:
             seen.append(await store.position())
         assert seen == sorted(set(seen))
 
+    async def test_a_renewed_log_is_beyond_every_position_of_the_former_one(self, store: Store) -> None:
+        """What was proved of that one never counts again, however far it had got; it rises as before."""
+        await do(store, group("g", "ann", "bob"), send("g", "ann", "k"))
+        for ahead in (0, 1_000_000):
+            proved = await store.position() + ahead
+            await store.confirm_restored(proved)
+            renewed = await store.position()
+            assert renewed > base.next_floor(proved) > proved
+            await do(store, send("g", "ann", f"after {ahead}"))
+            assert await store.position() == renewed + 1
+
     async def test_what_writes_neither_leaves_the_position(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"), send("g", "ann", "k"))
         before = await store.position()

@@ -1,0 +1,193 @@
+"""`restore_file` puts all of a backup in place, or changes nothing; whatever fails, and wherever the power is cut."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from errno import EIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatkit.drivers.file_lock import SUFFIX
+from chatkit.errors import ConfigurationError
+from chatkit.storage.sqlite import restore as module
+from chatkit.storage.sqlite.restore import restore_file
+from chatkit.testing.contracts.storage_commands import do, group, send, seqs
+
+from .test_sqlite import opened
+
+KEPT = ".kept"
+
+
+@pytest.fixture
+async def backup(tmp_path: Path) -> str:
+    """A log with one message."""
+    path = str(tmp_path / "backup.sqlite")
+    store = await opened(path, exclusive=False)
+    await do(store, group("g", "ann", "bob"), send("g", "ann", "saved"))
+    await store.aclose()
+    return path
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> Path:
+    """A log of two messages more, the newest of them in its write-ahead log, as a killed server leaves it."""
+    path = tmp_path / "data" / "chat.db"
+    path.parent.mkdir()
+    store = await opened(str(path))
+    await do(store, group("g", "ann", "bob"), send("g", "ann", "saved"), send("g", "ann", "lost"))
+    await store.aclose()
+    store = await opened(str(path))
+    await do(store, send("g", "ann", "in the write-ahead log"))
+    files = contents(path.parent)
+    await store.aclose()
+    for name in path.parent.iterdir():
+        name.unlink()
+    for name, data in files.items():
+        (path.parent / name).write_bytes(data)
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file but the shared memory, which SQLite makes anew."""
+    return {it.name: it.read_bytes() for it in folder.iterdir() if not it.name.endswith("-shm")}
+
+
+def messages(path: str | Path) -> int:
+    """How many entries a log has, with its write-ahead log."""
+    with closing(sqlite3.connect(path)) as connection:
+        ((count,),) = connection.execute("SELECT count(*) FROM message")
+    return int(count)
+
+
+async def test_the_backup_is_in_place_and_the_former_log_is_kept_whole(backup: str, place: Path) -> None:
+    restored = restore_file(backup, str(place), KEPT)
+    assert restored.kept == f"{place}{KEPT}"
+    assert messages(place) == 2
+    assert messages(restored.kept) == 4
+    assert not list(place.parent.glob("*-new"))
+    word = place.with_name(place.name + SUFFIX).read_text("ascii")
+    assert not word.strip("0 \n"), (
+        "no file is the one of this word, also one that got the number of the former"
+    )
+    store = await opened(str(place))
+    assert store.restored
+    assert await seqs(store, "g", "bob") == [1, 2]
+    await store.aclose()
+
+
+async def test_a_write_ahead_log_without_its_log_is_not_played_into_the_backup(
+    backup: str, place: Path
+) -> None:
+    place.unlink()
+    assert restore_file(backup, str(place), KEPT).kept is None
+    assert messages(place) == 2
+    assert Path(f"{place}{KEPT}-wal").exists()
+
+
+async def test_a_link_leads_to_the_backup_afterwards(backup: str, place: Path) -> None:
+    link = place.parent.with_name("link.db")
+    link.symlink_to(place)
+    restore_file(backup, str(link), KEPT)
+    assert link.readlink() == place
+    assert messages(place) == 2
+
+
+# --- what fails ---
+
+STEPS = ("os.link", "sync_folder", "forget_last_served", "os.unlink", "os.replace")
+
+
+class Failing:
+    """Fails at one call of a function, and at no other."""
+
+    def __init__(self, function: Callable[..., Any], nth: int) -> None:
+        self._function = function
+        self._left = nth
+
+    def __call__(self, *args: Any) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            raise OSError(EIO, "Input/output error")
+        return self._function(*args)
+
+    @property
+    def has_failed(self) -> bool:
+        return self._left <= 0
+
+
+@pytest.mark.parametrize("has_log", [True, False])
+@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_step_that_fails_changes_nothing(
+    backup: str, place: Path, monkeypatch: pytest.MonkeyPatch, step: str, nth: int, *, has_log: bool
+) -> None:
+    if not has_log:
+        for path in place.parent.iterdir():
+            path.unlink()
+        place.with_name(place.name + SUFFIX).touch()
+    before = contents(place.parent)
+    owner, _, name = step.rpartition(".")
+    target = os if owner else module
+    failing = Failing(getattr(target, name), nth)
+    with monkeypatch.context() as patch:
+        patch.setattr(target, name, failing)
+        with suppress(ConfigurationError):
+            restore_file(backup, str(place), KEPT)
+            assert not failing.has_failed, "it was said that all is in place"
+            return
+    assert contents(place.parent) == before
+
+
+class PowerCutError(BaseException):
+    """Nothing is done any more."""
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_power_cut_leaves_a_log_that_is_whole_or_counts_as_put_back(
+    backup: str, place: Path, monkeypatch: pytest.MonkeyPatch, step: str, nth: int
+) -> None:
+    """Each step is taken for durable once it is done."""
+    former = messages(place)
+    owner, _, name = step.rpartition(".")
+    target = os if owner else module
+    function, calls = getattr(target, name), []
+
+    def cut(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == nth:
+            raise PowerCutError
+        return function(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, name, cut)
+        patch.setattr(module, "ExitStack", Forgetful)
+        with suppress(PowerCutError):
+            restore_file(backup, str(place), KEPT)
+    store = await opened(str(place))
+    held = len(await seqs(store, "g", "ann"))
+    assert store.restored or held == former
+    await store.aclose()
+    if held != former:
+        assert messages(f"{place}{KEPT}") == former
+
+
+class Forgetful:
+    """Takes nothing back."""
+
+    def __enter__(self) -> Forgetful:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def callback(self, *args: object, **options: object) -> None:
+        pass
+
+    def pop_all(self) -> None:
+        pass
