@@ -251,10 +251,11 @@ async def test_what_is_left_of_a_conversation_that_was_left_is_what_is_stored(se
     async with client(server, store=store) as chat:
         line = await log_in(server, head(0))
         await push(line, range(1, 6))
-    async with client(server, store=store) as chat:
-        await log_in(server)
-        await anyio.sleep(0.1)
-        await app.all(chat)
+    async with client(server, store=store) as chat, anyio.create_task_group() as group:
+        line = await log_in(server)
+        group.start_soon(app.all, chat)
+        ref = (await line.expect(ev.Sync)).ref
+        line.push(ev.ErrorEvent("NOT_FOUND", "no such conversation", False, ref=ref))
 
     assert [seq for _, seq, _ in app.told] == [4, 5]
 

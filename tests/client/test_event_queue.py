@@ -134,3 +134,18 @@ async def test_what_was_taken_is_not_replaced() -> None:
     queue.put(joined)
 
     assert await emptied(queue) == [left, joined]
+
+
+async def test_what_waits_while_the_queue_is_open_ends_with_it() -> None:
+    queue = EventQueue(4, 1)
+    with queue.while_open():
+        await anyio.sleep(0)
+    async with anyio.create_task_group() as group:
+        with queue.while_open():
+            group.start_soon(_close, queue)
+            await anyio.sleep_forever()
+    assert queue.closed
+
+
+async def _close(queue: EventQueue) -> None:
+    queue.close()

@@ -11,7 +11,7 @@ from chatkit import ClientConfig
 from chatkit.client.conversation import Conversations
 from chatkit.client.events import CaughtUp, MessageReceived
 from chatkit.client.store.memory import MemoryStore
-from chatkit.errors import ClosedError, NotFoundError
+from chatkit.errors import ClosedError, DeadlineExceededError, NotFoundError
 from chatkit.wire import events as ev
 
 from .fake_server import EPOCH, FakeServer, Line, client, entry, head, new, recall, until, welcome
@@ -203,3 +203,68 @@ async def test_a_recall_blanks_the_store_while_the_app_takes_no_events(server: F
         await anyio.sleep(0.1)
 
         assert store.messages("c-1", 2, 1)[0].payload == {"type": "RECALLED"}
+
+
+@pytest.mark.parametrize("said_by", ["heads", "nobody"])
+async def test_another_log_is_read_from_the_server_while_the_app_takes_no_events(
+    server: FakeServer, said_by: str
+) -> None:
+    """Which of the two logs has what is found out only once the app has room for events."""
+    asked: list[ev.Sync] = []
+    async with (
+        client(server, config=ClientConfig(events_max=3)) as chat,
+        anyio.create_task_group() as group,
+    ):
+        line = await server.accept()
+        await line.log_in(head(5))
+        await line.page(*(new(seq) for seq in range(1, 6)), up_to=5)
+        await anyio.sleep(1)
+        line.push(recall(6, 3))
+        await anyio.sleep(1)
+        if said_by == "heads":
+            line.close(1006)
+            line = await server.accept()
+            await line.log_in(head(8, epoch="e2"))
+        await anyio.sleep(1)
+        group.start_soon(serve_epochs, line, lambda: "e2", asked)
+
+        read = await chat.history("c-1", limit=6)
+        if said_by == "heads":
+            read += await chat.history("c-1", before_seq=3, limit=1)
+        group.cancel_scope.cancel()
+
+    assert [(it.message_id, it.type) for it in read[:6]] == [(f"m-e2-{seq}", "TEXT") for seq in range(3, 9)]
+    assert [it.message_id for it in read[6:]] == ["m-e2-2"] * (said_by == "heads")
+    assert len(asked) <= 6
+
+
+async def test_logs_that_never_stay_the_same_are_asked_for_ever_less_often(server: FakeServer) -> None:
+    asked: list[ev.Sync] = []
+    async with client(server, config=ClientConfig(events_max=3)) as chat, anyio.create_task_group() as group:
+        line = await server.accept()
+        await line.log_in(head(0))
+        line.push(*(new(seq) for seq in range(1, 6)))
+        await anyio.sleep(1)
+        line.push(new(7))
+        await anyio.sleep(1)
+        group.start_soon(serve_epochs, line, lambda: f"e{len(asked) + 2}", asked)
+
+        with pytest.raises(DeadlineExceededError):
+            await chat.history("c-1", limit=5)
+        group.cancel_scope.cancel()
+    assert 6 < len(asked) < 40
+
+
+async def serve_epochs(line: Line, epoch: Any, asked: list[ev.Sync]) -> None:
+    """A log of 8 entries, whose epoch may be another one with each page."""
+    while True:
+        event = await line._next()
+        if isinstance(event, ev.Sync):
+            asked.append(event)
+            assert len(asked) < 100, "asked in a tight loop"
+            name, limit = epoch(), event.limit if isinstance(event.limit, int) else 200
+            entries = [entry(new(seq, epoch=name)) for seq in range(event.last_seq + 1, 9)][:limit]
+            up_to = event.last_seq + len(entries)
+            line.push(ev.SyncPage("c-1", name, 8, entries, up_to, up_to < 8, ref=event.ref))
+        elif isinstance(event, ev.Ping):
+            line.push(ev.Pong(0))

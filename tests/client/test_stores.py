@@ -78,6 +78,21 @@ class TestSqliteStore(LocalStoreContract):
         assert [each.seq for each in store.messages("c-1", 999, 999)] == list(range(145, 161))
         assert store.floor("c-1") == 144
 
+    def test_what_was_not_taken_stays_with_all_that_follows(self) -> None:
+        """So everything above the floor is there, and everything that waits is above the floor."""
+        store = SqliteStore(self.path, messages_max=16)
+        self.opened.append(store)
+        store.save([change(0, floor=0)])
+        for seq in range(1, 101):
+            store.save([change(seq, message(seq), own_seqs=set() if seq == 31 else {seq})])
+        assert [each.seq for each in store.messages("c-1", 999, 999)] == list(range(31, 101))
+        assert (store.floor("c-1"), store.untaken("c-1", 0, 999, 9)) == (30, [message(31)])
+
+        store.advance([Progress("c-1", "e1", 31)])
+        store.save([change(110, *(message(seq) for seq in range(101, 111)), own_seqs=set(range(101, 111)))])
+        assert [each.seq for each in store.messages("c-1", 999, 999)] == list(range(95, 111))
+        assert store.floor("c-1") == 94
+
     def test_a_file_of_the_version_before_counts_as_taken(self) -> None:
         old = open_sqlite(self.path, synchronous="NORMAL")
         first = [each for each in migration_files("chatkit.client.store") if each[0].startswith("0001")]

@@ -103,8 +103,8 @@ class ClientRuntime:
             self.batches,
         )
         sync = Sync(config, ports.clock, backoff, self.conversations, sync_queue, self.requests, self.events)
-        self.history = History(codec, store, self.conversations, self.batches, sync, self.status)
-        backlog = Backlog(records, store, self.conversations, taken, self.history)
+        self.history = History(codec, store, self.conversations, self.batches, sync, self.status, backoff)
+        backlog = Backlog(records, store, self.conversations, taken, self.history, self.events, backoff)
         self.deliveries = Deliveries(
             store, taken, backlog, self.events, self.conversations, self.batches, self.wake
         )

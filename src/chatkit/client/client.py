@@ -236,6 +236,9 @@ class ChatClient:
         that was recalled before it was taken comes without its body (`message.type` is `RECALLED`). Of an older
         log, nothing comes again after `EpochChanged`.
 
+        What an earlier start left comes first, from the local store, also offline. Where the store has let go of
+        entries (at a new membership), they are fetched, as often as it takes; what arrives waits meanwhile.
+
         Returns once the client is closed or has stopped for good.
 
         Args:

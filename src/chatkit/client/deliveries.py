@@ -10,21 +10,23 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from inspect import isawaitable
 
 import anyio
 import anyio.lowlevel
-import msgspec
 from msgspec.structs import replace
+from tenacity import RetryCallState
 
 from .._auto_reset_event import AutoResetEvent
 from ..core.timeline import tombstone
-from ..errors import NotFoundError, UnavailableError
+from ..errors import ChatkitError, NotFoundError, UnavailableError
 from ..types import Message
+from ._retry import Backoff, retrying
 from .conversation import RECALLED_LATELY_MAX, Conversation, Conversations, delivery_of
 from .event_queue import EventQueue
 from .events import Delivery, EpochChanged, MessageReceived
-from .history import History, RenewedError
+from .history import History
 from .inbox import Batches
 from .store.base import LocalStore, Record, refused_for_now
 from .taken import TakenCursors
@@ -40,27 +42,21 @@ RETRY_S = 0.5
 Handler = Callable[[Delivery], Awaitable[object] | object]
 
 
-class _Left(msgspec.Struct, frozen=True):
-    """What is not read yet of one log: entries of (after_seq, end_seq]."""
-
-    conversation_id: str
-    epoch: str
-    after_seq: int
-    end_seq: int
-
-
 class Backlog:
     """What an earlier start of the app left, conversation by conversation, read in pages.
 
-    Entries that the local store has let go of meanwhile are fetched again, as they read now; without own messages,
-    and without those of a conversation that was left.
+    What the local store holds comes first. Entries that it has let go of are fetched, as they read now; without own
+    messages. Whatever goes wrong there is tried again, until they have come, or the server says that there is no such
+    conversation: then what the store holds is all.
 
     Args:
         records: What is stored at the start.
         store: Where entries are read.
-        conversations: What is in memory.
-        cursors: How far each log is taken.
+        conversations: Whose client it is.
+        cursors: How far each log is read and taken.
         history: Fetches what is not stored.
+        events: While it is closed, nothing is fetched.
+        backoff: Waits between tries.
     """
 
     def __init__(
@@ -70,65 +66,106 @@ class Backlog:
         conversations: Conversations,
         cursors: TakenCursors,
         history: History,
+        events: EventQueue,
+        backoff: Backoff,
     ) -> None:
         self._store = store
         self._conversations = conversations
         self._cursors = cursors
         self._history = history
+        self._events = events
+        self._trying = retrying(_may_come, wait=backoff, before_sleep=_log_failed_fetch)
         self._page: deque[Delivery] = deque()
-        self._left: deque[_Left] = deque()
+        self._stored: deque[str] = deque()
+        self._missing: deque[str] = deque()  # of these, what comes next is not stored
         for record in records:
             id_, epoch = record.conversation_id, record.epoch
             if record.renewed_above is not None:
                 self._page.append(Delivery(EpochChanged(id_, epoch, record.renewed_above), 1, id_, epoch))
             if record.taken_seq < record.prefix:
-                self._left.append(_Left(id_, epoch, record.taken_seq, record.prefix))
+                self._stored.append(id_)
 
-    async def take(self) -> Delivery | None:
-        """The oldest that is left; None once there is nothing. What is of a replaced log is passed over."""
-        while self._page or self._left:
-            if not self._page:
-                await self._read_on()
-            elif self._cursors.is_current(delivery := self._page.popleft()):
+    def pop(self) -> Delivery | None:
+        """The next of what was read, if there is one. What is of a replaced log is passed over."""
+        while self._page:
+            if self._cursors.is_read_back(delivery := self._page.popleft()):
                 return delivery
         return None
 
-    async def _read_on(self) -> None:
-        await anyio.lowlevel.checkpoint()
-        left = self._left[0]
-        epoch, shared_seq = self._cursors.shared_seq(left.conversation_id, left.epoch)
-        if left.epoch != epoch and shared_seq >= 0:  # of a log that was replaced, what the new one has too
-            left = replace(left, epoch=epoch, end_seq=min(left.end_seq, shared_seq))
-        try:
-            messages, end_seq = await self._read(left)
-        except (NotFoundError, RenewedError):
-            messages, end_seq = [], left.end_seq
-        self._left.popleft()
-        self._page.extend(delivery_of(message, left.epoch) for message in messages)
-        if end_seq < left.end_seq:
-            self._left.appendleft(replace(left, after_seq=end_seq))
-        last_seq = messages[-1].seq if messages else 0
-        self._cursors.read_back(left.conversation_id, left.epoch, last_seq, end_seq, left.end_seq)
+    @property
+    def unread(self) -> bool:
+        """Whether there is more to read."""
+        return bool(self._stored or self._missing)
 
-    async def _read(self, left: _Left) -> tuple[list[Message], int]:
-        """The next page, and where it ends. Raises NotFoundError or RenewedError where there is nothing any more."""
-        conversation = self._conversations.get(left.conversation_id)
-        if conversation is None or conversation.timeline.epoch != left.epoch:
-            raise RenewedError
-        floor = self._store.floor(conversation.id)
-        if left.after_seq < floor:
-            return await self._fetch(conversation, left.after_seq, min(floor, left.end_seq))
-        messages = self._store.untaken(conversation.id, left.after_seq, left.end_seq, PAGE_MAX)
-        return messages, messages[-1].seq if len(messages) == PAGE_MAX else left.end_seq
+    async def read(self) -> bool:
+        """Read the next page. Returns False if it must be fetched and the client is closed or has stopped for good."""
+        if self._stored:
+            self._read_on(self._stored[0])
+            await anyio.lowlevel.checkpoint()
+            return True
+        if not await self._fetch(self._missing[0]):
+            return False
+        self._stored.append(self._missing.popleft())
+        return True
 
-    async def _fetch(
-        self, conversation: Conversation, after_seq: int, end_seq: int
-    ) -> tuple[list[Message], int]:
-        if conversation.left:
-            return [], end_seq
-        end_seq = min(end_seq, after_seq + PAGE_MAX)
-        messages = await self._history.window(conversation, after_seq, end_seq)
-        return [it for it in messages if it.sender_id != self._conversations.user_id], end_seq
+    def _read_on(self, id_: str) -> None:
+        if self._missing_count(id_):
+            self._missing.append(self._stored.popleft())
+        elif not self._read_stored(id_):
+            self._stored.popleft()
+
+    def _missing_count(self, id_: str) -> int:
+        """How many seqs come next that the store may have let go of."""
+        _, after_seq, end_seq = self._cursors.unread(id_)
+        return max(0, min(end_seq, self._store.floor(id_)) - after_seq)
+
+    def _read_stored(self, id_: str) -> bool:
+        """Read on in the store. Returns whether there may be more."""
+        _, after_seq, end_seq = self._cursors.unread(id_)
+        messages = self._store.untaken(id_, after_seq, end_seq, PAGE_MAX)
+        is_full = len(messages) == PAGE_MAX
+        self._add(id_, messages, messages[-1].seq if is_full else end_seq)
+        return is_full
+
+    async def _fetch(self, id_: str) -> bool:
+        """Read on from the server. Returns False once the client is closed."""
+        asked = self._cursors.unread(id_)
+        after_seq = asked[1]
+        end_seq = after_seq + min(self._missing_count(id_), PAGE_MAX)
+        if end_seq == after_seq:
+            return True
+        found: tuple[list[Message], int] | None = None
+        if not self._events.closed:
+            with self._events.while_open(), suppress(NotFoundError):
+                found = await self._trying(self._history.fetch, id_, after_seq, end_seq)
+        if self._events.closed:  # and so may be the store
+            return False
+        if self._cursors.unread(id_) != asked:  # the log was replaced meanwhile: look again
+            return True
+        if found is None:
+            self._read_stored(id_)
+            return True
+        messages, covered_seq = found
+        own_id = self._conversations.user_id
+        self._add(id_, [message for message in messages if message.sender_id != own_id], covered_seq)
+        return True
+
+    def _add(self, id_: str, messages: list[Message], covered_seq: int) -> None:
+        epoch, _, _ = self._cursors.unread(id_)
+        self._page.extend(delivery_of(message, epoch) for message in messages)
+        self._cursors.read_back(id_, messages[-1].seq if messages else 0, covered_seq)
+
+
+def _may_come(error: BaseException) -> bool:
+    """Whether to ask again: only that there is no such conversation is an answer."""
+    return isinstance(error, ChatkitError) and not isinstance(error, NotFoundError)
+
+
+def _log_failed_fetch(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    logger.warning(
+        "what an earlier start left could not be fetched (try %d): %s", state.attempt_number, error
+    )
 
 
 class Deliveries:
@@ -161,17 +198,15 @@ class Deliveries:
         self._conversations = conversations
         self._batches = batches
         self._wake = wake
-        self._current: Delivery | None = None  # handed out, or about to be, and not taken
         self._closed = False
 
     async def take(self) -> Delivery | None:
         """The next event, which counts as taken before it is returned; None once there will be none."""
         delivery = await self._next()
         if delivery is not None:
-            self._current = delivery
             self._cursors.took(delivery)
             await self._save()
-            self._current = None
+            self._cursors.handed_out = None
         return delivery
 
     async def consume(self, handler: Handler) -> None:
@@ -192,27 +227,37 @@ class Deliveries:
         self._closed = True
 
     async def _hand_out(self, delivery: Delivery, handler: Handler) -> None:
-        self._current = delivery if delivery.repeats else None
+        if not delivery.repeats:
+            self._cursors.handed_out = None
         attempt = self._cursors.trying(delivery)
         await self._save()
         handled = handler(replace(delivery, attempt=attempt))
         if isawaitable(handled):
             await handled
         self._cursors.took(delivery)
-        self._current = None
+        self._cursors.handed_out = None
         await self._save()
 
     async def _next(self) -> Delivery | None:
-        delivery = self._current
-        if delivery is None or not self._cursors.is_current(delivery):
-            delivery = await self._backlog.take()
+        delivery = self._cursors.handed_out
         if delivery is None:
-            delivery = await self._queue.take()
+            delivery = await self._take()
         if delivery is None or self._closed:
             return None
-        delivery = self._as_recalled(delivery)
-        self._cursors.hand_out(delivery)
+        delivery = self._cursors.handed_out = self._as_recalled(delivery)
         return delivery
+
+    async def _take(self) -> Delivery | None:
+        """What an earlier start left, then what arrives; None once there will be none."""
+        while not self._closed:
+            delivery = self._backlog.pop()
+            if delivery is not None:
+                return delivery
+            if not self._backlog.unread:
+                return await self._queue.take()
+            if not await self._backlog.read():
+                return None  # to take what arrived would be to take what is missing before it
+        return None
 
     def _as_recalled(self, delivery: Delivery) -> Delivery:
         """A message that was recalled since it was queued, without its body."""

@@ -12,7 +12,10 @@ dropped (`send` with the same key gives them again).
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import anyio
 import anyio.lowlevel
 
 from .._auto_reset_event import AutoResetEvent
@@ -60,6 +63,7 @@ class EventQueue:
         self.size_bytes = 0
         self._filled = AutoResetEvent()
         self._drained = AutoResetEvent()
+        self._while_open: anyio.CancelScope | None = None
         self.paused = False
         self.closed = False
 
@@ -128,6 +132,17 @@ class EventQueue:
         """No more events follow; those in the queue can still be taken."""
         self.closed = True
         self._filled.set()
+        if self._while_open is not None:
+            self._while_open.cancel()
+
+    @contextmanager
+    def while_open(self) -> Iterator[None]:
+        """The body is cut short where it waits once the queue is closed. One caller at a time: who takes."""
+        with anyio.CancelScope() as self._while_open:
+            try:
+                yield
+            finally:
+                self._while_open = None
 
     async def take(self) -> Delivery | None:
         """The next event; None once the queue is closed and empty. One caller at a time.

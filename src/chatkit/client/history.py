@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import anyio
@@ -11,6 +12,7 @@ from ..errors import NotFoundError, ProtocolError
 from ..types import Message
 from ..wire import events as ev
 from ..wire.codec import Codec
+from ._retry import Backoff
 from .conversation import Conversation, Conversations
 from .inbox import Batches
 from .requests import ConnectionStatus
@@ -19,8 +21,8 @@ from .sync import Sync
 from .validate import all_readable
 
 
-class RenewedError(Exception):
-    """The log, or what this device knows of it, was replaced while it was read."""
+class _RenewedError(Exception):
+    """The log, or what this device knows of it, is another one than the one that was being read."""
 
 
 class History:
@@ -33,6 +35,7 @@ class History:
         batches: Store what was fetched.
         sync: Fetches pages.
         status: Whether there is a connection to fetch over.
+        backoff: Waits where logs are replaced faster than they can be read.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class History:
         batches: Batches,
         sync: Sync,
         status: ConnectionStatus,
+        backoff: Backoff,
     ) -> None:
         self._codec = codec
         self._store = store
@@ -50,28 +54,46 @@ class History:
         self._batches = batches
         self._sync = sync
         self._status = status
+        self._backoff = backoff
 
     async def read(self, conversation_id: str, before_seq: int | None, limit: int) -> list[Message]:
         """The newest entries below `before_seq`, ascending; fetches until there are `limit` or no more exist.
 
         Entries that have no place yet (a hole, a pull under way, an app that does not take its events) are fetched
-        for this answer alone while connected, and left out while not. The caller sets the deadline.
+        for this answer alone while connected, and left out while not. While the server has another log than this
+        device, all is fetched for this answer alone. The caller sets the deadline.
 
         Raises:
             NotFoundError: No such conversation, or no member of it.
             ClosedError: The client stopped.
         """
+        attempt = 0
         while True:
             conversation = await self._conversation(conversation_id)
-            before = conversation.timeline.head + 1
-            if before_seq is not None:
-                before = min(before_seq, before)
             try:
-                newest, end = await self._above_prefix(conversation, before - 1, limit)
-                older = await self._read(conversation, end + 1, limit - len(newest))
-                return _blanked(conversation, older + newest)
-            except RenewedError:
-                await anyio.lowlevel.checkpoint()
+                return await self._read(conversation, before_seq, limit)
+            except _RenewedError:
+                pass
+            try:
+                return await self._read_elsewhere(conversation_id, before_seq, limit)
+            except _RenewedError:
+                attempt += 1
+                await anyio.sleep(self._backoff.delay_s(attempt))
+
+    async def fetch(self, conversation_id: str, after_seq: int, end_seq: int) -> tuple[list[Message], int]:
+        """The first entries of (after_seq, end_seq], as the log reads now, and up to where they are all; one page.
+
+        The log is the one that the server has, also while this device holds another one. What it does not have any
+        more counts as read. Needs a connection, and waits for one.
+
+        Raises:
+            NotFoundError: No such conversation, or no member of it.
+            ChatkitError: What the request raises.
+        """
+        page = await self._page(conversation_id, after_seq, end_seq)
+        messages = [message for message in all_readable(self._codec, page.messages) if message.seq <= end_seq]
+        covered_seq = end_seq if page.up_to_seq >= page.head_seq else min(end_seq, page.up_to_seq)
+        return self._blanked(conversation_id, page.epoch, messages), covered_seq
 
     async def _conversation(self, conversation_id: str) -> Conversation:
         """The conversation; waits for the first heads if this device has no record of it."""
@@ -84,58 +106,108 @@ class History:
             self._status.check_running()
             await self._status.wait_changed()
 
+    async def _read(self, conversation: Conversation, before_seq: int | None, limit: int) -> list[Message]:
+        """From the store, and what it has not from the server. Raises _RenewedError."""
+        end = _end(before_seq, conversation.timeline.head)
+        newest, end = await self._above_prefix(conversation, end, limit)
+        older = await self._up_to_prefix(conversation, end, limit - len(newest))
+        return self._blanked(conversation.id, conversation.timeline.epoch, older + newest)
+
     async def _above_prefix(
         self, conversation: Conversation, end: int, limit: int
     ) -> tuple[list[Message], int]:
         """The newest entries above the prefix and up to `end`, and where the older ones end."""
-        found: list[Message] = []
+        prefix = conversation.timeline.prefix
         if not self._status.connected or conversation.left:
-            return found, min(end, conversation.timeline.prefix)
-        span = limit
-        while len(found) < limit and end > conversation.timeline.prefix:
-            start = max(conversation.timeline.prefix, end - span)
-            fetched = await self.window(conversation, start, end)
-            found = fetched + found
-            end, span = start, span if fetched else 2 * span
+            return [], min(end, prefix)
+        if conversation.renewal is not None:
+            raise _RenewedError
+        found, end = await _downwards(partial(self._window, conversation), prefix, end, limit)
         return found[-limit:], end
 
-    async def _read(self, conversation: Conversation, before: int, limit: int) -> list[Message]:
+    async def _up_to_prefix(self, conversation: Conversation, end: int, limit: int) -> list[Message]:
         floor = self._store.floor(conversation.id)
-        found = self._store.messages(conversation.id, before, limit)
+        found = self._store.messages(conversation.id, end + 1, limit)
         held = [message for message in found if message.seq > floor]
-        end, span = min(floor, before - 1), limit
-        while len(held) < limit and end >= conversation.first_seq and not conversation.left:
-            start = max(0, end - span)
-            fetched = await self.window(conversation, start, end)
-            self._batches.keep(conversation, start, end, fetched)
-            held = fetched + held
-            end, span = start, span if fetched else 2 * span  # long parts may not be visible at all
+        if len(held) < limit and not conversation.left:
+            window, bottom = partial(self._kept_window, conversation), conversation.first_seq - 1
+            older, _ = await _downwards(window, bottom, min(floor, end), limit - len(held))
+            held = older + held
         return held[-limit:]
 
-    async def window(self, conversation: Conversation, start: int, end: int) -> list[Message]:
-        """Every visible entry of (start, end], fetched; needs a connection.
+    async def _read_elsewhere(
+        self, conversation_id: str, before_seq: int | None, limit: int
+    ) -> list[Message]:
+        """All from the server, whose log is another one than the one held. Raises _RenewedError."""
+        page = await self._page(conversation_id, 0, 1)
+        window = partial(self._entries, conversation_id, page.epoch)
+        found, _ = await _downwards(window, 0, _end(before_seq, page.head_seq), limit)
+        return self._blanked(conversation_id, page.epoch, found[-limit:])
 
-        Raises:
-            RenewedError: The log was replaced meanwhile.
-            NotFoundError: No member any more.
-        """
-        epoch, last_seq = conversation.timeline.epoch, start
+    async def _kept_window(self, conversation: Conversation, start: int, end: int) -> list[Message]:
+        """As `_window`, and kept in the store."""
+        fetched = await self._window(conversation, start, end)
+        self._batches.keep(conversation, start, end, fetched)
+        return fetched
+
+    async def _window(self, conversation: Conversation, start: int, end: int) -> list[Message]:
+        """Every visible entry of (start, end] of the log that is held, fetched. Raises _RenewedError."""
+        epoch = conversation.timeline.epoch
+        messages = await self._entries(conversation.id, epoch, start, end)
+        same_log = conversation.renewal is None and conversation.timeline.epoch == epoch
+        if not same_log or self._conversations.get(conversation.id) is not conversation:
+            raise _RenewedError
+        return self._blanked(conversation.id, epoch, messages)
+
+    async def _entries(self, conversation_id: str, epoch: str, start: int, end: int) -> list[Message]:
+        """Every visible entry of (start, end] of one log, fetched. Raises _RenewedError if the server has another."""
         messages: list[Message] = []
+        last_seq = start
         while last_seq < end:
-            limit = min(end - last_seq, ev.PAGE_MAX)
-            fetch = partial(self._sync.fetch, conversation.id, last_seq, limit)
-            page = await self._status.over_connections(fetch)
-            known = self._conversations.get(conversation.id)
-            if page.epoch != epoch or conversation.timeline.epoch != epoch or known is not conversation:
-                raise RenewedError
-            if page.up_to_seq <= last_seq:
-                raise ProtocolError("a page of history covers nothing")
+            page = await self._page(conversation_id, last_seq, end)
+            if page.epoch != epoch or page.head_seq < end:
+                raise _RenewedError
             messages += all_readable(self._codec, page.messages)
             last_seq = page.up_to_seq
-        return _blanked(conversation, [message for message in messages if message.seq <= end])
+        return [message for message in messages if message.seq <= end]
+
+    async def _page(self, conversation_id: str, last_seq: int, end: int) -> ev.SyncPage:
+        """A page that begins after `last_seq`, of no more entries than fit up to `end`; needs a connection.
+
+        Raises:
+            ProtocolError: It covers nothing, though the log goes on.
+        """
+        limit = min(end - last_seq, ev.PAGE_MAX)
+        page = await self._status.over_connections(
+            partial(self._sync.fetch, conversation_id, last_seq, limit)
+        )
+        if page.up_to_seq <= last_seq < page.head_seq:
+            raise ProtocolError("a page of history covers nothing")
+        return page
+
+    def _blanked(self, conversation_id: str, epoch: str, messages: list[Message]) -> list[Message]:
+        """Recalls of this log that came while the entries were fetched win."""
+        conversation = self._conversations.get(conversation_id)
+        if conversation is None or conversation.renewal is not None or conversation.timeline.epoch != epoch:
+            return messages
+        recalled = conversation.recalled_lately
+        return [tombstone(message) if message.seq in recalled else message for message in messages]
 
 
-def _blanked(conversation: Conversation, messages: list[Message]) -> list[Message]:
-    """Recalls that came while the entries were fetched win."""
-    recalled = conversation.recalled_lately
-    return [tombstone(message) if message.seq in recalled else message for message in messages]
+async def _downwards(
+    window: Callable[[int, int], Awaitable[list[Message]]], bottom: int, end: int, limit: int
+) -> tuple[list[Message], int]:
+    """The newest entries of (bottom, end], `limit` or more if there are so many, and where the older ones end."""
+    found: list[Message] = []
+    span = limit
+    while len(found) < limit and end > bottom:
+        start = max(bottom, end - span)
+        fetched = await window(start, end)
+        found = fetched + found
+        end, span = start, span if fetched else 2 * span  # long parts may not be visible at all
+    return found, end
+
+
+def _end(before_seq: int | None, head_seq: int) -> int:
+    """The highest seq that is asked for and may exist."""
+    return head_seq if before_seq is None else min(before_seq - 1, head_seq)

@@ -17,9 +17,21 @@ _FORMER_MAX = 8
 
 
 class _Cursor:
-    """One log: everything up to `taken_seq` is taken, nothing above `offered_seq` waits for the app."""
+    """One log: everything up to `taken_seq` is taken, nothing above `offered_seq` waits for the app in memory.
 
-    __slots__ = ("_shared", "epoch", "offered_seq", "renewed_above", "taken_seq", "tries", "unread")
+    What an earlier start left in (read_seq, left_seq] is still to be read.
+    """
+
+    __slots__ = (
+        "_shared",
+        "epoch",
+        "left_seq",
+        "offered_seq",
+        "read_seq",
+        "renewed_above",
+        "taken_seq",
+        "tries",
+    )
 
     def __init__(
         self,
@@ -28,13 +40,13 @@ class _Cursor:
         tries: int = 0,
         renewed_above: int | None = None,
         *,
-        unread: bool = False,
+        left_seq: int = 0,
     ) -> None:
         self.epoch = epoch
-        self.taken_seq = self.offered_seq = taken_seq
+        self.taken_seq = self.offered_seq = self.read_seq = taken_seq
+        self.left_seq = max(taken_seq, left_seq)
         self.tries = tries
         self.renewed_above = renewed_above  # the app has not taken yet that the log is another one above here
-        self.unread = unread  # more of an earlier start waits in the store
         self._shared: dict[str, int] = {}  # former epochs: up to where their logs are the same as this one
 
     def shared_seq(self, epoch: str) -> int:
@@ -50,13 +62,14 @@ class _Cursor:
         self._shared = dict(list(shared.items())[-_FORMER_MAX:])
         self.epoch = epoch
         self.taken_seq, self.offered_seq = min(self.taken_seq, kept_seq), min(self.offered_seq, kept_seq)
+        self.read_seq, self.left_seq = min(self.read_seq, kept_seq), min(self.left_seq, kept_seq)
         self.tries = 0
         self.renewed_above = kept_seq if self.renewed_above is None else min(self.renewed_above, kept_seq)
 
     @property
     def waits(self) -> bool:
         """Whether an entry waits for the app."""
-        return self.unread or self.taken_seq < self.offered_seq
+        return self.read_seq < self.left_seq or self.taken_seq < self.offered_seq
 
 
 class TakenCursors:
@@ -65,16 +78,20 @@ class TakenCursors:
     Args:
         store: Keeps it.
         records: What it holds at the start.
+
+    Attributes:
+        handed_out: What the app has got, or is about to get: it comes again until this is None. None too once its
+            place belongs to an entry of another log.
     """
 
     def __init__(self, store: LocalStore, records: Iterable[Record]) -> None:
         self._store = store
         self._unsaved: dict[str, Progress] = {}
         self._moved: set[str] = set()
-        self._handed_out: Delivery | None = None
+        self.handed_out: Delivery | None = None
         self._by_id = {
             it.conversation_id: _Cursor(
-                it.epoch, it.taken_seq, it.tries, it.renewed_above, unread=it.taken_seq < it.prefix
+                it.epoch, it.taken_seq, it.tries, it.renewed_above, left_seq=it.prefix
             )
             for it in records
         }
@@ -98,35 +115,27 @@ class TakenCursors:
     def _renew(self, cursor: _Cursor, change: Change, kept_seq: int) -> None:
         cursor.renew(change.epoch, kept_seq)
         self._unsaved.pop(change.conversation_id, None)
-        held = self._handed_out
+        held = self.handed_out
         if held is not None and held.conversation_id == change.conversation_id and held.seq > kept_seq:
-            self._handed_out = None  # its place belongs to another entry now
+            self.handed_out = None
 
-    def shared_seq(self, conversation_id: str, epoch: str) -> tuple[str, int]:
-        """The epoch of the log that is held now, and up to where the log with `epoch` is the same; below 0: unknown."""
-        cursor = self._by_id.get(conversation_id)
-        return ("", -1) if cursor is None else (cursor.epoch, cursor.shared_seq(epoch))
+    def unread(self, conversation_id: str) -> tuple[str, int, int]:
+        """What an earlier start left and is not read yet: the epoch of the log, after which seq, and up to which."""
+        cursor = self._by_id[conversation_id]
+        return cursor.epoch, cursor.read_seq, cursor.left_seq
 
-    def read_back(
-        self, conversation_id: str, epoch: str, last_seq: int, up_to_seq: int, end_seq: int
-    ) -> None:
-        """A page of what an earlier start left was read: `last_seq` is its last entry, 0 if it has none.
-
-        Args:
-            conversation_id: Which log.
-            epoch: Its identity; nothing of a log that was replaced counts.
-            last_seq: The last entry of the page.
-            up_to_seq: Where the page ends.
-            end_seq: Where that start had ended.
-        """
-        cursor = self._by_id.get(conversation_id)
-        if cursor is None or cursor.epoch != epoch:
-            return
+    def read_back(self, conversation_id: str, last_seq: int, up_to_seq: int) -> None:
+        """What an earlier start left was read up to `up_to_seq`; its last entry is `last_seq`, 0 if there is none."""
+        cursor = self._by_id[conversation_id]
+        cursor.read_seq = up_to_seq
         cursor.offered_seq = max(cursor.offered_seq, last_seq)
-        cursor.unread = up_to_seq < end_seq
         if not cursor.waits:
-            cursor.taken_seq = cursor.offered_seq = max(cursor.taken_seq, end_seq)
+            cursor.taken_seq = cursor.offered_seq = max(cursor.taken_seq, up_to_seq)
             self._changed(conversation_id, cursor)
+
+    def is_read_back(self, delivery: Delivery) -> bool:
+        """Whether what was read of an earlier start's log is of the log that is held now too."""
+        return delivery.seq <= self._by_id[delivery.conversation_id].read_seq
 
     def taken_up_to(self, conversation: Conversation) -> int:
         """Everything visible up to here is taken: the whole prefix, if nothing waits for the app."""
@@ -137,11 +146,8 @@ class TakenCursors:
 
     def is_current(self, delivery: Delivery) -> bool:
         """Whether it is of the log that is held now, or of the part that a former one has in common with it."""
-        return delivery.seq <= self.shared_seq(delivery.conversation_id, delivery.epoch)[1]
-
-    def hand_out(self, delivery: Delivery) -> None:
-        """The app gets it now; one at a time."""
-        self._handed_out = delivery
+        cursor = self._by_id.get(delivery.conversation_id)
+        return cursor is not None and delivery.seq <= cursor.shared_seq(delivery.epoch)
 
     def trying(self, delivery: Delivery) -> int:
         """It is about to be handed out. Returns which try of it that is."""
@@ -153,9 +159,8 @@ class TakenCursors:
         return cursor.tries
 
     def took(self, delivery: Delivery) -> None:
-        """The app has taken what was handed out last. What is of a replaced log changes nothing."""
-        is_void, self._handed_out = self._handed_out is not delivery, None
-        if not delivery.repeats or is_void or not self.is_current(delivery):
+        """The app has taken what is handed out. What is of a replaced log changes nothing."""
+        if not delivery.repeats or self.handed_out is not delivery or not self.is_current(delivery):
             return
         cursor = self._by_id[delivery.conversation_id]
         cursor.taken_seq, cursor.tries = max(cursor.taken_seq, delivery.seq), 0

@@ -151,7 +151,8 @@ class LocalStore(Protocol):
     def untaken(self, conversation_id: str, after_seq: int, up_to_seq: int, limit: int) -> list[Message]:
         """The oldest stored entries of (after_seq, up_to_seq], without this device's own sends.
 
-        At most `limit`, ascending, possibly none. Entries below the floor may be missing.
+        At most `limit`, ascending, possibly none. Entries below the floor may be missing; the client fetches those. A
+        store that outlives its process lets none go by itself that the app has not taken.
         """
 
     def advance(self, progress: Sequence[Progress]) -> None:

@@ -57,9 +57,10 @@ _FORGET_ABOVE = (
     " renewed_above = min(ifnull(renewed_above, ?1), ?1) WHERE conversation_id = ?2"
 )
 _LAST_TO_TRIM = "SELECT seq FROM message WHERE conversation_id = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
-_TRIM = (
-    "DELETE FROM message WHERE conversation_id = ? AND seq <= ? AND EXISTS (SELECT 1 FROM conversation AS c"
-    " WHERE c.conversation_id = message.conversation_id AND seq <= prefix AND (is_own OR seq <= taken_seq))"
+_TRIMMABLE = (  # the placed ones up to here, as far as none of them waits for the app
+    "SELECT min(?1, prefix, ifnull((SELECT seq - 1 FROM message AS m WHERE m.conversation_id = c.conversation_id"
+    " AND seq > taken_seq AND NOT is_own ORDER BY seq LIMIT 1), prefix))"
+    " FROM conversation AS c WHERE conversation_id = ?2"
 )
 _EARLY_RECALLS = (
     "SELECT conversation_id, seq FROM early_recall JOIN conversation USING (conversation_id)"
@@ -349,16 +350,18 @@ class SqliteStore:
         self._connection.execute(_FORGET_ABOVE, (seq, conversation_id))
 
     def _trim(self, id_: str, messages_max: int, added: int) -> None:
-        """Let go of the oldest entries, now and then; what the app has not taken stays."""
+        """Let go of the oldest entries, now and then, down to the first that the app has not taken."""
         self._untrimmed[id_] = self._untrimmed.get(id_, messages_max) + added
         if self._untrimmed[id_] <= messages_max // 8:
             return
         self._untrimmed[id_] = 0
         for (last_seq,) in self._connection.execute(_LAST_TO_TRIM, (id_, messages_max)):
-            self._connection.execute(_TRIM, (id_, last_seq))
+            ((floor,),) = self._connection.execute(_TRIMMABLE, (last_seq, id_))
             self._connection.execute(
-                "UPDATE conversation SET floor = max(floor, min(?, prefix)) WHERE conversation_id = ?",
-                (last_seq, id_),
+                "DELETE FROM message WHERE conversation_id = ? AND seq <= ?", (id_, floor)
+            )
+            self._connection.execute(
+                "UPDATE conversation SET floor = max(floor, ?) WHERE conversation_id = ?", (floor, id_)
             )
 
     def _keep(self, conversation_id: str, messages: Sequence[Message], own_seqs: set[int]) -> None:

@@ -13,6 +13,7 @@ INBOX = "chatkit.client.inbox"
 OUTBOX = "chatkit.client.outbox"
 RENEWAL = "chatkit.core.renewal"
 SYNC = "chatkit.client.sync"
+TAKEN = "chatkit.client.taken"
 
 MUTANTS = (
     Mutant(
@@ -222,8 +223,8 @@ MUTANTS = (
         (
             Edit(
                 HISTORY,
-                "                older = await self._read(conversation, end + 1, limit - len(newest))\n",
-                "                older = await self._read(conversation, end + 2, limit - len(newest))\n",
+                "        older = await self._up_to_prefix(conversation, end, limit - len(newest))\n",
+                "        older = await self._up_to_prefix(conversation, end + 1, limit - len(newest))\n",
             ),
         ),
         ("S23",),
@@ -270,9 +271,9 @@ MUTANTS = (
         "The app begins with what is stored.",
         (
             Edit(
-                DELIVERIES,
-                "                self._left.append(_Left(id_, epoch, record.taken_seq, record.prefix))\n",
-                "                self._left.append(_Left(id_, epoch, 0, record.prefix))\n",
+                TAKEN,
+                "        self.taken_seq = self.offered_seq = self.read_seq = taken_seq\n",
+                "        self.taken_seq, self.offered_seq, self.read_seq = taken_seq, taken_seq, 0\n",
             ),
         ),
         ("alarm", "S10"),
