@@ -132,6 +132,23 @@ async def test_without_request_login_hello_needs_a_token() -> None:
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
 
 
+async def test_a_listed_page_may_send_every_request_of_the_contract() -> None:
+    app = asgi_app(new_server(), origins=[HOME])
+    refused = []
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://chat.example.org"
+    ) as http:
+        document = (await http.get("/v1/openapi.json")).json()
+        asked = [(path, method) for path, item in document["paths"].items() for method in item]
+        for path, method in asked:
+            headers = {"Origin": HOME, **PREFLIGHT, "Access-Control-Request-Method": method.upper()}
+            if (await http.options(path, headers=headers)).status_code != 200:
+                refused.append((method, path))
+
+    assert {method for _, method in asked} == {"get", "post", "patch", "delete"}
+    assert refused == []
+
+
 async def test_cors_is_answered_to_listed_pages_only() -> None:
     async with (
         serving(new_server(), origins=[HOME]) as port,

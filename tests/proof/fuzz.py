@@ -334,6 +334,7 @@ def new_server() -> ChatServer:
         conversations_created_per_user=None,
         members_added_per_user=None,
         added_per_user=None,
+        new_connections_per_address=None,
         new_connections=None,
         connections_per_address=10_000,
     )

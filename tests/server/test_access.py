@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
+import jwt
+import msgspec
 import pytest
 
+from chatkit import asgi_app
 from chatkit.errors import (
     BadRequestError,
     BannedError,
+    ForbiddenError,
     NotFoundError,
+    RateLimitedError,
+    TokenExpiredError,
     TokenRevokedError,
     UnauthenticatedError,
     UnavailableError,
 )
-from chatkit.ports import Ports
+from chatkit.ports import Clock, Ports
+from chatkit.server.access import Access
 from chatkit.server.auth import jwt_authenticator, sign_token
+from chatkit.server.cluster.reconcile_queue import ReconcileQueue
 from chatkit.server.devices import SEEN_EVERY_S
 from chatkit.server.limits import Limits
+from chatkit.server.live.hub import Hub
 from chatkit.server.login import digest_of_token
+from chatkit.server.proof import Proof
 from chatkit.server.server import ChatServer
+from chatkit.storage.base import Advanced, Revocation
+from chatkit.testing.virtual_time import VirtualClock
 from chatkit.types import Identity
 
 from .harness import GatedStore, HarnessServer, Peer, group, serving, text
@@ -104,7 +116,7 @@ async def test_a_revoked_token_is_refused_everywhere_for_good() -> None:
         assert resumed.session.close_code == 4101, "its login came by that token, a resume ago"
         assert await answer(server, token=ANN) == (4101, "TOKEN_REVOKED")
         with pytest.raises(TokenRevokedError):
-            await server.login.identify(ANN)
+            await server.login.prove(ANN)
         assert await answer(server, token="ann/phone") == (None, ""), "another token of the same user"
 
 
@@ -150,11 +162,11 @@ async def test_a_banned_user_is_told_so_until_the_ban_is_lifted() -> None:
         await server.ban(ANN)
         assert await answer(server, token=ANN) == (4202, "FORBIDDEN")
         with pytest.raises(BannedError):
-            await server.login.identify(ANN)
+            await server.login.prove(ANN)
         await server.unban(ANN)
 
         assert await answer(server, token=ANN) == (None, "")
-        assert (await server.login.identify(ANN)).user_id == ANN
+        assert (await server.login.prove(ANN)).user_id == ANN
 
 
 async def test_nothing_pushed_leaves_after_the_revocation_and_nothing_sent_is_stored() -> None:
@@ -218,7 +230,7 @@ async def test_tokens_issued_up_to_the_revocation_of_their_user_are_refused() ->
         await server.revoke(user_id=ANN)
         refused = await answer(server, token="old")
         with pytest.raises(TokenRevokedError):
-            await server.login.identify("old")
+            await server.login.prove("old")
         issued_ms[0] = now_ms + 1
 
         assert refused == (4101, "TOKEN_REVOKED")
@@ -291,6 +303,8 @@ async def test_a_token_is_known_as_revoked_until_it_ends_by_itself() -> None:
     async def authenticate(token: str) -> Identity:
         if token == "down":
             raise ConnectionError("the directory is down")
+        if token == "over":
+            raise TokenExpiredError("it has ended")
         if token not in fates:
             raise UnauthenticatedError("unknown")
         end_ms = fates[token]
@@ -298,11 +312,11 @@ async def test_a_token_is_known_as_revoked_until_it_ends_by_itself() -> None:
 
     async with serving(authenticate=authenticate, token_leeway_s=1.0, resume_token_s=60.0) as server:
         now_ms = server.ports.clock.now_ms()
-        for token in ("short", "endless", "gone", "down"):
+        for token in ("short", "endless", "over", "unknown", "down"):
             await server.revoke(token=token)
         kept = [it.ends_ms for it in await server.store.revocations(0, 10)]
 
-    assert kept == [now_ms + 6_000, None, now_ms + 60_000, None]
+    assert kept == [now_ms + 6_000, None, now_ms + 60_000, None, None]
 
 
 async def test_a_host_that_does_not_answer_holds_no_revocation_up() -> None:
@@ -355,7 +369,7 @@ async def test_the_other_node_refuses_what_was_revoked_here(two: Cluster, name: 
         assert (await answer(b, token=ANN))[0] == ENDS[name][1], "the store knows before the node does"
         await anyio.sleep(ENDS_S)
         with pytest.raises((TokenRevokedError, BannedError)):
-            await b.login.identify(ANN)
+            await b.login.prove(ANN)
 
 
 async def test_who_logs_in_elsewhere_after_the_revocation_stays(two: Cluster) -> None:
@@ -541,9 +555,272 @@ async def test_a_confirmation_by_http_drives_no_online_device_out() -> None:
         conversation = await group(server, "ben", ANN)
         sent = await server.send(conversation, "ben", "hi", client_msg_id="k")
         await enter(server)
-        command = server.engine.confirm(sent.message_id, ANN, "web")
+        proof = await server.login.prove(ANN)
+        with pytest.raises(RateLimitedError):
+            await server.engine.execute(server.engine.confirm(sent.message_id, ANN, "web"), Advanced, proof)
 
-        assert command.rule.online == ("phone",)
+
+async def test_two_new_devices_at_once_do_not_drive_each_other_out() -> None:
+    async with serving(limits=limits(1)) as server:
+        one, other = Peer(server), Peer(server)
+        one.say({"event": "HELLO", "token": ANN, "deviceId": "one"})
+        other.say({"event": "HELLO", "token": ANN, "deviceId": "other"})
+        (welcome,) = await one.hear("WELCOME")
+        (error,) = await other.hear("ERROR")
+        one.leave()
+
+        assert error["code"] == "RATE_LIMITED"
+        assert await answer(server, "one", resumeToken=welcome["resumeToken"]) == (None, "")
+
+
+@pytest.mark.parametrize("batch_max", [1_000, 4], ids=["in one transaction", "in the one before"])
+async def test_a_new_device_drives_out_none_that_came_back_while_its_login_waited(batch_max: int) -> None:
+    store = GatedStore()
+    async with serving(store, limits=limits(1), commit_batch_max=batch_max) as server:
+        phone, resume_token = await enter(server)
+        phone.leave()
+        store.hold()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.disconnect, "somebody")  # a transaction that is under way
+            await anyio.wait_all_tasks_blocked()
+            back, fresh = Peer(server), Peer(server)
+            back.say({"event": "HELLO", "resumeToken": resume_token, "deviceId": "phone"})
+            await anyio.wait_all_tasks_blocked()
+            fresh.say({"event": "HELLO", "token": ANN, "deviceId": "fresh"})
+            await anyio.wait_all_tasks_blocked()
+            store.release()
+        await anyio.wait_all_tasks_blocked()
+
+        online = [name for name, peer in (("phone", back), ("fresh", fresh)) if peer.session.identity]
+        assert online == list(server._hub.presence.device_ids(ANN))
+        assert set(await server.store.resume_hashes([(ANN, "phone"), (ANN, "fresh")])) == {(ANN, online[0])}
+        assert len(online) == 1
+
+
+# --- requests that are under way ---
+
+
+class Asked:
+    """A request to the app of a server whose body comes when it is told to."""
+
+    def __init__(self, server: ChatServer, method: str, path: str, token: str = ANN) -> None:
+        self._app = asgi_app(server)
+        self._body = anyio.Event()
+        self._sent: list[Any] = []
+        headers = [(b"authorization", f"Bearer {token}".encode()), (b"content-type", b"application/json")]
+        self._scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "scheme": "http",
+            "query_string": b"",
+            "headers": headers,
+            "client": ("10.0.0.1", 1),
+            "server": ("x", 80),
+            "state": {},
+        }
+        self._content = b""
+
+    async def __call__(self) -> None:
+        await self._app(self._scope, self._receive, self._send)
+
+    def go_on(self, content: Any = None) -> None:
+        """Let the body come."""
+        self._content = b"" if content is None else msgspec.json.encode(content)
+        self._body.set()
+
+    @property
+    def answer(self) -> tuple[int, str]:
+        """Status, and code of a problem."""
+        return self._sent[0]["status"], msgspec.json.decode(self._sent[1]["body"]).get("code", "")
+
+    async def _receive(self) -> Any:
+        await self._body.wait()
+        return {"type": "http.request", "body": self._content, "more_body": False}
+
+    async def _send(self, message: Any) -> None:
+        self._sent.append(message)
+
+
+MESSAGE = {"conversationId": "g-1", "clientMsgId": "late", "type": "TEXT", "content": "after the end"}
+ENDED_REQUESTS = {
+    "user": (503, "UNAVAILABLE"),  # the host is asked again, for the token does not say when it was issued
+    "token": (401, "TOKEN_REVOKED"),
+    "ban": (403, "FORBIDDEN"),
+}
+
+
+@pytest.mark.parametrize("name", ENDED_REQUESTS)
+async def test_a_request_that_waits_for_its_body_does_not_write_after_the_end(name: str) -> None:
+    async with serving() as server:
+        await group(server, ANN, "ben")
+        asked = Asked(server, "POST", "/v1/messages/send")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(asked)
+            await anyio.wait_all_tasks_blocked()
+            await ENDS[name][0](server)
+            asked.go_on(MESSAGE)
+
+        assert asked.answer == ENDED_REQUESTS[name]
+        assert len(await server.store.entries("g-1", 0, 9)) == 1, "its creation"
+
+
+@pytest.mark.parametrize("name", ENDED_REQUESTS)
+async def test_what_a_request_has_queued_is_not_stored_after_the_end(name: str) -> None:
+    store = GatedStore()
+    async with serving(store) as server:
+        await group(server, ANN, "ben")
+        asked = Asked(server, "POST", "/v1/messages/send")
+        asked.go_on(MESSAGE)
+        store.hold()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ENDS[name][0], server)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(asked)
+            await anyio.wait_all_tasks_blocked()
+            store.release()
+
+        assert asked.answer == ENDED_REQUESTS[name]
+        assert len(await server.store.entries("g-1", 0, 9)) == 1, "its creation"
+
+
+@pytest.mark.parametrize("name", ENDED_REQUESTS)
+async def test_a_request_that_waits_to_read_is_not_answered_after_the_end(name: str) -> None:
+    async with serving(limits=Limits(reads_in_flight_per_user=1)) as server:
+        await group(server, ANN, "ben")
+        asked = Asked(server, "GET", "/v1/conversations/g-1/messages")
+        async with anyio.create_task_group() as tasks, server.reads.turn(ANN):
+            tasks.start_soon(asked)
+            await anyio.wait_all_tasks_blocked()
+            await ENDS[name][0](server)
+
+        assert asked.answer == ENDED_REQUESTS[name]
+
+
+async def test_a_request_of_somebody_else_is_carried_out() -> None:
+    store = GatedStore()
+    async with serving(store) as server:
+        await group(server, ANN, "ben")
+        asked = Asked(server, "POST", "/v1/messages/send", "ben")
+        asked.go_on(MESSAGE)
+        store.hold()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.ban, ANN)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(asked)
+            await anyio.wait_all_tasks_blocked()
+            store.release()
+
+        assert asked.answer == (200, "")
+
+
+# --- how long a revocation of a token lasts ---
+
+
+SECRET = "a-secret-of-at-least-32-characters"
+
+
+def jwt_of(clock: Clock, **claims: float) -> str:
+    now_s = clock.now_ms() / 1000
+    found: str = jwt.encode(
+        {"sub": ANN, **{name: now_s + it for name, it in claims.items()}}, SECRET, "HS256"
+    )
+    return found
+
+
+async def kept_until_s(server: ChatServer, token: str) -> float | None:
+    """Revoke a token. Returns after how many seconds that may be forgotten."""
+    await server.revoke(token=token)
+    (*_, revocation) = await server.store.revocations(0, 9)
+    if revocation.ends_ms is None:
+        return None
+    return (revocation.ends_ms - server.ports.clock.now_ms()) / 1000
+
+
+async def test_the_revocation_of_a_token_lasts_for_as_long_as_the_token_may() -> None:
+    day, clock = 86_400.0, VirtualClock()
+    authenticate = jwt_authenticator(SECRET, clock=clock)
+    async with serving(authenticate=authenticate, ports=Ports(clock)) as server:
+        not_yet = jwt_of(clock, nbf=3 * day, exp=90 * day)
+        assert await kept_until_s(server, not_yet) == pytest.approx(90 * day + 30, abs=1)
+        assert await kept_until_s(server, jwt_of(clock, nbf=3 * day)) is None
+        assert await kept_until_s(server, jwt_of(clock, exp=day * 2)) == pytest.approx(2 * day + 30, abs=1)
+        assert await kept_until_s(server, jwt_of(clock, exp=-day)) == pytest.approx(day, abs=1)
+        assert await kept_until_s(server, jwt_of(clock, exp=1e300)) is None
+        assert await kept_until_s(server, "opaque") is None
+
+
+@pytest.mark.parametrize("refusal", [UnauthenticatedError("suspended"), ForbiddenError("suspended")])
+async def test_a_token_that_the_host_refuses_for_now_is_refused_when_it_is_taken_again(
+    refusal: Exception,
+) -> None:
+    suspended = True
+
+    async def authenticate(token: str) -> Identity:
+        if suspended:
+            raise refusal
+        return Identity(ANN)
+
+    async with serving(authenticate=authenticate, resume_token_s=5.0) as server:
+        await server.revoke(token="t")
+        await anyio.sleep(10)
+        await server.revoke(user_id="somebody")  # what has ended is forgotten by now
+        suspended = False
+
+        assert await answer(server, token="t") == (4101, "TOKEN_REVOKED")
+
+
+# --- the order of revocations of several nodes ---
+
+
+class Hand(NamedTuple):
+    """Revocations of one user as a node hears of them: (position, whether it holds), made here or read."""
+
+    heard: list[tuple[str, int, bool]]
+    banned: bool
+
+
+@pytest.mark.parametrize(
+    "hand",
+    [
+        Hand([("here", 6, False), ("read", 5, True), ("read", 6, False)], banned=False),
+        Hand([("here", 6, True), ("read", 5, False), ("read", 6, True)], banned=True),
+        Hand([("read", 5, True), ("read", 6, False), ("here", 5, True)], banned=False),
+        Hand([("read", 5, True), ("here", 5, True)], banned=True),
+        Hand([("here", 5, True), ("here", 7, True), ("read", 5, True), ("read", 6, False)], banned=True),
+        Hand([("here", 5, True), ("read", 5, True), ("read", 6, False)], banned=False),
+    ],
+)
+async def test_the_newest_revocation_holds_in_whatever_order_it_is_heard_of(hand: Hand) -> None:
+    refused: list[Any] = []
+    rows: list[Revocation] = []
+
+    class Rows:
+        async def revocations(self, after: int, limit: int) -> list[Revocation]:
+            return [it for it in rows if it.position > after]
+
+    hub = Hub(ReconcileQueue())
+    access = Access(Rows(), hub, refused.append, VirtualClock(), clustered=True)  # type: ignore[arg-type]
+    for how, position, holds in hand.heard:
+        made = Revocation(position, "BANNED", ANN, "", b"", position, None if holds else 0)
+        if how == "here":
+            access.committed(made)
+        else:
+            rows[:] = [made]
+            await access.begin()
+
+    proof = Proof(Identity(ANN), b"t", 0)
+    if hand.banned:
+        with pytest.raises(BannedError):
+            access.check(proof)
+    else:
+        access.check(proof)
+    made_here = {position for how, position, _ in hand.heard if how == "here"}
+    unread = {position for positions in access._unread.values() for position in positions}
+    assert unread == {it for it in made_here if it > access._read_to}, "what was read is not kept"
 
 
 async def test_an_online_device_of_another_node_is_not_forgotten() -> None:

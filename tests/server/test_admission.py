@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from chatkit import ChatClient, ClientConfig, MemoryConnector, Reconnecting
+import anyio
+import httpx
+
+from chatkit import ChatClient, ClientConfig, Identity, MemoryConnector, Reconnecting, asgi_app
 from chatkit.core.connection import State
 from chatkit.core.rate_limit import Rate
 from chatkit.server.limits import Limits
@@ -12,7 +15,7 @@ from chatkit.server.login_request import LoginRequest
 from chatkit.server.session import Session
 from chatkit.wire.codec import JSON
 
-from .harness import HarnessServer, Peer, login, serving
+from .harness import HarnessServer, Peer, by_name, login, serving
 
 
 def limited(**limits: Any) -> dict[str, Any]:
@@ -112,6 +115,60 @@ async def test_an_address_with_too_many_connections_takes_nothing_from_the_rate_
         sessions = [opened(server) for _ in range(4)]
         assert [it.close_code for it in sessions] == [None, 4002, 4002, 4002]
         assert opened(server, "10.0.0.2").close_code is None
+        end_all(server)
+
+
+async def test_one_address_is_taken_in_so_often_and_leaves_the_rest_to_the_others() -> None:
+    limits = {"new_connections_per_address": Rate(0.01, 3), "new_connections": Rate(1, 6)}
+    async with serving(**limited(**limits)) as server:
+        for _ in range(20):
+            session = opened(server, "2001:db8:0:1::1")
+            server.disconnected(session)
+        assert refusal(session)["code"] == "RATE_LIMITED"
+        assert [opened(server, f"10.0.0.{number}").close_code for number in range(3)] == [None] * 3
+        assert [opened(server, "10.0.0.9").close_code for _ in range(9)] == [4002] * 9, "the rate of all"
+        await anyio.sleep(1)
+        assert opened(server, "10.0.0.9").close_code is None, (
+            "what the rate of all refused took nothing from its own"
+        )
+        end_all(server)
+
+
+async def test_by_default_no_address_takes_all_of_the_new_connections() -> None:
+    async with serving(limits=Limits()) as server:
+        for _ in range(2_000):
+            server.disconnected(opened(server))
+        assert opened(server, "10.0.0.2").close_code is None
+        end_all(server)
+
+
+async def ask(server: HarnessServer, token: str, address: str = "10.0.0.1") -> httpx.Response:
+    transport = httpx.ASGITransport(asgi_app(server), client=(address, 1))
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as http:
+        return await http.get("/v1/conversations")
+
+
+async def test_http_logins_that_fail_take_from_the_rate_of_their_address_and_the_host_is_not_asked() -> None:
+    asked: list[str] = []
+
+    async def authenticate(token: str) -> Identity:
+        asked.append(token)
+        return await by_name(token)
+
+    limits = {"new_connections_per_address": Rate(0.1, 3)}
+    async with serving(**limited(**limits), authenticate=authenticate) as server:
+        statuses = [(await ask(server, token)).status_code for token in ["ann"] * 9 + ["nobody"] * 4]
+        refused = await ask(server, "ann")
+
+        assert statuses == [200] * 9 + [401] * 3 + [429], "those that succeed take nothing"
+        assert asked == ["ann"] * 9 + ["nobody"] * 3
+        assert refused.json()["code"] == "RATE_LIMITED"
+        assert int(refused.headers["retry-after"]) >= 7
+        assert opened(server).close_code == 4002
+        assert (await ask(server, "ann", "10.0.0.2")).status_code == 200
+        await anyio.sleep(10)
+        assert (await ask(server, "ann")).status_code == 200
         end_all(server)
 
 

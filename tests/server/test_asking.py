@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import anyio
 import pytest
 
-from chatkit.errors import ConfigurationError, TokenExpiredError, UnauthenticatedError, UnavailableError
+from chatkit.errors import (
+    BannedError,
+    ConfigurationError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    RateLimitedError,
+    RefusedError,
+    TokenExpiredError,
+    TokenRevokedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from chatkit.server.asking import Asking
 from chatkit.types import Identity
 
@@ -76,6 +89,24 @@ async def test_a_host_that_is_down_is_no_wrong_password(caplog: pytest.LogCaptur
     assert caught.value.retry_after_s == 1.0
     with pytest.raises(TokenExpiredError):
         await asking(TokenExpiredError("over")).who("t")
+
+
+@pytest.mark.parametrize(
+    "error", [ForbiddenError("suspended"), NotFoundError("no such user"), ConflictError("?")]
+)
+async def test_a_refusal_that_no_retry_mends_is_a_refused_login(error: RefusedError) -> None:
+    with pytest.raises(UnauthenticatedError, match=re.escape(str(error))):
+        await asking(error).who("t")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BannedError("gone"), TokenRevokedError("withdrawn"), RateLimitedError("later", retry_after_s=7.0)],
+)
+async def test_a_refusal_that_the_client_understands_is_passed_on(error: RefusedError) -> None:
+    with pytest.raises(type(error)) as caught:
+        await asking(error).who("t")
+    assert caught.value.retry_after_s == error.retry_after_s
 
 
 async def test_a_host_that_does_not_answer_is_not_waited_for() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 
 from chatkit.core.send_order import SendOrder
-from chatkit.server.commit_queue import HOST, CommitQueue
+from chatkit.server.commit_queue import HOST, RESUMES, CommitQueue
 from chatkit.server.pending import PendingCommand, price
-from chatkit.storage.base import AddMembers, Append, Recall
+from chatkit.storage.base import AddMembers, Append, Recall, ResumeSession
 
 
 def send(user_id: str, key: str, payload: bytes = b"{}") -> PendingCommand:
@@ -41,6 +41,18 @@ def test_nobody_waits_behind_the_backlog_of_another_one() -> None:
     queue.append(send("ann", "a"))
 
     assert names(queue.take(10)) == ["m0", "m1", "a"]
+
+
+def test_resumed_logins_come_last_in_a_batch() -> None:
+    queue = CommitQueue(turn_rows=5)
+    resume = PendingCommand(ResumeSession(b"1", "phone", b"2", 9, 0, 1), user_id=RESUMES)
+    queue.append(send("ann", "a"))
+    queue.append(resume)
+    queue.append(send("ben", "b"))
+    batch = queue.take(10)
+
+    assert names(batch) == ["a", "b"]
+    assert batch[-1] is resume
 
 
 def test_who_did_not_fit_into_a_batch_comes_first_in_the_next() -> None:
@@ -129,7 +141,7 @@ def test_what_waits_is_counted_whatever_happens() -> None:
                 waiting = [it for it in waiting if it is not pending]
         elif act < 0.95:
             order.refused("c-1", "none", rng.randrange(1, 2_000), retryable=True)
-            removed = queue.remove_held_back()
+            removed = [it for it, _ in queue.remove(lambda it: it.held_back or None)]
             assert set(map(id, removed)) == {id(it) for it in waiting if it.held_back}
             gone = set(map(id, removed))
             waiting = [it for it in waiting if id(it) not in gone]

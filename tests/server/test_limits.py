@@ -142,14 +142,16 @@ async def test_who_may_not_write_takes_nothing_from_the_rate_of_a_conversation_o
         conversation = (await server.engine.execute(single, Created)).conversation.conversation_id
         if blocked:
             await server.engine.execute(server.engine.block("ann", "ben"), Done)
+        stranger = await server.login.prove("ben" if blocked else "mallory")
         for number in range(3):
             with pytest.raises(ForbiddenError if blocked else NotFoundError):
                 await server.engine.send_and_wait(
-                    "ben" if blocked else "mallory", conversation, f"m{number}", {"type": "TEXT", "text": "x"}
+                    stranger, conversation, f"m{number}", {"type": "TEXT", "text": "x"}
                 )
-        await server.engine.send_and_wait("ann", conversation, "k0", {"type": "TEXT", "text": "x"})
+        ann = await server.login.prove("ann")
+        await server.engine.send_and_wait(ann, conversation, "k0", {"type": "TEXT", "text": "x"})
         with pytest.raises(RateLimitedError):
-            await server.engine.send_and_wait("ann", conversation, "k1", {"type": "TEXT", "text": "x"})
+            await server.engine.send_and_wait(ann, conversation, "k1", {"type": "TEXT", "text": "x"})
 
 
 async def test_who_may_not_write_takes_nothing_from_the_rate_of_a_conversation() -> None:

@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection, Request
 
 from ..errors import BadRequestError, TooLargeError, UnauthenticatedError
 from ..server.login_request import LoginRequest
-from ..types import Identity
+from ..server.proof import Proof
 from ..wire import events as ev
 from ..wire.codec import JSON
 
@@ -27,25 +27,25 @@ class Call:
 
     Attributes:
         request: The request.
-        identity: Who asks.
+        proof: The login of who asks, as it held when the request was let in.
     """
 
-    __slots__ = ("identity", "request")
+    __slots__ = ("proof", "request")
 
-    def __init__(self, request: Request, identity: Identity) -> None:
+    def __init__(self, request: Request, proof: Proof) -> None:
         self.request = request
-        self.identity = identity
+        self.proof = proof
 
     @property
     def user_id(self) -> str:
         """The user who asks."""
-        return self.identity.user_id
+        return self.proof.user_id
 
     @property
     def device_id(self) -> str | None:
         """The token's device, else the header `X-Device-Id`, else None."""
         header = self.request.headers.get("x-device-id")
-        return self.identity.device_id or (None if header is None else checked(header, ev.Id))
+        return self.proof.identity.device_id or (None if header is None else checked(header, ev.Id))
 
     def path(self, name: str, kind: Any = ev.Id) -> str:
         """A checked part of the path."""

@@ -28,6 +28,7 @@ from ..errors import (
 )
 from ..server.committer import NOT_RUNNING
 from ..server.entries import log_entries
+from ..server.proof import Proof
 from ..server.server import ChatServer
 from ..storage.base import (
     Advanced,
@@ -40,11 +41,10 @@ from ..storage.base import (
     Page,
     Updated,
 )
-from ..types import Identity
 from ..wire import events as ev
 from ..wire import http as wire
 from ..wire.codec import JSON
-from .call import NO_BEARER, Call, bearer, checked, login_request
+from .call import NO_BEARER, Call, address_of, bearer, checked, login_request
 from .openapi import Operation, openapi_document
 from .origins import Origins
 from .problems import http_exception, problem
@@ -60,6 +60,7 @@ class HttpApi:
 
     Attributes:
         routes: Starlette routes, one per operation.
+        methods: What the operations are asked by: what pages of other origins must be allowed.
         exception_handlers: For paths and methods that do not exist.
     """
 
@@ -74,6 +75,7 @@ class HttpApi:
             Route("/v1/openapi.json", self._openapi),
             Route("/v1/ws", self._websocket),
         ]
+        self.methods = sorted({operation.method for operation in self._operations})
         self.exception_handlers: dict[Any, Any] = {HTTPException: http_exception}
 
     def _list_operations(self) -> list[Operation]:
@@ -145,7 +147,7 @@ class HttpApi:
         if body.sender_id is not UNSET and body.sender_id != call.user_id:
             raise ForbiddenError("`senderId` must be the token's user")
         stored = await self._server.engine.send_and_wait(
-            call.user_id, body.conversation_id, body.client_msg_id, _payload(body)
+            call.proof, body.conversation_id, body.client_msg_id, _payload(body)
         )
         return _json(_send_result(stored.entry))
 
@@ -167,13 +169,13 @@ class HttpApi:
             raise BadRequestError("name the device by the token or by `X-Device-Id`")
         message_id = call.path("message_id", ev.MessageId)
         command = self._server.engine.confirm(message_id, call.user_id, device_id)
-        await self._server.engine.execute(command, Advanced, call.user_id)
+        await self._server.engine.execute(command, Advanced, call.proof)
         return Response(status_code=204)
 
     async def _read(self, call: Call) -> Response:
         up_to_seq = call.number("upToSeq", None)
         command = self._server.engine.advance_read(call.path("conversation_id"), call.user_id, up_to_seq)
-        outcome = await self._server.engine.execute(command, Advanced, call.user_id)
+        outcome = await self._server.engine.execute(command, Advanced, call.proof)
         return _json(wire.ReadResult(outcome.read_seq))
 
     async def _status(self, call: Call) -> Response:
@@ -197,7 +199,7 @@ class HttpApi:
 
     async def _recall(self, call: Call) -> Response:
         message_id = call.path("message_id", ev.MessageId)
-        recalled = await self._server.engine.recall_and_wait(call.user_id, message_id)
+        recalled = await self._server.engine.recall_and_wait(call.proof, message_id)
         return _json(_send_result(recalled.entry))
 
     # --- conversations ---
@@ -211,20 +213,20 @@ class HttpApi:
             None if body.conversation_id is UNSET else body.conversation_id,
             body.title,
         )
-        outcome = await self._create_within(call.user_id, command)
+        outcome = await self._create_within(call.proof, command)
         return _json(_conversation_result(outcome.conversation), 201 if outcome.created else 200)
 
-    async def _create_within(self, user_id: str, command: CreateConversation) -> Created:
+    async def _create_within(self, proof: Proof, command: CreateConversation) -> Created:
         """Create what the user may still create; what was refused, or existed already, does not count."""
         allowance, created = self._server.allowance, False
-        allowance.create(user_id, command.member_ids)
+        allowance.create(proof.user_id, command.member_ids)
         try:
-            outcome = await self._server.engine.execute(command, Created, user_id)
+            outcome = await self._server.engine.execute(command, Created, proof)
             created = outcome.created
             return outcome
         finally:
             if not created:
-                allowance.not_created(user_id, command.member_ids)
+                allowance.not_created(proof.user_id, command.member_ids)
 
     async def _conversation(self, call: Call) -> Response:
         async with self._server.reads.turn(call.user_id):
@@ -241,7 +243,7 @@ class HttpApi:
         )
         return _json(
             _conversation_result(
-                (await self._server.engine.execute(command, Updated, call.user_id)).conversation
+                (await self._server.engine.execute(command, Updated, call.proof)).conversation
             )
         )
 
@@ -284,7 +286,7 @@ class HttpApi:
         allowance, added = self._server.allowance, frozenset[str]()
         allowance.add(call.user_id, command.user_ids)
         try:
-            outcome = await self._server.engine.execute(command, MembersChanged, call.user_id)
+            outcome = await self._server.engine.execute(command, MembersChanged, call.proof)
             added = frozenset(outcome.added)
             return _members_changed(outcome)
         finally:
@@ -292,24 +294,25 @@ class HttpApi:
 
     async def _remove_member(self, call: Call) -> Response:
         command = self._server.engine.remove(call.path("conversation_id"), call.user_id, call.path("user_id"))
-        return _members_changed(await self._server.engine.execute(command, MembersChanged, call.user_id))
+        return _members_changed(await self._server.engine.execute(command, MembersChanged, call.proof))
 
     # --- blocks ---
 
     async def _blocks(self, call: Call) -> Response:
         limit = call.limit(_LIST_LIMIT)
-        rows = await self._server.store.blocks(call.user_id, call.cursor(), limit)
+        async with self._server.reads.turn(call.user_id):
+            rows = await self._server.store.blocks(call.user_id, call.cursor(), limit)
         last = rows[-1].user_id if len(rows) == limit else None
         return _json(wire.BlocksResult([wire.BlockRow(row.user_id, row.since_ms) for row in rows], last))
 
     async def _block(self, call: Call) -> Response:
         command = self._server.engine.block(call.user_id, call.path("user_id"))
-        await self._server.engine.execute(command, Done, call.user_id)
+        await self._server.engine.execute(command, Done, call.proof)
         return Response(status_code=204)
 
     async def _unblock(self, call: Call) -> Response:
         command = self._server.engine.unblock(call.user_id, call.path("user_id"))
-        await self._server.engine.execute(command, Done, call.user_id)
+        await self._server.engine.execute(command, Done, call.proof)
         return Response(status_code=204)
 
     # --- how each is answered ---
@@ -325,10 +328,14 @@ class HttpApi:
             if not self._server.running:
                 self._server.warn_not_running()
                 raise UnavailableError(NOT_RUNNING)
-            identity = await self._identify(request)
-            self._server.allowance.request(identity.user_id)
+            proof = await self._prove(request)
+            self._server.allowance.request(proof.user_id)
             reader_of(request.scope).logged_in()
-            response = await handler(Call(request, identity))
+            response = await handler(Call(request, proof))
+            if (
+                request.method == "GET"
+            ):  # what was read for somebody who was sent away meanwhile does not leave
+                self._server.login.check(proof)
         except RefusedError as error:
             response = problem(error)
             if isinstance(error, TooLargeError):
@@ -341,16 +348,16 @@ class HttpApi:
             response = problem(InternalError("the server failed"))
         return response
 
-    async def _identify(self, request: Request) -> Identity:
+    async def _prove(self, request: Request) -> Proof:
         """Who asks, before anything of the body is read."""
-        token, login = bearer(request), self._server.login
-        if not login.by_request:
-            if not token:
-                raise UnauthenticatedError(NO_BEARER)
-            return await login.identify(token)
+        token, server = bearer(request), self._server
         if not token:
+            if not server.login.by_request:
+                raise UnauthenticatedError(NO_BEARER)
             self._origins.check_request(request.method, request.headers.get("origin"))
-        return await login.identify(token, login_request(request))
+        came_with = login_request(request) if server.login.by_request else address_of(request)
+        with server.admission.login(came_with.client_address, server.ports.clock.now_s()):
+            return await server.login.prove(token, came_with)
 
     async def _websocket(self, request: Request) -> Response:
         """A plain request for the WebSocket: from somebody who looks around, or a proxy that takes the upgrade away."""

@@ -1,8 +1,9 @@
 """Connections of peers that nobody vouched for yet: how many there may be, and how much of the event loop they get.
 
-Whatever number of strangers floods the server with whatever is small, a turn of the event loop handles one slice of
-one of them: those who are logged in wait for that slice and no longer. And they hold only so many places: a new one
-takes the place of the one that has waited for longest, so that nobody who is slow to log in keeps others out.
+A stranger holds a place for as long as something of theirs is waited for: a request, its body, or that they read what
+they asked for. Whatever number of strangers floods the server with whatever is small, a turn of the event loop handles
+one slice of one of them: those who are logged in wait for that slice and no longer. And there are only so many places:
+a new stranger takes that of the one that has waited for longest, so that nobody who is slow to log in keeps others out.
 Used by `websocket_protocol`, one for each uvicorn server.
 """
 
@@ -84,13 +85,18 @@ class Strangers:
         return len(self._holders)
 
     def enter(self, stranger: Stranger) -> None:
-        """Take a place; when none is left, the connection that took its own first is cut off."""
+        """Take a new place; when none is left, the connection that took its own first is cut off."""
         self._holders.pop(stranger, None)
         if len(self._holders) >= self._places:
             oldest = next(iter(self._holders))
             del self._holders[oldest]
             oldest.transport.abort()
         self._holders[stranger] = None
+
+    def stay(self, stranger: Stranger) -> None:
+        """Keep the place, or take one if there is none."""
+        if stranger not in self._holders:
+            self.enter(stranger)
 
     def leave(self, stranger: Stranger) -> None:
         """Give the place back. A second call does nothing."""

@@ -54,14 +54,11 @@ def asgi_app(
             may open a WebSocket. Empty: any page may open a WebSocket and none of another origin may send requests.
             With `RequestLogin` they are needed.
 
-    Raises:
-        ConfigurationError: `server` is none.
-
     Returns:
         A Starlette app with `/v1/ws`, the HTTP requests of the contract, `/healthz` and `/readyz`.
 
     Raises:
-        ConfigurationError: One of `origins` is no origin, or they are needed and missing.
+        ConfigurationError: `server` is none; one of `origins` is no origin; or they are needed and missing.
     """
 
     check_kind("server", server, ChatServer)
@@ -85,18 +82,18 @@ def asgi_app(
         routes=routes,
         lifespan=lifespan,
         exception_handlers=http.exception_handlers,
-        middleware=_cors(origins, credentials=server.login.by_request) if origins else (),
+        middleware=_cors(origins, http.methods, credentials=server.login.by_request) if origins else (),
     )
     app.router.redirect_slashes = False  # a redirect would be built from the caller's Host
     return app
 
 
-def _cors(origins: Sequence[str], *, credentials: bool) -> list[Middleware]:
+def _cors(origins: Sequence[str], methods: Sequence[str], *, credentials: bool) -> list[Middleware]:
     return [
         Middleware(
             CORSMiddleware,
             allow_origins=[origin.lower() for origin in origins],
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=methods,
             allow_headers=["Authorization", "Content-Type", "X-Device-Id"],
             expose_headers=["Retry-After"],
             allow_credentials=credentials,

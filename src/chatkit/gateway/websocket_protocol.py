@@ -35,7 +35,8 @@ from .problems import SECURITY_HEADERS, problem
 from .strangers import CONNECTION, SLICE_BYTES, Strangers, descriptors_max, places_of
 
 REQUEST_TIMEOUT_S = 10.0
-"""How long a connection may take to send the head of a request, from its opening or its last answer."""
+"""How long a connection may take to send the head of a request, from its opening or its last answer; and how long it
+may send nothing of a body that is due, or read nothing of an answer."""
 
 LINGER_S = 5.0
 """How long a connection that is closed may take to read what is left for it."""
@@ -246,6 +247,7 @@ class ChatHttpProtocol(H11Protocol, FairConnection):
 
     _deadline: asyncio.TimerHandle | None = None
     _unread_body_bytes = 0
+    _unread_answer_bytes = 0
     _in_turn = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -268,12 +270,25 @@ class ChatHttpProtocol(H11Protocol, FairConnection):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Handle a slice; a request that is being answered holds no stranger's place."""
+        """Handle a slice."""
         if self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE:
             self._ignore_body(len(data))
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._strangers.leave(self)
+
+    def pause_writing(self) -> None:
+        """The peer does not read as fast as it is answered."""
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """The peer has read."""
+        super().resume_writing()
+        self._watch()
+
+    def logged_in(self) -> None:
+        """Whoever asks has proved who they are; the app itself waits for the body."""
+        super().logged_in()
+        self._watch()
 
     def take_turn(self, data: bytes) -> None:
         """Handle a slice; an empty one stands for what came with a request before."""
@@ -290,6 +305,7 @@ class ChatHttpProtocol(H11Protocol, FairConnection):
         """Handle what h11 holds; a stranger's next request that came with the one before waits for its own turn."""
         if self._trusted or self._in_turn:
             super().handle_events()
+            self._watch()
         else:
             self._strangers.read(self, b"")
 
@@ -344,7 +360,28 @@ class ChatHttpProtocol(H11Protocol, FairConnection):
     def _await_request(self) -> None:
         self._trusted = False
         self._strangers.enter(self)
+        self._await_peer()
+
+    def _watch(self) -> None:
+        """Something has happened while a request is answered: find out whether its peer or the app is waited for."""
+        if self._is_answering() and not self._deaf:
+            if self.flow.write_paused or self._lacks_body():
+                self._await_peer()
+            else:
+                self._disarm()
+                self._strangers.leave(self)
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _lacks_body(self) -> bool:
+        return self.conn.their_state is h11.SEND_BODY and not self._trusted
+
+    def _await_peer(self) -> None:
+        if not self._trusted:
+            self._strangers.stay(self)
         self._disarm()
+        self._unread_answer_bytes = self.transport.get_write_buffer_size()
         self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, self._expired)
 
     def _disarm(self) -> None:
@@ -353,7 +390,12 @@ class ChatHttpProtocol(H11Protocol, FairConnection):
             self._deadline = None
 
     def _expired(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        """Let go of a peer that did nothing; not of one that reads slowly, or whose body the app does not read."""
+        reads = 0 < self.transport.get_write_buffer_size() < self._unread_answer_bytes
+        app_is_slow = self._is_answering() and (self.flow.read_paused or self.cycle.waiting_for_100_continue)
+        if reads or (app_is_slow and not self.flow.write_paused):
+            self._await_peer()
+        else:
             self.transport.abort()
 
 

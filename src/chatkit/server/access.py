@@ -1,4 +1,4 @@
-"""Who may not be here, as this node knows it: what was revoked, and the sessions that end by it.
+"""Who may not be here, as this node knows it: what was revoked, and the sessions and requests that end by it.
 
 All revocations that hold are in memory (about 500 bytes each), so that no request costs a read. Those made here are
 known in the order of their commits; those of other nodes are read from the store, at once when the bus says so and
@@ -22,6 +22,8 @@ from ..ports import Clock
 from ..storage.base import Revocation, RevocationKind, Store
 from ..wire import events as ev
 from .live.hub import Hub
+from .pending import PendingCommand
+from .proof import Proof
 from .session import Session
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,8 @@ class Access:
     """What was revoked, and the end of the sessions that it reaches.
 
     Args:
-        refuse_queued: Takes back what an ended session still has in the commit queue.
+        refuse_queued: Takes back what still waits in the commit queue of whoever is sent away: calls back for each
+            command, for the error to refuse it with or None.
         clustered: Whether other nodes revoke too.
     """
 
@@ -51,7 +54,7 @@ class Access:
         self,
         store: Store,
         hub: Hub,
-        refuse_queued: Callable[[Session, RefusedError], None],
+        refuse_queued: Callable[[Callable[[PendingCommand], RefusedError | None]], None],
         clock: Clock,
         *,
         clustered: bool,
@@ -64,7 +67,7 @@ class Access:
         self._held: dict[Subject, dict[RevocationKind, Revocation]] = {}
         self._sweep_at = _SWEEP_LEAST
         self._read_to = 0
-        self._made_here: set[int] = set()
+        self._unread: dict[tuple[Subject, RevocationKind], list[int]] = {}
         self._uncertain: set[Session] = set()
         self._woken = AutoResetEvent()
         self.position = 0
@@ -72,27 +75,46 @@ class Access:
 
     # --- for logins and requests ---
 
-    def check(self, user_id: str, device_id: str | None, token_hash: bytes, issued_ms: int | None) -> None:
-        """Hold a login to what this node knows. Raises TokenRevokedError or BannedError."""
-        for subject in subjects_of(user_id, device_id, token_hash):
-            self._check(subject, issued_ms)
+    def check(self, proof: Proof) -> None:
+        """Hold a login to what this node knows now; costs no read.
+
+        Raises:
+            TokenRevokedError: It was revoked.
+            BannedError: Its user is banned.
+            UnavailableError: Its user was revoked after the host was asked, and only the host knows whether it still
+                holds: ask again.
+        """
+        error = self._refusal_of(proof)
+        if error is not None:
+            raise error
 
     def check_token(self, token_hash: bytes) -> None:
         """Refuse a revoked token before anybody is asked about it. Raises TokenRevokedError."""
-        self._check(("", "", token_hash), None)
-
-    def _check(self, subject: Subject, issued_ms: int | None) -> None:
-        error = refusal(self._held.get(subject, {}).values(), issued_ms, None)
+        error = refusal(self._held.get(("", "", token_hash), {}).values(), None, None)
         if error is not None:
             raise error
+
+    def _refusal_of(self, proof: Proof) -> RefusedError | None:
+        identity = proof.identity
+        for subject in subjects_of(identity.user_id, identity.device_id, proof.token_hash):
+            held = self._held.get(subject, {})
+            error = refusal(held.values(), identity.issued_at_ms, proof.asked_at)
+            if error is not None:
+                return error
+        return None
+
+    def _refusal_of_request(self, pending: PendingCommand) -> RefusedError | None:
+        """Why a queued command is refused that came by a request; None also for those of sessions, which are ended."""
+        return None if pending.proof is None else self._refusal_of(pending.proof)
 
     # --- what happens here ---
 
     def committed(self, revocation: Revocation) -> None:
         """A revocation made here is durable: whoever it reaches and is here now has opened before it."""
-        if self._clustered:
-            self._made_here.add(revocation.position)
-        self._keep(revocation)
+        if revocation.position > self._read_to:
+            if self._clustered:
+                self._unread.setdefault(_place(revocation), []).append(revocation.position)
+            self._keep(revocation)
         if revocation.ends_ms != 0:
             for session in self._reached(revocation):
                 self._end(session, revocation.kind)
@@ -147,10 +169,16 @@ class Access:
                 return
 
     def _learn(self, revocation: Revocation) -> None:
-        if revocation.position in self._made_here:
-            self._made_here.discard(revocation.position)
+        """Read one, in the order of positions. Of those made here that are not read yet, any is newer than this one."""
+        place = _place(revocation)
+        made_here = self._unread.get(place, [])
+        if revocation.position in made_here:
+            made_here.remove(revocation.position)
+            if not made_here:
+                del self._unread[place]
             return
-        self._keep(revocation)
+        if not made_here:
+            self._keep(revocation)
         if revocation.ends_ms == 0:
             return
         reached = self._reached(revocation)
@@ -181,11 +209,12 @@ class Access:
 
     def _keep(self, revocation: Revocation) -> None:
         self.position = max(self.position, revocation.position)
-        subject = (revocation.user_id, revocation.device_id, revocation.token_hash)
+        subject, kind = _place(revocation)
         kinds = self._held.setdefault(subject, {})
-        kinds.pop(revocation.kind, None)
+        kinds.pop(kind, None)
         if revocation.holds:
-            kinds[revocation.kind] = revocation
+            kinds[kind] = revocation
+            self._refuse_queued(self._refusal_of_request)
         if not kinds:
             del self._held[subject]
         if len(self._held) > self._sweep_at:
@@ -212,5 +241,11 @@ class Access:
             session.close(code, reason)
         else:
             session.cut(code, reason)
-            self._refuse_queued(session, TokenRevokedError(reason))
+            error = TokenRevokedError(reason)
+            self._refuse_queued(lambda pending: error if pending.session is session else None)
         self._hub.leave(session)
+
+
+def _place(revocation: Revocation) -> tuple[Subject, RevocationKind]:
+    """Of those with the same place the newest holds."""
+    return (revocation.user_id, revocation.device_id, revocation.token_hash), revocation.kind

@@ -15,6 +15,7 @@ import anyio
 import msgspec
 
 from ..errors import (
+    BannedError,
     ConfigurationError,
     RefusedError,
     TokenRevokedError,
@@ -88,7 +89,9 @@ class Asking:
 
         Raises:
             UnauthenticatedError: Or a subclass: the host refuses the token, or is set up wrongly.
-            UnavailableError: The host failed or took too long; a retry is safe.
+            BannedError: The host says so.
+            UnavailableError: The host failed or took too long; a retry is safe. So it is after the host's own
+                RateLimitedError or OverloadedError.
         """
         if isinstance(self._authenticate, RequestLogin):
             whole = msgspec.structs.replace(request or LoginRequest(), token=token)
@@ -101,7 +104,8 @@ class Asking:
         Raises:
             TokenRevokedError: The host has ended it.
             UnauthenticatedError: The host refuses it, or is set up wrongly.
-            UnavailableError: The host failed or took too long; a retry is safe.
+            BannedError: The host says so.
+            UnavailableError: As `who`.
         """
         assert self._authorize_resume is not None
 
@@ -125,8 +129,12 @@ class Asking:
                 if inspect.isawaitable(answer):
                     answer = await answer
             return checked(answer)
-        except RefusedError:
-            raise
+        except RefusedError as error:
+            if error.retryable or isinstance(error, UnauthenticatedError | BannedError):
+                raise
+            raise UnauthenticatedError(
+                str(error)
+            ) from error  # nothing that a client would try again and again
         except _SetUpWronglyError as fault:
             self._log_once(name, fault)
             raise UnauthenticatedError("the server cannot use this login; its log says why") from None

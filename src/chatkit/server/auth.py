@@ -26,9 +26,10 @@ logger = logging.getLogger(__name__)
 Authenticator = Callable[[str], Awaitable[Identity] | Identity]
 """Takes the token, returns the identity. A plain `def` works too; it runs in the event loop, so it must not wait.
 
-Raises UnauthenticatedError (proves nothing), TokenExpiredError or TokenRevokedError. Any other exception is
-logged and answered as UNAVAILABLE: a login service that is down must not look like a wrong password. What is no
-`Identity`, or has an id outside the alphabet, is answered as UNAUTHENTICATED, and the log says what to do.
+Raises UnauthenticatedError (proves nothing), TokenExpiredError, TokenRevokedError or BannedError. A RefusedError that
+may be retried is answered as it is, any other one as UNAUTHENTICATED. Any other exception is logged and answered as
+UNAVAILABLE: a login service that is down must not look like a wrong password. What is no `Identity`, or has an id
+outside the alphabet, is answered as UNAUTHENTICATED, and the log says what to do.
 """
 
 Key = str | bytes
@@ -38,7 +39,8 @@ Keys = Key | Sequence[Key] | Mapping[str, Key]
 SECRET_BYTES_MIN = 32
 """Bytes that an HMAC secret must have."""
 
-_TIME_MAX_S = 2**40  # far beyond any real date, small enough for milliseconds in 53 bits
+TIME_MAX_S = 2**40
+"""Of a time in a token: far beyond any real date, and small enough for milliseconds in 53 bits."""
 
 
 _OUTSIDE = re.compile(rb"[^A-Za-z0-9._@-]")
@@ -240,7 +242,7 @@ def _check_signed(name: str, value: object) -> None:
 
 def _check_times(claims: _Claims, now_s: float, leeway_s: float) -> None:
     for stamp in (claims.exp, claims.nbf, claims.iat):
-        if stamp is not UNSET and not 0 <= stamp <= _TIME_MAX_S:
+        if stamp is not UNSET and not 0 <= stamp <= TIME_MAX_S:
             raise UnauthenticatedError("the token is not valid")
     if claims.exp is not UNSET and claims.exp + leeway_s < now_s:
         raise TokenExpiredError("the token has expired")

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from .pending import PendingCommand, price
-from .session import Session
+
+_ReasonT = TypeVar("_ReasonT")
 
 HOST = ""
 """The lane of the verbs of the host; it has no share to keep to."""
@@ -75,7 +77,11 @@ class CommitQueue:
         return (0, 0) if lane is None else (lane.cost, lane.payload_bytes)
 
     def take(self, cost_max: float) -> list[PendingCommand]:
-        """The next batch: at least one command, up to a cost. Lanes that got less than they have come first next."""
+        """The next batch: at least one command, up to a cost. Lanes that got less than they have come first next.
+
+        Resumed logins come last in it: whose device is forgotten for a new one in this batch is not online by then.
+        """
+        had_resumes = RESUMES in self._lanes
         taken: list[PendingCommand] = []
         left = cost_max
         for user_id, lane in list(self._lanes.items()):
@@ -87,6 +93,8 @@ class CommitQueue:
             lane.credit = 0.0
             self._take_turn(user_id, lane, taken, cost_max)
         self._count -= len(taken)
+        if had_resumes:
+            taken.sort(key=lambda pending: pending.user_id == RESUMES)
         return taken
 
     def take_all(self) -> list[PendingCommand]:
@@ -96,22 +104,18 @@ class CommitQueue:
         self._count = self.cost = self.payload_bytes = 0
         return taken
 
-    def remove_held_back(self) -> list[PendingCommand]:
-        """Take out the sends that a refusal holds back, in order."""
-        return self._remove(lambda pending: pending.held_back)
-
-    def remove_of(self, session: Session) -> list[PendingCommand]:
-        """Take out what a session asked for, in order."""
-        return self._remove(lambda pending: pending.session is session)
-
-    def _remove(self, unwanted: Callable[[PendingCommand], bool]) -> list[PendingCommand]:
-        removed: list[PendingCommand] = []
+    def remove(
+        self, why: Callable[[PendingCommand], _ReasonT | None]
+    ) -> list[tuple[PendingCommand, _ReasonT]]:
+        """Take out, in order, the commands that there is a reason against; each comes with it."""
+        removed: list[tuple[PendingCommand, _ReasonT]] = []
         for user_id, lane in list(self._lanes.items()):
-            out = [pending for pending in lane.pending if unwanted(pending)]
+            judged = [(pending, why(pending)) for pending in lane.pending]
+            out = [(pending, reason) for pending, reason in judged if reason is not None]
             if out:
-                lane.pending = deque(pending for pending in lane.pending if not unwanted(pending))
+                lane.pending = deque(pending for pending, reason in judged if reason is None)
                 self._count -= len(out)
-                self._left(lane, out)
+                self._left(lane, [pending for pending, _ in out])
                 removed += out
                 if not lane.pending:
                     del self._lanes[user_id]

@@ -10,7 +10,7 @@ forwards to the `CommitListener`. The next batch begins once everything of this 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import anyio
@@ -21,6 +21,7 @@ from ..errors import OverloadedError, RefusedError, UnavailableError
 from ..storage.base import Append, CommandStore, Entry, Outcome, Refused
 from .commit_queue import HOST, RESUMES, CommitQueue
 from .config import ServerConfig
+from .devices import Devices
 from .live.fanout import DELIVERIES_PER_TURN
 from .pending import PendingCommand
 from .session import Session
@@ -50,9 +51,12 @@ class CommitListener(Protocol):
 class Committer:
     """The one way to a change in the store. Refuses everything until `open`."""
 
-    def __init__(self, store: CommandStore, listener: CommitListener, config: ServerConfig) -> None:
+    def __init__(
+        self, store: CommandStore, listener: CommitListener, devices: Devices, config: ServerConfig
+    ) -> None:
         self._store = store
         self._listener = listener
+        self._devices = devices
         self._config = config
         self._waiting = CommitQueue(config.limits.commit_share_per_user * config.commit_batch_max)
         self._batch: Sequence[PendingCommand] = ()
@@ -83,9 +87,10 @@ class Committer:
         """Refuse what is still queued: there will be no further batch."""
         self._refuse(self._waiting.take_all(), self._unavailable(NOT_RUNNING))
 
-    def refuse_of(self, session: Session, error: RefusedError) -> None:
-        """Refuse what a session has in the queue; what is in a transaction already is not touched."""
-        self._refuse(self._waiting.remove_of(session), error)
+    def refuse_queued(self, why: Callable[[PendingCommand], RefusedError | None]) -> None:
+        """Refuse what waits in the queue and has a `why`; what is in a transaction already is not touched."""
+        for pending, error in self._waiting.remove(why):
+            self._refuse([pending], error)
 
     def submit(self, pending: PendingCommand, *, urgent: bool = True, share: float = 1.0) -> None:
         """Queue a command; its outcome arrives at the listener.
@@ -156,6 +161,7 @@ class Committer:
     async def _commit(self) -> None:
         batch = self._batch = self._waiting.take(self._config.commit_batch_max)
         self._urgent = bool(self._waiting)
+        self._devices.spare_online(batch)
         try:
             outcomes: Sequence[Outcome] = await self._store.commit([pending.command for pending in batch])
         except RefusedError as error:
@@ -209,7 +215,7 @@ class Committer:
 
     def _refuse_held_back(self) -> None:
         """Refuse what already waits behind a refused send, before the client can send that one again."""
-        for pending in self._waiting.remove_held_back():
+        for pending, _ in self._waiting.remove(lambda pending: pending.held_back or None):
             self._listener.refuse_held_back(pending)
             self._count_answered(1)
 

@@ -7,14 +7,17 @@ refreshes for its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from msgspec.structs import replace
+
 from ..ports import Clock
-from ..storage.base import DeviceRule, SeeDevices
+from ..storage.base import ConfirmMessage, DeviceRule, OpenSession, SeeDevices
 from .limits import Limits
 from .live.presence import Presence
+from .pending import PendingCommand
 
 SEEN_EVERY_S: Final = 600.0
 """How often online devices are noted as seen: 33 rows a second for 20,000 of them."""
@@ -36,8 +39,14 @@ class Devices:
         self._seen_ms = int(2 * SEEN_EVERY_S * 1000) if clustered else None
         self._opening: Counter[tuple[str, str]] = Counter()
 
-    def rule(self, user_id: str) -> DeviceRule:
-        """Which devices of a user may be forgotten now."""
+    def spare_online(self, batch: Iterable[PendingCommand]) -> None:
+        """A transaction begins: have its commands forget no device that is online now, or logs in with them."""
+        for pending in batch:
+            command = pending.command
+            if type(command) is OpenSession or type(command) is ConfirmMessage:
+                pending.command = replace(command, rule=self._rule(command.user_id))
+
+    def _rule(self, user_id: str) -> DeviceRule:
         opening = (device_id for user, device_id in self._opening if user == user_id)
         return DeviceRule(self._devices_max, (*self._presence.device_ids(user_id), *opening), self._seen_ms)
 

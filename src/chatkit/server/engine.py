@@ -37,12 +37,13 @@ from ..storage.base import (
 from ..types import ConversationType
 from ..wire import events as ev
 from ..wire.payload import canonical
+from .access import Access
 from .allowance import Allowance
 from .commit_queue import HOST
 from .committer import Committer
 from .config import ServerConfig
-from .devices import Devices
 from .pending import PendingCommand, PendingReply
+from .proof import Proof
 from .publisher import Publisher, held_back_error
 from .session import Session
 
@@ -64,7 +65,7 @@ class Engine:
         store: Store,
         committer: Committer,
         publisher: Publisher,
-        devices: Devices,
+        access: Access,
         allowance: Allowance,
         config: ServerConfig,
         ports: Ports,
@@ -73,7 +74,7 @@ class Engine:
         self._allowance = allowance
         self._committer = committer
         self._publisher = publisher
-        self._devices = devices
+        self._access = access
         self._config = config
         self._ports = ports
         self._secret = b""
@@ -156,33 +157,39 @@ class Engine:
     # --- for whoever waits ---
 
     async def send_and_wait(
-        self, user_id: str, conversation_id: str, client_msg_id: str, payload: Any
+        self, proof: Proof, conversation_id: str, client_msg_id: str, payload: Any
     ) -> Appended:
         """A user's message that came by HTTP. Raises as `execute` does, and RateLimitedError."""
-        command = self.append(conversation_id, user_id, client_msg_id, payload)
-        self._allowance.send(user_id, conversation_id, self._ports.clock.now_s())
-        return await self.execute(command, Appended, user_id)
+        command = self.append(conversation_id, proof.user_id, client_msg_id, payload)
+        self._allowance.send(proof.user_id, conversation_id, self._ports.clock.now_s())
+        return await self.execute(command, Appended, proof)
 
-    async def recall_and_wait(self, user_id: str, message_id: str) -> Recalled:
+    async def recall_and_wait(self, proof: Proof, message_id: str) -> Recalled:
         """A user's recall that came by HTTP. Raises as `execute` does, and RateLimitedError."""
-        command = self.withdraw(message_id, user_id)
-        self._allowance.recall(user_id)
-        return await self.execute(command, Recalled, user_id)
+        command = self.withdraw(message_id, proof.user_id)
+        self._allowance.recall(proof.user_id)
+        return await self.execute(command, Recalled, proof)
 
-    async def execute(self, command: Command, expected: type[_OutcomeT], user_id: str = HOST) -> _OutcomeT:
+    async def execute(
+        self, command: Command, expected: type[_OutcomeT], proof: Proof | None = None
+    ) -> _OutcomeT:
         """Commit one command and return its outcome.
 
         Args:
             command: What is to be done.
             expected: What its outcome is, if it is not refused.
-            user_id: The user who asks for it, whose share of the commit queue it takes; else the host does.
+            proof: The login of the user who asks for it, whose share of the commit queue it takes; refused if it does
+                not hold any more. None: the host asks.
 
         Raises:
             RefusedError: It changed nothing; the class says why and whether a retry may help.
             UnavailableError: Storage refused or did not answer in time; resend with the same key.
             ConfigurationError: Called in another event loop than the server's.
         """
-        return await self.submit(PendingCommand(command, user_id=user_id), expected)
+        if proof is None:
+            return await self.submit(PendingCommand(command, user_id=HOST), expected)
+        self._access.check(proof)
+        return await self.submit(PendingCommand(command, user_id=proof.user_id, proof=proof), expected)
 
     async def submit(self, pending: PendingCommand, expected: type[_OutcomeT]) -> _OutcomeT:
         """As `execute`, for a command that belongs to a session."""
@@ -216,8 +223,7 @@ class Engine:
         self, message_id: str, user_id: str, device_id: str, conversation_id: str | None = None
     ) -> ConfirmMessage:
         """A device's confirmation of exactly one entry."""
-        rule = self._devices.rule(user_id)
-        return ConfirmMessage(message_id, user_id, device_id, self._now_ms(), conversation_id, rule)
+        return ConfirmMessage(message_id, user_id, device_id, self._now_ms(), conversation_id)
 
     def advance_read(self, conversation_id: str, user_id: str, up_to_seq: int) -> AdvanceRead:
         """A user's read cursor."""

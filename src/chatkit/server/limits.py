@@ -43,7 +43,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         added_per_user: How often others may make a user a member of something; beyond it they are refused.
         connections_per_address: Open connections from one address.
         logins_pending_per_address: Open connections from one address that have not logged in.
-        new_connections: Connections taken in per second, over all addresses.
+        new_connections_per_address: Connections taken in from one address, and HTTP requests whose login fails.
+        new_connections: Connections taken in, over all addresses.
     """
 
     sends_per_user: Rate | None = Rate(10, 30)
@@ -63,6 +64,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     added_per_user: Rate | None = Rate(200 / 3600, 200)
     connections_per_address: int = 1_000
     logins_pending_per_address: int = 100
+    new_connections_per_address: Rate | None = Rate(50, 500)
     new_connections: Rate | None = Rate(200, 1_000)
 
     def __post_init__(self) -> None:
@@ -98,5 +100,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             added_per_user=None,
             connections_per_address=_NO_BOUND,
             logins_pending_per_address=_NO_BOUND,
+            new_connections_per_address=None,
             new_connections=None,
         )

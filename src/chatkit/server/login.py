@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+from typing import Any
 
 import anyio
 import msgspec
@@ -37,6 +38,7 @@ from ..wire import events as ev
 from .access import Access
 from .allowance import Allowance
 from .asking import Asking
+from .auth import TIME_MAX_S
 from .background import Spawn
 from .commit_queue import RESUMES
 from .config import ServerConfig
@@ -44,27 +46,19 @@ from .devices import Devices
 from .engine import Engine
 from .login_request import LoginRequest
 from .pending import PendingCommand
+from .proof import Proof
+from .read_gate import ReadGate
 from .session import Session
 
 logger = logging.getLogger(__name__)
 
 _EXPIRY_WARNING_MS = 30_000
 
+_RESUME_READS = 2
+"""Resume tokens that are looked up at the same moment, for the host to be asked about; the others wait in line."""
+
 _END_KNOWN_S = 1.0
 """So long a revocation waits for the host to say when the token ends by itself."""
-
-
-class _Proof(msgspec.Struct):
-    """A token, and who it proves.
-
-    Attributes:
-        token_hash: Digest of the token.
-        asked_at: Position of the newest revocation that was known before the host was asked.
-    """
-
-    identity: Identity
-    token_hash: bytes
-    asked_at: int
 
 
 class _Proved(msgspec.Struct):
@@ -91,6 +85,7 @@ class Login:
         access: Access,
         devices: Devices,
         allowance: Allowance,
+        reads: ReadGate,
         config: ServerConfig,
         ports: Ports,
         spawn: Spawn,
@@ -100,6 +95,8 @@ class Login:
         self._access = access
         self._devices = devices
         self._allowance = allowance
+        self._reads = reads
+        self._resume_reads = anyio.Semaphore(_RESUME_READS)
         self._config = config
         self._ports = ports
         self._spawn = spawn
@@ -110,37 +107,47 @@ class Login:
         """Whether a login may come without a token: by a cookie or a header."""
         return self._asking.by_request
 
-    async def identify(self, token: str, request: LoginRequest | None = None) -> Identity:
-        """Who the token proves, or what else the request came with.
+    async def prove(self, token: str, request: LoginRequest | None = None) -> Proof:
+        """Who the token proves, or what else the request came with. It holds now; `check` says so later.
 
         Raises:
             UnauthenticatedError: Or a subclass: the token is refused, or was revoked.
             BannedError: Its user is banned.
-            UnavailableError: The authenticator failed or took too long; a retry is safe.
+            UnavailableError: The authenticator failed or took too long, or the user was revoked meanwhile; a retry is
+                safe.
         """
-        return (await self._prove(token, request)).identity
-
-    async def _prove(self, token: str, request: LoginRequest | None) -> _Proof:
         token_hash, asked_at = digest_of_token(token), self._access.position
         self._access.check_token(token_hash)
         identity = await self._asking.who(token, request)
-        self._access.check(identity.user_id, identity.device_id, token_hash, identity.issued_at_ms)
+        proof = Proof(identity, token_hash, asked_at)
+        self._access.check(proof)
         if identity.expires_ms is not None and identity.expires_ms + self._leeway_ms() <= self.now_ms():
             raise TokenExpiredError("the token has expired")
-        return _Proof(identity, token_hash, asked_at)
+        return proof
+
+    def check(self, proof: Proof) -> None:
+        """Hold a proof to what was revoked since. Raises TokenRevokedError, BannedError or UnavailableError."""
+        self._access.check(proof)
 
     async def end_of(self, token: str) -> int | None:
-        """When a token is refused without being revoked; None: never, or the host does not say so in time."""
+        """When a token is refused without being revoked; None: never, or nobody says.
+
+        A host that takes a token has the word, and one that says that it has ended. What it refuses otherwise may be
+        good later (not valid yet, an account that is suspended, a key that is missing), but no token outlives the `exp`
+        that is a part of it.
+        """
         refused_ms = self.now_ms() + int(self._config.resume_token_s * 1000)
         with anyio.move_on_after(_END_KNOWN_S):
             try:
                 expires_ms = (await self._asking.who(token)).expires_ms
-            except UnauthenticatedError:
+            except TokenExpiredError:
                 return refused_ms
             except RefusedError:
-                return None
-            return None if expires_ms is None else expires_ms + self._leeway_ms()
-        return None
+                pass
+            else:
+                return None if expires_ms is None else expires_ms + self._leeway_ms()
+        expires_ms = _exp_ms_of(token)
+        return None if expires_ms is None else max(expires_ms + self._leeway_ms(), refused_ms)
 
     def now_ms(self) -> int:
         """The time, as logins and revocations are stamped with it."""
@@ -168,11 +175,11 @@ class Login:
 
     async def _refresh(self, session: Session, event: ev.AuthRefresh, proved: _Proved) -> None:
         try:
-            proof = await self._prove(event.token, session.request)
+            proof = await self.prove(event.token, session.request)
             if _is_foreign(session, proof.identity):
                 session.close(ev.CloseCode.TOKEN_REVOKED, "the token belongs to another user or device")
                 return
-            await self._engine.execute(self._renewal(session, proof), Done, session.user_id)
+            await self._engine.execute(self._renewal(session, proof), Done, proof)
             self._access.check_token(proof.token_hash)  # revoked after that, while the session had another
         except RefusedError as error:
             session.refuse(error, event.ref)
@@ -184,7 +191,7 @@ class Login:
             self._hold(session, proof.identity)
             session.answer(ev.AuthOk(expires_ts=proof.identity.expires_ms, ref=event.ref))
 
-    def _renewal(self, session: Session, proof: _Proof) -> RenewLogin:
+    def _renewal(self, session: Session, proof: Proof) -> RenewLogin:
         identity = proof.identity
         return RenewLogin(
             session.user_id,
@@ -226,24 +233,29 @@ class Login:
             await self._open_by_token(session, event, "" if event.token is UNSET else event.token)
 
     async def _open_by_token(self, session: Session, event: ev.Hello, token: str) -> None:
-        proof, resume_token = await self._prove(token, session.request), self._new_resume_token()
-        command = self._open_command(proof, event.device_id, resume_token)
-        self._allowance.login(command.user_id)
-        await self._check_device(command.user_id, event.device_id)
-        with self._devices.opening(command.user_id, event.device_id):
-            await self._submit(session, event, command, resume_token, command.user_id)
+        proof, resume_token = await self.prove(token, session.request), self._new_resume_token()
+        if proof.identity.device_id not in (None, event.device_id):
+            raise UnauthenticatedError("the token belongs to another device")
+        self._allowance.login(proof.user_id)
+        with self._devices.opening(proof.user_id, event.device_id):
+            await self._check_device(proof.user_id, event.device_id)
+            command = self._open_command(proof, event.device_id, resume_token)
+            await self._submit(session, event, command, resume_token, proof.user_id)
 
     async def _check_device(self, user_id: str, device_id: str) -> None:
-        """A device without a resume token has not logged in before. Raises RateLimitedError for one too many."""
+        """A device without a resume token has not logged in before.
+
+        Raises:
+            RateLimitedError: One too many, or too many reads of this user wait already.
+        """
         if self._allowance.limits_new_devices:
-            known = await self._engine.store.resume_hashes([(user_id, device_id)])
+            async with self._reads.turn(user_id):
+                known = await self._engine.store.resume_hashes([(user_id, device_id)])
             if not known:
                 self._allowance.new_device(user_id)
 
-    def _open_command(self, proof: _Proof, device_id: str, resume_token: str) -> OpenSession:
+    def _open_command(self, proof: Proof, device_id: str, resume_token: str) -> OpenSession:
         identity = proof.identity
-        if identity.device_id is not None and identity.device_id != device_id:
-            raise UnauthenticatedError("the token belongs to another device")
         return OpenSession(
             identity.user_id,
             device_id,
@@ -255,7 +267,6 @@ class Login:
             proof.token_hash,
             identity.issued_at_ms,
             proof.asked_at,
-            self._devices.rule(identity.user_id),
         )
 
     async def _open_by_resume(self, session: Session, event: ev.Hello, used_token: str) -> None:
@@ -283,7 +294,8 @@ class Login:
         """What the host says now of the login that is resumed; None if it is not asked."""
         if not self._asking.at_resume:
             return None
-        kept = await self._engine.store.kept_login(used_hash)
+        async with self._resume_reads:
+            kept = await self._engine.store.kept_login(used_hash)
         if kept is None or kept.device_id != device_id:
             return None  # the store refuses it
         identity = Identity(kept.user_id, kept.device_id, kept.expires_ms, kept.scope)
@@ -375,17 +387,28 @@ def _is_foreign(session: Session, identity: Identity) -> bool:
 
 def digest_of_token(token: str) -> bytes:
     """What names a login's token. Of a JSON Web Token what is signed: its signature can be spelt in several ways."""
+    return digest(_signed_part(token) or token)
+
+
+def _signed_part(token: str) -> str:
+    """Header and claims of a JSON Web Token; empty for any other token. Source: RFC 7515 section 4"""
     signed, _, signature = token.rpartition(".")
-    return digest(signed if signature and _is_jwt_header(signed.partition(".")[0]) else token)
+    return signed if signature and "alg" in _json_object(signed.partition(".")[0]) else ""
 
 
-def _is_jwt_header(part: str) -> bool:
-    """Whether this is a JSON object with `alg` in base64url. Source: RFC 7515 section 4"""
+def _exp_ms_of(token: str) -> int | None:
+    """When a JSON Web Token ends by its own word, which nobody has verified; None if it does not say."""
+    exp = _json_object(_signed_part(token).partition(".")[2]).get("exp")
+    return int(exp * 1000) if isinstance(exp, int | float) and 0 <= exp <= TIME_MAX_S else None
+
+
+def _json_object(part: str) -> dict[str, Any]:
+    """What a part of a token says in base64url; empty if that is no JSON object."""
     try:
-        header = msgspec.json.decode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        found = msgspec.json.decode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     except (ValueError, RecursionError):  # msgspec's errors, and those of base64
-        return False
-    return isinstance(header, dict) and "alg" in header
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def digest(token: str) -> bytes:

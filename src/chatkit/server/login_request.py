@@ -23,8 +23,9 @@ class LoginRequest(msgspec.Struct, frozen=True, kw_only=True):
         token: Of HELLO, AUTH_REFRESH or `Authorization: Bearer`; empty if there is none.
         cookies: By name.
         headers: By name in lower case; of a repeated one the last.
-        origin: Where the page that asks came from, by the browser's word; None if no browser asks. It is one of the
-            origins that `asgi_app` was given, unless the token proves the login.
+        origin: Where the page that asks came from, by the browser's word. Of a WebSocket it is one of the origins that
+            `asgi_app` was given. Of an HTTP request it is one of them too, or None for one that changes nothing; with a
+            token it may be anything.
         client_address: The address of the peer, or of the client that a trusted proxy named; None where there is none.
     """
 
@@ -39,7 +40,8 @@ class RequestLogin:
     """An authenticator that sees the whole login request.
 
     A page of another origin can open a WebSocket with the user's cookies. So `asgi_app` demands `origins` with it, and
-    refuses a login without a token from anywhere else.
+    refuses every WebSocket from anywhere else: whether a token will come is not known at the handshake. A client that
+    is no browser sends one of them as its header `Origin`. HTTP requests with a token may come from anywhere.
 
     Args:
         authenticate: Takes the request, returns the identity. Raises as `Authenticator` does.

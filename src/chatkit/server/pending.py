@@ -28,6 +28,7 @@ from ..storage.base import (
     SeeDevices,
     SessionOpened,
 )
+from .proof import Proof
 from .session import Session
 
 
@@ -73,6 +74,7 @@ class PendingCommand(msgspec.Struct):
         reply: The waiting caller, if any.
         opened: For logins: called in commit order with the opened session, before any push can follow.
         user_id: Whose lane of the commit queue it waits in; `commit_queue.HOST` for the host's own.
+        proof: Of a request: the login that it was let in by. What a session asks for is judged by the session.
         cost: What it adds to the commit queue's bound: about the rows it reads and writes, in messages. Set by `price`.
         payload_bytes: What it adds to the commit queue's byte bound. Set by `price`.
     """
@@ -85,6 +87,7 @@ class PendingCommand(msgspec.Struct):
     reply: PendingReply | None = None
     opened: Callable[[SessionOpened], None] | None = None
     user_id: str = ""
+    proof: Proof | None = None
     cost: int = 1
     payload_bytes: int = 0
 

@@ -131,8 +131,9 @@ class Publisher:
         """Have the log asked what became of refused commands, so that entries, memberships and a new epoch reach who
         is online soon, instead of by the next check. A recall names no conversation: every log is looked at.
 
-        Not looked for are cursors, which come with the next HEADS, and logins, which the next check of the devices
-        finds.
+        Not looked for are cursors, which come with the next HEADS, and logins. Their connection was closed; an older
+        session of that device may go on, whose resume token is not its newest any more: with a bus the next check of
+        the devices closes it, without one its client logs in by its token once it is cut.
         """
         for pending in batch:
             command = pending.command

@@ -25,6 +25,7 @@ from ..storage.base import Store
 from ..wire import events as ev
 from ..wire.codec import Codec
 from .access import Access
+from .admission import Admission
 from .allowance import Allowance
 from .asking import Asking, ResumeAuthorizer
 from .auth import Authenticator
@@ -41,6 +42,7 @@ from .live.hub import Hub
 from .login import Login
 from .login_request import LoginRequest
 from .login_verbs import LoginVerbs
+from .pending import PendingCommand
 from .publisher import Publisher
 from .read_gate import ReadGate
 from .receipts import Receipts
@@ -79,6 +81,7 @@ class ChatServer(LoginVerbs):
         sync: For endpoints, not for hosts: pages of the log.
         login: For endpoints, not for hosts: tokens to identities.
         allowance: For endpoints, not for hosts: what a user may still ask for.
+        admission: For endpoints, not for hosts: what an address may still ask for.
         reads: For endpoints, not for hosts: whose turn it is to read.
     """
 
@@ -123,14 +126,16 @@ class ChatServer(LoginVerbs):
         )
         self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
         publisher = Publisher(hub, receipts, to_reconcile, bridge, self._access, self.allowance, config)
-        self._committer = Committer(store, publisher, config)
         devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
+        self._committer = Committer(store, publisher, devices, config)
         self.reads = ReadGate(config.limits)
-        engine = Engine(store, self._committer, publisher, devices, self.allowance, config, ports)
+        engine = Engine(store, self._committer, publisher, self._access, self.allowance, config, ports)
         super().__init__(engine, store)
         self._hub, self._bridge = hub, bridge
         asking = Asking(self._authenticate, self._authorize_resume, config.hello_timeout_s)
-        self.login = Login(engine, asking, self._access, devices, self.allowance, config, ports, spawn)
+        self.login = Login(
+            engine, asking, self._access, devices, self.allowance, self.reads, config, ports, spawn
+        )
         self.sync = Sync(store, hub, to_reconcile, self.allowance, self.reads, config, spawn)
         typing = Typing(store, hub, bridge, self._committer, self.allowance, config)
         self._restoration = Restoration(store, self.engine)
@@ -145,7 +150,8 @@ class ChatServer(LoginVerbs):
             ports.clock,
             spawn,
         )
-        self._sessions = Sessions(dispatch, config, ports)
+        self.admission = Admission(config.limits, config.overload_retry_s)
+        self._sessions = Sessions(dispatch, self.admission, config, ports)
         self._reconciler = Reconciler(store, hub, receipts, self._committer, to_reconcile, config.gap_wait_s)
         self._watchdog = Watchdog(
             store,
@@ -257,8 +263,8 @@ class ChatServer(LoginVerbs):
         with anyio.move_on_after(self.config.drain_timeout_s):
             await self._sessions.send_away()
 
-    def _refuse_queued(self, session: Session, error: RefusedError) -> None:
-        self._committer.refuse_of(session, error)
+    def _refuse_queued(self, why: Callable[[PendingCommand], RefusedError | None]) -> None:
+        self._committer.refuse_queued(why)
 
     def _begin(self) -> None:
         self._background.start(self._committer.run)

@@ -19,11 +19,11 @@ from .session import Services, Session
 class Sessions:
     """Opens sessions within a bound, and sends all of them away."""
 
-    def __init__(self, services: Services, config: ServerConfig, ports: Ports) -> None:
+    def __init__(self, services: Services, admission: Admission, config: ServerConfig, ports: Ports) -> None:
         self._services = services
         self._config = config
         self._ports = ports
-        self._admission = Admission(config.limits, config.overload_retry_s)
+        self._admission = admission
         self._sessions: dict[Session, None] = {}
         self._draining = False
         self._left = AutoResetEvent()

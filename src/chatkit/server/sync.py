@@ -172,9 +172,11 @@ class Sync:
 
         Raises:
             NotFoundError: Not a member.
+            RateLimitedError: Too many reads of this user wait already.
         """
         if conversation_id not in session.last_pushed_seq:
-            found = await self._store.conversation(conversation_id, session.user_id)
+            async with self._reads.turn(session.user_id):
+                found = await self._store.conversation(conversation_id, session.user_id)
             self._hub.admit(found, {session.user_id: "JOINED"})
 
     # --- HEADS ---
