@@ -111,8 +111,8 @@ MUTANTS = (
         (
             Edit(
                 OUTBOX,
-                "        queue.restore([send for send in self._store.pending() if self._is_sound(send)])\n",
-                "        queue.restore(self._store.pending()[-self._config.window :])\n",
+                "        queue.restore([send for send in self._store.pending() if self._is_sound(send)], never_left)\n",
+                "        queue.restore(self._store.pending()[-self._config.window :], never_left)\n",
             ),
         ),
         ("L5",),

@@ -30,10 +30,10 @@ MUTANTS = (
         (
             Edit(
                 SQLITE_WRITER,
-                "        self._connection.begin()\n        try:",
+                "        tables = SqliteTables(self._connection)\n",
+                "        tables = SqliteTables(self._connection)\n"
                 "        if self._open:\n"
-                "            self._connection.commit()\n"
-                "        self._connection.begin()\n        try:",
+                "            self._connection.commit()\n",
             ),
             Edit(
                 SQLITE_WRITER,
@@ -53,12 +53,12 @@ MUTANTS = (
         (
             Edit(
                 SQLITE_WRITER,
-                "            self._connection.commit()\n        except BaseException as error:",
+                "            outcomes = carry_out(tables, commands)\n            self._connection.commit()\n",
+                "            outcomes = carry_out(tables, commands)\n"
                 "            try:\n"
                 "                self._connection.commit()\n"
                 "            except UnavailableError:\n"
-                "                self._connection.rollback()\n"
-                "        except BaseException as error:",
+                "                self._connection.rollback()\n",
             ),
         ),
         ("S1", "S7", "alarm"),
