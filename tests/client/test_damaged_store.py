@@ -51,6 +51,18 @@ CALLS: dict[str, Callable[[SqliteStore], Any]] = {
 }
 
 
+def test_damage_that_opening_finds_is_damage_and_no_second_user_of_the_file(path: str) -> None:
+    """A page in the middle is gone, which the first look at the file may find or a later one."""
+    whole = Path(path).read_bytes()
+    page = 4096
+    for number in range(1, len(whole) // page):
+        Path(path).write_bytes(whole[: number * page] + b"\xff" * page + whole[(number + 1) * page :])
+        try:
+            SqliteStore(path).close()
+        except DamagedError:
+            continue
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_a_missing_table_is_damage(path: str, call: str) -> None:
     spoil(path, "ALTER TABLE message RENAME TO gone", "ALTER TABLE conversation RENAME TO gone_too")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -75,6 +76,7 @@ class HttpApi:
             Route("/v1/openapi.json", self._openapi),
             Route("/v1/ws", self._websocket),
         ]
+        self._document = lru_cache(8)(partial(openapi_document, self._operations))  # by prefix
         self.methods = sorted({operation.method for operation in self._operations})
         self.exception_handlers: dict[Any, Any] = {HTTPException: http_exception}
 
@@ -376,8 +378,8 @@ class HttpApi:
         return _json(wire.Health("unavailable"), 503)
 
     async def _openapi(self, request: Request) -> Response:
-        document = openapi_document(self._operations, request.scope.get("root_path", ""))
-        return Response(msgspec.json.encode(document), media_type="application/json")
+        document = self._document(request.scope.get("root_path", ""))
+        return Response(document, media_type="application/json")
 
 
 def _payload(body: wire.SendBody) -> dict[str, Any]:

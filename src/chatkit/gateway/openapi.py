@@ -48,8 +48,8 @@ class Operation(msgspec.Struct, frozen=True):
         return self.handler.__name__.strip("_")
 
 
-def openapi_document(operations: Sequence[Operation], prefix: str) -> dict[str, Any]:
-    """The document.
+def openapi_document(operations: Sequence[Operation], prefix: str) -> bytes:
+    """The document, as JSON.
 
     Args:
         operations: What there is.
@@ -62,7 +62,7 @@ def openapi_document(operations: Sequence[Operation], prefix: str) -> dict[str, 
     paths: dict[str, Any] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {"title": "chatkit", "version": version("chatkit-engine")},
         "servers": [{"url": prefix or "/"}],
@@ -73,6 +73,7 @@ def openapi_document(operations: Sequence[Operation], prefix: str) -> dict[str, 
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
+    return msgspec.json.encode(document)
 
 
 def _describe(operation: Operation) -> dict[str, Any]:

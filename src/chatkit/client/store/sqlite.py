@@ -134,6 +134,8 @@ class SqliteStore:
     def _open(self, path: str) -> None:
         try:
             self._connection = open_sqlite(os.fspath(path), synchronous="NORMAL")
+        except _DAMAGE:
+            raise
         except UnavailableError as error:
             raise _in_use(error) from error
         try:
@@ -142,11 +144,10 @@ class SqliteStore:
             self._connection.execute(_FORGET_MET_RECALLS)
             self._bodies_in_wal = True  # what a killed process blanked last
             self._scrub()
-        except UnavailableError as error:
+        except BaseException as error:
             self._connection.close()
-            raise _in_use(error) from error
-        except BaseException:
-            self._connection.close()
+            if isinstance(error, UnavailableError) and not isinstance(error, _DAMAGE):
+                raise _in_use(error) from error
             raise
 
     @_finds_damage
