@@ -62,10 +62,24 @@ async def _pipe(source: ByteReceiveStream, target: ByteSendStream, scope: anyio.
 
 @asynccontextmanager
 async def proxying() -> AsyncIterator[Proxy]:
-    proxy = Proxy()
+    proxy, ended = Proxy(), anyio.Event()
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    proxy.url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
+    port = listener.extra(SocketAttribute.local_port)
+    proxy.url = f"http://127.0.0.1:{port}"
+
+    async def accept() -> None:
+        while True:
+            stream = await listener.accept()
+            if ended.is_set():
+                await stream.aclose()
+                return
+            group.start_soon(proxy.serve, stream)
+
     async with listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, proxy.serve)
-        yield proxy
+        async with anyio.create_task_group() as accepting:
+            accepting.start_soon(accept)
+            yield proxy
+            # asyncio's accept must not be cancelled as a connection comes: its future is done then, and set all the same
+            ended.set()
+            await (await anyio.connect_tcp("127.0.0.1", port)).aclose()
         group.cancel_scope.cancel()
