@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import anyio
-from anyio.abc import ByteReceiveStream, ByteSendStream, SocketAttribute, SocketStream
+from anyio.abc import ByteReceiveStream, ByteSendStream, SocketAttribute, SocketListener, SocketStream
 
 
 class Proxy:
@@ -63,7 +63,8 @@ async def _pipe(source: ByteReceiveStream, target: ByteSendStream, scope: anyio.
 @asynccontextmanager
 async def proxying() -> AsyncIterator[Proxy]:
     proxy, ended = Proxy(), anyio.Event()
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    (listener,) = (await anyio.create_tcp_listener(local_host="127.0.0.1")).listeners
+    assert isinstance(listener, SocketListener)
     port = listener.extra(SocketAttribute.local_port)
     proxy.url = f"http://127.0.0.1:{port}"
 
@@ -79,7 +80,7 @@ async def proxying() -> AsyncIterator[Proxy]:
         async with anyio.create_task_group() as accepting:
             accepting.start_soon(accept)
             yield proxy
-            # asyncio's accept must not be cancelled as a connection comes: its future is done then, and set all the same
+            # asyncio's accept must not be cancelled: as a connection comes it would set a future that is done
             ended.set()
             await (await anyio.connect_tcp("127.0.0.1", port)).aclose()
         group.cancel_scope.cancel()
