@@ -13,7 +13,7 @@ import pytest
 
 from chatkit import ChatServer
 from chatkit.bus.local import LocalBus
-from chatkit.errors import ConfigurationError
+from chatkit.errors import ConfigurationError, UnavailableError
 from chatkit.ports import SystemIds
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
@@ -88,6 +88,23 @@ def test_one_object_serves_in_one_event_loop_after_the_other(tmp_path: Path) -> 
         return sent.seq
 
     assert [anyio.run(serve, key) for key in ("k1", "k2")] == [2, 3]
+
+
+def test_a_server_that_was_left_says_so_in_any_event_loop() -> None:
+    """As in a test that forgot the lifespan after one that had it."""
+    server = new_server()
+
+    async def enter() -> None:
+        async with server:
+            pass
+
+    async def ask() -> None:
+        for call in (server.block("ann", "ben"), server.ban("ann")):
+            with pytest.raises(UnavailableError, match="is not running: enter"):
+                await call
+
+    anyio.run(enter)
+    anyio.run(ask)
 
 
 async def test_a_server_is_entered_once_at_a_time() -> None:

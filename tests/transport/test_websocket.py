@@ -198,7 +198,8 @@ async def test_a_close_that_is_cut_short_drops_the_socket() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
-        (404, "gone", "404 (gone); is the prefix of the address right?"),
+        (404, "gone", "404 (gone); is the prefix of the address not right?"),
+        (403, "", "403; is the prefix of the address not right, or is its Origin not let in?"),
         (426, "", "answered with 426"),
         (
             503,

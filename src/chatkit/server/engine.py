@@ -86,6 +86,10 @@ class Engine:
         self._secret = secret
         self._guard = guard
 
+    def stop(self) -> None:
+        """The server was left: whoever asks is told so, in whatever event loop."""
+        self._guard = None
+
     # --- from a socket: the answer goes to the session ---
 
     def send(self, session: Session, event: ev.SendMsg) -> None:

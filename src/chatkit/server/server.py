@@ -282,7 +282,9 @@ class ChatServer(LoginVerbs):
                     await self._bus.aclose()
             finally:
                 await self.store.aclose()
-                self._entered, self._left = False, True
+                self._committer.close(NOT_RUNNING)
+                self._entered, self._left, self._guard = False, True, None
+                self.engine.stop()
 
     def _failed(self) -> None:
         """A part of the server has failed: nothing is taken in any more, and nobody is left waiting."""

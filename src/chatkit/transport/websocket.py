@@ -196,8 +196,9 @@ class WebSocketConnector:
 
     def _refused(self, response: Response) -> ConnectFailedError:
         words = f"the upgrade at {urlsplit(self._url).path} was answered with {_answer(response)}"
-        if response.status_code == 404:
-            words += "; is the prefix of the address right?"
+        if response.status_code in (403, 404):
+            origin = ", or is its Origin not let in" if response.status_code == 403 else ""
+            words += f"; is the prefix of the address not right{origin}?"
         return ConnectFailedError(
             "status",
             words,

@@ -92,7 +92,7 @@ def _check_type(payload: dict[str, Any]) -> None:
         return
     shape = _SHAPES.get(kind) if type(kind) is str else None
     if shape is None:
-        raise BadRequestError("unknown payload type, or one that only the server makes")
+        raise BadRequestError(f"payload `type` must be one of {', '.join(('TEXT', *_SHAPES))}")
     try:
         media: object = msgspec.convert(payload, shape)
     except UnicodeEncodeError:
