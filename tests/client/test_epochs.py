@@ -154,3 +154,19 @@ async def received(chat: Any, count: int) -> list[int]:
 
 async def _read(chat: Any, into: list[tuple[int, str]]) -> None:
     into.extend((message.seq, message.type) for message in await chat.history("c-1"))
+
+
+async def test_a_comparison_that_a_connection_did_not_end_goes_on_with_the_next(server: FakeServer) -> None:
+    async with client(server) as chat:
+        line = await server.accept()
+        await line.log_in(head(3, delivered=3))
+        await until(chat, CaughtUp)
+        line.push(ev.Heads([head(4, epoch="e2")], False))
+        await line.expect(ev.Sync)
+        line.close(1006)
+        line = await server.accept()
+        await line.log_in(head(4, epoch="e2"))
+        await line.page(*(new(seq, epoch="e2") for seq in range(1, 5)), up_to=4, epoch="e2")
+
+        assert (await until(chat, EpochChanged))[0].epoch == "e2"
+        assert (await line.expect(ev.DeliveredAck)).up_to_seq == 4

@@ -483,6 +483,7 @@ class Inbox:
             effects.notify(ConversationChanged(head.conversation_id, head.type, "JOINED"))
         if conversation.epoch != head.epoch or head.head_seq < conversation.held_at_connect:
             self._renew(conversation, head.epoch, head.head_seq, head.delivered_seq)
+        if conversation.renewal is not None:  # also one that the connection before did not bring to its end
             self._sync_queue.add(conversation)
         self._take_head(effects, conversation, head)
 
