@@ -15,15 +15,18 @@ from chatkit import (
     ChatClient,
     ChatkitError,
     ChatServer,
+    ClientConfig,
     Identity,
+    Limits,
     MemoryConnector,
+    ServerConfig,
     open_store,
     sign_token,
     user_id_from,
 )
-from chatkit.errors import BadRequestError
+from chatkit.errors import BadRequestError, ConfigurationError
 
-WILD: list[Any] = [None, 7, "x y", "ben", b"x", [], {}, 1.5, True, "", object()]
+WILD: list[Any] = [None, 7, -1, 10**400, "x y", "ben", "\ud800", b"x", [], {}, 1.5, True, "", object()]
 GOOD: dict[str, Any] = {
     "type": "GROUP",
     "kind": "GROUP",
@@ -136,6 +139,19 @@ async def test_a_server_refuses_wrong_arguments(server: ChatServer) -> None:
 def test_no_token_is_signed_for_an_id_that_no_server_takes(wrong: Any) -> None:
     with pytest.raises(BadRequestError, match="must be 1-128 characters"):
         sign_token("s" * 32, **wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 7, "short", "\ud800" * 40])
+def test_a_secret_that_is_none_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="the JWT secret"):
+        sign_token(wrong, user_id="ann")
+
+
+@pytest.mark.parametrize("config", [ClientConfig, ServerConfig, Limits])
+def test_a_number_that_nothing_holds_is_refused_by_its_name(config: Any) -> None:
+    for name in config.__struct_fields__:
+        with pytest.raises(ConfigurationError, match=name):
+            config(**{name: 10**400})
 
 
 @pytest.mark.parametrize("wrong", [None, 1, b"ann"])

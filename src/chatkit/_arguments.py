@@ -40,7 +40,7 @@ def check_number(name: str, value: object, *, whole: bool = False, least: float 
         ConfigurationError: It is none, or too small.
     """
     kinds = (int,) if whole else (int, float)
-    if type(value) not in kinds or not isinstance(value, int | float) or not math.isfinite(value):
+    if type(value) not in kinds or not isinstance(value, int | float) or not _is_finite(value):
         raise ConfigurationError(
             f"{name} must be {'a whole number' if whole else 'seconds'}, not {_described(value)}"
         )
@@ -58,6 +58,13 @@ def list_of_ids(name: str, value: object) -> tuple[object, ...]:
     if not isinstance(value, Iterable):
         raise BadRequestError(f"{name} must be a list of ids, not {_described(value)}")
     return tuple(value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that no float holds
+        return False
 
 
 def _described(value: object) -> str:

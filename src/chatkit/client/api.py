@@ -478,6 +478,7 @@ class _Cursors:
 
 def _list(cursor: str | None, limit: int) -> dict[str, Any]:
     check(limit, _Positive, "limit")
+    check(cursor, str | None, "cursor")
     return {"limit": limit} if cursor is None else {"limit": limit, "cursor": cursor}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from math import isnan
 from typing import Annotated, Any, Protocol, cast, runtime_checkable
 
 import msgspec
@@ -42,11 +41,15 @@ _CLAMPED = frozenset({"retry_after_ms", "reconnect_after_ms"})
 
 
 def check(value: Any, shape: Any, name: str) -> None:
-    """Raises BadRequestError if `value` does not fit the contract's type for `name`."""
+    """Raises BadRequestError if `value` does not fit the contract's type for `name`, or cannot be sent."""
     try:
         msgspec.convert(value, shape)
+        if isinstance(value, str) and not value.isascii():
+            value.encode()
     except msgspec.ValidationError as error:
         raise BadRequestError(f"{name}: {error}") from None
+    except UnicodeEncodeError:
+        raise BadRequestError(f"{name} holds a lone surrogate") from None
 
 
 def check_user_ids(user_ids: object, name: str, shape: Any = UserIds) -> list[str]:
@@ -82,13 +85,8 @@ def check_message_id(message_id: str) -> None:
 
 
 def check_client_msg_id(client_msg_id: str) -> None:
-    """Raises BadRequestError; lone surrogates count, for they cannot be sent."""
+    """Raises BadRequestError."""
     check(client_msg_id, ev.ClientMsgId, "clientMsgId")
-    if not client_msg_id.isascii():
-        try:
-            client_msg_id.encode()
-        except UnicodeEncodeError:
-            raise BadRequestError("clientMsgId holds a lone surrogate") from None
 
 
 def check_numbers(event: msgspec.Struct) -> None:
@@ -177,6 +175,9 @@ def wait_of(timeout: float | None, default_s: float) -> float:
     """Seconds to wait: as given, or by default. Raises BadRequestError for what is no number of seconds."""
     if timeout is None:
         return default_s
-    if type(timeout) not in (int, float) or isnan(timeout) or timeout < 0:
+    if type(timeout) not in (int, float) or timeout != timeout or timeout < 0:
         raise BadRequestError(f"timeout must be seconds, not {timeout!r:.100}")
-    return timeout
+    try:
+        return float(timeout)
+    except OverflowError:
+        raise BadRequestError("timeout must be seconds, and is more than a float can hold") from None

@@ -80,7 +80,7 @@ class Admission:
         network = _network_of(address)
         wait_s = self._rates.admit(network, now_s)
         if wait_s > 0:
-            raise self._too_many("failed logins from this address", wait_s)
+            raise self._too_many("logins that failed or are under way from this address", wait_s)
         yield
         self._rates.give_back(network)
 

@@ -282,8 +282,11 @@ def _check_key(jwt: Any, key: Key, algorithm: str) -> None:
 
 
 def _check_secret(secret: str | bytes) -> None:
-    """RFC 7518 section 3.2: a key of the size of the hash output or larger."""
-    size = len(secret.encode() if isinstance(secret, str) else secret)
+    """RFC 7518 section 3.2: a key of the size of the hash output or larger. Raises ConfigurationError."""
+    try:
+        size = len(secret.encode() if isinstance(secret, str) else secret)
+    except (TypeError, UnicodeEncodeError):
+        raise ConfigurationError("the JWT secret must be bytes, or a text without lone surrogates") from None
     if size < SECRET_BYTES_MIN:
         raise ConfigurationError(
             f"the JWT secret has {size} bytes and needs at least {SECRET_BYTES_MIN}; make one with "

@@ -90,4 +90,5 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             if name.endswith(("_s", "_max", "_bytes")) and not (name in _MAY_BE_NONE and value is None):
                 least = 0.0 if name in _MAY_BE_ZERO else None
                 check_number(name, value, whole=not name.endswith("_s"), least=least)
+        check_kind("readd_after_leaving", self.readd_after_leaving, bool)
         check_kind("limits", self.limits, Limits)

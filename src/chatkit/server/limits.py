@@ -43,7 +43,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         added_per_user: How often others may make a user a member of something; beyond it they are refused.
         connections_per_address: Open connections from one address.
         logins_pending_per_address: Open connections from one address that have not logged in.
-        new_connections_per_address: Connections taken in from one address, and HTTP requests whose login fails.
+        new_connections_per_address: Connections taken in from one address, and HTTP requests whose login fails
+            or is being asked about.
         new_connections: Connections taken in, over all addresses.
     """
 
