@@ -210,13 +210,21 @@ def _heard_after_left(index: Index) -> Findings:
             gone.discard(place)
 
 
+def _of_a_stay(index: Index, it: Arrived[Any], name: str) -> bool:
+    """Whether it is an entry of a time when this user was a member."""
+    log = index.logs.get(name)
+    return log is not None and isinstance(it.event, ev.NewMsg) and log.visible(it.frame.user_id, it.event.seq)
+
+
 def _told_to_former(index: Index) -> Findings:
+    """Whoever connects when they are no member hears nothing; but a node that learns late of a stay that is over by
+    then tells it in order, its entries and its end."""
     removed_s = dict(removals(index))
     opened_s = {connection: hello.frame.at_s for connection, hello in index.traffic.hellos.items()}
     for it, name in _to_members(index) if removed_s else ():
         at_s = removed_s.get((name, it.frame.user_id))
         if at_s is not None:
-            late = opened_s.get(it.frame.connection, at_s) > at_s
+            late = opened_s.get(it.frame.connection, at_s) > at_s and not _of_a_stay(index, it, name)
             yield of_event(it, name, "he had been removed before he connected" if late else None)
     for call, name in _listed(index):
         at_s = removed_s.get((name, call.user_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from chatkit.client._reconnect import HELLO_LATE_S
 from chatkit.client.client import ChatClient
 from chatkit.client.config import ClientConfig
 from chatkit.client.events import Delivery
@@ -29,7 +31,8 @@ from chatkit.errors import (
 )
 from chatkit.ports import Ports
 from chatkit.testing.rng import Stream
-from chatkit.transport.base import Connector
+from chatkit.transport.base import Connector, TransportClosedError
+from chatkit.wire import events as ev
 
 from ..dumps import CompleteHistory, DeviceDump, dump_device
 from .bot import Bot, HandlerCrashError
@@ -107,6 +110,7 @@ class Device:
         self._alarm = alarm
         self._tasks: TaskGroup | None = None
         self._scope = anyio.CancelScope()
+        self._ended_at_s = -math.inf
 
     @property
     def killed(self) -> bool:
@@ -116,6 +120,7 @@ class Device:
     async def live(self) -> None:
         """Run the app from its start until it is killed or quits."""
         self.incarnation += 1
+        again = False
         stored = self._open()
         self.local = WatchedLocalStore(stored, self._effects)
         self._scope = anyio.CancelScope()
@@ -123,11 +128,22 @@ class Device:
             with self._scope:
                 await self._use(self._make(self.local))
         except ChatkitError as error:
-            self._alarm(f"{self.name} stopped: {error!r} because of {error.__cause__!r}")
+            again = self._ended_by_the_one_before(error)
+            if not again:
+                self._alarm(f"{self.name} stopped: {error!r} because of {error.__cause__!r}")
         finally:
             self.client, self._tasks = None, None
+            self._ended_at_s = anyio.current_time()
             if isinstance(stored, SqliteStore):
                 stored.close()
+        if again:
+            await self.live()
+
+    def _ended_by_the_one_before(self, error: ChatkitError) -> bool:
+        """Whether a login of the incarnation that was killed before came late, and took the device: start it again."""
+        cause = error.__cause__
+        replaced = isinstance(cause, TransportClosedError) and cause.close_code == ev.CloseCode.REPLACED
+        return replaced and anyio.current_time() - self._ended_at_s <= HELLO_LATE_S
 
     async def _use(self, client: ChatClient) -> None:
         async with client, anyio.create_task_group() as self._tasks:
