@@ -463,3 +463,23 @@ async def test_a_message_without_any_answer_means_a_broken_connection(server: Fa
 async def _later(delay_s: float, what: Any, *arguments: Any) -> None:
     await anyio.sleep(delay_s)
     what(*arguments)
+
+
+async def test_a_key_that_is_asked_for_again_needs_room_like_any_other(server: FakeServer) -> None:
+    """The log has shown it, so that it waits no more, but for the answer that this connection owes."""
+    async with client(server, config=ClientConfig(pending_max=1)) as chat, anyio.create_task_group() as group:
+        line = await server.accept()
+        await line.log_in(head(1, delivered=1))
+        first = Sending(group, chat, "hi", client_msg_id="k")
+        send = await line.expect(ev.SendMsg)
+        line.push(error(send, "OVERLOADED", retryable=True, after_ms=50_000))
+        line.push(new(2, sender="u-1", payload={"type": "TEXT", "text": "hi"}, key="k"))
+        await all_blocked()
+        assert first.sent is not None and chat.pending_count == 0
+        second = Sending(group, chat, "there", client_msg_id="k2")
+        again = Sending(group, chat, "hi", client_msg_id="k")
+        await all_blocked()
+
+        assert isinstance(again.error, QueueFullError)
+        assert (second.error, chat.pending_count) == (None, 1)
+        group.cancel_scope.cancel()

@@ -74,6 +74,8 @@ class MessageSent(msgspec.Struct, frozen=True):
 
     It comes with the answer, so it may come before entries with a lower seq. A key that was answered before and is sent
     again gives this event again, with the same answer. Left out when the buffer is full and `send` itself returned it.
+    After a restart the same message can come as `MessageReceived` too, where it had no place on this device yet: its
+    log was being renewed, or its conversation was not known here.
     """
 
     sent: Sent

@@ -167,6 +167,7 @@ class Outbox:
             if earlier.payload != payload:
                 raise ConflictError("this clientMsgId is pending with another payload")
             if not self._queue.is_pending(earlier):
+                self._queue.check_room()
                 self._store.add_pending(earlier)
                 self._queue.reopen(earlier)
             return

@@ -150,6 +150,7 @@ class _Progress:
         self.last_seq = 0
         self.received: set[int] = set()
         self.sent: dict[int, int] = {}  # in which start of the app
+        self.sent_first: set[int] = set()  # before anything was received
         self.sent_count: dict[str, int] = defaultdict(int)
 
 
@@ -202,8 +203,10 @@ def _out_of_order(index: Index, log: LogView, progress: _Progress, told: AppEven
         return f"a recall of seq {told.event.seq} was told, and the log has none"
     if isinstance(told.event, MessageSent):
         return _sent_too_often(index, progress, told, told.event)
-    # that an own message was answered is not kept over a new epoch and a restart together, while it has no place
-    sent_in = told.incarnation if log.renewals else progress.sent.get(seq)
+    # that an own message was answered is not kept over a restart while it has no place: after a new epoch, or before
+    # anything else was heard of its conversation
+    may_be_told_again = log.renewals or seq in progress.sent_first
+    sent_in = told.incarnation if may_be_told_again else progress.sent.get(seq)
     twice = seq in progress.received or (seq in progress.sent and progress.sent[seq] == sent_in)
     last_seq, progress.last_seq = progress.last_seq, max(progress.last_seq, seq)
     progress.received.add(seq)
@@ -216,6 +219,8 @@ def _sent_too_often(index: Index, progress: _Progress, told: AppEvent, event: Me
     """Each `send` of a message is answered once."""
     sent = event.sent
     progress.sent[sent.seq] = told.incarnation
+    if not progress.received:
+        progress.sent_first.add(sent.seq)
     progress.sent_count[sent.client_msg_id] += 1
     calls = index.sends.get((sent.conversation_id, told.user_id, sent.client_msg_id), [])
     asked = sum(call.device_id == told.device_id for call in calls)
