@@ -362,13 +362,14 @@ def test_a_file_that_may_not_be_written_is_told_at_the_start(
 ) -> None:
     database = copy_database(files.prepared(), tmp_path)
     before = read_state(database)
-    fault = f"openat:error={error}:when=2"  # the first one only makes a file that is missing
+    fault = f"openat:error={error}:when=2+2"  # a lock, then SQLite; each after one that makes a file that is missing
     strace = traced(tmp_path / "trace", "openat", fault, path=database)
     server = LaunchedServer(tmp_path, [*strace, *CHATKIT_SERVE])
     assert ended(server) == 2
-    made, opened = parse((tmp_path / "trace").read_text(encoding="utf-8"))[:2]
-    assert "O_EXCL" in made.arguments and "EEXIST" in made.result
-    assert "O_RDWR" in opened.arguments and "INJECTED" in opened.result
+    calls = parse((tmp_path / "trace").read_text(encoding="utf-8"))
+    for made, opened in (calls[:2], calls[2:4]):
+        assert "O_EXCL" in made.arguments and "EEXIST" in made.result
+        assert "O_RDWR" in opened.arguments and "INJECTED" in opened.result
     assert f"cannot open the SQLite file {database}: attempt to write a readonly database" in server.log
     assert "Traceback" not in server.log
     assert read_state(database) == before

@@ -340,6 +340,23 @@ async def test_a_file_has_one_server(path: str, tmp_path: Path) -> None:
     await second.aclose()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no lock on the file itself")
+async def test_a_file_has_one_server_whatever_its_names(tmp_path: Path) -> None:
+    """Also one that the first server has only just made."""
+    path, link = tmp_path / "chat.db", tmp_path / "link.db"
+    first = await opened(str(path))
+    link.hardlink_to(path)
+    with pytest.raises(ConfigurationError, match=f"the log {link} is in use by another server"):
+        await opened(str(link))
+    other = subprocess.run([sys.executable, "-c", _HOLD, str(link)], capture_output=True, text=True)
+    assert f"the log {link} is in use by another server" in other.stderr
+    await do(first, group("g", "ann", "bob"))
+    await first.aclose()
+    second = await opened(str(link))
+    assert await seqs(second, "g", "bob") == [1]
+    await second.aclose()
+
+
 async def test_a_second_server_does_not_touch_the_file(path: str) -> None:
     """Opening it would write the first one's write-ahead log anew, and hold up its commits meanwhile."""
 

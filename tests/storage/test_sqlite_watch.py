@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from chatkit.client.store.sqlite import SqliteStore as ClientStore
-from chatkit.errors import UnavailableError
+from chatkit.errors import ConfigurationError, UnavailableError
 from chatkit.ports import SystemIds
 from chatkit.server.server import ChatServer
 from chatkit.storage.sqlite import SqliteStore, watch
@@ -35,7 +35,7 @@ def replace(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [delete, move_away, replace])
-@pytest.mark.parametrize("name", ["chat.db", "chat.db-wal", "chat.db-owner"])
+@pytest.mark.parametrize("name", ["chat.db", "chat.db-wal", "chat.db-shm", "chat.db-owner"])
 async def test_a_server_whose_file_is_gone_takes_nothing_any_more(
     tmp_path: Path, name: str, change: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -100,6 +100,21 @@ async def test_another_program_may_read_and_checkpoint_the_log(
         assert path.with_name("chat.db-wal").stat().st_ino == inode
         assert server.ready
         await server.send("g-1", "ann", "after", client_msg_id="k2")
+
+
+async def test_a_refused_hard_link_leaves_the_locks_of_the_server(tmp_path: Path) -> None:
+    """A handle that was closed for it would end them, and the next reader would delete the write-ahead log."""
+    path, link = tmp_path / "chat.db", tmp_path / "link.db"
+    store = SqliteStore(str(path), ids=SystemIds(), threads=False)
+    async with ChatServer(store=store, authenticate=by_name) as server:
+        await server.create_conversation("GROUP", "ann", ["ben"], conversation_id="g-1")
+        link.hardlink_to(path)
+        with pytest.raises(ConfigurationError, match="in use by another server"):
+            await SqliteStore(str(link), ids=SystemIds(), threads=False).migrate()
+        inode = path.with_name("chat.db-wal").stat().st_ino
+        subprocess.run([sys.executable, "-c", OTHER_PROGRAM, str(path)], check=True)
+        assert path.with_name("chat.db-wal").stat().st_ino == inode
+        await server.send("g-1", "ann", "after", client_msg_id="k1")
 
 
 async def test_a_large_write_ahead_log_is_warned_of(

@@ -28,6 +28,7 @@ from .damage import (
     change,
     damage_bytes,
     make_log,
+    vacuum_into,
     with_page_over_another,
 )
 from .test_differential import History
@@ -255,6 +256,14 @@ async def test_a_server_writes_on_meanwhile_and_one_state_is_checked(path: str, 
     assert (verified(path).findings, verified(path).messages) == ([], 307 + 20 * (number + 1))
 
 
+def test_a_backup_without_a_write_ahead_log_is_whole(path: str, tmp_path: Path) -> None:
+    """As VACUUM INTO makes it."""
+    copied = str(tmp_path / "backup.db")
+    vacuum_into(path, copied)
+    assert (verified(copied).findings, verified(copied).messages) == ([], verified(path).messages)
+    assert sorted(it.name for it in tmp_path.glob("backup.db*")) == ["backup.db"]
+
+
 # --- what is no log ---
 
 
@@ -285,7 +294,7 @@ def plain_database(path: str, application_id: int = 0, mode: str = "delete") -> 
         ),
         (cut_log, "{path} is only the first 99 bytes of a SQLite file; if it was a log, restore a backup"),
         (lambda path: Path(path).write_text("notes" * 100), "{path} is no SQLite file"),
-        (plain_database, "{path} was made by another program; name another file"),
+        (plain_database, "this SQLite file was made by another program; name another file"),
         (
             lambda path: plain_database(path, 77, "wal"),
             "this SQLite file was made by another program; name another file",

@@ -20,8 +20,9 @@ def restore(backup: Path, file: Path, as_json: bool) -> None:
     """Put a copy of the log BACKUP in the place of FILE, a server's SQLite file.
 
     All of BACKUP is checked first, and it is not changed. No server may be running on FILE; the log that is there now
-    is kept beside it under another name. At the next start of the server every conversation gets a new epoch, and
-    clients compare what they hold with what there is: nothing more has to be done.
+    is kept beside it under another name, and the new one gets its owner and mode. Anything else than a log is left
+    alone. At the next start of the server every conversation gets a new epoch, and clients compare what they hold with
+    what there is: nothing more has to be done.
     """
     suffix = f".replaced-{SystemClock().now_ms()}"
     with exit_codes():

@@ -1,8 +1,9 @@
 """A lock on a file that one process holds at a time, and that ends with the process, however that ends.
 
-The kernel's lock (flock) is on a file of its own beside the one it is for: a second handle on a SQLite file would break
-SQLite's own locks when it is closed. That file stays, since removing it would let two processes hold the lock; who
-holds it may keep a word in it. Called by `storage.sqlite`.
+It is two locks of the kernel. One (flock) is on a file of its own beside the one it is for, so that it can be held
+before there is that one. It stays, since removing it would let two processes hold the lock; who holds it may keep a
+word in it. The other is on the file itself, for that may have more names than one (`file_lock_by_inode`). Called by
+`storage.sqlite`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import weakref
 from typing import Self
 
 from ..errors import ConfigurationError
+from .file_lock_by_inode import InodeLock
 
 _WORD_BYTES_MAX = 512
 
@@ -38,19 +40,23 @@ else:
 class FileLock:
     """A held lock; made by `FileLock.acquire`."""
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, handle: int, inode_lock: InodeLock) -> None:
         self._handle: int | None = handle
+        self._inode_lock = inode_lock
         _held.add(self)
 
     @classmethod
-    def acquire(cls, path: str) -> Self | None:
-        """Take the lock of a file, through links too; the file itself is not touched.
+    def acquire(cls, path: str, *, make: bool = False) -> Self | None:
+        """Take the lock of a file, through links of both kinds; what is in the file is not touched.
 
         It ends with `release` or with the process, also by SIGKILL. A forked child does not hold it. A second one in
-        the same process is refused like any other. On Windows there is no such lock, and everybody gets one.
+        the same process is refused like any other. On Windows there is no such lock, and everybody gets one. Where the
+        system has no lock that can be held on the file itself, another hard link of it is another file.
 
         Args:
             path: The file that the lock is for; its folder exists.
+            make: Make the file if it is missing, empty and for its owner alone. One that is made later by somebody else
+                is locked under this name alone.
 
         Returns:
             None if another holds it.
@@ -58,7 +64,8 @@ class FileLock:
         Raises:
             ConfigurationError: The lock file cannot be made, or its file system has no locks.
         """
-        name = os.path.realpath(path) + SUFFIX
+        path = os.path.realpath(path)
+        name = path + SUFFIX
         try:
             handle = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
@@ -69,7 +76,9 @@ class FileLock:
             os.close(handle)
             raise ConfigurationError(f"cannot lock the file {name}: {error.strerror}") from error
         if locked:
-            return cls(handle)
+            inode_lock = InodeLock(path, make=make)
+            if not inode_lock.is_refused:
+                return cls(handle, inode_lock)
         os.close(handle)
         return None
 
@@ -97,8 +106,17 @@ class FileLock:
             os.ftruncate(self._handle, len(word))
             os.fsync(self._handle)
 
+    def give(self, user: int, group: int) -> None:
+        """Make the lock file belong to a user and a group, by number. Only while the lock is held. Raises OSError."""
+        assert self._handle is not None
+        os.fchown(self._handle, user, group)
+
     def release(self) -> None:
-        """Let others take it. Releasing twice is nothing."""
+        """Let others take it. Releasing twice is nothing.
+
+        It ends the locks that SQLite holds for this process on the file: close its connections first.
+        """
+        self._inode_lock.release()
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)

@@ -74,15 +74,21 @@ def check_current(connection: Connection, files: Sequence[MigrationFile], applic
         )
 
 
-def _claim(connection: Connection, application_id: int) -> None:
-    """Make sure that the file is ours, or an empty one that becomes ours."""
+def is_ours(connection: Connection, application_id: int) -> bool:
+    """Whether a database is of this kind, or is empty and belongs to nobody."""
     ((found,),) = connection.execute("PRAGMA application_id")
     if found == application_id:
-        return
+        return True
     ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
-    if found != 0 or tables:
+    return found == 0 and not tables
+
+
+def _claim(connection: Connection, application_id: int) -> None:
+    """Make sure that the file is ours, or an empty one that becomes ours."""
+    if not is_ours(connection, application_id):
         raise ConfigurationError(_FOREIGN)
-    connection.execute(f"PRAGMA application_id = {application_id}")
+    if connection.execute("PRAGMA application_id") != [(application_id,)]:
+        connection.execute(f"PRAGMA application_id = {application_id}")
 
 
 def _pending(connection: Connection, files: Sequence[MigrationFile]) -> list[tuple[int, MigrationFile]]:

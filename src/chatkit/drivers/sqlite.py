@@ -37,6 +37,9 @@ MEMORY = ":memory:"
 Row = tuple[Any, ...]
 Params = Sequence[Any]
 
+_ROLLBACK_JOURNAL = "delete"
+"""The journal mode of a file that has no write-ahead log."""
+
 _SYNCHRONOUS = {"FULL": 2, "NORMAL": 1}
 _REFUSED = frozenset(
     {
@@ -198,7 +201,8 @@ def open_sqlite(
 
     Args:
         path: A file, or `:memory:` for a database that ends with this connection.
-        read_only: Refuse every write through this connection.
+        read_only: Refuse every write through this connection. Its file may have a rollback journal, as a backup made by
+            VACUUM INTO has; every other one is given a write-ahead log.
         synchronous: FULL makes every commit outlive a power cut, also those that a killed process left in the file;
             NORMAL only a crash of the process.
         tick: Called every few milliseconds while a statement runs, in its thread. With it, Ctrl-C ends a statement of
@@ -264,6 +268,11 @@ def log_of(path: str) -> str:
     return os.path.realpath(path) + "-wal"
 
 
+def shared_memory_of(path: str) -> str:
+    """Where the index of the write-ahead log is, with the locks that all of its users agree by."""
+    return os.path.realpath(path) + "-shm"
+
+
 def _make_durable(raw: sqlite3.Connection, log: str) -> None:
     """Write the write-ahead log onto the disk once more, byte for byte, while nobody else can write to it.
 
@@ -299,7 +308,7 @@ def sync_folder(folder: str) -> None:
 
 
 def copy_database(source: str, target: str) -> None:
-    """Copy a database, as it is read now, into a new file that is durable and belongs to its owner alone.
+    """Copy a database, as it is read now, into a new file that is durable, belongs to this user and has mode 0600.
 
     A write-ahead log beside the source is part of what is copied. Writers of the source go on meanwhile.
 
@@ -358,7 +367,7 @@ def _set_pragmas(raw: sqlite3.Connection, path: str, read_only: bool, synchronou
         raw.execute(f"PRAGMA {name} = {value}")
     for name, expected in [("journal_mode", journal), *wanted.items()]:
         (found,) = raw.execute(f"PRAGMA {name}").fetchone()
-        if found != expected:
+        if found != expected and not (read_only and found == _ROLLBACK_JOURNAL):
             raise ConfigurationError(
                 f"SQLite pragma {name} is {found!r} on this file; it must be {expected!r}"
             )

@@ -2,13 +2,17 @@
 
 A log that is put back from a backup, or copied over, looks whole; it is only older. So whoever serves a log keeps a
 word beside it, in the lock file, after each commit: never before it, so that the word is not ahead of a log that was
-not put back. The word is not synced: after a power cut it may be older than the log, which is fine. Called by `store`.
+not put back. The word is synced at the start and at an orderly end, not with each commit: a power cut may leave that of
+the start, which is older than the log. A log that is put back then, in the same file, is noticed only if it is older
+than that word, too. Called by `store`.
 
 A server that ends in order makes an empty file beside the log, and adds to the word when that one was made and when the
 log was changed last. A copy of the whole folder, word and all, has another such file, or the former one under a word of
 another time: a copy keeps every time but this one. Change of owner, mode or names leaves both times as they are.
 
-What it cannot show: that log and word went back together, as with a snapshot of a whole disk. Clients can.
+What it cannot show: that log and word went back together, as with a snapshot of a whole disk; also where both were
+copied after one kill and put back, in the same files, after another, for then no time was added to the word. Clients
+that were connected can. `forget_last_served` leaves no doubt, so a restore by `chatkit restore` is always noticed.
 """
 
 from __future__ import annotations
@@ -45,7 +49,8 @@ class LastServed:
 
     Args:
         lock: Held; the word is in its file.
-        path: The log's file, which was not opened since the lock was taken; it is there when the methods are called.
+        path: The log's file, which SQLite has not opened since the lock was taken; it is there when the methods are
+            called.
     """
 
     def __init__(self, lock: FileLock, path: str) -> None:

@@ -61,7 +61,8 @@ class SqliteStore:
         exclusive: Notice a log that was put back from a backup (`restored`), and refuse to open a file that another
             store holds, here or in another process: a server tells its own sessions only what went through itself, so
             two on one file would push to members whom the other one removed. The lock ends with the process at the
-            latest. On Windows there is none.
+            latest. On Windows there is none. Whatever else has the file open in this process, by SQLite too, is closed
+            before the store is: its locks on the file end then.
         connect: Opens a connection as `drivers.sqlite.open_sqlite` does; fault injection puts itself in between.
     """
 
@@ -250,7 +251,9 @@ class SqliteStore:
         if self._writer is not None:
             raise ConfigurationError("this store is open already")
         with ExitStack() as undo:
-            lock = self._acquire(undo)  # first: opening the file writes to it
+            lock = self._acquire(
+                undo
+            )  # first: opening the file writes to it, and its handle must be closed last
             last_served = None if lock is None else LastServed(lock, self._path)
             writer = self._connect(self._path)
             undo.callback(writer.close)
@@ -276,7 +279,7 @@ class SqliteStore:
     def _acquire(self, undo: ExitStack) -> FileLock | None:
         if not self._exclusive:
             return None
-        lock = FileLock.acquire(self._path)
+        lock = FileLock.acquire(self._path, make=True)
         if lock is None:
             raise ConfigurationError(
                 f"the log {self._path} is in use by another server; stop that one, or give another file. One file is"

@@ -40,15 +40,18 @@ LISTED_MAX: Final = 20
 _CLIENT_STORE: Final = (
     0x63_6B_63_6C  # chatkit.client.store.sqlite.APPLICATION_ID, which storage may not import
 )
-_WAL_MODE: Final = 2  # in the file's header; see https://www.sqlite.org/fileformat.html
 _WORDS_MAX: Final = 200  # of SQLite's own finding
 _INTEGRITY_MAX: Final = 100
 _CONVERSATIONS_PER_READ: Final = 500
 _ROWS_PER_READ: Final = 200  # bodies of 64 KiB at most
 _BROKEN_PER_READ: Final = 1000
 _UNREADABLE_MAX: Final = 1000  # reads of messages that fail before the rest is left
-_MAGIC: Final = b"SQLite format 3\0"
-_HEADER_BYTES: Final = 100
+MAGIC: Final = b"SQLite format 3\0"
+"""What a SQLite file begins with; see https://www.sqlite.org/fileformat.html."""
+
+HEADER_BYTES: Final = 100
+"""The length of its header."""
+
 _FIRST_KEY: Final = -(2**63)
 _LAST_KEY: Final = 2**63 - 1
 
@@ -189,20 +192,23 @@ def report_of_open(path: str) -> Report:
 
 def _check_header(path: str) -> None:
     """Say clearly what is not a log. SQLite keeps all of this in the first 100 bytes of a file."""
-    header = _read_header(path)
-    if not header or header[: len(_MAGIC)] != _MAGIC[: len(header)]:
+    header = read_header(path)
+    if not header or header[: len(MAGIC)] != MAGIC[: len(header)]:
         raise ConfigurationError(f"{path} is no SQLite file")
-    if len(header) < _HEADER_BYTES:  # too little to tell whose it was
+    if len(header) < HEADER_BYTES:  # too little to tell whose it was
         raise ConfigurationError(
             f"{path} is only the first {len(header)} bytes of a SQLite file; if it was a log, restore a backup"
         )
-    if int.from_bytes(header[68:72], "big") == _CLIENT_STORE:
+    if application_id_of(header) == _CLIENT_STORE:
         raise ConfigurationError(f"{path} is the local store of a client, not a server's log")
-    if header[18] != _WAL_MODE:
-        raise ConfigurationError(f"{path} was made by another program; name another file")
 
 
-def _read_header(path: str) -> bytes:
+def application_id_of(header: bytes) -> int:
+    """What the header of a file says whose it is. A write-ahead log may know better."""
+    return int.from_bytes(header[68:72], "big")
+
+
+def read_header(path: str) -> bytes:
     """The first bytes of a file. Whatever else has a name is not opened: a pipe would wait for a writer."""
     try:
         mode = os.stat(path).st_mode
@@ -211,7 +217,7 @@ def _read_header(path: str) -> bytes:
         if not stat.S_ISREG(mode):
             raise ConfigurationError(f"{path} is no regular file; name a file")
         with open(path, "rb") as file:
-            return file.read(_HEADER_BYTES)
+            return file.read(HEADER_BYTES)
     except OSError as error:
         raise ConfigurationError(f"cannot read the file {path}: {error.strerror}") from error
 

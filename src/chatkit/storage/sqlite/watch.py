@@ -1,6 +1,6 @@
 """What is watched of a log's files while they are open: that they are still there, and how large they get.
 
-Called by `store`. A look costs three calls of `stat`.
+Called by `store`. A look costs four calls of `stat`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from ...drivers.file_identity import FileIdentity, file_bytes
 from ...drivers.file_lock import SUFFIX
-from ...drivers.sqlite import RETRY_AFTER_S, log_of
+from ...drivers.sqlite import RETRY_AFTER_S, log_of, shared_memory_of
 from ...errors import UnavailableError
 
 logger = logging.getLogger(__name__)
@@ -24,13 +24,15 @@ class FileWatch:
     """The files of one opened log.
 
     Args:
-        path: The log; it, its write-ahead log and its lock file are there now.
+        path: The log; it, its write-ahead log with the shared memory of that, and its lock file are there now.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._wal = log_of(path)
-        self._identity = FileIdentity((path, self._wal, os.path.realpath(path) + SUFFIX))
+        self._identity = FileIdentity(
+            (path, self._wal, shared_memory_of(path), os.path.realpath(path) + SUFFIX)
+        )
         self._lost: str | None = None
         self._warn_at_bytes = WAL_WARNING_BYTES
 
