@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +338,158 @@ async def test_another_log_begins_with_its_event_and_goes_on_where_it_differs(
     assert [(seq, attempt) for _, seq, attempt in third.told] == [(3, 2), (4, 1)]
 
 
+async def renewed(server: FakeServer, line: Line, epoch: str, kept_seq: int, head_seq: int) -> Line:
+    """The log is another one above a seq, as the next connection shows; its entries there are of this epoch."""
+    line.close(1006)
+    line = await log_in(server, head(head_seq, epoch=epoch))
+    kept = [new(seq) for seq in range(1, 5) if seq <= kept_seq]
+    kept += [new(seq, epoch="e2") for seq in range(5, kept_seq + 1)]
+    anew = [new(seq, epoch=epoch) for seq in range(kept_seq + 1, head_seq + 1)]
+    await line.page(*kept, *anew, up_to=head_seq, epoch=epoch)
+    await anyio.sleep(0.1)
+    return line
+
+
+async def test_a_log_renewed_twice_under_a_slow_app_makes_it_forget_nothing_that_does_not_come_again(
+    server: FakeServer, files: Files
+) -> None:
+    """It is busy with the first renewal when the second comes, takes what lies between, and dies over the second."""
+    gate, shown, told = anyio.Event(), dict[int, str](), list[EpochChanged]()
+
+    def apply(delivery: Delivery) -> None:
+        if isinstance(event := delivery.event, EpochChanged):
+            told.append(event)
+            for seq in [seq for seq in shown if seq > event.kept_seq]:
+                del shown[seq]
+        elif isinstance(event, MessageReceived):
+            shown[delivery.seq] = event.message.message_id
+
+    async def slow(delivery: Delivery) -> None:
+        if isinstance(delivery.event, EpochChanged):
+            if told:
+                raise CrashError
+            await gate.wait()
+        apply(delivery)
+
+    async with client(server, store=files.open()) as chat, anyio.create_task_group() as group:
+        line = await log_in(server, head(0))
+        await push(line, range(1, 5))
+
+        async def crash() -> None:
+            with pytest.raises(CrashError):
+                await chat.consume(slow)
+
+        group.start_soon(crash)
+        line = await renewed(server, line, "e2", 4, 7)
+        line = await renewed(server, line, "e3", 7, 7)
+        gate.set()
+    async with client(server, store=files.open()) as chat:
+        await log_in(server, head(7, delivered=7, epoch="e3"))
+        with anyio.move_on_after(1):
+            await chat.consume(apply)
+
+    assert told == [EpochChanged("c-1", "e2", 4), EpochChanged("c-1", "e3", 7)]
+    assert sorted(shown) == list(range(1, 8))
+
+
+async def test_a_log_renewed_twice_before_the_app_looks_comes_again_from_where_it_first_differs(
+    server: FakeServer, files: Files
+) -> None:
+    first, second = App(4), App(99)
+    async with client(server, store=files.open()) as chat:
+        line = await log_in(server, head(0))
+        await push(line, range(1, 5))
+        line = await renewed(server, line, "e2", 4, 7)
+        await renewed(server, line, "e3", 6, 7)
+        await first.crash(chat)  # over the first renewal
+    async with client(server, store=files.open()) as chat:
+        await log_in(server, head(7, delivered=7, epoch="e3"))
+        await second.all(chat)
+
+    assert first.events[4] == EpochChanged("c-1", "e2", 4)
+    assert second.events[0] == EpochChanged("c-1", "e3", 4)
+    assert second.told == [("c-1", 0, 2), ("c-1", 5, 1), ("c-1", 6, 1), ("c-1", 7, 1)]
+
+
+async def test_a_renewal_loses_nothing_that_was_taken_while_the_store_refused(server: FakeServer) -> None:
+    """The entry is taken, the store refuses to keep that, and then the log is renewed above it."""
+
+    class Refusing(MemoryStore):
+        refuses = False
+
+        def advance(self, progress: Any) -> None:
+            if self.refuses:
+                raise UnavailableError("full", retry_after_s=60)
+            super().advance(progress)
+
+    store = Refusing()
+
+    async def handle(delivery: Delivery) -> None:
+        store.refuses = delivery.seq == 4
+
+    second = App(99)
+    async with client(server, store=store) as chat, anyio.create_task_group() as group:
+        line = await log_in(server, head(0))
+        await push(line, range(1, 5))
+        group.start_soon(chat.consume, handle)
+        await anyio.sleep(0.1)
+        await renewed(server, line, "e2", 4, 5)
+        store.refuses = False
+        group.cancel_scope.cancel()
+    async with client(server, store=store) as chat:
+        await log_in(server, head(5, delivered=5, epoch="e2"))
+        await second.all(chat)
+    assert [seq for _, seq, _ in second.told] == [0, 5]
+
+
+async def test_the_tries_of_a_renewal_are_counted_across_restarts_and_apart_from_the_entries(
+    server: FakeServer, files: Files
+) -> None:
+    apps = [App(3), App(0), App(0), App(1), App(99)]
+    async with client(server, store=files.open()) as chat:
+        line = await log_in(server, head(0))
+        await push(line, range(1, 5))
+        await renewed(server, line, "e2", 4, 5)
+        for _ in range(2):
+            await apps[0].crash(chat)  # over the entry 4, which comes before the renewal
+    for app in apps[1:]:
+        async with client(server, store=files.open()) as chat:
+            await log_in(server, head(5, delivered=5, epoch="e2"))
+            await (app.all(chat) if app is apps[-1] else app.crash(chat))
+
+    assert apps[0].told[3:] == [("c-1", 4, 1), ("c-1", 4, 2)]
+    assert [app.told for app in apps[1:]] == [
+        [("c-1", 0, 1)],
+        [("c-1", 0, 2)],
+        [("c-1", 0, 3), ("c-1", 4, 1)],
+        [("c-1", 4, 2), ("c-1", 5, 1)],
+    ]
+
+
+async def test_what_the_app_died_over_comes_first_whatever_its_conversation_is_called(
+    server: FakeServer, files: Files
+) -> None:
+    first, second = App(0), App(99)
+    others = [head(2, delivered=2, id_=id_) for id_ in ("c-2", "c-3")]
+    async with client(server, store=files.open()) as chat:
+        line = await log_in(server, head(0, id_="c-1"), head(0, id_="c-2"), head(0, id_="c-3"))
+        for id_ in ("c-2", "c-1", "c-3"):
+            await push(line, [1, 2], id_=id_)
+        line.close(1006)
+        line = await log_in(server, head(2, delivered=2, epoch="e2"), *others)
+        await line.page(new(1), new(2), up_to=2, epoch="e2")
+        await anyio.sleep(0.1)
+        await first.crash(chat)
+    async with client(server, store=files.open()) as chat:
+        await log_in(server, head(2, delivered=2, epoch="e2"), *others)
+        await second.all(chat)
+
+    assert first.told == [("c-2", 1, 1)]
+    assert second.told[:2] == [("c-2", 1, 2), ("c-2", 2, 1)]
+    assert [it for it in second.told[2:] if it[0] == "c-1"] == [("c-1", seq, 1) for seq in range(3)]
+    assert [it for it in second.told[2:] if it[0] == "c-3"] == [("c-3", seq, 1) for seq in (1, 2)]
+
+
 async def test_what_is_delivered_can_be_what_was_taken(server: FakeServer, files: Files) -> None:
     app, config = App(2), ClientConfig(delivered_when="taken")
     async with client(server, store=files.open(), config=config) as chat:
@@ -484,6 +637,37 @@ async def test_a_plain_function_handles_too_and_nothing_else_does(server: FakeSe
         with anyio.move_on_after(1):
             await chat.consume(lambda delivery: handled.append(delivery.seq))
     assert [seq for seq in handled if seq] == [1, 2]
+
+
+async def test_a_handler_that_is_a_generator_is_refused_and_takes_nothing(
+    server: FakeServer, files: Files
+) -> None:
+    async def stray(_: Delivery) -> AsyncIterator[None]:
+        yield
+
+    def plain(_: Delivery) -> Iterator[None]:
+        yield
+
+    class Bound:
+        async def handle(self, _: Delivery) -> AsyncIterator[None]:
+            yield
+
+    app = App(99)
+    async with client(server, store=files.open()) as chat:
+        line = await log_in(server, head(0))
+        await push(line, [1])
+        for handler in (stray, plain, partial(stray), Bound().handle):
+            with pytest.raises(ConfigurationError, match="handler is a generator function"):
+                await chat.consume(handler)
+        await app.all(chat)
+        await push(line, [2])
+        for make in (stray, plain):
+            with pytest.raises(ConfigurationError, match="handler returned a generator"):
+                await chat.consume(lambda delivery, make=make: make(delivery))  # type: ignore[misc]
+    async with client(server, store=files.open()) as chat:
+        await log_in(server, head(2, delivered=2))
+        await app.all(chat)
+    assert app.told == [("c-1", 1, 1), ("c-1", 2, 3)]
 
 
 @pytest.mark.parametrize("timeout", ["3", float("nan"), -1, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -205,16 +206,79 @@ def test_what_is_no_jwt_says_nothing_about_its_end(token: str) -> None:
     assert seconds_left(token, START_MS) is None
 
 
-@pytest.mark.parametrize("token", ["", None, 7, b"t", "t\n", " t", "a\x00b", ["t"]])
+@pytest.mark.parametrize("token", ["", None, 7, b"t", "t\n", " t", "a\x00b", "t\u20ac", ["t"]])
 def test_what_cannot_be_a_token_is_refused_by_its_name(token: Any) -> None:
     with pytest.raises(ConfigurationError, match="token"):
         source(token)
 
 
 async def test_what_a_callable_returns_is_checked_too() -> None:
-    for wrong in (None, "", "t\n", 7):
+    for wrong in (None, "", "t\n", "t\u20ac", "\ud800", 7):
         with pytest.raises(ConfigurationError, match="token callable"):
             await source(lambda wrong=wrong: wrong).get()
+
+
+class Faulty:
+    """A callable that fails so often, and then makes a token. An error is raised."""
+
+    def __init__(self, fault: object, times: int) -> None:
+        self._fault = fault
+        self._times = times
+        self.asked_at_s: list[float] = []
+
+    def __call__(self) -> Any:
+        self.asked_at_s.append(anyio.current_time())
+        if len(self.asked_at_s) > self._times:
+            return "sound"
+        if isinstance(self._fault, Exception):
+            raise self._fault
+        return self._fault
+
+
+FAULTS = [
+    None,
+    7,
+    b"t",
+    "",
+    "ann\n",
+    "a\x00b",
+    "t\u20ac",
+    "\ud800",
+    ConfigurationError("the key file is being changed"),
+    StopIteration(),
+    RuntimeError("away"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=ascii)
+async def test_a_callable_that_gives_no_token_is_asked_again_ever_more_rarely(
+    server: FakeServer, fault: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    make = Faulty(fault, 5)
+    async with client(server, token=make) as chat:
+        await anyio.sleep(0.5)
+        failure = chat.last_failure
+        assert failure is not None and chat.stopped is None
+        line = await server.accept()
+        assert (await line.log_in(head(0))).token == "sound"
+        await until(chat, CaughtUp)
+
+    waits = [after - before for before, after in pairwise(make.asked_at_s)]
+    assert len(waits) == 5 and waits[-1] > waits[0]
+    assert str(failure) in caplog.text
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=ascii)
+async def test_a_renewal_with_no_token_is_tried_again_on_the_same_connection(
+    server: FakeServer, fault: object
+) -> None:
+    makers: list[Callable[[], Any]] = [lambda: "first"]
+    async with client(server, token=lambda: makers[-1]()):
+        line = await server.accept()
+        await line.log_in(head(0))
+        makers.append(Faulty(fault, 2))
+        line.push(ev.TokenExpiring(99))
+        assert (await line.expect(ev.AuthRefresh)).token == "sound"
 
 
 async def test_an_expiring_login_with_the_same_token_again_asks_rarely_and_sends_nothing() -> None:

@@ -19,7 +19,6 @@ from ..core.backoff import retry_after_in, retry_after_of
 from ..errors import (
     ChatkitError,
     ClosedError,
-    ConfigurationError,
     ConnectionLostError,
     DeadlineExceededError,
     ProtocolError,
@@ -212,8 +211,6 @@ class Http:
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody: there is no TLS to be had
 
     def _login(self, token: str) -> dict[str, str]:
-        if not token.isascii():
-            raise ConfigurationError("token must be ASCII: HTTP carries it in a header")
         headers = {"authorization": f"Bearer {token}"}
         if self._device_id is not None:
             headers["x-device-id"] = self._device_id

@@ -15,7 +15,6 @@ import msgspec
 
 from .._auto_reset_event import AutoResetEvent
 from ..errors import (
-    ConfigurationError,
     ConnectionLostError,
     DeadlineExceededError,
     ProtocolError,
@@ -222,9 +221,7 @@ class ReconnectLoop:
         try:
             with self._until_reconnect():
                 proof = await self._proof()
-        except ConfigurationError:
-            raise
-        except Exception as error:  # the app's token callable may raise anything
+        except Exception as error:  # the app's token callable may raise anything, or give what is no token
             return _ended(error)
         try:
             try:

@@ -38,8 +38,8 @@ _BACKOFF_MAX_S = 30.0
 class TokenSource:
     """The token of one client, made anew when it nears its end.
 
-    Its maker is asked by one task at a time. One who fails, gives the same token again or one that ends at once is
-    asked with growing waits, up to 30 s.
+    Its maker is asked by one task at a time. One who fails, or gives what is no token, the same token again or one that
+    ends at once, is asked again with growing waits, up to 30 s.
 
     Args:
         token: The token itself, or what makes one; a plain callable must not block.
@@ -217,4 +217,6 @@ def _check(token: object, name: str) -> str:
         raise ConfigurationError(f"{name} must be a string that is not empty, or a callable that makes one")
     if not token.isprintable() or token != token.strip():
         raise ConfigurationError(f"{name} must hold no line end, and no space at its ends")
+    if not token.isascii():
+        raise ConfigurationError(f"{name} must be ASCII: HTTP carries it in a header")
     return token

@@ -227,9 +227,11 @@ class ChatClient:
         """Hand every event to `handler`, one after the other: each log entry at least once, until it is taken.
 
         An entry is taken when its handler has returned; one whose handler raised, was cancelled or died with the
-        process comes again first, with a greater `attempt`, at the next `consume` on the same local store. What was
-        taken does not come again, except that a process that is killed may see the one entry again whose handler had
-        just returned. The order is that of `events`, in each conversation by seq.
+        process comes again first, with a greater `attempt`, at the next `consume` on the same local store. Two things
+        may come before it after a restart: that its log was replaced meanwhile, and, where it must be fetched, what the
+        store holds of other conversations. What was taken does not come again, except that a process that is killed may
+        see the one entry again whose handler had just returned. The order is that of `events`, in each conversation by
+        seq.
 
         Repeated are `MessageReceived` (also of members that come and go), `MessageRecalled` and `EpochChanged`.
         All others come at most once: `send` gives an outcome again, `conversations` says how things stand. A message
@@ -247,6 +249,8 @@ class ChatClient:
 
         Raises:
             Exception: What the handler raised; the client goes on.
+            ConfigurationError: The handler is none, or a generator function, whose body would never run; nothing was
+                taken. Also if it returned a generator; then its event comes again first.
             ClientError: Another task consumes the events.
             UnavailableError: The local store is damaged, or its disk failed.
         """

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from contextlib import suppress
-from inspect import isawaitable
+from inspect import isasyncgenfunction, isawaitable, isgeneratorfunction
 
 import anyio
 import anyio.lowlevel
@@ -20,7 +20,7 @@ from tenacity import RetryCallState
 
 from .._auto_reset_event import AutoResetEvent
 from ..core.timeline import tombstone
-from ..errors import ChatkitError, NotFoundError, UnavailableError
+from ..errors import ChatkitError, ConfigurationError, NotFoundError, UnavailableError
 from ..types import Message
 from ._retry import Backoff, retrying
 from .conversation import RECALLED_LATELY_MAX, Conversation, Conversations, delivery_of
@@ -39,12 +39,15 @@ PAGE_MAX = 32
 RETRY_S = 0.5
 """After so long a store that refused is asked again, unless it said when."""
 
+_NEVER_RUNS = "whose body would never run: leave out its yield"
+
 Handler = Callable[[Delivery], Awaitable[object] | object]
 
 
 class Backlog:
     """What an earlier start of the app left, conversation by conversation, read in pages.
 
+    The conversation that the app was busy with comes first; in each, that its log is another one.
     What the local store holds comes first. Entries that it has let go of are fetched, as they read now; without own
     messages. Whatever goes wrong there is tried again, until they have come, or the server says that there is no such
     conversation: then what the store holds is all.
@@ -78,11 +81,13 @@ class Backlog:
         self._page: deque[Delivery] = deque()
         self._stored: deque[str] = deque()
         self._missing: deque[str] = deque()  # of these, what comes next is not stored
-        for record in records:
+        self._renewals: dict[str, Delivery] = {}
+        for record in sorted(records, key=lambda record: record.tries == 0):
             id_, epoch = record.conversation_id, record.epoch
             if record.renewed_above is not None:
-                self._page.append(Delivery(EpochChanged(id_, epoch, record.renewed_above), 1, id_, epoch))
-            if record.taken_seq < record.prefix:
+                event = EpochChanged(id_, epoch, record.renewed_above)
+                self._renewals[id_] = Delivery(event, 1, id_, epoch)
+            if record.renewed_above is not None or record.taken_seq < record.prefix:
                 self._stored.append(id_)
 
     def pop(self) -> Delivery | None:
@@ -109,7 +114,9 @@ class Backlog:
         return True
 
     def _read_on(self, id_: str) -> None:
-        if self._missing_count(id_):
+        if id_ in self._renewals:
+            self._page.append(self._renewals.pop(id_))
+        elif self._missing_count(id_):
             self._missing.append(self._stored.popleft())
         elif not self._read_stored(id_):
             self._stored.popleft()
@@ -214,7 +221,10 @@ class Deliveries:
 
         Raises:
             Exception: What the handler raised; its event is handed out again first.
+            ConfigurationError: The handler is a generator function, or returned a generator; likewise.
         """
+        if isasyncgenfunction(handler) or isgeneratorfunction(handler):
+            raise ConfigurationError(f"handler is a generator function, {_NEVER_RUNS}")
         try:
             while (delivery := await self._next()) is not None:
                 await self._hand_out(delivery, handler)
@@ -234,6 +244,8 @@ class Deliveries:
         handled = handler(replace(delivery, attempt=attempt))
         if isawaitable(handled):
             await handled
+        elif isinstance(handled, AsyncGenerator | Generator):
+            raise ConfigurationError(f"handler returned a generator, {_NEVER_RUNS}")
         self._cursors.took(delivery)
         self._cursors.handed_out = None
         await self._save()

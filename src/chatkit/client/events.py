@@ -170,8 +170,8 @@ class Delivery(msgspec.Struct, frozen=True):
 
     Attributes:
         event: What happened.
-        attempt: Which try of this event it is, from 1; counted in the local store, so also across restarts. An event
-            that is not repeated (`seq` 0) always has 1.
+        attempt: Which try of this event it is, from 1; counted in the local store, so also across restarts. It starts
+            again at 1 where the log is replaced meanwhile. An event that does not repeat always has 1.
         conversation_id: Whose log the event is of; "" for events of the connection, and for what is not repeated.
         epoch: Which log that is.
         seq: The place of its entry (of the RECALL entry for a `MessageRecalled`); 0 for what has none.

@@ -19,16 +19,16 @@ _FORMER_MAX = 8
 class _Cursor:
     """One log: everything up to `taken_seq` is taken, nothing above `offered_seq` waits for the app in memory.
 
-    What an earlier start left in (read_seq, left_seq] is still to be read.
+    What an earlier start left in (read_seq, left_seq] is still to be read. `tries` are of what is handed out.
     """
 
     __slots__ = (
+        "_renewals",
         "_shared",
         "epoch",
         "left_seq",
         "offered_seq",
         "read_seq",
-        "renewed_above",
         "taken_seq",
         "tries",
     )
@@ -46,7 +46,8 @@ class _Cursor:
         self.taken_seq = self.offered_seq = self.read_seq = taken_seq
         self.left_seq = max(taken_seq, left_seq)
         self.tries = tries
-        self.renewed_above = renewed_above  # the app has not taken yet that the log is another one above here
+        # those that the app has not taken yet, oldest first: as many as their events, which wait for it
+        self._renewals = [] if renewed_above is None else [(epoch, renewed_above)]
         self._shared: dict[str, int] = {}  # former epochs: up to where their logs are the same as this one
 
     def shared_seq(self, epoch: str) -> int:
@@ -64,7 +65,18 @@ class _Cursor:
         self.taken_seq, self.offered_seq = min(self.taken_seq, kept_seq), min(self.offered_seq, kept_seq)
         self.read_seq, self.left_seq = min(self.read_seq, kept_seq), min(self.left_seq, kept_seq)
         self.tries = 0
-        self.renewed_above = kept_seq if self.renewed_above is None else min(self.renewed_above, kept_seq)
+        self._renewals.append((epoch, kept_seq))
+
+    def took_renewal(self, event: EpochChanged) -> None:
+        """The app knows of this renewal, and of those before it. Of later ones it does not."""
+        renewal = event.epoch, event.kept_seq
+        if renewal in self._renewals:
+            del self._renewals[: self._renewals.index(renewal) + 1]
+
+    @property
+    def renewed_above(self) -> int | None:
+        """The app has not taken yet that the log is another one above here; None: it has. Nothing above is taken."""
+        return min((kept_seq for _, kept_seq in self._renewals), default=None)
 
     @property
     def waits(self) -> bool:
@@ -102,8 +114,8 @@ class TakenCursors:
             cursor = self._by_id.get(change.conversation_id)
             if cursor is None:
                 start_seq = change.prefix if change.floor is None else change.floor
-                self._by_id[change.conversation_id] = _Cursor(change.epoch, start_seq)
-            elif change.forget_above is not None:
+                cursor = self._by_id[change.conversation_id] = _Cursor(change.epoch, start_seq)
+            if change.forget_above is not None:
                 self._renew(cursor, change, change.forget_above)
             else:
                 cursor.epoch = change.epoch
@@ -114,7 +126,8 @@ class TakenCursors:
 
     def _renew(self, cursor: _Cursor, change: Change, kept_seq: int) -> None:
         cursor.renew(change.epoch, kept_seq)
-        self._unsaved.pop(change.conversation_id, None)
+        if change.conversation_id in self._unsaved:  # of the former log: the store would pass it over
+            self._changed(change.conversation_id, cursor)
         held = self.handed_out
         if held is not None and held.conversation_id == change.conversation_id and held.seq > kept_seq:
             self.handed_out = None
@@ -150,22 +163,31 @@ class TakenCursors:
         return cursor is not None and delivery.seq <= cursor.shared_seq(delivery.epoch)
 
     def trying(self, delivery: Delivery) -> int:
-        """It is about to be handed out. Returns which try of it that is."""
-        if delivery.seq == 0 or not self.is_current(delivery):
+        """It is about to be handed out. Returns which try of it that is.
+
+        Stored are the tries of what comes first at the next start: a renewal comes before the entries.
+        """
+        is_renewal = isinstance(delivery.event, EpochChanged)
+        if not is_renewal and (delivery.seq == 0 or not self.is_current(delivery)):
             return 1
         cursor = self._by_id[delivery.conversation_id]
         cursor.tries += 1
-        self._changed(delivery.conversation_id, cursor)
+        if is_renewal or cursor.renewed_above is None:
+            self._changed(delivery.conversation_id, cursor)
         return cursor.tries
 
     def took(self, delivery: Delivery) -> None:
-        """The app has taken what is handed out. What is of a replaced log changes nothing."""
-        if not delivery.repeats or self.handed_out is not delivery or not self.is_current(delivery):
+        """The app has taken what is handed out. An entry of a replaced log changes nothing."""
+        if not delivery.repeats or self.handed_out is not delivery:
             return
         cursor = self._by_id[delivery.conversation_id]
-        cursor.taken_seq, cursor.tries = max(cursor.taken_seq, delivery.seq), 0
-        if isinstance(delivery.event, EpochChanged) and delivery.epoch == cursor.epoch:
-            cursor.renewed_above = None
+        if isinstance(delivery.event, EpochChanged):
+            cursor.took_renewal(delivery.event)
+        elif self.is_current(delivery):
+            cursor.taken_seq = max(cursor.taken_seq, delivery.seq)
+        else:
+            return
+        cursor.tries = 0
         self._changed(delivery.conversation_id, cursor)
 
     def save(self) -> None:

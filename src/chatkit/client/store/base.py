@@ -50,7 +50,7 @@ class Record(msgspec.Struct, frozen=True):
         held: Stored entries above the prefix: own sends that were answered.
         recalled_seqs: Recalls of entries above the prefix that are not stored yet.
         taken_seq: The app has taken everything up to here.
-        tries: How often the next entry was handed to the app.
+        tries: How often what comes next was handed to the app: that the log is another one, else the next entry.
         renewed_above: The app has not taken yet that the log is another one above here; None: it has.
     """
 
@@ -72,7 +72,7 @@ class Progress(msgspec.Struct, frozen=True):
     Attributes:
         epoch: Of which log; a store that holds another one by now passes it over.
         taken_seq: Everything up to here is taken; a lower value than before changes nothing.
-        tries: How often the next entry was handed to the app.
+        tries: As in `Record`.
         renewed_above: As in `Record`.
     """
 

@@ -281,7 +281,7 @@ MUTANTS = (
     Mutant(
         "not-taken-forgotten-at-restart",
         "The app begins with what arrives.",
-        (Edit(DELIVERIES, "            if record.taken_seq < record.prefix:\n", "            if False:\n"),),
+        (Edit(DELIVERIES, " or record.taken_seq < record.prefix:\n", ":\n"),),
         ("alarm", "L1"),
     ),
 )
