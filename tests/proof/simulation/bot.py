@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chatkit.client.events import Delivery
+from chatkit.client.events import Delivery, EpochChanged
 from chatkit.client.store.base import LocalStore
 from chatkit.testing.rng import Stream
 
@@ -53,6 +53,10 @@ class Bot:
     def handle(self, delivery: Delivery) -> bool:
         """Take a delivery. Returns whether it is new; raises HandlerCrashError now and then."""
         if delivery.seq == 0:
+            if isinstance(delivery.event, EpochChanged):  # attempts are counted anew in a replaced log
+                self._attempts = {
+                    key: count for key, count in self._attempts.items() if key[0] != delivery.conversation_id
+                }
             return True
         key = delivery.conversation_id, delivery.seq
         self._check(key, delivery.attempt)
