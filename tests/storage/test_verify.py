@@ -294,7 +294,7 @@ def plain_database(path: str, application_id: int = 0, mode: str = "delete") -> 
         ),
         (cut_log, "{path} is only the first 99 bytes of a SQLite file; if it was a log, restore a backup"),
         (lambda path: Path(path).write_text("notes" * 100), "{path} is no SQLite file"),
-        (plain_database, "this SQLite file was made by another program; name another file"),
+        (plain_database, "{path} was made by another program; name another file"),
         (
             lambda path: plain_database(path, 77, "wal"),
             "this SQLite file was made by another program; name another file",

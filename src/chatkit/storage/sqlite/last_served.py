@@ -12,7 +12,7 @@ another time: a copy keeps every time but this one. Change of owner, mode or nam
 
 What it cannot show: that log and word went back together, as with a snapshot of a whole disk; also where both were
 copied after one kill and put back, in the same files, after another, for then no time was added to the word. Clients
-that were connected can. `forget_last_served` leaves no doubt, so a restore by `chatkit restore` is always noticed.
+that were connected can. After `forget_last_served` every log counts as put back: `chatkit restore` is always noticed.
 """
 
 from __future__ import annotations

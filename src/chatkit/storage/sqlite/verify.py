@@ -40,6 +40,9 @@ LISTED_MAX: Final = 20
 _CLIENT_STORE: Final = (
     0x63_6B_63_6C  # chatkit.client.store.sqlite.APPLICATION_ID, which storage may not import
 )
+_WAL_MODE: Final = (
+    2  # in the file's header; whatever has another mode has no write-ahead log that knows better
+)
 _WORDS_MAX: Final = 200  # of SQLite's own finding
 _INTEGRITY_MAX: Final = 100
 _CONVERSATIONS_PER_READ: Final = 500
@@ -201,6 +204,8 @@ def _check_header(path: str) -> None:
         )
     if application_id_of(header) == _CLIENT_STORE:
         raise ConfigurationError(f"{path} is the local store of a client, not a server's log")
+    if header[18] != _WAL_MODE and application_id_of(header) != APPLICATION_ID:
+        raise ConfigurationError(f"{path} was made by another program; name another file")
 
 
 def application_id_of(header: bytes) -> int:
