@@ -258,6 +258,30 @@ async def test_a_socket_that_takes_nothing_ends_too(server: FakeServer) -> None:
         line.stuck = False
 
 
+async def test_a_hello_that_was_late_on_its_way_is_tried_again_a_few_times_in_a_row(
+    server: FakeServer,
+) -> None:
+    async with client(server) as chat:
+        await late(server, 3)
+        line = await server.accept()
+        await line.log_in()
+        await chat.wait_connected()
+        line.close(1006)
+        await late(server, 4)
+        await anyio.sleep(60)
+        assert "4200" in str(chat.stopped)
+        assert server.tries == 8
+        await chat.aclose()
+
+
+async def late(server: FakeServer, times: int) -> None:
+    """So often it says that no HELLO came in time."""
+    for _ in range(times):
+        line = await server.accept()
+        await line.expect(ev.Hello)
+        line.close(4200, "no HELLO in time")
+
+
 @pytest.mark.parametrize("code", [4200, 4201, 4202, 4203, 4204])
 async def test_final_close_codes_stop_the_client(server: FakeServer, code: int) -> None:
     async with client(server) as chat:

@@ -11,7 +11,15 @@ from .soak import __main__ as command
 from .soak.figures import JUDGED_FROM_S, Sample, findings, growth, slope_an_hour, table
 from .soak.server import without_limits
 
-NOTHING = {"rss_mib": 50.0, "descriptors": 20, "tasks": 10, "sessions": 0, "audiences": 0, "queue_bytes": 0}
+NOTHING = {
+    "rss_mib": 50.0,
+    "sqlite_mib": 0.0,
+    "descriptors": 20,
+    "tasks": 10,
+    "sessions": 0,
+    "audiences": 0,
+    "queue_bytes": 0,
+}
 
 
 def samples(rss_an_hour: float, lasted_s: float = JUDGED_FROM_S) -> list[Sample]:
@@ -32,6 +40,16 @@ def test_memory_that_grows_is_found_once_it_was_watched_for_long() -> None:
     assert findings(NOTHING, samples(60.0, JUDGED_FROM_S - 1), NOTHING) == []
     (found,) = findings(NOTHING, samples(6.0), NOTHING)
     assert found == "the memory grew by 5.9 % an hour, and 5 % is the most"
+
+
+def test_caches_of_sqlite_may_fill_up_to_their_bound() -> None:
+    filling = [
+        Sample(it.at_s, it.held | {"rss_mib": 100 + place * 4.0, "sqlite_mib": place * 4.0})
+        for place, it in enumerate(samples(0.0))
+    ]
+    assert findings(NOTHING, filling, NOTHING) == []
+    full = [Sample(it.at_s, it.held | {"rss_mib": 200, "sqlite_mib": 60.0}) for it in samples(0.0)]
+    assert findings(NOTHING, full, NOTHING) == ["SQLite held 60 MiB, and 48 is the most"]
 
 
 @pytest.mark.parametrize("name", ["descriptors", "tasks", "sessions", "audiences", "queue_bytes"])

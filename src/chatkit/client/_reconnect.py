@@ -41,6 +41,9 @@ from .store.base import refused_for_now
 
 logger = logging.getLogger(__name__)
 
+LATE_HELLOS_MAX = 3
+"""So often in a row a HELLO may have been late on its way; whoever never gets one through has another fault."""
+
 HELLO_LATE_S = 60.0
 """For so long a HELLO of a try that was given up may still arrive, and replace the connection made after it.
 
@@ -157,6 +160,7 @@ class ReconnectLoop:
         self._log_token: str | None = None
         self._attempt = 0
         self._hello_lost_at_s: float | None = None
+        self._late_hellos = 0
         self._logged: set[str] = set()
         self._trying: anyio.CancelScope | None = None
         self._hurried = False
@@ -281,6 +285,7 @@ class ReconnectLoop:
     async def _serve(
         self, transport: Transport, welcome: ev.Welcome, first: Sequence[ev.ServerEvent]
     ) -> Ended:
+        self._late_hellos = 0
         try:
             self._batches.bind(welcome.user_id, welcome.device_id)
         except UnavailableError as error:  # the store cannot be written to now
@@ -321,7 +326,7 @@ class ReconnectLoop:
             self._resume_token = None
         if ended.token_refused and (ended.opened or not ended.by_resume):
             self._tokens.refused(self._tokens.presented)
-        final = ended.final and not self._replaced_by_itself(ended)
+        final = ended.final and not (self._replaced_by_itself(ended) or self._came_late(ended))
         spent = ended.token_refused and not (ended.opened or ended.by_resume or self._tokens.renewable)
         pointless = spent and not self._is_by_clock(ended)
         if spent:
@@ -354,6 +359,13 @@ class ReconnectLoop:
         elif (kind := _kind(ended.cause)) not in self._logged:
             self._logged.add(kind)
             logger.warning("no connection, trying again: %s", words)
+
+    def _came_late(self, ended: Ended) -> bool:
+        """Whether our HELLO, which leaves at once, was late on its way. Believed a few times in a row."""
+        if ended.code != ev.CloseCode.HELLO_MISSING or ended.opened:
+            return False
+        self._late_hellos += 1
+        return self._late_hellos <= LATE_HELLOS_MAX
 
     def _replaced_by_itself(self, ended: Ended) -> bool:
         """Whether the newer session may be our own HELLO of a try given up just before. Believed once for each."""

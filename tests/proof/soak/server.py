@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import ctypes.util
 import json
 import os
 import sys
@@ -51,6 +53,7 @@ def sample(server: ChatServer) -> dict[str, float]:
     rss, mapped = (int(pages) * _PAGE_MIB for pages in Path("/proc/self/statm").read_text().split()[1:3])
     return {
         "rss_mib": round(rss, 2),
+        "sqlite_mib": round(_sqlite_mib(), 2),
         "own_mib": round(rss - mapped, 2),  # without what is mapped from files
         "descriptors": len(os.listdir("/proc/self/fd")) - 1,  # listing them takes one
         "tasks": len(asyncio.all_tasks()),
@@ -59,6 +62,16 @@ def sample(server: ChatServer) -> dict[str, float]:
         "held": sum(sizes(server).values()),
         "queue_bytes": server._committer._waiting.payload_bytes,
     }
+
+
+def _sqlite_mib() -> float:
+    """What SQLite itself holds: nearly all of it are its caches, which fill up to a bound as the log grows."""
+    library = ctypes.util.find_library("sqlite3")
+    if library is None:
+        return 0.0
+    used = ctypes.CDLL(library).sqlite3_memory_used
+    used.restype = ctypes.c_int64
+    return int(used()) / 2**20
 
 
 def main(arguments: Sequence[str]) -> None:
