@@ -258,6 +258,20 @@ async def test_a_socket_that_takes_nothing_ends_too(server: FakeServer) -> None:
         line.stuck = False
 
 
+async def test_a_short_login_is_renewed_when_half_of_what_is_left_has_passed(server: FakeServer) -> None:
+    """Its server warns of its end as soon as it begins."""
+    async with client(server, token=Tokens()):
+        line = await server.accept()
+        await line.log_in()
+        began_s = anyio.current_time()
+        for _ in range(3):
+            ends_ms = int((anyio.current_time() - began_s + 12) * 1000)
+            line.push(ev.TokenExpiring(ends_ms))
+            await line.quiet(5.5)
+            asked = await line.expect(ev.AuthRefresh)
+            line.push(ev.AuthOk(ends_ms, ref=asked.ref))
+
+
 async def test_a_hello_that_was_late_on_its_way_is_tried_again_a_few_times_in_a_row(
     server: FakeServer,
 ) -> None:

@@ -144,21 +144,6 @@ async def test_a_login_is_warned_of_its_end_renewed_and_ended() -> None:
         assert ben.session.close_code == 4100
 
 
-async def test_a_short_login_is_warned_when_half_of_it_has_passed() -> None:
-    async def for_twelve_seconds(token: str) -> Identity:
-        return Identity(token, None, VirtualClock().now_ms() + 12_000)
-
-    async with serving(authenticate=for_twelve_seconds) as server:
-        ann = await login(server, "ann")
-        for _ in range(5):
-            await anyio.sleep(5)
-            assert [it["event"] for it in ann.read() if it["event"] == "TOKEN_EXPIRING"] == []
-            await anyio.sleep(2)
-            await ann.hear("TOKEN_EXPIRING")
-            ann.say({"event": "AUTH_REFRESH", "token": "ann"})
-            await ann.hear("AUTH_OK")
-
-
 async def test_a_renewal_with_the_same_end_brings_no_second_warning() -> None:
     expires_ms = VirtualClock().now_ms() + 120_000
 

@@ -50,6 +50,9 @@ HEARTBEAT_MIN_S = 0.05
 TOO_LARGE = 1009
 """The close code of RFC 6455 for a frame above a limit; of the host's server or of a proxy, mostly."""
 
+RENEW_EVERY_S = 10.0
+"""A login is not renewed sooner than this after the last time, as long as half of what is left of it has not passed."""
+
 TIMER_SLACK_S = 0.01
 """A timer may fire so much early, or so much late by the sum of its parts."""
 
@@ -210,6 +213,7 @@ class Connection:
         self._leave_by_s: float | None = None
         self._cause: Exception | None = None
         self._expiring = AutoResetEvent()
+        self._began_at_s = self._ends_at_s = self._received_at_s
         self.reconnect_after_s: float | None = None
         self.log_token: str | None = None
 
@@ -307,6 +311,7 @@ class Connection:
             if isinstance(event, ev.GoAway):
                 self._draining(event)
             elif isinstance(event, ev.TokenExpiring):
+                self._ends_at_s = self._local_s(event.expires_ts)
                 self._expiring.set()
             elif isinstance(event, ev.Pong) and isinstance(event.log_token, str):
                 self.log_token = event.log_token[: ev.LOG_TOKEN_MAX]
@@ -374,12 +379,24 @@ class Connection:
         raise ConnectionLostError("the app asked for another connection")
 
     async def _refresh(self) -> None:
-        """Renew the login each time the server says that it ends; a fixed token cannot be renewed."""
+        """Renew the login when the server says that it ends; a fixed token cannot be renewed."""
         renewing = retrying(_old_login_holds, wait=self._backoff, before_sleep=_log_failed_renewal)
+        renewed_at_s = self._clock.now_s()
         while True:
             await self._expiring.wait()
             if self._tokens.renewable:
+                await anyio.sleep(self._renewal_wait_s(renewed_at_s))
                 await renewing(self._renew)
+                renewed_at_s = self._clock.now_s()
+
+    def _renewal_wait_s(self, renewed_at_s: float) -> float:
+        """A short login is warned of its end as soon as it begins: it is not renewed without a pause."""
+        now_s = self._clock.now_s()
+        return max(0.0, min(renewed_at_s + RENEW_EVERY_S - now_s, (self._ends_at_s - now_s) / 2))
+
+    def _local_s(self, server_ms: int) -> float:
+        """A time of the server's clock by ours."""
+        return self._began_at_s + (server_ms - self._welcome.server_ts) / 1000
 
     async def _renew(self) -> None:
         token = await self._tokens.successor()

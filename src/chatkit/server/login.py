@@ -214,7 +214,7 @@ class Login:
             session.close(ev.CloseCode.TOKEN_EXPIRED, "the login has expired")
             return
         lifetime_ms = identity.expires_ms - proved.at_ms
-        warn_ms = min(max(_EXPIRY_WARNING_MS, lifetime_ms // 10), lifetime_ms // 2)
+        warn_ms = max(_EXPIRY_WARNING_MS, lifetime_ms // 10)
         if not proved.warned and now_ms >= identity.expires_ms - warn_ms:
             proved.warned = True
             session.answer(ev.TokenExpiring(expires_ts=identity.expires_ms))
