@@ -202,6 +202,11 @@ class Device:
         """By conversation, how far its user has read where it does not know that the server knows."""
         return {} if self.local is None else self.local.reads()
 
+    @property
+    def current(self) -> set[str]:
+        """The conversations that do not count as left."""
+        return set() if self.client is None else set(self.client.conversations)
+
     def has(self, conversation_id: str, epoch: str, head_seq: int) -> bool:
         """Whether it has placed a conversation up to here, and a bot has handled it."""
         if self.client is None:

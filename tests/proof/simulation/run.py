@@ -132,7 +132,11 @@ async def _missing(world: World, conversation_ids: Sequence[str]) -> str | None:
         if device.pending_count != 0:
             return f"{device.name} has {device.pending_count} messages without an answer"
         reads = device.reads
-        for head in await world.storage.store.heads(device.user_id, device.device_id):
+        listed = await world.storage.store.heads(device.user_id, device.device_id)
+        left = device.current - {head.conversation_id for head in listed}
+        if left:
+            return f"that {min(left)} was left on {device.name}"
+        for head in listed:
             place = f"{head.conversation_id} up to seq {head.head_seq} on {device.name}"
             if not device.has(head.conversation_id, head.epoch, head.head_seq):
                 return place
