@@ -162,6 +162,8 @@ def test_a_log_that_is_being_served(log: str, tmp_path: Path) -> None:
 
 
 _ENDLESS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in a shell's background ignores it
 from chatkit.cli import main
 from chatkit.storage.sqlite import verify
 
