@@ -169,6 +169,15 @@ def test_a_reload_is_what_the_store_holds() -> None:
     assert (conversations.snapshot({}), list(conversations.unknown)) == ({}, ["c-3"])
 
 
+def test_what_the_app_was_told_of_its_own_messages_outlives_a_reload() -> None:
+    conversations = Conversations(held_max=10, wake=lambda: None)
+    conversations.adopt("c-1", "GROUP", "e1", 5).sent_ids.add("m-7")
+    conversations.reload([Record("c-1", "GROUP", "e1", 5, False, (), ())])
+
+    (it,) = conversations
+    assert it.sent_ids == {"m-7"}
+
+
 def receipt(it: Conversation, user_id: str, delivered: int, read: int = 0, others: int = 2) -> None:
     it.receipt(ev.ReceiptPush("g-1", user_id, delivered, read, member_count=others), ME)
 

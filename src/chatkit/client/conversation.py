@@ -363,7 +363,10 @@ class Conversations:
         for record in records:
             conversation = self._load(record)
             earlier = before.get(record.conversation_id)
-            if earlier is not None and earlier.timeline.epoch == record.epoch:
+            if earlier is None:
+                continue
+            conversation.sent_ids = earlier.sent_ids  # the app knows of these, wherever they come to stand
+            if earlier.timeline.epoch == record.epoch:
                 conversation.recalled_lately = earlier.recalled_lately
 
     def adopt(self, conversation_id: str, type_: ConversationType, epoch: str, prefix: int) -> Conversation:
@@ -469,6 +472,7 @@ class Effects:
         resolved: Sends to forget.
         outcomes: Their outcomes, for those who wait for them.
         deliveries: For the app, in order.
+        placed: Of a conversation's `sent_ids`, those that have their place once this is stored.
     """
 
     def __init__(self) -> None:
@@ -478,6 +482,7 @@ class Effects:
         self.resolved: list[Key] = []
         self.outcomes: list[tuple[Key, Sent | ChatkitError]] = []
         self.deliveries: list[Delivery] = []
+        self.placed: list[tuple[Conversation, set[str]]] = []
 
     def change(self, conversation: Conversation) -> Change:
         """The change of this conversation, to be added to."""

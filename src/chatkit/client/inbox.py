@@ -143,6 +143,8 @@ class Batches:
         changes = effects.changes()
         if changes or effects.resolved:
             self._store.save(changes, effects.resolved)
+        for conversation, message_ids in effects.placed:
+            conversation.sent_ids -= message_ids
         for change in changes:
             if change.forget_above is not None:
                 self._events.forget_above(change.conversation_id, change.forget_above)
@@ -379,7 +381,8 @@ class Inbox:
             for message in messages
             if self._shows_own(effects, message, page.epoch) or message.message_id in conversation.sent_ids
         }
-        conversation.sent_ids.difference_update(message.message_id for message in messages)
+        if conversation.sent_ids:
+            effects.placed.append((conversation, {message.message_id for message in messages}))
         conversation.page(effects, last_seq, page, messages, notified, self._conversations.user_id)
 
     def _find(
