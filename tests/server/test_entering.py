@@ -189,3 +189,12 @@ async def test_a_part_that_fails_stops_the_server_and_is_raised_at_the_end(
     assert still == (False, False)
     assert left.group_contains(LookupError)
     assert "a part of the server failed" in caplog.text
+
+
+async def test_work_that_asks_for_more_while_the_server_stops_ends_its_session_alone() -> None:
+    async with (server := HarnessServer(store=MemoryStore(ids=SystemIds()), authenticate=by_name)):
+        phone = await login(server, "ben")
+        server._background.cancel()
+        server._background.spawn(phone.session, anyio.sleep)
+        assert phone.session.close_code == 4002
+        phone.leave()

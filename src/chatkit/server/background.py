@@ -84,8 +84,13 @@ class Background:
         self._tasks.start_soon(_repeat, interval_s, function)
 
     def spawn(self, session: Session, function: Callable[..., Awaitable[None]], *args: Any) -> None:
-        """Run a session's own work, `function(session, *args)`; what goes wrong in it ends that session alone."""
-        assert self._tasks is not None
+        """Run a session's own work, `function(session, *args)`; what goes wrong in it ends that session alone.
+
+        Work that is under way when the server stops may still ask for more: that ends the session.
+        """
+        if self._tasks is None:
+            session.close(ev.CloseCode.OVERLOADED, "the server stops")
+            return
         self._tasks.start_soon(_guard, session, function, *args)
 
 
