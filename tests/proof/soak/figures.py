@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 RSS_GROWTH_MAX = 5.0
-"""Percent an hour, after the warm-up, of the memory less SQLite's."""
+"""Percent an hour, after the warm-up."""
 
 SQLITE_MIB_MAX = 5 * 8 + 8.0
 """Five connections with a cache of 8 MiB each, and what they need beside it."""
@@ -55,12 +55,6 @@ def growth(steady: Sequence[Sample]) -> dict[str, float]:
     return {name: 100 * slope_an_hour(steady, name) / means[name] for name in names if means[name]}
 
 
-def _without_sqlite(sample: Sample) -> Sample:
-    """What the process holds beside SQLite's caches, which fill up to their bound as the log grows."""
-    rss = sample.held["rss_mib"] - sample.held["sqlite_mib"]
-    return Sample(sample.at_s, {**sample.held, "rss_mib": rss})
-
-
 def findings(before: Numbers, steady: Sequence[Sample], after: Numbers) -> list[str]:
     """What is wrong, in words.
 
@@ -75,7 +69,7 @@ def findings(before: Numbers, steady: Sequence[Sample], after: Numbers) -> list[
         if after[name] > before[name]
     ]
     lasted_s = steady[-1].at_s - steady[0].at_s if steady else 0.0
-    rss = growth([_without_sqlite(it) for it in steady]).get("rss_mib", 0.0)
+    rss = growth(steady).get("rss_mib", 0.0)
     if lasted_s >= JUDGED_FROM_S and rss > RSS_GROWTH_MAX:
         wrong.append(f"the memory grew by {rss:.1f} % an hour, and {RSS_GROWTH_MAX:g} % is the most")
     if (sqlite := max((it.held["sqlite_mib"] for it in steady), default=0.0)) > SQLITE_MIB_MAX:
