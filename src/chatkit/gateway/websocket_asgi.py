@@ -161,7 +161,11 @@ class WebSocketEndpoint:
 
 
 class _Pump:
-    """One accepted connection."""
+    """One accepted connection.
+
+    Reading and writing have a scope of their own each, and end in it: what is cancelled in a task group's scope leaves a
+    reference cycle behind with everything that the connection held (findings/anyio_cancelled_child.sh).
+    """
 
     def __init__(
         self,
@@ -179,17 +183,18 @@ class _Pump:
         self._send = send
         self._woken = AutoResetEvent()
         self._drained = AutoResetEvent()
-        self._scope: anyio.CancelScope | None = None
+        self._writing: anyio.CancelScope | None = None
         self._session = server.connect(codec, self._wake, request)
 
     async def run(self) -> None:
         try:
             async with anyio.create_task_group() as tasks:
-                self._scope = tasks.cancel_scope
+                self._writing = anyio.CancelScope()
                 self._wake()  # the session may have been refused before there was a scope to bound
-                tasks.start_soon(self._write)
-                await self._read()
-                tasks.cancel_scope.cancel()
+                with anyio.CancelScope() as reading:
+                    tasks.start_soon(self._write, self._writing, reading)
+                    await self._read()
+                self._writing.cancel()
         except Exception:
             logger.exception("session %s: its connection failed", self._session.session_id)
             await self._fail()
@@ -203,9 +208,9 @@ class _Pump:
 
     def _wake(self) -> None:
         self._woken.set()
-        if self._scope is not None and self._session.close_code is not None:
+        if self._writing is not None and self._session.close_code is not None:
             # a peer that does not read must not hold the connection open
-            self._scope.deadline = min(self._scope.deadline, anyio.current_time() + _CLOSE_TIMEOUT_S)
+            self._writing.deadline = min(self._writing.deadline, anyio.current_time() + _CLOSE_TIMEOUT_S)
 
     async def _read(self) -> None:
         """Until the peer is gone. What arrives after the session was closed is not looked at."""
@@ -221,7 +226,12 @@ class _Pump:
             while session.congested and session.close_code is None:
                 await self._drained.wait()
 
-    async def _write(self) -> None:
+    async def _write(self, writing: anyio.CancelScope, reading: anyio.CancelScope) -> None:
+        with writing:
+            await self._write_frames()
+        reading.cancel()
+
+    async def _write_frames(self) -> None:
         """Until the session is closed and everything buffered has left, or the peer is gone."""
         session, binary, stranger = self._session, self._codec.binary, True
         try:
@@ -244,8 +254,6 @@ class _Pump:
             await self._send({"type": "websocket.close", "code": session.close_code, "reason": reason})
         except (OSError, RuntimeError):  # gone, or closed by the ASGI server after a broken frame
             logger.debug("session %s: the peer is gone", session.session_id)
-        assert self._scope is not None
-        self._scope.cancel()
 
 
 async def _close(send: Send, code: int, reason: str) -> None:

@@ -13,9 +13,10 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, proxy
 
 import h11
 import websockets.http11
@@ -231,6 +232,10 @@ def _check_head(request: h11.Request) -> None:
         )
 
 
+def _is_full(state: ServerState, most: int | None) -> bool:
+    return most is not None and max(len(state.connections), len(state.tasks)) >= most
+
+
 _ERRORS: dict[int, type[RefusedError]] = {413: TooLargeError, 503: OverloadedError}
 
 
@@ -252,10 +257,10 @@ class ChatHttpProtocol(H11Protocol, FairConnection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.conn: _Head = _Head(self._is_full)
+        self.conn: _Head = _Head(partial(_is_full, kwargs["server_state"], self.config.limit_concurrency))
         self.limit_concurrency = None  # `_is_full` looks at it, and its answer is a problem document
         self._strangers = strangers_of(kwargs["server_state"])
-        self.app_state = {**self.app_state, CONNECTION: self}
+        self.app_state = {**self.app_state, CONNECTION: proxy(self)}
 
     def connection_made(self, transport: Any) -> None:
         """A connection opens: its first request is due."""
@@ -338,10 +343,6 @@ class ChatHttpProtocol(H11Protocol, FairConnection):
         if self._unread_body_bytes > UNREAD_BODY_BYTES_MAX:
             self._close_slowly()
 
-    def _is_full(self) -> bool:
-        most = self.config.limit_concurrency
-        return most is not None and max(len(self.connections), len(self.tasks)) >= most
-
     def _refuse(self, status: int, words: str) -> None:
         self._disarm()
         if self.cycle is not None and not self.cycle.response_complete:
@@ -414,19 +415,27 @@ class _Handshake(ServerProtocol):
         return websockets.http11.Response(int(status), HTTPStatus(status).phrase, headers, bytes(answer.body))
 
 
+def _free(parser: ServerProtocol) -> None:
+    """End its generator and forget its error, which hold it: it goes with the connection, not with the collector."""
+    parser.parser.close()
+    parser.parser_exc = None
+
+
 class ChatWebSocketProtocol(WebSocketsSansIOProtocol, FairConnection):
     """WebSocket with budgets for what is small, that lets go of peers that do not read."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        usual = self.conn
         self.conn = _Handshake(
-            extensions=self.conn.available_extensions, max_size=self.config.ws_max_size, logger=self.logger
+            extensions=usual.available_extensions, max_size=self.config.ws_max_size, logger=self.logger
         )
+        _free(usual)
         self._strangers = strangers_of(kwargs["server_state"])
         self._control = RateLimiter[None](CONTROL_FRAMES)
         self._fragments = 0
         self._claimed = False
-        self.app_state = {**self.app_state, CONNECTION: self}
+        self.app_state = {**self.app_state, CONNECTION: proxy(self)}
         self.close_timeout = LINGER_S
 
     def connection_made(self, transport: Any) -> None:
@@ -444,6 +453,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol, FairConnection):
         """The connection has ended."""
         self._ended()
         super().connection_lost(exc)
+        _free(self.conn)
 
     def await_login(self) -> None:
         """Take small messages only, and keep the place of a stranger, until `logged_in`."""

@@ -223,6 +223,14 @@ class Connection(ABC):
 
     # --- the end ---
 
+    def end(self) -> None:
+        """The socket is gone: it takes and gives nothing more, and nobody is woken.
+
+        Letting go of `wake`, which belongs to whoever holds this connection, leaves no cycle: both are freed at once.
+        """
+        self.state = State.CLOSED
+        self._wake = _nobody
+
     @property
     def closed(self) -> bool:
         """Whether it takes and gives nothing more, but for what is buffered."""
@@ -240,3 +248,7 @@ class Connection(ABC):
         """End the connection at once: what is buffered does not leave any more."""
         self._drop_all()
         self.close(code, reason)
+
+
+def _nobody() -> None:
+    """There is nobody to be woken."""

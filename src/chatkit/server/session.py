@@ -124,7 +124,7 @@ class Session(Connection):
 
     def end(self) -> None:
         """The connection has ended: it takes and gives nothing more. Called once."""
-        self.state = State.CLOSED
+        super().end()
         self._services.ended(self)
 
     def _handle(self, event: ev.ClientEvent) -> None:
