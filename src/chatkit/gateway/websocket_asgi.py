@@ -163,8 +163,8 @@ class WebSocketEndpoint:
 class _Pump:
     """One accepted connection.
 
-    Reading and writing have a scope of their own each, and end in it: what is cancelled in a task group's scope leaves a
-    reference cycle behind with everything that the connection held (findings/anyio_cancelled_child.sh).
+    Reading and writing have a scope of their own each, and end in it: what is cancelled in a task group's scope leaves
+    a reference cycle behind with everything that the connection held (findings/anyio_cancelled_child.sh).
     """
 
     def __init__(

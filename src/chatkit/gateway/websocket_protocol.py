@@ -189,10 +189,10 @@ class _Head(h11.Connection):
     """h11 with bounds on what is small: it has one on bytes that are no whole head yet.
 
     Attributes:
-        refused: Why the request is refused.
+        refused: The status with which the request is refused, and why. The error itself would hold the connection.
     """
 
-    refused: h11.RemoteProtocolError | None = None
+    refused: tuple[int, str] | None = None
     _chunks = 0
 
     def __init__(self, is_full: Callable[[], bool]) -> None:
@@ -211,7 +211,10 @@ class _Head(h11.Connection):
             elif isinstance(event, h11.Data):
                 self._count_chunk()
         except h11.RemoteProtocolError as error:
-            self.refused = error
+            self.refused = error.error_status_hint, str(error)
+            error.__traceback__ = (
+                None  # a frame of h11 holds the error, and through its callers the connection
+            )
             raise
         return event
 
@@ -328,8 +331,7 @@ class ChatHttpProtocol(H11Protocol, FairConnection):
         if self.conn.our_state in (h11.SEND_BODY, h11.DONE):
             self._close_slowly()  # beside an answer there is no room for another
             return
-        refused = self.conn.refused
-        self._refuse(400 if refused is None else refused.error_status_hint, str(refused or msg))
+        self._refuse(*(self.conn.refused or (400, msg)))
 
     def on_response_complete(self) -> None:
         """An answer has left: the next request is due."""

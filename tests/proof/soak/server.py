@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import ctypes.util
+import gc
 import json
 import os
 import sys
@@ -60,6 +61,7 @@ def sample(server: ChatServer) -> dict[str, float]:
         "sessions": len(list(server._sessions)),
         "audiences": len(server._hub.conversation_ids()),
         "held": sum(sizes(server).values()),
+        "objects": len(gc.get_objects()),  # all that the collector knows, garbage among them
         "queue_bytes": server._committer._waiting.payload_bytes,
     }
 
