@@ -1,7 +1,7 @@
-"""Real servers for the tests, each as a fixture of its own module: started once for all tests of a process, on loopback,
-in a temporary folder, and stopped by their process id.
+"""Real servers for the tests, each a fixture in a module of its own.
 
-A server that is not here skips its tests with the reason; with `CI=true` that is a failure.
+Started once for all tests of a process, on loopback, in a temporary folder, and stopped by their process id. A server
+that is not here skips its tests with the reason; with `CI=true` that is a failure.
 """
 
 from __future__ import annotations
