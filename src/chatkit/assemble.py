@@ -12,7 +12,8 @@ def open_store(address: str, *, ids: Ids | None = None) -> Store:
     """The store behind an address; nothing is opened before the server is entered.
 
     Args:
-        address: `memory://`, or `sqlite:///PATH` (relative; four slashes for an absolute path).
+        address: `memory://`, `sqlite:///PATH` (relative; four slashes for an absolute path), or
+            `postgresql://USER@HOST:PORT/NAME` (docs/deploying.md).
         ids: Where the log's secret comes from.
 
     Raises:
@@ -28,9 +29,13 @@ def open_store(address: str, *, ids: Ids | None = None) -> Store:
         from .storage.sqlite import SqliteStore
 
         return SqliteStore(rest[1:], ids=ids or SystemIds())
-    if scheme in {"postgresql", "postgres"}:
-        raise ConfigurationError(f"storage {scheme}:// is not built yet; use sqlite:///PATH or memory://")
-    raise ConfigurationError(f"unknown storage address {address!r}; use sqlite:///PATH or memory://")
+    if separator and scheme in {"postgresql", "postgres"} and rest:
+        from .storage.postgres import PostgresStore
+
+        return PostgresStore(address, ids=ids or SystemIds())
+    raise ConfigurationError(
+        f"unknown storage address {_without_login(address)!r}; use sqlite:///PATH, postgresql://HOST/NAME or memory://"
+    )
 
 
 def check_local(role: str, address: str) -> None:
@@ -44,3 +49,9 @@ def check_local(role: str, address: str) -> None:
     if address.startswith("nats://"):
         raise ConfigurationError(f"{role} nats:// is not built yet; use local://")
     raise ConfigurationError(f"unknown {role} address {address!r}; use local://")
+
+
+def _without_login(address: str) -> str:
+    """An address for a message: a password may be in it."""
+    scheme, separator, rest = address.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]

@@ -52,7 +52,7 @@ def test_a_token_as_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["serve", "--storage", "postgresql://localhost/chat"], "not built yet"),
+        (["serve", "--storage", "mysql://localhost/chat"], "unknown storage address"),
         (["serve", "--bus", "nats://localhost"], "not built yet"),
         (["serve", "--queue", "nats://localhost"], "not built yet"),
         (["serve", "--storage", "memory://somewhere"], "unknown storage address"),
