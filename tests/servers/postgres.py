@@ -118,8 +118,8 @@ class PostgresServer:
         self._process.send_signal(signal.SIGCONT)
 
     def address(self, database: str) -> str:
-        """Where a database is."""
-        return f"postgresql://chatkit@127.0.0.1:{self.port}/{database}"
+        """Where a database is. Without TLS: asyncpg 0.32 leaves a socket open where it asks for TLS and is refused."""
+        return f"postgresql://chatkit@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
     def new_database(self) -> str:
         """The address of a database that is empty."""

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from chatkit.core.log import rules
 from chatkit.storage.postgres import PostgresStore
 from chatkit.testing.contracts.storage import Make, StoreContract
+from chatkit.testing.contracts.storage_reopening import opened
 from tests.servers.postgres import PostgresServer, serving
 
 from .ids import seeded_ids
+from .test_differential import agree
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +32,12 @@ class TestOnPostgres(StoreContract):
     def make(self, address: str) -> Make:
         ids = seeded_ids()
         return lambda: PostgresStore(address, ids=ids)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_random_history_is_the_same_as_in_memory(
+    seed: int, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "DEVICES_MAX", 2 + seed % 2)
+    async with opened(lambda: PostgresStore(address, ids=seeded_ids())) as store:
+        await agree(store, seed, bytes_max=100_000)

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import anyio
+import msgspec
 import sniffio
 
 from ..errors import ConfigurationError, UnavailableError
@@ -30,22 +31,38 @@ except ImportError:  # said when a store is made
 _logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S: Final = 1.0
-CONNECT_TIMEOUT_S: Final = 10.0
-LOCK_TIMEOUT_S: Final = 5.0
-"""How long a transaction waits for the locks of another one."""
 
-STATEMENT_TIMEOUT_S: Final = 15.0
-"""How long one statement may take on the server."""
 
-TRANSACTION_TIMEOUT_S: Final = 30.0
-"""How long a transaction may take from here; then its connection is cut. Longer than any deadline of the server."""
+class Deadlines(msgspec.Struct, frozen=True):
+    """How long things may take, in seconds; then it is an UnavailableError, and nothing waits any longer.
 
-_DEADLINES = (
-    f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S:g}s'; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT_S:g}s'; "
-    f"SET LOCAL idle_in_transaction_session_timeout = '{TRANSACTION_TIMEOUT_S:g}s'"
-)
-WRITE: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; {_DEADLINES}"
-READ: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {_DEADLINES}"
+    Attributes:
+        connect_s: Until there is a connection: a free one of the pool, or a new one.
+        lock_s: For the locks of another transaction.
+        statement_s: For one statement, on the server.
+        transaction_s: For a whole transaction, from here; then its connection is cut. The longest of all.
+    """
+
+    connect_s: float = 10.0
+    lock_s: float = 5.0
+    statement_s: float = 15.0
+    transaction_s: float = 30.0
+
+    def begin(self, how: str) -> str:
+        """A BEGIN that says so to the server, for this transaction only: a pooler may stand in between."""
+        return (
+            f"BEGIN {how}; SET LOCAL lock_timeout = {_ms(self.lock_s)}; "
+            f"SET LOCAL statement_timeout = {_ms(self.statement_s)}; "
+            f"SET LOCAL idle_in_transaction_session_timeout = {_ms(self.transaction_s)}"
+        )
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+WRITE: Final = "ISOLATION LEVEL READ COMMITTED, READ WRITE"
+READ: Final = "ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 _AGAIN: Final = ("40001", "40P01", "23505")
 """serialization_failure, deadlock_detected, unique_violation: another transaction came first, and a retry finds it."""
@@ -53,6 +70,10 @@ _AGAIN: Final = ("40001", "40P01", "23505")
 _UNAVAILABLE: Final = ("08", "53", "57", "58", "25006", "55P03", "XX001", "XX002", "26000", "3D000", "28")
 """SQLSTATEs, by their beginning, of a server that cannot do it now: no connection, no room, going down, starting, a
 standby, a lock that was not given in time, a prepared statement that a pooler lost; and of data that is damaged."""
+
+
+_SESSION_ENDS: Final = ("08", "57P")
+"""SQLSTATEs, by their beginning, after which a session is over."""
 
 
 class ConflictError(Exception):
@@ -91,16 +112,19 @@ class Database:
         address: `postgresql://USER@HOST:PORT/NAME?...`, several hosts with commas; `pooler=transaction` where a pooler
             such as pgbouncer hands out another connection for each transaction. Other parameters are PostgreSQL's own.
         connections: Most of them at the same time.
+        deadlines: How long things may take.
 
     Raises:
         ConfigurationError: asyncpg is not installed, or the address is none.
     """
 
-    def __init__(self, address: str, *, connections: int) -> None:
+    def __init__(self, address: str, *, connections: int, deadlines: Deadlines) -> None:
         if asyncpg is None:
             raise ConfigurationError('PostgreSQL needs asyncpg: pip install "chatkit-engine[postgres]"')
         self._address, self._pooled = _split(address)
         self._connections = connections
+        self._deadlines = deadlines
+        self._begin = {how: deadlines.begin(how) for how in (WRITE, READ)}
         self._pool: Any = None
 
     @property
@@ -122,7 +146,7 @@ class Database:
                 self._address,
                 min_size=1,
                 max_size=self._connections,
-                timeout=CONNECT_TIMEOUT_S,
+                timeout=self._deadlines.connect_s,
                 statement_cache_size=0 if self._pooled else 200,
                 max_cached_statement_lifetime=0,
                 reset=_keep,
@@ -144,29 +168,27 @@ class Database:
                 pool.terminate()
 
     @asynccontextmanager
-    async def transaction(self, begin: str = WRITE) -> AsyncIterator[Connection]:
+    async def transaction(self, how: str = WRITE) -> AsyncIterator[Connection]:
         """A transaction that is committed at the end of the block, and rolled back by any error in it.
 
         Args:
-            begin: WRITE or READ.
+            how: WRITE or READ.
 
         Raises:
             ConflictError: Another transaction came first.
             UnavailableError: The server cannot do it now. Whether it was stored is unknown.
         """
-        inner = await self._acquire()
+        pool, inner = await self._acquire()
         usable = False
         try:
-            with anyio.fail_after(TRANSACTION_TIMEOUT_S):
-                await inner.execute(begin)
+            with anyio.fail_after(self._deadlines.transaction_s):
+                await inner.execute(self._begin[how])
                 connection = Connection(inner)
                 connection.round_trips = 1
                 try:
                     yield connection
                 except Exception as error:
-                    if not _is_dead(error, inner):
-                        await inner.execute("ROLLBACK")
-                        usable = True
+                    usable = not _may_be_broken(error) and await _roll_back(inner)
                     raise
                 await inner.execute("COMMIT")
                 usable = True
@@ -174,35 +196,59 @@ class Database:
             raise _translated(error) from error
         finally:
             if not usable:
-                inner.terminate()
+                _cut(inner)
             with anyio.CancelScope(shield=True):
-                await self._pool_of(inner).release(inner)
+                await pool.release(inner)
 
-    async def _acquire(self) -> Any:
-        if self._pool is None:
+    async def _acquire(self) -> tuple[Any, Any]:
+        """The pool, which may be closed before the connection returns to it, and a connection."""
+        pool = self._pool
+        if pool is None:
             raise UnavailableError("the store is not open", retry_after_s=RETRY_AFTER_S)
         try:
-            return await self._pool.acquire(timeout=CONNECT_TIMEOUT_S)
+            return pool, await pool.acquire(timeout=self._deadlines.connect_s)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise UnavailableError(f"no PostgreSQL: {_words(error)}", retry_after_s=RETRY_AFTER_S) from error
-
-    @staticmethod
-    def _pool_of(inner: Any) -> Any:
-        return inner._holder._pool
 
 
 async def _keep(_connection: Any) -> None:
     """Nothing of a session is ever changed, so nothing has to be put back when it returns to the pool."""
 
 
-def _is_dead(error: BaseException, inner: Any) -> bool:
-    """Whether a connection is not known to be in order after an error."""
-    return inner.is_closed() or isinstance(error, OSError | TimeoutError) or _is_misuse(error)
+def _may_be_broken(error: Exception) -> bool:
+    """Whether a connection on which this happened may be out of step with its server."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(_SESSION_ENDS)
+    return isinstance(error, OSError | TimeoutError) or _is_misuse(error)
 
 
-def _is_misuse(error: BaseException) -> bool:
+def _is_misuse(error: Exception) -> bool:
     """asyncpg's own errors but for a value that cannot be sent, which was not."""
-    return isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
+    if isinstance(error, ValueError):
+        return False
+    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
+
+
+async def _roll_back(inner: Any) -> bool:
+    """End a transaction; returns whether the connection is in order."""
+    try:
+        await inner.execute("ROLLBACK")
+    except (
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+        OSError,
+        TimeoutError,
+    ) as error:
+        _logger.info("a connection to PostgreSQL is given up: %s", _words(error))
+        return False
+    return True
+
+
+def _cut(inner: Any) -> None:
+    """Never use a connection again. Where it is gone already, its pool has taken it back and refuses every call."""
+    with suppress(asyncpg.InterfaceError):
+        inner.terminate()
 
 
 def _translated(error: Exception) -> Exception:

@@ -15,7 +15,7 @@ import anyio
 
 from ...core.log.decide import decide, keys_after, keys_of
 from ...core.log.state import State
-from ...drivers.postgres import READ, ConflictError, Connection, Database
+from ...drivers.postgres import READ, ConflictError, Connection, Database, Deadlines
 from ...drivers.postgres_migrations import migrate
 from ...errors import ConfigurationError
 from ...ports import Ids, Random, SystemRandom
@@ -48,12 +48,19 @@ class PostgresStore:
         ids: Where the log's secret comes from.
         random: For the pause before a batch is tried again that another node's came before.
         connections: Most connections at the same time.
+        deadlines: How long things may take.
     """
 
     def __init__(
-        self, address: str, *, ids: Ids, random: Random | None = None, connections: int = CONNECTIONS
+        self,
+        address: str,
+        *,
+        ids: Ids,
+        random: Random | None = None,
+        connections: int = CONNECTIONS,
+        deadlines: Deadlines = Deadlines(),  # noqa: B008 -- frozen
     ) -> None:
-        self._database = Database(address, connections=connections)
+        self._database = Database(address, connections=connections, deadlines=deadlines)
         self._ids = ids
         self._random = random or SystemRandom()
         self._slot = int(self._random.random() * SLOTS)
