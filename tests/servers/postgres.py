@@ -121,6 +121,10 @@ class PostgresServer:
         """Where a database is. Without TLS: asyncpg 0.32 leaves a socket open where it asks for TLS and is refused."""
         return f"postgresql://chatkit@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
+    def log(self) -> str:
+        """What it has logged so far."""
+        return (self._folder / "server.log").read_text()
+
     def new_database(self) -> str:
         """The address of a database that is empty."""
         self._databases += 1
