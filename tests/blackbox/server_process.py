@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -27,11 +28,23 @@ def free_port() -> int:
         return port
 
 
+def sqlite_in(folder: Path) -> str:
+    """The address of a file in a folder."""
+    return f"sqlite:///{folder / 'chat.db'}"
+
+
+class Storage:
+    """Where servers that are started here keep their logs."""
+
+    address_for: Callable[[Path], str] = staticmethod(sqlite_in)
+
+
 class ServerProcess:
-    """One `chatkit serve`, without limits of one peer, on a SQLite file; restarts keep the port and the file."""
+    """One `chatkit serve`, without limits of one peer, on a log of its own; restarts keep the port and the log."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.storage = Storage.address_for(folder)
         self.port = free_port()
         self.log_path = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -51,7 +64,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start and return once /readyz answers 200."""
         command = [sys.executable, "-P", str(SERVE), "serve", "--port", str(self.port)]
-        command += ["--storage", f"sqlite:///{self.folder / 'chat.db'}"]
+        command += ["--storage", self.storage]
         command += ["--jwt-secret-env", "CHATKIT_JWT_SECRET"]
         env = os.environ | {"CHATKIT_JWT_SECRET": SECRET, "PYTHONUNBUFFERED": "1"}
         with self.log_path.open("ab") as log:
