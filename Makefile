@@ -32,6 +32,7 @@ check: setup
 test: setup
 	scripts/browser
 	scripts/strace
+	scripts/pgbouncer
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all:

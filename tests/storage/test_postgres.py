@@ -10,6 +10,7 @@ from chatkit.core.log import rules
 from chatkit.storage.postgres import PostgresStore
 from chatkit.testing.contracts.storage import Make, StoreContract
 from chatkit.testing.contracts.storage_reopening import opened
+from tests.servers.pgbouncer import pooling
 from tests.servers.postgres import PostgresServer, serving
 
 from .ids import seeded_ids
@@ -41,3 +42,10 @@ async def test_a_random_history_is_the_same_as_in_memory(
     monkeypatch.setattr(rules, "DEVICES_MAX", 2 + seed % 2)
     async with opened(lambda: PostgresStore(address, ids=seeded_ids())) as store:
         await agree(store, seed, bytes_max=100_000)
+
+
+async def test_a_random_history_is_the_same_behind_a_pooler(address: str) -> None:
+    """pgbouncer in transaction mode: each transaction has another connection of the server."""
+    with pooling(address) as pooled:
+        async with opened(lambda: PostgresStore(pooled, ids=seeded_ids())) as store:
+            await agree(store, 100, bytes_max=100_000)
