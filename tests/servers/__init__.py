@@ -1,5 +1,5 @@
-"""Real servers for the tests, each as a fixture of its own module: started once for all tests of a process, on loopback,
-in a temporary folder, and stopped by their process id.
+"""Real servers for the tests, each as a fixture of its own module: started once for all tests of a process, on
+loopback, in a temporary folder, and stopped by their process id.
 
 A server that is not here skips its tests with the reason; with `CI=true` that is a failure.
 """
