@@ -40,10 +40,18 @@ class Storage:
 
 
 class ServerProcess:
-    """One `chatkit serve`, without limits of one peer, on a log of its own; restarts keep the port and the log."""
+    """One `chatkit serve`, without limits of one peer, on a log of its own; restarts keep the port and the log.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where its own log is, and a SQLite file.
+        options: More of `chatkit serve`.
+        secret: Of the tokens.
+    """
+
+    def __init__(self, folder: Path, *options: str, secret: str = SECRET) -> None:
         self.folder = folder
+        self._options = options
+        self._secret = secret
         self.storage = Storage.address_for(folder)
         self.port = free_port()
         self.log_path = folder / "server.log"
@@ -65,8 +73,8 @@ class ServerProcess:
         """Start and return once /readyz answers 200."""
         command = [sys.executable, "-P", str(SERVE), "serve", "--port", str(self.port)]
         command += ["--storage", self.storage]
-        command += ["--jwt-secret-env", "CHATKIT_JWT_SECRET"]
-        env = os.environ | {"CHATKIT_JWT_SECRET": SECRET, "PYTHONUNBUFFERED": "1"}
+        command += ["--jwt-secret-env", "CHATKIT_JWT_SECRET", *self._options]
+        env = os.environ | {"CHATKIT_JWT_SECRET": self._secret, "PYTHONUNBUFFERED": "1"}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import httpx
@@ -86,13 +87,14 @@ class Load:
                 login = {"Authorization": f"Bearer {sign_token(SECRET, user_id=users[0])}"}
                 client.post("/v1/conversations", json=body, headers=login).raise_for_status()
 
-    def run(self) -> None:
+    def run(self, beside: AbstractContextManager[None] = nullcontext()) -> None:  # noqa: B008 -- nothing in it
         """Return when all have sent and hold everything. Raises AssertionError if a process ended that should not."""
         self.began_s = time.monotonic()
         processes = [self._start(number) for number in range(PROCESSES)]
         stopping = threading.Thread(target=self._stop_some, args=(processes,))
         stopping.start()
-        said = [_line_of(process) for process in processes]
+        with beside:
+            said = [_line_of(process) for process in processes]
         stopping.join()
         assert said == ["sent\n"] * PROCESSES, f"clients ended early: {self._folder}"
         outputs = [process.communicate(b"\n") for process in processes]
