@@ -42,9 +42,10 @@ def run(folder: Path, *, seconds: float, clients: int, rate: float, seed: int) -
         print(
             f"everybody had everything {time.monotonic() - began_s - seconds:.0f} s after the last message was due"
         )
+        wrong = [f"a node logged: {part[-300:]}" for part in cluster.tracebacks()]
         logs = anyio.run(_read_logs, cluster.address, list(load.groups))
     print(f"{sum(map(len, logs.values()))} entries in {len(logs)} logs")
-    return lost(load.reports, logs)
+    return [*wrong, *lost(load.reports, logs)]
 
 
 async def _read_logs(address: str, names: Sequence[str]) -> dict[str, list[Entry]]:

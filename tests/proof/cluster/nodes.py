@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -18,7 +17,7 @@ from tests.proof.soak.server import SECRET
 from tests.servers.nats import nats_process
 from tests.servers.postgres import PostgresServer, serving
 from tests.servers.process import ServerProcess as Process
-from tests.servers.process import free_port, running
+from tests.servers.process import running
 
 NODES = 3
 _PAUSE_S = (4.0, 10.0)
@@ -46,6 +45,10 @@ class Cluster:
         """Of the log."""
         return self.nodes[0].storage
 
+    def tracebacks(self) -> list[str]:
+        """What nodes logged of errors that nobody foresaw."""
+        return [part for node in self.nodes for part in node.log.split("Traceback")[1:] if "chatkit/" in part]
+
     @classmethod
     @contextmanager
     def serving(cls, folder: Path) -> Iterator[Cluster]:
@@ -62,9 +65,8 @@ class Cluster:
                 stack.callback(node.stop)
                 node.start()
                 nodes.append(node)
-            port = free_port()
-            stack.enter_context(_balancing(port, [it.port for it in nodes], folder))
-            yield cls(postgres, bus, nodes, port)
+            balancer = stack.enter_context(running(_balancer(folder / "balancer", [it.port for it in nodes])))
+            yield cls(postgres, bus, nodes, balancer.port)
 
 
 def _node(folder: Path, address: str, bus: str) -> ServerProcess:
@@ -74,16 +76,15 @@ def _node(folder: Path, address: str, bus: str) -> ServerProcess:
     return ServerProcess(folder, "--bus", bus, secret=SECRET)
 
 
-@contextmanager
-def _balancing(port: int, nodes: list[int], folder: Path) -> Iterator[None]:
-    command = [sys.executable, "-m", "tests.proof.cluster.balancer", str(port), *map(str, nodes)]
-    with (folder / "balancer.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
+def _balancer(folder: Path, nodes: list[int]) -> Process:
+    folder.mkdir()
+    module = ["-m", "tests.proof.cluster.balancer"]
+    environment = ["env", f"PYTHONPATH={os.pathsep.join(it for it in sys.path if it)}:{os.getcwd()}"]
+    return Process(
+        lambda port: [*environment, sys.executable, *module, str(port), *map(str, nodes)],
+        folder,
+        lambda _probe: True,
+    )
 
 
 class Nemesis:
