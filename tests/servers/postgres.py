@@ -81,6 +81,12 @@ class PostgresServer:
         done = subprocess.run(command, user=self._user, capture_output=True, cwd=self._folder, text=True)
         assert done.returncode == 0, done.stderr
 
+    @property
+    def pid(self) -> int:
+        """Of the first process; it leads the session of all others."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Serve; returns once it takes connections."""
         command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port)]

@@ -2,6 +2,9 @@
 -- docs/design/0013-postgresql.md. Every unique key of a table that has a conversation_key begins with it, and every
 -- other one with a user or with the name that is looked up: the tables can be distributed by their first key column.
 -- Text is compared by bytes, as everywhere in chatkit.
+--
+-- Some indexes have a condition that is always true. Only statements that name it can use them: on a table that was never
+-- analysed the planner takes any index that begins with the right column, and keeps to it while the table grows.
 
 CREATE TABLE setting (
     name text COLLATE "C" PRIMARY KEY,
@@ -58,7 +61,7 @@ CREATE INDEX conversation_member_of_user
     ON conversation_member (user_id, conversation_key) WHERE leave_seq IS NULL;
 
 CREATE INDEX conversation_member_by_standing
-    ON conversation_member (conversation_key, join_seq, user_id) WHERE leave_seq IS NULL;
+    ON conversation_member (conversation_key, join_seq, user_id) WHERE leave_seq IS NULL AND join_seq > 0;
 
 CREATE TABLE message (
     conversation_key bigint NOT NULL,
@@ -70,9 +73,11 @@ CREATE TABLE message (
     server_ts bigint NOT NULL,
     payload_mac bytea,
     payload bytea NOT NULL,
-    PRIMARY KEY (conversation_key, seq),
-    UNIQUE (conversation_key, sender_id, client_msg_id)
+    PRIMARY KEY (conversation_key, seq)
 );
+
+CREATE UNIQUE INDEX message_by_key ON message (conversation_key, sender_id, client_msg_id)
+    WHERE client_msg_id IS NOT NULL;
 
 CREATE TABLE recall (
     conversation_key bigint NOT NULL,
@@ -119,7 +124,7 @@ CREATE TABLE device_cursor (
     PRIMARY KEY (conversation_key, user_id, device_id)
 ) WITH (fillfactor = 70);
 
-CREATE INDEX device_cursor_of_device ON device_cursor (user_id, device_id);
+CREATE INDEX device_cursor_of_device ON device_cursor (user_id, device_id) WHERE exact_count >= 0;
 
 CREATE TABLE device_exact (
     conversation_key bigint NOT NULL,

@@ -4,7 +4,8 @@
 -- Functions are never changed: a newer form is another function, and the old one stays as long as a version that calls
 -- it may run beside the newer one.
 --
--- Every statement goes by an index, whatever the planner believes about the sizes of tables and lists.
+-- Every statement goes by an index, whatever the planner believes about the sizes of tables and lists, and whenever its
+-- plan was made: it is made once for a connection, perhaps while a table is empty.
 
 -- Locks come in one order: users by advisory lock, devices by their key, conversations by their number, slots of
 -- log_position, and last the lock of what is numbered in the order of commits.
@@ -63,6 +64,7 @@ LANGUAGE plpgsql
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+SET enable_sort = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -158,9 +160,14 @@ BEGIN
             NULL::bigint, e.epoch, e.kind, e.sender_id, e.client_msg_id, k.name, NULL, e.payload_mac, e.payload
         FROM unnest(sent_ids, sent_senders, sent_client_msg_ids) AS k (name, sender_id, client_msg_id)
         JOIN conversation_name AS n ON n.conversation_id = k.name
-        JOIN message AS e ON e.conversation_key = n.conversation_key AND e.sender_id = k.sender_id
-            AND e.client_msg_id = k.client_msg_id
-        LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq;
+        CROSS JOIN LATERAL (  -- in an order that only the index by key has: without a sort it is the one to take
+            SELECT * FROM message AS f
+            WHERE f.conversation_key = n.conversation_key AND f.sender_id = k.sender_id
+                AND f.client_msg_id >= k.client_msg_id
+            ORDER BY f.client_msg_id LIMIT 1
+        ) AS e
+        LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+        WHERE e.client_msg_id = k.client_msg_id;
     END IF;
     IF cardinality(place_seqs) > 0 THEN
         RETURN QUERY
@@ -225,7 +232,7 @@ BEGIN
         JOIN conversation_name AS n ON n.conversation_id = k.name
         CROSS JOIN LATERAL (
             SELECT l.conversation_key, l.user_id, l.join_seq FROM conversation_member AS l
-            WHERE l.conversation_key = n.conversation_key AND l.leave_seq IS NULL
+            WHERE l.conversation_key = n.conversation_key AND l.leave_seq IS NULL AND l.join_seq > 0
             ORDER BY l.join_seq, l.user_id LIMIT elder_max
         ) AS m;
     END IF;
@@ -339,6 +346,7 @@ LANGUAGE plpgsql
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+SET enable_sort = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -390,16 +398,17 @@ BEGIN
             held := ARRAY(
                 SELECT DISTINCT o.conversation_key FROM jsonb_array_elements(rare -> 'forgotten') AS k
                 JOIN device_cursor AS d ON d.user_id = k ->> 0 AND d.device_id = k ->> 1 AND d.is_member
+                    AND d.exact_count >= 0
                 JOIN outbox AS o ON o.conversation_key = d.conversation_key
                 ORDER BY 1
             );
             PERFORM FROM conversation AS c WHERE c.conversation_key = ANY (held)
             ORDER BY c.conversation_key FOR NO KEY UPDATE;
             DELETE FROM device_exact AS x USING jsonb_array_elements(rare -> 'forgotten') AS k, device_cursor AS d
-            WHERE d.user_id = k ->> 0 AND d.device_id = k ->> 1 AND d.exact_count > 0
+            WHERE d.user_id = k ->> 0 AND d.device_id = k ->> 1 AND d.exact_count > 0 AND d.exact_count >= 0
                 AND x.conversation_key = d.conversation_key AND x.user_id = d.user_id AND x.device_id = d.device_id;
             DELETE FROM device_cursor AS d USING jsonb_array_elements(rare -> 'forgotten') AS k
-            WHERE d.user_id = k ->> 0 AND d.device_id = k ->> 1;
+            WHERE d.user_id = k ->> 0 AND d.device_id = k ->> 1 AND d.exact_count >= 0;
             DELETE FROM resume_token AS t USING jsonb_array_elements(rare -> 'forgotten') AS k
             WHERE t.user_id = k ->> 0 AND t.device_id = k ->> 1;
             DELETE FROM device AS d USING jsonb_array_elements(rare -> 'forgotten') AS k
