@@ -52,7 +52,7 @@ class NodeWithDatabase:
                 fields = stat.read_text().rpartition(")")[2].split()
             except OSError:  # it has just ended; its parent counts it
                 continue
-            if int(fields[3]) == self._database or stat.parent.name == str(self._database):
+            if int(fields[1]) == self._database or stat.parent.name == str(self._database):
                 ticks += sum(map(int, fields[11:13]))
             if stat.parent.name == str(self._database):
                 ticks += sum(map(int, fields[13:15]))
@@ -75,7 +75,7 @@ def chatkit_on_postgres() -> Iterator[NodeWithDatabase]:
 def _pin(server: PostgresServer) -> None:
     """The first process and all that it starts from now on; those that it has started."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        if int(stat.read_text().rpartition(")")[2].split()[3]) == server.pid:
+        if int(stat.read_text().rpartition(")")[2].split()[1]) == server.pid:
             os.sched_setaffinity(int(stat.parent.name), {cores()[0]})
 
 
@@ -86,7 +86,7 @@ def measure_chatkit(seconds: float) -> dict[str, Any]:
     return found
 
 
-def measure_peer(folder: Path, node_modules: Path | None, seconds: float) -> dict[str, Any]:
+def measure_peer(folder: Path, python: str, node_modules: Path | None, seconds: float) -> dict[str, Any]:
     """One round of socket.io with pg, as its script measures itself."""
     server_core, load_core = cores()
     environment = {
@@ -100,7 +100,7 @@ def measure_peer(folder: Path, node_modules: Path | None, seconds: float) -> dic
     if node_modules is not None:
         environment["NODE_PATH"] = str(node_modules)
     done = subprocess.run(
-        [sys.executable, str(folder / "bench_sio.py"), "node-pg", "w1"],
+        [python, str(folder / "bench_sio.py"), "node-pg", "w1"],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -117,6 +117,7 @@ def main() -> int:
     """Print each round, and the ratio of the medians."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.postgres", description=__doc__)
     parser.add_argument("--peer", type=Path, help="folder with bench_sio.py")
+    parser.add_argument("--python", default=sys.executable, help="interpreter for that script")
     parser.add_argument("--node-modules", type=Path, help="folder with socket.io and pg")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0)
@@ -127,9 +128,9 @@ def main() -> int:
         print(json.dumps({"round": turn, "server": "chatkit", **found}), flush=True)
         ours.append(found["server_cpu_us_per_message"])
         if options.peer is not None:
-            other = measure_peer(options.peer, options.node_modules, options.seconds)
+            other = measure_peer(options.peer, options.python, options.node_modules, options.seconds)
             print(json.dumps({"round": turn, "server": "socket.io pg", **other}), flush=True)
-            theirs.append(float(other["cpu_us"]))
+            theirs.append(float(other["tot_us"]))
     print(f"chatkit: {statistics.median(ours):.1f} us a message, database included")
     if theirs:
         ratio = statistics.median(ours) / statistics.median(theirs)

@@ -83,7 +83,7 @@ class PostgresServer:
 
     @property
     def pid(self) -> int:
-        """Of the first process; it leads the session of all others."""
+        """Of the first process; it is the parent of all others."""
         assert self._process is not None
         return self._process.pid
 

@@ -66,15 +66,18 @@ class Covered(msgspec.Struct, frozen=True):
 
 def covered_by(commands: Iterable[c.Command]) -> list[Covered]:
     """What the commands move cursors over: whose entries these are is asked for once it is known where they stand."""
-    found = []
+    farthest: dict[tuple[Ref, str, bool], int] = {}
     for it in commands:
         if isinstance(it, c.AdvanceDelivered):
-            found.append(Covered(it.conversation_id, it.user_id, it.up_to_seq, False))
+            place, seq = (it.conversation_id, it.user_id, False), it.up_to_seq
         elif isinstance(it, c.AdvanceRead):
-            found.append(Covered(it.conversation_id, it.user_id, it.up_to_seq, True))
-        elif isinstance(it, c.ConfirmMessage) and (place := message_place(it.message_id)) is not None:
-            found.append(Covered(place[0], it.user_id, place[2], False))
-    return found
+            place, seq = (it.conversation_id, it.user_id, True), it.up_to_seq
+        elif isinstance(it, c.ConfirmMessage) and (named := message_place(it.message_id)) is not None:
+            place, seq = (named[0], it.user_id, False), named[2]
+        else:
+            continue
+        farthest[place] = max(seq, farthest.get(place, 0))
+    return [Covered(ref, user_id, seq, is_read) for (ref, user_id, is_read), seq in farthest.items()]
 
 
 async def load(connection: Connection, keys: Keys, state: State, covered: Sequence[Covered] = ()) -> None:

@@ -5,7 +5,8 @@
 -- it may run beside the newer one.
 --
 -- Every statement goes by an index, whatever the planner believes about the sizes of tables and lists, and whenever its
--- plan was made: it is made once for a connection, perhaps while a table is empty.
+-- plan was made: it is made once for a connection, perhaps while a table is empty. Before PostgreSQL 18 what is switched off
+-- costs 10,000,000,000 where it cannot be avoided, and would be compiled (jit) each time.
 
 -- Locks come in one order: users by advisory lock, devices by their key, conversations by their number, slots of
 -- log_position, and last the lock of what is numbered in the order of commits.
@@ -65,6 +66,7 @@ SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 SET enable_sort = off
+SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -200,16 +202,23 @@ BEGIN
         SELECT DISTINCT
             8, e.conversation_key, e.seq, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint,
             NULL::bigint, e.sender_id, NULL, NULL, NULL, NULL, NULL, NULL::bytea, NULL::bytea
-        FROM unnest(covered_ids, covered_keys, covered_users, covered_seqs, covered_reads)
-            AS k (name, number, user_id, seq, is_read)
-        LEFT JOIN conversation_name AS n ON n.conversation_id = k.name
-        JOIN conversation AS c ON c.conversation_key = coalesce(k.number, n.conversation_key)
-            AND c.single_pair IS NULL
-        JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id = k.user_id
-        JOIN message AS e ON e.conversation_key = c.conversation_key
-            AND e.seq > greatest(
-                CASE WHEN k.is_read THEN u.read_seq ELSE u.delivered_seq END, least(k.seq, c.head_seq) - authors_max)
-            AND e.seq <= k.seq;
+        FROM (
+            SELECT c.conversation_key, least(k.seq, c.head_seq) AS last_seq, greatest(
+                CASE WHEN k.is_read THEN u.read_seq ELSE u.delivered_seq END, least(k.seq, c.head_seq) - authors_max
+            ) AS after_seq
+            FROM unnest(covered_ids, covered_keys, covered_users, covered_seqs, covered_reads)
+                AS k (name, number, user_id, seq, is_read)
+            LEFT JOIN conversation_name AS n ON n.conversation_id = k.name
+            JOIN conversation AS c ON c.conversation_key = coalesce(k.number, n.conversation_key)
+                AND c.single_pair IS NULL
+            JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id = k.user_id
+            OFFSET 0  -- the ranges first, then their entries
+        ) AS k
+        CROSS JOIN LATERAL (
+            SELECT * FROM message AS f
+            WHERE f.conversation_key = k.conversation_key AND f.seq > k.after_seq AND f.seq <= k.last_seq
+            ORDER BY f.seq
+        ) AS e;
     END IF;
     IF cardinality(list_ids) > 0 THEN
         RETURN QUERY
@@ -347,6 +356,7 @@ SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 SET enable_sort = off
+SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
