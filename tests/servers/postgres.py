@@ -111,7 +111,12 @@ class PostgresServer:
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(how)
-            process.wait(_READY_S)
+            try:
+                process.wait(_READY_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise AssertionError(f"PostgreSQL does not stop: {self.log()[-2000:]}") from None
 
     def pause(self) -> None:
         """Freeze the first process: nobody gets in any more; those who are in go on."""
@@ -171,6 +176,6 @@ def serving(**settings: str) -> Iterator[PostgresServer]:
         try:
             yield server
         finally:
-            server.stop()
+            server.stop(signal.SIGQUIT)  # nothing of it is wanted any more: no checkpoint of all its files
     finally:
         shutil.rmtree(folder)

@@ -12,6 +12,7 @@ Called by `storage.postgres`. Its addresses are in docs/deploying.md.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -67,17 +68,32 @@ READ: Final = "ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _AGAIN: Final = ("40001", "40P01", "23505")
 """serialization_failure, deadlock_detected, unique_violation: another transaction came first, and a retry finds it."""
 
-_UNAVAILABLE: Final = ("08", "53", "57", "58", "25006", "55P03", "XX001", "XX002", "26000", "3D000", "28")
+_UNAVAILABLE: Final = ("08", "53", "57", "58", "25006", "55P03", "XX001", "XX002", "3D000", "28")
 """SQLSTATEs, by their beginning, of a server that cannot do it now: no connection, no room, going down, starting, a
-standby, a lock that was not given in time, a prepared statement that a pooler lost; and of data that is damaged."""
+standby, a lock that was not given in time; and of data that is damaged."""
+
+_LOST_STATEMENTS: Final = ("26000", "42P05")
+"""invalid_sql_statement_name, duplicate_prepared_statement: what a pooler makes of them."""
 
 
-_SESSION_ENDS: Final = ("08", "57P")
+_SESSION_ENDS: Final = ("08", "57P", "25P03", "25P04")
 """SQLSTATEs, by their beginning, after which a session is over."""
 
 
-class ConflictError(Exception):
+class ConflictError(UnavailableError):
     """Another transaction came first; nothing of this one was stored, and a retry is safe."""
+
+
+class DatabaseError(Exception):
+    """The server or asyncpg refused a statement or a value. Its words hold nothing that was stored.
+
+    Attributes:
+        sqlstate: PostgreSQL's name for it; empty if it is asyncpg's.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(_words(error))
+        self.sqlstate: str = getattr(error, "sqlstate", None) or ""
 
 
 Row = Any
@@ -122,6 +138,8 @@ class Database:
         if asyncpg is None:
             raise ConfigurationError('PostgreSQL needs asyncpg: pip install "chatkit-engine[postgres]"')
         self._address, self._pooled = _split(address)
+        named = "target_session_attrs" in address or "PGTARGETSESSIONATTRS" in os.environ
+        self._writable = {} if named else {"target_session_attrs": "read-write"}
         self._connections = connections
         self._deadlines = deadlines
         self._begin = {how: deadlines.begin(how) for how in (WRITE, READ)}
@@ -150,13 +168,14 @@ class Database:
                 statement_cache_size=0 if self._pooled else 200,
                 max_cached_statement_lifetime=0,
                 reset=_keep,
+                **self._writable,
             )
+        except ValueError as error:  # asyncpg's ClientConfigurationError among them
+            raise ConfigurationError(f"the address of the storage is wrong: {error}") from None
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-            raise ConfigurationError(f"PostgreSQL refused: {error}") from error
+            raise ConfigurationError(f"PostgreSQL refused: {error}") from None
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise UnavailableError(f"no PostgreSQL: {_words(error)}", retry_after_s=RETRY_AFTER_S) from error
-        except ValueError as error:
-            raise ConfigurationError(f"the address of the storage is wrong: {error}") from error
 
     async def aclose(self) -> None:
         """Close every connection; those in use are cut after a moment."""
@@ -168,21 +187,25 @@ class Database:
                 pool.terminate()
 
     @asynccontextmanager
-    async def transaction(self, how: str = WRITE) -> AsyncIterator[Connection]:
+    async def transaction(
+        self, how: str = WRITE, deadlines: Deadlines | None = None
+    ) -> AsyncIterator[Connection]:
         """A transaction that is committed at the end of the block, and rolled back by any error in it.
 
         Args:
             how: WRITE or READ.
+            deadlines: Instead of the usual ones.
 
         Raises:
             ConflictError: Another transaction came first.
+            DatabaseError: It was refused for another reason; nothing was stored.
             UnavailableError: The server cannot do it now. Whether it was stored is unknown.
         """
         pool, inner = await self._acquire()
         usable = False
         try:
-            with anyio.fail_after(self._deadlines.transaction_s):
-                await inner.execute(self._begin[how])
+            with anyio.fail_after((deadlines or self._deadlines).transaction_s):
+                await inner.execute(self._begin[how] if deadlines is None else deadlines.begin(how))
                 connection = Connection(inner)
                 connection.round_trips = 1
                 try:
@@ -190,10 +213,14 @@ class Database:
                 except Exception as error:
                     usable = not _may_be_broken(error) and await _roll_back(inner)
                     raise
-                await inner.execute("COMMIT")
+                tag = await inner.execute("COMMIT")
                 usable = True
+                if tag != "COMMIT":
+                    raise UnavailableError(f"PostgreSQL did not commit: {tag}", retry_after_s=RETRY_AFTER_S)
         except Exception as error:
-            raise _translated(error) from error
+            if (translated := _translated(error)) is error:
+                raise
+            raise translated from None  # asyncpg's own words may hold what was stored
         finally:
             if not usable:
                 _cut(inner)
@@ -252,16 +279,20 @@ def _cut(inner: Any) -> None:
 
 
 def _translated(error: Exception) -> Exception:
-    """The error as callers know it."""
+    """The error as callers know it; what is none of asyncpg's is returned as it is."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         if state in _AGAIN:
-            return ConflictError(_words(error))
+            return ConflictError(_words(error), retry_after_s=RETRY_AFTER_S)
+        if state in _LOST_STATEMENTS:
+            words = f"{_words(error)}: a pooler in transaction mode needs pooler=transaction in the address"
+            return UnavailableError(words, retry_after_s=RETRY_AFTER_S)
         if state.startswith(_UNAVAILABLE):
             return UnavailableError(f"PostgreSQL refused: {_words(error)}", retry_after_s=RETRY_AFTER_S)
-    elif isinstance(error, OSError | TimeoutError) or _is_misuse(error):
+        return DatabaseError(error)
+    if isinstance(error, OSError | TimeoutError) or _is_misuse(error):
         return UnavailableError(f"PostgreSQL failed: {_words(error)}", retry_after_s=RETRY_AFTER_S)
-    return error
+    return DatabaseError(error) if isinstance(error, asyncpg.InterfaceError) else error
 
 
 def _words(error: Exception) -> str:
@@ -272,7 +303,10 @@ def _words(error: Exception) -> str:
 
 def _split(address: str) -> tuple[str, bool]:
     """The address as PostgreSQL takes it, and whether a pooler is in between."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise ConfigurationError(f"the address of the storage is wrong: {error}") from None
     query = parse_qsl(parts.query, keep_blank_values=True)
     poolers = [value for name, value in query if name == "pooler"]
     if any(value != "transaction" for value in poolers):

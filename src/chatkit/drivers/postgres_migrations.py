@@ -12,7 +12,7 @@ from .migrations import migration_files
 from .postgres import Connection
 
 _LOCK: Final = "SELECT pg_advisory_xact_lock(1667785077, 3)"
-_TABLE: Final = "CREATE TABLE IF NOT EXISTS schema_migration (number integer PRIMARY KEY, name text NOT NULL)"
+_TABLE: Final = "CREATE TABLE schema_migration (number integer PRIMARY KEY, name text NOT NULL)"
 
 
 async def migrate(connection: Connection, package: str) -> None:
@@ -22,7 +22,9 @@ async def migrate(connection: Connection, package: str) -> None:
         ConfigurationError: The schema was made by a newer version; nothing was changed.
     """
     await connection.fetch(_LOCK)
-    await connection.execute(_TABLE)
+    ((known,),) = await connection.fetch("SELECT to_regclass('schema_migration') IS NOT NULL")
+    if not known:  # even IF NOT EXISTS needs the right to make one
+        await connection.execute(_TABLE)
     applied = {row[0]: row[1] for row in await connection.fetch("SELECT number, name FROM schema_migration")}
     files = {int(name.split("_", 1)[0]): (name, text) for name, text in migration_files(package)}
     for number, name in applied.items():

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ...core.cursors import RECEIPT_MEMBERS_MAX
 from ...core.log import commands as c
 from ...core.log.keys import Keys, Ref
 from ...core.log.outcomes import MembershipSnapshot, Revocation, message_place
@@ -28,7 +29,7 @@ from ...core.log.state import (
 from ...core.visibility import Interval
 from ...drivers.postgres import Connection, Row
 
-_ARGUMENTS: Final = 43
+_ARGUMENTS: Final = 44
 LOAD_BATCH: Final = f"SELECT * FROM load_batch_1({', '.join(f'${n}' for n in range(1, _ARGUMENTS + 1))})"  # noqa: S608 -- numbers
 
 (
@@ -67,6 +68,7 @@ class Covered(msgspec.Struct, frozen=True):
 def covered_by(commands: Iterable[c.Command]) -> list[Covered]:
     """What the commands move cursors over: whose entries these are is asked for once it is known where they stand."""
     farthest: dict[tuple[Ref, str, bool], int] = {}
+    place: tuple[Ref, str, bool]
     for it in commands:
         if isinstance(it, c.AdvanceDelivered):
             place, seq = (it.conversation_id, it.user_id, False), it.up_to_seq
@@ -121,7 +123,7 @@ def lacks(state: State, more: Keys) -> bool:
 def _arguments(keys: Keys, covered: Sequence[Covered]) -> tuple[object, ...]:
     blockers, blocked = _columns(keys.blocks, 2)
     return (
-        sorted({*blockers, *keys.block_counts, *(user for user, _, _ in keys.revocations)} - {""}),
+        sorted(_locked(keys)),
         list(keys.conversations),
         list(keys.conversation_keys),
         list(keys.pairs),
@@ -135,6 +137,7 @@ def _arguments(keys: Keys, covered: Sequence[Covered]) -> tuple[object, ...]:
         [it.up_to_seq for it in covered],
         [it.is_read for it in covered],
         AUTHOR_ENTRIES_MAX,
+        RECEIPT_MEMBERS_MAX + keys.removals,
         list(keys.devices),
         list(keys.listed),
         list(keys.member_lists),
@@ -151,6 +154,15 @@ def _arguments(keys: Keys, covered: Sequence[Covered]) -> tuple[object, ...]:
         *_columns(keys.revocations, 3),
         keys.new_revocations,
     )
+
+
+def _locked(keys: Keys) -> set[str]:
+    """Users, and tokens by their digest, of whom the batch sees or changes logins or blocks."""
+    names = {*keys.listed, *keys.block_counts, *keys.token_users}
+    names.update(user_id for user_id, _ in (*keys.blocks, *keys.tokens))
+    names.update(user_id for user_id, _, _ in keys.revocations if user_id)
+    digests = {*keys.login_hashes, *(token_hash for _, _, token_hash in keys.revocations if token_hash)}
+    return names | {it.hex() for it in digests}
 
 
 def _columns(rows: Collection[tuple[Any, ...]], width: int) -> list[list[Any]]:
@@ -197,6 +209,7 @@ class _Filler:
     ) -> None:
         self._state = state
         self._with_cursors = {(it.conversation.key, it.user_id): it for it in with_cursors}
+        self._seen: set[tuple[object, ...]] = set()  # a conversation may be named by its id and by its number
         self._others = {(it.conversation.key, it.user_id): it for it in others}
         self._put = {
             _PRESENT: self._present,
@@ -236,7 +249,8 @@ class _Filler:
 
     def _membership(self, row: Row) -> None:
         membership = self._with_cursors.get((row[1], row[9]))
-        if membership is not None:
+        if membership is not None and (*row[1:3], row[9]) not in self._seen:
+            self._seen.add((*row[1:3], row[9]))
             membership.intervals.append(Interval(row[2], row[3]))
             if membership.cursors is None:
                 delivered_seq, read_seq, read_ms, device_seq, has_left = row[4:9]
@@ -251,7 +265,8 @@ class _Filler:
 
     def _exact(self, row: Row) -> None:
         membership = self._with_cursors.get((row[1], row[9]))
-        if membership is not None:
+        if membership is not None and (*row[1:3], *row[9:11]) not in self._seen:
+            self._seen.add((*row[1:3], *row[9:11]))
             device = membership.devices[row[10]]
             device.exact = [*device.exact, row[2]]
 

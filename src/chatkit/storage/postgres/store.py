@@ -15,7 +15,7 @@ import anyio
 
 from ...core.log.decide import decide, keys_after, keys_of
 from ...core.log.state import State
-from ...drivers.postgres import READ, ConflictError, Connection, Database, Deadlines
+from ...drivers.postgres import READ, ConflictError, Connection, Database, DatabaseError, Deadlines
 from ...drivers.postgres_migrations import migrate
 from ...errors import ConfigurationError
 from ...ports import Ids, Random, SystemRandom
@@ -47,7 +47,7 @@ class PostgresStore:
         address: As `drivers.postgres.Database` takes it.
         ids: Where the log's secret comes from.
         random: For the pause before a batch is tried again that another node's came before.
-        connections: Most connections at the same time.
+        connections: Most connections for reads at the same time, and as many for commits; one is opened of each.
         deadlines: How long things may take.
     """
 
@@ -61,6 +61,9 @@ class PostgresStore:
         deadlines: Deadlines = Deadlines(),  # noqa: B008 -- frozen
     ) -> None:
         self._database = Database(address, connections=connections, deadlines=deadlines)
+        self._reading = Database(
+            address, connections=connections, deadlines=deadlines
+        )  # commits wait for no read
         self._ids = ids
         self._random = random or SystemRandom()
         self._slot = int(self._random.random() * SLOTS)
@@ -76,6 +79,7 @@ class PostgresStore:
         await self._database.open()
         try:
             secret = await self._prepare()
+            await self._reading.open()
         except BaseException:
             await self._database.aclose()
             raise
@@ -83,9 +87,14 @@ class PostgresStore:
         return secret
 
     async def _prepare(self) -> bytes:
-        async with self._database.transaction() as connection:
-            await _check_durable(connection)
-            await migrate(connection, __package__)
+        async with self._database.transaction(deadlines=_MIGRATING) as connection:
+            await _check_server(connection)
+            try:
+                await migrate(connection, __package__)
+            except DatabaseError as error:
+                if error.sqlstate not in _NO_RIGHT:
+                    raise
+                raise ConfigurationError(f"the user may not make chatkit's tables: {error}") from None
             await connection.fetch(
                 "INSERT INTO setting (name, value) VALUES ('secret', $1) ON CONFLICT (name) DO NOTHING",
                 self._ids.token_bytes(SECRET_BYTES),
@@ -108,8 +117,8 @@ class PostgresStore:
         async with self._database.transaction() as connection:
             floor = base.next_floor(max(proved, await reads.position(connection)))
             await connection.fetch(
-                "INSERT INTO log_position (slot, added) VALUES (-1, $1) "
-                "ON CONFLICT (slot) DO UPDATE SET added = excluded.added",
+                "INSERT INTO log_position AS p (slot, added) VALUES (-1, $1) "
+                "ON CONFLICT (slot) DO UPDATE SET added = greatest(p.added, excluded.added)",
                 floor,
             )
 
@@ -117,6 +126,7 @@ class PostgresStore:
         """Close every connection."""
         self._healthy = False
         await self._database.aclose()
+        await self._reading.aclose()
 
     # --- commands ---
 
@@ -143,7 +153,7 @@ class PostgresStore:
                 return await self._transaction(commands)
             except ConflictError as error:
                 if turn == _TRIES:
-                    raise
+                    raise DatabaseError(error) from None  # each command is tried alone then
                 _logger.info("a batch of %d commands is tried again: %s", len(commands), error)
                 await anyio.sleep(_PAUSE_S * turn * self._random.random())
         raise AssertionError("the last try returns or raises")
@@ -151,8 +161,10 @@ class PostgresStore:
     async def _transaction(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
         async with self._database.transaction() as connection:
             if not commands:
-                await connection.execute("UPDATE log_position SET added = added WHERE slot = -2")
+                await connection.execute(_PROBE)
                 return []
+            if any(isinstance(it, base.EndLogins) for it in commands):
+                await connection.execute(_LOCK_ALL_LOGINS)
             state = State()
             await load(connection, keys_of(commands), state, covered_by(commands))
             more = keys_after(state, commands)
@@ -171,7 +183,7 @@ class PostgresStore:
         **kwargs: _P.kwargs,
     ) -> _Result:
         """One read, which sees one state of the database."""
-        async with self._database.transaction(READ) as connection:
+        async with self._reading.transaction(READ) as connection:
             return await read(connection, *args, **kwargs)
 
     async def page(
@@ -261,15 +273,32 @@ class PostgresStore:
         return await self._read(reads.audit, conversation_id)
 
 
+_PROBE: Final = (
+    "INSERT INTO log_position AS p (slot, added) VALUES (-2, 0) ON CONFLICT (slot) DO UPDATE SET added = 0"
+)
+"""Writes a row, so that its commit shows that storage takes one."""
+
+_LOCK_ALL_LOGINS: Final = "SELECT pg_advisory_xact_lock(1667785077, 4)"
+_MIGRATING: Final = Deadlines(lock_s=600.0, statement_s=3600.0, transaction_s=7200.0)
+_NO_RIGHT: Final = ("42501", "3F000")
+_VERSION_MIN: Final = 130000
+
 _DURABILITY = "SELECT current_setting(name), name FROM unnest($1::text[]) AS name"
 
 
-async def _check_durable(connection: Connection) -> None:
-    """Refuse a server on which an acknowledged message may be lost by a crash.
+async def _check_server(connection: Connection) -> None:
+    """Refuse a server on which an acknowledged message may be lost by a crash, or which cannot hold every text.
 
     Raises:
         ConfigurationError: It says so by one of its settings.
     """
+    ((version, encoding),) = await connection.fetch(
+        "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')"
+    )
+    if version < _VERSION_MIN or encoding != "UTF8":
+        raise ConfigurationError(
+            f"PostgreSQL {version} with {encoding} cannot hold a log: 13 or newer, and a database in UTF8"
+        )
     for value, name in await connection.fetch(
         _DURABILITY, ["synchronous_commit", "fsync", "full_page_writes"]
     ):

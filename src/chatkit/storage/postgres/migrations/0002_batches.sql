@@ -8,8 +8,10 @@
 -- plan was made: it is made once for a connection, perhaps while a table is empty. Before PostgreSQL 18 what is switched off
 -- costs 10,000,000,000 where it cannot be avoided, and would be compiled (jit) each time.
 
--- Locks come in one order: users by advisory lock, devices by their key, conversations by their number, slots of
--- log_position, and last the lock of what is numbered in the order of commits.
+-- Locks come in one order: the lock of all logins (shared; alone for the end of all), users and tokens whose logins or blocks
+-- are seen or changed (by 256 advisory locks, so that a batch of any length takes no more of the server's table of locks),
+-- devices by their key, conversations by their number, revocations, a slot of log_position, and last the joins. What is locked
+-- out of order (conversations that a forgotten device held open) can end in a deadlock, and is tried again.
 CREATE FUNCTION load_batch_1(
     users text[],
     conversation_ids text[],
@@ -36,6 +38,7 @@ CREATE FUNCTION load_batch_1(
     covered_seqs bigint[],
     covered_reads boolean[],
     authors_max bigint,
+    named_max bigint,
     device_users text[],
     listed_users text[],
     list_ids text[],
@@ -78,10 +81,12 @@ BEGIN
         resumed := ARRAY(SELECT t.user_id FROM resume_token AS t WHERE t.token_hash = ANY (load_batch_1.token_hashes));
         device_users := device_users || resumed;
         listed_users := listed_users || resumed;
+        users := users || resumed;
     END IF;
     IF cardinality(users) > 0 THEN
+        PERFORM pg_advisory_xact_lock_shared(1667785077, 4);
         PERFORM pg_advisory_xact_lock(1667785076, number)
-        FROM (SELECT DISTINCT hashtext(name) AS number FROM unnest(users) AS name ORDER BY number) AS numbers;
+        FROM (SELECT DISTINCT hashtext(name) & 255 AS number FROM unnest(users) AS name ORDER BY number) AS numbers;
     END IF;
     IF cardinality(device_users) > 0 THEN
         PERFORM FROM device AS d WHERE d.user_id = ANY (device_users)
@@ -210,7 +215,7 @@ BEGIN
                 AS k (name, number, user_id, seq, is_read)
             LEFT JOIN conversation_name AS n ON n.conversation_id = k.name
             JOIN conversation AS c ON c.conversation_key = coalesce(k.number, n.conversation_key)
-                AND c.single_pair IS NULL
+                AND c.single_pair IS NULL AND c.member_count <= named_max
             JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id = k.user_id
             OFFSET 0  -- the ranges first, then their entries
         ) AS k
@@ -229,7 +234,8 @@ BEGIN
         JOIN conversation_name AS n ON n.conversation_id = k.name
         CROSS JOIN LATERAL (
             SELECT l.conversation_key, l.user_id FROM conversation_member AS l
-            WHERE l.conversation_key = n.conversation_key AND l.leave_seq IS NULL ORDER BY l.user_id LIMIT list_max
+            WHERE l.conversation_key = n.conversation_key AND n.conversation_key = ANY (locked)
+                AND l.leave_seq IS NULL ORDER BY l.user_id LIMIT list_max
         ) AS m;
     END IF;
     IF cardinality(elder_ids) > 0 THEN
@@ -241,7 +247,8 @@ BEGIN
         JOIN conversation_name AS n ON n.conversation_id = k.name
         CROSS JOIN LATERAL (
             SELECT l.conversation_key, l.user_id, l.join_seq FROM conversation_member AS l
-            WHERE l.conversation_key = n.conversation_key AND l.leave_seq IS NULL AND l.join_seq > 0
+            WHERE l.conversation_key = n.conversation_key AND n.conversation_key = ANY (locked)
+                AND l.leave_seq IS NULL AND l.join_seq > 0
             ORDER BY l.join_seq, l.user_id LIMIT elder_max
         ) AS m;
     END IF;
@@ -405,6 +412,8 @@ BEGIN
         SELECT (e ->> 0)::bigint, e ->> 1, (e ->> 2)::bigint, (e ->> 3)::bigint
         FROM jsonb_array_elements(rare -> 'joined') AS e;
         IF rare ? 'forgotten' THEN
+            DELETE FROM device AS d USING jsonb_array_elements(rare -> 'forgotten') AS k
+            WHERE d.user_id = k ->> 0 AND d.device_id = k ->> 1;
             held := ARRAY(
                 SELECT DISTINCT o.conversation_key FROM jsonb_array_elements(rare -> 'forgotten') AS k
                 JOIN device_cursor AS d ON d.user_id = k ->> 0 AND d.device_id = k ->> 1 AND d.is_member
@@ -421,8 +430,6 @@ BEGIN
             WHERE d.user_id = k ->> 0 AND d.device_id = k ->> 1 AND d.exact_count >= 0;
             DELETE FROM resume_token AS t USING jsonb_array_elements(rare -> 'forgotten') AS k
             WHERE t.user_id = k ->> 0 AND t.device_id = k ->> 1;
-            DELETE FROM device AS d USING jsonb_array_elements(rare -> 'forgotten') AS k
-            WHERE d.user_id = k ->> 0 AND d.device_id = k ->> 1;
         END IF;
         INSERT INTO device (user_id, device_id, first_seen_ms, last_seen_ms)
         SELECT e ->> 0, e ->> 1, (e ->> 2)::bigint, (e ->> 3)::bigint
@@ -443,6 +450,9 @@ BEGIN
             (e ->> 0)::bigint, e ->> 1, e ->> 2, (e ->> 3)::boolean, (e ->> 4)::bigint, (e ->> 5)::bigint,
             (e ->> 6)::bigint
         FROM jsonb_array_elements(rare -> 'new_device_cursors') AS e
+        CROSS JOIN LATERAL (  -- one that was forgotten meanwhile has no cursor any more
+            SELECT FROM device AS v WHERE v.user_id = e ->> 1 AND v.device_id = e ->> 2 FOR KEY SHARE
+        ) AS v
         ON CONFLICT (conversation_key, user_id, device_id) DO UPDATE SET
             is_member = excluded.is_member, delivered_seq = excluded.delivered_seq,
             exact_count = excluded.exact_count, updated_ms = excluded.updated_ms;
