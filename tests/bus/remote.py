@@ -129,6 +129,7 @@ class RemoteFaults:
     """Override the fixture `own` and the methods."""
 
     scheme: str
+    module: str
 
     @pytest.fixture
     def own(self) -> ServerProcess:
@@ -187,6 +188,19 @@ class RemoteFaults:
                 if isinstance(event, Message) and event.data != b"there"
             )
             assert only.data() == {b"c.*"}
+
+    async def test_who_is_connected_hears_everything_from_then_on(self, own: ServerProcess) -> None:
+        async with self.members(own) as (speaker, _):
+            late = self.make(self.address(own.port))
+            topics = [f"topic {number}" for number in range(3_000)]
+            for topic in topics:
+                late.subscribe(topic)
+            await late.connect()
+            for topic in topics:
+                speaker.publish(topic, topic.encode())
+            async with listening(late) as ear:
+                await ear.until(lambda: ear.data() == {topic.encode() for topic in topics})
+            await late.aclose()
 
     async def test_another_prefix_is_another_bus(self, own: ServerProcess) -> None:
         other = self.make(self.address(own.port), prefix="other")
@@ -290,7 +304,11 @@ class RemoteFaults:
             own.thaw()
             await self.arrives(speaker, ear, b"after")
 
-    async def test_a_server_frozen_for_long_is_a_loss(self, own: ServerProcess) -> None:
+    async def test_a_server_frozen_for_long_is_a_loss(
+        self, own: ServerProcess, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(f"{self.module}._PING_S", 0.5)
+        monkeypatch.setattr("chatkit.bus._remote.DIAL_S", 1.0)
         async with self.members(own) as (speaker, hearer), listening(hearer) as ear:
             await self.arrives(speaker, ear, b"before")
             own.freeze()
@@ -408,7 +426,10 @@ class RemoteFaults:
         "greeting",
         [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00" * 100_000, b"INFO {}\r\n", b"INFO {\r\n"],
     )
-    async def test_a_port_where_something_else_listens(self, greeting: bytes) -> None:
+    async def test_a_port_where_something_else_listens(
+        self, greeting: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("chatkit.bus._remote.DIAL_S", 1.0)
         async with nothing_left():
             with deaf_server(greeting) as port:
                 member = self.make(self.address(port))

@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from chatkit.bus._names import name_of
+from chatkit.bus.base import Lost
 from chatkit.bus.nats import NatsBus
 from chatkit.errors import ConfigurationError
 from chatkit.testing.contracts.bus import BusContract, Join, listening
@@ -70,6 +71,7 @@ class RawNats:
 
 class TestNatsFaults(RemoteFaults):
     scheme = "nats"
+    module = "chatkit.bus.nats"
 
     @pytest.fixture
     def own(self, tmp_path: Path) -> Iterator[ServerProcess]:
@@ -206,9 +208,10 @@ async def test_a_member_goes_over_to_the_other_server(tmp_path: Path, nats_serve
             member = NatsBus(f"nats://127.0.0.1:{first.port},nats://127.0.0.1:{nats_server.port}")
             member.subscribe("over")
             await member.connect()
-            first.kill()
-            await until(lambda: not member.connected)
-            await until(lambda: member.connected)
+            async with listening(member) as ear:
+                first.kill()
+                await ear.until(lambda: Lost() in ear.heard)
+            assert member.connected
             await member.aclose()
         first.start()
 

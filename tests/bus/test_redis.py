@@ -70,6 +70,7 @@ class RawRedis:
 
 class TestRedisFaults(RemoteFaults):
     scheme = "redis"
+    module = "chatkit.bus.redis"
 
     @pytest.fixture
     def own(self, tmp_path: Path) -> Iterator[ServerProcess]:
