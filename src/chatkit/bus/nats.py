@@ -196,6 +196,9 @@ class _NatsCarrier:
     async def flush(self) -> None:
         with self._translated():
             await self._client.flush()
+            while self._client.pending_data_size:  # its ping overtakes what nats-py has not written yet
+                await self._client.flush()
+            await self._client.flush()
             if not self._client.is_connected:  # `flush` does not say so
                 raise errors.ConnectionClosedError
 

@@ -1,8 +1,8 @@
 """The bus on Redis or Valkey: PUBLISH and SUBSCRIBE, nothing is kept. For nodes in several processes.
 
 Needs redis-py, of which the asyncio half is used: `pip install "chatkit-engine[redis]"`. What is made of a connection
-that ends is `_remote`'s business. redis-py makes connections anew by itself, and subscribes again, and says nothing of what was
-missed meanwhile: it shows in a subscription that is confirmed once more than was asked for.
+that ends is `_remote`'s business. redis-py makes connections anew by itself, and subscribes again, and says nothing of
+what was missed meanwhile: it shows in a subscription that is confirmed once more than was asked for.
 """
 
 from __future__ import annotations
