@@ -46,6 +46,7 @@ class Fault(Enum):
     RESET = "RST_STREAM, or with HTTP/1.1 the end of the connection"
     GOAWAY = "GOAWAY that counts this request in, then its answer"
     CUT = "the end of the connection"
+    LOWER = "an answer, before which the stream limit sinks to 1"
     ENDLESS = "an answer whose body does not end"
 
 
@@ -67,6 +68,7 @@ class PushGateway:
         self.opened = 0
         self.streams_open_most = 0
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: list[_Http2] = []
         self._authority = trustme.CA()
 
     @property
@@ -97,17 +99,26 @@ class PushGateway:
     async def cut_all(self) -> None:
         """End every connection, as a load balancer does with idle ones."""
         for writer in list(self._writers):
-            writer.close()
+            writer.transport.abort()  # a polite end of TLS waits for an answer, which idle clients do not give
         while self._writers:
             await asyncio.sleep(0.005)
+
+    def goaway_all(self) -> None:
+        """Tell every HTTP/2 client that its connection takes no more, and leave it open."""
+        for serving in self._serving:
+            serving.goaway()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         self.opened += 1
         chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
-        serving = _Http2 if chosen == "h2" else _Http1
         try:
-            await serving(self, writer, self.opened).run(reader)
+            if chosen == "h2":
+                serving = _Http2(self, writer, self.opened)
+                self._serving.append(serving)
+                await serving.run(reader)
+            else:
+                await _Http1(self, writer, self.opened).run(reader)
         except (OSError, h11.RemoteProtocolError):
             pass  # the other side went away, which is its right
         finally:
@@ -128,16 +139,21 @@ class _Http2:
         self._connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         self._headers: dict[int, dict[str, str]] = {}
         self._bodies: dict[int, bytes] = {}
+        self._last = 2**31
 
     async def run(self, reader: asyncio.StreamReader) -> None:
+        limit = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self._gateway.streams_max}
+        self._connection.local_settings = h2.settings.Settings(client=False, initial_values=limit)
         self._connection.initiate_connection()
-        streams_max = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self._gateway.streams_max}
-        self._connection.update_settings(streams_max)
         self._write()
         while data := await reader.read(READ_BYTES):
             for event in self._connection.receive_data(data):
                 self._take(event)
             self._write()
+
+    def goaway(self) -> None:
+        self._last = self._connection.highest_inbound_stream_id
+        self._writer.write(GoAwayFrame(0, last_stream_id=self._last).serialize())
 
     def _write(self) -> None:
         self._writer.write(self._connection.data_to_send())
@@ -157,6 +173,8 @@ class _Http2:
 
     def _do(self, stream: int) -> None:
         headers, body = self._headers.pop(stream), self._bodies.pop(stream)
+        if stream > self._last:
+            return
         request = Request(headers[":path"], headers, body, self._number)
         match self._gateway.decide(request):
             case Reply() as reply:
@@ -166,6 +184,9 @@ class _Http2:
             case Fault.GOAWAY:
                 self._write()
                 self._writer.write(GoAwayFrame(0, last_stream_id=stream).serialize())
+                self._reply(stream, Reply(200, {"apns-id": headers.get("apns-id", "")}))
+            case Fault.LOWER:
+                self._connection.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 1})
                 self._reply(stream, Reply(200, {"apns-id": headers.get("apns-id", "")}))
             case Fault.CUT:
                 self._writer.close()

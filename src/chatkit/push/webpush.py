@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .._arguments import check_kind, list_of_ids
+from .._arguments import check_kind
 from ..errors import ConfigurationError
 from ..ports import Ports
 from ._address import PublicOnly
@@ -110,9 +110,7 @@ class WebPushProvider:
         self._clock = ports.clock
         self._encrypted = _Encryption()
         self._vapid = _Vapid(Es256Key(key, "Web Push"), contact, ports)
-        self._services = (
-            None if services is None else tuple(str(each) for each in list_of_ids("services", services))
-        )
+        self._services = _checked(services)
         backend = None if private_addresses or proxy is not None else PublicOnly()
         self._http = Http(
             http2=False,
@@ -244,6 +242,14 @@ def _target(token: str) -> _Target | None:
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     origin = f"https://{host}" if port in (None, 443) else f"https://{host}:{port}"
     return _Target(found.endpoint, origin, public_key, secret)
+
+
+def _checked(services: Collection[str] | None) -> tuple[str, ...] | None:
+    if services is None:
+        return None
+    if isinstance(services, str) or not all(isinstance(each, str) and each for each in services):
+        raise ConfigurationError("services must be a list of host names, such as PUSH_SERVICES")
+    return tuple(each.lower() for each in services)
 
 
 def _service(push: Push) -> str:
