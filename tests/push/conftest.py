@@ -20,6 +20,6 @@ async def nothing_is_left() -> AsyncIterator[None]:
     before = _ours()
     yield
     with anyio.move_on_after(5.0):
-        while _ours() - before:  # noqa: ASYNC110 -- tasks of the gateway end by themselves
+        while _ours() - before:
             await anyio.sleep(0.005)
     assert _ours() - before == set()

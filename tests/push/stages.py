@@ -68,7 +68,7 @@ class Stage:
     async def __aexit__(self, *_: object) -> None:
         await self.provider.aclose()
         with anyio.fail_after(5.0):
-            while self.gateway.connections:  # noqa: ASYNC110 -- they end by themselves
+            while self.gateway.connections:
                 await anyio.sleep(0.005)
         await self.gateway.__aexit__()
 
