@@ -8,7 +8,7 @@ from base64 import urlsafe_b64encode
 from collections import defaultdict, deque
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import http_ece
@@ -49,7 +49,7 @@ class PassableClock:
 class Stage:
     """`contracts.push.Stage` for one provider; each kind says how its service speaks."""
 
-    answers: dict[Act, Reply]
+    answers: ClassVar[dict[Act, Reply]]
     timeout_s = TIMEOUT_S
 
     def __init__(self, **gateway: Any) -> None:
@@ -131,7 +131,7 @@ def problem(status: int, reason: str, headers: dict[str, str] | None = None, **m
 
 
 class ApnsStage(Stage):
-    answers = {
+    answers: ClassVar = {
         Act.BUSY: problem(429, "TooManyRequests", BUSY),
         Act.FAIL: problem(503, "ServiceUnavailable"),
         Act.DEAD: problem(410, "Unregistered", timestamp=1_700_000_000_000),
@@ -175,7 +175,7 @@ class FakeCredentials(Credentials):  # type: ignore[misc]
 
 
 class FcmStage(Stage):
-    answers = {
+    answers: ClassVar = {
         Act.ACCEPT: Reply(200, {}, b'{"name": "projects/chat/messages/0:1"}'),
         Act.BUSY: fcm_error(429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", BUSY),
         Act.FAIL: fcm_error(503, "UNAVAILABLE", "UNAVAILABLE"),
@@ -221,7 +221,7 @@ def decrypted(request: Request) -> dict[str, Any]:
 
 
 class WebPushStage(Stage):
-    answers = {
+    answers: ClassVar = {
         Act.ACCEPT: Reply(201, {"location": "https://push.test/m/1"}),
         Act.BUSY: Reply(429, BUSY),
         Act.FAIL: Reply(500),
@@ -241,7 +241,7 @@ class WebPushStage(Stage):
 
 
 class WebhookStage(Stage):
-    answers = {
+    answers: ClassVar = {
         Act.ACCEPT: Reply(204),
         Act.BUSY: Reply(429, BUSY),
         Act.FAIL: Reply(502),
