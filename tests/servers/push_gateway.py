@@ -184,6 +184,7 @@ class _Http2:
                 self._connection.reset_stream(stream)
             case Fault.GOAWAY:
                 self._write()
+                self._last = stream
                 self._writer.write(GoAwayFrame(0, last_stream_id=stream).serialize())
                 self._reply(stream, Reply(200, {"apns-id": headers.get("apns-id", "")}))
             case Fault.LOWER:
