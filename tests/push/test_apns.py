@@ -170,6 +170,11 @@ async def test_a_dead_token_is_dated(stage: ApnsStage) -> None:
     )
 
 
+@pytest.mark.parametrize("said", ["yesterday", 1.5, None, True])
+async def test_a_date_that_is_none_is_left_away(stage: ApnsStage, said: Any) -> None:
+    assert await one(stage, problem(410, "Unregistered", timestamp=said)) == Dead("Unregistered")
+
+
 async def test_a_token_that_is_none_reaches_no_path(stage: ApnsStage) -> None:
     for token in ("../../admin", "a b", "é", "x/y?z"):
         assert isinstance(await one(stage, push=stage.push(token=token)), Refused)

@@ -11,7 +11,7 @@ import pytest
 
 from chatkit.errors import ConfigurationError
 from chatkit.push import _address
-from chatkit.push._address import PublicOnly, is_public
+from chatkit.push._address import NotPublicError, PublicOnly, is_public
 from chatkit.push.base import Dead, Delivered, Refused, Result, Retry, Unknown
 from chatkit.push.webpush import PUSH_SERVICES, VAPID_S, VAPID_TOKENS_MAX, WebPushProvider
 from chatkit.testing.contracts.push import Act
@@ -198,7 +198,7 @@ async def test_no_endpoint_leads_into_the_hosts_own_network(stage: WebPushStage,
     (result,) = await provider.send([stage.push(token=token)])
     await provider.aclose()
 
-    assert isinstance(result, Retry)
+    assert isinstance(result, Refused)
     assert "not public" in result.reason
     assert stage.gateway.opened == 0
 
@@ -235,7 +235,7 @@ async def test_the_address_that_was_checked_is_connected_to(
 async def test_one_private_address_among_public_ones_is_one_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(0, 0, 0, "", (address, 443)) for address in ("8.8.8.8", "10.0.0.1")]
     monkeypatch.setattr(_address.socket, "getaddrinfo", lambda *_, **__: found)
-    with pytest.raises(_address.httpcore.ConnectError, match="not public"):
+    with pytest.raises(NotPublicError):
         await PublicOnly().connect_tcp("mixed.test", 443)
 
 
@@ -273,11 +273,19 @@ async def test_a_push_service_that_fails_stops_no_other_one(stage: WebPushStage)
     assert isinstance(its, Retry)
 
 
-async def test_names_are_resolved_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = PublicOnly()
-    monkeypatch.setattr(backend, "_looking", {object() for _ in range(_address.LOOKUPS_MAX)})
-    with pytest.raises(_address.httpcore.ConnectError, match="too many"):
-        await backend.connect_tcp("push.test", 443)
+async def test_names_are_resolved_within_bounds_and_no_service_is_blamed(stage: WebPushStage) -> None:
+    provider = stage.made(private_addresses=False)
+    looking = provider._http._backend._looking
+    looking.update(object() for _ in range(_address.LOOKUPS_MAX))
+    results = [(await provider.send([stage.push()]))[0] for _ in range(9)]
+    looking.clear()
+    after = (await provider.send([stage.push()]))[0]
+    await provider.aclose()
+
+    assert {(type(result), result.failed, result.reason) for result in results} == {
+        (Retry, False, "too many names are being resolved")
+    }
+    assert "not public" in after.reason, "asked at once: no breaker is open"
 
 
 @pytest.mark.parametrize(

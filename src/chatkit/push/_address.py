@@ -13,14 +13,20 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 import anyio.to_thread
 import httpcore
 
+from ._sender import BusyError
+
 LOOKUPS_MAX = 16
 """Names being resolved at the same moment. A name whose servers do not answer holds a thread for a while."""
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
+class NotPublicError(Exception):
+    """A host has an address that is not one of the open Internet."""
+
+
 class PublicOnly(httpcore.AsyncNetworkBackend):
-    """Connects as httpcore does, to public addresses only. `httpcore.ConnectError` for others."""
+    """Connects as httpcore does, to public addresses only."""
 
     def __init__(self) -> None:
         self._inner = httpcore.AnyIOBackend()
@@ -35,10 +41,16 @@ class PublicOnly(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address of a host that answers; none of them may be private."""
+        """Connect to the first address of a host that answers.
+
+        Raises:
+            NotPublicError: One of its addresses is not public.
+            BusyError: Too many names are being resolved.
+            httpcore.ConnectError: None of them answers, or there is none.
+        """
         addresses = await self._addresses(host, port)
         if not all(is_public(address) for address in addresses):
-            raise httpcore.ConnectError("the host has an address that is not public")
+            raise NotPublicError
         failed: Exception = httpcore.ConnectError("the host has no address")
         for address in addresses:
             try:
@@ -50,7 +62,7 @@ class PublicOnly(httpcore.AsyncNetworkBackend):
     async def _addresses(self, host: str, port: int) -> list[str]:
         """What a name resolves to, or the address that it is. The resolver's thread is not waited for for ever."""
         if len(self._looking) >= LOOKUPS_MAX:
-            raise httpcore.ConnectError("too many names are being resolved")
+            raise BusyError("too many names are being resolved")
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(LOOKUPS_MAX)
         ticket = object()

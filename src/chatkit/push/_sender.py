@@ -39,7 +39,19 @@ class Attempt:
 
 
 class LostError(Exception):
-    """No answer: the words say why, and hold nothing of the push."""
+    """No answer: the words say why, and hold nothing of the push.
+
+    Attributes:
+        failed: Whether that speaks against the service.
+    """
+
+    failed = True
+
+
+class BusyError(LostError):
+    """Something here is full; the service was not asked."""
+
+    failed = False
 
 
 One = Callable[[Push, Attempt], Awaitable[Result]]
@@ -134,7 +146,7 @@ class Sender:
         try:
             return await self._one(push, attempt)
         except LostError as error:
-            return _unanswered(attempt, str(error))
+            return _unanswered(attempt, str(error), failed=error.failed)
         except Exception as error:  # its neighbours get their results; its words may hold a token
             where = extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"

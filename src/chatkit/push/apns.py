@@ -40,7 +40,7 @@ _PRIORITIES = {"high": "10", "normal": "5"}
 
 class _Problem(msgspec.Struct):
     reason: str = ""
-    timestamp: int | None = None
+    timestamp: Any = None
 
 
 class ApnsPushProvider:
@@ -133,7 +133,7 @@ class ApnsPushProvider:
         if answer.status == 200:
             return _taken(answer)
         if answer.status == 410 and reason:
-            return Dead(reason, problem.timestamp)
+            return Dead(reason, problem.timestamp if type(problem.timestamp) is int else None)
         if not reason and answer.status < 429:
             return Retry(0.0, f"status {answer.status} without a reason: this is not APNs")
         if answer.status == 403:

@@ -21,7 +21,7 @@ import msgspec
 from .._arguments import check_kind
 from ..errors import ConfigurationError
 from ..ports import Ports
-from ._address import PublicOnly
+from ._address import NotPublicError, PublicOnly
 from ._answers import by_status
 from ._es256 import Es256Key
 from ._http import Answer, Http, words_of
@@ -149,7 +149,10 @@ class WebPushProvider:
         content = self._encrypted.for_browser(plain, target)
         if content is None:
             return Refused("the subscription's key is no point of the curve P-256")
-        answer = await self._http.post(target.url, self._headers(push, target), content, attempt)
+        try:
+            answer = await self._http.post(target.url, self._headers(push, target), content, attempt)
+        except NotPublicError:
+            return Refused("the endpoint leads to an address that is not public")
         return self._result(answer)
 
     def _allows(self, target: _Target) -> bool:
