@@ -211,6 +211,7 @@ def test_page_without_a_server_says_so_keeps_what_is_written_and_heals(
     outage.is_over = True
     ann.page.locator("#banner-action").dispatch_event("click")  # its own next try may come first and hide it
     ann.expect_online()
+    ann.page.locator("#banner-action").dispatch_event("click")  # comes too late, and does nothing
     ann.expect_state("second", "SENT")
     expect(ann.page.locator("#log .message .body")).to_have_text(["before", "first", "second"])
 

@@ -21,7 +21,7 @@ from .snippets import ADDRESS, ROOT, Block, blocks, pages, run_python
 PAGE_TIMEOUT_S = 30.0
 PAGES = pages()
 PYTHON_PAGES = [page for page in PAGES if blocks(page, "python")]
-NOT_CHATKIT = {"pip", "make", "export", "uvicorn", "python", "cd", "git", "curl", "mkdocs"}
+NOT_CHATKIT = {"pip", "make", "export", "uvicorn", "python", "cd", "git", "curl", "mkdocs", "openssl"}
 
 
 def _name(page: Path) -> str:

@@ -65,7 +65,7 @@ export class Ui {
     on("composer", "submit", (event) => this.#submitted(event));
     on("text", "keydown", (event) => this.#pressed(event));
     on("text", "input", () => this.#edited());
-    on("banner-action", "click", () => this.actions[byId("banner-action").dataset.action]());
+    on("banner-action", "click", () => this.actions[byId("banner-action").dataset.action]?.()); // it may be hidden since
     on("sign-out", "click", () => this.actions.signOut());
     document.addEventListener("visibilitychange", () => this.changed());
     new ResizeObserver(() => this.#atEnd && this.#toEnd()).observe(byId("scroller"));
