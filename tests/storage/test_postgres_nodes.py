@@ -408,3 +408,9 @@ async def test_a_conflict_that_never_ends_is_told(address: str, monkeypatch: pyt
 
 def store_conflict() -> Exception:
     return Lost("23505", retry_after_s=1)
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_trio_is_told_that_it_is_not_served() -> None:
+    with pytest.raises(ConfigurationError, match="asyncio"):
+        await PostgresStore("postgresql://chatkit@127.0.0.1:1/chat", ids=seeded_ids()).migrate()

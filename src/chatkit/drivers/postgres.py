@@ -11,6 +11,7 @@ Called by `storage.postgres`. Its addresses are in docs/deploying.md.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -20,7 +21,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import anyio
 import msgspec
-import sniffio
 
 from ..errors import ConfigurationError, UnavailableError
 
@@ -157,8 +157,10 @@ class Database:
             ConfigurationError: The address, user or database is wrong, or this runs on no asyncio event loop.
             UnavailableError: The server cannot be reached; a retry is safe.
         """
-        if sniffio.current_async_library() != "asyncio":
-            raise ConfigurationError("PostgreSQL is served on asyncio only")
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError("PostgreSQL is served on asyncio only") from None
         try:
             self._pool = await asyncpg.create_pool(
                 self._address,
