@@ -21,7 +21,7 @@ from chatkit.server.server import ChatServer
 from chatkit.server.session import Session
 from chatkit.wire.events import PAYLOAD_BYTES_MAX
 
-Moment = Literal["at rest", "left", "peak"]
+Moment = Literal["at rest", "left", "peak", "drained"]
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -29,7 +29,8 @@ class Count(msgspec.Struct, frozen=True):
 
     Attributes:
         moment: `at rest` when everybody is connected and has everything; `left` once the clients have left, and then
-            the servers; `peak` for the most that was seen while the run lasted.
+            the servers; `peak` for the most that was seen while the run lasted; `drained` when a server has sent
+            everybody away.
         where: A node, "clients", or "process".
         what: Of what.
         count: How many.

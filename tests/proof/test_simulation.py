@@ -7,20 +7,25 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 from msgspec.structs import replace
 
 from chatkit.client.store.memory import MemoryStore as LocalMemoryStore
 from chatkit.errors import UnavailableError
+from chatkit.server.config import ServerConfig
 from chatkit.server.limits import Limits
+from chatkit.server.server import ChatServer
 from chatkit.storage.memory import MemoryStore
 from chatkit.testing.faulty_bus import BusFaults
 from chatkit.testing.faulty_store import FaultyStore, StoreFaults
 from chatkit.testing.history import Incident
 from chatkit.testing.rng import Rng
 from chatkit.testing.virtual_time import run_virtual
+from chatkit.types import Identity
 
 from .checker import INVARIANTS, Violation
 from .checker.verdict import Breach
@@ -30,7 +35,7 @@ from .simulation.coverage import IN_FLIGHT, OFTEN, OPERATIONS, Coverage
 from .simulation.pages import PAGES
 from .simulation.plan import FAULTS, draw_plan
 from .simulation.run import simulate
-from .simulation.watch import Effects, WatchedBus, WatchedLocalStore, WatchedStore
+from .simulation.watch import Effects, WatchedBus, WatchedLocalStore, WatchedStore, watch_drain
 
 SEEDS = range(20)
 
@@ -226,6 +231,23 @@ def test_a_bus_is_watched_from_the_outside() -> None:
     sender.publish("t", b"in time")
     bus.release()
     assert effects == Effects({"bus loss": 1, "bus repeat": 1, "bus reorder": 1})
+
+
+@pytest.mark.parametrize(("lasts_s", "told"), [(0.0, 1), (9.9, 1), (10.0, 0)])
+def test_a_drain_is_judged_if_it_had_the_time_to_answer(lasts_s: float, told: int) -> None:
+    async def nobody(token: str) -> Identity:
+        raise UnavailableError(token)
+
+    async def drain() -> list[ChatServer]:
+        drained: list[ChatServer] = []
+        store = MemoryStore(ids=Rng(1).ports("store").ids)
+        server = ChatServer(store=store, authenticate=nobody, config=ServerConfig(drain_timeout_s=10.0))
+        server.drain = partial(anyio.sleep, lasts_s)  # type: ignore[method-assign]
+        watch_drain(server, drained.append)
+        await server.drain()
+        return drained
+
+    assert len(run_virtual(drain)) == told
 
 
 @pytest.mark.parametrize("seed", [3, 12])

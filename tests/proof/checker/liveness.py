@@ -8,6 +8,7 @@ from chatkit.client.store.base import Record
 from chatkit.wire import events as ev
 
 from ..dumps import DeviceDump
+from ..held import Count
 from .index import Index
 from .log_view import LogView
 from .verdict import Breach, Findings
@@ -70,8 +71,10 @@ _LATE_S = 0.001
 def everything_answered(index: Index) -> Findings:
     """Every call has returned, but for those of apps that were killed; no connected device has anything to send.
 
-    A call whose deadline is known has returned by then, however the run ended.
+    A call whose deadline is known has returned by then, however the run ended. A server that drains and has the time
+    answers what it accepted before it sends anybody away.
     """
+    yield from (_unanswered(it) for it in index.history.counts if it.moment == "drained")
     for call in index.calls():
         if call.returned_s is not None and "timeout_s" in call.args:
             yield of_call(call, _late(call.returned_s - call.at_s, call.args["timeout_s"]))
@@ -89,6 +92,10 @@ def everything_answered(index: Index) -> Findings:
 def _late(lasted_s: float, timeout_s: float) -> str | None:
     in_time = lasted_s <= max(0.0, timeout_s) + _LATE_S
     return None if in_time else f"it lasted {lasted_s:g} s, its deadline was {timeout_s:g} s"
+
+
+def _unanswered(it: Count) -> Breach | None:
+    return None if it.right else Breach(what=f"{it.where} drained, and left {it.count:g} {it.what}")
 
 
 def _pending(dump: DeviceDump) -> Breach | None:

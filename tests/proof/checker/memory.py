@@ -15,7 +15,7 @@ def bounded_memory(index: Index) -> Findings:
 def nothing_left_over(index: Index) -> Findings:
     """At rest there is what must be there; once everybody has left, there is nothing."""
     if index.quiescent:
-        yield from (_judged(it) for it in index.history.counts if it.moment != "peak")
+        yield from (_judged(it) for it in index.history.counts if it.moment in ("at rest", "left"))
 
 
 def _judged(it: Count) -> Breach | None:

@@ -258,6 +258,7 @@ class Stage:
             config=self._scenario.server,
             ports=self._rng.ports(name),
             rng=self._rng.stream(f"{name} store"),
+            count=self.history.counts.append,
         )
 
     def _spawn(self, act: Callable[[], Coroutine[Any, Any, None]]) -> None:

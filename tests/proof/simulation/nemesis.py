@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from .world import BROKEN, World
 _DISK_EVERY_S = 0.2
 _CLOCK_MS = 3_600_000
 _SOON_S = 0.1  # what strikes at once is felt by then
+_STALLS = ("half-open", "one-way up", "one-way down")
 
 
 class Nemesis:
@@ -30,6 +32,7 @@ class Nemesis:
         self._world = world
         self._rng = world.rng.stream("nemesis")
         self._lasting: dict[str, None] = {}
+        self._begun: Counter[str] = Counter()
         self._scope = anyio.CancelScope()
         self._ended = anyio.Event()
         self._struck_at_once = 0
@@ -91,6 +94,7 @@ class Nemesis:
             await self._strike_at_once(name)
             return
         self._lasting[name] = None
+        self._begun[name] += 1
         try:
             if name.startswith("disk"):
                 await self._disk(name)
@@ -129,6 +133,15 @@ class Nemesis:
             return effects[name] - before + (gauge() if gauge is not None else 0)
 
         return felt
+
+    def _apart_from(self, *others: str) -> Callable[[], bool]:
+        """Says, later, whether none of these has lasted meanwhile: what they do looks the same from outside."""
+
+        def begun() -> int:
+            return sum(self._begun[it] for it in others)
+
+        before = None if any(it in self._lasting for it in others) else begun()
+        return lambda: begun() == before
 
     # --- at once ---
 
@@ -173,7 +186,8 @@ class Nemesis:
         usual = {name: getattr(network.conditions, name) for name in changed}
         network.conditions = replace(network.conditions, **changed)
         if "bytes_per_s" in changed:
-            self._gauges["slow line"] = lambda: held_up(network.lines, network.conditions.latency_s[1])
+            usual_s, apart = network.conditions.latency_s[1], self._apart_from(*_STALLS)
+            self._gauges["slow line"] = lambda: held_up(network.lines, usual_s) if apart() else 0
         try:
             yield str(changed)
         finally:
@@ -186,8 +200,10 @@ class Nemesis:
         lines = [line for line in self._world.network.lines if self._rng.random() < share]
         for line in lines:
             line.stall(up=up, down=down)
-        usual_s = self._world.network.conditions.latency_s[1]
-        self._gauges[_stall_name(up, down)] = lambda: held_up(lines, usual_s, up=up, down=down)
+        usual_s, apart = self._world.network.conditions.latency_s[1], self._apart_from("slow line")
+        self._gauges[_stall_name(up, down)] = lambda: (
+            held_up(lines, usual_s, up=up, down=down) if apart() else 0
+        )
         try:
             yield ", ".join(str(line.number) for line in lines)
         finally:

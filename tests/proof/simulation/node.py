@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
@@ -19,13 +20,16 @@ from chatkit.testing.faulty_store import FaultyStore, StoreFaults
 from chatkit.testing.network import Network
 from chatkit.testing.rng import Stream
 
-from ..held import sizes
+from ..held import Count, sizes, unanswered_count
 from .storage import SharedStore
-from .watch import Effects, WatchedStore
+from .watch import Effects, WatchedStore, watch_drain
 
 
 class Node:
     """A server process.
+
+    Args:
+        count: Takes what was counted of a drain.
 
     Attributes:
         server: The engine while the process runs; None while it does not.
@@ -45,6 +49,7 @@ class Node:
         config: ServerConfig,
         ports: Ports,
         rng: Stream,
+        count: Callable[[Count], None],
     ) -> None:
         self.name = name
         self.server: ChatServer | None = None
@@ -60,6 +65,7 @@ class Node:
         self._config = config
         self._ports = ports
         self._rng = rng
+        self._count = count
         self._port: WatchedStore | None = None
         self._scope = anyio.CancelScope()
         self._started = anyio.Event()
@@ -98,6 +104,7 @@ class Node:
             ports=self._ports,
             bus=self._place,
         )
+        watch_drain(server, self._drained)
         try:
             async with server:
                 self.fresh = sizes(server)
@@ -111,6 +118,11 @@ class Node:
 
     def _faulty(self, store: Store) -> FaultyStore:
         return FaultyStore(store, self._storage.secret, self._faults, self._rng)
+
+    def _drained(self, server: ChatServer) -> None:
+        if self.server is server:  # a dead one answers nobody
+            unanswered = unanswered_count(server)
+            self._count(Count("drained", self.name, "commands without an answer", unanswered))
 
     def crash(self) -> None:
         """As SIGKILL: its ports are dead before anything of it hears of the end."""

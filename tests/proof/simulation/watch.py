@@ -17,6 +17,7 @@ from chatkit.bus.local import LocalMember
 from chatkit.client.store.base import LocalStore
 from chatkit.drivers.sqlite import DiskFailedError
 from chatkit.errors import UnavailableError
+from chatkit.server.server import ChatServer
 from chatkit.storage.base import Command, Outcome, Store
 from chatkit.testing.faulty_bus import FaultyBus
 from chatkit.testing.faulty_local_store import FaultyLocalStore
@@ -209,6 +210,22 @@ class WatchedBus(FaultyBus):
             self._effects["bus reorder"] += 1
         self._due[member].discard(number)
         got.append(number)
+
+
+def watch_drain(server: ChatServer, drained: Callable[[ChatServer], None]) -> None:
+    """Have it told when the server has sent everybody away, and had the time to answer them before.
+
+    A drain that lasts as long as it may wait for answers is allowed to leave some out: nothing is told of it.
+    """
+    drain = server.drain
+
+    async def watched() -> None:
+        began_s = anyio.current_time()
+        await drain()
+        if anyio.current_time() - began_s < server.config.drain_timeout_s:
+            drained(server)
+
+    server.drain = watched  # type: ignore[method-assign]
 
 
 def held_up(lines: Sequence[Line], usual_s: float, *, up: bool = True, down: bool = True) -> int:

@@ -21,6 +21,7 @@ STRANGERS_CONVERSATION = "c-nowhere"
 _HOST_ACTS_PER_S = 3.0
 _VISIT_S = 2.0  # longest wait of a visit for the visitor's device to hear of it
 _LOOK_S = 0.005
+_JUST_NOW = 3  # so many of a device's last messages may have no answer yet, or not be known on another device
 
 
 class Own(msgspec.Struct):
@@ -101,17 +102,19 @@ class Workload:
             device.start(self._send_one, device, own)
 
     async def _send_again(self, device: Device) -> None:
-        """The same message under the same key, maybe from another of the user's devices."""
+        """The same message under the same key."""
         own = self._one_of(self._sent[device.name])
         if own is not None:
             await self._send_one(device, own)
 
     async def _send_other_under_same_key(self, device: Device) -> None:
-        own = self._one_of([own for own in self._sent[device.name] if own.sent is not None])
+        """Another message under a key that was answered here, or that another of the user's devices uses just now."""
+        owner = self._one_of([it for it in self._world.devices if it.user_id == device.user_id]).name
+        sent = self._sent[owner]
+        here = owner == device.name
+        own = self._one_of([own for own in sent if own.sent is not None] if here else sent[-_JUST_NOW:])
         if own is not None:
-            self._sent[device.name].remove(
-                own
-            )  # while the other is pending, the device itself refuses the first
+            sent.remove(own)  # while the other is pending, the device itself refuses the first
             await self._send_one(device, Own(own.conversation_id, own.client_msg_id, self._payload()))
 
     async def _send_one(self, device: Device, own: Own) -> None:

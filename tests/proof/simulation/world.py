@@ -173,6 +173,7 @@ class World:
             config=self.plan.server,
             ports=self.rng.ports(name, self._clock(name)),
             rng=self.rng.stream(f"{name} store"),
+            count=self.history.counts.append,
         )
 
     def _device(self, user_id: str, device_id: str, folder: Path) -> Device:

@@ -64,6 +64,11 @@ def a_call_of_the_host_that_never_returned(history: CompleteHistory) -> None:
     call.result = call.returned_s = None
 
 
+@spoils("L5")
+def a_drain_that_answers_nobody(history: CompleteHistory) -> None:
+    history.counts.append(Count("drained", "n-0", "commands without an answer", 2))
+
+
 @spoils("S25")
 def a_frame_of_too_many_events(history: CompleteHistory) -> None:
     add_frame(history, last_frame_to(history, "bob"), *([PONG] * (BATCH_MAX + 1)))

@@ -33,7 +33,7 @@ MUTANTS = (
                 "        self._pending[send.key] = send\n",
             ),
         ),
-        ("S3",),
+        ("S3", "L5"),
     ),
     Mutant(
         "shown-message-not-sent-again",

@@ -112,7 +112,7 @@ MUTANTS = (
                 "                        pass\n",
             ),
         ),
-        ("no effect",),
+        ("no effect", "no facts"),
     ),
     Mutant(
         "silent-alarms",

@@ -189,7 +189,7 @@ MUTANTS = (
                 "                self._background.cancel()\n                await self.drain()\n",
             ),
         ),
-        ("alarm",),
+        ("L5",),
     ),
     Mutant(
         "null-for-what-is-not-there",
