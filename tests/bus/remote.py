@@ -191,16 +191,14 @@ class RemoteFaults:
 
     async def test_who_is_connected_hears_everything_from_then_on(self, own: ServerProcess) -> None:
         async with self.members(own) as (speaker, _):
-            late = self.make(self.address(own.port))
-            topics = [f"topic {number}" for number in range(3_000)]
-            for topic in topics:
-                late.subscribe(topic)
-            await late.connect()
-            for topic in topics:
-                speaker.publish(topic, topic.encode())
-            async with listening(late) as ear:
-                await ear.until(lambda: ear.data() == {topic.encode() for topic in topics})
-            await late.aclose()
+            for number in range(100):
+                late = self.make(self.address(own.port))
+                late.subscribe("t")
+                await late.connect()
+                speaker.publish("t", b"%d" % number)
+                async with listening(late) as ear:
+                    await ear.until(lambda ear=ear, number=number: b"%d" % number in ear.data())  # type: ignore[misc]
+                await late.aclose()
 
     async def test_another_prefix_is_another_bus(self, own: ServerProcess) -> None:
         other = self.make(self.address(own.port), prefix="other")
