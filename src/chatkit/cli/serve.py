@@ -43,7 +43,12 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
 @click.command(context_settings={"auto_envvar_prefix": "CHATKIT", "show_default": True})
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 for any.")
-@click.option("--storage", default="sqlite:///chat.db", show_default=True, help="memory:// or sqlite:///PATH")
+@click.option(
+    "--storage",
+    default="sqlite:///chat.db",
+    show_default=True,
+    help="memory://, sqlite:///PATH or postgresql://HOST/NAME",
+)
 @click.option(
     "--bus",
     default="local://",
