@@ -91,7 +91,7 @@ def configured(folder: Path, text: str) -> ServerProcess:
     return nats_process(folder, "--config", str(config))
 
 
-async def hears_itself_through(*addresses: str) -> None:
+async def speak(*addresses: str) -> None:
     """Two members of one server can speak; nothing is left of them."""
     async with nothing_left():
         speaker, hearer = NatsBus(addresses[0]), NatsBus(addresses[-1])
@@ -113,7 +113,7 @@ PASSWORD = "p/w#?@:%41é"
 async def test_user_and_password_are_percent_encoded(tmp_path: Path) -> None:
     text = f'authorization {{ user: "a@b", password: "{PASSWORD}" }}'
     with running(configured(tmp_path, text)) as server:
-        await hears_itself_through(f"nats://a%40b:{quote(PASSWORD, safe='')}@127.0.0.1:{server.port}")
+        await speak(f"nats://a%40b:{quote(PASSWORD, safe='')}@127.0.0.1:{server.port}")
         for wrong in ("", "a%40b:wrong@", "token@"):
             async with nothing_left():
                 member = NatsBus(f"nats://{wrong}127.0.0.1:{server.port}")
@@ -125,7 +125,15 @@ async def test_user_and_password_are_percent_encoded(tmp_path: Path) -> None:
 
 async def test_a_token_is_what_stands_alone(tmp_path: Path) -> None:
     with running(configured(tmp_path, 'authorization { token: "s3/cret" }')) as server:
-        await hears_itself_through(f"nats://s3%2Fcret@127.0.0.1:{server.port}")
+        await speak(f"nats://s3%2Fcret@127.0.0.1:{server.port}")
+
+
+async def test_rights_that_are_enough(tmp_path: Path) -> None:
+    """Those that docs/deploying.md names."""
+    rights = 'publish: { allow: "chatkit.>" }, subscribe: { allow: "chatkit.>" }'
+    text = f"authorization {{ users: [{{ user: a, password: a, permissions: {{ {rights} }} }}] }}"
+    with running(configured(tmp_path, text)) as server:
+        await speak(f"nats://a:a@127.0.0.1:{server.port}")
 
 
 async def test_a_member_that_may_not_publish_says_so_and_goes_on(
@@ -166,7 +174,7 @@ async def test_tls_where_the_system_knows_the_authority(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with running(tls_process(tmp_path)) as server:
-        await hears_itself_through(f"{scheme}://127.0.0.1:{server.port}")
+        await speak(f"{scheme}://127.0.0.1:{server.port}")
 
 
 async def test_tls_with_a_certificate_that_nobody_knows(tmp_path: Path, authority: trustme.CA) -> None:
@@ -197,7 +205,7 @@ async def test_tls_is_insisted_on_before_a_password_is_sent(tmp_path: Path) -> N
 
 async def test_the_servers_of_a_list_are_tried_in_turn(nats_server: ServerProcess) -> None:
     gone = free_port()
-    await hears_itself_through(
+    await speak(
         f"nats://127.0.0.1:{gone},nats://127.0.0.1:{nats_server.port}", f"nats://127.0.0.1:{nats_server.port}"
     )
 

@@ -117,6 +117,14 @@ async def test_passwords_are_percent_encoded(tmp_path: Path) -> None:
             assert "wrong@" not in str(refused.value)
 
 
+async def test_rights_that_are_enough(tmp_path: Path) -> None:
+    """Those that docs/deploying.md names."""
+    rights = "resetchannels &chatkit.* +publish +subscribe +unsubscribe +ping +client|setname +client|setinfo"
+    (tmp_path / "users.acl").write_text(f"user a on >a {rights}\nuser default on nopass +ping\n")
+    with running(redis_process(tmp_path, "--aclfile", str(tmp_path / "users.acl"))) as server:
+        await speak(f"redis://a:a@127.0.0.1:{server.port}")
+
+
 async def test_a_member_that_may_not_publish_says_so_and_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
