@@ -273,3 +273,14 @@ async def test_a_connection_that_the_server_kills_is_a_loss(own_redis: ServerPro
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(ConfigurationError, match="such as redis://"):
         RedisBus(address)
+
+
+@pytest.mark.parametrize(
+    "parameter", ["ssl_no_such=1", "ssl_ca_certs=/no/such/file", "ssl_cert_reqs=perhaps"]
+)
+async def test_parameters_of_tls_that_are_none(parameter: str) -> None:
+    async with nothing_left():
+        member = RedisBus(f"rediss://127.0.0.1:1?{parameter}")
+        with pytest.raises(ConfigurationError, match="cannot be reached"):
+            await member.connect()
+        await member.aclose()

@@ -145,7 +145,10 @@ class _RedisCarrier:
         """Raises BrokenError."""
         with _translated():
             pool: Any = self._client.connection_pool  # untyped
-            self._publishing = await pool.get_connection()
+            try:
+                self._publishing = await pool.get_connection()
+            except TypeError as error:  # a parameter of the address that redis-py does not know
+                raise BrokenError(str(error)) from error
 
     async def begin(self, names: Sequence[str]) -> None:
         await self.subscribe([self._own, *names])
