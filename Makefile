@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo check test test-all sim mutants fuzz crash soak soak-steady bench docs clean
+.PHONY: setup demo check test test-all sim mutants fuzz crash soak soak-steady cluster bench docs clean
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -32,6 +32,7 @@ check: setup
 test: setup
 	scripts/browser
 	scripts/strace
+	scripts/pgbouncer
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all:
@@ -68,6 +69,10 @@ soak: setup
 # A steady load with clients that come and go, and faults: nothing of the server may grow. HOURS=72 for a release.
 soak-steady: setup
 	$(BIN)/python -m tests.proof.soak --hours $(or $(HOURS),1) --clients $(or $(CLIENTS),200) --rate $(or $(RATE),100)
+
+# Three nodes on PostgreSQL and NATS, all from pip, with apps and faults: says what was seen. SEED draws the faults.
+cluster: setup
+	$(BIN)/python -m tests.proof.cluster --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1)
 
 bench: setup
 	$(BIN)/python -m benchmarks

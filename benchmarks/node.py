@@ -26,7 +26,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Node:
-    """A running `chatkit serve` on a SQLite file of its own."""
+    """A running `chatkit serve`."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self.process = process
@@ -81,7 +81,11 @@ def cores_busy_s() -> float:
 
 @contextlib.contextmanager
 def node(
-    tree: Tree | None = None, *, limited: bool = False, prepare: Callable[[Path], None] | None = None
+    tree: Tree | None = None,
+    *,
+    limited: bool = False,
+    prepare: Callable[[Path], None] | None = None,
+    storage: str | None = None,
 ) -> Iterator[Node]:
     """Start a tree's server (this tree's by default) on one core, put this process on another; end it afterwards.
 
@@ -89,6 +93,7 @@ def node(
         tree: Whose server.
         limited: Whether each peer has the limits that are the default; else none.
         prepare: Fills the file before the server opens it.
+        storage: Where the log is; None: in a SQLite file of its own.
 
     Raises:
         CannotMeasureError: The server did not start.
@@ -102,7 +107,7 @@ def node(
         program = ["-m", "chatkit"] if limited else [str(SERVE)]
         command = [tree.python, "-P", *program, "serve", "--port", "0", "--json"]
         process = subprocess.Popen(
-            [*command, "--storage", f"sqlite:///{folder}/bench.db"],
+            [*command, "--storage", storage or f"sqlite:///{folder}/bench.db"],
             env={**tree.environment, "CHATKIT_JWT_SECRET": SECRET},
             stdout=subprocess.PIPE,
         )

@@ -74,6 +74,21 @@ def test_a_client_needs_none_of_the_servers_dependencies() -> None:
     assert done.stdout.count("pip install 'chatkit-engine[server]'") == 2
 
 
+@pytest.mark.parametrize(("scheme", "package"), [("nats", "nats"), ("redis", "redis")])
+def test_a_bus_without_its_package_names_the_extra(scheme: str, package: str) -> None:
+    program = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "import chatkit\n"
+        "chatkit.open_bus('local://')\n"
+        f"try: chatkit.open_bus('{scheme}://127.0.0.1')\n"
+        "except chatkit.ConfigurationError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.stderr == ""
+    assert f'pip install "chatkit-engine[{scheme}]"' in done.stdout
+
+
 def test_no_advice_installs_the_package_of_somebody_else() -> None:
     """`chatkit` on the package index is not ours."""
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.py")]

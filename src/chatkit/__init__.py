@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .assemble import open_bus as open_bus
     from .assemble import open_store as open_store
     from .client.api import ChatApi as ChatApi
     from .client.client import ChatClient as ChatClient
@@ -67,7 +68,7 @@ else:
     _HOMES = {
         name: home
         for home, names in {
-            "assemble": "open_store",
+            "assemble": "open_bus open_store",
             "core.rate_limit": "Rate",
             "client.api": "ChatApi",
             "client.client": "ChatClient",

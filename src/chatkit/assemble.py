@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl, urlencode
+
 from ._arguments import check_kind
+from .bus._names import PREFIX
+from .bus.base import Bus
 from .errors import ConfigurationError
-from .ports import Ids, SystemIds
+from .ports import Ids, Ports, SystemIds
 from .storage.base import Store
 
 
@@ -12,7 +16,8 @@ def open_store(address: str, *, ids: Ids | None = None) -> Store:
     """The store behind an address; nothing is opened before the server is entered.
 
     Args:
-        address: `memory://`, or `sqlite:///PATH` (relative; four slashes for an absolute path).
+        address: `memory://`, `sqlite:///PATH` (relative; four slashes for an absolute path), or
+            `postgresql://USER@HOST:PORT/NAME` (docs/deploying.md).
         ids: Where the log's secret comes from.
 
     Raises:
@@ -28,13 +33,59 @@ def open_store(address: str, *, ids: Ids | None = None) -> Store:
         from .storage.sqlite import SqliteStore
 
         return SqliteStore(rest[1:], ids=ids or SystemIds())
-    if scheme in {"postgresql", "postgres"}:
-        raise ConfigurationError(f"storage {scheme}:// is not built yet; use sqlite:///PATH or memory://")
-    raise ConfigurationError(f"unknown storage address {address!r}; use sqlite:///PATH or memory://")
+    if separator and scheme in {"postgresql", "postgres"} and rest:
+        from .storage.postgres import PostgresStore
+
+        return PostgresStore(address, ids=ids or SystemIds())
+    raise ConfigurationError(
+        f"unknown storage address {_without_login(address)!r}; use sqlite:///PATH, postgresql://HOST/NAME or memory://"
+    )
 
 
-def check_local(role: str, address: str) -> None:
-    """Accept `local://`, the only bus and queue there is so far.
+_BUS_ADDRESSES = "use local://, nats://HOST:4222, tls://HOST:4222, redis://HOST:6379 or rediss://HOST:6379"
+
+
+def open_bus(address: str, *, ports: Ports | None = None) -> Bus | None:
+    """A place on the bus behind an address; nothing is connected before the server is entered.
+
+    Args:
+        address: `local://` for a server that is alone on its log; `nats://` or `tls://` for NATS (the extra `nats`),
+            `redis://` or `rediss://` for Redis or Valkey (the extra `redis`), as `NatsBus` and `RedisBus` take them.
+            `?prefix=NAME` behind it keeps the servers of one log from those of another that share the bus.
+        ports: Random numbers and ids.
+
+    Returns:
+        What `ChatServer` takes as `bus`: None for `local://`.
+
+    Raises:
+        ConfigurationError: Nobody serves such an address, or an extra is missing.
+    """
+    check_kind("address", address, str, hint="; local:// for a server that is alone on its log")
+    if address == "local://":
+        return None
+    server, prefix = _without_prefix(address)
+    scheme, separator, _ = server.partition("://")
+    if separator and scheme in {"nats", "tls"}:
+        from .bus.nats import NatsBus
+
+        return NatsBus(server, prefix=prefix, ports=ports)
+    if separator and scheme in {"redis", "rediss"}:
+        from .bus.redis import RedisBus
+
+        return RedisBus(server, prefix=prefix, ports=ports)
+    raise ConfigurationError(f"unknown bus address; {_BUS_ADDRESSES}")  # it may hold a password
+
+
+def _without_prefix(address: str) -> tuple[str, str]:
+    server, _, query = address.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    given = [value for name, value in pairs if name == "prefix"]
+    rest = urlencode([pair for pair in pairs if pair[0] != "prefix"])
+    return f"{server}?{rest}" if rest else server, given[-1] if given else PREFIX
+
+
+def check_queue(address: str) -> None:
+    """Accept `local://`, the only queue there is so far.
 
     Raises:
         ConfigurationError: Any other address; one that is planned is named as not built yet.
@@ -42,5 +93,11 @@ def check_local(role: str, address: str) -> None:
     if address == "local://":
         return
     if address.startswith("nats://"):
-        raise ConfigurationError(f"{role} nats:// is not built yet; use local://")
-    raise ConfigurationError(f"unknown {role} address {address!r}; use local://")
+        raise ConfigurationError("queue nats:// is not built yet; use local://")
+    raise ConfigurationError(f"unknown queue address {address!r}; use local://")
+
+
+def _without_login(address: str) -> str:
+    """An address for a message: a password may be in it."""
+    scheme, separator, rest = address.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.proof.proxy import BlockingProxy, proxy_in_thread
+from tests.servers.postgres import serving
 
 from .late import LateCloses
-from .server_process import ServerProcess
+from .server_process import ServerProcess, Storage, sqlite_in
 from .world import World
 
 
@@ -20,7 +22,19 @@ def own_tracebacks(log: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def storage() -> Iterator[None]:
+    """SQLite; or PostgreSQL, with `CHATKIT_TEST_STORAGE=postgres`: all the same tests."""
+    if os.environ.get("CHATKIT_TEST_STORAGE") != "postgres":
+        yield
+        return
+    with serving() as postgres:
+        Storage.address_for = lambda _folder: postgres.new_database()
+        yield
+        Storage.address_for = sqlite_in
+
+
+@pytest.fixture(scope="session")
+def server(storage: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     process = ServerProcess(tmp_path_factory.mktemp("server"))
     process.start()
     try:

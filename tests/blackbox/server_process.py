@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -27,11 +28,31 @@ def free_port() -> int:
         return port
 
 
-class ServerProcess:
-    """One `chatkit serve`, without limits of one peer, on a SQLite file; restarts keep the port and the file."""
+def sqlite_in(folder: Path) -> str:
+    """The address of a file in a folder."""
+    return f"sqlite:///{folder / 'chat.db'}"
 
-    def __init__(self, folder: Path) -> None:
+
+class Storage:
+    """Where servers that are started here keep their logs."""
+
+    address_for: Callable[[Path], str] = staticmethod(sqlite_in)
+
+
+class ServerProcess:
+    """One `chatkit serve`, without limits of one peer, on a log of its own; restarts keep the port and the log.
+
+    Args:
+        folder: Where its own log is, and a SQLite file.
+        options: More of `chatkit serve`.
+        secret: Of the tokens.
+    """
+
+    def __init__(self, folder: Path, *options: str, secret: str = SECRET) -> None:
         self.folder = folder
+        self._options = options
+        self._secret = secret
+        self.storage = Storage.address_for(folder)
         self.port = free_port()
         self.log_path = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -51,9 +72,9 @@ class ServerProcess:
     def start(self) -> None:
         """Start and return once /readyz answers 200."""
         command = [sys.executable, "-P", str(SERVE), "serve", "--port", str(self.port)]
-        command += ["--storage", f"sqlite:///{self.folder / 'chat.db'}"]
-        command += ["--jwt-secret-env", "CHATKIT_JWT_SECRET"]
-        env = os.environ | {"CHATKIT_JWT_SECRET": SECRET, "PYTHONUNBUFFERED": "1"}
+        command += ["--storage", self.storage]
+        command += ["--jwt-secret-env", "CHATKIT_JWT_SECRET", *self._options]
+        env = os.environ | {"CHATKIT_JWT_SECRET": self._secret, "PYTHONUNBUFFERED": "1"}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env

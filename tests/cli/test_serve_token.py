@@ -52,8 +52,10 @@ def test_a_token_as_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["serve", "--storage", "postgresql://localhost/chat"], "not built yet"),
-        (["serve", "--bus", "nats://localhost"], "not built yet"),
+        (["serve", "--storage", "mysql://localhost/chat"], "unknown storage address"),
+        (["serve", "--bus", "nats://127.0.0.1:1"], "the bus at nats://127.0.0.1:1 cannot be reached"),
+        (["serve", "--bus", "redis://:pw@127.0.0.1:1"], "the bus at redis://127.0.0.1:1 cannot be reached"),
+        (["serve", "--bus", "nats://localhost:port"], "such as nats://"),
         (["serve", "--queue", "nats://localhost"], "not built yet"),
         (["serve", "--storage", "memory://somewhere"], "unknown storage address"),
         (["serve", "--bus", "carrier-pigeon://"], "unknown bus address"),

@@ -169,7 +169,7 @@ def test_counts_are_words() -> None:
         (["--limit", "0"], "--limit"),
         (["--port", "0"], "go with --serve"),
         (["--serve", "--limit", "5"], "--serve replays nothing"),
-        (["--serve", "--storage", "postgresql://x"], "not built yet"),
+        (["--serve", "--storage", "mysql://x"], "unknown storage address"),
     ],
 )
 def test_misuse(arguments: list[str], says: str, place: Path) -> None:

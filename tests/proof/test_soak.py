@@ -8,6 +8,7 @@ from chatkit.core.rate_limit import Rate
 from chatkit.server.limits import Limits
 
 from .soak import __main__ as command
+from .soak import load
 from .soak.figures import JUDGED_FROM_S, Sample, findings, growth, slope_an_hour, table
 from .soak.server import without_limits
 
@@ -71,7 +72,7 @@ def test_no_limit_of_one_peer_stops_a_soak() -> None:
 
 def test_a_short_soak_holds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(command, "LEFT_S", 0.5)
-    monkeypatch.setattr(command, "PROCESSES", 1)
+    monkeypatch.setattr(load, "PROCESSES", 1)
     arguments = ["--hours", str(2 / 3600), "--clients", "10", "--rate", "20", "--every", "0.3"]
 
     assert command.main(arguments) == 0

@@ -1,16 +1,20 @@
-"""Random histories on both stores at once: every outcome and every read is the same.
+"""Random histories on a store and on the one in memory at once: every outcome and every read is the same.
 
-Both have the same decisions made for them, so what is compared is how they load, write and read; whether the decisions
-are right is judged in `tests/core/log`. SQLite gets batches of random size, the store in memory one command at a time.
+All have the same decisions made for them, so what is compared is how they load, write and read; whether the decisions
+are right is judged in `tests/core/log`. The store gets batches of random size, the one in memory one command at a time.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pprint import pformat
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from chatkit.core.log import rules
 from chatkit.errors import NotFoundError
@@ -62,13 +66,14 @@ class History:
         weights, makers = zip(*self._makers, strict=True)
         return [maker() for maker in self._chance.choices(makers, weights, k=count)]
 
-    def learn(self, outcomes: list[base.Outcome]) -> None:
+    def learn(self, outcomes: list[base.Outcome], names: Names) -> None:
         """Remember the ids that later commands can name."""
         for outcome in outcomes:
             entry = getattr(outcome, "entry", None)
             if entry is not None:
-                self._names.append(entry.message_id)
-                self._authors[entry.message_id] = entry.sender_id
+                name = names.common(entry.message_id).strip("'")
+                self._names.append(name)
+                self._authors[name] = entry.sender_id
 
     def _pick(self, values: Any) -> Any:
         return self._chance.choice(values)
@@ -185,38 +190,78 @@ def shown(outcomes: list[base.Outcome]) -> list[Any]:
     return [(it.error.code, str(it.error)) if isinstance(it, base.Refused) else it for it in outcomes]
 
 
-@pytest.mark.parametrize("seed", range(40))
-async def test_memory_and_sqlite_agree(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "DEVICES_MAX", 2 + seed % 2)  # with two, the third device drives another out
+class Names:
+    """Message ids as every store would give them: with the conversation's id in place of its number."""
+
+    def __init__(self, store: base.Store) -> None:
+        self._store = store
+        self._ids: dict[str, str] = {}
+        self._numbers: dict[str, str] = {}
+
+    async def learn(self) -> None:
+        """Ask for the numbers of conversations that are new."""
+        for name in CONVERSATIONS:
+            if name not in self._numbers and (found := await self._store.entries(name, 0, 1)):
+                number = found[0].message_id.partition("-")[0]
+                self._numbers[name], self._ids[number] = number, name
+
+    def common(self, value: object) -> str:
+        """A value's representation with common ids."""
+        return re.sub(
+            r"\b([0-9a-z]+)-(?=e\d-[0-9a-z])", lambda it: f"{self._ids.get(it[1], it[1])}-", pformat(value)
+        )
+
+    def own(self, command: base.Command) -> base.Command:
+        """A command that names messages by common ids, as this store knows them."""
+        if not isinstance(command, base.Recall | base.ConfirmMessage):
+            return command
+        name, dash, rest = command.message_id.partition("-")
+        return replace(command, message_id=f"{self._numbers.get(name, name)}{dash}{rest}")
+
+
+async def agree(store: base.Store, seed: int, *, bytes_max: int = 90) -> None:
+    """A random history has the same outcomes on this store and on the one in memory, and the same is read of it."""
     model = MemoryStore(ids=seeded_ids())
-    store = SqliteStore(":memory:", ids=seeded_ids(), threads=False)
     await model.migrate()
-    await store.migrate()
-    history = History(seed)
+    history, names, model_names = History(seed), Names(store), Names(model)
+
+    async def same(what: str, ask: Callable[[base.Store], Awaitable[object]]) -> None:
+        assert names.common(await ask(store)) == model_names.common(await ask(model)), what
+
     for _ in range(60):
         commands = history.batch()
-        expected = [outcome for command in commands for outcome in await model.commit([command])]
-        outcomes = await store.commit(commands)
-        assert shown(outcomes) == shown(expected), commands
-        history.learn(outcomes)
-        assert await store.outbox(100) == await model.outbox(100), commands
+        expected = [it for command in commands for it in await model.commit([model_names.own(command)])]
+        outcomes = await store.commit([names.own(command) for command in commands])
+        await names.learn()
+        await model_names.learn()
+        assert names.common(shown(outcomes)) == model_names.common(shown(expected)), commands
+        history.learn(expected, model_names)
+        await same(f"outbox after {commands}", lambda it: it.outbox(100))
 
-    assert await store.revocations(0, 1000) == await model.revocations(0, 1000)
-    assert await store.login_audit(0, 1000) == await model.login_audit(0, 1000)
-    assert await snapshot(store, CONVERSATIONS, USERS) == await snapshot(model, CONVERSATIONS, USERS)
+    await same("revocations", lambda it: it.revocations(0, 1000))
+    await same("login audit", lambda it: it.login_audit(0, 1000))
+    await same("the log", lambda it: snapshot(it, CONVERSATIONS, USERS))
     for name in CONVERSATIONS:
         for user in USERS:
             for after in (0, 3, 9):
-                assert await paged(store, name, user, after) == await paged(model, name, user, after)
+                await same("pages", partial(paged, name=name, user=user, after=after, bytes_max=bytes_max))
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_memory_and_sqlite_agree(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "DEVICES_MAX", 2 + seed % 2)  # with two, the third device drives another out
+    store = SqliteStore(":memory:", ids=seeded_ids(), threads=False)
+    await store.migrate()
+    await agree(store, seed)
     await store.aclose()
 
 
-async def paged(store: base.Store, name: str, user: str, after: int) -> Any:
+async def paged(store: base.Store, name: str, user: str, after: int, bytes_max: int) -> Any:
     """A page with small bounds, and its successors."""
     found = []
     for _ in range(4):
         try:
-            page = await store.page(name, user, after, 3, 90)
+            page = await store.page(name, user, after, 3, bytes_max)
         except NotFoundError as error:
             return [*found, str(error)]
         found.append(page)
@@ -228,11 +273,12 @@ async def test_random_histories_reach_every_outcome() -> None:
     """A generator that never gets anywhere would agree about nothing."""
     model = MemoryStore(ids=seeded_ids())
     await model.migrate()
-    history = History(1)
+    history, names = History(1), Names(model)
     seen: set[str] = set()
     for _ in range(1_000):
-        outcomes = await model.commit(history.batch())
-        history.learn(outcomes)
+        outcomes = await model.commit([names.own(it) for it in history.batch()])
+        await names.learn()
+        history.learn(outcomes, names)
         for it in outcomes:
             seen.add(it.error.code if isinstance(it, base.Refused) else type(it).__name__)
             if getattr(it, "repeat", False):

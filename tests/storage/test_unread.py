@@ -10,7 +10,7 @@ from chatkit.drivers.sqlite import Connection, Params, Row, open_sqlite
 from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite.reads import SELECT_UNREAD
-from chatkit.storage.sqlite.unread import UnreadCounts
+from chatkit.storage.unread import UnreadCounts
 from chatkit.testing.contracts.storage_commands import add, do, group, one, read, recall, remove, send
 
 from .ids import seeded_ids

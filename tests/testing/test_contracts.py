@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from chatkit.bus._inbox import Inbox
 from chatkit.bus.base import Bus
 from chatkit.bus.local import LocalBus, LocalMember
 from chatkit.client.store import memory as local_store
@@ -356,10 +357,10 @@ BUSES: list[Spoil] = [
     ),
     (
         "test_what_comes_while_nobody_reads_waits",
-        LocalMember,
+        Inbox,
         "events",
-        "    while not self._left",
-        "    self._arrived.clear()\n    while not self._left",
+        "    while not self._closed",
+        "    self._arrived.clear()\n    while not self._closed",
     ),
     (
         "test_who_left_is_off_the_bus_and_the_others_are_not",

@@ -7,7 +7,7 @@ the bus's business (`server.cluster.messages` knows).
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -54,3 +54,15 @@ class Bus(Protocol):
 
     async def aclose(self) -> None:
         """Leave the bus; `events` ends. A second call does nothing."""
+
+
+@runtime_checkable
+class Connects(Protocol):
+    """A bus that has to be connected first, for its members meet on a server; `ChatServer` does when it is entered."""
+
+    async def connect(self) -> None:
+        """Take the place on the bus, and keep it until `aclose`: a connection that is cut is made again, for ever.
+
+        Raises:
+            ConfigurationError: The server cannot be reached, or refuses; said within seconds.
+        """

@@ -5,14 +5,10 @@ Called by whoever makes the nodes: `bus = LocalBus()`, and `ChatServer(..., bus=
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncGenerator
 
-from .._auto_reset_event import AutoResetEvent
-from .base import BusEvent, Lost, Message
-
-QUEUE_MAX = 10_000
-"""Messages that wait for one member's reader, by default."""
+from ._inbox import QUEUE_MAX, Inbox
+from .base import BusEvent, Message
 
 
 class LocalBus:
@@ -53,12 +49,9 @@ class LocalMember:
 
     def __init__(self, bus: LocalBus, queue_max: int) -> None:
         self._bus = bus
-        self._queue_max = queue_max
         self._topics: set[str] = set()
-        self._arrived: deque[Message] = deque()
-        self._lost = False
+        self._inbox = Inbox(queue_max)
         self._left = False
-        self._woken = AutoResetEvent()
 
     def publish(self, topic: str, data: bytes) -> None:
         """Offer a message to the other members."""
@@ -79,31 +72,15 @@ class LocalMember:
 
     def offer(self, message: Message) -> None:
         """Queue a message for the reader; drop it if the queue is full."""
-        if len(self._arrived) >= self._queue_max:
-            self.lose()
-            return
-        self._arrived.append(message)
-        self._woken.set()
+        self._inbox.offer(message)
 
     def lose(self) -> None:
         """Tell the reader that something may have been lost."""
-        self._lost = True
-        self._woken.set()
+        self._inbox.lose()
 
-    async def events(self) -> AsyncGenerator[BusEvent, None]:
+    def events(self) -> AsyncGenerator[BusEvent, None]:
         """What arrives, until `aclose`."""
-        while not self._left:
-            while self._arrived or self._lost:
-                yield self._next()
-            if not self._left:
-                await self._woken.wait()
-
-    def _next(self) -> BusEvent:
-        """What was lost came after what waits, but comes first: a reader learns of it without delay."""
-        if self._lost:
-            self._lost = False
-            return Lost()
-        return self._arrived.popleft()
+        return self._inbox.events()
 
     async def aclose(self) -> None:
         """Leave the bus; `events` ends."""
@@ -113,6 +90,5 @@ class LocalMember:
         """As `aclose`, at once: what a crashed node still publishes reaches nobody."""
         self._left = True
         self._topics.clear()
-        self._arrived.clear()
         self._bus.leave(self)
-        self._woken.set()
+        self._inbox.close()

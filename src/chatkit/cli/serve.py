@@ -22,7 +22,7 @@ import uvicorn
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
-from ..assemble import check_local, open_store
+from ..assemble import check_queue, open_bus, open_store
 from ..errors import ConfigurationError
 from ..gateway.websocket_asgi import asgi_app
 from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol, hide_queries
@@ -43,8 +43,18 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
 @click.command(context_settings={"auto_envvar_prefix": "CHATKIT", "show_default": True})
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 for any.")
-@click.option("--storage", default="sqlite:///chat.db", show_default=True, help="memory:// or sqlite:///PATH")
-@click.option("--bus", default="local://", show_default=True, help="Messages between nodes.")
+@click.option(
+    "--storage",
+    default="sqlite:///chat.db",
+    show_default=True,
+    help="memory://, sqlite:///PATH or postgresql://HOST/NAME",
+)
+@click.option(
+    "--bus",
+    default="local://",
+    show_default=True,
+    help="To other nodes on the log: nats://HOST or redis://HOST",
+)
 @click.option("--queue", default="local://", show_default=True, help="Work for delivery workers.")
 @click.option("--jwt-secret-env", default=SECRET_ENV, show_default=True, help="Variable with the secret.")
 @click.option(
@@ -85,12 +95,12 @@ def serve(
     for name, likely in misspelt(os.environ, [jwt_secret_env, *options]).items():
         logger.warning("%s is set, and there is no such setting; is %s meant?", name, likely)
     with exit_codes():
-        check_local("bus", bus)
-        check_local("queue", queue)
+        check_queue(queue)
         server = ChatServer(
             store=open_store(storage),
             authenticate=jwt_authenticator(secret_from(jwt_secret_env)),
             config=fitted(read_config(assignments, os.environ), descriptors_max()),
+            bus=open_bus(bus),
             drain_on_signals=False,  # `_run` drains
         )
         run(server, host, port, partial(_announce, as_json))

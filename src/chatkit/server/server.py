@@ -18,7 +18,7 @@ import anyio
 
 from .._arguments import check_callable, check_has, check_kind
 from .._event_loop import LoopGuard
-from ..bus.base import Bus
+from ..bus.base import Bus, Connects
 from ..errors import ConfigurationError, RefusedError
 from ..ports import Ports
 from ..storage.base import Store
@@ -186,6 +186,8 @@ class ChatServer(LoginVerbs):
             undo.push_async_callback(self._leave)
             undo.push(_log_failure)
             secret = await self.store.migrate()
+            if isinstance(self._bus, Connects):
+                await self._bus.connect()
             self.engine.start(secret, self._guard)
             await self._reconciler.begin()
             await self._access.begin()

@@ -1,13 +1,14 @@
 """How every store carries out a batch: in which order rows are loaded and written, and what becomes of one that breaks.
 
 A store gives its `Tables`, inside a transaction, to `carry_out`; and a function that runs commands in one transaction,
-all or nothing, to `commit_batch`. What the commands do is in `core.log.decide`.
+all or nothing, to `commit_batch`; one that never waits to `commit_batch_now`. What the commands do is in
+`core.log.decide`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from ..core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows, outboxes_of
@@ -27,8 +28,11 @@ class UnreadableRowError(Exception):
     """A row that a command needs cannot be read; nothing else is wrong. Its words hold nothing that was stored."""
 
 
-Transact = Callable[[Sequence[base.Command]], list[base.Outcome]]
+Transact = Callable[[Sequence[base.Command]], Awaitable[list[base.Outcome]]]
 """Runs commands in one transaction. Raises UnavailableError if they may be stored; after another error none is."""
+
+TransactNow = Callable[[Sequence[base.Command]], list[base.Outcome]]
+"""The same, of a store that never waits."""
 
 
 class Tables(Protocol):
@@ -78,14 +82,28 @@ def carry_out(tables: Tables, commands: Sequence[base.Command]) -> list[base.Out
     return outcomes
 
 
-def commit_batch(transact: Transact, commands: Sequence[base.Command]) -> list[base.Outcome]:
+def commit_batch_now(transact: TransactNow, commands: Sequence[base.Command]) -> list[base.Outcome]:
+    """`commit_batch` where nothing waits: it has ended when this returns."""
+
+    async def at_once(some: Sequence[base.Command]) -> list[base.Outcome]:
+        return transact(some)
+
+    try:
+        commit_batch(at_once, commands).send(None)
+    except StopIteration as end:
+        outcomes: list[base.Outcome] = end.value
+        return outcomes
+    raise AssertionError("a store that never waits has waited")
+
+
+async def commit_batch(transact: Transact, commands: Sequence[base.Command]) -> list[base.Outcome]:
     """All commands in one transaction; if one of them breaks it, each in its own.
 
     Raises:
         UnavailableError: Of `transact`; or a transaction with nothing in it broke.
     """
     try:
-        return transact(commands)
+        return await transact(commands)
     except UnavailableError:
         raise
     except UnreadableRowError as error:
@@ -94,25 +112,25 @@ def commit_batch(transact: Transact, commands: Sequence[base.Command]) -> list[b
         if not commands:
             raise UnavailableError("storage failed", retry_after_s=RETRY_AFTER_S) from error
         _logger.exception("a batch of %d commands failed; each is tried alone", len(commands))
-    return _one_by_one(transact, commands)
+    return await _one_by_one(transact, commands)
 
 
-def _one_by_one(transact: Transact, commands: Sequence[base.Command]) -> list[base.Outcome]:
+async def _one_by_one(transact: Transact, commands: Sequence[base.Command]) -> list[base.Outcome]:
     """Each command in its own transaction; a sender whose message broke gets no later one in before it."""
     outcomes: list[base.Outcome] = []
     stopped: set[tuple[str, str]] = set()
     for command in commands:
         place = (command.conversation_id, command.sender_id) if isinstance(command, base.Append) else None
-        outcome = _broken() if place in stopped else _alone(transact, command)
+        outcome = _broken() if place in stopped else await _alone(transact, command)
         if place is not None and isinstance(outcome, base.Refused) and _is_broken(outcome):
             stopped.add(place)
         outcomes.append(outcome)
     return outcomes
 
 
-def _alone(transact: Transact, command: base.Command) -> base.Outcome:
+async def _alone(transact: Transact, command: base.Command) -> base.Outcome:
     try:
-        (outcome,) = transact([command])
+        (outcome,) = await transact([command])
     except UnavailableError:
         raise
     except UnreadableRowError as error:

@@ -17,7 +17,7 @@ from ...core.log.state import DevicePlace, State
 from ...errors import UnavailableError
 from ...ports import Ids
 from .. import base
-from ..transaction import carry_out, commit_batch
+from ..transaction import carry_out, commit_batch_now
 from .load import load
 from .reads import MemoryReads
 from .tables import MemoryState
@@ -86,7 +86,7 @@ class MemoryStore(MemoryReads):
         await anyio.lowlevel.checkpoint()
         if not self.healthy:
             raise UnavailableError("the store is not open", retry_after_s=1.0)
-        return commit_batch(self._transaction, commands)
+        return commit_batch_now(self._transaction, commands)
 
     def _transaction(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
         return carry_out(MemoryTables(self._tables), commands)

@@ -13,9 +13,8 @@ from __future__ import annotations
 import json
 from typing import Final
 
-import msgspec
-
 from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, DamagedRowError
+from ..body import body_fault
 
 APPLICATION_ID: Final = 0x43484B31
 """Marks a file as a chatkit log ("CHK1")."""
@@ -54,13 +53,6 @@ SELECT
 FROM json_each(?1) AS j LEFT JOIN conversation AS c ON c.conversation_key = j.value
 """
 SELECT_NAME = "SELECT conversation_id FROM conversation WHERE conversation_key = ?"
-
-
-class _Object(msgspec.Struct):
-    """Any JSON object; decoding to it reads all of it and keeps nothing."""
-
-
-_decode_object = msgspec.json.Decoder(_Object).decode
 
 
 def check_newest(connection: Connection) -> None:
@@ -123,22 +115,6 @@ def _check_tails(connection: Connection, keys: set[int]) -> None:
             raise _damaged(f"{name} has head {head_seq}, but its entries end at seq {top_seq}")
         if held != (wanted := min(head_seq, TAIL_MAX)):
             raise _damaged(f"{name} has only {held} of its newest {wanted} entries")
-
-
-def body_fault(payload: object, *, is_recalled: bool) -> str:
-    """What is wrong with a stored body, in words that tell nothing of it; empty if nothing is.
-
-    A body is one JSON object in UTF-8. A recalled one was overwritten with zeros.
-    """
-    if not isinstance(payload, bytes):  # a damaged row may say anything, also against its schema
-        return "no body"
-    if is_recalled:
-        return "a recalled body that was not erased" if payload.strip(b"\0") else ""
-    try:
-        _decode_object(payload.decode())
-    except ValueError:  # msgspec's errors and wrong UTF-8
-        return "a body that is not JSON"
-    return ""
 
 
 def conversation_name(connection: Connection, key: int) -> str:

@@ -42,10 +42,10 @@ from ..base import (
     Status,
     message_id,
 )
+from ..body import body_fault
+from ..unread import Place, UnreadCounts
 from .load import load
-from .opening import body_fault
 from .select import select
-from .unread import Place, UnreadCounts
 
 _logger = logging.getLogger(__name__)
 

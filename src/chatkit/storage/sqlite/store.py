@@ -34,10 +34,10 @@ from ...drivers.sqlite import (
 from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from .. import base
+from ..unread import UnreadCounts
 from . import reads
 from .last_served import LastServed
 from .opening import APPLICATION_ID, check_newest
-from .unread import UnreadCounts
 from .verify import report_of_open
 from .watch import FileWatch
 from .writer import Writer

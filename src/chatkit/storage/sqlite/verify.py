@@ -31,7 +31,8 @@ from ...drivers.sqlite import (
 )
 from ...errors import ConfigurationError
 from ...wire.events import SEQ_MAX
-from .opening import APPLICATION_ID, body_fault, conversation_name
+from ..body import body_fault
+from .opening import APPLICATION_ID, conversation_name
 from .verify_rules import RULES, Check, RowCheck, row_check
 
 LISTED_MAX: Final = 20

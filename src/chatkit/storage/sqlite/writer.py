@@ -14,7 +14,7 @@ from ...core.log.state import DevicePlace, State
 from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedRowError, DiskFailedError
 from ...errors import UnavailableError
 from .. import base
-from ..transaction import UnreadableRowError, carry_out, commit_batch
+from ..transaction import UnreadableRowError, carry_out, commit_batch_now
 from .load import load
 from .write import SET_POSITION_FLOOR, load_held_outboxes, load_leasts, write, write_outbox
 
@@ -85,7 +85,7 @@ class Writer:
         self._check()
         self._reached_disk = False
         try:
-            outcomes = commit_batch(self._transaction, commands)
+            outcomes = commit_batch_now(self._transaction, commands)
         except BaseException as error:
             self.healthy = False
             self._failed = self._failed or isinstance(error, DiskFailedError)

@@ -32,8 +32,15 @@ class UnreadCounts:
     def of(self, place: Place, count: Callable[[], int]) -> int:
         """The count of a place, made now if it was not made before; in the snapshot that the place is from."""
         known = self._counts.get(place)
-        if known is None:
-            known = self._counts[place] = count()
-            if len(self._counts) > self._counts_max:
-                self._counts.popitem(last=False)
-        return known
+        return self.keep(place, count()) if known is None else known
+
+    def known(self, place: Place) -> int | None:
+        """The count of a place; None if it was not made before."""
+        return self._counts.get(place)
+
+    def keep(self, place: Place, count: int) -> int:
+        """Keep a count that was made in the snapshot that the place is from; returns it."""
+        self._counts[place] = count
+        if len(self._counts) > self._counts_max:
+            self._counts.popitem(last=False)
+        return count

@@ -1,0 +1,308 @@
+"""`PostgresStore`: one log in a PostgreSQL database, served by as many nodes as there are.
+
+A batch is one transaction of four round trips: BEGIN, load (which locks what the batch touches), write, COMMIT. Between
+load and write `core.log.decide` says what the commands do. Called by `assemble`; everyone above sees only
+`storage.base`. Why it is so: docs/design/0013-postgresql.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+import anyio
+
+from ...core.log.decide import decide, keys_after, keys_of
+from ...core.log.state import State
+from ...drivers.postgres import READ, ConflictError, Connection, Database, DatabaseError, Deadlines
+from ...drivers.postgres_migrations import migrate
+from ...errors import ConfigurationError
+from ...ports import Ids, Random, SystemRandom
+from .. import base
+from ..transaction import commit_batch
+from ..unread import UnreadCounts
+from . import reads
+from .load import covered_by, lacks, load
+from .write import write
+
+_logger = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
+
+SECRET_BYTES: Final = 32
+SLOTS: Final = 64
+"""Parts of the log's position: a store takes one by chance, so that two nodes seldom wait for each other there."""
+
+CONNECTIONS: Final = 10
+_TRIES: Final = 6
+_PAUSE_S: Final = 0.02
+
+
+class PostgresStore:
+    """`storage.base.Store` on PostgreSQL; see there for what each method holds to.
+
+    Args:
+        address: As `drivers.postgres.Database` takes it.
+        ids: Where the log's secret comes from.
+        random: For the pause before a batch is tried again that another node's came before.
+        connections: Most connections for reads at the same time, and as many for commits; one is opened of each.
+        deadlines: How long things may take.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        ids: Ids,
+        random: Random | None = None,
+        connections: int = CONNECTIONS,
+        deadlines: Deadlines = Deadlines(),  # noqa: B008 -- frozen
+    ) -> None:
+        self._database = Database(address, connections=connections, deadlines=deadlines)
+        self._reading = Database(
+            address, connections=connections, deadlines=deadlines
+        )  # commits wait for no read
+        self._ids = ids
+        self._random = random or SystemRandom()
+        self._slot = int(self._random.random() * SLOTS)
+        self._healthy = False
+        self._unread = UnreadCounts()
+
+    # --- its life ---
+
+    async def migrate(self) -> bytes:
+        """Connect, bring the schema up to date, see that commits are durable, and return the log's secret."""
+        if self._database.is_open:
+            raise ConfigurationError("this store is open already")
+        await self._database.open()
+        try:
+            secret = await self._prepare()
+            await self._reading.open()
+        except BaseException:
+            await self._database.aclose()
+            raise
+        self._healthy = True
+        return secret
+
+    async def _prepare(self) -> bytes:
+        async with self._database.transaction(deadlines=_MIGRATING) as connection:
+            await _check_server(connection)
+            try:
+                await migrate(connection, __package__)
+            except DatabaseError as error:
+                if error.sqlstate not in _NO_RIGHT:
+                    raise
+                raise ConfigurationError(f"the user may not make chatkit's tables: {error}") from None
+            await connection.fetch(
+                "INSERT INTO setting (name, value) VALUES ('secret', $1) ON CONFLICT (name) DO NOTHING",
+                self._ids.token_bytes(SECRET_BYTES),
+            )
+            ((secret,),) = await connection.fetch("SELECT value FROM setting WHERE name = 'secret'")
+        return bytes(secret)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last commit was stored."""
+        return self._healthy and self._database.is_open
+
+    @property
+    def restored(self) -> bool:
+        """Never known here: a database that was put back looks like any other one. Clients' proofs tell."""
+        return False
+
+    async def confirm_restored(self, proved: int = 0) -> None:
+        """Raise the position beyond every former one."""
+        async with self._database.transaction() as connection:
+            floor = base.next_floor(max(proved, await reads.position(connection)))
+            await connection.fetch(
+                "INSERT INTO log_position AS p (slot, added) VALUES (-1, $1) "
+                "ON CONFLICT (slot) DO UPDATE SET added = greatest(p.added, excluded.added)",
+                floor,
+            )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        self._healthy = False
+        await self._database.aclose()
+        await self._reading.aclose()
+
+    # --- commands ---
+
+    async def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        """Apply a batch in one transaction; one that another node's came before is tried again."""
+        reached = False
+
+        async def transact(some: Sequence[base.Command]) -> list[base.Outcome]:
+            nonlocal reached
+            outcomes = await self._try_again(some)
+            reached = True
+            return outcomes
+
+        try:
+            with anyio.CancelScope(shield=True):  # once begun it ends, within its own deadlines
+                outcomes = await commit_batch(transact, commands)
+        finally:
+            self._healthy = reached
+        return outcomes
+
+    async def _try_again(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        for turn in range(1, _TRIES + 1):
+            try:
+                return await self._transaction(commands)
+            except ConflictError as error:
+                if turn == _TRIES:
+                    raise DatabaseError(error) from None  # each command is tried alone then
+                _logger.info("a batch of %d commands is tried again: %s", len(commands), error)
+                await anyio.sleep(_PAUSE_S * turn * self._random.random())
+        raise AssertionError("the last try returns or raises")
+
+    async def _transaction(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        async with self._database.transaction() as connection:
+            if not commands:
+                await connection.execute(_PROBE)
+                return []
+            if any(isinstance(it, base.EndLogins) for it in commands):
+                await connection.execute(_LOCK_ALL_LOGINS)
+            state = State()
+            await load(connection, keys_of(commands), state, covered_by(commands))
+            more = keys_after(state, commands)
+            if more is not None and lacks(state, more):
+                await load(connection, more, state)
+            outcomes, changes = decide(state, commands)
+            await write(connection, changes, changes.outboxes.values(), self._slot)
+        return outcomes
+
+    # --- reads ---
+
+    async def _read(
+        self,
+        read: Callable[Concatenate[Connection, _P], Awaitable[_Result]],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _Result:
+        """One read, which sees one state of the database."""
+        async with self._reading.transaction(READ) as connection:
+            return await read(connection, *args, **kwargs)
+
+    async def page(
+        self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
+    ) -> base.Page:
+        """Visible entries after a seq."""
+        return await self._read(reads.page, conversation_id, user_id, after_seq, limit, bytes_max)
+
+    async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[base.Entry]:
+        """The log itself after a seq, whoever may see it."""
+        return await self._read(reads.entries, conversation_id, after_seq, limit)
+
+    async def heads(self, user_id: str, device_id: str) -> list[base.ConversationHead]:
+        """The user's conversations, for one device."""
+        return await self._read(reads.heads, user_id, device_id)
+
+    async def head_seqs(self, conversation_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """(epoch, head) of each conversation that exists."""
+        return await self._read(reads.head_seqs, conversation_ids)
+
+    async def conversation(self, conversation_id: str, user_id: str) -> base.Conversation:
+        """One conversation, for a member of it."""
+        return await self._read(reads.conversation, conversation_id, user_id)
+
+    async def conversations(
+        self, user_id: str, device_id: str | None, after: str | None, limit: int
+    ) -> list[base.ConversationRow]:
+        """A page of the user's conversations."""
+        return await self._read(reads.conversations, self._unread, user_id, device_id, after, limit)
+
+    async def members(
+        self, conversation_id: str, user_id: str, after: str | None, limit: int
+    ) -> list[base.MemberCursor]:
+        """A page of the current members."""
+        return await self._read(reads.members, conversation_id, user_id, after, limit)
+
+    async def blocks(self, user_id: str, after: str | None, limit: int) -> list[base.Block]:
+        """A page of whom a user blocked."""
+        return await self._read(reads.blocks, user_id, after, limit)
+
+    async def membership_changes(self, after: int | None, limit: int) -> base.MembershipChanges:
+        """Who joined any conversation after a position."""
+        return await self._read(reads.membership_changes, after, limit)
+
+    async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """Digest of each device's resume token."""
+        return await self._read(reads.resume_hashes, devices)
+
+    async def revocations(self, after: int, limit: int) -> list[base.Revocation]:
+        """Those above a position."""
+        return await self._read(reads.revocations, after, limit)
+
+    async def kept_login(self, token_hash: bytes) -> base.KeptLogin | None:
+        """The login of a resume token."""
+        return await self._read(reads.kept_login, token_hash)
+
+    async def login_audit(self, after: int, limit: int) -> list[base.LoginAuditRow]:
+        """What was done to logins."""
+        return await self._read(reads.login_audit, after, limit)
+
+    async def status(
+        self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
+    ) -> base.Status:
+        """The state of a message, for its author."""
+        return await self._read(reads.status, message_id, user_id, after, limit)
+
+    async def read_counts(
+        self, conversation_id: str, after_seq: int, up_to_seq: int, authors: Sequence[str]
+    ) -> list[base.ReadCounts]:
+        """Counts for the newest message of each of some authors in a range."""
+        return await self._read(reads.read_counts, conversation_id, after_seq, up_to_seq, authors)
+
+    async def position(self) -> int:
+        """How far the log has got."""
+        return await self._read(reads.position)
+
+    async def conversation_ids(self, after: str, limit: int) -> list[str]:
+        """The ids of all conversations after one, ascending."""
+        return await self._read(reads.conversation_ids, after, limit)
+
+    async def outbox(self, limit: int) -> list[base.OutboxEntry]:
+        """Open outbox entries, oldest first."""
+        return await self._read(reads.outbox, limit)
+
+    async def audit(self, conversation_id: str) -> list[base.AuditRow]:
+        """The audit rows of a conversation."""
+        return await self._read(reads.audit, conversation_id)
+
+
+_PROBE: Final = (
+    "INSERT INTO log_position AS p (slot, added) VALUES (-2, 0) ON CONFLICT (slot) DO UPDATE SET added = 0"
+)
+"""Writes a row, so that its commit shows that storage takes one."""
+
+_LOCK_ALL_LOGINS: Final = "SELECT pg_advisory_xact_lock(1667785077, 4)"
+_MIGRATING: Final = Deadlines(lock_s=600.0, statement_s=3600.0, transaction_s=7200.0)
+_NO_RIGHT: Final = ("42501", "3F000")
+_VERSION_MIN: Final = 130000
+
+_DURABILITY = "SELECT current_setting(name), name FROM unnest($1::text[]) AS name"
+
+
+async def _check_server(connection: Connection) -> None:
+    """Refuse a server on which an acknowledged message may be lost by a crash, or which cannot hold every text.
+
+    Raises:
+        ConfigurationError: It says so by one of its settings.
+    """
+    ((version, encoding),) = await connection.fetch(
+        "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')"
+    )
+    if version < _VERSION_MIN or encoding != "UTF8":
+        raise ConfigurationError(
+            f"PostgreSQL {version} with {encoding} cannot hold a log: 13 or newer, and a database in UTF8"
+        )
+    for value, name in await connection.fetch(
+        _DURABILITY, ["synchronous_commit", "fsync", "full_page_writes"]
+    ):
+        if value == "off":
+            raise ConfigurationError(
+                f"PostgreSQL runs with {name} = off: what was acknowledged could be lost; turn it on for this database"
+            )

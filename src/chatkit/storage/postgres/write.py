@@ -1,0 +1,78 @@
+"""Writes the rows of a batch: what `Changes` holds, by one call of `write_batch_1`. Nothing is decided here.
+
+Called by `store` inside a write transaction. What most batches hold goes in lists of columns, the rest in one document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import astuple
+
+from ...core.log.changes import Changes, Outbox
+from ...drivers.postgres import Connection
+
+_ARGUMENTS: Final = 31
+WRITE_BATCH: Final = f"SELECT write_batch_1({', '.join(f'${n}' for n in range(1, _ARGUMENTS + 1))})"
+
+_RARE: Final = (
+    "new_conversations",
+    "conversations",
+    "recalls",
+    "ended",
+    "joined",
+    "forgotten",
+    "devices",
+    "new_member_cursors",
+    "new_device_cursors",
+    "passed",
+    "exact",
+    "dropped_tokens",
+    "login_audit",
+    "tokens",
+    "blocks",
+    "ended_blocks",
+    "audit",
+)
+"""Fields of `Changes` that are lists of rows, and go into the document as they are."""
+
+
+async def write(connection: Connection, changes: Changes, outboxes: Collection[Outbox], slot: int) -> None:
+    """Write everything, and close the outbox where everybody has confirmed it.
+
+    Args:
+        connection: In the write transaction in which everything was loaded.
+        changes: Of `decide`.
+        outboxes: By conversation, where anything may be written; those of forgotten devices are found here.
+        slot: Whose part of the log's position grows.
+    """
+    rows: list[tuple[int, int | None, int | None, int, bool]] = [
+        (it.conversation_key, it.stored_seq, it.first_seq, it.head_seq, it.may_close) for it in outboxes
+    ]
+    await connection.fetch(
+        WRITE_BATCH,
+        slot,
+        *_columns(changes.messages, 9),
+        *_columns(changes.heads, 3),
+        *_columns(changes.member_cursors, 6),
+        *_columns(changes.device_cursors, 6),
+        *_columns(rows, 5),
+        _rare(changes),
+    )
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def _rare(changes: Changes) -> str | None:
+    """The document; None if there is nothing for it."""
+    document: dict[str, object] = {name: rows for name in _RARE if (rows := getattr(changes, name))}
+    if changes.revocations:
+        document["revocations"] = [astuple(it) for it in changes.revocations]
+        document["revocations_before_ms"] = changes.revocations_before_ms
+    if changes.logins_ended:
+        document["logins_ended"] = True
+    return msgspec.json.encode(document).decode() if document else None

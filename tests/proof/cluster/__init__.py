@@ -1,0 +1,1 @@
+"""Three nodes on one PostgreSQL, joined by NATS, under faults: `python -m tests.proof.cluster`."""

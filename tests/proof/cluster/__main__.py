@@ -1,0 +1,83 @@
+"""`python -m tests.proof.cluster [--seconds 120] [--clients 60] [--rate 50]`: 0 if nothing was lost, doubled or left.
+
+Three nodes on one PostgreSQL, joined by NATS, with a balancer before them. Apps come and go, send and are cut off; a
+node is killed or stands still, PostgreSQL crashes, its sessions are ended, NATS is killed or stands still. At the end
+every acknowledged message is in the log under its number, no log has a hole, and every device holds all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+
+from chatkit.storage.base import Entry
+from chatkit.storage.postgres import PostgresStore
+from chatkit.testing.rng import Rng
+from tests.proof.soak.judge import lost, read_logs
+from tests.proof.soak.load import Load
+
+from .nodes import Cluster, Nemesis
+
+
+def run(folder: Path, *, seconds: float, clients: int, rate: float, seed: int) -> list[str]:
+    """What is wrong, in words; says what it does."""
+    with Cluster.serving(folder) as cluster:
+        print(f"3 nodes on PostgreSQL and NATS; {clients} devices, {rate:g} messages a second", flush=True)
+        load = Load(folder, cluster.port, clients=clients, rate=rate, seconds=seconds, seed=seed)
+        load.create()
+        nemesis, began_s = Nemesis(cluster, seed), time.monotonic()
+        load.run(beside=nemesis.striking())
+        print(load.summary())
+        print(
+            "faults of servers: "
+            + ", ".join(f"{name} {count}" for name, count in sorted(nemesis.struck.items()))
+        )
+        print(
+            f"everybody had everything {time.monotonic() - began_s - seconds:.0f} s after the last message was due"
+        )
+        wrong = [f"a node logged: {part[-300:]}" for part in cluster.tracebacks()]
+        logs = anyio.run(_read_logs, cluster.address, list(load.groups))
+    print(f"{sum(map(len, logs.values()))} entries in {len(logs)} logs")
+    return [*wrong, *lost(load.reports, logs)]
+
+
+async def _read_logs(address: str, names: Sequence[str]) -> dict[str, list[Entry]]:
+    store = PostgresStore(address, ids=Rng(0).ports("cluster").ids)
+    await store.migrate()
+    try:
+        return await read_logs(store, names)
+    finally:
+        await store.aclose()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; 0 if everything held."""
+    parser = argparse.ArgumentParser(prog="python -m tests.proof.cluster", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120.0, help="how long the load lasts (default 120)")
+    parser.add_argument("--clients", type=int, default=60, help="devices that come and go (default 60)")
+    parser.add_argument("--rate", type=float, default=50.0, help="messages a second (default 50)")
+    parser.add_argument("--seed", type=int, default=1, help="draws who fails when (default 1)")
+    options = parser.parse_args(arguments)
+    folder = Path(tempfile.mkdtemp(prefix="chatkit-cluster-"))
+    wrong = run(
+        folder, seconds=options.seconds, clients=options.clients, rate=options.rate, seed=options.seed
+    )
+    for line in wrong[:20]:
+        print(f"WRONG: {line}")
+    if wrong:
+        print(f"files: {folder}")
+    else:
+        shutil.rmtree(folder)
+        print("every answer holds, every log is whole, every device holds it")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""The store on PostgreSQL keeps the contract, on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from chatkit.core.log import rules
+from chatkit.storage.postgres import PostgresStore
+from chatkit.testing.contracts.storage import Make, StoreContract
+from chatkit.testing.contracts.storage_reopening import opened
+from tests.servers.pgbouncer import pooling
+from tests.servers.postgres import PostgresServer, serving
+
+from .ids import seeded_ids
+from .test_differential import agree
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def address(server: PostgresServer) -> str:
+    return server.new_database()
+
+
+class TestOnPostgres(StoreContract):
+    @pytest.fixture
+    def make(self, address: str) -> Make:
+        ids = seeded_ids()
+        return lambda: PostgresStore(address, ids=ids)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_random_history_is_the_same_as_in_memory(
+    seed: int, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "DEVICES_MAX", 2 + seed % 2)
+    async with opened(lambda: PostgresStore(address, ids=seeded_ids())) as store:
+        await agree(store, seed, bytes_max=100_000)
+
+
+async def test_a_random_history_is_the_same_behind_a_pooler(address: str) -> None:
+    """pgbouncer in transaction mode: each transaction has another connection of the server."""
+    with pooling(address) as pooled:
+        async with opened(lambda: PostgresStore(pooled, ids=seeded_ids())) as store:
+            await agree(store, 100, bytes_max=100_000)

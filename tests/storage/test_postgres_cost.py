@@ -1,0 +1,152 @@
+"""What PostgreSQL has to do for the store: round trips, plans, and keys by which the schema can be distributed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
+from typing import Any
+
+import asyncpg
+import pytest
+
+from chatkit.storage import base
+from chatkit.storage.postgres import PostgresStore, reads
+from chatkit.testing.contracts.storage_commands import device, do, group, send, single
+from chatkit.testing.contracts.storage_reopening import everything, live, opened
+from tests.servers.postgres import PostgresServer, serving
+
+from .ids import seeded_ids
+from .test_statements import BATCHES, MANY
+
+ROUND_TRIPS = 4
+"""BEGIN, load, write, COMMIT."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    settings = {
+        "shared_preload_libraries": "auto_explain",
+        "auto_explain.log_min_duration": "-1",
+        "auto_explain.log_nested_statements": "on",
+    }
+    with serving(**settings) as server:
+        yield server
+
+
+@pytest.fixture
+async def store(server: PostgresServer) -> AsyncIterator[PostgresStore]:
+    async with opened(lambda: PostgresStore(server.new_database(), ids=seeded_ids())) as store:
+        yield store  # type: ignore[misc]
+
+
+class Trips:
+    """Counts what is said to the server, after it has said once what its statements are."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        for name in ("fetch", "execute"):
+            monkeypatch.setattr(asyncpg.Connection, name, self._counted(getattr(asyncpg.Connection, name)))
+
+    def _counted(self, inner: Any) -> Any:
+        async def call(connection: Any, *args: Any, **kwargs: Any) -> Any:
+            self.count += 1
+            return await inner(connection, *args, **kwargs)
+
+        return call
+
+
+@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize("count", [1, MANY])
+async def test_a_batch_takes_four_round_trips_however_long_it_is(
+    store: PostgresStore, name: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = count  # as many conversations as the batch names
+    await do(store, device("ann"), *(device(f"u{n}") for n in range(many + 1)))
+    await do(store, *(group(f"g{n}", "ann", f"u{n}", "cat") for n in range(many)))
+    await do(store, *(single(f"s{n}", "ann", f"u{n}") for n in range(many)))
+    await do(store, *(send(f"{kind}{n}", "ann", "first") for kind in "gs" for n in range(many)))
+    trips = Trips(monkeypatch)
+    outcomes = await store.commit([make(n) for n in range(many) for make in BATCHES[name]])
+
+    assert trips.count == ROUND_TRIPS
+    refusals = [it for it in outcomes if isinstance(it, base.Refused)]
+    assert not refusals, refusals[0]
+
+
+STATEMENTS = {name: sql for name, sql in vars(reads).items() if name.startswith("SELECT_")}
+_WHOLE = {"SELECT_POSITION"}
+"""What reads all of a small table: it has at most 65 rows."""
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+async def test_every_read_goes_by_an_index(store: PostgresStore, server: PostgresServer, name: str) -> None:
+    """Asked not to read whole tables, the planner never has to."""
+    await live(store)
+    connection = await asyncpg.connect(store._database._address)
+    await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+    sql = STATEMENTS[name]
+    count = max((int(it) for it in re.findall(r"\$(\d+)", sql)), default=0)
+    await connection.execute(f"PREPARE it AS {sql}")
+    arguments = f"({', '.join(['NULL'] * count)})" if count else ""
+    plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE it{arguments}"))
+    await connection.close()
+
+    assert ("Seq Scan" in plan) == (name in _WHOLE), plan
+
+
+async def test_loading_and_writing_go_by_indexes(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plans of what runs inside the functions, by auto_explain."""
+    address = server.new_database()
+    async with opened(lambda: PostgresStore(address, ids=seeded_ids())):
+        pass
+    name = address.rpartition("/")[2].partition("?")[0]
+    server.query(name, f"ALTER DATABASE {name} SET auto_explain.log_min_duration = 0")
+    server.query(name, f"ALTER DATABASE {name} SET client_min_messages = warning")
+    before = len(server.log())
+    async with opened(lambda: PostgresStore(address, ids=seeded_ids())) as store:
+        await live(store)
+        await do(store, base.EndLogins())
+        await do(store, device("ann", "phone"), *(device("ann", f"d{n}") for n in range(3)))
+        await everything(store)
+    records = re.split(r"\n(?=\d{4}-\d\d-\d\d )", server.log()[before:])
+    inside = [  # a statement, and whose it is
+        (context, plan)
+        for plan, context in pairwise(records)
+        if "Query Text:" in plan and "CONTEXT:" in context
+    ]
+    called = {name for context, _ in inside for name in re.findall(r"function \"?(\w+)", context)}
+    scanned = {it[1] for _, plan in inside for it in re.finditer(r"Seq Scan on (?:public\.)?(\w+)", plan)}
+
+    assert called == {"load_batch_1", "write_batch_1", "least_confirmed_1"}
+    assert scanned <= {"resume_token"}  # the end of all logins
+
+
+async def test_unique_keys_begin_with_what_a_table_can_be_distributed_by(
+    store: PostgresStore, server: PostgresServer
+) -> None:
+    """With the conversation's number where a table has one; else with the user or the name that is looked up."""
+    connection = await asyncpg.connect(store._database._address)
+    rows = await connection.fetch(
+        """
+        SELECT c.relname, i.indkey[0] AS first, a.attname,
+            EXISTS (SELECT FROM pg_attribute AS k WHERE k.attrelid = c.oid AND k.attname = 'conversation_key') AS inside
+        FROM pg_index AS i
+        JOIN pg_class AS c ON c.oid = i.indrelid
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+        WHERE i.indisunique AND c.relnamespace = 'public'::regnamespace
+        """
+    )
+    await connection.close()
+    firsts: dict[str, set[str]] = {}
+    for row in rows:
+        firsts.setdefault(row["relname"], set()).add(row["attname"])
+
+    names = {"conversation_name": "conversation_id", "conversation_pair": "single_pair"}
+    whole = {"setting": "name", "log_position": "slot", "schema_migration": "number"}
+    for table, columns in firsts.items():
+        inside = next(row["inside"] for row in rows if row["relname"] == table)
+        wanted = {**names, **whole}.get(table, "conversation_key" if inside else "user_id")
+        assert columns == {wanted}, table

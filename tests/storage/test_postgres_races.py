@@ -1,0 +1,171 @@
+"""Two nodes on one log, one of which stands still between what it has read and what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import anyio
+import asyncpg
+import pytest
+
+from chatkit.storage import base
+from chatkit.storage.postgres import PostgresStore
+from chatkit.storage.postgres import store as module
+from chatkit.testing.contracts.storage_commands import (
+    NOW,
+    add,
+    ban,
+    confirm,
+    delivered,
+    device,
+    do,
+    group,
+    one,
+    read,
+    remove,
+    resume,
+    revoke,
+    send,
+)
+from tests.servers.postgres import PostgresServer, serving
+
+from .test_postgres_nodes import log, nodes
+
+Two = tuple[PostgresStore, PostgresStore]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+async def two(server: PostgresServer) -> AsyncIterator[Two]:
+    async with nodes(server.new_database(), 2) as stores:
+        yield stores[0], stores[1]
+
+
+class Halt:
+    """The first batch that is to be written waits before it, until it may go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self.may_go_on = anyio.Event(), anyio.Event()
+        write = module.write
+
+        async def halted(*args: Any) -> None:
+            if not self.reached.is_set():
+                self.reached.set()
+                await self.may_go_on.wait()
+            await write(*args)
+
+        monkeypatch.setattr(module, "write", halted)
+
+    async def cross(
+        self, two: Two, first: Sequence[base.Command], second: Sequence[base.Command]
+    ) -> tuple[list[base.Outcome], list[base.Outcome]]:
+        """The outcomes of both: the second is committed while the first stands still, or waits for it."""
+        outcomes: tuple[list[base.Outcome], list[base.Outcome]] = ([], [])
+
+        async def commit(number: int, commands: Sequence[base.Command], done: anyio.Event) -> None:
+            outcomes[number].extend(await two[number].commit(commands))
+            done.set()
+
+        waiting = await asyncpg.connect(two[0]._database._address)
+        second_done = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(commit, 0, first, anyio.Event())
+            await self.reached.wait()
+            tasks.start_soon(commit, 1, second, second_done)
+            with anyio.fail_after(10):
+                while not second_done.is_set():
+                    if await waiting.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                        break
+                    await anyio.sleep(0.005)
+            self.may_go_on.set()
+        await waiting.close()
+        return outcomes
+
+
+async def test_a_ban_reaches_a_login_under_way(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening = device("ann")
+    await Halt(monkeypatch).cross(two, [opening], [ban("ann")])
+
+    assert await two[0].resume_hashes([("ann", "phone")]) == {}
+    (outcome,) = await two[0].commit([resume(opening.resume_hash)])
+    assert isinstance(outcome, base.Refused)
+
+
+async def test_a_revocation_reaches_a_resume_under_way(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = device("ann")
+    await do(two[0], first)
+    await Halt(monkeypatch).cross(two, [resume(first.resume_hash, following=b"next")], [revoke("ann")])
+
+    assert await two[0].resume_hashes([("ann", "phone")]) == {}
+
+
+async def test_the_end_of_all_logins_reaches_a_resume_under_way(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = device("ann")
+    await do(two[0], first)
+    await Halt(monkeypatch).cross(two, [resume(first.resume_hash, following=b"next")], [base.EndLogins()])
+
+    assert await two[0].resume_hashes([("ann", "phone")]) == {}
+
+
+async def test_a_device_that_was_forgotten_holds_nothing_open(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await do(two[0], device("ann"), device("bob", "d1"), group("g", "ann", "bob"))
+    await do(two[0], delivered("g", "bob", 1, "d1"), remove("g", "bob", "bob"), send("g", "ann", "k"))
+    rule = base.DeviceRule(devices_max=1)
+    other = base.OpenSession("bob", "d2", b"t", NOW + 99, None, "", NOW + 50, rule=rule)
+    await Halt(monkeypatch).cross(two, [add("g", "ann", "bob")], [other])
+    head = (await two[0].head_seqs(["g"]))["g"][1]
+    known = await asyncpg.connect(two[0]._database._address)
+    left = await known.fetch(
+        "SELECT device_id FROM device_cursor AS d WHERE NOT EXISTS "
+        "(SELECT FROM device AS v WHERE v.user_id = d.user_id AND v.device_id = d.device_id)"
+    )
+    await known.close()
+    await do(two[0], delivered("g", "bob", head, "d2"), delivered("g", "ann", head))
+
+    assert left == []
+    assert await two[0].outbox(10) == []
+
+
+async def test_a_conversation_that_was_made_meanwhile_breaks_nothing(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await do(two[0], group("g", "ann"))
+    _, outcomes = await Halt(monkeypatch).cross(
+        two, [send("g", "ann", "first"), group("n", "ann")], [send("g", "ann", "k"), add("n", None, "bob")]
+    )
+
+    assert [type(it) for it in outcomes][:1] == [base.Appended]
+    assert not isinstance(outcomes[1], base.Refused) or outcomes[1].error.code == "NOT_FOUND"
+    assert len(await log(two[0], "g")) == 3
+
+
+async def test_a_conversation_may_be_named_in_two_ways(two: Two) -> None:
+    await do(two[0], device("bob"), group("g", "ann", "bob"))
+    sent = [await one(two[0], send("g", "ann", f"k{n}"), base.Appended) for n in range(8)]
+    names = [it.entry.message_id for it in sent]
+    await do(two[0], *(confirm(name, "bob") for name in names[2:5]))
+    await do(two[0], confirm(names[6], "bob"), read("g", "bob", 1))
+    connection = await asyncpg.connect(two[0]._database._address)
+    counted = await connection.fetchval("SELECT exact_count FROM device_cursor")
+    kept = await connection.fetchval("SELECT count(*) FROM device_exact")
+    await connection.close()
+
+    assert counted == kept == 4
+
+
+async def test_a_renewal_of_another_node_never_takes_the_position_back(two: Two) -> None:
+    await two[0].confirm_restored(5 * base.POSITION_STRETCH)
+    before = await two[0].position()
+    await two[1].confirm_restored(0)
+
+    assert await two[1].position() > before
