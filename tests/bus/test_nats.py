@@ -28,6 +28,7 @@ numbers = itertools.count()
 
 
 class TestNatsBus(BusContract):
+    soon_s = 0.2
     flood = 5_000
 
     @pytest.fixture
@@ -36,7 +37,7 @@ class TestNatsBus(BusContract):
         address, prefix = f"nats://127.0.0.1:{nats_server.port}", f"contract{next(numbers)}"
 
         async def place() -> NatsBus:
-            members.append(NatsBus(address, prefix=prefix, queue_max=1_000))
+            members.append(NatsBus(address, prefix=prefix, queue_max=50))
             await members[-1].connect()
             return members[-1]
 

@@ -33,6 +33,7 @@ numbers = itertools.count()
 
 
 class TestRedisBus(BusContract):
+    soon_s = 0.2
     flood = 5_000
 
     @pytest.fixture
@@ -41,7 +42,7 @@ class TestRedisBus(BusContract):
         address, prefix = f"redis://127.0.0.1:{redis_server.port}", f"contract{next(numbers)}"
 
         async def place() -> RedisBus:
-            members.append(RedisBus(address, prefix=prefix, queue_max=1_000))
+            members.append(RedisBus(address, prefix=prefix, queue_max=50))
             await members[-1].connect()
             return members[-1]
 

@@ -95,7 +95,7 @@ async def test_a_message_is_pushed_to_who_is_online_at_the_other_server(
 
 
 async def test_many_messages_from_both_arrive_in_order(bus_server: tuple[str, ServerProcess]) -> None:
-    async with two_servers(bus_server, heads_check_s=NEVER_S) as (a, b):
+    async with two_servers(bus_server, heads_check_s=SOON_S) as (a, b):
         conversation = await group(a, "ann", "ben")
         ann, ben = await login(a, "ann"), await login(b, "ben")
         watch_a, watch_b = await login(a, "ann", "tablet"), await login(b, "ben", "tablet")
