@@ -48,6 +48,8 @@ EXCEPTIONS: dict[Path, set[str]] = {
         "threading",
         "threading.local",
     },
+    # which loop runs: asyncpg is made for asyncio
+    SOURCE / "drivers/postgres.py": {"asyncio", "asyncio.get_running_loop"},
     # real sockets of websockets, which is made for asyncio
     SOURCE / "transport/websocket.py": {
         "asyncio",

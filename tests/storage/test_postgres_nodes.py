@@ -93,13 +93,15 @@ async def test_nodes_number_one_log_without_a_hole_and_answer_a_resend_alike(add
         answers: dict[tuple[str, str, str], set[int]] = {}
 
         async def send_some(store: PostgresStore, seed: int) -> None:
-            chance = random.Random(seed)
+            sender_rng = random.Random(seed)
             for _ in range(30):
                 batch = [
                     send(
-                        chance.choice("gh"), chance.choice(["ann", "bob", "cat"]), f"k{chance.randrange(60)}"
+                        sender_rng.choice("gh"),
+                        sender_rng.choice(["ann", "bob", "cat"]),
+                        f"k{sender_rng.randrange(60)}",
                     )
-                    for _ in range(chance.choice([1, 3, 10]))
+                    for _ in range(sender_rng.choice([1, 3, 10]))
                 ]
                 for command, outcome in zip(batch, await store.commit(batch), strict=True):
                     assert isinstance(outcome, base.Appended), outcome

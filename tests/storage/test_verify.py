@@ -31,7 +31,7 @@ from .damage import (
     vacuum_into,
     with_page_over_another,
 )
-from .test_differential import History
+from .test_differential import History, Names
 from .test_sqlite import opened
 
 
@@ -73,8 +73,12 @@ async def test_no_history_of_commands_leaves_what_is_called_damaged(
     path, history = str(tmp_path / "chat.db"), History(seed)
     for _ in range(3):
         store = await opened(path, threads=False)
+        names = Names(store)
+        await names.learn()
         for _ in range(20):
-            history.learn(await store.commit(history.batch()))
+            outcomes = await store.commit([names.own(command) for command in history.batch()])
+            await names.learn()
+            history.learn(outcomes, names)
         assert verified(path).findings == []
         await store.aclose()
     assert verified(path).findings == []

@@ -130,7 +130,7 @@ STORES: list[Spoil] = [
         "test_what_breaks_is_refused_and_its_neighbours_are_not",
         transaction,
         "_one_by_one",
-        "else _alone(transact, command)",
+        "else await _alone(transact, command)",
         "else _broken()",
     ),
     (
