@@ -76,7 +76,7 @@ async def test_a_batch_takes_four_round_trips_however_long_it_is(
 
 STATEMENTS = {name: sql for name, sql in vars(reads).items() if name.startswith("SELECT_")}
 _WHOLE = {"SELECT_POSITION"}
-"""What reads all of a small table: it has at most 65 rows."""
+"""What reads all of a small table: it has at most 1,100 rows."""
 
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS))

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import anyio
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from chatkit.drivers.postgres import ConflictError as Lost
 from chatkit.drivers.postgres import Deadlines
@@ -22,6 +23,7 @@ from chatkit.storage import base
 from chatkit.storage.postgres import PostgresStore
 from chatkit.testing.contracts.storage_commands import (
     add,
+    confirm,
     delivered,
     device,
     do,
@@ -218,14 +220,50 @@ async def test_a_lock_that_is_held_for_long_is_no_wait_without_end(address: str)
         other = await asyncpg.connect(address)
         await other.execute("BEGIN")
         await other.fetch("SELECT FROM conversation WHERE conversation_id = 'h' FOR UPDATE")
-        with pytest.raises(UnavailableError) as caught:
-            await store.commit([send("g", "ann", "k"), send("h", "ann", "k")])
-        assert caught.value.retry_after_s
-        assert not store.healthy
-        await do(store, send("g", "ann", "k"))
+        sent, refused = await store.commit([send("g", "ann", "k"), send("h", "ann", "k")])
+        assert isinstance(sent, base.Appended)
+        assert isinstance(refused, base.Refused)
+        assert isinstance(refused.error, UnavailableError)
+        assert refused.error.retry_after_s
         assert store.healthy
         await other.close()
         await do(store, send("h", "ann", "k"))
+
+
+async def test_what_is_known_to_be_locked_is_not_waited_for(address: str) -> None:
+    """However it is named: by its id, by a message in it, by the pair of its members."""
+    async with nodes(address, 1, deadlines=Deadlines(lock_s=0.1)) as (store,):
+        await do(store, group("g", "ann"), single("s", "ann", "ben"))
+        first = await one(store, send("s", "ann", "k"), base.Appended)
+        other = await asyncpg.connect(address)
+        await other.execute("BEGIN")
+        await other.fetch("SELECT FROM conversation WHERE conversation_id = 's' FOR UPDATE")
+        named = [
+            send("s", "ann", "k2"),
+            confirm(first.entry.message_id, "ben"),
+            single("other", "ann", "ben"),
+        ]
+        for _ in range(2):
+            *outcomes, sent = await store.commit([*named, send("g", "ann", "k")])
+            assert [type(it) for it in outcomes] == [base.Refused] * 3
+            assert isinstance(sent, base.Appended)
+            store._impatient = replace(store._deadlines, lock_s=60.0)  # whoever waits now waits for too long
+        await other.close()
+        again = await store.commit(named)
+        assert [type(it) for it in again] == [base.Appended, base.Advanced, base.Created]
+        assert store._locked.known_among(named) == set()
+
+
+async def test_a_lock_that_is_no_conversations_is_unavailable(address: str) -> None:
+    async with nodes(address, 1, deadlines=Deadlines(lock_s=0.1)) as (store,):
+        await do(store, group("g", "ann"))
+        other = await asyncpg.connect(address)
+        await other.execute("BEGIN; LOCK TABLE message")
+        with pytest.raises(UnavailableError):
+            await store.commit([send("g", "ann", "k")])
+        assert not store.healthy
+        await other.close()
+        await do(store, send("g", "ann", "k"))
 
 
 async def test_a_pool_that_is_used_up_refuses(address: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from chatkit.storage import base
 from chatkit.storage.postgres import PostgresStore
-from chatkit.storage.postgres import store as module
+from chatkit.storage.postgres import batch as module
 from chatkit.testing.contracts.storage_commands import (
     NOW,
     add,

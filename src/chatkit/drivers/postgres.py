@@ -1,6 +1,6 @@
 """A small typed face of asyncpg: transactions on a pool, and the errors of a server translated once.
 
-The only module that imports asyncpg (extra `postgres`). What it adds:
+The only module that imports asyncpg (extra `postgres`); `postgres_host` has it from here. What it adds:
 
 - A connection on which anything but an error told by the server happened (a cut, a cancelled call, a deadline) is
   never used again: a BEGIN that was cancelled on its way leaves every later transaction a mere savepoint.
@@ -25,7 +25,7 @@ import msgspec
 from ..errors import ConfigurationError, UnavailableError
 
 try:
-    import asyncpg
+    import asyncpg as asyncpg  # for `postgres_host` too
 except ImportError:  # said when a store is made
     asyncpg = None
 
@@ -68,9 +68,12 @@ READ: Final = "ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _AGAIN: Final = ("40001", "40P01", "23505")
 """serialization_failure, deadlock_detected, unique_violation: another transaction came first, and a retry finds it."""
 
-_UNAVAILABLE: Final = ("08", "53", "57", "58", "25006", "55P03", "XX001", "XX002", "3D000", "28")
+_LOCKED: Final = "55P03"
+"""lock_not_available: not given within `lock_timeout`."""
+
+_UNAVAILABLE: Final = ("08", "53", "57", "58", "25006", "XX001", "XX002", "3D000", "28")
 """SQLSTATEs, by their beginning, of a server that cannot do it now: no connection, no room, going down, starting, a
-standby, a lock that was not given in time; and of data that is damaged."""
+standby; and of data that is damaged."""
 
 _LOST_STATEMENTS: Final = ("26000", "42P05")
 """invalid_sql_statement_name, duplicate_prepared_statement: what a pooler makes of them."""
@@ -84,6 +87,10 @@ class ConflictError(UnavailableError):
     """Another transaction came first; nothing of this one was stored, and a retry is safe."""
 
 
+class LockedError(UnavailableError):
+    """Another transaction kept a lock for longer than was waited; nothing of this one was stored. A retry is safe."""
+
+
 class DatabaseError(Exception):
     """The server or asyncpg refused a statement or a value. Its words hold nothing that was stored.
 
@@ -92,7 +99,7 @@ class DatabaseError(Exception):
     """
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(_words(error))
+        super().__init__(words_of(error))
         self.sqlstate: str = getattr(error, "sqlstate", None) or ""
 
 
@@ -177,7 +184,9 @@ class Database:
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
             raise ConfigurationError(f"PostgreSQL refused: {error}") from None
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            raise UnavailableError(f"no PostgreSQL: {_words(error)}", retry_after_s=RETRY_AFTER_S) from error
+            raise UnavailableError(
+                f"no PostgreSQL: {words_of(error)}", retry_after_s=RETRY_AFTER_S
+            ) from error
 
     async def aclose(self) -> None:
         """Close every connection; those in use are cut after a moment."""
@@ -220,9 +229,9 @@ class Database:
                 if tag != "COMMIT":
                     raise UnavailableError(f"PostgreSQL did not commit: {tag}", retry_after_s=RETRY_AFTER_S)
         except Exception as error:
-            if (translated := _translated(error)) is error:
+            if (known := translated(error)) is error:
                 raise
-            raise translated from None  # asyncpg's own words may hold what was stored
+            raise known from None  # asyncpg's own words may hold what was stored
         finally:
             if not usable:
                 _cut(inner)
@@ -237,7 +246,9 @@ class Database:
         try:
             return pool, await pool.acquire(timeout=self._deadlines.connect_s)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            raise UnavailableError(f"no PostgreSQL: {_words(error)}", retry_after_s=RETRY_AFTER_S) from error
+            raise UnavailableError(
+                f"no PostgreSQL: {words_of(error)}", retry_after_s=RETRY_AFTER_S
+            ) from error
 
 
 async def _keep(_connection: Any) -> None:
@@ -269,7 +280,7 @@ async def _roll_back(inner: Any) -> bool:
         OSError,
         TimeoutError,
     ) as error:
-        _logger.info("a connection to PostgreSQL is given up: %s", _words(error))
+        _logger.info("a connection to PostgreSQL is given up: %s", words_of(error))
         return False
     return True
 
@@ -280,24 +291,26 @@ def _cut(inner: Any) -> None:
         inner.terminate()
 
 
-def _translated(error: Exception) -> Exception:
+def translated(error: Exception) -> Exception:
     """The error as callers know it; what is none of asyncpg's is returned as it is."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         if state in _AGAIN:
-            return ConflictError(_words(error), retry_after_s=RETRY_AFTER_S)
+            return ConflictError(words_of(error), retry_after_s=RETRY_AFTER_S)
+        if state == _LOCKED:
+            return LockedError(words_of(error), retry_after_s=RETRY_AFTER_S)
         if state in _LOST_STATEMENTS:
-            words = f"{_words(error)}: a pooler in transaction mode needs pooler=transaction in the address"
+            words = f"{words_of(error)}: a pooler in transaction mode needs pooler=transaction in the address"
             return UnavailableError(words, retry_after_s=RETRY_AFTER_S)
         if state.startswith(_UNAVAILABLE):
-            return UnavailableError(f"PostgreSQL refused: {_words(error)}", retry_after_s=RETRY_AFTER_S)
+            return UnavailableError(f"PostgreSQL refused: {words_of(error)}", retry_after_s=RETRY_AFTER_S)
         return DatabaseError(error)
     if isinstance(error, OSError | TimeoutError) or _is_misuse(error):
-        return UnavailableError(f"PostgreSQL failed: {_words(error)}", retry_after_s=RETRY_AFTER_S)
+        return UnavailableError(f"PostgreSQL failed: {words_of(error)}", retry_after_s=RETRY_AFTER_S)
     return DatabaseError(error) if isinstance(error, asyncpg.InterfaceError) else error
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
     """Which error it was. Never its detail, which may hold what was stored."""
     state = getattr(error, "sqlstate", None)
     return f"{type(error).__name__}{f' ({state})' if state else ''}"

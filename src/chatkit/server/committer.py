@@ -92,6 +92,11 @@ class Committer:
         for pending, error in self._waiting.remove(why):
             self._refuse([pending], error)
 
+    def check_open(self) -> None:
+        """Raise UnavailableError if the server drains or is not running; a retry is safe."""
+        if self._closed_because is not None:
+            raise self._unavailable(self._closed_because)
+
     def submit(self, pending: PendingCommand, *, urgent: bool = True, share: float = 1.0) -> None:
         """Queue a command; its outcome arrives at the listener.
 
@@ -105,8 +110,7 @@ class Committer:
                 safe.
             UnavailableError: The server drains or is not running; nothing was queued. A retry is safe.
         """
-        if self._closed_because is not None:
-            raise self._unavailable(self._closed_because)
+        self.check_open()
         if self.load >= share:
             raise OverloadedError("the commit queue is full", retry_after_s=self._config.overload_retry_s)
         if self._fills_share(pending.user_id, share):

@@ -42,6 +42,7 @@ from .allowance import Allowance
 from .commit_queue import HOST
 from .committer import Committer
 from .config import ServerConfig
+from .host_sends import HostSends
 from .pending import PendingCommand, PendingReply
 from .proof import Proof
 from .publisher import Publisher, held_back_error
@@ -64,6 +65,7 @@ class Engine:
         self,
         store: Store,
         committer: Committer,
+        host_sends: HostSends,
         publisher: Publisher,
         access: Access,
         allowance: Allowance,
@@ -73,6 +75,7 @@ class Engine:
         self.store = store
         self._allowance = allowance
         self._committer = committer
+        self._host_sends = host_sends
         self._publisher = publisher
         self._access = access
         self._config = config
@@ -194,6 +197,19 @@ class Engine:
             return await self.submit(PendingCommand(command, user_id=HOST), expected)
         self._access.check(proof)
         return await self.submit(PendingCommand(command, user_id=proof.user_id, proof=proof), expected)
+
+    async def append_within(self, connection: object, command: Append) -> Appended:
+        """A message in a transaction that the host began on its own connection.
+
+        Raises:
+            RefusedError: As `execute`; the host's transaction goes on as if nothing had been tried.
+            UnavailableError: The host rolls its transaction back, and may repeat all of it.
+            ConfigurationError: Nothing can be sent on this connection, or this is another event loop than the server's.
+        """
+        if self._guard is not None:
+            self._guard.check()
+        self._committer.check_open()
+        return await self._host_sends.append(connection, command)
 
     async def submit(self, pending: PendingCommand, expected: type[_OutcomeT]) -> _OutcomeT:
         """As `execute`, for a command that belongs to a session."""

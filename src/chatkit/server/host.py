@@ -92,18 +92,42 @@ class HostVerbs:
             raise ConflictError(f"{conversation_id!r} is the id of a SINGLE conversation") from None
 
     async def send(
-        self, conversation_id: str, sender_id: str, content: str | Payload, *, client_msg_id: str
+        self,
+        conversation_id: str,
+        sender_id: str,
+        content: str | Payload,
+        *,
+        client_msg_id: str,
+        connection: object | None = None,
     ) -> Sent:
         """Send a message as a user; returns once it is durable. The same key again gets the same answer.
 
+        Args:
+            conversation_id: Where to.
+            sender_id: In whose name.
+            content: A text, or a payload.
+            client_msg_id: Its key.
+            connection: Where the host has begun a transaction of its own on the database of the log: an asyncpg
+                connection, or an AsyncSession or AsyncConnection of SQLAlchemy. The message is there exactly if that
+                transaction is committed, and is pushed then; the answer is final if it is. Until it ends nobody else
+                writes to the conversation.
+
         Raises:
-            RefusedError: It was not stored; the class says why and whether a retry may help.
+            RefusedError: It was not stored; the class says why and whether a retry may help. A transaction of the host
+                goes on as if nothing had been tried, but after an UnavailableError has to be rolled back; then it may
+                be repeated.
+            ConfigurationError: Nothing can be sent on this connection, which has no open transaction, say.
+
+        Source: docs/transactions.md
         """
         check_ids(conversation_id, sender_id)
         check_value(ev.ClientMsgId, "clientMsgId", client_msg_id)
         payload = {"type": "TEXT", "text": content} if isinstance(content, str) else content
         command = self.engine.append(conversation_id, sender_id, client_msg_id, payload)
-        entry = (await self.engine.execute(command, Appended)).entry
+        if connection is None:
+            entry = (await self.engine.execute(command, Appended)).entry
+        else:
+            entry = (await self.engine.append_within(connection, command)).entry
         return Sent(conversation_id, client_msg_id, entry.message_id, entry.seq, entry.server_ts, entry.epoch)
 
     async def add_members(

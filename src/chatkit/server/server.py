@@ -38,6 +38,7 @@ from .config import ServerConfig
 from .devices import Devices
 from .dispatch import Dispatch
 from .engine import Engine
+from .host_sends import HostSends
 from .live.hub import Hub
 from .login import Login
 from .login_request import LoginRequest
@@ -129,7 +130,17 @@ class ChatServer(LoginVerbs):
         devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
         self._committer = Committer(store, publisher, devices, config)
         self.reads = ReadGate(config.limits)
-        engine = Engine(store, self._committer, publisher, self._access, self.allowance, config, ports)
+        self._host_sends = HostSends(store, publisher, to_reconcile)
+        engine = Engine(
+            store,
+            self._committer,
+            self._host_sends,
+            publisher,
+            self._access,
+            self.allowance,
+            config,
+            ports,
+        )
         super().__init__(engine, store)
         self._hub, self._bridge = hub, bridge
         asking = Asking(self._authenticate, self._authorize_resume, config.hello_timeout_s)
@@ -270,6 +281,7 @@ class ChatServer(LoginVerbs):
 
     def _begin(self) -> None:
         self._background.start(self._committer.run)
+        self._background.start(self._host_sends.run)
         self._background.start(self._reconciler.run)
         if self._bridge is not None:
             self._background.start(self._bridge.run)

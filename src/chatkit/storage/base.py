@@ -13,8 +13,8 @@ All seqs are from 1; a cursor of 0 means "nothing yet". All times are Unix milli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Literal, Protocol
+from collections.abc import Collection, Sequence
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -432,3 +432,30 @@ class Store(
 
         A commit after it raises UnavailableError.
         """
+
+
+@runtime_checkable
+class AppendsWithin(Protocol):
+    """An ability beside the port: a message in a transaction that a host began on a connection of its own."""
+
+    async def append_within(self, connection: object, command: Append) -> tuple[Appended, str]:
+        """Append a message that is there exactly if the host's transaction is committed.
+
+        The conversation is locked until that transaction ends. What `commit` would answer as `Refused` is raised.
+
+        Args:
+            connection: What the host began its transaction on.
+            command: The message.
+
+        Returns:
+            The outcome, final if the transaction is committed; and a name of the transaction for `ended`.
+
+        Raises:
+            ConfigurationError: No message can be sent on this connection as it is; it says why.
+            RefusedError: The message is not in the transaction, which goes on as if nothing had been tried.
+            UnavailableError: Another transaction came first or keeps the conversation locked, or storage failed. The
+                host rolls back, and may repeat all of its transaction.
+        """
+
+    async def ended(self, transactions: Collection[str]) -> dict[str, bool]:
+        """Which of these transactions have ended, and whether they were committed. Raises UnavailableError."""

@@ -1,30 +1,38 @@
 """`PostgresStore`: one log in a PostgreSQL database, served by as many nodes as there are.
 
 A batch is one transaction of four round trips: BEGIN, load (which locks what the batch touches), write, COMMIT. Between
-load and write `core.log.decide` says what the commands do. Called by `assemble`; everyone above sees only
+load and write `core.log.decide` says what the commands do (`batch`). Called by `assemble`; everyone above sees only
 `storage.base`. Why it is so: docs/design/0013-postgresql.md.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import anyio
+from msgspec.structs import replace
 
-from ...core.log.decide import decide, keys_after, keys_of
-from ...core.log.state import State
-from ...drivers.postgres import READ, ConflictError, Connection, Database, DatabaseError, Deadlines
+from ...drivers.postgres import (
+    READ,
+    RETRY_AFTER_S,
+    ConflictError,
+    Connection,
+    Database,
+    DatabaseError,
+    Deadlines,
+    LockedError,
+)
 from ...drivers.postgres_migrations import migrate
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids, Random, SystemRandom
 from .. import base
 from ..transaction import commit_batch
 from ..unread import UnreadCounts
-from . import reads
-from .load import covered_by, lacks, load
-from .write import write
+from . import reads, within
+from .batch import carry_out
+from .locked import LockedConversations, Name, names_of, refusal
 
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +46,10 @@ SLOTS: Final = 64
 CONNECTIONS: Final = 10
 _TRIES: Final = 6
 _PAUSE_S: Final = 0.02
+
+_CONVERSATION_S: Final = 1.5
+"""How long a batch waits for a lock at first; then what concerns locked conversations is refused, and the rest goes on.
+PostgreSQL needs 1 s to find a deadlock, which is tried again instead."""
 
 
 class PostgresStore:
@@ -64,6 +76,10 @@ class PostgresStore:
         self._reading = Database(
             address, connections=connections, deadlines=deadlines
         )  # commits wait for no read
+        self._deadlines = deadlines
+        self._impatient = replace(deadlines, lock_s=min(_CONVERSATION_S, deadlines.lock_s))
+        self._locked = LockedConversations()
+        self._secret, self._schema = b"", ""
         self._ids = ids
         self._random = random or SystemRandom()
         self._slot = int(self._random.random() * SLOTS)
@@ -78,15 +94,15 @@ class PostgresStore:
             raise ConfigurationError("this store is open already")
         await self._database.open()
         try:
-            secret = await self._prepare()
+            await self._prepare()
             await self._reading.open()
         except BaseException:
             await self._database.aclose()
             raise
         self._healthy = True
-        return secret
+        return self._secret
 
-    async def _prepare(self) -> bytes:
+    async def _prepare(self) -> None:
         async with self._database.transaction(deadlines=_MIGRATING) as connection:
             await _check_server(connection)
             try:
@@ -100,7 +116,8 @@ class PostgresStore:
                 self._ids.token_bytes(SECRET_BYTES),
             )
             ((secret,),) = await connection.fetch("SELECT value FROM setting WHERE name = 'secret'")
-        return bytes(secret)
+            ((self._schema,),) = await connection.fetch(within.SELECT_SCHEMA)
+        self._secret = bytes(secret)
 
     @property
     def healthy(self) -> bool:
@@ -159,20 +176,46 @@ class PostgresStore:
         raise AssertionError("the last try returns or raises")
 
     async def _transaction(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
-        async with self._database.transaction() as connection:
+        """One transaction; where another one keeps conversations locked, what concerns them is refused."""
+        try:
+            return await self._attempt(commands, self._locked.known_among(commands), self._impatient)
+        except LockedError:
+            names = names_of(commands)
+            if not names:
+                raise
+            return await self._attempt(commands, names, self._deadlines)
+
+    async def _attempt(
+        self, commands: Sequence[base.Command], to_look_at: Collection[Name], deadlines: Deadlines
+    ) -> list[base.Outcome]:
+        async with self._database.transaction(deadlines=deadlines) as connection:
             if not commands:
                 await connection.execute(_PROBE)
                 return []
             if any(isinstance(it, base.EndLogins) for it in commands):
                 await connection.execute(_LOCK_ALL_LOGINS)
-            state = State()
-            await load(connection, keys_of(commands), state, covered_by(commands))
-            more = keys_after(state, commands)
-            if more is not None and lacks(state, more):
-                await load(connection, more, state)
-            outcomes, changes = decide(state, commands)
-            await write(connection, changes, changes.outboxes.values(), self._slot)
-        return outcomes
+            locked = await self._locked.look(connection, to_look_at) if to_look_at else set()
+            if not locked:
+                return await carry_out(connection, commands, self._slot)
+            is_free = [locked.isdisjoint(names_of([it])) for it in commands]
+            free = [it for it, free in zip(commands, is_free, strict=True) if free]
+            outcomes = iter(await carry_out(connection, free, self._slot) if free else ())
+        _logger.warning("another transaction keeps conversations locked: %d refusals", is_free.count(False))
+        return [next(outcomes) if free else refusal() for free in is_free]
+
+    # --- in a transaction of the host's ---
+
+    async def append_within(self, connection: object, command: base.Append) -> tuple[base.Appended, str]:
+        """A message in a transaction that the host began on its own connection."""
+        if not self._database.is_open:
+            raise UnavailableError("the store is not open", retry_after_s=RETRY_AFTER_S)
+        return await within.append_within(
+            connection, command, schema=self._schema, secret=self._secret, lock_s=self._deadlines.lock_s
+        )
+
+    async def ended(self, transactions: Collection[str]) -> dict[str, bool]:
+        """Which of these have ended, and whether they were committed."""
+        return await self._read(within.ended, transactions)
 
     # --- reads ---
 

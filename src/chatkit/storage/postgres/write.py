@@ -15,7 +15,9 @@ from ...core.log.changes import Changes, Outbox
 from ...drivers.postgres import Connection
 
 _ARGUMENTS: Final = 31
-WRITE_BATCH: Final = f"SELECT write_batch_1({', '.join(f'${n}' for n in range(1, _ARGUMENTS + 1))})"
+_COLUMNS: Final = ", ".join(f"${n}" for n in range(1, _ARGUMENTS))
+WRITE_BATCH: Final = f"SELECT write_batch_1({_COLUMNS}, ${_ARGUMENTS}::text::jsonb)"
+"""The document goes as text: a connection of a host may have an encoding of its own for jsonb."""
 
 _RARE: Final = (
     "new_conversations",

@@ -1,0 +1,32 @@
+"""A batch inside a transaction, the store's own or a host's: load, decide, write. Called by `store` and `within`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...core.log.decide import decide, keys_after, keys_of
+from ...core.log.state import State
+from ...drivers.postgres import Connection
+from .. import base
+from .load import covered_by, lacks, load
+from .write import write
+
+
+async def carry_out(
+    connection: Connection, commands: Sequence[base.Command], slot: int
+) -> list[base.Outcome]:
+    """Do what the commands say; what they touch is locked until the transaction ends.
+
+    Args:
+        connection: In a write transaction.
+        commands: One batch.
+        slot: Whose part of the log's position grows.
+    """
+    state = State()
+    await load(connection, keys_of(commands), state, covered_by(commands))
+    more = keys_after(state, commands)
+    if more is not None and lacks(state, more):
+        await load(connection, more, state)
+    outcomes, changes = decide(state, commands)
+    await write(connection, changes, changes.outboxes.values(), slot)
+    return outcomes
