@@ -15,6 +15,7 @@ import pytest
 
 from tests.blackbox.server_process import ServerProcess
 from tests.blackbox.tokens import SECRET
+from tests.servers.postgres import serving
 
 from .snippets import ADDRESS, ROOT, Block, blocks, pages, run_python
 
@@ -45,6 +46,17 @@ CHATKIT_COMMANDS = [
 ]
 
 
+DATABASE = "DATABASE_URL"
+"""What pages call the variable that names their PostgreSQL database."""
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    """A PostgreSQL database, for a page that names one."""
+    with serving() as postgres:
+        yield postgres.new_database()
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
     """A real server of its own for a page, started only when the page names its address."""
@@ -55,11 +67,17 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=_name)
 async def test_python_of_a_page_runs(
-    page: Path, server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    server: ServerProcess,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     to_run = [block for block in blocks(page, "python") if not block.skipped]
     if any(ADDRESS in block.text for block in to_run):
         server.start()
+    if any(DATABASE in block.text for block in to_run):
+        monkeypatch.setenv(DATABASE, request.getfixturevalue("database"))
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)

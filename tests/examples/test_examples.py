@@ -25,6 +25,7 @@ from chatkit import (
 )
 from chatkit.storage.base import Store
 from chatkit.testing.contracts.storage import VolatileStoreContract
+from tests.servers import postgres
 
 from .example import FOLDER, SECRET, load, serving
 
@@ -76,6 +77,20 @@ async def test_embed_fastapi(tmp_path: Path) -> None:
             created = await api.create_conversation("GROUP", ["omar"])
         async with ChatClient(f"{url}/chat", token=token("omar"), device_id="phone") as chat:
             assert (await chat.send(created.conversation_id, "Hello")).seq == 2
+
+
+async def test_fastapi_sqlalchemy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with postgres.serving() as database:
+        monkeypatch.setenv("DATABASE_URL", database.new_database())
+        with serving("fastapi_sqlalchemy", folder=tmp_path, prefix="/chat") as url:
+            async with (
+                httpx.AsyncClient(base_url=url, trust_env=False) as web,
+                ChatClient(f"{url}/chat", token=token("lina"), device_id="phone") as lina,
+            ):
+                await lina.wait_connected()
+                answers = [await web.post(f"/orders/{number}") for number in (7, 7, 8)]
+                assert [it.status_code for it in answers] == [200, 409, 200]
+                assert await texts(lina, 2) == ["Order 7", "Order 8"]
 
 
 async def test_echo_bot(server: str, tmp_path: Path) -> None:

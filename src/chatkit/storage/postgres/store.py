@@ -183,6 +183,9 @@ class PostgresStore:
             names = names_of(commands)
             if not names:
                 raise
+            _logger.warning(
+                "another transaction keeps its locks for long: commands for what it locked are refused"
+            )
             return await self._attempt(commands, names, self._deadlines)
 
     async def _attempt(
@@ -200,7 +203,6 @@ class PostgresStore:
             is_free = [locked.isdisjoint(names_of([it])) for it in commands]
             free = [it for it, free in zip(commands, is_free, strict=True) if free]
             outcomes = iter(await carry_out(connection, free, self._slot) if free else ())
-        _logger.warning("another transaction keeps conversations locked: %d refusals", is_free.count(False))
         return [next(outcomes) if free else refusal() for free in is_free]
 
     # --- in a transaction of the host's ---

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from ...drivers.postgres import ConflictError as PostgresConflict
 from ...drivers.postgres import Connection, DatabaseError
 from ...drivers.postgres_host import savepoint
 from ...errors import ConfigurationError
@@ -126,6 +127,9 @@ async def append_within(
             if session.isolation not in ("read committed", "read uncommitted"):
                 await connection.fetch(_LOCK_OUTBOX, command.conversation_id)
             await connection.fetch(_LEAVE, session.search_path, session.lock_timeout)
+    except PostgresConflict as error:
+        words = f"another transaction came first ({error}): roll back, and repeat all of it"
+        raise PostgresConflict(words, retry_after_s=0.0) from None
     except DatabaseError as error:
         if error.sqlstate in _ANOTHER_LOG:
             raise another_log() from None
