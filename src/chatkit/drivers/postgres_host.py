@@ -20,6 +20,9 @@ from .postgres import Connection, asyncpg, translated, words_of
 _logger = logging.getLogger(__name__)
 
 _NAME: Final = "chatkit_savepoint"
+"""Released only when it is undone: a release that is cancelled may have taken effect, and going back to a savepoint
+that is gone breaks the transaction."""
+
 _UNDO_S: Final = 5.0
 """How long is waited for the end of what was cancelled, and for its undoing."""
 
@@ -30,6 +33,8 @@ _FAILED: Final = "25P02"
 @asynccontextmanager
 async def savepoint(given: object) -> AsyncIterator[Connection]:
     """Work inside the host's open transaction: an error in the block undoes what the block did, and nothing else.
+
+    Whoever is cancelled in the block has done nothing either.
 
     Args:
         given: An `asyncpg.Connection`, of a pool or not, or an `AsyncConnection` or `AsyncSession` of SQLAlchemy on
@@ -50,7 +55,6 @@ async def savepoint(given: object) -> AsyncIterator[Connection]:
         raise _known(inner, error) from None
     try:
         yield Connection(inner)
-        await inner.execute(f"RELEASE SAVEPOINT {_NAME}")
     except BaseException as error:
         await _undo(inner)
         if not isinstance(error, Exception) or (known := _known(inner, error)) is error:

@@ -13,6 +13,7 @@ from typing import Final
 import anyio
 import anyio.lowlevel
 import msgspec
+from msgspec.structs import replace
 
 from .._auto_reset_event import AutoResetEvent
 from ..errors import ConfigurationError, RefusedError
@@ -29,15 +30,17 @@ _LOOK_S: Final = 0.02
 
 _LOOK_MAX_S: Final = 0.25
 
+_RETRY_S: Final = 1.0
+"""After storage refused."""
+
 _OPEN_MAX: Final = 10_000
 """Messages in open transactions that are asked about; further ones are found by the looks at the log."""
 
 
 class _Unpublished(msgspec.Struct, frozen=True):
-    """A message in a transaction that was open when it was looked at last."""
+    """A message in a transaction that was open when it was looked at last; `place` is its entry without the payload."""
 
-    command: Append
-    entry: Entry
+    place: Entry
     transaction: str
 
 
@@ -59,7 +62,7 @@ class HostSends:
             raise ConfigurationError("connection=... needs the store on PostgreSQL")
         outcome, transaction = await self._store.append_within(connection, command)
         if not outcome.repeat and len(self._open) < _OPEN_MAX:
-            self._open.append(_Unpublished(command, outcome.entry, transaction))
+            self._open.append(_Unpublished(replace(outcome.entry, payload=b""), transaction))
             self._look_s = _LOOK_S
             self._noted.set()
         return outcome
@@ -75,6 +78,7 @@ class HostSends:
                 await self._look()
             except RefusedError as error:
                 logger.warning("storage refused to say what hosts committed: %s", error)
+                self._look_s = _RETRY_S
             except Exception:
                 logger.exception("asking what hosts committed failed")
                 self._leave_to_the_log(self._open)
@@ -89,22 +93,22 @@ class HostSends:
         try:
             for it in ended:
                 if committed[it.transaction]:
-                    await self._publish(it)
+                    await self._publish(it.place)
         except BaseException:
             self._leave_to_the_log(ended)
             raise
         while self._publisher.on_batch_end():
             await anyio.lowlevel.checkpoint()
 
-    async def _publish(self, sent: _Unpublished) -> None:
+    async def _publish(self, place: Entry) -> None:
         """Push a message if it is in the log: the host may have taken it back by a savepoint of its own."""
-        place = sent.entry
         for entry in await self._log.entries(place.conversation_id, place.seq - 1, 1):
             if entry.message_id == place.message_id and entry.client_msg_id == place.client_msg_id:
-                self._publisher.on_committed(
-                    PendingCommand(sent.command, user_id=HOST), Appended(entry, False)
+                command = Append(
+                    place.conversation_id, place.sender_id, entry.client_msg_id or "", b"", b"", 0
                 )
+                self._publisher.on_committed(PendingCommand(command, user_id=HOST), Appended(entry, False))
 
     def _leave_to_the_log(self, sent: list[_Unpublished]) -> None:
         for it in sent:
-            self._to_reconcile.log(it.entry.conversation_id)
+            self._to_reconcile.log(it.place.conversation_id)

@@ -33,6 +33,7 @@ from ..unread import UnreadCounts
 from . import reads, within
 from .batch import carry_out
 from .locked import LockedConversations, Name, names_of, refusal
+from .write import NODE_SLOTS
 
 _logger = logging.getLogger(__name__)
 
@@ -40,9 +41,6 @@ _P = ParamSpec("_P")
 _Result = TypeVar("_Result")
 
 SECRET_BYTES: Final = 32
-SLOTS: Final = 64
-"""Parts of the log's position: a store takes one by chance, so that two nodes seldom wait for each other there."""
-
 CONNECTIONS: Final = 10
 _TRIES: Final = 6
 _PAUSE_S: Final = 0.02
@@ -82,7 +80,7 @@ class PostgresStore:
         self._secret, self._schema = b"", ""
         self._ids = ids
         self._random = random or SystemRandom()
-        self._slot = int(self._random.random() * SLOTS)
+        self._slot = int(self._random.random() * NODE_SLOTS)
         self._healthy = False
         self._unread = UnreadCounts()
 

@@ -18,13 +18,7 @@ from ...drivers.postgres_host import savepoint
 from ...errors import ConfigurationError
 from .. import base
 from .batch import carry_out
-
-FIRST_SLOT: Final = 64
-"""Slots of `log_position` from here on are for hosts, so that no node waits for one: its own are below."""
-
-SLOTS: Final = 1024
-"""A session writes to the slot that its process id names: nobody else does meanwhile, and its own last commit is in
-every snapshot of it, whatever its isolation level."""
+from .write import HOST_SLOTS, NODE_SLOTS
 
 SELECT_SCHEMA: Final = (
     "SELECT quote_ident(n.nspname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
@@ -119,7 +113,7 @@ async def append_within(
         async with savepoint(given) as connection:
             session = await _enter(connection, schema, lock_s)
             session.check(secret)
-            slot = FIRST_SLOT + session.process_id % SLOTS
+            slot = NODE_SLOTS + session.process_id % HOST_SLOTS
             (outcome,) = await carry_out(connection, [command], slot)
             if isinstance(outcome, base.Refused):
                 raise outcome.error  # undoes the savepoint, so that the conversation is not locked for nothing

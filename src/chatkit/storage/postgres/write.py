@@ -19,6 +19,13 @@ _COLUMNS: Final = ", ".join(f"${n}" for n in range(1, _ARGUMENTS))
 WRITE_BATCH: Final = f"SELECT write_batch_1({_COLUMNS}, ${_ARGUMENTS}::text::jsonb)"
 """The document goes as text: a connection of a host may have an encoding of its own for jsonb."""
 
+NODE_SLOTS: Final = 64
+"""Parts of the log's position: a store takes one by chance, so that two nodes seldom wait for each other there."""
+
+HOST_SLOTS: Final = 1024
+"""Further parts, for transactions of hosts, so that no node waits for one. A session takes the one that its process id
+names: nobody else writes to it meanwhile, and its own last commit is in every snapshot of it."""
+
 _RARE: Final = (
     "new_conversations",
     "conversations",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +13,24 @@ import anyio
 import pytest
 
 from chatkit import ChatClient, ChatServer, MessageReceived
-from tests.servers.postgres import PostgresServer, serving
 
-from .hosts import WAIT_S, connected, keys, node, online, texts
+from .hosts import MADE, WAIT_S, connected, keys, node, online, texts
 from .killed_host import NAME, TRANSACTIONS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ROUNDS = int(os.environ.get("CHATKIT_KILLS", "2"))
 """Kills at each of the three moments."""
 
 KILLS = [when for _ in range(ROUNDS) for when in ("before", "during", "after")]
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with serving() as server:
-        yield server
-
-
 @pytest.fixture
-async def other_node(postgres: PostgresServer) -> AsyncIterator[tuple[ChatServer, str]]:
+async def other_node(address: str) -> AsyncIterator[tuple[ChatServer, str]]:
     """A node that nobody tells anything: it looks at the log; and where the log is."""
-    address = postgres.new_database()
     async with node(address, heads_check_s=0.1) as server:
         await server.create_conversation("GROUP", "ann", ["ben"], conversation_id="g")
         async with connected(address) as connection:
-            await connection.execute("CREATE TABLE shop_order (number integer PRIMARY KEY)")
+            await connection.execute(MADE)
         yield server, address
 
 
@@ -81,7 +73,7 @@ async def first_text(chat: ChatClient, wanted: str) -> bool:
 
 
 async def killed(address: str, first: int, when: str) -> None:
-    command = [sys.executable, "-m", "tests.storage.killed_host", address, str(first), when]
+    command = [sys.executable, "-m", "tests.storage.host_transactions.killed_host", address, str(first), when]
     done = await anyio.run_process(command, check=False, cwd=ROOT)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 

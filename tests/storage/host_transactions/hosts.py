@@ -14,8 +14,10 @@ from chatkit.bus.base import Bus
 from chatkit.storage.base import Entry
 from chatkit.storage.postgres import PostgresStore
 
-from .ids import seeded_ids
+from ..ids import seeded_ids
 
+MADE = "CREATE TABLE shop_order (number integer PRIMARY KEY)"
+ORDER = "INSERT INTO shop_order VALUES ($1)"
 NEVER_S = 3_600.0
 WAIT_S = 30.0
 
@@ -84,3 +86,16 @@ async def log(server: ChatServer, name: str = "g") -> list[Entry]:
 async def keys(server: ChatServer, name: str = "g") -> list[str]:
     """The keys of the messages of a log, in order."""
     return [it.client_msg_id for it in await log(server, name) if it.client_msg_id is not None]
+
+
+async def orders(connection: Any) -> list[int]:
+    """The host's own rows."""
+    return [row[0] for row in await connection.fetch("SELECT number FROM shop_order ORDER BY number")]
+
+
+async def until_waiting(address: str) -> None:
+    """Until a session waits for a lock."""
+    async with connected(address) as watcher:
+        with anyio.fail_after(10):
+            while not await watcher.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await anyio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""A host that is killed around a commit: `python -m tests.storage.killed_host ADDRESS FIRST WHEN`.
+"""A host that is killed around a commit: `python -m tests.storage.host_transactions.killed_host ADDRESS FIRST WHEN`.
 
 It sends in transactions of its own, one after the other, from order FIRST on; in the last of them it kills itself:
 
@@ -18,13 +18,12 @@ import anyio
 import asyncpg
 from anyio.lowlevel import checkpoint
 
-from .hosts import node
+from .hosts import ORDER, node
 
 NAME: Final = "killed"
 """Of the session in which it sends."""
 
 TRANSACTIONS: Final = 3
-ORDER: Final = "INSERT INTO shop_order VALUES ($1)"
 
 
 def die() -> None:
