@@ -66,8 +66,9 @@ async def test_several_messages_and_conversations_in_one_transaction(server: Cha
     await server.create_conversation("GROUP", "ann", ["ben"], conversation_id="h")
     async with host.transaction():
         for number in range(3):
-            for name in "gh":
-                await server.send(name, "ann", "x", client_msg_id=f"k{number}", connection=host)
+            async with host.transaction():  # a savepoint of the host's
+                for name in "gh":
+                    await server.send(name, "ann", "x", client_msg_id=f"k{number}", connection=host)
 
     assert await keys(server) == await keys(server, "h") == ["k0", "k1", "k2"]
 

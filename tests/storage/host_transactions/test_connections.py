@@ -76,8 +76,17 @@ async def test_a_connection_that_commits_by_itself_is_refused(server: ChatServer
     assert await keys(server) == []
 
 
+class OnAnotherDriver:
+    """An AsyncConnection of SQLAlchemy on something else than asyncpg."""
+
+    driver_connection = object()
+
+    async def get_raw_connection(self) -> OnAnotherDriver:
+        return self
+
+
 async def test_what_is_no_connection_is_refused(server: ChatServer) -> None:
-    wrong: list[Any] = [7, "g", object(), [], asyncpg.Connection, AsyncSession]
+    wrong: list[Any] = [7, "g", object(), [], asyncpg.Connection, AsyncSession, OnAnotherDriver()]
     for it in wrong:
         with pytest.raises(ConfigurationError, match="give an asyncpg connection"):
             await server.send("g", "ann", "x", client_msg_id="k", connection=it)
