@@ -58,7 +58,9 @@ class History:
             (1, self._see),
             (3, self._revoke),
             (1, self._renew),
-            (2, self._close),
+            (2, self._mute),
+            (3, self._register_push),
+            (1, self._unregister_push),
         ]
 
     def batch(self) -> list[base.Command]:
@@ -181,8 +183,17 @@ class History:
     def _renew(self) -> base.RenewEpoch:
         return base.RenewEpoch(self._where(), f"e{self._chance.randrange(1, 9)}", self._now())
 
-    def _close(self) -> base.CloseOutbox:
-        return base.CloseOutbox(self._where(), self._seq())
+    def _mute(self) -> base.Mute:
+        return base.Mute(self._where(), self._pick(USERS), self._pick([0, NOW + 10, NOW + 10_000]))
+
+    def _register_push(self) -> base.RegisterPush:
+        place = (self._pick(USERS), self._pick(DEVICES))
+        hide_body = self._chance.random() < 0.5
+        return base.RegisterPush(*place, "log", self._pick("pqrstu"), hide_body, self._now())
+
+    def _unregister_push(self) -> base.UnregisterPush:
+        before_ms = self._pick([None, self._now() - 20])
+        return base.UnregisterPush(self._pick(USERS), self._pick(DEVICES), self._pick([None, "p"]), before_ms)
 
 
 def shown(outcomes: list[base.Outcome]) -> list[Any]:
@@ -228,7 +239,7 @@ async def agree(store: base.Store, seed: int, *, bytes_max: int = 90) -> None:
     async def same(what: str, ask: Callable[[base.Store], Awaitable[object]]) -> None:
         assert names.common(await ask(store)) == model_names.common(await ask(model)), what
 
-    for _ in range(60):
+    for turn in range(60):
         commands = history.batch()
         expected = [it for command in commands for it in await model.commit([model_names.own(command)])]
         outcomes = await store.commit([names.own(command) for command in commands])
@@ -237,6 +248,9 @@ async def agree(store: base.Store, seed: int, *, bytes_max: int = 90) -> None:
         assert names.common(shown(outcomes)) == model_names.common(shown(expected)), commands
         history.learn(expected, model_names)
         await same(f"outbox after {commands}", lambda it: it.outbox(100))
+        for number in range(2):
+            worked = [await work(it, seed=turn * 2 + number) for it in (store, model)]
+            assert names.common(worked[0]) == model_names.common(worked[1])
 
     await same("revocations", lambda it: it.revocations(0, 1000))
     await same("login audit", lambda it: it.login_audit(0, 1000))
@@ -245,6 +259,33 @@ async def agree(store: base.Store, seed: int, *, bytes_max: int = 90) -> None:
         for user in USERS:
             for after in (0, 3, 9):
                 await same("pages", partial(paged, name=name, user=user, after=after, bytes_max=bytes_max))
+
+
+async def work(store: base.Store, seed: int) -> list[Any]:
+    """A delivery worker looks; sometimes it forgets what it took, or has to try some devices again."""
+    rng = random.Random(seed)
+    now_ms = NOW + seed + rng.choice([0, 0, 50, 500])
+    terms = base.ClaimTerms(now_ms, rng.choice([0, 10]), rng.choice([20, 200]), seed + 1)
+    named = rng.choice([None, None, None, ["g", "s"]])
+    claims = await store.deliveries.claim(terms, rng.choice([1, 2, 3, 10]), named)
+    claims.sort(key=lambda it: (it.conversation_id, it.user_id, it.device_id))
+    targets = await store.deliveries.targets(claims, now_ms)
+    finished = []
+    for claim in claims:
+        failed = [
+            it for it in targets if it.conversation_key == claim.conversation_key and rng.random() < 0.4
+        ]
+        ready_ms = rng.choice([None, now_ms + 15, now_ms + 100])
+        later = tuple(base.LaterDelivery(it.user_id, it.device_id, ready_ms, "busy") for it in failed)
+        if not claim.user_id or claim.device_id in {
+            it.device_id for it in later if it.user_id == claim.user_id
+        }:
+            finished.append(base.Finished(claim, now_ms, later))
+    if rng.random() < 0.3:
+        return [claims, targets]
+    done = await store.deliveries.finish(terms.ticket, finished)
+    dead = await store.deliveries.dead_letters(100)
+    return [claims, targets, done, await store.deliveries.lag(), sorted(map(repr, dead))]
 
 
 @pytest.mark.parametrize("seed", range(40))

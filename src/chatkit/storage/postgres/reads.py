@@ -93,13 +93,17 @@ SELECT
         WHERE o.conversation_key = c.conversation_key AND o.is_member AND o.user_id <> u.user_id), 0),
     coalesce((SELECT min(o.read_seq) FROM member_cursor AS o
         WHERE o.conversation_key = c.conversation_key AND o.is_member AND o.user_id <> u.user_id), 0),
-    c.title, c.last_activity_ms, c.conversation_key
+    c.title, c.last_activity_ms, c.conversation_key, {muted}
 FROM {source}
 JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id = $1
 """
 _DEVICE_DELIVERED = """
     coalesce((SELECT d.delivered_seq FROM device_cursor AS d WHERE d.conversation_key = c.conversation_key
         AND d.user_id = u.user_id AND d.device_id = ${place}), u.device_seq)
+"""
+_MUTED = """
+    coalesce((SELECT x.until_ms FROM mute AS x
+        WHERE x.conversation_key = c.conversation_key AND x.user_id = u.user_id), 0)
 """
 _OF_USER = """conversation_member AS m JOIN conversation AS c ON c.conversation_key = m.conversation_key"""
 _PAGE_OF_USER = f"""(
@@ -108,16 +112,17 @@ _PAGE_OF_USER = f"""(
 ) AS c"""  # noqa: S608 -- joined from constants of this module only
 SELECT_HEADS = (
     "SELECT * FROM ("  # noqa: S608 -- joined from constants of this module only
-    + _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER)
+    + _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, muted="0")
     + "WHERE m.user_id = $1 AND m.leave_seq IS NULL) AS h "
     + "ORDER BY delivered >= head_seq, last_activity_ms DESC, conversation_id"
 )
 SELECT_ROWS_OF_DEVICE = (
-    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=4), source=_PAGE_OF_USER)
+    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=4), source=_PAGE_OF_USER, muted=_MUTED)
     + "ORDER BY c.conversation_id"
 )
 SELECT_ROWS_OF_USER = (
-    _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER) + "ORDER BY c.conversation_id"
+    _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER, muted=_MUTED)
+    + "ORDER BY c.conversation_id"
 )
 SELECT_UNREAD = f"""
 SELECT k.place, (
@@ -181,10 +186,10 @@ SELECT_NEWEST_BY_AUTHOR = (
     "SELECT sender_id, max(seq) FROM message WHERE conversation_key = $1 AND seq BETWEEN $2 AND $3 "
     "AND kind = 'USER' AND sender_id = ANY ($4::text[]) GROUP BY sender_id ORDER BY sender_id"
 )
-SELECT_OUTBOX_DUE = """
+SELECT_OUTBOX = """
 SELECT c.conversation_id, o.first_seq, c.head_seq, o.since_ms FROM outbox AS o
 JOIN conversation AS c ON c.conversation_key = o.conversation_key
-ORDER BY o.since_ms, o.conversation_key LIMIT $1
+ORDER BY o.conversation_key LIMIT $1
 """
 SELECT_HEAD_SEQS = """
 SELECT n.conversation_id, c.epoch, c.head_seq FROM conversation_name AS n
@@ -363,7 +368,7 @@ async def conversations(
     for counted, number in zip(missing, await _count_unread(connection, user_id, missing), strict=True):
         unread[counted] = counts.keep(counted, number)
     return [
-        ConversationRow(ConversationHead(*list(row)[:9]), row[9], unread[place] or 0, row[10])
+        ConversationRow(ConversationHead(*list(row)[:9]), row[9], unread[place] or 0, row[10], row[12])
         for row, place in zip(rows, places, strict=True)
     ]
 
@@ -481,8 +486,8 @@ async def _counts(connection: Connection, key: int, author: str, seq: int) -> Re
 
 
 async def outbox(connection: Connection, limit: int) -> list[OutboxEntry]:
-    """Open outbox rows, oldest first."""
-    return [OutboxEntry(*row) for row in await connection.fetch(SELECT_OUTBOX_DUE, limit)]
+    """Open outbox rows, those of the oldest conversations first."""
+    return [OutboxEntry(*row) for row in await connection.fetch(SELECT_OUTBOX, limit)]
 
 
 async def audit(connection: Connection, conversation_id: str) -> list[AuditRow]:

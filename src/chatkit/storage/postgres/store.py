@@ -23,6 +23,7 @@ from .. import base
 from ..transaction import commit_batch
 from ..unread import UnreadCounts
 from . import reads
+from .deliveries import PostgresDeliveries
 from .load import covered_by, lacks, load
 from .write import write
 
@@ -69,6 +70,7 @@ class PostgresStore:
         self._slot = int(self._random.random() * SLOTS)
         self._healthy = False
         self._unread = UnreadCounts()
+        self.deliveries = PostgresDeliveries(self._database, self._reading)
 
     # --- its life ---
 
@@ -265,7 +267,7 @@ class PostgresStore:
         return await self._read(reads.conversation_ids, after, limit)
 
     async def outbox(self, limit: int) -> list[base.OutboxEntry]:
-        """Open outbox entries, oldest first."""
+        """Open outbox entries, those of the oldest conversations first."""
         return await self._read(reads.outbox, limit)
 
     async def audit(self, conversation_id: str) -> list[base.AuditRow]:
