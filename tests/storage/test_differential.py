@@ -316,7 +316,7 @@ async def test_random_histories_reach_every_outcome() -> None:
     await model.migrate()
     history, names = History(1), Names(model)
     seen: set[str] = set()
-    for _ in range(1_000):
+    for _ in range(1_500):
         outcomes = await model.commit([names.own(it) for it in history.batch()])
         await names.learn()
         history.learn(outcomes, names)

@@ -8,7 +8,7 @@ The parts, in the order of a message: `gateway` -> `session` -> `dispatch` -> `e
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -21,6 +21,7 @@ from .._event_loop import LoopGuard
 from ..bus.base import Bus, Connects
 from ..errors import ConfigurationError, RefusedError
 from ..ports import Ports
+from ..push.base import PushProvider
 from ..storage.base import Store
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -35,6 +36,9 @@ from .cluster.reconcile import Reconciler
 from .cluster.reconcile_queue import ReconcileQueue
 from .committer import NOT_RUNNING, Committer
 from .config import ServerConfig
+from .delivery.config import DeliveryConfig
+from .delivery.notices import Compose
+from .delivery.worker import DeliveryWorker
 from .devices import Devices
 from .dispatch import Dispatch
 from .engine import Engine
@@ -73,6 +77,10 @@ class ChatServer(LoginVerbs):
         ports: Clock, random numbers, ids.
         bus: Where the other servers on the same log hear of what happens here; None: there is no other. A place on a
             bus is left with the server: with one, the server is entered once.
+        push: Ways to devices that sleep, by the names that devices register with. With them the server runs a delivery
+            worker; None: it runs none (another process may, see `DeliveryWorker`). They stay open when it is left.
+        compose_push: Puts what is pushed into words. None: ids for names, in English.
+        delivery: Times and bounds of the delivery worker.
         drain_on_signals: Where the program that runs the event loop (uvicorn, hypercorn, granian) handles SIGTERM,
             drain first, then let it have the signal. For the main thread and asyncio; elsewhere it has no effect.
 
@@ -83,6 +91,7 @@ class ChatServer(LoginVerbs):
         allowance: For endpoints, not for hosts: what a user may still ask for.
         admission: For endpoints, not for hosts: what an address may still ask for.
         reads: For endpoints, not for hosts: whose turn it is to read.
+        push: As it was given.
     """
 
     def __init__(
@@ -94,6 +103,9 @@ class ChatServer(LoginVerbs):
         config: ServerConfig | None = None,
         ports: Ports | None = None,
         bus: Bus | None = None,
+        push: Mapping[str, PushProvider] | None = None,
+        compose_push: Compose | None = None,
+        delivery: DeliveryConfig | None = None,
         drain_on_signals: bool = True,
     ) -> None:
         check_has("store", store, "commit", "a Store, such as open_store('sqlite:///chat.db')")
@@ -102,6 +114,7 @@ class ChatServer(LoginVerbs):
             check_has("bus", bus, "subscribe", "a Bus, or None for a server that is alone on its log")
         check_kind("config", config, ServerConfig, optional=True)
         check_kind("ports", ports, Ports, optional=True)
+        self.push, self._compose_push, self._delivery = push, compose_push, delivery
         self._drain_on_signals = drain_on_signals
         self._entered = self._left = self._warned = False
         self._guard: LoopGuard | None = None
@@ -112,6 +125,7 @@ class ChatServer(LoginVerbs):
         """Make the parts: anew for each time the server is entered, for they belong to one event loop."""
         self.config, self.ports = config, ports
         self._bus = bus
+        self._worker = self._delivery_worker(store, ports)
         self._background = Background(self._failed)
         spawn = self._background.spawn
         to_reconcile = ReconcileQueue()
@@ -167,6 +181,13 @@ class ChatServer(LoginVerbs):
             self.engine,
             config,
             ports.clock,
+        )
+
+    def _delivery_worker(self, store: Store, ports: Ports) -> DeliveryWorker | None:
+        if self.push is None:
+            return None
+        return DeliveryWorker(
+            store, self.push, compose=self._compose_push, config=self._delivery, ports=ports
         )
 
     @property
@@ -274,6 +295,8 @@ class ChatServer(LoginVerbs):
         if self._bridge is not None:
             self._background.start(self._bridge.run)
         self._watchdog.start(self._background)
+        if self._worker is not None:
+            self._background.start(self._worker.run)
 
     async def _leave(self) -> None:
         """Leave the bus, and close the store in any case, also when cancelled."""

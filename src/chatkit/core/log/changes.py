@@ -94,7 +94,8 @@ class Changes(msgspec.Struct, frozen=True):
             at them again, if none is to anyway.
         mutes: (key, user, until) of members that are not woken; until 0: they are again.
         dropped_push: Push tokens that go, before new ones come.
-        push_tokens: Each replaces the device's former one, and the same token of any other device.
+        taken_push: Digests of push tokens that go, whoever has them, before new ones come.
+        push_tokens: Each replaces the device's former one.
         outboxes: By conversation key, where anything may be written; `outboxes_of` adds those of forgotten devices.
     """
 
@@ -127,6 +128,7 @@ class Changes(msgspec.Struct, frozen=True):
     woken: list[tuple[int, int]] = []
     mutes: list[tuple[int, str, int]] = []
     dropped_push: list[DroppedPush] = []
+    taken_push: list[tuple[bytes]] = []
     push_tokens: list[PushTokenRow] = []
     outboxes: dict[int, Outbox] = {}
 
@@ -141,6 +143,7 @@ def changes_of(state: State) -> Changes:
         audit=state.audit,
         mutes=[(*place, until_ms) for place, until_ms in state.mutes.items()],
         dropped_push=state.dropped_push,
+        taken_push=[(digest,) for digest in sorted(state.taken_push)],
         push_tokens=[*state.push_tokens.values()],
     )
     if state.devices:

@@ -37,9 +37,9 @@ def register_push(state: State, command: RegisterPush) -> Done:
     register(state, command.user_id, command.device_id, command.at_ms, command.rule)
     place = (command.user_id, command.device_id)
     digest = push_token_hash(command.provider, command.token)
-    taken = [it for it, row in state.push_tokens.items() if row.token_hash == digest]
-    for other in taken:
+    for other in [it for it, row in state.push_tokens.items() if row.token_hash == digest]:
         del state.push_tokens[other]
+    state.taken_push.add(digest)
     state.push_tokens[place] = PushTokenRow(
         *place, command.provider, command.token, digest, command.hide_body, command.at_ms
     )

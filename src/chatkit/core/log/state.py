@@ -240,6 +240,7 @@ class State:
         removals: How many members this batch removes at most.
         mutes: Until when a member is not woken, by conversation key and user; of this batch.
         push_tokens: Push tokens of this batch.
+        taken_push: Digests of push tokens that this batch gives to a device; whoever had them has them no more.
         dropped_push: Push tokens that this batch forgets; it may give others to the same devices afterwards.
     """
 
@@ -276,6 +277,7 @@ class State:
         self.removals = 0
         self.mutes: dict[tuple[int, str], int] = {}
         self.push_tokens: dict[DevicePlace, PushTokenRow] = {}
+        self.taken_push: set[bytes] = set()
         self.dropped_push: list[DroppedPush] = []
 
     # --- for stores, while they load ---

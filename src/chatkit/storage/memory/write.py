@@ -64,10 +64,11 @@ def _write_pushing(tables: MemoryState, changes: Changes) -> None:
             is_meant = place[0] == user_id and device_id in ("", place[1]) and token in (None, it.token)
             if is_meant and (before_ms is None or it.at_ms <= before_ms):
                 del tables.push_tokens[place]
+    taken = {digest for (digest,) in changes.taken_push}
+    for place, it in list(tables.push_tokens.items()) if taken else ():
+        if it.token_hash in taken:
+            del tables.push_tokens[place]
     for row in changes.push_tokens:
-        for place, it in list(tables.push_tokens.items()):
-            if it.token_hash == row.token_hash:
-                del tables.push_tokens[place]
         tables.push_tokens[row[:2]] = row
 
 

@@ -27,7 +27,7 @@ _DUE = (
     """
 WITH due AS (
     SELECT conversation_key FROM outbox WHERE ready_ms <= $3
-    ORDER BY ready_ms {order}, conversation_key LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED
+    ORDER BY ready_ms {order}, conversation_key {order} LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED
 )
 """
     + _TAKE
@@ -126,7 +126,8 @@ INSERT INTO delivery AS v (
 SELECT *, 0 FROM unnest(
     $1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[])
 ON CONFLICT (conversation_key, user_id, device_id) DO UPDATE SET
-    ready_ms = excluded.ready_ms, attempt = excluded.attempt, ticket = 0, reason = excluded.reason
+    after_seq = excluded.after_seq, ready_ms = excluded.ready_ms, attempt = excluded.attempt, ticket = 0,
+    since_ms = excluded.since_ms, reason = excluded.reason
 """
 SELECT_LAG: Final = """
 SELECT

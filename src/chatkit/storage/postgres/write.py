@@ -37,6 +37,7 @@ _RARE: Final = (
     "audit",
     "mutes",
     "dropped_push",
+    "taken_push",
     "push_tokens",
 )
 """Fields of `Changes` that are lists of rows, and go into the document as they are."""

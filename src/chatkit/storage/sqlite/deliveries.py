@@ -29,7 +29,7 @@ SELECT c.conversation_key, c.conversation_id, c.type, c.title, c.member_count,
 _DUE = (
     _CLAIM
     + """
-FROM (SELECT * FROM outbox WHERE ready_ms <= ? ORDER BY ready_ms {order}, conversation_key LIMIT ?) AS o
+FROM (SELECT * FROM outbox WHERE ready_ms <= ? ORDER BY ready_ms {order}, conversation_key {order} LIMIT ?) AS o
 CROSS JOIN conversation AS c ON c.conversation_key = o.conversation_key
 """
 )
@@ -102,7 +102,8 @@ WHERE conversation_key = ?2 AND ticket = ?3 AND ready_ms IS NOT NULL
 PUT_LATER = """
 INSERT INTO delivery (conversation_key, user_id, device_id, after_seq, ready_ms, attempt, ticket, since_ms, reason)
 VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (conversation_key, user_id, device_id) DO UPDATE SET
-    ready_ms = excluded.ready_ms, attempt = excluded.attempt, ticket = 0, reason = excluded.reason
+    after_seq = excluded.after_seq, ready_ms = excluded.ready_ms, attempt = excluded.attempt, ticket = 0,
+    since_ms = excluded.since_ms, reason = excluded.reason
 """
 FINISH_DEVICE = (
     "DELETE FROM delivery WHERE conversation_key = ? AND user_id = ? AND device_id = ? AND ticket = ?"

@@ -165,7 +165,7 @@ DROP_PUSHED = (
     "DELETE FROM push_token WHERE user_id = ?1 AND (?2 = '' OR device_id = ?2) "
     "AND (?3 IS NULL OR token = ?3) AND (?4 IS NULL OR at_ms <= ?4)"
 )
-DELETE_TAKEN = "DELETE FROM push_token WHERE token_hash = ?1 AND (user_id <> ?2 OR device_id <> ?3)"
+DELETE_TAKEN = "DELETE FROM push_token WHERE token_hash = ?"
 INSERT_PUSHED = (
     "INSERT OR REPLACE INTO push_token (user_id, device_id, provider, token, token_hash, hide_body, at_ms) "
     "VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -200,7 +200,7 @@ def write(connection: Connection, changes: Changes) -> None:
     if changes.blocks or changes.ended_blocks:
         _many(connection, INSERT_BLOCK, changes.blocks)
         _many(connection, DELETE_BLOCK, changes.ended_blocks)
-    if changes.mutes or changes.dropped_push or changes.push_tokens:
+    if changes.mutes or changes.dropped_push or changes.taken_push:
         _write_pushing(connection, changes)
     _many(connection, WAKE_OUTBOX, changes.woken)
 
@@ -210,8 +210,7 @@ def _write_pushing(connection: Connection, changes: Changes) -> None:
     _many(connection, INSERT_MUTE, [row for row in changes.mutes if row[2]])
     _many(connection, DELETE_MUTE, [row[:2] for row in changes.mutes if not row[2]])
     _many(connection, DROP_PUSHED, changes.dropped_push)
-    taken = [(row.token_hash, row.user_id, row.device_id) for row in changes.push_tokens]
-    _many(connection, DELETE_TAKEN, taken)
+    _many(connection, DELETE_TAKEN, changes.taken_push)
     _many(connection, INSERT_PUSHED, changes.push_tokens)
 
 

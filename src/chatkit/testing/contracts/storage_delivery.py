@@ -32,11 +32,9 @@ def terms(at_ms: int, ticket: int = 1) -> ClaimTerms:
     return ClaimTerms(at_ms, AFTER, LEASE, ticket)
 
 
-def reached(
-    user: str, device_id: str = "phone", token: str | None = None, **more: object
-) -> base.RegisterPush:
-    """A device gives its token; it says whose it is."""
-    name = token or f"token of {user}'s {device_id}"
+def reached(user: str, device_id: str = "phone", by: str | None = None, **more: object) -> base.RegisterPush:
+    """A device says by which token it is reached; by itself that one says whose it is."""
+    name = by or f"token of {user}'s {device_id}"
     return base.RegisterPush(user, device_id, "log", name, False, NOW, **more)  # type: ignore[arg-type]
 
 

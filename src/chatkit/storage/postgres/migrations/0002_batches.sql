@@ -522,8 +522,8 @@ BEGIN
         DELETE FROM push_token AS t USING jsonb_array_elements(rare -> 'dropped_push') AS k
         WHERE t.user_id = k ->> 0 AND (k ->> 1 = '' OR t.device_id = k ->> 1)
             AND (k ->> 2 IS NULL OR t.token = k ->> 2) AND (k ->> 3 IS NULL OR t.at_ms <= (k ->> 3)::bigint);
-        DELETE FROM push_token AS t USING jsonb_array_elements(rare -> 'push_tokens') AS k
-        WHERE t.token_hash = decode(k ->> 4, 'base64') AND (t.user_id <> k ->> 0 OR t.device_id <> k ->> 1);
+        DELETE FROM push_token AS t USING jsonb_array_elements(rare -> 'taken_push') AS k
+        WHERE t.token_hash = decode(k ->> 0, 'base64');
         INSERT INTO push_token (user_id, device_id, provider, token, token_hash, hide_body, at_ms)
         SELECT
             e ->> 0, e ->> 1, e ->> 2, e ->> 3, decode(e ->> 4, 'base64'), (e ->> 5)::boolean, (e ->> 6)::bigint
