@@ -32,6 +32,7 @@ CONVERSATIONS_COUNTED_MAX: Final = 1_000
 """Conversations of a user whose unread messages make the badge."""
 
 COMPOSE_TIMEOUT_S: Final = 10.0
+COMPOSED_AT_ONCE: Final = 100
 _PAGE: Final = 200
 _BASE_S: Final = 2.0
 
@@ -73,19 +74,27 @@ class Job:
         self._config = config
         self._clock, self._random = ports.clock, ports.random
         self._counts = counts
+        self._composing = anyio.Semaphore(COMPOSED_AT_ONCE)
 
     async def carry_out(self, ticket: int, claims: Sequence[Claim]) -> None:
         """Push what is to be pushed, and be done with the claims. Raises UnavailableError; then they come again."""
         given_up = [it for it in claims if it.attempt > self._config.attempts_max]
         tried = [it for it in claims if it.attempt <= self._config.attempts_max]
         later = await self._pushed(tried)
-        self._counts["dead"] += len(given_up)
-        finished = [self._finished(it, (_given_up(it),)) for it in given_up]
+        finished = [self._finished(it, (self._given_up(it),)) for it in given_up]
         finished += [self._finished(it, tuple(later.get(_place(it), ()))) for it in tried]
         await self._store.deliveries.finish(ticket, finished)
 
     def _finished(self, claim: Claim, later: tuple[LaterDelivery, ...]) -> Finished:
         return Finished(claim, self._clock.now_ms(), later)
+
+    def _given_up(self, claim: Claim) -> LaterDelivery:
+        """A claim that was never finished, however often it was given out."""
+        tries = claim.attempt - 1
+        logger.error("deliveries of %s are given up after %d tries", claim.conversation_id, tries)
+        self._counts["dead"] += 1
+        reason = f"given out {tries} times and never finished"
+        return LaterDelivery(claim.user_id, claim.device_id, None, reason)
 
     async def _pushed(self, claims: Sequence[Claim]) -> dict[tuple[int, str, str], list[LaterDelivery]]:
         """Push; what has to come again, by the place of its claim."""
@@ -109,30 +118,32 @@ class Job:
         by_key: dict[int, list[PushTarget]] = {}
         for target in targets:
             by_key.setdefault(target.conversation_key, []).append(target)
-        badges: dict[str, int] = {}
-        planned = []
+        noticed: list[tuple[Claim, PushTarget, Notice, int]] = []
         for claim in claims:
             mine = [it for it in by_key.get(claim.conversation_key, ()) if _is_meant(claim, it)]
             entries = await self._entries(claim) if mine else []
             for target in mine:
                 found = notice_of(claim, target, entries, hide_body=self._config.hide_body)
                 if found is not None:
-                    badge = await self._badge(target.user_id, badges)
-                    planned.append(await self._planned(claim, target, *found, badge))
-        return planned
+                    noticed.append((claim, target, *found))
+        badges = {it: await self._badge(it) for it in {target.user_id for _, target, _, _ in noticed}}
+        planned: list[Planned] = []
+        async with anyio.create_task_group() as tasks:
+            for claim, target, notice, seq in noticed:
+                tasks.start_soon(
+                    self._put_into_words, planned, claim, target, notice, seq, badges[target.user_id]
+                )
+        return sorted(
+            planned, key=lambda it: (it.claim.conversation_key, it.target.user_id, it.target.device_id)
+        )
 
     async def _entries(self, claim: Claim) -> list[Entry]:
         after_seq = first_needed(claim)
         found = await self._store.entries(claim.conversation_id, after_seq, claim.head_seq - after_seq)
         return found
 
-    async def _badge(self, user_id: str, badges: dict[str, int]) -> int:
+    async def _badge(self, user_id: str) -> int:
         """How many unread messages a user has in all, but for conversations that they muted."""
-        if user_id not in badges:
-            badges[user_id] = await self._count_unread(user_id)
-        return badges[user_id]
-
-    async def _count_unread(self, user_id: str) -> int:
         total, after, now_ms = 0, None, self._clock.now_ms()
         for _ in range(0, CONVERSATIONS_COUNTED_MAX, _PAGE):
             rows = await self._store.conversations(user_id, None, after, _PAGE)
@@ -141,6 +152,12 @@ class Job:
                 break
             after = rows[-1].head.conversation_id
         return total
+
+    async def _put_into_words(
+        self, planned: list[Planned], claim: Claim, target: PushTarget, notice: Notice, seq: int, badge: int
+    ) -> None:
+        async with self._composing:
+            planned.append(await self._planned(claim, target, notice, seq, badge))
 
     async def _planned(
         self, claim: Claim, target: PushTarget, notice: Notice, seq: int, badge: int
@@ -172,7 +189,8 @@ class Job:
     async def _send(self, provider: str, planned: Sequence[Planned]) -> list[tuple[Planned, LaterDelivery]]:
         """Send what still is to be sent; returns what has to come again."""
         ready = await self._still_wanted(planned)
-        self._counts["cancelled"] += len(planned) - len(ready)
+        if len(ready) < len(planned):
+            self._counts["cancelled"] += len(planned) - len(ready)
         service = self._providers.get(provider)
         if service is None:
             reason = "this worker knows no such provider"
@@ -255,10 +273,3 @@ def _is_meant(claim: Claim, target: PushTarget) -> bool:
 
 def _dead(target: PushTarget, reason: str) -> LaterDelivery:
     return LaterDelivery(target.user_id, target.device_id, None, reason)
-
-
-def _given_up(claim: Claim) -> LaterDelivery:
-    """A claim that was never finished, however often it was given out."""
-    logger.error("deliveries of %s are given up after %d tries", claim.conversation_id, claim.attempt - 1)
-    reason = f"given out {claim.attempt - 1} times and never finished"
-    return LaterDelivery(claim.user_id, claim.device_id, None, reason)

@@ -85,7 +85,7 @@ def notice_of(
     after = _missing_after(target)
     missing = [it for it in entries if it.seq > after and it.seq not in target.exact]
     unread = [it for it in missing if _is_others(it, target.user_id) and it.payload != RECALLED]
-    recalled = _recalled_before(claim, missing, after)
+    recalled = _recalled_before(claim, target.user_id, missing, after)
     is_news = any(it.seq > claim.after_seq for it in unread)
     if not is_news and recalled is None:
         return None
@@ -119,10 +119,10 @@ def _is_others(entry: Entry, user_id: str) -> bool:
     return entry.client_msg_id is not None and entry.sender_id != user_id
 
 
-def _recalled_before(claim: Claim, missing: Sequence[Entry], after: int) -> Entry | None:
-    """The newest recall of a message that the device may have been pushed before."""
+def _recalled_before(claim: Claim, user_id: str, missing: Sequence[Entry], after: int) -> Entry | None:
+    """The newest recall, by its author, of a message that the device may have been pushed before."""
     for entry in reversed(missing):
-        if entry.seq > claim.after_seq and entry.client_msg_id is None:
+        if entry.seq > claim.after_seq and entry.client_msg_id is None and entry.sender_id != user_id:
             payload = _decode(entry.payload)
             if payload["type"] == "RECALL" and after < payload["seq"] <= claim.after_seq:
                 return entry
