@@ -52,8 +52,8 @@ class History:
             (3, self._update),
             (3, self._block),
             (2, self._unblock),
-            (5, self._open),
-            (4, self._resume),
+            (8, self._open),
+            (8, self._resume),
             (3, self._renew_login),
             (1, self._see),
             (3, self._revoke),
@@ -319,7 +319,7 @@ async def test_random_histories_reach_every_outcome() -> None:
     await model.migrate()
     history, names = History(1), Names(model)
     seen: set[str] = set()
-    for _ in range(3_000):
+    for _ in range(1_500):
         outcomes = await model.commit([names.own(it) for it in history.batch()])
         await names.learn()
         history.learn(outcomes, names)

@@ -598,6 +598,8 @@ def is_bounded(scan: str, name: str) -> bool:
         return True
     if name == "SELECT_OUTBOX":
         return scan == "SCAN o"  # by its key, in whose order it is wanted
+    if name == "SELECT_DUE_DEVICES":
+        return scan == "SCAN v"  # what is found by the index
     if name == "SELECT_DEAD_LETTERS":
         return scan == "SCAN v USING INDEX delivery_given_up"
     return name.startswith("SELECT_ROWS_OF_") and scan == "SCAN c"

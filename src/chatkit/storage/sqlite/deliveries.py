@@ -47,7 +47,7 @@ WHERE o.ready_ms <= ?
 TAKE_CONVERSATION = (
     "UPDATE outbox SET ready_ms = ?, ticket = ?, attempt = attempt + 1 WHERE conversation_key = ?"
 )
-SELECT_DEVICES = """
+SELECT_DUE_DEVICES = """
 SELECT c.conversation_key, c.conversation_id, c.type, c.title, c.member_count, v.after_seq, c.head_seq,
     v.attempt + 1, v.user_id, v.device_id, v.since_ms
 FROM (SELECT * FROM delivery WHERE ready_ms <= ? ORDER BY ready_ms, conversation_key LIMIT ?) AS v
@@ -154,7 +154,7 @@ def _due(
     oldest = connection.execute(SELECT_OLDEST, (terms.ready_before_ms, limit))
     newest = connection.execute(SELECT_NEWEST, (terms.ready_before_ms, limit - limit // 2))
     found = {row[0]: Claim(*row) for row in (*newest, *oldest)}
-    devices = connection.execute(SELECT_DEVICES, (terms.now_ms, limit))
+    devices = connection.execute(SELECT_DUE_DEVICES, (terms.now_ms, limit))
     return [*[*found.values()][:limit], *(Claim(*row) for row in devices)]
 
 
