@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tomllib
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from ._arguments import check_kind
@@ -9,7 +15,21 @@ from .bus._names import PREFIX
 from .bus.base import Bus
 from .errors import ConfigurationError
 from .ports import Ids, Ports, SystemIds
+from .push.base import PushProvider
+from .server.delivery.config import DeliveryConfig
 from .storage.base import Store
+
+Providers = Mapping[str, PushProvider]
+"""Ways to devices, by the names that devices register with."""
+
+_PROVIDERS: Final = {
+    "apns": "ApnsPushProvider",
+    "fcm": "FcmPushProvider",
+    "webpush": "WebPushProvider",
+    "webhook": "WebhookPushProvider",
+    "log": "LogPushProvider",
+}
+"""By the module of `push` that holds each."""
 
 
 def open_store(address: str, *, ids: Ids | None = None) -> Store:
@@ -95,6 +115,56 @@ def check_queue(address: str) -> None:
     if address.startswith("nats://"):
         raise ConfigurationError("queue nats:// is not built yet; use local://")
     raise ConfigurationError(f"unknown queue address {address!r}; use local://")
+
+
+def open_push(
+    path: str | os.PathLike[str], *, ports: Ports | None = None
+) -> tuple[Providers, DeliveryConfig]:
+    """What a push file names: the ways to devices, and the settings of the delivery worker.
+
+    A TOML file with a table for each provider. Its name is what devices register with; its kind (`apns`, `fcm`,
+    `webpush`, `webhook` or `log`) is the value of `kind`, or else the name. The other values are the arguments of the
+    provider; one that ends in `_file` names a file that holds the value, beside this one. A table `delivery` holds
+    fields of `DeliveryConfig`. See docs/push.md.
+
+    Raises:
+        ConfigurationError: The file or one that it names cannot be read, or a value is wrong; names which.
+    """
+    folder = Path(path).parent
+    providers, config = {}, DeliveryConfig()
+    for name, table in _read_toml(Path(path)).items():
+        if not isinstance(table, dict):
+            raise ConfigurationError(f"{path}: {name} must be a table, such as [{name}]")
+        try:
+            if name == "delivery":
+                config = DeliveryConfig(**table)
+            else:
+                providers[name] = _provider(name, {**table}, folder, ports)
+        except (TypeError, ConfigurationError) as error:  # TypeError: no such argument, or one is missing
+            raise ConfigurationError(f"{path}: [{name}]: {error}") from None
+    return providers, config
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}") from None
+
+
+def _provider(name: str, values: dict[str, Any], folder: Path, ports: Ports | None) -> PushProvider:
+    kind = values.pop("kind", name)
+    for argument in [it for it in values if it.endswith("_file")]:
+        file = folder / str(values.pop(argument))
+        try:
+            values[argument.removesuffix("_file")] = file.read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"cannot read {file}: {error}") from None
+    if kind not in _PROVIDERS:
+        raise ConfigurationError(f"unknown kind {kind!r}; use {', '.join(_PROVIDERS)}")
+    make = getattr(import_module(f".push.{kind}", __package__), _PROVIDERS[kind])
+    provider: PushProvider = make(**values, ports=ports)
+    return provider
 
 
 def _without_login(address: str) -> str:

@@ -594,7 +594,11 @@ KEYS = "SCAN 4 CONSTANT ROWS"
 
 def is_bounded(scan: str, name: str) -> bool:
     """A scan of a statement's own argument, of a subquery with a limit, or of an index in the wanted order."""
-    if "VIRTUAL TABLE" in scan or scan.startswith("SCAN (subquery") or scan in ("SCAN k", KEYS):
+    if (
+        "VIRTUAL TABLE" in scan
+        or scan.startswith("SCAN (subquery")
+        or scan in ("SCAN k", "SCAN CONSTANT ROW", KEYS)
+    ):
         return True
     if name == "SELECT_OUTBOX":
         return scan == "SCAN o"  # by its key, in whose order it is wanted

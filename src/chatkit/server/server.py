@@ -279,6 +279,8 @@ class ChatServer(LoginVerbs):
         if self._guard is not None:
             self._guard.check()
         self._committer.close("the node drains")
+        if self._worker is not None:
+            self._worker.stop()
         self._sessions.announce_drain()
         with anyio.move_on_after(self.config.drain_timeout_s):
             if self.running:

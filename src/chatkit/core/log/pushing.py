@@ -40,7 +40,9 @@ def register_push(state: State, command: RegisterPush) -> Done:
     for other in [it for it, row in state.push_tokens.items() if row.token_hash == digest]:
         del state.push_tokens[other]
     state.taken_push.add(digest)
-    state.dropped_push.append((*place, None, None))  # its former one goes, also if this one is taken from it again
+    state.dropped_push.append(
+        (*place, None, None)
+    )  # its former one goes, also if this one is taken from it again
     state.push_tokens[place] = PushTokenRow(
         *place, command.provider, command.token, digest, command.hide_body, command.at_ms
     )

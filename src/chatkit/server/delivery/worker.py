@@ -14,6 +14,7 @@ from typing import Final
 import anyio
 
 from ..._arguments import check_callable, check_has, check_kind
+from ..._auto_reset_event import AutoResetEvent
 from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ports
 from ...push.base import PushProvider
@@ -74,13 +75,23 @@ class DeliveryWorker:
         self._job = Job(store, providers, compose or plain_words, self._config, self._ports, self.counts)
         self._slots = anyio.Semaphore(self._config.concurrency)
         self._discard_at_s = self._ports.clock.now_s()
+        self._stopping = False
+        self._wake = AutoResetEvent()
 
     async def run(self) -> None:
-        """Work until cancelled. A store that fails is asked again; nothing it said is lost."""
+        """Work until `stop` or cancellation. A store that fails is asked again; nothing it said is lost.
+
+        What is under way when it is cancelled comes again when its lease has ended.
+        """
         async with anyio.create_task_group() as tasks:
-            while True:
+            while not self._stopping:
                 if not await self._round(tasks):
-                    await anyio.sleep(self._config.poll_s)
+                    await self._wake.wait(self._config.poll_s)
+
+    def stop(self) -> None:
+        """Take nothing more; `run` returns when what is under way is done with."""
+        self._stopping = True
+        self._wake.set()
 
     async def run_once(self) -> int:
         """Work on what is due now, and return how many claims that were; 0 if nothing is due."""
@@ -97,6 +108,9 @@ class DeliveryWorker:
                 claims = await self._store.deliveries.claim(self._terms(ticket), self._config.batch)
             except UnavailableError as error:
                 logger.warning("the outbox cannot be read: %s", error)
+                return 0
+            except Exception:  # a bug here must not end the server that the worker runs in
+                logger.exception("the outbox cannot be read")
                 return 0
         for chunk in _chunks(claims):
             await self._slots.acquire()

@@ -179,7 +179,7 @@ CREATE TABLE login_audit (
 
 CREATE INDEX login_audit_in_order ON login_audit (audit_id);
 
--- What delivery workers go by: docs/design/0014-delivery.md.
+-- What delivery workers go by: docs/design/0016-delivery-workers.md.
 CREATE TABLE outbox (
     conversation_key bigint PRIMARY KEY,
     first_seq bigint NOT NULL,

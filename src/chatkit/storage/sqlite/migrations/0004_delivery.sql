@@ -1,4 +1,4 @@
--- What a delivery worker goes by. Why: docs/design/0014-delivery.md.
+-- What a delivery worker goes by. Why: docs/design/0016-delivery-workers.md.
 
 -- Entries up to handled_seq are done with. ready_ms says since when there is more to do, or until when the row is left to
 -- the worker whose ticket it has; NULL: nothing is to do. Rows from before are done with: there was nobody to push to.
