@@ -270,6 +270,10 @@ async def work(store: base.Store, seed: int) -> list[Any]:
     claims = await store.deliveries.claim(terms, rng.choice([1, 2, 3, 10]), named)
     claims.sort(key=lambda it: (it.conversation_id, it.user_id, it.device_id))
     targets = await store.deliveries.targets(claims, now_ms)
+    marks = await store.deliveries.newest(claims, 4)
+    unread = await store.deliveries.unread(USERS, now_ms)
+    told = [(it.seq, it.kind, it.sender_id, it.is_recalled, it.recalls_seq) for it in marks]
+    counted = [unread.get(user, 0) for user in USERS]
     finished = []
     for claim in claims:
         failed = [
@@ -285,10 +289,10 @@ async def work(store: base.Store, seed: int) -> list[Any]:
         [replace(it, conversation_key=0) for it in rows] for rows in (claims, targets)
     ]  # numbers are a store's own
     if rng.random() < 0.3:
-        return seen
+        return [*seen, sorted(told, key=str), counted]
     done = await store.deliveries.finish(terms.ticket, finished)
     dead = await store.deliveries.dead_letters(100)
-    return [*seen, done, await store.deliveries.lag(), sorted(map(repr, dead))]
+    return [*seen, counted, done, await store.deliveries.lag(), sorted(map(repr, dead))]
 
 
 @pytest.mark.parametrize("seed", range(40))

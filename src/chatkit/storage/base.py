@@ -304,6 +304,30 @@ class PushTarget(msgspec.Struct, frozen=True):
     exact: tuple[int, ...]
 
 
+class EntryMark(msgspec.Struct, frozen=True):
+    """An entry without its words.
+
+    Attributes:
+        kind: USER, MEMBER or RECALL.
+        is_recalled: Whether it was recalled.
+        recalls_seq: Of a RECALL, what it recalls.
+    """
+
+    conversation_key: int
+    seq: int
+    epoch: str
+    kind: str
+    sender_id: str
+    server_ts: int
+    is_recalled: bool
+    recalls_seq: int | None
+
+    @property
+    def message_id(self) -> str:
+        """Its id."""
+        return message_id(self.conversation_key, self.epoch, self.seq)
+
+
 class LaterDelivery(msgspec.Struct, frozen=True):
     """A device that could not be pushed to, or the conversation as a whole (both ids empty).
 
@@ -380,6 +404,18 @@ class DeliveryStore(Protocol):
 
         Left out are members who read everything or muted the conversation, devices that confirmed everything, and for a
         claim of all members those that are to be tried again anyway.
+        """
+
+    async def newest(self, claims: Sequence[Claim], count: int) -> list[EntryMark]:
+        """The newest entries up to each claim's head, at most `count` of each conversation; by conversation and seq."""
+
+    async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """The payloads of entries by (conversation_key, seq); of those that were recalled there is none."""
+
+    async def unread(self, user_ids: Sequence[str], now_ms: int) -> dict[str, int]:
+        """How many unread messages each user has in all conversations that they have not muted.
+
+        Counted as in `conversations`: at most `UNREAD_MAX` of each conversation. A user without any may be left out.
         """
 
     async def finish(self, ticket: int, finished: Sequence[Finished]) -> int:

@@ -19,30 +19,44 @@ from ...core.backoff import next_delay
 from ...errors import RefusedError
 from ...ports import Ports
 from ...push.base import Dead, Delivered, Push, PushProvider, Refused, Result, Retry, Unknown
-from ...storage.base import Claim, Entry, Finished, LaterDelivery, PushTarget, Store, UnregisterPush
+from ...storage.base import (
+    Claim,
+    EntryMark,
+    Finished,
+    LaterDelivery,
+    PushTarget,
+    Store,
+    UnregisterPush,
+)
+from ...wire.payload import RECALLED
 from .config import DeliveryConfig
-from .notices import Compose, Notice, first_needed, notice_of
+from .notices import ENTRIES_MAX, Choice, Compose, choose, notice_of
 
 logger = logging.getLogger(__name__)
 
 SENT_AT_ONCE: Final = 50
 """Pushes that are handed to a provider after one look at the log."""
 
-CONVERSATIONS_COUNTED_MAX: Final = 1_000
-"""Conversations of a user whose unread messages make the badge."""
-
 COMPOSE_TIMEOUT_S: Final = 10.0
 COMPOSED_AT_ONCE: Final = 100
-_PAGE: Final = 200
 _BASE_S: Final = 2.0
+
+Place = tuple[int, str, str]
+"""(conversation key, user, device); of a claim of all members without the two."""
+
+
+class Task(msgspec.Struct, frozen=True):
+    """Something to be told to a device."""
+
+    claim: Claim
+    target: PushTarget
+    choice: Choice
 
 
 class Planned(msgspec.Struct, frozen=True):
     """A push that is to be sent, or why none can be."""
 
-    claim: Claim
-    target: PushTarget
-    seq: int
+    task: Task
     push: Push | None
     error: LaterDelivery | None = None
 
@@ -96,73 +110,70 @@ class Job:
         reason = f"given out {tries} times and never finished"
         return LaterDelivery(claim.user_id, claim.device_id, None, reason)
 
-    async def _pushed(self, claims: Sequence[Claim]) -> dict[tuple[int, str, str], list[LaterDelivery]]:
+    async def _pushed(self, claims: Sequence[Claim]) -> dict[Place, list[LaterDelivery]]:
         """Push; what has to come again, by the place of its claim."""
-        planned = await self._plan(claims)
-        later: dict[tuple[int, str, str], list[LaterDelivery]] = {}
+        planned = await self._plan(await self._tasks(claims))
+        later: dict[Place, list[LaterDelivery]] = {}
         for it in planned:
             if it.error is not None:
-                later.setdefault(_place(it.claim), []).append(it.error)
-        ready = sorted((it for it in planned if it.push is not None), key=lambda it: it.target.provider)
-        for provider, of_provider in groupby(ready, key=lambda it: it.target.provider):
+                later.setdefault(_place(it.task.claim), []).append(it.error)
+        ready = sorted((it for it in planned if it.push is not None), key=lambda it: it.task.target.provider)
+        for provider, of_provider in groupby(ready, key=lambda it: it.task.target.provider):
             todo = list(of_provider)
             for start in range(0, len(todo), SENT_AT_ONCE):
                 for it, failed in await self._send(provider, todo[start : start + SENT_AT_ONCE]):
-                    later.setdefault(_place(it.claim), []).append(failed)
+                    later.setdefault(_place(it.task.claim), []).append(failed)
         return later
 
     # --- what to say ---
 
-    async def _plan(self, claims: Sequence[Claim]) -> list[Planned]:
-        targets = await self._store.deliveries.targets(claims, self._clock.now_ms())
-        by_key: dict[int, list[PushTarget]] = {}
+    async def _tasks(self, claims: Sequence[Claim]) -> list[Task]:
+        """Whom to tell what, as the log is now; by conversation, user and device."""
+        outbox, now_ms = self._store.deliveries, self._clock.now_ms()
+        targets = await outbox.targets(claims, now_ms) if claims else []
+        if not targets:
+            return []
+        keys = {it.conversation_key for it in targets}
+        marks: dict[int, list[EntryMark]] = {key: [] for key in keys}
+        for mark in await outbox.newest([it for it in claims if it.conversation_key in keys], ENTRIES_MAX):
+            marks[mark.conversation_key].append(mark)
+        by_place = {_place(it): it for it in claims}
+        tasks = []
         for target in targets:
-            by_key.setdefault(target.conversation_key, []).append(target)
-        noticed: list[tuple[Claim, PushTarget, Notice, int]] = []
-        for claim in claims:
-            mine = [it for it in by_key.get(claim.conversation_key, ()) if _is_meant(claim, it)]
-            entries = await self._entries(claim) if mine else []
-            for target in mine:
-                found = notice_of(claim, target, entries, hide_body=self._config.hide_body)
-                if found is not None:
-                    noticed.append((claim, target, *found))
-        badges = {it: await self._badge(it) for it in {target.user_id for _, target, _, _ in noticed}}
-        planned: list[Planned] = []
-        async with anyio.create_task_group() as tasks:
-            for claim, target, notice, seq in noticed:
-                tasks.start_soon(
-                    self._put_into_words, planned, claim, target, notice, seq, badges[target.user_id]
-                )
-        return sorted(
-            planned, key=lambda it: (it.claim.conversation_key, it.target.user_id, it.target.device_id)
+            key = target.conversation_key
+            claim = by_place.get((key, target.user_id, target.device_id)) or by_place.get((key, "", ""))
+            choice = choose(claim, target, marks[key]) if claim is not None else None
+            if claim is not None and choice is not None:
+                tasks.append(Task(claim, target, choice))
+        return tasks
+
+    async def _plan(self, tasks: Sequence[Task]) -> list[Planned]:
+        """Put everything into words."""
+        if not tasks:
+            return []
+        outbox = self._store.deliveries
+        bodies = await outbox.payloads(
+            [(it.target.conversation_key, it.choice.about.seq) for it in tasks if not it.choice.is_withdrawal]
         )
+        badges = await outbox.unread([it.target.user_id for it in tasks], self._clock.now_ms())
+        planned: list[Planned] = []
+        async with anyio.create_task_group() as composing:
+            for it in tasks:
+                place = (it.target.conversation_key, it.choice.about.seq)
+                body = RECALLED if it.choice.is_withdrawal else bodies.get(place)
+                if body is not None:  # else it was recalled just now, which is due as an entry of its own
+                    badge = badges.get(it.target.user_id, 0)
+                    composing.start_soon(self._put_into_words, planned, it, body, badge)
+        return sorted(planned, key=lambda it: _device(it.task))
 
-    async def _entries(self, claim: Claim) -> list[Entry]:
-        after_seq = first_needed(claim)
-        found = await self._store.entries(claim.conversation_id, after_seq, claim.head_seq - after_seq)
-        return found
-
-    async def _badge(self, user_id: str) -> int:
-        """How many unread messages a user has in all, but for conversations that they muted."""
-        total, after, now_ms = 0, None, self._clock.now_ms()
-        for _ in range(0, CONVERSATIONS_COUNTED_MAX, _PAGE):
-            rows = await self._store.conversations(user_id, None, after, _PAGE)
-            total += sum(it.unread for it in rows if it.muted_until_ms <= now_ms)
-            if len(rows) < _PAGE:
-                break
-            after = rows[-1].head.conversation_id
-        return total
-
-    async def _put_into_words(
-        self, planned: list[Planned], claim: Claim, target: PushTarget, notice: Notice, seq: int, badge: int
-    ) -> None:
+    async def _put_into_words(self, planned: list[Planned], task: Task, body: bytes, badge: int) -> None:
         async with self._composing:
-            planned.append(await self._planned(claim, target, notice, seq, badge))
+            planned.append(await self._planned(task, body, badge))
 
-    async def _planned(
-        self, claim: Claim, target: PushTarget, notice: Notice, seq: int, badge: int
-    ) -> Planned:
+    async def _planned(self, task: Task, body: bytes, badge: int) -> Planned:
+        claim, target = task.claim, task.target
         try:
+            notice = notice_of(claim, target, task.choice, body, hide_body=self._config.hide_body)
             with anyio.fail_after(COMPOSE_TIMEOUT_S):
                 text = await self._compose(notice)
             push = Push(
@@ -176,13 +187,12 @@ class Job:
                 badge=badge,
             )
         except TimeoutError:
-            return Planned(claim, target, seq, None, self._again(claim, target, "the words took too long"))
+            return Planned(task, None, self._again(claim, target, "the words took too long"))
         except Exception as error:  # one device's words; the others get theirs
             logger.exception("no words for a push to a device of %s", target.user_id)
             self._counts["dead"] += 1
-            reason = f"its words failed: {type(error).__name__}"
-            return Planned(claim, target, seq, None, _dead(target, reason))
-        return Planned(claim, target, seq, push)
+            return Planned(task, None, _dead(target, f"its words failed: {type(error).__name__}"))
+        return Planned(task, push)
 
     # --- sending ---
 
@@ -194,33 +204,19 @@ class Job:
         service = self._providers.get(provider)
         if service is None:
             reason = "this worker knows no such provider"
-            return [(it, self._again(it.claim, it.target, reason)) for it in ready]
+            return [(it, self._again(it.task.claim, it.task.target, reason)) for it in ready]
         pushes = [it.push for it in ready if it.push is not None]
         results = await service.send(pushes) if pushes else []
-        found = [(it, await self._judged(it, result)) for it, result in zip(ready, results, strict=True)]
+        found = [(it, await self._judged(it.task, result)) for it, result in zip(ready, results, strict=True)]
         return [(it, later) for it, later in found if later is not None]
 
     async def _still_wanted(self, planned: Sequence[Planned]) -> list[Planned]:
-        claims = list({_place(it.claim): it.claim for it in planned}.values())
-        targets = await self._store.deliveries.targets(claims, self._clock.now_ms())
-        current = {(it.conversation_key, it.user_id, it.device_id): it for it in targets}
-        wanted = []
-        for claim in claims:
-            entries = await self._entries(claim)
-            for it in planned:
-                place = (claim.conversation_key, it.target.user_id, it.target.device_id)
-                if it.claim is claim and self._is_wanted(it, current.get(place), entries):
-                    wanted.append(it)
-        return wanted
+        """Those of which the log says the same right now. Where it says something else, that is due by itself."""
+        claims = {_place(it.task.claim): it.task.claim for it in planned}
+        current = {_device(it): it for it in await self._tasks([*claims.values()])}
+        return [it for it in planned if _is_same(it.task, current.get(_device(it.task)))]
 
-    def _is_wanted(self, it: Planned, target: PushTarget | None, entries: Sequence[Entry]) -> bool:
-        """Whether a look at the log right now says the same. If it says something else, that is due as a new entry."""
-        if target is None or target.token != it.target.token:
-            return False
-        found = notice_of(it.claim, target, entries, hide_body=self._config.hide_body)
-        return found is not None and found[1] == it.seq
-
-    async def _judged(self, it: Planned, result: Result) -> LaterDelivery | None:
+    async def _judged(self, it: Task, result: Result) -> LaterDelivery | None:
         """What has to come again of a push; None for nothing."""
         match result:
             case Delivered():
@@ -263,12 +259,16 @@ class Job:
         return LaterDelivery(target.user_id, target.device_id, ready_ms, reason)
 
 
-def _place(claim: Claim) -> tuple[int, str, str]:
+def _place(claim: Claim) -> Place:
     return claim.conversation_key, claim.user_id, claim.device_id
 
 
-def _is_meant(claim: Claim, target: PushTarget) -> bool:
-    return not claim.user_id or (claim.user_id, claim.device_id) == (target.user_id, target.device_id)
+def _device(task: Task) -> Place:
+    return task.target.conversation_key, task.target.user_id, task.target.device_id
+
+
+def _is_same(task: Task, now: Task | None) -> bool:
+    return now is not None and now.target.token == task.target.token and now.choice.about == task.choice.about
 
 
 def _dead(target: PushTarget, reason: str) -> LaterDelivery:

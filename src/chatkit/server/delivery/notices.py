@@ -7,9 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ...storage.base import Claim, Entry, PushTarget
+from ...storage.base import Claim, EntryMark, PushTarget
 from ...types import ConversationType
-from ...wire.payload import RECALLED
 
 ENTRIES_MAX: Final = 50
 """Newest entries of a conversation among which the message to tell of is looked for."""
@@ -60,70 +59,82 @@ async def plain_words(notice: Notice) -> PushText:
     title = (notice.title or notice.conversation_id) if is_group else notice.sender_id
     if notice.hide_body:
         return PushText(title)
-    if notice.payload == {"type": "RECALLED"}:
+    if notice.payload["type"] == "RECALLED":
         return PushText(title, "A message was withdrawn")
     words = notice.payload.get("text") or notice.payload.get("fallbackText") or f"[{notice.payload['type']}]"
     return PushText(title, f"{notice.sender_id}: {words}" if is_group else str(words))
 
 
-def first_needed(claim: Claim) -> int:
-    """The entries that a notice is made of come after this seq."""
-    return max(0, claim.head_seq - ENTRIES_MAX)
+class Choice(msgspec.Struct, frozen=True):
+    """What a device is to be told.
+
+    Attributes:
+        about: The message; or, where nothing is left to be told of, the entry that recalled one.
+        count: As in `Notice`.
+        recalled: As in `Notice`.
+    """
+
+    about: EntryMark
+    count: int
+    recalled: bool
+
+    @property
+    def is_withdrawal(self) -> bool:
+        """Whether all there is to tell is that a message was recalled."""
+        return self.about.kind == "RECALL"
 
 
-def notice_of(
-    claim: Claim, target: PushTarget, entries: Sequence[Entry], *, hide_body: bool = False
-) -> tuple[Notice, int] | None:
-    """What to tell a device, and the seq of the message that it is about; None: nothing.
+def choose(claim: Claim, target: PushTarget, marks: Sequence[EntryMark]) -> Choice | None:
+    """What to tell a device; None: nothing.
 
     Args:
         claim: What is new.
         target: The device, and how far it has got.
-        entries: The newest of the conversation, ascending, with their `client_msg_id`.
+        marks: The newest entries of the conversation, ascending.
+    """
+    after = max(target.read_seq, target.delivered_seq, target.join_seq - 1)
+    missing = [
+        it for it in marks if it.seq > after and it.seq not in target.exact and it.sender_id != target.user_id
+    ]
+    unread = [it for it in missing if it.kind == "USER" and not it.is_recalled]
+    withdrawn = [it for it in missing if _withdraws(claim, it, after)]
+    if not withdrawn and not any(it.seq > claim.after_seq for it in unread):
+        return None
+    return Choice(unread[-1] if unread else withdrawn[-1], len(unread), bool(withdrawn))
+
+
+def _withdraws(claim: Claim, mark: EntryMark, after: int) -> bool:
+    """Whether an entry recalls a message that the device may have been pushed before."""
+    if mark.recalls_seq is None or mark.seq <= claim.after_seq:
+        return False
+    return after < mark.recalls_seq <= claim.after_seq
+
+
+def notice_of(
+    claim: Claim, target: PushTarget, choice: Choice, payload: bytes, *, hide_body: bool = False
+) -> Notice:
+    """What to put into words.
+
+    Args:
+        claim: What is new.
+        target: The device.
+        choice: What to tell it.
+        payload: Of the message.
         hide_body: Whether words are hidden, whatever the device asked for.
     """
-    after = _missing_after(target)
-    missing = [it for it in entries if it.seq > after and it.seq not in target.exact]
-    unread = [it for it in missing if _is_others(it, target.user_id) and it.payload != RECALLED]
-    recalled = _recalled_before(claim, target.user_id, missing, after)
-    is_news = any(it.seq > claim.after_seq for it in unread)
-    if not is_news and recalled is None:
-        return None
-    about = unread[-1] if unread else recalled
-    assert about is not None, "without a message there is a recall"
     hidden = hide_body or target.hide_body
-    payload = _decode(about.payload) if unread else {"type": "RECALLED"}
-    notice = Notice(
+    decoded = _decode(payload)
+    return Notice(
         user_id=target.user_id,
         device_id=target.device_id,
         conversation_id=claim.conversation_id,
         conversation_type=claim.type,
         title=claim.title,
-        sender_id=about.sender_id,
-        message_id=about.message_id,
-        sent_at_ms=about.server_ts,
-        payload={"type": payload["type"]} if hidden else payload,
-        count=len(unread),
-        recalled=recalled is not None,
+        sender_id=choice.about.sender_id,
+        message_id=choice.about.message_id,
+        sent_at_ms=choice.about.server_ts,
+        payload={"type": decoded["type"]} if hidden else decoded,
+        count=choice.count,
+        recalled=choice.recalled,
         hide_body=hidden,
     )
-    return notice, about.seq
-
-
-def _missing_after(target: PushTarget) -> int:
-    return max(target.read_seq, target.delivered_seq, target.join_seq - 1)
-
-
-def _is_others(entry: Entry, user_id: str) -> bool:
-    """Whether it is a message of somebody else; what the server made has no key."""
-    return entry.client_msg_id is not None and entry.sender_id != user_id
-
-
-def _recalled_before(claim: Claim, user_id: str, missing: Sequence[Entry], after: int) -> Entry | None:
-    """The newest recall, by its author, of a message that the device may have been pushed before."""
-    for entry in reversed(missing):
-        if entry.seq > claim.after_seq and entry.client_msg_id is None and entry.sender_id != user_id:
-            payload = _decode(entry.payload)
-            if payload["type"] == "RECALL" and after < payload["seq"] <= claim.after_seq:
-                return entry
-    return None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import anyio.lowlevel
+import msgspec
 
+from ...core.log.state import MessageRow
 from ...errors import UnavailableError
-from ..base import LAG_MAX, Claim, ClaimTerms, DeadLetter, DeliveryLag, Finished, PushTarget
+from ..base import LAG_MAX, Claim, ClaimTerms, DeadLetter, DeliveryLag, EntryMark, Finished, PushTarget
 from ..later import later_rows
 from .tables import Conversation, Device, Later, MemoryState, Work
 
@@ -18,10 +20,14 @@ class MemoryDeliveries:
     Args:
         tables: Of the store.
         is_open: Whether the store takes anything.
+        count: How many unread messages a member has in a conversation.
     """
 
-    def __init__(self, tables: MemoryState, is_open: Callable[[], bool]) -> None:
+    def __init__(
+        self, tables: MemoryState, is_open: Callable[[], bool], count: Callable[[Conversation, str], int]
+    ) -> None:
         self._tables = tables
+        self._count = count
         self._is_open = is_open
 
     async def claim(
@@ -109,6 +115,37 @@ class MemoryDeliveries:
                     tuple(sorted(device.exact)),
                 )
 
+    async def newest(self, claims: Sequence[Claim], count: int) -> list[EntryMark]:
+        """The newest entries of conversations, without their words."""
+        await self._check()
+        keys = {it.conversation_key: it.head_seq for it in claims}
+        return [
+            _mark(self._tables.by_key[key], row)
+            for key, head_seq in sorted(keys.items())
+            for row in self._tables.by_key[key].rows[max(0, head_seq - count) : head_seq]
+        ]
+
+    async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """The payloads of entries that were not recalled."""
+        await self._check()
+        return {
+            (key, seq): self._tables.by_key[key].rows[seq - 1].payload
+            for key, seq in places
+            if seq not in self._tables.by_key[key].recalled
+        }
+
+    async def unread(self, user_ids: Sequence[str], now_ms: int) -> dict[str, int]:
+        """How many unread messages each user has."""
+        await self._check()
+        return {
+            user_id: sum(
+                self._count(it, user_id)
+                for it in self._tables.of_user(user_id)
+                if it.muted.get(user_id, 0) <= now_ms
+            )
+            for user_id in user_ids
+        }
+
     async def finish(self, ticket: int, finished: Sequence[Finished]) -> int:
         """Be done with claims."""
         await self._check()
@@ -180,6 +217,13 @@ class MemoryDeliveries:
         await anyio.lowlevel.checkpoint()
         if not self._is_open():
             raise UnavailableError("the store is not open", retry_after_s=1.0)
+
+
+def _mark(it: Conversation, row: MessageRow) -> EntryMark:
+    recalls = msgspec.json.decode(row.payload)["seq"] if row.kind == "RECALL" else None
+    return EntryMark(
+        it.key, row.seq, row.epoch, row.kind, row.sender_id, row.server_ts, row.seq in it.recalled, recalls
+    )
 
 
 def _claim(it: Conversation, after_seq: int, attempt: int, *device: object) -> Claim:

@@ -66,7 +66,7 @@ class MemoryStore(MemoryReads):
         self._ids = ids
         self._secret = b""
         self._closed = False
-        self.deliveries = MemoryDeliveries(self._tables, lambda: self.healthy)
+        self.deliveries = MemoryDeliveries(self._tables, lambda: self.healthy, self._unread)
 
     @property
     def healthy(self) -> bool:

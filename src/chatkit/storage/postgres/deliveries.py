@@ -13,8 +13,10 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from ...drivers.postgres import READ, Connection, Database, Row
-from ..base import LAG_MAX, Claim, ClaimTerms, DeadLetter, DeliveryLag, Finished, PushTarget
+from ..base import LAG_MAX, Claim, ClaimTerms, DeadLetter, DeliveryLag, EntryMark, Finished, PushTarget
 from ..later import later_rows
+from ..unread import Place, UnreadCounts
+from .reads import unread_at
 
 _CLAIMED = """
 RETURNING c.conversation_key, c.conversation_id, c.type, c.title, c.member_count,
@@ -105,6 +107,27 @@ JOIN device_exact AS x ON x.conversation_key = k.conversation_key AND x.user_id 
     AND x.device_id = k.device_id
 ORDER BY x.seq
 """
+SELECT_MARKS: Final = """
+SELECT e.conversation_key, e.seq, e.epoch, e.kind, e.sender_id, e.server_ts, r.seq IS NOT NULL, CASE
+    WHEN e.kind = 'RECALL' THEN (convert_from(e.payload, 'UTF8')::jsonb ->> 'seq')::bigint END
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (conversation_key, after_seq, head_seq)
+JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq > k.after_seq AND e.seq <= k.head_seq
+LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+ORDER BY e.conversation_key, e.seq
+"""
+SELECT_PAYLOADS: Final = """
+SELECT e.conversation_key, e.seq, e.payload FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
+WHERE NOT EXISTS (SELECT FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
+"""
+SELECT_BEHIND: Final = """
+SELECT m.conversation_key, m.user_id, u.read_seq, c.head_seq FROM unnest($1::text[]) AS k (user_id)
+JOIN conversation_member AS m ON m.user_id = k.user_id AND m.leave_seq IS NULL
+JOIN conversation AS c ON c.conversation_key = m.conversation_key
+JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
+LEFT JOIN mute AS x ON x.conversation_key = m.conversation_key AND x.user_id = m.user_id
+WHERE u.read_seq < c.head_seq AND coalesce(x.until_ms, 0) <= $2
+"""
 LOCK_CONVERSATIONS: Final = """
 SELECT FROM conversation WHERE conversation_key = ANY ($1::bigint[]) ORDER BY conversation_key FOR NO KEY UPDATE
 """
@@ -153,9 +176,11 @@ class PostgresDeliveries:
     Args:
         database: Where transactions that write run.
         reading: Where reads run.
+        counts: The counts of unread messages of the store.
     """
 
-    def __init__(self, database: Database, reading: Database) -> None:
+    def __init__(self, database: Database, reading: Database, counts: UnreadCounts) -> None:
+        self._counts = counts
         self._database = database
         self._reading = reading
 
@@ -174,6 +199,32 @@ class PostgresDeliveries:
         """Whom to push to."""
         async with self._reading.transaction(READ) as connection:
             return await _targets(connection, claims, now_ms)
+
+    async def newest(self, claims: Sequence[Claim], count: int) -> list[EntryMark]:
+        """The newest entries of conversations, without their words."""
+        spans = {(it.conversation_key, max(0, it.head_seq - count), it.head_seq) for it in claims}
+        async with self._reading.transaction(READ) as connection:
+            rows = await connection.fetch(SELECT_MARKS, *_columns(spans, 3))
+        return [EntryMark(*row) for row in rows]
+
+    async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """The payloads of entries that were not recalled."""
+        async with self._reading.transaction(READ) as connection:
+            rows = await connection.fetch(SELECT_PAYLOADS, *_columns({*places}, 2))
+        return {(key, seq): payload for key, seq, payload in rows}
+
+    async def unread(self, user_ids: Sequence[str], now_ms: int) -> dict[str, int]:
+        """How many unread messages each user has."""
+        async with self._reading.transaction(READ) as connection:
+            places: list[Place] = [
+                (row[0], row[1], row[2], row[3])
+                for row in await connection.fetch(SELECT_BEHIND, [*{*user_ids}], now_ms)
+            ]
+            counted = await unread_at(connection, self._counts, places)
+        found: dict[str, int] = {}
+        for place, count in zip(places, counted, strict=True):
+            found[place[1]] = found.get(place[1], 0) + count
+        return found
 
     async def finish(self, ticket: int, finished: Sequence[Finished]) -> int:
         """Be done with claims."""

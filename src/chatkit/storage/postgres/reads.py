@@ -130,13 +130,15 @@ SELECT k.place, (
         SELECT FROM conversation_member AS v
         JOIN message AS e ON e.conversation_key = v.conversation_key
             AND e.seq >= greatest(v.join_seq, k.first_seq) AND e.seq < coalesce(v.leave_seq, {_END})
-        WHERE v.conversation_key = k.conversation_key AND v.user_id = $1 AND coalesce(v.leave_seq, {_END}) > k.first_seq
-            AND e.kind = 'USER' AND e.sender_id <> $1 AND NOT EXISTS (
+        WHERE v.conversation_key = k.conversation_key AND v.user_id = k.user_id
+            AND coalesce(v.leave_seq, {_END}) > k.first_seq
+            AND e.kind = 'USER' AND e.sender_id <> k.user_id AND NOT EXISTS (
                 SELECT FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
-        LIMIT $2
+        LIMIT $1
     ) AS found
 )
-FROM unnest($3::bigint[], $4::bigint[]) WITH ORDINALITY AS k (conversation_key, first_seq, place)
+FROM unnest($2::bigint[], $3::text[], $4::bigint[]) WITH ORDINALITY
+    AS k (conversation_key, user_id, first_seq, place)
 ORDER BY k.place
 """  # noqa: S608 -- a constant
 SELECT_MEMBERS = """
@@ -363,23 +365,27 @@ async def conversations(
     else:
         rows = await connection.fetch(SELECT_ROWS_OF_DEVICE, *place, device_id)
     places: list[Place] = [(row[11], user_id, row[6], row[3]) for row in rows]
-    unread = {place: counts.known(place) for place in places}
-    missing = [place for place in places if unread[place] is None]
-    for counted, number in zip(missing, await _count_unread(connection, user_id, missing), strict=True):
-        unread[counted] = counts.keep(counted, number)
     return [
-        ConversationRow(ConversationHead(*list(row)[:9]), row[9], unread[place] or 0, row[10], row[12])
-        for row, place in zip(rows, places, strict=True)
+        ConversationRow(ConversationHead(*list(row)[:9]), row[9], unread, row[10], row[12])
+        for row, unread in zip(rows, await unread_at(connection, counts, places), strict=True)
     ]
 
 
-async def _count_unread(connection: Connection, user_id: str, places: Sequence[Place]) -> list[int]:
-    """Of each place, the visible messages of others after the read cursor, not recalled."""
+async def unread_at(connection: Connection, counts: UnreadCounts, places: Sequence[Place]) -> list[int]:
+    """Of each place, the visible messages of others after the read cursor, not recalled; in their order."""
+    known = {place: counts.known(place) for place in places}
+    missing = [place for place, count in known.items() if count is None]
+    for place, count in zip(missing, await _count_unread(connection, missing), strict=True):
+        known[place] = counts.keep(place, count)
+    return [known[place] or 0 for place in places]
+
+
+async def _count_unread(connection: Connection, places: Sequence[Place]) -> list[int]:
     if not places:
         return []
     firsts = [max(read_seq, head_seq - rules.UNREAD_ENTRIES_MAX) + 1 for _, _, read_seq, head_seq in places]
-    keys = [place[0] for place in places]
-    return [row[1] for row in await connection.fetch(SELECT_UNREAD, user_id, rules.UNREAD_MAX, keys, firsts)]
+    keys, users = [place[0] for place in places], [place[1] for place in places]
+    return [row[1] for row in await connection.fetch(SELECT_UNREAD, rules.UNREAD_MAX, keys, users, firsts)]
 
 
 async def members(

@@ -70,7 +70,7 @@ class PostgresStore:
         self._slot = int(self._random.random() * SLOTS)
         self._healthy = False
         self._unread = UnreadCounts()
-        self.deliveries = PostgresDeliveries(self._database, self._reading)
+        self.deliveries = PostgresDeliveries(self._database, self._reading, self._unread)
 
     # --- its life ---
 

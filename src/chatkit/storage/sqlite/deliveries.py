@@ -6,6 +6,8 @@ Called by `store`: the reads in a snapshot, `claim`, `finish` and `discard_dead_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from operator import itemgetter
 
 from ...drivers.sqlite import Connection, Row
 from ..base import (
@@ -14,10 +16,13 @@ from ..base import (
     ClaimTerms,
     DeadLetter,
     DeliveryLag,
+    EntryMark,
     Finished,
     PushTarget,
 )
 from ..later import later_rows
+from ..unread import UnreadCounts
+from .reads import count_unread
 from .select import select
 
 # ruff: noqa: S608 -- joined from constants of this module only
@@ -93,6 +98,29 @@ WITH k (conversation_key, user_id, device_id) AS (VALUES {keys})
 SELECT x.conversation_key, x.user_id, x.device_id, x.seq FROM k
 CROSS JOIN device_exact AS x ON x.conversation_key = k.conversation_key AND x.user_id = k.user_id
     AND x.device_id = k.device_id
+"""
+SELECT_MARKS = """
+WITH k (conversation_key, after_seq, head_seq) AS (VALUES {keys})
+SELECT e.conversation_key, e.seq, e.epoch, e.kind, e.sender_id, e.server_ts, r.seq IS NOT NULL,
+    CASE WHEN e.kind = 'RECALL' THEN CAST(e.payload AS TEXT) ->> 'seq' END
+FROM k
+CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq > k.after_seq AND e.seq <= k.head_seq
+LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+"""
+SELECT_PAYLOADS = """
+WITH k (conversation_key, seq) AS (VALUES {keys})
+SELECT e.conversation_key, e.seq, e.payload FROM k
+CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
+WHERE NOT EXISTS (SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
+"""
+SELECT_BEHIND = """
+WITH k (user_id) AS (VALUES {keys})
+SELECT m.conversation_key, m.user_id, u.read_seq, c.head_seq FROM k
+CROSS JOIN conversation_member AS m ON m.user_id = k.user_id AND m.leave_seq IS NULL
+CROSS JOIN conversation AS c ON c.conversation_key = m.conversation_key
+CROSS JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
+LEFT JOIN mute AS x ON x.conversation_key = m.conversation_key AND x.user_id = m.user_id
+WHERE u.read_seq < c.head_seq AND ifnull(x.until_ms, 0) <= ?
 """
 FINISH_CONVERSATION = """
 UPDATE outbox SET handled_seq = max(handled_seq, ?1), attempt = 0, ready_ms = (
@@ -189,6 +217,36 @@ def _target(row: Row, exact: list[int]) -> PushTarget:
         delivered_seq,
         tuple(sorted(exact)),
     )
+
+
+def newest(connection: Connection, claims: Sequence[Claim], count: int) -> list[EntryMark]:
+    """The newest entries of conversations, without their words."""
+    spans = {(it.conversation_key, max(0, it.head_seq - count), it.head_seq) for it in claims}
+    return [
+        EntryMark(key, seq, epoch, kind, sender_id, server_ts, bool(is_recalled), recalls_seq)
+        for key, seq, epoch, kind, sender_id, server_ts, is_recalled, recalls_seq in sorted(
+            select(connection, SELECT_MARKS, spans), key=itemgetter(0, 1)
+        )
+    ]
+
+
+def payloads(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    """The payloads of entries that were not recalled."""
+    return {(key, seq): payload for key, seq, payload in select(connection, SELECT_PAYLOADS, {*places})}
+
+
+def unread(
+    connection: Connection, counts: UnreadCounts, user_ids: Sequence[str], now_ms: int
+) -> dict[str, int]:
+    """How many unread messages each user has."""
+    found: dict[str, int] = {}
+    for key, user_id, read_seq, head_seq in select(
+        connection, SELECT_BEHIND, {(it,) for it in user_ids}, now_ms
+    ):
+        place = (key, user_id, read_seq, head_seq)
+        count = counts.of(place, partial(count_unread, connection, place))
+        found[user_id] = found.get(user_id, 0) + count
+    return found
 
 
 def finish(connection: Connection, ticket: int, finished: Sequence[Finished]) -> int:

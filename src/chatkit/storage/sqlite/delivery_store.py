@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from ..base import Claim, ClaimTerms, DeadLetter, DeliveryLag, Finished, PushTarget
+from ..base import Claim, ClaimTerms, DeadLetter, DeliveryLag, EntryMark, Finished, PushTarget
+from ..unread import UnreadCounts
 from . import deliveries
 
 Run = Callable[..., Awaitable[Any]]
@@ -18,10 +19,12 @@ class SqliteDeliveries:
     Args:
         read: Runs a read in a snapshot.
         change: Runs a change in a write transaction.
+        counts: The counts of unread messages of the open file.
     """
 
-    def __init__(self, read: Run, change: Run) -> None:
+    def __init__(self, read: Run, change: Run, counts: Callable[[], UnreadCounts]) -> None:
         self._read = read
+        self._counts = counts
         self._change = change
 
     async def claim(
@@ -36,6 +39,21 @@ class SqliteDeliveries:
     async def targets(self, claims: Sequence[Claim], now_ms: int) -> list[PushTarget]:
         """Whom to push to."""
         found: list[PushTarget] = await self._read(deliveries.targets, claims, now_ms)
+        return found
+
+    async def newest(self, claims: Sequence[Claim], count: int) -> list[EntryMark]:
+        """The newest entries of conversations, without their words."""
+        found: list[EntryMark] = await self._read(deliveries.newest, claims, count)
+        return found
+
+    async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """The payloads of entries that were not recalled."""
+        found: dict[tuple[int, int], bytes] = await self._read(deliveries.payloads, places)
+        return found
+
+    async def unread(self, user_ids: Sequence[str], now_ms: int) -> dict[str, int]:
+        """How many unread messages each user has."""
+        found: dict[str, int] = await self._read(deliveries.unread, self._counts(), user_ids, now_ms)
         return found
 
     async def finish(self, ticket: int, finished: Sequence[Finished]) -> int:

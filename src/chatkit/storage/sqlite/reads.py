@@ -335,11 +335,11 @@ def _conversation_row(
     head = ConversationHead(*row[:9])
     title, last_activity_ms, key, muted_until_ms = row[9:]
     place = (key, user_id, head.read_seq, head.head_seq)
-    unread = counts.of(place, lambda: _count_unread(connection, place))
+    unread = counts.of(place, lambda: count_unread(connection, place))
     return ConversationRow(head, title, unread, last_activity_ms, muted_until_ms)
 
 
-def _count_unread(connection: Connection, place: Place) -> int:
+def count_unread(connection: Connection, place: Place) -> int:
     """Visible messages of others after the read cursor, not recalled."""
     key, user_id, read_seq, head_seq = place
     if read_seq >= head_seq:

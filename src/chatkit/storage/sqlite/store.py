@@ -99,7 +99,7 @@ class SqliteStore:
         self._writer: Writer | None = None
         self._readers: deque[Connection] = deque()
         self._unread = UnreadCounts()
-        self.deliveries = SqliteDeliveries(self._read, self._change)
+        self.deliveries = SqliteDeliveries(self._read, self._change, lambda: self._unread)
 
     @property
     def healthy(self) -> bool:

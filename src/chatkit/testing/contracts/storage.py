@@ -30,7 +30,7 @@ from ...storage.base import Store
 from .storage_access import AccessContract
 from .storage_breaking import BreakingContract
 from .storage_cursors import CursorContract, OutboxContract, StatusContract
-from .storage_delivery import DeliveryContract, MuteContract, PushTokenContract
+from .storage_delivery import DeliveryContract, MuteContract, NoticeContract, PushTokenContract
 from .storage_log import AppendContract, IdContract, PageContract, RecallContract
 from .storage_members import MembershipContract
 from .storage_nodes import NodeContract
@@ -53,6 +53,7 @@ class VolatileStoreContract(
     StatusContract,
     OutboxContract,
     DeliveryContract,
+    NoticeContract,
     PushTokenContract,
     MuteContract,
     SessionContract,

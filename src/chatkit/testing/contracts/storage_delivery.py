@@ -16,11 +16,13 @@ from .storage_commands import (
     group,
     one,
     read,
+    recall,
     refused,
     remove,
     revoke,
     send,
     single,
+    text,
 )
 
 AFTER = 5_000
@@ -259,6 +261,57 @@ class DeliveryContract:
         assert await store.deliveries.lag() == base.DeliveryLag(2, NOW + 3, 0)
         await handled(store, NOW + 3 + AFTER)
         assert await store.deliveries.lag() == base.DeliveryLag(1, NOW + 5, 0)
+
+
+class NoticeContract:
+    """What pushes are made of."""
+
+    async def test_the_newest_entries_are_told_without_words(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob"), group("h", "ann"))
+        sent = await one(store, send("g", "ann", "secret", at_ms=NOW + 1), base.Appended)
+        await do(store, send("g", "bob", "k"), recall(sent.entry.message_id, "ann", NOW + 2))
+        claims = await claimed(store, NOW + LEASE)
+        await do(store, send("g", "bob", "not asked for"))
+
+        marks = await store.deliveries.newest([claims["g"]], 3)
+        assert [(it.seq, it.kind, it.sender_id, it.is_recalled, it.recalls_seq) for it in marks] == [
+            (2, "USER", "ann", True, None),
+            (3, "USER", "bob", False, None),
+            (4, "RECALL", "ann", False, 2),
+        ]
+        assert (marks[0].message_id, marks[0].server_ts) == (sent.entry.message_id, NOW + 1)
+        assert "secret" not in repr(marks)
+        both = await store.deliveries.newest([*claims.values()], 100)
+        keys = [claims["g"].conversation_key] * 4 + [claims["h"].conversation_key]
+        assert [(it.conversation_key, it.seq) for it in both] == sorted(
+            zip(keys, [1, 2, 3, 4, 1], strict=True)
+        )
+
+    async def test_payloads_are_given_but_of_what_was_recalled(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob"), send("g", "ann", "one"))
+        sent = await one(store, send("g", "ann", "two"), base.Appended)
+        key = (await claimed(store, NOW + LEASE))["g"].conversation_key
+
+        assert await store.deliveries.payloads([(key, 2), (key, 3), (key, 3)]) == {
+            (key, 2): text("one"),
+            (key, 3): text("two"),
+        }
+        await do(store, recall(sent.entry.message_id, "ann"))
+        assert await store.deliveries.payloads([(key, 2), (key, 3)]) == {(key, 2): text("one")}
+        assert await store.deliveries.payloads([]) == {}
+
+    async def test_unread_messages_are_summed_over_what_is_not_muted(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob", "cat"), group("h", "ann", "bob"), group("i", "ann", "bob"))
+        await do(store, *(send(name, "ann", key) for name in "ghi" for key in "kl"), send("g", "bob", "m"))
+        await do(store, read("g", "bob", 2), muted("i", "bob", NOW + 9), remove("h", "ann", "bob"))
+
+        async def unread(*users: str, now_ms: int = NOW) -> dict[str, int]:
+            found = await store.deliveries.unread(users, now_ms)
+            return {user: count for user, count in found.items() if count}
+
+        assert await unread("ann", "bob", "cat", "nobody") == {"ann": 1, "bob": 1, "cat": 3}
+        assert await unread("bob", "bob", now_ms=NOW + 9) == {"bob": 3}
+        assert await unread() == {}
 
 
 class PushTokenContract:
