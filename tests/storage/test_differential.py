@@ -39,7 +39,7 @@ class History:
         self._at_ms = NOW
         self._tokens = [b"never"]
         self._authors: dict[str, str] = {}
-        self._names = ["1-e0-1", "nonsense", "9-e0-1"]
+        self._names = ["g-e0-1", "nonsense", "fffff-e0-1"]
         self._makers: list[tuple[int, Callable[[], base.Command]]] = [
             (30, self._send),
             (18, self._deliver),

@@ -602,10 +602,10 @@ def is_bounded(scan: str, name: str) -> bool:
         return True
     if name == "SELECT_OUTBOX":
         return scan == "SCAN o"  # by its key, in whose order it is wanted
-    if name == "SELECT_DUE_DEVICES":
-        return scan == "SCAN v"  # what is found by the index
-    if name == "SELECT_DEAD_LETTERS":
-        return scan == "SCAN v USING INDEX delivery_given_up"
+    if name in ("SELECT_DUE_DEVICES", "SELECT_OLDEST", "SELECT_NEWEST"):
+        return scan in ("SCAN v", "SCAN o")  # what is found by the index
+    if name in ("SELECT_DEAD_LETTERS", "SELECT_LAG"):  # in the index's order, up to a limit
+        return any(index in scan for index in ("delivery_given_up", "delivery_ready", "outbox_ready"))
     return name.startswith("SELECT_ROWS_OF_") and scan == "SCAN c"
 
 

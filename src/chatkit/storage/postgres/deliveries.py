@@ -300,14 +300,14 @@ async def _finish(connection: Connection, ticket: int, finished: Sequence[Finish
         ours.update(map(tuple, await connection.fetch(FINISH_CONVERSATIONS, ticket, *_columns(whole, 2))))
     if devices:
         ours.update(map(tuple, await connection.fetch(FINISH_DEVICES, ticket, *_columns(devices, 3))))
-    later = [
-        row
+    later = {  # the last of a device counts, as if each were written by itself
+        row[:3]: row
         for it in finished
         if (it.claim.conversation_key, it.claim.user_id, it.claim.device_id) in ours
         for row in later_rows(it)
-    ]
+    }
     if later:
-        await connection.fetch(PUT_LATER, *_columns(later, 8))
+        await connection.fetch(PUT_LATER, *_columns(later.values(), 8))
     return len(ours)
 
 
