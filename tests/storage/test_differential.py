@@ -274,17 +274,17 @@ async def work(store: base.Store, seed: int) -> list[Any]:
     unread = await store.deliveries.unread(USERS, now_ms)
     told = [(it.seq, it.kind, it.sender_id, it.is_recalled, it.recalls_seq) for it in marks]
     counted = [unread.get(user, 0) for user in USERS]
+    single = {(it.conversation_key, it.user_id, it.device_id) for it in claims if it.user_id}
     finished = []
     for claim in claims:
-        failed = [
-            it for it in targets if it.conversation_key == claim.conversation_key and rng.random() < 0.4
-        ]
+        mine = [it for it in targets if it.conversation_key == claim.conversation_key and rng.random() < 0.4]
+        if claim.user_id:
+            failed = [it for it in mine if (it.user_id, it.device_id) == (claim.user_id, claim.device_id)]
+        else:
+            failed = [it for it in mine if (it.conversation_key, it.user_id, it.device_id) not in single]
         ready_ms = rng.choice([None, now_ms + 15, now_ms + 100])
         later = tuple(base.LaterDelivery(it.user_id, it.device_id, ready_ms, "busy") for it in failed)
-        if not claim.user_id or claim.device_id in {
-            it.device_id for it in later if it.user_id == claim.user_id
-        }:
-            finished.append(base.Finished(claim, now_ms, later))
+        finished.append(base.Finished(claim, now_ms, later))
     seen = [
         [replace(it, conversation_key=0) for it in rows] for rows in (claims, targets)
     ]  # numbers are a store's own
