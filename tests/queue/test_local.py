@@ -33,7 +33,9 @@ async def test_retries_leave_nothing_behind() -> None:
     assert queue._table._due == []
 
 
-@pytest.mark.parametrize("wrong", [{"items_max": 0}, {"items_max": 1.5}, {"visibility_s": 0}, {"visibility_s": "1"}])
+@pytest.mark.parametrize(
+    "wrong", [{"items_max": 0}, {"items_max": 1.5}, {"visibility_s": 0}, {"visibility_s": "1"}]
+)
 def test_numbers_that_are_none(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         LocalQueue(clock=VirtualClock(), **wrong)

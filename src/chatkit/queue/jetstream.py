@@ -88,7 +88,9 @@ class JetStreamQueue:
         self._config = StreamConfig(check_prefix("prefix", prefix), items_max, visibility_s, replicas)
         self._wait_s = wait_s
         self._ports = ports or Ports()
-        self._held: OrderedDict[str, float] = OrderedDict()  # the tickets that were given out here, and until when
+        self._held: OrderedDict[str, float] = (
+            OrderedDict()
+        )  # the tickets that were given out here, and until when
         self._newest = 0  # the number of the newest delivery
         self._streams = 0  # how often the stream was seen to be another one
         self._dialing, self._taking = anyio.Lock(), anyio.Lock()
@@ -129,6 +131,9 @@ class JetStreamQueue:
             while True:
                 arrivals = await self._carried_out(lambda connection: connection.pull(limit))
                 items = [item for arrival in arrivals if (item := self._item(arrival)) is not None]
+                await self._refuse(
+                    {it.message.reply for it in arrivals} - {_reply_in(item.ticket) for item in items}
+                )
                 if items:
                     return items
 
@@ -168,13 +173,20 @@ class JetStreamQueue:
 
     # --- items ---
 
+    async def _refuse(self, foreign: set[str]) -> None:
+        """Have messages removed that no queue of chatkit has put."""
+        if foreign:
+            logger.warning(
+                "%d messages in the stream %s are no work of chatkit", len(foreign), self._config.stream
+            )
+            await self._carried_out(lambda connection: _answer_all(connection, foreign, b"+TERM"))
+
     def _item(self, arrival: Arrival) -> Item | None:
         """The item of a message, held since it came; None for one that no queue of chatkit has put."""
         message = arrival.message
         self._notice(message.metadata.sequence.consumer)
         key = _key_of(message.subject)
         if key is None:
-            logger.warning("the stream %s holds a message that is no work of chatkit", self._config.stream)
             return None
         ticket = f"{self._streams} {message.reply}"
         self._held[ticket] = arrival.at_s + self._config.visibility_s
@@ -192,8 +204,8 @@ class JetStreamQueue:
 
     def _reply_of(self, ticket: str) -> str:
         """Where the server is told of it; empty for one of a stream that is gone: its number may be another item's."""
-        stream, _, reply = ticket.partition(" ")
-        return reply if stream == str(self._streams) else ""
+        stream = ticket.partition(" ")[0]
+        return _reply_in(ticket) if stream == str(self._streams) else ""
 
     # --- connections ---
 
@@ -296,6 +308,10 @@ async def _answer_all(connection: JetStreamConnection, replies: set[str], what: 
             tasks.start_soon(answer_some)
     if failed:
         raise failed[0]
+
+
+def _reply_in(ticket: int | str) -> str:
+    return str(ticket).partition(" ")[2]
 
 
 def _token_of(key: str) -> str:
