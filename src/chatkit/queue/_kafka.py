@@ -100,9 +100,9 @@ class Topic:
             answers = self._admin.list_consumer_group_offsets([asked], request_timeout=config.wait_s)
             found = answers[config.group].result(config.wait_s).topic_partitions
         committed = {it.partition: it.offset for it in found if it.offset >= 0}
-        return (
-            self._offsets([it for it in partitions if it not in committed], OffsetSpec.earliest()) | committed
-        )
+        others = [it for it in partitions if it not in committed]
+        beginning = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+        return self._offsets(others, beginning) | committed
 
     def _partitions(self) -> list[int]:
         config = self._config
