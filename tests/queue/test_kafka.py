@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -249,9 +250,6 @@ async def test_closing_waits_for_no_frozen_broker(own_kafka: ServerProcess) -> N
         own_kafka.thaw()
 
 
-# --- other producers ---
-
-
 def java_partition(key: bytes, count: int) -> int:
     """By the definition in Kafka's `BuiltInPartitioner`: murmur2 of the key, without its sign, modulo."""
     multiplier, mask = 0x5BD1E995, 0xFFFFFFFF
@@ -266,6 +264,26 @@ def java_partition(key: bytes, count: int) -> int:
     value = (value ^ value >> 13) * multiplier & mask
     value ^= value >> 15
     return (value & 0x7FFFFFFF) % count
+
+
+async def test_closing_leaves_no_thread_behind_though_the_broker_is_gone(own_kafka: ServerProcess) -> None:
+    """librdkafka's own `close` waits for ever then, and so would the end of the process."""
+    before = library_threads()
+    async with queue_on(own_kafka, wait_s=1.0) as queue:
+        await queue.put(b"work", "k")
+        await queue.take(1)
+        assert library_threads() > before
+        own_kafka.kill()
+        with anyio.fail_after(30):
+            await queue.aclose()
+            while library_threads() > before:
+                await anyio.sleep(0.05)
+
+
+def library_threads() -> int:
+    """How many threads of librdkafka this process has."""
+    names = [task.joinpath("comm").read_text() for task in Path("/proc/self/task").iterdir()]
+    return sum(name.startswith("rdk:") for name in names)
 
 
 # --- setting up ---

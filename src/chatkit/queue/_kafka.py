@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,12 +28,18 @@ except ImportError:
 
 logger = logging.getLogger(__name__)
 
+library_logger = logging.getLogger("chatkit.queue.librdkafka")
+"""What librdkafka says itself; while a broker is away, a line for each try."""
+
 _ALREADY_THERE = {KafkaError.TOPIC_ALREADY_EXISTS}
 _NO_RIGHT_TO_CREATE = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
 _KEEP_MS = 7 * 86_400_000
 _COMMIT_MS = 1_000
 _HEARTBEATS_PER_SESSION = 4
 _READ_AHEAD_KBYTES = 1_024
+_MOMENT_S = 0.02
+_LEAVING_S = 0.1
+"""For the last message to the group, which says that we leave; nobody answers it to us."""
 
 
 class NoAnswerError(Exception):
@@ -70,7 +76,7 @@ class Topic:
 
     def __init__(self, connection: Mapping[str, Any], config: TopicConfig) -> None:
         self._config = config
-        self._admin = AdminClient(dict(connection), logger=logger)
+        self._admin = AdminClient(dict(connection), logger=library_logger)
 
     def make_sure(self) -> None:
         """The topic is there, made if it was not. Raises NoAnswerError."""
@@ -132,6 +138,7 @@ class Reader:
         self._topic = config.topic
         self._paused: set[int] = set()
         self.taken_away: list[int] = []
+        self._is_committed = False
         session_ms = int(config.session_s * 1000)
         settings = {
             "group.id": config.group,
@@ -141,8 +148,9 @@ class Reader:
             "session.timeout.ms": session_ms,
             "heartbeat.interval.ms": session_ms // _HEARTBEATS_PER_SESSION,
             "queued.max.messages.kbytes": _READ_AHEAD_KBYTES,
+            "on_commit": self._on_committed,
         }
-        self._consumer = Consumer({**connection, **settings}, logger=logger)
+        self._consumer = Consumer({**connection, **settings}, logger=library_logger)
         self._consumer.subscribe([self._topic], on_revoke=self._on_taken_away, on_lost=self._on_taken_away)
 
     def read(self, limit: int, wait_s: float) -> list[Message]:
@@ -172,9 +180,36 @@ class Reader:
             logger.debug("partition %d is another worker's: %s", partition, error)
         (self._paused.add if is_full else self._paused.discard)(partition)
 
-    def close(self) -> None:
-        """Commit what is stored and leave the group."""
-        self._consumer.close()
+    def close(self, wait_s: float) -> None:
+        """Commit what is stored and leave the group, if the cluster answers in time.
+
+        librdkafka's own `close` waits for ever for a broker that is gone. Where a consumer is only dropped, its threads
+        end at once, and the group learns of it by its silence.
+        """
+        consumer = self._consumer
+        try:
+            self._is_committed = False
+            consumer.commit(asynchronous=True)
+            self._poll_until(lambda: self._is_committed, wait_s / 2)
+        except KafkaException as error:
+            logger.debug("nothing is committed at the end: %s", error)
+        self.taken_away.clear()
+        has_partitions = bool(consumer.assignment())
+        consumer.unsubscribe()
+        self._poll_until(lambda: not has_partitions or bool(self.taken_away), wait_s / 2)
+        self._poll_until(lambda: False, _LEAVING_S)
+        del self._consumer
+
+    def _poll_until(self, true: Callable[[], bool], wait_s: float) -> None:
+        for _ in range(max(1, round(wait_s / _MOMENT_S))):
+            if true():
+                return
+            self._consumer.poll(_MOMENT_S)
+
+    def _on_committed(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+        self._is_committed = True
+        if error is not None:
+            logger.debug("a commit failed, and is repeated with the next: %s", error)
 
     def _on_taken_away(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self.taken_away += [it.partition for it in partitions]

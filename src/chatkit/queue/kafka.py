@@ -18,7 +18,7 @@ import anyio.to_thread
 from .._arguments import check_kind, check_number
 from ..errors import ClosedError, ConfigurationError, OverloadedError, UnavailableError
 from ..ports import Ports
-from ._kafka import NoAnswerError, Reader, Topic, TopicConfig, logger
+from ._kafka import NoAnswerError, Reader, Topic, TopicConfig, library_logger, logger
 from ._kafka_progress import Progress
 from ._work import WorkTable
 from .base import Item, check_delay, check_limit, check_put
@@ -113,7 +113,7 @@ class KafkaQueue:
         self._partition_of: dict[int, int] = {}  # by tickets
         self._polling, self._taking = anyio.Lock(), anyio.Lock()
         self._limiter = anyio.CapacityLimiter(_THREADS)
-        self._topic = self._made(partial(Topic, self._connection(), self._config))
+        self._topic: Topic | None = self._made(partial(Topic, self._connection(), self._config))
         self._producer: Producer | None = None  # of one that puts
         self._reader: Reader | None = None  # of one that takes: it joins the group
         self._is_sure = self._closed = False
@@ -140,9 +140,9 @@ class KafkaQueue:
         """
         check_put(data, key)
         await self._make_sure()
-        delivery = _Delivery()
+        producer, delivery = self._puts(), _Delivery()
         try:
-            self._puts().produce(
+            producer.produce(
                 self._config.topic,
                 data,
                 key.encode("utf-8", "surrogatepass"),
@@ -151,7 +151,7 @@ class KafkaQueue:
         except BufferError:
             raise OverloadedError("too much waits for Kafka", retry_after_s=_RETRY_S) from None
         with anyio.move_on_after(self._config.wait_s):
-            await self._delivered(delivery)
+            await self._delivered(producer, delivery)
         if not delivery.is_over or delivery.error is not None:
             self._is_sure = False
             raise self._unavailable(delivery.error or "no answer")
@@ -184,14 +184,17 @@ class KafkaQueue:
     async def lag(self) -> int:
         """How many pieces of work are not done; of other workers' partitions, those that are not committed."""
         await self._make_sure()
-        ends = await self._asked(self._topic.ends)
+        ends = await self._asked(Topic.ends)
         others = [it for it in ends if it not in self._progress]
-        done_to = await self._asked(partial(self._topic.done_to, others)) if others else {}
-        lag = sum(ends[it] - done_to.get(it, 0) for it in others)
-        return lag + sum(
-            max(0, ends.get(it, 0) - progress.read_to) + progress.undone
-            for it, progress in self._progress.items()
-        )
+        done_to = await self._asked(lambda topic: topic.done_to(others)) if others else {}
+        return sum(self._lag_of(it, end, done_to.get(it, end)) for it, end in ends.items())
+
+    def _lag_of(self, number: int, end: int, done_to: int) -> int:
+        """Of one partition: what this worker knows of its own, else what is committed."""
+        progress = self._progress.get(number)
+        if progress is None:
+            return end - done_to
+        return max(0, end - progress.read_to) + progress.undone
 
     async def aclose(self) -> None:
         """Leave the group; what this worker holds is given to others at once."""
@@ -199,13 +202,12 @@ class KafkaQueue:
         async with self._taking:
             reader, self._reader = self._reader, None
             if reader is not None:
-                with anyio.move_on_after(_CLOSE_S, shield=True):
-                    await anyio.to_thread.run_sync(
-                        reader.close, abandon_on_cancel=True, limiter=self._limiter
-                    )
+                with anyio.CancelScope(shield=True):
+                    await self._in_thread(partial(reader.close, _CLOSE_S))
         if self._producer is not None:
             self._producer.purge()
             self._producer = None
+        self._topic = None
         await anyio.lowlevel.checkpoint()
 
     # --- reading ---
@@ -290,7 +292,9 @@ class KafkaQueue:
                 "request.timeout.ms": int(self._config.wait_s * 500),
                 "queue.buffering.max.messages": _PENDING_MAX,
             }
-            self._producer = self._made(lambda: Producer({**self._connection(), **settings}, logger=logger))
+            self._producer = self._made(
+                lambda: Producer({**self._connection(), **settings}, logger=library_logger)
+            )
         return self._producer
 
     def _joined(self) -> Reader:
@@ -304,23 +308,26 @@ class KafkaQueue:
         except (KafkaException, ValueError, TypeError) as error:
             raise ConfigurationError(f"librdkafka refuses an option: {error}") from None
 
-    async def _delivered(self, delivery: _Delivery) -> None:
+    async def _delivered(self, producer: Producer, delivery: _Delivery) -> None:
         """Wait for an answer. Whoever waits first has librdkafka hand out the answers to all."""
         while not delivery.is_over:
             async with self._polling:
                 if not delivery.is_over:
-                    await self._in_thread(partial(self._puts().poll, _POLL_S))
+                    await self._in_thread(partial(producer.poll, _POLL_S))
 
     async def _make_sure(self) -> None:
         """Raises UnavailableError."""
         self._check_open()
         if not self._is_sure:
-            await self._asked(self._topic.make_sure)
+            await self._asked(Topic.make_sure)
             self._is_sure = True
 
-    async def _asked(self, ask: Callable[[], _Result]) -> _Result:
+    async def _asked(self, ask: Callable[[Topic], _Result]) -> _Result:
+        topic = self._topic
+        if topic is None:
+            raise ClosedError("the queue is closed")
         try:
-            return await self._in_thread(ask)
+            return await self._in_thread(partial(ask, topic))
         except NoAnswerError as error:
             raise self._unavailable(error) from None
 
