@@ -22,7 +22,7 @@ import uvicorn
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
-from ..assemble import check_queue, open_bus, open_push, open_store
+from ..assemble import open_bus, open_push, open_queue, open_store
 from ..errors import ConfigurationError
 from ..gateway.websocket_asgi import asgi_app
 from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol, hide_queries
@@ -55,7 +55,10 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
     show_default=True,
     help="To other nodes on the log: nats://HOST or redis://HOST",
 )
-@click.option("--queue", default="local://", show_default=True, help="Work for delivery workers.")
+@click.option(
+    "--queue",
+    help="Where workers hear of work: jetstream://HOST or kafka://HOST. Without one they look into the storage.",
+)
 @click.option(
     "--push", type=click.Path(dir_okay=False), help="The file that names push providers: run a worker."
 )
@@ -81,7 +84,7 @@ def serve(
     port: int,
     storage: str,
     bus: str,
-    queue: str,
+    queue: str | None,
     push: str | None,
     jwt_secret_env: str,
     log_level: str,
@@ -100,7 +103,6 @@ def serve(
     for name, likely in misspelt(os.environ, [jwt_secret_env, *options]).items():
         logger.warning("%s is set, and there is no such setting; is %s meant?", name, likely)
     with exit_codes():
-        check_queue(queue)
         providers, delivery = (None, None) if push is None else open_push(push)
         server = ChatServer(
             store=open_store(storage),
@@ -109,6 +111,7 @@ def serve(
             bus=open_bus(bus),
             push=providers,
             delivery=delivery,
+            queue=None if queue is None else open_queue(queue),
             drain_on_signals=False,  # `_run` drains
         )
         run(server, host, port, partial(_announce, as_json))

@@ -8,7 +8,8 @@ import anyio
 import click
 import msgspec
 
-from ..assemble import Providers, open_push, open_store
+from ..assemble import Providers, open_push, open_queue, open_store
+from ..queue.base import Connects, Queue
 from ..server.delivery.config import DeliveryConfig
 from ..server.delivery.worker import DeliveryWorker
 from ..storage.base import DeadLetter, Store
@@ -35,6 +36,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     help="postgresql://HOST/NAME. A SQLite file belongs to its server, which runs a worker itself: serve --push.",
 )
 @click.option("--push", type=click.Path(dir_okay=False), help="The file that names the push providers.")
+@click.option("--queue", help="The queue of the servers: jetstream://HOST or kafka://HOST.")
 @click.option(
     "--status", is_flag=True, help="Print what waits and what was given up, as a JSON object, and end."
 )
@@ -44,7 +46,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     type=click.Choice(["debug", "info", "warning", "error"]),
     help="info: dropped tokens, start and end. Never a message or a token.",
 )
-def worker(storage: str, push: str | None, status: bool, log_level: str) -> None:
+def worker(storage: str, push: str | None, queue: str | None, status: bool, log_level: str) -> None:
     """Push to devices that did not confirm a message in time. Any number of workers may run. SIGTERM ends it."""
     set_up_logging(log_level)
     with exit_codes():
@@ -55,7 +57,7 @@ def worker(storage: str, push: str | None, status: bool, log_level: str) -> None
         if push is None:
             raise click.UsageError("give --push FILE (docs/push.md), or --status")
         providers, config = open_push(push)
-        anyio.run(_run, store, providers, config)
+        anyio.run(_run, store, providers, config, None if queue is None else open_queue(queue))
 
 
 async def _status(store: Store) -> Status:
@@ -68,12 +70,14 @@ async def _status(store: Store) -> Status:
     return Status(lag.waiting, lag.oldest_ms, lag.dead, letters)
 
 
-async def _run(store: Store, providers: Providers, config: DeliveryConfig) -> None:
+async def _run(store: Store, providers: Providers, config: DeliveryConfig, queue: Queue | None) -> None:
     """Work until a signal, then end what is under way."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         await store.migrate()
         try:
-            worker = DeliveryWorker(store, providers, config=config)
+            if isinstance(queue, Connects):
+                await queue.connect()
+            worker = DeliveryWorker(store, providers, config=config, queue=queue)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(worker.run)
                 click.echo("chatkit worker runs")
@@ -82,6 +86,8 @@ async def _run(store: Store, providers: Providers, config: DeliveryConfig) -> No
                 tasks.cancel_scope.deadline = anyio.current_time() + _END_WITHIN_S
         finally:
             with anyio.CancelScope(shield=True):
+                if queue is not None:
+                    await queue.aclose()
                 for provider in providers.values():
                     await provider.aclose()
                 await store.aclose()

@@ -22,6 +22,8 @@ from ..bus.base import Bus, Connects
 from ..errors import ConfigurationError, RefusedError
 from ..ports import Ports
 from ..push.base import PushProvider
+from ..queue.base import Connects as QueueConnects
+from ..queue.base import Queue
 from ..storage.base import Store
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -37,6 +39,7 @@ from .cluster.reconcile_queue import ReconcileQueue
 from .committer import NOT_RUNNING, Committer
 from .config import ServerConfig
 from .delivery.config import DeliveryConfig
+from .delivery.feed import QueueFeed
 from .delivery.notices import Compose
 from .delivery.worker import DeliveryWorker
 from .devices import Devices
@@ -81,6 +84,8 @@ class ChatServer(LoginVerbs):
             worker; None: it runs none (another process may, see `DeliveryWorker`). They stay open when it is left.
         compose_push: Puts what is pushed into words. None: ids for names, in English.
         delivery: Times and bounds of the delivery worker.
+        queue: Where workers hear which conversations have work, such as `open_queue("jetstream://HOST")`; None: they
+            look into the store alone. It is closed when the server is left: with one, the server is entered once.
         drain_on_signals: Where the program that runs the event loop (uvicorn, hypercorn, granian) handles SIGTERM,
             drain first, then let it have the signal. For the main thread and asyncio; elsewhere it has no effect.
 
@@ -106,6 +111,7 @@ class ChatServer(LoginVerbs):
         push: Mapping[str, PushProvider] | None = None,
         compose_push: Compose | None = None,
         delivery: DeliveryConfig | None = None,
+        queue: Queue | None = None,
         drain_on_signals: bool = True,
     ) -> None:
         check_has("store", store, "commit", "a Store, such as open_store('sqlite:///chat.db')")
@@ -114,7 +120,10 @@ class ChatServer(LoginVerbs):
             check_has("bus", bus, "subscribe", "a Bus, or None for a server that is alone on its log")
         check_kind("config", config, ServerConfig, optional=True)
         check_kind("ports", ports, Ports, optional=True)
+        if queue is not None:
+            check_has("queue", queue, "put", "a Queue, such as open_queue('jetstream://HOST')")
         self.push, self._compose_push, self._delivery = push, compose_push, delivery
+        self._queue = queue
         self._drain_on_signals = drain_on_signals
         self._entered = self._left = self._warned = False
         self._guard: LoopGuard | None = None
@@ -125,6 +134,7 @@ class ChatServer(LoginVerbs):
         """Make the parts: anew for each time the server is entered, for they belong to one event loop."""
         self.config, self.ports = config, ports
         self._bus = bus
+        self._feed = None if self._queue is None else QueueFeed(self._queue, ports.clock)
         self._worker = self._delivery_worker(store, ports)
         self._background = Background(self._failed)
         spawn = self._background.spawn
@@ -139,7 +149,9 @@ class ChatServer(LoginVerbs):
             else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random, self._access.look)
         )
         self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
-        publisher = Publisher(hub, receipts, to_reconcile, bridge, self._access, self.allowance, config)
+        publisher = Publisher(
+            hub, receipts, to_reconcile, bridge, self._access, self.allowance, config, self._feed
+        )
         devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
         self._committer = Committer(store, publisher, devices, config)
         self.reads = ReadGate(config.limits)
@@ -187,7 +199,12 @@ class ChatServer(LoginVerbs):
         if self.push is None:
             return None
         return DeliveryWorker(
-            store, self.push, compose=self._compose_push, config=self._delivery, ports=ports
+            store,
+            self.push,
+            compose=self._compose_push,
+            config=self._delivery,
+            ports=ports,
+            queue=self._queue,
         )
 
     @property
@@ -209,6 +226,8 @@ class ChatServer(LoginVerbs):
             secret = await self.store.migrate()
             if isinstance(self._bus, Connects):
                 await self._bus.connect()
+            if isinstance(self._queue, QueueConnects):
+                await self._queue.connect()
             self.engine.start(secret, self._guard)
             await self._reconciler.begin()
             await self._access.begin()
@@ -245,9 +264,9 @@ class ChatServer(LoginVerbs):
                 "this ChatServer is entered already; leave it first, or make another one"
             )
         if self._left:
-            if self._bus is not None:
+            if self._bus is not None or self._queue is not None:
                 raise ConfigurationError(
-                    "this ChatServer has left its bus; make another one with a new place on the bus"
+                    "this ChatServer has left its bus or queue; make another one with a new place there"
                 )
             self._assemble(self.store, self.config, self.ports, None)
 
@@ -299,6 +318,8 @@ class ChatServer(LoginVerbs):
         self._watchdog.start(self._background)
         if self._worker is not None:
             self._background.start(self._worker.run)
+        if self._feed is not None:
+            self._background.start(self._feed.run)
 
     async def _leave(self) -> None:
         """Leave the bus, and close the store in any case, also when cancelled."""
@@ -307,6 +328,8 @@ class ChatServer(LoginVerbs):
             try:
                 if self._bus is not None:
                     await self._bus.aclose()
+                if self._queue is not None:
+                    await self._queue.aclose()
             finally:
                 await self.store.aclose()
                 self._committer.close(NOT_RUNNING)

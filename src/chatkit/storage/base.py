@@ -267,6 +267,7 @@ class Claim(msgspec.Struct, frozen=True):
     """Entries after_seq + 1 to head_seq of one conversation, left to one worker for a while.
 
     Attributes:
+        head_seq: The newest entry that is old enough to be looked at.
         conversation_key: The store's internal number of the conversation.
         attempt: How often they were given out without being finished, from 1.
         user_id: Empty for all members.

@@ -13,6 +13,7 @@ class DeliveryConfig(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         push_after_s: How long a message is left to the sockets; a device that has not confirmed it then is pushed to.
         poll_s: How often the outbox is looked at.
+        sweep_after_s: With a queue, how much later the outbox is looked at for what the queue has lost.
         lease_s: How long a worker keeps what it took; if it died, another one goes on after that.
         batch: Conversations, and single devices, that are taken at once.
         concurrency: Parts of what was taken that are worked on side by side.
@@ -25,6 +26,7 @@ class DeliveryConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     push_after_s: float = 5.0
     poll_s: float = 1.0
+    sweep_after_s: float = 30.0
     lease_s: float = 120.0
     batch: int = 50
     concurrency: int = 4
@@ -35,7 +37,7 @@ class DeliveryConfig(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters_s: float = 30 * 86_400.0
 
     def __post_init__(self) -> None:
-        for name in ("poll_s", "lease_s", "retry_max_s", "ttl_s", "dead_letters_s"):
+        for name in ("poll_s", "sweep_after_s", "lease_s", "retry_max_s", "ttl_s", "dead_letters_s"):
             check_number(name, getattr(self, name))
         check_number("push_after_s", self.push_after_s, least=0)
         for name in ("batch", "concurrency", "attempts_max"):

@@ -138,11 +138,12 @@ class Job:
         for mark in await outbox.newest([it for it in claims if it.conversation_key in keys], ENTRIES_MAX):
             marks[mark.conversation_key].append(mark)
         by_place = {_place(it): it for it in claims}
+        after_ms = round(self._config.push_after_s * 1000)
         tasks = []
         for target in targets:
             key = target.conversation_key
             claim = by_place.get((key, target.user_id, target.device_id)) or by_place.get((key, "", ""))
-            choice = choose(claim, target, marks[key]) if claim is not None else None
+            choice = choose(claim, target, marks[key], after_ms) if claim is not None else None
             if claim is not None and choice is not None:
                 tasks.append(Task(claim, target, choice))
         return tasks

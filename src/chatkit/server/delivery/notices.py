@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -84,30 +84,35 @@ class Choice(msgspec.Struct, frozen=True):
         return self.about.kind == "RECALL"
 
 
-def choose(claim: Claim, target: PushTarget, marks: Sequence[EntryMark]) -> Choice | None:
+def choose(claim: Claim, target: PushTarget, marks: Sequence[EntryMark], push_after_ms: int) -> Choice | None:
     """What to tell a device; None: nothing.
 
     Args:
         claim: What is new.
         target: The device, and how far it has got.
         marks: The newest entries of the conversation, ascending.
+        push_after_ms: How long an entry is left to the sockets.
     """
     after = max(target.read_seq, target.delivered_seq, target.join_seq - 1)
     missing = [
         it for it in marks if it.seq > after and it.seq not in target.exact and it.sender_id != target.user_id
     ]
     unread = [it for it in missing if it.kind == "USER" and not it.is_recalled]
-    withdrawn = [it for it in missing if _withdraws(claim, it, after)]
+    sent_ms = {it.seq: it.server_ts for it in marks}
+    withdrawn = [it for it in missing if _withdraws(claim, it, after, sent_ms, push_after_ms)]
     if not withdrawn and not any(it.seq > claim.after_seq for it in unread):
         return None
     return Choice(unread[-1] if unread else withdrawn[-1], len(unread), bool(withdrawn))
 
 
-def _withdraws(claim: Claim, mark: EntryMark, after: int) -> bool:
-    """Whether an entry recalls a message that the device may have been pushed before."""
-    if mark.recalls_seq is None or mark.seq <= claim.after_seq:
+def _withdraws(
+    claim: Claim, mark: EntryMark, after: int, sent_ms: Mapping[int, int], push_after_ms: int
+) -> bool:
+    """Whether an entry recalls a message that the device may have been pushed before: one that was due by then."""
+    seq = mark.recalls_seq
+    if seq is None or mark.seq <= claim.after_seq or not after < seq <= claim.after_seq:
         return False
-    return after < mark.recalls_seq <= claim.after_seq
+    return seq not in sent_ms or mark.server_ts >= sent_ms[seq] + push_after_ms
 
 
 def notice_of(

@@ -60,7 +60,7 @@ class MemoryDeliveries:
         work.ready_ms = terms.ready_before_ms + terms.lease_ms
         work.ticket = terms.ticket
         work.attempt += 1
-        return _claim(it, max(work.handled_seq, it.outbox[0] - 1), work.attempt)
+        return _claim(it, terms, max(work.handled_seq, it.outbox[0] - 1), work.attempt)
 
     def _due_devices(self, now_ms: int) -> list[tuple[Conversation, tuple[str, str], Later]]:
         found = [
@@ -80,7 +80,7 @@ class MemoryDeliveries:
         later.ready_ms = terms.now_ms + terms.lease_ms
         later.ticket = terms.ticket
         later.attempt += 1
-        return _claim(it, later.after_seq, later.attempt, *place, later.since_ms)
+        return _claim(it, terms, later.after_seq, later.attempt, *place, later.since_ms)
 
     async def targets(self, claims: Sequence[Claim], now_ms: int) -> list[PushTarget]:
         """Whom to push to."""
@@ -226,8 +226,9 @@ def _mark(it: Conversation, row: MessageRow) -> EntryMark:
     )
 
 
-def _claim(it: Conversation, after_seq: int, attempt: int, *device: object) -> Claim:
-    """Everything of a conversation that a worker is told."""
+def _claim(it: Conversation, terms: ClaimTerms, after_seq: int, attempt: int, *device: object) -> Claim:
+    """What a worker is told of a conversation."""
+    old = (row.seq for row in reversed(it.rows) if row.server_ts <= terms.ready_before_ms)
     return Claim(
         it.key,
         it.conversation_id,
@@ -235,7 +236,7 @@ def _claim(it: Conversation, after_seq: int, attempt: int, *device: object) -> C
         it.title,
         it.member_count,
         after_seq,
-        it.head_seq,
+        next(old, it.head_seq),
         attempt,
         *device,  # type: ignore[arg-type]
     )

@@ -20,7 +20,9 @@ from .reads import unread_at
 
 _CLAIMED = """
 RETURNING c.conversation_key, c.conversation_id, c.type, c.title, c.member_count,
-    greatest(o.handled_seq, o.first_seq - 1), c.head_seq, o.attempt
+    greatest(o.handled_seq, o.first_seq - 1), coalesce((
+        SELECT e.seq FROM message AS e WHERE e.conversation_key = c.conversation_key AND e.seq <= c.head_seq
+            AND e.server_ts <= $3 ORDER BY e.seq DESC LIMIT 1), c.head_seq), o.attempt
 """
 _TAKE = """
 UPDATE outbox AS o SET ready_ms = $1, ticket = $2, attempt = o.attempt + 1
@@ -64,8 +66,10 @@ WITH due AS (
 UPDATE delivery AS v SET ready_ms = $1, ticket = $2, attempt = v.attempt + 1
 FROM due AS k JOIN conversation AS c ON c.conversation_key = k.conversation_key
 WHERE v.conversation_key = k.conversation_key AND v.user_id = k.user_id AND v.device_id = k.device_id
-RETURNING c.conversation_key, c.conversation_id, c.type, c.title, c.member_count, v.after_seq, c.head_seq, v.attempt,
-    v.user_id, v.device_id, v.since_ms
+RETURNING c.conversation_key, c.conversation_id, c.type, c.title, c.member_count, v.after_seq, coalesce((
+        SELECT e.seq FROM message AS e WHERE e.conversation_key = c.conversation_key AND e.seq <= c.head_seq
+            AND e.server_ts <= $5 ORDER BY e.seq DESC LIMIT 1), c.head_seq),
+    v.attempt, v.user_id, v.device_id, v.since_ms
 """
 SELECT_IS_DUE: Final = """
 SELECT EXISTS (SELECT FROM outbox WHERE ready_ms <= $1) OR EXISTS (SELECT FROM delivery WHERE ready_ms <= $2)
@@ -260,7 +264,12 @@ async def _claim(
     rows = [*await connection.fetch(TAKE_OLDEST, *place, limit // 2)] if limit > 1 else []
     rows += await connection.fetch(TAKE_NEWEST, *place, limit - len(rows))
     rows += await connection.fetch(
-        TAKE_DEVICES, terms.now_ms + terms.lease_ms, terms.ticket, terms.now_ms, limit
+        TAKE_DEVICES,
+        terms.now_ms + terms.lease_ms,
+        terms.ticket,
+        terms.now_ms,
+        limit,
+        terms.ready_before_ms,
     )
     return [Claim(*row) for row in rows]
 

@@ -29,7 +29,9 @@ from .select import select
 
 _CLAIM = """
 SELECT c.conversation_key, c.conversation_id, c.type, c.title, c.member_count,
-    max(o.handled_seq, o.first_seq - 1), c.head_seq, o.attempt + 1
+    max(o.handled_seq, o.first_seq - 1), ifnull((
+        SELECT e.seq FROM message AS e WHERE e.conversation_key = c.conversation_key AND e.seq <= c.head_seq
+            AND e.server_ts <= ? ORDER BY e.seq DESC LIMIT 1), c.head_seq), o.attempt + 1
 """
 _DUE = (
     _CLAIM
@@ -53,7 +55,9 @@ TAKE_CONVERSATION = (
     "UPDATE outbox SET ready_ms = ?, ticket = ?, attempt = attempt + 1 WHERE conversation_key = ?"
 )
 SELECT_DUE_DEVICES = """
-SELECT c.conversation_key, c.conversation_id, c.type, c.title, c.member_count, v.after_seq, c.head_seq,
+SELECT c.conversation_key, c.conversation_id, c.type, c.title, c.member_count, v.after_seq, ifnull((
+        SELECT e.seq FROM message AS e WHERE e.conversation_key = c.conversation_key AND e.seq <= c.head_seq
+            AND e.server_ts <= ? ORDER BY e.seq DESC LIMIT 1), c.head_seq),
     v.attempt + 1, v.user_id, v.device_id, v.since_ms
 FROM (SELECT * FROM delivery WHERE ready_ms <= ? ORDER BY ready_ms, conversation_key LIMIT ?) AS v
 JOIN conversation AS c ON c.conversation_key = v.conversation_key
@@ -176,13 +180,14 @@ def claim(
 def _due(
     connection: Connection, terms: ClaimTerms, limit: int, conversation_ids: Sequence[str] | None
 ) -> list[Claim]:
+    before_ms = terms.ready_before_ms
     if conversation_ids is not None:
         names = [(it,) for it in conversation_ids]
-        return [Claim(*row) for row in select(connection, SELECT_NAMED, names, terms.ready_before_ms)]
-    oldest = connection.execute(SELECT_OLDEST, (terms.ready_before_ms, limit))
-    newest = connection.execute(SELECT_NEWEST, (terms.ready_before_ms, limit - limit // 2))
+        return [Claim(*row) for row in select(connection, SELECT_NAMED, names, before_ms, before_ms)]
+    oldest = connection.execute(SELECT_OLDEST, (before_ms, before_ms, limit))
+    newest = connection.execute(SELECT_NEWEST, (before_ms, before_ms, limit - limit // 2))
     found = {row[0]: Claim(*row) for row in (*newest, *oldest)}
-    devices = connection.execute(SELECT_DUE_DEVICES, (terms.now_ms, limit))
+    devices = connection.execute(SELECT_DUE_DEVICES, (before_ms, terms.now_ms, limit))
     return [*[*found.values()][:limit], *(Claim(*row) for row in devices)]
 
 

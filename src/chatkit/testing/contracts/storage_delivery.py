@@ -70,7 +70,7 @@ class DeliveryContract:
         assert await claimed(store, NOW + AFTER - 1) == {}
         claim = (await claimed(store, NOW + AFTER))["g"]
         assert (claim.type, claim.title, claim.member_count) == ("GROUP", "title", 2)
-        assert (claim.after_seq, claim.head_seq, claim.attempt) == (0, 2, 1)
+        assert (claim.after_seq, claim.head_seq, claim.attempt) == (0, 1, 1)
         assert (claim.user_id, claim.device_id) == ("", "")
 
     async def test_what_one_worker_has_nobody_else_is_given_until_its_time_is_over(
@@ -95,7 +95,7 @@ class DeliveryContract:
         )
 
         assert await claimed(store, NOW + LEASE + AFTER - 1) == {}
-        claim = (await claimed(store, NOW + LEASE + AFTER))["g"]
+        claim = (await claimed(store, NOW + LEASE + AFTER + 1))["g"]
         assert (claim.after_seq, claim.head_seq, claim.attempt) == (1, 3, 1)
 
     async def test_what_came_meanwhile_is_due_by_its_own_time(self, store: Store) -> None:
@@ -106,7 +106,7 @@ class DeliveryContract:
 
         assert await claimed(store, NOW + 1000 + AFTER - 1) == {}
         claim = (await claimed(store, NOW + 1000 + AFTER))["g"]
-        assert (claim.after_seq, claim.head_seq) == (1, 3)
+        assert (claim.after_seq, claim.head_seq) == (1, 2)
 
     async def test_what_everybody_confirmed_is_not_given_out(self, store: Store) -> None:
         await do(store, device("ann"), device("bob"), group("g", "ann", "bob"), send("g", "ann", "k"))
@@ -138,6 +138,22 @@ class DeliveryContract:
         assert await store.deliveries.finish(1, [Finished(claim, NOW)]) == 1
         claim = (await claimed(store, NOW + 2000 + AFTER))["g"]
         assert (claim.after_seq, claim.head_seq) == (2, 3)
+
+    async def test_what_is_too_new_is_left_for_later(self, store: Store) -> None:
+        """In a busy group somebody is always about to confirm the newest entry."""
+        await do(
+            store, *(device(it) for it in ("ann", "bob")), reached("bob"), group("g", "ann", "bob", "cat")
+        )
+        await do(store, send("g", "ann", "k", at_ms=NOW + 4000), delivered("g", "bob", 1))
+        claim = (await claimed(store, NOW + AFTER))["g"]
+        assert (claim.after_seq, claim.head_seq) == (0, 1)
+        later = LaterDelivery("bob", "phone", NOW + AFTER + 10, "busy")
+        assert await store.deliveries.finish(1, [Finished(claim, NOW, (later,))]) == 1
+
+        (again,) = await store.deliveries.claim(terms(NOW + AFTER + 10), 10)
+        assert (again.user_id, again.head_seq) == ("bob", 1)
+        claim = (await claimed(store, NOW + 4000 + AFTER))["g"]
+        assert (claim.after_seq, claim.head_seq) == (1, 2)
 
     async def test_half_are_the_oldest_and_half_the_newest(self, store: Store) -> None:
         await do(store, *(group(f"g{n}", "ann", "bob", at_ms=NOW + n) for n in range(10)))
