@@ -89,6 +89,23 @@ def test_a_bus_without_its_package_names_the_extra(scheme: str, package: str) ->
     assert f'pip install "chatkit-engine[{scheme}]"' in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("scheme", "package", "extra"), [("jetstream", "nats", "nats"), ("kafka", "confluent_kafka", "kafka")]
+)
+def test_a_queue_without_its_package_names_the_extra(scheme: str, package: str, extra: str) -> None:
+    program = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "import chatkit\n"
+        "chatkit.open_queue('memory://')\n"
+        f"try: chatkit.open_queue('{scheme}://127.0.0.1')\n"
+        "except chatkit.ConfigurationError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.stderr == ""
+    assert f'pip install "chatkit-engine[{extra}]"' in done.stdout
+
+
 def test_no_advice_installs_the_package_of_somebody_else() -> None:
     """`chatkit` on the package index is not ours."""
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.py")]

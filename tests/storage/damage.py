@@ -233,7 +233,7 @@ DAMAGES = (
     # The outbox and the audit.
     Damage("an outbox beyond the head", "UPDATE outbox SET first_seq = 900 WHERE conversation_key = 2",
            "outbox", "conversation h has head 304, and an outbox from seq 900"),
-    Damage("an outbox of no conversation", "INSERT INTO outbox VALUES (77, 1, 1)",
+    Damage("an outbox of no conversation", "INSERT INTO outbox VALUES (77, 1, 1, 0, 1, 0, 0)",
            "outbox", "the conversation with number 77 has no row, but 1 in outbox",
            "the conversation with number 77 has no row, but entries up to seq 0"),
     Damage("an old audit row", _deleted("audit", "audit_id = 2"),

@@ -39,7 +39,7 @@ class History:
         self._at_ms = NOW
         self._tokens = [b"never"]
         self._authors: dict[str, str] = {}
-        self._names = ["1-e0-1", "nonsense", "9-e0-1"]
+        self._names = ["g-e0-1", "nonsense", "fffff-e0-1"]
         self._makers: list[tuple[int, Callable[[], base.Command]]] = [
             (30, self._send),
             (18, self._deliver),
@@ -52,13 +52,15 @@ class History:
             (3, self._update),
             (3, self._block),
             (2, self._unblock),
-            (5, self._open),
-            (4, self._resume),
+            (8, self._open),
+            (8, self._resume),
             (3, self._renew_login),
             (1, self._see),
             (3, self._revoke),
             (1, self._renew),
-            (2, self._close),
+            (2, self._mute),
+            (3, self._register_push),
+            (1, self._unregister_push),
         ]
 
     def batch(self) -> list[base.Command]:
@@ -181,8 +183,17 @@ class History:
     def _renew(self) -> base.RenewEpoch:
         return base.RenewEpoch(self._where(), f"e{self._chance.randrange(1, 9)}", self._now())
 
-    def _close(self) -> base.CloseOutbox:
-        return base.CloseOutbox(self._where(), self._seq())
+    def _mute(self) -> base.Mute:
+        return base.Mute(self._where(), self._pick(USERS), self._pick([0, NOW + 10, NOW + 10_000]))
+
+    def _register_push(self) -> base.RegisterPush:
+        place = (self._pick(USERS), self._pick(DEVICES))
+        hide_body = self._chance.random() < 0.5
+        return base.RegisterPush(*place, "log", self._pick("pqrstu"), hide_body, self._now())
+
+    def _unregister_push(self) -> base.UnregisterPush:
+        before_ms = self._pick([None, self._now() - 20])
+        return base.UnregisterPush(self._pick(USERS), self._pick(DEVICES), self._pick([None, "p"]), before_ms)
 
 
 def shown(outcomes: list[base.Outcome]) -> list[Any]:
@@ -228,7 +239,7 @@ async def agree(store: base.Store, seed: int, *, bytes_max: int = 90) -> None:
     async def same(what: str, ask: Callable[[base.Store], Awaitable[object]]) -> None:
         assert names.common(await ask(store)) == model_names.common(await ask(model)), what
 
-    for _ in range(60):
+    for turn in range(60):
         commands = history.batch()
         expected = [it for command in commands for it in await model.commit([model_names.own(command)])]
         outcomes = await store.commit([names.own(command) for command in commands])
@@ -237,6 +248,9 @@ async def agree(store: base.Store, seed: int, *, bytes_max: int = 90) -> None:
         assert names.common(shown(outcomes)) == model_names.common(shown(expected)), commands
         history.learn(expected, model_names)
         await same(f"outbox after {commands}", lambda it: it.outbox(100))
+        for number in range(2):
+            worked = [await work(it, seed=turn * 2 + number) for it in (store, model)]
+            assert names.common(worked[0]) == model_names.common(worked[1])
 
     await same("revocations", lambda it: it.revocations(0, 1000))
     await same("login audit", lambda it: it.login_audit(0, 1000))
@@ -245,6 +259,40 @@ async def agree(store: base.Store, seed: int, *, bytes_max: int = 90) -> None:
         for user in USERS:
             for after in (0, 3, 9):
                 await same("pages", partial(paged, name=name, user=user, after=after, bytes_max=bytes_max))
+
+
+async def work(store: base.Store, seed: int) -> list[Any]:
+    """A delivery worker looks; sometimes it forgets what it took, or has to try some devices again."""
+    rng = random.Random(seed)
+    now_ms = NOW + seed + rng.choice([0, 0, 50, 500])
+    terms = base.ClaimTerms(now_ms, rng.choice([0, 10]), rng.choice([20, 200]), seed + 1)
+    named = rng.choice([None, None, None, ["g", "s"]])
+    claims = await store.deliveries.claim(terms, rng.choice([1, 2, 3, 10]), named)
+    claims.sort(key=lambda it: (it.conversation_id, it.user_id, it.device_id))
+    targets = await store.deliveries.targets(claims, now_ms)
+    marks = await store.deliveries.newest(claims, 4)
+    unread = await store.deliveries.unread(USERS, now_ms)
+    told = [(it.seq, it.kind, it.sender_id, it.is_recalled, it.recalls_seq) for it in marks]
+    counted = [unread.get(user, 0) for user in USERS]
+    single = {(it.conversation_key, it.user_id, it.device_id) for it in claims if it.user_id}
+    finished = []
+    for claim in claims:
+        mine = [it for it in targets if it.conversation_key == claim.conversation_key and rng.random() < 0.4]
+        if claim.user_id:
+            failed = [it for it in mine if (it.user_id, it.device_id) == (claim.user_id, claim.device_id)]
+        else:
+            failed = [it for it in mine if (it.conversation_key, it.user_id, it.device_id) not in single]
+        ready_ms = rng.choice([None, now_ms + 15, now_ms + 100])
+        later = tuple(base.LaterDelivery(it.user_id, it.device_id, ready_ms, "busy") for it in failed)
+        finished.append(base.Finished(claim, now_ms, later))
+    seen = [
+        [replace(it, conversation_key=0) for it in rows] for rows in (claims, targets)
+    ]  # numbers are a store's own
+    if rng.random() < 0.3:
+        return [*seen, sorted(told, key=str), counted]
+    done = await store.deliveries.finish(terms.ticket, finished)
+    dead = await store.deliveries.dead_letters(100)
+    return [*seen, counted, done, await store.deliveries.lag(), sorted(map(repr, dead))]
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -275,7 +323,7 @@ async def test_random_histories_reach_every_outcome() -> None:
     await model.migrate()
     history, names = History(1), Names(model)
     seen: set[str] = set()
-    for _ in range(1_000):
+    for _ in range(1_500):
         outcomes = await model.commit([names.own(it) for it in history.batch()])
         await names.learn()
         history.learn(outcomes, names)

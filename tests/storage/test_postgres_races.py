@@ -169,3 +169,25 @@ async def test_a_renewal_of_another_node_never_takes_the_position_back(two: Two)
     await two[1].confirm_restored(0)
 
     assert await two[1].position() > before
+
+
+async def test_a_worker_finishes_what_it_can_while_somebody_holds_a_conversation(
+    server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A host's transaction that stays open costs the deliveries of its own conversation, and no other."""
+    address = server.new_database()
+    store = PostgresStore(address, ids=seeded_ids(), deadlines=Deadlines(lock_s=0.2))
+    await store.migrate()
+    await do(store, group("g", "ann", "bob"), group("h", "ann", "bob"))
+    claims = await store.deliveries.claim(base.ClaimTerms(2 * NOW, 0, 1000, 7), 10)
+    holder = await asyncpg.connect(address)
+    async with holder.transaction():
+        await holder.execute("SELECT FROM conversation WHERE conversation_id = 'g' FOR UPDATE")
+        assert await store.deliveries.finish(7, [base.Finished(it, NOW) for it in claims]) == 1
+        assert (await store.deliveries.lag()).waiting == 1
+    await holder.close()
+    assert await store.deliveries.finish(7, [base.Finished(it, NOW) for it in claims]) == 1
+    assert (await store.deliveries.lag()).waiting == 0
+    await store.aclose()
+
+    assert "a delivery of g cannot be finished" in caplog.text

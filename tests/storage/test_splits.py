@@ -37,6 +37,8 @@ TABLES = {
     "device_exact": "conversation_key, user_id, device_id, seq",
     "resume_token": "user_id, device_id",
     "outbox": "conversation_key",
+    "push_token": "user_id, device_id",
+    "mute": "conversation_key, user_id",
     "audit": "audit_id",
     "revocation": "position",
     "login_audit": "audit_id",
@@ -76,7 +78,15 @@ def in_memory(history: Batches) -> tuple[list[object], object]:
         it.devices = filled(it.devices)
     logs = [[getattr(it, name) for name in it.__struct_fields__] for it in tables.by_key.values()]
     access = (tables.revocations, tables.login_audit)
-    left = (logs, filled(tables.devices), tables.tokens, tables.blocks, tables.audit, access)
+    left = (
+        logs,
+        filled(tables.devices),
+        tables.push_tokens,
+        tables.tokens,
+        tables.blocks,
+        tables.audit,
+        access,
+    )
     return [*chain.from_iterable(outcomes)], left
 
 

@@ -95,7 +95,9 @@ BATCHES: dict[str, list[Make]] = {
     "sessions": [lambda n: device(f"u{n}", "new")],
     "logins": [lambda n: base.RenewLogin(f"u{n}", "phone", None, "", 9)],
     "epochs": [lambda n: base.RenewEpoch(f"g{n}", "e2", 9)],
-    "outbox": [lambda n: base.CloseOutbox(f"g{n}", 1)],
+    "mutes": [lambda n: base.Mute(f"g{n}", "ann", 9)],
+    "push tokens": [lambda n: base.RegisterPush(f"u{n}", "phone", "log", f"{n}", False, 9)],
+    "push tokens that go": [lambda n: base.UnregisterPush(f"u{n}", "phone")],
     "all at once": [
         lambda n: send(f"s{n}", "ann", "k"),
         lambda n: delivered(f"s{n}", f"u{n}", 3),

@@ -17,6 +17,7 @@ from chatkit.bus.local import LocalBus, LocalMember
 from chatkit.client.store import memory as local_store
 from chatkit.client.store.base import LocalStore
 from chatkit.core.log import cursors, decide, members, messages, rules, sessions
+from chatkit.queue._work import WorkTable
 from chatkit.queue.local import LocalQueue
 from chatkit.storage import transaction
 from chatkit.storage.base import Store
@@ -381,24 +382,59 @@ BUSES: list[Spoil] = [
 QUEUES: list[Spoil] = [
     (
         "test_what_is_given_back_need_not_wait_for_the_workers_time",
-        LocalQueue,
+        WorkTable,
         "retry",
-        "delay_s)",
-        "self._visibility_s)",
+        "work, due_s)",
+        "work, due_s + self._visibility_s)",
+    ),
+    (
+        "test_it_is_given_back_once",
+        WorkTable,
+        "retry",
+        "not work.held or ",
+        "",
+    ),
+    (
+        "test_a_worker_that_comes_late_cannot_give_back_but_can_finish",
+        WorkTable,
+        "retry",
+        " or work.attempt != item.attempt",
+        "",
+    ),
+    (
+        "test_what_its_worker_forgot_comes_again",
+        WorkTable,
+        "_give_out",
+        "self._schedule(ticket, work, now_s + self._visibility_s)",
+        NOTHING,
     ),
     (
         "test_the_longest_waiting_comes_first_though_it_was_given_out_before",
         LocalQueue,
         "put",
-        "0.0)",
-        "-self._clock.now_s())",
+        "self._clock.now_s()",
+        "-self._clock.now_s()",
+    ),
+    (
+        "test_items_of_one_key_come_in_the_order_of_their_puts",
+        LocalQueue,
+        "put",
+        "self._clock.now_s()",
+        "-len(self._table)",
     ),
     (
         "test_the_lag_counts_what_is_not_done",
         LocalQueue,
         "lag",
-        "len(self._work)",
-        "sum(work.due_s <= self._clock.now_s() for work in self._work.values())",
+        "len(self._table)",
+        "sum(not work.held for work in self._table._work.values())",
+    ),
+    (
+        "test_closing_ends_what_waits",
+        LocalQueue,
+        "aclose",
+        "self._changed.set()",
+        NOTHING,
     ),
 ]
 

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from base64 import urlsafe_b64encode
-
-from ..errors import ConfigurationError
 
 PREFIX = "chatkit"
 """What all names begin with, by default."""
 
 TOPIC_CHARACTERS_MAX = 200
-
-_PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-
-def check_prefix(prefix: str) -> str:
-    """Raises ConfigurationError for anything but 1-64 letters, digits, `_` and `-`."""
-    if not _PREFIX.fullmatch(prefix):
-        raise ConfigurationError(f"bus prefix {prefix!r}: use 1 to 64 ASCII letters, digits, _ and -")
-    return prefix
 
 
 def name_of(prefix: str, topic: str) -> str:

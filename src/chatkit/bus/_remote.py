@@ -13,13 +13,14 @@ from typing import Protocol
 
 import anyio
 
+from .._arguments import check_prefix
 from .._auto_reset_event import AutoResetEvent
 from .._event_loop import OwnerTask
 from ..core.backoff import next_delay
 from ..errors import ConfigurationError
 from ..ports import Ports
 from ._inbox import QUEUE_BYTES_MAX, QUEUE_MAX, Inbox
-from ._names import PREFIX, check_prefix, name_of
+from ._names import PREFIX, name_of
 from ._outbound import PENDING_BYTES_MAX, PENDING_MAX, Outbound, Outgoing
 from .base import BusEvent, Message
 
@@ -114,7 +115,7 @@ class RemoteMember:
     ) -> None:
         ports = ports or Ports()
         self._where, self._dials, self._random = where, dials, ports.random
-        self._prefix = check_prefix(prefix)
+        self._prefix = check_prefix("bus prefix", prefix)
         self._id = ports.ids.token_bytes(_ID_BYTES)
         self._inbox = Inbox(queue_max, queue_bytes_max)
         self._outbound = Outbound(pending_max, pending_bytes_max)

@@ -1,7 +1,7 @@
 """The bus on NATS: core publish and subscribe, no JetStream. For nodes in several processes.
 
 Needs nats-py, which is made for asyncio: `pip install "chatkit-engine[nats]"`. What is made of a connection that ends
-is `_remote`'s business; nats-py's own reconnecting is switched off, for after some errors of a server it gives up.
+is `_remote`'s business.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult
 
 import anyio
-import anyio.lowlevel
 
 from .._auto_reset_event import AutoResetEvent
+from ..drivers.nats import FAILURES, NatsClient, servers_of, url_of
 from ..errors import ConfigurationError
 from ..ports import Ports
 from ._inbox import QUEUE_BYTES_MAX, QUEUE_MAX
@@ -26,7 +26,6 @@ from ._remote import BrokenError, Carrier, Dial, Ears, RemoteMember
 
 try:
     from nats import errors
-    from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 except ImportError:
@@ -34,15 +33,9 @@ except ImportError:
 
 logger = logging.getLogger(__name__)
 
-_CONNECT_S = 2
-"""For each step of a connection: TCP, TLS, the server's greeting, the answer to ours."""
-
-_PING_S = 5
-"""Between pings; after two without an answer the connection counts as broken."""
-
-_CLOSE_S = 0.5
 _LOOK_S = 1.0
-_TRIES = 1  # nats-py makes one more than it is told; with 0 it would try for ever
+_SCHEMES = {"nats": False, "tls": True}
+_GOOD = "a bus on NATS has an address such as nats://HOST:4222 or tls://USER:PASSWORD@HOST:4222"
 
 
 class NatsBus(RemoteMember):
@@ -73,9 +66,9 @@ class NatsBus(RemoteMember):
         pending_max: int = PENDING_MAX,
         pending_bytes_max: int = PENDING_BYTES_MAX,
     ) -> None:
-        servers = [_server(part) for part in address.split(",")]
+        servers = servers_of(address, _SCHEMES, _GOOD)
         super().__init__(
-            ",".join(map(_url, servers)),
+            ",".join(map(url_of, servers)),
             [cast(Dial, partial(_dial, server)) for server in servers],
             prefix=prefix,
             ports=ports,
@@ -86,60 +79,10 @@ class NatsBus(RemoteMember):
         )
 
 
-def _server(address: str) -> SplitResult:
-    try:
-        server = urlsplit(address.strip())
-        good = server.scheme in {"nats", "tls"} and server.hostname and server.port != 0
-    except ValueError:  # a port that is no number, a broken IPv6 address
-        good = False
-    if not good or server.path not in {"", "/"} or server.query or server.fragment:
-        raise ConfigurationError(
-            "a bus on NATS has an address such as nats://HOST:4222 or tls://USER:PASSWORD@HOST:4222"
-        )
-    return server
-
-
-def _url(server: SplitResult) -> str:
-    """Without user and password."""
-    return f"{server.scheme}://{server.netloc.rpartition('@')[2]}"
-
-
-def _credentials(server: SplitResult) -> dict[str, str]:
-    """nats-py would take them from the URL as they are, and cannot have a slash in them."""
-    if server.username is None:
-        return {}
-    if server.password is None:
-        return {"token": unquote(server.username)}
-    return {"user": unquote(server.username), "password": unquote(server.password)}
-
-
-class _Client(Client):
-    """nats-py's client, with what it lacks: TLS that is insisted on, and an end that waits for nobody."""
-
-    def __init__(self, must_encrypt: bool) -> None:
-        super().__init__()
-        self._must_encrypt = must_encrypt
-
-    def _connect_command(self) -> bytes:
-        """Called right before user and password are sent. `tls://` alone encrypts only if the server wants it."""
-        if self._must_encrypt and self._stream().get_extra_info("ssl_object") is None:
-            raise errors.SecureConnWantedError
-        return super()._connect_command()
-
-    def abort(self) -> None:
-        """Close the socket at once; `close` waits until a server that stands still has read everything."""
-        stream = self._stream()
-        if stream is not None:
-            stream.transport.abort()
-
-    def _stream(self) -> Any:
-        return getattr(self._transport, "_io_writer", None)
-
-
 async def _dial(server: SplitResult, ears: Ears) -> Carrier:
-    carrier = _NatsCarrier(_Client(server.scheme == "tls"), ears)
+    carrier = _NatsCarrier(NatsClient(server), ears)
     try:
-        await carrier.connect(server)
+        await carrier.connect()
     except BaseException:
         with anyio.CancelScope(shield=True):
             await carrier.aclose()
@@ -150,7 +93,7 @@ async def _dial(server: SplitResult, ears: Ears) -> Carrier:
 class _NatsCarrier:
     """A connection of nats-py."""
 
-    def __init__(self, client: _Client, ears: Ears) -> None:
+    def __init__(self, client: NatsClient, ears: Ears) -> None:
         self._client, self._ears = client, ears
         self._subscriptions: dict[str, Subscription] = {}
         self._ear = cast(Any, _Ear(ears))
@@ -158,23 +101,10 @@ class _NatsCarrier:
         self._failure: Exception | None = None
         self._warned = False
 
-    async def connect(self, server: SplitResult) -> None:
+    async def connect(self) -> None:
         """Raises BrokenError."""
         with self._translated():
-            await self._client.connect(
-                _url(server),
-                **cast(dict[str, Any], _credentials(server)),
-                name="chatkit",
-                no_echo=True,
-                allow_reconnect=False,
-                max_reconnect_attempts=_TRIES,
-                reconnect_time_wait=0,
-                connect_timeout=_CONNECT_S,
-                ping_interval=_PING_S,
-                error_cb=self._on_error,
-                disconnected_cb=self._on_end,
-                closed_cb=self._on_end,
-            )
+            await self._client.open(self._on_error, self._on_end)
 
     async def begin(self, names: Sequence[str]) -> None:
         await self.subscribe(names)
@@ -221,13 +151,7 @@ class _NatsCarrier:
         raise BrokenError(self._why(self._client.last_error))
 
     async def aclose(self) -> None:
-        with anyio.move_on_after(_CLOSE_S):
-            try:
-                await self._client.close()
-            except (OSError, errors.Error) as error:
-                logger.debug("closing a connection to NATS: %r", error)
-        self._client.abort()
-        await anyio.lowlevel.checkpoint()
+        await self._client.end()
 
     async def _on_error(self, error: Exception) -> None:
         if "permissions violation" in str(error):  # the connection goes on
@@ -248,12 +172,7 @@ class _NatsCarrier:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (
-            OSError,
-            errors.Error,
-            TimeoutError,
-            ValueError,
-        ) as error:  # ValueError: a first line without an end
+        except FAILURES as error:
             raise BrokenError(self._why(error)) from error
 
     def _why(self, error: Exception | None) -> str:

@@ -11,6 +11,7 @@ from .restore import restore
 from .serve import serve
 from .token import token
 from .verify import verify
+from .worker import worker
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,3 +25,4 @@ chatkit.add_command(token)
 chatkit.add_command(demo)
 chatkit.add_command(verify)
 chatkit.add_command(restore)
+chatkit.add_command(worker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,12 @@ def secret_from(variable: str) -> str:
     if not secret:
         raise click.UsageError(f"set the JWT secret in the environment variable {variable}")
     return secret
+
+
+def set_up_logging(level: str) -> None:
+    """Our own words at the level asked for; of the libraries below, which log addresses and frames, only trouble."""
+    logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("chatkit").setLevel(level.upper())
 
 
 @contextmanager

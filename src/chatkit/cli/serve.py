@@ -22,14 +22,14 @@ import uvicorn
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
-from ..assemble import check_queue, open_bus, open_store
+from ..assemble import open_bus, open_push, open_queue, open_store
 from ..errors import ConfigurationError
 from ..gateway.websocket_asgi import asgi_app
 from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol, hide_queries
 from ..server.auth import jwt_authenticator
 from ..server.server import ChatServer
 from ..wire.events import FRAME_BYTES_MAX
-from .common import SECRET_ENV, exit_codes, secret_from
+from .common import SECRET_ENV, exit_codes, secret_from, set_up_logging
 from .descriptors import descriptors_max, fitted
 from .settings import misspelt, read_config, variable_of
 
@@ -55,7 +55,13 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
     show_default=True,
     help="To other nodes on the log: nats://HOST or redis://HOST",
 )
-@click.option("--queue", default="local://", show_default=True, help="Work for delivery workers.")
+@click.option(
+    "--queue",
+    help="Where workers hear of work: jetstream://HOST or kafka://HOST. Without one they look into the storage.",
+)
+@click.option(
+    "--push", type=click.Path(dir_okay=False), help="The file that names push providers: run a worker."
+)
 @click.option("--jwt-secret-env", default=SECRET_ENV, show_default=True, help="Variable with the secret.")
 @click.option(
     "--log-level",
@@ -78,7 +84,8 @@ def serve(
     port: int,
     storage: str,
     bus: str,
-    queue: str,
+    queue: str | None,
+    push: str | None,
     jwt_secret_env: str,
     log_level: str,
     assignments: tuple[str, ...],
@@ -89,28 +96,25 @@ def serve(
     Each option may come from the environment: CHATKIT_PORT, CHATKIT_STORAGE, CHATKIT_LOG_LEVEL; so may each
     setting: CHATKIT_HEARTBEAT_S=10, CHATKIT_LIMITS__SENDS_PER_USER=10/30.
     """
-    _set_up_logging(log_level)
+    set_up_logging(log_level)
+    logging.getLogger("uvicorn.error").addFilter(_in_one_line)
     logging.getLogger("uvicorn.error").addFilter(hide_queries)
     options = (variable_of((name,)) for name in click.get_current_context().params)
     for name, likely in misspelt(os.environ, [jwt_secret_env, *options]).items():
         logger.warning("%s is set, and there is no such setting; is %s meant?", name, likely)
     with exit_codes():
-        check_queue(queue)
+        providers, delivery = (None, None) if push is None else open_push(push)
         server = ChatServer(
             store=open_store(storage),
             authenticate=jwt_authenticator(secret_from(jwt_secret_env)),
             config=fitted(read_config(assignments, os.environ), descriptors_max()),
             bus=open_bus(bus),
+            push=providers,
+            delivery=delivery,
+            queue=None if queue is None else open_queue(queue),
             drain_on_signals=False,  # `_run` drains
         )
         run(server, host, port, partial(_announce, as_json))
-
-
-def _set_up_logging(level: str) -> None:
-    """Our own words at the level asked for; of the libraries below, which log addresses and frames, only trouble."""
-    logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("chatkit").setLevel(level.upper())
-    logging.getLogger("uvicorn.error").addFilter(_in_one_line)
 
 
 Alongside = Callable[[str], Coroutine[Any, Any, None]]

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-from math import inf
+from collections.abc import Sequence
 
 import anyio.lowlevel
-import msgspec
 
+from .._arguments import check_number
 from .._auto_reset_event import AutoResetEvent
-from ..errors import OverloadedError
+from ..errors import ClosedError, OverloadedError
 from ..ports import Clock
-from .base import Item
+from ._work import WorkTable
+from .base import Item, check_delay, check_limit, check_put
 
 ITEMS_MAX = 100_000
 VISIBILITY_S = 30.0
 _FULL_RETRY_S = 1.0
-
-
-class _Work(msgspec.Struct):
-    """One piece of work: not given out before `due_s`; `held` until it is given back."""
-
-    data: bytes
-    due_s: float = 0.0
-    attempt: int = 0
-    held: bool = False
 
 
 class LocalQueue:
@@ -34,75 +25,70 @@ class LocalQueue:
         clock: For what is due; its seconds must pass as those of the event loop.
         items_max: Pieces of work that are not done; further ones are refused.
         visibility_s: How long a taken item is left to its worker.
+
+    Raises:
+        ConfigurationError: One of the numbers is none, or too small.
     """
 
     def __init__(
         self, *, clock: Clock, items_max: int = ITEMS_MAX, visibility_s: float = VISIBILITY_S
     ) -> None:
+        check_number("items_max", items_max, whole=True)
+        check_number("visibility_s", visibility_s)
         self._clock = clock
         self._items_max = items_max
-        self._visibility_s = visibility_s
-        self._work: dict[int, _Work] = {}
-        self._due: list[tuple[float, int]] = []  # a heap of (when, ticket); overtaken ones are passed over
-        self._count = 0
+        self._table = WorkTable(visibility_s)
         self._changed = AutoResetEvent()
+        self._closed = False
 
-    async def put(self, data: bytes) -> None:
+    async def put(self, data: bytes, key: str) -> None:
         """Add a piece of work."""
-        await anyio.lowlevel.checkpoint()
-        if len(self._work) >= self._items_max:
+        await self._checkpoint()
+        check_put(data, key)
+        if len(self._table) >= self._items_max:
             raise OverloadedError("the queue is full", retry_after_s=_FULL_RETRY_S)
-        self._count += 1
-        self._work[self._count] = _Work(data)
-        self._schedule(self._count, 0.0)
+        self._table.add(data, key, self._clock.now_s())
+        self._changed.set()
 
-    async def take(self) -> Item:
-        """Wait for the next piece of work that is due."""
-        await anyio.lowlevel.checkpoint()
+    async def take(self, limit: int) -> list[Item]:
+        """Wait for work that is due."""
+        limit = check_limit(limit)
+        await self._checkpoint()
         while True:
-            item, wait_s = self._next()
-            if item is not None:
-                return item
-            await self._changed.wait(wait_s)
+            now_s = self._clock.now_s()
+            items = self._table.take(limit, now_s)
+            if items:
+                return items
+            await self._changed.wait(self._table.wait_s(now_s))
+            self._check_open()
 
-    async def done(self, item: Item) -> None:
+    async def done(self, items: Sequence[Item]) -> None:
         """This work is finished."""
-        await anyio.lowlevel.checkpoint()
-        self._work.pop(int(item.ticket), None)
+        await self._checkpoint()
+        for item in items:
+            self._table.done(int(item.ticket))
 
     async def retry(self, item: Item, delay_s: float) -> None:
         """Give this work out again, later."""
-        await anyio.lowlevel.checkpoint()
-        work = self._work.get(int(item.ticket))
-        if work is not None and work.held and work.attempt == item.attempt:
-            work.held = False
-            self._schedule(int(item.ticket), delay_s)
+        await self._checkpoint()
+        if self._table.retry(item, self._clock.now_s() + check_delay(delay_s)):
+            self._changed.set()
 
     async def lag(self) -> int:
         """How many pieces of work are not done."""
-        await anyio.lowlevel.checkpoint()
-        return len(self._work)
+        await self._checkpoint()
+        return len(self._table)
 
-    def _next(self) -> tuple[Item | None, float]:
-        """The item that is due longest, now given out; else how long to wait for one."""
-        while self._due:
-            due_s, ticket = self._due[0]
-            work = self._work.get(ticket)
-            if work is not None and work.due_s == due_s:
-                wait_s = due_s - self._clock.now_s()
-                return (None, wait_s) if wait_s > 0 else (self._give_out(ticket, work), 0.0)
-            heappop(self._due)
-        return None, inf
-
-    def _give_out(self, ticket: int, work: _Work) -> Item:
-        heappop(self._due)
-        work.attempt += 1
-        work.held = True
-        self._schedule(ticket, self._visibility_s)
-        return Item(work.data, work.attempt, ticket)
-
-    def _schedule(self, ticket: int, delay_s: float) -> None:
-        """Have a piece of work given out after a while; whoever waits looks again."""
-        self._work[ticket].due_s = self._clock.now_s() + delay_s
-        heappush(self._due, (self._work[ticket].due_s, ticket))
+    async def aclose(self) -> None:
+        """Use the queue no more; what it holds is gone with it."""
+        self._closed = True
         self._changed.set()
+        await anyio.lowlevel.checkpoint()
+
+    async def _checkpoint(self) -> None:
+        self._check_open()
+        await anyio.lowlevel.checkpoint()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the queue is closed")

@@ -14,7 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ..ports import Clock
-from ..storage.base import ConfirmMessage, DeviceRule, OpenSession, SeeDevices
+from ..storage.base import ConfirmMessage, DeviceRule, OpenSession, RegisterPush, SeeDevices
 from .limits import Limits
 from .live.presence import Presence
 from .pending import PendingCommand
@@ -43,7 +43,7 @@ class Devices:
         """A transaction begins: have its commands forget no device that is online now, or logs in with them."""
         for pending in batch:
             command = pending.command
-            if type(command) is OpenSession or type(command) is ConfirmMessage:
+            if isinstance(command, OpenSession | ConfirmMessage | RegisterPush):
                 pending.command = replace(command, rule=self._rule(command.user_id))
 
     def _rule(self, user_id: str) -> DeviceRule:

@@ -25,13 +25,16 @@ from ..storage.base import (
     Command,
     ConfirmMessage,
     CreateConversation,
+    Mute,
     Outcome,
     Recall,
     Recalled,
+    RegisterPush,
     RemoveMember,
     RenewEpoch,
     Store,
     UnblockUser,
+    UnregisterPush,
     UpdateConversation,
 )
 from ..types import ConversationType
@@ -297,6 +300,20 @@ class Engine:
     def unblock(self, user_id: str, blocked_id: str) -> UnblockUser:
         """A user ends a block."""
         return UnblockUser(user_id, blocked_id)
+
+    def mute(self, conversation_id: str, user_id: str, until_ms: int) -> Mute:
+        """A member is not woken for a conversation until then; 0: they are again."""
+        return Mute(conversation_id, user_id, until_ms)
+
+    def register_push(
+        self, user_id: str, device_id: str, provider: str, token: str, *, hide_body: bool
+    ) -> RegisterPush:
+        """A device says how it is reached when it sleeps."""
+        return RegisterPush(user_id, device_id, provider, token, hide_body, self._now_ms())
+
+    def unregister_push(self, user_id: str, device_id: str) -> UnregisterPush:
+        """A device is not to be pushed to any more."""
+        return UnregisterPush(user_id, device_id)
 
     def renew_epoch(self, conversation_id: str) -> RenewEpoch:
         """A new identity for a restored log."""

@@ -42,6 +42,7 @@ from .cluster.bridge import ClusterBridge
 from .cluster.reconcile_queue import ReconcileQueue
 from .commit_queue import HOST
 from .config import ServerConfig
+from .delivery.feed import QueueFeed
 from .live.hub import Hub
 from .pending import PendingCommand
 from .receipts import Receipts
@@ -62,8 +63,10 @@ class Publisher:
         access: Access,
         allowance: Allowance,
         config: ServerConfig,
+        feed: QueueFeed | None = None,
     ) -> None:
         self._hub = hub
+        self._feed = feed
         self._receipts = receipts
         self._to_reconcile = to_reconcile
         self._bridge = bridge
@@ -151,8 +154,11 @@ class Publisher:
         if session is not None:
             session.answer(_ack(entry, pending.ref))
         deliveries = self._hub.publish(entry, session)
-        if self._bridge is not None and not outcome.repeat:
-            self._bridge.stored(entry, session)
+        if not outcome.repeat:
+            if self._bridge is not None:
+                self._bridge.stored(entry, session)
+            if self._feed is not None:
+                self._feed.stored(entry)
         return deliveries
 
     def _advanced(self, pending: PendingCommand, outcome: Advanced) -> None:

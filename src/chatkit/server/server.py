@@ -8,7 +8,7 @@ The parts, in the order of a message: `gateway` -> `session` -> `dispatch` -> `e
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -21,6 +21,9 @@ from .._event_loop import LoopGuard
 from ..bus.base import Bus, Connects
 from ..errors import ConfigurationError, RefusedError
 from ..ports import Ports
+from ..push.base import PushProvider
+from ..queue.base import Connects as QueueConnects
+from ..queue.base import Queue
 from ..storage.base import Store
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -35,6 +38,10 @@ from .cluster.reconcile import Reconciler
 from .cluster.reconcile_queue import ReconcileQueue
 from .committer import NOT_RUNNING, Committer
 from .config import ServerConfig
+from .delivery.config import DeliveryConfig
+from .delivery.feed import QueueFeed
+from .delivery.notices import Compose
+from .delivery.worker import DeliveryWorker
 from .devices import Devices
 from .dispatch import Dispatch
 from .engine import Engine
@@ -74,6 +81,12 @@ class ChatServer(LoginVerbs):
         ports: Clock, random numbers, ids.
         bus: Where the other servers on the same log hear of what happens here; None: there is no other. A place on a
             bus is left with the server: with one, the server is entered once.
+        push: Ways to devices that sleep, by the names that devices register with. With them the server runs a delivery
+            worker; None: it runs none (another process may, see `DeliveryWorker`). They stay open when it is left.
+        compose_push: Puts what is pushed into words. None: ids for names, in English.
+        delivery: Times and bounds of the delivery worker.
+        queue: Where workers hear which conversations have work, such as `open_queue("jetstream://HOST")`; None: they
+            look into the store alone. It is closed when the server is left: with one, the server is entered once.
         drain_on_signals: Where the program that runs the event loop (uvicorn, hypercorn, granian) handles SIGTERM,
             drain first, then let it have the signal. For the main thread and asyncio; elsewhere it has no effect.
 
@@ -84,6 +97,7 @@ class ChatServer(LoginVerbs):
         allowance: For endpoints, not for hosts: what a user may still ask for.
         admission: For endpoints, not for hosts: what an address may still ask for.
         reads: For endpoints, not for hosts: whose turn it is to read.
+        push: As it was given.
     """
 
     def __init__(
@@ -95,6 +109,10 @@ class ChatServer(LoginVerbs):
         config: ServerConfig | None = None,
         ports: Ports | None = None,
         bus: Bus | None = None,
+        push: Mapping[str, PushProvider] | None = None,
+        compose_push: Compose | None = None,
+        delivery: DeliveryConfig | None = None,
+        queue: Queue | None = None,
         drain_on_signals: bool = True,
     ) -> None:
         check_has("store", store, "commit", "a Store, such as open_store('sqlite:///chat.db')")
@@ -103,6 +121,10 @@ class ChatServer(LoginVerbs):
             check_has("bus", bus, "subscribe", "a Bus, or None for a server that is alone on its log")
         check_kind("config", config, ServerConfig, optional=True)
         check_kind("ports", ports, Ports, optional=True)
+        if queue is not None:
+            check_has("queue", queue, "put", "a Queue, such as open_queue('jetstream://HOST')")
+        self.push, self._compose_push, self._delivery = push, compose_push, delivery
+        self._queue = queue
         self._drain_on_signals = drain_on_signals
         self._entered = self._left = self._warned = False
         self._guard: LoopGuard | None = None
@@ -113,6 +135,8 @@ class ChatServer(LoginVerbs):
         """Make the parts: anew for each time the server is entered, for they belong to one event loop."""
         self.config, self.ports = config, ports
         self._bus = bus
+        self._feed = None if self._queue is None else QueueFeed(self._queue, ports.clock)
+        self._worker = self._delivery_worker(store, ports)
         self._background = Background(self._failed)
         spawn = self._background.spawn
         to_reconcile = ReconcileQueue()
@@ -126,7 +150,9 @@ class ChatServer(LoginVerbs):
             else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random, self._access.look)
         )
         self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
-        publisher = Publisher(hub, receipts, to_reconcile, bridge, self._access, self.allowance, config)
+        publisher = Publisher(
+            hub, receipts, to_reconcile, bridge, self._access, self.allowance, config, self._feed
+        )
         devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
         self._committer = Committer(store, publisher, devices, config)
         self.reads = ReadGate(config.limits)
@@ -180,6 +206,18 @@ class ChatServer(LoginVerbs):
             ports.clock,
         )
 
+    def _delivery_worker(self, store: Store, ports: Ports) -> DeliveryWorker | None:
+        if self.push is None:
+            return None
+        return DeliveryWorker(
+            store,
+            self.push,
+            compose=self._compose_push,
+            config=self._delivery,
+            ports=ports,
+            queue=self._queue,
+        )
+
     @property
     def running(self) -> bool:
         """Whether it was entered and not left."""
@@ -199,6 +237,8 @@ class ChatServer(LoginVerbs):
             secret = await self.store.migrate()
             if isinstance(self._bus, Connects):
                 await self._bus.connect()
+            if isinstance(self._queue, QueueConnects):
+                await self._queue.connect()
             self.engine.start(secret, self._guard)
             await self._reconciler.begin()
             await self._access.begin()
@@ -235,9 +275,9 @@ class ChatServer(LoginVerbs):
                 "this ChatServer is entered already; leave it first, or make another one"
             )
         if self._left:
-            if self._bus is not None:
+            if self._bus is not None or self._queue is not None:
                 raise ConfigurationError(
-                    "this ChatServer has left its bus; make another one with a new place on the bus"
+                    "this ChatServer has left its bus or queue; make another one with a new place there"
                 )
             self._assemble(self.store, self.config, self.ports, None)
 
@@ -269,6 +309,8 @@ class ChatServer(LoginVerbs):
         if self._guard is not None:
             self._guard.check()
         self._committer.close("the node drains")
+        if self._worker is not None:
+            self._worker.stop()
         self._sessions.announce_drain()
         with anyio.move_on_after(self.config.drain_timeout_s):
             if self.running:
@@ -286,6 +328,10 @@ class ChatServer(LoginVerbs):
         if self._bridge is not None:
             self._background.start(self._bridge.run)
         self._watchdog.start(self._background)
+        if self._worker is not None:
+            self._background.start(self._worker.run)
+        if self._feed is not None:
+            self._background.start(self._feed.run)
 
     async def _leave(self) -> None:
         """Leave the bus, and close the store in any case, also when cancelled."""
@@ -294,6 +340,8 @@ class ChatServer(LoginVerbs):
             try:
                 if self._bus is not None:
                     await self._bus.aclose()
+                if self._queue is not None:
+                    await self._queue.aclose()
             finally:
                 await self.store.aclose()
                 self._committer.close(NOT_RUNNING)

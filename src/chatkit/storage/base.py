@@ -33,7 +33,9 @@ from ..core.log.commands import (
     SeeDevices as SeeDevices,
     Append as Append,
     BlockUser as BlockUser,
-    CloseOutbox as CloseOutbox,
+    Mute as Mute,
+    RegisterPush as RegisterPush,
+    UnregisterPush as UnregisterPush,
     Command as Command,
     ConfirmMessage as ConfirmMessage,
     CreateConversation as CreateConversation,
@@ -108,12 +110,17 @@ class ConversationHead(msgspec.Struct, frozen=True, gc=False):
 
 
 class ConversationRow(msgspec.Struct, frozen=True):
-    """One of a user's conversations in a list, with what a list shows."""
+    """One of a user's conversations in a list, with what a list shows.
+
+    Attributes:
+        muted_until_ms: Until when the user is not woken for it; 0: they are.
+    """
 
     head: ConversationHead
     title: str
     unread: int
     last_activity_ms: int
+    muted_until_ms: int = 0
 
 
 class MemberCursor(msgspec.Struct, frozen=True):
@@ -233,6 +240,200 @@ class KeptLogin(msgspec.Struct, frozen=True):
     device_id: str
     expires_ms: int | None
     scope: str
+
+
+class ClaimTerms(msgspec.Struct, frozen=True):
+    """What a worker may be given, and for how long.
+
+    Attributes:
+        now_ms: What is to be tried again by now.
+        after_ms: How long an entry is left to the sockets before a worker looks at it.
+        lease_ms: How long what is given is left to the worker.
+        ticket: Names this claim: a random number from 1 to 2^53 - 1.
+    """
+
+    now_ms: int
+    after_ms: int
+    lease_ms: int
+    ticket: int
+
+    @property
+    def ready_before_ms(self) -> int:
+        """The newest entry to look at is from then."""
+        return self.now_ms - self.after_ms
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Entries after_seq + 1 to head_seq of one conversation, left to one worker for a while.
+
+    Attributes:
+        head_seq: The newest entry that is old enough to be looked at.
+        conversation_key: The store's internal number of the conversation.
+        attempt: How often they were given out without being finished, from 1.
+        user_id: Empty for all members.
+        device_id: With a user: only this device, which could not be pushed to before.
+        since_ms: Since when that is so.
+    """
+
+    conversation_key: int
+    conversation_id: str
+    type: ConversationType
+    title: str
+    member_count: int
+    after_seq: int
+    head_seq: int
+    attempt: int
+    user_id: str = ""
+    device_id: str = ""
+    since_ms: int = 0
+
+
+class PushTarget(msgspec.Struct, frozen=True):
+    """A device that lacks something of a conversation and can be pushed to. `exact`: what it confirmed singly above
+    `delivered_seq`."""
+
+    conversation_key: int
+    user_id: str
+    device_id: str
+    provider: str
+    token: str
+    hide_body: bool
+    registered_ms: int
+    join_seq: int
+    read_seq: int
+    delivered_seq: int
+    exact: tuple[int, ...]
+
+
+class EntryMark(msgspec.Struct, frozen=True):
+    """An entry without its words.
+
+    Attributes:
+        kind: USER, MEMBER or RECALL.
+        is_recalled: Whether it was recalled.
+        recalls_seq: Of a RECALL, what it recalls.
+    """
+
+    conversation_key: int
+    seq: int
+    epoch: str
+    kind: str
+    sender_id: str
+    server_ts: int
+    is_recalled: bool
+    recalls_seq: int | None
+
+    @property
+    def message_id(self) -> str:
+        """Its id."""
+        return message_id(self.conversation_key, self.epoch, self.seq)
+
+
+class LaterDelivery(msgspec.Struct, frozen=True):
+    """A device that could not be pushed to, or the conversation as a whole (both ids empty).
+
+    Attributes:
+        ready_ms: When to try again; None: it is given up, and kept as a dead letter.
+        reason: Why, for people; never a token or a message's words.
+    """
+
+    user_id: str
+    device_id: str
+    ready_ms: int | None
+    reason: str
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """A claim that its worker is done with at `at_ms`, and what of it has to come again."""
+
+    claim: Claim
+    at_ms: int
+    later: tuple[LaterDelivery, ...] = ()
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A delivery that was given up. Without a user it is the conversation as a whole."""
+
+    conversation_id: str
+    user_id: str
+    device_id: str
+    after_seq: int
+    attempt: int
+    since_ms: int
+    reason: str
+
+
+class DeliveryLag(msgspec.Struct, frozen=True):
+    """How far the workers are behind.
+
+    Attributes:
+        waiting: Conversations and devices that are to be looked at, those being worked on among them; counted up to
+            `LAG_MAX`.
+        oldest_ms: Since when the oldest of them waits, or when it is to be tried again; None if none waits.
+        dead: Dead letters, counted up to `LAG_MAX`.
+    """
+
+    waiting: int
+    oldest_ms: int | None
+    dead: int
+
+
+LAG_MAX: Final = 100_000
+
+
+class DeliveryStore(Protocol):
+    """What delivery workers ask of a store: its outbox, given out in parts. Any number of workers at the same time.
+
+    All raise UnavailableError if storage refused; a retry is safe.
+    """
+
+    async def claim(
+        self, terms: ClaimTerms, limit: int, conversation_ids: Sequence[str] | None = None
+    ) -> list[Claim]:
+        """Take what is due: half of it the longest waiting, half the newest, so that neither waits for the other.
+
+        Nobody else is given it within `terms.lease_ms`.
+
+        Args:
+            terms: What, and for how long.
+            limit: Most conversations, and most single devices.
+            conversation_ids: Only these, and no single devices; None: whatever is due.
+        """
+
+    async def targets(self, claims: Sequence[Claim], now_ms: int) -> list[PushTarget]:
+        """The devices of current members with a push token that lack entries of these, by conversation and user.
+
+        Left out are members who read everything or muted the conversation, devices that confirmed everything, and for a
+        claim of all members those that are to be tried again anyway.
+        """
+
+    async def newest(self, claims: Sequence[Claim], count: int) -> list[EntryMark]:
+        """The newest entries up to each claim's head, at most `count` of each conversation; by conversation and seq."""
+
+    async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """The payloads of entries by (conversation_key, seq); of those that were recalled there is none."""
+
+    async def unread(self, user_ids: Sequence[str], now_ms: int) -> dict[str, int]:
+        """How many unread messages each user has in all conversations that they have not muted.
+
+        Counted as in `conversations`: at most `UNREAD_MAX` of each conversation. A user without any may be left out.
+        """
+
+    async def finish(self, ticket: int, finished: Sequence[Finished]) -> int:
+        """Be done with claims. Entries that came meanwhile are due again.
+
+        Returns:
+            How many of them were still this worker's; of the others nothing is written.
+        """
+
+    async def lag(self) -> DeliveryLag:
+        """How far the workers are behind."""
+
+    async def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """Those given up, the oldest first; at most `limit`."""
+
+    async def discard_dead_letters(self, before_ms: int) -> int:
+        """Forget those that began to fail before then; returns how many."""
 
 
 class CommandStore(Protocol):
@@ -357,7 +558,7 @@ class OutboxReader(Protocol):
     """Reads for workers and operators."""
 
     async def outbox(self, limit: int) -> list[OutboxEntry]:
-        """Open entries, oldest first; at most `limit`."""
+        """Open entries, those of the oldest conversations first; at most `limit`."""
 
     async def audit(self, conversation_id: str) -> list[AuditRow]:
         """The audit rows of a conversation, in order."""
@@ -422,6 +623,10 @@ class Store(
             ConfigurationError: The file is not a chatkit log, was made by a newer version, does not keep the
                 pragmas it was given, is damaged, or is in use by another server.
         """
+
+    @property
+    def deliveries(self) -> DeliveryStore:
+        """What delivery workers go by."""
 
     @property
     def healthy(self) -> bool:

@@ -73,7 +73,11 @@ leave = user.flatmap(
     lambda it: st.builds(c.RemoveMember, st.sampled_from(GROUPS), st.just(it), st.just(it), st.just(0))
 )
 renew = st.builds(c.RenewEpoch, conversation, st.just("e1"), st.just(0))
-close = st.builds(c.CloseOutbox, conversation, seq)
+mute = st.builds(c.Mute, conversation, user, st.sampled_from([0, NOW, NOW + 99]))
+reach = st.builds(
+    c.RegisterPush, user, device, st.just("log"), st.sampled_from("pq"), st.booleans(), st.just(0)
+)
+unreach = st.builds(c.UnregisterPush, user, device, st.sampled_from([None, "p"]))
 open_session = st.builds(
     c.OpenSession,
     user,
@@ -112,7 +116,10 @@ command = st.one_of(
         block,
         unblock,
         renew,
-        close,
+        mute,
+        reach,
+        reach,
+        unreach,
         open_session,
         open_session,
         resume,
@@ -136,7 +143,7 @@ def _timed(commands: list[c.Command], sizes: list[int]) -> list[list[c.Command]]
         if isinstance(it, c.OpenSession | c.ResumeSession):
             it = replace(it, resume_hash=b"token of %d" % turn)
             handed.append((it.resume_hash, it.device_id))
-        untimed = isinstance(it, c.CloseOutbox | c.UnblockUser)
+        untimed = isinstance(it, c.Mute | c.UnregisterPush | c.UnblockUser)
         timed.append(it if untimed else replace(it, at_ms=NOW + turn))
     batches = []
     for size in sizes:

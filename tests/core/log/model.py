@@ -35,6 +35,7 @@ class Log:
         self.read: dict[str, int] = {}
         self.devices: dict[str, dict[str, Device]] = {}
         self.closed_seq = 0
+        self.muted: dict[str, int] = {}
         self.title = command.title
         self.owner = command.creator_id
         self._view: LogView | None = None
@@ -120,6 +121,7 @@ class Model:
         self._sent: dict[tuple[str, str, str], tuple[int, bytes]] = {}
         self._devices: dict[str, set[str]] = {}
         self.blocks: set[tuple[str, str]] = set()
+        self.reached: dict[tuple[str, str], str] = {}
         self._tokens: dict[tuple[str, str], tuple[bytes, int, int | None, str]] = {}
         self._banned: set[str] = set()
         self._revoked = 0
@@ -129,7 +131,9 @@ class Model:
             c.AdvanceDelivered: self._advance_delivered,
             c.ConfirmMessage: self._confirm_message,
             c.AdvanceRead: self._advance_read,
-            c.CloseOutbox: self._close_outbox,
+            c.Mute: self._mute,
+            c.RegisterPush: self._register_push,
+            c.UnregisterPush: self._unregister_push,
             c.CreateConversation: self._create_conversation,
             c.AddMembers: self._add_members,
             c.RemoveMember: self._remove_member,
@@ -284,13 +288,6 @@ class Model:
             log.authors(user, before, after),
             len(log.members()),
         )
-
-    def _close_outbox(self, command: c.CloseOutbox, outcome: Any) -> str | None:
-        assert outcome == o.Done()
-        log = self.logs.get(command.conversation_id)
-        if log is not None:
-            log.closed_seq = max(log.closed_seq, min(command.up_to_seq, log.head))
-        return None
 
     # --- members ---
 
@@ -463,6 +460,29 @@ class Model:
         log.audit.append(("EPOCH_RENEWED", "", log.head, command.epoch))
         return None
 
+    # --- pushing ---
+
+    def _mute(self, command: c.Mute, outcome: Any) -> str | None:
+        log = self.logs.get(command.conversation_id)
+        if log is None or not log.is_member(command.user_id):
+            return "NOT_FOUND"
+        assert outcome == o.Done()
+        log.muted[command.user_id] = command.until_ms
+        return None
+
+    def _register_push(self, command: c.RegisterPush, outcome: Any) -> str | None:
+        assert outcome == o.Done()
+        self._register(command.user_id, command.device_id)
+        self.reached = {it: token for it, token in self.reached.items() if token != command.token}
+        self.reached[command.user_id, command.device_id] = command.token
+        return None
+
+    def _unregister_push(self, command: c.UnregisterPush, outcome: Any) -> str | None:
+        assert outcome == o.Done()
+        if command.token in (None, self.reached.get((command.user_id, command.device_id))):
+            self.reached.pop((command.user_id, command.device_id), None)
+        return None
+
     # --- sessions ---
 
     def _open_session(self, command: c.OpenSession, outcome: Any) -> str | None:
@@ -504,6 +524,9 @@ class Model:
             for user, device in list(self._tokens):
                 if user == command.user_id and command.device_id in ("", device):
                     del self._tokens[user, device]
+            for user, device in list(self.reached):
+                if user == command.user_id and command.device_id in ("", device):
+                    del self.reached[user, device]
         return None
 
     def _renew_login(self, command: c.RenewLogin, outcome: Any) -> str | None:

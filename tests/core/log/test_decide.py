@@ -73,7 +73,8 @@ COMMANDS: list[tuple[c.Command, set[str]]] = [
     (c.SeeDevices((("bob", "phone"),), NOW), {"devices"}),
     (c.Revoke("REVOKED", "bob", "", b"", None, NOW), {"new_revocations"}),
     (c.RenewEpoch("g", "e2", NOW), {"conversations"}),
-    (c.CloseOutbox("g", 3), {"conversations"}),
+    (c.Mute("g", "ann", 9), {"conversations", "members"}),
+    (c.RegisterPush("bob", "phone", "log", "token", False, NOW), {"devices"}),
 ]
 
 
@@ -153,7 +154,6 @@ def test_nothing_is_changed_by_refusals_and_repeats(tables: MemoryState) -> None
         add("g", "ann", "bob"),
         single("other", "bob", "ann"),
         resume(b"unknown"),
-        c.CloseOutbox("nowhere", 1),
     ]
     _, changes = decide(loaded(tables, commands), commands)
 

@@ -30,6 +30,7 @@ def check_tables(tables: MemoryState, model: Model) -> None:
     """What is left is what the model holds."""
     assert tables.by_id.keys() == model.logs.keys()
     assert tables.blocks.keys() == model.blocks
+    assert {place: row.token for place, row in tables.push_tokens.items()} == model.reached
     for name, log in model.logs.items():
         check_log(tables, name, log)
     left = {it.conversation_id: it for it in tables.by_key.values() if it.outbox is not None}
@@ -66,6 +67,7 @@ def check_log(tables: MemoryState, name: str, log: Log) -> None:
             assert (at.delivered_seq, frozenset(at.exact)) == cursor
         assert it.devices.get(user, {}).keys() <= found.keys()
         assert not log.is_member(user) or found.keys() == tables.devices.get(user, {}).keys()
+    assert it.muted == log.muted
     audit = [
         (row.action, row.actor_id, row.seq, row.subject)
         for row in tables.audit

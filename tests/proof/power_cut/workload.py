@@ -58,7 +58,8 @@ class Script:
             (2, self._resume),
             (1, self._renew_login),
             (2, self._renew_epoch),
-            (4, self._close_outbox),
+            (2, self._mute),
+            (2, self._register_push),
         ]
 
     def opening(self) -> list[base.Command]:
@@ -151,9 +152,12 @@ class Script:
     def _renew_epoch(self) -> base.Command:
         return base.RenewEpoch(self._conversation(), self._rng.randbytes(4).hex(), self._now())
 
-    def _close_outbox(self) -> base.Command:
-        name = self._conversation()
-        return base.CloseOutbox(name, self._rng.randint(1, self._heads[name]))
+    def _mute(self) -> base.Command:
+        return base.Mute(self._conversation(), self._user(), self._rng.choice([0, self._now() + _LONG_MS]))
+
+    def _register_push(self) -> base.Command:
+        token = self._rng.randbytes(1).hex()
+        return base.RegisterPush(self._user(), self._device(), "log", token, False, self._now())
 
     def _now(self) -> int:
         self._at_ms += self._rng.randrange(3)

@@ -52,6 +52,8 @@ def revoke(state: State, command: Revoke) -> Revoked:
     state.new_revocations[subject, made.kind] = made
     if made.holds:
         _drop_tokens(state, made)
+        if made.user_id:
+            _drop_push(state, made.user_id, made.device_id)
     action = "UNBANNED" if made.kind == "BANNED" and not made.holds else made.kind
     state.login_audit.append((made.at_ms, action, *subject))
     return Revoked(made)
@@ -63,6 +65,15 @@ def _drop_tokens(state: State, revocation: Revocation) -> None:
             state.tokens[place] = None
             state.new_tokens.pop(place, None)
             state.dropped_tokens.add(place)
+            _drop_push(state, *place)
+
+
+def _drop_push(state: State, user_id: str, device_id: str) -> None:
+    """Nobody who was sent away is told anything more: forget where one device, or each of a user's, is reached."""
+    for place in [*state.push_tokens]:
+        if place[0] == user_id and device_id in ("", place[1]):
+            del state.push_tokens[place]
+    state.dropped_push.append((user_id, device_id, None, None))
 
 
 def reaches(revocation: Revocation, token: TokenRow) -> bool:

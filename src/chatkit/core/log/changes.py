@@ -19,9 +19,11 @@ from .state import (
     ConversationState,
     DeviceCursor,
     DevicePlace,
+    DroppedPush,
     LoginAct,
     MembershipState,
     MessageRow,
+    PushTokenRow,
     State,
     TokenRow,
 )
@@ -88,6 +90,12 @@ class Changes(msgspec.Struct, frozen=True):
         revocations_before_ms: Bulk: revocations that ended before this, and were made before it, go; None: none.
         login_audit: (at_ms, action, user, device, digest of a token).
         audit: (at_ms, key, actor, action, seq, subject).
+        woken: (first new entry stored, key) of conversations that grew and have an outbox already: a worker is to look
+            at them again, if none is to anyway.
+        mutes: (key, user, until) of members that are not woken; until 0: they are again.
+        dropped_push: Push tokens that go, before new ones come.
+        taken_push: Digests of push tokens that go, whoever has them, before new ones come.
+        push_tokens: Each replaces the device's former one.
         outboxes: By conversation key, where anything may be written; `outboxes_of` adds those of forgotten devices.
     """
 
@@ -117,6 +125,11 @@ class Changes(msgspec.Struct, frozen=True):
     revocations_before_ms: int | None = None
     login_audit: list[LoginAct] = []
     audit: list[tuple[int, int, str, str, int, str]] = []
+    woken: list[tuple[int, int]] = []
+    mutes: list[tuple[int, str, int]] = []
+    dropped_push: list[DroppedPush] = []
+    taken_push: list[tuple[bytes]] = []
+    push_tokens: list[PushTokenRow] = []
     outboxes: dict[int, Outbox] = {}
 
 
@@ -128,6 +141,10 @@ def changes_of(state: State) -> Changes:
         logins_ended=state.logins_ended,
         tokens=[*state.new_tokens.values()],
         audit=state.audit,
+        mutes=[(*place, until_ms) for place, until_ms in state.mutes.items()],
+        dropped_push=state.dropped_push,
+        taken_push=[(digest,) for digest in sorted(state.taken_push)],
+        push_tokens=[*state.push_tokens.values()],
     )
     if state.devices:
         changes.forgotten.extend(sorted(state.forgotten))
@@ -180,8 +197,10 @@ def _add_conversation(changes: Changes, it: ConversationState) -> None:
             )
         )
     else:
-        if it.grown:
+        if it.grown_ms is not None:
             changes.heads.append((it.head_seq, it.last_activity_ms, it.key))
+            if it.stored_outbox_seq is not None:
+                changes.woken.append((it.grown_ms, it.key))
         if it.changed:
             changes.conversations.append(
                 (it.epoch, it.member_count, it.title, it.owner_id, it.blocks, it.key)

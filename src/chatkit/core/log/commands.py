@@ -344,11 +344,52 @@ class EndLogins(msgspec.Struct, frozen=True, gc=False):
     """Every resume token ends: of a log that was put back, some that were used up would hold again."""
 
 
-class CloseOutbox(msgspec.Struct, frozen=True, gc=False):
-    """A worker is done with a conversation's entries up to `up_to_seq`. Closing twice changes nothing."""
+class Mute(msgspec.Struct, frozen=True, gc=False):
+    """A member is not woken for a conversation until `until_ms`; 0 ends it. Nobody else is told.
+
+    Refusal: NotFoundError (not a member).
+    """
 
     conversation_id: str
-    up_to_seq: int
+    user_id: str
+    until_ms: int
+
+
+class RegisterPush(msgspec.Struct, frozen=True, gc=False):
+    """A device is reached by this token of this push provider; its former one is forgotten.
+
+    A token belongs to one device: whoever had it before has none any more (another user logged in on the same phone).
+    The token goes with the device, and when the device or its user is revoked or banned. A device that comes by HTTP
+    may be seen here for the first time.
+
+    Refusal: RateLimitedError (a new device, and none may be forgotten for it).
+
+    Attributes:
+        provider: The host's name for the service, such as "apns".
+        hide_body: Whether pushes to it never hold a message's words.
+    """
+
+    user_id: str
+    device_id: str
+    provider: str
+    token: str
+    hide_body: bool
+    at_ms: int
+    rule: DeviceRule = ANY_DEVICE
+
+
+class UnregisterPush(msgspec.Struct, frozen=True, gc=False):
+    """A device is pushed to no more; without a token there is nothing to do.
+
+    Attributes:
+        token: Only if this is the device's token still; None: whichever it is.
+        before_ms: Only if it was registered no later than this; None: no matter.
+    """
+
+    user_id: str
+    device_id: str
+    token: str | None = None
+    before_ms: int | None = None
 
 
 Command = (
@@ -370,5 +411,7 @@ Command = (
     | Revoke
     | RenewEpoch
     | EndLogins
-    | CloseOutbox
+    | Mute
+    | RegisterPush
+    | UnregisterPush
 )

@@ -1,4 +1,4 @@
-"""What happens to cursors and the outbox: confirmations, reading, closing. For each command: what it needs, and what
+"""What happens to cursors and the outbox: confirmations and reading. For each command: what it needs, and what
 it does."""
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from ..visibility import next_visible, ranges_after
 from . import rules
-from .commands import AdvanceDelivered, AdvanceRead, CloseOutbox, ConfirmMessage
+from .commands import AdvanceDelivered, AdvanceRead, ConfirmMessage
 from .keys import Keys, Ref
 from .messages import find_message
-from .outcomes import Advanced, Done, message_place
+from .outcomes import Advanced, message_place
 from .sessions import register
 from .state import DeviceCursor, MemberCursors, MembershipState, State
 
@@ -264,21 +264,6 @@ def _authors(state: State, membership: MembershipState, after_seq: int, up_to_se
     ranges = ranges_after(membership.intervals, rules.author_range(after_seq, up_to_seq), up_to_seq)
     found = {senders[seq] for first, last in ranges for seq in range(first, last + 1)}
     return tuple(sorted(filter(None, found - {user_id})))
-
-
-def keys_of_close(keys: Keys, command: CloseOutbox) -> None:
-    """The conversation with its outbox."""
-    keys.conversations.add(command.conversation_id)
-
-
-def close_outbox(state: State, command: CloseOutbox) -> Done:
-    """Take entries out of the outbox; without such a conversation or entries there is nothing to do."""
-    conversation = state.conversations[command.conversation_id]
-    if conversation is not None and conversation.outbox_seq is not None:
-        conversation.outbox_seq = outbox_after(
-            conversation.outbox_seq, conversation.head_seq, command.up_to_seq
-        )
-    return Done()
 
 
 def outbox_after(first_seq: int, head_seq: int, up_to_seq: int) -> int | None:

@@ -8,8 +8,8 @@
     rows = close_confirmed(outboxes, leasts)     # `leasts` from one query over the cursors as they are then
 
 `storage.transaction` calls them in this order for every store.
-The flows are in `messages`, `cursors`, `members`, `blocks`, `sessions` and `access`, each next to the keys that it
-needs. Why it is so: docs/design/0005-one-decision-core.md.
+The flows are in `messages`, `cursors`, `members`, `blocks`, `sessions`, `access` and `pushing`, each next to the keys
+that it needs. Why it is so: docs/design/0005-one-decision-core.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...errors import RefusedError
-from . import access, blocks, cursors, members, messages, sessions
+from . import access, blocks, cursors, members, messages, pushing, sessions
 from . import commands as c
 from .changes import Changes, Outbox, OutboxRows, changes_of
 from .keys import Keys
@@ -31,7 +31,6 @@ _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
     c.AdvanceDelivered: cursors.advance_delivered,
     c.ConfirmMessage: cursors.confirm_message,
     c.AdvanceRead: cursors.advance_read,
-    c.CloseOutbox: cursors.close_outbox,
     c.CreateConversation: members.create_conversation,
     c.AddMembers: members.add_members,
     c.RemoveMember: members.remove_member,
@@ -45,6 +44,9 @@ _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
     c.EndLogins: sessions.end_logins,
     c.SeeDevices: sessions.see_devices,
     c.Revoke: access.revoke,
+    c.Mute: pushing.mute,
+    c.RegisterPush: pushing.register_push,
+    c.UnregisterPush: pushing.unregister_push,
 }
 _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.Append: messages.keys_of_append,
@@ -52,7 +54,6 @@ _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.AdvanceDelivered: cursors.keys_of_advance_delivered,
     c.ConfirmMessage: cursors.keys_of_confirm,
     c.AdvanceRead: cursors.keys_of_advance_read,
-    c.CloseOutbox: cursors.keys_of_close,
     c.CreateConversation: members.keys_of_create,
     c.AddMembers: members.keys_of_add,
     c.RemoveMember: members.keys_of_remove,
@@ -66,6 +67,9 @@ _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.EndLogins: sessions.keys_of_end_logins,
     c.SeeDevices: sessions.keys_of_see_devices,
     c.Revoke: access.keys_of_revoke,
+    c.Mute: pushing.keys_of_mute,
+    c.RegisterPush: pushing.keys_of_register_push,
+    c.UnregisterPush: pushing.keys_of_unregister_push,
 }
 _KEYS_AFTER: dict[type, Callable[[State, Any, Keys], None]] = {
     c.Recall: messages.keys_after_recall,

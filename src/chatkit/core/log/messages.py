@@ -71,7 +71,8 @@ def add_entry(
         state.senders.setdefault(key, {})[seq] = sender_id
     conversation.head_seq = seq
     conversation.last_activity_ms = max(conversation.last_activity_ms, at_ms)  # the clock may be set back
-    conversation.grown = True
+    if conversation.grown_ms is None:
+        conversation.grown_ms = at_ms
     if conversation.outbox_seq is None:
         conversation.outbox_seq = seq
     return row

@@ -193,6 +193,7 @@ def _forget(state: State, user_id: str, device_id: str) -> None:
     state.forgotten.add(place)
     state.tokens[place] = None
     state.new_tokens.pop(place, None)
+    state.push_tokens.pop(place, None)
     for membership in state.with_cursors(user_id):
         if membership.devices.pop(device_id, None) is not None and membership.is_current:
             membership.conversation.may_close = True

@@ -52,6 +52,26 @@ class TokenRow(NamedTuple):
     login_ms: int
 
 
+class PushTokenRow(NamedTuple):
+    """Where a device is reached when it sleeps, in the order of the table's columns.
+
+    Attributes:
+        token_hash: `pushing.push_token_hash` of the two before it.
+    """
+
+    user_id: str
+    device_id: str
+    provider: str
+    token: str
+    token_hash: bytes
+    hide_body: bool
+    at_ms: int
+
+
+DroppedPush = tuple[str, str, str | None, int | None]
+"""Push tokens that go: (user, device or "" for all of them, the token or None, registered until or None)."""
+
+
 class ConversationState(msgspec.Struct, eq=False, gc=False):
     """A conversation.
 
@@ -61,7 +81,7 @@ class ConversationState(msgspec.Struct, eq=False, gc=False):
         outbox_seq: First seq in the outbox; None if nothing is there.
         stored_outbox_seq: What `outbox_seq` was when it was loaded.
         created_ms: When it was made, if this batch makes it.
-        grown: Whether it has new entries.
+        grown_ms: When the first of its new entries was stored; None if it has none.
         changed: Whether its epoch, members, title, owner or blocks changed.
         may_close: Whether a device's cursor moved, or a lagging one left, so that the outbox may close.
     """
@@ -80,7 +100,7 @@ class ConversationState(msgspec.Struct, eq=False, gc=False):
     outbox_seq: int | None
     stored_outbox_seq: int | None
     created_ms: int | None = None
-    grown: bool = False
+    grown_ms: int | None = None
     changed: bool = False
     may_close: bool = False
 
@@ -218,6 +238,10 @@ class State:
         registered: When each new device of this batch was registered.
         forgotten: Devices that this batch drops; one of them may be registered again.
         removals: How many members this batch removes at most.
+        mutes: Until when a member is not woken, by conversation key and user; of this batch.
+        push_tokens: Push tokens of this batch.
+        taken_push: Digests of push tokens that this batch gives to a device; whoever had them has them no more.
+        dropped_push: Push tokens that this batch forgets; it may give others to the same devices afterwards.
     """
 
     def __init__(self) -> None:
@@ -251,6 +275,10 @@ class State:
         self.registered: dict[DevicePlace, int] = {}
         self.forgotten: set[DevicePlace] = set()
         self.removals = 0
+        self.mutes: dict[tuple[int, str], int] = {}
+        self.push_tokens: dict[DevicePlace, PushTokenRow] = {}
+        self.taken_push: set[bytes] = set()
+        self.dropped_push: list[DroppedPush] = []
 
     # --- for stores, while they load ---
 

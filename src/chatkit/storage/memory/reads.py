@@ -101,6 +101,7 @@ class MemoryReads:
                 log.title,
                 self._unread(log, user_id),
                 log.last_activity_ms,
+                log.muted.get(user_id, 0),
             )
             for log in following
         ]
@@ -255,13 +256,13 @@ class MemoryReads:
         return [self._counts(log, author, seq) for author, seq in sorted(newest.items())]
 
     async def outbox(self, limit: int) -> list[base.OutboxEntry]:
-        """Open outbox entries, oldest first."""
+        """Open outbox entries, those of the oldest conversations first."""
         opened = [
             base.OutboxEntry(log.conversation_id, log.outbox[0], log.head_seq, log.outbox[1])
             for log in self._tables.by_key.values()
             if log.outbox is not None
         ]
-        return sorted(opened, key=lambda it: it.since_ms)[:limit]
+        return opened[:limit]
 
     async def audit(self, conversation_id: str) -> list[base.AuditRow]:
         """The audit rows of a conversation."""

@@ -18,6 +18,7 @@ from ...errors import UnavailableError
 from ...ports import Ids
 from .. import base
 from ..transaction import carry_out, commit_batch_now
+from .deliveries import MemoryDeliveries
 from .load import load
 from .reads import MemoryReads
 from .tables import MemoryState
@@ -65,6 +66,7 @@ class MemoryStore(MemoryReads):
         self._ids = ids
         self._secret = b""
         self._closed = False
+        self.deliveries = MemoryDeliveries(self._tables, lambda: self.healthy, self._unread)
 
     @property
     def healthy(self) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from ...core.log.commands import RevocationKind
 from ...core.log.keys import Subject
 from ...core.log.outcomes import Revocation
-from ...core.log.state import MessageRow, TokenRow
+from ...core.log.state import MessageRow, PushTokenRow, TokenRow
 from ...core.visibility import Interval
 from ...types import ConversationType
 from ..base import AuditRow, LoginAuditRow
@@ -36,6 +36,26 @@ class Device(msgspec.Struct):
     exact: set[int] = msgspec.field(default_factory=set)
 
 
+class Work(msgspec.Struct):
+    """What a delivery worker goes by in one conversation; see the columns of `outbox` on SQLite."""
+
+    handled_seq: int
+    ready_ms: int | None
+    attempt: int = 0
+    ticket: int = 0
+
+
+class Later(msgspec.Struct):
+    """One device, or a whole conversation, that could not be pushed to; see `delivery` on SQLite."""
+
+    after_seq: int
+    ready_ms: int | None
+    attempt: int
+    since_ms: int
+    reason: str
+    ticket: int = 0
+
+
 class Conversation(msgspec.Struct, eq=False):
     """One conversation with everything in it.
 
@@ -46,6 +66,9 @@ class Conversation(msgspec.Struct, eq=False):
         cursors: By user.
         devices: By user and device; a device without a row is where the user's farthest one is.
         outbox: First seq and since when; None if everybody has everything.
+        work: Beside an outbox.
+        muted: Until when members are not woken.
+        later: By user and device.
     """
 
     key: int
@@ -66,6 +89,9 @@ class Conversation(msgspec.Struct, eq=False):
     cursors: dict[str, Cursors] = msgspec.field(default_factory=dict)
     devices: dict[str, dict[str, Device]] = msgspec.field(default_factory=dict)
     outbox: tuple[int, int] | None = None
+    work: Work | None = None
+    muted: dict[str, int] = msgspec.field(default_factory=dict)
+    later: dict[tuple[str, str], Later] = msgspec.field(default_factory=dict)
 
     def is_member(self, user_id: str) -> bool:
         """Whether the user is a member now."""
@@ -110,6 +136,7 @@ class MemoryState:
         self.last_position = 0
         self.position_floor = 0
         self.login_audit: list[LoginAuditRow] = []
+        self.push_tokens: dict[tuple[str, str], PushTokenRow] = {}
 
     def of_user(self, user_id: str) -> Iterator[Conversation]:
         """The conversations that the user is a member of now."""

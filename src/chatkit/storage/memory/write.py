@@ -9,7 +9,7 @@ from ...core.log.rules import least_confirmed
 from ...core.log.state import DevicePlace
 from ...core.visibility import Interval
 from ..base import AuditRow, LoginAuditRow
-from .tables import Conversation, Cursors, Device, MemoryState
+from .tables import Conversation, Cursors, Device, MemoryState, Work
 
 
 def load_held_outboxes(tables: MemoryState, forgotten: Sequence[DevicePlace]) -> set[HeldOutbox]:
@@ -49,6 +49,27 @@ def write(tables: MemoryState, changes: Changes) -> None:
         tables.audit.append(row)
     if changes.revocations:
         _write_access(tables, changes)
+    _write_pushing(tables, changes)
+    for ready_ms, key in changes.woken:
+        work = tables.by_key[key].work
+        if work is not None and work.ready_ms is None:
+            work.ready_ms = ready_ms
+
+
+def _write_pushing(tables: MemoryState, changes: Changes) -> None:
+    for key, user_id, until_ms in changes.mutes:
+        tables.by_key[key].muted[user_id] = until_ms
+    for user_id, device_id, token, before_ms in changes.dropped_push:
+        for place, it in list(tables.push_tokens.items()):
+            is_meant = place[0] == user_id and device_id in ("", place[1]) and token in (None, it.token)
+            if is_meant and (before_ms is None or it.at_ms <= before_ms):
+                del tables.push_tokens[place]
+    taken = {digest for (digest,) in changes.taken_push}
+    for place, it in list(tables.push_tokens.items()) if taken else ():
+        if it.token_hash in taken:
+            del tables.push_tokens[place]
+    for row in changes.push_tokens:
+        tables.push_tokens[row[:2]] = row
 
 
 def _write_access(tables: MemoryState, changes: Changes) -> None:
@@ -103,6 +124,7 @@ def _forget(tables: MemoryState, changes: Changes) -> None:
     """Drop devices with all that they have."""
     for user_id, device_id in changes.forgotten:
         _drop_token(tables, (user_id, device_id))
+        tables.push_tokens.pop((user_id, device_id), None)
         tables.devices.get(user_id, {}).pop(device_id, None)
         for it in _with_device(tables, user_id, device_id):
             del it.devices[user_id][device_id]
@@ -164,7 +186,12 @@ def _confirmed(conversation: Conversation) -> Iterator[tuple[int, list[int]]]:
 def write_outbox(tables: MemoryState, rows: OutboxRows) -> None:
     """Write the outbox, after everything else: when its first entry was stored is read from the log."""
     for (key,) in rows.closed:
-        tables.by_key[key].outbox = None
+        tables.by_key[key].outbox = tables.by_key[key].work = None
     for key, first_seq in rows.opened:
         conversation = tables.by_key[key]
-        conversation.outbox = (first_seq, conversation.rows[first_seq - 1].server_ts)
+        since_ms = conversation.rows[first_seq - 1].server_ts
+        conversation.outbox = (first_seq, since_ms)
+        work = conversation.work = conversation.work or Work(0, None)
+        if work.attempt == 0 and work.handled_seq < first_seq:
+            work.ready_ms = since_ms
+        work.handled_seq = max(work.handled_seq, first_seq - 1)

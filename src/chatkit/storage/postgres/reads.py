@@ -93,13 +93,17 @@ SELECT
         WHERE o.conversation_key = c.conversation_key AND o.is_member AND o.user_id <> u.user_id), 0),
     coalesce((SELECT min(o.read_seq) FROM member_cursor AS o
         WHERE o.conversation_key = c.conversation_key AND o.is_member AND o.user_id <> u.user_id), 0),
-    c.title, c.last_activity_ms, c.conversation_key
+    c.title, c.last_activity_ms, c.conversation_key, {muted}
 FROM {source}
 JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id = $1
 """
 _DEVICE_DELIVERED = """
     coalesce((SELECT d.delivered_seq FROM device_cursor AS d WHERE d.conversation_key = c.conversation_key
         AND d.user_id = u.user_id AND d.device_id = ${place}), u.device_seq)
+"""
+_MUTED = """
+    coalesce((SELECT x.until_ms FROM mute AS x
+        WHERE x.conversation_key = c.conversation_key AND x.user_id = u.user_id), 0)
 """
 _OF_USER = """conversation_member AS m JOIN conversation AS c ON c.conversation_key = m.conversation_key"""
 _PAGE_OF_USER = f"""(
@@ -108,16 +112,17 @@ _PAGE_OF_USER = f"""(
 ) AS c"""  # noqa: S608 -- joined from constants of this module only
 SELECT_HEADS = (
     "SELECT * FROM ("  # noqa: S608 -- joined from constants of this module only
-    + _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER)
+    + _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, muted="0")
     + "WHERE m.user_id = $1 AND m.leave_seq IS NULL) AS h "
     + "ORDER BY delivered >= head_seq, last_activity_ms DESC, conversation_id"
 )
 SELECT_ROWS_OF_DEVICE = (
-    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=4), source=_PAGE_OF_USER)
+    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=4), source=_PAGE_OF_USER, muted=_MUTED)
     + "ORDER BY c.conversation_id"
 )
 SELECT_ROWS_OF_USER = (
-    _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER) + "ORDER BY c.conversation_id"
+    _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER, muted=_MUTED)
+    + "ORDER BY c.conversation_id"
 )
 SELECT_UNREAD = f"""
 SELECT k.place, (
@@ -125,13 +130,15 @@ SELECT k.place, (
         SELECT FROM conversation_member AS v
         JOIN message AS e ON e.conversation_key = v.conversation_key
             AND e.seq >= greatest(v.join_seq, k.first_seq) AND e.seq < coalesce(v.leave_seq, {_END})
-        WHERE v.conversation_key = k.conversation_key AND v.user_id = $1 AND coalesce(v.leave_seq, {_END}) > k.first_seq
-            AND e.kind = 'USER' AND e.sender_id <> $1 AND NOT EXISTS (
+        WHERE v.conversation_key = k.conversation_key AND v.user_id = k.user_id
+            AND coalesce(v.leave_seq, {_END}) > k.first_seq
+            AND e.kind = 'USER' AND e.sender_id <> k.user_id AND NOT EXISTS (
                 SELECT FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
-        LIMIT $2
+        LIMIT $1
     ) AS found
 )
-FROM unnest($3::bigint[], $4::bigint[]) WITH ORDINALITY AS k (conversation_key, first_seq, place)
+FROM unnest($2::bigint[], $3::text[], $4::bigint[]) WITH ORDINALITY
+    AS k (conversation_key, user_id, first_seq, place)
 ORDER BY k.place
 """  # noqa: S608 -- a constant
 SELECT_MEMBERS = """
@@ -181,10 +188,10 @@ SELECT_NEWEST_BY_AUTHOR = (
     "SELECT sender_id, max(seq) FROM message WHERE conversation_key = $1 AND seq BETWEEN $2 AND $3 "
     "AND kind = 'USER' AND sender_id = ANY ($4::text[]) GROUP BY sender_id ORDER BY sender_id"
 )
-SELECT_OUTBOX_DUE = """
+SELECT_OUTBOX = """
 SELECT c.conversation_id, o.first_seq, c.head_seq, o.since_ms FROM outbox AS o
 JOIN conversation AS c ON c.conversation_key = o.conversation_key
-ORDER BY o.since_ms, o.conversation_key LIMIT $1
+ORDER BY o.conversation_key LIMIT $1
 """
 SELECT_HEAD_SEQS = """
 SELECT n.conversation_id, c.epoch, c.head_seq FROM conversation_name AS n
@@ -358,23 +365,27 @@ async def conversations(
     else:
         rows = await connection.fetch(SELECT_ROWS_OF_DEVICE, *place, device_id)
     places: list[Place] = [(row[11], user_id, row[6], row[3]) for row in rows]
-    unread = {place: counts.known(place) for place in places}
-    missing = [place for place in places if unread[place] is None]
-    for counted, number in zip(missing, await _count_unread(connection, user_id, missing), strict=True):
-        unread[counted] = counts.keep(counted, number)
     return [
-        ConversationRow(ConversationHead(*list(row)[:9]), row[9], unread[place] or 0, row[10])
-        for row, place in zip(rows, places, strict=True)
+        ConversationRow(ConversationHead(*list(row)[:9]), row[9], unread, row[10], row[12])
+        for row, unread in zip(rows, await unread_at(connection, counts, places), strict=True)
     ]
 
 
-async def _count_unread(connection: Connection, user_id: str, places: Sequence[Place]) -> list[int]:
-    """Of each place, the visible messages of others after the read cursor, not recalled."""
+async def unread_at(connection: Connection, counts: UnreadCounts, places: Sequence[Place]) -> list[int]:
+    """Of each place, the visible messages of others after the read cursor, not recalled; in their order."""
+    known = {place: counts.known(place) for place in places}
+    missing = [place for place, count in known.items() if count is None]
+    for place, count in zip(missing, await _count_unread(connection, missing), strict=True):
+        known[place] = counts.keep(place, count)
+    return [known[place] or 0 for place in places]
+
+
+async def _count_unread(connection: Connection, places: Sequence[Place]) -> list[int]:
     if not places:
         return []
     firsts = [max(read_seq, head_seq - rules.UNREAD_ENTRIES_MAX) + 1 for _, _, read_seq, head_seq in places]
-    keys = [place[0] for place in places]
-    return [row[1] for row in await connection.fetch(SELECT_UNREAD, user_id, rules.UNREAD_MAX, keys, firsts)]
+    keys, users = [place[0] for place in places], [place[1] for place in places]
+    return [row[1] for row in await connection.fetch(SELECT_UNREAD, rules.UNREAD_MAX, keys, users, firsts)]
 
 
 async def members(
@@ -481,8 +492,8 @@ async def _counts(connection: Connection, key: int, author: str, seq: int) -> Re
 
 
 async def outbox(connection: Connection, limit: int) -> list[OutboxEntry]:
-    """Open outbox rows, oldest first."""
-    return [OutboxEntry(*row) for row in await connection.fetch(SELECT_OUTBOX_DUE, limit)]
+    """Open outbox rows, those of the oldest conversations first."""
+    return [OutboxEntry(*row) for row in await connection.fetch(SELECT_OUTBOX, limit)]
 
 
 async def audit(connection: Connection, conversation_id: str) -> list[AuditRow]:

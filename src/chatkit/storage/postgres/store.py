@@ -32,6 +32,7 @@ from ..transaction import commit_batch
 from ..unread import UnreadCounts
 from . import reads, within
 from .batch import carry_out
+from .deliveries import PostgresDeliveries
 from .locked import LockedConversations, Name, names_of, refusal
 from .write import NODE_SLOTS
 
@@ -83,6 +84,7 @@ class PostgresStore:
         self._slot = int(self._random.random() * NODE_SLOTS)
         self._healthy = False
         self._unread = UnreadCounts()
+        self.deliveries = PostgresDeliveries(self._database, self._reading, self._unread)
 
     # --- its life ---
 
@@ -308,7 +310,7 @@ class PostgresStore:
         return await self._read(reads.conversation_ids, after, limit)
 
     async def outbox(self, limit: int) -> list[base.OutboxEntry]:
-        """Open outbox entries, oldest first."""
+        """Open outbox entries, those of the oldest conversations first."""
         return await self._read(reads.outbox, limit)
 
     async def audit(self, conversation_id: str) -> list[base.AuditRow]:

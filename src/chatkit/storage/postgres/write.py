@@ -14,7 +14,7 @@ from msgspec.structs import astuple
 from ...core.log.changes import Changes, Outbox
 from ...drivers.postgres import Connection
 
-_ARGUMENTS: Final = 31
+_ARGUMENTS: Final = 33
 _COLUMNS: Final = ", ".join(f"${n}" for n in range(1, _ARGUMENTS))
 WRITE_BATCH: Final = f"SELECT write_batch_1({_COLUMNS}, ${_ARGUMENTS}::text::jsonb)"
 """The document goes as text: a connection of a host may have an encoding of its own for jsonb."""
@@ -44,6 +44,10 @@ _RARE: Final = (
     "blocks",
     "ended_blocks",
     "audit",
+    "mutes",
+    "dropped_push",
+    "taken_push",
+    "push_tokens",
 )
 """Fields of `Changes` that are lists of rows, and go into the document as they are."""
 
@@ -68,6 +72,7 @@ async def write(connection: Connection, changes: Changes, outboxes: Collection[O
         *_columns(changes.member_cursors, 6),
         *_columns(changes.device_cursors, 6),
         *_columns(rows, 5),
+        *_columns(changes.woken, 2),
         _rare(changes),
     )
 

@@ -20,7 +20,7 @@ APPLICATION_ID: Final = 0x43484B31
 """Marks a file as a chatkit log ("CHK1")."""
 
 NEWEST_MAX: Final = 100
-"""Rows that are read at the newest end of each table: messages, conversations, audit rows, open outbox rows."""
+"""Rows that are read at the newest end of each table: messages, conversations, audit rows, outbox rows that wait."""
 
 TAIL_MAX: Final = 10
 """Entries below the head that must be there, in each conversation that one of those rows names."""
@@ -42,7 +42,8 @@ FROM message AS e NOT INDEXED ORDER BY e.rowid DESC LIMIT ?
 SELECT_NEWEST_KEYS = (
     "SELECT conversation_key FROM conversation ORDER BY conversation_key DESC LIMIT ?",
     "SELECT conversation_key FROM audit ORDER BY audit_id DESC LIMIT ?",
-    "SELECT conversation_key FROM outbox ORDER BY since_ms DESC, conversation_key DESC LIMIT ?",
+    "SELECT conversation_key FROM outbox WHERE ready_ms IS NOT NULL "
+    "ORDER BY ready_ms DESC, conversation_key DESC LIMIT ?",
 )
 SELECT_TAILS = """
 SELECT

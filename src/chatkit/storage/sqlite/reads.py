@@ -93,7 +93,7 @@ SELECT
         WHERE o.conversation_key = c.conversation_key AND o.is_member = 1 AND o.user_id <> u.user_id), 0),
     ifnull((SELECT min(o.read_seq) FROM member_cursor AS o
         WHERE o.conversation_key = c.conversation_key AND o.is_member = 1 AND o.user_id <> u.user_id), 0),
-    c.title, c.last_activity_ms, c.conversation_key
+    c.title, c.last_activity_ms, c.conversation_key, {muted}
 FROM {source}
 JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id = ?1
 """
@@ -101,22 +101,27 @@ _DEVICE_DELIVERED = """
     ifnull((SELECT d.delivered_seq FROM device_cursor AS d WHERE d.conversation_key = c.conversation_key
         AND d.user_id = u.user_id AND d.device_id = ?{place}), u.device_seq)
 """
+_MUTED = """
+    ifnull((SELECT x.until_ms FROM mute AS x
+        WHERE x.conversation_key = c.conversation_key AND x.user_id = u.user_id), 0)
+"""
 _OF_USER = """conversation_member AS m JOIN conversation AS c ON c.conversation_key = m.conversation_key"""
 _PAGE_OF_USER = f"""(
     SELECT c.* FROM {_OF_USER} WHERE m.user_id = ?1 AND m.leave_seq IS NULL AND c.conversation_id > ?2
     ORDER BY c.conversation_id LIMIT ?3
 ) AS c"""  # noqa: S608 -- joined from constants of this module only
 SELECT_HEADS = (
-    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER)
+    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, muted="0")
     + "WHERE m.user_id = ?1 AND m.leave_seq IS NULL "
     + "ORDER BY delivered >= c.head_seq, c.last_activity_ms DESC, c.conversation_id"
 )
 SELECT_ROWS_OF_DEVICE = (
-    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=4), source=_PAGE_OF_USER)
+    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=4), source=_PAGE_OF_USER, muted=_MUTED)
     + "ORDER BY c.conversation_id"
 )
 SELECT_ROWS_OF_USER = (
-    _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER) + "ORDER BY c.conversation_id"
+    _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER, muted=_MUTED)
+    + "ORDER BY c.conversation_id"
 )
 SELECT_UNREAD = """
 SELECT count(*) FROM (
@@ -170,10 +175,10 @@ SELECT_NEWEST_BY_AUTHOR = (
     "AND kind = 'USER' AND +sender_id IN (SELECT value FROM json_each(?)) GROUP BY sender_id ORDER BY sender_id"
 )
 """The plus keeps SQLite from going by sender, through all that one ever wrote; the range of seqs is short."""
-SELECT_OUTBOX_DUE = """
+SELECT_OUTBOX = """
 SELECT c.conversation_id, o.first_seq, c.head_seq, o.since_ms FROM outbox AS o
 JOIN conversation AS c ON c.conversation_key = o.conversation_key
-ORDER BY o.since_ms, o.conversation_key LIMIT ?
+ORDER BY o.conversation_key LIMIT ?
 """
 SELECT_HEAD_SEQS = """
 SELECT c.conversation_id, c.epoch, c.head_seq FROM json_each(?) AS j
@@ -328,13 +333,13 @@ def _conversation_row(
     connection: Connection, counts: UnreadCounts, user_id: str, row: Row
 ) -> ConversationRow:
     head = ConversationHead(*row[:9])
-    title, last_activity_ms, key = row[9:]
+    title, last_activity_ms, key, muted_until_ms = row[9:]
     place = (key, user_id, head.read_seq, head.head_seq)
-    unread = counts.of(place, lambda: _count_unread(connection, place))
-    return ConversationRow(head, title, unread, last_activity_ms)
+    unread = counts.of(place, lambda: count_unread(connection, place))
+    return ConversationRow(head, title, unread, last_activity_ms, muted_until_ms)
 
 
-def _count_unread(connection: Connection, place: Place) -> int:
+def count_unread(connection: Connection, place: Place) -> int:
     """Visible messages of others after the read cursor, not recalled."""
     key, user_id, read_seq, head_seq = place
     if read_seq >= head_seq:
@@ -458,8 +463,8 @@ def _counts(connection: Connection, key: int, author: str, seq: int) -> ReadCoun
 
 
 def outbox(connection: Connection, limit: int) -> list[OutboxEntry]:
-    """Open outbox rows, oldest first."""
-    return [OutboxEntry(*row) for row in connection.execute(SELECT_OUTBOX_DUE, (limit,))]
+    """Open outbox rows, those of the oldest conversations first."""
+    return [OutboxEntry(*row) for row in connection.execute(SELECT_OUTBOX, (limit,))]
 
 
 def audit(connection: Connection, conversation_id: str) -> list[AuditRow]:

@@ -36,6 +36,7 @@ from ...ports import Ids
 from .. import base
 from ..unread import UnreadCounts
 from . import reads
+from .delivery_store import SqliteDeliveries
 from .last_served import LastServed
 from .opening import APPLICATION_ID, check_newest
 from .verify import report_of_open
@@ -98,6 +99,7 @@ class SqliteStore:
         self._writer: Writer | None = None
         self._readers: deque[Connection] = deque()
         self._unread = UnreadCounts()
+        self.deliveries = SqliteDeliveries(self._read, self._change, lambda: self._unread)
 
     @property
     def healthy(self) -> bool:
@@ -223,7 +225,7 @@ class SqliteStore:
         return await self._read(reads.conversation_ids, after, limit)
 
     async def outbox(self, limit: int) -> list[base.OutboxEntry]:
-        """Open outbox entries, oldest first."""
+        """Open outbox entries, those of the oldest conversations first."""
         return await self._read(reads.outbox, limit)
 
     async def audit(self, conversation_id: str) -> list[base.AuditRow]:
@@ -235,6 +237,14 @@ class SqliteStore:
     ) -> _Result:
         return await self._run(
             self._reader_limit, lambda: self._snapshot(lambda it: read(it, *args, **kwargs))
+        )
+
+    async def _change(
+        self, work: Callable[Concatenate[Connection, _P], _Result], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _Result:
+        """Something besides commands, in a write transaction of its own."""
+        return await self._run(
+            self._writer_limit, lambda: self._open_writer().change(lambda it: work(it, *args, **kwargs))
         )
 
     async def _run(self, limit: anyio.CapacityLimiter, work: Callable[[], _Result]) -> _Result:

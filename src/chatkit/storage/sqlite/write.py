@@ -149,11 +149,29 @@ WHERE k.conversation_key IS NOT NULL AND NOT EXISTS (
 group."""
 
 INSERT_OUTBOX = (
-    "INSERT INTO outbox (conversation_key, first_seq, since_ms) "
-    "SELECT e.conversation_key, e.seq, e.server_ts FROM message AS e WHERE e.conversation_key = ? AND e.seq = ? "
-    "ON CONFLICT (conversation_key) DO UPDATE SET first_seq = excluded.first_seq, since_ms = excluded.since_ms"
+    "INSERT INTO outbox (conversation_key, first_seq, since_ms, handled_seq, ready_ms) "
+    "SELECT e.conversation_key, e.seq, e.server_ts, e.seq - 1, e.server_ts "
+    "FROM message AS e WHERE e.conversation_key = ? AND e.seq = ? "
+    "ON CONFLICT (conversation_key) DO UPDATE SET first_seq = excluded.first_seq, since_ms = excluded.since_ms, "
+    "handled_seq = max(handled_seq, excluded.handled_seq), "
+    "ready_ms = CASE WHEN attempt = 0 AND handled_seq < excluded.first_seq THEN excluded.since_ms ELSE ready_ms END"
 )
+"""A worker need not look before the first entry that somebody still lacks is old enough."""
+
 DELETE_OUTBOX = "DELETE FROM outbox WHERE conversation_key = ?"
+WAKE_OUTBOX = "UPDATE outbox SET ready_ms = ? WHERE conversation_key = ? AND ready_ms IS NULL"
+DELETE_PUSHED = "DELETE FROM push_token WHERE user_id = ? AND device_id = ?"
+DROP_PUSHED = (
+    "DELETE FROM push_token WHERE user_id = ?1 AND (?2 = '' OR device_id = ?2) "
+    "AND (?3 IS NULL OR token = ?3) AND (?4 IS NULL OR at_ms <= ?4)"
+)
+DELETE_TAKEN = "DELETE FROM push_token WHERE token_hash = ?"
+INSERT_PUSHED = (
+    "INSERT OR REPLACE INTO push_token (user_id, device_id, provider, token, token_hash, hide_body, at_ms) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+INSERT_MUTE = "INSERT OR REPLACE INTO mute (conversation_key, user_id, until_ms) VALUES (?, ?, ?)"
+DELETE_MUTE = "DELETE FROM mute WHERE conversation_key = ? AND user_id = ?"
 
 
 def load_held_outboxes(connection: Connection, forgotten: Sequence[DevicePlace]) -> list[HeldOutbox]:
@@ -182,6 +200,18 @@ def write(connection: Connection, changes: Changes) -> None:
     if changes.blocks or changes.ended_blocks:
         _many(connection, INSERT_BLOCK, changes.blocks)
         _many(connection, DELETE_BLOCK, changes.ended_blocks)
+    if changes.mutes or changes.dropped_push or changes.taken_push:
+        _write_pushing(connection, changes)
+    _many(connection, WAKE_OUTBOX, changes.woken)
+
+
+def _write_pushing(connection: Connection, changes: Changes) -> None:
+    """Who is woken, and where they are reached; a token belongs to one device."""
+    _many(connection, INSERT_MUTE, [row for row in changes.mutes if row[2]])
+    _many(connection, DELETE_MUTE, [row[:2] for row in changes.mutes if not row[2]])
+    _many(connection, DROP_PUSHED, changes.dropped_push)
+    _many(connection, DELETE_TAKEN, changes.taken_push)
+    _many(connection, INSERT_PUSHED, changes.push_tokens)
 
 
 def _write_access(connection: Connection, changes: Changes) -> None:
@@ -206,6 +236,7 @@ def _write_devices(connection: Connection, changes: Changes) -> None:
     _many(connection, DELETE_EXACT_OF_DEVICE, changes.forgotten)
     _many(connection, DELETE_CURSORS_OF_DEVICE, changes.forgotten)
     _many(connection, DELETE_RESUME, changes.forgotten)
+    _many(connection, DELETE_PUSHED, changes.forgotten)
     _many(connection, DELETE_DEVICE, changes.forgotten)
     _many(connection, INSERT_DEVICE, changes.devices)
 

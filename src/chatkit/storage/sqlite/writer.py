@@ -6,7 +6,8 @@ Called by `store`, by one thread at a time. How a batch is carried out is in `st
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.keys import Keys
@@ -19,6 +20,8 @@ from .load import load
 from .write import SET_POSITION_FLOOR, load_held_outboxes, load_leasts, write, write_outbox
 
 _logger = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
 
 
 class SqliteTables:
@@ -95,17 +98,22 @@ class Writer:
 
     def raise_position(self, proved: int) -> None:
         """Begin the next stretch of positions after this one and after `proved`. Raises UnavailableError."""
-        self._check()
         floor = base.next_floor(max(proved, self.position))
+        self.change(lambda it: it.change(SET_POSITION_FLOOR, (b"%d" % floor,)))
+        self.position = floor + self.position % base.POSITION_STRETCH
+
+    def change(self, work: Callable[[Connection], _Result]) -> _Result:
+        """Run something besides commands in a transaction of its own. Raises UnavailableError."""
+        self._check()
         self._connection.begin()
         try:
-            self._connection.change(SET_POSITION_FLOOR, (b"%d" % floor,))
+            result = work(self._connection)
             self._connection.commit()
         except BaseException as error:
             self._roll_back()
             self._failed = self._failed or isinstance(error, DiskFailedError)
             raise
-        self.position = floor + self.position % base.POSITION_STRETCH
+        return result
 
     def checkpoint(self) -> tuple[int, int]:
         """Move what can be moved from the write-ahead log into the file, without waiting for readers.

@@ -30,6 +30,7 @@ from ...storage.base import Store
 from .storage_access import AccessContract
 from .storage_breaking import BreakingContract
 from .storage_cursors import CursorContract, OutboxContract, StatusContract
+from .storage_delivery import DeliveryContract, MuteContract, NoticeContract, PushTokenContract
 from .storage_log import AppendContract, IdContract, PageContract, RecallContract
 from .storage_members import MembershipContract
 from .storage_nodes import NodeContract
@@ -51,6 +52,10 @@ class VolatileStoreContract(
     CursorContract,
     StatusContract,
     OutboxContract,
+    DeliveryContract,
+    NoticeContract,
+    PushTokenContract,
+    MuteContract,
     SessionContract,
     AccessContract,
     DeviceContract,

@@ -295,19 +295,12 @@ class OutboxContract:
 
         assert await store.outbox(9) == []
 
-    async def test_a_worker_closes_it(self, store: Store) -> None:
-        await do(store, group("g", "ann"), send("g", "ann", "2", at_ms=NOW + 2), send("g", "ann", "3"))
-        for _ in range(2):
-            await do(store, base.CloseOutbox("g", 1))
-            assert await store.outbox(9) == [base.OutboxEntry("g", 2, 3, NOW + 2)]
-        for _ in range(2):
-            await do(store, base.CloseOutbox("g", 99), base.CloseOutbox("nowhere", 1))
-            assert await store.outbox(9) == []
+    async def test_those_of_the_oldest_conversations_first_and_bounded(self, store: Store) -> None:
+        await do(store, group("g", "ann"))
+        await do(store, group("f", "ann", at_ms=NOW - 2))
 
-    async def test_oldest_first_and_bounded(self, store: Store) -> None:
-        await do(store, group("g", "ann", at_ms=NOW + 2), group("h", "ann", at_ms=NOW + 1), group("i", "ann"))
-
-        assert [it.conversation_id for it in await store.outbox(2)] == ["i", "h"]
+        assert [it.conversation_id for it in await store.outbox(2)] == ["g", "f"]
+        assert [it.conversation_id for it in await store.outbox(1)] == ["g"]
 
     async def test_one_batch_is_as_many_transactions_would_be(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"), device("ann"), device("bob"))

@@ -77,9 +77,13 @@ async def live(store: Store) -> None:
     await do(store, delivered("g", "ann", 7), delivered("g", "cat", 3), read("g", "cat", 2, NOW + 3))
     await do(store, remove("g", "ann", "bob"), send("g", "ann", "away"), add("g", "ann", "bob", "eve"))
     await do(store, revoke("cat"), ban("dan"), ban("eve"), ban("eve", lifted=True))
-    await do(store, send("h", "bob", "2"), base.CloseOutbox("h", 1), base.RenewEpoch("h", "e2", NOW + 4))
+    await do(store, send("h", "bob", "2"), base.RenewEpoch("h", "e2", NOW + 4))
     await do(store, remove("h", "ann", "ann"), send("s", "ann", "2"), read("s", "cat", 2))
     await do(store, block("cat", "ann"), block("cat", "eve"), update("g", "ann", "new", "cat"))
+    await do(store, *(base.RegisterPush(it, "phone", "log", it, False, NOW) for it in ("ann", "bob", "cat")))
+    await do(
+        store, base.UnregisterPush("ann", "phone"), base.Mute("g", "eve", NOW + 9), base.Mute("g", "ann", 0)
+    )
 
 
 async def everything(store: Store) -> list[Any]:

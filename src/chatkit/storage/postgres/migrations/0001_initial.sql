@@ -179,13 +179,54 @@ CREATE TABLE login_audit (
 
 CREATE INDEX login_audit_in_order ON login_audit (audit_id);
 
+-- What delivery workers go by: docs/design/0016-delivery-workers.md.
 CREATE TABLE outbox (
     conversation_key bigint PRIMARY KEY,
     first_seq bigint NOT NULL,
-    since_ms bigint NOT NULL
+    since_ms bigint NOT NULL,
+    handled_seq bigint NOT NULL,
+    ready_ms bigint,
+    attempt bigint NOT NULL DEFAULT 0,
+    ticket bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70);
 
-CREATE INDEX outbox_since ON outbox (since_ms, conversation_key);
+CREATE INDEX outbox_ready ON outbox (ready_ms, conversation_key) WHERE ready_ms IS NOT NULL;
+
+CREATE TABLE delivery (
+    conversation_key bigint NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    device_id text COLLATE "C" NOT NULL,
+    after_seq bigint NOT NULL,
+    ready_ms bigint,
+    attempt bigint NOT NULL,
+    ticket bigint NOT NULL,
+    since_ms bigint NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    PRIMARY KEY (conversation_key, user_id, device_id)
+);
+
+CREATE INDEX delivery_ready ON delivery (ready_ms, conversation_key) WHERE ready_ms IS NOT NULL;
+CREATE INDEX delivery_given_up ON delivery (since_ms) WHERE ready_ms IS NULL;
+
+CREATE TABLE push_token (
+    user_id text COLLATE "C" NOT NULL,
+    device_id text COLLATE "C" NOT NULL,
+    provider text COLLATE "C" NOT NULL,
+    token text COLLATE "C" NOT NULL,
+    token_hash bytea NOT NULL,
+    hide_body boolean NOT NULL,
+    at_ms bigint NOT NULL,
+    PRIMARY KEY (user_id, device_id)
+);
+
+CREATE INDEX push_token_of_hash ON push_token (token_hash);
+
+CREATE TABLE mute (
+    conversation_key bigint NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    until_ms bigint NOT NULL,
+    PRIMARY KEY (conversation_key, user_id)
+);
 
 CREATE VIEW offline_inbox AS
 SELECT

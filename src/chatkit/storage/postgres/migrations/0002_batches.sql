@@ -355,6 +355,8 @@ CREATE FUNCTION write_batch_1(
     outbox_firsts bigint[],
     outbox_heads bigint[],
     outbox_may_close boolean[],
+    woken_ms bigint[],
+    woken_keys bigint[],
     rare jsonb
 )
 RETURNS void
@@ -429,6 +431,8 @@ BEGIN
             DELETE FROM device_cursor AS d USING jsonb_array_elements(rare -> 'forgotten') AS k
             WHERE d.user_id = k ->> 0 AND d.device_id = k ->> 1 AND d.exact_count >= 0;
             DELETE FROM resume_token AS t USING jsonb_array_elements(rare -> 'forgotten') AS k
+            WHERE t.user_id = k ->> 0 AND t.device_id = k ->> 1;
+            DELETE FROM push_token AS t USING jsonb_array_elements(rare -> 'forgotten') AS k
             WHERE t.user_id = k ->> 0 AND t.device_id = k ->> 1;
         END IF;
         INSERT INTO device (user_id, device_id, first_seen_ms, last_seen_ms)
@@ -512,6 +516,25 @@ BEGIN
         ON CONFLICT (user_id, blocked_id) DO UPDATE SET since_ms = excluded.since_ms;
         DELETE FROM block AS b USING jsonb_array_elements(rare -> 'ended_blocks') AS k
         WHERE b.user_id = k ->> 0 AND b.blocked_id = k ->> 1;
+        INSERT INTO mute (conversation_key, user_id, until_ms)
+        SELECT (e ->> 0)::bigint, e ->> 1, (e ->> 2)::bigint FROM jsonb_array_elements(rare -> 'mutes') AS e
+        ON CONFLICT (conversation_key, user_id) DO UPDATE SET until_ms = excluded.until_ms;
+        DELETE FROM push_token AS t USING jsonb_array_elements(rare -> 'dropped_push') AS k
+        WHERE t.user_id = k ->> 0 AND (k ->> 1 = '' OR t.device_id = k ->> 1)
+            AND (k ->> 2 IS NULL OR t.token = k ->> 2) AND (k ->> 3 IS NULL OR t.at_ms <= (k ->> 3)::bigint);
+        DELETE FROM push_token AS t USING jsonb_array_elements(rare -> 'taken_push') AS k
+        WHERE t.token_hash = decode(k ->> 0, 'base64');
+        INSERT INTO push_token (user_id, device_id, provider, token, token_hash, hide_body, at_ms)
+        SELECT
+            e ->> 0, e ->> 1, e ->> 2, e ->> 3, decode(e ->> 4, 'base64'), (e ->> 5)::boolean, (e ->> 6)::bigint
+        FROM jsonb_array_elements(rare -> 'push_tokens') AS e
+        ON CONFLICT (user_id, device_id) DO UPDATE SET
+            provider = excluded.provider, token = excluded.token, token_hash = excluded.token_hash,
+            hide_body = excluded.hide_body, at_ms = excluded.at_ms;
+    END IF;
+    IF cardinality(woken_keys) > 0 THEN
+        UPDATE outbox AS o SET ready_ms = k.ms FROM unnest(woken_ms, woken_keys) AS k (ms, conversation_key)
+        WHERE o.conversation_key = k.conversation_key AND o.ready_ms IS NULL;
     END IF;
     IF cardinality(outbox_keys) > 0 OR cardinality(held) > 0 THEN
         WITH named AS (
@@ -539,11 +562,15 @@ BEGIN
             DELETE FROM outbox AS o USING decided AS k
             WHERE o.conversation_key = k.conversation_key AND k.first_seq IS NULL AND k.stored_seq IS NOT NULL
         )
-        INSERT INTO outbox (conversation_key, first_seq, since_ms)
-        SELECT e.conversation_key, e.seq, e.server_ts FROM decided AS k
+        INSERT INTO outbox (conversation_key, first_seq, since_ms, handled_seq, ready_ms)
+        SELECT e.conversation_key, e.seq, e.server_ts, e.seq - 1, e.server_ts FROM decided AS k
         JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.first_seq
         WHERE k.first_seq IS DISTINCT FROM k.stored_seq
-        ON CONFLICT (conversation_key) DO UPDATE SET first_seq = excluded.first_seq, since_ms = excluded.since_ms;
+        ON CONFLICT (conversation_key) DO UPDATE SET
+            first_seq = excluded.first_seq, since_ms = excluded.since_ms,
+            handled_seq = greatest(outbox.handled_seq, excluded.handled_seq),
+            ready_ms = CASE WHEN outbox.attempt = 0 AND outbox.handled_seq < excluded.first_seq
+                THEN excluded.since_ms ELSE outbox.ready_ms END;
     END IF;
     IF written > 0 THEN
         INSERT INTO log_position AS p (slot, added) VALUES (write_batch_1.slot, written)

@@ -1,0 +1,93 @@
+"""`chatkit worker`: pushes to devices that did not confirm their messages, as a process of its own."""
+
+from __future__ import annotations
+
+import signal
+
+import anyio
+import click
+import msgspec
+
+from ..assemble import Providers, open_push, open_queue, open_store
+from ..queue.base import Connects, Queue
+from ..server.delivery.config import DeliveryConfig
+from ..server.delivery.worker import DeliveryWorker
+from ..storage.base import DeadLetter, Store
+from .common import exit_codes, set_up_logging
+
+_SHOWN_MAX = 100
+_END_WITHIN_S = 25.0
+"""For what is under way at a signal; what is left of it comes again when its lease has ended."""
+
+
+class Status(msgspec.Struct, frozen=True, rename="camel"):
+    """What `--status` prints."""
+
+    waiting: int
+    oldest_ms: int | None
+    dead: int
+    dead_letters: list[DeadLetter]
+
+
+@click.command(context_settings={"auto_envvar_prefix": "CHATKIT", "show_default": True})
+@click.option(
+    "--storage",
+    required=True,
+    help="postgresql://HOST/NAME. A SQLite file belongs to its server, which runs a worker itself: serve --push.",
+)
+@click.option("--push", type=click.Path(dir_okay=False), help="The file that names the push providers.")
+@click.option("--queue", help="The queue of the servers: jetstream://HOST or kafka://HOST.")
+@click.option(
+    "--status", is_flag=True, help="Print what waits and what was given up, as a JSON object, and end."
+)
+@click.option(
+    "--log-level",
+    default="info",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="info: dropped tokens, start and end. Never a message or a token.",
+)
+def worker(storage: str, push: str | None, queue: str | None, status: bool, log_level: str) -> None:
+    """Push to devices that did not confirm a message in time. Any number of workers may run. SIGTERM ends it."""
+    set_up_logging(log_level)
+    with exit_codes():
+        store = open_store(storage)
+        if status:
+            click.echo(msgspec.json.encode(anyio.run(_status, store)))
+            return
+        if push is None:
+            raise click.UsageError("give --push FILE (docs/push.md), or --status")
+        providers, config = open_push(push)
+        anyio.run(_run, store, providers, config, None if queue is None else open_queue(queue))
+
+
+async def _status(store: Store) -> Status:
+    await store.migrate()
+    try:
+        lag = await store.deliveries.lag()
+        letters = await store.deliveries.dead_letters(_SHOWN_MAX)
+    finally:
+        await store.aclose()
+    return Status(lag.waiting, lag.oldest_ms, lag.dead, letters)
+
+
+async def _run(store: Store, providers: Providers, config: DeliveryConfig, queue: Queue | None) -> None:
+    """Work until a signal, then end what is under way."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        await store.migrate()
+        try:
+            if isinstance(queue, Connects):
+                await queue.connect()
+            worker = DeliveryWorker(store, providers, config=config, queue=queue)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(worker.run)
+                click.echo("chatkit worker runs")
+                await anext(signals)
+                worker.stop()
+                tasks.cancel_scope.deadline = anyio.current_time() + _END_WITHIN_S
+        finally:
+            with anyio.CancelScope(shield=True):
+                if queue is not None:
+                    await queue.aclose()
+                for provider in providers.values():
+                    await provider.aclose()
+                await store.aclose()

@@ -1,0 +1,1 @@
+"""Delivery workers: what nobody confirmed in time goes to push."""

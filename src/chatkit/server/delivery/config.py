@@ -1,0 +1,45 @@
+"""The settings of a delivery worker: one frozen value with defaults that are meant to be kept."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..._arguments import check_kind, check_number
+
+
+class DeliveryConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Times and bounds of a delivery worker.
+
+    Attributes:
+        push_after_s: How long a message is left to the sockets; a device that has not confirmed it then is pushed to.
+        poll_s: How often the outbox is looked at.
+        sweep_after_s: With a queue, how much later the outbox is looked at for what the queue has lost.
+        lease_s: How long a worker keeps what it took; if it died, another one goes on after that.
+        batch: Conversations, and single devices, that are taken at once.
+        concurrency: Parts of what was taken that are worked on side by side.
+        attempts_max: After so many tries a delivery is given up, and kept as a dead letter.
+        retry_max_s: The longest wait between two of them.
+        ttl_s: How old a message may be when a device shows it.
+        hide_body: Whether pushes never hold a message's words, whatever the device asked for.
+        dead_letters_s: How long dead letters are kept.
+    """
+
+    push_after_s: float = 5.0
+    poll_s: float = 1.0
+    sweep_after_s: float = 30.0
+    lease_s: float = 120.0
+    batch: int = 50
+    concurrency: int = 4
+    attempts_max: int = 20
+    retry_max_s: float = 600.0
+    ttl_s: float = 86_400.0
+    hide_body: bool = False
+    dead_letters_s: float = 30 * 86_400.0
+
+    def __post_init__(self) -> None:
+        for name in ("poll_s", "sweep_after_s", "lease_s", "retry_max_s", "ttl_s", "dead_letters_s"):
+            check_number(name, getattr(self, name))
+        check_number("push_after_s", self.push_after_s, least=0)
+        for name in ("batch", "concurrency", "attempts_max"):
+            check_number(name, getattr(self, name), whole=True)
+        check_kind("hide_body", self.hide_body, bool)

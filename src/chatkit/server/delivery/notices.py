@@ -1,0 +1,145 @@
+"""What a device is told about a conversation: which message, and in which words. No I/O is here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ...storage.base import Claim, EntryMark, PushTarget
+from ...types import ConversationType
+
+ENTRIES_MAX: Final = 50
+"""Newest entries of a conversation among which the message to tell of is looked for."""
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device is to be told: one message that stands for all that it missed in a conversation.
+
+    Attributes:
+        message_id: Of that message: the newest one of others that the user has not read and the device not confirmed.
+        payload: As it was sent; without its words (`type` only) where they are hidden.
+        count: How many such messages there are among the newest entries.
+        recalled: Whether the message of an earlier push was recalled, and this one is what is left to be told.
+            Then, if nothing is, it is about the recall, and `payload` is that of a recalled message.
+        hide_body: Whether the words are hidden.
+    """
+
+    user_id: str
+    device_id: str
+    conversation_id: str
+    conversation_type: ConversationType
+    title: str
+    sender_id: str
+    message_id: str
+    sent_at_ms: int
+    payload: dict[str, Any]
+    count: int
+    recalled: bool
+    hide_body: bool
+
+
+class PushText(msgspec.Struct, frozen=True):
+    """The words of a push; None for none. Without any the app is woken, and nothing is shown."""
+
+    title: str | None = None
+    body: str | None = None
+
+
+Compose = Callable[[Notice], Awaitable[PushText]]
+"""Puts a notice into words: display names, the user's language. It is given 10 seconds."""
+
+
+async def plain_words(notice: Notice) -> PushText:
+    """The words of a host that gives none of its own: ids for names, in English."""
+    is_group = notice.conversation_type == "GROUP"
+    title = (notice.title or notice.conversation_id) if is_group else notice.sender_id
+    if notice.hide_body:
+        return PushText(title)
+    if notice.payload["type"] == "RECALLED":
+        return PushText(title, "A message was withdrawn")
+    words = notice.payload.get("text") or notice.payload.get("fallbackText") or f"[{notice.payload['type']}]"
+    return PushText(title, f"{notice.sender_id}: {words}" if is_group else str(words))
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """What a device is to be told.
+
+    Attributes:
+        about: The message; or, where nothing is left to be told of, the entry that recalled one.
+        count: As in `Notice`.
+        recalled: As in `Notice`.
+    """
+
+    about: EntryMark
+    count: int
+    recalled: bool
+
+    @property
+    def is_withdrawal(self) -> bool:
+        """Whether all there is to tell is that a message was recalled."""
+        return self.about.kind == "RECALL"
+
+
+def choose(claim: Claim, target: PushTarget, marks: Sequence[EntryMark], push_after_ms: int) -> Choice | None:
+    """What to tell a device; None: nothing.
+
+    Args:
+        claim: What is new.
+        target: The device, and how far it has got.
+        marks: The newest entries of the conversation, ascending.
+        push_after_ms: How long an entry is left to the sockets.
+    """
+    after = max(target.read_seq, target.delivered_seq, target.join_seq - 1)
+    missing = [
+        it for it in marks if it.seq > after and it.seq not in target.exact and it.sender_id != target.user_id
+    ]
+    unread = [it for it in missing if it.kind == "USER" and not it.is_recalled]
+    sent_ms = {it.seq: it.server_ts for it in marks}
+    withdrawn = [it for it in missing if _withdraws(claim, it, after, sent_ms, push_after_ms)]
+    if not withdrawn and not any(it.seq > claim.after_seq for it in unread):
+        return None
+    return Choice(unread[-1] if unread else withdrawn[-1], len(unread), bool(withdrawn))
+
+
+def _withdraws(
+    claim: Claim, mark: EntryMark, after: int, sent_ms: Mapping[int, int], push_after_ms: int
+) -> bool:
+    """Whether an entry recalls a message that the device may have been pushed before: one that was due by then."""
+    seq = mark.recalls_seq
+    if seq is None or mark.seq <= claim.after_seq or not after < seq <= claim.after_seq:
+        return False
+    return seq not in sent_ms or mark.server_ts >= sent_ms[seq] + push_after_ms
+
+
+def notice_of(
+    claim: Claim, target: PushTarget, choice: Choice, payload: bytes, *, hide_body: bool = False
+) -> Notice:
+    """What to put into words.
+
+    Args:
+        claim: What is new.
+        target: The device.
+        choice: What to tell it.
+        payload: Of the message.
+        hide_body: Whether words are hidden, whatever the device asked for.
+    """
+    hidden = hide_body or target.hide_body
+    decoded = _decode(payload)
+    return Notice(
+        user_id=target.user_id,
+        device_id=target.device_id,
+        conversation_id=claim.conversation_id,
+        conversation_type=claim.type,
+        title=claim.title,
+        sender_id=choice.about.sender_id,
+        message_id=choice.about.message_id,
+        sent_at_ms=choice.about.server_ts,
+        payload={"type": decoded["type"]} if hidden else decoded,
+        count=choice.count,
+        recalled=choice.recalled,
+        hide_body=hidden,
+    )

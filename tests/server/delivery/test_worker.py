@@ -1,0 +1,553 @@
+"""Who is pushed to, when, with which words; and what becomes of a push that fails."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import anyio
+import pytest
+
+from chatkit.errors import ConfigurationError, UnavailableError
+from chatkit.ports import Ports, SystemIds
+from chatkit.push.base import Dead, Delivered, Push, Refused, Result, Retry, Unknown
+from chatkit.server.delivery.notices import Notice, PushText
+from chatkit.server.delivery.worker import DeliveryWorker
+from chatkit.storage import base
+from chatkit.storage.memory import MemoryStore
+from chatkit.storage.sqlite import SqliteStore
+
+from .world import CLOCK, World
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """ann, bob with phone and tablet, and cat in a group."""
+    in_memory = request.param == "memory"
+    store = (
+        MemoryStore(ids=SystemIds()) if in_memory else SqliteStore(":memory:", ids=SystemIds(), threads=False)
+    )
+    await store.migrate()
+    world = World(store)
+    for user in ("ann", "bob", "cat"):
+        await world.device(user)
+    await world.device("bob", "tablet")
+    await world.group("g", "ann", "bob", "cat")
+    await world.work()
+    assert world.provider.sent == []
+    yield world
+    await store.aclose()
+
+
+# --- who and when ---
+
+
+async def test_every_device_of_the_others_is_pushed_to_once(world: World) -> None:
+    await world.send("g", "ann", "hello")
+    await world.work()
+
+    assert world.provider.shown() == [
+        ("bob's phone", "Team", "ann: hello", 1),
+        ("bob's tablet", "Team", "ann: hello", 1),
+        ("cat's phone", "Team", "ann: hello", 1),
+    ]
+    await world.work(1000)
+    assert len(world.provider.sent) == 3
+
+
+async def test_a_message_is_left_to_the_sockets_for_a_while(world: World) -> None:
+    await world.send("g", "ann", "hello")
+    sent_ms = CLOCK.now_ms()
+    await world.work(4.9)
+    assert world.provider.sent == []
+    await world.work(2.0)
+
+    assert {at_ms - sent_ms >= 5_000 for at_ms, _ in world.provider.sent} == {True}
+
+
+async def test_whoever_confirmed_or_read_meanwhile_is_not_pushed_to(world: World) -> None:
+    await world.send("g", "ann", "hello")
+    await world.confirm("g", "bob", 2, "tablet")
+    await world.read("g", "cat", 2)
+    await world.work()
+
+    assert [push.token for _, push in world.provider.sent] == ["bob's phone"]
+
+
+async def test_many_messages_are_one_push(world: World) -> None:
+    for number in range(7):
+        await world.send("g", "ann", f"number {number}")
+    await world.work()
+
+    assert [it for it in world.provider.shown() if it[0] == "cat's phone"] == [
+        ("cat's phone", "Team", "ann: number 6", 7)
+    ]
+
+
+async def test_what_comes_later_is_another_push_with_the_same_collapse_id(world: World) -> None:
+    await world.send("g", "ann", "one")
+    await world.work()
+    await world.send("g", "ann", "two")
+    await world.work()
+
+    pushes = [push for _, push in world.provider.sent if push.token == "cat's phone"]
+    assert [(it.body, it.badge, it.collapse_id) for it in pushes] == [
+        ("ann: one", 1, "g"),
+        ("ann: two", 2, "g"),
+    ]
+    assert pushes[0].id != pushes[1].id
+
+
+async def test_the_badge_counts_all_conversations_that_are_not_muted(world: World) -> None:
+    await world.single("s", "ann", "cat")
+    await world.group("h", "ann", "cat")
+    await world.do(base.Mute("h", "cat", CLOCK.now_ms() + 10**7))
+    for name in ("s", "s", "h", "g"):
+        await world.send(name, "ann", "hello")
+    await world.work()
+
+    pushes = [push for _, push in world.provider.sent if push.token == "cat's phone"]
+    assert {it.badge for it in pushes} == {3}
+    assert sorted((it.conversation_id, it.title, it.body) for it in pushes) == [
+        ("g", "Team", "ann: hello"),
+        ("s", "ann", "hello"),
+    ]
+
+
+async def test_a_muted_conversation_is_quiet_until_then(world: World) -> None:
+    await world.do(base.Mute("g", "cat", CLOCK.now_ms() + 60_000))
+    await world.send("g", "ann", "one")
+    await world.work(61)
+    assert "cat's phone" not in [push.token for _, push in world.provider.sent]
+    await world.send("g", "ann", "two")
+    await world.work()
+
+    assert [it for it in world.provider.shown() if it[0] == "cat's phone"] == [
+        ("cat's phone", "Team", "ann: two", 2)
+    ]
+
+
+async def test_who_was_removed_is_told_nothing(world: World) -> None:
+    await world.send("g", "ann", "hello")
+    await world.do(base.RemoveMember("g", "ann", "cat", CLOCK.now_ms()))
+    await world.work()
+
+    assert "cat's phone" not in [push.token for _, push in world.provider.sent]
+
+
+async def test_who_joined_later_is_told_nothing_of_before(world: World) -> None:
+    await world.device("dan")
+    await world.send("g", "ann", "before")
+    await world.do(base.AddMembers("g", "ann", ("dan",), 9, CLOCK.now_ms()))
+    await world.work()
+    assert "dan's phone" not in [push.token for _, push in world.provider.sent]
+    await world.send("g", "ann", "after")
+    await world.work()
+
+    assert ("dan's phone", "Team", "ann: after", 1) in world.provider.shown()
+
+
+async def test_changes_of_members_wake_nobody(world: World) -> None:
+    await world.do(base.AddMembers("g", "ann", ("dan",), 9, CLOCK.now_ms()))
+    await world.do(base.UpdateConversation("g", "ann", "new", None, CLOCK.now_ms()))
+    await world.work()
+
+    assert world.provider.sent == []
+    assert (await world.store.deliveries.lag()).waiting == 0
+
+
+# --- words ---
+
+
+async def test_words_are_hidden_where_a_device_asks_for_it(world: World) -> None:
+    await world.device("cat", hide_body=True)
+    message_id = await world.send("g", "ann", "secret")
+    await world.work()
+
+    (push,) = [push for _, push in world.provider.sent if push.token == "cat's phone"]
+    assert (push.title, push.body, push.message_id) == ("Team", None, message_id)
+    assert "secret" in str(world.provider.shown())
+
+
+async def test_words_are_hidden_everywhere_where_the_host_says_so(world: World) -> None:
+    notices: list[Notice] = []
+
+    async def compose(notice: Notice) -> PushText:
+        notices.append(notice)
+        return PushText("News")
+
+    world.worker = world.another_worker(hide_body=True)
+    await world.send("g", "ann", "secret")
+    await world.work()
+    world.worker._job._compose = compose
+    await world.send("g", "ann", "secret")
+    await world.work()
+
+    assert "secret" not in str(world.provider.shown())
+    assert {str(it.payload) for it in notices} == {"{'type': 'TEXT'}"}
+
+
+async def test_words_that_fail_are_one_devices_dead_letter(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def compose(notice: Notice) -> PushText:
+        if notice.user_id == "cat":
+            raise KeyError("name of cat")
+        return PushText(notice.title)
+
+    world.worker._job._compose = compose
+    await world.send("g", "ann", "hello")
+    await world.work()
+
+    assert {push.token for _, push in world.provider.sent} == {"bob's phone", "bob's tablet"}
+    (dead,) = await world.store.deliveries.dead_letters(9)
+    assert (dead.user_id, dead.device_id, dead.reason) == ("cat", "phone", "its words failed: KeyError")
+    assert "no words for a push to a device of cat" in caplog.text
+
+
+async def test_words_that_take_too_long_are_tried_again(world: World) -> None:
+    slow = True
+
+    async def compose(notice: Notice) -> PushText:
+        if notice.user_id == "cat" and slow:
+            await anyio.sleep_forever()
+        return PushText(notice.title)
+
+    world.worker._job._compose = compose
+    await world.send("g", "ann", "hello")
+    await world.work(20)
+    assert "cat's phone" not in [push.token for _, push in world.provider.sent]
+    slow = False
+    await world.work(300)
+
+    assert [push.token for _, push in world.provider.sent].count("cat's phone") == 1
+
+
+# --- recalls ---
+
+
+async def test_a_recalled_body_is_in_no_push(world: World) -> None:
+    message_id = await world.send("g", "ann", "secret")
+    await world.recall(message_id, "ann")
+    await world.work()
+
+    assert world.provider.sent == []
+
+
+async def test_what_was_pushed_and_recalled_is_replaced(world: World) -> None:
+    await world.send("g", "ann", "first")
+    message_id = await world.send("g", "ann", "secret")
+    await world.work()
+    await world.recall(message_id, "ann")
+    await world.work()
+
+    assert [it for it in world.provider.shown() if it[0] == "cat's phone"] == [
+        ("cat's phone", "Team", "ann: secret", 2),
+        ("cat's phone", "Team", "ann: first", 1),
+    ]
+
+
+async def test_where_nothing_is_left_the_recall_itself_is_told(world: World) -> None:
+    message_id = await world.send("g", "ann", "secret")
+    await world.work()
+    await world.recall(message_id, "ann")
+    await world.work()
+    await world.work(1000)
+
+    assert [it for it in world.provider.shown() if it[0] == "cat's phone"] == [
+        ("cat's phone", "Team", "ann: secret", 1),
+        ("cat's phone", "Team", "A message was withdrawn", 0),
+    ]
+
+
+async def test_a_recall_of_what_was_read_tells_nobody(world: World) -> None:
+    message_id = await world.send("g", "ann", "secret")
+    await world.work()
+    for user in ("bob", "cat"):
+        await world.read("g", user, 2)
+    await world.recall(message_id, "ann")
+    before = len(world.provider.sent)
+    await world.work()
+
+    assert len(world.provider.sent) == before
+
+
+@pytest.mark.parametrize("what", ["recall", "read", "confirm", "mute", "remove", "unregister", "revoke"])
+async def test_what_changes_while_the_words_are_made_is_seen(world: World, what: str) -> None:
+    message_id = await world.send("g", "ann", "secret")
+    changes: dict[str, base.Command] = {
+        "recall": base.Recall(message_id, "ann", 10**9, CLOCK.now_ms()),
+        "read": base.AdvanceRead("g", "cat", 2, CLOCK.now_ms()),
+        "confirm": base.AdvanceDelivered("g", "cat", "phone", 2, CLOCK.now_ms()),
+        "mute": base.Mute("g", "cat", CLOCK.now_ms() + 10**6),
+        "remove": base.RemoveMember("g", "ann", "cat", CLOCK.now_ms()),
+        "unregister": base.UnregisterPush("cat", "phone"),
+        "revoke": base.Revoke("REVOKED", "cat", "phone", b"", None, CLOCK.now_ms()),
+    }
+
+    async def compose(notice: Notice) -> PushText:
+        if what in changes:
+            await world.do(changes.pop(what))
+        return PushText(notice.payload.get("text", "withdrawn"))
+
+    world.worker._job._compose = compose
+    await world.work()
+    if what == "recall":
+        assert "secret" not in str(world.provider.shown())
+        return
+
+    tokens = {push.token for _, push in world.provider.sent}
+    assert "cat's phone" not in tokens
+    assert tokens == {"bob's phone", "bob's tablet"}
+    assert world.worker.counts["cancelled"] == 1
+
+
+# --- what becomes of a push ---
+
+
+def answering(world: World, token: str, *results: Result) -> None:
+    """The next pushes to a device get these answers, all others are delivered."""
+    todo = list(results)
+
+    async def answer(push: Push) -> Result:
+        return todo.pop(0) if push.token == token and todo else Delivered("id")
+
+    world.provider.answer = answer
+
+
+async def test_a_push_that_was_not_taken_is_tried_again_and_keeps_nobody_waiting(world: World) -> None:
+    answering(world, "cat's phone", Retry(40.0, "busy"), Unknown("no answer"))
+    await world.send("g", "ann", "hello")
+    await world.work(200)
+
+    at = [(at_ms, push.id) for at_ms, push in world.provider.sent if push.token == "cat's phone"]
+    assert len(at) == 3
+    assert at[1][0] - at[0][0] >= 40_000
+    assert len({push_id for _, push_id in at}) == 1, "the provider knows it again"
+    others = [push.token for _, push in world.provider.sent if push.token != "cat's phone"]
+    assert others == ["bob's phone", "bob's tablet"]
+    assert await world.store.deliveries.lag() == base.DeliveryLag(0, None, 0)
+    assert world.worker.counts == {"pushed": 3, "retried": 2}
+
+
+async def test_what_is_tried_again_says_what_is_new_by_then(world: World) -> None:
+    answering(world, "cat's phone", Retry(40.0))
+    await world.send("g", "ann", "one")
+    await world.work(10)
+    await world.send("g", "ann", "two")
+    await world.work(200)
+
+    bodies = [push.body for _, push in world.provider.sent if push.token == "cat's phone"]
+    assert bodies == ["ann: one", "ann: two"]
+
+
+async def test_what_was_read_before_the_next_try_is_not_tried(world: World) -> None:
+    answering(world, "cat's phone", Retry(40.0))
+    await world.send("g", "ann", "one")
+    await world.work(10)
+    await world.read("g", "cat", 2)
+    await world.work(200)
+
+    assert [push.token for _, push in world.provider.sent].count("cat's phone") == 1
+    assert await world.store.deliveries.lag() == base.DeliveryLag(0, None, 0)
+
+
+async def test_after_many_tries_it_is_given_up(world: World) -> None:
+    world.worker = world.another_worker(attempts_max=4)
+    answering(world, "cat's phone", *[Retry(1.0, "busy")] * 9)
+    await world.send("g", "ann", "hello")
+    await world.work(2000)
+
+    assert [push.token for _, push in world.provider.sent].count("cat's phone") == 4
+    (dead,) = await world.store.deliveries.dead_letters(9)
+    assert (dead.user_id, dead.attempt, dead.reason) == ("cat", 4, "given up after 4 tries: busy")
+    assert (await world.store.deliveries.lag()).dead == 1
+
+
+async def test_a_dead_token_is_dropped_and_a_newer_one_is_kept(world: World) -> None:
+    answering(world, "cat's phone", Dead("gone"))
+    await world.send("g", "ann", "one")
+    await world.work()
+    await world.send("g", "ann", "two")
+    await world.work()
+    assert [push.token for _, push in world.provider.sent].count("cat's phone") == 1
+
+    await world.device("cat")
+    answering(world, "cat's phone", Dead("gone", since_ms=CLOCK.now_ms() - 1))
+    for words in ("three", "four"):
+        await world.send("g", "ann", words)
+        await world.work()
+    assert [push.token for _, push in world.provider.sent].count("cat's phone") == 3, (
+        "it was registered after that"
+    )
+    assert world.worker.counts["dropped"] == 2
+
+
+async def test_what_is_refused_for_good_is_a_dead_letter(world: World) -> None:
+    answering(world, "cat's phone", Refused("too large"))
+    await world.send("g", "ann", "hello")
+    await world.work(2000)
+
+    assert [push.token for _, push in world.provider.sent].count("cat's phone") == 1
+    (dead,) = await world.store.deliveries.dead_letters(9)
+    assert (dead.conversation_id, dead.user_id, dead.reason) == ("g", "cat", "too large")
+
+
+async def test_dead_letters_are_kept_for_so_long(world: World) -> None:
+    world.worker = world.another_worker(dead_letters_s=10_000.0)
+    answering(world, "cat's phone", Refused("too large"))
+    await world.send("g", "ann", "hello")
+    await world.work(9_000)
+    assert (await world.store.deliveries.lag()).dead == 1
+    await world.work(6_000)
+
+    assert (await world.store.deliveries.lag()).dead == 0
+
+
+async def test_a_provider_that_is_not_here_may_be_at_another_worker(world: World) -> None:
+    here = DeliveryWorker(world.store, {}, ports=Ports(CLOCK))
+    await world.send("g", "ann", "hello")
+    with anyio.move_on_after(10):
+        await here.run()
+    assert here.counts["retried"] >= 3
+    await world.work(100)
+
+    assert len(world.provider.sent) == 3
+
+
+async def test_a_worker_that_dies_leaves_its_work_to_others(world: World) -> None:
+    async def never(push: Push) -> Result:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    world.provider.answer = never
+    await world.send("g", "ann", "hello")
+    await world.work(10)  # and is cancelled in the middle
+    world.provider.answer = world.provider.delivered
+    world.provider.sent.clear()
+    world.worker = world.another_worker(2)
+    await world.work(100)
+    assert world.provider.sent == []
+    await world.work(100)
+
+    assert len(world.provider.sent) == 3, "after the lease"
+
+
+async def test_a_provider_that_hangs_ends_with_the_lease(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    hang = True
+
+    async def answer(push: Push) -> Result:
+        if hang:
+            await anyio.sleep_forever()
+        return Delivered("id")
+
+    world.provider.answer = answer
+    await world.send("g", "ann", "hello")
+    await world.work(120)
+    assert "took too long" in caplog.text
+    hang = False
+    world.provider.sent.clear()
+    await world.work(300)
+
+    assert len(world.provider.sent) == 3
+
+
+async def test_a_bug_in_one_delivery_does_not_end_the_others(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def answer(push: Push) -> Result:
+        if push.conversation_id == "h":
+            raise RuntimeError("a bug")
+        return Delivered("id")
+
+    world.worker = world.another_worker(attempts_max=3, batch=1)
+    world.provider.answer = answer
+    await world.group("h", "ann", "cat")
+    await world.send("h", "ann", "hello")
+    await world.send("g", "ann", "hello")
+    await world.work(1_000)
+
+    assert {push.token for _, push in world.provider.sent if push.conversation_id == "g"} == {
+        "bob's phone",
+        "bob's tablet",
+        "cat's phone",
+    }
+    assert "a bug" in caplog.text
+    (dead,) = await world.store.deliveries.dead_letters(9)
+    assert (dead.conversation_id, dead.user_id) == ("h", "")
+    assert dead.reason == "given out 3 times and never finished"
+    assert (await world.store.deliveries.lag()).waiting == 0
+
+
+async def test_a_store_that_refuses_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[str] = []
+
+    def refuse(name: str, times: int) -> None:
+        inner = getattr(world.store.deliveries, name)
+
+        async def call(*args: Any) -> Any:
+            if refused.count(name) < times:
+                refused.append(name)
+                raise UnavailableError("the disk refuses", retry_after_s=0.5)
+            return await inner(*args)
+
+        monkeypatch.setattr(world.store.deliveries, name, call)
+
+    for name in ("claim", "targets", "finish"):
+        refuse(name, 2)
+    await world.send("g", "ann", "hello")
+    await world.work(2_000)
+
+    assert sorted(set(refused)) == ["claim", "finish", "targets"]
+    assert {push.token for _, push in world.provider.sent} == {"bob's phone", "bob's tablet", "cat's phone"}
+    assert len({push.id for _, push in world.provider.sent}) == 3, "a push whose finish failed is known again"
+    assert (await world.store.deliveries.lag()).waiting == 0
+
+
+# --- several workers ---
+
+
+async def test_two_workers_share_and_do_nothing_twice(world: World) -> None:
+    for number in range(150):
+        await world.single(f"s{number}", f"from {number}", f"to {number}")
+        await world.device(f"to {number}")
+        await world.send(f"s{number}", f"from {number}", "hello")
+
+    async def slowly(push: Push) -> Result:
+        await anyio.sleep(0.01)
+        return Delivered("id")
+
+    world.provider.answer = slowly
+    workers = [world.another_worker(seed, batch=10) for seed in (1, 2)]
+    with anyio.move_on_after(100):
+        async with anyio.create_task_group() as tasks:
+            for worker in workers:
+                tasks.start_soon(worker.run)
+
+    assert sorted(push.token for _, push in world.provider.sent) == sorted(
+        f"to {number}'s phone" for number in range(150)
+    )
+    assert all(worker.counts["pushed"] > 20 for worker in workers)
+    assert (await world.store.deliveries.lag()).waiting == 0
+
+
+def test_wrong_arguments_are_refused() -> None:
+    store = MemoryStore(ids=SystemIds())
+
+    class Other:
+        async def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+            return []
+
+    wrong: list[tuple[Any, Any, dict[str, Any]]] = [
+        (None, {}, {}),
+        (Other(), {}, {}),
+        (store, [], {}),
+        (store, {"log": None}, {}),
+        (store, {}, {"compose": "words"}),
+        (store, {}, {"config": {}}),
+    ]
+    for parts, providers, more in wrong:
+        with pytest.raises(ConfigurationError):
+            DeliveryWorker(parts, providers, **more)
