@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo check test test-all sim mutants fuzz crash soak soak-steady cluster bench docs clean
+.PHONY: setup demo check test test-all sim mutants fuzz crash soak soak-steady cluster matrix bench docs clean
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -73,6 +73,10 @@ soak-steady: setup
 # Three nodes on PostgreSQL and NATS, all from pip, with apps and faults: says what was seen. SEED draws the faults.
 cluster: setup
 	$(BIN)/python -m tests.proof.cluster --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1)
+
+# The black-box suite and the contract of stores on {memory, SQLite, PostgreSQL} x {1, 3 nodes}: some ten minutes.
+matrix: setup
+	VENV=$(VENV) scripts/matrix
 
 bench: setup
 	$(BIN)/python -m benchmarks

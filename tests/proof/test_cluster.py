@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .cluster import __main__ as command
-from .cluster import nodes
+from .cluster import nemesis
 from .soak import load
 
 
@@ -14,7 +14,7 @@ def test_a_short_run_loses_and_doubles_nothing(
 ) -> None:
     monkeypatch.setattr(load, "PROCESSES", 1)
     for name, value in {"_PAUSE_S": (0.3, 0.8), "_DOWN_S": 0.3, "_BUS_DOWN_S": 1.0, "_FROZEN_S": 2.0}.items():
-        monkeypatch.setattr(nodes, name, value)
+        monkeypatch.setattr(nemesis, name, value)
 
     assert command.main(["--seconds", "15", "--clients", "10", "--rate", "20"]) == 0
     told = capsys.readouterr().out

@@ -22,13 +22,15 @@ from chatkit.storage.postgres import PostgresStore
 from chatkit.testing.rng import Rng
 from tests.proof.soak.judge import lost, read_logs
 from tests.proof.soak.load import Load
+from tests.proof.soak.server import SECRET
 
-from .nodes import Cluster, Nemesis
+from .nemesis import Nemesis
+from .nodes import Cluster
 
 
 def run(folder: Path, *, seconds: float, clients: int, rate: float, seed: int) -> list[str]:
     """What is wrong, in words; says what it does."""
-    with Cluster.serving(folder) as cluster:
+    with Cluster.serving(folder, "--set", "heartbeat_s=5", secret=SECRET) as cluster:
         print(f"3 nodes on PostgreSQL and NATS; {clients} devices, {rate:g} messages a second", flush=True)
         load = Load(folder, cluster.port, clients=clients, rate=rate, seconds=seconds, seed=seed)
         load.create()
