@@ -29,8 +29,13 @@ MakeServer = Callable[[Path], ServerProcess]
 """A server that is not started, on a log of its own."""
 
 _RESTARTED = "it starts a server again, and the log in memory is gone with its process"
+_SHARED = "it bounds the memory of one process by what five slow readers would pile up; here three processes share them"
 
 EXCEPTIONS = {
+    "test_network.py::test_a_backlog_reaches_slow_readers_whole_and_is_not_piled_up": (
+        _SHARED,
+        STORAGE == "postgres" and NODES == 3,
+    ),
     "test_kill.py::test_sigkill_under_load_ten_times": (_RESTARTED, STORAGE == "memory"),
     "test_kill.py::test_cursors_members_and_recalls_survive_a_sigkill": (_RESTARTED, STORAGE == "memory"),
     "test_drain.py::test_sigterm_drains": (_RESTARTED, STORAGE == "memory"),

@@ -1,4 +1,4 @@
-"""A short run of the cluster: three nodes, PostgreSQL, NATS, and every fault of a server."""
+"""Short runs of the cluster: every fault of a server, and a crowd that is cut off at once."""
 
 from __future__ import annotations
 
@@ -20,3 +20,12 @@ def test_a_short_run_loses_and_doubles_nothing(
     told = capsys.readouterr().out
     assert "PostgreSQL crashed" in told
     assert "every log is whole" in told
+
+
+def test_a_crowd_that_is_cut_off_at_once_comes_back_and_holds_everything(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command.main(["--reconnect", "21", "--messages", "20"]) == 0
+    told = capsys.readouterr().out
+    assert "21 devices in a group" in told
+    assert "everybody had everything" in told and "41 entries" in told

@@ -57,6 +57,11 @@ class Nodes(ServerProcess):
             node.wait_ready()
         self._balancer.start()
 
+    def cut_all(self) -> None:
+        """Cut off every client at once; returns when they are let in again."""
+        self._balancer.kill()
+        self._balancer.start()
+
     def kill(self) -> None:
         """SIGKILL: nothing of them runs any more when this returns."""
         for node in self.nodes:
