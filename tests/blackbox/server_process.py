@@ -78,8 +78,8 @@ class ServerProcess:
         self.launch()
         self.wait_ready()
 
-    def launch(self) -> None:
-        """Start; it may not serve yet."""
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start without waiting for it to be ready."""
         command = [sys.executable, "-P", *self.program, "--port", str(self.port)]
         command += ["--storage", self.storage]
         command += ["--jwt-secret-env", "CHATKIT_JWT_SECRET", *self._options]
@@ -88,6 +88,7 @@ class ServerProcess:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env
             )
+        return self.process
 
     def kill(self) -> None:
         """SIGKILL: nothing of the process runs any more when this returns."""

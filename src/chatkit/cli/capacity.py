@@ -32,10 +32,12 @@ def _bytes(value: float) -> str:
 
 def _inputs_as_options(command: _Function) -> _Function:
     """An option for each field of `Inputs`, in their order."""
-    hints = typing.get_type_hints(Inputs, include_extras=True)
+    annotations = typing.get_type_hints(Inputs, include_extras=True)
     for field in reversed(msgspec.structs.fields(Inputs)):
-        described = next(it.description for it in reversed(hints[field.name].__metadata__) if it.description)
-        kind = typing.get_args(hints[field.name])[0]
+        described = next(
+            it.description for it in reversed(annotations[field.name].__metadata__) if it.description
+        )
+        kind = typing.get_args(annotations[field.name])[0]
         option = click.option(
             "--" + field.encode_name.replace("_", "-"),
             field.name,
