@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo check test test-all sim mutants fuzz crash soak soak-steady cluster bench docs clean
+.PHONY: setup demo check test test-all sim mutants fuzz crash soak soak-steady cluster matrix bench docs clean
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -70,12 +70,20 @@ soak: setup
 soak-steady: setup
 	$(BIN)/python -m tests.proof.soak --hours $(or $(HOURS),1) --clients $(or $(CLIENTS),200) --rate $(or $(RATE),100)
 
-# Three nodes on PostgreSQL and NATS, all from pip, with apps and faults: says what was seen. SEED draws the faults.
+# Three nodes on PostgreSQL and NATS, all from pip: apps and faults (SEED draws them), a group of 500 that are all
+# online, and 1,000 clients that are cut off at once. Says what was seen.
 cluster: setup
 	$(BIN)/python -m tests.proof.cluster --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.proof.cluster --group 500
+	$(BIN)/python -m tests.proof.cluster --reconnect 1000
+
+# The black-box suite and the contract of stores on {memory, SQLite, PostgreSQL} x {1, 3 nodes}: some ten minutes.
+matrix: setup
+	VENV=$(VENV) scripts/matrix
 
 bench: setup
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.capacity --out bench.json
 
 docs: setup
 	$(BIN)/mkdocs serve

@@ -86,6 +86,7 @@ def node(
     limited: bool = False,
     prepare: Callable[[Path], None] | None = None,
     storage: str | None = None,
+    bus: str = "local://",
 ) -> Iterator[Node]:
     """Start a tree's server (this tree's by default) on one core, put this process on another; end it afterwards.
 
@@ -94,6 +95,7 @@ def node(
         limited: Whether each peer has the limits that are the default; else none.
         prepare: Fills the file before the server opens it.
         storage: Where the log is; None: in a SQLite file of its own.
+        bus: Where other nodes on the same log are.
 
     Raises:
         CannotMeasureError: The server did not start.
@@ -105,7 +107,7 @@ def node(
         if prepare is not None:
             prepare(Path(folder) / "bench.db")
         program = ["-m", "chatkit"] if limited else [str(SERVE)]
-        command = [tree.python, "-P", *program, "serve", "--port", "0", "--json"]
+        command = [tree.python, "-P", *program, "serve", "--port", "0", "--json", "--bus", bus]
         process = subprocess.Popen(
             [*command, "--storage", storage or f"sqlite:///{folder}/bench.db"],
             env={**tree.environment, "CHATKIT_JWT_SECRET": SECRET},

@@ -31,6 +31,21 @@ PAIRS, WINDOW = 100, 16
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
+def database_cpu_s(first: int) -> float:
+    """User and system seconds of all processes of PostgreSQL, those that have ended too; `first` started the others."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended; its parent counts it
+            continue
+        if int(fields[1]) == first or stat.parent.name == str(first):
+            ticks += sum(map(int, fields[11:13]))
+        if stat.parent.name == str(first):
+            ticks += sum(map(int, fields[13:15]))
+    return ticks / _TICKS_PER_S
+
+
 class NodeWithDatabase:
     """A node whose costs are those of its database too.
 
@@ -44,35 +59,21 @@ class NodeWithDatabase:
         self._database = database
         self.port, self.token, self.create = inner.port, inner.token, inner.create
 
-    def database_cpu_s(self) -> float:
-        """User and system seconds of all processes of PostgreSQL, those that have ended too."""
-        ticks = 0
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = stat.read_text().rpartition(")")[2].split()
-            except OSError:  # it has just ended; its parent counts it
-                continue
-            if int(fields[1]) == self._database or stat.parent.name == str(self._database):
-                ticks += sum(map(int, fields[11:13]))
-            if stat.parent.name == str(self._database):
-                ticks += sum(map(int, fields[13:15]))
-        return ticks / _TICKS_PER_S
-
     def cpu_s(self) -> float:
         """Of both."""
-        return self._inner.cpu_s() + self.database_cpu_s()
+        return self._inner.cpu_s() + database_cpu_s(self._database)
 
 
 @contextmanager
 def chatkit_on_postgres() -> Iterator[NodeWithDatabase]:
     """A node and its database on the first core."""
     with serving(shared_buffers="128MB", max_connections="100") as server:
-        _pin(server)
+        pin(server)
         with node(storage=server.new_database()) as inner:
             yield NodeWithDatabase(inner, server.pid)
 
 
-def _pin(server: PostgresServer) -> None:
+def pin(server: PostgresServer) -> None:
     """The first process and all that it starts from now on; those that it has started."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         if int(stat.read_text().rpartition(")")[2].split()[1]) == server.pid:

@@ -15,10 +15,16 @@ TEXT = "x" * 100
 
 
 class Pairs:
-    """Pairs of users; one of each sends with a window, the other confirms each read."""
+    """Pairs of users; one of each sends with a window, the other confirms each read.
 
-    def __init__(self, node: Node, count: int, window: int, tag: str) -> None:
+    Args:
+        node: Where senders are.
+        receivers: Where the others are; None: at the same node.
+    """
+
+    def __init__(self, node: Node, count: int, window: int, tag: str, receivers: Node | None = None) -> None:
         self._node = node
+        self._receivers = receivers or node
         self._count = count
         self._window = window
         self._tag = tag
@@ -26,6 +32,7 @@ class Pairs:
         self._sending = True
         self.delivered = 0
         self.acked = 0
+        self.confirmed = 0
         self.waits_ms: list[float] = []
         self._sent_at: dict[str, float] = {}
 
@@ -55,7 +62,7 @@ class Pairs:
         conversation_id = f"{self._tag}-{number}"
         users = [f"{self._tag}-a{number}", f"{self._tag}-b{number}"]
         self._node.create(conversation_id, "SINGLE", users)
-        receiver = await connect(self._node.port, self._node.token(users[1]), "d", self._received)
+        receiver = await connect(self._receivers.port, self._node.token(users[1]), "d", self._received)
         sender = await connect(self._node.port, self._node.token(users[0]), "d", self._acked)
         self._send(sender, conversation_id, self._window)
         return sender, receiver
@@ -98,7 +105,7 @@ class Group:
         self._members = members
         self._window = window
         self._tag = tag
-        self.delivered = 0
+        self.delivered = self.confirmed = 0
         self._pending = 0
 
     async def run(self, messages: int) -> dict[str, Any]:
@@ -160,6 +167,7 @@ def confirm(client: WireClient, events: list[dict[str, Any]], count: Pairs | Gro
     if not messages:
         return
     count.delivered += len(messages)
+    count.confirmed += 1
     last = messages[-1]
     client.send(
         [{"event": "DELIVERED_ACK", "conversationId": last["conversationId"], "upToSeq": last["seq"]}]

@@ -65,9 +65,11 @@ class Phone:
         """The close codes of the connections that ended."""
         return [event.code for event in self.events if isinstance(event, Disconnected)]
 
-    async def until_head(self, conversation: str, head: int) -> None:
+    async def until_head(self, conversation: str, head: int, timeout_s: float = SOON_S) -> None:
         """Wait until everything up to `head` was told, once, and the others' messages in order."""
-        await self.until(lambda phone: len(phone.received(conversation) + phone.sent(conversation)) >= head)
+        await self.until(
+            lambda phone: len(phone.received(conversation) + phone.sent(conversation)) >= head, timeout_s
+        )
         received = self.received(conversation)
         assert received == sorted(set(received)), f"{self.chat}: doubled or out of order: {received}"
         assert sorted(received + self.sent(conversation)) == list(range(1, head + 1)), self.chat

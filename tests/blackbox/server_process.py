@@ -1,4 +1,4 @@
-"""The real server as a process: started, waited for, killed, restarted on the same file."""
+"""The real server as a process: started, waited for, killed, restarted on the same log."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
 from .tokens import SECRET
 
-SERVE = Path(__file__).parents[2] / "benchmarks" / "unlimited_serve.py"
+ROOT = Path(__file__).parents[2]
+SERVE = ROOT / "benchmarks" / "unlimited_serve.py"
 READY_S = 20.0
 POLL_S = 0.02
 
@@ -28,17 +30,6 @@ def free_port() -> int:
         return port
 
 
-def sqlite_in(folder: Path) -> str:
-    """The address of a file in a folder."""
-    return f"sqlite:///{folder / 'chat.db'}"
-
-
-class Storage:
-    """Where servers that are started here keep their logs."""
-
-    address_for: Callable[[Path], str] = staticmethod(sqlite_in)
-
-
 class ServerProcess:
     """One `chatkit serve`, without limits of one peer, on a log of its own; restarts keep the port and the log.
 
@@ -46,13 +37,20 @@ class ServerProcess:
         folder: Where its own log is, and a SQLite file.
         options: More of `chatkit serve`.
         secret: Of the tokens.
+        storage: The address of its log; None: the SQLite file.
     """
 
-    def __init__(self, folder: Path, *options: str, secret: str = SECRET) -> None:
+    program: Sequence[str] = (str(SERVE), "serve")
+    """What Python runs; it takes the options of `chatkit serve`."""
+
+    environment: Mapping[str, str] = MappingProxyType({})
+    """More of its environment."""
+
+    def __init__(self, folder: Path, *options: str, secret: str = SECRET, storage: str | None = None) -> None:
         self.folder = folder
         self._options = options
         self._secret = secret
-        self.storage = Storage.address_for(folder)
+        self.storage = storage or f"sqlite:///{folder / 'chat.db'}"
         self.port = free_port()
         self.log_path = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -69,17 +67,28 @@ class ServerProcess:
     def log(self) -> str:
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
+    @property
+    def pids(self) -> list[int]:
+        """Its process; of several nodes, all of them."""
+        assert self.process is not None
+        return [self.process.pid]
+
     def start(self) -> None:
         """Start and return once /readyz answers 200."""
-        command = [sys.executable, "-P", str(SERVE), "serve", "--port", str(self.port)]
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start without waiting for it to be ready."""
+        command = [sys.executable, "-P", *self.program, "--port", str(self.port)]
         command += ["--storage", self.storage]
         command += ["--jwt-secret-env", "CHATKIT_JWT_SECRET", *self._options]
-        env = os.environ | {"CHATKIT_JWT_SECRET": self._secret, "PYTHONUNBUFFERED": "1"}
+        env = os.environ | {"CHATKIT_JWT_SECRET": self._secret, "PYTHONUNBUFFERED": "1", **self.environment}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env
             )
-        self._wait_ready(self.process)
+        return self.process
 
     def kill(self) -> None:
         """SIGKILL: nothing of the process runs any more when this returns."""
@@ -107,7 +116,10 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self.kill()
 
-    def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:
+    def wait_ready(self) -> None:
+        """Return once /readyz answers 200."""
+        process = self.process
+        assert process is not None
         deadline = time.monotonic() + READY_S
         with httpx.Client(base_url=self.http_url, trust_env=False, verify=False) as client:
             while not _is_ready(client):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,35 +204,30 @@ def test_same_answer_after_leaving(world: World) -> None:
     assert len(world.api(alice).log(made)) == 3
 
 
-def test_same_answer_after_a_restart_of_the_server(tmp_path: Path) -> None:
-    process = ServerProcess(tmp_path)
-    process.start()
-    try:
-        before = World(process.http_url, process.ws_url)
-        alice, bob = before.users(2)
-        made = before.group(alice, bob)
-        alices, bobs = before.peer(alice), before.peer(bob)
-        kept = alices.say(made, "kept", "kept")
-        recalled = alices.say(made, "recalled", "recalled")
-        left = bobs.say(made, "left", "left")
-        by_http = before.api(alice).say(made, "kept", "kept").content
-        answer = dict(alices.ask("RECALL", messageId=recalled["messageId"], ref="same"))
-        before.remove(bob, made, bob)
-        log = before.api(alice).log(made)
-        before.close()
-        process.kill()
-        process.start()
-        after = World(process.http_url, process.ws_url)
-        alices, bobs = after.peer(alice), after.peer(bob)
-        assert alices.say(made, "kept", "kept").raw == kept.raw
-        assert alices.say(made, "recalled", "recalled").raw == recalled.raw
-        assert bobs.say(made, "left", "left").raw == left.raw
-        assert after.api(alice).say(made, "kept", "kept").content == by_http
-        again = dict(alices.ask("RECALL", messageId=recalled["messageId"], ref="same"))
-        assert again == answer
-        alices.send(send_msg(made, "other", "kept", ref="c"))
-        assert alices.expect(None, ref="c")["code"] == "CONFLICT"
-        assert after.api(alice).log(made) == log
-        after.close()
-    finally:
-        process.stop()
+def test_same_answer_after_a_restart_of_the_server(own_server: ServerProcess) -> None:
+    before = World(own_server.http_url, own_server.ws_url)
+    alice, bob = before.users(2)
+    made = before.group(alice, bob)
+    alices, bobs = before.peer(alice), before.peer(bob)
+    kept = alices.say(made, "kept", "kept")
+    recalled = alices.say(made, "recalled", "recalled")
+    left = bobs.say(made, "left", "left")
+    by_http = before.api(alice).say(made, "kept", "kept").content
+    answer = dict(alices.ask("RECALL", messageId=recalled["messageId"], ref="same"))
+    before.remove(bob, made, bob)
+    log = before.api(alice).log(made)
+    before.close()
+    own_server.kill()
+    own_server.start()
+    after = World(own_server.http_url, own_server.ws_url)
+    alices, bobs = after.peer(alice), after.peer(bob)
+    assert alices.say(made, "kept", "kept").raw == kept.raw
+    assert alices.say(made, "recalled", "recalled").raw == recalled.raw
+    assert bobs.say(made, "left", "left").raw == left.raw
+    assert after.api(alice).say(made, "kept", "kept").content == by_http
+    again = dict(alices.ask("RECALL", messageId=recalled["messageId"], ref="same"))
+    assert again == answer
+    alices.send(send_msg(made, "other", "kept", ref="c"))
+    assert alices.expect(None, ref="c")["code"] == "CONFLICT"
+    assert after.api(alice).log(made) == log
+    after.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from .careful import FIRST, RECALLED, CarefulClient, Facts
+from .cells import MakeServer
 from .kill_harness import CAREFUL, LIGHT, Attempts, Harness, Row, Totals
 from .peer import Event
 from .server_process import ServerProcess
@@ -17,22 +18,25 @@ from .world import World
 
 ROUNDS = 5
 SEEDS = (20261123, 20261124)
-"""One file each, at the same time: most of a round is the start of a server."""
+"""One log each, at the same time: most of a round is the start of a server."""
 
 
-def kills(folder: Path, seed: int) -> Totals:
-    """All rounds on one file; each says how it went."""
+def kills(server: ServerProcess, seed: int) -> Totals:
+    """All rounds on one log; each says how it went."""
     lines: list[str] = []
-    folder.mkdir()
-    totals = Harness(ServerProcess(folder), seed, lines.append, LIGHT).run(ROUNDS)
+    totals = Harness(server, seed, lines.append, LIGHT).run(ROUNDS)
     assert len(lines) == ROUNDS + 1
     return totals
 
 
 @pytest.mark.timeout(300)
-def test_sigkill_under_load_ten_times(tmp_path: Path) -> None:
+def test_sigkill_under_load_ten_times(tmp_path: Path, make_server: MakeServer) -> None:
+    folders = [tmp_path / str(seed) for seed in SEEDS]
+    for folder in folders:
+        folder.mkdir()
+    servers = [make_server(folder) for folder in folders]
     with ThreadPoolExecutor(len(SEEDS)) as pool:
-        under_way = [pool.submit(kills, tmp_path / str(seed), seed) for seed in SEEDS]
+        under_way = [pool.submit(kills, *each) for each in zip(servers, SEEDS, strict=True)]
     for totals in (future.result() for future in under_way):
         assert totals.rounds == ROUNDS
         assert totals.acked >= ROUNDS * LIGHT.acks[0]

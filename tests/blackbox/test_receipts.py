@@ -85,11 +85,10 @@ def test_above_the_head_is_a_bad_request(world: World, event: str) -> None:
 def test_own_messages_are_acked_like_others(world: World) -> None:
     alice = world.user()
     made = world.group(alice)
-    alices = world.peer(alice, "phone")
+    alices, again = world.peer(alice, "phone"), world.peer(alice, "pad")
     seq = alices.say(made, "note to self")["seq"]
     alices.send(delivered(made, seq))
-    again = world.peer(alice, "pad")
-    again.ping()
+    again.expect("RECEIPT", userId=alice, deliveredSeq=seq)
     third = world.raw_peer()
     third.hello(token(alice, "phone"), "phone")
     (row,) = third.heads()

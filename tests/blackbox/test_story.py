@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from .cells import MakeServer
 from .peer import Peer
 from .server_process import ServerProcess
 from .tokens import expires_ms, token
@@ -17,8 +18,10 @@ CONVERSATION = "c-10086"
 
 
 @pytest.fixture(scope="module")
-def story_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    process = ServerProcess(tmp_path_factory.mktemp("story"))
+def story_server(
+    make_server: MakeServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    process = make_server(tmp_path_factory.mktemp("story"))
     process.start()
     try:
         yield process

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from .cells import NODES
 from .peer import Peer
 from .tokens import token
 
@@ -106,7 +107,8 @@ class World:
     def __init__(self, http_url: str, ws_url: str) -> None:
         self.http_url = http_url
         self.ws_url = ws_url
-        self.http = httpx.Client(base_url=http_url, trust_env=False, verify=False, timeout=20)
+        limits = httpx.Limits(max_keepalive_connections=None if NODES == 1 else 0)
+        self.http = httpx.Client(base_url=http_url, trust_env=False, verify=False, timeout=20, limits=limits)
         self._peers: list[Peer] = []
 
     def user(self, prefix: str = "u") -> str:

@@ -43,7 +43,3 @@ class LaunchedServer(ServerProcess):
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, cwd=ROOT
             )
         return self.process
-
-    def start(self) -> None:
-        """Start and return once /readyz answers 200."""
-        self._wait_ready(self.launch())

@@ -109,6 +109,21 @@ async def test_a_large_message_crosses_too(two: Cluster) -> None:
     assert [len(it["payload"]["text"]) for it in await after(SOON_S, ben)] == [50_000]
 
 
+async def test_who_reads_gets_many_large_messages_from_elsewhere_and_is_not_told_to_pull(
+    two: Cluster,
+) -> None:
+    """They are read from the log, a page at a time, which is more than a session's send buffer holds."""
+    a, b = two.nodes
+    conversation = await group(a, "ann", "ben")
+    ben = await login(b, "ben")
+    for number in range(60):
+        await a.send(conversation, "ann", "x" * 50_000, client_msg_id=f"k{number}")
+    heard = [(await ben.hear("NEW_MSG"))[0]["seq"] for _ in range(60)]
+
+    assert heard == list(range(2, 62))
+    assert "BEHIND" not in kinds(await after(POLL_S, ben))
+
+
 async def test_receipts_and_typing_cross(two: Cluster) -> None:
     a, b = two.nodes
     conversation = await group(a, "ann", "ben")

@@ -28,12 +28,18 @@ class ServerProcess:
         command: The command line for a port.
         folder: Its working folder; `log` there holds what it says.
         greets: Whether a fresh connection shows that it serves.
+        port: None: a free one.
     """
 
     def __init__(
-        self, command: Callable[[int], Sequence[str]], folder: Path, greets: Callable[[socket.socket], bool]
+        self,
+        command: Callable[[int], Sequence[str]],
+        folder: Path,
+        greets: Callable[[socket.socket], bool],
+        *,
+        port: int | None = None,
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
         self.log = folder / "log"
         self._command, self._folder, self._greets = command, folder, greets
         self._process: subprocess.Popen[bytes] | None = None

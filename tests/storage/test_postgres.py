@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from tests.servers.pgbouncer import pooling
 from tests.servers.postgres import PostgresServer, serving
 
 from .ids import seeded_ids
+from .in_turn import StoresInTurn
 from .test_differential import agree
 
 
@@ -28,11 +30,15 @@ def address(server: PostgresServer) -> str:
     return server.new_database()
 
 
+NODES = int(os.environ.get("CHATKIT_TEST_NODES", "1"))
+"""How many stores are on the log; `make matrix` runs the contract with 1 and with 3."""
+
+
 class TestOnPostgres(StoreContract):
     @pytest.fixture
     def make(self, address: str) -> Make:
         ids = seeded_ids()
-        return lambda: PostgresStore(address, ids=ids)
+        return lambda: StoresInTurn([PostgresStore(address, ids=ids) for _ in range(NODES)])
 
 
 @pytest.mark.parametrize("seed", range(8))

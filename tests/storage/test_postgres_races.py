@@ -9,6 +9,7 @@ import anyio
 import asyncpg
 import pytest
 
+from chatkit.drivers.postgres import Deadlines
 from chatkit.storage import base
 from chatkit.storage.postgres import PostgresStore
 from chatkit.storage.postgres import batch as module
@@ -30,6 +31,7 @@ from chatkit.testing.contracts.storage_commands import (
 )
 from tests.servers.postgres import PostgresServer, serving
 
+from .ids import seeded_ids
 from .test_postgres_nodes import log, nodes
 
 Two = tuple[PostgresStore, PostgresStore]

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import click
 
+from .capacity import capacity_command
 from .demo import demo
 from .restore import restore
 from .serve import serve
@@ -26,3 +27,4 @@ chatkit.add_command(demo)
 chatkit.add_command(verify)
 chatkit.add_command(restore)
 chatkit.add_command(worker)
+chatkit.add_command(capacity_command)

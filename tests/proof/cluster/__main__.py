@@ -3,6 +3,8 @@
 Three nodes on one PostgreSQL, joined by NATS, with a balancer before them. Apps come and go, send and are cut off; a
 node is killed or stands still, PostgreSQL crashes, its sessions are ended, NATS is killed or stands still. At the end
 every acknowledged message is in the log under its number, no log has a hole, and every device holds all of it.
+
+`--group 500` has a group of so many, all online, and `--reconnect 1000` cuts off so many clients at once (`crowd.py`).
 """
 
 from __future__ import annotations
@@ -22,13 +24,16 @@ from chatkit.storage.postgres import PostgresStore
 from chatkit.testing.rng import Rng
 from tests.proof.soak.judge import lost, read_logs
 from tests.proof.soak.load import Load
+from tests.proof.soak.server import SECRET
 
-from .nodes import Cluster, Nemesis
+from .crowd import run_group, run_reconnect
+from .nemesis import Nemesis
+from .nodes import Cluster
 
 
 def run(folder: Path, *, seconds: float, clients: int, rate: float, seed: int) -> list[str]:
     """What is wrong, in words; says what it does."""
-    with Cluster.serving(folder) as cluster:
+    with Cluster.serving(folder, "--set", "heartbeat_s=5", secret=SECRET) as cluster:
         print(f"3 nodes on PostgreSQL and NATS; {clients} devices, {rate:g} messages a second", flush=True)
         load = Load(folder, cluster.port, clients=clients, rate=rate, seconds=seconds, seed=seed)
         load.create()
@@ -57,6 +62,14 @@ async def _read_logs(address: str, names: Sequence[str]) -> dict[str, list[Entry
         await store.aclose()
 
 
+def _run_chosen(folder: Path, options: argparse.Namespace) -> list[str]:
+    if options.group:
+        return run_group(folder, options.group, options.messages)
+    if options.reconnect:
+        return run_reconnect(folder, options.reconnect, options.messages)
+    return run(folder, seconds=options.seconds, clients=options.clients, rate=options.rate, seed=options.seed)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; 0 if everything held."""
     parser = argparse.ArgumentParser(prog="python -m tests.proof.cluster", description=__doc__)
@@ -64,11 +77,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=60, help="devices that come and go (default 60)")
     parser.add_argument("--rate", type=float, default=50.0, help="messages a second (default 50)")
     parser.add_argument("--seed", type=int, default=1, help="draws who fails when (default 1)")
+    crowd = parser.add_mutually_exclusive_group()
+    crowd.add_argument("--group", type=int, metavar="N", help="a group of N instead, all of them online")
+    crowd.add_argument(
+        "--reconnect", type=int, metavar="N", help="N clients that are cut off at once instead"
+    )
+    parser.add_argument("--messages", type=int, default=200, help="of these two (default 200)")
     options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="chatkit-cluster-"))
-    wrong = run(
-        folder, seconds=options.seconds, clients=options.clients, rate=options.rate, seed=options.seed
-    )
+    wrong = _run_chosen(folder, options)
     for line in wrong[:20]:
         print(f"WRONG: {line}")
     if wrong:

@@ -5,20 +5,25 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import cycle
 
 import anyio
-from anyio.abc import ByteStream, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
 _CONNECT_S = 1.0
-_GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+_HELD_BYTES = 65_536  # by each socket, so that a node soon feels it when its client does not read
+_CUT = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 
 class Balancer:
-    """Forwards bytes between clients and nodes; a line of which one end is gone is closed at both.
+    """Forwards bytes between clients and nodes.
+
+    A client that says it is done still gets what the node has to say; what a node has ended, or either side has cut,
+    is ended at both.
 
     Args:
         nodes: Their ports on loopback.
@@ -34,9 +39,13 @@ class Balancer:
             node = await self._connect()
             if node is None:
                 return
+            _bound(client, socket.SO_SNDBUF)
+            _bound(node, socket.SO_RCVBUF)
             async with node, anyio.create_task_group() as tasks:
-                tasks.start_soon(_forward, client, node, tasks.cancel_scope)
-                await _forward(node, client, tasks.cancel_scope)
+                tasks.start_soon(_upwards, client, node, tasks.cancel_scope)
+                with suppress(*_CUT):
+                    await _forward(node, client)
+                tasks.cancel_scope.cancel()
 
     async def _connect(self) -> SocketStream | None:
         """To the first node, from the next one on, that takes it; None if nobody does."""
@@ -46,11 +55,23 @@ class Balancer:
         return None
 
 
-async def _forward(source: ByteStream, target: ByteStream, scope: anyio.CancelScope) -> None:
-    with suppress(*_GONE):
+def _bound(stream: SocketStream, option: int) -> None:
+    stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, option, _HELD_BYTES)
+
+
+async def _upwards(client: SocketStream, node: SocketStream, connection: anyio.CancelScope) -> None:
+    try:
+        await _forward(client, node)
+        await node.send_eof()
+    except (*_CUT, OSError):
+        connection.cancel()
+
+
+async def _forward(source: ByteStream, target: ByteStream) -> None:
+    """Until the source has ended."""
+    with suppress(anyio.EndOfStream):
         while True:
             await target.send(await source.receive())
-    scope.cancel()
 
 
 async def main(arguments: Sequence[str]) -> None:

@@ -1,175 +1,147 @@
-"""The servers of the cluster as processes: PostgreSQL, NATS, nodes and the balancer, and what is done to them."""
+"""The servers of the cluster as processes: PostgreSQL, NATS, nodes and the balancer."""
 
 from __future__ import annotations
 
-import os
-import random
-import signal
 import sys
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.blackbox.server_process import ServerProcess, Storage
-from tests.proof.soak.server import SECRET
+from tests.blackbox.server_process import ROOT, ServerProcess
+from tests.blackbox.tokens import SECRET
 from tests.servers.nats import nats_process
 from tests.servers.postgres import PostgresServer, serving
 from tests.servers.process import ServerProcess as Process
 from tests.servers.process import running
 
 NODES = 3
-_PAUSE_S = (4.0, 10.0)
-_DOWN_S = 3.0
-_BUS_DOWN_S = 10.0
-_FROZEN_S = 30.0
+
+
+class Nodes(ServerProcess):
+    """Three `chatkit serve` on one log and one bus, and a balancer before them, used as if they were one server.
+
+    Args:
+        folder: A folder for each is made in it.
+        options: More of `chatkit serve`, for each node.
+        storage: The address of the log.
+        bus: The address of the bus.
+        secret: Of the tokens.
+
+    Attributes:
+        nodes: Each alone.
+    """
+
+    def __init__(self, folder: Path, *options: str, storage: str, bus: str, secret: str = SECRET) -> None:
+        super().__init__(folder, secret=secret, storage=storage)
+        self.nodes = [
+            ServerProcess(
+                _made(folder / f"node-{number}"), "--bus", bus, *options, secret=secret, storage=storage
+            )
+            for number in range(NODES)
+        ]
+        self._balancer = _balancer(_made(folder / "balancer"), self.port, [it.port for it in self.nodes])
+
+    @property
+    def pids(self) -> list[int]:
+        return [pid for node in self.nodes for pid in node.pids]
+
+    @property
+    def log(self) -> str:
+        return "".join(node.log for node in self.nodes)
+
+    def start(self) -> None:
+        """Start all and return once /readyz answers 200, of each and of the balancer."""
+        for node in self.nodes:
+            node.launch()
+        for node in self.nodes:
+            node.wait_ready()
+        self._balancer.start()
+
+    def cut_all(self) -> None:
+        """Cut off every client at once; returns when they are let in again."""
+        self._balancer.kill()
+        self._balancer.start()
+
+    def kill(self) -> None:
+        """SIGKILL: nothing of them runs any more when this returns."""
+        for node in self.nodes:
+            node.kill()
+        self._balancer.stop()
+
+    def terminate(self) -> None:
+        """Ask for a drain of each; `exit_code` waits for their end."""
+        for node in self.nodes:
+            node.terminate()
+
+    def exit_code(self, timeout_s: float = 30.0) -> int:
+        """How they ended: that of the first one that did not end with 0. Nobody is let in any more."""
+        codes = [node.exit_code(timeout_s) for node in self.nodes]
+        self._balancer.stop()
+        return next((code for code in codes if code), 0)
+
+    def stop(self) -> None:
+        """Leave nothing running, whatever state it is in."""
+        for node in self.nodes:
+            node.stop()
+        self._balancer.stop()
 
 
 class Cluster:
     """Everything that runs, until the end of `serving`.
 
     Attributes:
-        address: Of the log.
-        port: Of the balancer.
+        postgres: Has the log.
+        bus: NATS.
+        nodes: Behind their balancer.
     """
 
-    def __init__(self, postgres: PostgresServer, bus: Process, nodes: list[ServerProcess], port: int) -> None:
+    def __init__(self, postgres: PostgresServer, bus: Process, nodes: Nodes) -> None:
         self.postgres = postgres
         self.bus = bus
         self.nodes = nodes
-        self.port = port
 
     @property
     def address(self) -> str:
         """Of the log."""
-        return self.nodes[0].storage
+        return self.nodes.storage
+
+    @property
+    def port(self) -> int:
+        """Of the balancer."""
+        return self.nodes.port
 
     def tracebacks(self) -> list[str]:
         """What nodes logged of errors that nobody foresaw."""
-        return [part for node in self.nodes for part in node.log.split("Traceback")[1:] if "chatkit/" in part]
+        return [part for part in self.nodes.log.split("Traceback")[1:] if "chatkit/" in part]
 
     @classmethod
     @contextmanager
-    def serving(cls, folder: Path) -> Iterator[Cluster]:
-        """Start all of it, and stop it again."""
+    def serving(cls, folder: Path, *options: str, secret: str) -> Iterator[Cluster]:
+        """Start all of it, and stop it again.
+
+        Args:
+            folder: For logs.
+            options: More of `chatkit serve`, for each node.
+            secret: Of the tokens.
+        """
         with ExitStack() as stack:
             postgres = stack.enter_context(serving())
-            bus_folder = folder / "nats"
-            bus_folder.mkdir()
-            bus = stack.enter_context(running(nats_process(bus_folder)))
-            address = postgres.new_database()
-            nodes = []
-            for number in range(NODES):
-                node = _node(folder / f"node-{number}", address, f"nats://127.0.0.1:{bus.port}")
-                stack.callback(node.stop)
-                node.start()
-                nodes.append(node)
-            balancer = stack.enter_context(running(_balancer(folder / "balancer", [it.port for it in nodes])))
-            yield cls(postgres, bus, nodes, balancer.port)
+            bus = stack.enter_context(running(nats_process(_made(folder / "nats"))))
+            bus_address = f"nats://127.0.0.1:{bus.port}"
+            nodes = Nodes(folder, *options, storage=postgres.new_database(), bus=bus_address, secret=secret)
+            stack.callback(nodes.stop)
+            nodes.start()
+            yield cls(postgres, bus, nodes)
 
 
-def _node(folder: Path, address: str, bus: str) -> ServerProcess:
+def _made(folder: Path) -> Path:
     folder.mkdir()
-    os.environ["CHATKIT_HEARTBEAT_S"] = "5"
-    Storage.address_for = lambda _folder: address
-    return ServerProcess(folder, "--bus", bus, secret=SECRET)
+    return folder
 
 
-def _balancer(folder: Path, nodes: list[int]) -> Process:
-    folder.mkdir()
-    module = ["-m", "tests.proof.cluster.balancer"]
-    environment = ["env", f"PYTHONPATH={os.pathsep.join(it for it in sys.path if it)}:{os.getcwd()}"]
+def _balancer(folder: Path, port: int, nodes: Sequence[int]) -> Process:
+    command = [sys.executable, "-m", "tests.proof.cluster.balancer"]
+    environment = ["env", f"PYTHONPATH={ROOT}"]
     return Process(
-        lambda port: [*environment, sys.executable, *module, str(port), *map(str, nodes)],
-        folder,
-        lambda _probe: True,
+        lambda own: [*environment, *command, str(own), *map(str, nodes)], folder, lambda _: True, port=port
     )
-
-
-class Nemesis:
-    """Faults, one after the other, while there is a load.
-
-    Args:
-        cluster: Everything.
-        seed: Draws which comes when.
-
-    Attributes:
-        struck: How often each came.
-    """
-
-    def __init__(self, cluster: Cluster, seed: int) -> None:
-        self._cluster = cluster
-        self._rng = random.Random(seed)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.failure: BaseException | None = None
-        self.struck = Counter[str]()
-        self._faults: dict[str, Callable[[], None]] = {
-            "node killed": self._kill_node,
-            "node frozen": self._freeze_node,
-            "PostgreSQL crashed": self._crash_postgres,
-            "sessions of PostgreSQL ended": self._end_sessions,
-            "NATS killed": self._kill_bus,
-            "NATS frozen": self._freeze_bus,
-        }
-
-    @contextmanager
-    def striking(self) -> Iterator[None]:
-        """Until the end of the block; then everything runs again. Raises what went wrong with a fault itself."""
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            self._thread.join()
-        if self.failure is not None:
-            raise self.failure
-
-    def _run(self) -> None:
-        """Each fault once, in an order by chance, and again."""
-        try:
-            while not self._over.is_set():
-                for name in self._rng.sample(sorted(self._faults), len(self._faults)):
-                    if self._over.wait(self._rng.uniform(*_PAUSE_S)):
-                        return
-                    self.struck[name] += 1
-                    self._faults[name]()
-        except BaseException as error:
-            self.failure = error
-
-    def _kill_node(self) -> None:
-        node = self._rng.choice(self._cluster.nodes)
-        node.kill()
-        self._over.wait(_DOWN_S)
-        node.start()
-
-    def _freeze_node(self) -> None:
-        process = self._rng.choice(self._cluster.nodes).process
-        assert process is not None
-        process.send_signal(signal.SIGSTOP)
-        self._over.wait(_FROZEN_S)
-        process.send_signal(signal.SIGCONT)
-
-    def _crash_postgres(self) -> None:
-        self._cluster.postgres.stop(signal.SIGQUIT)
-        self._cluster.postgres.start()
-
-    def _end_sessions(self) -> None:
-        for _ in range(20):
-            self._cluster.postgres.query(
-                "postgres",
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'test%'",
-            )
-            if self._over.wait(0.2):
-                return
-
-    def _kill_bus(self) -> None:
-        self._cluster.bus.kill()
-        self._over.wait(_BUS_DOWN_S)
-        self._cluster.bus.start()
-
-    def _freeze_bus(self) -> None:
-        self._cluster.bus.freeze()
-        self._over.wait(_BUS_DOWN_S)
-        self._cluster.bus.thaw()

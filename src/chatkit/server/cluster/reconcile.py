@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 HEADS_PER_READ = 500
 ENTRIES_PER_READ = 100
 CHANGES_PER_READ = 500
+PAYLOAD_BYTES_PER_TURN = 128 * 1024
 _BEGIN_RETRY_S = 1.0
 
 
@@ -137,15 +138,19 @@ class Reconciler:
             logger.exception("following one log failed")  # it goes on behind the entry that did this
 
     async def _apply(self, entries: Iterable[Entry]) -> None:
-        """Publish entries in order; the loop gets its turn after enough deliveries."""
-        deliveries = 0
+        """Publish entries in order; the loop gets its turn after enough deliveries, or after enough bytes.
+
+        A page of large entries is more than a session's send buffer holds: whoever reads is given the time to.
+        """
+        deliveries = payload_bytes = 0
         for entry in entries:
             own = entry.client_msg_id is not None and self._hub.in_conversation(
                 entry.conversation_id, (entry.sender_id,)
             )
             deliveries += self._hub.publish(entry, self._committer.origin(entry) if own else None)
-            if deliveries >= DELIVERIES_PER_TURN:
-                deliveries = 0
+            payload_bytes += len(entry.payload)
+            if deliveries >= DELIVERIES_PER_TURN or payload_bytes >= PAYLOAD_BYTES_PER_TURN:
+                deliveries = payload_bytes = 0
                 await anyio.lowlevel.checkpoint()
 
     def _position_of(self, conversation_id: str) -> int | None:

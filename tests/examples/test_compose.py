@@ -1,0 +1,151 @@
+"""`examples/compose.yaml` and its neighbours fit chatkit: options, variables, times. No image is pulled."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from chatkit.assemble import open_bus, open_store
+from chatkit.cli.commands import chatkit
+from chatkit.cli.common import SECRET_ENV
+from chatkit.cli.settings import fields, variable_of
+from chatkit.server.config import ServerConfig
+from tests.docs.snippets import ROOT
+
+EXAMPLES = ROOT / "examples"
+COMPOSE: dict[str, Any] = yaml.safe_load((EXAMPLES / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+DOCKERFILE = (EXAMPLES / "Dockerfile").read_text(encoding="utf-8")
+HAPROXY = (EXAMPLES / "haproxy.cfg").read_text(encoding="utf-8")
+NODES = [name for name in SERVICES if name.startswith("node-")]
+OURS = [*NODES, "worker"]
+SECRETS = ("CHATKIT_JWT_SECRET", "POSTGRES_PASSWORD", "NATS_PASSWORD")
+WORKER_OPTIONS = {"--storage", "--bus", "--push"}
+CONNECTIONS_OF_A_NODE = 20
+
+
+def seconds(words: str) -> float:
+    return float(words.removesuffix("s"))
+
+
+def filled(text: str) -> str:
+    """As compose puts the variables in."""
+    return re.sub(r"\$\{\w+:\?[^}]*\}", "x" * 32, text)
+
+
+def command(name: str) -> click.Command | None:
+    return chatkit.commands.get(name)
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_the_command_lines_are_those_of_chatkit(service: str) -> None:
+    name, *arguments = SERVICES[service]["command"]
+    found = command(name)
+    if found is None:
+        assert name == "worker" and {it for it in arguments if it.startswith("--")} <= WORKER_OPTIONS
+    else:
+        found.make_context(name, list(arguments))
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_the_variables_are_those_of_chatkit(service: str) -> None:
+    serve = chatkit.commands["serve"]
+    known = {variable_of((str(it.name),)) for it in serve.params} | {
+        variable_of(path) for path, _ in fields()
+    }
+    given = {it for it in SERVICES[service]["environment"] if it.startswith("CHATKIT_")}
+    assert given <= known | {SECRET_ENV}
+
+
+def test_the_addresses_are_read() -> None:
+    for name in NODES:
+        environment = SERVICES[name]["environment"]
+        assert type(open_store(filled(environment["CHATKIT_STORAGE"]))).__name__ == "PostgresStore"
+        assert type(open_bus(filled(environment["CHATKIT_BUS"]))).__name__ == "NatsBus"
+        assert "postgres" in SERVICES and "nats" in SERVICES, "the hosts of these addresses"
+    log = {SERVICES[name]["environment"]["CHATKIT_STORAGE"] for name in NODES}
+    assert log == {SERVICES["worker"]["command"][2]}, "all of them serve one log"
+
+
+def test_a_drain_comes_to_its_end() -> None:
+    drain_s = 2 * ServerConfig().drain_timeout_s + 2
+    for name in OURS:
+        assert seconds(SERVICES[name]["stop_grace_period"]) > drain_s
+    assert seconds(SERVICES["balancer"]["stop_grace_period"]) > seconds(
+        SERVICES[NODES[0]]["stop_grace_period"]
+    )
+
+
+def test_images_have_versions() -> None:
+    images = [it["image"] for it in SERVICES.values()] + re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert len(images) == len(SERVICES) + 2
+    assert [image for image in images if not re.search(r":\d+\.\d+(\.\d+)?(-\w+)*$", image)] == []
+
+
+def test_secrets_come_from_outside_and_must_be_there() -> None:
+    text = (EXAMPLES / "compose.yaml").read_text(encoding="utf-8")
+    used = re.findall(r"\$\{(\w+)(:\?)?", text)
+    assert {name for name, _ in used} == set(SECRETS)
+    assert all(required for _, required in used)
+    assert "ENV CHATKIT_JWT_SECRET" not in DOCKERFILE
+    for ignored in (".dockerignore", ".gitignore"):
+        assert ".env" in (ROOT / ignored).read_text(), (
+            "the file with the secrets gets into no image and no clone"
+        )
+
+
+def test_the_image_runs_as_somebody_else_than_root_with_the_extras_it_needs() -> None:
+    last = DOCKERFILE.rpartition("\nFROM ")[2]
+    assert re.search(r"^USER (?!root)\w+$", last, re.MULTILINE)
+    assert 'ENTRYPOINT ["chatkit"]' in last and "/readyz" in last and "STOPSIGNAL SIGTERM" in last
+    (listed,) = re.findall(r"/src\[([\w,]+)\]", DOCKERFILE)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"cli", "postgres", "nats"} <= set(listed.split(",")) <= set(extras)
+
+
+def test_everybody_is_watched_and_the_log_is_kept() -> None:
+    own = set(OURS) | {"balancer"}  # by the image's own check; HAProxy asks the nodes itself
+    assert all("healthcheck" in service for name, service in SERVICES.items() if name not in own)
+    name, _, place = SERVICES["postgres"]["volumes"][0].partition(":")
+    assert name in COMPOSE["volumes"] and place == "/var/lib/postgresql/data"
+    (room,) = re.findall(r"max_connections=(\d+)", str(SERVICES["postgres"]["command"]))
+    assert int(room) > CONNECTIONS_OF_A_NODE * (len(NODES) + 1)
+
+
+def test_the_balancer_knows_the_nodes_and_does_not_cut_quiet_websockets() -> None:
+    assert re.findall(r"^    server \S+ (\S+):8080$", HAPROXY, re.MULTILINE) == NODES
+    assert "option httpchk GET /readyz" in HAPROXY
+    for what in ("client", "server", "tunnel"):
+        (found,) = re.findall(rf"timeout {what} +(\d+)s", HAPROXY)
+        assert int(found) > 2 * ServerConfig().heartbeat_s
+
+
+def test_docker_reads_it() -> None:
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        pytest.skip("no docker with its compose plugin here")
+    done = subprocess.run(
+        [docker, "compose", "--file", str(EXAMPLES / "compose.yaml"), "config", "--quiet"],
+        env=os.environ | dict.fromkeys(SECRETS, "x" * 32),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_haproxy_reads_its_file() -> None:
+    haproxy = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if haproxy is None:
+        pytest.skip("no haproxy here")
+    done = subprocess.run(
+        [haproxy, "-c", "-f", str(EXAMPLES / "haproxy.cfg")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

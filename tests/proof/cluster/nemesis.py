@@ -1,0 +1,105 @@
+"""Faults of the cluster's servers, one after the other, while there is a load."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from .nodes import Cluster
+
+_PAUSE_S = (4.0, 10.0)
+_DOWN_S = 3.0
+_BUS_DOWN_S = 10.0
+_FROZEN_S = 30.0
+
+
+class Nemesis:
+    """Faults, one after the other, while there is a load.
+
+    Args:
+        cluster: Everything.
+        seed: Draws which comes when.
+
+    Attributes:
+        struck: How often each came.
+    """
+
+    def __init__(self, cluster: Cluster, seed: int) -> None:
+        self._cluster = cluster
+        self._rng = random.Random(seed)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.failure: BaseException | None = None
+        self.struck = Counter[str]()
+        self._faults: dict[str, Callable[[], None]] = {
+            "node killed": self._kill_node,
+            "node frozen": self._freeze_node,
+            "PostgreSQL crashed": self._crash_postgres,
+            "sessions of PostgreSQL ended": self._end_sessions,
+            "NATS killed": self._kill_bus,
+            "NATS frozen": self._freeze_bus,
+        }
+
+    @contextmanager
+    def striking(self) -> Iterator[None]:
+        """Until the end of the block; then everything runs again. Raises what went wrong with a fault itself."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            self._thread.join()
+        if self.failure is not None:
+            raise self.failure
+
+    def _run(self) -> None:
+        """Each fault once, in an order by chance, and again."""
+        try:
+            while not self._over.is_set():
+                for name in self._rng.sample(sorted(self._faults), len(self._faults)):
+                    if self._over.wait(self._rng.uniform(*_PAUSE_S)):
+                        return
+                    self.struck[name] += 1
+                    self._faults[name]()
+        except BaseException as error:
+            self.failure = error
+
+    def _kill_node(self) -> None:
+        node = self._rng.choice(self._cluster.nodes.nodes)
+        node.kill()
+        self._over.wait(_DOWN_S)
+        node.start()
+
+    def _freeze_node(self) -> None:
+        process = self._rng.choice(self._cluster.nodes.nodes).process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        self._over.wait(_FROZEN_S)
+        process.send_signal(signal.SIGCONT)
+
+    def _crash_postgres(self) -> None:
+        self._cluster.postgres.stop(signal.SIGQUIT)
+        self._cluster.postgres.start()
+
+    def _end_sessions(self) -> None:
+        for _ in range(20):
+            self._cluster.postgres.query(
+                "postgres",
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'test%'",
+            )
+            if self._over.wait(0.2):
+                return
+
+    def _kill_bus(self) -> None:
+        self._cluster.bus.kill()
+        self._over.wait(_BUS_DOWN_S)
+        self._cluster.bus.start()
+
+    def _freeze_bus(self) -> None:
+        self._cluster.bus.freeze()
+        self._over.wait(_BUS_DOWN_S)
+        self._cluster.bus.thaw()
