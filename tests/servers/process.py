@@ -76,6 +76,15 @@ class ServerProcess:
         """Let it stand still: its connections stay, and nothing is read or answered."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        while not self._stands_still():  # a thread that runs on another core goes on for a moment
+            time.sleep(0.001)
+
+    def _stands_still(self) -> bool:
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        try:
+            return all("\nState:\tT" in task.joinpath("status").read_text() for task in tasks)
+        except FileNotFoundError:  # that thread has just ended
+            return False
 
     def thaw(self) -> None:
         assert self._process is not None

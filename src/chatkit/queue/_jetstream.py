@@ -21,6 +21,7 @@ from .._auto_reset_event import AutoResetEvent
 from ..drivers.nats import FAILURES, NatsClient
 from ..errors import ConfigurationError, OverloadedError, TooLargeError
 from ..ports import Clock
+from ._jetstream_config import DURABLE, NS, StreamConfig
 
 try:
     from nats import errors
@@ -37,14 +38,9 @@ IDLE_S = 5.0
 """How long the server keeps one request for work open while there is none."""
 
 FULL_RETRY_S = 1.0
-DEDUP_WINDOW_S = 120.0
-"""How long the server knows an id that was put, so that a repetition of a put adds nothing."""
-
-_NS = 1_000_000_000
 _FULL = {10023, 10047, 10077}  # no memory or disk, the bound of the account, the bound of the stream
 _NAME_IN_USE = 10058
 _NO_MESSAGES, _TIMED_OUT, _NOBODY = "404", "408", "503"
-_DURABLE = "workers"
 
 
 class BrokenError(Exception):
@@ -53,62 +49,6 @@ class BrokenError(Exception):
 
 class MissingError(Exception):
     """There is a connection, but no stream or no consumer behind it, or JetStream is not ready."""
-
-
-class StreamConfig(msgspec.Struct, frozen=True):
-    """The stream and its consumer.
-
-    Attributes:
-        prefix: What names begin with.
-        items_max: The bound of the stream.
-        visibility_s: How long a message is left to its worker.
-        replicas: On how many servers of a cluster.
-    """
-
-    prefix: str
-    items_max: int
-    visibility_s: float
-    replicas: int
-
-    @property
-    def stream(self) -> str:
-        """Its name."""
-        return f"{self.prefix}-queue"
-
-    @property
-    def subjects(self) -> str:
-        """What its subjects begin with."""
-        return f"{self.prefix}.queue."
-
-    def of_stream(self) -> dict[str, Any]:
-        """As the server takes it."""
-        return {
-            "name": self.stream,
-            "subjects": [f"{self.subjects}*"],
-            "retention": "workqueue",
-            "storage": "file",
-            "discard": "new",
-            "max_msgs": self.items_max,
-            "max_bytes": -1,
-            "max_age": 0,
-            "num_replicas": self.replicas,
-            "duplicate_window": int(DEDUP_WINDOW_S * _NS),
-        }
-
-    def of_consumer(self) -> dict[str, Any]:
-        """As the server takes it.
-
-        What is to be retried later counts as being worked on. A bound below that of the stream would let retries that
-        wait hold up everything else.
-        """
-        return {
-            "durable_name": _DURABLE,
-            "deliver_policy": "all",
-            "ack_policy": "explicit",
-            "ack_wait": int(self.visibility_s * _NS),
-            "max_deliver": -1,
-            "max_ack_pending": self.items_max,
-        }
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -184,7 +124,7 @@ class JetStreamConnection:
                     f"the stream {config.stream} is there, and is no queue of chatkit"
                 ) from None
         wanted = {"stream_name": config.stream, "config": config.of_consumer()}
-        await self._api(f"CONSUMER.DURABLE.CREATE.{config.stream}.{_DURABLE}", wanted)
+        await self._api(f"CONSUMER.DURABLE.CREATE.{config.stream}.{DURABLE}", wanted)
         self.is_sure = True
 
     async def put(self, token: str, data: bytes, put_id: str) -> None:
@@ -206,7 +146,7 @@ class JetStreamConnection:
 
     async def lag(self) -> int:
         """How many messages are not acknowledged."""
-        info = await self._api(f"CONSUMER.INFO.{self._config.stream}.{_DURABLE}")
+        info = await self._api(f"CONSUMER.INFO.{self._config.stream}.{DURABLE}")
         return int(info["num_pending"]) + int(info["num_ack_pending"])
 
     async def pull(self, limit: int) -> list[Arrival]:
@@ -222,7 +162,7 @@ class JetStreamConnection:
             await self._finish(self._now, token, ANSWER_S)
         if not self._arrived:
             token = next(iter(self._idle), "") or await self._ask(
-                self._idle, "idle", 1, expires=int(IDLE_S * _NS)
+                self._idle, "idle", 1, expires=int(IDLE_S * NS)
             )
             await self._finish(self._idle, token, IDLE_S + ANSWER_S)
         return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
@@ -230,7 +170,7 @@ class JetStreamConnection:
     async def _ask(self, requests: dict[str, int], kind: str, limit: int, **how: Any) -> str:
         token = self._token()
         requests[token] = limit
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._config.stream}.{_DURABLE}"
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._config.stream}.{DURABLE}"
         wanted = msgspec.json.encode({"batch": limit, **how})
         with self._translated(), anyio.fail_after(ANSWER_S):
             await self._client.publish(subject, wanted, f"{self._inbox}.{kind}.{token}")

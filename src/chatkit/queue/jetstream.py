@@ -21,7 +21,8 @@ from ..core.backoff import next_delay
 from ..drivers.nats import NatsClient, servers_of, url_of
 from ..errors import ClosedError, ConfigurationError, UnavailableError
 from ..ports import Ports
-from ._jetstream import Arrival, BrokenError, JetStreamConnection, MissingError, StreamConfig
+from ._jetstream import Arrival, BrokenError, JetStreamConnection, MissingError
+from ._jetstream_config import StreamConfig
 from .base import Item, check_delay, check_limit, check_put
 
 logger = logging.getLogger(__name__)
@@ -222,10 +223,16 @@ class JetStreamQueue:
         failures = 0
         while True:
             try:
-                return await self._once(call)
+                result = await self._once(call)
             except (BrokenError, MissingError) as error:
                 self._why = str(error)
-                logger.info("the queue is not reached: %s", error)
+                logger.log(
+                    logging.INFO if failures else logging.WARNING, "the queue is not reached: %s", error
+                )
+            else:
+                if failures:
+                    logger.info("the queue is reached again")
+                return result
             failures += 1
             spread = self._ports.random.random()
             await anyio.sleep(next_delay(failures, spread, base_s=_RETRY_S, max_s=_RETRY_MAX_S))

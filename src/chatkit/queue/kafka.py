@@ -5,6 +5,7 @@ Needs confluent-kafka: `pip install "chatkit-engine[kafka]"`. Why this library: 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,15 +17,16 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from .._arguments import check_kind, check_number
-from ..errors import ClosedError, ConfigurationError, OverloadedError, UnavailableError
+from ..errors import ClosedError, ConfigurationError, UnavailableError
 from ..ports import Ports
-from ._kafka import NoAnswerError, Reader, Topic, TopicConfig, library_logger, logger
+from ._kafka import NoAnswerError, Reader, Topic, TopicConfig, logger
 from ._kafka_progress import Progress
+from ._kafka_puts import Puts
 from ._work import WorkTable
 from .base import Item, check_delay, check_limit, check_put
 
 try:
-    from confluent_kafka import KafkaError, KafkaException, Message, Producer
+    from confluent_kafka import KafkaError, KafkaException, Message
 except ImportError:
     raise ConfigurationError(
         'a queue on Kafka needs confluent-kafka: pip install "chatkit-engine[kafka]"'
@@ -41,7 +43,6 @@ AHEAD_MAX = 100_000
 
 _GOOD = "a queue on Kafka has an address such as kafka://HOST:9092,HOST:9092"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_PENDING_MAX = 10_000
 _POLL_S = 0.1
 _RETRY_S = 1.0
 _CLOSE_S = 2.0
@@ -111,12 +112,12 @@ class KafkaQueue:
         self._table = WorkTable(visibility_s)
         self._progress: dict[int, Progress] = {}
         self._partition_of: dict[int, int] = {}  # by tickets
-        self._polling, self._taking = anyio.Lock(), anyio.Lock()
+        self._taking = anyio.Lock()
         self._limiter = anyio.CapacityLimiter(_THREADS)
         self._topic: Topic | None = self._made(partial(Topic, self._connection(), self._config))
-        self._producer: Producer | None = None  # of one that puts
+        self._puts: Puts | None = None  # of one that puts
         self._reader: Reader | None = None  # of one that takes: it joins the group
-        self._is_sure = self._closed = False
+        self._is_sure = self._is_warned = self._closed = False
 
     # --- the port ---
 
@@ -140,21 +141,13 @@ class KafkaQueue:
         """
         check_put(data, key)
         await self._make_sure()
-        producer, delivery = self._puts(), _Delivery()
+        if self._puts is None:
+            self._puts = self._made(partial(Puts, self._connection(), self._config, self._limiter))
         try:
-            producer.produce(
-                self._config.topic,
-                data,
-                key.encode("utf-8", "surrogatepass"),
-                on_delivery=delivery.on_delivery,
-            )
-        except BufferError:
-            raise OverloadedError("too much waits for Kafka", retry_after_s=_RETRY_S) from None
-        with anyio.move_on_after(self._config.wait_s):
-            await self._delivered(producer, delivery)
-        if not delivery.is_over or delivery.error is not None:
+            await self._puts.put(data, key.encode("utf-8", "surrogatepass"))
+        except NoAnswerError as error:
             self._is_sure = False
-            raise self._unavailable(delivery.error or "no answer")
+            raise self._unavailable(error) from None
 
     async def take(self, limit: int) -> list[Item]:
         """Wait for work that is due, also through failures of the cluster. A cancelled call ends within 0.1 seconds."""
@@ -204,9 +197,9 @@ class KafkaQueue:
             if reader is not None:
                 with anyio.CancelScope(shield=True):
                     await self._in_thread(partial(reader.close, _CLOSE_S))
-        if self._producer is not None:
-            self._producer.purge()
-            self._producer = None
+        if self._puts is not None:
+            self._puts.close()
+            self._puts = None
         self._topic = None
         await anyio.lowlevel.checkpoint()
 
@@ -222,7 +215,7 @@ class KafkaQueue:
             wait_s = max(0.0, min(_POLL_S, self._table.wait_s(self._clock.now_s())))
             messages = await self._in_thread(partial(reader.read, limit, wait_s))
         except (UnavailableError, NoAnswerError) as error:
-            logger.info("the queue is not reached: %s", error)
+            self._warn(str(error))
             return await anyio.sleep(_POLL_S)
         self._give_up(reader)
         for message in messages:
@@ -233,7 +226,7 @@ class KafkaQueue:
     def _arrived(self, message: Message) -> None:
         error = message.error()
         if error is not None:
-            logger.info("reading the topic %s: %s", self._config.topic, error)
+            self._warn(str(error))
             self._is_sure = self._is_sure and error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART
             return
         number, offset = int(message.partition() or 0), int(message.offset() or 0)
@@ -241,6 +234,7 @@ class KafkaQueue:
         if progress is None or offset < progress.read_to:  # given back to us, or the topic is another one
             self._drop(number)
             progress = self._progress[number] = Progress(offset)
+        self._is_warned = False
         data, key = message.value(), _text(message.key())
         ticket = self._table.add(bytes(data or b""), key or "", self._clock.now_s())
         progress.read(offset, ticket)
@@ -248,6 +242,11 @@ class KafkaQueue:
         if data is None or key is None:
             logger.warning("the topic %s holds a message that is no work of chatkit", self._config.topic)
             self._forget(ticket)
+
+    def _warn(self, why: str) -> None:
+        """Once, until something is read again."""
+        logger.log(logging.INFO if self._is_warned else logging.WARNING, "reading the queue fails: %s", why)
+        self._is_warned = True
 
     def _give_up(self, reader: Reader) -> None:
         """Forget the work of partitions that are somebody else's now."""
@@ -280,23 +279,6 @@ class KafkaQueue:
             **self._options,
         }
 
-    def _puts(self) -> Producer:
-        if self._producer is None:
-            settings = {
-                "acks": "all",
-                "partitioner": "murmur2_random",  # as Java's; librdkafka's own default puts a key elsewhere
-                "enable.idempotence": False,  # with it a producer is of no use any more when the cluster forgot it
-                "max.in.flight.requests.per.connection": 1,  # so a repetition overtakes nothing
-                "linger.ms": 0,
-                "delivery.timeout.ms": int(self._config.wait_s * 1000),
-                "request.timeout.ms": int(self._config.wait_s * 500),
-                "queue.buffering.max.messages": _PENDING_MAX,
-            }
-            self._producer = self._made(
-                lambda: Producer({**self._connection(), **settings}, logger=library_logger)
-            )
-        return self._producer
-
     def _joined(self) -> Reader:
         if self._reader is None:
             self._reader = self._made(partial(Reader, self._connection(), self._config))
@@ -307,13 +289,6 @@ class KafkaQueue:
             return make()
         except (KafkaException, ValueError, TypeError) as error:
             raise ConfigurationError(f"librdkafka refuses an option: {error}") from None
-
-    async def _delivered(self, producer: Producer, delivery: _Delivery) -> None:
-        """Wait for an answer. Whoever waits first has librdkafka hand out the answers to all."""
-        while not delivery.is_over:
-            async with self._polling:
-                if not delivery.is_over:
-                    await self._in_thread(partial(producer.poll, _POLL_S))
 
     async def _make_sure(self) -> None:
         """Raises UnavailableError."""
@@ -340,18 +315,6 @@ class KafkaQueue:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("the queue is closed")
-
-
-class _Delivery:
-    """What becomes of one put. Written in librdkafka's callback, in a worker thread, and read in the event loop."""
-
-    def __init__(self) -> None:
-        self.is_over = False
-        self.error: KafkaError | None = None
-
-    def on_delivery(self, error: KafkaError | None, _: Message) -> None:
-        self.error = error
-        self.is_over = True
 
 
 def _brokers_of(address: str) -> str:
