@@ -18,7 +18,7 @@ import anyio
 
 from chatkit.assemble import open_store
 from chatkit.bus.local import LocalBus
-from chatkit.cli.serve import _listen, _set_up_logging, _web_config, _WebServer
+from chatkit.cli.serve import _listen, _web_config, _WebServer, set_up_logging
 from chatkit.server.auth import jwt_authenticator
 from chatkit.server.config import ServerConfig
 from chatkit.server.limits import Limits
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--storage", required=True)
     parser.add_argument("--jwt-secret-env", required=True)
     options = parser.parse_args(arguments)
-    _set_up_logging("warning")
+    set_up_logging("warning")
     anyio.run(serve, options.port, options.storage, os.environ[options.jwt_secret_env])
 
 
