@@ -2,7 +2,7 @@
 
 A push is only a hint that there is something to pull: it may come late, twice or never, and the log has the message all
 the same. Every implementation passes the contract suite in `chatkit.testing.contracts.push`. Who is pushed to, and
-when, is none of a provider's business; the delivery worker that decides it is not built yet.
+when, is none of a provider's business: the delivery worker decides it.
 """
 
 from __future__ import annotations
