@@ -45,6 +45,8 @@ GOOD: dict[str, Any] = {
     "up_to_seq": 1,
     "last_seq": 0,
     "title": "t",
+    "provider": "apns",
+    "token": "t",
     "handler": None,
 }
 """What the arguments are that a call needs and that are not the wrong one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import uvicorn
@@ -24,11 +25,12 @@ HEARTBEAT_S = 0.3
 class HostedServer(ChatServer):
     """Notes with which code the sessions of each user were closed, in the order of their ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(
             store=MemoryStore(ids=SystemIds()),
             authenticate=jwt_authenticator(SECRET),
             config=ServerConfig(heartbeat_s=HEARTBEAT_S, limits=Limits.unlimited()),
+            **options,
         )
         self.port = 0
         self._closed: list[tuple[str, int | None]] = []
@@ -53,8 +55,9 @@ class HostedServer(ChatServer):
 
 
 @asynccontextmanager
-async def hosted() -> AsyncIterator[HostedServer]:
-    async with HostedServer() as server:
+async def hosted(**options: Any) -> AsyncIterator[HostedServer]:
+    """A server that is reached by its `port`; options are those of `ChatServer`."""
+    async with HostedServer(**options) as server:
         config = uvicorn.Config(
             asgi_app(server), port=0, log_config=None, ws_ping_interval=None,
             http=ChatHttpProtocol, ws=ChatWebSocketProtocol,

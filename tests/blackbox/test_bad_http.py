@@ -130,11 +130,21 @@ BODIES: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("path", ["/v1/messages/send", "/v1/conversations", "/v1/conversations/{c}/members"])
+WITH_BODIES = [
+    ("POST", "/v1/messages/send"),
+    ("POST", "/v1/conversations"),
+    ("POST", "/v1/conversations/{c}/members"),
+    ("PUT", "/v1/conversations/{c}/mute"),
+    ("POST", "/v1/devices"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), WITH_BODIES)
 @pytest.mark.parametrize("name", BODIES)
-def test_bodies_that_are_no_object_of_json(desk: Desk, path: str, name: str) -> None:
+def test_bodies_that_are_no_object_of_json(desk: Desk, method: str, path: str, name: str) -> None:
     headers = {"Content-Type": "application/json"}
-    answer = desk.api.post(path.replace("{c}", desk.conversation), content=BODIES[name], headers=headers)
+    url = path.replace("{c}", desk.conversation)
+    answer = desk.api.request(method, url, content=BODIES[name], headers=headers)
     refused(answer, "BAD_REQUEST")
 
 
@@ -298,7 +308,8 @@ BAD_PATH_IDS = ["a%20b", "%00", "%C3%BC", "x" * 129, "%FF", "a%2Fb", "%2E%2E", "
     [("GET", "/v1/conversations/{}"), ("GET", "/v1/conversations/{}/messages"), ("GET", "/v1/conversations/{}/members"),
      ("GET", "/v1/conversations/{}/receipts"), ("POST", "/v1/conversations/{}/read?upToSeq=0"),
      ("POST", "/v1/messages/{}/delivered"), ("GET", "/v1/messages/{}/status"), ("POST", "/v1/messages/{}/recall"),
-     ("DELETE", "/v1/conversations/{c}/members/{}")],
+     ("DELETE", "/v1/conversations/{c}/members/{}"), ("DELETE", "/v1/conversations/{}/mute"),
+     ("DELETE", "/v1/devices/{}/push")],
 )  # fmt: skip
 def test_bad_ids_in_the_path(desk: Desk, method: str, path: str, bad: str) -> None:
     answer = desk.api.request(method, path.replace("{c}", desk.conversation).replace("{}", bad))

@@ -57,6 +57,8 @@ HTTP: dict[str, tuple[str, str, Any]] = {
     "remove": ("DELETE", "/v1/conversations/{c}/members/u-9", None),
     "remove oneself": ("DELETE", "/v1/conversations/{c}/members/{me}", None),
     "remove the owner": ("DELETE", "/v1/conversations/{c}/members/{owner}", None),
+    "mute": ("PUT", "/v1/conversations/{c}/mute", {"until": None}),
+    "unmute": ("DELETE", "/v1/conversations/{c}/mute", None),
     "delivered": ("POST", "/v1/messages/{m}/delivered", None),
     "status": ("GET", "/v1/messages/{m}/status", None),
     "recall": ("POST", "/v1/messages/{m}/recall", None),

@@ -137,6 +137,10 @@ REQUESTS = [
     ("GET", "/v1/conversations/c-1/receipts"),
     ("POST", "/v1/conversations/c-1/members"),
     ("DELETE", "/v1/conversations/c-1/members/u-1"),
+    ("PUT", "/v1/conversations/c-1/mute"),
+    ("DELETE", "/v1/conversations/c-1/mute"),
+    ("POST", "/v1/devices"),
+    ("DELETE", "/v1/devices/m-1/push"),
 ]
 
 
@@ -145,7 +149,7 @@ def test_every_request_needs_a_token(world: World, method: str, path: str) -> No
     refused(world.http.request(method, path), "UNAUTHENTICATED")
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/openapi.json"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/openapi.json", "/v1/push"])
 def test_health_and_description_need_none(world: World, path: str) -> None:
     assert world.http.get(path).status_code == 200
 

@@ -1,13 +1,14 @@
 """A real server with the web page at `/` and again below `/below/a/prefix/`, as a process for the browser tests.
 
-`python -m tests.browser.app --port 0 --db PATH` prints `ready PORT` once it takes messages. The secret comes from
-CHATKIT_JWT_SECRET. The JavaScript unit tests are served too, so that the browser can import them.
+`python -m tests.browser.app --port 0 --db PATH [--push KEY AUTHORITY]` prints `ready PORT` once it takes messages. The
+secret comes from CHATKIT_JWT_SECRET. The JavaScript unit tests are served too, so that the browser can import them.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import ssl
 from pathlib import Path
 
 import uvicorn
@@ -17,6 +18,8 @@ from starlette.staticfiles import StaticFiles
 
 from chatkit import ChatServer, ServerConfig, asgi_app, jwt_authenticator, open_store
 from chatkit.gateway.webpage import with_web_page
+from chatkit.push.webpush import WebPushProvider
+from chatkit.server.delivery.config import DeliveryConfig
 from chatkit.server.limits import Limits
 
 PREFIX = "/below/a/prefix"
@@ -30,12 +33,23 @@ class _Announcing(uvicorn.Server):
         print(f"ready {port}", flush=True)
 
 
-def build(database: str) -> Starlette:
+def web_push(key: str, authority: str) -> WebPushProvider:
+    """Pushes to a push service on this machine that this authority vouches for."""
+    trusting = ssl.create_default_context(cafile=authority)
+    contact = "mailto:ops@example.org"
+    return WebPushProvider(
+        key=Path(key).read_text(), contact=contact, private_addresses=True, ssl_context=trusting
+    )
+
+
+def build(database: str, push: WebPushProvider | None) -> Starlette:
     """One server under two addresses; its lifespan is the root app's."""
     server = ChatServer(
         store=open_store(f"sqlite:///{database}"),
         authenticate=jwt_authenticator(os.environ["CHATKIT_JWT_SECRET"]),
         config=ServerConfig(limits=Limits.unlimited()),
+        push=None if push is None else {"browsers": push},
+        delivery=DeliveryConfig(push_after_s=0, poll_s=0.05),
     )
     chat = asgi_app(server)
     page = with_web_page(chat)
@@ -47,8 +61,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--db", required=True)
+    parser.add_argument("--push", nargs=2, metavar=("KEY", "AUTHORITY"), help="files; without, no push")
     options = parser.parse_args()
-    config = uvicorn.Config(build(options.db), host="127.0.0.1", port=options.port, log_level="warning")
+    push = None if options.push is None else web_push(*options.push)
+    config = uvicorn.Config(build(options.db, push), host="127.0.0.1", port=options.port, log_level="warning")
     _Announcing(config).run()
 
 

@@ -67,7 +67,8 @@ def browser() -> Iterator[Browser]:
 class ServerProcess:
     """The app of `tests.browser.app` in a process of its own, on one port and one file through all restarts."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
+        self._options = options
         self._database = directory / "chat.db"
         self._process: subprocess.Popen[str] | None = None
         self._http = httpx.Client()
@@ -87,6 +88,7 @@ class ServerProcess:
             str(self.port),
             "--db",
             str(self._database),
+            *self._options,
         ]
         environment = {**os.environ, "CHATKIT_JWT_SECRET": SECRET}
         self._process = subprocess.Popen(
@@ -133,7 +135,7 @@ class ServerProcess:
         headers = {"Authorization": f"Bearer {token(user_id)}"}
         answer = self._http.request(method, f"{self.url}{path}", headers=headers, json=body or None)
         answer.raise_for_status()
-        return answer.json()
+        return answer.json() if answer.content else {}
 
     def conversation(self, *user_ids: str, kind: str = "SINGLE", **fields: object) -> str:
         """A conversation of these users, made by the first; returns its id."""
@@ -158,8 +160,8 @@ def token(user_id: str, device_id: str | None = None) -> str:
     return sign_token(SECRET, user_id=user_id, device_id=device_id, ttl_s=3600)
 
 
-LOST = ("net::ERR_", "WebSocket", "names were not")
-"""What the console says of requests that were cut off: the browser's words, and the page's for names."""
+LOST = ("net::ERR_", "WebSocket", "names were not", "notifications were not")
+"""What the console says of requests that were cut off: the browser's words, and the page's for what it did not get."""
 
 
 class Tab:

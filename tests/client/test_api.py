@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ import pytest
 
 from chatkit import ChatApi
 from chatkit.client._http import BODY_BYTES_MAX, CHUNK_BYTES, Http
+from chatkit.client.api import PushProviders
 from chatkit.errors import (
     BadRequestError,
     ClosedError,
@@ -222,6 +224,77 @@ async def test_what_an_owner_changes_and_who_is_blocked() -> None:
     assert bodies == [{"title": "new"}, {"ownerId": "u-2"}]
 
 
+def asked_of(script: Script) -> list[tuple[str, str, Any]]:
+    """Method, path below /v1 and body of each request."""
+    return [
+        (
+            it.method,
+            it.url.raw_path.decode().removeprefix("/prefix/v1"),
+            msgspec.json.decode(it.content) if it.content else None,
+        )
+        for it in script.requests
+    ]
+
+
+async def test_a_device_registers_for_push_and_takes_it_back() -> None:
+    nothing = httpx.Response(204)
+    script = Script(nothing, httpx.ConnectError("down"), nothing, nothing, nothing)
+    chat = api(script, device_id="phone")
+    await chat.register_push("apns", "740f")
+    await chat.register_push("web-push_1", '{"endpoint": "到"}', hide_body=True)
+    await chat.unregister_push()
+    await chat.unregister_push("tablet")
+
+    once = {"provider": "apns", "token": "740f", "hideBody": False, "deviceId": "phone"}
+    twice = {
+        "provider": "web-push_1",
+        "token": '{"endpoint": "到"}',
+        "hideBody": True,
+        "deviceId": "phone",
+    }
+    assert asked_of(script) == [
+        ("POST", "/devices", once),
+        ("POST", "/devices", twice),
+        ("POST", "/devices", twice),
+        ("DELETE", "/devices/phone/push", None),
+        ("DELETE", "/devices/tablet/push", None),
+    ]
+
+
+async def test_without_a_device_of_its_own_the_tokens_is_meant() -> None:
+    script = Script(httpx.Response(204))
+    await api(script).register_push("apns", "740f")
+    assert asked_of(script) == [
+        ("POST", "/devices", {"provider": "apns", "token": "740f", "hideBody": False})
+    ]
+    with pytest.raises(BadRequestError, match="device_id"):
+        await api(script).unregister_push()
+
+
+async def test_a_conversation_is_muted_for_ever_or_until_a_moment() -> None:
+    script = Script(*[httpx.Response(204)] * 4)
+    chat = api(script)
+    await chat.mute("c-1")
+    await chat.mute("c-1", 1_732_000_000_000)
+    await chat.mute("c-1", datetime(2024, 11, 19, 8, 6, 40, tzinfo=timezone(timedelta(hours=1))))
+    await chat.unmute("c-1")
+    assert asked_of(script) == [
+        ("PUT", "/conversations/c-1/mute", {"until": None}),
+        ("PUT", "/conversations/c-1/mute", {"until": 1_732_000_000_000}),
+        ("PUT", "/conversations/c-1/mute", {"until": 1_732_000_000_000}),
+        ("DELETE", "/conversations/c-1/mute", None),
+    ]
+
+
+async def test_what_a_server_pushes_with_is_asked_without_a_login() -> None:
+    found = {"providers": ["apns"], "webPushProvider": "web", "vapidPublicKey": "BO"}
+    script = Script(httpx.Response(200, json=found), httpx.Response(200, json={"providers": []}))
+    chat = api(script)
+    assert await chat.push_providers() == PushProviders(["apns"], "web", "BO")
+    assert await chat.push_providers() == PushProviders([])
+    assert ["authorization" in it.headers for it in script.requests] == [False, False]
+
+
 async def test_removing_a_member_is_not_repeated_once_an_answer_began_or_said_no() -> None:
     class Cut(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -310,6 +383,21 @@ async def test_nothing_the_server_must_refuse_is_sent() -> None:
         chat.create_conversation("GROUP", ["a"], title="x" * 257),
         chat.add_members("c-1", [".."]),
         chat.add_members("c-1", []),
+        chat.register_push("APNS", "t"),
+        chat.register_push("a" * 33, "t"),
+        chat.register_push("apns", ""),
+        chat.register_push("apns", "a\0b"),
+        chat.register_push("apns", "a" * 4097),
+        chat.register_push("apns", "\ud800"),
+        chat.register_push("apns", "t", hide_body=1),  # type: ignore[arg-type]
+        chat.unregister_push("a b"),
+        chat.mute("a b"),
+        chat.mute("c-1", 0),
+        chat.mute("c-1", 2**53),
+        chat.mute("c-1", True),
+        chat.mute("c-1", datetime(2030, 1, 1)),  # noqa: DTZ001 - that it has no zone is the matter
+        chat.mute("c-1", datetime(1960, 1, 1, tzinfo=UTC)),
+        chat.unmute("a b"),
     ):
         with pytest.raises(BadRequestError):
             await call

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -23,7 +24,7 @@ from chatkit.client.events import (
     Typing,
 )
 from chatkit.client.store.sqlite import SqliteStore
-from chatkit.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError
+from chatkit.errors import BadRequestError, ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError
 from chatkit.types import Message
 
 from ..blackbox.server_process import ServerProcess
@@ -237,6 +238,27 @@ async def _send_live(chat: ChatClient, ids: list[str]) -> None:
                 group.start_soon(chat.send, id_, f"live{number}")
 
 
+async def test_a_client_registers_its_device_and_mutes(server: ServerProcess, alice: ChatApi) -> None:
+    await alice.create_conversation("GROUP", ["bob"], conversation_id="g-push")
+    async with device(server, "bob", "phone") as bob:
+        await bob.register_push("apns", "740f", hide_body=True)
+        await bob.unregister_push()
+        await bob.mute("g-push", datetime(2100, 1, 1, tzinfo=UTC))
+        async with ChatApi(server.http_url, token=token("bob")) as api:
+            muted = {row.conversation_id: row.muted_until async for row in api.all_conversations()}
+            assert muted["g-push"] == 4_102_444_800_000
+            await bob.unmute("g-push")
+            muted = {row.conversation_id: row.muted_until async for row in api.all_conversations()}
+            assert muted["g-push"] == 0
+        with pytest.raises(NotFoundError):
+            await bob.mute("c-unknown")
+        with pytest.raises(BadRequestError):
+            await bob.register_push("APNS", "740f")
+    async with ChatApi(server.http_url, token=token("bob", "phone"), device_id="tablet") as other:
+        with pytest.raises(ForbiddenError):
+            await other.register_push("apns", "740f")
+
+
 async def test_every_http_request(server: ServerProcess, alice: ChatApi) -> None:
     assert await alice.health()
     assert await alice.ready()
@@ -275,6 +297,13 @@ async def test_every_http_request(server: ServerProcess, alice: ChatApi) -> None
     await alice.block("carol")
     assert [row.user_id for row in (await alice.blocks()).blocks] == ["carol"]
     await alice.unblock("carol")
+    await alice.mute("g-1")
+    assert [row.muted_until async for row in alice.all_conversations()] == [2**53 - 1]
+    await alice.unmute("g-1")
+    assert [row.muted_until async for row in alice.all_conversations()] == [0]
+    assert (await alice.push_providers()).providers == []
+    with pytest.raises(BadRequestError, match="device"):
+        await alice.register_push("apns", "740f")
     await alice.transfer_ownership("g-1", "bob")
     with pytest.raises(ForbiddenError):
         await alice.set_title("g-1", "again")

@@ -145,7 +145,7 @@ async def test_a_listed_page_may_send_every_request_of_the_contract() -> None:
             if (await http.options(path, headers=headers)).status_code != 200:
                 refused.append((method, path))
 
-    assert {method for _, method in asked} == {"get", "post", "patch", "delete"}
+    assert {method for _, method in asked} == {"get", "post", "put", "patch", "delete"}
     assert refused == []
 
 

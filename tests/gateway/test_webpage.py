@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from chatkit.gateway.webpage import CONTENT_SECURITY_POLICY, web_page_routes, with_web_page
+from chatkit.gateway.webpage import AT_THE_ROOT, CONTENT_SECURITY_POLICY, web_page_routes, with_web_page
 from chatkit.web import assets
 
 
@@ -32,7 +32,7 @@ def _client(app: ASGIApp) -> httpx.AsyncClient:
 
 @pytest.mark.parametrize("name", sorted(assets()))
 async def test_every_file_is_served_with_strict_headers(name: str) -> None:
-    path = "/" if name == "index.html" else f"/static/{name}"
+    path = AT_THE_ROOT.get(name, f"/static/{name}")
     async with _client(with_web_page(_chat())) as client:
         answer = await client.get(path)
     assert answer.status_code == 200
@@ -67,7 +67,14 @@ async def test_head_is_answered_and_other_methods_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/static/", "/static/nothing.js", "/index.html", "/static/..%2f__init__.py"]
+    "path",
+    [
+        "/static/",
+        "/static/nothing.js",
+        "/index.html",
+        "/static/push_worker.js",
+        "/static/..%2f__init__.py",
+    ],
 )
 async def test_nothing_but_the_files_is_served(path: str) -> None:
     async with _client(with_web_page(_chat())) as client:

@@ -124,6 +124,10 @@ _BODIES: list[tuple[str, str, Any]] = [
     ("GET", "/v1/messages/1-a-2/status?cursor=ben/phone", None),
     ("POST", "/v1/messages/1-a-2/delivered", None),
     ("DELETE", f"/v1/conversations/{_GROUP}/members/cleo", None),
+    ("PUT", f"/v1/conversations/{_GROUP}/mute", {"until": 5}),
+    ("POST", "/v1/devices", {"provider": "apns", "token": "t", "hideBody": True, "deviceId": "d-9"}),
+    ("DELETE", "/v1/devices/d-9/push", None),
+    ("GET", "/v1/push", None),
     ("GET", "/v1/ws", None),
     ("GET", "/v1/openapi.json", None),
 ]

@@ -83,6 +83,11 @@ class PushGateway:
         self._authority.configure_trust(context)
         return context
 
+    @property
+    def authority_pem(self) -> bytes:
+        """The certificate that clients in other processes must trust."""
+        return self._authority.cert_pem.bytes()
+
     async def __aenter__(self) -> PushGateway:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)

@@ -127,6 +127,9 @@ HTTP_BODIES: dict[tuple[str, str], type[wire.Body]] = {
     ("POST /v1/conversations/{id}/members", "request"): wire.MembersBody,
     ("POST /v1/conversations/{id}/members", "answer"): wire.MembersChangedResult,
     ("DELETE /v1/conversations/{id}/members/{userId}", "answer"): wire.MembersChangedResult,
+    ("PUT /v1/conversations/{id}/mute", "request"): wire.MuteBody,
+    ("POST /v1/devices", "request"): wire.RegisterPushBody,
+    ("GET /v1/push", "answer"): wire.PushResult,
     ("GET /healthz, GET /readyz, GET /v1/openapi.json", "answer"): wire.Health,
     ("Error codes", "answer"): wire.Problem,
 }
@@ -138,7 +141,7 @@ HTTP_BODIES: dict[tuple[str, str], type[wire.Body]] = {
 def test_http_example_decodes_and_names_no_unknown_field(heading: str, block: str) -> None:
     head, _, body = block.strip().partition("\n\n")
     kind = "answer" if re.match(r"HTTP/1\.1 \d{3} ", head) else "request"
-    assert kind == "answer" or re.match(r"(GET|POST|PATCH|DELETE) /", head)
+    assert kind == "answer" or re.match(r"(GET|POST|PUT|PATCH|DELETE) /", head)
     assert bool(body) == ((heading, kind) in HTTP_BODIES)
     if body:
         decoded = msgspec.json.decode(body, type=HTTP_BODIES[heading, kind])

@@ -70,6 +70,9 @@ class Http:
         network: Trust, proxy and headers.
         client: The caller's own client, which has its own trust and proxy; it is not closed here.
         ports: Clock and jitter.
+
+    Attributes:
+        device_id: As it was given.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class Http:
     ) -> None:
         self._base_url = http_url(base_url)
         self._tokens = tokens
-        self._device_id = device_id
+        self.device_id = device_id
         self._timeout_s = timeout_s
         self._attempts_max = attempts_max
         self._backoff = Backoff(ports.random, _BACKOFF_BASE_S, _BACKOFF_MAX_S)
@@ -212,8 +215,8 @@ class Http:
 
     def _login(self, token: str) -> dict[str, str]:
         headers = {"authorization": f"Bearer {token}"}
-        if self._device_id is not None:
-            headers["x-device-id"] = self._device_id
+        if self.device_id is not None:
+            headers["x-device-id"] = self.device_id
         return headers
 
     def _why(self, error: httpx.HTTPError) -> str:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Annotated, Any, Self, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from .._arguments import check_kind, check_number
 from .._event_loop import LoopGuard
@@ -38,12 +39,14 @@ from ..wire.http import ConversationsResult as ConversationPage
 from ..wire.http import DeliveryRow as Delivery
 from ..wire.http import MembersChangedResult as MembersChanged
 from ..wire.http import MembersResult as MemberPage
+from ..wire.http import PushResult as PushProviders
 from ..wire.http import ReceiptsResult as ReceiptPage
 from ..wire.http import StatusResult as Status
 from ._http import ATTEMPTS_MAX, AsyncClient, Http, path
 from ._token import Token, TokenSource
 from .validate import (
     Address,
+    Moment,
     address_of,
     canonical_of,
     check,
@@ -54,6 +57,7 @@ from .validate import (
     check_seq,
     check_user_id,
     check_user_ids,
+    end_of_mute_ms,
 )
 
 __all__ = [
@@ -67,6 +71,7 @@ __all__ = [
     "MemberPage",
     "MembersChanged",
     "MessagePage",
+    "PushProviders",
     "ReceiptPage",
     "ReceiptRow",
     "Status",
@@ -401,6 +406,75 @@ class ChatApi:
     async def blocks(self, *, cursor: str | None = None, limit: int = 50) -> BlockPage:
         """One page of whom the caller blocked, by user id; `next_cursor` leads to the next."""
         return await self._call("GET", "/v1/blocks", BlockPage, params=_list(cursor, limit))
+
+    # --- push -----------------------------------------------------------------------------------------
+
+    async def push_providers(self) -> PushProviders:
+        """What devices may register with, and what browsers need for it. Needs no login."""
+        return await self._call("GET", "/v1/push", PushProviders, anonymous=True)
+
+    async def register_push(self, provider: str, token: str, *, hide_body: bool = False) -> None:
+        """The device is woken by pushes of this provider from now on; its former registration is replaced.
+
+        The device is the token's, or `device_id`. Another device that had registered with the same token is not woken
+        any more.
+
+        Args:
+            provider: One of the server's, such as "apns"; 1-32 of a-z, 0-9, `-` and `_`.
+            token: The device's address, as the provider gave it to the app; 1-4,096 characters without NUL.
+            hide_body: Whether pushes to it never hold a message's words.
+
+        Raises:
+            BadRequestError: The server has no such provider, no push can be sent to this token, or nothing names the
+                device.
+            ForbiddenError: The login is another device's than `device_id`.
+        """
+        check(provider, wire.PushProviderName, "provider")
+        check(token, wire.PushToken, "token")
+        check(hide_body, bool, "hide_body")
+        device_id = self._http.device_id
+        body = wire.RegisterPushBody(provider, token, hide_body, UNSET if device_id is None else device_id)
+        await self._call("POST", "/v1/devices", type(None), body=body)
+
+    async def unregister_push(self, device_id: str | None = None) -> None:
+        """A device is woken no more; without a registration nothing happens.
+
+        Args:
+            device_id: One of the user's devices, this one by default.
+
+        Raises:
+            BadRequestError: It is not named here, nor was it to this ChatApi.
+        """
+        device_id = self._http.device_id if device_id is None else device_id
+        if device_id is None:
+            raise BadRequestError("device_id: name the device, here or for the whole ChatApi")
+        check(device_id, ev.Id, "device_id")
+        await self._call("DELETE", path("devices", device_id, "push"), type(None))
+
+    async def mute(self, conversation_id: str, until: Moment | None = None) -> None:
+        """The user's devices are not woken for a conversation; connections get everything. A later one replaces it.
+
+        `muted_until` of the rows of `conversations` says until when.
+
+        Args:
+            conversation_id: Where the user is a member.
+            until: When it ends: a datetime with its time zone, or Unix milliseconds. None for never.
+
+        Raises:
+            NotFoundError: Not a member.
+        """
+        check_conversation_id(conversation_id)
+        body = wire.MuteBody(end_of_mute_ms(until))
+        await self._call("PUT", path("conversations", conversation_id, "mute"), type(None), body=body)
+
+    async def unmute(self, conversation_id: str) -> None:
+        """The user's devices are woken for a conversation again; without a mute nothing happens.
+
+        Raises:
+            NotFoundError: Not a member.
+        """
+        check_conversation_id(conversation_id)
+        await self._call("DELETE", path("conversations", conversation_id, "mute"), type(None))
 
     # --- the server -----------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from .outbox import Cancelled, PendingMessage
 from .store.base import LocalStore
 from .validate import (
     Address,
+    Moment,
     address_of,
     canonical_of,
     check_client_msg_id,
@@ -427,13 +428,52 @@ class ChatClient:
             NotFoundError: No such message, or another's.
             ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
         """
-        runtime = self._open_runtime()
-        check_message_id(message_id)
-        timeout_s = self._config.request_timeout_s
-        if runtime.api is None:
-            runtime.api = ChatApi.over(self._http(timeout_s), self._ports)
-        with runtime.call(timeout_s):
-            return await runtime.api.status(message_id)
+        with self._asking() as api:
+            return await api.status(message_id)
+
+    async def register_push(self, provider: str, token: str, *, hide_body: bool = False) -> None:
+        """This device is woken by pushes of this provider from now on, as `ChatApi.register_push` says; over HTTP.
+
+        Raises:
+            BadRequestError: The server has no such provider, or no push can be sent to this token.
+            ForbiddenError: The login is another device's.
+            ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
+        """
+        with self._asking() as api:
+            await api.register_push(provider, token, hide_body=hide_body)
+
+    async def unregister_push(self) -> None:
+        """This device is woken no more; without a registration nothing happens. Asked over HTTP.
+
+        Raises:
+            ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
+        """
+        with self._asking() as api:
+            await api.unregister_push()
+
+    async def mute(self, conversation_id: str, until: Moment | None = None) -> None:
+        """The user's devices are not woken for a conversation, as `ChatApi.mute` says; asked over HTTP.
+
+        Args:
+            conversation_id: Where the user is a member.
+            until: When it ends: a datetime with its time zone, or Unix milliseconds. None for never.
+
+        Raises:
+            NotFoundError: Not a member.
+            ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
+        """
+        with self._asking() as api:
+            await api.mute(conversation_id, until)
+
+    async def unmute(self, conversation_id: str) -> None:
+        """The user's devices are woken for a conversation again; asked over HTTP.
+
+        Raises:
+            NotFoundError: Not a member.
+            ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
+        """
+        with self._asking() as api:
+            await api.unmute(conversation_id)
 
     def message_state(self, conversation_id: str, seq: int) -> MessageStatus:
         """SENT, DELIVERED or READ of one's own message, from what this device has heard; asks nobody.
@@ -556,6 +596,16 @@ class ChatClient:
             yield
         finally:
             self._consuming = False
+
+    @contextmanager
+    def _asking(self) -> Iterator[ChatApi]:
+        """The HTTP side, for one call within its deadline."""
+        runtime = self._open_runtime()
+        timeout_s = self._config.request_timeout_s
+        if runtime.api is None:
+            runtime.api = ChatApi.over(self._http(timeout_s), self._ports)
+        with runtime.call(timeout_s):
+            yield runtime.api
 
     def _http(self, timeout_s: float) -> Http:
         return Http(

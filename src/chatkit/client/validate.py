@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, Any, Protocol, cast, runtime_checkable
 
 import msgspec
@@ -13,7 +14,7 @@ from ..errors import BadRequestError, ConfigurationError, ProtocolError
 from ..types import Message, Payload
 from ..wire import events as ev
 from ..wire.codec import Codec
-from ..wire.http import UserIds
+from ..wire.http import UnixMs, UserIds
 from ..wire.payload import canonical
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class URL(Protocol):
 
 
 Address = str | URL
+Moment = datetime | int
+"""A datetime with its time zone, or Unix milliseconds."""
 
 _Limit = Annotated[int, msgspec.Meta(ge=1, le=ev.PAGE_MAX)]
 _CLAMPED = frozenset({"retry_after_ms", "reconnect_after_ms"})
@@ -87,6 +90,16 @@ def check_message_id(message_id: str) -> None:
 def check_client_msg_id(client_msg_id: str) -> None:
     """Raises BadRequestError."""
     check(client_msg_id, ev.ClientMsgId, "clientMsgId")
+
+
+def end_of_mute_ms(until: Moment | None) -> int | None:
+    """The end of a mute in Unix milliseconds; None for ever. Raises BadRequestError for what names no moment."""
+    if isinstance(until, datetime):
+        if until.utcoffset() is None:
+            raise BadRequestError("until: a datetime must have a time zone, else nobody knows when it is")
+        until = round(until.timestamp() * 1000)
+    check(until, UnixMs | None, "until")
+    return until
 
 
 def check_numbers(event: msgspec.Struct) -> None:

@@ -49,6 +49,7 @@ from .call import NO_BEARER, Call, address_of, bearer, checked, login_request
 from .openapi import Operation, openapi_document
 from .origins import Origins
 from .problems import http_exception, problem
+from .push_api import PushApi
 from .strangers import reader_of
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class HttpApi:
     def __init__(self, server: ChatServer, origins: Origins) -> None:
         self._server = server
         self._origins = origins
+        self._push = PushApi(server)
         self._operations = self._list_operations()
         self.routes = [
             *(self._route(operation) for operation in self._operations),
@@ -140,6 +142,7 @@ class HttpApi:
             op("GET", "/v1/blocks", self._blocks, wire.BlocksResult, query=("cursor", "limit")),
             op("POST", "/v1/blocks/{user_id}", self._block, None, status=204),
             op("DELETE", "/v1/blocks/{user_id}", self._unblock, None, status=204),
+            *self._push.operations(),
         ]
 
     # --- messages ---
@@ -253,12 +256,14 @@ class HttpApi:
         limit = call.limit(_LIST_LIMIT)
         async with self._server.reads.turn(call.user_id):
             rows = await self._server.store.conversations(call.user_id, call.device_id, call.cursor(), limit)
+        now_ms = self._server.ports.clock.now_ms()
         result = [
             wire.ConversationRow(
                 **msgspec.structs.asdict(row.head),
                 title=row.title,
                 unread=row.unread,
                 last_activity_ts=row.last_activity_ms,
+                muted_until=row.muted_until_ms if row.muted_until_ms > now_ms else 0,
             )
             for row in rows
         ]
@@ -320,6 +325,11 @@ class HttpApi:
     # --- how each is answered ---
 
     def _route(self, operation: Operation) -> Route:
+        if operation.public:
+            return Route(
+                operation.path, operation.handler, methods=[operation.method], name=operation.operation_id
+            )
+
         async def endpoint(request: Request) -> Response:
             return await self._answer(request, operation.handler)
 

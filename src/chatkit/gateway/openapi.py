@@ -32,6 +32,7 @@ class Operation(msgspec.Struct, frozen=True):
         body: Struct of the request's body, if it has one.
         query: Names of query parameters.
         status: Status of success.
+        public: Whether it needs no token; then the handler takes the bare request.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Operation(msgspec.Struct, frozen=True):
     body: type | None = None
     query: tuple[str, ...] = ()
     status: int = 200
+    public: bool = False
 
     @property
     def operation_id(self) -> str:
@@ -91,6 +93,8 @@ def _describe(operation: Operation) -> dict[str, Any]:
             "default": _content("Refusal", wire.Problem, "application/problem+json"),
         },
     }
+    if operation.public:
+        described["security"] = []
     if operation.body is not None:
         described["requestBody"] = {"required": True, **_content("", operation.body, "application/json")}
         del described["requestBody"]["description"]

@@ -16,7 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..web import assets
 
-INDEX = "index.html"
+AT_THE_ROOT: Mapping[str, str] = {"index.html": "/", "push_worker.js": "/push_worker.js"}
+"""Files that are not below `/static`: the page, and its service worker, whose scope is what lies beside it."""
+
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -43,22 +45,23 @@ _MEDIA_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript",
 
 
 def web_page_routes() -> list[Route]:
-    """Routes of the page: `/` and `/static/NAME`, for GET and HEAD, answered from memory.
+    """Routes of the page: `/`, `/push_worker.js` and `/static/NAME`, for GET and HEAD, answered from memory.
 
     The page finds the API below its own address: put the routes where `/v1/...` of the chat app is reached, under
     any prefix. Hosts that mount the chat app as a whole use `with_web_page`.
 
     Returns:
-        Starlette routes, the page first.
+        Starlette routes.
 
     Raises:
         OSError: The package's files are missing; a retry cannot help.
 
     Source: docs/embedding.md
     """
-    files = assets()
-    index = _route("/", INDEX, files.pop(INDEX))
-    return [index, *(_route(f"/static/{name}", name, content) for name, content in sorted(files.items()))]
+    return [
+        _route(AT_THE_ROOT.get(name, f"/static/{name}"), name, content)
+        for name, content in sorted(assets().items())
+    ]
 
 
 def with_web_page(app: ASGIApp) -> ASGIApp:

@@ -90,6 +90,15 @@ def is_public(address: str) -> bool:
     return all(each.is_global and not each.is_multicast for each in (ip, *_inside(ip)))
 
 
+def is_private_literal(host: str) -> bool:
+    """Whether a host of a URL is an IP address, and none of the open Internet. Of a name nothing is known yet."""
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return not is_public(host)
+
+
 def _inside(ip: IPv4Address | IPv6Address) -> list[IPv4Address]:
     """The IPv4 addresses that an IPv6 one stands for: mapped, 6to4, Teredo, NAT64."""
     if isinstance(ip, IPv4Address):

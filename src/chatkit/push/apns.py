@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from .._arguments import check_kind
-from ..errors import ConfigurationError
+from ..errors import BadRequestError, ConfigurationError
 from ..ports import Ports
 from ._answers import by_status
 from ._es256 import Es256Key
@@ -34,6 +34,7 @@ TOKEN_AGE_MIN_S = 20 * 60
 TOKEN_AGE_MAX_S = 50 * 60
 """Apple refuses tokens of an hour."""
 
+_NOT_OF_APNS = "the token is no device token of APNs"
 _COLLAPSE_ID_BYTES_MAX = 64
 _PRIORITIES = {"high": "10", "normal": "5"}
 
@@ -92,14 +93,19 @@ class ApnsPushProvider:
         """Hand pushes to APNs."""
         return await self._sender.send(batch)
 
+    def check_token(self, token: str) -> None:
+        """Return for what may be a device token of APNs. Raises BadRequestError."""
+        if not _is_device_token(token):
+            raise BadRequestError(_NOT_OF_APNS)
+
     async def aclose(self) -> None:
         """Close the connection."""
         self._sender.close()
         await self._http.aclose()
 
     async def _one(self, push: Push, attempt: Attempt) -> Result:
-        if not push.token.isalnum() or not push.token.isascii():
-            return Refused("the token is no device token of APNs")
+        if not _is_device_token(push.token):
+            return Refused(_NOT_OF_APNS)
         content = fitted(push, lambda title, body: _document(push, title, body))
         if content is None:
             return Refused("too large even without its words")
@@ -199,6 +205,10 @@ def _document(push: Push, title: str | None, body: str | None) -> dict[str, Any]
         "messageId": push.message_id,
         "data": dict(push.data),
     }
+
+
+def _is_device_token(token: str) -> bool:
+    return token.isalnum() and token.isascii()
 
 
 def _collapse_id(push: Push) -> str:

@@ -2,14 +2,14 @@
 
 A push is only a hint that there is something to pull: it may come late, twice or never, and the log has the message all
 the same. Every implementation passes the contract suite in `chatkit.testing.contracts.push`. Who is pushed to, and
-when, is none of a provider's business; the delivery worker that decides it is not built yet.
+when, is none of a provider's business: the delivery worker decides it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -181,6 +181,27 @@ class PushProvider(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections. Calls under way end with results. A second call does nothing."""
+
+
+@runtime_checkable
+class ChecksTokens(Protocol):
+    """A provider that can tell by itself that a token is none of its own: then no device registers with it."""
+
+    def check_token(self, token: str) -> None:
+        """Return if a push could be sent to this token. Nobody is asked, so it may be dead all the same.
+
+        Raises:
+            BadRequestError: No push to it could ever be taken; says why. A retry cannot help.
+        """
+
+
+@runtime_checkable
+class SubscribesBrowsers(Protocol):
+    """A provider of Web Push: browsers subscribe with its public key."""
+
+    @property
+    def application_server_key(self) -> str:
+        """The public key for `pushManager.subscribe`, in base64url."""
 
 
 def _check_text(name: str, value: object, chars_max: int, *, least: int = 1) -> None:

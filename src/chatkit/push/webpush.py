@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .._arguments import check_kind
-from ..errors import ConfigurationError
+from ..errors import BadRequestError, ConfigurationError
 from ..ports import Ports
-from ._address import NotPublicError, PublicOnly
+from ._address import NotPublicError, PublicOnly, is_private_literal
 from ._answers import by_status
 from ._es256 import Es256Key
 from ._http import Answer, Http, words_of
@@ -47,6 +47,8 @@ VAPID_TOKENS_MAX = 100
 """Tokens kept, one for each push service."""
 
 TTL_MAX_S = 28 * 24 * 3600
+_NOT_PUBLIC = "the endpoint leads to an address that is not public"
+_NO_POINT = "the subscription's key is no point of the curve P-256"
 _GONE = (404, 410)
 _TAKEN = (200, 201, 202, 204)
 
@@ -111,6 +113,7 @@ class WebPushProvider:
         self._encrypted = _Encryption()
         self._vapid = _Vapid(Es256Key(key, "Web Push"), contact, ports)
         self._services = _checked(services)
+        self._private_addresses = private_addresses
         backend = None if private_addresses or proxy is not None else PublicOnly()
         self._http = Http(
             http2=False,
@@ -132,31 +135,52 @@ class WebPushProvider:
         """Hand pushes to the push services of their browsers."""
         return await self._sender.send(batch)
 
+    def check_token(self, token: str) -> None:
+        """Return for a subscription that a push could be sent to. Names are not resolved here.
+
+        Raises:
+            BadRequestError: It is none, or its endpoint or its key is one that every push to it is refused for.
+        """
+        target = self._target(token)
+        if isinstance(target, str):
+            raise BadRequestError(target)
+        if not self._encrypted.is_key(target.public_key):
+            raise BadRequestError(_NO_POINT)
+
     async def aclose(self) -> None:
         """Close the connections."""
         self._sender.close()
         await self._http.aclose()
 
     async def _one(self, push: Push, attempt: Attempt) -> Result:
-        target = _target(push.token)
-        if target is None:
-            return Refused("the token is no subscription with an https endpoint")
-        if not self._allows(target):
-            return Refused("the endpoint is of no push service that the host allows")
+        target = self._target(push.token)
+        if isinstance(target, str):
+            return Refused(target)
         plain = fitted(push, lambda title, body: _document(push, title, body), CONTENT_BYTES_MAX)
         if plain is None:
             return Refused("too large even without its words")
         content = self._encrypted.for_browser(plain, target)
         if content is None:
-            return Refused("the subscription's key is no point of the curve P-256")
+            return Refused(_NO_POINT)
         try:
             answer = await self._http.post(target.url, self._headers(push, target), content, attempt)
         except NotPublicError:
-            return Refused("the endpoint leads to an address that is not public")
+            return Refused(_NOT_PUBLIC)
         return self._result(answer)
 
-    def _allows(self, target: _Target) -> bool:
+    def _target(self, token: str) -> _Target | str:
+        """Where a subscription leads, or why nothing is sent there."""
+        target = _target(token)
+        if target is None:
+            return "the token is no subscription with an https endpoint"
         host = urlsplit(target.url).hostname or ""
+        if not self._allows(host):
+            return "the endpoint is of no push service that the host allows"
+        if not self._private_addresses and is_private_literal(host):
+            return _NOT_PUBLIC
+        return target
+
+    def _allows(self, host: str) -> bool:
         return self._services is None or any(
             host == service or host.endswith(f".{service}") for service in self._services
         )
@@ -191,6 +215,14 @@ class _Encryption:
             raise ConfigurationError("Web Push needs http-ece: pip install 'chatkit-engine[push]'") from None
         self._http_ece: Any = http_ece
         self._ec: Any = ec
+
+    def is_key(self, public_key: bytes) -> bool:
+        """Whether it is a point of the curve."""
+        try:
+            self._ec.EllipticCurvePublicKey.from_encoded_point(self._ec.SECP256R1(), public_key)
+        except ValueError:
+            return False
+        return True
 
     def for_browser(self, plain: bytes, target: _Target) -> bytes | None:
         """The message as only that browser reads it; None if its key is none."""

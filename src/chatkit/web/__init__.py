@@ -3,7 +3,8 @@
 `static/` holds everything a browser loads; nothing there is built, minified or fetched from elsewhere. No Python
 that serves it lives here: `chatkit.gateway.webpage` does that. Its modules mirror the client SDK: `wire.js`
 (connection), `timeline.js` (order), `outbox.js` (pending sends), `puller.js` (SYNC), `session.js` (these together);
-`ui.js` and `messages.js` draw, `main.js` puts all together. `timers.js` and `storage.js` are what a browser may deny.
+`ui.js` and `messages.js` draw, `main.js` puts all together. `timers.js` and `storage.js` are what a browser may deny,
+`notifier.js` and `push_worker.js` are Web Push.
 """
 
 from __future__ import annotations

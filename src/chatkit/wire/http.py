@@ -11,12 +11,18 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ..types import ConversationType, DeliveryState, Member
-from .events import ClientMsgId, Id, LogEntry
+from .events import SEQ_MAX, ClientMsgId, Id, LogEntry
 
 Title = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
 PayloadType = Annotated[str, Meta(min_length=1, max_length=32)]
 UserIds = Annotated[list[Id], Meta(max_length=5_000)]
 SomeUserIds = Annotated[list[Id], Meta(min_length=1, max_length=5_000)]
+PushProviderName = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}\Z")]
+PushToken = Annotated[str, Meta(pattern=r"^[^\x00]{1,4096}\Z")]
+UnixMs = Annotated[int, Meta(ge=1, le=SEQ_MAX)]
+
+FOR_EVER_MS = SEQ_MAX
+"""The end of a mute that has none."""
 
 
 class Body(msgspec.Struct, frozen=True, rename="camel"):
@@ -158,8 +164,13 @@ class ReceiptsResult(Body, frozen=True):
     next_cursor: str | None
 
 
-class ConversationRow(Body, frozen=True):
-    """One of the caller's conversations: the fields of a HEADS row, and what a list shows."""
+class ConversationRow(Body, frozen=True, omit_defaults=True):
+    """One of the caller's conversations: the fields of a HEADS row, and what a list shows.
+
+    Attributes:
+        muted_until: Unix milliseconds until which the caller is not woken for it, 2^53 - 1 for ever. 0, and not on the
+            wire: they are.
+    """
 
     conversation_id: str
     type: ConversationType
@@ -173,6 +184,7 @@ class ConversationRow(Body, frozen=True):
     title: str
     unread: int
     last_activity_ts: int
+    muted_until: int = 0
 
 
 class ConversationsResult(Body, frozen=True):
@@ -180,6 +192,29 @@ class ConversationsResult(Body, frozen=True):
 
     conversations: list[ConversationRow]
     next_cursor: str | None
+
+
+class MuteBody(Body, frozen=True):
+    """`PUT /v1/conversations/{id}/mute`; null for ever."""
+
+    until: UnixMs | None
+
+
+class RegisterPushBody(Body, frozen=True):
+    """`POST /v1/devices`: how the caller's device is reached when it sleeps."""
+
+    provider: PushProviderName
+    token: PushToken
+    hide_body: bool = False
+    device_id: Id | UnsetType = UNSET
+
+
+class PushResult(Body, frozen=True):
+    """What devices may register with; for browsers also the name of their provider, and the key they subscribe with."""
+
+    providers: list[str]
+    web_push_provider: str | UnsetType = UNSET
+    vapid_public_key: str | UnsetType = UNSET
 
 
 class Health(Body, frozen=True):

@@ -35,6 +35,7 @@ function world() {
     clearTimeout: (id) => made.timers.delete(id),
     changed: () => {},
     notice: (text) => made.notices.push(text),
+    heard: () => {},
   });
   made.events = (name) => made.sent.filter((event) => event.event === name);
   made.take = (...events) => events.forEach((event) => made.session.onEvent(event));

@@ -18,7 +18,8 @@ import anyio
 
 from chatkit.assemble import open_store
 from chatkit.bus.local import LocalBus
-from chatkit.cli.serve import _listen, _web_config, _WebServer, set_up_logging
+from chatkit.cli.common import set_up_logging
+from chatkit.cli.serve import _listen, _web_config, _WebServer
 from chatkit.server.auth import jwt_authenticator
 from chatkit.server.config import ServerConfig
 from chatkit.server.limits import Limits

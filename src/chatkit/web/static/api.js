@@ -36,6 +36,19 @@ export class Api {
     return this.#all(`v1/conversations/${encodeURIComponent(conversationId)}/receipts`, "receipts");
   }
 
+  /** What the server can push with; asked without a login. */
+  pushProviders() {
+    return this.#request("GET", "v1/push");
+  }
+
+  registerPush(fields) {
+    return this.#request("POST", "v1/devices", fields);
+  }
+
+  unregisterPush(deviceId) {
+    return this.#request("DELETE", `v1/devices/${encodeURIComponent(deviceId)}/push`);
+  }
+
   createConversation(fields) {
     return this.#request("POST", "v1/conversations", fields);
   }
@@ -66,6 +79,6 @@ export class Api {
       throw new Error("Cannot reach the server.", { cause });
     });
     if (!response.ok) throw new Refusal(await response.json().catch(() => ({})), response.status);
-    return response.json();
+    return response.status === 204 ? null : response.json();
   }
 }

@@ -15,6 +15,7 @@ export class Conversation {
     this.memberIds = null;
     this.memberCount = null;
     this.lastActivityTs = 0;
+    this.mutedUntil = 0;
     this.deliveredSeq = 0;
     this.readSeq = 0;
     this.formerReadSeq = 0; // how far the user had read in the log before this one

@@ -63,6 +63,7 @@ export class Directory {
       if (!conversation) continue; // HEADS or its first entry makes it known
       conversation.title = row.title ?? "";
       conversation.lastActivityTs = row.lastActivityTs ?? 0;
+      conversation.mutedUntil = row.mutedUntil ?? 0;
     }
     this.changed();
     for (const conversation of this.conversations.values()) {

@@ -13,10 +13,10 @@ export function socketUrl(base) {
   return url.href;
 }
 
-/** What `#token=...&conversation=...` in the address bar says, or null if it says nothing. */
+/** What `#token=...&conversation=...` in the address bar says, either of them or both; null if it says nothing. */
 export function fragmentOf(location) {
   const fields = new URLSearchParams(location.hash.slice(1));
-  if (!fields.has("token")) return null;
+  if (!fields.has("token") && !fields.has("conversation")) return null;
   return { token: fields.get("token"), conversationId: fields.get("conversation") };
 }
 

@@ -2,7 +2,9 @@
 
 import { Api } from "./api.js";
 import { byId } from "./dom.js";
+import { textOf } from "./format.js";
 import { baseUrl, claimsOf, fragmentOf, Login, socketUrl, takeFragment } from "./identity.js";
+import { Notifier } from "./notifier.js";
 import { Outbox } from "./outbox.js";
 import { Session } from "./session.js";
 import { MemoryStorage, storageOf } from "./storage.js";
@@ -26,11 +28,12 @@ const time = {
 };
 
 function logIn({ token, conversationId }) {
-  login.token = token;
+  if (token !== null) login.token = token;
   if (conversationId) login.openConversation = conversationId;
 }
 
-function signOut() {
+async function signOut(notifier) {
+  await notifier.signOut();
   login.end();
   location.reload();
 }
@@ -41,25 +44,53 @@ function openOutbox() {
   return new Outbox(storage, `${login.prefix}outbox:${login.claims.sub ?? ""}:${login.deviceId}:`);
 }
 
+/** One browser has one subscription, whoever uses it, so all tabs of the page share it. */
+function makeNotifier(api, session, ui) {
+  return new Notifier({
+    api,
+    base,
+    storage: storageOf(() => localStorage),
+    key: `${login.prefix}notify`,
+    serviceWorkers: navigator.serviceWorker,
+    permissions: globalThis.Notification,
+    deviceId: () => login.deviceId,
+    userId: () => session.me,
+    setTimeout: time.setTimeout,
+    changed: () => ui()?.changed(),
+    notice: (text) => ui()?.toast(text),
+  });
+}
+
 function start() {
   let ui = null;
+  const api = new Api(base, login, fetch.bind(window));
   const connection = new Connection({
     url: socketUrl(base),
     login,
     WebSocket,
     ...time,
-    onState: (status) => session.onState(status),
+    onState: (status) => {
+      session.onState(status);
+      if (status.welcome) notifier.begin();
+    },
     onEvent: (event) => session.onEvent(event),
   });
   const session = new Session({
     connection,
-    api: new Api(base, login, fetch.bind(window)),
+    api,
     outbox: openOutbox(),
     ...time,
     changed: () => ui?.changed(),
     notice: (text) => ui?.toast(text),
+    heard: (conversation, entry) => notifier.heard(pushOf(conversation, entry, session.me)),
   });
-  ui = new Ui(session, login, { hurry: () => connection.hurry(), reopen: () => connection.open(), signOut });
+  const notifier = makeNotifier(api, session, () => ui);
+  ui = new Ui(session, login, notifier, {
+    hurry: () => connection.hurry(),
+    reopen: () => connection.open(),
+    signOut: () => signOut(notifier),
+  });
+  notifier.listen({ shown: () => session.openId, open: (conversationId) => ui.show(conversationId) });
   if (login.openConversation !== null) session.openId = login.openConversation;
   keepGoing(connection, ui);
   connection.open();
@@ -72,9 +103,11 @@ function keepGoing(connection, ui) {
   addEventListener("pageshow", (event) => event.persisted && connection.networkChanged());
   document.addEventListener("resume", () => connection.wake()); // the browser had frozen the page
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && connection.wake());
+  addEventListener("storage", () => ui.changed()); // another tab turned notifications on or off
   addEventListener("hashchange", () => {
     const next = fragmentOf(location);
     if (next === null) return;
+    if (next.token === null) return ui.show(takeFragment(location, history).conversationId);
     const { sub } = login.claims;
     if (sub === undefined || claimsOf(next.token).sub !== sub) return location.reload();
     logIn(takeFragment(location, history));
@@ -104,6 +137,18 @@ function askForToken() {
     start();
   });
   addEventListener("hashchange", () => fragmentOf(location) && location.reload());
+}
+
+/** What a message that came to a hidden page is shown as, in the form of a push. */
+function pushOf(conversation, { messageId, senderId, payload }, me) {
+  const words = textOf(payload);
+  return {
+    title: conversation.name(me),
+    body: conversation.type === "GROUP" ? `${senderId}: ${words}` : words,
+    collapseId: conversation.id,
+    conversationId: conversation.id,
+    messageId,
+  };
 }
 
 if (fragment !== null) logIn(fragment);

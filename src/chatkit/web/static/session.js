@@ -8,6 +8,7 @@ import { randomId } from "./identity.js";
 import { textProblem } from "./outbox.js";
 import { Puller } from "./puller.js";
 import { Resend } from "./resend.js";
+import { isUserMessage } from "./timeline.js";
 
 const OLDER_COUNT = 200;
 const KEPT_MAX = 2_000;
@@ -17,7 +18,8 @@ const TYPING_EVERY_MS = 3_000;
 export class Session {
   /**
    * @param {{connection, api, outbox, now: Function, random: Function, setTimeout: Function, clearTimeout: Function,
-   *   changed: Function, notice: Function}} parts `changed()` after any change of state; `notice(text)` for people
+   *   changed: Function, notice: Function, heard: Function}} parts `changed()` after any change of state; `notice(text)`
+   *   for people; `heard(conversation, entry)` when somebody else's message comes in
    */
   constructor(parts) {
     Object.assign(this, parts);
@@ -229,7 +231,11 @@ export class Session {
 
   pushed(event) {
     this.#joinedAgain(event.conversationId);
-    this.#accept({ ...entryOf(event), senderId: event.senderId, payload: event.payload, clientMsgId: event.clientMsgId });
+    const entry = { ...entryOf(event), senderId: event.senderId, payload: event.payload, clientMsgId: event.clientMsgId };
+    this.#accept(entry);
+    const conversation = this.#known(event.conversationId);
+    const isNews = isUserMessage(entry) && event.senderId !== this.me && conversation.mutedUntil <= this.serverNow;
+    if (isNews) this.heard(conversation, entry);
   }
 
   #accept(entry) {

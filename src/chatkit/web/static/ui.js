@@ -15,14 +15,16 @@ const NOT_LOADED = "Your conversations appear here as soon as the server answers
 export class Ui {
   #session;
   #login;
+  #notifier;
   #due = false;
   #atEnd = true;
   #shownId = null;
 
   /** @param login where the open conversation is remembered for a reload */
-  constructor(session, login, actions) {
+  constructor(session, login, notifier, actions) {
     this.#session = session;
     this.#login = login;
+    this.#notifier = notifier;
     this.actions = actions;
     this.#listen();
     byId("app").hidden = false;
@@ -49,6 +51,7 @@ export class Ui {
     this.#login.openConversation = conversationId;
     this.#atEnd = true;
     this.#session.select(conversationId);
+    this.#notifier.looked(conversationId);
     if (conversationId !== null && matchMedia("(hover: hover)").matches) queueMicrotask(() => byId("text").focus());
   }
 
@@ -67,7 +70,11 @@ export class Ui {
     on("text", "input", () => this.#edited());
     on("banner-action", "click", () => this.actions[byId("banner-action").dataset.action]?.()); // it may be hidden since
     on("sign-out", "click", () => this.actions.signOut());
-    document.addEventListener("visibilitychange", () => this.changed());
+    on("notify", "click", () => this.#notifier.toggle());
+    document.addEventListener("visibilitychange", () => {
+      this.changed();
+      this.#notifier.looked(this.#session.openId);
+    });
     new ResizeObserver(() => this.#atEnd && this.#toEnd()).observe(byId("scroller"));
     this.#listenToDialog(on);
   }
@@ -140,6 +147,15 @@ export class Ui {
     if (this.#session.open && this.#atEnd && document.visibilityState === "visible") this.#session.markRead();
     const unread = [...this.#session.conversations.values()].reduce((sum, one) => sum + one.unread(this.#session.me).count, 0);
     document.title = unread > 0 ? `(${unread}) chatkit` : "chatkit";
+    this.#drawNotify(unread);
+  }
+
+  #drawNotify(unread) {
+    const { available, on, busy } = this.#notifier;
+    byId("notify").hidden = !available;
+    byId("notify").disabled = busy;
+    setAttribute(byId("notify"), "aria-pressed", on);
+    this.#notifier.badge(unread);
   }
 
   #drawBanner() {
