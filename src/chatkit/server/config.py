@@ -17,6 +17,7 @@ _MAY_BE_ZERO = frozenset(
         "receipt_delay_s",
         "overload_retry_s",
         "reconnect_after_s",
+        "drain_spread_s",
         "drain_timeout_s",
     }
 )
@@ -30,7 +31,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         heartbeat_s: A client must be heard within this; after twice that the session is closed.
         heads_check_s: How often what was offered is compared with the log, so that what a bus lost is found; None:
             every `heartbeat_s`, and with a bus every 3 seconds. Costs a read of the heads of all conversations
-            that somebody online belongs to.
+            that somebody online belongs to, and with a bus one of the devices that are online.
         gap_wait_s: How long an entry that comes too early waits for the ones before it until they are read.
         hello_timeout_s: A connection that has not logged in by then is closed.
         request_timeout_s: An HTTP request that waits for storage longer is answered UNAVAILABLE.
@@ -55,8 +56,10 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         page_bytes_max: Payload bytes in one page, about. A slow line must bring a whole page within two heartbeats.
         overload_retry_s: What a refused sender is told to wait.
         reconnect_after_s: What clients are told to wait when the node drains.
-        drain_timeout_s: How long a drain waits for what was accepted to be committed, and as long again for the
-            sessions to go.
+        drain_spread_s: Over how long a drain sends its clients away, so that the other nodes do not get all of them
+            in the same second; at most `drain_timeout_s`. A few (up to 200 a second) leave sooner.
+        drain_timeout_s: How long a drain waits, after that, for what was accepted to be committed, and as long again
+            for the sessions to go.
     """
 
     limits: Limits = Limits()
@@ -82,6 +85,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     page_bytes_max: int = 64 * 1024
     overload_retry_s: float = 1.0
     reconnect_after_s: float = 1.0
+    drain_spread_s: float = 5.0
     drain_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:

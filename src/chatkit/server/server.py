@@ -37,6 +37,7 @@ from .committer import NOT_RUNNING, Committer
 from .config import ServerConfig
 from .devices import Devices
 from .dispatch import Dispatch
+from .drain import Drain
 from .engine import Engine
 from .live.hub import Hub
 from .login import Login
@@ -152,6 +153,7 @@ class ChatServer(LoginVerbs):
         )
         self.admission = Admission(config.limits, config.overload_retry_s)
         self._sessions = Sessions(dispatch, self.admission, config, ports)
+        self._drain = Drain(self._sessions, self._committer, config, ports.clock)
         self._reconciler = Reconciler(store, hub, receipts, self._committer, to_reconcile, config.gap_wait_s)
         self._watchdog = Watchdog(
             store,
@@ -251,19 +253,14 @@ class ChatServer(LoginVerbs):
             logger.error("%s. A host without lifespan, such as daphne, cannot run it", NOT_RUNNING)
 
     async def drain(self) -> None:
-        """Refuse new work, answer what was accepted, and send everybody away. Safe to repeat.
+        """Take nobody in any more, send everybody away over `drain_spread_s`, and answer what was accepted.
 
-        Afterwards every accepted message is durable and answered, as far as `drain_timeout_s` allowed.
+        Afterwards every accepted message is durable and answered, as far as `drain_timeout_s` allowed, and new work is
+        refused. Safe to repeat.
         """
         if self._guard is not None:
             self._guard.check()
-        self._committer.close("the node drains")
-        self._sessions.announce_drain()
-        with anyio.move_on_after(self.config.drain_timeout_s):
-            if self.running:
-                await self._committer.flush()
-        with anyio.move_on_after(self.config.drain_timeout_s):
-            await self._sessions.send_away()
+        await self._drain.run(running=self.running)
 
     def _refuse_queued(self, why: Callable[[PendingCommand], RefusedError | None]) -> None:
         self._committer.refuse_queued(why)

@@ -73,7 +73,6 @@ class Watchdog:
         background.every(SEEN_EVERY_S, self._see_devices)
         if self._bridge is not None:
             background.every(_TICK_S, self._bridge.check_unreadable)
-            background.every(self._config.heartbeat_s, self._check_devices)
             background.start(self._access.run)
 
     async def _check_deadlines(self) -> None:
@@ -98,15 +97,16 @@ class Watchdog:
         return self._config.heartbeat_s if self._bridge is None else _CHECK_WITH_BUS_S
 
     async def _check_heads(self) -> None:
-        """Have what was pushed compared with the log: pushes and cluster messages may be lost, entries may not."""
+        """Have what was pushed compared with the log: pushes and cluster messages may be lost, entries may not.
+
+        With other nodes the devices are looked at too: one may have opened a newer session there.
+        """
         self._to_reconcile.all_logs()
         self._to_reconcile.changes()
+        if self._bridge is not None:
+            self._to_reconcile.all_devices()
 
     async def _see_devices(self) -> None:
         """Note that the devices of this node are online."""
         for command in self._devices.online():
             await self._engine.execute(command, Done)
-
-    async def _check_devices(self) -> None:
-        """Have the devices looked at: the message that one opened a session elsewhere may have been lost."""
-        self._to_reconcile.all_devices()
