@@ -71,8 +71,10 @@ soak-steady: setup
 	$(BIN)/python -m tests.proof.soak --hours $(or $(HOURS),1) --clients $(or $(CLIENTS),200) --rate $(or $(RATE),100)
 
 # Three nodes on PostgreSQL and NATS, all from pip, with apps and faults: says what was seen. SEED draws the faults.
+# Then the nodes are restarted one after the other, without faults.
 cluster: setup
 	$(BIN)/python -m tests.proof.cluster --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.proof.cluster --rolling --seconds 60 --clients 120
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -1,4 +1,4 @@
-"""A short run of the cluster: three nodes, PostgreSQL, NATS, and every fault of a server."""
+"""Short runs of the cluster: three nodes, PostgreSQL, NATS; with every fault of a server, and restarted in turn."""
 
 from __future__ import annotations
 
@@ -19,4 +19,16 @@ def test_a_short_run_loses_and_doubles_nothing(
     assert command.main(["--seconds", "15", "--clients", "10", "--rate", "20"]) == 0
     told = capsys.readouterr().out
     assert "PostgreSQL crashed" in told
+    assert "every log is whole" in told
+
+
+def test_a_rolling_restart_under_load_loses_and_doubles_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(load, "PROCESSES", 1)
+    monkeypatch.setattr(nodes, "_BETWEEN_NODES_S", 2.5)
+
+    assert command.main(["--rolling", "--seconds", "12", "--clients", "80", "--rate", "20"]) == 0
+    told = capsys.readouterr().out
+    assert "3 nodes drained and started again" in told
     assert "every log is whole" in told

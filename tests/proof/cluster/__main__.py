@@ -1,8 +1,10 @@
-"""`python -m tests.proof.cluster [--seconds 120] [--clients 60] [--rate 50]`: 0 if nothing was lost, doubled or left.
+"""`python -m tests.proof.cluster [--rolling] [--seconds 120] [--clients 60] [--rate 50]`: 0 if nothing was lost,
+doubled or left.
 
 Three nodes on one PostgreSQL, joined by NATS, with a balancer before them. Apps come and go, send and are cut off; a
 node is killed or stands still, PostgreSQL crashes, its sessions are ended, NATS is killed or stands still. At the end
 every acknowledged message is in the log under its number, no log has a hole, and every device holds all of it.
+With `--rolling` there is no fault: the nodes are drained and started again, one after the other.
 """
 
 from __future__ import annotations
@@ -23,29 +25,44 @@ from chatkit.testing.rng import Rng
 from tests.proof.soak.judge import lost, read_logs
 from tests.proof.soak.load import Load
 
-from .nodes import Cluster, Nemesis
+from .nodes import Cluster, Nemesis, RollingRestart
 
 
-def run(folder: Path, *, seconds: float, clients: int, rate: float, seed: int) -> list[str]:
+def run(
+    folder: Path, *, seconds: float, clients: int, rate: float, seed: int, rolling: bool = False
+) -> list[str]:
     """What is wrong, in words; says what it does."""
     with Cluster.serving(folder) as cluster:
         print(f"3 nodes on PostgreSQL and NATS; {clients} devices, {rate:g} messages a second", flush=True)
         load = Load(folder, cluster.port, clients=clients, rate=rate, seconds=seconds, seed=seed)
         load.create()
-        nemesis, began_s = Nemesis(cluster, seed), time.monotonic()
-        load.run(beside=nemesis.striking())
+        began_s = time.monotonic()
+        wrong = _restart(cluster, load) if rolling else _strike(cluster, load, seed)
         print(load.summary())
-        print(
-            "faults of servers: "
-            + ", ".join(f"{name} {count}" for name, count in sorted(nemesis.struck.items()))
-        )
         print(
             f"everybody had everything {time.monotonic() - began_s - seconds:.0f} s after the last message was due"
         )
-        wrong = [f"a node logged: {part[-300:]}" for part in cluster.tracebacks()]
+        wrong += [f"a node logged: {part[-300:]}" for part in cluster.tracebacks()]
         logs = anyio.run(_read_logs, cluster.address, list(load.groups))
     print(f"{sum(map(len, logs.values()))} entries in {len(logs)} logs")
     return [*wrong, *lost(load.reports, logs)]
+
+
+def _strike(cluster: Cluster, load: Load, seed: int) -> list[str]:
+    nemesis = Nemesis(cluster, seed)
+    load.run(beside=nemesis.striking())
+    struck = ", ".join(f"{name} {count}" for name, count in sorted(nemesis.struck.items()))
+    print(f"faults of servers: {struck}")
+    return []
+
+
+def _restart(cluster: Cluster, load: Load) -> list[str]:
+    restart = RollingRestart(cluster)
+    load.run(beside=restart.rolling())
+    print(f"{len(restart.exit_codes)} nodes drained and started again")
+    if restart.exit_codes != [0] * len(cluster.nodes):
+        return [f"the nodes ended with {restart.exit_codes}"]
+    return []
 
 
 async def _read_logs(address: str, names: Sequence[str]) -> dict[str, list[Entry]]:
@@ -64,10 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=60, help="devices that come and go (default 60)")
     parser.add_argument("--rate", type=float, default=50.0, help="messages a second (default 50)")
     parser.add_argument("--seed", type=int, default=1, help="draws who fails when (default 1)")
+    parser.add_argument("--rolling", action="store_true", help="no faults: a rolling restart")
     options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="chatkit-cluster-"))
     wrong = run(
-        folder, seconds=options.seconds, clients=options.clients, rate=options.rate, seed=options.seed
+        folder,
+        seconds=options.seconds,
+        clients=options.clients,
+        rate=options.rate,
+        seed=options.seed,
+        rolling=options.rolling,
     )
     for line in wrong[:20]:
         print(f"WRONG: {line}")
