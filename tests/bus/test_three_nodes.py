@@ -57,9 +57,7 @@ async def three_nodes(
         return HarnessServer(
             store=PostgresStore(address, ids=SystemIds()),
             authenticate=by_name,
-            config=ServerConfig(
-                limits=Limits.unlimited(), heads_check_s=NEVER_S if bus_works else SOON_S
-            ),
+            config=ServerConfig(limits=Limits.unlimited(), heads_check_s=NEVER_S if bus_works else SOON_S),
             bus=open_bus(f"nats://127.0.0.1:{nats.port}"),
         )
 
