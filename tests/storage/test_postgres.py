@@ -9,6 +9,7 @@ import pytest
 from chatkit.core.log import rules
 from chatkit.storage.postgres import PostgresStore
 from chatkit.testing.contracts.storage import Make, StoreContract
+from chatkit.testing.contracts.storage_contacts import ContactContract
 from chatkit.testing.contracts.storage_reopening import opened
 from tests.servers.pgbouncer import pooling
 from tests.servers.postgres import PostgresServer, serving
@@ -28,7 +29,7 @@ def address(server: PostgresServer) -> str:
     return server.new_database()
 
 
-class TestOnPostgres(StoreContract):
+class TestOnPostgres(StoreContract, ContactContract):
     @pytest.fixture
     def make(self, address: str) -> Make:
         ids = seeded_ids()

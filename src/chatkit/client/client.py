@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import anyio
 
@@ -23,8 +23,9 @@ from ..errors import (
 from ..ports import Ports
 from ..transport.base import Connector
 from ..transport.network import Network
-from ..types import Message, MessageStatus, Payload, Sent
+from ..types import Message, MessageStatus, Payload, Sent, UserPresence
 from ..wire import events as ev
+from ..wire.http import PresenceUsers
 from ._http import ATTEMPTS_MAX, Http
 from ._runtime import ClientRuntime, check_store, codec_named, connector_of, store_of
 from ._token import Token, TokenSource
@@ -38,12 +39,14 @@ from .validate import (
     Address,
     address_of,
     canonical_of,
+    check,
     check_client_msg_id,
     check_conversation_id,
     check_device_id,
     check_limit,
     check_message_id,
     check_seq,
+    check_user_ids,
     wait_of,
 )
 
@@ -420,6 +423,40 @@ class ChatClient:
             runtime.connection.typing(conversation_id)
         self._typed_at_s = lately
 
+    async def set_presence(self, state: Literal["ONLINE", "AWAY"]) -> None:
+        """Say whether the user is at this device or away from it; it holds for later connections too.
+
+        A device that says nothing is ONLINE while it is connected. Where the server has presence switched off, it has
+        no effect.
+
+        Raises:
+            BadRequestError: Another state.
+        """
+        runtime = self._open_runtime()
+        check(state, Literal["ONLINE", "AWAY"], "state")
+        runtime.own_presence.set(state)
+
+    async def presence(self, user_ids: Sequence[str]) -> list[UserPresence]:
+        """Who of these is online now, in this order; asked over HTTP. `PresenceChanged` says what changes later.
+
+        Left out are those whom the user may not know of: who shares no conversation with them that is small enough, or
+        blocked them.
+
+        Args:
+            user_ids: 1 to 100.
+
+        Raises:
+            BadRequestError: None, too many, or no valid ids.
+            ForbiddenError: Presence is switched off at this server.
+            ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
+        """
+        runtime = self._open_runtime()
+        users = check_user_ids(user_ids, "user_ids", PresenceUsers)
+        timeout_s = self._config.request_timeout_s
+        api = self._api(runtime)
+        with runtime.call(timeout_s):
+            return await api.presence(users)
+
     async def status(self, message_id: str) -> Status:
         """How far one's own message has got, per user and device; asked over HTTP.
 
@@ -430,10 +467,14 @@ class ChatClient:
         runtime = self._open_runtime()
         check_message_id(message_id)
         timeout_s = self._config.request_timeout_s
-        if runtime.api is None:
-            runtime.api = ChatApi.over(self._http(timeout_s), self._ports)
+        api = self._api(runtime)
         with runtime.call(timeout_s):
-            return await runtime.api.status(message_id)
+            return await api.status(message_id)
+
+    def _api(self, runtime: ClientRuntime) -> ChatApi:
+        if runtime.api is None:
+            runtime.api = ChatApi.over(self._http(self._config.request_timeout_s), self._ports)
+        return runtime.api
 
     def message_state(self, conversation_id: str, seq: int) -> MessageStatus:
         """SENT, DELIVERED or READ of one's own message, from what this device has heard; asks nobody.

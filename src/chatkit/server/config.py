@@ -43,6 +43,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         members_max: Most members of a group.
         readd_after_leaving: Whether a group's owner may add users again who left it by their own choice; if not, only
             the host may (`ChatServer.add_members(..., by=None)`), who has asked them.
+        presence: Whether users may know who of their contacts is online (PRESENCE). Of several nodes all must have it.
+        presence_members_max: Members of a conversation up to which it makes its members each other's contacts.
         typing_interval_s: Least time between two TYPING of a session in a conversation.
         sessions_max: Most open connections; further ones are closed with 4002.
         commit_queue_max: Most items waiting for storage, large ones counted by the rows they write. Sends are
@@ -74,6 +76,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     recall_window_s: float = 120.0
     members_max: int = 1_000
     readd_after_leaving: bool = True
+    presence: bool = False
+    presence_members_max: int = 50
     typing_interval_s: float = 3.0
     sessions_max: int = 20_000
     commit_queue_max: int = 20_000
@@ -95,4 +99,5 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
                 least = 0.0 if name in _MAY_BE_ZERO else None
                 check_number(name, value, whole=not name.endswith("_s"), least=least)
         check_kind("readd_after_leaving", self.readd_after_leaving, bool)
+        check_kind("presence", self.presence, bool)
         check_kind("limits", self.limits, Limits)

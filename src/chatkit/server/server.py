@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import anyio
 
@@ -21,7 +21,7 @@ from .._event_loop import LoopGuard
 from ..bus.base import Bus, Connects
 from ..errors import ConfigurationError, RefusedError
 from ..ports import Ports
-from ..storage.base import Store
+from ..storage.base import ContactReader, Store
 from ..wire import events as ev
 from ..wire.codec import Codec
 from .access import Access
@@ -44,6 +44,7 @@ from .login import Login
 from .login_request import LoginRequest
 from .login_verbs import LoginVerbs
 from .pending import PendingCommand
+from .presence import PresenceService
 from .publisher import Publisher
 from .read_gate import ReadGate
 from .receipts import Receipts
@@ -84,6 +85,7 @@ class ChatServer(LoginVerbs):
         allowance: For endpoints, not for hosts: what a user may still ask for.
         admission: For endpoints, not for hosts: what an address may still ask for.
         reads: For endpoints, not for hosts: whose turn it is to read.
+        presence: For endpoints, not for hosts: who is online.
     """
 
     def __init__(
@@ -98,6 +100,8 @@ class ChatServer(LoginVerbs):
         drain_on_signals: bool = True,
     ) -> None:
         check_has("store", store, "commit", "a Store, such as open_store('sqlite:///chat.db')")
+        if config is not None and getattr(config, "presence", False):
+            check_has("store", store, "contacts", "a Store that can say who knows whom (ContactReader)")
         check_callable("authenticate", authenticate, "an async callable, such as jwt_authenticator(secret)")
         if bus is not None:
             check_has("bus", bus, "subscribe", "a Bus, or None for a server that is alone on its log")
@@ -123,7 +127,23 @@ class ChatServer(LoginVerbs):
         bridge = (
             None
             if bus is None
-            else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random, self._access.look)
+            else ClusterBridge(
+                bus,
+                hub,
+                receipts,
+                to_reconcile,
+                ports.random,
+                on_revoked=self._access.look,
+                on_available=lambda message: self.presence.hear(message),
+            )
+        )
+        self.presence = PresenceService(
+            cast("ContactReader", store) if config.presence else None,
+            hub,
+            bridge,
+            config,
+            ports.clock,
+            ports.ids.token_bytes(8).hex() if config.presence else "",
         )
         self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
         publisher = Publisher(hub, receipts, to_reconcile, bridge, self._access, self.allowance, config)
@@ -145,6 +165,7 @@ class ChatServer(LoginVerbs):
             self.login,
             self.sync,
             typing,
+            self.presence,
             self.allowance,
             hub,
             self._restoration,
@@ -160,6 +181,7 @@ class ChatServer(LoginVerbs):
             self._sessions,
             self.login,
             receipts,
+            self.presence,
             self._reconciler,
             to_reconcile,
             bridge,

@@ -17,6 +17,8 @@ from .config import ServerConfig
 from .devices import SEEN_EVERY_S, Devices
 from .engine import Engine
 from .login import Login
+from .presence import RENEW_S, PresenceService
+from .presence import TICK_S as PRESENCE_TICK_S
 from .receipts import Receipts
 from .restoration import Restoration
 from .sessions import Sessions
@@ -38,6 +40,7 @@ class Watchdog:
         sessions: Sessions,
         login: Login,
         receipts: Receipts,
+        presence: PresenceService,
         reconciler: Reconciler,
         to_reconcile: ReconcileQueue,
         bridge: ClusterBridge | None,
@@ -52,6 +55,7 @@ class Watchdog:
         self._sessions = sessions
         self._login = login
         self._receipts = receipts
+        self._presence = presence
         self._reconciler = reconciler
         self._to_reconcile = to_reconcile
         self._bridge = bridge
@@ -71,6 +75,10 @@ class Watchdog:
         background.every(self._heads_check_s(), self._check_heads)
         background.every(_LOG_TOKEN_S, self._restoration.refresh)
         background.every(SEEN_EVERY_S, self._see_devices)
+        if self._presence.on:
+            self._presence.begin()
+            background.every(PRESENCE_TICK_S, self._presence.tick)
+            background.every(RENEW_S, self._presence.renew)
         if self._bridge is not None:
             background.every(_TICK_S, self._bridge.check_unreadable)
             background.start(self._access.run)

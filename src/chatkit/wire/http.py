@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ..types import ConversationType, DeliveryState, Member
+from ..types import ConversationType, DeliveryState, Member, PresenceState
 from .events import ClientMsgId, Id, LogEntry
 
 Title = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
 PayloadType = Annotated[str, Meta(min_length=1, max_length=32)]
 UserIds = Annotated[list[Id], Meta(max_length=5_000)]
+PresenceUsers = Annotated[list[Id], Meta(min_length=1, max_length=100)]
 SomeUserIds = Annotated[list[Id], Meta(min_length=1, max_length=5_000)]
 
 
@@ -180,6 +181,20 @@ class ConversationsResult(Body, frozen=True):
 
     conversations: list[ConversationRow]
     next_cursor: str | None
+
+
+class PresenceRow(Body, frozen=True):
+    """Whether one user is online; `lastSeenTs` is null while they are, and where nobody knows it."""
+
+    user_id: str
+    state: PresenceState
+    last_seen_ts: int | None
+
+
+class PresenceResult(Body, frozen=True):
+    """Those of the users asked for whom the caller may know of, in the order asked."""
+
+    presence: list[PresenceRow]
 
 
 class Health(Body, frozen=True):
