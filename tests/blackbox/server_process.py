@@ -46,6 +46,9 @@ class ServerProcess:
         folder: Where its own log is, and a SQLite file.
         options: More of `chatkit serve`.
         secret: Of the tokens.
+
+    Attributes:
+        environment: Further variables of the process, from its next start on.
     """
 
     def __init__(self, folder: Path, *options: str, secret: str = SECRET) -> None:
@@ -56,6 +59,7 @@ class ServerProcess:
         self.port = free_port()
         self.log_path = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}
 
     @property
     def http_url(self) -> str:
@@ -74,7 +78,7 @@ class ServerProcess:
         command = [sys.executable, "-P", str(SERVE), "serve", "--port", str(self.port)]
         command += ["--storage", self.storage]
         command += ["--jwt-secret-env", "CHATKIT_JWT_SECRET", *self._options]
-        env = os.environ | {"CHATKIT_JWT_SECRET": self._secret, "PYTHONUNBUFFERED": "1"}
+        env = os.environ | {"CHATKIT_JWT_SECRET": self._secret, "PYTHONUNBUFFERED": "1"} | self.environment
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env
