@@ -30,6 +30,7 @@ GIVEN: dict[str, Any] = {
     "user_id": "ben",
     "client_msg_id": "k1",
     "title": "trip",
+    "state": "AWAY",
     "handler": anyio.lowlevel.checkpoint,
 }
 """What the calls are given, by the names of their parameters."""
