@@ -38,13 +38,14 @@ test: setup
 test-all:
 	scripts/test-all
 
-# 500 seeds with every fault, on all cores; SEEDS=5000 or 20000 for a night, SEED=7 for one of them again, FIRST=500
+# 500 seeds with every fault, on all cores, and 100 on a bus that drops everything; SEEDS=5000 or 20000 for a night, SEED=7 for one of them again, FIRST=500
 # to go on elsewhere. Ends with what was tried, what each fault changed, and what each invariant was held against.
 sim: setup
 ifdef SEED
 	$(BIN)/python -m tests.proof.simulation --seed $(SEED)
 else
 	$(BIN)/python -m tests.proof.simulation --seeds $(or $(SEEDS),500) --first $(or $(FIRST),0)
+	$(BIN)/python -m tests.proof.simulation --dead-bus --seeds 100 --first $(or $(FIRST),0)
 	$(BIN)/python -m tests.proof.simulation --same 20 --first $(or $(FIRST),0)
 endif
 
@@ -70,10 +71,11 @@ soak: setup
 soak-steady: setup
 	$(BIN)/python -m tests.proof.soak --hours $(or $(HOURS),1) --clients $(or $(CLIENTS),200) --rate $(or $(RATE),100)
 
-# Three nodes on PostgreSQL and NATS, all from pip: apps and faults (SEED draws them), a group of 500 that are all
+# Three nodes on PostgreSQL and NATS, all from pip: apps and faults (SEED draws them), a rolling restart, a group of 500 that are all
 # online, and 1,000 clients that are cut off at once. Says what was seen.
 cluster: setup
 	$(BIN)/python -m tests.proof.cluster --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.proof.cluster --rolling --seconds 60 --clients 120
 	$(BIN)/python -m tests.proof.cluster --group 500
 	$(BIN)/python -m tests.proof.cluster --reconnect 1000
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .client.events import MessageRecalled as MessageRecalled
     from .client.events import MessageReceived as MessageReceived
     from .client.events import MessageSent as MessageSent
+    from .client.events import PresenceChanged as PresenceChanged
     from .client.events import ReceiptChanged as ReceiptChanged
     from .client.events import ReceiptCounts as ReceiptCounts
     from .client.events import Reconnecting as Reconnecting
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from .types import Payload as Payload
     from .types import Receipt as Receipt
     from .types import Sent as Sent
+    from .types import UserPresence as UserPresence
 else:
     import importlib
 
@@ -75,7 +77,8 @@ else:
             "client.client": "ChatClient",
             "client.config": "ClientConfig",
             "client.events": "CaughtUp Connected Connecting ConversationChanged Delivery Disconnected EpochChanged"
-            " MessageRecalled MessageReceived MessageSent ReceiptChanged ReceiptCounts Reconnecting SendFailed Typing",
+            " MessageRecalled MessageReceived MessageSent PresenceChanged ReceiptChanged ReceiptCounts Reconnecting"
+            " SendFailed Typing",
             "errors": "BadRequestError ChatkitError ClosedError ConfigurationError ConflictError ForbiddenError"
             " NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError TokenRevokedError"
             " UnauthenticatedError UnavailableError",
@@ -86,7 +89,7 @@ else:
             "server.limits": "Limits",
             "server.login_request": "LoginRequest RequestLogin",
             "server.server": "ChatServer",
-            "types": "Identity Member Message Payload Receipt Sent",
+            "types": "Identity Member Message Payload Receipt Sent UserPresence",
         }.items()
         for name in names.split()
     }

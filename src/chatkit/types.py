@@ -15,6 +15,9 @@ JoinReason = Literal["CREATED", "JOINED"]
 
 DeliveryState = Literal["PENDING", "DELIVERED", "READ"]
 MessageStatus = Literal["SENDING", "SENT", "DELIVERED", "READ"]
+PresenceState = Literal["ONLINE", "AWAY", "OFFLINE"]
+"""ONLINE: at one of their devices at least. AWAY: connected, and away from all of them."""
+
 Payload = dict[str, Any]
 """A message's content: an I-JSON object with a `type`. See docs/protocol.md#payloads."""
 
@@ -106,6 +109,21 @@ class Receipt(msgspec.Struct, frozen=True):
     user_id: str
     delivered_seq: int
     read_seq: int
+
+
+class UserPresence(msgspec.Struct, frozen=True):
+    """Whether a user is online.
+
+    Attributes:
+        user_id: The user.
+        state: ONLINE, AWAY or OFFLINE.
+        last_seen_ts: Unix milliseconds when they went OFFLINE, at most some minutes too early; None while they have
+            not, and where nobody knows it.
+    """
+
+    user_id: str
+    state: PresenceState
+    last_seen_ts: int | None
 
 
 class Member(msgspec.Struct, frozen=True, rename="camel"):

@@ -38,13 +38,15 @@ class ServerProcess:
         options: More of `chatkit serve`.
         secret: Of the tokens.
         storage: The address of its log; None: the SQLite file.
+
+    Attributes:
+        environment: Further variables of the process, from its next start on.
     """
 
     program: Sequence[str] = (str(SERVE), "serve")
     """What Python runs; it takes the options of `chatkit serve`."""
 
     environment: Mapping[str, str] = MappingProxyType({})
-    """More of its environment."""
 
     def __init__(self, folder: Path, *options: str, secret: str = SECRET, storage: str | None = None) -> None:
         self.folder = folder

@@ -364,7 +364,7 @@ ITEMS = {
     "list of a good one": [{"event": "PING", "ref": "inner"}],
     "unknown event": {"event": "BOGUS"},
     "event of the server": {"event": "MSG_ACK"},
-    "presence": {"event": "PRESENCE", "userId": "u", "online": True},
+    "news": {"event": "NEWS_OF_TOMORROW", "userId": "u", "online": True},
 }
 
 

@@ -460,7 +460,9 @@ async def test_events_of_a_newer_server_are_ignored(server: FakeServer) -> None:
     async with client(server) as chat:
         line = await server.accept()
         await line.log_in(head(0))
-        line._to_client.append('[{"event":"HOLOGRAM","x":1},{"event":"PRESENCE","userId":"u","online":true}]')
+        line._to_client.append(
+            '[{"event":"HOLOGRAM","x":1},{"event":"NEWS_OF_TOMORROW","userId":"u","online":true}]'
+        )
         line.push(new(1))
 
         assert await received(chat, 1) == [1]

@@ -30,6 +30,9 @@ GIVEN: dict[str, Any] = {
     "user_id": "ben",
     "client_msg_id": "k1",
     "title": "trip",
+    "state": "AWAY",
+    "provider": "log",
+    "token": "a token",
     "handler": anyio.lowlevel.checkpoint,
 }
 """What the calls are given, by the names of their parameters."""

@@ -69,6 +69,7 @@ class CompleteHistory(History):
         devices: What each device holds.
         counts: What servers and clients held in memory.
         effects: What each fault changed: the incident, and how often it was felt.
+        connections_ended_s: By number, when the first end of a connection ended.
     """
 
     def __init__(self, now_s: Callable[[], float]) -> None:
@@ -77,6 +78,7 @@ class CompleteHistory(History):
         self.devices: list[DeviceDump] = []
         self.counts: list[Count] = []
         self.effects: list[tuple[Incident, int]] = []
+        self.connections_ended_s: dict[int, float] = {}
 
     def _parts(self) -> Iterable[Sequence[Any]]:
         return (*super()._parts(), self.devices, [self.store], self.counts)

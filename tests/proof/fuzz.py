@@ -104,6 +104,7 @@ EVENTS: list[dict[str, Any]] = [
     {"event": "SYNC", "conversationId": _GROUP, "lastSeq": 0, "limit": 5, "epoch": "e", "ref": "4"},
     {"event": "RECALL", "messageId": "1-a-2", "ref": "5"},
     {"event": "TYPING", "conversationId": _GROUP},
+    {"event": "PRESENCE", "state": "AWAY"},
     {"event": "AUTH_REFRESH", "token": "ann"},
     {"event": "PING", "ref": "6"},
 ]

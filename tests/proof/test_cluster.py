@@ -1,4 +1,4 @@
-"""Short runs of the cluster: every fault of a server, and a crowd that is cut off at once."""
+"""Short runs of the cluster: every fault of a server, nodes restarted in turn, and a crowd that is cut off at once."""
 
 from __future__ import annotations
 
@@ -29,3 +29,15 @@ def test_a_crowd_that_is_cut_off_at_once_comes_back_and_holds_everything(
     told = capsys.readouterr().out
     assert "21 devices in a group" in told
     assert "everybody had everything" in told and "41 entries" in told
+
+
+def test_a_rolling_restart_under_load_loses_and_doubles_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(load, "PROCESSES", 1)
+    monkeypatch.setattr(nemesis, "_BETWEEN_NODES_S", 2.5)
+
+    assert command.main(["--rolling", "--seconds", "12", "--clients", "80", "--rate", "20"]) == 0
+    told = capsys.readouterr().out
+    assert "3 nodes drained and started again" in told
+    assert "every log is whole" in told

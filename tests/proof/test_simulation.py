@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from chatkit.client.store.memory import MemoryStore as LocalMemoryStore
 from chatkit.errors import UnavailableError
+from chatkit.server import watchdog
 from chatkit.server.config import ServerConfig
 from chatkit.server.limits import Limits
 from chatkit.server.server import ChatServer
@@ -32,12 +33,14 @@ from .checker.verdict import Breach
 from .dumps import CompleteHistory
 from .simulation import __main__ as command
 from .simulation.coverage import IN_FLIGHT, OFTEN, OPERATIONS, Coverage
+from .simulation.delays import DELAY_MAX_S
 from .simulation.pages import PAGES
 from .simulation.plan import FAULTS, draw_plan
 from .simulation.run import simulate
 from .simulation.watch import Effects, WatchedBus, WatchedLocalStore, WatchedStore, watch_drain
 
 SEEDS = range(20)
+DEAD_BUS_SEEDS = (2, 6, 10, 14, 66, 99)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -47,6 +50,30 @@ def test_a_seed_holds(seed: int) -> None:
     assert outcome.alarms == []
     assert [str(violation) for violation in outcome.violations] == []
     assert outcome.converged_s is not None
+
+
+@pytest.mark.parametrize("seed", DEAD_BUS_SEEDS)
+def test_on_a_bus_that_drops_everything_each_message_comes_within_five_seconds(seed: int) -> None:
+    outcome = simulate(seed, dead_bus=True)
+
+    assert outcome.good, (outcome.alarms, outcome.violations)
+    assert len(outcome.delays_s) > 20
+    assert 1.0 < max(outcome.delays_s.values()) <= DELAY_MAX_S, "by a look at the log, and soon enough"
+
+
+def test_a_look_that_comes_too_seldom_is_an_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "_CHECK_WITH_BUS_S", 10.0)
+    outcome = simulate(DEAD_BUS_SEEDS[0], dead_bus=True)
+
+    assert outcome.alarms
+    assert all(" took " in alarm for alarm in outcome.alarms)
+
+
+def test_many_seeds_on_a_dead_bus_say_how_late_the_last_one_was(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--dead-bus", "--seeds", "2", "--first", "2", "--workers", "1"]) == 0
+    assert "5 s are allowed" in capsys.readouterr().out
+
+    assert command._unmeasured(command.Totals(seeds=2)) != []
 
 
 def test_the_plans_of_many_seeds_have_every_fault_and_every_size() -> None:

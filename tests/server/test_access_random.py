@@ -93,7 +93,7 @@ class History:
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 @pytest.mark.parametrize("seed", range(15))
 async def test_only_logins_that_hold_last(kind: str, seed: int) -> None:
-    async with cluster(kind, 3, heartbeat_s=1_000.0) as made:
+    async with cluster(kind, 3, heartbeat_s=1_000.0, heads_check_s=1_000.0) as made:
         made.bus.fate = wild(seed, lost=0.6, doubled=0.3, delay_s=0.4)
         history = History(made, seed)
         for _ in range(12):

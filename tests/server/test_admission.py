@@ -189,7 +189,7 @@ async def test_a_user_has_so_many_connections() -> None:
 
 async def test_while_the_node_drains_a_new_connection_hears_when_to_come_back() -> None:
     async with serving() as server:
-        server._sessions.announce_drain()
+        server._sessions.turn_away()
         session = opened(server)
         frame = session.next_frame()
         assert frame is not None

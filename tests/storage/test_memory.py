@@ -9,11 +9,12 @@ from chatkit.storage.base import Store
 from chatkit.storage.memory import MemoryStore
 from chatkit.testing.contracts.storage import VolatileStoreContract
 from chatkit.testing.contracts.storage_commands import group
+from chatkit.testing.contracts.storage_contacts import ContactContract
 
 from .ids import seeded_ids
 
 
-class TestMemoryStore(VolatileStoreContract):
+class TestMemoryStore(VolatileStoreContract, ContactContract):
     @pytest.fixture
     async def store(self) -> Store:
         store = MemoryStore(ids=seeded_ids())

@@ -10,6 +10,7 @@ import pytest
 from chatkit.core.log import rules
 from chatkit.storage.postgres import PostgresStore
 from chatkit.testing.contracts.storage import Make, StoreContract
+from chatkit.testing.contracts.storage_contacts import ContactContract
 from chatkit.testing.contracts.storage_reopening import opened
 from tests.servers.pgbouncer import pooling
 from tests.servers.postgres import PostgresServer, serving
@@ -34,7 +35,7 @@ NODES = int(os.environ.get("CHATKIT_TEST_NODES", "1"))
 """How many stores are on the log; `make matrix` runs the contract with 1 and with 3."""
 
 
-class TestOnPostgres(StoreContract):
+class TestOnPostgres(StoreContract, ContactContract):
     @pytest.fixture
     def make(self, address: str) -> Make:
         ids = seeded_ids()

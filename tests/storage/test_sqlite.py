@@ -34,6 +34,7 @@ from chatkit.testing.contracts.storage_commands import (
     send,
     seqs,
 )
+from chatkit.testing.contracts.storage_contacts import ContactContract
 
 from .ids import seeded_ids
 
@@ -49,7 +50,7 @@ async def opened(path: str, **options: Any) -> SqliteStore:
     return store
 
 
-class TestWithThreads(StoreContract):
+class TestWithThreads(StoreContract, ContactContract):
     @pytest.fixture
     def make(self, path: str) -> Make:
         ids = seeded_ids()  # of all: a second store would draw another secret
@@ -63,7 +64,7 @@ class TestInline(StoreContract):
         return lambda: SqliteStore(path, ids=ids, threads=False)
 
 
-class TestInMemory(VolatileStoreContract):
+class TestInMemory(VolatileStoreContract, ContactContract):
     @pytest.fixture
     async def store(self) -> AsyncIterator[SqliteStore]:
         store = await opened(":memory:", threads=False)

@@ -87,7 +87,7 @@ def test_every_field_of_every_event_is_named_under_its_heading() -> None:
     for part, union in (("Client to server", ev.ClientEvent), ("Server to client", ev.ServerEvent)):
         for kind in get_args(union):
             tag = str(kind.__struct_config__.tag)
-            heading = "TYPING (pushed)" if kind is ev.TypingPush else tag
+            heading = f"{tag} (pushed)" if kind in (ev.TypingPush, ev.PresencePush) else tag
             for field in msgspec.structs.fields(kind):
                 assert field.encode_name in parts[part, heading], (tag, field.encode_name)
 
@@ -121,6 +121,7 @@ HTTP_BODIES: dict[tuple[str, str], type[wire.Body]] = {
     ("PATCH /v1/conversations/{id}", "request"): wire.UpdateBody,
     ("PATCH /v1/conversations/{id}", "answer"): wire.ConversationResult,
     ("GET /v1/blocks", "answer"): wire.BlocksResult,
+    ("GET /v1/presence", "answer"): wire.PresenceResult,
     ("GET /v1/conversations/{id}/members", "answer"): wire.MembersResult,
     ("GET /v1/conversations/{id}/receipts", "answer"): wire.ReceiptsResult,
     ("GET /v1/conversations", "answer"): wire.ConversationsResult,

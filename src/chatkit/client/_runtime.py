@@ -34,6 +34,7 @@ from .event_queue import EventQueue
 from .history import History
 from .inbox import Batches, Inbox
 from .outbox import Cursors, Outbox
+from .own_presence import OwnPresence
 from .requests import ConnectionStatus, Requests
 from .store.base import LocalStore
 from .store.memory import MESSAGES_MAX, MemoryStore
@@ -90,6 +91,7 @@ class ClientRuntime:
         self.outbox = Outbox(store, config, ports.clock, backoff, self.status, self.wake, self.events)
         self.cursors = Cursors(store, ports.clock, backoff)
         self.requests = Requests(config.requests_max, self.wake)
+        self.own_presence = OwnPresence(self.wake)
         self.batches = Batches(
             store, self.conversations, self.outbox, self.cursors, self.events, taken, config.delivered_when
         )
@@ -119,6 +121,7 @@ class ClientRuntime:
             outbox=self.outbox,
             cursors=self.cursors,
             requests=self.requests,
+            own_presence=self.own_presence,
             sync=sync,
             events=self.events,
             status=self.status,

@@ -27,14 +27,14 @@ from ..errors import (
 )
 from ..ports import Ports
 from ..transport.network import Network
-from ..types import ConversationType, Member, Message, Payload, Sent
+from ..types import ConversationType, Member, Message, Payload, Sent, UserPresence
 from ..wire import events as ev
 from ..wire import http as wire
 from ..wire.codec import JSON
 from ..wire.http import BlockRow as Block
 from ..wire.http import BlocksResult as BlockPage
 from ..wire.http import ConversationResult as Conversation
-from ..wire.http import ConversationRow, ReceiptRow
+from ..wire.http import ConversationRow, PresenceUsers, ReceiptRow
 from ..wire.http import ConversationsResult as ConversationPage
 from ..wire.http import DeliveryRow as Delivery
 from ..wire.http import MembersChangedResult as MembersChanged
@@ -445,6 +445,7 @@ class ChatApi:
         Raises:
             BadRequestError: It is not named here, nor was it to this ChatApi.
         """
+        self._check_loop()
         device_id = self._http.device_id if device_id is None else device_id
         if device_id is None:
             raise BadRequestError("device_id: name the device, here or for the whole ChatApi")
@@ -475,6 +476,23 @@ class ChatApi:
         """
         check_conversation_id(conversation_id)
         await self._call("DELETE", path("conversations", conversation_id, "mute"), type(None))
+
+    # --- presence -------------------------------------------------------------------------------------
+
+    async def presence(self, user_ids: Sequence[str]) -> list[UserPresence]:
+        """Who of these is online, in this order; left out are those whom the caller may not know of.
+
+        Args:
+            user_ids: 1 to 100.
+
+        Raises:
+            ForbiddenError: Presence is switched off at this server.
+        """
+        users = check_user_ids(user_ids, "user_ids", PresenceUsers)
+        answer = await self._call(
+            "GET", "/v1/presence", wire.PresenceResult, params={"users": ",".join(users)}
+        )
+        return [UserPresence(it.user_id, it.state, it.last_seen_ts) for it in answer.presence]
 
     # --- the server -----------------------------------------------------------------------------------
 

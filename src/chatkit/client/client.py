@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import anyio
 
@@ -23,7 +23,7 @@ from ..errors import (
 from ..ports import Ports
 from ..transport.base import Connector
 from ..transport.network import Network
-from ..types import Message, MessageStatus, Payload, Sent
+from ..types import Message, MessageStatus, Payload, Sent, UserPresence
 from ..wire import events as ev
 from ._http import ATTEMPTS_MAX, Http
 from ._runtime import ClientRuntime, check_store, codec_named, connector_of, store_of
@@ -39,6 +39,7 @@ from .validate import (
     Moment,
     address_of,
     canonical_of,
+    check,
     check_client_msg_id,
     check_conversation_id,
     check_device_id,
@@ -420,6 +421,36 @@ class ChatClient:
             lately[conversation_id] = now_s
             runtime.connection.typing(conversation_id)
         self._typed_at_s = lately
+
+    async def set_presence(self, state: Literal["ONLINE", "AWAY"]) -> None:
+        """Say whether the user is at this device or away from it; it holds for later connections too.
+
+        A device that says nothing is ONLINE while it is connected. Where the server has presence switched off, it has
+        no effect.
+
+        Raises:
+            BadRequestError: Another state.
+        """
+        runtime = self._open_runtime()
+        check(state, Literal["ONLINE", "AWAY"], "state")
+        runtime.own_presence.set(state)
+
+    async def presence(self, user_ids: Sequence[str]) -> list[UserPresence]:
+        """Who of these is online now, in this order; asked over HTTP. `PresenceChanged` says what changes later.
+
+        Left out are those whom the user may not know of: who shares no conversation with them that is small enough, or
+        blocked them.
+
+        Args:
+            user_ids: 1 to 100.
+
+        Raises:
+            BadRequestError: None, too many, or no valid ids.
+            ForbiddenError: Presence is switched off at this server.
+            ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
+        """
+        with self._asking() as api:
+            return await api.presence(user_ids)
 
     async def status(self, message_id: str) -> Status:
         """How far one's own message has got, per user and device; asked over HTTP.

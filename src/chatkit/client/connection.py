@@ -36,6 +36,7 @@ from .event_queue import EventQueue
 from .events import Connected
 from .inbox import Inbox
 from .outbox import Cursors, Outbox
+from .own_presence import OwnPresence
 from .requests import ConnectionStatus, Requests, error_of
 from .sync import Sync
 from .validate import check_numbers
@@ -182,6 +183,7 @@ class Connection:
         outbox: Outbox,
         cursors: Cursors,
         requests: Requests,
+        own_presence: OwnPresence,
         sync: Sync,
         events: EventQueue,
         status: ConnectionStatus,
@@ -202,7 +204,8 @@ class Connection:
         self._events = events
         self._status = status
         self._wake = wake
-        self._writer = Writer(codec, welcome.limits, outbox, cursors, requests, wake)
+        self._own_presence = own_presence
+        self._writer = Writer(codec, welcome.limits, outbox, cursors, requests, own_presence, wake)
         self._heartbeat_s = max(welcome.heartbeat_ms / 1000, HEARTBEAT_MIN_S)
         self._received_at_s = self._pinged_at_s = self._clock.now_s()
         self._received_count = 0
@@ -263,6 +266,7 @@ class Connection:
     def _begin(self) -> None:
         self._inbox.connected(self._welcome.user_id)
         self._requests.connected()
+        self._own_presence.connected()
         self._outbox.connected()
         self._sync.connected()
         self._status.change(connected=True)
@@ -424,6 +428,7 @@ class Writer:
         outbox: Outbox,
         cursors: Cursors,
         requests: Requests,
+        own_presence: OwnPresence,
         wake: AutoResetEvent,
     ) -> None:
         self._codec = codec
@@ -432,6 +437,7 @@ class Writer:
         self._cursors = cursors
         self._requests = requests
         self._wake = wake
+        self._own_presence = own_presence
         self._typing: set[str] = set()
         self._ping = False
         self._open = True
@@ -474,6 +480,7 @@ class Writer:
         taken: list[ev.ClientEvent] = [*self._requests.take(), *self._cursors.take()]
         taken += [ev.TypingCommand(conversation_id=id_) for id_ in sorted(self._typing)]
         self._typing.clear()
+        taken += self._own_presence.take()
         if self._ping:
             self._ping = False
             taken.append(ev.Ping())

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from ..errors import ChatkitError
-from ..types import ConversationType, Message, Receipt, Sent
+from ..types import ConversationType, Message, PresenceState, Receipt, Sent
 
 
 class Connecting(msgspec.Struct, frozen=True):
@@ -116,6 +116,21 @@ class Typing(msgspec.Struct, frozen=True):
     user_id: str
 
 
+class PresenceChanged(msgspec.Struct, frozen=True):
+    """A contact came online, went away or offline. Ephemeral: dropped when the buffer is full, and what changes while
+    there is no connection is not told: `ChatClient.presence` asks.
+
+    Attributes:
+        user_id: Who.
+        state: ONLINE, AWAY or OFFLINE.
+        last_seen_ts: With OFFLINE, Unix milliseconds when they went; else None.
+    """
+
+    user_id: str
+    state: PresenceState
+    last_seen_ts: int | None = None
+
+
 class ConversationChanged(msgspec.Struct, frozen=True):
     """The set of one's conversations changed while online, or one was left, or joined again, while away.
 
@@ -146,7 +161,7 @@ class EpochChanged(msgspec.Struct, frozen=True):
 
 
 ConnectionEvent = Connecting | Connected | Reconnecting | Disconnected
-EphemeralEvent = ReceiptChanged | ReceiptCounts | Typing
+EphemeralEvent = ReceiptChanged | ReceiptCounts | Typing | PresenceChanged
 ChatEvent = (
     Connecting
     | Connected
@@ -160,6 +175,7 @@ ChatEvent = (
     | ReceiptChanged
     | ReceiptCounts
     | Typing
+    | PresenceChanged
     | ConversationChanged
     | EpochChanged
 )

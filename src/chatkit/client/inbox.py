@@ -23,7 +23,7 @@ from ..wire.payload import is_same
 from .config import DeliveredWhen
 from .conversation import Conversation, Conversations, Effects, UnknownConversation
 from .event_queue import EventQueue
-from .events import ChatEvent, ConversationChanged, MessageSent, Typing
+from .events import ChatEvent, ConversationChanged, MessageSent, PresenceChanged, Typing
 from .outbox import DELIVERED_REF, READ_REF, Cursors, Outbox
 from .store.base import EncodedMessage, LocalStore, refused_for_now
 from .sync import Pulled, SyncQueue
@@ -262,6 +262,9 @@ class Inbox:
                 self._receipt(effects, event)
             case ev.TypingPush():
                 effects.notify(Typing(event.conversation_id, event.user_id))
+            case ev.PresencePush():
+                seen_ts = event.last_seen_ts if isinstance(event.last_seen_ts, int) else None
+                effects.notify(PresenceChanged(event.user_id, event.state, seen_ts))
             case ev.ErrorEvent():
                 self._refused(effects, event)
 
@@ -573,7 +576,7 @@ class Inbox:
             conversation = self._conversations.get(event.conversation_id)
             up_to_seq = self._batches.confirmable(conversation) if conversation is not None else 0
             self._cursors.refused(event, event.conversation_id, up_to_seq)
-        else:  # typing, or a request whose caller has gone
+        else:  # typing, presence, or a request whose caller has gone
             logger.info("the server refused something nobody waits for: %s", event.code)
 
     def _refused_send(self, effects: Effects, event: ev.ErrorEvent) -> bool:

@@ -21,7 +21,17 @@ class State(IntEnum):
 
 
 _IN_SESSION: dict[type[ev.Event], State] = dict.fromkeys(
-    (ev.SendMsg, ev.DeliveredAck, ev.Read, ev.Sync, ev.Recall, ev.TypingCommand, ev.AuthRefresh, ev.Ping),
+    (
+        ev.SendMsg,
+        ev.DeliveredAck,
+        ev.Read,
+        ev.Sync,
+        ev.Recall,
+        ev.TypingCommand,
+        ev.PresenceCommand,
+        ev.AuthRefresh,
+        ev.Ping,
+    ),
     State.OPEN,
 )
 
@@ -43,6 +53,7 @@ _LIVE: dict[type[ev.Event], State] = dict.fromkeys(
         ev.Behind,
         ev.ConversationPush,
         ev.TypingPush,
+        ev.PresencePush,
         ev.TokenExpiring,
         ev.AuthOk,
         ev.GoAway,

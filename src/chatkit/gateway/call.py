@@ -74,6 +74,17 @@ class Call:
         text = self.request.query_params.get("cursor")
         return checked(text, ev.Id) if text else None
 
+    def ids(self, name: str, kind: Any) -> list[str]:
+        """Ids of the query, separated by commas. Raises BadRequestError: none, too many, or one that is no id."""
+        text = self.request.query_params.get(name)
+        if not text:
+            raise BadRequestError(f"`{name}` is missing")
+        try:
+            ids: list[str] = msgspec.convert(text.split(","), kind)
+        except msgspec.ValidationError:
+            raise BadRequestError(f"`{name}` must be ids, separated by commas, and not too many") from None
+        return ids
+
     async def body(self, kind: type[_T]) -> _T:
         """The decoded JSON body. Raises TooLargeError or BadRequestError."""
         content_type = self.request.headers.get("content-type", "application/json")

@@ -139,6 +139,7 @@ class HttpApi:
                 self._remove_member,
                 wire.MembersChangedResult,
             ),
+            op("GET", "/v1/presence", self._presence, wire.PresenceResult, query=("users",)),
             op("GET", "/v1/blocks", self._blocks, wire.BlocksResult, query=("cursor", "limit")),
             op("POST", "/v1/blocks/{user_id}", self._block, None, status=204),
             op("DELETE", "/v1/blocks/{user_id}", self._unblock, None, status=204),
@@ -321,6 +322,13 @@ class HttpApi:
         command = self._server.engine.unblock(call.user_id, call.path("user_id"))
         await self._server.engine.execute(command, Done, call.proof)
         return Response(status_code=204)
+
+    async def _presence(self, call: Call) -> Response:
+        user_ids = call.ids("users", wire.PresenceUsers)
+        async with self._server.reads.turn(call.user_id):
+            found = await self._server.presence.of(call.user_id, user_ids)
+        rows = [wire.PresenceRow(it.user_id, it.state, it.last_seen_ts) for it in found]
+        return _json(wire.PresenceResult(rows))
 
     # --- how each is answered ---
 

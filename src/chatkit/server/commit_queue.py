@@ -76,6 +76,11 @@ class CommitQueue:
         lane = self._lanes.get(user_id)
         return (0, 0) if lane is None else (lane.cost, lane.payload_bytes)
 
+    def waiting_of(self, user_id: str) -> Iterable[PendingCommand]:
+        """What waits in one lane, in order."""
+        lane = self._lanes.get(user_id)
+        return () if lane is None else lane.pending
+
     def take(self, cost_max: float) -> list[PendingCommand]:
         """The next batch: at least one command, up to a cost. Lanes that got less than they have come first next.
 

@@ -10,7 +10,8 @@ forwards to the `CommitListener`. The next batch begins once everything of this 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import chain
 from typing import Protocol
 
 import anyio
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 NOT_RUNNING = "chatkit is not running: enter `async with server:` in the host's lifespan"
 """What is answered before a server was entered and after it was left."""
+
+DRAINING = "the node drains"
+"""What is answered to whoever was told to leave, and at the end of a drain to everybody."""
 
 
 class CommitListener(Protocol):
@@ -111,6 +115,8 @@ class Committer:
             UnavailableError: The server drains or is not running; nothing was queued. A retry is safe.
         """
         self.check_open()
+        if pending.session is not None and pending.session.leaving:
+            raise self._unavailable(DRAINING)
         if self.load >= share:
             raise OverloadedError("the commit queue is full", retry_after_s=self._config.overload_retry_s)
         if self._fills_share(pending.user_id, share):
@@ -152,6 +158,18 @@ class Committer:
             self._urgent = True
             self._wake.set()
             await self._progress.wait()
+
+    async def answer(self, sessions: Collection[Session]) -> None:
+        """Return once everything that these sessions have asked for has been answered; they ask for nothing more."""
+        while self._owes(sessions):
+            self._urgent = True
+            self._wake.set()
+            await self._progress.wait()
+
+    def _owes(self, sessions: Collection[Session]) -> bool:
+        users = dict.fromkeys(it.user_id for it in sessions)
+        lanes = (self._waiting.waiting_of(user_id) for user_id in users)
+        return any(it.session in sessions for it in chain(self._batch, *lanes))
 
     async def _work(self) -> None:
         """Return when a batch is due: at once for an urgent item, after a moment for receipts alone."""

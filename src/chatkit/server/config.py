@@ -17,6 +17,7 @@ _MAY_BE_ZERO = frozenset(
         "receipt_delay_s",
         "overload_retry_s",
         "reconnect_after_s",
+        "drain_spread_s",
         "drain_timeout_s",
     }
 )
@@ -30,7 +31,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         heartbeat_s: A client must be heard within this; after twice that the session is closed.
         heads_check_s: How often what was offered is compared with the log, so that what a bus lost is found; None:
             every `heartbeat_s`, and with a bus every 3 seconds. Costs a read of the heads of all conversations
-            that somebody online belongs to.
+            that somebody online belongs to, and with a bus one of the devices that are online.
         gap_wait_s: How long an entry that comes too early waits for the ones before it until they are read.
         hello_timeout_s: A connection that has not logged in by then is closed.
         request_timeout_s: An HTTP request that waits for storage longer is answered UNAVAILABLE.
@@ -42,6 +43,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         members_max: Most members of a group.
         readd_after_leaving: Whether a group's owner may add users again who left it by their own choice; if not, only
             the host may (`ChatServer.add_members(..., by=None)`), who has asked them.
+        presence: Whether users may know who of their contacts is online (PRESENCE). Of several nodes all must have it.
+        presence_members_max: Members of a conversation up to which it makes its members each other's contacts.
         typing_interval_s: Least time between two TYPING of a session in a conversation.
         sessions_max: Most open connections; further ones are closed with 4002.
         commit_queue_max: Most items waiting for storage, large ones counted by the rows they write. Sends are
@@ -55,8 +58,10 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         page_bytes_max: Payload bytes in one page, about. A slow line must bring a whole page within two heartbeats.
         overload_retry_s: What a refused sender is told to wait.
         reconnect_after_s: What clients are told to wait when the node drains.
-        drain_timeout_s: How long a drain waits for what was accepted to be committed, and as long again for the
-            sessions to go.
+        drain_spread_s: Over how long a drain sends its clients away, so that the other nodes do not get all of them
+            in the same second; at most `drain_timeout_s`. A few (up to 200 a second) leave sooner.
+        drain_timeout_s: How long a drain waits, after that, for what was accepted to be committed, and as long again
+            for the sessions to go.
     """
 
     limits: Limits = Limits()
@@ -71,6 +76,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     recall_window_s: float = 120.0
     members_max: int = 1_000
     readd_after_leaving: bool = True
+    presence: bool = False
+    presence_members_max: int = 50
     typing_interval_s: float = 3.0
     sessions_max: int = 20_000
     commit_queue_max: int = 20_000
@@ -82,6 +89,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     page_bytes_max: int = 64 * 1024
     overload_retry_s: float = 1.0
     reconnect_after_s: float = 1.0
+    drain_spread_s: float = 5.0
     drain_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
@@ -91,4 +99,5 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
                 least = 0.0 if name in _MAY_BE_ZERO else None
                 check_number(name, value, whole=not name.endswith("_s"), least=least)
         check_kind("readd_after_leaving", self.readd_after_leaving, bool)
+        check_kind("presence", self.presence, bool)
         check_kind("limits", self.limits, Limits)

@@ -16,6 +16,7 @@ from .background import Spawn
 from .engine import Engine
 from .live.hub import Hub
 from .login import Login
+from .presence import PresenceService
 from .restoration import Restoration
 from .session import Session
 from .sync import Sync
@@ -31,6 +32,7 @@ class Dispatch:
         login: Login,
         sync: Sync,
         typing: Typing,
+        presence: PresenceService,
         allowance: Allowance,
         hub: Hub,
         restoration: Restoration,
@@ -40,6 +42,7 @@ class Dispatch:
         self._engine = engine
         self._login = login
         self._sync = sync
+        self._presence = presence
         self._allowance = allowance
         self._hub = hub
         self._restoration = restoration
@@ -53,6 +56,7 @@ class Dispatch:
             ev.Sync: sync.request,
             ev.Recall: engine.recall,
             ev.TypingCommand: typing.request,
+            ev.PresenceCommand: presence.request,
             ev.AuthRefresh: login.request_refresh,
             ev.Ping: self._ping,
         }
@@ -103,6 +107,7 @@ class Dispatch:
         self._engine.ended(session)
         self._login.ended(session)
         self._sync.ended(session)
+        self._presence.ended(session)
         self._hub.leave(session)
 
     def _hello(self, session: Session, event: ev.Hello) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import anyio
 
@@ -24,7 +24,7 @@ from ..ports import Ports
 from ..push.base import PushProvider
 from ..queue.base import Connects as QueueConnects
 from ..queue.base import Queue
-from ..storage.base import Store
+from ..storage.base import ContactReader, Store
 from ..wire import events as ev
 from ..wire.codec import Codec
 from .access import Access
@@ -44,6 +44,7 @@ from .delivery.notices import Compose
 from .delivery.worker import DeliveryWorker
 from .devices import Devices
 from .dispatch import Dispatch
+from .drain import Drain
 from .engine import Engine
 from .host_sends import HostSends
 from .live.hub import Hub
@@ -51,6 +52,7 @@ from .login import Login
 from .login_request import LoginRequest
 from .login_verbs import LoginVerbs
 from .pending import PendingCommand
+from .presence import PresenceService
 from .publisher import Publisher
 from .read_gate import ReadGate
 from .receipts import Receipts
@@ -98,6 +100,7 @@ class ChatServer(LoginVerbs):
         admission: For endpoints, not for hosts: what an address may still ask for.
         reads: For endpoints, not for hosts: whose turn it is to read.
         push: As it was given.
+        presence: For endpoints, not for hosts: who is online.
     """
 
     def __init__(
@@ -116,6 +119,8 @@ class ChatServer(LoginVerbs):
         drain_on_signals: bool = True,
     ) -> None:
         check_has("store", store, "commit", "a Store, such as open_store('sqlite:///chat.db')")
+        if config is not None and getattr(config, "presence", False):
+            check_has("store", store, "contacts", "a Store that can say who knows whom (ContactReader)")
         check_callable("authenticate", authenticate, "an async callable, such as jwt_authenticator(secret)")
         if bus is not None:
             check_has("bus", bus, "subscribe", "a Bus, or None for a server that is alone on its log")
@@ -147,7 +152,23 @@ class ChatServer(LoginVerbs):
         bridge = (
             None
             if bus is None
-            else ClusterBridge(bus, hub, receipts, to_reconcile, ports.random, self._access.look)
+            else ClusterBridge(
+                bus,
+                hub,
+                receipts,
+                to_reconcile,
+                ports.random,
+                on_revoked=self._access.look,
+                on_available=lambda message: self.presence.hear(message),
+            )
+        )
+        self.presence = PresenceService(
+            cast("ContactReader", store) if config.presence else None,
+            hub,
+            bridge,
+            config,
+            ports.clock,
+            ports.ids.token_bytes(8).hex() if config.presence else "",
         )
         self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
         publisher = Publisher(
@@ -181,6 +202,7 @@ class ChatServer(LoginVerbs):
             self.login,
             self.sync,
             typing,
+            self.presence,
             self.allowance,
             hub,
             self._restoration,
@@ -189,12 +211,14 @@ class ChatServer(LoginVerbs):
         )
         self.admission = Admission(config.limits, config.overload_retry_s)
         self._sessions = Sessions(dispatch, self.admission, config, ports)
+        self._drain = Drain(self._sessions, self._committer, config, ports.clock)
         self._reconciler = Reconciler(store, hub, receipts, self._committer, to_reconcile, config.gap_wait_s)
         self._watchdog = Watchdog(
             store,
             self._sessions,
             self.login,
             receipts,
+            self.presence,
             self._reconciler,
             to_reconcile,
             bridge,
@@ -302,21 +326,16 @@ class ChatServer(LoginVerbs):
             logger.error("%s. A host without lifespan, such as daphne, cannot run it", NOT_RUNNING)
 
     async def drain(self) -> None:
-        """Refuse new work, answer what was accepted, and send everybody away. Safe to repeat.
+        """Take nobody in any more, send everybody away over `drain_spread_s`, and answer what was accepted.
 
-        Afterwards every accepted message is durable and answered, as far as `drain_timeout_s` allowed.
+        Afterwards every accepted message is durable and answered, as far as `drain_timeout_s` allowed, and new work is
+        refused. Safe to repeat.
         """
         if self._guard is not None:
             self._guard.check()
-        self._committer.close("the node drains")
         if self._worker is not None:
             self._worker.stop()
-        self._sessions.announce_drain()
-        with anyio.move_on_after(self.config.drain_timeout_s):
-            if self.running:
-                await self._committer.flush()
-        with anyio.move_on_after(self.config.drain_timeout_s):
-            await self._sessions.send_away()
+        await self._drain.run(running=self.running)
 
     def _refuse_queued(self, why: Callable[[PendingCommand], RefusedError | None]) -> None:
         self._committer.refuse_queued(why)

@@ -50,6 +50,7 @@ class Session(Connection):
         last_pushed_seq: By conversation, the seq up to which everything was pushed to it; it belongs to these
             conversations.
         behind: Conversations whose pushes were dropped and not yet announced by BEHIND.
+        leaving: Whether it was told to leave (GOAWAY): no command of it is taken any more.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class Session(Connection):
         "device_id",
         "identity",
         "last_pushed_seq",
+        "leaving",
         "request",
         "resume_hash",
         "session_id",
@@ -85,6 +87,7 @@ class Session(Connection):
         self.token_hash = b""
         self.last_pushed_seq: dict[str, int] = {}
         self.behind: dict[str, None] = {}
+        self.leaving = False
         self._services = services
 
     def refuse(

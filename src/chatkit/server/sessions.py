@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from .._auto_reset_event import AutoResetEvent
 from ..core.connection import State
@@ -17,7 +17,7 @@ from .session import Services, Session
 
 
 class Sessions:
-    """Opens sessions within a bound, and sends all of them away."""
+    """Opens sessions within a bound, and sends them away when told to."""
 
     def __init__(self, services: Services, admission: Admission, config: ServerConfig, ports: Ports) -> None:
         self._services = services
@@ -50,8 +50,7 @@ class Sessions:
         session.request = request
         refusal = self._admission.take_in(session, request.client_address, session.opened_at_s)
         if self._draining:
-            session.answer(self._goaway())
-            session.close(ev.CloseCode.DRAIN, "the node drains")
+            self.send_away([session])
         elif refusal is not None:
             _turn_away(session, refusal)
         elif len(self._sessions) >= self._config.sessions_max:
@@ -68,22 +67,33 @@ class Sessions:
             self._left.set()
             session.end()
 
-    def announce_drain(self) -> None:
-        """Take nobody in any more, and say so to everybody."""
+    def turn_away(self) -> None:
+        """Take nobody in any more; whoever is connected and has not begun to log in is sent away."""
         self._draining = True
-        for session in self:
-            if session.state is State.OPEN:
-                session.answer(self._goaway())
+        self.send_away([it for it in self if it.state is State.AWAITING_HELLO])
 
-    async def send_away(self) -> None:
-        """Close all sessions, and return once they have ended."""
-        for session in self:
+    def staying(self) -> list[Session]:
+        """Those that are logged in and were not told to leave, oldest first."""
+        return [it for it in self if it.state is State.OPEN and not it.leaving]
+
+    def tell_to_leave(self, sessions: Iterable[Session]) -> None:
+        """GOAWAY: what they ask for from here on is refused. Told twice is told once."""
+        goaway = ev.GoAway("drain", int(self._config.reconnect_after_s * 1000))
+        for session in sessions:
+            if not session.leaving:
+                session.leaving = True
+                session.answer(goaway)
+
+    def send_away(self, sessions: Iterable[Session]) -> None:
+        """Close sessions, which have been told to leave by then. What is buffered for them is still written."""
+        for session in sessions:
+            self.tell_to_leave([session])
             session.close(ev.CloseCode.DRAIN, "the node drains")
+
+    async def wait_empty(self) -> None:
+        """Return once all sessions have ended."""
         while self._sessions:
             await self._left.wait()
-
-    def _goaway(self) -> ev.GoAway:
-        return ev.GoAway(reason="drain", reconnect_after_ms=int(self._config.reconnect_after_s * 1000))
 
 
 def _turn_away(session: Session, refusal: RefusedError) -> None:

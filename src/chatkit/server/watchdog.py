@@ -17,6 +17,8 @@ from .config import ServerConfig
 from .devices import SEEN_EVERY_S, Devices
 from .engine import Engine
 from .login import Login
+from .presence import RENEW_S, PresenceService
+from .presence import TICK_S as PRESENCE_TICK_S
 from .receipts import Receipts
 from .restoration import Restoration
 from .sessions import Sessions
@@ -38,6 +40,7 @@ class Watchdog:
         sessions: Sessions,
         login: Login,
         receipts: Receipts,
+        presence: PresenceService,
         reconciler: Reconciler,
         to_reconcile: ReconcileQueue,
         bridge: ClusterBridge | None,
@@ -52,6 +55,7 @@ class Watchdog:
         self._sessions = sessions
         self._login = login
         self._receipts = receipts
+        self._presence = presence
         self._reconciler = reconciler
         self._to_reconcile = to_reconcile
         self._bridge = bridge
@@ -71,9 +75,12 @@ class Watchdog:
         background.every(self._heads_check_s(), self._check_heads)
         background.every(_LOG_TOKEN_S, self._restoration.refresh)
         background.every(SEEN_EVERY_S, self._see_devices)
+        if self._presence.on:
+            self._presence.begin()
+            background.every(PRESENCE_TICK_S, self._presence.tick)
+            background.every(RENEW_S, self._presence.renew)
         if self._bridge is not None:
             background.every(_TICK_S, self._bridge.check_unreadable)
-            background.every(self._config.heartbeat_s, self._check_devices)
             background.start(self._access.run)
 
     async def _check_deadlines(self) -> None:
@@ -98,15 +105,16 @@ class Watchdog:
         return self._config.heartbeat_s if self._bridge is None else _CHECK_WITH_BUS_S
 
     async def _check_heads(self) -> None:
-        """Have what was pushed compared with the log: pushes and cluster messages may be lost, entries may not."""
+        """Have what was pushed compared with the log: pushes and cluster messages may be lost, entries may not.
+
+        With other nodes the devices are looked at too: one may have opened a newer session there.
+        """
         self._to_reconcile.all_logs()
         self._to_reconcile.changes()
+        if self._bridge is not None:
+            self._to_reconcile.all_devices()
 
     async def _see_devices(self) -> None:
         """Note that the devices of this node are online."""
         for command in self._devices.online():
             await self._engine.execute(command, Done)
-
-    async def _check_devices(self) -> None:
-        """Have the devices looked at: the message that one opened a session elsewhere may have been lost."""
-        self._to_reconcile.all_devices()

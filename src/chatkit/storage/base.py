@@ -564,6 +564,22 @@ class OutboxReader(Protocol):
         """The audit rows of a conversation, in order."""
 
 
+class ContactReader(Protocol):
+    """Reads of who may know that a user is online. An ability beside `Store`, asked for where presence is on."""
+
+    async def contacts(self, user_ids: Sequence[str], members_max: int, limit: int) -> dict[str, list[str]]:
+        """For each of these users, who may know of them: who shares a conversation of at most `members_max` members
+        with them now, and was not blocked by them.
+
+        Returns:
+            Ascending, the first `limit` of each; a user without any is left out.
+        """
+
+    async def known_to(self, user_id: str, others: Sequence[str], members_max: int) -> dict[str, int | None]:
+        """Those of the others whom a user may know of, by the same rule, and when a device of theirs was last noted as
+        seen (when it logged in, and every few minutes while it is online); None if they have no device."""
+
+
 POSITION_STRETCH: Final = 1 << 40
 """Positions from one renewal of a log to the next: more than it will ever have entries and audit rows."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ..types import ConversationType
+from ..types import ConversationType, PresenceState
 
 SEQ_MAX = 2**53 - 1
 LOG_TOKEN_MAX = 64
@@ -128,6 +128,13 @@ class TypingCommand(Event, frozen=True, tag="TYPING"):
     ref: Ref | UnsetType = UNSET
 
 
+class PresenceCommand(Event, frozen=True, tag="PRESENCE"):
+    """The user is at this device, or away from it, from here on until the connection ends. Opt-in."""
+
+    state: Literal["ONLINE", "AWAY"]
+    ref: Ref | UnsetType = UNSET
+
+
 class AuthRefresh(Event, frozen=True, tag="AUTH_REFRESH"):
     """A new token for the open connection; answered by AUTH_OK."""
 
@@ -141,7 +148,18 @@ class Ping(Event, frozen=True, tag="PING"):
     ref: Ref | UnsetType = UNSET
 
 
-ClientEvent = Hello | SendMsg | DeliveredAck | Read | Sync | Recall | TypingCommand | AuthRefresh | Ping
+ClientEvent = (
+    Hello
+    | SendMsg
+    | DeliveredAck
+    | Read
+    | Sync
+    | Recall
+    | TypingCommand
+    | PresenceCommand
+    | AuthRefresh
+    | Ping
+)
 
 
 # --- server to client ---------------------------------------------------------------------------------
@@ -280,6 +298,14 @@ class TypingPush(Event, frozen=True, tag="TYPING"):
     user_id: str
 
 
+class PresencePush(Event, frozen=True, tag="PRESENCE"):
+    """Whether somebody is online changed; `last_seen_ts` comes with OFFLINE."""
+
+    user_id: str
+    state: PresenceState
+    last_seen_ts: int | UnsetType = UNSET
+
+
 class TokenExpiring(Event, frozen=True, tag="TOKEN_EXPIRING"):
     """The login ends at `expires_ts`; send AUTH_REFRESH."""
 
@@ -334,6 +360,7 @@ ServerEvent = (
     | Behind
     | ConversationPush
     | TypingPush
+    | PresencePush
     | TokenExpiring
     | AuthOk
     | GoAway

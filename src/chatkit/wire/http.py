@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ..types import ConversationType, DeliveryState, Member
+from ..types import ConversationType, DeliveryState, Member, PresenceState
 from .events import SEQ_MAX, ClientMsgId, Id, LogEntry
 
 Title = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
 PayloadType = Annotated[str, Meta(min_length=1, max_length=32)]
 UserIds = Annotated[list[Id], Meta(max_length=5_000)]
+PresenceUsers = Annotated[list[Id], Meta(min_length=1, max_length=100)]
 SomeUserIds = Annotated[list[Id], Meta(min_length=1, max_length=5_000)]
 PushProviderName = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}\Z")]
 PushToken = Annotated[str, Meta(pattern=r"^[^\x00]{1,4096}\Z")]
@@ -215,6 +216,20 @@ class PushResult(Body, frozen=True):
     providers: list[str]
     web_push_provider: str | UnsetType = UNSET
     vapid_public_key: str | UnsetType = UNSET
+
+
+class PresenceRow(Body, frozen=True):
+    """Whether one user is online; `lastSeenTs` is null while they are, and where nobody knows it."""
+
+    user_id: str
+    state: PresenceState
+    last_seen_ts: int | None
+
+
+class PresenceResult(Body, frozen=True):
+    """Those of the users asked for whom the caller may know of, in the order asked."""
+
+    presence: list[PresenceRow]
 
 
 class Health(Body, frozen=True):

@@ -1,10 +1,12 @@
-"""`python -m tests.proof.cluster [--seconds 120] [--clients 60] [--rate 50]`: 0 if nothing was lost, doubled or left.
+"""`python -m tests.proof.cluster [--rolling] [--seconds 120] [--clients 60] [--rate 50]`: 0 if nothing was lost,
+doubled or left.
 
 Three nodes on one PostgreSQL, joined by NATS, with a balancer before them. Apps come and go, send and are cut off; a
 node is killed or stands still, PostgreSQL crashes, its sessions are ended, NATS is killed or stands still. At the end
 every acknowledged message is in the log under its number, no log has a hole, and every device holds all of it.
 
 `--group 500` has a group of so many, all online, and `--reconnect 1000` cuts off so many clients at once (`crowd.py`).
+With `--rolling` there is no fault: the nodes are drained and started again, one after the other.
 """
 
 from __future__ import annotations
@@ -27,30 +29,45 @@ from tests.proof.soak.load import Load
 from tests.proof.soak.server import SECRET
 
 from .crowd import run_group, run_reconnect
-from .nemesis import Nemesis
+from .nemesis import Nemesis, RollingRestart
 from .nodes import Cluster
 
 
-def run(folder: Path, *, seconds: float, clients: int, rate: float, seed: int) -> list[str]:
+def run(
+    folder: Path, *, seconds: float, clients: int, rate: float, seed: int, rolling: bool = False
+) -> list[str]:
     """What is wrong, in words; says what it does."""
     with Cluster.serving(folder, "--set", "heartbeat_s=5", secret=SECRET) as cluster:
         print(f"3 nodes on PostgreSQL and NATS; {clients} devices, {rate:g} messages a second", flush=True)
         load = Load(folder, cluster.port, clients=clients, rate=rate, seconds=seconds, seed=seed)
         load.create()
-        nemesis, began_s = Nemesis(cluster, seed), time.monotonic()
-        load.run(beside=nemesis.striking())
+        began_s = time.monotonic()
+        wrong = _restart(cluster, load) if rolling else _strike(cluster, load, seed)
         print(load.summary())
-        print(
-            "faults of servers: "
-            + ", ".join(f"{name} {count}" for name, count in sorted(nemesis.struck.items()))
-        )
         print(
             f"everybody had everything {time.monotonic() - began_s - seconds:.0f} s after the last message was due"
         )
-        wrong = [f"a node logged: {part[-300:]}" for part in cluster.tracebacks()]
+        wrong += [f"a node logged: {part[-300:]}" for part in cluster.tracebacks()]
         logs = anyio.run(_read_logs, cluster.address, list(load.groups))
     print(f"{sum(map(len, logs.values()))} entries in {len(logs)} logs")
     return [*wrong, *lost(load.reports, logs)]
+
+
+def _strike(cluster: Cluster, load: Load, seed: int) -> list[str]:
+    nemesis = Nemesis(cluster, seed)
+    load.run(beside=nemesis.striking())
+    struck = ", ".join(f"{name} {count}" for name, count in sorted(nemesis.struck.items()))
+    print(f"faults of servers: {struck}")
+    return []
+
+
+def _restart(cluster: Cluster, load: Load) -> list[str]:
+    restart = RollingRestart(cluster)
+    load.run(beside=restart.rolling())
+    print(f"{len(restart.exit_codes)} nodes drained and started again")
+    if restart.exit_codes != [0] * len(cluster.nodes.nodes):
+        return [f"the nodes ended with {restart.exit_codes}"]
+    return []
 
 
 async def _read_logs(address: str, names: Sequence[str]) -> dict[str, list[Entry]]:
@@ -67,7 +84,14 @@ def _run_chosen(folder: Path, options: argparse.Namespace) -> list[str]:
         return run_group(folder, options.group, options.messages)
     if options.reconnect:
         return run_reconnect(folder, options.reconnect, options.messages)
-    return run(folder, seconds=options.seconds, clients=options.clients, rate=options.rate, seed=options.seed)
+    return run(
+        folder,
+        seconds=options.seconds,
+        clients=options.clients,
+        rate=options.rate,
+        seed=options.seed,
+        rolling=options.rolling,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--reconnect", type=int, metavar="N", help="N clients that are cut off at once instead"
     )
     parser.add_argument("--messages", type=int, default=200, help="of these two (default 200)")
+    crowd.add_argument("--rolling", action="store_true", help="no faults: a rolling restart instead")
     options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="chatkit-cluster-"))
     wrong = _run_chosen(folder, options)

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from .nodes import Cluster
 
@@ -15,6 +15,7 @@ _PAUSE_S = (4.0, 10.0)
 _DOWN_S = 3.0
 _BUS_DOWN_S = 10.0
 _FROZEN_S = 30.0
+_BETWEEN_NODES_S = 5.0
 
 
 class Nemesis:
@@ -32,8 +33,6 @@ class Nemesis:
         self._cluster = cluster
         self._rng = random.Random(seed)
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.failure: BaseException | None = None
         self.struck = Counter[str]()
         self._faults: dict[str, Callable[[], None]] = {
             "node killed": self._kill_node,
@@ -44,29 +43,18 @@ class Nemesis:
             "NATS frozen": self._freeze_bus,
         }
 
-    @contextmanager
-    def striking(self) -> Iterator[None]:
+    def striking(self) -> AbstractContextManager[None]:
         """Until the end of the block; then everything runs again. Raises what went wrong with a fault itself."""
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            self._thread.join()
-        if self.failure is not None:
-            raise self.failure
+        return beside(self._run, self._over)
 
     def _run(self) -> None:
         """Each fault once, in an order by chance, and again."""
-        try:
-            while not self._over.is_set():
-                for name in self._rng.sample(sorted(self._faults), len(self._faults)):
-                    if self._over.wait(self._rng.uniform(*_PAUSE_S)):
-                        return
-                    self.struck[name] += 1
-                    self._faults[name]()
-        except BaseException as error:
-            self.failure = error
+        while not self._over.is_set():
+            for name in self._rng.sample(sorted(self._faults), len(self._faults)):
+                if self._over.wait(self._rng.uniform(*_PAUSE_S)):
+                    return
+                self.struck[name] += 1
+                self._faults[name]()
 
     def _kill_node(self) -> None:
         node = self._rng.choice(self._cluster.nodes.nodes)
@@ -103,3 +91,52 @@ class Nemesis:
         self._cluster.bus.freeze()
         self._over.wait(_BUS_DOWN_S)
         self._cluster.bus.thaw()
+
+
+class RollingRestart:
+    """Each node in turn is drained, waited for and started again, while there is a load.
+
+    Args:
+        cluster: Everything.
+
+    Attributes:
+        exit_codes: Of the drained nodes, in order.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._nodes = cluster.nodes.nodes
+        self._over = threading.Event()
+        self.exit_codes: list[int] = []
+
+    def rolling(self) -> AbstractContextManager[None]:
+        """Once through all nodes, with no pauses after the end of the block. Raises what went wrong with a node."""
+        return beside(self._run, self._over)
+
+    def _run(self) -> None:
+        for node in self._nodes:
+            self._over.wait(_BETWEEN_NODES_S)
+            node.terminate()
+            self.exit_codes.append(node.exit_code())
+            node.start()
+
+
+@contextmanager
+def beside(run: Callable[[], None], over: threading.Event) -> Iterator[None]:
+    """Have `run` go on in a thread; at the end of the block it is told so by `over`. Raises what it raised."""
+    failures: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            run()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=guarded)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    if failures:
+        raise failures[0]

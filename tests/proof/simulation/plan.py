@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from chatkit.client.config import ClientConfig
 from chatkit.core.rate_limit import Rate
@@ -69,6 +70,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         handler_crash_share: Entries over which the handler of a bot crashes.
         token_s: Life of a login token; None for ever.
         page_size: Of every page that chatkit reads or sends in parts; None for the true sizes.
+        dead_bus: Whether the bus between the nodes drops everything, from the beginning to the end.
     """
 
     seed: int
@@ -93,6 +95,22 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     page_size: int | None
     server: ServerConfig
     client: ClientConfig
+    dead_bus: bool = False
+
+
+def on_a_dead_bus(plan: Plan) -> Plan:
+    """The same run on two or three nodes whose bus drops everything, and where nothing else goes wrong.
+
+    Nothing slows a delivery down either but the network and the store: no limits of one peer, and pages of true size.
+    """
+    return replace(
+        plan,
+        nodes=max(plan.nodes, 2),
+        faults=(),
+        page_size=None,
+        server=replace(plan.server, limits=Limits.unlimited()),
+        dead_bus=True,
+    )
 
 
 def draw_plan(seed: int) -> Plan:

@@ -14,10 +14,11 @@ from chatkit.testing.virtual_time import run_virtual
 from ..checker import Violation, check
 from ..dumps import CompleteHistory, dump_store
 from ..held import unanswered_count
+from .delays import Delivery, delays_s, late
 from .leaving import Leaving
 from .nemesis import Nemesis
 from .pages import short_pages
-from .plan import RECALL_WINDOW_S, Plan, draw_plan
+from .plan import RECALL_WINDOW_S, Plan, draw_plan, on_a_dead_bus
 from .workload import Workload
 from .world import World
 
@@ -44,6 +45,7 @@ class Outcome(msgspec.Struct):
         seconds: Virtual seconds it lasted.
         converged_s: Virtual seconds from the end of the faults until everybody had everything; None if never.
         digest: Of the whole history; the same for the same seed.
+        delays_s: On a dead bus, how long each message took to each device that was online.
     """
 
     plan: Plan
@@ -54,6 +56,7 @@ class Outcome(msgspec.Struct):
     seconds: float
     converged_s: float | None
     digest: str
+    delays_s: dict[Delivery, float] = msgspec.field(default_factory=dict)
 
     @property
     def good(self) -> bool:
@@ -61,12 +64,22 @@ class Outcome(msgspec.Struct):
         return not self.alarms and not self.violations
 
 
-def simulate(seed: int) -> Outcome:
-    """Run one seed. Takes about half a second of real time, and no virtual time of its own."""
+def simulate(seed: int, *, dead_bus: bool = False) -> Outcome:
+    """Run one seed. Takes about half a second of real time, and no virtual time of its own.
+
+    Args:
+        dead_bus: The nodes never hear of each other (`plan.on_a_dead_bus`), and a message that comes late is an alarm.
+    """
     plan = draw_plan(seed)
+    if dead_bus:
+        plan = on_a_dead_bus(plan)
     within = _IN_MEMORY if _IN_MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(dir=within) as folder, short_pages(plan.page_size):
-        return run_virtual(_run, plan, Path(folder), seed=seed, backend=plan.backend)
+        outcome = run_virtual(_run, plan, Path(folder), seed=seed, backend=plan.backend)
+    if dead_bus:
+        outcome.delays_s = delays_s(outcome.history)
+        outcome.alarms += late(outcome.delays_s)
+    return outcome
 
 
 async def _run(plan: Plan, folder: Path) -> Outcome:

@@ -64,7 +64,7 @@ class World:
         self.over = False
         self.peaks = Peaks()
         self.store_faults = StoreFaults(latency_s=plan.storage_s)
-        self.bus_faults = BusFaults()
+        self.bus_faults = BusFaults(loss_probability=1.0 if plan.dead_bus else 0.0)
         self.effects = Effects()
         several = plan.nodes > 1
         self.bus = (
@@ -98,6 +98,8 @@ class World:
     async def __aenter__(self) -> Self:
         logging.getLogger("chatkit").addHandler(self._log)
         self._rehearse_alarms()
+        if self.plan.dead_bus:
+            self.history.happened("bus loss", "everything, for good")
         await self.storage.open()
         await self.network.__aenter__()
         self._tasks = await anyio.create_task_group().__aenter__()
@@ -246,6 +248,8 @@ class World:
         )
 
     def _observe_line(self, line: Line, event: LineEvent, code: int | None) -> None:
+        if event != "opened":
+            self.history.connections_ended_s.setdefault(line.number, anyio.current_time())
         if code == ABNORMAL:
             self.effects[BROKEN] += 1
 

@@ -63,6 +63,7 @@ class Node:
             self.world.asked,
             Random(1),
             lambda: self.looked.append(True),
+            lambda message: None,
         )
 
     def hear(self, *messages: cm.ClusterMessage) -> None:

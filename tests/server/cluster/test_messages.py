@@ -22,6 +22,7 @@ EACH: list[cm.ClusterMessage] = [
     cm.ConversationUpdated("c-1"),
     cm.DeviceOpened("ann", "phone"),
     cm.LoginsRevoked(),
+    cm.UsersAvailable("n-1", (("ann", "ONLINE"), ("ben", "")), True),
 ]
 
 

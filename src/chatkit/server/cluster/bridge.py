@@ -46,6 +46,7 @@ class ClusterBridge:
     Args:
         random: Spreads the tries to take up a bus that failed.
         on_revoked: Called when another node says that something was revoked.
+        on_available: Called when another node says who is online there.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class ClusterBridge:
         to_reconcile: ReconcileQueue,
         random: Random,
         on_revoked: Callable[[], None],
+        on_available: Callable[[cm.UsersAvailable], None],
     ) -> None:
         self._bus = bus
         self._hub = hub
@@ -75,6 +77,7 @@ class ClusterBridge:
             cm.ConversationUpdated: lambda message: hub.push_updated(message.conversation_id),
             cm.DeviceOpened: self._device_opened,
             cm.LoginsRevoked: lambda message: on_revoked(),
+            cm.UsersAvailable: on_available,
         }
 
     # --- to the others: gathered, and sent by `flush` ---
@@ -114,6 +117,10 @@ class ClusterBridge:
     def revoked(self) -> None:
         """Something was revoked here."""
         self._gather(cm.NODES, cm.LoginsRevoked())
+
+    def available(self, message: cm.UsersAvailable) -> None:
+        """Users of this node came, went, or are still there."""
+        self._gather(cm.NODES, message)
 
     def flush(self) -> None:
         """Send what was gathered: one frame per topic, or a few."""

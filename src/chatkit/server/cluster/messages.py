@@ -13,7 +13,7 @@ changes needs a new version.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -77,6 +77,20 @@ class LoginsRevoked(msgspec.Struct, frozen=True, array_like=True, tag="revoked")
     """A revocation was stored: look it up."""
 
 
+class UsersAvailable(msgspec.Struct, frozen=True, array_like=True, tag="available"):
+    """What users are at one node; holds until the next one of that node, and no longer than its lease.
+
+    Attributes:
+        node_id: Which node says it.
+        users: Each with the state of their sessions there; "" for none.
+        renewed: Whether it says again what was said before.
+    """
+
+    node_id: str
+    users: tuple[tuple[str, Literal["ONLINE", "AWAY", ""]], ...]
+    renewed: bool
+
+
 ClusterMessage = (
     EntryStored
     | LogChanged
@@ -86,6 +100,7 @@ ClusterMessage = (
     | ConversationUpdated
     | DeviceOpened
     | LoginsRevoked
+    | UsersAvailable
 )
 
 _encoder = msgspec.msgpack.Encoder()

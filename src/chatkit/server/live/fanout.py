@@ -38,6 +38,16 @@ def push_entry(entry: Entry, sessions: Iterable[Session], origin: Session | None
             session.push(push, conversation_id, seq)
 
 
+def push_presence(event: ev.PresencePush, sessions: Iterable[Session]) -> None:
+    """Offer what became of a user; a session whose buffer is full does not get it, and may ask."""
+    encoded: dict[Codec, bytes] = {}
+    for session in sessions:
+        push = encoded.get(session.codec)
+        if push is None:
+            push = encoded[session.codec] = session.codec.encode(event)
+        session.offer(push)
+
+
 def push_volatile(
     event: ev.ReceiptPush | ev.TypingPush | ev.ConversationPush, sessions: Iterable[Session]
 ) -> None:

@@ -12,10 +12,28 @@ class Presence:
 
     def __init__(self) -> None:
         self._users: dict[str, dict[str, Session]] = {}
+        self._changed: dict[str, None] | None = None
+
+    def follow(self) -> None:
+        """Note whose sessions come and go from here on, for `take_changed`. Its bound: the users there are."""
+        self._changed = {}
+
+    def take_changed(self) -> list[str]:
+        """Users of whom a session came or went since the last call."""
+        changed = list(self._changed or ())
+        if changed:
+            self._changed = {}
+        return changed
+
+    def touch(self, user_id: str) -> None:
+        """Something about a session of this user changed."""
+        if self._changed is not None:
+            self._changed[user_id] = None
 
     def add(self, session: Session) -> None:
         """A session is here, in the place of any other of its device."""
         self._users.setdefault(session.user_id, {})[session.device_id] = session
+        self.touch(session.user_id)
 
     def remove(self, session: Session) -> bool:
         """A session is gone. Returns whether it was here; another one of the same device stays."""
@@ -23,6 +41,7 @@ class Presence:
         if devices is None or devices.get(session.device_id) is not session:
             return False
         del devices[session.device_id]
+        self.touch(session.user_id)
         if not devices:
             del self._users[session.user_id]
         return True
@@ -42,6 +61,10 @@ class Presence:
     def sessions(self, user_ids: Iterable[str]) -> list[Session]:
         """The sessions of these users, in their order."""
         return [it for user_id in user_ids for it in self._users.get(user_id, {}).values()]
+
+    def user_ids(self) -> list[str]:
+        """Every user who is here."""
+        return list(self._users)
 
     def all_sessions(self) -> list[Session]:
         """Every session that is logged in."""

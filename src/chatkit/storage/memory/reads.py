@@ -169,6 +169,24 @@ class MemoryReads:
         )
         return [base.Block(*row) for row in found if row[0] > (after or "")][:limit]
 
+    async def contacts(self, user_ids: Sequence[str], members_max: int, limit: int) -> dict[str, list[str]]:
+        """Who may know of each of these users."""
+        found = {user: self._contacts(user, members_max)[:limit] for user in user_ids}
+        return {user: contacts for user, contacts in found.items() if contacts}
+
+    def _contacts(self, user_id: str, members_max: int) -> list[str]:
+        logs = [log for log in self._tables.of_user(user_id) if len(log.member_ids()) <= members_max]
+        others = {other for log in logs for other in log.others(user_id)}
+        return sorted(other for other in others if (user_id, other) not in self._tables.blocks)
+
+    async def known_to(self, user_id: str, others: Sequence[str], members_max: int) -> dict[str, int | None]:
+        """Whom of the others a user may know of, and when they were last seen."""
+        return {
+            other: max((seen for _, seen in self._tables.devices.get(other, {}).values()), default=None)
+            for other in dict.fromkeys(others)
+            if user_id in self._contacts(other, members_max)
+        }
+
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Digest of each device's resume token."""
         tokens = self._tables.tokens

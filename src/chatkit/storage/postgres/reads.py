@@ -209,6 +209,27 @@ SELECT_RESUME_HASHES = """
 SELECT t.user_id, t.device_id, t.token_hash FROM unnest($1::text[], $2::text[]) AS k (user_id, device_id)
 JOIN resume_token AS t ON t.user_id = k.user_id AND t.device_id = k.device_id
 """
+_SHARED = """
+FROM conversation_member AS m
+JOIN conversation AS c ON c.conversation_key = m.conversation_key AND c.member_count <= {most}
+JOIN conversation_member AS o ON o.conversation_key = m.conversation_key AND o.leave_seq IS NULL
+WHERE m.user_id = {user} AND m.leave_seq IS NULL AND o.user_id <> m.user_id
+"""
+SELECT_CONTACTS = f"""
+SELECT k.user_id, f.user_id FROM unnest($1::text[]) AS k (user_id)
+CROSS JOIN LATERAL (
+    SELECT DISTINCT o.user_id {_SHARED.format(user="k.user_id", most="$2")}
+        AND NOT EXISTS (SELECT FROM block AS b WHERE b.user_id = k.user_id AND b.blocked_id = o.user_id)
+    ORDER BY o.user_id LIMIT $3
+) AS f
+ORDER BY k.user_id, f.user_id
+"""  # noqa: S608 -- joined from constants of this module only
+SELECT_KNOWN_TO = f"""
+SELECT k.user_id, (SELECT max(d.last_seen_ms) FROM device AS d WHERE d.user_id = k.user_id)
+FROM unnest($2::text[]) AS k (user_id)
+WHERE EXISTS (SELECT {_SHARED.format(user="$1", most="$3")} AND o.user_id = k.user_id)
+    AND NOT EXISTS (SELECT FROM block AS b WHERE b.user_id = k.user_id AND b.blocked_id = $1)
+"""  # noqa: S608 -- joined from constants of this module only
 SELECT_NEW_REVOCATIONS = (
     "SELECT position, kind, user_id, device_id, token_hash, at_ms, ends_ms FROM revocation "
     "WHERE position > $1 ORDER BY position LIMIT $2"
@@ -431,6 +452,24 @@ async def resume_hashes(
     users, names = [user for user, _ in devices], [name for _, name in devices]
     rows = await connection.fetch(SELECT_RESUME_HASHES, users, names)
     return {(user_id, device_id): token_hash for user_id, device_id, token_hash in rows}
+
+
+async def contacts(
+    connection: Connection, user_ids: Sequence[str], members_max: int, limit: int
+) -> dict[str, list[str]]:
+    """Who may know of each of these users."""
+    found: dict[str, list[str]] = {}
+    for user_id, other in await connection.fetch(SELECT_CONTACTS, list(user_ids), members_max, limit):
+        found.setdefault(user_id, []).append(other)
+    return found
+
+
+async def known_to(
+    connection: Connection, user_id: str, others: Sequence[str], members_max: int
+) -> dict[str, int | None]:
+    """Whom of the others a user may know of, and when they were last seen."""
+    rows = await connection.fetch(SELECT_KNOWN_TO, user_id, list(others), members_max)
+    return {row[0]: row[1] for row in rows}
 
 
 async def revocations(connection: Connection, after: int, limit: int) -> list[Revocation]:

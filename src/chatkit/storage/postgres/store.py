@@ -273,6 +273,14 @@ class PostgresStore:
         """Who joined any conversation after a position."""
         return await self._read(reads.membership_changes, after, limit)
 
+    async def contacts(self, user_ids: Sequence[str], members_max: int, limit: int) -> dict[str, list[str]]:
+        """Who may know of each of these users."""
+        return await self._read(reads.contacts, user_ids, members_max, limit)
+
+    async def known_to(self, user_id: str, others: Sequence[str], members_max: int) -> dict[str, int | None]:
+        """Whom of the others a user may know of, and when they were last seen."""
+        return await self._read(reads.known_to, user_id, others, members_max)
+
     async def resume_hashes(self, devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Digest of each device's resume token."""
         return await self._read(reads.resume_hashes, devices)

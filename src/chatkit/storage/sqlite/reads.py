@@ -195,6 +195,22 @@ SELECT_RESUME_HASHES = """
 SELECT t.user_id, t.device_id, t.token_hash FROM json_each(?) AS j
 CROSS JOIN resume_token AS t ON t.user_id = j.value ->> 0 AND t.device_id = j.value ->> 1
 """
+_SHARED = """
+FROM conversation_member AS m
+CROSS JOIN conversation AS c ON c.conversation_key = m.conversation_key AND c.member_count <= {most}
+CROSS JOIN conversation_member AS o ON o.conversation_key = m.conversation_key AND o.leave_seq IS NULL
+WHERE m.user_id = {user} AND m.leave_seq IS NULL AND o.user_id <> m.user_id
+"""
+SELECT_CONTACTS = f"""
+SELECT DISTINCT o.user_id {_SHARED.format(user="?1", most="?2")}
+    AND NOT EXISTS (SELECT 1 FROM block AS b WHERE b.user_id = ?1 AND b.blocked_id = o.user_id)
+ORDER BY o.user_id LIMIT ?3
+"""  # noqa: S608 -- joined from constants of this module only
+SELECT_KNOWN_TO = f"""
+SELECT j.value, (SELECT max(d.last_seen_ms) FROM device AS d WHERE d.user_id = j.value) FROM json_each(?2) AS j
+WHERE EXISTS (SELECT 1 {_SHARED.format(user="?1", most="?3")} AND o.user_id = j.value)
+    AND NOT EXISTS (SELECT 1 FROM block AS b WHERE b.user_id = j.value AND b.blocked_id = ?1)
+"""  # noqa: S608 -- joined from constants of this module only
 SELECT_POSITION = """
 SELECT
     ifnull((SELECT CAST(value AS INTEGER) FROM setting WHERE name = 'position_floor'), 0)
@@ -389,6 +405,25 @@ def resume_hashes(connection: Connection, devices: Sequence[tuple[str, str]]) ->
     """Digest of each device's resume token."""
     rows = connection.execute(SELECT_RESUME_HASHES, (_text(devices),))
     return {(user_id, device_id): bytes(token_hash) for user_id, device_id, token_hash in rows}
+
+
+def contacts(
+    connection: Connection, user_ids: Sequence[str], members_max: int, limit: int
+) -> dict[str, list[str]]:
+    """Who may know of each of these users."""
+    found = {}
+    for user_id in user_ids:
+        rows = connection.execute(SELECT_CONTACTS, (user_id, members_max, limit))
+        if rows:
+            found[user_id] = [other for (other,) in rows]
+    return found
+
+
+def known_to(
+    connection: Connection, user_id: str, others: Sequence[str], members_max: int
+) -> dict[str, int | None]:
+    """Whom of the others a user may know of, and when they were last seen."""
+    return dict(connection.execute(SELECT_KNOWN_TO, (user_id, _text(others), members_max)))
 
 
 def revocations(connection: Connection, after: int, limit: int) -> list[Revocation]:
