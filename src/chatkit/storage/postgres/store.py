@@ -36,6 +36,7 @@ SLOTS: Final = 64
 """Parts of the log's position: a store takes one by chance, so that two nodes seldom wait for each other there."""
 
 CONNECTIONS: Final = 10
+COMMITS_IN_FLIGHT_MAX: Final = 4
 _TRIES: Final = 6
 _PAUSE_S: Final = 0.02
 
@@ -67,6 +68,7 @@ class PostgresStore:
         self._ids = ids
         self._random = random or SystemRandom()
         self._slot = int(self._random.random() * SLOTS)
+        self._commits_in_flight_max = min(COMMITS_IN_FLIGHT_MAX, connections)
         self._healthy = False
         self._unread = UnreadCounts()
 
@@ -129,6 +131,11 @@ class PostgresStore:
         await self._reading.aclose()
 
     # --- commands ---
+
+    @property
+    def commits_in_flight_max(self) -> int:
+        """Four, where there are as many connections: one conversation whose row somebody holds may stop three."""
+        return self._commits_in_flight_max
 
     async def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
         """Apply a batch in one transaction; one that another node's came before is tried again."""
