@@ -45,7 +45,7 @@ class Deadlines(msgspec.Struct, frozen=True):
     """
 
     connect_s: float = 10.0
-    lock_s: float = 5.0
+    lock_s: float = 2.0
     statement_s: float = 15.0
     transaction_s: float = 30.0
 
@@ -68,9 +68,12 @@ READ: Final = "ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _AGAIN: Final = ("40001", "40P01", "23505")
 """serialization_failure, deadlock_detected, unique_violation: another transaction came first, and a retry finds it."""
 
-_UNAVAILABLE: Final = ("08", "53", "57", "58", "25006", "55P03", "XX001", "XX002", "3D000", "28")
+_UNAVAILABLE: Final = ("08", "53", "57", "58", "25006", "XX001", "XX002", "3D000", "28")
 """SQLSTATEs, by their beginning, of a server that cannot do it now: no connection, no room, going down, starting, a
-standby, a lock that was not given in time; and of data that is damaged."""
+standby; and of data that is damaged."""
+
+_NO_LOCK: Final = "55P03"
+"""lock_not_available: `lock_timeout` has passed."""
 
 _LOST_STATEMENTS: Final = ("26000", "42P05")
 """invalid_sql_statement_name, duplicate_prepared_statement: what a pooler makes of them."""
@@ -82,6 +85,10 @@ _SESSION_ENDS: Final = ("08", "57P", "25P03", "25P04")
 
 class ConflictError(UnavailableError):
     """Another transaction came first; nothing of this one was stored, and a retry is safe."""
+
+
+class LockTimeoutError(UnavailableError):
+    """A lock was not given in time; nothing of the transaction was stored, and a retry is safe."""
 
 
 class DatabaseError(Exception):
@@ -200,6 +207,7 @@ class Database:
 
         Raises:
             ConflictError: Another transaction came first.
+            LockTimeoutError: Another transaction holds a lock for too long.
             DatabaseError: It was refused for another reason; nothing was stored.
             UnavailableError: The server cannot do it now. Whether it was stored is unknown.
         """
@@ -286,6 +294,8 @@ def _translated(error: Exception) -> Exception:
         state = error.sqlstate or ""
         if state in _AGAIN:
             return ConflictError(_words(error), retry_after_s=RETRY_AFTER_S)
+        if state == _NO_LOCK:
+            return LockTimeoutError(f"PostgreSQL gave no lock: {_words(error)}", retry_after_s=RETRY_AFTER_S)
         if state in _LOST_STATEMENTS:
             words = f"{_words(error)}: a pooler in transaction mode needs pooler=transaction in the address"
             return UnavailableError(words, retry_after_s=RETRY_AFTER_S)

@@ -15,14 +15,24 @@ import anyio
 
 from ...core.log.decide import decide, keys_after, keys_of
 from ...core.log.state import State
-from ...drivers.postgres import READ, ConflictError, Connection, Database, DatabaseError, Deadlines
+from ...drivers.postgres import (
+    READ,
+    RETRY_AFTER_S,
+    ConflictError,
+    Connection,
+    Database,
+    DatabaseError,
+    Deadlines,
+    LockTimeoutError,
+)
 from ...drivers.postgres_migrations import migrate
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids, Random, SystemRandom
 from .. import base
 from ..transaction import commit_batch
 from ..unread import UnreadCounts
 from . import reads
+from .held import which_are_held
 from .load import covered_by, lacks, load
 from .write import write
 
@@ -33,7 +43,7 @@ _Result = TypeVar("_Result")
 
 SECRET_BYTES: Final = 32
 SLOTS: Final = 64
-"""Parts of the log's position: a store takes one by chance, so that two nodes seldom wait for each other there."""
+"""Parts of the log's position: a batch takes one by chance, so that two of them seldom wait for each other there."""
 
 CONNECTIONS: Final = 10
 COMMITS_IN_FLIGHT_MAX: Final = 4
@@ -67,7 +77,6 @@ class PostgresStore:
         )  # commits wait for no read
         self._ids = ids
         self._random = random or SystemRandom()
-        self._slot = int(self._random.random() * SLOTS)
         self._commits_in_flight_max = min(COMMITS_IN_FLIGHT_MAX, connections)
         self._healthy = False
         self._unread = UnreadCounts()
@@ -143,7 +152,7 @@ class PostgresStore:
 
         async def transact(some: Sequence[base.Command]) -> list[base.Outcome]:
             nonlocal reached
-            outcomes = await self._try_again(some)
+            outcomes = await self._past_locks(some)
             reached = True
             return outcomes
 
@@ -153,6 +162,17 @@ class PostgresStore:
         finally:
             self._healthy = reached
         return outcomes
+
+    async def _past_locks(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        """Run a batch; where somebody holds a conversation for too long, its commands are refused and the rest is run."""
+        try:
+            return await self._try_again(commands)
+        except LockTimeoutError as error:
+            held = await which_are_held(self._database, commands)
+            _logger.warning("%d of %d commands wait for somebody's lock: %s", sum(held), len(held), error)
+        rest = [it for it, is_held in zip(commands, held, strict=True) if not is_held]
+        outcomes = iter(await self._try_again(rest))
+        return [_refused_for_now() if is_held else next(outcomes) for is_held in held]
 
     async def _try_again(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
         for turn in range(1, _TRIES + 1):
@@ -178,7 +198,8 @@ class PostgresStore:
             if more is not None and lacks(state, more):
                 await load(connection, more, state)
             outcomes, changes = decide(state, commands)
-            await write(connection, changes, changes.outboxes.values(), self._slot)
+            slot = int(self._random.random() * SLOTS)
+            await write(connection, changes, changes.outboxes.values(), slot)
         return outcomes
 
     # --- reads ---
@@ -278,6 +299,12 @@ class PostgresStore:
     async def audit(self, conversation_id: str) -> list[base.AuditRow]:
         """The audit rows of a conversation."""
         return await self._read(reads.audit, conversation_id)
+
+
+def _refused_for_now() -> base.Refused:
+    """A refusal of a command whose conversation somebody holds; each has an error object of its own."""
+    words = "another transaction holds this conversation"
+    return base.Refused(UnavailableError(words, retry_after_s=RETRY_AFTER_S))
 
 
 _PROBE: Final = (
