@@ -47,10 +47,11 @@ class PostgresServer:
 
     Args:
         folder: An empty one; everything is in it.
+        copied_from: A server that runs: this one becomes its standby.
         settings: Beside those of every test server.
     """
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, copied_from: PostgresServer | None = None, **settings: str) -> None:
         self._folder = folder
         self._data = folder / "data"
         self._settings = {**_SETTINGS, **settings}
@@ -59,9 +60,12 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
         self.port = free_port()
-        self._run(
-            "initdb", "-D", str(self._data), "-U", "chatkit", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"
-        )
+        if copied_from is None:
+            how = ["initdb", "-U", "chatkit", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
+        else:
+            primary = f"host=127.0.0.1 port={copied_from.port} user=chatkit"
+            how = ["pg_basebackup", "-d", primary, "-R", "-X", "stream", "-c", "fast", "-N"]
+        self._run(*how, "-D", str(self._data))
 
     def _readable(self, folder: Path) -> Path:
         """The binaries, where the user that runs them can read them."""
@@ -118,6 +122,17 @@ class PostgresServer:
                 process.wait()
                 raise AssertionError(f"PostgreSQL does not stop: {self.log()[-2000:]}") from None
 
+    def kill(self) -> None:
+        """SIGKILL to all of its processes."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(_READY_S)
+
+    def promote(self) -> None:
+        """Make a standby one that takes writes; returns once it does."""
+        self._run("pg_ctl", "promote", "-D", str(self._data), "-w")
+
     def pause(self) -> None:
         """Freeze the first process: nobody gets in any more; those who are in go on."""
         assert self._process is not None
@@ -167,11 +182,11 @@ class PostgresServer:
 
 
 @contextmanager
-def serving(**settings: str) -> Iterator[PostgresServer]:
-    """A server that runs until the end of the block."""
+def serving(copied_from: PostgresServer | None = None, **settings: str) -> Iterator[PostgresServer]:
+    """A server that runs until the end of the block; a standby of another one, if it is given."""
     folder = Path(tempfile.mkdtemp(prefix="chatkit-postgres-"))
     try:
-        server = PostgresServer(folder, **settings)
+        server = PostgresServer(folder, copied_from, **settings)
         server.start()
         try:
             yield server

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from chatkit.drivers.postgres import Deadlines
+from chatkit.errors import UnavailableError
 from chatkit.server import committer
 from chatkit.server.config import ServerConfig
 from chatkit.server.limits import Limits
@@ -21,7 +22,7 @@ from tests.server.harness import HarnessServer, Peer, by_name, group, login, tex
 from tests.servers.postgres import PostgresServer, serving
 
 from .ids import seeded_ids
-from .test_postgres_nodes import hold
+from .test_postgres_nodes import hold, name_of
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,41 @@ async def test_a_held_conversation_stops_nobody_else(server: PostgresServer) -> 
         await other.close()
         ann.say(text("g", "a1"), text("g", "a2"))
         assert [it["seq"] for it in await ann.hear("MSG_ACK", "MSG_ACK")] == [2, 3]
+
+
+async def test_a_failover_loses_nothing_that_was_acknowledged(server: PostgresServer) -> None:
+    """A synchronous standby, the first server killed in the middle of work, and an address with both of them."""
+    with serving() as first, serving(first) as standby:
+        first.query("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'")
+        first.query("postgres", "SELECT pg_reload_conf()")
+        while first.query("postgres", "SELECT sync_state FROM pg_stat_replication") != "sync":
+            await anyio.sleep(0.01)
+        name = name_of(first.new_database())
+        hosts = f"127.0.0.1:{first.port},127.0.0.1:{standby.port}"
+        address = f"postgresql://chatkit@{hosts}/{name}?sslmode=disable"
+        with pytest.raises(UnavailableError):  # a standby alone takes nothing
+            await PostgresStore(standby.address("postgres"), ids=seeded_ids()).migrate()
+        names = ["g", "h"]
+        async with chatting(address, lock_s=1.0) as (chat, store):
+            for conversation in names:
+                await group(chat, "ann", "ben", "cat", conversation_id=conversation)
+            writers = {it: Writer(await login(chat, it), names, Random(it)) for it in ("ann", "ben", "cat")}
+            async with anyio.create_task_group() as tasks:
+                for writer in writers.values():
+                    tasks.start_soon(writer.write, 150)
+                while sum(len(it.acked) for it in writers.values()) < 100:
+                    await anyio.sleep(0.005)
+                first.kill()
+                before = {user_id: dict(it.acked) for user_id, it in writers.items()}
+                await anyio.sleep(0.2)
+                assert not store.healthy
+                assert {user_id: dict(it.acked) for user_id, it in writers.items()} == before
+                await anyio.to_thread.run_sync(standby.promote)
+            assert store.healthy
+            logs = {conversation: await store.entries(conversation, 1, 10_000) for conversation in names}
+
+    assert 100 <= sum(map(len, before.values())) < 450
+    check_logs(logs, writers)
 
 
 class Writer:
@@ -155,6 +191,11 @@ async def test_order_and_one_row_each_survive_held_rows_and_cut_connections(
         logs = {name: await store.entries(name, 1, 10_000) for name in names}
 
     assert store.most > 1
+    check_logs(logs, writers)
+
+
+def check_logs(logs: dict[str, list[base.Entry]], writers: dict[str, Writer]) -> None:
+    """Each log is whole; of everybody it has each message once, in order, under the seq that was acknowledged."""
     for name, log in logs.items():
         assert all(later.seq == earlier.seq + 1 for earlier, later in pairwise(log))
         for user_id, writer in writers.items():

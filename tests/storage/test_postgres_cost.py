@@ -85,7 +85,9 @@ _WHOLE: dict[str, set[str]] = {
 """Tables that a statement reads from an end of an index, or as a whole where they are small."""
 
 _NODE = re.compile(r"^(?:\s*->)?\s*\S.*?\(cost=", re.MULTILINE)
-_SCAN = re.compile(r"(?:Seq|Index|Index Only|Bitmap Heap) Scan(?: Backward)?(?: using \w+)? on (?:public\.)?(\w+)")
+_SCAN = re.compile(
+    r"(?:Seq|Index|Index Only|Bitmap Heap) Scan(?: Backward)?(?: using \w+)? on (?:public\.)?(\w+)"
+)
 
 
 def scanned(plan: str) -> set[str]:

@@ -183,7 +183,7 @@ class Database:
             raise ConfigurationError(f"the address of the storage is wrong: {error}") from None
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
             raise ConfigurationError(f"PostgreSQL refused: {error}") from None
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except _connection_errors() as error:
             raise UnavailableError(f"no PostgreSQL: {_words(error)}", retry_after_s=RETRY_AFTER_S) from error
 
     async def aclose(self) -> None:
@@ -244,8 +244,19 @@ class Database:
             raise UnavailableError("the store is not open", retry_after_s=RETRY_AFTER_S)
         try:
             return pool, await pool.acquire(timeout=self._deadlines.connect_s)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except _connection_errors() as error:
             raise UnavailableError(f"no PostgreSQL: {_words(error)}", retry_after_s=RETRY_AFTER_S) from error
+
+
+def _connection_errors() -> tuple[type[Exception], ...]:
+    """What connecting and using a connection may raise; InternalClientError: no server among them takes writes."""
+    return (
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+        OSError,
+        TimeoutError,
+    )
 
 
 async def _keep(_connection: Any) -> None:
@@ -270,13 +281,7 @@ async def _roll_back(inner: Any) -> bool:
     """End a transaction; returns whether the connection is in order."""
     try:
         await inner.execute("ROLLBACK")
-    except (
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,
-        OSError,
-        TimeoutError,
-    ) as error:
+    except _connection_errors() as error:
         _logger.info("a connection to PostgreSQL is given up: %s", _words(error))
         return False
     return True

@@ -33,7 +33,7 @@ from ..transaction import commit_batch
 from ..unread import UnreadCounts
 from . import reads
 from .held import which_are_held
-from .load import covered_by, lacks, load
+from .load import covered_by, lacks, load, lock_newcomers
 from .write import write
 
 _logger = logging.getLogger(__name__)
@@ -193,7 +193,9 @@ class PostgresStore:
             if any(isinstance(it, base.EndLogins) for it in commands):
                 await connection.execute(_LOCK_ALL_LOGINS)
             state = State()
-            await load(connection, keys_of(commands), state, covered_by(commands))
+            keys = keys_of(commands)
+            await load(connection, keys, state, covered_by(commands))
+            await lock_newcomers(connection, keys, state)
             more = keys_after(state, commands)
             if more is not None and lacks(state, more):
                 await load(connection, more, state)
