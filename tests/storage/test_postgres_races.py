@@ -122,7 +122,7 @@ async def test_a_device_that_was_forgotten_holds_nothing_open(
     await do(two[0], delivered("g", "bob", 1, "d1"), remove("g", "bob", "bob"), send("g", "ann", "k"))
     rule = base.DeviceRule(devices_max=1)
     other = base.OpenSession("bob", "d2", b"t", NOW + 99, None, "", NOW + 50, rule=rule)
-    await Halt(monkeypatch).cross(two, [add("g", "ann", "bob")], [other])
+    await Halt(monkeypatch).cross(two, [add("g", None, "bob")], [other])  # the host: no lock for blocks
     head = (await two[0].head_seqs(["g"]))["g"][1]
     known = await asyncpg.connect(two[0]._database._address)
     left = await known.fetch(
