@@ -233,22 +233,21 @@ async def test_a_drain_waits_for_every_batch_under_way() -> None:
 
 async def test_a_server_that_is_left_answers_every_batch_under_way() -> None:
     store = SideBySide()
-    async with anyio.create_task_group() as tasks:
-        async with serving(store, drain_timeout_s=1.0) as server:
-            for name in ("g-1", "g-2"):
-                await group(server, "ann", "ben", conversation_id=name)
-            ann = await login(server, "ann")
-            stuck = anyio.Event()
-            store.stuck = {"g-1": stuck, "g-2": stuck}
-            for name in ("g-1", "g-2"):
-                ann.say(text(name, name))
-                await anyio.sleep(2 * SLOW_S)
+    async with anyio.create_task_group() as tasks, serving(store, drain_timeout_s=1.0) as server:
+        for name in ("g-1", "g-2"):
+            await group(server, "ann", "ben", conversation_id=name)
+        ann = await login(server, "ann")
+        stuck = anyio.Event()
+        store.stuck = {"g-1": stuck, "g-2": stuck}
+        for name in ("g-1", "g-2"):
+            ann.say(text(name, name))
+            await anyio.sleep(2 * SLOW_S)
 
-            async def later() -> None:
-                await anyio.sleep(10)  # the drain is over by then
-                stuck.set()
+        async def later() -> None:
+            await anyio.sleep(10)  # the drain is over by then
+            stuck.set()
 
-            tasks.start_soon(later)
+        tasks.start_soon(later)
     assert server._committer._submitted == server._committer._answered
     assert server._committer._in_flight == []
 

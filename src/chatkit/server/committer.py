@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 from typing import Final, Protocol
 
 import anyio
@@ -25,7 +24,7 @@ from .commit_queue import HOST, RESUMES, CommitQueue
 from .config import ServerConfig
 from .devices import Devices
 from .live.fanout import DELIVERIES_PER_TURN
-from .overlap import keys_of
+from .overlap import Batch
 from .pending import PendingCommand
 from .session import Session
 
@@ -56,19 +55,6 @@ SLOW_S: Final = 0.1
 transactions, and one that is as fast as usual is over by then."""
 
 
-class _Batch:
-    """Commands in a transaction."""
-
-    def __init__(self, commands: list[PendingCommand]) -> None:
-        self.commands = commands
-        self.slow = False
-
-    @cached_property
-    def keys(self) -> frozenset[str]:
-        """What nothing beside it may overlap with."""
-        return frozenset(key for pending in self.commands for key in keys_of(pending.command))
-
-
 class Committer:
     """The one way to a change in the store. Refuses everything until `open`."""
 
@@ -80,7 +66,7 @@ class Committer:
         self._devices = devices
         self._config = config
         self._waiting = CommitQueue(config.limits.commit_share_per_user * config.commit_batch_max)
-        self._in_flight: list[_Batch] = []
+        self._in_flight: list[Batch] = []
         self._in_flight_max = store.commits_in_flight_max
         self._ended = AutoResetEvent()
         self._urgent = False
@@ -147,7 +133,7 @@ class Committer:
     def origin(self, entry: Entry) -> Session | None:
         """The session that sent an entry which is stored and not published yet; None for anybody else's.
 
-        Looks through what is in a transaction: for the rare entry that is read from the log before its own answer is out.
+        Looks through what is under way: for the rare entry that is read from the log before its own answer is out.
         """
         key = (entry.conversation_id, entry.sender_id, entry.client_msg_id)
         for pending in (it for batch in self._in_flight for it in batch.commands):
@@ -211,24 +197,24 @@ class Committer:
         await self._wake.wait(SLOW_S)
         self._urgent = True
 
-    def _begin(self) -> _Batch | None:
+    def _begin(self) -> Batch | None:
         """The next batch, counted as under way; None if everything that waits overlaps with those that are."""
         busy = frozenset[str]().union(*(it.keys for it in self._in_flight))
         commands = self._waiting.take(self._config.commit_batch_max, busy)
         self._urgent = bool(self._waiting)
         if not commands:
             return None
-        batch = _Batch(commands)
+        batch = Batch(commands)
         self._in_flight.append(batch)
         return batch
 
-    def _end(self, batch: _Batch) -> None:
+    def _end(self, batch: Batch) -> None:
         self._in_flight.remove(batch)
         if self._in_flight_max > 1:
             self._ended.set()
             self._wake.set()
 
-    async def _commit(self, batch: _Batch) -> None:
+    async def _commit(self, batch: Batch) -> None:
         """Store a batch and hand its outcomes over, whatever is cancelled meanwhile."""
         with anyio.CancelScope(shield=True):
             try:

@@ -2,8 +2,8 @@
 
 A conversation is in one transaction at a time, so that what is sent to it is stored and published in the order of
 arrival; so is a user whose devices a command locks, or one slow transaction would soon hold up the next. Logins,
-memberships, blocks and revocations see a user's rows wherever they are, and wait for each other as a whole; so do commands that name
-an entry by its id, for that holds the conversation's internal number, which nobody here can tell from its name.
+memberships, blocks and revocations see a user's rows wherever they are, and wait for each other as a whole; so do
+commands that name an entry by its id, for that holds the conversation's number, which nobody here can tell from its id.
 
 The rule keeps order and keeps slow things apart. Nothing in the store rests on it: there rows are locked.
 Used by `commit_queue` and `committer`.
@@ -12,6 +12,7 @@ Used by `commit_queue` and `committer`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final
 
 from ..storage.base import (
@@ -31,6 +32,7 @@ from ..storage.base import (
     SeeDevices,
     UpdateConversation,
 )
+from .pending import PendingCommand
 
 _LOGINS_AND_MEMBERSHIPS: Final = "logins and memberships"
 _BY_ENTRY: Final = "by entry"
@@ -40,6 +42,24 @@ def keys_of(command: Command) -> tuple[str, ...]:
     """What a command shares with others; never empty."""
     find = _KEYS.get(type(command))
     return (_LOGINS_AND_MEMBERSHIPS,) if find is None else find(command)
+
+
+class Batch:
+    """Commands in one transaction.
+
+    Attributes:
+        commands: At least one.
+        slow: Whether it took long enough for others to begin beside it.
+    """
+
+    def __init__(self, commands: list[PendingCommand]) -> None:
+        self.commands = commands
+        self.slow = False
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """What nothing beside it may share."""
+        return frozenset(key for pending in self.commands for key in keys_of(pending.command))
 
 
 def _conversation(command: Any) -> tuple[str, ...]:

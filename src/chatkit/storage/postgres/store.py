@@ -164,7 +164,7 @@ class PostgresStore:
         return outcomes
 
     async def _past_locks(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
-        """Run a batch; where somebody holds a conversation for too long, its commands are refused and the rest is run."""
+        """Run a batch; commands whose conversation somebody holds for too long are refused, and the rest is run."""
         try:
             return await self._try_again(commands)
         except LockTimeoutError as error:
