@@ -50,7 +50,7 @@ class CommitListener(Protocol):
         """Storage refused these, and may have stored them all the same: find out, and publish what it did."""
 
 
-SLOW_S: Final = 0.1
+SLOW_S: Final = 0.25
 """How long a batch keeps the others waiting where the store takes several: group commit is cheaper than many
 transactions, and one that is as fast as usual is over by then."""
 
