@@ -59,6 +59,11 @@ class ArchivingStore:
         return outcomes
 
     @property
+    def commits_in_flight_max(self) -> int:
+        """As the wrapped store says."""
+        return self._store.commits_in_flight_max
+
+    @property
     def healthy(self) -> bool:
         """As the wrapped store says."""
         return self._store.healthy

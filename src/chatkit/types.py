@@ -29,7 +29,7 @@ class Identity(msgspec.Struct, frozen=True):
         user_id: The user.
         device_id: The device, where the token is bound to one.
         expires_ms: Unix milliseconds when the login ends; None for never.
-        scope: The token's scope, kept through resume; chatkit itself gives it no meaning.
+        scope: The token's scope, kept through resume; chatkit itself gives it no meaning. Any text without NUL.
         issued_at_ms: Unix milliseconds when the token was issued: `ChatServer.revoke` of a user or device refuses those
             issued up to then. None: the host itself refuses them, each time it is asked.
     """

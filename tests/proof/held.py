@@ -87,7 +87,7 @@ def server_counts(
     yield exactly("commands in the queue", len(parts.waiting))
     yield exactly("cost of the queue", parts.waiting.cost)
     yield exactly("payload bytes of the queue", parts.waiting.payload_bytes)
-    yield exactly("commands in the batch", len(server._committer._batch))
+    yield exactly("batches under way", len(server._committer._in_flight))
     yield exactly("commands without an answer", unanswered_count(server))
     yield exactly("receipts that wait", len(parts.receipts._moved) + len(parts.receipts._large))
     yield exactly(
@@ -110,9 +110,14 @@ def unanswered_count(server: ChatServer) -> int:
 def server_peaks(server: ChatServer) -> Iterator[tuple[str, float, float]]:
     """What has a bound: what it is, how much there is now, how much there may be."""
     config, parts = server.config, _Parts(server)
-    batch = server._committer._batch
-    most = max(config.commit_batch_max, batch[0].cost if batch else 0)
-    yield "cost of one batch", sum(it.cost for it in batch), most
+    for batch in server._committer._in_flight:
+        most = max(config.commit_batch_max, batch.commands[0].cost)
+        yield "cost of one batch", sum(it.cost for it in batch.commands), most
+    yield (
+        "batches under way",
+        len(server._committer._in_flight),
+        server.store.commits_in_flight_max,
+    )
     yield "cost of the commit queue", parts.waiting.cost, config.commit_queue_max + _LARGEST_COST
     yield (
         "bytes of the commit queue",

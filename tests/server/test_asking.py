@@ -47,6 +47,8 @@ WRONG: dict[str, tuple[Any, str]] = {
     "negative end": (Identity("ann", expires_ms=-1), "expires_ms"),
     "issue": (Identity("ann", issued_at_ms="x"), "issued_at_ms"),  # type: ignore[arg-type]
     "scope": (Identity("ann", scope=None), "scope"),  # type: ignore[arg-type]
+    "scope with NUL": (Identity("ann", scope="chat\x00"), "scope"),
+    "scope with half a character": (Identity("ann", scope="\ud800 chat"), "scope"),
 }
 
 

@@ -21,6 +21,7 @@ from tests.blackbox.server_process import free_port
 from . import missing
 
 _READY_S = 30.0
+_STARTS = 3
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -47,10 +48,11 @@ class PostgresServer:
 
     Args:
         folder: An empty one; everything is in it.
+        copied_from: A server that runs: this one becomes its standby.
         settings: Beside those of every test server.
     """
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, copied_from: PostgresServer | None = None, **settings: str) -> None:
         self._folder = folder
         self._data = folder / "data"
         self._settings = {**_SETTINGS, **settings}
@@ -59,9 +61,12 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
         self.port = free_port()
-        self._run(
-            "initdb", "-D", str(self._data), "-U", "chatkit", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"
-        )
+        if copied_from is None:
+            how = ["initdb", "-U", "chatkit", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
+        else:
+            primary = f"host=127.0.0.1 port={copied_from.port} user=chatkit"
+            how = ["pg_basebackup", "-d", primary, "-R", "-X", "stream", "-c", "fast", "-N"]
+        self._run(*how, "-D", str(self._data))
 
     def _readable(self, folder: Path) -> Path:
         """The binaries, where the user that runs them can read them."""
@@ -88,7 +93,15 @@ class PostgresServer:
         return self._process.pid
 
     def start(self) -> None:
-        """Serve; returns once it takes connections."""
+        """Serve; returns once it takes connections. If somebody took its port meanwhile, it has another one then."""
+        for _ in range(_STARTS):
+            if self._start():
+                return
+            self.port = free_port()
+        raise AssertionError(self.log())
+
+    def _start(self) -> bool:
+        """Returns whether it serves, or has ended by itself."""
         command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port)]
         command += [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         with (self._folder / "server.log").open("ab") as log:
@@ -96,11 +109,18 @@ class PostgresServer:
                 command, user=self._user, stdout=log, stderr=log, cwd=self._folder, start_new_session=True
             )
         deadline_s = time.monotonic() + _READY_S
-        ready = [str(self._bin / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port), "-q"]
-        while subprocess.run(ready).returncode != 0:
-            assert self._process.poll() is None, (self._folder / "server.log").read_text()
-            assert time.monotonic() < deadline_s, (self._folder / "server.log").read_text()
+        while not self._is_ready():
+            if self._process.poll() is not None:
+                return False
+            assert time.monotonic() < deadline_s, self.log()
             time.sleep(0.05)
+        return True
+
+    def _is_ready(self) -> bool:
+        """What this server itself says, in its own folder: at its port another one may answer."""
+        state = self._data / "postmaster.pid"
+        lines = state.read_text().split("\n") if state.exists() else []
+        return len(lines) > 7 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End the server; a second call does nothing.
@@ -117,6 +137,17 @@ class PostgresServer:
                 process.kill()
                 process.wait()
                 raise AssertionError(f"PostgreSQL does not stop: {self.log()[-2000:]}") from None
+
+    def kill(self) -> None:
+        """SIGKILL to all of its processes."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(_READY_S)
+
+    def promote(self) -> None:
+        """Make a standby one that takes writes; returns once it does."""
+        self._run("pg_ctl", "promote", "-D", str(self._data), "-w")
 
     def pause(self) -> None:
         """Freeze the first process: nobody gets in any more; those who are in go on."""
@@ -167,11 +198,11 @@ class PostgresServer:
 
 
 @contextmanager
-def serving(**settings: str) -> Iterator[PostgresServer]:
-    """A server that runs until the end of the block."""
+def serving(copied_from: PostgresServer | None = None, **settings: str) -> Iterator[PostgresServer]:
+    """A server that runs until the end of the block; a standby of another one, if it is given."""
     folder = Path(tempfile.mkdtemp(prefix="chatkit-postgres-"))
     try:
-        server = PostgresServer(folder, **settings)
+        server = PostgresServer(folder, copied_from, **settings)
         server.start()
         try:
             yield server

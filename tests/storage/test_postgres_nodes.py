@@ -20,7 +20,7 @@ from chatkit.drivers.postgres import ConflictError as Lost
 from chatkit.drivers.postgres import Deadlines
 from chatkit.errors import ConfigurationError, UnavailableError
 from chatkit.storage import base
-from chatkit.storage.postgres import PostgresStore
+from chatkit.storage.postgres import PostgresStore, held
 from chatkit.testing.contracts.storage_commands import (
     add,
     confirm,
@@ -214,9 +214,84 @@ async def until_waiting(address: str) -> None:
     await watcher.close()
 
 
-async def test_a_lock_that_is_held_for_long_is_no_wait_without_end(address: str) -> None:
+async def hold(address: str, *conversation_ids: str) -> asyncpg.Connection:
+    """Open a transaction that holds these conversations, as a host's might; closing the connection ends it."""
+    other = await asyncpg.connect(address)
+    await other.execute("BEGIN")
+    await other.fetch(
+        "SELECT FROM conversation WHERE conversation_id = ANY ($1) FOR UPDATE", conversation_ids
+    )
+    return other
+
+
+async def test_a_conversation_that_somebody_holds_is_refused_alone(address: str) -> None:
+    async with nodes(address, 1, deadlines=Deadlines(lock_s=0.1)) as (store,):
+        await do(store, device("ann"), *(group(name, "ann") for name in "gh"), single("s", "ann", "bob"))
+        entry = (await one(store, send("h", "ann", "before"), base.Appended)).entry
+        other = await hold(address, "h", "s")
+        outcomes = await store.commit(
+            [
+                send("g", "ann", "k"),
+                send("h", "ann", "k"),
+                confirm(entry.message_id, "ann"),
+                single("t", "ann", "bob"),
+                send("g", "ann", "l"),
+                send("nowhere", "ann", "k"),
+            ]
+        )
+
+        assert [_code(it) for it in outcomes] == [None, *["UNAVAILABLE"] * 3, None, "NOT_FOUND"]
+        assert all(it.error.retry_after_s for it in outcomes[1:4] if isinstance(it, base.Refused))
+        assert store.healthy
+        await other.close()
+        assert len(await log(store, "h")) == 2
+        answers = await do(store, send("h", "ann", "k"), single("t", "ann", "bob"), send("g", "ann", "k"))
+        assert [type(it) for it in answers] == [base.Appended, base.Created, base.Appended]
+        assert len(await log(store, "g")) == 3
+
+
+def _code(outcome: base.Outcome) -> str | None:
+    return outcome.error.code if isinstance(outcome, base.Refused) else None
+
+
+async def test_a_node_whose_every_command_is_held_up_is_healthy(address: str) -> None:
+    async with nodes(address, 1, deadlines=Deadlines(lock_s=0.1)) as (store,):
+        await do(store, group("g", "ann"))
+        other = await hold(address, "g")
+        (outcome,) = await store.commit([send("g", "ann", "k")])
+        assert _code(outcome) == "UNAVAILABLE"
+        assert store.healthy
+        await other.close()
+
+
+async def test_a_row_that_is_held_for_a_moment_refuses_nobody(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch of another node may hold it at one look: it has let go by the next."""
     async with nodes(address, 1, deadlines=Deadlines(lock_s=0.1)) as (store,):
         await do(store, group("g", "ann"), group("h", "ann"))
+        other, moment = await hold(address, "h"), await hold(address, "g")
+        look = held._held_now
+        looks = 0
+
+        async def counted(*args: Any) -> set[object]:
+            nonlocal looks
+            looks += 1
+            found = await look(*args)
+            if looks == 1:
+                assert {"g", "h"} <= found
+                await moment.close()
+            return found
+
+        monkeypatch.setattr(held, "_held_now", counted)
+        outcomes = await store.commit([send("g", "ann", "k"), send("h", "ann", "k")])
+        assert [_code(it) for it in outcomes] == [None, "UNAVAILABLE"]
+        await other.close()
+
+
+async def test_another_lock_that_is_held_for_long_is_no_wait_without_end(address: str) -> None:
+    async with nodes(address, 1, deadlines=Deadlines(lock_s=0.1)) as (store,):
+        await do(store, group("g", "ann"), device("ann"))
         other = await asyncpg.connect(address)
         await other.execute("BEGIN")
         await other.fetch("SELECT FROM conversation WHERE conversation_id = 'h' FOR UPDATE")
@@ -227,7 +302,7 @@ async def test_a_lock_that_is_held_for_long_is_no_wait_without_end(address: str)
         assert refused.error.retry_after_s
         assert store.healthy
         await other.close()
-        await do(store, send("h", "ann", "k"))
+        await do(store, delivered("g", "ann", 1))
 
 
 async def test_what_is_known_to_be_locked_is_not_waited_for(address: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from chatkit.drivers.postgres import Deadlines
 from chatkit.storage import base
-from chatkit.storage.postgres import PostgresStore
+from chatkit.storage.postgres import PostgresStore, reads
 from chatkit.storage.postgres import batch as module
 from chatkit.testing.contracts.storage_commands import (
     NOW,
@@ -124,7 +124,7 @@ async def test_a_device_that_was_forgotten_holds_nothing_open(
     await do(two[0], delivered("g", "bob", 1, "d1"), remove("g", "bob", "bob"), send("g", "ann", "k"))
     rule = base.DeviceRule(devices_max=1)
     other = base.OpenSession("bob", "d2", b"t", NOW + 99, None, "", NOW + 50, rule=rule)
-    await Halt(monkeypatch).cross(two, [add("g", "ann", "bob")], [other])
+    await Halt(monkeypatch).cross(two, [add("g", None, "bob")], [other])  # the host: no lock for blocks
     head = (await two[0].head_seqs(["g"]))["g"][1]
     known = await asyncpg.connect(two[0]._database._address)
     left = await known.fetch(
@@ -138,14 +138,30 @@ async def test_a_device_that_was_forgotten_holds_nothing_open(
     assert await two[0].outbox(10) == []
 
 
-async def test_a_conversation_that_was_made_meanwhile_breaks_nothing(
+async def test_a_user_without_devices_gets_no_more_than_allowed(
     two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no row yet that the second node could wait for."""
+    await do(two[0], group("g", "bob"), group("h", "bob"))
+    rule = base.DeviceRule(devices_max=1, online=("d1", "d2"))
+    first = base.AdvanceDelivered("g", "bob", "d1", 1, NOW, rule)
+    second = base.AdvanceDelivered("h", "bob", "d2", 1, NOW, rule)
+    outcomes, others = await Halt(monkeypatch).cross(two, [first], [second])
+
+    assert isinstance(outcomes[0], base.Advanced)
+    assert isinstance(others[0], base.Refused)
+    assert others[0].error.code == "RATE_LIMITED"
+
+
+async def test_a_conversation_that_was_made_meanwhile_breaks_nothing(
+    two: Two, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await do(two[0], group("g", "ann"))
     _, outcomes = await Halt(monkeypatch).cross(
         two, [send("g", "ann", "first"), group("n", "ann")], [send("g", "ann", "k"), add("n", None, "bob")]
     )
 
+    assert "failed" not in caplog.text, "of a conversation that it has not locked, nothing is loaded"
     assert [type(it) for it in outcomes][:1] == [base.Appended]
     assert not isinstance(outcomes[1], base.Refused) or outcomes[1].error.code == "NOT_FOUND"
     assert len(await log(two[0], "g")) == 3
@@ -165,12 +181,23 @@ async def test_a_conversation_may_be_named_in_two_ways(two: Two) -> None:
     assert counted == kept == 4
 
 
-async def test_a_renewal_of_another_node_never_takes_the_position_back(two: Two) -> None:
-    await two[0].confirm_restored(5 * base.POSITION_STRETCH)
-    before = await two[0].position()
-    await two[1].confirm_restored(0)
+async def test_a_renewal_of_another_node_never_takes_the_position_back(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    position, floors = reads.position, []
 
-    assert await two[1].position() > before
+    async def halted(connection: Any) -> int:
+        """Both have read it before the first one writes, who comes with the higher floor."""
+        found = await position(connection)
+        monkeypatch.undo()
+        await two[1].confirm_restored(5 * base.POSITION_STRETCH)
+        floors.append(await two[1].position())
+        return found
+
+    monkeypatch.setattr(reads, "position", halted)
+    await two[0].confirm_restored(0)
+
+    assert await two[0].position() == floors[0] >= 5 * base.POSITION_STRETCH
 
 
 async def test_a_worker_finishes_what_it_can_while_somebody_holds_a_conversation(

@@ -45,7 +45,7 @@ class Deadlines(msgspec.Struct, frozen=True):
     """
 
     connect_s: float = 10.0
-    lock_s: float = 5.0
+    lock_s: float = 2.0
     statement_s: float = 15.0
     transaction_s: float = 30.0
 
@@ -183,7 +183,7 @@ class Database:
             raise ConfigurationError(f"the address of the storage is wrong: {error}") from None
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
             raise ConfigurationError(f"PostgreSQL refused: {error}") from None
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except _connection_errors() as error:
             raise UnavailableError(
                 f"no PostgreSQL: {words_of(error)}", retry_after_s=RETRY_AFTER_S
             ) from error
@@ -209,6 +209,7 @@ class Database:
 
         Raises:
             ConflictError: Another transaction came first.
+            LockTimeoutError: Another transaction holds a lock for too long.
             DatabaseError: It was refused for another reason; nothing was stored.
             UnavailableError: The server cannot do it now. Whether it was stored is unknown.
         """
@@ -245,10 +246,21 @@ class Database:
             raise UnavailableError("the store is not open", retry_after_s=RETRY_AFTER_S)
         try:
             return pool, await pool.acquire(timeout=self._deadlines.connect_s)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except _connection_errors() as error:
             raise UnavailableError(
                 f"no PostgreSQL: {words_of(error)}", retry_after_s=RETRY_AFTER_S
             ) from error
+
+
+def _connection_errors() -> tuple[type[Exception], ...]:
+    """What connecting and using a connection may raise; InternalClientError: no server among them takes writes."""
+    return (
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+        OSError,
+        TimeoutError,
+    )
 
 
 async def _keep(_connection: Any) -> None:
@@ -273,13 +285,7 @@ async def _roll_back(inner: Any) -> bool:
     """End a transaction; returns whether the connection is in order."""
     try:
         await inner.execute("ROLLBACK")
-    except (
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,
-        OSError,
-        TimeoutError,
-    ) as error:
+    except _connection_errors() as error:
         _logger.info("a connection to PostgreSQL is given up: %s", words_of(error))
         return False
     return True

@@ -35,6 +35,9 @@ ResumeAuthorizer = Callable[[Identity], Awaitable[Identity | None]]
 `Identity.device_id` is the device; `issued_at_ms` is not known. Errors are answered as those of an `Authenticator`.
 """
 
+_Scope = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00\ud800-\udfff]*\Z")]
+"""A text that every store can hold: NUL and lone surrogates are no text to PostgreSQL."""
+
 _Times = Annotated[int, msgspec.Meta(ge=0, le=ev.SEQ_MAX)] | None
 
 
@@ -161,7 +164,7 @@ def _proved(answer: object) -> Identity:
     _check("device_id", answer.device_id, ev.Id | None)
     _check("expires_ms", answer.expires_ms, _Times)
     _check("issued_at_ms", answer.issued_at_ms, _Times)
-    _check("scope", answer.scope, str)
+    _check("scope", answer.scope, _Scope)
     return answer
 
 

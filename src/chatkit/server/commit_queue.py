@@ -3,15 +3,17 @@
 Within a lane commands keep the order of arrival; across lanes nobody waits behind the backlog of somebody else. A
 batch takes from each lane up to a share of its rows; a lane that took more owes it to the next batches, until it is
 empty: one large command after the other is what rates are for. Where a debt leaves nothing to do, the lane goes on all
-the same. Used by `committer` only.
+the same. What overlaps with a transaction under way (`overlap`) is left out of a batch, and so is what overlaps with a
+command before it in its lane that was left out. Used by `committer` only.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Set
+from typing import Final, TypeVar
 
+from .overlap import keys_of
 from .pending import PendingCommand, price
 
 _ReasonT = TypeVar("_ReasonT")
@@ -22,6 +24,8 @@ HOST = ""
 RESUMES = " "
 """The lane of resumed logins, whose users only the store knows; it has no share of the queue to keep to. A batch takes
 no more of it than of any user, so that a storm of them does not hold messages up."""
+
+_NOTHING: Final[Set[str]] = frozenset()
 
 
 class _Lane:
@@ -81,10 +85,14 @@ class CommitQueue:
         lane = self._lanes.get(user_id)
         return () if lane is None else lane.pending
 
-    def take(self, cost_max: float) -> list[PendingCommand]:
+    def take(self, cost_max: float, busy: Set[str] = _NOTHING) -> list[PendingCommand]:
         """The next batch: at least one command, up to a cost. Lanes that got less than they have come first next.
 
         Resumed logins come last in it: whose device is forgotten for a new one in this batch is not online by then.
+
+        Args:
+            cost_max: About its cost.
+            busy: Keys of the transactions under way; what overlaps with them stays, which may be everything.
         """
         had_resumes = RESUMES in self._lanes
         taken: list[PendingCommand] = []
@@ -92,11 +100,11 @@ class CommitQueue:
         for user_id, lane in list(self._lanes.items()):
             if left <= 0:
                 break
-            left -= self._take_turn(user_id, lane, taken, left)
+            left -= self._take_turn(user_id, lane, taken, left, busy)
         if not taken and self._lanes:
             user_id, lane = max(self._lanes.items(), key=lambda item: item[1].credit)
             lane.credit = 0.0
-            self._take_turn(user_id, lane, taken, cost_max)
+            self._take_turn(user_id, lane, taken, cost_max, busy)
         self._count -= len(taken)
         if had_resumes:
             taken.sort(key=lambda pending: pending.user_id == RESUMES)
@@ -126,18 +134,22 @@ class CommitQueue:
                     del self._lanes[user_id]
         return removed
 
-    def _take_turn(self, user_id: str, lane: _Lane, taken: list[PendingCommand], left: float) -> float:
+    def _take_turn(
+        self, user_id: str, lane: _Lane, taken: list[PendingCommand], left: float, busy: Set[str]
+    ) -> float:
         """Move what a lane may add now; the lane goes to the end of the line. Returns its cost."""
+        free, kept = _parted(lane.pending, busy) if busy else (lane.pending, deque())
         lane.credit = left if user_id == HOST else min(lane.credit, 0.0) + self._turn_rows
         moved: list[PendingCommand] = []
         cost, first = 0, not taken
-        while lane.pending and lane.credit > 0:
-            next_cost = lane.pending[0].cost
+        while free and lane.credit > 0:
+            next_cost = free[0].cost
             if cost + next_cost > left and not (first and not moved):
                 break
-            moved.append(lane.pending.popleft())
+            moved.append(free.popleft())
             cost += next_cost
             lane.credit -= next_cost
+        lane.pending = free + kept if kept else free
         if moved:
             taken += moved
             self._left(lane, moved)
@@ -155,3 +167,20 @@ class CommitQueue:
         lane.payload_bytes -= payload_bytes
         self.cost -= cost
         self.payload_bytes -= payload_bytes
+
+
+def _parted(
+    pending: Iterable[PendingCommand], busy: Set[str]
+) -> tuple[deque[PendingCommand], deque[PendingCommand]]:
+    """What may be taken, and what overlaps with something busy or with a command before it that does; both in order."""
+    free: deque[PendingCommand] = deque()
+    kept: deque[PendingCommand] = deque()
+    avoided = set(busy)
+    for it in pending:
+        keys = keys_of(it.command)
+        if avoided.isdisjoint(keys):
+            free.append(it)
+        else:
+            kept.append(it)
+            avoided.update(keys)
+    return free, kept

@@ -1,10 +1,11 @@
 """Group commit: what arrives while a transaction runs goes together into the next one.
 
-One storage call per batch, one batch at a time. What one user asks for is done in the order of arrival; users take
-turns (`commit_queue`). The queue is bounded in rows and bytes, and so is the part of it that one user may fill;
-whoever does not fit is refused at once, volatile things first. A failing item never fails its neighbours;
-when storage refuses a whole batch, every item of it is refused as UNAVAILABLE. Called by `engine`; hands each outcome
-forwards to the `CommitListener`. The next batch begins once everything of this one was handed over.
+One storage call per batch, and one batch at a time; unless the store takes several, then what waits beside one that
+takes long goes into another, as far as they do not overlap (`overlap`). What a user asks for in one conversation is
+done in the order of arrival; users take turns (`commit_queue`). The queue is bounded in rows and bytes, and so is the
+part of it that one user may fill; whoever does not fit is refused at once, volatile things first. A failing item never
+fails its neighbours; when storage refuses a whole batch, every item of it is refused as UNAVAILABLE, and what waits.
+Called by `engine`; hands each outcome forwards to the `CommitListener`, and a batch is under way until that is done.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -24,6 +25,7 @@ from .commit_queue import HOST, RESUMES, CommitQueue
 from .config import ServerConfig
 from .devices import Devices
 from .live.fanout import DELIVERIES_PER_TURN
+from .overlap import Batch
 from .pending import PendingCommand
 from .session import Session
 
@@ -52,6 +54,11 @@ class CommitListener(Protocol):
         """Storage refused these, and may have stored them all the same: find out, and publish what it did."""
 
 
+SLOW_S: Final = 0.25
+"""How long a batch keeps the others waiting where the store takes several: group commit is cheaper than many
+transactions, and one that is as fast as usual is over by then."""
+
+
 class Committer:
     """The one way to a change in the store. Refuses everything until `open`."""
 
@@ -63,7 +70,9 @@ class Committer:
         self._devices = devices
         self._config = config
         self._waiting = CommitQueue(config.limits.commit_share_per_user * config.commit_batch_max)
-        self._batch: Sequence[PendingCommand] = ()
+        self._in_flight: list[Batch] = []
+        self._in_flight_max = store.commits_in_flight_max
+        self._ended = AutoResetEvent()
         self._urgent = False
         self._wake = AutoResetEvent()
         self._submitted = 0
@@ -134,10 +143,10 @@ class Committer:
     def origin(self, entry: Entry) -> Session | None:
         """The session that sent an entry which is stored and not published yet; None for anybody else's.
 
-        Looks through the batch under way: for the rare entry that is read from the log before its own answer is out.
+        Looks through what is under way: for the rare entry that is read from the log before its own answer is out.
         """
         key = (entry.conversation_id, entry.sender_id, entry.client_msg_id)
-        for pending in self._batch:
+        for pending in (it for batch in self._in_flight for it in batch.commands):
             it = pending.command
             if type(it) is Append and key == (it.conversation_id, it.sender_id, it.client_msg_id):
                 return pending.session
@@ -145,11 +154,26 @@ class Committer:
 
     async def run(self) -> None:
         """Commit batches until cancelled; a batch under way is always answered."""
+        if self._in_flight_max > 1:
+            await self._run_several()
         while True:
             await anyio.lowlevel.checkpoint_if_cancelled()
             await self._work()
-            with anyio.CancelScope(shield=True):
-                await self._commit()
+            batch = self._begin()
+            if batch is not None:
+                await self._commit(batch)
+
+    async def _run_several(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            while True:
+                await anyio.lowlevel.checkpoint_if_cancelled()
+                await self._work()
+                await self._room()
+                batch = self._begin()
+                if batch is not None:
+                    tasks.start_soon(self._commit, batch)
+                else:
+                    await self._something_new()
 
     async def flush(self) -> None:
         """Return once everything queued so far has been answered and published."""
@@ -169,7 +193,8 @@ class Committer:
     def _owes(self, sessions: Collection[Session]) -> bool:
         users = dict.fromkeys(it.user_id for it in sessions)
         lanes = (self._waiting.waiting_of(user_id) for user_id in users)
-        return any(it.session in sessions for it in chain(self._batch, *lanes))
+        under_way = (batch.commands for batch in self._in_flight)
+        return any(it.session in sessions for it in chain(*under_way, *lanes))
 
     async def _work(self) -> None:
         """Return when a batch is due: at once for an urgent item, after a moment for receipts alone."""
@@ -180,9 +205,47 @@ class Committer:
                 while not self._urgent:
                     await self._wake.wait()
 
-    async def _commit(self) -> None:
-        batch = self._batch = self._waiting.take(self._config.commit_batch_max)
+    async def _room(self) -> None:
+        """Return when one more batch may begin: none is under way, or all that are take long and there may be more."""
+        while len(self._in_flight) >= self._in_flight_max or not all(it.slow for it in self._in_flight):
+            with anyio.move_on_after(SLOW_S) as patience:
+                await self._ended.wait()
+            if patience.cancelled_caught:
+                for batch in self._in_flight:
+                    batch.slow = True
+
+    async def _something_new(self) -> None:
+        """Return when a batch has ended or something was queued; at the latest when a receipt may have been."""
+        self._urgent = False  # so that a command is told of
+        await self._wake.wait(SLOW_S)
+        self._urgent = True
+
+    def _begin(self) -> Batch | None:
+        """The next batch, counted as under way; None if everything that waits overlaps with those that are."""
+        busy = frozenset[str]().union(*(it.keys for it in self._in_flight))
+        commands = self._waiting.take(self._config.commit_batch_max, busy)
         self._urgent = bool(self._waiting)
+        if not commands:
+            return None
+        batch = Batch(commands)
+        self._in_flight.append(batch)
+        return batch
+
+    def _end(self, batch: Batch) -> None:
+        self._in_flight.remove(batch)
+        if self._in_flight_max > 1:
+            self._ended.set()
+            self._wake.set()
+
+    async def _commit(self, batch: Batch) -> None:
+        """Store a batch and hand its outcomes over, whatever is cancelled meanwhile."""
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._store_and_answer(batch.commands)
+            finally:
+                self._end(batch)
+
+    async def _store_and_answer(self, batch: list[PendingCommand]) -> None:
         self._devices.spare_online(batch)
         try:
             outcomes: Sequence[Outcome] = await self._store.commit([pending.command for pending in batch])
@@ -194,7 +257,6 @@ class Committer:
             self._refuse_all(batch, self._unavailable("storage failed"))
         else:
             await self._publish(batch, outcomes)
-        self._batch = ()
 
     async def _publish(self, batch: Sequence[PendingCommand], outcomes: Sequence[Outcome]) -> None:
         """Hand the outcomes over in order; the loop gets its turn after enough deliveries.

@@ -439,6 +439,11 @@ class DeliveryStore(Protocol):
 class CommandStore(Protocol):
     """The write half of a store."""
 
+    @property
+    def commits_in_flight_max(self) -> int:
+        """How many `commit`s may run side by side, at least 1. The server never runs two at once that touch one
+        conversation under the same name."""
+
     async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
         """Apply a batch in order, in one transaction.
 

@@ -45,19 +45,34 @@ class FaultyStore:
         secret: What its `migrate` returned.
         faults: What goes wrong, and how often.
         rng: Where faults and latencies are drawn from.
+        commits_in_flight_max: How many commits may be on their way at the same time; the store itself need not take
+            more than one.
     """
 
-    def __init__(self, store: Store, secret: bytes, faults: StoreFaults, rng: Stream) -> None:
+    def __init__(
+        self,
+        store: Store,
+        secret: bytes,
+        faults: StoreFaults,
+        rng: Stream,
+        commits_in_flight_max: int = 1,
+    ) -> None:
         self._store = store
         self._secret = secret
         self._faults = faults
         self._rng = rng
+        self._commits_in_flight_max = commits_in_flight_max
         self._refused = False
         self._dead = False
 
     def die(self) -> None:
         """From here on nothing that the node does reaches the store, and nothing comes back."""
         self._dead = True
+
+    @property
+    def commits_in_flight_max(self) -> int:
+        """As it was made."""
+        return self._commits_in_flight_max
 
     @property
     def restored(self) -> bool:

@@ -120,6 +120,11 @@ class StoppableStore:
         return self._store.restored
 
     @property
+    def commits_in_flight_max(self) -> int:
+        """As the store itself."""
+        return self._store.commits_in_flight_max
+
+    @property
     def healthy(self) -> bool:
         """As the store itself."""
         return self._store.healthy

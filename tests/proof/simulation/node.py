@@ -42,6 +42,7 @@ class Node:
         *,
         storage: SharedStore,
         faults: StoreFaults,
+        commits_in_flight_max: int = 1,
         bus: FaultyBus | None,
         effects: Effects,
         network: Network,
@@ -56,6 +57,7 @@ class Node:
         self.fresh: dict[str, int] = {}
         self._storage = storage
         self._faults = faults
+        self._commits_in_flight_max = commits_in_flight_max
         self._usual_s = faults.latency_s[1]
         self._bus = bus
         self._effects = effects
@@ -117,7 +119,7 @@ class Node:
             self._network.detach(self.name)
 
     def _faulty(self, store: Store) -> FaultyStore:
-        return FaultyStore(store, self._storage.secret, self._faults, self._rng)
+        return FaultyStore(store, self._storage.secret, self._faults, self._rng, self._commits_in_flight_max)
 
     def _drained(self, server: ChatServer) -> None:
         if self.server is server:  # a dead one answers nobody

@@ -61,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         think_s: Mean pause of an app between two acts.
         latency_s: Least and most delay of a frame.
         storage_s: Least and most that a call of the store takes.
+        commits_in_flight_max: How many batches a server may have under way at the same time.
         faults: Which kinds this run has.
         fault_every_s: Mean time between two of them.
         fault_s: Mean time that one lasts.
@@ -84,6 +85,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     think_s: float
     latency_s: tuple[float, float]
     storage_s: tuple[float, float]
+    commits_in_flight_max: int
     faults: tuple[str, ...]
     fault_every_s: float
     fault_s: float
@@ -131,6 +133,7 @@ def draw_plan(seed: int) -> Plan:
         think_s=users * devices / rng.choice((3, 6, 12)),
         latency_s=rng.choice(((0.0, 0.0), (0.001, 0.01), (0.005, 0.15))),
         storage_s=rng.choice(((0.0, 0.0), (0.001, 0.02), (0.01, 0.1))),
+        commits_in_flight_max=Rng(seed).stream("commits").choice((1, 4)),
         faults=_faults(rng, storage, nodes),
         fault_every_s=rng.uniform(0.4, 3),
         fault_s=rng.uniform(0.5, 4),

@@ -168,6 +168,7 @@ class World:
             name,
             storage=self.storage,
             faults=self.store_faults,
+            commits_in_flight_max=self.plan.commits_in_flight_max,
             bus=self.bus,
             effects=self.effects,
             network=self.network,

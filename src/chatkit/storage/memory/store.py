@@ -69,6 +69,11 @@ class MemoryStore(MemoryReads):
         self.deliveries = MemoryDeliveries(self._tables, lambda: self.healthy, self._unread)
 
     @property
+    def commits_in_flight_max(self) -> int:
+        """One: nothing here ever waits."""
+        return 1
+
+    @property
     def healthy(self) -> bool:
         """Whether the store was made ready and not closed."""
         return bool(self._secret) and not self._closed

@@ -8,7 +8,7 @@ from ...core.log.decide import decide, keys_after, keys_of
 from ...core.log.state import State
 from ...drivers.postgres import Connection
 from .. import base
-from .load import covered_by, lacks, load
+from .load import covered_by, lacks, load, lock_newcomers
 from .write import write
 
 
@@ -22,8 +22,9 @@ async def carry_out(
         commands: One batch.
         slot: Whose part of the log's position grows.
     """
-    state = State()
-    await load(connection, keys_of(commands), state, covered_by(commands))
+    keys, state = keys_of(commands), State()
+    await load(connection, keys, state, covered_by(commands))
+    await lock_newcomers(connection, keys, state)
     more = keys_after(state, commands)
     if more is not None and lacks(state, more):
         await load(connection, more, state)

@@ -32,6 +32,12 @@ from ...drivers.postgres import Connection, Row
 _ARGUMENTS: Final = 44
 LOAD_BATCH: Final = f"SELECT * FROM load_batch_1({', '.join(f'${n}' for n in range(1, _ARGUMENTS + 1))})"  # noqa: S608 -- numbers
 
+LOCK_USERS: Final = """
+SELECT pg_advisory_xact_lock(1667785076, number)
+FROM (SELECT DISTINCT hashtext(name) & 255 AS number FROM unnest($1::text[]) AS name ORDER BY number) AS numbers
+"""
+"""As `load_batch_1` locks those whose logins are seen."""
+
 (
     _CONVERSATION,
     _PRESENT,
@@ -105,6 +111,20 @@ async def load(connection: Connection, keys: Keys, state: State, covered: Sequen
         if place is not None:
             state.devices.setdefault(place[0], {})
             state.listed.setdefault(place[0], {})
+
+
+async def lock_newcomers(connection: Connection, keys: Keys, state: State) -> None:
+    """Lock the users whose devices are needed and who have none, so that no other node makes them one meanwhile.
+
+    There is no row to lock for them. They come after the conversations, out of the usual order, since they are rare: a
+    deadlock is tried again.
+    """
+    users = [it for it in keys.devices if it not in keys.listed and not state.devices[it]]
+    if users:
+        await connection.fetch(LOCK_USERS, users)
+        devices = Keys()
+        devices.devices.update(users)
+        await load(connection, devices, state)
 
 
 def lacks(state: State, more: Keys) -> bool:

@@ -43,6 +43,7 @@ _Result = TypeVar("_Result")
 
 SECRET_BYTES: Final = 32
 CONNECTIONS: Final = 10
+COMMITS_IN_FLIGHT_MAX: Final = 4
 _TRIES: Final = 6
 _PAUSE_S: Final = 0.02
 
@@ -81,7 +82,7 @@ class PostgresStore:
         self._secret, self._schema = b"", ""
         self._ids = ids
         self._random = random or SystemRandom()
-        self._slot = int(self._random.random() * NODE_SLOTS)
+        self._commits_in_flight_max = min(COMMITS_IN_FLIGHT_MAX, connections)
         self._healthy = False
         self._unread = UnreadCounts()
         self.deliveries = PostgresDeliveries(self._database, self._reading, self._unread)
@@ -147,6 +148,11 @@ class PostgresStore:
 
     # --- commands ---
 
+    @property
+    def commits_in_flight_max(self) -> int:
+        """Four, where there are as many connections: one conversation whose row somebody holds may stop three."""
+        return self._commits_in_flight_max
+
     async def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
         """Apply a batch in one transaction; one that another node's came before is tried again."""
         reached = False
@@ -199,11 +205,15 @@ class PostgresStore:
                 await connection.execute(_LOCK_ALL_LOGINS)
             locked = await self._locked.look(connection, to_look_at) if to_look_at else set()
             if not locked:
-                return await carry_out(connection, commands, self._slot)
+                return await carry_out(connection, commands, self._slot())
             is_free = [locked.isdisjoint(names_of([it])) for it in commands]
             free = [it for it, free in zip(commands, is_free, strict=True) if free]
-            outcomes = iter(await carry_out(connection, free, self._slot) if free else ())
+            outcomes = iter(await carry_out(connection, free, self._slot()) if free else ())
         return [next(outcomes) if free else refusal() for free in is_free]
+
+    def _slot(self) -> int:
+        """A part of the log's position for one batch, by chance: so two of them seldom wait for each other there."""
+        return int(self._random.random() * NODE_SLOTS)
 
     # --- in a transaction of the host's ---
 

@@ -102,6 +102,11 @@ class SqliteStore:
         self.deliveries = SqliteDeliveries(self._read, self._change, lambda: self._unread)
 
     @property
+    def commits_in_flight_max(self) -> int:
+        """One: SQLite has one writer."""
+        return 1
+
+    @property
     def healthy(self) -> bool:
         """Whether the last commit reached the disk, and the path still leads to the file that was opened.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import msgspec
 import pytest
 
@@ -157,6 +158,30 @@ class AppendContract:
     async def test_an_empty_batch_is_nothing(self, store: Store) -> None:
         assert await store.commit([]) == []
         assert store.healthy
+
+    async def test_as_many_batches_at_once_as_it_takes_make_whole_logs(self, store: Store) -> None:
+        """No two of them name one conversation alike; a recall names it by an entry."""
+        others = store.commits_in_flight_max - 1
+        assert others >= 0
+        names = [f"g{number}" for number in range(max(others, 1))]
+        await do(store, *(group(name, "ann") for name in names))
+        first = (await one(store, send(names[0], "ann", "first"), base.Appended)).entry
+
+        async def send_some(name: str) -> None:
+            for turn in range(5):
+                await do(store, send(name, "ann", f"{turn} a"), send(name, "ann", f"{turn} b"))
+
+        async with anyio.create_task_group() as tasks:
+            for name in names:
+                tasks.start_soon(send_some, name)
+            if others:
+                tasks.start_soon(do, store, recall(first.message_id, "ann"))
+
+        for name in names:
+            entries = await store.entries(name, 0, 100)
+            assert [it.seq for it in entries] == list(range(1, len(entries) + 1))
+            keys = [it.client_msg_id for it in entries if it.client_msg_id not in (None, "first")]
+            assert keys == [f"{turn} {half}" for turn in range(5) for half in "ab"]
 
     async def test_texts_of_every_kind_come_back_byte_for_byte(self, store: Store) -> None:
         await do(store, single("s", "ann", "bob"))

@@ -55,8 +55,8 @@ MUTANTS = (
         (
             Edit(
                 COMMITTER,
-                "self._waiting.take(self._config.commit_batch_max)",
-                "self._waiting.take(10**9)",
+                "self._waiting.take(self._config.commit_batch_max, busy)",
+                "self._waiting.take(10**9, busy)",
             ),
         ),
         ("S25b",),

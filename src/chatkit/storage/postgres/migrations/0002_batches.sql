@@ -6,7 +6,8 @@
 --
 -- Every statement goes by an index, whatever the planner believes about the sizes of tables and lists, and whenever its
 -- plan was made: it is made once for a connection, perhaps while a table is empty. Before PostgreSQL 18 what is switched off
--- costs 10,000,000,000 where it cannot be avoided, and would be compiled (jit) each time.
+-- costs 10,000,000,000 where it cannot be avoided, and would be compiled (jit) each time. Where a statement goes from one table
+-- to the next the way is laid down by LATERAL and OFFSET 0: else a plan may begin at a table that is empty when it is made.
 
 -- Locks come in one order: the lock of all logins (shared; alone for the end of all), users and tokens whose logins or blocks
 -- are seen or changed (by 256 advisory locks, so that a batch of any length takes no more of the server's table of locks),
@@ -128,8 +129,12 @@ BEGIN
             NULL::bigint, m.user_id, NULL, NULL, NULL, NULL, NULL, NULL::bytea, NULL::bytea
         FROM unnest(member_ids, member_keys, member_users) AS k (name, number, user_id)
         LEFT JOIN conversation_name AS n ON n.conversation_id = k.name
-        JOIN conversation_member AS m ON m.conversation_key = coalesce(k.number, n.conversation_key)
-            AND m.user_id = k.user_id AND m.leave_seq IS NULL;
+        CROSS JOIN LATERAL (
+            SELECT * FROM conversation_member AS f
+            WHERE f.conversation_key = coalesce(k.number, n.conversation_key) AND f.user_id = k.user_id
+                AND f.leave_seq IS NULL
+            OFFSET 0
+        ) AS m;
     END IF;
     IF cardinality(cursor_users) > 0 THEN
         RETURN QUERY
@@ -138,27 +143,43 @@ BEGIN
             u.has_left::integer::bigint, m.user_id, NULL, NULL, NULL, NULL, NULL, NULL::bytea, NULL::bytea
         FROM unnest(cursor_ids, cursor_keys, cursor_users) AS k (name, number, user_id)
         LEFT JOIN conversation_name AS n ON n.conversation_id = k.name
-        JOIN conversation_member AS m ON m.conversation_key = coalesce(k.number, n.conversation_key)
-            AND m.user_id = k.user_id
-        JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = k.user_id;
+        CROSS JOIN LATERAL (
+            SELECT * FROM conversation_member AS f
+            WHERE f.conversation_key = coalesce(k.number, n.conversation_key) AND f.user_id = k.user_id
+            OFFSET 0
+        ) AS m
+        CROSS JOIN LATERAL (
+            SELECT * FROM member_cursor AS f WHERE f.conversation_key = m.conversation_key AND f.user_id = m.user_id
+            OFFSET 0
+        ) AS u;
         RETURN QUERY
         SELECT
             4, d.conversation_key, d.delivered_seq, d.updated_ms, NULL::bigint, NULL::bigint, NULL::bigint,
             NULL::bigint, NULL::bigint, d.user_id, d.device_id, NULL, NULL, NULL, NULL, NULL::bytea, NULL::bytea
         FROM unnest(cursor_ids, cursor_keys, cursor_users) AS k (name, number, user_id)
         LEFT JOIN conversation_name AS n ON n.conversation_id = k.name
-        JOIN device_cursor AS d ON d.conversation_key = coalesce(k.number, n.conversation_key)
-            AND d.user_id = k.user_id;
+        CROSS JOIN LATERAL (
+            SELECT * FROM device_cursor AS f
+            WHERE f.conversation_key = coalesce(k.number, n.conversation_key) AND f.user_id = k.user_id
+            OFFSET 0
+        ) AS d;
         RETURN QUERY
         SELECT
             5, x.conversation_key, x.seq, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint,
             NULL::bigint, x.user_id, x.device_id, NULL, NULL, NULL, NULL, NULL::bytea, NULL::bytea
         FROM unnest(cursor_ids, cursor_keys, cursor_users) AS k (name, number, user_id)
         LEFT JOIN conversation_name AS n ON n.conversation_id = k.name
-        JOIN device_cursor AS d ON d.conversation_key = coalesce(k.number, n.conversation_key)
-            AND d.user_id = k.user_id AND d.exact_count > 0
-        JOIN device_exact AS x ON x.conversation_key = d.conversation_key AND x.user_id = d.user_id
-            AND x.device_id = d.device_id;
+        CROSS JOIN LATERAL (
+            SELECT * FROM device_cursor AS f
+            WHERE f.conversation_key = coalesce(k.number, n.conversation_key) AND f.user_id = k.user_id
+                AND f.exact_count > 0
+            OFFSET 0
+        ) AS d
+        CROSS JOIN LATERAL (
+            SELECT * FROM device_exact AS f
+            WHERE f.conversation_key = d.conversation_key AND f.user_id = d.user_id AND f.device_id = d.device_id
+            OFFSET 0
+        ) AS x;
     END IF;
     IF cardinality(sent_senders) > 0 THEN
         RETURN QUERY
@@ -214,9 +235,16 @@ BEGIN
             FROM unnest(covered_ids, covered_keys, covered_users, covered_seqs, covered_reads)
                 AS k (name, number, user_id, seq, is_read)
             LEFT JOIN conversation_name AS n ON n.conversation_id = k.name
-            JOIN conversation AS c ON c.conversation_key = coalesce(k.number, n.conversation_key)
-                AND c.single_pair IS NULL AND c.member_count <= named_max
-            JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id = k.user_id
+            CROSS JOIN LATERAL (
+                SELECT * FROM conversation AS f WHERE f.conversation_key = coalesce(k.number, n.conversation_key)
+                OFFSET 0
+            ) AS c
+            CROSS JOIN LATERAL (
+                SELECT * FROM member_cursor AS f
+                WHERE f.conversation_key = c.conversation_key AND f.user_id = k.user_id
+                OFFSET 0
+            ) AS u
+            WHERE c.single_pair IS NULL AND c.member_count <= named_max
             OFFSET 0  -- the ranges first, then their entries
         ) AS k
         CROSS JOIN LATERAL (
