@@ -128,7 +128,7 @@ async def test_a_place_on_a_bus_is_used_once() -> None:
     server = new_server(bus=LocalBus().join())
     async with server:
         pass
-    with pytest.raises(ConfigurationError, match="new place on the bus"):
+    with pytest.raises(ConfigurationError, match="new place there"):
         await server.__aenter__()
 
 

@@ -84,6 +84,8 @@ _WHOLE: dict[str, set[str]] = {
     "SELECT_POSITION": {"log_position"},
     "SELECT_NEWEST_CHANGE": {"audit"},
     "SELECT_OUTBOX": {"outbox"},
+    "SELECT_DEAD_LETTERS": {"delivery"},
+    "SELECT_LAG": {"delivery", "outbox"},
 }
 """Tables that a statement reads from an end of an index, or as a whole where they are small."""
 

@@ -20,7 +20,7 @@ from chatkit.drivers.postgres import ConflictError as Lost
 from chatkit.drivers.postgres import Deadlines
 from chatkit.errors import ConfigurationError, UnavailableError
 from chatkit.storage import base
-from chatkit.storage.postgres import PostgresStore, held
+from chatkit.storage.postgres import PostgresStore, locked
 from chatkit.testing.contracts.storage_commands import (
     add,
     confirm,
@@ -271,19 +271,19 @@ async def test_a_row_that_is_held_for_a_moment_refuses_nobody(
     async with nodes(address, 1, deadlines=Deadlines(lock_s=0.1)) as (store,):
         await do(store, group("g", "ann"), group("h", "ann"))
         other, moment = await hold(address, "h"), await hold(address, "g")
-        look = held._held_now
+        look = locked._not_free
         looks = 0
 
-        async def counted(*args: Any) -> set[object]:
+        async def counted(*args: Any) -> set[locked.Name]:
             nonlocal looks
             looks += 1
             found = await look(*args)
             if looks == 1:
-                assert {"g", "h"} <= found
+                assert found == {("id", "g"), ("id", "h")}
                 await moment.close()
             return found
 
-        monkeypatch.setattr(held, "_held_now", counted)
+        monkeypatch.setattr(locked, "_not_free", counted)
         outcomes = await store.commit([send("g", "ann", "k"), send("h", "ann", "k")])
         assert [_code(it) for it in outcomes] == [None, "UNAVAILABLE"]
         await other.close()
@@ -294,12 +294,12 @@ async def test_another_lock_that_is_held_for_long_is_no_wait_without_end(address
         await do(store, group("g", "ann"), device("ann"))
         other = await asyncpg.connect(address)
         await other.execute("BEGIN")
-        await other.fetch("SELECT FROM conversation WHERE conversation_id = 'h' FOR UPDATE")
-        sent, refused = await store.commit([send("g", "ann", "k"), send("h", "ann", "k")])
-        assert isinstance(sent, base.Appended)
-        assert isinstance(refused, base.Refused)
-        assert isinstance(refused.error, UnavailableError)
-        assert refused.error.retry_after_s
+        await other.fetch("SELECT FROM device FOR UPDATE")
+        with pytest.raises(UnavailableError) as caught:
+            await store.commit([delivered("g", "ann", 1)])
+        assert caught.value.retry_after_s
+        assert not store.healthy
+        await do(store, send("g", "ann", "k"))
         assert store.healthy
         await other.close()
         await do(store, delivered("g", "ann", 1))

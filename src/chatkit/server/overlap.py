@@ -26,6 +26,7 @@ from ..storage.base import (
     Mute,
     OpenSession,
     Recall,
+    RegisterPush,
     RemoveMember,
     RenewEpoch,
     RenewLogin,
@@ -83,7 +84,7 @@ def _membership(command: Any) -> tuple[str, ...]:
     return ("c " + command.conversation_id, _LOGINS_AND_MEMBERSHIPS)
 
 
-def _login(command: OpenSession | RenewLogin) -> tuple[str, ...]:
+def _login(command: OpenSession | RenewLogin | RegisterPush) -> tuple[str, ...]:
     return ("u " + command.user_id, _LOGINS_AND_MEMBERSHIPS)
 
 
@@ -105,6 +106,7 @@ _KEYS: Final[dict[type, Callable[[Any], tuple[str, ...]]]] = {
     RemoveMember: _membership,
     OpenSession: _login,
     RenewLogin: _login,
+    RegisterPush: _login,
     SeeDevices: _seen,
 }
 """Of every other command: logins and memberships."""

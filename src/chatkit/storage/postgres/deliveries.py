@@ -83,15 +83,25 @@ _TARGET = """
 SELECT u.conversation_key, u.user_id, p.device_id, p.provider, p.token, p.hide_body, p.at_ms, m.join_seq, u.read_seq,
     coalesce(d.delivered_seq, u.device_seq), coalesce(d.exact_count, 0)
 FROM {keys}
-JOIN conversation AS c ON c.conversation_key = k.conversation_key
-JOIN member_cursor AS u ON u.conversation_key = k.conversation_key AND u.is_member AND u.read_seq < c.head_seq
-    {of_user}
-JOIN push_token AS p ON p.user_id = u.user_id {of_device}
-JOIN conversation_member AS m ON m.conversation_key = u.conversation_key AND m.user_id = u.user_id
-    AND m.leave_seq IS NULL
-LEFT JOIN device_cursor AS d ON d.conversation_key = u.conversation_key AND d.user_id = u.user_id
-    AND d.device_id = p.device_id
-LEFT JOIN mute AS x ON x.conversation_key = u.conversation_key AND x.user_id = u.user_id
+CROSS JOIN LATERAL (
+    SELECT * FROM conversation AS f WHERE f.conversation_key = k.conversation_key OFFSET 0
+) AS c
+CROSS JOIN LATERAL (
+    SELECT * FROM member_cursor AS f
+    WHERE f.conversation_key = k.conversation_key {of_user} AND f.is_member AND f.read_seq < c.head_seq OFFSET 0
+) AS u
+CROSS JOIN LATERAL (SELECT * FROM push_token AS f WHERE f.user_id = u.user_id {of_device} OFFSET 0) AS p
+CROSS JOIN LATERAL (
+    SELECT * FROM conversation_member AS f
+    WHERE f.conversation_key = u.conversation_key AND f.user_id = u.user_id AND f.leave_seq IS NULL OFFSET 0
+) AS m
+LEFT JOIN LATERAL (
+    SELECT * FROM device_cursor AS f
+    WHERE f.conversation_key = u.conversation_key AND f.user_id = u.user_id AND f.device_id = p.device_id OFFSET 0
+) AS d ON true
+LEFT JOIN LATERAL (
+    SELECT * FROM mute AS f WHERE f.conversation_key = u.conversation_key AND f.user_id = u.user_id OFFSET 0
+) AS x ON true
 WHERE coalesce(d.delivered_seq, u.device_seq) < c.head_seq AND coalesce(x.until_ms, 0) <= $1 {more}
 ORDER BY u.conversation_key, u.user_id, p.device_id
 """
@@ -101,12 +111,12 @@ SELECT_TARGETS: Final = _TARGET.format(
     of_device="",
     more="""AND NOT EXISTS (
         SELECT FROM delivery AS v WHERE v.conversation_key = u.conversation_key AND v.user_id = u.user_id
-            AND v.device_id = p.device_id AND v.ready_ms IS NOT NULL)""",
+            AND v.device_id = p.device_id AND v.ready_ms IS NOT NULL OFFSET 0)""",
 )
 SELECT_TARGETS_OF_DEVICES: Final = _TARGET.format(
     keys="unnest($2::bigint[], $3::text[], $4::text[]) AS k (conversation_key, user_id, device_id)",
-    of_user="AND u.user_id = k.user_id",
-    of_device="AND p.device_id = k.device_id",
+    of_user="AND f.user_id = k.user_id",
+    of_device="AND f.device_id = k.device_id",
     more="",
 )
 SELECT_EXACT: Final = """
@@ -131,10 +141,19 @@ WHERE NOT EXISTS (SELECT FROM recall AS r WHERE r.conversation_key = e.conversat
 """
 SELECT_BEHIND: Final = """
 SELECT m.conversation_key, m.user_id, u.read_seq, c.head_seq FROM unnest($1::text[]) AS k (user_id)
-JOIN conversation_member AS m ON m.user_id = k.user_id AND m.leave_seq IS NULL
-JOIN conversation AS c ON c.conversation_key = m.conversation_key
-JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
-LEFT JOIN mute AS x ON x.conversation_key = m.conversation_key AND x.user_id = m.user_id
+CROSS JOIN LATERAL (
+    SELECT * FROM conversation_member AS f WHERE f.user_id = k.user_id AND f.leave_seq IS NULL OFFSET 0
+) AS m
+CROSS JOIN LATERAL (
+    SELECT * FROM member_cursor AS f
+    WHERE f.conversation_key = m.conversation_key AND f.user_id = m.user_id OFFSET 0
+) AS u
+CROSS JOIN LATERAL (
+    SELECT * FROM conversation AS f WHERE f.conversation_key = m.conversation_key OFFSET 0
+) AS c
+LEFT JOIN LATERAL (
+    SELECT * FROM mute AS f WHERE f.conversation_key = m.conversation_key AND f.user_id = m.user_id OFFSET 0
+) AS x ON true
 WHERE u.read_seq < c.head_seq AND coalesce(x.until_ms, 0) <= $2
 """
 _LOCK = """
@@ -173,9 +192,12 @@ SELECT
     (SELECT count(*) FROM (SELECT FROM delivery WHERE ready_ms IS NULL LIMIT $1) AS v)
 """
 SELECT_DEAD_LETTERS: Final = """
-SELECT c.conversation_id, v.user_id, v.device_id, v.after_seq, v.attempt, v.since_ms, v.reason FROM delivery AS v
-JOIN conversation AS c ON c.conversation_key = v.conversation_key
-WHERE v.ready_ms IS NULL ORDER BY v.since_ms LIMIT $1
+SELECT c.conversation_id, v.user_id, v.device_id, v.after_seq, v.attempt, v.since_ms, v.reason
+FROM (SELECT * FROM delivery WHERE ready_ms IS NULL ORDER BY since_ms LIMIT $1) AS v
+CROSS JOIN LATERAL (
+    SELECT * FROM conversation AS f WHERE f.conversation_key = v.conversation_key OFFSET 0
+) AS c
+ORDER BY v.since_ms
 """
 DISCARD_DEAD_LETTERS: Final = (
     "DELETE FROM delivery WHERE ready_ms IS NULL AND since_ms < $1 RETURNING conversation_key"

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final, Literal
 
+import anyio
+
 from ...core.log.decide import keys_of
 from ...drivers.postgres import RETRY_AFTER_S, Connection
 from ...errors import UnavailableError
@@ -17,6 +19,8 @@ from .. import base
 Name = tuple[Literal["id", "number", "pair"], str | int]
 """How a command names a conversation."""
 
+LOOKS: Final = 3
+_PAUSE_S: Final = 0.02
 _KNOWN_MAX: Final = 1_000
 """Names that are remembered; one that is forgotten costs another wait."""
 
@@ -56,6 +60,13 @@ def refusal() -> base.Refused:
     )
 
 
+async def _not_free(connection: Connection, names: Collection[Name]) -> set[Name]:
+    """Lock of these what is free; returns what is not."""
+    kinds = ([it for kind, it in names if kind == wanted] for wanted in ("id", "number", "pair"))
+    rows = await connection.fetch(_LOCK_FREE, *kinds)
+    return {(kind, int(name) if kind == "number" else name) for kind, name in rows}
+
+
 class LockedConversations:
     """Those that were locked when somebody last asked."""
 
@@ -67,11 +78,16 @@ class LockedConversations:
         return names_of(commands) & self._known.keys() if self._known else set()
 
     async def look(self, connection: Connection, names: Collection[Name]) -> set[Name]:
-        """Lock of these conversations what is free, and return what is not; remember both."""
-        rows = await connection.fetch(
-            _LOCK_FREE, *([it for kind, it in names if kind == wanted] for wanted in ("id", "number", "pair"))
-        )
-        locked: set[Name] = {(kind, int(name) if kind == "number" else name) for kind, name in rows}
+        """Lock of these conversations what is free, and return what is not; remember both.
+
+        What was not known to be locked is looked at several times: a batch of another node holds it for a moment.
+        """
+        locked = await _not_free(connection, names)
+        for _ in range(LOOKS - 1):
+            if locked <= self._known.keys():
+                break
+            await anyio.sleep(_PAUSE_S)
+            locked = await _not_free(connection, locked)
         for name in names:
             self._known.pop(name, None)
         self._known.update(dict.fromkeys(locked))

@@ -189,9 +189,12 @@ SELECT_NEWEST_BY_AUTHOR = (
     "AND kind = 'USER' AND sender_id = ANY ($4::text[]) GROUP BY sender_id ORDER BY sender_id"
 )
 SELECT_OUTBOX = """
-SELECT c.conversation_id, o.first_seq, c.head_seq, o.since_ms FROM outbox AS o
-JOIN conversation AS c ON c.conversation_key = o.conversation_key
-ORDER BY o.conversation_key LIMIT $1
+SELECT c.conversation_id, o.first_seq, c.head_seq, o.since_ms
+FROM (SELECT * FROM outbox ORDER BY conversation_key LIMIT $1) AS o
+CROSS JOIN LATERAL (
+    SELECT * FROM conversation AS f WHERE f.conversation_key = o.conversation_key OFFSET 0
+) AS c
+ORDER BY o.conversation_key
 """
 SELECT_HEAD_SEQS = """
 SELECT n.conversation_id, c.epoch, c.head_seq FROM conversation_name AS n
