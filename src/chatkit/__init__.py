@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .assemble import open_bus as open_bus
+    from .assemble import open_push as open_push
     from .assemble import open_queue as open_queue
     from .assemble import open_store as open_store
     from .client.api import ChatApi as ChatApi
@@ -54,6 +55,10 @@ if TYPE_CHECKING:
     from .server.auth import sign_token as sign_token
     from .server.auth import user_id_from as user_id_from
     from .server.config import ServerConfig as ServerConfig
+    from .server.delivery.config import DeliveryConfig as DeliveryConfig
+    from .server.delivery.notices import Notice as Notice
+    from .server.delivery.notices import PushText as PushText
+    from .server.delivery.worker import DeliveryWorker as DeliveryWorker
     from .server.limits import Limits as Limits
     from .server.login_request import LoginRequest as LoginRequest
     from .server.login_request import RequestLogin as RequestLogin
@@ -71,7 +76,7 @@ else:
     _HOMES = {
         name: home
         for home, names in {
-            "assemble": "open_bus open_queue open_store",
+            "assemble": "open_bus open_push open_queue open_store",
             "core.rate_limit": "Rate",
             "client.api": "ChatApi",
             "client.client": "ChatClient",
@@ -86,6 +91,9 @@ else:
             "gateway.memory": "MemoryConnector",
             "server.auth": "Authenticator jwt_authenticator external_id_of sign_token user_id_from",
             "server.config": "ServerConfig",
+            "server.delivery.config": "DeliveryConfig",
+            "server.delivery.notices": "Notice PushText",
+            "server.delivery.worker": "DeliveryWorker",
             "server.limits": "Limits",
             "server.login_request": "LoginRequest RequestLogin",
             "server.server": "ChatServer",
