@@ -21,7 +21,7 @@ from pathlib import Path
 
 import anyio
 
-from chatkit.storage.base import Entry
+from chatkit.storage.base import DeliveryLag, Entry
 from chatkit.storage.postgres import PostgresStore
 from chatkit.testing.rng import Rng
 from tests.proof.soak.judge import lost, read_logs
@@ -31,6 +31,9 @@ from tests.proof.soak.server import SECRET
 from .crowd import run_group, run_reconnect
 from .nemesis import Nemesis, RollingRestart
 from .nodes import Cluster
+from .sleepers import SLEEPERS, register, sleeper_of, untold
+
+PUSHED_WITHIN_S = 120.0
 
 
 def run(
@@ -38,18 +41,32 @@ def run(
 ) -> list[str]:
     """What is wrong, in words; says what it does."""
     with Cluster.serving(folder, "--set", "heartbeat_s=5", secret=SECRET) as cluster:
-        print(f"3 nodes on PostgreSQL and NATS; {clients} devices, {rate:g} messages a second", flush=True)
-        load = Load(folder, cluster.port, clients=clients, rate=rate, seconds=seconds, seed=seed)
+        print(
+            f"3 nodes and 2 workers on PostgreSQL and NATS; {clients} devices and {SLEEPERS} phones that sleep, "
+            f"{rate:g} messages a second",
+            flush=True,
+        )
+        load = Load(
+            folder, cluster.port, clients=clients, rate=rate, seconds=seconds, seed=seed, sleeper=sleeper_of
+        )
         load.create()
+        register(cluster.port, SECRET)
         began_s = time.monotonic()
         wrong = _restart(cluster, load) if rolling else _strike(cluster, load, seed)
         print(load.summary())
         print(
             f"everybody had everything {time.monotonic() - began_s - seconds:.0f} s after the last message was due"
         )
+        lag = anyio.run(_when_pushed, cluster.address)
+        wrong += [f"left of the outbox: {lag}"] if lag.waiting or lag.dead else []
         wrong += [f"a node logged: {part[-300:]}" for part in cluster.tracebacks()]
         logs = anyio.run(_read_logs, cluster.address, list(load.groups))
+        wrong += untold(cluster.receiver, list(load.groups), logs)
+        pushes = cluster.receiver.ids
     print(f"{sum(map(len, logs.values()))} entries in {len(logs)} logs")
+    print(
+        f"{len(pushes)} pushes, {pushes.total() - len(pushes)} of them again; every phone knows the newest message"
+    )
     return [*wrong, *lost(load.reports, logs)]
 
 
@@ -68,6 +85,19 @@ def _restart(cluster: Cluster, load: Load) -> list[str]:
     if restart.exit_codes != [0] * len(cluster.nodes.nodes):
         return [f"the nodes ended with {restart.exit_codes}"]
     return []
+
+
+async def _when_pushed(address: str) -> DeliveryLag:
+    """What the workers have left after a while: nothing."""
+    store = PostgresStore(address, ids=Rng(0).ports("cluster").ids)
+    await store.migrate()
+    try:
+        with anyio.move_on_after(PUSHED_WITHIN_S):
+            while (await store.deliveries.lag()).waiting:
+                await anyio.sleep(0.2)
+        return await store.deliveries.lag()
+    finally:
+        await store.aclose()
 
 
 async def _read_logs(address: str, names: Sequence[str]) -> dict[str, list[Entry]]:

@@ -41,6 +41,8 @@ class Nemesis:
             "sessions of PostgreSQL ended": self._end_sessions,
             "NATS killed": self._kill_bus,
             "NATS frozen": self._freeze_bus,
+            "NATS wiped": self._wipe_bus,
+            "worker killed": self._kill_worker,
         }
 
     def striking(self) -> AbstractContextManager[None]:
@@ -91,6 +93,18 @@ class Nemesis:
         self._cluster.bus.freeze()
         self._over.wait(_BUS_DOWN_S)
         self._cluster.bus.thaw()
+
+    def _wipe_bus(self) -> None:
+        """What was in the queue is gone with its server's disk."""
+        self._cluster.bus.kill()
+        self._cluster.bus.wipe()
+        self._cluster.bus.start()
+
+    def _kill_worker(self) -> None:
+        worker = self._rng.choice(self._cluster.workers)
+        worker.kill()
+        self._over.wait(_DOWN_S)
+        worker.start()
 
 
 class RollingRestart:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,12 +10,14 @@ from pathlib import Path
 
 from tests.blackbox.server_process import ROOT, ServerProcess
 from tests.blackbox.tokens import SECRET
-from tests.servers.nats import nats_process
+from tests.servers.jetstream import JetStreamProcess, running_jetstream
 from tests.servers.postgres import PostgresServer, serving
 from tests.servers.process import ServerProcess as Process
-from tests.servers.process import running
+
+from .sleepers import Receiver
 
 NODES = 3
+WORKERS = 2
 
 
 class Nodes(ServerProcess):
@@ -86,19 +89,59 @@ class Nodes(ServerProcess):
         self._balancer.stop()
 
 
+class Worker:
+    """A `chatkit worker`.
+
+    Args:
+        folder: For its log.
+        options: Of the command.
+    """
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._log = folder / "log"
+        self._command = [sys.executable, "-P", "-m", "chatkit", "worker", *options]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def start(self) -> None:
+        """It looks for work soon after."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing of it runs any more when this returns."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
 class Cluster:
     """Everything that runs, until the end of `serving`.
 
     Attributes:
         postgres: Has the log.
-        bus: NATS.
+        bus: NATS, which is also the workers' queue.
         nodes: Behind their balancer.
+        workers: Two, beside them.
+        receiver: Where they push to.
     """
 
-    def __init__(self, postgres: PostgresServer, bus: Process, nodes: Nodes) -> None:
+    def __init__(
+        self,
+        postgres: PostgresServer,
+        bus: JetStreamProcess,
+        nodes: Nodes,
+        workers: Sequence[Worker],
+        receiver: Receiver,
+    ) -> None:
         self.postgres = postgres
         self.bus = bus
         self.nodes = nodes
+        self.workers = workers
+        self.receiver = receiver
 
     @property
     def address(self) -> str:
@@ -111,8 +154,9 @@ class Cluster:
         return self.nodes.port
 
     def tracebacks(self) -> list[str]:
-        """What nodes logged of errors that nobody foresaw."""
-        return [part for part in self.nodes.log.split("Traceback")[1:] if "chatkit/" in part]
+        """What nodes and workers logged of errors that nobody foresaw."""
+        logs = self.nodes.log + "".join(it.log for it in self.workers)
+        return [part for part in logs.split("Traceback")[1:] if "chatkit/" in part]
 
     @classmethod
     @contextmanager
@@ -126,12 +170,21 @@ class Cluster:
         """
         with ExitStack() as stack:
             postgres = stack.enter_context(serving())
-            bus = stack.enter_context(running(nats_process(_made(folder / "nats"))))
-            bus_address = f"nats://127.0.0.1:{bus.port}"
-            nodes = Nodes(folder, *options, storage=postgres.new_database(), bus=bus_address, secret=secret)
+            bus = stack.enter_context(running_jetstream(JetStreamProcess(_made(folder / "nats"))))
+            bus_address, queue = f"nats://127.0.0.1:{bus.port}", f"jetstream://127.0.0.1:{bus.port}"
+            log = postgres.new_database()
+            nodes = Nodes(folder, "--queue", queue, *options, storage=log, bus=bus_address, secret=secret)
             stack.callback(nodes.stop)
             nodes.start()
-            yield cls(postgres, bus, nodes)
+            receiver = Receiver()
+            stack.enter_context(receiver.receiving())
+            (folder / "push.toml").write_text(receiver.configuration)
+            of_workers = ("--storage", log, "--queue", queue, "--push", str(folder / "push.toml"))
+            workers = [Worker(_made(folder / f"worker-{number}"), *of_workers) for number in range(WORKERS)]
+            for worker in workers:
+                stack.callback(worker.kill)
+                worker.start()
+            yield cls(postgres, bus, nodes, workers, receiver)
 
 
 def _made(folder: Path) -> Path:

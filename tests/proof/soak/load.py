@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Load:
         rate: Messages a second.
         seconds: How long they send.
         seed: Draws who comes, goes and fails when.
+        sleeper: Who else is in the group of a number, and never comes; None: nobody.
 
     Attributes:
         groups: Users by conversation.
@@ -50,12 +51,21 @@ class Load:
     """
 
     def __init__(
-        self, folder: Path, port: int, *, clients: int, rate: float, seconds: float, seed: int
+        self,
+        folder: Path,
+        port: int,
+        *,
+        clients: int,
+        rate: float,
+        seconds: float,
+        seed: int,
+        sleeper: Callable[[int], str] | None = None,
     ) -> None:
         self._folder = folder
         self._port = port
         self._rate = rate
         self._seconds = seconds
+        self._sleeper = sleeper
         self._rng = random.Random(seed)
         users = [f"u-{number}" for number in range(clients // DEVICES_OF_A_USER)]
         self._devices = [(user, f"d-{number}") for user in users for number in range(DEVICES_OF_A_USER)]
@@ -82,8 +92,9 @@ class Load:
     def create(self) -> None:
         """Make the groups."""
         with httpx.Client(base_url=f"http://127.0.0.1:{self._port}", trust_env=False) as client:
-            for name, users in self.groups.items():
-                body = {"conversationId": name, "type": "GROUP", "memberIds": users}
+            for number, (name, users) in enumerate(self.groups.items()):
+                members = users if self._sleeper is None else [*users, self._sleeper(number)]
+                body = {"conversationId": name, "type": "GROUP", "memberIds": members}
                 login = {"Authorization": f"Bearer {sign_token(SECRET, user_id=users[0])}"}
                 client.post("/v1/conversations", json=body, headers=login).raise_for_status()
 

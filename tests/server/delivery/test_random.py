@@ -217,7 +217,9 @@ class Chaos:
             if row.seq not in log.recalled and (device is None or row.seq not in device.exact)
             if row.seq >= log.members[user][-1].join_seq and row.server_ts > registered_ms
         ]
-        return 0 if user in log.muted else max(found, default=0)  # what came while it was muted is told nobody
+        return (
+            0 if user in log.muted else max(found, default=0)
+        )  # what came while it was muted is told nobody
 
 
 @pytest.mark.parametrize("seed", range(30))
