@@ -1,4 +1,4 @@
-"""Phones that sleep: members of every group that never connect. At the end each was told of the newest message there."""
+"""Phones that sleep: members of every group that never connect. At the end each was told of what is newest there."""
 
 from __future__ import annotations
 
