@@ -10,7 +10,7 @@ import anyio
 import jwt
 import pytest
 
-from chatkit.errors import ConfigurationError
+from chatkit.errors import BadRequestError, ConfigurationError
 from chatkit.push.apns import TOKEN_AGE_MAX_S, TOKEN_AGE_MIN_S, ApnsPushProvider
 from chatkit.push.base import Dead, Delivered, Push, Refused, Result, Retry, Unknown
 from chatkit.testing.contracts.push import Act
@@ -343,3 +343,13 @@ async def test_a_wrong_argument_is_named(argument: str, value: Any) -> None:
     good = {"key": PEM, "key_id": "K", "team_id": "T", "topic": "t"}
     with pytest.raises(ConfigurationError, match=argument):
         ApnsPushProvider(**(good | {argument: value}))
+
+
+async def test_what_is_no_device_token_is_not_registered(stage: ApnsStage) -> None:
+    stage.provider.check_token(stage.token(0))
+    for token in ("../../3/device/1", "é", "a b", "0\r\nx: y"):
+        with pytest.raises(BadRequestError, match="no device token"):
+            stage.provider.check_token(token)
+        (result,) = await stage.provider.send([stage.push(token=token)])
+        assert isinstance(result, Refused)
+    assert stage.gateway.seen == []

@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 import pytest
 
-from chatkit.errors import ConfigurationError
+from chatkit.errors import BadRequestError, ConfigurationError
 from chatkit.push import _address
 from chatkit.push._address import NotPublicError, PublicOnly, is_public
 from chatkit.push.base import Dead, Delivered, Refused, Result, Retry, Unknown
@@ -164,8 +164,14 @@ async def test_whatever_is_said_of_the_time_is_bounded(stage: WebPushStage, said
         ),
     ],
 )
-async def test_what_is_no_subscription_goes_nowhere(stage: WebPushStage, token: str) -> None:
-    assert isinstance(await one(stage, token=token), Refused)
+async def test_what_is_no_subscription_goes_nowhere_and_is_not_registered(
+    stage: WebPushStage, token: str
+) -> None:
+    result = await one(stage, token=token)
+    assert isinstance(result, Refused)
+    with pytest.raises(BadRequestError) as refused:
+        stage.provider.check_token(token)
+    assert str(refused.value) == result.reason
 
 
 @pytest.mark.parametrize(
@@ -249,11 +255,27 @@ async def test_a_name_that_is_none_is_no_crash(stage: WebPushStage) -> None:
     assert {type(result) for result in results} == {Retry}
 
 
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "169.254.169.254", "[::1]", "[::ffff:10.0.0.1]", "[fe80::1%25eth0]"]
+)
+async def test_an_address_of_the_hosts_own_network_is_not_registered(stage: WebPushStage, host: str) -> None:
+    provider = stage.made(private_addresses=False)
+    with pytest.raises(BadRequestError, match="not public"):
+        provider.check_token(subscription(f"https://{host}/push/0"))
+    provider.check_token(subscription("https://[2606:4700:4700::1111]/push/0"))
+    provider.check_token(subscription("https://push.example.org/push/0"))
+    await provider.aclose()
+
+
 async def test_only_push_services_that_the_host_names(stage: WebPushStage) -> None:
     provider = stage.made(services=PUSH_SERVICES)
     assert isinstance((await provider.send([stage.push()]))[0], Refused)
+    with pytest.raises(BadRequestError, match="no push service that the host allows"):
+        provider.check_token(stage.token(0))
+    provider.check_token(subscription("https://fcm.googleapis.com/fcm/send/1"))
     await provider.aclose()
     allowing = stage.made(services=["localhost"])
+    allowing.check_token(stage.token(0))
     assert isinstance((await allowing.send([stage.push()]))[0], Delivered)
     await allowing.aclose()
 

@@ -2,7 +2,7 @@
 // is closed. It keeps nothing and knows no login; what the windows show it asks them (notifier.js is its other half).
 // A classic script without imports, because not every browser that has Web Push takes modules here.
 
-const ANSWER_WAIT_MS = 1_000; // a window that is frozen does not answer
+const ANSWER_WAIT_MS = 3_000; // a window that is frozen does not answer
 const TITLE = "chatkit";
 const BODY = "New message";
 
@@ -24,9 +24,14 @@ function pushOf(data) {
   }
 }
 
-/** Show a push, unless somebody looks at its conversation or it is shown already. A later one replaces it. */
-async function show({ title = null, body = null, badge = null, collapseId = "", conversationId = null, messageId = null }) {
+async function show(push) {
+  await notify(push);
+  const { badge = null } = push;
   if (badge !== null) await showBadge(badge);
+}
+
+/** Show a push, unless somebody looks at its conversation or it is shown already. A later one replaces it. */
+async function notify({ title = null, body = null, collapseId = "", conversationId = null, messageId = null }) {
   const windows = await askWindows();
   if (windows.some(({ client, shows }) => client.visibilityState === "visible" && isOf(shows, conversationId))) return;
   const shown = await registration.getNotifications({ tag: collapseId });
@@ -60,7 +65,8 @@ async function subscribeAgain() {
 /** The windows of this page, each with what it says that it shows; null where notifications are not for it. */
 async function askWindows() {
   const all = await clients.matchAll({ type: "window", includeUncontrolled: true });
-  const ours = all.filter((client) => new URL(".", client.url).href === registration.scope);
+  const { scope } = registration;
+  const ours = all.filter(({ url }) => url.startsWith(scope) && new URL(".", url).href === scope);
   return Promise.all(ours.map(async (client) => ({ client, shows: await ask(client) })));
 }
 
