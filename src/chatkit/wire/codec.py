@@ -335,6 +335,8 @@ def plain_words(error: BaseException) -> str:
         return "text is not valid UTF-8"
     if isinstance(error, RecursionError):
         return "nested too deep"
+    if str(error).startswith("Invalid UTF-8"):  # msgspec 0.23; before, a UnicodeDecodeError
+        return "text is not valid UTF-8"
     message, _, place = str(error).rpartition(" - at ")
     if message.startswith(("Invalid value", "Invalid enum value", "Expected `str` matching regex")):
         return _PLAIN_WORDS.get(place.strip("`"), f"{place} is not valid")
