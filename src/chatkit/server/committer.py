@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskGroup
 
 from .._auto_reset_event import AutoResetEvent
 from ..errors import OverloadedError, RefusedError, UnavailableError
@@ -159,9 +160,7 @@ class Committer:
         while True:
             await anyio.lowlevel.checkpoint_if_cancelled()
             await self._work()
-            batch = self._begin()
-            if batch is not None:
-                await self._commit(batch)
+            await self._commit_next()
 
     async def _run_several(self) -> None:
         async with anyio.create_task_group() as tasks:
@@ -169,11 +168,20 @@ class Committer:
                 await anyio.lowlevel.checkpoint_if_cancelled()
                 await self._work()
                 await self._room()
-                batch = self._begin()
-                if batch is not None:
-                    tasks.start_soon(self._commit, batch)
-                else:
+                if not self._start_next(tasks):
                     await self._something_new()
+
+    async def _commit_next(self) -> None:
+        """Commit one batch. Nothing of it is kept here afterwards: it would keep its sessions."""
+        batch = self._begin()
+        if batch is not None:
+            await self._commit(batch)
+
+    def _start_next(self, tasks: TaskGroup) -> bool:
+        batch = self._begin()
+        if batch is not None:
+            tasks.start_soon(self._commit, batch)
+        return batch is not None
 
     async def flush(self) -> None:
         """Return once everything queued so far has been answered and published."""
