@@ -17,7 +17,7 @@ from chatkit.storage import base
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
 
-from .world import CLOCK, World
+from .world import CLOCK, ScriptedProvider, World
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -545,6 +545,8 @@ def test_wrong_arguments_are_refused() -> None:
         (Other(), {}, {}),
         (store, [], {}),
         (store, {"log": None}, {}),
+        (store, {"Big Letters": ScriptedProvider()}, {}),
+        (store, {1: ScriptedProvider()}, {}),
         (store, {}, {"compose": "words"}),
         (store, {}, {"config": {}}),
     ]

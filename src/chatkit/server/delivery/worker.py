@@ -7,6 +7,7 @@ worker does with it is in `job`. A worker that dies leaves nothing behind but le
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 MEMBERS_MAX: Final = 1_000
 """Members of the conversations that are looked at together."""
+
+_NAME: Final = re.compile(r"[a-z0-9_-]{1,32}")
+"""As devices may say it (`wire.http.PushProviderName`)."""
 
 _DISCARD_EVERY_S: Final = 3600.0
 
@@ -70,6 +74,8 @@ class DeliveryWorker:
             raise ConfigurationError("this store has no `deliveries`: it cannot feed delivery workers")
         check_kind("providers", providers, Mapping)
         for name, provider in providers.items():
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                raise ConfigurationError(f"providers: {name!r} is no name: 1-32 of a-z, 0-9, - and _")
             check_has(f"providers[{name!r}]", provider, "send", "a PushProvider")
         if compose is not None:
             check_callable("compose", compose, "an async callable that takes a Notice")
