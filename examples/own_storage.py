@@ -27,6 +27,7 @@ from chatkit.storage.base import (
     Conversation,
     ConversationHead,
     ConversationRow,
+    DeliveryStore,
     Entry,
     KeptLogin,
     LoginAuditRow,
@@ -62,6 +63,11 @@ class ArchivingStore:
     def commits_in_flight_max(self) -> int:
         """As the wrapped store says."""
         return self._store.commits_in_flight_max
+
+    @property
+    def deliveries(self) -> DeliveryStore:
+        """What delivery workers go by: the wrapped store's."""
+        return self._store.deliveries
 
     @property
     def healthy(self) -> bool:

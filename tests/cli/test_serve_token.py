@@ -56,7 +56,7 @@ def test_a_token_as_json(tmp_path: Path) -> None:
         (["serve", "--bus", "nats://127.0.0.1:1"], "the bus at nats://127.0.0.1:1 cannot be reached"),
         (["serve", "--bus", "redis://:pw@127.0.0.1:1"], "the bus at redis://127.0.0.1:1 cannot be reached"),
         (["serve", "--bus", "nats://localhost:port"], "such as nats://"),
-        (["serve", "--queue", "nats://localhost"], "not built yet"),
+        (["serve", "--queue", "nats://localhost"], "unknown queue address"),
         (["serve", "--storage", "memory://somewhere"], "unknown storage address"),
         (["serve", "--bus", "carrier-pigeon://"], "unknown bus address"),
         (

@@ -17,7 +17,7 @@ SPOILT = {
     "S5": "DELETE FROM message WHERE seq = 2",
     "S5: the-group is not 1..5": "UPDATE conversation SET head_seq = head_seq + 1",
     "S13: the-group waits from 4": "UPDATE device_cursor SET delivered_seq = 3",
-    "S13: the-group is confirmed": "INSERT INTO outbox SELECT conversation_key, 4, 0 FROM conversation",
+    "S13: the-group is confirmed": "INSERT INTO outbox SELECT conversation_key, 4, 0, 0, NULL, 0, 0 FROM conversation",
     "S15": "UPDATE device_cursor SET delivered_seq = 9",
     "S20: recalls": "INSERT INTO recall SELECT conversation_key, 2, 4 FROM conversation",
     "S24": "UPDATE message SET kind = 'MEMBER', client_msg_id = NULL WHERE seq = 4",

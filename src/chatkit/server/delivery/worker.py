@@ -93,7 +93,6 @@ class DeliveryWorker:
         self._discard_at_s = self._ports.clock.now_s()
         self._stopping = False
         self._wake = AutoResetEvent()
-        self._drawing = anyio.CancelScope()
 
     async def run(self) -> None:
         """Work until `stop` or cancellation. A store that fails is asked again; nothing it said is lost.
@@ -101,12 +100,13 @@ class DeliveryWorker:
         What is under way when it is cancelled comes again when its lease has ended.
         """
         async with anyio.create_task_group() as tasks:
+            drawing = anyio.CancelScope()
             if self._queue is not None:
-                tasks.start_soon(self._draw, self._queue, tasks)
+                tasks.start_soon(self._draw, self._queue, tasks, drawing)
             while not self._stopping:
                 if not await self._round(tasks):
                     await self._wake.wait(self._config.poll_s)
-            self._drawing.cancel()
+            drawing.cancel()
 
     def stop(self) -> None:
         """Take nothing more; `run` returns when what is under way is done with."""
@@ -145,9 +145,9 @@ class DeliveryWorker:
 
     # --- with a queue ---
 
-    async def _draw(self, queue: Queue, tasks: TaskGroup) -> None:
+    async def _draw(self, queue: Queue, tasks: TaskGroup, scope: anyio.CancelScope) -> None:
         """Work on what the queue gives, each when it is due: what is put later is due later."""
-        with self._drawing:
+        with scope:
             while True:
                 try:
                     items = await queue.take(self._config.batch)

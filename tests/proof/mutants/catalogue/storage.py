@@ -399,8 +399,8 @@ MUTANTS = (
             ),
             Edit(
                 SQLITE_READS,
-                "    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER)\n",
-                '    _HEAD.format(delivered="ifnull(u.delivered_seq, ?2)", source=_OF_USER)\n',
+                '    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, muted="0")\n',
+                '    _HEAD.format(delivered="ifnull(u.delivered_seq, ?2)", source=_OF_USER, muted="0")\n',
             ),
         ),
         ("S13", "S14", "alarm"),
