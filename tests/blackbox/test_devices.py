@@ -189,7 +189,10 @@ class Site:
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
     provider = NotingProvider()
-    push = {"apns": provider, "webpush": WebPushProvider(key=PEM, contact="mailto:ops@example.org")}
+    push = {
+        "apns": provider,
+        "webpush": WebPushProvider(key=PEM, contact="mailto:ops@example.org", services=None),
+    }
     delivery = DeliveryConfig(push_after_s=0, poll_s=0.02)
     async with (
         hosted(push=push, delivery=delivery) as host,

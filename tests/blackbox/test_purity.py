@@ -7,7 +7,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 WITH_SDK = {"conftest.py", "hosted.py", "phone.py", "test_devices.py", "test_network.py"}
-"""The proxy between real processes, the real client in front of it, and a server with push providers of the test's own."""
+"""The proxy between real processes, the real client in front of it, and a server with a test's own push providers."""
 
 FILES = [*(path for path in sorted(HERE.glob("*.py")) if path.name not in WITH_SDK), HERE.parent / "soak.py"]
 

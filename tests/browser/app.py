@@ -36,9 +36,12 @@ class _Announcing(uvicorn.Server):
 def web_push(key: str, authority: str) -> WebPushProvider:
     """Pushes to a push service on this machine that this authority vouches for."""
     trusting = ssl.create_default_context(cafile=authority)
-    contact = "mailto:ops@example.org"
     return WebPushProvider(
-        key=Path(key).read_text(), contact=contact, private_addresses=True, ssl_context=trusting
+        key=Path(key).read_text(),
+        contact="mailto:ops@example.org",
+        services=None,
+        private_addresses=True,
+        ssl_context=trusting,
     )
 
 

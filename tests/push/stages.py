@@ -230,7 +230,12 @@ class WebPushStage(Stage):
     }
 
     def made(self, **settings: Any) -> WebPushProvider:
-        mine = {"key": PEM, "contact": "mailto:ops@example.org", "private_addresses": True}
+        mine = {
+            "key": PEM,
+            "contact": "mailto:ops@example.org",
+            "services": None,
+            "private_addresses": True,
+        }
         return WebPushProvider(**(mine | self.common() | settings))
 
     def token(self, number: int) -> str:

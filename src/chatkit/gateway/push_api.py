@@ -51,7 +51,7 @@ class PushApi:
         device_id = _own_device(call, body)
         self._check(body.provider, body.token)
         command = self._server.engine.register_push(
-            call.user_id, device_id, body.provider, body.token, hide_body=body.hide_body
+            call.proof, device_id, body.provider, body.token, hide_body=body.hide_body
         )
         await self._server.engine.execute(command, Done, call.proof)
         return Response(status_code=204)

@@ -46,7 +46,8 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
             JSON that `JSON.stringify(subscription)` makes.
         collapse_id: Pushes to one device with the same id replace each other where they are shown.
         conversation_id: What the app opens.
-        message_id: What the push is about. With the token it makes the push's `id`.
+        message_id: What the push is about. With the token and the revision it makes the push's `id`.
+        revision: Another one for another push about the same message, such as one that replaces recalled words.
         expires_at_ms: Unix milliseconds after which nobody should be shown it any more.
         title: None for none. Without a title and a body the app is woken, and nothing is shown.
         body: None where it is hidden on request; a provider then knows nothing of the message's words.
@@ -68,6 +69,7 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     badge: int | None = None
     priority: Priority = "high"
     data: Mapping[str, str] = {}
+    revision: int = 0
 
     def __post_init__(self) -> None:
         _check_text("token", self.token, TOKEN_CHARS_MAX)
@@ -83,15 +85,22 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
         if self.priority not in ("high", "normal"):
             raise BadRequestError("priority must be 'high' or 'normal'")
         _check_data(self.data)
+        _check_whole("revision", self.revision)
 
     @property
     def id(self) -> str:
         """Names this push to its provider, in the form of a UUID: the same for each try, in every process.
 
-        It is made of the token and the message, so a worker that died after the provider took the push, and before that
-        was written down, sends the same id again.
+        It is made of the token, the message and the revision, so a worker that died after the provider took the push,
+        and before that was written down, sends the same id again.
         """
-        made = sha256("\0".join((self.token, self.conversation_id, self.message_id)).encode())
+        parts = [
+            self.token,
+            self.conversation_id,
+            self.message_id,
+            *([str(self.revision)] if self.revision else []),
+        ]
+        made = sha256("\0".join(parts).encode())
         digits = made.hexdigest()
         digits = (
             f"{digits[:12]}8{digits[13:16]}8{digits[17:32]}"  # RFC 9562: version 8, for ids of one's own make

@@ -79,7 +79,8 @@ class WebPushProvider:
         key: The app's own private key in PEM, on the curve P-256; browsers subscribe with its public half,
             `application_server_key`.
         contact: `mailto:` or `https:` address, by which a push service reaches the host.
-        services: Hosts that may be sent to, with the names below them, such as `PUSH_SERVICES`. None for all.
+        services: Hosts that may be sent to, with the names below them. None for all: then whoever registers chooses
+            where this server connects to, and how long it waits there.
         private_addresses: Whether endpoints may lead to loopback, private and link-local addresses: for tests.
         timeout_s: For one push.
         in_flight_max: Pushes under way at the same moment, each on a connection.
@@ -97,7 +98,7 @@ class WebPushProvider:
         *,
         key: str | bytes,
         contact: str,
-        services: Collection[str] | None = None,
+        services: Collection[str] | None = PUSH_SERVICES,
         private_addresses: bool = False,
         timeout_s: float = TIMEOUT_S,
         in_flight_max: int = IN_FLIGHT_MAX,

@@ -296,6 +296,10 @@ class Committer:
     def _refuse_all(self, batch: list[PendingCommand], error: RefusedError) -> None:
         """Storage refuses: nobody waits in the queue for a second refusal."""
         self._listener.on_outcome_unknown(batch)
+        if len(self._in_flight) > 1:  # storage may well take the others
+            self._refuse(batch, error)
+            self._refuse_held_back()
+            return
         self._urgent = False
         self._refuse(batch + self._waiting.take_all(), error)
 

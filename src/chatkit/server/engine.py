@@ -306,10 +306,11 @@ class Engine:
         return Mute(conversation_id, user_id, until_ms)
 
     def register_push(
-        self, user_id: str, device_id: str, provider: str, token: str, *, hide_body: bool
+        self, proof: Proof, device_id: str, provider: str, token: str, *, hide_body: bool
     ) -> RegisterPush:
-        """A device says how it is reached when it sleeps."""
-        return RegisterPush(user_id, device_id, provider, token, hide_body, self._now_ms())
+        """A device says how it is reached when it sleeps. Held to what is revoked until it is stored."""
+        login = (proof.token_hash, proof.identity.issued_at_ms, proof.asked_at)
+        return RegisterPush(proof.user_id, device_id, provider, token, hide_body, self._now_ms(), *login)
 
     def unregister_push(self, user_id: str, device_id: str) -> UnregisterPush:
         """A device is not to be pushed to any more."""

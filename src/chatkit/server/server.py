@@ -336,6 +336,9 @@ class ChatServer(LoginVerbs):
         if self._worker is not None:
             self._worker.stop()
         await self._drain.run(running=self.running)
+        if self._worker is not None and self.running:
+            with anyio.move_on_after(self.config.drain_timeout_s):  # what is with a provider is noted
+                await self._worker.ended()
 
     def _refuse_queued(self, why: Callable[[PendingCommand], RefusedError | None]) -> None:
         self._committer.refuse_queued(why)

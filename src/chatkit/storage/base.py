@@ -273,6 +273,7 @@ class Claim(msgspec.Struct, frozen=True):
         user_id: Empty for all members.
         device_id: With a user: only this device, which could not be pushed to before.
         since_ms: Since when that is so.
+        after_ms: As in the terms of the claim.
     """
 
     conversation_key: int
@@ -286,6 +287,7 @@ class Claim(msgspec.Struct, frozen=True):
     user_id: str = ""
     device_id: str = ""
     since_ms: int = 0
+    after_ms: int = 0
 
 
 class PushTarget(msgspec.Struct, frozen=True):
@@ -392,7 +394,7 @@ class DeliveryStore(Protocol):
     ) -> list[Claim]:
         """Take what is due: half of it the longest waiting, half the newest, so that neither waits for the other.
 
-        Nobody else is given it within `terms.lease_ms`.
+        Nobody else is given it within `terms.lease_ms`, whatever their terms are.
 
         Args:
             terms: What, and for how long.
@@ -407,8 +409,15 @@ class DeliveryStore(Protocol):
         claim of all members those that are to be tried again anyway.
         """
 
+    async def waiting(self, conversation_ids: Sequence[str]) -> set[str]:
+        """Those of these that are due, or will be, or are left to a worker just now."""
+
     async def newest(self, claims: Sequence[Claim], count: int) -> list[EntryMark]:
-        """The newest entries up to each claim's head, at most `count` of each conversation; by conversation and seq."""
+        """The newest messages and recalls up to each claim's head, at most `count` of each conversation.
+
+        Returns:
+            Ascending by conversation and seq. Changes of members are left out, and not counted.
+        """
 
     async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
         """The payloads of entries by (conversation_key, seq); of those that were recalled there is none."""
@@ -420,7 +429,7 @@ class DeliveryStore(Protocol):
         """
 
     async def finish(self, ticket: int, finished: Sequence[Finished]) -> int:
-        """Be done with claims. Entries that came meanwhile are due again.
+        """Be done with claims. Entries that came meanwhile are due again, for a single device too.
 
         Returns:
             How many of them were still this worker's; of the others nothing is written.
@@ -433,7 +442,7 @@ class DeliveryStore(Protocol):
         """Those given up, the oldest first; at most `limit`."""
 
     async def discard_dead_letters(self, before_ms: int) -> int:
-        """Forget those that began to fail before then; returns how many."""
+        """Forget some of those that began to fail before then; returns how many: 0 once none is left."""
 
 
 class CommandStore(Protocol):

@@ -471,6 +471,8 @@ class Model:
         return None
 
     def _register_push(self, command: c.RegisterPush, outcome: Any) -> str | None:
+        if command.user_id in self._banned:
+            return "FORBIDDEN"
         assert outcome == o.Done()
         self._register(command.user_id, command.device_id)
         self.reached = {it: token for it, token in self.reached.items() if token != command.token}

@@ -74,7 +74,7 @@ COMMANDS: list[tuple[c.Command, set[str]]] = [
     (c.Revoke("REVOKED", "bob", "", b"", None, NOW), {"new_revocations"}),
     (c.RenewEpoch("g", "e2", NOW), {"conversations"}),
     (c.Mute("g", "ann", 9), {"conversations", "members"}),
-    (c.RegisterPush("bob", "phone", "log", "token", False, NOW), {"devices"}),
+    (c.RegisterPush("bob", "phone", "log", "token", False, NOW), {"devices", "revocations"}),
 ]
 
 

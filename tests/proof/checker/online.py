@@ -59,15 +59,23 @@ _STATES = (Connecting, Connected, Reconnecting, Disconnected, CaughtUp)
 
 
 def caught_up(index: Index) -> Findings:
-    """In the end every connected app was told that it has caught up."""
+    """In the end every connected app was told that it has caught up.
+
+    An app whose device another installation took over is told so when its own connection ends, which may be after the
+    newer one has caught up.
+    """
     for dump in index.history.devices if index.quiescent else ():
         given = index.app_events[dump.user_id, dump.device_id]
-        states = [it.event for it in given if isinstance(it.event, _STATES)]
+        states = [it.event for it in given if isinstance(it.event, _STATES) and not _replaced(it.event)]
         if dump.online and states:
             late = not isinstance(states[-1], CaughtUp)
             who = f"{dump.user_id}/{dump.device_id}"
             said = f"{who} was told {type(states[-1]).__name__} last, and never CaughtUp"
             yield Breach(what=said, user_id=dump.user_id, device_id=dump.device_id) if late else None
+
+
+def _replaced(event: object) -> bool:
+    return isinstance(event, Disconnected) and event.code == ev.CloseCode.REPLACED
 
 
 # --- L12 ---

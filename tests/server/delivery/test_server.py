@@ -13,8 +13,10 @@ from chatkit.ports import Ports
 from chatkit.server.config import ServerConfig
 from chatkit.server.delivery.config import DeliveryConfig
 from chatkit.server.limits import Limits
+from chatkit.server.proof import Proof
 from chatkit.server.server import ChatServer
-from chatkit.storage.base import Done, RegisterPush
+from chatkit.storage.base import Done
+from chatkit.types import Identity
 from tests.server.harness import GatedStore, HarnessServer, Peer, by_name, group, login, text
 
 from .world import CLOCK, ScriptedProvider
@@ -35,10 +37,10 @@ async def serving(provider: ScriptedProvider, *, heartbeat_s: float = 1000.0) ->
 
 
 async def register(server: HarnessServer, user: str, device_id: str) -> None:
+    proof = Proof(Identity(user), b"", 0)
     command = server.engine.register_push(
-        user, device_id, "scripted", f"{user}'s {device_id}", hide_body=False
+        proof, device_id, "scripted", f"{user}'s {device_id}", hide_body=False
     )
-    assert type(command) is RegisterPush
     await server.engine.execute(command, Done)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import anyio
 
-from chatkit.push.base import Delivered, Push, Result
+from chatkit.push.base import Delivered, Push, PushProvider, Result
 from chatkit.server.delivery.config import DeliveryConfig
 from chatkit.server.delivery.worker import DeliveryWorker
 from chatkit.storage import base
@@ -50,10 +51,14 @@ class World:
         self.worker = self.another_worker()
         self._keys = 0
 
-    def another_worker(self, seed: int = 1, **more: Any) -> DeliveryWorker:
+    def another_worker(
+        self, seed: int = 1, *, providers: Mapping[str, PushProvider] = MappingProxyType({}), **more: Any
+    ) -> DeliveryWorker:
         ports = Rng(seed).ports("worker", CLOCK)
         config = DeliveryConfig(**{**self.settings, **more})
-        return DeliveryWorker(self.store, {"scripted": self.provider}, config=config, ports=ports)
+        return DeliveryWorker(
+            self.store, {"scripted": self.provider, **providers}, config=config, ports=ports
+        )
 
     async def do(self, *commands: base.Command) -> list[base.Outcome]:
         return await do(self.store, *commands)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ...errors import BannedError, RefusedError, TokenRevokedError, UnavailableError
-from .commands import OpenSession, RenewLogin, Revoke
+from .commands import OpenSession, RegisterPush, RenewLogin, Revoke
 from .keys import Keys, Subject
 from .outcomes import Revocation, Revoked
 from .state import State, TokenRow
@@ -54,6 +54,8 @@ def revoke(state: State, command: Revoke) -> Revoked:
         _drop_tokens(state, made)
         if made.user_id:
             _drop_push(state, made.user_id, made.device_id)
+        else:
+            _drop_push_of_login(state, made.token_hash)
     action = "UNBANNED" if made.kind == "BANNED" and not made.holds else made.kind
     state.login_audit.append((made.at_ms, action, *subject))
     return Revoked(made)
@@ -76,6 +78,13 @@ def _drop_push(state: State, user_id: str, device_id: str) -> None:
     state.dropped_push.append((user_id, device_id, None, None))
 
 
+def _drop_push_of_login(state: State, token_hash: bytes) -> None:
+    for place, row in [*state.push_tokens.items()]:
+        if row.login_hash == token_hash:
+            del state.push_tokens[place]
+    state.dropped_push_logins.append(token_hash)
+
+
 def reaches(revocation: Revocation, token: TokenRow) -> bool:
     """Whether a resume token is of a login that is revoked."""
     if revocation.token_hash:
@@ -83,12 +92,12 @@ def reaches(revocation: Revocation, token: TokenRow) -> bool:
     return token.user_id == revocation.user_id and revocation.device_id in ("", token.device_id)
 
 
-def keys_of_login(keys: Keys, command: OpenSession | RenewLogin) -> None:
+def keys_of_login(keys: Keys, command: OpenSession | RenewLogin | RegisterPush) -> None:
     """Everything that may stand against a login."""
     keys.revocations.update(subjects_of(command.user_id, command.device_id, command.token_hash))
 
 
-def check_login(state: State, command: OpenSession | RenewLogin) -> None:
+def check_login(state: State, command: OpenSession | RenewLogin | RegisterPush) -> None:
     """Hold a login to what was revoked; see OpenSession for the refusals."""
     for subject in subjects_of(command.user_id, command.device_id, command.token_hash):
         error = refusal(state.revocations[subject].values(), command.issued_ms, command.asked_at)

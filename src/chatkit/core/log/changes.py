@@ -94,6 +94,7 @@ class Changes(msgspec.Struct, frozen=True):
             at them again, if none is to anyway.
         mutes: (key, user, until) of members that are not woken; until 0: they are again.
         dropped_push: Push tokens that go, before new ones come.
+        dropped_push_logins: Digests of logins whose push tokens go.
         taken_push: Digests of push tokens that go, whoever has them, before new ones come.
         push_tokens: Each replaces the device's former one.
         outboxes: By conversation key, where anything may be written; `outboxes_of` adds those of forgotten devices.
@@ -128,6 +129,7 @@ class Changes(msgspec.Struct, frozen=True):
     woken: list[tuple[int, int]] = []
     mutes: list[tuple[int, str, int]] = []
     dropped_push: list[DroppedPush] = []
+    dropped_push_logins: list[tuple[bytes]] = []
     taken_push: list[tuple[bytes]] = []
     push_tokens: list[PushTokenRow] = []
     outboxes: dict[int, Outbox] = {}
@@ -143,6 +145,7 @@ def changes_of(state: State) -> Changes:
         audit=state.audit,
         mutes=[(*place, until_ms) for place, until_ms in state.mutes.items()],
         dropped_push=state.dropped_push,
+        dropped_push_logins=[(digest,) for digest in state.dropped_push_logins],
         taken_push=[(digest,) for digest in sorted(state.taken_push)],
         push_tokens=[*state.push_tokens.values()],
     )

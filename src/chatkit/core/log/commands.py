@@ -362,11 +362,14 @@ class RegisterPush(msgspec.Struct, frozen=True, gc=False):
     The token goes with the device, and when the device or its user is revoked or banned. A device that comes by HTTP
     may be seen here for the first time.
 
-    Refusal: RateLimitedError (a new device, and none may be forgotten for it).
+    Refusals as in OpenSession: what is revoked or banned while this waits registers nothing; and RateLimitedError (a
+    new device, and none may be forgotten for it).
 
     Attributes:
         provider: The host's name for the service, such as "apns".
         hide_body: Whether pushes to it never hold a message's words.
+        token_hash: As in OpenSession, of the login that registers; so are `issued_ms` and `asked_at`. With that token
+            the registration goes, too.
     """
 
     user_id: str
@@ -375,6 +378,9 @@ class RegisterPush(msgspec.Struct, frozen=True, gc=False):
     token: str
     hide_body: bool
     at_ms: int
+    token_hash: bytes = b""
+    issued_ms: int | None = None
+    asked_at: int | None = None
     rule: DeviceRule = ANY_DEVICE
 
 

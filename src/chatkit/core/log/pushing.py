@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from .access import check_login, keys_of_login
 from .commands import Mute, RegisterPush, UnregisterPush
 from .keys import Keys
 from .outcomes import Done
@@ -28,12 +29,14 @@ def mute(state: State, command: Mute) -> Done:
 
 
 def keys_of_register_push(keys: Keys, command: RegisterPush) -> None:
-    """The user's devices."""
+    """The user's devices, and what may stand against the login."""
     keys.devices.add(command.user_id)
+    keys_of_login(keys, command)
 
 
 def register_push(state: State, command: RegisterPush) -> Done:
     """Keep a device's token, and make sure that the device is known."""
+    check_login(state, command)
     register(state, command.user_id, command.device_id, command.at_ms, command.rule)
     place = (command.user_id, command.device_id)
     digest = push_token_hash(command.provider, command.token)
@@ -44,7 +47,13 @@ def register_push(state: State, command: RegisterPush) -> Done:
         (*place, None, None)
     )  # its former one goes, also if this one is taken from it again
     state.push_tokens[place] = PushTokenRow(
-        *place, command.provider, command.token, digest, command.hide_body, command.at_ms
+        *place,
+        command.provider,
+        command.token,
+        digest,
+        command.hide_body,
+        command.at_ms,
+        command.token_hash,
     )
     return Done()
 

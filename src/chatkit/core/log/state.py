@@ -57,6 +57,7 @@ class PushTokenRow(NamedTuple):
 
     Attributes:
         token_hash: `pushing.push_token_hash` of the two before it.
+        login_hash: Digest of the token that the login came by.
     """
 
     user_id: str
@@ -66,6 +67,7 @@ class PushTokenRow(NamedTuple):
     token_hash: bytes
     hide_body: bool
     at_ms: int
+    login_hash: bytes
 
 
 DroppedPush = tuple[str, str, str | None, int | None]
@@ -241,6 +243,7 @@ class State:
         mutes: Until when a member is not woken, by conversation key and user; of this batch.
         push_tokens: Push tokens of this batch.
         taken_push: Digests of push tokens that this batch gives to a device; whoever had them has them no more.
+        dropped_push_logins: Digests of logins whose push tokens this batch forgets.
         dropped_push: Push tokens that this batch forgets; it may give others to the same devices afterwards.
     """
 
@@ -279,6 +282,7 @@ class State:
         self.push_tokens: dict[DevicePlace, PushTokenRow] = {}
         self.taken_push: set[bytes] = set()
         self.dropped_push: list[DroppedPush] = []
+        self.dropped_push_logins: list[bytes] = []
 
     # --- for stores, while they load ---
 

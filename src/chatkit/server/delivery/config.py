@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from ..._arguments import check_kind, check_number
+from ...errors import ConfigurationError
+
+_MAX: Final = 1e9
 
 
 class DeliveryConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,9 +22,9 @@ class DeliveryConfig(msgspec.Struct, frozen=True, kw_only=True):
         lease_s: How long a worker keeps what it took; if it died, another one goes on after that.
         batch: Conversations, and single devices, that are taken at once.
         concurrency: Parts of what was taken that are worked on side by side.
-        attempts_max: After so many tries a delivery is given up, and kept as a dead letter.
+        attempts_max: What was given out so often and never finished, whatever ended its workers, is a dead letter.
         retry_max_s: The longest wait between two of them.
-        ttl_s: How old a message may be when a device shows it.
+        ttl_s: How old a message may be when a device shows it. A device that fails for so long is a dead letter.
         hide_body: Whether pushes never hold a message's words, whatever the device asked for.
         dead_letters_s: How long dead letters are kept.
     """
@@ -43,3 +48,6 @@ class DeliveryConfig(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("batch", "concurrency", "attempts_max"):
             check_number(name, getattr(self, name), whole=True)
         check_kind("hide_body", self.hide_body, bool)
+        for name in self.__struct_fields__:
+            if isinstance(value := getattr(self, name), int | float) and value > _MAX:
+                raise ConfigurationError(f"{name} must be at most {_MAX:g}")

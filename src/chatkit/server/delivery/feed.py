@@ -12,7 +12,7 @@ import anyio
 import msgspec
 
 from ..._auto_reset_event import AutoResetEvent
-from ...errors import ChatkitError, RefusedError
+from ...errors import RefusedError
 from ...ports import Clock
 from ...queue.base import Queue
 from ...storage.base import Entry
@@ -83,8 +83,9 @@ class QueueFeed:
         except RefusedError as error:  # full, or its server is away
             logger.warning("the delivery queue takes nothing: %s; workers find the work later", error)
             await anyio.sleep(_PAUSE_S)
-        except ChatkitError as error:
-            logger.error("the delivery queue does not take %s: %s", name, error)
+        except Exception:  # a bug there must not end the server
+            logger.exception("the delivery queue does not take %s", name)
+            await anyio.sleep(_PAUSE_S)
         if self._dropped:
             logger.warning("%d conversations were not put into the delivery queue", self._dropped)
             self._dropped = 0

@@ -11,7 +11,7 @@ from ...storage.base import Claim, EntryMark, PushTarget
 from ...types import ConversationType
 
 ENTRIES_MAX: Final = 50
-"""Newest entries of a conversation among which the message to tell of is looked for."""
+"""Newest messages and recalls of a conversation among which the one to tell of is looked for."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -71,12 +71,12 @@ class Choice(msgspec.Struct, frozen=True):
     Attributes:
         about: The message; or, where nothing is left to be told of, the entry that recalled one.
         count: As in `Notice`.
-        recalled: As in `Notice`.
+        recalled_by: The newest entry that recalled a message of an earlier push; 0 for none.
     """
 
     about: EntryMark
     count: int
-    recalled: bool
+    recalled_by: int
 
     @property
     def is_withdrawal(self) -> bool:
@@ -102,7 +102,8 @@ def choose(claim: Claim, target: PushTarget, marks: Sequence[EntryMark], push_af
     withdrawn = [it for it in missing if _withdraws(claim, it, after, sent_ms, push_after_ms)]
     if not withdrawn and not any(it.seq > claim.after_seq for it in unread):
         return None
-    return Choice(unread[-1] if unread else withdrawn[-1], len(unread), bool(withdrawn))
+    recalled_by = withdrawn[-1].seq if withdrawn else 0
+    return Choice(unread[-1] if unread else withdrawn[-1], len(unread), recalled_by)
 
 
 def _withdraws(
@@ -140,6 +141,6 @@ def notice_of(
         sent_at_ms=choice.about.server_ts,
         payload={"type": decoded["type"]} if hidden else decoded,
         count=choice.count,
-        recalled=choice.recalled,
+        recalled=choice.recalled_by > 0,
         hide_body=hidden,
     )

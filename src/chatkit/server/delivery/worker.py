@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 
 from ..._arguments import check_callable, check_has, check_kind
 from ..._auto_reset_event import AutoResetEvent
-from ...errors import ConfigurationError, RefusedError, UnavailableError
+from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ports
 from ...push.base import PushProvider
 from ...queue.base import Item, Queue
@@ -37,6 +37,10 @@ _NAME: Final = re.compile(r"[a-z0-9_-]{1,32}")
 """As devices may say it (`wire.http.PushProviderName`)."""
 
 _DISCARD_EVERY_S: Final = 3600.0
+_OF_LEASE: Final = 0.8
+_DRAWN_AGAIN_S: Final = 1.5
+_DRAWN_MAX: Final = 5
+"""So often an item of the queue is drawn whose conversation somebody else works on; then it is left to the outbox."""
 
 
 class DeliveryWorker:
@@ -44,8 +48,8 @@ class DeliveryWorker:
 
     Args:
         store: Opened, and open as long as the worker runs.
-        providers: Ways to devices, by the names that devices register with; none: nothing is pushed, and the outbox is
-            drained.
+        providers: Ways to devices, by the names that devices register with. A device of another provider is tried again
+            later, here or at a worker that has it.
         compose: Puts a notice into words. None: ids for names, in English.
         config: Times and bounds.
         ports: Clock, random numbers, ids.
@@ -93,28 +97,38 @@ class DeliveryWorker:
         self._discard_at_s = self._ports.clock.now_s()
         self._stopping = False
         self._wake = AutoResetEvent()
+        self._drawing: anyio.CancelScope | None = None
+        self._ended = anyio.Event()
 
     async def run(self) -> None:
-        """Work until `stop` or cancellation. A store that fails is asked again; nothing it said is lost.
+        """Work until `stop` or cancellation. A store that fails is asked again; nothing it said is lost. Called once.
 
         What is under way when it is cancelled comes again when its lease has ended.
         """
-        async with anyio.create_task_group() as tasks:
-            drawing = anyio.CancelScope()
-            if self._queue is not None:
-                tasks.start_soon(self._draw, self._queue, tasks, drawing)
-            while not self._stopping:
-                if not await self._round(tasks):
-                    await self._wake.wait(self._config.poll_s)
-            drawing.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._drawing = anyio.CancelScope()
+                if self._queue is not None:
+                    tasks.start_soon(self._draw, self._queue, tasks, self._drawing)
+                while not self._stopping:
+                    if not await self._round(tasks):
+                        await self._wake.wait(self._config.poll_s)
+        finally:
+            self._ended.set()
 
     def stop(self) -> None:
         """Take nothing more; `run` returns when what is under way is done with."""
         self._stopping = True
         self._wake.set()
+        if self._drawing is not None:
+            self._drawing.cancel()
+
+    async def ended(self) -> None:
+        """Return once `run` has ended."""
+        await self._ended.wait()
 
     async def run_once(self) -> int:
-        """Work on what is due now, and return how many claims that were; 0 if nothing is due."""
+        """Work on what is due now; returns how many claims that were: 0 if nothing is due, or the store refuses."""
         async with anyio.create_task_group() as tasks:
             count = await self._round(tasks)
         return count
@@ -124,24 +138,55 @@ class DeliveryWorker:
         after_s = self._config.push_after_s + (0.0 if self._queue is None else self._config.sweep_after_s)
         async with self._slots:
             await self._discard()
-            ticket, claims = await self._claim(after_s)
+            ticket, claims, end_by_s = await self._claim(after_s)
         for chunk in _chunks(claims):
             await self._slots.acquire()
-            tasks.start_soon(self._carry_out, ticket, chunk)
+            if self._stopping:
+                self._slots.release()
+                break
+            tasks.start_soon(self._carry_out, ticket, chunk, end_by_s)
         return len(claims)
 
-    async def _claim(self, after_s: float, names: Sequence[str] | None = None) -> tuple[int, list[Claim]]:
-        """A ticket, and what is due; nothing while the store refuses."""
+    async def _claim(
+        self, after_s: float, names: Sequence[str] | None = None
+    ) -> tuple[int, list[Claim], float]:
+        """A ticket, what is due, and when to be done with it; nothing while the store refuses."""
         ticket = int.from_bytes(self._ports.ids.token_bytes(6), "big") + 1
         lease_ms = round(self._config.lease_s * 1000)
         terms = ClaimTerms(self._ports.clock.now_ms(), round(after_s * 1000), lease_ms, ticket)
+        end_by_s = anyio.current_time() + self._config.lease_s * _OF_LEASE
         try:
-            return ticket, await self._store.deliveries.claim(terms, self._config.batch, names)
+            if not self._stopping:
+                claims = await self._store.deliveries.claim(terms, self._config.batch, names)
+                return ticket, claims, end_by_s
         except UnavailableError as error:
             logger.warning("the outbox cannot be read: %s", error)
         except Exception:  # a bug here must not end the server that the worker runs in
             logger.exception("the outbox cannot be read")
-        return ticket, []
+        return ticket, [], end_by_s
+
+    async def _carry_out(self, ticket: int, chunk: Sequence[Claim], end_by_s: float) -> None:
+        try:
+            await self._carry_out_chunk(ticket, chunk, end_by_s)
+        finally:
+            self._slots.release()
+
+    async def _carry_out_chunk(self, ticket: int, chunk: Sequence[Claim], end_by_s: float) -> bool:
+        """Whether it is done with. What is not comes again when its lease has ended, here or at another worker."""
+        try:
+            with anyio.move_on_at(end_by_s) as lease:
+                await self._job.carry_out(ticket, chunk, end_by_s)
+                return True
+            if lease.cancelled_caught:
+                logger.warning("%d deliveries took too long; they are tried again", len(chunk))
+        except UnavailableError as error:
+            logger.warning("%d deliveries are tried again: %s", len(chunk), error)
+        except Exception:  # a bug in one delivery must not end all of them
+            logger.exception("%d deliveries failed; they are tried again", len(chunk))
+            if len(chunk) > 1:  # one of them may be at fault; the others are done with by themselves
+                for claim in chunk:
+                    await self._carry_out_chunk(ticket, [claim], end_by_s)
+        return False
 
     # --- with a queue ---
 
@@ -151,11 +196,15 @@ class DeliveryWorker:
             while True:
                 try:
                     items = await queue.take(self._config.batch)
-                except RefusedError as error:
+                except (
+                    Exception
+                ) as error:  # its server is away, or a bug: what it holds is found in the outbox
                     logger.warning("the delivery queue cannot be read: %s", error)
                     await anyio.sleep(self._config.poll_s)
                     continue
-                due = deque(sorted(((_due_ms(it, self._config), it) for it in items), key=lambda it: it[0]))
+                latest_ms = self._ports.clock.now_ms() + WINDOW_MS + round(self._config.push_after_s * 1000)
+                found = ((min(_due_ms(it, self._config), latest_ms), it) for it in items)  # clocks differ
+                due = deque(sorted(found, key=lambda it: it[0]))
                 while due:
                     await anyio.sleep(max(0, due[0][0] - self._ports.clock.now_ms()) / 1000)
                     await self._slots.acquire()
@@ -165,34 +214,20 @@ class DeliveryWorker:
                     tasks.start_soon(self._carry_out_items, queue, drawn)
 
     async def _carry_out_items(self, queue: Queue, items: Sequence[Item]) -> None:
-        """What is not done comes again by the queue, or is found in the outbox."""
+        """Claim what they name. What could not be claimed or finished, and waits all the same, is drawn again soon."""
         try:
-            ticket, claims = await self._claim(self._config.push_after_s, [it.key for it in items])
+            ticket, claims, end_by_s = await self._claim(self._config.push_after_s, [it.key for it in items])
             for chunk in _chunks(claims):
-                await self._carry_out_chunk(ticket, chunk)
-            await queue.done(items)
-        except RefusedError as error:
+                await self._carry_out_chunk(ticket, chunk, end_by_s)
+            waiting = await self._store.deliveries.waiting([it.key for it in items])
+            left = [it for it in items if it.key in waiting and it.attempt < _DRAWN_MAX]
+            await queue.done([it for it in items if it not in left])
+            for item in left:
+                await queue.retry(item, _DRAWN_AGAIN_S)
+        except Exception as error:  # they come again by the queue, or are found in the outbox
             logger.warning("the delivery queue was not told of %d items: %s", len(items), error)
         finally:
             self._slots.release()
-
-    async def _carry_out(self, ticket: int, chunk: Sequence[Claim]) -> None:
-        try:
-            await self._carry_out_chunk(ticket, chunk)
-        finally:
-            self._slots.release()
-
-    async def _carry_out_chunk(self, ticket: int, chunk: Sequence[Claim]) -> None:
-        """What is not finished comes again when its lease has ended, here or at another worker."""
-        try:
-            with anyio.move_on_after(self._config.lease_s * 0.8) as lease:
-                await self._job.carry_out(ticket, chunk)
-            if lease.cancelled_caught:
-                logger.warning("%d deliveries took too long; they are tried again", len(chunk))
-        except UnavailableError as error:
-            logger.warning("%d deliveries are tried again: %s", len(chunk), error)
-        except Exception:  # a bug in one delivery must not end all of them
-            logger.exception("%d deliveries failed; they are tried again", len(chunk))
 
     async def _discard(self) -> None:
         """Forget old dead letters, now and then."""
@@ -201,8 +236,9 @@ class DeliveryWorker:
         self._discard_at_s = self._ports.clock.now_s() + _DISCARD_EVERY_S
         before_ms = self._ports.clock.now_ms() - round(self._config.dead_letters_s * 1000)
         try:
-            await self._store.deliveries.discard_dead_letters(before_ms)
-        except UnavailableError as error:
+            while await self._store.deliveries.discard_dead_letters(before_ms):
+                pass
+        except Exception as error:  # nothing waits for it
             logger.warning("old dead letters are kept: %s", error)
 
 

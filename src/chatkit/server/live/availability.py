@@ -116,6 +116,8 @@ class Availability:
         self._known(change.user_id, change.state)
         self._announced_at_s.pop(change.user_id, None)
         self._announced_at_s[change.user_id] = now_s
+        self._open.pop(change.user_id, None)  # who has changed again meanwhile waits behind the others
+        self._changed(change.user_id)
 
     def take_as_announced(self, user_id: str) -> None:
         """Tell nobody how it is with this user now: others have told it."""

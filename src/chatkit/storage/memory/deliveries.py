@@ -57,7 +57,7 @@ class MemoryDeliveries:
 
     def _take(self, it: Conversation, work: Work, terms: ClaimTerms) -> Claim:
         assert it.outbox is not None, "work is beside an outbox"
-        work.ready_ms = terms.ready_before_ms + terms.lease_ms
+        work.ready_ms = terms.now_ms + terms.lease_ms
         work.ticket = terms.ticket
         work.attempt += 1
         return _claim(it, terms, max(work.handled_seq, it.outbox[0] - 1), work.attempt)
@@ -115,14 +115,20 @@ class MemoryDeliveries:
                     tuple(sorted(device.exact)),
                 )
 
-    async def newest(self, claims: Sequence[Claim], count: int) -> list[EntryMark]:
-        """The newest entries of conversations, without their words."""
+    async def waiting(self, conversation_ids: Sequence[str]) -> set[str]:
+        """Those of which the workers have more to do."""
         await self._check()
-        keys = {it.conversation_key: it.head_seq for it in claims}
+        found = (self._tables.by_id.get(it) for it in conversation_ids)
+        return {it.conversation_id for it in found if it and it.work and it.work.ready_ms is not None}
+
+    async def newest(self, claims: Sequence[Claim], count: int) -> list[EntryMark]:
+        """The newest messages and recalls of conversations, without their words."""
+        await self._check()
+        heads = {it.conversation_key: it.head_seq for it in claims}
         return [
             _mark(self._tables.by_key[key], row)
-            for key, head_seq in sorted(keys.items())
-            for row in self._tables.by_key[key].rows[max(0, head_seq - count) : head_seq]
+            for key, head_seq in sorted(heads.items())
+            for row in [it for it in self._tables.by_key[key].rows[:head_seq] if it.kind != "MEMBER"][-count:]
         ]
 
     async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
@@ -154,7 +160,7 @@ class MemoryDeliveries:
     def _finish(self, ticket: int, done: Finished) -> bool:
         it = self._tables.by_key[done.claim.conversation_key]
         is_ours = (
-            self._finish_device(it, (done.claim.user_id, done.claim.device_id), ticket)
+            self._finish_device(it, done, ticket)
             if done.claim.user_id
             else self._finish_conversation(it, done.claim.head_seq, ticket)
         )
@@ -163,11 +169,17 @@ class MemoryDeliveries:
                 it.later[row.user_id, row.device_id] = Later(*row[3:])
         return is_ours
 
-    def _finish_device(self, it: Conversation, place: tuple[str, str], ticket: int) -> bool:
+    def _finish_device(self, it: Conversation, done: Finished, ticket: int) -> bool:
+        place = (done.claim.user_id, done.claim.device_id)
         later = it.later.get(place)
         if later is None or later.ticket != ticket:
             return False
-        del it.later[place]
+        following = it.row(done.claim.head_seq + 1)
+        if following is None:
+            del it.later[place]
+        else:  # what came meanwhile was left to this row by whoever looked at all members
+            ready_ms = following.server_ts + done.claim.after_ms
+            it.later[place] = Later(done.claim.head_seq, ready_ms, 0, done.at_ms, later.reason)
         return True
 
     def _finish_conversation(self, it: Conversation, up_to_seq: int, ticket: int) -> bool:
@@ -226,7 +238,15 @@ def _mark(it: Conversation, row: MessageRow) -> EntryMark:
     )
 
 
-def _claim(it: Conversation, terms: ClaimTerms, after_seq: int, attempt: int, *device: object) -> Claim:
+def _claim(
+    it: Conversation,
+    terms: ClaimTerms,
+    after_seq: int,
+    attempt: int,
+    user_id: str = "",
+    device_id: str = "",
+    since_ms: int = 0,
+) -> Claim:
     """What a worker is told of a conversation."""
     old = (row.seq for row in reversed(it.rows) if row.server_ts <= terms.ready_before_ms)
     return Claim(
@@ -238,5 +258,8 @@ def _claim(it: Conversation, terms: ClaimTerms, after_seq: int, attempt: int, *d
         after_seq,
         next(old, it.head_seq),
         attempt,
-        *device,  # type: ignore[arg-type]
+        user_id,
+        device_id,
+        since_ms,
+        terms.after_ms,
     )

@@ -65,8 +65,9 @@ def _write_pushing(tables: MemoryState, changes: Changes) -> None:
             if is_meant and (before_ms is None or it.at_ms <= before_ms):
                 del tables.push_tokens[place]
     taken = {digest for (digest,) in changes.taken_push}
-    for place, it in list(tables.push_tokens.items()) if taken else ():
-        if it.token_hash in taken:
+    logins = {digest for (digest,) in changes.dropped_push_logins}
+    for place, it in list(tables.push_tokens.items()) if taken or logins else ():
+        if it.token_hash in taken or it.login_hash in logins:
             del tables.push_tokens[place]
     for row in changes.push_tokens:
         tables.push_tokens[row[:2]] = row

@@ -14,6 +14,8 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from ...drivers.postgres import READ, ConflictError, Connection, Database, Row
 from ...errors import UnavailableError
 from ..base import LAG_MAX, Claim, ClaimTerms, DeadLetter, DeliveryLag, EntryMark, Finished, PushTarget
@@ -129,10 +131,23 @@ ORDER BY x.seq
 SELECT_MARKS: Final = """
 SELECT e.conversation_key, e.seq, e.epoch, e.kind, e.sender_id, e.server_ts, r.seq IS NOT NULL, CASE
     WHEN e.kind = 'RECALL' THEN (convert_from(e.payload, 'UTF8')::jsonb ->> 'seq')::bigint END
-FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (conversation_key, after_seq, head_seq)
-JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq > k.after_seq AND e.seq <= k.head_seq
-LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, head_seq)
+CROSS JOIN LATERAL (
+    SELECT * FROM message AS f
+    WHERE f.conversation_key = k.conversation_key AND f.seq <= k.head_seq AND f.kind <> 'MEMBER'
+    ORDER BY f.seq DESC LIMIT $3
+) AS e
+LEFT JOIN LATERAL (
+    SELECT f.seq FROM recall AS f WHERE f.conversation_key = e.conversation_key AND f.seq = e.seq OFFSET 0
+) AS r ON true
 ORDER BY e.conversation_key, e.seq
+"""
+SELECT_WAITING: Final = """
+SELECT k.name FROM unnest($1::text[]) AS k (name)
+CROSS JOIN LATERAL (SELECT * FROM conversation_name AS f WHERE f.conversation_id = k.name OFFSET 0) AS n
+CROSS JOIN LATERAL (
+    SELECT FROM outbox AS f WHERE f.conversation_key = n.conversation_key AND f.ready_ms IS NOT NULL OFFSET 0
+) AS o
 """
 SELECT_PAYLOADS: Final = """
 SELECT e.conversation_key, e.seq, e.payload FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
@@ -169,6 +184,19 @@ FROM unnest($2::bigint[], $3::bigint[]) AS k (conversation_key, up_to_seq)
 WHERE o.conversation_key = k.conversation_key AND o.ticket = $1 AND o.ready_ms IS NOT NULL
 RETURNING o.conversation_key, '', ''
 """
+KEEP_DEVICES: Final = """
+UPDATE delivery AS v SET after_seq = k.up_to_seq, attempt = 0, ticket = 0, since_ms = k.at_ms,
+    ready_ms = e.server_ts + k.after_ms
+FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[])
+    AS k (conversation_key, user_id, device_id, up_to_seq, at_ms, after_ms)
+CROSS JOIN LATERAL (
+    SELECT * FROM message AS f WHERE f.conversation_key = k.conversation_key AND f.seq = k.up_to_seq + 1 OFFSET 0
+) AS e
+WHERE v.conversation_key = k.conversation_key AND v.user_id = k.user_id AND v.device_id = k.device_id AND v.ticket = $1
+RETURNING v.conversation_key, v.user_id, v.device_id
+"""
+"""What came meanwhile was left to these rows by whoever looked at all members."""
+
 FINISH_DEVICES: Final = """
 DELETE FROM delivery AS v USING unnest($2::bigint[], $3::text[], $4::text[]) AS k (conversation_key, user_id, device_id)
 WHERE v.conversation_key = k.conversation_key AND v.user_id = k.user_id AND v.device_id = k.device_id AND v.ticket = $1
@@ -199,9 +227,19 @@ CROSS JOIN LATERAL (
 ) AS c
 ORDER BY v.since_ms
 """
-DISCARD_DEAD_LETTERS: Final = (
-    "DELETE FROM delivery WHERE ready_ms IS NULL AND since_ms < $1 RETURNING conversation_key"
+DISCARD_DEAD_LETTERS: Final = """
+WITH old AS (
+    SELECT conversation_key, user_id, device_id FROM delivery WHERE ready_ms IS NULL AND since_ms < $1
+    ORDER BY since_ms LIMIT 1000
+), gone AS (
+    DELETE FROM delivery AS v USING old AS k
+    WHERE v.conversation_key = k.conversation_key AND v.user_id = k.user_id AND v.device_id = k.device_id
+        AND v.ready_ms IS NULL
+    RETURNING 1
 )
+SELECT count(*) FROM gone
+"""
+"""Some at a time: a table that was left alone for long would take a statement longer than it may."""
 
 
 class PostgresDeliveries:
@@ -234,11 +272,16 @@ class PostgresDeliveries:
         async with self._reading.transaction(READ) as connection:
             return await _targets(connection, claims, now_ms)
 
-    async def newest(self, claims: Sequence[Claim], count: int) -> list[EntryMark]:
-        """The newest entries of conversations, without their words."""
-        spans = {(it.conversation_key, max(0, it.head_seq - count), it.head_seq) for it in claims}
+    async def waiting(self, conversation_ids: Sequence[str]) -> set[str]:
+        """Those of which the workers have more to do."""
         async with self._reading.transaction(READ) as connection:
-            rows = await connection.fetch(SELECT_MARKS, *_columns(spans, 3))
+            return {row[0] for row in await connection.fetch(SELECT_WAITING, [*conversation_ids])}
+
+    async def newest(self, claims: Sequence[Claim], count: int) -> list[EntryMark]:
+        """The newest messages and recalls of conversations, without their words."""
+        heads = {it.conversation_key: it.head_seq for it in claims}
+        async with self._reading.transaction(READ) as connection:
+            rows = await connection.fetch(SELECT_MARKS, [*heads], [*heads.values()], count)
         return [EntryMark(*row) for row in rows]
 
     async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
@@ -291,27 +334,29 @@ class PostgresDeliveries:
     async def discard_dead_letters(self, before_ms: int) -> int:
         """Forget those that began to fail before then."""
         async with self._database.transaction() as connection:
-            return len(await connection.fetch(DISCARD_DEAD_LETTERS, before_ms))
+            ((count,),) = await connection.fetch(DISCARD_DEAD_LETTERS, before_ms)
+        return int(count)
 
 
 async def _claim(
     connection: Connection, terms: ClaimTerms, limit: int, conversation_ids: Sequence[str] | None
 ) -> list[Claim]:
-    until_ms = terms.ready_before_ms + terms.lease_ms
+    until_ms = terms.now_ms + terms.lease_ms
     place = (until_ms, terms.ticket, terms.ready_before_ms)
     if conversation_ids is not None:
-        return [Claim(*row) for row in await connection.fetch(TAKE_NAMED, *place, [*conversation_ids])]
+        named = await connection.fetch(TAKE_NAMED, *place, [*conversation_ids])
+        return [replace(Claim(*row), after_ms=terms.after_ms) for row in named]
     rows = [*await connection.fetch(TAKE_OLDEST, *place, limit // 2)] if limit > 1 else []
     rows += await connection.fetch(TAKE_NEWEST, *place, limit - len(rows))
     rows += await connection.fetch(
         TAKE_DEVICES,
-        terms.now_ms + terms.lease_ms,
+        until_ms,
         terms.ticket,
         terms.now_ms,
         limit,
         terms.ready_before_ms,
     )
-    return [Claim(*row) for row in rows]
+    return [replace(Claim(*row), after_ms=terms.after_ms) for row in rows]
 
 
 async def _targets(connection: Connection, claims: Sequence[Claim], now_ms: int) -> list[PushTarget]:
@@ -340,13 +385,20 @@ async def _finish(
     connection: Connection, ticket: int, finished: Sequence[Finished], lock: str
 ) -> tuple[int, list[Finished]]:
     """Returns how many were this worker's, and those whose conversation somebody else holds."""
-    keys = [it.claim.conversation_key for it in finished if not it.claim.user_id]
-    locked = {row[0] for row in await connection.fetch(lock, keys)} if keys else set()
-    held = [it for it in finished if not it.claim.user_id and it.claim.conversation_key not in locked]
-    finished = [it for it in finished if it not in held] if held else finished
+    keys = [it.claim.conversation_key for it in finished]
+    locked = {row[0] for row in await connection.fetch(lock, keys)}
+    held = [it for it in finished if it.claim.conversation_key not in locked]
+    finished = [it for it in finished if it.claim.conversation_key in locked]
     whole = [(it.claim.conversation_key, it.claim.head_seq) for it in finished if not it.claim.user_id]
     devices = [
-        (it.claim.conversation_key, it.claim.user_id, it.claim.device_id)
+        (
+            it.claim.conversation_key,
+            it.claim.user_id,
+            it.claim.device_id,
+            it.claim.head_seq,
+            it.at_ms,
+            it.claim.after_ms,
+        )
         for it in finished
         if it.claim.user_id
     ]
@@ -354,7 +406,9 @@ async def _finish(
     if whole:
         ours.update(map(tuple, await connection.fetch(FINISH_CONVERSATIONS, ticket, *_columns(whole, 2))))
     if devices:
-        ours.update(map(tuple, await connection.fetch(FINISH_DEVICES, ticket, *_columns(devices, 3))))
+        ours.update(map(tuple, await connection.fetch(KEEP_DEVICES, ticket, *_columns(devices, 6))))
+        rest = [it[:3] for it in devices if it[:3] not in ours]
+        ours.update(map(tuple, await connection.fetch(FINISH_DEVICES, ticket, *_columns(rest, 3))))
     later = {  # the last of a device counts, as if each were written by itself
         row[:3]: row
         for it in finished

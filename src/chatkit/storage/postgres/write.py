@@ -46,6 +46,7 @@ _RARE: Final = (
     "audit",
     "mutes",
     "dropped_push",
+    "dropped_push_logins",
     "taken_push",
     "push_tokens",
 )

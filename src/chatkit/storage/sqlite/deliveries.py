@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from operator import itemgetter
+
+from msgspec.structs import replace
 
 from ...drivers.sqlite import Connection, Row
 from ..base import (
@@ -104,12 +105,16 @@ CROSS JOIN device_exact AS x ON x.conversation_key = k.conversation_key AND x.us
     AND x.device_id = k.device_id
 """
 SELECT_MARKS = """
-WITH k (conversation_key, after_seq, head_seq) AS (VALUES {keys})
 SELECT e.conversation_key, e.seq, e.epoch, e.kind, e.sender_id, e.server_ts, r.seq IS NOT NULL,
     CASE WHEN e.kind = 'RECALL' THEN CAST(e.payload AS TEXT) ->> 'seq' END
-FROM k
-CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq > k.after_seq AND e.seq <= k.head_seq
+FROM message AS e
 LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+WHERE e.conversation_key = ? AND e.seq <= ? AND e.kind <> 'MEMBER' ORDER BY e.seq DESC LIMIT ?
+"""
+SELECT_WAITING = """
+WITH k (conversation_id) AS (VALUES {keys})
+SELECT c.conversation_id FROM k CROSS JOIN conversation AS c ON c.conversation_id = k.conversation_id
+CROSS JOIN outbox AS o ON o.conversation_key = c.conversation_key AND o.ready_ms IS NOT NULL
 """
 SELECT_PAYLOADS = """
 WITH k (conversation_key, seq) AS (VALUES {keys})
@@ -140,6 +145,14 @@ VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (conversation_key, user_id, devic
 FINISH_DEVICE = (
     "DELETE FROM delivery WHERE conversation_key = ? AND user_id = ? AND device_id = ? AND ticket = ?"
 )
+KEEP_DEVICE = """
+UPDATE delivery SET after_seq = ?1, attempt = 0, ticket = 0, since_ms = ?2, ready_ms = ?3 + (
+    SELECT e.server_ts FROM message AS e WHERE e.conversation_key = delivery.conversation_key AND e.seq = ?1 + 1)
+WHERE conversation_key = ?4 AND user_id = ?5 AND device_id = ?6 AND ticket = ?7 AND EXISTS (
+    SELECT 1 FROM message AS e WHERE e.conversation_key = delivery.conversation_key AND e.seq = ?1 + 1)
+"""
+"""What came meanwhile was left to this row by whoever looked at all members."""
+
 SELECT_LAG = """
 SELECT
     (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE ready_ms IS NOT NULL LIMIT ?1))
@@ -172,8 +185,7 @@ def claim(
         if it.user_id:
             connection.execute(TAKE_DEVICE, (terms.now_ms + terms.lease_ms, terms.ticket, *place))
         else:
-            until_ms = terms.ready_before_ms + terms.lease_ms
-            connection.execute(TAKE_CONVERSATION, (until_ms, terms.ticket, place[0]))
+            connection.execute(TAKE_CONVERSATION, (terms.now_ms + terms.lease_ms, terms.ticket, place[0]))
     return claims
 
 
@@ -183,12 +195,13 @@ def _due(
     before_ms = terms.ready_before_ms
     if conversation_ids is not None:
         names = [(it,) for it in conversation_ids]
-        return [Claim(*row) for row in select(connection, SELECT_NAMED, names, before_ms, before_ms)]
+        rows = select(connection, SELECT_NAMED, names, before_ms, before_ms)
+        return [replace(Claim(*row), after_ms=terms.after_ms) for row in rows]
     oldest = connection.execute(SELECT_OLDEST, (before_ms, before_ms, limit))
     newest = connection.execute(SELECT_NEWEST, (before_ms, before_ms, limit - limit // 2))
-    found = {row[0]: Claim(*row) for row in (*newest, *oldest)}
+    found = {row[0]: replace(Claim(*row), after_ms=terms.after_ms) for row in (*newest, *oldest)}
     devices = connection.execute(SELECT_DUE_DEVICES, (before_ms, terms.now_ms, limit))
-    return [*[*found.values()][:limit], *(Claim(*row) for row in devices)]
+    return [*[*found.values()][:limit], *(replace(Claim(*row), after_ms=terms.after_ms) for row in devices)]
 
 
 def targets(connection: Connection, claims: Sequence[Claim], now_ms: int) -> list[PushTarget]:
@@ -224,15 +237,24 @@ def _target(row: Row, exact: list[int]) -> PushTarget:
     )
 
 
+def waiting(connection: Connection, conversation_ids: Sequence[str]) -> set[str]:
+    """Those of which the workers have more to do."""
+    return {name for (name,) in select(connection, SELECT_WAITING, {(it,) for it in conversation_ids})}
+
+
 def newest(connection: Connection, claims: Sequence[Claim], count: int) -> list[EntryMark]:
-    """The newest entries of conversations, without their words."""
-    spans = {(it.conversation_key, max(0, it.head_seq - count), it.head_seq) for it in claims}
+    """The newest messages and recalls of conversations, without their words."""
+    heads = {it.conversation_key: it.head_seq for it in claims}
     return [
-        EntryMark(key, seq, epoch, kind, sender_id, server_ts, bool(is_recalled), recalls_seq)
-        for key, seq, epoch, kind, sender_id, server_ts, is_recalled, recalls_seq in sorted(
-            select(connection, SELECT_MARKS, spans), key=itemgetter(0, 1)
-        )
+        _mark(row)
+        for place in sorted(heads.items())
+        for row in reversed(connection.execute(SELECT_MARKS, (*place, count)))
     ]
+
+
+def _mark(row: Row) -> EntryMark:
+    key, seq, epoch, kind, sender_id, server_ts, is_recalled, recalls_seq = row
+    return EntryMark(key, seq, epoch, kind, sender_id, server_ts, bool(is_recalled), recalls_seq)
 
 
 def payloads(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
@@ -263,7 +285,10 @@ def _finish(connection: Connection, ticket: int, done: Finished) -> bool:
     it = done.claim
     if it.user_id:
         place = (it.conversation_key, it.user_id, it.device_id)
-        is_ours = connection.change(FINISH_DEVICE, (*place, ticket)) > 0
+        kept = (it.head_seq, done.at_ms, it.after_ms, *place, ticket)
+        is_ours = (
+            connection.change(KEEP_DEVICE, kept) > 0 or connection.change(FINISH_DEVICE, (*place, ticket)) > 0
+        )
     else:
         is_ours = connection.change(FINISH_CONVERSATION, (it.head_seq, it.conversation_key, ticket)) > 0
     if is_ours and done.later:

@@ -41,8 +41,13 @@ class SqliteDeliveries:
         found: list[PushTarget] = await self._read(deliveries.targets, claims, now_ms)
         return found
 
+    async def waiting(self, conversation_ids: Sequence[str]) -> set[str]:
+        """Those of which the workers have more to do."""
+        found: set[str] = await self._read(deliveries.waiting, conversation_ids)
+        return found
+
     async def newest(self, claims: Sequence[Claim], count: int) -> list[EntryMark]:
-        """The newest entries of conversations, without their words."""
+        """The newest messages and recalls of conversations, without their words."""
         found: list[EntryMark] = await self._read(deliveries.newest, claims, count)
         return found
 

@@ -165,10 +165,11 @@ DROP_PUSHED = (
     "DELETE FROM push_token WHERE user_id = ?1 AND (?2 = '' OR device_id = ?2) "
     "AND (?3 IS NULL OR token = ?3) AND (?4 IS NULL OR at_ms <= ?4)"
 )
+DROP_PUSHED_OF_LOGIN = "DELETE FROM push_token WHERE login_hash = ?"
 DELETE_TAKEN = "DELETE FROM push_token WHERE token_hash = ?"
 INSERT_PUSHED = (
-    "INSERT OR REPLACE INTO push_token (user_id, device_id, provider, token, token_hash, hide_body, at_ms) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT OR REPLACE INTO push_token "
+    "(user_id, device_id, provider, token, token_hash, hide_body, at_ms, login_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 INSERT_MUTE = "INSERT OR REPLACE INTO mute (conversation_key, user_id, until_ms) VALUES (?, ?, ?)"
 DELETE_MUTE = "DELETE FROM mute WHERE conversation_key = ? AND user_id = ?"
@@ -200,7 +201,7 @@ def write(connection: Connection, changes: Changes) -> None:
     if changes.blocks or changes.ended_blocks:
         _many(connection, INSERT_BLOCK, changes.blocks)
         _many(connection, DELETE_BLOCK, changes.ended_blocks)
-    if changes.mutes or changes.dropped_push or changes.taken_push:
+    if changes.mutes or changes.dropped_push or changes.dropped_push_logins or changes.taken_push:
         _write_pushing(connection, changes)
     _many(connection, WAKE_OUTBOX, changes.woken)
 
@@ -210,6 +211,7 @@ def _write_pushing(connection: Connection, changes: Changes) -> None:
     _many(connection, INSERT_MUTE, [row for row in changes.mutes if row[2]])
     _many(connection, DELETE_MUTE, [row[:2] for row in changes.mutes if not row[2]])
     _many(connection, DROP_PUSHED, changes.dropped_push)
+    _many(connection, DROP_PUSHED_OF_LOGIN, changes.dropped_push_logins)
     _many(connection, DELETE_TAKEN, changes.taken_push)
     _many(connection, INSERT_PUSHED, changes.push_tokens)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ...errors import NotFoundError
+from typing import Any
+
+from ...errors import BannedError, NotFoundError, TokenRevokedError
 from ...storage import base
 from ...storage.base import Claim, ClaimTerms, Finished, LaterDelivery, PushTarget, Store
 from .storage_commands import (
@@ -79,8 +81,10 @@ class DeliveryContract:
         await do(store, group("g", "ann", "bob"))
         first = (await claimed(store, NOW + AFTER))["g"]
 
-        assert await claimed(store, NOW + AFTER + LEASE - 1, ticket=2) == {}
-        second = (await claimed(store, NOW + AFTER + LEASE, ticket=2))["g"]
+        assert await claimed(store, NOW + 2 * AFTER + LEASE - 1, ticket=2) == {}
+        impatient = ClaimTerms(NOW + AFTER + LEASE - 1, 0, LEASE, 3)
+        assert await store.deliveries.claim(impatient, 10) == [], "whatever its own terms are"
+        second = (await claimed(store, NOW + 2 * AFTER + LEASE, ticket=2))["g"]
         assert second.attempt == 2
         assert await store.deliveries.finish(1, [Finished(first, NOW)]) == 0, "it was given to another one"
         assert await store.deliveries.finish(2, [Finished(second, NOW)]) == 1
@@ -235,6 +239,37 @@ class DeliveryContract:
         assert await store.deliveries.finish(2, [Finished(once_more, NOW)]) == 1
         assert await store.deliveries.lag() == base.DeliveryLag(0, None, 0)
 
+    async def test_what_came_while_a_device_was_worked_on_comes_to_it_too(self, store: Store) -> None:
+        """Whoever looked at all members left it out, for it was to come again anyway."""
+        await do(store, *(device(it) for it in ("bob", "cat")), reached("bob"), reached("cat"))
+        await do(store, group("g", "ann", "bob", "cat"))
+        claim = (await claimed(store, NOW + AFTER))["g"]
+        later = LaterDelivery("bob", "phone", NOW + 10_000, "busy")
+        await store.deliveries.finish(1, [Finished(claim, NOW, (later,))])
+        (again,) = await store.deliveries.claim(terms(NOW + 10_000, ticket=2), 10)
+        await do(store, send("g", "ann", "k", at_ms=NOW + 11_000))
+        claim = (await claimed(store, NOW + 11_000 + AFTER))["g"]
+        assert await whom(store, claim) == [("cat", "phone")]
+        await store.deliveries.finish(1, [Finished(claim, NOW)])
+        assert await store.deliveries.finish(2, [Finished(again, NOW + 20_000)]) == 1
+
+        assert await store.deliveries.lag() == base.DeliveryLag(1, NOW + 11_000 + AFTER, 0)
+        assert await store.deliveries.claim(terms(NOW + 11_000 + AFTER - 1), 10) == []
+        (new,) = await store.deliveries.claim(terms(NOW + 11_000 + AFTER), 10)
+        assert (new.user_id, new.after_seq, new.head_seq, new.attempt) == ("bob", 1, 2, 1)
+        assert await whom(store, new) == [("bob", "phone")]
+        assert await store.deliveries.finish(1, [Finished(new, NOW)]) == 1
+        assert await store.deliveries.lag() == base.DeliveryLag(0, None, 0)
+
+    async def test_it_is_told_which_conversations_wait(self, store: Store) -> None:
+        await do(store, *(group(name, "ann", "bob") for name in "gh"))
+        assert await store.deliveries.waiting(["g", "h", "nowhere", "g"]) == {"g", "h"}
+        (claim,) = await store.deliveries.claim(terms(NOW + AFTER), 10, ["g"])
+        assert await store.deliveries.waiting(["g"]) == {"g"}
+        await store.deliveries.finish(1, [Finished(claim, NOW)])
+        assert await store.deliveries.waiting(["g", "h"]) == {"h"}
+        assert await store.deliveries.waiting([]) == set()
+
     async def test_who_comes_again_anyway_is_left_out_of_what_is_new(self, store: Store) -> None:
         await do(store, *(device(it) for it in ("bob", "cat")), reached("bob"), reached("cat"))
         await do(store, group("g", "ann", "bob", "cat"))
@@ -298,10 +333,7 @@ class NoticeContract:
         assert (marks[0].message_id, marks[0].server_ts) == (sent.entry.message_id, NOW + 1)
         assert "secret" not in repr(marks)
         both = await store.deliveries.newest([*claims.values()], 100)
-        keys = [claims["g"].conversation_key] * 4 + [claims["h"].conversation_key]
-        assert [(it.conversation_key, it.seq) for it in both] == sorted(
-            zip(keys, [1, 2, 3, 4, 1], strict=True)
-        )
+        assert [it.seq for it in both] == [2, 3, 4], "changes of members are none of it"
 
     async def test_payloads_are_given_but_of_what_was_recalled(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"), send("g", "ann", "one"))
@@ -394,6 +426,23 @@ class PushTokenContract:
         await do(store, base.Revoke("DISCONNECTED", "ann", "tablet", b"", None, NOW))
 
         assert await self.reached_by(store) == [("ann", "tablet", "token of ann's tablet")]
+
+    async def test_whoever_was_sent_away_meanwhile_registers_nothing(self, store: Store) -> None:
+        login: dict[str, Any] = {"token_hash": b"login", "issued_ms": NOW - 1}
+        await do(store, ban("ann"), revoke("bob"), revoke(token=b"login"))
+        await refused(store, reached("ann"), BannedError)
+        await refused(store, reached("bob", **(login | {"token_hash": b"other"})), TokenRevokedError)
+        await refused(store, reached("cat", **login), TokenRevokedError)
+        await do(store, reached("bob", token_hash=b"newer", issued_ms=NOW + 1))
+
+        assert [it[0] for it in await self.reached_by(store)] == ["bob"]
+
+    async def test_a_revoked_token_takes_what_was_registered_by_it(self, store: Store) -> None:
+        """Also of somebody who came by HTTP alone, and has no resume token."""
+        await do(store, reached("ann", token_hash=b"login"), reached("bob", token_hash=b"other"))
+        await do(store, reached("cat", token_hash=b"login"), revoke(token=b"login"))
+
+        assert [it[0] for it in await self.reached_by(store)] == ["bob"]
 
     async def test_a_revoked_login_takes_the_tokens_of_its_devices(self, store: Store) -> None:
         login = base.OpenSession("ann", "phone", b"r", NOW + 1000, None, "", NOW, token_hash=b"login")

@@ -216,10 +216,12 @@ CREATE TABLE push_token (
     token_hash bytea NOT NULL,
     hide_body boolean NOT NULL,
     at_ms bigint NOT NULL,
+    login_hash bytea NOT NULL,
     PRIMARY KEY (user_id, device_id)
 );
 
 CREATE INDEX push_token_of_hash ON push_token (token_hash);
+CREATE INDEX push_token_of_login ON push_token (login_hash);
 
 CREATE TABLE mute (
     conversation_key bigint NOT NULL,

@@ -550,15 +550,18 @@ BEGIN
         DELETE FROM push_token AS t USING jsonb_array_elements(rare -> 'dropped_push') AS k
         WHERE t.user_id = k ->> 0 AND (k ->> 1 = '' OR t.device_id = k ->> 1)
             AND (k ->> 2 IS NULL OR t.token = k ->> 2) AND (k ->> 3 IS NULL OR t.at_ms <= (k ->> 3)::bigint);
+        DELETE FROM push_token AS t USING jsonb_array_elements(rare -> 'dropped_push_logins') AS k
+        WHERE t.login_hash = decode(k ->> 0, 'base64');
         DELETE FROM push_token AS t USING jsonb_array_elements(rare -> 'taken_push') AS k
         WHERE t.token_hash = decode(k ->> 0, 'base64');
-        INSERT INTO push_token (user_id, device_id, provider, token, token_hash, hide_body, at_ms)
+        INSERT INTO push_token (user_id, device_id, provider, token, token_hash, hide_body, at_ms, login_hash)
         SELECT
-            e ->> 0, e ->> 1, e ->> 2, e ->> 3, decode(e ->> 4, 'base64'), (e ->> 5)::boolean, (e ->> 6)::bigint
+            e ->> 0, e ->> 1, e ->> 2, e ->> 3, decode(e ->> 4, 'base64'), (e ->> 5)::boolean, (e ->> 6)::bigint,
+            decode(e ->> 7, 'base64')
         FROM jsonb_array_elements(rare -> 'push_tokens') AS e
         ON CONFLICT (user_id, device_id) DO UPDATE SET
             provider = excluded.provider, token = excluded.token, token_hash = excluded.token_hash,
-            hide_body = excluded.hide_body, at_ms = excluded.at_ms;
+            hide_body = excluded.hide_body, at_ms = excluded.at_ms, login_hash = excluded.login_hash;
     END IF;
     IF cardinality(woken_keys) > 0 THEN
         UPDATE outbox AS o SET ready_ms = k.ms FROM unnest(woken_ms, woken_keys) AS k (ms, conversation_key)

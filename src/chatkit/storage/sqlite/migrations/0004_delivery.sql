@@ -45,10 +45,13 @@ CREATE TABLE push_token (
     token_hash BLOB NOT NULL,
     hide_body INTEGER NOT NULL CHECK (hide_body IN (0, 1)),
     at_ms INTEGER NOT NULL,
+    login_hash BLOB NOT NULL,
     PRIMARY KEY (user_id, device_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX push_token_of_hash ON push_token (token_hash);
+
+CREATE INDEX push_token_of_login ON push_token (login_hash);
 
 CREATE TABLE mute (
     conversation_key INTEGER NOT NULL REFERENCES conversation,
