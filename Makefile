@@ -33,7 +33,7 @@ test: setup
 	scripts/browser
 	scripts/strace
 	scripts/pgbouncer
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-all:
 	scripts/test-all
