@@ -11,15 +11,10 @@ from tests.proof.proxy import BlockingProxy, proxy_in_thread
 
 from .cells import EXCEPTIONS, MakeServer, cell
 from .late import LateCloses
-from .server_process import ServerProcess
+from .server_process import ServerProcess, own_tracebacks
 from .world import World
 
 HERE = Path(__file__).parent
-
-
-def own_tracebacks(log: str) -> list[str]:
-    """The tracebacks that run through chatkit's code; what its web server logs has a test in `test_log.py`."""
-    return [part for part in log.split("Traceback")[1:] if "chatkit/" in part]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +21,16 @@ ROOT = Path(__file__).parents[2]
 SERVE = ROOT / "benchmarks" / "unlimited_serve.py"
 READY_S = 20.0
 POLL_S = 0.02
+
+
+def own_tracebacks(log: str) -> list[str]:
+    """What was logged with a traceback through chatkit's code, wherever its checkout is.
+
+    What its web server logs of itself has a test in `test_log.py`.
+    """
+    own = f'File "{ROOT / "src"}'
+    records = re.split(r"^(?=\d{4}-\d\d-\d\d \S+ [A-Z]+ )", log, flags=re.MULTILINE)
+    return [record for record in records if "Traceback" in record and own in record]
 
 
 def free_port() -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.blackbox.server_process import ROOT, ServerProcess
+from tests.blackbox.server_process import ROOT, ServerProcess, own_tracebacks
 from tests.blackbox.tokens import SECRET
 from tests.servers.jetstream import JetStreamProcess, running_jetstream
 from tests.servers.postgres import PostgresServer, serving
@@ -155,8 +155,8 @@ class Cluster:
 
     def tracebacks(self) -> list[str]:
         """What nodes and workers logged of errors that nobody foresaw."""
-        logs = self.nodes.log + "".join(it.log for it in self.workers)
-        return [part for part in logs.split("Traceback")[1:] if "chatkit/" in part]
+        logs = [self.nodes.log, *(it.log for it in self.workers)]
+        return [record for log in logs for record in own_tracebacks(log)]
 
     @classmethod
     @contextmanager
