@@ -184,6 +184,8 @@ def test_the_table_says_it_in_words() -> None:
         (["--peak-factor", "nan"], "peak_factor"),
         (["--peak-factor", "inf"], "peak_factor"),
         (["--headroom", "1.5"], "headroom"),
+        (["--headroom", "1e-300"], "headroom"),
+        (["--heartbeat-s", "1e-320"], "heartbeat_s"),
         (["--online-share", "-1"], "online_share"),
         (["--from", "nowhere.json"], "nowhere.json"),
         (["--speed", "1"], "--speed"),

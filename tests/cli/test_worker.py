@@ -122,9 +122,11 @@ async def test_a_server_runs_a_worker_itself(receiver: Receiver, tmp_path: Path)
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     for arguments, words in [
-        (["--storage", "memory://"], "give --push FILE"),
+        (["--storage", "postgresql://nowhere/log"], "give --push FILE"),
         (["--push", "push.toml"], "--storage"),
-        (["--storage", "memory://", "--push", "none.toml"], "cannot read none.toml"),
+        (["--storage", "postgresql://nowhere/log", "--push", "none.toml"], "cannot read none.toml"),
+        (["--storage", "memory://", "--status"], "only PostgreSQL"),
+        (["--storage", "sqlite:///chat.db", "--push", "none.toml"], "only PostgreSQL"),
         (["--storage", "other://", "--push", "none.toml"], "unknown storage address"),
     ]:
         done = chatkit("worker", *arguments, cwd=tmp_path)

@@ -19,9 +19,9 @@ CONNECTIONS_PER_NODE_TO_DATABASE = 20
 SEND_BYTES, PUSH_BYTES, ACK_BYTES, CONFIRMATION_BYTES = 140, 224, 232, 96
 """SEND_MSG and NEW_MSG without their payload, MSG_ACK and DELIVERED_ACK: JSON with ids of 36 characters."""
 
-Some = Annotated[float, Meta(gt=0, le=1e15)]
+Some = Annotated[float, Meta(ge=1e-6, le=1e15)]
 Maybe = Annotated[float, Meta(ge=0, le=1e15)]
-Share = Annotated[float, Meta(gt=0, le=1)]
+Share = Annotated[float, Meta(ge=1e-6, le=1)]
 Count = Annotated[int, Meta(gt=0, le=10**12)]
 
 

@@ -51,6 +51,8 @@ def worker(storage: str, push: str | None, queue: str | None, status: bool, log_
     set_up_logging(log_level)
     with exit_codes():
         store = open_store(storage)
+        if not storage.startswith(("postgresql://", "postgres://")):
+            raise click.UsageError("only PostgreSQL has workers of their own; use serve --push for a file")
         if status:
             click.echo(msgspec.json.encode(anyio.run(_status, store)))
             return
