@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -179,7 +180,7 @@ async def test_words_are_hidden_everywhere_where_the_host_says_so(world: World) 
     world.worker = world.another_worker(hide_body=True)
     await world.send("g", "ann", "secret")
     await world.work()
-    world.worker._job._compose = compose
+    world.worker = world.another_worker(hide_body=True, compose=compose)
     await world.send("g", "ann", "secret")
     await world.work()
 
@@ -195,14 +196,14 @@ async def test_words_that_fail_are_one_devices_dead_letter(
             raise KeyError("name of cat")
         return PushText(notice.title)
 
-    world.worker._job._compose = compose
+    world.worker = world.another_worker(compose=compose)
     await world.send("g", "ann", "hello")
     await world.work()
 
     assert {push.token for _, push in world.provider.sent} == {"bob's phone", "bob's tablet"}
     (dead,) = await world.store.deliveries.dead_letters(9)
     assert (dead.user_id, dead.device_id, dead.reason) == ("cat", "phone", "its words failed: KeyError")
-    assert "no words for a push to a device of cat" in caplog.text
+    assert "no push to a device of cat: its words failed" in caplog.text
 
 
 async def test_words_that_take_too_long_are_tried_again(world: World) -> None:
@@ -213,7 +214,7 @@ async def test_words_that_take_too_long_are_tried_again(world: World) -> None:
             await anyio.sleep_forever()
         return PushText(notice.title)
 
-    world.worker._job._compose = compose
+    world.worker = world.another_worker(compose=compose)
     await world.send("g", "ann", "hello")
     await world.work(20)
     assert "cat's phone" not in [push.token for _, push in world.provider.sent]
@@ -290,7 +291,7 @@ async def test_what_changes_while_the_words_are_made_is_seen(world: World, what:
             await world.do(changes.pop(what))
         return PushText(notice.payload.get("text", "withdrawn"))
 
-    world.worker._job._compose = compose
+    world.worker = world.another_worker(compose=compose)
     await world.work()
     if what == "recall":
         assert "secret" not in str(world.provider.shown())
@@ -327,7 +328,7 @@ async def test_a_push_that_was_not_taken_is_tried_again_and_keeps_nobody_waiting
     others = [push.token for _, push in world.provider.sent if push.token != "cat's phone"]
     assert others == ["bob's phone", "bob's tablet"]
     assert await world.store.deliveries.lag() == base.DeliveryLag(0, None, 0)
-    assert world.worker.counts == {"pushed": 3, "retried": 2}
+    assert world.worker.counts == Counter(pushed=3, retried=2)
 
 
 async def test_what_is_tried_again_says_what_is_new_by_then(world: World) -> None:
@@ -571,7 +572,7 @@ async def test_words_that_hang_for_many_cost_nobody_else_theirs(world: World) ->
             await anyio.sleep_forever()
         return PushText("hello")
 
-    world.worker._job._compose = compose
+    world.worker = world.another_worker(compose=compose)
     await world.group("big", "ann", *users)
     await world.send("big", "ann", "hello")
     await world.work(400)
@@ -641,7 +642,7 @@ async def test_who_asks_meanwhile_for_pushes_without_words_gets_none_with(world:
             await world.device("cat", hide_body=True)
         return PushText("title", notice.payload.get("text"))
 
-    world.worker._job._compose = compose
+    world.worker = world.another_worker(compose=compose)
     await world.send("g", "ann", "secret")
     await world.work(100)
 

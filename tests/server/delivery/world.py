@@ -10,6 +10,7 @@ import anyio
 
 from chatkit.push.base import Delivered, Push, PushProvider, Result
 from chatkit.server.delivery.config import DeliveryConfig
+from chatkit.server.delivery.notices import Compose
 from chatkit.server.delivery.worker import DeliveryWorker
 from chatkit.storage import base
 from chatkit.storage.base import Store
@@ -52,13 +53,17 @@ class World:
         self._keys = 0
 
     def another_worker(
-        self, seed: int = 1, *, providers: Mapping[str, PushProvider] = MappingProxyType({}), **more: Any
+        self,
+        seed: int = 1,
+        *,
+        providers: Mapping[str, PushProvider] = MappingProxyType({}),
+        compose: Compose | None = None,
+        **more: Any,
     ) -> DeliveryWorker:
         ports = Rng(seed).ports("worker", CLOCK)
         config = DeliveryConfig(**{**self.settings, **more})
-        return DeliveryWorker(
-            self.store, {"scripted": self.provider, **providers}, config=config, ports=ports
-        )
+        every = {"scripted": self.provider, **providers}
+        return DeliveryWorker(self.store, every, compose=compose, config=config, ports=ports)
 
     async def do(self, *commands: base.Command) -> list[base.Outcome]:
         return await do(self.store, *commands)
