@@ -72,12 +72,13 @@ soak-steady: setup
 	$(BIN)/python -m tests.proof.soak --hours $(or $(HOURS),1) --clients $(or $(CLIENTS),200) --rate $(or $(RATE),100)
 
 # Three nodes on PostgreSQL and NATS, all from pip: apps and faults (SEED draws them), a rolling restart, a group of 500 that are all
-# online, and 1,000 clients that are cut off at once. Says what was seen.
+# online, 1,000 clients that are cut off at once, and two workers with 100,000 entries in the outbox. Says what was seen.
 cluster: setup
 	$(BIN)/python -m tests.proof.cluster --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1)
 	$(BIN)/python -m tests.proof.cluster --rolling --seconds 60 --clients 120
 	$(BIN)/python -m tests.proof.cluster --group 500
 	$(BIN)/python -m tests.proof.cluster --reconnect 1000
+	$(BIN)/python -m tests.proof.drain --entries 100000 --workers 2
 
 # The black-box suite and the contract of stores on {memory, SQLite, PostgreSQL} x {1, 3 nodes}: some ten minutes.
 matrix: setup
