@@ -56,15 +56,16 @@ async def fill(address: str, count: int) -> None:
     """`count` SINGLEs, in each a message to somebody with a phone."""
     store = store_of(address)
     await store.migrate()
+    now_ms = int(time.time() * 1000)
     for start in range(0, count, BATCH):
         commands: list[base.Command] = []
         for number in range(start, min(start + BATCH, count)):
             users = (f"from {number}", f"to {number}")
             payload = text(f"message {number}")
             commands += [
-                base.CreateConversation(f"s{number}", "SINGLE", users[0], users, "", "e1", 2, number),
-                base.RegisterPush(users[1], "phone", "file", users[1], False, number),
-                base.Append(f"s{number}", users[0], "k", payload, payload, number),
+                base.CreateConversation(f"s{number}", "SINGLE", users[0], users, "", "e1", 2, now_ms),
+                base.RegisterPush(users[1], "phone", "file", users[1], False, now_ms),
+                base.Append(f"s{number}", users[0], "k", payload, payload, now_ms),
             ]
         refused = [it for it in await store.commit(commands) if isinstance(it, base.Refused)]
         assert not refused, refused[0]
@@ -76,7 +77,7 @@ async def work(address: str, path: Path) -> None:
     store = store_of(address)
     await store.migrate()
     provider = WritingProvider(path)
-    worker = DeliveryWorker(store, {"file": provider}, config=DeliveryConfig(push_after_s=0.0, ttl_s=10**10))
+    worker = DeliveryWorker(store, {"file": provider}, config=DeliveryConfig(push_after_s=0.0))
     early = 0
     while await worker.run_once() or (await store.deliveries.lag()).waiting:
         if not early and worker.counts["pushed"] >= 2_000:
@@ -107,6 +108,8 @@ def run(folder: Path, *, entries: int, workers: int) -> list[str]:
         took_s = time.monotonic() - began_s
         lag = anyio.run(_lag, address)
     wrong = [f"worker {it} ended with {p.returncode}" for it, p in enumerate(processes) if p.returncode]
+    if wrong:
+        return wrong
     for number, line in enumerate(said):
         pushed, early, late = map(int, line.split())
         print(f"worker {number}: {pushed} pushes, {early / 1e6:.0f} MB early, {late / 1e6:.0f} MB at the end")
