@@ -598,6 +598,27 @@ async def test_a_finish_that_is_refused_once_pushes_nothing_twice(
     assert refused and len(world.provider.sent) == 3
 
 
+async def test_a_second_look_that_is_refused_is_taken_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    inner, looks = world.store.deliveries.targets, 0
+
+    async def targets(*args: Any) -> list[base.PushTarget]:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            raise UnavailableError("the disk refuses", retry_after_s=0.5)
+        return await inner(*args)
+
+    monkeypatch.setattr(world.store.deliveries, "targets", targets)
+    await world.send("g", "ann", "hello")
+    await world.work(20)
+
+    assert looks > 2 and len(world.provider.sent) == 3
+    assert world.worker.counts["retried"] == 3
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_token_that_cannot_be_dropped_now_pushes_nobody_else_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ SEND_TIMEOUT_S: Final = 25.0
 
 FINISH_TRIES: Final = 4
 _BASE_S: Final = 2.0
+_NO_TIME: Final = Retry(0.0, "there was no time left")
 
 Later = dict[Place, list[LaterDelivery]]
 """What has to come again, by the place of its claim."""
@@ -152,13 +153,24 @@ class Job:
         """Send what still is to be sent, some at a time; what there is no time for comes again soon."""
         for start in range(0, len(todo), SENT_AT_ONCE):
             part = todo[start : start + SENT_AT_ONCE]
+            results: Sequence[tuple[Task, Result]]
             if anyio.current_time() + self._send_s > end_by_s:
-                results: list[Result] = [Retry(0.0, "there was no time left")] * len(part)
+                results = [(task, _NO_TIME) for task, _ in part]
             else:
-                part = await self._still_wanted(part)
-                results = await self._results(provider, [push for _, push in part])
-            for (task, _), result in zip(part, results, strict=True):
+                results = await self._send_part(provider, part)
+            for task, result in results:
                 await self._judge(task, result, later)
+
+    async def _send_part(
+        self, provider: str, part: Sequence[tuple[Task, Push]]
+    ) -> Sequence[tuple[Task, Result]]:
+        """Send what the log still wants sent, and say what became of it; what is not wanted any more is left out."""
+        try:
+            wanted = await self._still_wanted(part)
+        except UnavailableError as error:  # the other providers' pushes go on
+            return [(task, Retry(0.0, f"the log could not be read: {error}")) for task, _ in part]
+        results = await self._results(provider, [push for _, push in wanted])
+        return [(task, result) for (task, _), result in zip(wanted, results, strict=True)]
 
     async def _results(self, provider: str, pushes: Sequence[Push]) -> list[Result]:
         """One for each push, whatever the provider does."""

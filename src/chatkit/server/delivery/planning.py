@@ -28,7 +28,7 @@ Place = tuple[int, str, str]
 
 
 class Task(msgspec.Struct, frozen=True):
-    """Something to be told to a device."""
+    """Something that a device is to be told."""
 
     claim: Claim
     target: PushTarget
@@ -93,18 +93,18 @@ class Planner:
             [(it.target.conversation_key, it.choice.about.seq) for it in tasks if not it.choice.is_withdrawal]
         )
         badges = await outbox.unread([it.target.user_id for it in tasks], self._clock.now_ms())
-        told: list[tuple[Task, bytes, int]] = []
+        sayable: list[tuple[Task, bytes, int]] = []
         for it in tasks:
             place = (it.target.conversation_key, it.choice.about.seq)
             body = RECALLED if it.choice.is_withdrawal else bodies.get(place)
             if body is not None:  # else it was recalled just now, which is due as an entry of its own
-                told.append((it, body, badges.get(it.target.user_id, 0)))
+                sayable.append((it, body, badges.get(it.target.user_id, 0)))
         planned: dict[Place, Planned] = {}
         with anyio.move_on_after(self._compose_s * 2):
             async with anyio.create_task_group() as composing:
-                for it, body, badge in told:
+                for it, body, badge in sayable:
                     composing.start_soon(self._put_into_words, planned, it, body, badge)
-        for it, _, _ in told:
+        for it, _, _ in sayable:
             planned.setdefault(it.device, Planned(it, Retry(0.0, "there was no time for its words")))
         return [planned[place] for place in sorted(planned)]
 
