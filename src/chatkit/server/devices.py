@@ -23,6 +23,7 @@ SEEN_EVERY_S: Final = 600.0
 """How often online devices are noted as seen: 33 rows a second for 20,000 of them."""
 
 _DEVICES_PER_COMMAND: Final = 500
+_MAKES_DEVICES: Final = (OpenSession, ConfirmMessage, RegisterPush)
 
 
 class Devices:
@@ -43,7 +44,7 @@ class Devices:
         """A transaction begins: have its commands forget no device that is online now, or logs in with them."""
         for pending in batch:
             command = pending.command
-            if isinstance(command, OpenSession | ConfirmMessage | RegisterPush):
+            if isinstance(command, _MAKES_DEVICES):
                 pending.command = replace(command, rule=self._rule(command.user_id))
 
     def _rule(self, user_id: str) -> DeviceRule:

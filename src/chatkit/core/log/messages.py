@@ -70,7 +70,8 @@ def add_entry(
     if conversation.pair is None:
         state.senders.setdefault(key, {})[seq] = sender_id
     conversation.head_seq = seq
-    conversation.last_activity_ms = max(conversation.last_activity_ms, at_ms)  # the clock may be set back
+    if at_ms > conversation.last_activity_ms:  # else the clock was set back
+        conversation.last_activity_ms = at_ms
     if conversation.grown_ms is None:
         conversation.grown_ms = at_ms
     if conversation.outbox_seq is None:
