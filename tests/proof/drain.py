@@ -2,7 +2,7 @@
 
 So many conversations wait, each with a message that nobody confirmed; workers, each a process of its own, push them
 to a provider that writes down what it is given. 0 if every device was pushed to once, nothing is left, and no worker's
-memory grew after its first 2,000 pushes.
+memory grew after its first 2,000 pushes, with the store's bounded memory of unread counts full from the start.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from chatkit.server.delivery.config import DeliveryConfig
 from chatkit.server.delivery.worker import DeliveryWorker
 from chatkit.storage import base
 from chatkit.storage.postgres import PostgresStore
+from chatkit.storage.unread import COUNTS_MAX
 from chatkit.testing.contracts.storage_commands import text
 from chatkit.testing.rng import Rng
 from tests.servers.postgres import serving
@@ -77,6 +78,8 @@ async def work(address: str, path: Path) -> None:
     store = store_of(address)
     await store.migrate()
     provider = WritingProvider(path)
+    for number in range(COUNTS_MAX):
+        store._unread.keep((-number, f"somebody {number}", 0, 1), 1)
     worker = DeliveryWorker(store, {"file": provider}, config=DeliveryConfig(push_after_s=0.0))
     early = 0
     while await worker.run_once() or (await store.deliveries.lag()).waiting:
