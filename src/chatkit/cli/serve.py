@@ -96,9 +96,7 @@ def serve(
     Each option may come from the environment: CHATKIT_PORT, CHATKIT_STORAGE, CHATKIT_LOG_LEVEL; so may each
     setting: CHATKIT_HEARTBEAT_S=10, CHATKIT_LIMITS__SENDS_PER_USER=10/30.
     """
-    set_up_logging(log_level)
-    logging.getLogger("uvicorn.error").addFilter(_in_one_line)
-    logging.getLogger("uvicorn.error").addFilter(hide_queries)
+    _set_up_logging(log_level)
     options = (variable_of((name,)) for name in click.get_current_context().params)
     for name, likely in misspelt(os.environ, [jwt_secret_env, *options]).items():
         logger.warning("%s is set, and there is no such setting; is %s meant?", name, likely)
@@ -208,6 +206,13 @@ async def _announce(as_json: bool, http_url: str) -> None:
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _set_up_logging(level: str) -> None:
+    """As every command, and what the web server says of strangers in one line without their words."""
+    set_up_logging(level)
+    for keep in (_in_one_line, hide_queries):
+        logging.getLogger("uvicorn.error").addFilter(keep)
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:

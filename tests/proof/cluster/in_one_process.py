@@ -7,7 +7,6 @@ three servers on one store, joined by `LocalBus`. SIGTERM drains all of them.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import sys
@@ -19,9 +18,7 @@ import anyio
 
 from chatkit.assemble import open_store
 from chatkit.bus.local import LocalBus
-from chatkit.cli.common import set_up_logging
-from chatkit.cli.serve import _in_one_line, _listen, _web_config, _WebServer
-from chatkit.gateway.websocket_protocol import hide_queries
+from chatkit.cli.serve import _listen, _set_up_logging, _web_config, _WebServer
 from chatkit.server.auth import jwt_authenticator
 from chatkit.server.config import ServerConfig
 from chatkit.server.limits import Limits
@@ -103,9 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--storage", required=True)
     parser.add_argument("--jwt-secret-env", required=True)
     options = parser.parse_args(arguments)
-    set_up_logging("warning")
-    for filter_ in (_in_one_line, hide_queries):
-        logging.getLogger("uvicorn.error").addFilter(filter_)
+    _set_up_logging("warning")
     anyio.run(serve, options.port, options.storage, os.environ[options.jwt_secret_env])
 
 

@@ -23,7 +23,7 @@ class DeliveryConfig(msgspec.Struct, frozen=True, kw_only=True):
         batch: Conversations, and single devices, that are taken at once.
         concurrency: Parts of what was taken that are worked on side by side.
         attempts_max: What was given out so often and never finished, whatever ended its workers, is a dead letter.
-        retry_max_s: The longest wait between two of them.
+        retry_max_s: The longest wait between two tries of a device.
         ttl_s: How old a message may be when a device shows it. A device that fails for so long is a dead letter.
         hide_body: Whether pushes never hold a message's words, whatever the device asked for.
         dead_letters_s: How long dead letters are kept.
