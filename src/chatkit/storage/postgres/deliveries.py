@@ -11,7 +11,7 @@ is waited for by itself.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -21,6 +21,7 @@ from ...errors import UnavailableError
 from ..base import LAG_MAX, Claim, ClaimTerms, DeadLetter, DeliveryLag, EntryMark, Finished, PushTarget
 from ..later import later_rows
 from ..unread import Place, UnreadCounts
+from .columns import columns
 from .reads import unread_at
 
 _logger = logging.getLogger(__name__)
@@ -287,7 +288,7 @@ class PostgresDeliveries:
     async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
         """The payloads of entries that were not recalled."""
         async with self._reading.transaction(READ) as connection:
-            rows = await connection.fetch(SELECT_PAYLOADS, *_columns({*places}, 2))
+            rows = await connection.fetch(SELECT_PAYLOADS, *columns({*places}, 2))
         return {(key, seq): payload for key, seq, payload in rows}
 
     async def unread(self, user_ids: Sequence[str], now_ms: int) -> dict[str, int]:
@@ -364,21 +365,21 @@ async def _targets(connection: Connection, claims: Sequence[Claim], now_ms: int)
     devices = [(it.conversation_key, it.user_id, it.device_id) for it in claims if it.user_id]
     rows = [*await connection.fetch(SELECT_TARGETS, now_ms, whole)] if whole else []
     if devices:
-        rows += await connection.fetch(SELECT_TARGETS_OF_DEVICES, now_ms, *_columns(devices, 3))
+        rows += await connection.fetch(SELECT_TARGETS_OF_DEVICES, now_ms, *columns(devices, 3))
         rows.sort(key=lambda row: (row[0], row[1], row[2]))
     exact: dict[tuple[int, str, str], list[int]] = {}
     singly = [tuple(row)[:3] for row in rows if row[10]]
     for key, user_id, device_id, seq in (
-        await connection.fetch(SELECT_EXACT, *_columns(singly, 3)) if singly else ()
+        await connection.fetch(SELECT_EXACT, *columns(singly, 3)) if singly else ()
     ):
         exact.setdefault((key, user_id, device_id), []).append(seq)
     return [_target(row, exact.get((row[0], row[1], row[2]), [])) for row in rows]
 
 
 def _target(row: Row, exact: list[int]) -> PushTarget:
-    columns: list[Any] = [*row]
-    columns[-1] = tuple(exact)
-    return PushTarget(*columns)
+    values: list[Any] = [*row]
+    values[-1] = tuple(exact)
+    return PushTarget(*values)
 
 
 async def _finish(
@@ -404,11 +405,11 @@ async def _finish(
     ]
     ours: set[tuple[Any, ...]] = set()
     if whole:
-        ours.update(map(tuple, await connection.fetch(FINISH_CONVERSATIONS, ticket, *_columns(whole, 2))))
+        ours.update(map(tuple, await connection.fetch(FINISH_CONVERSATIONS, ticket, *columns(whole, 2))))
     if devices:
-        ours.update(map(tuple, await connection.fetch(KEEP_DEVICES, ticket, *_columns(devices, 6))))
+        ours.update(map(tuple, await connection.fetch(KEEP_DEVICES, ticket, *columns(devices, 6))))
         rest = [it[:3] for it in devices if it[:3] not in ours]
-        ours.update(map(tuple, await connection.fetch(FINISH_DEVICES, ticket, *_columns(rest, 3))))
+        ours.update(map(tuple, await connection.fetch(FINISH_DEVICES, ticket, *columns(rest, 3))))
     later = {  # the last of a device counts, as if each were written by itself
         row[:3]: row
         for it in finished
@@ -416,9 +417,5 @@ async def _finish(
         for row in later_rows(it)
     }
     if later:
-        await connection.fetch(PUT_LATER, *_columns(later.values(), 8))
+        await connection.fetch(PUT_LATER, *columns(later.values(), 8))
     return len(ours), held
-
-
-def _columns(rows: Collection[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

@@ -6,8 +6,8 @@ Called by `store` inside a write transaction. Nothing is decided here. With what
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -28,6 +28,7 @@ from ...core.log.state import (
 )
 from ...core.visibility import Interval
 from ...drivers.postgres import Connection, Row
+from .columns import columns
 
 _ARGUMENTS: Final = 44
 LOAD_BATCH: Final = f"SELECT * FROM load_batch_1({', '.join(f'${n}' for n in range(1, _ARGUMENTS + 1))})"  # noqa: S608 -- numbers
@@ -141,7 +142,7 @@ def lacks(state: State, more: Keys) -> bool:
 
 
 def _arguments(keys: Keys, covered: Sequence[Covered]) -> tuple[object, ...]:
-    blockers, blocked = _columns(keys.blocks, 2)
+    blockers, blocked = columns(keys.blocks, 2)
     return (
         sorted(_locked(keys)),
         list(keys.conversations),
@@ -150,9 +151,9 @@ def _arguments(keys: Keys, covered: Sequence[Covered]) -> tuple[object, ...]:
         keys.new_conversations,
         *_places(keys.members),
         *_places(keys.cursors),
-        *_columns(keys.sent, 3),
-        *_columns(keys.places, 2),
-        *_columns(keys.merged_senders(), 3),
+        *columns(keys.sent, 3),
+        *columns(keys.places, 2),
+        *columns(keys.merged_senders(), 3),
         *_places((it.ref, it.user_id) for it in covered),
         [it.up_to_seq for it in covered],
         [it.is_read for it in covered],
@@ -167,11 +168,11 @@ def _arguments(keys: Keys, covered: Sequence[Covered]) -> tuple[object, ...]:
         blockers,
         blocked,
         list(keys.block_counts),
-        *_columns(keys.tokens, 2),
+        *columns(keys.tokens, 2),
         list(keys.token_hashes),
         list(keys.token_users),
         list(keys.login_hashes),
-        *_columns(keys.revocations, 3),
+        *columns(keys.revocations, 3),
         keys.new_revocations,
     )
 
@@ -183,10 +184,6 @@ def _locked(keys: Keys) -> set[str]:
     names.update(user_id for user_id, _, _ in keys.revocations if user_id)
     digests = {*keys.login_hashes, *(token_hash for _, _, token_hash in keys.revocations if token_hash)}
     return names | {it.hex() for it in digests}
-
-
-def _columns(rows: Collection[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
 def _places(named: Iterable[tuple[Ref, str]]) -> tuple[list[str | None], list[int | None], list[str]]:

@@ -5,14 +5,15 @@ Called by `store` inside a write transaction. What most batches hold goes in lis
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
 import msgspec
 from msgspec.structs import astuple
 
 from ...core.log.changes import Changes, Outbox
 from ...drivers.postgres import Connection
+from .columns import columns
 
 _ARGUMENTS: Final = 33
 _COLUMNS: Final = ", ".join(f"${n}" for n in range(1, _ARGUMENTS))
@@ -68,18 +69,14 @@ async def write(connection: Connection, changes: Changes, outboxes: Collection[O
     await connection.fetch(
         WRITE_BATCH,
         slot,
-        *_columns(changes.messages, 9),
-        *_columns(changes.heads, 3),
-        *_columns(changes.member_cursors, 6),
-        *_columns(changes.device_cursors, 6),
-        *_columns(rows, 5),
-        *_columns(changes.woken, 2),
+        *columns(changes.messages, 9),
+        *columns(changes.heads, 3),
+        *columns(changes.member_cursors, 6),
+        *columns(changes.device_cursors, 6),
+        *columns(rows, 5),
+        *columns(changes.woken, 2),
         _rare(changes),
     )
-
-
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
 def _rare(changes: Changes) -> str | None:
