@@ -7,27 +7,20 @@ place. `_list_operations` is the single list of requests: the routes and the Ope
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from ..errors import (
     BadRequestError,
     ForbiddenError,
-    InternalError,
-    RefusedError,
-    TooLargeError,
-    UnauthenticatedError,
-    UnavailableError,
 )
-from ..server.committer import NOT_RUNNING
 from ..server.entries import log_entries
 from ..server.proof import Proof
 from ..server.server import ChatServer
@@ -45,12 +38,13 @@ from ..storage.base import (
 from ..wire import events as ev
 from ..wire import http as wire
 from ..wire.codec import JSON
-from .call import NO_BEARER, Call, address_of, bearer, checked, login_request
+from .admin_api import AdminApi
+from .call import Call, checked
 from .openapi import Operation, openapi_document
 from .origins import Origins
 from .problems import http_exception, problem
 from .push_api import PushApi
-from .strangers import reader_of
+from .responder import Responder, json_response
 
 logger = logging.getLogger(__name__)
 
@@ -61,25 +55,27 @@ class HttpApi:
     """The HTTP half of the gateway.
 
     Attributes:
-        routes: Starlette routes, one per operation.
+        routes: Starlette routes, one per operation, and one for those of administrators.
         methods: What the operations are asked by: what pages of other origins must be allowed.
         exception_handlers: For paths and methods that do not exist.
     """
 
     def __init__(self, server: ChatServer, origins: Origins) -> None:
         self._server = server
-        self._origins = origins
+        self._responder = Responder(server, origins)
         self._push = PushApi(server)
+        admin = AdminApi(server, self._responder)
         self._operations = self._list_operations()
-        self.routes = [
+        self.routes: list[BaseRoute] = [
             *(self._route(operation) for operation in self._operations),
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/v1/openapi.json", self._openapi),
             Route("/v1/ws", self._websocket),
+            admin.route,
         ]
         self._document = lru_cache(8)(partial(openapi_document, self._operations))  # by prefix
-        self.methods = sorted({operation.method for operation in self._operations})
+        self.methods = sorted(admin.methods.union(operation.method for operation in self._operations))
         self.exception_handlers: dict[Any, Any] = {HTTPException: http_exception}
 
     def _list_operations(self) -> list[Operation]:
@@ -155,7 +151,7 @@ class HttpApi:
         stored = await self._server.engine.send_and_wait(
             call.proof, body.conversation_id, body.client_msg_id, _payload(body)
         )
-        return _json(_send_result(stored.entry))
+        return json_response(_send_result(stored.entry))
 
     async def _history(self, call: Call) -> Response:
         from_seq = call.number("fromSeq", 1, least=1)
@@ -167,7 +163,7 @@ class HttpApi:
 
     async def _page(self, call: Call, conversation_id: str, after_seq: int, limit: int) -> Response:
         page = await self._server.sync.page(conversation_id, call.user_id, after_seq, limit)
-        return _json(_page_result(page))
+        return json_response(_page_result(page))
 
     async def _delivered(self, call: Call) -> Response:
         device_id = call.device_id
@@ -182,7 +178,7 @@ class HttpApi:
         up_to_seq = call.number("upToSeq", None)
         command = self._server.engine.advance_read(call.path("conversation_id"), call.user_id, up_to_seq)
         outcome = await self._server.engine.execute(command, Advanced, call.proof)
-        return _json(wire.ReadResult(outcome.read_seq))
+        return json_response(wire.ReadResult(outcome.read_seq))
 
     async def _status(self, call: Call) -> Response:
         message_id = call.path("message_id", ev.MessageId)
@@ -190,7 +186,7 @@ class HttpApi:
         async with self._server.reads.turn(call.user_id):
             status = await self._server.store.status(message_id, call.user_id, after, call.limit(_LIST_LIMIT))
         next_cursor = status.next_cursor
-        return _json(
+        return json_response(
             wire.StatusResult(
                 status=status.status,
                 member_count=status.member_count,
@@ -206,7 +202,7 @@ class HttpApi:
     async def _recall(self, call: Call) -> Response:
         message_id = call.path("message_id", ev.MessageId)
         recalled = await self._server.engine.recall_and_wait(call.proof, message_id)
-        return _json(_send_result(recalled.entry))
+        return json_response(_send_result(recalled.entry))
 
     # --- conversations ---
 
@@ -220,7 +216,7 @@ class HttpApi:
             body.title,
         )
         outcome = await self._create_within(call.proof, command)
-        return _json(_conversation_result(outcome.conversation), 201 if outcome.created else 200)
+        return json_response(_conversation_result(outcome.conversation), 201 if outcome.created else 200)
 
     async def _create_within(self, proof: Proof, command: CreateConversation) -> Created:
         """Create what the user may still create; what was refused, or existed already, does not count."""
@@ -237,7 +233,7 @@ class HttpApi:
     async def _conversation(self, call: Call) -> Response:
         async with self._server.reads.turn(call.user_id):
             found = await self._server.store.conversation(call.path("conversation_id"), call.user_id)
-        return _json(_conversation_result(found))
+        return json_response(_conversation_result(found))
 
     async def _update(self, call: Call) -> Response:
         body = await call.body(wire.UpdateBody)
@@ -247,7 +243,7 @@ class HttpApi:
             None if body.title is UNSET else body.title,
             None if body.owner_id is UNSET else body.owner_id,
         )
-        return _json(
+        return json_response(
             _conversation_result(
                 (await self._server.engine.execute(command, Updated, call.proof)).conversation
             )
@@ -269,7 +265,7 @@ class HttpApi:
             for row in rows
         ]
         last = rows[-1].head.conversation_id if len(rows) == limit else None
-        return _json(wire.ConversationsResult(result, last))
+        return json_response(wire.ConversationsResult(result, last))
 
     async def _members(self, call: Call) -> Response:
         limit = call.limit(_LIST_LIMIT)
@@ -277,7 +273,7 @@ class HttpApi:
         async with self._server.reads.turn(call.user_id):
             rows = await self._server.store.members(conversation_id, call.user_id, call.cursor(), limit)
         last = rows[-1].member.user_id if len(rows) == limit else None
-        return _json(wire.MembersResult([row.member for row in rows], last))
+        return json_response(wire.MembersResult([row.member for row in rows], last))
 
     async def _receipts(self, call: Call) -> Response:
         limit = call.limit(_LIST_LIMIT)
@@ -286,7 +282,7 @@ class HttpApi:
             rows = await self._server.store.members(conversation_id, call.user_id, call.cursor(), limit)
         last = rows[-1].member.user_id if len(rows) == limit else None
         receipts = [wire.ReceiptRow(row.member.user_id, row.delivered_seq, row.read_seq) for row in rows]
-        return _json(wire.ReceiptsResult(receipts, last))
+        return json_response(wire.ReceiptsResult(receipts, last))
 
     async def _add_members(self, call: Call) -> Response:
         body = await call.body(wire.MembersBody)
@@ -311,7 +307,9 @@ class HttpApi:
         async with self._server.reads.turn(call.user_id):
             rows = await self._server.store.blocks(call.user_id, call.cursor(), limit)
         last = rows[-1].user_id if len(rows) == limit else None
-        return _json(wire.BlocksResult([wire.BlockRow(row.user_id, row.since_ms) for row in rows], last))
+        return json_response(
+            wire.BlocksResult([wire.BlockRow(row.user_id, row.since_ms) for row in rows], last)
+        )
 
     async def _block(self, call: Call) -> Response:
         command = self._server.engine.block(call.user_id, call.path("user_id"))
@@ -328,7 +326,7 @@ class HttpApi:
         async with self._server.reads.turn(call.user_id):
             found = await self._server.presence.of(call.user_id, user_ids)
         rows = [wire.PresenceRow(it.user_id, it.state, it.last_seen_ts) for it in found]
-        return _json(wire.PresenceResult(rows))
+        return json_response(wire.PresenceResult(rows))
 
     # --- how each is answered ---
 
@@ -339,45 +337,9 @@ class HttpApi:
             )
 
         async def endpoint(request: Request) -> Response:
-            return await self._answer(request, operation.handler)
+            return await self._responder.respond(request, operation.handler)
 
         return Route(operation.path, endpoint, methods=[operation.method], name=operation.operation_id)
-
-    async def _answer(self, request: Request, handler: Callable[[Call], Awaitable[Response]]) -> Response:
-        try:
-            if not self._server.running:
-                self._server.warn_not_running()
-                raise UnavailableError(NOT_RUNNING)
-            proof = await self._prove(request)
-            self._server.allowance.request(proof.user_id)
-            reader_of(request.scope).logged_in()
-            response = await handler(Call(request, proof))
-            if (
-                request.method == "GET"
-            ):  # what was read for somebody who was sent away meanwhile does not leave
-                self._server.login.check(proof)
-        except RefusedError as error:
-            response = problem(error)
-            if isinstance(error, TooLargeError):
-                response.headers["connection"] = "close"  # the rest of the body is not read
-        except ClientDisconnect:
-            logger.debug("%s %s: the client hung up", request.method, request.url.path)
-            response = Response(status_code=400)
-        except Exception:
-            logger.exception("%s %s failed", request.method, request.url.path)
-            response = problem(InternalError("the server failed"))
-        return response
-
-    async def _prove(self, request: Request) -> Proof:
-        """Who asks, before anything of the body is read."""
-        token, server = bearer(request), self._server
-        if not token:
-            if not server.login.by_request:
-                raise UnauthenticatedError(NO_BEARER)
-            self._origins.check_request(request.method, request.headers.get("origin"))
-        came_with = login_request(request) if server.login.by_request else address_of(request)
-        with server.admission.login(came_with.client_address, server.ports.clock.now_s()):
-            return await server.login.prove(token, came_with)
 
     async def _websocket(self, request: Request) -> Response:
         """A plain request for the WebSocket: from somebody who looks around, or a proxy that takes the upgrade away."""
@@ -388,12 +350,12 @@ class HttpApi:
         return response
 
     async def _healthz(self, request: Request) -> Response:
-        return _json(wire.Health("ok"))
+        return json_response(wire.Health("ok"))
 
     async def _readyz(self, request: Request) -> Response:
         if self._server.ready:
-            return _json(wire.Health("ok"))
-        return _json(wire.Health("unavailable"), 503)
+            return json_response(wire.Health("ok"))
+        return json_response(wire.Health("unavailable"), 503)
 
     async def _openapi(self, request: Request) -> Response:
         document = self._document(request.scope.get("root_path", ""))
@@ -413,10 +375,6 @@ def _device_cursor(text: str | None) -> tuple[str, str] | None:
         return None
     user_id, _, device_id = text.partition("/")
     return checked(user_id, ev.Id), checked(device_id, ev.Id)
-
-
-def _json(body: Any, status: int = 200) -> Response:
-    return Response(JSON.encode(body), status, media_type="application/json")
 
 
 def _send_result(entry: Entry) -> wire.SendResult:
@@ -442,7 +400,7 @@ def _conversation_result(found: Conversation) -> wire.ConversationResult:
 
 
 def _members_changed(outcome: MembersChanged) -> Response:
-    return _json(
+    return json_response(
         wire.MembersChangedResult(
             outcome.conversation.conversation_id,
             list(outcome.added),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 from msgspec import UNSET
@@ -17,6 +18,9 @@ from ..wire import http as wire
 
 SECURITY_HEADERS: Mapping[str, str] = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 """On every answer that does not say otherwise: nothing is kept by anybody in between, nothing is guessed."""
+
+NO_SUCH_PATH: Final = "no such path"
+"""What a path that leads nowhere is answered with, and one that is not for whoever asks."""
 
 
 def document(error: RefusedError, status: int) -> bytes:
@@ -54,7 +58,7 @@ def problem(error: RefusedError, status: int | None = None) -> Response:
 async def http_exception(request: Request, error: HTTPException) -> Response:
     """Paths and methods that do not exist."""
     if error.status_code == 404:
-        return problem(NotFoundError("no such path"))
+        return problem(NotFoundError(NO_SUCH_PATH))
     response = problem(BadRequestError(str(error.detail)), error.status_code)
     response.headers.update(error.headers or {})
     return response

@@ -31,7 +31,7 @@ from ..wire.events import CloseCode
 from .call import CREDENTIAL_IN_URL, address_of, has_credential, login_request
 from .http_api import HttpApi
 from .origins import Origins
-from .problems import SECURITY_HEADERS, problem
+from .problems import NO_SUCH_PATH, SECURITY_HEADERS, problem
 from .strangers import Reader, reader_of
 
 __all__ = ["asgi_app"]
@@ -114,7 +114,7 @@ class _ChatApp(Starlette):
             await send(message)
 
         if scope["type"] == "http" and b"%2f" in scope.get("raw_path", b"").lower():
-            await problem(NotFoundError("no such path"))(scope, receive, send_safely)
+            await problem(NotFoundError(NO_SUCH_PATH))(scope, receive, send_safely)
         else:
             await super().__call__(scope, receive, send_safely)
 
