@@ -16,7 +16,8 @@ from chatkit.drivers.sqlite import Params, Row
 from chatkit.errors import ConfigurationError
 from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore, verify
-from chatkit.storage.sqlite.verify import LISTED_MAX, Finding, Report, full_report, verify_file
+from chatkit.storage.sqlite.verify import full_report, verify_file
+from chatkit.storage.verify_report import LISTED_MAX, Finding, Report
 from chatkit.testing.contracts.storage_commands import do, send
 
 from .damage import (

@@ -11,7 +11,8 @@ import msgspec
 
 from ..errors import UnavailableError
 from ..ports import Clock, SystemClock
-from ..storage.sqlite.verify import Finding, Progress, Report, verify_file
+from ..storage.sqlite.verify import verify_file
+from ..storage.verify_report import Finding, Progress, Report
 from .common import exit_codes
 
 _LINE_EVERY_S = 5.0

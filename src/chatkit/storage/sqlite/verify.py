@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Annotated, Final, Literal
+from typing import Final
 
-import msgspec
-
-from ...core.log.rules import members_of
 from ...drivers.migrations import check_current, migrate, migration_files
 from ...drivers.sqlite import (
     MEMORY,
@@ -30,13 +26,11 @@ from ...drivers.sqlite import (
     open_sqlite,
 )
 from ...errors import ConfigurationError
-from ...wire.events import SEQ_MAX
-from ..body import body_fault
+from ..verify_entries import NOT_CARRIED_OUT, entry_fault, recalled_seq
+from ..verify_report import Progress, Report
+from ..verify_rules import RULES
 from .opening import APPLICATION_ID, conversation_name
-from .verify_rules import RULES, Check, RowCheck, row_check
-
-LISTED_MAX: Final = 20
-"""Findings of one kind that are kept; the rest is counted."""
+from .verify_rows import RowCheck, row_check
 
 _CLIENT_STORE: Final = (
     0x63_6B_63_6C  # chatkit.client.store.sqlite.APPLICATION_ID, which storage may not import
@@ -88,63 +82,7 @@ WHERE e.rowid > ? ORDER BY e.rowid LIMIT ?
 _SELECT_RECALL = "SELECT 1 FROM recall WHERE conversation_key = ? AND seq = ? AND recalled_by_seq = ?"
 
 
-class _Recall(msgspec.Struct):
-    """What a RECALL entry says of the message that it recalls."""
-
-    message_id: str = msgspec.field(name="messageId")
-    seq: Annotated[int, msgspec.Meta(ge=1, le=SEQ_MAX)]
-    by: str
-
-
 _DAMAGE: Final = (DamagedFileError, DiskFailedError, DamagedRowError)
-_decode_recall = msgspec.json.Decoder(_Recall).decode
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that is wrong.
-
-    Attributes:
-        check: What it is about.
-        words: What was found; never a body or a token.
-    """
-
-    check: Check
-    words: str
-
-
-class Report(msgspec.Struct):
-    """What a full check has found so far.
-
-    Attributes:
-        findings: At most `LISTED_MAX` of each kind.
-        found: How many there are of each kind, listed or not.
-        conversations: How many were checked.
-        messages: How many were checked.
-    """
-
-    findings: list[Finding] = []
-    found: Counter[Check] = msgspec.field(default_factory=Counter)
-    conversations: int = 0
-    messages: int = 0
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.findings
-
-    def add(self, check: Check, words: str) -> None:
-        """Note a finding."""
-        self.found[check] += 1
-        if self.found[check] <= LISTED_MAX:
-            self.findings.append(Finding(check, words))
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a check is; `done` of `total` within one stage, the last of which is the longest."""
-
-    stage: str
-    done: int
-    total: int
 
 
 def verify_file(path: str, report: Report, tick: Callable[[], object] = lambda: None) -> Iterator[Progress]:
@@ -373,30 +311,16 @@ def _rises(after: int, rows: list[Row]) -> bool:
 
 def _check_message(connection: Connection, report: Report, row: Row) -> None:
     _, key, seq, kind, payload, recalled_by = row
-    if fault := body_fault(payload, is_recalled=recalled_by is not None):
-        name = conversation_name(connection, key)
-        report.add("body" if recalled_by is None else "recall", f"{name} has {fault}, at seq {seq}")
-    elif kind is not None and not _is_of_kind(kind, payload):
-        words = f"has a {kind} entry that does not say what it must, at seq {seq}"
-        report.add("body", f"{conversation_name(connection, key)} {words}")
+    fault = entry_fault(kind, payload, is_recalled=recalled_by is not None)
+    if fault is not None:
+        check, words = fault
+        report.add(check, f"{conversation_name(connection, key)} has {words}, at seq {seq}")
     elif kind == "RECALL" and not _is_carried_out(connection, report, key, seq, payload):
-        words = f"has a recall at seq {seq} of a message that is not recalled"
-        report.add("recall", f"{conversation_name(connection, key)} {words}")
-
-
-def _is_of_kind(kind: Literal["MEMBER", "RECALL"], payload: bytes) -> bool:
-    """Whether the body of an entry that the server made has all that is read from it."""
-    try:
-        if kind == "MEMBER":
-            members_of(payload)
-        else:
-            _decode_recall(payload)
-    except ValueError:  # msgspec's errors
-        return False
-    return True
+        name = conversation_name(connection, key)
+        report.add("recall", NOT_CARRIED_OUT.format(name=name, seq=seq))
 
 
 def _is_carried_out(connection: Connection, report: Report, key: int, seq: int, payload: bytes) -> bool:
     """Whether the message that a RECALL entry names was recalled by it."""
-    recalled_seq = _decode_recall(payload).seq
-    return bool(_read(connection, report, "a recall", _SELECT_RECALL, (key, recalled_seq, seq)))
+    params = (key, recalled_seq(payload), seq)
+    return bool(_read(connection, report, "a recall", _SELECT_RECALL, params))

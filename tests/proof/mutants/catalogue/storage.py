@@ -18,10 +18,10 @@ MEMORY_READS = "chatkit.storage.memory.reads"
 MEMORY_WRITE = "chatkit.storage.memory.write"
 SQLITE_OPENING = "chatkit.storage.sqlite.opening"
 SQLITE_READS = "chatkit.storage.sqlite.reads"
-SQLITE_VERIFY_RULES = "chatkit.storage.sqlite.verify_rules"
 SQLITE_WRITE = "chatkit.storage.sqlite.write"
 SQLITE_WRITER = "chatkit.storage.sqlite.writer"
 TRANSACTION = "chatkit.storage.transaction"
+VERIFY_RULES = "chatkit.storage.verify_rules"
 
 MUTANTS = (
     Mutant(
@@ -85,7 +85,7 @@ MUTANTS = (
                 "        if held != (wanted := min(head_seq, TAIL_MAX)):\n",
                 "        if False:\n",
             ),
-            Edit(SQLITE_VERIFY_RULES, "HAVING max(head) <> sum(entries) OR max", "HAVING max"),
+            Edit(VERIFY_RULES, "HAVING max(head) <> sum(entries) OR max", "HAVING max"),
         ),
         ("S4", "S5"),
     ),
