@@ -65,7 +65,10 @@ def _rule(check: Check, words: str, columns: str, tables: str, broken: str) -> R
     return Rule(check, sql, words)
 
 
-_KIND_AT = "coalesce((SELECT e.kind FROM message AS e WHERE e.conversation_key = t.conversation_key AND e.seq = {}), '')"
+_KIND_AT = (
+    "coalesce((SELECT e.kind FROM message AS e "
+    "WHERE e.conversation_key = t.conversation_key AND e.seq = {}), '')"
+)
 _MEMBERSHIPS = (
     "conversation_member AS m WHERE m.conversation_key = t.conversation_key AND m.user_id = t.user_id"
 )
