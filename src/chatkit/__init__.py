@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .errors import UnavailableError as UnavailableError
     from .gateway.memory import MemoryConnector as MemoryConnector
     from .gateway.websocket_asgi import asgi_app as asgi_app
+    from .observability.instrument import Instrument as Instrument
     from .server.auth import Authenticator as Authenticator
     from .server.auth import external_id_of as external_id_of
     from .server.auth import jwt_authenticator as jwt_authenticator
@@ -89,6 +90,7 @@ else:
             " UnauthenticatedError UnavailableError",
             "gateway.websocket_asgi": "asgi_app",
             "gateway.memory": "MemoryConnector",
+            "observability.instrument": "Instrument",
             "server.auth": "Authenticator jwt_authenticator external_id_of sign_token user_id_from",
             "server.config": "ServerConfig",
             "server.delivery.config": "DeliveryConfig",

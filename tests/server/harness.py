@@ -10,6 +10,7 @@ import anyio
 import msgspec
 
 from chatkit.errors import InternalError, UnauthenticatedError, UnavailableError
+from chatkit.observability.instrument import Instrument
 from chatkit.ports import Ports, SystemIds
 from chatkit.server.asking import ResumeAuthorizer
 from chatkit.server.auth import Authenticator
@@ -153,6 +154,7 @@ async def serving(
     authenticate: Authenticator = by_name,
     authorize_resume: ResumeAuthorizer | None = None,
     ports: Ports | None = None,
+    instruments: Sequence[Instrument] = (),
     **config: Any,
 ) -> AsyncIterator[HarnessServer]:
     """An entered server on a fresh store."""
@@ -162,6 +164,7 @@ async def serving(
         authorize_resume=authorize_resume,
         config=ServerConfig(**{"limits": Limits.unlimited(), **config}),
         ports=ports or Ports(VirtualClock()),
+        instruments=instruments,
     )
     async with server:
         yield server

@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 from chatkit.bus.base import Bus, Message
 from chatkit.bus.local import LocalBus, LocalMember
 from chatkit.errors import UnavailableError
+from chatkit.observability.instrument import Instrument
 from chatkit.ports import Ports, SystemIds
 from chatkit.server.config import ServerConfig
 from chatkit.server.limits import Limits
@@ -114,7 +115,9 @@ def make_store(kind: str) -> Store:
     return SqliteStore(":memory:", ids=SystemIds(), threads=False)
 
 
-def node(store: SharedStore, bus: Bus, **config: Any) -> HarnessServer:
+def node(
+    store: SharedStore, bus: Bus, *, instruments: Sequence[Instrument] = (), **config: Any
+) -> HarnessServer:
     """A server to be entered."""
     return HarnessServer(
         store=store,
@@ -122,19 +125,28 @@ def node(store: SharedStore, bus: Bus, **config: Any) -> HarnessServer:
         config=ServerConfig(**{"limits": Limits.unlimited(), **config}),
         ports=Ports(VirtualClock()),
         bus=bus,
+        instruments=instruments,
     )
 
 
 @asynccontextmanager
 async def cluster(
-    kind: str, count: int = 2, *, queue_max: int = 10_000, **config: Any
+    kind: str,
+    count: int = 2,
+    *,
+    queue_max: int = 10_000,
+    instruments: Sequence[Sequence[Instrument]] = ((), (), ()),
+    **config: Any,
 ) -> AsyncIterator[Cluster]:
-    """Entered servers on one fresh store and one bus."""
+    """Entered servers on one fresh store and one bus, each with its instruments."""
     store = SharedStore(make_store(kind))
     async with anyio.create_task_group() as tasks:
         bus = FatefulBus(tasks, queue_max)
         async with AsyncExitStack() as stack:
-            nodes = [await stack.enter_async_context(node(store, bus.join(), **config)) for _ in range(count)]
+            nodes = [
+                await stack.enter_async_context(node(store, bus.join(), instruments=given, **config))
+                for given in instruments[:count]
+            ]
             yield Cluster(store, bus, nodes)
         tasks.cancel_scope.cancel()
     await store.inner.aclose()

@@ -36,6 +36,7 @@ from .event_queue import EventQueue
 from .events import Connecting, Disconnected, Reconnecting
 from .inbox import Batches
 from .outbox import Outbox
+from .reports import ClientReports
 from .requests import EXPLANATION_MAX, ConnectionStatus
 from .store.base import refused_for_now
 
@@ -123,6 +124,7 @@ class ReconnectLoop:
         outbox: Nobody waits for an answer any longer once the client has stopped.
         events: Where the app learns what happens.
         status: Where everybody else does.
+        reports: Tells instruments of each connection.
 
     Attributes:
         connection: The one that is served now; None between two.
@@ -143,6 +145,7 @@ class ReconnectLoop:
         outbox: Outbox,
         events: EventQueue,
         status: ConnectionStatus,
+        reports: ClientReports,
     ) -> None:
         self._connector = connector
         self._serve_with = serve
@@ -156,6 +159,7 @@ class ReconnectLoop:
         self._outbox = outbox
         self._events = events
         self._status = status
+        self._reports = reports
         self._resume_token: str | None = None
         self._log_token: str | None = None
         self._attempt = 0
@@ -296,6 +300,7 @@ class ReconnectLoop:
         self._hurried = False
         connection = self.connection = self._serve_with(transport, welcome)
         since_s = self._clock.now_s()
+        self._reports.connected(resumed=welcome.resumed)
         cause: Exception = AssertionError("a connection ends only by raising")
         try:
             await connection.run(first)
@@ -322,6 +327,10 @@ class ReconnectLoop:
         """Seconds until the next try. Raises _StoppedError if there is none."""
         self._status.last_failure = ended.cause
         self._log(ended)
+        if ended.opened:
+            self._reports.disconnected(ended.code)
+        else:
+            self._reports.connect_failed(ended.cause)
         if ended.token_refused:
             self._resume_token = None
         if ended.token_refused and (ended.opened or not ended.by_resume):

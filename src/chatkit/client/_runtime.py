@@ -17,6 +17,7 @@ from .._arguments import check_has
 from .._auto_reset_event import AutoResetEvent
 from .._event_loop import LoopGuard, OwnerTask
 from ..errors import ClosedError, ConfigurationError, DeadlineExceededError
+from ..observability.instrument import Instruments
 from ..ports import Ports
 from ..transport.base import Connector
 from ..transport.network import Network
@@ -35,6 +36,7 @@ from .history import History
 from .inbox import Batches, Inbox
 from .outbox import Cursors, Outbox
 from .own_presence import OwnPresence
+from .reports import ClientReports
 from .requests import ConnectionStatus, Requests
 from .store.base import LocalStore
 from .store.memory import MESSAGES_MAX, MemoryStore
@@ -56,6 +58,7 @@ class ClientRuntime:
         device_id: This device.
         config: Deadlines and bounds.
         ports: Clock and jitter.
+        instruments: Told what happens.
 
     Attributes:
         api: The HTTP side, once somebody has used it; closed at the end.
@@ -72,9 +75,11 @@ class ClientRuntime:
         device_id: str,
         config: ClientConfig,
         ports: Ports,
+        instruments: Instruments,
     ) -> None:
         backoff = Backoff(ports.random, config.backoff_base_s, config.backoff_max_s)
         sync_queue = SyncQueue(config.gap_wait_s, ports.clock)
+        reports = ClientReports(instruments, ports.clock)
         self.store = store
         self.wake = AutoResetEvent()
         self.status = ConnectionStatus()
@@ -88,12 +93,21 @@ class ClientRuntime:
         records = store.records()
         self.conversations.reload(records)
         taken = TakenCursors(store, records)
-        self.outbox = Outbox(store, config, ports.clock, backoff, self.status, self.wake, self.events)
+        self.outbox = Outbox(
+            store, config, ports.clock, backoff, self.status, self.wake, self.events, reports
+        )
         self.cursors = Cursors(store, ports.clock, backoff)
         self.requests = Requests(config.requests_max, self.wake)
         self.own_presence = OwnPresence(self.wake)
         self.batches = Batches(
-            store, self.conversations, self.outbox, self.cursors, self.events, taken, config.delivered_when
+            store,
+            self.conversations,
+            self.outbox,
+            self.cursors,
+            self.events,
+            taken,
+            config.delivered_when,
+            reports,
         )
         inbox = Inbox(
             codec,
@@ -140,6 +154,7 @@ class ClientRuntime:
             outbox=self.outbox,
             events=self.events,
             status=self.status,
+            reports=reports,
         )
         self.api: ChatApi | None = None
         self.closing = False

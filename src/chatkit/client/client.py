@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
@@ -20,6 +20,7 @@ from ..errors import (
     ClosedError,
     ProtocolError,
 )
+from ..observability.instrument import Instrument, Instruments
 from ..ports import Ports
 from ..transport.base import Connector
 from ..transport.network import Network
@@ -94,6 +95,7 @@ class ChatClient:
         connector: Another way to the server than WebSockets to `url`.
         config: Deadlines and bounds.
         ports: Clock, random numbers and ids; the system's by default.
+        instruments: Told what happens, such as metrics and traces; see `Instrument`.
 
     Raises:
         ConfigurationError: An argument can never work (its name is in the message), or the store is another program's
@@ -114,6 +116,7 @@ class ChatClient:
         connector: Connector | None = None,
         config: ClientConfig | None = None,
         ports: Ports | None = None,
+        instruments: Iterable[Instrument] = (),
     ) -> None:
         check_device_id(device_id)
         check_kind("config", config, ClientConfig, optional=True)
@@ -123,6 +126,7 @@ class ChatClient:
         self._device_id = device_id
         self._config = config or ClientConfig()
         self._ports = ports or Ports()
+        self._instruments = Instruments(instruments)
         self._store = store
         self._codec = codec_named(codec)
         self._tokens = TokenSource(token, self._config.token_timeout_s, self._ports)
@@ -153,6 +157,7 @@ class ChatClient:
                 device_id=self._device_id,
                 config=self._config,
                 ports=self._ports,
+                instruments=self._instruments,
             )
             await self._runtime.start()
         except BaseException:

@@ -196,6 +196,7 @@ class Conversation:
         self, effects: Effects, step: Step, prefix: int, user_id: str, *, moved: bool = False
     ) -> None:
         """Take what got its place; `prefix` is where it began."""
+        effects.duplicates += step.repeated
         if not step.placed and not step.recalled_seqs and not moved:
             return
         for placed in step.placed:
@@ -473,6 +474,8 @@ class Effects:
         outcomes: Their outcomes, for those who wait for them.
         deliveries: For the app, in order.
         placed: Of a conversation's `sent_ids`, those that have their place once this is stored.
+        duplicates: Entries that had come before.
+        gaps: Conversations that miss something from here on.
     """
 
     def __init__(self) -> None:
@@ -483,6 +486,8 @@ class Effects:
         self.outcomes: list[tuple[Key, Sent | ChatkitError]] = []
         self.deliveries: list[Delivery] = []
         self.placed: list[tuple[Conversation, set[str]]] = []
+        self.duplicates = 0
+        self.gaps = 0
 
     def change(self, conversation: Conversation) -> Change:
         """The change of this conversation, to be added to."""

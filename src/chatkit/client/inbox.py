@@ -25,6 +25,7 @@ from .conversation import Conversation, Conversations, Effects, UnknownConversat
 from .event_queue import EventQueue
 from .events import ChatEvent, ConversationChanged, MessageSent, PresenceChanged, Typing
 from .outbox import DELIVERED_REF, READ_REF, Cursors, Outbox
+from .reports import ClientReports
 from .store.base import EncodedMessage, LocalStore, refused_for_now
 from .sync import Pulled, SyncQueue
 from .taken import TakenCursors
@@ -44,6 +45,7 @@ class Batches:
         events: Where the app's events go.
         taken: How far the app has taken them.
         delivered_when: Whether what is confirmed is `stored` or `taken`.
+        reports: Tells instruments of each batch.
 
     Attributes:
         failure: What broke a batch, or None; nothing may be applied or stored before `recover`.
@@ -58,6 +60,7 @@ class Batches:
         events: EventQueue,
         taken: TakenCursors,
         delivered_when: DeliveredWhen,
+        reports: ClientReports,
     ) -> None:
         self._store = store
         self._conversations = conversations
@@ -66,6 +69,7 @@ class Batches:
         self._events = events
         self._taken = taken
         self._delivered_when = delivered_when
+        self._reports = reports
         self.failure: Exception | None = None
 
     def bind(self, user_id: str, device_id: str) -> None:
@@ -153,6 +157,7 @@ class Batches:
             self._events.put(delivery, droppable=self._has_waiter(delivery.event))
         for key, outcome in effects.outcomes:
             self._outbox.on_committed(key, outcome)
+        self._reports.stored(effects)
         for conversation in effects.to_confirm():
             self._confirm(conversation)
 
@@ -341,8 +346,10 @@ class Inbox:
         own = own or message.message_id in conversation.sent_ids
         # with the queue paused, the sync comes back to it once the app has caught up
         keep = own or not self._events.paused
+        was_behind = conversation.timeline.behind
         conversation.push(effects, message, self._conversations.user_id, own=own, keep=keep)
         if conversation.timeline.behind:
+            effects.gaps += not was_behind
             self._sync_queue.gap(conversation)
 
     def _known_head(

@@ -34,6 +34,7 @@ from .config import ClientConfig
 from .conversation import Conversations
 from .event_queue import EventQueue
 from .events import SendFailed
+from .reports import ClientReports
 from .requests import ConnectionStatus
 from .store.base import LocalStore
 from .validate import check_client_msg_id, check_conversation_id
@@ -88,6 +89,7 @@ class Outbox:
         status: Says why there is no answer.
         wake: Set when there is something to send.
         events: Told of a stored message that is damaged.
+        reports: Tells instruments how long each waited.
 
     Attributes:
         one_by_one: Each frame holds one event, for the server's host takes small ones only.
@@ -102,8 +104,10 @@ class Outbox:
         status: ConnectionStatus,
         wake: AutoResetEvent,
         events: EventQueue,
+        reports: ClientReports,
     ) -> None:
         self._store = store
+        self._reports = reports
         self._config = config
         self._clock = clock
         self._backoff = backoff
@@ -175,6 +179,7 @@ class Outbox:
         send = PendingSend(conversation_id, client_msg_id, payload, self._queue.next_order)
         self._store.add_pending(send)
         self._queue.add(send)
+        self._reports.queued(send.key)
         self._wake.set()
 
     async def outcome(self, conversation_id: str, client_msg_id: str, timeout_s: float | None) -> Sent:
@@ -314,6 +319,7 @@ class Outbox:
             return "MAY_BE_SENT"
         self._store.save((), (send.key,))
         self._queue.resolve(conversation_id, client_msg_id)
+        self._reports.taken_back(send.key)
         self.on_committed(send.key, SendCancelledError(f"{client_msg_id} was taken back; it was never sent"))
         return "CANCELLED"
 

@@ -41,10 +41,12 @@ class Step(msgspec.Struct):
     Attributes:
         placed: Entries that are now in order, ascending; recalled bodies are already gone.
         recalled_seqs: Slots that a RECALL entry named; their bodies must leave every store at once.
+        repeated: Entries that had come before.
     """
 
     placed: list[Placed]
     recalled_seqs: list[int]
+    repeated: int = 0
 
 
 def recall_target(message: Message) -> int | None:
@@ -161,6 +163,7 @@ class Timeline:
         if notified and message.seq > self.prefix:
             self._notified.add(message.seq)
         if message.seq <= self.prefix or message.seq in self._held:
+            step.repeated = 1
             return step
         self._note_recall(message, step)
         if message.seq == self.prefix + 1 and keep:
@@ -190,6 +193,7 @@ class Timeline:
             return step
         for message in messages:
             if not self.prefix < message.seq <= up_to_seq:
+                step.repeated += 1
                 continue
             if message.seq in notified:
                 self._notified.add(message.seq)

@@ -22,6 +22,7 @@ from anyio.abc import TaskGroup
 from .._auto_reset_event import AutoResetEvent
 from ..errors import OverloadedError, RefusedError, UnavailableError
 from ..storage.base import Append, CommandStore, Entry, Outcome, Refused
+from .batch_report import BatchReports
 from .commit_queue import HOST, RESUMES, CommitQueue
 from .config import ServerConfig
 from .devices import Devices
@@ -64,12 +65,18 @@ class Committer:
     """The one way to a change in the store. Refuses everything until `open`."""
 
     def __init__(
-        self, store: CommandStore, listener: CommitListener, devices: Devices, config: ServerConfig
+        self,
+        store: CommandStore,
+        listener: CommitListener,
+        devices: Devices,
+        config: ServerConfig,
+        reports: BatchReports | None = None,
     ) -> None:
         self._store = store
         self._listener = listener
         self._devices = devices
         self._config = config
+        self._reports = reports
         self._waiting = CommitQueue(config.limits.commit_share_per_user * config.commit_batch_max)
         self._in_flight: list[Batch] = []
         self._in_flight_max = store.commits_in_flight_max
@@ -133,6 +140,8 @@ class Committer:
             raise OverloadedError(
                 "too much of this user waits for storage", retry_after_s=self._config.overload_retry_s
             )
+        if self._reports is not None:
+            self._reports.received(pending)
         self._waiting.append(pending)
         self._submitted += 1
         if urgent and not self._urgent:
@@ -255,16 +264,25 @@ class Committer:
 
     async def _store_and_answer(self, batch: list[PendingCommand]) -> None:
         self._devices.spare_online(batch)
+        reports = self._reports
+        began_s = 0.0 if reports is None else reports.now_s()
         try:
             outcomes: Sequence[Outcome] = await self._store.commit([pending.command for pending in batch])
         except RefusedError as error:
             logger.warning("storage refused a batch of %d: %s", len(batch), error)
             self._refuse_all(batch, error)
-        except Exception:
+            if reports is not None:
+                reports.failed(batch, error, began_s)
+        except Exception as error:
             logger.exception("storage failed on a batch of %d", len(batch))
             self._refuse_all(batch, self._unavailable("storage failed"))
+            if reports is not None:
+                reports.failed(batch, error, began_s)
         else:
+            durable_s = 0.0 if reports is None else reports.now_s()
             await self._publish(batch, outcomes)
+            if reports is not None:
+                reports.committed(batch, outcomes, began_s, durable_s)
 
     async def _publish(self, batch: Sequence[PendingCommand], outcomes: Sequence[Outcome]) -> None:
         """Hand the outcomes over in order; the loop gets its turn after enough deliveries.
@@ -288,7 +306,8 @@ class Committer:
     async def _hand_over(self, pairs: Iterable[tuple[PendingCommand, Outcome]]) -> None:
         deliveries = 0
         for pending, outcome in pairs:
-            deliveries += 1 + self._listener.on_committed(pending, outcome)
+            pending.offered = self._listener.on_committed(pending, outcome)
+            deliveries += 1 + pending.offered
             if deliveries >= DELIVERIES_PER_TURN:
                 deliveries = 0
                 await anyio.lowlevel.cancel_shielded_checkpoint()

@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from ..core.connection import State
 from ..errors import RateLimitedError, RefusedError
+from ..observability.instrument import Instruments
 from ..ports import Clock
 from ..wire import events as ev
 from .allowance import Allowance
@@ -38,6 +39,7 @@ class Dispatch:
         restoration: Restoration,
         clock: Clock,
         spawn: Spawn,
+        instruments: Instruments,
     ) -> None:
         self._engine = engine
         self._login = login
@@ -48,6 +50,7 @@ class Dispatch:
         self._restoration = restoration
         self._clock = clock
         self._spawn = spawn
+        self._instruments = instruments
         self._verbs: dict[type[ev.Event], Callable[[Session, Any], None]] = {
             ev.Hello: self._hello,
             ev.SendMsg: engine.send,
@@ -102,8 +105,20 @@ class Dispatch:
         """The session's buffer is empty: go on with what it asked for and what it missed."""
         self._sync.drained(session)
 
+    def refused(self, error: RefusedError) -> None:
+        """Instruments count what is refused."""
+        if self._instruments.on_refused is not None:
+            self._instruments.on_refused(error)
+
+    def dropped(self) -> None:
+        """Instruments count the pushes that found no room."""
+        if self._instruments.on_dropped is not None:
+            self._instruments.on_dropped()
+
     def ended(self, session: Session) -> None:
         """Everybody lets go of what they kept of the session."""
+        if self._instruments.on_closed is not None:
+            self._instruments.on_closed(session.close_code)
         self._engine.ended(session)
         self._login.ended(session)
         self._sync.ended(session)

@@ -24,6 +24,7 @@ from ..errors import (
     TokenExpiredError,
     UnauthenticatedError,
 )
+from ..observability.instrument import Instruments
 from ..ports import Ports
 from ..storage.base import (
     Done,
@@ -89,6 +90,7 @@ class Login:
         config: ServerConfig,
         ports: Ports,
         spawn: Spawn,
+        instruments: Instruments,
     ) -> None:
         self._engine = engine
         self._asking = asking
@@ -100,6 +102,7 @@ class Login:
         self._config = config
         self._ports = ports
         self._spawn = spawn
+        self._instruments = instruments
         self._proved: dict[Session, _Proved] = {}
 
     @property
@@ -160,6 +163,8 @@ class Login:
         except RefusedError as error:
             session.refuse(error, event.ref, server_ts=self.now_ms())
             session.close(_close_code(error), str(error))
+            if self._instruments.on_login_refused is not None:
+                self._instruments.on_login_refused(error, resumed=event.resume_token is not UNSET)
 
     def request_refresh(self, session: Session, event: ev.AuthRefresh) -> None:
         """AUTH_REFRESH: a new end for the open connection's login. Source: docs/protocol.md#auth_refresh
@@ -339,6 +344,8 @@ class Login:
         identity = Identity(outcome.user_id, outcome.device_id, outcome.identity_expires_ms, outcome.scope)
         proved = self._hold(session, identity)
         logger.info("user %s logged in on device %s", session.user_id, session.device_id)
+        if self._instruments.on_login is not None:
+            self._instruments.on_login(resumed=event.resume_token is not UNSET)
         session.answer(
             ev.Welcome(
                 user_id=session.user_id,

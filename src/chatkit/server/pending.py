@@ -77,6 +77,8 @@ class PendingCommand(msgspec.Struct):
         proof: Of a request: the login that it was let in by. What a session asks for is judged by the session.
         cost: What it adds to the commit queue's bound: about the rows it reads and writes, in messages. Set by `price`.
         payload_bytes: What it adds to the commit queue's byte bound. Set by `price`.
+        received_s: When it was received, for instruments. Set by the committer if there are any.
+        offered: To how many sessions it was offered at once. Set by the committer.
     """
 
     command: Command
@@ -90,6 +92,8 @@ class PendingCommand(msgspec.Struct):
     proof: Proof | None = None
     cost: int = 1
     payload_bytes: int = 0
+    received_s: float = 0.0
+    offered: int = 0
 
     @property
     def held_back(self) -> bool:

@@ -8,7 +8,7 @@ The parts, in the order of a message: `gateway` -> `session` -> `dispatch` -> `e
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -20,6 +20,7 @@ from .._arguments import check_callable, check_has, check_kind
 from .._event_loop import LoopGuard
 from ..bus.base import Bus, Connects
 from ..errors import ConfigurationError, RefusedError
+from ..observability.instrument import Instrument, Instruments
 from ..ports import Ports
 from ..push.base import PushProvider
 from ..queue.base import Connects as QueueConnects
@@ -33,6 +34,7 @@ from .allowance import Allowance
 from .asking import Asking, ResumeAuthorizer
 from .auth import Authenticator
 from .background import Background
+from .batch_report import reports_of
 from .cluster.bridge import ClusterBridge
 from .cluster.reconcile import Reconciler
 from .cluster.reconcile_queue import ReconcileQueue
@@ -89,6 +91,7 @@ class ChatServer(LoginVerbs):
         delivery: Times and bounds of the delivery worker.
         queue: Where workers hear which conversations have work, such as `open_queue("jetstream://HOST")`; None: they
             look into the store alone. It is closed when the server is left: with one, the server is entered once.
+        instruments: Told what happens, such as metrics and traces; see `Instrument`. Of its worker too.
         drain_on_signals: Where the program that runs the event loop (uvicorn, hypercorn, granian) handles SIGTERM,
             drain first, then let it have the signal. For the main thread and asyncio; elsewhere it has no effect.
 
@@ -116,6 +119,7 @@ class ChatServer(LoginVerbs):
         compose_push: Compose | None = None,
         delivery: DeliveryConfig | None = None,
         queue: Queue | None = None,
+        instruments: Iterable[Instrument] = (),
         drain_on_signals: bool = True,
     ) -> None:
         check_has("store", store, "commit", "a Store, such as open_store('sqlite:///chat.db')")
@@ -130,6 +134,7 @@ class ChatServer(LoginVerbs):
             check_has("queue", queue, "put", "a Queue, such as open_queue('jetstream://HOST')")
         self.push, self._compose_push, self._delivery = push, compose_push, delivery
         self._queue = queue
+        self._instruments = Instruments(instruments)
         self._drain_on_signals = drain_on_signals
         self._entered = self._left = self._warned = False
         self._guard: LoopGuard | None = None
@@ -145,7 +150,7 @@ class ChatServer(LoginVerbs):
         self._background = Background(self._failed)
         spawn = self._background.spawn
         to_reconcile = ReconcileQueue()
-        hub = Hub(to_reconcile, bus)
+        hub = Hub(to_reconcile, bus, self._instruments)
         receipts = Receipts(hub, to_reconcile, store)
         clustered = bus is not None
         self._access = Access(store, hub, self._refuse_queued, ports.clock, clustered=clustered)
@@ -175,7 +180,8 @@ class ChatServer(LoginVerbs):
             hub, receipts, to_reconcile, bridge, self._access, self.allowance, config, self._feed
         )
         devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
-        self._committer = Committer(store, publisher, devices, config)
+        reports = reports_of(self._instruments, ports.clock)
+        self._committer = Committer(store, publisher, devices, config, reports)
         self.reads = ReadGate(config.limits)
         self._host_sends = HostSends(store, publisher, to_reconcile)
         engine = Engine(
@@ -192,9 +198,20 @@ class ChatServer(LoginVerbs):
         self._hub, self._bridge = hub, bridge
         asking = Asking(self._authenticate, self._authorize_resume, config.hello_timeout_s)
         self.login = Login(
-            engine, asking, self._access, devices, self.allowance, self.reads, config, ports, spawn
+            engine,
+            asking,
+            self._access,
+            devices,
+            self.allowance,
+            self.reads,
+            config,
+            ports,
+            spawn,
+            self._instruments,
         )
-        self.sync = Sync(store, hub, to_reconcile, self.allowance, self.reads, config, spawn)
+        self.sync = Sync(
+            store, hub, to_reconcile, self.allowance, self.reads, config, spawn, self._instruments
+        )
         typing = Typing(store, hub, bridge, self._committer, self.allowance, config)
         self._restoration = Restoration(store, self.engine)
         dispatch = Dispatch(
@@ -208,11 +225,21 @@ class ChatServer(LoginVerbs):
             self._restoration,
             ports.clock,
             spawn,
+            self._instruments,
         )
         self.admission = Admission(config.limits, config.overload_retry_s)
         self._sessions = Sessions(dispatch, self.admission, config, ports)
         self._drain = Drain(self._sessions, self._committer, config, ports.clock)
-        self._reconciler = Reconciler(store, hub, receipts, self._committer, to_reconcile, config.gap_wait_s)
+        self._reconciler = Reconciler(
+            store,
+            hub,
+            receipts,
+            self._committer,
+            to_reconcile,
+            config.gap_wait_s,
+            ports.clock,
+            self._instruments,
+        )
         self._watchdog = Watchdog(
             store,
             self._sessions,
@@ -240,6 +267,7 @@ class ChatServer(LoginVerbs):
             config=self._delivery,
             ports=ports,
             queue=self._queue,
+            instruments=self._instruments.given,
         )
 
     @property

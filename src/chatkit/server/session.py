@@ -32,6 +32,12 @@ class Services(Protocol):
     def drained(self, session: Session) -> None:
         """The buffer is empty, and somebody asked to know (`call_when_drained`)."""
 
+    def refused(self, error: RefusedError) -> None:
+        """A session was told that something it asked for is refused."""
+
+    def dropped(self) -> None:
+        """A push of an entry was dropped, for the buffer was full."""
+
     def ended(self, session: Session) -> None:
         """The connection has ended. Called once."""
 
@@ -100,6 +106,7 @@ class Session(Connection):
     ) -> None:
         """Queue an ERROR."""
         log_refusal(error, f"user {self.user_id or '(not logged in)'}, device {self.device_id or '-'}")
+        self._services.refused(error)
         super().refuse(error, ref, conversation_id, client_msg_id, server_ts)
 
     def push(self, encoded: bytes, conversation_id: str, seq: int) -> None:
@@ -108,6 +115,7 @@ class Session(Connection):
             self.last_pushed_seq[conversation_id] = seq
         else:
             self.mark_behind(conversation_id)
+            self._services.dropped()
 
     def push_volatile(self, encoded: bytes, conversation_id: str) -> None:
         """Offer an encoded RECEIPT or TYPING; dropped when the buffer is full: a HEADS listing says it again."""

@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from ..core.connection import State
 from ..errors import ConflictError, NotFoundError, OverloadedError, RefusedError
+from ..observability.instrument import Instruments
 from ..storage.base import Page, Store
 from ..wire import events as ev
 from .allowance import Allowance
@@ -56,6 +57,7 @@ class Sync:
         reads: ReadGate,
         config: ServerConfig,
         spawn: Spawn,
+        instruments: Instruments,
     ) -> None:
         self._allowance = allowance
         self._reads = reads
@@ -64,6 +66,7 @@ class Sync:
         self._to_reconcile = to_reconcile
         self._config = config
         self._spawn = spawn
+        self._instruments = instruments
         self._readings: dict[Session, _Reading] = {}
 
     def request(self, session: Session, event: ev.Sync) -> None:
@@ -92,6 +95,8 @@ class Sync:
             return
         if reading is not None and reading.requests:
             self._serve(session, reading)
+        if session.behind and self._instruments.on_behind is not None:
+            self._instruments.on_behind(len(session.behind))
         if len(session.behind) > BEHIND_MAX:
             session.behind.clear()
             self.list_heads(session)

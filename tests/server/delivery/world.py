@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 
+from chatkit.observability.instrument import Instrument
 from chatkit.push.base import Delivered, Push, PushProvider, Result
 from chatkit.server.delivery.config import DeliveryConfig
 from chatkit.server.delivery.notices import Compose
@@ -45,10 +46,11 @@ class ScriptedProvider:
 class World:
     """Users with devices in a store, and a worker beside it."""
 
-    def __init__(self, store: Store, **settings: Any) -> None:
+    def __init__(self, store: Store, *, instruments: Sequence[Instrument] = (), **settings: Any) -> None:
         self.store = store
         self.provider = ScriptedProvider()
         self.settings = settings
+        self.instruments = instruments
         self.worker = self.another_worker()
         self._keys = 0
 
@@ -63,7 +65,9 @@ class World:
         ports = Rng(seed).ports("worker", CLOCK)
         config = DeliveryConfig(**{**self.settings, **more})
         every = {"scripted": self.provider, **providers}
-        return DeliveryWorker(self.store, every, compose=compose, config=config, ports=ports)
+        return DeliveryWorker(
+            self.store, every, compose=compose, config=config, ports=ports, instruments=self.instruments
+        )
 
     async def do(self, *commands: base.Command) -> list[base.Outcome]:
         return await do(self.store, *commands)

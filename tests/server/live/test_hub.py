@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from chatkit.core.log.rules import MemberOp, member_payload
+from chatkit.errors import RefusedError
 from chatkit.server.cluster.reconcile_queue import ReconcileQueue
 from chatkit.server.live import hub as hub_module
 from chatkit.server.live.hub import Hub
@@ -27,6 +28,12 @@ class NoServices:
 
     def drained(self, session: Session) -> None:
         """Leave what is behind where it can be looked at."""
+
+    def refused(self, error: RefusedError) -> None:
+        """Nobody counts it."""
+
+    def dropped(self) -> None:
+        """Nobody counts it."""
 
     def ended(self, session: Session) -> None:
         """Nobody keeps anything."""

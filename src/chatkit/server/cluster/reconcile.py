@@ -14,6 +14,8 @@ import anyio
 import anyio.lowlevel
 
 from ...errors import NotFoundError, RefusedError
+from ...observability.instrument import Instruments, Reconciled
+from ...ports import Clock
 from ...storage.base import Entry, Store
 from ...types import JoinReason
 from ...wire import events as ev
@@ -38,6 +40,8 @@ class Reconciler:
 
     Args:
         wait_s: How long what is missing may still come by itself before it is read.
+        clock: Times the looks, for instruments.
+        instruments: Told what had been missed.
     """
 
     def __init__(
@@ -48,6 +52,8 @@ class Reconciler:
         committer: Committer,
         to_reconcile: ReconcileQueue,
         wait_s: float,
+        clock: Clock,
+        instruments: Instruments,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -55,6 +61,9 @@ class Reconciler:
         self._committer = committer
         self._to_reconcile = to_reconcile
         self._wait_s = wait_s
+        self._clock = clock
+        self._on_reconciled = instruments.on_reconciled
+        self._missed: dict[str, int] = {}
         self._position: int | None = None
         self._unanswered = ReconcileQueue()
 
@@ -90,6 +99,7 @@ class Reconciler:
         An unforeseen error costs the join, the log or the devices that it came with, never the rest: those are asked
         about again.
         """
+        began_s, self._missed = self._clock.now_s(), {}
         if noted.changes:
             await self._read_changes()
         for conversation_id, users in noted.joins.items():
@@ -97,6 +107,9 @@ class Reconciler:
         await self._compare(self._hub.conversation_ids() if noted.all_logs else list(noted.logs))
         await self._check_devices(self._sessions(noted))
         await self._receipts.flush_all()
+        if self._on_reconciled is not None:
+            missed, duration_s = self._missed, self._clock.now_s() - began_s
+            self._on_reconciled(Reconciled(sum(missed.values()), len(missed), duration_s))
 
     # --- logs ---
 
@@ -129,8 +142,12 @@ class Reconciler:
         try:
             while (position := self._position_of(conversation_id)) is not None and position < head_seq:
                 await self._apply(await self._store.entries(conversation_id, position, ENTRIES_PER_READ))
-                if self._position_of(conversation_id) == position:
+                reached = self._position_of(conversation_id)
+                if reached == position:
                     break  # of another epoch, which the hub has noted, or a shorter log
+                if reached is not None and reached > position:
+                    missed = self._missed.get(conversation_id, 0)
+                    self._missed[conversation_id] = missed + reached - position
         except RefusedError as error:
             _refused(error)
             self._unanswered.log(conversation_id)

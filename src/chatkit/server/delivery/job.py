@@ -38,6 +38,7 @@ from ...storage.base import (
 from .config import DeliveryConfig
 from .notices import Compose
 from .planning import Place, Planner, Task, place_of
+from .push_report import PushReports
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Job:
         config: Times and bounds.
         ports: Clock and jitter.
         counts: Told what became of pushes: `pushed`, `retried`, `dead` (given up), `dropped` (tokens), `cancelled`.
+        reports: Tells instruments of them.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class Job:
         config: DeliveryConfig,
         ports: Ports,
         counts: Counter[str],
+        reports: PushReports,
     ) -> None:
         self._store = store
         self._providers = providers
         self._config = config
         self._clock, self._random = ports.clock, ports.random
         self._counts = counts
+        self._reports = reports
         self._unknown: set[str] = set()
         self._send_s = min(SEND_TIMEOUT_S, config.lease_s * 0.3)
         self._ttl_ms = round(config.ttl_s * 1000)
@@ -165,12 +169,15 @@ class Job:
         self, provider: str, part: Sequence[tuple[Task, Push]]
     ) -> Sequence[tuple[Task, Result]]:
         """Send what the log still wants sent, and say what became of it; what is not wanted any more is left out."""
+        began_s = self._reports.now_s()
         try:
             wanted = await self._still_wanted(part)
         except UnavailableError as error:  # the other providers' pushes go on
             return [(task, Retry(0.0, f"the log could not be read: {error}")) for task, _ in part]
         results = await self._results(provider, [push for _, push in wanted])
-        return [(task, result) for (task, _), result in zip(wanted, results, strict=True)]
+        sent = [(task, result) for (task, _), result in zip(wanted, results, strict=True)]
+        self._reports.sent(provider, part, sent, began_s)
+        return sent
 
     async def _results(self, provider: str, pushes: Sequence[Push]) -> list[Result]:
         """One for each push, whatever the provider does."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import anyio
@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup
 from ..._arguments import check_callable, check_has, check_kind
 from ..._auto_reset_event import AutoResetEvent
 from ...errors import ConfigurationError, UnavailableError
+from ...observability.instrument import Instrument, Instruments
 from ...ports import Ports
 from ...push.base import PushProvider
 from ...queue.base import Item, Queue
@@ -27,6 +28,7 @@ from .config import DeliveryConfig
 from .feed import WINDOW_MS, decode
 from .job import Job
 from .notices import Compose, plain_words
+from .push_report import PushReports
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class DeliveryWorker:
         ports: Clock, random numbers, ids.
         queue: Opened; says which conversations have work. What it loses is found in the outbox after `sweep_after_s`.
             None: the outbox is all that the worker goes by.
+        instruments: Told what became of pushes; see `Instrument`.
 
     Attributes:
         counts: What became of pushes since it was made: `pushed`, `retried`, `dead`, `dropped` (tokens), `cancelled`.
@@ -72,6 +75,7 @@ class DeliveryWorker:
         config: DeliveryConfig | None = None,
         ports: Ports | None = None,
         queue: Queue | None = None,
+        instruments: Iterable[Instrument] = (),
     ) -> None:
         check_has("store", store, "commit", "a Store, such as open_store('sqlite:///chat.db')")
         if not hasattr(store, "deliveries"):
@@ -92,7 +96,10 @@ class DeliveryWorker:
         self._queue = queue
         self._config = config or DeliveryConfig()
         self._ports = ports or Ports()
-        self._job = Job(store, providers, compose or plain_words, self._config, self._ports, self.counts)
+        reports = PushReports(Instruments(instruments), self._ports.clock)
+        self._job = Job(
+            store, providers, compose or plain_words, self._config, self._ports, self.counts, reports
+        )
         self._slots = anyio.Semaphore(self._config.concurrency)
         self._discard_at_s = self._ports.clock.now_s()
         self._stopping = False

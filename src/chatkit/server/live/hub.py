@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ...bus.base import Bus
+from ...observability.instrument import NO_INSTRUMENTS, Instruments
 from ...storage.base import Conversation, Entry, MembershipSnapshot
 from ...types import JoinReason
 from ...wire import events as ev
@@ -27,16 +28,23 @@ class Hub:
     Args:
         to_reconcile: Where it notes what the log must be asked about.
         bus: Where it subscribes to the conversations that somebody online belongs to; None: there is no other node.
+        instruments: Told of entries that come too early, or again.
 
     Attributes:
         presence: Who is here.
     """
 
-    def __init__(self, to_reconcile: ReconcileQueue, bus: Bus | None = None) -> None:
+    def __init__(
+        self,
+        to_reconcile: ReconcileQueue,
+        bus: Bus | None = None,
+        instruments: Instruments = NO_INSTRUMENTS,
+    ) -> None:
         self.presence = Presence()
         self._audiences: dict[str, Audience] = {}
         self._to_reconcile = to_reconcile
         self._bus = bus
+        self._instruments = instruments
 
     # --- who is here ---
 
@@ -122,12 +130,16 @@ class Hub:
         """
         audience = self._audiences.get(entry.conversation_id)
         if audience is None or entry.seq <= audience.position:
+            if audience is not None and self._instruments.on_duplicate is not None:
+                self._instruments.on_duplicate()
             return 0
         deliveries = 0
         if audience.is_next(entry):
             deliveries = self._carry_out(audience, audience.apply(entry, origin, self.presence))
         else:
             audience.keep(entry, origin)
+            if self._instruments.on_gap is not None:
+                self._instruments.on_gap(entry.seq - audience.position - 1)
             self._to_reconcile.log(entry.conversation_id)
         deliveries += self._publish_kept(audience)
         if not audience.sessions:

@@ -1,0 +1,1 @@
+"""What a server, a worker and a client say of their work: the port, and its adapters."""
