@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from chatkit.cli import _progress
 from chatkit.cli import verify as verify_module
 from chatkit.client.store.sqlite import SqliteStore as ClientStore
 
@@ -192,7 +193,7 @@ def test_ctrl_c_ends_it_also_within_a_statement(log: str, tmp_path: Path) -> Non
 
 
 def test_who_is_no_terminal_gets_lines(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify_module, "_LINE_EVERY_S", 0)
+    monkeypatch.setattr(_progress, "LINE_EVERY_S", 0)
 
     done = CliRunner().invoke(verify_module.verify, [log])
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import click
 
+from .backup import backup
 from .capacity import capacity_command
 from .demo import demo
 from .restore import restore
@@ -25,6 +26,7 @@ chatkit.add_command(serve)
 chatkit.add_command(token)
 chatkit.add_command(demo)
 chatkit.add_command(verify)
+chatkit.add_command(backup)
 chatkit.add_command(restore)
 chatkit.add_command(worker)
 chatkit.add_command(capacity_command)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -12,10 +11,10 @@ import msgspec
 from ..errors import UnavailableError
 from ..ports import Clock, SystemClock
 from ..storage.sqlite.verify import verify_file
-from ..storage.verify_report import Finding, Progress, Report
+from ..storage.verify_report import Finding, Report
+from ._progress import shown
 from .common import exit_codes
 
-_LINE_EVERY_S = 5.0
 _INTERRUPTED = 130  # as shells say of a process that Ctrl-C ended
 
 
@@ -74,49 +73,11 @@ def verify(file: Path, as_json: bool) -> None:
 def _check(path: str, report: Report, clock: Clock) -> None:
     """Run the check to its end and show how far it is. Raises UsageError if the file is busy."""
     try:
-        if sys.stderr.isatty():
-            _show_bars(verify_file(path, report))
-        else:
-            lines = _Lines(clock)
-            for step in verify_file(path, report, lines.show):
-                lines.step = step
-                lines.show()
+        with shown(clock) as progress:
+            for step in verify_file(path, report, progress.tick):
+                progress.step(step)
     except UnavailableError as error:
         raise click.UsageError(f"the file cannot be checked now: {error}") from None
-
-
-def _show_bars(steps: Iterable[Progress]) -> None:
-    from rich.console import Console  # here: no other command waits for it to load
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description:<14}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task, stage = bars.add_task("", total=None), ""
-        for step in steps:
-            if step.stage != stage:
-                stage = step.stage
-                bars.reset(task, description=stage)
-            bars.update(task, completed=step.done, total=step.total or None)
-
-
-class _Lines:
-    """How far a check is, as a line on stderr every few seconds."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._started_s = self._shown_s = clock.now_s()
-        self.step = Progress("opening", 0, 1)
-
-    def show(self) -> None:
-        """Print a line if it is time for one."""
-        now_s = self._clock.now_s()
-        if now_s - self._shown_s >= _LINE_EVERY_S:
-            self._shown_s = now_s
-            step = self.step
-            click.echo(
-                f"{step.stage}: {step.done} of {step.total}, {now_s - self._started_s:.0f} s", err=True
-            )
 
 
 def _print(file: Path, report: Report, seconds: float, *, as_json: bool) -> None:

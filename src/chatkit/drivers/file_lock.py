@@ -23,13 +23,18 @@ SUFFIX = "-owner"
 
 if sys.platform == "win32":
 
-    def _locked(handle: int) -> bool:
+    def lock_handle(handle: int) -> bool:
+        """Take the lock of an open file for as long as it is open. Returns False if another handle has it."""
         return True
 
 else:
     import fcntl
 
-    def _locked(handle: int) -> bool:
+    def lock_handle(handle: int) -> bool:
+        """Take the lock of an open file for as long as it is open. Returns False if another handle has it.
+
+        Raises OSError where the file system has no locks.
+        """
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -71,7 +76,7 @@ class FileLock:
         except OSError as error:
             raise ConfigurationError(f"cannot open the lock file {name}: {error.strerror}") from error
         try:
-            locked = _locked(handle)
+            locked = lock_handle(handle)
         except OSError as error:
             os.close(handle)
             raise ConfigurationError(f"cannot lock the file {name}: {error.strerror}") from error

@@ -58,6 +58,9 @@ _SET_UP = _DAMAGED | {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 _CHUNK_BYTES = 1024 * 1024
 
+_PAGES_PER_STEP = 1024
+"""Of a copy: 4 MiB at a time."""
+
 _TICK_STEPS = 200_000
 """Steps of SQLite's machine between two ticks: some milliseconds."""
 
@@ -307,22 +310,52 @@ def sync_folder(folder: str) -> None:
         os.close(handle)
 
 
-def copy_database(source: str, target: str) -> None:
-    """Copy a database, as it is read now, into a new file that is durable, belongs to this user and has mode 0600.
+def copy_database(source: str, target: str, on_step: Callable[[int, int], object] | None = None) -> None:
+    """Copy a database, as it is read now, into an empty file that is there; it is not synced.
 
-    A write-ahead log beside the source is part of what is copied. Writers of the source go on meanwhile.
+    A write-ahead log beside the source is part of what is copied; the copy has none. All of it is of one moment: a
+    snapshot is held until the end, so that writers of the source go on, and their write-ahead log grows meanwhile. (A
+    copy in steps without one begins again with each write.)
+
+    Args:
+        source: It is opened by SQLite only, so that this process may have it open.
+        target: What was copied so far is worth nothing until this returns.
+        on_step: Called with the bytes copied so far and all of them, first before anything was copied, then some
+            hundred times a second. What it raises ends the copy.
 
     Raises:
         ConfigurationError: The source cannot be opened.
+        DamagedFileError: What the source has on the disk cannot be read.
         UnavailableError: It is busy, or the disk is full.
     """
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
         with closing(_connect(source, read_only=True)) as reader, closing(sqlite3.connect(target)) as writer:
-            writer.execute("PRAGMA synchronous = FULL")
-            reader.backup(writer)
+            for pragma in (
+                "journal_mode = OFF",
+                "synchronous = OFF",
+            ):  # a copy that was broken off is not gone on with
+                writer.execute(f"PRAGMA {pragma}")
+            _copy(reader, writer, on_step or (lambda done, total: None))
+            writer.execute(
+                "PRAGMA journal_mode = DELETE"
+            )  # one file, which can be read where nothing can be written
     except _ERRORS as error:
         raise _opening_error(error, source) from _cause(error)
+
+
+def _copy(
+    reader: sqlite3.Connection, writer: sqlite3.Connection, on_step: Callable[[int, int], object]
+) -> None:
+    reader.execute("BEGIN")
+    ((pages, page_bytes),) = reader.execute(
+        "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size"
+    )
+    on_step(0, pages * page_bytes)
+
+    def progress(_status: int, left: int, total: int) -> None:
+        on_step((total - left) * page_bytes, total * page_bytes)
+
+    reader.backup(writer, pages=_PAGES_PER_STEP, progress=progress)
 
 
 def _make_private(path: str) -> None:

@@ -110,6 +110,7 @@ def _put_in_place(backup: str, path: str, suffix: str, lock: FileLock, undo: Exi
     if os.geteuid() == 0:  # it may be new
         lock.give(owner.user, owner.group)
     undo.callback(_unlink, fresh)
+    os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     copy_database(backup, fresh)
     owner.give(fresh)
     is_kept = _keep(path, kept, undo)

@@ -99,7 +99,7 @@ def verify_file(path: str, report: Report, tick: Callable[[], object] = lambda: 
         ConfigurationError: There is no such file, or it is no log of this version of chatkit.
         UnavailableError: The file is busy; a retry is safe.
     """
-    _check_header(path)
+    check_header(path)
     yield from _verify_file(path, report, tick)
 
 
@@ -132,7 +132,7 @@ def report_of_open(path: str) -> Report:
     return report
 
 
-def _check_header(path: str) -> None:
+def check_header(path: str) -> None:
     """Say clearly what is not a log. SQLite keeps all of this in the first 100 bytes of a file."""
     header = read_header(path)
     if not header or header[: len(MAGIC)] != MAGIC[: len(header)]:
