@@ -49,6 +49,17 @@ from ..core.log.commands import (
     UnblockUser as UnblockUser,
     UpdateConversation as UpdateConversation,
 )
+from ..core.log.life import (
+    PUSHES_PER_DEVICE_MAX as PUSHES_PER_DEVICE_MAX,
+    READERS_MAX as READERS_MAX,
+    MessageLife as MessageLife,
+    OpenDelivery as OpenDelivery,
+    PushAnswer as PushAnswer,
+    PushRecord as PushRecord,
+    Reader as Reader,
+    ReaderDevice as ReaderDevice,
+    RecallMark as RecallMark,
+)
 from ..core.log.outcomes import (
     Advanced as Advanced,
     Appended as Appended,
@@ -346,11 +357,12 @@ class LaterDelivery(msgspec.Struct, frozen=True):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """A claim that its worker is done with at `at_ms`, and what of it has to come again."""
+    """A claim that its worker is done with at `at_ms`, what of it has to come again, and what providers said of it."""
 
     claim: Claim
     at_ms: int
     later: tuple[LaterDelivery, ...] = ()
+    pushes: tuple[PushRecord, ...] = ()
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -431,8 +443,10 @@ class DeliveryStore(Protocol):
     async def finish(self, ticket: int, finished: Sequence[Finished]) -> int:
         """Be done with claims. Entries that came meanwhile are due again, for a single device too.
 
+        Of the pushes to one device in one conversation those about the newest `PUSHES_PER_DEVICE_MAX` entries are kept.
+
         Returns:
-            How many of them were still this worker's; of the others nothing is written.
+            How many of them were still this worker's; of the others nothing is written but what was pushed.
         """
 
     async def lag(self) -> DeliveryLag:
@@ -443,6 +457,9 @@ class DeliveryStore(Protocol):
 
     async def discard_dead_letters(self, before_ms: int) -> int:
         """Forget some of those that began to fail before then; returns how many: 0 once none is left."""
+
+    async def discard_pushes(self, before_ms: int) -> int:
+        """Forget some of the pushes that were last answered before then; returns how many: 0 once none is left."""
 
 
 class CommandStore(Protocol):
@@ -601,6 +618,24 @@ POSITION_STRETCH: Final = 1 << 40
 def next_floor(position: int) -> int:
     """Where positions go on after a renewal: beyond all that a log can get to which has got to this one."""
     return (position // POSITION_STRETCH + 1) * POSITION_STRETCH
+
+
+@runtime_checkable
+class LifeReader(Protocol):
+    """Reads of what became of one message. An ability beside `Store`, asked for by operators."""
+
+    async def life(self, message_id: str, user_id: str | None, limit: int) -> MessageLife:
+        """An entry of any kind and what is stored around it, in one snapshot. Never its body.
+
+        Args:
+            message_id: Its id.
+            user_id: Of its readers only this one; None: all of them.
+            limit: Most readers, the first by id; at most `READERS_MAX`.
+
+        Raises:
+            NotFoundError: There is no such entry; says why, for operators.
+            UnavailableError: Storage refused; a retry is safe.
+        """
 
 
 class RestoreReader(Protocol):

@@ -6,11 +6,24 @@ from collections.abc import Callable, Iterator, Sequence
 
 import anyio.lowlevel
 import msgspec
+from msgspec.structs import replace
 
 from ...core.log.state import MessageRow
 from ...errors import UnavailableError
-from ..base import LAG_MAX, Claim, ClaimTerms, DeadLetter, DeliveryLag, EntryMark, Finished, PushTarget
+from ..base import (
+    LAG_MAX,
+    PUSHES_PER_DEVICE_MAX,
+    Claim,
+    ClaimTerms,
+    DeadLetter,
+    DeliveryLag,
+    EntryMark,
+    Finished,
+    PushRecord,
+    PushTarget,
+)
 from ..later import later_rows
+from ..pushes import push_rows
 from .tables import Conversation, Device, Later, MemoryState, Work
 
 
@@ -167,6 +180,8 @@ class MemoryDeliveries:
         if is_ours:
             for row in later_rows(done):
                 it.later[row.user_id, row.device_id] = Later(*row[3:])
+        for push in push_rows(done):
+            _note_push(it, PushRecord(*push[1:]))
         return is_ours
 
     def _finish_device(self, it: Conversation, done: Finished, ticket: int) -> bool:
@@ -225,10 +240,33 @@ class MemoryDeliveries:
                 del it.later[place]
         return count
 
+    async def discard_pushes(self, before_ms: int) -> int:
+        """Forget those that were last answered before then."""
+        await self._check()
+        count = 0
+        for it in self._tables.by_key.values():
+            old = [place for place, row in it.pushes.items() if row.at_ms < before_ms]
+            count += len(old)
+            for place in old:
+                del it.pushes[place]
+        return count
+
     async def _check(self) -> None:
         await anyio.lowlevel.checkpoint()
         if not self._is_open():
             raise UnavailableError("the store is not open", retry_after_s=1.0)
+
+
+def _note_push(it: Conversation, push: PushRecord) -> None:
+    """Note a try, and keep the newest of this device."""
+    place = (push.user_id, push.device_id, push.seq)
+    known = it.pushes.get(place)
+    if known is not None:
+        push = replace(push, tries=known.tries + push.tries, first_ms=known.first_ms)
+    it.pushes[place] = push
+    of_device = sorted(other for other in it.pushes if other[:2] == place[:2])
+    for other in of_device[:-PUSHES_PER_DEVICE_MAX]:
+        del it.pushes[other]
 
 
 def _mark(it: Conversation, row: MessageRow) -> EntryMark:

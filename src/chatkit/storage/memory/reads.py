@@ -13,6 +13,7 @@ from ...core.visibility import is_visible, ranges_after
 from ...types import Member
 from ...wire.payload import RECALLED
 from .. import base
+from .life import life
 from .load import load
 from .tables import Conversation, Device, MemoryState
 
@@ -152,6 +153,10 @@ class MemoryReads:
     async def confirm_restored(self, proved: int = 0) -> None:
         """Raise the position beyond every former one."""
         self._tables.position_floor = base.next_floor(max(proved, await self.position()))
+
+    async def life(self, message_id: str, user_id: str | None, limit: int) -> base.MessageLife:
+        """What became of a message."""
+        return life(self._tables, message_id, user_id, limit)
 
     async def position(self) -> int:
         """How many entries and audit rows there are, above the floor of the last renewal."""

@@ -15,7 +15,7 @@ from ...core.log.outcomes import Revocation
 from ...core.log.state import MessageRow, PushTokenRow, TokenRow
 from ...core.visibility import Interval
 from ...types import ConversationType
-from ..base import AuditRow, LoginAuditRow
+from ..base import AuditRow, LoginAuditRow, PushRecord
 
 
 class Cursors(msgspec.Struct):
@@ -69,6 +69,7 @@ class Conversation(msgspec.Struct, eq=False):
         work: Beside an outbox.
         muted: Until when members are not woken.
         later: By user and device.
+        pushes: What providers said of pushes, by user, device and seq.
     """
 
     key: int
@@ -92,6 +93,7 @@ class Conversation(msgspec.Struct, eq=False):
     work: Work | None = None
     muted: dict[str, int] = msgspec.field(default_factory=dict)
     later: dict[tuple[str, str], Later] = msgspec.field(default_factory=dict)
+    pushes: dict[tuple[str, str, int], PushRecord] = msgspec.field(default_factory=dict)
 
     def is_member(self, user_id: str) -> bool:
         """Whether the user is a member now."""

@@ -18,8 +18,19 @@ from msgspec.structs import replace
 
 from ...drivers.postgres import READ, ConflictError, Connection, Database, Row
 from ...errors import UnavailableError
-from ..base import LAG_MAX, Claim, ClaimTerms, DeadLetter, DeliveryLag, EntryMark, Finished, PushTarget
+from ..base import (
+    LAG_MAX,
+    PUSHES_PER_DEVICE_MAX,
+    Claim,
+    ClaimTerms,
+    DeadLetter,
+    DeliveryLag,
+    EntryMark,
+    Finished,
+    PushTarget,
+)
 from ..later import later_rows
+from ..pushes import PushRow, push_rows
 from ..unread import Place, UnreadCounts
 from .columns import columns
 from .reads import unread_at
@@ -242,6 +253,40 @@ SELECT count(*) FROM gone
 """
 """Some at a time: a table that was left alone for long would take a statement longer than it may."""
 
+NOTE_PUSHES: Final = """
+INSERT INTO push_record AS s (
+    conversation_key, user_id, device_id, seq, provider, at_ms, answer, provider_id, reason, tries, first_ms)
+SELECT * FROM unnest(
+    $1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[],
+    $10::bigint[], $11::bigint[])
+ON CONFLICT (conversation_key, user_id, device_id, seq) DO UPDATE SET
+    provider = excluded.provider, at_ms = excluded.at_ms, answer = excluded.answer,
+    provider_id = excluded.provider_id, reason = excluded.reason, tries = s.tries + excluded.tries
+"""
+KEEP_NEWEST_PUSHES: Final = """
+DELETE FROM push_record AS s
+USING unnest($1::bigint[], $2::text[], $3::text[]) AS k (conversation_key, user_id, device_id)
+CROSS JOIN LATERAL (
+    SELECT f.seq FROM push_record AS f
+    WHERE f.conversation_key = k.conversation_key AND f.user_id = k.user_id AND f.device_id = k.device_id
+    ORDER BY f.seq DESC LIMIT 1 OFFSET $4
+) AS t
+WHERE s.conversation_key = k.conversation_key AND s.user_id = k.user_id AND s.device_id = k.device_id
+    AND s.seq <= t.seq
+"""
+DISCARD_PUSHES: Final = """
+WITH old AS (
+    SELECT conversation_key, user_id, device_id, seq FROM push_record WHERE at_ms < $1
+    ORDER BY at_ms LIMIT 1000 FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM push_record AS s USING old AS k
+    WHERE s.conversation_key = k.conversation_key AND s.user_id = k.user_id AND s.device_id = k.device_id
+        AND s.seq = k.seq
+    RETURNING 1
+)
+SELECT count(*) FROM gone
+"""
+
 
 class PostgresDeliveries:
     """`storage.base.DeliveryStore` on a database.
@@ -338,6 +383,12 @@ class PostgresDeliveries:
             ((count,),) = await connection.fetch(DISCARD_DEAD_LETTERS, before_ms)
         return int(count)
 
+    async def discard_pushes(self, before_ms: int) -> int:
+        """Forget some of those that were last answered before then."""
+        async with self._database.transaction() as connection:
+            ((count,),) = await connection.fetch(DISCARD_PUSHES, before_ms)
+        return int(count)
+
 
 async def _claim(
     connection: Connection, terms: ClaimTerms, limit: int, conversation_ids: Sequence[str] | None
@@ -418,4 +469,17 @@ async def _finish(
     }
     if later:
         await connection.fetch(PUT_LATER, *columns(later.values(), 8))
+    await _note_pushes(connection, finished)
     return len(ours), held
+
+
+async def _note_pushes(connection: Connection, finished: Sequence[Finished]) -> None:
+    """Note what was sent, in the order of the rows' keys: two workers may note the same ones."""
+    rows: dict[tuple[Any, ...], PushRow] = {}
+    for row in sorted(row for it in finished for row in push_rows(it)):
+        known = rows.get(row[:4])
+        rows[row[:4]] = row if known is None else row._replace(tries=known.tries + 1, first_ms=known.first_ms)
+    if rows:
+        await connection.fetch(NOTE_PUSHES, *columns(rows.values(), 11))
+        places = {row[:3]: None for row in rows.values()}
+        await connection.fetch(KEEP_NEWEST_PUSHES, *columns(places, 3), PUSHES_PER_DEVICE_MAX)

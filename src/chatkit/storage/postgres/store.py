@@ -33,6 +33,7 @@ from ..unread import UnreadCounts
 from . import reads, within
 from .batch import carry_out
 from .deliveries import PostgresDeliveries
+from .life import life
 from .locked import LockedConversations, Name, names_of, refusal
 from .write import NODE_SLOTS
 
@@ -318,6 +319,10 @@ class PostgresStore:
     ) -> list[base.ReadCounts]:
         """Counts for the newest message of each of some authors in a range."""
         return await self._read(reads.read_counts, conversation_id, after_seq, up_to_seq, authors)
+
+    async def life(self, message_id: str, user_id: str | None, limit: int) -> base.MessageLife:
+        """What became of a message."""
+        return await self._read(life, message_id, user_id, limit)
 
     async def position(self) -> int:
         """How far the log has got."""

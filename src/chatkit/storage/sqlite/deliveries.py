@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from ...drivers.sqlite import Connection, Row
 from ..base import (
     LAG_MAX,
+    PUSHES_PER_DEVICE_MAX,
     Claim,
     ClaimTerms,
     DeadLetter,
@@ -22,6 +23,7 @@ from ..base import (
     PushTarget,
 )
 from ..later import later_rows
+from ..pushes import push_rows
 from ..unread import UnreadCounts
 from .reads import count_unread
 from .select import select
@@ -167,6 +169,23 @@ JOIN conversation AS c ON c.conversation_key = v.conversation_key
 WHERE v.ready_ms IS NULL ORDER BY v.since_ms LIMIT ?
 """
 DISCARD_DEAD_LETTERS = "DELETE FROM delivery WHERE ready_ms IS NULL AND since_ms < ?"
+NOTE_PUSH = """
+INSERT INTO push_record (
+    conversation_key, user_id, device_id, seq, provider, at_ms, answer, provider_id, reason, tries, first_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (conversation_key, user_id, device_id, seq) DO UPDATE SET
+    provider = excluded.provider, at_ms = excluded.at_ms, answer = excluded.answer,
+    provider_id = excluded.provider_id, reason = excluded.reason, tries = push_record.tries + excluded.tries
+"""
+KEEP_NEWEST_PUSHES = """
+DELETE FROM push_record WHERE conversation_key = ?1 AND user_id = ?2 AND device_id = ?3 AND seq <= (
+    SELECT s.seq FROM push_record AS s WHERE s.conversation_key = ?1 AND s.user_id = ?2 AND s.device_id = ?3
+    ORDER BY s.seq DESC LIMIT 1 OFFSET ?4)
+"""
+DISCARD_PUSHES = """
+DELETE FROM push_record WHERE (conversation_key, user_id, device_id, seq) IN (
+    SELECT conversation_key, user_id, device_id, seq FROM push_record WHERE at_ms < ? ORDER BY at_ms LIMIT 1000)
+"""
+"""Some at a time: other commits wait for this one."""
 
 
 def is_due(connection: Connection, terms: ClaimTerms) -> bool:
@@ -293,7 +312,16 @@ def _finish(connection: Connection, ticket: int, done: Finished) -> bool:
         is_ours = connection.change(FINISH_CONVERSATION, (it.head_seq, it.conversation_key, ticket)) > 0
     if is_ours and done.later:
         connection.executemany(PUT_LATER, later_rows(done))
+    _note_pushes(connection, done)
     return is_ours
+
+
+def _note_pushes(connection: Connection, done: Finished) -> None:
+    rows = push_rows(done)
+    if rows:
+        connection.executemany(NOTE_PUSH, rows)
+        places = {row[:3] for row in rows}
+        connection.executemany(KEEP_NEWEST_PUSHES, [(*place, PUSHES_PER_DEVICE_MAX) for place in places])
 
 
 def lag(connection: Connection) -> DeliveryLag:
@@ -310,3 +338,8 @@ def dead_letters(connection: Connection, limit: int) -> list[DeadLetter]:
 def discard_dead_letters(connection: Connection, before_ms: int) -> int:
     """Forget those that began to fail before then."""
     return connection.change(DISCARD_DEAD_LETTERS, (before_ms,))
+
+
+def discard_pushes(connection: Connection, before_ms: int) -> int:
+    """Forget some of those that were last answered before then."""
+    return connection.change(DISCARD_PUSHES, (before_ms,))

@@ -80,3 +80,8 @@ class SqliteDeliveries:
         """Forget those that began to fail before then."""
         count: int = await self._change(deliveries.discard_dead_letters, before_ms)
         return count
+
+    async def discard_pushes(self, before_ms: int) -> int:
+        """Forget some of those that were last answered before then."""
+        count: int = await self._change(deliveries.discard_pushes, before_ms)
+        return count

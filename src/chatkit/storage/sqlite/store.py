@@ -38,6 +38,7 @@ from ..unread import UnreadCounts
 from . import reads
 from .delivery_store import SqliteDeliveries
 from .last_served import LastServed
+from .life import life
 from .opening import APPLICATION_ID, check_newest
 from .verify import report_of_open
 from .watch import FileWatch
@@ -228,6 +229,10 @@ class SqliteStore:
     ) -> list[base.ReadCounts]:
         """Counts for the newest message of each of some authors in a range."""
         return await self._read(reads.read_counts, conversation_id, after_seq, up_to_seq, authors)
+
+    async def life(self, message_id: str, user_id: str | None, limit: int) -> base.MessageLife:
+        """What became of a message."""
+        return await self._read(life, message_id, user_id, limit)
 
     async def position(self) -> int:
         """How far the log has got."""
