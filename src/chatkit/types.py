@@ -138,3 +138,76 @@ class Member(msgspec.Struct, frozen=True, rename="camel"):
     user_id: str
     role: Literal["CREATOR", "MEMBER"]
     joined_seq: int
+
+
+FactEvent = Literal[
+    "STORED",
+    "RECALLED",
+    "LOG_RENEWED",
+    "WAITING",
+    "HANDLED",
+    "DELIVERED",
+    "PUSHED",
+    "PUSH_FAILED",
+    "PUSH_WAITS",
+    "PUSH_GIVEN_UP",
+    "CONFIRMED",
+    "READ",
+    "PENDING",
+    "MUTED",
+    "LEFT",
+    "ONLINE",
+]
+"""What a `Fact` is about."""
+
+FactTime = Literal["EXACT", "AT_LATEST", "NOW", "NOT_KNOWN"]
+"""EXACT: noted as it happened. AT_LATEST: it happened then or before. NOW: it is so at this moment."""
+
+
+class Fact(msgspec.Struct, frozen=True, rename="camel"):
+    """One thing that is known of a message.
+
+    Attributes:
+        event: What happened, or is so.
+        at_ms: Unix milliseconds, by the clock of the server or worker that noted it; None where nobody did.
+        time: What that time means.
+        source: The table that says so, or `this node`.
+        words: The same for people. Never the message's words, nor a token.
+        user_id: Whom it is about; None where it is about nobody in particular.
+        device_id: On which of their devices.
+    """
+
+    event: FactEvent
+    at_ms: int | None
+    time: FactTime
+    source: str
+    words: str
+    user_id: str | None = None
+    device_id: str | None = None
+
+
+class Explanation(msgspec.Struct, frozen=True, rename="camel"):
+    """What became of one entry of a log. Never its body.
+
+    Attributes:
+        epoch: That it was written under.
+        kind: USER, MEMBER or RECALL.
+        client_msg_id: The sender's key; None for what the server made.
+        facts: By time; those without one at the end.
+        not_kept: What nobody can say, for people.
+        reader_count: Readers that are told of.
+        has_more: Whether there are more of them; name one.
+    """
+
+    message_id: str
+    conversation_id: str
+    conversation_type: ConversationType
+    seq: int
+    epoch: str
+    kind: str
+    sender_id: str
+    client_msg_id: str | None
+    facts: tuple[Fact, ...]
+    not_kept: tuple[str, ...]
+    reader_count: int
+    has_more: bool

@@ -54,6 +54,7 @@ from ..core.log.life import (
     READERS_MAX as READERS_MAX,
     MessageLife as MessageLife,
     OpenDelivery as OpenDelivery,
+    OpenWork as OpenWork,
     PushAnswer as PushAnswer,
     PushRecord as PushRecord,
     Reader as Reader,

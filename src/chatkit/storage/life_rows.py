@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ..core.log import life as rules
 from ..core.log.outcomes import message_id, message_place
-from .base import MessageLife, OpenDelivery, PushRecord, Reader, ReaderDevice, RecallMark
+from .base import MessageLife, OpenDelivery, OpenWork, PushRecord, Reader, ReaderDevice, RecallMark
 
 Row = Sequence[Any]
 Place = tuple[int, str, int]
@@ -39,7 +39,7 @@ def entry_at(place: Place, rows: Sequence[Row]) -> MessageLife:
         conversation = (rows[0][0], rows[0][3]) if rows else None
         raise rules.not_held(seq, conversation, rows[0][5] if rows else None)
     name, type_, log_epoch, head_seq, members, _, kind, by, client_msg_id, at_ms, payload, *rest = rows[0]
-    recall_seq, recall_epoch, recalled_by, recalled_ms, handled_seq, due_ms = rest
+    recall_seq, recall_epoch, recalled_by, recalled_ms, *work = rest
     return MessageLife(
         name,
         type_,
@@ -57,8 +57,7 @@ def entry_at(place: Place, rows: Sequence[Row]) -> MessageLife:
         recall=None
         if recall_seq is None
         else RecallMark(recall_seq, message_id(key, recall_epoch, recall_seq), recalled_by, recalled_ms),
-        handled_seq=handled_seq,
-        due_ms=due_ms,
+        work=None if work[0] is None else OpenWork(*work),
     )
 
 

@@ -106,6 +106,20 @@ class ReaderDevice(msgspec.Struct, frozen=True):
     registered_ms: int | None
 
 
+class OpenWork(msgspec.Struct, frozen=True):
+    """A conversation in which some device lacks something. As `outbox` says it.
+
+    Attributes:
+        first_seq: Everything before it is on every device.
+        handled_seq: Entries up to here delivery workers are done with.
+        ready_ms: Since when there is more to do, or until when a worker has it; None: nothing is to do.
+    """
+
+    first_seq: int
+    handled_seq: int
+    ready_ms: int | None
+
+
 class RecallMark(msgspec.Struct, frozen=True):
     """The entry that recalled this one."""
 
@@ -124,8 +138,7 @@ class MessageLife(msgspec.Struct, frozen=True):
         change: Of a MEMBER entry what it says: the operation, and whom it is about.
         recalls_id: Of a RECALL entry: what it recalls.
         recall: What recalled it.
-        handled_seq: Entries up to here delivery workers are done with; None: everybody has everything.
-        due_ms: When a worker looks at what is behind that, or until when one has it; None: nothing is to do.
+        work: None: every device of every member has everything.
         readers: By user.
         has_more: Whether there are more readers.
         devices: Of these readers, by user and device.
@@ -148,8 +161,7 @@ class MessageLife(msgspec.Struct, frozen=True):
     change: tuple[str, tuple[str, ...]] | None = None
     recalls_id: str | None = None
     recall: RecallMark | None = None
-    handled_seq: int | None = None
-    due_ms: int | None = None
+    work: OpenWork | None = None
     readers: tuple[Reader, ...] = ()
     has_more: bool = False
     devices: tuple[ReaderDevice, ...] = ()

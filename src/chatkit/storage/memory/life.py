@@ -10,6 +10,7 @@ from ..base import (
     READERS_MAX,
     MessageLife,
     OpenDelivery,
+    OpenWork,
     Reader,
     ReaderDevice,
     RecallMark,
@@ -40,8 +41,7 @@ def life(tables: MemoryState, name: str, user_id: str | None, limit: int) -> Mes
         row.server_ts,
         **rules.said_by_server(None if row.kind == "USER" else row.payload),
         recall=_recall(log, row.seq),
-        handled_seq=None if log.work is None else log.work.handled_seq,
-        due_ms=None if log.work is None else log.work.ready_ms,
+        work=_work(log),
         readers=tuple(readers[:limit]),
         has_more=len(readers) > limit,
         devices=tuple(it for user in sorted(shown) for it in _devices(tables, log, user, row.seq)),
@@ -94,6 +94,12 @@ def _recall(log: Conversation, seq: int) -> RecallMark | None:
     if row is None:
         return None
     return RecallMark(row.seq, message_id(log.key, row.epoch, row.seq), row.sender_id, row.server_ts)
+
+
+def _work(log: Conversation) -> OpenWork | None:
+    if log.outbox is None or log.work is None:
+        return None
+    return OpenWork(log.outbox[0], log.work.handled_seq, log.work.ready_ms)
 
 
 def _open(log: Conversation) -> Iterator[OpenDelivery]:

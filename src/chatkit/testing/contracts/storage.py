@@ -31,6 +31,7 @@ from .storage_access import AccessContract
 from .storage_breaking import BreakingContract
 from .storage_cursors import CursorContract, OutboxContract, StatusContract
 from .storage_delivery import DeliveryContract, MuteContract, NoticeContract, PushTokenContract
+from .storage_life import LifeContract, PushRecordContract
 from .storage_log import AppendContract, IdContract, PageContract, RecallContract
 from .storage_members import MembershipContract
 from .storage_nodes import NodeContract
@@ -56,6 +57,8 @@ class VolatileStoreContract(
     NoticeContract,
     PushTokenContract,
     MuteContract,
+    PushRecordContract,
+    LifeContract,
     SessionContract,
     AccessContract,
     DeviceContract,
