@@ -17,6 +17,7 @@ from chatkit.errors import ConfigurationError, InternalError, UnavailableError
 from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite import deliveries as sqlite_deliveries
+from chatkit.storage.sqlite import life as sqlite_life
 from chatkit.storage.sqlite import load as sqlite_load
 from chatkit.storage.sqlite import reads as sqlite_reads
 from chatkit.storage.sqlite import write as sqlite_write
@@ -552,7 +553,7 @@ async def test_the_inbox_view_shows_what_each_device_misses(store: SqliteStore) 
 
 def statements() -> list[tuple[str, str]]:
     """Every statement of the store, by name."""
-    modules = (sqlite_load, sqlite_write, sqlite_reads, sqlite_deliveries)
+    modules = (sqlite_load, sqlite_write, sqlite_reads, sqlite_deliveries, sqlite_life)
     words = (
         "SELECT_",
         "INSERT_",
@@ -564,6 +565,8 @@ def statements() -> list[tuple[str, str]]:
         "FINISH_",
         "PUT_",
         "DISCARD_",
+        "NOTE_",
+        "KEEP_",
     )
     found = {(name, sql) for it in modules for name, sql in vars(it).items() if name.startswith(words)}
     return sorted((name, with_keys(sql, 4, columns_of_keys(sql))) for name, sql in found)

@@ -27,6 +27,7 @@ class DeliveryConfig(msgspec.Struct, frozen=True, kw_only=True):
         ttl_s: How old a message may be when a device shows it. A device that fails for so long is a dead letter.
         hide_body: Whether pushes never hold a message's words, whatever the device asked for.
         dead_letters_s: How long dead letters are kept.
+        pushes_kept_s: How long it is kept what providers said of pushes, for `ChatServer.explain`.
     """
 
     push_after_s: float = 5.0
@@ -40,9 +41,18 @@ class DeliveryConfig(msgspec.Struct, frozen=True, kw_only=True):
     ttl_s: float = 86_400.0
     hide_body: bool = False
     dead_letters_s: float = 30 * 86_400.0
+    pushes_kept_s: float = 7 * 86_400.0
 
     def __post_init__(self) -> None:
-        for name in ("poll_s", "sweep_after_s", "lease_s", "retry_max_s", "ttl_s", "dead_letters_s"):
+        for name in (
+            "poll_s",
+            "sweep_after_s",
+            "lease_s",
+            "retry_max_s",
+            "ttl_s",
+            "dead_letters_s",
+            "pushes_kept_s",
+        ):
             check_number(name, getattr(self, name))
         check_number("push_after_s", self.push_after_s, least=0)
         for name in ("batch", "concurrency", "attempts_max"):

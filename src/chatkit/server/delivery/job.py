@@ -36,8 +36,9 @@ from ...storage.base import (
     UnregisterPush,
 )
 from .config import DeliveryConfig
+from .notes import Notes
 from .notices import Compose
-from .planning import Place, Planner, Task, place_of
+from .planning import Planner, Task
 from .push_report import PushReports
 
 logger = logging.getLogger(__name__)
@@ -51,9 +52,6 @@ SEND_TIMEOUT_S: Final = 25.0
 FINISH_TRIES: Final = 4
 _BASE_S: Final = 2.0
 _NO_TIME: Final = Retry(0.0, "there was no time left")
-
-Later = dict[Place, list[LaterDelivery]]
-"""What has to come again, by the place of its claim."""
 
 
 class Job:
@@ -103,12 +101,13 @@ class Job:
         """
         given_up = [it for it in claims if self._is_hopeless(it)]
         tried = [it for it in claims if not self._is_hopeless(it)]
-        later: Later = {}
+        notes = Notes()
+        for it in given_up:
+            notes.again(it, self._given_up(it))
         if tried:
-            await self._push(tried, later, end_by_s)
-        finished = [self._finished(it, (self._given_up(it),)) for it in given_up]
-        finished += [self._finished(it, tuple(later.get(place_of(it), ()))) for it in tried]
-        await self._finish(ticket, finished, end_by_s)
+            await self._push(tried, notes, end_by_s)
+        now_ms = self._clock.now_ms()
+        await self._finish(ticket, [notes.finished(it, now_ms) for it in (*given_up, *tried)], end_by_s)
 
     def _is_hopeless(self, claim: Claim) -> bool:
         """Whether something ends every worker that tries it: a device is tried as long as its messages may be shown."""
@@ -128,9 +127,6 @@ class Job:
                     raise
                 await anyio.sleep(turn)
 
-    def _finished(self, claim: Claim, later: tuple[LaterDelivery, ...]) -> Finished:
-        return Finished(claim, self._clock.now_ms(), later)
-
     def _given_up(self, claim: Claim) -> LaterDelivery:
         """A claim that was never finished, however often it was given out."""
         tries = claim.attempt - 1
@@ -139,20 +135,20 @@ class Job:
         reason = f"given out {tries} times and never finished"
         return LaterDelivery(claim.user_id, claim.device_id, None, reason)
 
-    async def _push(self, claims: Sequence[Claim], later: Later, end_by_s: float) -> None:
-        """Push; what has to come again is put into `later`, by the place of its claim."""
+    async def _push(self, claims: Sequence[Claim], notes: Notes, end_by_s: float) -> None:
+        """Push, and note what became of it."""
         by_provider: dict[str, list[tuple[Task, Push]]] = {}
         for it in await self._planner.plan(await self._planner.tasks(claims)):
             if isinstance(it.push, Push):
                 by_provider.setdefault(it.task.target.provider, []).append((it.task, it.push))
             else:
-                await self._judge(it.task, it.push, later)
+                await self._judge(it.task, it.push, notes)
         async with anyio.create_task_group() as sending:  # none waits for another one's provider
             for provider, todo in by_provider.items():
-                sending.start_soon(self._send_all, provider, todo, later, end_by_s)
+                sending.start_soon(self._send_all, provider, todo, notes, end_by_s)
 
     async def _send_all(
-        self, provider: str, todo: Sequence[tuple[Task, Push]], later: Later, end_by_s: float
+        self, provider: str, todo: Sequence[tuple[Task, Push]], notes: Notes, end_by_s: float
     ) -> None:
         """Send what still is to be sent, some at a time; what there is no time for comes again soon."""
         for start in range(0, len(todo), SENT_AT_ONCE):
@@ -161,12 +157,12 @@ class Job:
             if anyio.current_time() + self._send_s > end_by_s:
                 results = [(task, _NO_TIME) for task, _ in part]
             else:
-                results = await self._send_part(provider, part)
+                results = await self._send_part(provider, part, notes)
             for task, result in results:
-                await self._judge(task, result, later)
+                await self._judge(task, result, notes)
 
     async def _send_part(
-        self, provider: str, part: Sequence[tuple[Task, Push]]
+        self, provider: str, part: Sequence[tuple[Task, Push]], notes: Notes
     ) -> Sequence[tuple[Task, Result]]:
         """Send what the log still wants sent, and say what became of it; what is not wanted any more is left out."""
         began_s = self._reports.now_s()
@@ -177,6 +173,10 @@ class Job:
         results = await self._results(provider, [push for _, push in wanted])
         sent = [(task, result) for (task, _), result in zip(wanted, results, strict=True)]
         self._reports.sent(provider, part, sent, began_s)
+        if provider in self._providers:
+            now_ms = self._clock.now_ms()
+            for task, result in sent:
+                notes.said(task, result, now_ms)
         return sent
 
     async def _results(self, provider: str, pushes: Sequence[Push]) -> list[Result]:
@@ -215,8 +215,8 @@ class Job:
         self._counts["cancelled"] += len(todo) - len(wanted)
         return wanted
 
-    async def _judge(self, task: Task, result: Result, later: Later) -> None:
-        """Act on what became of a push; what has to come again, or was given up, is put into `later`."""
+    async def _judge(self, task: Task, result: Result, notes: Notes) -> None:
+        """Act on what became of a push; what has to come again, or was given up, is noted."""
         failed: LaterDelivery | None = None
         match result:
             case Delivered():
@@ -230,7 +230,7 @@ class Job:
             case Retry(after_s, reason) | Unknown(reason, after_s):
                 failed = self._again(task, reason, after_s)
         if failed is not None:
-            later.setdefault(place_of(task.claim), []).append(failed)
+            notes.again(task.claim, failed)
 
     async def _drop(self, target: PushTarget, reason: str, since_ms: int | None) -> None:
         """Forget a token, unless it was registered again since; what the store refuses is found dead again."""

@@ -237,16 +237,21 @@ class DeliveryWorker:
             self._slots.release()
 
     async def _discard(self) -> None:
-        """Forget old dead letters, now and then."""
+        """Forget old dead letters, and what providers said long ago, now and then."""
         if self._ports.clock.now_s() < self._discard_at_s:
             return
         self._discard_at_s = self._ports.clock.now_s() + _DISCARD_EVERY_S
-        before_ms = self._ports.clock.now_ms() - round(self._config.dead_letters_s * 1000)
-        try:
-            while await self._store.deliveries.discard_dead_letters(before_ms):
-                pass
-        except Exception as error:  # nothing waits for it
-            logger.warning("old dead letters are kept: %s", error)
+        config, outbox = self._config, self._store.deliveries
+        for discard, kept_s in (
+            (outbox.discard_dead_letters, config.dead_letters_s),
+            (outbox.discard_pushes, config.pushes_kept_s),
+        ):
+            before_ms = self._ports.clock.now_ms() - round(kept_s * 1000)
+            try:
+                while await discard(before_ms):
+                    pass
+            except Exception as error:  # nothing waits for it
+                logger.warning("old rows of deliveries are kept for now: %s", error)
 
 
 def _due_ms(item: Item, config: DeliveryConfig) -> int:
