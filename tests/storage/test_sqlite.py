@@ -17,9 +17,9 @@ from chatkit.errors import ConfigurationError, InternalError, UnavailableError
 from chatkit.storage import base
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite import deliveries as sqlite_deliveries
-from chatkit.storage.sqlite import life as sqlite_life
 from chatkit.storage.sqlite import load as sqlite_load
 from chatkit.storage.sqlite import reads as sqlite_reads
+from chatkit.storage.sqlite import trail as sqlite_trail
 from chatkit.storage.sqlite import write as sqlite_write
 from chatkit.storage.sqlite.select import with_keys
 from chatkit.testing.contracts.storage import Make, StoreContract, VolatileStoreContract
@@ -553,7 +553,7 @@ async def test_the_inbox_view_shows_what_each_device_misses(store: SqliteStore) 
 
 def statements() -> list[tuple[str, str]]:
     """Every statement of the store, by name."""
-    modules = (sqlite_load, sqlite_write, sqlite_reads, sqlite_deliveries, sqlite_life)
+    modules = (sqlite_load, sqlite_write, sqlite_reads, sqlite_deliveries, sqlite_trail)
     words = (
         "SELECT_",
         "INSERT_",

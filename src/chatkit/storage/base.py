@@ -49,10 +49,10 @@ from ..core.log.commands import (
     UnblockUser as UnblockUser,
     UpdateConversation as UpdateConversation,
 )
-from ..core.log.life import (
+from ..core.log.trail import (
     PUSHES_PER_DEVICE_MAX as PUSHES_PER_DEVICE_MAX,
     READERS_MAX as READERS_MAX,
-    MessageLife as MessageLife,
+    MessageTrail as MessageTrail,
     OpenDelivery as OpenDelivery,
     OpenWork as OpenWork,
     PushAnswer as PushAnswer,
@@ -622,10 +622,10 @@ def next_floor(position: int) -> int:
 
 
 @runtime_checkable
-class LifeReader(Protocol):
+class TrailReader(Protocol):
     """Reads of what became of one message. An ability beside `Store`, asked for by operators."""
 
-    async def life(self, message_id: str, user_id: str | None, limit: int) -> MessageLife:
+    async def trail(self, message_id: str, user_id: str | None, limit: int) -> MessageTrail:
         """An entry of any kind and what is stored around it, in one snapshot. Never its body.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...core.log.life import PROVIDER_ID_CHARS_MAX
+from ...core.log.trail import PROVIDER_ID_CHARS_MAX
 from ...push.base import REASON_CHARS_MAX, Dead, Delivered, Refused, Result, Retry, Unknown
 from ...storage.base import Claim, Finished, LaterDelivery, PushAnswer, PushRecord
 from .planning import Place, Task, place_of

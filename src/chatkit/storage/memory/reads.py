@@ -13,9 +13,9 @@ from ...core.visibility import is_visible, ranges_after
 from ...types import Member
 from ...wire.payload import RECALLED
 from .. import base
-from .life import life
 from .load import load
 from .tables import Conversation, Device, MemoryState
+from .trail import trail
 
 
 class MemoryReads:
@@ -154,9 +154,9 @@ class MemoryReads:
         """Raise the position beyond every former one."""
         self._tables.position_floor = base.next_floor(max(proved, await self.position()))
 
-    async def life(self, message_id: str, user_id: str | None, limit: int) -> base.MessageLife:
+    async def trail(self, message_id: str, user_id: str | None, limit: int) -> base.MessageTrail:
         """What became of a message."""
-        return life(self._tables, message_id, user_id, limit)
+        return trail(self._tables, message_id, user_id, limit)
 
     async def position(self) -> int:
         """How many entries and audit rows there are, above the floor of the last renewal."""

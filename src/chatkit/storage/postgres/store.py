@@ -33,8 +33,8 @@ from ..unread import UnreadCounts
 from . import reads, within
 from .batch import carry_out
 from .deliveries import PostgresDeliveries
-from .life import life
 from .locked import LockedConversations, Name, names_of, refusal
+from .trail import trail
 from .write import NODE_SLOTS
 
 _logger = logging.getLogger(__name__)
@@ -320,9 +320,9 @@ class PostgresStore:
         """Counts for the newest message of each of some authors in a range."""
         return await self._read(reads.read_counts, conversation_id, after_seq, up_to_seq, authors)
 
-    async def life(self, message_id: str, user_id: str | None, limit: int) -> base.MessageLife:
+    async def trail(self, message_id: str, user_id: str | None, limit: int) -> base.MessageTrail:
         """What became of a message."""
-        return await self._read(life, message_id, user_id, limit)
+        return await self._read(trail, message_id, user_id, limit)
 
     async def position(self) -> int:
         """How far the log has got."""

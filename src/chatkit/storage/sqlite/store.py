@@ -38,8 +38,8 @@ from ..unread import UnreadCounts
 from . import reads
 from .delivery_store import SqliteDeliveries
 from .last_served import LastServed
-from .life import life
 from .opening import APPLICATION_ID, check_newest
+from .trail import trail
 from .verify import report_of_open
 from .watch import FileWatch
 from .writer import Writer
@@ -230,9 +230,9 @@ class SqliteStore:
         """Counts for the newest message of each of some authors in a range."""
         return await self._read(reads.read_counts, conversation_id, after_seq, up_to_seq, authors)
 
-    async def life(self, message_id: str, user_id: str | None, limit: int) -> base.MessageLife:
+    async def trail(self, message_id: str, user_id: str | None, limit: int) -> base.MessageTrail:
         """What became of a message."""
-        return await self._read(life, message_id, user_id, limit)
+        return await self._read(trail, message_id, user_id, limit)
 
     async def position(self) -> int:
         """How far the log has got."""

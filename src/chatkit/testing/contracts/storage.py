@@ -31,7 +31,6 @@ from .storage_access import AccessContract
 from .storage_breaking import BreakingContract
 from .storage_cursors import CursorContract, OutboxContract, StatusContract
 from .storage_delivery import DeliveryContract, MuteContract, NoticeContract, PushTokenContract
-from .storage_life import LifeContract, PushRecordContract
 from .storage_log import AppendContract, IdContract, PageContract, RecallContract
 from .storage_members import MembershipContract
 from .storage_nodes import NodeContract
@@ -40,6 +39,7 @@ from .storage_reopening import DurabilityContract, OpeningContract, opened
 from .storage_reopening import Make as Make
 from .storage_restore import RestoreContract
 from .storage_sessions import DeviceContract, SessionContract
+from .storage_trail import PushRecordContract, TrailContract
 
 
 class VolatileStoreContract(
@@ -58,7 +58,7 @@ class VolatileStoreContract(
     PushTokenContract,
     MuteContract,
     PushRecordContract,
-    LifeContract,
+    TrailContract,
     SessionContract,
     AccessContract,
     DeviceContract,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...drivers.sqlite import Connection
-from ..base import READERS_MAX, MessageLife
-from ..life_rows import entry_at, life_of, place_of, span_of
+from ..base import READERS_MAX, MessageTrail
+from ..trail_rows import entry_at, place_of, span_of, trail_of
 from .select import select
 
 SELECT_ENTRY = """
@@ -55,7 +55,7 @@ WHERE v.after_seq < k.seq
 """
 
 
-def life(connection: Connection, name: str, user_id: str | None, limit: int) -> MessageLife:
+def trail(connection: Connection, name: str, user_id: str | None, limit: int) -> MessageTrail:
     """An entry and what is stored around it."""
     place = place_of(name)
     key, _, seq = place
@@ -63,7 +63,7 @@ def life(connection: Connection, name: str, user_id: str | None, limit: int) -> 
     limit = min(limit, READERS_MAX)
     readers = connection.execute(SELECT_READERS, (key, *span_of(user_id), seq, limit + 1))
     keys = [(key, row[0], seq) for row in readers[:limit]]
-    return life_of(
+    return trail_of(
         entry,
         readers,
         limit,

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from ..core.log import life as rules
+from ..core.log import trail as rules
 from ..core.log.outcomes import message_id, message_place
-from .base import MessageLife, OpenDelivery, OpenWork, PushRecord, Reader, ReaderDevice, RecallMark
+from .base import MessageTrail, OpenDelivery, OpenWork, PushRecord, Reader, ReaderDevice, RecallMark
 
 Row = Sequence[Any]
 Place = tuple[int, str, int]
@@ -32,7 +32,7 @@ def span_of(user_id: str | None) -> tuple[str, str]:
     return ("", _LAST_ID) if user_id is None else (user_id, user_id)
 
 
-def entry_at(place: Place, rows: Sequence[Row]) -> MessageLife:
+def entry_at(place: Place, rows: Sequence[Row]) -> MessageTrail:
     """The entry alone. Raises NotFoundError: the place holds none, or another one."""
     key, epoch, seq = place
     if not rows or rows[0][5] != epoch:
@@ -40,7 +40,7 @@ def entry_at(place: Place, rows: Sequence[Row]) -> MessageLife:
         raise rules.not_held(seq, conversation, rows[0][5] if rows else None)
     name, type_, log_epoch, head_seq, members, _, kind, by, client_msg_id, at_ms, payload, *rest = rows[0]
     recall_seq, recall_epoch, recalled_by, recalled_ms, *work = rest
-    return MessageLife(
+    return MessageTrail(
         name,
         type_,
         key,
@@ -61,14 +61,14 @@ def entry_at(place: Place, rows: Sequence[Row]) -> MessageLife:
     )
 
 
-def life_of(
-    entry: MessageLife,
+def trail_of(
+    entry: MessageTrail,
     readers: Sequence[Row],
     limit: int,
     devices: Iterable[Row],
     pushes: Iterable[Row],
     deliveries: Iterable[Row],
-) -> MessageLife:
+) -> MessageTrail:
     """The entry with everything around it.
 
     Args:

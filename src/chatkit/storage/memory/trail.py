@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...core.log import life as rules
+from ...core.log import trail as rules
 from ...core.log.state import MessageRow
 from ..base import (
     READERS_MAX,
-    MessageLife,
+    MessageTrail,
     OpenDelivery,
     OpenWork,
     Reader,
@@ -20,13 +20,13 @@ from ..base import (
 from .tables import Conversation, MemoryState
 
 
-def life(tables: MemoryState, name: str, user_id: str | None, limit: int) -> MessageLife:
+def trail(tables: MemoryState, name: str, user_id: str | None, limit: int) -> MessageTrail:
     """An entry and what is stored around it."""
     log, row = _found(tables, name)
     limit = min(limit, READERS_MAX)
     readers = [it for it in _readers(log, row.seq) if user_id in (None, it.user_id)]
     shown = {it.user_id for it in readers[:limit]}
-    return MessageLife(
+    return MessageTrail(
         log.conversation_id,
         log.type,
         log.key,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from ...drivers.postgres import Connection
-from ..base import READERS_MAX, MessageLife
-from ..life_rows import entry_at, life_of, place_of, span_of
+from ..base import READERS_MAX, MessageTrail
+from ..trail_rows import entry_at, place_of, span_of, trail_of
 
 SELECT_ENTRY: Final = """
 SELECT c.conversation_id, c.type, c.epoch, c.head_seq, c.member_count,
@@ -71,7 +71,7 @@ CROSS JOIN LATERAL (
 """
 
 
-async def life(connection: Connection, name: str, user_id: str | None, limit: int) -> MessageLife:
+async def trail(connection: Connection, name: str, user_id: str | None, limit: int) -> MessageTrail:
     """An entry and what is stored around it."""
     place = place_of(name)
     key, _, seq = place
@@ -79,7 +79,7 @@ async def life(connection: Connection, name: str, user_id: str | None, limit: in
     limit = min(limit, READERS_MAX)
     readers = await connection.fetch(SELECT_READERS, key, *span_of(user_id), seq, limit + 1)
     users = [row[0] for row in readers[:limit]]
-    return life_of(
+    return trail_of(
         entry,
         readers,
         limit,

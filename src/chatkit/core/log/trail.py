@@ -129,7 +129,7 @@ class RecallMark(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class MessageLife(msgspec.Struct, frozen=True):
+class MessageTrail(msgspec.Struct, frozen=True):
     """An entry, and what is stored around it.
 
     Attributes:
