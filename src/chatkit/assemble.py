@@ -174,18 +174,34 @@ def open_push(
     Raises:
         ConfigurationError: The file or one that it names cannot be read, or a value is wrong; names which.
     """
-    folder = Path(path).parent
+    return make_push(_read_toml(Path(path)), Path(path).parent, str(path), ports=ports)
+
+
+def make_push(
+    tables: Mapping[str, Any], folder: Path, where: str, *, ports: Ports | None = None
+) -> tuple[Providers, DeliveryConfig]:
+    """What the tables of a push file name, as `open_push` says.
+
+    Args:
+        tables: A table for each provider, and `delivery`.
+        folder: What the paths in them are below.
+        where: What errors begin with.
+        ports: Clock, random numbers and ids.
+
+    Raises:
+        ConfigurationError: A file that they name cannot be read, or a value is wrong; names which.
+    """
     providers, config = {}, DeliveryConfig()
-    for name, table in _read_toml(Path(path)).items():
-        if not isinstance(table, dict):
-            raise ConfigurationError(f"{path}: {name} must be a table, such as [{name}]")
+    for name, table in tables.items():
+        if not isinstance(table, Mapping):
+            raise ConfigurationError(f"{where}: {name} must be a table, such as [{name}]")
         try:
             if name == "delivery":
                 config = DeliveryConfig(**table)
             else:
                 providers[name] = _provider(name, {**table}, folder, ports)
         except (TypeError, ConfigurationError) as error:  # TypeError: no such argument, or one is missing
-            raise ConfigurationError(f"{path}: [{name}]: {error}") from None
+            raise ConfigurationError(f"{where}: [{name}]: {error}") from None
     return providers, config
 
 

@@ -8,24 +8,33 @@ from typing import Any
 
 import pytest
 
-from chatkit import ServerConfig
-from chatkit.cli.settings import fields, misspelt, option_of, read_config, variable_of
+from chatkit.cli.config_file import read
+from chatkit.cli.settings import Settings, default_of, fields, misspelt, option_of, read_settings, variable_of
 from chatkit.core.rate_limit import Rate
 from chatkit.errors import ConfigurationError
 
 from .command import chatkit, next_line, started
 
 
-def found(config: ServerConfig, path: tuple[str, ...]) -> Any:
-    value: Any = config
-    for name in path:
+def found(settings: Settings, path: tuple[str, ...]) -> Any:
+    value: Any = settings.delivery() if path[0] == "delivery" else settings.server()
+    for name in path[1:] if path[0] == "delivery" else path:
         value = getattr(value, name)
     return value
 
 
+def in_file(path: tuple[str, ...], value: Any, folder: Path) -> Settings:
+    """The setting in a file, written with the type that a person would write."""
+    text = f'"{value.per_s:g}/{value.burst}"' if isinstance(value, Rate) else json.dumps(value)
+    table = f"[{'.'.join(path[:-1])}]\n" if path[:-1] else ""
+    file = folder / "chatkit.toml"
+    file.write_text(f"{table}{path[-1]} = {text}\n")
+    return read_settings([], {}, read(file).settings())
+
+
 def another(path: tuple[str, ...]) -> tuple[str, Any]:
     """A text for a setting, and the value that it means; never the default."""
-    default = found(ServerConfig(), path)
+    default = default_of(path)
     if default is None or isinstance(default, Rate):
         return ("7/77", Rate(7, 77)) if isinstance(default, Rate) else ("7.5", 7.5)
     if isinstance(default, bool):
@@ -37,23 +46,37 @@ def another(path: tuple[str, ...]) -> tuple[str, Any]:
 
 
 @pytest.mark.parametrize("path", [path for path, _ in fields()], ids=option_of)
-def test_every_field_by_option_and_by_variable(path: tuple[str, ...]) -> None:
+def test_every_field_by_option_by_variable_and_by_file(path: tuple[str, ...], tmp_path: Path) -> None:
     text, value = another(path)
-    by_option = read_config([f"{option_of(path)}={text}"], {})
-    by_variable = read_config([], {variable_of(path): text})
+    by_option = read_settings([f"{option_of(path)}={text}"], {})
+    by_variable = read_settings([], {variable_of(path): text})
+    by_file = in_file(path, value, tmp_path)
 
-    assert found(by_option, path) == value != found(ServerConfig(), path)
-    assert by_variable == by_option
+    assert found(by_option, path) == value != default_of(path)
+    assert found(by_variable, path) == found(by_file, path) == value
 
 
-def test_an_option_wins_and_the_rest_keeps_its_default() -> None:
-    config = read_config(
-        ["heartbeat_s=9"], {"CHATKIT_HEARTBEAT_S": "8", "CHATKIT_LIMITS__SENDS_PER_USER": "none"}
-    )
+def test_an_option_wins_over_a_variable_and_that_over_a_file(tmp_path: Path) -> None:
+    name, variable = "heartbeat_s", "CHATKIT_HEARTBEAT_S"
+    from_file = in_file((name,), 7.0, tmp_path).given
+    chosen = [
+        read_settings([f"{name}=9"], {variable: "8"}, from_file),
+        read_settings([], {variable: "8"}, from_file),
+        read_settings([], {}, from_file),
+        read_settings([], {}),
+    ]
 
-    assert (config.heartbeat_s, config.limits.sends_per_user) == (9, None)
-    assert config.limits.sends_per_conversation == ServerConfig().limits.sends_per_conversation
-    assert config.sessions_max == ServerConfig().sessions_max
+    assert [it.server().heartbeat_s for it in chosen] == [9, 8, 7, default_of((name,))]
+    sources = [it.given[(name,)].source for it in chosen[:3]]
+    assert sources == ["option", variable, str(tmp_path / "chatkit.toml")]
+
+
+def test_what_is_not_given_keeps_its_default() -> None:
+    config = read_settings([], {"CHATKIT_LIMITS__SENDS_PER_USER": "none"}).server()
+
+    assert config.limits.sends_per_user is None
+    assert config.limits.sends_per_conversation == default_of(("limits", "sends_per_conversation"))
+    assert config.sessions_max == default_of(("sessions_max",))
 
 
 @pytest.mark.parametrize(
@@ -66,12 +89,14 @@ def test_an_option_wins_and_the_rest_keeps_its_default() -> None:
         ("sessions_max=none", "--set sessions_max=none"),
         ("limits.sends_per_user=10", "10/30"),
         ("limits.sends_per_user=0/1", "10/30"),
-        ("limits=1", "limits.sends_per_user"),
+        ("limits.send_per_user=1/1", "limits.sends_per_user"),
+        ("heartbeat_s=-1", "--set heartbeat_s=-1: heartbeat_s must be above 0"),
+        ("delivery.batch=0", "--set delivery.batch=0: batch must be"),
     ],
 )
 def test_what_is_wrong_is_named(assignment: str, says: str) -> None:
     with pytest.raises(ConfigurationError, match=says.replace(".", r"\.")):
-        read_config([assignment], {})
+        read_settings([assignment], {})
 
 
 def test_a_server_takes_options_and_settings_from_its_environment(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import click
 
 from .backup import backup
 from .capacity import capacity_command
+from .config import config
 from .demo import demo
 from .restore import restore
 from .serve import serve
@@ -30,3 +31,4 @@ chatkit.add_command(backup)
 chatkit.add_command(restore)
 chatkit.add_command(worker)
 chatkit.add_command(capacity_command)
+chatkit.add_command(config)

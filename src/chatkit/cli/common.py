@@ -1,9 +1,8 @@
-"""What the commands share: secrets from the environment, and errors as exit codes."""
+"""What the commands share: logging, and errors as exit codes."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,14 +11,6 @@ import click
 from ..errors import ChatkitError, ConfigurationError
 
 SECRET_ENV = "CHATKIT_JWT_SECRET"  # noqa: S105 -- the name of a variable
-
-
-def secret_from(variable: str) -> str:
-    """The JWT secret in an environment variable. Exits with 2 if it is not set."""
-    secret = os.environ.get(variable, "")
-    if not secret:
-        raise click.UsageError(f"set the JWT secret in the environment variable {variable}")
-    return secret
 
 
 def set_up_logging(level: str) -> None:

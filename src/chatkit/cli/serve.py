@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import importlib.util
 import logging
-import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -22,25 +21,25 @@ import uvicorn
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
-from ..assemble import open_bus, open_push, open_queue, open_store
+from ..assemble import open_bus, open_queue, open_store
 from ..errors import ConfigurationError
 from ..gateway.websocket_asgi import asgi_app
 from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol, hide_queries
-from ..server.auth import jwt_authenticator
 from ..server.server import ChatServer
 from ..wire.events import FRAME_BYTES_MAX
-from .common import SECRET_ENV, exit_codes, secret_from, set_up_logging
+from .common import exit_codes, set_up_logging
+from .configured import Configuration, configuration, configured, warn
 from .descriptors import descriptors_max, fitted
-from .settings import misspelt, read_config, variable_of
-
-logger = logging.getLogger(__name__)
+from .login_options import Login, authenticator_from, login_options
+from .push_option import push_of
 
 _SPARE_CONNECTIONS = 1_000  # for HTTP, beside the sessions
 _COLLECT_AFTER = 20_000  # containers made and not freed; 700 is Python's own
 _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
 
 
-@click.command(context_settings={"auto_envvar_prefix": "CHATKIT", "show_default": True})
+@configured()
+@click.command(context_settings={"show_default": True})
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 for any.")
 @click.option(
@@ -62,7 +61,7 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
 @click.option(
     "--push", type=click.Path(dir_okay=False), help="The file that names push providers: run a worker."
 )
-@click.option("--jwt-secret-env", default=SECRET_ENV, show_default=True, help="Variable with the secret.")
+@login_options
 @click.option(
     "--log-level",
     default="warning",
@@ -71,14 +70,8 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
     help="info: logins, refusals, start and end. Never a message or a token.",
 )
 @click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="NAME=VALUE",
-    allow_from_autoenv=False,
-    help="A setting of ServerConfig: heartbeat_s=10, limits.sends_per_user=10/30.",
+    "--json", "as_json", is_flag=True, allow_from_autoenv=False, help="Print the address as a JSON object."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the address as a JSON object.")
 def serve(
     host: str,
     port: int,
@@ -86,33 +79,38 @@ def serve(
     bus: str,
     queue: str | None,
     push: str | None,
-    jwt_secret_env: str,
     log_level: str,
-    assignments: tuple[str, ...],
     as_json: bool,
+    **login: Any,
 ) -> None:
     """Run a server: WebSocket and HTTP on one port. SIGTERM drains.
 
-    Each option may come from the environment: CHATKIT_PORT, CHATKIT_STORAGE, CHATKIT_LOG_LEVEL; so may each
-    setting: CHATKIT_HEARTBEAT_S=10, CHATKIT_LIMITS__SENDS_PER_USER=10/30.
+    Each option may come from the environment (CHATKIT_PORT, CHATKIT_LOG_LEVEL) and from a file (`port`, `log_level`);
+    so may each other setting: CHATKIT_HEARTBEAT_S=10, CHATKIT_LIMITS__SENDS_PER_USER=10/30. `chatkit config show`
+    says which is in force.
     """
     _set_up_logging(log_level)
-    options = (variable_of((name,)) for name in click.get_current_context().params)
-    for name, likely in misspelt(os.environ, [jwt_secret_env, *options]).items():
-        logger.warning("%s is set, and there is no such setting; is %s meant?", name, likely)
+    warn()
     with exit_codes():
-        providers, delivery = (None, None) if push is None else open_push(push)
-        server = ChatServer(
-            store=open_store(storage),
-            authenticate=jwt_authenticator(secret_from(jwt_secret_env)),
-            config=fitted(read_config(assignments, os.environ), descriptors_max()),
-            bus=open_bus(bus),
-            push=providers,
-            delivery=delivery,
-            queue=None if queue is None else open_queue(queue),
-            drain_on_signals=False,  # `_run` drains
-        )
+        server = assembled(configuration(), storage, bus, queue, push, Login(**login))
         run(server, host, port, partial(_announce, as_json))
+
+
+def assembled(
+    chosen: Configuration, storage: str, bus: str, queue: str | None, push: str | None, login: Login
+) -> ChatServer:
+    """A server of the parts that were chosen; nothing is opened or connected. Raises ConfigurationError."""
+    providers, delivery = push_of(chosen, push) or (None, None)
+    return ChatServer(
+        store=open_store(storage),
+        authenticate=authenticator_from(login),
+        config=fitted(chosen.settings.server(), descriptors_max()),
+        bus=open_bus(bus),
+        push=providers,
+        delivery=delivery,
+        queue=None if queue is None else open_queue(queue),
+        drain_on_signals=False,  # `_run` drains
+    )
 
 
 Alongside = Callable[[str], Coroutine[Any, Any, None]]

@@ -1,7 +1,8 @@
-"""Every field of `ServerConfig`, by an option or by an environment variable; taken from the struct itself.
+"""Every field of `ServerConfig` and `DeliveryConfig`, from outside; taken from the structs themselves.
 
-`--set heartbeat_s=10`, `CHATKIT_HEARTBEAT_S=10`; a part of a part has its path: `--set limits.sends_per_user=10/30`,
-`CHATKIT_LIMITS__SENDS_PER_USER=10/30`. An option wins over a variable. Called by `serve`.
+A setting has one name, which is spelt in three ways: `--set limits.sends_per_user=10/30`,
+`CHATKIT_LIMITS__SENDS_PER_USER=10/30`, and in the file `sends_per_user = "10/30"` under `[limits]`. An option wins over
+a variable, a variable over the file. What a command's own options are is `configured`'s affair.
 """
 
 from __future__ import annotations
@@ -9,22 +10,31 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from ..core.rate_limit import Rate
 from ..errors import ConfigurationError
 from ..server.config import ServerConfig
+from ..server.delivery.config import DeliveryConfig
 
 PREFIX = "CHATKIT_"
+DEFAULT = "default"
+OPTION = "option"
 _LIKENESS = 0.85  # a letter or two of a word; what other programs call theirs is left alone
+_DELIVERY = "delivery"
+_RATE = "RATE/BURST, such as 10/30 (10 a second, 30 at once), or none"
 
 Path = tuple[str, ...]
 
 
-def fields(kind: Any = ServerConfig, above: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Each setting with its type, parts of parts included."""
+def fields(kind: Any = None, above: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Each setting with its type, parts of parts included; those of the delivery worker under `delivery`."""
+    if kind is None:
+        yield from fields(ServerConfig)
+        yield from fields(DeliveryConfig, (_DELIVERY,))
+        return
     for name, hint in typing.get_type_hints(kind).items():
         path = (*above, name)
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
@@ -43,25 +53,114 @@ def variable_of(path: Path) -> str:
     return PREFIX + "__".join(path).upper()
 
 
-def read_config(assignments: Iterable[str], environ: Mapping[str, str]) -> ServerConfig:
-    """The configuration that variables and `NAME=VALUE` options make; what neither names keeps its default.
+class Given(NamedTuple):
+    """A value that somebody chose, and where: `option`, the name of a variable, or that of a file."""
+
+    value: Any
+    source: str
+
+
+class Settings:
+    """What was given, over the defaults.
+
+    Attributes:
+        given: By the path of the setting; what is not in it has its default.
+    """
+
+    def __init__(self, given: Mapping[Path, Given]) -> None:
+        self.given = given
+
+    def server(self) -> ServerConfig:
+        """The configuration of a server."""
+        return _with(ServerConfig(), self._values(lambda path: path[0] != _DELIVERY))
+
+    def delivery(self, base: DeliveryConfig | None = None) -> DeliveryConfig:
+        """The configuration of a delivery worker: what was given, over `base`."""
+        below = self._values(lambda path: path[0] == _DELIVERY)
+        return _with(base or DeliveryConfig(), {path[1:]: value for path, value in below.items()})
+
+    def _values(self, wanted: typing.Callable[[Path], bool]) -> dict[Path, Any]:
+        return {path: given.value for path, given in self.given.items() if wanted(path)}
+
+
+def read_settings(
+    assignments: Iterable[str],
+    environ: Mapping[str, str],
+    from_file: Mapping[Path, Given] | None = None,
+) -> Settings:
+    """The settings that the file, variables and `NAME=VALUE` options make; the later one wins.
 
     Raises:
-        ConfigurationError: There is no such setting, or the value does not fit; names both.
+        ConfigurationError: There is no such setting, or the value does not fit; names both, and where it stands.
     """
     known = dict(fields())
-    given: dict[Path, Any] = {}
+    given = dict(from_file or {})
     for path, hint in known.items():
         if (text := environ.get(variable_of(path))) is not None:
-            given[path] = _value(variable_of(path), text, hint)
+            variable = variable_of(path)
+            given[path] = Given(from_text(path, text, hint, f"{variable}={text}"), variable)
     by_option = {option_of(path): path for path in known}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if name not in by_option or not equals:
-            names = ", ".join(by_option)
-            raise ConfigurationError(f"--set {assignment}: give NAME=VALUE, where NAME is one of {names}")
-        given[by_option[name]] = _value(f"--set {name}", text, known[by_option[name]])
-    return _with(ServerConfig(), given)
+            raise ConfigurationError(f"--set {assignment}: {_no_such(name, by_option)}")
+        path = by_option[name]
+        given[path] = Given(from_text(path, text, known[path], f"--set {name}={text}"), OPTION)
+    return Settings(given)
+
+
+def from_text(path: Path, text: str, hint: Any, where: str) -> Any:
+    """The value that a text means. Raises ConfigurationError, which begins with `where`."""
+    try:
+        if text.lower() == "none":
+            value = msgspec.convert(None, hint)
+        elif _is_rate(hint):
+            value = _rate(text)
+        else:
+            value = msgspec.convert(text, hint, strict=False)
+    except (ValueError, ConfigurationError) as error:  # msgspec.ValidationError is a ValueError
+        raise ConfigurationError(f"{where}: {_RATE if _is_rate(hint) else error}") from None
+    return checked(path, value, where)
+
+
+def from_toml(path: Path, value: Any, hint: Any, where: str) -> Any:
+    """The value that stands in a file, of the type that it must have. Raises ConfigurationError."""
+    if isinstance(value, str) and (_is_rate(hint) or value.lower() == "none"):
+        return from_text(path, value, hint, where)
+    try:
+        if _is_rate(hint):
+            raise ValueError
+        converted = msgspec.convert(value, hint)
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {_RATE if _is_rate(hint) else error}") from None
+    return checked(path, converted, where)
+
+
+def checked(path: Path, value: Any, where: str) -> Any:
+    """The value, which its struct takes. Raises ConfigurationError, which begins with `where`."""
+    try:
+        settings = Settings({path: Given(value, "")})
+        settings.delivery() if path[0] == _DELIVERY else settings.server()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+    return value
+
+
+def default_of(path: Path) -> Any:
+    """What a setting is where nobody says anything."""
+    value: Any = ServerConfig() if path[0] != _DELIVERY else DeliveryConfig()
+    for name in path if path[0] != _DELIVERY else path[1:]:
+        value = getattr(value, name)
+    return value
+
+
+def said(value: Any) -> str:
+    """A value as a variable or an option would give it."""
+    if isinstance(value, Rate):
+        return f"{value.per_s:g}/{value.burst}"
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value == int(value) else str(value)
 
 
 def misspelt(environ: Iterable[str], others: Iterable[str]) -> dict[str, str]:
@@ -77,21 +176,23 @@ def misspelt(environ: Iterable[str], others: Iterable[str]) -> dict[str, str]:
     return {name: matches[0] for name, matches in likely.items() if matches}
 
 
-def _value(name: str, text: str, hint: Any) -> Any:
-    try:
-        if text.lower() == "none":
-            return msgspec.convert(None, hint)
-        if Rate in typing.get_args(hint):
-            per_s, _, burst = text.partition("/")
-            return Rate(float(per_s), int(burst))
-        return msgspec.convert(text, hint, strict=False)
-    except (ValueError, ConfigurationError) as error:  # msgspec.ValidationError is a ValueError
-        wanted = (
-            "RATE/BURST, such as 10/30 (10 a second, 30 at once), or none"
-            if Rate in typing.get_args(hint)
-            else error
-        )
-        raise ConfigurationError(f"{name}={text}: {wanted}") from None
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Words that name the setting that was probably meant, or none."""
+    found = get_close_matches(name, list(known), 1)
+    return f"; is {found[0]} meant?" if found else ""
+
+
+def _no_such(name: str, known: Mapping[str, Path]) -> str:
+    return f"give NAME=VALUE with a setting of docs/configuration.md{nearest(name, known)}"
+
+
+def _is_rate(hint: Any) -> bool:
+    return Rate in (hint, *typing.get_args(hint))
+
+
+def _rate(text: str) -> Rate:
+    per_s, _, burst = text.partition("/")
+    return Rate(float(per_s), int(burst))
 
 
 _StructT = TypeVar("_StructT", bound=msgspec.Struct)

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import msgspec
 
 from ..errors import BadRequestError
 from ..server.auth import sign_token
 from ..wire.events import Id
-from .common import SECRET_ENV, exit_codes, secret_from
+from .common import exit_codes
+from .configured import configured
+from .login_options import Login, secret_options, signing_secret
 
 
+@configured("jwt_secret", "jwt_secret_file", "jwt_secret_env")
 @click.command(short_help="Sign a token for a user.")
 @click.option("--user", required=True, help="Whom the token proves (claim `sub`).")
 @click.option("--device", default=None, help="The device it is bound to (claim `dev`); any if left out.")
 @click.option("--ttl", default=3600.0, show_default=True, type=click.FloatRange(min=1), help="Seconds.")
 @click.option("--scope", default="chat", show_default=True, help="Claim `scope`.")
-@click.option("--jwt-secret-env", default=SECRET_ENV, show_default=True, help="Variable with the secret.")
+@secret_options
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-def token(user: str, device: str | None, ttl: float, scope: str, jwt_secret_env: str, as_json: bool) -> None:
-    """Sign a token (HS256) that `chatkit serve` with the same secret accepts."""
+def token(user: str, device: str | None, ttl: float, scope: str, as_json: bool, **login: Any) -> None:
+    """Sign a token (HS256) that `chatkit serve` with the same secret accepts; of several secrets by the first."""
     for name, value in (("--user", user), ("--device", device)):
         if value is not None:
             _check_id(name, value)
     with exit_codes():
         signed = sign_token(
-            secret_from(jwt_secret_env), user_id=user, device_id=device, ttl_s=ttl, scope=scope
+            signing_secret(Login(**login)), user_id=user, device_id=device, ttl_s=ttl, scope=scope
         )
     if as_json:
         click.echo(msgspec.json.encode({"token": signed, "user": user, "device": device, "ttl": ttl}))

@@ -8,12 +8,14 @@ import anyio
 import click
 import msgspec
 
-from ..assemble import Providers, open_push, open_queue, open_store
+from ..assemble import Providers, open_queue, open_store
 from ..queue.base import Connects, Queue
 from ..server.delivery.config import DeliveryConfig
 from ..server.delivery.worker import DeliveryWorker
 from ..storage.base import DeadLetter, Store
 from .common import exit_codes, set_up_logging
+from .configured import configuration, configured, warn
+from .push_option import push_of
 
 _SHOWN_MAX = 100
 _END_WITHIN_S = 25.0
@@ -29,7 +31,8 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     dead_letters: list[DeadLetter]
 
 
-@click.command(context_settings={"auto_envvar_prefix": "CHATKIT", "show_default": True})
+@configured()
+@click.command(context_settings={"show_default": True})
 @click.option(
     "--storage",
     required=True,
@@ -38,7 +41,10 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
 @click.option("--push", type=click.Path(dir_okay=False), help="The file that names the push providers.")
 @click.option("--queue", help="The queue of the servers: jetstream://HOST or kafka://HOST.")
 @click.option(
-    "--status", is_flag=True, help="Print what waits and what was given up, as a JSON object, and end."
+    "--status",
+    is_flag=True,
+    allow_from_autoenv=False,
+    help="Print what waits and what was given up, as a JSON object, and end.",
 )
 @click.option(
     "--log-level",
@@ -49,6 +55,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
 def worker(storage: str, push: str | None, queue: str | None, status: bool, log_level: str) -> None:
     """Push to devices that did not confirm a message in time. Any number of workers may run. SIGTERM ends it."""
     set_up_logging(log_level)
+    warn()
     with exit_codes():
         store = open_store(storage)
         if not storage.startswith(("postgresql://", "postgres://")):
@@ -56,9 +63,10 @@ def worker(storage: str, push: str | None, queue: str | None, status: bool, log_
         if status:
             click.echo(msgspec.json.encode(anyio.run(_status, store)))
             return
-        if push is None:
+        found = push_of(configuration(), push)
+        if found is None:
             raise click.UsageError("give --push FILE (docs/push.md), or --status")
-        providers, config = open_push(push)
+        providers, config = found
         anyio.run(_run, store, providers, config, None if queue is None else open_queue(queue))
 
 

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ..errors import BadRequestError, ConfigurationError, TokenExpiredError, UnauthenticatedError
+from ..errors import (
+    BadRequestError,
+    ConfigurationError,
+    TokenExpiredError,
+    TokenRevokedError,
+    UnauthenticatedError,
+)
 from ..ports import Clock, SystemClock
 from ..types import Identity
 from ..wire.events import Id
@@ -46,6 +52,7 @@ TIME_MAX_S = 2**40
 _OUTSIDE = re.compile(rb"[^A-Za-z0-9._@-]")
 _ESCAPED = re.compile(r":([0-9A-F]{2})")
 _ID_MAX = 128
+_DECODE_OPTIONS = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_sub": False}
 _NO_ID = (
     "signed tokens are refused: their `sub` is no user id (1-128 of A-Z a-z 0-9 . _ : @ -); "
     "give jwt_authenticator(..., user_id=user_id_from) (said once)"
@@ -117,41 +124,115 @@ def jwt_authenticator(
 
     Source: RFC 7519 section 4.1
     """
-    jwt = _pyjwt()
-    keys = _Keys(jwt, secret, algorithms)
-    now = clock or SystemClock()
-    decode_options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_sub": False}
-
-    def verified(token: str) -> _Claims:
-        error: Exception = UnauthenticatedError("no key fits")
-        for key in keys.of(token):
-            try:
-                claims = jwt.decode(
-                    token, key, algorithms=list(algorithms), options=decode_options, **options
-                )
-                return msgspec.convert(claims, _Claims)
-            except jwt.InvalidSignatureError as wrong_key:
-                error = wrong_key
-        raise error
+    keys = _Keys(load_pyjwt(), secret, algorithms)
+    reader = TokenReader(leeway_s, clock, user_id, options)
 
     async def authenticate(token: str) -> Identity:
+        header = reader.header(token)
+        return reader.identity(token, [(key, algorithms) for key in keys.of(header.get("kid"))])
+
+    return authenticate
+
+
+def any_of(*authenticators: Authenticator) -> Authenticator:
+    """Accept what one of several accepts, asked in turn; for a change from one kind of key to another.
+
+    A token that one of them knows and refuses for its time ends the search, and so does UNAVAILABLE.
+
+    Raises:
+        ConfigurationError: There are none.
+    """
+    if not authenticators:
+        raise ConfigurationError("any_of needs at least one authenticator")
+    if len(authenticators) == 1:
+        return authenticators[0]
+
+    async def authenticate(token: str) -> Identity:
+        refused: UnauthenticatedError | None = None
+        for ask in authenticators:
+            try:
+                answer = ask(token)
+                return await answer if isinstance(answer, Awaitable) else answer
+            except UnauthenticatedError as error:
+                if isinstance(error, TokenExpiredError | TokenRevokedError):
+                    raise
+                refused = error
+        assert refused is not None
+        raise refused
+
+    return authenticate
+
+
+class TokenReader:
+    """Checks a token against keys that somebody else has chosen, each with the algorithms it is bound to.
+
+    Args:
+        leeway_s: Seconds by which the clocks of issuer and server may differ.
+        clock: Where the time comes from.
+        user_id: Makes the user id of `sub`.
+        options: `audience` and `issuer`, passed to PyJWT's `decode`.
+
+    Raises:
+        ConfigurationError: PyJWT is not installed.
+    """
+
+    def __init__(
+        self,
+        leeway_s: float,
+        clock: Clock | None,
+        user_id: Callable[[str], str] | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._jwt = load_pyjwt()
+        self._leeway_s, self._clock, self._user_id = leeway_s, clock or SystemClock(), user_id
+        self._options = options
+
+    def header(self, token: str) -> dict[str, Any]:
+        """The head of a token, of which nothing is proved. Raises UnauthenticatedError for what is no token."""
         try:
-            claims = verified(token)
-            name = _named(claims.sub, user_id)
+            found: dict[str, Any] = self._jwt.get_unverified_header(token)
+            return found
+        except (self._jwt.PyJWTError, ValueError, RecursionError):
+            raise _not_valid() from None
+
+    def identity(self, token: str, keys: Iterable[tuple[Any, Sequence[str]]]) -> Identity:
+        """Whom a token proves, by the first key that fits.
+
+        Raises:
+            UnauthenticatedError: None fits, or the claims are not those of a login.
+            TokenExpiredError: It has ended.
+        """
+        try:
+            claims = self._verified(token, keys)
+            name = _named(claims.sub, self._user_id)
         except (
-            jwt.PyJWTError,
+            self._jwt.PyJWTError,
             msgspec.ValidationError,
             ValueError,
             RecursionError,
             BadRequestError,
             UnauthenticatedError,
         ):
-            raise UnauthenticatedError("the token is not valid") from None
-        _check_times(claims, now.now_ms() / 1000, leeway_s)
+            raise _not_valid() from None
+        _check_times(claims, self._clock.now_ms() / 1000, self._leeway_s)
         device_id = None if claims.dev is UNSET else claims.dev
         return Identity(name, device_id, _ms(claims.exp), claims.scope, _ms(claims.iat))
 
-    return authenticate
+    def _verified(self, token: str, keys: Iterable[tuple[Any, Sequence[str]]]) -> _Claims:
+        error: Exception = _not_valid()
+        for key, algorithms in keys:
+            try:
+                claims = self._jwt.decode(
+                    token, key, algorithms=list(algorithms), options=_DECODE_OPTIONS, **self._options
+                )
+                return msgspec.convert(claims, _Claims)
+            except self._jwt.InvalidSignatureError as wrong_key:
+                error = wrong_key
+        raise error
+
+
+def _not_valid() -> UnauthenticatedError:
+    return UnauthenticatedError("the token is not valid")
 
 
 def _named(sub: str, user_id: Callable[[str], str] | None) -> str:
@@ -161,7 +242,7 @@ def _named(sub: str, user_id: Callable[[str], str] | None) -> str:
         return msgspec.convert(name, Id)
     except msgspec.ValidationError:
         _log_once(_NO_ID)
-        raise UnauthenticatedError("the token is not valid") from None
+        raise _not_valid() from None
 
 
 @cache
@@ -173,7 +254,6 @@ class _Keys:
     """The keys of an authenticator, found fit for its algorithms."""
 
     def __init__(self, jwt: Any, keys: Keys, algorithms: Sequence[str]) -> None:
-        self._jwt = jwt
         if isinstance(algorithms, str) or not algorithms:
             raise ConfigurationError('algorithms must be a list, such as ["RS256"]')
         if len({algorithm.startswith("HS") for algorithm in algorithms}) > 1:
@@ -188,11 +268,11 @@ class _Keys:
             for algorithm in algorithms:
                 _check_key(jwt, key, algorithm)
 
-    def of(self, token: str) -> Sequence[Key]:
-        """The keys that may have signed a token. Raises PyJWTError for what is no token."""
+    def of(self, key_id: str | None) -> Sequence[Key]:
+        """The keys that may have signed a token with this `kid`."""
         if self._by_id is None:
             return self._all
-        key = self._by_id.get(self._jwt.get_unverified_header(token).get("kid", ""))
+        key = self._by_id.get(key_id or "")
         return [] if key is None else [key]
 
 
@@ -228,7 +308,7 @@ def sign_token(
     claims["iat"] = now_ms / 1000  # to the millisecond: a revocation refuses what was issued up to then
     if device_id is not None:
         claims["dev"] = device_id
-    token: str = _pyjwt().encode(claims, secret, algorithm="HS256")
+    token: str = load_pyjwt().encode(claims, secret, algorithm="HS256")
     return token
 
 
@@ -243,7 +323,7 @@ def _check_signed(name: str, value: object) -> None:
 def _check_times(claims: _Claims, now_s: float, leeway_s: float) -> None:
     for stamp in (claims.exp, claims.nbf, claims.iat):
         if stamp is not UNSET and not 0 <= stamp <= TIME_MAX_S:
-            raise UnauthenticatedError("the token is not valid")
+            raise _not_valid()
     if claims.exp is not UNSET and claims.exp + leeway_s < now_s:
         raise TokenExpiredError("the token has expired")
     if claims.nbf is not UNSET and claims.nbf - leeway_s > now_s:
@@ -267,7 +347,8 @@ def _check_key(jwt: Any, key: Key, algorithm: str) -> None:
     if algorithm.startswith("HS"):
         _check_secret(key)
     try:
-        prepared = jwt.get_algorithm_by_name(algorithm).prepare_key(key)
+        known = jwt.get_algorithm_by_name(algorithm)
+        prepared = known.prepare_key(key)
     except NotImplementedError:
         if algorithm in jwt.algorithms.requires_cryptography:
             raise ConfigurationError(f"{algorithm} needs cryptography: pip install 'pyjwt[crypto]'") from None
@@ -279,6 +360,34 @@ def _check_key(jwt: Any, key: Key, algorithm: str) -> None:
         raise ConfigurationError(
             f"this is a private key; {algorithm} is checked with the public one: give that"
         )
+    if not algorithm.startswith("HS") and (too_small := known.check_key_length(prepared)):
+        raise ConfigurationError(too_small)
+
+
+def public_key_algorithms(pem: str | bytes) -> list[str]:
+    """The algorithms that a public key in PEM can check, the usual one first.
+
+    Raises:
+        ConfigurationError: It is none, is too small or of another kind; or cryptography is not installed.
+    """
+    jwt = load_pyjwt()
+    known = sorted(jwt.algorithms.requires_cryptography, key=_by_use)
+    usable = []
+    for algorithm in known:
+        try:
+            _check_key(jwt, pem, algorithm)
+        except ConfigurationError as error:
+            if "cryptography" in str(error) or "private key" in str(error):
+                raise
+            continue
+        usable.append(algorithm)
+    if not usable:
+        raise ConfigurationError("this is no public key in PEM that a token can be checked with")
+    return usable
+
+
+def _by_use(algorithm: str) -> tuple[int, str]:
+    return (0 if algorithm in ("RS256", "EdDSA") else 1, algorithm)
 
 
 def _check_secret(secret: str | bytes) -> None:
@@ -294,7 +403,8 @@ def _check_secret(secret: str | bytes) -> None:
         )
 
 
-def _pyjwt() -> Any:
+def load_pyjwt() -> Any:
+    """PyJWT. Raises ConfigurationError if it is not installed."""
     try:
         import jwt
     except ImportError:
