@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .gateway.websocket_asgi import asgi_app as asgi_app
     from .observability.instrument import Instrument as Instrument
     from .server.auth import Authenticator as Authenticator
+    from .server.auth import any_authenticator as any_authenticator
     from .server.auth import external_id_of as external_id_of
     from .server.auth import jwt_authenticator as jwt_authenticator
     from .server.auth import sign_token as sign_token
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from .server.delivery.notices import Notice as Notice
     from .server.delivery.notices import PushText as PushText
     from .server.delivery.worker import DeliveryWorker as DeliveryWorker
+    from .server.jwks import jwks_authenticator as jwks_authenticator
     from .server.limits import Limits as Limits
     from .server.login_request import LoginRequest as LoginRequest
     from .server.login_request import RequestLogin as RequestLogin
@@ -91,11 +93,12 @@ else:
             "gateway.websocket_asgi": "asgi_app",
             "gateway.memory": "MemoryConnector",
             "observability.instrument": "Instrument",
-            "server.auth": "Authenticator jwt_authenticator external_id_of sign_token user_id_from",
+            "server.auth": "Authenticator any_authenticator jwt_authenticator external_id_of sign_token user_id_from",
             "server.config": "ServerConfig",
             "server.delivery.config": "DeliveryConfig",
             "server.delivery.notices": "Notice PushText",
             "server.delivery.worker": "DeliveryWorker",
+            "server.jwks": "jwks_authenticator",
             "server.limits": "Limits",
             "server.login_request": "LoginRequest RequestLogin",
             "server.server": "ChatServer",

@@ -99,11 +99,15 @@ def is_setting(parameter: click.Parameter) -> bool:
 
 
 def node_options() -> dict[str, click.Option]:
-    """The settings that are options of a node or a worker, in their order."""
+    """The settings that are options of a node or a worker, in their order; where both have one, the node's."""
     from .commands import chatkit  # which imports this
 
-    found = (it for name in _NODES for it in chatkit.commands[name].params if is_setting(it))
-    return {str(it.name): it for it in found if isinstance(it, click.Option)}
+    options: dict[str, click.Option] = {}
+    for command in _NODES:
+        for parameter in filter(is_setting, chatkit.commands[command].params):
+            assert isinstance(parameter, click.Option)
+            options.setdefault(str(parameter.name), parameter)
+    return options
 
 
 def by_file(option: click.Option) -> str:

@@ -14,7 +14,13 @@ import click
 import msgspec
 
 from ..errors import ConfigurationError
-from ..server.auth import Authenticator, any_of, jwt_authenticator, public_key_algorithms, user_id_from
+from ..server.auth import (
+    Authenticator,
+    any_authenticator,
+    jwt_authenticator,
+    public_key_algorithms,
+    user_id_from,
+)
 from ..server.jwks import ALGORITHMS, jwks_authenticator
 from .common import SECRET_ENV
 from .config_file import read_secret
@@ -124,7 +130,7 @@ def authenticator_from(login: Login) -> Authenticator:
             f"set the JWT secret in the environment variable {login.jwt_secret_env}, "
             "or give --jwt-secret-file, --jwt-key or --jwks-url"
         )
-    return any_of(*found)
+    return any_authenticator(*found)
 
 
 def _by_key(login: Login, path: Path, shared: Mapping[str, Any]) -> Authenticator:

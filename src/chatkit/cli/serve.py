@@ -40,7 +40,7 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
 
 @configured()
 @click.command(context_settings={"show_default": True})
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 for any.")
 @click.option(
     "--storage",

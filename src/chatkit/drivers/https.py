@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ssl
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import anyio
-import httpx
 
 from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class FetchError(Exception):
@@ -79,6 +81,8 @@ async def fetch(
     Raises:
         FetchError: No connection, another status than 2xx, too long, too late, compressed.
     """
+    import httpx  # here, for it loads rich, and most commands ask for nothing
+
     client = httpx.AsyncClient(
         verify=False if ssl_context is None else ssl_context,  # http:// has no TLS
         proxy=proxy,

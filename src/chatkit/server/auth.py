@@ -134,7 +134,7 @@ def jwt_authenticator(
     return authenticate
 
 
-def any_of(*authenticators: Authenticator) -> Authenticator:
+def any_authenticator(*authenticators: Authenticator) -> Authenticator:
     """Accept what one of several accepts, asked in turn; for a change from one kind of key to another.
 
     A token that one of them knows and refuses for its time ends the search, and so does UNAVAILABLE.
@@ -143,7 +143,7 @@ def any_of(*authenticators: Authenticator) -> Authenticator:
         ConfigurationError: There are none.
     """
     if not authenticators:
-        raise ConfigurationError("any_of needs at least one authenticator")
+        raise ConfigurationError("any_authenticator needs at least one authenticator")
     if len(authenticators) == 1:
         return authenticators[0]
 
