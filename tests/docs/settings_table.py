@@ -1,4 +1,4 @@
-"""The tables of all settings in docs/configuration.md, from the code: `python -m tests.docs.settings_table` writes them.
+"""The tables of all settings in docs/configuration.md; `python -m tests.docs.settings_table` writes them anew.
 
 The words are those of `--help` and of the structs' docstrings.
 """
