@@ -59,7 +59,7 @@ def open_store(address: str, *, ids: Ids | None = None) -> Store:
 
         return PostgresStore(address, ids=ids or SystemIds())
     raise ConfigurationError(
-        f"unknown storage address {_without_login(address)!r}; use sqlite:///PATH, postgresql://HOST/NAME or memory://"
+        f"unknown storage address {without_login(address)!r}; use sqlite:///PATH, postgresql://HOST/NAME or memory://"
     )
 
 
@@ -227,7 +227,7 @@ def _provider(name: str, values: dict[str, Any], folder: Path, ports: Ports | No
     return provider
 
 
-def _without_login(address: str) -> str:
+def without_login(address: str) -> str:
     """An address for a message: a password may be in it."""
     scheme, separator, rest = address.partition("://")
     return scheme + separator + rest.rpartition("@")[2]

@@ -13,22 +13,27 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 from click.testing import CliRunner
 
 from chatkit.cli import _progress
 from chatkit.cli import verify as verify_module
 from chatkit.client.store.sqlite import SqliteStore as ClientStore
+from chatkit.storage.postgres import PostgresStore
+from tests.servers.postgres import serving
 
 from ..storage.damage import (
     SECRET,
     change,
     cut_in_half,
     damage_bytes,
+    fill,
     make_log,
     with_name_in_schema_broken,
     with_old_page_zeroed,
 )
+from ..storage.ids import seeded_ids
 from .command import TIMEOUT_S, chatkit, next_line, started
 
 
@@ -220,3 +225,46 @@ def test_a_terminal_shows_bars(log: str, tmp_path: Path) -> None:
     assert b"messages" in shown
     assert b"100%" in shown
     assert b"is whole" in done.stdout
+
+
+def test_a_database_is_checked_like_a_file(tmp_path: Path) -> None:
+    with serving() as server:
+        address = server.new_database()
+        login = address.replace("chatkit@", "chatkit:hunter2@")
+        anyio.run(_fill, address)
+        whole = chatkit("verify", "--storage", login, "--json", cwd=tmp_path)
+        by_variable = chatkit("verify", cwd=tmp_path, env={"CHATKIT_STORAGE": login})
+        database = address.rsplit("/", 1)[1].partition("?")[0]
+        server.query(database, "DELETE FROM device_exact")
+        damaged = chatkit("verify", "--storage", login, cwd=tmp_path)
+        empty = chatkit("verify", "--storage", server.new_database(), cwd=tmp_path)
+        server.stop()
+        gone = chatkit("verify", "--storage", login, "--json", cwd=tmp_path)
+
+    name = f"postgresql://127.0.0.1:{server.port}/{database}?sslmode=disable"
+    assert (whole.returncode, whole.stderr) == (0, "")
+    printed = json.loads(whole.stdout)
+    assert (printed["file"], printed["whole"], printed["messages"]) == (name, True, 307)
+    assert by_variable.stdout.startswith(f"{name} is whole; 2 conversations and 307 messages were read in ")
+    assert damaged.returncode == 1
+    assert damaged.stdout.splitlines()[0] == (
+        "device: conversation h counts 1 single confirmations of device phone of bob and has 0"
+    )
+    assert (empty.returncode, "has no log of chatkit" in empty.stderr) == (2, True)
+    assert (gone.returncode, json.loads(gone.stdout)["file"]) == (2, name)
+    assert "the database cannot be checked now" in gone.stderr
+    assert "hunter2" not in repr((whole, by_variable, damaged, gone.stdout, gone.stderr)).replace(login, "")
+
+
+async def _fill(address: str) -> None:
+    store = PostgresStore(address, ids=seeded_ids())
+    await store.migrate()
+    await fill(store)
+    await store.aclose()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--storage", "memory://"), ("--storage", "redis://x")])
+def test_a_log_must_be_named(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = chatkit("verify", *arguments, cwd=tmp_path, env={"CHATKIT_STORAGE": None})
+    assert done.returncode == 2
+    assert "--storage" in done.stderr.splitlines()[-1]

@@ -87,6 +87,11 @@ class PostgresServer:
         assert done.returncode == 0, done.stderr
 
     @property
+    def data(self) -> Path:
+        """The folder of the cluster."""
+        return self._data
+
+    @property
     def pid(self) -> int:
         """Of the first process; it is the parent of all others."""
         assert self._process is not None
@@ -167,11 +172,11 @@ class PostgresServer:
         """What it has logged so far."""
         return (self._folder / "server.log").read_text()
 
-    def new_database(self) -> str:
-        """The address of a database that is empty."""
+    def new_database(self, copied_from: str = "template1") -> str:
+        """The address of a database that is empty, or is as another one, which nobody uses now."""
         self._databases += 1
         name = f"test_{self._databases}"
-        self._run("psql", *self._to("postgres"), "-c", f"CREATE DATABASE {name}")
+        self._run("psql", *self._to("postgres"), "-c", f"CREATE DATABASE {name} TEMPLATE {copied_from}")
         return self.address(name)
 
     def query(self, database: str, sql: str) -> str:

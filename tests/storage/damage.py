@@ -51,13 +51,19 @@ def _log() -> bytes:
 
 
 async def _fill(path: str) -> None:
-    """A log of conversations g (1) and h (2), closed cleanly.
+    """The log in a file, closed cleanly."""
+    store = SqliteStore(path, ids=seeded_ids())
+    await store.migrate()
+    await fill(store)
+    await store.aclose()
+
+
+async def fill(store: base.Store) -> None:
+    """A log of conversations g (1) and h (2).
 
     Old in it are a recall (g, seq 2 by 3) and memberships that ended; new are the last messages of h and a recall of
     one of them (seq 300 by 304).
     """
-    store = SqliteStore(path, ids=seeded_ids())
-    await store.migrate()
     await do(store, device("ann"), device("bob"), group("g", "ann", "bob"))
     sent = await one(store, send("g", "ann", "k", SECRET), base.Appended)
     await do(store, recall(sent.entry.message_id, "ann"), group("h", "ann", "bob"))
@@ -69,7 +75,6 @@ async def _fill(path: str) -> None:
     assert isinstance(exact, base.Appended)
     await do(store, recall(last.entry.message_id, "ann"), confirm(exact.entry.message_id, "bob"))
     await do(store, delivered("h", "ann", 303), delivered("h", "bob", 200), read("h", "bob", 100))
-    await store.aclose()
 
 
 def vacuum_into(path: str, target: str) -> None:

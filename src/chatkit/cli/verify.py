@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import anyio
 import click
 import msgspec
 
+from ..assemble import without_login
 from ..errors import UnavailableError
 from ..ports import Clock, SystemClock
 from ..storage.sqlite.verify import verify_file
@@ -22,6 +27,7 @@ class VerifyResult(msgspec.Struct, frozen=True):
     """The object that `--json` prints.
 
     Attributes:
+        file: The log, or the address of its database without the login.
         found: How many findings there are of each kind; not more than 20 of a kind are listed.
     """
 
@@ -42,35 +48,63 @@ class VerifyError(msgspec.Struct, frozen=True):
 
 
 @click.command(short_help="Check all of a log.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--storage",
+    envvar="CHATKIT_STORAGE",
+    show_envvar=True,
+    help="In place of FILE: postgresql://HOST/NAME, or sqlite:///PATH.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as a JSON object.")
-def verify(file: Path, as_json: bool) -> None:
-    """Read all of the log in FILE, a server's SQLite file, and report what is wrong with it.
+def verify(file: Path | None, storage: str | None, as_json: bool) -> None:
+    """Read all of a log and report what is wrong with it: of FILE, a server's SQLite file, or of a database.
 
-    Ends with 0 if the log is whole, with 1 if it is damaged, and with 2 if FILE cannot be checked. Nothing is changed.
-    A server may be running on FILE: it goes on meanwhile, and its file `-wal` grows until the check has ended.
+    Ends with 0 if the log is whole, with 1 if it is damaged, and with 2 if it cannot be checked. Nothing is changed.
+    Servers may be running on it. Of a file one state is read, and its `-wal` grows until the check has ended. A
+    database is read part by part, each as it is then; `target_session_attrs=any` in the address lets a standby be read.
     """
+    log = _log(file, storage)
     clock = SystemClock()
     started_s, report = clock.now_s(), Report()
     try:
         with exit_codes():
-            _check(str(file), report, clock)
+            log.check(report, clock)
     except click.ClickException as error:
         if as_json:
-            click.echo(msgspec.json.encode(VerifyError(str(file), error.message)))
+            click.echo(msgspec.json.encode(VerifyError(log.name, error.message)))
         raise
     except KeyboardInterrupt:
         so_far = f"{report.found.total()} findings" if report.findings else "nothing wrong was found"
         words = f"Interrupted: {so_far} until then; the check is not complete."
         click.echo(words, err=True)
         if as_json:
-            click.echo(msgspec.json.encode(VerifyError(str(file), words)))
+            click.echo(msgspec.json.encode(VerifyError(log.name, words)))
         sys.exit(_INTERRUPTED)
-    _print(file, report, clock.now_s() - started_s, as_json=as_json)
+    _print(log.name, report, clock.now_s() - started_s, as_json=as_json)
     sys.exit(0 if report.whole else 1)
 
 
-def _check(path: str, report: Report, clock: Clock) -> None:
+class _Log(NamedTuple):
+    """What is to be checked, as it is called, and how."""
+
+    name: str
+    check: Callable[[Report, Clock], None]
+
+
+def _log(file: Path | None, storage: str | None) -> _Log:
+    if file is not None:
+        return _Log(str(file), partial(_check_file, str(file)))
+    if storage is None:
+        raise click.UsageError("give FILE or --storage")
+    if storage.startswith(("postgresql://", "postgres://")):
+        return _Log(without_login(storage), partial(_check_database, storage))
+    if storage.startswith("sqlite:///"):
+        path = storage.removeprefix("sqlite:///")
+        return _Log(path, partial(_check_file, path))
+    raise click.UsageError("--storage must be postgresql://HOST/NAME or sqlite:///PATH")
+
+
+def _check_file(path: str, report: Report, clock: Clock) -> None:
     """Run the check to its end and show how far it is. Raises UsageError if the file is busy."""
     try:
         with shown(clock) as progress:
@@ -80,10 +114,25 @@ def _check(path: str, report: Report, clock: Clock) -> None:
         raise click.UsageError(f"the file cannot be checked now: {error}") from None
 
 
-def _print(file: Path, report: Report, seconds: float, *, as_json: bool) -> None:
+def _check_database(address: str, report: Report, clock: Clock) -> None:
+    """Run the check to its end and show how far it is. Raises UsageError if the server cannot do it now."""
+    from ..storage.postgres.verify import verify_database  # here: it is slow to load
+
+    async def check() -> None:
+        with shown(clock) as progress:
+            async for step in verify_database(address, report):
+                progress.step(step)
+
+    try:
+        anyio.run(check)
+    except UnavailableError as error:
+        raise click.UsageError(f"the database cannot be checked now: {error}") from None
+
+
+def _print(name: str, report: Report, seconds: float, *, as_json: bool) -> None:
     if as_json:
         result = VerifyResult(
-            str(file),
+            name,
             report.whole,
             report.findings,
             {str(check): count for check, count in report.found.items()},
@@ -99,4 +148,4 @@ def _print(file: Path, report: Report, seconds: float, *, as_json: bool) -> None
         click.echo(f"and {unlisted} more findings of the same kinds")
     read = f"{report.conversations} conversations and {report.messages} messages were read in {seconds:.1f} s"
     advice = "" if report.whole else "; restore a backup (rows that were deleted by hand are damage too)"
-    click.echo(f"{file} is {'whole' if report.whole else 'damaged'}; {read}{advice}")
+    click.echo(f"{name} is {'whole' if report.whole else 'damaged'}; {read}{advice}")

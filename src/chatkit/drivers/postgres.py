@@ -71,9 +71,12 @@ _AGAIN: Final = ("40001", "40P01", "23505")
 _LOCKED: Final = "55P03"
 """lock_not_available: not given within `lock_timeout`."""
 
-_UNAVAILABLE: Final = ("08", "53", "57", "58", "25006", "XX001", "XX002", "3D000", "28")
+_UNAVAILABLE: Final = ("08", "53", "57", "58", "25006", "3D000", "28")
 """SQLSTATEs, by their beginning, of a server that cannot do it now: no connection, no room, going down, starting, a
-standby; and of data that is damaged."""
+standby."""
+
+_DAMAGED: Final = ("XX001", "XX002")
+"""data_corrupted, index_corrupted."""
 
 _LOST_STATEMENTS: Final = ("26000", "42P05")
 """invalid_sql_statement_name, duplicate_prepared_statement: what a pooler makes of them."""
@@ -89,6 +92,10 @@ class ConflictError(UnavailableError):
 
 class LockedError(UnavailableError):
     """Another transaction kept a lock for longer than was waited; nothing of this one was stored. A retry is safe."""
+
+
+class DamagedError(UnavailableError):
+    """What the server has on its disk is not what was written to it; a backup helps."""
 
 
 class DatabaseError(Exception):
@@ -308,6 +315,8 @@ def translated(error: Exception) -> Exception:
         if state in _LOST_STATEMENTS:
             words = f"{words_of(error)}: a pooler in transaction mode needs pooler=transaction in the address"
             return UnavailableError(words, retry_after_s=RETRY_AFTER_S)
+        if state in _DAMAGED:
+            return DamagedError(f"PostgreSQL refused: {words_of(error)}", retry_after_s=RETRY_AFTER_S)
         if state.startswith(_UNAVAILABLE):
             return UnavailableError(f"PostgreSQL refused: {words_of(error)}", retry_after_s=RETRY_AFTER_S)
         return DatabaseError(error)
