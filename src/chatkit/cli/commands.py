@@ -10,6 +10,7 @@ from .backup import backup
 from .capacity import capacity_command
 from .config import config
 from .demo import demo
+from .explain import explain
 from .restore import restore
 from .serve import serve
 from .token import token
@@ -30,5 +31,6 @@ chatkit.add_command(verify)
 chatkit.add_command(backup)
 chatkit.add_command(restore)
 chatkit.add_command(worker)
+chatkit.add_command(explain)
 chatkit.add_command(capacity_command)
 chatkit.add_command(config)

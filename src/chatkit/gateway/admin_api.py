@@ -17,12 +17,16 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from ..errors import BadRequestError, NotFoundError, RefusedError
+from ..server.explain import READERS_SHOWN
 from ..server.proof import Proof
 from ..server.server import ChatServer
-from .call import Call
+from ..storage.base import READERS_MAX
+from ..types import Explanation
+from ..wire import events as ev
+from .call import Call, checked
 from .openapi import Operation, openapi_document
 from .problems import NO_SUCH_PATH, problem
-from .responder import Responder
+from .responder import Responder, json_response
 
 ADMIN_SCOPE: Final = "chat:admin"
 """The word in a login's scope, which is words between spaces (RFC 8693 section 4.2), that makes an administrator."""
@@ -57,10 +61,20 @@ class AdminApi:
         op = Operation
         return [
             op("GET", PREFIX + "/openapi.json", self._openapi, None),
+            op("GET", PREFIX + "/messages/{message_id}", self._message, Explanation, query=("user", "limit")),
         ]
 
     async def _openapi(self, call: Call) -> Response:
         return Response(self._document(_root_path(call.request.scope)), media_type="application/json")
+
+    async def _message(self, call: Call) -> Response:
+        message_id = call.path("message_id", ev.MessageId)
+        user = call.request.query_params.get("user")
+        user_id = None if user is None else checked(user, ev.Id)
+        limit = call.number("limit", READERS_SHOWN, least=1, most=READERS_MAX)
+        async with self._server.reads.turn(call.user_id):
+            found = await self._server.explain(message_id, user_id=user_id, limit=limit)
+        return json_response(found)
 
     # --- how each is answered ---
 

@@ -17,6 +17,7 @@ _QUERY: dict[str, dict[str, Any]] = {
     "upToSeq": {"schema": {"type": "integer", "minimum": 0}, "required": True},
     "limit": {"schema": {"type": "integer", "minimum": 1}},
     "cursor": {"schema": {"type": "string"}},
+    "user": {"schema": {"type": "string"}},
     "users": {"schema": {"type": "string"}, "required": True},
     "conversationId": {"schema": {"type": "string"}, "required": True},
 }

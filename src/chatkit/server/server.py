@@ -26,6 +26,7 @@ from ..push.base import PushProvider
 from ..queue.base import Connects as QueueConnects
 from ..queue.base import Queue
 from ..storage.base import ContactReader, Store
+from ..types import Explanation
 from ..wire import events as ev
 from ..wire.codec import Codec
 from .access import Access
@@ -48,6 +49,8 @@ from .devices import Devices
 from .dispatch import Dispatch
 from .drain import Drain
 from .engine import Engine
+from .explain import READERS_SHOWN, ReaderLimit, explain_message
+from .host import check_ids, check_value
 from .host_sends import HostSends
 from .live.hub import Hub
 from .login import Login
@@ -352,6 +355,33 @@ class ChatServer(LoginVerbs):
         if not (self._entered or self._left or self._warned):
             self._warned = True
             logger.error("%s. A host without lifespan, such as daphne, cannot run it", NOT_RUNNING)
+
+    async def explain(
+        self, message_id: str, *, user_id: str | None = None, limit: int = READERS_SHOWN
+    ) -> Explanation:
+        """What became of a message, or of another entry of a log: who sent it, who has it, who was pushed to.
+
+        It never holds the message's words, nor a token. Recalled messages and those of a former epoch have their
+        account too. Of sessions it says what this node has; those of other nodes are not asked.
+
+        Args:
+            message_id: Its id.
+            user_id: Tell only of this one of its readers.
+            limit: Most readers that are told of, from 1 to 1,000, the first by id.
+
+        Raises:
+            BadRequestError: No valid id, or limit.
+            NotFoundError: There is no such entry; the words say why.
+            UnavailableError: Storage refused; a retry is safe.
+
+        Source: docs/observability.md#explain
+        """
+        check_value(str, "message id", message_id)
+        check_ids(*(() if user_id is None else (user_id,)))
+        check_value(ReaderLimit, "limit", limit)
+        return await explain_message(
+            self.store, self._hub.presence, self.ports.clock, message_id, user_id, limit
+        )
 
     async def drain(self) -> None:
         """Take nobody in any more, send everybody away over `drain_spread_s`, and answer what was accepted.

@@ -622,6 +622,19 @@ def next_floor(position: int) -> int:
 
 
 @runtime_checkable
+class OpensToRead(Protocol):
+    """An ability beside `Store`: a log that others serve is read by an operator's command."""
+
+    async def open_to_read(self) -> None:
+        """Open the log for reads alone, instead of `migrate`: nothing is written, and no server is disturbed.
+
+        Raises:
+            ConfigurationError: There is no log, or it was made by a newer or an older version.
+            UnavailableError: Storage does not answer; a retry is safe.
+        """
+
+
+@runtime_checkable
 class TrailReader(Protocol):
     """Reads of what became of one message. An ability beside `Store`, asked for by operators."""
 

@@ -217,5 +217,6 @@ def not_held(seq: int, conversation: tuple[str, int] | None, epoch: str | None) 
     if epoch is None:
         return NotFoundError(f"no such message: {name} has no entry at seq {seq} any more")
     return NotFoundError(
-        f"no such message: at seq {seq} of {name} is an entry of another epoch; this log was put back since"
+        f"no such message: at seq {seq} of {name} is an entry of another epoch; the id is of another log, or this one "
+        "was put back since"
     )

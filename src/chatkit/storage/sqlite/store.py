@@ -20,7 +20,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from ...drivers.file_lock import FileLock
-from ...drivers.migrations import migrate, migration_files
+from ...drivers.migrations import check_current, migrate, migration_files
 from ...drivers.sqlite import (
     MEMORY,
     RETRY_AFTER_S,
@@ -40,7 +40,7 @@ from .delivery_store import SqliteDeliveries
 from .last_served import LastServed
 from .opening import APPLICATION_ID, check_newest
 from .trail import trail
-from .verify import report_of_open
+from .verify import check_header, report_of_open
 from .watch import FileWatch
 from .writer import Writer
 
@@ -134,6 +134,10 @@ class SqliteStore:
     async def migrate(self) -> bytes:
         """Open the file, bring its schema up to date, see that its newest end is whole, and return the log's secret."""
         return await self._run(self._writer_limit, self._open)
+
+    async def open_to_read(self) -> None:
+        """Open the file for reads alone, beside the server that serves it: nothing is written, or locked for it."""
+        await self._run(self._reader_limit, self._open_to_read)
 
     async def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
         """Apply a batch in one transaction; after an error of the disk, none until the store is opened anew."""
@@ -303,6 +307,19 @@ class SqliteStore:
         if self._threads:  # nothing else is served to anybody
             _warn_of_version()
         return secret
+
+    def _open_to_read(self) -> None:
+        if self._readers:
+            raise ConfigurationError("this store is open already")
+        check_header(self._path)
+        with ExitStack() as undo:
+            readers = []
+            for _ in range(self._reader_count):
+                readers.append(self._connect(self._path, read_only=True))
+                undo.callback(readers[-1].close)
+            check_current(readers[0], migration_files(__package__), APPLICATION_ID)
+            undo.pop_all()
+        self._readers.extend(readers)
 
     def _acquire(self, undo: ExitStack) -> FileLock | None:
         if not self._exclusive:
