@@ -17,29 +17,28 @@ from ..storage.base import READERS_MAX, MessageTrail, OpensToRead, Store, TrailR
 from ..types import Explanation, Fact
 from ..wire.events import Id
 from .common import exit_codes
+from .configured import configured
 from .one_line import one_line
 
 _WHEN: Final = {"EXACT": "   ", "AT_LATEST": "by "}
 
 
-@click.command(short_help="Say what became of a message.", context_settings={"auto_envvar_prefix": "CHATKIT"})
+@configured("storage")
+@click.command(short_help="Say what became of a message.", context_settings={"show_default": True})
 @click.argument("message_id")
 @click.option(
     "--storage",
     default="sqlite:///chat.db",
-    show_default=True,
     help="The log: sqlite:///PATH, also while a server runs on it, or postgresql://HOST/NAME. It is only read.",
 )
-@click.option("--user", allow_from_autoenv=False, help="Tell only of this one of those who may read it.")
+@click.option("--user", help="Tell only of this one of those who may read it.")
 @click.option(
     "--limit",
     default=200,
-    show_default=True,
     type=click.IntRange(1, READERS_MAX),
-    allow_from_autoenv=False,
     help="Most of those who may read it that are told of.",
 )
-@click.option("--json", "as_json", is_flag=True, allow_from_autoenv=False, help="Print a JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def explain(message_id: str, storage: str, user: str | None, limit: int, as_json: bool) -> None:
     """Say what became of the message MESSAGE_ID: when it was stored, who has it on which device, who has read it, what
     was pushed to whom, and what waits. Each with its time, what that time means, and where it is from. Never its words.

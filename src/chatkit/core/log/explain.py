@@ -177,9 +177,7 @@ def _open(it: OpenDelivery, now_ms: int) -> Fact:
         words = f"pushes were given up{whom}: {it.reason}; the first failure was then"
         return Fact("PUSH_GIVEN_UP", it.since_ms, "EXACT", "delivery", words, user_id, device_id)
     when = "now" if it.ready_ms <= now_ms else f"in {(it.ready_ms - now_ms + 999) // 1000} s"
-    words = (
-        f"a push waits{whom} to be tried again {when}; tries so far: {it.attempt}; {it.reason}"
-    )
+    words = f"a push waits{whom} to be tried again {when}; tries so far: {it.attempt}; {it.reason}"
     return Fact("PUSH_WAITS", None, "NOW", "delivery", words, user_id, device_id)
 
 
@@ -214,7 +212,11 @@ def _on_device(trail: MessageTrail, reader: Reader, device: ReaderDevice) -> Fac
     if device.first_seen_ms > trail.server_ts:
         how = "the device is newer than the message: its cursor began beyond it, or went over it"
     else:
-        how = "this one was confirmed by itself" if device.is_exact else f"confirmed, up to seq {device.delivered_seq}"
+        how = (
+            "this one was confirmed by itself"
+            if device.is_exact
+            else f"confirmed, up to seq {device.delivered_seq}"
+        )
     time = _at_latest(trail, device.updated_ms)
     return Fact("CONFIRMED", *time, "device_cursor", how, user_id, device_id)
 
