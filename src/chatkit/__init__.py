@@ -48,8 +48,10 @@ if TYPE_CHECKING:
     from .errors import UnauthenticatedError as UnauthenticatedError
     from .errors import UnavailableError as UnavailableError
     from .gateway.memory import MemoryConnector as MemoryConnector
+    from .gateway.metrics_app import metrics_app as metrics_app
     from .gateway.websocket_asgi import asgi_app as asgi_app
     from .observability.instrument import Instrument as Instrument
+    from .observability.metrics import Metrics as Metrics
     from .server.auth import Authenticator as Authenticator
     from .server.auth import any_authenticator as any_authenticator
     from .server.auth import external_id_of as external_id_of
@@ -92,7 +94,9 @@ else:
             " UnauthenticatedError UnavailableError",
             "gateway.websocket_asgi": "asgi_app",
             "gateway.memory": "MemoryConnector",
+            "gateway.metrics_app": "metrics_app",
             "observability.instrument": "Instrument",
+            "observability.metrics": "Metrics",
             "server.auth": "Authenticator any_authenticator jwt_authenticator external_id_of sign_token user_id_from",
             "server.config": "ServerConfig",
             "server.delivery.config": "DeliveryConfig",

@@ -173,11 +173,24 @@ class OverloadedError(RefusedError):
 
 
 class UnavailableError(RefusedError):
-    """Storage refused or the node is not running. Resend with the same key."""
+    """Storage refused or the node is not running. Resend with the same key.
+
+    Attributes:
+        kind: Why, in one word for figures: `busy`, `full`, `memory`, `damaged`, `disk`, `connection`, `conflict`,
+            `locked`, `closed`, or `other`.
+    """
 
     code = "UNAVAILABLE"
     status = 503
     retryable = True
+    kind = "other"
+
+    def __init__(
+        self, message: str = "", *, retry_after_s: float | None = None, kind: str | None = None
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        if kind is not None:
+            self.kind = kind
 
 
 class UnknownRefusalError(RefusedError):

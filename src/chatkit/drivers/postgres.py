@@ -78,6 +78,9 @@ standby."""
 _DAMAGED: Final = ("XX001", "XX002")
 """data_corrupted, index_corrupted."""
 
+_KINDS: Final = {"08": "connection", "53": "full", "57": "connection", "58": "disk", "XX": "damaged"}
+"""What the classes of those SQLSTATEs come to, in one word. 53 is room of any sort: disk, memory, connections."""
+
 _LOST_STATEMENTS: Final = ("26000", "42P05")
 """invalid_sql_statement_name, duplicate_prepared_statement: what a pooler makes of them."""
 
@@ -89,9 +92,13 @@ _SESSION_ENDS: Final = ("08", "57P", "25P03", "25P04")
 class ConflictError(UnavailableError):
     """Another transaction came first; nothing of this one was stored, and a retry is safe."""
 
+    kind = "conflict"
+
 
 class LockedError(UnavailableError):
     """Another transaction kept a lock for longer than was waited; nothing of this one was stored. A retry is safe."""
+
+    kind = "locked"
 
 
 class DamagedError(UnavailableError):
@@ -191,9 +198,8 @@ class Database:
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
             raise ConfigurationError(f"PostgreSQL refused: {error}") from None
         except _connection_errors() as error:
-            raise UnavailableError(
-                f"no PostgreSQL: {words_of(error)}", retry_after_s=RETRY_AFTER_S
-            ) from error
+            words = f"no PostgreSQL: {words_of(error)}"
+            raise UnavailableError(words, retry_after_s=RETRY_AFTER_S, kind="connection") from error
 
     async def aclose(self) -> None:
         """Close every connection; those in use are cut after a moment."""
@@ -254,9 +260,8 @@ class Database:
         try:
             return pool, await pool.acquire(timeout=self._deadlines.connect_s)
         except _connection_errors() as error:
-            raise UnavailableError(
-                f"no PostgreSQL: {words_of(error)}", retry_after_s=RETRY_AFTER_S
-            ) from error
+            words = f"no PostgreSQL: {words_of(error)}"
+            raise UnavailableError(words, retry_after_s=RETRY_AFTER_S, kind="connection") from error
 
 
 def _connection_errors() -> tuple[type[Exception], ...]:
@@ -318,10 +323,12 @@ def translated(error: Exception) -> Exception:
         if state in _DAMAGED:
             return DamagedError(f"PostgreSQL refused: {words_of(error)}", retry_after_s=RETRY_AFTER_S)
         if state.startswith(_UNAVAILABLE):
-            return UnavailableError(f"PostgreSQL refused: {words_of(error)}", retry_after_s=RETRY_AFTER_S)
+            words, kind = f"PostgreSQL refused: {words_of(error)}", _KINDS.get(state[:2])
+            return UnavailableError(words, retry_after_s=RETRY_AFTER_S, kind=kind)
         return DatabaseError(error)
     if isinstance(error, OSError | TimeoutError) or _is_misuse(error):
-        return UnavailableError(f"PostgreSQL failed: {words_of(error)}", retry_after_s=RETRY_AFTER_S)
+        words = f"PostgreSQL failed: {words_of(error)}"
+        return UnavailableError(words, retry_after_s=RETRY_AFTER_S, kind="connection")
     return DatabaseError(error) if isinstance(error, asyncpg.InterfaceError) else error
 
 

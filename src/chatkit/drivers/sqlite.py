@@ -51,6 +51,12 @@ _REFUSED = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
+_KINDS = {
+    sqlite3.SQLITE_BUSY: "busy",
+    sqlite3.SQLITE_LOCKED: "busy",
+    sqlite3.SQLITE_FULL: "full",
+    sqlite3.SQLITE_NOMEM: "memory",
+}
 _FAILED = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _SET_UP = _DAMAGED | {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
@@ -84,13 +90,19 @@ class DiskFailedError(UnavailableError):
     The file must be opened anew before anything more is written to it.
     """
 
+    kind = "disk"
+
 
 class DamagedError(DiskFailedError):
     """What is on the disk is not what was written to it. Opening the file anew does not help; a backup does."""
 
+    kind = "damaged"
+
 
 class DamagedRowError(UnavailableError):
     """A row is not what was written to it. Other rows can be read and written; a backup helps."""
+
+    kind = "damaged"
 
 
 class DamagedFileError(ConfigurationError):
@@ -433,7 +445,8 @@ def _translated(error: Exception) -> BaseException:
         return KeyboardInterrupt()
     if primary in _REFUSED:
         reason = str(error) or "out of memory"  # a MemoryError has no words
-        return UnavailableError(f"storage refused: {reason}", retry_after_s=RETRY_AFTER_S)
+        kind = _KINDS.get(primary)
+        return UnavailableError(f"storage refused: {reason}", retry_after_s=RETRY_AFTER_S, kind=kind)
     if primary in _DAMAGED:
         return DamagedError(f"storage is damaged: {error}", retry_after_s=RETRY_AFTER_S)
     if isinstance(error, UnicodeDecodeError):

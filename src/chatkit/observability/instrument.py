@@ -40,6 +40,9 @@ class CommittedBatch(msgspec.Struct, frozen=True, gc=False):
         durable_s: When it was durable.
         published_s: When the answers and pushes of all of it were in the send buffers of their sessions.
         published_ms: The same, in Unix milliseconds.
+        delivery_s: How long messages took that devices confirmed with this batch: one for each message and device, from
+            its `serverTs`, when a node took it, to when the confirmation came. Only of devices that were online when
+            the message was stored; not of the sender's own.
     """
 
     commands: Sequence[Command]
@@ -50,6 +53,7 @@ class CommittedBatch(msgspec.Struct, frozen=True, gc=False):
     durable_s: float
     published_s: float
     published_ms: int
+    delivery_s: Sequence[float]
 
 
 class FailedBatch(msgspec.Struct, frozen=True, gc=False):
@@ -86,6 +90,62 @@ class Reconciled(msgspec.Struct, frozen=True, gc=False):
     duration_s: float
 
 
+class ServerSample(msgspec.Struct, frozen=True, gc=False):
+    """How a server stands, once a second.
+
+    Attributes:
+        sessions: Logged in.
+        conversations: With somebody online.
+        queue_commands: Commands that wait for a transaction.
+        queue_load: How full the commit queue is, from 0 to 1.
+        offered: Pushes of entries that were offered to sessions since the server was made; `on_dropped` says which of
+            them found no room.
+        loop_lag_s: The longest that the event loop was late since the last sample.
+        wal_bytes: The size of SQLite's write-ahead log; None for a store without one.
+        healthy: Whether storage takes commits.
+    """
+
+    sessions: int
+    conversations: int
+    queue_commands: int
+    queue_load: float
+    offered: int
+    loop_lag_s: float
+    wal_bytes: int | None
+    healthy: bool
+
+
+class QueueLag(msgspec.Struct, frozen=True, gc=False):
+    """How far the delivery workers of a store are behind, all of them together; asked every ten seconds.
+
+    Attributes:
+        waiting: Conversations and devices that are to be looked at, up to 100,000.
+        oldest_s: How long ago the oldest of them was due; 0 if none is.
+        dead: Dead letters, up to 100,000.
+        working: Whether a worker runs in this process: where none ever does, nothing has to be on time.
+    """
+
+    waiting: int
+    oldest_s: float
+    dead: int
+    working: bool
+
+
+class SeqViolation(msgspec.Struct, frozen=True, gc=False):
+    """The log numbers its entries in a way that must never be: storage, or a bug, broke the one promise of a log.
+
+    Attributes:
+        kind: `repeated`: a new entry has a seq that was given before. `hole`: a seq between two entries was given to
+            none.
+        expected_seq: What should have come; of `repeated` the least that could.
+    """
+
+    conversation_id: str
+    kind: Literal["repeated", "hole"]
+    expected_seq: int
+    seq: int
+
+
 class PushOutcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one push.
 
@@ -108,7 +168,7 @@ class PushedBatch(msgspec.Struct, frozen=True, gc=False):
     """Pushes that were handed to a provider together.
 
     Attributes:
-        provider: Its name, as devices register with it.
+        provider: Its name, as the worker has it; `?` if it has none of the name that the devices registered with.
         outcomes: One for each push.
         began_s: When the log was asked whether they are wanted still.
         ended_s: When the provider had answered.
@@ -199,6 +259,17 @@ class Instrument:
     def on_reconciled(self, found: Reconciled) -> None:
         """The log was asked what this node had missed, and it was applied."""
 
+    def on_seq_violation(self, found: SeqViolation) -> None:
+        """Two entries have one number, or a number has no entry. Wake somebody."""
+
+    def on_sampled(self, sample: ServerSample) -> None:
+        """How the server stands, once a second."""
+
+    # --- a server, and a delivery worker ---
+
+    def on_queue_lag(self, lag: QueueLag) -> None:
+        """How far the delivery workers of the store are behind."""
+
     # --- a delivery worker ---
 
     def on_pushed(self, batch: PushedBatch) -> None:
@@ -243,6 +314,9 @@ class Instruments:
     on_gap: Callable[[int], None] | None
     on_duplicate: Callable[[], None] | None
     on_reconciled: Callable[[Reconciled], None] | None
+    on_seq_violation: Callable[[SeqViolation], None] | None
+    on_sampled: Callable[[ServerSample], None] | None
+    on_queue_lag: Callable[[QueueLag], None] | None
     on_pushed: Callable[[PushedBatch], None] | None
     on_client_batch: Callable[[ClientBatch], None] | None
     on_client_connected: Callable[..., None] | None

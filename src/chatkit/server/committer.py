@@ -96,6 +96,11 @@ class Committer:
             self._waiting.payload_bytes / self._config.commit_queue_bytes_max,
         )
 
+    @property
+    def waiting_count(self) -> int:
+        """How many commands wait for a transaction."""
+        return len(self._waiting)
+
     def open(self) -> None:
         """Take commands from here on."""
         self._closed_because = None

@@ -43,6 +43,7 @@ from .committer import NOT_RUNNING, Committer
 from .config import ServerConfig
 from .delivery.config import DeliveryConfig
 from .delivery.feed import QueueFeed
+from .delivery.lag_report import LagReports
 from .delivery.notices import Compose
 from .delivery.worker import DeliveryWorker
 from .devices import Devices
@@ -62,6 +63,8 @@ from .publisher import Publisher
 from .read_gate import ReadGate
 from .receipts import Receipts
 from .restoration import Restoration
+from .sampler import Sampler
+from .seq_check import SeqCheck
 from .session import Session
 from .sessions import Sessions
 from .signals import forget, keep_back, stay_between
@@ -183,7 +186,8 @@ class ChatServer(LoginVerbs):
             hub, receipts, to_reconcile, bridge, self._access, self.allowance, config, self._feed
         )
         devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
-        reports = reports_of(self._instruments, ports.clock)
+        check = SeqCheck(self._instruments)
+        reports = reports_of(self._instruments, ports.clock, hub, check)
         self._committer = Committer(store, publisher, devices, config, reports)
         self.reads = ReadGate(config.limits)
         self._host_sends = HostSends(store, publisher, to_reconcile)
@@ -241,8 +245,11 @@ class ChatServer(LoginVerbs):
             to_reconcile,
             config.gap_wait_s,
             ports.clock,
+            check,
             self._instruments,
         )
+        self._sampler = Sampler(self._instruments, store, hub, self._sessions, self._committer)
+        self._lag_reports = LagReports(self._instruments, store, ports.clock, working=False)
         self._watchdog = Watchdog(
             store,
             self._sessions,
@@ -412,6 +419,10 @@ class ChatServer(LoginVerbs):
             self._background.start(self._worker.run)
         if self._feed is not None:
             self._background.start(self._feed.run)
+        if self._sampler.wanted:
+            self._background.start(self._sampler.run)
+        if self._lag_reports.wanted and self._worker is None:
+            self._background.start(self._lag_reports.run)
 
     async def _leave(self) -> None:
         """Leave the bus, and close the store in any case, also when cancelled."""

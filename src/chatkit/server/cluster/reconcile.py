@@ -23,6 +23,7 @@ from ..committer import Committer
 from ..live.fanout import DELIVERIES_PER_TURN
 from ..live.hub import Hub
 from ..receipts import Receipts
+from ..seq_check import SeqCheck
 from ..session import Session
 from .reconcile_queue import Noted, ReconcileQueue
 
@@ -41,6 +42,7 @@ class Reconciler:
     Args:
         wait_s: How long what is missing may still come by itself before it is read.
         clock: Times the looks, for instruments.
+        check: Looks at the numbers of what is read.
         instruments: Told what had been missed.
     """
 
@@ -53,6 +55,7 @@ class Reconciler:
         to_reconcile: ReconcileQueue,
         wait_s: float,
         clock: Clock,
+        check: SeqCheck,
         instruments: Instruments,
     ) -> None:
         self._store = store
@@ -62,6 +65,7 @@ class Reconciler:
         self._to_reconcile = to_reconcile
         self._wait_s = wait_s
         self._clock = clock
+        self._check = check
         self._on_reconciled = instruments.on_reconciled
         self._missed: dict[str, int] = {}
         self._position: int | None = None
@@ -141,7 +145,9 @@ class Reconciler:
         """Apply a log up to a seq that it is known to have."""
         try:
             while (position := self._position_of(conversation_id)) is not None and position < head_seq:
-                await self._apply(await self._store.entries(conversation_id, position, ENTRIES_PER_READ))
+                entries = await self._store.entries(conversation_id, position, ENTRIES_PER_READ)
+                self._check.read(entries, position)
+                await self._apply(entries)
                 reached = self._position_of(conversation_id)
                 if reached == position:
                     break  # of another epoch, which the hub has noted, or a shorter log

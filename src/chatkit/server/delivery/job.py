@@ -49,6 +49,9 @@ SENT_AT_ONCE: Final = 50
 SEND_TIMEOUT_S: Final = 25.0
 """For pushes that are handed to a provider at once, if the lease is long enough; its own deadlines are shorter."""
 
+UNKNOWN_PROVIDER: Final = "?"
+"""For instruments: devices may say any name, and it is no name of a figure."""
+
 FINISH_TRIES: Final = 4
 _BASE_S: Final = 2.0
 _NO_TIME: Final = Retry(0.0, "there was no time left")
@@ -172,8 +175,9 @@ class Job:
             return [(task, Retry(0.0, f"the log could not be read: {error}")) for task, _ in part]
         results = await self._results(provider, [push for _, push in wanted])
         sent = [(task, result) for (task, _), result in zip(wanted, results, strict=True)]
-        self._reports.sent(provider, part, sent, began_s)
-        if provider in self._providers:
+        known = provider if provider in self._providers else UNKNOWN_PROVIDER
+        self._reports.sent(known, part, sent, began_s)
+        if known == provider:
             now_ms = self._clock.now_ms()
             for task, result in sent:
                 notes.said(task, result, now_ms)

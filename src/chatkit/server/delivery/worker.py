@@ -27,6 +27,7 @@ from ...storage.base import Claim, ClaimTerms, Store
 from .config import DeliveryConfig
 from .feed import WINDOW_MS, decode
 from .job import Job
+from .lag_report import LagReports
 from .notices import Compose, plain_words
 from .push_report import PushReports
 
@@ -96,7 +97,9 @@ class DeliveryWorker:
         self._queue = queue
         self._config = config or DeliveryConfig()
         self._ports = ports or Ports()
-        reports = PushReports(Instruments(instruments), self._ports.clock)
+        some = Instruments(instruments)
+        self._lag_reports = LagReports(some, store, self._ports.clock, working=True)
+        reports = PushReports(some, self._ports.clock)
         self._job = Job(
             store, providers, compose or plain_words, self._config, self._ports, self.counts, reports
         )
@@ -117,6 +120,8 @@ class DeliveryWorker:
                 self._drawing = anyio.CancelScope()
                 if self._queue is not None:
                     tasks.start_soon(self._draw, self._queue, tasks, self._drawing)
+                if self._lag_reports.wanted:
+                    tasks.start_soon(self._report_lag, self._drawing)
                 while not self._stopping:
                     if not await self._round(tasks):
                         await self._wake.wait(self._config.poll_s)
@@ -133,6 +138,10 @@ class DeliveryWorker:
     async def ended(self) -> None:
         """Return once `run` has ended."""
         await self._ended.wait()
+
+    async def _report_lag(self, scope: anyio.CancelScope) -> None:
+        with scope:
+            await self._lag_reports.run()
 
     async def run_once(self) -> int:
         """Work on what is due now; returns how many claims that were: 0 if nothing is due, or the store refuses."""

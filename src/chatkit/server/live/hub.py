@@ -18,6 +18,7 @@ from ..cluster.messages import topic_of
 from ..cluster.reconcile_queue import ReconcileQueue
 from ..session import Session
 from .audience import Applied, Audience
+from .delivery_times import DeliveryTimes
 from .fanout import DELIVERIES_PER_TURN, push_entry, push_volatile
 from .presence import Presence
 
@@ -32,6 +33,7 @@ class Hub:
 
     Attributes:
         presence: Who is here.
+        offered: Pushes of entries that were offered to sessions, since it was made.
     """
 
     def __init__(
@@ -45,6 +47,12 @@ class Hub:
         self._to_reconcile = to_reconcile
         self._bus = bus
         self._instruments = instruments
+        self._times = None if instruments.on_committed is None else DeliveryTimes()
+        self.offered = 0
+
+    def __len__(self) -> int:
+        """How many conversations have somebody online."""
+        return len(self._audiences)
 
     # --- who is here ---
 
@@ -64,6 +72,8 @@ class Hub:
 
     def leave(self, session: Session) -> None:
         """Take a session out; leaving twice changes nothing."""
+        if self._times is not None:
+            self._times.ended(session)
         if self.presence.remove(session):
             for conversation_id in session.last_pushed_seq:
                 self._drop(conversation_id, session)
@@ -102,6 +112,16 @@ class Hub:
         """Members of a conversation who are online, each once."""
         audience = self._audiences.get(conversation_id)
         return [] if audience is None else list(dict.fromkeys(it.user_id for it in audience.sessions))
+
+    def delivery_s(
+        self, session: Session, conversation_id: str, up_to_seq: int, at_ms: int
+    ) -> Sequence[float]:
+        """How long the entries took that a session confirms with this for the first time, in seconds."""
+        audience = self._audiences.get(conversation_id)
+        if self._times is None or audience is None or session not in audience.sessions:
+            return ()
+        online_from_seq = audience.sessions[session]
+        return self._times.confirmed(session, conversation_id, online_from_seq, up_to_seq, at_ms)
 
     def conversation_ids(self) -> list[str]:
         """Conversations with anybody online."""
@@ -204,7 +224,10 @@ class Hub:
             session.answer(ev.ConversationPush(name, kind, "LEFT"))
         if applied.uncertain:
             self._to_reconcile.joined(name, applied.uncertain, applied.reason)
+        if self._times is not None:
+            self._times.published(applied.entry)
         push_entry(applied.entry, applied.recipients, applied.origin)
+        self.offered += len(applied.recipients) - (applied.origin in applied.recipients)
         return len(applied.recipients)
 
     def _publish_kept(self, audience: Audience) -> int:
@@ -245,5 +268,7 @@ class Hub:
     def _release(self, conversation_id: str) -> None:
         """Nobody of this conversation is online any more."""
         del self._audiences[conversation_id]
+        if self._times is not None:
+            self._times.forget(conversation_id)
         if self._bus is not None:
             self._bus.unsubscribe(topic_of(conversation_id))

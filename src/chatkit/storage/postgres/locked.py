@@ -55,9 +55,8 @@ def names_of(commands: Iterable[base.Command]) -> set[Name]:
 
 def refusal() -> base.Refused:
     """What a command gets whose conversation is locked; each has an error object of its own."""
-    return base.Refused(
-        UnavailableError("another transaction keeps this conversation locked", retry_after_s=RETRY_AFTER_S)
-    )
+    words = "another transaction keeps this conversation locked"
+    return base.Refused(UnavailableError(words, retry_after_s=RETRY_AFTER_S, kind="locked"))
 
 
 async def _not_free(connection: Connection, names: Collection[Name]) -> set[Name]:

@@ -1,0 +1,84 @@
+"""Once a second, how the server stands; only while an instrument wants to know. Called by `server`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol, runtime_checkable
+
+import anyio
+
+from ..core.connection import State
+from ..observability.instrument import Instruments, ServerSample
+from ..storage.base import Store
+from .committer import Committer
+from .live.hub import Hub
+from .sessions import Sessions
+
+TICK_S: Final = 0.1
+"""How often it is looked whether the event loop is late."""
+
+TICKS: Final = 10
+"""After so many there is a sample."""
+
+
+@runtime_checkable
+class HasLog(Protocol):
+    """A store with a write-ahead log of its own."""
+
+    @property
+    def wal_bytes(self) -> int:
+        """The size of it."""
+
+
+class Sampler:
+    """Takes samples.
+
+    Args:
+        instruments: Who wants them.
+        store: Says how its log and its health are.
+        hub: Knows who is online.
+        sessions: Knows who is connected.
+        committer: Knows what waits.
+    """
+
+    def __init__(
+        self, instruments: Instruments, store: Store, hub: Hub, sessions: Sessions, committer: Committer
+    ) -> None:
+        self._on_sampled = instruments.on_sampled
+        self._store = store
+        self._hub = hub
+        self._sessions = sessions
+        self._committer = committer
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody listens."""
+        return self._on_sampled is not None
+
+    async def run(self) -> None:
+        """Take samples until cancelled."""
+        assert self._on_sampled is not None
+        while True:
+            await self.once(self._on_sampled)
+
+    async def once(self, take: Callable[[ServerSample], None]) -> None:
+        """Take the next sample."""
+        lag_s = 0.0
+        for _ in range(TICKS):
+            due_s = anyio.current_time() + TICK_S
+            await anyio.sleep(TICK_S)
+            lag_s = max(lag_s, anyio.current_time() - due_s)
+        take(self._sample(lag_s))
+
+    def _sample(self, lag_s: float) -> ServerSample:
+        store = self._store
+        return ServerSample(
+            sum(session.state is State.OPEN for session in self._sessions),
+            len(self._hub),
+            self._committer.waiting_count,
+            self._committer.load,
+            self._hub.offered,
+            lag_s,
+            store.wal_bytes if isinstance(store, HasLog) else None,
+            store.healthy,
+        )
