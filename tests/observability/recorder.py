@@ -13,7 +13,10 @@ from chatkit.observability.instrument import (
     FailedBatch,
     Instrument,
     PushedBatch,
+    QueueLag,
     Reconciled,
+    SeqViolation,
+    ServerSample,
 )
 
 
@@ -68,6 +71,15 @@ class Recorder(Instrument):
 
     def on_reconciled(self, found: Reconciled) -> None:
         self.calls.append(("reconciled", found))
+
+    def on_seq_violation(self, found: SeqViolation) -> None:
+        self.calls.append(("seq violation", found))
+
+    def on_sampled(self, sample: ServerSample) -> None:
+        self.calls.append(("sampled", sample))
+
+    def on_queue_lag(self, lag: QueueLag) -> None:
+        self.calls.append(("queue lag", lag))
 
     def on_pushed(self, batch: PushedBatch) -> None:
         self.calls.append(("pushed", batch))

@@ -17,7 +17,6 @@ from chatkit.errors import ClosedError, ConfigurationError, RefusedError
 from chatkit.observability.instrument import CommittedBatch, Instrument, Instruments
 from chatkit.ports import Ports
 from chatkit.push.base import Dead, Delivered, Push, Result, Retry
-from chatkit.testing.backends import VIRTUAL
 from chatkit.testing.virtual_time import VirtualClock
 from chatkit.types import Sent
 from chatkit.wire.events import CloseCode
@@ -26,11 +25,6 @@ from ..server.delivery.world import World
 from ..server.harness import GatedStore, Peer, by_name, group, login, serving, text
 from ..server.nodes import cluster, never
 from .recorder import Recorder
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    return VIRTUAL
 
 
 class Broken(Instrument):

@@ -6,9 +6,7 @@ import gc
 import importlib.util
 import logging
 import signal
-import socket
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,16 +20,18 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
 from ..assemble import open_bus, open_queue, open_store
-from ..errors import ConfigurationError
 from ..gateway.websocket_asgi import asgi_app
 from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol, hide_queries
+from ..observability.instrument import Instrument
 from ..server.server import ChatServer
 from ..wire.events import FRAME_BYTES_MAX
 from .common import exit_codes, set_up_logging
 from .configured import Configuration, configuration, configured, warn
 from .descriptors import descriptors_max, fitted
 from .login_options import Login, authenticator_from, login_options
+from .metrics_port import MetricsPort
 from .push_option import push_of
+from .web import WebServer, listen, url_of
 
 _SPARE_CONNECTIONS = 1_000  # for HTTP, beside the sessions
 _COLLECT_AFTER = 20_000  # containers made and not freed; 700 is Python's own
@@ -61,6 +61,11 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
 @click.option(
     "--push", type=click.Path(dir_okay=False), help="The file that names push providers: run a worker."
 )
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="A port for Prometheus, such as 127.0.0.1:9464. It asks nobody for a login.",
+)
 @login_options
 @click.option(
     "--log-level",
@@ -79,6 +84,7 @@ def serve(
     bus: str,
     queue: str | None,
     push: str | None,
+    metrics: str | None,
     log_level: str,
     as_json: bool,
     **login: Any,
@@ -92,12 +98,20 @@ def serve(
     _set_up_logging(log_level)
     warn()
     with exit_codes():
-        server = assembled(configuration(), storage, bus, queue, push, Login(**login))
-        run(server, host, port, partial(_announce, as_json))
+        port_of_metrics = None if metrics is None else MetricsPort(metrics)
+        instruments = [] if port_of_metrics is None else [port_of_metrics.metrics]
+        server = assembled(configuration(), storage, bus, queue, push, Login(**login), instruments)
+        run(server, host, port, partial(_alongside, as_json, port_of_metrics))
 
 
 def assembled(
-    chosen: Configuration, storage: str, bus: str, queue: str | None, push: str | None, login: Login
+    chosen: Configuration,
+    storage: str,
+    bus: str,
+    queue: str | None,
+    push: str | None,
+    login: Login,
+    instruments: Sequence[Instrument] = (),
 ) -> ChatServer:
     """A server of the parts that were chosen; nothing is opened or connected. Raises ConfigurationError."""
     providers, delivery = push_of(chosen, push) or (None, None)
@@ -109,6 +123,7 @@ def assembled(
         push=providers,
         delivery=delivery,
         queue=None if queue is None else open_queue(queue),
+        instruments=instruments,
         drain_on_signals=False,  # `_run` drains
     )
 
@@ -129,28 +144,20 @@ def run(
     Raises:
         ConfigurationError: The store cannot be opened, or the address cannot be bound.
     """
-    web = _WebServer(_web_config(server, extra_routes))
+    web = WebServer(_web_config(server, extra_routes))
     anyio.run(_run, server, web, host, port, alongside, backend_options={"use_uvloop": _has_uvloop()})
 
 
-class _WebServer(uvicorn.Server):
-    """uvicorn without its own signal handlers: the drain comes before its shutdown."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _run(server: ChatServer, web: _WebServer, host: str, port: int, alongside: Alongside) -> None:
+async def _run(server: ChatServer, web: WebServer, host: str, port: int, alongside: Alongside) -> None:
     with (
-        _listen(host, port) as listener,
+        listen(host, port) as listener,
         anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
     ):
         async with server, anyio.create_task_group() as tasks:
             tasks.start_soon(web.serve, [listener])
             _spare_the_collector()
             async with anyio.create_task_group() as beside:
-                beside.start_soon(alongside, _address(listener))
+                beside.start_soon(alongside, url_of(listener))
                 await anext(signals)
                 beside.cancel_scope.cancel()
             await server.drain()
@@ -185,25 +192,17 @@ def _web_config(server: ChatServer, extra_routes: Sequence[BaseRoute]) -> uvicor
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from None
-
-
-async def _announce(as_json: bool, http_url: str) -> None:
-    if as_json:
-        address = urlsplit(http_url)
-        click.echo(msgspec.json.encode({"host": address.hostname, "port": address.port}))
-    else:
-        click.echo(f"chatkit serves on {http_url}")
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+async def _alongside(as_json: bool, port_of_metrics: MetricsPort | None, http_url: str) -> None:
+    """Say where everything is, and answer whoever looks at the figures."""
+    address = urlsplit(http_url)
+    said: dict[str, object] = {"host": address.hostname, "port": address.port}
+    words = [f"chatkit serves on {http_url}"]
+    if port_of_metrics is not None:
+        said["metrics"] = port_of_metrics.url
+        words.append(f"metrics on {port_of_metrics.url}")
+    click.echo(msgspec.json.encode(said) if as_json else "\n".join(words))
+    if port_of_metrics is not None:
+        await port_of_metrics.run()
 
 
 def _set_up_logging(level: str) -> None:

@@ -15,6 +15,7 @@ from ..server.delivery.worker import DeliveryWorker
 from ..storage.base import DeadLetter, Store
 from .common import exit_codes, set_up_logging
 from .configured import configuration, configured, warn
+from .metrics_port import MetricsPort
 from .push_option import push_of
 
 _SHOWN_MAX = 100
@@ -39,6 +40,11 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     help="postgresql://HOST/NAME. A SQLite file belongs to its server, which runs a worker itself: serve --push.",
 )
 @click.option("--push", type=click.Path(dir_okay=False), help="The file that names the push providers.")
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="A port for Prometheus, such as 127.0.0.1:9465. It asks nobody for a login.",
+)
 @click.option("--queue", help="The queue of the servers: jetstream://HOST or kafka://HOST.")
 @click.option(
     "--status",
@@ -52,7 +58,9 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     type=click.Choice(["debug", "info", "warning", "error"]),
     help="info: dropped tokens, start and end. Never a message or a token.",
 )
-def worker(storage: str, push: str | None, queue: str | None, status: bool, log_level: str) -> None:
+def worker(
+    storage: str, push: str | None, metrics: str | None, queue: str | None, status: bool, log_level: str
+) -> None:
     """Push to devices that did not confirm a message in time. Any number of workers may run. SIGTERM ends it."""
     set_up_logging(log_level)
     warn()
@@ -67,7 +75,8 @@ def worker(storage: str, push: str | None, queue: str | None, status: bool, log_
         if found is None:
             raise click.UsageError("give --push FILE (docs/push.md), or --status")
         providers, config = found
-        anyio.run(_run, store, providers, config, None if queue is None else open_queue(queue))
+        port = None if metrics is None else MetricsPort(metrics)
+        anyio.run(_run, store, providers, config, None if queue is None else open_queue(queue), port)
 
 
 async def _status(store: Store) -> Status:
@@ -80,18 +89,28 @@ async def _status(store: Store) -> Status:
     return Status(lag.waiting, lag.oldest_ms, lag.dead, letters)
 
 
-async def _run(store: Store, providers: Providers, config: DeliveryConfig, queue: Queue | None) -> None:
+async def _run(
+    store: Store,
+    providers: Providers,
+    config: DeliveryConfig,
+    queue: Queue | None,
+    port: MetricsPort | None,
+) -> None:
     """Work until a signal, then end what is under way."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         await store.migrate()
         try:
             if isinstance(queue, Connects):
                 await queue.connect()
-            worker = DeliveryWorker(store, providers, config=config, queue=queue)
-            async with anyio.create_task_group() as tasks:
+            instruments = [] if port is None else [port.metrics]
+            worker = DeliveryWorker(store, providers, config=config, queue=queue, instruments=instruments)
+            async with anyio.create_task_group() as tasks, anyio.create_task_group() as beside:
                 tasks.start_soon(worker.run)
-                click.echo("chatkit worker runs")
+                click.echo("chatkit worker runs" + ("" if port is None else f", metrics on {port.url}"))
+                if port is not None:
+                    beside.start_soon(port.run)
                 await anext(signals)
+                beside.cancel_scope.cancel()
                 worker.stop()
                 tasks.cancel_scope.deadline = anyio.current_time() + _END_WITHIN_S
         finally:

@@ -25,8 +25,8 @@ _CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 def metrics_app(metrics: Metrics, *, clock: Clock | None = None) -> MetricsApp:
     """An ASGI app that answers every GET with the figures of `metrics`, at most a second old.
 
-    Mount it at `/metrics` in a host's own app, or serve it on a port of its own. Whoever reaches it may read it: bind it
-    to loopback, or to a network of operators.
+    Mount it at `/metrics` in a host's own app, or serve it on a port of its own. Whoever reaches it may read it: bind
+    it to loopback, or to a network of operators.
 
     Args:
         metrics: Whose registry is shown.

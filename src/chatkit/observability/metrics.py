@@ -69,7 +69,7 @@ class Metrics(Instrument):
             [it for it in vars(self).values() if isinstance(it, Counter | Gauge | Histogram)]
         )
         try:
-            self.registry.register(self.figures)  # type: ignore[arg-type]  # a Collector by its methods
+            self.registry.register(self.figures)
         except ValueError:
             raise ConfigurationError(
                 "this registry has figures of chatkit; give each Metrics its own"
@@ -287,3 +287,10 @@ class Metrics(Instrument):
     def on_client_connect_failed(self, error: Exception) -> None:
         """One try."""
         self._client_failed.add()
+
+
+def watch_process(metrics: Metrics) -> None:
+    """Show memory, CPU and descriptors of this process among the figures too; on Linux only."""
+    from prometheus_client import ProcessCollector
+
+    ProcessCollector(registry=metrics.registry)

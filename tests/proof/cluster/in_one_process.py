@@ -18,7 +18,8 @@ import anyio
 
 from chatkit.assemble import open_store
 from chatkit.bus.local import LocalBus
-from chatkit.cli.serve import _listen, _set_up_logging, _web_config, _WebServer
+from chatkit.cli.serve import _set_up_logging, _web_config
+from chatkit.cli.web import WebServer, listen
 from chatkit.server.auth import jwt_authenticator
 from chatkit.server.config import ServerConfig
 from chatkit.server.limits import Limits
@@ -73,8 +74,8 @@ async def serve(port: int, storage: str, secret: str) -> None:
 
 async def _until_drained(port: int, servers: Sequence[ChatServer]) -> None:
     """Take connections until SIGTERM; the balancer goes on until the last byte of the drain is out."""
-    listeners = [_listen("127.0.0.1", 0) for _ in servers]
-    webs = [_WebServer(_web_config(server, ())) for server in servers]
+    listeners = [listen("127.0.0.1", 0) for _ in servers]
+    webs = [WebServer(_web_config(server, ())) for server in servers]
     balancer = Balancer([it.getsockname()[1] for it in listeners])
     front = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port, backlog=2048)
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
