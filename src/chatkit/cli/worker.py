@@ -43,7 +43,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
 @click.option(
     "--metrics",
     metavar="HOST:PORT",
-    help="A port for Prometheus, such as 127.0.0.1:9465. It asks nobody for a login.",
+    help="A port for Prometheus, such as 127.0.0.1:9464. It asks nobody for a login.",
 )
 @click.option("--queue", help="The queue of the servers: jetstream://HOST or kafka://HOST.")
 @click.option(
