@@ -81,6 +81,12 @@ from ..core.log.outcomes import (
     message_place as message_place,
 )
 from ..core.log.rules import DEVICES_MAX as DEVICES_MAX
+from .audit import (
+    AuditFilter as AuditFilter,
+    AuditReader as AuditReader,
+    AuditRow as AuditRow,
+    ChainPage as ChainPage,
+)
 # isort: on
 
 
@@ -206,43 +212,6 @@ class OutboxEntry(msgspec.Struct, frozen=True):
     first_seq: int
     last_seq: int
     since_ms: int
-
-
-class AuditRow(msgspec.Struct, frozen=True):
-    """A privileged change, written in its own transaction. Never holds a message body.
-
-    Attributes:
-        actor_id: Who did it; empty for the host.
-        subject: Whom or what it changed: a user, a message, a title, an epoch.
-    """
-
-    audit_id: int
-    at_ms: int
-    conversation_id: str
-    actor_id: str
-    action: Literal[
-        "CREATED",
-        "ADDED",
-        "REMOVED",
-        "LEFT",
-        "OWNER_CHANGED",
-        "TITLE_CHANGED",
-        "RECALLED",
-        "EPOCH_RENEWED",
-    ]
-    seq: int
-    subject: str
-
-
-class LoginAuditRow(msgspec.Struct, frozen=True):
-    """What was done to logins, written in its own transaction. Of a token only its digest is here."""
-
-    audit_id: int
-    at_ms: int
-    action: Literal["REVOKED", "BANNED", "UNBANNED", "DISCONNECTED"]
-    user_id: str
-    device_id: str
-    token_hash: bytes
 
 
 class KeptLogin(msgspec.Struct, frozen=True):
@@ -582,18 +551,12 @@ class AccessReader(Protocol):
     async def kept_login(self, token_hash: bytes) -> KeptLogin | None:
         """The login of the resume token with this digest; None if there is none."""
 
-    async def login_audit(self, after: int, limit: int) -> list[LoginAuditRow]:
-        """What was done to logins, in order: the rows with numbers above `after`; at most `limit`."""
-
 
 class OutboxReader(Protocol):
     """Reads for workers and operators."""
 
     async def outbox(self, limit: int) -> list[OutboxEntry]:
         """Open entries, those of the oldest conversations first; at most `limit`."""
-
-    async def audit(self, conversation_id: str) -> list[AuditRow]:
-        """The audit rows of a conversation, in order."""
 
 
 class ContactReader(Protocol):
@@ -685,6 +648,7 @@ class Store(
     MemberReader,
     CursorReader,
     AccessReader,
+    AuditReader,
     OutboxReader,
     RestoreReader,
     Protocol,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ...errors import BannedError, RefusedError, TokenRevokedError, UnavailableError
+from .audit import AuditAction, note
 from .commands import OpenSession, RegisterPush, RenewLogin, Revoke
 from .keys import Keys, Subject
 from .outcomes import Revocation, Revoked
@@ -56,8 +57,9 @@ def revoke(state: State, command: Revoke) -> Revoked:
             _drop_push(state, made.user_id, made.device_id)
         else:
             _drop_push_of_login(state, made.token_hash)
-    action = "UNBANNED" if made.kind == "BANNED" and not made.holds else made.kind
-    state.login_audit.append((made.at_ms, action, *subject))
+    action: AuditAction = "UNBANNED" if made.kind == "BANNED" and not made.holds else made.kind
+    of_token = made.token_hash.hex()
+    note(state, None, made.at_ms, None, action, made.user_id, device=made.device_id, token=of_token)
     return Revoked(made)
 
 

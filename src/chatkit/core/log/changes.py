@@ -16,11 +16,11 @@ from ...types import ConversationType
 from ..visibility import Interval
 from .outcomes import Revocation
 from .state import (
+    Act,
     ConversationState,
     DeviceCursor,
     DevicePlace,
     DroppedPush,
-    LoginAct,
     MembershipState,
     MessageRow,
     PushTokenRow,
@@ -88,8 +88,7 @@ class Changes(msgspec.Struct, frozen=True):
         ended_blocks: (user, other) of those that end.
         revocations: By position; each replaces the former one of the same kind and subject.
         revocations_before_ms: Bulk: revocations that ended before this, and were made before it, go; None: none.
-        login_audit: (at_ms, action, user, device, digest of a token).
-        audit: (at_ms, key, actor, action, seq, subject).
+        audit: Privileged acts, in order; `audit.chained` makes rows of them.
         woken: (first new entry stored, key) of conversations that grew and have an outbox already: a worker is to look
             at them again, if none is to anyway.
         mutes: (key, user, until) of members that are not woken; until 0: they are again.
@@ -124,8 +123,7 @@ class Changes(msgspec.Struct, frozen=True):
     ended_blocks: list[tuple[str, str]] = []
     revocations: list[Revocation] = []
     revocations_before_ms: int | None = None
-    login_audit: list[LoginAct] = []
-    audit: list[tuple[int, int, str, str, int, str]] = []
+    audit: list[Act] = []
     woken: list[tuple[int, int]] = []
     mutes: list[tuple[int, str, int]] = []
     dropped_push: list[DroppedPush] = []
@@ -160,7 +158,6 @@ def changes_of(state: State) -> Changes:
     if state.new_revocations:
         changes.dropped_tokens.extend(sorted(state.dropped_tokens))
         changes.revocations.extend(sorted(state.new_revocations.values(), key=lambda it: it.position))
-        changes.login_audit.extend(state.login_audit)
         newest_ms = max(it.at_ms for it in changes.revocations)
         changes = replace(changes, revocations_before_ms=newest_ms - REVOCATION_KEPT_MS)
     for key, conversation in state.conversations.items():

@@ -6,15 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import rules
+from .audit import note
 from .blocks import blocks_of_pair, check_not_blocked_by
 from .commands import AddMembers, CreateConversation, RemoveMember, RenewEpoch, UpdateConversation
 from .keys import Keys
 from .messages import add_entry, entry_of
 from .outcomes import Conversation, Created, Done, MembersChanged, Updated
 from .state import ConversationState, MemberCursors, MembershipState, State
-
-HOST = ""
-"""The host in an audit row: it is no user."""
 
 
 def keys_of_create(keys: Keys, command: CreateConversation) -> None:
@@ -43,7 +41,7 @@ def create_conversation(state: State, command: CreateConversation) -> Created:
     made = add_entry(state, conversation, "MEMBER", command.creator_id, payload, command.at_ms)
     for user_id in users:
         _join(state, conversation, user_id, made.seq, command.at_ms)
-    _audit(state, conversation, command.at_ms, command.creator_id, "CREATED", command.conversation_id)
+    note(state, conversation, command.at_ms, command.creator_id, "CREATED", command.conversation_id)
     entry = entry_of(conversation, made, made.payload)
     return Created(describe(state, conversation), True, entry, users)
 
@@ -105,7 +103,7 @@ def add_members(state: State, command: AddMembers) -> MembersChanged:
     made = add_entry(state, conversation, "MEMBER", sender_id, payload, command.at_ms)
     for user_id in added:
         _join(state, conversation, user_id, made.seq, command.at_ms)
-        _audit(state, conversation, command.at_ms, command.by, "ADDED", user_id)
+        note(state, conversation, command.at_ms, command.by, "ADDED", user_id)
     _pass_on(state, conversation, new_owner_id, command.by, command.at_ms)
     entry = entry_of(conversation, made, made.payload)
     return MembersChanged(describe(state, conversation), tuple(added), (), entry, new_owner_id)
@@ -185,7 +183,7 @@ def remove_member(state: State, command: RemoveMember) -> MembersChanged:
     payload = rules.member_payload(op, [command.user_id])
     made = add_entry(state, conversation, "MEMBER", sender_id, payload, command.at_ms)
     _leave(state, membership, made.seq, has_left=op == "LEFT")
-    _audit(state, conversation, command.at_ms, command.by, op, command.user_id)
+    note(state, conversation, command.at_ms, command.by, op, command.user_id)
     _pass_on(state, conversation, new_owner_id, command.by, command.at_ms)
     entry = entry_of(conversation, made, made.payload)
     return MembersChanged(describe(state, conversation), (), (command.user_id,), entry, new_owner_id)
@@ -206,7 +204,7 @@ def _pass_on(
     if new_owner_id is not None and new_owner_id != conversation.owner_id:
         conversation.owner_id = new_owner_id
         conversation.changed = True
-        _audit(state, conversation, at_ms, by, "OWNER_CHANGED", new_owner_id)
+        note(state, conversation, at_ms, by, "OWNER_CHANGED", new_owner_id)
 
 
 def _leave(state: State, membership: MembershipState, seq: int, *, has_left: bool) -> None:
@@ -245,7 +243,7 @@ def update_conversation(state: State, command: UpdateConversation) -> Updated:
     if title is not None:
         conversation.title = title
         conversation.changed = True
-        _audit(state, conversation, command.at_ms, command.by, "TITLE_CHANGED", title)
+        note(state, conversation, command.at_ms, command.by, "TITLE_CHANGED", title)
     _pass_on(state, conversation, owner_id, command.by, command.at_ms)
     return Updated(describe(state, conversation), (title, owner_id) != (None, None))
 
@@ -260,16 +258,8 @@ def renew_epoch(state: State, command: RenewEpoch) -> Done:
     conversation = state.find(command.conversation_id)
     conversation.epoch = command.epoch
     conversation.changed = True
-    _audit(state, conversation, command.at_ms, None, "EPOCH_RENEWED", command.epoch)
+    note(state, conversation, command.at_ms, None, "EPOCH_RENEWED", command.epoch)
     return Done()
-
-
-def _audit(
-    state: State, conversation: ConversationState, at_ms: int, by: str | None, action: str, subject: str
-) -> None:
-    """Write down a change, with the seq of the newest entry."""
-    actor_id = HOST if by is None else by
-    state.audit.append((at_ms, conversation.key, actor_id, action, conversation.head_seq, subject))
 
 
 def keys_of_description(conversation_id: str, user_id: str) -> Keys:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...wire.payload import RECALLED
 from . import rules
+from .audit import note
 from .commands import Append, Recall
 from .keys import Keys
 from .outcomes import Appended, Entry, Recalled, message_id, message_place
@@ -128,7 +129,7 @@ def recall(state: State, command: Recall) -> Recalled:
     made = add_entry(state, conversation, "RECALL", command.user_id, payload, command.at_ms)
     state.recalled[key, seq] = made.seq
     state.recalls.append((key, seq, made.seq))
-    state.audit.append((command.at_ms, key, command.user_id, "RECALLED", made.seq, command.message_id))
+    note(state, conversation, command.at_ms, command.user_id, "RECALLED", command.message_id)
     return Recalled(entry_of(conversation, made, made.payload), False)
 
 

@@ -202,8 +202,22 @@ Place = tuple[int, int]
 DevicePlace = tuple[str, str]
 """(user, device)."""
 
-LoginAct = tuple[int, str, str, str, bytes]
-"""(at_ms, action, user, device, digest of a token), as the audit of logins keeps it."""
+
+class Act(NamedTuple):
+    """A privileged act; see `audit.note`, which makes it.
+
+    Attributes:
+        conversation_key: 0 for what concerns no conversation.
+        detail: A JSON object of texts.
+    """
+
+    at_ms: int
+    conversation_key: int
+    actor_id: str
+    action: str
+    seq: int
+    subject: str
+    detail: str
 
 
 class State:
@@ -228,7 +242,7 @@ class State:
         token_places: (user, device) by the digest of a resume token.
         new_messages: Entries of this batch, in order.
         recalls: (conversation key, recalled seq, seq of the RECALL entry) of this batch.
-        audit: (at_ms, conversation key, actor, action, seq, subject) of this batch.
+        audit: Privileged acts of this batch.
         new_tokens: Resume tokens that this batch hands out or changes.
         logins_ended: Whether this batch ends all resume tokens but those in `new_tokens`.
         changed_blocks: Since when, or None for no more, by (user, other); of this batch.
@@ -236,7 +250,6 @@ class State:
         revocations: By whom they reach, and kind.
         new_revocations: Those of this batch.
         new_positions: Unused positions of revocations.
-        login_audit: What this batch did to logins.
         registered: When each new device of this batch was registered.
         forgotten: Devices that this batch drops; one of them may be registered again.
         removals: How many members this batch removes at most.
@@ -266,7 +279,7 @@ class State:
         self.token_places: dict[bytes, DevicePlace | None] = {}
         self.new_messages: list[MessageRow] = []
         self.recalls: list[tuple[int, int, int]] = []
-        self.audit: list[tuple[int, int, str, str, int, str]] = []
+        self.audit: list[Act] = []
         self.new_tokens: dict[DevicePlace, TokenRow] = {}
         self.logins_ended = False
         self.changed_blocks: dict[tuple[str, str], int | None] = {}
@@ -274,7 +287,6 @@ class State:
         self.revocations: dict[Subject, dict[RevocationKind, Revocation]] = {}
         self.new_revocations: dict[tuple[Subject, RevocationKind], Revocation] = {}
         self.new_positions: list[int] = []
-        self.login_audit: list[LoginAct] = []
         self.registered: dict[DevicePlace, int] = {}
         self.forgotten: set[DevicePlace] = set()
         self.removals = 0

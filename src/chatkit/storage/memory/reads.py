@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
+from ...core.log.audit import ChainedAct
 from ...core.log.members import describe, keys_of_description
 from ...core.log.rules import author_range, members_of, not_found
 from ...core.log.state import MessageRow, State
@@ -13,16 +14,14 @@ from ...core.visibility import is_visible, ranges_after
 from ...types import Member
 from ...wire.payload import RECALLED
 from .. import base
+from .audit import MemoryAuditReads
 from .load import load
-from .tables import Conversation, Device, MemoryState
+from .tables import Conversation, Device
 from .trail import trail
 
 
-class MemoryReads:
+class MemoryReads(MemoryAuditReads):
     """The reading half of `storage.base.Store` over the tables."""
-
-    def __init__(self, tables: MemoryState) -> None:
-        self._tables = tables
 
     def _joined(self, conversation_id: str, user_id: str) -> Conversation:
         """A conversation that the user is a member of; else NotFoundError."""
@@ -139,11 +138,11 @@ class MemoryReads:
         position = rows[-1].audit_id if len(rows) == limit else newest
         return base.MembershipChanges(position, tuple(map(self._join, rows)))
 
-    def _join(self, row: base.AuditRow) -> base.MembershipChange:
+    def _join(self, row: ChainedAct) -> base.MembershipChange:
+        log = self._tables.by_key[row.conversation_key]
         if row.action == "ADDED":
-            return base.MembershipChange(row.conversation_id, (row.subject,), "JOINED")
-        made = self._tables.by_id[row.conversation_id].rows[0]
-        return base.MembershipChange(row.conversation_id, members_of(made.payload), "CREATED")
+            return base.MembershipChange(log.conversation_id, (row.subject,), "JOINED")
+        return base.MembershipChange(log.conversation_id, members_of(log.rows[0].payload), "CREATED")
 
     @property
     def restored(self) -> bool:
@@ -209,10 +208,6 @@ class MemoryReads:
             return None
         token = self._tables.tokens[place]
         return base.KeptLogin(*place, token.identity_expires_ms, token.scope)
-
-    async def login_audit(self, after: int, limit: int) -> list[base.LoginAuditRow]:
-        """What was done to logins."""
-        return self._tables.login_audit[after : after + limit]
 
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
@@ -286,10 +281,6 @@ class MemoryReads:
             if log.outbox is not None
         ]
         return opened[:limit]
-
-    async def audit(self, conversation_id: str) -> list[base.AuditRow]:
-        """The audit rows of a conversation."""
-        return [row for row in self._tables.audit if row.conversation_id == conversation_id]
 
 
 def _entry(log: Conversation, row: MessageRow, reader_id: str | None = None) -> base.Entry:

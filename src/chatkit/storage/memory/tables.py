@@ -9,13 +9,14 @@ from collections.abc import Iterator
 
 import msgspec
 
+from ...core.log.audit import LOG, START, ChainedAct, Head
 from ...core.log.commands import RevocationKind
 from ...core.log.keys import Subject
 from ...core.log.outcomes import Revocation
 from ...core.log.state import MessageRow, PushTokenRow, TokenRow
 from ...core.visibility import Interval
 from ...types import ConversationType
-from ..base import AuditRow, LoginAuditRow, PushRecord
+from ..base import PushRecord
 
 
 class Cursors(msgspec.Struct):
@@ -133,11 +134,11 @@ class MemoryState:
         self.tokens: dict[tuple[str, str], TokenRow] = {}
         self.token_places: dict[bytes, tuple[str, str]] = {}
         self.blocks: dict[tuple[str, str], int] = {}
-        self.audit: list[AuditRow] = []
+        self.audit: list[ChainedAct] = []
+        self.audit_heads: dict[int, Head] = {LOG: START}
         self.revocations: dict[tuple[Subject, RevocationKind], Revocation] = {}
         self.last_position = 0
         self.position_floor = 0
-        self.login_audit: list[LoginAuditRow] = []
         self.push_tokens: dict[tuple[str, str], PushTokenRow] = {}
 
     def of_user(self, user_id: str) -> Iterator[Conversation]:

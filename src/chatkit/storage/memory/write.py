@@ -8,7 +8,7 @@ from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.rules import least_confirmed
 from ...core.log.state import DevicePlace
 from ...core.visibility import Interval
-from ..base import AuditRow, LoginAuditRow
+from .audit import write_audit
 from .tables import Conversation, Cursors, Device, MemoryState, Work
 
 
@@ -44,9 +44,6 @@ def write(tables: MemoryState, changes: Changes) -> None:
         _drop_token(tables, token[:2])
         tables.tokens[token[:2]] = token
         tables.token_places[token.token_hash] = token[:2]
-    for at_ms, key, *columns in changes.audit:
-        row = AuditRow(len(tables.audit) + 1, at_ms, tables.by_key[key].conversation_id, *columns)  # type: ignore[arg-type]
-        tables.audit.append(row)
     if changes.revocations:
         _write_access(tables, changes)
     _write_pushing(tables, changes)
@@ -54,6 +51,7 @@ def write(tables: MemoryState, changes: Changes) -> None:
         work = tables.by_key[key].work
         if work is not None and work.ready_ms is None:
             work.ready_ms = ready_ms
+    write_audit(tables, changes.audit)
 
 
 def _write_pushing(tables: MemoryState, changes: Changes) -> None:
@@ -77,8 +75,6 @@ def _write_access(tables: MemoryState, changes: Changes) -> None:
     for it in changes.revocations:
         tables.revocations[(it.user_id, it.device_id, it.token_hash), it.kind] = it
         tables.last_position = it.position
-    for act in changes.login_audit:
-        tables.login_audit.append(LoginAuditRow(len(tables.login_audit) + 1, *act))  # type: ignore[arg-type]
     before_ms = changes.revocations_before_ms
     assert before_ms is not None, "it comes with the revocations"
     for key, it in list(tables.revocations.items()):

@@ -26,7 +26,6 @@ from ...errors import UnavailableError
 from ...types import Member
 from ...wire.payload import RECALLED
 from ..base import (
-    AuditRow,
     Block,
     Conversation,
     ConversationHead,
@@ -34,7 +33,6 @@ from ..base import (
     Delivery,
     Entry,
     KeptLogin,
-    LoginAuditRow,
     MemberCursor,
     MembershipChange,
     MembershipChanges,
@@ -240,18 +238,9 @@ SELECT_NEW_REVOCATIONS = (
 SELECT_KEPT_LOGIN = (
     "SELECT user_id, device_id, identity_expires_ms, scope FROM resume_token WHERE token_hash = $1"
 )
-SELECT_LOGIN_AUDIT = (
-    "SELECT audit_id, at_ms, action, user_id, device_id, token_hash FROM login_audit "
-    "WHERE audit_id > $1 ORDER BY audit_id LIMIT $2"
-)
 SELECT_POSITION = "SELECT coalesce(sum(added), 0)::bigint FROM log_position"
 SELECT_CONVERSATION_IDS = """
 SELECT conversation_id FROM conversation_name WHERE conversation_id > $1 ORDER BY conversation_id LIMIT $2
-"""
-SELECT_AUDIT = """
-SELECT a.audit_id, a.at_ms, n.conversation_id, a.actor_id, a.action, a.seq, a.subject FROM conversation_name AS n
-JOIN audit AS a ON a.conversation_key = n.conversation_key
-WHERE n.conversation_id = $1 ORDER BY a.audit_id
 """
 
 
@@ -486,11 +475,6 @@ async def kept_login(connection: Connection, token_hash: bytes) -> KeptLogin | N
     return KeptLogin(*rows[0]) if rows else None
 
 
-async def login_audit(connection: Connection, after: int, limit: int) -> list[LoginAuditRow]:
-    """What was done to logins."""
-    return [LoginAuditRow(*row) for row in await connection.fetch(SELECT_LOGIN_AUDIT, after, limit)]
-
-
 async def status(
     connection: Connection, name: str, user_id: str, after: tuple[str, str] | None, limit: int
 ) -> Status:
@@ -536,11 +520,6 @@ async def _counts(connection: Connection, key: int, author: str, seq: int) -> Re
 async def outbox(connection: Connection, limit: int) -> list[OutboxEntry]:
     """Open outbox rows, those of the oldest conversations first."""
     return [OutboxEntry(*row) for row in await connection.fetch(SELECT_OUTBOX, limit)]
-
-
-async def audit(connection: Connection, conversation_id: str) -> list[AuditRow]:
-    """The audit rows of a conversation, in order."""
-    return [AuditRow(*row) for row in await connection.fetch(SELECT_AUDIT, conversation_id)]
 
 
 async def position(connection: Connection) -> int:

@@ -30,7 +30,7 @@ from ...ports import Ids, Random, SystemRandom
 from .. import base
 from ..transaction import commit_batch
 from ..unread import UnreadCounts
-from . import reads, within
+from . import audit, reads, within
 from .batch import carry_out
 from .deliveries import PostgresDeliveries
 from .locked import LockedConversations, Name, names_of, refusal
@@ -109,6 +109,7 @@ class PostgresStore:
             await _check_server(connection)
             try:
                 await migrate(connection, __package__)
+                await audit.start_chains(connection)
             except DatabaseError as error:
                 if error.sqlstate not in _NO_RIGHT:
                     raise
@@ -304,10 +305,6 @@ class PostgresStore:
         """The login of a resume token."""
         return await self._read(reads.kept_login, token_hash)
 
-    async def login_audit(self, after: int, limit: int) -> list[base.LoginAuditRow]:
-        """What was done to logins."""
-        return await self._read(reads.login_audit, after, limit)
-
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
     ) -> base.Status:
@@ -337,8 +334,25 @@ class PostgresStore:
         return await self._read(reads.outbox, limit)
 
     async def audit(self, conversation_id: str) -> list[base.AuditRow]:
-        """The audit rows of a conversation."""
-        return await self._read(reads.audit, conversation_id)
+        """The acts in a conversation, in order."""
+        return await self._read(audit.audit, conversation_id)
+
+    async def acts(self, wanted: base.AuditFilter, after: int, limit: int) -> list[base.AuditRow]:
+        """What was done, in order."""
+        return await self._read(audit.acts, wanted, after, limit)
+
+    async def newest_acts(self, wanted: base.AuditFilter, before: int, limit: int) -> list[base.AuditRow]:
+        """What was done last, the newest first."""
+        return await self._read(audit.newest_acts, wanted, before, limit)
+
+    async def audit_end(self) -> int:
+        """The number of the newest row, once whoever writes one at the moment is done."""
+        async with self._database.transaction(deadlines=self._impatient) as connection:
+            return await audit.audit_end(connection)
+
+    async def audit_chains(self, chain: int, number: int, limit: int) -> base.ChainPage:
+        """Rows in the order of their chains."""
+        return await self._read(audit.audit_chains, chain, number, limit)
 
 
 _PROBE: Final = (

@@ -13,6 +13,7 @@ from msgspec.structs import astuple
 
 from ...core.log.changes import Changes, Outbox
 from ...drivers.postgres import Connection
+from .audit import write_audit
 from .columns import columns
 
 _ARGUMENTS: Final = 33
@@ -40,11 +41,9 @@ _RARE: Final = (
     "passed",
     "exact",
     "dropped_tokens",
-    "login_audit",
     "tokens",
     "blocks",
     "ended_blocks",
-    "audit",
     "mutes",
     "dropped_push",
     "dropped_push_logins",
@@ -77,6 +76,8 @@ async def write(connection: Connection, changes: Changes, outboxes: Collection[O
         *columns(changes.woken, 2),
         _rare(changes),
     )
+    if changes.audit:
+        await write_audit(connection, slot, changes.audit)
 
 
 def _rare(changes: Changes) -> str | None:

@@ -41,7 +41,7 @@ FROM message AS e NOT INDEXED ORDER BY e.rowid DESC LIMIT ?
 """
 SELECT_NEWEST_KEYS = (
     "SELECT conversation_key FROM conversation ORDER BY conversation_key DESC LIMIT ?",
-    "SELECT conversation_key FROM audit ORDER BY audit_id DESC LIMIT ?",
+    "SELECT conversation_key FROM audit WHERE conversation_key <> 0 ORDER BY audit_id DESC LIMIT ?",
     "SELECT conversation_key FROM outbox WHERE ready_ms IS NOT NULL "
     "ORDER BY ready_ms DESC, conversation_key DESC LIMIT ?",
 )

@@ -23,7 +23,6 @@ from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, DamagedRo
 from ...types import Member
 from ...wire.payload import RECALLED
 from ..base import (
-    AuditRow,
     Block,
     Conversation,
     ConversationHead,
@@ -31,7 +30,6 @@ from ..base import (
     Delivery,
     Entry,
     KeptLogin,
-    LoginAuditRow,
     MemberCursor,
     MembershipChange,
     MembershipChanges,
@@ -56,10 +54,6 @@ SELECT_NEW_REVOCATIONS = (
 )
 SELECT_KEPT_LOGIN = (
     "SELECT user_id, device_id, identity_expires_ms, scope FROM resume_token WHERE token_hash = ?"
-)
-SELECT_LOGIN_AUDIT = (
-    "SELECT audit_id, at_ms, action, user_id, device_id, token_hash FROM login_audit "
-    "WHERE audit_id > ? ORDER BY audit_id LIMIT ?"
 )
 SELECT_MEMBERSHIPS = """
 SELECT join_seq, leave_seq FROM conversation_member WHERE conversation_key = ?1 AND user_id = ?2
@@ -220,11 +214,6 @@ FROM message
 SELECT_CONVERSATION_IDS = (
     "SELECT conversation_id FROM conversation WHERE conversation_id > ? ORDER BY conversation_id LIMIT ?"
 )
-SELECT_AUDIT = """
-SELECT a.audit_id, a.at_ms, c.conversation_id, a.actor_id, a.action, a.seq, a.subject FROM conversation AS c
-JOIN audit AS a ON a.conversation_key = c.conversation_key
-WHERE c.conversation_id = ? ORDER BY a.audit_id
-"""
 
 
 def page(
@@ -437,11 +426,6 @@ def kept_login(connection: Connection, token_hash: bytes) -> KeptLogin | None:
     return KeptLogin(*rows[0]) if rows else None
 
 
-def login_audit(connection: Connection, after: int, limit: int) -> list[LoginAuditRow]:
-    """What was done to logins."""
-    return [LoginAuditRow(*row) for row in connection.execute(SELECT_LOGIN_AUDIT, (after, limit))]
-
-
 def _text(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
@@ -500,11 +484,6 @@ def _counts(connection: Connection, key: int, author: str, seq: int) -> ReadCoun
 def outbox(connection: Connection, limit: int) -> list[OutboxEntry]:
     """Open outbox rows, those of the oldest conversations first."""
     return [OutboxEntry(*row) for row in connection.execute(SELECT_OUTBOX, (limit,))]
-
-
-def audit(connection: Connection, conversation_id: str) -> list[AuditRow]:
-    """The audit rows of a conversation, in order."""
-    return [AuditRow(*row) for row in connection.execute(SELECT_AUDIT, (conversation_id,))]
 
 
 def position(connection: Connection) -> int:

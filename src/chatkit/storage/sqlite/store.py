@@ -35,7 +35,7 @@ from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from .. import base
 from ..unread import UnreadCounts
-from . import reads
+from . import audit, reads
 from .delivery_store import SqliteDeliveries
 from .last_served import LastServed
 from .opening import APPLICATION_ID, check_newest
@@ -218,10 +218,6 @@ class SqliteStore:
         """The login of a resume token."""
         return await self._read(reads.kept_login, token_hash)
 
-    async def login_audit(self, after: int, limit: int) -> list[base.LoginAuditRow]:
-        """What was done to logins."""
-        return await self._read(reads.login_audit, after, limit)
-
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
     ) -> base.Status:
@@ -251,8 +247,24 @@ class SqliteStore:
         return await self._read(reads.outbox, limit)
 
     async def audit(self, conversation_id: str) -> list[base.AuditRow]:
-        """The audit rows of a conversation."""
-        return await self._read(reads.audit, conversation_id)
+        """The acts in a conversation, in order."""
+        return await self._read(audit.audit, conversation_id)
+
+    async def acts(self, wanted: base.AuditFilter, after: int, limit: int) -> list[base.AuditRow]:
+        """What was done, in order."""
+        return await self._read(audit.acts, wanted, after, limit)
+
+    async def newest_acts(self, wanted: base.AuditFilter, before: int, limit: int) -> list[base.AuditRow]:
+        """What was done last, the newest first."""
+        return await self._read(audit.newest_acts, wanted, before, limit)
+
+    async def audit_end(self) -> int:
+        """The number of the newest row."""
+        return await self._read(audit.audit_end)
+
+    async def audit_chains(self, chain: int, number: int, limit: int) -> base.ChainPage:
+        """Rows in the order of their chains."""
+        return await self._read(audit.audit_chains, chain, number, limit)
 
     async def _read(
         self, read: Callable[Concatenate[Connection, _P], _Result], *args: _P.args, **kwargs: _P.kwargs
@@ -338,6 +350,7 @@ class SqliteStore:
         try:
             migrate(writer, migration_files(__package__), APPLICATION_ID)
             check_newest(writer)
+            audit.start_chains(writer)
             return self._secret(writer)
         except (DamagedError, DamagedRowError) as error:
             raise ConfigurationError(f"the log {self._path} is damaged: {error}; restore a backup") from error

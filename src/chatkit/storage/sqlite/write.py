@@ -13,6 +13,7 @@ from msgspec.structs import astuple
 from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.state import DevicePlace
 from ...drivers.sqlite import Connection
+from .audit import write_audit
 from .select import select
 
 SET_POSITION_FLOOR = (
@@ -102,17 +103,11 @@ INSERT_REVOCATION = (
     "VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 DELETE_REVOCATIONS = "DELETE FROM revocation WHERE ends_ms < ?1 AND at_ms < ?1"
-INSERT_LOGIN_AUDIT = (
-    "INSERT INTO login_audit (at_ms, action, user_id, device_id, token_hash) VALUES (?, ?, ?, ?, ?)"
-)
 INSERT_BLOCK = (
     "INSERT INTO block (user_id, blocked_id, since_ms) VALUES (?, ?, ?) "
     "ON CONFLICT (user_id, blocked_id) DO UPDATE SET since_ms = excluded.since_ms"
 )
 DELETE_BLOCK = "DELETE FROM block WHERE user_id = ? AND blocked_id = ?"
-INSERT_AUDIT = (
-    "INSERT INTO audit (at_ms, conversation_key, actor_id, action, seq, subject) VALUES (?, ?, ?, ?, ?, ?)"
-)
 SELECT_LEASTS = """
 WITH k (conversation_key, first_seq, head_seq) AS (VALUES {keys})
 SELECT k.conversation_key, min(
@@ -187,7 +182,7 @@ def write(connection: Connection, changes: Changes) -> None:
         _many(connection, UPDATE_CONVERSATION, changes.conversations)
     _many(connection, UPDATE_HEAD, changes.heads)
     select(connection, INSERT_MESSAGE, changes.messages)
-    if changes.recalls or changes.ended or changes.joined or changes.audit:
+    if changes.recalls or changes.ended or changes.joined:
         _write_acts(connection, changes)
     if changes.devices or changes.forgotten:
         _write_devices(connection, changes)
@@ -204,6 +199,8 @@ def write(connection: Connection, changes: Changes) -> None:
     if changes.mutes or changes.dropped_push or changes.dropped_push_logins or changes.taken_push:
         _write_pushing(connection, changes)
     _many(connection, WAKE_OUTBOX, changes.woken)
+    if changes.audit:
+        write_audit(connection, changes.audit)
 
 
 def _write_pushing(connection: Connection, changes: Changes) -> None:
@@ -217,20 +214,18 @@ def _write_pushing(connection: Connection, changes: Changes) -> None:
 
 
 def _write_access(connection: Connection, changes: Changes) -> None:
-    """Revocations, the resume tokens that they reach, and the audit of both."""
+    """Revocations, and the resume tokens that they reach."""
     _many(connection, DELETE_RESUME, changes.dropped_tokens)
     _many(connection, INSERT_REVOCATION, [astuple(it) for it in changes.revocations])
     _many(connection, DELETE_REVOCATIONS, [(changes.revocations_before_ms,)])
-    _many(connection, INSERT_LOGIN_AUDIT, changes.login_audit)
 
 
 def _write_acts(connection: Connection, changes: Changes) -> None:
-    """Recalls, changes of members, and the audit of both."""
+    """Recalls, and changes of members."""
     _many(connection, UPDATE_BLANK, [row[:2] for row in changes.recalls])
     _many(connection, INSERT_RECALL, changes.recalls)
     _many(connection, UPDATE_MEMBER_GONE, changes.ended)
     _many(connection, INSERT_MEMBER, changes.joined)
-    _many(connection, INSERT_AUDIT, changes.audit)
 
 
 def _write_devices(connection: Connection, changes: Changes) -> None:

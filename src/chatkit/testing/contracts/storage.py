@@ -28,6 +28,7 @@ import pytest
 
 from ...storage.base import Store
 from .storage_access import AccessContract
+from .storage_audit import AuditContract
 from .storage_breaking import BreakingContract
 from .storage_cursors import CursorContract, OutboxContract, StatusContract
 from .storage_delivery import DeliveryContract, MuteContract, NoticeContract, PushTokenContract
@@ -61,6 +62,7 @@ class VolatileStoreContract(
     TrailContract,
     SessionContract,
     AccessContract,
+    AuditContract,
     DeviceContract,
     NodeContract,
     RestoreContract,

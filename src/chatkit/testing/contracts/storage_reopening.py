@@ -91,7 +91,7 @@ async def everything(store: Store) -> list[Any]:
     devices = [(user, name) for user in USERS for name in ("phone", "tablet")]
     shown = await snapshot(store, CONVERSATIONS, USERS)
     shown += [await store.entries(name, 0, 1000) for name in CONVERSATIONS]
-    shown += [await store.revocations(0, 1000), await store.login_audit(0, 1000)]
+    shown += [await store.revocations(0, 1000), await store.acts(base.AuditFilter(), 0, 1000)]
     return [*shown, await store.membership_changes(0, 1000), await store.resume_hashes(devices)]
 
 
