@@ -21,7 +21,7 @@ SPOILT = {
     "S15": "UPDATE device_cursor SET delivered_seq = 9",
     "S20: recalls": "INSERT INTO recall SELECT conversation_key, 2, 4 FROM conversation",
     "S24": "UPDATE message SET kind = 'MEMBER', client_msg_id = NULL WHERE seq = 4",
-    "renewed": "INSERT INTO audit SELECT NULL, 0, conversation_key, '', 'EPOCH_RENEWED', 4, '' "
+    "renewed": "INSERT INTO audit SELECT NULL, 0, conversation_key, '', 'EPOCH_RENEWED', 4, '', '{}', 0, x'' "
     "FROM conversation",
     "the file is damaged": "PRAGMA ignore_check_constraints = ON; UPDATE member_cursor SET read_seq = 9",
 }

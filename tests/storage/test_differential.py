@@ -218,7 +218,9 @@ class Names:
 
     def common(self, value: object) -> str:
         """A value's representation with common ids, without the numbers that a store gives and digests over them."""
-        text = re.sub(r"\b(audit_id|conversation_key)=\d+|\bdigest='[0-9a-f]*'", "", pformat(value, width=10_000))
+        text = re.sub(
+            r"\b(audit_id|conversation_key)=\d+|\bdigest='[0-9a-f]*'", "", pformat(value, width=10_000)
+        )
         return re.sub(r"\b([0-9a-z]+)-(?=e\d-[0-9a-z])", lambda it: f"{self._ids.get(it[1], it[1])}-", text)
 
     def own(self, command: base.Command) -> base.Command:

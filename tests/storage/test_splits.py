@@ -41,7 +41,7 @@ TABLES = {
     "mute": "conversation_key, user_id",
     "audit": "audit_id",
     "revocation": "position",
-    "login_audit": "audit_id",
+    "audit_head": "chain",
 }
 
 
@@ -77,15 +77,14 @@ def in_memory(history: Batches) -> tuple[list[object], object]:
     for it in tables.by_key.values():
         it.devices = filled(it.devices)
     logs = [[getattr(it, name) for name in it.__struct_fields__] for it in tables.by_key.values()]
-    access = (tables.revocations, tables.login_audit)
     left = (
         logs,
         filled(tables.devices),
         tables.push_tokens,
         tables.tokens,
         tables.blocks,
-        tables.audit,
-        access,
+        (tables.audit, tables.audit_heads),
+        tables.revocations,
     )
     return [*chain.from_iterable(outcomes)], left
 

@@ -91,6 +91,7 @@ def test_progress_goes_on_to_the_end(path: str) -> None:
         "structure",
         "rows",
         "conversations",
+        "audit",
         "messages",
     ]
     assert all(step.done <= step.total for step in steps)

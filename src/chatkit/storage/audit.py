@@ -135,3 +135,6 @@ class AuditReader(Protocol):
             number: Of the newest row of that chain that was seen; 0 if there was none.
             limit: Most rows, and most heads; 2 at least.
         """
+
+    async def unchained_acts(self, after: int, limit: int) -> list[ChainedAct]:
+        """Rows from before there were chains, in order: those above number `after`; at most `limit`."""

@@ -65,6 +65,21 @@ def _rule(check: Check, words: str, columns: str, tables: str, broken: str) -> R
     return Rule(check, sql, words)
 
 
+_AUDIT_ORPHANS = """
+SELECT t.conversation_key, count(*) FROM audit AS t
+WHERE t.conversation_key > ?1 AND t.conversation_key <= ?2 AND t.conversation_key <> 0 AND NOT EXISTS (
+    SELECT 1 FROM conversation AS c WHERE c.conversation_key = t.conversation_key)
+GROUP BY t.conversation_key LIMIT ?3
+"""
+"""What concerns no conversation is of number 0."""
+
+_HEAD_ORPHANS = """
+SELECT h.chain FROM audit_head AS h
+WHERE h.chain > ?1 AND h.chain <= ?2 AND h.chain <> 0 AND NOT EXISTS (
+    SELECT 1 FROM conversation AS c WHERE c.conversation_key = h.chain)
+LIMIT ?3
+"""
+
 _KIND_AT = (
     "coalesce((SELECT e.kind FROM message AS e "
     "WHERE e.conversation_key = t.conversation_key AND e.seq = {}), '')"
@@ -95,7 +110,15 @@ RULES: Final = (
     _orphans("outbox", "outbox"),
     _orphans("outbox", "delivery"),
     _orphans("outbox", "mute"),
-    _orphans("audit", "audit"),
+    Rule("audit", _AUDIT_ORPHANS, "{name} has no row, but {0} in audit"),
+    _rule(
+        "audit",
+        "{name} has no chain in the audit",
+        "t.conversation_id",
+        "conversation AS t",
+        "NOT EXISTS (SELECT 1 FROM audit_head AS h WHERE h.chain = t.conversation_key)",
+    ),
+    Rule("audit", _HEAD_ORPHANS, "{name} has no row, but a chain in the audit"),
     _rule(
         "recall",
         "{name} has a recall of seq {0} by seq {1}, which are no message and its recall",

@@ -170,32 +170,31 @@ class RunningDigest:
         self.value = hashlib.sha256(_DOMAIN + self.value + leaf_of(row)).digest()
 
 
-class Unchained(NamedTuple):
-    """The rows from before there were chains, as the first row of the log's chain states them.
+class UnchainedRows:
+    """What is to be stated, as the first act in the log's chain, of the rows from before there were chains.
 
     Attributes:
-        rows: How many.
-        newest_ms: When the newest was written.
-        digest: `RunningDigest` over them.
+        last: Number of the newest row that was taken in.
+        count: How many were.
     """
 
-    rows: int
-    newest_ms: int
-    digest: bytes
+    def __init__(self) -> None:
+        self.last = self.count = 0
+        self._newest_ms = 0
+        self._digest = RunningDigest()
 
-    def act(self) -> Act:
-        """What is written down of them, before anything else."""
-        detail = {"rows": str(self.rows), "digest": self.digest.hex()}
-        return Act(self.newest_ms, LOG, HOST, "CHAIN_STARTED", 0, "", detail_text(detail))
+    def add(self, rows: Iterable[ChainedAct]) -> None:
+        """Take the next rows in, in order."""
+        for row in rows:
+            self.last, self._newest_ms, self.count = row.audit_id, row.at_ms, self.count + 1
+            self._digest.add(row)
 
-
-def unchained(rows: Iterable[ChainedAct]) -> Unchained | None:
-    """What is to be stated of such rows; None if there are none."""
-    count, newest_ms, digest = 0, 0, RunningDigest()
-    for row in rows:
-        count, newest_ms = count + 1, row.at_ms
-        digest.add(row)
-    return Unchained(count, newest_ms, digest.value) if count else None
+    def act(self) -> Act | None:
+        """What is stated; None if there are no such rows."""
+        if not self.count:
+            return None
+        detail = {"rows": str(self.count), "digest": self._digest.value.hex()}
+        return Act(self._newest_ms, LOG, HOST, "CHAIN_STARTED", 0, "", detail_text(detail))
 
 
 class ChainFault(NamedTuple):

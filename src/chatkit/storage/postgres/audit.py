@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import astuple
 
-from ...core.log.audit import ChainedAct, unchained
+from ...core.log.audit import ChainedAct, UnchainedRows
 from ...core.log.state import Act
 from ...drivers.postgres import Connection
 from ..audit import AuditFilter, AuditRow, ChainPage, audit_row, chain_page
@@ -35,17 +35,20 @@ SELECT_ACTS = _WANTED + "AND a.audit_id > $1 ORDER BY a.audit_id LIMIT $7"
 SELECT_NEWEST_ACTS = _WANTED + "AND a.audit_id < $1 ORDER BY a.audit_id DESC LIMIT $7"
 LOCK_ALONE = "SELECT pg_advisory_xact_lock(1667785077, 5)"
 SELECT_END = "SELECT coalesce(max(audit_id), 0) FROM audit WHERE number >= 0"
+_CHAIN = "CASE a.action WHEN 'CREATED' THEN 0 ELSE a.conversation_key END"
 SELECT_CHAINS = f"""
 SELECT {_COLUMNS} FROM audit AS a
-WHERE a.number > 0 AND (a.chain, a.number) > ($1, $2) ORDER BY a.chain, a.number LIMIT $3
+WHERE a.number > 0 AND {_CHAIN} >= $1 AND ({_CHAIN} > $1 OR a.number > $2) ORDER BY {_CHAIN}, a.number LIMIT $3
 """  # noqa: S608 -- joined from constants of this module only
 SELECT_HEADS_FROM = "SELECT chain, number, digest FROM audit_head WHERE chain >= $1 ORDER BY chain LIMIT $2"
 SELECT_UNCHAINED = f"""
-SELECT {_COLUMNS} FROM audit AS a WHERE a.number = 0 ORDER BY a.audit_id
+SELECT {_COLUMNS} FROM audit AS a WHERE a.number = 0 AND a.audit_id > $1 ORDER BY a.audit_id LIMIT $2
 """  # noqa: S608 -- joined from constants of this module only
 SELECT_STARTED = """
 SELECT h.number > 0 OR NOT EXISTS (SELECT FROM audit WHERE number = 0) FROM audit_head AS h WHERE h.chain = 0
 """
+_ROWS_PER_READ: Final = 1_000
+
 WRITE_AUDIT = "SELECT write_audit_1($1, $2::text::jsonb)"
 
 
@@ -58,9 +61,17 @@ async def start_chains(connection: Connection) -> None:
     """State once, as the log's first chained row, which rows are there from before there were chains."""
     ((is_started,),) = await connection.fetch(SELECT_STARTED)
     if not is_started:
-        stated = unchained([ChainedAct(*row) for row in await connection.fetch(SELECT_UNCHAINED)])
+        unchained = UnchainedRows()
+        while rows := await unchained_rows(connection, unchained.last, _ROWS_PER_READ):
+            unchained.add(rows)
+        stated = unchained.act()
         assert stated is not None, "there are such rows"
-        await write_audit(connection, 0, [stated.act()])
+        await write_audit(connection, 0, [stated])
+
+
+async def unchained_rows(connection: Connection, after: int, limit: int) -> list[ChainedAct]:
+    """Rows from before there were chains, in order."""
+    return [ChainedAct(*row) for row in await connection.fetch(SELECT_UNCHAINED, after, limit)]
 
 
 async def audit(connection: Connection, conversation_id: str) -> list[AuditRow]:

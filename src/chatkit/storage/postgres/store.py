@@ -14,6 +14,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 import anyio
 from msgspec.structs import replace
 
+from ...core.log.audit import ChainedAct
 from ...drivers.postgres import (
     READ,
     RETRY_AFTER_S,
@@ -353,6 +354,10 @@ class PostgresStore:
     async def audit_chains(self, chain: int, number: int, limit: int) -> base.ChainPage:
         """Rows in the order of their chains."""
         return await self._read(audit.audit_chains, chain, number, limit)
+
+    async def unchained_acts(self, after: int, limit: int) -> list[ChainedAct]:
+        """Rows from before there were chains, in order."""
+        return await self._read(audit.unchained_rows, after, limit)
 
 
 _PROBE: Final = (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec.structs import astuple
 
-from ...core.log.audit import ChainedAct, Head, chained, chains_of, unchained
+from ...core.log.audit import ChainedAct, Head, UnchainedRows, chained, chains_of
 from ...core.log.state import Act
 from ...drivers.sqlite import Connection
 from ..audit import AuditFilter, AuditRow, ChainPage, audit_row, chain_page
@@ -43,9 +43,10 @@ WHERE (?2 IS NULL OR a.conversation_key = (
 SELECT_ACTS = _WANTED + "AND a.audit_id > ?1 ORDER BY a.audit_id LIMIT ?7"
 SELECT_NEWEST_ACTS = _WANTED + "AND a.audit_id < ?1 ORDER BY a.audit_id DESC LIMIT ?7"
 SELECT_END = "SELECT ifnull(max(audit_id), 0) FROM audit"
+_CHAIN = "CASE a.action WHEN 'CREATED' THEN 0 ELSE a.conversation_key END"
 SELECT_CHAINS = f"""
 SELECT {_COLUMNS} FROM audit AS a
-WHERE a.number > 0 AND (a.chain, a.number) > (?, ?) ORDER BY a.chain, a.number LIMIT ?
+WHERE a.number > 0 AND {_CHAIN} >= ?1 AND ({_CHAIN} > ?1 OR a.number > ?2) ORDER BY {_CHAIN}, a.number LIMIT ?3
 """  # noqa: S608 -- joined from constants of this module only
 SELECT_HEADS_FROM = "SELECT chain, number, digest FROM audit_head WHERE chain >= ? ORDER BY chain LIMIT ?"
 SELECT_UNCHAINED = f"""
@@ -73,20 +74,27 @@ def start_chains(connection: Connection) -> None:
     connection.begin()
     try:
         ((is_started,),) = connection.execute(SELECT_STARTED)
-        stated = None if is_started else unchained(_rows_before(connection))
-        if stated is not None:
-            write_audit(connection, [stated.act()])
+        if not is_started:
+            unchained = UnchainedRows()
+            add_unchained(connection, unchained)
+            stated = unchained.act()
+            assert stated is not None, "there are such rows"
+            write_audit(connection, [stated])
         connection.commit()
     except BaseException:
         connection.rollback()
         raise
 
 
-def _rows_before(connection: Connection) -> Iterator[ChainedAct]:
-    after = 0
-    while rows := connection.execute(SELECT_UNCHAINED, (after, _ROWS_PER_READ)):
-        yield from map(ChainedAct._make, rows)
-        after = rows[-1][0]
+def add_unchained(connection: Connection, unchained: UnchainedRows) -> None:
+    """Take in all rows from before there were chains."""
+    while rows := unchained_rows(connection, unchained.last, _ROWS_PER_READ):
+        unchained.add(rows)
+
+
+def unchained_rows(connection: Connection, after: int, limit: int) -> list[ChainedAct]:
+    """Rows from before there were chains, in order."""
+    return [ChainedAct(*row) for row in connection.execute(SELECT_UNCHAINED, (after, limit))]
 
 
 def audit(connection: Connection, conversation_id: str) -> list[AuditRow]:

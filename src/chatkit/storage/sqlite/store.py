@@ -19,6 +19,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from ...core.log.audit import ChainedAct
 from ...drivers.file_lock import FileLock
 from ...drivers.migrations import check_current, migrate, migration_files
 from ...drivers.sqlite import (
@@ -265,6 +266,10 @@ class SqliteStore:
     async def audit_chains(self, chain: int, number: int, limit: int) -> base.ChainPage:
         """Rows in the order of their chains."""
         return await self._read(audit.audit_chains, chain, number, limit)
+
+    async def unchained_acts(self, after: int, limit: int) -> list[ChainedAct]:
+        """Rows from before there were chains, in order."""
+        return await self._read(audit.unchained_rows, after, limit)
 
     async def _read(
         self, read: Callable[Concatenate[Connection, _P], _Result], *args: _P.args, **kwargs: _P.kwargs

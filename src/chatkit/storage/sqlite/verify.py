@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Final
 
 from ...drivers.migrations import check_current, migrate, migration_files
@@ -26,9 +27,11 @@ from ...drivers.sqlite import (
     open_sqlite,
 )
 from ...errors import ConfigurationError
+from ..verify_audit import ROWS_PER_READ, AuditCheck
 from ..verify_entries import NOT_CARRIED_OUT, entry_fault, recalled_seq
 from ..verify_report import Progress, Report
 from ..verify_rules import RULES
+from . import audit
 from .opening import APPLICATION_ID, conversation_name
 from .verify_rows import RowCheck, row_check
 
@@ -181,6 +184,7 @@ def _verify(connection: Connection, report: Report) -> Iterator[Progress]:
                 yield Progress("rows", number, len(row_checks))
                 _check_rows(connection, report, check)
             yield from _check_conversations(connection, report, conversations)
+            yield from _check_audit(connection, report)
             yield from _check_messages(connection, report, last_rowid)
     finally:
         connection.rollback()
@@ -283,6 +287,19 @@ def _check_rules(connection: Connection, report: Report, after: int, up_to: int)
         what = f"what the check '{rule.check}' needs"
         for key, *values in _read(connection, report, what, rule.sql, (after, up_to, _BROKEN_PER_READ)):
             report.add(rule.check, rule.words.format(*values, name=conversation_name(connection, key)))
+
+
+def _check_audit(connection: Connection, report: Report) -> Iterator[Progress]:
+    """Every chain, and what is there from before there were chains."""
+    check = AuditCheck(report, partial(conversation_name, connection))
+    try:
+        total, more = audit.audit_end(connection), True
+        audit.add_unchained(connection, check.unchained)
+        while more:
+            yield Progress("audit", min(check.rows, total), total)
+            more = check.feed(audit.audit_chains(connection, check.chain, check.number, ROWS_PER_READ))
+    except _DAMAGE as error:
+        report.add("unreadable", f"the audit cannot be read: {error}")
 
 
 def _check_messages(connection: Connection, report: Report, last_rowid: int) -> Iterator[Progress]:

@@ -184,8 +184,8 @@ MUTANTS = (
         (
             Edit(
                 MEMBERS,
-                '        _audit(state, conversation, command.at_ms, command.by, "ADDED", user_id)\n',
-                '    _audit(state, conversation, command.at_ms, command.by, "ADDED", added[0])\n',
+                '        note(state, conversation, command.at_ms, command.by, "ADDED", user_id)\n',
+                '    note(state, conversation, command.at_ms, command.by, "ADDED", added[0])\n',
             ),
         ),
         ("S24", "alarm"),

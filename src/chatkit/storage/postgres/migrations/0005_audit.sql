@@ -7,8 +7,6 @@ ALTER TABLE audit ALTER COLUMN audit_id DROP DEFAULT;
 ALTER TABLE audit ADD COLUMN detail text COLLATE "C" NOT NULL DEFAULT '{}';
 ALTER TABLE audit ADD COLUMN number bigint NOT NULL DEFAULT 0;
 ALTER TABLE audit ADD COLUMN digest bytea NOT NULL DEFAULT '';
-ALTER TABLE audit ADD COLUMN chain bigint NOT NULL
-    GENERATED ALWAYS AS (CASE action WHEN 'CREATED' THEN 0 ELSE conversation_key END) STORED;
 
 INSERT INTO audit (audit_id, at_ms, conversation_key, actor_id, action, seq, subject, detail)
 SELECT nextval('audit_id'), at_ms, 0, '', action, 0, user_id, CASE
@@ -21,7 +19,8 @@ FROM (SELECT * FROM login_audit ORDER BY audit_id) AS l;
 DROP TABLE login_audit;
 DROP SEQUENCE login_audit_id;
 
-CREATE INDEX audit_in_chains ON audit (chain, number) WHERE number > 0;
+CREATE INDEX audit_in_chains
+    ON audit ((CASE action WHEN 'CREATED' THEN 0 ELSE conversation_key END), number) WHERE number > 0;
 CREATE INDEX audit_before_chains ON audit (audit_id) WHERE number = 0;
 CREATE INDEX audit_in_order ON audit (audit_id) WHERE number >= 0;
 

@@ -2,7 +2,7 @@
 
 -- SQLite changes no CHECK of a table, so it is made anew, this time without a list of actions: those are in
 -- core/log/audit.py. conversation_key 0: of no conversation. number counts within a chain, from 1; 0 and no digest: from
--- before the chains. detail: a JSON object of texts. chain: as core.log.audit.chain_of.
+-- before the chains. detail: a JSON object of texts.
 CREATE TABLE audit_anew (
     audit_id INTEGER PRIMARY KEY AUTOINCREMENT,
     at_ms INTEGER NOT NULL,
@@ -13,8 +13,7 @@ CREATE TABLE audit_anew (
     subject TEXT NOT NULL,
     detail TEXT NOT NULL DEFAULT '{}',
     number INTEGER NOT NULL CHECK (number >= 0),
-    digest BLOB NOT NULL CHECK (length(digest) = CASE number WHEN 0 THEN 0 ELSE 32 END),
-    chain INTEGER NOT NULL AS (CASE action WHEN 'CREATED' THEN 0 ELSE conversation_key END)
+    digest BLOB NOT NULL CHECK (length(digest) = CASE number WHEN 0 THEN 0 ELSE 32 END)
 ) STRICT;
 
 INSERT INTO audit_anew (audit_id, at_ms, conversation_key, actor_id, action, seq, subject, number, digest)
@@ -35,7 +34,9 @@ ALTER TABLE audit_anew RENAME TO audit;
 
 CREATE INDEX audit_of_conversation ON audit (conversation_key, audit_id);
 
-CREATE UNIQUE INDEX audit_in_chains ON audit (chain, number) WHERE number > 0;
+-- By chain (core.log.audit.chain_of).
+CREATE UNIQUE INDEX audit_in_chains
+    ON audit (CASE action WHEN 'CREATED' THEN 0 ELSE conversation_key END, number) WHERE number > 0;
 
 CREATE INDEX audit_before_chains ON audit (audit_id) WHERE number = 0;
 
