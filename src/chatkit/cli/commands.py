@@ -10,6 +10,7 @@ from .backup import backup
 from .capacity import capacity_command
 from .config import config
 from .demo import demo
+from .doctor import doctor
 from .explain import explain
 from .restore import restore
 from .serve import serve
@@ -34,3 +35,4 @@ chatkit.add_command(worker)
 chatkit.add_command(explain)
 chatkit.add_command(capacity_command)
 chatkit.add_command(config)
+chatkit.add_command(doctor)

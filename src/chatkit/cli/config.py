@@ -18,8 +18,8 @@ from .serve import assembled, serve
 from .settings import DEFAULT, default_of, fields, option_of, said
 from .worker import worker
 
-_COMMANDS = {"serve": serve, "worker": worker}
-_PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+COMMANDS = {"serve": serve, "worker": worker}
+PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 _URLS = ("url", "endpoint")
 
 
@@ -36,17 +36,17 @@ def config() -> None:
     """The settings of a server or a worker: which are in force, and whether they fit."""
 
 
-@config.command(context_settings=_PASSED_ON)
+@config.command(context_settings=PASSED_ON)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of {name, value, source}.")
 @click.option("--config", "file", metavar="FILE", help="The file with settings.")
-@click.argument("command", type=click.Choice([*_COMMANDS]), default="serve")
+@click.argument("command", type=click.Choice([*COMMANDS]), default="serve")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def show(as_json: bool, file: str | None, command: str, options: tuple[str, ...]) -> None:
     """Print each setting with its value and its source: `option`, a variable, a file, `default`.
 
     COMMAND is serve or worker, and OPTIONS are its own. Secrets are shown as ***, also inside addresses.
     """
-    settings = list(_settings(_context(command, file, options)))
+    settings = list(_settings(context_of(command, file, options)))
     if as_json:
         click.echo(msgspec.json.encode(settings))
         return
@@ -56,30 +56,30 @@ def show(as_json: bool, file: str | None, command: str, options: tuple[str, ...]
         click.echo(f"{setting.name:<{width}}  {_words(setting.value)}{source}")
 
 
-@config.command(context_settings=_PASSED_ON)
+@config.command(context_settings=PASSED_ON)
 @click.option("--config", "file", metavar="FILE", help="The file with settings.")
-@click.argument("command", type=click.Choice([*_COMMANDS]), default="serve")
+@click.argument("command", type=click.Choice([*COMMANDS]), default="serve")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def check(file: str | None, command: str, options: tuple[str, ...]) -> None:
     """See that a server or worker would take its settings: names, values, addresses, keys, files. Connects to nothing.
 
     Ends with 0, or with 2 and what is wrong. `chatkit doctor` looks at what the addresses lead to.
     """
-    context = _context(command, file, options)
+    context = context_of(command, file, options)
     with exit_codes():
-        _assemble(context)
+        assemble(context)
     for words in configuration(context).warnings(context):
         click.echo(f"warning: {words}", err=True)
     chosen = configuration(context).file
     click.echo(f"the settings of chatkit {command} fit{'' if chosen is None else f' ({chosen.path})'}")
 
 
-def _context(command: str, file: str | None, options: tuple[str, ...]) -> click.Context:
+def context_of(command: str, file: str | None, options: tuple[str, ...]) -> click.Context:
     arguments = [*(() if file is None else ("--config", file)), *options]
-    return _COMMANDS[command].make_context(command, arguments)
+    return COMMANDS[command].make_context(command, arguments)
 
 
-def _assemble(context: click.Context) -> None:
+def assemble(context: click.Context) -> None:
     """Make everything that the command would make, and start nothing. Raises ConfigurationError."""
     given, chosen = context.params, configuration(context)
     if context.command is serve:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..errors import ConfigurationError, UnavailableError
+from .sqlite_releases import faults_of
 
 BUSY_TIMEOUT_MS = 2000
 """How long a statement waits for another writer before it is refused."""
@@ -33,6 +34,9 @@ CACHE_KIB = 8 * 1024
 
 MEMORY = ":memory:"
 """The path of a database that lives as long as its one connection."""
+
+SQLITE_VERSION = sqlite3.sqlite_version_info
+"""Of the library that Python brings."""
 
 Row = tuple[Any, ...]
 Params = Sequence[Any]
@@ -69,8 +73,6 @@ _PAGES_PER_STEP = 1024
 
 _TICK_STEPS = 200_000
 """Steps of SQLite's machine between two ticks: some milliseconds."""
-
-_WAL_RESET_MENDED = (3, 51, 3)
 
 _NO_TEXT = "Could not decode to UTF-8"
 _NO_WORDS = "what SQLite says of its schema is not UTF-8"
@@ -270,12 +272,8 @@ def _is_utf8(text: object) -> bool:
 
 def version_fault() -> str:
     """What is wrong with the SQLite that Python brings; empty if nothing is known."""
-    if sqlite3.sqlite_version_info >= _WAL_RESET_MENDED:
-        return ""
-    return (
-        f"SQLite {sqlite3.sqlite_version} has a fault that can damage a file which another process checkpoints at the"
-        " same moment (mended in 3.51.3): let no other program write to the log or checkpoint it while it is served"
-    )
+    faults = faults_of(SQLITE_VERSION)
+    return "; ".join(f"SQLite {sqlite3.sqlite_version} {it.words}: {it.advice}" for it in faults)
 
 
 def log_of(path: str) -> str:
