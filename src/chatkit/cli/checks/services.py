@@ -161,7 +161,10 @@ async def _nats(check: str, address: str, *, wants_jetstream: bool) -> list[Find
         greeted = msgspec.json.decode(greeting[5:], type=dict[str, Any])
     except msgspec.DecodeError:
         greeted = {}
-    return [_nats_version(check, str(greeted.get("version", ""))), *_jetstream(check, greeted, wants_jetstream)]
+    return [
+        _nats_version(check, str(greeted.get("version", ""))),
+        *_jetstream(check, greeted, wants_jetstream),
+    ]
 
 
 def _nats_version(check: str, version: str) -> Finding:
