@@ -92,7 +92,7 @@ DO $$ DECLARE it record; BEGIN
     LOOP EXECUTE format('ALTER TABLE %I DROP CONSTRAINT %I', it.name, it.conname); END LOOP;
 END $$
 """
-_TRIGGERS = "ALTER TABLE audit {0} TRIGGER USER; ALTER TABLE login_audit {0} TRIGGER USER"
+_TRIGGERS = "ALTER TABLE audit {0} TRIGGER USER"
 
 
 async def change(address: str, *statements: str) -> None:
@@ -163,7 +163,7 @@ async def test_no_history_of_commands_is_called_damaged_also_while_it_goes_on(
 async def test_progress_goes_on_to_the_end(log: str) -> None:
     steps: list[Progress] = [step async for step in verify_database(log, Report())]
     stages = list(dict.fromkeys(step.stage for step in steps))
-    assert stages == ["structure", "tokens", "conversations", "messages"]
+    assert stages == ["structure", "tokens", "conversations", "audit", "messages"]
     assert all(step.done <= step.total for step in steps)
     assert (steps[-1].done, steps[-1].total) == (307, 307)
 
@@ -228,8 +228,8 @@ OWN = {
         Finding("schema", "the trigger audit_is_append_only is switched off or not valid"),
     ),
     "a trigger that is gone": (
-        "DROP TRIGGER login_audit_is_append_only ON login_audit",
-        Finding("schema", "the trigger login_audit_is_append_only is missing"),
+        "DROP TRIGGER audit_is_chained ON audit",
+        Finding("schema", "the trigger audit_is_chained is missing"),
     ),
     "an index that is not valid": (
         "UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = 'message_by_key'::regclass",

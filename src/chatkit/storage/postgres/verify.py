@@ -17,12 +17,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import cache, partial
 from typing import Final, NamedTuple, TypeVar
 
+from ...core.log.audit import ChainedAct
 from ...drivers.postgres import READ, Connection, DamagedError, Database, DatabaseError, Deadlines
 from ...drivers.postgres_migrations import check_current
 from ...errors import ConfigurationError
+from ..audit import ChainPage
+from ..verify_audit import ROWS_PER_READ, AuditCheck
 from ..verify_entries import NOT_CARRIED_OUT, entry_fault, recalled_seq
 from ..verify_report import Progress, Report
 from ..verify_rules import RULES, Rule
+from . import audit
 from .verify_schema import check_schema
 
 _Result = TypeVar("_Result")
@@ -84,8 +88,6 @@ SELECT 'conversations', coalesce(max(conversation_key), 0), (SELECT last_value F
 FROM conversation
 UNION ALL
 SELECT 'audit rows', coalesce(max(audit_id), 0), (SELECT last_value FROM audit_id) FROM audit
-UNION ALL
-SELECT 'login audit rows', coalesce(max(audit_id), 0), (SELECT last_value FROM login_audit_id) FROM login_audit
 UNION ALL
 SELECT 'revocations', coalesce(max(position), 0), (SELECT last_value FROM revocation_position) FROM revocation
 """
@@ -175,6 +177,8 @@ class _Check:
             yield step
         async for step in self._check_conversations(conversations):
             yield step
+        async for step in self._check_audit():
+            yield step
         async for step in self._check_messages(messages):
             yield step
 
@@ -228,6 +232,18 @@ class _Check:
         for rule, name, values in found:
             self._report.add(rule.check, rule.words.format(*values, name=name))
 
+    async def _check_audit(self) -> AsyncIterator[Progress]:
+        """What is there from before the chains, and every chain."""
+        check = AuditCheck(self._report, "the conversation with number {}".format)
+        total = await self._part("the audit", partial(_last_audit_id)) or 0
+        while rows := await self._part("the audit", partial(_unchained_after, check.unchained.last)):
+            check.unchained.add(rows)
+        more = True
+        while more:
+            yield Progress("audit", min(check.rows, total), total)
+            page = await self._part("the audit", partial(_chains_after, check.chain, check.number))
+            more = page is not None and check.feed(page)
+
     async def _check_messages(self, total: int) -> AsyncIterator[Progress]:
         """Where a part cannot be read it is tried in smaller ones, down to the single messages that cannot be."""
         place: tuple[int, int] | None = (_FIRST_KEY, 0)
@@ -245,6 +261,19 @@ class _Check:
             else:
                 place = await self._part("conversations", partial(_place_after, place))
         yield Progress("messages", total, total)
+
+
+async def _last_audit_id(connection: Connection) -> int:
+    ((last,),) = await connection.fetch(audit.SELECT_END)
+    return int(last)
+
+
+async def _unchained_after(last: int, connection: Connection) -> list[ChainedAct]:
+    return await audit.unchained_rows(connection, last, ROWS_PER_READ)
+
+
+async def _chains_after(chain: int, number: int, connection: Connection) -> ChainPage:
+    return await audit.audit_chains(connection, chain, number, ROWS_PER_READ)
 
 
 async def _check_counters(report: Report, connection: Connection) -> None:

@@ -16,6 +16,11 @@ SELECT nextval('audit_id'), at_ms, 0, '', action, 0, user_id, CASE
 END
 FROM (SELECT * FROM login_audit ORDER BY audit_id) AS l;
 
+INSERT INTO log_position AS p (slot, added) SELECT 0, count(*) FROM login_audit
+ON CONFLICT (slot) DO UPDATE SET added = p.added + excluded.added;
+
+DROP TRIGGER login_audit_is_append_only ON login_audit;
+DROP INDEX login_audit_in_order;
 DROP TABLE login_audit;
 DROP SEQUENCE login_audit_id;
 
@@ -97,6 +102,8 @@ BEGIN
         WHEN NEW.device_id <> '' THEN json_build_object('device', NEW.device_id)::text
         ELSE '{}'
     END);
+    INSERT INTO log_position AS p (slot, added) VALUES (0, 1)
+    ON CONFLICT (slot) DO UPDATE SET added = p.added + excluded.added;
     RETURN NEW;
 END
 $$;
