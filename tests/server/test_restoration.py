@@ -215,3 +215,36 @@ async def test_an_empty_log_where_another_was_served_is_said_aloud(
     store = SqliteStore(str(path), ids=seeded_ids(2), threads=False)
     async with HarnessServer(store=store, authenticate=by_name):
         assert "one was served from this place before" in caplog.text
+
+
+class PutBackStore(MemoryStore):
+    """A log that somebody puts back under a server that runs."""
+
+    put_back = False
+
+    @property
+    def restored(self) -> bool:
+        return self.put_back
+
+    async def confirm_restored(self, proved: int = 0) -> None:
+        await super().confirm_restored(proved)
+        self.put_back = False
+
+
+async def test_a_log_that_is_put_back_under_a_running_server_is_renewed_within_seconds() -> None:
+    store = PutBackStore(ids=seeded_ids(7))
+    async with serving(store) as server:
+        await group(server, "ann", "ben")
+        peer = await login(server, "ann")
+        before = await store.head_seqs(["g-1"])
+        store.put_back = True
+        await anyio.sleep(6)
+        after = await store.head_seqs(["g-1"])
+        assert after["g-1"][0] != before["g-1"][0]
+        assert not store.put_back
+        (behind,) = await peer.hear("BEHIND")
+        assert behind["epoch"] == after["g-1"][0]
+        await anyio.sleep(6)
+        assert await store.head_seqs(["g-1"]) == after, "once"
+        await log_in_with(server, await proof(peer), "ben")
+        assert await store.head_seqs(["g-1"]) == after, "the tokens made since are no proof"

@@ -49,10 +49,17 @@ class PostgresServer:
     Args:
         folder: An empty one; everything is in it.
         copied_from: A server that runs: this one becomes its standby.
+        backup: A folder that `back_up` filled: this one begins as a copy of it, and recovers first where that says so.
         settings: Beside those of every test server.
     """
 
-    def __init__(self, folder: Path, copied_from: PostgresServer | None = None, **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        copied_from: PostgresServer | None = None,
+        backup: Path | None = None,
+        **settings: str,
+    ) -> None:
         self._folder = folder
         self._data = folder / "data"
         self._settings = {**_SETTINGS, **settings}
@@ -61,12 +68,34 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
         self.port = free_port()
+        if backup is not None:
+            self._take(backup)
+            return
         if copied_from is None:
             how = ["initdb", "-U", "chatkit", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
         else:
             primary = f"host=127.0.0.1 port={copied_from.port} user=chatkit"
             how = ["pg_basebackup", "-d", primary, "-R", "-X", "stream", "-c", "fast", "-N"]
         self._run(*how, "-D", str(self._data))
+
+    def _take(self, backup: Path) -> None:
+        shutil.copytree(backup, self._data)
+        if self._user is not None:
+            for path in (self._data, *self._data.rglob("*")):
+                shutil.chown(path, self._user)
+
+    def back_up(self, to: Path) -> None:
+        """Copy the cluster while it serves, with what is needed to begin from the copy. The folder is made."""
+        primary = f"host=127.0.0.1 port={self.port} user=chatkit"
+        self._run("pg_basebackup", "-d", primary, "-X", "stream", "-c", "fast", "-N", "-D", str(to))
+
+    def dump(self, database: str, to: Path) -> None:
+        """Write a database into a file, in PostgreSQL's own format, while it is used."""
+        self._run("pg_dump", *self._at(), "-d", database, "-Fc", "-f", str(to))
+
+    def load(self, dump: Path, database: str) -> None:
+        """Put a dump into an empty database."""
+        self._run("pg_restore", *self._at(), "-d", database, "--exit-on-error", str(dump))
 
     def _readable(self, folder: Path) -> Path:
         """The binaries, where the user that runs them can read them."""
@@ -85,6 +114,14 @@ class PostgresServer:
         command = [str(self._bin / name), *arguments]
         done = subprocess.run(command, user=self._user, capture_output=True, cwd=self._folder, text=True)
         assert done.returncode == 0, done.stderr
+
+    @property
+    def shared(self) -> Path:
+        """A folder that the server and the tests can write to."""
+        folder = self._folder / "shared"
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o777)
+        return folder
 
     @property
     def data(self) -> Path:
@@ -187,27 +224,20 @@ class PostgresServer:
         return done.stdout.strip()
 
     def _to(self, database: str) -> list[str]:
-        return [
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(self.port),
-            "-U",
-            "chatkit",
-            "-d",
-            database,
-            "-qtAX",
-            "-v",
-            "ON_ERROR_STOP=1",
-        ]
+        return [*self._at(), "-d", database, "-qtAX", "-v", "ON_ERROR_STOP=1"]
+
+    def _at(self) -> list[str]:
+        return ["-h", "127.0.0.1", "-p", str(self.port), "-U", "chatkit"]
 
 
 @contextmanager
-def serving(copied_from: PostgresServer | None = None, **settings: str) -> Iterator[PostgresServer]:
-    """A server that runs until the end of the block; a standby of another one, if it is given."""
+def serving(
+    copied_from: PostgresServer | None = None, backup: Path | None = None, **settings: str
+) -> Iterator[PostgresServer]:
+    """A server that runs until the end of the block; a standby of another one, or begun from a backup."""
     folder = Path(tempfile.mkdtemp(prefix="chatkit-postgres-"))
     try:
-        server = PostgresServer(folder, copied_from, **settings)
+        server = PostgresServer(folder, copied_from, backup, **settings)
         server.start()
         try:
             yield server

@@ -1,6 +1,7 @@
 """A log that was put back from a backup: how a server notices, and what it does.
 
-The store notices a file that is not what was last served from its place (`RestoreReader.restored`). What it cannot see,
+The store notices a file or a database that is not what was last served from its place, or is told that it was put back
+(`RestoreReader.restored`). What it cannot see,
 such as a disk that was set back as a whole, clients prove: each PONG carries a log token, which says how far the log
 had got and is signed with the log's own secret; a client brings it back in its next HELLO. A log that has not got so
 far any more has lost its end.
@@ -61,8 +62,17 @@ class Restoration:
             await self._renew(0)
 
     async def refresh(self) -> None:
-        """Make a token of how far the log has got by now. Called every few seconds."""
+        """Make a token of how far the log has got by now, and renew it if it was put back meanwhile.
+
+        Called every few seconds.
+
+        Raises:
+            RefusedError: Storage refused, mostly with UnavailableError; the next time begins again.
+        """
         self._position = await self._log.position()
+        if self._log.restored:
+            await self._renew_once(0)
+            self._position = await self._log.position()
         self.log_token = self._signed(self._position)
 
     async def check(self, log_token: str) -> None:
@@ -72,7 +82,12 @@ class Restoration:
             RefusedError: Storage refused, mostly with UnavailableError; the next token begins again.
         """
         proved = self._proved(log_token)
-        if proved <= self._position or proved <= await self._log.position() or self._renewing:
+        if proved > self._position and proved > await self._log.position():
+            await self._renew_once(proved)
+
+    async def _renew_once(self, proved: int) -> None:
+        """Renew, unless that is under way."""
+        if self._renewing:
             return
         self._renewing = True
         try:

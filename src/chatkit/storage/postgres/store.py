@@ -31,7 +31,7 @@ from ...ports import Ids, Random, SystemRandom
 from .. import base
 from ..transaction import commit_batch
 from ..unread import UnreadCounts
-from . import audit, reads, within
+from . import audit, put_back, reads, within
 from .batch import carry_out
 from .deliveries import PostgresDeliveries
 from .locked import LockedConversations, Name, names_of, refusal
@@ -86,6 +86,7 @@ class PostgresStore:
         self._random = random or SystemRandom()
         self._commits_in_flight_max = min(COMMITS_IN_FLIGHT_MAX, connections)
         self._healthy = False
+        self._restored = False
         self._unread = UnreadCounts()
         self.deliveries = PostgresDeliveries(self._database, self._reading, self._unread)
 
@@ -121,6 +122,7 @@ class PostgresStore:
             )
             ((secret,),) = await connection.fetch("SELECT value FROM setting WHERE name = 'secret'")
             ((self._schema,),) = await connection.fetch(within.SELECT_SCHEMA)
+            self._restored = await put_back.notice(connection)
         self._secret = bytes(secret)
 
     @property
@@ -130,11 +132,14 @@ class PostgresStore:
 
     @property
     def restored(self) -> bool:
-        """Never known here: a database that was put back looks like any other one. Clients' proofs tell."""
-        return False
+        """Whether the log is in another database than the one it was served from, or is said to be put back.
+
+        As of the last `migrate` or `position`.
+        """
+        return self._restored
 
     async def confirm_restored(self, proved: int = 0) -> None:
-        """Raise the position beyond every former one."""
+        """Raise the position beyond every former one, and forget that the log was put back."""
         async with self._database.transaction() as connection:
             floor = base.next_floor(max(proved, await reads.position(connection)))
             await connection.fetch(
@@ -142,6 +147,8 @@ class PostgresStore:
                 "ON CONFLICT (slot) DO UPDATE SET added = greatest(p.added, excluded.added)",
                 floor,
             )
+            await put_back.unmark(connection)
+        self._restored = False
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -324,7 +331,8 @@ class PostgresStore:
 
     async def position(self) -> int:
         """How far the log has got."""
-        return await self._read(reads.position)
+        found, self._restored = await self._read(_position_and_mark)
+        return found
 
     async def conversation_ids(self, after: str, limit: int) -> list[str]:
         """The ids of all conversations after one, ascending."""
@@ -358,6 +366,10 @@ class PostgresStore:
     async def unchained_acts(self, after: int, limit: int) -> list[ChainedAct]:
         """Rows from before there were chains, in order."""
         return await self._read(audit.unchained_rows, after, limit)
+
+
+async def _position_and_mark(connection: Connection) -> tuple[int, bool]:
+    return await reads.position(connection), await put_back.is_marked(connection)
 
 
 _PROBE: Final = (
