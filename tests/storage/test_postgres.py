@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from chatkit.core.log import rules
+from chatkit.errors import ConfigurationError, UnavailableError
 from chatkit.storage.postgres import PostgresStore
 from chatkit.testing.contracts.storage import Make, StoreContract
+from chatkit.testing.contracts.storage_commands import do, group, send
 from chatkit.testing.contracts.storage_contacts import ContactContract
 from chatkit.testing.contracts.storage_reopening import opened
 from tests.servers.pgbouncer import pooling
@@ -56,3 +58,19 @@ async def test_a_random_history_is_the_same_behind_a_pooler(address: str) -> Non
     with pooling(address) as pooled:
         async with opened(lambda: PostgresStore(pooled, ids=seeded_ids())) as store:
             await agree(store, 100, bytes_max=100_000)
+
+
+async def test_a_log_is_read_beside_its_servers_and_never_made(server: PostgresServer) -> None:
+    address = server.new_database()
+    reader = PostgresStore(address, ids=seeded_ids())
+    with pytest.raises(ConfigurationError, match="has no log"):
+        await reader.open_to_read()
+    async with opened(lambda: PostgresStore(address, ids=seeded_ids())) as store:
+        await do(store, group("g", "ann"), send("g", "ann", "k"))
+        await reader.open_to_read()
+        assert (await reader.trail("1-e1-2", None, 10)).client_msg_id == "k"
+        with pytest.raises(ConfigurationError, match="open already"):
+            await reader.open_to_read()
+        with pytest.raises(UnavailableError):
+            await reader.commit([group("h", "ann")])
+        await reader.aclose()

@@ -25,7 +25,7 @@ from ...drivers.postgres import (
     Deadlines,
     LockedError,
 )
-from ...drivers.postgres_migrations import migrate
+from ...drivers.postgres_migrations import check_current, migrate
 from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids, Random, SystemRandom
 from .. import base
@@ -105,6 +105,17 @@ class PostgresStore:
             raise
         self._healthy = True
         return self._secret
+
+    async def open_to_read(self) -> None:
+        """Connect for reads alone: nothing is written, no table is made or changed."""
+        if self._reading.is_open:
+            raise ConfigurationError("this store is open already")
+        await self._reading.open()
+        try:
+            await self._read(check_current, __package__)
+        except BaseException:
+            await self._reading.aclose()
+            raise
 
     async def _prepare(self) -> None:
         async with self._database.transaction(deadlines=_MIGRATING) as connection:
