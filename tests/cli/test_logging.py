@@ -15,10 +15,11 @@ from chatkit import sign_token
 from .command import SECRET, next_line, started
 
 
-@pytest.mark.parametrize("level", ["debug", "info"])
-def test_logins_and_refusals_are_said_and_no_secrets(level: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("level", "log_format"), [("debug", "text"), ("info", "text"), ("debug", "json")])
+def test_logins_and_refusals_are_said_and_no_secrets(level: str, log_format: str, tmp_path: Path) -> None:
     token = sign_token(SECRET, user_id="ann")
     arguments = ("serve", "--storage", "memory://", "--port", "0", "--json", "--log-level", level)
+    arguments = (*arguments, "--log-format", log_format)
     with started(*arguments, cwd=tmp_path) as process:
         port = json.loads(next_line(process))["port"]
         httpx.get(f"http://127.0.0.1:{port}/v1/sync?token={token}", trust_env=False, verify=False)
@@ -41,3 +42,7 @@ def test_logins_and_refusals_are_said_and_no_secrets(level: str, tmp_path: Path)
     assert ": an HTTP request" in log
     assert "nobody's business" not in log
     assert token not in log
+    if log_format == "json":
+        records = [json.loads(line) for line in log.splitlines()]
+        assert {"time", "level", "logger", "node", "event", "template"} == set(records[0])
+        assert {record["level"] for record in records} >= {"info"}

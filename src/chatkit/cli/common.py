@@ -1,8 +1,7 @@
-"""What the commands share: logging, and errors as exit codes."""
+"""What the commands share: errors as exit codes."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,12 +10,6 @@ import click
 from ..errors import ChatkitError, ConfigurationError
 
 SECRET_ENV = "CHATKIT_JWT_SECRET"  # noqa: S105 -- the name of a variable
-
-
-def set_up_logging(level: str) -> None:
-    """Our own words at the level asked for; of the libraries below, which log addresses and frames, only trouble."""
-    logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("chatkit").setLevel(level.upper())
 
 
 @contextmanager

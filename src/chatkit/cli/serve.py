@@ -25,9 +25,10 @@ from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol
 from ..observability.instrument import Instrument
 from ..server.server import ChatServer
 from ..wire.events import FRAME_BYTES_MAX
-from .common import exit_codes, set_up_logging
+from .common import exit_codes
 from .configured import Configuration, configuration, configured, warn
 from .descriptors import descriptors_max, fitted
+from .logging_setup import LEVELS, LogFormat, log_format_option, set_up_logging
 from .login_options import Login, authenticator_from, login_options
 from .metrics_port import MetricsPort
 from .push_option import push_of
@@ -71,9 +72,10 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
     "--log-level",
     default="warning",
     show_default=True,
-    type=click.Choice(["debug", "info", "warning", "error"]),
+    type=click.Choice(LEVELS),
     help="info: logins, refusals, start and end. Never a message or a token.",
 )
+@log_format_option
 @click.option(
     "--json", "as_json", is_flag=True, allow_from_autoenv=False, help="Print the address as a JSON object."
 )
@@ -86,6 +88,7 @@ def serve(
     push: str | None,
     metrics: str | None,
     log_level: str,
+    log_format: LogFormat,
     as_json: bool,
     **login: Any,
 ) -> None:
@@ -95,7 +98,7 @@ def serve(
     so may each other setting: CHATKIT_HEARTBEAT_S=10, CHATKIT_LIMITS__SENDS_PER_USER=10/30. `chatkit config show`
     says which is in force.
     """
-    _set_up_logging(log_level)
+    _set_up_logging(log_level, log_format)
     warn()
     with exit_codes():
         port_of_metrics = None if metrics is None else MetricsPort(metrics)
@@ -205,9 +208,9 @@ async def _alongside(as_json: bool, port_of_metrics: MetricsPort | None, http_ur
         await port_of_metrics.run()
 
 
-def _set_up_logging(level: str) -> None:
+def _set_up_logging(level: str, log_format: LogFormat = "text") -> None:
     """As every command, and what the web server says of strangers in one line without their words."""
-    set_up_logging(level)
+    set_up_logging(level, log_format)
     for keep in (_in_one_line, hide_queries):
         logging.getLogger("uvicorn.error").addFilter(keep)
 

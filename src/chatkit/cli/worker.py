@@ -13,8 +13,9 @@ from ..queue.base import Connects, Queue
 from ..server.delivery.config import DeliveryConfig
 from ..server.delivery.worker import DeliveryWorker
 from ..storage.base import DeadLetter, Store
-from .common import exit_codes, set_up_logging
+from .common import exit_codes
 from .configured import configuration, configured, warn
+from .logging_setup import LEVELS, LogFormat, log_format_option, set_up_logging
 from .metrics_port import MetricsPort
 from .push_option import push_of
 
@@ -55,14 +56,21 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
 @click.option(
     "--log-level",
     default="info",
-    type=click.Choice(["debug", "info", "warning", "error"]),
+    type=click.Choice(LEVELS),
     help="info: dropped tokens, start and end. Never a message or a token.",
 )
+@log_format_option
 def worker(
-    storage: str, push: str | None, metrics: str | None, queue: str | None, status: bool, log_level: str
+    storage: str,
+    push: str | None,
+    metrics: str | None,
+    queue: str | None,
+    status: bool,
+    log_level: str,
+    log_format: LogFormat,
 ) -> None:
     """Push to devices that did not confirm a message in time. Any number of workers may run. SIGTERM ends it."""
-    set_up_logging(log_level)
+    set_up_logging(log_level, log_format)
     warn()
     with exit_codes():
         store = open_store(storage)

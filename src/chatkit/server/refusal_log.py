@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import logging
-from math import inf
 from typing import Final
 
+from .._log_repeats import RepeatFilter
 from ..errors import RefusedError
 
 EVERY_S: Final = 10.0
 """Least time between two lines of the same kind."""
 
 
-class _OneOfAKind(logging.Filter):
-    """Passes the first record of each kind (its first argument) in a while, with the number of those left out."""
+def _kind_of(record: logging.LogRecord) -> object:
+    """Its first argument."""
+    assert isinstance(record.args, tuple)
+    return record.args[0]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: dict[object, tuple[float, int]] = {}
+
+class _SaysLeftOut(RepeatFilter):
+    """Passes the first record of each kind in a while, with the number of those left out as its last argument."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        assert isinstance(record.args, tuple)
-        kind = record.args[0]
-        last_s, left_out = self._seen.get(kind, (-inf, 0))
-        if 0 <= record.created - last_s < EVERY_S:
-            self._seen[kind] = (last_s, left_out + 1)
-            return False
-        self._seen[kind] = (record.created, 0)
-        record.args = (*record.args, left_out)
-        return True
+        passes = super().filter(record)
+        if passes:
+            assert isinstance(record.args, tuple)
+            record.args = (*record.args, record.__dict__["left_out"])
+        return passes
 
 
 logger = logging.getLogger(__name__)
-logger.addFilter(_OneOfAKind())
+logger.addFilter(_SaysLeftOut(_kind_of, burst=1, every_s=EVERY_S))
 
 
 def log_refusal(error: RefusedError, who: str) -> None:
