@@ -11,7 +11,7 @@ from tests.proof.proxy import BlockingProxy, proxy_in_thread
 
 from .cells import EXCEPTIONS, MakeServer, cell
 from .late import LateCloses
-from .server_process import ServerProcess, own_tracebacks
+from .server_process import ServerProcess, faults_of_log, own_tracebacks
 from .world import World
 
 HERE = Path(__file__).parent
@@ -35,12 +35,14 @@ def make_server() -> Iterator[MakeServer]:
 @pytest.fixture(scope="session")
 def server(make_server: MakeServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     process = make_server(tmp_path_factory.mktemp("server"))
+    process.environment = {**process.environment, "CHATKIT_LOG_LEVEL": "debug"}
     process.start()
     try:
         yield process
     finally:
         process.stop()
     assert not own_tracebacks(process.log), process.log
+    assert not faults_of_log(process.log), "at debug, after all tests"
     assert process.exit_code() in (0, -15)
 
 
