@@ -75,7 +75,7 @@ NASTY = (
 )
 
 
-@pytest.mark.parametrize("value", NASTY)
+@pytest.mark.parametrize("value", NASTY, ids=range(len(NASTY)))
 def test_one_line_whatever_is_in_it(log: Log, value: str) -> None:
     log.logger.info("user %s came", value)
 
