@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import click
 
+from .audit import audit
 from .backup import backup
 from .capacity import capacity_command
 from .config import config
@@ -29,6 +30,7 @@ chatkit.add_command(serve)
 chatkit.add_command(token)
 chatkit.add_command(demo)
 chatkit.add_command(verify)
+chatkit.add_command(audit)
 chatkit.add_command(backup)
 chatkit.add_command(restore)
 chatkit.add_command(worker)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from ..core.log.audit import LOG, START, ChainCheck, ChainedAct, UnchainedRows
-from .audit import ChainPage
-from .verify_report import Report
+from .audit import EVERYTHING, AuditReader, ChainPage
+from .verify_report import Progress, Report
 
 ROWS_PER_READ: Final = 1_000
 
@@ -63,3 +63,21 @@ class AuditCheck:
             self._report.add(
                 "audit", "the audit rows from before there were chains are not those that were there"
             )
+
+
+async def check_audit(reader: AuditReader, report: Report) -> AsyncIterator[Progress]:
+    """Check every chain, page by page, each as it is then; servers may go on meanwhile.
+
+    Raises:
+        UnavailableError: Storage does not answer; a retry is safe.
+    """
+    check = AuditCheck(report, "the conversation with number {}".format)
+    newest = await reader.newest_acts(EVERYTHING, 2**63 - 1, 1)
+    total = newest[0].audit_id if newest else 0
+    while rows := await reader.unchained_acts(check.unchained.last, ROWS_PER_READ):
+        check.unchained.add(rows)
+    more = True
+    while more:
+        yield Progress("chains", min(check.rows, total), total)
+        more = check.feed(await reader.audit_chains(check.chain, check.number, ROWS_PER_READ))
+    yield Progress("chains", total, total)

@@ -150,11 +150,6 @@ def chains_of(acts: Iterable[Act]) -> set[int]:
     return {chain_of(act.conversation_key, act.action) for act in acts}
 
 
-def leaf_of(row: ChainedAct) -> bytes:
-    """The digest of a row; one from before there were chains has none in the store, and stands alone."""
-    return row.digest or digest_of(START.digest, row)
-
-
 class RunningDigest:
     """One digest over many rows in order of their numbers, whichever chains they are in.
 
@@ -167,7 +162,8 @@ class RunningDigest:
 
     def add(self, row: ChainedAct) -> None:
         """Take the next row in."""
-        self.value = hashlib.sha256(_DOMAIN + self.value + leaf_of(row)).digest()
+        own = digest_of(row.digest or START.digest, row)
+        self.value = hashlib.sha256(_DOMAIN + self.value + own).digest()
 
 
 class UnchainedRows:

@@ -94,7 +94,7 @@ def _row(conversation_id: str, *columns: Any) -> AuditRow:
 
 
 async def audit_end(connection: Connection) -> int:
-    """The number of the newest row, once every transaction has ended that wrote one. Not in a snapshot."""
+    """The number of the newest row, once every transaction has ended that wrote a lower one."""
     await connection.fetch(LOCK_ALONE)
     ((newest_id,),) = await connection.fetch(SELECT_END)
     return int(newest_id)

@@ -367,7 +367,7 @@ class PostgresStore:
 
     async def audit_end(self) -> int:
         """The number of the newest row, once whoever writes one at the moment is done."""
-        async with self._database.transaction(deadlines=self._impatient) as connection:
+        async with self._reading.transaction(READ, self._impatient) as connection:
             return await audit.audit_end(connection)
 
     async def audit_chains(self, chain: int, number: int, limit: int) -> base.ChainPage:
