@@ -13,6 +13,7 @@ from .config import config
 from .demo import demo
 from .doctor import doctor
 from .explain import explain
+from .postgres import postgres
 from .restore import restore
 from .serve import serve
 from .token import token
@@ -31,6 +32,7 @@ chatkit.add_command(token)
 chatkit.add_command(demo)
 chatkit.add_command(verify)
 chatkit.add_command(audit)
+chatkit.add_command(postgres)
 chatkit.add_command(backup)
 chatkit.add_command(restore)
 chatkit.add_command(worker)

@@ -43,8 +43,9 @@ SELECT 0, 0, decode(repeat('00', 32), 'hex');
 
 -- As core.log.audit.digest_of.
 CREATE FUNCTION audit_digest_1(previous bytea, texts text[]) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
-    SELECT sha256('chatkit audit 1'::bytea || previous || string_agg(
-        int8send(octet_length(convert_to(t, 'UTF8'))) || convert_to(t, 'UTF8'), ''::bytea ORDER BY place))
+    SELECT pg_catalog.sha256('chatkit audit 1'::bytea || previous || pg_catalog.string_agg(
+        pg_catalog.int8send(pg_catalog.octet_length(pg_catalog.convert_to(t, 'UTF8'::name))::bigint)
+            || pg_catalog.convert_to(t, 'UTF8'::name), ''::bytea ORDER BY place))
     FROM unnest(texts) WITH ORDINALITY AS k (t, place)
 $$;
 
@@ -58,7 +59,7 @@ $$;
 
 CREATE FUNCTION chain_audit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
-    start CONSTANT bytea := decode(repeat('00', 32), 'hex');
+    start CONSTANT bytea := pg_catalog.decode(pg_catalog.repeat('00'::text, 32), 'hex'::text);
     head audit_head;
 BEGIN
     IF NEW.action = 'CREATED' THEN
@@ -68,7 +69,7 @@ BEGIN
     VALUES (CASE NEW.action WHEN 'CREATED' THEN 0 ELSE NEW.conversation_key END, 1, start)
     ON CONFLICT (chain) DO UPDATE SET number = h.number + 1
     RETURNING * INTO head;
-    NEW.audit_id := nextval('audit_id');
+    NEW.audit_id := pg_catalog.nextval('audit_id'::regclass);
     NEW.number := head.number;
     NEW.digest := audit_digest_1(head.digest, ARRAY[
         NEW.audit_id::text, NEW.at_ms::text, NEW.conversation_key::text, NEW.actor_id, NEW.action, NEW.seq::text,
@@ -78,7 +79,8 @@ BEGIN
 END
 $$;
 
--- With these rights only its own tables are found, whatever temporary ones a session has.
+-- With these rights only its own tables are found, whatever temporary ones a session has; and functions are named with their
+-- schema, so that nobody puts one of their own in between.
 DO $$
 BEGIN
     EXECUTE format('ALTER FUNCTION chain_audit() SET search_path = %I, pg_temp', current_schema());
