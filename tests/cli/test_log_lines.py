@@ -36,9 +36,7 @@ class Log:
         self.handler = OneLineHandler(self.stream, formatter)
         self.now_s = 1_000_000.0
         self.name = f"tests.log_lines.{next(_NAMES)}"
-        self.logger = logging.getLogger(self.name)
-        self.logger.propagate = False
-        self.logger.setLevel("DEBUG")
+        self.logger = logging.Logger(self.name)  # nobody else's: pytest sends what it captures as UTF-8
         self.logger.addHandler(self.handler)
         self.logger.addFilter(self._stamp)
 
