@@ -69,9 +69,20 @@ def _rebuilt(kind: type[ChatkitError], args: tuple[Any, ...], attributes: dict[s
 
 
 class RefusedError(ChatkitError):
-    """The server understood and said no. Nothing was changed by the refused request."""
+    """The server understood and said no. Nothing was changed by the refused request.
+
+    Attributes:
+        reason: A word of the contract that says more than the code where an app may care, such as SILENCED; else None.
+            There may be new ones.
+    """
 
     status: ClassVar[int] = 500
+
+    def __init__(
+        self, message: str = "", *, retry_after_s: float | None = None, reason: str | None = None
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.reason = reason
 
     @property
     def retry_after_ms(self) -> int | None:
@@ -80,7 +91,7 @@ class RefusedError(ChatkitError):
 
     def fresh(self) -> Self:
         """The same refusal as a new exception: one object must not be raised in several tasks."""
-        return type(self)(str(self), retry_after_s=self.retry_after_s)
+        return type(self)(str(self), retry_after_s=self.retry_after_s, reason=self.reason)
 
 
 class BadRequestError(RefusedError):
@@ -203,15 +214,20 @@ class UnknownRefusalError(RefusedError):
         code: str = "UNKNOWN",
         retryable: bool = False,
         retry_after_s: float | None = None,
+        reason: str | None = None,
     ) -> None:
-        super().__init__(message or code, retry_after_s=retry_after_s)
+        super().__init__(message or code, retry_after_s=retry_after_s, reason=reason)
         self.code = code
         self.retryable = retryable
 
     def fresh(self) -> Self:
         """The same refusal as a new exception."""
         return type(self)(
-            str(self), code=self.code, retryable=self.retryable, retry_after_s=self.retry_after_s
+            str(self),
+            code=self.code,
+            retryable=self.retryable,
+            retry_after_s=self.retry_after_s,
+            reason=self.reason,
         )
 
 
@@ -310,7 +326,12 @@ REFUSALS: dict[str, type[RefusedError]] = {error.code: error for error in _REFUS
 
 
 def refusal(
-    code: str, message: str, retry_after_ms: int | None = None, *, retryable: bool = False
+    code: str,
+    message: str,
+    retry_after_ms: int | None = None,
+    *,
+    retryable: bool = False,
+    reason: str | None = None,
 ) -> RefusedError:
     """The exception for a refusal that arrived over the wire.
 
@@ -319,9 +340,12 @@ def refusal(
         message: Text for people.
         retry_after_ms: Milliseconds, where the server named them.
         retryable: What the server said; it counts for unknown codes, the others have their own.
+        reason: The contract's further word, where there is one.
     """
     retry_after_s = None if retry_after_ms is None else retry_after_ms / 1000
     known = REFUSALS.get(code)
     if known is None:
-        return UnknownRefusalError(message, code=code, retryable=retryable, retry_after_s=retry_after_s)
-    return known(message, retry_after_s=retry_after_s)
+        return UnknownRefusalError(
+            message, code=code, retryable=retryable, retry_after_s=retry_after_s, reason=reason
+        )
+    return known(message, retry_after_s=retry_after_s, reason=reason)

@@ -13,6 +13,15 @@ ConversationType = Literal["SINGLE", "GROUP"]
 JoinReason = Literal["CREATED", "JOINED"]
 """How a user came into a conversation, as CONVERSATION says it."""
 
+GrantedRole = Literal["ADMIN", "MEMBER", "GUEST"]
+"""What a member of a GROUP can be made. Everybody is a MEMBER at first."""
+
+Role = Literal["OWNER"] | GrantedRole
+"""What a member is. Of a SINGLE both are MEMBER; what each may do is in `chatkit.Policy`."""
+
+History = Literal["FROM_JOIN", "FROM_START"]
+"""What whoever joins a GROUP may read of the time before: nothing, or all of it."""
+
 DeliveryState = Literal["PENDING", "DELIVERED", "READ"]
 MessageStatus = Literal["SENDING", "SENT", "DELIVERED", "READ"]
 PresenceState = Literal["ONLINE", "AWAY", "OFFLINE"]
@@ -131,13 +140,15 @@ class Member(msgspec.Struct, frozen=True, rename="camel"):
 
     Attributes:
         user_id: The user.
-        role: `CREATOR` or `MEMBER`.
+        role: Their role.
         joined_seq: Seq of the entry that added the user.
+        silenced_until_ms: Unix milliseconds until which they may not write, 2^53 - 1 for ever; 0: they may.
     """
 
     user_id: str
-    role: Literal["CREATOR", "MEMBER"]
+    role: Role
     joined_seq: int
+    silenced_until_ms: int = 0
 
 
 FactEvent = Literal[

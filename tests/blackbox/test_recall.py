@@ -94,14 +94,14 @@ def test_recall_is_idempotent_over_every_way(world: World) -> None:
     assert len(world.api(bob).log(made)) == 3
 
 
-def test_recall_is_for_the_author_only(world: World) -> None:
-    alice, bob, carol = world.users(3)
-    made = world.group(alice, bob)
+def test_recall_is_for_the_author_and_for_who_runs_the_group(world: World) -> None:
+    alice, bob, carol, dora = world.users(4)
+    made = world.group(alice, bob, dora)
     ack = world.peer(bob).say(made, "of bob")
     message_id = ack["messageId"]
-    alices, carols = world.peer(alice), world.peer(carol)
-    assert recall(alices, message_id)["code"] == "FORBIDDEN"
-    refused(world.api(alice).post(f"/v1/messages/{message_id}/recall"), "FORBIDDEN")
+    doras, carols = world.peer(dora), world.peer(carol)
+    assert recall(doras, message_id)["code"] == "FORBIDDEN"
+    refused(world.api(dora).post(f"/v1/messages/{message_id}/recall"), "FORBIDDEN")
     assert recall(carols, message_id)["code"] == "NOT_FOUND"
     refused(world.api(carol).post(f"/v1/messages/{message_id}/recall"), "NOT_FOUND")
     assert world.api(bob).log(made)[1]["payload"] == {"type": "TEXT", "text": "of bob"}

@@ -261,8 +261,8 @@ class OffByOne:
     def __getattr__(self, name):
         return getattr(self._store, name)
 
-    async def page(self, conversation_id, user_id, after_seq, limit, bytes_max):
-        return await self._store.page(conversation_id, user_id, after_seq + 1, limit, bytes_max)
+    async def page(self, conversation_id, user_id, after_seq, *bounds, **how):
+        return await self._store.page(conversation_id, user_id, after_seq + 1, *bounds, **how)
 
 @pytest.fixture
 def chat_store(chat_rng):

@@ -64,8 +64,10 @@ def test_a_seed_is_one_history() -> None:
 class NoHoles(MemoryStore):
     """Its pages end before the first entry that the reader may not see, and never step over it."""
 
-    async def page(self, conversation_id: str, user_id: str, after_seq: int, *bounds: Any) -> Page:
-        page = await super().page(conversation_id, user_id, after_seq, *bounds)
+    async def page(
+        self, conversation_id: str, user_id: str, after_seq: int, *bounds: Any, **how: Any
+    ) -> Page:
+        page = await super().page(conversation_id, user_id, after_seq, *bounds, **how)
         entries = tuple(entry for at, entry in enumerate(page.entries, after_seq + 1) if entry.seq == at)
         return replace(page, entries=entries, up_to_seq=after_seq + len(entries))
 
@@ -73,8 +75,8 @@ class NoHoles(MemoryStore):
 class AllToEverybody(MemoryStore):
     """Its pages show the whole log to every member."""
 
-    async def page(self, conversation_id: str, user_id: str, *args: Any) -> Page:
-        return await super().page(conversation_id, "ann", *args)
+    async def page(self, conversation_id: str, user_id: str, *args: Any, **how: Any) -> Page:
+        return await super().page(conversation_id, "ann", *args, **how)
 
 
 class Forgetful(MemoryStore):

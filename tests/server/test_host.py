@@ -144,4 +144,4 @@ async def test_a_wrong_title_or_name_is_refused(wrong: dict[str, Any]) -> None:
 async def owner(server: HarnessServer, conversation_id: str, member: str) -> list[str]:
     """Who the member list calls the owner."""
     rows = await server.store.members(conversation_id, member, None, 100)
-    return [it.member.user_id for it in rows if it.member.role == "CREATOR"]
+    return [it.member.user_id for it in rows if it.member.role == "OWNER"]

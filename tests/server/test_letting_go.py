@@ -76,9 +76,9 @@ class SlowReads(GatedStore):
         await self.reads.wait()
         return await super().heads(user_id, device_id)
 
-    async def page(self, *args: Any) -> Page:
+    async def page(self, *args: Any, **how: Any) -> Page:
         await self.reads.wait()
-        return await super().page(*args)
+        return await super().page(*args, **how)
 
 
 async def busy(server: HarnessServer, peer: Peer, conversation: str) -> None:
@@ -239,8 +239,8 @@ class SlowAnswers(GatedStore):
         super().__init__()
         self.answers = anyio.Event()
 
-    async def page(self, *args: Any) -> Page:
-        page = await super().page(*args)
+    async def page(self, *args: Any, **how: Any) -> Page:
+        page = await super().page(*args, **how)
         await self.answers.wait()
         return page
 

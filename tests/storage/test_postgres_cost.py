@@ -161,7 +161,7 @@ async def test_loading_and_writing_go_by_indexes(
     ]
     called = {name for context, _ in inside for name in re.findall(r"function \"?(\w+)", context)}
 
-    assert called == {"load_batch_1", "write_batch_1", "least_confirmed_1"}
+    assert called == {"load_batch_2", "write_batch_2", "least_confirmed_1"}
     whole = {(name, plan) for _, plan in inside for name in scanned(plan) - {"resume_token"}}  # of EndLogins
     assert not whole, "\n".join(plan for _, plan in whole)
 

@@ -64,7 +64,7 @@ async def test_a_log_of_the_first_version_is_whole_and_goes_on(path: str) -> Non
         (1, "CREATED", "g"),
         (2, "LEFT", "ann"),
     ]
-    assert members == {"bob": "CREATOR", "cat": "MEMBER"}
+    assert members == {"bob": "OWNER", "cat": "MEMBER"}
     assert [(await head(store, "bob", "g", name)).delivered_seq for name in ("phone", "tablet")] == [2, 0]
     assert await store.outbox(9) == [base.OutboxEntry("g", 1, 2, 5)]
 

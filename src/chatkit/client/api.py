@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar, cast, get_args
 
 import msgspec
 from msgspec import UNSET
@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..ports import Ports
 from ..transport.network import Network
-from ..types import ConversationType, Member, Message, Payload, Sent, UserPresence
+from ..types import ConversationType, Member, Message, Payload, Role, Sent, UserPresence
 from ..wire import events as ev
 from ..wire import http as wire
 from ..wire.codec import JSON
@@ -38,7 +38,6 @@ from ..wire.http import ConversationRow, PresenceUsers, ReceiptRow
 from ..wire.http import ConversationsResult as ConversationPage
 from ..wire.http import DeliveryRow as Delivery
 from ..wire.http import MembersChangedResult as MembersChanged
-from ..wire.http import MembersResult as MemberPage
 from ..wire.http import PushResult as PushProviders
 from ..wire.http import ReceiptsResult as ReceiptPage
 from ..wire.http import StatusResult as Status
@@ -82,6 +81,13 @@ LIST_PAGES_MAX = 10_000
 """Pages that one list may have."""
 
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=ev.SEQ_MAX)]
+
+
+class MemberPage(msgspec.Struct, frozen=True):
+    """Current members by user id; `next_cursor` leads to the next page, None on the last."""
+
+    members: list[Member]
+    next_cursor: str | None
 
 
 class MessagePage(msgspec.Struct, frozen=True):
@@ -328,7 +334,8 @@ class ChatApi:
         self, conversation_id: str, *, cursor: str | None = None, limit: int = 50
     ) -> MemberPage:
         """One page of the members, by user id; `next_cursor` leads to the next."""
-        return await self._list_of(conversation_id, "members", MemberPage, cursor, limit)
+        page = await self._list_of(conversation_id, "members", wire.MembersResult, cursor, limit)
+        return MemberPage([_member(row) for row in page.members], page.next_cursor)
 
     async def all_members(self, conversation_id: str) -> AsyncIterator[Member]:
         """All members, page by page."""
@@ -572,6 +579,12 @@ def _list(cursor: str | None, limit: int) -> dict[str, Any]:
     check(limit, _Positive, "limit")
     check(cursor, str | None, "cursor")
     return {"limit": limit} if cursor is None else {"limit": limit, "cursor": cursor}
+
+
+def _member(row: wire.MemberRow) -> Member:
+    """A role of a newer server that is not known here counts as MEMBER."""
+    role = row.member_role if row.member_role in get_args(Role) else "MEMBER"
+    return Member(row.user_id, cast("Role", role), row.joined_seq, row.silenced_until)
 
 
 def _page(page: wire.PageResult) -> MessagePage:

@@ -1,6 +1,7 @@
 """Membership intervals: who may see which seq. Arithmetic over [join, leave) and nothing else.
 
-Used by every store, so that "visible" has one meaning.
+Used by every store, so that "visible" has one meaning. What is delivered (cursors, receipts, unread, pushes) goes by
+the memberships themselves; what may be read goes by `readable` of them.
 """
 
 from __future__ import annotations
@@ -11,14 +12,23 @@ import msgspec
 
 
 class Interval(msgspec.Struct, frozen=True, gc=False):
-    """One membership: visible are join_seq <= seq < leave_seq; `leave_seq` is None while it lasts."""
+    """One membership: to its user are delivered join_seq <= seq < leave_seq; `leave_seq` is None while it lasts.
+
+    `first_seq` is the first entry that may be read where that is before the joining; None: `join_seq`.
+    """
 
     join_seq: int
     leave_seq: int | None = None
+    first_seq: int | None = None
 
     def holds(self, seq: int) -> bool:
-        """Whether the entry at `seq` is visible by this membership."""
+        """Whether the entry at `seq` was written during this membership."""
         return self.join_seq <= seq and (self.leave_seq is None or seq < self.leave_seq)
+
+
+def readable(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same memberships with what may be read by them, which begins earlier where the history is open."""
+    return [it if it.first_seq is None else Interval(it.first_seq, it.leave_seq) for it in intervals]
 
 
 def is_visible(intervals: Iterable[Interval], seq: int) -> bool:

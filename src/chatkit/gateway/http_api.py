@@ -35,6 +35,7 @@ from ..storage.base import (
     Page,
     Updated,
 )
+from ..types import Member
 from ..wire import events as ev
 from ..wire import http as wire
 from ..wire.codec import JSON
@@ -273,7 +274,8 @@ class HttpApi:
         async with self._server.reads.turn(call.user_id):
             rows = await self._server.store.members(conversation_id, call.user_id, call.cursor(), limit)
         last = rows[-1].member.user_id if len(rows) == limit else None
-        return json_response(wire.MembersResult([row.member for row in rows], last))
+        now_ms = self._server.ports.clock.now_ms()
+        return json_response(wire.MembersResult([_member_row(row.member, now_ms) for row in rows], last))
 
     async def _receipts(self, call: Call) -> Response:
         limit = call.limit(_LIST_LIMIT)
@@ -396,6 +398,16 @@ def _conversation_result(found: Conversation) -> wire.ConversationResult:
         found.head_seq,
         list(found.member_ids),
         found.member_count,
+    )
+
+
+def _member_row(member: Member, now_ms: int) -> wire.MemberRow:
+    return wire.MemberRow(
+        member.user_id,
+        "CREATOR" if member.role == "OWNER" else "MEMBER",
+        member.joined_seq,
+        member.role,
+        member.silenced_until_ms if member.silenced_until_ms > now_ms else 0,
     )
 
 

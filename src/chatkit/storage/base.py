@@ -18,7 +18,8 @@ from typing import Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 
-from ..types import ConversationType, DeliveryState, JoinReason, Member
+from ..core.policy import Policy
+from ..types import ConversationType, DeliveryState, History, JoinReason, Member
 
 # One import for all: sorted, each name would be a statement of its own.
 # isort: off
@@ -26,6 +27,10 @@ from ..core.log.commands import (
     AddMembers as AddMembers,
     AdvanceDelivered as AdvanceDelivered,
     AdvanceRead as AdvanceRead,
+    BanMember as BanMember,
+    SetRole as SetRole,
+    SilenceMember as SilenceMember,
+    UnbanMember as UnbanMember,
     DeviceRule as DeviceRule,
     LoginTerms as LoginTerms,
     RevocationKind as RevocationKind,
@@ -109,7 +114,7 @@ class ConversationHead(msgspec.Struct, frozen=True, gc=False):
     """How far one device has got in one of its user's conversations.
 
     Attributes:
-        first_seq: The first entry that the user may see.
+        first_seq: The first entry that the user may read.
         delivered_seq: The device's, or the user's where no device was asked for.
         read_seq: The user's.
         others_delivered_seq: The least of the other current members; 0 if there are none.
@@ -132,13 +137,17 @@ class ConversationRow(msgspec.Struct, frozen=True):
 
     Attributes:
         muted_until_ms: Until when the user is not woken for it; 0: they are.
+        member: The user as a member of it.
+        history: What who joins may read of the time before.
     """
 
     head: ConversationHead
     title: str
     unread: int
     last_activity_ms: int
-    muted_until_ms: int = 0
+    muted_until_ms: int
+    member: Member
+    history: History
 
 
 class MemberCursor(msgspec.Struct, frozen=True):
@@ -147,6 +156,14 @@ class MemberCursor(msgspec.Struct, frozen=True):
     member: Member
     delivered_seq: int
     read_seq: int
+
+
+class Ban(msgspec.Struct, frozen=True):
+    """Somebody who is banned from a conversation; by the host if `by_id` is empty."""
+
+    user_id: str
+    by_id: str
+    since_ms: int
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -460,9 +477,19 @@ class LogReader(Protocol):
     """Reads of the log."""
 
     async def page(
-        self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
+        self,
+        conversation_id: str,
+        user_id: str,
+        after_seq: int,
+        limit: int,
+        bytes_max: int,
+        *,
+        history: bool = False,
     ) -> Page:
         """Visible entries after `after_seq`: at most `limit`, and about `bytes_max` of payload, at least one.
+
+        Without `history` those that are delivered to the user, who was a member when they were written; with it also
+        what they may read of the time before they joined.
 
         `after_seq` at or above the head: an empty page with `up_to_seq` = the head and `more` false.
 
@@ -501,6 +528,23 @@ class MemberReader(Protocol):
         self, conversation_id: str, user_id: str, after: str | None, limit: int
     ) -> list[MemberCursor]:
         """Current members by user id, those after `after`; at most `limit`. Raises NotFoundError."""
+
+    async def bans(
+        self, conversation_id: str, user_id: str | None, policy: Policy, after: str | None, limit: int
+    ) -> list[Ban]:
+        """Who is banned from a conversation by user id, those after `after`; at most `limit`.
+
+        Args:
+            conversation_id: The conversation.
+            user_id: Who asks, a member whose role may ban; None is the host.
+            policy: What roles may do.
+            after: Where the last page ended; None: from the first.
+            limit: Most rows.
+
+        Raises:
+            NotFoundError: There is no such conversation, or no member of it asks.
+            ForbiddenError: The role of who asks does not allow it.
+        """
 
     async def blocks(self, user_id: str, after: str | None, limit: int) -> list[Block]:
         """Whom a user blocked, by id, those after `after`; at most `limit`."""

@@ -244,8 +244,8 @@ def _asked(command: Command) -> tuple[str, str, dict[str, Any]] | None:
         case Append(conversation_id=name, sender_id=user_id, client_msg_id=key, payload=body):
             payload = msgspec.json.decode(body)
             return "send", user_id, {"conversation_id": name, "client_msg_id": key, "payload": payload}
-        case Recall(message_id=message_id, user_id=user_id):
-            return "recall", user_id, {"message_id": message_id}
+        case Recall(message_id=message_id, by=by):
+            return "recall", by or "", {"message_id": message_id}
         case CreateConversation(conversation_id=name, type=kind, creator_id=user_id, member_ids=member_ids):
             args = {"conversation_id": name, "type": kind, "member_ids": list(member_ids)}
             return "create", user_id, args | ({"title": command.title} if command.title else {})

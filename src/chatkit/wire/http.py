@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ..types import ConversationType, DeliveryState, Member, PresenceState
+from ..types import ConversationType, DeliveryState, PresenceState
 from .events import SEQ_MAX, ClientMsgId, Id, LogEntry
 
 Title = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
@@ -143,10 +143,27 @@ class MembersChangedResult(Body, frozen=True):
     member_count: int
 
 
+class MemberRow(Body, frozen=True, omit_defaults=True):
+    """One current member.
+
+    Attributes:
+        role: `CREATOR` for the owner, `MEMBER` for everybody else: all that clients from before roles know.
+        member_role: The member's role; a word that is not known counts as MEMBER. Not on the wire where it is MEMBER.
+        silenced_until: Unix milliseconds until which the member may not write, 2^53 - 1 for ever. Not on the wire where
+            they may.
+    """
+
+    user_id: str
+    role: Literal["CREATOR", "MEMBER"]
+    joined_seq: int
+    member_role: str = "MEMBER"
+    silenced_until: int = 0
+
+
 class MembersResult(Body, frozen=True):
     """A page of members."""
 
-    members: list[Member]
+    members: list[MemberRow]
     next_cursor: str | None
 
 

@@ -206,22 +206,27 @@ class Model:
             return "NOT_FOUND"
         log, target = found
         recalled = log.recall_of(target.seq)
-        if recalled is not None and target.sender_id == command.user_id:
+        if recalled is not None and command.by in (target.sender_id, recalled.sender_id):
             assert outcome == o.Recalled(recalled, True)
             return None
-        if not log.sees(command.user_id, target.seq):
+        if not log.sees(command.by, target.seq):
             return "NOT_FOUND"
-        if target.client_msg_id is None or target.sender_id != command.user_id:
+        if target.client_msg_id is None:
             return "FORBIDDEN"
-        if command.at_ms - target.server_ts > command.window_ms:
+        if target.sender_id != command.by and (command.by != log.owner or log.made_by.type == "SINGLE"):
+            return "FORBIDDEN"
+        if recalled is not None:
+            assert outcome == o.Recalled(recalled, True)
+            return None
+        if target.sender_id == command.by and command.at_ms - target.server_ts > command.window_ms:
             return "RECALL_WINDOW_PASSED"
         assert not outcome.repeat
-        self._check_entry(outcome.entry, command.user_id, command.at_ms, None)
-        body = {"type": "RECALL", "messageId": command.message_id, "seq": target.seq, "by": command.user_id}
+        self._check_entry(outcome.entry, command.by, command.at_ms, None)
+        body = {"type": "RECALL", "messageId": command.message_id, "seq": target.seq, "by": command.by}
         assert msgspec.json.decode(outcome.entry.payload) == body
         log.add(outcome.entry)
         log.blank(target.seq)
-        log.audit.append(("RECALLED", command.user_id, log.head, command.message_id))
+        log.audit.append(("RECALLED", command.by, log.head, command.message_id))
         return None
 
     # --- cursors ---
@@ -408,6 +413,7 @@ class Model:
             return log
         if log.made_by.type == "SINGLE" or command.by not in (None, log.owner, command.user_id):
             return "FORBIDDEN"
+        log.muted.pop(command.user_id, None)
         op = "LEFT" if command.by == command.user_id else "REMOVED"
         left = [it for it in log.members() if it != command.user_id]
         owner = None
@@ -467,7 +473,9 @@ class Model:
         if log is None or not log.is_member(command.user_id):
             return "NOT_FOUND"
         assert outcome == o.Done()
-        log.muted[command.user_id] = command.until_ms
+        log.muted.pop(command.user_id, None)
+        if command.until_ms:
+            log.muted[command.user_id] = command.until_ms
         return None
 
     def _register_push(self, command: c.RegisterPush, outcome: Any) -> str | None:

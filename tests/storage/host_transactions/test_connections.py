@@ -210,7 +210,7 @@ async def test_nothing_of_the_hosts_session_matters_and_all_of_it_is_left(
         "SET bytea_output = 'escape'; SET default_transaction_isolation = 'repeatable read'; SET jit = on; "
         "CREATE TABLE app.message (n integer); CREATE TABLE app.setting (name text, value bytea); "
         "CREATE TEMP TABLE conversation (n integer); "
-        "CREATE FUNCTION app.load_batch_1() RETURNS integer LANGUAGE sql AS 'SELECT 1'"
+        "CREATE FUNCTION app.load_batch_2() RETURNS integer LANGUAGE sql AS 'SELECT 1'"
     )
     async with host.transaction():
         await server.send("g", "ann", "x", client_msg_id="k", connection=host)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from ...types import ConversationType
+from ...types import ConversationType, GrantedRole, History
 from ..visibility import Interval
 from .outcomes import Revocation
 from .state import (
@@ -64,13 +64,15 @@ class Changes(msgspec.Struct, frozen=True):
 
     Attributes:
         new_conversations: (key, id, type, title, epoch, head, owner, pair, member count, created, last activity,
-            blocks).
+            blocks, history).
         heads: (head, last activity, key) of conversations that grew.
-        conversations: (epoch, member count, title, owner, blocks, key).
+        conversations: (epoch, member count, title, owner, blocks, history, key).
         messages: New entries.
         recalls: (key, recalled seq, seq of the RECALL entry); the recalled body is to be blanked.
         ended: (leave seq, key, user, join seq) of memberships that end.
-        joined: (key, user, join seq, leave seq) of memberships that begin.
+        joined: (key, user, join seq, leave seq, first seq that may be read or None, role, silenced until) of
+            memberships that begin.
+        standings: (role, silenced until, key, user, join seq) of memberships that had begun before.
         forgotten: Bulk: (user, device) that lose all their rows; one of them may come back as a new one.
         devices: (user, device, first seen, last seen), new ones and others.
         new_member_cursors: (key, user, is member, delivered, read, read_ms, farthest device, has left) of who joined
@@ -86,6 +88,8 @@ class Changes(msgspec.Struct, frozen=True):
         tokens: Resume tokens; each replaces the device's former one.
         blocks: (user, other, since) of blocks that begin.
         ended_blocks: (user, other) of those that end.
+        bans: (key, user, by, since) of bans that begin.
+        ended_bans: (key, user) of those that end.
         revocations: By position; each replaces the former one of the same kind and subject.
         revocations_before_ms: Bulk: revocations that ended before this, and were made before it, go; None: none.
         audit: Privileged acts, in order; `audit.chained` makes rows of them.
@@ -100,14 +104,15 @@ class Changes(msgspec.Struct, frozen=True):
     """
 
     new_conversations: list[
-        tuple[int, str, ConversationType, str, str, int, str, str | None, int, int, int, int]
+        tuple[int, str, ConversationType, str, str, int, str, str | None, int, int, int, int, History]
     ] = []
     heads: list[tuple[int, int, int]] = []
-    conversations: list[tuple[str, int, str, str, int, int]] = []
+    conversations: list[tuple[str, int, str, str, int, History, int]] = []
     messages: list[MessageRow] = []
     recalls: list[tuple[int, int, int]] = []
     ended: list[tuple[int | None, int, str, int]] = []
-    joined: list[tuple[int, str, int, int | None]] = []
+    joined: list[tuple[int, str, int, int | None, int | None, GrantedRole, int]] = []
+    standings: list[tuple[GrantedRole, int, int, str, int]] = []
     forgotten: list[DevicePlace] = []
     devices: list[tuple[str, str, int, int]] = []
     new_member_cursors: list[tuple[int, str, bool, int, int, int, int, bool]] = []
@@ -121,6 +126,8 @@ class Changes(msgspec.Struct, frozen=True):
     tokens: list[TokenRow] = []
     blocks: list[tuple[str, str, int]] = []
     ended_blocks: list[tuple[str, str]] = []
+    bans: list[tuple[int, str, str, int]] = []
+    ended_bans: list[tuple[int, str]] = []
     revocations: list[Revocation] = []
     revocations_before_ms: int | None = None
     audit: list[Act] = []
@@ -155,6 +162,11 @@ def changes_of(state: State) -> Changes:
             changes.ended_blocks.append(place)
         else:
             changes.blocks.append((*place, since_ms))
+    for ban, by in state.changed_bans.items():
+        if by is None:
+            changes.ended_bans.append(ban)
+        else:
+            changes.bans.append((*ban, *by))
     if state.new_revocations:
         changes.dropped_tokens.extend(sorted(state.dropped_tokens))
         changes.revocations.extend(sorted(state.new_revocations.values(), key=lambda it: it.position))
@@ -166,6 +178,8 @@ def changes_of(state: State) -> Changes:
     changes.new_conversations.sort()
     for of_user in state.memberships.values():
         for membership in of_user.values():
+            if membership.standing_changed:
+                _add_standing(changes, membership)
             if membership.loaded_devices is not None:
                 _add_membership(changes, membership)
     return changes
@@ -194,6 +208,7 @@ def _add_conversation(changes: Changes, it: ConversationState) -> None:
                 it.created_ms,
                 it.last_activity_ms,
                 it.blocks,
+                it.history,
             )
         )
     else:
@@ -203,12 +218,19 @@ def _add_conversation(changes: Changes, it: ConversationState) -> None:
                 changes.woken.append((it.grown_ms, it.key))
         if it.changed:
             changes.conversations.append(
-                (it.epoch, it.member_count, it.title, it.owner_id, it.blocks, it.key)
+                (it.epoch, it.member_count, it.title, it.owner_id, it.blocks, it.history, it.key)
             )
     if it.may_close or it.outbox_seq != it.stored_outbox_seq:
         changes.outboxes[it.key] = Outbox(
             it.key, it.stored_outbox_seq, it.outbox_seq, it.head_seq, it.may_close
         )
+
+
+def _add_standing(changes: Changes, it: MembershipState) -> None:
+    """Into the row of the last membership, which goes on with the user; one that begins now brings it by itself."""
+    if it.stored is None or len(it.stored) == len(it.intervals):
+        key, join_seq = it.conversation.key, it.intervals[-1].join_seq
+        changes.standings.append((it.granted, it.silenced_until_ms, key, it.user_id, join_seq))
 
 
 def _add_membership(changes: Changes, it: MembershipState) -> None:
@@ -246,7 +268,17 @@ def _add_intervals(changes: Changes, it: MembershipState, stored: tuple[Interval
     key, user_id = it.conversation.key, it.user_id
     for place, interval in enumerate(it.intervals):
         if place >= len(stored):
-            changes.joined.append((key, user_id, interval.join_seq, interval.leave_seq))
+            changes.joined.append(
+                (
+                    key,
+                    user_id,
+                    interval.join_seq,
+                    interval.leave_seq,
+                    interval.first_seq,
+                    it.granted,
+                    it.silenced_until_ms,
+                )
+            )
         elif interval != stored[place]:
             changes.ended.append((interval.leave_seq, key, user_id, interval.join_seq))
 

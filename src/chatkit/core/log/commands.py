@@ -10,7 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from ...types import ConversationType
+from ...types import ConversationType, GrantedRole, History
+from ..policy import DEFAULT_POLICY, Policy
 
 RevocationKind = Literal["REVOKED", "BANNED", "DISCONNECTED"]
 """REVOKED: logins and resume tokens from before are refused. BANNED: every login is. DISCONNECTED: sessions end."""
@@ -45,8 +46,8 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     """Append a user's message.
 
     In this order: the sender's own key known? then the stored answer (before any membership check), or
-    ConflictError if `payload_mac` differs; not a member? NotFoundError; a SINGLE whose other member blocked the
-    sender? ForbiddenError; else the next seq.
+    ConflictError if `payload_mac` differs; not a member? NotFoundError; silenced, of a role that may not write, or in a
+    SINGLE whose other member blocked the sender? ForbiddenError; else the next seq.
 
     Attributes:
         payload: Canonical JSON.
@@ -59,21 +60,28 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
     payload_mac: bytes
     at_ms: int
+    policy: Policy = DEFAULT_POLICY
 
 
 class Recall(msgspec.Struct, frozen=True, gc=False):
     """Withdraw a message: its slot becomes the RECALLED tombstone, a RECALL entry is appended, audit is written.
 
-    A second recall of the same message by its author gets the first one's entry, for ever, also after leaving (found
-    before any membership check: its first answer may have been lost). Refusals: NotFoundError (no such id, caller is
-    no member, or the entry is not visible to them), ForbiddenError (not the author, or not a user's message),
-    RecallWindowPassedError (older than `window_ms`; exactly so old still passes).
+    A second recall of the same message by its author, or by whoever recalled it, gets the first one's entry, for ever,
+    also after leaving (found before any membership check: its first answer may have been lost). Refusals: NotFoundError
+    (no such id, caller is no member, or the entry is not visible to them), ForbiddenError (neither the author nor of a
+    role that recalls the messages of others, or not a user's message), RecallWindowPassedError (the author's own
+    message, older than `window_ms`; exactly so old still passes).
+
+    Attributes:
+        by: The caller; None is the host. The entry then stands under the author's name or, if they have left, under the
+            owner's.
     """
 
     message_id: str
-    user_id: str
+    by: str | None
     window_ms: int
     at_ms: int
+    policy: Policy = DEFAULT_POLICY
 
 
 class AdvanceDelivered(msgspec.Struct, frozen=True, gc=False):
@@ -130,6 +138,7 @@ class CreateConversation(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         by_host: Whether the host creates it, in the creator's name.
+        history: What those who join a GROUP later may read of the time before; a SINGLE has nobody who joins.
     """
 
     conversation_id: str
@@ -141,20 +150,22 @@ class CreateConversation(msgspec.Struct, frozen=True, gc=False):
     members_max: int
     at_ms: int
     by_host: bool = False
+    history: History = "FROM_JOIN"
 
 
 class AddMembers(msgspec.Struct, frozen=True, gc=False):
     """Add users to a GROUP: one MEMBER ADDED entry naming those who were not members; none if there are none.
 
-    Refusals: NotFoundError (the caller is no member), ForbiddenError (SINGLE; or the caller is not the owner; or one
-    of the users blocked the caller, or left by their own choice where `readd_after_leaving` is not set),
+    Refusals: NotFoundError (the caller is no member), ForbiddenError (SINGLE; the caller's role does not allow it; one
+    of the users is banned, blocked the caller, or left by their own choice where `readd_after_leaving` is not set),
     BadRequestError (more than `members_max` members, or `MEMBERSHIPS_MAX` of one user). Only the first ForbiddenError
-    and the BadRequestErrors hold for the host too.
+    and the BadRequestErrors hold for the host too; a ban of somebody whom the host adds ends.
 
     Attributes:
         by: The caller; None is the host. The entry then stands under the owner's name, or, where a group has none,
             under that of its new owner, who is the first of those added.
-        readd_after_leaving: Whether the owner may add users who left by their own choice.
+        readd_after_leaving: Whether users may add those who left by their own choice.
+        role: What those are who were not members.
     """
 
     conversation_id: str
@@ -163,15 +174,17 @@ class AddMembers(msgspec.Struct, frozen=True, gc=False):
     members_max: int
     at_ms: int
     readd_after_leaving: bool = True
+    role: GrantedRole = "MEMBER"
+    policy: Policy = DEFAULT_POLICY
 
 
 class RemoveMember(msgspec.Struct, frozen=True, gc=False):
     """End a membership: MEMBER REMOVED, or LEFT if it is the caller's own. The entry is not visible to the one
-    who goes. If the owner goes, the member who has been there for longest is the owner then (of several who came with
-    one entry, the first by id).
+    who goes. If the owner goes, an admin is the owner then, else a member, else a guest: of several the one who has
+    been there for longest (of several who came with one entry, the first by id).
 
     Refusals: NotFoundError (the caller is no member, or `user_id` is none), ForbiddenError (SINGLE, or the
-    caller removes another and is not the owner).
+    caller removes another and their role does not allow it).
 
     Attributes:
         by: The caller; None is the host. The entry then stands under the owner's name; where it is the owner who is
@@ -182,19 +195,85 @@ class RemoveMember(msgspec.Struct, frozen=True, gc=False):
     by: str | None
     user_id: str
     at_ms: int
+    policy: Policy = DEFAULT_POLICY
+
+
+class BanMember(msgspec.Struct, frozen=True, gc=False):
+    """Keep a user out of a GROUP: a member is removed as by `RemoveMember`, and nobody but the host adds them again.
+
+    Twice is once; also who is no member can be banned. Refusals: NotFoundError (the caller is no member),
+    ForbiddenError (SINGLE, or the caller's role does not allow it), BadRequestError (more than `BANS_MAX`).
+
+    Attributes:
+        by: The caller; None is the host.
+    """
+
+    conversation_id: str
+    by: str | None
+    user_id: str
+    at_ms: int
+    policy: Policy = DEFAULT_POLICY
+
+
+class UnbanMember(msgspec.Struct, frozen=True, gc=False):
+    """End a ban; the user is no member by that. Without a ban there is nothing to do. Refusals as in `BanMember`."""
+
+    conversation_id: str
+    by: str | None
+    user_id: str
+    at_ms: int
+    policy: Policy = DEFAULT_POLICY
+
+
+class SetRole(msgspec.Struct, frozen=True, gc=False):
+    """Make a member of a GROUP an ADMIN, a MEMBER or a GUEST. The log gets no entry.
+
+    What is so already changes nothing, whichever member asks. It lasts as long as the membership. Refusals:
+    NotFoundError (the caller is no member, or `user_id` is none), ForbiddenError (SINGLE; the owner, who passes the
+    group on instead; or the caller's role does not allow it).
+
+    Attributes:
+        by: The caller; None is the host.
+    """
+
+    conversation_id: str
+    by: str | None
+    user_id: str
+    role: GrantedRole
+    at_ms: int
+    policy: Policy = DEFAULT_POLICY
+
+
+class SilenceMember(msgspec.Struct, frozen=True, gc=False):
+    """A member of a GROUP may not write until `until_ms`; 0 ends it. The log gets no entry.
+
+    It outlives the membership: who leaves and is added again is silent still. Refusals: NotFoundError (the caller is no
+    member, or `user_id` is none), ForbiddenError (SINGLE, or the caller's role does not allow it).
+
+    Attributes:
+        by: The caller; None is the host.
+    """
+
+    conversation_id: str
+    by: str | None
+    user_id: str
+    until_ms: int
+    at_ms: int
+    policy: Policy = DEFAULT_POLICY
 
 
 class UpdateConversation(msgspec.Struct, frozen=True, gc=False):
-    """Change a GROUP's title or owner. The log gets no entry.
+    """Change a GROUP's title, owner or history. The log gets no entry.
 
     What is so already changes nothing, whichever member asks: a former owner may repeat a transfer whose answer was
     lost. Refusals: NotFoundError (the caller is no member, or `owner_id` is none), ForbiddenError (SINGLE, or the
-    caller is not the owner).
+    caller's role does not allow it).
 
     Attributes:
         by: The caller; None is the host.
         title: The new title; None leaves it.
         owner_id: The new owner, a member; None leaves it.
+        history: What those may read of the time before who join from now on; None leaves it.
     """
 
     conversation_id: str
@@ -202,6 +281,8 @@ class UpdateConversation(msgspec.Struct, frozen=True, gc=False):
     title: str | None
     owner_id: str | None
     at_ms: int
+    history: History | None = None
+    policy: Policy = DEFAULT_POLICY
 
 
 class BlockUser(msgspec.Struct, frozen=True, gc=False):
@@ -407,6 +488,10 @@ Command = (
     | CreateConversation
     | AddMembers
     | RemoveMember
+    | BanMember
+    | UnbanMember
+    | SetRole
+    | SilenceMember
     | UpdateConversation
     | BlockUser
     | UnblockUser

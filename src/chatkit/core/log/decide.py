@@ -8,8 +8,8 @@
     rows = close_confirmed(outboxes, leasts)     # `leasts` from one query over the cursors as they are then
 
 `storage.transaction` calls them in this order for every store.
-The flows are in `messages`, `cursors`, `members`, `blocks`, `sessions`, `access` and `pushing`, each next to the keys
-that it needs. Why it is so: docs/design/0005-one-decision-core.md.
+The flows are in `messages`, `cursors`, `members`, `standing`, `blocks`, `sessions`, `access` and `pushing`, each next
+to the keys that it needs. Why it is so: docs/design/0005-one-decision-core.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...errors import RefusedError
-from . import access, blocks, cursors, members, messages, pushing, sessions
+from . import access, blocks, cursors, members, messages, pushing, sessions, standing
 from . import commands as c
 from .changes import Changes, Outbox, OutboxRows, changes_of
 from .keys import Keys
@@ -34,6 +34,10 @@ _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
     c.CreateConversation: members.create_conversation,
     c.AddMembers: members.add_members,
     c.RemoveMember: members.remove_member,
+    c.BanMember: standing.ban_member,
+    c.UnbanMember: standing.unban_member,
+    c.SetRole: standing.set_role,
+    c.SilenceMember: standing.silence_member,
     c.UpdateConversation: members.update_conversation,
     c.BlockUser: blocks.block_user,
     c.UnblockUser: blocks.unblock_user,
@@ -57,6 +61,10 @@ _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.CreateConversation: members.keys_of_create,
     c.AddMembers: members.keys_of_add,
     c.RemoveMember: members.keys_of_remove,
+    c.BanMember: standing.keys_of_ban,
+    c.UnbanMember: standing.keys_of_unban,
+    c.SetRole: standing.keys_of_set_role,
+    c.SilenceMember: standing.keys_of_silence,
     c.UpdateConversation: members.keys_of_update,
     c.BlockUser: blocks.keys_of_block,
     c.UnblockUser: blocks.keys_of_block,

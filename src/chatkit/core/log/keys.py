@@ -23,7 +23,8 @@ class Keys:
         cursors: (conversation, user): all memberships, the user's cursors, and the cursors of the user's devices.
         member_lists: Conversations whose current members are needed, the first ones by user id.
         members_max: How many of each such list.
-        elders: Conversations whose members of longest standing are needed, with how many the batch removes there.
+        elders: Conversations of which is needed who follows an owner, with how many the batch removes there or gives
+            another role.
         removals: How many members the batch removes at most.
         sent: Messages by (conversation id, sender, clientMsgId).
         places: Entries by (internal number, seq), with what recalled them.
@@ -32,6 +33,8 @@ class Keys:
         listed: Users whose current conversations are needed, as a session starts with them.
         blocks: (user, whom they may have blocked).
         block_counts: Users of whom is needed how many they blocked.
+        bans: (conversation id, user): whether the user is banned there.
+        ban_counts: Conversations of which is needed how many are banned.
         tokens: Resume tokens by (user, device).
         token_hashes: Resume tokens by their digest.
         token_users: Users whose resume tokens are needed.
@@ -42,6 +45,8 @@ class Keys:
 
     __slots__ = (
         "_members_wanted",
+        "ban_counts",
+        "bans",
         "block_counts",
         "blocks",
         "conversation_keys",
@@ -77,6 +82,8 @@ class Keys:
         self.elders: dict[str, int] = {}
         self.blocks: set[tuple[str, str]] = set()
         self.block_counts: set[str] = set()
+        self.bans: set[tuple[str, str]] = set()
+        self.ban_counts: set[str] = set()
         self.sent: set[tuple[str, str, str]] = set()
         self.places: set[tuple[int, int]] = set()
         self.senders: list[tuple[int, int, int]] = []
@@ -116,6 +123,8 @@ class Keys:
             or self.elders
             or self.blocks
             or self.block_counts
+            or self.bans
+            or self.ban_counts
         )
 
     def merged_senders(self) -> list[tuple[int, int, int]]:
@@ -135,7 +144,7 @@ class Keys:
 
     @property
     def elders_max(self) -> int:
-        """How many of each list of elders: after every removal of the batch one is left, wherever there are more."""
+        """How many of each list of elders: after the batch one is as it was, wherever there are more."""
         return 1 + max(self.elders.values(), default=0)
 
     def list_members(self, conversation_id: str, wanted: int = MEMBERS_SHOWN_MAX, removed: int = 0) -> None:

@@ -1,11 +1,13 @@
-"""What happens to conversations and their members: creation, joining, leaving, a new title, owner or epoch. For each
-command: what it needs, and what it does."""
+"""What happens to conversations and their members: creation, joining, leaving, a new title, owner, history or epoch.
+For each command: what it needs, and what it does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...types import GrantedRole
 from . import rules
+from .acting import acted_on, check_may, name_acting
 from .audit import note
 from .blocks import blocks_of_pair, check_not_blocked_by
 from .commands import AddMembers, CreateConversation, RemoveMember, RenewEpoch, UpdateConversation
@@ -40,7 +42,7 @@ def create_conversation(state: State, command: CreateConversation) -> Created:
     payload = rules.member_payload("CREATED", users)
     made = add_entry(state, conversation, "MEMBER", command.creator_id, payload, command.at_ms)
     for user_id in users:
-        _join(state, conversation, user_id, made.seq, command.at_ms)
+        _join(state, conversation, user_id, made.seq, command.at_ms, "MEMBER")
     note(state, conversation, command.at_ms, command.creator_id, "CREATED", command.conversation_id)
     entry = entry_of(conversation, made, made.payload)
     return Created(describe(state, conversation), True, entry, users)
@@ -70,6 +72,7 @@ def _new_conversation(state: State, command: CreateConversation, pair: str | Non
         0 if pair is None else blocks_of_pair(state, pair),
         None,
         None,
+        command.history if pair is None else "FROM_JOIN",
         command.at_ms,
     )
     state.add_conversation(conversation)
@@ -79,18 +82,23 @@ def _new_conversation(state: State, command: CreateConversation, pair: str | Non
 
 
 def keys_of_add(keys: Keys, command: AddMembers) -> None:
-    """The membership of who adds, and who blocked them; memberships and cursors of who is added; the first members."""
-    _name_acting(keys, command.conversation_id, command.by)
+    """The membership of who adds, and who blocked them; memberships and cursors of who is added, and bans; the first
+    members."""
+    name_acting(keys, command.conversation_id, command.by)
     if command.by is not None:
         keys.blocks.update((user_id, command.by) for user_id in command.user_ids)
     keys.cursors.update((command.conversation_id, user_id) for user_id in command.user_ids)
+    keys.bans.update((command.conversation_id, user_id) for user_id in command.user_ids)
     keys.list_members(command.conversation_id)
 
 
 def add_members(state: State, command: AddMembers) -> MembersChanged:
     """Add those users to a group who are not in it."""
-    conversation = _acted_on(state, command.conversation_id, command.by)
-    rules.check_may_add(conversation.type, conversation.owner_id, command.by)
+    conversation = acted_on(state, command.conversation_id, command.by)
+    rules.check_is_group(conversation.type)
+    check_may(state, conversation, command, "ADD_MEMBERS")
+    if command.role != "MEMBER":
+        check_may(state, conversation, command, "CHANGE_ROLES", command.role)
     users = sorted(set(command.user_ids))
     added = [user_id for user_id in users if not state.membership(conversation, user_id).is_current]
     rules.check_member_count(conversation.member_count + len(added), command.members_max)
@@ -102,23 +110,16 @@ def add_members(state: State, command: AddMembers) -> MembersChanged:
     payload = rules.member_payload("ADDED", added)
     made = add_entry(state, conversation, "MEMBER", sender_id, payload, command.at_ms)
     for user_id in added:
-        _join(state, conversation, user_id, made.seq, command.at_ms)
+        _join(state, conversation, user_id, made.seq, command.at_ms, command.role)
         note(state, conversation, command.at_ms, command.by, "ADDED", user_id)
+        if command.role != "MEMBER":
+            note(state, conversation, command.at_ms, command.by, "ROLE_CHANGED", user_id, role=command.role)
+        if state.is_banned(conversation, user_id):
+            state.end_ban(conversation, user_id)
+            note(state, conversation, command.at_ms, command.by, "MEMBER_UNBANNED", user_id)
     _pass_on(state, conversation, new_owner_id, command.by, command.at_ms)
     entry = entry_of(conversation, made, made.payload)
     return MembersChanged(describe(state, conversation), tuple(added), (), entry, new_owner_id)
-
-
-def _name_acting(keys: Keys, conversation_id: str, by: str | None) -> None:
-    """The conversation, and the membership of who acts on it; the host needs none."""
-    keys.conversations.add(conversation_id)
-    if by is not None:
-        keys.members.add((conversation_id, by))
-
-
-def _acted_on(state: State, conversation_id: str, by: str | None) -> ConversationState:
-    """The conversation, for one of its members or for the host. Raises NotFoundError."""
-    return state.find(conversation_id) if by is None else state.joined(conversation_id, by).conversation
 
 
 def _check_may_be_added(
@@ -131,20 +132,23 @@ def _check_may_be_added(
         has_left = membership.cursors is not None and membership.cursors.has_left
         if command.by is not None and has_left and not command.readd_after_leaving:
             raise rules.cannot_be_added()
+        if command.by is not None and state.is_banned(conversation, user_id):
+            raise rules.cannot_be_added()
     if command.by is not None:
         check_not_blocked_by(state, command.by, user_ids)
 
 
-def _join(state: State, conversation: ConversationState, user_id: str, seq: int, at_ms: int) -> None:
-    """Start a membership: cursors go on from where they were, moved over what is not visible."""
+def _join(
+    state: State, conversation: ConversationState, user_id: str, seq: int, at_ms: int, role: GrantedRole
+) -> None:
+    """Start a membership: cursors go on from where they were, moved over what was written meanwhile."""
     membership = state.membership(conversation, user_id)
-    membership.begin(seq)
+    membership.begin(seq, role)
     _move_over_absence(membership, seq, at_ms)
     conversation.member_count += 1
     conversation.changed = True
     state.member_ids[conversation.key].add(user_id)
-    if conversation.key in state.elders:
-        state.elders[conversation.key][user_id] = seq
+    state.note_elder(membership)
     listed = state.listed.get(user_id)
     if listed is not None:
         listed[conversation.key] = conversation.snapshot()
@@ -166,31 +170,44 @@ def _move_over_absence(membership: MembershipState, seq: int, at_ms: int) -> Non
 
 def keys_of_remove(keys: Keys, command: RemoveMember) -> None:
     """The membership of who removes; memberships and cursors of who goes; the first members, and the eldest."""
-    _name_acting(keys, command.conversation_id, command.by)
-    keys.cursors.add((command.conversation_id, command.user_id))
-    keys.list_members(command.conversation_id, removed=1)
-    keys.elders[command.conversation_id] = 1 + keys.elders.get(command.conversation_id, 0)
+    keys_of_removal(keys, command.conversation_id, command.by, command.user_id)
+
+
+def keys_of_removal(keys: Keys, conversation_id: str, by: str | None, user_id: str) -> None:
+    """What `remove` needs."""
+    name_acting(keys, conversation_id, by)
+    keys.cursors.add((conversation_id, user_id))
+    keys.list_members(conversation_id, removed=1)
+    keys.elders[conversation_id] = 1 + keys.elders.get(conversation_id, 0)
 
 
 def remove_member(state: State, command: RemoveMember) -> MembersChanged:
-    """End a membership; the entry that says so is the first one its user does not see."""
-    conversation = _acted_on(state, command.conversation_id, command.by)
+    """End a membership; everyone may end their own."""
+    conversation = acted_on(state, command.conversation_id, command.by)
     membership = state.joined(command.conversation_id, command.user_id)
-    rules.check_may_remove(conversation.type, conversation.owner_id, command.by, command.user_id)
-    new_owner_id = _successor(state, conversation, command.user_id)
-    op: rules.MemberOp = "LEFT" if command.by == command.user_id else "REMOVED"
-    sender_id = command.by or new_owner_id or conversation.owner_id
-    payload = rules.member_payload(op, [command.user_id])
-    made = add_entry(state, conversation, "MEMBER", sender_id, payload, command.at_ms)
+    rules.check_is_group(conversation.type)
+    if command.by != command.user_id:
+        check_may(state, conversation, command, "REMOVE_MEMBERS", membership.role)
+    return remove(state, membership, command.by, command.at_ms)
+
+
+def remove(state: State, membership: MembershipState, by: str | None, at_ms: int) -> MembersChanged:
+    """End a membership; the entry that says so is the first one its user does not see."""
+    conversation, user_id = membership.conversation, membership.user_id
+    new_owner_id = _successor(state, conversation, user_id)
+    op: rules.MemberOp = "LEFT" if by == user_id else "REMOVED"
+    sender_id = by or new_owner_id or conversation.owner_id
+    payload = rules.member_payload(op, [user_id])
+    made = add_entry(state, conversation, "MEMBER", sender_id, payload, at_ms)
     _leave(state, membership, made.seq, has_left=op == "LEFT")
-    note(state, conversation, command.at_ms, command.by, op, command.user_id)
-    _pass_on(state, conversation, new_owner_id, command.by, command.at_ms)
+    note(state, conversation, at_ms, by, op, user_id)
+    _pass_on(state, conversation, new_owner_id, by, at_ms)
     entry = entry_of(conversation, made, made.payload)
-    return MembersChanged(describe(state, conversation), (), (command.user_id,), entry, new_owner_id)
+    return MembersChanged(describe(state, conversation), (), (user_id,), entry, new_owner_id)
 
 
 def _successor(state: State, conversation: ConversationState, leaving_id: str) -> str | None:
-    """Who owns a group after its owner: the member of longest standing; None if nobody has to, or nobody is left."""
+    """Who owns a group after its owner: of the best rank who has been there longest; None if nobody has to, or can."""
     if leaving_id != conversation.owner_id:
         return None
     left = [it for it in state.elders[conversation.key].items() if it[0] != leaving_id]
@@ -218,6 +235,7 @@ def _leave(state: State, membership: MembershipState, seq: int, *, has_left: boo
     conversation.changed = conversation.may_close = True  # who goes may have been the last one missing
     state.member_ids[conversation.key].discard(user_id)
     state.elders[conversation.key].pop(user_id, None)
+    state.mutes[conversation.key, user_id] = 0
     listed = state.listed.get(user_id)
     if listed is not None:
         del listed[conversation.key]
@@ -225,27 +243,36 @@ def _leave(state: State, membership: MembershipState, seq: int, *, has_left: boo
 
 def keys_of_update(keys: Keys, command: UpdateConversation) -> None:
     """The membership of who changes it, and of the new owner; the first members."""
-    _name_acting(keys, command.conversation_id, command.by)
+    name_acting(keys, command.conversation_id, command.by)
     if command.owner_id is not None:
         keys.members.add((command.conversation_id, command.owner_id))
     keys.list_members(command.conversation_id)
 
 
 def update_conversation(state: State, command: UpdateConversation) -> Updated:
-    """Change a group's title or owner; its log gets no entry. What is so already any member may ask for."""
-    conversation = _acted_on(state, command.conversation_id, command.by)
+    """Change a group's title, owner or history; its log gets no entry. What is so already any member may ask for."""
+    conversation = acted_on(state, command.conversation_id, command.by)
+    rules.check_is_group(conversation.type)
     title = None if command.title == conversation.title else command.title
     owner_id = None if command.owner_id == conversation.owner_id else command.owner_id
-    if conversation.pair is not None or (title, owner_id) != (None, None):
-        rules.check_may_update(conversation.type, conversation.owner_id, command.by)
+    history = None if command.history == conversation.history else command.history
+    if title is not None:
+        check_may(state, conversation, command, "CHANGE_TITLE")
+    if history is not None:
+        check_may(state, conversation, command, "CHANGE_HISTORY")
     if owner_id is not None:
+        check_may(state, conversation, command, "TRANSFER_OWNERSHIP")
         state.joined(command.conversation_id, owner_id)
     if title is not None:
         conversation.title = title
-        conversation.changed = True
         note(state, conversation, command.at_ms, command.by, "TITLE_CHANGED", title)
+    if history is not None:
+        conversation.history = history
+        note(state, conversation, command.at_ms, command.by, "HISTORY_CHANGED", history)
+    changed = (title, owner_id, history) != (None, None, None)
+    conversation.changed = conversation.changed or changed
     _pass_on(state, conversation, owner_id, command.by, command.at_ms)
-    return Updated(describe(state, conversation), (title, owner_id) != (None, None))
+    return Updated(describe(state, conversation), changed)
 
 
 def keys_of_renew_epoch(keys: Keys, command: RenewEpoch) -> None:
@@ -283,4 +310,5 @@ def describe(state: State, conversation: ConversationState) -> Conversation:
         conversation.head_seq,
         conversation.member_count,
         tuple(members[: rules.MEMBERS_SHOWN_MAX]),
+        conversation.history,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...wire.payload import RECALLED
 from . import rules
+from .acting import check_may
 from .audit import note
 from .commands import Append, Recall
 from .keys import Keys
@@ -26,8 +27,12 @@ def append(state: State, command: Append) -> Appended:
     known = state.sent[name]
     if known is not None:
         return _repeat(state, conversation, command, known)
-    if not state.membership(conversation, command.sender_id).is_current:
+    membership = state.membership(conversation, command.sender_id)
+    if not membership.is_current:
         raise rules.not_found()
+    if membership.silenced_until_ms:
+        rules.check_not_silenced(membership.silenced_until_ms, command.at_ms)
+    rules.check_allowed(command.policy, membership.role, "SEND_MESSAGES", None, conversation.type)
     if conversation.blocks and conversation.pair is not None:
         rules.check_not_blocked(conversation.pair, conversation.blocks, command.sender_id)
     row = add_entry(
@@ -95,42 +100,75 @@ def entry_of(conversation: ConversationState, row: MessageRow, payload: bytes) -
 
 
 def keys_of_recall(keys: Keys, command: Recall) -> None:
-    """The message, and the memberships of who recalls it."""
+    """The message, and the memberships of who recalls it; the host is no member."""
     place = message_place(command.message_id)
     if place is not None:
         key, _, seq = place
         keys.conversation_keys.add(key)
         keys.places.add((key, seq))
-        keys.cursors.add((key, command.user_id))
+        if command.by is not None:
+            keys.cursors.add((key, command.by))
 
 
 def keys_after_recall(state: State, command: Recall, more: Keys) -> None:
-    """Of a message that is recalled already, the entry that did it."""
+    """Of a message that is recalled already, the entry that did it; of somebody else's, its author's membership."""
     place = message_place(command.message_id)
     if place is not None:
         recalled_by = state.recalled.get((place[0], place[2]))
         if recalled_by is not None:
             more.places.add((place[0], recalled_by))
+        row = state.places[place[0], place[2]]
+        if row is not None and row.sender_id != command.by:
+            more.members.add((place[0], row.sender_id))
 
 
 def recall(state: State, command: Recall) -> Recalled:
     """Blank a message's body and append the RECALL entry, or find the first recall's entry."""
     conversation, row = find_message(state, command.message_id)
     key, seq = row.conversation_key, row.seq
-    recalled_by = state.recalled.get((key, seq))
-    if recalled_by is not None and row.sender_id == command.user_id:
-        made = state.places[key, recalled_by]
-        assert made is not None, "an entry that recalls another one is never removed"
-        return Recalled(entry_of(conversation, made, made.payload), True)
-    rules.check_visible(state.membership(conversation, command.user_id).intervals, seq)
-    rules.check_author(command, row.kind, row.sender_id)
-    rules.check_window(command, row.server_ts)
-    payload = rules.recall_payload(command.message_id, seq, command.user_id)
-    made = add_entry(state, conversation, "RECALL", command.user_id, payload, command.at_ms)
+    first = _first_recall(state, key, seq)
+    if first is not None and command.by in (row.sender_id, first.sender_id):
+        return Recalled(entry_of(conversation, first, first.payload), True)
+    _check_may_recall(state, conversation, command, row)
+    if first is not None:
+        return Recalled(entry_of(conversation, first, first.payload), True)
+    sender_id = command.by or _in_whose_name(state, conversation, row.sender_id)
+    payload = rules.recall_payload(command.message_id, seq, sender_id)
+    made = add_entry(state, conversation, "RECALL", sender_id, payload, command.at_ms)
     state.recalled[key, seq] = made.seq
     state.recalls.append((key, seq, made.seq))
-    note(state, conversation, command.at_ms, command.user_id, "RECALLED", command.message_id)
+    note(state, conversation, command.at_ms, command.by, "RECALLED", command.message_id)
     return Recalled(entry_of(conversation, made, made.payload), False)
+
+
+def _first_recall(state: State, key: int, seq: int) -> MessageRow | None:
+    """The entry that recalled this one; None if none did."""
+    recalled_by = state.recalled.get((key, seq))
+    if recalled_by is None:
+        return None
+    made = state.places[key, recalled_by]
+    assert made is not None, "an entry that recalls another one is never removed"
+    return made
+
+
+def _check_may_recall(
+    state: State, conversation: ConversationState, command: Recall, row: MessageRow
+) -> None:
+    """The author may within the window, others by their role, the host always. Raises RefusedError."""
+    if command.by is not None:
+        rules.check_visible(state.membership(conversation, command.by).intervals, row.seq)
+    rules.check_recallable(row.kind)
+    if command.by == row.sender_id:
+        rules.check_window(command, row.server_ts)
+    else:
+        author = state.membership(conversation, row.sender_id)
+        role = author.role if author.is_current else None
+        check_may(state, conversation, command, "RECALL_MESSAGES", role)
+
+
+def _in_whose_name(state: State, conversation: ConversationState, author_id: str) -> str:
+    """Under whose name a recall by the host stands: an entry needs a member, wherever there is one."""
+    return author_id if state.membership(conversation, author_id).is_current else conversation.owner_id
 
 
 def find_message(state: State, name: str) -> tuple[ConversationState, MessageRow]:

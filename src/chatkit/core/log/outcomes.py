@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from ...errors import RefusedError
-from ...types import ConversationType
+from ...types import ConversationType, History
 from .commands import RevocationKind
 
 
@@ -80,6 +80,7 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
     head_seq: int
     member_count: int
     member_ids: tuple[str, ...]
+    history: History = "FROM_JOIN"
 
 
 class Created(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from ...types import DeliveryState
+from ...types import DeliveryState, GrantedRole, Role
 from ..visibility import Interval, next_visible, ranges_after
 
 UNREAD_MAX = 999
@@ -52,9 +52,9 @@ def page_end(intervals: Sequence[Interval], last: int | None, head_seq: int) -> 
     return head_seq if following is None or following > head_seq else last
 
 
-def role_of(user_id: str, owner_id: str) -> Literal["CREATOR", "MEMBER"]:
-    """A member's role. The word of the contract for the owner is CREATOR: at first it is who created the group."""
-    return "CREATOR" if user_id == owner_id else "MEMBER"
+def role_of(user_id: str, granted: GrantedRole, owner_id: str, pair: str | None) -> Role:
+    """What a current member is; of a SINGLE both are MEMBER."""
+    return "OWNER" if pair is None and user_id == owner_id else granted
 
 
 def status_of(

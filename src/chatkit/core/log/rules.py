@@ -21,9 +21,10 @@ from ...errors import (
     TokenExpiredError,
     TokenRevokedError,
 )
-from ...types import ConversationType
+from ...types import ConversationType, Role
 from ..cursors import EXACT_MAX, RECEIPT_MEMBERS_MAX, absorb
-from ..visibility import Interval, is_visible, next_visible
+from ..policy import Action, Policy
+from ..visibility import Interval, is_visible, next_visible, readable
 from .commands import Append, ConfirmMessage, CreateConversation, Recall
 
 DEVICES_MAX: Final = 50
@@ -45,6 +46,9 @@ MEMBERSHIPS_MAX = 1_000
 
 BLOCKS_MAX = 1_000
 """Users that one user can block."""
+
+BANS_MAX = 10_000
+"""Users that can be banned from one conversation."""
 
 MemberOp = Literal["CREATED", "ADDED", "REMOVED", "LEFT"]
 Kind = Literal["USER", "MEMBER", "RECALL"]
@@ -169,12 +173,10 @@ def check_exact_count(count: int) -> None:
         )
 
 
-def check_author(command: Recall, kind: Kind, sender_id: str) -> None:
-    """Only users' messages can be recalled, and only by their author: ForbiddenError."""
+def check_recallable(kind: Kind) -> None:
+    """Only users' messages can be recalled: ForbiddenError."""
     if kind != "USER":
         raise ForbiddenError("only messages can be recalled")
-    if sender_id != command.user_id:
-        raise ForbiddenError("only the author can recall a message")
 
 
 def check_window(command: Recall, server_ts: int) -> None:
@@ -183,32 +185,37 @@ def check_window(command: Recall, server_ts: int) -> None:
         raise RecallWindowPassedError("the message is too old to be recalled")
 
 
-def check_may_add(type_: ConversationType, owner_id: str, by: str | None) -> None:
-    """Only a group's owner and the host add members: ForbiddenError."""
+def check_is_group(type_: ConversationType) -> None:
+    """The members of a SINGLE are its identity, and nobody is above the other one: ForbiddenError."""
     if type_ == "SINGLE":
-        raise ForbiddenError("the members of a SINGLE conversation never change")
-    if by not in (None, owner_id):
-        raise ForbiddenError("only the owner can add members")
+        raise ForbiddenError(
+            "a SINGLE conversation has no title, owner or roles, and its members never change"
+        )
 
 
-def check_may_remove(type_: ConversationType, owner_id: str, by: str | None, user_id: str) -> None:
-    """Only a group's owner and the host remove others; everyone may leave: ForbiddenError."""
-    if type_ == "SINGLE":
-        raise ForbiddenError("the members of a SINGLE conversation never change")
-    if by not in (None, owner_id, user_id):
-        raise ForbiddenError("only the owner can remove other members")
+def check_allowed(
+    policy: Policy, role: Role, action: Action, target: Role | None, type_: ConversationType
+) -> None:
+    """Whether a member may do this: ForbiddenError with the reason ROLE."""
+    if not policy.allows(role, action, target=target, conversation_type=type_):
+        words = action.lower().replace("_", " ")
+        raise ForbiddenError(f"your role here does not allow you to {words}", reason="ROLE")
 
 
-def check_may_update(type_: ConversationType, owner_id: str, by: str | None) -> None:
-    """Only a group's owner and the host change its title and its owner: ForbiddenError."""
-    if type_ == "SINGLE":
-        raise ForbiddenError("a SINGLE conversation has no title and no owner to change")
-    if by not in (None, owner_id):
-        raise ForbiddenError("only the owner can change the title or the owner")
+def check_not_silenced(until_ms: int, at_ms: int) -> None:
+    """Whoever is silenced writes nothing: ForbiddenError with the reason SILENCED."""
+    if at_ms < until_ms:
+        raise ForbiddenError("you may not write to this conversation for now", reason="SILENCED")
+
+
+def check_ban_count(count: int) -> None:
+    """A conversation keeps a bounded number of bans: BadRequestError."""
+    if count >= BANS_MAX:
+        raise BadRequestError(f"at most {BANS_MAX} users can be banned from one conversation")
 
 
 def cannot_be_added() -> ForbiddenError:
-    """The one answer for users who blocked the caller and for those who left by their own choice; it names nobody."""
+    """The one answer for users who are banned, who blocked the caller, or who left by their own choice."""
     return ForbiddenError("not all of these users can be added by you")
 
 
@@ -244,8 +251,8 @@ def check_member_count(count: int, members_max: int) -> None:
 
 
 def check_visible(intervals: Sequence[Interval], seq: int) -> None:
-    """A current member sees the entry; else NotFoundError."""
-    if not is_current(intervals) or not is_visible(intervals, seq):
+    """A current member may read the entry; else NotFoundError."""
+    if not is_current(intervals) or not is_visible(readable(intervals), seq):
         raise not_found()
 
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from ...types import ConversationType
+from ...types import ConversationType, GrantedRole, History, Role
+from ..policy import RANKS
 from ..visibility import Interval
 from .commands import RevocationKind
 from .keys import Keys, Ref, Subject
@@ -84,7 +85,8 @@ class ConversationState(msgspec.Struct, eq=False, gc=False):
         stored_outbox_seq: What `outbox_seq` was when it was loaded.
         created_ms: When it was made, if this batch makes it.
         grown_ms: When the first of its new entries was stored; None if it has none.
-        changed: Whether its epoch, members, title, owner or blocks changed.
+        history: What who joins may read of the time before.
+        changed: Whether its epoch, members, title, owner, history or blocks changed.
         may_close: Whether a device's cursor moved, or a lagging one left, so that the outbox may close.
     """
 
@@ -101,6 +103,7 @@ class ConversationState(msgspec.Struct, eq=False, gc=False):
     blocks: int
     outbox_seq: int | None
     stored_outbox_seq: int | None
+    history: History = "FROM_JOIN"
     created_ms: int | None = None
     grown_ms: int | None = None
     changed: bool = False
@@ -153,6 +156,9 @@ class MembershipState(msgspec.Struct, eq=False, gc=False):
     Attributes:
         intervals: The memberships, ascending; none for who never was a member.
         stored: What `intervals` was when it was loaded; None while this batch has not changed it.
+        granted: The role that the user was given; `role` is what they are.
+        silenced_until_ms: Until when the user may not write; 0: they may.
+        standing_changed: Whether one of these two changed.
         cursors: The user's; None for who never was a member, or where they were not named.
         loaded_devices: Cursors by device, of those that have a row; None where they were not named.
     """
@@ -161,6 +167,9 @@ class MembershipState(msgspec.Struct, eq=False, gc=False):
     user_id: str
     intervals: list[Interval] = []
     stored: tuple[Interval, ...] | None = None
+    granted: GrantedRole = "MEMBER"
+    silenced_until_ms: int = 0
+    standing_changed: bool = False
     cursors: MemberCursors | None = None
     loaded_devices: dict[str, DeviceCursor] | None = None
 
@@ -177,15 +186,38 @@ class MembershipState(msgspec.Struct, eq=False, gc=False):
             raise KeyError((self.conversation.conversation_id, self.user_id))
         return self.loaded_devices
 
-    def begin(self, seq: int) -> None:
-        """Become a member at `seq`."""
+    @property
+    def role(self) -> Role:
+        """What a current member is."""
+        conversation = self.conversation
+        return (
+            "OWNER" if conversation.pair is None and self.user_id == conversation.owner_id else self.granted
+        )
+
+    def load(self, interval: Interval, granted: GrantedRole, silenced_until_ms: int) -> None:
+        """Take a stored membership, in any order; role and silence are those of the last one."""
+        intervals = self.intervals
+        if not intervals or interval.join_seq > intervals[-1].join_seq:
+            self.granted, self.silenced_until_ms = granted, silenced_until_ms
+            intervals.append(interval)
+        else:
+            intervals.append(interval)
+            intervals.sort(key=lambda it: it.join_seq)
+
+    def begin(self, seq: int, granted: GrantedRole) -> None:
+        """Become a member at `seq`. Where history is open, what was written since the last membership can be read."""
         self.stored = tuple(self.intervals) if self.stored is None else self.stored
-        self.intervals.append(Interval(seq))
+        first_seq = None
+        if self.conversation.history == "FROM_START":
+            first_seq = (self.intervals[-1].leave_seq or seq) if self.intervals else 1
+        self.intervals.append(Interval(seq, None, first_seq))
+        self.granted = granted
 
     def end(self, seq: int) -> None:
         """Be a member no more, from `seq` on."""
         self.stored = tuple(self.intervals) if self.stored is None else self.stored
-        self.intervals[-1] = Interval(self.intervals[-1].join_seq, seq)
+        last = self.intervals[-1]
+        self.intervals[-1] = Interval(last.join_seq, seq, last.first_seq)
 
 
 class DeviceState(msgspec.Struct, eq=False, gc=False):
@@ -229,9 +261,12 @@ class State:
         new_keys: Unused internal numbers.
         memberships: By user and conversation key.
         member_ids: The first current members of a conversation, by its key.
-        elders: Current members of longest standing and where each joined, by a conversation's key.
+        elders: Current members of the best ranks and longest standing, by a conversation's key: the rank of each, and
+            where they joined.
         blocks: Whether a user blocked another one, by (user, other).
         block_counts: How many others a user blocked.
+        bans: Whether a user is banned, by (conversation id, user).
+        ban_counts: How many are banned, by conversation id.
         sent: Messages by (conversation id, sender, clientMsgId).
         places: Entries by place.
         recalled: The seq that recalled an entry, by the entry's place; loaded with `sent` and `places`.
@@ -246,6 +281,7 @@ class State:
         new_tokens: Resume tokens that this batch hands out or changes.
         logins_ended: Whether this batch ends all resume tokens but those in `new_tokens`.
         changed_blocks: Since when, or None for no more, by (user, other); of this batch.
+        changed_bans: By whom and since when, or None for no more, by (conversation key, user); of this batch.
         dropped_tokens: (user, device) whose resume token this batch withdraws; it may hand out another one.
         revocations: By whom they reach, and kind.
         new_revocations: Those of this batch.
@@ -253,7 +289,8 @@ class State:
         registered: When each new device of this batch was registered.
         forgotten: Devices that this batch drops; one of them may be registered again.
         removals: How many members this batch removes at most.
-        mutes: Until when a member is not woken, by conversation key and user; of this batch.
+        mutes: Until when a member is not woken, by conversation key and user; of this batch, which ends those of who
+            goes.
         push_tokens: Push tokens of this batch.
         taken_push: Digests of push tokens that this batch gives to a device; whoever had them has them no more.
         dropped_push_logins: Digests of logins whose push tokens this batch forgets.
@@ -266,9 +303,11 @@ class State:
         self.new_keys: list[int] = []
         self.memberships: dict[str, dict[int, MembershipState]] = {}
         self.member_ids: dict[int, set[str]] = {}
-        self.elders: dict[int, dict[str, int]] = {}
+        self.elders: dict[int, dict[str, tuple[int, int]]] = {}
         self.blocks: dict[tuple[str, str], bool] = {}
         self.block_counts: dict[str, int] = {}
+        self.bans: dict[tuple[str, str], bool] = {}
+        self.ban_counts: dict[str, int] = {}
         self.sent: dict[tuple[str, str, str], MessageRow | None] = {}
         self.places: dict[Place, MessageRow | None] = {}
         self.recalled: dict[Place, int] = {}
@@ -283,6 +322,7 @@ class State:
         self.new_tokens: dict[DevicePlace, TokenRow] = {}
         self.logins_ended = False
         self.changed_blocks: dict[tuple[str, str], int | None] = {}
+        self.changed_bans: dict[tuple[int, str], tuple[str, int] | None] = {}
         self.dropped_tokens: set[DevicePlace] = set()
         self.revocations: dict[Subject, dict[RevocationKind, Revocation]] = {}
         self.new_revocations: dict[tuple[Subject, RevocationKind], Revocation] = {}
@@ -316,6 +356,8 @@ class State:
         self.listed.update((user_id, {}) for user_id in keys.listed)
         self.blocks.update(dict.fromkeys(keys.blocks, False))
         self.block_counts.update(dict.fromkeys(keys.block_counts, 0))
+        self.bans.update(dict.fromkeys(keys.bans, False))
+        self.ban_counts.update(dict.fromkeys(keys.ban_counts, 0))
         for key, first, last in keys.merged_senders():
             self.senders.setdefault(key, {}).update(dict.fromkeys(range(first, last + 1)))
         self.removals += keys.removals
@@ -392,6 +434,11 @@ class State:
         self.memberships.setdefault(user_id, {})[conversation.key] = found
         return found
 
+    def knows_member(self, ref: Ref, user_id: str) -> bool:
+        """Whether a user in a conversation was loaded already, or need not be."""
+        conversation = self.conversations.get(ref)
+        return conversation is None or conversation.key in self.memberships.get(user_id, ())
+
     def joined(self, conversation_id: str, user_id: str) -> MembershipState:
         """A current member in a conversation.
 
@@ -402,6 +449,31 @@ class State:
         if not found.is_current:
             raise not_found()
         return found
+
+    def is_banned(self, conversation: ConversationState, user_id: str) -> bool:
+        """Whether a user is banned from a conversation; from one that this batch made nobody is."""
+        place = (conversation.conversation_id, user_id)
+        return self.bans.get(place, False) if conversation.created_ms is not None else self.bans[place]
+
+    def set_ban(self, conversation: ConversationState, user_id: str, by_id: str, at_ms: int) -> None:
+        """Ban a user who is not banned; by the host if `by_id` is empty."""
+        self.bans[conversation.conversation_id, user_id] = True
+        self.changed_bans[conversation.key, user_id] = (by_id, at_ms)
+        self.ban_counts[conversation.conversation_id] += 1
+
+    def end_ban(self, conversation: ConversationState, user_id: str) -> None:
+        """End a ban that there is."""
+        self.bans[conversation.conversation_id, user_id] = False
+        self.changed_bans[conversation.key, user_id] = None
+        if conversation.conversation_id in self.ban_counts:
+            self.ban_counts[conversation.conversation_id] -= 1
+
+    def note_elder(self, membership: MembershipState) -> None:
+        """Keep a current member among those of whom one may follow an owner, if they are needed."""
+        elders = self.elders.get(membership.conversation.key)
+        if elders is not None:
+            rank = RANKS[membership.granted]
+            elders[membership.user_id] = (rank, membership.intervals[-1].join_seq)
 
     def with_cursors(self, user_id: str) -> list[MembershipState]:
         """The loaded memberships of a user whose cursors are known here."""

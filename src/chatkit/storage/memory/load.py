@@ -24,15 +24,17 @@ def load(tables: MemoryState, keys: Keys, state: State) -> None:
     for membership in others:
         conversation = tables.by_key[membership.conversation.key]
         if conversation.is_member(membership.user_id):
-            membership.intervals.append(conversation.members[membership.user_id][-1])
+            standing = conversation.standings[membership.user_id]
+            interval = conversation.members[membership.user_id][-1]
+            membership.load(interval, standing.granted, standing.silenced_until_ms)
     for membership in with_cursors:
         _load_cursors(tables.by_key[membership.conversation.key], membership)
     _load_messages(tables, keys, state)
     for key in state.expect_lists(keys):
         state.member_ids[key].update(tables.by_key[key].member_ids()[: keys.members_max])
     for key in state.expect_elders(keys):
-        for join_seq, user_id in tables.by_key[key].by_standing()[: keys.elders_max]:
-            state.elders[key][user_id] = join_seq
+        for rank, join_seq, user_id in tables.by_key[key].by_standing()[: keys.elders_max]:
+            state.elders[key][user_id] = (rank, join_seq)
     _load_users(tables, keys, state)
 
 
@@ -64,11 +66,14 @@ def _state_of(it: Conversation) -> ConversationState:
         it.blocks,
         first_seq,
         first_seq,
+        it.history,
     )
 
 
 def _load_cursors(conversation: Conversation, membership: MembershipState) -> None:
-    membership.intervals.extend(conversation.members.get(membership.user_id, ()))
+    for interval in conversation.members.get(membership.user_id, ()):
+        standing = conversation.standings[membership.user_id]
+        membership.load(interval, standing.granted, standing.silenced_until_ms)
     it = conversation.cursors.get(membership.user_id)
     if it is not None:
         membership.cursors = MemberCursors(
@@ -110,6 +115,11 @@ def _load_users(tables: MemoryState, keys: Keys, state: State) -> None:
     state.blocks.update(dict.fromkeys(keys.blocks & tables.blocks.keys(), True))
     for user_id in keys.block_counts:
         state.block_counts[user_id] = sum(blocker == user_id for blocker, _ in tables.blocks)
+    for conversation_id, user_id in keys.bans:
+        found = tables.by_id.get(conversation_id)
+        state.bans[conversation_id, user_id] = found is not None and user_id in found.bans
+    for conversation_id in keys.ban_counts & tables.by_id.keys():
+        state.ban_counts[conversation_id] = len(tables.by_id[conversation_id].bans)
     for place in keys.tokens & tables.tokens.keys():
         state.tokens[place] = tables.tokens[place]
     for token_hash in keys.token_hashes & tables.token_places.keys():

@@ -8,9 +8,10 @@ from ...core.cursors import delivery_state
 from ...core.log import reads as rules
 from ...core.log.audit import ChainedAct
 from ...core.log.members import describe, keys_of_description
-from ...core.log.rules import author_range, members_of, not_found
+from ...core.log.rules import author_range, check_allowed, members_of, not_found
 from ...core.log.state import MessageRow, State
-from ...core.visibility import is_visible, ranges_after
+from ...core.policy import Policy
+from ...core.visibility import is_visible, ranges_after, readable
 from ...types import Member
 from ...wire.payload import RECALLED
 from .. import base
@@ -31,11 +32,18 @@ class MemoryReads(MemoryAuditReads):
         return log
 
     async def page(
-        self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
+        self,
+        conversation_id: str,
+        user_id: str,
+        after_seq: int,
+        limit: int,
+        bytes_max: int,
+        *,
+        history: bool = False,
     ) -> base.Page:
         """Visible entries after a seq."""
         log = self._joined(conversation_id, user_id)
-        intervals = log.members[user_id]
+        intervals = readable(log.members[user_id]) if history else log.members[user_id]
         ranges = rules.page_ranges(intervals, after_seq, log.head_seq, limit)
         rows = [row for first, last in ranges for row in log.rows[first - 1 : last]]
         last_seq = rules.last_that_fits(((row.seq, len(_payload(log, row))) for row in rows), bytes_max)
@@ -71,7 +79,7 @@ class MemoryReads(MemoryAuditReads):
             log.type,
             log.epoch,
             log.head_seq,
-            log.members[user_id][0].join_seq,
+            readable(log.members[user_id])[0].join_seq,
             delivered_seq,
             cursors.read_seq,
             min((it.delivered_seq for it in others), default=0),
@@ -102,6 +110,8 @@ class MemoryReads(MemoryAuditReads):
                 self._unread(log, user_id),
                 log.last_activity_ms,
                 log.muted.get(user_id, 0),
+                self._member(log, user_id).member,
+                log.history,
             )
             for log in following
         ]
@@ -125,9 +135,24 @@ class MemoryReads(MemoryAuditReads):
 
     def _member(self, log: Conversation, user_id: str) -> base.MemberCursor:
         joined_seq = log.members[user_id][-1].join_seq
-        member = Member(user_id, rules.role_of(user_id, log.owner_id), joined_seq)
+        standing = log.standings[user_id]
+        role = rules.role_of(user_id, standing.granted, log.owner_id, log.pair)
+        member = Member(user_id, role, joined_seq, standing.silenced_until_ms)
         cursors = log.cursors[user_id]
         return base.MemberCursor(member, cursors.delivered_seq, cursors.read_seq)
+
+    async def bans(
+        self, conversation_id: str, user_id: str | None, policy: Policy, after: str | None, limit: int
+    ) -> list[base.Ban]:
+        """A page of who is banned from a conversation."""
+        log = self._tables.by_id.get(conversation_id)
+        if log is None:
+            raise not_found()
+        if user_id is not None:
+            member = self._member(self._joined(conversation_id, user_id), user_id).member
+            check_allowed(policy, member.role, "BAN_MEMBERS", None, log.type)
+        found = sorted((user, *ban) for user, ban in log.bans.items() if user > (after or ""))
+        return [base.Ban(*row) for row in found[:limit]]
 
     async def membership_changes(self, after: int | None, limit: int) -> base.MembershipChanges:
         """Who joined any conversation after a position."""

@@ -14,8 +14,9 @@ from ...core.log.commands import RevocationKind
 from ...core.log.keys import Subject
 from ...core.log.outcomes import Revocation
 from ...core.log.state import MessageRow, PushTokenRow, TokenRow
+from ...core.policy import RANKS
 from ...core.visibility import Interval
-from ...types import ConversationType
+from ...types import ConversationType, GrantedRole, History
 from ..base import PushRecord
 
 
@@ -35,6 +36,13 @@ class Device(msgspec.Struct):
     delivered_seq: int
     updated_ms: int
     exact: set[int] = msgspec.field(default_factory=set)
+
+
+class Standing(msgspec.Struct):
+    """What a user is in one conversation, or was when they went."""
+
+    granted: GrantedRole
+    silenced_until_ms: int
 
 
 class Work(msgspec.Struct):
@@ -64,6 +72,8 @@ class Conversation(msgspec.Struct, eq=False):
         rows: Its log; the entry of seq 1 is the first.
         recalled: The seq of the RECALL entry by the recalled seq.
         members: Memberships by user.
+        standings: Of the last membership, by user.
+        bans: By whom and since when, by user.
         cursors: By user.
         devices: By user and device; a device without a row is where the user's farthest one is.
         outbox: First seq and since when; None if everybody has everything.
@@ -84,10 +94,13 @@ class Conversation(msgspec.Struct, eq=False):
     member_count: int
     last_activity_ms: int
     blocks: int
+    history: History
     rows: list[MessageRow] = msgspec.field(default_factory=list)
     by_client_id: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
     recalled: dict[int, int] = msgspec.field(default_factory=dict)
     members: dict[str, list[Interval]] = msgspec.field(default_factory=dict)
+    standings: dict[str, Standing] = msgspec.field(default_factory=dict)
+    bans: dict[str, tuple[str, int]] = msgspec.field(default_factory=dict)
     cursors: dict[str, Cursors] = msgspec.field(default_factory=dict)
     devices: dict[str, dict[str, Device]] = msgspec.field(default_factory=dict)
     outbox: tuple[int, int] | None = None
@@ -109,9 +122,12 @@ class Conversation(msgspec.Struct, eq=False):
         """The other current members, ascending."""
         return [user for user in self.member_ids() if user != user_id]
 
-    def by_standing(self) -> list[tuple[int, str]]:
-        """Where each current member joined, and who they are; those of longest standing first."""
-        return sorted((self.members[user][-1].join_seq, user) for user in self.member_ids())
+    def by_standing(self) -> list[tuple[int, int, str]]:
+        """The rank of each current member, where they joined, and who they are; those who would own it first."""
+        return sorted(
+            (RANKS[self.standings[user].granted], self.members[user][-1].join_seq, user)
+            for user in self.member_ids()
+        )
 
     def devices_of(self, user_id: str) -> list[tuple[str, Device]]:
         """A user's devices here, ascending."""

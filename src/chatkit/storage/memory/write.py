@@ -9,7 +9,7 @@ from ...core.log.rules import least_confirmed
 from ...core.log.state import DevicePlace
 from ...core.visibility import Interval
 from .audit import write_audit
-from .tables import Conversation, Cursors, Device, MemoryState, Work
+from .tables import Conversation, Cursors, Device, MemoryState, Standing, Work
 
 
 def load_held_outboxes(tables: MemoryState, forgotten: Sequence[DevicePlace]) -> set[HeldOutbox]:
@@ -56,7 +56,10 @@ def write(tables: MemoryState, changes: Changes) -> None:
 
 def _write_pushing(tables: MemoryState, changes: Changes) -> None:
     for key, user_id, until_ms in changes.mutes:
-        tables.by_key[key].muted[user_id] = until_ms
+        if until_ms:
+            tables.by_key[key].muted[user_id] = until_ms
+        else:
+            tables.by_key[key].muted.pop(user_id, None)
     for user_id, device_id, token, before_ms in changes.dropped_push:
         for place, it in list(tables.push_tokens.items()):
             is_meant = place[0] == user_id and device_id in ("", place[1]) and token in (None, it.token)
@@ -84,17 +87,17 @@ def _write_access(tables: MemoryState, changes: Changes) -> None:
 
 def _write_conversations(tables: MemoryState, changes: Changes) -> None:
     for row in changes.new_conversations:
-        made = Conversation(*row[:9], last_activity_ms=row[10], blocks=row[11])
+        made = Conversation(*row[:9], last_activity_ms=row[10], blocks=row[11], history=row[12])
         tables.by_key[made.key] = tables.by_id[made.conversation_id] = made
         if made.pair is not None:
             tables.by_pair[made.pair] = made
     for head_seq, last_activity_ms, key in changes.heads:
         it = tables.by_key[key]
         it.head_seq, it.last_activity_ms = head_seq, last_activity_ms
-    for epoch, member_count, title, owner_id, blocks, key in changes.conversations:
+    for epoch, member_count, title, owner_id, blocks, history, key in changes.conversations:
         it = tables.by_key[key]
         it.epoch, it.member_count, it.title = epoch, member_count, title
-        it.owner_id, it.blocks = owner_id, blocks
+        it.owner_id, it.blocks, it.history = owner_id, blocks, history
 
 
 def _write_log(tables: MemoryState, changes: Changes) -> None:
@@ -112,9 +115,18 @@ def _write_log(tables: MemoryState, changes: Changes) -> None:
 
 def _write_memberships(tables: MemoryState, changes: Changes) -> None:
     for leave_seq, key, user_id, join_seq in changes.ended:
-        tables.by_key[key].members[user_id][-1] = Interval(join_seq, leave_seq)
-    for key, user_id, join_seq, left_seq in changes.joined:
-        tables.by_key[key].members.setdefault(user_id, []).append(Interval(join_seq, left_seq))
+        last = tables.by_key[key].members[user_id]
+        last[-1] = Interval(join_seq, leave_seq, last[-1].first_seq)
+    for key, user_id, join_seq, left_seq, first_seq, granted, silenced_until_ms in changes.joined:
+        conversation = tables.by_key[key]
+        conversation.members.setdefault(user_id, []).append(Interval(join_seq, left_seq, first_seq))
+        conversation.standings[user_id] = Standing(granted, silenced_until_ms)
+    for granted, silenced_until_ms, key, user_id, _ in changes.standings:
+        tables.by_key[key].standings[user_id] = Standing(granted, silenced_until_ms)
+    for key, user_id, by_id, since_ms in changes.bans:
+        tables.by_key[key].bans[user_id] = (by_id, since_ms)
+    for key, user_id in changes.ended_bans:
+        del tables.by_key[key].bans[user_id]
 
 
 def _forget(tables: MemoryState, changes: Changes) -> None:

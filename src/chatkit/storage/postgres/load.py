@@ -1,4 +1,4 @@
-"""Loads the rows of a batch: what `Keys` name, into a `State`, locked, by one call of `load_batch_1`.
+"""Loads the rows of a batch: what `Keys` name, into a `State`, locked, by one call of `load_batch_2`.
 
 Called by `store` inside a write transaction. Nothing is decided here. With what the commands name comes what
 `core.log.decide.keys_after` is going to ask for, so that mostly nothing is asked twice.
@@ -26,18 +26,19 @@ from ...core.log.state import (
     State,
     TokenRow,
 )
+from ...core.policy import RANKS
 from ...core.visibility import Interval
 from ...drivers.postgres import Connection, Row
 from .columns import columns
 
-_ARGUMENTS: Final = 44
-LOAD_BATCH: Final = f"SELECT * FROM load_batch_1({', '.join(f'${n}' for n in range(1, _ARGUMENTS + 1))})"  # noqa: S608 -- numbers
+_ARGUMENTS: Final = 47
+LOAD_BATCH: Final = f"SELECT * FROM load_batch_2({', '.join(f'${n}' for n in range(1, _ARGUMENTS + 1))})"  # noqa: S608 -- numbers
 
 LOCK_USERS: Final = """
 SELECT pg_advisory_xact_lock(1667785076, number)
 FROM (SELECT DISTINCT hashtext(name) & 255 AS number FROM unnest($1::text[]) AS name ORDER BY number) AS numbers
 """
-"""As `load_batch_1` locks those whose logins are seen."""
+"""As `load_batch_2` locks those whose logins are seen."""
 
 (
     _CONVERSATION,
@@ -58,7 +59,9 @@ FROM (SELECT DISTINCT hashtext(name) & 255 AS number FROM unnest($1::text[]) AS 
     _REVOCATION,
     _NEW_KEY,
     _NEW_POSITION,
-) = range(1, 19)
+    _BAN,
+    _BAN_COUNT,
+) = range(1, 21)
 """What a row is: its first column."""
 
 
@@ -132,6 +135,7 @@ def lacks(state: State, more: Keys) -> bool:
     """Whether a state lacks anything of what `keys_after` named."""
     return (
         bool(more.devices or more.listed)
+        or any(not state.knows_member(ref, user_id) for ref, user_id in more.members)
         or any(place not in state.places for place in more.places)
         or any(
             seq not in state.senders.get(key, ())
@@ -174,6 +178,8 @@ def _arguments(keys: Keys, covered: Sequence[Covered]) -> tuple[object, ...]:
         list(keys.login_hashes),
         *columns(keys.revocations, 3),
         keys.new_revocations,
+        *columns(keys.bans, 2),
+        list(keys.ban_counts),
     )
 
 
@@ -199,7 +205,7 @@ def _places(named: Iterable[tuple[Ref, str]]) -> tuple[list[str | None], list[in
 
 
 def _conversation(row: Row) -> ConversationState:
-    _, key, head_seq, member_count, last_activity_ms, blocks, outbox_seq, _, _, *texts = row
+    _, key, head_seq, member_count, last_activity_ms, blocks, outbox_seq, from_start, _, *texts = row
     conversation_id, kind, title, epoch, owner_id, pair = texts[:6]
     return ConversationState(
         key,
@@ -215,6 +221,7 @@ def _conversation(row: Row) -> ConversationState:
         blocks,
         outbox_seq,
         outbox_seq,
+        "FROM_START" if from_start else "FROM_JOIN",
     )
 
 
@@ -246,6 +253,8 @@ class _Filler:
             _REVOCATION: self._revocation,
             _NEW_KEY: self._new_key,
             _NEW_POSITION: self._new_position,
+            _BAN: self._ban,
+            _BAN_COUNT: self._ban_count,
         }
 
     def fill(self, rows: Sequence[Row]) -> None:
@@ -254,7 +263,6 @@ class _Filler:
             if row[0] != _CONVERSATION:
                 self._put[row[0]](row)
         for membership in self._with_cursors.values():
-            membership.intervals.sort(key=lambda it: it.join_seq)
             for device in membership.devices.values():
                 if device.exact:
                     device.exact = sorted(device.exact)
@@ -262,13 +270,13 @@ class _Filler:
     def _present(self, row: Row) -> None:
         membership = self._others.get((row[1], row[9]))
         if membership is not None:
-            membership.intervals.append(Interval(row[2]))
+            membership.load(Interval(row[2], None, row[18]), row[10], row[17])
 
     def _membership(self, row: Row) -> None:
         membership = self._with_cursors.get((row[1], row[9]))
         if membership is not None and (*row[1:3], row[9]) not in self._seen:
             self._seen.add((*row[1:3], row[9]))
-            membership.intervals.append(Interval(row[2], row[3]))
+            membership.load(Interval(row[2], row[3], row[18]), row[10], row[17])
             if membership.cursors is None:
                 delivered_seq, read_seq, read_ms, device_seq, has_left = row[4:9]
                 membership.cursors = MemberCursors(
@@ -310,7 +318,7 @@ class _Filler:
         self._state.member_ids[row[1]].add(row[9])
 
     def _elder(self, row: Row) -> None:
-        self._state.elders[row[1]][row[9]] = row[2]
+        self._state.elders[row[1]][row[9]] = (RANKS[row[10]], row[2])
 
     def _device(self, row: Row) -> None:
         self._state.devices.setdefault(row[9], {})[row[10]] = DeviceState(row[1], row[2])
@@ -325,6 +333,12 @@ class _Filler:
 
     def _block_count(self, row: Row) -> None:
         self._state.block_counts[row[9]] = row[1]
+
+    def _ban(self, row: Row) -> None:
+        self._state.bans[row[9], row[10]] = True
+
+    def _ban_count(self, row: Row) -> None:
+        self._state.ban_counts[row[9]] = row[1]
 
     def _token(self, row: Row) -> None:
         user_id, device_id, scope = row[9:12]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
@@ -15,17 +15,20 @@ from ...core.log.outcomes import message_place
 from ...core.log.rules import (
     MEMBERS_SHOWN_MAX,
     author_range,
+    check_allowed,
     intervals_of_pair,
     members_of,
     members_of_pair,
     not_found,
 )
+from ...core.policy import Policy
 from ...core.visibility import Interval
 from ...drivers.postgres import RETRY_AFTER_S, Connection, Row
 from ...errors import UnavailableError
-from ...types import Member
+from ...types import GrantedRole, Member
 from ...wire.payload import RECALLED
 from ..base import (
+    Ban,
     Block,
     Conversation,
     ConversationHead,
@@ -53,20 +56,22 @@ _END: Final = 2**63 - 1
 SELECT_CONVERSATION = """
 SELECT
     c.conversation_key, c.conversation_id, c.type, c.title, c.epoch, c.head_seq, c.owner_id, c.single_pair,
-    c.member_count, m.join_seq
+    c.member_count, c.history, m.join_seq, m.role
 FROM conversation_name AS n
 JOIN conversation AS c ON c.conversation_key = n.conversation_key
 LEFT JOIN conversation_member AS m ON m.conversation_key = n.conversation_key AND m.user_id = $2
     AND m.leave_seq IS NULL
 WHERE n.conversation_id = $1
 """
-SELECT_MEMBERSHIPS = """
-SELECT join_seq, leave_seq FROM conversation_member WHERE conversation_key = $1 AND user_id = $2
+_MEMBERSHIPS = """
+SELECT {first}, leave_seq FROM conversation_member AS f WHERE conversation_key = $1 AND user_id = $2
     AND join_seq >= coalesce((
         SELECT max(f.join_seq) FROM conversation_member AS f
-        WHERE f.conversation_key = $1 AND f.user_id = $2 AND f.join_seq <= $3), 0)
+        WHERE f.conversation_key = $1 AND f.user_id = $2 AND {first} <= $3), 0)
 ORDER BY join_seq LIMIT $4
 """
+SELECT_MEMBERSHIPS = _MEMBERSHIPS.format(first="f.join_seq")
+SELECT_READABLE = _MEMBERSHIPS.format(first="coalesce(f.first_seq, f.join_seq)")
 """Those from a seq on; each one holds at least one entry, so a page of n needs no more than n + 2 of them."""
 
 _OF_RANGES = """
@@ -83,15 +88,15 @@ SELECT_ENTRIES = (
 _HEAD = """
 SELECT
     c.conversation_id, c.type, c.epoch, c.head_seq,
-    (SELECT min(f.join_seq) FROM conversation_member AS f
-        WHERE f.conversation_key = c.conversation_key AND f.user_id = u.user_id),
+    (SELECT coalesce(f.first_seq, f.join_seq) FROM conversation_member AS f
+        WHERE f.conversation_key = c.conversation_key AND f.user_id = u.user_id ORDER BY f.join_seq LIMIT 1),
     {delivered} AS delivered,
     u.read_seq,
     coalesce((SELECT min(o.delivered_seq) FROM member_cursor AS o
         WHERE o.conversation_key = c.conversation_key AND o.is_member AND o.user_id <> u.user_id), 0),
     coalesce((SELECT min(o.read_seq) FROM member_cursor AS o
         WHERE o.conversation_key = c.conversation_key AND o.is_member AND o.user_id <> u.user_id), 0),
-    c.title, c.last_activity_ms, c.conversation_key, {muted}
+    c.title, c.last_activity_ms, c.conversation_key{listed}
 FROM {source}
 JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id = $1
 """
@@ -99,27 +104,29 @@ _DEVICE_DELIVERED = """
     coalesce((SELECT d.delivered_seq FROM device_cursor AS d WHERE d.conversation_key = c.conversation_key
         AND d.user_id = u.user_id AND d.device_id = ${place}), u.device_seq)
 """
-_MUTED = """
+_LISTED = """,
     coalesce((SELECT x.until_ms FROM mute AS x
-        WHERE x.conversation_key = c.conversation_key AND x.user_id = u.user_id), 0)
+        WHERE x.conversation_key = c.conversation_key AND x.user_id = u.user_id), 0),
+    c.history, c.owner_id, c.single_pair, c.role, c.join_seq, c.silenced_until_ms
 """
 _OF_USER = """conversation_member AS m JOIN conversation AS c ON c.conversation_key = m.conversation_key"""
 _PAGE_OF_USER = f"""(
-    SELECT c.* FROM {_OF_USER} WHERE m.user_id = $1 AND m.leave_seq IS NULL AND c.conversation_id > $2
+    SELECT c.*, m.role, m.join_seq, m.silenced_until_ms FROM {_OF_USER}
+    WHERE m.user_id = $1 AND m.leave_seq IS NULL AND c.conversation_id > $2
     ORDER BY c.conversation_id LIMIT $3
 ) AS c"""  # noqa: S608 -- joined from constants of this module only
 SELECT_HEADS = (
     "SELECT * FROM ("  # noqa: S608 -- joined from constants of this module only
-    + _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, muted="0")
+    + _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, listed="")
     + "WHERE m.user_id = $1 AND m.leave_seq IS NULL) AS h "
     + "ORDER BY delivered >= head_seq, last_activity_ms DESC, conversation_id"
 )
 SELECT_ROWS_OF_DEVICE = (
-    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=4), source=_PAGE_OF_USER, muted=_MUTED)
+    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=4), source=_PAGE_OF_USER, listed=_LISTED)
     + "ORDER BY c.conversation_id"
 )
 SELECT_ROWS_OF_USER = (
-    _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER, muted=_MUTED)
+    _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER, listed=_LISTED)
     + "ORDER BY c.conversation_id"
 )
 SELECT_UNREAD = f"""
@@ -140,13 +147,17 @@ FROM unnest($2::bigint[], $3::text[], $4::bigint[]) WITH ORDINALITY
 ORDER BY k.place
 """  # noqa: S608 -- a constant
 SELECT_MEMBERS = """
-SELECT m.user_id, m.join_seq, u.delivered_seq, u.read_seq FROM conversation_member AS m
+SELECT m.user_id, m.role, m.join_seq, m.silenced_until_ms, u.delivered_seq, u.read_seq FROM conversation_member AS m
 JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
 WHERE m.conversation_key = $1 AND m.leave_seq IS NULL AND m.user_id > $2 ORDER BY m.user_id LIMIT $3
 """
 SELECT_FIRST_MEMBERS = """
 SELECT user_id FROM conversation_member
 WHERE conversation_key = $1 AND leave_seq IS NULL ORDER BY user_id LIMIT $2
+"""
+SELECT_BANS = """
+SELECT user_id, by_id, since_ms FROM conversation_ban
+WHERE conversation_key = $1 AND user_id > $2 ORDER BY user_id LIMIT $3
 """
 SELECT_BLOCKS = """
 SELECT blocked_id, since_ms FROM block WHERE user_id = $1 AND blocked_id > $2 ORDER BY blocked_id LIMIT $3
@@ -249,7 +260,7 @@ class _Found:
 
     def __init__(self, row: Row) -> None:
         self.key, self.conversation_id, self.type, self.title, self.epoch, self.head_seq, *rest = row
-        self.owner_id, self.pair, self.member_count, self.join_seq = rest
+        self.owner_id, self.pair, self.member_count, self.history, self.join_seq, self.granted = rest
 
 
 async def _find(connection: Connection, conversation_id: str, user_id: str = "") -> _Found | None:
@@ -266,7 +277,13 @@ async def _joined(connection: Connection, conversation_id: str, user_id: str) ->
 
 
 async def page(
-    connection: Connection, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
+    connection: Connection,
+    conversation_id: str,
+    user_id: str,
+    after_seq: int,
+    limit: int,
+    bytes_max: int,
+    history: bool,
 ) -> Page:
     """Visible entries after a seq, bounded in number and bytes.
 
@@ -277,7 +294,8 @@ async def page(
     found = await _joined(connection, conversation_id, user_id)
     if found.pair is None:
         place = (found.key, user_id, after_seq + 1, limit + 2)
-        intervals = [Interval(*row) for row in await connection.fetch(SELECT_MEMBERSHIPS, *place)]
+        memberships = await connection.fetch(SELECT_READABLE if history else SELECT_MEMBERSHIPS, *place)
+        intervals = [Interval(*row) for row in memberships]
     else:
         intervals = intervals_of_pair(found.pair, user_id)
     ranges = rules.page_ranges(intervals, after_seq, found.head_seq, limit)
@@ -359,7 +377,14 @@ async def conversation(connection: Connection, conversation_id: str, user_id: st
         rows = await connection.fetch(SELECT_FIRST_MEMBERS, found.key, MEMBERS_SHOWN_MAX)
         members = tuple(row[0] for row in rows)
     return Conversation(
-        conversation_id, found.type, found.title, found.epoch, found.head_seq, found.member_count, members
+        conversation_id,
+        found.type,
+        found.title,
+        found.epoch,
+        found.head_seq,
+        found.member_count,
+        members,
+        found.history,
     )
 
 
@@ -379,9 +404,29 @@ async def conversations(
         rows = await connection.fetch(SELECT_ROWS_OF_DEVICE, *place, device_id)
     places: list[Place] = [(row[11], user_id, row[6], row[3]) for row in rows]
     return [
-        ConversationRow(ConversationHead(*list(row)[:9]), row[9], unread, row[10], row[12])
+        _conversation_row(user_id, list(row), unread)
         for row, unread in zip(rows, await unread_at(connection, counts, places), strict=True)
     ]
+
+
+def _conversation_row(user_id: str, row: list[Any], unread: int) -> ConversationRow:
+    title, last_activity_ms, _, muted_until_ms, history, *member = row[9:]
+    head = ConversationHead(*row[:9])
+    return ConversationRow(
+        head, title, unread, last_activity_ms, muted_until_ms, _member(user_id, *member), history
+    )
+
+
+def _member(
+    user_id: str,
+    owner_id: str,
+    pair: str | None,
+    granted: GrantedRole,
+    joined_seq: int,
+    silenced_until_ms: int,
+) -> Member:
+    role = rules.role_of(user_id, granted, owner_id, pair)
+    return Member(user_id, role, joined_seq, silenced_until_ms)
 
 
 async def unread_at(connection: Connection, counts: UnreadCounts, places: Sequence[Place]) -> list[int]:
@@ -408,9 +453,27 @@ async def members(
     found = await _joined(connection, conversation_id, user_id)
     rows = await connection.fetch(SELECT_MEMBERS, found.key, after or "", limit)
     return [
-        MemberCursor(Member(member, rules.role_of(member, found.owner_id), joined), delivered, read)
-        for member, joined, delivered, read in rows
+        MemberCursor(_member(member, found.owner_id, found.pair, *standing), delivered, read)
+        for member, *standing, delivered, read in map(list, rows)
     ]
+
+
+async def bans(
+    connection: Connection,
+    conversation_id: str,
+    user_id: str | None,
+    policy: Policy,
+    after: str | None,
+    limit: int,
+) -> list[Ban]:
+    """A page of who is banned from a conversation."""
+    found = await _find(connection, conversation_id, user_id or "")
+    if found is None or (user_id is not None and found.join_seq is None):
+        raise not_found()
+    if user_id is not None:
+        role = rules.role_of(user_id, found.granted, found.owner_id, found.pair)
+        check_allowed(policy, role, "BAN_MEMBERS", None, found.type)
+    return [Ban(*row) for row in await connection.fetch(SELECT_BANS, found.key, after or "", limit)]
 
 
 async def blocks(connection: Connection, user_id: str, after: str | None, limit: int) -> list[Block]:

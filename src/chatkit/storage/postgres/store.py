@@ -15,6 +15,7 @@ import anyio
 from msgspec.structs import replace
 
 from ...core.log.audit import ChainedAct
+from ...core.policy import Policy
 from ...drivers.postgres import (
     READ,
     RETRY_AFTER_S,
@@ -263,10 +264,18 @@ class PostgresStore:
             return await read(connection, *args, **kwargs)
 
     async def page(
-        self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
+        self,
+        conversation_id: str,
+        user_id: str,
+        after_seq: int,
+        limit: int,
+        bytes_max: int,
+        *,
+        history: bool = False,
     ) -> base.Page:
         """Visible entries after a seq."""
-        return await self._read(reads.page, conversation_id, user_id, after_seq, limit, bytes_max)
+        bounds = (after_seq, limit, bytes_max, history)
+        return await self._read(reads.page, conversation_id, user_id, *bounds)
 
     async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[base.Entry]:
         """The log itself after a seq, whoever may see it."""
@@ -295,6 +304,12 @@ class PostgresStore:
     ) -> list[base.MemberCursor]:
         """A page of the current members."""
         return await self._read(reads.members, conversation_id, user_id, after, limit)
+
+    async def bans(
+        self, conversation_id: str, user_id: str | None, policy: Policy, after: str | None, limit: int
+    ) -> list[base.Ban]:
+        """A page of who is banned from a conversation."""
+        return await self._read(reads.bans, conversation_id, user_id, policy, after, limit)
 
     async def blocks(self, user_id: str, after: str | None, limit: int) -> list[base.Block]:
         """A page of whom a user blocked."""

@@ -1,4 +1,4 @@
-"""Writes the rows of a batch: what `Changes` holds, by one call of `write_batch_1`. Nothing is decided here.
+"""Writes the rows of a batch: what `Changes` holds, by one call of `write_batch_2`. Nothing is decided here.
 
 Called by `store` inside a write transaction. What most batches hold goes in lists of columns, the rest in one document.
 """
@@ -18,7 +18,7 @@ from .columns import columns
 
 _ARGUMENTS: Final = 33
 _COLUMNS: Final = ", ".join(f"${n}" for n in range(1, _ARGUMENTS))
-WRITE_BATCH: Final = f"SELECT write_batch_1({_COLUMNS}, ${_ARGUMENTS}::text::jsonb)"
+WRITE_BATCH: Final = f"SELECT write_batch_2({_COLUMNS}, ${_ARGUMENTS}::text::jsonb)"
 """The document goes as text: a connection of a host may have an encoding of its own for jsonb."""
 
 NODE_SLOTS: Final = 64
@@ -34,6 +34,9 @@ _RARE: Final = (
     "recalls",
     "ended",
     "joined",
+    "standings",
+    "bans",
+    "ended_bans",
     "forgotten",
     "devices",
     "new_member_cursors",

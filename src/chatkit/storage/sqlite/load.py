@@ -19,6 +19,7 @@ from ...core.log.state import (
     State,
     TokenRow,
 )
+from ...core.policy import RANKS
 from ...core.visibility import Interval
 from ...drivers.sqlite import Connection, Row
 from .select import select
@@ -26,7 +27,7 @@ from .select import select
 _CONVERSATION = """
 SELECT
     c.conversation_key, c.conversation_id, c.type, c.title, c.epoch, c.head_seq, c.owner_id, c.single_pair,
-    c.member_count, c.last_activity_ms, c.blocks, o.first_seq, o.first_seq
+    c.member_count, c.last_activity_ms, c.blocks, o.first_seq, o.first_seq, c.history
 FROM k CROSS JOIN conversation AS c ON c.{column} = k.name
 LEFT JOIN outbox AS o ON o.conversation_key = c.conversation_key
 """
@@ -37,14 +38,14 @@ SELECT_CONVERSATIONS_BY_PAIR = _NAMED + _CONVERSATION.replace("{column}", "singl
 SELECT_LAST_KEY = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'conversation'"
 SELECT_PRESENT = """
 WITH k (conversation_key, user_id) AS (VALUES {keys})
-SELECT m.user_id, m.conversation_key, m.join_seq FROM k
+SELECT m.user_id, m.conversation_key, m.join_seq, m.first_seq, m.role, m.silenced_until_ms FROM k
 CROSS JOIN conversation_member AS m ON m.conversation_key = k.conversation_key AND m.user_id = k.user_id
     AND m.leave_seq IS NULL
 """
 SELECT_INTERVALS_AND_CURSORS = """
 WITH k (conversation_key, user_id) AS (VALUES {keys})
 SELECT
-    m.user_id, m.conversation_key, m.join_seq, m.leave_seq,
+    m.user_id, m.conversation_key, m.join_seq, m.leave_seq, m.first_seq, m.role, m.silenced_until_ms,
     u.delivered_seq, u.read_seq, u.read_ms, u.device_seq, u.has_left
 FROM k
 CROSS JOIN conversation_member AS m ON m.conversation_key = k.conversation_key AND m.user_id = k.user_id
@@ -92,12 +93,12 @@ CROSS JOIN conversation_member AS m ON m.conversation_key = k.conversation_key A
 
 SELECT_ELDERS = """
 WITH k (conversation_key) AS (VALUES {keys})
-SELECT m.conversation_key, m.user_id, m.join_seq FROM k
+SELECT m.conversation_key, m.user_id, m.join_seq, m.role FROM k
 CROSS JOIN conversation_member AS m ON m.conversation_key = k.conversation_key AND m.leave_seq IS NULL
     AND m.user_id IN (
         SELECT l.user_id FROM conversation_member AS l
         WHERE l.conversation_key = k.conversation_key AND l.leave_seq IS NULL
-        ORDER BY l.join_seq, l.user_id LIMIT ?
+        ORDER BY CASE l.role WHEN 'ADMIN' THEN 1 WHEN 'MEMBER' THEN 2 ELSE 3 END, l.join_seq, l.user_id LIMIT ?
     )
 """
 SELECT_BLOCKS = """
@@ -109,6 +110,17 @@ SELECT_BLOCK_COUNTS = """
 WITH k (user_id) AS (VALUES {keys})
 SELECT k.user_id, (SELECT count(*) FROM block AS b WHERE b.user_id = k.user_id) FROM k
 WHERE k.user_id IS NOT NULL
+"""
+SELECT_BANS = """
+WITH k (conversation_id, user_id) AS (VALUES {keys})
+SELECT k.conversation_id, k.user_id FROM k
+CROSS JOIN conversation AS c ON c.conversation_id = k.conversation_id
+CROSS JOIN conversation_ban AS b ON b.conversation_key = c.conversation_key AND b.user_id = k.user_id
+"""
+SELECT_BAN_COUNTS = """
+WITH k (conversation_id) AS (VALUES {keys})
+SELECT k.conversation_id, (SELECT count(*) FROM conversation_ban AS b WHERE b.conversation_key = c.conversation_key)
+FROM k CROSS JOIN conversation AS c ON c.conversation_id = k.conversation_id
 """
 SELECT_DEVICES = """
 WITH k (user_id) AS (VALUES {keys})
@@ -184,27 +196,18 @@ def _load_named(connection: Connection, sql: str, names: Iterable[str | int], st
 
 
 def _load_present(connection: Connection, named: Sequence[MembershipState], state: State) -> None:
-    for user_id, key, join_seq in select(connection, SELECT_PRESENT, _places(named)):
-        state.memberships[user_id][key].intervals.append(Interval(join_seq))
-
-
-def _sort_intervals(named: Sequence[MembershipState]) -> None:
-    for membership in named:
-        if len(membership.intervals) > 1:
-            membership.intervals.sort(key=lambda it: it.join_seq)
+    for user_id, key, join_seq, first_seq, *standing in select(connection, SELECT_PRESENT, _places(named)):
+        state.memberships[user_id][key].load(Interval(join_seq, None, first_seq), *standing)
 
 
 def _load_cursors(connection: Connection, named: Sequence[MembershipState], state: State) -> None:
     places = _places(named)
-    for user_id, key, join_seq, leave_seq, *positions in select(
-        connection, SELECT_INTERVALS_AND_CURSORS, places
-    ):
+    for user_id, key, *columns in select(connection, SELECT_INTERVALS_AND_CURSORS, places):
         membership = state.memberships[user_id][key]
-        membership.intervals.append(Interval(join_seq, leave_seq))
+        membership.load(Interval(*columns[:3]), *columns[3:5])
         if membership.cursors is None:
-            delivered_seq, read_seq, read_ms, device_seq, has_left = positions
+            delivered_seq, read_seq, read_ms, device_seq, has_left = columns[5:]
             membership.cursors = MemberCursors(delivered_seq, read_seq, read_ms, device_seq, bool(has_left))
-    _sort_intervals(named)
     exact = []
     for row in select(connection, SELECT_DEVICE_CURSORS, places):
         user_id, key, device_id, delivered_seq, updated_ms, exact_count = row
@@ -256,8 +259,8 @@ def _load_member_lists(connection: Connection, keys: Keys, state: State) -> None
     for key, user_id in select(connection, SELECT_MEMBER_IDS, wanted, keys.members_max - 1):
         state.member_ids[key].add(user_id)
     eldest = [(key,) for key in state.expect_elders(keys)]
-    for key, user_id, join_seq in select(connection, SELECT_ELDERS, eldest, keys.elders_max):
-        state.elders[key][user_id] = join_seq
+    for key, user_id, join_seq, role in select(connection, SELECT_ELDERS, eldest, keys.elders_max):
+        state.elders[key][user_id] = (RANKS[role], join_seq)
 
 
 def _load_users(connection: Connection, keys: Keys, state: State) -> None:
@@ -269,6 +272,8 @@ def _load_users(connection: Connection, keys: Keys, state: State) -> None:
         state.blocks[user_id, blocked_id] = True
     counted = [(it,) for it in keys.block_counts]
     state.block_counts.update(select(connection, SELECT_BLOCK_COUNTS, counted))
+    state.bans.update(dict.fromkeys(select(connection, SELECT_BANS, keys.bans), True))
+    state.ban_counts.update(select(connection, SELECT_BAN_COUNTS, [(it,) for it in keys.ban_counts]))
     _load_tokens(connection, keys, state)
     for position, *columns in select(connection, SELECT_REVOCATIONS, keys.revocations):
         found = Revocation(position, *columns)

@@ -16,13 +16,15 @@ from ...core.log import reads as rules
 from ...core.log.keys import Keys
 from ...core.log.members import describe, keys_of_description
 from ...core.log.outcomes import message_place
-from ...core.log.rules import author_range, members_of, not_found
+from ...core.log.rules import author_range, check_allowed, members_of, not_found
 from ...core.log.state import ConversationState, MembershipState, State
+from ...core.policy import Policy
 from ...core.visibility import Interval
 from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, DamagedRowError, Row
-from ...types import Member
+from ...types import GrantedRole, Member
 from ...wire.payload import RECALLED
 from ..base import (
+    Ban,
     Block,
     Conversation,
     ConversationHead,
@@ -55,13 +57,15 @@ SELECT_NEW_REVOCATIONS = (
 SELECT_KEPT_LOGIN = (
     "SELECT user_id, device_id, identity_expires_ms, scope FROM resume_token WHERE token_hash = ?"
 )
-SELECT_MEMBERSHIPS = """
-SELECT join_seq, leave_seq FROM conversation_member WHERE conversation_key = ?1 AND user_id = ?2
+_MEMBERSHIPS = """
+SELECT {first}, leave_seq FROM conversation_member AS f WHERE conversation_key = ?1 AND user_id = ?2
     AND join_seq >= ifnull((
         SELECT max(f.join_seq) FROM conversation_member AS f
-        WHERE f.conversation_key = ?1 AND f.user_id = ?2 AND f.join_seq <= ?3), 0)
+        WHERE f.conversation_key = ?1 AND f.user_id = ?2 AND {first} <= ?3), 0)
 ORDER BY join_seq LIMIT ?4
 """
+SELECT_MEMBERSHIPS = _MEMBERSHIPS.format(first="f.join_seq")
+SELECT_READABLE = _MEMBERSHIPS.format(first="ifnull(f.first_seq, f.join_seq)")
 """Those from a seq on; each one holds at least one entry, so a page of n needs no more than n + 2 of them."""
 
 _OF_RANGES = """
@@ -79,15 +83,15 @@ SELECT_ENTRIES = (
 _HEAD = """
 SELECT
     c.conversation_id, c.type, c.epoch, c.head_seq,
-    (SELECT min(f.join_seq) FROM conversation_member AS f
-        WHERE f.conversation_key = c.conversation_key AND f.user_id = u.user_id),
+    (SELECT ifnull(f.first_seq, f.join_seq) FROM conversation_member AS f
+        WHERE f.conversation_key = c.conversation_key AND f.user_id = u.user_id ORDER BY f.join_seq LIMIT 1),
     {delivered} AS delivered,
     u.read_seq,
     ifnull((SELECT min(o.delivered_seq) FROM member_cursor AS o
         WHERE o.conversation_key = c.conversation_key AND o.is_member = 1 AND o.user_id <> u.user_id), 0),
     ifnull((SELECT min(o.read_seq) FROM member_cursor AS o
         WHERE o.conversation_key = c.conversation_key AND o.is_member = 1 AND o.user_id <> u.user_id), 0),
-    c.title, c.last_activity_ms, c.conversation_key, {muted}
+    c.title, c.last_activity_ms, c.conversation_key{listed}
 FROM {source}
 JOIN member_cursor AS u ON u.conversation_key = c.conversation_key AND u.user_id = ?1
 """
@@ -95,26 +99,28 @@ _DEVICE_DELIVERED = """
     ifnull((SELECT d.delivered_seq FROM device_cursor AS d WHERE d.conversation_key = c.conversation_key
         AND d.user_id = u.user_id AND d.device_id = ?{place}), u.device_seq)
 """
-_MUTED = """
+_LISTED = """,
     ifnull((SELECT x.until_ms FROM mute AS x
-        WHERE x.conversation_key = c.conversation_key AND x.user_id = u.user_id), 0)
+        WHERE x.conversation_key = c.conversation_key AND x.user_id = u.user_id), 0),
+    c.history, c.owner_id, c.single_pair, c.role, c.join_seq, c.silenced_until_ms
 """
 _OF_USER = """conversation_member AS m JOIN conversation AS c ON c.conversation_key = m.conversation_key"""
 _PAGE_OF_USER = f"""(
-    SELECT c.* FROM {_OF_USER} WHERE m.user_id = ?1 AND m.leave_seq IS NULL AND c.conversation_id > ?2
+    SELECT c.*, m.role, m.join_seq, m.silenced_until_ms FROM {_OF_USER}
+    WHERE m.user_id = ?1 AND m.leave_seq IS NULL AND c.conversation_id > ?2
     ORDER BY c.conversation_id LIMIT ?3
 ) AS c"""  # noqa: S608 -- joined from constants of this module only
 SELECT_HEADS = (
-    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, muted="0")
+    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, listed="")
     + "WHERE m.user_id = ?1 AND m.leave_seq IS NULL "
     + "ORDER BY delivered >= c.head_seq, c.last_activity_ms DESC, c.conversation_id"
 )
 SELECT_ROWS_OF_DEVICE = (
-    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=4), source=_PAGE_OF_USER, muted=_MUTED)
+    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=4), source=_PAGE_OF_USER, listed=_LISTED)
     + "ORDER BY c.conversation_id"
 )
 SELECT_ROWS_OF_USER = (
-    _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER, muted=_MUTED)
+    _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER, listed=_LISTED)
     + "ORDER BY c.conversation_id"
 )
 SELECT_UNREAD = """
@@ -129,10 +135,14 @@ SELECT count(*) FROM (
 )
 """
 SELECT_MEMBERS = """
-SELECT m.user_id, m.join_seq, u.delivered_seq, u.read_seq FROM conversation_member AS m
+SELECT m.user_id, m.role, m.join_seq, m.silenced_until_ms, u.delivered_seq, u.read_seq FROM conversation_member AS m
 JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
 WHERE m.conversation_key = ? AND m.leave_seq IS NULL AND m.user_id > ? ORDER BY m.user_id LIMIT ?
 """
+SELECT_BANS = (
+    "SELECT user_id, by_id, since_ms FROM conversation_ban WHERE conversation_key = ? AND user_id > ? "
+    "ORDER BY user_id LIMIT ?"
+)
 SELECT_BLOCKS = (
     "SELECT blocked_id, since_ms FROM block WHERE user_id = ? AND blocked_id > ? ORDER BY blocked_id LIMIT ?"
 )
@@ -217,7 +227,13 @@ SELECT_CONVERSATION_IDS = (
 
 
 def page(
-    connection: Connection, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
+    connection: Connection,
+    conversation_id: str,
+    user_id: str,
+    after_seq: int,
+    limit: int,
+    bytes_max: int,
+    history: bool,
 ) -> Page:
     """Visible entries after a seq, bounded in number and bytes.
 
@@ -229,7 +245,8 @@ def page(
     loaded, intervals = membership.conversation, membership.intervals
     if loaded.pair is None:
         place = (loaded.key, user_id, after_seq + 1, limit + 2)
-        intervals = [Interval(*row) for row in connection.execute(SELECT_MEMBERSHIPS, place)]
+        found = connection.execute(SELECT_READABLE if history else SELECT_MEMBERSHIPS, place)
+        intervals = [Interval(*row) for row in found]
     ranges = [(loaded.key, *span) for span in rules.page_ranges(intervals, after_seq, loaded.head_seq, limit)]
     sizes = [
         (seq, size if recalled_by is None else len(RECALLED))
@@ -338,10 +355,24 @@ def _conversation_row(
     connection: Connection, counts: UnreadCounts, user_id: str, row: Row
 ) -> ConversationRow:
     head = ConversationHead(*row[:9])
-    title, last_activity_ms, key, muted_until_ms = row[9:]
+    title, last_activity_ms, key, muted_until_ms, history, *member = row[9:]
     place = (key, user_id, head.read_seq, head.head_seq)
     unread = counts.of(place, lambda: count_unread(connection, place))
-    return ConversationRow(head, title, unread, last_activity_ms, muted_until_ms)
+    return ConversationRow(
+        head, title, unread, last_activity_ms, muted_until_ms, _member(user_id, *member), history
+    )
+
+
+def _member(
+    user_id: str,
+    owner_id: str,
+    pair: str | None,
+    granted: GrantedRole,
+    joined_seq: int,
+    silenced_until_ms: int,
+) -> Member:
+    role = rules.role_of(user_id, granted, owner_id, pair)
+    return Member(user_id, role, joined_seq, silenced_until_ms)
 
 
 def count_unread(connection: Connection, place: Place) -> int:
@@ -361,9 +392,29 @@ def members(
     loaded = _joined(connection, conversation_id, user_id).conversation
     rows = connection.execute(SELECT_MEMBERS, (loaded.key, after or "", limit))
     return [
-        MemberCursor(Member(member, rules.role_of(member, loaded.owner_id), joined), delivered, read)
-        for member, joined, delivered, read in rows
+        MemberCursor(_member(member, loaded.owner_id, loaded.pair, *standing), delivered, read)
+        for member, *standing, delivered, read in rows
     ]
+
+
+def bans(
+    connection: Connection,
+    conversation_id: str,
+    user_id: str | None,
+    policy: Policy,
+    after: str | None,
+    limit: int,
+) -> list[Ban]:
+    """A page of who is banned from a conversation."""
+    if user_id is None:
+        loaded = _found(connection, conversation_id)
+        if loaded is None:
+            raise not_found()
+    else:
+        membership = _joined(connection, conversation_id, user_id)
+        loaded = membership.conversation
+        check_allowed(policy, membership.role, "BAN_MEMBERS", None, loaded.type)
+    return [Ban(*row) for row in connection.execute(SELECT_BANS, (loaded.key, after or "", limit))]
 
 
 def blocks(connection: Connection, user_id: str, after: str | None, limit: int) -> list[Block]:

@@ -20,6 +20,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from ...core.log.audit import ChainedAct
+from ...core.policy import Policy
 from ...drivers.file_lock import FileLock
 from ...drivers.migrations import check_current, migrate, migration_files
 from ...drivers.sqlite import (
@@ -158,10 +159,18 @@ class SqliteStore:
                         self._reader_limit.release_on_behalf_of(borrower)
 
     async def page(
-        self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
+        self,
+        conversation_id: str,
+        user_id: str,
+        after_seq: int,
+        limit: int,
+        bytes_max: int,
+        *,
+        history: bool = False,
     ) -> base.Page:
         """Visible entries after a seq."""
-        return await self._read(reads.page, conversation_id, user_id, after_seq, limit, bytes_max)
+        bounds = (after_seq, limit, bytes_max, history)
+        return await self._read(reads.page, conversation_id, user_id, *bounds)
 
     async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[base.Entry]:
         """The log itself after a seq, whoever may see it."""
@@ -190,6 +199,12 @@ class SqliteStore:
     ) -> list[base.MemberCursor]:
         """A page of the current members."""
         return await self._read(reads.members, conversation_id, user_id, after, limit)
+
+    async def bans(
+        self, conversation_id: str, user_id: str | None, policy: Policy, after: str | None, limit: int
+    ) -> list[base.Ban]:
+        """A page of who is banned from a conversation."""
+        return await self._read(reads.bans, conversation_id, user_id, policy, after, limit)
 
     async def blocks(self, user_id: str, after: str | None, limit: int) -> list[base.Block]:
         """A page of whom a user blocked."""

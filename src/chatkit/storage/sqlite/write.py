@@ -22,11 +22,12 @@ SET_POSITION_FLOOR = (
 )
 INSERT_CONVERSATION = (
     "INSERT INTO conversation (conversation_key, conversation_id, type, title, epoch, head_seq, owner_id, "
-    "single_pair, member_count, created_ms, last_activity_ms, blocks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "single_pair, member_count, created_ms, last_activity_ms, blocks, history) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 UPDATE_HEAD = "UPDATE conversation SET head_seq = ?, last_activity_ms = ? WHERE conversation_key = ?"
 UPDATE_CONVERSATION = (
-    "UPDATE conversation SET epoch = ?, member_count = ?, title = ?, owner_id = ?, blocks = ? "
+    "UPDATE conversation SET epoch = ?, member_count = ?, title = ?, owner_id = ?, blocks = ?, history = ? "
     "WHERE conversation_key = ?"
 )
 INSERT_MESSAGE = (
@@ -39,8 +40,17 @@ UPDATE_MEMBER_GONE = (
     "UPDATE conversation_member SET leave_seq = ? WHERE conversation_key = ? AND user_id = ? AND join_seq = ?"
 )
 INSERT_MEMBER = (
-    "INSERT INTO conversation_member (conversation_key, user_id, join_seq, leave_seq) VALUES (?, ?, ?, ?)"
+    "INSERT INTO conversation_member (conversation_key, user_id, join_seq, leave_seq, first_seq, role, "
+    "silenced_until_ms) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
+UPDATE_STANDING = (
+    "UPDATE conversation_member SET role = ?, silenced_until_ms = ? "
+    "WHERE conversation_key = ? AND user_id = ? AND join_seq = ?"
+)
+INSERT_BAN = (
+    "INSERT OR REPLACE INTO conversation_ban (conversation_key, user_id, by_id, since_ms) VALUES (?, ?, ?, ?)"
+)
+DELETE_BAN = "DELETE FROM conversation_ban WHERE conversation_key = ? AND user_id = ?"
 SELECT_OUTBOX_OF_DEVICE = """
 WITH k (user_id, device_id) AS (VALUES {keys})
 SELECT DISTINCT o.conversation_key, o.first_seq, c.head_seq FROM k
@@ -184,6 +194,10 @@ def write(connection: Connection, changes: Changes) -> None:
     select(connection, INSERT_MESSAGE, changes.messages)
     if changes.recalls or changes.ended or changes.joined:
         _write_acts(connection, changes)
+    if changes.standings or changes.bans or changes.ended_bans:
+        _many(connection, UPDATE_STANDING, changes.standings)
+        _many(connection, INSERT_BAN, changes.bans)
+        _many(connection, DELETE_BAN, changes.ended_bans)
     if changes.devices or changes.forgotten:
         _write_devices(connection, changes)
     _write_cursors(connection, changes)

@@ -372,12 +372,12 @@ class RecallContract:
         await refused(store, recall(other.entry.message_id, "bob"), NotFoundError)
 
     async def test_who_may_recall_and_when(self, store: Store) -> None:
-        made = await one(store, group("g", "ann", "bob"), base.Created)
+        made = await one(store, group("g", "ann", "bob", "cat"), base.Created)
         sent = await one(store, send("g", "bob", "k"), base.Appended)
         name = sent.entry.message_id
         assert made.entry is not None
 
-        await refused(store, recall(name, "ann"), ForbiddenError)
+        await refused(store, recall(name, "cat"), ForbiddenError)
         await refused(store, recall(made.entry.message_id, "ann"), ForbiddenError)
         await refused(store, recall(name, "eve"), NotFoundError)
         await refused(store, recall(name, "bob", at_ms=NOW + 101, window_ms=100), RecallWindowPassedError)

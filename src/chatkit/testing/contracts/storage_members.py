@@ -48,7 +48,7 @@ class MembershipContract:
         )
         assert await store.conversation("g", "cat") == made.conversation
         roles = {it.member.user_id: it.member.role for it in await store.members("g", "ann", None, 10)}
-        assert roles == {"ann": "MEMBER", "bob": "CREATOR", "cat": "MEMBER"}
+        assert roles == {"ann": "MEMBER", "bob": "OWNER", "cat": "MEMBER"}
 
     async def test_a_creation_names_all_members_however_many(self, store: Store) -> None:
         users = tuple(f"u{number:03}" for number in range(250))

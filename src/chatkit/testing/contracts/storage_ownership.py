@@ -41,7 +41,7 @@ def block(user: str, blocked: str, at_ms: int = NOW) -> base.BlockUser:
 async def owner_of(store: Store, conversation_id: str, member: str) -> list[str]:
     """Who a member list calls the owner; one user, in a group that is right."""
     rows = await store.members(conversation_id, member, None, 100)
-    return [it.member.user_id for it in rows if it.member.role == "CREATOR"]
+    return [it.member.user_id for it in rows if it.member.role == "OWNER"]
 
 
 async def sender_of_last(store: Store, conversation_id: str) -> str:
