@@ -71,6 +71,6 @@ def check_log(tables: MemoryState, name: str, log: Log) -> None:
     audit = [
         (row.action, row.actor_id, row.seq, row.subject)
         for row in tables.audit
-        if row.conversation_id == name
+        if row.conversation_key == it.key
     ]
     assert audit == log.audit
