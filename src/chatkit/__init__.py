@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from .errors import ClosedError as ClosedError
     from .errors import ConfigurationError as ConfigurationError
     from .errors import ConflictError as ConflictError
+    from .errors import ContentRefusedError as ContentRefusedError
     from .errors import ForbiddenError as ForbiddenError
+    from .errors import HeldError as HeldError
     from .errors import NotFoundError as NotFoundError
     from .errors import RefusedError as RefusedError
     from .errors import SendOutcomeUnknownError as SendOutcomeUnknownError
@@ -67,12 +69,23 @@ if TYPE_CHECKING:
     from .server.limits import Limits as Limits
     from .server.login_request import LoginRequest as LoginRequest
     from .server.login_request import RequestLogin as RequestLogin
+    from .server.moderation.config import ModerationConfig as ModerationConfig
+    from .server.moderation.verdicts import Allow as Allow
+    from .server.moderation.verdicts import Hold as Hold
+    from .server.moderation.verdicts import Moderator as Moderator
+    from .server.moderation.verdicts import ModeratorVerdict as ModeratorVerdict
+    from .server.moderation.verdicts import Refuse as Refuse
+    from .server.moderation.verdicts import Rewrite as Rewrite
+    from .server.moderation.verdicts import Submission as Submission
     from .server.server import ChatServer as ChatServer
+    from .types import HeldMessage as HeldMessage
     from .types import Identity as Identity
     from .types import Member as Member
     from .types import Message as Message
     from .types import Payload as Payload
     from .types import Receipt as Receipt
+    from .types import Report as Report
+    from .types import ReviewOutcome as ReviewOutcome
     from .types import Sent as Sent
     from .types import UserPresence as UserPresence
 else:
@@ -89,9 +102,9 @@ else:
             "client.events": "CaughtUp Connected Connecting ConversationChanged Delivery Disconnected EpochChanged"
             " MessageRecalled MessageReceived MessageSent PresenceChanged ReceiptChanged ReceiptCounts Reconnecting"
             " SendFailed Typing",
-            "errors": "BadRequestError ChatkitError ClosedError ConfigurationError ConflictError ForbiddenError"
-            " NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError TokenRevokedError"
-            " UnauthenticatedError UnavailableError",
+            "errors": "BadRequestError ChatkitError ClosedError ConfigurationError ConflictError ContentRefusedError"
+            " ForbiddenError HeldError NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError"
+            " TokenRevokedError UnauthenticatedError UnavailableError",
             "gateway.websocket_asgi": "asgi_app",
             "gateway.memory": "MemoryConnector",
             "gateway.metrics_app": "metrics_app",
@@ -105,8 +118,10 @@ else:
             "server.jwks": "jwks_authenticator",
             "server.limits": "Limits",
             "server.login_request": "LoginRequest RequestLogin",
+            "server.moderation.config": "ModerationConfig",
+            "server.moderation.verdicts": "Allow Hold Moderator ModeratorVerdict Refuse Rewrite Submission",
             "server.server": "ChatServer",
-            "types": "Identity Member Message Payload Receipt Sent UserPresence",
+            "types": "HeldMessage Identity Member Message Payload Receipt Report ReviewOutcome Sent UserPresence",
         }.items()
         for name in names.split()
     }

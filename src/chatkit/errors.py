@@ -14,6 +14,8 @@ The tree::
     │   ├── ConflictError            CONFLICT              409
     │   ├── RecallWindowPassedError  RECALL_WINDOW_PASSED  409
     │   ├── TooLargeError            TOO_LARGE             413
+    │   ├── ContentRefusedError      CONTENT_REFUSED       422
+    │   ├── HeldError                HELD                  409  retryable
     │   ├── RateLimitedError         RATE_LIMITED          429  retryable
     │   ├── InternalError            INTERNAL              500  retryable
     │   ├── OverloadedError          OVERLOADED            503  retryable
@@ -159,6 +161,21 @@ class TooLargeError(RefusedError):
     status = 413
 
 
+class ContentRefusedError(RefusedError):
+    """A moderator refused the message for good; the words say why. The same key gets this answer for ever."""
+
+    code = "CONTENT_REFUSED"
+    status = 422
+
+
+class HeldError(RefusedError):
+    """A moderator keeps the message for review: it is in no log yet. The same key gets this until it is decided."""
+
+    code = "HELD"
+    status = 409
+    retryable = True
+
+
 class RateLimitedError(RefusedError):
     """Too many requests of this kind; `retry_after_s` says when the next is welcome."""
 
@@ -197,9 +214,14 @@ class UnavailableError(RefusedError):
     kind = "other"
 
     def __init__(
-        self, message: str = "", *, retry_after_s: float | None = None, kind: str | None = None
+        self,
+        message: str = "",
+        *,
+        retry_after_s: float | None = None,
+        reason: str | None = None,
+        kind: str | None = None,
     ) -> None:
-        super().__init__(message, retry_after_s=retry_after_s)
+        super().__init__(message, retry_after_s=retry_after_s, reason=reason)
         if kind is not None:
             self.kind = kind
 
@@ -315,6 +337,8 @@ _REFUSALS: tuple[type[RefusedError], ...] = (
     ConflictError,
     RecallWindowPassedError,
     TooLargeError,
+    ContentRefusedError,
+    HeldError,
     RateLimitedError,
     InternalError,
     OverloadedError,

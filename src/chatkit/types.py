@@ -94,6 +94,7 @@ class Sent(msgspec.Struct, frozen=True):
         seq: Its place in the log.
         server_ts: Unix milliseconds when it was stored.
         epoch: The identity of the log it is in.
+        payload: What a moderator had stored in place of what was sent; None: what was sent is stored.
     """
 
     conversation_id: str
@@ -102,6 +103,7 @@ class Sent(msgspec.Struct, frozen=True):
     seq: int
     server_ts: int
     epoch: str = ""
+    payload: Payload | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -133,6 +135,58 @@ class UserPresence(msgspec.Struct, frozen=True):
     user_id: str
     state: PresenceState
     last_seen_ts: int | None
+
+
+class HeldMessage(msgspec.Struct, frozen=True, rename="camel"):
+    """A message that is held until somebody decides about it.
+
+    Attributes:
+        held_id: Its number.
+        held_ts: Unix milliseconds since when.
+        reason: Why the moderator holds it.
+        payload: What is stored if it is released as it is.
+    """
+
+    held_id: int
+    conversation_id: str
+    sender_id: str
+    client_msg_id: str
+    held_ts: int
+    reason: str
+    payload: Payload
+
+
+class ReviewOutcome(msgspec.Struct, frozen=True):
+    """What followed from a decision about a held message.
+
+    Attributes:
+        stored: What is in the log now, in order: the message itself, and what waited behind it.
+        refused: clientMsgIds of what never will be.
+    """
+
+    stored: tuple[Sent, ...]
+    refused: tuple[str, ...]
+
+
+class Report(msgspec.Struct, frozen=True, rename="camel"):
+    """A message that a user reported.
+
+    Attributes:
+        sender_id: Who wrote it.
+        reporter_id: Who reported it.
+        reported_ts: Unix milliseconds when.
+        payload: The copy that was kept with the report, else what the log has; None once that was recalled.
+    """
+
+    report_id: int
+    message_id: str
+    conversation_id: str
+    sender_id: str
+    reporter_id: str
+    reason: str
+    note: str
+    reported_ts: int
+    payload: Payload | None
 
 
 class Member(msgspec.Struct, frozen=True, rename="camel"):

@@ -153,7 +153,7 @@ async def test_openapi_describes_every_request_and_resolves() -> None:
         if reference.startswith("#/components/schemas/")
     }
     assert document["openapi"].startswith("3.1")
-    assert len(operations) == 24
+    assert len(operations) == 25
     assert references <= set(document["components"]["schemas"])
     assert (unknown.status_code, unknown.json()["code"]) == (404, "NOT_FOUND")
     assert (wrong_method.status_code, wrong_method.json()["code"]) == (405, "BAD_REQUEST")

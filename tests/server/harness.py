@@ -16,6 +16,8 @@ from chatkit.server.asking import ResumeAuthorizer
 from chatkit.server.auth import Authenticator
 from chatkit.server.config import ServerConfig
 from chatkit.server.limits import Limits
+from chatkit.server.moderation.config import ModerationConfig
+from chatkit.server.moderation.verdicts import Moderator
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Command, Created, Outcome, Refused
 from chatkit.storage.sqlite import SqliteStore
@@ -155,6 +157,8 @@ async def serving(
     authorize_resume: ResumeAuthorizer | None = None,
     ports: Ports | None = None,
     instruments: Sequence[Instrument] = (),
+    moderator: Moderator | None = None,
+    moderation: ModerationConfig | None = None,
     **config: Any,
 ) -> AsyncIterator[HarnessServer]:
     """An entered server on a fresh store."""
@@ -165,6 +169,8 @@ async def serving(
         config=ServerConfig(**{"limits": Limits.unlimited(), **config}),
         ports=ports or Ports(VirtualClock()),
         instruments=instruments,
+        moderator=moderator,
+        moderation=moderation,
     )
     async with server:
         yield server

@@ -34,6 +34,10 @@ GIVEN: dict[str, Any] = {
     "user_id": "ben",
     "blocked_id": "cat",
     "title": "trip",
+    "held_id": 1,
+    "reason": "SPAM",
+    "message_id": "1-e-1",
+    "resolution": "DISMISSED",
 }
 """What the verbs are given, by the names of their parameters."""
 

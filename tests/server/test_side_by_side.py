@@ -28,6 +28,10 @@ from chatkit.storage.base import (
     Outcome,
     Recall,
     Refused,
+    ReportMessage,
+    ResolveReports,
+    Review,
+    Revoke,
     SeeDevices,
 )
 
@@ -91,7 +95,11 @@ def test_every_command_has_a_key_by_which_others_are_kept_from_it() -> None:
     assert not overlap(append, opening)
     assert not overlap(delivered, AdvanceDelivered("h", "ben", "phone", 1, 1))
     assert not overlap(recall, append)
-    assert len(get_args(Command)) == 21, "a new command: does it stand in `overlap`?"
+    review = Review(1, "g", "ann", None, True, 1)
+    assert overlap(review, append)
+    assert overlap(review, Revoke("BANNED", "ann", "", b"", None, 1))
+    assert overlap(ReportMessage("m", "ben", "", "", True, 1), ResolveReports("m", None, "", 1))
+    assert len(get_args(Command)) == 25, "a new command: does it stand in `overlap`?"
 
 
 def test_a_batch_leaves_out_what_overlaps_and_what_would_overtake_it() -> None:

@@ -10,11 +10,12 @@ from chatkit.storage.memory import MemoryStore
 from chatkit.testing.contracts.storage import VolatileStoreContract
 from chatkit.testing.contracts.storage_commands import group
 from chatkit.testing.contracts.storage_contacts import ContactContract
+from chatkit.testing.contracts.storage_moderation import ModerationContract
 
 from .ids import seeded_ids
 
 
-class TestMemoryStore(VolatileStoreContract, ContactContract):
+class TestMemoryStore(VolatileStoreContract, ContactContract, ModerationContract):
     @pytest.fixture
     async def store(self) -> Store:
         store = MemoryStore(ids=seeded_ids())

@@ -36,6 +36,7 @@ from chatkit.testing.contracts.storage_commands import (
     seqs,
 )
 from chatkit.testing.contracts.storage_contacts import ContactContract
+from chatkit.testing.contracts.storage_moderation import ModerationContract
 
 from .ids import seeded_ids
 
@@ -51,7 +52,7 @@ async def opened(path: str, **options: Any) -> SqliteStore:
     return store
 
 
-class TestWithThreads(StoreContract, ContactContract):
+class TestWithThreads(StoreContract, ContactContract, ModerationContract):
     @pytest.fixture
     def make(self, path: str) -> Make:
         ids = seeded_ids()  # of all: a second store would draw another secret
@@ -65,7 +66,7 @@ class TestInline(StoreContract):
         return lambda: SqliteStore(path, ids=ids, threads=False)
 
 
-class TestInMemory(VolatileStoreContract, ContactContract):
+class TestInMemory(VolatileStoreContract, ContactContract, ModerationContract):
     @pytest.fixture
     async def store(self) -> AsyncIterator[SqliteStore]:
         store = await opened(":memory:", threads=False)

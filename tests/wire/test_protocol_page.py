@@ -115,6 +115,7 @@ HTTP_BODIES: dict[tuple[str, str], type[wire.Body]] = {
     ("GET /v1/sync", "answer"): wire.PageResult,
     ("GET /v1/messages/{messageId}/status", "answer"): wire.StatusResult,
     ("POST /v1/messages/{messageId}/recall", "answer"): wire.SendResult,
+    ("POST /v1/messages/{messageId}/report", "request"): wire.ReportBody,
     ("POST /v1/conversations", "request"): wire.CreateBody,
     ("POST /v1/conversations", "answer"): wire.ConversationResult,
     ("GET /v1/conversations/{id}", "answer"): wire.ConversationResult,

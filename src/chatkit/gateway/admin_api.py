@@ -24,6 +24,7 @@ from ..storage.base import READERS_MAX
 from ..types import Explanation
 from ..wire import events as ev
 from .call import Call, checked
+from .moderation_api import ModerationApi
 from .openapi import Operation, openapi_document
 from .problems import NO_SUCH_PATH, problem
 from .responder import Responder, json_response
@@ -62,6 +63,7 @@ class AdminApi:
         return [
             op("GET", PREFIX + "/openapi.json", self._openapi, None),
             op("GET", PREFIX + "/messages/{message_id}", self._message, Explanation, query=("user", "limit")),
+            *ModerationApi(self._server).operations(PREFIX + "/moderation"),
         ]
 
     async def _openapi(self, call: Call) -> Response:

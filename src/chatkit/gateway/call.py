@@ -52,6 +52,14 @@ class Call:
         value: str = checked(self.request.path_params[name], kind)
         return value
 
+    def path_number(self, name: str) -> int:
+        """A number in the path. Raises BadRequestError."""
+        text: str = self.request.path_params[name]
+        value = int(text) if _DIGITS.match(text) else -1
+        if not 1 <= value <= ev.SEQ_MAX:
+            raise BadRequestError("not a valid number")
+        return value
+
     def number(self, name: str, default: int | None, *, least: int = 0, most: int = ev.SEQ_MAX) -> int:
         """A number of the query. Raises BadRequestError if it is missing without default, or out of range."""
         text = self.request.query_params.get(name)

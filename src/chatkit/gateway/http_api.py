@@ -98,6 +98,14 @@ class HttpApi:
             op("POST", "/v1/messages/{message_id}/recall", self._recall, wire.SendResult),
             op(
                 "POST",
+                "/v1/messages/{message_id}/report",
+                self._report,
+                None,
+                body=wire.ReportBody,
+                status=204,
+            ),
+            op(
+                "POST",
                 "/v1/conversations",
                 self._create,
                 wire.ConversationResult,
@@ -149,10 +157,11 @@ class HttpApi:
         body = await call.body(wire.SendBody)
         if body.sender_id is not UNSET and body.sender_id != call.user_id:
             raise ForbiddenError("`senderId` must be the token's user")
-        stored = await self._server.engine.send_and_wait(
+        sent = await self._server.engine.send_and_wait(
             call.proof, body.conversation_id, body.client_msg_id, _payload(body)
         )
-        return json_response(_send_result(stored.entry))
+        payload = UNSET if sent.payload is None else sent.payload
+        return json_response(wire.SendResult(sent.message_id, sent.seq, sent.server_ts, payload=payload))
 
     async def _history(self, call: Call) -> Response:
         from_seq = call.number("fromSeq", 1, least=1)
@@ -199,6 +208,11 @@ class HttpApi:
                 next_cursor=None if next_cursor is None else "/".join(next_cursor),
             )
         )
+
+    async def _report(self, call: Call) -> Response:
+        body, message_id = await call.body(wire.ReportBody), call.path("message_id", ev.MessageId)
+        await self._server.engine.report_and_wait(call.proof, message_id, body.reason, body.note)
+        return Response(status_code=204)
 
     async def _recall(self, call: Call) -> Response:
         message_id = call.path("message_id", ev.MessageId)

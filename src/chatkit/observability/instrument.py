@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from ..core.log.commands import Command
+from ..core.log.commands import Append, Command, Verdict
 from ..core.log.outcomes import Outcome
 from ..errors import ChatkitError, ConfigurationError, RefusedError
 from ..types import Message, Sent
@@ -74,6 +74,25 @@ class FailedBatch(msgspec.Struct, frozen=True, gc=False):
     began_s: float
     failed_s: float
     failed_ms: int
+
+
+class ModeratedBatch(msgspec.Struct, frozen=True, gc=False):
+    """Messages that a moderator was asked about together.
+
+    Attributes:
+        commands: The messages, in order.
+        verdicts: One for each, as the store is to take it: ALLOW (with a payload: rewritten), REFUSE, HOLD, or UNASKED
+            for what is refused for now, since the moderator failed.
+        failure: What went wrong, never with a word of a message; None if nothing did.
+        began_s: When it was asked.
+        ended_s: When it had answered, or was given up.
+    """
+
+    commands: Sequence[Append]
+    verdicts: Sequence[Verdict]
+    failure: str | None
+    began_s: float
+    ended_s: float
 
 
 class Reconciled(msgspec.Struct, frozen=True, gc=False):
@@ -232,6 +251,9 @@ class Instrument:
     def on_failed(self, batch: FailedBatch) -> None:
         """Storage refused a batch."""
 
+    def on_moderated(self, batch: ModeratedBatch) -> None:
+        """The moderator answered, or failed to."""
+
     def on_refused(self, error: RefusedError) -> None:
         """Something that a session asked for was refused, and it was told so. Once for each: be quick."""
 
@@ -305,6 +327,7 @@ class Instruments:
 
     on_committed: Callable[[CommittedBatch], None] | None
     on_failed: Callable[[FailedBatch], None] | None
+    on_moderated: Callable[[ModeratedBatch], None] | None
     on_refused: Callable[[RefusedError], None] | None
     on_login: Callable[..., None] | None
     on_login_refused: Callable[..., None] | None

@@ -19,6 +19,7 @@ from .instrument import (
     CommittedBatch,
     FailedBatch,
     Instrument,
+    ModeratedBatch,
     PushedBatch,
     QueueLag,
     Reconciled,
@@ -38,6 +39,7 @@ _ACKS: Final[dict[type, str]] = {
     AdvanceRead: "read",
 }
 _RESULTS: Final = ("stored", "repeat", "refused", "failed")
+_VERDICTS: Final = ("allow", "rewrite", "refuse", "hold", "unasked")
 _SIDES: Final = ("server", "client")
 _SERVERS_FAULT: Final = ("OVERLOADED", "UNAVAILABLE", "INTERNAL")
 
@@ -105,6 +107,15 @@ class Metrics(Instrument):
         self._batch = Histogram("chatkit_commit_batch_size", "Commands in a transaction", COUNTS)
         self._storage_refusals = Counter(
             "chatkit_storage_refusals_total", "Commands that storage refused", "kind", ("other",)
+        )
+        self._moderated = Counter(
+            "chatkit_moderated_total", "Messages that a moderator was asked about", "verdict", _VERDICTS
+        )
+        self._moderation_failures = Counter(
+            "chatkit_moderation_failures_total", "Batches with which the moderator failed"
+        )
+        self._moderation = Histogram(
+            "chatkit_moderation_seconds", "How long the moderator took for a batch", SECONDS
         )
         self._refusals = Counter(
             "chatkit_refusals_total", "What sessions were refused", "code", _SERVERS_FAULT
@@ -176,7 +187,7 @@ class Metrics(Instrument):
                 waited.append(batch.published_s - received_s)
                 repeats += outcome.repeat
             elif type(outcome) is Refused:
-                self._count_refused(type(command) is Append, outcome)
+                self._count_refused(isinstance(command, Append), outcome)
             elif (kind := _ACKS.get(type(command))) is not None:
                 self._acks.add(1, kind)
         self._send_to_ack.observe(waited)
@@ -193,7 +204,14 @@ class Metrics(Instrument):
         """Commands that storage did not take."""
         kind = batch.error.kind if isinstance(batch.error, UnavailableError) else "bug"
         self._storage_refusals.add(len(batch.commands), kind)
-        self._sends.add(sum(type(command) is Append for command in batch.commands), "failed")
+        self._sends.add(sum(isinstance(command, Append) for command in batch.commands), "failed")
+
+    def on_moderated(self, batch: ModeratedBatch) -> None:
+        """What the moderator said, how long it took, and that it failed."""
+        self._moderation.observe((batch.ended_s - batch.began_s,))
+        self._moderation_failures.add(batch.failure is not None)
+        for verdict in batch.verdicts:
+            self._moderated.add(1, "rewrite" if verdict.payload is not None else verdict.kind.lower())
 
     def on_refused(self, error: RefusedError) -> None:
         """By the code that the session was given."""

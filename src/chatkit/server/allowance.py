@@ -35,6 +35,7 @@ class Allowance:
         self._created: RateLimiter[str] = RateLimiter(limits.conversations_created_per_user)
         self._adds: RateLimiter[str] = RateLimiter(limits.members_added_per_user)
         self._added: RateLimiter[str] = RateLimiter(limits.added_per_user)
+        self._reports: RateLimiter[str] = RateLimiter(limits.reports_per_user)
         self.limits_new_devices = limits.new_devices_per_user is not None
 
     def send(self, user_id: str, conversation_id: str, now_s: float) -> None:
@@ -54,6 +55,10 @@ class Allowance:
     def recall(self, user_id: str) -> None:
         """A recall, which counts as a message of its user. Raises RateLimitedError."""
         self._take("messages and recalls", (self._sends, user_id, 1.0))
+
+    def report(self, user_id: str) -> None:
+        """A report of a message. Raises RateLimitedError."""
+        self._take("reports", (self._reports, user_id, 1.0))
 
     def event(self, user_id: str, now_s: float) -> None:
         """Any event of a connection. Raises RateLimitedError."""

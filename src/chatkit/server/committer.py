@@ -136,17 +136,28 @@ class Committer:
                 safe.
             UnavailableError: The server drains or is not running; nothing was queued. A retry is safe.
         """
+        self.accept(pending)
+        self.queue(pending, urgent=urgent, share=share)
+
+    def accept(self, pending: PendingCommand) -> None:
+        """Take a command in, which `queue` is to follow.
+
+        Raises UnavailableError if the server drains or is not running, or the session leaves; a retry is safe.
+        """
         self.check_open()
         if pending.session is not None and pending.session.leaving:
             raise self._unavailable(DRAINING)
+        if self._reports is not None:
+            self._reports.received(pending)
+
+    def queue(self, pending: PendingCommand, *, urgent: bool = True, share: float = 1.0) -> None:
+        """As `submit`, for what was accepted already. Raises OverloadedError."""
         if self.load >= share:
             raise OverloadedError("the commit queue is full", retry_after_s=self._config.overload_retry_s)
         if self._fills_share(pending.user_id, share):
             raise OverloadedError(
                 "too much of this user waits for storage", retry_after_s=self._config.overload_retry_s
             )
-        if self._reports is not None:
-            self._reports.received(pending)
         self._waiting.append(pending)
         self._submitted += 1
         if urgent and not self._urgent:
@@ -163,7 +174,7 @@ class Committer:
         key = (entry.conversation_id, entry.sender_id, entry.client_msg_id)
         for pending in (it for batch in self._in_flight for it in batch.commands):
             it = pending.command
-            if type(it) is Append and key == (it.conversation_id, it.sender_id, it.client_msg_id):
+            if isinstance(it, Append) and key == (it.conversation_id, it.sender_id, it.client_msg_id):
                 return pending.session
         return None
 

@@ -6,6 +6,7 @@ Whoever has not been told to leave is served as ever, so that nobody waits for t
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Final
 
 import anyio
@@ -13,6 +14,8 @@ import anyio
 from ..ports import Clock
 from .committer import DRAINING, Committer
 from .config import ServerConfig
+from .moderation.stage import Moderation
+from .session import Session
 from .sessions import Sessions
 
 _STEP_S: Final = 0.1
@@ -25,11 +28,20 @@ class Drain:
 
     Args:
         committer: Whose answers are waited for.
+        moderation: What comes before it, if there is a moderator.
     """
 
-    def __init__(self, sessions: Sessions, committer: Committer, config: ServerConfig, clock: Clock) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        committer: Committer,
+        config: ServerConfig,
+        clock: Clock,
+        moderation: Moderation | None = None,
+    ) -> None:
         self._sessions = sessions
         self._committer = committer
+        self._moderation = moderation
         self._config = config
         self._clock = clock
         self._turn = anyio.Lock()
@@ -48,10 +60,20 @@ class Drain:
             self._sessions.tell_to_leave(self._sessions)
             with anyio.move_on_after(self._config.drain_timeout_s):
                 if running:
-                    await self._committer.flush()
+                    await self._flush()
             with anyio.move_on_after(self._config.drain_timeout_s):
                 self._sessions.send_away(self._sessions)
                 await self._sessions.wait_empty()
+
+    async def _flush(self) -> None:
+        if self._moderation is not None:
+            await self._moderation.flush()
+        await self._committer.flush()
+
+    async def _answer(self, sessions: Collection[Session]) -> None:
+        if self._moderation is not None:
+            await self._moderation.answer(sessions)
+        await self._committer.answer(sessions)
 
     async def _in_steps(self) -> None:
         spread_s = min(self._config.drain_spread_s, self._config.drain_timeout_s)
@@ -64,6 +86,6 @@ class Drain:
                     return
                 step = dict.fromkeys(staying[:count])
                 self._sessions.tell_to_leave(step)
-                await self._committer.answer(step)
+                await self._answer(step)
                 self._sessions.send_away(step)
                 await anyio.sleep(_STEP_S)

@@ -7,6 +7,7 @@ Reads go straight to the store. Membership is judged by the store, in the transa
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
@@ -25,6 +26,8 @@ from ..storage.base import (
     Command,
     ConfirmMessage,
     CreateConversation,
+    Done,
+    HeldRecord,
     Mute,
     Outcome,
     Recall,
@@ -32,12 +35,15 @@ from ..storage.base import (
     RegisterPush,
     RemoveMember,
     RenewEpoch,
+    ReportMessage,
+    ResolveReports,
+    Review,
     Store,
     UnblockUser,
     UnregisterPush,
     UpdateConversation,
 )
-from ..types import ConversationType
+from ..types import ConversationType, Sent
 from ..wire import events as ev
 from ..wire.payload import canonical
 from .access import Access
@@ -45,7 +51,9 @@ from .allowance import Allowance
 from .commit_queue import HOST
 from .committer import Committer
 from .config import ServerConfig
+from .entries import sent_of
 from .host_sends import HostSends
+from .moderation.stage import Moderation
 from .pending import PendingCommand, PendingReply
 from .proof import Proof
 from .publisher import Publisher, held_back_error
@@ -74,8 +82,13 @@ class Engine:
         allowance: Allowance,
         config: ServerConfig,
         ports: Ports,
+        moderation: Moderation | None,
+        *,
+        keep_reported_bodies: bool,
     ) -> None:
+        self._keep_reported_bodies = keep_reported_bodies
         self.store = store
+        self._submit_send = committer.submit if moderation is None else moderation.submit
         self._allowance = allowance
         self._committer = committer
         self._host_sends = host_sends
@@ -96,6 +109,11 @@ class Engine:
         """The server was left: whoever asks is told so, in whatever event loop."""
         self._guard = None
 
+    def check_loop(self) -> None:
+        """Raise ConfigurationError in another event loop than the server's."""
+        if self._guard is not None:
+            self._guard.check()
+
     # --- from a socket: the answer goes to the session ---
 
     def send(self, session: Session, event: ev.SendMsg) -> None:
@@ -106,7 +124,7 @@ class Engine:
             return
         try:
             self._allowance.send(session.user_id, event.conversation_id, session.heard_at_s)
-            self._committer.submit(pending)
+            self._submit_send(pending)
         except (OverloadedError, RateLimitedError, UnavailableError) as error:
             self._publisher.refuse_send(pending, error)
 
@@ -168,11 +186,19 @@ class Engine:
 
     async def send_and_wait(
         self, proof: Proof, conversation_id: str, client_msg_id: str, payload: Any
-    ) -> Appended:
-        """A user's message that came by HTTP. Raises as `execute` does, and RateLimitedError."""
+    ) -> Sent:
+        """A user's message that came by HTTP. Raises as `append_and_wait` does, and RateLimitedError."""
         command = self.append(conversation_id, proof.user_id, client_msg_id, payload)
         self._allowance.send(proof.user_id, conversation_id, self._ports.clock.now_s())
-        return await self.execute(command, Appended, proof)
+        self._access.check(proof)
+        pending = PendingCommand(command, user_id=proof.user_id, proof=proof)
+        return await self.append_and_wait(pending)
+
+    async def append_and_wait(self, pending: PendingCommand) -> Sent:
+        """A message past the moderator, if there is one. Raises as `execute` does, and HeldError."""
+        outcome = await self._wait(pending, Appended, self._submit_send)
+        assert isinstance(pending.command, Append)
+        return sent_of(pending.command, outcome)
 
     async def recall_and_wait(self, proof: Proof, message_id: str) -> Recalled:
         """A user's recall that came by HTTP. Raises as `execute` does, and RateLimitedError."""
@@ -209,20 +235,28 @@ class Engine:
             UnavailableError: The host rolls its transaction back, and may repeat all of it.
             ConfigurationError: Nothing can be sent on this connection, or this is another event loop than the server's.
         """
-        if self._guard is not None:
-            self._guard.check()
+        self.check_loop()
         self._committer.check_open()
         return await self._host_sends.append(connection, command)
 
     async def submit(self, pending: PendingCommand, expected: type[_OutcomeT]) -> _OutcomeT:
         """As `execute`, for a command that belongs to a session."""
-        if self._guard is not None:
-            self._guard.check()
+        return await self._wait(pending, expected, self._committer.submit)
+
+    async def _wait(
+        self, pending: PendingCommand, expected: type[_OutcomeT], submit: Callable[[PendingCommand], None]
+    ) -> _OutcomeT:
+        self.check_loop()
         pending.reply = PendingReply()
-        self._committer.submit(pending)
+        submit(pending)
         outcome = await pending.reply.wait(self._config.request_timeout_s)
         assert isinstance(outcome, expected)
         return outcome
+
+    async def report_and_wait(self, proof: Proof, message_id: str, reason: str, note: str) -> Done:
+        """A user's report that came by HTTP. Raises as `execute` does, and RateLimitedError."""
+        self._allowance.report(proof.user_id)
+        return await self.execute(self.report(message_id, proof.user_id, reason, note), Done, proof)
 
     # --- commands, stamped ---
 
@@ -231,6 +265,21 @@ class Engine:
         encoded = canonical(payload)
         mac = hashlib.blake2b(encoded, key=self._secret, digest_size=16).digest()
         return Append(conversation_id, sender_id, client_msg_id, encoded, mac, self._now_ms())
+
+    def review(
+        self, held: HeldRecord, by: str | None, *, release: bool, reason: str, payload: bytes | None
+    ) -> Review:
+        """A decision about a held message; None is the host."""
+        place = (held.held_id, held.conversation_id, held.sender_id)
+        return Review(*place, by, release, self._now_ms(), reason, payload)
+
+    def report(self, message_id: str, user_id: str, reason: str, note: str) -> ReportMessage:
+        """A user's report of a message."""
+        return ReportMessage(message_id, user_id, reason, note, self._keep_reported_bodies, self._now_ms())
+
+    def resolve_reports(self, message_id: str, by: str | None, resolution: str) -> ResolveReports:
+        """The end of the open reports of a message; None is the host."""
+        return ResolveReports(message_id, by, resolution, self._now_ms())
 
     def withdraw(self, message_id: str, user_id: str) -> Recall:
         """A recall by this user, inside the configured window."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import msgspec
 from msgspec import UNSET
 
-from ..storage.base import ConversationHead, Entry, Page
+from ..storage.base import Append, Appended, Command, ConversationHead, Entry, Page, Recalled
+from ..types import Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
+from ..wire.payload import RECALLED
 
 _LoggedT = TypeVar("_LoggedT", ev.NewMsg, ev.LogEntry)
 
@@ -33,6 +36,32 @@ def _logged(kind: type[_LoggedT], entry: Entry, codec: Codec, client_msg_id: str
         server_ts=entry.server_ts,
         payload=codec.raw(entry.payload),
         client_msg_id=UNSET if client_msg_id is None else client_msg_id,
+    )
+
+
+def stored_instead(command: Command, outcome: Appended | Recalled) -> bytes | None:
+    """The payload that a moderator had stored in place of the one that was sent; None if it did not.
+
+    Of a message that was recalled meanwhile nobody need be told.
+    """
+    if type(command) is Append and not outcome.repeat:
+        return None  # nobody came between
+    if not isinstance(command, Append) or outcome.entry.payload in (command.payload, RECALLED):
+        return None
+    return outcome.entry.payload
+
+
+def sent_of(command: Append, outcome: Appended) -> Sent:
+    """What is answered to the sender of a message."""
+    entry, instead = outcome.entry, stored_instead(command, outcome)
+    return Sent(
+        entry.conversation_id,
+        command.client_msg_id,
+        entry.message_id,
+        entry.seq,
+        entry.server_ts,
+        entry.epoch,
+        None if instead is None else msgspec.json.decode(instead),
     )
 
 

@@ -17,7 +17,10 @@ from ..storage.base import Appended, Conversation, Created, Done, MembersChanged
 from ..types import ConversationType, Payload, Sent
 from ..wire import events as ev
 from ..wire.http import Title
+from .commit_queue import HOST
 from .engine import Engine
+from .entries import sent_of
+from .pending import PendingCommand
 
 
 class HostVerbs:
@@ -99,6 +102,7 @@ class HostVerbs:
         *,
         client_msg_id: str,
         connection: object | None = None,
+        moderate: bool = False,
     ) -> Sent:
         """Send a message as a user; returns once it is durable. The same key again gets the same answer.
 
@@ -111,8 +115,11 @@ class HostVerbs:
                 connection, or an AsyncSession or AsyncConnection of SQLAlchemy. The message is there exactly if that
                 transaction is committed, and is pushed then; the answer is final if it is. Until it ends nobody else
                 writes to the conversation.
+            moderate: Whether the moderator is asked first, as about what users send themselves. What a host says
+                itself is not moderated. Not with `connection`, whose transaction would wait for the moderator.
 
         Raises:
+            HeldError: The moderator holds it for review; the same key tells what became of it.
             RefusedError: It was not stored; the class says why and whether a retry may help. A transaction of the host
                 goes on as if nothing had been tried, but after an UnavailableError has to be rolled back; then it may
                 be repeated.
@@ -124,11 +131,13 @@ class HostVerbs:
         check_value(ev.ClientMsgId, "clientMsgId", client_msg_id)
         payload = {"type": "TEXT", "text": content} if isinstance(content, str) else content
         command = self.engine.append(conversation_id, sender_id, client_msg_id, payload)
-        if connection is None:
-            entry = (await self.engine.execute(command, Appended)).entry
-        else:
-            entry = (await self.engine.append_within(connection, command)).entry
-        return Sent(conversation_id, client_msg_id, entry.message_id, entry.seq, entry.server_ts, entry.epoch)
+        if connection is not None:
+            if moderate:
+                raise BadRequestError("a message in a transaction of the host is not moderated")
+            return sent_of(command, await self.engine.append_within(connection, command))
+        if moderate:
+            return await self.engine.append_and_wait(PendingCommand(command, user_id=HOST))
+        return sent_of(command, await self.engine.execute(command, Appended))
 
     async def add_members(
         self, conversation_id: str, by: str | None, user_ids: Sequence[str]

@@ -41,6 +41,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         conversations_created_per_user: Conversations that a user creates; asking again for one that exists is free.
         members_added_per_user: Users whom a user makes members of something, those at creation among them.
         added_per_user: How often others may make a user a member of something; beyond it they are refused.
+        reports_per_user: Messages that a user reports; a second report of one counts too.
         connections_per_address: Open connections from one address.
         logins_pending_per_address: Open connections from one address that have not logged in.
         new_connections_per_address: Connections taken in from one address, and HTTP requests whose login fails
@@ -63,6 +64,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     conversations_created_per_user: Rate | None = Rate(100 / 3600, 100)
     members_added_per_user: Rate | None = Rate(2_000 / 3600, 2_000)
     added_per_user: Rate | None = Rate(200 / 3600, 200)
+    reports_per_user: Rate | None = Rate(30 / 3600, 30)
     connections_per_address: int = 1_000
     logins_pending_per_address: int = 100
     new_connections_per_address: Rate | None = Rate(50, 500)
@@ -99,6 +101,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             conversations_created_per_user=None,
             members_added_per_user=None,
             added_per_user=None,
+            reports_per_user=None,
             connections_per_address=_NO_BOUND,
             logins_pending_per_address=_NO_BOUND,
             new_connections_per_address=None,

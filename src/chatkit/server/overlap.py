@@ -23,6 +23,7 @@ from ..storage.base import (
     Command,
     ConfirmMessage,
     CreateConversation,
+    ModeratedAppend,
     Mute,
     OpenSession,
     Recall,
@@ -30,6 +31,9 @@ from ..storage.base import (
     RemoveMember,
     RenewEpoch,
     RenewLogin,
+    ReportMessage,
+    ResolveReports,
+    Review,
     SeeDevices,
     UpdateConversation,
 )
@@ -76,7 +80,7 @@ def _confirmed(command: ConfirmMessage) -> tuple[str, ...]:
     return (place, "u " + command.user_id)
 
 
-def _recalled(_: Recall) -> tuple[str, ...]:
+def _by_entry(_: Recall | ReportMessage | ResolveReports) -> tuple[str, ...]:
     return (_BY_ENTRY,)
 
 
@@ -94,13 +98,17 @@ def _seen(command: SeeDevices) -> tuple[str, ...]:
 
 _KEYS: Final[dict[type, Callable[[Any], tuple[str, ...]]]] = {
     Append: _conversation,
+    ModeratedAppend: _conversation,
+    ReportMessage: _by_entry,
+    ResolveReports: _by_entry,
+    Review: _membership,
     AdvanceRead: _conversation,
     UpdateConversation: _conversation,
     RenewEpoch: _conversation,
     Mute: _conversation,
     AdvanceDelivered: _delivered,
     ConfirmMessage: _confirmed,
-    Recall: _recalled,
+    Recall: _by_entry,
     CreateConversation: _membership,
     AddMembers: _membership,
     RemoveMember: _membership,

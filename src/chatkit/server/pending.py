@@ -13,18 +13,20 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ..core.send_order import SendOrder
-from ..errors import UnavailableError
+from ..errors import HeldError, UnavailableError
 from ..storage.base import (
     AddMembers,
     Append,
     Command,
     ConfirmMessage,
     CreateConversation,
+    Held,
     OpenSession,
     Outcome,
     Recall,
     Refused,
     ResumeSession,
+    Review,
     SeeDevices,
     SessionOpened,
 )
@@ -50,7 +52,7 @@ class PendingReply:
         """The outcome.
 
         Raises:
-            RefusedError: The command was refused; nothing changed.
+            RefusedError: The command was refused; nothing changed. A HeldError: it is kept for review.
             UnavailableError: No answer in time. The command may still take effect: resend with the same key.
         """
         with anyio.move_on_after(timeout_s):
@@ -59,7 +61,14 @@ class PendingReply:
             raise UnavailableError("storage did not answer in time", retry_after_s=1.0)
         if isinstance(self._outcome, Refused):
             raise self._outcome.error.fresh()
+        if isinstance(self._outcome, Held):
+            raise held_error(self._outcome)
         return self._outcome
+
+
+def held_error(outcome: Held) -> HeldError:
+    """What the sender of a held message is told."""
+    return HeldError("a moderator looks at this message first", retry_after_s=outcome.retry_ms / 1000)
 
 
 class PendingCommand(msgspec.Struct):
@@ -98,12 +107,18 @@ class PendingCommand(msgspec.Struct):
     @property
     def held_back(self) -> bool:
         """Whether an earlier send of the same session to the same conversation was refused."""
-        if self.order is None or type(self.command) is not Append:
+        if self.order is None or not isinstance(self.command, Append):
             return False
         return self.order.holds_back(self.command.conversation_id, self.number)
 
 
-_PRICES: dict[type[Command], int] = {Recall: 3, ConfirmMessage: 2, OpenSession: 4, ResumeSession: 4}
+_PRICES: dict[type[Command], int] = {
+    Recall: 3,
+    Review: 10,
+    ConfirmMessage: 2,
+    OpenSession: 4,
+    ResumeSession: 4,
+}
 _MEMBER_PRICE = 3
 """A new member is a membership, cursors and an audit row."""
 
@@ -111,7 +126,7 @@ _MEMBER_PRICE = 3
 def price(pending: PendingCommand) -> None:
     """Set what a command adds to the bounds of the commit queue."""
     command = pending.command
-    if type(command) is Append:  # nearly all are
+    if isinstance(command, Append):  # nearly all are
         pending.payload_bytes = len(command.payload)
     elif type(command) is CreateConversation:
         pending.cost = 1 + _MEMBER_PRICE * len(command.member_ids)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from ..errors import ForbiddenError, NotFoundError, OverloadedError, RefusedError
@@ -23,6 +24,7 @@ from ..storage.base import (
     Created,
     Done,
     Entry,
+    Held,
     MembersChanged,
     Outcome,
     Recall,
@@ -30,6 +32,8 @@ from ..storage.base import (
     Refused,
     RemoveMember,
     RenewEpoch,
+    Review,
+    Reviewed,
     Revoked,
     SessionOpened,
     Updated,
@@ -43,8 +47,9 @@ from .cluster.reconcile_queue import ReconcileQueue
 from .commit_queue import HOST
 from .config import ServerConfig
 from .delivery.feed import QueueFeed
+from .entries import stored_instead
 from .live.hub import Hub
-from .pending import PendingCommand
+from .pending import PendingCommand, held_error
 from .receipts import Receipts
 from .session import Session
 
@@ -76,6 +81,8 @@ class Publisher:
         self._sessions_per_user = config.limits.sessions_per_user
         self._by_outcome: dict[type[Outcome], Callable[[PendingCommand, Any], int | None]] = {
             Appended: self._stored,
+            Held: self._held,
+            Reviewed: self._reviewed,
             Recalled: self._stored,
             Advanced: self._advanced,
             Created: self._created,
@@ -119,7 +126,7 @@ class Publisher:
         session, command, order = pending.session, pending.command, pending.order
         assert session is not None
         assert order is not None
-        assert type(command) is Append
+        assert isinstance(command, Append)
         session.refuse(error, pending.ref, command.conversation_id, command.client_msg_id)
         if not order.refused(
             command.conversation_id, command.client_msg_id, pending.number, retryable=error.retryable
@@ -140,7 +147,7 @@ class Publisher:
         """
         for pending in batch:
             command = pending.command
-            if isinstance(command, Append | RemoveMember | AddMembers | RenewEpoch):
+            if isinstance(command, Append | Review | RemoveMember | AddMembers | RenewEpoch):
                 self._to_reconcile.log(command.conversation_id)
             if isinstance(command, Recall):
                 self._to_reconcile.all_logs()
@@ -152,13 +159,38 @@ class Publisher:
     def _stored(self, pending: PendingCommand, outcome: Appended | Recalled) -> int:
         session, entry = pending.session, outcome.entry
         if session is not None:
-            session.answer(_ack(entry, pending.ref))
-        deliveries = self._hub.publish(entry, session)
-        if not outcome.repeat:
+            payload = stored_instead(pending.command, outcome)
+            session.answer(_ack(entry, pending.ref, UNSET if payload is None else session.codec.raw(payload)))
+        return self._hub.publish(entry, session) if outcome.repeat else self._publish(entry, session)
+
+    def _publish(self, entry: Entry, origin: Session | None) -> int:
+        """Offer a new entry to who is online here, and tell the other nodes and the workers."""
+        deliveries = self._hub.publish(entry, origin)
+        if self._bridge is not None:
+            self._bridge.stored(entry, origin)
+        if self._feed is not None:
+            self._feed.stored(entry)
+        return deliveries
+
+    def _held(self, pending: PendingCommand, outcome: Held) -> None:
+        """Later sends go on: the store keeps them behind this one."""
+        session, command = pending.session, pending.command
+        if session is not None:
+            assert isinstance(command, Append)
+            session.refuse(held_error(outcome), pending.ref, command.conversation_id, command.client_msg_id)
+
+    def _reviewed(self, pending: PendingCommand, outcome: Reviewed) -> int:
+        """What was held is told like any entry, to all of its sender's sessions too; and who sent what was refused."""
+        command, deliveries = pending.command, 0
+        assert isinstance(command, Review)
+        for entry in outcome.entries:
+            deliveries += self._publish(entry, None)
+        for client_msg_id, reason in outcome.refused:
+            self._hub.push_content_refused(command.conversation_id, command.sender_id, client_msg_id, reason)
             if self._bridge is not None:
-                self._bridge.stored(entry, session)
-            if self._feed is not None:
-                self._feed.stored(entry)
+                self._bridge.content_refused(
+                    command.conversation_id, command.sender_id, client_msg_id, reason
+                )
         return deliveries
 
     def _advanced(self, pending: PendingCommand, outcome: Advanced) -> None:
@@ -257,14 +289,14 @@ class Publisher:
 
     def _refused(self, pending: PendingCommand, outcome: Refused) -> None:
         if (
-            type(pending.command) is Append
+            isinstance(pending.command, Append)
             and pending.user_id != HOST
             and isinstance(outcome.error, NotFoundError | ForbiddenError)
         ):
             self._allowance.not_sent(pending.command.conversation_id)
         if pending.session is None or pending.reply is not None:
             return
-        if type(pending.command) is Append:
+        if isinstance(pending.command, Append):
             self.refuse_send(pending, outcome.error)
             return
         conversation_id = getattr(pending.command, "conversation_id", None)
@@ -278,7 +310,7 @@ def held_back_error(retry_s: float) -> OverloadedError:
     return OverloadedError("an earlier message was refused; send that one first", retry_after_s=retry_s)
 
 
-def _ack(entry: Entry, ref: str | UnsetType) -> ev.MsgAck:
+def _ack(entry: Entry, ref: str | UnsetType, payload: msgspec.Raw | UnsetType) -> ev.MsgAck:
     return ev.MsgAck(
         conversation_id=entry.conversation_id,
         epoch=entry.epoch,
@@ -287,4 +319,5 @@ def _ack(entry: Entry, ref: str | UnsetType) -> ev.MsgAck:
         server_ts=entry.server_ts,
         client_msg_id=UNSET if entry.client_msg_id is None else entry.client_msg_id,
         ref=ref,
+        payload=payload,
     )

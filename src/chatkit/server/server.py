@@ -25,7 +25,7 @@ from ..ports import Ports
 from ..push.base import PushProvider
 from ..queue.base import Connects as QueueConnects
 from ..queue.base import Queue
-from ..storage.base import ContactReader, Store
+from ..storage.base import ContactReader, ModerationReader, Store
 from ..types import Explanation
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -39,7 +39,7 @@ from .batch_report import reports_of
 from .cluster.bridge import ClusterBridge
 from .cluster.reconcile import Reconciler
 from .cluster.reconcile_queue import ReconcileQueue
-from .committer import NOT_RUNNING, Committer
+from .committer import NOT_RUNNING, CommitListener, Committer
 from .config import ServerConfig
 from .delivery.config import DeliveryConfig
 from .delivery.feed import QueueFeed
@@ -57,6 +57,13 @@ from .live.hub import Hub
 from .login import Login
 from .login_request import LoginRequest
 from .login_verbs import LoginVerbs
+from .moderation.asking import Asking as ModeratorAsking
+from .moderation.config import ModerationConfig
+from .moderation.expiry import LOOK_S, HoldExpiry
+from .moderation.lanes import Lanes
+from .moderation.stage import HoldsBack, Moderation
+from .moderation.verbs import ModerationVerbs
+from .moderation.verdicts import Moderator
 from .pending import PendingCommand
 from .presence import PresenceService
 from .publisher import Publisher
@@ -75,7 +82,7 @@ from .watchdog import Watchdog
 logger = logging.getLogger(__name__)
 
 
-class ChatServer(LoginVerbs):
+class ChatServer(LoginVerbs, ModerationVerbs):
     """A chat server to embed: `async with ChatServer(...) as server`, and `asgi_app(server)` to reach it by.
 
     Inside the `async with` it takes sessions and requests; leaving it drains. It may be entered again once it was left,
@@ -98,6 +105,9 @@ class ChatServer(LoginVerbs):
         queue: Where workers hear which conversations have work, such as `open_queue("jetstream://HOST")`; None: they
             look into the store alone. It is closed when the server is left: with one, the server is entered once.
         instruments: Told what happens, such as metrics and traces; see `Instrument`. Of its worker too.
+        moderator: Asked about each message of a user before it is stored; see `Moderator`. None: nothing is moderated.
+            All servers of a log should have one, or none. It needs a store that is a `ModerationReader`.
+        moderation: Its deadline, what its failure means, and the bounds of what is held.
         drain_on_signals: Where the program that runs the event loop (uvicorn, hypercorn, granian) handles SIGTERM,
             drain first, then let it have the signal. For the main thread and asyncio; elsewhere it has no effect.
 
@@ -126,6 +136,8 @@ class ChatServer(LoginVerbs):
         delivery: DeliveryConfig | None = None,
         queue: Queue | None = None,
         instruments: Iterable[Instrument] = (),
+        moderator: Moderator | None = None,
+        moderation: ModerationConfig | None = None,
         drain_on_signals: bool = True,
     ) -> None:
         check_has("store", store, "commit", "a Store, such as open_store('sqlite:///chat.db')")
@@ -134,13 +146,18 @@ class ChatServer(LoginVerbs):
         check_callable("authenticate", authenticate, "an async callable, such as jwt_authenticator(secret)")
         if bus is not None:
             check_has("bus", bus, "subscribe", "a Bus, or None for a server that is alone on its log")
+        if moderator is not None:
+            check_callable("moderator", moderator, "an async callable from submissions to verdicts")
+            check_has("store", store, "to_moderate", "a Store that keeps what is held (ModerationReader)")
         check_kind("config", config, ServerConfig, optional=True)
+        check_kind("moderation", moderation, ModerationConfig, optional=True)
         check_kind("ports", ports, Ports, optional=True)
         if queue is not None:
             check_has("queue", queue, "put", "a Queue, such as open_queue('jetstream://HOST')")
         self.push, self._compose_push, self._delivery = push, compose_push, delivery
         self._queue = queue
         self._instruments = Instruments(instruments)
+        self._moderator, self._moderation_config = moderator, moderation or ModerationConfig()
         self._drain_on_signals = drain_on_signals
         self._entered = self._left = self._warned = False
         self._guard: LoopGuard | None = None
@@ -188,7 +205,10 @@ class ChatServer(LoginVerbs):
         devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
         check = SeqCheck(self._instruments)
         reports = reports_of(self._instruments, ports.clock, hub, check)
-        self._committer = Committer(store, publisher, devices, config, reports)
+        lanes = Lanes()
+        listener: CommitListener = publisher if self._moderator is None else HoldsBack(publisher, lanes)
+        self._committer = Committer(store, listener, devices, config, reports)
+        self._moderation = self._moderate(store, lanes, listener)
         self.reads = ReadGate(config.limits)
         self._host_sends = HostSends(store, publisher, to_reconcile)
         engine = Engine(
@@ -200,6 +220,8 @@ class ChatServer(LoginVerbs):
             self.allowance,
             config,
             ports,
+            self._moderation,
+            keep_reported_bodies=self._moderation_config.keep_reported_bodies,
         )
         super().__init__(engine, store)
         self._hub, self._bridge = hub, bridge
@@ -236,7 +258,7 @@ class ChatServer(LoginVerbs):
         )
         self.admission = Admission(config.limits, config.overload_retry_s)
         self._sessions = Sessions(dispatch, self.admission, config, ports)
-        self._drain = Drain(self._sessions, self._committer, config, ports.clock)
+        self._drain = Drain(self._sessions, self._committer, config, ports.clock, self._moderation)
         self._reconciler = Reconciler(
             store,
             hub,
@@ -265,6 +287,21 @@ class ChatServer(LoginVerbs):
             self.engine,
             config,
             ports.clock,
+        )
+
+    def _moderate(self, store: Store, lanes: Lanes, listener: CommitListener) -> Moderation | None:
+        if self._moderator is None:
+            return None
+        return Moderation(
+            ModeratorAsking(self._moderator, self._moderation_config),
+            cast("ModerationReader", store),
+            lanes,
+            self._committer,
+            listener,
+            self._moderation_config,
+            self.config,
+            self.ports.clock,
+            self._instruments,
         )
 
     def _delivery_worker(self, store: Store, ports: Ports) -> DeliveryWorker | None:
@@ -322,7 +359,7 @@ class ChatServer(LoginVerbs):
         try:
             with anyio.CancelScope(shield=True):
                 await self.drain()
-                self._committer.abandon()
+                self._abandon()
                 await self._background.close()
         finally:
             self._background.cancel()
@@ -406,10 +443,24 @@ class ChatServer(LoginVerbs):
                 await self._worker.ended()
 
     def _refuse_queued(self, why: Callable[[PendingCommand], RefusedError | None]) -> None:
+        if self._moderation is not None:
+            self._moderation.refuse_queued(why)
         self._committer.refuse_queued(why)
+
+    def _abandon(self) -> None:
+        """Refuse what is still waiting."""
+        if self._moderation is not None:
+            self._moderation.abandon()
+        self._committer.abandon()
 
     def _begin(self) -> None:
         self._background.start(self._committer.run)
+        if self._moderation is not None:
+            self._background.start(self._moderation.run)
+            expiry = HoldExpiry(
+                cast("ModerationReader", self.store), self.engine, self._moderation_config, self.ports.clock
+            )
+            self._background.every(LOOK_S, expiry.look)
         self._background.start(self._host_sends.run)
         self._background.start(self._reconciler.run)
         if self._bridge is not None:
@@ -442,7 +493,7 @@ class ChatServer(LoginVerbs):
     def _failed(self) -> None:
         """A part of the server has failed: nothing is taken in any more, and nobody is left waiting."""
         self._committer.close("the server failed")
-        self._committer.abandon()
+        self._abandon()
         for session in self._sessions:
             session.close(ev.CloseCode.OVERLOADED, "the server failed")
 

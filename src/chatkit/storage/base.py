@@ -38,6 +38,12 @@ from ..core.log.commands import (
     SeeDevices as SeeDevices,
     Append as Append,
     BlockUser as BlockUser,
+    HoldBounds as HoldBounds,
+    ModeratedAppend as ModeratedAppend,
+    ReportMessage as ReportMessage,
+    ResolveReports as ResolveReports,
+    Review as Review,
+    Verdict as Verdict,
     Mute as Mute,
     RegisterPush as RegisterPush,
     UnregisterPush as UnregisterPush,
@@ -73,6 +79,8 @@ from ..core.log.outcomes import (
     Created as Created,
     Done as Done,
     Entry as Entry,
+    Held as Held,
+    Reviewed as Reviewed,
     MembersChanged as MembersChanged,
     MembershipSnapshot as MembershipSnapshot,
     Outcome as Outcome,
@@ -220,6 +228,45 @@ class ReadCounts(msgspec.Struct, frozen=True):
     delivered_count: int
     read_count: int
     member_count: int
+
+
+class HeldRecord(msgspec.Struct, frozen=True):
+    """A message that waits for somebody's decision.
+
+    Attributes:
+        held_id: Its number; of one sender's in a conversation they rise.
+        at_ms: Since when.
+        reason: Why the moderator holds it.
+        payload: What is stored if it is released as it is: canonical JSON.
+    """
+
+    held_id: int
+    conversation_id: str
+    sender_id: str
+    client_msg_id: str
+    at_ms: int
+    reason: str
+    payload: bytes
+
+
+class ReportRecord(msgspec.Struct, frozen=True):
+    """An open report of a message by a user.
+
+    Attributes:
+        sender_id: Who wrote the message.
+        reporter_id: Who reported it.
+        body: The copy that was kept with it, else what the log has now: canonical JSON; None once that was recalled.
+    """
+
+    report_id: int
+    message_id: str
+    conversation_id: str
+    sender_id: str
+    reporter_id: str
+    reason: str
+    note: str
+    at_ms: int
+    body: bytes | None
 
 
 class OutboxEntry(msgspec.Struct, frozen=True):
@@ -617,6 +664,26 @@ class ContactReader(Protocol):
     async def known_to(self, user_id: str, others: Sequence[str], members_max: int) -> dict[str, int | None]:
         """Those of the others whom a user may know of, by the same rule, and when a device of theirs was last noted as
         seen (when it logged in, and every few minutes while it is online); None if they have no device."""
+
+
+@runtime_checkable
+class ModerationReader(Protocol):
+    """Reads for a moderator, and for who reviews. An ability beside `Store`, needed where a moderator is set."""
+
+    async def to_moderate(self, sends: Sequence[tuple[str, str, str]]) -> list[bool]:
+        """For each (conversation, sender, clientMsgId): whether nothing is known of it yet, and its sender is a member.
+
+        The others have their answer without a moderator.
+        """
+
+    async def held_messages(self, after: int, limit: int) -> list[HeldRecord]:
+        """What is to be reviewed, by number, those above `after`; at most `limit`. What waits behind it is left out."""
+
+    async def held_message(self, held_id: int) -> HeldRecord | None:
+        """One message that is to be reviewed; None if there is none of this number, or it was decided."""
+
+    async def reports(self, after: int, limit: int) -> list[ReportRecord]:
+        """Open reports, by number, those above `after`; at most `limit`."""
 
 
 POSITION_STRETCH: Final = 1 << 40

@@ -212,7 +212,7 @@ class Heads(Event, frozen=True, tag="HEADS"):
 
 
 class MsgAck(Event, frozen=True, tag="MSG_ACK"):
-    """The message is durable and has its place."""
+    """The message is durable and has its place. `payload` comes only where a moderator had another one stored."""
 
     conversation_id: str
     epoch: str
@@ -222,6 +222,7 @@ class MsgAck(Event, frozen=True, tag="MSG_ACK"):
     client_msg_id: str | UnsetType = UNSET
     status: Literal["SENT"] = "SENT"
     ref: str | UnsetType = UNSET
+    payload: msgspec.Raw | UnsetType = UNSET
 
 
 class LogEntry(msgspec.Struct, frozen=True, rename="camel", gc=False):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ..types import ConversationType, DeliveryState, PresenceState
+from ..types import ConversationType, DeliveryState, HeldMessage, Payload, PresenceState, Report
 from .events import SEQ_MAX, ClientMsgId, Id, LogEntry
 
 Title = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
@@ -21,6 +21,13 @@ SomeUserIds = Annotated[list[Id], Meta(min_length=1, max_length=5_000)]
 PushProviderName = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}\Z")]
 PushToken = Annotated[str, Meta(pattern=r"^[^\x00]{1,4096}\Z")]
 UnixMs = Annotated[int, Meta(ge=1, le=SEQ_MAX)]
+
+ReportReason = Annotated[str, Meta(pattern=r"^[^\x00]{1,64}\Z")]
+ReportNote = Annotated[str, Meta(pattern=r"^[^\x00]{0,1000}\Z")]
+ReviewReason = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
+
+PAGE_LIMIT = 50
+"""Rows of a list where nobody says how many."""
 
 FOR_EVER_MS = SEQ_MAX
 """The end of a mute that has none."""
@@ -41,12 +48,68 @@ class SendBody(Body, frozen=True):
 
 
 class SendResult(Body, frozen=True):
-    """A durable entry."""
+    """A durable entry. `payload` comes only where a moderator had another one stored."""
 
     message_id: str
     seq: int
     server_ts: int
     status: Literal["SENT"] = "SENT"
+    payload: Payload | UnsetType = UNSET
+
+
+class ReportBody(Body, frozen=True):
+    """`POST /v1/messages/{id}/report`."""
+
+    reason: ReportReason
+    note: ReportNote = ""
+
+
+class HeldMessagesResult(Body, frozen=True):
+    """A page of messages that wait for a decision."""
+
+    messages: list[HeldMessage]
+    next_cursor: int | None
+
+
+class ReleaseBody(Body, frozen=True):
+    """`POST /v1/admin/moderation/held/{id}/release`; with a payload, that is stored instead."""
+
+    payload: Payload | UnsetType = UNSET
+
+
+class RefuseBody(Body, frozen=True):
+    """`POST /v1/admin/moderation/held/{id}/refuse`."""
+
+    reason: ReviewReason
+
+
+class ReviewedMessage(Body, frozen=True):
+    """A message that a decision had stored."""
+
+    client_msg_id: str
+    message_id: str
+    seq: int
+    server_ts: int
+
+
+class ReviewResult(Body, frozen=True):
+    """What followed from a decision."""
+
+    stored: list[ReviewedMessage]
+    refused: list[str]
+
+
+class ReportsResult(Body, frozen=True):
+    """A page of open reports."""
+
+    reports: list[Report]
+    next_cursor: int | None
+
+
+class ResolveBody(Body, frozen=True):
+    """`POST /v1/admin/moderation/reports/{messageId}/resolve`."""
+
+    resolution: ReportReason
 
 
 class PageResult(Body, frozen=True):

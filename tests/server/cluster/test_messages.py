@@ -21,6 +21,7 @@ EACH: list[cm.ClusterMessage] = [
     cm.MembersJoined("c-1", ("ben", "cat"), "JOINED"),
     cm.ConversationUpdated("c-1"),
     cm.DeviceOpened("ann", "phone"),
+    cm.ContentRefused("c-1", "ann", "k-1", "be kind"),
     cm.LoginsRevoked(),
     cm.UsersAvailable("n-1", (("ann", "ONLINE"), ("ben", "")), True),
 ]

@@ -23,7 +23,11 @@ from .state import (
     DroppedPush,
     MembershipState,
     MessageRow,
+    ModeratedPlace,
+    ModeratedRow,
     PushTokenRow,
+    ReportRow,
+    ResolvedRow,
     State,
     TokenRow,
 )
@@ -100,6 +104,10 @@ class Changes(msgspec.Struct, frozen=True):
         dropped_push_logins: Digests of logins whose push tokens go.
         taken_push: Digests of push tokens that go, whoever has them, before new ones come.
         push_tokens: Each replaces the device's former one.
+        unmoderated: Held messages that are held no more.
+        moderated: Held and refused messages; each replaces the one in its place.
+        reports: Each is left out if its user has reported the entry already.
+        resolved_reports: The open reports of an entry are resolved so, after new ones have come.
         outboxes: By conversation key, where anything may be written; `outboxes_of` adds those of forgotten devices.
     """
 
@@ -137,6 +145,10 @@ class Changes(msgspec.Struct, frozen=True):
     dropped_push_logins: list[tuple[bytes]] = []
     taken_push: list[tuple[bytes]] = []
     push_tokens: list[PushTokenRow] = []
+    unmoderated: list[ModeratedPlace] = []
+    moderated: list[ModeratedRow] = []
+    reports: list[ReportRow] = []
+    resolved_reports: list[ResolvedRow] = []
     outboxes: dict[int, Outbox] = {}
 
 
@@ -153,7 +165,14 @@ def changes_of(state: State) -> Changes:
         dropped_push_logins=[(digest,) for digest in state.dropped_push_logins],
         taken_push=[(digest,) for digest in sorted(state.taken_push)],
         push_tokens=[*state.push_tokens.values()],
+        reports=[*state.reports.values()],
+        resolved_reports=state.resolved_reports,
     )
+    for moderated_place, row in state.changed_moderated.items():
+        if row is None:
+            changes.unmoderated.append(moderated_place)
+        else:
+            changes.moderated.append(row)
     if state.devices:
         changes.forgotten.extend(sorted(state.forgotten))
         changes.devices.extend(_devices(state))

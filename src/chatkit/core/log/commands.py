@@ -63,6 +63,107 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     policy: Policy = DEFAULT_POLICY
 
 
+class HoldBounds(msgspec.Struct, frozen=True, gc=False):
+    """How many messages may be held for review: of one user, and in all. Beyond it a hold is refused for now.
+
+    Attributes:
+        retry_ms: What the answer to a held message says about coming again.
+    """
+
+    per_user: int = 100
+    total: int = 10_000
+    retry_ms: int = 60_000
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """What the moderator said of a message.
+
+    Attributes:
+        kind: ALLOW: it may be stored. REFUSE: never under this key. HOLD: somebody is to look at it first. UNASKED:
+            nobody said anything, so only an answer that stands already is given.
+        reason: Why, for the sender (REFUSE) or for who reviews it (HOLD).
+        payload: With ALLOW and HOLD, what takes the place of the sender's payload, canonical; None: nothing does.
+        bounds: Of what is held.
+        retry_ms: After what time a message that is UNASKED or finds no room may come again.
+    """
+
+    kind: Literal["ALLOW", "REFUSE", "HOLD", "UNASKED"]
+    reason: str = ""
+    payload: bytes | None = None
+    bounds: HoldBounds = HoldBounds()
+    retry_ms: int = 1_000
+
+
+class ModeratedAppend(Append, frozen=True, gc=False, kw_only=True):
+    """An Append where there is a moderator.
+
+    In this order: the sender's own key known? then the answer that stands (stored, held, refused), whatever the verdict
+    is now, or ConflictError if `payload_mac` differs; may the sender not write here? refused as an Append is; else the
+    verdict. While a message of the sender is held in the conversation, later ones that may be stored wait behind it.
+    The outcome is `Appended`, `Held`, or `Refused` with ContentRefusedError, which the key keeps.
+
+    Further refusals: OverloadedError (a message is to be held and there is no room), UnavailableError (UNASKED).
+    """
+
+    verdict: Verdict
+
+
+class Review(msgspec.Struct, frozen=True, gc=False):
+    """Decide about a message that is held for review. What its sender sent after it follows as far as it may.
+
+    It is appended to the log at this point, if its sender may write there now; else it is refused. Audited. Refusals:
+    NotFoundError (no such message is held: it was decided already), BadRequestError (it needs no review, but waits).
+
+    Attributes:
+        held_id: Which.
+        conversation_id: Where it is to go.
+        sender_id: Whose it is.
+        by: Who decides; None is the host.
+        release: Whether it may be stored; else it is refused for good.
+        reason: Why it is refused, for its sender.
+        payload: What is stored in place of the sender's payload, canonical; None: nothing is.
+    """
+
+    held_id: int
+    conversation_id: str
+    sender_id: str
+    by: str | None
+    release: bool
+    at_ms: int
+    reason: str = ""
+    payload: bytes | None = None
+    policy: Policy = DEFAULT_POLICY
+
+
+class ReportMessage(msgspec.Struct, frozen=True, gc=False):
+    """A user reports a message that they see. Of one user and message there is one report, the first.
+
+    Refusals: NotFoundError (no such id, not a member now, or not visible to them), BadRequestError (no user's message).
+
+    Attributes:
+        keep_body: Whether a copy of the payload, if it was not recalled, is kept until the report is resolved.
+    """
+
+    message_id: str
+    user_id: str
+    reason: str
+    note: str
+    keep_body: bool
+    at_ms: int
+
+
+class ResolveReports(msgspec.Struct, frozen=True, gc=False):
+    """Be done with the open reports of a message; the bodies kept with them go. Audited.
+
+    Refusal: NotFoundError (no such id, or it has no open report).
+    """
+
+    message_id: str
+    by: str | None
+    resolution: str
+    at_ms: int
+
+
 class Recall(msgspec.Struct, frozen=True, gc=False):
     """Withdraw a message: its slot becomes the RECALLED tombstone, a RECALL entry is appended, audit is written.
 
@@ -481,6 +582,10 @@ class UnregisterPush(msgspec.Struct, frozen=True, gc=False):
 
 Command = (
     Append
+    | ModeratedAppend
+    | Review
+    | ReportMessage
+    | ResolveReports
     | Recall
     | AdvanceDelivered
     | ConfirmMessage

@@ -8,8 +8,8 @@
     rows = close_confirmed(outboxes, leasts)     # `leasts` from one query over the cursors as they are then
 
 `storage.transaction` calls them in this order for every store.
-The flows are in `messages`, `cursors`, `members`, `standing`, `blocks`, `sessions`, `access` and `pushing`, each next
-to the keys that it needs. Why it is so: docs/design/0005-one-decision-core.md.
+The flows are in `messages`, `moderation`, `cursors`, `members`, `standing`, `blocks`, `sessions`, `access` and
+`pushing`, each next to the keys that it needs. Why it is so: docs/design/0005-one-decision-core.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...errors import RefusedError
-from . import access, blocks, cursors, members, messages, pushing, sessions, standing
+from . import access, blocks, cursors, members, messages, moderation, pushing, sessions, standing
 from . import commands as c
 from .changes import Changes, Outbox, OutboxRows, changes_of
 from .keys import Keys
@@ -27,6 +27,10 @@ from .state import State
 
 _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
     c.Append: messages.append,
+    c.ModeratedAppend: moderation.append,
+    c.Review: moderation.review,
+    c.ReportMessage: moderation.report,
+    c.ResolveReports: moderation.resolve_reports,
     c.Recall: messages.recall,
     c.AdvanceDelivered: cursors.advance_delivered,
     c.ConfirmMessage: cursors.confirm_message,
@@ -54,6 +58,10 @@ _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
 }
 _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.Append: messages.keys_of_append,
+    c.ModeratedAppend: moderation.keys_of_append,
+    c.Review: moderation.keys_of_review,
+    c.ReportMessage: moderation.keys_of_report,
+    c.ResolveReports: moderation.keys_of_resolve,
     c.Recall: messages.keys_of_recall,
     c.AdvanceDelivered: cursors.keys_of_advance_delivered,
     c.ConfirmMessage: cursors.keys_of_confirm,
@@ -81,6 +89,7 @@ _KEYS: dict[type, Callable[[Keys, Any], None]] = {
 }
 _KEYS_AFTER: dict[type, Callable[[State, Any, Keys], None]] = {
     c.Recall: messages.keys_after_recall,
+    c.Review: moderation.keys_after_review,
     c.AdvanceDelivered: cursors.keys_after_advance_delivered,
     c.ConfirmMessage: cursors.keys_after_confirm,
     c.AdvanceRead: cursors.keys_after_advance_read,

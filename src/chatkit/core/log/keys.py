@@ -39,6 +39,12 @@ class Keys:
         token_hashes: Resume tokens by their digest.
         token_users: Users whose resume tokens are needed.
         login_hashes: Resume tokens by the digest of the token that their login came by.
+        moderated: Messages that are held or were refused, by (conversation id, sender, clientMsgId).
+        holders: Users of whom all held messages are needed, without payloads.
+        waiting: (conversation id, sender) of whom the held messages are needed with their payloads.
+        new_held: How many unused numbers of held messages are needed.
+        holds: Whether something new may be held, so that the count of all is needed.
+        reported: Entries of which the open reports are counted, by (internal number, seq).
         revocations: By whom they reach.
         new_revocations: How many unused positions of revocations are needed.
     """
@@ -54,21 +60,27 @@ class Keys:
         "cursors",
         "devices",
         "elders",
+        "holders",
+        "holds",
         "listed",
         "login_hashes",
         "member_lists",
         "members",
+        "moderated",
         "new_conversations",
+        "new_held",
         "new_revocations",
         "pairs",
         "places",
         "removals",
+        "reported",
         "revocations",
         "senders",
         "sent",
         "token_hashes",
         "token_users",
         "tokens",
+        "waiting",
     )
 
     def __init__(self) -> None:
@@ -95,6 +107,12 @@ class Keys:
         self.login_hashes: set[bytes] = set()
         self.revocations: set[Subject] = set()
         self.new_revocations = 0
+        self.moderated: set[tuple[str, str, str]] = set()
+        self.holders: set[str] = set()
+        self.waiting: set[tuple[str, str]] = set()
+        self.new_held = 0
+        self.holds = False
+        self.reported: set[tuple[int, int]] = set()
         self._members_wanted = MEMBERS_SHOWN_MAX
         self.removals = 0
 
@@ -126,6 +144,11 @@ class Keys:
             or self.bans
             or self.ban_counts
         )
+
+    @property
+    def names_moderation(self) -> bool:
+        """Whether anything is named of what is moderated or reported."""
+        return bool(self.moderated or self.holders or self.waiting or self.reported)
 
     def merged_senders(self) -> list[tuple[int, int, int]]:
         """The ranges of `senders`, ascending and disjoint: what many members read is loaded once."""

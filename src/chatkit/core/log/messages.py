@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...wire.payload import RECALLED
+from ..policy import Policy
 from . import rules
 from .acting import check_may
 from .audit import note
@@ -26,15 +27,8 @@ def append(state: State, command: Append) -> Appended:
     name = (command.conversation_id, command.sender_id, command.client_msg_id)
     known = state.sent[name]
     if known is not None:
-        return _repeat(state, conversation, command, known)
-    membership = state.membership(conversation, command.sender_id)
-    if not membership.is_current:
-        raise rules.not_found()
-    if membership.silenced_until_ms:
-        rules.check_not_silenced(membership.silenced_until_ms, command.at_ms)
-    rules.check_allowed(command.policy, membership.role, "SEND_MESSAGES", None, conversation.type)
-    if conversation.blocks and conversation.pair is not None:
-        rules.check_not_blocked(conversation.pair, conversation.blocks, command.sender_id)
+        return repeat(state, conversation, command, known)
+    check_may_write(state, conversation, command.sender_id, command.policy, command.at_ms)
     row = add_entry(
         state,
         conversation,
@@ -49,7 +43,21 @@ def append(state: State, command: Append) -> Appended:
     return Appended(entry_of(conversation, row, row.payload), False)
 
 
-def _repeat(state: State, conversation: ConversationState, command: Append, known: MessageRow) -> Appended:
+def check_may_write(
+    state: State, conversation: ConversationState, sender_id: str, policy: Policy, at_ms: int
+) -> None:
+    """A member whom nothing keeps from writing; else NotFoundError or ForbiddenError."""
+    membership = state.membership(conversation, sender_id)
+    if not membership.is_current:
+        raise rules.not_found()
+    if membership.silenced_until_ms:
+        rules.check_not_silenced(membership.silenced_until_ms, at_ms)
+    rules.check_allowed(policy, membership.role, "SEND_MESSAGES", None, conversation.type)
+    if conversation.blocks and conversation.pair is not None:
+        rules.check_not_blocked(conversation.pair, conversation.blocks, sender_id)
+
+
+def repeat(state: State, conversation: ConversationState, command: Append, known: MessageRow) -> Appended:
     """The stored answer to a key, whoever is a member by now."""
     rules.check_same_payload(command, known.payload_mac)
     recalled = (known.conversation_key, known.seq) in state.recalled

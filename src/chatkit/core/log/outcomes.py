@@ -41,6 +41,30 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
     repeat: bool
 
 
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """The message is kept for review and in no log.
+
+    Attributes:
+        repeat: It already was.
+        retry_ms: After what time it is worth asking again.
+    """
+
+    repeat: bool
+    retry_ms: int = 60_000
+
+
+class Reviewed(msgspec.Struct, frozen=True, gc=False):
+    """A held message is decided, and those behind it as far as they could be.
+
+    Attributes:
+        entries: What was stored by that, in order.
+        refused: (clientMsgId, why) of what never will be.
+    """
+
+    entries: tuple[Entry, ...]
+    refused: tuple[tuple[str, str], ...]
+
+
 class Recalled(msgspec.Struct, frozen=True, gc=False):
     """The recall is durable. `entry` is the RECALL entry; its payload names the target."""
 
@@ -177,6 +201,8 @@ class Refused(msgspec.Struct, frozen=True):
 
 Outcome = (
     Appended
+    | Held
+    | Reviewed
     | Recalled
     | Advanced
     | Created

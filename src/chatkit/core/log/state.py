@@ -8,7 +8,7 @@ changed into rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -69,6 +69,38 @@ class PushTokenRow(NamedTuple):
     hide_body: bool
     at_ms: int
     login_hash: bytes
+
+
+class ModeratedRow(NamedTuple):
+    """A message that the log has not: held, or refused. In the order of the table's columns.
+
+    Attributes:
+        held_id: Rises with each message of a sender in a conversation.
+        state: REVIEW: somebody is to decide. READY: it may be stored, and waits for one before it. REFUSED: never.
+        reason: Why it is held, or was refused.
+        payload_mac: Of what the sender sent.
+        payload: Empty once refused, and where it was not named.
+    """
+
+    held_id: int
+    conversation_key: int
+    sender_id: str
+    client_msg_id: str
+    state: Literal["REVIEW", "READY", "REFUSED"]
+    at_ms: int
+    reason: str
+    payload_mac: bytes
+    payload: bytes
+
+
+ModeratedPlace = tuple[int, str, str]
+"""(conversation key, sender, clientMsgId)."""
+
+ReportRow = tuple[int, int, str, str, str, int, bytes | None]
+"""(conversation key, seq, reporter, reason, note, at_ms, the body that is kept or None)."""
+
+ResolvedRow = tuple[str, str, int, int, int]
+"""(who resolved or "", resolution, at_ms, conversation key, seq)."""
 
 
 DroppedPush = tuple[str, str, str | None, int | None]
@@ -295,6 +327,14 @@ class State:
         taken_push: Digests of push tokens that this batch gives to a device; whoever had them has them no more.
         dropped_push_logins: Digests of logins whose push tokens this batch forgets.
         dropped_push: Push tokens that this batch forgets; it may give others to the same devices afterwards.
+        moderated: Held and refused messages by (conversation id, sender, clientMsgId), those of this batch too.
+        held: Held messages by sender, then by number, those of this batch too; with payloads where these were named.
+        held_total: How many messages are held in all.
+        new_held_ids: Unused numbers of held messages.
+        changed_moderated: Rows of this batch, by place; None for one that is gone.
+        open_reports: How many open reports an entry has.
+        reports: Of this batch.
+        resolved_reports: Of this batch.
     """
 
     def __init__(self) -> None:
@@ -335,6 +375,14 @@ class State:
         self.taken_push: set[bytes] = set()
         self.dropped_push: list[DroppedPush] = []
         self.dropped_push_logins: list[bytes] = []
+        self.moderated: dict[tuple[str, str, str], ModeratedRow] = {}
+        self.held: dict[str, dict[int, ModeratedRow]] = {}
+        self.held_total = 0
+        self.new_held_ids: list[int] = []
+        self.changed_moderated: dict[ModeratedPlace, ModeratedRow | None] = {}
+        self.open_reports: dict[Place, int] = {}
+        self.reports: dict[tuple[int, int, str], ReportRow] = {}
+        self.resolved_reports: list[ResolvedRow] = []
 
     # --- for stores, while they load ---
 

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import msgspec
+from msgspec.structs import astuple
 
 from ...bus.base import Bus, BusEvent, Message
 from ...core.backoff import next_delay
@@ -75,6 +76,7 @@ class ClusterBridge:
             cm.UserTyping: lambda message: hub.push_typing(message.conversation_id, message.user_id),
             cm.MembersJoined: self._members_joined,
             cm.ConversationUpdated: lambda message: hub.push_updated(message.conversation_id),
+            cm.ContentRefused: lambda message: hub.push_content_refused(*astuple(message)),
             cm.DeviceOpened: self._device_opened,
             cm.LoginsRevoked: lambda message: on_revoked(),
             cm.UsersAvailable: on_available,
@@ -109,6 +111,10 @@ class ClusterBridge:
     def updated(self, conversation_id: str) -> None:
         """The title or the owner of a conversation changed."""
         self._gather(cm.topic_of(conversation_id), cm.ConversationUpdated(conversation_id))
+
+    def content_refused(self, conversation_id: str, sender_id: str, client_msg_id: str, reason: str) -> None:
+        """A held message of this sender was refused for good."""
+        self._gather(cm.NODES, cm.ContentRefused(conversation_id, sender_id, client_msg_id, reason))
 
     def opened(self, user_id: str, device_id: str) -> None:
         """A device opened a session here."""

@@ -66,6 +66,15 @@ class ConversationUpdated(msgspec.Struct, frozen=True, array_like=True, tag="upd
     conversation_id: str
 
 
+class ContentRefused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+    """A held message was refused for good: its sender's sessions are told."""
+
+    conversation_id: str
+    sender_id: str
+    client_msg_id: str
+    reason: str
+
+
 class DeviceOpened(msgspec.Struct, frozen=True, array_like=True, tag="device"):
     """A device opened a session."""
 
@@ -98,6 +107,7 @@ ClusterMessage = (
     | UserTyping
     | MembersJoined
     | ConversationUpdated
+    | ContentRefused
     | DeviceOpened
     | LoginsRevoked
     | UsersAvailable

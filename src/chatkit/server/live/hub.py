@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from msgspec import UNSET
+
 from ...bus.base import Bus
+from ...errors import ContentRefusedError
 from ...observability.instrument import NO_INSTRUMENTS, Instruments
 from ...storage.base import Conversation, Entry, MembershipSnapshot
 from ...types import JoinReason
@@ -182,6 +185,14 @@ class Hub:
             return 0
         push_volatile(ev.ConversationPush(conversation_id, audience.type, "UPDATED"), [*audience.sessions])
         return len(audience.sessions)
+
+    def push_content_refused(
+        self, conversation_id: str, sender_id: str, client_msg_id: str, reason: str
+    ) -> None:
+        """Say to the sessions of a sender that a message of theirs, which was held, is refused for good."""
+        error = ContentRefusedError(reason)
+        for session in self.presence.sessions([sender_id]):
+            session.refuse(error, UNSET, conversation_id, client_msg_id)
 
     # --- against the log ---
 

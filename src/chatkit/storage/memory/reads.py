@@ -15,6 +15,7 @@ from ...core.visibility import is_visible, ranges_after, readable
 from ...types import Member
 from ...wire.payload import RECALLED
 from .. import base
+from . import moderation
 from .audit import MemoryAuditReads
 from .load import load
 from .tables import Conversation, Device
@@ -297,6 +298,23 @@ class MemoryReads(MemoryAuditReads):
         wanted = set(authors)
         newest = {row.sender_id: row.seq for row in rows if row.kind == "USER" and row.sender_id in wanted}
         return [self._counts(log, author, seq) for author, seq in sorted(newest.items())]
+
+    async def to_moderate(self, sends: Sequence[tuple[str, str, str]]) -> list[bool]:
+        """Which of these a moderator need see."""
+        return moderation.to_moderate(self._tables, sends)
+
+    async def held_messages(self, after: int, limit: int) -> list[base.HeldRecord]:
+        """What is to be reviewed."""
+        return moderation.held_messages(self._tables, after, limit)
+
+    async def held_message(self, held_id: int) -> base.HeldRecord | None:
+        """One message that is to be reviewed."""
+        found = moderation.held_messages(self._tables, held_id - 1, 1)
+        return found[0] if found and found[0].held_id == held_id else None
+
+    async def reports(self, after: int, limit: int) -> list[base.ReportRecord]:
+        """Open reports."""
+        return moderation.reports(self._tables, after, limit)
 
     async def outbox(self, limit: int) -> list[base.OutboxEntry]:
         """Open outbox entries, those of the oldest conversations first."""

@@ -13,7 +13,7 @@ from ...core.log.audit import LOG, START, ChainedAct, Head
 from ...core.log.commands import RevocationKind
 from ...core.log.keys import Subject
 from ...core.log.outcomes import Revocation
-from ...core.log.state import MessageRow, PushTokenRow, TokenRow
+from ...core.log.state import MessageRow, ModeratedPlace, ModeratedRow, PushTokenRow, TokenRow
 from ...core.policy import RANKS
 from ...core.visibility import Interval
 from ...types import ConversationType, GrantedRole, History
@@ -63,6 +63,17 @@ class Later(msgspec.Struct):
     since_ms: int
     reason: str
     ticket: int = 0
+
+
+class Reported(msgspec.Struct):
+    """A report; see `report` on SQLite."""
+
+    report_id: int
+    reason: str
+    note: str
+    at_ms: int
+    body: bytes | None
+    is_open: bool = True
 
 
 class Conversation(msgspec.Struct, eq=False):
@@ -156,6 +167,9 @@ class MemoryState:
         self.last_position = 0
         self.position_floor = 0
         self.push_tokens: dict[tuple[str, str], PushTokenRow] = {}
+        self.moderated: dict[ModeratedPlace, ModeratedRow] = {}
+        self.last_held_id = 0
+        self.reports: dict[tuple[int, int, str], Reported] = {}
 
     def of_user(self, user_id: str) -> Iterator[Conversation]:
         """The conversations that the user is a member of now."""

@@ -8,6 +8,7 @@ from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.rules import least_confirmed
 from ...core.log.state import DevicePlace
 from ...core.visibility import Interval
+from . import moderation
 from .audit import write_audit
 from .tables import Conversation, Cursors, Device, MemoryState, Standing, Work
 
@@ -47,6 +48,7 @@ def write(tables: MemoryState, changes: Changes) -> None:
     if changes.revocations:
         _write_access(tables, changes)
     _write_pushing(tables, changes)
+    moderation.write(tables, changes)
     for ready_ms, key in changes.woken:
         work = tables.by_key[key].work
         if work is not None and work.ready_ms is None:

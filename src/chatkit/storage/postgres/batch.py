@@ -8,6 +8,7 @@ from ...core.log.decide import decide, keys_after, keys_of
 from ...core.log.state import State
 from ...drivers.postgres import Connection
 from .. import base
+from . import moderation
 from .load import covered_by, lacks, load, lock_newcomers
 from .write import write
 
@@ -24,10 +25,14 @@ async def carry_out(
     """
     keys, state = keys_of(commands), State()
     await load(connection, keys, state, covered_by(commands))
+    if keys.names_moderation:
+        await moderation.load(connection, keys, state)
     await lock_newcomers(connection, keys, state)
     more = keys_after(state, commands)
     if more is not None and lacks(state, more):
         await load(connection, more, state)
     outcomes, changes = decide(state, commands)
     await write(connection, changes, changes.outboxes.values(), slot)
+    if changes.moderated or changes.unmoderated or changes.reports or changes.resolved_reports:
+        await moderation.write(connection, changes)
     return outcomes

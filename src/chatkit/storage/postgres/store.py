@@ -32,7 +32,7 @@ from ...ports import Ids, Random, SystemRandom
 from .. import base
 from ..transaction import commit_batch
 from ..unread import UnreadCounts
-from . import audit, put_back, reads, within
+from . import audit, moderation, put_back, reads, within
 from .batch import carry_out
 from .deliveries import PostgresDeliveries
 from .locked import LockedConversations, Name, names_of, refusal
@@ -363,6 +363,22 @@ class PostgresStore:
     async def conversation_ids(self, after: str, limit: int) -> list[str]:
         """The ids of all conversations after one, ascending."""
         return await self._read(reads.conversation_ids, after, limit)
+
+    async def to_moderate(self, sends: Sequence[tuple[str, str, str]]) -> list[bool]:
+        """Which of these a moderator need see."""
+        return await self._read(moderation.to_moderate, sends)
+
+    async def held_messages(self, after: int, limit: int) -> list[base.HeldRecord]:
+        """What is to be reviewed."""
+        return await self._read(moderation.held_messages, after, limit)
+
+    async def held_message(self, held_id: int) -> base.HeldRecord | None:
+        """One message that is to be reviewed."""
+        return await self._read(moderation.held_message, held_id)
+
+    async def reports(self, after: int, limit: int) -> list[base.ReportRecord]:
+        """Open reports."""
+        return await self._read(moderation.reports, after, limit)
 
     async def outbox(self, limit: int) -> list[base.OutboxEntry]:
         """Open outbox entries, those of the oldest conversations first."""

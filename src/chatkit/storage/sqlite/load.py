@@ -22,6 +22,7 @@ from ...core.log.state import (
 from ...core.policy import RANKS
 from ...core.visibility import Interval
 from ...drivers.sqlite import Connection, Row
+from . import moderation
 from .select import select
 
 _CONVERSATION = """
@@ -173,6 +174,8 @@ def load(connection: Connection, keys: Keys, state: State) -> None:
         _load_cursors(connection, with_cursors, state)
     if keys.sent:
         _load_sent(connection, keys, state)
+    if keys.names_moderation:
+        moderation.load(connection, keys, state)
     if keys.names_rare:
         _load_messages(connection, keys, state)
         _load_member_lists(connection, keys, state)

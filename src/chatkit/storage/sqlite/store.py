@@ -37,7 +37,7 @@ from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from .. import base
 from ..unread import UnreadCounts
-from . import audit, reads
+from . import audit, moderation, reads
 from .delivery_store import SqliteDeliveries
 from .last_served import LastServed
 from .opening import APPLICATION_ID, check_newest
@@ -257,6 +257,22 @@ class SqliteStore:
     async def conversation_ids(self, after: str, limit: int) -> list[str]:
         """The ids of all conversations after one, ascending."""
         return await self._read(reads.conversation_ids, after, limit)
+
+    async def to_moderate(self, sends: Sequence[tuple[str, str, str]]) -> list[bool]:
+        """Which of these a moderator need see."""
+        return await self._read(moderation.to_moderate, sends)
+
+    async def held_messages(self, after: int, limit: int) -> list[base.HeldRecord]:
+        """What is to be reviewed."""
+        return await self._read(moderation.held_messages, after, limit)
+
+    async def held_message(self, held_id: int) -> base.HeldRecord | None:
+        """One message that is to be reviewed."""
+        return await self._read(moderation.held_message, held_id)
+
+    async def reports(self, after: int, limit: int) -> list[base.ReportRecord]:
+        """Open reports."""
+        return await self._read(moderation.reports, after, limit)
 
     async def outbox(self, limit: int) -> list[base.OutboxEntry]:
         """Open outbox entries, those of the oldest conversations first."""

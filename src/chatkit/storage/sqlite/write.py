@@ -13,6 +13,7 @@ from msgspec.structs import astuple
 from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.state import DevicePlace
 from ...drivers.sqlite import Connection
+from . import moderation
 from .audit import write_audit
 from .select import select
 
@@ -212,6 +213,8 @@ def write(connection: Connection, changes: Changes) -> None:
         _many(connection, DELETE_BLOCK, changes.ended_blocks)
     if changes.mutes or changes.dropped_push or changes.dropped_push_logins or changes.taken_push:
         _write_pushing(connection, changes)
+    if changes.moderated or changes.unmoderated or changes.reports or changes.resolved_reports:
+        moderation.write(connection, changes)
     _many(connection, WAKE_OUTBOX, changes.woken)
     if changes.audit:
         write_audit(connection, changes.audit)

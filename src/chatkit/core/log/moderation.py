@@ -1,0 +1,303 @@
+"""What happens to messages that a moderator saw, is to see or is told of: verdicts, reviews, reports. For each command:
+what it needs, and what it does.
+
+A message under a key is in one place: in the log, or among the moderated ones, which are held or refused. What is held
+of one sender in one conversation is a queue: its first message waits for a review, and what comes after it waits for
+that one, so that the log gets them in the order in which they were sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+from ...errors import (
+    BadRequestError,
+    ContentRefusedError,
+    NotFoundError,
+    OverloadedError,
+    RefusedError,
+    UnavailableError,
+)
+from . import rules
+from .audit import AuditAction, note
+from .commands import ModeratedAppend, ReportMessage, ResolveReports, Review
+from .keys import Keys
+from .messages import add_entry, check_may_write, entry_of, find_message, repeat
+from .messages import keys_of_append as keys_of_plain_append
+from .outcomes import Appended, Done, Entry, Held, Outcome, Refused, Reviewed, message_place
+from .state import ConversationState, ModeratedRow, State
+
+MAY_NOT_WRITE: Final = "the sender may not write here any more"
+"""Why a held message is refused whose sender left, was blocked or was banned meanwhile."""
+
+
+# --- a message with a verdict ---
+
+
+def keys_of_append(keys: Keys, command: ModeratedAppend) -> None:
+    """As of an Append; what became of the key at the moderator, and what else of the sender is held."""
+    keys_of_plain_append(keys, command)
+    keys.moderated.add((command.conversation_id, command.sender_id, command.client_msg_id))
+    keys.holders.add(command.sender_id)
+    if command.verdict.kind != "UNASKED":
+        keys.new_held += 1
+    if command.verdict.kind == "HOLD":
+        keys.holds = True
+
+
+def append(state: State, command: ModeratedAppend) -> Outcome:
+    """Give the answer that stands under the key, or do what the verdict says."""
+    conversation = state.find(command.conversation_id)
+    name = (command.conversation_id, command.sender_id, command.client_msg_id)
+    known = state.sent[name]
+    if known is not None:
+        return repeat(state, conversation, command, known)
+    kept = state.moderated.get(name)
+    if kept is not None:
+        rules.check_same_payload(command, kept.payload_mac)
+        if kept.state == "REFUSED":
+            return Refused(ContentRefusedError(kept.reason))
+        return Held(True, command.verdict.bounds.retry_ms)
+    check_may_write(state, conversation, command.sender_id, command.policy, command.at_ms)
+    return _BY_VERDICT[command.verdict.kind](state, conversation, command)
+
+
+def _allow(state: State, conversation: ConversationState, command: ModeratedAppend) -> Outcome:
+    if _queue(state, conversation, command.sender_id):
+        return _hold(state, conversation, command, "READY")
+    payload = command.payload if command.verdict.payload is None else command.verdict.payload
+    kept = (command.sender_id, command.client_msg_id, command.payload_mac, payload)
+    return Appended(_store(state, conversation, *kept, command.at_ms), False)
+
+
+def _review_first(state: State, conversation: ConversationState, command: ModeratedAppend) -> Outcome:
+    return _hold(state, conversation, command, "REVIEW")
+
+
+def _refuse(state: State, conversation: ConversationState, command: ModeratedAppend) -> Outcome:
+    """The key keeps the refusal: a refusal that changes something."""
+    _put(state, conversation, _row(state, conversation, command, "REFUSED")._replace(payload=b""))
+    return Refused(ContentRefusedError(command.verdict.reason))
+
+
+def _no_verdict(state: State, conversation: ConversationState, command: ModeratedAppend) -> Outcome:
+    raise UnavailableError("the moderator did not answer", retry_after_s=command.verdict.retry_ms / 1000)
+
+
+_BY_VERDICT: Final[dict[str, Callable[[State, ConversationState, ModeratedAppend], Outcome]]] = {
+    "ALLOW": _allow,
+    "HOLD": _review_first,
+    "REFUSE": _refuse,
+    "UNASKED": _no_verdict,
+}
+
+
+def _hold(
+    state: State,
+    conversation: ConversationState,
+    command: ModeratedAppend,
+    held_as: Literal["REVIEW", "READY"],
+) -> Held:
+    bounds = command.verdict.bounds
+    if len(state.held.get(command.sender_id, ())) >= bounds.per_user or state.held_total >= bounds.total:
+        raise OverloadedError(
+            "too many messages wait for review", retry_after_s=command.verdict.retry_ms / 1000
+        )
+    _put(state, conversation, _row(state, conversation, command, held_as))
+    return Held(False, bounds.retry_ms)
+
+
+def _row(
+    state: State,
+    conversation: ConversationState,
+    command: ModeratedAppend,
+    kept_as: Literal["REVIEW", "READY", "REFUSED"],
+) -> ModeratedRow:
+    verdict = command.verdict
+    return ModeratedRow(
+        state.new_held_ids.pop(0),
+        conversation.key,
+        command.sender_id,
+        command.client_msg_id,
+        kept_as,
+        command.at_ms,
+        verdict.reason,
+        command.payload_mac,
+        command.payload if verdict.payload is None else verdict.payload,
+    )
+
+
+# --- a review ---
+
+
+def keys_of_review(keys: Keys, command: Review) -> None:
+    """What is held of the sender in the conversation, and whether they may still write there."""
+    keys.conversations.add(command.conversation_id)
+    keys.members.add((command.conversation_id, command.sender_id))
+    keys.waiting.add((command.conversation_id, command.sender_id))
+    keys.revocations.add((command.sender_id, "", b""))
+
+
+def keys_after_review(state: State, command: Review, more: Keys) -> None:
+    """What their keys have made already: a host may have sent under them without asking the moderator."""
+    conversation = state.conversations[command.conversation_id]
+    if conversation is not None:
+        queue = _queue(state, conversation, command.sender_id)
+        more.sent.update((command.conversation_id, command.sender_id, it.client_msg_id) for it in queue)
+
+
+def review(state: State, command: Review) -> Reviewed:
+    """Decide about one message, and store what may follow."""
+    conversation = state.find(command.conversation_id)
+    row = next(
+        (it for it in _queue(state, conversation, command.sender_id) if it.held_id == command.held_id), None
+    )
+    if row is None:
+        raise NotFoundError("no such message is held")
+    if row.state != "REVIEW":
+        raise BadRequestError("this message waits for another one of its sender, not for a review")
+    refused = []
+    if command.release:
+        payload = row.payload if command.payload is None else command.payload
+        _put(state, conversation, row._replace(state="READY", payload=payload))
+    else:
+        refused.append(_refuse_held(state, conversation, row, command.reason))
+    _audit_review(state, conversation, command)
+    return _follow(state, conversation, command, refused)
+
+
+def _follow(
+    state: State, conversation: ConversationState, command: Review, refused: list[tuple[str, str]]
+) -> Reviewed:
+    """Store from the front of the queue what waits for nobody any more."""
+    entries: list[Entry] = []
+    may_write = _may_write(state, conversation, command)
+    for row in _queue(state, conversation, command.sender_id):
+        if row.state == "REVIEW":
+            break
+        if state.sent.get((conversation.conversation_id, row.sender_id, row.client_msg_id)) is not None:
+            _gone(state, conversation, row)
+        elif may_write:
+            _gone(state, conversation, row)
+            kept = (row.sender_id, row.client_msg_id, row.payload_mac, row.payload)
+            entries.append(_store(state, conversation, *kept, command.at_ms))
+        else:
+            refused.append(_refuse_held(state, conversation, row, MAY_NOT_WRITE))
+    return Reviewed(tuple(entries), tuple(refused))
+
+
+def _may_write(state: State, conversation: ConversationState, command: Review) -> bool:
+    banned = state.revocations[command.sender_id, "", b""].get("BANNED")
+    if banned is not None and banned.holds:
+        return False
+    try:
+        check_may_write(state, conversation, command.sender_id, command.policy, command.at_ms)
+    except RefusedError:
+        return False
+    return True
+
+
+def _audit_review(state: State, conversation: ConversationState, command: Review) -> None:
+    action: AuditAction = "HELD_REFUSED"
+    if command.release:
+        action = "HELD_RELEASED" if command.payload is None else "HELD_REWRITTEN"
+    note(state, conversation, command.at_ms, command.by, action, command.sender_id, held=str(command.held_id))
+
+
+# --- the moderated messages of a batch ---
+
+
+def _queue(state: State, conversation: ConversationState, sender_id: str) -> list[ModeratedRow]:
+    """What is held of a sender in a conversation, in the order in which it was sent."""
+    held = state.held.get(sender_id)
+    if not held:
+        return []
+    return [held[number] for number in sorted(held) if held[number].conversation_key == conversation.key]
+
+
+def _store(
+    state: State,
+    conversation: ConversationState,
+    sender_id: str,
+    client_msg_id: str,
+    payload_mac: bytes,
+    payload: bytes,
+    at_ms: int,
+) -> Entry:
+    row = add_entry(state, conversation, "USER", sender_id, payload, at_ms, client_msg_id, payload_mac)
+    state.sent[conversation.conversation_id, sender_id, client_msg_id] = row
+    return entry_of(conversation, row, payload)
+
+
+def _put(state: State, conversation: ConversationState, row: ModeratedRow) -> None:
+    """Keep a moderated message as it is now."""
+    held = state.held.setdefault(row.sender_id, {})
+    state.held_total -= held.pop(row.held_id, None) is not None
+    if row.state != "REFUSED":
+        held[row.held_id] = row
+        state.held_total += 1
+    state.moderated[conversation.conversation_id, row.sender_id, row.client_msg_id] = row
+    state.changed_moderated[conversation.key, row.sender_id, row.client_msg_id] = row
+
+
+def _gone(state: State, conversation: ConversationState, row: ModeratedRow) -> None:
+    """It is in the log now: its key is known by that."""
+    state.held_total -= state.held[row.sender_id].pop(row.held_id, None) is not None
+    state.moderated.pop((conversation.conversation_id, row.sender_id, row.client_msg_id), None)
+    state.changed_moderated[conversation.key, row.sender_id, row.client_msg_id] = None
+
+
+def _refuse_held(
+    state: State, conversation: ConversationState, row: ModeratedRow, reason: str
+) -> tuple[str, str]:
+    _put(state, conversation, row._replace(state="REFUSED", reason=reason, payload=b""))
+    return row.client_msg_id, reason
+
+
+# --- reports ---
+
+
+def keys_of_report(keys: Keys, command: ReportMessage) -> None:
+    """The message, and the memberships of who reports it."""
+    place = message_place(command.message_id)
+    if place is not None:
+        key, _, seq = place
+        keys.conversation_keys.add(key)
+        keys.places.add((key, seq))
+        keys.cursors.add((key, command.user_id))
+
+
+def report(state: State, command: ReportMessage) -> Done:
+    """Keep a report; a second one of the same message changes nothing."""
+    conversation, row = find_message(state, command.message_id)
+    rules.check_visible(state.membership(conversation, command.user_id).intervals, row.seq)
+    if row.kind != "USER" or row.sender_id == command.user_id:
+        raise BadRequestError("only messages of others can be reported")
+    is_kept = command.keep_body and (conversation.key, row.seq) not in state.recalled
+    place = (conversation.key, row.seq, command.user_id)
+    made = (*place, command.reason, command.note, command.at_ms, row.payload if is_kept else None)
+    state.reports.setdefault(place, made)
+    return Done()
+
+
+def keys_of_resolve(keys: Keys, command: ResolveReports) -> None:
+    """The message, and how many open reports it has."""
+    place = message_place(command.message_id)
+    if place is not None:
+        key, _, seq = place
+        keys.conversation_keys.add(key)
+        keys.places.add((key, seq))
+        keys.reported.add((key, seq))
+
+
+def resolve_reports(state: State, command: ResolveReports) -> Done:
+    """Close the open reports of a message."""
+    conversation, row = find_message(state, command.message_id)
+    place = (conversation.key, row.seq)
+    if not state.open_reports.get(place) and not any(it[:2] == place for it in state.reports):
+        raise NotFoundError("this message has no open report")
+    state.open_reports[place] = 0
+    state.resolved_reports.append((command.by or "", command.resolution, command.at_ms, *place))
+    note(state, conversation, command.at_ms, command.by, "REPORTS_RESOLVED", command.message_id)
+    return Done()
