@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .assemble import open_archive as open_archive
     from .assemble import open_bus as open_bus
     from .assemble import open_push as open_push
     from .assemble import open_queue as open_queue
@@ -94,7 +95,7 @@ else:
     _HOMES = {
         name: home
         for home, names in {
-            "assemble": "open_bus open_push open_queue open_store",
+            "assemble": "open_archive open_bus open_push open_queue open_store",
             "core.rate_limit": "Rate",
             "client.api": "ChatApi",
             "client.client": "ChatClient",

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from ._arguments import check_kind
+from .archive.base import ArchiveStore
 from .bus._names import PREFIX
 from .bus.base import Bus
 from .errors import ConfigurationError
@@ -143,6 +144,36 @@ def open_queue(address: str, *, ports: Ports | None = None) -> Queue:
         options = _options_of(query, topic=str, group=str, partitions=int, replicas=int, visibility_s=float)
         return KafkaQueue(server, ports=ports, **options)
     raise ConfigurationError(f"unknown queue address; {_QUEUE_ADDRESSES}")  # it may hold a password
+
+
+_ARCHIVE_ADDRESSES = "use file:///FOLDER (an absolute path), s3://BUCKET/PREFIX?region=NAME or memory://"
+
+
+def open_archive(address: str) -> ArchiveStore:
+    """The archive behind an address; nothing is opened or made before the first use.
+
+    Args:
+        address: `file:///FOLDER` for a folder of this machine; `s3://BUCKET/PREFIX` for S3, with `?region=NAME` and,
+            for another service that speaks its protocol, `?endpoint=URL` (the extra `archive`); `memory://` for tests.
+
+    Raises:
+        ConfigurationError: Nobody serves such an address, or an extra is missing.
+    """
+    check_kind("address", address, str, hint="; file:///FOLDER for a folder")
+    scheme, separator, rest = address.partition("://")
+    if separator and scheme == "memory" and not rest:
+        from .archive.memory import MemoryArchive
+
+        return MemoryArchive()
+    if separator and scheme == "file" and rest.startswith("/") and rest.strip("/"):
+        from .archive.directory import DirectoryArchive
+
+        return DirectoryArchive(unquote(rest))
+    if separator and scheme == "s3":
+        from .archive.s3 import S3Archive
+
+        return S3Archive(address)
+    raise ConfigurationError(f"unknown archive address; {_ARCHIVE_ADDRESSES}")  # it may hold a password
 
 
 def _options_of(query: str, **kinds: Callable[[str], Any]) -> dict[str, Any]:
