@@ -83,6 +83,11 @@ _decode_header = msgspec.json.Decoder(_Header).decode
 _decode_line = msgspec.json.Decoder(_Line).decode
 
 
+def log_name(secret: bytes) -> str:
+    """What all names of a log's objects begin with: two logs in one archive never meet. Tells nothing of the secret."""
+    return hashlib.blake2b(secret, digest_size=8, person=b"chatkit-archive").hexdigest()
+
+
 def encode(conversation_id: str, entries: Sequence[ColdEntry]) -> bytes:
     """The object of some entries that follow one another; at least one.
 

@@ -395,6 +395,9 @@ def _set_pragmas(raw: sqlite3.Connection, path: str, read_only: bool, synchronou
     """Set each pragma, then read it back: SQLite ignores what it cannot or will not do without a word."""
     journal = "memory" if path == MEMORY else "wal"
     if not read_only:
+        raw.execute(
+            "PRAGMA auto_vacuum = INCREMENTAL"
+        )  # only a file that is empty takes it, and only before the next
         raw.execute(f"PRAGMA journal_mode = {journal}")
     raw.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
     wanted: dict[str, int] = {

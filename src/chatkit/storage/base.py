@@ -107,7 +107,11 @@ class Page(msgspec.Struct, frozen=True):
     """Entries of (after_seq, up_to_seq] that are visible to the reader, ascending.
 
     A seq in the range that is not listed is not visible and never will be by this page. `more` says whether
-    `up_to_seq` is below the head. `client_msg_id` is set only on the reader's own entries.
+    `up_to_seq` is below the head. `client_msg_id` is set only on the reader's own entries. Of a message whose body is
+    in the archive the payload is empty; `server.archiving` puts it in.
+
+    Attributes:
+        floor_seq: Entries up to here have expired: they are not listed, and nobody can read them any more.
     """
 
     conversation_id: str
@@ -116,6 +120,7 @@ class Page(msgspec.Struct, frozen=True):
     entries: tuple[Entry, ...]
     up_to_seq: int
     more: bool
+    floor_seq: int = 0
 
 
 class ConversationHead(msgspec.Struct, frozen=True, gc=False):
@@ -549,6 +554,7 @@ class LogReader(Protocol):
 
         Returns:
             At most `limit` entries, ascending, each with its `client_msg_id`; none if there is no such conversation.
+            What has expired is left out, and a body that is in the archive is empty.
         """
 
     async def heads(self, user_id: str, device_id: str) -> list[ConversationHead]:

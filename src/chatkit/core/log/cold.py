@@ -6,9 +6,13 @@ docs/design/0022-archive.md.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from .rules import Kind
+
+_NAME = re.compile(r"[0-9a-f]{16}/([0-9a-f]{16})/([0-9a-f]{14})-([0-9a-f]{14})-[0-9a-f]{16}\.jsonl\.zst")
 
 
 class ColdEntry(msgspec.Struct, frozen=True, gc=False):
@@ -42,23 +46,27 @@ class ColdRange(msgspec.Struct, frozen=True):
     conversation_id: str
     first_seq: int
     last_seq: int
-    name: str
-    digest: bytes
-    size: int
-    is_stale: bool
-    next_name: str
+    name: str = ""
+    digest: bytes = b""
+    size: int = 0
+    is_stale: bool = False
+    next_name: str = ""
 
 
 class ColdConversation(msgspec.Struct, frozen=True):
-    """A conversation that an archiver has something to do in.
+    """A conversation that an archiver may have something to do in.
 
     Attributes:
-        after_seq: The entries after it are in no range yet.
+        cold_seq: Messages up to here have no body in the hot tables.
+        ranged_seq: Entries up to here are in ranges, or have expired.
+        movable_seq: Messages up to here need no body in the hot tables.
     """
 
     conversation_key: int
     conversation_id: str
-    after_seq: int
+    cold_seq: int
+    ranged_seq: int
+    movable_seq: int
 
 
 def object_name(log: str, conversation_key: int, first_seq: int, last_seq: int, token: str) -> str:
@@ -69,6 +77,15 @@ def object_name(log: str, conversation_key: int, first_seq: int, last_seq: int, 
     return f"{folder_name(log, conversation_key)}{first_seq:014x}-{last_seq:014x}-{token}.jsonl.zst"
 
 
+def object_place(name: str) -> tuple[int, int, int] | None:
+    """(conversation key, first seq, last seq) of an object's name; None for every other name."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    key, first_seq, last_seq = (int(it, 16) for it in match.groups())
+    return key, first_seq, last_seq
+
+
 def manifest_name(log: str, conversation_key: int) -> str:
     """The name of a conversation's manifest, which lists its objects."""
     return f"{folder_name(log, conversation_key)}manifest.json"
@@ -77,3 +94,11 @@ def manifest_name(log: str, conversation_key: int) -> str:
 def folder_name(log: str, conversation_key: int) -> str:
     """What the names of a conversation's objects begin with."""
     return f"{log}/{conversation_key:016x}/"
+
+
+def is_cold(kind: Kind | None, payload: object) -> bool:
+    """Whether a row of the hot tables is a message whose body is elsewhere, or gone: then it has none.
+
+    What the server wrote itself stays where it is. A body is a JSON object, so an empty one is none.
+    """
+    return kind not in ("MEMBER", "RECALL") and payload == b""

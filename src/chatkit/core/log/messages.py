@@ -61,7 +61,8 @@ def repeat(state: State, conversation: ConversationState, command: Append, known
     """The stored answer to a key, whoever is a member by now."""
     rules.check_same_payload(command, known.payload_mac)
     recalled = (known.conversation_key, known.seq) in state.recalled
-    return Appended(entry_of(conversation, known, RECALLED if recalled else known.payload), True)
+    payload = known.payload or command.payload  # the same, which may be in the archive by now
+    return Appended(entry_of(conversation, known, RECALLED if recalled else payload), True)
 
 
 def add_entry(

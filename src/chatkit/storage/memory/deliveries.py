@@ -150,7 +150,7 @@ class MemoryDeliveries:
         return {
             (key, seq): self._tables.by_key[key].rows[seq - 1].payload
             for key, seq in places
-            if seq not in self._tables.by_key[key].recalled
+            if seq not in self._tables.by_key[key].recalled and self._tables.by_key[key].rows[seq - 1].payload
         }
 
     async def unread(self, user_ids: Sequence[str], now_ms: int) -> dict[str, int]:

@@ -45,20 +45,23 @@ class MemoryReads(MemoryAuditReads):
         """Visible entries after a seq."""
         log = self._joined(conversation_id, user_id)
         intervals = readable(log.members[user_id]) if history else log.members[user_id]
+        after_seq = max(after_seq, log.floor_seq)
         ranges = rules.page_ranges(intervals, after_seq, log.head_seq, limit)
         rows = [row for first, last in ranges for row in log.rows[first - 1 : last]]
         last_seq = rules.last_that_fits(((row.seq, len(_payload(log, row))) for row in rows), bytes_max)
         entries = [_entry(log, row, user_id) for row in rows if last_seq is not None and row.seq <= last_seq]
         up_to_seq = rules.page_end(intervals, last_seq, log.head_seq)
         more = up_to_seq < log.head_seq
-        return base.Page(conversation_id, log.epoch, log.head_seq, tuple(entries), up_to_seq, more)
+        return base.Page(
+            conversation_id, log.epoch, log.head_seq, tuple(entries), up_to_seq, more, log.floor_seq
+        )
 
     async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[base.Entry]:
         """The log itself after a seq, whoever may see it."""
         log = self._tables.by_id.get(conversation_id)
         if log is None:
             return []
-        return [_entry(log, row) for row in log.rows[max(0, after_seq) :][:limit]]
+        return [_entry(log, row) for row in log.rows[max(0, after_seq, log.floor_seq) :][:limit]]
 
     async def heads(self, user_id: str, device_id: str) -> list[base.ConversationHead]:
         """The user's conversations, for one device."""
@@ -80,7 +83,7 @@ class MemoryReads(MemoryAuditReads):
             log.type,
             log.epoch,
             log.head_seq,
-            readable(log.members[user_id])[0].join_seq,
+            max(readable(log.members[user_id])[0].join_seq, log.floor_seq + 1),
             delivered_seq,
             cursors.read_seq,
             min((it.delivered_seq for it in others), default=0),
@@ -118,7 +121,8 @@ class MemoryReads(MemoryAuditReads):
         ]
 
     def _unread(self, log: Conversation, user_id: str) -> int:
-        start = max(log.cursors[user_id].read_seq, log.head_seq - rules.UNREAD_ENTRIES_MAX)
+        read_seq = max(log.cursors[user_id].read_seq, log.floor_seq)
+        start = max(read_seq, log.head_seq - rules.UNREAD_ENTRIES_MAX)
         count = sum(
             row.kind == "USER" and row.seq not in log.recalled and row.sender_id != user_id
             for first, last in ranges_after(log.members[user_id], start, log.head_seq)

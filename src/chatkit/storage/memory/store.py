@@ -18,6 +18,7 @@ from ...errors import UnavailableError
 from ...ports import Ids
 from .. import base
 from ..transaction import carry_out, commit_batch_now
+from .cold import MemoryCold
 from .deliveries import MemoryDeliveries
 from .load import load
 from .reads import MemoryReads
@@ -66,6 +67,7 @@ class MemoryStore(MemoryReads):
         self._ids = ids
         self._secret = b""
         self._closed = False
+        self.cold = MemoryCold(self._tables, lambda: self.healthy)
         self.deliveries = MemoryDeliveries(self._tables, lambda: self.healthy, self._unread)
 
     @property

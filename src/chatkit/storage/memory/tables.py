@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ...core.log.audit import LOG, START, ChainedAct, Head
+from ...core.log.cold import ColdRange
 from ...core.log.commands import RevocationKind
 from ...core.log.keys import Subject
 from ...core.log.outcomes import Revocation
@@ -76,6 +77,13 @@ class Reported(msgspec.Struct):
     is_open: bool = True
 
 
+class Ranged(msgspec.Struct):
+    """A range of a log that is in the archive, and since when another object is written for it."""
+
+    held: ColdRange
+    next_ms: int = 0
+
+
 class Conversation(msgspec.Struct, eq=False):
     """One conversation with everything in it.
 
@@ -92,6 +100,7 @@ class Conversation(msgspec.Struct, eq=False):
         muted: Until when members are not woken.
         later: By user and device.
         pushes: What providers said of pushes, by user, device and seq.
+        ranges: What is archived, by first seq.
     """
 
     key: int
@@ -119,6 +128,11 @@ class Conversation(msgspec.Struct, eq=False):
     muted: dict[str, int] = msgspec.field(default_factory=dict)
     later: dict[tuple[str, str], Later] = msgspec.field(default_factory=dict)
     pushes: dict[tuple[str, str, int], PushRecord] = msgspec.field(default_factory=dict)
+    cold_seq: int = 0
+    floor_seq: int = 0
+    keep_ms: int | None = None
+    manifest_version: int = 0
+    ranges: dict[int, Ranged] = msgspec.field(default_factory=dict)
 
     def is_member(self, user_id: str) -> bool:
         """Whether the user is a member now."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import replace
+
 from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.rules import least_confirmed
 from ...core.log.state import DevicePlace
@@ -113,6 +115,9 @@ def _write_log(tables: MemoryState, changes: Changes) -> None:
         row = conversation.rows[seq - 1]
         conversation.rows[seq - 1] = row._replace(payload=bytes(len(row.payload)))
         conversation.recalled[seq] = recalled_by
+        for it in conversation.ranges.values():
+            if it.held.first_seq <= seq <= it.held.last_seq:
+                it.held = replace(it.held, is_stale=bool(it.held.name))
 
 
 def _write_memberships(tables: MemoryState, changes: Changes) -> None:

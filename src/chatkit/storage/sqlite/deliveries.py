@@ -122,11 +122,12 @@ SELECT_PAYLOADS = """
 WITH k (conversation_key, seq) AS (VALUES {keys})
 SELECT e.conversation_key, e.seq, e.payload FROM k
 CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
-WHERE NOT EXISTS (SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
+WHERE e.payload <> x'' AND NOT EXISTS (
+    SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
 """
 SELECT_BEHIND = """
 WITH k (user_id) AS (VALUES {keys})
-SELECT m.conversation_key, m.user_id, u.read_seq, c.head_seq FROM k
+SELECT m.conversation_key, m.user_id, max(u.read_seq, c.floor_seq), c.head_seq FROM k
 CROSS JOIN conversation_member AS m ON m.user_id = k.user_id AND m.leave_seq IS NULL
 CROSS JOIN conversation AS c ON c.conversation_key = m.conversation_key
 CROSS JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id

@@ -44,6 +44,7 @@ from ..base import (
 )
 from ..body import body_fault
 from ..unread import Place, UnreadCounts
+from .cold import cold_and_floor
 from .load import load
 from .select import select
 
@@ -83,8 +84,8 @@ SELECT_ENTRIES = (
 _HEAD = """
 SELECT
     c.conversation_id, c.type, c.epoch, c.head_seq,
-    (SELECT ifnull(f.first_seq, f.join_seq) FROM conversation_member AS f
-        WHERE f.conversation_key = c.conversation_key AND f.user_id = u.user_id ORDER BY f.join_seq LIMIT 1),
+    max(c.floor_seq + 1, (SELECT ifnull(f.first_seq, f.join_seq) FROM conversation_member AS f
+        WHERE f.conversation_key = c.conversation_key AND f.user_id = u.user_id ORDER BY f.join_seq LIMIT 1)),
     {delivered} AS delivered,
     u.read_seq,
     ifnull((SELECT min(o.delivered_seq) FROM member_cursor AS o
@@ -243,6 +244,8 @@ def page(
     """
     membership = _joined(connection, conversation_id, user_id)
     loaded, intervals = membership.conversation, membership.intervals
+    cold_seq, floor_seq = cold_and_floor(connection, loaded.key)
+    after_seq = max(after_seq, floor_seq)
     if loaded.pair is None:
         place = (loaded.key, user_id, after_seq + 1, limit + 2)
         found = connection.execute(SELECT_READABLE if history else SELECT_MEMBERSHIPS, place)
@@ -254,11 +257,10 @@ def page(
     ]
     last = rules.last_that_fits(sizes, bytes_max)
     spans = [(key, first, min(end, last)) for key, first, end in ranges if last is not None and first <= last]
-    entries = [_entry(loaded, row, user_id) for row in _rows(connection, spans)]
+    entries = [_entry(loaded, row, user_id, cold_seq) for row in _rows(connection, spans)]
     up_to_seq = rules.page_end(intervals, last, loaded.head_seq)
-    return Page(
-        conversation_id, loaded.epoch, loaded.head_seq, tuple(entries), up_to_seq, up_to_seq < loaded.head_seq
-    )
+    more = up_to_seq < loaded.head_seq
+    return Page(conversation_id, loaded.epoch, loaded.head_seq, tuple(entries), up_to_seq, more, floor_seq)
 
 
 def _rows(connection: Connection, ranges: Sequence[tuple[int, int, int]]) -> list[Row]:
@@ -287,14 +289,16 @@ def entries(connection: Connection, conversation_id: str, after_seq: int, limit:
     loaded = _found(connection, conversation_id)
     if loaded is None:
         return []
+    cold_seq, floor_seq = cold_and_floor(connection, loaded.key)
+    after_seq = max(after_seq, floor_seq)
     span = (loaded.key, after_seq + 1, after_seq + limit)
-    return [_entry(loaded, row, None) for row in _rows(connection, [span])]
+    return [_entry(loaded, row, None, cold_seq) for row in _rows(connection, [span])]
 
 
-def _entry(loaded: ConversationState, row: Row, reader_id: str | None) -> Entry:
+def _entry(loaded: ConversationState, row: Row, reader_id: str | None, cold_seq: int) -> Entry:
     """A row as the contract shows it: with its key to its author, or to nobody in particular."""
     seq, epoch, sender_id, server_ts, payload, client_msg_id, recalled_by = row
-    if recalled_by is None:
+    if recalled_by is None and (payload or seq > cold_seq):  # a body that is in the archive is empty here
         _check_body(loaded, seq, payload)
     return Entry(
         loaded.conversation_id,
@@ -356,7 +360,7 @@ def _conversation_row(
 ) -> ConversationRow:
     head = ConversationHead(*row[:9])
     title, last_activity_ms, key, muted_until_ms, history, *member = row[9:]
-    place = (key, user_id, head.read_seq, head.head_seq)
+    place = (key, user_id, max(head.read_seq, head.first_seq - 1), head.head_seq)
     unread = counts.of(place, lambda: count_unread(connection, place))
     return ConversationRow(
         head, title, unread, last_activity_ms, muted_until_ms, _member(user_id, *member), history

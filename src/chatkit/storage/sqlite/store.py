@@ -38,6 +38,7 @@ from ...ports import Ids
 from .. import base
 from ..unread import UnreadCounts
 from . import audit, moderation, reads
+from .cold_store import SqliteCold
 from .delivery_store import SqliteDeliveries
 from .last_served import LastServed
 from .opening import APPLICATION_ID, check_newest
@@ -103,6 +104,7 @@ class SqliteStore:
         self._readers: deque[Connection] = deque()
         self._unread = UnreadCounts()
         self.deliveries = SqliteDeliveries(self._read, self._change, lambda: self._unread)
+        self.cold = SqliteCold(self._read, self._change)
 
     @property
     def commits_in_flight_max(self) -> int:

@@ -15,6 +15,7 @@ from ...core.log.state import DevicePlace
 from ...drivers.sqlite import Connection
 from . import moderation
 from .audit import write_audit
+from .cold import STALE_BY_RECALL
 from .select import select
 
 SET_POSITION_FLOOR = (
@@ -241,6 +242,7 @@ def _write_acts(connection: Connection, changes: Changes) -> None:
     """Recalls, and changes of members."""
     _many(connection, UPDATE_BLANK, [row[:2] for row in changes.recalls])
     _many(connection, INSERT_RECALL, changes.recalls)
+    _many(connection, STALE_BY_RECALL, [row[:2] for row in changes.recalls])
     _many(connection, UPDATE_MEMBER_GONE, changes.ended)
     _many(connection, INSERT_MEMBER, changes.joined)
 
