@@ -395,9 +395,7 @@ def _set_pragmas(raw: sqlite3.Connection, path: str, read_only: bool, synchronou
     """Set each pragma, then read it back: SQLite ignores what it cannot or will not do without a word."""
     journal = "memory" if path == MEMORY else "wal"
     if not read_only:
-        raw.execute(
-            "PRAGMA auto_vacuum = INCREMENTAL"
-        )  # only a file that is empty takes it, and only before the next
+        _make_shrinkable(raw)
         raw.execute(f"PRAGMA journal_mode = {journal}")
     raw.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
     wanted: dict[str, int] = {
@@ -417,6 +415,13 @@ def _set_pragmas(raw: sqlite3.Connection, path: str, read_only: bool, synchronou
             raise ConfigurationError(
                 f"SQLite pragma {name} is {found!r} on this file; it must be {expected!r}"
             )
+
+
+def _make_shrinkable(raw: sqlite3.Connection) -> None:
+    """Have a new file keep what it takes to give free pages back. It must be said before anything is in it; said of a
+    file that has pages, it would be a write."""
+    if raw.execute("PRAGMA page_count").fetchone() == (0,):
+        raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
 
 
 def _prove_writable(raw: sqlite3.Connection) -> None:
