@@ -18,6 +18,7 @@ import anyio
 
 from .._arguments import check_callable, check_has, check_kind
 from .._event_loop import LoopGuard
+from ..archive.base import ArchiveStore
 from ..bus.base import Bus, Connects
 from ..errors import ConfigurationError, RefusedError
 from ..observability.instrument import Instrument, Instruments
@@ -32,6 +33,8 @@ from ..wire.codec import Codec
 from .access import Access
 from .admission import Admission
 from .allowance import Allowance
+from .archiving.config import ArchiveConfig
+from .archiving.service import Archiving
 from .asking import Asking, ResumeAuthorizer
 from .auth import Authenticator
 from .background import Background
@@ -104,6 +107,9 @@ class ChatServer(LoginVerbs, ModerationVerbs):
         delivery: Times and bounds of the delivery worker.
         queue: Where workers hear which conversations have work, such as `open_queue("jetstream://HOST")`; None: they
             look into the store alone. It is closed when the server is left: with one, the server is entered once.
+        archive: Where bodies of older messages are, such as `open_archive("file:///FOLDER")`; needed once any are
+            there. It stays open when the server is left.
+        archiving: What is moved there, and when, by this server; None: nothing (another process may do it).
         instruments: Told what happens, such as metrics and traces; see `Instrument`. Of its worker too.
         moderator: Asked about each message of a user before it is stored; see `Moderator`. None: nothing is moderated.
             All servers of a log should have one, or none. It needs a store that is a `ModerationReader`.
@@ -135,6 +141,8 @@ class ChatServer(LoginVerbs, ModerationVerbs):
         compose_push: Compose | None = None,
         delivery: DeliveryConfig | None = None,
         queue: Queue | None = None,
+        archive: ArchiveStore | None = None,
+        archiving: ArchiveConfig | None = None,
         instruments: Iterable[Instrument] = (),
         moderator: Moderator | None = None,
         moderation: ModerationConfig | None = None,
@@ -156,6 +164,10 @@ class ChatServer(LoginVerbs, ModerationVerbs):
             check_has("queue", queue, "put", "a Queue, such as open_queue('jetstream://HOST')")
         self.push, self._compose_push, self._delivery = push, compose_push, delivery
         self._queue = queue
+        if archive is not None:
+            check_has("archive", archive, "names", "an ArchiveStore, such as open_archive('file:///FOLDER')")
+        check_kind("archiving", archiving, ArchiveConfig, optional=True)
+        self._archive, self._archive_config = archive, archiving
         self._instruments = Instruments(instruments)
         self._moderator, self._moderation_config = moderator, moderation or ModerationConfig()
         self._drain_on_signals = drain_on_signals
@@ -170,6 +182,7 @@ class ChatServer(LoginVerbs, ModerationVerbs):
         self._bus = bus
         self._feed = None if self._queue is None else QueueFeed(self._queue, ports.clock)
         self._worker = self._delivery_worker(store, ports)
+        self._archiving = Archiving(store, self._archive, self._archive_config, ports)
         self._background = Background(self._failed)
         spawn = self._background.spawn
         to_reconcile = ReconcileQueue()
@@ -239,7 +252,15 @@ class ChatServer(LoginVerbs, ModerationVerbs):
             self._instruments,
         )
         self.sync = Sync(
-            store, hub, to_reconcile, self.allowance, self.reads, config, spawn, self._instruments
+            store,
+            self._archiving.log,
+            hub,
+            to_reconcile,
+            self.allowance,
+            self.reads,
+            config,
+            spawn,
+            self._instruments,
         )
         typing = Typing(store, hub, bridge, self._committer, self.allowance, config)
         self._restoration = Restoration(store, self.engine)
@@ -261,6 +282,7 @@ class ChatServer(LoginVerbs, ModerationVerbs):
         self._drain = Drain(self._sessions, self._committer, config, ports.clock, self._moderation)
         self._reconciler = Reconciler(
             store,
+            self._archiving.log,
             hub,
             receipts,
             self._committer,
@@ -338,6 +360,7 @@ class ChatServer(LoginVerbs, ModerationVerbs):
                 await self._bus.connect()
             if isinstance(self._queue, QueueConnects):
                 await self._queue.connect()
+            await self._archiving.start(secret)
             self.engine.start(secret, self._guard)
             await self._reconciler.begin()
             await self._access.begin()
@@ -435,6 +458,7 @@ class ChatServer(LoginVerbs, ModerationVerbs):
         """
         if self._guard is not None:
             self._guard.check()
+        self._archiving.stop()
         if self._worker is not None:
             self._worker.stop()
         await self._drain.run(running=self.running)
@@ -466,6 +490,8 @@ class ChatServer(LoginVerbs, ModerationVerbs):
         if self._bridge is not None:
             self._background.start(self._bridge.run)
         self._watchdog.start(self._background)
+        if self._archiving.interval_s is not None:
+            self._background.every(self._archiving.interval_s, self._archiving.run)
         if self._worker is not None:
             self._background.start(self._worker.run)
         if self._feed is not None:

@@ -16,6 +16,7 @@ from ..observability.instrument import Instruments
 from ..storage.base import Page, Store
 from ..wire import events as ev
 from .allowance import Allowance
+from .archiving.reader import ArchiveReader
 from .background import Spawn
 from .cluster.reconcile_queue import ReconcileQueue
 from .config import ServerConfig
@@ -51,6 +52,7 @@ class Sync:
     def __init__(
         self,
         store: Store,
+        log: ArchiveReader,
         hub: Hub,
         to_reconcile: ReconcileQueue,
         allowance: Allowance,
@@ -62,6 +64,7 @@ class Sync:
         self._allowance = allowance
         self._reads = reads
         self._store = store
+        self._log = log
         self._hub = hub
         self._to_reconcile = to_reconcile
         self._config = config
@@ -115,11 +118,12 @@ class Sync:
         Raises:
             NotFoundError: Not a member.
             ConflictError: The log has another epoch than the caller's cursor.
+            UnavailableError: The page has messages from the archive, which does not answer; a retry is safe.
             RateLimitedError: Too many reads of this user wait already.
         """
         limit, bytes_max = min(limit, ev.PAGE_MAX), self._config.page_bytes_max
         async with self._reads.turn(user_id):
-            page = await self._store.page(conversation_id, user_id, last_seq, limit, bytes_max)
+            page = await self._log.page(conversation_id, user_id, last_seq, limit, bytes_max)
         if epoch is not None and epoch != page.epoch:
             raise ConflictError("the log has another epoch; drop the cursor and sync afresh")
         return page

@@ -10,7 +10,7 @@ storage refused; a retry is safe.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, Protocol, runtime_checkable
 
 import msgspec
@@ -84,6 +84,18 @@ class Space(msgspec.Struct, frozen=True):
     total_bytes: int
     free_bytes: int
     shrinks: bool
+
+
+def first_cold(entries: Iterable[ColdEntry], before_ms: int, bytes_max: int) -> list[ColdEntry]:
+    """The entries up to the first one that is too young, or for which there is no room any more; at least one fits."""
+    found: list[ColdEntry] = []
+    size = 0
+    for it in entries:
+        size += len(it.payload or b"")
+        if it.server_ts >= before_ms or (found and size > bytes_max):
+            break
+        found.append(it)
+    return found
 
 
 class ColdStore(Protocol):

@@ -25,14 +25,19 @@ class _Recall(msgspec.Struct):
 _decode_recall = msgspec.json.Decoder(_Recall).decode
 
 
-def entry_fault(kind: str | None, payload: object, *, is_recalled: bool) -> tuple[Check, str] | None:
+def entry_fault(
+    kind: str | None, payload: object, *, is_recalled: bool, is_cold: bool
+) -> tuple[Check, str] | None:
     """What is wrong with an entry, in words that follow "has"; None if nothing is.
 
     Args:
         kind: Of the entry; what is neither MEMBER nor RECALL was written by a user.
         payload: Its body.
         is_recalled: Whether it was recalled.
+        is_cold: Whether its body, if it is a user's, is in the archive.
     """
+    if is_cold and kind not in ("MEMBER", "RECALL"):
+        return None if payload == b"" else ("archive", "a body that should be in the archive alone")
     if words := body_fault(payload, is_recalled=is_recalled):
         return ("recall" if is_recalled else "body"), words
     if kind in ("MEMBER", "RECALL") and not _is_of_kind(kind, payload):

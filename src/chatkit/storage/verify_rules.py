@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 Check = Literal[
     "structure", "schema", "unreadable", "row", "secret", "entries", "body", "recall", "membership", "cursor", "device",
-    "outbox", "audit", "block",
+    "outbox", "audit", "block", "archive",
 ]  # fmt: skip
 """What a finding is about."""
 
@@ -100,6 +100,8 @@ _EXACT = (
     "AND x.user_id = t.user_id AND x.device_id = t.device_id)"
 )
 
+_RANGES = "SELECT 1 FROM archive_range AS r WHERE r.conversation_key = t.conversation_key AND r.name <> ''"
+
 RULES: Final = (
     Rule("entries", _ENTRIES, "{name} has {0}, but {1} entries up to seq {2}"),
     _orphans("membership", "conversation_member"),
@@ -110,6 +112,7 @@ RULES: Final = (
     _orphans("outbox", "outbox"),
     _orphans("outbox", "delivery"),
     _orphans("outbox", "mute"),
+    _orphans("archive", "archive_range"),
     Rule("audit", _AUDIT_ORPHANS, "{name} has no row, but {0} in audit"),
     _rule(
         "audit",
@@ -260,5 +263,42 @@ RULES: Final = (
         "t.audit_id, t.seq, c.head_seq",
         "audit AS t",
         "t.seq < 1 OR t.seq > c.head_seq",
+    ),
+    _rule(
+        "archive",
+        "{name} has head {0}; its bodies are elsewhere up to seq {1}, and have expired up to seq {2}",
+        "t.head_seq, t.cold_seq, t.floor_seq",
+        "conversation AS t",
+        "t.head_seq > 0 AND (t.cold_seq >= t.head_seq OR t.floor_seq >= t.head_seq)",
+    ),
+    _rule(
+        "archive",
+        "{name} has bodies elsewhere up to seq {0}, but no object holds that of seq {1}",
+        "t.cold_seq, t.floor_seq + 1",
+        "conversation AS t",
+        f"t.cold_seq > t.floor_seq AND NOT EXISTS ({_RANGES} AND r.first_seq <= t.floor_seq + 1 "
+        "AND r.last_seq > t.floor_seq)",
+    ),
+    _rule(
+        "archive",
+        "{name} has bodies elsewhere up to seq {0}, but no object holds that of seq {1}",
+        "c.cold_seq, t.last_seq + 1",
+        "archive_range AS t",
+        "t.name <> '' AND t.last_seq > c.floor_seq AND t.last_seq < c.cold_seq "
+        f"AND NOT EXISTS ({_RANGES} AND r.first_seq = t.last_seq + 1)",
+    ),
+    _rule(
+        "archive",
+        "{name} has head {2}, and an object of seqs {0} to {1}",
+        "t.first_seq, t.last_seq, c.head_seq",
+        "archive_range AS t",
+        "t.last_seq >= c.head_seq",
+    ),
+    _rule(
+        "archive",
+        "{name} has two objects that hold seq {0}",
+        "t.last_seq",
+        "archive_range AS t",
+        f"EXISTS ({_RANGES} AND r.first_seq > t.first_seq AND r.first_seq <= t.last_seq)",
     ),
 )

@@ -19,6 +19,7 @@ from ...ports import Clock
 from ...storage.base import Entry, Store
 from ...types import JoinReason
 from ...wire import events as ev
+from ..archiving.reader import ArchiveReader
 from ..committer import Committer
 from ..live.fanout import DELIVERIES_PER_TURN
 from ..live.hub import Hub
@@ -49,6 +50,7 @@ class Reconciler:
     def __init__(
         self,
         store: Store,
+        log: ArchiveReader,
         hub: Hub,
         receipts: Receipts,
         committer: Committer,
@@ -59,6 +61,7 @@ class Reconciler:
         instruments: Instruments,
     ) -> None:
         self._store = store
+        self._log = log
         self._hub = hub
         self._receipts = receipts
         self._committer = committer
@@ -145,7 +148,7 @@ class Reconciler:
         """Apply a log up to a seq that it is known to have."""
         try:
             while (position := self._position_of(conversation_id)) is not None and position < head_seq:
-                entries = await self._store.entries(conversation_id, position, ENTRIES_PER_READ)
+                entries = await self._log.entries(conversation_id, position, ENTRIES_PER_READ)
                 self._check.read(entries, position)
                 await self._apply(entries)
                 reached = self._position_of(conversation_id)

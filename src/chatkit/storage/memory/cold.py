@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ...core.log.cold import ColdConversation, ColdEntry, ColdRange
 from ...errors import UnavailableError
-from ..cold import RESTORE_MAX, SCAN_MAX, Blanks, ColdTerms, ColdTotals, Due, Space
+from ..cold import RESTORE_MAX, SCAN_MAX, Blanks, ColdTerms, ColdTotals, Due, Space, first_cold
 from .tables import Conversation, MemoryState, Ranged
 
 
@@ -39,14 +39,8 @@ class MemoryCold:
         """Cold entries after a seq."""
         await self._turn()
         log = self._tables.by_key[conversation_key]
-        found: list[ColdEntry] = []
-        size = 0
-        for it in _entries(log, after_seq + 1, min(after_seq + limit, log.head_seq - terms.keep_entries)):
-            size += len(it.payload or b"")
-            if it.server_ts >= terms.before_ms or (found and size > bytes_max):
-                break
-            found.append(it)
-        return found
+        last_seq = min(after_seq + limit, log.head_seq - terms.keep_entries)
+        return first_cold(_entries(log, after_seq + 1, last_seq), terms.before_ms, bytes_max)
 
     async def entries_of(self, it: ColdRange) -> list[ColdEntry]:
         """The entries of a range."""

@@ -164,10 +164,12 @@ CROSS JOIN LATERAL (
 SELECT_PAYLOADS: Final = """
 SELECT e.conversation_key, e.seq, e.payload FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
 JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
-WHERE NOT EXISTS (SELECT FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
+WHERE e.payload <> '' AND NOT EXISTS (
+    SELECT FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
 """
 SELECT_BEHIND: Final = """
-SELECT m.conversation_key, m.user_id, u.read_seq, c.head_seq FROM unnest($1::text[]) AS k (user_id)
+SELECT m.conversation_key, m.user_id, greatest(u.read_seq, c.floor_seq), c.head_seq
+FROM unnest($1::text[]) AS k (user_id)
 CROSS JOIN LATERAL (
     SELECT * FROM conversation_member AS f WHERE f.user_id = k.user_id AND f.leave_seq IS NULL OFFSET 0
 ) AS m

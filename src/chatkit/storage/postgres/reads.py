@@ -56,7 +56,7 @@ _END: Final = 2**63 - 1
 SELECT_CONVERSATION = """
 SELECT
     c.conversation_key, c.conversation_id, c.type, c.title, c.epoch, c.head_seq, c.owner_id, c.single_pair,
-    c.member_count, c.history, m.join_seq, m.role
+    c.member_count, c.history, m.join_seq, m.role, c.cold_seq, c.floor_seq
 FROM conversation_name AS n
 JOIN conversation AS c ON c.conversation_key = n.conversation_key
 LEFT JOIN conversation_member AS m ON m.conversation_key = n.conversation_key AND m.user_id = $2
@@ -88,8 +88,8 @@ SELECT_ENTRIES = (
 _HEAD = """
 SELECT
     c.conversation_id, c.type, c.epoch, c.head_seq,
-    (SELECT coalesce(f.first_seq, f.join_seq) FROM conversation_member AS f
-        WHERE f.conversation_key = c.conversation_key AND f.user_id = u.user_id ORDER BY f.join_seq LIMIT 1),
+    greatest(c.floor_seq + 1, (SELECT coalesce(f.first_seq, f.join_seq) FROM conversation_member AS f
+        WHERE f.conversation_key = c.conversation_key AND f.user_id = u.user_id ORDER BY f.join_seq LIMIT 1)),
     {delivered} AS delivered,
     u.read_seq,
     coalesce((SELECT min(o.delivered_seq) FROM member_cursor AS o
@@ -260,7 +260,8 @@ class _Found:
 
     def __init__(self, row: Row) -> None:
         self.key, self.conversation_id, self.type, self.title, self.epoch, self.head_seq, *rest = row
-        self.owner_id, self.pair, self.member_count, self.history, self.join_seq, self.granted = rest
+        self.owner_id, self.pair, self.member_count, self.history, self.join_seq, self.granted, *rest = rest
+        self.cold_seq, self.floor_seq = rest
 
 
 async def _find(connection: Connection, conversation_id: str, user_id: str = "") -> _Found | None:
@@ -292,6 +293,7 @@ async def page(
         UnavailableError: A body of the page is not what was stored; nothing of the page is served.
     """
     found = await _joined(connection, conversation_id, user_id)
+    after_seq = max(after_seq, found.floor_seq)
     if found.pair is None:
         place = (found.key, user_id, after_seq + 1, limit + 2)
         memberships = await connection.fetch(SELECT_READABLE if history else SELECT_MEMBERSHIPS, *place)
@@ -308,7 +310,8 @@ async def page(
     rows = await _of_ranges(connection, SELECT_ENTRIES, found.key, spans)
     up_to_seq = rules.page_end(intervals, last, found.head_seq)
     shown = tuple(_entry(found, row, user_id) for row in rows)
-    return Page(conversation_id, found.epoch, found.head_seq, shown, up_to_seq, up_to_seq < found.head_seq)
+    more = up_to_seq < found.head_seq
+    return Page(conversation_id, found.epoch, found.head_seq, shown, up_to_seq, more, found.floor_seq)
 
 
 async def _of_ranges(
@@ -325,6 +328,7 @@ async def entries(connection: Connection, conversation_id: str, after_seq: int, 
     found = await _find(connection, conversation_id)
     if found is None:
         return []
+    after_seq = max(after_seq, found.floor_seq)
     rows = await _of_ranges(
         connection, SELECT_ENTRIES, found.key, [(after_seq + 1, min(after_seq + limit, _END))]
     )
@@ -334,7 +338,9 @@ async def entries(connection: Connection, conversation_id: str, after_seq: int, 
 def _entry(found: _Found, row: Row, reader_id: str | None) -> Entry:
     """A row as the contract shows it: with its key to its author, or to nobody in particular."""
     seq, epoch, sender_id, server_ts, payload, client_msg_id, recalled_by = row
-    if recalled_by is None:
+    if recalled_by is None and (
+        payload or seq > found.cold_seq
+    ):  # a body that is in the archive is empty here
         _check_body(found, seq, payload)
     return Entry(
         found.conversation_id,
@@ -402,7 +408,7 @@ async def conversations(
         rows = await connection.fetch(SELECT_ROWS_OF_USER, *place)
     else:
         rows = await connection.fetch(SELECT_ROWS_OF_DEVICE, *place, device_id)
-    places: list[Place] = [(row[11], user_id, row[6], row[3]) for row in rows]
+    places: list[Place] = [(row[11], user_id, max(row[6], row[4] - 1), row[3]) for row in rows]
     return [
         _conversation_row(user_id, list(row), unread)
         for row, unread in zip(rows, await unread_at(connection, counts, places), strict=True)

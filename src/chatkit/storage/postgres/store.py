@@ -34,6 +34,7 @@ from ..transaction import commit_batch
 from ..unread import UnreadCounts
 from . import audit, moderation, put_back, reads, within
 from .batch import carry_out
+from .cold import PostgresCold
 from .deliveries import PostgresDeliveries
 from .locked import LockedConversations, Name, names_of, refusal
 from .trail import trail
@@ -89,6 +90,7 @@ class PostgresStore:
         self._healthy = False
         self._restored = False
         self._unread = UnreadCounts()
+        self.cold = PostgresCold(self._database, self._reading)
         self.deliveries = PostgresDeliveries(self._database, self._reading, self._unread)
 
     # --- its life ---

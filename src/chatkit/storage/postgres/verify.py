@@ -104,9 +104,10 @@ SELECT t.user_id, t.device_id, EXISTS (
 FROM resume_token AS t WHERE (t.user_id, t.device_id) > ($1, $2) ORDER BY t.user_id, t.device_id LIMIT $3
 """
 _SELECT_MESSAGES = """
-SELECT e.conversation_key, e.seq, e.kind, e.payload, r.recalled_by_seq FROM (
+SELECT e.conversation_key, e.seq, e.kind, e.payload, r.recalled_by_seq, coalesce(e.seq <= c.cold_seq, false) FROM (
     SELECT * FROM message WHERE (conversation_key, seq) > ($1, $2) ORDER BY conversation_key, seq LIMIT $3
 ) AS e
+LEFT JOIN conversation AS c ON c.conversation_key = e.conversation_key
 LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
 ORDER BY e.conversation_key, e.seq
 """
@@ -347,8 +348,8 @@ async def _check_messages(
     """Check the bodies behind a place; returns where each of them is."""
     rows = await connection.fetch(_SELECT_MESSAGES, *after, limit)
     recalls = []
-    for key, seq, kind, payload, recalled_by in rows:
-        fault = entry_fault(kind, payload, is_recalled=recalled_by is not None)
+    for key, seq, kind, payload, recalled_by, is_cold in rows:
+        fault = entry_fault(kind, payload, is_recalled=recalled_by is not None, is_cold=is_cold)
         if fault is not None:
             report.add(fault[0], f"{await _name(connection, key)} has {fault[1]}, at seq {seq}")
         elif kind == "RECALL":

@@ -13,7 +13,7 @@ from typing import Final
 from ...core.log.cold import ColdConversation, ColdEntry, ColdRange
 from ...drivers.sqlite import Connection, Row
 from ...errors import UnavailableError
-from ..cold import SCAN_MAX, Blanks, ColdTerms, ColdTotals, Due, Space
+from ..cold import SCAN_MAX, Blanks, ColdTerms, ColdTotals, Due, Space, first_cold
 from .select import select
 
 # ruff: noqa: S608 -- joined from constants of this module only
@@ -144,20 +144,7 @@ def entries(
 ) -> list[ColdEntry]:
     """Cold entries after a seq, without a gap."""
     rows = connection.execute(SELECT_COLD, (key, after_seq, limit, terms.keep_entries))
-    return first_cold(rows, terms.before_ms, bytes_max)
-
-
-def first_cold(rows: list[Row], before_ms: int, bytes_max: int) -> list[ColdEntry]:
-    """The entries up to the first one that is too young, or for which there is no room any more."""
-    found: list[ColdEntry] = []
-    size = 0
-    for row in rows:
-        it = ColdEntry(*row)
-        size += len(it.payload or b"")
-        if it.server_ts >= before_ms or (found and size > bytes_max):
-            break
-        found.append(it)
-    return found
+    return first_cold((ColdEntry(*row) for row in rows), terms.before_ms, bytes_max)
 
 
 def entries_of(connection: Connection, it: ColdRange) -> list[ColdEntry]:

@@ -57,7 +57,10 @@ _FIRST_KEY: Final = -(2**63)
 _LAST_KEY: Final = 2**63 - 1
 
 _SELECT_SCHEMA = "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type DESC, name"
-_SELECT_SIZES = "SELECT (SELECT count(*) FROM conversation), (SELECT ifnull(max(rowid), 0) FROM message)"
+_SELECT_SIZES = """
+SELECT (SELECT count(*) FROM conversation), (SELECT ifnull(sum(head_seq), 0) FROM conversation),
+    (SELECT ifnull(min(rowid), 1) - 1 FROM message), (SELECT ifnull(max(rowid), 0) FROM message)
+"""
 _SELECT_KEYS = "SELECT conversation_key FROM conversation WHERE conversation_key > ? ORDER BY 1 LIMIT ?"
 _SELECT_SECRET = (
     "SELECT 1 FROM setting WHERE name = 'secret' AND typeof(value) = 'blob' AND length(value) > 0"  # noqa: S105
@@ -76,8 +79,10 @@ SELECT t.user_id, t.device_id FROM resume_token AS t WHERE NOT EXISTS (
 _SELECT_MESSAGES = """
 SELECT
     e.rowid, e.conversation_key, e.seq,
-    CASE e.kind WHEN 'MEMBER' THEN 'MEMBER' WHEN 'RECALL' THEN 'RECALL' END, e.payload, r.recalled_by_seq
+    CASE e.kind WHEN 'MEMBER' THEN 'MEMBER' WHEN 'RECALL' THEN 'RECALL' END, e.payload, r.recalled_by_seq,
+    ifnull(e.seq <= c.cold_seq, 0)
 FROM message AS e NOT INDEXED
+LEFT JOIN conversation AS c ON c.conversation_key = e.conversation_key
 LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
 WHERE e.rowid > ? ORDER BY e.rowid LIMIT ?
 """
@@ -178,14 +183,14 @@ def _verify(connection: Connection, report: Report) -> Iterator[Progress]:
             has_tables = _check_schema(connection, report, model)
             row_checks = _row_checks(model)
         if has_tables:
-            ((conversations, last_rowid),) = connection.execute(_SELECT_SIZES)
+            ((conversations, total, *rowids),) = connection.execute(_SELECT_SIZES)
             _check_log(connection, report)
             for number, check in enumerate(row_checks):
                 yield Progress("rows", number, len(row_checks))
                 _check_rows(connection, report, check)
             yield from _check_conversations(connection, report, conversations)
             yield from _check_audit(connection, report)
-            yield from _check_messages(connection, report, last_rowid)
+            yield from _check_messages(connection, report, total, *rowids)
     finally:
         connection.rollback()
 
@@ -302,10 +307,13 @@ def _check_audit(connection: Connection, report: Report) -> Iterator[Progress]:
         report.add("unreadable", f"the audit cannot be read: {error}")
 
 
-def _check_messages(connection: Connection, report: Report, last_rowid: int) -> Iterator[Progress]:
-    after, unreadable = 0, 0
+def _check_messages(
+    connection: Connection, report: Report, total: int, after: int, last_rowid: int
+) -> Iterator[Progress]:
+    """Row by row in the order of the file: those without a body have rowids below all others."""
+    unreadable = 0
     while after < last_rowid and unreadable < _UNREADABLE_MAX:
-        yield Progress("messages", after, last_rowid)
+        yield Progress("messages", min(report.messages, total), total)
         what = f"messages among the rows {after + 1} to {after + _ROWS_PER_READ}"
         rows = _read(connection, report, what, _SELECT_MESSAGES, (after, _ROWS_PER_READ))
         if not _rises(after, rows):
@@ -318,7 +326,7 @@ def _check_messages(connection: Connection, report: Report, last_rowid: int) -> 
         unreadable += not rows
         report.messages += len(rows)
         after = rows[-1][0] if rows else after + _ROWS_PER_READ
-    yield Progress("messages", last_rowid, last_rowid)
+    yield Progress("messages", total, total)
 
 
 def _rises(after: int, rows: list[Row]) -> bool:
@@ -327,8 +335,8 @@ def _rises(after: int, rows: list[Row]) -> bool:
 
 
 def _check_message(connection: Connection, report: Report, row: Row) -> None:
-    _, key, seq, kind, payload, recalled_by = row
-    fault = entry_fault(kind, payload, is_recalled=recalled_by is not None)
+    _, key, seq, kind, payload, recalled_by, is_cold = row
+    fault = entry_fault(kind, payload, is_recalled=recalled_by is not None, is_cold=bool(is_cold))
     if fault is not None:
         check, words = fault
         report.add(check, f"{conversation_name(connection, key)} has {words}, at seq {seq}")
