@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .gateway.websocket_asgi import asgi_app as asgi_app
     from .observability.instrument import Instrument as Instrument
     from .observability.metrics import Metrics as Metrics
+    from .server.archiving.config import ArchiveConfig as ArchiveConfig
     from .server.auth import Authenticator as Authenticator
     from .server.auth import any_authenticator as any_authenticator
     from .server.auth import external_id_of as external_id_of
@@ -112,6 +113,7 @@ else:
             "observability.instrument": "Instrument",
             "observability.metrics": "Metrics",
             "server.auth": "Authenticator any_authenticator jwt_authenticator external_id_of sign_token user_id_from",
+            "server.archiving.config": "ArchiveConfig",
             "server.config": "ServerConfig",
             "server.delivery.config": "DeliveryConfig",
             "server.delivery.notices": "Notice PushText",

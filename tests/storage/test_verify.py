@@ -152,9 +152,9 @@ def test_a_read_that_goes_back_ends_its_pass() -> None:
     ]
 
     report = Report()
-    rows: list[Row] = [(7, 1, 7, None, b"{}", None), (8, 1, 8, None, b"{}", None)]
+    rows: list[Row] = [(7, 1, 7, None, b"{}", None, 0), (8, 1, 8, None, b"{}", None, 0)]
     connection = Circling(verify._SELECT_MESSAGES, rows)
-    list(verify._check_messages(connection, report, 1000))  # type: ignore[arg-type]
+    list(verify._check_messages(connection, report, 1000, 0, 1000))  # type: ignore[arg-type]
     assert [it.words for it in report.findings] == [
         "messages after row 8 are not in their order; the rest was not read"
     ]
