@@ -85,11 +85,9 @@ class ArchivedStore:
         archiver = archiver_of(self._store, self.archive, config, forget=self._reader.forget)
         await archiver.run(sweep=self._rng.random() < 0.3)
 
-    async def page(
-        self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
-    ) -> base.Page:
+    async def page(self, *place: Any, **more: Any) -> base.Page:
         await anyio.lowlevel.checkpoint()
-        return await self._reader.page(conversation_id, user_id, after_seq, limit, bytes_max)
+        return await self._reader.page(*place, **more)
 
     async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[base.Entry]:
         return await self._reader.entries(conversation_id, after_seq, limit)

@@ -52,7 +52,14 @@ class ArchiveReader:
         self._kept = KeptBodies(config.cache_bytes)
 
     async def page(
-        self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
+        self,
+        conversation_id: str,
+        user_id: str,
+        after_seq: int,
+        limit: int,
+        bytes_max: int,
+        *,
+        history: bool = False,
     ) -> Page:
         """As `LogReader.page`, with all bodies.
 
@@ -62,7 +69,9 @@ class ArchiveReader:
         """
 
         async def read() -> tuple[Page, Sequence[Entry]]:
-            page = await self._log.page(conversation_id, user_id, after_seq, limit, bytes_max)
+            page = await self._log.page(
+                conversation_id, user_id, after_seq, limit, bytes_max, history=history
+            )
             return page, page.entries
 
         page, entries = await self._filled(conversation_id, read)
