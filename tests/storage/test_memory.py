@@ -11,11 +11,12 @@ from chatkit.testing.contracts.storage import VolatileStoreContract
 from chatkit.testing.contracts.storage_commands import group
 from chatkit.testing.contracts.storage_contacts import ContactContract
 from chatkit.testing.contracts.storage_moderation import ModerationContract
+from chatkit.testing.contracts.storage_person import PersonContract
 
 from .ids import seeded_ids
 
 
-class TestMemoryStore(VolatileStoreContract, ContactContract, ModerationContract):
+class TestMemoryStore(VolatileStoreContract, ContactContract, ModerationContract, PersonContract):
     @pytest.fixture
     async def store(self) -> Store:
         store = MemoryStore(ids=seeded_ids())

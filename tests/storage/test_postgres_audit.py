@@ -17,6 +17,7 @@ from chatkit.storage.verify_report import Report
 from chatkit.testing.contracts.storage import Make, StoreContract
 from chatkit.testing.contracts.storage_audit import a_story
 from chatkit.testing.contracts.storage_commands import do, group, revoke
+from chatkit.testing.contracts.storage_person import PersonContract
 from chatkit.testing.contracts.storage_reopening import opened
 from tests.servers.postgres import PostgresServer, serving
 
@@ -55,7 +56,7 @@ async def app(owner: str) -> str:
     return as_app(owner)
 
 
-class TestAsTheRoleOfServers(StoreContract):
+class TestAsTheRoleOfServers(StoreContract, PersonContract):
     """Nothing that a store does needs more."""
 
     @pytest.fixture

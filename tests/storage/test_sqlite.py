@@ -37,6 +37,7 @@ from chatkit.testing.contracts.storage_commands import (
 )
 from chatkit.testing.contracts.storage_contacts import ContactContract
 from chatkit.testing.contracts.storage_moderation import ModerationContract
+from chatkit.testing.contracts.storage_person import PersonContract
 
 from .ids import seeded_ids
 
@@ -52,7 +53,7 @@ async def opened(path: str, **options: Any) -> SqliteStore:
     return store
 
 
-class TestWithThreads(StoreContract, ContactContract, ModerationContract):
+class TestWithThreads(StoreContract, ContactContract, ModerationContract, PersonContract):
     @pytest.fixture
     def make(self, path: str) -> Make:
         ids = seeded_ids()  # of all: a second store would draw another secret
@@ -66,7 +67,7 @@ class TestInline(StoreContract):
         return lambda: SqliteStore(path, ids=ids, threads=False)
 
 
-class TestInMemory(VolatileStoreContract, ContactContract, ModerationContract):
+class TestInMemory(VolatileStoreContract, ContactContract, ModerationContract, PersonContract):
     @pytest.fixture
     async def store(self) -> AsyncIterator[SqliteStore]:
         store = await opened(":memory:", threads=False)

@@ -53,6 +53,7 @@ from .devices import Devices
 from .dispatch import Dispatch
 from .drain import Drain
 from .engine import Engine
+from .erasure import Erasures
 from .explain import READERS_SHOWN, ReaderLimit, explain_message
 from .host import check_ids, check_value
 from .host_sends import HostSends
@@ -68,6 +69,7 @@ from .moderation.stage import HoldsBack, Moderation
 from .moderation.verbs import ModerationVerbs
 from .moderation.verdicts import Moderator
 from .pending import PendingCommand
+from .person_verbs import PersonVerbs
 from .presence import PresenceService
 from .publisher import Publisher
 from .read_gate import ReadGate
@@ -85,7 +87,7 @@ from .watchdog import Watchdog
 logger = logging.getLogger(__name__)
 
 
-class ChatServer(LoginVerbs, ModerationVerbs):
+class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
     """A chat server to embed: `async with ChatServer(...) as server`, and `asgi_app(server)` to reach it by.
 
     Inside the `async with` it takes sessions and requests; leaving it drains. It may be entered again once it was left,
@@ -264,6 +266,7 @@ class ChatServer(LoginVerbs, ModerationVerbs):
         )
         typing = Typing(store, hub, bridge, self._committer, self.allowance, config)
         self._restoration = Restoration(store, self.engine)
+        self.erasures = Erasures(self.engine, store, ports.clock)
         dispatch = Dispatch(
             self.engine,
             self.login,
@@ -369,6 +372,7 @@ class ChatServer(LoginVerbs, ModerationVerbs):
             self._committer.open()
             await self._restoration.start(secret)
             undo.pop_all()
+        self._background.start(self.erasures.resume)
         if self._drain_on_signals and keep_back(self.drain):
             self._background.start(partial(stay_between, self.drain))
         logger.info("the server takes sessions and requests")

@@ -51,6 +51,10 @@ from ..core.log.commands import (
     ConfirmMessage as ConfirmMessage,
     CreateConversation as CreateConversation,
     EndLogins as EndLogins,
+    RecordAct as RecordAct,
+    BeginErasure as BeginErasure,
+    ForgetDevices as ForgetDevices,
+    EndErasure as EndErasure,
     OpenSession as OpenSession,
     Recall as Recall,
     RemoveMember as RemoveMember,
@@ -94,6 +98,15 @@ from ..core.log.outcomes import (
     message_place as message_place,
 )
 from ..core.log.rules import DEVICES_MAX as DEVICES_MAX
+from .person import (
+    Erasure as Erasure,
+    KnownDevice as KnownDevice,
+    OwnMessage as OwnMessage,
+    PersonReader as PersonReader,
+    Place as Place,
+    PlacePage as PlacePage,
+    Stay as Stay,
+)
 from .audit import (
     AuditFilter as AuditFilter,
     AuditReader as AuditReader,

@@ -41,6 +41,10 @@ AuditAction = Literal[
     "BANNED",
     "UNBANNED",
     "DISCONNECTED",
+    "READ",
+    "EXPORTED",
+    "ERASURE_BEGAN",
+    "ERASED",
     "CHAIN_STARTED",
 ]
 """What may be written down; the schema of no store repeats it."""

@@ -17,6 +17,7 @@ from ..visibility import Interval
 from .outcomes import Revocation
 from .state import (
     Act,
+    BegunErasure,
     ConversationState,
     DeviceCursor,
     DevicePlace,
@@ -108,6 +109,9 @@ class Changes(msgspec.Struct, frozen=True):
         moderated: Held and refused messages; each replaces the one in its place.
         reports: Each is left out if its user has reported the entry already.
         resolved_reports: The open reports of an entry are resolved so, after new ones have come.
+        erasures: (user, whether bodies go, by whom or "" for the host, began) of those that begin; of one that is under
+            way only that bodies go can change.
+        ended_erasures: Users of whom they have ended.
         outboxes: By conversation key, where anything may be written; `outboxes_of` adds those of forgotten devices.
     """
 
@@ -149,6 +153,8 @@ class Changes(msgspec.Struct, frozen=True):
     moderated: list[ModeratedRow] = []
     reports: list[ReportRow] = []
     resolved_reports: list[ResolvedRow] = []
+    erasures: list[BegunErasure] = []
+    ended_erasures: list[tuple[str]] = []
     outboxes: dict[int, Outbox] = {}
 
 
@@ -186,6 +192,11 @@ def changes_of(state: State) -> Changes:
             changes.ended_bans.append(ban)
         else:
             changes.bans.append((*ban, *by))
+    for user_id, begun in state.erasures.items():
+        if begun is None:
+            changes.ended_erasures.append((user_id,))
+        else:
+            changes.erasures.append(begun)
     if state.new_revocations:
         changes.dropped_tokens.extend(sorted(state.dropped_tokens))
         changes.revocations.extend(sorted(state.new_revocations.values(), key=lambda it: it.position))

@@ -526,6 +526,58 @@ class EndLogins(msgspec.Struct, frozen=True, gc=False):
     """Every resume token ends: of a log that was put back, some that were used up would hold again."""
 
 
+class RecordAct(msgspec.Struct, frozen=True, gc=False):
+    """Write down an act in the audit that changes nothing else: what an administrator read, say.
+
+    Attributes:
+        by: Who did it; None is the host.
+        subject: Whom or what it concerns.
+        detail: What else there is to know; never words of a message or a token. BadRequestError beyond 4,096 bytes.
+    """
+
+    action: Literal["READ", "EXPORTED"]
+    by: str | None
+    subject: str
+    detail: dict[str, str]
+    at_ms: int
+
+
+class BeginErasure(msgspec.Struct, frozen=True, gc=False):
+    """Keep that a user is being erased, until `EndErasure`. One that is under way goes on; bodies go if either says so.
+
+    Attributes:
+        erases_bodies: Whether the messages that the user wrote become tombstones.
+        by: Who asked for it; None is the host.
+    """
+
+    user_id: str
+    erases_bodies: bool
+    by: str | None
+    at_ms: int
+
+
+class ForgetDevices(msgspec.Struct, frozen=True, gc=False):
+    """Drop all devices of a user: cursors, resume tokens, push tokens."""
+
+    user_id: str
+
+
+class EndErasure(msgspec.Struct, frozen=True, gc=False):
+    """The user is erased.
+
+    Attributes:
+        by: Who asked for it; None is the host.
+        conversations: In how many the user was.
+        messages: How many bodies went.
+    """
+
+    user_id: str
+    by: str | None
+    conversations: int
+    messages: int
+    at_ms: int
+
+
 class Mute(msgspec.Struct, frozen=True, gc=False):
     """A member is not woken for a conversation until `until_ms`; 0 ends it. Nobody else is told.
 
@@ -607,6 +659,10 @@ Command = (
     | Revoke
     | RenewEpoch
     | EndLogins
+    | RecordAct
+    | BeginErasure
+    | ForgetDevices
+    | EndErasure
     | Mute
     | RegisterPush
     | UnregisterPush

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...errors import RefusedError
-from . import access, blocks, cursors, members, messages, moderation, pushing, sessions, standing
+from . import access, blocks, cursors, erasure, members, messages, moderation, pushing, sessions, standing
 from . import commands as c
 from .changes import Changes, Outbox, OutboxRows, changes_of
 from .keys import Keys
@@ -52,6 +52,10 @@ _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
     c.EndLogins: sessions.end_logins,
     c.SeeDevices: sessions.see_devices,
     c.Revoke: access.revoke,
+    c.RecordAct: erasure.record_act,
+    c.BeginErasure: erasure.begin_erasure,
+    c.ForgetDevices: erasure.forget_devices,
+    c.EndErasure: erasure.end_erasure,
     c.Mute: pushing.mute,
     c.RegisterPush: pushing.register_push,
     c.UnregisterPush: pushing.unregister_push,
@@ -83,6 +87,10 @@ _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.EndLogins: sessions.keys_of_end_logins,
     c.SeeDevices: sessions.keys_of_see_devices,
     c.Revoke: access.keys_of_revoke,
+    c.RecordAct: erasure.keys_of_record,
+    c.BeginErasure: erasure.keys_of_begin,
+    c.ForgetDevices: erasure.keys_of_forget,
+    c.EndErasure: erasure.keys_of_end,
     c.Mute: pushing.keys_of_mute,
     c.RegisterPush: pushing.keys_of_register_push,
     c.UnregisterPush: pushing.keys_of_unregister_push,

@@ -167,7 +167,7 @@ def register(state: State, user_id: str, device_id: str, at_ms: int, rule: Devic
     surplus = _surplus(known, at_ms, rule)
     known[device_id] = DeviceState(at_ms, at_ms, changed=True)
     for unseen in surplus:
-        _forget(state, user_id, unseen)
+        forget(state, user_id, unseen)
 
 
 def _surplus(known: dict[str, DeviceState], at_ms: int, rule: DeviceRule) -> list[str]:
@@ -186,7 +186,7 @@ def _surplus(known: dict[str, DeviceState], at_ms: int, rule: DeviceRule) -> lis
     return sorted(offline, key=lambda other: (known[other].last_seen_ms, other))[:count]
 
 
-def _forget(state: State, user_id: str, device_id: str) -> None:
+def forget(state: State, user_id: str, device_id: str) -> None:
     """Drop a device with its cursors and its token; what only this one still missed is missed no more."""
     place = (user_id, device_id)
     del state.devices[user_id][device_id]

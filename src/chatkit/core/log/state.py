@@ -260,6 +260,9 @@ class DeviceState(msgspec.Struct, eq=False, gc=False):
     changed: bool = False
 
 
+BegunErasure = tuple[str, bool, str, int]
+"""(user, whether bodies go, by whom or "" for the host, when it began)."""
+
 Place = tuple[int, int]
 """An entry: the internal number of its conversation, and its seq."""
 
@@ -320,6 +323,7 @@ class State:
         new_positions: Unused positions of revocations.
         registered: When each new device of this batch was registered.
         forgotten: Devices that this batch drops; one of them may be registered again.
+        erasures: Who is being erased, or None where that has ended; of this batch.
         removals: How many members this batch removes at most.
         mutes: Until when a member is not woken, by conversation key and user; of this batch, which ends those of who
             goes.
@@ -369,6 +373,7 @@ class State:
         self.new_positions: list[int] = []
         self.registered: dict[DevicePlace, int] = {}
         self.forgotten: set[DevicePlace] = set()
+        self.erasures: dict[str, BegunErasure | None] = {}
         self.removals = 0
         self.mutes: dict[tuple[int, str], int] = {}
         self.push_tokens: dict[DevicePlace, PushTokenRow] = {}

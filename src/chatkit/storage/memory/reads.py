@@ -18,11 +18,12 @@ from .. import base
 from . import moderation
 from .audit import MemoryAuditReads
 from .load import load
+from .person import MemoryPersonReads
 from .tables import Conversation, Device
 from .trail import trail
 
 
-class MemoryReads(MemoryAuditReads):
+class MemoryReads(MemoryAuditReads, MemoryPersonReads):
     """The reading half of `storage.base.Store` over the tables."""
 
     def _joined(self, conversation_id: str, user_id: str) -> Conversation:

@@ -19,6 +19,7 @@ from ...core.policy import RANKS
 from ...core.visibility import Interval
 from ...types import ConversationType, GrantedRole, History
 from ..base import PushRecord
+from ..person import Erasure
 
 
 class Cursors(msgspec.Struct):
@@ -176,6 +177,7 @@ class MemoryState:
         self.token_places: dict[bytes, tuple[str, str]] = {}
         self.blocks: dict[tuple[str, str], int] = {}
         self.audit: list[ChainedAct] = []
+        self.erasures: dict[str, Erasure] = {}
         self.audit_heads: dict[int, Head] = {LOG: START}
         self.revocations: dict[tuple[Subject, RevocationKind], Revocation] = {}
         self.last_position = 0

@@ -12,6 +12,7 @@ from ...core.log.state import DevicePlace
 from ...core.visibility import Interval
 from . import moderation
 from .audit import write_audit
+from .person import write_erasures
 from .tables import Conversation, Cursors, Device, MemoryState, Standing, Work
 
 
@@ -56,6 +57,7 @@ def write(tables: MemoryState, changes: Changes) -> None:
         if work is not None and work.ready_ms is None:
             work.ready_ms = ready_ms
     write_audit(tables, changes.audit)
+    write_erasures(tables, changes)
 
 
 def _write_pushing(tables: MemoryState, changes: Changes) -> None:

@@ -32,7 +32,7 @@ from ...ports import Ids, Random, SystemRandom
 from .. import base
 from ..transaction import commit_batch
 from ..unread import UnreadCounts
-from . import audit, moderation, put_back, reads, within
+from . import audit, moderation, person, put_back, reads, within
 from .batch import carry_out
 from .cold import PostgresCold
 from .deliveries import PostgresDeliveries
@@ -410,6 +410,24 @@ class PostgresStore:
     async def unchained_acts(self, after: int, limit: int) -> list[ChainedAct]:
         """Rows from before there were chains, in order."""
         return await self._read(audit.unchained_rows, after, limit)
+
+    async def erasures(self) -> list[base.Erasure]:
+        """Those that have begun and not ended."""
+        return await self._read(person.erasures)
+
+    async def devices_of(self, user_id: str) -> list[base.KnownDevice]:
+        """The user's devices, by id."""
+        return await self._read(person.devices_of, user_id)
+
+    async def places_of(self, user_id: str, after_key: int) -> base.PlacePage:
+        """The conversations above a number that the user is or was in."""
+        return await self._read(person.places_of, user_id, after_key)
+
+    async def messages_of(
+        self, conversation_id: str, user_id: str, after: str, limit: int
+    ) -> list[base.OwnMessage]:
+        """What the user wrote in a conversation, in the order of their keys."""
+        return await self._read(person.messages_of, conversation_id, user_id, after, limit)
 
 
 async def _position_and_mark(connection: Connection) -> tuple[int, bool]:

@@ -15,6 +15,7 @@ from ...core.log.changes import Changes, Outbox
 from ...drivers.postgres import Connection
 from .audit import write_audit
 from .columns import columns
+from .person import write_erasures
 
 _ARGUMENTS: Final = 33
 _COLUMNS: Final = ", ".join(f"${n}" for n in range(1, _ARGUMENTS))
@@ -81,6 +82,8 @@ async def write(connection: Connection, changes: Changes, outboxes: Collection[O
     )
     if changes.audit:
         await write_audit(connection, slot, changes.audit)
+    if changes.erasures or changes.ended_erasures:
+        await write_erasures(connection, changes)
 
 
 def _rare(changes: Changes) -> str | None:

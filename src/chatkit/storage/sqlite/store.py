@@ -37,7 +37,7 @@ from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from .. import base
 from ..unread import UnreadCounts
-from . import audit, moderation, reads
+from . import audit, moderation, person, reads
 from .cold_store import SqliteCold
 from .delivery_store import SqliteDeliveries
 from .last_served import LastServed
@@ -303,6 +303,24 @@ class SqliteStore:
     async def unchained_acts(self, after: int, limit: int) -> list[ChainedAct]:
         """Rows from before there were chains, in order."""
         return await self._read(audit.unchained_rows, after, limit)
+
+    async def erasures(self) -> list[base.Erasure]:
+        """Those that have begun and not ended."""
+        return await self._read(person.erasures)
+
+    async def devices_of(self, user_id: str) -> list[base.KnownDevice]:
+        """The user's devices, by id."""
+        return await self._read(person.devices_of, user_id)
+
+    async def places_of(self, user_id: str, after_key: int) -> base.PlacePage:
+        """The conversations above a number that the user is or was in."""
+        return await self._read(person.places_of, user_id, after_key)
+
+    async def messages_of(
+        self, conversation_id: str, user_id: str, after: str, limit: int
+    ) -> list[base.OwnMessage]:
+        """What the user wrote in a conversation, in the order of their keys."""
+        return await self._read(person.messages_of, conversation_id, user_id, after, limit)
 
     async def _read(
         self, read: Callable[Concatenate[Connection, _P], _Result], *args: _P.args, **kwargs: _P.kwargs

@@ -16,6 +16,7 @@ from ...drivers.sqlite import Connection
 from . import moderation
 from .audit import write_audit
 from .cold import STALE_BY_RECALL
+from .person import write_erasures
 from .select import select
 
 SET_POSITION_FLOOR = (
@@ -219,6 +220,8 @@ def write(connection: Connection, changes: Changes) -> None:
     _many(connection, WAKE_OUTBOX, changes.woken)
     if changes.audit:
         write_audit(connection, changes.audit)
+    if changes.erasures or changes.ended_erasures:
+        write_erasures(connection, changes)
 
 
 def _write_pushing(connection: Connection, changes: Changes) -> None:

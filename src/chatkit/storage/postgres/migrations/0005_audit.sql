@@ -41,6 +41,14 @@ SELECT conversation_key, 0, decode(repeat('00', 32), 'hex') FROM conversation
 UNION ALL
 SELECT 0, 0, decode(repeat('00', 32), 'hex');
 
+-- Who is being erased. A server that starts goes on with it.
+CREATE TABLE erasure (
+    user_id text COLLATE "C" PRIMARY KEY,
+    erases_bodies boolean NOT NULL,
+    by_id text COLLATE "C" NOT NULL,
+    began_ms bigint NOT NULL
+);
+
 -- As core.log.audit.digest_of.
 CREATE FUNCTION audit_digest_1(previous bytea, texts text[]) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
     SELECT pg_catalog.sha256('chatkit audit 1'::bytea || previous || pg_catalog.string_agg(

@@ -60,3 +60,11 @@ CREATE TABLE audit_head (
 INSERT INTO audit_head SELECT conversation_key, 0, zeroblob(32) FROM conversation;
 
 INSERT INTO audit_head VALUES (0, 0, zeroblob(32));
+
+-- Who is being erased. A server that starts goes on with it.
+CREATE TABLE erasure (
+    user_id TEXT PRIMARY KEY,
+    erases_bodies INTEGER NOT NULL CHECK (erases_bodies IN (0, 1)),
+    by_id TEXT NOT NULL,
+    began_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

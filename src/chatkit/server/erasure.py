@@ -1,0 +1,157 @@
+"""Erasing a user. Called by `server`, for hosts and administrators.
+
+An erasure is kept in the store from its first step to its last, and each step is a command of its own that may be done
+twice: whoever was interrupted, or killed, goes on from the beginning and finds less to do. A server that starts goes on
+with what it finds. Who was told of a message hears that it is gone by the way of every recall.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import anyio
+import msgspec
+
+from ..errors import NotFoundError, RefusedError
+from ..ports import Clock
+from ..storage import base
+from ..storage.base import Done, Erasure, MembersChanged, PersonReader, Place, Recalled, Revoked, Store
+from .engine import Engine
+from .person import messages_of, person_reader, places_of
+
+logger = logging.getLogger(__name__)
+
+Bodies = Literal["keep", "erase"]
+"""What becomes of the messages that a user wrote."""
+
+AT_ONCE: Final = 100
+"""Recalls that are under way at the same time, far fewer than fit into a commit queue."""
+
+_TRIES: Final = 20
+_REVOKED_WITHIN_S: Final = 1.5
+_PAUSE_S: Final = 0.5
+_AGAIN_S: Final = 30.0
+_BLOCKS_PER_READ: Final = 200
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """What was done.
+
+    Attributes:
+        conversations: In how many the user was.
+        messages: How many of their bodies went in this run.
+    """
+
+    conversations: int
+    messages: int
+
+
+class Erasures:
+    """Erases users, step by step.
+
+    Args:
+        engine: Carries the steps out.
+        store: Knows what there is of a user.
+        clock: For times.
+    """
+
+    def __init__(self, engine: Engine, store: Store, clock: Clock) -> None:
+        self._engine = engine
+        self._store = store
+        self._clock = clock
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+        return self._clock.now_ms()
+
+    async def erase(self, user_id: str, bodies: Bodies, by: str | None) -> Erased:
+        """See `ChatServer.erase_user`."""
+        person_reader(self._store)  # before anything is done
+        begin = base.BeginErasure(user_id, bodies == "erase", by, self.now_ms())
+        await self._do(begin, Done)
+        return await self._go_on(Erasure(user_id, begin.erases_bodies, by or "", begin.at_ms))
+
+    async def resume(self) -> None:
+        """Go on with what was begun and not ended, in the background, until there is nothing left."""
+        if not isinstance(self._store, PersonReader):
+            return
+        while True:
+            try:
+                for erasure in await self._store.erasures():
+                    logger.warning("going on with the erasure of a user that was interrupted")
+                    await self._go_on(erasure)
+                return
+            except RefusedError as error:
+                logger.warning("an erasure was refused and is tried again: %s", error)
+            except Exception:
+                logger.exception("an erasure failed and is tried again")
+            await anyio.sleep(_AGAIN_S)
+
+    async def _go_on(self, erasure: Erasure) -> Erased:
+        user_id, now_ms = erasure.user_id, self.now_ms()
+        await self._do(base.Revoke("BANNED", user_id, "", b"", None, now_ms), Revoked)
+        await self._do(base.ForgetDevices(user_id), Done)
+        await self._unblock(user_id)
+        await anyio.sleep(_REVOKED_WITHIN_S)  # what other nodes still store for them is found below
+        conversations = messages = 0
+        async for place in places_of(self._store, user_id):
+            conversations += 1
+            await self._leave(user_id, place)
+            if erasure.erases_bodies:
+                messages += await self._erase_bodies(user_id, place.conversation_id)
+        end = base.EndErasure(user_id, erasure.by_id or None, conversations, messages, self.now_ms())
+        await self._do(end, Done)
+        return Erased(conversations, messages)
+
+    async def _unblock(self, user_id: str) -> None:
+        while blocks := await self._store.blocks(user_id, None, _BLOCKS_PER_READ):
+            await self._each([base.UnblockUser(user_id, it.user_id) for it in blocks], Done)
+
+    async def _leave(self, user_id: str, place: Place) -> None:
+        """End what there is of a user in a conversation; a SINGLE stays, for the other one."""
+        now_ms = self.now_ms()
+        if place.muted_until_ms and place.is_member:
+            await self._do(base.Mute(place.conversation_id, user_id, 0), Done)
+        if place.is_member and place.type == "GROUP":
+            await self._do(base.RemoveMember(place.conversation_id, None, user_id, now_ms), MembersChanged)
+
+    async def _erase_bodies(self, user_id: str, conversation_id: str) -> int:
+        """Recall what a user wrote in a conversation; how many there were."""
+        count = 0
+        async for some in messages_of(self._store, conversation_id, user_id, AT_ONCE):
+            left = [it.message_id for it in some if not it.is_recalled]
+            now_ms = self.now_ms()
+            await self._each([base.Recall(it, None, 0, now_ms) for it in left], Recalled)
+            count += len(left)
+        return count
+
+    async def _each(self, commands: Sequence[base.Command], expected: type[Any]) -> None:
+        """Side by side, so that they share transactions. Raises the first refusal, once all have an outcome."""
+        refusals: list[RefusedError] = []
+
+        async def do(command: base.Command) -> None:
+            try:
+                await self._do(command, expected)
+            except RefusedError as error:
+                refusals.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for command in commands:
+                tasks.start_soon(do, command)
+        if refusals:
+            raise refusals[0]
+
+    async def _do(self, command: base.Command, expected: type[Any]) -> None:
+        """One step, again while a retry may help. What is gone already is no refusal."""
+        for turn in range(_TRIES):
+            try:
+                await self._engine.execute(command, expected)
+                return
+            except NotFoundError:
+                return
+            except RefusedError as error:
+                if not error.retryable or turn == _TRIES - 1:
+                    raise
+                await anyio.sleep(error.retry_after_s or _PAUSE_S)

@@ -1,0 +1,79 @@
+"""What there is of one user on PostgreSQL, and who is being erased. Reads in a snapshot, writes in a transaction."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...core.log.changes import Changes
+from ...drivers.postgres import Connection
+from ..person import Erasure, KnownDevice, OwnMessage, PlacePage, own_message, places
+
+BEGIN_ERASURE = """
+INSERT INTO erasure AS e (user_id, erases_bodies, by_id, began_ms) VALUES ($1, $2, $3, $4)
+ON CONFLICT (user_id) DO UPDATE SET erases_bodies = e.erases_bodies OR excluded.erases_bodies
+"""
+END_ERASURE = "DELETE FROM erasure WHERE user_id = $1"
+SELECT_ERASURES = "SELECT user_id, erases_bodies, by_id, began_ms FROM erasure ORDER BY user_id LIMIT 1000"
+SELECT_DEVICES_OF = """
+SELECT d.device_id, d.first_seen_ms, d.last_seen_ms, t.provider, t.at_ms FROM device AS d
+LEFT JOIN push_token AS t ON t.user_id = d.user_id AND t.device_id = d.device_id
+WHERE d.user_id = $1 ORDER BY d.device_id
+"""
+SELECT_PLACES_OF = """
+SELECT c.conversation_key, c.conversation_id, c.type, m.join_seq, m.leave_seq, u.delivered_seq, u.read_seq, u.read_ms,
+    coalesce((
+        SELECT until_ms FROM mute AS x WHERE x.conversation_key = c.conversation_key AND x.user_id = u.user_id), 0)
+FROM conversation AS c
+CROSS JOIN LATERAL (
+    SELECT * FROM member_cursor AS f WHERE f.conversation_key = c.conversation_key AND f.user_id = $1 OFFSET 0
+) AS u
+CROSS JOIN LATERAL (
+    SELECT * FROM conversation_member AS f WHERE f.conversation_key = c.conversation_key AND f.user_id = $1 OFFSET 0
+) AS m
+WHERE c.conversation_key > $2 AND c.conversation_key <= $3 ORDER BY c.conversation_key, m.join_seq
+"""
+SELECT_LAST_PLACE = "SELECT coalesce(max(conversation_key), 0) FROM conversation"
+SELECT_MESSAGES_OF = """
+SELECT e.client_msg_id, e.conversation_key, e.epoch, e.seq, e.server_ts, r.seq IS NOT NULL, e.payload
+FROM conversation_name AS n
+JOIN message AS e ON e.conversation_key = n.conversation_key AND e.sender_id = $2 AND e.client_msg_id > $3
+LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+WHERE n.conversation_id = $1 ORDER BY e.client_msg_id LIMIT $4
+"""
+
+PLACES_SEARCHED: Final = 20_000
+"""Numbers of conversations that one read looks at."""
+
+
+async def write_erasures(connection: Connection, changes: Changes) -> None:
+    """Who is being erased from now on, and who no more."""
+    for row in changes.erasures:
+        await connection.fetch(BEGIN_ERASURE, *row)
+    for (user_id,) in changes.ended_erasures:
+        await connection.fetch(END_ERASURE, user_id)
+
+
+async def erasures(connection: Connection) -> list[Erasure]:
+    """Those that have not ended."""
+    return [Erasure(*row) for row in await connection.fetch(SELECT_ERASURES)]
+
+
+async def devices_of(connection: Connection, user_id: str) -> list[KnownDevice]:
+    """The user's devices, by id."""
+    return [KnownDevice(*row) for row in await connection.fetch(SELECT_DEVICES_OF, user_id)]
+
+
+async def places_of(connection: Connection, user_id: str, after_key: int) -> PlacePage:
+    """The conversations that the user is or was in, among the next ones."""
+    ((last_key,),) = await connection.fetch(SELECT_LAST_PLACE)
+    up_to = after_key + PLACES_SEARCHED
+    rows = await connection.fetch(SELECT_PLACES_OF, user_id, after_key, up_to)
+    return PlacePage(places(rows), up_to if up_to < last_key else None)
+
+
+async def messages_of(
+    connection: Connection, conversation_id: str, user_id: str, after: str, limit: int
+) -> list[OwnMessage]:
+    """What the user wrote in a conversation, in the order of their keys."""
+    rows = await connection.fetch(SELECT_MESSAGES_OF, conversation_id, user_id, after, limit)
+    return [own_message(*row) for row in rows]
