@@ -23,6 +23,7 @@ from ..storage.base import (
     Command,
     ConfirmMessage,
     CreateConversation,
+    ForgetDevices,
     ModeratedAppend,
     Mute,
     OpenSession,
@@ -88,7 +89,7 @@ def _membership(command: Any) -> tuple[str, ...]:
     return ("c " + command.conversation_id, _LOGINS_AND_MEMBERSHIPS)
 
 
-def _login(command: OpenSession | RenewLogin | RegisterPush) -> tuple[str, ...]:
+def _login(command: OpenSession | RenewLogin | RegisterPush | ForgetDevices) -> tuple[str, ...]:
     return ("u " + command.user_id, _LOGINS_AND_MEMBERSHIPS)
 
 
@@ -115,6 +116,7 @@ _KEYS: Final[dict[type, Callable[[Any], tuple[str, ...]]]] = {
     OpenSession: _login,
     RenewLogin: _login,
     RegisterPush: _login,
+    ForgetDevices: _login,
     SeeDevices: _seen,
 }
 """Of every other command: logins and memberships."""
