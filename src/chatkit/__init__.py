@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .gateway.websocket_asgi import asgi_app as asgi_app
     from .observability.instrument import Instrument as Instrument
     from .observability.metrics import Metrics as Metrics
+    from .observability.traces import Traces as Traces
     from .server.archiving.config import ArchiveConfig as ArchiveConfig
     from .server.auth import Authenticator as Authenticator
     from .server.auth import any_authenticator as any_authenticator
@@ -112,6 +113,7 @@ else:
             "gateway.metrics_app": "metrics_app",
             "observability.instrument": "Instrument",
             "observability.metrics": "Metrics",
+            "observability.traces": "Traces",
             "server.auth": "Authenticator any_authenticator jwt_authenticator external_id_of sign_token user_id_from",
             "server.archiving.config": "ArchiveConfig",
             "server.config": "ServerConfig",

@@ -20,6 +20,7 @@ class ClientReports:
     """
 
     def __init__(self, instruments: Instruments, clock: Clock) -> None:
+        self._on_queued = instruments.on_client_queued
         self._on_batch = instruments.on_client_batch
         self._on_connected = instruments.on_client_connected
         self._on_disconnected = instruments.on_client_disconnected
@@ -31,6 +32,8 @@ class ClientReports:
         """A message waits to be sent. Its bound: the messages that may be pending."""
         if self._on_batch is not None:
             self._queued_s[key] = self._clock.now_s()
+        if self._on_queued is not None:
+            self._on_queued(*key)
 
     def taken_back(self, key: Key) -> None:
         """A message was taken back before it was sent."""

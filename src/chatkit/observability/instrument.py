@@ -299,6 +299,9 @@ class Instrument:
 
     # --- a client ---
 
+    def on_client_queued(self, conversation_id: str, client_msg_id: str) -> None:
+        """The app sends a message; called by `send`, in the app's task. Its answer comes with a batch."""
+
     def on_client_batch(self, batch: ClientBatch) -> None:
         """What came is stored, and the app is told of it."""
 
@@ -341,6 +344,7 @@ class Instruments:
     on_sampled: Callable[[ServerSample], None] | None
     on_queue_lag: Callable[[QueueLag], None] | None
     on_pushed: Callable[[PushedBatch], None] | None
+    on_client_queued: Callable[[str, str], None] | None
     on_client_batch: Callable[[ClientBatch], None] | None
     on_client_connected: Callable[..., None] | None
     on_client_disconnected: Callable[[int], None] | None
