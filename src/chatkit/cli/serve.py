@@ -32,6 +32,7 @@ from .logging_setup import LEVELS, LogFormat, log_format_option, set_up_logging
 from .login_options import Login, authenticator_from, login_options
 from .metrics_port import MetricsPort
 from .push_option import push_of
+from .traces_option import traces_of, traces_option
 from .web import WebServer, listen, url_of
 
 _SPARE_CONNECTIONS = 1_000  # for HTTP, beside the sessions
@@ -76,6 +77,7 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
     help="info: logins, refusals, start and end. Never a message or a token.",
 )
 @log_format_option
+@traces_option
 @click.option(
     "--json", "as_json", is_flag=True, allow_from_autoenv=False, help="Print the address as a JSON object."
 )
@@ -89,6 +91,7 @@ def serve(
     metrics: str | None,
     log_level: str,
     log_format: LogFormat,
+    traces: float | None,
     as_json: bool,
     **login: Any,
 ) -> None:
@@ -102,7 +105,9 @@ def serve(
     warn()
     with exit_codes():
         port_of_metrics = None if metrics is None else MetricsPort(metrics)
-        instruments = [] if port_of_metrics is None else [port_of_metrics.metrics]
+        instruments = traces_of(traces)
+        if port_of_metrics is not None:
+            instruments.append(port_of_metrics.metrics)
         server = assembled(configuration(), storage, bus, queue, push, Login(**login), instruments)
         run(server, host, port, partial(_alongside, as_json, port_of_metrics))
 

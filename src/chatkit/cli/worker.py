@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from ..assemble import Providers, open_queue, open_store
+from ..observability.instrument import Instrument
 from ..queue.base import Connects, Queue
 from ..server.delivery.config import DeliveryConfig
 from ..server.delivery.worker import DeliveryWorker
@@ -18,6 +19,7 @@ from .configured import configuration, configured, warn
 from .logging_setup import LEVELS, LogFormat, log_format_option, set_up_logging
 from .metrics_port import MetricsPort
 from .push_option import push_of
+from .traces_option import traces_of, traces_option
 
 _SHOWN_MAX = 100
 _END_WITHIN_S = 25.0
@@ -60,6 +62,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
     help="info: dropped tokens, start and end. Never a message or a token.",
 )
 @log_format_option
+@traces_option
 def worker(
     storage: str,
     push: str | None,
@@ -68,6 +71,7 @@ def worker(
     status: bool,
     log_level: str,
     log_format: LogFormat,
+    traces: float | None,
 ) -> None:
     """Push to devices that did not confirm a message in time. Any number of workers may run. SIGTERM ends it."""
     set_up_logging(log_level, log_format)
@@ -84,7 +88,11 @@ def worker(
             raise click.UsageError("give --push FILE (docs/push.md), or --status")
         providers, config = found
         port = None if metrics is None else MetricsPort(metrics)
-        anyio.run(_run, store, providers, config, None if queue is None else open_queue(queue), port)
+        instruments = traces_of(traces)
+        if port is not None:
+            instruments.append(port.metrics)
+        parts = (store, providers, config, None if queue is None else open_queue(queue))
+        anyio.run(_run, *parts, port, instruments)
 
 
 async def _status(store: Store) -> Status:
@@ -103,6 +111,7 @@ async def _run(
     config: DeliveryConfig,
     queue: Queue | None,
     port: MetricsPort | None,
+    instruments: list[Instrument],
 ) -> None:
     """Work until a signal, then end what is under way."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -110,7 +119,6 @@ async def _run(
         try:
             if isinstance(queue, Connects):
                 await queue.connect()
-            instruments = [] if port is None else [port.metrics]
             worker = DeliveryWorker(store, providers, config=config, queue=queue, instruments=instruments)
             async with anyio.create_task_group() as tasks, anyio.create_task_group() as beside:
                 tasks.start_soon(worker.run)
