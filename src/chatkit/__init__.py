@@ -81,6 +81,8 @@ if TYPE_CHECKING:
     from .server.moderation.verdicts import Rewrite as Rewrite
     from .server.moderation.verdicts import Submission as Submission
     from .server.server import ChatServer as ChatServer
+    from .types import Explanation as Explanation
+    from .types import Fact as Fact
     from .types import HeldMessage as HeldMessage
     from .types import Identity as Identity
     from .types import Member as Member
@@ -126,7 +128,7 @@ else:
             "server.moderation.config": "ModerationConfig",
             "server.moderation.verdicts": "Allow Hold Moderator ModeratorVerdict Refuse Rewrite Submission",
             "server.server": "ChatServer",
-            "types": "HeldMessage Identity Member Message Payload Receipt Report ReviewOutcome Sent UserPresence",
+            "types": "Explanation Fact HeldMessage Identity Member Message Payload Receipt Report ReviewOutcome Sent UserPresence",
         }.items()
         for name in names.split()
     }
