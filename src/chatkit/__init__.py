@@ -128,7 +128,8 @@ else:
             "server.moderation.config": "ModerationConfig",
             "server.moderation.verdicts": "Allow Hold Moderator ModeratorVerdict Refuse Rewrite Submission",
             "server.server": "ChatServer",
-            "types": "Explanation Fact HeldMessage Identity Member Message Payload Receipt Report ReviewOutcome Sent UserPresence",
+            "types": "Explanation Fact HeldMessage Identity Member Message Payload Receipt Report ReviewOutcome "
+            "Sent UserPresence",
         }.items()
         for name in names.split()
     }

@@ -11,7 +11,7 @@ and no token; ids of users, devices and conversations only if asked to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +31,7 @@ from .instrument import (
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.trace import Link, Span, SpanContext, TracerProvider
+    from opentelemetry.trace import Span, SpanContext, TracerProvider
 
 _MASK: Final = (1 << 64) - 1
 _NS: Final = 1_000_000_000
@@ -197,9 +197,10 @@ class Traces(Instrument):
             **_of_message("send", "send", message_id),
             **self._names(answer.conversation_id, key=answer.client_msg_id),
         }
-        links = [] if sender is None else [self._api.Link(sender)]
         began = _ns(queued_s, batch.stored_s, batch.stored_ms)
-        span = self._start("send", self._api.SpanKind.PRODUCER, began, context, attributes, links)
+        span = self._start("send", self._api.SpanKind.PRODUCER, began, context, attributes)
+        if sender is not None:
+            span.add_link(sender)
         if refusal is not None:
             self._fail(span, _name_of(refusal))
         span.end(batch.stored_ms * 1_000_000)
@@ -215,18 +216,9 @@ class Traces(Instrument):
 
     # --- inside ---
 
-    def _start(
-        self,
-        name: str,
-        kind: Any,
-        at_ns: int,
-        context: Context,
-        attributes: Attributes,
-        links: Sequence[Link] = (),
-    ) -> Span:
-        return self._tracer.start_span(
-            name, context, kind, {**attributes, "messaging.system": "chatkit"}, links, at_ns
-        )
+    def _start(self, name: str, kind: Any, at_ns: int, context: Context, attributes: Attributes) -> Span:
+        every = {**attributes, "messaging.system": "chatkit"}
+        return self._tracer.start_span(name, context, kind, every, start_time=at_ns)
 
     def _fail(self, span: Span, error: str) -> None:
         span.set_attribute("error.type", error)
