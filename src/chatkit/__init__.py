@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .client.events import Delivery as Delivery
     from .client.events import Disconnected as Disconnected
     from .client.events import EpochChanged as EpochChanged
+    from .client.events import MessageHeld as MessageHeld
     from .client.events import MessageRecalled as MessageRecalled
     from .client.events import MessageReceived as MessageReceived
     from .client.events import MessageSent as MessageSent
@@ -105,8 +106,8 @@ else:
             "client.client": "ChatClient",
             "client.config": "ClientConfig",
             "client.events": "CaughtUp Connected Connecting ConversationChanged Delivery Disconnected EpochChanged"
-            " MessageRecalled MessageReceived MessageSent PresenceChanged ReceiptChanged ReceiptCounts Reconnecting"
-            " SendFailed Typing",
+            " MessageHeld MessageRecalled MessageReceived MessageSent PresenceChanged ReceiptChanged ReceiptCounts"
+            " Reconnecting SendFailed Typing",
             "errors": "BadRequestError ChatkitError ClosedError ConfigurationError ConflictError ContentRefusedError"
             " ForbiddenError HeldError NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError"
             " TokenRevokedError UnauthenticatedError UnavailableError",

@@ -23,6 +23,7 @@ GIVEN: dict[str, Any] = {
     "content": "hi",
     "up_to_seq": 1,
     "message_id": "m-1",
+    "reason": "SPAM",
     "last_seq": 0,
     "type": "GROUP",
     "member_ids": ["ben"],

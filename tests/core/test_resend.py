@@ -405,3 +405,37 @@ def test_what_left_once_is_known() -> None:
     again = ResendQueue()
     again.restore(queue.pending())
     assert again.may_have_left(("c-1", "a"))
+
+
+def test_what_is_held_is_not_sent_again_on_this_connection_and_first_on_the_next() -> None:
+    queue = ResendQueue()
+    for order, key in enumerate(("a", "b", "c"), 1):
+        queue.add(PendingSend("c-1", key, b"{}", order))
+    assert [it.client_msg_id for it in queue.take(0.0)] == ["a", "b", "c"]
+    assert queue.hold("c-1", "a")
+    assert not queue.hold("c-1", "a")
+    assert not queue.hold("c-1", "none")
+    queue.resolve("c-1", "b")
+    queue.resolve("c-1", "c")
+    held = queue.find("c-1", "a")
+
+    assert held is not None
+    assert queue.is_held(held)
+    assert (len(queue), queue.unanswered) == (1, 0)
+    assert queue.take(100.0) == []
+    assert queue.wait_s(100.0) is None
+    queue.add(PendingSend("c-1", "d", b"{}", 4))
+    assert [it.client_msg_id for it in queue.take(100.0)] == ["d"]
+    queue.disconnected()
+    assert (queue.unanswered, queue.is_held(held)) == (2, False)
+    assert [it.client_msg_id for it in queue.take(100.0)] == ["a", "d"]
+
+
+def test_the_log_resolves_what_is_held() -> None:
+    queue = ResendQueue()
+    queue.add(PendingSend("c-1", "a", b"{}", 1))
+    queue.take(0.0)
+    queue.hold("c-1", "a")
+
+    assert queue.resolve("c-1", "a", answered=False) is not None
+    assert (len(queue), queue.unanswered, queue.find("c-1", "a")) == (0, 0, None)

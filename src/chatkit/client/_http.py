@@ -21,6 +21,7 @@ from ..errors import (
     ClosedError,
     ConnectionLostError,
     DeadlineExceededError,
+    HeldError,
     ProtocolError,
     UnauthenticatedError,
     refusal,
@@ -244,7 +245,7 @@ async def _whole(response: httpx.Response) -> httpx.Response:
 
 
 def _may_retry(error: BaseException) -> bool:
-    return isinstance(error, ChatkitError) and error.retryable
+    return isinstance(error, ChatkitError) and error.retryable and not isinstance(error, HeldError)
 
 
 class _TooLate(stop_base):

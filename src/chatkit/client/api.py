@@ -213,6 +213,8 @@ class ChatApi:
             BadRequestError: A TEXT with other fields (send it with `ChatClient`), or whatever the server would refuse.
             ConflictError: The key was used with another payload.
             TooLargeError: The payload is above 64 KiB.
+            ContentRefusedError: A moderator refused it; its words say why.
+            HeldError: A moderator keeps it for review; the same key tells later what became of it.
         """
         check_conversation_id(conversation_id)
         payload = msgspec.json.decode(canonical_of(content))
@@ -223,7 +225,8 @@ class ChatApi:
             raise BadRequestError("HTTP sends a TEXT without its other fields; use ChatClient for these")
         body = wire.SendBody(conversation_id, key, kind, payload["text"] if kind == "TEXT" else payload)
         stored = await self._call("POST", "/v1/messages/send", wire.SendResult, body=body)
-        return Sent(conversation_id, key, stored.message_id, stored.seq, stored.server_ts)
+        instead = None if stored.payload is UNSET else stored.payload
+        return Sent(conversation_id, key, stored.message_id, stored.seq, stored.server_ts, payload=instead)
 
     async def history(self, conversation_id: str, from_seq: int = 1, limit: int = 50) -> MessagePage:
         """Entries from `from_seq` on, ascending; at most `limit`, itself at most 200."""
@@ -288,6 +291,20 @@ class ChatApi:
         check_message_id(message_id)
         stored = await self._call("POST", path("messages", message_id, "recall"), wire.SendResult)
         return Sent("", "", stored.message_id, stored.seq, stored.server_ts)
+
+    async def report(self, message_id: str, reason: str, note: str = "") -> None:
+        """Tell the administrators of a message of somebody else; a second time changes nothing.
+
+        Args:
+            message_id: Which; the user must see it.
+            reason: A word for it, such as SPAM; at most 64 characters.
+            note: What else there is to say; at most 1,000 characters.
+        """
+        check_message_id(message_id)
+        check(reason, wire.ReportReason, "reason")
+        check(note, wire.ReportNote, "note")
+        body = wire.ReportBody(reason, note)
+        await self._call("POST", path("messages", message_id, "report"), type(None), body=body)
 
     # --- conversations --------------------------------------------------------------------------------
 

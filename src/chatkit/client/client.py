@@ -293,8 +293,10 @@ class ChatClient:
             SendOutcomeUnknownError: No answer yet; it stays queued under its clientMsgId. Why there is no connection is
                 in its message and its cause.
             SendCancelledError: `cancel` took it back.
-            RefusedError: The server refused it for good; it is no longer queued. TooLargeError also where the server's
-                host, or a proxy, takes no frame of its size.
+            HeldError: A moderator keeps it for review. It stays queued, and `MessageSent` or `SendFailed` tells what
+                became of it.
+            RefusedError: The server refused it for good; it is no longer queued. ContentRefusedError: a moderator did.
+                TooLargeError also where the server's host, or a proxy, takes no frame of its size.
 
         Source: docs/protocol.md#send_msg
         """
@@ -413,6 +415,11 @@ class ChatClient:
         if not isinstance(answer, ev.MsgAck):
             raise ProtocolError("RECALL was answered by another event")
         return Sent(answer.conversation_id, "", answer.message_id, answer.seq, answer.server_ts, answer.epoch)
+
+    async def report(self, message_id: str, reason: str, note: str = "") -> None:
+        """Tell the administrators of a message of somebody else, as `ChatApi.report` says; asked over HTTP."""
+        with self._asking() as api:
+            await api.report(message_id, reason, note)
 
     async def typing(self, conversation_id: str) -> None:
         """Show the other members that the user is writing; at most every 3 s per conversation, never queued."""

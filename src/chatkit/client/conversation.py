@@ -15,13 +15,14 @@ from ..core.cursors import RECEIPT_MEMBERS_MAX
 from ..core.renewal import Renewal
 from ..core.resend import Key
 from ..core.timeline import HELD_BYTES_MAX, HeldBytes, Step, Timeline, recall_target
-from ..errors import ChatkitError, NotFoundError, ProtocolError
+from ..errors import ChatkitError, HeldError, NotFoundError, ProtocolError
 from ..types import ConversationType, Message, MessageStatus, Receipt, Sent
 from ..wire import events as ev
 from .events import (
     ChatEvent,
     Delivery,
     EpochChanged,
+    MessageHeld,
     MessageRecalled,
     MessageReceived,
     MessageSent,
@@ -472,6 +473,7 @@ class Effects:
     Attributes:
         resolved: Sends to forget.
         outcomes: Their outcomes, for those who wait for them.
+        held_sends: Sends that are kept for review, for those who wait for them.
         deliveries: For the app, in order.
         placed: Of a conversation's `sent_ids`, those that have their place once this is stored.
         duplicates: Entries that had come before.
@@ -484,6 +486,7 @@ class Effects:
         self._needs_ack: dict[str, Conversation] = {}
         self.resolved: list[Key] = []
         self.outcomes: list[tuple[Key, Sent | ChatkitError]] = []
+        self.held_sends: list[tuple[Key, HeldError]] = []
         self.deliveries: list[Delivery] = []
         self.placed: list[tuple[Conversation, set[str]]] = []
         self.duplicates = 0
@@ -507,6 +510,11 @@ class Effects:
         self.resolved.append(key)
         self.outcomes.append((key, sent))
         self.notify(MessageSent(sent))
+
+    def held(self, key: Key, error: HeldError) -> None:
+        """A pending message is kept for review."""
+        self.held_sends.append((key, error))
+        self.notify(MessageHeld(*key))
 
     def failed(self, key: Key, error: ChatkitError) -> None:
         """A pending message was refused for good."""

@@ -73,12 +73,23 @@ class MessageSent(msgspec.Struct, frozen=True):
     """A message of this device is durable.
 
     It comes with the answer, so it may come before entries with a lower seq. A key that was answered before and is sent
-    again gives this event again, with the same answer. Left out when the buffer is full and `send` itself returned it.
-    After a restart the same message can come as `MessageReceived` too, where it had no place on this device yet: its
-    log was being renewed, or its conversation was not known here.
+    again gives this event again, with the same answer. With `sent.payload` a moderator had that stored: show it.
+    Left out when the buffer is full and `send` itself returned it. After a restart the same message can come as
+    `MessageReceived` too, where it had no place on this device yet: its log was being renewed, its conversation was not
+    known here, or a moderator had something else stored.
     """
 
     sent: Sent
+
+
+class MessageHeld(msgspec.Struct, frozen=True):
+    """A moderator keeps a message of this device for review. It stays queued; `MessageSent` or `SendFailed` follows.
+
+    Once per connection: after each connect the server is asked what became of it.
+    """
+
+    conversation_id: str
+    client_msg_id: str
 
 
 class SendFailed(msgspec.Struct, frozen=True):
@@ -171,6 +182,7 @@ ChatEvent = (
     | MessageReceived
     | MessageRecalled
     | MessageSent
+    | MessageHeld
     | SendFailed
     | ReceiptChanged
     | ReceiptCounts

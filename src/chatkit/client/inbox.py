@@ -15,11 +15,11 @@ import msgspec
 
 from ..core.backoff import retry_after_of
 from ..core.resend import PendingSend
-from ..errors import ConfigurationError, RateLimitedError, TooLargeError, UnavailableError, refusal
-from ..types import Message, Sent
+from ..errors import ConfigurationError, HeldError, RateLimitedError, TooLargeError, UnavailableError, refusal
+from ..types import Message, Payload, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
-from ..wire.payload import is_same
+from ..wire.payload import encode, is_same
 from .config import DeliveredWhen
 from .conversation import Conversation, Conversations, Effects, UnknownConversation
 from .event_queue import EventQueue
@@ -29,7 +29,7 @@ from .reports import ClientReports
 from .store.base import EncodedMessage, LocalStore, refused_for_now
 from .sync import Pulled, SyncQueue
 from .taken import TakenCursors
-from .validate import all_readable, readable
+from .validate import all_readable, readable, stored_payload
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class Batches:
         self._taken.committed(changes, effects.deliveries)
         for delivery in effects.deliveries:
             self._events.put(delivery, droppable=self._has_waiter(delivery.event))
-        for key, outcome in effects.outcomes:
+        for key, outcome in (*effects.outcomes, *effects.held_sends):
             self._outbox.on_committed(key, outcome)
         self._reports.stored(effects)
         for conversation in effects.to_confirm():
@@ -299,7 +299,7 @@ class Inbox:
         send = self._resolved(effects, event)
         if send is None:
             return
-        message = _own_message(event, self._conversations.user_id, send)
+        message = _own_message(event, self._conversations.user_id, send, stored_payload(self._codec, event))
         conversation = self._find(effects, event.conversation_id, event.epoch, event.seq, proves=False)
         if conversation is None:
             self._conversations.heard_of(event.conversation_id).own[message.seq] = message
@@ -311,7 +311,7 @@ class Inbox:
         assert isinstance(ack.client_msg_id, str)
         send = self._outbox.resolve(ack.conversation_id, ack.client_msg_id)
         if send is not None:
-            effects.sent(_sent(ack, ack.client_msg_id, ack.epoch))
+            effects.sent(_sent(ack, ack.client_msg_id, ack.epoch, stored_payload(self._codec, ack)))
         return send
 
     def _recall_acked(self, effects: Effects, event: ev.MsgAck) -> None:
@@ -323,17 +323,21 @@ class Inbox:
     def _shows_own(self, effects: Effects, message: Message, epoch: str) -> bool:
         """Whether an entry is a pending message of this device, which is resolved by that.
 
-        The same key with another payload resolves nothing: the server has refused that, or will. A recalled entry can
-        no longer be compared.
+        The same key with another payload resolves nothing: the server has refused that, or will. But a message that is
+        held may come rewritten. A recalled entry can no longer be compared.
         """
         if message.sender_id != self._conversations.user_id or message.client_msg_id is None:
             return False
         pending = self._outbox.find(message.conversation_id, message.client_msg_id)
-        if pending is None or not (message.type == "RECALLED" or is_same(message.payload, pending.payload)):
+        if pending is None:
+            return False
+        is_stored = message.type == "RECALLED" or is_same(message.payload, pending.payload)
+        if not is_stored and not self._outbox.is_held(pending):
             return False
         if self._outbox.resolve(message.conversation_id, message.client_msg_id, answered=False) is None:
             return False
-        effects.sent(_sent(message, message.client_msg_id, epoch))
+        instead = None if is_stored else message.payload
+        effects.sent(_sent(message, message.client_msg_id, epoch, instead))
         return True
 
     def _arrived(
@@ -593,7 +597,10 @@ class Inbox:
             return False
         if self._outbox.find(conversation_id, client_msg_id) is None:
             return False
-        if event.retryable:
+        if event.code == HeldError.code:
+            if self._outbox.hold(conversation_id, client_msg_id):
+                effects.held((conversation_id, client_msg_id), HeldError(event.message))
+        elif event.retryable:
             too_fast = event.code == RateLimitedError.code
             retry_after_s = retry_after_of(event.retry_after_ms)
             self._outbox.put_back(conversation_id, client_msg_id, retry_after_s, too_fast=too_fast)
@@ -608,19 +615,20 @@ def _leave(effects: Effects, conversation: Conversation) -> None:
     effects.change(conversation)
 
 
-def _sent(entry: ev.MsgAck | Message, client_msg_id: str, epoch: str) -> Sent:
-    return Sent(entry.conversation_id, client_msg_id, entry.message_id, entry.seq, entry.server_ts, epoch)
+def _sent(entry: ev.MsgAck | Message, client_msg_id: str, epoch: str, instead: Payload | None = None) -> Sent:
+    place = (entry.message_id, entry.seq, entry.server_ts)
+    return Sent(entry.conversation_id, client_msg_id, *place, epoch, instead)
 
 
-def _own_message(ack: ev.MsgAck, user_id: str, send: PendingSend) -> Message:
-    """The message as the log has it: with the bytes that were sent, for the store."""
+def _own_message(ack: ev.MsgAck, user_id: str, send: PendingSend, instead: Payload | None) -> Message:
+    """The message as the log has it, with its bytes for the store: what was sent, or what was stored instead."""
     return EncodedMessage(
         send.conversation_id,
         ack.seq,
         ack.message_id,
         user_id,
         ack.server_ts,
-        msgspec.json.decode(send.payload),
+        msgspec.json.decode(send.payload) if instead is None else instead,
         send.client_msg_id,
-        encoded=send.payload,
+        encoded=send.payload if instead is None else encode(instead),
     )

@@ -21,6 +21,7 @@ from ..errors import (
     ChatkitError,
     ConflictError,
     DamagedError,
+    HeldError,
     QueueFullError,
     RefusedError,
     SendCancelledError,
@@ -59,12 +60,14 @@ class PendingMessage(msgspec.Struct, frozen=True):
         client_msg_id: Its key.
         payload: What it says.
         may_be_sent: It was handed to a connection, or it is of an earlier run; so it may be stored on the server.
+        held: A moderator keeps it for review, as this connection's server says.
     """
 
     conversation_id: str
     client_msg_id: str
     payload: Payload
     may_be_sent: bool
+    held: bool = False
 
 
 class _Waiter:
@@ -186,11 +189,14 @@ class Outbox:
         """Wait for the answer to a pending message.
 
         Raises:
-            RefusedError: Refused for good.
+            RefusedError: Refused for good; a HeldError: kept for review, and still queued.
             SendCancelledError: Taken back before it left.
             SendOutcomeUnknownError: No answer in time, or the client stopped; the message stays queued.
         """
         key = (conversation_id, client_msg_id)
+        send = self._queue.find(*key)
+        if send is not None and self._queue.is_held(send):
+            raise HeldError("a moderator looks at this message first")
         waiter = self._waiters.setdefault(key, _Waiter())
         waiter.count += 1
         try:
@@ -241,17 +247,25 @@ class Outbox:
         too_fast_s = retry_after_s if too_fast else None
         self._queue.put_back(conversation_id, client_msg_id, self._clock.now_s() + pause_s, too_fast_s)
 
+    def hold(self, conversation_id: str, client_msg_id: str) -> bool:
+        """The server keeps it for review. Returns whether that is new; the caller tells the app."""
+        return self._queue.hold(conversation_id, client_msg_id)
+
+    def is_held(self, send: PendingSend) -> bool:
+        """Whether the server keeps it for review."""
+        return self._queue.is_held(send)
+
     def has_waiter(self, key: Key) -> bool:
         """Whether a `send` call waits for this message."""
         return key in self._waiters
 
     def on_committed(self, key: Key, outcome: Sent | ChatkitError) -> None:
-        """The outcome of a message is stored: wake those who wait for it."""
+        """The outcome of a message is stored, or it is held: wake those who wait for it."""
         waiter = self._waiters.pop(key, None)
         if waiter is not None:
             waiter.outcome = outcome
             waiter.done.set()
-        if not self._queue:
+        if not self._queue.unanswered:
             self._emptied.set()
 
     def take(self) -> list[PendingSend]:
@@ -306,6 +320,7 @@ class Outbox:
                 send.client_msg_id,
                 msgspec.json.decode(send.payload),
                 self._queue.may_have_left(send.key),
+                self._queue.is_held(send),
             )
             for send in self._queue.pending()
         ]
@@ -337,8 +352,8 @@ class Outbox:
         self._emptied.set()
 
     async def wait_emptied(self) -> None:
-        """Return once nothing is pending, or the client has stopped. Several may wait."""
-        while self._queue and not self._stopped:
+        """Return once nothing waits for an answer, or the client has stopped. Several may wait."""
+        while self._queue.unanswered and not self._stopped:
             await self._emptied.wait()
 
 

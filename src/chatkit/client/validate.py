@@ -165,6 +165,19 @@ def readable(codec: Codec, entry: Logged) -> Message | None:
     return message
 
 
+def stored_payload(codec: Codec, ack: ev.MsgAck) -> Payload | None:
+    """What was stored in place of what was sent; None if nothing was, and with a warning if nobody can read it."""
+    if not isinstance(ack.payload, msgspec.Raw):
+        return None
+    try:
+        payload = codec.payload(ack.payload)
+        msgspec.json.encode(payload)
+    except (ProtocolError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        logger.warning("the payload of an answer in %s cannot be read: %s", ack.conversation_id, error)
+        return None
+    return payload
+
+
 def all_readable(codec: Codec, entries: Iterable[Logged]) -> list[Message]:
     """The readable ones of a page; the others are passed over like what is not visible."""
     messages = (readable(codec, entry) for entry in entries)

@@ -63,14 +63,25 @@ class PendingSend(msgspec.Struct, frozen=True):
 
 
 class _Lane:
-    """One conversation: what waits, by order, how many are under way, what this connection's server waits for, and how
-    fast it takes them."""
+    """One conversation: what waits, by order, how many are under way, what this connection's server waits for, what it
+    holds for review, and how fast it takes them."""
 
-    __slots__ = ("in_flight", "next_at_s", "pace_s", "ready_at_s", "refusals", "refused", "told_s", "waiting")
+    __slots__ = (
+        "held",
+        "in_flight",
+        "next_at_s",
+        "pace_s",
+        "ready_at_s",
+        "refusals",
+        "refused",
+        "told_s",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self.waiting: dict[int, PendingSend] = {}
         self.refused: set[int] = set()
+        self.held: dict[int, PendingSend] = {}
         self.in_flight = 0
         self.ready_at_s: float | None = None
         self.refusals = 0
@@ -129,9 +140,15 @@ class ResendQueue:
         self._losses: dict[Key, int] = {}  # connections that ended while it was under way, in a row
         self._suspects: dict[Key, PendingSend] = {}
         self._last_order = 0
+        self._held_count = 0
 
     def __len__(self) -> int:
         return len(self._pending)
+
+    @property
+    def unanswered(self) -> int:
+        """How many wait for an answer; those that are held for review have one for this connection."""
+        return len(self._pending) - self._held_count
 
     @property
     def next_order(self) -> int:
@@ -254,6 +271,30 @@ class ResendQueue:
             if key in self._pending:
                 self._suspects[key] = self._pending[key]
 
+    def hold(self, conversation_id: str, client_msg_id: str) -> bool:
+        """The server keeps a message for review: it stays pending, and is sent again with the next connection only.
+
+        What comes after it in its conversation goes on; the server keeps the order.
+
+        Returns:
+            Whether such a message was under way.
+        """
+        send = self._pending.get((conversation_id, client_msg_id))
+        if send is None or not self._landed(send):
+            return False
+        self._clear(send.key)
+        lane = self._lanes[conversation_id]
+        lane.answered()
+        lane.refused.discard(send.order)
+        lane.held[send.order] = send
+        self._held_count += 1
+        return True
+
+    def is_held(self, send: PendingSend) -> bool:
+        """Whether this connection's server keeps it for review."""
+        lane = self._lanes.get(send.conversation_id)
+        return lane is not None and send.order in lane.held
+
     def pause(self, conversation_id: str, ready_at_s: float) -> None:
         """A conversation lets the others go first for a while."""
         if conversation_id in self._lanes:
@@ -298,7 +339,8 @@ class ResendQueue:
         self._due.pop(send.key, None)
         lane.waiting.pop(send.order, None)
         lane.refused.discard(send.order)
-        if not lane.waiting and not lane.in_flight:
+        self._held_count -= lane.held.pop(send.order, None) is not None
+        if not lane.waiting and not lane.in_flight and not lane.held:
             del self._lanes[send.conversation_id]
 
     def _clear(self, key: Key) -> None:
@@ -358,6 +400,9 @@ class ResendQueue:
         for lane in self._lanes.values():
             lane.in_flight = 0
             lane.refused.clear()
+            lane.waiting.update(lane.held)
+            lane.held.clear()
+        self._held_count = 0
         self._sent_at_s.clear()
         self._bytes_under_way = 0
 
