@@ -276,3 +276,33 @@ class Explanation(msgspec.Struct, frozen=True, rename="camel"):
     not_kept: tuple[str, ...]
     reader_count: int
     has_more: bool
+
+
+class AuditRow(msgspec.Struct, frozen=True, rename="camel"):
+    """A privileged act, written in the transaction of its effect. Never holds a message body or a token.
+
+    Attributes:
+        audit_id: Rises from row to row.
+        at_ms: When, by the clock of the server that did it.
+        conversation_id: Where; empty if it concerns none.
+        actor_id: Who did it; empty for the host.
+        action: What was done; a later version may write words that this one does not know.
+        seq: Of the conversation's newest entry at that time; 0 without one.
+        subject: Whom or what it changed: a user, a message, a title, an epoch.
+        detail: What else there is to know, by name: `device`, or `token` for the digest of one.
+        conversation_key: The store's internal number of the conversation; 0 without one.
+        number: Its place in its chain, from 1; 0 of a row from before there were chains.
+        digest: In hex: over this row and the one before it in its chain; empty of a row from before there were chains.
+    """
+
+    audit_id: int
+    at_ms: int
+    conversation_id: str
+    actor_id: str
+    action: str
+    seq: int
+    subject: str
+    detail: dict[str, str] = {}
+    conversation_key: int = 0
+    number: int = 0
+    digest: str = ""

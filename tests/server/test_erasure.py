@@ -187,4 +187,4 @@ async def test_a_store_without_the_ability_says_so() -> None:
         """Not even empty."""
 
     with pytest.raises(ConfigurationError):
-        [line async for line in lines_of(Plain(), "ben", 0)]  # type: ignore[arg-type]
+        [line async for line in lines_of(Plain(), Plain(), "ben", 0)]  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from .postgres import postgres
 from .restore import restore
 from .serve import serve
 from .token import token
+from .user import user
 from .verify import verify
 from .worker import worker
 
@@ -32,6 +33,7 @@ chatkit.add_command(token)
 chatkit.add_command(demo)
 chatkit.add_command(verify)
 chatkit.add_command(audit)
+chatkit.add_command(user)
 chatkit.add_command(postgres)
 chatkit.add_command(backup)
 chatkit.add_command(restore)

@@ -26,6 +26,7 @@ from ..wire import events as ev
 from .call import Call, checked
 from .moderation_api import ModerationApi
 from .openapi import Operation, openapi_document
+from .person_api import PersonApi
 from .problems import NO_SUCH_PATH, problem
 from .responder import Responder, json_response
 
@@ -33,6 +34,10 @@ ADMIN_SCOPE: Final = "chat:admin"
 """The word in a login's scope, which is words between spaces (RFC 8693 section 4.2), that makes an administrator."""
 
 PREFIX: Final = "/v1/admin"
+
+
+_NOT_AUDITED: Final = ("openapi.json",)
+_NOTED_MAX: Final = 512
 
 
 class AdminApi:
@@ -64,6 +69,7 @@ class AdminApi:
             op("GET", PREFIX + "/openapi.json", self._openapi, None),
             op("GET", PREFIX + "/messages/{message_id}", self._message, Explanation, query=("user", "limit")),
             *ModerationApi(self._server).operations(PREFIX + "/moderation"),
+            *PersonApi(self._server).operations(PREFIX),
         ]
 
     async def _openapi(self, call: Call) -> Response:
@@ -112,6 +118,7 @@ class AdminApi:
             match, found = route.matches(scope)
             if match is Match.FULL:
                 call.request.scope.update(found)
+                await self._note(call)
                 response: Response = await operation.handler(call)
                 return response
             if match is Match.PARTIAL:
@@ -121,6 +128,13 @@ class AdminApi:
         response = problem(BadRequestError("Method Not Allowed"), 405)
         response.headers["allow"] = ", ".join(sorted(methods))
         return response
+
+    async def _note(self, call: Call) -> None:
+        """Whatever an administrator reads of others is in the audit before they have it; what they change is anyway."""
+        request = call.request
+        name = request.url.path.rpartition(PREFIX + "/")[2]
+        if request.method in ("GET", "HEAD") and name not in _NOT_AUDITED:
+            await self._server.note_read(call.user_id, name[:_NOTED_MAX], str(request.url.query)[:_NOTED_MAX])
 
 
 def _root_path(scope: Scope) -> str:

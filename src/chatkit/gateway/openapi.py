@@ -18,6 +18,12 @@ _QUERY: dict[str, dict[str, Any]] = {
     "limit": {"schema": {"type": "integer", "minimum": 1}},
     "cursor": {"schema": {"type": "string"}},
     "user": {"schema": {"type": "string"}},
+    "conversation": {"schema": {"type": "string"}},
+    "actor": {"schema": {"type": "string"}},
+    "action": {"schema": {"type": "string"}},
+    "sinceMs": {"schema": {"type": "integer", "minimum": 0}},
+    "after": {"schema": {"type": "integer", "minimum": 0}},
+    "before": {"schema": {"type": "integer", "minimum": 1}},
     "users": {"schema": {"type": "string"}, "required": True},
     "conversationId": {"schema": {"type": "string"}, "required": True},
 }

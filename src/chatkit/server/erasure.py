@@ -14,10 +14,22 @@ from typing import Any, Final, Literal
 import anyio
 import msgspec
 
-from ..errors import NotFoundError, RefusedError
+from .._auto_reset_event import AutoResetEvent
+from ..errors import InternalError, NotFoundError, RefusedError, UnavailableError
 from ..ports import Clock
 from ..storage import base
-from ..storage.base import Done, Erasure, MembersChanged, PersonReader, Place, Recalled, Revoked, Store
+from ..storage.base import (
+    Done,
+    Erasure,
+    MembersChanged,
+    ModerationReader,
+    PersonReader,
+    Place,
+    Recalled,
+    Reviewed,
+    Revoked,
+    Store,
+)
 from .engine import Engine
 from .person import messages_of, person_reader, places_of
 
@@ -34,6 +46,7 @@ _REVOKED_WITHIN_S: Final = 1.5
 _PAUSE_S: Final = 0.5
 _AGAIN_S: Final = 30.0
 _BLOCKS_PER_READ: Final = 200
+_HELD_PER_READ: Final = 200
 
 
 class Erased(msgspec.Struct, frozen=True):
@@ -48,12 +61,31 @@ class Erased(msgspec.Struct, frozen=True):
     messages: int
 
 
+class _Waiting:
+    """Somebody who waits for the end of an erasure."""
+
+    def __init__(self) -> None:
+        self._done = anyio.Event()
+        self._result: Erased | RefusedError | None = None
+
+    def end(self, result: Erased | RefusedError) -> None:
+        self._result = result
+        self._done.set()
+
+    async def result(self) -> Erased:
+        await self._done.wait()
+        if isinstance(self._result, RefusedError):
+            raise self._result.fresh()
+        assert self._result is not None, "it has ended"
+        return self._result
+
+
 class Erasures:
-    """Erases users, step by step.
+    """Erases users, one after the other and step by step, in a task of its own: whoever asked may go.
 
     Args:
         engine: Carries the steps out.
-        store: Knows what there is of a user.
+        store: Knows what there is of a user, and who is being erased.
         clock: For times.
     """
 
@@ -61,6 +93,8 @@ class Erasures:
         self._engine = engine
         self._store = store
         self._clock = clock
+        self._waiting: dict[str, list[_Waiting]] = {}
+        self._begun = AutoResetEvent()
 
     def now_ms(self) -> int:
         """Unix milliseconds."""
@@ -69,25 +103,56 @@ class Erasures:
     async def erase(self, user_id: str, bodies: Bodies, by: str | None) -> Erased:
         """See `ChatServer.erase_user`."""
         person_reader(self._store)  # before anything is done
-        begin = base.BeginErasure(user_id, bodies == "erase", by, self.now_ms())
-        await self._do(begin, Done)
-        return await self._go_on(Erasure(user_id, begin.erases_bodies, by or "", begin.at_ms))
+        waiting = _Waiting()
+        self._waiting.setdefault(user_id, []).append(waiting)
+        try:
+            await self._do(base.BeginErasure(user_id, bodies == "erase", by, self.now_ms()), Done)
+            self._begun.set()
+            return await waiting.result()
+        finally:
+            self._forget(user_id, waiting)
 
-    async def resume(self) -> None:
-        """Go on with what was begun and not ended, in the background, until there is nothing left."""
+    def _forget(self, user_id: str, waiting: _Waiting) -> None:
+        left = [it for it in self._waiting.get(user_id, []) if it is not waiting]
+        self._waiting[user_id] = left
+        if not left:
+            del self._waiting[user_id]
+
+    async def run(self) -> None:
+        """Go on with what was begun and not ended, whoever began it and when, until cancelled."""
+        try:
+            while True:
+                is_done = await self._go_on_with_all()
+                await self._begun.wait(None if is_done else _AGAIN_S)
+        finally:
+            for user_id in [*self._waiting]:
+                for waiting in self._waiting[user_id]:
+                    waiting.end(UnavailableError("the server stops; it is gone on with at its next start"))
+
+    async def _go_on_with_all(self) -> bool:
+        """Whether nothing is left to be done."""
         if not isinstance(self._store, PersonReader):
-            return
-        while True:
-            try:
-                for erasure in await self._store.erasures():
-                    logger.warning("going on with the erasure of a user that was interrupted")
-                    await self._go_on(erasure)
-                return
-            except RefusedError as error:
-                logger.warning("an erasure was refused and is tried again: %s", error)
-            except Exception:
-                logger.exception("an erasure failed and is tried again")
-            await anyio.sleep(_AGAIN_S)
+            return True
+        try:
+            found = await self._store.erasures()
+        except RefusedError as error:
+            logger.warning("storage refused to say who is being erased: %s", error)
+            return False
+        return all([await self._ended(it) for it in found])
+
+    async def _ended(self, erasure: Erasure) -> bool:
+        result: Erased | RefusedError
+        try:
+            result = await self._go_on(erasure)
+        except RefusedError as error:
+            logger.warning("an erasure was refused, and is gone on with later: %s", error)
+            result = error
+        except Exception:
+            logger.exception("an erasure failed, and is gone on with later")
+            result = InternalError("the erasure failed; it is gone on with later")
+        for waiting in self._waiting.get(erasure.user_id, []):
+            waiting.end(result)
+        return isinstance(result, Erased)
 
     async def _go_on(self, erasure: Erasure) -> Erased:
         user_id, now_ms = erasure.user_id, self.now_ms()
@@ -95,6 +160,7 @@ class Erasures:
         await self._do(base.ForgetDevices(user_id), Done)
         await self._unblock(user_id)
         await anyio.sleep(_REVOKED_WITHIN_S)  # what other nodes still store for them is found below
+        await self._refuse_held(user_id)
         conversations = messages = 0
         async for place in places_of(self._store, user_id):
             conversations += 1
@@ -108,6 +174,22 @@ class Erasures:
     async def _unblock(self, user_id: str) -> None:
         while blocks := await self._store.blocks(user_id, None, _BLOCKS_PER_READ):
             await self._each([base.UnblockUser(user_id, it.user_id) for it in blocks], Done)
+
+    async def _refuse_held(self, user_id: str) -> None:
+        """What a moderator holds of a user is stored for nobody any more."""
+        after = 0
+        if not isinstance(self._store, ModerationReader):
+            return
+        while held := await self._store.held_messages(after, _HELD_PER_READ):
+            for it in held:
+                if it.sender_id == user_id:
+                    await self._do(
+                        base.Review(
+                            it.held_id, it.conversation_id, user_id, None, False, self.now_ms(), "erased"
+                        ),
+                        Reviewed,
+                    )
+            after = held[-1].held_id
 
     async def _leave(self, user_id: str, place: Place) -> None:
         """End what there is of a user in a conversation; a SINGLE stays, for the other one."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
 
 from ..errors import ConfigurationError
 from ..storage import base
-from ..storage.base import OwnMessage, PersonReader, Place, Store
+from ..storage.base import EntryReader, OwnMessage, PersonReader, Place, Store
 
 EXPORT_VERSION: Final = 1
 _ROWS_PER_READ: Final = 200
@@ -43,7 +43,7 @@ async def messages_of(
         after = some[-1].client_msg_id
 
 
-async def lines_of(store: Store, user_id: str, now_ms: int) -> AsyncIterator[bytes]:
+async def lines_of(store: Store, log: EntryReader, user_id: str, now_ms: int) -> AsyncIterator[bytes]:
     """What there is of a user, as lines of JSON; see docs/privacy.md for each kind."""
     yield _line("export", {"version": EXPORT_VERSION, "userId": user_id, "exportedMs": now_ms})
     for device in await person_reader(store).devices_of(user_id):
@@ -53,25 +53,30 @@ async def lines_of(store: Store, user_id: str, now_ms: int) -> AsyncIterator[byt
     async for place in places_of(store, user_id):
         yield _line("conversation", place)
         async for some in messages_of(store, place.conversation_id, user_id, _MESSAGES_PER_READ):
-            for line in _message_lines(place, some):
-                yield line
+            for message in some:
+                yield _message_line(place, message, await _payload(log, place, message))
     async for row in _acts_of(store, user_id):
         yield _line("act", row)
 
 
-def _message_lines(place: Place, messages: Sequence[OwnMessage]) -> Iterator[bytes]:
-    for it in messages:
-        yield _line(
-            "message",
-            {
-                "conversationId": place.conversation_id,
-                "messageId": it.message_id,
-                "clientMsgId": it.client_msg_id,
-                "seq": it.seq,
-                "serverTs": it.server_ts,
-                "payload": msgspec.Raw(it.payload),
-            },
-        )
+async def _payload(log: EntryReader, place: Place, message: OwnMessage) -> bytes:
+    """What a message says; of one whose body left for the archive, what is there."""
+    if message.payload:
+        return message.payload
+    (entry,) = await log.entries(place.conversation_id, message.seq - 1, 1)
+    return entry.payload
+
+
+def _message_line(place: Place, it: OwnMessage, payload: bytes) -> bytes:
+    shown = {
+        "conversationId": place.conversation_id,
+        "messageId": it.message_id,
+        "clientMsgId": it.client_msg_id,
+        "seq": it.seq,
+        "serverTs": it.server_ts,
+        "payload": msgspec.Raw(payload),
+    }
+    return _line("message", shown)
 
 
 def _line(kind: str, value: object) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from ..storage.base import Done, RecordAct
+from ..storage.base import Done, EntryReader, RecordAct
 from .erasure import Bodies, Erased, Erasures
 from .host import HostVerbs, check_ids, check_value
 from .person import lines_of
@@ -15,9 +15,11 @@ class PersonVerbs(HostVerbs):
 
     Attributes:
         erasures: Erases, step by step.
+        log: Reads of the log, with the bodies that are in an archive.
     """
 
     erasures: Erasures
+    log: EntryReader
 
     async def erase_user(self, user_id: str, *, bodies: Bodies = "keep", by: str | None = None) -> Erased:
         """Erase what there is of a user: devices, logins, push tokens, cursors of devices, blocks, mutes, memberships.
@@ -45,6 +47,20 @@ class PersonVerbs(HostVerbs):
         check_value(Bodies, "value of `bodies`", bodies)
         return await self.erasures.erase(user_id, bodies, by)
 
+    async def note_read(self, by: str, what: str, query: str) -> None:
+        """Write down in the audit that an administrator read something, before they get it.
+
+        Args:
+            by: Who.
+            what: A path of the administration, such as `messages/ID`.
+            query: What was asked of it.
+
+        Raises:
+            UnavailableError: Storage refused; then they do not get it either.
+        """
+        command = RecordAct("READ", by, what, {"query": query}, self.erasures.now_ms())
+        await self.engine.execute(command, Done)
+
     async def export_user(self, user_id: str, *, by: str | None = None) -> AsyncIterator[bytes]:
         """All there is of a user, as lines of JSON, in bounded memory: what is shown is in docs/privacy.md.
 
@@ -62,5 +78,5 @@ class PersonVerbs(HostVerbs):
         check_ids(user_id, *(() if by is None else (by,)))
         now_ms = self.erasures.now_ms()
         await self.engine.execute(RecordAct("EXPORTED", by, user_id, {}, now_ms), Done)
-        async for line in lines_of(self.store, user_id, now_ms):
+        async for line in lines_of(self.store, self.log, user_id, now_ms):
             yield line

@@ -267,6 +267,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
         typing = Typing(store, hub, bridge, self._committer, self.allowance, config)
         self._restoration = Restoration(store, self.engine)
         self.erasures = Erasures(self.engine, store, ports.clock)
+        self.log = self._archiving.log
         dispatch = Dispatch(
             self.engine,
             self.login,
@@ -372,7 +373,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
             self._committer.open()
             await self._restoration.start(secret)
             undo.pop_all()
-        self._background.start(self.erasures.resume)
+        self._background.start(self.erasures.run)
         if self._drain_on_signals and keep_back(self.drain):
             self._background.start(partial(stay_between, self.drain))
         logger.info("the server takes sessions and requests")

@@ -99,6 +99,7 @@ from ..core.log.outcomes import (
 )
 from ..core.log.rules import DEVICES_MAX as DEVICES_MAX
 from .person import (
+    EntryReader as EntryReader,
     Erasure as Erasure,
     KnownDevice as KnownDevice,
     OwnMessage as OwnMessage,

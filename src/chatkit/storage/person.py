@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from ..core.log.outcomes import message_id
+from ..core.log.outcomes import Entry, message_id
 from ..types import ConversationType
 from ..wire.payload import RECALLED
 
@@ -89,7 +89,7 @@ class OwnMessage(msgspec.Struct, frozen=True):
     """A message that a user wrote.
 
     Attributes:
-        payload: As everybody reads it: the tombstone of one that was recalled.
+        payload: As everybody reads it: the tombstone of one that was recalled. Empty where the body is in an archive.
     """
 
     client_msg_id: str
@@ -98,6 +98,13 @@ class OwnMessage(msgspec.Struct, frozen=True):
     server_ts: int
     is_recalled: bool
     payload: bytes
+
+
+class EntryReader(Protocol):
+    """Reads of a log with all of its bodies, wherever they are."""
+
+    async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[Entry]:
+        """As `storage.base.LogReader.entries`."""
 
 
 @runtime_checkable

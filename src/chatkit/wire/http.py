@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ..types import ConversationType, DeliveryState, HeldMessage, Payload, PresenceState, Report
+from ..types import AuditRow, ConversationType, DeliveryState, HeldMessage, Payload, PresenceState, Report
 from .events import SEQ_MAX, ClientMsgId, Id, LogEntry
 
 Title = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
@@ -62,6 +62,26 @@ class ReportBody(Body, frozen=True):
 
     reason: ReportReason
     note: ReportNote = ""
+
+
+class AuditResult(Body, frozen=True):
+    """A page of the audit: the newest acts first, or with `after` in their order."""
+
+    acts: list[AuditRow]
+    next_cursor: int | None
+
+
+class EraseBody(Body, frozen=True):
+    """`POST /v1/admin/users/{id}/erase`."""
+
+    bodies: Literal["keep", "erase"]
+
+
+class EraseResult(Body, frozen=True):
+    """A user is erased."""
+
+    conversations: int
+    messages: int
 
 
 class HeldMessagesResult(Body, frozen=True):
