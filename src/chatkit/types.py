@@ -208,6 +208,7 @@ class Member(msgspec.Struct, frozen=True, rename="camel"):
 FactEvent = Literal[
     "STORED",
     "RECALLED",
+    "ARCHIVED",
     "LOG_RENEWED",
     "WAITING",
     "HANDLED",

@@ -39,7 +39,7 @@ def entry_at(place: Place, rows: Sequence[Row]) -> MessageTrail:
         conversation = (rows[0][0], rows[0][3]) if rows else None
         raise rules.not_held(seq, conversation, rows[0][5] if rows else None)
     name, type_, log_epoch, head_seq, members, _, kind, by, client_msg_id, at_ms, payload, *rest = rows[0]
-    recall_seq, recall_epoch, recalled_by, recalled_ms, *work = rest
+    recall_seq, recall_epoch, recalled_by, recalled_ms, *work, cold_seq, floor_seq = rest
     return MessageTrail(
         name,
         type_,
@@ -57,6 +57,7 @@ def entry_at(place: Place, rows: Sequence[Row]) -> MessageTrail:
         recall=None
         if recall_seq is None
         else RecallMark(recall_seq, message_id(key, recall_epoch, recall_seq), recalled_by, recalled_ms),
+        body=rules.body_place(kind, seq, cold_seq, floor_seq),
         work=None if work[0] is None else OpenWork(*work),
     )
 

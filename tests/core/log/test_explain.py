@@ -78,6 +78,13 @@ def test_when_it_was_recalled_and_by_whom() -> None:
     assert "1-e1-7" in fact.words
 
 
+def test_where_its_words_are_if_not_in_the_log() -> None:
+    assert facts_of("ARCHIVED") == []
+    assert "in the archive" in facts_of("ARCHIVED", body="ARCHIVE")[0].words
+    assert "gone" in facts_of("ARCHIVED", body="EXPIRED")[0].words
+    assert facts_of("ARCHIVED", body="ARCHIVE", recall=RecallMark(7, "1-e1-7", "ann", SENT)) == []
+
+
 def test_a_log_that_was_renewed_since_is_said_to_be() -> None:
     assert facts_of("LOG_RENEWED") == []
     (fact,) = facts_of("LOG_RENEWED", log_epoch="e2")

@@ -88,6 +88,9 @@ def _of_entry(trail: MessageTrail) -> Iterator[Fact]:
     if recall is not None:
         words = f"recalled by {recall.by}: its body is gone; the recall is entry {recall.seq}, {recall.message_id}"
         yield Fact("RECALLED", recall.at_ms, "EXACT", "message", words, recall.by)
+    elif trail.body != "LOG":
+        words = "in the archive" if trail.body == "ARCHIVE" else "gone: they were kept as long as was to be"
+        yield Fact("ARCHIVED", None, "NOT_KNOWN", "conversation", f"its words are {words}")
     if trail.epoch != trail.log_epoch:
         words = (
             f"the log has a new epoch since, {trail.log_epoch}: every client has fetched it afresh or will"

@@ -16,6 +16,8 @@ from .outcomes import message_id
 PushAnswer = Literal["TAKEN", "RETRY", "DEAD", "REFUSED", "UNKNOWN"]
 """What a provider said of a push: it took it; not now; the token reaches no device now; never as it is; nothing."""
 
+BodyPlace = Literal["LOG", "ARCHIVE", "EXPIRED"]
+
 PUSHES_PER_DEVICE_MAX = 20
 """Pushes kept of one device in one conversation: those about the newest entries."""
 
@@ -138,6 +140,7 @@ class MessageTrail(msgspec.Struct, frozen=True):
         change: Of a MEMBER entry what it says: the operation, and whom it is about.
         recalls_id: Of a RECALL entry: what it recalls.
         recall: What recalled it.
+        body: Where its words are: in the log, in the archive, or nowhere any more, for their time is over.
         work: None: every device of every member has everything.
         readers: By user.
         has_more: Whether there are more readers.
@@ -161,6 +164,7 @@ class MessageTrail(msgspec.Struct, frozen=True):
     change: tuple[str, tuple[str, ...]] | None = None
     recalls_id: str | None = None
     recall: RecallMark | None = None
+    body: BodyPlace = "LOG"
     work: OpenWork | None = None
     readers: tuple[Reader, ...] = ()
     has_more: bool = False
@@ -192,6 +196,13 @@ def said_by_server(payload: bytes | None) -> dict[str, Any]:
     made = _decode(payload)
     change = (made.op, made.user_ids) if made.op else None
     return {"change": change, "recalls_id": made.message_id}
+
+
+def body_place(kind: str, seq: int, cold_seq: int, floor_seq: int) -> BodyPlace:
+    """Where the words of an entry are that was not recalled; what the server wrote stays in the log."""
+    if kind != "USER" or seq > max(cold_seq, floor_seq):
+        return "LOG"
+    return "EXPIRED" if seq <= floor_seq else "ARCHIVE"
 
 
 def no_such_id() -> NotFoundError:

@@ -41,6 +41,7 @@ def trail(tables: MemoryState, name: str, user_id: str | None, limit: int) -> Me
         row.server_ts,
         **rules.said_by_server(None if row.kind == "USER" else row.payload),
         recall=_recall(log, row.seq),
+        body=rules.body_place(row.kind, row.seq, log.cold_seq, log.floor_seq),
         work=_work(log),
         readers=tuple(readers[:limit]),
         has_more=len(readers) > limit,

@@ -12,7 +12,7 @@ SELECT_ENTRY: Final = """
 SELECT c.conversation_id, c.type, c.epoch, c.head_seq, c.member_count,
     e.epoch, e.kind, e.sender_id, e.client_msg_id, e.server_ts, CASE WHEN e.kind <> 'USER' THEN e.payload END,
     b.seq, b.epoch, b.sender_id, b.server_ts, o.first_seq, o.handled_seq,
-    o.ready_ms
+    o.ready_ms, c.cold_seq, c.floor_seq
 FROM conversation AS c
 LEFT JOIN message AS e ON e.conversation_key = c.conversation_key AND e.seq = $2
 LEFT JOIN recall AS r ON r.conversation_key = c.conversation_key AND r.seq = $2
