@@ -23,6 +23,7 @@ NOT_KEPT: Final = (
     "when the transaction that stored it ended: the stamp is from right before it, the acknowledgement left after it",
     "when a socket was written to, and what another node offers its sessions",
     "each single confirmation: a cursor keeps when it last moved, and that may have been for a later message",
+    "who may read it by an open history: readers are those who were members when it was written",
     "pushes that are older than the record reaches, or whose worker ended before it noted them",
 )
 """What the account cannot say, whatever the message."""
