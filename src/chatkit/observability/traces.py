@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
-from ..core.log.commands import Append, Command
-from ..core.log.outcomes import Appended, Entry, Outcome, Recalled
-from ..errors import ChatkitError, ConfigurationError, RefusedError
+from ..core.log.commands import Append
+from ..core.log.outcomes import Appended, Recalled
+from ..errors import ChatkitError, ConfigurationError
 from ..types import Message
 from .instrument import (
     ClientAnswer,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, SpanContext, TracerProvider
 
-_MASK: Final = (1 << 64) - 1
+_CHECKSUMS: Final = 1 << 32
+_STORED: Final = (Appended, Recalled)
 _NS: Final = 1_000_000_000
 _SENDERS_MAX: Final = 10_000
 """Messages that wait for their answer whose sender's span is remembered, to be linked to."""
@@ -70,7 +72,7 @@ class Traces(Instrument):
             raise ConfigurationError(f"ratio must be a number from 0 to 1, not {ratio!r:.80}")
         self._api = trace
         self._tracer = trace.get_tracer("chatkit", tracer_provider=provider)
-        self._bound = round(ratio * (_MASK + 1))
+        self._bound = round(ratio * _CHECKSUMS)
         self._with_names = with_names
         self._senders: dict[tuple[str, str], SpanContext] = {}
 
@@ -82,13 +84,13 @@ class Traces(Instrument):
         Returns:
             None if the message is not followed: such a span goes by the context that is current.
         """
-        made = blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=24).digest()
-        trace_id = int.from_bytes(made[:16], "big")
-        if trace_id & _MASK >= self._bound:
+        name = message_id.encode("utf-8", "surrogatepass")
+        if crc32(name) >= self._bound:  # all that a message costs which is not followed
             return None
-        api = self._api
+        api, made = self._api, blake2b(name, digest_size=24).digest()
         flags = api.TraceFlags(api.TraceFlags.SAMPLED)
-        root = api.SpanContext(trace_id, int.from_bytes(made[16:], "big"), is_remote=True, trace_flags=flags)
+        trace_id, span_id = int.from_bytes(made[:16], "big"), int.from_bytes(made[16:], "big")
+        root = api.SpanContext(trace_id, span_id, is_remote=True, trace_flags=flags)
         context: Context = api.set_span_in_context(api.NonRecordingSpan(root), _nothing())
         return context
 
@@ -96,30 +98,24 @@ class Traces(Instrument):
 
     def on_committed(self, batch: CommittedBatch) -> None:
         """`accept`, with `commit` and `fan out` in it, of each message and recall."""
-        for index, (command, outcome) in enumerate(zip(batch.commands, batch.outcomes, strict=True)):
-            entry = _stored(outcome)
-            context = None if entry is None else self.context_of(entry.message_id)
-            if entry is not None and context is not None:
-                self._accepted(batch, index, command, outcome, entry, context)
+        for index, outcome in enumerate(batch.outcomes):
+            if isinstance(outcome, _STORED):
+                context = self.context_of(outcome.entry.message_id)
+                if context is not None:
+                    self._accepted(batch, index, outcome, context)
 
     def _accepted(
-        self,
-        batch: CommittedBatch,
-        index: int,
-        command: Command,
-        outcome: Outcome,
-        entry: Entry,
-        context: Context,
+        self, batch: CommittedBatch, index: int, outcome: Appended | Recalled, context: Context
     ) -> None:
         def ns(at_s: float) -> int:
             return _ns(at_s, batch.published_s, batch.published_ms)
 
-        is_repeat = isinstance(outcome, Appended | Recalled) and outcome.repeat
+        entry = outcome.entry
         attributes: Attributes = {
             **_of_message("accept", "process", entry.message_id),
             "messaging.message.body.size": len(entry.payload),
-            "chatkit.entry": "message" if isinstance(command, Append) else "recall",
-            "chatkit.repeat": is_repeat,
+            "chatkit.entry": "message" if isinstance(outcome, Appended) else "recall",
+            "chatkit.repeat": outcome.repeat,
             **self._names(entry.conversation_id, entry.sender_id),
         }
         received, began = ns(batch.received_s[index]), ns(batch.began_s)
@@ -130,7 +126,7 @@ class Traces(Instrument):
             inside = self._api.set_span_in_context(span, context)
             count = {"messaging.batch.message_count": len(batch.commands)}
             self._start("commit", kind.INTERNAL, began, inside, count).end(durable)
-            if not is_repeat:
+            if not outcome.repeat:
                 offered = {"chatkit.sessions": batch.offered[index]}
                 self._start("fan out", kind.INTERNAL, durable, inside, offered).end(published)
         span.end(published)
@@ -251,14 +247,10 @@ def _of_message(name: str, kind: str, message_id: str) -> dict[str, str]:
     return {**attributes, "messaging.message.id": message_id} if message_id else attributes
 
 
-def _stored(outcome: Outcome) -> Entry | None:
-    return outcome.entry if isinstance(outcome, Appended | Recalled) else None
-
-
 def _ns(at_s: float, known_s: float, known_ms: int) -> int:
     """Unix nanoseconds of a monotonic time, by another that was read at the same moment as the Unix time."""
     return known_ms * 1_000_000 + round((at_s - known_s) * _NS)
 
 
 def _name_of(error: Exception) -> str:
-    return error.code if isinstance(error, RefusedError | ChatkitError) else type(error).__name__
+    return error.code if isinstance(error, ChatkitError) else type(error).__name__
