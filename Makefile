@@ -51,6 +51,7 @@ endif
 
 mutants: setup
 	$(BIN)/python -m tests.proof.mutants
+	$(BIN)/python -m tests.attacks.holes
 
 # Mutated frames and requests; COUNT=1000000 once, SEED=7 for one of them again.
 fuzz: setup

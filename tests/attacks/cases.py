@@ -194,7 +194,7 @@ TESTS: Final[dict[int, tuple[str, ...]]] = {
         "test_events_answer_a_hidden_thing_like_a_missing_one",
     )
     + _in("tests/gateway/test_admin_api.py", "test_for_others_these_paths_do_not_exist"),
-    50: _in("tests/blackbox/test_recall.py", "test_recall_is_for_the_author_only"),
+    50: _in("tests/blackbox/test_recall.py", "test_recall_is_for_the_author_and_for_who_runs_the_group"),
     51: _in("tests/blackbox/test_receipts.py", "test_above_the_head_is_a_bad_request")
     + _in(_MATRIX, "test_nobody_learns_or_changes_anything"),
     52: _in(

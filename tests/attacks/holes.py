@@ -27,11 +27,10 @@ def _hole(name: str, story: str, module: str, old: str, new: str) -> Mutant:
     return Mutant(name, story, (Edit(f"chatkit.{module}", old, new),), ("matrix",))
 
 
-_JOINED: Final = """        if not found.is_current:
+_JOINED: Final = """        found = self.membership(self.find(conversation_id), user_id)
+        if not found.is_current:
             raise not_found()
-        return found
-
-    def with_cursors"""
+"""
 _SCOPE: Final = """        if ADMIN_SCOPE not in proof.identity.scope.split(" "):
             raise NotFoundError(NO_SUCH_PATH)
 """
@@ -42,7 +41,7 @@ _LISTED: Final = (
         "whoever asks for a conversation will be in it",
         "core.log.state",
         _JOINED,
-        _JOINED.partition("raise not_found()\n")[2],
+        _JOINED.partition("        if")[0],
     ),
     _hole(
         "left is still in",
@@ -101,7 +100,14 @@ _LISTED: Final = (
         "recall tells what is hidden",
         "only the author may recall, so that check is enough",
         "core.log.messages",
-        "    rules.check_visible(state.membership(conversation, command.user_id).intervals, seq)\n",
+        "        rules.check_visible(state.membership(conversation, command.by).intervals, row.seq)\n",
+        "        pass\n",
+    ),
+    _hole(
+        "reports of what is hidden",
+        "whoever reports it has seen it",
+        "core.log.moderation",
+        "    rules.check_visible(state.membership(conversation, command.user_id).intervals, row.seq)\n",
         "",
     ),
     _hole(

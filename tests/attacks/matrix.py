@@ -21,7 +21,13 @@ from chatkit.wire.events import ClientEvent
 from .rows import EVENTS, HTTP, Ask
 from .scene import CANARY, INSIDER, OUTSIDERS, PUSH_TOKEN, TITLE, Line, Outsider, Scene, staged
 
-PATH_IDS = {"conversation_id": "{c}", "message_id": "{m}", "user_id": "{u}", "device_id": "{d}"}
+PATH_IDS = {
+    "conversation_id": "{c}",
+    "message_id": "{m}",
+    "user_id": "{u}",
+    "device_id": "{d}",
+    "held_id": "1",
+}
 _NO_PATH = "/v1/no/such/path"
 
 

@@ -66,6 +66,7 @@ HTTP: Final[dict[str, tuple[Ask, ...]]] = {
         Ask(query="cursor={u}/{d}", insiders=True),
     ),
     "POST /v1/messages/{message_id}/recall": (Ask(insiders=True),),
+    "POST /v1/messages/{message_id}/report": (Ask(body={"reason": "spam"}, insiders=True),),
     "POST /v1/conversations": (
         Ask("REFUSED", body={**_NEW, "memberIds": ["{me}"], "conversationId": "{c}"}),
         Ask("REFUSED", body={"type": "SINGLE", "memberIds": ["{me}", "{u}", "{x}"]}),
@@ -97,6 +98,11 @@ HTTP: Final[dict[str, tuple[Ask, ...]]] = {
     "DELETE /v1/conversations/{conversation_id}/mute": (Ask(),),
     "GET /v1/admin/openapi.json": (Ask("NO_PATH"),),
     "GET /v1/admin/messages/{message_id}": (Ask("NO_PATH"), Ask("NO_PATH", query="user={u}")),
+    "GET /v1/admin/moderation/held": (Ask("NO_PATH"),),
+    "POST /v1/admin/moderation/held/{held_id}/release": (Ask("NO_PATH", body={}),),
+    "POST /v1/admin/moderation/held/{held_id}/refuse": (Ask("NO_PATH", body={"reason": "x"}),),
+    "GET /v1/admin/moderation/reports": (Ask("NO_PATH"),),
+    "POST /v1/admin/moderation/reports/{message_id}/resolve": (Ask("NO_PATH", body={"resolution": "x"}),),
 }
 
 EVENTS: Final[dict[str, tuple[Ask, ...]]] = {
