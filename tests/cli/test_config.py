@@ -68,6 +68,8 @@ def sample(option: click.Option) -> tuple[str, Any]:
         return other, other
     if isinstance(option.type, click.types.IntParamType):
         return "4711", 4711
+    if isinstance(option.type, click.FloatRange):
+        return "0.5", 0.5
     if isinstance(option.type, click.types.FloatParamType):
         return "47.5", 47.5
     return "/some-where", "/some-where"
