@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from chatkit.storage import base
-from chatkit.storage.postgres import PostgresStore, deliveries, reads, trail
+from chatkit.storage.postgres import PostgresStore, audit, deliveries, person, reads, trail
 from chatkit.testing.contracts.storage_commands import device, do, group, send, single
 from chatkit.testing.contracts.storage_reopening import everything, live, opened
 from tests.servers.postgres import PostgresServer, serving
@@ -76,13 +76,17 @@ async def test_a_batch_takes_four_round_trips_however_long_it_is(
 
 STATEMENTS = {
     name: sql
-    for module in (reads, deliveries, trail)
+    for module in (reads, deliveries, trail, audit, person)
     for name, sql in vars(module).items()
     if name.startswith("SELECT_")
 }
 _WHOLE: dict[str, set[str]] = {
     "SELECT_POSITION": {"log_position"},
     "SELECT_NEWEST_CHANGE": {"audit"},
+    "SELECT_END": {"audit"},
+    "SELECT_STARTED": {"audit"},
+    "SELECT_ERASURES": {"erasure"},
+    "SELECT_LAST_PLACE": {"conversation"},
     "SELECT_OUTBOX": {"outbox"},
     "SELECT_DEAD_LETTERS": {"delivery"},
     "SELECT_LAG": {"delivery", "outbox"},
@@ -161,7 +165,16 @@ async def test_loading_and_writing_go_by_indexes(
     ]
     called = {name for context, _ in inside for name in re.findall(r"function \"?(\w+)", context)}
 
-    assert called == {"load_batch_2", "write_batch_2", "least_confirmed_1"}
+    assert called == {
+        "load_batch_2",
+        "write_batch_2",
+        "least_confirmed_1",
+        "make_archive_range_stale",
+        "write_audit_1",
+        "announce_audit",
+        "chain_audit",
+        "audit_digest_1",
+    }
     whole = {(name, plan) for _, plan in inside for name in scanned(plan) - {"resume_token"}}  # of EndLogins
     assert not whole, "\n".join(plan for _, plan in whole)
 
@@ -186,7 +199,11 @@ async def test_unique_keys_begin_with_what_a_table_can_be_distributed_by(
     for row in rows:
         firsts.setdefault(row["relname"], set()).add(row["attname"])
 
-    names = {"conversation_name": "conversation_id", "conversation_pair": "single_pair"}
+    names = {
+        "conversation_name": "conversation_id",
+        "conversation_pair": "single_pair",
+        "audit_head": "chain",
+    }
     whole = {"setting": "name", "log_position": "slot", "schema_migration": "number"}
     for table, columns in firsts.items():
         inside = next(row["inside"] for row in rows if row["relname"] == table)

@@ -13,7 +13,6 @@ from msgspec.structs import astuple
 
 from ...core.log.changes import Changes, Outbox
 from ...drivers.postgres import Connection
-from .audit import write_audit
 from .columns import columns
 from .person import write_erasures
 
@@ -48,6 +47,7 @@ _RARE: Final = (
     "tokens",
     "blocks",
     "ended_blocks",
+    "audit",
     "mutes",
     "dropped_push",
     "dropped_push_logins",
@@ -80,8 +80,6 @@ async def write(connection: Connection, changes: Changes, outboxes: Collection[O
         *columns(changes.woken, 2),
         _rare(changes),
     )
-    if changes.audit:
-        await write_audit(connection, slot, changes.audit)
     if changes.erasures or changes.ended_erasures:
         await write_erasures(connection, changes)
 

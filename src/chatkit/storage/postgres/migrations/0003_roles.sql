@@ -588,9 +588,6 @@ BEGIN
         DELETE FROM revocation AS r
         WHERE r.ends_ms < (rare ->> 'revocations_before_ms')::bigint
             AND r.at_ms < (rare ->> 'revocations_before_ms')::bigint;
-        INSERT INTO login_audit (at_ms, action, user_id, device_id, token_hash)
-        SELECT (e ->> 0)::bigint, e ->> 1, e ->> 2, e ->> 3, decode(e ->> 4, 'base64')
-        FROM jsonb_array_elements(rare -> 'login_audit') AS e;
         INSERT INTO resume_token (
             user_id, device_id, token_hash, expires_ms, identity_expires_ms, scope, login_hash, login_ms)
         SELECT
@@ -671,6 +668,9 @@ BEGIN
     IF written > 0 THEN
         INSERT INTO log_position AS p (slot, added) VALUES (write_batch_2.slot, written)
         ON CONFLICT (slot) DO UPDATE SET added = p.added + excluded.added;
+    END IF;
+    IF rare ? 'audit' THEN
+        PERFORM write_audit_1(write_batch_2.slot, rare -> 'audit');
     END IF;
 END
 $$;

@@ -122,7 +122,10 @@ CREATE TRIGGER login_audit_goes_into_audit INSTEAD OF INSERT ON login_audit
     FOR EACH ROW EXECUTE FUNCTION audit_login();
 
 -- Called at the end of a batch, with the rows that core.log.audit.note made.
-CREATE FUNCTION write_audit_1(slot integer, acts jsonb) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION write_audit_1(slot integer, acts jsonb) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off
+SET jit = off
+AS $$
 #variable_conflict use_column
 BEGIN
     INSERT INTO log_position AS p (slot, added) VALUES (write_audit_1.slot, jsonb_array_length(acts))
