@@ -12,11 +12,14 @@ from chatkit.testing.contracts.storage_commands import group
 from chatkit.testing.contracts.storage_contacts import ContactContract
 from chatkit.testing.contracts.storage_moderation import ModerationContract
 from chatkit.testing.contracts.storage_person import PersonContract
+from chatkit.testing.contracts.storage_trail import TrailContract
 
 from .ids import seeded_ids
 
 
-class TestMemoryStore(VolatileStoreContract, ContactContract, ModerationContract, PersonContract):
+class TestMemoryStore(
+    VolatileStoreContract, ContactContract, ModerationContract, PersonContract, TrailContract
+):
     @pytest.fixture
     async def store(self) -> Store:
         store = MemoryStore(ids=seeded_ids())

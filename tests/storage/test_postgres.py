@@ -16,6 +16,7 @@ from chatkit.testing.contracts.storage_contacts import ContactContract
 from chatkit.testing.contracts.storage_moderation import ModerationContract
 from chatkit.testing.contracts.storage_person import PersonContract
 from chatkit.testing.contracts.storage_reopening import opened
+from chatkit.testing.contracts.storage_trail import TrailContract
 from tests.servers.pgbouncer import pooling
 from tests.servers.postgres import PostgresServer, serving
 
@@ -39,7 +40,7 @@ NODES = int(os.environ.get("CHATKIT_TEST_NODES", "1"))
 """How many stores are on the log; `make matrix` runs the contract with 1 and with 3."""
 
 
-class TestOnPostgres(StoreContract, ContactContract, ModerationContract, PersonContract):
+class TestOnPostgres(StoreContract, ContactContract, ModerationContract, PersonContract, TrailContract):
     @pytest.fixture
     def make(self, address: str) -> Make:
         ids = seeded_ids()

@@ -38,6 +38,7 @@ from chatkit.testing.contracts.storage_commands import (
 from chatkit.testing.contracts.storage_contacts import ContactContract
 from chatkit.testing.contracts.storage_moderation import ModerationContract
 from chatkit.testing.contracts.storage_person import PersonContract
+from chatkit.testing.contracts.storage_trail import TrailContract
 
 from .ids import seeded_ids
 
@@ -53,7 +54,7 @@ async def opened(path: str, **options: Any) -> SqliteStore:
     return store
 
 
-class TestWithThreads(StoreContract, ContactContract, ModerationContract, PersonContract):
+class TestWithThreads(StoreContract, ContactContract, ModerationContract, PersonContract, TrailContract):
     @pytest.fixture
     def make(self, path: str) -> Make:
         ids = seeded_ids()  # of all: a second store would draw another secret
@@ -67,7 +68,7 @@ class TestInline(StoreContract):
         return lambda: SqliteStore(path, ids=ids, threads=False)
 
 
-class TestInMemory(VolatileStoreContract, ContactContract, ModerationContract, PersonContract):
+class TestInMemory(VolatileStoreContract, ContactContract, ModerationContract, PersonContract, TrailContract):
     @pytest.fixture
     async def store(self) -> AsyncIterator[SqliteStore]:
         store = await opened(":memory:", threads=False)

@@ -40,7 +40,6 @@ from .storage_reopening import DurabilityContract, OpeningContract, opened
 from .storage_reopening import Make as Make
 from .storage_restore import RestoreContract
 from .storage_sessions import DeviceContract, SessionContract
-from .storage_trail import PushRecordContract, TrailContract
 
 
 class VolatileStoreContract(
@@ -58,8 +57,6 @@ class VolatileStoreContract(
     NoticeContract,
     PushTokenContract,
     MuteContract,
-    PushRecordContract,
-    TrailContract,
     SessionContract,
     AccessContract,
     AuditContract,

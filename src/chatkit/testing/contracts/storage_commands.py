@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from ...errors import RefusedError
 from ...storage import base
 from ...storage.base import Outcome, Store
@@ -167,6 +169,9 @@ async def snapshot(store: Store, conversations: Sequence[str], users: Sequence[s
             shown.append(page)
             for entry in page.entries if isinstance(page, base.Page) else ():
                 shown.append(await answer_of(store.status(entry.message_id, user, None, 100)))
+        if isinstance(store, base.TrailReader):
+            entries = await store.entries(name, 0, 1_000)
+            shown += [replace(await store.trail(it.message_id, None, 100), body="LOG") for it in entries]
     return shown
 
 

@@ -1,4 +1,4 @@
-"""What a store keeps of one message, for operators: `TrailReader`, and the record of pushes. Used by `storage`."""
+"""What a store keeps of one message, for operators: `TrailReader`, and the record of pushes. Beside `storage`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,86 @@ def push(user: str, seq: int, device_id: str = "phone", at_ms: int = NOW + AFTER
     return PushRecord(user, device_id, seq, "apns", at_ms, **{"answer": "TAKEN", **more})
 
 
-class TrailContract:
+class PushRecordContract:
+    """What providers said of pushes is kept for some time, for the newest few of each device."""
+
+    async def test_a_push_is_noted_with_its_claim(self, store: Store) -> None:
+        await do(store, device("bob"), group("g", "ann", "bob"))
+        name = await sent(store)
+        noted = push("bob", 2, provider_id="p-1")
+        assert await pushed(store, noted, at_ms=NOW + AFTER) == 1
+
+        (found,) = (await trail_of(store, name)).pushes
+        assert found == PushRecord("bob", "phone", 2, "apns", NOW + AFTER, "TAKEN", "p-1", "", 1, NOW + AFTER)
+        assert (await trail_of(store, name, "ann")).pushes == ()
+
+    async def test_what_was_sent_is_noted_whosever_the_claim_is_by_now(self, store: Store) -> None:
+        await do(store, device("bob"), group("g", "ann", "bob"))
+        name = await sent(store)
+        claim = (await claimed(store, NOW + AFTER))["g"]
+
+        assert await store.deliveries.finish(7, [Finished(claim, NOW, (), (push("bob", 2),))]) == 0
+        assert len((await trail_of(store, name)).pushes) == 1
+
+    async def test_another_try_takes_the_place_of_the_last_and_is_counted(self, store: Store) -> None:
+        await do(store, device("bob"), group("g", "ann", "bob"))
+        name = await sent(store)
+        failed = push("bob", 2, answer="RETRY", reason="503")
+        await pushed(store, failed, at_ms=NOW + AFTER)
+        await sent(store, key="l", at_ms=NOW + AFTER)
+        await pushed(store, push("bob", 2, at_ms=NOW + 9 * AFTER), at_ms=NOW + 9 * AFTER)
+
+        (found,) = (await trail_of(store, name)).pushes
+        assert (found.answer, found.reason, found.tries) == ("TAKEN", "", 2)
+        assert (found.first_ms, found.at_ms) == (NOW + AFTER, NOW + 9 * AFTER)
+
+    async def test_pushes_about_later_entries_are_there_too_and_earlier_ones_are_not(
+        self, store: Store
+    ) -> None:
+        await do(store, device("bob"), group("g", "ann", "bob"))
+        await sent(store)
+        name = await sent(store, key="l")
+        await sent(store, key="m")
+        await pushed(store, *(push("bob", seq) for seq in (2, 3, 4)), at_ms=NOW + AFTER)
+
+        assert [it.seq for it in (await trail_of(store, name)).pushes] == [3, 4]
+
+    async def test_of_a_device_the_newest_few_are_kept(self, store: Store) -> None:
+        await do(store, device("bob"), device("bob", "tablet"), group("g", "ann", "bob"))
+        name = await sent(store)
+        last = 1 + base.PUSHES_PER_DEVICE_MAX + 3
+        pushes = [push("bob", seq) for seq in range(2, last + 1)]
+        await pushed(store, push("bob", 2, "tablet"), *reversed(pushes), at_ms=NOW + AFTER)
+
+        found = (await trail_of(store, name)).pushes
+        assert [it.seq for it in found if it.device_id == "phone"] == list(range(5, last + 1))
+        assert [it.seq for it in found if it.device_id == "tablet"] == [2]
+
+    async def test_old_ones_are_discarded(self, store: Store) -> None:
+        await do(store, device("bob"), group("g", "ann", "bob"))
+        name = await sent(store)
+        await pushed(store, push("bob", 2, at_ms=NOW), push("bob", 3, at_ms=NOW + 1), at_ms=NOW + AFTER)
+
+        assert await store.deliveries.discard_pushes(NOW) == 0
+        assert await store.deliveries.discard_pushes(NOW + 1) == 1
+        assert [it.seq for it in (await trail_of(store, name)).pushes] == [3]
+
+    async def test_what_waits_and_what_was_given_up(self, store: Store) -> None:
+        await do(store, device("bob"), device("cat"), group("g", "ann", "bob", "cat"))
+        name = await sent(store)
+        waits = LaterDelivery("bob", "phone", NOW + 99_000, "503")
+        given_up = LaterDelivery("cat", "phone", None, "too large")
+        await pushed(store, at_ms=NOW + AFTER, later=(waits, given_up))
+        later = await sent(store, key="l")
+
+        assert (await trail_of(store, name)).deliveries == (
+            base.OpenDelivery("bob", "phone", 0, NOW + 99_000, 1, NOW + AFTER, "503"),
+            base.OpenDelivery("cat", "phone", 0, None, 1, NOW + AFTER, "too large"),
+        )
+        assert len((await trail_of(store, later, "bob")).deliveries) == 1
+
+
+class TrailContract(PushRecordContract):
     """Everything that is stored of one message is read in one snapshot, and its body never."""
 
     async def test_a_message_with_its_readers_and_their_devices(self, store: Store) -> None:
@@ -175,82 +254,3 @@ class TrailContract:
     async def test_no_body_is_read(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"), send("g", "ann", "k", "canary-7"))
         assert "canary" not in repr(await trail_of(store, "1-e1-2"))
-
-
-class PushRecordContract:
-    """What providers said of pushes is kept for some time, for the newest few of each device."""
-
-    async def test_a_push_is_noted_with_its_claim(self, store: Store) -> None:
-        await do(store, device("bob"), group("g", "ann", "bob"))
-        name = await sent(store)
-        noted = push("bob", 2, provider_id="p-1")
-        assert await pushed(store, noted, at_ms=NOW + AFTER) == 1
-
-        (found,) = (await trail_of(store, name)).pushes
-        assert found == PushRecord("bob", "phone", 2, "apns", NOW + AFTER, "TAKEN", "p-1", "", 1, NOW + AFTER)
-        assert (await trail_of(store, name, "ann")).pushes == ()
-
-    async def test_what_was_sent_is_noted_whosever_the_claim_is_by_now(self, store: Store) -> None:
-        await do(store, device("bob"), group("g", "ann", "bob"))
-        name = await sent(store)
-        claim = (await claimed(store, NOW + AFTER))["g"]
-
-        assert await store.deliveries.finish(7, [Finished(claim, NOW, (), (push("bob", 2),))]) == 0
-        assert len((await trail_of(store, name)).pushes) == 1
-
-    async def test_another_try_takes_the_place_of_the_last_and_is_counted(self, store: Store) -> None:
-        await do(store, device("bob"), group("g", "ann", "bob"))
-        name = await sent(store)
-        failed = push("bob", 2, answer="RETRY", reason="503")
-        await pushed(store, failed, at_ms=NOW + AFTER)
-        await sent(store, key="l", at_ms=NOW + AFTER)
-        await pushed(store, push("bob", 2, at_ms=NOW + 9 * AFTER), at_ms=NOW + 9 * AFTER)
-
-        (found,) = (await trail_of(store, name)).pushes
-        assert (found.answer, found.reason, found.tries) == ("TAKEN", "", 2)
-        assert (found.first_ms, found.at_ms) == (NOW + AFTER, NOW + 9 * AFTER)
-
-    async def test_pushes_about_later_entries_are_there_too_and_earlier_ones_are_not(
-        self, store: Store
-    ) -> None:
-        await do(store, device("bob"), group("g", "ann", "bob"))
-        await sent(store)
-        name = await sent(store, key="l")
-        await sent(store, key="m")
-        await pushed(store, *(push("bob", seq) for seq in (2, 3, 4)), at_ms=NOW + AFTER)
-
-        assert [it.seq for it in (await trail_of(store, name)).pushes] == [3, 4]
-
-    async def test_of_a_device_the_newest_few_are_kept(self, store: Store) -> None:
-        await do(store, device("bob"), device("bob", "tablet"), group("g", "ann", "bob"))
-        name = await sent(store)
-        last = 1 + base.PUSHES_PER_DEVICE_MAX + 3
-        pushes = [push("bob", seq) for seq in range(2, last + 1)]
-        await pushed(store, push("bob", 2, "tablet"), *reversed(pushes), at_ms=NOW + AFTER)
-
-        found = (await trail_of(store, name)).pushes
-        assert [it.seq for it in found if it.device_id == "phone"] == list(range(5, last + 1))
-        assert [it.seq for it in found if it.device_id == "tablet"] == [2]
-
-    async def test_old_ones_are_discarded(self, store: Store) -> None:
-        await do(store, device("bob"), group("g", "ann", "bob"))
-        name = await sent(store)
-        await pushed(store, push("bob", 2, at_ms=NOW), push("bob", 3, at_ms=NOW + 1), at_ms=NOW + AFTER)
-
-        assert await store.deliveries.discard_pushes(NOW) == 0
-        assert await store.deliveries.discard_pushes(NOW + 1) == 1
-        assert [it.seq for it in (await trail_of(store, name)).pushes] == [3]
-
-    async def test_what_waits_and_what_was_given_up(self, store: Store) -> None:
-        await do(store, device("bob"), device("cat"), group("g", "ann", "bob", "cat"))
-        name = await sent(store)
-        waits = LaterDelivery("bob", "phone", NOW + 99_000, "503")
-        given_up = LaterDelivery("cat", "phone", None, "too large")
-        await pushed(store, at_ms=NOW + AFTER, later=(waits, given_up))
-        later = await sent(store, key="l")
-
-        assert (await trail_of(store, name)).deliveries == (
-            base.OpenDelivery("bob", "phone", 0, NOW + 99_000, 1, NOW + AFTER, "503"),
-            base.OpenDelivery("cat", "phone", 0, None, 1, NOW + AFTER, "too large"),
-        )
-        assert len((await trail_of(store, later, "bob")).deliveries) == 1
