@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -66,6 +68,23 @@ async def test_for_others_these_paths_do_not_exist(headers: dict[str, str]) -> N
             for path in ("openapi.json", "nothing", "", "messages/m-1", "openapi.json?token=x"):
                 found = bytes_of(await http.request(method, f"{base}/admin/{path}"))
                 assert found == unknown, (method, path)
+
+
+async def test_of_every_request_that_there_is_others_learn_nothing() -> None:
+    """Made from the list itself: a new request is in it."""
+    async with running(asgi_app(new_server())) as port:
+        base = f"http://127.0.0.1:{port}"
+        async with asking("adm") as http:
+            paths = (await http.get(f"{base}/v1/admin/openapi.json")).json()["paths"]
+        requests = [(method.upper(), path) for path, methods in paths.items() for method in methods]
+        assert len(requests) > 1
+        for headers in STRANGERS.values():
+            async with httpx.AsyncClient(headers=headers) as http:
+                for method, path in requests:
+                    named = re.sub("{.*?}", "1-e1-1", path)
+                    unknown = await http.request(method, f"{base}/v1/nothing", content=b"{}")
+                    found = await http.request(method, f"{base}{named}", content=b"{}")
+                    assert bytes_of(found) == bytes_of(unknown), (method, path)
 
 
 async def test_a_websocket_there_is_refused_as_anywhere() -> None:
