@@ -262,6 +262,8 @@ def test_check_says_what_does_not_fit_and_connects_to_nothing(shown: Path) -> No
         (["serve", "--jwt-key", "none.pem"], "cannot read none.pem"),
         (["serve", "--jwks-url", "http://issuer.example.org/keys"], "must begin with https://"),
         (["worker", "--queue", "pigeon://"], "unknown queue address"),
+        (["serve", "--metrics", "no-port"], "--metrics"),
+        (["worker", "--metrics", "no-port"], "--metrics"),
     ]:
         bad = CliRunner().invoke(chatkit, ["config", "check", *arguments])
         assert bad.exit_code == 2 and says in bad.stderr

@@ -93,6 +93,12 @@ async def test_a_missing_extra_is_named_with_what_installs_it(monkeypatch: pytes
     subject = Subject(storage="postgresql://db/chat", bus="redis://h", queue="kafka://h", pushes=["apns"])
     found = await versions.extras(subject)
     assert {it.words.partition(":")[0] for it in found} == {"kafka", "postgres", "push", "redis", "server"}
+    more = await versions.extras(Subject(storage="memory://", features=["metrics", "otel"]))
+    assert [(it.words.partition(":")[0], it.status) for it in more] == [
+        ("metrics", "ok"),
+        ("otel", "ok"),
+        ("server", "ok"),
+    ]
     monkeypatch.setitem(versions.NEEDS, "redis", ("no_such_module",))
 
     (failed,) = [it for it in await versions.extras(subject) if it.status == "failure"]

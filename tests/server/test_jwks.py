@@ -331,6 +331,21 @@ def test_an_algorithm_with_a_secret_is_none_for_published_keys(algorithms: Any) 
         jwks_authenticator("https://issuer.example.org/keys", algorithms=algorithms)
 
 
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"leeway_s": -1},
+        {"refresh_s": -1},
+        {"retry_s": "5"},
+        {"stale_max_s": 599},
+        {"refresh_s": float("nan")},
+    ],
+)
+def test_times_that_make_no_sense_are_refused_by_name(times: Any) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(times))):
+        jwks_authenticator("https://issuer.example.org/keys", **times)
+
+
 async def test_several_ways_side_by_side(issuer: Issuer, clock: Clock) -> None:
     issuer.publish(OLD)
     authenticate = any_authenticator(

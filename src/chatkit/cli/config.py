@@ -13,9 +13,11 @@ from .common import exit_codes
 from .configured import configuration, is_setting
 from .login_options import Login
 from .masking import MASK, masked, masked_place
+from .metrics_port import parts_of
 from .push_option import push_of
 from .serve import assembled, serve
 from .settings import DEFAULT, default_of, fields, option_of, said
+from .traces_option import traces_of
 from .worker import worker
 
 COMMANDS = {"serve": serve, "worker": worker}
@@ -82,6 +84,9 @@ def context_of(command: str, file: str | None, options: tuple[str, ...]) -> clic
 def assemble(context: click.Context) -> None:
     """Make everything that the command would make, and start nothing. Raises ConfigurationError."""
     given, chosen = context.params, configuration(context)
+    if given["metrics"] is not None:
+        parts_of(given["metrics"])
+    traces_of(given["traces"])
     if context.command is serve:
         login = Login(**{name: given[name] for name in Login.__struct_fields__})
         assembled(chosen, given["storage"], given["bus"], given["queue"], given["push"], login)

@@ -29,6 +29,9 @@ CHECKS: tuple[Check, ...] = (
 )
 """All of them, in the order in which they are told."""
 
+_FEATURES = {"metrics": "metrics", "traces": "otel", "archive": "archive"}
+"""The extra that a setting needs, once it is given."""
+
 _MARKS = {"ok": "ok     ", "warning": "warning", "failure": "FAILURE"}
 
 
@@ -79,6 +82,7 @@ def _subject(context: click.Context) -> Subject:
         jwks_url=given.get("jwks_url"),
         config=chosen.settings.server(),
         pushes=kinds,
+        features=[extra for name, extra in _FEATURES.items() if given.get(name) is not None],
     )
 
 

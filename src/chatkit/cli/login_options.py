@@ -6,7 +6,7 @@ Each of the three has its own list of algorithms, so that no key is ever used wi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,10 +120,15 @@ def authenticator_from(login: Login) -> Authenticator:
     found: list[Authenticator] = []
     if secrets := secrets_of(login):
         found.append(jwt_authenticator(secrets, **shared))
-    found += [_by_key(login, Path(path), shared) for path in login.jwt_key]
+    keys = [_PublicKey(Path(path)) for path in login.jwt_key]
+    found += [key.authenticator(login.jwt_algorithm, shared) for key in keys]
     if login.jwks_url is not None:
         found.append(
             jwks_authenticator(login.jwks_url, algorithms=login.jwt_algorithm or ALGORITHMS, **shared)
+        )
+    elif unknown := set(login.jwt_algorithm).difference(*(key.algorithms for key in keys)):
+        raise ConfigurationError(
+            f"--jwt-algorithm {', '.join(sorted(unknown))}: no --jwt-key can be used with it"
         )
     if not found:
         raise ConfigurationError(
@@ -133,14 +138,20 @@ def authenticator_from(login: Login) -> Authenticator:
     return any_authenticator(*found)
 
 
-def _by_key(login: Login, path: Path, shared: Mapping[str, Any]) -> Authenticator:
-    pem = read_secret(path)
-    try:
-        usable = public_key_algorithms(pem)
-        algorithms = [it for it in login.jwt_algorithm if it in usable] or usable[:1]
-        return jwt_authenticator(pem, algorithms=algorithms, **shared)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+class _PublicKey:
+    """A key in a file, with the algorithms that its kind can check."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._pem = path, read_secret(path)
+        try:
+            self.algorithms = public_key_algorithms(self._pem)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{path}: {error}") from None
+
+    def authenticator(self, wanted: Sequence[str], shared: Mapping[str, Any]) -> Authenticator:
+        """Accepts tokens of this key, by those of the wanted algorithms that it can check, or by its usual one."""
+        chosen = [it for it in wanted if it in self.algorithms] or self.algorithms[:1]
+        return jwt_authenticator(self._pem, algorithms=chosen, **shared)
 
 
 def _shared(login: Login) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class MetricsPort:
     def __init__(self, address: str) -> None:
         from ..observability.metrics import Metrics, watch_process
 
-        host, port = _parts(address)
+        host, port = parts_of(address)
         self.metrics = Metrics()
         watch_process(self.metrics)
         self._listener = listen(host, port)
@@ -70,7 +70,7 @@ class MetricsPort:
             await web.serve([self._listener])
 
 
-def _parts(address: str) -> tuple[str, int]:
+def parts_of(address: str) -> tuple[str, int]:
     host, separator, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not (separator and host and port.isascii() and port.isdigit() and int(port) <= 65535):

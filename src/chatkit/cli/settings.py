@@ -103,7 +103,7 @@ def read_settings(
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if name not in by_option or not equals:
-            raise ConfigurationError(f"--set {assignment}: {_no_such(name, by_option)}")
+            raise ConfigurationError(f"--set {name}: {_no_such(name, by_option)}")
         path = by_option[name]
         given[path] = Given(from_text(path, text, known[path], f"--set {name}={text}"), OPTION)
     return Settings(given)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import anyio
 
+from .._arguments import check_number
 from ..drivers.https import FetchError, check_url, fetch
 from ..errors import ConfigurationError, UnauthenticatedError, UnavailableError
 from ..ports import Clock, SystemClock
@@ -74,9 +75,13 @@ def jwks_authenticator(
             too.
 
     Raises:
-        ConfigurationError: Another URL, no such algorithm, or PyJWT or cryptography is not installed.
+        ConfigurationError: Another URL, no such algorithm, a time below 0, `stale_max_s` below `refresh_s`; or PyJWT or
+            cryptography is not installed.
     """
     check_url("url", url)
+    for name, value in (("leeway_s", leeway_s), ("refresh_s", refresh_s), ("retry_s", retry_s)):
+        check_number(name, value, least=0)
+    check_number("stale_max_s", stale_max_s, least=refresh_s)
     pyjwt = load_pyjwt()
     _check_algorithms(pyjwt, algorithms)
     trust = network or Network()

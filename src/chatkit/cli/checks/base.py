@@ -43,6 +43,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         jwks_url: Where the issuer publishes keys; None for nowhere.
         config: The server's settings.
         pushes: The kinds of push providers.
+        features: Extras that other settings need.
         root: Where `proc` and `sys` are; for tests.
     """
 
@@ -52,6 +53,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     jwks_url: str | None = None
     config: ServerConfig = ServerConfig()
     pushes: Sequence[str] = ()
+    features: Sequence[str] = ()
     root: Path = Path("/")
 
     @property

@@ -19,6 +19,9 @@ NEEDS: Final = {
     "nats": ("nats",),
     "redis": ("redis",),
     "kafka": ("confluent_kafka",),
+    "metrics": ("prometheus_client",),
+    "otel": ("opentelemetry.trace",),
+    "archive": ("obstore", "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"),
     "push": ("h2", "jwt", "cryptography", "google.auth", "http_ece"),
 }
 """Modules of each extra."""
@@ -76,7 +79,7 @@ def _needed(subject: Subject) -> set[str]:
     needed = {_SCHEMES[scheme] for it in addresses if (scheme := it.partition("://")[0]) in _SCHEMES}
     if any(kind in _NEEDS_PUSH for kind in subject.pushes):
         needed.add("push")
-    return {"server", *needed}
+    return {"server", *subject.features, *needed}
 
 
 def _extra(name: str) -> Finding | None:
