@@ -89,3 +89,17 @@ def shown(response: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]]]:
     """All of a response but its time."""
     headers = [it for it in response.headers.multi_items() if it[0] != "date"]
     return response.status_code, response.content, headers
+
+
+def test_who_asked_is_in_the_audit(world: World) -> None:
+    ann, bob = world.users(2)
+    made = world.group(ann, bob)
+    ack = world.peer(ann).say(made, "asked about")
+    admin = administrator(world)
+    ok(admin.get(f"/v1/admin/messages/{ack['messageId']}?user={bob}"))
+    assert admin.get("/v1/admin/messages/%00%1b[31m%0a?user=%00").status_code == 400
+
+    acts = ok(admin.get("/v1/admin/audit", params={"actor": admin.user, "action": "READ"}))["acts"]
+    subjects = [act["subject"] for act in acts]
+    assert f"messages/{ack['messageId']}" in subjects
+    assert "messages/%00%1B%5B31m%0A" in subjects, "also what it could not have been"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 from typing import Final
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -131,10 +132,15 @@ class AdminApi:
 
     async def _note(self, call: Call) -> None:
         """Whatever an administrator reads of others is in the audit before they have it; what they change is anyway."""
-        request = call.request
-        name = request.url.path.rpartition(PREFIX + "/")[2]
-        if request.method in ("GET", "HEAD") and name not in _NOT_AUDITED:
-            await self._server.note_read(call.user_id, name[:_NOTED_MAX], str(request.url.query)[:_NOTED_MAX])
+        scope = call.request.scope
+        name = _plain(scope["path"].rpartition(PREFIX + "/")[2].encode("utf-8", "surrogatepass"))
+        if scope["method"] in ("GET", "HEAD") and name not in _NOT_AUDITED:
+            await self._server.note_read(call.user_id, name, _plain(scope["query_string"]))
+
+
+def _plain(part: bytes) -> str:
+    """A part of an URL as the audit keeps it: nothing in it but ASCII that can be printed, and not too much."""
+    return quote(part, safe="/:@=&%+,;")[:_NOTED_MAX]
 
 
 def _root_path(scope: Scope) -> str:
