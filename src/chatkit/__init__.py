@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from .client.events import Reconnecting as Reconnecting
     from .client.events import SendFailed as SendFailed
     from .client.events import Typing as Typing
+    from .core.policy import Policy as Policy
+    from .core.policy import RolePolicy as RolePolicy
     from .core.rate_limit import Rate as Rate
     from .errors import BadRequestError as BadRequestError
     from .errors import ChatkitError as ChatkitError
@@ -101,6 +103,7 @@ else:
         name: home
         for home, names in {
             "assemble": "open_archive open_bus open_push open_queue open_store",
+            "core.policy": "Policy RolePolicy",
             "core.rate_limit": "Rate",
             "client.api": "ChatApi",
             "client.client": "ChatClient",

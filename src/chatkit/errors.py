@@ -355,7 +355,7 @@ def refusal(
     retry_after_ms: int | None = None,
     *,
     retryable: bool = False,
-    reason: str | None = None,
+    reason: object = None,
 ) -> RefusedError:
     """The exception for a refusal that arrived over the wire.
 
@@ -364,12 +364,13 @@ def refusal(
         message: Text for people.
         retry_after_ms: Milliseconds, where the server named them.
         retryable: What the server said; it counts for unknown codes, the others have their own.
-        reason: The contract's further word, where there is one.
+        reason: The contract's further word; what is no text counts as none.
     """
     retry_after_s = None if retry_after_ms is None else retry_after_ms / 1000
+    said = reason if isinstance(reason, str) else None
     known = REFUSALS.get(code)
     if known is None:
         return UnknownRefusalError(
-            message, code=code, retryable=retryable, retry_after_s=retry_after_s, reason=reason
+            message, code=code, retryable=retryable, retry_after_s=retry_after_s, reason=said
         )
-    return known(message, retry_after_s=retry_after_s, reason=reason)
+    return known(message, retry_after_s=retry_after_s, reason=said)

@@ -59,6 +59,10 @@ class History:
             (3, self._revoke),
             (1, self._renew),
             (2, self._mute),
+            (3, self._set_role),
+            (2, self._silence),
+            (2, self._ban_member),
+            (2, self._unban_member),
             (3, self._register_push),
             (1, self._unregister_push),
         ]
@@ -113,19 +117,36 @@ class History:
     def _recall(self) -> base.Recall:
         name, stranger = self._name(), self._pick(USERS)
         user = self._authors.get(name, stranger) if self._chance.random() < 0.7 else stranger
-        return base.Recall(name, user, self._pick([20, 10_000]), self._now())
+        by = None if self._chance.random() < 0.1 else user
+        return base.Recall(name, by, self._pick([20, 10_000]), self._now())
 
     def _create(self) -> base.CreateConversation:
         where = self._where()
         single = where in "st"
         members = tuple(self._chance.sample(USERS, 2 if single else self._chance.randrange(1, 5)))
         kind = "SINGLE" if single else "GROUP"
-        return base.CreateConversation(where, kind, members[0], members, "title", "e0", 1000, self._now())
+        made = (where, kind, members[0], members, "title", "e0", 1000, self._now())
+        return base.CreateConversation(*made, False, self._pick(["FROM_JOIN", "FROM_START"]))
 
     def _add(self) -> base.AddMembers:
         users = tuple(self._chance.sample(USERS, 2))
         by, again = self._pick([*USERS, None]), self._pick([True, True, False])
-        return base.AddMembers(self._where(), by, users, self._pick([3, 9]), self._now(), again)
+        role = self._pick(["MEMBER", "MEMBER", "ADMIN", "GUEST"])
+        return base.AddMembers(self._where(), by, users, self._pick([3, 9]), self._now(), again, role)
+
+    def _set_role(self) -> base.SetRole:
+        role = self._pick(["ADMIN", "MEMBER", "GUEST"])
+        return base.SetRole(self._where(), self._pick([*USERS, None]), self._pick(USERS), role, self._now())
+
+    def _silence(self) -> base.SilenceMember:
+        until_ms, by = self._pick([0, self._at_ms + 90]), self._pick([*USERS, None])
+        return base.SilenceMember(self._where(), by, self._pick(USERS), until_ms, self._now())
+
+    def _ban_member(self) -> base.BanMember:
+        return base.BanMember(self._where(), self._pick([*USERS, None]), self._pick(USERS), self._now())
+
+    def _unban_member(self) -> base.UnbanMember:
+        return base.UnbanMember(self._where(), self._pick([*USERS, None]), self._pick(USERS), self._now())
 
     def _remove(self) -> base.RemoveMember:
         by = self._pick([*USERS, None])
@@ -133,7 +154,8 @@ class History:
 
     def _update(self) -> base.UpdateConversation:
         title, owner = self._pick([None, "title", "other"]), self._pick([None, *USERS])
-        return base.UpdateConversation(self._where(), self._pick([*USERS, None]), title, owner, self._now())
+        by, history = self._pick([*USERS, None]), self._pick([None, None, "FROM_JOIN", "FROM_START"])
+        return base.UpdateConversation(self._where(), by, title, owner, self._now(), history)
 
     def _block(self) -> base.BlockUser:
         return base.BlockUser(self._pick(USERS), self._pick(USERS), self._now())
@@ -198,7 +220,10 @@ class History:
 
 def shown(outcomes: list[base.Outcome]) -> list[Any]:
     """Outcomes so that they compare: a refusal by its code and words."""
-    return [(it.error.code, str(it.error)) if isinstance(it, base.Refused) else it for it in outcomes]
+    return [
+        (it.error.code, it.error.reason, str(it.error)) if isinstance(it, base.Refused) else it
+        for it in outcomes
+    ]
 
 
 class Names:
@@ -324,12 +349,14 @@ async def test_random_histories_reach_every_outcome() -> None:
     await model.migrate()
     history, names = History(1), Names(model)
     seen: set[str] = set()
-    for _ in range(1_500):
+    for _ in range(3_000):
         outcomes = await model.commit([names.own(it) for it in history.batch()])
         await names.learn()
         history.learn(outcomes, names)
         for it in outcomes:
             seen.add(it.error.code if isinstance(it, base.Refused) else type(it).__name__)
+            if isinstance(it, base.Refused) and it.error.reason is not None:
+                seen.add(it.error.reason)
             if getattr(it, "repeat", False):
                 seen.add(f"repeat {type(it).__name__}")
 
@@ -339,6 +366,8 @@ async def test_random_histories_reach_every_outcome() -> None:
             "repeat Appended",
             "Recalled",
             "repeat Recalled",
+            "ROLE",
+            "SILENCED",
             "Advanced",
             "Created",
             "MembersChanged",

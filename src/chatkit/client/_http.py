@@ -268,7 +268,7 @@ def _refusal(response: httpx.Response) -> ChatkitError:
         problem = msgspec.json.decode(response.content, type=Problem)
     except (msgspec.MsgspecError, ValueError):
         return _undocumented(response)
-    error = refusal(problem.code, problem.detail, retryable=problem.retryable)
+    error = refusal(problem.code, problem.detail, retryable=problem.retryable, reason=problem.reason)
     said_s = retry_after_of(problem.retry_after_ms)
     error.retry_after_s = (
         retry_after_in(response.headers.get("retry-after", "")) if said_s is None else said_s

@@ -27,10 +27,22 @@ from ..errors import (
 )
 from ..ports import Ports
 from ..transport.network import Network
-from ..types import ConversationType, Member, Message, Payload, Role, Sent, UserPresence
+from ..types import (
+    ConversationType,
+    GrantedRole,
+    History,
+    Member,
+    Message,
+    Payload,
+    Role,
+    Sent,
+    UserPresence,
+)
 from ..wire import events as ev
 from ..wire import http as wire
 from ..wire.codec import JSON
+from ..wire.http import BanRow as Ban
+from ..wire.http import BansResult as BanPage
 from ..wire.http import BlockRow as Block
 from ..wire.http import BlocksResult as BlockPage
 from ..wire.http import ConversationResult as Conversation
@@ -60,6 +72,8 @@ from .validate import (
 )
 
 __all__ = [
+    "Ban",
+    "BanPage",
     "Block",
     "BlockPage",
     "ChatApi",
@@ -315,10 +329,12 @@ class ChatApi:
         *,
         conversation_id: str | None = None,
         title: str = "",
+        history: History = "FROM_JOIN",
     ) -> Conversation:
         """Create a conversation with the caller in it; or get the one that exists with this id or pair.
 
-        Without an id one is made here, so that a repeated request cannot make a second group.
+        Without an id one is made here, so that a repeated request cannot make a second group. `history` says what those
+        may read of the time before who join a group later: nothing, or with FROM_START all of it.
         """
         if conversation_id is not None:
             check_conversation_id(conversation_id)
@@ -326,7 +342,8 @@ class ChatApi:
         members = check_user_ids(member_ids, "member_ids")
         check(title, wire.Title, "title")
         key = conversation_id or f"c-{self._ports.ids.token_bytes(16).hex()}"
-        body = wire.CreateBody(type, members, key, title)
+        check(history, History, "history")
+        body = wire.CreateBody(type, members, key, title, history)
         return await self._call("POST", "/v1/conversations", Conversation, body=body)
 
     async def conversation(self, conversation_id: str) -> Conversation:
@@ -369,10 +386,18 @@ class ChatApi:
         """One page of how far each member has got; `next_cursor` leads to the next."""
         return await self._list_of(conversation_id, "receipts", ReceiptPage, cursor, limit)
 
-    async def add_members(self, conversation_id: str, user_ids: Sequence[str]) -> MembersChanged:
-        """Add at least one user to a group; those who are members already change nothing."""
+    async def add_members(
+        self, conversation_id: str, user_ids: Sequence[str], *, role: GrantedRole = "MEMBER"
+    ) -> MembersChanged:
+        """Add at least one user to a group as this role; those who are members already change nothing.
+
+        Raises:
+            ForbiddenError: The caller's role does not allow it (`reason` ROLE), or one of the users cannot be added by
+                them: is banned, blocked the caller, or left by themselves where the host wants to be asked.
+        """
         check_conversation_id(conversation_id)
-        body = wire.MembersBody(check_user_ids(user_ids, "user_ids", wire.SomeUserIds))
+        check(role, GrantedRole, "role")
+        body = wire.MembersBody(check_user_ids(user_ids, "user_ids", wire.SomeUserIds), role)
         where = path("conversations", conversation_id, "members")
         return await self._call("POST", where, MembersChanged, body=body)
 
@@ -389,10 +414,10 @@ class ChatApi:
         )
 
     async def set_title(self, conversation_id: str, title: str) -> Conversation:
-        """Change a group's title; at most 256 characters. For its owner.
+        """Change a group's title; at most 256 characters.
 
         Raises:
-            ForbiddenError: Not the owner, or a SINGLE.
+            ForbiddenError: The caller's role does not allow it (`reason` ROLE), or a SINGLE.
         """
         check(title, wire.Title, "title")
         return await self._update(conversation_id, wire.UpdateBody(title=title))
@@ -407,9 +432,83 @@ class ChatApi:
         check_user_id(user_id)
         return await self._update(conversation_id, wire.UpdateBody(owner_id=user_id))
 
+    async def set_history(self, conversation_id: str, history: History) -> Conversation:
+        """What those may read of the time before who join a group from now on: FROM_JOIN nothing, FROM_START all of it.
+
+        Raises:
+            ForbiddenError: The caller's role does not allow it (`reason` ROLE), or a SINGLE.
+        """
+        check(history, History, "history")
+        return await self._update(conversation_id, wire.UpdateBody(history=history))
+
     async def _update(self, conversation_id: str, body: wire.UpdateBody) -> Conversation:
         check_conversation_id(conversation_id)
         return await self._call("PATCH", path("conversations", conversation_id), Conversation, body=body)
+
+    # --- what members are ---
+
+    async def set_role(self, conversation_id: str, user_id: str, role: GrantedRole) -> None:
+        """Make a member an ADMIN, a MEMBER or a GUEST, as long as their membership lasts.
+
+        Raises:
+            ForbiddenError: The caller's role does not allow it (`reason` ROLE), it is the owner, or a SINGLE.
+            NotFoundError: The user is no member.
+        """
+        check(role, GrantedRole, "role")
+        await self._of_member("PUT", conversation_id, user_id, "role", wire.RoleBody(role))
+
+    async def silence_member(self, conversation_id: str, user_id: str, until: Moment | None = None) -> None:
+        """A member may not write until then; a later one replaces it. `Member.silenced_until_ms` says so.
+
+        Args:
+            conversation_id: The group.
+            user_id: The member.
+            until: When it ends: a datetime with its time zone, or Unix milliseconds. None for never.
+
+        Raises:
+            ForbiddenError: The caller's role does not allow it (`reason` ROLE), or a SINGLE.
+            NotFoundError: The user is no member.
+        """
+        body = wire.SilenceBody(end_of_mute_ms(until))
+        await self._of_member("PUT", conversation_id, user_id, "silence", body)
+
+    async def unsilence_member(self, conversation_id: str, user_id: str) -> None:
+        """A member may write again. Raises as `silence_member`."""
+        await self._of_member("DELETE", conversation_id, user_id, "silence", None)
+
+    async def ban_member(self, conversation_id: str, user_id: str) -> None:
+        """Keep a user out of a group: a member is removed, and nobody but the host adds them again. Twice is once.
+
+        Raises:
+            ForbiddenError: The caller's role does not allow it (`reason` ROLE), or a SINGLE.
+            BadRequestError: More than 10,000 are banned.
+        """
+        await self._ban("PUT", conversation_id, user_id)
+
+    async def unban_member(self, conversation_id: str, user_id: str) -> None:
+        """Let a user be added again; without a ban nothing happens. Raises ForbiddenError as `ban_member`."""
+        await self._ban("DELETE", conversation_id, user_id)
+
+    async def bans(self, conversation_id: str, *, cursor: str | None = None, limit: int = 50) -> BanPage:
+        """One page of who is banned from a group, by user id; `next_cursor` leads to the next.
+
+        Raises:
+            ForbiddenError: The caller's role may not ban (`reason` ROLE).
+        """
+        return await self._list_of(conversation_id, "bans", BanPage, cursor, limit)
+
+    async def _ban(self, method: str, conversation_id: str, user_id: str) -> None:
+        check_conversation_id(conversation_id)
+        check_user_id(user_id)
+        await self._call(method, path("conversations", conversation_id, "bans", user_id), type(None))
+
+    async def _of_member(
+        self, method: str, conversation_id: str, user_id: str, what: str, body: wire.Body | None
+    ) -> None:
+        check_conversation_id(conversation_id)
+        check_user_id(user_id)
+        where = path("conversations", conversation_id, "members", user_id, what)
+        await self._call(method, where, type(None), body=body)
 
     # --- blocks ---------------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ class History:
             NotFoundError: No such conversation, or no member of it.
             ChatkitError: What the request raises.
         """
-        page = await self._page(conversation_id, after_seq, end_seq)
+        page = await self._page(conversation_id, after_seq, end_seq, history=False)
         messages = [message for message in all_readable(self._codec, page.messages) if message.seq <= end_seq]
         covered_seq = end_seq if page.up_to_seq >= page.head_seq else min(end_seq, page.up_to_seq)
         return self._blanked(conversation_id, page.epoch, messages), covered_seq
@@ -171,7 +171,9 @@ class History:
             last_seq = page.up_to_seq
         return [message for message in messages if message.seq <= end]
 
-    async def _page(self, conversation_id: str, last_seq: int, end: int) -> ev.SyncPage:
+    async def _page(
+        self, conversation_id: str, last_seq: int, end: int, *, history: bool = True
+    ) -> ev.SyncPage:
         """A page that begins after `last_seq`, of no more entries than fit up to `end`; needs a connection.
 
         Raises:
@@ -179,7 +181,7 @@ class History:
         """
         limit = min(end - last_seq, ev.PAGE_MAX)
         page = await self._status.over_connections(
-            partial(self._sync.fetch, conversation_id, last_seq, limit)
+            partial(self._sync.fetch, conversation_id, last_seq, limit, history=history)
         )
         if page.up_to_seq <= last_seq < page.head_seq:
             raise ProtocolError("a page of history covers nothing")

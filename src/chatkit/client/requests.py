@@ -202,7 +202,7 @@ class Requests:
 
 def error_of(event: ev.ErrorEvent) -> ChatkitError:
     """The exception for an ERROR."""
-    error = refusal(event.code, event.message, retryable=event.retryable)
+    error = refusal(event.code, event.message, retryable=event.retryable, reason=event.reason)
     error.retry_after_s = retry_after_of(event.retry_after_ms)
     return error
 

@@ -250,10 +250,25 @@ class Sync:
         else:
             self._queue.add(conversation, first=True)
 
-    async def fetch(self, conversation_id: str, last_seq: int, limit: int) -> ev.SyncPage:
-        """One page for history; a few at a time, the others wait. Raises what `Requests.ask` raises."""
+    async def fetch(
+        self, conversation_id: str, last_seq: int, limit: int, *, history: bool = False
+    ) -> ev.SyncPage:
+        """One page on demand; a few at a time, the others wait. Raises what `Requests.ask` raises.
+
+        Args:
+            conversation_id: Of which log.
+            last_seq: Where it begins, not included.
+            limit: Most entries.
+            history: Whether it shows what may be read of the time before the user joined.
+        """
+        sync = ev.Sync(
+            conversation_id=conversation_id,
+            last_seq=last_seq,
+            limit=limit,
+            history=True if history else UNSET,
+        )
         async with self._fetches:
-            return await self._ask(ev.Sync(conversation_id=conversation_id, last_seq=last_seq, limit=limit))
+            return await self._ask(sync)
 
     async def _wait_for_room(self) -> None:
         if not self._events.paused:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache, partial
+from sys import intern  # `omit_defaults` compares words by identity
 from typing import Any
 
 import msgspec
@@ -41,6 +42,7 @@ from ..wire import http as wire
 from ..wire.codec import JSON
 from .admin_api import AdminApi
 from .call import Call, checked
+from .members_api import MembersApi
 from .openapi import Operation, openapi_document
 from .origins import Origins
 from .problems import http_exception, problem
@@ -64,7 +66,7 @@ class HttpApi:
     def __init__(self, server: ChatServer, origins: Origins) -> None:
         self._server = server
         self._responder = Responder(server, origins)
-        self._push = PushApi(server)
+        self._push, self._members_api = PushApi(server), MembersApi(server)
         admin = AdminApi(server, self._responder)
         self._operations = self._list_operations()
         self.routes: list[BaseRoute] = [
@@ -148,6 +150,7 @@ class HttpApi:
             op("GET", "/v1/blocks", self._blocks, wire.BlocksResult, query=("cursor", "limit")),
             op("POST", "/v1/blocks/{user_id}", self._block, None, status=204),
             op("DELETE", "/v1/blocks/{user_id}", self._unblock, None, status=204),
+            *self._members_api.operations(),
             *self._push.operations(),
         ]
 
@@ -165,14 +168,18 @@ class HttpApi:
 
     async def _history(self, call: Call) -> Response:
         from_seq = call.number("fromSeq", 1, least=1)
-        return await self._page(call, call.path("conversation_id"), from_seq - 1, call.limit(_LIST_LIMIT))
+        bounds = (from_seq - 1, call.limit(_LIST_LIMIT))
+        return await self._page(call, call.path("conversation_id"), *bounds, history=True)
 
     async def _sync(self, call: Call) -> Response:
         conversation_id = checked(call.request.query_params.get("conversationId"), ev.Id)
-        return await self._page(call, conversation_id, call.number("lastSeq", None), call.limit(ev.PAGE_MAX))
+        bounds = (call.number("lastSeq", None), call.limit(ev.PAGE_MAX))
+        return await self._page(call, conversation_id, *bounds, history=False)
 
-    async def _page(self, call: Call, conversation_id: str, after_seq: int, limit: int) -> Response:
-        page = await self._server.sync.page(conversation_id, call.user_id, after_seq, limit)
+    async def _page(
+        self, call: Call, conversation_id: str, after_seq: int, limit: int, *, history: bool
+    ) -> Response:
+        page = await self._server.sync.page(conversation_id, call.user_id, after_seq, limit, history=history)
         return json_response(_page_result(page))
 
     async def _delivered(self, call: Call) -> Response:
@@ -229,6 +236,7 @@ class HttpApi:
             tuple(body.member_ids),
             None if body.conversation_id is UNSET else body.conversation_id,
             body.title,
+            history=body.history,
         )
         outcome = await self._create_within(call.proof, command)
         return json_response(_conversation_result(outcome.conversation), 201 if outcome.created else 200)
@@ -257,6 +265,7 @@ class HttpApi:
             call.user_id,
             None if body.title is UNSET else body.title,
             None if body.owner_id is UNSET else body.owner_id,
+            None if body.history is UNSET else body.history,
         )
         return json_response(
             _conversation_result(
@@ -276,6 +285,9 @@ class HttpApi:
                 unread=row.unread,
                 last_activity_ts=row.last_activity_ms,
                 muted_until=row.muted_until_ms if row.muted_until_ms > now_ms else 0,
+                member_role=intern(row.member.role),
+                silenced_until=_silenced_until(row.member, now_ms),
+                history=intern(row.history),
             )
             for row in rows
         ]
@@ -302,7 +314,8 @@ class HttpApi:
 
     async def _add_members(self, call: Call) -> Response:
         body = await call.body(wire.MembersBody)
-        command = self._server.engine.add(call.path("conversation_id"), call.user_id, tuple(body.user_ids))
+        user_ids = tuple(body.user_ids)
+        command = self._server.engine.add(call.path("conversation_id"), call.user_id, user_ids, body.role)
         allowance, added = self._server.allowance, frozenset[str]()
         allowance.add(call.user_id, command.user_ids)
         try:
@@ -412,6 +425,7 @@ def _conversation_result(found: Conversation) -> wire.ConversationResult:
         found.head_seq,
         list(found.member_ids),
         found.member_count,
+        intern(found.history),
     )
 
 
@@ -420,9 +434,14 @@ def _member_row(member: Member, now_ms: int) -> wire.MemberRow:
         member.user_id,
         "CREATOR" if member.role == "OWNER" else "MEMBER",
         member.joined_seq,
-        member.role,
-        member.silenced_until_ms if member.silenced_until_ms > now_ms else 0,
+        intern(member.role),
+        _silenced_until(member, now_ms),
     )
+
+
+def _silenced_until(member: Member, now_ms: int) -> int:
+    """Until when a member may not write; 0 once that is over."""
+    return member.silenced_until_ms if member.silenced_until_ms > now_ms else 0
 
 
 def _members_changed(outcome: MembersChanged) -> Response:

@@ -33,6 +33,7 @@ def document(error: RefusedError, status: int) -> bytes:
             code=error.code,
             retryable=error.retryable,
             retry_after_ms=UNSET if error.retry_after_ms is None else error.retry_after_ms,
+            reason=UNSET if error.reason is None else error.reason,
         )
     )
 

@@ -152,6 +152,7 @@ class Connection(ABC):
                 code=error.code,
                 message=str(error),
                 retryable=error.retryable,
+                reason=UNSET if error.reason is None else error.reason,
                 retry_after_ms=UNSET if after_ms is None else after_ms,
                 ref=ref,
                 conversation_id=conversation_id,

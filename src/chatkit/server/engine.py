@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from msgspec import UNSET, UnsetType
 
 from .._event_loop import LoopGuard
+from ..core.policy import DEFAULT_POLICY, Policy
 from ..core.send_order import SendOrder
 from ..errors import BadRequestError, OverloadedError, RateLimitedError, RefusedError, UnavailableError
 from ..ports import Ports
@@ -22,6 +23,7 @@ from ..storage.base import (
     AdvanceRead,
     Append,
     Appended,
+    BanMember,
     BlockUser,
     Command,
     ConfirmMessage,
@@ -38,12 +40,15 @@ from ..storage.base import (
     ReportMessage,
     ResolveReports,
     Review,
+    SetRole,
+    SilenceMember,
     Store,
+    UnbanMember,
     UnblockUser,
     UnregisterPush,
     UpdateConversation,
 )
-from ..types import ConversationType, Sent
+from ..types import ConversationType, GrantedRole, History, Sent
 from ..wire import events as ev
 from ..wire.payload import canonical
 from .access import Access
@@ -70,6 +75,7 @@ class Engine:
 
     Attributes:
         store: For reads.
+        policy: What roles may do; every command that depends on it carries it.
     """
 
     def __init__(
@@ -83,12 +89,14 @@ class Engine:
         config: ServerConfig,
         ports: Ports,
         moderation: Moderation | None,
+        policy: Policy = DEFAULT_POLICY,
         *,
         keep_reported_bodies: bool,
     ) -> None:
         self._keep_reported_bodies = keep_reported_bodies
         self.store = store
         self._submit_send = committer.submit if moderation is None else moderation.submit
+        self.policy = policy
         self._allowance = allowance
         self._committer = committer
         self._host_sends = host_sends
@@ -264,7 +272,7 @@ class Engine:
         """A user's message. Raises BadRequestError or TooLargeError for a payload nobody may store."""
         encoded = canonical(payload)
         mac = hashlib.blake2b(encoded, key=self._secret, digest_size=16).digest()
-        return Append(conversation_id, sender_id, client_msg_id, encoded, mac, self._now_ms())
+        return Append(conversation_id, sender_id, client_msg_id, encoded, mac, self._now_ms(), self.policy)
 
     def review(
         self, held: HeldRecord, by: str | None, *, release: bool, reason: str, payload: bytes | None
@@ -281,9 +289,10 @@ class Engine:
         """The end of the open reports of a message; None is the host."""
         return ResolveReports(message_id, by, resolution, self._now_ms())
 
-    def withdraw(self, message_id: str, user_id: str) -> Recall:
-        """A recall by this user, inside the configured window."""
-        return Recall(message_id, user_id, int(self._config.recall_window_s * 1000), self._now_ms())
+    def withdraw(self, message_id: str, by: str | None) -> Recall:
+        """A recall, of one's own messages inside the configured window. None is the host."""
+        window_ms = int(self._config.recall_window_s * 1000)
+        return Recall(message_id, by, window_ms, self._now_ms(), self.policy)
 
     def advance_delivered(
         self, conversation_id: str, user_id: str, device_id: str, up_to_seq: int
@@ -310,6 +319,7 @@ class Engine:
         title: str = "",
         *,
         by_host: bool = False,
+        history: History = "FROM_JOIN",
     ) -> CreateConversation:
         """A new conversation; the creator is a member in any case, and without an id it gets a random one."""
         members = tuple(dict.fromkeys((creator_id, *member_ids)))
@@ -324,23 +334,47 @@ class Engine:
             self._config.members_max,
             self._now_ms(),
             by_host,
+            history,
         )
 
-    def add(self, conversation_id: str, by: str | None, user_ids: tuple[str, ...]) -> AddMembers:
+    def add(
+        self, conversation_id: str, by: str | None, user_ids: tuple[str, ...], role: GrantedRole = "MEMBER"
+    ) -> AddMembers:
         """More members for a group; None is the host."""
         config, unique = self._config, tuple(dict.fromkeys(user_ids))
-        again = config.readd_after_leaving
-        return AddMembers(conversation_id, by, unique, config.members_max, self._now_ms(), again)
+        bounds = (config.members_max, self._now_ms(), config.readd_after_leaving)
+        return AddMembers(conversation_id, by, unique, *bounds, role, self.policy)
 
     def remove(self, conversation_id: str, by: str | None, user_id: str) -> RemoveMember:
         """One member less; or, with oneself, leaving. None is the host."""
-        return RemoveMember(conversation_id, by, user_id, self._now_ms())
+        return RemoveMember(conversation_id, by, user_id, self._now_ms(), self.policy)
 
     def update(
-        self, conversation_id: str, by: str | None, title: str | None = None, owner_id: str | None = None
+        self,
+        conversation_id: str,
+        by: str | None,
+        title: str | None = None,
+        owner_id: str | None = None,
+        history: History | None = None,
     ) -> UpdateConversation:
-        """Another title or owner for a group; None is the host."""
-        return UpdateConversation(conversation_id, by, title, owner_id, self._now_ms())
+        """Another title, owner or history for a group; None is the host."""
+        return UpdateConversation(conversation_id, by, title, owner_id, self._now_ms(), history, self.policy)
+
+    def set_role(self, conversation_id: str, by: str | None, user_id: str, role: GrantedRole) -> SetRole:
+        """Another role for a member; None is the host."""
+        return SetRole(conversation_id, by, user_id, role, self._now_ms(), self.policy)
+
+    def silence(self, conversation_id: str, by: str | None, user_id: str, until_ms: int) -> SilenceMember:
+        """A member may not write until then, or may again (0); None is the host."""
+        return SilenceMember(conversation_id, by, user_id, until_ms, self._now_ms(), self.policy)
+
+    def ban(self, conversation_id: str, by: str | None, user_id: str) -> BanMember:
+        """A user is kept out of a group; None is the host."""
+        return BanMember(conversation_id, by, user_id, self._now_ms(), self.policy)
+
+    def unban(self, conversation_id: str, by: str | None, user_id: str) -> UnbanMember:
+        """A user may be added to a group again; None is the host."""
+        return UnbanMember(conversation_id, by, user_id, self._now_ms(), self.policy)
 
     def block(self, user_id: str, blocked_id: str) -> BlockUser:
         """A user blocks another one."""

@@ -14,7 +14,7 @@ import msgspec
 from .._arguments import list_of_ids
 from ..errors import BadRequestError, ConflictError, ForbiddenError
 from ..storage.base import Appended, Conversation, Created, Done, MembersChanged, Store, Updated
-from ..types import ConversationType, Payload, Sent
+from ..types import ConversationType, GrantedRole, History, Payload, Sent
 from ..wire import events as ev
 from ..wire.http import Title
 from .commit_queue import HOST
@@ -43,10 +43,12 @@ class HostVerbs:
         *,
         conversation_id: str | None = None,
         title: str = "",
+        history: History = "FROM_JOIN",
     ) -> Conversation:
         """Create a conversation in the name of a user, or return the existing one that is the same.
 
-        For a conversation that must be there whenever the host starts, `ensure_conversation` is the verb.
+        For a conversation that must be there whenever the host starts, `ensure_conversation` is the verb. `history`
+        says what those may read of the time before who join a group later: nothing, or with FROM_START all of it.
 
         Raises:
             BadRequestError: No valid ids, kind or title, not two members for a SINGLE, or too many for a group.
@@ -59,7 +61,8 @@ class HostVerbs:
         members = _check_new(kind, creator_id, member_ids, title)
         if conversation_id is not None:
             check_ids(conversation_id)
-        command = self.engine.create(kind, creator_id, members, conversation_id, title)
+        check_value(History, "history", history)
+        command = self.engine.create(kind, creator_id, members, conversation_id, title, history=history)
         return (await self.engine.execute(command, Created)).conversation
 
     async def ensure_conversation(
@@ -70,11 +73,13 @@ class HostVerbs:
         member_ids: Sequence[str],
         *,
         title: str = "",
+        history: History = "FROM_JOIN",
     ) -> Conversation:
         """Have this conversation, with at least these members: for a lifespan that runs at every start.
 
         It is created if it is not there. If it is, whoever of the creator and the members is not in it is added, also
-        who left; others stay, and so do its title and its owner. It is done with the host's authority.
+        who left or is banned from it; others stay, and so do its title, its owner and its history. It is done with the
+        host's authority.
 
         Raises:
             BadRequestError: No valid ids, kind or title, not two members for a SINGLE, or too many for a group.
@@ -83,7 +88,10 @@ class HostVerbs:
         """
         members = _check_new(kind, creator_id, member_ids, title)
         check_ids(conversation_id)
-        command = self.engine.create(kind, creator_id, members, conversation_id, title, by_host=True)
+        check_value(History, "history", history)
+        command = self.engine.create(
+            kind, creator_id, members, conversation_id, title, by_host=True, history=history
+        )
         try:
             return (await self.engine.execute(command, Created)).conversation
         except ConflictError:
@@ -140,33 +148,39 @@ class HostVerbs:
         return sent_of(command, await self.engine.execute(command, Appended))
 
     async def add_members(
-        self, conversation_id: str, by: str | None, user_ids: Sequence[str]
+        self,
+        conversation_id: str,
+        by: str | None,
+        user_ids: Sequence[str],
+        *,
+        role: GrantedRole = "MEMBER",
     ) -> Conversation:
-        """Add users to a group, in the name of its owner or, with `by=None`, with the host's authority.
+        """Add users to a group as this role, in the name of a member or, with `by=None`, with the host's authority.
 
-        For the host neither blocks nor who left by their own choice count. Its entries stand under the owner's name
-        in the log; in the audit there is no actor. In a group that nobody is left in, the first of them by id becomes
-        the owner. Raises RefusedError.
+        For the host neither blocks nor who left by their own choice count, and a ban ends by it. Its entries stand
+        under the owner's name in the log; in the audit there is no actor. In a group that nobody is left in, the first
+        of them by id becomes the owner. Raises RefusedError.
         """
-        check_ids(conversation_id, *_named(by))
-        command = self.engine.add(conversation_id, by, _check_users(user_ids, "user_ids"))
+        check_ids(conversation_id, *named(by))
+        check_value(GrantedRole, "role", role)
+        command = self.engine.add(conversation_id, by, _check_users(user_ids, "user_ids"), role)
         return (await self.engine.execute(command, MembersChanged)).conversation
 
     async def remove_member(self, conversation_id: str, by: str | None, user_id: str) -> Conversation:
         """End a membership; acts on live sessions at once. `by=None` is the host. Raises RefusedError.
 
-        If it is the owner who goes, the member of longest standing becomes the owner.
+        If it is the owner who goes, an admin becomes the owner, else a member: the one who has been there for longest.
         """
-        check_ids(conversation_id, *_named(by), user_id)
+        check_ids(conversation_id, *named(by), user_id)
         command = self.engine.remove(conversation_id, by, user_id)
         return (await self.engine.execute(command, MembersChanged)).conversation
 
     async def set_title(self, conversation_id: str, title: str, *, by: str | None = None) -> Conversation:
-        """Change a group's title, with the host's authority or in the name of its owner. Raises RefusedError.
+        """Change a group's title, with the host's authority or in the name of a member. Raises RefusedError.
 
         Whoever is online is told that it changed (CONVERSATION, UPDATED).
         """
-        check_ids(conversation_id, *_named(by))
+        check_ids(conversation_id, *named(by))
         check_value(Title, "title", title)
         command = self.engine.update(conversation_id, by, title)
         return (await self.engine.execute(command, Updated)).conversation
@@ -178,10 +192,10 @@ class HostVerbs:
 
         Raises:
             NotFoundError: No such conversation, or the user is no member of it.
-            ForbiddenError: It is a SINGLE, or `by` is not the owner.
+            ForbiddenError: It is a SINGLE, or the role of `by` does not allow it.
             UnavailableError: Storage refused; a retry is safe.
         """
-        check_ids(conversation_id, *_named(by), user_id)
+        check_ids(conversation_id, *named(by), user_id)
         command = self.engine.update(conversation_id, by, owner_id=user_id)
         return (await self.engine.execute(command, Updated)).conversation
 
@@ -228,7 +242,7 @@ def _check_users(user_ids: object, name: str) -> tuple[str, ...]:
     return cast("tuple[str, ...]", listed)
 
 
-def _named(by: str | None) -> tuple[str, ...]:
+def named(by: str | None) -> tuple[str, ...]:
     """In whose name, if in anybody's."""
     return () if by is None else (by,)
 

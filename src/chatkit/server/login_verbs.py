@@ -5,11 +5,12 @@ from __future__ import annotations
 from ..errors import BadRequestError
 from ..storage.base import RevocationKind, Revoke, Revoked
 from ..wire import events as ev
-from .host import HostVerbs, check_ids, check_value
+from .host import check_ids, check_value
 from .login import Login, digest_of_token
+from .member_verbs import MemberVerbs
 
 
-class LoginVerbs(HostVerbs):
+class LoginVerbs(MemberVerbs):
     """What a host may do about who is here; `ChatServer` is one.
 
     When a call returns, it is durable, the sessions of this node have ended, and those of the other nodes end within a

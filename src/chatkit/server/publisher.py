@@ -19,6 +19,7 @@ from ..storage.base import (
     Advanced,
     Append,
     Appended,
+    BanMember,
     Conversation,
     CreateConversation,
     Created,
@@ -147,7 +148,7 @@ class Publisher:
         """
         for pending in batch:
             command = pending.command
-            if isinstance(command, Append | Review | RemoveMember | AddMembers | RenewEpoch):
+            if isinstance(command, Append | Review | RemoveMember | BanMember | AddMembers | RenewEpoch):
                 self._to_reconcile.log(command.conversation_id)
             if isinstance(command, Recall):
                 self._to_reconcile.all_logs()

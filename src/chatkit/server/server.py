@@ -20,6 +20,7 @@ from .._arguments import check_callable, check_has, check_kind
 from .._event_loop import LoopGuard
 from ..archive.base import ArchiveStore
 from ..bus.base import Bus, Connects
+from ..core.policy import DEFAULT_POLICY, Policy
 from ..errors import ConfigurationError, RefusedError
 from ..observability.instrument import Instrument, Instruments
 from ..ports import Ports
@@ -112,6 +113,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
         archive: Where bodies of older messages are, such as `open_archive("file:///FOLDER")`; needed once any are
             there. It stays open when the server is left.
         archiving: What is moved there, and when, by this server; None: nothing (another process may do it).
+        policy: What each role may do in a conversation, such as `RolePolicy({...})`: docs/roles.md.
         instruments: Told what happens, such as metrics and traces; see `Instrument`. Of its worker too.
         moderator: Asked about each message of a user before it is stored; see `Moderator`. None: nothing is moderated.
             All servers of a log should have one, or none. It needs a store that is a `ModerationReader`.
@@ -148,8 +150,10 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
         instruments: Iterable[Instrument] = (),
         moderator: Moderator | None = None,
         moderation: ModerationConfig | None = None,
+        policy: Policy = DEFAULT_POLICY,
         drain_on_signals: bool = True,
     ) -> None:
+        check_has("policy", policy, "allows", "a Policy, such as RolePolicy()")
         check_has("store", store, "commit", "a Store, such as open_store('sqlite:///chat.db')")
         if config is not None and getattr(config, "presence", False):
             check_has("store", store, "contacts", "a Store that can say who knows whom (ContactReader)")
@@ -172,6 +176,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
         self._archive, self._archive_config = archive, archiving
         self._instruments = Instruments(instruments)
         self._moderator, self._moderation_config = moderator, moderation or ModerationConfig()
+        self._policy = policy
         self._drain_on_signals = drain_on_signals
         self._entered = self._left = self._warned = False
         self._guard: LoopGuard | None = None
@@ -236,6 +241,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
             config,
             ports,
             self._moderation,
+            self._policy,
             keep_reported_bodies=self._moderation_config.keep_reported_bodies,
         )
         super().__init__(engine, store)

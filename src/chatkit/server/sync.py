@@ -111,9 +111,16 @@ class Sync:
         self._readings.pop(session, None)
 
     async def page(
-        self, conversation_id: str, user_id: str, last_seq: int, limit: int, epoch: str | None = None
+        self,
+        conversation_id: str,
+        user_id: str,
+        last_seq: int,
+        limit: int,
+        epoch: str | None = None,
+        *,
+        history: bool = False,
     ) -> Page:
-        """One page of the log for a member.
+        """One page of the log for a member; with `history`, also of what they may read of the time before they joined.
 
         Raises:
             NotFoundError: Not a member.
@@ -123,7 +130,8 @@ class Sync:
         """
         limit, bytes_max = min(limit, ev.PAGE_MAX), self._config.page_bytes_max
         async with self._reads.turn(user_id):
-            page = await self._log.page(conversation_id, user_id, last_seq, limit, bytes_max)
+            bounds = (last_seq, limit, bytes_max)
+            page = await self._log.page(conversation_id, user_id, *bounds, history=history)
         if epoch is not None and epoch != page.epoch:
             raise ConflictError("the log has another epoch; drop the cursor and sync afresh")
         return page
@@ -157,7 +165,9 @@ class Sync:
         epoch = None if event.epoch is UNSET else event.epoch
         try:
             await self._find_joined(session, event.conversation_id)
-            page = await self.page(event.conversation_id, session.user_id, event.last_seq, limit, epoch)
+            bounds = (event.last_seq, limit, epoch)
+            history = event.history is True
+            page = await self.page(event.conversation_id, session.user_id, *bounds, history=history)
             if event.conversation_id not in session.last_pushed_seq:
                 raise NotFoundError("no such conversation")  # left while the page was read
         except RefusedError as error:

@@ -105,12 +105,16 @@ class Read(Event, frozen=True, tag="READ"):
 
 
 class Sync(Event, frozen=True, tag="SYNC"):
-    """Ask for the entries after `last_seq`; answered by SYNC_PAGE."""
+    """Ask for the entries after `last_seq`; answered by SYNC_PAGE.
+
+    With `history` the page shows, too, what may be read of the time before the user joined.
+    """
 
     conversation_id: Id
     last_seq: Seq
     limit: Seq | UnsetType = UNSET
     epoch: Epoch | UnsetType = UNSET
+    history: bool | UnsetType = UNSET
     ref: Ref | UnsetType = UNSET
 
 
@@ -338,7 +342,8 @@ class Pong(Event, frozen=True, tag="PONG"):
 class ErrorEvent(Event, frozen=True, tag="ERROR"):
     """One item was refused; the others of its frame were not touched by that.
 
-    `server_ts` comes with the refusal of a login: a client whose clock says something else knows why.
+    `server_ts` comes with the refusal of a login: a client whose clock says something else knows why. `reason` says
+    more than the code where an app may care; there may be new ones.
     """
 
     code: str
@@ -349,6 +354,7 @@ class ErrorEvent(Event, frozen=True, tag="ERROR"):
     conversation_id: str | UnsetType = UNSET
     client_msg_id: str | UnsetType = UNSET
     server_ts: int | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
 
 
 ServerEvent = (

@@ -10,7 +10,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ..types import AuditRow, ConversationType, DeliveryState, HeldMessage, Payload, PresenceState, Report
+from ..types import (
+    AuditRow,
+    ConversationType,
+    DeliveryState,
+    GrantedRole,
+    HeldMessage,
+    History,
+    Payload,
+    PresenceState,
+    Report,
+)
 from .events import SEQ_MAX, ClientMsgId, Id, LogEntry
 
 Title = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
@@ -169,17 +179,19 @@ class StatusResult(Body, frozen=True):
     next_cursor: str | None
 
 
-class CreateBody(Body, frozen=True):
+class CreateBody(Body, frozen=True, omit_defaults=True):
     """`POST /v1/conversations`."""
 
     type: ConversationType
     member_ids: UserIds
     conversation_id: Id | UnsetType = UNSET
     title: Title = ""
+    history: History = "FROM_JOIN"
 
 
-class ConversationResult(Body, frozen=True):
-    """A conversation; `memberIds` are the first 200 members by id."""
+class ConversationResult(Body, frozen=True, omit_defaults=True):
+    """A conversation; `memberIds` are the first 200 members by id, `history` what those may read who join: not on
+    the wire where it is FROM_JOIN."""
 
     conversation_id: str
     type: ConversationType
@@ -188,6 +200,7 @@ class ConversationResult(Body, frozen=True):
     head_seq: int
     member_ids: list[str]
     member_count: int
+    history: str = "FROM_JOIN"
 
 
 class UpdateBody(Body, frozen=True):
@@ -195,6 +208,7 @@ class UpdateBody(Body, frozen=True):
 
     title: Title | UnsetType = UNSET
     owner_id: Id | UnsetType = UNSET
+    history: History | UnsetType = UNSET
 
 
 class BlockRow(Body, frozen=True):
@@ -211,10 +225,38 @@ class BlocksResult(Body, frozen=True):
     next_cursor: str | None
 
 
-class MembersBody(Body, frozen=True):
-    """`POST /v1/conversations/{id}/members`."""
+class MembersBody(Body, frozen=True, omit_defaults=True):
+    """`POST /v1/conversations/{id}/members`; `role` is what those are who were not members."""
 
     user_ids: SomeUserIds
+    role: GrantedRole = "MEMBER"
+
+
+class RoleBody(Body, frozen=True):
+    """`PUT /v1/conversations/{id}/members/{userId}/role`."""
+
+    role: GrantedRole
+
+
+class SilenceBody(Body, frozen=True):
+    """`PUT /v1/conversations/{id}/members/{userId}/silence`; null for ever."""
+
+    until: UnixMs | None
+
+
+class BanRow(Body, frozen=True):
+    """Somebody who is banned from a conversation: by whom (empty: the host), and since when (Unix milliseconds)."""
+
+    user_id: str
+    by_id: str
+    since_ts: int
+
+
+class BansResult(Body, frozen=True):
+    """A page of who is banned."""
+
+    bans: list[BanRow]
+    next_cursor: str | None
 
 
 class MembersChangedResult(Body, frozen=True):
@@ -271,6 +313,9 @@ class ConversationRow(Body, frozen=True, omit_defaults=True):
     Attributes:
         muted_until: Unix milliseconds until which the caller is not woken for it, 2^53 - 1 for ever. 0, and not on the
             wire: they are.
+        member_role: The caller's role, as in a `MemberRow`; not on the wire where it is MEMBER.
+        silenced_until: Unix milliseconds until which the caller may not write. 0, and not on the wire: they may.
+        history: What those may read of the time before who join; not on the wire where it is FROM_JOIN.
     """
 
     conversation_id: str
@@ -286,6 +331,9 @@ class ConversationRow(Body, frozen=True, omit_defaults=True):
     unread: int
     last_activity_ts: int
     muted_until: int = 0
+    member_role: str = "MEMBER"
+    silenced_until: int = 0
+    history: str = "FROM_JOIN"
 
 
 class ConversationsResult(Body, frozen=True):
@@ -348,3 +396,4 @@ class Problem(Body, frozen=True):
     retryable: bool
     type: str = "about:blank"
     retry_after_ms: int | UnsetType = UNSET
+    reason: str | UnsetType = UNSET

@@ -32,21 +32,31 @@ def _append(conversation_id: str, sender: str, key: str, other: bool) -> c.Appen
     return c.Append(conversation_id, sender, key, payload, payload[::-1], 0)
 
 
-def _create(conversation_id: str, users: list[str]) -> c.CreateConversation:
+def _create(conversation_id: str, users: list[str], history: Any = "FROM_JOIN") -> c.CreateConversation:
     single = conversation_id in SINGLES
     members = tuple(users[:2] if single else users)
     kind: Any = "SINGLE" if single else "GROUP"
-    return c.CreateConversation(conversation_id, kind, members[0], members, "title", "e0", 9, 0)
+    return c.CreateConversation(
+        conversation_id, kind, members[0], members, "title", "e0", 9, 0, False, history
+    )
 
 
 append = st.builds(_append, conversation, user, word, st.sampled_from([False, False, False, True]))
-create = st.builds(_create, conversation, st.lists(user, min_size=1, max_size=4, unique=True))
+create = st.builds(
+    _create,
+    conversation,
+    st.lists(user, min_size=1, max_size=4, unique=True),
+    st.sampled_from(["FROM_JOIN", "FROM_START"]),
+)
 advance = st.builds(c.AdvanceDelivered, conversation, user, device, seq, st.just(0))
 read = st.builds(c.AdvanceRead, conversation, user, seq, st.just(0))
 confirm = st.builds(
     c.ConfirmMessage, name, user, device, st.just(0), st.sampled_from([None, None, None, *CONVERSATIONS])
 )
-recall = st.builds(c.Recall, name, user, st.sampled_from([20, 10_000]), st.just(0))
+acting = st.sampled_from(("ann", "ann", None, *USERS))
+recall = st.builds(
+    c.Recall, name, st.sampled_from((*USERS, *USERS, None)), st.sampled_from([20, 10_000]), st.just(0)
+)
 add = st.builds(
     c.AddMembers,
     st.sampled_from(("g", "g", "h")),
@@ -55,6 +65,7 @@ add = st.builds(
     st.sampled_from([3, 9]),
     st.just(0),
     st.sampled_from([True, True, False]),
+    st.sampled_from(["MEMBER", "MEMBER", "ADMIN", "GUEST"]),
 )
 remove = st.builds(
     c.RemoveMember, conversation, st.sampled_from(("ann", "ann", None, *USERS)), user, st.just(0)
@@ -66,7 +77,16 @@ update = st.builds(
     st.sampled_from([None, "title", "new"]),
     st.one_of(st.none(), user),
     st.just(0),
+    st.sampled_from([None, None, "FROM_START", "FROM_JOIN"]),
 )
+set_role = st.builds(
+    c.SetRole, conversation, acting, user, st.sampled_from(["ADMIN", "MEMBER", "GUEST"]), st.just(0)
+)
+silence = st.builds(
+    c.SilenceMember, conversation, acting, user, st.sampled_from([0, NOW + 40, NOW + 99]), st.just(0)
+)
+ban_member = st.builds(c.BanMember, conversation, acting, user, st.just(0))
+unban_member = st.builds(c.UnbanMember, conversation, acting, user, st.just(0))
 block = st.builds(c.BlockUser, user, user, st.just(0))
 unblock = st.builds(c.UnblockUser, user, user)
 leave = user.flatmap(
@@ -113,6 +133,12 @@ command = st.one_of(
         remove,
         leave,
         update,
+        update,
+        set_role,
+        set_role,
+        silence,
+        ban_member,
+        unban_member,
         block,
         unblock,
         renew,

@@ -22,6 +22,11 @@ Device = tuple[int, frozenset[int]]
 """A cursor, and the single confirmations above it."""
 
 
+_ADMINS = {"ADD", "REMOVE", "RECALL", "SILENCE", "BAN", "ROLE", "TITLE"}
+_TABLE = {"OWNER": _ADMINS | {"HISTORY", "OWNER"}, "ADMIN": _ADMINS, "MEMBER": set(), "GUEST": set()}
+"""What each role may do beyond writing."""
+
+
 class Log:
     """One conversation: its entries, and how far everybody has got."""
 
@@ -38,6 +43,11 @@ class Log:
         self.muted: dict[str, int] = {}
         self.title = command.title
         self.owner = command.creator_id
+        self.history = command.history if command.type == "GROUP" else "FROM_JOIN"
+        self.granted: dict[str, str] = {}
+        self.silenced: dict[str, int] = {}
+        self.banned: dict[str, tuple[str, int]] = {}
+        self.reads_from: dict[str, list[int]] = {}
         self._view: LogView | None = None
 
     @property
@@ -70,7 +80,29 @@ class Log:
         return self.view.current_stay(user) is not None
 
     def sees(self, user: str, seq: int) -> bool:
-        return self.is_member(user) and self.view.visible(user, seq)
+        """Whether a member may read an entry: of any of their stays, or of the past that it opened."""
+        stays = zip(self.view.stays.get(user, []), self.reads_from.get(user, []), strict=True)
+        return self.is_member(user) and any(
+            first <= seq and (stay.ended_seq is None or seq < stay.ended_seq) for stay, first in stays
+        )
+
+    def role(self, user: str) -> str:
+        if self.made_by.type == "SINGLE":
+            return "MEMBER"
+        return "OWNER" if user == self.owner else self.granted[user]
+
+    def may(self, by: str | None, action: str, target: str | None = None) -> bool:
+        """Whether who acts may do it, to somebody of a role: the table of the page docs/roles.md."""
+        if by is None:
+            return True
+        role = self.role(by)
+        ranks = ["OWNER", "ADMIN", "MEMBER", "GUEST"]
+        outranks = target is None or ranks.index(role) < ranks.index(target)
+        return action in _TABLE[role] and outranks
+
+    def role_of(self, user: str) -> str | None:
+        """What a member is; None for who is none."""
+        return self.role(user) if self.is_member(user) else None
 
     def recall_of(self, seq: int) -> o.Entry | None:
         return self.view.recalls.get(seq)
@@ -110,6 +142,7 @@ class Log:
             self.head,
             len(members),
             tuple(members),
+            self.history,
         )
 
 
@@ -138,6 +171,10 @@ class Model:
             c.AddMembers: self._add_members,
             c.RemoveMember: self._remove_member,
             c.UpdateConversation: self._update_conversation,
+            c.SetRole: self._set_role,
+            c.SilenceMember: self._silence_member,
+            c.BanMember: self._ban_member,
+            c.UnbanMember: self._unban_member,
             c.BlockUser: self._block_user,
             c.UnblockUser: self._unblock_user,
             c.RenewEpoch: self._renew_epoch,
@@ -188,6 +225,9 @@ class Model:
             return None
         if not log.is_member(command.sender_id):
             return "NOT_FOUND"
+        if command.at_ms < log.silenced.get(command.sender_id, 0):
+            assert outcome.error.reason == "SILENCED"
+            return "FORBIDDEN"
         if log.made_by.type == "SINGLE" and self._is_blocked(command.sender_id, log.members()):
             return "FORBIDDEN"
         assert not outcome.repeat
@@ -204,29 +244,34 @@ class Model:
         found = self._find(command.message_id)
         if found is None:
             return "NOT_FOUND"
-        log, target = found
+        (log, target), by = found, command.by
         recalled = log.recall_of(target.seq)
-        if recalled is not None and command.by in (target.sender_id, recalled.sender_id):
+        if recalled is not None and by in (target.sender_id, recalled.sender_id):
             assert outcome == o.Recalled(recalled, True)
             return None
-        if not log.sees(command.by, target.seq):
+        if by is not None and not log.sees(by, target.seq):
             return "NOT_FOUND"
         if target.client_msg_id is None:
             return "FORBIDDEN"
-        if target.sender_id != command.by and (command.by != log.owner or log.made_by.type == "SINGLE"):
+        if target.sender_id == by:
+            if command.at_ms - target.server_ts > command.window_ms:
+                return "RECALL_WINDOW_PASSED"
+        elif log.made_by.type == "SINGLE":
+            if by is not None:
+                return "FORBIDDEN"
+        elif not log.may(by, "RECALL", log.role_of(target.sender_id)):
             return "FORBIDDEN"
         if recalled is not None:
             assert outcome == o.Recalled(recalled, True)
             return None
-        if target.sender_id == command.by and command.at_ms - target.server_ts > command.window_ms:
-            return "RECALL_WINDOW_PASSED"
+        sender = by or (target.sender_id if log.is_member(target.sender_id) else log.owner)
         assert not outcome.repeat
-        self._check_entry(outcome.entry, command.by, command.at_ms, None)
-        body = {"type": "RECALL", "messageId": command.message_id, "seq": target.seq, "by": command.by}
+        self._check_entry(outcome.entry, sender, command.at_ms, None)
+        body = {"type": "RECALL", "messageId": command.message_id, "seq": target.seq, "by": sender}
         assert msgspec.json.decode(outcome.entry.payload) == body
         log.add(outcome.entry)
         log.blank(target.seq)
-        log.audit.append(("RECALLED", command.by, log.head, command.message_id))
+        log.audit.append(("RECALLED", by or "", log.head, command.message_id))
         return None
 
     # --- cursors ---
@@ -255,7 +300,7 @@ class Model:
         self._register(command.user_id, command.device_id)
         devices = log.devices[command.user_id]
         cursor, exact = devices[command.device_id]
-        if target.seq > cursor:
+        if target.seq > cursor and log.view.visible(command.user_id, target.seq):
             moved = log.rest(command.user_id, cursor, exact | {target.seq})
             devices[command.device_id] = (cursor, moved[1]) if target.seq in moved[1] else moved
         self._check_delivered(log, command, outcome)
@@ -313,7 +358,7 @@ class Model:
         self._check_member_entry(outcome.entry, "CREATED", users)
         log.add(outcome.entry)
         for user in users:
-            self._join(log, user)
+            self._join(log, user, "MEMBER")
         log.audit.append(("CREATED", command.creator_id, 1, command.conversation_id))
         assert outcome == o.Created(log.describe(), True, outcome.entry, tuple(users))
         return None
@@ -332,8 +377,12 @@ class Model:
     def _check_member_entry(self, entry: o.Entry, op: str, users: Sequence[str]) -> None:
         assert msgspec.json.decode(entry.payload) == {"type": "MEMBER", "op": op, "userIds": list(users)}
 
-    def _join(self, log: Log, user: str) -> None:
+    def _join(self, log: Log, user: str, role: str) -> None:
         """Cursors go on from where they were, and never hold what the user does not see."""
+        log.granted[user] = role
+        *before, _ = log.view.stays[user]
+        opened = (before[-1].ended_seq if before else 1) if log.history == "FROM_START" else log.head
+        log.reads_from.setdefault(user, []).append(opened or 1)
         start = log.view.skip_hidden(user, 0)
         log.delivered[user] = log.view.skip_hidden(user, log.delivered.get(user, start))
         log.read[user] = log.view.skip_hidden(user, log.read.get(user, start))
@@ -384,14 +433,16 @@ class Model:
         log = self._acted_on(command.conversation_id, command.by)
         if isinstance(log, str):
             return log
-        if log.made_by.type == "SINGLE" or command.by not in (None, log.owner):
+        if log.made_by.type == "SINGLE" or not log.may(command.by, "ADD"):
+            return "FORBIDDEN"
+        if command.role != "MEMBER" and not log.may(command.by, "ROLE", command.role):
             return "FORBIDDEN"
         added = sorted(user for user in set(command.user_ids) if not log.is_member(user))
         if len(log.members()) + len(added) > command.members_max:
             return "BAD_REQUEST"
         if command.by is not None:
             may_come = command.readd_after_leaving or not any(self._left_by_choice(log, it) for it in added)
-            if not may_come or self._is_blocked(command.by, added):
+            if not may_come or self._is_blocked(command.by, added) or log.banned.keys() & set(added):
                 return "FORBIDDEN"
         owner = None
         if added:
@@ -400,8 +451,12 @@ class Model:
             self._check_member_entry(outcome.entry, "ADDED", added)
             log.add(outcome.entry)
             for user in added:
-                self._join(log, user)
+                self._join(log, user, command.role)
                 log.audit.append(("ADDED", command.by or "", log.head, user))
+                if command.role != "MEMBER":
+                    log.audit.append(("ROLE_CHANGED", command.by or "", log.head, user))
+                if log.banned.pop(user, None) is not None:
+                    log.audit.append(("MEMBER_UNBANNED", command.by or "", log.head, user))
             self._change_owner(log, command.by, owner)
         assert outcome == o.MembersChanged(log.describe(), tuple(added), (), outcome.entry, owner)
         assert (outcome.entry is None) == (not added)
@@ -411,20 +466,90 @@ class Model:
         log = self._acted_on(command.conversation_id, command.by, [command.user_id])
         if isinstance(log, str):
             return log
-        if log.made_by.type == "SINGLE" or command.by not in (None, log.owner, command.user_id):
+        if log.made_by.type == "SINGLE":
             return "FORBIDDEN"
+        if command.by != command.user_id and not log.may(command.by, "REMOVE", log.role(command.user_id)):
+            return "FORBIDDEN"
+        self._remove(log, command, outcome)
+        return None
+
+    def _remove(self, log: Log, command: c.RemoveMember | c.BanMember, outcome: Any) -> None:
         log.muted.pop(command.user_id, None)
         op = "LEFT" if command.by == command.user_id else "REMOVED"
         left = [it for it in log.members() if it != command.user_id]
         owner = None
         if command.user_id == log.owner and left:
-            owner = min(left, key=lambda it: (log.view.stays[it][-1].first_seq, it))
+            ranks = ["ADMIN", "MEMBER", "GUEST"]
+            owner = min(
+                left, key=lambda it: (ranks.index(log.granted[it]), log.view.stays[it][-1].first_seq, it)
+            )
         self._check_entry(outcome.entry, command.by or owner or log.owner, command.at_ms, None)
         self._check_member_entry(outcome.entry, op, [command.user_id])
         log.add(outcome.entry)
         log.audit.append((op, command.by or "", log.head, command.user_id))
         self._change_owner(log, command.by, owner)
         assert outcome == o.MembersChanged(log.describe(), (), (command.user_id,), outcome.entry, owner)
+
+    def _ban_member(self, command: c.BanMember, outcome: Any) -> str | None:
+        log = self._acted_on(command.conversation_id, command.by)
+        if isinstance(log, str):
+            return log
+        if log.made_by.type == "SINGLE" or not log.may(command.by, "BAN", log.role_of(command.user_id)):
+            return "FORBIDDEN"
+        if command.user_id not in log.banned:
+            log.banned[command.user_id] = (command.by or "", command.at_ms)
+            log.audit.append(("MEMBER_BANNED", command.by or "", log.head, command.user_id))
+        if log.is_member(command.user_id):
+            self._remove(log, command, outcome)
+        else:
+            assert outcome == o.MembersChanged(log.describe(), (), (), None)
+        return None
+
+    def _unban_member(self, command: c.UnbanMember, outcome: Any) -> str | None:
+        log = self._acted_on(command.conversation_id, command.by)
+        if isinstance(log, str):
+            return log
+        if log.made_by.type == "SINGLE" or not log.may(command.by, "BAN"):
+            return "FORBIDDEN"
+        if log.banned.pop(command.user_id, None) is not None:
+            log.audit.append(("MEMBER_UNBANNED", command.by or "", log.head, command.user_id))
+        assert outcome == o.MembersChanged(log.describe(), (), (), None)
+        return None
+
+    def _set_role(self, command: c.SetRole, outcome: Any) -> str | None:
+        log = self._acted_on(command.conversation_id, command.by)
+        if isinstance(log, str):
+            return log
+        if log.made_by.type == "SINGLE":
+            return "FORBIDDEN"
+        if not log.is_member(command.user_id):
+            return "NOT_FOUND"
+        role = log.role(command.user_id)
+        if role != command.role:
+            may = log.may(command.by, "ROLE", role) and log.may(command.by, "ROLE", command.role)
+            if not may or role == "OWNER":
+                return "FORBIDDEN"
+            log.granted[command.user_id] = command.role
+            log.audit.append(("ROLE_CHANGED", command.by or "", log.head, command.user_id))
+        assert outcome == o.Updated(log.describe(), role != command.role)
+        return None
+
+    def _silence_member(self, command: c.SilenceMember, outcome: Any) -> str | None:
+        log = self._acted_on(command.conversation_id, command.by)
+        if isinstance(log, str):
+            return log
+        if log.made_by.type == "SINGLE":
+            return "FORBIDDEN"
+        if not log.is_member(command.user_id):
+            return "NOT_FOUND"
+        changed = log.silenced.get(command.user_id, 0) != command.until_ms
+        if changed and not log.may(command.by, "SILENCE", log.role(command.user_id)):
+            return "FORBIDDEN"
+        if changed:
+            log.silenced[command.user_id] = command.until_ms
+            action = "SILENCED" if command.until_ms else "UNSILENCED"
+            log.audit.append((action, command.by or "", log.head, command.user_id))
+        assert outcome == o.Updated(log.describe(), changed)
         return None
 
     def _update_conversation(self, command: c.UpdateConversation, outcome: Any) -> str | None:
@@ -433,13 +558,19 @@ class Model:
             return log
         changed = command.title not in (None, log.title)
         moved = command.owner_id not in (None, log.owner)
-        if log.made_by.type == "SINGLE" or ((changed or moved) and command.by not in (None, log.owner)):
+        opened = command.history not in (None, log.history)
+        wanted = {"TITLE": changed, "OWNER": moved, "HISTORY": opened}
+        if log.made_by.type == "SINGLE" or not all(log.may(command.by, it) for it in wanted if wanted[it]):
             return "FORBIDDEN"
         if moved and not log.is_member(str(command.owner_id)):
             return "NOT_FOUND"
         if command.title is not None and changed:
             log.title = command.title
             log.audit.append(("TITLE_CHANGED", command.by or "", log.head, command.title))
+        if command.history is not None and opened:
+            log.history = command.history
+            log.audit.append(("HISTORY_CHANGED", command.by or "", log.head, command.history))
+        changed |= opened
         changed |= self._change_owner(log, command.by, command.owner_id) is not None
         assert outcome == o.Updated(log.describe(), changed)
         return None

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, event, given, settings
 
 from chatkit.core.log import commands as c
 from chatkit.core.log.outcomes import Refused
+from chatkit.core.visibility import readable
 from chatkit.storage.memory.tables import Device, MemoryState
 
 from . import batches
@@ -43,7 +44,16 @@ def check_log(tables: MemoryState, name: str, log: Log) -> None:
     """Entries, memberships, cursors and the audit of one conversation."""
     it = tables.by_id[name]
     assert (it.epoch, it.head_seq, it.member_count) == (log.epoch, log.head, len(log.members()))
-    assert (it.title, it.owner_id) == (log.title, log.owner)
+    assert (it.title, it.owner_id, it.history) == (log.title, log.owner, log.history)
+    assert {user: at.granted for user, at in it.standings.items()} == log.granted
+    assert {user: at.silenced_until_ms for user, at in it.standings.items() if at.silenced_until_ms} == {
+        user: until_ms for user, until_ms in log.silenced.items() if until_ms
+    }
+    assert it.bans == log.banned
+    assert not set(it.bans) & set(it.member_ids())
+    assert {
+        user: [a.join_seq for a in readable(found)] for user, found in it.members.items()
+    } == log.reads_from
     times = [entry.server_ts for entry in log.entries]
     assert it.last_activity_ms == max(times)
     assert [row.seq for row in it.rows] == list(range(1, log.head + 1))

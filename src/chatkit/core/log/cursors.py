@@ -6,7 +6,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from ..visibility import next_visible, ranges_after
+from ..visibility import is_visible, next_visible, ranges_after
 from . import rules
 from .commands import AdvanceDelivered, AdvanceRead, ConfirmMessage
 from .keys import Keys, Ref
@@ -126,7 +126,10 @@ def confirm_message(state: State, command: ConfirmMessage) -> Advanced:
     rules.check_visible(membership.intervals, row.seq)
     rules.check_conversation(command, conversation.conversation_id)
     device = _device(state, membership, command)
-    if row.seq > device.delivered_seq and not _holds(device.exact, row.seq):
+    was_member = is_visible(
+        membership.intervals, row.seq
+    )  # else it is of the past, which is read and not delivered
+    if was_member and row.seq > device.delivered_seq and not _holds(device.exact, row.seq):
         _confirm(state, membership, device, row.seq, command.at_ms)
     return _after_delivery(state, membership, command, device)
 

@@ -27,10 +27,10 @@ def set_role(state: State, command: SetRole) -> Updated:
     conversation, membership = _both(state, command)
     if membership.role == command.role:
         return Updated(describe(state, conversation), False)
-    if membership.role == "OWNER":
-        raise ForbiddenError("the owner's role changes by a transfer of the ownership")
     check_may(state, conversation, command, "CHANGE_ROLES", membership.role)
     check_may(state, conversation, command, "CHANGE_ROLES", command.role)
+    if membership.role == "OWNER":
+        raise ForbiddenError("the owner's role changes by a transfer of the ownership")
     membership.granted = command.role
     membership.standing_changed = True
     state.note_elder(membership)

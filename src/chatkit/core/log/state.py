@@ -239,10 +239,10 @@ class MembershipState(msgspec.Struct, eq=False, gc=False):
     def begin(self, seq: int, granted: GrantedRole) -> None:
         """Become a member at `seq`. Where history is open, what was written since the last membership can be read."""
         self.stored = tuple(self.intervals) if self.stored is None else self.stored
-        first_seq = None
+        first_seq = seq
         if self.conversation.history == "FROM_START":
             first_seq = (self.intervals[-1].leave_seq or seq) if self.intervals else 1
-        self.intervals.append(Interval(seq, None, first_seq))
+        self.intervals.append(Interval(seq, None, first_seq if first_seq < seq else None))
         self.granted = granted
 
     def end(self, seq: int) -> None:

@@ -39,6 +39,13 @@ from .storage_ownership import BlockContract, OwnershipContract
 from .storage_reopening import DurabilityContract, OpeningContract, opened
 from .storage_reopening import Make as Make
 from .storage_restore import RestoreContract
+from .storage_roles import (
+    BanContract,
+    HistoryContract,
+    RecallByOthersContract,
+    RoleContract,
+    SilenceContract,
+)
 from .storage_sessions import DeviceContract, SessionContract
 
 
@@ -47,6 +54,11 @@ class VolatileStoreContract(
     MembershipContract,
     OwnershipContract,
     BlockContract,
+    RoleContract,
+    RecallByOthersContract,
+    SilenceContract,
+    BanContract,
+    HistoryContract,
     PageContract,
     IdContract,
     RecallContract,

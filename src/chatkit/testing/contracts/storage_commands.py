@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from ...core.policy import DEFAULT_POLICY
 from ...errors import RefusedError
 from ...storage import base
 from ...storage.base import Outcome, Store
@@ -162,11 +163,13 @@ async def snapshot(store: Store, conversations: Sequence[str], users: Sequence[s
     for name in conversations:
         shown.append(await store.audit(name))
         shown.append(await store.read_counts(name, 0, 10_000, users))
+        shown.append(await answer_of(store.bans(name, None, DEFAULT_POLICY, None, 100)))
         for user in users:
             shown.append(await answer_of(store.conversation(name, user)))
             shown.append(await answer_of(store.members(name, user, None, 100)))
             page = await answer_of(store.page(name, user, 0, 200, 1_000_000))
             shown.append(page)
+            shown.append(await answer_of(store.page(name, user, 0, 200, 1_000_000, history=True)))
             for entry in page.entries if isinstance(page, base.Page) else ():
                 shown.append(await answer_of(store.status(entry.message_id, user, None, 100)))
         if isinstance(store, base.TrailReader):
