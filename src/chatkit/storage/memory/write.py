@@ -135,7 +135,7 @@ def _write_memberships(tables: MemoryState, changes: Changes) -> None:
     for key, user_id, by_id, since_ms in changes.bans:
         tables.by_key[key].bans[user_id] = (by_id, since_ms)
     for key, user_id in changes.ended_bans:
-        del tables.by_key[key].bans[user_id]
+        tables.by_key[key].bans.pop(user_id, None)
 
 
 def _forget(tables: MemoryState, changes: Changes) -> None:
