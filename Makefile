@@ -33,6 +33,7 @@ test: setup
 	scripts/browser
 	scripts/strace
 	scripts/pgbouncer
+	scripts/promtool
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-all:

@@ -8,9 +8,10 @@ import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -28,14 +29,20 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 class Node:
     """A running `chatkit serve`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, metrics_url: str | None = None) -> None:
         self.process = process
         self.port = port
+        self.metrics_url = metrics_url
 
     def cpu_s(self) -> float:
         """User and system seconds of all its threads so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    def exact_cpu_s(self) -> float:
+        """The same of the threads that are alive, to the nanosecond, for short times."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((it / "schedstat").read_text().split()[0]) for it in threads) / 1e9
 
     def pss_kib(self) -> int:
         """Its proportional share of memory, in KiB."""
@@ -87,6 +94,7 @@ def node(
     prepare: Callable[[Path], None] | None = None,
     storage: str | None = None,
     bus: str = "local://",
+    options: Sequence[str] = (),
 ) -> Iterator[Node]:
     """Start a tree's server (this tree's by default) on one core, put this process on another; end it afterwards.
 
@@ -96,6 +104,7 @@ def node(
         prepare: Fills the file before the server opens it.
         storage: Where the log is; None: in a SQLite file of its own.
         bus: Where other nodes on the same log are.
+        options: More of `chatkit serve`.
 
     Raises:
         CannotMeasureError: The server did not start.
@@ -107,7 +116,7 @@ def node(
         if prepare is not None:
             prepare(Path(folder) / "bench.db")
         program = ["-m", "chatkit"] if limited else [str(SERVE)]
-        command = [tree.python, "-P", *program, "serve", "--port", "0", "--json", "--bus", bus]
+        command = [tree.python, "-P", *program, "serve", "--port", "0", "--json", "--bus", bus, *options]
         process = subprocess.Popen(
             [*command, "--storage", storage or f"sqlite:///{folder}/bench.db"],
             env={**tree.environment, "CHATKIT_JWT_SECRET": SECRET},
@@ -116,7 +125,7 @@ def node(
         try:
             os.sched_setaffinity(process.pid, {for_server})
             os.sched_setaffinity(0, {for_load})
-            yield Node(process, _port(process))
+            yield Node(process, **_said(process))
         finally:
             os.sched_setaffinity(0, allowed)
             process.terminate()
@@ -127,8 +136,8 @@ def node(
                 process.wait()
 
 
-def _port(process: subprocess.Popen[bytes]) -> int:
-    """What the server says on its first line."""
+def _said(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Where it is, as the server says on its first line."""
     assert process.stdout is not None
     late = threading.Timer(START_TIMEOUT_S, process.kill)
     late.start()
@@ -136,4 +145,5 @@ def _port(process: subprocess.Popen[bytes]) -> int:
     late.cancel()
     if not line:
         raise CannotMeasureError(f"the server did not start: {process.args}")
-    return int(json.loads(line)["port"])
+    said = json.loads(line)
+    return {"port": said["port"], "metrics_url": said.get("metrics")}

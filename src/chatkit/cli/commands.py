@@ -13,10 +13,12 @@ from .config import config
 from .demo import demo
 from .doctor import doctor
 from .explain import explain
+from .metrics import metrics
 from .postgres import postgres
 from .restore import restore
 from .serve import serve
 from .token import token
+from .top import top
 from .user import user
 from .verify import verify
 from .worker import worker
@@ -39,6 +41,8 @@ chatkit.add_command(backup)
 chatkit.add_command(restore)
 chatkit.add_command(worker)
 chatkit.add_command(explain)
+chatkit.add_command(metrics)
+chatkit.add_command(top)
 chatkit.add_command(capacity_command)
 chatkit.add_command(config)
 chatkit.add_command(doctor)

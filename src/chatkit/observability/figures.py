@@ -105,13 +105,14 @@ class Histogram:
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
-    def observe(self, values: Iterable[float]) -> None:
+    def observe(self, values: Sequence[float]) -> None:
         """Take these in."""
-        bounds, counts, total = self._bounds, self._counts, 0.0
+        bounds, counts, place, last = self._bounds, self._counts, 0, -1.0
         for value in values:
-            counts[bisect_left(bounds, value)] += 1
-            total += value
-        self._sum += total
+            if value != last:  # what came in one frame has waited equally long
+                place, last = bisect_left(bounds, value), value
+            counts[place] += 1
+        self._sum += sum(values)
 
     def family(self) -> HistogramMetricFamily:
         """As the library shows it."""

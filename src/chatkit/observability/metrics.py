@@ -6,8 +6,9 @@ conversation or a message is ever a label.
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from ..core.log.commands import AdvanceDelivered, AdvanceRead, Append, ConfirmMessage
 from ..core.log.outcomes import Appended, Refused
@@ -39,6 +40,7 @@ _ACKS: Final[dict[type, str]] = {
     AdvanceRead: "read",
 }
 _RESULTS: Final = ("stored", "repeat", "refused", "failed")
+_PUSHES: Final = ("delivered", "retry", "dead", "refused", "unknown", "cancelled")
 _VERDICTS: Final = ("allow", "rewrite", "refuse", "hold", "unasked")
 _SIDES: Final = ("server", "client")
 _SERVERS_FAULT: Final = ("OVERLOADED", "UNAVAILABLE", "INTERNAL")
@@ -90,7 +92,9 @@ class Metrics(Instrument):
             "chatkit_sends_total", "Messages that storage was asked to keep", "result", _RESULTS
         )
         self._send_to_ack = Histogram(
-            "chatkit_send_to_ack_seconds", "From a message's frame to its acknowledgement", SECONDS
+            "chatkit_send_to_ack_seconds",
+            "From the frame of a message that is new to its acknowledgement",
+            SECONDS,
         )
         self._deliveries = Counter("chatkit_deliveries_total", "Entries that were offered to sessions")
         self._dropped = Counter(
@@ -153,7 +157,7 @@ class Metrics(Instrument):
         self._queue_lag = Gauge("chatkit_queue_lag_seconds", "How long ago the oldest of them was due")
         self._dead = Gauge("chatkit_dead_letters", "Pushes that were given up and are kept for a look")
         self._worker = Gauge("chatkit_worker_running", "Whether a delivery worker runs here: 1 or 0")
-        self._pushes = Counter("chatkit_pushes_total", "Pushes by what became of them", "result")
+        self._pushes = Counter("chatkit_pushes_total", "Pushes by what became of them", "result", _PUSHES)
         self._push = Histogram("chatkit_push_seconds", "How long a provider took for a batch", SECONDS)
 
     def _make_client_figures(self) -> None:
@@ -178,21 +182,29 @@ class Metrics(Instrument):
         self._commit.observe((batch.durable_s - batch.began_s,))
         self._batch.observe((len(batch.commands),))
         self._delivery_latency.observe(batch.delivery_s)
-        waited: list[float] = []
-        repeats = 0
-        for command, outcome, received_s in zip(
-            batch.commands, batch.outcomes, batch.received_s, strict=True
-        ):
-            if type(outcome) is Appended:  # nearly all are
-                waited.append(batch.published_s - received_s)
-                repeats += outcome.repeat
-            elif type(outcome) is Refused:
-                self._count_refused(isinstance(command, Append), outcome)
-            elif (kind := _ACKS.get(type(command))) is not None:
-                self._acks.add(1, kind)
+        published_s = batch.published_s
+        waited = [
+            published_s - at_s
+            for at_s, outcome in zip(batch.received_s, batch.outcomes, strict=True)
+            if type(outcome) is Appended and not outcome.repeat
+        ]
         self._send_to_ack.observe(waited)
-        self._sends.add(len(waited) - repeats, "stored")
-        self._sends.add(repeats, "repeat")
+        self._sends.add(len(waited), "stored")
+        self._count_kinds(batch, len(waited))
+
+    def _count_kinds(self, batch: CommittedBatch, stored: int) -> None:
+        """All but the stored messages, by the kinds of commands and outcomes: counted without a look inside."""
+        outcomes, commands = Counts(map(type, batch.outcomes)), Counts(map(type, batch.commands))
+        self._sends.add(outcomes[Appended] - stored, "repeat")
+        if outcomes[Refused]:
+            refused = [
+                it for it in zip(batch.commands, batch.outcomes, strict=True) if type(it[1]) is Refused
+            ]
+            commands -= Counts(type(command) for command, _ in refused)
+            for command, outcome in refused:
+                self._count_refused(isinstance(command, Append), cast("Refused", outcome))
+        for command_type, kind in _ACKS.items():
+            self._acks.add(commands[command_type], kind)
 
     def _count_refused(self, is_send: bool, outcome: Refused) -> None:
         if isinstance(outcome.error, UnavailableError):

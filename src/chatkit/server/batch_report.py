@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..observability.instrument import CommittedBatch, FailedBatch, Instruments
 from ..ports import Clock
-from ..storage.base import AdvanceDelivered, Outcome, Refused
+from ..storage.base import Command, Outcome
 from .live.hub import Hub
 from .pending import PendingCommand
 from .seq_check import SeqCheck
@@ -29,17 +29,17 @@ class BatchReports:
         self._on_failed = instruments.on_failed
         self._clock = clock
 
-    def received(self, pending: PendingCommand) -> None:
-        """A command is queued: it was received when its session was last heard, or just now."""
-        session = pending.session
-        pending.received_s = self._clock.now_s() if session is None else session.heard_at_s
-
     def now_s(self) -> float:
         """The time that reports are in."""
         return self._clock.now_s()
 
     def committed(
-        self, batch: Sequence[PendingCommand], outcomes: Sequence[Outcome], began_s: float, durable_s: float
+        self,
+        batch: Sequence[PendingCommand],
+        commands: Sequence[Command],
+        outcomes: Sequence[Outcome],
+        began_s: float,
+        durable_s: float,
     ) -> None:
         """All outcomes of a batch were handed over."""
         self._check.committed(outcomes)
@@ -47,7 +47,7 @@ class BatchReports:
             return
         self._on_committed(
             CommittedBatch(
-                [it.command for it in batch],
+                commands,
                 outcomes,
                 [it.received_s for it in batch],
                 [it.offered for it in batch],
@@ -55,28 +55,23 @@ class BatchReports:
                 durable_s,
                 self._clock.now_s(),
                 self._clock.now_ms(),
-                self._delivery_s(batch, outcomes),
+                self._hub.take_delivery_s(),
             )
         )
 
-    def failed(self, batch: Sequence[PendingCommand], error: Exception, began_s: float) -> None:
+    def failed(
+        self,
+        batch: Sequence[PendingCommand],
+        commands: Sequence[Command],
+        error: Exception,
+        began_s: float,
+    ) -> None:
         """Storage refused a batch."""
         if self._on_failed is None:
             return
         received_s = [it.received_s for it in batch]
-        commands = [it.command for it in batch]
         now_s, now_ms = self._clock.now_s(), self._clock.now_ms()
         self._on_failed(FailedBatch(commands, received_s, error, began_s, now_s, now_ms))
-
-    def _delivery_s(self, batch: Sequence[PendingCommand], outcomes: Sequence[Outcome]) -> list[float]:
-        found: list[float] = []
-        for pending, outcome in zip(batch, outcomes, strict=True):
-            command, session = pending.command, pending.session
-            if type(command) is AdvanceDelivered and session is not None and type(outcome) is not Refused:
-                found += self._hub.delivery_s(
-                    session, command.conversation_id, command.up_to_seq, command.at_ms
-                )
-        return found
 
 
 def reports_of(instruments: Instruments, clock: Clock, hub: Hub, check: SeqCheck) -> BatchReports | None:

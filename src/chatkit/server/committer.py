@@ -148,7 +148,8 @@ class Committer:
         if pending.session is not None and pending.session.leaving:
             raise self._unavailable(DRAINING)
         if self._reports is not None:
-            self._reports.received(pending)
+            session = pending.session
+            pending.received_s = self._reports.now_s() if session is None else session.heard_at_s
 
     def queue(self, pending: PendingCommand, *, urgent: bool = True, share: float = 1.0) -> None:
         """As `submit`, for what was accepted already. Raises OverloadedError."""
@@ -282,23 +283,24 @@ class Committer:
         self._devices.spare_online(batch)
         reports = self._reports
         began_s = 0.0 if reports is None else reports.now_s()
+        commands = [pending.command for pending in batch]
         try:
-            outcomes: Sequence[Outcome] = await self._store.commit([pending.command for pending in batch])
+            outcomes: Sequence[Outcome] = await self._store.commit(commands)
         except RefusedError as error:
             logger.warning("storage refused a batch of %d: %s", len(batch), error)
             self._refuse_all(batch, error)
             if reports is not None:
-                reports.failed(batch, error, began_s)
+                reports.failed(batch, commands, error, began_s)
         except Exception as error:
             logger.exception("storage failed on a batch of %d", len(batch))
             self._refuse_all(batch, self._unavailable("storage failed"))
             if reports is not None:
-                reports.failed(batch, error, began_s)
+                reports.failed(batch, commands, error, began_s)
         else:
             durable_s = 0.0 if reports is None else reports.now_s()
             await self._publish(batch, outcomes)
             if reports is not None:
-                reports.committed(batch, outcomes, began_s, durable_s)
+                reports.committed(batch, commands, outcomes, began_s, durable_s)
 
     async def _publish(self, batch: Sequence[PendingCommand], outcomes: Sequence[Outcome]) -> None:
         """Hand the outcomes over in order; the loop gets its turn after enough deliveries.

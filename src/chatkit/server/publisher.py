@@ -17,6 +17,7 @@ from ..errors import ForbiddenError, NotFoundError, OverloadedError, RefusedErro
 from ..storage.base import (
     AddMembers,
     Advanced,
+    AdvanceDelivered,
     Append,
     Appended,
     BanMember,
@@ -52,6 +53,7 @@ from .entries import stored_instead
 from .live.hub import Hub
 from .pending import PendingCommand, held_error
 from .receipts import Receipts
+from .seq_check import SeqCheck
 from .session import Session
 
 logger = logging.getLogger(__name__)
@@ -70,9 +72,11 @@ class Publisher:
         allowance: Allowance,
         config: ServerConfig,
         feed: QueueFeed | None = None,
+        check: SeqCheck | None = None,
     ) -> None:
         self._hub = hub
         self._feed = feed
+        self._check = check if check is not None and check.wanted else None
         self._receipts = receipts
         self._to_reconcile = to_reconcile
         self._bridge = bridge
@@ -167,6 +171,8 @@ class Publisher:
     def _publish(self, entry: Entry, origin: Session | None) -> int:
         """Offer a new entry to who is online here, and tell the other nodes and the workers."""
         deliveries = self._hub.publish(entry, origin)
+        if self._check is not None:
+            self._check.stored(entry)
         if self._bridge is not None:
             self._bridge.stored(entry, origin)
         if self._feed is not None:
@@ -195,6 +201,9 @@ class Publisher:
         return deliveries
 
     def _advanced(self, pending: PendingCommand, outcome: Advanced) -> None:
+        command, session = pending.command, pending.session
+        if session is not None and type(command) is AdvanceDelivered:
+            self._hub.confirmed(session, command.conversation_id, command.up_to_seq, command.at_ms)
         if outcome.moved:
             self._receipts.note(outcome, pending.session)
             if self._bridge is not None:
@@ -226,6 +235,8 @@ class Publisher:
         self, conversation: Conversation, entry: Entry, added: Sequence[str], reason: JoinReason
     ) -> int:
         self._hub.open(conversation, entry, added)
+        if self._check is not None:
+            self._check.stored(entry)
         deliveries = self._hub.publish(entry, None)
         if self._bridge is not None:
             self._bridge.stored(entry, None)

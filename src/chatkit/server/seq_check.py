@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final, Literal
 
 from ..observability.instrument import Instruments, SeqViolation
-from ..storage.base import Appended, Created, Entry, MembersChanged, Outcome, Recalled
+from ..storage.base import Appended, Created, Entry, MembersChanged, Outcome, Recalled, Reviewed
 
 logger = logging.getLogger(__name__)
 
@@ -27,22 +28,37 @@ class SeqCheck:
 
     def __init__(self, instruments: Instruments) -> None:
         self._report = instruments.on_seq_violation
-        self._last: dict[str, tuple[str, int]] = {}
+        self._last: dict[str, int] = {}
+        self._epochs: dict[str, str] = {}
+        self._suspects: list[tuple[Entry, int]] = []
         self._found = 0
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody listens."""
+        return self._report is not None
+
+    def stored(self, entry: Entry) -> None:
+        """An entry was written just now. One that does not follow the one before is looked at when the batch ends."""
+        name, seq = entry.conversation_id, entry.seq
+        if self._last.get(name) != seq - 1:
+            self._suspects.append((entry, self._last.get(name, 0)))
+        self._last[name] = seq
+
     def committed(self, outcomes: Sequence[Outcome]) -> None:
-        """Entries of one transaction: in each conversation above what was there, and without a hole between them."""
-        if self._report is None:
+        """The batch has ended: its entries must be above what was there, and without a hole between them."""
+        suspects, self._suspects = self._suspects, []
+        if not suspects:
             return
-        in_batch: dict[str, tuple[str, int]] = {}
-        for outcome in outcomes:
-            entry = _new_entry(outcome)
-            if entry is not None:
-                self._check(entry, in_batch)
-        for name, place in in_batch.items():
-            self._last[name] = place
+        first: dict[str, Entry] = {}
+        for entry in chain.from_iterable(map(_entries_of, outcomes)):
+            first.setdefault(entry.conversation_id, entry)
+        for entry, before_seq in suspects:
+            self._look(entry, before_seq, goes_on=first.get(entry.conversation_id) is not entry)
         while len(self._last) > CONVERSATIONS_MAX:
-            del self._last[next(iter(self._last))]
+            name = next(iter(self._last))
+            del self._last[name]
+            self._epochs.pop(name, None)
 
     def read(self, entries: Iterable[Entry], after_seq: int) -> None:
         """Entries as the log has them behind `after_seq`."""
@@ -53,15 +69,16 @@ class SeqCheck:
                 self._violated(entry, "hole" if entry.seq > after_seq else "repeated", after_seq + 1)
             after_seq = entry.seq
 
-    def _check(self, entry: Entry, in_batch: dict[str, tuple[str, int]]) -> None:
-        name, seq, epoch = entry.conversation_id, entry.seq, entry.epoch
-        before = in_batch.get(name)
-        if before is not None and before[0] == epoch:
-            if seq != before[1] + 1:
-                self._violated(entry, "hole" if seq > before[1] else "repeated", before[1] + 1)
-        elif (before := self._last.get(name)) is not None and before[0] == epoch and seq <= before[1]:
-            self._violated(entry, "repeated", before[1] + 1)
-        in_batch[name] = epoch, seq
+    def _look(self, entry: Entry, before_seq: int, *, goes_on: bool) -> None:
+        """A number that is not the next one. Between two batches others may have written, or the log was replaced."""
+        known = self._epochs.get(entry.conversation_id)
+        self._epochs[entry.conversation_id] = entry.epoch
+        if not before_seq or known not in (None, entry.epoch):
+            return
+        if entry.seq <= before_seq:
+            self._violated(entry, "repeated", before_seq + 1)
+        elif goes_on:
+            self._violated(entry, "hole", before_seq + 1)
 
     def _violated(self, entry: Entry, kind: Literal["repeated", "hole"], expected_seq: int) -> None:
         assert self._report is not None
@@ -77,10 +94,12 @@ class SeqCheck:
         self._report(SeqViolation(entry.conversation_id, kind, expected_seq, entry.seq))
 
 
-def _new_entry(outcome: Outcome) -> Entry | None:
-    """The entry that was written just now, if there is one."""
-    if type(outcome) is Appended:  # nearly all are
-        return None if outcome.repeat else outcome.entry
-    if isinstance(outcome, Recalled):
-        return None if outcome.repeat else outcome.entry
-    return outcome.entry if isinstance(outcome, Created | MembersChanged) else None
+def _entries_of(outcome: Outcome) -> Sequence[Entry]:
+    """The entries that were written just now."""
+    if isinstance(outcome, Reviewed):
+        return outcome.entries
+    if isinstance(outcome, Appended | Recalled) and not outcome.repeat:
+        return (outcome.entry,)
+    if isinstance(outcome, Created | MembersChanged) and outcome.entry is not None:
+        return (outcome.entry,)
+    return ()

@@ -219,11 +219,11 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
             ports.ids.token_bytes(8).hex() if config.presence else "",
         )
         self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
+        check = SeqCheck(self._instruments)
         publisher = Publisher(
-            hub, receipts, to_reconcile, bridge, self._access, self.allowance, config, self._feed
+            hub, receipts, to_reconcile, bridge, self._access, self.allowance, config, self._feed, check
         )
         devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
-        check = SeqCheck(self._instruments)
         reports = reports_of(self._instruments, ports.clock, hub, check)
         lanes = Lanes()
         listener: CommitListener = publisher if self._moderator is None else HoldsBack(publisher, lanes)

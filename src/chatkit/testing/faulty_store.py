@@ -15,7 +15,7 @@ import anyio
 import msgspec
 
 from ..errors import UnavailableError
-from ..storage.base import Command, Outcome, Store
+from ..storage.base import Command, DeliveryStore, Outcome, Store
 from .rng import Stream
 
 _RETRY_AFTER_S = 0.5
@@ -83,6 +83,11 @@ class FaultyStore:
     def healthy(self) -> bool:
         """Whether the last commit through here was answered."""
         return not self._dead and not self._refused and self._store.healthy
+
+    @property
+    def deliveries(self) -> DeliveryStore:
+        """The outbox of the store itself, without faults."""
+        return self._store.deliveries
 
     async def migrate(self) -> bytes:
         """The store is open already; its secret."""

@@ -9,7 +9,9 @@ Used by `hub`, which carries out what `apply` returns and asks the log where the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -20,6 +22,10 @@ from .presence import Presence
 
 _EARLY_MAX = 256
 """Entries of one audience that came too early; further ones are read from the log."""
+
+
+TIMED_MAX: Final = 100
+"""Entries of an audience that wait to be confirmed and are timed; older ones are not."""
 
 
 class _MadeEntry(msgspec.Struct, rename="camel"):
@@ -65,6 +71,7 @@ class Audience:
         epoch: Identity of the log.
         position: Everything up to here was applied; the next entry is the following one.
         member_count: Members at `position`, online or not.
+        timed: (seq, serverTs, sender) of what was published last and is timed; see `delivery_times`.
     """
 
     __slots__ = (
@@ -76,6 +83,7 @@ class Audience:
         "member_count",
         "position",
         "sessions",
+        "timed",
         "type",
     )
 
@@ -93,6 +101,7 @@ class Audience:
         )
         self._early: dict[int, tuple[Entry, Session | None]] = {}
         self._notified: dict[str, tuple[int, int]] = {}
+        self.timed: deque[tuple[int, int, str]] = deque(maxlen=TIMED_MAX)
 
     # --- entries ---
 

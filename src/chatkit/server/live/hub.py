@@ -116,15 +116,15 @@ class Hub:
         audience = self._audiences.get(conversation_id)
         return [] if audience is None else list(dict.fromkeys(it.user_id for it in audience.sessions))
 
-    def delivery_s(
-        self, session: Session, conversation_id: str, up_to_seq: int, at_ms: int
-    ) -> Sequence[float]:
-        """How long the entries took that a session confirms with this for the first time, in seconds."""
+    def confirmed(self, session: Session, conversation_id: str, up_to_seq: int, at_ms: int) -> None:
+        """A session confirms entries: how long they took is noted for `take_delivery_s`, while anybody listens."""
         audience = self._audiences.get(conversation_id)
-        if self._times is None or audience is None or session not in audience.sessions:
-            return ()
-        online_from_seq = audience.sessions[session]
-        return self._times.confirmed(session, conversation_id, online_from_seq, up_to_seq, at_ms)
+        if self._times is not None and audience is not None and session in audience.sessions:
+            self._times.confirmed(session, audience, up_to_seq, at_ms)
+
+    def take_delivery_s(self) -> list[float]:
+        """How long the entries took that were confirmed since the last call, in seconds."""
+        return [] if self._times is None else self._times.take()
 
     def conversation_ids(self) -> list[str]:
         """Conversations with anybody online."""
@@ -235,8 +235,8 @@ class Hub:
             session.answer(ev.ConversationPush(name, kind, "LEFT"))
         if applied.uncertain:
             self._to_reconcile.joined(name, applied.uncertain, applied.reason)
-        if self._times is not None:
-            self._times.published(applied.entry)
+        if self._times is not None and (self._times.left or applied.entry.server_ts >= self._times.until_ms):
+            self._times.published(audience, applied.entry)
         push_entry(applied.entry, applied.recipients, applied.origin)
         self.offered += len(applied.recipients) - (applied.origin in applied.recipients)
         return len(applied.recipients)
@@ -279,7 +279,5 @@ class Hub:
     def _release(self, conversation_id: str) -> None:
         """Nobody of this conversation is online any more."""
         del self._audiences[conversation_id]
-        if self._times is not None:
-            self._times.forget(conversation_id)
         if self._bus is not None:
             self._bus.unsubscribe(topic_of(conversation_id))
