@@ -111,6 +111,24 @@ _LISTED: Final = (
         "",
     ),
     _hole(
+        "any member silences",
+        "the one who is silenced may not, so the others may",
+        "core.log.standing",
+        """        return Updated(describe(state, conversation), False)
+    check_may(state, conversation, command, "SILENCE_MEMBERS", membership.role)
+""",
+        """        return Updated(describe(state, conversation), False)
+""",
+    ),
+    _hole(
+        "any member bans",
+        "whoever is in may throw out",
+        "core.log.standing",
+        """    check_may(state, conversation, command, "BAN_MEMBERS", membership.role if membership.is_current else None)
+""",
+        "",
+    ),
+    _hole(
         "delivered without having seen it",
         "confirming what one cannot see does no harm",
         "core.log.cursors",

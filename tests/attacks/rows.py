@@ -30,7 +30,7 @@ class Ask:
         query: Behind the path.
         body: JSON, or the fields of the event.
         path: In place of the operation's own path, which is filled in otherwise.
-        insiders: Whether current members are asked too, who have not seen the message.
+        insiders: Whether current members are asked too: they have not seen the message, and have no other rights.
     """
 
     answer: Answer = "NOT_FOUND"
@@ -76,16 +76,50 @@ HTTP: Final[dict[str, tuple[Ask, ...]]] = {
     "PATCH /v1/conversations/{conversation_id}": (
         Ask(body={"title": "mine"}),
         Ask(body={"ownerId": "{me}"}),
+        Ask(body={"history": "FROM_START"}),
+        Ask("REFUSED", body={"title": "mine"}, insiders=True),
+        Ask("REFUSED", body={"ownerId": "{me}"}, insiders=True),
+        Ask("REFUSED", body={"history": "FROM_START"}, insiders=True),
     ),
     "GET /v1/conversations/{conversation_id}/members": (Ask(), Ask(query="cursor={u}")),
     "GET /v1/conversations/{conversation_id}/receipts": (Ask(), Ask(query="cursor={u}")),
     "POST /v1/conversations/{conversation_id}/members": (
         Ask(body={"userIds": ["{me}"]}),
         Ask(body={"userIds": ["{x}"]}),
+        Ask("REFUSED", body={"userIds": ["{x}"]}, insiders=True),
     ),
     "DELETE /v1/conversations/{conversation_id}/members/{user_id}": (
         Ask(),
         Ask(path="/v1/conversations/{c}/members/{me}"),
+        Ask("REFUSED", insiders=True),
+    ),
+    "PUT /v1/conversations/{conversation_id}/members/{user_id}/role": (
+        Ask(body={"role": "ADMIN"}),
+        Ask(body={"role": "ADMIN"}, path="/v1/conversations/{c}/members/{me}/role"),
+        Ask("REFUSED", body={"role": "MEMBER"}, insiders=True),
+        Ask("REFUSED", body={"role": "ADMIN"}, path="/v1/conversations/{c}/members/{me}/role", insiders=True),
+    ),
+    "PUT /v1/conversations/{conversation_id}/members/{user_id}/silence": (
+        Ask(body={"until": None}),
+        Ask("REFUSED", body={"until": None}, insiders=True),
+    ),
+    "DELETE /v1/conversations/{conversation_id}/members/{user_id}/silence": (
+        Ask(),
+        Ask("REFUSED", path="/v1/conversations/{c}/members/member-1/silence", insiders=True),
+    ),
+    "GET /v1/conversations/{conversation_id}/bans": (
+        Ask(),
+        Ask(query="cursor={u}"),
+        Ask("REFUSED", insiders=True),
+    ),
+    "PUT /v1/conversations/{conversation_id}/bans/{user_id}": (
+        Ask(),
+        Ask("REFUSED", insiders=True),
+    ),
+    "DELETE /v1/conversations/{conversation_id}/bans/{user_id}": (
+        Ask(),
+        Ask(path="/v1/conversations/{c}/bans/{me}"),
+        Ask("REFUSED", insiders=True),
     ),
     "GET /v1/presence": (Ask("SAME", query="users={u}"),),
     "GET /v1/blocks": (Ask("OWN"), Ask("SAME", query="cursor={u}")),

@@ -64,13 +64,14 @@ OUTSIDERS = (
     Outsider("never"),
     Outsider("left"),
     Outsider("removed"),
+    Outsider("expelled"),
     Outsider("blocked"),
     Outsider("banned", may_log_in=False),
     Outsider("late", is_member=True),
     Outsider("gap", is_member=True),
 )
-"""Never a member; left; removed by the owner; blocked by the owner; banned by the host; joined after the message; left
-before the message and came back after it."""
+"""Never a member; left; removed by the owner; banned from the group; blocked by the owner; banned by the host; joined
+after the message; left before the message and came back after it."""
 
 INSIDER = Outsider("member", is_member=True)
 """A member to whom nothing of the conversation is hidden: for what only administrators may."""
@@ -125,7 +126,7 @@ class Scene:
 
     async def set_up(self) -> None:
         """Everybody comes, and some go; the owner stays online."""
-        leaving = ["left-1", "removed-1", "gap-1", "banned-1"]
+        leaving = ["left-1", "removed-1", "gap-1", "banned-1", "expelled-1"]
         body = {
             "type": "GROUP",
             "memberIds": [MEMBER, *leaving],
@@ -138,11 +139,13 @@ class Scene:
         for user in ("left-1", "gap-1"):
             await self.done(user, "DELETE", f"{group}/members/{user}")
         await self.done(OWNER, "DELETE", f"{group}/members/removed-1")
+        await self.done(OWNER, "PUT", f"{group}/bans/expelled-1")
         await self.server.ban("banned-1")
         await self.done(OWNER, "POST", "/v1/blocks/blocked-1")
         sent = await self.done(OWNER, "POST", "/v1/messages/send", self._text(CANARY, "k1"))
         self.message_id = sent["messageId"]
         await self.server.add_members(CONVERSATION, None, ["late-1", "gap-1"])
+        await self.done(OWNER, "PUT", f"{group}/members/{MEMBER}/silence", {"until": None})
         push = {"provider": "log", "token": PUSH_TOKEN, "deviceId": DEVICE}
         await self.done(MEMBER, "POST", "/v1/devices", push)
         self.resume_token = await self._log_in_member()
