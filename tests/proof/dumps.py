@@ -13,6 +13,8 @@ import msgspec
 
 from chatkit.client.store.base import LocalStore, Record
 from chatkit.storage.base import AuditRow, Entry, MemberCursor, OutboxEntry, Store
+from chatkit.storage.verify_audit import check_audit
+from chatkit.storage.verify_report import Report
 from chatkit.testing.history import History, Incident
 from chatkit.types import Message
 
@@ -34,10 +36,15 @@ class LogDump(msgspec.Struct):
 
 
 class StoreDump(msgspec.Struct):
-    """What the store holds at the end."""
+    """What the store holds at the end.
+
+    Attributes:
+        chains: What is wrong with the chains of the audit.
+    """
 
     logs: dict[str, LogDump]
     outbox: list[OutboxEntry]
+    chains: list[str] = []
 
 
 class DeviceDump(msgspec.Struct):
@@ -93,7 +100,10 @@ async def dump_store(store: Store, conversation_ids: Sequence[str]) -> StoreDump
             entries += page
         members = await _members(store, name, entries)
         logs[name] = LogDump(name, epoch, head_seq, entries, members, await store.audit(name))
-    return StoreDump(logs, await store.outbox(1_000_000))
+    report = Report()
+    async for _ in check_audit(store, report):
+        pass
+    return StoreDump(logs, await store.outbox(1_000_000), [it.words for it in report.findings])
 
 
 async def _members(store: Store, conversation_id: str, entries: Sequence[Entry]) -> list[MemberCursor]:

@@ -155,7 +155,7 @@ def copy_of(history: CompleteHistory) -> CompleteHistory:
     copy.app_events = list(history.app_events)
     assert history.store is not None
     logs = {name: _log_copy(dump) for name, dump in history.store.logs.items()}
-    copy.store = StoreDump(logs, list(history.store.outbox))
+    copy.store = StoreDump(logs, list(history.store.outbox), list(history.store.chains))
     copy.devices = [_device_copy(dump) for dump in history.devices]
     copy.counts = list(history.counts)
     return copy

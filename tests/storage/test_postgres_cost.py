@@ -154,7 +154,7 @@ async def test_loading_and_writing_go_by_indexes(
     before = len(server.log())
     async with opened(lambda: PostgresStore(address, ids=seeded_ids())) as store:
         await live(store)
-        await do(store, base.EndLogins())
+        await do(store, base.EndLogins(1))
         await do(store, device("ann", "phone"), *(device("ann", f"d{n}") for n in range(3)))
         await everything(store)
     records = re.split(r"\n(?=\d{4}-\d\d-\d\d )", server.log()[before:])

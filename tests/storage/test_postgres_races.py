@@ -112,7 +112,7 @@ async def test_the_end_of_all_logins_reaches_a_resume_under_way(
 ) -> None:
     first = device("ann")
     await do(two[0], first)
-    await Halt(monkeypatch).cross(two, [resume(first.resume_hash, following=b"next")], [base.EndLogins()])
+    await Halt(monkeypatch).cross(two, [resume(first.resume_hash, following=b"next")], [base.EndLogins(1)])
 
     assert await two[0].resume_hashes([("ann", "phone")]) == {}
 

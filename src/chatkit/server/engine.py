@@ -29,6 +29,7 @@ from ..storage.base import (
     ConfirmMessage,
     CreateConversation,
     Done,
+    EndLogins,
     HeldRecord,
     Mute,
     Outcome,
@@ -402,6 +403,10 @@ class Engine:
     def renew_epoch(self, conversation_id: str) -> RenewEpoch:
         """A new identity for a restored log."""
         return RenewEpoch(conversation_id, self.new_epoch(), self._now_ms())
+
+    def end_logins(self) -> EndLogins:
+        """Nobody comes back by a resume token from before."""
+        return EndLogins(self._now_ms())
 
     def new_epoch(self) -> str:
         """An epoch that no log has had."""

@@ -21,7 +21,7 @@ from typing import Final
 import anyio
 
 from ..errors import RefusedError
-from ..storage.base import Done, EndLogins, RestoreReader
+from ..storage.base import Done, RestoreReader
 from .engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Restoration:
         logger.critical(
             "the log is older than what was served before: a backup was put back; renewing all of it"
         )
-        await self._engine.execute(EndLogins(), Done)
+        await self._engine.execute(self._engine.end_logins(), Done)
         after, count = "", 0
         while names := await self._log.conversation_ids(after, _AT_ONCE):
             await self._renew_each(names)

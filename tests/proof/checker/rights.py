@@ -12,7 +12,7 @@ from chatkit.wire import events as ev
 from .index import Index
 from .log_view import LogView
 from .traffic import Arrived
-from .verdict import Findings
+from .verdict import Breach, Findings
 from .words import of_event, of_log, of_row
 
 Change = tuple[str, int, str, str, int]
@@ -115,6 +115,8 @@ def _change_not_allowed(log: LogView, row: Entry, owners: Owners) -> str | None:
 
 def audited(index: Index) -> Findings:
     """Each privileged change has its audit row, and each row its change."""
+    store = index.history.store
+    yield from (Breach(what=words) for words in (store.chains if store is not None else ()))
     for log in index.logs.values():
         yield from _changes_audited(log)
         yield from _renewals_audited(index, log)

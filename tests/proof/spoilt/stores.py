@@ -237,6 +237,12 @@ def an_audit_that_blames_another(history: CompleteHistory) -> None:
 
 
 @spoils("S24")
+def a_chain_that_does_not_hold(history: CompleteHistory) -> None:
+    assert history.store is not None
+    history.store.chains.append("of the audit of conversation team, number 2 is not as it was written")
+
+
+@spoils("S24")
 def an_audit_out_of_order(history: CompleteHistory) -> None:
     audit = log(history).audit
     audit[0], audit[1] = (

@@ -41,6 +41,7 @@ AuditAction = Literal[
     "BANNED",
     "UNBANNED",
     "DISCONNECTED",
+    "LOGINS_ENDED",
     "READ",
     "EXPORTED",
     "ERASURE_BEGAN",

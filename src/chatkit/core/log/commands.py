@@ -525,6 +525,8 @@ class RenewEpoch(msgspec.Struct, frozen=True, gc=False):
 class EndLogins(msgspec.Struct, frozen=True, gc=False):
     """Every resume token ends: of a log that was put back, some that were used up would hold again."""
 
+    at_ms: int
+
 
 class RecordAct(msgspec.Struct, frozen=True, gc=False):
     """Write down an act in the audit that changes nothing else: what an administrator read, say.

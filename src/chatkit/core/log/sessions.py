@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...errors import TokenExpiredError
 from . import rules
 from .access import check_login, keys_of_login
+from .audit import note
 from .commands import (
     ANY_DEVICE,
     DeviceRule,
@@ -208,4 +209,5 @@ def end_logins(state: State, command: EndLogins) -> Done:
     state.logins_ended = True
     state.new_tokens.clear()
     state.tokens.update(dict.fromkeys(state.tokens))
+    note(state, None, command.at_ms, None, "LOGINS_ENDED", "")
     return Done()

@@ -60,7 +60,7 @@ class RestoreContract:
         first = device("ann")
         await do(store, first)
         second = resume(first.resume_hash, following=b"t2")
-        await do(store, second, base.EndLogins(), device("bob"))
+        await do(store, second, base.EndLogins(NOW), device("bob"))
         await refused(store, resume(first.resume_hash), TokenRevokedError)
         await refused(store, resume(b"t2"), TokenRevokedError)
         hashes = await store.resume_hashes([("ann", "phone"), ("bob", "phone")])

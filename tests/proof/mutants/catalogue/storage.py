@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..plant import Edit, Mutant
 
+AUDIT = "chatkit.core.log.audit"
 CURSORS = "chatkit.core.log.cursors"
 LOG_READS = "chatkit.core.log.reads"
 MEMBERS = "chatkit.core.log.members"
@@ -186,6 +187,18 @@ MUTANTS = (
                 MEMBERS,
                 '        note(state, conversation, command.at_ms, command.by, "ADDED", user_id)\n',
                 '    note(state, conversation, command.at_ms, command.by, "ADDED", added[0])\n',
+            ),
+        ),
+        ("S24", "alarm"),
+    ),
+    Mutant(
+        "audit-chain-of-one-link",
+        "All acts of a batch follow on the same head.",
+        (
+            Edit(
+                AUDIT,
+                "        heads[chain] = Head(row.number, row.digest)\n",
+                "        heads[chain] = Head(row.number, heads.get(chain, START).digest)\n",
             ),
         ),
         ("S24", "alarm"),
