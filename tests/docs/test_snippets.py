@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import click
 import pytest
 
+from chatkit.cli.commands import chatkit
 from tests.blackbox.server_process import ServerProcess
 from tests.blackbox.tokens import SECRET
 from tests.servers.postgres import serving
@@ -22,7 +24,19 @@ from .snippets import ADDRESS, ROOT, Block, blocks, pages, run_python
 PAGE_TIMEOUT_S = 30.0
 PAGES = pages()
 PYTHON_PAGES = [page for page in PAGES if blocks(page, "python")]
-NOT_CHATKIT = {"pip", "make", "export", "uvicorn", "python", "cd", "git", "curl", "mkdocs", "openssl"}
+NOT_CHATKIT = {
+    "pip",
+    "make",
+    "export",
+    "uvicorn",
+    "python",
+    "cd",
+    "git",
+    "curl",
+    "mkdocs",
+    "openssl",
+    "createuser",
+}
 
 
 def _name(page: Path) -> str:
@@ -104,12 +118,24 @@ def test_pages_hold_no_python_in_other_words() -> None:
             assert blocks(page, kind) == [], _name(page)
 
 
+def _command(words: list[str]) -> list[str]:
+    """The command, inside a group if it is in one."""
+    found: list[str] = []
+    group: click.Command = chatkit
+    for word in words:
+        if not isinstance(group, click.Group) or word not in group.commands:
+            break
+        found.append(word)
+        group = group.commands[word]
+    return found
+
+
 @pytest.mark.parametrize(("page", "line"), CHATKIT_COMMANDS, ids=lambda value: str(value)[:60])
 def test_command_exists_with_its_options(page: str, line: str) -> None:
     """The command's own help knows every option that the page gives it."""
     words = shlex.split(line.split("|")[0], comments=True)
     words = words[words.index("chatkit") + 1 :]
-    command = [word for word in words[:1] if not word.startswith("-")]
+    command = _command(words)
     options = {word.split("=")[0] for word in words if word.startswith("--")}
     shown = subprocess.run(
         [sys.executable, "-m", "chatkit", *command, "--help"], capture_output=True, text=True, timeout=60

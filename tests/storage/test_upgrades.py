@@ -77,3 +77,67 @@ async def test_a_log_of_the_first_version_is_whole_and_goes_on(path: str) -> Non
     assert [(row.action, row.number) for row in rest] == [("ADDED", 1), ("REMOVED", 2)]
     await store.aclose()
     assert verified(path).findings == []
+
+
+LOGINS = """
+INSERT INTO login_audit (at_ms, action, user_id, device_id, token_hash) VALUES (10, 'BANNED', 'eve', '', x'');
+INSERT INTO login_audit (at_ms, action, user_id, device_id, token_hash) VALUES (11, 'REVOKED', 'ann', 'phone', x'');
+INSERT INTO login_audit (at_ms, action, user_id, device_id, token_hash) VALUES (12, 'REVOKED', '', '', x'0af1');
+"""
+
+
+@pytest.fixture
+async def before_the_chains(path: str) -> str:
+    """The same log with the version before the audit was one, and had chains."""
+    connection = open_sqlite(path)
+    migrate(connection, migration_files("chatkit.storage.sqlite")[:4], APPLICATION_ID)
+    connection.begin()
+    for statement in LOGINS.strip().split(";\n"):
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+    return path
+
+
+async def test_acts_from_before_the_chains_are_all_there_and_stated(before_the_chains: str) -> None:
+    store = SqliteStore(before_the_chains, ids=seeded_ids(), threads=False)
+    await store.migrate()
+    rows = await store.acts(base.AuditFilter(), 0, 9)
+
+    assert [(row.action, row.subject, row.detail) for row in rows[:-1]] == [
+        ("CREATED", "g", {}),
+        ("LEFT", "ann", {}),
+        ("BANNED", "eve", {}),
+        ("REVOKED", "ann", {"device": "phone"}),
+        ("REVOKED", "", {"token": "0af1"}),
+    ]
+    assert (rows[-1].action, rows[-1].detail["rows"], rows[-1].at_ms) == ("CHAIN_STARTED", "5", 12)
+    await store.aclose()
+    assert verified(before_the_chains).findings == []
+
+    again = SqliteStore(before_the_chains, ids=seeded_ids(), threads=False)
+    await again.migrate()
+    assert await again.acts(base.AuditFilter(), 0, 9) == rows
+    await again.aclose()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE audit SET subject = 'bob' WHERE audit_id = 2",
+        "DELETE FROM audit WHERE audit_id = 3",
+        "INSERT INTO audit SELECT 7, 10, 0, '', 'UNBANNED', 0, 'eve', '{}', 0, x'' ",
+    ],
+)
+async def test_they_cannot_be_changed_any_more(before_the_chains: str, change: str) -> None:
+    store = SqliteStore(before_the_chains, ids=seeded_ids(), threads=False)
+    await store.migrate()
+    await store.aclose()
+    connection = open_sqlite(before_the_chains)
+    connection.begin()
+    for sql in ("DROP TRIGGER audit_is_never_changed", "DROP TRIGGER audit_is_never_deleted", change):
+        connection.execute(sql)
+    connection.commit()
+    connection.close()
+    words = "the audit rows from before there were chains are not those that were there"
+    assert words in [it.words for it in verified(before_the_chains).findings]
