@@ -124,9 +124,8 @@ _LISTED: Final = (
         "any member bans",
         "whoever is in may throw out",
         "core.log.standing",
-        """    check_may(state, conversation, command, "BAN_MEMBERS", membership.role if membership.is_current else None)
-""",
-        "",
+        'check_may(state, conversation, command, "BAN_MEMBERS", membership.role',
+        '_both and (state, conversation, command, "BAN_MEMBERS", membership.role',
     ),
     _hole(
         "delivered without having seen it",
