@@ -148,6 +148,46 @@ async def test_an_own_message_that_the_new_log_has_is_not_told_twice(server: Fak
         assert await received(chat, 2) == [3, 5]
 
 
+@pytest.mark.parametrize("heard_first", ["heads", "answer"])
+async def test_an_own_message_in_the_new_log_is_told_after_what_is_taken_back(
+    server: FakeServer, heard_first: str
+) -> None:
+    """Told before it, its place would be among those that `EpochChanged` takes back, and the app would lose it."""
+    async with client(server) as chat, anyio.create_task_group() as group:
+        line = await server.accept()
+        await line.log_in(head(0))
+        line.push(*(new(seq) for seq in range(1, 6)))
+        assert await received(chat, 5) == [1, 2, 3, 4, 5]
+        sent: list[int] = []
+
+        async def say() -> None:
+            sent.append((await chat.send("c-1", "mine")).seq)
+
+        await line.expect(ev.DeliveredAck)
+        group.start_soon(say)
+        send = await line.expect(ev.SendMsg)
+        mine = new(
+            4, epoch="e2", sender="u-1", key=send.client_msg_id, payload={"type": "TEXT", "text": "mine"}
+        )
+        log = [new(1), new(2), new(3, epoch="e2"), mine]
+        if heard_first == "heads":
+            line.push(ev.Heads([head(3, epoch="e2", delivered=2)], False))
+        line.push(ack(send, 4, "e2"))
+        while not sent:
+            await anyio.sleep(0.01)
+        if heard_first == "answer":  # what follows the former log is asked for, and refused
+            sync = await line.expect(ev.Sync)
+            line.push(ev.ErrorEvent("CONFLICT", "another epoch", False, ref=sync.ref))
+        await line.page(*log, up_to=4, epoch="e2")
+
+        changed, before = await until(chat, EpochChanged)
+        assert not any(isinstance(it, MessageSent) for it in before)
+        assert changed.kept_seq == 2
+        told, _ = await until(chat, MessageSent)
+        assert (sent, told.sent.seq, told.sent.epoch) == ([4], 4, "e2")
+        assert await received(chat, 1) == [3]
+
+
 async def received(chat: Any, count: int) -> list[int]:
     return [(await until(chat, MessageReceived))[0].message.seq for _ in range(count)]
 

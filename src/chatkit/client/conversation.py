@@ -45,6 +45,7 @@ class Conversation:
     Attributes:
         held_at_connect: The prefix when this connection began: no log that is still whole can end below it.
         renewal: The log is another one now, and how much of it is the same is being found out; None else.
+        sent_elsewhere: Answers to sends that are in another log than is held; the app is notified once that one counts.
         sent_ids: After a renewal, own entries without a place of whose answers the app was notified.
     """
 
@@ -61,6 +62,7 @@ class Conversation:
         "read_seq",
         "recalled_lately",
         "renewal",
+        "sent_elsewhere",
         "sent_ids",
         "timeline",
         "type",
@@ -80,6 +82,7 @@ class Conversation:
         self.others_read_seq = 0
         self.held_at_connect = 0
         self.renewal: Renewal | None = None
+        self.sent_elsewhere: list[Sent] = []
         self.sent_ids: set[str] = set()
         self.others_seqs: dict[
             str, tuple[int, int]
@@ -504,12 +507,27 @@ class Effects:
         """Tell the app of something that is no entry of a log."""
         self.deliveries.append(Delivery(event))
 
-    def sent(self, sent: Sent) -> None:
-        """A pending message is durable on the server."""
+    def sent(self, sent: Sent, later: Conversation | None = None) -> None:
+        """A pending message is durable on the server.
+
+        Args:
+            sent: The answer.
+            later: The conversation, if the message is in another log of it than is held: the app is notified once it is
+                known which log counts (`sent_elsewhere`), since what `EpochChanged` takes back is shown before it.
+        """
         key = (sent.conversation_id, sent.client_msg_id)
         self.resolved.append(key)
         self.outcomes.append((key, sent))
-        self.notify(MessageSent(sent))
+        if later is None:
+            self.notify(MessageSent(sent))
+        else:
+            later.sent_elsewhere.append(sent)
+
+    def sent_elsewhere(self, conversation: Conversation) -> None:
+        """It is known which log counts: notify the app of the messages that waited for that."""
+        waiting, conversation.sent_elsewhere = conversation.sent_elsewhere, []
+        for sent in waiting:
+            self.notify(MessageSent(sent))
 
     def held(self, key: Key, error: HeldError) -> None:
         """A pending message is kept for review."""

@@ -296,23 +296,17 @@ class Inbox:
             if self._outbox.find(event.conversation_id, event.client_msg_id) is not None:
                 self._conversations.heard_of(event.conversation_id).acks[event.client_msg_id] = event
             return
-        send = self._resolved(effects, event)
+        send = self._outbox.resolve(event.conversation_id, event.client_msg_id)
         if send is None:
             return
         message = _own_message(event, self._conversations.user_id, send, stored_payload(self._codec, event))
         conversation = self._find(effects, event.conversation_id, event.epoch, event.seq, proves=False)
+        sent = _sent(event, event.client_msg_id, event.epoch, stored_payload(self._codec, event))
+        effects.sent(sent, conversation if _is_elsewhere(conversation, event.epoch) else None)
         if conversation is None:
             self._conversations.heard_of(event.conversation_id).own[message.seq] = message
         else:
             self._arrived(effects, conversation, message, event.epoch, own=True)
-
-    def _resolved(self, effects: Effects, ack: ev.MsgAck) -> PendingSend | None:
-        """The send that is answered, which is pending no longer; None if it was not."""
-        assert isinstance(ack.client_msg_id, str)
-        send = self._outbox.resolve(ack.conversation_id, ack.client_msg_id)
-        if send is not None:
-            effects.sent(_sent(ack, ack.client_msg_id, ack.epoch, stored_payload(self._codec, ack)))
-        return send
 
     def _recall_acked(self, effects: Effects, event: ev.MsgAck) -> None:
         """The answer to a recall. Of a conversation that the heads did not name, nothing is remembered."""
@@ -390,6 +384,7 @@ class Inbox:
         conversation.epoch_refused = False
         if conversation.renewal is not None and not self._compare(effects, conversation, last_seq, page):
             return
+        effects.sent_elsewhere(conversation)
         notified = {
             message.seq
             for message in messages
@@ -541,8 +536,9 @@ class Inbox:
         effects.notify(ConversationChanged(event.conversation_id, event.type, event.change))
         if event.change == "LEFT":
             earlier = self._conversations.unsee(event.conversation_id)
-            for ack in earlier.acks.values() if earlier is not None else ():
-                self._resolved(effects, ack)  # an answer counts, also after leaving
+            for key, ack in earlier.acks.items() if earlier is not None else ():
+                if self._outbox.resolve(ack.conversation_id, key) is not None:
+                    effects.sent(_sent(ack, key, ack.epoch, stored_payload(self._codec, ack)))  # an answer counts, also then
             if conversation is not None:
                 _leave(effects, conversation)
             return
@@ -613,6 +609,12 @@ class Inbox:
 def _leave(effects: Effects, conversation: Conversation) -> None:
     conversation.left = True
     effects.change(conversation)
+    effects.sent_elsewhere(conversation)
+
+
+def _is_elsewhere(conversation: Conversation | None, epoch: str) -> bool:
+    """Whether an entry is in another log than is held; then a page is on its way that says which one counts."""
+    return conversation is not None and not conversation.left and not conversation.is_same_log(epoch)
 
 
 def _sent(entry: ev.MsgAck | Message, client_msg_id: str, epoch: str, instead: Payload | None = None) -> Sent:

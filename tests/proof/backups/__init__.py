@@ -1,0 +1,1 @@
+"""Backups of a log under load, put back after a kill: each log whole, every client converges, nothing told twice."""
