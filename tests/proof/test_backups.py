@@ -53,7 +53,7 @@ def test_what_is_right_is_passed() -> None:
     assert (screen.taken_back, screen.epochs) == (2, 1)
 
 
-WRONG = {
+WRONG: dict[str, list[ChatEvent]] = {
     "told again under its seq": [received(1), received(2), received(2)],
     "told again after a new epoch": [received(1), received(2), EpochChanged("c", "e2", 2), received(2)],
     "out of order": [received(1), received(3), received(2)],
@@ -67,7 +67,7 @@ def test_what_is_told_again_is_found(name: str) -> None:
 
 
 LOG = log_of(received(1), received(2), received(3))
-DIFFERENT = {
+DIFFERENT: dict[str, list[ChatEvent]] = {
     "one is missing": [received(1), received(3)],
     "one of the lost log is left": [received(1), received(2), received(3), received(4)],
     "one is of the lost log": [received(1), received(2), received(3, log="lost")],

@@ -116,11 +116,11 @@ class Device:
         tasks.start_soon(send)
 
     def is_done(self) -> bool:
-        """Whether everything is sent, and everything there is was told."""
+        """Whether everything is sent, and the app shows as much as there is."""
         client = self.client
         if client is None or client.pending_count:
             return False
         heads = client.conversations
         return set(heads) == set(self._conversations) and all(
-            it.delivered_seq >= it.head_seq for it in heads.values()
+            self.screen.count(it.conversation_id) >= it.head_seq for it in heads.values()
         )

@@ -84,6 +84,10 @@ class Screen:
         self.epochs += 1
         self._told_up_to[name] = min(self._told_up_to[name], kept_seq)
 
+    def count(self, name: str) -> int:
+        """How many entries of a conversation are shown."""
+        return len(self._shown[name])
+
     def differs(self, name: str, log: Iterable[tuple[int, Shown]]) -> list[str]:
         """How what is shown of a conversation differs from all of its log, in words; and what is shown twice."""
         shown, wanted = self._shown[name], dict(log)
