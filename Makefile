@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo check test test-all sim mutants fuzz crash soak soak-steady cluster matrix bench docs clean
+.PHONY: setup demo check test test-all sim mutants fuzz crash soak soak-steady backups cluster matrix bench docs clean
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -72,6 +72,12 @@ soak: setup
 # A steady load with clients that come and go, and faults: nothing of the server may grow. HOURS=72 for a release.
 soak-steady: setup
 	$(BIN)/python -m tests.proof.soak --hours $(or $(HOURS),1) --clients $(or $(CLIENTS),200) --rate $(or $(RATE),100)
+
+# Backups under load, put back after a kill: by chatkit backup, and by Litestream; how soon 10 million messages (4 GB, half an hour) are served again.
+backups: setup
+	$(BIN)/python -m tests.proof.backups --rounds $(or $(ROUNDS),10)
+	$(BIN)/python -m tests.proof.backups --rounds $(or $(ROUNDS),10) --way litestream
+	$(BIN)/python -m tests.proof.rto --messages $(or $(MESSAGES),10000000)
 
 # Three nodes on PostgreSQL and NATS, all from pip: apps and faults (SEED draws them), a rolling restart, a group of 500 that are all
 # online, 1,000 clients that are cut off at once, and two workers with 100,000 entries in the outbox. Says what was seen.

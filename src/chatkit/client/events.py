@@ -72,8 +72,9 @@ class MessageRecalled(msgspec.Struct, frozen=True):
 class MessageSent(msgspec.Struct, frozen=True):
     """A message of this device is durable.
 
-    It comes with the answer, so it may come before entries with a lower seq. A key that was answered before and is sent
-    again gives this event again, with the same answer. With `sent.payload` a moderator had that stored: show it.
+    It comes with the answer, so it may come before entries with a lower seq; where the log was replaced meanwhile it
+    waits for the `EpochChanged`. A key that was answered before and is sent again gives this event again, with the same
+    answer. With `sent.payload` a moderator had that stored: show it.
     Left out when the buffer is full and `send` itself returned it. After a restart the same message can come as
     `MessageReceived` too, where it had no place on this device yet: its log was being renewed, its conversation was not
     known here, or a moderator had something else stored.
@@ -157,8 +158,8 @@ class ConversationChanged(msgspec.Struct, frozen=True):
 class EpochChanged(msgspec.Struct, frozen=True):
     """The log was put back from a backup, or replaced: forget what was shown of it above `kept_seq`.
 
-    What the new log has above it comes next, as new. An own message that was SENT and stood above it is lost, unless
-    it comes again.
+    What the new log has above it comes next, as new, with what this device sent into it (`MessageSent`). An own message
+    that was SENT before and stood above it is lost, unless it comes again.
 
     Attributes:
         conversation_id: Which log.

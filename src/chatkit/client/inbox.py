@@ -299,9 +299,10 @@ class Inbox:
         send = self._outbox.resolve(event.conversation_id, event.client_msg_id)
         if send is None:
             return
-        message = _own_message(event, self._conversations.user_id, send, stored_payload(self._codec, event))
+        stored = stored_payload(self._codec, event)
+        message = _own_message(event, self._conversations.user_id, send, stored)
         conversation = self._find(effects, event.conversation_id, event.epoch, event.seq, proves=False)
-        sent = _sent(event, event.client_msg_id, event.epoch, stored_payload(self._codec, event))
+        sent = _sent(event, event.client_msg_id, event.epoch, stored)
         effects.sent(sent, conversation if _is_elsewhere(conversation, event.epoch) else None)
         if conversation is None:
             self._conversations.heard_of(event.conversation_id).own[message.seq] = message
@@ -538,7 +539,9 @@ class Inbox:
             earlier = self._conversations.unsee(event.conversation_id)
             for key, ack in earlier.acks.items() if earlier is not None else ():
                 if self._outbox.resolve(ack.conversation_id, key) is not None:
-                    effects.sent(_sent(ack, key, ack.epoch, stored_payload(self._codec, ack)))  # an answer counts, also then
+                    effects.sent(
+                        _sent(ack, key, ack.epoch, stored_payload(self._codec, ack))
+                    )  # an answer counts, also then
             if conversation is not None:
                 _leave(effects, conversation)
             return
