@@ -12,21 +12,23 @@ from click.testing import CliRunner
 
 from chatkit.cli.commands import chatkit as command
 from chatkit.ports import SystemIds
+from chatkit.storage.base import Store
+from chatkit.storage.postgres import PostgresStore
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.testing.contracts.storage_commands import NOW, delivered, device, do, group, recall, send
 
+from ..servers.postgres import serving
 from .command import chatkit
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> str:
-    anyio.run(make_log, tmp_path / "chat.db")
+    anyio.run(fill, SqliteStore(tmp_path / "chat.db", ids=SystemIds()))
     return f"sqlite:///{tmp_path / 'chat.db'}"
 
 
-async def make_log(path: Path) -> None:
-    """A message that bob's phone has confirmed, and that was recalled."""
-    store = SqliteStore(path, ids=SystemIds())
+async def fill(store: Store) -> None:
+    """Put in a message that bob's phone has confirmed, and that was recalled."""
     await store.migrate()
     await do(store, device("bob"), group("g", "ann", "bob"), send("g", "ann", "k\x1b[31m\nk", "canary"))
     await do(store, delivered("g", "bob", 2, at_ms=NOW + 1_500), recall("1-e1-2", "ann", at_ms=NOW + 2_000))
@@ -71,6 +73,18 @@ def test_nothing_is_written_and_a_server_may_have_the_file(log: str) -> None:
     writer.close()
     assert result.exit_code == 0, result.output
     assert "CREATED ann, bob" in result.output
+
+
+def test_a_log_on_postgresql_beside_its_server(tmp_path: Path) -> None:
+    with serving() as postgres:
+        address = postgres.new_database()
+        empty = chatkit("explain", "1-e1-2", "--storage", address, cwd=tmp_path)
+        anyio.run(fill, PostgresStore(address, ids=SystemIds()))
+        done = chatkit("explain", "1-e1-2", "--json", cwd=tmp_path, env={"CHATKIT_STORAGE": address})
+
+    assert (empty.returncode, "has no log" in empty.stderr) == (2, True), "none is made"
+    events = [fact["event"] for fact in json.loads(done.stdout)["facts"]]
+    assert events[:3] == ["STORED", "CONFIRMED", "RECALLED"]
 
 
 @pytest.mark.parametrize(
