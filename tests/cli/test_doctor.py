@@ -13,10 +13,11 @@ from typing import Any
 import anyio
 import anyio.abc
 import pytest
+import trustme
 from click.testing import CliRunner
 
 from chatkit import ServerConfig, open_store
-from chatkit.cli.checks import base, disk, machine, services, versions
+from chatkit.cli.checks import base, certificates, disk, machine, services, versions
 from chatkit.cli.checks.base import Finding, Subject, run_all
 from chatkit.cli.commands import chatkit
 from chatkit.cli.doctor import CHECKS
@@ -231,6 +232,36 @@ async def test_a_log_that_everybody_may_open(tmp_path: Path) -> None:
     assert ("rights", "ok") in of(await disk.disk(on_file(tmp_path)))
 
 
+# files of TLS
+
+
+async def test_files_of_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"):
+        monkeypatch.delenv(name, raising=False)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    key = tmp_path / "key.pem"
+    key.write_bytes(b"a key")
+    key.chmod(0o600)
+    (tmp_path / "empty.pem").write_text("")
+
+    async def look(address: str) -> list[tuple[str, str]]:
+        return [(it.status, it.words) for it in await certificates.certificates(Subject(storage=address))]
+
+    postgres = "postgresql://db/chat?sslmode=verify-full"
+    assert await look(postgres) == await look(f"{postgres}&sslrootcert=system") == []
+    good = await look(f"{postgres}&sslrootcert={tmp_path}/ca.pem&sslkey={key}")
+    assert [status for status, _ in good] == ["ok", "ok"]
+    assert [it for it, _ in await look(f"{postgres}&sslrootcert={tmp_path}/none.pem")] == ["failure"]
+    assert [it for it, _ in await look(f"{postgres}&sslrootcert={tmp_path}/empty.pem")] == ["failure"]
+    key.chmod(0o644)
+    assert [it for it, _ in await look(f"rediss://bus?ssl_keyfile={key}")] == ["warning"]
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    assert [it for it, _ in await look("memory://")] == ["failure"]
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    assert [it for it, _ in await look("memory://")] == ["ok"]
+
+
 # what the addresses lead to
 
 
@@ -391,7 +422,7 @@ async def test_a_check_that_hangs_is_a_failure_and_holds_nobody_up() -> None:
 
 
 def test_every_check_is_run() -> None:
-    modules = (versions, machine, disk, services)
+    modules = (versions, machine, disk, certificates, services)
     named = {
         value
         for module in modules

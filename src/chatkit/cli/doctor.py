@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from ..errors import ConfigurationError
-from .checks import disk, machine, services, versions
+from .checks import certificates, disk, machine, services, versions
 from .checks.base import Check, Finding, Subject, run_all
 from .config import COMMANDS, PASSED_ON, assemble, context_of
 from .configured import configuration
@@ -22,6 +22,7 @@ CHECKS: tuple[Check, ...] = (
     machine.memory,
     machine.clocks,
     disk.disk,
+    certificates.certificates,
     services.storage,
     services.bus,
     services.queue,
