@@ -17,8 +17,8 @@ from .command import chatkit, next_line, started
 
 
 def found(settings: Settings, path: tuple[str, ...]) -> Any:
-    value: Any = settings.delivery() if path[0] == "delivery" else settings.server()
-    for name in path[1:] if path[0] == "delivery" else path:
+    value: Any = settings.part(path[0])
+    for name in path[1:] if path[0] in ("delivery", "archiving") else path:
         value = getattr(value, name)
     return value
 

@@ -15,6 +15,7 @@ import msgspec
 from chatkit.cli.commands import chatkit
 from chatkit.cli.configured import node_options
 from chatkit.cli.settings import default_of, fields, option_of, said
+from chatkit.server.archiving.config import ArchiveConfig
 from chatkit.server.config import ServerConfig
 from chatkit.server.delivery.config import DeliveryConfig
 
@@ -41,7 +42,8 @@ def _has_default(option: click.Parameter) -> bool:
 
 def fields_table() -> str:
     """Fields of the structs, with their paths."""
-    words = dict(_words(ServerConfig)) | {f"delivery.{name}": it for name, it in _words(DeliveryConfig)}
+    words = dict(_words(ServerConfig)) | dict(_words(DeliveryConfig, "delivery."))
+    words |= _words(ArchiveConfig, "archiving.")
     rows = ["| name | default | |", "|---|---|---|"]
     for path, _ in fields():
         name = option_of(path)

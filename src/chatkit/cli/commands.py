@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import click
 
+from .archive import archive
 from .audit import audit
 from .backup import backup
 from .capacity import capacity_command
@@ -36,6 +37,7 @@ chatkit.add_command(demo)
 chatkit.add_command(verify)
 chatkit.add_command(audit)
 chatkit.add_command(user)
+chatkit.add_command(archive)
 chatkit.add_command(postgres)
 chatkit.add_command(backup)
 chatkit.add_command(restore)

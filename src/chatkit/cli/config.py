@@ -89,7 +89,9 @@ def assemble(context: click.Context) -> None:
     traces_of(given["traces"])
     if context.command is serve:
         login = Login(**{name: given[name] for name in Login.__struct_fields__})
-        assembled(chosen, given["storage"], given["bus"], given["queue"], given["push"], login)
+        assembled(
+            chosen, given["storage"], given["bus"], given["queue"], given["push"], given["archive"], login
+        )
         return
     open_store(given["storage"])
     push_of(chosen, given["push"])

@@ -35,7 +35,7 @@ class Configuration:
     Attributes:
         file: The file with settings; None: there is none.
         defaults: What the file, and files that variables name, say of the command's options.
-        settings: Those of `ServerConfig` and `DeliveryConfig`.
+        settings: Those of `ServerConfig`, `DeliveryConfig` and `ArchiveConfig`.
     """
 
     def __init__(self, file: ConfigFile | None, defaults: Mapping[str, tuple[Any, str]]) -> None:

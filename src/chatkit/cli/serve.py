@@ -19,7 +19,7 @@ import uvicorn
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
-from ..assemble import open_bus, open_queue, open_store
+from ..assemble import open_archive, open_bus, open_queue, open_store
 from ..gateway.websocket_asgi import asgi_app
 from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol, hide_queries
 from ..observability.instrument import Instrument
@@ -64,6 +64,11 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
     "--push", type=click.Path(dir_okay=False), help="The file that names push providers: run a worker."
 )
 @click.option(
+    "--archive",
+    help="Where old messages go, and are read: file:///FOLDER or s3://BUCKET/PREFIX. A server on PostgreSQL only reads "
+    "there: `chatkit archive run`.",
+)
+@click.option(
     "--metrics",
     metavar="HOST:PORT",
     help="A port for Prometheus, such as 127.0.0.1:9464. It asks nobody for a login.",
@@ -88,6 +93,7 @@ def serve(
     bus: str,
     queue: str | None,
     push: str | None,
+    archive: str | None,
     metrics: str | None,
     log_level: str,
     log_format: LogFormat,
@@ -108,7 +114,7 @@ def serve(
         instruments = traces_of(traces)
         if port_of_metrics is not None:
             instruments.append(port_of_metrics.metrics)
-        server = assembled(configuration(), storage, bus, queue, push, Login(**login), instruments)
+        server = assembled(configuration(), storage, bus, queue, push, archive, Login(**login), instruments)
         run(server, host, port, partial(_alongside, as_json, port_of_metrics))
 
 
@@ -118,6 +124,7 @@ def assembled(
     bus: str,
     queue: str | None,
     push: str | None,
+    archive: str | None,
     login: Login,
     instruments: Sequence[Instrument] = (),
 ) -> ChatServer:
@@ -131,9 +138,16 @@ def assembled(
         push=providers,
         delivery=delivery,
         queue=None if queue is None else open_queue(queue),
+        archive=None if archive is None else open_archive(archive),
+        archiving=chosen.settings.archiving() if archive is not None and is_alone(storage) else None,
         instruments=instruments,
         drain_on_signals=False,  # `_run` drains
     )
+
+
+def is_alone(storage: str) -> bool:
+    """Whether a log has one server, which does the archiving then."""
+    return not storage.startswith(("postgresql://", "postgres://"))
 
 
 Alongside = Callable[[str], Coroutine[Any, Any, None]]

@@ -1,4 +1,4 @@
-"""Every field of `ServerConfig` and `DeliveryConfig`, from outside; taken from the structs themselves.
+"""Every field of `ServerConfig`, `DeliveryConfig` and `ArchiveConfig`, from outside; taken from the structs themselves.
 
 A setting has one name, which is spelt in three ways: `--set limits.sends_per_user=10/30`,
 `CHATKIT_LIMITS__SENDS_PER_USER=10/30`, and in the file `sends_per_user = "10/30"` under `[limits]`. An option wins over
@@ -16,6 +16,7 @@ import msgspec
 
 from ..core.rate_limit import Rate
 from ..errors import ConfigurationError
+from ..server.archiving.config import ArchiveConfig
 from ..server.config import ServerConfig
 from ..server.delivery.config import DeliveryConfig
 
@@ -24,16 +25,20 @@ DEFAULT = "default"
 OPTION = "option"
 _LIKENESS = 0.85  # a letter or two of a word; what other programs call theirs is left alone
 _DELIVERY = "delivery"
+_ARCHIVING = "archiving"
+_PARTS: dict[str, type[msgspec.Struct]] = {_DELIVERY: DeliveryConfig, _ARCHIVING: ArchiveConfig}
 _RATE = "RATE/BURST, such as 10/30 (10 a second, 30 at once), or none"
 
 Path = tuple[str, ...]
 
 
 def fields(kind: Any = None, above: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Each setting with its type, parts of parts included; those of the delivery worker under `delivery`."""
+    """Each setting with its type, parts of parts included; those of the delivery worker under `delivery`, and of
+    the archive under `archiving`."""
     if kind is None:
         yield from fields(ServerConfig)
-        yield from fields(DeliveryConfig, (_DELIVERY,))
+        for name, part in _PARTS.items():
+            yield from fields(part, (name,))
         return
     for name, hint in typing.get_type_hints(kind).items():
         path = (*above, name)
@@ -72,12 +77,25 @@ class Settings:
 
     def server(self) -> ServerConfig:
         """The configuration of a server."""
-        return _with(ServerConfig(), self._values(lambda path: path[0] != _DELIVERY))
+        return _with(ServerConfig(), self._values(lambda path: path[0] not in _PARTS))
 
     def delivery(self, base: DeliveryConfig | None = None) -> DeliveryConfig:
         """The configuration of a delivery worker: what was given, over `base`."""
-        below = self._values(lambda path: path[0] == _DELIVERY)
-        return _with(base or DeliveryConfig(), {path[1:]: value for path, value in below.items()})
+        return _with(base or DeliveryConfig(), self._below(_DELIVERY))
+
+    def archiving(self) -> ArchiveConfig:
+        """The configuration of an archive."""
+        return _with(ArchiveConfig(), self._below(_ARCHIVING))
+
+    def part(self, name: str) -> msgspec.Struct:
+        """The configuration that a setting is in, by the first part of its path."""
+        if name == _DELIVERY:
+            return self.delivery()
+        return self.archiving() if name == _ARCHIVING else self.server()
+
+    def _below(self, name: str) -> dict[Path, Any]:
+        found = self._values(lambda path: path[0] == name)
+        return {path[1:]: value for path, value in found.items()}
 
     def _values(self, wanted: typing.Callable[[Path], bool]) -> dict[Path, Any]:
         return {path: given.value for path, given in self.given.items() if wanted(path)}
@@ -139,8 +157,7 @@ def from_toml(path: Path, value: Any, hint: Any, where: str) -> Any:
 def checked(path: Path, value: Any, where: str) -> Any:
     """The value, which its struct takes. Raises ConfigurationError, which begins with `where`."""
     try:
-        settings = Settings({path: Given(value, "")})
-        settings.delivery() if path[0] == _DELIVERY else settings.server()
+        Settings({path: Given(value, "")}).part(path[0])
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error}") from None
     return value
@@ -148,8 +165,8 @@ def checked(path: Path, value: Any, where: str) -> Any:
 
 def default_of(path: Path) -> Any:
     """What a setting is where nobody says anything."""
-    value: Any = ServerConfig() if path[0] != _DELIVERY else DeliveryConfig()
-    for name in path if path[0] != _DELIVERY else path[1:]:
+    value: Any = Settings({}).part(path[0])
+    for name in path[1:] if path[0] in _PARTS else path:
         value = getattr(value, name)
     return value
 
