@@ -185,7 +185,7 @@ class Dying:
         return carry_out
 
 
-class Parts:
+class OneLog:
     def __init__(self, cold: Any) -> None:
         self.cold = cold
 
@@ -198,7 +198,7 @@ async def test_whatever_ends_an_archiver_the_next_one_goes_on(
     before, clock, config = await shown(store, None), StandingClock(), tiny(object_entries=9, move_entries=5)
     for calls in itertools.count():
         process = Dying(calls, after=after)
-        archiver = archiver_of(Parts(process.of(store.cold)), process.of(archive), config, clock=clock)
+        archiver = archiver_of(OneLog(process.of(store.cold)), process.of(archive), config, clock=clock)
         with suppress(DyingError):
             await archiver.run()
         assert await shown(store, archive) == before, f"after {calls} calls"

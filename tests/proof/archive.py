@@ -306,7 +306,7 @@ async def prove(folder: Path, entries: int, baseline_s: float, timeout_s: float)
     print(f"without an archive: {_said(alone)}", flush=True)
     server = ServerProcess(folder, *_options(), "--archive", f"file://{archive}")
     watch = Watch(path)
-    wanted = sum(head - KEEP for head in heads)
+    wanted, afterwards = sum(head - KEEP for head in heads), list[float]()
 
     async def until_archived(load: Load) -> None:
         load.recalling = True
@@ -325,19 +325,26 @@ async def prove(folder: Path, entries: int, baseline_s: float, timeout_s: float)
                 f"{watch.unfinished()} unfinished, {watch.free()} free pages"
             )
             await anyio.sleep(0.5)
+        load.sends_s = []
+        await anyio.sleep(baseline_s)
+        afterwards.extend(load.sends_s)
         load.sends_s = during
 
     load = await under_load(server, heads, until_archived)
     print(f"while archiving: {_said(load)}", flush=True)
     for name, share in (("median", 50), ("99th percentile", 99)):
-        ratio = _percentile(load.sends_s, share) / _percentile(alone.sends_s, share)
-        print(f"a send took {ratio:.2f} times as long while archiving as without ({name})")
+        took_s = _percentile(load.sends_s, share)
+        before_s, after_s = _percentile(alone.sends_s, share), _percentile(afterwards, share)
+        print(
+            f"a send took {took_s / before_s:.2f} times as long while archiving as before, and"
+            f" {took_s / after_s:.2f} times as long as afterwards ({name})"
+        )
     wrong = [*alone.wrong, *load.wrong, *await look(path, archive, load.recalled)]
     size = sum(it.stat().st_size for it in archive.rglob("*") if it.is_file())
     after = path.stat().st_size
     count = sum(1 for it in archive.rglob("*.zst"))
-    share = f"{after / before:.0%} of what it had"
-    print(f"the log has {after / 1e6:.1f} MB, {share}, with {load.counts['sends']} new messages")
+    of_before = f"{after / before:.0%} of what it had"
+    print(f"the log has {after / 1e6:.1f} MB, {of_before}, with {load.counts['sends']} new messages")
     print(f"the archive has {size / 1e6:.1f} MB in {count} objects")
     return wrong
 

@@ -58,6 +58,8 @@ class History:
             (1, self._see),
             (3, self._revoke),
             (1, self._renew),
+            (1, self._retain),
+            (2, self._expire),
             (2, self._mute),
             (3, self._set_role),
             (2, self._silence),
@@ -204,6 +206,13 @@ class History:
 
     def _renew(self) -> base.RenewEpoch:
         return base.RenewEpoch(self._where(), f"e{self._chance.randrange(1, 9)}", self._now())
+
+    def _retain(self) -> base.SetRetention:
+        by = self._pick([None, *USERS])
+        return base.SetRetention(self._where(), self._pick([None, 0, 5, 50]), by, self._now())
+
+    def _expire(self) -> base.Expire:
+        return base.Expire(self._where(), self._seq(), self._pick([None, *USERS]), self._now())
 
     def _mute(self) -> base.Mute:
         return base.Mute(self._where(), self._pick(USERS), self._pick([0, NOW + 10, NOW + 10_000]))

@@ -19,7 +19,7 @@ from ..ports import Ports
 from ..server.archiving.archiver import Archived, Archiver
 from ..server.archiving.config import ArchiveConfig
 from ..server.archiving.restorer import Restored, Restorer
-from ..storage.base import OpensToRead, Store
+from ..storage.base import Expire, OpensToRead, Store
 from ..storage.cold import Archivable, ColdStore, ColdTerms, ColdTotals, Space
 from ..storage.sqlite.shrink import shrink_file
 from .common import exit_codes
@@ -76,7 +76,10 @@ def run(storage: str, archive: str, no_sweep: bool, log_level: str, as_json: boo
     config = configuration().settings.archiving()
 
     async def work(store: Store, cold: ColdStore, secret: bytes) -> Archived:
-        archiver = Archiver(cold, open_archive(archive), secret, config, Ports())
+        async def expire(command: Expire) -> None:
+            await store.commit([command])
+
+        archiver = Archiver(cold, open_archive(archive), secret, config, Ports(), expire=expire)
         return await _until_signalled(archiver, sweep=not no_sweep)
 
     with exit_codes():
@@ -85,7 +88,8 @@ def run(storage: str, archive: str, no_sweep: bool, log_level: str, as_json: boo
         done,
         as_json,
         f"{done.entries} entries are in {done.objects} new objects, and {done.moved} bodies have left the log;"
-        f" {done.rewritten} objects were written anew, {done.expired} have expired, {done.unknown} belonged to no log;"
+        f" {done.rewritten} objects were written anew, {done.expired} have expired;"
+        f" entries of {done.ended} conversations were deleted; {done.unknown} belonged to no log;"
         f" the log is {done.given_back_bytes} bytes smaller",
     )
 

@@ -52,6 +52,7 @@ class Conversation:
     __slots__ = (
         "acked_seq",
         "epoch_refused",
+        "expired_seq",
         "first_seq",
         "held_at_connect",
         "id",
@@ -76,6 +77,7 @@ class Conversation:
         self.epoch_refused = False  # the server says that our epoch is not its own
         self.acked_seq = 0
         self.first_seq = 1
+        self.expired_seq = 0
         self.read_seq = 0
         self.recalled_lately: deque[int] = deque(maxlen=RECALLED_LATELY_MAX)
         self.others_delivered_seq = 0
@@ -160,6 +162,8 @@ class Conversation:
         step = self.timeline.page(last_seq, page.up_to_seq, messages, notified)
         self.timeline.rise(page.head_seq)
         self._placed(effects, step, prefix, user_id, moved=True)
+        if not isinstance(page.floor_seq, UnsetType) and page.floor_seq > self.expired_seq:
+            effects.change(self).expired_up_to = self.expired_seq = page.floor_seq
 
     def begin_renewal(
         self, epoch: str, head_seq: int, *, floor: int, delivered_seq: int, read_seq: int

@@ -412,7 +412,13 @@ def _send_result(entry: Entry) -> wire.SendResult:
 
 def _page_result(page: Page) -> wire.PageResult:
     return wire.PageResult(
-        page.conversation_id, page.epoch, page.head_seq, log_entries(page, JSON), page.up_to_seq, page.more
+        page.conversation_id,
+        page.epoch,
+        page.head_seq,
+        log_entries(page, JSON),
+        page.up_to_seq,
+        page.more,
+        page.floor_seq or UNSET,
     )
 
 

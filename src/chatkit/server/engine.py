@@ -30,6 +30,7 @@ from ..storage.base import (
     CreateConversation,
     Done,
     EndLogins,
+    Expire,
     HeldRecord,
     Mute,
     Outcome,
@@ -41,6 +42,7 @@ from ..storage.base import (
     ReportMessage,
     ResolveReports,
     Review,
+    SetRetention,
     SetRole,
     SilenceMember,
     Store,
@@ -407,6 +409,14 @@ class Engine:
     def end_logins(self) -> EndLogins:
         """Nobody comes back by a resume token from before."""
         return EndLogins(self._now_ms())
+
+    def retention(self, conversation_id: str, keep_ms: int | None, by: str | None) -> SetRetention:
+        """How long entries are kept."""
+        return SetRetention(conversation_id, keep_ms, by, self._now_ms())
+
+    def expiry(self, conversation_id: str, up_to_seq: int, by: str | None) -> Expire:
+        """The end of entries."""
+        return Expire(conversation_id, up_to_seq, by, self._now_ms())
 
     def new_epoch(self) -> str:
         """An epoch that no log has had."""

@@ -27,7 +27,7 @@ from ..ports import Ports
 from ..push.base import PushProvider
 from ..queue.base import Connects as QueueConnects
 from ..queue.base import Queue
-from ..storage.base import ContactReader, ModerationReader, Store
+from ..storage.base import ContactReader, Done, ModerationReader, Store
 from ..types import Explanation
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -76,6 +76,7 @@ from .publisher import Publisher
 from .read_gate import ReadGate
 from .receipts import Receipts
 from .restoration import Restoration
+from .retention_verbs import RetentionVerbs
 from .sampler import Sampler
 from .seq_check import SeqCheck
 from .session import Session
@@ -88,7 +89,7 @@ from .watchdog import Watchdog
 logger = logging.getLogger(__name__)
 
 
-class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
+class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs):
     """A chat server to embed: `async with ChatServer(...) as server`, and `asgi_app(server)` to reach it by.
 
     Inside the `async with` it takes sessions and requests; leaving it drains. It may be entered again once it was left,
@@ -130,6 +131,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
         reads: For endpoints, not for hosts: whose turn it is to read.
         push: As it was given.
         presence: For endpoints, not for hosts: who is online.
+        log: For endpoints, not for hosts: pages of the log with bodies that are in the archive.
     """
 
     def __init__(
@@ -189,7 +191,14 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
         self._bus = bus
         self._feed = None if self._queue is None else QueueFeed(self._queue, ports.clock)
         self._worker = self._delivery_worker(store, ports)
-        self._archiving = Archiving(store, self._archive, self._archive_config, ports)
+        self._archiving = Archiving(
+            store,
+            self._archive,
+            self._archive_config,
+            ports,
+            lambda command: self.engine.execute(command, Done),
+        )
+        self.log = self._archiving.log
         self._background = Background(self._failed)
         spawn = self._background.spawn
         to_reconcile = ReconcileQueue()
@@ -261,7 +270,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
         )
         self.sync = Sync(
             store,
-            self._archiving.log,
+            self.log,
             hub,
             to_reconcile,
             self.allowance,
@@ -273,7 +282,6 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
         typing = Typing(store, hub, bridge, self._committer, self.allowance, config)
         self._restoration = Restoration(store, self.engine)
         self.erasures = Erasures(self.engine, store, ports.clock)
-        self.log = self._archiving.log
         dispatch = Dispatch(
             self.engine,
             self.login,
@@ -292,7 +300,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs):
         self._drain = Drain(self._sessions, self._committer, config, ports.clock, self._moderation)
         self._reconciler = Reconciler(
             store,
-            self._archiving.log,
+            self.log,
             hub,
             receipts,
             self._committer,

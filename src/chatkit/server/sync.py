@@ -181,6 +181,7 @@ class Sync:
                 messages=log_entries(page, session.codec),
                 up_to_seq=page.up_to_seq,
                 more=page.more,
+                floor_seq=page.floor_seq or UNSET,
                 ref=event.ref,
             )
         )

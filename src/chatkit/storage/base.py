@@ -59,6 +59,8 @@ from ..core.log.commands import (
     Recall as Recall,
     RemoveMember as RemoveMember,
     RenewEpoch as RenewEpoch,
+    SetRetention as SetRetention,
+    Expire as Expire,
     RenewLogin as RenewLogin,
     ResumeSession as ResumeSession,
     UnblockUser as UnblockUser,

@@ -21,6 +21,9 @@ SCAN_MAX: Final = 5_000
 """Conversations that are looked at in one read."""
 
 
+EXPIRE_MAX: Final = 5_000
+"""Entries of one conversation that expire at once."""
+
 RESTORE_MAX: Final = 250
 """Entries that are put back in one transaction."""
 
@@ -41,6 +44,13 @@ class Due(msgspec.Struct, frozen=True):
     """Conversations with work, of those that were looked at; the next read goes on after `after_key`, 0 is the end."""
 
     conversations: tuple[ColdConversation, ...]
+    after_key: int
+
+
+class Expiring(msgspec.Struct, frozen=True):
+    """(conversation id, up to which seq) of entries whose time is over; the next read goes on as in `Due`."""
+
+    conversations: tuple[tuple[str, int], ...]
     after_key: int
 
 
@@ -143,6 +153,15 @@ class ColdStore(Protocol):
         """
 
     # --- what has to be written anew, or go ---
+
+    async def expiring(self, now_ms: int, keep_ms: int, after_key: int) -> Expiring:
+        """Conversations with entries that are older than they are to be kept; of the `SCAN_MAX` after a key.
+
+        Args:
+            now_ms: What time it is.
+            keep_ms: How long they are kept where a conversation does not say it; 0 is for ever.
+            after_key: Where the last read ended.
+        """
 
     async def unfinished(self, taken_before_ms: int, limit: int) -> list[ColdRange]:
         """Ranges that are stale, and those that were claimed before then; at most `limit`."""

@@ -269,7 +269,10 @@ class ReceiptPush(Event, frozen=True, tag="RECEIPT"):
 
 
 class SyncPage(Event, frozen=True, tag="SYNC_PAGE"):
-    """Covers (lastSeq, upToSeq]: what is not listed is not visible and never will be by this page."""
+    """Covers (lastSeq, upToSeq]: what is not listed is not visible and never will be by this page.
+
+    `floor_seq`: entries up to here were deleted for good; left out where none were.
+    """
 
     conversation_id: str
     epoch: str
@@ -277,6 +280,7 @@ class SyncPage(Event, frozen=True, tag="SYNC_PAGE"):
     messages: list[LogEntry]
     up_to_seq: int
     more: bool
+    floor_seq: int | UnsetType = UNSET
     ref: str | UnsetType = UNSET
 
 

@@ -143,7 +143,7 @@ class ResolveBody(Body, frozen=True):
 
 
 class PageResult(Body, frozen=True):
-    """Entries of (start, upToSeq] that are visible to the caller, ascending."""
+    """Entries of (start, upToSeq] that are visible to the caller, ascending. `floorSeq` as in SYNC_PAGE."""
 
     conversation_id: str
     epoch: str
@@ -151,6 +151,7 @@ class PageResult(Body, frozen=True):
     messages: list[LogEntry]
     up_to_seq: int
     more: bool
+    floor_seq: int | UnsetType = UNSET
 
 
 class ReadResult(Body, frozen=True):

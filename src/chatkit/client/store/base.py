@@ -90,6 +90,8 @@ class Change(msgspec.Struct):
         floor: Set the start of what is stored completely; None leaves it. A new conversation starts at its prefix.
             Where a new one starts, everything before counts as taken.
         forget_up_to: Drop the stored entries up to here first; 0 drops none.
+        expired_up_to: Drop the stored entries up to here that the app has taken, for the log has them no more; 0
+            drops none.
         forget_above: Drop the stored entries and recalls above here first, of another log; the app has taken nothing
             above either, nor that the log is another one. None drops none.
         messages: Entries to store. A stored tombstone is never replaced by a body.
@@ -105,6 +107,7 @@ class Change(msgspec.Struct):
     left: bool = False
     floor: int | None = None
     forget_up_to: int = 0
+    expired_up_to: int = 0
     forget_above: int | None = None
     messages: list[Message] = msgspec.field(default_factory=list)
     recalled_seqs: list[int] = msgspec.field(default_factory=list)

@@ -147,6 +147,8 @@ class MemoryStore:
             self._forget(log, [seq for seq in log.messages if seq <= change.forget_up_to])
         if change.forget_above is not None:
             self._forget_above(log, change.forget_above)
+        if change.expired_up_to:
+            self._expire(log, change.expired_up_to)
         log.own |= change.own_seqs
         if change.floor is not None:
             log.floor = change.floor
@@ -177,6 +179,13 @@ class MemoryStore:
         placed = [seq for seq in seqs if seq <= log.record.prefix]
         self._forget(log, placed)
         log.floor = max([log.floor, *placed])
+
+    def _expire(self, log: _Log, up_to_seq: int) -> None:
+        """Let go of what was deleted from the log, as far as the app has taken it."""
+        waiting = [seq for seq in log.messages if seq > log.progress.taken_seq and seq not in log.own]
+        last_seq = min(up_to_seq, log.record.prefix, min(waiting, default=up_to_seq + 1) - 1)
+        self._forget(log, [seq for seq in log.messages if seq <= last_seq])
+        log.floor = max(log.floor, last_seq)
 
     def _forget_above(self, log: _Log, seq: int) -> None:
         self._forget(log, [each for each in log.messages if each > seq])

@@ -336,6 +336,8 @@ class SqliteStore:
             self._connection.execute(
                 "DELETE FROM message WHERE conversation_id = ? AND seq <= ?", (id_, change.forget_up_to)
             )
+        if change.expired_up_to:
+            self._expire(id_, change.expired_up_to)
         self._keep(id_, change.messages, change.own_seqs)
         for seq in change.recalled_seqs:
             self._blank(id_, seq, early=seq > change.prefix)
@@ -349,6 +351,16 @@ class SqliteStore:
                 (conversation_id, seq),
             )
         self._connection.execute(_FORGET_ABOVE, (seq, conversation_id))
+
+    def _expire(self, id_: str, up_to_seq: int) -> None:
+        """Let go of what was deleted from the log, as far as the app has taken it."""
+        ((last_seq,),) = self._connection.execute(_TRIMMABLE, (up_to_seq, id_))
+        self._connection.execute(
+            "DELETE FROM message WHERE conversation_id = ? AND seq <= ?", (id_, last_seq)
+        )
+        self._connection.execute(
+            "UPDATE conversation SET floor = max(floor, ?) WHERE conversation_id = ?", (last_seq, id_)
+        )
 
     def _trim(self, id_: str, messages_max: int, added: int) -> None:
         """Let go of the oldest entries, now and then, down to the first that the app has not taken."""

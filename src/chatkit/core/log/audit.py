@@ -33,6 +33,8 @@ AuditAction = Literal[
     "MEMBER_UNBANNED",
     "RECALLED",
     "EPOCH_RENEWED",
+    "RETENTION_CHANGED",
+    "EXPIRED",
     "HELD_RELEASED",
     "HELD_REWRITTEN",
     "HELD_REFUSED",

@@ -112,6 +112,8 @@ class Changes(msgspec.Struct, frozen=True):
         erasures: (user, whether bodies go, by whom or "" for the host, began) of those that begin; of one that is under
             way only that bodies go can change.
         ended_erasures: Users of whom they have ended.
+        retentions: (how long entries are kept or None, key).
+        floors: (up to where entries have expired, key); ranges of the archive that reach above it become stale.
         outboxes: By conversation key, where anything may be written; `outboxes_of` adds those of forgotten devices.
     """
 
@@ -155,6 +157,8 @@ class Changes(msgspec.Struct, frozen=True):
     resolved_reports: list[ResolvedRow] = []
     erasures: list[BegunErasure] = []
     ended_erasures: list[tuple[str]] = []
+    retentions: list[tuple[int | None, int]] = []
+    floors: list[tuple[int, int]] = []
     outboxes: dict[int, Outbox] = {}
 
 
@@ -197,6 +201,8 @@ def changes_of(state: State) -> Changes:
             changes.ended_erasures.append((user_id,))
         else:
             changes.erasures.append(begun)
+    changes.retentions.extend((keep_ms, key) for key, keep_ms in state.retentions.items())
+    changes.floors.extend((floor_seq, key) for key, floor_seq in state.floors.items())
     if state.new_revocations:
         changes.dropped_tokens.extend(sorted(state.dropped_tokens))
         changes.revocations.extend(sorted(state.new_revocations.values(), key=lambda it: it.position))

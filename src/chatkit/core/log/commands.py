@@ -522,6 +522,37 @@ class RenewEpoch(msgspec.Struct, frozen=True, gc=False):
     at_ms: int
 
 
+class SetRetention(msgspec.Struct, frozen=True, gc=False):
+    """Say how long entries of a conversation are kept. What is older then is deleted by `Expire`, by and by.
+
+    Refusal: NotFoundError.
+
+    Attributes:
+        keep_ms: 0 is for ever; None leaves it to the server.
+        by: Who asked the host for it, for the audit; None: the host itself.
+    """
+
+    conversation_id: str
+    keep_ms: int | None
+    by: str | None
+    at_ms: int
+
+
+class Expire(msgspec.Struct, frozen=True, gc=False):
+    """Entries up to a seq are deleted for good: nobody can read them any more. Their numbers, keys and ids stay.
+
+    The newest entry stays in any case; what was deleted before is no more work. Refusal: NotFoundError.
+
+    Attributes:
+        by: As in `SetRetention`.
+    """
+
+    conversation_id: str
+    up_to_seq: int
+    by: str | None
+    at_ms: int
+
+
 class EndLogins(msgspec.Struct, frozen=True, gc=False):
     """Every resume token ends: of a log that was put back, some that were used up would hold again."""
 
@@ -660,6 +691,8 @@ Command = (
     | SeeDevices
     | Revoke
     | RenewEpoch
+    | SetRetention
+    | Expire
     | EndLogins
     | RecordAct
     | BeginErasure

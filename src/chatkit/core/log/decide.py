@@ -18,7 +18,19 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...errors import RefusedError
-from . import access, blocks, cursors, erasure, members, messages, moderation, pushing, sessions, standing
+from . import (
+    access,
+    blocks,
+    cursors,
+    erasure,
+    members,
+    messages,
+    moderation,
+    pushing,
+    retention,
+    sessions,
+    standing,
+)
 from . import commands as c
 from .changes import Changes, Outbox, OutboxRows, changes_of
 from .keys import Keys
@@ -46,6 +58,8 @@ _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
     c.BlockUser: blocks.block_user,
     c.UnblockUser: blocks.unblock_user,
     c.RenewEpoch: members.renew_epoch,
+    c.SetRetention: retention.set_retention,
+    c.Expire: retention.expire,
     c.OpenSession: sessions.open_session,
     c.ResumeSession: sessions.resume_session,
     c.RenewLogin: sessions.renew_login,
@@ -81,6 +95,8 @@ _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.BlockUser: blocks.keys_of_block,
     c.UnblockUser: blocks.keys_of_block,
     c.RenewEpoch: members.keys_of_renew_epoch,
+    c.SetRetention: retention.keys_of_retention,
+    c.Expire: retention.keys_of_retention,
     c.OpenSession: sessions.keys_of_open,
     c.ResumeSession: sessions.keys_of_resume,
     c.RenewLogin: sessions.keys_of_renew_login,

@@ -73,7 +73,7 @@ def _new_conversation(state: State, command: CreateConversation, pair: str | Non
         None,
         None,
         command.history if pair is None else "FROM_JOIN",
-        command.at_ms,
+        created_ms=command.at_ms,
     )
     state.add_conversation(conversation)
     state.member_ids[conversation.key] = set()

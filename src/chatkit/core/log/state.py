@@ -118,6 +118,7 @@ class ConversationState(msgspec.Struct, eq=False, gc=False):
         created_ms: When it was made, if this batch makes it.
         grown_ms: When the first of its new entries was stored; None if it has none.
         history: What who joins may read of the time before.
+        floor_seq: Entries up to here have expired.
         changed: Whether its epoch, members, title, owner, history or blocks changed.
         may_close: Whether a device's cursor moved, or a lagging one left, so that the outbox may close.
     """
@@ -136,6 +137,7 @@ class ConversationState(msgspec.Struct, eq=False, gc=False):
     outbox_seq: int | None
     stored_outbox_seq: int | None
     history: History = "FROM_JOIN"
+    floor_seq: int = 0
     created_ms: int | None = None
     grown_ms: int | None = None
     changed: bool = False
@@ -374,6 +376,8 @@ class State:
         self.registered: dict[DevicePlace, int] = {}
         self.forgotten: set[DevicePlace] = set()
         self.erasures: dict[str, BegunErasure | None] = {}
+        self.retentions: dict[int, int | None] = {}
+        self.floors: dict[int, int] = {}
         self.removals = 0
         self.mutes: dict[tuple[int, str], int] = {}
         self.push_tokens: dict[DevicePlace, PushTokenRow] = {}

@@ -9,7 +9,7 @@ the next run goes on: nothing leaves the log before it is known to be in the arc
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 import msgspec
@@ -25,6 +25,7 @@ from ...core.log.cold import (
     object_name,
     object_place,
 )
+from ...core.log.commands import Expire
 from ...ports import Ports
 from ...storage.cold import Blanks, ColdStore, ColdTerms
 from .config import ArchiveConfig
@@ -44,6 +45,7 @@ class Archived(msgspec.Struct):
         entries: Entries in them.
         moved: Entries whose bodies left the hot tables.
         rewritten: Objects that were written anew, without what had to go.
+        ended: Conversations of which entries were deleted, their time being over.
         expired: Objects of which all entries have expired, and that were removed.
         unknown: Objects that no log knew, and that were removed.
         given_back_bytes: By which the log shrank on its disk.
@@ -53,6 +55,7 @@ class Archived(msgspec.Struct):
     entries: int = 0
     moved: int = 0
     rewritten: int = 0
+    ended: int = 0
     expired: int = 0
     unknown: int = 0
     given_back_bytes: int = 0
@@ -68,6 +71,7 @@ class Archiver:
         config: What, and how much at a time.
         ports: Time and random names.
         forget: Told of objects that were written anew or removed.
+        expire: Carries out the end of entries whose time is over; None: nothing ends.
     """
 
     def __init__(
@@ -78,9 +82,11 @@ class Archiver:
         config: ArchiveConfig,
         ports: Ports,
         forget: Callable[[str], None] = lambda name: None,
+        expire: Callable[[Expire], Awaitable[object]] | None = None,
     ) -> None:
         self._cold = cold
         self._archive = archive
+        self._expire_by = expire
         self._objects = ArchiveObjects(archive, threads=config.threads)
         self._log = log_name(secret)
         self._config = config
@@ -104,6 +110,7 @@ class Archiver:
             ConfigurationError: The archive does not let this program in.
         """
         self._done = Archived()
+        await self._expire()
         await self._rewrite_due()
         await self._remove_expired()
         await self._archive_due()
@@ -112,6 +119,21 @@ class Archiver:
             await self._sweep()
         await self._shrink()
         return self._done
+
+    # --- retention ---
+
+    async def _expire(self) -> None:
+        """Have those entries end that are older than they are to be kept. Their bodies leave as those of others do."""
+        after_key, keep_ms = 0, round(1000 * (self._config.keep_s or 0))
+        while self._expire_by is not None and not self._stopping:
+            now_ms = self._ports.clock.now_ms()
+            expiring = await self._cold.expiring(now_ms, keep_ms, after_key)
+            for conversation_id, floor_seq in expiring.conversations:
+                await self._expire_by(Expire(conversation_id, floor_seq, None, now_ms))
+                self._done.ended += 1
+            after_key = expiring.after_key
+            if not after_key:
+                return
 
     # --- new ranges ---
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from ...archive.base import ArchiveStore
+from ...core.log.commands import Expire
 from ...errors import ConfigurationError
 from ...ports import Ports
 from ...storage.base import Store
@@ -24,6 +26,7 @@ class Archiving:
         archive: Where its old bodies are; None: nowhere.
         config: With it this server archives by itself; None: it only reads.
         ports: Time and random names.
+        expire: Carries out the end of entries whose time is over.
 
     Attributes:
         log: Reads of the log, with the bodies that are in the archive.
@@ -33,7 +36,12 @@ class Archiving:
     """
 
     def __init__(
-        self, store: Store, archive: ArchiveStore | None, config: ArchiveConfig | None, ports: Ports
+        self,
+        store: Store,
+        archive: ArchiveStore | None,
+        config: ArchiveConfig | None,
+        ports: Ports,
+        expire: Callable[[Expire], Awaitable[object]],
     ) -> None:
         self._cold: ColdStore | None = store.cold if isinstance(store, Archivable) else None
         if (archive is not None or config is not None) and self._cold is None:
@@ -44,6 +52,7 @@ class Archiving:
         self._archive = archive
         self._config = config
         self._ports = ports
+        self._expire = expire
         self._archiver: Archiver | None = None
         self._swept_s = ports.clock.now_s()
 
@@ -66,7 +75,13 @@ class Archiving:
             return
         if self._config is not None and self._cold is not None:
             self._archiver = Archiver(
-                self._cold, self._archive, secret, self._config, self._ports, self.log.forget
+                self._cold,
+                self._archive,
+                secret,
+                self._config,
+                self._ports,
+                self.log.forget,
+                self._expire,
             )
 
     async def run(self) -> None:

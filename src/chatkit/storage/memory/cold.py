@@ -9,7 +9,18 @@ from msgspec.structs import replace
 
 from ...core.log.cold import ColdConversation, ColdEntry, ColdRange
 from ...errors import UnavailableError
-from ..cold import RESTORE_MAX, SCAN_MAX, Blanks, ColdTerms, ColdTotals, Due, Space, first_cold
+from ..cold import (
+    EXPIRE_MAX,
+    RESTORE_MAX,
+    SCAN_MAX,
+    Blanks,
+    ColdTerms,
+    ColdTotals,
+    Due,
+    Expiring,
+    Space,
+    first_cold,
+)
 from .tables import Conversation, MemoryState, Ranged
 
 
@@ -89,6 +100,13 @@ class MemoryCold:
                 log.rows[row.seq - 1] = row._replace(payload=b"")
         log.cold_seq += count
         return count
+
+    async def expiring(self, now_ms: int, keep_ms: int, after_key: int) -> Expiring:
+        """Conversations with entries whose time is over."""
+        await self._turn()
+        keys = sorted(key for key in self._tables.by_key if key > after_key)[:SCAN_MAX]
+        found = [_expired(self._tables.by_key[key], now_ms, keep_ms) for key in keys]
+        return Expiring(tuple(it for it in found if it is not None), keys[-1] if len(keys) == SCAN_MAX else 0)
 
     async def unfinished(self, taken_before_ms: int, limit: int) -> list[ColdRange]:
         """Ranges whose object has to be written."""
@@ -253,3 +271,11 @@ def _blanks(log: Conversation, it: ColdRange) -> Blanks:
     return Blanks(
         tuple(seq for seq in sorted(log.recalled) if it.first_seq <= seq <= it.last_seq), log.floor_seq
     )
+
+
+def _expired(log: Conversation, now_ms: int, default_ms: int) -> tuple[str, int] | None:
+    keep_ms = default_ms if log.keep_ms is None else log.keep_ms
+    rows = log.rows[log.floor_seq : min(log.floor_seq + EXPIRE_MAX, log.head_seq - 1)] if keep_ms else []
+    young = next((row.seq for row in rows if row.server_ts >= now_ms - keep_ms), None)
+    floor_seq = young - 1 if young is not None else log.floor_seq + len(rows)
+    return (log.conversation_id, floor_seq) if floor_seq > log.floor_seq else None

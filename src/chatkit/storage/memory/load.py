@@ -70,6 +70,7 @@ def _state_of(it: Conversation) -> ConversationState:
         first_seq,
         first_seq,
         it.history,
+        it.floor_seq,
     )
 
 

@@ -46,7 +46,11 @@ class MemoryPersonReads:
         """What the user wrote in a conversation, in the order of their keys."""
         log = self._tables.by_id.get(conversation_id)
         keys = () if log is None else sorted(log.by_client_id.items())
-        seqs = [seq for (sender, key), seq in keys if sender == user_id and key > after]
+        seqs = [
+            seq
+            for (sender, key), seq in keys
+            if sender == user_id and key > after and log is not None and seq > log.floor_seq
+        ]
         return [_message(log, seq) for seq in seqs[:limit] if log is not None]
 
 

@@ -58,6 +58,7 @@ def write(tables: MemoryState, changes: Changes) -> None:
             work.ready_ms = ready_ms
     write_audit(tables, changes.audit)
     write_erasures(tables, changes)
+    _write_retention(tables, changes)
 
 
 def _write_pushing(tables: MemoryState, changes: Changes) -> None:
@@ -119,6 +120,17 @@ def _write_log(tables: MemoryState, changes: Changes) -> None:
         conversation.recalled[seq] = recalled_by
         for it in conversation.ranges.values():
             if it.held.first_seq <= seq <= it.held.last_seq:
+                it.held = replace(it.held, is_stale=bool(it.held.name))
+
+
+def _write_retention(tables: MemoryState, changes: Changes) -> None:
+    for keep_ms, key in changes.retentions:
+        tables.by_key[key].keep_ms = keep_ms
+    for floor_seq, key in changes.floors:
+        log = tables.by_key[key]
+        log.floor_seq = max(log.floor_seq, floor_seq)
+        for it in log.ranges.values():
+            if it.held.first_seq <= floor_seq < it.held.last_seq:
                 it.held = replace(it.held, is_stale=bool(it.held.name))
 
 

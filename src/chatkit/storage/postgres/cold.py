@@ -10,10 +10,22 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
+from ...core.log.changes import Changes
 from ...core.log.cold import ColdConversation, ColdEntry, ColdRange
 from ...drivers.postgres import READ, RETRY_AFTER_S, Connection, Database, Row
 from ...errors import UnavailableError
-from ..cold import RESTORE_MAX, SCAN_MAX, Blanks, ColdTerms, ColdTotals, Due, Space, first_cold
+from ..cold import (
+    EXPIRE_MAX,
+    RESTORE_MAX,
+    SCAN_MAX,
+    Blanks,
+    ColdTerms,
+    ColdTotals,
+    Due,
+    Expiring,
+    Space,
+    first_cold,
+)
 
 # ruff: noqa: S608 -- joined from constants of this module only
 
@@ -136,6 +148,35 @@ WHERE e.conversation_key = $1 AND e.seq = k.seq AND e.payload = ''
 SELECT_SPACE: Final = "SELECT pg_database_size(current_database())"
 
 
+SET_RETENTION: Final = "UPDATE conversation SET keep_ms = $1::bigint WHERE conversation_key = $2"
+RAISE_FLOOR: Final = "UPDATE conversation SET floor_seq = greatest(floor_seq, $1) WHERE conversation_key = $2"
+STALE_BY_FLOOR: Final = """
+UPDATE archive_range SET is_stale = true
+WHERE conversation_key = $2 AND first_seq <= $1 AND last_seq > $1 AND name <> ''
+"""
+SELECT_EXPIRING: Final = """
+SELECT d.id, least(d.head_seq - 1, coalesce((
+    SELECT min(e.seq) - 1 FROM message AS e WHERE e.conversation_key = d.k AND e.seq > d.floor_seq
+        AND e.seq <= d.floor_seq + $4 AND e.server_ts >= $1 - d.keep_ms), d.floor_seq + $4))
+FROM (
+    SELECT c.conversation_key AS k, c.conversation_id AS id, c.head_seq, c.floor_seq, coalesce(c.keep_ms, $2) AS keep_ms
+    FROM conversation AS c WHERE c.conversation_key > $3 ORDER BY c.conversation_key LIMIT $5
+) AS d
+WHERE d.keep_ms > 0 AND d.floor_seq < d.head_seq - 1 AND (
+    SELECT e.server_ts FROM message AS e WHERE e.conversation_key = d.k AND e.seq = d.floor_seq + 1) < $1 - d.keep_ms
+ORDER BY d.k
+"""
+
+
+async def write_retention(connection: Connection, changes: Changes) -> None:
+    """How long entries are kept, and which have expired; their conversations are locked."""
+    for keep in changes.retentions:
+        await connection.fetch(SET_RETENTION, *keep)
+    for floor in changes.floors:
+        await connection.fetch(RAISE_FLOOR, *floor)
+        await connection.fetch(STALE_BY_FLOOR, *floor)
+
+
 class PostgresCold:
     """`storage.cold.ColdStore` on a database.
 
@@ -157,6 +198,13 @@ class PostgresCold:
     async def _read(self, sql: str, *values: object) -> list[Row]:
         async with self._reading.transaction(READ) as connection:
             return await connection.fetch(sql, *values)
+
+    async def expiring(self, now_ms: int, keep_ms: int, after_key: int) -> Expiring:
+        """Conversations with entries whose time is over."""
+        async with self._reading.transaction(READ) as connection:
+            rows = await connection.fetch(SELECT_EXPIRING, now_ms, keep_ms, after_key, EXPIRE_MAX, SCAN_MAX)
+            last = await connection.fetch(SELECT_SCANNED, after_key, SCAN_MAX - 1)
+        return Expiring(tuple((row[0], row[1]) for row in rows), last[0][0] if last else 0)
 
     async def due(self, terms: ColdTerms, after_key: int) -> Due:
         """Conversations with work."""

@@ -206,7 +206,7 @@ def _places(named: Iterable[tuple[Ref, str]]) -> tuple[list[str | None], list[in
 
 
 def _conversation(row: Row) -> ConversationState:
-    _, key, head_seq, member_count, last_activity_ms, blocks, outbox_seq, from_start, _, *texts = row
+    _, key, head_seq, member_count, last_activity_ms, blocks, outbox_seq, from_start, floor_seq, *texts = row
     conversation_id, kind, title, epoch, owner_id, pair = texts[:6]
     return ConversationState(
         key,
@@ -223,6 +223,7 @@ def _conversation(row: Row) -> ConversationState:
         outbox_seq,
         outbox_seq,
         "FROM_START" if from_start else "FROM_JOIN",
+        floor_seq,
     )
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import astuple
 
 from ...core.log.changes import Changes, Outbox
 from ...drivers.postgres import Connection
+from .cold import write_retention
 from .columns import columns
 from .person import write_erasures
 
@@ -82,6 +83,8 @@ async def write(connection: Connection, changes: Changes, outboxes: Collection[O
     )
     if changes.erasures or changes.ended_erasures:
         await write_erasures(connection, changes)
+    if changes.retentions or changes.floors:
+        await write_retention(connection, changes)
 
 
 def _rare(changes: Changes) -> str | None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from ...core.log.changes import Changes
 from ...core.log.cold import ColdConversation, ColdEntry, ColdRange
 from ...drivers.sqlite import Connection, Row
 from ...errors import UnavailableError
-from ..cold import SCAN_MAX, Blanks, ColdTerms, ColdTotals, Due, Space, first_cold
+from ..cold import EXPIRE_MAX, SCAN_MAX, Blanks, ColdTerms, ColdTotals, Due, Expiring, Space, first_cold
 from .select import select
 
 # ruff: noqa: S608 -- joined from constants of this module only
@@ -129,6 +130,39 @@ STALE_BY_RECALL = """
 UPDATE archive_range SET is_stale = 1 WHERE conversation_key = ?1 AND first_seq <= ?2 AND last_seq >= ?2 AND name <> ''
 """
 """Its object holds a body that was recalled. It is no longer read from there; an archiver writes it anew."""
+
+
+SET_RETENTION = "UPDATE conversation SET keep_ms = ? WHERE conversation_key = ?"
+RAISE_FLOOR = "UPDATE conversation SET floor_seq = max(floor_seq, ?) WHERE conversation_key = ?"
+STALE_BY_FLOOR = """
+UPDATE archive_range SET is_stale = 1 WHERE conversation_key = ?2 AND first_seq <= ?1 AND last_seq > ?1 AND name <> ''
+"""
+SELECT_EXPIRING = """
+SELECT id, min(head_seq - 1, ifnull((
+    SELECT min(e.seq) - 1 FROM message AS e WHERE e.conversation_key = k AND e.seq > floor_seq
+        AND e.seq <= floor_seq + ?4 AND e.server_ts >= ?1 - keep_ms), floor_seq + ?4))
+FROM (
+    SELECT c.conversation_key AS k, c.conversation_id AS id, c.head_seq, c.floor_seq, ifnull(c.keep_ms, ?2) AS keep_ms
+    FROM conversation AS c WHERE c.conversation_key > ?3 ORDER BY c.conversation_key LIMIT ?5
+)
+WHERE keep_ms > 0 AND floor_seq < head_seq - 1 AND (
+    SELECT e.server_ts FROM message AS e WHERE e.conversation_key = k AND e.seq = floor_seq + 1) < ?1 - keep_ms
+"""
+
+
+def write_retention(connection: Connection, changes: Changes) -> None:
+    """How long entries are kept, and which have expired."""
+    connection.executemany(SET_RETENTION, changes.retentions)
+    connection.executemany(RAISE_FLOOR, changes.floors)
+    connection.executemany(STALE_BY_FLOOR, changes.floors)
+
+
+def expiring(connection: Connection, now_ms: int, keep_ms: int, after_key: int) -> Expiring:
+    """Conversations with entries whose time is over, among the next ones."""
+    place = (now_ms, keep_ms, after_key, EXPIRE_MAX, SCAN_MAX)
+    found = tuple((name, floor_seq) for name, floor_seq in connection.execute(SELECT_EXPIRING, place))
+    last = connection.execute(SELECT_SCANNED, (after_key, SCAN_MAX - 1))
+    return Expiring(found, last[0][0] if last else 0)
 
 
 def due(connection: Connection, terms: ColdTerms, after_key: int) -> Due:

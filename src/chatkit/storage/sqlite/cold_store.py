@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from ...core.log.cold import ColdEntry, ColdRange
-from ..cold import RESTORE_MAX, Blanks, ColdTerms, ColdTotals, Due, Space
+from ..cold import RESTORE_MAX, Blanks, ColdTerms, ColdTotals, Due, Expiring, Space
 from . import cold
 
 Run = Callable[..., Awaitable[Any]]
@@ -24,6 +24,11 @@ class SqliteCold:
     def __init__(self, read: Run, change: Run) -> None:
         self._read = read
         self._change = change
+
+    async def expiring(self, now_ms: int, keep_ms: int, after_key: int) -> Expiring:
+        """Conversations with entries whose time is over."""
+        found: Expiring = await self._read(cold.expiring, now_ms, keep_ms, after_key)
+        return found
 
     async def due(self, terms: ColdTerms, after_key: int) -> Due:
         """Conversations with work."""

@@ -33,7 +33,7 @@ SELECT e.client_msg_id, c.conversation_key, e.epoch, e.seq, e.server_ts, r.seq I
 FROM conversation AS c
 CROSS JOIN message AS e ON e.conversation_key = c.conversation_key AND e.sender_id = ?2 AND e.client_msg_id > ?3
 LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
-WHERE c.conversation_id = ?1 ORDER BY e.client_msg_id LIMIT ?4
+WHERE c.conversation_id = ?1 AND e.seq > c.floor_seq ORDER BY e.client_msg_id LIMIT ?4
 """
 
 PLACES_SEARCHED: Final = 20_000

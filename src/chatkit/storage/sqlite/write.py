@@ -15,7 +15,7 @@ from ...core.log.state import DevicePlace
 from ...drivers.sqlite import Connection
 from . import moderation
 from .audit import write_audit
-from .cold import STALE_BY_RECALL
+from .cold import STALE_BY_RECALL, write_retention
 from .person import write_erasures
 from .select import select
 
@@ -222,6 +222,8 @@ def write(connection: Connection, changes: Changes) -> None:
         write_audit(connection, changes.audit)
     if changes.erasures or changes.ended_erasures:
         write_erasures(connection, changes)
+    if changes.retentions or changes.floors:
+        write_retention(connection, changes)
 
 
 def _write_pushing(connection: Connection, changes: Changes) -> None:

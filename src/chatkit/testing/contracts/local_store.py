@@ -163,6 +163,22 @@ class LocalStoreContract:
         assert [each.seq for each in store.messages("c-1", 99, 9)] == [5, 9]
         assert store.floor("c-1") == 2
 
+    def test_forgets_what_has_expired_once_the_app_has_taken_it(self, store: LocalStore) -> None:
+        """What waits for the app stays, and what is behind it; own messages wait for nobody."""
+        store.save([change(0, floor=0)])
+        store.save([change(6, *(message(seq) for seq in range(1, 7)), own_seqs={4})])
+        store.advance([Progress("c-1", "e1", 3)])
+        store.save([change(6, expired_up_to=5)])
+
+        store = self.reopened(store)
+        assert [each.seq for each in store.messages("c-1", 99, 9)] == [5, 6]
+        assert store.floor("c-1") == 4
+        store.advance([Progress("c-1", "e1", 6)])
+        store.save([change(6, expired_up_to=5)])
+        assert [each.seq for each in store.messages("c-1", 99, 9)] == [6]
+        store.save([change(6, expired_up_to=3)])
+        assert store.floor("c-1") == 5, "a lower one changes nothing"
+
     def test_reads_the_newest_below_a_seq(self, store: LocalStore) -> None:
         store.save([change(9, *(message(seq) for seq in range(1, 10)))])
 

@@ -123,7 +123,7 @@ BEGIN
         RETURN QUERY
         SELECT
             1, c.conversation_key, c.head_seq, c.member_count, c.last_activity_ms, c.blocks, o.first_seq,
-            (c.history = 'FROM_START')::integer::bigint, NULL::bigint, c.conversation_id, c.type, c.title, c.epoch,
+            (c.history = 'FROM_START')::integer::bigint, c.floor_seq, c.conversation_id, c.type, c.title, c.epoch,
             c.owner_id, c.single_pair, NULL::bytea, NULL::bytea, NULL::bigint, NULL::bigint
         FROM conversation AS c
         LEFT JOIN outbox AS o ON o.conversation_key = c.conversation_key

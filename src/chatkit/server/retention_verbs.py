@@ -1,0 +1,66 @@
+"""The verbs for hosts about how long messages are kept. `ChatServer` has them."""
+
+from __future__ import annotations
+
+from .._arguments import check_number
+from ..errors import BadRequestError, ConfigurationError
+from ..storage.base import Done
+from .host import HostVerbs, check_ids
+
+
+class RetentionVerbs(HostVerbs):
+    """What a host may do about how long messages are kept; `ChatServer` is one."""
+
+    async def set_retention(
+        self, conversation_id: str, keep_s: float | None, *, by: str | None = None
+    ) -> None:
+        """Say how long messages of a conversation are kept; then they are deleted for good, as `delete_history` does.
+
+        A server with `archiving` does it within `ArchiveConfig.interval_s`, or `chatkit archive run`. The newest entry
+        of a conversation stays.
+
+        Args:
+            conversation_id: Which.
+            keep_s: So many seconds; 0 is for ever; None leaves it to `ArchiveConfig.keep_s`.
+            by: Who asked for it, for the audit; None: the host.
+
+        Raises:
+            BadRequestError: No valid id, or a number below 0.
+            NotFoundError: There is no such conversation.
+            UnavailableError: Storage refused; a retry is safe.
+        """
+        check_ids(conversation_id, *(() if by is None else (by,)))
+        keep_ms = None if keep_s is None else _milliseconds(keep_s)
+        await self.engine.execute(self.engine.retention(conversation_id, keep_ms, by), Done)
+
+    async def delete_history(self, conversation_id: str, up_to_seq: int, *, by: str | None = None) -> None:
+        """Delete the messages of a conversation up to a seq for good, for everybody. The newest entry stays.
+
+        Nobody can read them from then on; who pages through the conversation is told where it begins now. Their bodies
+        leave the log and the archive with the next run of the archiver. What stays of them: their numbers, so that
+        there is no gap, and their keys, so that a resend gets its old answer.
+
+        Args:
+            conversation_id: Which.
+            up_to_seq: The last one to go; one that is gone already changes nothing.
+            by: Who asked for it, for the audit; None: the host.
+
+        Raises:
+            BadRequestError: No valid id, or a seq below 1.
+            NotFoundError: There is no such conversation.
+            UnavailableError: Storage refused; a retry is safe.
+        """
+        check_ids(conversation_id, *(() if by is None else (by,)))
+        if type(up_to_seq) is not int or up_to_seq < 1:
+            raise BadRequestError("up_to_seq must be a whole number of at least 1")
+        await self.engine.execute(self.engine.expiry(conversation_id, up_to_seq, by), Done)
+
+
+def _milliseconds(keep_s: float) -> int:
+    try:
+        check_number("keep_s", keep_s, least=0)
+    except ConfigurationError as error:
+        raise BadRequestError(str(error)) from None
+    if keep_s > 1e11:
+        raise BadRequestError("keep_s must be at most 100000000000")
+    return round(keep_s * 1000)
