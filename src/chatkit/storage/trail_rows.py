@@ -32,6 +32,11 @@ def span_of(user_id: str | None) -> tuple[str, str]:
     return ("", _LAST_ID) if user_id is None else (user_id, user_id)
 
 
+def recall_seq_of(entry: MessageTrail) -> int:
+    """The place of the entry that recalled this one; 0 if it was not."""
+    return 0 if entry.recall is None else entry.recall.seq
+
+
 def entry_at(place: Place, rows: Sequence[Row]) -> MessageTrail:
     """The entry alone. Raises NotFoundError: the place holds none, or another one."""
     key, epoch, seq = place

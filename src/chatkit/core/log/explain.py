@@ -87,7 +87,7 @@ def _of_entry(trail: MessageTrail) -> Iterator[Fact]:
     yield Fact("STORED", trail.server_ts, "EXACT", "message", _stored(trail), trail.sender_id)
     recall = trail.recall
     if recall is not None:
-        words = f"recalled by {recall.by}: its body is gone; the recall is entry {recall.seq}, {recall.message_id}"
+        words = f"recalled by {recall.by}, as entry {recall.seq}, {recall.message_id}: nobody is given its body any more"
         yield Fact("RECALLED", recall.at_ms, "EXACT", "message", words, recall.by)
     elif trail.body != "LOG":
         words = "in the archive" if trail.body == "ARCHIVE" else "gone: they were kept as long as was to be"
@@ -123,12 +123,8 @@ def _of_worker(trail: MessageTrail, now_ms: int) -> Iterator[Fact]:
         yield Fact("HANDLED", None, "NOT_KNOWN", "outbox", words)
     elif work.ready_ms is not None:
         late_s = (now_ms - work.ready_ms) // 1000
-        words = (
-            f"it has waited for a delivery worker for {late_s} s"
-            if late_s > 0
-            else "a delivery worker has it"
-        )
-        yield Fact("WAITING", None, "NOW", "outbox", words)
+        waits = f"it has waited for a delivery worker for {late_s} s"
+        yield Fact("WAITING", None, "NOW", "outbox", waits if late_s >= 0 else "a delivery worker has it")
 
 
 def _of_pushes(trail: MessageTrail) -> Iterator[Fact]:

@@ -145,7 +145,8 @@ class MessageTrail(msgspec.Struct, frozen=True):
         readers: By user.
         has_more: Whether there are more readers.
         devices: Of these readers, by user and device.
-        pushes: To devices of these readers, about this entry or later ones; by user, device and seq.
+        pushes: To devices of these readers, by user, device and seq: about this entry, about the one that recalled it,
+            and of each device the first one about a later entry.
         deliveries: What waits or was given up, for devices of these readers or the conversation as a whole.
     """
 

@@ -11,6 +11,7 @@ from ..base import (
     MessageTrail,
     OpenDelivery,
     OpenWork,
+    PushRecord,
     Reader,
     ReaderDevice,
     RecallMark,
@@ -46,9 +47,7 @@ def trail(tables: MemoryState, name: str, user_id: str | None, limit: int) -> Me
         readers=tuple(readers[:limit]),
         has_more=len(readers) > limit,
         devices=tuple(it for user in sorted(shown) for it in _devices(tables, log, user, row.seq)),
-        pushes=tuple(
-            push for place, push in sorted(log.pushes.items()) if place[0] in shown and push.seq >= row.seq
-        ),
+        pushes=tuple(_pushes(log, shown, row.seq)),
         deliveries=tuple(it for it in _open(log) if it.user_id in {"", *shown} and it.after_seq < row.seq),
     )
 
@@ -88,6 +87,18 @@ def _devices(tables: MemoryState, log: Conversation, user_id: str, seq: int) -> 
             None if push is None else push.provider,
             None if push is None else push.at_ms,
         )
+
+
+def _pushes(log: Conversation, user_ids: set[str], seq: int) -> Iterator[PushRecord]:
+    """Those about the entry, about its recall, and the first later one of each device."""
+    later = set[tuple[str, str]]()
+    for (user_id, device_id, about_seq), push in sorted(log.pushes.items()):
+        if user_id in user_ids and about_seq >= seq:
+            is_first = about_seq > seq and (user_id, device_id) not in later
+            if is_first:
+                later.add((user_id, device_id))
+            if is_first or about_seq in (seq, log.recalled.get(seq)):
+                yield push
 
 
 def _recall(log: Conversation, seq: int) -> RecallMark | None:

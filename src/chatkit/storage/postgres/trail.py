@@ -6,7 +6,7 @@ from typing import Final
 
 from ...drivers.postgres import Connection
 from ..base import READERS_MAX, MessageTrail
-from ..trail_rows import entry_at, place_of, span_of, trail_of
+from ..trail_rows import entry_at, place_of, recall_seq_of, span_of, trail_of
 
 SELECT_ENTRY: Final = """
 SELECT c.conversation_id, c.type, c.epoch, c.head_seq, c.member_count,
@@ -58,7 +58,10 @@ SELECT s.user_id, s.device_id, s.seq, s.provider, s.at_ms, s.answer, s.provider_
 FROM unnest($3::text[]) AS k (user_id)
 CROSS JOIN LATERAL (
     SELECT * FROM push_record AS f
-    WHERE f.conversation_key = $1 AND f.user_id = k.user_id AND f.seq >= $2 OFFSET 0
+    WHERE f.conversation_key = $1 AND f.user_id = k.user_id AND f.seq >= $2 AND (f.seq IN ($2, $4) OR f.seq = (
+        SELECT min(g.seq) FROM push_record AS g
+        WHERE g.conversation_key = $1 AND g.user_id = k.user_id AND g.device_id = f.device_id AND g.seq > $2))
+    OFFSET 0
 ) AS s
 """
 SELECT_OPEN: Final = """
@@ -84,6 +87,6 @@ async def trail(connection: Connection, name: str, user_id: str | None, limit: i
         readers,
         limit,
         await connection.fetch(SELECT_DEVICES, key, seq, users),
-        await connection.fetch(SELECT_PUSHES, key, seq, users),
+        await connection.fetch(SELECT_PUSHES, key, seq, users, recall_seq_of(entry)),
         await connection.fetch(SELECT_OPEN, key, seq, [*users, ""]),
     )

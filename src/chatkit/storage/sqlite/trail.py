@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...drivers.sqlite import Connection
 from ..base import READERS_MAX, MessageTrail
-from ..trail_rows import entry_at, place_of, span_of, trail_of
+from ..trail_rows import entry_at, place_of, recall_seq_of, span_of, trail_of
 from .select import select
 
 SELECT_ENTRY = """
@@ -45,7 +45,9 @@ SELECT_PUSHES = """
 WITH k (conversation_key, user_id, seq) AS (VALUES {keys})
 SELECT s.user_id, s.device_id, s.seq, s.provider, s.at_ms, s.answer, s.provider_id, s.reason, s.tries, s.first_ms
 FROM k CROSS JOIN push_record AS s ON s.conversation_key = k.conversation_key AND s.user_id = k.user_id
-WHERE s.seq >= k.seq
+WHERE s.seq >= k.seq AND (s.seq IN (k.seq, ?) OR s.seq = (
+    SELECT min(f.seq) FROM push_record AS f WHERE f.conversation_key = k.conversation_key AND f.user_id = k.user_id
+        AND f.device_id = s.device_id AND f.seq > k.seq))
 """
 SELECT_OPEN = """
 WITH k (conversation_key, user_id, seq) AS (VALUES {keys})
@@ -68,6 +70,6 @@ def trail(connection: Connection, name: str, user_id: str | None, limit: int) ->
         readers,
         limit,
         select(connection, SELECT_DEVICES, keys),
-        select(connection, SELECT_PUSHES, keys),
+        select(connection, SELECT_PUSHES, keys, recall_seq_of(entry)),
         select(connection, SELECT_OPEN, [*keys, (key, "", seq)]),
     )
