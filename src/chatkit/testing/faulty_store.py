@@ -9,13 +9,14 @@ goes wrong; all ways share it, and it may be changed while they are used. Faults
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import msgspec
 
 from ..errors import UnavailableError
 from ..storage.base import Command, DeliveryStore, Outcome, Store
+from ..storage.cold import Archivable, ColdStore
 from .rng import Stream
 
 _RETRY_AFTER_S = 0.5
@@ -88,6 +89,11 @@ class FaultyStore:
     def deliveries(self) -> DeliveryStore:
         """The outbox of the store itself, without faults."""
         return self._store.deliveries
+
+    @property
+    def cold(self) -> ColdStore:
+        """What the store itself knows of its archive, without faults; AttributeError if it knows nothing of one."""
+        return cast("Archivable", self._store).cold
 
     async def migrate(self) -> bytes:
         """The store is open already; its secret."""
