@@ -87,7 +87,8 @@ def _of_entry(trail: MessageTrail) -> Iterator[Fact]:
     yield Fact("STORED", trail.server_ts, "EXACT", "message", _stored(trail), trail.sender_id)
     recall = trail.recall
     if recall is not None:
-        words = f"recalled by {recall.by}, as entry {recall.seq}, {recall.message_id}: nobody is given its body any more"
+        place = f"entry {recall.seq}, {recall.message_id}"
+        words = f"recalled by {recall.by}, as {place}: nobody is given its body any more"
         yield Fact("RECALLED", recall.at_ms, "EXACT", "message", words, recall.by)
     elif trail.body != "LOG":
         words = "in the archive" if trail.body == "ARCHIVE" else "gone: they were kept as long as was to be"
