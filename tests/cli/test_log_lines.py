@@ -144,6 +144,29 @@ def test_a_record_that_cannot_be_formatted_is_named_and_not_shown(
     assert capsys.readouterr().err == ""
 
 
+class Unsayable:
+    """Has no words."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("secret-canary")
+
+
+def test_what_has_no_words_is_named_too(log: Log) -> None:
+    log.logger.warning(Unsayable())
+
+    (line,) = log.lines
+    assert "cannot be formatted: RuntimeError" in line
+    assert "canary" not in line
+
+
+def test_a_stream_that_is_closed_takes_nothing_and_nobody_is_told(
+    log: Log, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.stream.close()
+    log.logger.warning("nowhere")
+    assert capsys.readouterr().err == ""
+
+
 # --- repeats ---
 
 

@@ -38,6 +38,10 @@ log_format_option = click.option(
 )
 
 
+_TEMPLATE_CHARS: Final = 200
+"""Of a template that tell kinds apart."""
+
+
 class TextFormatter(logging.Formatter):
     """`2026-11-29 12:00:00,000 WARNING chatkit.server.access words`, with a traceback at its end, escaped."""
 
@@ -90,7 +94,12 @@ class OneLineHandler(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write it unless it repeats, and what is due to be said of others. Only here the handler's lock is held."""
-        if self._repeats.filter(record):
+        try:
+            passes = self._repeats.filter(record)
+        except Exception:  # of whoever made the record: its words cannot be had
+            self.handleError(record)
+            return
+        if passes:
             super().emit(record)
         self._say_left_out(record.created)
 
@@ -100,11 +109,17 @@ class OneLineHandler(logging.StreamHandler[TextIO]):
         super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's name
-        """A record that cannot be written is named in one line, where the standard library prints what is in it."""
-        kind, where = sys.exc_info()[0], f"{record.name}:{record.lineno}"
-        if kind is not None and not issubclass(kind, OSError | ValueError):
-            words = f"a record of {where} cannot be formatted: {kind.__name__}"
-            super().emit(_own_record("chatkit.cli", words))
+        """A record that cannot be formatted is named in one line, where the standard library prints what is in it.
+
+        Of a stream that is closed, or that nobody reads any more, nothing can be said.
+        """
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError) or self.stream.closed:
+            return
+        where = f"{record.name}:{record.lineno}"
+        super().emit(
+            _own_record("chatkit.cli", f"a record of {where} cannot be formatted: {type(error).__name__}")
+        )
 
     def _say_left_out(self, now_s: float) -> None:
         for kind, count in self._repeats.take_left_out(now_s):
@@ -137,7 +152,7 @@ def _kind_of(record: logging.LogRecord) -> Hashable | None:
     if record.levelno < logging.WARNING:
         return None
     error = record.exc_info[0] if record.exc_info else None
-    return record.name, record.levelno, str(record.msg), error
+    return record.name, record.levelno, str(record.msg)[:_TEMPLATE_CHARS], error
 
 
 def _left_out(record: logging.LogRecord) -> str:
