@@ -68,10 +68,33 @@ class DeviceDump(msgspec.Struct):
     online: bool
 
 
+class Moderated(msgspec.Struct, frozen=True):
+    """What a moderator answered about one message.
+
+    Attributes:
+        looked_at_s: When the node that asked looked whether the key is new.
+        at_s: When the moderator answered.
+        key: (conversation, sender, clientMsgId).
+        body: What was sent, in canonical form.
+        verdict: allow, refuse, rewrite, hold; or fail.
+        instead: What is to be stored instead.
+        is_open: Whether a failure lets it through.
+    """
+
+    looked_at_s: float
+    at_s: float
+    key: tuple[str, str, str]
+    body: bytes
+    verdict: str
+    instead: bytes | None
+    is_open: bool
+
+
 class CompleteHistory(History):
     """A history, and what is left at its end: all that the checker needs.
 
     Attributes:
+        moderated: What moderators answered, in order.
         store: What the store holds; None if nobody read it.
         devices: What each device holds.
         counts: What servers and clients held in memory.
@@ -86,9 +109,10 @@ class CompleteHistory(History):
         self.counts: list[Count] = []
         self.effects: list[tuple[Incident, int]] = []
         self.connections_ended_s: dict[int, float] = {}
+        self.moderated: list[Moderated] = []
 
     def _parts(self) -> Iterable[Sequence[Any]]:
-        return (*super()._parts(), self.devices, [self.store], self.counts)
+        return (*super()._parts(), self.devices, [self.store], self.counts, self.moderated)
 
 
 async def dump_store(store: Store, conversation_ids: Sequence[str]) -> StoreDump:

@@ -87,6 +87,7 @@ def server_counts(
     yield exactly("commands in the queue", len(parts.waiting))
     yield exactly("cost of the queue", parts.waiting.cost)
     yield exactly("payload bytes of the queue", parts.waiting.payload_bytes)
+    yield exactly("messages with the moderator", moderating_count(server))
     yield exactly("batches under way", len(server._committer._in_flight))
     yield exactly("commands without an answer", unanswered_count(server))
     yield exactly("receipts that wait", len(parts.receipts._moved) + len(parts.receipts._large))
@@ -104,7 +105,12 @@ def server_counts(
 
 def unanswered_count(server: ChatServer) -> int:
     """Commands that were queued and have no outcome yet."""
-    return server._committer._submitted - server._committer._answered
+    return server._committer._submitted - server._committer._answered + moderating_count(server)
+
+
+def moderating_count(server: ChatServer) -> int:
+    """Messages that wait for the moderator or are with it."""
+    return 0 if server._moderation is None else len(server._moderation._lanes)
 
 
 def server_peaks(server: ChatServer) -> Iterator[tuple[str, float, float]]:
@@ -124,6 +130,8 @@ def server_peaks(server: ChatServer) -> Iterator[tuple[str, float, float]]:
         parts.waiting.payload_bytes,
         config.commit_queue_bytes_max + _LARGEST_BYTES,
     )
+    if server._moderation is not None:
+        yield "messages with the moderator", moderating_count(server), server._moderation._config.queue_max
     yield "sessions", len(server._sessions._sessions), config.sessions_max
     yield "entries that came early", max((len(it._early) for it in parts.audiences), default=0), 256
     for session in server._sessions:

@@ -158,6 +158,7 @@ def copy_of(history: CompleteHistory) -> CompleteHistory:
     copy.store = StoreDump(logs, list(history.store.outbox), list(history.store.chains))
     copy.devices = [_device_copy(dump) for dump in history.devices]
     copy.counts = list(history.counts)
+    copy.moderated = list(history.moderated)
     return copy
 
 

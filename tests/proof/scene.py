@@ -14,11 +14,13 @@ from chatkit.client.store.memory import MemoryStore
 from chatkit.errors import ChatkitError, RefusedError
 from chatkit.gateway.memory import MemoryConnector
 from chatkit.server.limits import Limits
+from chatkit.server.moderation.verdicts import Allow, ModeratorVerdict, Submission
 from chatkit.testing.rng import Rng
 from chatkit.transport.base import Transport, TransportClosedError
 from chatkit.wire.codec import CODECS
+from chatkit.wire.payload import encode
 
-from .dumps import CompleteHistory, dump_device, dump_store
+from .dumps import CompleteHistory, Moderated, dump_device, dump_store
 from .held import Peaks, server_counts, server_peaks
 from .membership import current_members
 
@@ -196,9 +198,20 @@ class Scene:
             authenticate=whoever,
             config=ServerConfig(recall_window_s=RECALL_WINDOW_MS / 1000, limits=Limits.unlimited()),
             ports=self.rng.ports("n-0"),
+            moderator=self._moderate,
         )
         self._connections = 0
         self.tasks: TaskGroup
+
+    async def _moderate(self, submissions: Sequence[Submission]) -> list[ModeratorVerdict]:
+        """Everything is allowed, and noted."""
+        now_s = anyio.current_time()
+        for it in submissions:
+            key = (it.conversation_id, it.sender_id, it.client_msg_id)
+            self.history.moderated.append(
+                Moderated(now_s, now_s, key, encode(it.payload), "allow", None, is_open=False)
+            )
+        return [Allow()] * len(submissions)
 
     async def __aenter__(self) -> Self:
         await self.server.__aenter__()

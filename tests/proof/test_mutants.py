@@ -12,7 +12,7 @@ import pytest
 
 from .checker import INVARIANTS
 from .mutants.__main__ import hunt_apart
-from .mutants.catalogue import MUTANTS, client, core, provers, server, storage
+from .mutants.catalogue import MUTANTS, client, core, moderation, provers, server, storage
 from .mutants.plant import Edit, Mutant, mutated, plant
 
 WANTED_LEAST = 25
@@ -38,7 +38,11 @@ def test_a_planted_bug_fits_the_source(mutant: Mutant) -> None:
 
 
 def test_there_are_enough_and_each_has_a_name_of_its_own() -> None:
-    every = [mutant.name for area in (storage, server, client, core, provers) for mutant in area.MUTANTS]
+    every = [
+        mutant.name
+        for area in (storage, server, client, core, moderation, provers)
+        for mutant in area.MUTANTS
+    ]
 
     assert [name for name, count in Counter(every).items() if count > 1] == []
     assert sorted(every) == sorted(MUTANTS)

@@ -42,11 +42,11 @@ def _logged(kind: type[_LoggedT], entry: Entry, codec: Codec, client_msg_id: str
 def stored_instead(command: Command, outcome: Appended | Recalled) -> bytes | None:
     """The payload that a moderator had stored in place of the one that was sent; None if it did not.
 
-    Of a message that was recalled meanwhile nobody need be told.
+    Of a message that was recalled meanwhile nobody need be told, nor of one whose body is not at hand any more.
     """
     if type(command) is Append and not outcome.repeat:
         return None  # nobody came between
-    if not isinstance(command, Append) or outcome.entry.payload in (command.payload, RECALLED):
+    if not isinstance(command, Append) or outcome.entry.payload in (command.payload, RECALLED, b""):
         return None
     return outcome.entry.payload
 

@@ -276,7 +276,8 @@ class ReportRecord(msgspec.Struct, frozen=True):
     Attributes:
         sender_id: Who wrote the message.
         reporter_id: Who reported it.
-        body: The copy that was kept with it, else what the log has now: canonical JSON; None once that was recalled.
+        body: The copy that was kept with it, else what the log has now: canonical JSON; None once that was recalled,
+            or is in an archive.
     """
 
     report_id: int

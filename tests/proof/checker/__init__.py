@@ -15,6 +15,7 @@ Reads a `CompleteHistory` and nothing else. Which calls it knows, and what it ta
 - `page`: `last_seq`, `limit`; answer: the fields of `storage.base.Page`
 - `list`: answer: `items`, a list of `storage.base.ConversationRow`; with `limit`, and without `after`, it is asked
   whether all are there
+- `review`: `conversation_id`, `sender_id`, `client_msg_id`, `decision` (refuse, release, rewrite), `payload` (instead)
 - `renew_epoch`: `conversation_id`; answer: the new epoch as `epoch` or `value`
 
 Of others it only asks that they return. Of each with `timeout_s` it asks that it returns by then, to the millisecond:

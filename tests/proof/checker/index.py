@@ -81,6 +81,23 @@ class Index:
             self._sent[call.number] = body
         return body
 
+    @cached_property
+    def _rewrites(self) -> dict[Key, set[bytes]]:
+        found: dict[Key, set[bytes]] = defaultdict(set)
+        for it in self.history.moderated:
+            if it.instead is not None:
+                found[it.key].add(it.instead)
+        for call in self.calls("review"):
+            if call.result != "fail" and call.args["payload"] is not None:
+                args = call.args
+                key = (args["conversation_id"], args["sender_id"], args["client_msg_id"])
+                found[key].add(canonical(args["payload"]))
+        return found
+
+    def rewrites(self, key: Key) -> set[bytes]:
+        """What a moderator may have had stored under a key in place of what was sent."""
+        return self._rewrites.get(key, set())
+
     def known_head(self, conversation_id: str, before_s: float) -> int:
         """The greatest seq that anybody is known to have seen committed before a moment."""
         heads = self._heads.get(conversation_id)
@@ -222,6 +239,8 @@ class Index:
         for row in log.rows.values():
             if row.client_msg_id is None or row.payload != RECALLED:
                 continue
+            if self.rewrites((log.name, row.sender_id, row.client_msg_id)):
+                continue  # nobody knows which of them it was
             calls = self.sends.get((log.name, row.sender_id, row.client_msg_id), [])
             bodies = {self.body_sent(call) for call in calls if call.result == "ok"}
             bodies = bodies or {self.body_sent(call) for call in calls}

@@ -6,6 +6,7 @@ from .cursors import cursors_rise, receipts_follow, unread_counted
 from .isolation import isolated, revoked
 from .liveness import everything_answered, online_devices_converge, returned_devices_converge
 from .memory import bounded_memory, nothing_left_over
+from .moderation import moderated
 from .online import authors_hear, caught_up, heard_connections_stay, typing_is_limited_apart
 from .order import equal_order, real_time_order, session_order
 from .outbox import outbox_covers
@@ -39,6 +40,7 @@ INVARIANTS: dict[str, Invariant] = {
         Invariant("S17", "isolation", "session", isolated),
         Invariant("S19", "write permission", "log", write_permission),
         Invariant("S20", "recall", "session", recalls_hold),
+        Invariant("S26", "moderation", "log", moderated),
         Invariant("S22", "resume", "session", resume_is_bound),
         Invariant("S23", "sync completeness", "session", complete_reads),
         Invariant("S24", "audit", "log", audited),

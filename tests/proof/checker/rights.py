@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Final
 
 from chatkit.storage.base import AuditRow, Entry
 from chatkit.wire import events as ev
@@ -58,6 +59,10 @@ def _typing_allowed(index: Index, it: Arrived[ev.TypingPush]) -> Findings:
         yield of_event(it, log.name, why or echoed)
 
 
+REVIEWS: Final = {"release": "HELD_RELEASED", "rewrite": "HELD_REWRITTEN", "refuse": "HELD_REFUSED"}
+"""How a decision about a held message stands in the audit."""
+
+
 class Owners:
     """Who owned a group when, by the rule: its creator, then whoever was there for longest when the owner went.
 
@@ -72,7 +77,9 @@ class Owners:
     def __init__(self, log: LogView) -> None:
         self.before: dict[int, str] = {}
         self.successors: dict[int, str] = {}
-        self.by_host = {row.seq for row in log.dump.audit if not row.actor_id}
+        self.by_host = {
+            row.seq for row in log.dump.audit if not row.actor_id and row.action not in REVIEWS.values()
+        }
         owner = log.rows[1].sender_id if 1 in log.rows else ""
         for row in log.dump.entries:
             self.before[row.seq] = owner
@@ -120,6 +127,7 @@ def audited(index: Index) -> Findings:
     for log in index.logs.values():
         yield from _changes_audited(log)
         yield from _renewals_audited(index, log)
+        yield from _reviews_audited(index, log)
         for earlier, later in pairwise(log.dump.audit):
             why = None if earlier.audit_id < later.audit_id else f"audit row {later.audit_id} is out of order"
             yield of_log(log, later.seq, why)
@@ -141,7 +149,7 @@ def _leaves_an_entry(row: AuditRow, owners: Owners) -> bool:
     """Whether the log must say it too: not so of renewals, titles and transfers."""
     if row.action == "OWNER_CHANGED":
         return owners.successors.get(row.seq) == row.subject
-    return row.action not in ("EPOCH_RENEWED", "TITLE_CHANGED")
+    return row.action not in ("EPOCH_RENEWED", "TITLE_CHANGED", *REVIEWS.values())
 
 
 def _changes(log: LogView, owners: Owners) -> Iterator[Change]:
@@ -183,3 +191,19 @@ def _renewals_audited(index: Index, log: LogView) -> Findings:
         yield of_log(
             log, None, None if last == log.epoch else f"epoch {log.epoch}, the last audited is {last}"
         )
+
+
+def _reviews_audited(index: Index, log: LogView) -> Findings:
+    """What is decided about a held message of a sender is audited: as often as it took effect, or may have."""
+    done: Counter[tuple[str, str]] = Counter()
+    asked: Counter[tuple[str, str]] = Counter()
+    for call in index.calls("review"):
+        if call.args["conversation_id"] == log.name and call.result != "fail":
+            act = (REVIEWS[call.args["decision"]], call.args["sender_id"])
+            asked[act] += 1
+            done[act] += call.result == "ok"
+    told = Counter((row.action, row.subject) for row in log.dump.audit if row.action in REVIEWS.values())
+    for act in asked | told:
+        least, most = done[act], asked[act]
+        wrong = f"{act[0]} of a message of {act[1]}: done {least} to {most} times, audited {told[act]} times"
+        yield of_log(log, None, None if least <= told[act] <= most else wrong)

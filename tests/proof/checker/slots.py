@@ -89,7 +89,7 @@ def _calls_after(index: Index, calls: list[Call], answered: Ack) -> Findings:
     log = index.logs.get(answered.key[0])
     accepted = sorted((call for call in _ended(calls) if call.result == "ok"), key=returned_s)
     stored = index.body_sent(accepted[0]) if accepted else None
-    if log is not None and log.binds(answered.epoch):
+    if log is not None and log.binds(answered.epoch) and not index.rewrites(answered.key):
         stored = log.bodies.get(answered.seq, stored)
     recalled = log is not None and answered.seq in log.recalls
     for call in _ended(calls) if stored is not None else ():

@@ -95,6 +95,8 @@ def _never_sent(index: Index, log: LogView, row: Entry) -> str | None:
         return f"{row.sender_id} never sent {row.client_msg_id!r}"
     if row.payload == RECALLED or any(row.payload == index.body_sent(call) for call in calls):
         return None
+    if row.payload in index.rewrites((log.name, row.sender_id, row.client_msg_id)):
+        return None
     return f"its body is not what {row.sender_id} sent"
 
 

@@ -28,6 +28,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "page": RESULTS,
     "list": ("ok", "info"),  # one's own list is refused to nobody
     "renew_epoch": RESULTS,
+    "review": RESULTS,
 }
 """Which results each operation can have."""
 

@@ -22,6 +22,7 @@ from chatkit.errors import (
     BadRequestError,
     ChatkitError,
     ConflictError,
+    ContentRefusedError,
     ForbiddenError,
     NotFoundError,
     QueueFullError,
@@ -41,6 +42,7 @@ from .watch import Effects, WatchedLocalStore
 REFUSED = (
     BadRequestError,
     ConflictError,
+    ContentRefusedError,
     ForbiddenError,
     NotFoundError,
     QueueFullError,

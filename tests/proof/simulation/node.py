@@ -13,6 +13,7 @@ from chatkit.errors import UnavailableError
 from chatkit.ports import Ports
 from chatkit.server.auth import Authenticator
 from chatkit.server.config import ServerConfig
+from chatkit.server.moderation.config import ModerationConfig
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Store
 from chatkit.testing.faulty_bus import FaultyBus
@@ -21,6 +22,7 @@ from chatkit.testing.network import Network
 from chatkit.testing.rng import Stream
 
 from ..held import Count, sizes, unanswered_count
+from .moderation import SimulatedModerator
 from .storage import SharedStore
 from .watch import Effects, WatchedStore, watch_drain
 
@@ -51,6 +53,8 @@ class Node:
         ports: Ports,
         rng: Stream,
         count: Callable[[Count], None],
+        moderator: SimulatedModerator | None = None,
+        moderation: ModerationConfig | None = None,
     ) -> None:
         self.name = name
         self.server: ChatServer | None = None
@@ -68,6 +72,8 @@ class Node:
         self._ports = ports
         self._rng = rng
         self._count = count
+        self._moderator = moderator
+        self._moderation = moderation
         self._port: WatchedStore | None = None
         self._scope = anyio.CancelScope()
         self._started = anyio.Event()
@@ -92,7 +98,8 @@ class Node:
         await self._stopped.wait()
 
     async def _live(self) -> None:
-        self._port = WatchedStore(self._storage.store, self._faulty, self._effects, self._usual_s)
+        looked = None if self._moderator is None else self._moderator.looked
+        self._port = WatchedStore(self._storage.store, self._faulty, self._effects, self._usual_s, looked)
         self._scope = anyio.CancelScope()
         with self._scope, suppress(UnavailableError):  # a start that storage refuses is tried again
             await self._serve(cast("Store", self._port))
@@ -105,6 +112,8 @@ class Node:
             config=self._config,
             ports=self._ports,
             bus=self._place,
+            moderator=self._moderator,
+            moderation=self._moderation,
         )
         watch_drain(server, self._drained)
         try:

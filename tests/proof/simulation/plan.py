@@ -14,6 +14,8 @@ from chatkit.server.limits import Limits
 from chatkit.testing.rng import Rng, Stream
 from chatkit.testing.virtual_time import Backend
 
+from .moderation import ModerationPlan, draw_moderation
+
 Storage = Literal["memory", "sqlite"]
 
 RECALL_WINDOW_S: Final = 20.0
@@ -71,6 +73,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         handler_crash_share: Entries over which the handler of a bot crashes.
         token_s: Life of a login token; None for ever.
         page_size: Of every page that chatkit reads or sends in parts; None for the true sizes.
+        moderation: What the moderator is like; None: there is none.
         dead_bus: Whether the bus between the nodes drops everything, from the beginning to the end.
     """
 
@@ -98,6 +101,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     server: ServerConfig
     client: ClientConfig
     dead_bus: bool = False
+    moderation: ModerationPlan | None = None
 
 
 def on_a_dead_bus(plan: Plan) -> Plan:
@@ -112,6 +116,7 @@ def on_a_dead_bus(plan: Plan) -> Plan:
         page_size=None,
         server=replace(plan.server, limits=Limits.unlimited()),
         dead_bus=True,
+        moderation=None,
     )
 
 
@@ -145,6 +150,7 @@ def draw_plan(seed: int) -> Plan:
         page_size=Rng(seed).stream("page size").choice((None, 1, 2, 3, 4)),
         server=_server(rng),
         client=_client(rng),
+        moderation=draw_moderation(Rng(seed).stream("moderation")),
     )
 
 

@@ -64,15 +64,22 @@ class WatchedStore:
     Args:
         make: Puts the faults before a store.
         usual_s: What a call takes at most while storage is not slow.
+        looked: Told which keys the node looks up for its moderator; None: it has none.
     """
 
     def __init__(
-        self, store: Store, make: Callable[[Any], FaultyStore], effects: Effects, usual_s: float
+        self,
+        store: Store,
+        make: Callable[[Any], FaultyStore],
+        effects: Effects,
+        usual_s: float,
+        looked: Callable[[Sequence[tuple[str, str, str]]], None] | None = None,
     ) -> None:
         self._behind = _Behind(store)
         self._faulty = make(self._behind)
         self._effects = effects
         self._usual_s = usual_s
+        self._looked = looked
         self._dead = False
 
     @property
@@ -97,6 +104,13 @@ class WatchedStore:
             self._behind.forget(batch)
         self._count_slow(began_s)
         return outcomes
+
+    async def to_moderate(self, sends: Sequence[tuple[str, str, str]]) -> list[bool]:
+        """As it is; when it was asked counts, for what is answered later may be asked about twice."""
+        if self._looked is not None:
+            self._looked(sends)
+        found: list[bool] = await self.__getattr__("to_moderate")(sends)
+        return found
 
     def __getattr__(self, name: str) -> Any:
         """Every other method, with refusals of reads counted; a plain attribute as it is."""

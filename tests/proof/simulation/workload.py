@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -66,6 +67,7 @@ class Workload:
             (8, self._page),
             (3, self._list),
             (1, self._renew_epoch),
+            *([(8, self._review)] if world.plan.moderation is not None else []),
         ]
 
     async def prepare(self) -> None:
@@ -214,14 +216,22 @@ class Workload:
     async def _host_send(self) -> None:
         name, user_id = self._somewhere(), self._rng.choice(self._users)
         payload, key = self._payload(), f"{user_id}-host-{self._next()}"
+        moderate = self._world.plan.moderation is not None and self._rng.random() < 0.5
         await self._on_a_server(
             user_id,
             "send",
-            lambda server: server.send(name, user_id, payload, client_msg_id=key),
+            lambda server: server.send(name, user_id, payload, client_msg_id=key, moderate=moderate),
             conversation_id=name,
             client_msg_id=key,
             payload=payload,
         )
+
+    async def _review(self) -> None:
+        """Somebody decides about a held message."""
+        servers = self._world.servers()
+        if servers:
+            with suppress(RefusedError):
+                await self._world.reviewer.review_one(self._rng.choice(servers))
 
     async def _add(self) -> None:
         name, users = self._somewhere(), self._rng.sample(self._users, k=self._rng.randint(1, 2))

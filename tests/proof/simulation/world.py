@@ -26,6 +26,7 @@ from ..dumps import CompleteHistory
 from ..held import Peaks, client_peaks, server_peaks
 from .bot import Bot
 from .device import Device
+from .moderation import Reviewer, SimulatedModerator
 from .node import Node
 from .plan import Plan
 from .storage import SharedStore
@@ -51,6 +52,7 @@ class World:
         calm: Set in the second phase: whatever died is started at once, and nothing is made to fail.
         over: Set at the end: whatever ends is not started again.
         peaks: The most that was held of everything that has a bound.
+        reviewer: Decides about what is held.
         effects: What faults changed, as it was seen where it was suffered.
     """
 
@@ -82,6 +84,7 @@ class World:
             self.rng.ports("storage").ids,
             self.rng.stream("disk"),
         )
+        self.reviewer = Reviewer(self.rng.stream("reviewer"), self.history)
         self._routes = self.rng.stream("routes")
         self._restarts = self.rng.stream("restarts")
         self.clocks: dict[str, VirtualClock] = {}
@@ -177,7 +180,15 @@ class World:
             ports=self.rng.ports(name, self._clock(name)),
             rng=self.rng.stream(f"{name} store"),
             count=self.history.counts.append,
+            moderator=self._moderator(name),
+            moderation=None if self.plan.moderation is None else self.plan.moderation.config,
         )
+
+    def _moderator(self, name: str) -> SimulatedModerator | None:
+        plan = self.plan.moderation
+        if plan is None:
+            return None
+        return SimulatedModerator(plan, self.rng.stream(f"{name} moderator"), self.history, lambda: self.calm)
 
     def _device(self, user_id: str, device_id: str, folder: Path) -> Device:
         name = f"{user_id}-{device_id}"
@@ -272,6 +283,8 @@ class _Alarms(logging.Handler):
         self._alarms = alarms
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == "chatkit.server.moderation.asking":
+            return  # that a moderator failed is foreseen
         error = record.exc_info[1] if record.exc_info else None
         if not isinstance(error, ChatkitError):
             self._alarms.append(f"{record.getMessage()}: {error!r}")

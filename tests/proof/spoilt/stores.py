@@ -1,4 +1,4 @@
-"""What the store holds is not what it must hold: S1 to S5, S13, S19, S24."""
+"""What the store holds is not what it must hold: S1 to S5, S13, S19, S24, S26."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from chatkit.storage.base import OutboxEntry
 from chatkit.testing.history import Frame
 
 from ..dumps import CompleteHistory
-from ..histories import PAIR, TEAM, log
+from ..histories import PAIR, TEAM, frame_of, log
 from .table import (
     EVE_BACK,
     EVE_GONE,
     EVE_LEFT,
+    LATE_S,
     RECALL_SEQ,
     add_call,
+    add_frame,
     append,
     append_sent,
     call_of,
@@ -271,3 +273,45 @@ def a_renewal_that_the_log_does_not_have(history: CompleteHistory) -> None:
     add_call(history, "renew_epoch", "", conversation_id=TEAM)
     audit = log(history).audit
     audit[-1] = replace(audit[-1], subject="another")
+
+
+# --- S26 ---
+
+
+def _moderated(history: CompleteHistory, **change: Any) -> None:
+    """The moderator said something else of b-2, or at another time."""
+    (place,) = [n for n, it in enumerate(history.moderated) if it.key == (TEAM, "bob", "b-2")]
+    history.moderated[place] = replace(history.moderated[place], **change)
+
+
+@spoils("S26")
+def a_message_that_was_refused(history: CompleteHistory) -> None:
+    _moderated(history, verdict="refuse")
+
+
+@spoils("S26")
+def a_message_that_is_held_and_nobody_released(history: CompleteHistory) -> None:
+    _moderated(history, verdict="hold")
+
+
+@spoils("S26")
+def a_message_whose_rewrite_was_not_stored(history: CompleteHistory) -> None:
+    _moderated(history, verdict="rewrite", instead=b'{"text":"other","type":"TEXT"}')
+
+
+@spoils("S26")
+def a_message_seen_before_it_was_allowed(history: CompleteHistory) -> None:
+    _moderated(history, at_s=LATE_S)
+
+
+@spoils("S26")
+def a_key_that_is_moderated_again(history: CompleteHistory) -> None:
+    (known,) = [it for it in history.moderated if it.key == (TEAM, "bob", "b-2")]
+    history.moderated.append(replace(known, looked_at_s=LATE_S, at_s=LATE_S))
+
+
+@spoils("S26")
+def a_stored_message_whose_sender_was_told_that_it_is_refused(history: CompleteHistory) -> None:
+    like = frame_of(history, "MSG_ACK", lambda frame, event: event.get("clientMsgId") == "b-2")
+    words = {"code": "CONTENT_REFUSED", "message": "no", "retryable": False}
+    add_frame(history, like, {"event": "ERROR", **words, "conversationId": TEAM, "clientMsgId": "b-2"})

@@ -276,7 +276,7 @@ def report(state: State, command: ReportMessage) -> Done:
         raise BadRequestError("only messages of others can be reported")
     is_kept = command.keep_body and row.payload and (conversation.key, row.seq) not in state.recalled
     place = (conversation.key, row.seq, command.user_id)
-    made = (*place, command.reason, command.note, command.at_ms, row.payload if is_kept else None)
+    made = (*place, command.reason, command.note, command.at_ms, (row.payload or None) if is_kept else None)
     state.reports.setdefault(place, made)
     return Done()
 

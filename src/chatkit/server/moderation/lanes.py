@@ -113,25 +113,32 @@ class Lanes:
                 del self._lanes[key]
 
     def remove(
-        self, why: Callable[[PendingCommand], RefusedError | None]
+        self, why: Callable[[PendingCommand], RefusedError | None], *, also_asked: bool = True
     ) -> list[tuple[PendingCommand, RefusedError]]:
-        """Take out, in order, what there is a reason against; each comes with it."""
-        return [found for key in list(self._lanes) for found in self._remove(key, why)]
+        """Take out, in order, what there is a reason against; each comes with it.
+
+        Args:
+            why: The reason, or None.
+            also_asked: Also what is with the moderator; else only what waits for it.
+        """
+        keys = list(self._lanes)
+        return [found for key in keys for found in self._remove(key, why, also_asked=also_asked)]
 
     def remove_held_back(self, user_id: str, conversation_id: str) -> list[PendingCommand]:
         """Take out of a lane what must not go before a refused one has come again."""
         error = RefusedError()
-        found = self._remove((user_id, conversation_id), lambda it: error if it.held_back else None)
+        key = (user_id, conversation_id)
+        found = self._remove(key, lambda it: error if it.held_back else None, also_asked=True)
         return [pending for pending, _ in found]
 
     def _remove(
-        self, key: LaneKey, why: Callable[[PendingCommand], RefusedError | None]
+        self, key: LaneKey, why: Callable[[PendingCommand], RefusedError | None], *, also_asked: bool
     ) -> list[tuple[PendingCommand, RefusedError]]:
         lane = self._lanes.get(key)
         if lane is None:
             return []
         removed: list[tuple[PendingCommand, RefusedError]] = []
-        for it in (*lane.asked, *lane.waiting):
+        for it in (*(lane.asked if also_asked else ()), *lane.waiting):
             error = None if it.gone else why(it.pending)
             if error is not None:
                 it.gone = True

@@ -21,7 +21,7 @@ from ...observability.instrument import Instruments, ModeratedBatch
 from ...ports import Clock
 from ...storage.base import Append, ModeratedAppend, ModerationReader, Outcome, Refused, Verdict
 from ..commit_queue import HOST
-from ..committer import NOT_RUNNING, CommitListener, Committer
+from ..committer import DRAINING, NOT_RUNNING, CommitListener, Committer
 from ..config import ServerConfig
 from ..pending import PendingCommand
 from ..session import Session
@@ -121,26 +121,35 @@ class Moderation:
                     tasks.start_soon(self._moderate, tasks, batch)
                 await self._wake.wait()
 
-    def refuse_queued(self, why: Callable[[PendingCommand], RefusedError | None]) -> None:
-        """Refuse what is here and has a `why`."""
-        for pending, error in self._lanes.remove(why):
+    def refuse_queued(
+        self, why: Callable[[PendingCommand], RefusedError | None], *, also_asked: bool = True
+    ) -> None:
+        """Refuse what is here, or only what waits for the moderator, and has a `why`."""
+        for pending, error in self._lanes.remove(why, also_asked=also_asked):
             self._listener.on_committed(pending, Refused(error))
         self._progress.set()
 
     def abandon(self) -> None:
         """Refuse all that is here: there will be no further verdict."""
-        error = UnavailableError(NOT_RUNNING, retry_after_s=self._retry_s)
+        error = self._unavailable(NOT_RUNNING)
         self.refuse_queued(lambda _: error)
 
     async def flush(self) -> None:
-        """Return once nothing is here."""
+        """The server drains: refuse what waits, and return once nothing is with the moderator any more."""
+        error = self._unavailable(DRAINING)
+        self.refuse_queued(lambda _: error, also_asked=False)
         while len(self._lanes):
             await self._progress.wait()
 
     async def answer(self, sessions: Collection[Session]) -> None:
-        """Return once nothing of these sessions is here; they ask for nothing more."""
+        """These sessions leave: likewise for what is theirs; they ask for nothing more."""
+        error = self._unavailable(DRAINING)
+        self.refuse_queued(lambda it: error if it.session in sessions else None, also_asked=False)
         while any(it.pending.session in sessions for it in self._lanes if not it.gone):
             await self._progress.wait()
+
+    def _unavailable(self, reason: str) -> UnavailableError:
+        return UnavailableError(reason, retry_after_s=self._retry_s)
 
     async def _moderate(self, tasks: TaskGroup, batch: list[Waiting]) -> None:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 
 from ...errors import ConfigurationError, NotFoundError
@@ -86,9 +88,9 @@ class ModerationVerbs(HostVerbs):
     @property
     def _moderation_reader(self) -> ModerationReader:
         self.engine.check_loop()
-        if not isinstance(self.store, ModerationReader):
+        if not hasattr(self.store, "held_messages"):
             raise ConfigurationError("this store keeps nothing of moderation (ModerationReader)")
-        return self.store
+        return cast("ModerationReader", self.store)
 
     async def _review(
         self, held_id: int, by: str | None, *, release: bool, reason: str = "", payload: bytes | None = None

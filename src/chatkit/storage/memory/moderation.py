@@ -81,7 +81,7 @@ def reports(tables: MemoryState, after: int, limit: int) -> list[ReportRecord]:
         if it.is_open and it.report_id > after:
             log = tables.by_key[key]
             row = log.rows[seq - 1]
-            body = it.body if it.body is not None or seq in log.recalled else row.payload
+            body = it.body if it.body is not None or seq in log.recalled else row.payload or None
             name = message_id(key, row.epoch, seq)
             found.append(
                 ReportRecord(

@@ -91,7 +91,7 @@ SELECT_HELD_MESSAGE = _HELD_MESSAGE + "WHERE t.state = 'REVIEW' AND t.held_id = 
 SELECT_REPORTS = """
 SELECT
     t.report_id, t.conversation_key, e.epoch, t.seq, c.conversation_id, e.sender_id, t.reporter_id, t.reason, t.note,
-    t.at_ms, coalesce(t.body, CASE WHEN r.seq IS NULL THEN e.payload END)
+    t.at_ms, coalesce(t.body, CASE WHEN r.seq IS NULL AND length(e.payload) > 0 THEN e.payload END)
 FROM report AS t
 JOIN conversation AS c ON c.conversation_key = t.conversation_key
 JOIN message AS e ON e.conversation_key = t.conversation_key AND e.seq = t.seq

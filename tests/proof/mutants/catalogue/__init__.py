@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import client, core, provers, server, storage
+from . import client, core, moderation, provers, server, storage
 
 MUTANTS = {
     mutant.name: mutant
@@ -11,6 +11,7 @@ MUTANTS = {
         *server.MUTANTS,
         *client.MUTANTS,
         *core.MUTANTS,
+        *moderation.MUTANTS,
         *provers.MUTANTS,
     )
 }

@@ -87,8 +87,8 @@ MUTANTS = (
         (
             Edit(
                 INBOX,
-                ' or not (message.type == "RECALLED" or is_same(message.payload, pending.payload)):',
-                ":",
+                "        if not is_stored and not self._outbox.is_held(pending):\n            return False\n",
+                "",
             ),
         ),
         ("S11",),

@@ -26,8 +26,12 @@ MUTANTS = (
         (
             Edit(
                 RESEND,
-                "        self._clear(send.key)\n        lane = self._lanes[conversation_id]\n",
-                "        self._clear(send.key)\n        lane = self._lanes[conversation_id]\n"
+                "        self._clear(send.key)\n"
+                "        lane = self._lanes[conversation_id]\n"
+                "        lane.in_flight -= 1\n",
+                "        self._clear(send.key)\n"
+                "        lane = self._lanes[conversation_id]\n"
+                "        lane.in_flight -= 1\n"
                 "        self._pending.pop(send.key, None)\n"
                 '        send = msgspec.structs.replace(send, client_msg_id=f"{client_msg_id}-again")\n'
                 "        self._pending[send.key] = send\n",

@@ -233,16 +233,15 @@ MUTANTS = (
         (
             Edit(
                 MESSAGES,
-                "    if not state.membership(conversation, command.sender_id).is_current:\n"
-                "        raise rules.not_found()\n",
-                "",
+                "        return repeat(state, conversation, command, known)\n"
+                "    check_may_write(state, conversation, command.sender_id, command.policy, command.at_ms)\n",
+                "        return repeat(state, conversation, command, known)\n",
             ),
             Edit(
                 MESSAGES,
                 "    state.sent[name] = row\n",
                 "    state.sent[name] = row\n"
-                "    if not state.membership(conversation, command.sender_id).is_current:\n"
-                "        raise rules.not_found()\n",
+                "    check_may_write(state, conversation, command.sender_id, command.policy, command.at_ms)\n",
             ),
         ),
         ("S2",),
@@ -266,8 +265,8 @@ MUTANTS = (
         (
             Edit(
                 MESSAGES,
-                "    if not state.membership(conversation, command.sender_id).is_current:",
-                "    if not state.membership(conversation, command.sender_id).intervals:",
+                "    if not membership.is_current:\n        raise rules.not_found()\n    if membership.silenced",
+                "    if not membership.intervals:\n        raise rules.not_found()\n    if membership.silenced",
             ),
         ),
         ("S17", "S19"),
