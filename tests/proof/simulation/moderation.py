@@ -112,12 +112,12 @@ class SimulatedModerator:
         return [Allow()] * (len(submissions) - 1)
 
     def _verdict(self, it: Submission) -> ModeratorVerdict:
-        chance, plan = self._rng.random(), self._plan
-        if chance < plan.refuse:
+        drawn, plan = self._rng.random(), self._plan
+        if drawn < plan.refuse:
             return Refuse("not here")
-        if chance < plan.refuse + plan.rewrite:
+        if drawn < plan.refuse + plan.rewrite:
             return Rewrite(rewritten(it.text))
-        if chance < plan.refuse + plan.rewrite + plan.hold:
+        if drawn < plan.refuse + plan.rewrite + plan.hold:
             return Hold("to be looked at")
         return Allow()
 
@@ -169,8 +169,8 @@ class Reviewer:
             await self._decide(server, it, 1.0)
         return len(held)
 
-    async def _decide(self, server: ChatServer, held: HeldMessage, chance: float) -> None:
-        decision = "refuse" if chance < 0.3 else "rewrite" if chance < 0.5 else "release"
+    async def _decide(self, server: ChatServer, held: HeldMessage, drawn: float) -> None:
+        decision = "refuse" if drawn < 0.3 else "rewrite" if drawn < 0.5 else "release"
         content = {"type": "TEXT", "text": rewritten(_words(held.payload))} if decision == "rewrite" else None
         call = self._history.invoke(
             "",
