@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+import anyio
 import click
 import msgspec
 
@@ -74,10 +75,11 @@ def top(url: str, every: float, once: bool, as_json: bool) -> None:
     with exit_codes():
         address = address_of(url)
         if once:
-            look = _look(address, every)
+            look = anyio.run(_look, address, every)
             _print(look, address, as_json=as_json)
         else:
-            _live(address, every)
+            with suppress(KeyboardInterrupt):
+                anyio.run(_live, address, every)
 
 
 def look_at(between: Between) -> Look:
@@ -112,10 +114,10 @@ def _quantiles(between: Between, name: str) -> Quantiles:
     return Quantiles(**{it: between.quantile(name, part) for it, part in _PARTS.items()})
 
 
-def _look(url: str, every_s: float) -> Look:
-    before, began_s = fetch(url), time.monotonic()
-    time.sleep(every_s)
-    return look_at(Between(before, fetch(url), time.monotonic() - began_s))
+async def _look(url: str, every_s: float) -> Look:
+    before, began_s = fetch(url), anyio.current_time()
+    await anyio.sleep(every_s)
+    return look_at(Between(before, fetch(url), anyio.current_time() - began_s))
 
 
 def _print(look: Look, url: str, *, as_json: bool) -> None:
@@ -127,24 +129,21 @@ def _print(look: Look, url: str, *, as_json: bool) -> None:
     Console().print(_table(look, url))
 
 
-def _live(url: str, every_s: float) -> None:
+async def _live(url: str, every_s: float) -> None:
     from rich.live import Live
 
-    before, began_s = fetch(url), time.monotonic()  # a wrong address ends it at once
+    before, began_s = fetch(url), anyio.current_time()  # a wrong address ends it at once
     with Live(f"{url}: the first figures come in {every_s:g} s", auto_refresh=False) as live:
-        try:
-            while True:
-                time.sleep(every_s)
-                try:
-                    now, now_s = fetch(url), time.monotonic()
-                except NoAnswerError as error:
-                    live.update(f"[red]{error}[/red]", refresh=True)
-                    continue
-                look = look_at(Between(before, now, now_s - began_s))
-                live.update(_table(look, url), refresh=True)
-                before, began_s = now, now_s
-        except KeyboardInterrupt:
-            return
+        while True:
+            await anyio.sleep(every_s)
+            try:
+                now, now_s = fetch(url), anyio.current_time()
+            except NoAnswerError as error:
+                live.update(f"[red]{error}[/red]", refresh=True)
+                continue
+            look = look_at(Between(before, now, now_s - began_s))
+            live.update(_table(look, url), refresh=True)
+            before, began_s = now, now_s
 
 
 def _table(look: Look, url: str) -> Table:
