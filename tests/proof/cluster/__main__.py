@@ -8,6 +8,11 @@ holds all of it, and every phone that sleeps was told of the newest message of e
 
 `--group 500` has a group of so many, all online, and `--reconnect 1000` cuts off so many clients at once (`crowd.py`).
 With `--rolling` there is no fault: the nodes are drained and started again, one after the other.
+
+With `--metrics-out DIR` a Prometheus (scripts/promtool gets one) scrapes all of them and evaluates the alerts, and what
+it saw is left there as samples (JSON) and as a picture, with the faults and the alerts in it. `--mission NAME` plays
+one fault, in the middle third: storage, node, queue, or away. The rules are hastened: with `--hasten 10` five minutes
+are 30 seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +22,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import anyio
@@ -30,18 +36,32 @@ from tests.proof.soak.load import Load
 from tests.proof.soak.server import SECRET
 
 from .crowd import run_group, run_reconnect
+from .mission import Mission
 from .nemesis import Nemesis, RollingRestart
 from .nodes import Cluster
+from .pictures import Mark, draw, samples_of
 from .sleepers import SLEEPERS, register, sleeper_of, untold
+from .watch import Prometheus, targets_of
 
 PUSHED_WITHIN_S = 120.0
 
 
 def run(
-    folder: Path, *, seconds: float, clients: int, rate: float, seed: int, rolling: bool = False
+    folder: Path,
+    *,
+    seconds: float,
+    clients: int,
+    rate: float,
+    seed: int,
+    rolling: bool = False,
+    mission: str | None = None,
+    watched: Watched | None = None,
 ) -> list[str]:
     """What is wrong, in words; says what it does."""
-    with Cluster.serving(folder, "--set", "heartbeat_s=5", secret=SECRET) as cluster:
+    with (
+        Cluster.serving(folder, "--set", "heartbeat_s=5", secret=SECRET) as cluster,
+        nullcontext() if watched is None else watched.watching(folder, cluster),
+    ):
         print(
             f"3 nodes and 2 workers on PostgreSQL and NATS; {clients} devices and {SLEEPERS} phones that sleep, "
             f"{rate:g} messages a second",
@@ -53,12 +73,19 @@ def run(
         load.create()
         register(cluster.port, SECRET)
         began_s = time.monotonic()
-        wrong = _restart(cluster, load) if rolling else _strike(cluster, load, seed)
+        if mission is not None:
+            wrong, marks = _play(cluster, load, mission, seconds)
+        elif rolling:
+            wrong, marks = _restart(cluster, load), []
+        else:
+            wrong, marks = _strike(cluster, load, seed)
         print(load.summary())
         print(
             f"everybody had everything {time.monotonic() - began_s - seconds:.0f} s after the last message was due"
         )
         lag = anyio.run(_when_pushed, cluster.address)
+        if watched is not None:
+            watched.draw(marks, mission or ("rolling" if rolling else "faults"))
         wrong += [f"left of the outbox: {lag}"] if lag.waiting or lag.dead else []
         wrong += [f"a node logged: {part[-300:]}" for part in cluster.tracebacks()]
         logs = anyio.run(_read_logs, cluster.address, list(load.groups))
@@ -69,12 +96,52 @@ def run(
     return [*wrong, *lost(load.reports, logs)]
 
 
-def _strike(cluster: Cluster, load: Load, seed: int) -> list[str]:
+class Watched:
+    """A Prometheus beside the cluster, and pictures of what it saw.
+
+    Args:
+        out: Where they go.
+        hasten: How much closer everything is in time.
+    """
+
+    def __init__(self, out: Path, hasten: float) -> None:
+        self._out = out
+        self._hasten = hasten
+        self._prometheus: Prometheus | None = None
+        self._began_s = 0.0
+
+    @contextmanager
+    def watching(self, folder: Path, cluster: Cluster) -> Iterator[None]:
+        """Until the end of the block."""
+        workers = [it.metrics_port for it in cluster.workers]
+        targets = targets_of(cluster.nodes.metrics_ports, "node") | targets_of(workers, "worker")
+        self._prometheus = Prometheus(folder / "prometheus", targets, self._hasten)
+        self._began_s = time.time()
+        with self._prometheus.running():
+            yield
+
+    def draw(self, marks: Sequence[Mark], title: str) -> None:
+        """Say which alerts fired, and draw."""
+        assert self._prometheus is not None
+        samples = samples_of(self._prometheus, self._began_s, time.time())
+        fired = draw(samples, marks, title, self._out)
+        print(f"alerts that fired: {', '.join(fired) or 'none'}; pictures and samples: {self._out}")
+
+
+def _play(cluster: Cluster, load: Load, name: str, seconds: float) -> tuple[list[str], Sequence[Mark]]:
+    mission = Mission(cluster, name, seconds, SECRET)
+    load.run(beside=mission.playing())
+    for line in mission.notes:
+        print(line)
+    return [], mission.marks
+
+
+def _strike(cluster: Cluster, load: Load, seed: int) -> tuple[list[str], Sequence[Mark]]:
     nemesis = Nemesis(cluster, seed)
     load.run(beside=nemesis.striking())
     struck = ", ".join(f"{name} {count}" for name, count in sorted(nemesis.struck.items()))
     print(f"faults of servers: {struck}")
-    return []
+    return [], nemesis.marks
 
 
 def _restart(cluster: Cluster, load: Load) -> list[str]:
@@ -120,6 +187,8 @@ def _run_chosen(folder: Path, options: argparse.Namespace) -> list[str]:
         rate=options.rate,
         seed=options.seed,
         rolling=options.rolling,
+        mission=options.mission,
+        watched=options.metrics_out and Watched(options.metrics_out, options.hasten),
     )
 
 
@@ -137,6 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--messages", type=int, default=200, help="of these two (default 200)")
     crowd.add_argument("--rolling", action="store_true", help="no faults: a rolling restart instead")
+    crowd.add_argument("--mission", choices=["storage", "node", "queue", "away"], help="one fault instead")
+    parser.add_argument("--metrics-out", type=Path, metavar="DIR", help="where samples and pictures go")
+    parser.add_argument("--hasten", type=float, default=10.0, help="how much closer in time (default 10)")
     options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="chatkit-cluster-"))
     wrong = _run_chosen(folder, options)

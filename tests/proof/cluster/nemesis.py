@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from .nodes import Cluster
+from .pictures import Mark
 
 _PAUSE_S = (4.0, 10.0)
 _DOWN_S = 3.0
@@ -27,6 +29,7 @@ class Nemesis:
 
     Attributes:
         struck: How often each came.
+        marks: When each was.
     """
 
     def __init__(self, cluster: Cluster, seed: int) -> None:
@@ -34,6 +37,7 @@ class Nemesis:
         self._rng = random.Random(seed)
         self._over = threading.Event()
         self.struck = Counter[str]()
+        self.marks: list[Mark] = []
         self._faults: dict[str, Callable[[], None]] = {
             "node killed": self._kill_node,
             "node frozen": self._freeze_node,
@@ -56,7 +60,9 @@ class Nemesis:
                 if self._over.wait(self._rng.uniform(*_PAUSE_S)):
                     return
                 self.struck[name] += 1
+                began_s = time.time()
                 self._faults[name]()
+                self.marks.append(Mark(name, began_s, time.time()))
 
     def _kill_node(self) -> None:
         node = self._rng.choice(self._cluster.nodes.nodes)

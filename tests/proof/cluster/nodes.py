@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.blackbox.server_process import ROOT, ServerProcess, own_tracebacks
+from tests.blackbox.server_process import ROOT, ServerProcess, free_port, own_tracebacks
 from tests.blackbox.tokens import SECRET
 from tests.servers.jetstream import JetStreamProcess, running_jetstream
 from tests.servers.postgres import PostgresServer, serving
@@ -32,15 +32,21 @@ class Nodes(ServerProcess):
 
     Attributes:
         nodes: Each alone.
+        metrics_ports: Where the figures of each are.
     """
 
     def __init__(self, folder: Path, *options: str, storage: str, bus: str, secret: str = SECRET) -> None:
         super().__init__(folder, secret=secret, storage=storage)
+        self.metrics_ports = [free_port() for _ in range(NODES)]
         self.nodes = [
             ServerProcess(
-                _made(folder / f"node-{number}"), "--bus", bus, *options, secret=secret, storage=storage
+                _made(folder / f"node-{number}"),
+                *("--bus", bus, *_metrics_on(port)),
+                *options,
+                secret=secret,
+                storage=storage,
             )
-            for number in range(NODES)
+            for number, port in enumerate(self.metrics_ports)
         ]
         self._balancer = _balancer(_made(folder / "balancer"), self.port, [it.port for it in self.nodes])
 
@@ -95,11 +101,16 @@ class Worker:
     Args:
         folder: For its log.
         options: Of the command.
+
+    Attributes:
+        metrics_port: Where its figures are.
     """
 
     def __init__(self, folder: Path, *options: str) -> None:
         self._log = folder / "log"
-        self._command = [sys.executable, "-P", "-m", "chatkit", "worker", *options]
+        self.metrics_port = free_port()
+        metrics = _metrics_on(self.metrics_port)
+        self._command = [sys.executable, "-P", "-m", "chatkit", "worker", *metrics, *options]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -185,6 +196,10 @@ class Cluster:
                 stack.callback(worker.kill)
                 worker.start()
             yield cls(postgres, bus, nodes, workers, receiver)
+
+
+def _metrics_on(port: int) -> tuple[str, str]:
+    return "--metrics", f"127.0.0.1:{port}"
 
 
 def _made(folder: Path) -> Path:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 
 from chatkit.errors import ConfigurationError, OverloadedError, UnavailableError
+from chatkit.observability.instrument import Instrument
 from chatkit.ports import Ports, SystemIds
 from chatkit.queue.local import LocalQueue
 from chatkit.server.config import ServerConfig
@@ -18,6 +19,7 @@ from chatkit.server.delivery.worker import DeliveryWorker
 from chatkit.server.limits import Limits
 from chatkit.server.server import ChatServer
 from chatkit.storage.base import Entry
+from tests.observability.recorder import Recorder
 from tests.server.harness import GatedStore, HarnessServer, by_name, group
 
 from .test_server import register
@@ -39,7 +41,9 @@ class LossyQueue(LocalQueue):
 
 
 @asynccontextmanager
-async def serving(queue: LossyQueue, provider: ScriptedProvider) -> AsyncIterator[HarnessServer]:
+async def serving(
+    queue: LossyQueue, provider: ScriptedProvider, instruments: Sequence[Instrument] = ()
+) -> AsyncIterator[HarnessServer]:
     server = HarnessServer(
         store=GatedStore(),
         authenticate=by_name,
@@ -48,6 +52,7 @@ async def serving(queue: LossyQueue, provider: ScriptedProvider) -> AsyncIterato
         push={"scripted": provider},
         delivery=DeliveryConfig(),
         queue=queue,
+        instruments=instruments,
     )
     async with server:
         await group(server, "ann", "bob")
@@ -63,6 +68,17 @@ async def send(server: ChatServer, words: str = "hello") -> None:
 @pytest.fixture
 def provider() -> ScriptedProvider:
     return ScriptedProvider()
+
+
+async def test_a_worker_with_a_queue_says_how_far_it_is(provider: ScriptedProvider) -> None:
+    seen = Recorder()
+    async with serving(LossyQueue(), provider, [seen]) as server:
+        await send(server)
+        await anyio.sleep(20)
+
+    assert len(provider.sent) == 1
+    assert {lag.working for lag in seen.named("queue lag")} == {True}
+    assert len(seen.named("queue lag")) >= 7
 
 
 async def test_a_push_comes_soon_after_its_time(provider: ScriptedProvider) -> None:

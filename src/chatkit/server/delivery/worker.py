@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import anyio
@@ -107,7 +108,7 @@ class DeliveryWorker:
         self._discard_at_s = self._ports.clock.now_s()
         self._stopping = False
         self._wake = AutoResetEvent()
-        self._drawing: anyio.CancelScope | None = None
+        self._beside: list[anyio.CancelScope] = []
         self._ended = anyio.Event()
 
     async def run(self) -> None:
@@ -117,11 +118,10 @@ class DeliveryWorker:
         """
         try:
             async with anyio.create_task_group() as tasks:
-                self._drawing = anyio.CancelScope()
                 if self._queue is not None:
-                    tasks.start_soon(self._draw, self._queue, tasks, self._drawing)
+                    tasks.start_soon(self._until_stopped, partial(self._draw, self._queue, tasks))
                 if self._lag_reports.wanted:
-                    tasks.start_soon(self._report_lag, self._drawing)
+                    tasks.start_soon(self._until_stopped, self._lag_reports.run)
                 while not self._stopping:
                     if not await self._round(tasks):
                         await self._wake.wait(self._config.poll_s)
@@ -132,16 +132,18 @@ class DeliveryWorker:
         """Take nothing more; `run` returns when what is under way is done with."""
         self._stopping = True
         self._wake.set()
-        if self._drawing is not None:
-            self._drawing.cancel()
+        for scope in self._beside:
+            scope.cancel()
 
     async def ended(self) -> None:
         """Return once `run` has ended."""
         await self._ended.wait()
 
-    async def _report_lag(self, scope: anyio.CancelScope) -> None:
-        with scope:
-            await self._lag_reports.run()
+    async def _until_stopped(self, work: Callable[[], Awaitable[None]]) -> None:
+        if not self._stopping:
+            with anyio.CancelScope() as scope:
+                self._beside.append(scope)
+                await work()
 
     async def run_once(self) -> int:
         """Work on what is due now; returns how many claims that were: 0 if nothing is due, or the store refuses."""
@@ -206,28 +208,25 @@ class DeliveryWorker:
 
     # --- with a queue ---
 
-    async def _draw(self, queue: Queue, tasks: TaskGroup, scope: anyio.CancelScope) -> None:
+    async def _draw(self, queue: Queue, tasks: TaskGroup) -> None:
         """Work on what the queue gives, each when it is due: what is put later is due later."""
-        with scope:
-            while True:
-                try:
-                    items = await queue.take(self._config.batch)
-                except (
-                    Exception
-                ) as error:  # its server is away, or a bug: what it holds is found in the outbox
-                    logger.warning("the delivery queue cannot be read: %s", error)
-                    await anyio.sleep(self._config.poll_s)
-                    continue
-                latest_ms = self._ports.clock.now_ms() + WINDOW_MS + round(self._config.push_after_s * 1000)
-                found = ((min(_due_ms(it, self._config), latest_ms), it) for it in items)  # clocks differ
-                due = deque(sorted(found, key=lambda it: it[0]))
-                while due:
-                    await anyio.sleep(max(0, due[0][0] - self._ports.clock.now_ms()) / 1000)
-                    await self._slots.acquire()
-                    drawn = [due.popleft()[1]]
-                    while due and due[0][0] <= self._ports.clock.now_ms():
-                        drawn.append(due.popleft()[1])
-                    tasks.start_soon(self._carry_out_items, queue, drawn)
+        while True:
+            try:
+                items = await queue.take(self._config.batch)
+            except Exception as error:  # its server is away, or a bug: what it holds is found in the outbox
+                logger.warning("the delivery queue cannot be read: %s", error)
+                await anyio.sleep(self._config.poll_s)
+                continue
+            latest_ms = self._ports.clock.now_ms() + WINDOW_MS + round(self._config.push_after_s * 1000)
+            found = ((min(_due_ms(it, self._config), latest_ms), it) for it in items)  # clocks differ
+            due = deque(sorted(found, key=lambda it: it[0]))
+            while due:
+                await anyio.sleep(max(0, due[0][0] - self._ports.clock.now_ms()) / 1000)
+                await self._slots.acquire()
+                drawn = [due.popleft()[1]]
+                while due and due[0][0] <= self._ports.clock.now_ms():
+                    drawn.append(due.popleft()[1])
+                tasks.start_soon(self._carry_out_items, queue, drawn)
 
     async def _carry_out_items(self, queue: Queue, items: Sequence[Item]) -> None:
         """Claim what they name. What could not be claimed or finished, and waits all the same, is drawn again soon."""
