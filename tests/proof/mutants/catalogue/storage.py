@@ -186,7 +186,8 @@ MUTANTS = (
             Edit(
                 MEMBERS,
                 '        note(state, conversation, command.at_ms, command.by, "ADDED", user_id)\n',
-                '    note(state, conversation, command.at_ms, command.by, "ADDED", added[0])\n',
+                "        if user_id == added[0]:\n"
+                '            note(state, conversation, command.at_ms, command.by, "ADDED", user_id)\n',
             ),
         ),
         ("S24", "alarm"),
