@@ -155,6 +155,59 @@ async def test_who_is_erased_while_they_write_leaves_nothing() -> None:
         assert await bodies(server, "s") == []
 
 
+async def test_who_asks_for_more_meanwhile_gets_it() -> None:
+    async with serving() as server:
+        await a_life(server)
+        results: list[Erased] = []
+
+        async def erase(bodies: Any, after_s: float) -> None:
+            await anyio.sleep(after_s)
+            results.append(await server.erase_user("ben", bodies=bodies))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(erase, "keep", 0)
+            tasks.start_soon(erase, "erase", 1)
+            tasks.start_soon(erase, "keep", 1)
+        assert sorted(it.messages for it in results) == [0, 0, MESSAGES + 2]
+        assert await bodies(server, "g") == ["of ann"]
+
+
+async def test_what_another_node_ended_meanwhile_has_ended() -> None:
+    async with serving() as server:
+        await a_life(server)
+        store: Any = server.store
+        read = store.erasures
+
+        async def too_late() -> Any:
+            for it in await read():
+                end = base.EndErasure(it.user_id, it.erases_bodies, None, 0, 0, 1)
+                await server.engine.execute(end, base.Done)
+            return await read()
+
+        store.erasures = too_late
+        with anyio.fail_after(60):
+            assert await server.erase_user("ben") == Erased(0, 0)
+
+
+async def test_who_waits_when_the_server_stops_is_told_so() -> None:
+    async with serving() as server:
+        await a_life(server)
+        refusals: list[Exception] = []
+
+        async def erase() -> None:
+            try:
+                await server.erase_user("ben")
+            except UnavailableError as error:
+                refusals.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(erase)
+            await anyio.sleep(0.5)
+            await server.__aexit__(None, None, None)
+        assert [str(it) for it in refusals] == ["the server stops; it is gone on with at its next start"]
+        await server.__aenter__()
+
+
 @pytest.mark.parametrize("arguments", [{"user_id": "no id"}, {"bodies": "some"}, {"by": "a|b"}])
 async def test_what_is_no_erasure_is_refused(arguments: dict[str, Any]) -> None:
     async with serving() as server:

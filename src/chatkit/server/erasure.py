@@ -62,9 +62,16 @@ class Erased(msgspec.Struct, frozen=True):
 
 
 class _Waiting:
-    """Somebody who waits for the end of an erasure."""
+    """Somebody who waits for the end of an erasure.
 
-    def __init__(self) -> None:
+    Attributes:
+        erases_bodies: What they asked for.
+        begun: Whether it is in the store.
+    """
+
+    def __init__(self, erases_bodies: bool) -> None:
+        self.erases_bodies = erases_bodies
+        self.begun = False
         self._done = anyio.Event()
         self._result: Erased | RefusedError | None = None
 
@@ -103,10 +110,11 @@ class Erasures:
     async def erase(self, user_id: str, bodies: Bodies, by: str | None) -> Erased:
         """See `ChatServer.erase_user`."""
         person_reader(self._store)  # before anything is done
-        waiting = _Waiting()
+        waiting = _Waiting(bodies == "erase")
         self._waiting.setdefault(user_id, []).append(waiting)
         try:
-            await self._do(base.BeginErasure(user_id, bodies == "erase", by, self.now_ms()), Done)
+            await self._do(base.BeginErasure(user_id, waiting.erases_bodies, by, self.now_ms()), Done)
+            waiting.begun = True
             self._begun.set()
             return await waiting.result()
         finally:
@@ -133,11 +141,15 @@ class Erasures:
         """Whether nothing is left to be done."""
         if not isinstance(self._store, PersonReader):
             return True
+        begun = [(user_id, it) for user_id, some in self._waiting.items() for it in some if it.begun]
         try:
             found = await self._store.erasures()
         except RefusedError as error:
             logger.warning("storage refused to say who is being erased: %s", error)
             return False
+        for user_id, waiting in begun:
+            if all(it.user_id != user_id for it in found):  # another node has come to its end
+                waiting.end(Erased(0, 0))
         return all([await self._ended(it) for it in found])
 
     async def _ended(self, erasure: Erasure) -> bool:
@@ -151,7 +163,8 @@ class Erasures:
             logger.exception("an erasure failed, and is gone on with later")
             result = InternalError("the erasure failed; it is gone on with later")
         for waiting in self._waiting.get(erasure.user_id, []):
-            waiting.end(result)
+            if waiting.begun and waiting.erases_bodies <= erasure.erases_bodies:
+                waiting.end(result)
         return isinstance(result, Erased)
 
     async def _go_on(self, erasure: Erasure) -> Erased:
@@ -167,8 +180,8 @@ class Erasures:
             await self._leave(user_id, place)
             if erasure.erases_bodies:
                 messages += await self._erase_bodies(user_id, place.conversation_id)
-        end = base.EndErasure(user_id, erasure.by_id or None, conversations, messages, self.now_ms())
-        await self._do(end, Done)
+        by, done = erasure.by_id or None, (conversations, messages)
+        await self._do(base.EndErasure(user_id, erasure.erases_bodies, by, *done, self.now_ms()), Done)
         return Erased(conversations, messages)
 
     async def _unblock(self, user_id: str) -> None:

@@ -111,7 +111,8 @@ class Changes(msgspec.Struct, frozen=True):
         resolved_reports: The open reports of an entry are resolved so, after new ones have come.
         erasures: (user, whether bodies go, by whom or "" for the host, began) of those that begin; of one that is under
             way only that bodies go can change.
-        ended_erasures: Users of whom they have ended.
+        ended_erasures: (user, whether bodies went) of those that end, after others have begun; one that is to erase
+            bodies and did not stays.
         retentions: (how long entries are kept or None, key).
         floors: (up to where entries have expired, key); ranges of the archive that reach above it become stale.
         outboxes: By conversation key, where anything may be written; `outboxes_of` adds those of forgotten devices.
@@ -156,7 +157,7 @@ class Changes(msgspec.Struct, frozen=True):
     reports: list[ReportRow] = []
     resolved_reports: list[ResolvedRow] = []
     erasures: list[BegunErasure] = []
-    ended_erasures: list[tuple[str]] = []
+    ended_erasures: list[tuple[str, bool]] = []
     retentions: list[tuple[int | None, int]] = []
     floors: list[tuple[int, int]] = []
     outboxes: dict[int, Outbox] = {}
@@ -175,6 +176,8 @@ def changes_of(state: State) -> Changes:
         dropped_push_logins=[(digest,) for digest in state.dropped_push_logins],
         taken_push=[(digest,) for digest in sorted(state.taken_push)],
         push_tokens=[*state.push_tokens.values()],
+        erasures=state.begun_erasures,
+        ended_erasures=state.ended_erasures,
         reports=[*state.reports.values()],
         resolved_reports=state.resolved_reports,
     )
@@ -196,13 +199,6 @@ def changes_of(state: State) -> Changes:
             changes.ended_bans.append(ban)
         else:
             changes.bans.append((*ban, *by))
-    for user_id, begun in state.erasures.items():
-        if begun is None:
-            changes.ended_erasures.append((user_id,))
-        else:
-            changes.erasures.append(begun)
-    changes.retentions.extend((keep_ms, key) for key, keep_ms in state.retentions.items())
-    changes.floors.extend((floor_seq, key) for key, floor_seq in state.floors.items())
     if state.new_revocations:
         changes.dropped_tokens.extend(sorted(state.dropped_tokens))
         changes.revocations.extend(sorted(state.new_revocations.values(), key=lambda it: it.position))

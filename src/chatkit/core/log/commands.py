@@ -596,15 +596,17 @@ class ForgetDevices(msgspec.Struct, frozen=True, gc=False):
 
 
 class EndErasure(msgspec.Struct, frozen=True, gc=False):
-    """The user is erased.
+    """The user is erased. If bodies are to go meanwhile and did not, it is not at its end: it is kept, and goes on.
 
     Attributes:
+        erases_bodies: Whether bodies went.
         by: Who asked for it; None is the host.
         conversations: In how many the user was.
         messages: How many bodies went.
     """
 
     user_id: str
+    erases_bodies: bool
     by: str | None
     conversations: int
     messages: int

@@ -32,12 +32,7 @@ def keys_of_begin(keys: Keys, command: BeginErasure) -> None:
 
 def begin_erasure(state: State, command: BeginErasure) -> Done:
     """Keep that a user is being erased."""
-    state.erasures[command.user_id] = (
-        command.user_id,
-        command.erases_bodies,
-        command.by or HOST,
-        command.at_ms,
-    )
+    state.begun_erasures.append((command.user_id, command.erases_bodies, command.by or HOST, command.at_ms))
     bodies = "erase" if command.erases_bodies else "keep"
     note(state, None, command.at_ms, command.by, "ERASURE_BEGAN", command.user_id, bodies=bodies)
     return Done()
@@ -61,7 +56,7 @@ def keys_of_end(keys: Keys, command: EndErasure) -> None:
 
 def end_erasure(state: State, command: EndErasure) -> Done:
     """The user is erased; what is kept of that is the audit."""
-    state.erasures[command.user_id] = None
+    state.ended_erasures.append((command.user_id, command.erases_bodies))
     counts = {"conversations": str(command.conversations), "messages": str(command.messages)}
     note(state, None, command.at_ms, command.by, "ERASED", command.user_id, **counts)
     return Done()

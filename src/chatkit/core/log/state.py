@@ -325,7 +325,8 @@ class State:
         new_positions: Unused positions of revocations.
         registered: When each new device of this batch was registered.
         forgotten: Devices that this batch drops; one of them may be registered again.
-        erasures: Who is being erased, or None where that has ended; of this batch.
+        begun_erasures: Erasures that begin in this batch, or are asked for again.
+        ended_erasures: Those that end, and whether bodies went.
         removals: How many members this batch removes at most.
         mutes: Until when a member is not woken, by conversation key and user; of this batch, which ends those of who
             goes.
@@ -375,7 +376,8 @@ class State:
         self.new_positions: list[int] = []
         self.registered: dict[DevicePlace, int] = {}
         self.forgotten: set[DevicePlace] = set()
-        self.erasures: dict[str, BegunErasure | None] = {}
+        self.begun_erasures: list[BegunErasure] = []
+        self.ended_erasures: list[tuple[str, bool]] = []
         self.retentions: dict[int, int | None] = {}
         self.floors: dict[int, int] = {}
         self.removals = 0

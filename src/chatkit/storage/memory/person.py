@@ -13,8 +13,10 @@ def write_erasures(tables: MemoryState, changes: Changes) -> None:
         former = tables.erasures.get(user_id) or Erasure(user_id, False, by_id, began_ms)
         erases = erases_bodies or former.erases_bodies
         tables.erasures[user_id] = Erasure(user_id, erases, former.by_id, former.began_ms)
-    for (user_id,) in changes.ended_erasures:
-        tables.erasures.pop(user_id, None)
+    for user_id, erased_bodies in changes.ended_erasures:
+        begun = tables.erasures.get(user_id)
+        if begun is not None and begun.erases_bodies <= erased_bodies:
+            del tables.erasures[user_id]
 
 
 class MemoryPersonReads:

@@ -12,7 +12,7 @@ BEGIN_ERASURE = """
 INSERT INTO erasure AS e (user_id, erases_bodies, by_id, began_ms) VALUES ($1, $2, $3, $4)
 ON CONFLICT (user_id) DO UPDATE SET erases_bodies = e.erases_bodies OR excluded.erases_bodies
 """
-END_ERASURE = "DELETE FROM erasure WHERE user_id = $1"
+END_ERASURE = "DELETE FROM erasure WHERE user_id = $1 AND (NOT erases_bodies OR $2)"
 SELECT_ERASURES = "SELECT user_id, erases_bodies, by_id, began_ms FROM erasure ORDER BY user_id LIMIT 1000"
 SELECT_DEVICES_OF = """
 SELECT d.device_id, d.first_seen_ms, d.last_seen_ms, t.provider, t.at_ms FROM device AS d
@@ -50,8 +50,8 @@ async def write_erasures(connection: Connection, changes: Changes) -> None:
     """Who is being erased from now on, and who no more."""
     for row in changes.erasures:
         await connection.fetch(BEGIN_ERASURE, *row)
-    for (user_id,) in changes.ended_erasures:
-        await connection.fetch(END_ERASURE, user_id)
+    for ended in changes.ended_erasures:
+        await connection.fetch(END_ERASURE, *ended)
 
 
 async def erasures(connection: Connection) -> list[Erasure]:

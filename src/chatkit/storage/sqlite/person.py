@@ -12,7 +12,7 @@ BEGIN_ERASURE = (
     "INSERT INTO erasure (user_id, erases_bodies, by_id, began_ms) VALUES (?, ?, ?, ?) "
     "ON CONFLICT (user_id) DO UPDATE SET erases_bodies = max(erases_bodies, excluded.erases_bodies)"
 )
-END_ERASURE = "DELETE FROM erasure WHERE user_id = ?"
+END_ERASURE = "DELETE FROM erasure WHERE user_id = ? AND erases_bodies <= ?"
 SELECT_ERASURES = "SELECT user_id, erases_bodies, by_id, began_ms FROM erasure ORDER BY user_id LIMIT 1000"
 SELECT_DEVICES_OF = """
 SELECT d.device_id, d.first_seen_ms, d.last_seen_ms, t.provider, t.at_ms FROM device AS d

@@ -105,7 +105,9 @@ class PersonContract:
             base.Erasure("bob", True, "", NOW + 1),
         ]
         await do(
-            store, base.EndErasure("ann", "adm", 2, 7, NOW + 3), base.EndErasure("bob", None, 0, 0, NOW + 4)
+            store,
+            base.EndErasure("ann", True, "adm", 2, 7, NOW + 3),
+            base.EndErasure("bob", True, None, 0, 0, NOW + 4),
         )
         assert await store.erasures() == []
 
@@ -117,6 +119,15 @@ class PersonContract:
             ("ERASED", "adm", "ann", {"conversations": "2", "messages": "7"}),
             ("ERASED", "", "bob", {"conversations": "0", "messages": "0"}),
         ]
+
+    async def test_an_erasure_that_is_to_do_more_meanwhile_is_not_at_its_end(
+        self, store: PersonStore
+    ) -> None:
+        await do(store, base.BeginErasure("ann", False, None, NOW), base.BeginErasure("ann", True, None, NOW))
+        await do(store, base.EndErasure("ann", False, None, 0, 0, NOW))
+        assert await store.erasures() == [base.Erasure("ann", True, "", NOW)]
+        await do(store, base.EndErasure("ann", True, None, 0, 0, NOW))
+        assert await store.erasures() == []
 
     async def test_what_somebody_wrote_is_recalled_after_they_are_gone(self, store: PersonStore) -> None:
         await do(store, group("g", "ann", "bob"), send("g", "bob", "k", "secret"), remove("g", None, "bob"))
