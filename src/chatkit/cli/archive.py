@@ -44,7 +44,7 @@ def archive() -> None:
     """Old messages in a folder or a bucket: docs/archive.md."""
 
 
-class Status(msgspec.Struct, frozen=True, rename="camel"):
+class Status(msgspec.Struct, frozen=True):
     """What `status --json` prints.
 
     Attributes:

@@ -37,8 +37,10 @@ SELECT
 SELECT_NEWEST_MESSAGES = """
 SELECT e.conversation_key, e.seq, e.payload, EXISTS (
     SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
-FROM message AS e NOT INDEXED ORDER BY e.rowid DESC LIMIT ?
+FROM message AS e NOT INDEXED WHERE e.rowid > 0 ORDER BY e.rowid DESC LIMIT ?
 """
+"""Rows below were moved there when their bodies left for the archive."""
+
 SELECT_NEWEST_KEYS = (
     "SELECT conversation_key FROM conversation ORDER BY conversation_key DESC LIMIT ?",
     "SELECT conversation_key FROM audit WHERE conversation_key <> 0 ORDER BY audit_id DESC LIMIT ?",
