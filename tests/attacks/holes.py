@@ -19,7 +19,7 @@ import anyio
 from tests.proof.mutants.plant import Edit, Mutant, plant
 
 _PATIENCE_S = 300.0
-_ENOUGH = 3
+_ENOUGH = 1
 """Findings after which a hole has been found well enough."""
 
 

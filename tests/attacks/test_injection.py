@@ -8,6 +8,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 from re import _constants as kinds
 from re import _parser as parser
@@ -57,6 +58,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         yield scene
 
 
+@cache
 def modules() -> list[tuple[Path, ast.Module]]:
     return [(path, ast.parse(path.read_text("utf-8"))) for path in sorted(SOURCE.rglob("*.py"))]
 
