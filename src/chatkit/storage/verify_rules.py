@@ -112,6 +112,14 @@ RULES: Final = (
     _orphans("outbox", "outbox"),
     _orphans("outbox", "delivery"),
     _orphans("outbox", "mute"),
+    _orphans("outbox", "push_record"),
+    _rule(
+        "outbox",
+        "{name} has a push to device {0} of {1} about seq {2}, above its head",
+        "t.device_id, t.user_id, t.seq",
+        "push_record AS t",
+        "t.seq > c.head_seq",
+    ),
     _orphans("archive", "archive_range"),
     Rule("audit", _AUDIT_ORPHANS, "{name} has no row, but {0} in audit"),
     _rule(

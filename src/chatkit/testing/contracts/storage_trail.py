@@ -87,6 +87,7 @@ class PushRecordContract:
         await do(store, device("bob"), device("bob", "tablet"), group("g", "ann", "bob"))
         name = await sent(store)
         last = 1 + base.PUSHES_PER_DEVICE_MAX + 3
+        await do(store, *(send("g", "ann", f"k{seq}") for seq in range(3, last + 1)))
         pushes = [push("bob", seq) for seq in range(2, last + 1)]
         await pushed(store, push("bob", 2, "tablet"), *reversed(pushes), at_ms=NOW + AFTER)
 
@@ -96,6 +97,7 @@ class PushRecordContract:
     async def test_old_ones_are_discarded(self, store: Store) -> None:
         await do(store, device("bob"), group("g", "ann", "bob"))
         name = await sent(store)
+        await sent(store, key="l")
         await pushed(store, push("bob", 2, at_ms=NOW), push("bob", 3, at_ms=NOW + 1), at_ms=NOW + AFTER)
 
         assert await store.deliveries.discard_pushes(NOW) == 0
