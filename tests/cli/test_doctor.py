@@ -395,6 +395,20 @@ async def test_a_real_kafka(kafka_server: ServerProcess) -> None:  # noqa: F811
     assert of(await services.queue(subject)) == [("queue", "ok")]
 
 
+async def test_an_archive_that_lets_us_in_and_one_that_does_not(tmp_path: Path) -> None:
+    async def look(address: str | None) -> list[tuple[str, str]]:
+        return of(await services.archive(Subject(storage="memory://", archive=address)))
+
+    assert await look(None) == []
+    assert await look("memory://") == [("archive", "warning")]
+    assert await look(f"file://{tmp_path}/archive") == [("archive", "ok")]
+    (tmp_path / "file").write_text("no folder")
+    assert await look(f"file://{tmp_path}/file/archive") == [("archive", "failure")]
+    assert await look("ftp://ann:hunter2@host") == [("archive", "failure")]
+    needed = await versions.extras(Subject(storage="memory://", archive=f"file://{tmp_path}/archive"))
+    assert "archive" in {it.words.partition(":")[0] for it in needed}
+
+
 async def test_the_issuers_keys() -> None:
     assert await services.issuer(MEMORY) == []
     with issuing() as issuer:

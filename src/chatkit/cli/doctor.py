@@ -26,11 +26,12 @@ CHECKS: tuple[Check, ...] = (
     services.storage,
     services.bus,
     services.queue,
+    services.archive,
     services.issuer,
 )
 """All of them, in the order in which they are told."""
 
-_FEATURES = {"metrics": "metrics", "traces": "otel", "archive": "archive"}
+_FEATURES = {"metrics": "metrics", "traces": "otel"}
 """The extra that a setting needs, once it is given."""
 
 _MARKS = {"ok": "ok     ", "warning": "warning", "failure": "FAILURE"}
@@ -80,6 +81,7 @@ def _subject(context: click.Context) -> Subject:
         storage=given["storage"],
         bus=given.get("bus", "local://"),
         queue=given["queue"],
+        archive=given.get("archive"),
         jwks_url=given.get("jwks_url"),
         config=chosen.settings.server(),
         pushes=kinds,

@@ -40,6 +40,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         storage: The address of the log.
         bus: That of the bus; `local://` for none.
         queue: That of the delivery queue; None for none.
+        archive: That of the archive; None for none.
         jwks_url: Where the issuer publishes keys; None for nowhere.
         config: The server's settings.
         pushes: The kinds of push providers.
@@ -50,6 +51,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     storage: str
     bus: str = "local://"
     queue: str | None = None
+    archive: str | None = None
     jwks_url: str | None = None
     config: ServerConfig = ServerConfig()
     pushes: Sequence[str] = ()

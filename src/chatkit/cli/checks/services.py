@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import anyio
 import msgspec
 
-from ...assemble import open_bus
+from ...assemble import open_archive, open_bus
 from ...bus.base import Connects
 from ...drivers.https import FetchError, fetch
 from ...drivers.postgres import READ, Database, DatabaseError, Deadlines
@@ -213,6 +215,39 @@ async def _ask(address: str, port: int, request: bytes, is_whole: Callable[[byte
                     data += await stream.receive()
                 return data
     return None
+
+
+async def archive(subject: Subject) -> list[Finding]:
+    """Whether the archive lets us in: one name of it is asked for."""
+    if subject.archive is None:
+        return []
+    shown = masked_address(subject.archive)
+    if subject.archive.startswith("memory:"):
+        words = "old messages are archived in memory"
+        return [Finding("archive", "warning", words, "they are gone when the server ends: for trying only")]
+    if subject.archive.startswith("file://") and not await in_thread(_can_be_made, subject.archive):
+        return [
+            Finding("archive", "failure", f"{shown} cannot be written", "give it to the user of the server")
+        ]
+    try:
+        store = open_archive(subject.archive)
+        try:
+            names = await store.names("", "", 1)
+        finally:
+            await store.aclose()
+    except ChatkitError as error:
+        return [
+            Finding("archive", "failure", f"{shown}: {error}", "see the address, its keys and its rights")
+        ]
+    found = "there is something in it" if names else "there is nothing in it yet"
+    return [Finding("archive", "ok", f"{shown} lets us in; {found}")]
+
+
+def _can_be_made(address: str) -> bool:
+    """Whether a folder can be written, or made."""
+    folder = Path(unquote(address.partition("://")[2]))
+    there = next((it for it in (folder, *folder.parents) if it.exists()), Path("/"))
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 async def issuer(subject: Subject) -> list[Finding]:

@@ -13,6 +13,8 @@ from .base import Finding, Subject
 
 PYTHON_MIN: Final = (3, 11)
 
+_ZSTD: Final = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+
 NEEDS: Final = {
     "server": ("starlette", "uvicorn", "jwt"),
     "postgres": ("asyncpg",),
@@ -21,7 +23,7 @@ NEEDS: Final = {
     "kafka": ("confluent_kafka",),
     "metrics": ("prometheus_client",),
     "otel": ("opentelemetry.trace",),
-    "archive": ("obstore", "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"),
+    "archive": ("obstore", _ZSTD),
     "push": ("h2", "jwt", "cryptography", "google.auth", "http_ece"),
 }
 """Modules of each extra."""
@@ -79,6 +81,8 @@ def _needed(subject: Subject) -> set[str]:
     needed = {_SCHEMES[scheme] for it in addresses if (scheme := it.partition("://")[0]) in _SCHEMES}
     if any(kind in _NEEDS_PUSH for kind in subject.pushes):
         needed.add("push")
+    if subject.archive is not None:
+        needed.add("archive")
     return {"server", *subject.features, *needed}
 
 
