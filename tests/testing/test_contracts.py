@@ -16,7 +16,7 @@ from chatkit.bus.base import Bus
 from chatkit.bus.local import LocalBus, LocalMember
 from chatkit.client.store import memory as local_store
 from chatkit.client.store.base import LocalStore
-from chatkit.core.log import cursors, decide, members, messages, rules, sessions
+from chatkit.core.log import audit, cursors, decide, members, messages, rules, sessions
 from chatkit.queue._work import WorkTable
 from chatkit.queue.local import LocalQueue
 from chatkit.storage import transaction
@@ -144,9 +144,16 @@ STORES: list[Spoil] = [
     (
         "test_audit_rows_say_when_and_where",
         members,
-        "_audit",
-        "(at_ms, conversation.",
-        "(conversation.last_activity_ms, conversation.",
+        "create_conversation",
+        'command.at_ms, command.creator_id, "CREATED"',
+        'command.at_ms + 1, command.creator_id, "CREATED"',
+    ),
+    (
+        "test_a_row_that_was_changed_or_taken_out_is_found",
+        audit,
+        "digest_of",
+        "row[:-1]",
+        "row[:6]",
     ),
     (
         "test_coming_back_moves_the_read_cursor_over_the_time_away",
@@ -167,8 +174,8 @@ STORES: list[Spoil] = [
         "test_a_new_epoch_keeps_the_answer_of_a_recall",
         messages,
         "recall",
-        "entry_of(conversation, made, made.payload), True",
-        "entry_of(conversation, made._replace(epoch=conversation.epoch), made.payload), True",
+        "first.sender_id):\n        return Recalled(entry_of(conversation, first, ",
+        "first.sender_id):\n        return Recalled(entry_of(conversation, first._replace(epoch=conversation.epoch), ",
     ),
     (
         "test_lower_or_equal_changes_nothing",
