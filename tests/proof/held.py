@@ -17,6 +17,7 @@ import msgspec
 from chatkit.client.client import ChatClient
 from chatkit.core.rate_limit import RateLimiter
 from chatkit.core.resend import WINDOW_BYTES
+from chatkit.server.seq_check import CONVERSATIONS_MAX
 from chatkit.server.server import ChatServer
 from chatkit.server.session import Session
 from chatkit.wire.events import PAYLOAD_BYTES_MAX
@@ -220,6 +221,14 @@ def kept_sessions(server: ChatServer) -> Iterator[str]:
     for path, container in containers(server):
         if isinstance(container, dict | set):
             yield from (path for it in container if isinstance(it, Session) and it not in live)
+
+
+def bound_of(path: str, fresh: int) -> int:
+    """How much a container may hold once everybody has left: what it did when the server was fresh, or what it is to
+    remember whoever is there.
+    """
+    remembers = any(path.endswith(it) for it in ("._check._last", "._check._epochs"))
+    return CONVERSATIONS_MAX if remembers else fresh
 
 
 def sizes(server: ChatServer) -> dict[str, int]:

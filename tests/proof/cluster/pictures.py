@@ -78,7 +78,7 @@ def draw(samples: dict[str, Series], marks: Sequence[Mark], title: str, out: Pat
         axis.set_ylabel(panel, fontsize=8)
         for mark in marks:
             axis.axvspan(mark.began_s - begin_s, mark.ended_s - begin_s, color="tab:red", alpha=0.12)
-    axes[0].set_title(f"{title}: {', '.join(it.name for it in marks)}")
+    axes[0].set_title(" / ".join(dict.fromkeys([title, *(it.name for it in marks)])))
     axes[-1].set_xlabel("seconds")
     figure.tight_layout()
     figure.savefig(out / f"{name}.png", dpi=90)

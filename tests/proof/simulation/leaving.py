@@ -11,7 +11,7 @@ import anyio
 
 from chatkit._event_loop import current_loop
 
-from ..held import Count, Moment, client_counts, limiters, server_counts, sizes, task_names
+from ..held import Count, Moment, bound_of, client_counts, limiters, server_counts, sizes, task_names
 from ..membership import current_members
 from .node import Node
 from .world import World
@@ -87,7 +87,8 @@ def _without_clients(world: World) -> Iterator[Count]:
         yield from _of_node("left", world, node, {})
         assert node.server is not None
         for path, count in sizes(node.server).items():
-            yield Count("left", node.name, path, count, 0, node.fresh.get(path, 0))
+            most = bound_of(path, node.fresh.get(path, 0))
+            yield Count("left", node.name, path, count, 0, most)
         for path, limiter in limiters(node.server):
             yield Count("left", node.name, f"keys of {path}", len(limiter), 0, limiter._sweep_at)
 

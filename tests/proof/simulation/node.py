@@ -10,6 +10,7 @@ import anyio
 
 from chatkit.bus.local import LocalMember
 from chatkit.errors import UnavailableError
+from chatkit.observability.instrument import Instrument, SeqViolation
 from chatkit.ports import Ports
 from chatkit.server.auth import Authenticator
 from chatkit.server.config import ServerConfig
@@ -25,6 +26,13 @@ from ..held import Count, sizes, unanswered_count
 from .moderation import SimulatedModerator
 from .storage import SharedStore
 from .watch import Effects, WatchedStore, watch_drain
+
+
+class NumbersWatched(Instrument):
+    """Has the server look for broken numbers (`server.seq_check`), which it logs: the run's alarm."""
+
+    def on_seq_violation(self, found: SeqViolation) -> None:
+        """It is in the log."""
 
 
 class Node:
@@ -114,6 +122,7 @@ class Node:
             bus=self._place,
             moderator=self._moderator,
             moderation=self._moderation,
+            instruments=[NumbersWatched()],
         )
         watch_drain(server, self._drained)
         try:

@@ -142,8 +142,8 @@ MUTANTS = (
         (
             Edit(
                 INBOX,
-                "        if conversation.timeline.behind:\n            self._sync_queue.gap(conversation)\n",
-                "",
+                "            self._sync_queue.gap(conversation)\n\n    def _known_head",
+                "\n    def _known_head",
             ),
         ),
         ("L1", "L2", "alarm"),
