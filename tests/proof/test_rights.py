@@ -10,7 +10,8 @@ from chatkit.testing.contracts.storage_ownership import update
 from tests.storage.ids import seeded_ids
 
 from .checker.log_view import LogView
-from .checker.rights import Owners, _change_not_allowed, _changes_audited
+from .checker.rights import _change_not_allowed, _changes_audited
+from .checker.standings import Standings
 from .dumps import LogDump
 
 OWNERS = {2: "ann", 3: "ann", 4: "bob", 5: "cat", 6: "cat", 7: "bob"}
@@ -30,14 +31,14 @@ async def passed_on() -> LogDump:
 
 def breaches(log: LogView) -> list[str]:
     """What is wrong between a log and its audit."""
-    return [it.what for it in _changes_audited(log) if it is not None]
+    return [it.what for it in _changes_audited(log, Standings(log)) if it is not None]
 
 
 async def test_owners_follow_one_another_by_the_rule_and_the_audit() -> None:
     log = LogView(await passed_on())
-    owners = Owners(log)
+    owners = Standings(log)
 
-    assert {seq: owners.before[seq] for seq in OWNERS} == OWNERS
+    assert {seq: owners.before[seq].owner for seq in OWNERS} == OWNERS
     assert owners.successors == {3: "bob", 6: "bob"}
     assert [_change_not_allowed(log, log.rows[seq], owners) for seq in OWNERS] == [None] * len(OWNERS)
     assert breaches(log) == []
@@ -48,7 +49,7 @@ async def test_a_former_owner_may_change_nothing() -> None:
     dump.entries[6] = replace(dump.entries[6], sender_id="ann")
     log = LogView(dump)
 
-    assert _change_not_allowed(log, log.rows[7], Owners(log)) == "ann is not the owner"
+    assert _change_not_allowed(log, log.rows[7], Standings(log)) == "ann is neither the owner nor an admin"
 
 
 async def test_a_succession_is_audited() -> None:

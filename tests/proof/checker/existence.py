@@ -44,7 +44,7 @@ class _Known:
         log, seq = place
         if user_id not in log.stays:
             return "he never was a member, and is told that there is such a conversation"
-        if seq is not None and not log.visible(user_id, seq):
+        if seq is not None and not log.readable(user_id, seq):
             return "it is not visible to him, and he is told that there is such an entry"
         former = since_s > self._removed_s.get((log.name, user_id), since_s)
         return "he had been removed before, and is told that there is such a conversation" if former else None
@@ -83,7 +83,7 @@ def _telling(index: Index) -> Iterator[tuple[Arrived[ev.ErrorEvent], object, obj
 
 def removals(index: Index) -> Iterator[tuple[tuple[str, str], float]]:
     """By conversation and user: when the call that removed him for good had returned."""
-    for call in index.answered("remove"):
+    for call in index.answered("remove", "ban_member"):
         log = index.logs.get(call.args["conversation_id"])
         if log is None or log.restored:
             continue

@@ -61,7 +61,8 @@ class Ack(msgspec.Struct, frozen=True, gc=False):
 
 
 class Page(msgspec.Struct, frozen=True, gc=False):
-    """One page of a log that was read: it covers (last_seq, up_to_seq]. `limit` is None where none was asked."""
+    """One page of a log that was read: it covers (last_seq, up_to_seq]. `limit` is None where none was asked, `history`
+    says whether what may be read of the past was."""
 
     conversation_id: str
     user_id: str
@@ -75,6 +76,7 @@ class Page(msgspec.Struct, frozen=True, gc=False):
     up_to_seq: int
     more: bool
     entries: list[Seen]
+    history: bool = False
 
 
 class Past(msgspec.Struct, frozen=True):

@@ -80,6 +80,7 @@ def pages_framed(traffic: Traffic, bodies: Bodies) -> Iterator[Page]:
             page.up_to_seq,
             page.more,
             [_wired(entry, frame, "page", bodies) for entry in page.messages],
+            asked.event.history is True,
         )
 
 
@@ -100,6 +101,7 @@ def pages_called(calls: Iterable[Call]) -> Iterator[Page]:
             answer["up_to_seq"],
             answer["more"],
             [_answered(it, call) for it in answer["entries"]],
+            call.args.get("history", False),
         )
 
 

@@ -17,6 +17,7 @@ from .facts import Ack, Key, Page, Past, Seen
 from .gather import Bodies, canonical, key_of, member_ids
 from .log_view import LogView
 from .rising import Rising
+from .standings import Standings
 from .traffic import Traffic
 
 _Log = tuple[str, str, str]
@@ -59,6 +60,11 @@ class Index:
         for given in history.app_events:
             self.app_events[given.user_id, given.device_id].append(given)
         self.logs = self._logs()
+
+    @cached_property
+    def standings(self) -> dict[str, Standings]:
+        """What members were before each entry, by log."""
+        return {name: Standings(log) for name, log in self.logs.items()}
 
     def calls(self, *ops: str) -> Iterator[Call]:
         """The calls of certain verbs, or all, by invocation."""
@@ -162,13 +168,14 @@ class Index:
     @cached_property
     def _asked_members(self) -> dict[tuple[str, str], set[str]]:
         found: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for call in self.calls("add", "remove"):
+        for call in self.calls("add", "remove", "ban_member"):
             if call.result != "fail":
-                found[call.args["conversation_id"], call.op].update(member_ids(call))
+                op = "remove" if call.op == "ban_member" else call.op
+                found[call.args["conversation_id"], op].update(member_ids(call))
         return found
 
     def asked_members(self, conversation_id: str, op: str) -> set[str]:
-        """The users whom somebody asked to `add` or `remove`, unless it was refused."""
+        """The users whom somebody asked to `add` or `remove` (also by a ban), unless it was refused."""
         return self._asked_members[conversation_id, op]
 
     @cached_property

@@ -38,7 +38,8 @@ Canaries = dict[bytes, tuple[LogView, int]]
 
 
 def isolated(index: Index) -> Findings:
-    """No entry outside of a user's memberships is shown to him or held by him, nor its canary in any byte.
+    """No entry that a user may not read is shown to him or held by him, nor its canary in any byte; none is pushed
+    that is outside of his memberships.
 
     A canary is a word of a payload that is in no other payload, no id and no title: eight or more ASCII letters and
     digits, at least one of each. A sender's key is only for the sender; what only members get goes to no stranger; and
@@ -63,7 +64,7 @@ def isolated(index: Index) -> Findings:
 
 
 def _not_for_him(log: LogView, seen: Seen) -> str | None:
-    if not log.visible(seen.user_id, seen.seq):
+    if not (log.visible if seen.where == "push" else log.readable)(seen.user_id, seen.seq):
         return "it is not visible to this user"
     foreign = seen.client_msg_id is not None and seen.sender_id != seen.user_id
     return "it shows another one's clientMsgId" if foreign else None
@@ -160,7 +161,7 @@ def _hidden_from(canaries: Canaries, user_id: str) -> set[bytes]:
     return {
         word
         for word, (log, seq) in canaries.items()
-        if log.rows[seq].sender_id != user_id and not log.visible(user_id, seq)
+        if log.rows[seq].sender_id != user_id and not log.readable(user_id, seq)
     }
 
 

@@ -31,6 +31,7 @@ class LogView:
         made: Payloads of the server-made entries, by seq; {} for one that is no JSON object.
         recalls: The first RECALL entry of each recalled seq.
         stays: Memberships by user.
+        reads_from: The first entry that each of them opens, by user: before its own first one where history is open.
         bodies: What each entry said at first, by seq, where that is known.
         renewals: How often the log got a new epoch.
     """
@@ -52,6 +53,7 @@ class LogView:
         self.made = {row.seq: _made(row) for row in dump.entries if row.client_msg_id is None}
         self.recalls = self._recalls()
         self.stays = stays(list(_countable(dump.entries, self.made)))
+        self.reads_from = self._reads_from()
         self.bodies = {seq: row.payload for seq, row in self.rows.items() if row.payload != RECALLED}
         self._last_seq = max(self.rows, default=0)
         self._shown = {user_id: set(self.visible_seqs(user_id, 0, self._last_seq)) for user_id in self.stays}
@@ -68,6 +70,15 @@ class LogView:
         if shown is None:
             return False
         return seq in shown or (seq > self._last_seq and self.current_stay(user_id) is not None)
+
+    def readable(self, user_id: str, seq: int) -> bool:
+        """Whether this user may read the entry: what was delivered, or what was open when they joined."""
+        pairs = zip(self.stays.get(user_id, ()), self.reads_from.get(user_id, ()), strict=True)
+        return any(first <= seq and (stay.ended_seq is None or seq < stay.ended_seq) for stay, first in pairs)
+
+    def readable_seqs(self, user_id: str, after_seq: int, up_to_seq: int) -> list[int]:
+        """The seqs of (after_seq, up_to_seq] that the user may read, ascending."""
+        return [seq for seq in range(after_seq + 1, up_to_seq + 1) if self.readable(user_id, seq)]
 
     def visible_seqs(self, user_id: str, after_seq: int, up_to_seq: int) -> list[int]:
         """The seqs of (after_seq, up_to_seq] that the user may see, ascending."""
@@ -93,6 +104,19 @@ class LogView:
     def members(self) -> Iterator[str]:
         """Who is a member at the end."""
         return (user_id for user_id in self.stays if self.current_stay(user_id) is not None)
+
+    def _reads_from(self) -> dict[str, list[int]]:
+        """A history that is open when somebody joins opens what was written since they went, or all of it."""
+        changes = [(row.seq, row.subject) for row in self.dump.audit if row.action == "HISTORY_CHANGED"]
+        found: dict[str, list[int]] = {}
+        for user_id, of_user in self.stays.items():
+            earlier = 1
+            for stay in of_user:
+                said = [history for seq, history in changes if seq < stay.first_seq]
+                is_open = bool(said) and said[-1] == "FROM_START"
+                found.setdefault(user_id, []).append(earlier if is_open else stay.first_seq)
+                earlier = stay.ended_seq or stay.first_seq
+        return found
 
     def _recalls(self) -> dict[int, Entry]:
         found: dict[int, Entry] = {}

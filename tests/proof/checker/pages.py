@@ -58,7 +58,8 @@ def _list_lags(index: Index, call: Call) -> Findings:
 
 def _passed_over(log: LogView, page: Page) -> tuple[str, int] | None:
     listed = {entry.seq for entry in page.entries}
-    for seq in log.visible_seqs(page.user_id, page.last_seq, page.up_to_seq):
+    shown = log.readable_seqs if page.history else log.visible_seqs
+    for seq in shown(page.user_id, page.last_seq, page.up_to_seq):
         if seq not in listed and seq in log.rows:
             return f"covers seq {seq} and does not list it", seq
     return None
@@ -79,17 +80,26 @@ def _ends_early(index: Index, log: LogView, page: Page) -> tuple[str, int] | Non
 
 
 def complete_reads(index: Index) -> Findings:
-    """A page lists ascending, within what it covers, no more than was asked; a read of the past leaves nothing out.
+    """A page lists ascending, within what it covers, no more than was asked, and of the past only where that was asked
+    for; a read of the past leaves nothing out.
 
     Not in its midst, and, of what its device had before, neither the newest, nor the oldest that there was room for.
     """
     for page in index.pages:
-        yield of_page(page, _misshapen(page))
+        yield of_page(page, _misshapen(page) or _delivers_the_past(index, page))
     for past in index.pasts:
         log = index.logs.get(past.conversation_id)
         if log is not None and not log.restored:
             wrong = _past_misshapen(past) or _past_holes(log, past) or _past_lacks(index, log, past)
             yield of_call(past.call, wrong, log.name, past.entries[0].seq if past.entries else None)
+
+
+def _delivers_the_past(index: Index, page: Page) -> tuple[str, int] | None:
+    log = index.logs.get(page.conversation_id)
+    for entry in page.entries if log is not None and log.binds(page.epoch) and not page.history else ():
+        if log is not None and not log.visible(page.user_id, entry.seq):
+            return f"lists seq {entry.seq}, from before he joined, and nobody asked for that", entry.seq
+    return None
 
 
 def _misshapen(page: Page) -> tuple[str, int] | None:

@@ -53,10 +53,13 @@ def _unsound(index: Index, log: LogView, recall: Entry) -> str | None:
         return "it recalls no message before it"
     if payload.get("messageId") != target.message_id:
         return f"it names {payload.get('messageId')}, seq {target.seq} is {target.message_id}"
-    if not target.sender_id == recall.sender_id == payload.get("by"):
+    standings = index.standings[log.name]
+    if payload.get("by") != recall.sender_id or not standings.may_recall(recall, target):
         return f"{recall.sender_id} recalls a message of {target.sender_id}"
     if target.payload != RECALLED:
         return f"seq {target.seq} still has its body"
+    if recall.sender_id != target.sender_id or recall.seq in standings.by_host:
+        return None
     late_ms = recall.server_ts - target.server_ts
     in_time = index.recall_window_ms is None or late_ms <= index.recall_window_ms
     return None if in_time else f"seq {target.seq} was {late_ms} ms old"

@@ -12,6 +12,7 @@ from chatkit.wire import events as ev
 
 from .index import Index
 from .log_view import LogView
+from .standings import ENTRY_ACTIONS, Standings
 from .traffic import Arrived
 from .verdict import Breach, Findings
 from .words import of_event, of_log, of_row
@@ -24,21 +25,22 @@ Change = tuple[str, int, str, str, int]
 
 
 def write_permission(index: Index) -> Findings:
-    """Who wrote an entry was a member at its place; the owner and the host change members, others leave by themselves.
+    """Who wrote an entry was a member at its place, and not silenced; owner, admins and the host change members, others
+    leave by themselves; nobody but the host adds who is banned.
 
     Those of a SINGLE never change. Who is said to type is a member at some time, and another one than the hearer.
     """
     singles = _singles(index)
     for log in index.logs.values():
-        owners = Owners(log)
+        standings = index.standings[log.name]
         for row in log.dump.entries:
             payload = log.made.get(row.seq, {})
             if payload.get("type") == "MEMBER" and payload.get("op") != "CREATED":
                 single = "the members of a SINGLE never change" if log.name in singles else None
-                yield of_row(log, row, single or _change_not_allowed(log, row, owners))
+                yield of_row(log, row, single or _change_not_allowed(log, row, standings))
             else:
                 why = None if log.visible(row.sender_id, row.seq) else f"{row.sender_id} was no member"
-                yield of_row(log, row, why)
+                yield of_row(log, row, why or _silenced(row, standings))
     for it in index.traffic.of(ev.TypingPush):
         yield from _typing_allowed(index, it)
 
@@ -63,50 +65,22 @@ REVIEWS: Final = {"release": "HELD_RELEASED", "rewrite": "HELD_REWRITTEN", "refu
 """How a decision about a held message stands in the audit."""
 
 
-class Owners:
-    """Who owned a group when, by the rule: its creator, then whoever was there for longest when the owner went.
-
-    Transfers leave no entry and are taken from the audit.
-
-    Attributes:
-        before: The owner before each entry.
-        successors: Who became the owner with an entry, by its seq.
-        by_host: The seqs at which the audit names no actor.
-    """
-
-    def __init__(self, log: LogView) -> None:
-        self.before: dict[int, str] = {}
-        self.successors: dict[int, str] = {}
-        self.by_host = {
-            row.seq for row in log.dump.audit if not row.actor_id and row.action not in REVIEWS.values()
-        }
-        owner = log.rows[1].sender_id if 1 in log.rows else ""
-        for row in log.dump.entries:
-            self.before[row.seq] = owner
-            is_change = log.made.get(row.seq, {}).get("type") == "MEMBER"
-            members = _standing(log, row.seq) if is_change else {}
-            if members and owner not in members.values():
-                owner = self.successors[row.seq] = members[min(members)]
-            for told in log.dump.audit:
-                if told.action == "OWNER_CHANGED" and told.seq == row.seq:
-                    owner = told.subject
+def _silenced(row: Entry, standings: Standings) -> str | None:
+    """By the clock of the server that took the message; what it made itself is nobody's writing."""
+    until_ms = standings.before[row.seq].silenced.get(row.sender_id, 0)
+    silenced = row.client_msg_id is not None and row.server_ts < until_ms
+    return f"{row.sender_id} was silenced until {until_ms}" if silenced else None
 
 
-def _standing(log: LogView, seq: int) -> dict[tuple[int, str], str]:
-    """The members after an entry, by where each joined."""
-    return {
-        (stay.first_seq, user_id): user_id
-        for user_id, stays in log.stays.items()
-        for stay in stays
-        if stay.holds(seq)
-    }
-
-
-def _change_not_allowed(log: LogView, row: Entry, owners: Owners) -> str | None:
+def _change_not_allowed(log: LogView, row: Entry, standings: Standings) -> str | None:
     op, user_ids = log.made[row.seq].get("op"), log.made[row.seq].get("userIds", [])
-    by_host = row.seq in owners.by_host
-    if op != "LEFT" and not by_host and row.sender_id != owners.before[row.seq]:
-        return f"{row.sender_id} is not the owner"
+    by_host, before = row.seq in standings.by_host, standings.before[row.seq]
+    if op == "ADDED" and not by_host and before.banned.intersection(user_ids):
+        return f"some of {user_ids} were banned"
+    if op == "ADDED" and not by_host and before.role(row.sender_id) not in ("OWNER", "ADMIN"):
+        return f"{row.sender_id} is neither the owner nor an admin"
+    if op == "REMOVED" and not by_host and not before.runs(row.sender_id, user_ids):
+        return f"{row.sender_id} may not remove {user_ids}"
     if op == "LEFT" and user_ids != [row.sender_id]:
         return f"{row.sender_id} can leave for himself only"
     if not by_host and not log.visible(row.sender_id, row.seq - 1):
@@ -125,7 +99,8 @@ def audited(index: Index) -> Findings:
     store = index.history.store
     yield from (Breach(what=words) for words in (store.chains if store is not None else ()))
     for log in index.logs.values():
-        yield from _changes_audited(log)
+        yield from _changes_audited(log, index.standings[log.name])
+        yield from _bans_audited(index, log)
         yield from _renewals_audited(index, log)
         yield from _reviews_audited(index, log)
         for earlier, later in pairwise(log.dump.audit):
@@ -133,10 +108,20 @@ def audited(index: Index) -> Findings:
             yield of_log(log, later.seq, why)
 
 
-def _changes_audited(log: LogView) -> Findings:
-    owners = Owners(log)
-    done = Counter(_changes(log, owners))
-    told = Counter(_told(log, row) for row in log.dump.audit if _leaves_an_entry(row, owners))
+def _bans_audited(index: Index, log: LogView) -> Findings:
+    """A ban may leave no entry: each answered one is held against the audit."""
+    banned = {row.subject for row in log.dump.audit if row.action == "MEMBER_BANNED"}
+    for call in index.answered("ban_member"):
+        if call.args["conversation_id"] == log.name and not log.restored:
+            (user_id,) = call.args["user_ids"]
+            yield of_log(
+                log, None, None if user_id in banned else f"{user_id} was banned, and it is not audited"
+            )
+
+
+def _changes_audited(log: LogView, standings: Standings) -> Findings:
+    done = Counter(_changes(log, standings))
+    told = Counter(_told(log, row) for row in log.dump.audit if _leaves_an_entry(row, standings))
     for change in done | told:
         action, seq, actor_id, subject, _ = change
         wrong = (
@@ -145,18 +130,18 @@ def _changes_audited(log: LogView) -> Findings:
         yield of_log(log, seq, None if done[change] == told[change] else wrong)
 
 
-def _leaves_an_entry(row: AuditRow, owners: Owners) -> bool:
-    """Whether the log must say it too: not so of renewals, titles and transfers."""
+def _leaves_an_entry(row: AuditRow, standings: Standings) -> bool:
+    """Whether the log must say it too: not so of renewals, titles, transfers, and of what members are."""
     if row.action == "OWNER_CHANGED":
-        return owners.successors.get(row.seq) == row.subject
-    return row.action not in ("EPOCH_RENEWED", "TITLE_CHANGED", *REVIEWS.values())
+        return standings.successors.get(row.seq) == row.subject
+    return row.action in ENTRY_ACTIONS
 
 
-def _changes(log: LogView, owners: Owners) -> Iterator[Change]:
+def _changes(log: LogView, standings: Standings) -> Iterator[Change]:
     """What the log says was done."""
     for row in log.dump.entries:
-        if row.seq in owners.successors:
-            yield "OWNER_CHANGED", row.seq, row.sender_id, owners.successors[row.seq], row.server_ts
+        if row.seq in standings.successors:
+            yield "OWNER_CHANGED", row.seq, row.sender_id, standings.successors[row.seq], row.server_ts
         match log.made.get(row.seq):
             case {"type": "MEMBER", "op": "CREATED"}:
                 yield "CREATED", row.seq, row.sender_id, log.name, row.server_ts

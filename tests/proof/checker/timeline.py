@@ -52,7 +52,7 @@ def _calls(story: Story) -> Iterator[Line]:
 def _memberships(story: Story) -> Iterator[Line]:
     """What was done to the membership of the user in question."""
     user_id = story.breach.user_id
-    for call in story.index.calls("create", "add", "remove"):
+    for call in story.index.calls("create", "add", "remove", "ban_member"):
         name = call.answer.get("conversation_id", call.args["conversation_id"])
         if name == story.name and user_id in member_ids(call):
             yield from _call(call, "" if call.op == "create" else f" of {user_id}")

@@ -11,8 +11,9 @@ import msgspec
 
 from chatkit.errors import RefusedError
 from chatkit.server.server import ChatServer
+from chatkit.storage.base import Updated
 from chatkit.testing.rng import Stream
-from chatkit.types import Payload, Sent
+from chatkit.types import GrantedRole, History, Payload, Sent
 
 from .device import Device, plain
 from .world import World
@@ -67,6 +68,11 @@ class Workload:
             (8, self._page),
             (3, self._list),
             (1, self._renew_epoch),
+            (3, self._set_role),
+            (2, self._silence),
+            (1, self._ban),
+            (2, self._unban),
+            (2, self._set_history),
             *([(8, self._review)] if world.plan.moderation is not None else []),
         ]
 
@@ -237,9 +243,9 @@ class Workload:
         name, users = self._somewhere(), self._rng.sample(self._users, k=self._rng.randint(1, 2))
         await self._add_to(name, self.known.get(name, self._users)[0], users)
 
-    async def _add_to(self, name: str, by: str, users: list[str]) -> None:
+    async def _add_to(self, name: str, by: str | None, users: list[str]) -> None:
         await self._on_a_server(
-            by,
+            by or "",
             "add",
             lambda server: server.add_members(name, by, users),
             conversation_id=name,
@@ -260,6 +266,65 @@ class Workload:
             conversation_id=name,
             user_ids=[user_id],
         )
+
+    # --- what members are ---
+
+    async def _set_role(self) -> None:
+        name, by, user_id = self._acting()
+        role: GrantedRole = self._rng.choice(("ADMIN", "ADMIN", "MEMBER", "GUEST"))
+        await self._of_member(
+            "set_role", name, by, user_id, lambda server: server.set_role(name, user_id, role, by=by)
+        )
+
+    async def _silence(self) -> None:
+        """For a moment, in which the silenced go on trying."""
+        name, by, user_id = self._acting()
+        pause_ms = self._rng.choice((0, 300, 3_000))
+        await self._of_member(
+            "silence", name, by, user_id, lambda server: _silenced(server, name, by, user_id, pause_ms)
+        )
+
+    async def _ban(self) -> None:
+        name, by, user_id = self._acting()
+        await self._of_member(
+            "ban_member", name, by, user_id, lambda server: server.ban_member(name, user_id, by=by)
+        )
+
+    async def _unban(self) -> None:
+        name, by, user_id = self._acting()
+        await self._of_member(
+            "unban_member", name, by, user_id, lambda server: server.unban_member(name, user_id, by=by)
+        )
+        if self._rng.random() < 0.5:  # the host's adding ends a ban too
+            await self._add_to(name, None, [user_id])
+
+    async def _set_history(self) -> None:
+        name, by, _ = self._acting()
+        history: History = self._rng.choice(("FROM_START", "FROM_START", "FROM_JOIN"))
+        await self._on_a_server(
+            by or "",
+            "set_history",
+            lambda server: server.set_history(name, history, by=by),
+            conversation_id=name,
+        )
+
+    def _acting(self) -> tuple[str, str | None, str]:
+        """A conversation, who acts there, mostly its creator, and on whom."""
+        name, user_id = self._somewhere(), self._rng.choice(self._users)
+        creator = self.known.get(name, self._users)[0]
+        return name, self._rng.choice((creator, creator, None, self._rng.choice(self._users))), user_id
+
+    async def _of_member(
+        self,
+        op: str,
+        name: str,
+        by: str | None,
+        user_id: str,
+        act: Callable[[ChatServer], Awaitable[Any]],
+    ) -> None:
+        await self._on_a_server(by or "", op, act, conversation_id=name, user_ids=[user_id])
+
+    # --- coming and going ---
 
     async def _visit(self) -> None:
         """A user leaves, is added again, and removed at the moment when their device pulls what they missed."""
@@ -288,13 +353,15 @@ class Workload:
     async def _page(self) -> None:
         name, user_id = self._somewhere(), self._rng.choice(self._users)
         last_seq, limit = self._rng.randint(0, 40), self._rng.choice((1, 5, 200))
+        history = self._rng.random() < 0.5
         await self._on_a_server(
             user_id,
             "page",
-            lambda server: server.sync.page(name, user_id, last_seq, limit),
+            lambda server: server.sync.page(name, user_id, last_seq, limit, history=history),
             conversation_id=name,
             last_seq=last_seq,
             limit=limit,
+            history=history,
         )
 
     async def _list(self) -> None:
@@ -360,6 +427,14 @@ class Workload:
             data = {"n": self._count, "more": "x" * self._rng.choice((1, 400))}
             return {"type": "CUSTOM", "schema": "sim", "data": data, "fallbackText": canary}
         return {"type": "TEXT", "text": canary}
+
+
+async def _silenced(
+    server: ChatServer, conversation_id: str, by: str | None, user_id: str, pause_ms: int
+) -> Any:
+    until_ms = server.ports.clock.now_ms() + pause_ms if pause_ms else 0
+    command = server.engine.silence(conversation_id, by, user_id, until_ms)
+    return (await server.engine.execute(command, Updated)).conversation
 
 
 async def _renewed(server: ChatServer, conversation_id: str) -> dict[str, str]:

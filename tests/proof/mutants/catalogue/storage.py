@@ -210,7 +210,7 @@ MUTANTS = (
         (
             Edit(
                 STATE,
-                "        self.intervals.append(Interval(seq))\n",
+                "        self.intervals.append(Interval(seq, None, first_seq if first_seq < seq else None))\n",
                 "        self.intervals.append(Interval(max(1, seq - 1)))\n",
             ),
         ),
@@ -298,10 +298,9 @@ MUTANTS = (
         "Who sees a message may ask for its recall; apps show the button to the author only.",
         (
             Edit(
-                RULES,
-                "    if sender_id != command.user_id:\n"
-                '        raise ForbiddenError("only the author can recall a message")\n',
-                "",
+                "chatkit.core.log.messages",
+                '        check_may(state, conversation, command, "RECALL_MESSAGES", role)\n',
+                "        pass\n",
             ),
         ),
         ("S10", "S20"),
@@ -312,8 +311,8 @@ MUTANTS = (
         (
             Edit(
                 RULES,
-                "    if not is_current(intervals) or not is_visible(intervals, seq):",
-                "    if not is_visible(intervals, seq):",
+                "    if not is_current(intervals) or not is_visible(readable(intervals), seq):",
+                "    if not is_visible(readable(intervals), seq):",
             ),
         ),
         # S17: a refusal with another reason than NOT_FOUND tells that there is such a conversation
@@ -417,5 +416,74 @@ MUTANTS = (
             ),
         ),
         ("S13", "S14", "alarm"),
+    ),
+    Mutant(
+        "silence-is-for-the-app",
+        "Apps grey out the box of who is silenced.",
+        (
+            Edit(
+                MESSAGES,
+                "        rules.check_not_silenced(membership.silenced_until_ms, at_ms)\n",
+                "        pass\n",
+            ),
+        ),
+        ("S19",),
+    ),
+    Mutant(
+        "banned-is-added",
+        "Whoever adds somebody sees the list of bans.",
+        (
+            Edit(
+                MEMBERS,
+                "        if command.by is not None and state.is_banned(conversation, user_id):\n",
+                "        if command.by is None and not user_id:\n",
+            ),
+        ),
+        ("S19",),
+    ),
+    Mutant(
+        "admins-stand-above-everybody",
+        "An admin is an admin.",
+        (
+            Edit(
+                "chatkit.core.policy",
+                "        return target is None or RANKS[role] < RANKS[target]\n",
+                "        return True\n",
+            ),
+        ),
+        ("S19", "S20", "S24"),
+    ),
+    Mutant(
+        "history-is-delivered",
+        "Who may read it may as well have it.",
+        (
+            Edit(MEMORY_READS, "if history else log.members[user_id]", "if True else log.members[user_id]"),
+            Edit(SQLITE_READS, "SELECT_READABLE if history else SELECT_MEMBERSHIPS", "SELECT_READABLE"),
+        ),
+        ("S23",),
+    ),
+    Mutant(
+        "history-opens-what-was-closed",
+        "Open is open: who comes back to it reads from the start.",
+        (
+            Edit(
+                STATE,
+                "first_seq = (self.intervals[-1].leave_seq or seq) if self.intervals else 1\n",
+                "first_seq = 1\n",
+            ),
+        ),
+        ("S17", "S23"),
+    ),
+    Mutant(
+        "ban-leaves-no-trace",
+        "The removal is audited.",
+        (
+            Edit(
+                "chatkit.core.log.standing",
+                '        note(state, conversation, command.at_ms, command.by, "MEMBER_BANNED", command.user_id)\n',
+                "        pass\n",
+            ),
+        ),
+        ("S19", "S24"),
     ),
 )
