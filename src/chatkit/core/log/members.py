@@ -112,14 +112,19 @@ def add_members(state: State, command: AddMembers) -> MembersChanged:
     for user_id in added:
         _join(state, conversation, user_id, made.seq, command.at_ms, command.role)
         note(state, conversation, command.at_ms, command.by, "ADDED", user_id)
-        if command.role != "MEMBER":
-            note(state, conversation, command.at_ms, command.by, "ROLE_CHANGED", user_id, role=command.role)
-        if state.is_banned(conversation, user_id):
-            state.end_ban(conversation, user_id)
-            note(state, conversation, command.at_ms, command.by, "MEMBER_UNBANNED", user_id)
+        _note_admission(state, conversation, command, user_id)
     _pass_on(state, conversation, new_owner_id, command.by, command.at_ms)
     entry = entry_of(conversation, made, made.payload)
     return MembersChanged(describe(state, conversation), tuple(added), (), entry, new_owner_id)
+
+
+def _note_admission(state: State, conversation: ConversationState, command: AddMembers, user_id: str) -> None:
+    """Write down what a user is added as, and end their ban, which only the host gets as far as."""
+    if command.role != "MEMBER":
+        note(state, conversation, command.at_ms, command.by, "ROLE_CHANGED", user_id, role=command.role)
+    if state.is_banned(conversation, user_id):
+        state.end_ban(conversation, user_id)
+        note(state, conversation, command.at_ms, command.by, "MEMBER_UNBANNED", user_id)
 
 
 def _check_may_be_added(

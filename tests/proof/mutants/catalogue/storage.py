@@ -336,8 +336,9 @@ MUTANTS = (
         (
             Edit(
                 MESSAGES,
-                "    if recalled_by is not None and row.sender_id == command.user_id:\n",
-                "    if recalled_by == conversation.head_seq and row.sender_id == command.user_id:\n",
+                "    first = _first_recall(state, key, seq)\n",
+                "    first = _first_recall(state, key, seq)\n"
+                "    first = first if first is not None and first.seq == conversation.head_seq else None\n",
             ),
             Edit(SQLITE_WRITE, '"INSERT INTO recall', '"INSERT OR REPLACE INTO recall'),
         ),
@@ -354,8 +355,8 @@ MUTANTS = (
             ),
             Edit(
                 SQLITE_READS,
-                "tuple(entries), up_to_seq, up_to_seq < loaded.head_seq\n",
-                "tuple(entries), up_to_seq, len(entries) >= limit\n",
+                "    more = up_to_seq < loaded.head_seq\n",
+                "    more = len(entries) >= limit\n",
             ),
         ),
         ("S7",),
@@ -411,8 +412,8 @@ MUTANTS = (
             ),
             Edit(
                 SQLITE_READS,
-                '    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, muted="0")\n',
-                '    _HEAD.format(delivered="ifnull(u.delivered_seq, ?2)", source=_OF_USER, muted="0")\n',
+                '    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, listed="")\n',
+                '    _HEAD.format(delivered="ifnull(u.delivered_seq, ?2)", source=_OF_USER, listed="")\n',
             ),
         ),
         ("S13", "S14", "alarm"),
