@@ -27,6 +27,8 @@ from chatkit.testing.contracts.storage_commands import (
     remove,
     send,
 )
+from chatkit.testing.contracts.storage_moderation import hold as hold_in_g
+from chatkit.testing.contracts.storage_moderation import report
 
 from .ids import seeded_ids
 
@@ -74,6 +76,7 @@ async def fill(store: base.Store) -> None:
     assert isinstance(last, base.Appended)
     assert isinstance(exact, base.Appended)
     await do(store, recall(last.entry.message_id, "ann"), confirm(exact.entry.message_id, "bob"))
+    await do(store, hold_in_g("bob", "h1"), hold_in_g("bob", "h2"), report(last.entry.message_id, "bob"))
     await do(store, delivered("h", "ann", 303), delivered("h", "bob", 200), read("h", "bob", 100))
 
 
@@ -199,6 +202,11 @@ DAMAGES = (
            "membership", "conversation g is owned by eve, who is no member"),
     Damage("the blocks of a conversation", "UPDATE conversation SET blocks = 2 WHERE conversation_id = 'g'",
            "block", "conversation g says 2 of the blocks between its members, which say 0"),
+    # What is held and reported.
+    Damage("a held message that waits for nobody", "UPDATE moderated SET state = 'READY' WHERE held_id = 1",
+           "moderation", "conversation g has the held message 1 of bob, which waits behind none"),
+    Damage("a report of what is no message", "UPDATE report SET seq = 1",
+           "moderation", "conversation h has a report of seq 1, which is no message"),
     Damage("the count of members", "UPDATE conversation SET member_count = 9 WHERE conversation_id = 'h'",
            "membership", "conversation h counts 9 members and has 3"),
     # Cursors and devices.

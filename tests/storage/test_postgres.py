@@ -13,7 +13,7 @@ from chatkit.storage.postgres import PostgresStore
 from chatkit.testing.contracts.storage import Make, StoreContract
 from chatkit.testing.contracts.storage_commands import do, group, send
 from chatkit.testing.contracts.storage_contacts import ContactContract
-from chatkit.testing.contracts.storage_moderation import ModerationContract
+from chatkit.testing.contracts.storage_moderation import DurableModerationContract
 from chatkit.testing.contracts.storage_person import PersonContract
 from chatkit.testing.contracts.storage_reopening import opened
 from chatkit.testing.contracts.storage_trail import TrailContract
@@ -40,7 +40,9 @@ NODES = int(os.environ.get("CHATKIT_TEST_NODES", "1"))
 """How many stores are on the log; `make matrix` runs the contract with 1 and with 3."""
 
 
-class TestOnPostgres(StoreContract, ContactContract, ModerationContract, PersonContract, TrailContract):
+class TestOnPostgres(
+    StoreContract, ContactContract, DurableModerationContract, PersonContract, TrailContract
+):
     @pytest.fixture
     def make(self, address: str) -> Make:
         ids = seeded_ids()

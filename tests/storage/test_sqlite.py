@@ -36,7 +36,7 @@ from chatkit.testing.contracts.storage_commands import (
     seqs,
 )
 from chatkit.testing.contracts.storage_contacts import ContactContract
-from chatkit.testing.contracts.storage_moderation import ModerationContract
+from chatkit.testing.contracts.storage_moderation import DurableModerationContract, ModerationContract
 from chatkit.testing.contracts.storage_person import PersonContract
 from chatkit.testing.contracts.storage_trail import TrailContract
 
@@ -54,7 +54,9 @@ async def opened(path: str, **options: Any) -> SqliteStore:
     return store
 
 
-class TestWithThreads(StoreContract, ContactContract, ModerationContract, PersonContract, TrailContract):
+class TestWithThreads(
+    StoreContract, ContactContract, DurableModerationContract, PersonContract, TrailContract
+):
     @pytest.fixture
     def make(self, path: str) -> Make:
         ids = seeded_ids()  # of all: a second store would draw another secret

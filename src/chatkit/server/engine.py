@@ -282,7 +282,7 @@ class Engine:
     ) -> Review:
         """A decision about a held message; None is the host."""
         place = (held.held_id, held.conversation_id, held.sender_id)
-        return Review(*place, by, release, self._now_ms(), reason, payload)
+        return Review(*place, by, release, self._now_ms(), reason, payload, self.policy)
 
     def report(self, message_id: str, user_id: str, reason: str, note: str) -> ReportMessage:
         """A user's report of a message."""

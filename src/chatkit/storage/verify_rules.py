@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 Check = Literal[
     "structure", "schema", "unreadable", "row", "secret", "entries", "body", "recall", "membership", "cursor", "device",
-    "outbox", "audit", "block", "archive",
+    "outbox", "audit", "block", "archive", "moderation",
 ]  # fmt: skip
 """What a finding is about."""
 
@@ -121,6 +121,23 @@ RULES: Final = (
         "t.seq > c.head_seq",
     ),
     _orphans("archive", "archive_range"),
+    _orphans("moderation", "moderated"),
+    _orphans("moderation", "report"),
+    _rule(
+        "moderation",
+        "{name} has the held message {0} of {1}, which waits behind none",
+        "t.held_id, t.sender_id",
+        "moderated AS t",
+        "t.state = 'READY' AND NOT EXISTS (SELECT 1 FROM moderated AS m WHERE m.sender_id = t.sender_id "
+        "AND m.conversation_key = t.conversation_key AND m.state = 'REVIEW' AND m.held_id < t.held_id)",
+    ),
+    _rule(
+        "moderation",
+        "{name} has a report of seq {0}, which is no message",
+        "t.seq",
+        "report AS t",
+        f"{_KIND_AT.format('t.seq')} <> 'USER'",
+    ),
     Rule("audit", _AUDIT_ORPHANS, "{name} has no row, but {0} in audit"),
     _rule(
         "audit",

@@ -34,18 +34,35 @@ def load(tables: MemoryState, keys: Keys, state: State) -> None:
 
 def write(tables: MemoryState, changes: Changes) -> None:
     """Write what a batch changed of it."""
+    for (user_id,) in changes.ended_erasures:
+        erase(tables, user_id)
     for place in changes.unmoderated:
         tables.moderated.pop(place, None)
     for row in changes.moderated:
         tables.moderated[row.conversation_key, row.sender_id, row.client_msg_id] = row
         tables.last_held_id = max(tables.last_held_id, row.held_id)
     for key, seq, reporter_id, reason, note, at_ms, body in changes.reports:
-        made = Reported(len(tables.reports) + 1, reason, note, at_ms, body)
-        tables.reports.setdefault((key, seq, reporter_id), made)
+        if (key, seq, reporter_id) not in tables.reports:
+            tables.last_report_id += 1
+            made = Reported(tables.last_report_id, reason, note, at_ms, body)
+            tables.reports[key, seq, reporter_id] = made
     for _, _, _, key, seq in changes.resolved_reports:
         for reported, it in tables.reports.items():
             if reported[:2] == (key, seq):
                 it.is_open, it.body = False, None
+
+
+def erase(tables: MemoryState, user_id: str) -> None:
+    """Nothing of a user who was erased is left to be reviewed: see `erase` on SQLite."""
+    for place, row in list(tables.moderated.items()):
+        if row.sender_id == user_id and row.state != "REFUSED":
+            del tables.moderated[place]
+    for reported, it in list(tables.reports.items()):
+        log = tables.by_key[reported[0]]
+        if reported[2] == user_id:
+            del tables.reports[reported]
+        elif log.rows[reported[1] - 1].sender_id == user_id and reported[1] in log.recalled:
+            it.body = None
 
 
 def to_moderate(tables: MemoryState, sends: Sequence[tuple[str, str, str]]) -> list[bool]:

@@ -184,7 +184,7 @@ class MemoryState:
         self.position_floor = 0
         self.push_tokens: dict[tuple[str, str], PushTokenRow] = {}
         self.moderated: dict[ModeratedPlace, ModeratedRow] = {}
-        self.last_held_id = 0
+        self.last_held_id = self.last_report_id = 0
         self.reports: dict[tuple[int, int, str], Reported] = {}
 
     def of_user(self, user_id: str) -> Iterator[Conversation]:

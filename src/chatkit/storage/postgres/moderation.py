@@ -66,6 +66,14 @@ FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
     AS k (resolved_by, resolution, at_ms, conversation_key, seq)
 WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq AND t.resolved_ms IS NULL
 """
+DELETE_HELD_OF = "DELETE FROM moderated WHERE sender_id = ANY ($1::text[]) AND state <> 'REFUSED'"
+DELETE_REPORTS_BY = "DELETE FROM report WHERE reporter_id = ANY ($1::text[])"
+FORGET_BODIES_OF = """
+UPDATE report AS t SET body = NULL FROM message AS e
+JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+WHERE t.body IS NOT NULL AND e.conversation_key = t.conversation_key AND e.seq = t.seq
+    AND e.sender_id = ANY ($1::text[])
+"""
 SELECT_TO_MODERATE = """
 SELECT k.place::integer
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (conversation_id, sender_id, client_msg_id, place)
@@ -142,6 +150,13 @@ async def write(connection: Connection, changes: Changes) -> None:
     ):
         if rows:
             await connection.fetch(sql, *columns(rows, width))
+
+
+async def erase(connection: Connection, users: Sequence[tuple[str]]) -> None:
+    """Nothing of users who were erased is left to be reviewed: as on SQLite."""
+    names = [user_id for (user_id,) in users]
+    for sql in (DELETE_HELD_OF, DELETE_REPORTS_BY, FORGET_BODIES_OF):
+        await connection.fetch(sql, names)
 
 
 async def to_moderate(connection: Connection, sends: Sequence[tuple[str, str, str]]) -> list[bool]:

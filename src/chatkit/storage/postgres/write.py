@@ -13,6 +13,7 @@ from msgspec.structs import astuple
 
 from ...core.log.changes import Changes, Outbox
 from ...drivers.postgres import Connection
+from . import moderation
 from .cold import write_retention
 from .columns import columns
 from .person import write_erasures
@@ -83,6 +84,8 @@ async def write(connection: Connection, changes: Changes, outboxes: Collection[O
     )
     if changes.erasures or changes.ended_erasures:
         await write_erasures(connection, changes)
+    if changes.ended_erasures:
+        await moderation.erase(connection, changes.ended_erasures)
     if changes.retentions or changes.floors:
         await write_retention(connection, changes)
 

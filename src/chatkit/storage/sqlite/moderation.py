@@ -59,6 +59,15 @@ RESOLVE_REPORTS = (
     "UPDATE report SET resolved_by = ?, resolution = ?, resolved_ms = ?, body = NULL "
     "WHERE conversation_key = ? AND seq = ? AND resolved_ms IS NULL"
 )
+DELETE_HELD_OF = "DELETE FROM moderated WHERE sender_id = ? AND state <> 'REFUSED'"
+DELETE_REPORTS_BY = "DELETE FROM report WHERE reporter_id = ?"
+FORGET_BODIES_OF = """
+UPDATE report SET body = NULL WHERE body IS NOT NULL AND EXISTS (
+    SELECT 1 FROM message AS e
+    CROSS JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+    WHERE e.conversation_key = report.conversation_key AND e.seq = report.seq AND e.sender_id = ?
+)
+"""
 SELECT_TO_MODERATE = """
 WITH k (place, conversation_id, sender_id, client_msg_id) AS (VALUES {keys})
 SELECT k.place FROM k
@@ -133,6 +142,13 @@ def write(connection: Connection, changes: Changes) -> None:
     ):
         if rows:
             connection.executemany(sql, rows)
+
+
+def erase(connection: Connection, users: Sequence[tuple[str]]) -> None:
+    """Nothing of users who were erased is left to be reviewed: what is held of them, what they reported, and copies of
+    their messages whose bodies are gone. What was refused stays, which is keys without bodies."""
+    for sql in (DELETE_HELD_OF, DELETE_REPORTS_BY, FORGET_BODIES_OF):
+        connection.executemany(sql, users)
 
 
 def to_moderate(connection: Connection, sends: Sequence[tuple[str, str, str]]) -> list[bool]:

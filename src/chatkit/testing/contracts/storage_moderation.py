@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import pytest
 
@@ -32,6 +32,7 @@ from .storage_commands import (
     texts,
 )
 from .storage_ownership import block
+from .storage_reopening import Make, opened
 
 Kind = Literal["ALLOW", "REFUSE", "HOLD", "UNASKED"]
 
@@ -383,6 +384,17 @@ class ReportContract:
         await do(store, done)
         await refused(store, base.ResolveReports("nonsense", None, "", NOW), NotFoundError)
 
+    async def test_nothing_is_left_to_review_of_who_was_erased(self, store: ModeratedStore) -> None:
+        made = await self.message(store)
+        other = (await one(store, send("g", "cat", "c", "words of cat"), base.Appended)).entry.message_id
+        await do(store, hold("ann", "held"), hold("cat", "held"), report(made, "bob"), report(other, "ann"))
+        await do(store, report(other, "bob"), recall(made, "ann"), recall(other, "cat"))
+        await do(store, base.BeginErasure("ann", True, None, NOW), base.EndErasure("ann", None, 1, 1, NOW))
+
+        assert await held_of(store) == [("cat", "held")]
+        found = [(it.message_id, it.reporter_id, it.body) for it in await store.reports(0, 9)]
+        assert found == [(made, "bob", None), (other, "bob", text("words of cat"))]
+
     async def message(self, store: ModeratedStore) -> str:
         """A group of three with a message of the first."""
         await do(store, group("g", "ann", "bob", "cat"))
@@ -391,3 +403,24 @@ class ReportContract:
 
 class ModerationContract(VerdictContract, HoldContract, ReportContract):
     """All that moderation asks of a store."""
+
+
+class DurableModerationContract(ModerationContract):
+    """And of one that is there again after it was closed: a fixture `make` as for `StoreContract`."""
+
+    async def test_what_is_held_refused_and_reported_outlives_the_store(self, make: Make) -> None:
+        async with opened(make) as made:
+            store = cast("ModeratedStore", made)
+            await do(store, group("g", "ann", "bob"))
+            sent = await one(store, allow("ann", "0"), base.Appended)
+            await store.commit([hold("ann", "1"), allow("ann", "2"), refuse("bob", "3")])
+            await do(store, report(sent.entry.message_id, "bob"))
+        async with opened(make) as made:
+            store = cast("ModeratedStore", made)
+            await refused(store, allow("bob", "3"), ContentRefusedError)
+            assert await one(store, allow("ann", "2"), base.Held) == base.Held(True)
+            assert [it.reporter_id for it in await store.reports(0, 9)] == ["bob"]
+            done = await one(store, review(await one_held(store)), base.Reviewed)
+            assert [it.client_msg_id for it in done.entries] == ["1", "2"]
+            made_later = await one(store, hold("ann", "4"), base.Held)
+            assert not made_later.repeat

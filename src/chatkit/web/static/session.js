@@ -225,7 +225,8 @@ export class Session {
     }
     const item = this.outbox.resolve(ack.clientMsgId);
     this.resend.answered(ack);
-    if (item) this.#accept({ ...entryOf(ack), senderId: this.me, payload: item.payload, clientMsgId: ack.clientMsgId });
+    const payload = ack.payload ?? item?.payload; // what a moderator had stored instead
+    if (item) this.#accept({ ...entryOf(ack), senderId: this.me, payload, clientMsgId: ack.clientMsgId });
     else this.#reach(ack);
   }
 
