@@ -34,7 +34,7 @@ def load(tables: MemoryState, keys: Keys, state: State) -> None:
 
 def write(tables: MemoryState, changes: Changes) -> None:
     """Write what a batch changed of it."""
-    for (user_id,) in changes.ended_erasures:
+    for user_id, _ in changes.ended_erasures:
         erase(tables, user_id)
     for place in changes.unmoderated:
         tables.moderated.pop(place, None)

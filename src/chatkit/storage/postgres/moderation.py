@@ -152,11 +152,10 @@ async def write(connection: Connection, changes: Changes) -> None:
             await connection.fetch(sql, *columns(rows, width))
 
 
-async def erase(connection: Connection, users: Sequence[tuple[str]]) -> None:
+async def erase(connection: Connection, users: Sequence[str]) -> None:
     """Nothing of users who were erased is left to be reviewed: as on SQLite."""
-    names = [user_id for (user_id,) in users]
     for sql in (DELETE_HELD_OF, DELETE_REPORTS_BY, FORGET_BODIES_OF):
-        await connection.fetch(sql, names)
+        await connection.fetch(sql, list(users))
 
 
 async def to_moderate(connection: Connection, sends: Sequence[tuple[str, str, str]]) -> list[bool]:

@@ -85,7 +85,7 @@ async def write(connection: Connection, changes: Changes, outboxes: Collection[O
     if changes.erasures or changes.ended_erasures:
         await write_erasures(connection, changes)
     if changes.ended_erasures:
-        await moderation.erase(connection, changes.ended_erasures)
+        await moderation.erase(connection, [user_id for user_id, _ in changes.ended_erasures])
     if changes.retentions or changes.floors:
         await write_retention(connection, changes)
 

@@ -144,11 +144,11 @@ def write(connection: Connection, changes: Changes) -> None:
             connection.executemany(sql, rows)
 
 
-def erase(connection: Connection, users: Sequence[tuple[str]]) -> None:
+def erase(connection: Connection, users: Sequence[str]) -> None:
     """Nothing of users who were erased is left to be reviewed: what is held of them, what they reported, and copies of
     their messages whose bodies are gone. What was refused stays, which is keys without bodies."""
     for sql in (DELETE_HELD_OF, DELETE_REPORTS_BY, FORGET_BODIES_OF):
-        connection.executemany(sql, users)
+        connection.executemany(sql, [(user_id,) for user_id in users])
 
 
 def to_moderate(connection: Connection, sends: Sequence[tuple[str, str, str]]) -> list[bool]:

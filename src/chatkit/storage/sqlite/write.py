@@ -222,7 +222,7 @@ def write(connection: Connection, changes: Changes) -> None:
         write_audit(connection, changes.audit)
     if changes.erasures or changes.ended_erasures:
         write_erasures(connection, changes)
-        moderation.erase(connection, changes.ended_erasures)
+        moderation.erase(connection, [user_id for user_id, _ in changes.ended_erasures])
     if changes.retentions or changes.floors:
         write_retention(connection, changes)
 

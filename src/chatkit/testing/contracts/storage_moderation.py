@@ -389,7 +389,9 @@ class ReportContract:
         other = (await one(store, send("g", "cat", "c", "words of cat"), base.Appended)).entry.message_id
         await do(store, hold("ann", "held"), hold("cat", "held"), report(made, "bob"), report(other, "ann"))
         await do(store, report(other, "bob"), recall(made, "ann"), recall(other, "cat"))
-        await do(store, base.BeginErasure("ann", True, None, NOW), base.EndErasure("ann", None, 1, 1, NOW))
+        await do(
+            store, base.BeginErasure("ann", True, None, NOW), base.EndErasure("ann", True, None, 1, 1, NOW)
+        )
 
         assert await held_of(store) == [("cat", "held")]
         found = [(it.message_id, it.reporter_id, it.body) for it in await store.reports(0, 9)]
