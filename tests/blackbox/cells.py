@@ -39,6 +39,7 @@ EXCEPTIONS = {
     "test_kill.py::test_sigkill_under_load_ten_times": (_RESTARTED, STORAGE == "memory"),
     "test_kill.py::test_cursors_members_and_recalls_survive_a_sigkill": (_RESTARTED, STORAGE == "memory"),
     "test_drain.py::test_sigterm_drains": (_RESTARTED, STORAGE == "memory"),
+    "test_erasing.py::test_a_server_that_was_killed_goes_on_with_it": (_RESTARTED, STORAGE == "memory"),
     "test_idempotency.py::test_same_answer_after_a_restart_of_the_server": (_RESTARTED, STORAGE == "memory"),
 }
 """Tests that cannot run in a cell, with the reason, and whether this is such a cell."""

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+
+import httpx
 
 from chatkit.client.events import MessageRecalled
 
 from .peer import Event, Peer
 from .phone import Row, phone
+from .server_process import ServerProcess
 from .tokens import token
 from .world import Api, World, fresh, ok, refused
 
@@ -115,3 +121,34 @@ async def test_devices_of_the_sdk_converge(world: World, tmp_path: Path) -> None
     assert logs[0] == logs[1] == logs[2]
     assert len(logs[0]) == head
     assert not [row for row in logs[0] if row[2] is not None]
+
+
+def _erase(world: World, user: str) -> None:
+    """Ask for it, and be cut off."""
+    with suppress(httpx.HTTPError):
+        administrator(world).post(f"/v1/admin/users/{user}/erase", json={"bodies": "erase"})
+
+
+def test_a_server_that_was_killed_goes_on_with_it(own_server: ServerProcess) -> None:
+    before = World(own_server.http_url, own_server.ws_url)
+    alice, bob = before.users(2)
+    made = before.group(alice, bob)
+    bobs = before.peer(bob)
+    for number in range(20):
+        bobs.say(made, f"canary {number}")
+    asking = threading.Thread(target=_erase, args=(before, bob))
+    asking.start()
+    assert bobs.close_code() == 4202  # it has begun, and waits a moment before anything else
+    own_server.kill()
+    asking.join()
+    own_server.start()
+    after = World(own_server.http_url, own_server.ws_url)
+    admin, wanted = administrator(after), {"user": bob, "action": "ERASED"}
+    until = time.monotonic() + 60
+    while not (acts := ok(admin.get("/v1/admin/audit", params=wanted))["acts"]):
+        assert time.monotonic() < until, "nobody goes on with it"
+    assert (len(acts), acts[0]["actorId"][:4]) == (1, "adm-")
+    written = [it["payload"] for it in after.api(alice).log(made) if it["senderId"] == bob]
+    assert [it for it in written if it["type"] not in ("RECALL", "MEMBER")] == [RECALLED] * 20
+    after.close()
+    before.close()
