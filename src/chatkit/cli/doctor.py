@@ -90,6 +90,6 @@ def _subject(context: click.Context) -> Subject:
 
 
 def _tell(found: Finding) -> None:
-    click.echo(f"{_MARKS[found.status]}  {found.check:<11}  {found.words}")
+    click.echo(f"{_MARKS[found.status]}  {found.check:<12}  {found.words}")
     if found.advice:
-        click.echo(f"{'':<22}{found.advice}")
+        click.echo(f"{'':<23}{found.advice}")
