@@ -9,10 +9,12 @@ from contextlib import closing
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from chatkit import ChatApi, ChatClient, ClientConfig
 from chatkit.client.events import ChatEvent, EpochChanged, MessageReceived
+from tests.servers.litestream import Litestream
 
 from ..blackbox.server_process import ServerProcess
 from ..blackbox.tokens import token
@@ -151,6 +153,29 @@ async def test_a_server_that_merely_restarts_renews_nothing(server: ServerProces
             await ann.send(conversation.conversation_id, "on", client_msg_id=end.__name__)
             end()
             server.exit_code()
+            server.start()
+        page = await ann.history(conversation.conversation_id)
+    assert page.epoch == conversation.epoch
+    assert "put back" not in server.log
+
+
+async def test_litestream_that_starts_later_and_ends_sooner_is_no_restore(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    """It writes to the file; what it writes after the server has ended would count as another program's."""
+    litestream = Litestream(tmp_path / "chat.db", tmp_path / "replica")
+    async with ChatApi(server.http_url, token=token("ann")) as ann:
+        conversation = await ann.create_conversation("SINGLE", ["bob"])
+        for number in range(2):
+            litestream.start()
+            try:
+                for count in range(20):
+                    await ann.send(conversation.conversation_id, "on", client_msg_id=f"{number}-{count}")
+                await anyio.to_thread.run_sync(litestream.wait)
+            finally:
+                litestream.stop()
+            server.terminate()
+            assert server.exit_code() == 0
             server.start()
         page = await ann.history(conversation.conversation_id)
     assert page.epoch == conversation.epoch

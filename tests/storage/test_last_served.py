@@ -318,7 +318,7 @@ async def test_a_place_that_a_restore_left_without_a_log_is_said_aloud(
     path = str(tmp_path / "chat.db")
     lock = FileLock.acquire(path)
     assert lock is not None
-    forget_last_served(lock)
+    forget_last_served(lock, path)
     lock.release()
     await (await opened(path)).aclose()
     assert caplog.text.count("one was served from this place before") == 1

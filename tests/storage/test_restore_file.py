@@ -17,7 +17,9 @@ from chatkit.client.store.sqlite import SqliteStore as ClientStore
 from chatkit.drivers.file_lock import SUFFIX
 from chatkit.errors import ConfigurationError
 from chatkit.storage.sqlite import restore as module
+from chatkit.storage.sqlite import store as store_module
 from chatkit.storage.sqlite.restore import restore_file
+from chatkit.storage.verify_report import Report
 from chatkit.testing.contracts.storage_commands import do, group, send, seqs
 
 from .damage import vacuum_into
@@ -74,13 +76,41 @@ async def test_the_backup_is_in_place_and_the_former_log_is_kept_whole(backup: s
     assert messages(restored.kept) == 4
     assert not list(place.parent.glob("*-new"))
     word = place.with_name(place.name + SUFFIX).read_text("ascii")
-    assert not word.strip("0 \n"), (
+    assert not word.partition(" ")[0].strip("0"), (
         "no file is the one of this word, also one that got the number of the former"
     )
     store = await opened(str(place))
     assert store.restored
     assert await seqs(store, "g", "bob") == [1, 2]
     await store.aclose()
+
+
+@pytest.mark.parametrize("is_changed", [True, False])
+async def test_what_was_checked_is_not_read_a_second_time_at_the_start(
+    backup: str, place: Path, monkeypatch: pytest.MonkeyPatch, *, is_changed: bool
+) -> None:
+    """A log of gigabytes takes minutes to read; one that somebody changed since is read."""
+    restore_file(backup, str(place), KEPT)
+    if is_changed:
+        with closing(sqlite3.connect(place)) as connection:
+            connection.execute("UPDATE conversation SET title = 'changed'")
+            connection.commit()
+    read: list[str] = []
+    whole = store_module.report_of_open
+
+    def count(path: str) -> Report:
+        read.append(path)
+        return whole(path)
+
+    monkeypatch.setattr(store_module, "report_of_open", count)
+    store = await opened(str(place))
+    assert store.restored
+    assert read == ([str(place)] if is_changed else [])
+    await store.aclose()
+    await (await opened(str(place))).aclose()
+    assert len(read) == is_changed + 1, (
+        "a start that did not renew it begins again, and has opened the file since"
+    )
 
 
 async def test_a_write_ahead_log_without_its_log_is_not_played_into_the_backup(

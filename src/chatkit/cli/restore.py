@@ -37,10 +37,10 @@ class MarkedResult(msgspec.Struct, frozen=True):
 def restore(backup: Path | None, file: Path | None, storage: str | None, as_json: bool) -> None:
     """Put a copy of the log BACKUP in the place of FILE, a server's SQLite file.
 
-    All of BACKUP is checked first, and it is not changed. No server may be running on FILE; the log that is there now
-    is kept beside it under another name, and the new one gets its owner and mode. Anything else than a log is left
-    alone. At the next start of the server every conversation gets a new epoch, and clients compare what they hold with
-    what there is: nothing more has to be done.
+    All of the copy is checked before it is put there, and BACKUP is not changed. No server may be running on FILE; the
+    log that is there now is kept beside it under another name, and the new one gets its owner and mode. Anything else
+    than a log is left alone. At the next start of the server every conversation gets a new epoch, and clients compare
+    what they hold with what there is: nothing more has to be done.
 
     With --storage nothing is copied: it says that this database is an older state than what clients have seen, as after
     a recovery to a moment, or a failover to a standby that may lack something. The next server that starts on it, or

@@ -37,11 +37,17 @@ CLOSED_SUFFIX: Final = "-closed"
 _WORD: Final = re.compile(rb"(\d{20}) (\d{20}) (\d{20}) (\d{20})\n")
 _WORD_FORMAT: Final = b"%020d %020d %020d %020d\n"
 _NOT_CLOSED: Final = (0, 0)
+_CHECKED: Final = 1  # in the place of the first of two times, with no file
 
 
-def forget_last_served(lock: FileLock) -> None:
-    """Whatever is served next from this place counts as put back. Raises OSError."""
-    lock.write(_WORD_FORMAT % (0, 0, *_NOT_CLOSED), durable=True)
+def forget_last_served(lock: FileLock, checked_path: str) -> None:
+    """Whatever is served next from this place counts as put back. Raises OSError.
+
+    Args:
+        lock: Of the place.
+        checked_path: What will be put there, all of which was just read and found whole: it need not be read again.
+    """
+    lock.write(_WORD_FORMAT % (0, 0, _CHECKED, _changed_ns(checked_path)), durable=True)
 
 
 class LastServed:
@@ -92,6 +98,12 @@ class LastServed:
             or served > position
             or tuple(closed) not in (_NOT_CLOSED, self._found)
         )
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the log was put there by who had read all of it, and is as it was then."""
+        word = self._read()
+        return word is not None and word[0] == 0 and word[2:] == (_CHECKED, self._found[1])
 
     def take(self, position: int) -> None:
         """The log, which has got to `position`, is the one of its place from now on.

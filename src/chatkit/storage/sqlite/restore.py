@@ -1,8 +1,8 @@
 """Putting a backup in the place of a log: `chatkit restore`.
 
-The backup is checked, copied as SQLite reads it (with a write-ahead log that lies beside it), and put in place under
-the lock of that place. The former log is kept beside it, with its own write-ahead log: one that stayed behind would be
-played into the backup. The next start gives every conversation a new epoch (`LastServed`).
+The backup is copied as SQLite reads it (with a write-ahead log that lies beside it), the copy is checked, and put in
+place under the lock of that place. The former log is kept beside it, with its own write-ahead log: one that stayed
+behind would be played into the backup. The next start gives every conversation a new epoch (`LastServed`).
 
 The new file gets the owner and the mode of the former one, so that who served that can serve this. What is in the
 place and is no log is left alone.
@@ -23,9 +23,10 @@ from ...drivers.file_lock import FileLock
 from ...drivers.migrations import is_ours
 from ...drivers.sqlite import copy_database, open_sqlite, sync_folder
 from ...errors import ChatkitError, ConfigurationError
+from ..verify_report import Report
 from .last_served import forget_last_served
 from .opening import APPLICATION_ID
-from .verify import HEADER_BYTES, MAGIC, application_id_of, full_report, read_header
+from .verify import HEADER_BYTES, MAGIC, application_id_of, check_header, full_report, read_header
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -58,17 +59,13 @@ def restore_file(backup: str, path: str, suffix: str) -> Restored:
         UnavailableError: A file is busy or the disk is full; a retry is safe.
     """
     _check_place(path)
-    report = full_report(backup)
-    if not report.whole:
-        raise ConfigurationError(
-            f"the backup {backup} is damaged: {report.findings[0].words}; take another one"
-        )
+    check_header(backup)
     lock = FileLock.acquire(path)
     if lock is None:
         raise ConfigurationError(f"a server holds the log {path}; stop it first")
     try:
         with ExitStack() as undo:
-            kept = _put_in_place(backup, os.path.realpath(path), suffix, lock, undo)
+            kept, report = _put_in_place(backup, os.path.realpath(path), suffix, lock, undo)
             undo.pop_all()
     except OSError as error:
         raise ConfigurationError(f"cannot write beside {path}: {error.strerror}") from error
@@ -103,8 +100,13 @@ def _no_log(path: str) -> ConfigurationError:
     )
 
 
-def _put_in_place(backup: str, path: str, suffix: str, lock: FileLock, undo: ExitStack) -> str | None:
-    """Returns the name of the former log, if there was one. `undo` takes back what was done so far, the last first."""
+def _put_in_place(
+    backup: str, path: str, suffix: str, lock: FileLock, undo: ExitStack
+) -> tuple[str | None, Report]:
+    """Returns the name of the former log, if there was one, and what the new one has.
+
+    `undo` takes back what was done so far, the last first.
+    """
     fresh, kept, folder = f"{path}{suffix}-new", path + suffix, os.path.dirname(path)
     owner = _Owner.of_place(path)
     if os.geteuid() == 0:  # it may be new
@@ -112,17 +114,31 @@ def _put_in_place(backup: str, path: str, suffix: str, lock: FileLock, undo: Exi
     undo.callback(_unlink, fresh)
     os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     copy_database(backup, fresh)
+    report = _checked(fresh, backup)
     owner.give(fresh)
     is_kept = _keep(path, kept, undo)
     _keep(path + "-wal", kept + "-wal", undo)
     sync_folder(folder)
     undo.callback(lock.write, lock.read(), durable=True)
-    forget_last_served(lock)
+    forget_last_served(lock, fresh)
     _unlink(path + "-wal")
     _unlink(path + "-shm")
     os.replace(fresh, path)
     sync_folder(folder)
-    return kept if is_kept else None
+    return kept if is_kept else None, report
+
+
+def _checked(fresh: str, backup: str) -> Report:
+    """What the copy has. Raises ConfigurationError, in words about the backup, if it is damaged or no log."""
+    try:
+        report = full_report(fresh)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error).replace(fresh, backup)) from None
+    if not report.whole:
+        raise ConfigurationError(
+            f"the backup {backup} is damaged: {report.findings[0].words}; take another one"
+        )
+    return report
 
 
 class _Owner(msgspec.Struct, frozen=True):

@@ -412,7 +412,7 @@ class SqliteStore:
             raise ConfigurationError(f"the log {self._path} is damaged: {error}; restore a backup") from error
 
     def _compare(self, last_served: LastServed, position: int) -> bool:
-        """Find out whether the log was put back. One that was is read as a whole before it is served."""
+        """Find out whether the log was put back. One that was is read as a whole before it is served, once."""
         if last_served.is_lost(position):
             logger.critical(
                 "the log %s is new and empty, and one was served from this place before: if that was deleted or moved "
@@ -422,6 +422,11 @@ class SqliteStore:
         if not last_served.is_older(position):
             last_served.take(position)
             return False
+        if not last_served.is_checked:
+            self._check_all()
+        return True
+
+    def _check_all(self) -> None:
         logger.warning("the log %s was put back or moved here; all of it is checked now", self._path)
         report = report_of_open(self._path)
         if not report.whole:
@@ -429,7 +434,6 @@ class SqliteStore:
                 f"the log {self._path} was put back, and is damaged: {report.findings[0].words}; "
                 "see `chatkit verify`, and restore another backup"
             )
-        return True
 
     def _confirm_restored(self, proved: int) -> None:
         writer = self._open_writer()
