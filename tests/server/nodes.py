@@ -17,6 +17,7 @@ from chatkit.observability.instrument import Instrument
 from chatkit.ports import Ports, SystemIds
 from chatkit.server.config import ServerConfig
 from chatkit.server.limits import Limits
+from chatkit.server.moderation.verdicts import Moderator
 from chatkit.storage.base import Entry, Store
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
@@ -116,7 +117,12 @@ def make_store(kind: str) -> Store:
 
 
 def node(
-    store: SharedStore, bus: Bus, *, instruments: Sequence[Instrument] = (), **config: Any
+    store: SharedStore,
+    bus: Bus,
+    *,
+    instruments: Sequence[Instrument] = (),
+    moderator: Moderator | None = None,
+    **config: Any,
 ) -> HarnessServer:
     """A server to be entered."""
     return HarnessServer(
@@ -126,6 +132,7 @@ def node(
         ports=Ports(VirtualClock()),
         bus=bus,
         instruments=instruments,
+        moderator=moderator,
     )
 
 

@@ -32,6 +32,7 @@ from chatkit.server.moderation.verdicts import (
 from chatkit.storage.base import ModeratedAppend
 
 from .harness import GatedStore, HarnessServer, Peer, group, login, serving, text
+from .nodes import cluster
 
 
 class ByWord:
@@ -512,6 +513,58 @@ async def test_what_nobody_reviews_is_refused_in_the_end() -> None:
         assert await server.held_messages() == []
         with pytest.raises(ContentRefusedError, match="nobody reviewed"):
             await send(server, "ann", "1", "a link")
+
+
+# --- two servers on one log ---
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_decision_on_one_server_reaches_the_sender_on_another(kind: str) -> None:
+    async with cluster(kind, moderator=ByWord()) as two:
+        a, b = two.nodes
+        await group(a, "ann", "ben")
+        ann = await login(b, "ann")
+        ann.say(text("g-1", "1", "a link"), text("g-1", "2", "a link"))
+        await ann.hear("ERROR", "ERROR")
+        first, second = await a.held_messages()
+        await a.refuse_held(first.held_id, "no links")
+        await a.release_held(second.held_id)
+
+        refusal, released = await ann.hear("ERROR", "NEW_MSG")
+        assert (refusal["code"], refusal["clientMsgId"]) == ("CONTENT_REFUSED", "1")
+        assert (released["clientMsgId"], released["payload"]["text"]) == ("2", "a link")
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_two_servers_that_hear_different_verdicts_give_one_answer(kind: str) -> None:
+    verdicts: list[ModeratorVerdict] = [Allow(), Refuse("too late"), Refuse("no"), Allow()]
+    waiting = [anyio.Event(), anyio.Event()]
+
+    async def one_after_the_other(submissions: Sequence[Submission]) -> list[ModeratorVerdict]:
+        verdict, gate = verdicts.pop(0), waiting[0] if len(verdicts) % 2 else waiting[1]
+        await gate.wait()
+        return [verdict for _ in submissions]
+
+    async with cluster(kind, moderator=one_after_the_other) as two:
+        await group(two.nodes[0], "ann", "ben")
+        for key, is_stored in (("1", True), ("2", False)):
+            waiting[:] = [anyio.Event(), anyio.Event()]
+            answers: list[Any] = []
+
+            async def ask(server: HarnessServer, key: str = key, answers: list[Any] = answers) -> None:
+                try:
+                    answers.append((await send(server, "ann", key, "hello")).seq)
+                except ContentRefusedError as error:
+                    answers.append(str(error))
+
+            async with anyio.create_task_group() as tasks:
+                for server in two.nodes:
+                    tasks.start_soon(ask, server)
+                    await anyio.wait_all_tasks_blocked()
+                waiting[0].set()
+                await anyio.sleep(1)
+                waiting[1].set()
+            assert answers == ([2, 2] if is_stored else ["no", "no"])
 
 
 # --- hosts, set-up, instruments ---
