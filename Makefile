@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo check test test-all sim mutants fuzz crash soak soak-steady backups cluster matrix bench docs clean
+.PHONY: setup demo check test test-all sim mutants fuzz crash soak soak-steady backups cluster archive matrix bench docs clean
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -87,6 +87,10 @@ cluster: setup
 	$(BIN)/python -m tests.proof.cluster --group 500
 	$(BIN)/python -m tests.proof.cluster --reconnect 1000
 	$(BIN)/python -m tests.proof.drain --entries 100000 --workers 2
+
+# A server moves old messages to an archive under load: a quarter of an hour for a million.
+archive: setup
+	$(BIN)/python -m tests.proof.archive --entries $(or $(ENTRIES),1000000)
 
 # The black-box suite and the contract of stores on {memory, SQLite, PostgreSQL} x {1, 3 nodes}: some ten minutes.
 matrix: setup

@@ -59,6 +59,22 @@ def chatkit(*arguments: str, code: int = 0) -> Any:
     return json.loads(done.stdout) if code in (0, 1) and done.stdout else done.stderr
 
 
+def verified(log: Path, folder: Path) -> tuple[int, Any]:
+    """How `chatkit verify --archive` ends, and what it counts."""
+    command = [
+        sys.executable,
+        "-m",
+        "chatkit",
+        "verify",
+        str(log),
+        "--archive",
+        f"file://{folder}/archive",
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, json.loads(done.stdout)["found"]
+
+
 def test_a_log_goes_to_the_archive_and_comes_back(log: Path, tmp_path: Path) -> None:
     where = ("--storage", f"sqlite:///{log}", "--archive", f"file://{tmp_path}/archive")
     before = chatkit("status", "--storage", f"sqlite:///{log}")
@@ -89,7 +105,9 @@ def test_a_lost_object_is_said_and_the_rest_comes_back(log: Path, tmp_path: Path
     where = ("--storage", f"sqlite:///{log}", "--archive", f"file://{tmp_path}/archive")
     chatkit("run", *where, *TINY)
     first = min((tmp_path / "archive").rglob("*.jsonl.zst"))
+    assert verified(log, tmp_path) == (0, {})
     first.write_bytes(b"damaged")
+    assert verified(log, tmp_path) == (1, {"archive": 1})
     back = chatkit("restore", *where, code=1)
     assert (back["failed"], back["objects"]) == (["g"], 2)
     assert full_report(str(log)).whole

@@ -12,9 +12,12 @@ import anyio
 import click
 import msgspec
 
-from ..assemble import without_login
+from ..assemble import open_archive, open_store, without_login
 from ..errors import UnavailableError
 from ..ports import Clock, SystemClock
+from ..server.archiving.checker import check_objects
+from ..storage.base import OpensToRead
+from ..storage.cold import Archivable
 from ..storage.sqlite.verify import verify_file
 from ..storage.verify_report import Finding, Report
 from ._progress import shown
@@ -55,8 +58,9 @@ class VerifyError(msgspec.Struct, frozen=True):
     show_envvar=True,
     help="In place of FILE: postgresql://HOST/NAME, or sqlite:///PATH.",
 )
+@click.option("--archive", help="Read all of its archive too: file:///FOLDER or s3://BUCKET/PREFIX.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as a JSON object.")
-def verify(file: Path | None, storage: str | None, as_json: bool) -> None:
+def verify(file: Path | None, storage: str | None, archive: str | None, as_json: bool) -> None:
     """Read all of a log and report what is wrong with it: of FILE, a server's SQLite file, or of a database.
 
     Ends with 0 if the log is whole, with 1 if it is damaged, and with 2 if it cannot be checked. Nothing is changed.
@@ -69,6 +73,8 @@ def verify(file: Path | None, storage: str | None, as_json: bool) -> None:
     try:
         with exit_codes():
             log.check(report, clock)
+            if archive is not None:
+                anyio.run(_check_archive, log.address, archive, report)
     except click.ClickException as error:
         if as_json:
             click.echo(msgspec.json.encode(VerifyError(log.name, error.message)))
@@ -85,23 +91,38 @@ def verify(file: Path | None, storage: str | None, as_json: bool) -> None:
 
 
 class _Log(NamedTuple):
-    """What is to be checked, as it is called, and how."""
+    """What is to be checked, as it is called, where it is, and how."""
 
     name: str
+    address: str
     check: Callable[[Report, Clock], None]
 
 
 def _log(file: Path | None, storage: str | None) -> _Log:
     if file is not None:
-        return _Log(str(file), partial(_check_file, str(file)))
+        return _Log(str(file), f"sqlite:///{file}", partial(_check_file, str(file)))
     if storage is None:
         raise click.UsageError("give FILE or --storage")
     if storage.startswith(("postgresql://", "postgres://")):
-        return _Log(without_login(storage), partial(_check_database, storage))
+        return _Log(without_login(storage), storage, partial(_check_database, storage))
     if storage.startswith("sqlite:///"):
         path = storage.removeprefix("sqlite:///")
-        return _Log(path, partial(_check_file, path))
+        return _Log(path, storage, partial(_check_file, path))
     raise click.UsageError("--storage must be postgresql://HOST/NAME or sqlite:///PATH")
+
+
+async def _check_archive(address: str, archive: str, report: Report) -> None:
+    """Hold every object to its digest; an object that is no good is a finding."""
+    store = open_store(address)
+    assert isinstance(store, Archivable)
+    assert isinstance(store, OpensToRead)
+    await store.open_to_read()
+    try:
+        async for words in check_objects(store.cold, open_archive(archive)):
+            if words:
+                report.add("archive", words)
+    finally:
+        await store.aclose()
 
 
 def _check_file(path: str, report: Report, clock: Clock) -> None:
