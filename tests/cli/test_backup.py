@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from chatkit.cli.backup import backup
 
 from ..storage.damage import SECRET, change, make_log
 from .command import TIMEOUT_S, chatkit, next_line, started
@@ -97,3 +100,11 @@ def test_misuse_is_told_in_a_line(log: str, tmp_path: Path, arguments: tuple[str
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(os.listdir(tmp_path)) == ["chat.db", "taken.db"]
+
+
+def test_the_server_beside_it_goes_first(log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    monkeypatch.setattr(os, "nice", steps.append)
+    done = CliRunner().invoke(backup, [log, str(tmp_path / "copy.db")])
+    assert done.exit_code == 0, done.output
+    assert steps == [10]

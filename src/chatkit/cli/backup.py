@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -13,6 +15,9 @@ from ..ports import Clock, SystemClock
 from ..storage.sqlite.backup import BackedUp, backup_file
 from ._progress import shown
 from .common import exit_codes
+
+_NICENESS: Final = 10
+"""The server beside it goes first, on the processor and, with most schedulers, on the disk."""
 
 
 class BackupResult(msgspec.Struct, frozen=True):
@@ -59,6 +64,8 @@ def backup(file: Path, dest: Path, force: bool, no_verify: bool, keep: int | Non
     if keep is not None and not dest.is_dir():
         raise click.UsageError("--keep needs a folder as DEST")
     target = dest / _name(file, clock) if dest.is_dir() else dest
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
     with exit_codes(), shown(clock) as progress:
         made = backup_file(
             str(file),
