@@ -6,7 +6,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -312,6 +312,62 @@ async def test_every_http_request(server: ServerProcess, alice: ChatApi) -> None
     async with ChatApi(server.http_url, token="nonsense") as nobody:
         with pytest.raises(UnauthenticatedError):
             await nobody.conversations()
+
+
+async def test_roles_silence_bans_and_histories(server: ServerProcess, alice: ChatApi) -> None:
+    made = await alice.create_conversation("GROUP", ["bob"], conversation_id="g-1", history="FROM_START")
+    assert made.history == "FROM_START"
+    first = await alice.send("g-1", "from before")
+    async with (
+        device(server, "carol", "pc") as carol,
+        ChatApi(server.http_url, token=token("carol")) as carols,
+        ChatApi(server.http_url, token=token("bob")) as bob,
+    ):
+        await until(carol, CaughtUp)
+        await alice.add_members("g-1", ["carol"], role="GUEST")
+        joined = await until(carol, MessageReceived)
+        assert isinstance(joined, MessageReceived)
+        assert (joined.message.type, joined.message.seq) == ("MEMBER", 3)  # nothing of before is told as new
+        assert [it.seq for it in await carol.history("g-1")] == [1, 2, 3]
+        assert [it.seq for it in (await carols.history("g-1")).messages] == [1, 2, 3]
+        assert [it.seq for it in (await carols.sync("g-1", 0)).messages] == [3]
+
+        await alice.set_role("g-1", "bob", "ADMIN")
+        roles = {it.user_id: it.role async for it in carols.all_members("g-1")}
+        assert roles == {"alice": "OWNER", "bob": "ADMIN", "carol": "GUEST"}
+        await bob.silence_member("g-1", "carol", datetime.now(UTC) + timedelta(hours=1))
+        with pytest.raises(ForbiddenError) as refused:
+            await carol.send("g-1", "but")
+        assert refused.value.reason == "SILENCED"
+        with pytest.raises(ForbiddenError) as refused:
+            await carols.send("g-1", "but")
+        assert refused.value.reason == "SILENCED"
+        (row,) = [row async for row in carols.all_conversations()]
+        assert (row.member_role, row.silenced_until > 0, row.history) == ("GUEST", True, "FROM_START")
+        await bob.unsilence_member("g-1", "carol")
+        sent = await carol.send("g-1", "at last")
+        assert (await bob.recall(sent.message_id)).seq == sent.seq + 1
+        with pytest.raises(ForbiddenError) as refused:
+            await bob.recall(first.message_id)
+        assert refused.value.reason == "ROLE"
+
+        await bob.ban_member("g-1", "carol")
+        bans = await alice.bans("g-1")
+        assert [(it.user_id, it.by_id) for it in bans.bans] == [("carol", "bob")]
+        with pytest.raises(ForbiddenError):
+            await alice.add_members("g-1", ["carol"])
+        away = await alice.send("g-1", "while you are away")
+        await bob.unban_member("g-1", "carol")
+        await alice.set_history("g-1", "FROM_JOIN")
+        await alice.set_history("g-1", "FROM_START")
+        back = await alice.add_members("g-1", ["carol"])
+        assert back.added == ["carol"]
+        assert [it.seq for it in (await carols.history("g-1")).messages] == list(range(1, away.seq + 2))
+        async with device(server, "carol", "new") as fresh:
+            await until(fresh, CaughtUp)
+            assert [it.seq for it in await fresh.history("g-1")] == list(range(1, away.seq + 2))
+        with pytest.raises(ForbiddenError):
+            await carols.set_history("g-1", "FROM_JOIN")
 
 
 def _read_until(

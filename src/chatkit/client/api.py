@@ -10,13 +10,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Annotated, Any, Self, TypeVar, cast, get_args
+from typing import Annotated, Any, Self, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET
 
 from .._arguments import check_kind, check_number
 from .._event_loop import LoopGuard
+from ..core.policy import RANKS
 from ..errors import (
     BadRequestError,
     ClientError,
@@ -699,7 +700,7 @@ def _list(cursor: str | None, limit: int) -> dict[str, Any]:
 
 def _member(row: wire.MemberRow) -> Member:
     """A role of a newer server that is not known here counts as MEMBER."""
-    role = row.member_role if row.member_role in get_args(Role) else "MEMBER"
+    role = row.member_role if row.member_role in RANKS else "MEMBER"
     return Member(row.user_id, cast("Role", role), row.joined_seq, row.silenced_until)
 
 

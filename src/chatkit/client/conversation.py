@@ -211,7 +211,8 @@ class Conversation:
             self._forget_leavers(placed.message)
         change = effects.change(self)
         if any(_adds(placed.message, user_id) for placed in step.placed):
-            _forget_earlier(change, prefix)
+            first = step.placed[0].message  # of a log that is new here: what is before it may be open to read
+            _forget_earlier(change, first.seq - 1 if prefix == 0 and _adds(first, user_id) else prefix)
         change.messages.extend(placed.message for placed in step.placed)
         change.own_seqs.update(placed.message.seq for placed in step.placed if placed.notified)
         change.recalled_seqs.extend(step.recalled_seqs)
