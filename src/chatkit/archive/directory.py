@@ -7,7 +7,7 @@ mode that the umask leaves. Here a file is synced, renamed into its place, and t
 from __future__ import annotations
 
 import os
-import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
@@ -84,9 +84,9 @@ class DirectoryArchive:
 def _write(root: Path, name: str, data: bytes) -> None:
     target = root / name
     _make_folder(target.parent)
-    temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
+    handle, name_now = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)  # 0600
+    temporary = Path(name_now)
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(handle, "wb") as file:
             file.write(data)
             file.flush()

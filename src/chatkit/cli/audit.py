@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -25,6 +24,7 @@ from ._progress import shown
 from .common import exit_codes
 from .configured import configured
 from .one_line import one_line
+from .utc import ms_of, utc
 
 _Result = TypeVar("_Result")
 
@@ -190,17 +190,15 @@ def _since_ms(text: str, now_ms: int) -> int:
     if ago is not None:
         return now_ms - int(ago[1]) * _SECONDS[ago[2]] * 1000
     try:
-        at = datetime.fromisoformat(text)
+        return ms_of(text)
     except ValueError:
         raise click.UsageError("--since takes 30m, 12h, 7d, or a time such as 2026-11-29T13:45") from None
-    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _line(row: AuditRow) -> str:
-    at = datetime.fromtimestamp(row.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     where = f" in {row.conversation_id}" if row.conversation_id else ""
     detail = "".join(f" {name}={value}" for name, value in sorted(row.detail.items()))
-    return f"{row.audit_id:>8}  {at}  {row.actor_id or '(host)'} {row.action}{where} {row.subject}{detail}"
+    return f"{row.audit_id:>8}  {utc(row.at_ms):%Y-%m-%d %H:%M:%S}  {row.actor_id or '(host)'} {row.action}{where} {row.subject}{detail}"
 
 
 def _print_report(report: Report, rows: int, *, as_json: bool) -> None:

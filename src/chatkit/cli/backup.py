@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +14,7 @@ from ..ports import Clock, SystemClock
 from ..storage.sqlite.backup import BackedUp, backup_file
 from ._progress import shown
 from .common import exit_codes
+from .utc import utc
 
 _NICENESS: Final = 10
 """The server beside it goes first, on the processor and, with most schedulers, on the disk."""
@@ -80,8 +80,7 @@ def backup(file: Path, dest: Path, force: bool, no_verify: bool, keep: int | Non
 
 
 def _name(file: Path, clock: Clock) -> str:
-    at = datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
-    return f"{file.stem}-{at:%Y%m%dT%H%M%SZ}.db"
+    return f"{file.stem}-{utc(clock.now_ms()):%Y%m%dT%H%M%SZ}.db"
 
 
 def _rotate(file: Path, newest: Path, keep: int) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Final
 
 import anyio
@@ -19,6 +18,7 @@ from ..wire.events import Id
 from .common import exit_codes
 from .configured import configured
 from .one_line import one_line
+from .utc import utc_to_ms
 
 _WHEN: Final = {"EXACT": "   ", "AT_LATEST": "by "}
 
@@ -99,5 +99,4 @@ def _line(fact: Fact) -> str:
 def _time(fact: Fact) -> str:
     if fact.at_ms is None:
         return "   now" if fact.time == "NOW" else "   not known"
-    at = datetime.fromtimestamp(fact.at_ms / 1000, UTC)
-    return _WHEN[fact.time] + at.strftime("%Y-%m-%d %H:%M:%S.") + f"{fact.at_ms % 1000:03}Z"
+    return _WHEN[fact.time] + utc_to_ms(fact.at_ms)

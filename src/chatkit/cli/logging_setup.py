@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import sys
-import time
 from collections.abc import Callable, Hashable
 from typing import Any, Final, Literal, TextIO
 
@@ -19,6 +18,7 @@ import click
 
 from .._log_repeats import RepeatFilter
 from .one_line import one_line
+from .utc import utc_to_ms
 
 LogFormat = Literal["text", "json"]
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -165,4 +165,4 @@ def _own_record(name: str, words: str) -> logging.LogRecord:
 
 
 def _utc(record: logging.LogRecord) -> str:
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z"
+    return utc_to_ms(int(record.created * 1000)).replace(" ", "T")
