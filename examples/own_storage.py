@@ -18,11 +18,15 @@ import anyio
 import msgspec
 import uvicorn
 
-from chatkit import ChatServer, asgi_app, jwt_authenticator, open_store
+from chatkit import ChatServer, Policy, asgi_app, jwt_authenticator, open_store
+from chatkit.core.log.audit import ChainedAct
 from chatkit.storage.base import (
     Appended,
+    AuditFilter,
     AuditRow,
+    Ban,
     Block,
+    ChainPage,
     Command,
     Conversation,
     ConversationHead,
@@ -30,7 +34,6 @@ from chatkit.storage.base import (
     DeliveryStore,
     Entry,
     KeptLogin,
-    LoginAuditRow,
     MemberCursor,
     MembershipChanges,
     OutboxEntry,
@@ -102,10 +105,17 @@ class ArchivingStore:
         return await self._store.conversation_ids(after, limit)
 
     async def page(
-        self, conversation_id: str, user_id: str, after_seq: int, limit: int, bytes_max: int
+        self,
+        conversation_id: str,
+        user_id: str,
+        after_seq: int,
+        limit: int,
+        bytes_max: int,
+        *,
+        history: bool = False,
     ) -> Page:
         """Entries of a log."""
-        return await self._store.page(conversation_id, user_id, after_seq, limit, bytes_max)
+        return await self._store.page(conversation_id, user_id, after_seq, limit, bytes_max, history=history)
 
     async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[Entry]:
         """Entries of a log as they are stored."""
@@ -135,6 +145,12 @@ class ArchivingStore:
         """A conversation's members."""
         return await self._store.members(conversation_id, user_id, after, limit)
 
+    async def bans(
+        self, conversation_id: str, user_id: str | None, policy: Policy, after: str | None, limit: int
+    ) -> list[Ban]:
+        """Who is banned from a conversation."""
+        return await self._store.bans(conversation_id, user_id, policy, after, limit)
+
     async def blocks(self, user_id: str, after: str | None, limit: int) -> list[Block]:
         """Whom a user blocked."""
         return await self._store.blocks(user_id, after, limit)
@@ -155,10 +171,6 @@ class ArchivingStore:
         """The login of a resume token."""
         return await self._store.kept_login(token_hash)
 
-    async def login_audit(self, after: int, limit: int) -> list[LoginAuditRow]:
-        """What was done to logins."""
-        return await self._store.login_audit(after, limit)
-
     async def status(
         self, message_id: str, user_id: str, after: tuple[str, str] | None, limit: int
     ) -> Status:
@@ -176,8 +188,28 @@ class ArchivingStore:
         return await self._store.outbox(limit)
 
     async def audit(self, conversation_id: str) -> list[AuditRow]:
-        """The audit rows."""
+        """What was done in a conversation."""
         return await self._store.audit(conversation_id)
+
+    async def acts(self, wanted: AuditFilter, after: int, limit: int) -> list[AuditRow]:
+        """What was done."""
+        return await self._store.acts(wanted, after, limit)
+
+    async def newest_acts(self, wanted: AuditFilter, before: int, limit: int) -> list[AuditRow]:
+        """What was done last."""
+        return await self._store.newest_acts(wanted, before, limit)
+
+    async def audit_end(self) -> int:
+        """How far the audit has got."""
+        return await self._store.audit_end()
+
+    async def audit_chains(self, chain: int, number: int, limit: int) -> ChainPage:
+        """The audit in the order of its chains."""
+        return await self._store.audit_chains(chain, number, limit)
+
+    async def unchained_acts(self, after: int, limit: int) -> list[ChainedAct]:
+        """What was done before there were chains."""
+        return await self._store.unchained_acts(after, limit)
 
 
 def _line(entry: Entry) -> bytes:

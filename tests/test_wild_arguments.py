@@ -48,6 +48,14 @@ GOOD: dict[str, Any] = {
     "provider": "apns",
     "token": "t",
     "handler": None,
+    "held_id": 1,
+    "reason": "SPAM",
+    "resolution": "DISMISSED",
+    "role": "ADMIN",
+    "history": "FROM_START",
+    "keep_s": 60.0,
+    "what": "audit",
+    "query": "",
 }
 """What the arguments are that a call needs and that are not the wrong one."""
 

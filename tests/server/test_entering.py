@@ -38,6 +38,12 @@ GIVEN: dict[str, Any] = {
     "reason": "SPAM",
     "message_id": "1-e-1",
     "resolution": "DISMISSED",
+    "role": "ADMIN",
+    "history": "FROM_START",
+    "keep_s": 60.0,
+    "up_to_seq": 1,
+    "what": "audit",
+    "query": "",
 }
 """What the verbs are given, by the names of their parameters."""
 

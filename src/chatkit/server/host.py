@@ -7,7 +7,7 @@ authority, and the audit says so by naming no actor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 
@@ -21,6 +21,9 @@ from .commit_queue import HOST
 from .engine import Engine
 from .entries import sent_of
 from .pending import PendingCommand
+
+_Number: Final = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+_Limit: Final = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
 
 
 class HostVerbs:
@@ -251,6 +254,18 @@ def check_ids(*values: object) -> None:
     """Hold ids that a host gives to the alphabet of ids. Raises BadRequestError."""
     for value in values:
         check_value(ev.Id, "id", value)
+
+
+def check_number_of(what: str, value: object) -> None:
+    """Hold the number of a row to what numbers there are. Raises BadRequestError."""
+    check_value(_Number, f"number of a {what}", value)
+
+
+def check_page(after: object, limit: object) -> None:
+    """Hold a page's place and length to what there is: the number of a row, or 0; and 1 to 1,000. Raises
+    BadRequestError."""
+    check_number_of("row", after)
+    check_value(_Limit, "length of a page", limit)
 
 
 def check_value(kind: Any, name: str, value: object, *, shown: bool = True) -> None:

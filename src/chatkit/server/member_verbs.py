@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
 
 from ..errors import BadRequestError
 from ..storage.base import Ban, Conversation, MembersChanged, Recalled, Updated
 from ..types import GrantedRole, History, Sent
 from ..wire import events as ev
 from ..wire.http import FOR_EVER_MS
-from .host import HostVerbs, check_ids, check_value, named
-
-BANS_PAGE_MAX: Final = 1_000
+from .host import HostVerbs, check_ids, check_page, check_value, named
 
 
 class MemberVerbs(HostVerbs):
@@ -97,8 +94,8 @@ class MemberVerbs(HostVerbs):
     ) -> list[Ban]:
         """Who is banned from a group, by user id, those after `after`; at most `limit`, 1 to 1,000."""
         check_ids(conversation_id, *named(by))
-        if not 1 <= limit <= BANS_PAGE_MAX:
-            raise BadRequestError(f"a page of bans has 1 to {BANS_PAGE_MAX} rows")
+        check_ids(*named(after))
+        check_page(0, limit)
         return await self.store.bans(conversation_id, by, self.engine.policy, after, limit)
 
     async def set_history(

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from ..storage.base import Done, EntryReader, RecordAct
 from .erasure import Bodies, Erased, Erasures
-from .host import HostVerbs, check_ids, check_value
+from .host import HostVerbs, check_ids, check_value, named
 from .person import lines_of
 
 
@@ -43,7 +43,7 @@ class PersonVerbs(HostVerbs):
 
         Source: docs/privacy.md
         """
-        check_ids(user_id, *(() if by is None else (by,)))
+        check_ids(user_id, *named(by))
         check_value(Bodies, "value of `bodies`", bodies)
         return await self.erasures.erase(user_id, bodies, by)
 
@@ -75,7 +75,7 @@ class PersonVerbs(HostVerbs):
             ConfigurationError: The store cannot say what there is of a user.
             UnavailableError: Storage refused; begin again.
         """
-        check_ids(user_id, *(() if by is None else (by,)))
+        check_ids(user_id, *named(by))
         now_ms = self.erasures.now_ms()
         await self.engine.execute(RecordAct("EXPORTED", by, user_id, {}, now_ms), Done)
         async for line in lines_of(self.store, self.log, user_id, now_ms):

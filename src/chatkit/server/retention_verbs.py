@@ -5,7 +5,7 @@ from __future__ import annotations
 from .._arguments import check_number
 from ..errors import BadRequestError, ConfigurationError
 from ..storage.base import Done
-from .host import HostVerbs, check_ids
+from .host import HostVerbs, check_ids, named
 
 
 class RetentionVerbs(HostVerbs):
@@ -29,7 +29,7 @@ class RetentionVerbs(HostVerbs):
             NotFoundError: There is no such conversation.
             UnavailableError: Storage refused; a retry is safe.
         """
-        check_ids(conversation_id, *(() if by is None else (by,)))
+        check_ids(conversation_id, *named(by))
         keep_ms = None if keep_s is None else _milliseconds(keep_s)
         await self.engine.execute(self.engine.retention(conversation_id, keep_ms, by), Done)
 
@@ -50,7 +50,7 @@ class RetentionVerbs(HostVerbs):
             NotFoundError: There is no such conversation.
             UnavailableError: Storage refused; a retry is safe.
         """
-        check_ids(conversation_id, *(() if by is None else (by,)))
+        check_ids(conversation_id, *named(by))
         if type(up_to_seq) is not int or up_to_seq < 1:
             raise BadRequestError("up_to_seq must be a whole number of at least 1")
         await self.engine.execute(self.engine.expiry(conversation_id, up_to_seq, by), Done)

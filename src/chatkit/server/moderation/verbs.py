@@ -13,7 +13,7 @@ from ...types import ReviewOutcome as ReviewOutcome
 from ...wire import events as ev
 from ...wire.http import PAGE_LIMIT, ReportNote, ReportReason, ReviewReason
 from ...wire.payload import canonical
-from ..host import HostVerbs, check_ids, check_value
+from ..host import HostVerbs, check_ids, check_number_of, check_page, check_value, named
 
 NOT_HELD = "no such message is held: it was decided already"
 
@@ -26,6 +26,7 @@ class ModerationVerbs(HostVerbs):
 
     async def held_messages(self, after: int = 0, limit: int = PAGE_LIMIT) -> list[HeldMessage]:
         """What waits for a decision, the longest waiting first; go on with the last `held_id`. At most `limit`."""
+        check_page(after, limit)
         return [_held(it) for it in await self._moderation_reader.held_messages(after, limit)]
 
     async def release_held(
@@ -71,6 +72,7 @@ class ModerationVerbs(HostVerbs):
 
     async def open_reports(self, after: int = 0, limit: int = PAGE_LIMIT) -> list[Report]:
         """Reports that nobody has resolved, the oldest first; go on with the last `report_id`. At most `limit`."""
+        check_page(after, limit)
         return [_report(it) for it in await self._moderation_reader.reports(after, limit)]
 
     async def resolve_reports(self, message_id: str, resolution: str, *, by: str | None = None) -> None:
@@ -80,7 +82,7 @@ class ModerationVerbs(HostVerbs):
             NotFoundError: There is no such message, or it has no open report.
             UnavailableError: See the class.
         """
-        check_ids(*(() if by is None else (by,)))
+        check_ids(*named(by))
         check_value(ev.MessageId, "message id", message_id)
         check_value(ReportReason, "resolution", resolution)
         await self.engine.execute(self.engine.resolve_reports(message_id, by, resolution), Done)
@@ -95,7 +97,8 @@ class ModerationVerbs(HostVerbs):
     async def _review(
         self, held_id: int, by: str | None, *, release: bool, reason: str = "", payload: bytes | None = None
     ) -> ReviewOutcome:
-        check_ids(*(() if by is None else (by,)))
+        check_number_of("held message", held_id)
+        check_ids(*named(by))
         held = await self._moderation_reader.held_message(held_id)
         if held is None:
             raise NotFoundError(NOT_HELD)
