@@ -29,7 +29,7 @@ WAIT_S = 60.0
 NEW_IN_THIS_VERSION = {"PRESENCE"}
 """Events that the former version does not know."""
 
-NEW_FIELDS = {"MSG_ACK": {"payload"}, "SYNC": {"history"}, "ERROR": {"reason"}}
+NEW_FIELDS = {"MSG_ACK": {"payload"}, "SYNC": {"history"}, "SYNC_PAGE": {"floorSeq"}, "ERROR": {"reason"}}
 """Fields of events that it passes over."""
 
 NEW_BETWEEN_NODES = {cm.UsersAvailable, cm.ContentRefused}

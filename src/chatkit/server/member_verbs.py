@@ -96,6 +96,7 @@ class MemberVerbs(HostVerbs):
         check_ids(conversation_id, *named(by))
         check_ids(*named(after))
         check_page(0, limit)
+        self.engine.check_loop()
         return await self.store.bans(conversation_id, by, self.engine.policy, after, limit)
 
     async def set_history(

@@ -465,6 +465,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs):
         check_value(str, "message id", message_id)
         check_ids(*(() if user_id is None else (user_id,)))
         check_value(ReaderLimit, "limit", limit)
+        self.engine.check_loop()
         return await explain_message(
             self.store, self._hub.presence, self.ports.clock, message_id, user_id, limit
         )
