@@ -198,7 +198,8 @@ def _since_ms(text: str, now_ms: int) -> int:
 def _line(row: AuditRow) -> str:
     where = f" in {row.conversation_id}" if row.conversation_id else ""
     detail = "".join(f" {name}={value}" for name, value in sorted(row.detail.items()))
-    return f"{row.audit_id:>8}  {utc(row.at_ms):%Y-%m-%d %H:%M:%S}  {row.actor_id or '(host)'} {row.action}{where} {row.subject}{detail}"
+    began = f"{row.audit_id:>8}  {utc(row.at_ms):%Y-%m-%d %H:%M:%S}  {row.actor_id or '(host)'}"
+    return f"{began} {row.action}{where} {row.subject}{detail}"
 
 
 def _print_report(report: Report, rows: int, *, as_json: bool) -> None:
