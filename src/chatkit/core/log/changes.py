@@ -178,6 +178,8 @@ def changes_of(state: State) -> Changes:
         push_tokens=[*state.push_tokens.values()],
         erasures=state.begun_erasures,
         ended_erasures=state.ended_erasures,
+        retentions=[(keep_ms, key) for key, keep_ms in state.retentions.items()],
+        floors=[(floor_seq, key) for key, floor_seq in state.floors.items()],
         reports=[*state.reports.values()],
         resolved_reports=state.resolved_reports,
     )
