@@ -60,7 +60,16 @@ def append(state: State, command: ModeratedAppend) -> Outcome:
             return Refused(ContentRefusedError(kept.reason))
         return Held(True, command.verdict.bounds.retry_ms)
     check_may_write(state, conversation, command.sender_id, command.policy, command.at_ms)
-    return _BY_VERDICT[command.verdict.kind](state, conversation, command)
+    place = (conversation.key, command.sender_id)
+    if place in state.stopped:
+        raise UnavailableError(
+            "an earlier message was refused", retry_after_s=command.verdict.retry_ms / 1000
+        )
+    try:
+        return _BY_VERDICT[command.verdict.kind](state, conversation, command)
+    except RefusedError:  # for now: nothing that the sender sent there later goes before it
+        state.stopped.add(place)
+        raise
 
 
 def _allow(state: State, conversation: ConversationState, command: ModeratedAppend) -> Outcome:

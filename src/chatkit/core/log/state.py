@@ -338,6 +338,8 @@ class State:
         held: Held messages by sender, then by number, those of this batch too; with payloads where these were named.
         held_total: How many messages are held in all.
         new_held_ids: Unused numbers of held messages.
+        stopped: (conversation key, sender) of whom a message was refused for now after the moderator saw it, or could
+            not: nothing that was sent there later in this batch goes before it.
         changed_moderated: Rows of this batch, by place; None for one that is gone.
         open_reports: How many open reports an entry has.
         reports: Of this batch.
@@ -390,6 +392,7 @@ class State:
         self.held: dict[str, dict[int, ModeratedRow]] = {}
         self.held_total = 0
         self.new_held_ids: list[int] = []
+        self.stopped: set[tuple[int, str]] = set()
         self.changed_moderated: dict[ModeratedPlace, ModeratedRow | None] = {}
         self.open_reports: dict[Place, int] = {}
         self.reports: dict[tuple[int, int, str], ReportRow] = {}

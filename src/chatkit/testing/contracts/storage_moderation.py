@@ -300,6 +300,19 @@ class HoldContract:
         await do(store, review((await store.held_messages(0, 1))[0], release=False))
         await one(store, hold("ann", "3", bounds=few), base.Held)
 
+    async def test_what_is_refused_for_now_is_not_overtaken_within_its_batch(
+        self, store: ModeratedStore
+    ) -> None:
+        await do(store, group("g", "ann", "bob"))
+        none = base.HoldBounds(per_user=0, total=0)
+        for first in (hold("ann", "1", bounds=none), moderated("UNASKED", "ann", "1")):
+            outcomes = await store.commit([first, allow("ann", "2"), hold("ann", "3"), allow("bob", "b")])
+            kinds = [type(it) for it in outcomes]
+            assert kinds == [base.Refused, base.Refused, base.Refused, base.Appended]
+            assert all(it.error.retryable for it in outcomes if isinstance(it, base.Refused))
+        await do(store, allow("ann", "1"), allow("ann", "2"))
+        assert (await texts(store, "g", "bob"))[1:] == [text("b"), text("1"), text("2")]
+
     async def test_lists_go_on_after_a_number(self, store: ModeratedStore) -> None:
         await do(store, group("g", "ann", "bob"))
         await do(store, *(hold("ann", f"{n}") for n in range(5)))
