@@ -443,18 +443,6 @@ MUTANTS = (
         ("S19",),
     ),
     Mutant(
-        "admins-stand-above-everybody",
-        "An admin is an admin.",
-        (
-            Edit(
-                "chatkit.core.policy",
-                "        return target is None or RANKS[role] < RANKS[target]\n",
-                "        return True\n",
-            ),
-        ),
-        ("S19", "S20", "S24"),
-    ),
-    Mutant(
         "history-is-delivered",
         "Who may read it may as well have it.",
         (
