@@ -452,18 +452,6 @@ MUTANTS = (
         ("S23",),
     ),
     Mutant(
-        "history-opens-what-was-closed",
-        "Open is open: who comes back to it reads from the start.",
-        (
-            Edit(
-                STATE,
-                "first_seq = (self.intervals[-1].leave_seq or seq) if self.intervals else 1\n",
-                "first_seq = 1\n",
-            ),
-        ),
-        ("S17", "S23"),
-    ),
-    Mutant(
         "ban-leaves-no-trace",
         "The removal is audited.",
         (
