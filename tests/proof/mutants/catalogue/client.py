@@ -99,7 +99,8 @@ MUTANTS = (
         (
             Edit(
                 CONVERSATION,
-                "            _forget_earlier(change, first.seq - 1 if prefix == 0 and _adds(first, user_id) else prefix)\n",
+                "            _forget_earlier(change, first.seq - 1 if prefix == 0 and _adds(first, user_id) "
+                "else prefix)\n",
                 "            change.floor = prefix\n",
             ),
         ),
