@@ -10,7 +10,15 @@ import anyio
 from anyio.abc import TaskStatus
 
 from chatkit import ChatClient, ClientConfig
-from chatkit.client.events import CaughtUp, ChatEvent, Connected, Disconnected, MessageReceived, MessageSent
+from chatkit.client.events import (
+    CaughtUp,
+    ChatEvent,
+    Connected,
+    Disconnected,
+    MessageRecalled,
+    MessageReceived,
+    MessageSent,
+)
 
 from .tokens import token
 from .world import Values
@@ -51,6 +59,11 @@ class Phone:
 
     def count(self, kind: type[ChatEvent]) -> int:
         return sum(isinstance(event, kind) for event in self.events)
+
+    @property
+    def recalls(self) -> int:
+        """How many messages were recalled, as it was told."""
+        return self.count(MessageRecalled)
 
     def received(self, conversation: str) -> list[int]:
         """The seqs of the entries told, in the order of their telling."""

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import httpx
 
-from chatkit.client.events import MessageRecalled
-
 from .peer import Event, Peer
 from .phone import Row, phone
 from .server_process import ServerProcess
@@ -110,10 +108,10 @@ async def test_devices_of_the_sdk_converge(world: World, tmp_path: Path) -> None
         before = (await online.log(made))[-1]
         ok(administrator(world).post(f"/v1/admin/users/{bob}/erase", json={"bodies": "erase"}))
         head = before[0] + 1 + 5
-        await online.until(lambda it: it.count(MessageRecalled) == 5)
+        await online.until(lambda it: it.recalls == 5)
         logs: list[list[Row]] = [await online.log(made)]
         async with phone(world.http_url, alice, "pad", store=held) as pad:
-            await pad.until(lambda it: it.count(MessageRecalled) == 5)
+            await pad.until(lambda it: it.recalls == 5)
             logs.append(await pad.log(made))
         async with phone(world.http_url, alice, "new") as new:
             logs.append(await new.log(made))
