@@ -135,6 +135,25 @@ def test_a_log_is_written_anew_without_its_free_space(log: Path, tmp_path: Path)
     assert full_report(str(log)).whole
 
 
+@pytest.mark.parametrize("put_back", [False, True])
+def test_a_log_written_anew_counts_as_put_back_only_if_it_was_before(
+    log: Path, tmp_path: Path, put_back: bool
+) -> None:
+    if put_back:
+        copy = tmp_path / "copy.db"
+        copy.write_bytes(log.read_bytes())
+        copy.replace(log)
+    chatkit("shrink", str(log))
+    assert anyio.run(is_restored, SqliteStore(str(log), ids=seeded_ids())) == put_back
+
+
+async def is_restored(store: SqliteStore) -> bool:
+    await store.migrate()
+    restored = store.restored
+    await store.aclose()
+    return restored
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
