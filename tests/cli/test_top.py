@@ -146,9 +146,10 @@ def test_a_wrong_address_is_said_in_one_line(url: str, code: int, words: str) ->
     assert "Traceback" not in found.stderr
 
 
-def test_what_is_no_chatkit_is_said_so(where: dict[str, Any]) -> None:
+@pytest.mark.parametrize("path", ["", "/healthz"])
+def test_what_is_no_chatkit_is_said_so(path: str) -> None:
     with serving("--storage", "memory://") as other:
-        found = run("top", f"http://127.0.0.1:{other['port']}/healthz", "--once")
+        found = run("top", f"http://127.0.0.1:{other['port']}{path}", "--once")
 
     assert found.returncode == 2
     assert "shows no figures of chatkit" in found.stderr

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from itertools import pairwise
 from typing import Final
 
@@ -41,18 +42,24 @@ def fetch(url: str) -> Samples:
 
     Raises:
         NoAnswerError: Nobody answers, or not with figures of Prometheus.
-        NoMetricsError: The figures are of something else.
+        NoMetricsError: Nothing is shown there, or figures of something else.
     """
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310 -- `address_of` allows HTTP only
             text = answer.read(BYTES_MAX).decode()
     except (OSError, ValueError) as error:  # URLError, HTTPError and timeouts are OSErrors
+        if getattr(error, "code", None) == HTTPStatus.NOT_FOUND:  # the port of messages, most likely
+            raise _no_metrics(url) from None
         reason = getattr(error, "reason", None) or error
         raise NoAnswerError(f"no figures at {url}: {reason}") from None
     samples = parsed(text)
     if not any(name == "chatkit_build_info" for name, _ in samples):
-        raise NoMetricsError(f"{url} shows no figures of chatkit; is it the address of --metrics?")
+        raise _no_metrics(url)
     return samples
+
+
+def _no_metrics(url: str) -> NoMetricsError:
+    return NoMetricsError(f"{url} shows no figures of chatkit; is it the address of --metrics?")
 
 
 def parsed(text: str) -> Samples:

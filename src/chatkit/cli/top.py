@@ -155,13 +155,13 @@ def _table(look: Look, url: str) -> Table:
         f"{look.sent:,.1f}/s sent",
         f"{look.offered:,.1f}/s offered",
         f"{look.confirmed:,.1f}/s confirmed",
-        f"{look.repeated:,.1f}/s came again",
+        f"{look.repeated:,.1f}/s repeated",
     )
     for name, found in (
         ("send to ack", look.send_to_ack),
         ("delivery", look.delivery),
         ("commit", look.commit),
-        ("event loop late", look.loop_lag),
+        ("loop lag", look.loop_lag),
     ):
         table.add_row(name, f"P50 {_ms(found.p50)}", f"P95 {_ms(found.p95)}", f"P99 {_ms(found.p99)}")
     table.add_row("sessions", _count(look.sessions))
@@ -177,7 +177,7 @@ def _table(look: Look, url: str) -> Table:
         f"{look.behind:,.1f}/s behind",
     )
     table.add_row(
-        "process", f"{look.cpu:.0%} CPU", f"{_mib(look.memory_bytes)} memory", f"{_mib(look.log_bytes)} log"
+        "process", f"{look.cpu:.0%} CPU", f"{_mib(look.memory_bytes)} memory", f"{_mib(look.log_bytes)} WAL"
     )
     return table
 
