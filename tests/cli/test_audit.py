@@ -29,11 +29,11 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-async def tell(path: Path, whole: bool = False) -> None:
-    """Eight acts, or one more."""
+async def tell(path: Path, whole: bool = False, user_id: str = "eve\x1b[31m") -> None:
+    """Eight acts, or one more: a ban of the user."""
     store = SqliteStore(path, ids=SystemIds())
     await store.migrate()
-    await (a_story(store) if whole else do(store, ban("eve\x1b[31m")))
+    await (a_story(store) if whole else do(store, ban(user_id)))
     await store.aclose()
 
 
@@ -182,6 +182,21 @@ def _without_time_of(export: bytes) -> list[object]:
 
 def _without_time(path: Path) -> list[object]:
     return _without_time_of(path.read_bytes())
+
+
+def test_an_export_of_a_log_that_was_put_back_is_not_gone_on_with(log: Path, tmp_path: Path) -> None:
+    backup, export = log.read_bytes(), tmp_path / "audit.jsonl"
+    anyio.run(tell, log)
+    run("export", str(export), log=log)
+    former = export.read_bytes()
+
+    log.write_bytes(backup)
+    for _ in range(2):  # the audit is shorter than the export, then as long, with other acts
+        refused = run("export", str(export), log=log)
+        assert refused.exit_code == 2
+        assert f"ends with row {STORY + 1}" in refused.stderr
+        assert export.read_bytes() == former
+        anyio.run(tell, log, False, "dan")
 
 
 def test_a_changed_export_is_refused(log: Path, tmp_path: Path) -> None:

@@ -47,17 +47,19 @@ class Tally:
     """Rows in order, as they are counted and digested.
 
     Attributes:
-        audit_id: Number of the last one.
+        last: The last one; None at first.
+        audit_id: Its number.
         rows: How many.
     """
 
     def __init__(self) -> None:
+        self.last: AuditRow | None = None
         self.audit_id = self.rows = 0
         self._digest = RunningDigest()
 
     def add(self, row: AuditRow) -> None:
         """Take the next one."""
-        self.audit_id, self.rows = row.audit_id, self.rows + 1
+        self.last, self.audit_id, self.rows = row, row.audit_id, self.rows + 1
         self._digest.add(_act_of(row))
 
     def head(self, at_ms: int) -> ExportHead:
@@ -90,14 +92,18 @@ async def export_audit(reader: AuditReader, path: str, now_ms: int) -> AsyncIter
     A run that was cut off is gone on with: half a line at the end is dropped. Memory is bounded.
 
     Raises:
-        ConfigurationError: The file is no export, is not what its heads say, or has rows that the audit has not.
+        ConfigurationError: The file is no export, is not what its heads say, or ends with a row that the audit has not,
+            as after a log was put back.
         UnavailableError: Storage does not answer; a retry is safe.
     """
     with _opened(path, os.O_RDWR | os.O_CREAT) as file:
         tally, whole = _read_to_the_end(path, file)
         end = await reader.audit_end()
-        if tally.audit_id > end:
-            raise ConfigurationError(f"{path} goes up to row {tally.audit_id}, and the audit up to {end}")
+        if not await _has_last(reader, tally):
+            raise ConfigurationError(
+                f"{path} ends with row {tally.audit_id}, and that is not in the audit as it is there: keep the file, "
+                "and if the log was put back from a backup, name another one"
+            )
         file.truncate(whole)
         file.seek(whole)
         async for row in rows_up_to(reader, tally.audit_id, end):
@@ -109,6 +115,13 @@ async def export_audit(reader: AuditReader, path: str, now_ms: int) -> AsyncIter
         file.flush()
         os.fsync(file.fileno())
         yield Progress("rows", end, end)
+
+
+async def _has_last(reader: AuditReader, tally: Tally) -> bool:
+    """Whether the audit goes on from where an export ends; the digest of a row stands for those before it."""
+    if tally.last is None:
+        return True
+    return await reader.acts(EVERYTHING, tally.audit_id - 1, 1) == [tally.last]
 
 
 async def rows_up_to(reader: AuditReader, after: int, end: int) -> AsyncIterator[AuditRow]:
