@@ -17,6 +17,7 @@ from chatkit.server.receipts import Receipts
 from chatkit.storage.base import Advanced, Recalled
 from chatkit.storage.memory import MemoryStore
 
+from ..observability.recorder import Recorder
 from .harness import HarnessServer, Peer, group, login, text
 from .live.test_hub import NAME, World, entry
 from .nodes import Cluster, after, at_once, cluster, never, node, seqs
@@ -406,3 +407,47 @@ async def test_what_cannot_be_read_counts_as_lost(data: bytes) -> None:
 
         assert seqs(await after(1.5, ben), conversation) == [2]
         assert reads.count <= 2, "one look, however many there are"
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_node_goes_on_behind_what_was_deleted_before_it_was_told(kind: str) -> None:
+    seen = Recorder()
+    async with cluster(kind, instruments=[[], [seen]]) as it:
+        here, there = it.nodes
+        name = await group(here, "ann", "ben", "cem")
+        ann, ben, cem = await login(here, "ann"), await login(there, "ben"), await login(there, "cem")
+        it.bus.fate = never
+        ann.say(text(name, "k1"))
+        await ann.hear("MSG_ACK")
+        await here.remove_member(name, None, "cem")
+        ann.say(text(name, "k2"))
+        await ann.hear("MSG_ACK")
+        await here.delete_history(name, 3)
+        it.bus.fate = at_once
+        ann.say(text(name, "k3"))
+        assert [event["headSeq"] for event in await after(5, ben)] == [5]
+        assert [event["change"] for event in await after(0, cem)] == ["LEFT"]
+        ann.say(text(name, "k4"))
+        assert seqs(await after(5, ben), name) == [6]
+        assert await after(0, cem) == []
+    assert seen.named("seq violation") == []
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_node_where_nobody_is_left_lets_go_of_what_was_deleted(kind: str) -> None:
+    async with cluster(kind) as it:
+        here, there = it.nodes
+        name = await group(here, "ann", "ben")
+        ann, ben = await login(here, "ann"), await login(there, "ben")
+        it.bus.fate = never
+        await here.remove_member(name, None, "ben")
+        ann.say(text(name, "k1"))
+        await ann.hear("MSG_ACK")
+        await here.delete_history(name, 2)
+        it.bus.fate = at_once
+        ann.say(text(name, "k2"))
+        assert [event["change"] for event in await after(5, ben)] == ["LEFT"]
+        await here.add_members(name, None, ["ben"])
+        assert {"JOINED"} == {it["change"] for it in await after(5, ben) if it["event"] == "CONVERSATION"}
+        ann.say(text(name, "k3"))
+        assert seqs(await after(5, ben), name) == [6]

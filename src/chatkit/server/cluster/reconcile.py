@@ -8,7 +8,7 @@ store is believed: a sign that was wrong costs one read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -149,8 +149,9 @@ class Reconciler:
         try:
             while (position := self._position_of(conversation_id)) is not None and position < head_seq:
                 entries = await self._log.entries(conversation_id, position, ENTRIES_PER_READ)
-                self._check.read(entries, position)
-                await self._apply(entries)
+                if not await self._restarted(entries, position, head_seq):
+                    self._check.read(entries, position)
+                    await self._apply(entries)
                 reached = self._position_of(conversation_id)
                 if reached == position:
                     break  # of another epoch, which the hub has noted, or a shorter log
@@ -178,6 +179,33 @@ class Reconciler:
             if deliveries >= DELIVERIES_PER_TURN or payload_bytes >= PAYLOAD_BYTES_PER_TURN:
                 deliveries = payload_bytes = 0
                 await anyio.lowlevel.checkpoint()
+
+    async def _restarted(self, entries: Sequence[Entry], position: int, head_seq: int) -> bool:
+        """Pass over what was deleted for good before it was applied here; returns whether that is so.
+
+        Who came and who left may be among it, so that it is read anew who of those online is a member.
+        """
+        if not entries or entries[0].seq == position + 1:
+            return False
+        name, epoch = entries[0].conversation_id, entries[0].epoch
+        first, members, gone = None, set[str](), set[str]()
+        for user_id in self._hub.online(name):
+            if user_id in members:
+                continue
+            try:
+                found = await self._store.conversation(name, user_id)
+            except NotFoundError:
+                gone.add(user_id)
+                continue
+            if first is None:
+                page = await self._store.page(name, user_id, position, 1, 1)
+                if page.floor_seq <= position or {page.epoch, found.epoch} != {epoch}:
+                    return False
+            first = first or found  # the oldest: what was written since then is followed
+            members.update((user_id, *found.member_ids))
+        head = (head_seq, 0) if first is None else (first.head_seq, first.member_count)
+        self._hub.restart(entries[0], *head, gone)
+        return True
 
     def _position_of(self, conversation_id: str) -> int | None:
         """How far a conversation was applied; None if nobody of it is online."""

@@ -227,6 +227,30 @@ class Audience:
             session.last_pushed_seq[name] = min(session.last_pushed_seq[name], head_seq)
             session.mark_behind(name)
 
+    def restart(self, head_seq: int, member_count: int, gone: Collection[str]) -> list[Session]:
+        """Go on behind `head_seq`: what is missing before it was deleted for good. Who has not seen it is behind.
+
+        Args:
+            head_seq: A head of the log, above what was applied.
+            member_count: Members there.
+            gone: Users who are members no more; the entries that say so may be among those that are missing.
+
+        Returns:
+            The sessions of these users, which are taken out.
+        """
+        name = self.conversation_id
+        left = [session for session in self.sessions if session.user_id in gone]
+        for session in left:
+            del self.sessions[session]
+            session.leave_conversation(name)
+        self.position, self.member_count = head_seq, member_count
+        self._reached = max(self._reached, head_seq)
+        for session in self.sessions:
+            if session.last_pushed_seq[name] < head_seq:
+                session.last_pushed_seq[name] = head_seq
+                session.mark_behind(name)
+        return left
+
     # --- cursors ---
 
     def raise_cursors(self, user_id: str, delivered_seq: int, read_seq: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ for the log to be asked (`cluster.reconcile_queue`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from msgspec import UNSET
 
@@ -223,6 +223,24 @@ class Hub:
             elif audience.compare(epoch, head_seq):
                 further.append(conversation_id)
         return further
+
+    def restart(self, mark: Entry, head_seq: int, member_count: int, gone: Collection[str]) -> None:
+        """Go on behind a head of a log, as it was just read: what is missing here was deleted for good.
+
+        Args:
+            mark: Any entry of it, from the same look.
+            head_seq: The head.
+            member_count: Members there.
+            gone: Users of it here who are members no more.
+        """
+        name = mark.conversation_id
+        audience = self._audiences.get(name)
+        if audience is None or audience.epoch != mark.epoch or audience.position >= head_seq:
+            return
+        for session in audience.restart(head_seq, member_count, gone):
+            session.answer(ev.ConversationPush(name, audience.type, "LEFT"))
+        if not audience.sessions:
+            self._release(name)
 
     # --- inside ---
 
