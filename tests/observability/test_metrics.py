@@ -20,10 +20,11 @@ from chatkit.errors import (
     OverloadedError,
     UnavailableError,
 )
-from chatkit.observability.figures import LABEL_VALUES_MAX, Counter
-from chatkit.observability.instrument import FailedBatch
+from chatkit.observability.figures import LABEL_VALUES_MAX, Counter, Histogram
+from chatkit.observability.instrument import FailedBatch, Instruments
 from chatkit.ports import Ports
 from chatkit.push.base import Dead, Delivered, Push, Result, Retry
+from chatkit.server.seq_check import SeqCheck
 from chatkit.storage import base
 from chatkit.storage.base import Appended, Command, Entry, Outcome
 from chatkit.testing.virtual_time import VirtualClock
@@ -277,6 +278,21 @@ async def test_a_number_of_an_earlier_transaction_that_is_given_again_is_found()
     assert (violation.kind, violation.expected_seq, violation.seq) == ("repeated", 3, 2)
 
 
+def test_what_another_node_writes_between_two_batches_is_no_hole_and_within_one_is() -> None:
+    seen = Recorder()
+    check = SeqCheck(Instruments([seen]))
+
+    def batch(name: str, *seqs: int) -> list[Outcome]:
+        return [Appended(Entry(name, "e", f"{name}{seq}", seq, "ann", 1, b"{}", None), False) for seq in seqs]
+
+    check.committed(batch("g", 1, 2))
+    check.committed(batch("h", 1))
+    check.committed([*batch("g", 5, 6), *batch("h", 4), *batch("g", 7)])  # another node wrote between
+    assert seen.named("seq violation") == []
+    check.committed([*batch("h", 5), *batch("g", 9, 11)])
+    assert [(it.kind, it.expected_seq, it.seq) for it in seen.named("seq violation")] == [("hole", 10, 11)]
+
+
 async def test_a_hole_in_the_log_itself_is_found_by_whoever_reads_it(monkeypatch: Any) -> None:
     seen = Recorder()
     async with cluster("memory", instruments=[[], [seen]]) as it:
@@ -344,6 +360,17 @@ async def push_to_strange_providers(metrics: Metrics) -> None:
     await world.send(f"{CANARY}-g", f"{CANARY}-ann", f"{CANARY} words")
     await world.work(20)
     await store.aclose()
+
+
+def test_values_are_counted_in_the_first_bucket_that_holds_them() -> None:
+    histogram = Histogram("chatkit_x_seconds", "Anything", (0.1, 0.2, 0.5))
+
+    histogram.observe([0.2, 0.7, 0.05, 0.1, 0.3, 0.2, 9.0])
+    histogram.observe(())
+
+    samples = histogram.family().samples
+    assert [it.value for it in samples if it.name.endswith("_bucket")] == [2.0, 4.0, 5.0, 7.0]
+    assert [it.value for it in samples if it.name.endswith("_sum")] == [pytest.approx(10.55)]
 
 
 def test_no_peer_makes_figures_without_end() -> None:

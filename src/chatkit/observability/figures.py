@@ -6,7 +6,7 @@ message. These belong to one event loop, take whole batches, and become the libr
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
@@ -107,12 +107,13 @@ class Histogram:
 
     def observe(self, values: Sequence[float]) -> None:
         """Take these in."""
-        bounds, counts, place, last = self._bounds, self._counts, 0, -1.0
-        for value in values:
-            if value != last:  # what came in one frame has waited equally long
-                place, last = bisect_left(bounds, value), value
-            counts[place] += 1
-        self._sum += sum(values)
+        bounds, counts, ordered, done = self._bounds, self._counts, sorted(values), 0
+        while done < len(ordered):  # once for each bucket: what comes in one batch falls into few
+            place = bisect_left(bounds, ordered[done])
+            upto = bisect_right(ordered, bounds[place], done) if place < len(bounds) else len(ordered)
+            counts[place] += upto - done
+            done = upto
+        self._sum += sum(ordered)
 
     def family(self) -> HistogramMetricFamily:
         """As the library shows it."""

@@ -6,12 +6,11 @@ conversation or a message is ever a label.
 
 from __future__ import annotations
 
-from collections import Counter as Counts
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from ..core.log.commands import AdvanceDelivered, AdvanceRead, Append, ConfirmMessage
-from ..core.log.outcomes import Appended, Refused
+from ..core.log.outcomes import Advanced, Appended, Refused
 from ..errors import ConfigurationError, RefusedError, UnavailableError
 from ..types import Sent
 from .figures import Counter, Figures, Gauge, Histogram
@@ -190,21 +189,21 @@ class Metrics(Instrument):
         ]
         self._send_to_ack.observe(waited)
         self._sends.add(len(waited), "stored")
-        self._count_kinds(batch, len(waited))
+        self._count_others(batch, len(waited))
 
-    def _count_kinds(self, batch: CommittedBatch, stored: int) -> None:
-        """All but the stored messages, by the kinds of commands and outcomes: counted without a look inside."""
-        outcomes, commands = Counts(map(type, batch.outcomes)), Counts(map(type, batch.commands))
-        self._sends.add(outcomes[Appended] - stored, "repeat")
-        if outcomes[Refused]:
-            refused = [
-                it for it in zip(batch.commands, batch.outcomes, strict=True) if type(it[1]) is Refused
-            ]
-            commands -= Counts(type(command) for command, _ in refused)
-            for command, outcome in refused:
-                self._count_refused(isinstance(command, Append), cast("Refused", outcome))
+    def _count_others(self, batch: CommittedBatch, stored: int) -> None:
+        """All but the stored messages."""
+        outcomes: list[type] = list(map(type, batch.outcomes))
+        self._sends.add(outcomes.count(Appended) - stored, "repeat")
+        confirmed = [
+            type(command) for command, kind in zip(batch.commands, outcomes, strict=True) if kind is Advanced
+        ]
         for command_type, kind in _ACKS.items():
-            self._acks.add(commands[command_type], kind)
+            self._acks.add(confirmed.count(command_type), kind)
+        if Refused in outcomes:
+            for command, outcome in zip(batch.commands, batch.outcomes, strict=True):
+                if isinstance(outcome, Refused):
+                    self._count_refused(isinstance(command, Append), outcome)
 
     def _count_refused(self, is_send: bool, outcome: Refused) -> None:
         if isinstance(outcome.error, UnavailableError):

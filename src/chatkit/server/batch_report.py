@@ -24,7 +24,7 @@ class BatchReports:
 
     def __init__(self, instruments: Instruments, clock: Clock, hub: Hub, check: SeqCheck) -> None:
         self._hub = hub
-        self._check = check
+        self._check = check if check.wanted else None
         self._on_committed = instruments.on_committed
         self._on_failed = instruments.on_failed
         self._clock = clock
@@ -42,7 +42,8 @@ class BatchReports:
         durable_s: float,
     ) -> None:
         """All outcomes of a batch were handed over."""
-        self._check.committed(outcomes)
+        if self._check is not None:
+            self._check.committed(outcomes)
         if self._on_committed is None:
             return
         self._on_committed(

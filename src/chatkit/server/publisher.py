@@ -53,7 +53,6 @@ from .entries import stored_instead
 from .live.hub import Hub
 from .pending import PendingCommand, held_error
 from .receipts import Receipts
-from .seq_check import SeqCheck
 from .session import Session
 
 logger = logging.getLogger(__name__)
@@ -72,11 +71,9 @@ class Publisher:
         allowance: Allowance,
         config: ServerConfig,
         feed: QueueFeed | None = None,
-        check: SeqCheck | None = None,
     ) -> None:
         self._hub = hub
         self._feed = feed
-        self._check = check if check is not None and check.wanted else None
         self._receipts = receipts
         self._to_reconcile = to_reconcile
         self._bridge = bridge
@@ -171,8 +168,6 @@ class Publisher:
     def _publish(self, entry: Entry, origin: Session | None) -> int:
         """Offer a new entry to who is online here, and tell the other nodes and the workers."""
         deliveries = self._hub.publish(entry, origin)
-        if self._check is not None:
-            self._check.stored(entry)
         if self._bridge is not None:
             self._bridge.stored(entry, origin)
         if self._feed is not None:
@@ -235,8 +230,6 @@ class Publisher:
         self, conversation: Conversation, entry: Entry, added: Sequence[str], reason: JoinReason
     ) -> int:
         self._hub.open(conversation, entry, added)
-        if self._check is not None:
-            self._check.stored(entry)
         deliveries = self._hub.publish(entry, None)
         if self._bridge is not None:
             self._bridge.stored(entry, None)

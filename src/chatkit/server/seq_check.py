@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import Final, Literal
 
 from ..observability.instrument import Instruments, SeqViolation
-from ..storage.base import Appended, Created, Entry, MembersChanged, Outcome, Recalled, Reviewed
+from ..storage.base import Advanced, Appended, Created, Entry, MembersChanged, Outcome, Recalled, Reviewed
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +29,6 @@ class SeqCheck:
         self._report = instruments.on_seq_violation
         self._last: dict[str, int] = {}
         self._epochs: dict[str, str] = {}
-        self._suspects: list[tuple[Entry, int]] = []
         self._found = 0
 
     @property
@@ -38,23 +36,22 @@ class SeqCheck:
         """Whether anybody listens."""
         return self._report is not None
 
-    def stored(self, entry: Entry) -> None:
-        """An entry was written just now. One that does not follow the one before is looked at when the batch ends."""
-        name, seq = entry.conversation_id, entry.seq
-        if self._last.get(name) != seq - 1:
-            self._suspects.append((entry, self._last.get(name, 0)))
-        self._last[name] = seq
-
     def committed(self, outcomes: Sequence[Outcome]) -> None:
-        """The batch has ended: its entries must be above what was there, and without a hole between them."""
-        suspects, self._suspects = self._suspects, []
-        if not suspects:
-            return
+        """A batch was stored: its entries must be above what was there, and without a hole between them.
+
+        Nothing is kept of a batch until it is whole: where the store takes several, their ends are not in order.
+        """
+        last, entries = self._last, _written(outcomes)
         first: dict[str, Entry] = {}
-        for entry in chain.from_iterable(map(_entries_of, outcomes)):
-            first.setdefault(entry.conversation_id, entry)
-        for entry, before_seq in suspects:
-            self._look(entry, before_seq, goes_on=first.get(entry.conversation_id) is not entry)
+        for entry in entries:
+            name, seq = entry.conversation_id, entry.seq
+            if last.get(name) != seq - 1:
+                first = first or {it.conversation_id: it for it in reversed(entries)}
+                self._look(entry, last.get(name, 0), goes_on=first[name] is not entry)
+            last[name] = seq
+        self._forget()
+
+    def _forget(self) -> None:
         while len(self._last) > CONVERSATIONS_MAX:
             name = next(iter(self._last))
             del self._last[name]
@@ -94,11 +91,23 @@ class SeqCheck:
         self._report(SeqViolation(entry.conversation_id, kind, expected_seq, entry.seq))
 
 
+def _written(outcomes: Iterable[Outcome]) -> Sequence[Entry]:
+    """The entries that a batch wrote, in order."""
+    entries: list[Entry] = []
+    for outcome in outcomes:
+        if type(outcome) is Appended:  # nearly all are
+            if not outcome.repeat:
+                entries.append(outcome.entry)
+        elif type(outcome) is not Advanced:
+            entries += _entries_of(outcome)
+    return entries
+
+
 def _entries_of(outcome: Outcome) -> Sequence[Entry]:
-    """The entries that were written just now."""
+    """The entries of what is no message."""
     if isinstance(outcome, Reviewed):
         return outcome.entries
-    if isinstance(outcome, Appended | Recalled) and not outcome.repeat:
+    if isinstance(outcome, Recalled) and not outcome.repeat:
         return (outcome.entry,)
     if isinstance(outcome, Created | MembersChanged) and outcome.entry is not None:
         return (outcome.entry,)

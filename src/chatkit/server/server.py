@@ -230,7 +230,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs):
         self.allowance = Allowance(config.limits, config.typing_interval_s, ports.clock)
         check = SeqCheck(self._instruments)
         publisher = Publisher(
-            hub, receipts, to_reconcile, bridge, self._access, self.allowance, config, self._feed, check
+            hub, receipts, to_reconcile, bridge, self._access, self.allowance, config, self._feed
         )
         devices = Devices(hub.presence, config.limits, ports.clock, clustered=clustered)
         reports = reports_of(self._instruments, ports.clock, hub, check)
