@@ -13,9 +13,10 @@ from typing import Any
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from chatkit.archive.base import ArchiveStore
-from chatkit.archive.format import decode, log_name
+from chatkit.archive.format import decode, encode, log_name
 from chatkit.archive.memory import MemoryArchive
 from chatkit.core.log.cold import ColdRange, object_name
 from chatkit.errors import UnavailableError
@@ -28,6 +29,7 @@ from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite.verify import full_report
 from chatkit.testing.contracts.storage_commands import NOW, do, group, one, recall, send
+from chatkit.wire.payload import RECALLED
 from tests.storage.ids import seeded_ids
 
 from .archived import LATER_MS, SECRET, StandingClock, archiver_of, tiny
@@ -484,3 +486,21 @@ async def test_an_unconfirmed_claim_is_nobodys_for_as_long_as_its_lease(
     assert await store.cold.claim(ColdRange(key, name, 1, 3, next_name="b"), now_ms=12, taken_before_ms=11)
     assert await store.cold.known(["a", "b", "c"]) == {"b"}
     assert await store.cold.move(key, 100) == 0, "nothing leaves for what is not confirmed"
+
+
+async def test_what_was_recalled_after_the_backup_stays_gone_and_hides_nothing_else(
+    store: Any, archive: MemoryArchive
+) -> None:
+    """The log of the backup knows no recall; the object that was written anew after it has no such body any more."""
+    before = await shown(store, None)
+    await archiver_of(store, archive).run()
+    (it, *_) = await store.cold.ranges((0, 0), 1)
+    entries = decode(archive.objects.pop(it.name), it)
+    entries[1] = replace(entries[1], payload=None)
+    place = (it.conversation_key, it.first_seq, it.last_seq)
+    archive.objects[object_name(log_name(SECRET), *place, "0" * 16)] = encode("g", entries)
+    assert (await archiver_of(store, archive).run()).unknown == 0
+    expected = [replace(entry, payload=RECALLED) if entry.seq == entries[1].seq else entry for entry in before]
+    assert await shown(store, archive) == expected
+    assert (await Restorer(store.cold, archive).run()).failed == []
+    assert await shown(store, None) == expected

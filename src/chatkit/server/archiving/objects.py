@@ -11,6 +11,7 @@ from ...archive import format
 from ...archive.base import ArchiveStore
 from ...core.log.cold import ColdEntry, ColdRange
 from ...errors import UnavailableError
+from ...wire.payload import RECALLED
 
 _Result = TypeVar("_Result")
 
@@ -39,6 +40,14 @@ class ArchiveObjects:
         """
         data = await self._archive.get(it.name)
         return await self._run(lambda: format.decode(data, it))
+
+    async def bodies(self, it: ColdRange) -> dict[int, bytes]:
+        """The bodies of a range, by seq; RECALLED for those that its object has no more. Raises as `read`.
+
+        The log knows of those itself, unless it was put back from a backup that is older than their recall.
+        """
+        entries = await self.read(it)
+        return {entry.seq: RECALLED if entry.payload is None else entry.payload for entry in entries}
 
     async def write(self, it: ColdRange, entries: Sequence[ColdEntry]) -> tuple[bytes, int]:
         """Write the object `it.next_name`, read it back, and see that it holds these entries.

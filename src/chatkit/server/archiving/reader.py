@@ -144,7 +144,7 @@ class ArchiveReader:
 
     async def _read(self, objects: ArchiveObjects, it: ColdRange) -> Bodies:
         try:
-            entries = await objects.read(it)
+            return await objects.bodies(it)
         except ObjectMissingError:  # written anew in between, or lost: the log is asked again
             return {}
         except DamagedObjectError as error:
@@ -155,7 +155,6 @@ class ArchiveReader:
         except Exception as error:  # of set-up: for a user it is as if the archive did not answer
             logger.exception("the archive cannot be read")
             raise _unavailable() from error
-        return {entry.seq: entry.payload for entry in entries if entry.payload is not None}
 
 
 def _cut(page: Page, entries: Sequence[Entry], bytes_max: int) -> Page:

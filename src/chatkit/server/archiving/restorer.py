@@ -84,8 +84,7 @@ class Restorer:
             done.failed.append(ranges[0].conversation_id)
 
     async def _range(self, it: ColdRange, done: Restored) -> None:
-        entries = await self._objects.read(it)
-        bodies = {entry.seq: entry.payload for entry in entries if entry.payload is not None}
+        bodies = await self._objects.bodies(it)
         while count := await self._cold.restore(it, bodies):
             done.entries += count
         if not await self._cold.forget(it):
