@@ -500,7 +500,9 @@ async def test_what_was_recalled_after_the_backup_stays_gone_and_hides_nothing_e
     place = (it.conversation_key, it.first_seq, it.last_seq)
     archive.objects[object_name(log_name(SECRET), *place, "0" * 16)] = encode("g", entries)
     assert (await archiver_of(store, archive).run()).unknown == 0
-    expected = [replace(entry, payload=RECALLED) if entry.seq == entries[1].seq else entry for entry in before]
+    expected = [
+        replace(entry, payload=RECALLED) if entry.seq == entries[1].seq else entry for entry in before
+    ]
     assert await shown(store, archive) == expected
     assert (await Restorer(store.cold, archive).run()).failed == []
     assert await shown(store, None) == expected

@@ -283,7 +283,8 @@ def report(state: State, command: ReportMessage) -> Done:
     rules.check_visible(state.membership(conversation, command.user_id).intervals, row.seq)
     if row.kind != "USER" or row.sender_id == command.user_id:
         raise BadRequestError("only messages of others can be reported")
-    is_kept = command.keep_body and row.payload and (conversation.key, row.seq) not in state.recalled
+    is_gone = (conversation.key, row.seq) in state.recalled or row.seq <= conversation.floor_seq
+    is_kept = command.keep_body and row.payload and not is_gone
     place = (conversation.key, row.seq, command.user_id)
     made = (*place, command.reason, command.note, command.at_ms, (row.payload or None) if is_kept else None)
     state.reports.setdefault(place, made)

@@ -145,12 +145,15 @@ class MemoryDeliveries:
         ]
 
     async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-        """The payloads of entries that were not recalled."""
+        """The payloads of entries that were not recalled and have not expired."""
         await self._check()
+        logs = self._tables.by_key
         return {
-            (key, seq): self._tables.by_key[key].rows[seq - 1].payload
+            (key, seq): payload
             for key, seq in places
-            if seq not in self._tables.by_key[key].recalled and self._tables.by_key[key].rows[seq - 1].payload
+            if seq not in logs[key].recalled
+            and seq > logs[key].floor_seq
+            and (payload := logs[key].rows[seq - 1].payload)
         }
 
     async def unread(self, user_ids: Sequence[str], now_ms: int) -> dict[str, int]:

@@ -8,7 +8,7 @@ from ...core.log.changes import Changes
 from ...core.log.keys import Keys
 from ...core.log.state import ModeratedRow, State
 from ..base import HeldRecord, ReportRecord, message_id
-from .tables import MemoryState, Reported
+from .tables import Conversation, MemoryState, Reported
 
 
 def load(tables: MemoryState, keys: Keys, state: State) -> None:
@@ -61,8 +61,13 @@ def erase(tables: MemoryState, user_id: str) -> None:
         log = tables.by_key[reported[0]]
         if reported[2] == user_id:
             del tables.reports[reported]
-        elif log.rows[reported[1] - 1].sender_id == user_id and reported[1] in log.recalled:
+        elif log.rows[reported[1] - 1].sender_id == user_id and _is_gone(log, reported[1]):
             it.body = None
+
+
+def _is_gone(log: Conversation, seq: int) -> bool:
+    """Whether nobody reads a body any more: it was recalled, or has expired."""
+    return seq in log.recalled or seq <= log.floor_seq
 
 
 def to_moderate(tables: MemoryState, sends: Sequence[tuple[str, str, str]]) -> list[bool]:
@@ -98,7 +103,7 @@ def reports(tables: MemoryState, after: int, limit: int) -> list[ReportRecord]:
         if it.is_open and it.report_id > after:
             log = tables.by_key[key]
             row = log.rows[seq - 1]
-            body = it.body if it.body is not None or seq in log.recalled else row.payload or None
+            body = it.body if it.body is not None or _is_gone(log, seq) else row.payload or None
             name = message_id(key, row.epoch, seq)
             found.append(
                 ReportRecord(

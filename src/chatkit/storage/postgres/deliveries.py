@@ -163,8 +163,9 @@ CROSS JOIN LATERAL (
 """
 SELECT_PAYLOADS: Final = """
 SELECT e.conversation_key, e.seq, e.payload FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+JOIN conversation AS c ON c.conversation_key = k.conversation_key
 JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
-WHERE e.payload <> '' AND NOT EXISTS (
+WHERE e.payload <> '' AND e.seq > c.floor_seq AND NOT EXISTS (
     SELECT FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
 """
 SELECT_BEHIND: Final = """
@@ -333,7 +334,7 @@ class PostgresDeliveries:
         return [EntryMark(*row) for row in rows]
 
     async def payloads(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-        """The payloads of entries that were not recalled."""
+        """The payloads of entries that were not recalled and have not expired."""
         async with self._reading.transaction(READ) as connection:
             rows = await connection.fetch(SELECT_PAYLOADS, *columns({*places}, 2))
         return {(key, seq): payload for key, seq, payload in rows}

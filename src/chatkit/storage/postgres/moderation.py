@@ -70,9 +70,10 @@ DELETE_HELD_OF = "DELETE FROM moderated WHERE sender_id = ANY ($1::text[]) AND s
 DELETE_REPORTS_BY = "DELETE FROM report WHERE reporter_id = ANY ($1::text[])"
 FORGET_BODIES_OF = """
 UPDATE report AS t SET body = NULL FROM message AS e
-JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+JOIN conversation AS c ON c.conversation_key = e.conversation_key
+LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
 WHERE t.body IS NOT NULL AND e.conversation_key = t.conversation_key AND e.seq = t.seq
-    AND e.sender_id = ANY ($1::text[])
+    AND e.sender_id = ANY ($1::text[]) AND (r.seq IS NOT NULL OR e.seq <= c.floor_seq)
 """
 SELECT_TO_MODERATE = """
 SELECT k.place::integer
@@ -99,7 +100,8 @@ SELECT_HELD_MESSAGE = _HELD_MESSAGE + "WHERE t.state = 'REVIEW' AND t.held_id = 
 SELECT_REPORTS = """
 SELECT
     t.report_id, t.conversation_key, e.epoch, t.seq, c.conversation_id, e.sender_id, t.reporter_id, t.reason, t.note,
-    t.at_ms, coalesce(t.body, CASE WHEN r.seq IS NULL AND length(e.payload) > 0 THEN e.payload END)
+    t.at_ms, coalesce(t.body, CASE
+        WHEN r.seq IS NULL AND e.seq > c.floor_seq AND length(e.payload) > 0 THEN e.payload END)
 FROM report AS t
 JOIN conversation AS c ON c.conversation_key = t.conversation_key
 JOIN message AS e ON e.conversation_key = t.conversation_key AND e.seq = t.seq

@@ -121,8 +121,9 @@ CROSS JOIN outbox AS o ON o.conversation_key = c.conversation_key AND o.ready_ms
 SELECT_PAYLOADS = """
 WITH k (conversation_key, seq) AS (VALUES {keys})
 SELECT e.conversation_key, e.seq, e.payload FROM k
+CROSS JOIN conversation AS c ON c.conversation_key = k.conversation_key
 CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
-WHERE e.payload <> x'' AND NOT EXISTS (
+WHERE e.payload <> x'' AND e.seq > c.floor_seq AND NOT EXISTS (
     SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
 """
 SELECT_BEHIND = """

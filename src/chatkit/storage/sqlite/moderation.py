@@ -64,8 +64,10 @@ DELETE_REPORTS_BY = "DELETE FROM report WHERE reporter_id = ?"
 FORGET_BODIES_OF = """
 UPDATE report SET body = NULL WHERE body IS NOT NULL AND EXISTS (
     SELECT 1 FROM message AS e
-    CROSS JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+    CROSS JOIN conversation AS c ON c.conversation_key = e.conversation_key
+    LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
     WHERE e.conversation_key = report.conversation_key AND e.seq = report.seq AND e.sender_id = ?
+        AND (r.seq IS NOT NULL OR e.seq <= c.floor_seq)
 )
 """
 SELECT_TO_MODERATE = """
@@ -91,7 +93,8 @@ SELECT_HELD_MESSAGE = _HELD_MESSAGE + "WHERE t.state = 'REVIEW' AND t.held_id = 
 SELECT_REPORTS = """
 SELECT
     t.report_id, t.conversation_key, e.epoch, t.seq, c.conversation_id, e.sender_id, t.reporter_id, t.reason, t.note,
-    t.at_ms, ifnull(t.body, CASE WHEN r.seq IS NULL AND length(e.payload) > 0 THEN e.payload END)
+    t.at_ms, ifnull(t.body, CASE
+        WHEN r.seq IS NULL AND e.seq > c.floor_seq AND length(e.payload) > 0 THEN e.payload END)
 FROM report AS t
 CROSS JOIN conversation AS c ON c.conversation_key = t.conversation_key
 CROSS JOIN message AS e ON e.conversation_key = t.conversation_key AND e.seq = t.seq

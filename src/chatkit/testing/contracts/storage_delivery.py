@@ -346,6 +346,8 @@ class NoticeContract:
         }
         await do(store, recall(sent.entry.message_id, "ann"))
         assert await store.deliveries.payloads([(key, 2), (key, 3)]) == {(key, 2): text("one")}
+        await do(store, base.Expire("g", 2, None, NOW))
+        assert await store.deliveries.payloads([(key, 2), (key, 3)]) == {}, "it has expired"
         assert await store.deliveries.payloads([]) == {}
 
     async def test_unread_messages_are_summed_over_what_is_not_muted(self, store: Store) -> None:

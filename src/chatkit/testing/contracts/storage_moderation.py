@@ -384,6 +384,21 @@ class ReportContract:
         await do(store, recall(made, "ann"), report(made, "bob"))
         assert [it.body for it in await store.reports(0, 9)] == [None]
 
+    async def test_what_has_expired_has_no_body(self, store: ModeratedStore) -> None:
+        made = await self.message(store)
+        await do(store, report(made, "cat", keep=False), send("g", "ann", "newest"))
+        await do(store, base.Expire("g", 2, None, NOW), report(made, "bob"))
+        assert [it.body for it in await store.reports(0, 9)] == [None, None]
+
+    async def test_an_erasure_takes_copies_of_what_has_expired_too(self, store: ModeratedStore) -> None:
+        made = await self.message(store)
+        await do(store, report(made, "bob"), send("g", "ann", "newest"), base.Expire("g", 2, None, NOW))
+        assert [it.body for it in await store.reports(0, 9)] == [text("a")], "it is kept until it is resolved"
+        await do(
+            store, base.BeginErasure("ann", True, None, NOW), base.EndErasure("ann", True, None, 1, 0, NOW)
+        )
+        assert [it.body for it in await store.reports(0, 9)] == [None]
+
     async def test_only_open_reports_are_resolved(self, store: ModeratedStore) -> None:
         made = await self.message(store)
         done = base.ResolveReports(made, None, "DISMISSED", NOW)
