@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from chatkit import BadRequestError, CaughtUp, ChatClient, ChatServer, MemoryConnector, NotFoundError
 from chatkit.archive.memory import MemoryArchive
+from chatkit.server.person import lines_of
 from chatkit.storage import base
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
@@ -188,3 +190,20 @@ async def test_what_a_host_may_say() -> None:
             await server.set_retention("nowhere", 1)
         with pytest.raises(NotFoundError):
             await server.delete_history("nowhere", 1)
+
+
+async def test_what_ends_while_it_is_exported_is_not_taken_for_its_neighbour(store: Any) -> None:
+    archive = MemoryArchive()
+    await do(store, send("g", "bob", "k", "words of bob", NOW), send("g", "ann", "last", "last", NOW))
+    await archiver_of(store, archive).run()
+    log = reader_of(store, archive)
+
+    class Expiring:
+        async def entries(self, conversation_id: str, after_seq: int, limit: int) -> list[base.Entry]:
+            await do(store, expire(COUNT + 1))
+            return await log.entries(conversation_id, after_seq, limit)
+
+    lines = [line async for line in lines_of(store, Expiring(), "ann", NOW)]
+    assert b"words of bob" not in b"".join(lines)
+    told = [found["message"] for line in lines if "message" in (found := json.loads(line))]
+    assert {it["payload"]["type"] for it in told if it["seq"] <= COUNT} == {"RECALLED"}

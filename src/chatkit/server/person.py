@@ -10,6 +10,7 @@ import msgspec
 from ..errors import ConfigurationError
 from ..storage import base
 from ..storage.base import EntryReader, OwnMessage, PersonReader, Place, Store
+from ..wire.payload import RECALLED
 
 EXPORT_VERSION: Final = 1
 _ROWS_PER_READ: Final = 200
@@ -60,11 +61,11 @@ async def lines_of(store: Store, log: EntryReader, user_id: str, now_ms: int) ->
 
 
 async def _payload(log: EntryReader, place: Place, message: OwnMessage) -> bytes:
-    """What a message says; of one whose body left for the archive, what is there."""
+    """What a message says; a body that left for the archive is read there, and may have expired meanwhile."""
     if message.payload:
         return message.payload
     (entry,) = await log.entries(place.conversation_id, message.seq - 1, 1)
-    return entry.payload
+    return entry.payload if entry.seq == message.seq else RECALLED
 
 
 def _message_line(place: Place, it: OwnMessage, payload: bytes) -> bytes:
