@@ -32,6 +32,8 @@ GIVEN: dict[str, Any] = {
     "client_msg_id": "k1",
     "title": "trip",
     "state": "AWAY",
+    "role": "ADMIN",
+    "history": "FROM_START",
     "provider": "log",
     "token": "a token",
     "handler": anyio.lowlevel.checkpoint,

@@ -145,6 +145,6 @@ def test_a_file_system_without_locks_is_a_wrong_set_up(
     def refuse(handle: int) -> bool:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(module, "_locked", refuse)
+    monkeypatch.setattr(module, "lock_handle", refuse)
     with pytest.raises(ConfigurationError, match=r"cannot lock the file .*x-owner: No locks available"):
         FileLock.acquire(str(tmp_path / "x"))

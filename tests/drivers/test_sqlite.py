@@ -248,6 +248,6 @@ def test_what_is_no_database_is_a_wrong_set_up(tmp_path: Path) -> None:
 def test_a_sqlite_with_a_known_fault_is_named(
     version: tuple[int, int, int], warned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+    monkeypatch.setattr(driver, "SQLITE_VERSION", version)
 
     assert bool(version_fault()) is warned

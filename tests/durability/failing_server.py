@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from chatkit.cli import login_options
 from chatkit.cli import serve as serving
 from chatkit.core.log.state import MessageRow
 from chatkit.drivers.sqlite import Connection, Params, Row, open_sqlite
@@ -133,7 +134,7 @@ class FailingTransport:
 def wrap(point: FailPoint) -> None:
     """Put every place around the real objects."""
     _replace(serving, "open_store", _failing_store(point))
-    _replace(serving, "jwt_authenticator", _failing_login(point, jwt_authenticator))
+    _replace(login_options, "jwt_authenticator", _failing_login(point, jwt_authenticator))
     _replace(serving, "ChatWebSocketProtocol", _failing_protocol(point))
     _replace(Codec, "client_events", _failing_decoder(point, Codec.client_events))
     _replace(Hub, "publish", _failing_publish(point, Hub.publish))
