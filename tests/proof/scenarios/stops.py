@@ -11,6 +11,7 @@ A stop is made before the call that it is to hold.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from inspect import iscoroutinefunction
 from typing import Any
 
 import anyio
@@ -134,18 +135,20 @@ class StoppableStore:
         outcomes: list[Outcome] = await self._pass("commit", self._store.commit, commands)
         return outcomes
 
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        """Every other call of the port, alike."""
+    def __getattr__(self, name: str) -> Any:
+        """Every other call of the port, alike; what is no call is as the store's own."""
         call = getattr(self._store, name)
+        if not iscoroutinefunction(call):
+            return call
 
-        async def stoppable(*args: Any) -> Any:
-            return await self._pass(name, call, *args)
+        async def stoppable(*args: Any, **options: Any) -> Any:
+            return await self._pass(name, call, *args, **options)
 
         return stoppable
 
-    async def _pass(self, name: str, call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    async def _pass(self, name: str, call: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
         await self._halt(name, args, after=False)
-        answer = await call(*args)
+        answer = await call(*args, **options)
         await self._halt(name, args, after=True)
         return answer
 
