@@ -44,9 +44,8 @@ def check_number(name: str, value: object, *, whole: bool = False, least: float 
     """
     kinds = (int,) if whole else (int, float)
     if type(value) not in kinds or not isinstance(value, int | float) or not _is_finite(value):
-        raise ConfigurationError(
-            f"{name} must be {'a whole number' if whole else 'seconds'}, not {described(value)}"
-        )
+        given = value if isinstance(value, float) else described(value)
+        raise ConfigurationError(f"{name} must be {'a whole number' if whole else 'seconds'}, not {given}")
     if (least is None and value <= 0) or (least is not None and value < least):
         raise ConfigurationError(f"{name} must be {'above 0' if least is None else f'at least {least:g}'}")
 

@@ -159,6 +159,9 @@ async def is_restored(store: SqliteStore) -> bool:
     [
         (("run", "--storage", "memory://", "--archive", "ftp://x"), "unknown archive address"),
         (("run", "--storage", "sqlite:///nowhere/chat.db", "--archive", "memory://"), "nowhere"),
+        (("run", "--storage", "sqlite:///mistyped.db", "--archive", "memory://"), "mistyped.db: No such file"),
+        (("restore", "--storage", "sqlite:///mistyped.db", "--archive", "memory://"), "mistyped.db: No such"),
+        (("run", "--storage", "memory://", "--archive", "memory://"), "cannot be changed here"),
         (("shrink", "/etc/hostname"), "no SQLite file"),
         (("status", "--storage", "memory://"), "cannot be read here"),
     ],

@@ -158,6 +158,8 @@ def test_paths_in_a_file_are_beside_it(tmp_path: Path) -> None:
         ),
         ("[delivry]\nbatch = 1", "no setting delivry.batch; is delivery.batch meant?"),
         ("[limitz]", "no setting limitz; is limits meant?"),
+        ("limits = 3", "chatkit.toml: limits is a table: [limits], with settings below it"),
+        ("heartbeat_s = inf", "heartbeat_s must be seconds, not inf"),
         ("storag = 'x'", "no setting storag; is storage meant?"),
         ("as_json = true", "no setting as_json"),
         ("port = '80'", "chatkit.toml: port: it must be a whole number"),
@@ -181,6 +183,10 @@ def test_what_is_wrong_in_a_file_is_named(file: str, says: str) -> None:
     with pytest.raises(click.UsageError) as told:
         params("serve", file=file)
     assert says in told.value.message
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file() -> None:
+    assert params("serve", file="\ufeffhost = '127.0.0.2'")["host"] == "127.0.0.2"
 
 
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:

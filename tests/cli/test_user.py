@@ -79,3 +79,12 @@ def test_what_cannot_be_done_ends_with_2(log: str, tmp_path: Path) -> None:
             await store.aclose()
 
     assert anyio.run(beside) == 2
+
+
+def test_nobody_is_erased_or_exported_where_no_log_is(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'mistyped.db'}"
+    for arguments in (("erase", "bob", "--bodies", "erase", "--yes"), ("export", "bob")):
+        done = chatkit("user", *arguments, "--storage", storage, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "mistyped.db: No such file" in done.stderr
+    assert not list(tmp_path.iterdir())

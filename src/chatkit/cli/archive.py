@@ -24,6 +24,7 @@ from ..storage.cold import Archivable, ColdStore, ColdTerms, ColdTotals, Space
 from ..storage.sqlite.shrink import shrink_file
 from .common import exit_codes
 from .configured import configuration, configured
+from .existing_log import existing_log
 from .logging_setup import LEVELS, set_up_logging
 from .one_line import one_line
 
@@ -79,10 +80,11 @@ def run(storage: str, archive: str, no_sweep: bool, log_level: str, as_json: boo
         async def expire(command: Expire) -> None:
             await store.commit([command])
 
-        archiver = Archiver(cold, open_archive(archive), secret, config, Ports(), expire=expire)
+        archiver = Archiver(cold, opened, secret, config, Ports(), expire=expire)
         return await _until_signalled(archiver, sweep=not no_sweep)
 
     with exit_codes():
+        opened = open_archive(archive)
         done = anyio.run(_with_log, storage, work)
     _say(
         done,
@@ -135,9 +137,10 @@ def restore(storage: str, archive: str, conversation: str | None, log_level: str
     set_up_logging(log_level)
 
     async def work(store: Store, cold: ColdStore, secret: bytes) -> Restored:
-        return await Restorer(cold, open_archive(archive)).run(conversation)
+        return await Restorer(cold, opened).run(conversation)
 
     with exit_codes():
+        opened = open_archive(archive)
         done = anyio.run(_with_log, storage, work)
     failed = "".join(f"\nan object of {name} is lost or damaged" for name in done.failed)
     _say(done, as_json, f"{done.entries} entries of {done.objects} objects are in the log again{failed}")
@@ -170,7 +173,7 @@ async def _opened(store: Store) -> AsyncIterator[tuple[ColdStore, bytes]]:
 
 
 async def _with_log(storage: str, work: Any) -> Any:
-    store = open_store(storage)
+    store = await existing_log(storage)
     async with _opened(store) as (cold, secret):
         return await work(store, cold, secret)
 

@@ -42,6 +42,8 @@ class ConfigFile:
         for path in self.values:
             name = option_of(path)
             is_empty_table = name in above and self.values[path] == {}
+            if name in above and not is_empty_table:
+                raise ConfigurationError(f"{self.path}: {name} is a table: [{name}], with settings below it")
             if name not in known and not is_empty_table:
                 raise ConfigurationError(
                     f"{self.path}: there is no setting {name}{nearest(name, known | above)}"
@@ -130,7 +132,7 @@ def _text(path: File, bytes_max: int) -> str:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
     if len(data) > bytes_max:
         raise ConfigurationError(f"{path} is longer than {bytes_max} bytes")
-    return data.decode("utf-8")
+    return data.decode("utf-8-sig")  # some editors put a byte order mark before the text
 
 
 def _flat(table: Mapping[str, Any], above: Path = ()) -> Iterator[tuple[Path, Any]]:

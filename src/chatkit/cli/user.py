@@ -11,13 +11,14 @@ from typing import IO, TypeVar
 import anyio
 import click
 
-from ..assemble import open_archive, open_store
+from ..assemble import open_archive
 from ..errors import UnauthenticatedError
 from ..server.erasure import Bodies, Erased
 from ..server.server import ChatServer
 from ..types import Identity
 from .common import exit_codes
 from .configured import configured
+from .existing_log import existing_log
 
 _Result = TypeVar("_Result")
 
@@ -107,7 +108,8 @@ def _with_server(
 
     async def main() -> _Result:
         opened = None if archive is None else open_archive(archive)
-        async with ChatServer(store=open_store(storage), authenticate=_nobody, archive=opened) as server:
+        store = await existing_log(storage)
+        async with ChatServer(store=store, authenticate=_nobody, archive=opened) as server:
             return await work(server)
 
     return anyio.run(main)
