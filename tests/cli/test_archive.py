@@ -159,7 +159,10 @@ async def is_restored(store: SqliteStore) -> bool:
     [
         (("run", "--storage", "memory://", "--archive", "ftp://x"), "unknown archive address"),
         (("run", "--storage", "sqlite:///nowhere/chat.db", "--archive", "memory://"), "nowhere"),
-        (("run", "--storage", "sqlite:///mistyped.db", "--archive", "memory://"), "mistyped.db: No such file"),
+        (
+            ("run", "--storage", "sqlite:///mistyped.db", "--archive", "memory://"),
+            "mistyped.db: No such file",
+        ),
         (("restore", "--storage", "sqlite:///mistyped.db", "--archive", "memory://"), "mistyped.db: No such"),
         (("run", "--storage", "memory://", "--archive", "memory://"), "cannot be changed here"),
         (("shrink", "/etc/hostname"), "no SQLite file"),

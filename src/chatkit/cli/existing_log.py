@@ -10,7 +10,7 @@ from ..storage.base import OpensToRead, Store
 
 
 async def existing_log(address: str) -> Store:
-    """The store of a log, not opened. It is looked at first: with a mistyped address nothing is made, nor said to be done.
+    """The store of a log, not opened. It is looked at first: a mistyped address makes no log, and is no success.
 
     Raises:
         ConfigurationError: There is no log, or a server of this version has not served it yet.
