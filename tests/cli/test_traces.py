@@ -66,6 +66,21 @@ def test_spans_of_what_a_server_did(tmp_path: Path) -> None:
         "fan out",
         "accept",
     ]
+    assert "no SDK of OpenTelemetry" not in spans
+
+
+def test_without_an_sdk_it_is_said_that_no_span_leaves(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "chatkit", "serve", "--traces", "1"],  # and without a secret: it ends there
+        cwd=tmp_path,
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "no SDK of OpenTelemetry is set up" in done.stderr
 
 
 def test_a_ratio_is_a_part() -> None:

@@ -32,7 +32,7 @@ from .logging_setup import LEVELS, LogFormat, log_format_option, set_up_logging
 from .login_options import Login, authenticator_from, login_options
 from .metrics_port import MetricsPort
 from .push_option import push_of
-from .traces_option import traces_of, traces_option
+from .traces_option import traces_option, traces_that_leave
 from .web import WebServer, listen, url_of
 
 _SPARE_CONNECTIONS = 1_000  # for HTTP, beside the sessions
@@ -111,7 +111,7 @@ def serve(
     warn()
     with exit_codes():
         port_of_metrics = None if metrics is None else MetricsPort(metrics)
-        instruments = traces_of(traces)
+        instruments = traces_that_leave(traces)
         if port_of_metrics is not None:
             instruments.append(port_of_metrics.metrics)
         server = assembled(configuration(), storage, bus, queue, push, archive, Login(**login), instruments)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from ..observability.instrument import Instrument
+
+logger = logging.getLogger(__name__)
 
 traces_option = click.option(
     "--traces",
@@ -21,3 +25,20 @@ def traces_of(ratio: float | None) -> list[Instrument]:
     from ..observability.traces import Traces
 
     return [Traces(ratio=ratio)]
+
+
+def traces_that_leave(ratio: float | None) -> list[Instrument]:
+    """`traces_of`, with a warning if nothing takes the spans that it makes."""
+    found = traces_of(ratio)
+    if found:
+        _warn_without_sdk()
+    return found
+
+
+def _warn_without_sdk() -> None:
+    from opentelemetry import trace
+
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        logger.warning(
+            "no SDK of OpenTelemetry is set up, so no span leaves: run this by `opentelemetry-instrument --`"
+        )

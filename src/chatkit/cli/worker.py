@@ -19,7 +19,7 @@ from .configured import configuration, configured, warn
 from .logging_setup import LEVELS, LogFormat, log_format_option, set_up_logging
 from .metrics_port import MetricsPort
 from .push_option import push_of
-from .traces_option import traces_of, traces_option
+from .traces_option import traces_option, traces_that_leave
 
 _SHOWN_MAX = 100
 _END_WITHIN_S = 25.0
@@ -88,7 +88,7 @@ def worker(
             raise click.UsageError("give --push FILE (docs/push.md), or --status")
         providers, config = found
         port = None if metrics is None else MetricsPort(metrics)
-        instruments = traces_of(traces)
+        instruments = traces_that_leave(traces)
         if port is not None:
             instruments.append(port.metrics)
         parts = (store, providers, config, None if queue is None else open_queue(queue))
