@@ -88,6 +88,7 @@ def test_wrong_requests_are_refused_and_leave_no_erasure(world: World) -> None:
     refused(admin.get("/v1/admin/users/a%7Cb/export"), "BAD_REQUEST")
     refused(admin.get("/v1/admin/audit", params={"user": "a|b"}), "BAD_REQUEST")
     refused(admin.get("/v1/admin/audit", params={"limit": "none"}), "BAD_REQUEST")
+    refused(admin.get("/v1/admin/audit", params={"action": "\0"}), "BAD_REQUEST")
     plain = world.api(world.user())
     refused(plain.post("/v1/admin/users/ann/erase", json={"bodies": "erase"}), "NOT_FOUND")
 

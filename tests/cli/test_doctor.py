@@ -279,6 +279,11 @@ async def test_a_file_that_is_a_log_and_one_that_is_none(tmp_path: Path) -> None
     with closing(sqlite3.connect(tmp_path / "chat.db")) as other:
         other.execute("PRAGMA application_id = 7")
     assert of(await services.storage(on_file(tmp_path))) == [("storage", "failure")]
+    with closing(sqlite3.connect(tmp_path / "chat.db")) as other:
+        other.execute("PRAGMA application_id = 0")
+        assert of(await services.storage(on_file(tmp_path))) == [("storage", "ok")], "it is empty"
+        other.execute("CREATE TABLE invoices (number)")
+    assert of(await services.storage(on_file(tmp_path))) == [("storage", "failure")]
     (tmp_path / "chat.db").write_bytes(b"no database" * 1000)
     assert of(await services.storage(on_file(tmp_path))) == [("storage", "failure")]
 
@@ -433,6 +438,13 @@ async def test_a_check_that_hangs_is_a_failure_and_holds_nobody_up() -> None:
     found = await run_all([hangs, breaks, services.storage], MEMORY, check_s=0.01)
     assert of(found) == [("hangs", "failure"), ("breaks", "failure"), ("storage", "warning")]
     assert found[1].words == "cannot be looked at: Permission denied"
+
+
+async def test_what_nobody_foresaw_is_a_failure_of_one_check_and_shows_no_address() -> None:
+    wrong = Subject(storage="memory://", queue="kafka://ann:hunter2@host:port")
+    found = await run_all([services.queue, services.storage], wrong)
+    assert of(found) == [("queue", "failure"), ("storage", "warning")]
+    assert "hunter2" not in repr(found)
 
 
 def test_every_check_is_run() -> None:

@@ -6,8 +6,9 @@ Whoever asks is the actor in the audit. Listed among the operations of `admin_ap
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Annotated, Final
 
+from msgspec import Meta
 from starlette.responses import Response, StreamingResponse
 
 from ..server.server import ChatServer
@@ -20,6 +21,7 @@ from .responder import json_response
 
 _NDJSON: Final = "application/x-ndjson"
 _NEWEST: Final = 2**63 - 1
+_Action = Annotated[str, Meta(pattern=r"^[A-Z_]{1,64}\Z")]
 _FILTERS: Final = ("conversation", "user", "actor", "action", "sinceMs")
 
 
@@ -82,6 +84,6 @@ def _filter(call: Call) -> AuditFilter:
         names.get("conversation"),
         names.get("user"),
         None if actor is None else actor and checked(actor, ev.Id),
-        given.get("action"),
+        checked(given["action"], _Action) if "action" in given else None,
         call.number("sinceMs", 0) or None,
     )

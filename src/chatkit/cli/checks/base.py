@@ -86,10 +86,9 @@ async def _bounded(check: Check, subject: Subject, check_s: float) -> list[Findi
     with anyio.move_on_after(check_s):
         try:
             return await check(subject)
-        except OSError as error:
-            return [
-                Finding(name, "failure", f"cannot be looked at: {error.strerror or type(error).__name__}")
-            ]
+        except Exception as error:  # whatever it is, the other checks are told; its words may hold an address
+            why = getattr(error, "strerror", None) or type(error).__name__
+            return [Finding(name, "failure", f"cannot be looked at: {why}")]
     return [Finding(name, "failure", f"no answer within {check_s:g} s", "see that it is reachable from here")]
 
 

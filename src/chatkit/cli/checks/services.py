@@ -16,6 +16,7 @@ import msgspec
 from ...assemble import open_archive, open_bus
 from ...bus.base import Connects
 from ...drivers.https import FetchError, fetch
+from ...drivers.migrations import is_ours
 from ...drivers.postgres import READ, Database, DatabaseError, Deadlines
 from ...drivers.sqlite import open_sqlite
 from ...errors import ChatkitError, ConfigurationError
@@ -59,11 +60,12 @@ def _sqlite(path: str) -> list[Finding]:
     try:
         with closing(open_sqlite(path, read_only=True)) as connection:
             ((found,),) = connection.execute("PRAGMA application_id")
+            known = is_ours(connection, APPLICATION_ID)
     except ChatkitError as error:
         if not _is_there(path):
             return [Finding("storage", "ok", f"{path} will be made by the first server")]
         return [Finding("storage", "failure", str(error), "name another file, or restore a backup")]
-    if found not in (APPLICATION_ID, 0):
+    if not known:
         return [Finding("storage", "failure", f"{path} belongs to another program", "name another file")]
     return [Finding("storage", "ok", f"{path} is {'a log of chatkit' if found else 'an empty database'}")]
 
