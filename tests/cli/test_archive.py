@@ -12,7 +12,10 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from msgspec.structs import replace
 
+from chatkit.cli.checks import services
+from chatkit.cli.checks.base import Subject
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite.verify import full_report
 from chatkit.testing.contracts.storage_commands import do, group, send
@@ -133,6 +136,17 @@ def test_a_log_is_written_anew_without_its_free_space(log: Path, tmp_path: Path)
     assert size["after"] < size["before"]
     assert chatkit("status", "--storage", f"sqlite:///{log}")["space"]["free_bytes"] == 0
     assert full_report(str(log)).whole
+
+
+async def test_the_doctor_misses_an_archive_that_is_needed(log: Path, tmp_path: Path) -> None:
+    where = ("--storage", f"sqlite:///{log}", "--archive", f"file://{tmp_path}/archive")
+    subject = Subject(storage=f"sqlite:///{log}")
+    assert await services.archive(subject) == []
+    chatkit("run", *where, *TINY)
+    (found,) = await services.archive(subject)
+    assert found.status == "failure" and "--archive" in found.advice
+    assert await services.archive(replace(subject, reads_archive=False)) == []
+    assert await services.archive(Subject(storage=f"sqlite:///{tmp_path}/none.db")) == []
 
 
 @pytest.mark.parametrize("put_back", [False, True])

@@ -41,6 +41,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         bus: That of the bus; `local://` for none.
         queue: That of the delivery queue; None for none.
         archive: That of the archive; None for none.
+        reads_archive: Whether it shows old messages: a worker does not.
         jwks_url: Where the issuer publishes keys; None for nowhere.
         config: The server's settings.
         pushes: The kinds of push providers.
@@ -52,6 +53,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     bus: str = "local://"
     queue: str | None = None
     archive: str | None = None
+    reads_archive: bool = True
     jwks_url: str | None = None
     config: ServerConfig = ServerConfig()
     pushes: Sequence[str] = ()

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import anyio
 import msgspec
 
-from ...assemble import open_archive, open_bus
+from ...assemble import open_archive, open_bus, open_store
 from ...bus.base import Connects
 from ...drivers.https import FetchError, fetch
 from ...drivers.migrations import is_ours
@@ -22,6 +22,8 @@ from ...drivers.sqlite import open_sqlite
 from ...errors import ChatkitError, ConfigurationError
 from ...ports import SystemClock
 from ...server.jwks import DOCUMENT_BYTES_MAX
+from ...storage.base import OpensToRead
+from ...storage.cold import Archivable
 from ...storage.sqlite.opening import APPLICATION_ID
 from ...transport.network import Network
 from ..masking import masked_address
@@ -220,9 +222,9 @@ async def _ask(address: str, port: int, request: bytes, is_whole: Callable[[byte
 
 
 async def archive(subject: Subject) -> list[Finding]:
-    """Whether the archive lets us in: one name of it is asked for."""
+    """Whether the archive lets us in: one name of it is asked for. Without one, whether the log does without."""
     if subject.archive is None:
-        return []
+        return await _missing_archive(subject) if subject.reads_archive else []
     shown = masked_address(subject.archive)
     if subject.archive.startswith("memory:"):
         words = "old messages are archived in memory"
@@ -243,6 +245,24 @@ async def archive(subject: Subject) -> list[Finding]:
         ]
     found = "there is something in it" if names else "there is nothing in it yet"
     return [Finding("archive", "ok", f"{shown} lets us in; {found}")]
+
+
+async def _missing_archive(subject: Subject) -> list[Finding]:
+    store = open_store(subject.storage)
+    if not isinstance(store, Archivable) or not isinstance(store, OpensToRead):
+        return []
+    try:
+        await store.open_to_read()
+        try:
+            is_needed = bool(await store.cold.ranges((0, 0), 1))
+        finally:
+            await store.aclose()
+    except ChatkitError:  # no log yet, or none that can be read: `storage` says so
+        return []
+    if not is_needed:
+        return []
+    words = "older messages of the log are in an archive, and none is given: no server starts"
+    return [Finding("archive", "failure", words, "give it by --archive")]
 
 
 def _can_be_made(address: str) -> bool:
