@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from chatkit.cli.backup import backup
+from chatkit.drivers.file_lock import lock_handle
 
 from ..storage.damage import SECRET, change, make_log
 from .command import TIMEOUT_S, chatkit, next_line, started
@@ -65,6 +66,22 @@ def test_in_a_folder_it_is_named_by_the_time_and_the_newest_are_kept(log: str, t
     assert printed["removed"] == [f"backups/{name}" for name in older[:2]]
     assert sorted(os.listdir(folder)) == sorted([*older[2:], *others, made])
     assert made.startswith("chat-2")
+
+
+def test_what_killed_backups_left_in_a_folder_goes(log: str, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    left = folder / "chat-20260101T000000Z.db.partial"
+    others = ["chat-20260102T000000Z.db.partial", "mail-20260101T000000Z.db.partial", "notes.partial"]
+    for name in (left.name, left.name + "-journal", *others):
+        (folder / name).touch()
+    with (folder / others[0]).open() as being_made:
+        assert lock_handle(being_made.fileno())
+        done = chatkit("backup", "chat.db", "backups", "--json", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    made = Path(json.loads(done.stdout)["file"]).name
+    assert sorted(os.listdir(folder)) == sorted([made, *others])
 
 
 def test_a_backup_that_fails_removes_no_older_one(log: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from ..ports import Clock, SystemClock
-from ..storage.sqlite.backup import BackedUp, backup_file
+from ..storage.sqlite.backup import PARTIAL_SUFFIX, BackedUp, backup_file, remove_partial
 from ._progress import shown
 from .common import exit_codes
 from .utc import utc
@@ -63,7 +63,10 @@ def backup(file: Path, dest: Path, force: bool, no_verify: bool, keep: int | Non
     started_s = clock.now_s()
     if keep is not None and not dest.is_dir():
         raise click.UsageError("--keep needs a folder as DEST")
-    target = dest / _name(file, clock) if dest.is_dir() else dest
+    target = dest
+    if dest.is_dir():
+        target = dest / _name(file, clock)
+        _remove_partials(file, dest)
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
     with exit_codes(), shown(clock) as progress:
@@ -83,9 +86,22 @@ def _name(file: Path, clock: Clock) -> str:
     return f"{file.stem}-{utc(clock.now_ms()):%Y%m%dT%H%M%SZ}.db"
 
 
+def _ours(file: Path) -> re.Pattern[str]:
+    """The names of backups of a log that have their name from this command."""
+    return re.compile(re.escape(file.stem) + r"-\d{8}T\d{6}Z\.db")
+
+
+def _remove_partials(file: Path, folder: Path) -> None:
+    """Remove what killed backups of a log left in a folder: the next one has another name, and takes nothing over."""
+    ours = _ours(file)
+    for it in folder.glob("*" + PARTIAL_SUFFIX):
+        if ours.fullmatch(it.stem):
+            remove_partial(str(it.with_suffix("")))
+
+
 def _rotate(file: Path, newest: Path, keep: int) -> list[str]:
     """Remove the oldest backups of a log beside the newest one; whatever has another kind of name is left."""
-    ours = re.compile(re.escape(file.stem) + r"-\d{8}T\d{6}Z\.db")
+    ours = _ours(file)
     older = sorted(it for it in newest.parent.iterdir() if ours.fullmatch(it.name) and it.name != newest.name)
     removed = older[: max(0, len(older) - (keep - 1))]
     try:

@@ -92,6 +92,12 @@ def backup_file(
     return BackedUp(target, size, verify, report.conversations, report.messages)
 
 
+def remove_partial(target: str) -> None:
+    """Remove what a process that was killed left of a backup, if it is this user's and nobody is making it now."""
+    with suppress(ConfigurationError, OSError), _partial(target):
+        pass
+
+
 def _check_place(path: str, target: str, *, replace: bool) -> None:
     """See that the name is free, or that of another backup. A log that is, or was, served has marks beside it."""
     if os.path.exists(target) and os.path.samefile(path, target):
