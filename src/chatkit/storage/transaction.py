@@ -15,7 +15,7 @@ from ..core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows, outboxes
 from ..core.log.decide import close_confirmed, decide, keys_after, keys_of
 from ..core.log.keys import Keys
 from ..core.log.state import DevicePlace, State
-from ..errors import InternalError, UnavailableError
+from ..errors import InternalError, RefusedError, UnavailableError
 from . import base
 
 RETRY_AFTER_S: Final = 1.0
@@ -116,14 +116,15 @@ async def commit_batch(transact: Transact, commands: Sequence[base.Command]) -> 
 
 
 async def _one_by_one(transact: Transact, commands: Sequence[base.Command]) -> list[base.Outcome]:
-    """Each command in its own transaction; a sender whose message broke gets no later one in before it."""
+    """Each command in its own transaction; what a sender is to send again nothing later of theirs goes before."""
     outcomes: list[base.Outcome] = []
-    stopped: set[tuple[str, str]] = set()
+    stopped: dict[tuple[str, str], RefusedError] = {}
     for command in commands:
         place = (command.conversation_id, command.sender_id) if isinstance(command, base.Append) else None
-        outcome = _broken() if place in stopped else await _alone(transact, command)
-        if place is not None and isinstance(outcome, base.Refused) and _is_broken(outcome):
-            stopped.add(place)
+        error = None if place is None else stopped.get(place)
+        outcome = await _alone(transact, command) if error is None else base.Refused(error.fresh())
+        if place is not None and isinstance(outcome, base.Refused) and outcome.error.retryable:
+            stopped[place] = outcome.error
         outcomes.append(outcome)
     return outcomes
 
@@ -146,7 +147,3 @@ async def _alone(transact: Transact, command: base.Command) -> base.Outcome:
 def _broken() -> base.Refused:
     """A refusal of a command that breaks; each has an error object of its own."""
     return base.Refused(InternalError("the server failed to do this"))
-
-
-def _is_broken(outcome: base.Refused) -> bool:
-    return isinstance(outcome.error, InternalError)

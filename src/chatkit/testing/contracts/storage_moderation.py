@@ -11,11 +11,13 @@ from ...errors import (
     ConflictError,
     ContentRefusedError,
     ForbiddenError,
+    InternalError,
     NotFoundError,
     OverloadedError,
     UnavailableError,
 )
 from ...storage import base
+from .storage_breaking import NO_KEY
 from .storage_commands import (
     NOW,
     add,
@@ -106,6 +108,28 @@ class VerdictContract:
     """What verdicts do: a fixture `store` gives a fresh one."""
 
     pytestmark = pytest.mark.anyio
+
+    async def test_what_is_refused_for_now_is_not_overtaken_where_its_batch_breaks(
+        self, store: ModeratedStore
+    ) -> None:
+        await do(store, group("g", "ann", "bob"))
+        outcomes = await store.commit(
+            [
+                moderated("UNASKED", "ann", "1"),
+                allow("bob", NO_KEY, words="bad"),
+                allow("ann", "2"),
+                allow("bob", "3"),
+            ]
+        )
+        refusals = [it.error for it in outcomes if isinstance(it, base.Refused)]
+        assert [type(it) for it in refusals] == [
+            UnavailableError,
+            InternalError,
+            UnavailableError,
+            InternalError,
+        ]
+        await do(store, allow("ann", "1"), allow("ann", "2"))
+        assert (await texts(store, "g", "bob"))[1:] == [text("1"), text("2")]
 
     async def test_what_is_allowed_is_stored(self, store: ModeratedStore) -> None:
         await do(store, group("g", "ann", "bob"))
