@@ -167,7 +167,9 @@ def review(state: State, command: Review) -> Reviewed:
     if row.state != "REVIEW":
         raise BadRequestError("this message waits for another one of its sender, not for a review")
     refused = []
-    if command.release:
+    if _is_stored(state, conversation, row):
+        _gone(state, conversation, row)
+    elif command.release:
         payload = row.payload if command.payload is None else command.payload
         _put(state, conversation, row._replace(state="READY", payload=payload))
     else:
@@ -185,7 +187,7 @@ def _follow(
     for row in _queue(state, conversation, command.sender_id):
         if row.state == "REVIEW":
             break
-        if state.sent.get((conversation.conversation_id, row.sender_id, row.client_msg_id)) is not None:
+        if _is_stored(state, conversation, row):
             _gone(state, conversation, row)
         elif may_write:
             _gone(state, conversation, row)
@@ -194,6 +196,11 @@ def _follow(
         else:
             refused.append(_refuse_held(state, conversation, row, MAY_NOT_WRITE))
     return Reviewed(tuple(entries), tuple(refused))
+
+
+def _is_stored(state: State, conversation: ConversationState, row: ModeratedRow) -> bool:
+    """Whether a host has sent under the key meanwhile: the log wins."""
+    return state.sent.get((conversation.conversation_id, row.sender_id, row.client_msg_id)) is not None
 
 
 def _may_write(state: State, conversation: ConversationState, command: Review) -> bool:

@@ -309,6 +309,14 @@ class HoldContract:
         assert [it.client_msg_id for it in made.entries] == ["2"]
         assert (await texts(store, "g", "bob"))[1:] == [text("1"), text("2")]
 
+    async def test_what_a_host_sent_under_the_key_is_not_refused_either(self, store: ModeratedStore) -> None:
+        await do(store, group("g", "ann", "bob"))
+        await do(store, hold("ann", "1"), allow("ann", "2"), send("g", "ann", "1"))
+        made = await one(store, review(await one_held(store), release=False, reason="no"), base.Reviewed)
+
+        assert ([it.client_msg_id for it in made.entries], made.refused) == (["2"], ())
+        assert (await one(store, allow("ann", "1"), base.Appended)).repeat
+
     async def test_what_is_held_is_bounded(self, store: ModeratedStore) -> None:
         await do(store, group("g", "ann", "bob"), group("h", "ann", "bob"))
         few = base.HoldBounds(per_user=2, total=3)
