@@ -278,6 +278,26 @@ async def test_a_number_of_an_earlier_transaction_that_is_given_again_is_found()
     assert (violation.kind, violation.expected_seq, violation.seq) == ("repeated", 3, 2)
 
 
+class NoEntries(GatedStore):
+    """Planted: a store of a host's own, which does not say what it stored if the key says so."""
+
+    async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
+        outcomes = await super().commit(commands)
+        broken = [getattr(it, "client_msg_id", "") == "broken" for it in commands]
+        return [replace(it, entry=None) if odd else it for it, odd in zip(outcomes, broken, strict=True)]
+
+
+async def test_what_cannot_be_checked_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(NoEntries(), instruments=[Recorder()]) as server:
+        name = await group(server, "ann", "ben")
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        ann.say(text(name, "broken"))
+        await ann.closed()
+        ben.say(text(name, "k1"))
+        await ben.hear("MSG_ACK")
+    assert "the numbers of a batch cannot be checked" in caplog.text
+
+
 def test_what_another_node_writes_between_two_batches_is_no_hole_and_within_one_is() -> None:
     seen = Recorder()
     check = SeqCheck(Instruments([seen]))

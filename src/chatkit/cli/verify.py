@@ -113,16 +113,17 @@ def _log(file: Path | None, storage: str | None) -> _Log:
 
 async def _check_archive(address: str, archive: str, report: Report) -> None:
     """Hold every object to its digest; an object that is no good is a finding."""
-    store = open_store(address)
+    objects, store = open_archive(archive), open_store(address)
     assert isinstance(store, Archivable)
     assert isinstance(store, OpensToRead)
     await store.open_to_read()
     try:
-        async for words in check_objects(store.cold, open_archive(archive)):
+        async for words in check_objects(store.cold, objects):
             if words:
                 report.add("archive", words)
     finally:
         await store.aclose()
+        await objects.aclose()
 
 
 def _check_file(path: str, report: Report, clock: Clock) -> None:

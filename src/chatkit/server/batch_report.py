@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from ..observability.instrument import CommittedBatch, FailedBatch, Instruments
@@ -10,6 +11,8 @@ from ..storage.base import Command, Outcome
 from .live.hub import Hub
 from .pending import PendingCommand
 from .seq_check import SeqCheck
+
+logger = logging.getLogger(__name__)
 
 
 class BatchReports:
@@ -43,7 +46,7 @@ class BatchReports:
     ) -> None:
         """All outcomes of a batch were handed over."""
         if self._check is not None:
-            self._check.committed(outcomes)
+            self._try_check(self._check, outcomes)
         if self._on_committed is None:
             return
         self._on_committed(
@@ -59,6 +62,13 @@ class BatchReports:
                 self._hub.take_delivery_s(),
             )
         )
+
+    def _try_check(self, check: SeqCheck, outcomes: Sequence[Outcome]) -> None:
+        """Whoever looks on never costs a message, nor the batches that follow."""
+        try:
+            check.committed(outcomes)
+        except Exception:
+            logger.exception("the numbers of a batch cannot be checked")
 
     def failed(
         self,
