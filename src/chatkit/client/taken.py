@@ -99,7 +99,7 @@ class TakenCursors:
     def __init__(self, store: LocalStore, records: Iterable[Record]) -> None:
         self._store = store
         self._unsaved: dict[str, Progress] = {}
-        self._moved: set[str] = set()
+        self._moved: dict[str, None] = {}  # in order, or a run of a seed would not be the same twice
         self.handed_out: Delivery | None = None
         self._by_id = {
             it.conversation_id: _Cursor(
@@ -200,13 +200,13 @@ class TakenCursors:
             self._store.advance(list(self._unsaved.values()))
             self._unsaved.clear()
 
-    def moved(self) -> set[str]:
-        """The conversations that were taken further since the last time, all of it saved."""
-        moved, self._moved = self._moved, set()
+    def moved(self) -> list[str]:
+        """The conversations that were taken further since the last time, in order, all of it saved."""
+        moved, self._moved = list(self._moved), {}
         return moved
 
     def _changed(self, conversation_id: str, cursor: _Cursor) -> None:
         self._unsaved[conversation_id] = Progress(
             conversation_id, cursor.epoch, cursor.taken_seq, cursor.tries, cursor.renewed_above
         )
-        self._moved.add(conversation_id)
+        self._moved[conversation_id] = None
