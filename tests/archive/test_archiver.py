@@ -6,8 +6,9 @@ import itertools
 import json
 import logging
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -506,3 +507,25 @@ async def test_what_was_recalled_after_the_backup_stays_gone_and_hides_nothing_e
     assert await shown(store, archive) == expected
     assert (await Restorer(store.cold, archive).run()).failed == []
     assert await shown(store, None) == expected
+
+
+async def test_a_damaged_body_keeps_its_own_range_alone_from_the_archive(
+    tmp_path: Path, archive: MemoryArchive, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(tmp_path / "damaged.db")
+    store = SqliteStore(path, ids=seeded_ids(), threads=False)
+    await store.migrate()
+    await do(store, group("g", "ann", "bob"), group("h", "ann", "bob"))
+    await do(store, *(send(name, "ann", f"k{number}") for name in "gh" for number in range(6)))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE message SET payload = x'6e6f' WHERE conversation_key = 1 AND seq = 4")
+        connection.commit()
+    for _ in range(2):
+        await archiver_of(store, archive).run()
+    assert "conversation g, seqs 4 to 6: a body in the log is damaged" in caplog.text
+    assert [(it.conversation_id, it.first_seq) for it in await store.cold.ranges((0, 0), 9)] == [
+        ("g", 1),
+        ("h", 1),
+        ("h", 4),
+    ]
+    await store.aclose()

@@ -142,7 +142,7 @@ class Archiver:
         while not self._stopping:
             due = await self._cold.due(self._terms(), after_key)
             for it in due.conversations:
-                await self._archive_conversation(it)
+                await self._try_archive(it)
             after_key = due.after_key
             if not after_key:
                 return
@@ -150,6 +150,13 @@ class Archiver:
     def _terms(self) -> ColdTerms:
         before_ms = self._ports.clock.now_ms() - round(self._config.after_s * 1000)
         return ColdTerms(before_ms, self._config.keep_entries)
+
+    async def _try_archive(self, it: ColdConversation) -> None:
+        """A conversation that is damaged keeps no other one waiting."""
+        try:
+            await self._archive_conversation(it)
+        except DamagedObjectError as error:
+            logger.error("a conversation cannot be archived: %s", error)
 
     async def _archive_conversation(self, it: ColdConversation) -> None:
         """Everything of a conversation that is cold, object by object; a part that is too small for one waits."""

@@ -57,15 +57,16 @@ class ArchiveObjects:
 
         Raises:
             UnavailableError: The archive does not answer, or gives back something else; a retry is safe.
+            DamagedObjectError: The log has a body among these that is none; nothing was put.
         """
         data = await self._run(lambda: format.encode(it.conversation_id, entries))
+        if not await self._run(lambda: _holds(data, it, entries)):
+            raise format.DamagedObjectError(
+                f"conversation {it.conversation_id}, seqs {it.first_seq} to {it.last_seq}: a body in the log is damaged"
+            )
         await self._archive.put(it.next_name, data)
         back = await self._archive.get(it.next_name)
-        try:
-            same = await self._run(lambda: format.unpack(back, it)) == list(entries)
-        except format.DamagedObjectError:
-            same = False
-        if not same or back != data:
+        if back != data:
             raise UnavailableError(
                 "the archive does not give back what was put into it", retry_after_s=RETRY_AFTER_S
             )
@@ -83,3 +84,10 @@ class ArchiveObjects:
         if not self._threads:
             return work()
         return await anyio.to_thread.run_sync(work)
+
+
+def _holds(data: bytes, it: ColdRange, entries: Sequence[ColdEntry]) -> bool:
+    try:
+        return format.unpack(data, it) == list(entries)
+    except format.DamagedObjectError:
+        return False
