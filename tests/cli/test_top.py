@@ -6,9 +6,11 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,24 @@ def test_what_is_no_chatkit_is_said_so(path: str) -> None:
 
     assert found.returncode == 2
     assert "shows no figures of chatkit" in found.stderr
+
+
+def test_what_is_no_http_is_said_in_one_line() -> None:
+    def greet(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"INFO {}\r\n")
+            while connection.recv(65_536):  # until the other side has ended: no reset
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+        greeted = threads.submit(greet, listener)
+        found = run("top", f"127.0.0.1:{listener.getsockname()[1]}", "--once")
+        greeted.result(20)
+
+    assert found.returncode == 1
+    assert "is no HTTP" in found.stderr
+    assert "Traceback" not in found.stderr
 
 
 @pytest.mark.parametrize("address", ["9464", "127.0.0.1", "127.0.0.1:x", ":9464", "127.0.0.1:70000"])

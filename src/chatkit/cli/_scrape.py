@@ -8,6 +8,7 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from http.client import HTTPException
 from itertools import pairwise
 from typing import Final
 
@@ -47,6 +48,8 @@ def fetch(url: str) -> Samples:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310 -- `address_of` allows HTTP only
             text = answer.read(BYTES_MAX).decode()
+    except HTTPException:  # its words are what the other side sent
+        raise NoAnswerError(f"no figures at {url}: what answers there is no HTTP, or was cut off") from None
     except (OSError, ValueError) as error:  # URLError, HTTPError and timeouts are OSErrors
         if getattr(error, "code", None) == HTTPStatus.NOT_FOUND:  # the port of messages, most likely
             raise _no_metrics(url) from None
