@@ -56,7 +56,9 @@ def _commands() -> list[tuple[str, str]]:
 
 COMMANDS = _commands()
 CHATKIT_COMMANDS = [
-    (page, line) for page, line in COMMANDS if re.match(r"(python -m )?chatkit(?![.\w])", line)
+    (page, line)
+    for page, line in COMMANDS
+    if re.match(r"(python -m |opentelemetry-instrument -- )?chatkit(?![.\w])", line)
 ]
 
 
