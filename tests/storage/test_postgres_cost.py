@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from chatkit.storage import base
-from chatkit.storage.postgres import PostgresStore, audit, deliveries, person, reads, trail
+from chatkit.storage.postgres import PostgresStore, audit, deliveries, moderation, person, reads, trail
 from chatkit.testing.contracts.storage_commands import device, do, group, send, single
 from chatkit.testing.contracts.storage_reopening import everything, live, opened
 from tests.servers.postgres import PostgresServer, serving
@@ -76,7 +76,7 @@ async def test_a_batch_takes_four_round_trips_however_long_it_is(
 
 STATEMENTS = {
     name: sql
-    for module in (reads, deliveries, trail, audit, person)
+    for module in (reads, deliveries, trail, audit, person, moderation)
     for name, sql in vars(module).items()
     if name.startswith("SELECT_")
 }

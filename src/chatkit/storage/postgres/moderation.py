@@ -27,11 +27,13 @@ JOIN moderated AS t ON t.conversation_key = k.conversation_key AND t.sender_id =
 SELECT_HELD = f"""
 SELECT {_COLUMNS}, ''::bytea FROM moderated AS t WHERE t.sender_id = ANY ($1::text[]) AND t.state <> 'REFUSED'
 """  # noqa: S608 -- names
-SELECT_WAITING = f"""
+SELECT_QUEUES = f"""
 SELECT {_COLUMNS}, t.payload
 FROM unnest($1::bigint[], $2::text[]) AS k (conversation_key, sender_id)
-JOIN moderated AS t ON t.conversation_key = k.conversation_key AND t.sender_id = k.sender_id
-    AND t.state <> 'REFUSED'
+CROSS JOIN LATERAL (
+    SELECT * FROM moderated AS f
+    WHERE f.conversation_key = k.conversation_key AND f.sender_id = k.sender_id AND f.state <> 'REFUSED' OFFSET 0
+) AS t
 """  # noqa: S608 -- names
 COUNT_HELD = "SELECT count(*) FROM moderated WHERE state <> 'REFUSED'"
 SELECT_NEW_HELD = "SELECT nextval('held_id') FROM generate_series(1, $1::integer)"
@@ -79,8 +81,10 @@ SELECT_TO_MODERATE = """
 SELECT k.place::integer
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (conversation_id, sender_id, client_msg_id, place)
 JOIN conversation_name AS n ON n.conversation_id = k.conversation_id
-JOIN conversation_member AS m ON m.conversation_key = n.conversation_key AND m.user_id = k.sender_id
-    AND m.leave_seq IS NULL
+CROSS JOIN LATERAL (
+    SELECT FROM conversation_member AS f
+    WHERE f.conversation_key = n.conversation_key AND f.user_id = k.sender_id AND f.leave_seq IS NULL OFFSET 0
+) AS m
 WHERE NOT EXISTS (
     SELECT FROM message AS e WHERE e.conversation_key = n.conversation_key AND e.sender_id = k.sender_id
         AND e.client_msg_id = k.client_msg_id
@@ -128,7 +132,7 @@ async def load(connection: Connection, keys: Keys, state: State) -> None:
             state.moderated[names[found.conversation_key], found.sender_id, found.client_msg_id] = found
     held = [*(await connection.fetch(SELECT_HELD, list(keys.holders)) if keys.holders else ())]
     if waiting:
-        held += await connection.fetch(SELECT_WAITING, *columns(waiting, 2))
+        held += await connection.fetch(SELECT_QUEUES, *columns(waiting, 2))
     for row in held:
         found = ModeratedRow(*row)
         state.held.setdefault(found.sender_id, {})[found.held_id] = found

@@ -29,7 +29,7 @@ WITH k (sender_id) AS (VALUES {{keys}})
 SELECT {_COLUMNS}, x'' FROM k
 CROSS JOIN moderated AS t ON t.sender_id = k.sender_id AND t.state <> 'REFUSED'
 """  # noqa: S608 -- names
-SELECT_WAITING = f"""
+SELECT_QUEUES = f"""
 WITH k (conversation_key, sender_id) AS (VALUES {{keys}})
 SELECT {_COLUMNS}, t.payload FROM k
 CROSS JOIN moderated AS t ON t.sender_id = k.sender_id AND t.conversation_key = k.conversation_key
@@ -122,7 +122,7 @@ def load(connection: Connection, keys: Keys, state: State) -> None:
     ]
     for row in chain(
         select(connection, SELECT_HELD, [(it,) for it in keys.holders]),
-        select(connection, SELECT_WAITING, waiting),
+        select(connection, SELECT_QUEUES, waiting),
     ):
         found = ModeratedRow(*row)
         state.held.setdefault(found.sender_id, {})[found.held_id] = found
