@@ -115,6 +115,6 @@ async def _repeat(interval_s: float, function: Callable[[], Awaitable[None]]) ->
         try:
             await function()
         except RefusedError as error:
-            logger.warning("background work was refused by storage: %s", error)
+            logger.warning("background work was refused for now: %s", error)
         except Exception:
             logger.exception("background work failed")
