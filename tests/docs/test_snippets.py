@@ -36,6 +36,7 @@ NOT_CHATKIT = {
     "mkdocs",
     "openssl",
     "createuser",
+    "opentelemetry-instrument",
 }
 
 
