@@ -36,7 +36,6 @@ NOT_CHATKIT = {
     "mkdocs",
     "openssl",
     "createuser",
-    "opentelemetry-instrument",
 }
 
 
