@@ -45,6 +45,11 @@ def another(path: tuple[str, ...]) -> tuple[str, Any]:
     return str(other), other
 
 
+def test_an_empty_variable_is_not_set_as_for_options() -> None:
+    empty = {variable_of(path): "" for path, _ in fields()}
+    assert read_settings([], empty).given == {}
+
+
 @pytest.mark.parametrize("path", [path for path, _ in fields()], ids=option_of)
 def test_every_field_by_option_by_variable_and_by_file(path: tuple[str, ...], tmp_path: Path) -> None:
     text, value = another(path)

@@ -114,8 +114,8 @@ def read_settings(
     known = dict(fields())
     given = dict(from_file or {})
     for path, hint in known.items():
-        if (text := environ.get(variable_of(path))) is not None:
-            variable = variable_of(path)
+        variable = variable_of(path)
+        if text := environ.get(variable):  # an empty one is not set, as for options
             given[path] = Given(from_text(path, text, hint, f"{variable}={text}"), variable)
     by_option = {option_of(path): path for path in known}
     for assignment in assignments:
