@@ -261,10 +261,11 @@ def _add_conversation(changes: Changes, it: ConversationState) -> None:
 
 
 def _add_standing(changes: Changes, it: MembershipState) -> None:
-    """Into the row of the last membership, which goes on with the user; one that begins now brings it by itself."""
-    if it.stored is None or len(it.stored) == len(it.intervals):
-        key, join_seq = it.conversation.key, it.intervals[-1].join_seq
-        changes.standings.append((it.granted, it.silenced_until_ms, key, it.user_id, join_seq))
+    """Into the row of the last membership that had begun before; those that begin now bring theirs by themselves."""
+    before = it.intervals if it.stored is None else it.stored
+    if before:
+        join_seq = before[-1].join_seq
+        changes.standings.append((*it.standing_in(before[-1]), it.conversation.key, it.user_id, join_seq))
 
 
 def _add_membership(changes: Changes, it: MembershipState) -> None:
@@ -309,8 +310,7 @@ def _add_intervals(changes: Changes, it: MembershipState, stored: tuple[Interval
                     interval.join_seq,
                     interval.leave_seq,
                     interval.first_seq,
-                    it.granted,
-                    it.silenced_until_ms,
+                    *it.standing_in(interval),
                 )
             )
         elif interval != stored[place]:

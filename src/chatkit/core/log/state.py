@@ -193,6 +193,8 @@ class MembershipState(msgspec.Struct, eq=False, gc=False):
         granted: The role that the user was given; `role` is what they are.
         silenced_until_ms: Until when the user may not write; 0: they may.
         standing_changed: Whether one of these two changed.
+        former_standings: What the two were when a membership that was followed by another one in this batch was the
+            last, by where it began.
         cursors: The user's; None for who never was a member, or where they were not named.
         loaded_devices: Cursors by device, of those that have a row; None where they were not named.
     """
@@ -204,6 +206,7 @@ class MembershipState(msgspec.Struct, eq=False, gc=False):
     granted: GrantedRole = "MEMBER"
     silenced_until_ms: int = 0
     standing_changed: bool = False
+    former_standings: dict[int, tuple[GrantedRole, int]] = {}
     cursors: MemberCursors | None = None
     loaded_devices: dict[str, DeviceCursor] | None = None
 
@@ -241,11 +244,17 @@ class MembershipState(msgspec.Struct, eq=False, gc=False):
     def begin(self, seq: int, granted: GrantedRole) -> None:
         """Become a member at `seq`. Where history is open, what was written since the last membership can be read."""
         self.stored = tuple(self.intervals) if self.stored is None else self.stored
+        if self.intervals:
+            self.former_standings[self.intervals[-1].join_seq] = self.granted, self.silenced_until_ms
         first_seq = seq
         if self.conversation.history == "FROM_START":
             first_seq = (self.intervals[-1].leave_seq or seq) if self.intervals else 1
         self.intervals.append(Interval(seq, None, first_seq if first_seq < seq else None))
         self.granted = granted
+
+    def standing_in(self, interval: Interval) -> tuple[GrantedRole, int]:
+        """Role and silence, as they belong to one of the memberships that are written."""
+        return self.former_standings.get(interval.join_seq, (self.granted, self.silenced_until_ms))
 
     def end(self, seq: int) -> None:
         """Be a member no more, from `seq` on."""
