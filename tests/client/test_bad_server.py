@@ -195,7 +195,9 @@ async def test_a_page_shows_a_recall_whose_own_entry_is_hidden(server: FakeServe
         gone = new(4, payload={"type": "RECALLED"})
         sync = await line.expect(ev.Sync)
         line.push(
-            ev.SyncPage("c-1", EPOCH, 7, [entry(each) for each in (new(3), gone, new(7))], 7, False, sync.ref)
+            ev.SyncPage(
+                "c-1", EPOCH, 7, [entry(each) for each in (new(3), gone, new(7))], 7, False, ref=sync.ref
+            )
         )
 
         shown = [(await until(chat, MessageReceived))[0].message for _ in range(3)]
