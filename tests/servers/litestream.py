@@ -111,4 +111,4 @@ def _config(log: Path, replica: Path) -> str:
     """The configuration of the documentation, for these places."""
     found = re.search(r"```yaml\n(dbs:\n.*?)```", _DOCS.read_text("utf-8"), re.DOTALL)
     assert found is not None
-    return found[1].replace("/var/lib/chat/chat.db", str(log)).replace("/backups/chat", str(replica))
+    return found[1].replace("/var/lib/chatkit/chat.db", str(log)).replace("/backups/chat", str(replica))
