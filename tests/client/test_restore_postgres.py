@@ -76,6 +76,12 @@ class Recovery:
                 recovery_target_action="promote",
             )
         )
+        deadline_s = time.monotonic() + _ARCHIVED_S
+        while (
+            server.query(self._database, "SELECT pg_is_in_recovery()") != "f"
+        ):  # it takes connections before that
+            assert time.monotonic() < deadline_s, server.log()
+            time.sleep(0.05)
         address = server.address(self._database)
         done = chatkit("restore", "--storage", address, cwd=self._server.shared)
         assert done.returncode == 0, done.stderr
