@@ -32,6 +32,7 @@ from ..storage.base import (
 )
 from .engine import Engine
 from .person import messages_of, person_reader, places_of
+from .side_by_side import for_each
 
 logger = logging.getLogger(__name__)
 
@@ -223,20 +224,7 @@ class Erasures:
         return count
 
     async def _each(self, commands: Sequence[base.Command], expected: type[Any]) -> None:
-        """Side by side, so that they share transactions. Raises the first refusal, once all have an outcome."""
-        refusals: list[RefusedError] = []
-
-        async def do(command: base.Command) -> None:
-            try:
-                await self._do(command, expected)
-            except RefusedError as error:
-                refusals.append(error)
-
-        async with anyio.create_task_group() as tasks:
-            for command in commands:
-                tasks.start_soon(do, command)
-        if refusals:
-            raise refusals[0]
+        await for_each(lambda command: self._do(command, expected), commands)
 
     async def _do(self, command: base.Command, expected: type[Any]) -> None:
         """One step, again while a retry may help. What is gone already is no refusal."""

@@ -18,11 +18,9 @@ import hmac
 import logging
 from typing import Final
 
-import anyio
-
-from ..errors import RefusedError
 from ..storage.base import Done, RestoreReader
 from .engine import Engine
+from .side_by_side import for_each
 
 logger = logging.getLogger(__name__)
 
@@ -103,26 +101,13 @@ class Restoration:
         await self._engine.execute(self._engine.end_logins(), Done)
         after, count = "", 0
         while names := await self._log.conversation_ids(after, _AT_ONCE):
-            await self._renew_each(names)
+            await for_each(self._renew_epoch, names)
             after, count = names[-1], count + len(names)
         await self._log.confirm_restored(proved)
         logger.warning("%d conversations have a new epoch; clients sync by themselves", count)
 
-    async def _renew_each(self, names: list[str]) -> None:
-        """Side by side, so that they share transactions. Raises the first refusal, once all have an outcome."""
-        refusals: list[RefusedError] = []
-
-        async def renew(name: str) -> None:
-            try:
-                await self._engine.execute(self._engine.renew_epoch(name), Done)
-            except RefusedError as error:
-                refusals.append(error)
-
-        async with anyio.create_task_group() as tasks:
-            for name in names:
-                tasks.start_soon(renew, name)
-        if refusals:
-            raise refusals[0]
+    async def _renew_epoch(self, name: str) -> None:
+        await self._engine.execute(self._engine.renew_epoch(name), Done)
 
     def _signed(self, position: int) -> str:
         mac = hashlib.blake2b(b"%d" % position, key=self._key, digest_size=16).hexdigest()

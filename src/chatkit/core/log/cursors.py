@@ -10,7 +10,7 @@ from ..visibility import is_visible, next_visible, ranges_after
 from . import rules
 from .commands import AdvanceDelivered, AdvanceRead, ConfirmMessage
 from .keys import Keys, Ref
-from .messages import find_message
+from .messages import find_message, keys_of_message
 from .outcomes import Advanced, message_place
 from .sessions import register
 from .state import DeviceCursor, MemberCursors, MembershipState, State
@@ -33,12 +33,7 @@ def keys_of_advance_read(keys: Keys, command: AdvanceRead) -> None:
 
 def keys_of_confirm(keys: Keys, command: ConfirmMessage) -> None:
     """The message, and the user's memberships and cursors in its conversation, and their devices."""
-    place = message_place(command.message_id)
-    if place is not None:
-        key, _, seq = place
-        keys.conversation_keys.add(key)
-        keys.places.add((key, seq))
-        keys.cursors.add((key, command.user_id))
+    if keys_of_message(keys, command.message_id, command.user_id) is not None:
         keys.devices.add(command.user_id)
 
 

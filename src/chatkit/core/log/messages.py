@@ -110,13 +110,7 @@ def entry_of(conversation: ConversationState, row: MessageRow, payload: bytes) -
 
 def keys_of_recall(keys: Keys, command: Recall) -> None:
     """The message, and the memberships of who recalls it; the host is no member."""
-    place = message_place(command.message_id)
-    if place is not None:
-        key, _, seq = place
-        keys.conversation_keys.add(key)
-        keys.places.add((key, seq))
-        if command.by is not None:
-            keys.cursors.add((key, command.by))
+    keys_of_message(keys, command.message_id, command.by)
 
 
 def keys_after_recall(state: State, command: Recall, more: Keys) -> None:
@@ -178,6 +172,19 @@ def _check_may_recall(
 def _in_whose_name(state: State, conversation: ConversationState, author_id: str) -> str:
     """Under whose name a recall by the host stands: an entry needs a member, wherever there is one."""
     return author_id if state.membership(conversation, author_id).is_current else conversation.owner_id
+
+
+def keys_of_message(keys: Keys, name: str, user_id: str | None) -> tuple[int, int] | None:
+    """What `find_message` looks for, and the memberships of a user if one asks. Returns where it is, if anywhere."""
+    place = message_place(name)
+    if place is None:
+        return None
+    key, _, seq = place
+    keys.conversation_keys.add(key)
+    keys.places.add((key, seq))
+    if user_id is not None:
+        keys.cursors.add((key, user_id))
+    return key, seq
 
 
 def find_message(state: State, name: str) -> tuple[ConversationState, MessageRow]:

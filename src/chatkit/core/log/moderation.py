@@ -23,9 +23,9 @@ from . import rules
 from .audit import AuditAction, note
 from .commands import ModeratedAppend, ReportMessage, ResolveReports, Review
 from .keys import Keys
-from .messages import add_entry, check_may_write, entry_of, find_message, repeat
+from .messages import add_entry, check_may_write, entry_of, find_message, keys_of_message, repeat
 from .messages import keys_of_append as keys_of_plain_append
-from .outcomes import Appended, Done, Entry, Held, Outcome, Refused, Reviewed, message_place
+from .outcomes import Appended, Done, Entry, Held, Outcome, Refused, Reviewed
 from .state import ConversationState, ModeratedRow, State
 
 MAY_NOT_WRITE: Final = "the sender may not write here any more"
@@ -276,12 +276,7 @@ def _refuse_held(
 
 def keys_of_report(keys: Keys, command: ReportMessage) -> None:
     """The message, and the memberships of who reports it."""
-    place = message_place(command.message_id)
-    if place is not None:
-        key, _, seq = place
-        keys.conversation_keys.add(key)
-        keys.places.add((key, seq))
-        keys.cursors.add((key, command.user_id))
+    keys_of_message(keys, command.message_id, command.user_id)
 
 
 def report(state: State, command: ReportMessage) -> Done:
@@ -300,12 +295,9 @@ def report(state: State, command: ReportMessage) -> Done:
 
 def keys_of_resolve(keys: Keys, command: ResolveReports) -> None:
     """The message, and how many open reports it has."""
-    place = message_place(command.message_id)
+    place = keys_of_message(keys, command.message_id, None)
     if place is not None:
-        key, _, seq = place
-        keys.conversation_keys.add(key)
-        keys.places.add((key, seq))
-        keys.reported.add((key, seq))
+        keys.reported.add(place)
 
 
 def resolve_reports(state: State, command: ResolveReports) -> Done:

@@ -1,6 +1,6 @@
 """What the reads of every store decide alike: where a page ends, and the words for a message's state.
 
-Pure functions over values. Called by the reads of `storage.memory` and `storage.sqlite`.
+Pure functions over values. Called by the reads of every store.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from ...types import DeliveryState, GrantedRole, Role
+from ...types import DeliveryState, GrantedRole, Member, Role
 from ..visibility import Interval, next_visible, ranges_after
 
 UNREAD_MAX = 999
@@ -55,6 +55,18 @@ def page_end(intervals: Sequence[Interval], last: int | None, head_seq: int) -> 
 def role_of(user_id: str, granted: GrantedRole, owner_id: str, pair: str | None) -> Role:
     """What a current member is; of a SINGLE both are MEMBER."""
     return "OWNER" if pair is None and user_id == owner_id else granted
+
+
+def member_of(
+    user_id: str,
+    owner_id: str,
+    pair: str | None,
+    granted: GrantedRole,
+    joined_seq: int,
+    silenced_until_ms: int,
+) -> Member:
+    """A current member as lists show them."""
+    return Member(user_id, role_of(user_id, granted, owner_id, pair), joined_seq, silenced_until_ms)
 
 
 def status_of(

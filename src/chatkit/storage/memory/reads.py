@@ -12,7 +12,6 @@ from ...core.log.rules import author_range, check_allowed, members_of, not_found
 from ...core.log.state import MessageRow, State
 from ...core.policy import Policy
 from ...core.visibility import is_visible, ranges_after, readable
-from ...types import Member
 from ...wire.payload import RECALLED
 from .. import base
 from . import moderation
@@ -142,8 +141,9 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
     def _member(self, log: Conversation, user_id: str) -> base.MemberCursor:
         joined_seq = log.members[user_id][-1].join_seq
         standing = log.standings[user_id]
-        role = rules.role_of(user_id, standing.granted, log.owner_id, log.pair)
-        member = Member(user_id, role, joined_seq, standing.silenced_until_ms)
+        member = rules.member_of(
+            user_id, log.owner_id, log.pair, standing.granted, joined_seq, standing.silenced_until_ms
+        )
         cursors = log.cursors[user_id]
         return base.MemberCursor(member, cursors.delivered_seq, cursors.read_seq)
 

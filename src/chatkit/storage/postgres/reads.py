@@ -25,7 +25,6 @@ from ...core.policy import Policy
 from ...core.visibility import Interval
 from ...drivers.postgres import RETRY_AFTER_S, Connection, Row
 from ...errors import UnavailableError
-from ...types import GrantedRole, Member
 from ...wire.payload import RECALLED
 from ..base import (
     Ban,
@@ -419,20 +418,8 @@ def _conversation_row(user_id: str, row: list[Any], unread: int) -> Conversation
     title, last_activity_ms, _, muted_until_ms, history, *member = row[9:]
     head = ConversationHead(*row[:9])
     return ConversationRow(
-        head, title, unread, last_activity_ms, muted_until_ms, _member(user_id, *member), history
+        head, title, unread, last_activity_ms, muted_until_ms, rules.member_of(user_id, *member), history
     )
-
-
-def _member(
-    user_id: str,
-    owner_id: str,
-    pair: str | None,
-    granted: GrantedRole,
-    joined_seq: int,
-    silenced_until_ms: int,
-) -> Member:
-    role = rules.role_of(user_id, granted, owner_id, pair)
-    return Member(user_id, role, joined_seq, silenced_until_ms)
 
 
 async def unread_at(connection: Connection, counts: UnreadCounts, places: Sequence[Place]) -> list[int]:
@@ -459,7 +446,7 @@ async def members(
     found = await _joined(connection, conversation_id, user_id)
     rows = await connection.fetch(SELECT_MEMBERS, found.key, after or "", limit)
     return [
-        MemberCursor(_member(member, found.owner_id, found.pair, *standing), delivered, read)
+        MemberCursor(rules.member_of(member, found.owner_id, found.pair, *standing), delivered, read)
         for member, *standing, delivered, read in map(list, rows)
     ]
 

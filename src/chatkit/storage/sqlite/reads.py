@@ -21,7 +21,6 @@ from ...core.log.state import ConversationState, MembershipState, State
 from ...core.policy import Policy
 from ...core.visibility import Interval
 from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedError, DamagedRowError, Row
-from ...types import GrantedRole, Member
 from ...wire.payload import RECALLED
 from ..base import (
     Ban,
@@ -363,20 +362,8 @@ def _conversation_row(
     place = (key, user_id, max(head.read_seq, head.first_seq - 1), head.head_seq)
     unread = counts.of(place, lambda: count_unread(connection, place))
     return ConversationRow(
-        head, title, unread, last_activity_ms, muted_until_ms, _member(user_id, *member), history
+        head, title, unread, last_activity_ms, muted_until_ms, rules.member_of(user_id, *member), history
     )
-
-
-def _member(
-    user_id: str,
-    owner_id: str,
-    pair: str | None,
-    granted: GrantedRole,
-    joined_seq: int,
-    silenced_until_ms: int,
-) -> Member:
-    role = rules.role_of(user_id, granted, owner_id, pair)
-    return Member(user_id, role, joined_seq, silenced_until_ms)
 
 
 def count_unread(connection: Connection, place: Place) -> int:
@@ -396,7 +383,7 @@ def members(
     loaded = _joined(connection, conversation_id, user_id).conversation
     rows = connection.execute(SELECT_MEMBERS, (loaded.key, after or "", limit))
     return [
-        MemberCursor(_member(member, loaded.owner_id, loaded.pair, *standing), delivered, read)
+        MemberCursor(rules.member_of(member, loaded.owner_id, loaded.pair, *standing), delivered, read)
         for member, *standing, delivered, read in rows
     ]
 
