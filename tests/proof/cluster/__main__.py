@@ -11,8 +11,8 @@ With `--rolling` there is no fault: the nodes are drained and started again, one
 
 With `--metrics-out DIR` a Prometheus (scripts/promtool gets one) scrapes all of them and evaluates the alerts, and what
 it saw is left there as samples (JSON) and as a picture, with the faults and the alerts in it. `--mission NAME` plays
-one fault, in the middle third: storage, node, queue, or away. The rules are hastened: with `--hasten 10` five minutes
-are 30 seconds.
+one fault, in the middle third: storage, node, queue, or away, and `chatkit explain` tells of a message that it caught.
+The rules are hastened: with `--hasten 10` five minutes are 30 seconds.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def run(
         load.create()
         register(cluster.port, SECRET)
         began_s = time.monotonic()
-        if mission is not None:
-            wrong, marks = _play(cluster, load, mission, seconds)
+        played = None if mission is None else Mission(cluster, mission, seconds, SECRET)
+        if played is not None:
+            wrong, marks = _play(load, played)
         elif rolling:
             wrong, marks = _restart(cluster, load), []
         else:
@@ -90,6 +91,8 @@ def run(
         wrong += [f"a node logged: {part[-300:]}" for part in cluster.tracebacks()]
         logs = anyio.run(_read_logs, cluster.address, list(load.groups))
         wrong += untold(cluster.receiver, list(load.groups), logs)
+        if played is not None:
+            print(played.explain(entry for log in logs.values() for entry in log))
         pushes = cluster.receiver.ids
     print(f"{sum(map(len, logs.values()))} entries in {len(logs)} logs")
     print(f"{len(pushes)} pushes, {pushes.total() - len(pushes)} of them again")
@@ -128,8 +131,7 @@ class Watched:
         print(f"alerts that fired: {', '.join(fired) or 'none'}; pictures and samples: {self._out}")
 
 
-def _play(cluster: Cluster, load: Load, name: str, seconds: float) -> tuple[list[str], Sequence[Mark]]:
-    mission = Mission(cluster, name, seconds, SECRET)
+def _play(load: Load, mission: Mission) -> tuple[list[str], Sequence[Mark]]:
     load.run(beside=mission.playing())
     for line in mission.notes:
         print(line)

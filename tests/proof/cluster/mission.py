@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from os import kill
 from pathlib import Path
@@ -16,6 +18,7 @@ from pathlib import Path
 import anyio
 
 from chatkit import CaughtUp, ChatClient, sign_token
+from chatkit.storage.base import Entry
 
 from .nemesis import beside
 from .nodes import Cluster
@@ -108,6 +111,24 @@ class Mission:
                 if isinstance(event, CaughtUp):
                     return anyio.current_time() - began_s, count
         raise AssertionError("the events ended")
+
+    def explain(self, entries: Iterable[Entry]) -> str:
+        """What `chatkit explain` says of a message that the fault caught: the first one stored in the middle of it.
+
+        Raises:
+            AssertionError: No message was stored meanwhile or after it, or `explain` does not know it.
+        """
+        (mark,) = self.marks
+        middle_ms = 500 * (mark.began_s + mark.ended_s)
+        after = [it for it in entries if it.client_msg_id is not None and it.server_ts >= middle_ms]
+        assert after, "no message was stored from the middle of the fault on"
+        caught = min(after, key=lambda it: it.server_ts)
+        command = ["explain", caught.message_id, "--storage", self._cluster.address, "--limit", "20"]
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "chatkit", *command], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
 
 def _processes_of(pid: int) -> list[int]:
