@@ -11,6 +11,7 @@ import pytest
 
 from chatkit import BadRequestError, CaughtUp, ChatClient, ChatServer, MemoryConnector, NotFoundError
 from chatkit.archive.memory import MemoryArchive
+from chatkit.server.archiving.config import milliseconds_kept
 from chatkit.server.person import lines_of
 from chatkit.storage import base
 from chatkit.storage.memory import MemoryStore
@@ -141,6 +142,13 @@ async def test_a_conversation_may_keep_what_others_do_not(store: Any) -> None:
     assert (await expired_by(store, archive, clock, after_s=1e9, keep_s=10.0)).ended == 0
     await do(store, base.SetRetention("g", None, None, NOW))
     assert (await expired_by(store, archive, clock, after_s=1e9, keep_s=10.0)).ended == 1
+
+
+async def test_a_moment_is_not_for_ever(store: Any) -> None:
+    assert (milliseconds_kept(1e-7), milliseconds_kept(0), milliseconds_kept(2.5)) == (1, 0, 2_500)
+    done = await expired_by(store, MemoryArchive(), StandingClock(NOW + 25_000), after_s=1e9, keep_s=1e-7)
+    assert done.ended == 1
+    assert await seqs(store) == [COUNT + 1]
 
 
 async def caught_up(bob: ChatClient) -> None:

@@ -35,6 +35,13 @@ def test_known_failures_are_told(failure: Exception, code: int, says: str) -> No
     assert told.value.__suppress_context__
 
 
+def test_what_is_quoted_of_a_file_cannot_paint_the_terminal() -> None:
+    with pytest.raises(click.UsageError) as told, exit_codes():
+        raise ConfigurationError("chatkit.toml: there is no setting \x1b[31mport\nput another")
+
+    assert told.value.message == "chatkit.toml: there is no setting \\x1b[31mport\nput another"
+
+
 @pytest.mark.parametrize(
     "bug", [ValueError("a bug"), OwnError("not named"), group(ClosedError("first"), ValueError("a bug"))]
 )

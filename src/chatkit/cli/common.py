@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import click
 
 from ..errors import ChatkitError, ConfigurationError
+from .one_line import one_line
 
 SECRET_ENV = "CHATKIT_JWT_SECRET"  # noqa: S105 -- the name of a variable
 
@@ -41,6 +42,7 @@ def _of_group(group: BaseExceptionGroup[BaseException], known: tuple[type[Except
 
 
 def _as_click_error(error: BaseException) -> click.ClickException:
+    words = "\n".join(map(one_line, str(error).split("\n")))  # it may quote a file that somebody else wrote
     if isinstance(error, ConfigurationError):
-        return click.UsageError(str(error))
-    return click.ClickException(str(error))
+        return click.UsageError(words)
+    return click.ClickException(words)

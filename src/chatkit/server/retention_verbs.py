@@ -5,6 +5,7 @@ from __future__ import annotations
 from .._arguments import check_number
 from ..errors import BadRequestError, ConfigurationError
 from ..storage.base import Done
+from .archiving.config import milliseconds_kept
 from .host import HostVerbs, check_ids, named
 
 
@@ -21,7 +22,8 @@ class RetentionVerbs(HostVerbs):
 
         Args:
             conversation_id: Which.
-            keep_s: So many seconds; 0 is for ever; None leaves it to `ArchiveConfig.keep_s`.
+            keep_s: So many seconds, to the millisecond and at least one; 0 is for ever; None leaves it to
+                `ArchiveConfig.keep_s`.
             by: Who asked for it, for the audit; None: the host.
 
         Raises:
@@ -63,4 +65,4 @@ def _milliseconds(keep_s: float) -> int:
         raise BadRequestError(str(error)) from None
     if keep_s > 1e11:
         raise BadRequestError("keep_s must be at most 100000000000")
-    return round(keep_s * 1000)
+    return milliseconds_kept(keep_s)

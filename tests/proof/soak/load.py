@@ -67,6 +67,9 @@ class Load:
         self._seconds = seconds
         self._sleeper = sleeper
         self._rng = random.Random(seed)
+        least = MEMBERS * DEVICES_OF_A_USER
+        if clients < least:
+            raise SystemExit(f"a group has {MEMBERS} members: at least {least} clients are needed")
         users = [f"u-{number}" for number in range(clients // DEVICES_OF_A_USER)]
         self._devices = [(user, f"d-{number}") for user in users for number in range(DEVICES_OF_A_USER)]
         self.groups = {f"g-{number}": self._rng.sample(users, MEMBERS) for number in range(len(users))}

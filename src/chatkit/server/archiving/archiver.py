@@ -124,7 +124,7 @@ class Archiver:
 
     async def _expire(self) -> None:
         """Have those entries end that are older than they are to be kept. Their bodies leave as those of others do."""
-        after_key, keep_ms = 0, round(1000 * (self._config.keep_s or 0))
+        after_key, keep_ms = 0, self._config.keep_ms
         while self._expire_by is not None and not self._stopping:
             now_ms = self._ports.clock.now_ms()
             expiring = await self._cold.expiring(now_ms, keep_ms, after_key)

@@ -55,6 +55,11 @@ class ArchiveConfig(msgspec.Struct, frozen=True, kw_only=True):
     read_timeout_s: float = 5.0
     threads: bool = True
 
+    @property
+    def keep_ms(self) -> int:
+        """`keep_s` in milliseconds; 0 for ever."""
+        return 0 if self.keep_s is None else milliseconds_kept(self.keep_s)
+
     def __post_init__(self) -> None:
         for name in ("after_s", "interval_s", "sweep_s", "lease_s", "read_timeout_s"):
             check_number(name, getattr(self, name))
@@ -78,3 +83,8 @@ class ArchiveConfig(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigurationError(f"{name} must be at most {_MAX:g}")
         if self.object_bytes > _OBJECT_BYTES_MAX:
             raise ConfigurationError(f"object_bytes must be at most {_OBJECT_BYTES_MAX}")
+
+
+def milliseconds_kept(keep_s: float) -> int:
+    """How long entries are kept; 0 is for ever, and so nothing else becomes it."""
+    return max(1, round(keep_s * 1000)) if keep_s else 0
