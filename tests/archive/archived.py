@@ -14,6 +14,7 @@ from chatkit.ports import Ports
 from chatkit.server.archiving.archiver import Archiver
 from chatkit.server.archiving.config import ArchiveConfig
 from chatkit.server.archiving.reader import ArchiveReader
+from chatkit.server.archiving.restorer import Restorer
 from chatkit.storage import base
 from chatkit.storage.cold import Archivable
 from chatkit.testing.contracts.storage_commands import NOW
@@ -60,6 +61,15 @@ def archiver_of(
     assert isinstance(store, Archivable)
     ports = Ports(clock=clock or StandingClock(), ids=seeded_ids(random.randrange(1 << 30)))
     return Archiver(store.cold, archive, SECRET, config or tiny(), ports, **more)
+
+
+def objects_in(archive: MemoryArchive) -> dict[str, bytes]:
+    """What is in an archive, but for the mark that says whose it is."""
+    return {name: data for name, data in archive.objects.items() if not name.endswith("/owner")}
+
+
+def restorer_of(store: Any, archive: ArchiveStore) -> Restorer:
+    return Restorer(store.cold, archive, SECRET, Ports(ids=seeded_ids(random.randrange(1 << 30))))
 
 
 class ArchivedStore:

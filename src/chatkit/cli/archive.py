@@ -64,9 +64,14 @@ class Status(msgspec.Struct, frozen=True):
 @_storage
 @_archive
 @click.option("--no-sweep", is_flag=True, help="Do not look for objects that no log knows.")
+@click.option(
+    "--claim",
+    is_flag=True,
+    help="Take the archive over from another copy of this log: once after a log was put back from a backup.",
+)
 @_log_level
 @_json
-def run(storage: str, archive: str, no_sweep: bool, log_level: str, as_json: bool) -> None:
+def run(storage: str, archive: str, no_sweep: bool, claim: bool, log_level: str, as_json: bool) -> None:
     """Do once what a server with --archive does by itself: move what is old, and write anew what was recalled.
 
     Settings are those of `archiving`, such as --set archiving.after_s=2592000. A SQLite file belongs to its server,
@@ -81,7 +86,7 @@ def run(storage: str, archive: str, no_sweep: bool, log_level: str, as_json: boo
             await store.commit([command])
 
         archiver = Archiver(cold, opened, secret, config, Ports(), expire=expire)
-        return await _until_signalled(archiver, sweep=not no_sweep)
+        return await _until_signalled(archiver, sweep=not no_sweep, claim=claim)
 
     with exit_codes():
         opened = open_archive(archive)
@@ -137,7 +142,7 @@ def restore(storage: str, archive: str, conversation: str | None, log_level: str
     set_up_logging(log_level)
 
     async def work(store: Store, cold: ColdStore, secret: bytes) -> Restored:
-        return await Restorer(cold, opened).run(conversation)
+        return await Restorer(cold, opened, secret, Ports()).run(conversation)
 
     with exit_codes():
         opened = open_archive(archive)
@@ -178,7 +183,7 @@ async def _with_log(storage: str, work: Any) -> Any:
         return await work(store, cold, secret)
 
 
-async def _until_signalled(archiver: Archiver, *, sweep: bool) -> Archived:
+async def _until_signalled(archiver: Archiver, *, sweep: bool, claim: bool) -> Archived:
     done = Archived()
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with anyio.create_task_group() as tasks:
@@ -188,7 +193,7 @@ async def _until_signalled(archiver: Archiver, *, sweep: bool) -> Archived:
                 archiver.stop()
 
             tasks.start_soon(wait)
-            done = await archiver.run(sweep=sweep)
+            done = await archiver.run(sweep=sweep, claim=claim)
             tasks.cancel_scope.cancel()
     return done
 

@@ -24,6 +24,12 @@ SCAN_MAX: Final = 5_000
 EXPIRE_MAX: Final = 5_000
 """Entries of one conversation that expire at once."""
 
+OWNER_MARK_BYTES: Final = 8
+"""Of a mark; it is twice as many characters."""
+
+OWNER_MARKS_MAX: Final = 8
+"""Marks of a log's archive that are kept, the newest: archivers may run side by side."""
+
 RESTORE_MAX: Final = 250
 """Entries that are put back in one transaction."""
 
@@ -110,6 +116,14 @@ def first_cold(entries: Iterable[ColdEntry], before_ms: int, bytes_max: int) -> 
 
 class ColdStore(Protocol):
     """The archived part of a log."""
+
+    # --- whose archive it is ---
+
+    async def owner_marks(self) -> list[str]:
+        """The newest `OWNER_MARKS_MAX` marks that archivers of this log left in its archive, or were about to."""
+
+    async def add_owner_mark(self, mark: str) -> None:
+        """Keep a mark, and forget those beyond the bound."""
 
     # --- into the archive ---
 

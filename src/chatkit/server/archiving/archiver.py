@@ -30,6 +30,7 @@ from ...ports import Ports
 from ...storage.cold import Blanks, ColdStore, ColdTerms
 from .config import ArchiveConfig
 from .objects import ArchiveObjects
+from .ownership import Ownership
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class Archiver:
         self._expire_by = expire
         self._objects = ArchiveObjects(archive, threads=config.threads)
         self._log = log_name(secret)
+        self._ownership = Ownership(cold, archive, self._log, ports.ids)
         self._config = config
         self._ports = ports
         self._forget = forget
@@ -99,17 +101,19 @@ class Archiver:
         """Begin nothing new; `run` returns after the step that is under way."""
         self._stopping = True
 
-    async def run(self, *, sweep: bool = True) -> Archived:
+    async def run(self, *, sweep: bool = True, claim: bool = False) -> Archived:
         """Do what is due now.
 
         Args:
             sweep: Whether to look for objects that no log knows.
+            claim: Whether to take the archive over from another copy of this log.
 
         Raises:
             UnavailableError: The store or the archive refused; the next run goes on.
-            ConfigurationError: The archive does not let this program in.
+            ConfigurationError: The archive does not let this program in, or belongs to another copy of this log.
         """
         self._done = Archived()
+        await self._ownership.prove(claim=claim)
         await self._expire()
         await self._rewrite_due()
         await self._remove_expired()

@@ -11,11 +11,13 @@ import logging
 import msgspec
 
 from ...archive.base import ArchiveStore
-from ...archive.format import DamagedObjectError
+from ...archive.format import DamagedObjectError, log_name
 from ...core.log.cold import ColdRange
 from ...errors import ConflictError, UnavailableError
+from ...ports import Ports
 from ...storage.cold import ColdStore
 from .objects import ArchiveObjects
+from .ownership import Ownership
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +44,15 @@ class Restorer:
     Args:
         cold: The log.
         archive: Where its bodies are.
+        secret: The log's; its objects are named after it.
+        ports: Random names.
     """
 
-    def __init__(self, cold: ColdStore, archive: ArchiveStore) -> None:
+    def __init__(self, cold: ColdStore, archive: ArchiveStore, secret: bytes, ports: Ports) -> None:
         self._cold = cold
         self._archive = archive
         self._objects = ArchiveObjects(archive, threads=True)
+        self._ownership = Ownership(cold, archive, log_name(secret), ports.ids)
 
     async def run(self, conversation_id: str | None = None) -> Restored:
         """Put everything back, or one conversation. Started again it goes on where it ended.
@@ -55,7 +60,9 @@ class Restorer:
         Raises:
             UnavailableError: The store or the archive refused.
             ConflictError: Somebody archives this log at the same time.
+            ConfigurationError: The archive belongs to another copy of this log.
         """
+        await self._ownership.prove(claim=False)
         done = Restored()
         after_key = 0
         while ranges := await self._next(conversation_id, after_key):

@@ -11,6 +11,7 @@ from ...core.log.cold import ColdConversation, ColdEntry, ColdRange
 from ...errors import UnavailableError
 from ..cold import (
     EXPIRE_MAX,
+    OWNER_MARKS_MAX,
     RESTORE_MAX,
     SCAN_MAX,
     Blanks,
@@ -35,6 +36,16 @@ class MemoryCold:
     def __init__(self, tables: MemoryState, is_open: Callable[[], bool]) -> None:
         self._tables = tables
         self._is_open = is_open
+
+    async def owner_marks(self) -> list[str]:
+        """The newest marks."""
+        await self._turn()
+        return self._tables.owner_marks[-OWNER_MARKS_MAX:]
+
+    async def add_owner_mark(self, mark: str) -> None:
+        """Keep a mark."""
+        await self._turn()
+        self._tables.owner_marks = [*self._tables.owner_marks, mark][-OWNER_MARKS_MAX:]
 
     async def due(self, terms: ColdTerms, after_key: int) -> Due:
         """Conversations with work."""

@@ -180,6 +180,7 @@ class MemoryState:
         self.erasures: dict[str, Erasure] = {}
         self.audit_heads: dict[int, Head] = {LOG: START}
         self.revocations: dict[tuple[Subject, RevocationKind], Revocation] = {}
+        self.owner_marks: list[str] = []
         self.last_position = 0
         self.position_floor = 0
         self.push_tokens: dict[tuple[str, str], PushTokenRow] = {}

@@ -16,6 +16,8 @@ from ...drivers.postgres import READ, RETRY_AFTER_S, Connection, Database, Row
 from ...errors import UnavailableError
 from ..cold import (
     EXPIRE_MAX,
+    OWNER_MARK_BYTES,
+    OWNER_MARKS_MAX,
     RESTORE_MAX,
     SCAN_MAX,
     Blanks,
@@ -29,7 +31,13 @@ from ..cold import (
 
 # ruff: noqa: S608 -- joined from constants of this module only
 
+SELECT_OWNER_MARKS: Final = "SELECT value FROM setting WHERE name = 'archive_owner'"
+ADD_OWNER_MARK: Final = """
+INSERT INTO setting AS s (name, value) VALUES ('archive_owner', $1) ON CONFLICT (name) DO UPDATE
+SET value = substring(s.value || excluded.value FROM greatest(1, length(s.value || excluded.value) - $2 + 1))
+"""
 LOCK: Final = "SELECT FROM conversation WHERE conversation_key = $1 FOR NO KEY UPDATE"
+_MARKS_BYTES_MAX: Final = OWNER_MARKS_MAX * (2 * OWNER_MARK_BYTES + 1)
 _RANGED = """coalesce((SELECT r.last_seq FROM archive_range AS r WHERE r.conversation_key = c.conversation_key
     ORDER BY r.first_seq DESC LIMIT 1), 0)"""
 _MOVABLE = f"""greatest(c.floor_seq, coalesce((
@@ -198,6 +206,17 @@ class PostgresCold:
     async def _read(self, sql: str, *values: object) -> list[Row]:
         async with self._reading.transaction(READ) as connection:
             return await connection.fetch(sql, *values)
+
+    async def owner_marks(self) -> list[str]:
+        """The newest marks."""
+        async with self._database.transaction(READ) as connection:
+            rows = await connection.fetch(SELECT_OWNER_MARKS)
+        return [mark for (value,) in rows for mark in value.decode().split()]
+
+    async def add_owner_mark(self, mark: str) -> None:
+        """Keep a mark."""
+        async with self._database.transaction() as connection:
+            await connection.fetch(ADD_OWNER_MARK, f"{mark} ".encode(), _MARKS_BYTES_MAX)
 
     async def expiring(self, now_ms: int, keep_ms: int, after_key: int) -> Expiring:
         """Conversations with entries whose time is over."""

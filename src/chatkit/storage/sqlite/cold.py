@@ -14,7 +14,18 @@ from ...core.log.changes import Changes
 from ...core.log.cold import ColdConversation, ColdEntry, ColdRange
 from ...drivers.sqlite import Connection, Row
 from ...errors import UnavailableError
-from ..cold import EXPIRE_MAX, SCAN_MAX, Blanks, ColdTerms, ColdTotals, Due, Expiring, Space, first_cold
+from ..cold import (
+    EXPIRE_MAX,
+    OWNER_MARKS_MAX,
+    SCAN_MAX,
+    Blanks,
+    ColdTerms,
+    ColdTotals,
+    Due,
+    Expiring,
+    Space,
+    first_cold,
+)
 from .select import select
 
 # ruff: noqa: S608 -- joined from constants of this module only
@@ -37,6 +48,11 @@ SELECT k, id, cold_seq, ranged_seq, movable_seq FROM (
 WHERE cold_seq < movable_seq OR (ranged_seq < head_seq - ?4 AND ifnull((
     SELECT e.server_ts FROM message AS e WHERE e.conversation_key = k AND e.seq = ranged_seq + 1), ?3) < ?3)
 """
+SELECT_OWNER_MARKS = "SELECT value FROM setting WHERE name = 'archive_owner'"
+SET_OWNER_MARKS = (
+    "INSERT INTO setting (name, value) VALUES ('archive_owner', ?) "
+    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
 SELECT_SCANNED = (
     "SELECT conversation_key FROM conversation WHERE conversation_key > ? ORDER BY 1 LIMIT 1 OFFSET ?"
 )
@@ -273,6 +289,17 @@ def forget(connection: Connection, it: ColdRange) -> bool:
 def known(connection: Connection, names: Collection[str]) -> set[str]:
     """Those of these objects that a range names."""
     return {name for (name,) in select(connection, SELECT_KNOWN, [(name,) for name in names])}
+
+
+def owner_marks(connection: Connection) -> list[str]:
+    """The newest marks."""
+    return [mark for (value,) in connection.execute(SELECT_OWNER_MARKS) for mark in value.decode().split()]
+
+
+def add_owner_mark(connection: Connection, mark: str) -> None:
+    """Keep a mark."""
+    kept = [*owner_marks(connection), mark][-OWNER_MARKS_MAX:]
+    connection.change(SET_OWNER_MARKS, (" ".join(kept).encode(),))
 
 
 def manifests_due(connection: Connection, limit: int) -> list[tuple[int, str, int]]:

@@ -25,6 +25,15 @@ class SqliteCold:
         self._read = read
         self._change = change
 
+    async def owner_marks(self) -> list[str]:
+        """The newest marks."""
+        found: list[str] = await self._read(cold.owner_marks)
+        return found
+
+    async def add_owner_mark(self, mark: str) -> None:
+        """Keep a mark."""
+        await self._change(cold.add_owner_mark, mark)
+
     async def expiring(self, now_ms: int, keep_ms: int, after_key: int) -> Expiring:
         """Conversations with entries whose time is over."""
         found: Expiring = await self._read(cold.expiring, now_ms, keep_ms, after_key)
