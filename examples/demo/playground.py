@@ -11,6 +11,7 @@ import msgspec
 
 from chatkit.assemble import open_store
 from chatkit.cli.serve import run
+from chatkit.cli.web import listen
 from chatkit.client.api import ChatApi
 from chatkit.client.client import ChatClient
 from chatkit.client.events import MessageReceived
@@ -59,7 +60,7 @@ class Playground:
                 port is taken. May come inside an exception group.
         """
         server = ChatServer(store=open_store(storage), authenticate=jwt_authenticator(self._secret))
-        run(server, "127.0.0.1", port, extra_routes=web_page_routes(), alongside=self._live)
+        run(server, listen("127.0.0.1", port), self._live, extra_routes=web_page_routes())
 
     async def _live(self, http_url: str) -> None:
         """Seed the conversations, print the links, then answer as the bot until cancelled."""

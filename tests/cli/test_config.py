@@ -67,7 +67,8 @@ def sample(option: click.Option) -> tuple[str, Any]:
         other = next(it for it in option.type.choices if it != option.default)
         return other, other
     if isinstance(option.type, click.types.IntParamType):
-        return "4711", 4711
+        most = getattr(option.type, "max", None)
+        return ("4711", 4711) if most is None or most >= 4711 else (str(most), most)
     if isinstance(option.type, click.FloatRange):
         return "0.5", 0.5
     if isinstance(option.type, click.types.FloatParamType):

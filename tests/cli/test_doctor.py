@@ -137,6 +137,13 @@ async def test_little_memory_is_a_warning(tmp_path: Path, files: dict[str, str],
     assert of(await machine.memory(subject)) == [("memory", status)]
 
 
+async def test_memory_is_wanted_for_each_process(tmp_path: Path) -> None:
+    root = root_with(tmp_path, proc__meminfo="MemTotal: 4000000 kB\n")
+    assert of(await machine.memory(Subject(storage="memory://", root=root))) == [("memory", "ok")]
+    (found,) = await machine.memory(Subject(storage="memory://", root=root, workers=8))
+    assert found.status == "warning" and "in each of 8 processes" in found.words
+
+
 async def test_a_clock_that_is_moved_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     class Leaping:
         def __init__(self) -> None:
@@ -307,6 +314,9 @@ async def test_postgresql(server: PostgresServer, monkeypatch: pytest.MonkeyPatc
     await store.migrate()
     await store.aclose()
     assert "which holds a log" in (await services.storage(subject))[0].words
+
+    (_, crowded, _) = await services.storage(Subject(storage=subject.storage, workers=4))
+    assert crowded.status == "warning" and "4 processes open up to 80" in crowded.words
 
     off = subject.storage + ("&" if "?" in subject.storage else "?") + "options=-csynchronous_commit%3Doff"
     (failed, _) = await services.storage(Subject(storage=off))

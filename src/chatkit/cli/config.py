@@ -15,7 +15,7 @@ from .login_options import Login
 from .masking import MASK, masked, masked_place
 from .metrics_port import parts_of
 from .push_option import push_of
-from .serve import assembled, serve
+from .serve import assembled, check_sharing, serve
 from .settings import DEFAULT, default_of, fields, option_of, said
 from .traces_option import traces_of
 from .worker import worker
@@ -88,6 +88,7 @@ def assemble(context: click.Context) -> None:
         parts_of(given["metrics"])
     traces_of(given["traces"])
     if context.command is serve:
+        check_sharing(given["workers"], given["storage"], given["bus"], given["metrics"])
         login = Login(**{name: given[name] for name in Login.__struct_fields__})
         assembled(
             chosen, given["storage"], given["bus"], given["queue"], given["push"], given["archive"], login

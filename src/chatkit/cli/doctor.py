@@ -82,6 +82,7 @@ def _subject(context: click.Context) -> Subject:
         bus=given.get("bus", "local://"),
         queue=given["queue"],
         archive=given.get("archive"),
+        workers=given.get("workers", 1),
         reads_archive="archive" in given,
         jwks_url=given.get("jwks_url"),
         config=chosen.settings.server(),

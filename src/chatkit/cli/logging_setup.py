@@ -43,10 +43,15 @@ _TEMPLATE_CHARS: Final = 200
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-11-29 12:00:00,000 WARNING chatkit.server.access words`, with a traceback at its end, escaped."""
+    """`2026-11-29 12:00:00,000 WARNING chatkit.server.access words`, with a traceback at its end, escaped.
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+    Args:
+        process: Which of several server processes this is, said before the words: `[process 2]`; None: there is one.
+    """
+
+    def __init__(self, process: int | None = None) -> None:
+        which = "" if process is None else f"[process {process}] "
+        super().__init__(f"%(asctime)s %(levelname)s %(name)s {which}%(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
@@ -61,11 +66,13 @@ class JsonFormatter(logging.Formatter):
 
     Args:
         node: Names this process among others.
+        process: Which of several server processes this is, as a field of its own; None: there is one.
     """
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, process: int | None = None) -> None:
         super().__init__()
         self._node = node
+        self._process = {} if process is None else {"process": process}
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
@@ -74,6 +81,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "node": self._node,
+            **self._process,
             "event": record.getMessage() + _left_out(record),
             "template": str(record.msg),
         }
@@ -128,19 +136,24 @@ class OneLineHandler(logging.StreamHandler[TextIO]):
             super().emit(_own_record(name, f"{count} more like this were left out: {template}"))
 
 
-def set_up_logging(level: str, log_format: LogFormat = "text", stream: TextIO | None = None) -> None:
+def set_up_logging(
+    level: str, log_format: LogFormat = "text", stream: TextIO | None = None, process: int | None = None
+) -> None:
     """Our own words at the level asked for; of the libraries below, which log addresses and frames, only trouble.
 
     Args:
         level: One of `LEVELS`.
         log_format: One of `FORMATS`.
         stream: Where to; None: standard error.
+        process: Which of several server processes this is, set up anew after its parent; None: there is one.
     """
     formatters: dict[LogFormat, Callable[[], logging.Formatter]] = {
-        "text": TextFormatter,
-        "json": lambda: JsonFormatter(f"{socket.gethostname()}:{os.getpid()}"),
+        "text": lambda: TextFormatter(process),
+        "json": lambda: JsonFormatter(f"{socket.gethostname()}:{os.getpid()}", process),
     }
     root = logging.getLogger()
+    if process is not None:
+        root.handlers = [it for it in root.handlers if not isinstance(it, OneLineHandler)]  # the parent's
     if not root.handlers:  # else a host, or a test, has set it up
         root.addHandler(OneLineHandler(stream or sys.stderr, formatters[log_format]()))
         root.setLevel("WARNING")

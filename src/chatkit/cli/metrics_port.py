@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 _REQUESTS_MAX = 20
 _SHUTDOWN_S = 1
+_PORT_MAX = 65535
 
 
 class MetricsPort:
@@ -70,10 +71,22 @@ class MetricsPort:
             await web.serve([self._listener])
 
 
+def address_of_process(address: str, number: int) -> str:
+    """The address for one of several processes: the first has the one that is given, each further one the next port.
+
+    Raises:
+        ConfigurationError: It is no address, or there is no such port.
+    """
+    _, port = parts_of(address)
+    if port and port + number - 1 > _PORT_MAX:
+        raise ConfigurationError(f"--metrics {address} leaves no port for server process {number}")
+    return f"{address.rpartition(':')[0]}:{port + number - 1 if port else 0}"
+
+
 def parts_of(address: str) -> tuple[str, int]:
     host, separator, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not (separator and host and port.isascii() and port.isdigit() and int(port) <= 65535):
+    if not (separator and host and port.isascii() and port.isdigit() and int(port) <= _PORT_MAX):
         raise ConfigurationError("give --metrics an address, such as 127.0.0.1:9464")
     return host, int(port)
 

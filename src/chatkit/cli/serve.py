@@ -1,4 +1,4 @@
-"""`chatkit serve`: one node, run alone on uvicorn."""
+"""`chatkit serve`: one node, or several on one port, each a process run on uvicorn."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import logging
 import signal
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from ..assemble import open_archive, open_bus, open_queue, open_store
 from ..gateway.websocket_asgi import asgi_app
 from ..gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol, hide_queries
 from ..observability.instrument import Instrument
+from ..server.config import ServerConfig
 from ..server.server import ChatServer
 from ..wire.events import FRAME_BYTES_MAX
 from .common import exit_codes
@@ -30,14 +32,17 @@ from .configured import Configuration, configuration, configured, warn
 from .descriptors import descriptors_max, fitted
 from .logging_setup import LEVELS, LogFormat, log_format_option, set_up_logging
 from .login_options import Login, authenticator_from, login_options
-from .metrics_port import MetricsPort
+from .metrics_port import MetricsPort, address_of_process
 from .push_option import push_of
+from .supervisor import ServerProcess, Serving, Supervisor, check_can_share
 from .traces_option import traces_option, traces_that_leave
 from .web import WebServer, listen, url_of
 
 _SPARE_CONNECTIONS = 1_000  # for HTTP, beside the sessions
 _COLLECT_AFTER = 20_000  # containers made and not freed; 700 is Python's own
 _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
+_CLOSING_S = 5  # for the store and the bus after that; then a process among several is killed
+_WORKERS_MAX = 256
 
 
 @configured()
@@ -55,6 +60,13 @@ _SHUTDOWN_S = 2  # for requests that are still coming in after the drain
     default="local://",
     show_default=True,
     help="To other nodes on the log: nats://HOST or redis://HOST",
+)
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, _WORKERS_MAX),
+    help="Server processes that share the port, each a node of its own. More than one needs PostgreSQL and a bus.",
 )
 @click.option(
     "--queue",
@@ -91,6 +103,7 @@ def serve(
     port: int,
     storage: str,
     bus: str,
+    workers: int,
     queue: str | None,
     push: str | None,
     archive: str | None,
@@ -110,12 +123,36 @@ def serve(
     _set_up_logging(log_level, log_format)
     warn()
     with exit_codes():
+        check_sharing(workers, storage, bus, metrics)
+        process = None
+        if workers > 1:
+            announce = partial(_announce, as_json)
+            config = configuration().settings.server()
+            process = Supervisor(workers, host, port, announce, _end_within_s(config)).run()
+            _set_up_logging(log_level, log_format, process.number)
+            metrics = None if metrics is None else address_of_process(metrics, process.number)
         port_of_metrics = None if metrics is None else MetricsPort(metrics)
         instruments = traces_that_leave(traces)
         if port_of_metrics is not None:
             instruments.append(port_of_metrics.metrics)
         server = assembled(configuration(), storage, bus, queue, push, archive, Login(**login), instruments)
-        run(server, host, port, partial(_alongside, as_json, port_of_metrics))
+        if process is None:
+            run(server, listen(host, port), partial(_alongside, as_json, port_of_metrics))
+        else:
+            run(server, process.listener, partial(_alongside_of, process, port_of_metrics))
+
+
+def check_sharing(workers: int, storage: str, bus: str, metrics: str | None) -> None:
+    """Raises ConfigurationError if so many processes cannot share the log, or have no ports for their figures."""
+    check_can_share(workers, storage, bus)
+    if metrics is not None:
+        address_of_process(metrics, workers)
+
+
+def _end_within_s(config: ServerConfig) -> float:
+    """How long a process may take from SIGTERM to its end."""
+    spread_s = min(config.drain_spread_s, config.drain_timeout_s)
+    return spread_s + 2 * config.drain_timeout_s + _SHUTDOWN_S + _CLOSING_S
 
 
 def assembled(
@@ -155,24 +192,29 @@ Alongside = Callable[[str], Coroutine[Any, Any, None]]
 
 
 def run(
-    server: ChatServer, host: str, port: int, alongside: Alongside, *, extra_routes: Sequence[BaseRoute] = ()
+    server: ChatServer,
+    listener: socket.socket,
+    alongside: Alongside,
+    *,
+    extra_routes: Sequence[BaseRoute] = (),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Returns after a clean end.
 
     Args:
+        listener: Where; it is closed at the end.
         alongside: What to do beside it, the announcement of the address first of all.
         extra_routes: Routes beside chatkit's own.
 
     Raises:
-        ConfigurationError: The store cannot be opened, or the address cannot be bound.
+        ConfigurationError: The store cannot be opened.
     """
     web = WebServer(_web_config(server, extra_routes))
-    anyio.run(_run, server, web, host, port, alongside, backend_options={"use_uvloop": _has_uvloop()})
+    anyio.run(_run, server, web, listener, alongside, backend_options={"use_uvloop": _has_uvloop()})
 
 
-async def _run(server: ChatServer, web: WebServer, host: str, port: int, alongside: Alongside) -> None:
+async def _run(server: ChatServer, web: WebServer, listener: socket.socket, alongside: Alongside) -> None:
     with (
-        listen(host, port) as listener,
+        listener,
         anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
     ):
         async with server, anyio.create_task_group() as tasks:
@@ -214,6 +256,28 @@ def _web_config(server: ChatServer, extra_routes: Sequence[BaseRoute]) -> uvicor
     )
 
 
+def _announce(as_json: bool, listener: socket.socket, said: Sequence[Serving]) -> None:
+    """Say where several processes serve."""
+    host, port = listener.getsockname()[:2]
+    metrics = [each.metrics for each in said if each.metrics is not None]
+    if as_json:
+        where = {"host": host, "port": port, "workers": len(said)}
+        click.echo(msgspec.json.encode({**where, "metrics": metrics} if metrics else where))
+        return
+    click.echo(f"chatkit serves on {url_of(listener)} with {len(said)} processes")
+    for url in metrics:
+        click.echo(f"metrics on {url}")
+
+
+async def _alongside_of(process: ServerProcess, port_of_metrics: MetricsPort | None, _: str) -> None:
+    """What one of several processes does: tell its parent, end with it, and answer whoever looks at its figures."""
+    process.serves(Serving(None if port_of_metrics is None else port_of_metrics.url))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(process.end_with_parent)
+        if port_of_metrics is not None:
+            tasks.start_soon(port_of_metrics.run)
+
+
 async def _alongside(as_json: bool, port_of_metrics: MetricsPort | None, http_url: str) -> None:
     """Say where everything is, and answer whoever looks at the figures."""
     address = urlsplit(http_url)
@@ -227,11 +291,11 @@ async def _alongside(as_json: bool, port_of_metrics: MetricsPort | None, http_ur
         await port_of_metrics.run()
 
 
-def _set_up_logging(level: str, log_format: LogFormat = "text") -> None:
+def _set_up_logging(level: str, log_format: LogFormat = "text", process: int | None = None) -> None:
     """As every command, and what the web server says of strangers in one line without their words."""
-    set_up_logging(level, log_format)
+    set_up_logging(level, log_format, process=process)
     for keep in (_in_one_line, hide_queries):
-        logging.getLogger("uvicorn.error").addFilter(keep)
+        logging.getLogger("uvicorn.error").addFilter(keep)  # once, however often it is added
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Final
 
 import uvicorn
 
 from ..errors import ConfigurationError
+
+_BACKLOG: Final = 2048
 
 
 class WebServer(uvicorn.Server):
@@ -22,11 +26,48 @@ class WebServer(uvicorn.Server):
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens; port 0 for any. Raises ConfigurationError if the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=_family(host), backlog=_BACKLOG)
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        raise _cannot_listen(host, port, error) from None
+
+
+def listen_side_by_side(host: str, port: int, count: int) -> list[socket.socket]:
+    """Sockets that listen on one address, for as many processes; port 0 for any.
+
+    On Linux each has a queue of its own, and the kernel deals connections to them by a hash. Elsewhere they are one
+    socket, `count` times: other systems give all connections to one of several.
+
+    Raises:
+        ConfigurationError: The address cannot be had. Nobody else may have it, not even sockets that would share it.
+    """
+    first = listen(host, port)
+    if sys.platform != "linux":
+        return [first] * count
+    listeners = [first]
+    try:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # after bind, which has made sure of that
+        while len(listeners) < count:
+            listeners.append(listen_beside(first.getsockname()))
+    except OSError as error:
+        for each in listeners:
+            each.close()
+        raise _cannot_listen(host, port, error) from None
+    return listeners
+
+
+def listen_beside(address: tuple[Any, ...]) -> socket.socket:
+    """One more socket on an address that `listen_side_by_side` has on Linux. Raises OSError."""
+    host, port = address[:2]
+    return socket.create_server((host, port), family=_family(host), backlog=_BACKLOG, reuse_port=True)
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}")
 
 
 def url_of(listener: socket.socket) -> str:

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from chatkit.assemble import open_store
 from chatkit.cli.serve import run
+from chatkit.cli.web import listen
 from chatkit.core.rate_limit import Rate
 from chatkit.server.auth import jwt_authenticator
 from chatkit.server.config import ServerConfig
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str]) -> None:
             print(json.dumps(sample(server)), flush=True)
             await anyio.sleep(every_s)
 
-    run(server, "127.0.0.1", port, tell)
+    run(server, listen("127.0.0.1", port), tell)
 
 
 if __name__ == "__main__":

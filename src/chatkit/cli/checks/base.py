@@ -41,6 +41,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         bus: That of the bus; `local://` for none.
         queue: That of the delivery queue; None for none.
         archive: That of the archive; None for none.
+        workers: How many server processes share all of it.
         reads_archive: Whether it shows old messages: a worker does not.
         jwks_url: Where the issuer publishes keys; None for nowhere.
         config: The server's settings.
@@ -53,6 +54,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     bus: str = "local://"
     queue: str | None = None
     archive: str | None = None
+    workers: int = 1
     reads_archive: bool = True
     jwks_url: str | None = None
     config: ServerConfig = ServerConfig()

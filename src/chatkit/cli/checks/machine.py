@@ -41,10 +41,12 @@ async def memory(subject: Subject) -> list[Finding]:
     """Whether the memory that the system grants is enough for what the settings allow."""
     limit = await in_thread(_memory_limit, subject.root)
     config = subject.config
-    wanted = BASE_BYTES + config.commit_queue_bytes_max + config.sessions_max * SESSION_BYTES
+    each = BASE_BYTES + config.commit_queue_bytes_max + config.sessions_max * SESSION_BYTES
+    wanted = subject.workers * each
     if limit is None:
         return [Finding("memory", "ok", "no limit of the system is known")]
     words = f"{_mb(limit)} may be used, and {_mb(wanted)} are wanted with {config.sessions_max} sessions"
+    words += f" in each of {subject.workers} processes" if subject.workers > 1 else ""
     if limit >= wanted:
         return [Finding("memory", "ok", words)]
     return [

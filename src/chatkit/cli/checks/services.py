@@ -26,6 +26,7 @@ from ...storage.base import OpensToRead
 from ...storage.cold import Archivable
 from ...storage.sqlite.opening import APPLICATION_ID
 from ...transport.network import Network
+from .._capacity import CONNECTIONS_PER_NODE_TO_DATABASE
 from ..masking import masked_address
 from .base import Finding, Subject, in_thread
 
@@ -40,7 +41,8 @@ _DURABLE: Final = ("synchronous_commit", "fsync", "full_page_writes")
 _LOOK: Final = """
 SELECT current_setting('server_version_num')::int, current_setting('server_version'),
     current_setting('server_encoding'), (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
-    to_regclass('conversation') IS NOT NULL
+    to_regclass('conversation') IS NOT NULL,
+    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
 """
 
 
@@ -93,7 +95,20 @@ async def _postgres(subject: Subject) -> list[Finding]:
         return [
             Finding("storage", "failure", f"{shown}: {error}", "see the address, its password and the server")
         ]
-    return [_server(shown, row, off), _offset("the database", row[3] / 1000, subject)]
+    return [
+        _server(shown, row, off),
+        *_room(row[5], subject.workers),
+        _offset("the database", row[3] / 1000, subject),
+    ]
+
+
+def _room(connections: int, workers: int) -> list[Finding]:
+    """Whether the database lets all processes of this server in at once; other programs are not known here."""
+    wanted = workers * CONNECTIONS_PER_NODE_TO_DATABASE
+    if wanted <= connections:
+        return []
+    words = f"the database takes {connections} connections, and {workers} processes open up to {wanted}"
+    return [Finding("storage", "warning", words, "raise max_connections, or give fewer --workers")]
 
 
 async def _setting(connection: Any, name: str) -> str:
@@ -102,7 +117,7 @@ async def _setting(connection: Any, name: str) -> str:
 
 
 def _server(shown: str, row: Any, off: list[str]) -> Finding:
-    number, version, encoding, _, is_log = row
+    number, version, encoding, _, is_log, _ = row
     if number < POSTGRES_MIN or encoding != "UTF8":
         words = f"{shown} is PostgreSQL {version} with {encoding}"
         return Finding("storage", "failure", words, "take PostgreSQL 13 or newer, and a database in UTF8")
