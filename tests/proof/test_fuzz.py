@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from typing import Any
 
 import pytest
 
+from chatkit.core.rate_limit import Rate
+from chatkit.server.limits import Limits
 from chatkit.server.session import Session
 from chatkit.wire.codec import JSON, MSGPACK
 
-from .fuzz import Mutator, fuzz
+from .fuzz import Mutator, fuzz, main
 
 SEED = 8
 
@@ -22,6 +23,7 @@ def test_20000_inputs_crash_nothing_and_leave_nothing() -> None:
 
     assert findings.crashes == []
     assert findings.leaks == []
+    assert not findings.unseen
     met = {
         "BAD_REQUEST",
         "NOT_FOUND",
@@ -74,8 +76,14 @@ def test_an_error_in_the_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_session_that_is_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from chatkit.server.live.presence import Presence
 
-    remove, rng = Presence.remove, random.Random(SEED)
-    monkeypatch.setattr(
-        Presence, "remove", lambda self, session: rng.random() < 0.5 and remove(self, session)
-    )
+    monkeypatch.setattr(Presence, "remove", lambda self, session: False)
     assert any(leak.startswith("online:") for leak in asyncio.run(fuzz(500, SEED)).leaks)
+
+
+def test_a_fuzzer_that_a_limit_keeps_out_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Limits, "unlimited", lambda: Limits(logins_per_user=Rate(1, 60)))
+    monkeypatch.setattr("sys.argv", ["fuzz", "--count", "500"])
+    assert main() == 1
+    assert "refused unseen" in capsys.readouterr().out
