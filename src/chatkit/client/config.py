@@ -87,7 +87,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     conversations_max: int = CONVERSATIONS_MAX
     keep_messages_max: int | None = None
     page_limit: int = PAGE_MAX
-    sync_window: int = 32
+    sync_window: int = 48
     requests_max: int = 1_000
     delivered_when: DeliveredWhen = "stored"
 

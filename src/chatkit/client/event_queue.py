@@ -75,6 +75,11 @@ class EventQueue:
         """How many events more until it is paused."""
         return max(0, self._events_max - len(self._events))
 
+    @property
+    def room_bytes(self) -> int:
+        """How many bytes more until it is paused."""
+        return max(0, self._bytes_max - self.size_bytes)
+
     def put(self, given: ChatEvent | Delivery, *, droppable: bool = False) -> None:
         """Add an event; while the queue is paused, ephemeral and droppable ones are left out."""
         delivery = given if isinstance(given, Delivery) else Delivery(given)

@@ -26,7 +26,14 @@ from .events import CaughtUp
 from .requests import Requests
 
 QUICK_S = 2.0
-"""A page that came within this time leaves room for another one under way."""
+"""A page that came within this time leaves room for more of them under way."""
+
+GROWTH = 3
+"""So many more: four times as many with each round trip. Where a round took up to `QUICK_S`, the next one is still far
+from the deadline of a request."""
+
+PAGE_BYTES = 64 * 1024
+"""What a page is expected to bring at most: servers fill them about so far."""
 
 FETCHES_MAX = 16
 """Pages for history under way at once."""
@@ -145,8 +152,8 @@ class Pulled(msgspec.Struct, frozen=True):
 class PullWindow:
     """How many SYNCs may be under way at once.
 
-    It begins at one for each connection, grows by one with each page that came quickly (so it doubles with each round)
-    and is halved by each that took long: on a line that is full, more requests only make each of them late.
+    It begins at one for each connection, is four times as large after each round of pages that came quickly, and is
+    halved by each page that took long: on a line that is full, more requests only make each of them late.
 
     Args:
         window_max: Its bound.
@@ -165,7 +172,10 @@ class PullWindow:
 
     def answered(self, took_s: float) -> None:
         """A page came after so long."""
-        self.size = min(self._window_max, self.size + 1) if took_s <= QUICK_S else max(1, self.size // 2)
+        if took_s <= QUICK_S:
+            self.size = min(self._window_max, self.size + GROWTH)
+        else:
+            self.size = max(1, self.size // 2)
 
 
 class Sync:
@@ -279,8 +289,10 @@ class Sync:
                 self._queue.add(conversation)
 
     def _under_way_max(self) -> int:
-        """As the window says, but no more than the app has room for."""
-        return max(1, min(self._window.size, self._events.room // self._config.page_limit))
+        """As the window says, but no more than the app has room for, in events and in bytes."""
+        for_events = self._events.room // self._config.page_limit
+        for_bytes = self._events.room_bytes // PAGE_BYTES
+        return max(1, min(self._window.size, for_events, for_bytes))
 
     async def pull(self, conversation: Conversation) -> Pulled | None:
         """What the next page brought, for `applied`; None where it must be asked for again.
