@@ -40,6 +40,7 @@ async def _office(scene: Scene) -> None:
     await phone.send(TEAM, "a-1", "canary1ann1 hello")
     await phone.send(TEAM, "a-1", "canary1other another body under the same key")
     await eve.send(TEAM, "e-0", "canary1eve0 let me in")
+    await anyio.sleep(1.0)  # that he has them is told before that he has read them
     await bob.mark_read(TEAM, 3)
     secret = await bob.send(TEAM, "b-1", "canary1bob1 a word too much")
     await anyio.sleep(1.0)

@@ -100,7 +100,12 @@ class Metrics(Instrument):
             "chatkit_deliveries_dropped_total",
             "Of these, what found a send buffer full and is pulled instead",
         )
-        self._acks = Counter("chatkit_acks_total", "Confirmations of devices", "kind", _ACKS.values())
+        self._acks = Counter(
+            "chatkit_acks_total",
+            "Confirmations of devices; of several that waited together, the furthest",
+            "kind",
+            _ACKS.values(),
+        )
         self._delivery_latency = Histogram(
             "chatkit_delivery_latency_seconds",
             "From a message's acceptance to its confirmation by a device that is online",

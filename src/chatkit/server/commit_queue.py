@@ -4,17 +4,26 @@ Within a lane commands keep the order of arrival; across lanes nobody waits behi
 batch takes from each lane up to a share of its rows; a lane that took more owes it to the next batches, until it is
 empty: one large command after the other is what rates are for. Where a debt leaves nothing to do, the lane goes on all
 the same. What overlaps with a transaction under way (`overlap`) is left out of a batch, and so is what overlaps with a
-command before it in its lane that was left out. Used by `committer` only.
+command before it in its lane that was left out.
+
+Cursors rest beside the lanes, one for each session and conversation: a further one takes the place of the one that
+rests. They count like everything that waits, and enter their user's lane together, or before any other command of it.
+Used by `committer` only.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Set
+from itertools import chain
 from typing import Final, TypeVar
 
+from msgspec import UnsetType
+
+from ..storage.base import AdvanceDelivered, AdvanceRead
 from .overlap import keys_of
 from .pending import PendingCommand, price
+from .session import Session
 
 _ReasonT = TypeVar("_ReasonT")
 
@@ -24,6 +33,11 @@ HOST = ""
 RESUMES = " "
 """The lane of resumed logins, whose users only the store knows; it has no share of the queue to keep to. A batch takes
 no more of it than of any user, so that a storm of them does not hold messages up."""
+
+Cursor = AdvanceDelivered | AdvanceRead
+"""What may rest."""
+
+_Place = tuple[Session, str, type[Cursor]]
 
 _NOTHING: Final[Set[str]] = frozenset()
 
@@ -49,20 +63,30 @@ class CommitQueue:
     Attributes:
         cost: Rows that all commands are priced at.
         payload_bytes: Bytes of all payloads.
+        resting: How many of the commands are cursors that rest.
     """
 
     def __init__(self, turn_rows: float) -> None:
         self._turn_rows = turn_rows
         self._lanes: dict[str, _Lane] = {}
+        self._resting: dict[str, dict[_Place, PendingCommand]] = {}
         self._count = 0
         self.cost = 0
         self.payload_bytes = 0
+        self.resting = 0
 
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def has_lanes(self) -> bool:
+        """Whether anything waits that does not rest."""
+        return bool(self._lanes)
+
     def append(self, pending: PendingCommand) -> None:
-        """Put a command at the end of its user's lane."""
+        """Put a command at the end of its user's lane, behind the cursors of this user that rest."""
+        if pending.user_id in self._resting:
+            self._enter(pending.user_id)
         price(pending)
         lane = self._lanes.get(pending.user_id)
         if lane is None:
@@ -75,18 +99,58 @@ class CommitQueue:
         self.cost += cost
         self.payload_bytes += payload_bytes
 
+    def move_resting(self, session: Session, cursor: Cursor, ref: str | UnsetType) -> bool:
+        """Have a cursor that rests stand for this one too, which is of the same session, conversation and kind.
+
+        Returns:
+            False if none does, or if its client knows it by another `ref` and would be owed two refusals.
+        """
+        resting = self._resting.get(session.user_id)
+        if resting is None:
+            return False
+        earlier = resting.get((session, cursor.conversation_id, type(cursor)))
+        if earlier is None or earlier.ref != ref:
+            return False
+        if cursor.up_to_seq > earlier.command.up_to_seq:  # type: ignore[union-attr]  # nothing else rests
+            earlier.command = cursor
+        return True
+
+    def rest(self, pending: PendingCommand) -> None:
+        """Have a cursor of a session rest; one in its place enters the lane with the others of its user."""
+        session, cursor = pending.session, pending.command
+        assert session is not None
+        assert isinstance(cursor, Cursor)
+        place = (session, cursor.conversation_id, type(cursor))
+        resting = self._resting.get(pending.user_id)
+        if resting is not None and place in resting:
+            self._enter(pending.user_id)
+            resting = None
+        if resting is None:
+            resting = self._resting[pending.user_id] = {}
+        resting[place] = pending
+        self.resting += 1
+        self._count += 1
+        self.cost += 1
+
+    def end_rest(self) -> None:
+        """Have all cursors that rest enter their lanes."""
+        for user_id in list(self._resting):
+            self._enter(user_id)
+
     def held_by(self, user_id: str) -> tuple[int, int]:
-        """Rows and payload bytes of one lane."""
-        lane = self._lanes.get(user_id)
-        return (0, 0) if lane is None else (lane.cost, lane.payload_bytes)
+        """Rows and payload bytes of one user."""
+        lane, resting = self._lanes.get(user_id), self._resting.get(user_id)
+        cost = 0 if resting is None else len(resting)
+        return (cost, 0) if lane is None else (cost + lane.cost, lane.payload_bytes)
 
     def waiting_of(self, user_id: str) -> Iterable[PendingCommand]:
-        """What waits in one lane, in order."""
-        lane = self._lanes.get(user_id)
-        return () if lane is None else lane.pending
+        """What waits of one user, in order."""
+        lane, resting = self._lanes.get(user_id), self._resting.get(user_id, {})
+        return chain(() if lane is None else lane.pending, resting.values())
 
     def take(self, cost_max: float, busy: Set[str] = _NOTHING) -> list[PendingCommand]:
-        """The next batch: at least one command, up to a cost. Lanes that got less than they have come first next.
+        """The next batch: at least one command of the lanes, up to a cost. Lanes that got less than they have come
+        first in the next.
 
         Resumed logins come last in it: whose device is forgotten for a new one in this batch is not online by then.
 
@@ -112,6 +176,7 @@ class CommitQueue:
 
     def take_all(self) -> list[PendingCommand]:
         """Everything that waits, lane by lane."""
+        self.end_rest()
         taken = [pending for lane in self._lanes.values() for pending in lane.pending]
         self._lanes.clear()
         self._count = self.cost = self.payload_bytes = 0
@@ -120,7 +185,8 @@ class CommitQueue:
     def remove(
         self, why: Callable[[PendingCommand], _ReasonT | None]
     ) -> list[tuple[PendingCommand, _ReasonT]]:
-        """Take out, in order, the commands that there is a reason against; each comes with it."""
+        """Take out, in order, the commands that there is a reason against; each comes with it. No cursor rests then."""
+        self.end_rest()
         removed: list[tuple[PendingCommand, _ReasonT]] = []
         for user_id, lane in list(self._lanes.items()):
             judged = [(pending, why(pending)) for pending in lane.pending]
@@ -133,6 +199,16 @@ class CommitQueue:
                 if not lane.pending:
                     del self._lanes[user_id]
         return removed
+
+    def _enter(self, user_id: str) -> None:
+        """Put the cursors of a user that rest at the end of their lane."""
+        resting = self._resting.pop(user_id)
+        count = len(resting)
+        self.resting -= count
+        self._count -= count
+        self.cost -= count
+        for pending in resting.values():
+            self.append(pending)
 
     def _take_turn(
         self, user_id: str, lane: _Lane, taken: list[PendingCommand], left: float, busy: Set[str]

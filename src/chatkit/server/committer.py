@@ -3,7 +3,8 @@
 One storage call per batch, and one batch at a time; unless the store takes several, then what waits beside one that
 takes long goes into another, as far as they do not overlap (`overlap`). What a user asks for in one conversation is
 done in the order of arrival; users take turns (`commit_queue`). The queue is bounded in rows and bytes, and so is the
-part of it that one user may fill; whoever does not fit is refused at once, volatile things first. A failing item never
+part of it that one user may fill; whoever does not fit is refused at once, volatile things first. Cursors wait a moment
+for further ones of the same device, of which only the furthest becomes a command. A failing item never
 fails its neighbours; when storage refuses a whole batch, every item of it is refused as UNAVAILABLE, and what waits.
 Called by `engine`; hands each outcome forwards to the `CommitListener`, and a batch is under way until that is done.
 """
@@ -18,12 +19,13 @@ from typing import Final, Protocol
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
+from msgspec import UnsetType
 
 from .._auto_reset_event import AutoResetEvent
 from ..errors import OverloadedError, RefusedError, UnavailableError
 from ..storage.base import Append, CommandStore, Entry, Outcome, Refused
 from .batch_report import BatchReports
-from .commit_queue import HOST, RESUMES, CommitQueue
+from .commit_queue import HOST, RESUMES, CommitQueue, Cursor
 from .config import ServerConfig
 from .devices import Devices
 from .live.fanout import DELIVERIES_PER_TURN
@@ -56,6 +58,9 @@ class CommitListener(Protocol):
         """Storage refused these, and may have stored them all the same: find out, and publish what it did."""
 
 
+RESTING_PER_DELAY: Final = 100
+"""So many cursors that rest make all of them rest for another `receipt_delay_s`."""
+
 SLOW_S: Final = 0.25
 """How long a batch keeps the others waiting where the store takes several: group commit is cheaper than many
 transactions, and one that is as fast as usual is over by then."""
@@ -77,11 +82,15 @@ class Committer:
         self._devices = devices
         self._config = config
         self._reports = reports
+        self._cost_max = config.commit_queue_max
+        self._bytes_max = config.commit_queue_bytes_max
+        self._share_per_user = config.limits.commit_share_per_user
         self._waiting = CommitQueue(config.limits.commit_share_per_user * config.commit_batch_max)
         self._in_flight: list[Batch] = []
         self._in_flight_max = store.commits_in_flight_max
         self._ended = AutoResetEvent()
         self._urgent = False
+        self._due_s: float | None = None
         self._wake = AutoResetEvent()
         self._submitted = 0
         self._answered = 0
@@ -91,10 +100,7 @@ class Committer:
     @property
     def load(self) -> float:
         """How full the queue is, from 0 to 1."""
-        return max(
-            self._waiting.cost / self._config.commit_queue_max,
-            self._waiting.payload_bytes / self._config.commit_queue_bytes_max,
-        )
+        return max(self._waiting.cost / self._cost_max, self._waiting.payload_bytes / self._bytes_max)
 
     @property
     def waiting_count(self) -> int:
@@ -153,19 +159,70 @@ class Committer:
 
     def queue(self, pending: PendingCommand, *, urgent: bool = True, share: float = 1.0) -> None:
         """As `submit`, for what was accepted already. Raises OverloadedError."""
-        if self.load >= share:
+        self._check_room(pending.user_id, share)
+        first = not self._waiting.has_lanes
+        self._waiting.append(pending)
+        self._submitted += 1
+        if not urgent:
+            self._begin_wait()
+        elif first or not self._urgent:
+            self._urgent = True
+            self._wake.set()
+
+    def advance(self, session: Session, cursor: Cursor, ref: str | UnsetType, share: float) -> None:
+        """Queue a cursor that the store is not expected to refuse. It rests for a while, and a further one of this
+        session and conversation that comes meanwhile takes its place: both have one outcome.
+
+        Args:
+            session: Whose cursor it is.
+            cursor: How far it is to be.
+            ref: The client's mark; one that rests under another mark is kept beside it.
+            share: The part of the queue that this kind of command may fill.
+
+        Raises:
+            OverloadedError: As `submit`.
+            UnavailableError: As `submit`.
+        """
+        taken = self._closed_because is None and not session.leaving
+        if taken and self._waiting.move_resting(session, cursor, ref):
+            return
+        pending = PendingCommand(cursor, session, ref, user_id=session.user_id)
+        self.accept(pending)
+        self._check_room(pending.user_id, share)
+        self._waiting.rest(pending)
+        self._submitted += 1
+        self._begin_wait()
+
+    def _begin_wait(self) -> None:
+        """Something waits that is not urgent: it is due after a moment, with what else comes meanwhile."""
+        if self._due_s is None or len(self._waiting) == 1:
+            self._due_s = anyio.current_time() + self._config.receipt_delay_s
+            self._wake.set()
+        elif self._waiting.resting == self._config.commit_batch_max:
+            self._wake.set()
+
+    def _due_in_s(self) -> float:
+        """Seconds until what is not urgent is due: later the more cursors rest, for the more of them never need a row
+        of their own; but at once when a whole transaction of them does.
+        """
+        resting = self._waiting.resting
+        if self._due_s is None or resting >= self._config.commit_batch_max:
+            return 0.0
+        longer_s = resting / RESTING_PER_DELAY * self._config.receipt_delay_s
+        return self._due_s + longer_s - anyio.current_time()
+
+    def _check_room(self, user_id: str, share: float) -> None:
+        """Raise OverloadedError if this part of the queue is full, or this part of the user's share of it."""
+        waiting, cost_max, bytes_max = self._waiting, share * self._cost_max, share * self._bytes_max
+        if waiting.cost >= cost_max or waiting.payload_bytes >= bytes_max:
             raise OverloadedError("the commit queue is full", retry_after_s=self._config.overload_retry_s)
-        if self._fills_share(pending.user_id, share):
+        if user_id in (HOST, RESUMES):  # nobody counts the share of the host
+            return
+        cost, payload_bytes = waiting.held_by(user_id)
+        if cost >= self._share_per_user * cost_max or payload_bytes >= self._share_per_user * bytes_max:
             raise OverloadedError(
                 "too much of this user waits for storage", retry_after_s=self._config.overload_retry_s
             )
-        self._waiting.append(pending)
-        self._submitted += 1
-        if urgent and not self._urgent:
-            self._urgent = True
-            self._wake.set()
-        elif len(self._waiting) == 1:
-            self._wake.set()
 
     def origin(self, entry: Entry) -> Session | None:
         """The session that sent an entry which is stored and not published yet; None for anybody else's.
@@ -213,16 +270,19 @@ class Committer:
         """Return once everything queued so far has been answered and published."""
         target = self._submitted
         while self._answered < target:
-            self._urgent = True
-            self._wake.set()
+            self._hurry()
             await self._progress.wait()
 
     async def answer(self, sessions: Collection[Session]) -> None:
         """Return once everything that these sessions have asked for has been answered; they ask for nothing more."""
         while self._owes(sessions):
-            self._urgent = True
-            self._wake.set()
+            self._hurry()
             await self._progress.wait()
+
+    def _hurry(self) -> None:
+        self._waiting.end_rest()
+        self._urgent = True
+        self._wake.set()
 
     def _owes(self, sessions: Collection[Session]) -> bool:
         users = dict.fromkeys(it.user_id for it in sessions)
@@ -232,12 +292,11 @@ class Committer:
 
     async def _work(self) -> None:
         """Return when a batch is due: at once for an urgent item, after a moment for receipts alone."""
-        while not self._waiting:
-            await self._wake.wait()
-        if not self._urgent:
-            with anyio.move_on_after(self._config.receipt_delay_s):
-                while not self._urgent:
-                    await self._wake.wait()
+        while not (self._urgent and self._waiting.has_lanes):
+            left_s = self._due_in_s() if self._waiting else None
+            if left_s is not None and left_s <= 0:
+                return
+            await self._wake.wait(left_s)
 
     async def _room(self) -> None:
         """Return when one more batch may begin: none is under way, or all that are take long and there may be more."""
@@ -256,9 +315,12 @@ class Committer:
 
     def _begin(self) -> Batch | None:
         """The next batch, counted as under way; None if everything that waits overlaps with those that are."""
+        if self._due_in_s() <= 0:
+            self._due_s = None
+            self._waiting.end_rest()
         busy = frozenset[str]().union(*(it.keys for it in self._in_flight))
         commands = self._waiting.take(self._config.commit_batch_max, busy)
-        self._urgent = bool(self._waiting)
+        self._urgent = self._waiting.has_lanes
         if not commands:
             return None
         batch = Batch(commands)
@@ -355,17 +417,6 @@ class Committer:
     def _count_answered(self, count: int) -> None:
         self._answered += count
         self._progress.set()
-
-    def _fills_share(self, user_id: str, share: float) -> bool:
-        """Whether what waits of a user fills this part of their share; nobody counts the share of the host."""
-        cost, payload_bytes = self._waiting.held_by(user_id)
-        if not cost or user_id in (HOST, RESUMES):
-            return False
-        config = self._config
-        share *= config.limits.commit_share_per_user
-        return (
-            cost >= share * config.commit_queue_max or payload_bytes >= share * config.commit_queue_bytes_max
-        )
 
     def _unavailable(self, reason: str) -> UnavailableError:
         return UnavailableError(reason, retry_after_s=self._config.overload_retry_s)

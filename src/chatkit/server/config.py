@@ -51,7 +51,9 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             refused when it is full, receipts from half of it, typing from a quarter.
         commit_queue_bytes_max: The same bound in bytes of payload.
         commit_batch_max: Most items in one transaction, counted alike.
-        receipt_delay_s: How long receipts wait for company before they make a transaction of their own.
+        receipt_delay_s: How long confirmations and read cursors wait for further ones of the same device, of which only
+            the furthest is stored; with every 100 that wait as long again, but no longer than until `commit_batch_max`
+            of them do.
         send_buffer_bytes: Bytes held for one session before its pushes are dropped and it is told BEHIND; the
             session is not read from meanwhile, and closed at four times that.
         sync_queue_max: SYNC requests waiting in one session; further ones are refused.
@@ -83,7 +85,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     commit_queue_max: int = 20_000
     commit_queue_bytes_max: int = 64 * 1024 * 1024
     commit_batch_max: int = 1_000
-    receipt_delay_s: float = 0.02
+    receipt_delay_s: float = 0.05
     send_buffer_bytes: int = 1024 * 1024
     sync_queue_max: int = 256
     page_bytes_max: int = 64 * 1024

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from msgspec import UNSET, UnsetType
 
@@ -20,6 +21,10 @@ from ..wire.codec import BadItem, Codec
 
 _FRAME_BYTES = 32 * 1024
 """A slow line must bring a whole frame within two heartbeats: that is the client's sign that the server is alive."""
+
+_IN_SESSION: Final = SERVER_RECEIVES[State.OPEN]
+_OPEN: Final = State.OPEN
+_CLOSED: Final = State.CLOSED
 
 _FULL_FACTOR = 4
 """Answers may fill this many buffers before the connection counts as lost."""
@@ -81,31 +86,34 @@ class Connection(ABC):
 
         Before WELCOME only a small HELLO is decoded: a stranger must not be able to make the server work.
         """
-        if self.closed:
+        state = self.state
+        if state is _CLOSED:
             return
         self.heard_at_s = now_s
         if (type(frame) is bytes) is not self.codec.binary:
             self.close(ev.CloseCode.PROTOCOL_ERROR, "wrong kind of frame for this subprotocol")
             return
-        if self.state is State.LOGGING_IN:
+        if state is State.LOGGING_IN:
             self.close(ev.CloseCode.PROTOCOL_ERROR, "nothing may follow HELLO before WELCOME")
             return
+        items: Sequence[ev.ClientEvent | BadItem]
         try:
-            items = self._decode(frame)
+            items = self.codec.client_events(frame) if state is _OPEN else self.codec.hello_events(frame)
         except TooLargeError as error:
             self.close(ev.CloseCode.TOO_BIG, str(error))
         except BadRequestError as error:
             self._bad_item(BadItem(str(error)))
         else:
-            for item in items:
-                if self.closed:
-                    return
-                self._take(item)
+            self._take_all(items)
 
-    def _decode(self, frame: bytes | str) -> Sequence[ev.ClientEvent | BadItem]:
-        if self.state is State.OPEN:
-            return self.codec.client_events(frame)
-        return self.codec.hello_events(frame)
+    def _take_all(self, items: Sequence[ev.ClientEvent | BadItem]) -> None:
+        for item in items:
+            if self.state is _OPEN and type(item) in _IN_SESSION:  # nearly all are
+                self._handle(item)  # type: ignore[arg-type]  # nothing else is in the table
+            elif self.state is _CLOSED:
+                return
+            else:
+                self._take(item)
 
     def _take(self, item: ev.ClientEvent | BadItem) -> None:
         if isinstance(item, BadItem):
@@ -128,7 +136,7 @@ class Connection(ABC):
 
     def answer(self, event: ev.ServerEvent) -> None:
         """Queue an event that may not be dropped; a connection that cannot take it is closed with 4000."""
-        if self.closed:
+        if self.state is _CLOSED:
             return
         encoded = self.codec.encode(event)
         if self._buffer and self._buffer_bytes + len(encoded) > _FULL_FACTOR * self._buffer_bytes_max:
@@ -164,7 +172,7 @@ class Connection(ABC):
     def offer(self, encoded: bytes) -> bool:
         """Queue an encoded event that may be dropped. Returns whether it was taken: not when full or closed."""
         size = self._buffer_bytes + len(encoded)
-        if size > self._buffer_bytes_max or self.state is State.CLOSED:
+        if size > self._buffer_bytes_max or self.state is _CLOSED:
             return False
         self._buffer.append(encoded)  # as `_append`, whose call would be made for each delivery
         self._buffer_bytes = size
@@ -235,7 +243,7 @@ class Connection(ABC):
     @property
     def closed(self) -> bool:
         """Whether it takes and gives nothing more, but for what is buffered."""
-        return self.state is State.CLOSED
+        return self.state is _CLOSED
 
     def close(self, code: int, reason: str) -> None:
         """End the connection: nothing more is taken in; what is buffered still leaves first."""

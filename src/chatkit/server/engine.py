@@ -56,7 +56,7 @@ from ..wire import events as ev
 from ..wire.payload import canonical
 from .access import Access
 from .allowance import Allowance
-from .commit_queue import HOST
+from .commit_queue import HOST, Cursor
 from .committer import Committer
 from .config import ServerConfig
 from .entries import sent_of
@@ -104,16 +104,17 @@ class Engine:
         self._committer = committer
         self._host_sends = host_sends
         self._publisher = publisher
+        self._confirmed = publisher.on_confirmed
         self._access = access
         self._config = config
         self._ports = ports
-        self._secret = b""
+        self._keyed = _keyed(b"")
         self._guard: LoopGuard | None = None
         self._orders: dict[Session, SendOrder] = {}
 
     def start(self, secret: bytes, guard: LoopGuard) -> None:
         """Take the log's secret, known once the store is open, and the event loop that waits for answers."""
-        self._secret = secret
+        self._keyed = _keyed(secret)
         self._guard = guard
 
     def stop(self) -> None:
@@ -160,24 +161,33 @@ class Engine:
 
     def delivered(self, session: Session, event: ev.DeliveredAck) -> None:
         """DELIVERED_ACK, cumulative or of one message. Source: docs/protocol.md#delivered_ack"""
-        if (event.up_to_seq is UNSET) == (event.message_id is UNSET):
+        name, up_to_seq, message_id = event.conversation_id, event.up_to_seq, event.message_id
+        if (up_to_seq is UNSET) == (message_id is UNSET):
             raise BadRequestError("give either `upToSeq` or `messageId`")
-        command: Command
-        if event.up_to_seq is not UNSET:
-            command = self.advance_delivered(
-                event.conversation_id, session.user_id, session.device_id, event.up_to_seq
-            )
-        else:
-            assert event.message_id is not UNSET
-            command = self.confirm(
-                event.message_id, session.user_id, session.device_id, event.conversation_id
-            )
-        self._submit_receipt(session, command, event.ref)
+        if message_id is not UNSET:
+            command = self.confirm(message_id, session.user_id, session.device_id, name)
+            self._submit_receipt(session, command, event.ref)
+        elif up_to_seq is not UNSET:
+            at_ms = self._ports.clock.now_ms()
+            cursor = AdvanceDelivered(name, session.user_id, session.device_id, up_to_seq, at_ms)
+            self._advance(session, cursor, event.ref)
 
     def read(self, session: Session, event: ev.Read) -> None:
         """READ. Source: docs/protocol.md#read"""
-        command = self.advance_read(event.conversation_id, session.user_id, event.up_to_seq)
-        self._submit_receipt(session, command, event.ref)
+        self._advance(
+            session, self.advance_read(event.conversation_id, session.user_id, event.up_to_seq), event.ref
+        )
+
+    def _advance(self, session: Session, cursor: Cursor, ref: str | UnsetType) -> None:
+        """Queue a cursor. It may take the place of one before it if both are of entries that were pushed to the
+        session: whether any other is refused, the store alone can say.
+        """
+        if cursor.up_to_seq <= session.last_pushed_seq.get(cursor.conversation_id, -1):
+            if self._confirmed is not None and type(cursor) is AdvanceDelivered:
+                self._confirmed(session, cursor.conversation_id, cursor.up_to_seq, cursor.at_ms)
+            self._committer.advance(session, cursor, ref, _RECEIPT_SHARE)
+        else:
+            self._submit_receipt(session, cursor, ref)
 
     def recall(self, session: Session, event: ev.Recall) -> None:
         """RECALL: MSG_ACK of the recall's own entry. Source: docs/protocol.md#recall"""
@@ -274,7 +284,9 @@ class Engine:
     def append(self, conversation_id: str, sender_id: str, client_msg_id: str, payload: Any) -> Append:
         """A user's message. Raises BadRequestError or TooLargeError for a payload nobody may store."""
         encoded = canonical(payload)
-        mac = hashlib.blake2b(encoded, key=self._secret, digest_size=16).digest()
+        keyed = self._keyed.copy()
+        keyed.update(encoded)
+        mac = keyed.digest()
         return Append(conversation_id, sender_id, client_msg_id, encoded, mac, self._now_ms(), self.policy)
 
     def review(
@@ -424,3 +436,8 @@ class Engine:
 
     def _now_ms(self) -> int:
         return self._ports.clock.now_ms()
+
+
+def _keyed(secret: bytes) -> hashlib.blake2b:
+    """The MAC of nothing yet: copied for each payload, which costs less than to begin with the key again."""
+    return hashlib.blake2b(key=secret, digest_size=16)

@@ -59,7 +59,11 @@ logger = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Turns outcomes into answers and pushes, and into messages for the other nodes if there may be any."""
+    """Turns outcomes into answers and pushes, and into messages for the other nodes if there may be any.
+
+    Attributes:
+        on_confirmed: To be called with what a session confirms, as soon as it does; None: nobody wants to know.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class Publisher:
     ) -> None:
         self._hub = hub
         self._feed = feed
+        self.on_confirmed = hub.confirmed if hub.times_deliveries else None
         self._receipts = receipts
         self._to_reconcile = to_reconcile
         self._bridge = bridge
@@ -197,8 +202,8 @@ class Publisher:
 
     def _advanced(self, pending: PendingCommand, outcome: Advanced) -> None:
         command, session = pending.command, pending.session
-        if session is not None and type(command) is AdvanceDelivered:
-            self._hub.confirmed(session, command.conversation_id, command.up_to_seq, command.at_ms)
+        if self.on_confirmed is not None and session is not None and type(command) is AdvanceDelivered:
+            self.on_confirmed(session, command.conversation_id, command.up_to_seq, command.at_ms)
         if outcome.moved:
             self._receipts.note(outcome, pending.session)
             if self._bridge is not None:

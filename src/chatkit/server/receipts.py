@@ -49,6 +49,11 @@ class _Moved(msgspec.Struct):
     def place(self) -> tuple[int, int]:
         return self.advanced.delivered_seq, self.advanced.read_seq
 
+    def is_early(self, audience: Audience) -> bool:
+        """Whether it is of an entry that this node has not applied yet."""
+        position, advanced = audience.position, self.advanced
+        return advanced.delivered_seq > position or advanced.read_seq > position
+
 
 class Receipts:
     """Collects moved cursors and turns them into RECEIPT events."""
@@ -72,7 +77,7 @@ class Receipts:
         moved = _Moved(advanced, set(advanced.authors), origin, audience.epoch)
         known = self._moved.get(key)
         self._moved[key] = moved if known is None or known.epoch != moved.epoch else _both(known, moved)
-        if _is_early(moved, audience):
+        if moved.is_early(audience):
             self._to_reconcile.log(advanced.conversation_id)
 
     def flush(self) -> bool:
@@ -96,7 +101,7 @@ class Receipts:
             audience = self._hub.audience(moved.advanced.conversation_id)
             if audience is None or audience.epoch != moved.epoch:
                 continue
-            if not _is_early(moved, audience):
+            if not moved.is_early(audience):
                 deliveries += self._try_send(audience, moved)
             elif len(self._moved) < _EARLY_MAX:
                 self._moved[key] = moved
@@ -140,8 +145,8 @@ class Receipts:
         if advanced.member_count > RECEIPT_MEMBERS_MAX:
             covered_seq = max(advanced.delivered_seq, self._large.get(conversation_id, 0))
             self._large[conversation_id] = covered_seq
-        users = (user_id, *(author for author in sorted(moved.authors) if author != user_id))
-        sessions = self._hub.in_conversation(conversation_id, users, but=moved.origin)
+        authors = sorted(moved.authors - {user_id}) if moved.authors else ()
+        sessions = self._hub.in_conversation(conversation_id, (user_id, *authors), but=moved.origin)
         delivered_seq, read_seq = audience.raise_cursors(user_id, advanced.delivered_seq, advanced.read_seq)
         if sessions:
             push = ev.ReceiptPush(
@@ -177,7 +182,3 @@ def _both(earlier: _Moved, later: _Moved) -> _Moved:
     furthest = max(earlier, later, key=lambda it: it.place).advanced
     origin = later.origin if later.origin is earlier.origin else None
     return _Moved(furthest, earlier.authors | later.authors, origin, later.epoch)
-
-
-def _is_early(moved: _Moved, audience: Audience) -> bool:
-    return max(moved.place) > audience.position

@@ -6,7 +6,7 @@ What a service needs to remember of a session it keeps itself and lets go of whe
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import UNSET, UnsetType
 
@@ -18,6 +18,8 @@ from ..wire.codec import BadItem, Codec
 from .connection import Connection
 from .login_request import LoginRequest
 from .refusal_log import log_refusal
+
+_CLOSED: Final = State.CLOSED
 
 
 class Services(Protocol):
@@ -111,11 +113,16 @@ class Session(Connection):
 
     def push(self, encoded: bytes, conversation_id: str, seq: int) -> None:
         """Offer an encoded NEW_MSG; dropped, and the conversation marked, when the buffer is full."""
-        if conversation_id not in self.behind and self.offer(encoded):
-            self.last_pushed_seq[conversation_id] = seq
-        else:
+        size = self._buffer_bytes + len(encoded)
+        if size > self._buffer_bytes_max or self.state is _CLOSED or conversation_id in self.behind:
             self.mark_behind(conversation_id)
             self._services.dropped()
+            return
+        self._buffer.append(encoded)  # as `offer`, whose call would be made for each delivery
+        self._buffer_bytes = size
+        self.last_pushed_seq[conversation_id] = seq
+        if len(self._buffer) == 1:
+            self._wake()
 
     def push_volatile(self, encoded: bytes, conversation_id: str) -> None:
         """Offer an encoded RECEIPT or TYPING; dropped when the buffer is full: a HEADS listing says it again."""

@@ -7,8 +7,10 @@ encoded push serves every session that speaks this codec.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, get_args
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -69,6 +71,15 @@ _PLAIN_WORDS = {
 }
 """For errors of msgspec that would repeat a pattern or, unbounded, what the client sent."""
 
+_SURELY_FITS: Final = ev.FRAME_BYTES_MAX // 4
+"""A character is four bytes at most."""
+
+_IDS_KEPT: Final = 16_384
+"""Ids of conversations of which it is known whether they are any: most events are of a few."""
+
+_CHECKED_HERE: Final = (ev.DeliveredAck, ev.SendMsg, ev.Read)
+_ID: Final = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+
 _HelloFrame = Annotated[list[ev.Hello], Meta(max_length=1)] | ev.Hello
 _ClientFrame = list[ev.ClientEvent] | ev.ClientEvent
 _ServerFrame = list[ev.ServerEvent] | ev.ServerEvent
@@ -113,14 +124,18 @@ class Codec:
             TooLargeError: The frame is above the limit; it was not decoded.
             BadRequestError: The frame cannot be parsed or holds too many items; nothing of it counts.
         """
-        check_frame_size(frame)
+        if len(frame) > _SURELY_FITS:
+            check_frame_size(frame)
         try:
             decoded = self._decode_client(frame)
         except _UNDECODABLE:
             return self._client_items(frame)
         if type(decoded) is not list:
-            return (decoded,)
+            return (decoded,) if _flaw(decoded) is None else self._client_items(frame)
         _check_batch(decoded)
+        for event in decoded:
+            if _flaw(event) is not None:
+                return self._client_items(frame)
         return decoded
 
     def hello_events(self, frame: bytes | str) -> Sequence[ev.Hello | BadItem]:
@@ -236,9 +251,10 @@ class Codec:
     def _client_item(self, raw: msgspec.Raw | bytes | str) -> ev.ClientEvent | BadItem:
         try:
             event: ev.ClientEvent = self._decode_client_item(raw)
-            return event
         except _UNDECODABLE as error:
             return self._deep_send(raw) or self._bad_item(raw, self.why(raw, error))
+        flaw = _flaw(event)
+        return event if flaw is None else self._bad_item(raw, _PLAIN_WORDS[flaw])
 
     def _deep_send(self, raw: msgspec.Raw | bytes | str) -> ev.SendMsg | BadItem | None:
         """A SEND_MSG whose payload is nested deeper than the decoder checks by itself; None if it is something else."""
@@ -319,6 +335,24 @@ def check_frame_size(frame: bytes | str, bytes_max: int = ev.FRAME_BYTES_MAX) ->
         raise TooLargeError(f"frame is {size} bytes; at most {bytes_max} are taken")
 
 
+@lru_cache(maxsize=_IDS_KEPT)
+def _is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None and text not in (".", "..")
+
+
+def _flaw(event: ev.ClientEvent) -> str | None:
+    """Where an event that comes often holds characters that may not be there; None if it does not."""
+    if not isinstance(event, _CHECKED_HERE):
+        return None
+    if not _is_id(event.conversation_id):
+        return "$.conversationId"
+    if event.ref is not UNSET and "\0" in event.ref:
+        return "$.ref"
+    if isinstance(event, ev.SendMsg) and "\0" in event.client_msg_id:
+        return "$.clientMsgId"
+    return None
+
+
 def close_reason(text: str) -> str:
     """As much of a text as a WebSocket's close frame has room for. Source: RFC 6455, 5.5."""
     return text.encode()[:_REASON_BYTES_MAX].decode(errors="ignore")
@@ -340,6 +374,8 @@ def plain_words(error: BaseException) -> str:
     message, _, place = str(error).rpartition(" - at ")
     if message.startswith(("Invalid value", "Invalid enum value", "Expected `str` matching regex")):
         return _PLAIN_WORDS.get(place.strip("`"), f"{place} is not valid")
+    if message.startswith("Expected `str` of length"):
+        return _PLAIN_WORDS.get(place.strip("`"), str(error))
     return str(error)
 
 

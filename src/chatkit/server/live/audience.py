@@ -260,6 +260,9 @@ class Audience:
             What to notify: never below what was notified before, as another node's message may come late.
         """
         notified_delivered, notified_read = self._notified.get(user_id, (0, 0))
-        cursors = max(delivered_seq, notified_delivered), max(read_seq, notified_read)
-        self._notified[user_id] = cursors
+        if notified_delivered > delivered_seq:
+            delivered_seq = notified_delivered
+        if notified_read > read_seq:
+            read_seq = notified_read
+        cursors = self._notified[user_id] = delivered_seq, read_seq
         return cursors

@@ -57,6 +57,11 @@ class Hub:
         """How many conversations have somebody online."""
         return len(self._audiences)
 
+    @property
+    def times_deliveries(self) -> bool:
+        """Whether anybody listens to how long entries take."""
+        return self._times is not None
+
     # --- who is here ---
 
     def join(self, session: Session, conversations: Iterable[MembershipSnapshot]) -> Session | None:

@@ -60,7 +60,8 @@ class Presence:
 
     def sessions(self, user_ids: Iterable[str]) -> list[Session]:
         """The sessions of these users, in their order."""
-        return [it for user_id in user_ids for it in self._users.get(user_id, {}).values()]
+        users = self._users
+        return [it for user_id in user_ids if user_id in users for it in users[user_id].values()]
 
     def user_ids(self) -> list[str]:
         """Every user who is here."""
