@@ -125,7 +125,7 @@ def node(
         try:
             os.sched_setaffinity(process.pid, {for_server})
             os.sched_setaffinity(0, {for_load})
-            yield Node(process, **_said(process))
+            yield Node(process, **said_by(process, START_TIMEOUT_S))
         finally:
             os.sched_setaffinity(0, allowed)
             process.terminate()
@@ -136,10 +136,10 @@ def node(
                 process.wait()
 
 
-def _said(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Where it is, as the server says on its first line."""
+def said_by(process: subprocess.Popen[bytes], timeout_s: float) -> dict[str, Any]:
+    """Where it is, as the server says on its first line. Raises CannotMeasureError if it says nothing in time."""
     assert process.stdout is not None
-    late = threading.Timer(START_TIMEOUT_S, process.kill)
+    late = threading.Timer(timeout_s, process.kill)
     late.start()
     line = process.stdout.readline()
     late.cancel()

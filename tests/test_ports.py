@@ -38,15 +38,23 @@ EXCEPTIONS: dict[Path, set[str]] = {
     },
     # real sockets of uvicorn, whose protocols are asyncio's; a buffer for each thread that runs a loop
     SOURCE / "gateway/strangers.py": {"asyncio", "asyncio.AbstractEventLoop", "asyncio.Transport"},
-    SOURCE / "gateway/websocket_protocol.py": {
+    SOURCE / "gateway/fair_connection.py": {
         "asyncio",
         "asyncio.BufferedProtocol",
-        "asyncio.Protocol",
         "asyncio.TimerHandle",
         "asyncio.Transport",
         "asyncio.get_running_loop",
         "threading",
         "threading.local",
+    },
+    SOURCE / "gateway/websocket_protocol.py": {"asyncio", "asyncio.TimerHandle", "asyncio.Transport"},
+    SOURCE / "gateway/websocket_session.py": {
+        "asyncio",
+        "asyncio.AbstractEventLoop",
+        "asyncio.BufferedProtocol",
+        "asyncio.TimerHandle",
+        "asyncio.Transport",
+        "asyncio.get_running_loop",
     },
     # which loop runs: asyncpg is made for asyncio
     SOURCE / "drivers/postgres.py": {"asyncio", "asyncio.get_running_loop"},

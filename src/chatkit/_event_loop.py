@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 
 import anyio
 import anyio.lowlevel
@@ -22,6 +22,16 @@ def current_loop() -> object:
         return asyncio.get_running_loop()
     except RuntimeError:  # trio
         return anyio.lowlevel.current_token().native_token
+
+
+def for_callbacks(context: Context) -> Context:
+    """The same context: callbacks of asyncio that run in it may use anyio, and start tasks, as tasks may."""
+    try:
+        import sniffio
+    except ImportError:  # without it anyio asks asyncio itself
+        return context
+    context.run(sniffio.current_async_library_cvar.set, "asyncio")
+    return context
 
 
 class LoopGuard:

@@ -15,8 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chatkit import asgi_app
-from chatkit.gateway import call, websocket_protocol
+from chatkit.gateway import call, fair_connection, websocket_protocol
 
+from .both_ways import BOTH_WAYS
 from .test_mounting import new_server, running
 
 KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
@@ -43,10 +44,10 @@ async def large(request: Request) -> Response:
     return Response(b"x" * 20_000_000)
 
 
-@pytest.fixture
-async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+@pytest.fixture(params=BOTH_WAYS)
+async def port(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(websocket_protocol, "REQUEST_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(websocket_protocol, "LINGER_S", 0.2)
+    monkeypatch.setattr(fair_connection, "LINGER_S", 0.2)
     monkeypatch.setattr(call, "BODY_TIMEOUT_S", 0.05)
     routes = [
         Route("/upload", upload, methods=["POST"]),
@@ -59,6 +60,7 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
         log_config=None,
         http=websocket_protocol.ChatHttpProtocol,
         ws=websocket_protocol.ChatWebSocketProtocol,
+        **BOTH_WAYS[request.param],
     )
     async with running(config) as number:
         yield number

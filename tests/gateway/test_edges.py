@@ -15,18 +15,24 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from chatkit import asgi_app
-from chatkit.gateway import websocket_protocol
+from chatkit.gateway import fair_connection
 from chatkit.gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol, hide_queries
 
+from .both_ways import BOTH_WAYS
 from .test_deadlines import UPGRADE, until_closed
 from .test_mounting import new_server, running
 
 
-@pytest.fixture
-async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    monkeypatch.setattr(websocket_protocol, "LINGER_S", 0.5)
+@pytest.fixture(params=BOTH_WAYS)
+async def port(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    monkeypatch.setattr(fair_connection, "LINGER_S", 0.5)
     config = uvicorn.Config(
-        asgi_app(new_server()), port=0, log_config=None, http=ChatHttpProtocol, ws=ChatWebSocketProtocol
+        asgi_app(new_server()),
+        port=0,
+        log_config=None,
+        http=ChatHttpProtocol,
+        ws=ChatWebSocketProtocol,
+        **BOTH_WAYS[request.param],
     )
     config.ws_max_size = 1_000_000
     async with running(config) as number:

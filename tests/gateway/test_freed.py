@@ -17,18 +17,31 @@ import pytest
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
 
 from chatkit import ChatClient, asgi_app
-from chatkit.gateway import websocket_protocol
+from chatkit.gateway import fair_connection
+from chatkit.gateway.framing import Framing
 from chatkit.gateway.websocket_asgi import _Pump
 from chatkit.gateway.websocket_protocol import ChatHttpProtocol, ChatWebSocketProtocol
+from chatkit.gateway.websocket_session import SessionProtocol
 from chatkit.server.session import Session
 from chatkit.wire.codec import JSON
 
+from .both_ways import BOTH_WAYS
 from .test_mounting import new_server, running
 
-OF_A_CONNECTION = {Session, _Pump, ChatHttpProtocol, ChatWebSocketProtocol, ServerProtocol}
+OF_A_CONNECTION = {
+    Session,
+    _Pump,
+    ChatHttpProtocol,
+    ChatWebSocketProtocol,
+    ServerProtocol,
+    SessionProtocol,
+    Framing,
+    Protocol,
+}
 
 
 @pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
@@ -36,11 +49,16 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     return "asyncio", {"use_uvloop": request.param}
 
 
-@pytest.fixture
-async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    monkeypatch.setattr(websocket_protocol, "LINGER_S", 0.1)
+@pytest.fixture(params=BOTH_WAYS)
+async def port(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    monkeypatch.setattr(fair_connection, "LINGER_S", 0.1)
     config = uvicorn.Config(
-        asgi_app(new_server()), port=0, log_config=None, http=ChatHttpProtocol, ws=ChatWebSocketProtocol
+        asgi_app(new_server()),
+        port=0,
+        log_config=None,
+        http=ChatHttpProtocol,
+        ws=ChatWebSocketProtocol,
+        **BOTH_WAYS[request.param],
     )
     async with running(config) as number:
         yield number

@@ -14,6 +14,10 @@ from collections import deque
 from collections.abc import MutableMapping
 from typing import Any, Final, Protocol
 
+from ..server.login_request import LoginRequest
+from ..server.server import ChatServer
+from ..wire.codec import Codec
+
 SLICE_BYTES = 512
 """What is read of a stranger in one turn; of the smallest frames it holds 85, which take half a millisecond."""
 
@@ -31,6 +35,9 @@ CONNECTION: Final = "chatkit.connection"
 class Reader(Protocol):
     """What the app says to whoever reads its connection."""
 
+    def take_over(self, server: ChatServer, codec: Codec, request: LoginRequest) -> bool:
+        """Drive a session on this connection, whose handshake was accepted. Returns whether it does so from now on."""
+
     def await_login(self) -> None:
         """Whoever is at the other end is a stranger until `logged_in`."""
 
@@ -40,6 +47,10 @@ class Reader(Protocol):
 
 class _AnyReader:
     """Of an ASGI server that cannot be spoken to."""
+
+    def take_over(self, server: ChatServer, codec: Codec, request: LoginRequest) -> bool:
+        """The app does it."""
+        return False
 
     def await_login(self) -> None:
         """Nothing can be done."""

@@ -32,13 +32,12 @@ from .call import CREDENTIAL_IN_URL, address_of, has_credential, login_request
 from .http_api import HttpApi
 from .origins import Origins
 from .problems import NO_SUCH_PATH, SECURITY_HEADERS, problem
+from .session_end import CLOSE_TIMEOUT_S, close_of, failed
 from .strangers import Reader, reader_of
 
 __all__ = ["asgi_app"]
 
 logger = logging.getLogger(__name__)
-
-_CLOSE_TIMEOUT_S = 5.0
 
 
 def asgi_app(
@@ -120,7 +119,7 @@ class _ChatApp(Starlette):
 
 
 class WebSocketEndpoint:
-    """Pumps frames between an ASGI WebSocket and a session: one reader, one writer."""
+    """Accepts WebSockets. Their sessions are driven by whoever reads the connection, if that is ours, else here."""
 
     def __init__(self, server: ChatServer, origins: Origins) -> None:
         self._server = server
@@ -150,7 +149,9 @@ class WebSocketEndpoint:
             await _close(send, 1011, NOT_RUNNING)
         else:
             request = login_request(handshake) if self._server.login.by_request else address_of(handshake)
-            await _Pump(self._server, codec or JSON, receive, send, reader, request).run()
+            codec = codec or JSON
+            if not reader.take_over(self._server, codec, request):
+                await _Pump(self._server, codec, receive, send, reader, request).run()
 
     async def _refuse_url(self, receive: Receive, send: Send) -> None:
         """Answer the first frame, whatever it is: a client that writes first then reads why."""
@@ -161,7 +162,7 @@ class WebSocketEndpoint:
 
 
 class _Pump:
-    """One accepted connection.
+    """One accepted connection: one task reads, one writes.
 
     Reading and writing have a scope of their own each, and end in it: what is cancelled in a task group's scope leaves
     a reference cycle behind with everything that the connection held (findings/anyio_cancelled_child.sh).
@@ -196,21 +197,20 @@ class _Pump:
                     await self._read()
                 self._writing.cancel()
         except Exception:
-            logger.exception("session %s: its connection failed", self._session.session_id)
-            await self._fail()
+            await self._fail(*failed(self._session))
         finally:
             self._server.disconnected(self._session)
 
-    async def _fail(self) -> None:
+    async def _fail(self, code: int, reason: str) -> None:
         """Close with 1011 ourselves: what hosts' servers send when an app fails goes from 1011 to nothing at all."""
-        with anyio.move_on_after(_CLOSE_TIMEOUT_S), suppress(OSError, RuntimeError):
-            await self._send({"type": "websocket.close", "code": 1011, "reason": "the server failed"})
+        with anyio.move_on_after(CLOSE_TIMEOUT_S), suppress(OSError, RuntimeError):
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     def _wake(self) -> None:
         self._woken.set()
         if self._writing is not None and self._session.close_code is not None:
             # a peer that does not read must not hold the connection open
-            self._writing.deadline = min(self._writing.deadline, anyio.current_time() + _CLOSE_TIMEOUT_S)
+            self._writing.deadline = min(self._writing.deadline, anyio.current_time() + CLOSE_TIMEOUT_S)
 
     async def _read(self) -> None:
         """Until the peer is gone. What arrives after the session was closed is not looked at."""
@@ -250,8 +250,8 @@ class _Pump:
                     break
                 else:
                     await self._woken.wait()
-            reason = close_reason(session.close_reason)
-            await self._send({"type": "websocket.close", "code": session.close_code, "reason": reason})
+            code, reason = close_of(session)
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
         except (OSError, RuntimeError):  # gone, or closed by the ASGI server after a broken frame
             logger.debug("session %s: the peer is gone", session.session_id)
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
-from weakref import WeakKeyDictionary, proxy
+from weakref import proxy
 
 import h11
 import websockets.http11
@@ -29,21 +28,21 @@ from websockets.frames import Frame
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from ..core.rate_limit import Rate, RateLimiter
 from ..errors import BadRequestError, ForbiddenError, OverloadedError, RefusedError, TooLargeError
-from ..wire.events import FRAME_BYTES_MAX, HELLO_BYTES_MAX, CloseCode
+from ..server.login_request import LoginRequest
+from ..server.server import ChatServer
+from ..wire.codec import Codec
+from ..wire.events import HELLO_BYTES_MAX
+from . import fair_connection
+from .fair_connection import UvicornConnection, strangers_of
 from .problems import SECURITY_HEADERS, problem
-from .strangers import CONNECTION, SLICE_BYTES, Strangers, descriptors_max, places_of
+from .small_frames import CONTROL_FLOOD, FRAGMENT_FLOOD, SmallFrames
+from .strangers import CONNECTION
+from .websocket_session import SessionProtocol
 
 REQUEST_TIMEOUT_S = 10.0
 """How long a connection may take to send the head of a request, from its opening or its last answer; and how long it
 may send nothing of a body that is due, or read nothing of an answer."""
-
-LINGER_S = 5.0
-"""How long a connection that is closed may take to read what is left for it."""
-
-LINGER_BYTES_MAX = 4 * FRAME_BYTES_MAX
-"""What is read and thrown away of a peer that is closed: a reset would take away the reason before it is read."""
 
 HEAD_BYTES_MAX = 32 * 1024
 """The head of a request: its line and all its headers."""
@@ -57,17 +56,6 @@ UNREAD_BODY_BYTES_MAX = 64 * 1024
 CHUNKS_MAX = 1_024
 """Chunks in which the body of a request may come."""
 
-FRAGMENTS_MAX = 1_024
-"""Fragments in which a WebSocket message may come; an empty one counts as 64."""
-
-CONTROL_FRAMES = Rate(10, 100)
-"""Pings and pongs of a connection."""
-
-TRUSTED_SLICE_BYTES = 16 * 1024
-"""What is read of somebody who is logged in, in one turn of the event loop."""
-
-_EMPTY_FRAGMENT_COST = 64
-
 
 def hide_queries(record: logging.LogRecord) -> bool:
     """A filter for the loggers of uvicorn: nothing behind `?` of a URL is logged, in case somebody put a token there.
@@ -77,112 +65,6 @@ def hide_queries(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
         record.args = tuple(it.partition("?")[0] if isinstance(it, str) else it for it in record.args)
     return True
-
-
-class _SharedBuffer(threading.local):
-    """Where all connections of a thread read into: what came is copied before the next one reads."""
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(TRUSTED_SLICE_BYTES))
-
-
-_buffer = _SharedBuffer()
-_strangers: WeakKeyDictionary[ServerState, Strangers] = WeakKeyDictionary()
-
-
-def strangers_of(server_state: ServerState) -> Strangers:
-    """The strangers of a uvicorn server that runs in this thread."""
-    found = _strangers.get(server_state)
-    if found is None:
-        found = _strangers[server_state] = Strangers(asyncio.get_running_loop(), places_of(descriptors_max()))
-    return found
-
-
-class _SlicedReader(asyncio.BufferedProtocol):
-    """Stands between a transport and a protocol of uvicorn, and decides how much is read of it at once.
-
-    It is an object of its own because uvloop takes nothing that is an `asyncio.Protocol` for a buffered one.
-    """
-
-    def __init__(self, connection: FairConnection) -> None:
-        self._connection = connection
-        self.connection_lost = connection.connection_lost  # type: ignore[method-assign]
-        self.pause_writing = connection.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = connection.resume_writing  # type: ignore[method-assign]
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next slice goes."""
-        return _buffer.view[: self._connection.slice_bytes]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """A slice has come."""
-        self._connection.slice_read(bytes(_buffer.view[:nbytes]))
-
-    def eof_received(self) -> None:
-        """The peer sends nothing more: the connection is closed."""
-
-
-class FairConnection(asyncio.Protocol):
-    """A connection that is read in small slices, those of strangers by turns, and closed without a reset."""
-
-    transport: asyncio.Transport
-    _strangers: Strangers
-    _trusted = False
-    _deaf = False
-    _ignored_bytes = 0
-    _linger: asyncio.TimerHandle | None = None
-
-    @property
-    def slice_bytes(self) -> int:
-        """How much is read at once."""
-        return TRUSTED_SLICE_BYTES if self._trusted or self._deaf else SLICE_BYTES
-
-    def await_login(self) -> None:
-        """Whoever is at the other end is a stranger until `logged_in`."""
-
-    def logged_in(self) -> None:
-        """Whoever is at the other end has proved who they are."""
-        self._trusted = True
-        self._strangers.leave(self)
-
-    def slice_read(self, data: bytes) -> None:
-        """Have a slice handled: at once, or in the turn of a stranger."""
-        if self._trusted and not self._deaf:
-            self.data_received(data)
-        else:
-            self._strangers.read(self, data)
-
-    def take_turn(self, data: bytes) -> None:
-        """Handle a slice, or throw it away after the end."""
-        if self._deaf:
-            self._ignore(len(data))
-        else:
-            self.data_received(data)
-
-    def _ignore(self, nbytes: int) -> None:
-        self._ignored_bytes += nbytes
-        if self._ignored_bytes > LINGER_BYTES_MAX:
-            self.transport.abort()
-
-    def _close_slowly(self) -> None:
-        """Look at nothing more that comes; close once the peer has, or after a while."""
-        self._deaf = True
-        self.transport.resume_reading()
-        self._arm_linger()
-
-    def _arm_linger(self) -> None:
-        if self._linger is None:
-            self._linger = asyncio.get_running_loop().call_later(LINGER_S, self.transport.abort)
-
-    def _read_in_slices(self) -> None:
-        self.transport.pause_reading()  # uvloop asks for the kind of a protocol when reading begins
-        self.transport.set_protocol(_SlicedReader(self))
-        self.transport.resume_reading()
-
-    def _ended(self) -> None:
-        self._strangers.leave(self)
-        if self._linger is not None:
-            self._linger.cancel()
 
 
 class _Head(h11.Connection):
@@ -250,7 +132,7 @@ def _raw_answer(response: Response) -> bytes:
     return b"\r\n".join([*lines, b"", bytes(response.body)])
 
 
-class ChatHttpProtocol(H11Protocol, FairConnection):
+class ChatHttpProtocol(H11Protocol, UvicornConnection):
     """HTTP/1.1 with a deadline for each request's head, and bounds on what a request is made of."""
 
     _deadline: asyncio.TimerHandle | None = None
@@ -260,9 +142,9 @@ class ChatHttpProtocol(H11Protocol, FairConnection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        UvicornConnection.__init__(self, strangers_of(kwargs["server_state"]))
         self.conn: _Head = _Head(partial(_is_full, kwargs["server_state"], self.config.limit_concurrency))
         self.limit_concurrency = None  # `_is_full` looks at it, and its answer is a problem document
-        self._strangers = strangers_of(kwargs["server_state"])
         self.app_state = {**self.app_state, CONNECTION: proxy(self)}
 
     def connection_made(self, transport: Any) -> None:
@@ -423,7 +305,21 @@ def _free(parser: ServerProtocol) -> None:
     parser.parser_exc = None
 
 
-class ChatWebSocketProtocol(WebSocketsSansIOProtocol, FairConnection):
+class _GivenAway(asyncio.Transport):
+    """Instead of the transport of a connection that somebody else has."""
+
+    def is_closing(self) -> bool:
+        """Whether it can be written to no more."""
+        return True
+
+    def close(self) -> None:
+        """Nothing is closed: the connection goes on."""
+
+
+_GIVEN_AWAY = _GivenAway()
+
+
+class ChatWebSocketProtocol(WebSocketsSansIOProtocol, UvicornConnection):
     """WebSocket with budgets for what is small, that lets go of peers that do not read."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -433,12 +329,12 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol, FairConnection):
             extensions=usual.available_extensions, max_size=self.config.ws_max_size, logger=self.logger
         )
         _free(usual)
-        self._strangers = strangers_of(kwargs["server_state"])
-        self._control = RateLimiter[None](CONTROL_FRAMES)
-        self._fragments = 0
+        self._state = kwargs["server_state"]
+        UvicornConnection.__init__(self, strangers_of(self._state))
+        self._small = SmallFrames()
         self._claimed = False
         self.app_state = {**self.app_state, CONNECTION: proxy(self)}
-        self.close_timeout = LINGER_S
+        self.close_timeout = fair_connection.LINGER_S
 
     def connection_made(self, transport: Any) -> None:
         """The upgrade was asked for: nothing more is read before the app has accepted it."""
@@ -456,6 +352,25 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol, FairConnection):
         self._ended()
         super().connection_lost(exc)
         _free(self.conn)
+
+    def take_over(self, server: ChatServer, codec: Codec, request: LoginRequest) -> bool:
+        """Have a session driven straight from the event loop from now on; the app may end, and sends nothing more.
+
+        Returns:
+            False if that cannot be, and nothing has changed: the handshake was not accepted, or frames may be
+            compressed, or are pinged for by uvicorn.
+        """
+        if self.conn.state is not State.OPEN or self.transport.is_closing():
+            return False
+        if self.conn.extensions or self.ping_timer is not None:
+            return False
+        self._strangers.leave(self)
+        self.connections.discard(self)
+        SessionProtocol(self.transport, self._state, server, codec, request, self.config.ws_max_size)
+        self.disconnected = True  # for whoever wraps the app and goes on
+        self.transport = _GIVEN_AWAY
+        _free(self.conn)
+        return True
 
     def await_login(self) -> None:
         """Take small messages only, and keep the place of a stranger, until `logged_in`."""
@@ -477,9 +392,8 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol, FairConnection):
 
     def slice_read(self, data: bytes) -> None:
         """A slice has come; after the close only the peer's own close is looked for, and not for long."""
-        if self.close_sent and not self._deaf:
-            self._ignore(len(data))
-            self._deaf = self._ignored_bytes > HELLO_BYTES_MAX
+        if self.close_sent:
+            self._look_for_close(len(data))
         super().slice_read(data)
 
     def handle_ping(self) -> None:
@@ -494,20 +408,19 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol, FairConnection):
 
     def handle_text(self, event: Frame) -> None:
         """The first frame of a message."""
-        self._fragments = 0
+        self._small.first_fragment()
         super().handle_text(event)
 
     def handle_bytes(self, event: Frame) -> None:
         """The first frame of a message."""
-        self._fragments = 0
+        self._small.first_fragment()
         super().handle_bytes(event)
 
     def handle_cont(self, event: Frame) -> None:
         """A further frame of a message, within the budget."""
-        self._fragments += 1 if event.data else _EMPTY_FRAGMENT_COST
-        if self._fragments > FRAGMENTS_MAX:
+        if not self._small.fragment(len(event.data)):
             self.frames = []
-            self._cut(CloseCode.TOO_BIG, f"a message in more than {FRAGMENTS_MAX} fragments")
+            self._cut(*FRAGMENT_FLOOD)
         elif not self.close_sent:
             super().handle_cont(event)
 
@@ -521,7 +434,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol, FairConnection):
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         self.frames = []
-        self.close_timer = self.loop.call_later(LINGER_S, self.transport.abort)
+        self.close_timer = self.loop.call_later(fair_connection.LINGER_S, self.transport.abort)
         self._close_slowly()
 
     def send_500_response(self) -> None:
@@ -536,8 +449,8 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol, FairConnection):
             self._arm_linger()
 
     def _count_control(self) -> None:
-        if self._control.admit(None, self.loop.time()) > 0:
-            self._cut(CloseCode.OVERLOADED, "too many pings and pongs")
+        if not self._small.control_frame(self.loop.time()):
+            self._cut(*CONTROL_FLOOD)
 
     def _cut(self, code: int, reason: str) -> None:
         if self.conn.state is State.OPEN:

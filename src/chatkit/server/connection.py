@@ -1,9 +1,9 @@
 """One connection without I/O: frames go in, frames come out, and it says when it is to be closed.
 
-Whoever owns the socket (`gateway.websocket_asgi`, `gateway.memory`) calls `received` with each frame, writes what
-`next_frame` returns until it returns None, and closes the socket once `close_code` is set and nothing is left to write.
-`wake` is called when there is something to write again. Nothing here waits, reads a clock or touches a socket. Who is
-at the other end is known to `session`, which says what an event means.
+Whoever owns the socket (`websocket_session`, `websocket_asgi` and `memory` of `gateway`) calls `received` with each
+frame, writes what `next_frame` returns until it returns None, and closes the socket once `close_code` is set and
+nothing is left to write. `wake` is called when there is something to write again. Nothing here waits, reads a clock or
+touches a socket. Who is at the other end is known to `session`, which says what an event means.
 """
 
 from __future__ import annotations
@@ -81,16 +81,23 @@ class Connection(ABC):
 
     # --- in ---
 
-    def received(self, frame: bytes | str, now_s: float) -> None:
+    def received(self, frame: bytes | str, now_s: float, *, is_text: bool | None = None) -> None:
         """Take one frame from the socket; every event in it is handled before this returns.
 
         Before WELCOME only a small HELLO is decoded: a stranger must not be able to make the server work.
+
+        Args:
+            frame: A message of the WebSocket.
+            now_s: Monotonic.
+            is_text: Whether it came as text, whose bytes are UTF-8; None: a `str` did, and bytes did not.
         """
         state = self.state
         if state is _CLOSED:
             return
         self.heard_at_s = now_s
-        if (type(frame) is bytes) is not self.codec.binary:
+        if is_text is None:
+            is_text = type(frame) is str
+        if is_text is self.codec.binary:
             self.close(ev.CloseCode.PROTOCOL_ERROR, "wrong kind of frame for this subprotocol")
             return
         if state is State.LOGGING_IN:
