@@ -128,8 +128,8 @@ def jwt_authenticator(
     reader = TokenReader(leeway_s, clock, user_id, options)
 
     async def authenticate(token: str) -> Identity:
-        header = reader.header(token)
-        return reader.identity(token, [(key, algorithms) for key in keys.of(header.get("kid"))])
+        key_id = reader.header(token).get("kid") if keys.by_id else None
+        return reader.identity(token, [(key, algorithms) for key in keys.of(key_id)])
 
     return authenticate
 
@@ -267,6 +267,11 @@ class _Keys:
         for key in self._all:
             for algorithm in algorithms:
                 _check_key(jwt, key, algorithm)
+
+    @property
+    def by_id(self) -> bool:
+        """Whether a token must name its key."""
+        return self._by_id is not None
 
     def of(self, key_id: str | None) -> Sequence[Key]:
         """The keys that may have signed a token with this `kid`."""

@@ -134,7 +134,7 @@ class Dispatch:
             return
         if event.log_token is not UNSET:
             await self._restoration.check(event.log_token)
-        self._sync.list_heads(session)
+        await self._sync.read_heads(session)
 
     def _ping(self, session: Session, event: ev.Ping) -> None:
         log_token = self._restoration.log_token or UNSET

@@ -6,8 +6,8 @@ first out line per user; another user never waits in it. Called by `sync` and by
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import deque
+from types import TracebackType
 
 import anyio
 
@@ -18,44 +18,81 @@ _RETRY_AFTER_S = 1.0
 
 
 class _Line:
-    """The reads of one user."""
+    """The reads of one user: how many there are, and how many of them are under way."""
 
-    __slots__ = ("count", "turns")
+    __slots__ = ("count", "under_way", "waiting")
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self) -> None:
         self.count = 0
-        self.turns = anyio.Semaphore(at_once)
+        self.under_way = 0
+        self.waiting: deque[anyio.Event] = deque()
+
+    def end(self, event: anyio.Event | None = None) -> None:
+        """One read is over, or gives up before its turn (`event`). Whoever waits longest is next."""
+        self.count -= 1
+        if event is not None and not event.is_set():
+            self.waiting.remove(event)
+        elif self.waiting:
+            self.waiting.popleft().set()
+        else:
+            self.under_way -= 1
 
 
 class ReadGate:
     """Lets reads through, so many at a time for each user."""
 
     def __init__(self, limits: Limits) -> None:
-        self._at_once = limits.reads_in_flight_per_user
-        self._count_max = self._at_once + limits.reads_waiting_per_user
-        self._lines: dict[str, _Line] = {}
+        self.at_once = limits.reads_in_flight_per_user
+        self.count_max = self.at_once + limits.reads_waiting_per_user
+        self.lines: dict[str, _Line] = {}
 
     def __len__(self) -> int:
         """How many users have a read under way or waiting."""
-        return len(self._lines)
+        return len(self.lines)
 
-    @asynccontextmanager
-    async def turn(self, user_id: str) -> AsyncIterator[None]:
-        """Wait for the user's turn and keep it until the block ends.
+    def turn(self, user_id: str) -> Turn:
+        """Waits for the user's turn when entered, and keeps it until it is left.
 
-        Raises:
-            RateLimitedError: Too many reads of this user wait already; a retry is safe.
+        Entering raises RateLimitedError if too many reads of this user wait already; a retry is safe.
         """
-        line = self._lines.get(user_id)
+        return Turn(self, user_id)
+
+
+class Turn:
+    """One turn, for `async with`."""
+
+    __slots__ = ("_gate", "_line", "_user_id")
+
+    def __init__(self, gate: ReadGate, user_id: str) -> None:
+        self._gate = gate
+        self._user_id = user_id
+
+    async def __aenter__(self) -> None:
+        gate = self._gate
+        line = gate.lines.get(self._user_id)
         if line is None:
-            line = self._lines[user_id] = _Line(self._at_once)
-        if line.count >= self._count_max:
+            line = gate.lines[self._user_id] = _Line()
+        if line.count >= gate.count_max:
             raise RateLimitedError("too many reads of this user wait", retry_after_s=_RETRY_AFTER_S)
+        self._line = line
         line.count += 1
+        if line.under_way < gate.at_once:
+            line.under_way += 1
+            return
+        event = anyio.Event()
+        line.waiting.append(event)
         try:
-            async with line.turns:
-                yield
-        finally:
-            line.count -= 1
-            if not line.count:
-                del self._lines[user_id]
+            await event.wait()
+        except BaseException:
+            self._end(event)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self, event: anyio.Event | None = None) -> None:
+        self._line.end(event)
+        if not self._line.count:
+            del self._gate.lines[self._user_id]

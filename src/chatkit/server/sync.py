@@ -87,8 +87,23 @@ class Sync:
         self._serve(session, reading)
 
     def list_heads(self, session: Session) -> None:
-        """Start a HEADS listing; it leaves in pages as the buffer drains. A newer one takes the place of the former."""
-        self._spawn(session, self._read_heads)
+        """Start a HEADS listing, as `read_heads`, without waiting for it."""
+        self._spawn(session, self.read_heads)
+
+    async def read_heads(self, session: Session) -> None:
+        """Read a HEADS listing; it leaves in pages as the buffer drains. A newer one takes the place of the former."""
+        async with self._reads.turn(session.user_id):
+            heads = await self._store.heads(session.user_id, session.device_id)
+        for head in heads:
+            audience = self._hub.audience(head.conversation_id)
+            if audience is not None:  # a receipt that comes late must not say less than this listing
+                audience.raise_cursors(session.user_id, head.delivered_seq, head.read_seq)
+            if head.conversation_id not in session.last_pushed_seq:
+                # joined meanwhile, unless it was left meanwhile
+                self._to_reconcile.joined(head.conversation_id, [session.user_id], "JOINED")
+        if not session.closed:
+            self._reading(session).heads = deque(map(head_event, heads))
+            session.call_when_drained()
 
     def drained(self, session: Session) -> None:
         """Go on with a session whose buffer is empty: a listing, else waiting requests and what it missed."""
@@ -200,20 +215,6 @@ class Sync:
             self._hub.admit(found, {session.user_id: "JOINED"})
 
     # --- HEADS ---
-
-    async def _read_heads(self, session: Session) -> None:
-        async with self._reads.turn(session.user_id):
-            heads = await self._store.heads(session.user_id, session.device_id)
-        for head in heads:
-            audience = self._hub.audience(head.conversation_id)
-            if audience is not None:  # a receipt that comes late must not say less than this listing
-                audience.raise_cursors(session.user_id, head.delivered_seq, head.read_seq)
-            if head.conversation_id not in session.last_pushed_seq:
-                # joined meanwhile, unless it was left meanwhile
-                self._to_reconcile.joined(head.conversation_id, [session.user_id], "JOINED")
-        if not session.closed:
-            self._reading(session).heads = deque(map(head_event, heads))
-            session.call_when_drained()
 
     def _send_heads(self, session: Session, reading: _Reading, heads: deque[ev.Head]) -> None:
         """Send the next page; conversations left since the listing was read are passed over."""

@@ -101,13 +101,48 @@ export const tests = {
     equal(w.events("READ").map((event) => event.upToSeq), [2]);
   },
 
-  "SYNC runs one at a time, the open conversation first"() {
+  "SYNCs go side by side, four times as many with each round of quick pages, the open conversation first"() {
     const w = world();
     w.session.openId = "z";
     w.online(...["x", "y", "z"].map((conversationId) => row(1, { conversationId })));
     equal(w.events("SYNC").length, 1);
     w.page(1, [entry(1, { conversationId: "x" })]);
-    equal(w.events("SYNC").map((event) => event.conversationId), ["x", "z"]);
+    equal(w.events("SYNC").map((event) => event.conversationId), ["x", "z", "y"]);
+  },
+
+  "no more than 48 are under way, of each conversation one, in the order of the heads"() {
+    const w = world();
+    const ids = Array.from({ length: 200 }, (_, number) => `c-${number}`);
+    w.online(...ids.map((conversationId) => row(1, { conversationId })));
+    const sizes = [];
+    for (let answered = 0; answered < ids.length; ) {
+      const asked = w.events("SYNC").slice(answered);
+      sizes.push(asked.length);
+      answered += asked.length;
+      for (const { ref, conversationId } of asked) {
+        w.take({ event: "SYNC_PAGE", ref, conversationId, epoch: "e", headSeq: 1, messages: [entry(1, { conversationId })], upToSeq: 1, more: false });
+      }
+    }
+    equal(sizes, [1, 4, 16, 48, 48, 48, 35]);
+    equal(w.events("SYNC").map((event) => event.conversationId), ids);
+  },
+
+  "a page that took long halves what is under way, and a refusal leaves one"() {
+    const w = world();
+    const ids = Array.from({ length: 60 }, (_, number) => `c-${number}`);
+    w.online(...ids.map((conversationId) => row(1, { conversationId })));
+    const answer = ({ ref, conversationId }) =>
+      w.take({ event: "SYNC_PAGE", ref, conversationId, epoch: "e", headSeq: 1, messages: [entry(1, { conversationId })], upToSeq: 1, more: false });
+    answer(w.events("SYNC")[0]);
+    equal(w.events("SYNC").length, 5);
+    w.nowMs += 3_000;
+    for (const event of w.events("SYNC").slice(1)) answer(event);
+    equal(w.events("SYNC").length, 6);
+    answer(w.events("SYNC")[5]);
+    equal(w.events("SYNC").length, 10);
+    w.take({ event: "ERROR", code: "OVERLOADED", message: "busy", retryable: true, ref: w.events("SYNC")[6].ref });
+    for (const event of w.events("SYNC").slice(7, 9)) w.take({ event: "ERROR", code: "OVERLOADED", message: "busy", retryable: true, ref: event.ref });
+    equal(w.events("SYNC").length, 10);
   },
 
   "a SYNC without an answer breaks the connection"() {

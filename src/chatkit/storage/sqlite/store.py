@@ -42,6 +42,7 @@ from .cold_store import SqliteCold
 from .delivery_store import SqliteDeliveries
 from .last_served import LastServed
 from .opening import APPLICATION_ID, check_newest
+from .read_queue import ReadQueue
 from .trail import trail
 from .verify import check_header, report_of_open
 from .watch import FileWatch
@@ -100,6 +101,7 @@ class SqliteStore:
         self._watch: FileWatch | None = None
         self._writer_limit = anyio.CapacityLimiter(1)
         self._reader_limit = anyio.CapacityLimiter(self._reader_count)
+        self._reads = ReadQueue(partial(self._run, self._reader_limit), self._reader_count)
         self._writer: Writer | None = None
         self._readers: deque[Connection] = deque()
         self._unread = UnreadCounts()
@@ -325,9 +327,7 @@ class SqliteStore:
     async def _read(
         self, read: Callable[Concatenate[Connection, _P], _Result], *args: _P.args, **kwargs: _P.kwargs
     ) -> _Result:
-        return await self._run(
-            self._reader_limit, lambda: self._snapshot(lambda it: read(it, *args, **kwargs))
-        )
+        return await self._reads.read(lambda: self._snapshot(lambda it: read(it, *args, **kwargs)))
 
     async def _change(
         self, work: Callable[Concatenate[Connection, _P], _Result], *args: _P.args, **kwargs: _P.kwargs

@@ -1,0 +1,111 @@
+"""Reads that wait for a connection: whoever gets one takes several of them along.
+
+Going to a thread and back costs more than a short read. While a connection is free a read goes at once, alone; when all
+are busy the next one to become free carries the oldest that wait, each in a transaction of its own. Called by `store`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar, cast
+
+import anyio
+
+READS_MAX: Final = 16
+"""So many at once: a read waits for the others that are taken along with it."""
+
+_Result = TypeVar("_Result")
+
+
+class _Read:
+    """One read: what it does, and what came of it."""
+
+    __slots__ = ("done", "error", "has_turn", "value", "woken", "work")
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work = work
+        self.woken: anyio.Event | None = None
+        self.has_turn = False
+        self.done = False
+        self.value: Any = None
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self.value = self.work()
+        except Exception as error:
+            self.error = error
+        self.done = True
+
+    def result(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class ReadQueue:
+    """First in, first out.
+
+    Args:
+        run: Runs blocking work to its end in a thread, or right here.
+        at_once: Connections.
+    """
+
+    def __init__(self, run: Callable[[Callable[[], None]], Awaitable[None]], at_once: int) -> None:
+        self._run = run
+        self._free = at_once  # above 0 only while nothing waits
+        self._waiting: deque[_Read] = deque()
+
+    async def read(self, work: Callable[[], _Result]) -> _Result:
+        """Run blocking work and return what it returns, or raise what it raises. Once begun it ends in any case."""
+        it = _Read(work)
+        if self._free:
+            self._free -= 1
+            await self._serve(it)
+        else:
+            await self._wait(it)
+            if not it.done:
+                await self._serve(it)
+        return cast("_Result", it.result())
+
+    async def _wait(self, it: _Read) -> None:
+        """Until it was taken along by another one, or has its turn."""
+        it.woken = anyio.Event()
+        self._waiting.append(it)
+        try:
+            await it.woken.wait()
+        except BaseException:
+            if it.has_turn:
+                self._hand_on()
+            elif it in self._waiting:
+                self._waiting.remove(it)
+            raise
+
+    async def _serve(self, first: _Read) -> None:
+        """Run it, and those that wait, as far as they go along."""
+        taken = [self._waiting.popleft() for _ in range(min(READS_MAX - 1, len(self._waiting)))]
+        batch = [first, *taken]
+
+        def work() -> None:
+            for it in batch:
+                it.run()
+
+        try:
+            await self._run(work)
+        finally:
+            self._waiting.extendleft(it for it in reversed(taken) if not it.done)  # cancelled before it began
+            for it in taken:
+                if it.done and it.woken is not None:
+                    it.woken.set()
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        """The oldest that waits has its turn."""
+        if not self._waiting:
+            self._free += 1
+            return
+        it = self._waiting.popleft()
+        it.has_turn = True
+        assert it.woken is not None
+        it.woken.set()

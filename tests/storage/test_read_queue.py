@@ -1,0 +1,127 @@
+"""Reads that wait for a connection are taken along in order, none is lost, and a cancelled one stops nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from chatkit.storage.sqlite.read_queue import READS_MAX, ReadQueue
+
+
+class Thread:
+    """Runs work when the test says so, and knows how many pieces came at once."""
+
+    def __init__(self) -> None:
+        self.go = anyio.Event()
+        self.runs: list[list[str]] = []
+        self.names: list[str] = []
+
+    async def run(self, work: Callable[[], None]) -> None:
+        await self.go.wait()
+        self.names = []
+        work()
+        self.runs.append(self.names)
+
+    def read(self, name: str) -> Callable[[], str]:
+        def work() -> str:
+            self.names.append(name)
+            return name
+
+        return work
+
+
+async def _read(queue: ReadQueue, work: Callable[[], str], found: list[str]) -> None:
+    found.append(await queue.read(work))
+
+
+async def test_those_that_wait_go_together_and_in_order() -> None:
+    thread, found = Thread(), list[str]()
+    queue = ReadQueue(thread.run, 1)
+    names = [f"r-{number}" for number in range(1 + READS_MAX + 3)]
+    async with anyio.create_task_group() as tasks:
+        for name in names:
+            tasks.start_soon(_read, queue, thread.read(name), found)
+        await anyio.wait_all_tasks_blocked()
+        thread.go.set()
+
+    assert sorted(found) == sorted(names)
+    assert [name for run in thread.runs for name in run] == names
+    assert [len(run) for run in thread.runs] == [1, READS_MAX, 3]
+
+
+async def test_a_read_goes_alone_while_a_connection_is_free() -> None:
+    thread, found = Thread(), list[str]()
+    queue = ReadQueue(thread.run, 2)
+    async with anyio.create_task_group() as tasks:
+        for name in "abcd":
+            tasks.start_soon(_read, queue, thread.read(name), found)
+        await anyio.wait_all_tasks_blocked()
+        thread.go.set()
+
+    assert [len(run) for run in thread.runs[:2]] == [1, 1]
+    assert sorted(found) == list("abcd")
+
+
+async def test_what_one_read_raises_is_its_own() -> None:
+    thread, found = Thread(), list[str]()
+    thread.go.set()
+    queue = ReadQueue(thread.run, 1)
+
+    def broken() -> str:
+        raise ValueError("damaged")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_read, queue, thread.read("a"), found)
+        tasks.start_soon(_read, queue, thread.read("b"), found)
+        with pytest.raises(ValueError, match="damaged"):
+            await queue.read(broken)
+    assert sorted(found) == ["a", "b"]
+
+
+@pytest.mark.parametrize("cancelled", [0, 1, 2, 3])
+async def test_a_read_that_is_cancelled_before_it_began_holds_up_nobody(cancelled: int) -> None:
+    thread, found = Thread(), list[str]()
+    queue = ReadQueue(thread.run, 1)
+    scopes: list[anyio.CancelScope] = []
+
+    async def read(name: str) -> None:
+        with anyio.CancelScope() as scope:
+            scopes.append(scope)
+            await _read(queue, thread.read(name), found)
+
+    names = ["r-0", "r-1", "r-2", "r-3"]
+    async with anyio.create_task_group() as tasks:
+        for name in names:
+            tasks.start_soon(read, name)
+        await anyio.wait_all_tasks_blocked()
+        scopes[cancelled].cancel()
+        await anyio.wait_all_tasks_blocked()
+        thread.go.set()
+    assert found == [name for name in names if name != names[cancelled]]
+    assert await queue.read(thread.read("later")) == "later"
+
+
+async def test_a_turn_that_comes_together_with_the_cancellation_goes_on_to_the_next() -> None:
+    thread, found = Thread(), list[str]()
+    queue = ReadQueue(thread.run, 1)
+    scope = anyio.CancelScope()
+
+    async def second() -> None:
+        with scope:
+            await _read(queue, thread.read("second"), found)
+
+    def first() -> str:
+        scope.cancel()
+        return "first"
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_read, queue, first, found)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(second)
+        tasks.start_soon(_read, queue, thread.read("third"), found)
+        await anyio.wait_all_tasks_blocked()
+        thread.go.set()
+    assert "third" in found
+    assert await queue.read(thread.read("later")) == "later"
