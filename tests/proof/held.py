@@ -174,7 +174,9 @@ def client_counts(moment: Moment, clients: Collection[ChatClient]) -> Iterator[C
     yield none("calls that wait", sum(len(it._calls) for it in running))
     yield none("cursors to be sent", sum(not it.cursors.idle for it in running))
     yield none("events not taken", sum(len(it.events) for it in running))
-    yield none("unknown conversations", sum(len(it.conversations.unknown) for it in running))
+    unknown = [found for it in running for found in it.conversations.unknown.values()]
+    # what was answered after its sender had left is remembered, in case they come back: so that it is told once
+    yield none("unknown conversations", sum(it.proved or bool(it.acks) or not it.own for it in unknown))
     timelines = [
         conversation.timeline for it in running for conversation in it.conversations if not conversation.left
     ]
