@@ -226,6 +226,10 @@ class WatchedBus(FaultyBus):
         got.append(number)
 
 
+_ROUNDING_S = 1e-6
+"""Two times that were added up differ by less."""
+
+
 def watch_drain(server: ChatServer, drained: Callable[[ChatServer], None]) -> None:
     """Have it told when the server has sent everybody away, and had the time to answer them before.
 
@@ -236,7 +240,7 @@ def watch_drain(server: ChatServer, drained: Callable[[ChatServer], None]) -> No
     async def watched() -> None:
         began_s = anyio.current_time()
         await drain()
-        if anyio.current_time() - began_s < server.config.drain_timeout_s:
+        if anyio.current_time() - began_s < server.config.drain_timeout_s - _ROUNDING_S:
             drained(server)
 
     server.drain = watched  # type: ignore[method-assign]
