@@ -35,19 +35,31 @@ class Pairs:
         self.confirmed = 0
         self.waits_ms: list[float] = []
         self._sent_at: dict[str, float] = {}
+        self._clients: list[WireClient] = []
+
+    async def open(self) -> None:
+        """Connect all of them; then they begin."""
+        pairs = [await self._connected(number) for number in range(self._count)]
+        self._clients = list(itertools.chain.from_iterable(pairs))
+        for number, (sender, _) in enumerate(pairs):
+            self._send(sender, f"{self._tag}-{number}", self._window)
+
+    def close(self) -> None:
+        """Send nothing more, and leave."""
+        self._sending = False
+        for client in self._clients:
+            client.transport.close()
 
     async def run(self, warm_up_s: float, measured_s: float) -> dict[str, Any]:
         """Server CPU per message and rates over the measured time."""
-        clients = [await self._pair(number) for number in range(self._count)]
+        await self.open()
         await asyncio.sleep(warm_up_s)
         cpu_s, acked, delivered, began = self._node.cpu_s(), self.acked, self.delivered, time.monotonic()
         self.waits_ms.clear()
         await asyncio.sleep(measured_s)
         took_s = time.monotonic() - began
         cpu_s, acked, delivered = self._node.cpu_s() - cpu_s, self.acked - acked, self.delivered - delivered
-        self._sending = False
-        for client in itertools.chain.from_iterable(clients):
-            client.transport.close()
+        self.close()
         waits = sorted(self.waits_ms)
         return {
             "messages_per_s": round(acked / took_s),
@@ -59,12 +71,17 @@ class Pairs:
         }
 
     async def _pair(self, number: int) -> tuple[WireClient, WireClient]:
+        """Connect one pair, which begins at once."""
+        sender, receiver = await self._connected(number)
+        self._send(sender, f"{self._tag}-{number}", self._window)
+        return sender, receiver
+
+    async def _connected(self, number: int) -> tuple[WireClient, WireClient]:
         conversation_id = f"{self._tag}-{number}"
         users = [f"{self._tag}-a{number}", f"{self._tag}-b{number}"]
         self._node.create(conversation_id, "SINGLE", users)
         receiver = await connect(self._receivers.port, self._node.token(users[1]), "d", self._received)
         sender = await connect(self._node.port, self._node.token(users[0]), "d", self._acked)
-        self._send(sender, conversation_id, self._window)
         return sender, receiver
 
     def _send(self, client: WireClient, conversation_id: str, count: int) -> None:

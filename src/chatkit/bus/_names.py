@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
+from functools import lru_cache
+from typing import Final
 
 PREFIX = "chatkit"
 """What all names begin with, by default."""
 
 TOPIC_CHARACTERS_MAX = 200
 
+NAMES_KEPT: Final = 4096
+"""Names that were made last: with a frame for each message, making them took a tenth of what a publish takes."""
 
+
+@lru_cache(NAMES_KEPT)
 def name_of(prefix: str, topic: str) -> str:
     """The name of a topic: at most 1,132 ASCII characters; no blank, wildcard or control character, and one dot.
 

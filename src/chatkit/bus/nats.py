@@ -133,13 +133,10 @@ class _NatsCarrier:
                 raise errors.ConnectionClosedError
 
     async def publish(self, batch: Sequence[Outgoing]) -> int:
-        refused = 0
+        taken = [(name, frame) for name, frame in batch if len(frame) <= self._client.max_payload]
         with self._translated():
-            for name, frame in batch:
-                if len(frame) > self._client.max_payload:
-                    refused += 1
-                else:
-                    await self._client.publish(name, frame)
+            await self._client.publish_all(taken)
+        refused = len(batch) - len(taken)
         if refused:
             self._warn(f"it takes at most {self._client.max_payload} bytes (max_payload)")
         return refused

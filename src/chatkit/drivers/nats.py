@@ -7,7 +7,7 @@ for after some errors of a server it gives up; whoever uses a connection makes t
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -107,6 +107,18 @@ class NatsClient(Client):
             disconnected_cb=on_end,
             closed_cb=on_end,
         )
+
+    async def publish_all(self, batch: Sequence[tuple[str, bytes]]) -> None:
+        """Publish frames on subjects that are good, each below the server's bound: one command for all of them.
+
+        nats-py's own `publish` checks and queues each by itself, a third of what it costs a node to tell of a message.
+        """
+        if not self.is_connected:
+            raise errors.ConnectionClosedError
+        if batch:
+            parts = [b"PUB %b %d\r\n%b\r\n" % (name.encode(), len(frame), frame) for name, frame in batch]
+            await self._send_command(b"".join(parts))
+            await self._flush_pending()
 
     async def end(self) -> None:
         """Close, in bounded time and whatever state the connection is in."""
