@@ -37,5 +37,7 @@ def test_what_can_never_work_is_refused(options: dict[str, Any]) -> None:
 
 
 def test_zero_is_fine_where_not_waiting_makes_sense() -> None:
-    config = ClientConfig(close_timeout_s=0, goaway_wait_s=0, gap_wait_s=0, stable_after_s=0, events_low=0)
+    config = ClientConfig(
+        close_timeout_s=0, goaway_wait_s=0, gap_wait_s=0, confirm_wait_s=0, stable_after_s=0, events_low=0
+    )
     assert config.close_timeout_s == 0

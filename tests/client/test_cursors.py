@@ -270,3 +270,51 @@ async def test_what_is_known_takes_no_room_of_what_waits_for_its_conversation(se
         await chat.mark_read("c-1", 5)
         await chat.mark_read("c-1", 1)
         assert chat.conversations["c-1"].read_seq == 5
+
+
+async def test_what_comes_in_a_moment_is_confirmed_at_once(server: FakeServer) -> None:
+    async with client(server, config=ClientConfig(confirm_wait_s=0.5)):
+        line = await server.accept()
+        await line.log_in(head(0))
+        began_s = anyio.current_time()
+        for seq in (1, 2, 3):
+            line.push(new(seq))
+            await line.quiet(0.1)
+
+        assert (await line.expect(ev.DeliveredAck)).up_to_seq == 3
+        assert anyio.current_time() - began_s == pytest.approx(0.5, abs=0.01)
+        await line.quiet(1)
+        line.push(new(4))
+        await line.quiet(0.4)
+        assert (await line.expect(ev.DeliveredAck)).up_to_seq == 4
+
+
+async def test_what_is_to_be_confirmed_leaves_with_whatever_is_sent(server: FakeServer) -> None:
+    async with client(server, config=ClientConfig(confirm_wait_s=30)) as chat:
+        line = await server.accept()
+        await line.log_in(head(0))
+        line.push(new(1))
+        await until(chat, MessageReceived)
+        await line.quiet(1)
+        await chat.mark_read("c-1", 1)
+
+        assert (await line.expect(ev.DeliveredAck)).up_to_seq == 1
+        assert (await line.expect(ev.Read)).up_to_seq == 1
+        line.push(new(2))
+        await until(chat, MessageReceived)
+        async with anyio.create_task_group() as group:
+            group.start_soon(chat.send, "c-1", "an answer")
+            assert (await line.expect(ev.DeliveredAck)).up_to_seq == 2
+            await line.expect(ev.SendMsg)
+            group.cancel_scope.cancel()
+
+
+async def test_a_client_that_ends_confirms_what_it_has(server: FakeServer) -> None:
+    async with client(server, config=ClientConfig(confirm_wait_s=30)) as chat:
+        line = await server.accept()
+        await line.log_in(head(0))
+        line.push(new(1))
+        await until(chat, MessageReceived)
+        await line.quiet(1)
+
+    assert [it.up_to_seq for it in line.received if isinstance(it, ev.DeliveredAck)] == [1]

@@ -74,6 +74,7 @@ async def _office(scene: Scene) -> None:
     await scene.page(TEAM, "eve", 0, 3)
     await scene.page(TEAM, "bob", 2, 4)
     await bob.send(TEAM, "b-1", "canary1bob1 a word too much")
+    await anyio.sleep(1.0)  # nothing waits that would leave with it
     assert phone.client is not None
     await phone.client.typing(PAIR)
     await scene.list("ann")

@@ -96,7 +96,7 @@ class ClientRuntime:
         self.outbox = Outbox(
             store, config, ports.clock, backoff, self.status, self.wake, self.events, reports
         )
-        self.cursors = Cursors(store, ports.clock, backoff)
+        self.cursors = Cursors(store, ports.clock, backoff, config.confirm_wait_s)
         self.requests = Requests(config.requests_max, self.wake)
         self.own_presence = OwnPresence(self.wake)
         self.batches = Batches(

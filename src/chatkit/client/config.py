@@ -17,7 +17,9 @@ from .event_queue import EVENTS_BYTES_MAX
 SYNC_WINDOW_MAX = 200
 """A server lets 256 SYNCs of a connection wait; the rest is for history."""
 
-_MAY_BE_ZERO = frozenset({"close_timeout_s", "goaway_wait_s", "gap_wait_s", "stable_after_s", "events_low"})
+_MAY_BE_ZERO = frozenset(
+    {"close_timeout_s", "goaway_wait_s", "gap_wait_s", "confirm_wait_s", "stable_after_s", "events_low"}
+)
 
 
 DeliveredWhen = Literal["stored", "taken"]
@@ -38,6 +40,9 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
         ack_wait_s: A message under way without any answer for so long means a broken connection.
         goaway_wait_s: How long a draining server may take to close before the client does.
         gap_wait_s: How long a hole in a conversation may last before it is pulled with SYNC.
+        confirm_wait_s: How long what is to be confirmed (DELIVERED_ACK) waits for what comes meanwhile; it leaves
+            sooner with anything else that is sent, and at the end of `async with`. A server pushes to a device that
+            confirms nothing, by default after 5 seconds.
         backoff_base_s: Upper bound of the first wait before a reconnect; doubles with each try.
         backoff_max_s: Upper bound of every wait that the server did not ask for; at least `backoff_base_s`.
         stable_after_s: A connection must last so long before the wait starts from the base again.
@@ -61,7 +66,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Raises:
         ConfigurationError: A wait is not finite, a bound is no whole number, or a value is not above 0. Waits that
-            may be 0: those at the end of the client and of a draining server, the gap and the stable one.
+            may be 0: those at the end of the client and of a draining server, the gap, the confirming and the stable
+            one.
     """
 
     connect_timeout_s: float = 10.0
@@ -74,6 +80,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     ack_wait_s: float = 60.0
     goaway_wait_s: float = 10.0
     gap_wait_s: float = 0.2
+    confirm_wait_s: float = 0.05
     backoff_base_s: float = 0.5
     backoff_max_s: float = 30.0
     stable_after_s: float = 10.0

@@ -473,12 +473,13 @@ class Writer:
     async def wait_flushed(self) -> None:
         """Return once every cursor is written, or the connection has ended. Several may wait."""
         while self._open and (self._writing or not self._cursors.idle):
+            self._cursors.hurry()
             self._wake.set()
             await self._flushed.wait()
 
     def _take(self) -> list[ev.ClientEvent]:
-        taken: list[ev.ClientEvent] = [*self._requests.take(), *self._cursors.take()]
-        taken += [ev.TypingCommand(conversation_id=id_) for id_ in sorted(self._typing)]
+        asked = self._requests.take()
+        taken: list[ev.ClientEvent] = [ev.TypingCommand(conversation_id=id_) for id_ in sorted(self._typing)]
         self._typing.clear()
         taken += self._own_presence.take()
         if self._ping:
@@ -486,7 +487,7 @@ class Writer:
             taken.append(ev.Ping())
         if not self.sends_held:
             taken += [self._send_msg(send) for send in self._outbox.take()]
-        return taken
+        return [*self._cursors.take(leaving=bool(asked or taken)), *asked, *taken]
 
     def _send_msg(self, send: PendingSend) -> ev.SendMsg:
         payload: Any = self._codec.raw(send.payload)  # encoded already; the event only carries it

@@ -360,22 +360,26 @@ class Outbox:
 class Cursors:
     """What is to be sent of DELIVERED_ACK and READ. Bounded by the number of conversations.
 
-    Neither has an answer. What gets lost with a connection is found again from the heads of the next one; what is
-    refused for now goes out again after a wait.
+    Neither has an answer. What is delivered waits a moment for more of it, or for something else that leaves. What
+    gets lost with a connection is found again from the heads of the next one; what is refused for now goes out again
+    after a wait.
 
     Args:
         store: Keeps how far the user has read.
-        clock: Times what was refused.
+        clock: Times what waits and what was refused.
         backoff: Waits after a refusal for now.
+        confirm_wait_s: How long what is delivered waits for more of it.
 
     Attributes:
         wanted_reads: How far the user has read, by conversation, where the server is not known to know.
     """
 
-    def __init__(self, store: LocalStore, clock: Clock, backoff: Backoff) -> None:
+    def __init__(self, store: LocalStore, clock: Clock, backoff: Backoff, confirm_wait_s: float) -> None:
         self._store = store
         self._clock = clock
         self._backoff = backoff
+        self._confirm_wait_s = confirm_wait_s
+        self._confirm_at_s = 0.0
         self.wanted_reads = store.reads()
         self._delivered: dict[str, int] = {}
         self._read: dict[str, int] = {}
@@ -396,6 +400,8 @@ class Cursors:
 
     def delivered(self, conversation_id: str, up_to_seq: int) -> None:
         """This device holds everything up to here."""
+        if not self._delivered:
+            self._confirm_at_s = self._clock.now_s() + self._confirm_wait_s
         self._delivered[conversation_id] = max(up_to_seq, self._delivered.get(conversation_id, 0))
 
     def check_room(self, conversation_id: str, conversations_max: int) -> None:
@@ -475,9 +481,15 @@ class Cursors:
         self._refusals[kind, conversation_id] = count, now_s + delay_s + _SILENCE_S
         return delay_s
 
-    def take(self) -> list[ev.ClientEvent]:
-        """Everything there is to send now."""
+    def hurry(self) -> None:
+        """Nothing waits for more of it any longer."""
+        self._confirm_at_s = self._clock.now_s()
+
+    def take(self, *, leaving: bool = True) -> list[ev.ClientEvent]:
+        """Everything there is to send now; what is delivered only if it has waited, or something else is `leaving`."""
         self._due()
+        if not (leaving or self._read or self._clock.now_s() >= self._confirm_at_s):
+            return []
         taken: list[ev.ClientEvent] = [
             ev.DeliveredAck(conversation_id=id_, up_to_seq=seq, ref=DELIVERED_REF)
             for id_, seq in self._delivered.items()
@@ -490,10 +502,11 @@ class Cursors:
         return taken
 
     def wait_s(self) -> float | None:
-        """Seconds until something refused is due again; None if there is nothing."""
-        if not self._retry_at:
-            return None
-        return max(0.0, min(at_s for at_s, _ in self._retry_at.values()) - self._clock.now_s())
+        """Seconds until something is due, be it once more; None if there is nothing."""
+        due = [at_s for at_s, _ in self._retry_at.values()]
+        if self._delivered:
+            due.append(self._confirm_at_s)
+        return max(0.0, min(due) - self._clock.now_s()) if due else None
 
     def _due(self) -> None:
         now_s = self._clock.now_s()
@@ -501,5 +514,6 @@ class Cursors:
             if at_s > now_s:
                 continue
             del self._retry_at[kind, id_]
+            self.hurry()
             waiting = self._read if kind == READ_REF else self._delivered
             waiting[id_] = max(seq, waiting.get(id_, 0))
