@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatkit.errors import BadRequestError, ConfigurationError, UnauthenticatedError
+from chatkit.server import auth
 from chatkit.server.auth import external_id_of, jwt_authenticator, sign_token, user_id_from
 
 OLD = "the-old-secret-of-at-least-32-characters"
@@ -98,6 +99,7 @@ async def test_a_key_is_found_by_its_name_and_no_other_is_tried() -> None:
 async def test_a_providers_id_comes_in_by_the_option_and_the_log_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    auth._log_once.cache_clear()  # once in a process, and a test before this one may have been it
     token = jwt.encode({"sub": "auth0|5f7c"}, OLD)
     with pytest.raises(UnauthenticatedError):
         await jwt_authenticator(OLD)(token)  # type: ignore[misc]
