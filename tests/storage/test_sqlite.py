@@ -579,7 +579,7 @@ def statements() -> list[tuple[str, str]]:
 
 def columns_of_keys(sql: str) -> int:
     """How many columns a key has that a statement takes many of."""
-    return sql[: sql.find(" AS ")].count(",") + 1 if "{keys}" in sql else 0
+    return sql[: sql.find("{keys}")].count(",") + 1 if "{keys}" in sql else 0
 
 
 async def test_no_statement_scans_a_table(store: SqliteStore) -> None:

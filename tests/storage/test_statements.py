@@ -123,6 +123,19 @@ async def test_the_number_of_statements_does_not_grow_with_the_batch(counting: C
     assert counts[1] <= counts[0] <= 40
 
 
+async def test_messages_of_pairs_and_their_confirmations_take_nine_statements(counting: Counting) -> None:
+    """However many they are: four that load, four that write, and one for how far everybody has got."""
+    store, connection = counting
+    counts = []
+    for round_, numbers in enumerate((range(1), range(FEW), range(MANY // 2), range(MANY))):
+        before = connection.count
+        messages = [send(f"s{n}", "ann", f"{round_}-{k}") for n in numbers for k in range(2)]
+        await do(store, *messages, *(delivered(f"s{n}", f"u{n}", 2) for n in numbers))
+        counts.append(connection.count - before)
+
+    assert counts == [9, 9, 9, 9]
+
+
 async def test_a_user_in_many_conversations_costs_as_many_statements(counting: Counting) -> None:
     """A device that is new, one that is driven out, and one that comes back, in 800 conversations."""
     store, connection = counting

@@ -57,9 +57,9 @@ class Tables(Protocol):
         """Write the outbox; when its first entry was stored is read from the log."""
 
 
-def loaded(tables: Tables, commands: Sequence[base.Command]) -> State:
+def loaded(tables: Tables, commands: Sequence[base.Command], *, assume_new: bool = False) -> State:
     """What is needed to decide these commands."""
-    keys, state = keys_of(commands), State()
+    keys, state = keys_of(commands, assume_new=assume_new), State()
     tables.load(keys, state)
     more = keys_after(state, commands)
     if more is not None:
@@ -67,12 +67,24 @@ def loaded(tables: Tables, commands: Sequence[base.Command]) -> State:
     return state
 
 
-def carry_out(tables: Tables, commands: Sequence[base.Command]) -> list[base.Outcome]:
+def carry_out(
+    tables: Tables, commands: Sequence[base.Command], *, assume_new: bool = False
+) -> list[base.Outcome]:
     """Load, decide, write. The number of calls does not grow with the number of commands.
 
     Everything is decided before the first row is written: a command that breaks in loading or deciding leaves nothing.
+
+    Args:
+        tables: In a transaction.
+        commands: One batch.
+        assume_new: Take the messages to be new, without a look at their keys. Only for tables whose `write` raises
+            `MayBeRepeatError` if one of them is there already.
+
+    Raises:
+        MayBeRepeatError: One may be there already; the transaction is to be rolled back, and to be tried again without
+            the assumption.
     """
-    outcomes, changes = decide(loaded(tables, commands), commands)
+    outcomes, changes = decide(loaded(tables, commands, assume_new=assume_new), commands)
     held = tables.load_held_outboxes(changes.forgotten) if changes.forgotten else ()
     tables.write(changes)
     outboxes = outboxes_of(changes, held)

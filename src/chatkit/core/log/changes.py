@@ -98,8 +98,8 @@ class Changes(msgspec.Struct, frozen=True):
         revocations: By position; each replaces the former one of the same kind and subject.
         revocations_before_ms: Bulk: revocations that ended before this, and were made before it, go; None: none.
         audit: Privileged acts, in order; `audit.chained` makes rows of them.
-        woken: (first new entry stored, key) of conversations that grew and have an outbox already: a worker is to look
-            at them again, if none is to anyway.
+        woken: (first new entry stored, key) of conversations that grew and have an outbox already, which may sleep: a
+            worker is to look at them again, if none is to anyway.
         mutes: (key, user, until) of members that are not woken; until 0: they are again.
         dropped_push: Push tokens that go, before new ones come.
         dropped_push_logins: Digests of logins whose push tokens go.
@@ -248,7 +248,7 @@ def _add_conversation(changes: Changes, it: ConversationState) -> None:
     else:
         if it.grown_ms is not None:
             changes.heads.append((it.head_seq, it.last_activity_ms, it.key))
-            if it.stored_outbox_seq is not None:
+            if it.stored_outbox_seq is not None and it.outbox_sleeps:
                 changes.woken.append((it.grown_ms, it.key))
         if it.changed:
             changes.conversations.append(

@@ -1,6 +1,6 @@
 """What a batch of commands does: which rows it needs, what becomes of each command, and what is to be written.
 
-    keys = keys_of(commands)
+    keys = keys_of(commands)                     # or with `assume_new`, which may be in vain: `MayBeRepeatError`
     state = State()                              # the store loads `keys` into it
     more = keys_after(state, commands)           # and `more`, unless it is None
     outcomes, changes = decide(state, commands)  # the store writes `changes`
@@ -121,9 +121,9 @@ _KEYS_AFTER: dict[type, Callable[[State, Any, Keys], None]] = {
 }
 
 
-def keys_of(commands: Iterable[c.Command]) -> Keys:
-    """What the commands themselves name."""
-    keys = Keys()
+def keys_of(commands: Iterable[c.Command], *, assume_new: bool = False) -> Keys:
+    """What the commands themselves name; see `Keys.assumes_new`."""
+    keys = Keys(assume_new=assume_new)
     for command in commands:
         _KEYS[type(command)](keys, command)
     return keys
@@ -149,17 +149,18 @@ def decide(state: State, commands: Iterable[c.Command]) -> tuple[list[Outcome], 
 
     Returns:
         One outcome per command, in order, a refusal having changed nothing; and what is to be written.
+
+    Raises:
+        MayBeRepeatError: The keys assumed that messages are new, and one may not be.
     """
-    outcomes = [_outcome(state, command) for command in commands]
+    outcomes: list[Outcome] = []
+    for command in commands:
+        try:
+            outcomes.append(_FLOWS[type(command)](state, command))
+        except RefusedError as error:
+            error.__traceback__ = None  # it would keep the whole state alive as long as the outcome
+            outcomes.append(Refused(error))
     return outcomes, changes_of(state)
-
-
-def _outcome(state: State, command: c.Command) -> Outcome:
-    try:
-        return _FLOWS[type(command)](state, command)
-    except RefusedError as error:
-        error.__traceback__ = None  # it would keep the whole state alive as long as the outcome
-        return Refused(error)
 
 
 def close_confirmed(outboxes: Iterable[Outbox], leasts: Iterable[tuple[int, int]]) -> OutboxRows:

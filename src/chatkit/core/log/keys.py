@@ -14,7 +14,11 @@ Ref = str | int
 class Keys:
     """Names of rows; what does not exist may be named too.
 
+    Args:
+        assume_new: As the attribute `assumes_new`.
+
     Attributes:
+        assumes_new: Whether messages are taken to be new: what their clientMsgIds made before is not named.
         conversations: By id.
         conversation_keys: By internal number.
         pairs: By the unique name of a SINGLE's pair.
@@ -51,6 +55,7 @@ class Keys:
 
     __slots__ = (
         "_members_wanted",
+        "assumes_new",
         "ban_counts",
         "bans",
         "block_counts",
@@ -83,7 +88,8 @@ class Keys:
         "waiting",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, assume_new: bool = False) -> None:
+        self.assumes_new = assume_new
         self.conversations: set[str] = set()
         self.conversation_keys: set[int] = set()
         self.pairs: set[str] = set()

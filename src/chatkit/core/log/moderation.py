@@ -38,6 +38,7 @@ MAY_NOT_WRITE: Final = "the sender may not write here any more"
 def keys_of_append(keys: Keys, command: ModeratedAppend) -> None:
     """As of an Append; what became of the key at the moderator, and what else of the sender is held."""
     keys_of_plain_append(keys, command)
+    keys.sent.add((command.conversation_id, command.sender_id, command.client_msg_id))
     keys.moderated.add((command.conversation_id, command.sender_id, command.client_msg_id))
     keys.holders.add(command.sender_id)
     if command.verdict.kind != "UNASKED":

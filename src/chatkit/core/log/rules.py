@@ -198,8 +198,13 @@ def check_allowed(
 ) -> None:
     """Whether a member may do this: ForbiddenError with the reason ROLE."""
     if not policy.allows(role, action, target=target, conversation_type=type_):
-        words = action.lower().replace("_", " ")
-        raise ForbiddenError(f"your role here does not allow you to {words}", reason="ROLE")
+        raise not_allowed(action)
+
+
+def not_allowed(action: Action) -> ForbiddenError:
+    """The one answer to what a role does not allow."""
+    words = action.lower().replace("_", " ")
+    return ForbiddenError(f"your role here does not allow you to {words}", reason="ROLE")
 
 
 def check_not_silenced(until_ms: int, at_ms: int) -> None:

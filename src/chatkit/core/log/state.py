@@ -35,6 +35,10 @@ class MessageRow(NamedTuple):
     payload: bytes
 
 
+class MayBeRepeatError(Exception):
+    """A message that was taken to be new may be a repeat: the batch is to be decided anew, with its keys looked up."""
+
+
 class TokenRow(NamedTuple):
     """A resume token and the login that it was given for, in the order of the table's columns.
 
@@ -119,6 +123,7 @@ class ConversationState(msgspec.Struct, eq=False, gc=False):
         grown_ms: When the first of its new entries was stored; None if it has none.
         history: What who joins may read of the time before.
         floor_seq: Entries up to here have expired.
+        outbox_sleeps: Whether no worker may be about to look at a row in the outbox, so that it is to be woken.
         changed: Whether its epoch, members, title, owner, history or blocks changed.
         may_close: Whether a device's cursor moved, or a lagging one left, so that the outbox may close.
     """
@@ -138,6 +143,7 @@ class ConversationState(msgspec.Struct, eq=False, gc=False):
     stored_outbox_seq: int | None
     history: History = "FROM_JOIN"
     floor_seq: int = 0
+    outbox_sleeps: bool = True
     created_ms: int | None = None
     grown_ms: int | None = None
     changed: bool = False
@@ -302,6 +308,8 @@ class State:
     """The rows of one batch.
 
     Attributes:
+        assumes_new: Whether a message that `sent` does not name is taken to be new; the store's unique key has the
+            last word.
         conversations: By id, and by internal number.
         pairs: SINGLEs by the name of their pair.
         new_keys: Unused internal numbers.
@@ -321,7 +329,7 @@ class State:
         listed: A user's current conversations by key, as they were loaded.
         tokens: Resume tokens by (user, device).
         token_places: (user, device) by the digest of a resume token.
-        new_messages: Entries of this batch, in order.
+        new_messages: Entries of this batch, in order; in `places` are those of them that were named, and recalls.
         recalls: (conversation key, recalled seq, seq of the RECALL entry) of this batch.
         audit: Privileged acts of this batch.
         new_tokens: Resume tokens that this batch hands out or changes.
@@ -356,6 +364,7 @@ class State:
     """
 
     def __init__(self) -> None:
+        self.assumes_new = False
         self.conversations: dict[str | int, ConversationState | None] = {}
         self.pairs: dict[str, ConversationState | None] = {}
         self.new_keys: list[int] = []
@@ -411,6 +420,7 @@ class State:
 
     def expect(self, keys: Keys) -> None:
         """Note everything that is named as not there, before what is there is loaded."""
+        self.assumes_new = self.assumes_new or keys.assumes_new
         self.conversations.update(dict.fromkeys(keys.conversations))
         self.sent.update(dict.fromkeys(keys.sent))
         if keys.names_rare:
@@ -496,9 +506,8 @@ class State:
     def membership(self, conversation: ConversationState, user_id: str) -> MembershipState:
         """A user in a conversation, whether a member or not. Of a conversation that this batch made, all is known."""
         of_user = self.memberships.get(user_id)
-        found = None if of_user is None else of_user.get(conversation.key)
-        if found is not None:
-            return found
+        if of_user is not None and conversation.key in of_user:
+            return of_user[conversation.key]
         if conversation.created_ms is None:
             raise KeyError((conversation.conversation_id, user_id))
         found = MembershipState(conversation, user_id, loaded_devices={})

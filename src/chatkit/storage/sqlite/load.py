@@ -29,7 +29,7 @@ _CONVERSATION = """
 SELECT
     c.conversation_key, c.conversation_id, c.type, c.title, c.epoch, c.head_seq, c.owner_id, c.single_pair,
     c.member_count, c.last_activity_ms, c.blocks, o.first_seq, o.first_seq, c.history,
-    c.floor_seq
+    c.floor_seq, o.ready_ms IS NULL
 FROM k CROSS JOIN conversation AS c ON c.{column} = k.name
 LEFT JOIN outbox AS o ON o.conversation_key = c.conversation_key
 """

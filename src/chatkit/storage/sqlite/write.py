@@ -11,13 +11,13 @@ from typing import Any
 from msgspec.structs import astuple
 
 from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
-from ...core.log.state import DevicePlace
+from ...core.log.state import DevicePlace, MayBeRepeatError
 from ...drivers.sqlite import Connection
 from . import moderation
 from .audit import write_audit
 from .cold import STALE_BY_RECALL, write_retention
 from .person import write_erasures
-from .select import select
+from .select import insert, select
 
 SET_POSITION_FLOOR = (
     "INSERT INTO setting (name, value) VALUES ('position_floor', ?) "
@@ -35,8 +35,12 @@ UPDATE_CONVERSATION = (
 )
 INSERT_MESSAGE = (
     "INSERT INTO message (conversation_key, seq, epoch, kind, sender_id, client_msg_id, server_ts, payload_mac, "
-    "payload) SELECT * FROM (VALUES {keys}) WHERE column1 IS NOT NULL"
+    "payload) SELECT * FROM (VALUES {keys}) WHERE column1 <> 0 "
+    "ON CONFLICT (conversation_key, sender_id, client_msg_id) DO NOTHING"
 )
+"""Leaves out a message whose key made one already, and what only fills the statement up: keys of conversations begin at
+1."""
+
 UPDATE_BLANK = "UPDATE message SET payload = zeroblob(length(payload)) WHERE conversation_key = ? AND seq = ?"
 INSERT_RECALL = "INSERT INTO recall (conversation_key, seq, recalled_by_seq) VALUES (?, ?, ?)"
 UPDATE_MEMBER_GONE = (
@@ -189,12 +193,13 @@ def load_held_outboxes(connection: Connection, forgotten: Sequence[DevicePlace])
 
 
 def write(connection: Connection, changes: Changes) -> None:
-    """Write everything but the outbox."""
+    """Write everything but the outbox. Raises MayBeRepeatError, with only a part of it written."""
     if changes.new_conversations or changes.conversations:
         _many(connection, INSERT_CONVERSATION, changes.new_conversations)
         _many(connection, UPDATE_CONVERSATION, changes.conversations)
     _many(connection, UPDATE_HEAD, changes.heads)
-    select(connection, INSERT_MESSAGE, changes.messages)
+    if insert(connection, INSERT_MESSAGE, changes.messages, blobs=2) < len(changes.messages):
+        raise MayBeRepeatError
     if changes.recalls or changes.ended or changes.joined:
         _write_acts(connection, changes)
     if changes.standings or changes.bans or changes.ended_bans:

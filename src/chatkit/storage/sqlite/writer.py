@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.keys import Keys
-from ...core.log.state import DevicePlace, State
+from ...core.log.state import DevicePlace, MayBeRepeatError, State
 from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedRowError, DiskFailedError
 from ...errors import UnavailableError
 from .. import base
@@ -22,6 +22,11 @@ from .write import SET_POSITION_FLOOR, load_held_outboxes, load_leasts, write, w
 _logger = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
+
+LOOKED_UP: Final = 16
+"""After a repeated message so many batches look the keys of their messages up first: repeats come in company, since who
+comes back sends again everything that got no answer. All other batches take messages to be new, and hear of a repeat
+from the unique key."""
 
 
 class SqliteTables:
@@ -47,7 +52,7 @@ class SqliteTables:
         return load_held_outboxes(self._connection, forgotten)
 
     def write(self, changes: Changes) -> None:
-        """Write everything but the outbox."""
+        """Write everything but the outbox. Raises MayBeRepeatError."""
         write(self._connection, changes)
         self.added += len(changes.messages) + len(changes.audit)
 
@@ -77,6 +82,7 @@ class Writer:
         self.position = position
         self._failed = False
         self._reached_disk = False
+        self._to_look_up = 0
         self.healthy = True
 
     def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
@@ -130,10 +136,21 @@ class Writer:
 
     def _transaction(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
         """All of the commands or nothing. Raises UnavailableError if nothing more can be done on this connection."""
+        if self._to_look_up:
+            self._to_look_up -= 1
+        else:
+            try:
+                return self._attempt(commands, assume_new=True)
+            except MayBeRepeatError:
+                self._to_look_up = LOOKED_UP
+        return self._attempt(commands, assume_new=False)
+
+    def _attempt(self, commands: Sequence[base.Command], *, assume_new: bool) -> list[base.Outcome]:
+        """As `_transaction`. Raises MayBeRepeatError, with nothing done, only if messages are taken to be new."""
         tables = SqliteTables(self._connection)
         self._connection.begin()
         try:
-            outcomes = carry_out(tables, commands)
+            outcomes = carry_out(tables, commands, assume_new=assume_new)
             self._connection.commit()
         except BaseException as error:
             self._roll_back()
