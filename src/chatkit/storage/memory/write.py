@@ -138,12 +138,13 @@ def _write_memberships(tables: MemoryState, changes: Changes) -> None:
     for leave_seq, key, user_id, join_seq in changes.ended:
         last = tables.by_key[key].members[user_id]
         last[-1] = Interval(join_seq, leave_seq, last[-1].first_seq)
+    # first, since only the standing of the last membership is kept here, and one that begins now is later
+    for granted, silenced_until_ms, key, user_id, _ in changes.standings:
+        tables.by_key[key].standings[user_id] = Standing(granted, silenced_until_ms)
     for key, user_id, join_seq, left_seq, first_seq, granted, silenced_until_ms in changes.joined:
         conversation = tables.by_key[key]
         conversation.members.setdefault(user_id, []).append(Interval(join_seq, left_seq, first_seq))
         conversation.standings[user_id] = Standing(granted, silenced_until_ms)
-    for granted, silenced_until_ms, key, user_id, _ in changes.standings:
-        tables.by_key[key].standings[user_id] = Standing(granted, silenced_until_ms)
     for key, user_id, by_id, since_ms in changes.bans:
         tables.by_key[key].bans[user_id] = (by_id, since_ms)
     for key, user_id in changes.ended_bans:

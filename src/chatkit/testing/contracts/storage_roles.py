@@ -322,6 +322,11 @@ class SilenceContract:
         await do(store, add("g", "ann", "bob"), remove("g", "bob", "bob"), add("g", "ann", "bob"))
         assert (await refused(store, send("g", "bob", "k"), ForbiddenError)).reason == "SILENCED"
 
+    async def test_it_holds_in_a_membership_that_began_in_the_same_batch(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob"))
+        await do(store, remove("g", "ann", "bob"), add("g", "ann", "bob"), silence("g", "ann", "bob"))
+        assert (await refused(store, send("g", "bob", "k"), ForbiddenError)).reason == "SILENCED"
+
     async def test_only_a_member_is_silenced(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"))
         await refused(store, silence("g", "ann", "eve"), NotFoundError)
