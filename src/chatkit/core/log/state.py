@@ -340,7 +340,6 @@ class State:
         revocations: By whom they reach, and kind.
         new_revocations: Those of this batch.
         new_positions: Unused positions of revocations.
-        registered: When each new device of this batch was registered.
         forgotten: Devices that this batch drops; one of them may be registered again.
         begun_erasures: Erasures that begin in this batch, or are asked for again.
         ended_erasures: Those that end, and whether bodies went.
@@ -394,7 +393,6 @@ class State:
         self.revocations: dict[Subject, dict[RevocationKind, Revocation]] = {}
         self.new_revocations: dict[tuple[Subject, RevocationKind], Revocation] = {}
         self.new_positions: list[int] = []
-        self.registered: dict[DevicePlace, int] = {}
         self.forgotten: set[DevicePlace] = set()
         self.begun_erasures: list[BegunErasure] = []
         self.ended_erasures: list[tuple[str, bool]] = []
@@ -419,9 +417,13 @@ class State:
     # --- for stores, while they load ---
 
     def expect(self, keys: Keys) -> None:
-        """Note everything that is named as not there, before what is there is loaded."""
+        """Note everything that is named as not there, before what is there is loaded.
+
+        Conversations, memberships and users' devices may be there already, and are not to be loaded again.
+        """
         self.assumes_new = self.assumes_new or keys.assumes_new
-        self.conversations.update(dict.fromkeys(keys.conversations))
+        for conversation_id in keys.conversations:
+            self.conversations.setdefault(conversation_id)
         self.sent.update(dict.fromkeys(keys.sent))
         if keys.names_rare:
             self._expect_rare(keys)
@@ -433,7 +435,8 @@ class State:
         self.tokens.update(dict.fromkeys(keys.tokens))
         self.token_places.update(dict.fromkeys(keys.token_hashes))
         self.revocations.update((subject, {}) for subject in keys.revocations)
-        self.devices.update((user_id, {}) for user_id in keys.devices)
+        for user_id in keys.devices:
+            self.devices.setdefault(user_id, {})
         self.listed.update((user_id, {}) for user_id in keys.listed)
         self.blocks.update(dict.fromkeys(keys.blocks, False))
         self.block_counts.update(dict.fromkeys(keys.block_counts, 0))
@@ -467,7 +470,8 @@ class State:
             if conversation is None:
                 continue
             of_user = self.memberships.setdefault(user_id, {})
-            if conversation.key in of_user:
+            known = of_user.get(conversation.key)
+            if known is not None and (not cursors or known.loaded_devices is not None):
                 continue
             membership = of_user[conversation.key] = MembershipState(conversation, user_id)
             if cursors:

@@ -165,7 +165,8 @@ def load(connection: Connection, keys: Keys, state: State) -> None:
         state: Empty, or what an earlier load left.
     """
     state.expect(keys)
-    _load_named(connection, SELECT_CONVERSATIONS, keys.conversations, state)
+    unknown = [name for name in keys.conversations if state.conversations[name] is None]
+    _load_named(connection, SELECT_CONVERSATIONS, unknown, state)
     if keys.names_rare:
         _load_other_conversations(connection, keys, state)
     with_cursors, others = state.expect_members(keys)
@@ -268,7 +269,8 @@ def _load_member_lists(connection: Connection, keys: Keys, state: State) -> None
 
 
 def _load_users(connection: Connection, keys: Keys, state: State) -> None:
-    for user_id, device_id, *seen in select(connection, SELECT_DEVICES, [(it,) for it in keys.devices]):
+    unknown = [(it,) for it in keys.devices if not state.devices[it]]
+    for user_id, device_id, *seen in select(connection, SELECT_DEVICES, unknown):
         state.devices[user_id][device_id] = DeviceState(*seen)
     for user_id, key, *columns in select(connection, SELECT_LISTED, [(it,) for it in keys.listed]):
         state.listed[user_id][key] = MembershipSnapshot(*columns)

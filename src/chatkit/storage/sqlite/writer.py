@@ -16,6 +16,7 @@ from ...drivers.sqlite import RETRY_AFTER_S, Connection, DamagedRowError, DiskFa
 from ...errors import UnavailableError
 from .. import base
 from ..transaction import UnreadableRowError, carry_out, commit_batch_now
+from .hot import HotRows, are_hot
 from .load import load
 from .write import SET_POSITION_FLOOR, load_held_outboxes, load_leasts, write, write_outbox
 
@@ -34,18 +35,31 @@ class SqliteTables:
 
     Args:
         connection: In a write transaction whenever a method is called.
+        hot: What need not be loaded; None where nothing may be taken from memory.
 
     Attributes:
         added: Entries and audit rows written so far.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, hot: HotRows | None) -> None:
         self._connection = connection
+        self._hot = hot
+        self._state: State | None = None
+        self._outbox = OutboxRows([], [])
         self.added = 0
+
+    def kept(self) -> HotRows | None:
+        """What need not be loaded for the next batch, now that this one is durable."""
+        if self._hot is None or self._state is None or not self._hot.keep(self._state, self._outbox):
+            return None
+        return self._hot
 
     def load(self, keys: Keys, state: State) -> None:
         """Put everything that the keys name into the state."""
+        if self._hot is not None:
+            self._hot.lend(keys, state)
         load(self._connection, keys, state)
+        self._state = state
 
     def load_held_outboxes(self, forgotten: Sequence[DevicePlace]) -> Collection[HeldOutbox]:
         """The outbox rows where one of these devices has a cursor and its user is a member."""
@@ -63,6 +77,7 @@ class SqliteTables:
     def write_outbox(self, rows: OutboxRows) -> None:
         """Write the outbox."""
         write_outbox(self._connection, rows)
+        self._outbox = rows
 
 
 class Writer:
@@ -83,6 +98,7 @@ class Writer:
         self._failed = False
         self._reached_disk = False
         self._to_look_up = 0
+        self._hot: HotRows | None = None
         self.healthy = True
 
     def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
@@ -111,6 +127,7 @@ class Writer:
     def change(self, work: Callable[[Connection], _Result]) -> _Result:
         """Run something besides commands in a transaction of its own. Raises UnavailableError."""
         self._check()
+        self._hot = None
         self._connection.begin()
         try:
             result = work(self._connection)
@@ -147,9 +164,10 @@ class Writer:
 
     def _attempt(self, commands: Sequence[base.Command], *, assume_new: bool) -> list[base.Outcome]:
         """As `_transaction`. Raises MayBeRepeatError, with nothing done, only if messages are taken to be new."""
-        tables = SqliteTables(self._connection)
+        hot, self._hot = self._hot, None  # whatever breaks, what is in memory is not what is in the file
         self._connection.begin()
         try:
+            tables = SqliteTables(self._connection, self._up_to_date(hot) if are_hot(commands) else None)
             outcomes = carry_out(tables, commands, assume_new=assume_new)
             self._connection.commit()
         except BaseException as error:
@@ -162,7 +180,13 @@ class Writer:
             raise
         self._reached_disk = True
         self.position += tables.added
+        self._hot = tables.kept()
         return outcomes
+
+    def _up_to_date(self, hot: HotRows | None) -> HotRows:
+        """What need not be loaded in this transaction: nothing, if somebody else wrote to the file."""
+        ((version,),) = self._connection.execute("PRAGMA data_version")
+        return hot if hot is not None and hot.version == version else HotRows(version)
 
     def _check(self) -> None:
         if self._failed:
