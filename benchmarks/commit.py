@@ -22,6 +22,9 @@ from chatkit.storage.sqlite import SqliteStore
 CONVERSATIONS = 100
 BATCHES = (1, 16, 256, 1000)
 ROUNDS = 5
+WINDOW = 16
+"""Messages that a sender of a burst has in flight."""
+
 COMMANDS = 4000
 """Least number of commands in a round."""
 
@@ -49,8 +52,10 @@ class Load:
 
     def append(self) -> Append:
         """The next message."""
+        return self._append_to((self._number + 1) % CONVERSATIONS)
+
+    def _append_to(self, n: int) -> Append:
         self._number += 1
-        n = self._number % CONVERSATIONS
         self._heads[n] += 1
         key = f"client-message-{self._number:012}"
         return Append(f"conversation-{n}", f"ann-{n}", key, _BODY, _MAC, _NOW + self._number)
@@ -69,8 +74,18 @@ class Load:
         behind = (int(it.conversation_id.rpartition("-")[2]) for it in messages[: size // 2])
         return [*(self._confirmation(n) for n in behind), *messages]
 
-    def _confirmation(self, n: int) -> AdvanceDelivered:
-        seq = max(1, self._heads[n] - 1)
+    def bursts(self, size: int) -> list[Command]:
+        """A window of messages in one conversation after the other, each confirmed up to the window before."""
+        conversations = max(1, size // (WINDOW + 1))
+        first = self._number // WINDOW
+        chosen = [(first + n) % CONVERSATIONS for n in range(conversations)]
+        messages = [self._append_to(n) for n in chosen for _ in range(min(WINDOW, size))]
+        if size <= WINDOW:
+            return [*messages]
+        return [*messages, *(self._confirmation(n, WINDOW) for n in chosen)]
+
+    def _confirmation(self, n: int, behind: int = 1) -> AdvanceDelivered:
+        seq = max(1, self._heads[n] - behind)
         return AdvanceDelivered(f"conversation-{n}", f"bob-{n}", "phone", seq, _NOW + self._number)
 
 
@@ -81,14 +96,14 @@ async def measure(kind: str, size: int) -> float:
         await store.migrate()
         load = Load()
         await store.commit(list(load.setting()))
-        make = load.appends if kind == "appends" else load.pairs
+        make = {"appends": load.appends, "appends and confirmations": load.pairs, "bursts": load.bursts}[kind]
         best = float("inf")
         for _ in range(ROUNDS):
             batches = [make(size) for _ in range(max(4, COMMANDS // size // (8 if size == 1 else 1)))]
             started = time.process_time()
             for batch in batches:
                 await store.commit(batch)
-            best = min(best, (time.process_time() - started) / (len(batches) * size))
+            best = min(best, (time.process_time() - started) / sum(map(len, batches)))
         await store.aclose()
     return best * 1e6
 
@@ -96,7 +111,7 @@ async def measure(kind: str, size: int) -> float:
 async def main() -> None:
     """All workloads, or those whose name holds the argument."""
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
-    for kind in ("appends", "appends and confirmations"):
+    for kind in ("appends", "appends and confirmations", "bursts"):
         for size in BATCHES:
             name = f"{kind}, batches of {size}"
             if wanted in name:
