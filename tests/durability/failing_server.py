@@ -71,7 +71,7 @@ class FailingConnection:
     def __init__(self, inner: Connection, point: FailPoint) -> None:
         self._inner = inner
         self._point = point
-        self.change: Callable[..., int] = inner.change
+        self.execute: Callable[..., list[Row]] = inner.execute
         self.rollback = inner.rollback
         self.close = inner.close
 
@@ -79,19 +79,20 @@ class FailingConnection:
         self._inner.begin()
         self._point.passed("begin")
 
-    def execute(self, sql: str, params: Params = ()) -> list[Row]:
+    def change(self, sql: str, params: Params = ()) -> int:
         if sql.startswith(_INTO_MESSAGE):
             return self._insert_one_by_one(params)
-        return self._inner.execute(sql, params)
+        return self._inner.change(sql, params)
 
-    def _insert_one_by_one(self, params: Params) -> list[Row]:
+    def _insert_one_by_one(self, params: Params) -> int:
         """What goes into the log in one statement, in a statement for each message, so that death may come between."""
+        written = 0
         for first in range(0, len(params), _MESSAGE_WIDTH):
             row = params[first : first + _MESSAGE_WIDTH]
-            if row[0] is not None:
-                self._inner.execute(with_keys(sqlite_write.INSERT_MESSAGE, 1, _MESSAGE_WIDTH), row)
+            if row[0] != 0:
+                written += self._inner.change(with_keys(sqlite_write.INSERT_MESSAGE, 1, _MESSAGE_WIDTH), row)
                 self._point.passed("insert_message")
-        return []
+        return written
 
     def executemany(self, sql: str, rows: Iterable[Params]) -> None:
         self._inner.executemany(sql, rows)
