@@ -31,15 +31,16 @@ MUTANTS = (
         (
             Edit(
                 SQLITE_WRITER,
-                "        tables = SqliteTables(self._connection)\n",
-                "        tables = SqliteTables(self._connection)\n"
+                "        hot, self._hot = self._hot, None  #",
                 "        if self._open:\n"
-                "            self._connection.commit()\n",
+                "            self._connection.commit()\n"
+                "            self._open = False\n"
+                "        hot, self._hot = self._hot, None  #",
             ),
             Edit(
                 SQLITE_WRITER,
-                "            outcomes = carry_out(tables, commands)\n            self._connection.commit()\n",
-                "            outcomes = carry_out(tables, commands)\n            self._open = True\n",
+                "assume_new=assume_new)\n            self._connection.commit()\n",
+                "assume_new=assume_new)\n            self._open = True\n",
             ),
             Edit(
                 SQLITE_WRITER, "        self._failed = False\n", "        self._failed = self._open = False\n"
@@ -54,8 +55,8 @@ MUTANTS = (
         (
             Edit(
                 SQLITE_WRITER,
-                "            outcomes = carry_out(tables, commands)\n            self._connection.commit()\n",
-                "            outcomes = carry_out(tables, commands)\n"
+                "assume_new=assume_new)\n            self._connection.commit()\n",
+                "assume_new=assume_new)\n"
                 "            try:\n"
                 "                self._connection.commit()\n"
                 "            except UnavailableError:\n"
@@ -76,8 +77,8 @@ MUTANTS = (
             ),
             Edit(
                 TRANSACTION,
-                "    keys, state = keys_of(commands), State()\n",
-                "    keys, state = keys_of(commands), State()\n"
+                "    keys, state = keys_of(commands, assume_new=assume_new), State()\n",
+                "    keys, state = keys_of(commands, assume_new=assume_new), State()\n"
                 "    state.taken = vars(next(iter(vars(tables).values()))).setdefault('taken', {})\n",
             ),
             # the product refuses to open a log with a hole, so its own checks are put aside: the checker is to judge
@@ -103,6 +104,37 @@ MUTANTS = (
             ),
         ),
         ("S1", "S4", "S6", "S11"),
+    ),
+    Mutant(
+        "repeat-not-noticed",
+        "The unique key keeps a message from being there twice, so nothing more need be done about it.",
+        (
+            Edit(
+                SQLITE_WRITE,
+                "    if insert(connection, INSERT_MESSAGE, changes.messages, blobs=2) < len(changes.messages):\n"
+                "        raise MayBeRepeatError\n",
+                "    insert(connection, INSERT_MESSAGE, changes.messages, blobs=2)\n",
+            ),
+        ),
+        ("S1", "S4", "S5", "S6", "S11", "alarm"),
+    ),
+    Mutant(
+        "memory-outlives-rollback",
+        "What is in memory was right before the transaction, and a transaction that fails changes nothing.",
+        (Edit(SQLITE_WRITER, "        hot, self._hot = self._hot, None  #", "        hot = self._hot  #"),),
+        ("S1", "S4", "S5", "S6", "alarm"),
+    ),
+    Mutant(
+        "memory-outlives-members",
+        "Who is in a conversation changes so rarely that memory can be trusted.",
+        (
+            Edit(
+                SQLITE_WRITER,
+                "        self._hot = tables.kept()\n",
+                "        self._hot = tables.kept() or hot\n",
+            ),
+        ),
+        ("S1", "S5", "S6", "S17", "S19", "alarm"),
     ),
     Mutant(
         "conflict-not-noticed",
@@ -234,9 +266,13 @@ MUTANTS = (
         (
             Edit(
                 MESSAGES,
-                "        return repeat(state, conversation, command, known)\n"
-                "    check_may_write(state, conversation, command.sender_id, command.policy, command.at_ms)\n",
-                "        return repeat(state, conversation, command, known)\n",
+                "    try:\n"
+                "        check_may_write(state, conversation, sender_id, command.policy, command.at_ms)\n"
+                "    except RefusedError:\n"
+                "        if name not in state.sent:\n"
+                "            raise MayBeRepeatError from None\n"
+                "        raise\n",
+                "",
             ),
             Edit(
                 MESSAGES,
@@ -266,8 +302,8 @@ MUTANTS = (
         (
             Edit(
                 MESSAGES,
-                "    if not membership.is_current:\n        raise rules.not_found()\n    if membership.silenced",
-                "    if not membership.intervals:\n        raise rules.not_found()\n    if membership.silenced",
+                "    if not intervals or intervals[-1].leave_seq is not None:\n        raise rules.not_found()\n",
+                "    if not intervals:\n        raise rules.not_found()\n",
             ),
         ),
         ("S17", "S19"),
