@@ -32,6 +32,9 @@ CALLS_PER_DELIVERY = 1
 CALLS_PER_MESSAGE = 13
 """Of a message that is published, whatever its audience."""
 
+CALLS_PER_MESSAGE_OF_A_RUN = 8
+"""Of a message that follows another one of its sender, whatever its audience."""
+
 CALLS_PER_MERGED_CONFIRMATION = 11
 """Of a confirmation that takes the place of one that waits: from its frame to the queue."""
 
@@ -146,3 +149,17 @@ async def test_a_device_confirms_with_one_command_however_often_it_says_so() -> 
         await server._committer.flush()
 
     assert [[type(it) for it in batch] for batch in store.batches] == [[AdvanceDelivered] * MEMBERS]
+
+
+async def test_calls_of_a_run_of_messages_of_one_sender() -> None:
+    """A member's buffer is gone to once for all of them."""
+    async with serving() as server:
+        name, peers = await office(server)
+        hub = server.engine._publisher._hub
+        for first_seq in (2, 18):
+            run = [entry(server, name, seq, "u-0") for seq in range(first_seq, first_seq + 16)]
+            with counting_calls() as calls:
+                offered = hub.publish_run(run, peers[0].session)
+            assert offered == [MEMBERS] * 16
+            assert calls["Session.push_run"] == MEMBERS - 1
+            assert sum(calls.values()) <= MEMBERS - 1 + CALLS_PER_MESSAGE_OF_A_RUN * 16, calls

@@ -12,7 +12,7 @@ Called by `engine`; hands each outcome forwards to the `CommitListener`, and a b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, Protocol
 
@@ -23,7 +23,7 @@ from msgspec import UnsetType
 
 from .._auto_reset_event import AutoResetEvent
 from ..errors import OverloadedError, RefusedError, UnavailableError
-from ..storage.base import Append, CommandStore, Entry, Outcome, Refused
+from ..storage.base import Append, Appended, CommandStore, Entry, Outcome, Refused
 from .batch_report import BatchReports
 from .commit_queue import HOST, RESUMES, CommitQueue, Cursor
 from .config import ServerConfig
@@ -42,11 +42,20 @@ DRAINING = "the node drains"
 """What is answered to whoever was told to leave, and at the end of a drain to everybody."""
 
 
+Committed = tuple[PendingCommand, Outcome]
+"""A command and what became of it."""
+
+
 class CommitListener(Protocol):
     """What outcomes are handed to. Nothing in it waits."""
 
     def on_committed(self, pending: PendingCommand, outcome: Outcome) -> int:
         """Answer and publish one outcome, which is durable or a refusal. Returns to how many sessions it went."""
+
+    def on_stored(self, run: Sequence[Committed], deliveries_max: int) -> Sequence[int]:
+        """As `on_committed` of each, for new messages of one session to one conversation, or of as many as make so
+        many deliveries, but at least of the first. Returns what these would.
+        """
 
     def on_batch_end(self) -> bool:
         """Send what was gathered while the outcomes of a batch were handed over. Returns whether some is left."""
@@ -383,14 +392,21 @@ class Committer:
             await anyio.lowlevel.cancel_shielded_checkpoint()
         self._count_answered(len(batch))
 
-    async def _hand_over(self, pairs: Iterable[tuple[PendingCommand, Outcome]]) -> None:
+    async def _hand_over(self, pairs: Iterable[Committed]) -> None:
         deliveries = 0
-        for pending, outcome in pairs:
-            pending.offered = self._listener.on_committed(pending, outcome)
-            deliveries += 1 + pending.offered
-            if deliveries >= DELIVERIES_PER_TURN:
-                deliveries = 0
-                await anyio.lowlevel.cancel_shielded_checkpoint()
+        for run in _runs(pairs):
+            while run:
+                if len(run) == 1:
+                    offered: Sequence[int] = (self._listener.on_committed(*run[0]),)
+                else:
+                    offered = self._listener.on_stored(run, DELIVERIES_PER_TURN - deliveries)
+                for (pending, _), count in zip(run, offered, strict=False):
+                    pending.offered = count
+                    deliveries += 1 + count
+                run = run[len(offered) :]
+                if deliveries >= DELIVERIES_PER_TURN:
+                    deliveries = 0
+                    await anyio.lowlevel.cancel_shielded_checkpoint()
 
     def _refuse_all(self, batch: list[PendingCommand], error: RefusedError) -> None:
         """Storage refuses: nobody waits in the queue for a second refusal."""
@@ -422,7 +438,31 @@ class Committer:
         return UnavailableError(reason, retry_after_s=self._config.overload_retry_s)
 
 
-def _may_come_again(pair: tuple[PendingCommand, Outcome]) -> bool:
+def _runs(pairs: Iterable[Committed]) -> Iterator[list[Committed]]:
+    """The pairs in order, new messages of one session to one conversation together."""
+    run: list[Committed] = []
+    for pair in pairs:
+        if run and not _is_same_source(run[-1], pair):
+            yield run
+            run = []
+        run.append(pair)
+    if run:
+        yield run
+
+
+def _is_same_source(one: Committed, other: Committed) -> bool:
+    before, after = one[1], other[1]
+    return (
+        type(after) is Appended
+        and type(before) is Appended
+        and one[0].session is other[0].session is not None
+        and one[0].reply is other[0].reply is None
+        and before.entry.conversation_id == after.entry.conversation_id
+        and not (before.repeat or after.repeat)
+    )
+
+
+def _may_come_again(pair: Committed) -> bool:
     """Whether a command was refused with an error that invites a retry."""
     outcome = pair[1]
     return type(outcome) is Refused and outcome.error.retryable

@@ -47,6 +47,7 @@ from .allowance import Allowance
 from .cluster.bridge import ClusterBridge
 from .cluster.reconcile_queue import ReconcileQueue
 from .commit_queue import HOST
+from .committer import Committed
 from .config import ServerConfig
 from .delivery.feed import QueueFeed
 from .entries import stored_instead
@@ -111,12 +112,37 @@ class Publisher:
         try:
             deliveries = self._by_outcome[type(outcome)](pending, outcome)
         except Exception:
-            logger.exception("publishing after %s failed", type(pending.command).__name__)
-            if pending.session is not None:
-                pending.session.close(ev.CloseCode.OVERLOADED, "the server failed")
+            self._failed(pending.session, f"publishing after {type(pending.command).__name__} failed")
         if pending.reply is not None:
             pending.reply.resolve(outcome)
         return deliveries or 0
+
+    def on_stored(self, run: Sequence[Committed], deliveries_max: int) -> Sequence[int]:
+        """As `on_committed` of each, for new messages of one session to one conversation, or of as many as make so
+        many deliveries: who is online is gone through once for all of them.
+
+        Returns:
+            Of each that was handled, how many pushes were offered.
+        """
+        session = run[0][0].session
+        assert session is not None
+        stored = [(pending, outcome) for pending, outcome in run if type(outcome) is Appended]
+        reach = self._hub.reach(stored[0][1].entry.conversation_id)
+        del stored[max(1, deliveries_max // max(1, reach)) :]
+        entries = [outcome.entry for _, outcome in stored]
+        try:
+            for pending, outcome in stored:
+                self._answer(session, pending, outcome)
+        except Exception:
+            self._failed(session, "answering messages failed")
+        try:
+            deliveries = self._hub.publish_run(entries, session)
+            for entry in entries:
+                self._tell(entry, session)
+            return deliveries
+        except Exception:
+            self._failed(session, "publishing messages failed")
+            return [0] * len(stored)
 
     def on_batch_end(self) -> bool:
         """Send the receipts of a batch, and what the other nodes are told of it. Returns whether receipts are left."""
@@ -166,18 +192,31 @@ class Publisher:
     def _stored(self, pending: PendingCommand, outcome: Appended | Recalled) -> int:
         session, entry = pending.session, outcome.entry
         if session is not None:
-            payload = stored_instead(pending.command, outcome)
-            session.answer(_ack(entry, pending.ref, UNSET if payload is None else session.codec.raw(payload)))
+            self._answer(session, pending, outcome)
         return self._hub.publish(entry, session) if outcome.repeat else self._publish(entry, session)
+
+    def _answer(self, session: Session, pending: PendingCommand, outcome: Appended | Recalled) -> None:
+        payload = stored_instead(pending.command, outcome)
+        instead = UNSET if payload is None else session.codec.raw(payload)
+        session.answer(_ack(outcome.entry, pending.ref, instead))
 
     def _publish(self, entry: Entry, origin: Session | None) -> int:
         """Offer a new entry to who is online here, and tell the other nodes and the workers."""
         deliveries = self._hub.publish(entry, origin)
+        self._tell(entry, origin)
+        return deliveries
+
+    def _tell(self, entry: Entry, origin: Session | None) -> None:
         if self._bridge is not None:
             self._bridge.stored(entry, origin)
         if self._feed is not None:
             self._feed.stored(entry)
-        return deliveries
+
+    def _failed(self, session: Session | None, words: str) -> None:
+        """Log the exception; the session that asked is closed, so that its client asks the log."""
+        logger.exception(words)
+        if session is not None:
+            session.close(ev.CloseCode.OVERLOADED, "the server failed")
 
     def _held(self, pending: PendingCommand, outcome: Held) -> None:
         """Later sends go on: the store keeps them behind this one."""

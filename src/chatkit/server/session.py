@@ -5,7 +5,7 @@ What a service needs to remember of a session it keeps itself and lets go of whe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from msgspec import UNSET, UnsetType
@@ -122,6 +122,20 @@ class Session(Connection):
         self._buffer_bytes = size
         self.last_pushed_seq[conversation_id] = seq
         if len(self._buffer) == 1:
+            self._wake()
+
+    def push_run(self, encoded: Sequence[bytes], size: int, conversation_id: str, first_seq: int) -> None:
+        """As `push` of each, for entries that follow each other and have this size together."""
+        size += self._buffer_bytes
+        if size > self._buffer_bytes_max or self.state is _CLOSED or conversation_id in self.behind:
+            for seq, push in enumerate(encoded, first_seq):
+                self.push(push, conversation_id, seq)
+            return
+        slept = not self._buffer
+        self._buffer += encoded
+        self._buffer_bytes = size
+        self.last_pushed_seq[conversation_id] = first_seq + len(encoded) - 1
+        if slept:
             self._wake()
 
     def push_volatile(self, encoded: bytes, conversation_id: str) -> None:

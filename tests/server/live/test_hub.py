@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import msgspec
@@ -322,3 +323,33 @@ def test_a_log_that_was_restored_shorter_forgets_which_cursors_were_notified(wor
     world.compare("e2", 5)
 
     assert audience.raise_cursors("ben", 4, 3) == (4, 3)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_run_is_what_its_messages_are_one_by_one(seed: int) -> None:
+    """Whatever came early or again, who came in where, whose buffer is full, and which devices the sender has."""
+    seen = []
+    for together in (False, True):
+        rng, world = Random(seed), World()
+        ann = world.join("ann", 3)
+        others = [world.join(*who) for who in (("ann", 3, "pc"), ("ben", 3), ("cem", 5), ("dan", 3))]
+        others[-1]._buffer_bytes_max = rng.choice((300, 900, 1_000_000))
+        heads = []
+        seq = 3
+        for _ in range(12):
+            first = max(1, seq + rng.choice((1, 1, 1, 1, 0, 2, -1)))
+            run = [entry(it, "ann") for it in range(first, first + rng.randrange(1, 6))]
+            if rng.random() < 0.1:
+                run = run[:1] + run[2:]
+            one_by_one = (world.hub.publish(it, ann) for it in run)
+            offered = world.hub.publish_run(run, ann) if together else list(one_by_one)
+            seq = world.position
+            if rng.random() < 0.2:
+                others.append(world.join(f"late-{len(others)}", max(1, seq - rng.randrange(3))))
+            if rng.random() < 0.3:
+                heads.append([heard(it) for it in others])
+            heads.append([offered, world.position, world.asks(), world.hub.offered])
+        heads.append([(heard(it), it.last_pushed_seq, list(it.behind)) for it in (ann, *others)])
+        seen.append(heads)
+
+    assert seen[0] == seen[1]

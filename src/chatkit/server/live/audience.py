@@ -109,6 +109,20 @@ class Audience:
         """Whether this entry may be applied now."""
         return entry.seq == self.position + 1 and entry.epoch == self.epoch
 
+    def is_next_run(self, entries: Sequence[Entry]) -> bool:
+        """Whether these messages are the next entries, which everybody here lacks, and nothing was kept."""
+        first, last = entries[0], entries[-1]
+        return (
+            self.is_next(first)
+            and last.seq - first.seq == len(entries) - 1
+            and self.position == self._reached
+            and not self._early
+        )
+
+    def apply_run(self, entries: Sequence[Entry]) -> None:
+        """Apply them, which are the next ones (`is_next_run`); they are offered to all `sessions`."""
+        self.position = self._reached = entries[-1].seq
+
     def keep(self, entry: Entry, origin: Session | None) -> None:
         """Keep an entry that comes too early, within a bound; one of another epoch is for the log to explain."""
         if len(self._early) < _EARLY_MAX and entry.epoch == self.epoch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ...storage.base import Entry
@@ -36,6 +36,22 @@ def push_entry(entry: Entry, sessions: Iterable[Session], origin: Session | None
             if push is None:
                 push = encoded[session.codec] = new_msg(entry, session.codec, own=False)
             session.push(push, conversation_id, seq)
+
+
+def push_run(entries: Sequence[Entry], sessions: Iterable[Session], origin: Session) -> None:
+    """As `push_entry` of each, for entries that follow each other and were all sent by one session."""
+    name, first_seq, last_seq = entries[0].conversation_id, entries[0].seq, entries[-1].seq
+    encoded: dict[tuple[Codec, bool], tuple[list[bytes], int]] = {}
+    for session in sessions:
+        if session is origin:
+            session.last_pushed_seq[name] = last_seq
+            continue
+        key = session.codec, session.user_id == origin.user_id
+        run = encoded.get(key)
+        if run is None:
+            pushes = [new_msg(it, session.codec, own=key[1]) for it in entries]
+            run = encoded[key] = pushes, sum(map(len, pushes))
+        session.push_run(*run, name, first_seq)
 
 
 def push_presence(event: ev.PresencePush, sessions: Iterable[Session]) -> None:

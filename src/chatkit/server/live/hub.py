@@ -22,7 +22,7 @@ from ..cluster.reconcile_queue import ReconcileQueue
 from ..session import Session
 from .audience import Applied, Audience
 from .delivery_times import DeliveryTimes
-from .fanout import DELIVERIES_PER_TURN, push_entry, push_volatile
+from .fanout import DELIVERIES_PER_TURN, push_entry, push_run, push_volatile
 from .presence import Presence
 
 
@@ -121,6 +121,11 @@ class Hub:
         audience = self._audiences.get(conversation_id)
         return [] if audience is None else list(dict.fromkeys(it.user_id for it in audience.sessions))
 
+    def reach(self, conversation_id: str) -> int:
+        """How many sessions are in a conversation."""
+        audience = self._audiences.get(conversation_id)
+        return 0 if audience is None else len(audience.sessions)
+
     def confirmed(self, session: Session, conversation_id: str, up_to_seq: int, at_ms: int) -> None:
         """A session confirms entries: how long they took is noted for `take_delivery_s`, while anybody listens."""
         audience = self._audiences.get(conversation_id)
@@ -173,6 +178,20 @@ class Hub:
         if not audience.sessions:
             self._release(entry.conversation_id)
         return deliveries
+
+    def publish_run(self, entries: Sequence[Entry], origin: Session) -> list[int]:
+        """As `publish` of each, for messages of one session to one conversation, in the order of the log."""
+        audience = self._audiences.get(entries[0].conversation_id)
+        if audience is None or not audience.is_next_run(entries):
+            return [self.publish(entry, origin) for entry in entries]
+        audience.apply_run(entries)
+        if self._times is not None:
+            for entry in entries:
+                self._time(self._times, audience, entry)
+        push_run(entries, audience.sessions, origin)
+        count = len(audience.sessions)
+        self.offered += (count - (origin in audience.sessions)) * len(entries)
+        return [count] * len(entries)
 
     def push_typing(self, conversation_id: str, user_id: str) -> int:
         """Say to the others in a conversation that somebody is writing. Returns to how many sessions."""
@@ -258,11 +277,15 @@ class Hub:
             session.answer(ev.ConversationPush(name, kind, "LEFT"))
         if applied.uncertain:
             self._to_reconcile.joined(name, applied.uncertain, applied.reason)
-        if self._times is not None and (self._times.left or applied.entry.server_ts >= self._times.until_ms):
-            self._times.published(audience, applied.entry)
+        if self._times is not None:
+            self._time(self._times, audience, applied.entry)
         push_entry(applied.entry, applied.recipients, applied.origin)
         self.offered += len(applied.recipients) - (applied.origin in applied.recipients)
         return len(applied.recipients)
+
+    def _time(self, times: DeliveryTimes, audience: Audience, entry: Entry) -> None:
+        if times.left or entry.server_ts >= times.until_ms:
+            times.published(audience, entry)
 
     def _publish_kept(self, audience: Audience) -> int:
         """Apply the kept entries that are next now, within the bound of a turn."""

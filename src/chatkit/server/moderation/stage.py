@@ -21,7 +21,7 @@ from ...observability.instrument import Instruments, ModeratedBatch
 from ...ports import Clock
 from ...storage.base import Append, ModeratedAppend, ModerationReader, Outcome, Refused, Verdict
 from ..commit_queue import HOST
-from ..committer import DRAINING, NOT_RUNNING, CommitListener, Committer
+from ..committer import DRAINING, NOT_RUNNING, CommitListener, Committed, Committer
 from ..config import ServerConfig
 from ..pending import PendingCommand
 from ..session import Session
@@ -49,6 +49,10 @@ class HoldsBack:
             for behind in self._lanes.remove_held_back(pending.user_id, pending.command.conversation_id):
                 self._listener.refuse_held_back(behind)
         return offered
+
+    def on_stored(self, run: Sequence[Committed], deliveries_max: int) -> Sequence[int]:
+        """As of the other one."""
+        return self._listener.on_stored(run, deliveries_max)
 
     def on_batch_end(self) -> bool:
         """As of the other one."""
