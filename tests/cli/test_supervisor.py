@@ -39,6 +39,7 @@ set_up_logging("info")
 def announce(listener, said):
     print(json.dumps([listener.getsockname()[1], [it.metrics for it in said]]), flush=True)
 
+{before}
 process = Supervisor({count}, "127.0.0.1", {port}, announce, {end_within_s}).run()
 
 def serve():
@@ -81,10 +82,10 @@ class Parent:
 
 @contextmanager
 def parent(
-    folder: Path, body: str, *, count: int = 2, end_within_s: float = 10, port: int = 0
+    folder: Path, body: str, *, before: str = "", count: int = 2, end_within_s: float = 10, port: int = 0
 ) -> Iterator[Parent]:
-    """A parent whose processes run `body`; killed at the end, and they with it."""
-    begin = BEGIN.format(count=count, port=port, end_within_s=end_within_s)
+    """A parent that has run `before`, whose processes run `body`; killed at the end, and they with it."""
+    begin = BEGIN.format(before=textwrap.dedent(before), count=count, port=port, end_within_s=end_within_s)
     program = begin + textwrap.dedent(body)
     err = folder / "log"
     with (
@@ -266,6 +267,19 @@ def test_with_the_parent_killed_nothing_goes_on_not_even_one_that_hangs(tmp_path
         wait_gone(first)
         wait_gone(second)
     socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_a_process_that_cannot_begin_ends_and_is_no_second_parent(tmp_path: Path) -> None:
+    before = """
+    def refused(*_):
+        raise PermissionError(1, "refused")
+    os.setpgid = refused
+    """
+    with parent(tmp_path, "print('serves', flush=True)", before=before) as it:
+        assert it.ends() == 1
+        assert it.line() == "", "nothing came of it"
+    assert "server process 1 cannot begin" in it.log and it.log.count("PermissionError") == 1
+    assert "ended with exit code 1 before all served" in it.log and "started again" not in it.log
 
 
 async def test_a_process_sees_the_end_of_its_parent_where_no_kernel_tells_it(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 import anyio
 import msgspec
@@ -187,13 +187,18 @@ class Supervisor:
             signal.SIG_BLOCK, _STOPS
         )  # else one may meet the parent's handlers in the child
         try:
-            place.pid = os.fork()
+            try:
+                place.pid = os.fork()
+            except OSError as error:
+                ours.close()
+                theirs.close()
+                self._failed(place, f"cannot be started: {error.strerror}")
+                return None
             if place.pid == 0:
-                return self._become(place, parent, ours, theirs)
-        except OSError as error:
-            ours.close()
-            self._failed(place, f"cannot be started: {error.strerror}")
-            return None
+                try:
+                    return self._become(place, parent, ours, theirs)
+                except BaseException:  # nobody else's: what goes on from here would be a second parent
+                    _end_failed(place.number)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
         theirs.close()
@@ -353,6 +358,14 @@ def _end_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _end_failed(number: int) -> NoReturn:
+    """End this process, which could not become a server process, and nothing of what it has from its parent."""
+    try:
+        logger.exception("server process %d cannot begin", number)
+    finally:
+        os._exit(1)
 
 
 def _how(code: int) -> str:
