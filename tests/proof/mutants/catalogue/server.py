@@ -148,8 +148,9 @@ MUTANTS = (
         (
             Edit(
                 FANOUT,
-                "        if session is origin:\n",
-                "        if session is origin or session.user_id == sender_id:\n",
+                "        if session is origin:\n            session.last_pushed_seq[conversation_id] = seq\n",
+                "        if session is origin or session.user_id == sender_id:\n"
+                "            session.last_pushed_seq[conversation_id] = seq\n",
             ),
         ),
         ("L1", "L2", "alarm"),
