@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -207,6 +208,64 @@ def test_one_that_never_comes_back_is_tried_again_and_the_others_go_on(tmp_path:
         assert is_alive(first) and it.process.poll() is None
         it.process.terminate()
         assert it.ends() == 0
+
+
+def test_with_no_file_left_the_parent_tries_again_and_the_others_go_on(tmp_path: Path) -> None:
+    before = """
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setLevel(logging.ERROR)
+    logging.getLogger("chatkit.cli.supervisor").addHandler(handler)
+    """
+    body = """
+    if os.path.exists("again"):
+        print("again", flush=True)
+    serve()
+    until_told()
+    """
+    with parent(tmp_path, f"os.chdir({str(tmp_path)!r})\n" + textwrap.dedent(body), before=before) as it:
+        _, (first, second) = it.said()
+        (tmp_path / "again").touch()
+        limit = resource.prlimit(it.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(it.process.pid, resource.RLIMIT_NOFILE, (3, limit[1]))
+        os.kill(second, signal.SIGKILL)
+        assert "ended by SIGKILL" in it.line()
+        for _ in range(2):  # first a pair is missing, then its own socket as well
+            assert it.line().startswith(
+                "server process 2 has no socket: Too many open files; started again in"
+            )
+        assert is_alive(first) and it.process.poll() is None
+        resource.prlimit(it.process.pid, resource.RLIMIT_NOFILE, limit)
+        while (line := it.line()) != "again":
+            assert "has no socket" in line, it.log
+        it.process.terminate()
+        assert it.ends() == 0, it.log
+
+
+def test_a_fork_that_fails_is_tried_again_and_leaves_no_socket_behind(tmp_path: Path) -> None:
+    before = """
+    real, opened = os.fork, []
+    def fork():
+        opened.append(len(os.listdir("/proc/self/fd")))
+        if len(opened) in (3, 4):
+            raise BlockingIOError(11, "no process left")
+        return real()
+    os.fork = fork
+    """
+    body = """
+    if len(opened) > 2:
+        print(json.dumps(opened), flush=True)
+    serve()
+    until_told()
+    """
+    with parent(tmp_path, body, before=before) as it:
+        _, (first, second) = it.said()
+        os.kill(second, signal.SIGKILL)
+        opened = json.loads(it.line())
+        assert len(opened) == 5 and opened[2] == opened[3] == opened[4]
+        assert is_alive(first)
+        it.process.terminate()
+        assert it.ends() == 0, it.log
+    assert it.log.count("server process 2 cannot be started: no process left; started again in") == 2
 
 
 def test_who_waits_at_one_that_died_is_served_by_the_next(tmp_path: Path) -> None:

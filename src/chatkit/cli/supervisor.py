@@ -141,6 +141,10 @@ class Supervisor:
         self._kill_at_s: float | None = None
         self._exit_code = 0
         self._woken, self._wakes = socket.socketpair()
+        self._selector = (
+            selectors.PollSelector()
+        )  # it needs no file, so it works also when there is none left
+        self._selector.register(self._woken, selectors.EVENT_READ)
 
     def run(self) -> ServerProcess:
         """Returns in each server process, as often as one is started. The parent stays in here until all have ended.
@@ -175,13 +179,13 @@ class Supervisor:
         return None
 
     def _start(self, place: _Place) -> ServerProcess | None:
-        if place.listener is None:
-            try:
+        try:
+            if place.listener is None:
                 place.listener = listen_beside(self._address)
-            except OSError as error:
-                self._failed(place, f"has no socket: {error.strerror}")
-                return None
-        ours, theirs = socket.socketpair()
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self._failed(place, f"has no socket: {error.strerror}")
+            return None
         parent = os.getpid()
         signal.pthread_sigmask(
             signal.SIG_BLOCK, _STOPS
@@ -203,6 +207,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
         theirs.close()
         place.tether, place.said = ours, None
+        self._selector.register(ours, selectors.EVENT_READ, place)
         logger.info("server process %d is %d", place.number, place.pid)
         return None
 
@@ -252,12 +257,7 @@ class Supervisor:
         due = [it.start_at_s for it in self._places if it.start_at_s is not None]
         due += [] if self._kill_at_s is None else [self._kill_at_s]
         timeout_s = max(0.0, min(due) - self._now_s()) if due else None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._woken, selectors.EVENT_READ)
-            for place in self._places:
-                if place.tether is not None:
-                    selector.register(place.tether, selectors.EVENT_READ, place)
-            ready = [key.data for key, _ in selector.select(timeout_s)]
+        ready = [key.data for key, _ in self._selector.select(timeout_s)]
         if None in ready and self._woken.recv(_SAID_BYTES_MAX):
             self._stop()
         for place in ready:
@@ -284,6 +284,7 @@ class Supervisor:
     def _ended(self, place: _Place) -> None:
         """A process is gone: its end of the pair was closed."""
         assert place.tether is not None
+        self._selector.unregister(place.tether)
         place.tether.close()
         place.tether = None
         _, status = os.waitpid(place.pid, 0)
