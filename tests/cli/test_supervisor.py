@@ -309,6 +309,72 @@ def test_one_that_hangs_is_killed_after_the_bound_and_the_exit_code_tells(tmp_pa
     assert f"server process 2 ({second}) did not end within 0.2 s and is killed" in it.log
 
 
+ENDS_BUT_FOR_A_THREAD = """
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+serve()
+if os.path.exists("again"):
+    print("again", process.number, flush=True)
+elif process.number == 1:
+    signal.sigwait([signal.SIGUSR1])
+    process.tether.close()
+    print("ends", flush=True)
+    while True:
+        time.sleep(3600)
+until_told()
+print("told", flush=True)
+"""
+
+
+def test_while_one_cannot_end_the_others_are_started_again_and_told(tmp_path: Path) -> None:
+    with parent(tmp_path, f"os.chdir({str(tmp_path)!r})\n{ENDS_BUT_FOR_A_THREAD}", end_within_s=3600) as it:
+        _, (first, second) = it.said()
+        (tmp_path / "again").touch()
+        os.kill(first, signal.SIGUSR1)
+        assert it.line() == "ends"
+        os.kill(second, signal.SIGKILL)
+        assert it.line() == "again 2"
+        it.process.terminate()
+        assert it.line() == "told"
+        assert is_alive(first) and it.process.poll() is None
+        os.kill(first, signal.SIGKILL)
+        assert it.ends() == 1, it.log
+
+
+def test_one_that_ends_by_itself_and_cannot_is_killed_after_the_bound_and_started_again(
+    tmp_path: Path,
+) -> None:
+    with parent(tmp_path, f"os.chdir({str(tmp_path)!r})\n{ENDS_BUT_FOR_A_THREAD}", end_within_s=0.2) as it:
+        _, (first, second) = it.said()
+        (tmp_path / "again").touch()
+        os.kill(first, signal.SIGUSR1)
+        assert [it.line(), it.line()] == ["ends", "again 1"]
+        assert not is_alive(first) and is_alive(second)
+    assert f"server process 1 ({first}) did not end within 0.2 s and is killed" in it.log
+    assert f"server process 1 ({first}) ended by SIGKILL; started again in" in it.log
+
+
+def test_one_that_is_gone_is_missed_even_if_another_program_holds_its_end_of_the_pair(tmp_path: Path) -> None:
+    body = """
+    if not os.path.exists("again") and process.number == 1 and os.fork() == 0:
+        time.sleep(3600)
+    serve()
+    if os.path.exists("again"):
+        print("again", process.number, flush=True)
+    until_told()
+    """
+    with parent(tmp_path, f"os.chdir({str(tmp_path)!r})\n" + textwrap.dedent(body)) as it:
+        _, (first, _) = it.said()
+        (holder,) = children(first)
+        try:
+            (tmp_path / "again").touch()
+            os.kill(first, signal.SIGKILL)
+            assert it.line() == "again 1"
+            it.process.terminate()
+            assert it.ends() == 0, it.log
+        finally:
+            os.kill(holder, signal.SIGKILL)
+
+
 def test_a_failure_while_ending_is_told(tmp_path: Path) -> None:
     with parent(tmp_path, "serve(); until_told(); sys.exit(process.number - 1)") as it:
         _, (_, second) = it.said()

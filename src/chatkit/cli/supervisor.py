@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple, NoReturn
 
 import anyio
@@ -37,6 +37,7 @@ _RETRY_S: Final = 1.0
 _RETRY_MAX_S: Final = 30.0
 _SAID_BYTES_MAX: Final = 4096
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT)
+_HEARD: Final = (*_STOPS, signal.SIGCHLD) if sys.platform != "win32" else _STOPS
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -99,11 +100,12 @@ class _Place:
         self.said: Serving | None = None
         self.served_at_s = 0.0
         self.start_at_s: float | None = None
+        self.kill_at_s: float | None = None
         self.failures = 0
 
     @property
     def runs(self) -> bool:
-        return self.tether is not None
+        return self.pid != 0
 
 
 class Supervisor:
@@ -138,12 +140,11 @@ class Supervisor:
         ports = ports or Ports()
         self._now_s, self._random = ports.clock.now_s, ports.random.random
         self._announced = False
-        self._kill_at_s: float | None = None
+        self._stopping = False
         self._exit_code = 0
         self._woken, self._wakes = socket.socketpair()
-        self._selector = (
-            selectors.PollSelector()
-        )  # it needs no file, so it works also when there is none left
+        # poll needs no file, so it works also when there is none left
+        self._selector = selectors.PollSelector()
         self._selector.register(self._woken, selectors.EVENT_READ)
 
     def run(self) -> ServerProcess:
@@ -157,7 +158,7 @@ class Supervisor:
         gc.freeze()  # what was loaded so far stays shared memory
         self._places[0].start_at_s = self._now_s()  # alone: what is wrong with the settings is told once
         with self._signals():
-            while self._kill_at_s is None or any(place.runs for place in self._places):
+            while not self._stopping or any(place.runs for place in self._places):
                 started = self._start_due()
                 if started is not None:
                     return started
@@ -188,7 +189,7 @@ class Supervisor:
             return None
         parent = os.getpid()
         signal.pthread_sigmask(
-            signal.SIG_BLOCK, _STOPS
+            signal.SIG_BLOCK, _HEARD
         )  # else one may meet the parent's handlers in the child
         try:
             try:
@@ -204,8 +205,9 @@ class Supervisor:
                 except BaseException:  # nobody else's: what goes on from here would be a second parent
                     _end_failed(place.number)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
         theirs.close()
+        ours.setblocking(False)
         place.tether, place.said = ours, None
         self._selector.register(ours, selectors.EVENT_READ, place)
         logger.info("server process %d is %d", place.number, place.pid)
@@ -219,6 +221,7 @@ class Supervisor:
         os.setpgid(0, 0)  # Ctrl-C is for the parent, which asks each process once
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         listener, place.listener = place.listener, None
         assert listener is not None
@@ -238,11 +241,11 @@ class Supervisor:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT wake `_wait`."""
+        """SIGTERM, SIGINT and the end of a process wake `_wait`."""
         self._woken.setblocking(False)
         self._wakes.setblocking(False)
         before = signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
-        handlers = {number: signal.signal(number, lambda *_: None) for number in _STOPS}
+        handlers = {number: signal.signal(number, lambda *_: None) for number in _HEARD}
         pid = os.getpid()
         try:
             yield
@@ -255,55 +258,68 @@ class Supervisor:
     def _wait(self) -> None:
         """Until something happens or is due; take note of it."""
         due = [it.start_at_s for it in self._places if it.start_at_s is not None]
-        due += [] if self._kill_at_s is None else [self._kill_at_s]
+        due += [it.kill_at_s for it in self._places if it.kill_at_s is not None]
         timeout_s = max(0.0, min(due) - self._now_s()) if due else None
         ready = [key.data for key, _ in self._selector.select(timeout_s)]
-        if None in ready and self._woken.recv(_SAID_BYTES_MAX):
+        if None in ready and not {*self._woken.recv(_SAID_BYTES_MAX)}.isdisjoint(_STOPS):
             self._stop()
         for place in ready:
             if place is not None:
                 self._hear(place)
+        for place in self._places:  # after what they said
+            if place.runs:
+                self._reap(place)
 
     def _hear(self, place: _Place) -> None:
         assert place.tether is not None
         said = place.tether.recv(_SAID_BYTES_MAX)
         if not said:
-            self._ended(place)
+            self._let_go(place)
+            if place.kill_at_s is None:  # it is ending, which it may fail to
+                place.kill_at_s = self._now_s() + self._end_within_s
             return
         place.said, place.served_at_s = msgspec.json.decode(said, type=Serving), self._now_s()
-        if self._announced or self._kill_at_s is not None:
+        if self._announced or self._stopping:
             return
         for other in self._places[1:] if place.number == 1 else ():
             other.start_at_s = self._now_s()
-        all_said = [it.said for it in self._places if it.said is not None]
+        all_said = [it.said for it in self._places if it.said is not None and it.tether is not None]
         if len(all_said) == len(self._places):
             self._announced = True
             assert place.listener is not None
             self._announce(place.listener, all_said)
 
-    def _ended(self, place: _Place) -> None:
-        """A process is gone: its end of the pair was closed."""
-        assert place.tether is not None
-        self._selector.unregister(place.tether)
-        place.tether.close()
-        place.tether = None
-        _, status = os.waitpid(place.pid, 0)
+    def _let_go(self, place: _Place) -> None:
+        """Nothing more is heard from this process."""
+        if place.tether is not None:
+            self._selector.unregister(place.tether)
+            place.tether.close()
+            place.tether = None
+
+    def _reap(self, place: _Place) -> None:
+        """Take note of a process that has ended. One that has only closed its end of the pair may live on."""
+        pid, status = os.waitpid(place.pid, os.WNOHANG)
+        if pid == 0:
+            return
+        if place.tether is not None:
+            with suppress(BlockingIOError):  # nothing, not even an end: a child of its own holds it
+                self._hear(place)
+        self._let_go(place)
+        place.pid, place.kill_at_s = 0, None
         code = os.waitstatus_to_exitcode(status)
-        if self._kill_at_s is not None:
+        if self._stopping:
             self._leave(place)  # so that nobody waits there
             if place.said is not None and code not in (
                 0,
                 -signal.SIGTERM,
             ):  # which ends one that is asked twice
-                logger.error("server process %d (%d) %s", place.number, place.pid, _how(code))
+                logger.error("server process %d (%d) %s", place.number, pid, _how(code))
                 self._exit_code = self._exit_code or 1
         elif self._announced:
-            self._failed(place, f"({place.pid}) {_how(code)}")
+            self._failed(place, f"({pid}) {_how(code)}")
         else:  # one that ended with a code has said why
             level = logging.INFO if code > 0 else logging.ERROR
-            logger.log(
-                level, "server process %d (%d) %s before all served", place.number, place.pid, _how(code)
-            )
+            logger.log(level, "server process %d (%d) %s before all served", place.number, pid, _how(code))
             self._exit_code = code if code > 0 else 1
             self._leave(place)
             self._stop()
@@ -330,20 +346,21 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Ask all of them to end; the first call counts."""
-        if self._kill_at_s is not None:
+        if self._stopping:
             return
-        self._kill_at_s = self._now_s() + self._end_within_s
+        self._stopping = True
         for place in self._places:
             place.start_at_s = None
             if place.runs:
                 os.kill(place.pid, signal.SIGTERM)
+                if place.kill_at_s is None:
+                    place.kill_at_s = self._now_s() + self._end_within_s
 
     def _kill_late(self) -> None:
-        if self._kill_at_s is None or self._now_s() < self._kill_at_s:
-            return
-        self._kill_at_s += self._end_within_s
+        now_s = self._now_s()
         for place in self._places:
-            if place.runs:
+            if place.kill_at_s is not None and place.kill_at_s <= now_s:
+                place.kill_at_s = now_s + self._end_within_s
                 logger.error(
                     "server process %d (%d) did not end within %g s and is killed",
                     place.number,
