@@ -112,6 +112,22 @@ async def test_an_archiver_that_ends_between_its_two_marks_is_known(tmp_path: Pa
     await store.aclose()
 
 
+async def test_an_archive_that_takes_nothing_for_long_stays_its_logs(tmp_path: Path) -> None:
+    class Full(MemoryArchive):
+        async def put(self, name: str, data: bytes) -> None:
+            raise UnavailableError("the disk is full", retry_after_s=1.0)
+
+    store, archive, full = await filled(tmp_path / "chat.db"), MemoryArchive(), Full()
+    await archiver_of(store, archive).run()
+    full.objects = archive.objects
+    for _ in range(3 * OWNER_MARKS_MAX):
+        with pytest.raises(UnavailableError):
+            await archiver_of(store, full).run()
+
+    await archiver_of(store, archive).run()
+    await store.aclose()
+
+
 async def test_marks_are_kept_in_order_and_bounded(tmp_path: Path) -> None:
     made: list[Any] = [
         MemoryStore(ids=seeded_ids()),

@@ -99,6 +99,31 @@ async def test_what_else_their_user_asks_for_comes_after_them() -> None:
         assert it.cursors() == [[("delivered", "ben", 6)]]
 
 
+async def test_a_login_that_is_resumed_sees_them() -> None:
+    async with room() as it:
+        first = Peer(it.server)
+        first.say({"event": "HELLO", "token": "ben", "deviceId": "phone"})
+        (welcome, _) = await first.hear("WELCOME", "HEADS")
+        first.say(delivered(it.name, 6), read(it.name, 4))
+        again = Peer(it.server)
+        again.say({"event": "HELLO", "resumeToken": welcome["resumeToken"], "deviceId": "phone"})
+        (heads,) = await again.hear("HEADS")
+
+        (head,) = heads["conversations"]
+        assert (head["deliveredSeq"], head["readSeq"]) == (6, 4)
+
+
+async def test_what_changes_members_comes_after_them() -> None:
+    async with room() as it:
+        it.ben.say(read(it.name, 6))
+        await it.server.remove_member(it.name, "ann", "ben")
+        told = it.ben.read()
+
+        assert it.cursors() == [[("read", "ben", 6)]]
+        assert "CONVERSATION" in [event["event"] for event in told]
+        assert "ERROR" not in [event["event"] for event in told]
+
+
 async def test_one_beyond_the_head_is_refused_alone() -> None:
     async with room() as it:
         it.ben.say(delivered(it.name, 3, "a"), delivered(it.name, 900, "b"), delivered(it.name, 4, "c"))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from chatkit.storage.sqlite.read_queue import READS_MAX, ReadQueue
@@ -125,3 +129,53 @@ async def test_a_turn_that_comes_together_with_the_cancellation_goes_on_to_the_n
         thread.go.set()
     assert "third" in found
     assert await queue.read(thread.read("later")) == "later"
+
+
+async def test_reads_that_are_cancelled_together_keep_no_connection() -> None:
+    """One has its turn and takes the other along, and both are cancelled before its thread begins."""
+    go = anyio.Event()
+
+    async def run(work: Callable[[], None]) -> None:
+        await anyio.lowlevel.checkpoint()  # as the way to a thread begins
+        await go.wait()
+        work()
+
+    queue = ReadQueue(run, 1)
+
+    async def first(scope: anyio.CancelScope) -> None:
+        await queue.read(lambda: None)
+        scope.cancel()
+
+    async def other() -> None:
+        await queue.read(lambda: None)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first, tasks.cancel_scope)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(other)
+        tasks.start_soon(other)
+        await anyio.wait_all_tasks_blocked()
+        go.set()
+        await anyio.sleep_forever()
+    with anyio.fail_after(5):
+        assert await queue.read(lambda: "free") == "free"
+
+
+async def test_a_read_that_fails_is_no_garbage_in_a_cycle() -> None:
+    class Work:
+        def __call__(self) -> None:
+            raise KeyError("no such row")
+
+    async def run(work: Callable[[], None]) -> None:
+        work()
+
+    queue, work = ReadQueue(run, 1), Work()
+    gone = weakref.ref(work)
+    gc.disable()
+    try:
+        with suppress(KeyError):
+            await queue.read(work)
+        del work
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -7,7 +7,8 @@ the same. What overlaps with a transaction under way (`overlap`) is left out of 
 command before it in its lane that was left out.
 
 Cursors rest beside the lanes, one for each session and conversation: a further one takes the place of the one that
-rests. They count like everything that waits, and enter their user's lane together, or before any other command of it.
+rests. They count like everything that waits, and enter their user's lane together, before any other command of it, and
+before a command of anybody that is neither a message nor a cursor.
 Used by `committer` only.
 """
 
@@ -20,7 +21,7 @@ from typing import Final, TypeVar
 
 from msgspec import UnsetType
 
-from ..storage.base import AdvanceDelivered, AdvanceRead
+from ..storage.base import AdvanceDelivered, AdvanceRead, Append
 from .overlap import keys_of
 from .pending import PendingCommand, price
 from .session import Session
@@ -36,6 +37,8 @@ no more of it than of any user, so that a storm of them does not hold messages u
 
 Cursor = AdvanceDelivered | AdvanceRead
 """What may rest."""
+
+_LEAVE_OTHERS: Final = frozenset({Append, AdvanceDelivered, AdvanceRead})
 
 _Place = tuple[Session, str, type[Cursor]]
 
@@ -84,8 +87,14 @@ class CommitQueue:
         return bool(self._lanes)
 
     def append(self, pending: PendingCommand) -> None:
-        """Put a command at the end of its user's lane, behind the cursors of this user that rest."""
-        if pending.user_id in self._resting:
+        """Put a command at the end of its user's lane, behind the cursors of this user that rest.
+
+        What is neither a message nor a cursor, and so may change or show where others stand, ends all rest: a login
+        that is resumed shows its user's cursors, and whoever is put out has confirmed before.
+        """
+        if self._resting and type(pending.command) not in _LEAVE_OTHERS:
+            self.end_rest()
+        elif pending.user_id in self._resting:
             self._enter(pending.user_id)
         price(pending)
         lane = self._lanes.get(pending.user_id)

@@ -70,6 +70,9 @@ class CommitListener(Protocol):
 RESTING_PER_DELAY: Final = 100
 """So many cursors that rest make all of them rest for another `receipt_delay_s`."""
 
+DELAYS_MAX: Final = 10
+"""But for no more of them than this, however large a transaction may be: a push is due after some seconds."""
+
 SLOW_S: Final = 0.25
 """How long a batch keeps the others waiting where the store takes several: group commit is cheaper than many
 transactions, and one that is as fast as usual is over by then."""
@@ -217,7 +220,7 @@ class Committer:
         resting = self._waiting.resting
         if self._due_s is None or resting >= self._config.commit_batch_max:
             return 0.0
-        longer_s = resting / RESTING_PER_DELAY * self._config.receipt_delay_s
+        longer_s = min(resting / RESTING_PER_DELAY, DELAYS_MAX) * self._config.receipt_delay_s
         return self._due_s + longer_s - anyio.current_time()
 
     def _check_room(self, user_id: str, share: float) -> None:

@@ -7,10 +7,14 @@ archive shows one that it does not know, and it leaves everything as it is.
 
 from __future__ import annotations
 
+from typing import Final
+
 from ...archive.base import ArchiveStore, ObjectMissingError
 from ...errors import ConfigurationError
 from ...ports import Ids
-from ...storage.cold import OWNER_MARK_BYTES, ColdStore
+from ...storage.cold import OWNER_MARK_BYTES, OWNER_MARKS_MAX, ColdStore
+
+_NEWEST: Final = OWNER_MARKS_MAX // 2
 
 
 class Ownership:
@@ -41,12 +45,16 @@ class Ownership:
             ConfigurationError: It belongs to another copy; nothing was changed.
             UnavailableError: The store or the archive refused; a retry is safe.
         """
-        present = await self._present()
-        if present is not None and not claim and present not in await self._cold.owner_marks():
+        present, marks = await self._present(), await self._cold.owner_marks()
+        if present is not None and not claim and present not in marks:
             raise ConfigurationError(
                 "the archive belongs to another copy of this log, or to a later state of it: nothing is written to it. "
                 "If this one is to go on, say so once: chatkit archive run --claim"
             )
+        if present is not None and present not in marks[-_NEWEST:]:
+            await self._cold.add_owner_mark(
+                present
+            )  # else an archive that takes nothing for long drives it out
         mark = self._ids.token_bytes(OWNER_MARK_BYTES).hex()
         await self._cold.add_owner_mark(mark)
         await self._archive.put(self._name, mark.encode())

@@ -19,14 +19,14 @@ _Result = TypeVar("_Result")
 
 
 class _Read:
-    """One read: what it does, and what came of it."""
+    """One read: what it does, and what came of it. Nobody waits any more for one that is abandoned."""
 
-    __slots__ = ("done", "error", "has_turn", "value", "woken", "work")
+    __slots__ = ("abandoned", "done", "error", "has_turn", "value", "woken", "work")
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.work = work
         self.woken: anyio.Event | None = None
-        self.has_turn = False
+        self.has_turn = self.abandoned = False
         self.done = False
         self.value: Any = None
         self.error: Exception | None = None
@@ -39,8 +39,12 @@ class _Read:
         self.done = True
 
     def result(self) -> Any:
-        if self.error is not None:
-            raise self.error
+        error, self.error = self.error, None  # its traceback holds this read: together they would be a cycle
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error
         return self.value
 
 
@@ -80,6 +84,8 @@ class ReadQueue:
                 self._hand_on()
             elif it in self._waiting:
                 self._waiting.remove(it)
+            else:
+                it.abandoned = True  # another one has taken it along, and may put it back
             raise
 
     async def _serve(self, first: _Read) -> None:
@@ -94,7 +100,8 @@ class ReadQueue:
         try:
             await self._run(work)
         finally:
-            self._waiting.extendleft(it for it in reversed(taken) if not it.done)  # cancelled before it began
+            left = [it for it in taken if not (it.done or it.abandoned)]  # cancelled before it began
+            self._waiting.extendleft(reversed(left))
             for it in taken:
                 if it.done and it.woken is not None:
                     it.woken.set()
