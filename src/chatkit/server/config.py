@@ -52,8 +52,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         commit_queue_bytes_max: The same bound in bytes of payload.
         commit_batch_max: Most items in one transaction, counted alike.
         receipt_delay_s: How long confirmations and read cursors wait for further ones of the same device, of which only
-            the furthest is stored; with every 100 that wait as long again, ten times as long at most, and no longer than
-            until `commit_batch_max` of them do.
+            the furthest is stored; with every 100 that wait as long again, ten times as long at most, and no longer
+            than until `commit_batch_max` of them do.
         send_buffer_bytes: Bytes held for one session before its pushes are dropped and it is told BEHIND; the
             session is not read from meanwhile, and closed at four times that.
         sync_queue_max: SYNC requests waiting in one session; further ones are refused.
