@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable
 
 import pytest
@@ -225,6 +226,18 @@ def test_a_long_frame_in_many_slices_is_read() -> None:
     pieces = [data[at : at + 1_000] for at in range(0, len(data), 1_000)]
     assert read(framing, pieces) == [(False, bytes(range(256)) * 2_000)]
     assert not framing._data
+
+
+def test_a_slice_of_a_long_frame_does_not_copy_what_came_before() -> None:
+    size = 10**6
+    framing = Framing(size)
+    assert read(framing, [masked(0x82, b"x" * size)[: size // 2], b"x", b"x"]) == []
+    tracemalloc.start()
+    try:
+        assert read(framing, [b"x"] * 10) == []
+        assert tracemalloc.get_traced_memory()[1] < size // 4
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 200_000])

@@ -142,7 +142,12 @@ class Framing:
         return None
 
     def _forget_read(self) -> None:
-        self._data = b"" if self.answered or self.broken else self._data[self._at :]
+        if self.answered or self.broken or self._at == len(self._data):
+            self._data = b""
+        elif type(self._data) is bytearray:
+            del self._data[: self._at]  # copies nothing: a long frame comes in many slices
+        elif self._at:
+            self._data = self._data[self._at :]
         self._at = 0
 
     def _checked(self, message: bytes) -> bytes | None:
