@@ -196,6 +196,29 @@ async def test_a_peer_that_does_not_read_is_written_no_more_than_the_transport_t
     assert line.taken() == text(b"[1,1,1]")
 
 
+async def test_a_peer_that_pings_and_does_not_read_is_owed_one_pong() -> None:
+    line, _, protocol = House().open()
+    line.say(masked(0x89, b"at once"))
+    assert line.taken() == b"\x8a\x07at once"
+    protocol.pause_writing()
+    for number in range(9):
+        line.say(masked(0x89, b"%d" % number))
+    assert line.written == []
+    protocol.resume_writing()
+    await turn()
+    assert line.taken() == b"\x8a\x018"
+
+
+async def test_a_pong_that_waits_does_not_follow_a_close() -> None:
+    line, _, protocol = House().open()
+    protocol.pause_writing()
+    line.say(masked(0x89, b"1"))
+    line.say(masked(0x88, b"\x03\xe8"))
+    assert line.taken() == b"\x88\x02\x03\xe8"
+    protocol.resume_writing()
+    assert line.written == []
+
+
 async def test_a_transport_that_is_full_in_the_middle_gets_no_more() -> None:
     line, notes, protocol = House().open()
     notes.session._buffer_bytes_max = 10**6

@@ -81,6 +81,7 @@ class SessionProtocol(FairConnection, asyncio.BufferedProtocol):
         "_frame_bytes_max",
         "_framing",
         "_full",
+        "_late_pong",
         "_server",
         "_session",
         "_timeout",
@@ -109,6 +110,7 @@ class SessionProtocol(FairConnection, asyncio.BufferedProtocol):
         self._framing = Framing(HELLO_BYTES_MAX)
         self._woken = False
         self._full = False  # the transport takes no more
+        self._late_pong = b""  # waits for that; the newest answers all pings before it (RFC 6455, 5.5.3)
         self._unread = False  # the session's answers do not drain
         self._timeout: asyncio.TimerHandle | None = None
         self._session: Session | None = server.connect(codec, self._wake, request)
@@ -137,6 +139,9 @@ class SessionProtocol(FairConnection, asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """The peer has read."""
         self._full = False
+        if self._late_pong and not self._framing.ended:
+            self.transport.write(self._late_pong)
+        self._late_pong = b""
         self._wake()
 
     def eof_received(self) -> None:
@@ -189,7 +194,11 @@ class SessionProtocol(FairConnection, asyncio.BufferedProtocol):
         """Do what the frames that were no messages ask for."""
         framing = self._framing
         if framing.output:
-            self.transport.write(framing.take_output())
+            output = framing.take_output()
+            if self._full and not framing.ended:
+                self._late_pong = output
+            else:
+                self.transport.write(output)
         if framing.answered:
             self._end()
             self.transport.close()
