@@ -32,6 +32,7 @@ check: setup
 test: setup
 	scripts/browser
 	scripts/strace
+	scripts/valgrind
 	scripts/pgbouncer
 	scripts/promtool
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder

@@ -1,8 +1,11 @@
-"""`python -m benchmarks.instructions [--window N] [--against PATH]`: instructions that a server takes for a message.
+"""`python -m benchmarks.instructions`: instructions that a real server runs for a message, counted by callgrind.
 
-A real `chatkit serve` runs under callgrind (valgrind must be installed), and 20 pairs send in lockstep: N messages in a
-frame each, then they wait until all are acked, delivered and confirmed. So batches are the same in each run, and the
-figure does not depend on who else uses the machine. Only user space is counted.
+Counts do not depend on how busy the machine is: the same tree gives the same figure within 1 %, where CPU time varies
+by 20 %. They are of user space alone: what the kernel does for sockets and files is not in them. `chatkit serve`
+on a fresh SQLite file runs some fifty times slower meanwhile, so it is always the server that is waited for.
+
+What a server does once a second would meet fifty times fewer messages than in life, so its clocks and its periods are
+slowed down too (`unlimited_serve`).
 """
 
 from __future__ import annotations
@@ -10,131 +13,238 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import re
+import shlex
+import shutil
+import statistics
 import subprocess
+import sys
 import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from .node import SECRET, SERVE, Node, said_by
-from .tree import HERE, Tree
-from .wire_client import WireClient, connect
-from .workloads import TEXT
+from .lockstep import Lockstep
+from .node import Node, node
+from .tree import HERE, CannotMeasureError, Tree
 
-PAIRS = 20
-WARM_ROUNDS = 5
-LATE_S = 120.0
-START_TIMEOUT_S = 300
+START_TIMEOUT_S = 180
+SLOWER = 50
 
 
-class Lockstep:
-    """Pairs that wait for each other."""
+@dataclass(frozen=True)
+class Counted:
+    """What a load ran up.
 
-    def __init__(self, running: Node, window: int) -> None:
-        self._node = running
-        self._window = window
-        self._senders: list[WireClient] = []
-        self._sent = self._acked = self._delivered = 0
-        self._changed = asyncio.Event()
+    Attributes:
+        each: Instructions for a message (pairs) or for a delivery (group).
+        by_object: The part of each shared object and of the interpreter in it.
+    """
 
-    async def connect(self) -> None:
-        """Have all of them logged in."""
-        for number in range(PAIRS):
-            users = [f"a{number}", f"b{number}"]
-            self._node.create(f"c-{number}", "SINGLE", users)
-            await connect(self._node.port, self._node.token(users[1]), "d", self._received)
-            self._senders.append(await connect(self._node.port, self._node.token(users[0]), "d", self._told))
-
-    async def rounds(self, count: int) -> int:
-        """So many rounds; how many messages they were."""
-        before = self._sent
-        for _ in range(count):
-            for number, sender in enumerate(self._senders):
-                sender.send([self._message(number) for _ in range(self._window)])
-            async with asyncio.timeout(LATE_S):
-                while self._acked < self._sent or self._delivered < self._sent:
-                    self._changed.clear()
-                    await self._changed.wait()
-        return self._sent - before
-
-    def _message(self, number: int) -> dict[str, Any]:
-        self._sent += 1
-        payload = {"type": "TEXT", "text": TEXT}
-        key = f"k{self._sent}"
-        return {"event": "SEND_MSG", "conversationId": f"c-{number}", "clientMsgId": key, "payload": payload}
-
-    def _told(self, _: WireClient, events: list[dict[str, Any]]) -> None:
-        self._acked += sum(event["event"] == "MSG_ACK" for event in events)
-        self._changed.set()
-
-    def _received(self, client: WireClient, events: list[dict[str, Any]]) -> None:
-        messages = [event for event in events if event["event"] == "NEW_MSG"]
-        if messages:
-            last = messages[-1]
-            up_to = {"conversationId": last["conversationId"], "upToSeq": last["seq"]}
-            client.send([{"event": "DELIVERED_ACK", **up_to}])
-        self._delivered += len(messages)
-        self._changed.set()
+    each: float
+    by_object: dict[str, float]
 
 
-def measure(tree: Tree, window: int, rounds: int) -> dict[str, Any]:
-    """Instructions for a message of a tree's server."""
+class CountedNode:
+    """A server under callgrind."""
+
+    def __init__(self, inner: Node, files: Path) -> None:
+        self.inner = inner
+        self._files = files
+        self._dumps = 0
+
+    def control(self, *arguments: str) -> None:
+        """Tell callgrind something.
+
+        Raises:
+            CannotMeasureError: It does not answer.
+        """
+        command = ["callgrind_control", *arguments, str(self.inner.process.pid)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        if done.returncode or "Error" in done.stdout + done.stderr:
+            raise CannotMeasureError(f"{shlex.join(command)}: {done.stdout}{done.stderr}")
+
+    def dump(self) -> Counter[str]:
+        """Self cost by object since the last dump."""
+        self._dumps += 1
+        self.control("-d")
+        return cost_by_object(Path(f"{self._files}.{self._dumps}").read_text(errors="replace"))
+
+
+def cost_by_object(profile: str) -> Counter[str]:
+    """Instructions by the object whose own code they are, of a profile as callgrind writes it.
+
+    Raises:
+        CannotMeasureError: Its sum is not the total that the profile says.
+    """
+    names: dict[str, str] = {}
+    costs: Counter[str] = Counter()
+    current, inclusive, total = "?", False, None
+    for line in profile.splitlines():
+        if line.startswith("ob="):
+            number, _, name = line[3:].partition(" ")
+            current = names.setdefault(number, Path(name).name or "?")
+        elif line.startswith("cob="):
+            number, _, name = line[4:].partition(" ")
+            if name:
+                names.setdefault(number, Path(name).name)
+        elif line.startswith("calls="):
+            inclusive = True  # the next line is the cost of what was called
+        elif line[:1] in "+-*0123456789" and line:
+            if not inclusive:
+                costs[current] += int(line.split()[-1])
+            inclusive = False
+        elif line.startswith(("totals:", "summary:")):
+            total = int(line.split()[1])
+    if total is None or sum(costs.values()) != total:
+        raise CannotMeasureError(f"this profile adds up to {sum(costs.values())} and not to {total}")
+    return costs
+
+
+@contextmanager
+def counted_node(tree: Tree, options: Sequence[str] = ()) -> Iterator[CountedNode]:
+    """A tree's server under callgrind, which counts nothing yet.
+
+    Raises:
+        CannotMeasureError: There is no valgrind, or the server did not start.
+    """
+    if shutil.which("valgrind") is None or shutil.which("callgrind_control") is None:
+        raise CannotMeasureError("instructions are counted by valgrind, which is missing: scripts/valgrind")
     with tempfile.TemporaryDirectory() as folder:
-        counts = Path(folder) / "counts"
-        valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={counts}"]
-        serve = [tree.python, "-P", str(SERVE), "serve", "--port", "0", "--json"]
-        process = subprocess.Popen(
-            [*valgrind, "--", *serve, "--storage", f"sqlite:///{folder}/bench.db"],
-            env={**tree.environment, "CHATKIT_JWT_SECRET": SECRET},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            running = Node(process, **said_by(process, START_TIMEOUT_S))
-            messages = asyncio.run(_counted(running, window, rounds))
-        finally:
-            process.kill()
-            process.wait()
-        instructions = sum(map(_instructions, Path(folder).glob("counts*")))
-    return {
-        "tree": tree.commit,
-        "window": window,
-        "messages": messages,
-        "per_message": instructions // messages,
-    }
+        files = Path(folder) / "counted.out"
+        wrapper = [
+            "valgrind",
+            "--tool=callgrind",
+            "--instr-atstart=no",
+            f"--callgrind-out-file={files}",
+            "-q",
+            "--",
+        ]
+        steady = {"CHATKIT_BENCH_SLOWER": str(SLOWER), "PYTHONHASHSEED": "0"}
+        with node(
+            tree, options=options, wrapper=wrapper, start_timeout_s=START_TIMEOUT_S, environment=steady
+        ) as inner:
+            yield CountedNode(inner, files)
 
 
-def _instructions(counts: Path) -> int:
-    return sum(map(int, re.findall(r"^totals: (\d+)", counts.read_text(errors="replace"), re.M)))
+async def counted(server: CountedNode, load: Callable[[], Awaitable[int]]) -> Counted:
+    """What `load` costs; it returns of how many."""
+    server.control("-i", "on")
+    number = await load()
+    server.control("-i", "off")
+    costs = server.dump()
+    return Counted(sum(costs.values()) / number, {name: cost / number for name, cost in costs.items()})
 
 
-async def _counted(running: Node, window: int, rounds: int) -> int:
-    pairs = Lockstep(running, window)
-    await pairs.connect()
-    await pairs.rounds(WARM_ROUNDS)
-    _control(running, "-i", "on")
-    messages = await pairs.rounds(rounds)
-    _control(running, "-i", "off")
-    _control(running, "-d")
-    return messages
+@dataclass(frozen=True)
+class Workload:
+    """What is sent, and what its figure is for."""
+
+    unit: str
+    conversations: int
+    members: int
+    turns: int
 
 
-def _control(running: Node, *what: str) -> None:
-    subprocess.run(["callgrind_control", *what, str(running.process.pid)], check=True, capture_output=True)
+WORKLOADS = {
+    "pairs": Workload("message", conversations=20, members=2, turns=6),
+    "group": Workload("delivery", conversations=1, members=50, turns=20),
+}
 
 
-def main() -> None:
-    """Measure what the command line asks for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+@dataclass(frozen=True)
+class Side:
+    """One of the servers that are compared."""
+
+    name: str
+    tree: Tree
+    options: tuple[str, ...] = ()
+
+
+def measure(workload: Workload, sides: Sequence[Side], rounds: int, window: int) -> dict[str, list[Counted]]:
+    """Each side in each round, in the order A B B A."""
+    found: dict[str, list[Counted]] = {side.name: [] for side in sides}
+    for turn in range(rounds):
+        for side in sides if turn % 2 == 0 else sides[::-1]:
+            began = time.monotonic()
+            with counted_node(side.tree, side.options) as server:
+                found[side.name].append(asyncio.run(_measured(server, workload, window)))
+            took_s, each = time.monotonic() - began, found[side.name][-1].each
+            print(
+                f"  {side.name}: {each:,.0f} a {workload.unit} ({took_s:.0f} s)", file=sys.stderr, flush=True
+            )
+    return found
+
+
+async def _measured(server: CountedNode, workload: Workload, window: int) -> Counted:
+    load = Lockstep(server.inner, workload.conversations, workload.members, window)
+    await load.connect()
+    await load.send(2)  # what the first messages alone cost is over
+    return await counted(server, lambda: load.send(workload.turns))
+
+
+def report(unit: str, found: dict[str, list[Counted]]) -> list[str]:
+    """Medians, by object; and the ratio of the second side to the first, of all pairs of a round."""
+    lines = []
+    for name, each in found.items():
+        middle = statistics.median(it.each for it in each)
+        runs = ", ".join(f"{it.each:,.0f}" for it in each)
+        lines.append(f"{name}: {middle:,.0f} instructions a {unit} ({runs})")
+        objects = {key for it in each for key in it.by_object}
+        parts = {key: statistics.median(it.by_object.get(key, 0.0) for it in each) for key in objects}
+        for key, part in sorted(parts.items(), key=lambda item: -item[1]):
+            if part > 0.01 * middle:
+                lines.append(f"    {part:>10,.0f}  {part / middle:>4.0%}  {key}")
+    if len(found) == 2:
+        (before_name, before), (after_name, after) = found.items()
+        ratios = [b.each / a.each for a, b in zip(before, after, strict=True)]
+        rounds = ", ".join(f"{it:.4f}" for it in ratios)
+        lines.append(f"{after_name} / {before_name}: {statistics.median(ratios):.4f} (rounds: {rounds})")
+    return lines
+
+
+def main() -> int:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions", description=__doc__)
+    parser.add_argument(
+        "workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; all by default"
     )
-    parser.add_argument("--window", type=int, default=16, help="messages in a frame (16)")
-    parser.add_argument("--rounds", type=int, default=20, help="frames of each pair that are counted (20)")
-    parser.add_argument("--against", type=Path, help="another tree, measured before this one")
-    asked = parser.parse_args()
-    for path in [*([asked.against] if asked.against else []), HERE]:
-        print(json.dumps(measure(Tree(path), asked.window, asked.rounds)), flush=True)
+    parser.add_argument("--rounds", type=int, default=1, help="servers of each side (default 1)")
+    parser.add_argument("--window", type=int, default=16, help="messages of a sender in a turn (default 16)")
+    parser.add_argument(
+        "--against", type=Path, metavar="PATH", help="another checkout, compared with this one"
+    )
+    parser.add_argument(
+        "--options", default="", help="more of `chatkit serve`: this tree with them, against without"
+    )
+    parser.add_argument("--json", action="store_true", help="JSON instead of text")
+    chosen = parser.parse_args()
+    names = chosen.workloads or list(WORKLOADS)
+    if chosen.rounds < 1 or chosen.window < 1 or not set(names) <= set(WORKLOADS):
+        parser.error(f"nothing to measure; workloads: {', '.join(WORKLOADS)}")
+    if chosen.against is not None and chosen.options:
+        parser.error("one comparison at a time: --against or --options")
+    sides = [Side("here", Tree(HERE))]
+    if chosen.against is not None:
+        sides.insert(0, Side("against", Tree(chosen.against)))
+    if chosen.options:
+        sides.append(Side(chosen.options, Tree(HERE), tuple(shlex.split(chosen.options))))
+    for name in names:
+        found = measure(WORKLOADS[name], sides, chosen.rounds, chosen.window)
+        if chosen.json:
+            figures = {side: [asdict(it) for it in each] for side, each in found.items()}
+            print(json.dumps({"workload": name, "unit": WORKLOADS[name].unit, "sides": figures}))
+        else:
+            print(f"{name}, window {chosen.window}")
+            print("\n".join(report(WORKLOADS[name].unit, found)), flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except CannotMeasureError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

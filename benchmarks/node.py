@@ -8,7 +8,7 @@ import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,10 @@ def node(
     storage: str | None = None,
     bus: str = "local://",
     options: Sequence[str] = (),
+    wrapper: Sequence[str] = (),
+    start_timeout_s: float = START_TIMEOUT_S,
+    environment: Mapping[str, str] | None = None,
+    script: Path = SERVE,
 ) -> Iterator[Node]:
     """Start a tree's server (this tree's by default) on one core, put this process on another; end it afterwards.
 
@@ -106,6 +110,10 @@ def node(
         storage: Where the log is; None: in a SQLite file of its own.
         bus: Where other nodes on the same log are.
         options: More of `chatkit serve`.
+        wrapper: A program and its options that run the server, such as valgrind.
+        start_timeout_s: How long it may take until it serves.
+        environment: More variables.
+        script: What serves without limits.
 
     Raises:
         CannotMeasureError: The server did not start.
@@ -116,17 +124,29 @@ def node(
     with tempfile.TemporaryDirectory() as folder:
         if prepare is not None:
             prepare(Path(folder) / "bench.db")
-        program = ["-m", "chatkit"] if limited else [str(SERVE)]
-        command = [tree.python, "-P", *program, "serve", "--port", "0", "--json", "--bus", bus, *options]
+        program = ["-m", "chatkit"] if limited else [str(script)]
+        command = [
+            *wrapper,
+            tree.python,
+            "-P",
+            *program,
+            "serve",
+            "--port",
+            "0",
+            "--json",
+            "--bus",
+            bus,
+            *options,
+        ]
         process = subprocess.Popen(
             [*command, "--storage", storage or f"sqlite:///{folder}/bench.db"],
-            env={**tree.environment, "CHATKIT_JWT_SECRET": SECRET},
+            env={**tree.environment, "CHATKIT_JWT_SECRET": SECRET, **(environment or {})},
             stdout=subprocess.PIPE,
         )
         try:
             os.sched_setaffinity(process.pid, {for_server})
             os.sched_setaffinity(0, {for_load})
-            yield Node(process, **said_by(process, START_TIMEOUT_S))
+            yield Node(process, **said_by(process, start_timeout_s))
         finally:
             os.sched_setaffinity(0, allowed)
             process.terminate()
@@ -135,6 +155,8 @@ def node(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 def said_by(process: subprocess.Popen[bytes], timeout_s: float) -> dict[str, Any]:

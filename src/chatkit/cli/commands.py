@@ -9,6 +9,7 @@ import click
 from .archive import archive
 from .audit import audit
 from .backup import backup
+from .bench import bench
 from .capacity import capacity_command
 from .config import config
 from .demo import demo
@@ -45,6 +46,7 @@ chatkit.add_command(worker)
 chatkit.add_command(explain)
 chatkit.add_command(metrics)
 chatkit.add_command(top)
+chatkit.add_command(bench)
 chatkit.add_command(capacity_command)
 chatkit.add_command(config)
 chatkit.add_command(doctor)

@@ -194,21 +194,21 @@ class Metrics(Instrument):
         ]
         self._send_to_ack.observe(waited)
         self._sends.add(len(waited), "stored")
-        self._count_others(batch, len(waited))
+        if len(waited) < len(batch.outcomes):
+            self._count_others(batch, len(waited))
 
     def _count_others(self, batch: CommittedBatch, stored: int) -> None:
         """All but the stored messages."""
-        outcomes: list[type] = list(map(type, batch.outcomes))
-        self._sends.add(outcomes.count(Appended) - stored, "repeat")
-        confirmed = [
-            type(command) for command, kind in zip(batch.commands, outcomes, strict=True) if kind is Advanced
+        others = [
+            pair for pair in zip(batch.commands, batch.outcomes, strict=True) if type(pair[1]) is not Appended
         ]
+        self._sends.add(len(batch.outcomes) - len(others) - stored, "repeat")
+        confirmed = [type(command) for command, outcome in others if type(outcome) is Advanced]
         for command_type, kind in _ACKS.items():
             self._acks.add(confirmed.count(command_type), kind)
-        if Refused in outcomes:
-            for command, outcome in zip(batch.commands, batch.outcomes, strict=True):
-                if isinstance(outcome, Refused):
-                    self._count_refused(isinstance(command, Append), outcome)
+        for command, outcome in others:
+            if isinstance(outcome, Refused):
+                self._count_refused(isinstance(command, Append), outcome)
 
     def _count_refused(self, is_send: bool, outcome: Refused) -> None:
         if isinstance(outcome.error, UnavailableError):

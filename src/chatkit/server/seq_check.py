@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 CONVERSATIONS_MAX: Final = 10_000
 """Conversations whose last number is remembered; beyond it the one that was remembered first is forgotten."""
 
+_ORDINARY: Final[frozenset[type]] = frozenset({Appended, Advanced})
+"""Outcomes of most batches; of these only messages write entries."""
+
 
 class SeqCheck:
     """Checks what is committed, and what is read.
@@ -27,7 +30,7 @@ class SeqCheck:
 
     def __init__(self, instruments: Instruments) -> None:
         self._report = instruments.on_seq_violation
-        self._last: dict[str, int] = {}
+        self._due: dict[str, int] = {}
         self._epochs: dict[str, str] = {}
         self._found = 0
 
@@ -41,20 +44,26 @@ class SeqCheck:
 
         Nothing is kept of a batch until it is whole: where the store takes several, their ends are not in order.
         """
-        last, entries = self._last, _written(outcomes)
+        name, due_seq, entries = "", 0, _written(outcomes)
         first: dict[str, Entry] = {}
         for entry in entries:
-            name, seq = entry.conversation_id, entry.seq
-            if last.get(name) != seq - 1:
+            if entry.conversation_id != name:  # what one user sends comes in a row
+                if name:
+                    self._due[name] = due_seq
+                name = entry.conversation_id
+                due_seq = self._due.get(name, 0)
+            if entry.seq != due_seq:
                 first = first or {it.conversation_id: it for it in reversed(entries)}
-                self._look(entry, last.get(name, 0), goes_on=first[name] is not entry)
-            last[name] = seq
-        self._forget()
+                self._look(entry, due_seq, goes_on=first[name] is not entry)
+            due_seq = entry.seq + 1
+        if name:
+            self._due[name] = due_seq
+            self._forget()
 
     def _forget(self) -> None:
-        while len(self._last) > CONVERSATIONS_MAX:
-            name = next(iter(self._last))
-            del self._last[name]
+        while len(self._due) > CONVERSATIONS_MAX:
+            name = next(iter(self._due))
+            del self._due[name]
             self._epochs.pop(name, None)
 
     def read(self, entries: Iterable[Entry], after_seq: int) -> None:
@@ -66,16 +75,16 @@ class SeqCheck:
                 self._violated(entry, "hole" if entry.seq > after_seq else "repeated", after_seq + 1)
             after_seq = entry.seq
 
-    def _look(self, entry: Entry, before_seq: int, *, goes_on: bool) -> None:
+    def _look(self, entry: Entry, due_seq: int, *, goes_on: bool) -> None:
         """A number that is not the next one. Between two batches others may have written, or the log was replaced."""
         known = self._epochs.get(entry.conversation_id)
         self._epochs[entry.conversation_id] = entry.epoch
-        if not before_seq or known not in (None, entry.epoch):
+        if not due_seq or known not in (None, entry.epoch):
             return
-        if entry.seq <= before_seq:
-            self._violated(entry, "repeated", before_seq + 1)
+        if entry.seq < due_seq:
+            self._violated(entry, "repeated", due_seq)
         elif goes_on:
-            self._violated(entry, "hole", before_seq + 1)
+            self._violated(entry, "hole", due_seq)
 
     def _violated(self, entry: Entry, kind: Literal["repeated", "hole"], expected_seq: int) -> None:
         assert self._report is not None
@@ -91,23 +100,18 @@ class SeqCheck:
         self._report(SeqViolation(entry.conversation_id, kind, expected_seq, entry.seq))
 
 
-def _written(outcomes: Iterable[Outcome]) -> Sequence[Entry]:
+def _written(outcomes: Sequence[Outcome]) -> Sequence[Entry]:
     """The entries that a batch wrote, in order."""
-    entries: list[Entry] = []
-    for outcome in outcomes:
-        if type(outcome) is Appended:  # nearly all are
-            if not outcome.repeat:
-                entries.append(outcome.entry)
-        elif type(outcome) is not Advanced:
-            entries += _entries_of(outcome)
-    return entries
+    if _ORDINARY.issuperset(map(type, outcomes)):
+        return [it.entry for it in outcomes if type(it) is Appended and not it.repeat]
+    return [entry for it in outcomes for entry in _entries_of(it)]
 
 
 def _entries_of(outcome: Outcome) -> Sequence[Entry]:
-    """The entries of what is no message."""
+    """The entries that an outcome wrote, in order."""
     if isinstance(outcome, Reviewed):
         return outcome.entries
-    if isinstance(outcome, Recalled) and not outcome.repeat:
+    if isinstance(outcome, Appended | Recalled) and not outcome.repeat:
         return (outcome.entry,)
     if isinstance(outcome, Created | MembersChanged) and outcome.entry is not None:
         return (outcome.entry,)

@@ -20,21 +20,22 @@ class DeliveryTimes:
     """Which entries are timed, and how far each session has confirmed them.
 
     Attributes:
-        left: How many more are timed before `until_ms`.
-        until_ms: Entries from then on begin another second.
+        from_ms: Entries from then on are timed; those before belong to a second that has had enough.
     """
 
     def __init__(self) -> None:
         self._confirmed: dict[Session, dict[str, int]] = {}
-        self._found: list[float] = []
-        self.left = TIMED_PER_SECOND
-        self.until_ms = 0
+        self._found_ms: list[int] = []
+        self._left = TIMED_PER_SECOND
+        self._until_ms = 0
+        self.from_ms = 0
 
     def published(self, audience: Audience, entry: Entry) -> None:
         """An entry is offered to whoever is online, and to be timed."""
-        if entry.server_ts >= self.until_ms:
-            self.until_ms, self.left = entry.server_ts + 1000, TIMED_PER_SECOND
-        self.left -= 1
+        if entry.server_ts >= self._until_ms:
+            self._until_ms, self._left = entry.server_ts + 1000, TIMED_PER_SECOND
+        self._left -= 1
+        self.from_ms = 0 if self._left else self._until_ms
         audience.timed.append((entry.seq, entry.server_ts, entry.sender_id))
 
     def confirmed(self, session: Session, audience: Audience, up_to_seq: int, at_ms: int) -> None:
@@ -50,16 +51,17 @@ class DeliveryTimes:
         if before is None:
             before = self._confirmed[session] = {}
         before[name] = up_to_seq
+        user_id, note = session.user_id, self._found_ms.append
         for seq, server_ts, sender_id in reversed(timed):
             if seq <= from_seq:
                 break
-            if seq <= up_to_seq and sender_id != session.user_id:
-                self._found.append(max(0, at_ms - server_ts) / 1000)
+            if seq <= up_to_seq and sender_id != user_id:
+                note(at_ms - server_ts)
 
     def take(self) -> list[float]:
         """The times, in seconds, that were found since the last call."""
-        found, self._found = self._found, []
-        return found
+        found_ms, self._found_ms = self._found_ms, []
+        return [it / 1000 if it > 0 else 0.0 for it in found_ms]
 
     def ended(self, session: Session) -> None:
         """Forget a session."""

@@ -284,7 +284,7 @@ class Hub:
         return len(applied.recipients)
 
     def _time(self, times: DeliveryTimes, audience: Audience, entry: Entry) -> None:
-        if times.left or entry.server_ts >= times.until_ms:
+        if entry.server_ts >= times.from_ms:
             times.published(audience, entry)
 
     def _publish_kept(self, audience: Audience) -> int:
