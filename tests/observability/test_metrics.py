@@ -313,6 +313,29 @@ def test_what_another_node_writes_between_two_batches_is_no_hole_and_within_one_
     assert [(it.kind, it.expected_seq, it.seq) for it in seen.named("seq violation")] == [("hole", 10, 11)]
 
 
+def test_a_batch_that_ends_late_repeats_nothing() -> None:
+    """Where the store takes several at once: a recall shares no key with the message before it."""
+    seen = Recorder()
+    check = SeqCheck(Instruments([seen]))
+
+    def batch(*seqs: int, epoch: str = "e") -> list[Outcome]:
+        return [Appended(Entry("g", epoch, f"g{seq}", seq, "ann", 1, b"{}", None), False) for seq in seqs]
+
+    def found() -> list[tuple[str, int, int]]:
+        return [(it.kind, it.expected_seq, it.seq) for it in seen.named("seq violation")]
+
+    for seqs in ((1, 2, 3), (6,), (4, 5), (7,)):
+        check.committed(batch(*seqs))
+    assert found() == []
+    check.committed(batch(7))
+    assert found() == [("repeated", 8, 7)]
+    check.committed(batch(3, 4, epoch="another"))  # the log was replaced
+    check.committed(batch(5, epoch="another"))
+    assert len(found()) == 1
+    check.committed(batch(4, epoch="another"))
+    assert found()[1:] == [("repeated", 6, 4)]
+
+
 async def test_a_hole_in_the_log_itself_is_found_by_whoever_reads_it(monkeypatch: Any) -> None:
     seen = Recorder()
     async with cluster("memory", instruments=[[], [seen]]) as it:

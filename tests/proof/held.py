@@ -229,7 +229,7 @@ def bound_of(path: str, fresh: int) -> int:
     """How much a container may hold once everybody has left: what it did when the server was fresh, or what it is to
     remember whoever is there.
     """
-    remembers = any(path.endswith(it) for it in ("._check._last", "._check._epochs"))
+    remembers = any(path.endswith(it) for it in ("._check._due", "._check._epochs", "._check._sure_from"))
     return CONVERSATIONS_MAX if remembers else fresh
 
 

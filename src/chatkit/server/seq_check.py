@@ -31,6 +31,7 @@ class SeqCheck:
     def __init__(self, instruments: Instruments) -> None:
         self._report = instruments.on_seq_violation
         self._due: dict[str, int] = {}
+        self._sure_from: dict[str, int] = {}  # below it some numbers were not seen yet
         self._epochs: dict[str, str] = {}
         self._found = 0
 
@@ -45,19 +46,20 @@ class SeqCheck:
         Nothing is kept of a batch until it is whole: where the store takes several, their ends are not in order.
         """
         name, due_seq, entries = "", 0, _written(outcomes)
+        due = self._due
         first: dict[str, Entry] = {}
         for entry in entries:
             if entry.conversation_id != name:  # what one user sends comes in a row
-                if name:
-                    self._due[name] = due_seq
+                if name and due_seq > due.get(name, 0):
+                    due[name] = due_seq
                 name = entry.conversation_id
-                due_seq = self._due.get(name, 0)
+                due_seq = due.get(name, 0)
             if entry.seq != due_seq:
                 first = first or {it.conversation_id: it for it in reversed(entries)}
                 self._look(entry, due_seq, goes_on=first[name] is not entry)
             due_seq = entry.seq + 1
-        if name:
-            self._due[name] = due_seq
+        if name and due_seq > due.get(name, 0):
+            due[name] = due_seq
             self._forget()
 
     def _forget(self) -> None:
@@ -65,6 +67,7 @@ class SeqCheck:
             name = next(iter(self._due))
             del self._due[name]
             self._epochs.pop(name, None)
+            self._sure_from.pop(name, None)
 
     def read(self, entries: Iterable[Entry], after_seq: int) -> None:
         """Entries as the log has them behind `after_seq`."""
@@ -76,15 +79,24 @@ class SeqCheck:
             after_seq = entry.seq
 
     def _look(self, entry: Entry, due_seq: int, *, goes_on: bool) -> None:
-        """A number that is not the next one. Between two batches others may have written, or the log was replaced."""
-        known = self._epochs.get(entry.conversation_id)
-        self._epochs[entry.conversation_id] = entry.epoch
+        """A number that is not the next one.
+
+        Between two batches others may have written, a batch that was stored before may end later, or the log was
+        replaced: what was left out then is no repetition when it comes.
+        """
+        name = entry.conversation_id
+        known = self._epochs.get(name)
+        self._epochs[name] = entry.epoch
         if not due_seq or known not in (None, entry.epoch):
-            return
-        if entry.seq < due_seq:
-            self._violated(entry, "repeated", due_seq)
+            self._due.pop(name, None)
+            self._sure_from[name] = entry.seq
+        elif entry.seq < due_seq:
+            if entry.seq >= self._sure_from.get(name, 0):
+                self._violated(entry, "repeated", due_seq)
         elif goes_on:
             self._violated(entry, "hole", due_seq)
+        else:
+            self._sure_from[name] = entry.seq
 
     def _violated(self, entry: Entry, kind: Literal["repeated", "hole"], expected_seq: int) -> None:
         assert self._report is not None
