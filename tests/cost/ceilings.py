@@ -7,7 +7,7 @@ that send 16 messages each in a turn. A ceiling is at most 10 % above the figure
 from __future__ import annotations
 
 PAIRS = {
-    "statements": 0.31,  # 0.288: a turn of 320 messages and 20 confirmations takes 92
+    "statements": 0.23,  # 0.213: a turn of 320 messages and 20 confirmations takes 68
     "transactions": 0.0068,  # 0.0063: one for the messages of a turn, and one for its confirmations
     "encodes": 2.2,  # 2.06: MSG_ACK, NEW_MSG, and a RECEIPT for 16 of them
     "socket writes": 0.21,  # 0.194: one for each connection and turn, and receipts
@@ -15,7 +15,7 @@ PAIRS = {
 }
 
 INSTRUCTIONS = {
-    "pairs": 226_000,  # 210,300
-    "group": 30_000,  # 27,800
+    "pairs": 166_000,  # 154,000
+    "group": 23_500,  # 21,400 to 21,900
 }
 """Of a message of the pairs above, and of a delivery in a group of 50; user space alone, with CPython 3.11."""
