@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,7 @@ def wrap(point: FailPoint) -> None:
     _replace(serving, "ChatWebSocketProtocol", _failing_protocol(point))
     _replace(Codec, "client_events", _failing_decoder(point, Codec.client_events))
     _replace(Hub, "publish", _failing_publish(point, Hub.publish))
+    _replace(Hub, "publish_run", _failing_run(point, Hub.publish_run))
 
 
 def _replace(owner: Any, name: str, stand_in: Any) -> None:
@@ -196,6 +197,15 @@ def _failing_publish(point: FailPoint, real: Callable[..., int]) -> Callable[...
         return real(hub, entry, origin)
 
     return publish
+
+
+def _failing_run(point: FailPoint, real: Callable[..., list[int]]) -> Callable[..., list[int]]:
+    def publish_run(hub: Hub, entries: Sequence[Entry], origin: Any) -> list[int]:
+        for _ in entries:
+            point.passed("publish")
+        return real(hub, entries, origin)
+
+    return publish_run
 
 
 def main() -> None:

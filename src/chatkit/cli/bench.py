@@ -6,15 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from math import isfinite
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import click
 import msgspec
 
-from ..client.api import ChatApi
-from ..client.client import ChatClient
-from ..client.events import MessageReceived
 from ..errors import ChatkitError, RefusedError
 from ..ports import Clock, Ports
 from ..server.auth import sign_token
@@ -23,6 +20,9 @@ from ._progress import Shown, shown
 from .common import exit_codes
 from .configured import configured
 from .login_options import Login, secret_options, signing_secret
+
+if TYPE_CHECKING:  # the client brings httpx, which brings rich: no other command waits for them to load
+    from ..client.client import ChatClient
 
 PREFIX: Final = "chatkit-bench"
 """What the names of its users and conversations begin with."""
@@ -183,6 +183,8 @@ class Bench:
         return [(sender, await self._conversation(number)) for number, sender in enumerate(senders)]
 
     def _client(self, user_id: str) -> ChatClient:
+        from ..client.client import ChatClient
+
         return ChatClient(self._url, token=self._token(user_id), device_id="bench")
 
     def _token(self, user_id: str) -> str:
@@ -190,12 +192,16 @@ class Bench:
 
     async def _conversation(self, number: int) -> str:
         """The one of a pair."""
+        from ..client.api import ChatApi
+
         name = f"{self._run}-{number}"
         async with ChatApi(self._url, token=self._token(f"{self._run}-a{number}")) as api:
             await api.create_conversation("SINGLE", [f"{self._run}-b{number}"], conversation_id=name)
         return name
 
     async def _receive(self, client: ChatClient) -> None:
+        from ..client.events import MessageReceived
+
         async for event in client.events():
             if isinstance(event, MessageReceived):
                 words = str(event.message.payload.get("text", "")).split(" ", 1)[0]
