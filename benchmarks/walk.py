@@ -195,7 +195,7 @@ class Walk:
         self._recorder = Recorder()
         self._lines = [Line(name, server, self._recorder, self._notice) for name in ("ann", "ben")]
         self._ann, self._ben = (
-            ChatClient("ws://memory", token=name, device_id="walk", connector=line)
+            ChatClient("ws://memory", token=name, device_id="walk", connector=line, **_at_once())
             for name, line in zip(("ann", "ben"), self._lines, strict=True)
         )
         self._phases: dict[str, list[str]] = {}
@@ -263,6 +263,14 @@ class Walk:
 async def authenticate(token: str) -> Identity:
     """Every token is the name of a user."""
     return Identity(token)
+
+
+def _at_once() -> dict[str, Any]:
+    """A client that waits with no confirmation: whether it leaves within a phase must not depend on the machine."""
+    from chatkit import ClientConfig
+
+    known = "confirm_wait_s" in ClientConfig.__struct_fields__  # older trees never wait
+    return {"config": ClientConfig(confirm_wait_s=0.0)} if known else {}
 
 
 async def main() -> dict[str, list[str]]:
