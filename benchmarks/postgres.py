@@ -12,9 +12,7 @@ import argparse
 import asyncio
 import json
 import os
-import re
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +22,7 @@ from typing import Any
 from tests.servers.postgres import PostgresServer, binaries, serving
 
 from .node import Node, cores, node
-from .tree import CannotMeasureError
+from .peer import measure_peer
 from .workloads import Pairs
 
 PAIRS, WINDOW = 100, 16
@@ -87,31 +85,10 @@ def measure_chatkit(seconds: float) -> dict[str, Any]:
     return found
 
 
-def measure_peer(folder: Path, python: str, node_modules: Path | None, seconds: float) -> dict[str, Any]:
-    """One round of socket.io with pg, as its script measures itself."""
-    server_core, load_core = cores()
-    environment = {
-        **os.environ,
-        "PATH": f"{binaries()}:{os.environ['PATH']}",
-        "WARM": "2",
-        "SECS": str(seconds),
-        "SERVER_CORE": str(server_core),
-        "GEN_CORE": str(load_core),
-    }
-    if node_modules is not None:
-        environment["NODE_PATH"] = str(node_modules)
-    done = subprocess.run(
-        [python, str(folder / "bench_sio.py"), "node-pg", "w1"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    found = re.findall(r"\{.*\}", done.stdout)
-    if done.returncode != 0 or not found:
-        raise CannotMeasureError(done.stdout + done.stderr)
-    result: dict[str, Any] = json.loads(found[-1])
-    return result
+def measure_socketio(folder: Path, python: str, node_modules: Path | None, seconds: float) -> dict[str, Any]:
+    """One round of socket.io with pg."""
+    more = {"PATH": f"{binaries()}:{os.environ['PATH']}", "WARM": "2", "SECS": str(seconds)}
+    return measure_peer(folder, python, node_modules, "node-pg", "w1", more=more)
 
 
 def main() -> int:
@@ -129,7 +106,7 @@ def main() -> int:
         print(json.dumps({"round": turn, "server": "chatkit", **found}), flush=True)
         ours.append(found["server_cpu_us_per_message"])
         if options.peer is not None:
-            other = measure_peer(options.peer, options.python, options.node_modules, options.seconds)
+            other = measure_socketio(options.peer, options.python, options.node_modules, options.seconds)
             print(json.dumps({"round": turn, "server": "socket.io pg", **other}), flush=True)
             theirs.append(float(other["tot_us"]))
     print(f"chatkit: {statistics.median(ours):.1f} us a message, database included")

@@ -11,10 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from .filling import all_of, opened
-from .node import Node, cores, node
+from .node import Node, node
+from .peer import measure_peer
 from .tree import CannotMeasureError, Tree
 from .wire_client import WireClient, connect
 from .workloads import TEXT
@@ -159,26 +157,6 @@ class Chatkit:
         return node(self._tree, storage=f"sqlite:///{self._file}")
 
 
-def measure_peer(folder: Path, python: str, node_modules: Path | None) -> dict[str, Any]:
-    """One round of socket.io with better-sqlite3, as its script measures itself."""
-    server_core, load_core = cores()
-    environment = {**os.environ, "SERVER_CORE": str(server_core), "GEN_CORE": str(load_core)}
-    if node_modules is not None:
-        environment["NODE_PATH"] = str(node_modules)
-    done = subprocess.run(
-        [python, str(folder / "bench_sio.py"), "node-better", "w4"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    found = re.findall(r"\{.*\}", done.stdout)
-    if done.returncode != 0 or not found:
-        raise CannotMeasureError(done.stdout + done.stderr)
-    result: dict[str, Any] = json.loads(found[-1])
-    return result
-
-
 def main() -> int:
     """Print each round, and the ratios of the medians."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.returning", description=__doc__)
@@ -194,7 +172,9 @@ def main() -> int:
         if options.against is not None:
             sides[str(options.against)] = Chatkit(Path(there), Tree(options.against)).measure
         if options.peer is not None:
-            sides["socket.io"] = lambda: measure_peer(options.peer, options.python, options.node_modules)
+            sides["socket.io"] = lambda: measure_peer(
+                options.peer, options.python, options.node_modules, "node-better", "w4"
+            )
         for turn in range(options.rounds):
             for name, measure in sides.items():
                 found = measure()

@@ -26,7 +26,7 @@ class Allowance:
         self._sends: RateLimiter[str] = RateLimiter(limits.sends_per_user)
         self._sends_to: RateLimiter[str] = RateLimiter(limits.sends_per_conversation)
         self._events: RateLimiter[str] = RateLimiter(limits.events_per_user)
-        self.counts_events = limits.events_per_user is not None
+        self._counts_events = limits.events_per_user is not None
         self._events_beyond: RateLimiter[str] = RateLimiter(limits.events_per_user)
         self._typing: RateLimiter[str] = RateLimiter(limits.typing_per_user)
         self._typing_in: RateLimiter[tuple[str, str]] = RateLimiter(_once_in(typing_interval_s))
@@ -63,7 +63,7 @@ class Allowance:
 
     def event(self, user_id: str, now_s: float) -> None:
         """Any event of a connection. Raises RateLimitedError."""
-        if self.counts_events and (wait_s := self._events.admit(user_id, now_s)) > 0:
+        if self._counts_events and (wait_s := self._events.admit(user_id, now_s)) > 0:
             raise _too_many("events", wait_s)
 
     def goes_on(self, user_id: str) -> bool:

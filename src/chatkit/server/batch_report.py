@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from operator import attrgetter
 
 from ..observability.instrument import CommittedBatch, FailedBatch, Instruments
 from ..ports import Clock
@@ -14,8 +13,6 @@ from .pending import PendingCommand
 from .seq_check import SeqCheck
 
 logger = logging.getLogger(__name__)
-
-_RECEIVED_S, _OFFERED = attrgetter("received_s"), attrgetter("offered")
 
 
 class BatchReports:
@@ -56,8 +53,8 @@ class BatchReports:
             CommittedBatch(
                 commands,
                 outcomes,
-                list(map(_RECEIVED_S, batch)),
-                list(map(_OFFERED, batch)),
+                [it.received_s for it in batch],
+                [it.offered for it in batch],
                 began_s,
                 durable_s,
                 self._clock.now_s(),
@@ -83,7 +80,7 @@ class BatchReports:
         """Storage refused a batch."""
         if self._on_failed is None:
             return
-        received_s = list(map(_RECEIVED_S, batch))
+        received_s = [it.received_s for it in batch]
         now_s, now_ms = self._clock.now_s(), self._clock.now_ms()
         self._on_failed(FailedBatch(commands, received_s, error, began_s, now_s, now_ms))
 

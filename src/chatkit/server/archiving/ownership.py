@@ -52,9 +52,8 @@ class Ownership:
                 "If this one is to go on, say so once: chatkit archive run --claim"
             )
         if present is not None and present not in marks[-_NEWEST:]:
-            await self._cold.add_owner_mark(
-                present
-            )  # else an archive that takes nothing for long drives it out
+            # an archive that takes nothing for long must not drive its mark out
+            await self._cold.add_owner_mark(present)
         mark = self._ids.token_bytes(OWNER_MARK_BYTES).hex()
         await self._cold.add_owner_mark(mark)
         await self._archive.put(self._name, mark.encode())
