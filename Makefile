@@ -97,12 +97,13 @@ archive: setup
 matrix: setup
 	VENV=$(VENV) scripts/matrix
 
+# What chatkit costs beside socket.io (needs Node.js), python-socketio and a bare prototype, a quarter of an hour: report and pictures in bench/.
+# QUICK=1 for a minute; STORED=10000000 for a log as long as that, which takes a quarter of an hour more to fill.
 bench: setup
-	$(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks.capacity --out bench.json
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(STORED),--stored $(STORED))
 
 docs: setup
 	$(BIN)/mkdocs serve
 
 clean:
-	rm -rf $(VENV) dist site build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-rivals bench dist site build .mypy_cache .ruff_cache .pytest_cache

@@ -14,13 +14,13 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.servers.nats import nats_process
-from tests.servers.postgres import PostgresServer, serving
+from tests.servers.postgres import PostgresServer
 from tests.servers.process import running
 
 from chatkit.ports import SystemIds
@@ -28,8 +28,10 @@ from chatkit.storage.base import Append, Command, CreateConversation, OpenSessio
 from chatkit.storage.postgres import PostgresStore
 from chatkit.storage.sqlite import SqliteStore
 
-from .node import Node, cores, node
-from .postgres import database_cpu_s, pin
+from .node import Node, node
+from .pinned import cores
+from .postgres import postgres
+from .running import database_cpu_s
 from .wire_client import connect
 from .workloads import Pairs, idle
 
@@ -71,17 +73,9 @@ class Measured:
             1e6 * sum(each.cpu_s() for each in self._nodes),
             1e6 * database_cpu_s(self._server.pid),
             int(transactions),
-            pairs.acked + pairs.confirmed,
+            pairs.acked + pairs.reads,
             pairs.acked,
         )
-
-
-@contextmanager
-def on_postgres() -> Iterator[PostgresServer]:
-    """A server of which all is on the first core."""
-    with serving(shared_buffers="256MB", max_connections="100", max_wal_size="4GB") as server:
-        pin(server)
-        yield server
 
 
 async def spent(measured: Measured, pairs: Pairs, seconds: float) -> Spent:
@@ -105,7 +99,7 @@ def prices(large: Spent, small: Spent, of: Callable[[Spent], float]) -> tuple[fl
 
 def messages(seconds: float) -> Figures:
     """Of a message and its confirmation, at one node and across two."""
-    with on_postgres() as server, ExitStack() as stack:
+    with postgres(shared_buffers="256MB", max_wal_size="4GB") as server, ExitStack() as stack:
         address = server.new_database()
         with node(storage=address) as one:
             measured = Measured(server, address, [one])
@@ -265,7 +259,10 @@ def _measures(seconds: float) -> Iterator[Callable[[], Figures]]:
     yield lambda: on_sqlite(seconds)
     yield connections
     yield lambda: messages(seconds)
-    with tempfile.TemporaryDirectory() as folder, on_postgres() as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        postgres(shared_buffers="256MB", max_wal_size="4GB") as server,
+    ):
         yield lambda: asyncio.run(in_sqlite(Path(folder)))
         yield lambda: asyncio.run(in_postgres(server))
 

@@ -31,7 +31,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .node import Node, cores, cores_busy_s, node
+from .node import node
+from .pinned import cores, others_cpu_s
 from .tree import HERE, CannotMeasureError, Tree
 from .workloads import WORKLOADS
 
@@ -86,12 +87,6 @@ def schedule(names: Sequence[str], runs: int) -> Iterator[tuple[int, str, str]]:
                 yield turn, name, side
 
 
-def others_cpu_s(server: Node) -> float:
-    """Seconds that the two cores worked so far for nobody of ours. Includes what the kernel does for the network."""
-    ours = os.times()
-    return cores_busy_s() - ours.user - ours.system - server.cpu_s()
-
-
 async def measure(trees: dict[str, Tree], names: Sequence[str], runs: int, seconds: float) -> Samples:
     """Run everything; progress goes to standard error."""
     samples: Samples = {}
@@ -109,7 +104,8 @@ async def measure(trees: dict[str, Tree], names: Sequence[str], runs: int, secon
             f"round {turn + 1} of {runs}, {name}, {side}: {json.dumps(figures)}", file=sys.stderr, flush=True
         )
         for figure, value in figures.items():
-            samples.setdefault((name, figure), {side: [] for side in SIDES})[side].append(value)
+            if not isinstance(value, dict):  # parts of another figure
+                samples.setdefault((name, figure), {side: [] for side in SIDES})[side].append(value)
     return samples
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from .node import Node
+from .talker import TEXT
 from .tree import CannotMeasureError
 from .wire_client import WireClient, connect
-from .workloads import TEXT
 
 QUIET_S, QUIET_SHARE = 0.4, 0.2
 """A server is idle once it used less than this share of a core for so long."""

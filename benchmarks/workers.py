@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ from tests.servers.nats import nats_process
 from tests.servers.postgres import PostgresServer, serving
 from tests.servers.process import ServerProcess, running
 
-from .node import SECRET, SERVE, START_TIMEOUT_S, STOP_TIMEOUT_S, Node, said_by
-from .postgres import database_cpu_s
+from .node import SECRET, SERVE, Node
+from .pinned import START_TIMEOUT_S, end, said_by
+from .running import database_cpu_s
 from .tree import HERE, CannotMeasureError, Tree
 from .workloads import Pairs
 
@@ -123,14 +124,10 @@ def processes(workers: int, storage: str, bus: str) -> Iterator[Processes]:
         stdout=subprocess.PIPE,
     )
     try:
-        yield Processes(process, workers, said_by(process, START_TIMEOUT_S)["port"])
+        with closing(Processes(process, workers, said_by(process, START_TIMEOUT_S)["port"])) as node:
+            yield node
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def measure(

@@ -1,4 +1,7 @@
-"""The workloads: pairs that talk at full speed, one sender in a group, and connections that do nothing."""
+"""The workloads: pairs that talk at full speed, one sender in a group, and connections that do nothing.
+
+Each runs on any server that has users who are connected, send, and hear (`running`).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .node import Node
-from .wire_client import WireClient, connect
+from .running import Running, Talker
 
-TEXT = "x" * 100
+Figures = dict[str, Any]
+
+AT_ONCE = 50
+PER_ADDRESS = 500
+"""One address may not have more connections."""
 
 
 class Pairs:
@@ -20,199 +26,265 @@ class Pairs:
     Args:
         node: Where senders are.
         receivers: Where the others are; None: at the same node.
+
+    Attributes:
+        acked: Messages that are stored.
+        delivered: Messages that have come.
+        reads: In which they came: where there are confirmations, as many.
+        waits_ms: From each send to its acknowledgement.
     """
 
-    def __init__(self, node: Node, count: int, window: int, tag: str, receivers: Node | None = None) -> None:
+    def __init__(
+        self, node: Running, count: int, window: int, tag: str, receivers: Running | None = None
+    ) -> None:
         self._node = node
         self._receivers = receivers or node
         self._count = count
         self._window = window
         self._tag = tag
-        self._keys = itertools.count()
         self._sending = True
-        self.delivered = 0
-        self.acked = 0
-        self.confirmed = 0
+        self.acked = self.delivered = self.reads = 0
         self.waits_ms: list[float] = []
-        self._sent_at: dict[str, float] = {}
-        self._clients: list[WireClient] = []
+        self._clients: list[Talker] = []
 
     async def open(self) -> None:
         """Connect all of them; then they begin."""
         pairs = [await self._connected(number) for number in range(self._count)]
         self._clients = list(itertools.chain.from_iterable(pairs))
         for number, (sender, _) in enumerate(pairs):
-            self._send(sender, f"{self._tag}-{number}", self._window)
+            sender.send(f"{self._tag}-{number}", self._window)
 
     def close(self) -> None:
         """Send nothing more, and leave."""
         self._sending = False
         for client in self._clients:
-            client.transport.close()
+            client.close()
 
-    async def run(self, warm_up_s: float, measured_s: float) -> dict[str, Any]:
+    async def run(self, warm_up_s: float, measured_s: float) -> Figures:
         """Server CPU per message and rates over the measured time."""
         await self.open()
         await asyncio.sleep(warm_up_s)
-        cpu_s, acked, delivered, began = self._node.cpu_s(), self.acked, self.delivered, time.monotonic()
+        cpu, acked, delivered, began = self._node.cpu(), self.acked, self.delivered, time.monotonic()
         self.waits_ms.clear()
         await asyncio.sleep(measured_s)
         took_s = time.monotonic() - began
-        cpu_s, acked, delivered = self._node.cpu_s() - cpu_s, self.acked - acked, self.delivered - delivered
+        cpu, acked, delivered = self._node.cpu() - cpu, self.acked - acked, self.delivered - delivered
         self.close()
         waits = sorted(self.waits_ms)
         return {
             "messages_per_s": round(acked / took_s),
             "deliveries_per_s": round(delivered / took_s),
-            "server_cpu_us_per_message": round(1e6 * cpu_s / acked, 1),
-            "server_cpu_share": round(cpu_s / took_s, 2),
-            "ack_ms_p50": round(waits[len(waits) // 2], 2),
-            "ack_ms_p95": round(waits[int(len(waits) * 0.95)], 2),
+            "server_cpu_us_per_message": round(1e6 * cpu.total / acked, 1),
+            "server_cpu_share": round(cpu.total / took_s, 2),
+            "ack_ms_p50": round(percentile(waits, 0.5), 2),
+            "ack_ms_p95": round(percentile(waits, 0.95), 2),
+            "layers_us": cpu.layers_us(acked),
         }
 
-    async def _pair(self, number: int) -> tuple[WireClient, WireClient]:
-        """Connect one pair, which begins at once."""
-        sender, receiver = await self._connected(number)
-        self._send(sender, f"{self._tag}-{number}", self._window)
-        return sender, receiver
-
-    async def _connected(self, number: int) -> tuple[WireClient, WireClient]:
-        conversation_id = f"{self._tag}-{number}"
+    async def _connected(self, number: int) -> tuple[Talker, Talker]:
         users = [f"{self._tag}-a{number}", f"{self._tag}-b{number}"]
-        self._node.create(conversation_id, "SINGLE", users)
-        receiver = await connect(self._receivers.port, self._node.token(users[1]), "d", self._received)
-        sender = await connect(self._node.port, self._node.token(users[0]), "d", self._acked)
-        return sender, receiver
+        self._node.create(f"{self._tag}-{number}", "SINGLE", users)
+        receiver = await self._receivers.connect(users[1], self)
+        return await self._node.connect(users[0], self), receiver
 
-    def _send(self, client: WireClient, conversation_id: str, count: int) -> None:
-        events, now = [], time.monotonic()
-        for _ in range(count):
-            key = f"k{next(self._keys)}"
-            self._sent_at[key] = now
-            payload = {"type": "TEXT", "text": TEXT}
-            events.append(
-                {
-                    "event": "SEND_MSG",
-                    "conversationId": conversation_id,
-                    "clientMsgId": key,
-                    "payload": payload,
-                }
-            )
-        client.send(events)
-
-    def _acked(self, client: WireClient, events: list[dict[str, Any]]) -> None:
-        acks = [event for event in events if event["event"] == "MSG_ACK"]
-        if not acks:
-            return
-        self.acked += len(acks)
-        now = time.monotonic()
-        self.waits_ms.extend(1000 * (now - self._sent_at.pop(ack["clientMsgId"])) for ack in acks)
+    def on_acked(self, talker: Talker, conversation_id: str, waits_ms: list[float]) -> None:
+        self.acked += len(waits_ms)
+        self.waits_ms += waits_ms
         if self._sending:
-            self._send(client, acks[0]["conversationId"], len(acks))
+            talker.send(conversation_id, len(waits_ms))
 
-    def _received(self, client: WireClient, events: list[dict[str, Any]]) -> None:
-        confirm(client, events, self)
+    def on_delivered(self, talker: Talker, count: int) -> None:
+        self.delivered += count
+        self.reads += 1
+
+
+class Turns:
+    """Many users who are all connected and write in turn, one message each: few are under way at any time.
+
+    Args:
+        senders: Where each conversation is sent to, by its name, with the user who does.
+        receivers: Whoever else is connected.
+    """
+
+    def __init__(
+        self, node: Running, senders: dict[str, str], receivers: list[str], in_flight: int = 50
+    ) -> None:
+        self._node = node
+        self._senders, self._receivers = senders, receivers
+        self._in_flight = in_flight
+        self._sending = False
+        self._acked = 0
+        self._next: itertools.cycle[tuple[Talker, str]]
+
+    async def run(self, warm_up_s: float, measured_s: float) -> Figures:
+        """Server CPU per message."""
+        others = await connected(self._node, self._receivers, self)
+        names = list(self._senders)
+        talkers = await connected(self._node, list(self._senders.values()), self, first=len(others))
+        self._next = itertools.cycle(zip(talkers, names, strict=True))
+        self._sending = True
+        for _ in range(self._in_flight):
+            self._one()
+        await asyncio.sleep(warm_up_s)
+        cpu_s, acked = self._node.cpu_s(), self._acked
+        await asyncio.sleep(measured_s)
+        cpu_s, acked = self._node.cpu_s() - cpu_s, self._acked - acked
+        self._sending = False
+        for client in (*others, *talkers):
+            client.close()
+        return {
+            "connections": len(others) + len(talkers),
+            "messages_per_s": round(acked / measured_s),
+            "server_cpu_us_per_message": round(1e6 * cpu_s / acked, 1),
+        }
+
+    def _one(self) -> None:
+        talker, conversation_id = next(self._next)
+        talker.send(conversation_id, 1)
+
+    def on_acked(self, talker: Talker, conversation_id: str, waits_ms: list[float]) -> None:
+        self._acked += len(waits_ms)
+        for _ in waits_ms if self._sending else ():
+            self._one()
+
+    def on_delivered(self, talker: Talker, count: int) -> None: ...
 
 
 class Group:
-    """One sender in a group, with a window; every member confirms what it gets."""
+    """One sender in a group, whom every member hears.
 
-    def __init__(self, node: Node, members: int, window: int, tag: str) -> None:
+    Attributes:
+        delivered: Messages that have come, to all members together.
+    """
+
+    def __init__(self, node: Running, members: int, tag: str) -> None:
         self._node = node
-        self._members = members
-        self._window = window
         self._tag = tag
-        self.delivered = self.confirmed = 0
-        self._pending = 0
+        self._users = [f"{tag}-{number}" for number in range(members)]
+        self._left = 0
+        self.acked = self.delivered = 0
+        self._sent_at: list[float] = []
+        self._missing: list[int] = []
+        self._reached: dict[Talker, int] = {}
+        self._last_ms: list[float] = []
 
-    async def run(self, messages: int) -> dict[str, Any]:
-        """Deliveries per second and server CPU per delivery, confirmations included."""
-        users = [f"{self._tag}-{number}" for number in range(self._members)]
-        self._node.create(self._tag, "GROUP", users)
-        clients = [
-            await connect(self._node.port, self._node.token(user), "d", self._received) for user in users[1:]
-        ]
-        self._keys = itertools.count()
-        self._left = messages
-        self._all_acked = asyncio.Event()
-        sender = await connect(self._node.port, self._node.token(users[0]), "d", self._acked)
-        await asyncio.sleep(1)
-        expected = self.delivered + messages * (self._members - 1)
-        cpu_s, began = self._node.cpu_s(), time.monotonic()
-        for _ in range(self._window):
-            self._send(sender)
+    async def run(self, messages: int, window: int) -> Figures:
+        """So many messages at full speed: deliveries per second and server CPU per delivery, confirmations included."""
+        sender, clients = await self._open()
+        cpu, acked, delivered, began = self._node.cpu(), self.acked, self.delivered, time.monotonic()
+        self._left = messages - window
+        sender.send(self._tag, window)
+        expected = (messages + acked) * self._heard_by
         while self.delivered < expected:
             await asyncio.sleep(0.005)
         took_s = time.monotonic() - began
         await asyncio.sleep(0.5)  # the last confirmations are part of the cost
-        cpu_s = self._node.cpu_s() - cpu_s
-        for client in (*clients, sender):
-            client.transport.close()
-        deliveries = messages * (self._members - 1)
+        cpu, deliveries = self._node.cpu() - cpu, self.delivered - delivered
+        _leave([*clients, sender])
         return {
             "deliveries_per_s": round(deliveries / took_s),
-            "server_cpu_us_per_delivery": round(1e6 * cpu_s / deliveries, 2),
+            "server_cpu_us_per_delivery": round(1e6 * cpu.total / deliveries, 2),
+            "layers_us": cpu.layers_us(deliveries),
         }
 
-    def _send(self, client: WireClient) -> None:
-        if self._left == 0:
-            return
-        self._left -= 1
-        client.send(
-            [
-                {
-                    "event": "SEND_MSG",
-                    "conversationId": self._tag,
-                    "clientMsgId": f"k{next(self._keys)}",
-                    "payload": {"type": "TEXT", "text": TEXT},
-                }
-            ]
+    async def run_paced(self, messages: int, every_s: float) -> Figures:
+        """So many messages at a pace that leaves time: from the send until the last member has it."""
+        sender, clients = await self._open()
+        self._reached.clear()
+        for _ in range(messages):
+            self._sent_at.append(time.monotonic())
+            self._missing.append(self._heard_by)
+            sender.send(self._tag, 1)
+            await asyncio.sleep(every_s)
+        while len(self._last_ms) < messages:
+            await asyncio.sleep(0.005)
+        _leave([*clients, sender])
+        waits = sorted(self._last_ms)
+        return {
+            "last_member_ms_p50": round(percentile(waits, 0.5), 1),
+            "last_member_ms_p99": round(percentile(waits, 0.99), 1),
+        }
+
+    async def _open(self) -> tuple[Talker, list[Talker]]:
+        """All are connected, and one message has shown who hears the sender: all others, or the sender too."""
+        self._node.create(self._tag, "GROUP", self._users)
+        clients = await connected(self._node, self._users[1:], self)
+        sender = await self._node.connect(self._users[0], self)
+        await asyncio.sleep(1)
+        sender.send(self._tag, 1)
+        seen = -1
+        while self.acked < 1 or self.delivered < len(clients) or self.delivered != seen:
+            seen = self.delivered
+            await asyncio.sleep(0.2)
+        self._heard_by = self.delivered
+        return sender, clients
+
+    def on_acked(self, talker: Talker, conversation_id: str, waits_ms: list[float]) -> None:
+        self.acked += len(waits_ms)
+        more = min(len(waits_ms), self._left)
+        if more:
+            self._left -= more
+            talker.send(conversation_id, more)
+
+    def on_delivered(self, talker: Talker, count: int) -> None:
+        self.delivered += count
+        if self._sent_at:
+            first = self._reached.get(talker, 0)
+            self._reached[talker] = first + count
+            for number in range(first, first + count):
+                self._missing[number] -= 1
+                if self._missing[number] == 0:
+                    self._last_ms.append(1000 * (time.monotonic() - self._sent_at[number]))
+
+
+class Silent:
+    """Nobody who listens says anything."""
+
+    def on_acked(self, talker: Talker, conversation_id: str, waits_ms: list[float]) -> None: ...
+
+    def on_delivered(self, talker: Talker, count: int) -> None: ...
+
+
+async def connected(
+    node: Running, users: list[str], listener: Pairs | Turns | Group | Silent, first: int = 0
+) -> list[Talker]:
+    """All of them, some at once, from as many addresses as it takes; `first` connections are there already."""
+    talkers: list[Talker] = []
+    for start in range(0, len(users), AT_ONCE):
+        some = enumerate(users[start : start + AT_ONCE], first + start)
+        talkers += await asyncio.gather(
+            *(node.connect(user, listener, f"127.0.0.{2 + at // PER_ADDRESS}") for at, user in some)
         )
-
-    def _acked(self, client: WireClient, events: list[dict[str, Any]]) -> None:
-        for event in events:
-            if event["event"] == "MSG_ACK":
-                self._send(client)
-
-    def _received(self, client: WireClient, events: list[dict[str, Any]]) -> None:
-        confirm(client, events, self)
+    return talkers
 
 
-def confirm(client: WireClient, events: list[dict[str, Any]], count: Pairs | Group) -> None:
-    """Count the messages of one read and confirm them with one cumulative DELIVERED_ACK."""
-    messages = [event for event in events if event["event"] == "NEW_MSG"]
-    if not messages:
-        return
-    count.delivered += len(messages)
-    count.confirmed += 1
-    last = messages[-1]
-    client.send(
-        [{"event": "DELIVERED_ACK", "conversationId": last["conversationId"], "upToSeq": last["seq"]}]
-    )
-
-
-async def idle(node: Node, count: int) -> dict[str, Any]:
+async def idle(node: Running, count: int) -> Figures:
     """KiB of server memory per logged-in connection that does nothing."""
-    warm = [await connect(node.port, node.token(f"w{n}"), "d", lambda *_: None) for n in range(50)]
+    warm = await connected(node, [f"w{number}" for number in range(AT_ONCE)], Silent())
     await asyncio.sleep(0.5)
     before_kib = node.pss_kib()
-    clients = []
-    for n in range(count):
-        source = f"127.0.0.{2 + n // 500}"  # one address may not have them all
-        clients.append(await connect(node.port, node.token(f"i{n}"), "d", lambda *_: None, source=source))
-        await asyncio.sleep(0.005)  # nor are more taken in per second
+    clients = await connected(node, [f"i{number}" for number in range(count)], Silent(), first=len(warm))
     await asyncio.sleep(1)
     kib = (node.pss_kib() - before_kib) / count
-    for client in (*warm, *clients):
-        client.transport.close()
+    _leave([*warm, *clients])
     return {"kib_per_idle_connection": round(kib, 1)}
 
 
-WORKLOADS: dict[str, Callable[[Node, float], Awaitable[dict[str, Any]]]] = {
+def percentile(ordered: list[float], part: float) -> float:
+    """The value below which that part of them is."""
+    return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
+
+
+def _leave(clients: list[Talker]) -> None:
+    for client in clients:
+        client.close()
+
+
+WORKLOADS: dict[str, Callable[[Running, float], Awaitable[Figures]]] = {
     "1:1, 100 pairs, window 16": lambda node, seconds: Pairs(node, 100, 16, "sat").run(seconds / 3, seconds),
     "1:1, 1 pair, window 1": lambda node, seconds: Pairs(node, 1, 1, "one").run(1, seconds / 2),
-    "group of 50, window 16": lambda node, _: Group(node, 50, 16, "g50").run(2000),
-    "group of 500, window 16": lambda node, _: Group(node, 500, 16, "g500").run(200),
+    "group of 50, window 16": lambda node, _: Group(node, 50, "g50").run(2000, 16),
+    "group of 500, window 16": lambda node, _: Group(node, 500, "g500").run(200, 16),
     "2000 idle connections": lambda node, _: idle(node, 2000),
 }
-"""Each takes a fresh server and the seconds to measure; the groups send a fixed number of messages instead."""
+"""For `compare`: each takes a fresh server and the seconds to measure; groups send so many messages instead."""

@@ -172,8 +172,9 @@ def test_a_signal_before_all_serve_ends_with_0(tmp_path: Path) -> None:
 
 def test_one_that_dies_is_logged_and_started_again_with_its_number(tmp_path: Path) -> None:
     body = """
+    again = os.path.exists("again")
     serve()
-    if os.path.exists("again"):
+    if again:
         print(process.number, os.getpid(), flush=True)
     until_told()
     """
@@ -311,8 +312,9 @@ def test_one_that_hangs_is_killed_after_the_bound_and_the_exit_code_tells(tmp_pa
 
 ENDS_BUT_FOR_A_THREAD = """
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+again = os.path.exists("again")
 serve()
-if os.path.exists("again"):
+if again:
     print("again", process.number, flush=True)
 elif process.number == 1:
     signal.sigwait([signal.SIGUSR1])
@@ -355,10 +357,11 @@ def test_one_that_ends_by_itself_and_cannot_is_killed_after_the_bound_and_starte
 
 def test_one_that_is_gone_is_missed_even_if_another_program_holds_its_end_of_the_pair(tmp_path: Path) -> None:
     body = """
-    if not os.path.exists("again") and process.number == 1 and os.fork() == 0:
+    again = os.path.exists("again")
+    if not again and process.number == 1 and os.fork() == 0:
         time.sleep(3600)
     serve()
-    if os.path.exists("again"):
+    if again:
         print("again", process.number, flush=True)
     until_told()
     """
