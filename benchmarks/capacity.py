@@ -28,10 +28,10 @@ from chatkit.storage.base import Append, Command, CreateConversation, OpenSessio
 from chatkit.storage.postgres import PostgresStore
 from chatkit.storage.sqlite import SqliteStore
 
+from .measured import database_cpu_s
 from .node import Node, node
 from .pinned import cores
 from .postgres import postgres
-from .running import database_cpu_s
 from .wire_client import connect
 from .workloads import Pairs, idle
 

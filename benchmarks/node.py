@@ -12,8 +12,8 @@ import httpx
 
 from chatkit import sign_token
 
+from .measured import Listener, MeasuredServer, Talker
 from .pinned import START_TIMEOUT_S, served
-from .running import Listener, Running, Talker
 from .talker import ConfirmingTalker
 from .tree import HERE, Tree
 from .wire_client import connect
@@ -22,7 +22,7 @@ SECRET = "benchmark-secret-of-32-characters"
 SERVE = Path(__file__).parent / "unlimited_serve.py"
 
 
-class Node(Running):
+class Node(MeasuredServer):
     """A running `chatkit serve`."""
 
     def __init__(

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .running import Running
+from .measured import MeasuredServer
 from .tree import CannotMeasureError
 
 START_TIMEOUT_S = 30
@@ -41,7 +41,7 @@ def cores_busy_s() -> float:
     return busy / _TICKS_PER_S
 
 
-def others_cpu_s(server: Running) -> float:
+def others_cpu_s(server: MeasuredServer) -> float:
     """Seconds that the two cores worked so far for nobody of ours. Includes what the kernel does for the network."""
     ours = os.times()
     return cores_busy_s() - ours.user - ours.system - server.cpu_s()

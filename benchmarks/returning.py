@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from .filling import all_of, opened
+from .measured import MeasuredServer, Talker
 from .node import Node, node
-from .rivals.running import Socketio, socketio
-from .running import Running, Talker
+from .rivals.servers import Socketio, socketio
 from .talker import TEXT
 from .tree import CannotMeasureError, Tree
 from .wire_client import WireClient, connect
@@ -42,7 +42,7 @@ def source_of(number: int) -> str:
 
 
 async def measured(
-    server: Running, back: Callable[[int], Awaitable[Talker]], got: Callable[[], int], expected: int
+    server: MeasuredServer, back: Callable[[int], Awaitable[Talker]], got: Callable[[], int], expected: int
 ) -> Figures:
     """CPU and time of one return.
 

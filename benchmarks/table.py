@@ -16,14 +16,14 @@ from tests.proof import rto
 
 from . import catching_up
 from .filling import all_of, opened
+from .measured import MeasuredServer
 from .node import Node, node
 from .pinned import cores, others_cpu_s
 from .postgres import postgres
 from .returning import Chatkit as ReturningToChatkit
 from .returning import Rival as ReturningToSocketio
 from .rivals.installed import install_node, install_python
-from .rivals.running import prototype, python_socketio, socketio
-from .running import Running
+from .rivals.servers import prototype, python_socketio, socketio
 from .workloads import Figures, Group, Pairs, Turns, idle
 
 CHATKIT = "chatkit"
@@ -111,8 +111,8 @@ class Line:
     is_quick: bool = False
 
 
-Start = Callable[[str], AbstractContextManager[Running]]
-Work = Callable[[Running, Sitting], Awaitable[Figures]]
+Start = Callable[[str], AbstractContextManager[MeasuredServer]]
+Work = Callable[[MeasuredServer, Sitting], Awaitable[Figures]]
 
 
 def on(start: Start, work: Work) -> Measure:
@@ -125,7 +125,7 @@ def on(start: Start, work: Work) -> Measure:
     return measure
 
 
-def loaded(server: Running, load: Awaitable[Figures]) -> Figures:
+def loaded(server: MeasuredServer, load: Awaitable[Figures]) -> Figures:
     """What a load finds, and how much of both cores other processes had meanwhile."""
 
     async def run() -> Figures:
@@ -143,14 +143,14 @@ def chatkit(file: str) -> AbstractContextManager[Node]:
 
 
 @contextmanager
-def chatkit_on_postgres(_: str) -> Iterator[Running]:
+def chatkit_on_postgres(_: str) -> Iterator[MeasuredServer]:
     """A server and its database on the first core."""
     with postgres() as database, node(storage=database.new_database(), database=database.pid) as server:
         yield server
 
 
 @contextmanager
-def socketio_on_postgres(_: str) -> Iterator[Running]:
+def socketio_on_postgres(_: str) -> Iterator[MeasuredServer]:
     """Likewise."""
     with postgres() as database, socketio(database.address("postgres"), database.pid) as server:
         yield server
@@ -159,27 +159,27 @@ def socketio_on_postgres(_: str) -> Iterator[Running]:
 # The works
 
 
-async def pairs(server: Running, sitting: Sitting) -> Figures:
+async def pairs(server: MeasuredServer, sitting: Sitting) -> Figures:
     """100 pairs, window 16."""
     return await Pairs(server, 100, 16, "p").run(sitting.seconds / 3, sitting.seconds)
 
 
-async def group_50(server: Running, sitting: Sitting) -> Figures:
+async def group_50(server: MeasuredServer, sitting: Sitting) -> Figures:
     """One sender, 50 members."""
     return await Group(server, 50, "g").run(sitting.count(6_000), 16)
 
 
-async def group_500(server: Running, sitting: Sitting) -> Figures:
+async def group_500(server: MeasuredServer, sitting: Sitting) -> Figures:
     """One sender, 500 members."""
     return await Group(server, 500, "g").run(sitting.count(1_000), 16)
 
 
-async def last_member(server: Running, sitting: Sitting) -> Figures:
+async def last_member(server: MeasuredServer, sitting: Sitting) -> Figures:
     """Five messages a second to 500 members."""
     return await Group(server, 500, "g").run_paced(sitting.count(50), 0.2)
 
 
-async def idle_2000(server: Running, sitting: Sitting) -> Figures:
+async def idle_2000(server: MeasuredServer, sitting: Sitting) -> Figures:
     """2,000 connections that do nothing."""
     return await idle(server, sitting.count(2_000))
 

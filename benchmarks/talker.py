@@ -6,7 +6,7 @@ import itertools
 import time
 from typing import Any
 
-from .running import Listener
+from .measured import Listener
 from .wire_client import WireClient
 
 TEXT = "x" * 100

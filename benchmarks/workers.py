@@ -31,9 +31,9 @@ from tests.servers.nats import nats_process
 from tests.servers.postgres import PostgresServer, serving
 from tests.servers.process import ServerProcess, running
 
+from .measured import database_cpu_s
 from .node import SECRET, SERVE, Node
 from .pinned import START_TIMEOUT_S, end, said_by
-from .running import database_cpu_s
 from .tree import HERE, CannotMeasureError, Tree
 from .workloads import Pairs
 

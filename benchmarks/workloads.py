@@ -1,6 +1,6 @@
 """The workloads: pairs that talk at full speed, one sender in a group, and connections that do nothing.
 
-Each runs on any server that has users who are connected, send, and hear (`running`).
+Each runs on any server that has users who are connected, send, and hear (`measured`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .running import Running, Talker
+from .measured import MeasuredServer, Talker
 
 Figures = dict[str, Any]
 
@@ -35,7 +35,7 @@ class Pairs:
     """
 
     def __init__(
-        self, node: Running, count: int, window: int, tag: str, receivers: Running | None = None
+        self, node: MeasuredServer, count: int, window: int, tag: str, receivers: MeasuredServer | None = None
     ) -> None:
         self._node = node
         self._receivers = receivers or node
@@ -107,7 +107,7 @@ class Turns:
     """
 
     def __init__(
-        self, node: Running, senders: dict[str, str], receivers: list[str], in_flight: int = 50
+        self, node: MeasuredServer, senders: dict[str, str], receivers: list[str], in_flight: int = 50
     ) -> None:
         self._node = node
         self._senders, self._receivers = senders, receivers
@@ -157,7 +157,7 @@ class Group:
         delivered: Messages that have come, to all members together.
     """
 
-    def __init__(self, node: Running, members: int, tag: str) -> None:
+    def __init__(self, node: MeasuredServer, members: int, tag: str) -> None:
         self._node = node
         self._tag = tag
         self._users = [f"{tag}-{number}" for number in range(members)]
@@ -246,7 +246,7 @@ class Silent:
 
 
 async def connected(
-    node: Running, users: list[str], listener: Pairs | Turns | Group | Silent, first: int = 0
+    node: MeasuredServer, users: list[str], listener: Pairs | Turns | Group | Silent, first: int = 0
 ) -> list[Talker]:
     """All of them, some at once, from as many addresses as it takes; `first` connections are there already."""
     talkers: list[Talker] = []
@@ -258,7 +258,7 @@ async def connected(
     return talkers
 
 
-async def idle(node: Running, count: int) -> Figures:
+async def idle(node: MeasuredServer, count: int) -> Figures:
     """KiB of server memory per logged-in connection that does nothing."""
     warm = await connected(node, [f"w{number}" for number in range(AT_ONCE)], Silent())
     await asyncio.sleep(0.5)
@@ -280,7 +280,7 @@ def _leave(clients: list[Talker]) -> None:
         client.close()
 
 
-WORKLOADS: dict[str, Callable[[Running, float], Awaitable[Figures]]] = {
+WORKLOADS: dict[str, Callable[[MeasuredServer, float], Awaitable[Figures]]] = {
     "1:1, 100 pairs, window 16": lambda node, seconds: Pairs(node, 100, 16, "sat").run(seconds / 3, seconds),
     "1:1, 1 pair, window 1": lambda node, seconds: Pairs(node, 1, 1, "one").run(1, seconds / 2),
     "group of 50, window 16": lambda node, _: Group(node, 50, "g50").run(2000, 16),

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from benchmarks.measured import Cpu
 from benchmarks.report import Results, Sample
-from benchmarks.running import Cpu
 from benchmarks.table import CHATKIT, LINES, PROTOTYPE, PYTHON_SOCKETIO, SOCKETIO, Aim, Line, Side
 
 from benchmarks import plots, report

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from benchmarks.measured import Talker
 from benchmarks.node import Node, node
-from benchmarks.rivals.running import SocketioTalker
-from benchmarks.running import Talker
+from benchmarks.rivals.servers import SocketioTalker
 from benchmarks.workloads import Group, Pairs, Turns, idle
 
 

@@ -60,7 +60,7 @@ class Cpu:
         return {name: round(1e6 * seconds / count, 2) for name, seconds in parts.items()}
 
 
-class Running:
+class MeasuredServer:
     """A server process that listens on a port of loopback.
 
     Args:

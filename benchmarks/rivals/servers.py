@@ -19,8 +19,8 @@ import msgspec
 from tests.servers.process import free_port
 
 from ..frames import FrameClient, open_client
+from ..measured import Listener, MeasuredServer, Talker
 from ..pinned import served
-from ..running import Listener, Running, Talker
 from ..talker import TEXT, ConfirmingTalker
 from ..wire_client import WireClient
 from .installed import NODE_MODULES, PYTHON
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 KEY = b"benchmark"
 
 
-class Socketio(Running):
+class Socketio(MeasuredServer):
     """socket.io, or python-socketio: they speak the same."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, database: int | None) -> None:
@@ -123,7 +123,7 @@ class SocketioTalker(FrameClient):
         self.transport.close()
 
 
-class Prototype(Running):
+class Prototype(MeasuredServer):
     """The bare path."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, database: int | None) -> None:
