@@ -26,8 +26,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .lockstep import Lockstep
+from .lockstep import Lockstep, quiet
 from .node import Node, node
+from .returning import MISSED, Returning, come_back, create, write
 from .tree import HERE, CannotMeasureError, Tree
 
 START_TIMEOUT_S = 180
@@ -39,7 +40,7 @@ class Counted:
     """What a load ran up.
 
     Attributes:
-        each: Instructions for a message (pairs) or for a delivery (group).
+        each: Instructions for a message (pairs), for a delivery (group), or for a client (return).
         by_object: The part of each shared object and of the interpreter in it.
     """
 
@@ -104,8 +105,15 @@ def cost_by_object(profile: str) -> Counter[str]:
 
 
 @contextmanager
-def counted_node(tree: Tree, options: Sequence[str] = ()) -> Iterator[CountedNode]:
+def counted_node(
+    tree: Tree, options: Sequence[str] = (), prepare: Callable[[Path], None] | None = None
+) -> Iterator[CountedNode]:
     """A tree's server under callgrind, which counts nothing yet.
+
+    Args:
+        tree: Whose.
+        options: More of `chatkit serve`.
+        prepare: Fills the file before the server opens it.
 
     Raises:
         CannotMeasureError: There is no valgrind, or the server did not start.
@@ -124,7 +132,12 @@ def counted_node(tree: Tree, options: Sequence[str] = ()) -> Iterator[CountedNod
         ]
         steady = {"CHATKIT_BENCH_SLOWER": str(SLOWER), "PYTHONHASHSEED": "0"}
         with node(
-            tree, options=options, wrapper=wrapper, start_timeout_s=START_TIMEOUT_S, environment=steady
+            tree,
+            options=options,
+            prepare=prepare,
+            wrapper=wrapper,
+            start_timeout_s=START_TIMEOUT_S,
+            environment=steady,
         ) as inner:
             yield CountedNode(inner, files)
 
@@ -147,10 +160,56 @@ class Workload:
     members: int
     turns: int
 
+    prepare = None
 
-WORKLOADS = {
+    async def measured(self, server: CountedNode, window: int) -> Counted:
+        """After a few turns, so that what the first messages alone cost is over."""
+        load = Lockstep(server.inner, self.conversations, self.members, window)
+        await load.connect()
+        await load.send(2)
+        return await counted(server, lambda: load.send(self.turns))
+
+
+@dataclass(frozen=True)
+class Return:
+    """Clients that come back at once, as in `returning`: login, HEADS, a page of what was missed, a confirmation."""
+
+    unit: str = "client"
+    clients: int = 100
+
+    def prepare(self, file: Path) -> None:
+        """The log, with what they miss."""
+        asyncio.run(create(file, self.clients))
+        asyncio.run(write(file, self.clients))
+
+    async def measured(self, server: CountedNode, window: int) -> Counted:
+        """The second return: each device has been here before, and confirmed nothing."""
+        for one in await self._all_back(server.inner, confirms=False):
+            one.close()
+        await quiet(server.inner)
+
+        async def back() -> int:
+            await self._all_back(server.inner, confirms=True)
+            await quiet(server.inner)  # confirmations rest a moment, and are stored by themselves
+            return self.clients
+
+        return await counted(server, back)
+
+    async def _all_back(self, node: Node, *, confirms: bool) -> list[Returning]:
+        each = [Returning(confirms=confirms) for _ in range(self.clients)]
+        await asyncio.gather(*(come_back(node, number, one) for number, one in enumerate(each)))
+        if sum(one.messages for one in each) != self.clients * _PAGE:
+            raise CannotMeasureError("somebody has not got what they missed")
+        return each
+
+
+_PAGE = MISSED + 1
+"""The messages, and the entry by which the conversation began."""
+
+WORKLOADS: dict[str, Workload | Return] = {
     "pairs": Workload("message", conversations=20, members=2, turns=6),
     "group": Workload("delivery", conversations=1, members=50, turns=20),
+    "return": Return(),
 }
 
 
@@ -163,26 +222,21 @@ class Side:
     options: tuple[str, ...] = ()
 
 
-def measure(workload: Workload, sides: Sequence[Side], rounds: int, window: int) -> dict[str, list[Counted]]:
+def measure(
+    workload: Workload | Return, sides: Sequence[Side], rounds: int, window: int
+) -> dict[str, list[Counted]]:
     """Each side in each round, in the order A B B A."""
     found: dict[str, list[Counted]] = {side.name: [] for side in sides}
     for turn in range(rounds):
         for side in sides if turn % 2 == 0 else sides[::-1]:
             began = time.monotonic()
-            with counted_node(side.tree, side.options) as server:
-                found[side.name].append(asyncio.run(_measured(server, workload, window)))
+            with counted_node(side.tree, side.options, workload.prepare) as server:
+                found[side.name].append(asyncio.run(workload.measured(server, window)))
             took_s, each = time.monotonic() - began, found[side.name][-1].each
             print(
                 f"  {side.name}: {each:,.0f} a {workload.unit} ({took_s:.0f} s)", file=sys.stderr, flush=True
             )
     return found
-
-
-async def _measured(server: CountedNode, workload: Workload, window: int) -> Counted:
-    load = Lockstep(server.inner, workload.conversations, workload.members, window)
-    await load.connect()
-    await load.send(2)  # what the first messages alone cost is over
-    return await counted(server, lambda: load.send(workload.turns))
 
 
 def report(unit: str, found: dict[str, list[Counted]]) -> list[str]:

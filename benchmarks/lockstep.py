@@ -24,6 +24,15 @@ STALL_S = 120
 """A load that moves nothing for so long has failed."""
 
 
+async def quiet(node: Node) -> None:
+    """A server has nothing to do any more: what waited a moment is stored too."""
+    busy_s = 1.0
+    while busy_s > QUIET_SHARE * QUIET_S:
+        before_s = node.exact_cpu_s()
+        await asyncio.sleep(QUIET_S)
+        busy_s = node.exact_cpu_s() - before_s
+
+
 class Lockstep:
     """Conversations in each of which one user sends `window` messages a turn, and everybody else confirms them.
 
@@ -85,10 +94,10 @@ class Lockstep:
                 for sender, name in self._senders:
                     sender.send([self._message(name) for _ in range(self._window)])
             await self._until(self.messages_per_turn, self.messages_per_turn * (self._members - 1))
-            await self._quiet()  # confirmations rest a moment, and are stored by themselves
+            await quiet(self._node)  # confirmations rest a moment, and are stored by themselves
         with self._stopped():
             self._confirm()
-        await self._quiet()
+        await quiet(self._node)
         return turns * self.messages_per_turn * (self._members - 1)
 
     async def _until(self, acks: int, deliveries: int) -> None:
@@ -101,14 +110,6 @@ class Lockstep:
             elif time.monotonic() - since > STALL_S:
                 raise CannotMeasureError(f"{acks - self._acked} messages were not acknowledged")
             await asyncio.sleep(0.01)
-
-    async def _quiet(self) -> None:
-        """All confirmations are stored: the server has nothing to do any more."""
-        busy_s = 1.0
-        while busy_s > QUIET_SHARE * QUIET_S:
-            before_s = self._node.exact_cpu_s()
-            await asyncio.sleep(QUIET_S)
-            busy_s = self._node.exact_cpu_s() - before_s
 
     @contextmanager
     def _stopped(self) -> Iterator[None]:

@@ -68,9 +68,14 @@ async def measured(
 
 
 class Returning:
-    """One client of chatkit that comes back, as an app does it."""
+    """One client of chatkit that comes back, as an app does it.
 
-    def __init__(self) -> None:
+    Args:
+        confirms: Whether it confirms what it gets; else it misses the same the next time.
+    """
+
+    def __init__(self, *, confirms: bool = True) -> None:
+        self._confirms = confirms
         self.messages = 0
         self.client: WireClient
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -99,10 +104,42 @@ class Returning:
                     client.send(syncs)
             elif event["event"] == "SYNC_PAGE":
                 self.messages += len(event["messages"])
-                confirmation = {"conversationId": event["conversationId"], "upToSeq": event["upToSeq"]}
-                client.send([{"event": "DELIVERED_ACK", **confirmation}])
+                if self._confirms:
+                    confirmation = {"conversationId": event["conversationId"], "upToSeq": event["upToSeq"]}
+                    client.send([{"event": "DELIVERED_ACK", **confirmation}])
                 if not event["more"] and not self.done.done():
                     self.done.set_result(None)
+
+
+async def come_back(server: Node, number: int, one: Returning) -> Returning:
+    """It is connected and has all."""
+    token = server.token(f"u-{number}")
+    one.client = await connect(server.port, token, DEVICE, one.received, source=source_of(number))
+    await one.done
+    return one
+
+
+async def create(file: Path, clients: int) -> None:
+    """A conversation for each."""
+    async with opened(file) as host:
+        await all_of(
+            host.create_conversation(
+                "SINGLE", f"s-{number % SENDERS}", [f"u-{number}"], conversation_id=f"r-{number}"
+            )
+            for number in range(clients)
+        )
+
+
+async def write(file: Path, clients: int) -> None:
+    """What they miss."""
+    async with opened(file) as host:
+        await all_of(
+            host.send(
+                f"r-{number}", f"s-{number % SENDERS}", TEXT, client_msg_id=f"m-{time.time_ns()}-{turn}"
+            )
+            for turn in range(MISSED)
+            for number in range(clients)
+        )
 
 
 class Chatkit:
@@ -116,48 +153,24 @@ class Chatkit:
     def __init__(self, folder: Path, tree: Tree | None = None) -> None:
         self._file = folder / "returning.db"
         self._tree = tree
-        asyncio.run(self._create())
+        asyncio.run(create(self._file, CLIENTS))
         with self._node() as first:  # each device has been here before
             asyncio.run(self._measured(first, 1))
 
     def measure(self) -> Figures:
         """One round."""
-        asyncio.run(self._write())
+        asyncio.run(write(self._file, CLIENTS))
         with self._node() as server:
             return asyncio.run(self._measured(server, MISSED))
 
     def _node(self) -> AbstractContextManager[Node]:
         return node(self._tree, storage=f"sqlite:///{self._file}")
 
-    async def _create(self) -> None:
-        """A conversation for each."""
-        async with opened(self._file) as host:
-            await all_of(
-                host.create_conversation(
-                    "SINGLE", f"s-{number % SENDERS}", [f"u-{number}"], conversation_id=f"r-{number}"
-                )
-                for number in range(CLIENTS)
-            )
-
-    async def _write(self) -> None:
-        """What they miss."""
-        async with opened(self._file) as host:
-            await all_of(
-                host.send(
-                    f"r-{number}", f"s-{number % SENDERS}", TEXT, client_msg_id=f"m-{time.time_ns()}-{turn}"
-                )
-                for turn in range(MISSED)
-                for number in range(CLIENTS)
-            )
-
     async def _measured(self, server: Node, missed: int) -> Figures:
         waiting = [Returning() for _ in range(CLIENTS)]
 
         async def back(number: int) -> Talker:
-            one, token = waiting[number], server.token(f"u-{number}")
-            one.client = await connect(server.port, token, DEVICE, one.received, source=source_of(number))
-            await one.done
-            return one
+            return await come_back(server, number, waiting[number])
 
         return await measured(server, back, lambda: sum(it.messages for it in waiting), CLIENTS * missed)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import anyio
 from starlette.applications import Starlette
@@ -36,6 +37,8 @@ from .session_end import CLOSE_TIMEOUT_S, close_of, failed
 from .strangers import Reader, reader_of
 
 __all__ = ["asgi_app"]
+
+WEBSOCKET_PATH = "/v1/ws"
 
 logger = logging.getLogger(__name__)
 
@@ -72,13 +75,10 @@ def asgi_app(
 
     allowed = Origins(origins, cookies=server.login.by_request)
     http = HttpApi(server, allowed)
-    routes: list[BaseRoute] = [
-        WebSocketRoute("/v1/ws", WebSocketEndpoint(server, allowed)),
-        *http.routes,
-        *extra_routes,
-    ]
-    app = _ChatApp(
-        routes=routes,
+    endpoint = WebSocketEndpoint(server, allowed)
+    app = ChatApp(
+        endpoint,
+        routes=[WebSocketRoute(WEBSOCKET_PATH, endpoint), *http.routes, *extra_routes],
         lifespan=lifespan,
         exception_handlers=http.exception_handlers,
         middleware=_cors(origins, http.methods, credentials=server.login.by_request) if origins else (),
@@ -100,8 +100,19 @@ def _cors(origins: Sequence[str], methods: Sequence[str], *, credentials: bool) 
     ]
 
 
-class _ChatApp(Starlette):
+class ChatApp(Starlette):
     """Puts the security headers on every answer, and takes a path as it was sent: `%2F` separates nothing."""
+
+    def __init__(self, endpoint: WebSocketEndpoint, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._endpoint = endpoint
+        self._own = [*self.user_middleware], self.router.routes[0]
+
+    @property
+    def endpoint(self) -> WebSocketEndpoint | None:
+        """Whoever answers at `WEBSOCKET_PATH`; None once the host has put something around or before it."""
+        untouched = (self.user_middleware, self.router.routes[0]) == self._own
+        return self._endpoint if untouched else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_safely(message: Message) -> None:
@@ -128,7 +139,7 @@ class WebSocketEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         offered = scope.get("subprotocols") or []
-        codec = next((CODECS[name] for name in offered if name in CODECS), None)
+        codec = _codec_of(offered)
         subprotocol = codec.subprotocol if codec is not None else next(iter(offered), None)
         handshake = HTTPConnection(scope)
         try:
@@ -148,10 +159,29 @@ class WebSocketEndpoint:
             self._server.warn_not_running()
             await _close(send, 1011, NOT_RUNNING)
         else:
-            request = login_request(handshake) if self._server.login.by_request else address_of(handshake)
-            codec = codec or JSON
+            request, codec = self._request_of(handshake), codec or JSON
             if not reader.take_over(self._server, codec, request):
                 await _Pump(self._server, codec, receive, send, reader, request).run()
+
+    def admit(
+        self, offered: Sequence[str], handshake: HTTPConnection
+    ) -> tuple[ChatServer, Codec, LoginRequest] | None:
+        """What `Reader.take_over` needs for a handshake without a query that is accepted as a matter of course.
+
+        Returns:
+            None for every other one: `__call__` says what becomes of it.
+        """
+        codec = _codec_of(offered) if offered else JSON
+        if codec is None or not self._server.running:
+            return None
+        try:
+            self._origins.check_handshake(handshake.headers.get("origin"))
+        except ForbiddenError:
+            return None
+        return self._server, codec, self._request_of(handshake)
+
+    def _request_of(self, handshake: HTTPConnection) -> LoginRequest:
+        return login_request(handshake) if self._server.login.by_request else address_of(handshake)
 
     async def _refuse_url(self, receive: Receive, send: Send) -> None:
         """Answer the first frame, whatever it is: a client that writes first then reads why."""
@@ -159,6 +189,11 @@ class WebSocketEndpoint:
             if (await receive())["type"] == "websocket.disconnect":
                 return
         await _close(send, CloseCode.PROTOCOL_ERROR, CREDENTIAL_IN_URL)
+
+
+def _codec_of(offered: Sequence[str]) -> Codec | None:
+    """The first one that is known."""
+    return next((CODECS[name] for name in offered if name in CODECS), None)
 
 
 class _Pump:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -22,7 +21,6 @@ import websockets.http11
 from starlette.responses import Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from uvicorn.server import ServerState
 from websockets.datastructures import Headers
 from websockets.frames import Frame
 from websockets.protocol import State
@@ -35,26 +33,20 @@ from ..wire.codec import Codec
 from ..wire.events import HELLO_BYTES_MAX
 from . import fair_connection
 from .fair_connection import UvicornConnection, strangers_of
+from .http_head import Head, is_full
 from .problems import SECURITY_HEADERS, problem
 from .small_frames import CONTROL_FLOOD, FRAGMENT_FLOOD, SmallFrames
 from .strangers import CONNECTION
+from .upgrade import door_of, is_unfinished, upgrade_of
+from .websocket_asgi import WEBSOCKET_PATH
 from .websocket_session import SessionProtocol
 
 REQUEST_TIMEOUT_S = 10.0
 """How long a connection may take to send the head of a request, from its opening or its last answer; and how long it
 may send nothing of a body that is due, or read nothing of an answer."""
 
-HEAD_BYTES_MAX = 32 * 1024
-"""The head of a request: its line and all its headers."""
-
-HEADERS_MAX = 100
-"""Headers of a request."""
-
 UNREAD_BODY_BYTES_MAX = 64 * 1024
 """The rest of a body whose request was answered without it; beyond that the connection is closed."""
-
-CHUNKS_MAX = 1_024
-"""Chunks in which the body of a request may come."""
 
 
 def hide_queries(record: logging.LogRecord) -> bool:
@@ -65,60 +57,6 @@ def hide_queries(record: logging.LogRecord) -> bool:
     if isinstance(record.args, tuple):
         record.args = tuple(it.partition("?")[0] if isinstance(it, str) else it for it in record.args)
     return True
-
-
-class _Head(h11.Connection):
-    """h11 with bounds on what is small: it has one on bytes that are no whole head yet.
-
-    Attributes:
-        refused: The status with which the request is refused, and why. The error itself would hold the connection.
-    """
-
-    refused: tuple[int, str] | None = None
-    _chunks = 0
-
-    def __init__(self, is_full: Callable[[], bool]) -> None:
-        super().__init__(h11.SERVER, HEAD_BYTES_MAX)
-        self._is_full = is_full
-
-    def next_event(self) -> Any:
-        """As h11's."""
-        try:
-            event = super().next_event()
-            if isinstance(event, h11.Request):
-                self._chunks = 0
-                _check_head(event)
-                if self._is_full():
-                    raise h11.RemoteProtocolError("too many requests at the same time", 503)
-            elif isinstance(event, h11.Data):
-                self._count_chunk()
-        except h11.RemoteProtocolError as error:
-            self.refused = error.error_status_hint, str(error)
-            error.__traceback__ = (
-                None  # a frame of h11 holds the error, and through its callers the connection
-            )
-            raise
-        return event
-
-    def _count_chunk(self) -> None:
-        self._chunks += 1
-        if self._chunks > CHUNKS_MAX:
-            raise h11.RemoteProtocolError(f"the body comes in more than {CHUNKS_MAX} chunks", 413)
-
-
-def _check_head(request: h11.Request) -> None:
-    names = [name for name, _ in request.headers]
-    if b"content-length" in names and b"transfer-encoding" in names:
-        raise h11.RemoteProtocolError("Content-Length and Transfer-Encoding exclude each other")
-    size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
-    if len(names) > HEADERS_MAX or size > HEAD_BYTES_MAX:
-        raise h11.RemoteProtocolError(
-            f"the head is above {HEAD_BYTES_MAX} bytes or {HEADERS_MAX} headers", 431
-        )
-
-
-def _is_full(state: ServerState, most: int | None) -> bool:
-    return most is not None and max(len(state.connections), len(state.tasks)) >= most
 
 
 _ERRORS: dict[int, type[RefusedError]] = {413: TooLargeError, 503: OverloadedError}
@@ -143,9 +81,12 @@ class ChatHttpProtocol(H11Protocol, UvicornConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         UvicornConnection.__init__(self, strangers_of(kwargs["server_state"]))
-        self.conn: _Head = _Head(partial(_is_full, kwargs["server_state"], self.config.limit_concurrency))
-        self.limit_concurrency = None  # `_is_full` looks at it, and its answer is a problem document
+        self.conn: Head = Head(partial(is_full, kwargs["server_state"], self.config.limit_concurrency))
+        self.limit_concurrency = None  # `is_full` looks at it, and its answer is a problem document
         self.app_state = {**self.app_state, CONNECTION: proxy(self)}
+        self._door = door_of(self.server_state, self.config)
+        straight = self._door.is_open and self.ws_protocol_class is ChatWebSocketProtocol
+        self._opening: bytes | None = b"" if straight else None  # None: it is HTTP, and goes to h11
 
     def connection_made(self, transport: Any) -> None:
         """A connection opens: its first request is due."""
@@ -161,6 +102,13 @@ class ChatHttpProtocol(H11Protocol, UvicornConnection):
 
     def data_received(self, data: bytes) -> None:
         """Handle a slice."""
+        if self._opening is not None:
+            data, self._opening = self._opening + data, None
+            if is_unfinished(data):
+                self._opening = data
+                return
+            if self._upgraded(data):
+                return
         if self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE:
             self._ignore_body(len(data))
         super().data_received(data)
@@ -203,10 +151,35 @@ class ChatHttpProtocol(H11Protocol, UvicornConnection):
         """The connection becomes a WebSocket, which has deadlines and a place of its own."""
         self._disarm()
         self._strangers.leave(self)
+        self.app_state.pop(CONNECTION)  # it is somebody else's now, whose class may not be ours
         super().handle_websocket_upgrade(event)
         protocol = self.transport.get_protocol()
         if isinstance(protocol, ChatWebSocketProtocol):
-            protocol.upgraded()
+            protocol.upgraded(self.conn.trailing_data[0])
+
+    def _upgraded(self, data: bytes) -> bool:
+        """Have a session driven on this connection, if it begins with a request for one that is plain to see."""
+        upgrade = upgrade_of(data)
+        if upgrade is None or self.conn.is_full():
+            return False
+        admitted = self._door.admit(upgrade, self.client)
+        if admitted is None:
+            return False
+        server, codec, request = admitted
+        self._disarm()
+        self._strangers.leave(self)
+        self.connections.discard(self)
+        if self.logger.isEnabledFor(logging.INFO):
+            address = "{}:{}".format(*self.client) if self.client else ""
+            self.logger.info('%s - "WebSocket %s" [accepted]', address, WEBSOCKET_PATH)
+        subprotocol = codec.subprotocol if upgrade.subprotocols else None
+        self.transport.write(upgrade.answer(subprotocol, self.server_state.default_headers))
+        protocol = SessionProtocol(
+            self.transport, self.server_state, server, codec, request, self.config.ws_max_size
+        )
+        if upgrade.rest:
+            protocol.slice_read(upgrade.rest)
+        return True
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or more of it than is taken."""
@@ -332,7 +305,12 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol, UvicornConnection):
         self._state = kwargs["server_state"]
         UvicornConnection.__init__(self, strangers_of(self._state))
         self._small = SmallFrames()
-        self._claimed = False
+        self._claimed = False  # the app may have a session take the connection over
+        self._reads = False
+        self._early = b""  # came with the handshake
+        self._late_pong = (
+            b""  # waits until the peer reads; the newest answers all pings (RFC 6455 section 5.5.3)
+        )
         self.app_state = {**self.app_state, CONNECTION: proxy(self)}
         self.close_timeout = fair_connection.LINGER_S
 
@@ -341,11 +319,34 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol, UvicornConnection):
         super().connection_made(transport)
         self._strangers.enter(self)
 
-    def upgraded(self) -> None:
-        """The transport is this protocol's now: nothing is read before the app has accepted it."""
+    def upgraded(self, early: bytes) -> None:
+        """The transport is this protocol's now: nothing is read before the app has accepted it.
+
+        Args:
+            early: What came behind the handshake.
+        """
+        self._early = early
         self._read_in_slices()
-        if not self.handshake_complete:
+        if not self.handshake_initiated:
+            self._refuse_unread()
+        elif not self.handshake_complete:
             self.transport.pause_reading()
+
+    def _refuse_unread(self) -> None:
+        """Answer what HTTP allows and `websockets` cannot read, such as a line above 8 KiB."""
+        unread = problem(BadRequestError("no WebSocket: this request cannot be read"), 400)
+        self.transport.write(b"".join(self.conn.data_to_send()) or _raw_answer(unread))
+        self.handshake_complete = self.close_sent = True
+        self._close_slowly()
+
+    def _read_on(self) -> None:
+        """The connection is read from here on; nobody takes it over any more."""
+        if self.handshake_complete and not self._reads and not self.transport.is_closing():
+            self._reads = True
+            self.transport.resume_reading()
+            early, self._early = self._early, b""
+            if early:
+                self.slice_read(early)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
@@ -357,17 +358,22 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol, UvicornConnection):
         """Have a session driven straight from the event loop from now on; the app may end, and sends nothing more.
 
         Returns:
-            False if that cannot be, and nothing has changed: the handshake was not accepted, or frames may be
-            compressed, or are pinged for by uvicorn.
+            False if that cannot be, and nothing has changed: the handshake was not accepted, frames have been asked for
+            or sent since, may be compressed, or are pinged for by uvicorn.
         """
-        if self.conn.state is not State.OPEN or self.transport.is_closing():
+        if self.conn.state is not State.OPEN or self._reads or self.transport.is_closing():
             return False
         if self.conn.extensions or self.ping_timer is not None:
             return False
         self._strangers.leave(self)
         self.connections.discard(self)
-        SessionProtocol(self.transport, self._state, server, codec, request, self.config.ws_max_size)
+        session = SessionProtocol(
+            self.transport, self._state, server, codec, request, self.config.ws_max_size
+        )
+        if self._early:
+            session.slice_read(self._early)
         self.disconnected = True  # for whoever wraps the app and goes on
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1005})
         self.transport = _GIVEN_AWAY
         _free(self.conn)
         return True
@@ -383,12 +389,22 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol, UvicornConnection):
         self.conn.max_message_size = self.config.ws_max_size
 
     async def send(self, message: Any) -> None:
-        """As uvicorn's; once it is accepted the connection is read, and is no stranger's unless its app says so."""
+        """As uvicorn's.
+
+        What is accepted is read, and is no stranger's. Where the app claims it, it is read once the app goes on: what
+        has come by then goes to the session that takes it over, however long others take between the two.
+        """
         await super().send(message)
-        if message["type"] == "websocket.accept" and not self.transport.is_closing():
-            if not self._claimed:
-                self.logged_in()
-            self.transport.resume_reading()
+        if message["type"] != "websocket.accept":
+            self._read_on()
+        elif not self._claimed:
+            self.logged_in()
+            self._read_on()
+
+    async def receive(self) -> Any:
+        """As uvicorn's."""
+        self._read_on()
+        return await super().receive()
 
     def slice_read(self, data: bytes) -> None:
         """A slice has come; after the close only the peer's own close is looked for, and not for long."""
@@ -397,9 +413,20 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol, UvicornConnection):
         super().slice_read(data)
 
     def handle_ping(self) -> None:
-        """Answer a ping within the budget."""
-        super().handle_ping()
+        """Answer a ping within the budget; a peer that does not read is owed one answer, not all of them."""
+        pong = b"".join(self.conn.data_to_send())
+        if self.writable.is_set():
+            self.transport.write(pong)
+        elif pong:
+            self._late_pong = pong
         self._count_control()
+
+    def resume_writing(self) -> None:
+        """The peer has read."""
+        super().resume_writing()
+        pong, self._late_pong = self._late_pong, b""
+        if pong and self.conn.state is State.OPEN:
+            self.transport.write(pong)
 
     def handle_pong(self, event: Frame) -> None:
         """Take a pong within the budget."""
