@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..types import Identity
 from ..wire import events as ev
-from .auth import Authenticator
+from .auth import Authenticator, ImmediateAuthenticator
 from .login_request import LoginRequest, RequestLogin
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,9 @@ class Asking:
             raise ConfigurationError("authenticate must be a callable from token to Identity")
         if authorize_resume is not None and not callable(authorize_resume):
             raise ConfigurationError("authorize_resume must be a callable from Identity to Identity or None")
-        self._authenticate = authenticate
+        self._authenticate: Callable[[Any], Any] = authenticate
+        if isinstance(authenticate, ImmediateAuthenticator):  # a deadline costs more than the answer does
+            self._authenticate = authenticate.at_once
         self._authorize_resume = authorize_resume
         self._timeout_s = timeout_s
         self._logged: set[str] = set()
@@ -127,9 +129,9 @@ class Asking:
         checked: Callable[[object], Identity],
     ) -> Identity:
         try:
-            with anyio.fail_after(self._timeout_s):
-                answer = function(argument)
-                if inspect.isawaitable(answer):
+            answer = function(argument)
+            if inspect.isawaitable(answer):
+                with anyio.fail_after(self._timeout_s):
                     answer = await answer
             return checked(answer)
         except RefusedError as error:
