@@ -125,10 +125,11 @@ def _command(words: list[str]) -> list[str]:
     found: list[str] = []
     group: click.Command = chatkit
     for word in words:
-        if not isinstance(group, click.Group) or word not in group.commands:
+        inner = isinstance(group, click.Group) and group.get_command(click.Context(group), word)
+        if not inner:
             break
         found.append(word)
-        group = group.commands[word]
+        group = inner
     return found
 
 
