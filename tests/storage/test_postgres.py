@@ -33,7 +33,7 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def address(server: PostgresServer) -> str:
-    return server.new_database()
+    return server.empty_log()
 
 
 NODES = int(os.environ.get("CHATKIT_TEST_NODES", "1"))

@@ -34,7 +34,7 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def owner(server: PostgresServer) -> str:
-    return server.new_database()
+    return server.empty_log()
 
 
 def as_app(owner: str) -> str:

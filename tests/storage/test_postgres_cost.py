@@ -36,7 +36,7 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 async def store(server: PostgresServer) -> AsyncIterator[PostgresStore]:
-    async with opened(lambda: PostgresStore(server.new_database(), ids=seeded_ids())) as store:
+    async with opened(lambda: PostgresStore(server.empty_log(), ids=seeded_ids())) as store:
         yield store  # type: ignore[misc]
 
 
