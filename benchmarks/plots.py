@@ -8,7 +8,7 @@ from typing import Any
 from .report import LAYERS, Results
 from .table import CHATKIT
 
-_GROWTH = ("connections", "stored")
+_GROWTH = ("connections", "all-talk", "stored")
 _COLOURS = {
     "loop_user": "#2b6cb0",
     "loop_kernel": "#90cdf4",

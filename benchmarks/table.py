@@ -24,7 +24,7 @@ from .returning import Chatkit as ReturningToChatkit
 from .returning import Rival as ReturningToSocketio
 from .rivals.installed import install_node, install_python
 from .rivals.servers import prototype, python_socketio, socketio
-from .workloads import Figures, Group, Pairs, Turns, idle
+from .workloads import Figures, Group, Pairs, Silent, Turns, connected, idle
 
 CHATKIT = "chatkit"
 SOCKETIO = "socket.io, better-sqlite3"
@@ -212,7 +212,26 @@ def catches_up(sitting: Sitting) -> Figures:
         return dict(asyncio.run(catching_up.come_back(server, folder / "client.db", None, len(behind))))
 
 
-def with_connections(count: int, sitting: Sitting) -> Figures:
+TALKING = 50
+"""Pairs, each on two of the connections."""
+
+
+def among_connections(count: int, sitting: Sitting) -> Figures:
+    """Some pairs talk at full speed, and the rest of so many connections do nothing."""
+    with tempfile.TemporaryDirectory() as folder, chatkit(f"{folder}/bench.db") as server:
+
+        async def load() -> Figures:
+            others = [f"i{number}" for number in range(count - 2 * TALKING)]
+            idle_ones = await connected(server, others, Silent(), first=2 * TALKING)
+            figures = await Pairs(server, TALKING, 16, "p").run(sitting.seconds / 3, sitting.seconds)
+            for it in idle_ones:
+                it.close()
+            return figures
+
+        return loaded(server, load())
+
+
+def all_talk(count: int, sitting: Sitting) -> Figures:
     """All of so many users write in turn, or are written to."""
     numbers = range(count // 2)
 
@@ -323,10 +342,16 @@ LINES: dict[str, Line] = {
         (Aim(CHATKIT, 1.5),),
     ),
     "connections": Line(
-        "all connections talk in turn, 50 messages in flight",
+        "50 pairs, 16 in flight each, among so many connections",
         *_MESSAGE,
-        {f"{count:,}": Side(partial(with_connections, count)) for count in (100, 1_000, 10_000)},
+        {f"{count:,}": Side(partial(among_connections, count)) for count in (100, 1_000, 10_000)},
         (Aim("10,000", 1.2, "100"),),
+    ),
+    "all-talk": Line(
+        "all of so many connections talk in turn, 50 messages in flight",
+        *_MESSAGE,
+        {f"{count:,}": Side(partial(all_talk, count)) for count in (1_000, 10_000)},
+        (Aim("10,000", 1.2, "1,000"),),
     ),
     "stored": Line(
         "1,000 groups of 5 are written to in turn, 50 messages in flight, by the length of the log",
