@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from benchmarks.instructions import WORKLOADS, CountedNode, counted, counted_node
+from benchmarks.instructions import WORKLOADS, CountedNode, Return, Workload, counted, counted_node
 from benchmarks.lockstep import Lockstep
 from benchmarks.tree import HERE, Tree
 
 from .ceilings import INSTRUCTIONS
 
 WARM_UP_TURNS, TURNS = 2, 3
+RETURN = Return(clients=40)
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -33,13 +34,16 @@ def server() -> Iterator[CountedNode]:
         if os.environ.get("CI") == "true":
             pytest.fail("no valgrind, and CI has one: scripts/valgrind")
         pytest.skip("no valgrind: scripts/valgrind")
-    with counted_node(Tree(HERE)) as started:
+    with counted_node(Tree(HERE), prepare=RETURN.prepare) as started:
         yield started
 
 
 async def instructions(server: CountedNode, name: str) -> float:
-    """For each message or delivery."""
+    """For each message or delivery; or for each client that comes back."""
+    if name == "return":
+        return (await RETURN.measured(server, window=16)).each
     workload = WORKLOADS[name]
+    assert isinstance(workload, Workload)
     load = Lockstep(server.inner, workload.conversations, workload.members, 16, tag=name)
     await load.connect()
     await load.send(WARM_UP_TURNS)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from chatkit.storage.sqlite.read_queue import READS_MAX, ReadQueue
@@ -40,10 +43,10 @@ async def _read(queue: ReadQueue, work: Callable[[], str], found: list[str]) -> 
     found.append(await queue.read(work))
 
 
-async def test_those_that_wait_go_together_and_in_order() -> None:
+async def test_those_that_come_before_it_begins_go_along_and_so_do_those_that_wait_in_order() -> None:
     thread, found = Thread(), list[str]()
     queue = ReadQueue(thread.run, 1)
-    names = [f"r-{number}" for number in range(1 + READS_MAX + 3)]
+    names = [f"r-{number}" for number in range(READS_MAX + READS_MAX + 3)]
     async with anyio.create_task_group() as tasks:
         for name in names:
             tasks.start_soon(_read, queue, thread.read(name), found)
@@ -52,20 +55,60 @@ async def test_those_that_wait_go_together_and_in_order() -> None:
 
     assert sorted(found) == sorted(names)
     assert [name for run in thread.runs for name in run] == names
-    assert [len(run) for run in thread.runs] == [1, READS_MAX, 3]
+    assert [len(run) for run in thread.runs] == [READS_MAX, READS_MAX, 3]
 
 
-async def test_a_read_goes_alone_while_a_connection_is_free() -> None:
+async def test_a_read_takes_a_free_connection_once_those_before_it_have_begun() -> None:
+    begun, go, found = anyio.Event(), threading.Event(), list[str]()
+    queue = ReadQueue(anyio.to_thread.run_sync, 2)
+
+    def slow() -> str:
+        anyio.from_thread.run_sync(begun.set)
+        assert go.wait(10)
+        return "slow"
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_read, queue, slow, found)
+        tasks.start_soon(_read, queue, lambda: "with it", found)
+        await begun.wait()
+        found.append(await queue.read(lambda: "beside it"))
+        go.set()
+    assert found[0] == "beside it"
+    assert sorted(found[1:]) == ["slow", "with it"]
+
+
+async def test_what_is_too_many_to_go_along_takes_a_free_connection() -> None:
     thread, found = Thread(), list[str]()
     queue = ReadQueue(thread.run, 2)
+    names = [f"r-{number}" for number in range(READS_MAX + 2)]
     async with anyio.create_task_group() as tasks:
-        for name in "abcd":
+        for name in names:
             tasks.start_soon(_read, queue, thread.read(name), found)
         await anyio.wait_all_tasks_blocked()
         thread.go.set()
+    assert [len(run) for run in thread.runs] == [READS_MAX, 2]
+    assert sorted(found) == sorted(names)
 
-    assert [len(run) for run in thread.runs[:2]] == [1, 1]
-    assert sorted(found) == list("abcd")
+
+async def test_who_comes_as_the_last_one_ends_is_not_forgotten() -> None:
+    """The thread looks at nobody any more, and the event loop does not know yet."""
+    found, joined = list[str](), anyio.Event()
+
+    async def run(work: Callable[[], None]) -> None:
+        closed = queue._gathering
+        work()
+        queue._gathering = closed  # as the loop saw it a moment ago
+        await joined.wait()
+
+    queue = ReadQueue(run, 2)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_read, queue, lambda: "first", found)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(_read, queue, lambda: "late", found)
+        await anyio.wait_all_tasks_blocked()
+        joined.set()
+    assert sorted(found) == ["first", "late"]
+    assert await queue.read(lambda: "later") == "later"
 
 
 async def test_what_one_read_raises_is_its_own() -> None:
@@ -122,6 +165,8 @@ async def test_a_turn_that_comes_together_with_the_cancellation_goes_on_to_the_n
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_read, queue, first, found)
+        for number in range(READS_MAX - 1):  # nobody else goes along
+            tasks.start_soon(_read, queue, thread.read(f"r-{number}"), found)
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(second)
         tasks.start_soon(_read, queue, thread.read("third"), found)

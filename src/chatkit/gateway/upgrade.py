@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import uvicorn
-from starlette.requests import HTTPConnection
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.server import ServerState
 
@@ -131,12 +130,8 @@ class Door:
         endpoint = None if self._app is None else self._app.endpoint
         if endpoint is None:
             return None
-        scope = {
-            "type": "websocket",
-            "headers": list(upgrade.headers.items()),
-            "client": self._client(upgrade.headers.get(b"x-forwarded-for"), client),
-        }
-        return endpoint.admit(upgrade.subprotocols, HTTPConnection(scope))
+        forwarded = upgrade.headers.get(b"x-forwarded-for")
+        return endpoint.admit(upgrade.subprotocols, upgrade.headers, self._client(forwarded, client))
 
     def _client(self, forwarded: bytes | None, peer: tuple[str, int] | None) -> tuple[str, int] | None:
         """The client that a proxy speaks for, if it is one that is trusted."""

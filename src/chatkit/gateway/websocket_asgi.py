@@ -7,7 +7,7 @@ because a mounted app's lifespan never runs; requests before that get a clear re
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -159,14 +159,20 @@ class WebSocketEndpoint:
             self._server.warn_not_running()
             await _close(send, 1011, NOT_RUNNING)
         else:
-            request, codec = self._request_of(handshake), codec or JSON
+            request = login_request(handshake) if self._server.login.by_request else address_of(handshake)
+            codec = codec or JSON
             if not reader.take_over(self._server, codec, request):
                 await _Pump(self._server, codec, receive, send, reader, request).run()
 
     def admit(
-        self, offered: Sequence[str], handshake: HTTPConnection
+        self, offered: Sequence[str], headers: Mapping[bytes, bytes], client: tuple[str, int] | None
     ) -> tuple[ChatServer, Codec, LoginRequest] | None:
-        """What `Reader.take_over` needs for a handshake without a query that is accepted as a matter of course.
+        """What `Reader.take_over` needs for a handshake that is accepted as a matter of course.
+
+        Args:
+            offered: Subprotocols.
+            headers: By name in lower case; there is one of each, in ASCII.
+            client: Where it comes from. The URL has no query.
 
         Returns:
             None for every other one: `__call__` says what becomes of it.
@@ -174,14 +180,15 @@ class WebSocketEndpoint:
         codec = _codec_of(offered) if offered else JSON
         if codec is None or not self._server.running:
             return None
+        origin = headers.get(b"origin")
         try:
-            self._origins.check_handshake(handshake.headers.get("origin"))
+            self._origins.check_handshake(None if origin is None else origin.decode())
         except ForbiddenError:
             return None
-        return self._server, codec, self._request_of(handshake)
-
-    def _request_of(self, handshake: HTTPConnection) -> LoginRequest:
-        return login_request(handshake) if self._server.login.by_request else address_of(handshake)
+        if self._server.login.by_request:
+            scope = {"type": "websocket", "headers": [*headers.items()], "client": client}
+            return self._server, codec, login_request(HTTPConnection(scope))
+        return self._server, codec, LoginRequest(client_address=client[0] if client else None)
 
     async def _refuse_url(self, receive: Receive, send: Send) -> None:
         """Answer the first frame, whatever it is: a client that writes first then reads why."""

@@ -41,6 +41,16 @@ _Scope = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00\ud800-\udfff]*\Z")]
 _Times = Annotated[int, msgspec.Meta(ge=0, le=ev.SEQ_MAX)] | None
 
 
+class _Valid(msgspec.Struct):
+    """What an `Identity` may hold."""
+
+    user_id: ev.Id
+    device_id: ev.Id | None
+    expires_ms: _Times
+    issued_at_ms: _Times
+    scope: _Scope
+
+
 class _SetUpWronglyError(Exception):
     """The host answered what no host may answer.
 
@@ -162,11 +172,15 @@ def _proved(answer: object) -> Identity:
         )
     if not isinstance(answer, Identity):
         raise _SetUpWronglyError("type", f"returned {type(answer).__name__}; return chatkit.Identity")
-    _check("user_id", answer.user_id, ev.Id)
-    _check("device_id", answer.device_id, ev.Id | None)
-    _check("expires_ms", answer.expires_ms, _Times)
-    _check("issued_at_ms", answer.issued_at_ms, _Times)
-    _check("scope", answer.scope, _Scope)
+    try:
+        msgspec.convert(answer, _Valid, from_attributes=True)
+    except msgspec.ValidationError:
+        _check("user_id", answer.user_id, ev.Id)
+        _check("device_id", answer.device_id, ev.Id | None)
+        _check("expires_ms", answer.expires_ms, _Times)
+        _check("issued_at_ms", answer.issued_at_ms, _Times)
+        _check("scope", answer.scope, _Scope)
+        raise
     return answer
 
 

@@ -1,7 +1,8 @@
-"""Reads that wait for a connection: whoever gets one takes several of them along.
+"""Reads on their way to a connection: several of them go together.
 
-Going to a thread and back costs more than a short read. While a connection is free a read goes at once, alone; when all
-are busy the next one to become free carries the oldest that wait, each in a transaction of its own. Called by `store`.
+Going to a thread and back costs more than a short read. Whoever gets a connection takes along those that wait, and
+those that come before its thread has begun, each in a transaction of its own; who comes later has the next free one. So
+many logins that are stored together list their conversations together. Called by `store`.
 """
 
 from __future__ import annotations
@@ -60,23 +61,26 @@ class ReadQueue:
         self._run = run
         self._free = at_once  # above 0 only while nothing waits
         self._waiting: deque[_Read] = deque()
+        self._gathering: list[_Read] | None = None  # have a connection, whose thread has not begun
 
     async def read(self, work: Callable[[], _Result]) -> _Result:
         """Run blocking work and return what it returns, or raise what it raises. Once begun it ends in any case."""
         it = _Read(work)
-        if self._free:
+        if self._gathering is not None and len(self._gathering) < READS_MAX:
+            await self._wait(it, self._gathering)
+        elif self._free:
             self._free -= 1
-            await self._serve(it)
+            it.has_turn = True
         else:
-            await self._wait(it)
-            if not it.done:
-                await self._serve(it)
+            await self._wait(it, self._waiting)
+        if not it.done:
+            await self._serve(it)
         return cast("_Result", it.result())
 
-    async def _wait(self, it: _Read) -> None:
+    async def _wait(self, it: _Read, others: list[_Read] | deque[_Read]) -> None:
         """Until it was taken along by another one, or has its turn."""
         it.woken = anyio.Event()
-        self._waiting.append(it)
+        others.append(it)
         try:
             await it.woken.wait()
         except BaseException:
@@ -89,23 +93,36 @@ class ReadQueue:
             raise
 
     async def _serve(self, first: _Read) -> None:
-        """Run it, and those that wait, as far as they go along."""
-        taken = [self._waiting.popleft() for _ in range(min(READS_MAX - 1, len(self._waiting)))]
-        batch = [first, *taken]
+        """Run it, those that wait, and those that come meanwhile, as far as they go along."""
+        batch = [first]
+        batch += [self._waiting.popleft() for _ in range(min(READS_MAX - 1, len(self._waiting)))]
+        self._gathering = batch
 
         def work() -> None:
+            self._begin(batch)
             for it in batch:
                 it.run()
 
         try:
             await self._run(work)
         finally:
-            left = [it for it in taken if not (it.done or it.abandoned)]  # cancelled before it began
+            self._begin(batch)
+            taken = batch[1:]
+            # it was cancelled before it began, or they came as it ended
+            left = [it for it in taken if not (it.done or it.abandoned)]
             self._waiting.extendleft(reversed(left))
             for it in taken:
                 if it.done and it.woken is not None:
                     it.woken.set()
             self._hand_on()
+            while self._free and self._waiting:
+                self._free -= 1
+                self._hand_on()
+
+    def _begin(self, batch: list[_Read]) -> None:
+        """Nobody goes along any more. Called in the thread too: who is added at that moment is done, or is left."""
+        if self._gathering is batch:
+            self._gathering = None
 
     def _hand_on(self) -> None:
         """The oldest that waits has its turn."""

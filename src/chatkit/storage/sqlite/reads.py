@@ -297,8 +297,9 @@ def entries(connection: Connection, conversation_id: str, after_seq: int, limit:
 def _entry(loaded: ConversationState, row: Row, reader_id: str | None, cold_seq: int) -> Entry:
     """A row as the contract shows it: with its key to its author, or to nobody in particular."""
     seq, epoch, sender_id, server_ts, payload, client_msg_id, recalled_by = row
-    if recalled_by is None and (payload or seq > cold_seq):  # a body that is in the archive is empty here
-        _check_body(loaded, seq, payload)
+    in_place = recalled_by is None and (payload or seq > cold_seq)  # one that is in the archive is empty here
+    if in_place and (fault := body_fault(payload, is_recalled=False)):
+        raise _damaged(loaded, seq, fault)
     return Entry(
         loaded.conversation_id,
         loaded.epoch,
@@ -311,12 +312,11 @@ def _entry(loaded: ConversationState, row: Row, reader_id: str | None, cold_seq:
     )
 
 
-def _check_body(loaded: ConversationState, seq: int, payload: bytes) -> None:
+def _damaged(loaded: ConversationState, seq: int, fault: str) -> DamagedError:
     """A body goes into an answer as it is, so one that is no JSON object would break all of the answer."""
-    if fault := body_fault(payload, is_recalled=False):
-        place = f"conversation {loaded.conversation_id}, seq {seq}"
-        _logger.error("the log is damaged: %s: %s", place, fault)
-        raise DamagedError(f"storage is damaged: {place}", retry_after_s=RETRY_AFTER_S)
+    place = f"conversation {loaded.conversation_id}, seq {seq}"
+    _logger.error("the log is damaged: %s: %s", place, fault)
+    return DamagedError(f"storage is damaged: {place}", retry_after_s=RETRY_AFTER_S)
 
 
 def heads(connection: Connection, user_id: str, device_id: str) -> list[ConversationHead]:
