@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -13,10 +14,11 @@ from chatkit import ChatClient, ChatServer, Connected, MemoryConnector, MessageR
 from chatkit.bus.base import Message
 from chatkit.bus.local import LocalMember
 from chatkit.core.log.commands import AdvanceDelivered
-from chatkit.errors import ClosedError, ConfigurationError, RefusedError
+from chatkit.errors import ClosedError, ConfigurationError, RefusedError, UnavailableError
 from chatkit.observability.instrument import CommittedBatch, Instrument, Instruments
 from chatkit.ports import Ports
 from chatkit.push.base import Dead, Delivered, Push, Result, Retry
+from chatkit.storage.base import Command, Outcome, Refused
 from chatkit.testing.virtual_time import VirtualClock
 from chatkit.types import Sent
 from chatkit.wire.events import CloseCode
@@ -115,6 +117,8 @@ async def test_a_batch_is_told_once_with_what_became_of_it() -> None:
     assert [error.code for error in seen.named("refused")] == [refusal["code"]] == ["NOT_FOUND"]
     (told,) = [it for it in seen.named("committed") if first in it.commands]
     assert len(told.commands) == len(told.outcomes) == len(told.received_s) == len(told.offered) == 3
+    assert told.new_received_s == {told.received_s[0]: 2}  # they came in one frame
+    assert [(it.client_msg_id, type(outcome)) for it, outcome in told.others] == [("k3", Refused)]
     confirmed = [it for batch in seen.named("committed") for it in batch.commands]
     assert [it.user_id for it in confirmed if isinstance(it, AdvanceDelivered)] == ["ben"]
     assert seen.named("login") == [False, False]
@@ -140,6 +144,36 @@ async def test_a_batch_says_when_it_was_received_stored_and_published() -> None:
     assert first.durable_s - first.began_s == pytest.approx(0.75)
     assert second.began_s - second.received_s[0] == pytest.approx(0.5)
     assert second.durable_s <= second.published_s
+
+
+class Shares(GatedStore):
+    """Takes all commands of a batch but those that are named so, which it refuses for now."""
+
+    async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
+        refused = [getattr(it, "client_msg_id", "") == "not now" for it in commands]
+        taken = iter(await super().commit([it for it, odd in zip(commands, refused, strict=True) if not odd]))
+        return [Refused(UnavailableError("not now")) if odd else next(taken) for odd in refused]
+
+
+async def test_each_command_of_a_batch_keeps_its_place_when_one_before_it_is_refused() -> None:
+    seen = Recorder()
+    async with serving(store := Shares(), instruments=[seen]) as server:
+        name = await group(server, "ann", "ben", "cem")
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        store.hold()
+        ann.say(text(name, "before"))
+        await anyio.sleep(0.1)  # in a transaction; those that follow go into the next one together
+        ben.say(text(name, "not now"))
+        ann.say(text(name, "k1"), text(name, "k2"))
+        store.release()
+        await ann.hear("MSG_ACK", "MSG_ACK", "MSG_ACK")
+        await server._committer.flush()
+
+    (told,) = [it for it in seen.named("committed") if len(it.commands) == 3]
+    offered = {it.client_msg_id: count for it, count in zip(told.commands, told.offered, strict=True)}
+    assert offered == {"not now": 0, "k1": 2, "k2": 2}
+    assert sum(told.new_received_s.values()) == 2
+    assert [it.client_msg_id for it, _ in told.others] == ["not now"]
 
 
 async def test_what_storage_refuses_is_told_with_the_reason() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter as Counted
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from chatkit.observability.figures import LABEL_VALUES_MAX, Counter, Histogram
 from chatkit.observability.instrument import FailedBatch, Instruments
 from chatkit.ports import Ports
 from chatkit.push.base import Dead, Delivered, Push, Result, Retry
+from chatkit.server.live.delivery_times import TIMED_PER_SECOND
 from chatkit.server.seq_check import SeqCheck
 from chatkit.storage import base
 from chatkit.storage.base import Appended, Command, Entry, Outcome
@@ -125,9 +127,53 @@ async def test_delivery_is_timed_for_each_message_and_device_that_was_online() -
         ben.say(delivered(name, 4))
         await server._committer.flush()
 
-    found = [seconds for batch in seen.named("committed") for seconds in batch.delivery_s]
+    found = [took_s for batch in seen.named("committed") for took_s in Counted(batch.delivery_s).elements()]
     assert sorted(found[:2]) == pytest.approx([0.25, 0.75], abs=0.05)
     assert found[2:] == pytest.approx([1.0], abs=0.05)
+
+
+async def test_messages_of_one_frame_are_each_timed_for_each_device_once() -> None:
+    metrics = Metrics()
+    async with serving(instruments=[metrics]) as server:
+        name = await group(server, "ann", "ben", "cem")
+        ann, ben, cem = [await login(server, it) for it in ("ann", "ben", "cem")]
+        ann.say(*(text(name, f"k{number}") for number in range(5)))
+        await ann.hear(*["MSG_ACK"] * 5)
+        await ben.hear(*["NEW_MSG"] * 5)
+        ben.say(delivered(name, 3))  # two of them
+        await anyio.sleep(1.5)
+        ben.say(delivered(name, 6))
+        cem.say(delivered(name, 6))
+        await server._committer.flush()
+
+        found = shown(metrics)
+
+    assert found["chatkit_send_to_ack_seconds_count"] == 5
+    assert found["chatkit_delivery_latency_seconds_count"] == 10
+    assert found['chatkit_delivery_latency_seconds_bucket{le="1.0"}'] == 2
+    assert found["chatkit_delivery_latency_seconds_sum"] == pytest.approx(8 * 1.5, abs=0.1)
+
+
+async def test_in_a_busy_second_so_many_messages_are_timed_and_no_more() -> None:
+    metrics = Metrics()
+    async with serving(instruments=[metrics]) as server:
+        name = await group(server, "ann", "ben")
+        ann, ben = await login(server, "ann"), await login(server, "ben")
+        for first in range(0, TIMED_PER_SECOND + 60, 20):
+            ann.say(*(text(name, f"k{first + number}") for number in range(20)))
+            await ann.hear(*["MSG_ACK"] * 20)
+            await ben.hear(*["NEW_MSG"] * 20)
+            ben.say(delivered(name, first + 21))
+        await anyio.sleep(1.5)
+        ann.say(text(name, "later"))
+        await ben.hear("NEW_MSG")
+        ben.say(delivered(name, TIMED_PER_SECOND + 62))
+        await server._committer.flush()
+
+        found = shown(metrics)
+
+    assert found["chatkit_send_to_ack_seconds_count"] == TIMED_PER_SECOND + 61
+    assert found["chatkit_delivery_latency_seconds_count"] == TIMED_PER_SECOND + 1
 
 
 async def test_a_client_counts_with_the_same_figures() -> None:
@@ -302,14 +348,14 @@ def test_what_another_node_writes_between_two_batches_is_no_hole_and_within_one_
     seen = Recorder()
     check = SeqCheck(Instruments([seen]))
 
-    def batch(name: str, *seqs: int) -> list[Outcome]:
-        return [Appended(Entry(name, "e", f"{name}{seq}", seq, "ann", 1, b"{}", None), False) for seq in seqs]
+    def batch(name: str, *seqs: int) -> list[Entry]:
+        return [Entry(name, "e", f"{name}{seq}", seq, "ann", 1, b"{}", None) for seq in seqs]
 
-    check.committed(batch("g", 1, 2))
-    check.committed(batch("h", 1))
-    check.committed([*batch("g", 5, 6), *batch("h", 4), *batch("g", 7)])  # another node wrote between
+    check.committed([batch("g", 1, 2)])
+    check.committed([batch("h", 1)])
+    check.committed([batch("g", 5, 6), batch("h", 4), batch("g", 7)])  # another node wrote between
     assert seen.named("seq violation") == []
-    check.committed([*batch("h", 5), *batch("g", 9, 11)])
+    check.committed([batch("h", 5), batch("g", 9, 11)])
     assert [(it.kind, it.expected_seq, it.seq) for it in seen.named("seq violation")] == [("hole", 10, 11)]
 
 
@@ -318,21 +364,27 @@ def test_a_batch_that_ends_late_repeats_nothing() -> None:
     seen = Recorder()
     check = SeqCheck(Instruments([seen]))
 
-    def batch(*seqs: int, epoch: str = "e") -> list[Outcome]:
-        return [Appended(Entry("g", epoch, f"g{seq}", seq, "ann", 1, b"{}", None), False) for seq in seqs]
+    def batch(*seqs: int, epoch: str = "e") -> list[Entry]:
+        return [Entry("g", epoch, f"g{seq}", seq, "ann", 1, b"{}", None) for seq in seqs]
 
     def found() -> list[tuple[str, int, int]]:
         return [(it.kind, it.expected_seq, it.seq) for it in seen.named("seq violation")]
 
     for seqs in ((1, 2, 3), (6,), (4, 5), (7,)):
-        check.committed(batch(*seqs))
+        check.committed([batch(*seqs)])
     assert found() == []
-    check.committed(batch(7))
+    check.committed([batch(7)])
     assert found() == [("repeated", 8, 7)]
-    check.committed(batch(3, 4, epoch="another"))  # the log was replaced
-    check.committed(batch(5, epoch="another"))
+    check.committed([batch(11)])
+    check.committed([batch(8), batch(10)])  # what two sessions sent, of which one number went to nothing
+    assert found()[1:] == [("hole", 9, 10)]
+    check.committed([batch(12, 14, 13)])  # none is missing, and yet two are not where they belong
+    assert found()[2:] == [("hole", 13, 14), ("repeated", 15, 13)]
+    del seen.calls[1:]
+    check.committed([batch(3, 4, epoch="another")])  # the log was replaced
+    check.committed([batch(5, epoch="another")])
     assert len(found()) == 1
-    check.committed(batch(4, epoch="another"))
+    check.committed([batch(4, epoch="another")])
     assert found()[1:] == [("repeated", 6, 4)]
 
 
@@ -408,12 +460,13 @@ async def push_to_strange_providers(metrics: Metrics) -> None:
 def test_values_are_counted_in_the_first_bucket_that_holds_them() -> None:
     histogram = Histogram("chatkit_x_seconds", "Anything", (0.1, 0.2, 0.5))
 
-    histogram.observe([0.2, 0.7, 0.05, 0.1, 0.3, 0.2, 9.0])
-    histogram.observe(())
+    for value in (0.2, 0.7, 0.05, 0.1, 0.3, 9.0):
+        histogram.observe(value)
+    histogram.observe(0.2, 3)
 
     samples = histogram.family().samples
-    assert [it.value for it in samples if it.name.endswith("_bucket")] == [2.0, 4.0, 5.0, 7.0]
-    assert [it.value for it in samples if it.name.endswith("_sum")] == [pytest.approx(10.55)]
+    assert [it.value for it in samples if it.name.endswith("_bucket")] == [2.0, 6.0, 7.0, 9.0]
+    assert [it.value for it in samples if it.name.endswith("_sum")] == [pytest.approx(10.95)]
 
 
 def test_no_peer_makes_figures_without_end() -> None:

@@ -6,7 +6,7 @@ message. These belong to one event loop, take whole batches, and become the libr
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
@@ -105,15 +105,10 @@ class Histogram:
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
-    def observe(self, values: Sequence[float]) -> None:
-        """Take these in."""
-        bounds, counts, ordered, done = self._bounds, self._counts, sorted(values), 0
-        while done < len(ordered):  # once for each bucket: what comes in one batch falls into few
-            place = bisect_left(bounds, ordered[done])
-            upto = bisect_right(ordered, bounds[place], done) if place < len(bounds) else len(ordered)
-            counts[place] += upto - done
-            done = upto
-        self._sum += sum(ordered)
+    def observe(self, value: float, times: int = 1) -> None:
+        """It was so large, so many times."""
+        self._counts[bisect_left(self._bounds, value)] += times
+        self._sum += value * times
 
     def family(self) -> HistogramMetricFamily:
         """As the library shows it."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -40,9 +40,11 @@ class CommittedBatch(msgspec.Struct, frozen=True, gc=False):
         durable_s: When it was durable.
         published_s: When the answers and pushes of all of it were in the send buffers of their sessions.
         published_ms: The same, in Unix milliseconds.
-        delivery_s: How long messages took that devices confirmed with this batch: one for each message and device, from
-            its `serverTs`, when a node took it, to when the confirmation came. Only of devices that were online when
-            the message was stored; not of the sender's own.
+        new_received_s: When the messages that are new were received, and how many of them then.
+        others: All other commands, each with what became of it.
+        delivery_s: How long messages took that devices confirmed with this batch, and how many took so long: one for
+            each message and device, from its `serverTs`, when a node took it, to when the confirmation came. Only of
+            devices that were online when the message was stored; not of the sender's own.
     """
 
     commands: Sequence[Command]
@@ -53,7 +55,9 @@ class CommittedBatch(msgspec.Struct, frozen=True, gc=False):
     durable_s: float
     published_s: float
     published_ms: int
-    delivery_s: Sequence[float]
+    new_received_s: Mapping[float, int]
+    others: Sequence[tuple[Command, Outcome]]
+    delivery_s: Mapping[float, int]
 
 
 class FailedBatch(msgspec.Struct, frozen=True, gc=False):

@@ -6,11 +6,13 @@ conversation or a message is ever a label.
 
 from __future__ import annotations
 
+import collections
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from ..core.log.commands import AdvanceDelivered, AdvanceRead, Append, ConfirmMessage
-from ..core.log.outcomes import Advanced, Appended, Refused
+from ..core.log.commands import AdvanceDelivered, AdvanceRead, Append, Command, ConfirmMessage
+from ..core.log.outcomes import Advanced, Appended, Outcome, Refused
 from ..errors import ConfigurationError, RefusedError, UnavailableError
 from ..types import Sent
 from .figures import Counter, Figures, Gauge, Histogram
@@ -183,32 +185,27 @@ class Metrics(Instrument):
 
     def on_committed(self, batch: CommittedBatch) -> None:
         """Messages, confirmations and how long they took."""
-        self._commit.observe((batch.durable_s - batch.began_s,))
-        self._batch.observe((len(batch.commands),))
-        self._delivery_latency.observe(batch.delivery_s)
-        published_s = batch.published_s
-        waited = [
-            published_s - at_s
-            for at_s, outcome in zip(batch.received_s, batch.outcomes, strict=True)
-            if type(outcome) is Appended and not outcome.repeat
-        ]
-        self._send_to_ack.observe(waited)
-        self._sends.add(len(waited), "stored")
-        if len(waited) < len(batch.outcomes):
-            self._count_others(batch, len(waited))
+        self._commit.observe(batch.durable_s - batch.began_s)
+        self._batch.observe(len(batch.commands))
+        for took_s, count in batch.delivery_s.items():
+            self._delivery_latency.observe(took_s, count)
+        for received_s, count in batch.new_received_s.items():
+            self._send_to_ack.observe(batch.published_s - received_s, count)
+        self._sends.add(len(batch.commands) - len(batch.others), "stored")
+        if batch.others:
+            self._count_others(batch.others)
 
-    def _count_others(self, batch: CommittedBatch, stored: int) -> None:
-        """All but the stored messages."""
-        others = [
-            pair for pair in zip(batch.commands, batch.outcomes, strict=True) if type(pair[1]) is not Appended
-        ]
-        self._sends.add(len(batch.outcomes) - len(others) - stored, "repeat")
-        confirmed = [type(command) for command, outcome in others if type(outcome) is Advanced]
+    def _count_others(self, others: Sequence[tuple[Command, Outcome]]) -> None:
+        """All but the new messages."""
+        commands, outcomes = zip(*others, strict=True)
+        kinds = collections.Counter(zip(map(type, commands), map(type, outcomes), strict=True))
+        self._sends.add(kinds[Append, Appended], "repeat")
         for command_type, kind in _ACKS.items():
-            self._acks.add(confirmed.count(command_type), kind)
-        for command, outcome in others:
-            if isinstance(outcome, Refused):
-                self._count_refused(isinstance(command, Append), outcome)
+            self._acks.add(kinds[command_type, Advanced], kind)
+        if any(outcome_type is Refused for _, outcome_type in kinds):
+            for command, outcome in others:
+                if isinstance(outcome, Refused):
+                    self._count_refused(isinstance(command, Append), outcome)
 
     def _count_refused(self, is_send: bool, outcome: Refused) -> None:
         if isinstance(outcome.error, UnavailableError):
@@ -224,7 +221,7 @@ class Metrics(Instrument):
 
     def on_moderated(self, batch: ModeratedBatch) -> None:
         """What the moderator said, how long it took, and that it failed."""
-        self._moderation.observe((batch.ended_s - batch.began_s,))
+        self._moderation.observe(batch.ended_s - batch.began_s)
         self._moderation_failures.add(batch.failure is not None)
         for verdict in batch.verdicts:
             self._moderated.add(1, "rewrite" if verdict.payload is not None else verdict.kind.lower())
@@ -276,7 +273,7 @@ class Metrics(Instrument):
         self._queue_commands.set(sample.queue_commands)
         self._queue_load.set(sample.queue_load)
         self._deliveries.raise_to(sample.offered)
-        self._loop_lag.observe((sample.loop_lag_s,))
+        self._loop_lag.observe(sample.loop_lag_s)
         self._healthy.set(sample.healthy)
         if sample.wal_bytes is not None:
             self._wal.set(sample.wal_bytes)
@@ -292,7 +289,7 @@ class Metrics(Instrument):
 
     def on_pushed(self, batch: PushedBatch) -> None:
         """By what became of each."""
-        self._push.observe((batch.ended_s - batch.began_s,))
+        self._push.observe(batch.ended_s - batch.began_s)
         for outcome in batch.outcomes:
             self._pushes.add(1, outcome.kind)
 
@@ -305,8 +302,9 @@ class Metrics(Instrument):
         self._gaps.add(batch.gaps, "client")
         for answer in batch.answered:
             self._client_sends.add(1, "sent" if isinstance(answer.outcome, Sent) else "refused")
-        waited = [batch.stored_s - it.queued_s for it in batch.answered if it.queued_s is not None]
-        self._client_send.observe(waited)
+        for it in batch.answered:
+            if it.queued_s is not None:
+                self._client_send.observe(batch.stored_s - it.queued_s)
 
     def on_client_connected(self, *, resumed: bool) -> None:
         """By token, or by resume token."""

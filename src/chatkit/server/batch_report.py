@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import chain
 
 from ..observability.instrument import CommittedBatch, FailedBatch, Instruments
 from ..ports import Clock
-from ..storage.base import Command, Outcome
+from ..storage.base import (
+    Advanced,
+    Appended,
+    Command,
+    Created,
+    Entry,
+    MembersChanged,
+    Outcome,
+    Recalled,
+    Reviewed,
+)
 from .live.hub import Hub
 from .pending import PendingCommand
+from .runs import Run
 from .seq_check import SeqCheck
 
 logger = logging.getLogger(__name__)
 
 
 class BatchReports:
-    """Notes when commands come, and tells instruments what became of them. Called by `committer`.
+    """Tells instruments what became of commands. Called by `committer`.
 
     Args:
         instruments: Whom to tell.
@@ -41,12 +53,26 @@ class BatchReports:
         batch: Sequence[PendingCommand],
         commands: Sequence[Command],
         outcomes: Sequence[Outcome],
+        runs: Sequence[Run],
         began_s: float,
         durable_s: float,
     ) -> None:
-        """All outcomes of a batch were handed over."""
+        """All outcomes of a batch were handed over, in these runs."""
+        written: list[Sequence[Entry]] = []
+        new_received_s: dict[float, int] = {}
+        others: list[tuple[Command, Outcome]] = []
+        for run in runs:
+            pending, outcome = run.pairs[0]
+            if type(outcome) is Advanced:  # writes nothing, and is the commonest of the others
+                others.append((pending.command, outcome))
+            elif type(outcome) is Appended and not outcome.repeat:
+                written.append(run.entries())
+                run.count_received(new_received_s)
+            else:
+                others.append((pending.command, outcome))
+                written.extend(_entries_of(outcome))
         if self._check is not None:
-            self._try_check(self._check, outcomes)
+            self._try_check(self._check, written)
         if self._on_committed is None:
             return
         self._on_committed(
@@ -54,19 +80,21 @@ class BatchReports:
                 commands,
                 outcomes,
                 [it.received_s for it in batch],
-                [it.offered for it in batch],
+                [*chain.from_iterable(run.offered for run in runs)],
                 began_s,
                 durable_s,
                 self._clock.now_s(),
                 self._clock.now_ms(),
+                new_received_s,
+                others,
                 self._hub.take_delivery_s(),
             )
         )
 
-    def _try_check(self, check: SeqCheck, outcomes: Sequence[Outcome]) -> None:
+    def _try_check(self, check: SeqCheck, written: Sequence[Sequence[Entry]]) -> None:
         """Whoever looks on never costs a message, nor the batches that follow."""
         try:
-            check.committed(outcomes)
+            check.committed(written)
         except Exception:
             logger.exception("the numbers of a batch cannot be checked")
 
@@ -89,3 +117,14 @@ def reports_of(instruments: Instruments, clock: Clock, hub: Hub, check: SeqCheck
     """Reports, if anybody listens to them."""
     some = (instruments.on_committed, instruments.on_failed, instruments.on_seq_violation)
     return BatchReports(instruments, clock, hub, check) if any(some) else None
+
+
+def _entries_of(outcome: Outcome) -> Sequence[Sequence[Entry]]:
+    """The entries that an outcome other than a message wrote, in order, as a run; none if it wrote none."""
+    if isinstance(outcome, Reviewed):
+        return (outcome.entries,) if outcome.entries else ()
+    if isinstance(outcome, Recalled) and not outcome.repeat:
+        return ((outcome.entry,),)
+    if isinstance(outcome, Created | MembersChanged) and outcome.entry is not None:
+        return ((outcome.entry,),)
+    return ()

@@ -12,7 +12,7 @@ Called by `engine`; hands each outcome forwards to the `CommitListener`, and a b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 from typing import Final, Protocol
 
@@ -23,7 +23,7 @@ from msgspec import UnsetType
 
 from .._auto_reset_event import AutoResetEvent
 from ..errors import OverloadedError, RefusedError, UnavailableError
-from ..storage.base import Append, Appended, CommandStore, Entry, Outcome, Refused
+from ..storage.base import Append, CommandStore, Entry, Outcome, Refused
 from .batch_report import BatchReports
 from .commit_queue import HOST, RESUMES, CommitQueue, Cursor
 from .config import ServerConfig
@@ -31,6 +31,7 @@ from .devices import Devices
 from .live.fanout import DELIVERIES_PER_TURN
 from .overlap import Batch
 from .pending import PendingCommand
+from .runs import Committed, Run, runs_of
 from .session import Session
 
 logger = logging.getLogger(__name__)
@@ -40,10 +41,6 @@ NOT_RUNNING = "chatkit is not running: enter `async with server:` in the host's 
 
 DRAINING = "the node drains"
 """What is answered to whoever was told to leave, and at the end of a drain to everybody."""
-
-
-Committed = tuple[PendingCommand, Outcome]
-"""A command and what became of it."""
 
 
 class CommitListener(Protocol):
@@ -163,11 +160,11 @@ class Committer:
         Raises UnavailableError if the server drains or is not running, or the session leaves; a retry is safe.
         """
         self.check_open()
-        if pending.session is not None and pending.session.leaving:
+        if pending.session is None:
+            if self._reports is not None:
+                pending.received_s = self._reports.now_s()
+        elif pending.session.leaving:
             raise self._unavailable(DRAINING)
-        if self._reports is not None:
-            session = pending.session
-            pending.received_s = self._reports.now_s() if session is None else session.heard_at_s
 
     def queue(self, pending: PendingCommand, *, urgent: bool = True, share: float = 1.0) -> None:
         """As `submit`, for what was accepted already. Raises OverloadedError."""
@@ -198,7 +195,9 @@ class Committer:
         taken = self._closed_because is None and not session.leaving
         if taken and self._waiting.move_resting(session, cursor, ref):
             return
-        pending = PendingCommand(cursor, session, ref, user_id=session.user_id)
+        pending = PendingCommand(
+            cursor, session, ref, user_id=session.user_id, received_s=session.heard_at_s, rested=True
+        )
         self.accept(pending)
         self._check_room(pending.user_id, share)
         self._waiting.rest(pending)
@@ -372,41 +371,41 @@ class Committer:
                 reports.failed(batch, commands, error, began_s)
         else:
             durable_s = 0.0 if reports is None else reports.now_s()
-            await self._publish(batch, outcomes)
+            runs = runs_of(zip(batch, outcomes, strict=True))
+            await self._publish(runs)
+            self._count_answered(len(batch))
             if reports is not None:
-                reports.committed(batch, commands, outcomes, began_s, durable_s)
+                reports.committed(batch, commands, outcomes, runs, began_s, durable_s)
 
-    async def _publish(self, batch: Sequence[PendingCommand], outcomes: Sequence[Outcome]) -> None:
+    async def _publish(self, runs: Sequence[Run]) -> None:
         """Hand the outcomes over in order; the loop gets its turn after enough deliveries.
 
         Refusals that invite a retry come all together, in the place of the first: a client that has read one sends
         again, and what waits behind the refused message must have been refused by then.
         """
-        pairs = list(zip(batch, outcomes, strict=True))
-        first = next((index for index, pair in enumerate(pairs) if _may_come_again(pair)), len(pairs))
-        await self._hand_over(pairs[:first])
-        if first < len(pairs):
+        first = next((index for index, run in enumerate(runs) if _may_come_again(run)), len(runs))
+        await self._hand_over(runs[:first])
+        if first < len(runs):
             await anyio.lowlevel.cancel_shielded_checkpoint()
-            for pending, outcome in filter(_may_come_again, pairs):
-                self._listener.on_committed(pending, outcome)
+            for run in filter(_may_come_again, runs):
+                run.offered.append(self._listener.on_committed(*run.pairs[0]))
             self._refuse_held_back()
-            await self._hand_over(pair for pair in pairs[first:] if not _may_come_again(pair))
+            await self._hand_over(run for run in runs[first:] if not _may_come_again(run))
         while self._listener.on_batch_end():
             await anyio.lowlevel.cancel_shielded_checkpoint()
-        self._count_answered(len(batch))
 
-    async def _hand_over(self, pairs: Iterable[Committed]) -> None:
+    async def _hand_over(self, runs: Iterable[Run]) -> None:
         deliveries = 0
-        for run in _runs(pairs):
-            while run:
-                if len(run) == 1:
-                    offered: Sequence[int] = (self._listener.on_committed(*run[0]),)
+        for run in runs:
+            pairs = run.pairs
+            while pairs:
+                if len(pairs) == 1:
+                    offered: Sequence[int] = (self._listener.on_committed(*pairs[0]),)
                 else:
-                    offered = self._listener.on_stored(run, DELIVERIES_PER_TURN - deliveries)
-                for (pending, _), count in zip(run, offered, strict=False):
-                    pending.offered = count
-                    deliveries += 1 + count
-                run = run[len(offered) :]
+                    offered = self._listener.on_stored(pairs, DELIVERIES_PER_TURN - deliveries)
+                run.offered.extend(offered)
+                deliveries += len(offered) + sum(offered)
+                pairs = pairs[len(offered) :]
                 if deliveries >= DELIVERIES_PER_TURN:
                     deliveries = 0
                     await anyio.lowlevel.cancel_shielded_checkpoint()
@@ -441,31 +440,7 @@ class Committer:
         return UnavailableError(reason, retry_after_s=self._config.overload_retry_s)
 
 
-def _runs(pairs: Iterable[Committed]) -> Iterator[list[Committed]]:
-    """The pairs in order, new messages of one session to one conversation together."""
-    run: list[Committed] = []
-    for pair in pairs:
-        if run and not _is_same_source(run[-1], pair):
-            yield run
-            run = []
-        run.append(pair)
-    if run:
-        yield run
-
-
-def _is_same_source(one: Committed, other: Committed) -> bool:
-    before, after = one[1], other[1]
-    return (
-        type(after) is Appended
-        and type(before) is Appended
-        and one[0].session is other[0].session is not None
-        and one[0].reply is other[0].reply is None
-        and before.entry.conversation_id == after.entry.conversation_id
-        and not (before.repeat or after.repeat)
-    )
-
-
-def _may_come_again(pair: Committed) -> bool:
+def _may_come_again(run: Run) -> bool:
     """Whether a command was refused with an error that invites a retry."""
-    outcome = pair[1]
+    outcome = run.pairs[0][1]
     return type(outcome) is Refused and outcome.error.retryable

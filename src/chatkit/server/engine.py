@@ -157,7 +157,15 @@ class Engine:
             error = held_back_error(self._config.overload_retry_s)
             session.refuse(error, event.ref, event.conversation_id, event.client_msg_id)
             return None
-        return PendingCommand(command, session, event.ref, order, number, user_id=session.user_id)
+        return PendingCommand(
+            command,
+            session,
+            event.ref,
+            order,
+            number,
+            user_id=session.user_id,
+            received_s=session.heard_at_s,
+        )
 
     def delivered(self, session: Session, event: ev.DeliveredAck) -> None:
         """DELIVERED_ACK, cumulative or of one message. Source: docs/protocol.md#delivered_ack"""
@@ -193,10 +201,15 @@ class Engine:
         """RECALL: MSG_ACK of the recall's own entry. Source: docs/protocol.md#recall"""
         command = self.withdraw(event.message_id, session.user_id)
         self._allowance.recall(session.user_id)
-        self._committer.submit(PendingCommand(command, session, event.ref, user_id=session.user_id))
+        pending = PendingCommand(
+            command, session, event.ref, user_id=session.user_id, received_s=session.heard_at_s
+        )
+        self._committer.submit(pending)
 
     def _submit_receipt(self, session: Session, command: Command, ref: str | UnsetType) -> None:
-        pending = PendingCommand(command, session, ref, user_id=session.user_id)
+        pending = PendingCommand(
+            command, session, ref, user_id=session.user_id, received_s=session.heard_at_s
+        )
         self._committer.submit(pending, urgent=False, share=_RECEIPT_SHARE)
 
     def ended(self, session: Session) -> None:

@@ -322,7 +322,7 @@ class Login:
             if lane == RESUMES:
                 self._limit_resume(session, event, outcome.user_id)
 
-        pending = PendingCommand(command, session, opened=opened, user_id=lane)
+        pending = PendingCommand(command, session, opened=opened, user_id=lane, received_s=session.heard_at_s)
         await self._engine.submit(pending, SessionOpened)
 
     def _limit_resume(self, session: Session, event: ev.Hello, user_id: str) -> None:

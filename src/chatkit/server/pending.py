@@ -86,8 +86,8 @@ class PendingCommand(msgspec.Struct):
         proof: Of a request: the login that it was let in by. What a session asks for is judged by the session.
         cost: What it adds to the commit queue's bound: about the rows it reads and writes, in messages. Set by `price`.
         payload_bytes: What it adds to the commit queue's byte bound. Set by `price`.
-        received_s: When it was received, for instruments. Set by the committer if there are any.
-        offered: To how many sessions it was offered at once. Set by the committer.
+        received_s: When it was received, for instruments. The committer sets it for what no session asked for.
+        rested: Of a cursor: it waited for further ones, and instruments were told of it when it came.
     """
 
     command: Command
@@ -102,7 +102,7 @@ class PendingCommand(msgspec.Struct):
     cost: int = 1
     payload_bytes: int = 0
     received_s: float = 0.0
-    offered: int = 0
+    rested: bool = False
 
     @property
     def held_back(self) -> bool:

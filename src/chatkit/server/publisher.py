@@ -47,13 +47,13 @@ from .allowance import Allowance
 from .cluster.bridge import ClusterBridge
 from .cluster.reconcile_queue import ReconcileQueue
 from .commit_queue import HOST
-from .committer import Committed
 from .config import ServerConfig
 from .delivery.feed import QueueFeed
 from .entries import stored_instead
 from .live.hub import Hub
 from .pending import PendingCommand, held_error
 from .receipts import Receipts
+from .runs import Committed
 from .session import Session
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Publisher:
     ) -> None:
         self._hub = hub
         self._feed = feed
-        self.on_confirmed = hub.confirmed if hub.times_deliveries else None
+        self.on_confirmed = hub.on_confirmed
         self._receipts = receipts
         self._to_reconcile = to_reconcile
         self._bridge = bridge
@@ -241,10 +241,15 @@ class Publisher:
 
     def _advanced(self, pending: PendingCommand, outcome: Advanced) -> None:
         command, session = pending.command, pending.session
-        if self.on_confirmed is not None and session is not None and type(command) is AdvanceDelivered:
+        if (
+            self.on_confirmed is not None
+            and not pending.rested
+            and session is not None
+            and type(command) is AdvanceDelivered
+        ):
             self.on_confirmed(session, command.conversation_id, command.up_to_seq, command.at_ms)
         if outcome.moved:
-            self._receipts.note(outcome, pending.session)
+            self._receipts.note(outcome, session)
             if self._bridge is not None:
                 self._bridge.moved(outcome)
 

@@ -10,15 +10,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 from ..observability.instrument import Instruments, SeqViolation
-from ..storage.base import Advanced, Appended, Created, Entry, MembersChanged, Outcome, Recalled, Reviewed
+from ..storage.base import Entry
 
 logger = logging.getLogger(__name__)
 
 CONVERSATIONS_MAX: Final = 10_000
 """Conversations whose last number is remembered; beyond it the one that was remembered first is forgotten."""
-
-_ORDINARY: Final[frozenset[type]] = frozenset({Appended, Advanced})
-"""Outcomes of most batches; of these only messages write entries."""
 
 
 class SeqCheck:
@@ -40,27 +37,33 @@ class SeqCheck:
         """Whether anybody listens."""
         return self._report is not None
 
-    def committed(self, outcomes: Sequence[Outcome]) -> None:
-        """A batch was stored: its entries must be above what was there, and without a hole between them.
+    def committed(self, runs: Sequence[Sequence[Entry]]) -> None:
+        """A batch was stored, each run of it of one conversation: its entries must be above what was there, and without
+        a hole between them.
 
         Nothing is kept of a batch until it is whole: where the store takes several, their ends are not in order.
         """
-        name, due_seq, entries = "", 0, _written(outcomes)
-        due = self._due
-        first: dict[str, Entry] = {}
-        for entry in entries:
-            if entry.conversation_id != name:  # what one user sends comes in a row
-                if name and due_seq > due.get(name, 0):
-                    due[name] = due_seq
-                name = entry.conversation_id
-                due_seq = due.get(name, 0)
+        reached: dict[str, int] = {}
+        for run in runs:
+            name = run[0].conversation_id
+            if name in reached:
+                reached[name] = self._follow(run, reached[name], goes_on=True)
+            else:
+                reached[name] = self._follow(run, self._due.get(name, 0), goes_on=False)
+        for name, due_seq in reached.items():
+            if due_seq > self._due.get(name, 0):
+                self._due[name] = due_seq
+        self._forget()
+
+    def _follow(self, run: Sequence[Entry], due_seq: int, *, goes_on: bool) -> int:
+        """Look at a run; `goes_on` if the batch has entries before it. Returns what is due behind it."""
+        if [it.seq for it in run] == [*range(due_seq, due_seq + len(run))]:  # nearly all are
+            return due_seq + len(run)
+        for entry in run:
             if entry.seq != due_seq:
-                first = first or {it.conversation_id: it for it in reversed(entries)}
-                self._look(entry, due_seq, goes_on=first[name] is not entry)
-            due_seq = entry.seq + 1
-        if name and due_seq > due.get(name, 0):
-            due[name] = due_seq
-            self._forget()
+                self._look(entry, due_seq, goes_on=goes_on)
+            due_seq, goes_on = entry.seq + 1, True
+        return due_seq
 
     def _forget(self) -> None:
         while len(self._due) > CONVERSATIONS_MAX:
@@ -110,21 +113,3 @@ class SeqCheck:
                 self._found,
             )
         self._report(SeqViolation(entry.conversation_id, kind, expected_seq, entry.seq))
-
-
-def _written(outcomes: Sequence[Outcome]) -> Sequence[Entry]:
-    """The entries that a batch wrote, in order."""
-    if _ORDINARY.issuperset(map(type, outcomes)):
-        return [it.entry for it in outcomes if type(it) is Appended and not it.repeat]
-    return [entry for it in outcomes for entry in _entries_of(it)]
-
-
-def _entries_of(outcome: Outcome) -> Sequence[Entry]:
-    """The entries that an outcome wrote, in order."""
-    if isinstance(outcome, Reviewed):
-        return outcome.entries
-    if isinstance(outcome, Appended | Recalled) and not outcome.repeat:
-        return (outcome.entry,)
-    if isinstance(outcome, Created | MembersChanged) and outcome.entry is not None:
-        return (outcome.entry,)
-    return ()

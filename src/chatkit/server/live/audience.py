@@ -25,7 +25,7 @@ _EARLY_MAX = 256
 
 
 TIMED_MAX: Final = 100
-"""Entries of an audience that wait to be confirmed and are timed; older ones are not."""
+"""Rows of entries of an audience that wait to be confirmed and are timed; older ones are not."""
 
 
 class _MadeEntry(msgspec.Struct, rename="camel"):
@@ -71,7 +71,8 @@ class Audience:
         epoch: Identity of the log.
         position: Everything up to here was applied; the next entry is the following one.
         member_count: Members at `position`, online or not.
-        timed: (seq, serverTs, sender) of what was published last and is timed; see `delivery_times`.
+        timed: What was published last and is timed, see `delivery_times`: (first seq, last seq, serverTs, sender) of
+            messages in a row that have these in common.
     """
 
     __slots__ = (
@@ -101,7 +102,7 @@ class Audience:
         )
         self._early: dict[int, tuple[Entry, Session | None]] = {}
         self._notified: dict[str, tuple[int, int]] = {}
-        self.timed: deque[tuple[int, int, str]] = deque(maxlen=TIMED_MAX)
+        self.timed: deque[tuple[int, int, int, str]] = deque(maxlen=TIMED_MAX)
 
     # --- entries ---
 

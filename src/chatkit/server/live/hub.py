@@ -36,6 +36,8 @@ class Hub:
 
     Attributes:
         presence: Who is here.
+        on_confirmed: To be called with what a session confirms, as soon as it does: how long it took is noted for
+            `take_delivery_s`. None: nobody wants to know.
         offered: Pushes of entries that were offered to sessions, since it was made.
     """
 
@@ -50,17 +52,13 @@ class Hub:
         self._to_reconcile = to_reconcile
         self._bus = bus
         self._instruments = instruments
-        self._times = None if instruments.on_committed is None else DeliveryTimes()
+        self._times = None if instruments.on_committed is None else DeliveryTimes(self._audiences)
+        self.on_confirmed = None if self._times is None else self._times.confirmed
         self.offered = 0
 
     def __len__(self) -> int:
         """How many conversations have somebody online."""
         return len(self._audiences)
-
-    @property
-    def times_deliveries(self) -> bool:
-        """Whether anybody listens to how long entries take."""
-        return self._times is not None
 
     # --- who is here ---
 
@@ -126,15 +124,9 @@ class Hub:
         audience = self._audiences.get(conversation_id)
         return 0 if audience is None else len(audience.sessions)
 
-    def confirmed(self, session: Session, conversation_id: str, up_to_seq: int, at_ms: int) -> None:
-        """A session confirms entries: how long they took is noted for `take_delivery_s`, while anybody listens."""
-        audience = self._audiences.get(conversation_id)
-        if self._times is not None and audience is not None and session in audience.sessions:
-            self._times.confirmed(session, audience, up_to_seq, at_ms)
-
-    def take_delivery_s(self) -> list[float]:
-        """How long the entries took that were confirmed since the last call, in seconds."""
-        return [] if self._times is None else self._times.take()
+    def take_delivery_s(self) -> dict[float, int]:
+        """How long the entries took that were confirmed since the last call, in seconds, and how many took so long."""
+        return {} if self._times is None else self._times.take()
 
     def conversation_ids(self) -> list[str]:
         """Conversations with anybody online."""
@@ -186,8 +178,7 @@ class Hub:
             return [self.publish(entry, origin) for entry in entries]
         audience.apply_run(entries)
         if self._times is not None:
-            for entry in entries:
-                self._time(self._times, audience, entry)
+            self._times.published(audience, entries)
         push_run(entries, audience.sessions, origin)
         count = len(audience.sessions)
         self.offered += (count - (origin in audience.sessions)) * len(entries)
@@ -278,14 +269,10 @@ class Hub:
         if applied.uncertain:
             self._to_reconcile.joined(name, applied.uncertain, applied.reason)
         if self._times is not None:
-            self._time(self._times, audience, applied.entry)
+            self._times.published(audience, (applied.entry,))
         push_entry(applied.entry, applied.recipients, applied.origin)
         self.offered += len(applied.recipients) - (applied.origin in applied.recipients)
         return len(applied.recipients)
-
-    def _time(self, times: DeliveryTimes, audience: Audience, entry: Entry) -> None:
-        if entry.server_ts >= times.from_ms:
-            times.published(audience, entry)
 
     def _publish_kept(self, audience: Audience) -> int:
         """Apply the kept entries that are next now, within the bound of a turn."""

@@ -21,9 +21,10 @@ from ...observability.instrument import Instruments, ModeratedBatch
 from ...ports import Clock
 from ...storage.base import Append, ModeratedAppend, ModerationReader, Outcome, Refused, Verdict
 from ..commit_queue import HOST
-from ..committer import DRAINING, NOT_RUNNING, CommitListener, Committed, Committer
+from ..committer import DRAINING, NOT_RUNNING, CommitListener, Committer
 from ..config import ServerConfig
 from ..pending import PendingCommand
+from ..runs import Committed
 from ..session import Session
 from .asking import Asking
 from .config import ModerationConfig
