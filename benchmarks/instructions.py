@@ -184,16 +184,18 @@ class Return:
 
     async def measured(self, server: CountedNode, window: int) -> Counted:
         """The second return: each device has been here before, and confirmed nothing."""
-        for one in await self._all_back(server.inner, confirms=False):
-            one.close()
+        await gone(await self._all_back(server.inner, confirms=False))
         await quiet(server.inner)
+        here: list[Returning] = []
 
         async def back() -> int:
-            await self._all_back(server.inner, confirms=True)
+            here.extend(await self._all_back(server.inner, confirms=True))
             await quiet(server.inner)  # confirmations rest a moment, and are stored by themselves
             return self.clients
 
-        return await counted(server, back)
+        found = await counted(server, back)
+        await gone(here)
+        return found
 
     async def _all_back(self, node: Node, *, confirms: bool) -> list[Returning]:
         each = [Returning(confirms=confirms) for _ in range(self.clients)]
@@ -201,6 +203,14 @@ class Return:
         if sum(one.messages for one in each) != self.clients * _PAGE:
             raise CannotMeasureError("somebody has not got what they missed")
         return each
+
+
+async def gone(clients: Sequence[Returning]) -> None:
+    """They have closed."""
+    for each in clients:
+        each.close()
+    await asyncio.sleep(0)  # the event loop closes them in its next turn
+    await asyncio.sleep(0)
 
 
 _PAGE = MISSED + 1
