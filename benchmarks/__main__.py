@@ -89,9 +89,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--stored",
         type=int,
-        default=1_000_000,
+        default=10_000_000,
         metavar="MESSAGES",
-        help="in the longest log (default 1000000; 10000000 take 4 GB and a quarter of an hour more)",
+        help="in the longest log (default 10000000, which take 3 GB and some minutes to fill)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("bench"), help="folder for the report (default bench)"

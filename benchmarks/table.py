@@ -49,7 +49,7 @@ class Sitting:
     folder: Path
     seconds: float = 6.0
     part: float = 1.0
-    stored: int = 1_000_000
+    stored: int = 10_000_000
     _kept: dict[str, object] = field(default_factory=dict)
 
     def count(self, full: int) -> int:
