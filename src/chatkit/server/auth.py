@@ -26,7 +26,6 @@ from ..errors import (
 from ..ports import Clock, SystemClock
 from ..types import Identity
 from ..wire.events import Id
-from . import hs256
 
 logger = logging.getLogger(__name__)
 
@@ -67,16 +66,6 @@ class _Claims(msgspec.Struct):
     iat: float | UnsetType = UNSET
     dev: Id | UnsetType = UNSET
     scope: str = ""
-
-
-class _AllClaims(_Claims):
-    """With those that PyJWT judges."""
-
-    aud: Any = UNSET
-    jti: Any = UNSET
-
-
-_decode_claims = msgspec.json.Decoder(_AllClaims).decode
 
 
 def user_id_from(text: str) -> str:
@@ -248,30 +237,13 @@ class TokenReader:
         error: Exception = _not_valid()
         for key, algorithms in keys:
             try:
-                return self._usual(token, key, algorithms) or self._judged(token, key, algorithms)
+                claims = self._jwt.decode(
+                    token, key, algorithms=list(algorithms), options=_DECODE_OPTIONS, **self._options
+                )
+                return msgspec.convert(claims, _Claims)
             except self._jwt.InvalidSignatureError as wrong_key:
                 error = wrong_key
         raise error
-
-    def _judged(self, token: str, key: Any, algorithms: Sequence[str]) -> _Claims:
-        """The claims by PyJWT's word. Raises its errors."""
-        claims = self._jwt.decode(
-            token, key, algorithms=list(algorithms), options=_DECODE_OPTIONS, **self._options
-        )
-        return msgspec.convert(claims, _Claims)
-
-    def _usual(self, token: str, key: Any, algorithms: Sequence[str]) -> _Claims | None:
-        """The claims of a token as nearly all are; None: PyJWT says what they are, or what is wrong."""
-        if self._options or hs256.ALGORITHM not in algorithms or not isinstance(key, str | bytes):
-            return None
-        payload = hs256.payload_of(token, key.encode() if isinstance(key, str) else key)
-        if payload is None:
-            return None
-        try:
-            claims = _decode_claims(payload)
-        except (ValueError, RecursionError):
-            return None
-        return claims if claims.aud is UNSET and claims.jti is UNSET else None
 
 
 def _not_valid() -> UnauthenticatedError:

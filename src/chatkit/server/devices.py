@@ -38,7 +38,7 @@ class Devices:
         self._devices_max = limits.devices_per_user
         self._clock = clock
         self._seen_ms = int(2 * SEEN_EVERY_S * 1000) if clustered else None
-        self._opening: Counter[tuple[str, str]] = Counter()
+        self._opening: dict[str, Counter[str]] = {}
 
     def spare_online(self, batch: Iterable[PendingCommand]) -> None:
         """A transaction begins: have its commands forget no device that is online now, or logs in with them."""
@@ -48,19 +48,22 @@ class Devices:
                 pending.command = replace(command, rule=self._rule(command.user_id))
 
     def _rule(self, user_id: str) -> DeviceRule:
-        opening = (device_id for user, device_id in self._opening if user == user_id)
-        return DeviceRule(self._devices_max, (*self._presence.device_ids(user_id), *opening), self._seen_ms)
+        online = (*self._presence.device_ids(user_id), *self._opening.get(user_id, ()))
+        return DeviceRule(self._devices_max, online, self._seen_ms)
 
     @contextmanager
     def opening(self, user_id: str, device_id: str) -> Iterator[None]:
         """While a device logs in it counts as online."""
-        self._opening[user_id, device_id] += 1
+        opening = self._opening.setdefault(user_id, Counter())
+        opening[device_id] += 1
         try:
             yield
         finally:
-            self._opening[user_id, device_id] -= 1
-            if not self._opening[user_id, device_id]:
-                del self._opening[user_id, device_id]
+            opening[device_id] -= 1
+            if not opening[device_id]:
+                del opening[device_id]
+            if not opening:
+                self._opening.pop(user_id, None)
 
     def online(self) -> Iterator[SeeDevices]:
         """Commands that note everybody here as seen."""
