@@ -59,29 +59,31 @@ def _ratios(results: Results, to: Path) -> Path | None:
 def _layers(results: Results, to: Path) -> Path | None:
     """CPU by who uses it."""
     found = {name: results.layers(name) for name in results.lines}
-    found = {name: sides for name, sides in found.items() if sides}
+    found = {name: sides for name, sides in found.items() if sides and name not in _GROWTH}
     if not found:
         return None
     from matplotlib import pyplot
+    from matplotlib.patches import Patch
 
     heights = [len(sides) for sides in found.values()]
     figure, axes = pyplot.subplots(
         len(found),
         1,
-        figsize=(9, 1 + 0.9 * len(found) + 0.4 * sum(heights)),
+        figsize=(9, 1.3 + 0.9 * len(found) + 0.4 * sum(heights)),
         squeeze=False,
         height_ratios=heights,
     )
     for axis, (name, sides) in zip(axes[:, 0], found.items(), strict=True):
         who = list(sides)[::-1]
         left = [0.0] * len(who)
-        for layer, words in LAYERS.items():
+        for layer in LAYERS:
             widths = [max(0.0, sides[side][layer]) for side in who]
             if any(widths):
-                axis.barh(who, widths, left=left, color=_COLOURS[layer], label=words, height=0.6)
+                axis.barh(who, widths, left=left, color=_COLOURS[layer], height=0.6)
             left = [at + width for at, width in zip(left, widths, strict=True)]
         axis.set_title(f"{name}, {results.lines[name].unit}", fontsize=9, loc="left")
-    axes[0, 0].legend(fontsize=7, loc="lower right")
+    patches = [Patch(color=_COLOURS[layer], label=words) for layer, words in LAYERS.items()]
+    figure.legend(handles=patches, fontsize=7, loc="lower center", ncols=len(patches))
     return _save(figure, to)
 
 
@@ -117,7 +119,7 @@ def _figure(height: float) -> tuple[Any, Any]:
 def _save(figure: Any, to: Path) -> Path:
     from matplotlib import pyplot
 
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
     figure.savefig(to.with_suffix(".svg"), metadata={"Date": None})
     figure.savefig(to.with_suffix(".png"), dpi=110)
     pyplot.close(figure)

@@ -39,10 +39,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Judged:
-    """An aim beside what was found."""
+    """An aim beside what was found: the median of the rounds, the least and the most."""
 
     aim: Aim
     found: float
+    least: float
+    most: float
 
     @property
     def is_reached(self) -> bool:
@@ -84,11 +86,13 @@ class Results:
         return found
 
     def judged(self, line: str) -> Iterator[Judged]:
-        """Each aim of a line whose sides were measured."""
+        """Each aim of a line whose sides were measured: both of a round stood side by side, whatever came later."""
         for aim in self.lines[line].aims:
-            mine, other = self.median(line, aim.of), 1.0 if aim.to is None else self.median(line, aim.to)
-            if mine is not None and other:
-                yield Judged(aim, mine / other)
+            mine = self.values(line, aim.of)
+            others = [1.0] * len(mine) if aim.to is None else self.values(line, aim.to)
+            ratios = [one / other for one, other in zip(mine, others, strict=False)]
+            if ratios:
+                yield Judged(aim, statistics.median(ratios), min(ratios), max(ratios))
 
 
 def about(rounds: int, seconds: float) -> dict[str, object]:
@@ -129,7 +133,8 @@ def _report(results: Results, described: Mapping[str, object]) -> Iterator[str]:
     yield ""
     yield (
         "Servers (and their database) on one core, the load on another one; each side on a fresh server in turn, every "
-        "message durable before it is acknowledged. Medians of the rounds, with the least and the most."
+        "message durable before it is acknowledged. Medians of the rounds with least and most; ratios likewise, "
+        "of what stood side by side in a round."
     )
     yield ""
     yield "| work | who | median | from - to | chatkit takes of it | aim |"
@@ -163,7 +168,7 @@ def _rows(results: Results, name: str, line: Line) -> Iterator[str]:
         ratios, aims = [], []
         for it in results.judged(name):
             if side == (it.aim.to or it.aim.of):
-                ratios += [f"{it.found:.2f}"] if it.aim.to else []
+                ratios += [f"{it.found:.2f} ({it.least:.2f} - {it.most:.2f})"] if it.aim.to else []
                 aims.append(f"{it.aim.at_most:g}: {'reached' if it.is_reached else '**not reached**'}")
         span = f"{min(values):g} - {max(values):g}"
         middle = f"{statistics.median(values):g}"

@@ -17,14 +17,14 @@ class ConfirmingTalker:
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._keys = itertools.count()
+        nonce = f"{time.monotonic_ns():x}"  # a log that is kept has seen the keys of an earlier load
+        self._keys = (f"{nonce}-{number}" for number in itertools.count())
         self._sent_at: dict[str, float] = {}
         self.client: WireClient
 
     def send(self, conversation_id: str, count: int) -> None:
         events, now = [], time.monotonic()
-        for number in itertools.islice(self._keys, count):
-            key = f"k{number}"
+        for key in itertools.islice(self._keys, count):
             self._sent_at[key] = now
             payload = {"type": "TEXT", "text": TEXT}
             message = {"event": "SEND_MSG", "conversationId": conversation_id, "clientMsgId": key}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from .measured import MeasuredServer, Talker
@@ -26,6 +26,7 @@ class Pairs:
     Args:
         node: Where senders are.
         receivers: Where the others are; None: at the same node.
+        existing: Conversations that are there already, as many as pairs: each with who sends and who receives.
 
     Attributes:
         acked: Messages that are stored.
@@ -35,13 +36,20 @@ class Pairs:
     """
 
     def __init__(
-        self, node: MeasuredServer, count: int, window: int, tag: str, receivers: MeasuredServer | None = None
+        self,
+        node: MeasuredServer,
+        count: int,
+        window: int,
+        tag: str,
+        receivers: MeasuredServer | None = None,
+        existing: Sequence[tuple[str, str, str]] = (),
     ) -> None:
         self._node = node
         self._receivers = receivers or node
         self._count = count
         self._window = window
         self._tag = tag
+        self._existing = existing
         self._sending = True
         self.acked = self.delivered = self.reads = 0
         self.waits_ms: list[float] = []
@@ -49,10 +57,14 @@ class Pairs:
 
     async def open(self) -> None:
         """Connect all of them; then they begin."""
-        pairs = [await self._connected(number) for number in range(self._count)]
-        self._clients = list(itertools.chain.from_iterable(pairs))
-        for number, (sender, _) in enumerate(pairs):
-            sender.send(f"{self._tag}-{number}", self._window)
+        pairs = self._existing or [self._created(number) for number in range(self._count)]
+        senders = []
+        for _, sender, receiver in pairs:
+            self._clients.append(await self._receivers.connect(receiver, self))
+            senders.append(await self._node.connect(sender, self))
+        self._clients += senders
+        for (conversation_id, _, _), talker in zip(pairs, senders, strict=True):
+            talker.send(conversation_id, self._window)
 
     def close(self) -> None:
         """Send nothing more, and leave."""
@@ -81,11 +93,10 @@ class Pairs:
             "layers_us": cpu.layers_us(acked),
         }
 
-    async def _connected(self, number: int) -> tuple[Talker, Talker]:
-        users = [f"{self._tag}-a{number}", f"{self._tag}-b{number}"]
-        self._node.create(f"{self._tag}-{number}", "SINGLE", users)
-        receiver = await self._receivers.connect(users[1], self)
-        return await self._node.connect(users[0], self), receiver
+    def _created(self, number: int) -> tuple[str, str, str]:
+        name, sender, receiver = (f"{self._tag}-{part}{number}" for part in ("", "a", "b"))
+        self._node.create(name, "SINGLE", [sender, receiver])
+        return name, sender, receiver
 
     def on_acked(self, talker: Talker, conversation_id: str, waits_ms: list[float]) -> None:
         self.acked += len(waits_ms)

@@ -20,7 +20,7 @@ def line(*aims: Aim) -> Line:
 
 @pytest.fixture
 def results() -> Results:
-    """chatkit takes a quarter of socket.io, and 8 us; the third was left out."""
+    """chatkit takes 0.25, 0.03 and 0.18 of socket.io, and 8 us; the third was left out."""
     aims = (Aim(CHATKIT, 0.3, SOCKETIO), Aim(CHATKIT, 7.0), Aim(CHATKIT, 0.1, PYTHON_SOCKETIO))
     found = Results({"work": line(*aims)}, {("work", PYTHON_SOCKETIO): "not to be had"})
     layers = dict.fromkeys(report.LAYERS, 1.0)
@@ -33,11 +33,11 @@ def results() -> Results:
 def test_an_aim_is_held_against_medians_and_only_where_both_were_measured(results: Results) -> None:
     judged = list(results.judged("work"))
     assert [(it.aim.to, it.found, it.is_reached) for it in judged] == [
-        (SOCKETIO, 0.25, True),
+        (SOCKETIO, 0.18, True),
         (None, 8.0, False),
     ]
     assert report.reached(results) == [
-        "work: chatkit 0.25 of socket.io, better-sqlite3, aim 0.3: reached",
+        "work: chatkit 0.18 of socket.io, better-sqlite3, aim 0.3: reached",
         "work: chatkit 8.00 us, aim 7: NOT reached",
     ]
 
@@ -45,7 +45,7 @@ def test_an_aim_is_held_against_medians_and_only_where_both_were_measured(result
 def test_the_report_has_every_side_and_says_why_one_is_not_there(results: Results, tmp_path: Path) -> None:
     text = report.write(results, {"rounds": 3, "packages": {"uvloop": "1"}}, tmp_path).read_text()
     assert "| chatkit | 8 | 1 - 90 |  | 7: **not reached** |" in text
-    assert "| socket.io, better-sqlite3 | 32 | 30 - 500 | 0.25 | 0.3: reached |" in text
+    assert "| socket.io, better-sqlite3 | 32 | 30 - 500 | 0.18 (0.03 - 0.25) | 0.3: reached |" in text
     assert "| python-socketio, aiosqlite | not to be had |" in text
     assert "- packages: uvloop 1" in text
     assert "| chatkit | 1.0 | 1.0 | 1.0 | 1.0 | 1.0 |" in text

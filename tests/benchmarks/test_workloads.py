@@ -34,6 +34,14 @@ def test_pairs_talk_at_full_speed(server: Node) -> None:
     }
 
 
+def test_a_later_load_on_the_same_conversations_sends_new_messages(server: Node) -> None:
+    server.create("again", "SINGLE", ["again-a", "again-b"])
+    for _ in range(2):
+        pairs = Pairs(server, 1, 4, "", existing=[("again", "again-a", "again-b")])
+        asyncio.run(pairs.run(0.05, 0.1))
+        assert 0 < pairs.delivered <= pairs.acked + 4
+
+
 def test_every_member_of_a_group_hears_every_message(server: Node) -> None:
     group = Group(server, 5, "g")
     asyncio.run(group.run(20, 4))
