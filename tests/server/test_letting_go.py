@@ -113,6 +113,20 @@ async def test_nothing_of_a_server_keeps_a_session_that_has_ended() -> None:
         assert server._committer.load == 0
 
 
+async def test_a_session_that_is_owed_nothing_takes_no_memory_of_the_pages_it_had() -> None:
+    async with serving(SlowReads()) as server:
+        conversation = await group(server, "ann", "ben")
+        ann = await login(server, "ann")
+        assert "Sync" not in keepers(server)
+
+        ann.say(*({"event": "SYNC", "conversationId": conversation, "lastSeq": 0} for _ in range(5)))
+        assert "Sync" in keepers(server)
+        for _ in range(5):
+            await ann.hear("SYNC_PAGE")
+        await anyio.wait_all_tasks_blocked()
+        assert "Sync" not in keepers(server)
+
+
 async def test_work_that_ends_after_its_session_leaves_nothing_behind() -> None:
     store, allowed = SlowReads(), anyio.Event()
 

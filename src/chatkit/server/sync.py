@@ -154,6 +154,11 @@ class Sync:
     def _reading(self, session: Session) -> _Reading:
         return self._readings.setdefault(session, _Reading())
 
+    def _forget_if_done(self, session: Session, reading: _Reading) -> None:
+        """A session that is owed nothing takes no memory here: most are idle most of the time."""
+        if not (reading.serving or reading.requests or reading.heads is not None):
+            self._readings.pop(session, None)
+
     # --- SYNC ---
 
     def _serve(self, session: Session, reading: _Reading) -> None:
@@ -170,6 +175,7 @@ class Sync:
             reading.serving = False
         if reading.requests and not session.closed:
             session.call_when_drained()
+        self._forget_if_done(session, reading)
 
     def _may_page(self, session: Session) -> bool:
         """A slow reader holds two pages at most: the next is made once the first has left."""
@@ -228,6 +234,7 @@ class Sync:
             reading.heads = None
         if heads or reading.requests or session.behind:
             session.call_when_drained()
+        self._forget_if_done(session, reading)
 
     # --- BEHIND ---
 
