@@ -17,6 +17,7 @@ import resource
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,12 +94,14 @@ def arguments() -> argparse.Namespace:
         metavar="MESSAGES",
         help="in the longest log (default 10000000, which take 3 GB and some minutes to fill)",
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path("bench"), help="folder for the report (default bench)"
-    )
+    parser.add_argument("--out", type=Path, help="new folder for the report (default: bench/ and the time)")
     options = parser.parse_args()
-    options.rounds = options.rounds or (1 if options.quick else 3)
-    options.seconds = options.seconds or (2.0 if options.quick else 6.0)
+    if options.rounds is None:
+        options.rounds = 1 if options.quick else 3
+    if options.seconds is None:
+        options.seconds = 2.0 if options.quick else 6.0
+    if options.out is None:
+        options.out = Path("bench") / time.strftime("%Y-%m-%dT%H-%M-%S")
     if options.rounds < 1 or options.seconds <= 0 or options.stored < 10_000:
         parser.error("at least one round, some seconds, and 10,000 messages")
     options.lines = {
@@ -116,15 +119,20 @@ def main() -> int:
     options, console = arguments(), Console(stderr=True)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True)
+    except FileExistsError:
+        raise CannotMeasureError(
+            f"{options.out} is there already; what was measured is not written over"
+        ) from None
     raw = options.out / "raw.jsonl"
-    raw.unlink(missing_ok=True)
     with console.status("installing rivals, which may take minutes the first time"):
         missing = prepared(options.lines, console)
-    results, described = Results(options.lines, missing), report.about(options.rounds, options.seconds)
+    results = Results(options.lines, missing, "a quick round is too short" if options.quick else "")
     with tempfile.TemporaryDirectory() as folder:
         part = 0.25 if options.quick else 1.0
         sitting = Sitting(Path(folder), options.seconds, part, options.stored)
+        described = report.about(sitting, options.rounds)
         try:
             measure(results, sitting, options.rounds, raw, console)
         finally:  # what was measured counts, also when it is interrupted

@@ -22,6 +22,7 @@ class FrameClient(asyncio.Protocol):
 
     Attributes:
         opened: Done once the server has agreed.
+        failure: Why it ended, if that was not by `close`; None: it goes on, or was closed.
     """
 
     def __init__(self, path: str, headers: str = "") -> None:
@@ -29,6 +30,8 @@ class FrameClient(asyncio.Protocol):
         self._headers = headers
         self._buffer = bytearray()
         self._upgraded = False
+        self._closed = False
+        self.failure: str | None = None
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport
 
@@ -47,6 +50,13 @@ class FrameClient(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.opened.done():
             self.opened.set_exception(exc or ConnectionError("closed before it was open"))
+        elif not self._closed:
+            self.failure = f"the server closed a connection: {exc or 'without a word'}"
+
+    def close(self) -> None:
+        """Leave."""
+        self._closed = True
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

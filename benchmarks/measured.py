@@ -12,7 +12,14 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Talker(Protocol):
-    """A client that is logged in."""
+    """A client that is logged in.
+
+    Attributes:
+        failure: Why it does not do what it should, such as a refusal or a connection that was lost; None: it does.
+    """
+
+    @property
+    def failure(self) -> str | None: ...
 
     def send(self, conversation_id: str, count: int) -> None:
         """So many messages of 100 bytes."""

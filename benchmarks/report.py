@@ -13,9 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from .rivals import installed
-from .table import OTHERS, Aim, Line
+from .table import OTHERS, Aim, Line, Sitting
 from .tree import HERE, Tree
 from .workloads import Figures
+
+OTHERS_MAX = 0.2
+"""Of the cores: with more than that for other processes no aim is judged."""
 
 LAYERS = {
     "loop_user": "event loop",
@@ -58,11 +61,15 @@ class Results:
     Args:
         lines: What was measured, by name.
         missing: Why a side of a line was not: by both their names.
+        doubt: Why no aim is judged by it; empty: they are.
     """
 
-    def __init__(self, lines: Mapping[str, Line], missing: Mapping[tuple[str, str], str]) -> None:
+    def __init__(
+        self, lines: Mapping[str, Line], missing: Mapping[tuple[str, str], str], doubt: str = ""
+    ) -> None:
         self.lines = lines
         self.missing = missing
+        self._doubt = doubt
         self.samples: list[Sample] = []
 
     def values(self, line: str, side: str) -> list[float]:
@@ -74,6 +81,13 @@ class Results:
         """None: this side was not measured."""
         values = self.values(line, side)
         return statistics.median(values) if values else None
+
+    def doubt(self, line: str) -> str:
+        """Why an aim of a line is not judged; empty: it is."""
+        shares = [it.figures[OTHERS] for it in self.samples if it.line == line and OTHERS in it.figures]
+        if shares and statistics.median(shares) > OTHERS_MAX:
+            return f"other processes had {statistics.median(shares):.0%} of the cores"
+        return self._doubt
 
     def layers(self, line: str) -> dict[str, dict[str, float]]:
         """By side and layer, medians in microseconds; empty where a line has none."""
@@ -95,13 +109,15 @@ class Results:
                 yield Judged(aim, statistics.median(ratios), min(ratios), max(ratios))
 
 
-def about(rounds: int, seconds: float) -> dict[str, object]:
+def about(sitting: Sitting, rounds: int) -> dict[str, object]:
     """The machine and the versions."""
     packages = ("uvicorn", "uvloop", "msgspec", "websockets", "anyio", "asyncpg")
     return {
         "chatkit": Tree(HERE).commit,
         "rounds": rounds,
-        "seconds": seconds,
+        "seconds": sitting.seconds,
+        "part_of_counts": sitting.part,
+        "messages_in_the_longest_log": sitting.stored,
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -134,10 +150,10 @@ def _report(results: Results, described: Mapping[str, object]) -> Iterator[str]:
     yield (
         "Servers (and their database) on one core, the load on another one; each side on a fresh server in turn, every "
         "message durable before it is acknowledged. Medians of the rounds with least and most; ratios likewise, "
-        "of what stood side by side in a round."
+        "of what stood side by side in a round: chatkit by the other, or where it grows, the largest by the least."
     )
     yield ""
-    yield "| work | who | median | from - to | chatkit takes of it | aim |"
+    yield "| work | who | median | from - to | ratio | aim |"
     yield "|---|---|---|---|---|---|"
     for name, line in results.lines.items():
         yield from _rows(results, name, line)
@@ -151,7 +167,8 @@ def _report(results: Results, described: Mapping[str, object]) -> Iterator[str]:
     if shares:
         yield (
             f"- other processes had {statistics.median(shares):.0%} of the two cores in the median, and at most "
-            f"{max(shares):.0%}: above some 5 % rates and waits say little, CPU something"
+            f"{max(shares):.0%} (what the kernel does by itself for disk and network counts as theirs): above some 5 % "
+            "rates and waits say little, CPU something"
         )
     yield ""
     yield "A line again: `python -m benchmarks --only NAME`, NAME one of " + ", ".join(results.lines) + "."
@@ -169,7 +186,8 @@ def _rows(results: Results, name: str, line: Line) -> Iterator[str]:
         for it in results.judged(name):
             if side == (it.aim.to or it.aim.of):
                 ratios += [f"{it.found:.2f} ({it.least:.2f} - {it.most:.2f})"] if it.aim.to else []
-                aims.append(f"{it.aim.at_most:g}: {'reached' if it.is_reached else '**not reached**'}")
+                verdict = "reached" if it.is_reached else "**not reached**"
+                aims.append(f"{it.aim.at_most:g}: {'not judged' if results.doubt(name) else verdict}")
         span = f"{min(values):g} - {max(values):g}"
         middle = f"{statistics.median(values):g}"
         yield f"| {work} | {side} | {middle} | {span} | {', '.join(ratios)} | {', '.join(aims)} |"
@@ -213,5 +231,7 @@ def reached(results: Results) -> Sequence[str]:
         for it in results.judged(name):
             to = f" of {it.aim.to}" if it.aim.to else f" {results.lines[name].unit}"
             verdict = "reached" if it.is_reached else "NOT reached"
+            if results.doubt(name):
+                verdict = f"not judged: {results.doubt(name)}"
             lines.append(f"{name}: {it.aim.of} {it.found:.2f}{to}, aim {it.aim.at_most:g}: {verdict}")
     return lines

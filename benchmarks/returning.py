@@ -80,8 +80,12 @@ class Returning:
         self.client: WireClient
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def failure(self) -> str | None:
+        return self.client.failure
+
     def close(self) -> None:
-        self.client.transport.close()
+        self.client.close()
 
     def send(self, conversation_id: str, count: int) -> None:
         raise NotImplementedError("it only listens")

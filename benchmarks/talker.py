@@ -20,7 +20,12 @@ class ConfirmingTalker:
         nonce = f"{time.monotonic_ns():x}"  # a log that is kept has seen the keys of an earlier load
         self._keys = (f"{nonce}-{number}" for number in itertools.count())
         self._sent_at: dict[str, float] = {}
+        self._refused: str | None = None
         self.client: WireClient
+
+    @property
+    def failure(self) -> str | None:
+        return self._refused or self.client.failure
 
     def send(self, conversation_id: str, count: int) -> None:
         events, now = [], time.monotonic()
@@ -32,7 +37,7 @@ class ConfirmingTalker:
         self.client.send(events)
 
     def close(self) -> None:
-        self.client.transport.close()
+        self.client.close()
 
     def heard(self, client: WireClient, events: list[dict[str, Any]]) -> None:
         """What a read has brought."""
@@ -44,6 +49,8 @@ class ConfirmingTalker:
                 acks.append(event)
             elif kind == "NEW_MSG":
                 news.append(event)
+            elif kind == "ERROR":
+                self._refused = f"the server refused: {event}"
         if acks:
             now = time.monotonic()
             waits_ms = [1000 * (now - self._sent_at.pop(it["clientMsgId"])) for it in acks]

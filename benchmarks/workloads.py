@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from .measured import MeasuredServer, Talker
+from .tree import CannotMeasureError
 
 Figures = dict[str, Any]
 
 AT_ONCE = 50
 PER_ADDRESS = 500
 """One address may not have more connections."""
+
+STALL_S = 20.0
+"""A load that moves nothing for so long has failed."""
 
 
 class Pairs:
@@ -73,15 +77,28 @@ class Pairs:
             client.close()
 
     async def run(self, warm_up_s: float, measured_s: float) -> Figures:
-        """Server CPU per message and rates over the measured time."""
-        await self.open()
+        """Server CPU per message and rates over the measured time.
+
+        Raises:
+            CannotMeasureError: Something was refused, a connection was lost, or nothing was acknowledged in that time.
+        """
+        try:
+            await self.open()
+            return await self._measured(warm_up_s, measured_s)
+        finally:
+            self._sending = False
+            await leave(self._clients)
+
+    async def _measured(self, warm_up_s: float, measured_s: float) -> Figures:
         await asyncio.sleep(warm_up_s)
         cpu, acked, delivered, began = self._node.cpu(), self.acked, self.delivered, time.monotonic()
         self.waits_ms.clear()
         await asyncio.sleep(measured_s)
+        check(self._clients)
         took_s = time.monotonic() - began
         cpu, acked, delivered = self._node.cpu() - cpu, self.acked - acked, self.delivered - delivered
-        self.close()
+        if not acked:
+            raise CannotMeasureError("no message was acknowledged in the time that is measured")
         waits = sorted(self.waits_ms)
         return {
             "messages_per_s": round(acked / took_s),
@@ -141,8 +158,10 @@ class Turns:
         await asyncio.sleep(measured_s)
         cpu_s, acked = self._node.cpu_s() - cpu_s, self._acked - acked
         self._sending = False
-        for client in (*others, *talkers):
-            client.close()
+        check([*others, *talkers])
+        if not acked:
+            raise CannotMeasureError("no message was acknowledged in the time that is measured")
+        await leave([*others, *talkers])
         return {
             "connections": len(others) + len(talkers),
             "messages_per_s": round(acked / measured_s),
@@ -186,12 +205,11 @@ class Group:
         self._left = messages - window
         sender.send(self._tag, window)
         expected = (messages + acked) * self._heard_by
-        while self.delivered < expected:
-            await asyncio.sleep(0.005)
+        await self._until(lambda: self.delivered >= expected, [*clients, sender])
         took_s = time.monotonic() - began
         await asyncio.sleep(0.5)  # the last confirmations are part of the cost
         cpu, deliveries = self._node.cpu() - cpu, self.delivered - delivered
-        _leave([*clients, sender])
+        await leave([*clients, sender])
         return {
             "deliveries_per_s": round(deliveries / took_s),
             "server_cpu_us_per_delivery": round(1e6 * cpu.total / deliveries, 2),
@@ -207,14 +225,24 @@ class Group:
             self._missing.append(self._heard_by)
             sender.send(self._tag, 1)
             await asyncio.sleep(every_s)
-        while len(self._last_ms) < messages:
-            await asyncio.sleep(0.005)
-        _leave([*clients, sender])
+        await self._until(lambda: len(self._last_ms) == messages, [*clients, sender])
+        await leave([*clients, sender])
         waits = sorted(self._last_ms)
         return {
             "last_member_ms_p50": round(percentile(waits, 0.5), 1),
             "last_member_ms_p99": round(percentile(waits, 0.99), 1),
         }
+
+    async def _until(self, done: Callable[[], bool], talkers: list[Talker]) -> None:
+        """Return once it is done. Raises CannotMeasureError if nothing comes any more."""
+        seen, since = -1, time.monotonic()
+        while not done():
+            if self.delivered != seen:
+                seen, since = self.delivered, time.monotonic()
+            elif time.monotonic() - since > STALL_S:
+                check(talkers)
+                raise CannotMeasureError(f"nothing was delivered for {STALL_S:g} s")
+            await asyncio.sleep(0.005)
 
     async def _open(self) -> tuple[Talker, list[Talker]]:
         """All are connected, and one message has shown who hears the sender: all others, or the sender too."""
@@ -223,10 +251,8 @@ class Group:
         sender = await self._node.connect(self._users[0], self)
         await asyncio.sleep(1)
         sender.send(self._tag, 1)
-        seen = -1
-        while self.acked < 1 or self.delivered < len(clients) or self.delivered != seen:
-            seen = self.delivered
-            await asyncio.sleep(0.2)
+        await self._until(lambda: self.acked == 1 and self.delivered >= len(clients), [*clients, sender])
+        await asyncio.sleep(0.5)
         self._heard_by = self.delivered
         return sender, clients
 
@@ -277,8 +303,15 @@ async def idle(node: MeasuredServer, count: int) -> Figures:
     clients = await connected(node, [f"i{number}" for number in range(count)], Silent(), first=len(warm))
     await asyncio.sleep(1)
     kib = (node.pss_kib() - before_kib) / count
-    _leave([*warm, *clients])
+    await leave([*warm, *clients])
     return {"kib_per_idle_connection": round(kib, 1)}
+
+
+def check(talkers: Iterable[Talker]) -> None:
+    """Raise CannotMeasureError if one of them was refused something, or lost its connection."""
+    for it in talkers:
+        if it.failure is not None:
+            raise CannotMeasureError(it.failure)
 
 
 def percentile(ordered: list[float], part: float) -> float:
@@ -286,9 +319,12 @@ def percentile(ordered: list[float], part: float) -> float:
     return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
 
 
-def _leave(clients: list[Talker]) -> None:
+async def leave(clients: Iterable[Talker]) -> None:
+    """Close them; they are gone then."""
     for client in clients:
         client.close()
+    for _ in range(3):  # the event loop closes their sockets in its next turns
+        await asyncio.sleep(0)
 
 
 WORKLOADS: dict[str, Callable[[MeasuredServer, float], Awaitable[Figures]]] = {

@@ -54,8 +54,8 @@ def versions() -> dict[str, str]:
     if _is_done(_LISTS / "requirements.txt"):
         lines = (_LISTS / "requirements.txt").read_text().split()
         found |= dict(line.split("==") for line in lines)
-    if _is_done(_LISTS / "package.json"):
-        for name in ("socket.io", "better-sqlite3", "pg"):
+    if _is_done(_LISTS / "package.json") and shutil.which("node") is not None:
+        for name in ("socket.io", "engine.io", "ws", "better-sqlite3", "pg"):
             found[name] = _run("node", "-p", f"require('{NODE_MODULES}/{name}/package.json').version")
         found["node"] = _run("node", "--version")
     return found

@@ -119,9 +119,6 @@ class SocketioTalker(FrameClient):
             frames.append(b"42%d" % number + msgspec.json.encode(event))
         self.write(*frames)
 
-    def close(self) -> None:
-        self.transport.close()
-
 
 class Prototype(MeasuredServer):
     """The bare path."""

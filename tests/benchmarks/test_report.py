@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from benchmarks.measured import Cpu
 from benchmarks.report import Results, Sample
-from benchmarks.table import CHATKIT, LINES, PROTOTYPE, PYTHON_SOCKETIO, SOCKETIO, Aim, Line, Side
+from benchmarks.table import CHATKIT, LINES, OTHERS, PROTOTYPE, PYTHON_SOCKETIO, SOCKETIO, Aim, Line, Side
 
 from benchmarks import plots, report
 
@@ -49,6 +50,11 @@ def test_the_report_has_every_side_and_says_why_one_is_not_there(results: Result
     assert "| python-socketio, aiosqlite | not to be had |" in text
     assert "- packages: uvloop 1" in text
     assert "| chatkit | 1.0 | 1.0 | 1.0 | 1.0 | 1.0 |" in text
+
+
+def test_what_is_in_doubt_is_not_judged(results: Results) -> None:
+    results.samples = [replace(it, figures={**it.figures, OTHERS: 0.5}) for it in results.samples]
+    assert report.reached(results)[0].endswith("aim 0.3: not judged: other processes had 50% of the cores")
 
 
 def test_raw_data_is_there_line_by_line(results: Results, tmp_path: Path) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from benchmarks.measured import Talker
 from benchmarks.node import Node, node
 from benchmarks.rivals.servers import SocketioTalker
-from benchmarks.workloads import Group, Pairs, Turns, idle
+from benchmarks.talker import ConfirmingTalker
+from benchmarks.tree import CannotMeasureError
+from benchmarks.wire_client import WireClient
+from benchmarks.workloads import AT_ONCE, Group, Pairs, Turns, idle
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +38,37 @@ def test_pairs_talk_at_full_speed(server: Node) -> None:
     }
 
 
-def test_a_later_load_on_the_same_conversations_sends_new_messages(server: Node) -> None:
-    server.create("again", "SINGLE", ["again-a", "again-b"])
+async def test_a_later_load_on_the_same_conversations_sends_new_messages() -> None:
+    keys: list[str] = []
     for _ in range(2):
-        pairs = Pairs(server, 1, 4, "", existing=[("again", "again-a", "again-b")])
-        asyncio.run(pairs.run(0.05, 0.1))
-        assert 0 < pairs.delivered <= pairs.acked + 4
+        talker = ConfirmingTalker(Heard())
+        talker.client = WireClient(talker.heard)
+        talker.client.send = lambda events: keys.extend(it["clientMsgId"] for it in events)  # type: ignore[method-assign]
+        talker.send("c", 3)
+    assert len(set(keys)) == 6
+
+
+def test_conversations_that_are_there_are_written_to(server: Node) -> None:
+    server.create("again", "SINGLE", ["again-a", "again-b"])
+    pairs = Pairs(server, 1, 4, "", existing=[("again", "again-a", "again-b")])
+    asyncio.run(pairs.run(0.05, 0.1))
+    assert 0 < pairs.delivered <= pairs.acked + 4
+
+
+def test_a_load_whose_server_ends_is_told_so() -> None:
+    async def load(running: Node) -> None:
+        pairs = Pairs(running, 2, 4, "p")
+        pairs.on_delivered = lambda *_: running.process.kill()  # type: ignore[method-assign]
+        await pairs.run(0.2, 0.3)
+
+    with node() as running, pytest.raises(CannotMeasureError, match="the server closed a connection"):
+        asyncio.run(load(running))
+
+
+def test_a_load_that_is_refused_is_told_so(server: Node) -> None:
+    pairs = Pairs(server, 1, 4, "", existing=[("no-such", "ann", "ben")])
+    with pytest.raises(CannotMeasureError, match="the server refused"):
+        asyncio.run(pairs.run(0.1, 0.1))
 
 
 def test_every_member_of_a_group_hears_every_message(server: Node) -> None:
@@ -66,8 +95,20 @@ def test_all_write_in_turn(server: Node) -> None:
     assert found["messages_per_s"] > 0
 
 
-def test_idle_connections_have_a_size(server: Node) -> None:
-    assert asyncio.run(idle(server, 60))["kib_per_idle_connection"] > 0
+def test_idle_connections_are_counted_beside_those_that_warm_up(
+    server: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, users = server.connect, list[str]()
+
+    async def noted(user_id: str, *more: Any) -> Talker:
+        users.append(user_id)
+        return await connect(user_id, *more)
+
+    monkeypatch.setattr(server, "connect", noted)
+    memory = iter([1_000, 1_600])
+    monkeypatch.setattr(server, "pss_kib", lambda: next(memory))
+    assert asyncio.run(idle(server, 60)) == {"kib_per_idle_connection": 10.0}
+    assert len(users) == len(set(users)) == AT_ONCE + 60
 
 
 class Heard:

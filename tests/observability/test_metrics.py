@@ -28,7 +28,7 @@ from chatkit.push.base import Dead, Delivered, Push, Result, Retry
 from chatkit.server.live.delivery_times import TIMED_PER_SECOND
 from chatkit.server.seq_check import SeqCheck
 from chatkit.storage import base
-from chatkit.storage.base import Appended, Command, Entry, Outcome
+from chatkit.storage.base import Appended, Command, Entry, MembersChanged, Outcome
 from chatkit.testing.virtual_time import VirtualClock
 
 from ..server.delivery.world import World
@@ -102,6 +102,26 @@ async def test_send_to_ack_is_from_the_frame_to_the_answer() -> None:
     assert found['chatkit_send_to_ack_seconds_bucket{le="0.2"}'] == 0
     assert found['chatkit_send_to_ack_seconds_bucket{le="0.5"}'] == 1
     assert found['chatkit_send_to_ack_seconds_bucket{le="1.0"}'] == 2
+
+
+async def test_messages_of_one_transaction_that_came_at_different_times_are_timed_each() -> None:
+    metrics = Metrics()
+    async with serving(store := GatedStore(), instruments=[metrics]) as server:
+        name = await group(server, "ann")
+        ann = await login(server, "ann")
+        store.hold()
+        ann.say(text(name, "k0"))
+        await anyio.sleep(0.1)  # its transaction has begun
+        for key in ("k1", "k2", "k3"):
+            ann.say(text(name, key))
+            await anyio.sleep(0.2)
+        store.release()
+        await ann.hear(*["MSG_ACK"] * 4)
+        await server._committer.flush()
+
+        found = shown(metrics)
+
+    assert found["chatkit_send_to_ack_seconds_sum"] == pytest.approx(0.7 + 0.6 + 0.4 + 0.2)
 
 
 async def test_delivery_is_timed_for_each_message_and_device_that_was_online() -> None:
@@ -322,6 +342,30 @@ async def test_a_number_of_an_earlier_transaction_that_is_given_again_is_found()
 
     (violation,) = seen.named("seq violation")
     assert (violation.kind, violation.expected_seq, violation.seq) == ("repeated", 3, 2)
+
+
+class BrokenMemberNumbers(GatedStore):
+    """Planted: storage that gives what says who joins a number that was given before."""
+
+    async def commit(self, commands: Sequence[Command]) -> list[Outcome]:
+        return [self._broken(outcome) for outcome in await super().commit(commands)]
+
+    def _broken(self, outcome: Outcome) -> Outcome:
+        if not isinstance(outcome, MembersChanged) or outcome.entry is None:
+            return outcome
+        return replace(outcome, entry=replace(outcome.entry, seq=outcome.entry.seq - 1))
+
+
+async def test_a_number_of_an_entry_that_is_no_message_is_looked_at_too() -> None:
+    seen = Recorder()
+    async with serving(BrokenMemberNumbers(), instruments=[seen]) as server:
+        name = await group(server, "ann", "ben")
+        await login(server, "ann")
+        await server.add_members(name, None, ["cem"])
+        await server._committer.flush()
+
+    (violation,) = seen.named("seq violation")
+    assert (violation.kind, violation.expected_seq, violation.seq) == ("repeated", 2, 1)
 
 
 class NoEntries(GatedStore):

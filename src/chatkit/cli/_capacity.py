@@ -81,7 +81,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     )
     bus_us_per_message: Annotated[Maybe, Meta(description="CPU of NATS for a message.")] = 1.5
     node_mib: Annotated[Maybe, Meta(description="Memory of a node without connections.")] = 37
-    connection_kib: Annotated[Maybe, Meta(description="Memory of an idle connection.")] = 37.3
+    connection_kib: Annotated[Maybe, Meta(description="Memory of an idle connection.")] = 4.4
     sqlite_bytes_per_message: Annotated[Maybe, Meta(description="On disk, beside the payload.")] = 277
     postgres_bytes_per_message: Annotated[
         Maybe, Meta(description="On disk with indexes, beside the payload.")

@@ -57,12 +57,6 @@ def runs_of(pairs: Iterable[Committed]) -> list[Run]:
 def _source(pending: PendingCommand, outcome: Outcome) -> tuple[Session, str] | None:
     """Which session sent a new message, to which conversation; None for what is handed over alone."""
     session, command = pending.session, pending.command
-    if (
-        type(outcome) is not Appended
-        or outcome.repeat
-        or type(command) is not Append
-        or session is None
-        or pending.reply is not None
-    ):
+    if type(outcome) is not Appended or outcome.repeat or type(command) is not Append or session is None:
         return None
     return session, command.conversation_id

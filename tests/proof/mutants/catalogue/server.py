@@ -239,7 +239,7 @@ MUTANTS = (
                 "        return False\n",
             ),
         ),
-        ("L1", "L2", "alarm"),
+        ("L1", "L2", "S25c", "alarm"),  # S25c: receipts wait for entries that do not come
     ),
     Mutant(
         "joined-elsewhere-unheard",

@@ -63,7 +63,7 @@ MUTANTS = (
                 "                self._connection.rollback()\n",
             ),
         ),
-        ("S1", "S7", "alarm"),
+        ("S1", "S7", "S15", "alarm"),  # S15: what was not stored may be a cursor
     ),
     Mutant(
         "seq-outside-transaction",
@@ -412,7 +412,7 @@ MUTANTS = (
                 "    up_to_seq = rules.page_end(intervals, ranges[-1][1] if ranges else None, loaded.head_seq)\n",
             ),
         ),
-        ("S7",),
+        ("S7", "S10"),  # S10: what was passed over comes again, behind what is after it
     ),
     Mutant(
         "page-limit-per-membership",
