@@ -61,15 +61,15 @@ class Results:
     Args:
         lines: What was measured, by name.
         missing: Why a side of a line was not: by both their names.
-        doubt: Why no aim is judged by it; empty: they are.
+        objection: Why no aim is judged by it; empty: they are.
     """
 
     def __init__(
-        self, lines: Mapping[str, Line], missing: Mapping[tuple[str, str], str], doubt: str = ""
+        self, lines: Mapping[str, Line], missing: Mapping[tuple[str, str], str], objection: str = ""
     ) -> None:
         self.lines = lines
         self.missing = missing
-        self._doubt = doubt
+        self._objection = objection
         self.samples: list[Sample] = []
 
     def values(self, line: str, side: str) -> list[float]:
@@ -82,12 +82,12 @@ class Results:
         values = self.values(line, side)
         return statistics.median(values) if values else None
 
-    def doubt(self, line: str) -> str:
+    def objection(self, line: str) -> str:
         """Why an aim of a line is not judged; empty: it is."""
         shares = [it.figures[OTHERS] for it in self.samples if it.line == line and OTHERS in it.figures]
         if shares and statistics.median(shares) > OTHERS_MAX:
             return f"other processes had {statistics.median(shares):.0%} of the cores"
-        return self._doubt
+        return self._objection
 
     def layers(self, line: str) -> dict[str, dict[str, float]]:
         """By side and layer, medians in microseconds; empty where a line has none."""
@@ -187,7 +187,7 @@ def _rows(results: Results, name: str, line: Line) -> Iterator[str]:
             if side == (it.aim.to or it.aim.of):
                 ratios += [f"{it.found:.2f} ({it.least:.2f} - {it.most:.2f})"] if it.aim.to else []
                 verdict = "reached" if it.is_reached else "**not reached**"
-                aims.append(f"{it.aim.at_most:g}: {'not judged' if results.doubt(name) else verdict}")
+                aims.append(f"{it.aim.at_most:g}: {'not judged' if results.objection(name) else verdict}")
         span = f"{min(values):g} - {max(values):g}"
         middle = f"{statistics.median(values):g}"
         yield f"| {work} | {side} | {middle} | {span} | {', '.join(ratios)} | {', '.join(aims)} |"
@@ -231,7 +231,7 @@ def reached(results: Results) -> Sequence[str]:
         for it in results.judged(name):
             to = f" of {it.aim.to}" if it.aim.to else f" {results.lines[name].unit}"
             verdict = "reached" if it.is_reached else "NOT reached"
-            if results.doubt(name):
-                verdict = f"not judged: {results.doubt(name)}"
+            if results.objection(name):
+                verdict = f"not judged: {results.objection(name)}"
             lines.append(f"{name}: {it.aim.of} {it.found:.2f}{to}, aim {it.aim.at_most:g}: {verdict}")
     return lines

@@ -52,7 +52,7 @@ def test_the_report_has_every_side_and_says_why_one_is_not_there(results: Result
     assert "| chatkit | 1.0 | 1.0 | 1.0 | 1.0 | 1.0 |" in text
 
 
-def test_what_is_in_doubt_is_not_judged(results: Results) -> None:
+def test_what_was_measured_on_a_busy_machine_is_not_judged(results: Results) -> None:
     results.samples = [replace(it, figures={**it.figures, OTHERS: 0.5}) for it in results.samples]
     assert report.reached(results)[0].endswith("aim 0.3: not judged: other processes had 50% of the cores")
 

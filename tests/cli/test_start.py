@@ -6,7 +6,10 @@ import subprocess
 import sys
 
 import click
+import pytest
+from click.testing import CliRunner
 
+from chatkit.cli import main
 from chatkit.cli.commands import COMMANDS, chatkit, command
 
 
@@ -31,6 +34,23 @@ def test_a_command_loads_no_other_one() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == []
+
+
+def test_a_word_that_is_nearly_a_command_is_answered_with_that_command() -> None:
+    done = CliRunner().invoke(chatkit, ["verfy"])
+    assert done.exit_code == 2
+    assert "Did you mean 'verify'?" in done.output
+
+
+def test_a_missing_package_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setitem(sys.modules, "rich.table", None)
+    monkeypatch.setattr(sys, "argv", ["chatkit", "capacity"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert str(ended.value) == "the command line needs rich: pip install 'chatkit-engine[cli]'"
 
 
 def test_every_command_is_there_and_named_as_it_is_called() -> None:

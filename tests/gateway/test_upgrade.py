@@ -84,6 +84,9 @@ LEFT = {
     "no connection": request(without="Connection"),
     "a connection that is closed": request(Connection="close"),
     "more of a connection": request(Connection="Upgrade, close"),
+    "a subprotocol of two words": request(Sec_WebSocket_Protocol="chatkit.v1.json, a b"),
+    "a subprotocol that is no token": request(Sec_WebSocket_Protocol="chatkit.v1.json, @"),
+    "an empty subprotocol": request(Sec_WebSocket_Protocol="chatkit.v1.json,"),
     "a body": request(Content_Length="0"),
     "a body in chunks": request(Transfer_Encoding="chunked"),
     "a body that waits": request(Expect="100-continue"),
@@ -282,6 +285,19 @@ def with_middleware(app: Starlette) -> Starlette:
     return app
 
 
+def with_a_wrapper_inside(app: Starlette) -> Starlette:
+    """A host that puts something around what Starlette builds."""
+    build = app.build_middleware_stack
+    app.build_middleware_stack = lambda: wrapped(build())  # type: ignore[method-assign, arg-type, return-value]
+    return app
+
+
+def with_a_wrapper_around_the_router(app: Starlette) -> Starlette:
+    """A host that puts something around the routes."""
+    app.router.middleware_stack = wrapped(app.router.middleware_stack)  # type: ignore[assignment]
+    return app
+
+
 def with_a_route_before(app: Starlette) -> Starlette:
     """A host that answers itself where it likes."""
     app.router.routes.insert(0, app.router.routes.pop())
@@ -293,13 +309,25 @@ def with_a_route_before(app: Starlette) -> Starlette:
     [
         (wrapped, {}),
         (with_middleware, {}),
+        (with_a_wrapper_inside, {}),
+        (with_a_wrapper_around_the_router, {}),
         (with_a_route_before, {}),
         (None, {"ws": WebSocketsSansIOProtocol}),
         (None, {"ws_ping_interval": 20.0}),
         (None, {"ws_per_message_deflate": True}),
         (None, {"root_path": "/chat"}),
     ],
-    ids=["wrapped", "middleware", "a route", "another protocol", "pings", "compression", "a root path"],
+    ids=[
+        "wrapped",
+        "middleware",
+        "built",
+        "around the router",
+        "a route",
+        "another protocol",
+        "pings",
+        "compression",
+        "a root path",
+    ],
 )
 async def test_a_host_that_wants_a_say_has_one(
     around: Callable[[Starlette], ASGIApp] | None, settings: dict[str, Any], seen: list[Scope]

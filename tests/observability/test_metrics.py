@@ -25,7 +25,9 @@ from chatkit.observability.figures import LABEL_VALUES_MAX, Counter, Histogram
 from chatkit.observability.instrument import FailedBatch, Instruments
 from chatkit.ports import Ports
 from chatkit.push.base import Dead, Delivered, Push, Result, Retry
-from chatkit.server.live.delivery_times import TIMED_PER_SECOND
+from chatkit.server.live.audience import Audience
+from chatkit.server.live.delivery_times import TIMED_PER_SECOND, DeliveryTimes
+from chatkit.server.moderation.verdicts import Allow, Submission
 from chatkit.server.seq_check import SeqCheck
 from chatkit.storage import base
 from chatkit.storage.base import Appended, Command, Entry, MembersChanged, Outcome
@@ -150,6 +152,32 @@ async def test_delivery_is_timed_for_each_message_and_device_that_was_online() -
     found = [took_s for batch in seen.named("committed") for took_s in Counted(batch.delivery_s).elements()]
     assert sorted(found[:2]) == pytest.approx([0.25, 0.75], abs=0.05)
     assert found[2:] == pytest.approx([1.0], abs=0.05)
+
+
+async def test_a_clock_that_was_ahead_stops_no_timing() -> None:
+    times, audience = DeliveryTimes({}), Audience("c", "GROUP", "e", 0, 2)
+    for seq, server_ts in enumerate([3_600_000, *range(1_000, 300_000, 1_000)], 1):
+        times.published(audience, [Entry("c", "e", f"e-{seq}", seq, "ann", server_ts, b"{}", f"k{seq}")])
+    assert audience.timed[-1] == (300, 300, 299_000, "ann")
+
+
+async def allow_all(submissions: Sequence[Submission]) -> Sequence[Allow]:
+    """A moderator that has nothing against anything."""
+    return [Allow() for _ in submissions]
+
+
+async def test_repeats_are_counted_beside_a_moderator_too() -> None:
+    metrics = Metrics()
+    async with serving(instruments=[metrics], moderator=allow_all) as server:
+        name = await group(server, "ann")
+        ann = await login(server, "ann")
+        for _ in range(3):
+            ann.say(text(name, "k1"))
+            await ann.hear("MSG_ACK")
+        await server._committer.flush()
+        found = risen(metrics)
+    sends = {result: found[f'chatkit_sends_total{{result="{result}"}}'] for result in ("stored", "repeat")}
+    assert sends == {"stored": 1, "repeat": 2}
 
 
 async def test_messages_of_one_frame_are_each_timed_for_each_device_once() -> None:

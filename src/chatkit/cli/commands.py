@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Final
 
@@ -37,19 +38,25 @@ def command(name: str) -> click.Command:
     return found
 
 
-class Commands(click.Group):
-    """A group that loads a command when it is asked for: one needs a database's driver, and another nothing."""
+class Commands(Mapping[str, click.Command]):
+    """The commands, each loaded when it is asked for: one needs a database's driver, and another nothing."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """By name, as in any group."""
-        return sorted(COMMANDS)
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        return command(name)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """None: there is no such command."""
-        return command(cmd_name) if cmd_name in COMMANDS else None
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    commands=Commands(),  # type: ignore[arg-type] # nothing is ever added to them
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="chatkit-engine", prog_name="chatkit")
 def chatkit() -> None:
     """Reliable chat: a server engine and a client SDK."""

@@ -27,6 +27,7 @@ from .websocket_asgi import WEBSOCKET_PATH, ChatApp
 _START = f"GET {WEBSOCKET_PATH} HTTP/1.1\r\n".encode()
 _BYTES_MAX = 8 * 1024
 _FIELDS = re.compile(rb"(?:[-!#$%&'*+.^_`|~0-9A-Za-z]++:[\t -~]*+\r\n)++\r\n")
+_TOKENS = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]++(?:[\t ]*+,[\t ]*+[-!#$%&'*+.^_`|~0-9A-Za-z]++)*+")
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CONNECTION = frozenset({b"upgrade", b"keep-alive, upgrade"})
@@ -48,7 +49,7 @@ class Upgrade(NamedTuple):
     def subprotocols(self) -> list[str]:
         """What the client offers."""
         offered = self.headers.get(b"sec-websocket-protocol")
-        return [] if offered is None else [it.strip() for it in offered.decode("ascii").split(",")]
+        return [] if offered is None else [it.strip(" \t") for it in offered.decode("ascii").split(",")]
 
     def answer(self, subprotocol: str | None, more: Sequence[tuple[bytes, bytes]]) -> bytes:
         """What makes it a WebSocket; with further headers."""
@@ -92,6 +93,7 @@ def upgrade_of(data: bytes) -> Upgrade | None:
         and headers.get(b"connection", b"").lower() in _CONNECTION
         and headers.get(b"sec-websocket-version") == b"13"
         and _KEY.fullmatch(headers.get(b"sec-websocket-key", b"")) is not None
+        and _TOKENS.fullmatch(headers.get(b"sec-websocket-protocol", b"none")) is not None
         and b"host" in headers
         and _WITH_A_BODY.isdisjoint(headers)
     )

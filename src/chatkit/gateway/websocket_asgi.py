@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from types import MethodType
+from typing import Any, Final
 
 import anyio
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
@@ -100,6 +102,10 @@ def _cors(origins: Sequence[str], methods: Sequence[str], *, credentials: bool) 
     ]
 
 
+_CALL: Final = Starlette.__call__
+"""As it was when this was loaded: what follows requests may put something around it."""
+
+
 class ChatApp(Starlette):
     """Puts the security headers on every answer, and takes a path as it was sent: `%2F` separates nothing."""
 
@@ -111,7 +117,13 @@ class ChatApp(Starlette):
     @property
     def endpoint(self) -> WebSocketEndpoint | None:
         """Whoever answers at `WEBSOCKET_PATH`; None once the host has put something around or before it."""
-        untouched = (self.user_middleware, self.router.routes[0]) == self._own
+        untouched = (
+            (self.user_middleware, self.router.routes[0]) == self._own
+            and Starlette.__call__ is _CALL
+            and "build_middleware_stack" not in vars(self)
+            and type(self.middleware_stack) in (ServerErrorMiddleware, type(None))
+            and type(self.router.middleware_stack) is MethodType
+        )
         return self._endpoint if untouched else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

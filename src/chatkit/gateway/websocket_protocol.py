@@ -170,7 +170,7 @@ class ChatHttpProtocol(H11Protocol, UvicornConnection):
         self._strangers.leave(self)
         self.connections.discard(self)
         if self.logger.isEnabledFor(logging.INFO):
-            address = "{}:{}".format(*self.client) if self.client else ""
+            address = request.client_address or ""  # of the client that a trusted proxy speaks for
             self.logger.info('%s - "WebSocket %s" [accepted]', address, WEBSOCKET_PATH)
         subprotocol = codec.subprotocol if upgrade.subprotocols else None
         self.transport.write(upgrade.answer(subprotocol, self.server_state.default_headers))

@@ -199,7 +199,8 @@ class Metrics(Instrument):
         """All but the new messages."""
         commands, outcomes = zip(*others, strict=True)
         kinds = collections.Counter(zip(map(type, commands), map(type, outcomes), strict=True))
-        self._sends.add(kinds[Append, Appended], "repeat")
+        repeats = [n for (it, outcome), n in kinds.items() if outcome is Appended and issubclass(it, Append)]
+        self._sends.add(sum(repeats), "repeat")
         for command_type, kind in _ACKS.items():
             self._acks.add(kinds[command_type, Advanced], kind)
         if any(outcome_type is Refused for _, outcome_type in kinds):
