@@ -54,7 +54,7 @@ class Commands(Mapping[str, click.Command]):
 
 
 @click.group(
-    commands=Commands(),  # type: ignore[arg-type] # nothing is ever added to them
+    commands=Commands(),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="chatkit-engine", prog_name="chatkit")
