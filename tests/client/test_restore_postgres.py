@@ -42,7 +42,7 @@ class Dump:
         self._server.dump(self._database, self._file)
 
     def put_back(self, stack: ExitStack) -> str:
-        server = stack.enter_context(serving())
+        server = stack.enter_context(serving(alike=False))
         address = server.new_database()
         server.load(self._file, address.rsplit("/", 1)[1].partition("?")[0])
         return address

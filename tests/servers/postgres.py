@@ -107,10 +107,14 @@ def _readable_binaries(user: str | None) -> Path:
 def _fresh_cluster(user: str | None) -> Path:
     """A cluster that nobody has used."""
     folder = _kept_folder() / "fresh"
+    _init(folder, user)
+    return folder
+
+
+def _init(folder: Path, user: str | None) -> None:
     initdb = str(_readable_binaries(user) / "initdb")
     options = ["-U", "chatkit", "-A", "trust", "-E", "UTF8", "--locale=C", "-N", "-D", str(folder)]
-    _run(initdb, *options, user=user, folder=_kept_folder())
-    return folder
+    _run(initdb, *options, user=user, folder=folder.parent)
 
 
 def _run(*command: str, user: str | None, folder: Path) -> None:
@@ -130,6 +134,7 @@ class PostgresServer:
     Args:
         folder: An empty one; everything is in it.
         copied_from: A server that runs: this one becomes its standby.
+        alike: Whether it may begin as a copy of a fresh one, which is sooner there: all of them have one identifier.
         backup: A folder that `back_up` filled: this one begins as a copy of it, and recovers first where that says so.
         settings: Beside those of every test server.
     """
@@ -139,6 +144,8 @@ class PostgresServer:
         folder: Path,
         copied_from: PostgresServer | None = None,
         backup: Path | None = None,
+        *,
+        alike: bool = True,
         **settings: str,
     ) -> None:
         self._folder = folder
@@ -151,8 +158,12 @@ class PostgresServer:
         self._log: str | None = None
         self.port = free_port()
         folder.chmod(0o777)
-        if copied_from is None:
-            self._take(backup or _fresh_cluster(self._user))
+        if backup is not None:
+            self._take(backup)
+        elif copied_from is None and alike:
+            self._take(_fresh_cluster(self._user))
+        elif copied_from is None:
+            _init(self._data, self._user)
         else:
             primary = f"host=127.0.0.1 port={copied_from.port} user=chatkit"
             how = ["pg_basebackup", "-d", primary, "-R", "-X", "stream", "-c", "fast", "-N"]
@@ -312,12 +323,17 @@ class PostgresServer:
 
 @contextmanager
 def serving(
-    copied_from: PostgresServer | None = None, backup: Path | None = None, **settings: str
+    copied_from: PostgresServer | None = None,
+    backup: Path | None = None,
+    *,
+    alike: bool = True,
+    **settings: str,
 ) -> Iterator[PostgresServer]:
-    """A server that runs until the end of the block; a standby of another one, or begun from a backup."""
+    """A server that runs until the end of the block; a standby of another one, or begun from a backup; or `alike`, or
+    with an identifier of its own, as a dump needs that is put back elsewhere."""
     folder = Path(tempfile.mkdtemp(prefix="chatkit-postgres-"))
     try:
-        server = PostgresServer(folder, copied_from, backup, **settings)
+        server = PostgresServer(folder, copied_from, backup, alike=alike, **settings)
         server.start()
         try:
             yield server

@@ -78,7 +78,7 @@ async def test_a_dump_in_another_cluster_is_put_back(
 ) -> None:
     dump = server.shared / "log.dump"
     server.dump(name_of(log), dump)
-    with serving() as other:
+    with serving(alike=False) as other:
         address = other.new_database()
         other.load(dump, name_of(address))
         async with opened(address) as store:
