@@ -97,7 +97,7 @@ archive: setup
 matrix: setup
 	VENV=$(VENV) scripts/matrix
 
-# What chatkit costs beside socket.io (needs Node.js), python-socketio and a bare prototype, half an hour: report and pictures in bench/.
+# What chatkit costs beside socket.io (needs Node.js), python-socketio and a bare prototype, a quarter of an hour: report and pictures in bench/.
 # QUICK=1 for a minute. The longest log has 10 million messages: 3 GB, and minutes to fill; STORED=1000000 for less.
 bench: setup
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(STORED),--stored $(STORED))

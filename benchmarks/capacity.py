@@ -28,14 +28,13 @@ from chatkit.storage.base import Append, Command, CreateConversation, OpenSessio
 from chatkit.storage.postgres import PostgresStore
 from chatkit.storage.sqlite import SqliteStore
 
-from .measured import database_cpu_s
+from .measured import database_cpu_s, process_cpu_s
 from .node import Node, node
 from .pinned import cores
 from .postgres import postgres
 from .wire_client import connect
 from .workloads import Pairs, idle
 
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _NOW = 1_700_000_000_000
 _BODY = json.dumps({"type": "TEXT", "text": "x" * 120}, separators=(",", ":")).encode()
 STORED, CONVERSATIONS, BATCH = 200_000, 2_000, 250
@@ -112,10 +111,10 @@ def messages(seconds: float) -> Figures:
         os.sched_setaffinity(bus.pid, {cores()[0]})
         address, bus_address = server.new_database(), f"nats://127.0.0.1:{bus.port}"
         with node(storage=address, bus=bus_address) as here, node(storage=address, bus=bus_address) as there:
-            measured, bus_us = Measured(server, address, [here, there]), _process_us(bus.pid)
+            measured, bus_us = Measured(server, address, [here, there]), 1e6 * process_cpu_s(bus.pid)
             pairs = Pairs(here, 100, 16, "x", there)
             crossing = asyncio.run(spent(measured, pairs, seconds))
-            bus_us = _process_us(bus.pid) - bus_us
+            bus_us = 1e6 * process_cpu_s(bus.pid) - bus_us
     alone_us = crossing.commands * server_command + crossing.transactions * server_transaction
     return {
         "server_us_per_command": server_command,
@@ -125,11 +124,6 @@ def messages(seconds: float) -> Figures:
         "server_us_per_crossing": round(max(0.0, crossing.node_us - alone_us) / crossing.messages, 1),
         "bus_us_per_message": round(bus_us / pairs.acked, 1),
     }
-
-
-def _process_us(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return 1e6 * (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 def connections() -> Figures:

@@ -15,9 +15,8 @@ from typing import Any
 
 from .node import Node, node
 from .wire_client import WireClient, connect
+from .workloads import AT_ONCE, source_of
 
-PER_ADDRESS = 500
-AT_ONCE = 50
 WARM = 50
 BEAT_S = 20.0
 LATE_S = 60.0
@@ -39,8 +38,8 @@ class Crowd:
             self.clients += await asyncio.gather(*(self._one(number) for number in numbers))
 
     async def _one(self, number: int) -> WireClient:
-        source = f"127.0.0.{2 + number // PER_ADDRESS}"
-        return await connect(self._node.port, self._node.token(f"i{number}"), "d", self._heard, source=source)
+        token, source = self._node.token(f"i{number}"), source_of(number)
+        return await connect(self._node.port, token, "d", self._heard, source=source)
 
     def _heard(self, _: WireClient, events: list[dict[str, Any]]) -> None:
         self.answers += sum(event["event"] == "PONG" for event in events)

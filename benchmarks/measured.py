@@ -120,6 +120,11 @@ def _user_and_kernel_s(task: Path) -> tuple[float, float]:
     return int(fields[11]) / _TICKS_PER_S, int(fields[12]) / _TICKS_PER_S
 
 
+def process_cpu_s(pid: int) -> float:
+    """User and system seconds of all threads of a process so far."""
+    return sum(_user_and_kernel_s(Path(f"/proc/{pid}")))
+
+
 def database_cpu_s(first: int) -> float:
     """User and system seconds of all processes of PostgreSQL, those that have ended too; `first` started the others."""
     ticks = 0

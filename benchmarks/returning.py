@@ -27,18 +27,13 @@ from .rivals.servers import Socketio, socketio
 from .talker import TEXT
 from .tree import CannotMeasureError, Tree
 from .wire_client import WireClient, connect
-from .workloads import PER_ADDRESS, Figures
+from .workloads import Figures, source_of
 
 CLIENTS, MISSED = 1_000, 20
 SENDERS = 10
 DEVICE = "d"
 QUIET_S = 0.5
 """After the last answer: confirmations are stored a moment later."""
-
-
-def source_of(number: int) -> str:
-    """The address that a client comes from."""
-    return f"127.0.0.{2 + number // PER_ADDRESS}"
 
 
 async def measured(

@@ -25,7 +25,7 @@ from .returning import Chatkit as ReturningToChatkit
 from .returning import Rival as ReturningToSocketio
 from .rivals.installed import install_node, install_python
 from .rivals.servers import prototype, python_socketio, socketio
-from .workloads import Figures, Group, Pairs, Silent, Turns, connected, idle
+from .workloads import Figures, Group, Pairs, Silent, Turns, connected, idle, leave
 
 CHATKIT = "chatkit"
 SOCKETIO = "socket.io, better-sqlite3"
@@ -225,8 +225,7 @@ def among_connections(count: int, sitting: Sitting) -> Figures:
             others = [f"i{number}" for number in range(count - 2 * TALKING)]
             idle_ones = await connected(server, others, Silent())
             figures = await Pairs(server, TALKING, 16, "p").run(sitting.seconds / 3, sitting.seconds)
-            for it in idle_ones:
-                it.close()
+            await leave(idle_ones)
             return figures
 
         return loaded(server, load())
@@ -281,13 +280,11 @@ _DELIVERY = ("us of CPU a delivery", "server_cpu_us_per_delivery")
 
 
 def _sqlite_sides(work: Work, *, every: bool = False) -> dict[str, Side]:
-    sides = {
-        CHATKIT: Side(on(chatkit, work)),
-        SOCKETIO: Side(on(socketio, work), install_node),
-        PYTHON_SOCKETIO: Side(on(python_socketio, work), install_python),
-        PROTOTYPE: Side(on(prototype, work), install_python),
-    }
-    return sides if every else dict(list(sides.items())[:2])
+    sides = {CHATKIT: Side(on(chatkit, work)), SOCKETIO: Side(on(socketio, work), install_node)}
+    if every:
+        sides[PYTHON_SOCKETIO] = Side(on(python_socketio, work), install_python)
+        sides[PROTOTYPE] = Side(on(prototype, work), install_python)
+    return sides
 
 
 LINES: dict[str, Line] = {

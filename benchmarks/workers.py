@@ -31,14 +31,13 @@ from tests.servers.nats import nats_process
 from tests.servers.postgres import PostgresServer, serving
 from tests.servers.process import ServerProcess, running
 
-from .measured import database_cpu_s
+from .measured import database_cpu_s, process_cpu_s
 from .node import SECRET, SERVE, Node
 from .pinned import START_TIMEOUT_S, end, said_by
 from .tree import HERE, CannotMeasureError, Tree
 from .workloads import Pairs
 
 PAIRS, WINDOW = 100, 16
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PERIOD_US = 10_000
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -101,12 +100,6 @@ class Processes(Node):
     def cpu_s(self) -> float:
         """Of all of them; the parent does nothing."""
         return sum(map(process_cpu_s, self.pids))
-
-
-def process_cpu_s(pid: int) -> float:
-    """User and system seconds of all threads of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 def _children(pid: int) -> list[int]:

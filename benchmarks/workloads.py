@@ -282,6 +282,11 @@ class Silent:
     def on_delivered(self, talker: Talker, count: int) -> None: ...
 
 
+def source_of(number: int) -> str:
+    """The address of this machine that a connection comes from."""
+    return f"127.0.0.{2 + number // PER_ADDRESS}"
+
+
 async def connected(
     node: MeasuredServer, users: list[str], listener: Pairs | Turns | Group | Silent, first: int = 0
 ) -> list[Talker]:
@@ -289,9 +294,7 @@ async def connected(
     talkers: list[Talker] = []
     for start in range(0, len(users), AT_ONCE):
         some = enumerate(users[start : start + AT_ONCE], first + start)
-        talkers += await asyncio.gather(
-            *(node.connect(user, listener, f"127.0.0.{2 + at // PER_ADDRESS}") for at, user in some)
-        )
+        talkers += await asyncio.gather(*(node.connect(user, listener, source_of(at)) for at, user in some))
     return talkers
 
 

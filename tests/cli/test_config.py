@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 
 from chatkit.cli.commands import chatkit
-from chatkit.cli.commands import command as command_named
 from chatkit.cli.configured import all_names, by_file, is_setting
 from chatkit.cli.masking import is_secret, masked, masked_address
 from chatkit.cli.settings import fields, variable_of
@@ -34,7 +33,7 @@ SECRETS = ["hunter2", "TOKEN-OF-NATS", "a-secret-of-the-receiver-with-32-bytes",
 
 
 def options(command: str) -> list[click.Option]:
-    return [it for it in command_named(command).params if isinstance(it, click.Option)]
+    return [it for it in chatkit.commands[command].params if isinstance(it, click.Option)]
 
 
 SETTINGS = [(command, it) for command in NODES for it in options(command) if is_setting(it)]
@@ -57,7 +56,7 @@ def params(command: str, *arguments: str, env: Mapping[str, str] | None = None, 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (env or {}).items():
             patch.setenv(name, value)
-        return command_named(command).make_context(command, [*required, *arguments]).params
+        return chatkit.commands[command].make_context(command, [*required, *arguments]).params
 
 
 def sample(option: click.Option) -> tuple[str, Any]:
@@ -202,8 +201,8 @@ def test_a_file_in_the_working_directory_that_others_may_write_is_refused(tmp_pa
     (tmp_path / "chatkit.toml").write_text("port = 1\n")
     (tmp_path / "chatkit.toml").chmod(0o666)
     with pytest.raises(click.UsageError, match="name it by --config"):
-        command_named("serve").make_context("serve", [])
-    found = command_named("serve").make_context("serve", ["--config", "chatkit.toml"]).params
+        chatkit.commands["serve"].make_context("serve", [])
+    found = chatkit.commands["serve"].make_context("serve", ["--config", "chatkit.toml"]).params
     assert found["port"] == 1
 
 

@@ -10,30 +10,26 @@ import pytest
 from click.testing import CliRunner
 
 from chatkit.cli import main
-from chatkit.cli.commands import COMMANDS, chatkit, command
+from chatkit.cli.commands import COMMANDS, chatkit
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has after it."""
+    program = f"import sys\n{statement}\nprint(*sys.modules)\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 def test_the_demo_is_not_loaded_before_it_is_shown() -> None:
-    program = (
-        "import sys\n"
-        "import chatkit.cli.commands\n"
-        "print(*sorted(name for name in sys.modules if name.startswith(('chatkit._demo', 'rich'))))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-
-    assert done.stdout.split() == []
+    found = loaded_by("import chatkit.cli.commands")
+    assert "chatkit.cli.commands" in found
+    assert sorted(name for name in found if name.startswith(("chatkit._demo", "rich"))) == []
 
 
 def test_a_command_loads_no_other_one() -> None:
-    program = (
-        "import sys\n"
-        "from chatkit.cli.commands import command\n"
-        "command('token')\n"
-        "print(*sorted({'asyncpg', 'uvicorn', 'chatkit.cli.serve', 'chatkit.cli.doctor'} & set(sys.modules)))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-
-    assert done.stdout.split() == []
+    found = loaded_by("from chatkit.cli.commands import chatkit; chatkit.commands['token']")
+    assert "chatkit.cli.token" in found
+    assert {"asyncpg", "uvicorn", "chatkit.cli.serve", "chatkit.cli.doctor"} & found == set()
 
 
 def test_a_word_that_is_nearly_a_command_is_answered_with_that_command() -> None:
@@ -55,6 +51,6 @@ def test_a_missing_package_is_named_in_one_line(
 
 def test_every_command_is_there_and_named_as_it_is_called() -> None:
     for name in COMMANDS:
-        assert command(name).name == name
+        assert chatkit.commands[name].name == name
     assert chatkit.list_commands(click.Context(chatkit)) == sorted(COMMANDS)
     assert chatkit.get_command(click.Context(chatkit), "no-such") is None

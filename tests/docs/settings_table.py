@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from chatkit.cli.commands import command as command_named
+from chatkit.cli.commands import chatkit
 from chatkit.cli.configured import node_options
 from chatkit.cli.settings import default_of, fields, option_of, said
 from chatkit.server.archiving.config import ArchiveConfig
@@ -29,7 +29,7 @@ def options_table() -> str:
     """Options of `serve` and `worker`, with who takes them."""
     rows = ["| name | default | of | |", "|---|---|---|---|"]
     for name, option in node_options().items():
-        takes = {it: p for it in ("serve", "worker") for p in command_named(it).params if p.name == name}
+        takes = {it: p for it in ("serve", "worker") for p in chatkit.commands[it].params if p.name == name}
         defaults = dict.fromkeys(f"`{said(it.default)}`" for it in takes.values() if _has_default(it))
         words = option.help or "The secret itself: by variable and file only, never on the command line."
         rows.append(f"| `{name}` | {' / '.join(defaults)} | {' '.join(takes)} | {_cell(words)} |")

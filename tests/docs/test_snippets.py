@@ -125,11 +125,10 @@ def _command(words: list[str]) -> list[str]:
     found: list[str] = []
     group: click.Command = chatkit
     for word in words:
-        inner = isinstance(group, click.Group) and group.get_command(click.Context(group), word)
-        if not inner:
+        if not isinstance(group, click.Group) or word not in group.commands:
             break
         found.append(word)
-        group = inner
+        group = group.commands[word]
     return found
 
 

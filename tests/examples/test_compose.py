@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from chatkit.assemble import open_bus, open_store
-from chatkit.cli.commands import command as command_named
+from chatkit.cli.commands import chatkit
 from chatkit.cli.common import SECRET_ENV
 from chatkit.cli.configured import all_names
 from chatkit.cli.settings import fields, variable_of
@@ -47,7 +47,7 @@ def test_the_command_lines_are_those_of_chatkit(service: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in settings.items():
             patch.setenv(variable, value)
-        context = command_named(name).make_context(name, list(arguments))
+        context = chatkit.commands[name].make_context(name, list(arguments))
     assert context.params["storage"] == settings["CHATKIT_STORAGE"]
 
 

@@ -31,20 +31,14 @@ COMMANDS: Final = {
 """The command in each module of this package that has one."""
 
 
-def command(name: str) -> click.Command:
-    """The command of a name that is in `COMMANDS`."""
-    found = getattr(import_module(f".{name}", __package__), COMMANDS[name])
-    assert isinstance(found, click.Command)
-    return found
-
-
 class Commands(Mapping[str, click.Command]):
     """The commands, each loaded when it is asked for: one needs a database's driver, and another nothing."""
 
     def __getitem__(self, name: str) -> click.Command:
-        if name not in COMMANDS:
-            raise KeyError(name)
-        return command(name)
+        attribute = COMMANDS[name]
+        command = getattr(import_module(f".{name}", __package__), attribute)
+        assert isinstance(command, click.Command)
+        return command
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)

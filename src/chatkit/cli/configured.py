@@ -100,11 +100,11 @@ def is_setting(parameter: click.Parameter) -> bool:
 
 def node_options() -> dict[str, click.Option]:
     """The settings that are options of a node or a worker, in their order; where both have one, the node's."""
-    from .commands import command  # which imports this
+    from .commands import chatkit  # which imports this
 
     options: dict[str, click.Option] = {}
-    for name in _NODES:
-        for parameter in filter(is_setting, command(name).params):
+    for command in _NODES:
+        for parameter in filter(is_setting, chatkit.commands[command].params):
             assert isinstance(parameter, click.Option)
             options.setdefault(str(parameter.name), parameter)
     return options

@@ -41,7 +41,7 @@ class SeqCheck:
         """A batch was stored, each run of it of one conversation: its entries must be above what was there, and without
         a hole between them.
 
-        Nothing is kept of a batch until it is whole: where the store takes several, their ends are not in order.
+        How far numbers have come is kept once a batch is whole: where the store takes several, they end in any order.
         """
         reached: dict[str, int] = {}
         for run in runs:
