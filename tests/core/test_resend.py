@@ -407,14 +407,14 @@ def test_what_left_once_is_known() -> None:
     assert again.may_have_left(("c-1", "a"))
 
 
-def test_what_is_held_is_not_sent_again_on_this_connection_and_first_on_the_next() -> None:
+def test_what_is_held_is_not_sent_again_before_its_time_and_first_on_the_next_connection() -> None:
     queue = ResendQueue()
     for order, key in enumerate(("a", "b", "c"), 1):
         queue.add(PendingSend("c-1", key, b"{}", order))
     assert [it.client_msg_id for it in queue.take(0.0)] == ["a", "b", "c"]
-    assert queue.hold("c-1", "a")
-    assert not queue.hold("c-1", "a")
-    assert not queue.hold("c-1", "none")
+    assert queue.hold("c-1", "a", 160.0)
+    assert not queue.hold("c-1", "a", 160.0)
+    assert not queue.hold("c-1", "none", 160.0)
     queue.resolve("c-1", "b")
     queue.resolve("c-1", "c")
     held = queue.find("c-1", "a")
@@ -423,7 +423,7 @@ def test_what_is_held_is_not_sent_again_on_this_connection_and_first_on_the_next
     assert queue.is_held(held)
     assert (len(queue), queue.unanswered) == (1, 0)
     assert queue.take(100.0) == []
-    assert queue.wait_s(100.0) is None
+    assert queue.wait_s(100.0) == 60.0
     queue.add(PendingSend("c-1", "d", b"{}", 4))
     assert [it.client_msg_id for it in queue.take(100.0)] == ["d"]
     queue.disconnected()
@@ -431,11 +431,73 @@ def test_what_is_held_is_not_sent_again_on_this_connection_and_first_on_the_next
     assert [it.client_msg_id for it in queue.take(100.0)] == ["a", "d"]
 
 
+def test_what_is_held_is_asked_about_at_its_time_and_stays_held_meanwhile() -> None:
+    queue = ResendQueue()
+    add(queue, "a", "b")
+    a, b = queue.take(0.0)
+    queue.hold("c-1", "a", 60.0)
+    queue.hold("c-1", "b", 61.0)
+
+    assert taken(queue, 60.5) == ["a"]
+    assert (queue.is_held(a), queue.unanswered) == (True, 0)
+    assert queue.wait_s(60.5) == 0.5
+    assert not queue.hold("c-1", "a", 120.0), "that is no news"
+    assert taken(queue, 61) == ["b"]
+    queue.put_back("c-1", "b", ready_at_s=70.0)
+    assert queue.is_held(b), "a server that has no time knows nothing of a decision"
+    assert taken(queue, 69) == []
+    assert taken(queue, 70) == ["b"]
+    assert queue.resolve("c-1", "b") == b
+    assert queue.resolve("c-1", "a") == a
+    assert (len(queue), queue.unanswered, queue.wait_s(200.0)) == (0, 0, None)
+
+
+def test_what_was_asked_about_when_a_connection_ends_is_sent_with_the_next() -> None:
+    queue = ResendQueue()
+    add(queue, "a", "b")
+    queue.take(0.0)
+    queue.hold("c-1", "a", 60.0)
+    queue.hold("c-1", "b", 90.0)
+    assert taken(queue, 60) == ["a"]
+
+    queue.disconnected()
+
+    assert queue.unanswered == 2
+    assert taken(queue, 61) == ["a", "b"]
+
+
+def test_the_log_may_show_what_is_held_while_it_is_asked_about() -> None:
+    queue = ResendQueue()
+    add(queue, "a")
+    queue.take(0.0)
+    queue.hold("c-1", "a", 60.0)
+    queue.take(60.0)
+
+    assert queue.resolve("c-1", "a", answered=False) is not None
+    assert (len(queue), queue.unanswered) == (0, 0)
+    assert queue.find("c-1", "a") is not None, "its answer is still owed"
+    queue.disconnected()
+    assert queue.find("c-1", "a") is None
+
+
+def test_what_is_held_alone_in_its_conversation_takes_any_answer() -> None:
+    queue = ResendQueue()
+    add(queue, "a", "b")
+    queue.take(0.0)
+    queue.hold("c-1", "a", 60.0)
+    queue.resolve("c-1", "b")
+
+    assert queue.failed_tries("c-1") == 1
+    assert not queue.put_back("c-1", "a", ready_at_s=5.0), "it was not under way"
+    assert queue.resolve("c-1", "a", answered=False) is not None
+    assert len(queue) == 0
+
+
 def test_the_log_resolves_what_is_held() -> None:
     queue = ResendQueue()
     queue.add(PendingSend("c-1", "a", b"{}", 1))
     queue.take(0.0)
-    queue.hold("c-1", "a")
+    queue.hold("c-1", "a", 60.0)
 
     assert queue.resolve("c-1", "a", answered=False) is not None
     assert (len(queue), queue.unanswered, queue.find("c-1", "a")) == (0, 0, None)

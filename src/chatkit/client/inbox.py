@@ -597,7 +597,7 @@ class Inbox:
         if self._outbox.find(conversation_id, client_msg_id) is None:
             return False
         if event.code == HeldError.code:
-            if self._outbox.hold(conversation_id, client_msg_id):
+            if self._outbox.hold(conversation_id, client_msg_id, retry_after_of(event.retry_after_ms)):
                 effects.held((conversation_id, client_msg_id), HeldError(event.message))
         elif event.retryable:
             too_fast = event.code == RateLimitedError.code

@@ -45,6 +45,9 @@ logger = logging.getLogger(__name__)
 _SILENCE_S = 30.0
 """A cursor that was sent so long ago and not refused was taken."""
 
+HELD_RETRY_S = 60.0
+"""After so long a message that is kept for review is asked about, where the server names no time."""
+
 DELIVERED_REF = "delivered"
 READ_REF = "read"
 
@@ -247,9 +250,19 @@ class Outbox:
         too_fast_s = retry_after_s if too_fast else None
         self._queue.put_back(conversation_id, client_msg_id, self._clock.now_s() + pause_s, too_fast_s)
 
-    def hold(self, conversation_id: str, client_msg_id: str) -> bool:
-        """The server keeps it for review. Returns whether that is new; the caller tells the app."""
-        return self._queue.hold(conversation_id, client_msg_id)
+    def hold(self, conversation_id: str, client_msg_id: str, retry_after_s: float | None) -> bool:
+        """The server keeps it for review: it is asked about after a wait, for word of the decision may get lost.
+
+        Args:
+            conversation_id: Where it went.
+            client_msg_id: Its key.
+            retry_after_s: What the server asked to wait; None for HELD_RETRY_S.
+
+        Returns:
+            Whether that is new; the caller tells the app.
+        """
+        wait_s = self._backoff.delay_s(1, HELD_RETRY_S if retry_after_s is None else retry_after_s)
+        return self._queue.hold(conversation_id, client_msg_id, self._clock.now_s() + wait_s)
 
     def is_held(self, send: PendingSend) -> bool:
         """Whether the server keeps it for review."""

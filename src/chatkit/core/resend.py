@@ -15,6 +15,7 @@ too large is the one; one that is alone when the connection ends otherwise lets 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Container, Iterable
 
 import msgspec
@@ -63,25 +64,14 @@ class PendingSend(msgspec.Struct, frozen=True):
 
 
 class _Lane:
-    """One conversation: what waits, by order, how many are under way, what this connection's server waits for, what it
-    holds for review, and how fast it takes them."""
+    """One conversation: what waits, by order, how many are under way, what this connection's server waits for, and how
+    fast it takes them."""
 
-    __slots__ = (
-        "held",
-        "in_flight",
-        "next_at_s",
-        "pace_s",
-        "ready_at_s",
-        "refusals",
-        "refused",
-        "told_s",
-        "waiting",
-    )
+    __slots__ = ("in_flight", "next_at_s", "pace_s", "ready_at_s", "refusals", "refused", "told_s", "waiting")
 
     def __init__(self) -> None:
         self.waiting: dict[int, PendingSend] = {}
         self.refused: set[int] = set()
-        self.held: dict[int, PendingSend] = {}
         self.in_flight = 0
         self.ready_at_s: float | None = None
         self.refusals = 0
@@ -140,7 +130,9 @@ class ResendQueue:
         self._losses: dict[Key, int] = {}  # connections that ended while it was under way, in a row
         self._suspects: dict[Key, PendingSend] = {}
         self._last_order = 0
-        self._held_count = 0
+        self._held: dict[
+            Key, float
+        ] = {}  # kept for review, and when to ask about it; inf while that is under way
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -148,7 +140,7 @@ class ResendQueue:
     @property
     def unanswered(self) -> int:
         """How many wait for an answer; those that are held for review have one for this connection."""
-        return len(self._pending) - self._held_count
+        return len(self._pending) - len(self._held)
 
     @property
     def next_order(self) -> int:
@@ -182,7 +174,7 @@ class ResendQueue:
         """Queue a new message. The caller has checked for room and for its key."""
         self._last_order = max(self._last_order, send.order)
         self._pending[send.key] = send
-        self._lane(send.conversation_id).waiting[send.order] = send
+        self._enqueue(send)
 
     def restore(self, sends: Iterable[PendingSend], never_left: Container[Key] = ()) -> None:
         """Queue what a local store kept; the bound does not count here, for nothing stored may be lost.
@@ -206,6 +198,7 @@ class ResendQueue:
 
     def take(self, now_s: float) -> list[PendingSend]:
         """What to send now, oldest first, as far as the window allows; it counts as under way from here on."""
+        self._ask_about_held(now_s)
         if self._must_be_alone(now_s):
             taken = (
                 [] if self._sent_at_s else heapq.nsmallest(1, self._firsts_of_suspects(now_s), key=_by_order)
@@ -222,6 +215,15 @@ class ResendQueue:
             self._bytes_under_way += len(send.payload)
             self._left.add(send.key)
         return taken
+
+    def _ask_about_held(self, now_s: float) -> None:
+        """What was held long enough waits to be sent once more: word of the decision may have been lost."""
+        for key in [key for key, ask_at_s in self._held.items() if ask_at_s <= now_s]:
+            self._enqueue(self._pending[key])
+            self._held[key] = math.inf
+
+    def _enqueue(self, send: PendingSend) -> None:
+        self._lane(send.conversation_id).waiting[send.order] = send
 
     @property
     def _is_full(self) -> bool:
@@ -271,29 +273,29 @@ class ResendQueue:
             if key in self._pending:
                 self._suspects[key] = self._pending[key]
 
-    def hold(self, conversation_id: str, client_msg_id: str) -> bool:
-        """The server keeps a message for review: it stays pending, and is sent again with the next connection only.
+    def hold(self, conversation_id: str, client_msg_id: str, ask_at_s: float) -> bool:
+        """The server keeps a message for review: it stays pending, and is sent again at `ask_at_s`, or with the next
+        connection.
 
         What comes after it in its conversation goes on; the server keeps the order.
 
         Returns:
-            Whether such a message was under way.
+            Whether this connection's server says so for the first time.
         """
         send = self._pending.get((conversation_id, client_msg_id))
         if send is None or not self._landed(send):
             return False
         self._clear(send.key)
-        lane = self._lanes[conversation_id]
+        lane = self._lane(conversation_id)
         lane.answered()
         lane.refused.discard(send.order)
-        lane.held[send.order] = send
-        self._held_count += 1
-        return True
+        is_news = send.key not in self._held
+        self._held[send.key] = ask_at_s
+        return is_news
 
     def is_held(self, send: PendingSend) -> bool:
         """Whether this connection's server keeps it for review."""
-        lane = self._lanes.get(send.conversation_id)
-        return lane is not None and send.order in lane.held
+        return send.key in self._held
 
     def pause(self, conversation_id: str, ready_at_s: float) -> None:
         """A conversation lets the others go first for a while."""
@@ -317,6 +319,7 @@ class ResendQueue:
         """
         key = (conversation_id, client_msg_id)
         send = self._pending.pop(key, None)
+        self._held.pop(key, None)
         known = send or self._due.get(key)
         if known is None:
             return None
@@ -328,10 +331,10 @@ class ResendQueue:
 
     def _is_owed(self, send: PendingSend) -> bool:
         """Whether this connection's server is to answer it, or waits for it to come again."""
-        return send.key in self._sent_at_s or send.order in self._lanes[send.conversation_id].refused
+        return send.key in self._sent_at_s or send.order in self._lane(send.conversation_id).refused
 
     def _forget(self, send: PendingSend) -> None:
-        lane = self._lanes[send.conversation_id]
+        lane = self._lane(send.conversation_id)
         self._clear(send.key)
         self._left.discard(send.key)
         if self._landed(send):
@@ -339,8 +342,7 @@ class ResendQueue:
         self._due.pop(send.key, None)
         lane.waiting.pop(send.order, None)
         lane.refused.discard(send.order)
-        self._held_count -= lane.held.pop(send.order, None) is not None
-        if not lane.waiting and not lane.in_flight and not lane.held:
+        if not lane.waiting and not lane.in_flight:
             del self._lanes[send.conversation_id]
 
     def _clear(self, key: Key) -> None:
@@ -353,7 +355,7 @@ class ResendQueue:
 
         What was under way together is one try: its refusals count once. An answer for good starts anew.
         """
-        lane = self._lanes[conversation_id]
+        lane = self._lane(conversation_id)
         return lane.refusals + (lane.ready_at_s is None)
 
     def put_back(
@@ -374,7 +376,7 @@ class ResendQueue:
         if send is None or not self._landed(send):
             return False
         self._clear(send.key)
-        lane = self._lanes[conversation_id]
+        lane = self._lane(conversation_id)
         lane.in_flight -= 1
         lane.refusals = self.failed_tries(conversation_id)
         if too_fast_s is not None:
@@ -393,28 +395,29 @@ class ResendQueue:
             self._forget(send)
         for key in self._sent_at_s:
             send = self._pending[key]
-            self._lanes[send.conversation_id].waiting[send.order] = send
+            self._enqueue(send)
             self._losses[key] = self._losses.get(key, 0) + 1
             if self._losses[key] >= SUSPECT_AFTER:
                 self._suspects[key] = send
         for lane in self._lanes.values():
             lane.in_flight = 0
             lane.refused.clear()
-            lane.waiting.update(lane.held)
-            lane.held.clear()
-        self._held_count = 0
+        for key in self._held:
+            self._enqueue(self._pending[key])
+        self._held.clear()
         self._sent_at_s.clear()
         self._bytes_under_way = 0
 
     def wait_s(self, now_s: float) -> float | None:
-        """Seconds until a conversation goes on that pauses or keeps to a pace; None if only an answer or a new send
-        can change anything.
+        """Seconds until a conversation goes on that pauses or keeps to a pace, or until it is time to ask about what is
+        held; None if only an answer or a new send can change anything.
 
         With a full window that is so too, however many pauses are over; and while a suspect waits to be alone.
         """
         if self._is_full or (self._sent_at_s and self._must_be_alone(now_s)):
             return None
-        ends = [
+        ends = [ask_at_s - now_s for ask_at_s in self._held.values() if ask_at_s < math.inf]
+        ends += [
             opens_at_s - now_s
             for lane in self._lanes.values()
             if lane.waiting and (opens_at_s := lane.opens_at_s) is not None
