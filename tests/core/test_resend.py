@@ -438,10 +438,11 @@ def test_what_is_held_is_asked_about_at_its_time_and_stays_held_meanwhile() -> N
     queue.hold("c-1", "a", 60.0)
     queue.hold("c-1", "b", 61.0)
 
+    assert queue.wait_s(60.5) == 0
     assert taken(queue, 60.5) == ["a"]
     assert (queue.is_held(a), queue.unanswered) == (True, 0)
-    assert queue.wait_s(60.5) == 0.5
     assert not queue.hold("c-1", "a", 120.0), "that is no news"
+    assert queue.wait_s(60.5) == 0.5
     assert taken(queue, 61) == ["b"]
     queue.put_back("c-1", "b", ready_at_s=70.0)
     assert queue.is_held(b), "a server that has no time knows nothing of a decision"
@@ -450,6 +451,25 @@ def test_what_is_held_is_asked_about_at_its_time_and_stays_held_meanwhile() -> N
     assert queue.resolve("c-1", "b") == b
     assert queue.resolve("c-1", "a") == a
     assert (len(queue), queue.unanswered, queue.wait_s(200.0)) == (0, 0, None)
+
+
+def test_what_is_held_is_not_asked_about_before_what_the_server_waits_for() -> None:
+    queue = ResendQueue(window=1)
+    add(queue, "a", "b")
+    queue.take(0.0)
+    queue.hold("c-1", "a", 60.0)
+    assert taken(queue, 60) == ["a"]
+    queue.hold("c-1", "a", 120.0)
+    assert taken(queue, 61) == ["b"]
+    assert (taken(queue, 120), queue.wait_s(120)) == ([], None)
+
+    queue.put_back("c-1", "b", ready_at_s=125.0)
+
+    assert (taken(queue, 124), queue.wait_s(124)) == ([], 1)
+    assert taken(queue, 125) == ["b"]
+    queue.resolve("c-1", "b")
+    assert queue.wait_s(125) == 0
+    assert taken(queue, 125) == ["a"]
 
 
 def test_what_was_asked_about_when_a_connection_ends_is_sent_with_the_next() -> None:

@@ -218,9 +218,16 @@ class ResendQueue:
 
     def _ask_about_held(self, now_s: float) -> None:
         """What was held long enough waits to be sent once more: word of the decision may have been lost."""
-        for key in [key for key, ask_at_s in self._held.items() if ask_at_s <= now_s]:
+        due = [key for key, ask_at_s in self._held.items() if ask_at_s <= now_s and self._may_ask(key)]
+        for key in due:
             self._enqueue(self._pending[key])
             self._held[key] = math.inf
+
+    def _may_ask(self, key: Key) -> bool:
+        """Whether its conversation has no answer to wait for. What was sent after it may be refused, and the server
+        waits for that one first."""
+        lane = self._lanes.get(key[0])
+        return lane is None or not (lane.in_flight or lane.refused)
 
     def _enqueue(self, send: PendingSend) -> None:
         self._lane(send.conversation_id).waiting[send.order] = send
@@ -416,7 +423,11 @@ class ResendQueue:
         """
         if self._is_full or (self._sent_at_s and self._must_be_alone(now_s)):
             return None
-        ends = [ask_at_s - now_s for ask_at_s in self._held.values() if ask_at_s < math.inf]
+        ends = [
+            ask_at_s - now_s
+            for key, ask_at_s in self._held.items()
+            if ask_at_s < math.inf and self._may_ask(key)
+        ]
         ends += [
             opens_at_s - now_s
             for lane in self._lanes.values()

@@ -114,6 +114,8 @@ def add_entry(
         conversation.grown_ms = at_ms
     if conversation.outbox_seq is None:
         conversation.outbox_seq = seq
+    if not conversation.member_count:  # nobody is left who could confirm it
+        conversation.may_close = True
     return row
 
 

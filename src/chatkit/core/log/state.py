@@ -125,7 +125,7 @@ class ConversationState(msgspec.Struct, eq=False, gc=False):
         floor_seq: Entries up to here have expired.
         outbox_sleeps: Whether no worker may be about to look at a row in the outbox, so that it is to be woken.
         changed: Whether its epoch, members, title, owner, history or blocks changed.
-        may_close: Whether a device's cursor moved, or a lagging one left, so that the outbox may close.
+        may_close: Whether a device's cursor moved, or a lagging one left, or nobody is there: the outbox may close.
     """
 
     key: int

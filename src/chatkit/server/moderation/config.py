@@ -27,7 +27,7 @@ class ModerationConfig(msgspec.Struct, frozen=True, kw_only=True):
         queue_bytes_max: The same bound in bytes of payload.
         held_per_user_max: Most messages of one user that are held, about; a further one is refused with OVERLOADED.
         held_max: Most messages that are held in all, about; likewise.
-        held_retry_s: When clients ask again about a message that is held: word of a refusal may get lost between servers.
+        held_retry_s: When clients ask again about a message that is held: word of a refusal may get lost.
         held_s: How long a message is held that nobody decides about; then it is refused. None: for ever.
         keep_reported_bodies: Whether a report keeps a copy of the message, so that a recall does not take away what was
             reported. The copy goes when the report is resolved.

@@ -126,6 +126,15 @@ class DeliveryContract:
         late = Finished(claim, NOW)
         assert await store.deliveries.finish(1, [late]) == 0, "an old ticket is no key to a new entry"
 
+    async def test_what_nobody_is_left_for_is_not_given_out(self, store: Store) -> None:
+        await do(store, group("g", "ann"))
+        sent = await one(store, send("g", "ann", "k"), base.Appended)
+        await do(store, remove("g", None, "ann"))
+        await do(store, base.Recall(sent.entry.message_id, None, 0, NOW))
+
+        assert await claimed(store, NOW + 10 * LEASE) == {}
+        assert await store.deliveries.lag() == base.DeliveryLag(0, None, 0)
+
     async def test_what_is_confirmed_meanwhile_need_not_be_looked_at(self, store: Store) -> None:
         await do(store, device("ann"), device("bob"), group("g", "ann", "bob"))
         await do(
