@@ -27,10 +27,10 @@ MUTANTS = (
             Edit(
                 RESEND,
                 "        self._clear(send.key)\n"
-                "        lane = self._lanes[conversation_id]\n"
+                "        lane = self._lane(conversation_id)\n"
                 "        lane.in_flight -= 1\n",
                 "        self._clear(send.key)\n"
-                "        lane = self._lanes[conversation_id]\n"
+                "        lane = self._lane(conversation_id)\n"
                 "        lane.in_flight -= 1\n"
                 "        self._pending.pop(send.key, None)\n"
                 '        send = msgspec.structs.replace(send, client_msg_id=f"{client_msg_id}-again")\n'
@@ -38,6 +38,30 @@ MUTANTS = (
             ),
         ),
         ("S3", "L5"),
+    ),
+    Mutant(
+        "held-message-never-asked-about",
+        "Whatever becomes of a held message is told anyway.",
+        (
+            Edit(
+                RESEND,
+                "        self._held[send.key] = ask_at_s\n",
+                "        self._held[send.key] = math.inf\n",
+            ),
+        ),
+        ("L5",),
+    ),
+    Mutant(
+        "held-message-asked-about-at-any-time",
+        "The oldest message of a conversation goes first.",
+        (
+            Edit(
+                RESEND,
+                "        return lane is None or not (lane.in_flight or lane.refused)\n",
+                "        return True\n",
+            ),
+        ),
+        ("L5",),
     ),
     Mutant(
         "shown-message-not-sent-again",
