@@ -500,6 +500,39 @@ def test_the_log_may_show_what_is_held_while_it_is_asked_about() -> None:
     assert queue.find("c-1", "a") is None
 
 
+def test_what_was_told_of_a_held_message_ends_no_wait_for_its_answer() -> None:
+    """The server may refuse for now what it was asked about, and waits for that to come again."""
+    queue = ResendQueue()
+    add(queue, "a", "b")
+    queue.take(0.0)
+    queue.hold("c-1", "a", 60.0)
+    queue.resolve("c-1", "b")
+    assert taken(queue, 60) == ["a"]
+    queue.put_back("c-1", "a", ready_at_s=61.0)
+
+    assert queue.resolve("c-1", "a", answered=False) is not None, "it was told: refused for good"
+
+    assert len(queue) == 0
+    add(queue, "c")
+    assert taken(queue, 61) == ["a", "c"]
+    assert queue.resolve("c-1", "a") is None
+    assert queue.find("c-1", "a") is None
+
+
+def test_held_may_be_the_answer_that_is_owed() -> None:
+    """It was given before the decision, and came after word of it."""
+    queue = ResendQueue()
+    add(queue, "a")
+    queue.take(0.0)
+    queue.hold("c-1", "a", 60.0)
+    queue.take(60.0)
+    queue.resolve("c-1", "a", answered=False)
+
+    assert not queue.hold("c-1", "a", 120.0)
+
+    assert (queue.find("c-1", "a"), queue.oldest_sent_at_s, queue.wait_s(60.0)) == (None, None, None)
+
+
 def test_what_is_held_alone_in_its_conversation_takes_any_answer() -> None:
     queue = ResendQueue()
     add(queue, "a", "b")

@@ -471,13 +471,16 @@ async def test_a_refused_held_message_is_told_to_its_sender() -> None:
         assert ([it.client_msg_id for it in outcome.stored], outcome.refused) == (["2"], ("1",))
         for peer in (ann, tablet):
             (error,) = await peer.hear("ERROR")
-            assert (error["code"], error["message"], error["clientMsgId"]) == (
+            assert (error["code"], error["message"], error["clientMsgId"], error["reason"]) == (
                 "CONTENT_REFUSED",
                 "no links",
                 "1",
+                "REVIEWED",
             )
         ann.say(text("g-1", "1", "a link"))
-        assert (await ann.hear("ERROR"))[0]["code"] == "CONTENT_REFUSED"
+        (error,) = await ann.hear("ERROR")
+        assert error["code"] == "CONTENT_REFUSED"
+        assert "reason" not in error, "that one answers"
 
 
 async def test_a_review_may_rewrite_what_is_stored() -> None:

@@ -603,9 +603,11 @@ class Inbox:
             too_fast = event.code == RateLimitedError.code
             retry_after_s = retry_after_of(event.retry_after_ms)
             self._outbox.put_back(conversation_id, client_msg_id, retry_after_s, too_fast=too_fast)
-        elif self._outbox.resolve(conversation_id, client_msg_id) is not None:  # None: the log has shown it
-            cause = refusal(event.code, event.message, retryable=event.retryable, reason=event.reason)
-            effects.failed((conversation_id, client_msg_id), cause)
+        else:
+            answered = event.reason != ev.REVIEWED
+            if self._outbox.resolve(conversation_id, client_msg_id, answered=answered) is not None:
+                cause = refusal(event.code, event.message, retryable=event.retryable, reason=event.reason)
+                effects.failed((conversation_id, client_msg_id), cause)
         return True
 
 

@@ -289,9 +289,13 @@ class ResendQueue:
         Returns:
             Whether this connection's server says so for the first time.
         """
-        send = self._pending.get((conversation_id, client_msg_id))
-        if send is None or not self._landed(send):
+        send = self.find(conversation_id, client_msg_id)
+        if send is None or send.key not in self._sent_at_s:
             return False
+        if send.key in self._due:  # shown or told meanwhile, and this was the answer still owed
+            self._forget(send)
+            return False
+        self._landed(send)
         self._clear(send.key)
         lane = self._lane(conversation_id)
         lane.answered()
@@ -321,8 +325,8 @@ class ResendQueue:
         Args:
             conversation_id: Where it went.
             client_msg_id: Its key.
-            answered: The server answered this very send. If not, the log showed it: then an answer that this
-                connection still owes is waited for, and what it refused is sent once more.
+            answered: The server answered this very send. If not, the log showed it, or the end of a review was told:
+                then an answer that this connection still owes is waited for, and what it refused is sent once more.
         """
         key = (conversation_id, client_msg_id)
         send = self._pending.pop(key, None)

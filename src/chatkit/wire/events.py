@@ -349,6 +349,10 @@ class Pong(Event, frozen=True, tag="PONG"):
     log_token: str | UnsetType = UNSET
 
 
+REVIEWED = "REVIEWED"
+"""`reason` of an ERROR that tells what became of a held message, and answers no SEND_MSG."""
+
+
 class ErrorEvent(Event, frozen=True, tag="ERROR"):
     """One item was refused; the others of its frame were not touched by that.
 

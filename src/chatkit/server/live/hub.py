@@ -205,7 +205,7 @@ class Hub:
         self, conversation_id: str, sender_id: str, client_msg_id: str, reason: str
     ) -> None:
         """Say to the sessions of a sender that a message of theirs, which was held, is refused for good."""
-        error = ContentRefusedError(reason)
+        error = ContentRefusedError(reason, reason=ev.REVIEWED)
         for session in self.presence.sessions([sender_id]):
             session.refuse(error, UNSET, conversation_id, client_msg_id)
 

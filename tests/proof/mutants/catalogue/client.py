@@ -17,6 +17,12 @@ TAKEN = "chatkit.client.taken"
 
 MUTANTS = (
     Mutant(
+        "word-of-a-refusal-taken-for-an-answer",
+        "A message that is refused for good needs no answer any more.",
+        (Edit(INBOX, "answered = event.reason != ev.REVIEWED\n", "answered = True\n"),),
+        ("L5",),
+    ),
+    Mutant(
         "client-heartbeat-by-wall-clock",
         "Time is what the clock shows.",
         (
