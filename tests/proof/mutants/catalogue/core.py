@@ -40,18 +40,6 @@ MUTANTS = (
         ("S3", "L5"),
     ),
     Mutant(
-        "held-message-never-asked-about",
-        "Whatever becomes of a held message is told anyway.",
-        (
-            Edit(
-                RESEND,
-                "        self._held[send.key] = ask_at_s\n",
-                "        self._held[send.key] = math.inf\n",
-            ),
-        ),
-        ("L5",),
-    ),
-    Mutant(
         "held-message-asked-about-at-any-time",
         "The oldest message of a conversation goes first.",
         (
