@@ -40,6 +40,8 @@ from chatkit.storage.base import (
     Outcome,
     Page,
     ReadCounts,
+    RecentPage,
+    RecentPlace,
     Revocation,
     Status,
     Store,
@@ -138,6 +140,12 @@ class ArchivingStore:
     ) -> list[ConversationRow]:
         """A user's conversations."""
         return await self._store.conversations(user_id, device_id, after, limit)
+
+    async def recent(
+        self, user_id: str, device_id: str | None, after: RecentPlace | None, limit: int, bytes_max: int
+    ) -> RecentPage:
+        """A user's conversations, newest activity first."""
+        return await self._store.recent(user_id, device_id, after, limit, bytes_max)
 
     async def members(
         self, conversation_id: str, user_id: str, after: str | None, limit: int

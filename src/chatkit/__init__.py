@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from .server.moderation.verdicts import Rewrite as Rewrite
     from .server.moderation.verdicts import Submission as Submission
     from .server.server import ChatServer as ChatServer
+    from .types import ConversationSummary as ConversationSummary
     from .types import Explanation as Explanation
     from .types import Fact as Fact
     from .types import HeldMessage as HeldMessage
@@ -132,8 +133,8 @@ else:
             "server.moderation.config": "ModerationConfig",
             "server.moderation.verdicts": "Allow Hold Moderator ModeratorVerdict Refuse Rewrite Submission",
             "server.server": "ChatServer",
-            "types": "Explanation Fact HeldMessage Identity Member Message Payload Receipt Report ReviewOutcome "
-            "Sent UserPresence",
+            "types": "ConversationSummary Explanation Fact HeldMessage Identity Member Message Payload Receipt Report "
+            "ReviewOutcome Sent UserPresence",
         }.items()
         for name in names.split()
     }

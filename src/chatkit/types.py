@@ -122,6 +122,33 @@ class Receipt(msgspec.Struct, frozen=True):
     read_seq: int
 
 
+class ConversationSummary(msgspec.Struct, frozen=True):
+    """One of a user's conversations, with what a list shows.
+
+    Attributes:
+        conversation_id: The conversation.
+        type: SINGLE or GROUP.
+        title: Its title; "" if it has none.
+        head_seq: The highest seq of its log.
+        read_seq: How far the user has read.
+        last_activity_ts: Unix milliseconds of its newest message or change of members; never falls.
+        last_message: The newest message that the user may read, with the type RECALLED if it was recalled; None if
+            there is none.
+        unread: Messages of others that the user has not read, at most 999; those of every type count, CUSTOM too.
+        muted_until: Unix milliseconds until which the user is not woken for it, 2^53 - 1 for ever; 0: they are.
+    """
+
+    conversation_id: str
+    type: ConversationType
+    title: str
+    head_seq: int
+    read_seq: int
+    last_activity_ts: int
+    last_message: Message | None
+    unread: int
+    muted_until: int
+
+
 class UserPresence(msgspec.Struct, frozen=True):
     """Whether a user is online.
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
+import pytest
+
 from .peer import send_msg
 from .tokens import token
 from .world import World, fresh, ok, refused
@@ -296,3 +300,57 @@ def test_conversation_list_goes_on_by_cursor(world: World) -> None:
     rows = world.api(alice).pages("/v1/conversations", "conversations", limit=3)
     assert len(rows) == 7
     assert {row["conversationId"] for row in rows} == made
+
+
+def test_conversations_by_activity_come_with_their_last_message(world: World) -> None:
+    alice, bob = world.users(2)
+    old, new, quiet = world.group(alice, bob), world.group(alice, bob), world.group(alice, bob)
+    alices = world.peer(alice)
+    alices.say(old, "first")
+    last = alices.say(new, "second")
+    alices.say(old, "third")
+    ok(world.api(alice).post(f"/v1/messages/{last['messageId']}/recall"))
+
+    listed = ok(world.api(bob).get("/v1/conversations", params={"order": "activity"}))
+    rows = {row["conversationId"]: row for row in listed["conversations"]}
+    assert list(rows) == [old, new, quiet], "a recall does not bring a conversation to the front"
+    assert listed["nextCursor"] is None
+    assert rows[old]["lastMessage"]["payload"] == {"type": "TEXT", "text": "third"}
+    assert rows[old]["lastMessage"]["senderId"] == alice
+    assert "clientMsgId" not in rows[old]["lastMessage"]
+    assert rows[new]["lastMessage"]["payload"] == {"type": "RECALLED"}
+    assert "lastMessage" not in rows[quiet]
+    assert [row["unread"] for row in rows.values()] == [2, 0, 0]
+    by_id = ok(world.api(bob).get("/v1/conversations"))["conversations"]
+    assert [
+        {k: v for k, v in row.items() if k != "lastMessage"}
+        for row in sorted(rows.values(), key=itemgetter("conversationId"))
+    ] == by_id
+
+
+def test_conversations_by_activity_go_on_by_cursor(world: World) -> None:
+    alice = world.user()
+    made = [world.group(alice) for _ in range(7)]
+    rows = world.api(alice).pages("/v1/conversations", "conversations", limit=3, order="activity")
+    assert sorted(row["conversationId"] for row in rows) == sorted(made)
+    assert [row["lastActivityTs"] for row in rows] == sorted(
+        (row["lastActivityTs"] for row in rows), reverse=True
+    )
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"order": "ACTIVITY"},
+        {"order": ""},
+        {"order": "activity", "cursor": "c-1"},
+        {"order": "activity", "cursor": "1" * 30 + "/c"},
+        {"order": "activity", "cursor": "-1/c"},
+        {"order": "activity", "cursor": "12/"},
+        {"order": "activity", "cursor": "12/a b\x00"},
+        {"order": "activity", "limit": "0"},
+    ],
+)
+def test_a_list_that_nobody_offers_is_refused(world: World, params: dict[str, str]) -> None:
+    answer = world.api(world.user()).get("/v1/conversations", params=params)
+    assert (answer.status_code, answer.json()["code"]) == (400, "BAD_REQUEST")

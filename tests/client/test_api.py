@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from chatkit import ChatApi
+from chatkit import ChatApi, ConversationSummary, Message
 from chatkit.client._http import BODY_BYTES_MAX, CHUNK_BYTES, Http
 from chatkit.client.api import PushProviders
 from chatkit.errors import (
@@ -378,6 +378,8 @@ async def test_nothing_the_server_must_refuse_is_sent() -> None:
         chat.sync("c-1", -1),
         chat.members("c-1", limit=-1),
         chat.conversations(limit=0),
+        chat.recent_conversations(limit=0),
+        chat.recent_conversations(cursor=7),  # type: ignore[arg-type]
         chat.create_conversation("GROUP", ["no spaces"]),
         chat.create_conversation("CROWD", ["a"]),  # type: ignore[arg-type]
         chat.create_conversation("GROUP", ["a"], title="x" * 257),
@@ -644,3 +646,52 @@ async def test_the_callers_own_client_stays_open_and_a_closed_api_says_so() -> N
 def test_a_wrong_address_is_told_before_anything_happens(url: str) -> None:
     with pytest.raises(ConfigurationError):
         ChatApi(url, token="t")
+
+
+def row(name: str, **more: Any) -> dict[str, Any]:
+    head = {
+        "conversationId": name,
+        "type": "GROUP",
+        "epoch": "e",
+        "headSeq": 7,
+        "firstSeq": 1,
+        "deliveredSeq": 6,
+        "readSeq": 5,
+        "othersDeliveredSeq": 0,
+        "othersReadSeq": 0,
+    }
+    return {**head, "title": "Tea", "unread": 2, "lastActivityTs": 99, **more}
+
+
+def entry(payload: Any) -> dict[str, Any]:
+    return {
+        "conversationId": "c-1",
+        "epoch": "e",
+        "messageId": "m-7",
+        "seq": 7,
+        "senderId": "ann",
+        "serverTs": 98,
+        "payload": payload,
+    }
+
+
+async def test_recent_conversations_come_with_their_last_message() -> None:
+    text = {"type": "TEXT", "text": "hi"}
+    rows = [row("c-1", lastMessage=entry(text), mutedUntil=1234), row("c-2", title="")]
+    script = Script(httpx.Response(200, json={"conversations": rows, "nextCursor": "99/c-2"}))
+    page = await api(script).recent_conversations(cursor="100/c-0", limit=2)
+
+    last = Message("c-1", 7, "m-7", "ann", 98, text)
+    assert page.conversations == [
+        ConversationSummary("c-1", "GROUP", "Tea", 7, 5, 99, last, 2, 1234),
+        ConversationSummary("c-2", "GROUP", "", 7, 5, 99, None, 2, 0),
+    ]
+    assert page.next_cursor == "99/c-2"
+    (request,) = script.requests
+    assert dict(request.url.params) == {"order": "activity", "limit": "2", "cursor": "100/c-0"}
+
+
+async def test_a_last_message_that_is_no_object_is_a_fault_of_the_server() -> None:
+    answer = {"conversations": [row("c-1", lastMessage=entry(7))], "nextCursor": None}
+    with pytest.raises(ProtocolError):
+        await api(Script(httpx.Response(200, json=answer))).recent_conversations()

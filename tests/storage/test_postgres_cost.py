@@ -74,6 +74,23 @@ async def test_a_batch_takes_four_round_trips_however_long_it_is(
     assert not refusals, refusals[0]
 
 
+async def test_a_list_by_activity_takes_a_bounded_number_of_round_trips(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await do(store, *(group(f"g{n}", "ann", f"u{n % 2}") for n in range(MANY)))
+    await do(store, *(send(f"g{n}", "ann", "k") for n in range(MANY)))
+    trips = Trips(monkeypatch)
+    counts = []
+    for user, limit in (("u0", 1), ("u1", 200)):
+        before = trips.count
+        page = await store.recent(user, None, None, limit, 1_000_000)
+        counts.append(trips.count - before)
+        assert len(page.rows) == limit
+        assert all(row.last is not None and row.unread == 1 for row in page.rows)
+
+    assert counts[0] == counts[1] <= 6
+
+
 STATEMENTS = {
     name: sql
     for module in (reads, deliveries, trail, audit, person, moderation)

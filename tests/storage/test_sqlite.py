@@ -615,7 +615,7 @@ def is_bounded(scan: str, name: str) -> bool:
         return scan in ("SCAN v", "SCAN o")  # what is found by the index
     if name in ("SELECT_DEAD_LETTERS", "SELECT_LAG"):  # in the index's order, up to a limit
         return any(index in scan for index in ("delivery_given_up", "delivery_ready", "outbox_ready"))
-    return name.startswith("SELECT_ROWS_OF_") and scan == "SCAN c"
+    return name.startswith(("SELECT_ROWS_OF_", "SELECT_RECENT_OF_")) and scan == "SCAN c"
 
 
 def test_a_store_made_before_the_event_loop_works_in_it(path: str) -> None:

@@ -193,3 +193,17 @@ async def test_joining_writes_as_many_rows_however_many_devices_a_user_has(count
     many, one = [await rows_written(store, connection, add("g0", "ann", user)) for user in ("eve", "dan")]
 
     assert many == one
+
+
+async def test_a_list_by_activity_takes_five_statements_however_long_it_is(counting: Counting) -> None:
+    """The rows; where their last messages are, and those; what is unread. One more says that nobody else wrote."""
+    store, connection = counting
+    counts = []
+    for user, limit in (("u1", 1), ("u2", 2), ("cat", 200)):
+        before = connection.count
+        page = await store.recent(user, None, None, limit, 1_000_000)
+        counts.append(connection.count - before)
+        assert len(page.rows) == limit
+        assert all(row.last is not None and row.unread == 1 for row in page.rows)
+
+    assert counts == [4, 4, 4]

@@ -29,6 +29,7 @@ from ..errors import (
 from ..ports import Ports
 from ..transport.network import Network
 from ..types import (
+    ConversationSummary,
     ConversationType,
     GrantedRole,
     History,
@@ -88,6 +89,7 @@ __all__ = [
     "PushProviders",
     "ReceiptPage",
     "ReceiptRow",
+    "RecentConversations",
     "Status",
 ]
 
@@ -123,6 +125,13 @@ class MessagePage(msgspec.Struct, frozen=True):
     messages: list[Message]
     up_to_seq: int
     more: bool
+
+
+class RecentConversations(msgspec.Struct, frozen=True):
+    """Conversations by activity; `next_cursor` leads to the next page, None on the last."""
+
+    conversations: list[ConversationSummary]
+    next_cursor: str | None
 
 
 class ChatApi:
@@ -355,6 +364,22 @@ class ChatApi:
     async def conversations(self, *, cursor: str | None = None, limit: int = 50) -> ConversationPage:
         """One page of the caller's conversations, by id; `next_cursor` leads to the next."""
         return await self._call("GET", "/v1/conversations", ConversationPage, params=_list(cursor, limit))
+
+    async def recent_conversations(
+        self, *, cursor: str | None = None, limit: int = 50
+    ) -> RecentConversations:
+        """One page of the caller's conversations, newest activity first, each with its last message.
+
+        No conversation comes twice. Left out are those that became active after the first page was made; they are
+        first when it is asked for again.
+
+        Args:
+            cursor: The `next_cursor` of the page before; None for the newest.
+            limit: At most so many, itself at most 200; fewer where their messages are large.
+        """
+        params = {"order": "activity", **_list(cursor, limit)}
+        page = await self._call("GET", "/v1/conversations", ConversationPage, params=params)
+        return RecentConversations([_summary(row) for row in page.conversations], page.next_cursor)
 
     async def all_conversations(self) -> AsyncIterator[ConversationRow]:
         """All of the caller's conversations, page by page."""
@@ -706,16 +731,32 @@ def _member(row: wire.MemberRow) -> Member:
 
 def _page(page: wire.PageResult) -> MessagePage:
     """With its payloads decoded. Raises ProtocolError for one that is no object."""
-    messages = [
-        Message(
-            entry.conversation_id,
-            entry.seq,
-            entry.message_id,
-            entry.sender_id,
-            entry.server_ts,
-            JSON.payload(entry.payload),
-            entry.client_msg_id if isinstance(entry.client_msg_id, str) else None,
-        )
-        for entry in page.messages
-    ]
+    messages = [_message(entry) for entry in page.messages]
     return MessagePage(page.conversation_id, page.epoch, page.head_seq, messages, page.up_to_seq, page.more)
+
+
+def _message(entry: ev.LogEntry) -> Message:
+    return Message(
+        entry.conversation_id,
+        entry.seq,
+        entry.message_id,
+        entry.sender_id,
+        entry.server_ts,
+        JSON.payload(entry.payload),
+        entry.client_msg_id if isinstance(entry.client_msg_id, str) else None,
+    )
+
+
+def _summary(row: ConversationRow) -> ConversationSummary:
+    """With its message decoded. Raises ProtocolError for a payload that is no object."""
+    return ConversationSummary(
+        row.conversation_id,
+        row.type,
+        row.title,
+        row.head_seq,
+        row.read_seq,
+        row.last_activity_ts,
+        None if row.last_message is UNSET else _message(row.last_message),
+        row.unread,
+        row.muted_until,
+    )

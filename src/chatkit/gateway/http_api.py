@@ -11,7 +11,6 @@ from functools import lru_cache, partial
 from sys import intern  # `omit_defaults` compares words by identity
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -42,6 +41,7 @@ from ..wire import http as wire
 from ..wire.codec import JSON
 from .admin_api import AdminApi
 from .call import Call, checked
+from .list_api import ListApi, silenced_until
 from .members_api import MembersApi
 from .openapi import Operation, openapi_document
 from .origins import Origins
@@ -66,7 +66,7 @@ class HttpApi:
     def __init__(self, server: ChatServer, origins: Origins) -> None:
         self._server = server
         self._responder = Responder(server, origins)
-        self._push, self._members_api = PushApi(server), MembersApi(server)
+        self._push, self._members_api, self._list = PushApi(server), MembersApi(server), ListApi(server)
         admin = AdminApi(server, self._responder)
         self._operations = self._list_operations()
         self.routes: list[BaseRoute] = [
@@ -114,13 +114,7 @@ class HttpApi:
                 body=wire.CreateBody,
                 status=201,
             ),
-            op(
-                "GET",
-                "/v1/conversations",
-                self._conversations,
-                wire.ConversationsResult,
-                query=("cursor", "limit"),
-            ),
+            *self._list.operations(),
             op("GET", conversation, self._conversation, wire.ConversationResult),
             op("PATCH", conversation, self._update, wire.ConversationResult, body=wire.UpdateBody),
             op(
@@ -273,27 +267,6 @@ class HttpApi:
             )
         )
 
-    async def _conversations(self, call: Call) -> Response:
-        limit = call.limit(_LIST_LIMIT)
-        async with self._server.reads.turn(call.user_id):
-            rows = await self._server.store.conversations(call.user_id, call.device_id, call.cursor(), limit)
-        now_ms = self._server.ports.clock.now_ms()
-        result = [
-            wire.ConversationRow(
-                **msgspec.structs.asdict(row.head),
-                title=row.title,
-                unread=row.unread,
-                last_activity_ts=row.last_activity_ms,
-                muted_until=row.muted_until_ms if row.muted_until_ms > now_ms else 0,
-                member_role=intern(row.member.role),
-                silenced_until=_silenced_until(row.member, now_ms),
-                history=intern(row.history),
-            )
-            for row in rows
-        ]
-        last = rows[-1].head.conversation_id if len(rows) == limit else None
-        return json_response(wire.ConversationsResult(result, last))
-
     async def _members(self, call: Call) -> Response:
         limit = call.limit(_LIST_LIMIT)
         conversation_id = call.path("conversation_id")
@@ -441,13 +414,8 @@ def _member_row(member: Member, now_ms: int) -> wire.MemberRow:
         "CREATOR" if member.role == "OWNER" else "MEMBER",
         member.joined_seq,
         intern(member.role),
-        _silenced_until(member, now_ms),
+        silenced_until(member, now_ms),
     )
-
-
-def _silenced_until(member: Member, now_ms: int) -> int:
-    """Until when a member may not write; 0 once that is over."""
-    return member.silenced_until_ms if member.silenced_until_ms > now_ms else 0
 
 
 def _members_changed(outcome: MembersChanged) -> Response:

@@ -17,6 +17,7 @@ _QUERY: dict[str, dict[str, Any]] = {
     "upToSeq": {"schema": {"type": "integer", "minimum": 0}, "required": True},
     "limit": {"schema": {"type": "integer", "minimum": 1}},
     "cursor": {"schema": {"type": "string"}},
+    "order": {"schema": {"type": "string", "enum": ["id", "activity"], "default": "id"}},
     "user": {"schema": {"type": "string"}},
     "conversation": {"schema": {"type": "string"}},
     "actor": {"schema": {"type": "string"}},

@@ -23,7 +23,12 @@ def new_msg(entry: Entry, codec: Codec, *, own: bool) -> bytes:
 
 def log_entries(page: Page, codec: Codec) -> list[ev.LogEntry]:
     """The entries of a page as they travel."""
-    return [_logged(ev.LogEntry, entry, codec, entry.client_msg_id) for entry in page.entries]
+    return [log_entry(entry, codec) for entry in page.entries]
+
+
+def log_entry(entry: Entry, codec: Codec) -> ev.LogEntry:
+    """One entry as it travels."""
+    return _logged(ev.LogEntry, entry, codec, entry.client_msg_id)
 
 
 def _logged(kind: type[_LoggedT], entry: Entry, codec: Codec, client_msg_id: str | None) -> _LoggedT:

@@ -161,6 +161,10 @@ class ConversationHead(msgspec.Struct, frozen=True, gc=False):
     others_read_seq: int
 
 
+RecentPlace = tuple[int, str]
+"""(last activity in Unix milliseconds, conversation id): what a page of `MemberReader.recent` ended with."""
+
+
 class ConversationRow(msgspec.Struct, frozen=True):
     """One of a user's conversations in a list, with what a list shows.
 
@@ -168,6 +172,7 @@ class ConversationRow(msgspec.Struct, frozen=True):
         muted_until_ms: Until when the user is not woken for it; 0: they are.
         member: The user as a member of it.
         history: What who joins may read of the time before.
+        last: The newest message that the user may read; only `recent` looks for it.
     """
 
     head: ConversationHead
@@ -177,6 +182,14 @@ class ConversationRow(msgspec.Struct, frozen=True):
     muted_until_ms: int
     member: Member
     history: History
+    last: Entry | None = None
+
+
+class RecentPage(msgspec.Struct, frozen=True):
+    """Some of a user's conversations, newest activity first; `next_place` is where the next page goes on, or None."""
+
+    rows: tuple[ConversationRow, ...]
+    next_place: RecentPlace | None
 
 
 class MemberCursor(msgspec.Struct, frozen=True):
@@ -594,6 +607,27 @@ class MemberReader(Protocol):
     ) -> list[ConversationRow]:
         """The user's conversations by id, those after `after`; at most `limit`. Without a device the delivered
         cursor is the user's."""
+
+    async def recent(
+        self, user_id: str, device_id: str | None, after: RecentPlace | None, limit: int, bytes_max: int
+    ) -> RecentPage:
+        """The user's conversations, newest activity first and by id where it is equal, each with its last message.
+
+        `last` is the newest message of somebody (never an entry of the server's own) that the user may read, among the
+        newest `PREVIEW_ENTRIES_MAX` entries; None where there is none. If it was recalled, its payload says so; if its
+        body is in the archive, that is empty.
+
+        Since activity never falls, a conversation only ever moves to the front: following `next_place` gives none
+        twice, and leaves out only those that became active after the first page was read, or that the user joined
+        since. It takes a bounded number of statements, however many rows there are.
+
+        Args:
+            user_id: Who asks.
+            device_id: Whose delivered cursor to show; None: the user's.
+            after: Where the last page ended; None: from the newest.
+            limit: Most rows.
+            bytes_max: About so many bytes of payloads, but at least one row.
+        """
 
     async def members(
         self, conversation_id: str, user_id: str, after: str | None, limit: int

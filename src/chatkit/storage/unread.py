@@ -8,7 +8,6 @@ only where something happened since the last one. What is kept is bounded; the c
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Final
 
 COUNTS_MAX: Final = 50_000
@@ -29,14 +28,10 @@ class UnreadCounts:
         self._counts: OrderedDict[Place, int] = OrderedDict()  # each of its steps is one for all threads
         self._counts_max = counts_max
 
-    def of(self, place: Place, count: Callable[[], int]) -> int:
-        """The count of a place, made now if it was not made before; in the snapshot that the place is from."""
-        known = self._counts.get(place)
-        return self.keep(place, count()) if known is None else known
-
     def known(self, place: Place) -> int | None:
-        """The count of a place; None if it was not made before."""
-        return self._counts.get(place)
+        """The count of a place: 0 where everything was read; None if it was not made before."""
+        _, _, read_seq, head_seq = place
+        return 0 if read_seq >= head_seq else self._counts.get(place)
 
     def keep(self, place: Place, count: int) -> int:
         """Keep a count that was made in the snapshot that the place is from; returns it."""

@@ -317,6 +317,8 @@ class ConversationRow(Body, frozen=True, omit_defaults=True):
         member_role: The caller's role, as in a `MemberRow`; not on the wire where it is MEMBER.
         silenced_until: Unix milliseconds until which the caller may not write. 0, and not on the wire: they may.
         history: What those may read of the time before who join; not on the wire where it is FROM_JOIN.
+        last_message: In a list by activity, the newest message that the caller may read; not on the wire where there is
+            none, or its body is in an archive.
     """
 
     conversation_id: str
@@ -335,6 +337,7 @@ class ConversationRow(Body, frozen=True, omit_defaults=True):
     member_role: str = "MEMBER"
     silenced_until: int = 0
     history: str = "FROM_JOIN"
+    last_message: LogEntry | UnsetType = UNSET
 
 
 class ConversationsResult(Body, frozen=True):

@@ -108,7 +108,7 @@ def add_entry(
     if conversation.pair is None:
         state.senders.setdefault(key, {})[seq] = sender_id
     conversation.head_seq = seq
-    if at_ms > conversation.last_activity_ms:  # else the clock was set back
+    if kind in rules.ACTIVITY and at_ms > conversation.last_activity_ms:  # else the clock was set back
         conversation.last_activity_ms = at_ms
     if conversation.grown_ms is None:
         conversation.grown_ms = at_ms

@@ -17,6 +17,19 @@ UNREAD_MAX = 999
 UNREAD_ENTRIES_MAX = 2_000
 """Unread messages are counted among this many of the newest entries, so that the count has a bounded price."""
 
+PREVIEW_ENTRIES_MAX = 2_000
+"""The last message of a conversation is looked for among this many of the newest entries, likewise."""
+
+
+def first_of_preview(first_seq: int, head_seq: int) -> int:
+    """The lowest seq at which the last message is looked for."""
+    return max(first_seq, head_seq - PREVIEW_ENTRIES_MAX + 1)
+
+
+def rows_that_fit(sizes: Sequence[int], bytes_max: int) -> int:
+    """How many rows of a list fit: the first always does."""
+    return last_that_fits(enumerate(sizes, 1), bytes_max) or 0
+
 
 def page_ranges(
     intervals: Sequence[Interval], after_seq: int, head_seq: int, limit: int

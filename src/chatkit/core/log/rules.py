@@ -52,6 +52,8 @@ BANS_MAX = 10_000
 
 MemberOp = Literal["CREATED", "ADDED", "REMOVED", "LEFT"]
 Kind = Literal["USER", "MEMBER", "RECALL"]
+ACTIVITY: Final[frozenset[Kind]] = frozenset({"USER", "MEMBER"})
+"""What brings a conversation to the front of a list; what is said of an older entry does not."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 

@@ -107,18 +107,44 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
         """A page of the user's conversations."""
         logs = sorted(self._tables.of_user(user_id), key=lambda log: log.conversation_id)
         following = [log for log in logs if log.conversation_id > (after or "")][:limit]
-        return [
-            base.ConversationRow(
-                self._head(log, user_id, device_id),
-                log.title,
-                self._unread(log, user_id),
-                log.last_activity_ms,
-                log.muted.get(user_id, 0),
-                self._member(log, user_id).member,
-                log.history,
-            )
-            for log in following
-        ]
+        return [self._row(log, user_id, device_id) for log in following]
+
+    async def recent(
+        self, user_id: str, device_id: str | None, after: base.RecentPlace | None, limit: int, bytes_max: int
+    ) -> base.RecentPage:
+        """A page of the user's conversations, newest activity first."""
+        places = sorted((-it.last_activity_ms, it.conversation_id) for it in self._tables.of_user(user_id))
+        following = [it for it in places if after is None or it > (-after[0], after[1])]
+        logs = [self._tables.by_id[name] for _, name in following[:limit]]
+        rows = [self._row(it, user_id, device_id, last=self._last(it, user_id)) for it in logs]
+        fit_count = rules.rows_that_fit([len(it.last.payload) if it.last else 0 for it in rows], bytes_max)
+        more = fit_count < len(following)
+        place = (logs[fit_count - 1].last_activity_ms, logs[fit_count - 1].conversation_id) if more else None
+        return base.RecentPage(tuple(rows[:fit_count]), place)
+
+    def _row(
+        self, log: Conversation, user_id: str, device_id: str | None, *, last: base.Entry | None = None
+    ) -> base.ConversationRow:
+        return base.ConversationRow(
+            self._head(log, user_id, device_id),
+            log.title,
+            self._unread(log, user_id),
+            log.last_activity_ms,
+            log.muted.get(user_id, 0),
+            self._member(log, user_id).member,
+            log.history,
+            last,
+        )
+
+    def _last(self, log: Conversation, user_id: str) -> base.Entry | None:
+        """The newest message that a member may read."""
+        first = rules.first_of_preview(log.floor_seq + 1, log.head_seq)
+        visible = ranges_after(readable(log.members[user_id]), first - 1, log.head_seq)
+        for start, end in reversed(list(visible)):
+            for row in reversed(log.rows[start - 1 : end]):
+                if row.kind == "USER":
+                    return _entry(log, row, user_id)
+        return None
 
     def _unread(self, log: Conversation, user_id: str) -> int:
         read_seq = max(log.cursors[user_id].read_seq, log.floor_seq)

@@ -6,8 +6,10 @@ Nothing here writes or locks. Called by `store`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
@@ -41,6 +43,8 @@ from ..base import (
     OutboxEntry,
     Page,
     ReadCounts,
+    RecentPage,
+    RecentPlace,
     Revocation,
     Status,
     message_id,
@@ -114,6 +118,12 @@ _PAGE_OF_USER = f"""(
     WHERE m.user_id = $1 AND m.leave_seq IS NULL AND c.conversation_id > $2
     ORDER BY c.conversation_id LIMIT $3
 ) AS c"""  # noqa: S608 -- joined from constants of this module only
+_RECENT_OF_USER = f"""(
+    SELECT c.*, m.role, m.join_seq, m.silenced_until_ms FROM {_OF_USER}
+    WHERE m.user_id = $1 AND m.leave_seq IS NULL
+        AND (c.last_activity_ms < $2 OR (c.last_activity_ms = $2 AND c.conversation_id > $3))
+    ORDER BY c.last_activity_ms DESC, c.conversation_id LIMIT $4
+) AS c"""  # noqa: S608 -- joined from constants of this module only
 SELECT_HEADS = (
     "SELECT * FROM ("  # noqa: S608 -- joined from constants of this module only
     + _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, listed="")
@@ -127,6 +137,14 @@ SELECT_ROWS_OF_DEVICE = (
 SELECT_ROWS_OF_USER = (
     _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER, listed=_LISTED)
     + "ORDER BY c.conversation_id"
+)
+_BY_ACTIVITY = "ORDER BY c.last_activity_ms DESC, c.conversation_id"
+SELECT_RECENT_OF_DEVICE = (
+    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=5), source=_RECENT_OF_USER, listed=_LISTED)
+    + _BY_ACTIVITY
+)
+SELECT_RECENT_OF_USER = (
+    _HEAD.format(delivered="u.delivered_seq", source=_RECENT_OF_USER, listed=_LISTED) + _BY_ACTIVITY
 )
 SELECT_UNREAD = f"""
 SELECT k.place, (
@@ -145,6 +163,28 @@ FROM unnest($2::bigint[], $3::text[], $4::bigint[]) WITH ORDINALITY
     AS k (conversation_key, user_id, first_seq, place)
 ORDER BY k.place
 """  # noqa: S608 -- a constant
+SELECT_LAST = f"""
+SELECT e.conversation_key, e.seq, octet_length(e.payload), r.recalled_by_seq
+FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS k (conversation_key, first_seq, head_seq)
+CROSS JOIN LATERAL (
+    SELECT n.conversation_key, n.seq, n.payload FROM message AS n
+    WHERE n.conversation_key = k.conversation_key AND n.seq BETWEEN k.first_seq AND k.head_seq AND n.kind = 'USER'
+        AND EXISTS (SELECT FROM conversation_member AS v
+            WHERE v.conversation_key = k.conversation_key AND v.user_id = $1
+                AND coalesce(v.first_seq, v.join_seq) <= n.seq AND coalesce(v.leave_seq, {_END}) > n.seq)
+    ORDER BY n.seq DESC LIMIT 1
+) AS e
+LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+"""  # noqa: S608 -- a constant
+"""The newest message of each that the reader may see: the log is walked down from its head."""
+SELECT_LAST_ENTRIES = """
+SELECT e.conversation_key, e.seq, e.epoch, e.sender_id, e.server_ts, e.payload, e.client_msg_id, r.recalled_by_seq,
+    c.cold_seq
+FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
+JOIN conversation AS c ON c.conversation_key = k.conversation_key
+LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+"""
 SELECT_MEMBERS = """
 SELECT m.user_id, m.role, m.join_seq, m.silenced_until_ms, u.delivered_seq, u.read_seq FROM conversation_member AS m
 JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
@@ -336,15 +376,24 @@ async def entries(connection: Connection, conversation_id: str, after_seq: int, 
 
 def _entry(found: _Found, row: Row, reader_id: str | None) -> Entry:
     """A row as the contract shows it: with its key to its author, or to nobody in particular."""
+    return _entry_of(found.conversation_id, found.epoch, found.key, tuple(row), reader_id, found.cold_seq)
+
+
+def _entry_of(
+    conversation_id: str,
+    log_epoch: str,
+    key: int,
+    row: tuple[Any, ...],
+    reader_id: str | None,
+    cold_seq: int,
+) -> Entry:
     seq, epoch, sender_id, server_ts, payload, client_msg_id, recalled_by = row
-    if recalled_by is None and (
-        payload or seq > found.cold_seq
-    ):  # a body that is in the archive is empty here
-        _check_body(found, seq, payload)
+    if recalled_by is None and (payload or seq > cold_seq):  # a body that is in the archive is empty here
+        _check_body(conversation_id, seq, payload)
     return Entry(
-        found.conversation_id,
-        found.epoch,
-        message_id(found.key, epoch, seq),
+        conversation_id,
+        log_epoch,
+        message_id(key, epoch, seq),
         seq,
         sender_id,
         server_ts,
@@ -353,10 +402,10 @@ def _entry(found: _Found, row: Row, reader_id: str | None) -> Entry:
     )
 
 
-def _check_body(found: _Found, seq: int, payload: bytes) -> None:
+def _check_body(conversation_id: str, seq: int, payload: bytes) -> None:
     """A body goes into an answer as it is, so one that is no JSON object would break all of the answer."""
     if fault := body_fault(payload, is_recalled=False):
-        place = f"conversation {found.conversation_id}, seq {seq}"
+        place = f"conversation {conversation_id}, seq {seq}"
         _logger.error("the log is damaged: %s: %s", place, fault)
         raise UnavailableError(f"storage is damaged: {place}", retry_after_s=RETRY_AFTER_S)
 
@@ -407,6 +456,61 @@ async def conversations(
         rows = await connection.fetch(SELECT_ROWS_OF_USER, *place)
     else:
         rows = await connection.fetch(SELECT_ROWS_OF_DEVICE, *place, device_id)
+    return await _conversation_rows(connection, counts, user_id, rows)
+
+
+async def recent(
+    connection: Connection,
+    counts: UnreadCounts,
+    user_id: str,
+    device_id: str | None,
+    after: RecentPlace | None,
+    limit: int,
+    bytes_max: int,
+) -> RecentPage:
+    """A page of the user's conversations, newest activity first, each with its last message."""
+    place = (user_id, *(after or (_END, "")), limit + 1)
+    if device_id is None:
+        found = await connection.fetch(SELECT_RECENT_OF_USER, *place)
+    else:
+        found = await connection.fetch(SELECT_RECENT_OF_DEVICE, *place, device_id)
+    rows = found[:limit]
+    firsts = [rules.first_of_preview(row[4], row[3]) for row in rows]
+    keys, heads_of = [row[11] for row in rows], [row[3] for row in rows]
+    last = {
+        key: (seq, size if recalled_by is None else len(RECALLED))
+        for key, seq, size, recalled_by in await connection.fetch(
+            SELECT_LAST, user_id, keys, firsts, heads_of
+        )
+    }
+    fit_count = rules.rows_that_fit([last[key][1] if key in last else 0 for key in keys], bytes_max)
+    shown = await _last_entries(connection, user_id, rows[:fit_count], last)
+    listed = await _conversation_rows(connection, counts, user_id, rows[:fit_count])
+    more = fit_count < len(found)
+    return RecentPage(
+        tuple(replace(it, last=shown.get(it.head.conversation_id)) for it in listed),
+        (listed[-1].last_activity_ms, listed[-1].head.conversation_id) if more else None,
+    )
+
+
+async def _last_entries(
+    connection: Connection, user_id: str, rows: Sequence[Row], last: Mapping[int, tuple[int, int]]
+) -> dict[str, Entry]:
+    """The last message of each of these conversations that has one, by id."""
+    places = [(row[11], last[row[11]][0]) for row in rows if row[11] in last]
+    found = await connection.fetch(
+        SELECT_LAST_ENTRIES, [key for key, _ in places], [seq for _, seq in places]
+    )
+    logs = {row[11]: (row[0], row[2], row[11]) for row in rows}
+    return {
+        logs[key][0]: _entry_of(*logs[key], tuple(entry), user_id, cold_seq)
+        for key, *entry, cold_seq in map(list, found)
+    }
+
+
+async def _conversation_rows(
+    connection: Connection, counts: UnreadCounts, user_id: str, rows: Sequence[Row]
+) -> list[ConversationRow]:
     places: list[Place] = [(row[11], user_id, max(row[6], row[4] - 1), row[3]) for row in rows]
     return [
         _conversation_row(user_id, list(row), unread)

@@ -6,7 +6,6 @@ Called by `store`: the reads in a snapshot, `claim`, `finish` and `discard_dead_
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from msgspec.structs import replace
 
@@ -24,8 +23,8 @@ from ..base import (
 )
 from ..later import later_rows
 from ..pushes import push_rows
-from ..unread import UnreadCounts
-from .reads import count_unread
+from ..unread import Place, UnreadCounts
+from .reads import unread_at
 from .select import select
 
 # ruff: noqa: S608 -- joined from constants of this module only
@@ -288,11 +287,8 @@ def unread(
 ) -> dict[str, int]:
     """How many unread messages each user has."""
     found: dict[str, int] = {}
-    for key, user_id, read_seq, head_seq in select(
-        connection, SELECT_BEHIND, {(it,) for it in user_ids}, now_ms
-    ):
-        place = (key, user_id, read_seq, head_seq)
-        count = counts.of(place, partial(count_unread, connection, place))
+    places: list[Place] = [*select(connection, SELECT_BEHIND, {(it,) for it in user_ids}, now_ms)]
+    for (_, user_id, _, _), count in zip(places, unread_at(connection, counts, places), strict=True):
         found[user_id] = found.get(user_id, 0) + count
     return found
 

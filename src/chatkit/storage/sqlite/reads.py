@@ -6,10 +6,12 @@ Nothing here writes. Called by `store` on a connection of its pool.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
+from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
@@ -37,6 +39,8 @@ from ..base import (
     OutboxEntry,
     Page,
     ReadCounts,
+    RecentPage,
+    RecentPlace,
     Revocation,
     Status,
     message_id,
@@ -80,6 +84,11 @@ SELECT_ENTRIES = (
     + "SELECT e.seq, e.epoch, e.sender_id, e.server_ts, e.payload, e.client_msg_id, r.recalled_by_seq"
     + _OF_RANGES
 )
+SELECT_LAST_ENTRIES = f"""{_RANGES}
+SELECT e.conversation_key, e.seq, e.epoch, e.sender_id, e.server_ts, e.payload, e.client_msg_id, r.recalled_by_seq,
+    (SELECT c.cold_seq FROM conversation AS c WHERE c.conversation_key = e.conversation_key)
+{_OF_RANGES}"""  # noqa: S608 -- joined from constants of this module only
+_NEWEST_MS: Final = 9223372036854775807
 _HEAD = """
 SELECT
     c.conversation_id, c.type, c.epoch, c.head_seq,
@@ -110,6 +119,12 @@ _PAGE_OF_USER = f"""(
     WHERE m.user_id = ?1 AND m.leave_seq IS NULL AND c.conversation_id > ?2
     ORDER BY c.conversation_id LIMIT ?3
 ) AS c"""  # noqa: S608 -- joined from constants of this module only
+_RECENT_OF_USER = f"""(
+    SELECT c.*, m.role, m.join_seq, m.silenced_until_ms FROM {_OF_USER}
+    WHERE m.user_id = ?1 AND m.leave_seq IS NULL
+        AND (c.last_activity_ms < ?2 OR (c.last_activity_ms = ?2 AND c.conversation_id > ?3))
+    ORDER BY c.last_activity_ms DESC, c.conversation_id LIMIT ?4
+) AS c"""  # noqa: S608 -- joined from constants of this module only
 SELECT_HEADS = (
     _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, listed="")
     + "WHERE m.user_id = ?1 AND m.leave_seq IS NULL "
@@ -123,17 +138,43 @@ SELECT_ROWS_OF_USER = (
     _HEAD.format(delivered="u.delivered_seq", source=_PAGE_OF_USER, listed=_LISTED)
     + "ORDER BY c.conversation_id"
 )
-SELECT_UNREAD = """
-SELECT count(*) FROM (
-    SELECT 1 FROM conversation_member AS v
-    JOIN message AS e ON e.conversation_key = v.conversation_key
-        AND e.seq >= max(v.join_seq, ?3) AND e.seq < ifnull(v.leave_seq, 9223372036854775807)
-    WHERE v.conversation_key = ?1 AND v.user_id = ?2 AND ifnull(v.leave_seq, 9223372036854775807) > ?3
-        AND e.kind = 'USER' AND e.sender_id <> ?2 AND NOT EXISTS (
-            SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
-    LIMIT ?4
+_PLACES = "WITH k (conversation_key, user_id, first_seq, head_seq) AS (VALUES {keys})"
+SELECT_UNREAD = f"""{_PLACES}
+SELECT k.conversation_key, k.user_id, (
+    SELECT count(*) FROM (
+        SELECT 1 FROM conversation_member AS v
+        JOIN message AS e ON e.conversation_key = v.conversation_key
+            AND e.seq >= max(v.join_seq, k.first_seq) AND e.seq < ifnull(v.leave_seq, 9223372036854775807)
+        WHERE v.conversation_key = k.conversation_key AND v.user_id = k.user_id
+            AND ifnull(v.leave_seq, 9223372036854775807) > k.first_seq
+            AND e.kind = 'USER' AND e.sender_id <> k.user_id AND NOT EXISTS (
+                SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
+        LIMIT ?
+    )
 )
-"""
+FROM k
+"""  # noqa: S608 -- joined from constants of this module only
+SELECT_LAST = f"""{_PLACES}
+SELECT e.conversation_key, e.seq, length(e.payload), r.recalled_by_seq
+FROM k CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = (
+    SELECT n.seq FROM message AS n
+    WHERE n.conversation_key = k.conversation_key AND n.seq BETWEEN k.first_seq AND k.head_seq AND n.kind = 'USER'
+        AND EXISTS (SELECT 1 FROM conversation_member AS v
+            WHERE v.conversation_key = k.conversation_key AND v.user_id = k.user_id
+                AND ifnull(v.first_seq, v.join_seq) <= n.seq
+                AND ifnull(v.leave_seq, 9223372036854775807) > n.seq)
+    ORDER BY n.seq DESC LIMIT 1)
+LEFT JOIN recall AS r ON r.conversation_key = e.conversation_key AND r.seq = e.seq
+"""  # noqa: S608 -- joined from constants of this module only
+"""The newest message of each that its reader may see: the log is walked down from its head."""
+_BY_ACTIVITY = "ORDER BY c.last_activity_ms DESC, c.conversation_id"
+SELECT_RECENT_OF_DEVICE = (
+    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=5), source=_RECENT_OF_USER, listed=_LISTED)
+    + _BY_ACTIVITY
+)
+SELECT_RECENT_OF_USER = (
+    _HEAD.format(delivered="u.delivered_seq", source=_RECENT_OF_USER, listed=_LISTED) + _BY_ACTIVITY
+)
 SELECT_MEMBERS = """
 SELECT m.user_id, m.role, m.join_seq, m.silenced_until_ms, u.delivered_seq, u.read_seq FROM conversation_member AS m
 JOIN member_cursor AS u ON u.conversation_key = m.conversation_key AND u.user_id = m.user_id
@@ -296,14 +337,20 @@ def entries(connection: Connection, conversation_id: str, after_seq: int, limit:
 
 def _entry(loaded: ConversationState, row: Row, reader_id: str | None, cold_seq: int) -> Entry:
     """A row as the contract shows it: with its key to its author, or to nobody in particular."""
+    return _entry_of(loaded.conversation_id, loaded.epoch, loaded.key, row, reader_id, cold_seq)
+
+
+def _entry_of(
+    conversation_id: str, log_epoch: str, key: int, row: Row, reader_id: str | None, cold_seq: int
+) -> Entry:
     seq, epoch, sender_id, server_ts, payload, client_msg_id, recalled_by = row
     in_place = recalled_by is None and (payload or seq > cold_seq)  # one that is in the archive is empty here
     if in_place and (fault := body_fault(payload, is_recalled=False)):
-        raise _damaged(loaded, seq, fault)
+        raise _damaged(conversation_id, seq, fault)
     return Entry(
-        loaded.conversation_id,
-        loaded.epoch,
-        message_id(loaded.key, epoch, seq),
+        conversation_id,
+        log_epoch,
+        message_id(key, epoch, seq),
         seq,
         sender_id,
         server_ts,
@@ -312,9 +359,9 @@ def _entry(loaded: ConversationState, row: Row, reader_id: str | None, cold_seq:
     )
 
 
-def _damaged(loaded: ConversationState, seq: int, fault: str) -> DamagedError:
+def _damaged(conversation_id: str, seq: int, fault: str) -> DamagedError:
     """A body goes into an answer as it is, so one that is no JSON object would break all of the answer."""
-    place = f"conversation {loaded.conversation_id}, seq {seq}"
+    place = f"conversation {conversation_id}, seq {seq}"
     _logger.error("the log is damaged: %s: %s", place, fault)
     return DamagedError(f"storage is damaged: {place}", retry_after_s=RETRY_AFTER_S)
 
@@ -351,29 +398,91 @@ def conversations(
         rows = connection.execute(SELECT_ROWS_OF_USER, place)
     else:
         rows = connection.execute(SELECT_ROWS_OF_DEVICE, (*place, device_id))
-    return [_conversation_row(connection, counts, user_id, row) for row in rows]
+    return _conversation_rows(connection, counts, user_id, rows)
 
 
-def _conversation_row(
-    connection: Connection, counts: UnreadCounts, user_id: str, row: Row
-) -> ConversationRow:
-    head = ConversationHead(*row[:9])
-    title, last_activity_ms, key, muted_until_ms, history, *member = row[9:]
-    place = (key, user_id, max(head.read_seq, head.first_seq - 1), head.head_seq)
-    unread = counts.of(place, lambda: count_unread(connection, place))
-    return ConversationRow(
-        head, title, unread, last_activity_ms, muted_until_ms, rules.member_of(user_id, *member), history
+def recent(
+    connection: Connection,
+    counts: UnreadCounts,
+    user_id: str,
+    device_id: str | None,
+    after: RecentPlace | None,
+    limit: int,
+    bytes_max: int,
+) -> RecentPage:
+    """A page of the user's conversations, newest activity first, each with its last message."""
+    place = (user_id, *(after or (_NEWEST_MS, "")), limit + 1)
+    if device_id is None:
+        found = connection.execute(SELECT_RECENT_OF_USER, place)
+    else:
+        found = connection.execute(SELECT_RECENT_OF_DEVICE, (*place, device_id))
+    rows = found[:limit]
+    places = {(row[11], user_id, rules.first_of_preview(row[4], row[3]), row[3]) for row in rows}
+    last = {key: (seq, size, by) for key, seq, size, by in select(connection, SELECT_LAST, places)}
+    fit_count = rules.rows_that_fit([_preview_bytes(last.get(row[11])) for row in rows], bytes_max)
+    shown = _last_entries(connection, user_id, rows[:fit_count], last)
+    listed = _conversation_rows(connection, counts, user_id, rows[:fit_count])
+    more = fit_count < len(found)
+    return RecentPage(
+        tuple(replace(it, last=shown.get(it.head.conversation_id)) for it in listed),
+        (listed[-1].last_activity_ms, listed[-1].head.conversation_id) if more else None,
     )
 
 
-def count_unread(connection: Connection, place: Place) -> int:
-    """Visible messages of others after the read cursor, not recalled."""
-    key, user_id, read_seq, head_seq = place
-    if read_seq >= head_seq:
+def _preview_bytes(last: tuple[int, int, int | None] | None) -> int:
+    if last is None:
         return 0
-    start = max(read_seq, head_seq - rules.UNREAD_ENTRIES_MAX) + 1
-    ((count,),) = connection.execute(SELECT_UNREAD, (key, user_id, start, rules.UNREAD_MAX))
-    return int(count)
+    _, size, recalled_by = last
+    return size if recalled_by is None else len(RECALLED)
+
+
+def _last_entries(
+    connection: Connection, user_id: str, rows: Sequence[Row], last: Mapping[int, tuple[int, int, int | None]]
+) -> dict[str, Entry]:
+    """The last message of each of these conversations that has one, by id."""
+    spans = [(row[11], last[row[11]][0], last[row[11]][0]) for row in rows if row[11] in last]
+    found = {row[0]: row[1:] for row in select(connection, SELECT_LAST_ENTRIES, spans)}
+    return {
+        row[0]: _entry_of(row[0], row[2], row[11], found[row[11]][:-1], user_id, found[row[11]][-1])
+        for row in rows
+        if row[11] in found
+    }
+
+
+def _conversation_rows(
+    connection: Connection, counts: UnreadCounts, user_id: str, rows: Sequence[Row]
+) -> list[ConversationRow]:
+    places: list[Place] = [(row[11], user_id, max(row[6], row[4] - 1), row[3]) for row in rows]
+    unread = unread_at(connection, counts, places)
+    return [_conversation_row(user_id, row, count) for row, count in zip(rows, unread, strict=True)]
+
+
+def _conversation_row(user_id: str, row: Row, unread: int) -> ConversationRow:
+    title, last_activity_ms, _, muted_until_ms, history, *member = row[9:]
+    return ConversationRow(
+        ConversationHead(*row[:9]),
+        title,
+        unread,
+        last_activity_ms,
+        muted_until_ms,
+        rules.member_of(user_id, *member),
+        history,
+    )
+
+
+def unread_at(connection: Connection, counts: UnreadCounts, places: Sequence[Place]) -> list[int]:
+    """Of each place, the visible messages of others after the read cursor, not recalled; in their order."""
+    known = {place: counts.known(place) for place in places}
+    missing = {place[:2]: place for place, count in known.items() if count is None}
+    firsts = [
+        (key, user_id, max(read_seq, head_seq - rules.UNREAD_ENTRIES_MAX) + 1, head_seq)
+        for key, user_id, read_seq, head_seq in missing.values()
+    ]
+    for key, user_id, count in select(connection, SELECT_UNREAD, firsts, rules.UNREAD_MAX):
+        if key is not None:
+            place = missing[key, user_id]
+            known[place] = counts.keep(place, count)
+    return [known[place] or 0 for place in places]
 
 
 def members(

@@ -198,6 +198,13 @@ class SqliteStore:
         """A page of the user's conversations."""
         return await self._read(reads.conversations, self._unread, user_id, device_id, after, limit)
 
+    async def recent(
+        self, user_id: str, device_id: str | None, after: base.RecentPlace | None, limit: int, bytes_max: int
+    ) -> base.RecentPage:
+        """A page of the user's conversations, newest activity first."""
+        place = (user_id, device_id, after, limit, bytes_max)
+        return await self._read(reads.recent, self._unread, *place)
+
     async def members(
         self, conversation_id: str, user_id: str, after: str | None, limit: int
     ) -> list[base.MemberCursor]:

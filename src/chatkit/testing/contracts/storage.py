@@ -36,6 +36,7 @@ from .storage_log import AppendContract, IdContract, PageContract, RecallContrac
 from .storage_members import MembershipContract
 from .storage_nodes import NodeContract
 from .storage_ownership import BlockContract, OwnershipContract
+from .storage_recent import RecentContract
 from .storage_reopening import DurabilityContract, OpeningContract, opened
 from .storage_reopening import Make as Make
 from .storage_restore import RestoreContract
@@ -60,6 +61,7 @@ class VolatileStoreContract(
     BanContract,
     HistoryContract,
     PageContract,
+    RecentContract,
     IdContract,
     RecallContract,
     CursorContract,
