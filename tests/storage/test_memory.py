@@ -10,6 +10,7 @@ from chatkit.storage.memory import MemoryStore
 from chatkit.testing.contracts.storage import VolatileStoreContract
 from chatkit.testing.contracts.storage_commands import group
 from chatkit.testing.contracts.storage_contacts import ContactContract
+from chatkit.testing.contracts.storage_import import ImportContract
 from chatkit.testing.contracts.storage_moderation import ModerationContract
 from chatkit.testing.contracts.storage_person import PersonContract
 from chatkit.testing.contracts.storage_trail import TrailContract
@@ -18,7 +19,7 @@ from .ids import seeded_ids
 
 
 class TestMemoryStore(
-    VolatileStoreContract, ContactContract, ModerationContract, PersonContract, TrailContract
+    VolatileStoreContract, ContactContract, ModerationContract, PersonContract, ImportContract, TrailContract
 ):
     @pytest.fixture
     async def store(self) -> Store:

@@ -13,6 +13,7 @@ from chatkit.storage.postgres import PostgresStore
 from chatkit.testing.contracts.storage import Make, StoreContract
 from chatkit.testing.contracts.storage_commands import do, group, send
 from chatkit.testing.contracts.storage_contacts import ContactContract
+from chatkit.testing.contracts.storage_import import ImportContract
 from chatkit.testing.contracts.storage_moderation import DurableModerationContract
 from chatkit.testing.contracts.storage_person import PersonContract
 from chatkit.testing.contracts.storage_reopening import opened
@@ -41,7 +42,7 @@ NODES = int(os.environ.get("CHATKIT_TEST_NODES", "1"))
 
 
 class TestOnPostgres(
-    StoreContract, ContactContract, DurableModerationContract, PersonContract, TrailContract
+    StoreContract, ContactContract, DurableModerationContract, PersonContract, ImportContract, TrailContract
 ):
     @pytest.fixture
     def make(self, address: str) -> Make:

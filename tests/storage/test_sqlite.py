@@ -36,6 +36,7 @@ from chatkit.testing.contracts.storage_commands import (
     seqs,
 )
 from chatkit.testing.contracts.storage_contacts import ContactContract
+from chatkit.testing.contracts.storage_import import ImportContract
 from chatkit.testing.contracts.storage_moderation import DurableModerationContract, ModerationContract
 from chatkit.testing.contracts.storage_person import PersonContract
 from chatkit.testing.contracts.storage_trail import TrailContract
@@ -55,7 +56,7 @@ async def opened(path: str, **options: Any) -> SqliteStore:
 
 
 class TestWithThreads(
-    StoreContract, ContactContract, DurableModerationContract, PersonContract, TrailContract
+    StoreContract, ContactContract, DurableModerationContract, PersonContract, ImportContract, TrailContract
 ):
     @pytest.fixture
     def make(self, path: str) -> Make:
@@ -70,7 +71,9 @@ class TestInline(StoreContract):
         return lambda: SqliteStore(path, ids=ids, threads=False)
 
 
-class TestInMemory(VolatileStoreContract, ContactContract, ModerationContract, PersonContract, TrailContract):
+class TestInMemory(
+    VolatileStoreContract, ContactContract, ModerationContract, PersonContract, ImportContract, TrailContract
+):
     @pytest.fixture
     async def store(self) -> AsyncIterator[SqliteStore]:
         store = await opened(":memory:", threads=False)

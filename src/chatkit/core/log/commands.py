@@ -254,6 +254,63 @@ class CreateConversation(msgspec.Struct, frozen=True, gc=False):
     history: History = "FROM_JOIN"
 
 
+class ImportedEntry(msgspec.Struct, frozen=True, gc=False):
+    """An entry of another log, with its own author and time. Nobody's rights are asked.
+
+    Attributes:
+        sender_id: Its author, who need not be a member.
+        at_ms: When it was written there.
+        payload: Canonical JSON; of a MEMBER and a RECALL it is made anew.
+        client_msg_id: Of a USER: what makes a repeat known.
+        payload_mac: Of a USER: as in `Append`.
+        op: Of a MEMBER: ADDED, REMOVED or LEFT.
+        user_ids: Of a MEMBER: whom it names.
+        recalls_seq: Of a RECALL: the message that it withdraws; its `sender_id` is who recalled it.
+        by: Of a RECALL: whom its payload names; empty: its sender.
+    """
+
+    kind: Literal["USER", "MEMBER", "RECALL"]
+    sender_id: str
+    at_ms: int
+    payload: bytes = b""
+    client_msg_id: str = ""
+    payload_mac: bytes = b""
+    op: Literal["ADDED", "REMOVED", "LEFT"] = "ADDED"
+    user_ids: tuple[str, ...] = ()
+    recalls_seq: int = 0
+    by: str = ""
+
+
+class ImportEntries(msgspec.Struct, frozen=True, gc=False):
+    """Append entries of another log to a conversation, all or none, and wake nobody.
+
+    A USER whose key is known is left out. Then whoever had everything up to `settled_seq` has everything: cursors of
+    members and devices from there on move to the head, so that nothing of it is pushed or missed. Who was behind stays
+    so. Audited is only that the conversation was made.
+
+    Refusals: NotFoundError (there is no such conversation, and none is to be made), ConflictError (its head is not
+    `after_seq`: somebody else wrote, or made it; or the pair of `new` has another one: ask again with what is there),
+    BadRequestError (more than `new.members_max` members in `new`; a RECALL of what was no message before, or was
+    recalled; a MEMBER in a SINGLE; somebody who comes and goes more than `MEMBERSHIPS_MAX` times).
+
+    Attributes:
+        after_seq: The head that the conversation must have; 0: it is made from `new`.
+        settled_seq: From where on a cursor counts as caught up; the head that the import began at, at least.
+        new: What is made if there is no such conversation; its `at_ms` is the time of its first entry. No blocks are
+            asked for.
+        unread: Whether the read cursors stay where they are.
+        at_ms: Now.
+    """
+
+    conversation_id: str
+    entries: tuple[ImportedEntry, ...]
+    after_seq: int
+    settled_seq: int
+    at_ms: int
+    new: CreateConversation | None = None
+    unread: bool = False
+
+
 class AddMembers(msgspec.Struct, frozen=True, gc=False):
     """Add users to a GROUP: one MEMBER ADDED entry naming those who were not members; none if there are none.
 
@@ -678,6 +735,7 @@ Command = (
     | ConfirmMessage
     | AdvanceRead
     | CreateConversation
+    | ImportEntries
     | AddMembers
     | RemoveMember
     | BanMember

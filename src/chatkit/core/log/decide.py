@@ -8,8 +8,8 @@
     rows = close_confirmed(outboxes, leasts)     # `leasts` from one query over the cursors as they are then
 
 `storage.transaction` calls them in this order for every store.
-The flows are in `messages`, `moderation`, `cursors`, `members`, `standing`, `blocks`, `sessions`, `access` and
-`pushing`, each next to the keys that it needs. Why it is so: docs/design/0005-one-decision-core.md.
+The flows are in `messages`, `importing`, `moderation`, `cursors`, `members`, `standing`, `blocks`, `sessions`, `access`
+and `pushing`, each next to the keys that it needs. Why it is so: docs/design/0005-one-decision-core.md.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from . import (
     blocks,
     cursors,
     erasure,
+    importing,
     members,
     messages,
     moderation,
@@ -48,6 +49,7 @@ _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
     c.ConfirmMessage: cursors.confirm_message,
     c.AdvanceRead: cursors.advance_read,
     c.CreateConversation: members.create_conversation,
+    c.ImportEntries: importing.import_entries,
     c.AddMembers: members.add_members,
     c.RemoveMember: members.remove_member,
     c.BanMember: standing.ban_member,
@@ -85,6 +87,7 @@ _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.ConfirmMessage: cursors.keys_of_confirm,
     c.AdvanceRead: cursors.keys_of_advance_read,
     c.CreateConversation: members.keys_of_create,
+    c.ImportEntries: importing.keys_of_import,
     c.AddMembers: members.keys_of_add,
     c.RemoveMember: members.keys_of_remove,
     c.BanMember: standing.keys_of_ban,
@@ -113,6 +116,7 @@ _KEYS: dict[type, Callable[[Keys, Any], None]] = {
 }
 _KEYS_AFTER: dict[type, Callable[[State, Any, Keys], None]] = {
     c.Recall: messages.keys_after_recall,
+    c.ImportEntries: importing.keys_after_import,
     c.Review: moderation.keys_after_review,
     c.AdvanceDelivered: cursors.keys_after_advance_delivered,
     c.ConfirmMessage: cursors.keys_after_confirm,

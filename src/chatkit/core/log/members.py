@@ -38,11 +38,11 @@ def create_conversation(state: State, command: CreateConversation) -> Created:
         return Created(describe(state, existing), False, None, ())
     if not command.by_host:
         check_not_blocked_by(state, command.creator_id, users)
-    conversation = _new_conversation(state, command, pair)
+    conversation = new_conversation(state, command, pair)
     payload = rules.member_payload("CREATED", users)
     made = add_entry(state, conversation, "MEMBER", command.creator_id, payload, command.at_ms)
     for user_id in users:
-        _join(state, conversation, user_id, made.seq, command.at_ms, "MEMBER")
+        join(state, conversation, user_id, made.seq, command.at_ms, "MEMBER")
     note(state, conversation, command.at_ms, command.creator_id, "CREATED", command.conversation_id)
     entry = entry_of(conversation, made, made.payload)
     return Created(describe(state, conversation), True, entry, users)
@@ -57,7 +57,7 @@ def _same_group(state: State, command: CreateConversation, users: Sequence[str])
     return found
 
 
-def _new_conversation(state: State, command: CreateConversation, pair: str | None) -> ConversationState:
+def new_conversation(state: State, command: CreateConversation, pair: str | None) -> ConversationState:
     conversation = ConversationState(
         state.new_keys.pop(0),
         command.conversation_id,
@@ -110,10 +110,10 @@ def add_members(state: State, command: AddMembers) -> MembersChanged:
     payload = rules.member_payload("ADDED", added)
     made = add_entry(state, conversation, "MEMBER", sender_id, payload, command.at_ms)
     for user_id in added:
-        _join(state, conversation, user_id, made.seq, command.at_ms, command.role)
+        join(state, conversation, user_id, made.seq, command.at_ms, command.role)
         note(state, conversation, command.at_ms, command.by, "ADDED", user_id)
         _note_admission(state, conversation, command, user_id)
-    _pass_on(state, conversation, new_owner_id, command.by, command.at_ms)
+    pass_on(state, conversation, new_owner_id, command.by, command.at_ms)
     entry = entry_of(conversation, made, made.payload)
     return MembersChanged(describe(state, conversation), tuple(added), (), entry, new_owner_id)
 
@@ -143,7 +143,7 @@ def _check_may_be_added(
         check_not_blocked_by(state, command.by, user_ids)
 
 
-def _join(
+def join(
     state: State, conversation: ConversationState, user_id: str, seq: int, at_ms: int, role: GrantedRole
 ) -> None:
     """Start a membership: cursors go on from where they were, moved over what was written meanwhile."""
@@ -199,19 +199,19 @@ def remove_member(state: State, command: RemoveMember) -> MembersChanged:
 def remove(state: State, membership: MembershipState, by: str | None, at_ms: int) -> MembersChanged:
     """End a membership; the entry that says so is the first one its user does not see."""
     conversation, user_id = membership.conversation, membership.user_id
-    new_owner_id = _successor(state, conversation, user_id)
+    new_owner_id = successor(state, conversation, user_id)
     op: rules.MemberOp = "LEFT" if by == user_id else "REMOVED"
     sender_id = by or new_owner_id or conversation.owner_id
     payload = rules.member_payload(op, [user_id])
     made = add_entry(state, conversation, "MEMBER", sender_id, payload, at_ms)
-    _leave(state, membership, made.seq, has_left=op == "LEFT")
+    leave(state, membership, made.seq, has_left=op == "LEFT")
     note(state, conversation, at_ms, by, op, user_id)
-    _pass_on(state, conversation, new_owner_id, by, at_ms)
+    pass_on(state, conversation, new_owner_id, by, at_ms)
     entry = entry_of(conversation, made, made.payload)
     return MembersChanged(describe(state, conversation), (), (user_id,), entry, new_owner_id)
 
 
-def _successor(state: State, conversation: ConversationState, leaving_id: str) -> str | None:
+def successor(state: State, conversation: ConversationState, leaving_id: str) -> str | None:
     """Who owns a group after its owner: of the best rank who has been there longest; None if nobody has to, or can."""
     if leaving_id != conversation.owner_id:
         return None
@@ -219,7 +219,7 @@ def _successor(state: State, conversation: ConversationState, leaving_id: str) -
     return min(left, key=lambda it: (it[1], it[0]))[0] if left else None
 
 
-def _pass_on(
+def pass_on(
     state: State, conversation: ConversationState, new_owner_id: str | None, by: str | None, at_ms: int
 ) -> None:
     """Make somebody the owner; None leaves it."""
@@ -229,7 +229,7 @@ def _pass_on(
         note(state, conversation, at_ms, by, "OWNER_CHANGED", new_owner_id)
 
 
-def _leave(state: State, membership: MembershipState, seq: int, *, has_left: bool) -> None:
+def leave(state: State, membership: MembershipState, seq: int, *, has_left: bool) -> None:
     conversation, user_id = membership.conversation, membership.user_id
     membership.end(seq)
     assert membership.cursors is not None, "every member has cursors"
@@ -276,7 +276,7 @@ def update_conversation(state: State, command: UpdateConversation) -> Updated:
         note(state, conversation, command.at_ms, command.by, "HISTORY_CHANGED", history)
     changed = (title, owner_id, history) != (None, None, None)
     conversation.changed = conversation.changed or changed
-    _pass_on(state, conversation, owner_id, command.by, command.at_ms)
+    pass_on(state, conversation, owner_id, command.by, command.at_ms)
     return Updated(describe(state, conversation), changed)
 
 

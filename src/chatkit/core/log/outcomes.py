@@ -199,8 +199,26 @@ class Refused(msgspec.Struct, frozen=True):
     error: RefusedError
 
 
+class Imported(msgspec.Struct, frozen=True, gc=False):
+    """Entries of another log are in this one.
+
+    Attributes:
+        head_seq: The head now.
+        added: How many entries were appended.
+        known: How many messages were there already.
+        changed: How many of these have another payload there, which stays.
+    """
+
+    conversation_id: str
+    head_seq: int
+    added: int
+    known: int
+    changed: int
+
+
 Outcome = (
     Appended
+    | Imported
     | Held
     | Reviewed
     | Recalled

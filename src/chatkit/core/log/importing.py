@@ -1,0 +1,202 @@
+"""What happens when entries of another log come into this one: what it needs, and what it does.
+
+They keep their authors and times and get the next seqs, as everything does. Nobody's rights are asked, nobody is woken,
+and no cursor that was at the end falls behind. Why it is so: docs/design/0029-import.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from ...errors import BadRequestError, ConflictError
+from . import members, rules
+from .audit import note
+from .commands import CreateConversation, ImportedEntry, ImportEntries
+from .keys import Keys
+from .messages import add_entry
+from .outcomes import Imported, message_id
+from .state import ConversationState, MembershipState, State
+
+_ALL: Final = 1_000_000
+"""More members than any conversation has: the cursors of each of them may move."""
+
+
+def keys_of_import(keys: Keys, command: ImportEntries) -> None:
+    """What the keys have made already, all members, who comes and goes, and what a new conversation needs."""
+    conversation_id = command.conversation_id
+    keys.conversations.add(conversation_id)
+    if command.new is not None:
+        members.keys_of_create(keys, command.new)
+    removed = 0
+    for entry in command.entries:
+        if entry.kind == "USER":
+            keys.sent.add((conversation_id, entry.sender_id, entry.client_msg_id))
+        elif entry.kind == "MEMBER":
+            keys.cursors.update((conversation_id, user_id) for user_id in entry.user_ids)
+            removed += 0 if entry.op == "ADDED" else len(entry.user_ids)
+    keys.list_members(conversation_id, _ALL, removed)
+    keys.elders[conversation_id] = removed + keys.elders.get(conversation_id, 0)
+
+
+def keys_after_import(state: State, command: ImportEntries, more: Keys) -> None:
+    """The cursors of all members, and the messages that are withdrawn."""
+    conversation = state.conversations[command.conversation_id]
+    if conversation is None:
+        return
+    key = conversation.key
+    more.cursors.update((command.conversation_id, user_id) for user_id in state.member_ids[key])
+    more.places.update((key, entry.recalls_seq) for entry in command.entries if entry.kind == "RECALL")
+
+
+def import_entries(state: State, command: ImportEntries) -> Imported:
+    """Append what is new of these entries, and move the cursors of who had everything."""
+    conversation = _found_or_made(state, command)
+    first_seq = conversation.head_seq + 1
+    known = changed = 0
+    for entry in command.entries:
+        if entry.kind == "MEMBER":
+            _change_members(state, conversation, entry, command.at_ms)
+        elif entry.kind == "RECALL":
+            _recall(state, conversation, entry)
+        else:
+            row = state.sent[command.conversation_id, entry.sender_id, entry.client_msg_id]
+            if row is None:
+                _append(state, conversation, entry)
+            else:
+                known += 1
+                changed += row.payload_mac != entry.payload_mac
+    if conversation.head_seq >= first_seq:
+        conversation.grown_ms = command.at_ms  # workers wait from now on, and not from years ago
+    _settle(state, conversation, command)
+    added = conversation.head_seq + 1 - first_seq
+    return Imported(command.conversation_id, conversation.head_seq, added, known, changed)
+
+
+def _found_or_made(state: State, command: ImportEntries) -> ConversationState:
+    """The conversation, at the head that is meant. All refusals come from here, before anything is changed."""
+    conversation = state.conversations[command.conversation_id]
+    if conversation is None and command.new is None:
+        raise rules.not_found()
+    if command.after_seq != (0 if conversation is None else conversation.head_seq):
+        raise ConflictError("the conversation has another head: somebody else wrote to it")
+    _check_recalls(state, conversation, command)
+    _check_members(state, conversation, command)
+    if conversation is not None:
+        return conversation
+    assert command.new is not None, "it was looked at above"
+    return _make(state, command.new, command.at_ms)
+
+
+def _check_recalls(state: State, conversation: ConversationState | None, command: ImportEntries) -> None:
+    """Each withdraws a message that was there before, and none does so twice."""
+    withdrawn = set(state.recalled)
+    for entry in command.entries:
+        if entry.kind == "RECALL":
+            place = (0 if conversation is None else conversation.key, entry.recalls_seq)
+            row = state.places.get(place)
+            if row is None or row.kind != "USER" or place in withdrawn:
+                raise BadRequestError(f"seq {entry.recalls_seq} is no message that can be recalled")
+            withdrawn.add(place)
+
+
+def _check_members(state: State, conversation: ConversationState | None, command: ImportEntries) -> None:
+    """Members come and go in a GROUP alone, and nobody without end."""
+    kind = command.new.type if conversation is None and command.new is not None else None
+    if conversation is not None:
+        kind = conversation.type
+    joins = Counter(user for it in command.entries if it.kind == "MEMBER" for user in it.user_ids)
+    if kind == "SINGLE" and joins:
+        raise BadRequestError("the members of a SINGLE conversation never change")
+    for user_id, count in joins.items():
+        before = 0 if conversation is None else len(state.membership(conversation, user_id).intervals)
+        rules.check_memberships(before + count - 1)
+
+
+def _make(state: State, new: CreateConversation, at_ms: int) -> ConversationState:
+    users = rules.initial_members(new)
+    pair = rules.pair_of(users) if new.type == "SINGLE" else None
+    if pair is not None and state.pairs[pair] is not None:
+        raise ConflictError("these two users have a conversation already")
+    conversation = members.new_conversation(state, new, pair)
+    payload = rules.member_payload("CREATED", users)
+    made = add_entry(state, conversation, "MEMBER", new.creator_id, payload, new.at_ms)
+    for user_id in users:
+        members.join(state, conversation, user_id, made.seq, at_ms, "MEMBER")
+    note(state, conversation, at_ms, new.creator_id, "CREATED", new.conversation_id)
+    return conversation
+
+
+def _append(state: State, conversation: ConversationState, entry: ImportedEntry) -> None:
+    row = add_entry(
+        state,
+        conversation,
+        "USER",
+        entry.sender_id,
+        entry.payload,
+        entry.at_ms,
+        entry.client_msg_id,
+        entry.payload_mac,
+    )
+    state.sent[conversation.conversation_id, entry.sender_id, entry.client_msg_id] = row
+
+
+def _change_members(state: State, conversation: ConversationState, entry: ImportedEntry, now_ms: int) -> None:
+    """A MEMBER entry, and what it says; nothing where it is so already."""
+    memberships = [state.membership(conversation, user_id) for user_id in sorted(set(entry.user_ids))]
+    is_joining = entry.op == "ADDED"
+    moved = [it for it in memberships if it.is_current != is_joining]
+    if not moved:
+        return
+    payload = rules.member_payload(entry.op, [it.user_id for it in moved])
+    made = add_entry(state, conversation, "MEMBER", entry.sender_id, payload, entry.at_ms)
+    for membership in moved:
+        if is_joining:
+            _join(state, membership, made.seq, now_ms)
+        else:
+            _leave(state, membership, made.seq, entry.op == "LEFT", now_ms)
+
+
+def _join(state: State, membership: MembershipState, seq: int, now_ms: int) -> None:
+    conversation, user_id = membership.conversation, membership.user_id
+    new_owner_id = None if conversation.member_count else user_id
+    members.join(state, conversation, user_id, seq, now_ms, "MEMBER")
+    members.pass_on(state, conversation, new_owner_id, None, now_ms)
+
+
+def _leave(state: State, membership: MembershipState, seq: int, has_left: bool, now_ms: int) -> None:
+    conversation = membership.conversation
+    new_owner_id = members.successor(state, conversation, membership.user_id)
+    members.leave(state, membership, seq, has_left=has_left)
+    members.pass_on(state, conversation, new_owner_id, None, now_ms)
+
+
+def _recall(state: State, conversation: ConversationState, entry: ImportedEntry) -> None:
+    """A RECALL entry, and the end of the body that it withdraws."""
+    key, seq = conversation.key, entry.recalls_seq
+    row = state.places[key, seq]
+    assert row is not None, "it was looked at before"
+    payload = rules.recall_payload(message_id(key, row.epoch, seq), seq, entry.by or entry.sender_id)
+    made = add_entry(state, conversation, "RECALL", entry.sender_id, payload, entry.at_ms)
+    state.places[key, made.seq] = made
+    state.recalled[key, seq] = made.seq
+    state.recalls.append((key, seq, made.seq))
+
+
+def _settle(state: State, conversation: ConversationState, command: ImportEntries) -> None:
+    """Whoever had everything has everything still."""
+    head, from_seq = conversation.head_seq, command.settled_seq
+    for user_id in sorted(state.member_ids[conversation.key]):
+        membership = state.membership(conversation, user_id)
+        cursors = membership.cursors
+        assert cursors is not None, "every member has cursors"
+        for device in membership.devices.values():
+            if from_seq <= device.delivered_seq < head:
+                device.delivered_seq, device.updated_ms, device.changed = head, command.at_ms, True
+                device.passed, device.exact = bool(device.exact), []
+        if from_seq <= cursors.device_seq < head:
+            cursors.device_seq, cursors.changed = head, True
+        if not command.unread and from_seq <= cursors.read_seq < head:
+            cursors.read_seq, cursors.read_ms, cursors.changed = head, command.at_ms, True
+        cursors.delivered_seq = max(cursors.read_seq, cursors.device_seq)
+    conversation.may_close = True
