@@ -284,7 +284,7 @@ class ImportedEntry(msgspec.Struct, frozen=True, gc=False):
 class ImportEntries(msgspec.Struct, frozen=True, gc=False):
     """Append entries of another log to a conversation, all or none, and wake nobody.
 
-    A USER whose key is known is left out. Then whoever had everything up to `settled_seq` has everything: cursors of
+    A USER whose key is known is left out. Then whoever had everything up to `caught_up_seq` has everything: cursors of
     members and devices from there on move to the head, so that nothing of it is pushed or missed. Who was behind stays
     so. Audited is only that the conversation was made.
 
@@ -295,7 +295,7 @@ class ImportEntries(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         after_seq: The head that the conversation must have; 0: it is made from `new`.
-        settled_seq: From where on a cursor counts as caught up; the head that the import began at, at least.
+        caught_up_seq: From where on a cursor counts as caught up; the head that the import began at, at least.
         new: What is made if there is no such conversation; its `at_ms` is the time of its first entry. No blocks are
             asked for.
         unread: Whether the read cursors stay where they are.
@@ -305,7 +305,7 @@ class ImportEntries(msgspec.Struct, frozen=True, gc=False):
     conversation_id: str
     entries: tuple[ImportedEntry, ...]
     after_seq: int
-    settled_seq: int
+    caught_up_seq: int
     at_ms: int
     new: CreateConversation | None = None
     unread: bool = False

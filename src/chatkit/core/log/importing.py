@@ -68,7 +68,7 @@ def import_entries(state: State, command: ImportEntries) -> Imported:
                 changed += row.payload_mac != entry.payload_mac
     if conversation.head_seq >= first_seq:
         conversation.grown_ms = command.at_ms  # workers wait from now on, and not from years ago
-    _settle(state, conversation, command)
+    _keep_caught_up(state, conversation, command)
     added = conversation.head_seq + 1 - first_seq
     return Imported(command.conversation_id, conversation.head_seq, added, known, changed)
 
@@ -183,9 +183,9 @@ def _recall(state: State, conversation: ConversationState, entry: ImportedEntry)
     state.recalls.append((key, seq, made.seq))
 
 
-def _settle(state: State, conversation: ConversationState, command: ImportEntries) -> None:
+def _keep_caught_up(state: State, conversation: ConversationState, command: ImportEntries) -> None:
     """Whoever had everything has everything still."""
-    head, from_seq = conversation.head_seq, command.settled_seq
+    head, from_seq = conversation.head_seq, command.caught_up_seq
     for user_id in sorted(state.member_ids[conversation.key]):
         membership = state.membership(conversation, user_id)
         cursors = membership.cursors

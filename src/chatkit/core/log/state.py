@@ -523,6 +523,14 @@ class State:
         conversation = self.conversations.get(ref)
         return conversation is None or conversation.key in self.memberships.get(user_id, ())
 
+    def knows_cursors(self, ref: Ref, user_id: str) -> bool:
+        """Whether a user's cursors in a conversation were loaded already, or need not be."""
+        conversation = self.conversations.get(ref)
+        if conversation is None:
+            return True
+        membership = self.memberships.get(user_id, {}).get(conversation.key)
+        return membership is not None and membership.loaded_devices is not None
+
     def joined(self, conversation_id: str, user_id: str) -> MembershipState:
         """A current member in a conversation.
 

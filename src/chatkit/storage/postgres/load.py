@@ -136,6 +136,7 @@ def lacks(state: State, more: Keys) -> bool:
     return (
         bool(more.devices or more.listed)
         or any(not state.knows_member(ref, user_id) for ref, user_id in more.members)
+        or any(not state.knows_cursors(ref, user_id) for ref, user_id in more.cursors)
         or any(name not in state.sent for name in more.sent)
         or any(place not in state.places for place in more.places)
         or any(

@@ -23,13 +23,17 @@ def change(op: str, sender: str, *users: str) -> base.ImportedEntry:
 
 
 def imported(
-    conversation_id: str, *entries: base.ImportedEntry, after: int = 0, settled: int = 0, unread: bool = False
+    conversation_id: str,
+    *entries: base.ImportedEntry,
+    after: int = 0,
+    caught_up: int = 0,
+    unread: bool = False,
 ) -> base.ImportEntries:
     """Into a group of ann and bob, which is made with the first of them."""
     new = base.CreateConversation(
         conversation_id, "GROUP", "ann", ("ann", "bob"), "Old", "e1", 100, OLD - 1, by_host=True
     )
-    return base.ImportEntries(conversation_id, entries, after, settled, NOW, new, unread)
+    return base.ImportEntries(conversation_id, entries, after, caught_up, NOW, new, unread)
 
 
 class ImportContract:
@@ -53,7 +57,7 @@ class ImportContract:
 
     async def test_a_repeat_adds_nothing_and_tells_what_has_changed(self, store: base.Store) -> None:
         await do(store, imported("g", message("bob", "k1"), message("bob", "k2")))
-        again = imported("g", message("bob", "k1"), message("bob", "k2", words="other"), after=3, settled=3)
+        again = imported("g", message("bob", "k1"), message("bob", "k2", words="other"), after=3, caught_up=3)
 
         assert await one(store, again, base.Imported) == base.Imported("g", 3, 0, 2, 1)
 
@@ -74,7 +78,7 @@ class ImportContract:
     async def test_who_was_behind_stays_behind(self, store: base.Store) -> None:
         await do(store, device("ann"), device("bob"), group("g", "ann", "bob"), send("g", "ann", "live"))
         await do(store, delivered("g", "ann", 2), read("g", "ann", 2))
-        await do(store, imported("g", message("zoe", "k1"), after=2, settled=2))
+        await do(store, imported("g", message("zoe", "k1"), after=2, caught_up=2))
 
         (ann,) = await store.heads("ann", "phone")
         (bob,) = await store.heads("bob", "phone")
@@ -97,7 +101,7 @@ class ImportContract:
     async def test_members_who_came_and_went(self, store: base.Store) -> None:
         await do(store, imported("g", message("ann", "k1")))
         moves = [change("ADDED", "bob", "cat"), change("LEFT", "ann", "ann"), change("REMOVED", "cat", "bob")]
-        await do(store, imported("g", *moves, message("cat", "k2"), after=2, settled=2))
+        await do(store, imported("g", *moves, message("cat", "k2"), after=2, caught_up=2))
 
         conversation = await store.conversation("g", "cat")
         assert (conversation.member_ids, conversation.head_seq) == (("cat",), 6)
@@ -107,7 +111,7 @@ class ImportContract:
     async def test_a_message_that_was_recalled_there(self, store: base.Store) -> None:
         await do(store, imported("g", message("bob", "k1")))
         gone = base.ImportedEntry("RECALL", "bob", OLD + 5, recalls_seq=2)
-        await do(store, imported("g", gone, after=2, settled=2))
+        await do(store, imported("g", gone, after=2, caught_up=2))
         twice = await store.commit([imported("g", gone, after=3), imported("g", gone, gone, after=3)])
 
         entries = await store.entries("g", 1, 10)
