@@ -30,6 +30,7 @@ The tree::
     │   ├── ProtocolError            the server sent what the contract does not allow
     │   ├── DamagedError             the local store is not what was written to it
     │   └── ClosedError              the client was closed
+    ├── ImportFileError              a file of another system's export is not what it should be
     └── ConfigurationError           wrong set-up: a missing extra, an address nobody serves, a lifespan not entered
 
 `retryable` is data (of the class; the instance's own in UnknownRefusalError): code that retries never lists types.
@@ -325,6 +326,15 @@ class ConfigurationError(ChatkitError):
     """Wrong set-up, found before any work was done; the message says what to change."""
 
     code = "CONFIGURATION"
+
+
+class ImportFileError(ChatkitError):
+    """A file that is to be imported is damaged, hostile, or of another format; names the file, and the line if it can.
+
+    What was imported before stays; once the file is mended, a repeat brings the rest.
+    """
+
+    code = "IMPORT_FILE"
 
 
 _REFUSALS: tuple[type[RefusedError], ...] = (

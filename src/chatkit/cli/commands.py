@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from keyword import iskeyword
 from typing import Final
 
 import click
@@ -17,6 +18,7 @@ COMMANDS: Final = {
     "user": "user",
     "archive": "archive",
     "postgres": "postgres",
+    "import": "import_command",
     "backup": "backup",
     "restore": "restore",
     "worker": "worker",
@@ -36,7 +38,8 @@ class Commands(Mapping[str, click.Command]):
 
     def __getitem__(self, name: str) -> click.Command:
         attribute = COMMANDS[name]
-        command = getattr(import_module(f".{name}", __package__), attribute)
+        module = f".{name}_" if iskeyword(name) else f".{name}"
+        command = getattr(import_module(module, __package__), attribute)
         assert isinstance(command, click.Command)
         return command
 

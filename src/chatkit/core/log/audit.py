@@ -46,6 +46,7 @@ AuditAction = Literal[
     "LOGINS_ENDED",
     "READ",
     "EXPORTED",
+    "IMPORTED",
     "ERASURE_BEGAN",
     "ERASED",
     "CHAIN_STARTED",

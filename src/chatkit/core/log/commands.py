@@ -625,7 +625,7 @@ class RecordAct(msgspec.Struct, frozen=True, gc=False):
         detail: What else there is to know; never words of a message or a token. BadRequestError beyond 4,096 bytes.
     """
 
-    action: Literal["READ", "EXPORTED"]
+    action: Literal["READ", "EXPORTED", "IMPORTED"]
     by: str | None
     subject: str
     detail: dict[str, str]

@@ -1,0 +1,119 @@
+"""What is said of an import: as a JSON object, and in words."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ..importing.importer import ImportTotals
+from ..importing.plan import Omission, Plan
+from .one_line import one_line
+from .utc import utc
+
+_SHOWN_MAX: Final = 20
+
+
+class ConversationReport(msgspec.Struct, frozen=True, rename="camel"):
+    """A conversation of the export.
+
+    Attributes:
+        members: Who will be in it.
+        members_left_out: Who would be, if a conversation could have so many.
+        first_ts: Unix milliseconds of its earliest message.
+        last_ts: Of its latest.
+    """
+
+    source: str
+    conversation_id: str
+    type: str
+    title: str
+    messages: int
+    members: int
+    members_left_out: int
+    first_ts: int
+    last_ts: int
+
+
+class ImportReport(msgspec.Struct, frozen=True, rename="camel"):
+    """The object that `--json` prints.
+
+    Attributes:
+        conversations: Those that have messages.
+        empty_conversations: How many have none; they are not made.
+        users: How many are in it.
+        messages: How many can be carried over.
+        left_out: What cannot, by kind and reason.
+        imported: What was done; None after a dry run.
+    """
+
+    conversations: list[ConversationReport]
+    empty_conversations: int
+    users: int
+    messages: int
+    left_out: list[Omission]
+    imported: ImportTotals | None
+
+
+def report_of(plan: Plan, totals: ImportTotals | None, members_max: int) -> ImportReport:
+    """What there is to say."""
+    made, found = plan.made(), []
+    for it in sorted(made, key=lambda it: -it.messages):
+        members, wanted = it.members(members_max), len(it.members(10**9))
+        times = (it.first_ms, it.last_ms)
+        counts = (it.messages, len(members), wanted - len(members))
+        found.append(ConversationReport(it.source, it.conversation_id, it.type, it.title, *counts, *times))
+    omissions = sorted(plan.omissions.values(), key=lambda it: (not it.is_message, -it.count))
+    empty = len(plan.conversations) - len(made)
+    return ImportReport(found, empty, len(plan.users), plan.messages, omissions, totals)
+
+
+def words_of(report: ImportReport, storage: str) -> str:
+    """The same, for people."""
+    lines = [
+        f"{len(report.conversations)} conversations, {report.users} users, {report.messages} messages",
+    ]
+    for it in report.conversations[:_SHOWN_MAX]:
+        span = f"{utc(it.first_ts):%Y-%m-%d} to {utc(it.last_ts):%Y-%m-%d}"
+        cut = f", {it.members_left_out} more do not fit" if it.members_left_out else ""
+        title = f" {one_line(it.title)}" if it.title else ""
+        lines.append(
+            f"  {it.conversation_id}{title}: {it.messages} messages, {it.members} members{cut}, {span}"
+        )
+    if len(report.conversations) > _SHOWN_MAX:
+        lines.append(f"  and {len(report.conversations) - _SHOWN_MAX} more; --json names all")
+    if report.empty_conversations:
+        lines.append(f"{report.empty_conversations} conversations without messages are not made")
+    lines += _left_out(report, of_messages=True) + _left_out(report, of_messages=False)
+    return "\n".join([*lines, *_done(report.imported, storage)])
+
+
+def _left_out(report: ImportReport, *, of_messages: bool) -> list[str]:
+    found = [it for it in report.left_out if it.is_message == of_messages]
+    head = "left out:" if of_messages else "not carried over with them:"
+    return (
+        [head, *(f"  {it.count} {one_line(it.kind)}: {it.reason} ({it.where})" for it in found)]
+        if found
+        else []
+    )
+
+
+def _done(totals: ImportTotals | None, storage: str) -> list[str]:
+    if totals is None:
+        return ["nothing was written"]
+    lines = [
+        f"{storage}: {totals.added} entries added in {totals.conversations_made} new conversations and those there;"
+        f" {totals.known} were there already"
+    ]
+    if totals.changed:
+        lines.append(f"{totals.changed} of these say something else in the export now; what is here stays")
+    if totals.not_members:
+        lines.append(
+            f"{totals.not_members} members of the export are not in a conversation here; see --add-members"
+        )
+    if totals.unmatched:
+        names = ", ".join(totals.unmatched[:5])
+        lines.append(
+            f"warning: {names} was there, with none of these messages: was it imported with other ids before?"
+        )
+    return lines

@@ -1,0 +1,87 @@
+"""`chatkit import`, as its users run it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.importing.exports import write
+
+from .command import chatkit
+
+USERS = [{"id": "U1", "name": "ann", "profile": {"email": "ann@example.org"}}, {"id": "U2", "name": "bob"}]
+EXPORT = {
+    "users.json": USERS,
+    "channels.json": [{"id": "C1", "name": "general", "members": ["U1", "U2"]}],
+    "general/2017-07-14.json": [
+        {"type": "message", "user": "U1", "text": "hi", "ts": "1500000000.000100"},
+        {"type": "message", "user": "U2", "text": "x", "subtype": "channel_join", "ts": "1500000001.000100"},
+    ],
+}
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    return write(tmp_path / "export", EXPORT)
+
+
+def test_a_dry_run_writes_nothing_and_a_run_is_repeated_without_harm(export: Path, tmp_path: Path) -> None:
+    dry = chatkit("import", "slack", "export", "--dry-run", cwd=tmp_path)
+    assert (dry.returncode, dry.stderr) == (0, "")
+    assert "slack:C1 general: 1 messages, 2 members, 2017-07-14 to 2017-07-14" in dry.stdout
+    assert "1 channel_join: who came and went is not carried over (general/2017-07-14.json:1)" in dry.stdout
+    assert not (tmp_path / "chat.db").exists()
+
+    done = [
+        json.loads(chatkit("import", "slack", "export", "--json", cwd=tmp_path).stdout)["imported"]
+        for _ in "12"
+    ]
+    assert [(it["added"], it["known"], it["conversations_made"]) for it in done] == [(1, 0, 1), (0, 1, 0)]
+    assert chatkit("verify", "chat.db", cwd=tmp_path).returncode == 0
+
+
+def test_who_is_who_is_written_changed_and_read(export: Path, tmp_path: Path) -> None:
+    written = chatkit("import", "slack", "export", "--write-users", "users.csv", cwd=tmp_path)
+    assert written.returncode == 0, written.stderr
+    text = (tmp_path / "users.csv").read_text()
+    assert text.splitlines() == [
+        "source,user_id,name,email",
+        "U1,slack:U1,ann,ann@example.org",
+        "U2,slack:U2,bob,",
+    ]
+    assert chatkit("import", "slack", "export", "--write-users", "users.csv", cwd=tmp_path).returncode == 2
+
+    (tmp_path / "users.csv").write_text(text.replace("slack:U1", "ann"))
+    done = chatkit("import", "slack", "export", "--users", "users.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    listed = chatkit("audit", "show", cwd=tmp_path).stdout
+    assert "IMPORTED" in listed
+    refused = chatkit("import", "slack", "export", "--prefix", "slack:", cwd=tmp_path)
+    assert refused.returncode == 0  # bob is in it under both
+    (tmp_path / "users.csv").write_text(text.replace("slack:U1", "a b"))
+    wrong = chatkit("import", "slack", "export", "--users", "users.csv", cwd=tmp_path)
+    assert (wrong.returncode, "is no id" in wrong.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["slack", "nowhere"], 2, "does not exist"),
+        (["slack", "export", "--timezone", "Mars"], 2, "no time zone 'Mars'"),
+        (["slack", "export", "--encoding", "klingon"], 2, "no encoding"),
+        (["slack", "export", "--prefix", "a b"], 2, "a prefix has"),
+        (["slack", "export", "--storage", "nothing://x"], 2, "storage address"),
+        (["slack", "export", "--users", "export/users.json"], 1, "the first line must be"),
+        (["slack", "broken"], 1, "users.json:1: no JSON"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    export: Path, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    write(tmp_path / "broken", {"users.json": "{}"})
+    done = chatkit("import", *arguments, cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert words in done.stderr
+    assert not (tmp_path / "chat.db").exists()
