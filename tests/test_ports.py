@@ -36,6 +36,8 @@ EXCEPTIONS: dict[Path, set[str]] = {
         "threading.current_thread",
         "threading.main_thread",
     },
+    # a bot that is the whole process looks for signals, which only the main thread can
+    SOURCE / "bots/_process.py": {"threading", "threading.current_thread", "threading.main_thread"},
     # real sockets of uvicorn, whose protocols are asyncio's; a buffer for each thread that runs a loop
     SOURCE / "gateway/strangers.py": {"asyncio", "asyncio.AbstractEventLoop", "asyncio.Transport"},
     SOURCE / "gateway/fair_connection.py": {

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .client.events import ReceiptCounts as ReceiptCounts
     from .client.events import Reconnecting as Reconnecting
     from .client.events import SendFailed as SendFailed
+    from .client.events import Taken as Taken
     from .client.events import Typing as Typing
     from .core.policy import Policy as Policy
     from .core.policy import RolePolicy as RolePolicy
@@ -111,7 +112,7 @@ else:
             "client.config": "ClientConfig",
             "client.events": "CaughtUp Connected Connecting ConversationChanged Delivery Disconnected EpochChanged"
             " MessageHeld MessageRecalled MessageReceived MessageSent PresenceChanged ReceiptChanged ReceiptCounts"
-            " Reconnecting SendFailed Typing",
+            " Reconnecting SendFailed Taken Typing",
             "errors": "BadRequestError ChatkitError ClosedError ConfigurationError ConflictError ContentRefusedError"
             " ForbiddenError HeldError NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError"
             " TokenRevokedError UnauthenticatedError UnavailableError",

@@ -27,10 +27,11 @@ from ._reconnect import ReconnectLoop
 from ._retry import Backoff
 from ._token import TokenSource
 from .api import ChatApi
+from .backlog import Backlog
 from .config import ClientConfig
 from .connection import Connection
 from .conversation import Conversations
-from .deliveries import Backlog, Deliveries
+from .deliveries import Deliveries
 from .event_queue import EventQueue
 from .history import History
 from .inbox import Batches, Inbox

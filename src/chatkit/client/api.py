@@ -7,6 +7,7 @@ the contract, and pages with their payloads decoded.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
@@ -57,6 +58,7 @@ from ..wire.http import ReceiptsResult as ReceiptPage
 from ..wire.http import StatusResult as Status
 from ._http import ATTEMPTS_MAX, AsyncClient, Http, path
 from ._token import Token, TokenSource
+from .environment import DEVICE_ID, token_in, url_in
 from .validate import (
     Address,
     Moment,
@@ -194,6 +196,22 @@ class ChatApi:
             self._ports,
         )
         self._guard: LoopGuard | None = None
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """One as the environment says, for programs that are set up from outside.
+
+        `CHATKIT_URL` is the server; `CHATKIT_TOKEN` the login, or `CHATKIT_TOKEN_FILE` a file with it, which is read
+        again whenever a fresh one is needed; `CHATKIT_DEVICE_ID` names the device, if it is set.
+
+        Args:
+            options: Of `ChatApi`: `timeout_s`, `proxy`, and so on.
+
+        Raises:
+            ConfigurationError: A variable is missing or wrong; its name is in the message.
+        """
+        url, token = url_in(os.environ), token_in(os.environ)
+        return cls(url, **{"token": token, "device_id": os.environ.get(DEVICE_ID) or None, **options})
 
     @classmethod
     def over(cls, http: Http, ports: Ports) -> Self:

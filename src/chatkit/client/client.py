@@ -9,15 +9,16 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import anyio
 
-from .._arguments import check_callable, check_kind
+from .._arguments import check_callable, check_kind, check_number
 from ..errors import (
     BadRequestError,
     ClientError,
     ClosedError,
+    ConfigurationError,
     ProtocolError,
 )
 from ..observability.instrument import Instrument, Instruments
@@ -31,7 +32,8 @@ from ._runtime import ClientRuntime, check_store, codec_named, connector_of, sto
 from ._token import Token, TokenSource
 from .api import ChatApi, Status
 from .config import ClientConfig
-from .deliveries import Handler
+from .deliveries import CONCURRENCY_MAX, ErrorHandler, Handler
+from .environment import device_options, token_in, url_in
 from .events import ChatEvent
 from .outbox import Cancelled, PendingMessage
 from .store.base import LocalStore
@@ -140,6 +142,36 @@ class ChatClient:
         self._stopped: Exception | None = None
         self._last_failure: Exception | None = None
 
+    @classmethod
+    def from_env(
+        cls,
+        *,
+        device_id: str | None = None,
+        store: LocalStore | str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """A client as the environment says, for programs that are set up from outside.
+
+        `CHATKIT_URL` is the server; `CHATKIT_TOKEN` the login, or `CHATKIT_TOKEN_FILE` a file with it, which is read
+        again whenever a fresh one is needed; `CHATKIT_DEVICE_ID` the device, and `CHATKIT_STORE` the path of the local
+        store, where these two are not given here.
+
+        Args:
+            device_id: As for `ChatClient`; goes before the environment.
+            store: Likewise.
+            options: Others of `ChatClient`: `codec`, `config`, `proxy`, and so on.
+
+        Raises:
+            ConfigurationError: A variable is missing or wrong; its name is in the message.
+        """
+        given = device_options(os.environ, device_id=device_id, store=None)
+        if device_id is not None:
+            given["device_id"] = device_id
+        if store is not None:
+            given["store"] = store
+        url, token = url_in(os.environ), token_in(os.environ)
+        return cls(url, **{"token": token, **given, **options})
+
     def __repr__(self) -> str:
         return f"<ChatClient {self._url} device {self._device_id}>"
 
@@ -230,7 +262,9 @@ class ChatClient:
         self._entered_runtime()
         return EventStream(self)
 
-    async def consume(self, handler: Handler) -> None:
+    async def consume(
+        self, handler: Handler, *, concurrency: int = 1, on_error: ErrorHandler | None = None
+    ) -> None:
         """Hand every event to `handler`, one after the other: each log entry at least once, until it is taken.
 
         An entry is taken when its handler has returned; one whose handler raised, was cancelled or died with the
@@ -248,14 +282,24 @@ class ChatClient:
         What an earlier start left comes first, from the local store, also offline. Where the store has let go of
         entries (at a new membership), they are fetched, as often as it takes; what arrives waits meanwhile.
 
-        Returns once the client is closed or has stopped for good.
+        With a `concurrency` above 1 events of different conversations are handed out side by side; of one conversation
+        it is still one at a time, in order. What concerns no log (`Delivery.repeats` is false) counts as a conversation
+        of its own. What waits behind a busy conversation counts in the bounds of the events that wait: 10,000 of one
+        conversation hold up the others.
+
+        Returns once the client is closed or has stopped for good, or after `stop_consuming`.
 
         Args:
             handler: Called with each `Delivery`, and awaited if it is async. After too many attempts it may return
-                instead of raising.
+                instead of raising. It may return a `Taken`, to keep something of the conversation.
+            concurrency: Handlers that run at once, 1 to 1,000.
+            on_error: Awaited with the `Delivery` and the error when the handler raises: after how many seconds the
+                event is given again (what else comes of its conversation waits behind it); None takes it; what it
+                raises ends `consume`.
 
         Raises:
-            Exception: What the handler raised; the client goes on.
+            Exception: What the handler raised, if there is no `on_error`; the client goes on, and other handlers that
+                ran are cancelled.
             ConfigurationError: The handler is none, or a generator function, whose body would never run; nothing was
                 taken. Also if it returned a generator; then its event comes again first.
             ClientError: Another task consumes the events.
@@ -264,8 +308,33 @@ class ChatClient:
         runtime = self._entered_runtime()
         runtime.check_loop()
         check_callable("handler", handler, "a callable that takes a Delivery")
+        check_number("concurrency", concurrency, whole=True, least=1)
+        if concurrency > CONCURRENCY_MAX:
+            raise ConfigurationError(f"concurrency is at most {CONCURRENCY_MAX}")
+        if on_error is not None:
+            check_callable("on_error", on_error, "a callable that takes a Delivery and an error")
         with self._sole_consumer():
-            await runtime.deliveries.consume(handler)
+            await runtime.deliveries.consume(handler, concurrency, on_error)
+
+    def stop_consuming(self) -> None:
+        """Have the `consume` that runs hand out nothing more, and return once the handlers that run have.
+
+        What was not handed out comes with the next `consume`. Without one that runs, nothing happens.
+        """
+        runtime = self._entered_runtime()
+        runtime.check_loop()
+        if self._consuming:
+            runtime.deliveries.stop()
+
+    def app_state(self, conversation_id: str) -> bytes:
+        """What a handler of `consume` kept of this conversation with `Taken`; b"" if nothing. Asks nobody.
+
+        Raises:
+            UnavailableError: The local store is damaged, or its disk failed.
+        """
+        runtime = self._entered_runtime()
+        check_conversation_id(conversation_id)
+        return runtime.store.app_state(conversation_id)
 
     async def send(
         self,

@@ -1,40 +1,39 @@
 """What the app takes: entries of the logs until it has taken them, and everything else once.
 
-First comes what an earlier start left, read back in pages; then what arrives. An entry that is handed out counts in
-the local store before the app sees it: as taken (`take`), or as one more try (`consume`, which takes it once its
-handler has returned). While the store refuses for now, nothing is handed out. Called by `client`.
+First comes what an earlier start left (`backlog`); then what arrives. An entry that is handed out counts in the local
+store before the app sees it: as taken (`take`), or as one more try (`consume`, which takes it once its handler has
+returned). While the store refuses for now, nothing is handed out. Of one conversation, one event is handed out at a
+time, whatever the number of handlers. Called by `client`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from inspect import isasyncgenfunction, isawaitable, isgeneratorfunction
 
 import anyio
-import anyio.lowlevel
 from msgspec.structs import replace
-from tenacity import RetryCallState
 
 from .._auto_reset_event import AutoResetEvent
 from ..core.timeline import tombstone
-from ..errors import ChatkitError, ConfigurationError, NotFoundError, UnavailableError
+from ..errors import ConfigurationError, TooLargeError, UnavailableError
 from ..types import Message
-from ._retry import Backoff, retrying
-from .conversation import RECALLED_LATELY_MAX, Conversation, Conversations, delivery_of
+from .backlog import Backlog
+from .conversation import RECALLED_LATELY_MAX, Conversation, Conversations
 from .event_queue import EventQueue
-from .events import Delivery, EpochChanged, MessageReceived
-from .history import History
+from .events import Delivery, MessageReceived, Taken
 from .inbox import Batches
-from .store.base import LocalStore, Record, refused_for_now
+from .store.base import LocalStore, refused_for_now
 from .taken import TakenCursors
 
 logger = logging.getLogger(__name__)
 
-PAGE_MAX = 32
-"""Entries of an earlier start that are in memory at once."""
+CONCURRENCY_MAX = 1000
+"""Handlers that run at once."""
+
+STATE_BYTES_MAX = 16 * 1024
+"""What an app may keep of one conversation."""
 
 RETRY_S = 0.5
 """After so long a store that refused is asked again, unless it said when."""
@@ -42,141 +41,11 @@ RETRY_S = 0.5
 _NEVER_RUNS = "whose body would never run: leave out its yield"
 
 Handler = Callable[[Delivery], Awaitable[object] | object]
-
-
-class Backlog:
-    """What an earlier start of the app left, conversation by conversation, read in pages.
-
-    The conversation that the app was busy with comes first; in each, that its log is another one.
-    What the local store holds comes first. Entries that it has let go of are fetched, as they read now; without own
-    messages. Whatever goes wrong there is tried again, until they have come, or the server says that there is no such
-    conversation: then what the store holds is all.
-
-    Args:
-        records: What is stored at the start.
-        store: Where entries are read.
-        conversations: Whose client it is.
-        cursors: How far each log is read and taken.
-        history: Fetches what is not stored.
-        events: While it is closed, nothing is fetched.
-        backoff: Waits between tries.
-    """
-
-    def __init__(
-        self,
-        records: Iterable[Record],
-        store: LocalStore,
-        conversations: Conversations,
-        cursors: TakenCursors,
-        history: History,
-        events: EventQueue,
-        backoff: Backoff,
-    ) -> None:
-        self._store = store
-        self._conversations = conversations
-        self._cursors = cursors
-        self._history = history
-        self._events = events
-        self._trying = retrying(_may_come, wait=backoff, before_sleep=_log_failed_fetch)
-        self._page: deque[Delivery] = deque()
-        self._stored: deque[str] = deque()
-        self._missing: deque[str] = deque()  # of these, what comes next is not stored
-        self._renewals: dict[str, Delivery] = {}
-        for record in sorted(records, key=lambda record: record.tries == 0):
-            id_, epoch = record.conversation_id, record.epoch
-            if record.renewed_above is not None:
-                event = EpochChanged(id_, epoch, record.renewed_above)
-                self._renewals[id_] = Delivery(event, 1, id_, epoch)
-            if record.renewed_above is not None or record.taken_seq < record.prefix:
-                self._stored.append(id_)
-
-    def pop(self) -> Delivery | None:
-        """The next of what was read, if there is one. What is of a replaced log is passed over."""
-        while self._page:
-            if self._cursors.is_read_back(delivery := self._page.popleft()):
-                return delivery
-        return None
-
-    @property
-    def unread(self) -> bool:
-        """Whether there is more to read."""
-        return bool(self._stored or self._missing)
-
-    async def read(self) -> bool:
-        """Read the next page. Returns False if it must be fetched and the client is closed or has stopped for good."""
-        if self._stored:
-            self._read_on(self._stored[0])
-            await anyio.lowlevel.checkpoint()
-            return True
-        if not await self._fetch(self._missing[0]):
-            return False
-        self._stored.append(self._missing.popleft())
-        return True
-
-    def _read_on(self, id_: str) -> None:
-        if id_ in self._renewals:
-            self._page.append(self._renewals.pop(id_))
-        elif self._missing_count(id_):
-            self._missing.append(self._stored.popleft())
-        elif not self._read_stored(id_):
-            self._stored.popleft()
-
-    def _missing_count(self, id_: str) -> int:
-        """How many seqs come next that the store may have let go of."""
-        _, after_seq, end_seq = self._cursors.unread(id_)
-        return max(0, min(end_seq, self._store.floor(id_)) - after_seq)
-
-    def _read_stored(self, id_: str) -> bool:
-        """Read on in the store. Returns whether there may be more."""
-        _, after_seq, end_seq = self._cursors.unread(id_)
-        messages = self._store.untaken(id_, after_seq, end_seq, PAGE_MAX)
-        is_full = len(messages) == PAGE_MAX
-        self._add(id_, messages, messages[-1].seq if is_full else end_seq)
-        return is_full
-
-    async def _fetch(self, id_: str) -> bool:
-        """Read on from the server. Returns False once the client is closed."""
-        asked = self._cursors.unread(id_)
-        after_seq = asked[1]
-        end_seq = after_seq + min(self._missing_count(id_), PAGE_MAX)
-        if end_seq == after_seq:
-            return True
-        found: tuple[list[Message], int] | None = None
-        if not self._events.closed:
-            with self._events.while_open(), suppress(NotFoundError):
-                found = await self._trying(self._history.fetch, id_, after_seq, end_seq)
-        if self._events.closed:  # and so may be the store
-            return False
-        if self._cursors.unread(id_) != asked:  # the log was replaced meanwhile: look again
-            return True
-        if found is None:
-            self._read_stored(id_)
-            return True
-        messages, covered_seq = found
-        own_id = self._conversations.user_id
-        self._add(id_, [message for message in messages if message.sender_id != own_id], covered_seq)
-        return True
-
-    def _add(self, id_: str, messages: list[Message], covered_seq: int) -> None:
-        epoch, _, _ = self._cursors.unread(id_)
-        self._page.extend(delivery_of(message, epoch) for message in messages)
-        self._cursors.read_back(id_, messages[-1].seq if messages else 0, covered_seq)
-
-
-def _may_come(error: BaseException) -> bool:
-    """Whether to ask again: only that there is no such conversation is an answer."""
-    return isinstance(error, ChatkitError) and not isinstance(error, NotFoundError)
-
-
-def _log_failed_fetch(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome is not None else None
-    logger.warning(
-        "what an earlier start left could not be fetched (try %d): %s", state.attempt_number, error
-    )
+ErrorHandler = Callable[[Delivery, Exception], Awaitable[float | None]]
 
 
 class Deliveries:
-    """Hands events to the app, one at a time. One caller at a time.
+    """Hands events to the app, of each conversation one at a time. One caller at a time.
 
     Args:
         store: Says what was recalled, where memory has forgotten it.
@@ -205,71 +74,152 @@ class Deliveries:
         self._conversations = conversations
         self._batches = batches
         self._wake = wake
+        self._turn = anyio.Lock(fast_acquire=True)
+        self._busy: set[str] = set()
+        self._stopping = anyio.Event()
         self._closed = False
 
     async def take(self) -> Delivery | None:
         """The next event, which counts as taken before it is returned; None once there will be none."""
+        self._queue.resume()
         delivery = await self._next()
         if delivery is not None:
+            self._busy.clear()
             self._cursors.took(delivery)
             await self._save()
-            self._cursors.handed_out = None
+            self._cursors.handed_out.pop(delivery.conversation_id, None)
         return delivery
 
-    async def consume(self, handler: Handler) -> None:
-        """Hand out every event; each is taken once the handler has returned. Returns once there will be none.
+    async def consume(
+        self, handler: Handler, concurrency: int = 1, on_error: ErrorHandler | None = None
+    ) -> None:
+        """Hand out every event; each is taken once the handler has returned. Returns once there will be none, or
+        after `stop`, once the handlers that run have returned.
 
         Raises:
-            Exception: What the handler raised; its event is handed out again first.
+            Exception: What the handler raised, or `on_error` if there is one; its event is handed out again first.
             ConfigurationError: The handler is a generator function, or returned a generator; likewise.
         """
         if isasyncgenfunction(handler) or isgeneratorfunction(handler):
             raise ConfigurationError(f"handler is a generator function, {_NEVER_RUNS}")
+        self._stopping = anyio.Event()
+        self._queue.resume()
         try:
-            while (delivery := await self._next()) is not None:
-                await self._hand_out(delivery, handler)
+            if concurrency == 1:
+                await self._work(handler, on_error)
+            else:
+                await self._work_side_by_side(handler, concurrency, on_error)
         finally:
             self._save_at_end()
+
+    def stop(self) -> None:
+        """Hand nothing more out to the `consume` that runs."""
+        self._stopping.set()
+        self._queue.stop()
 
     def close(self) -> None:
         """Write what was taken, for the last time."""
         self._save_at_end()
         self._closed = True
 
-    async def _hand_out(self, delivery: Delivery, handler: Handler) -> None:
+    async def _work_side_by_side(
+        self, handler: Handler, concurrency: int, on_error: ErrorHandler | None
+    ) -> None:
+        failures: list[Exception] = []
+
+        async def work() -> None:
+            try:
+                await self._work(handler, on_error)
+            except Exception as error:
+                failures.append(error)
+                tasks.cancel_scope.cancel()
+
+        try:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(concurrency):
+                    tasks.start_soon(work)
+        finally:
+            for error in failures[1:]:  # only one can be raised
+                logger.error("another handler failed, too", exc_info=error)
+        if failures:
+            raise failures[0]
+
+    async def _work(self, handler: Handler, on_error: ErrorHandler | None) -> None:
+        while True:
+            async with self._turn:
+                delivery = await self._next()
+            if delivery is None:
+                return
+            try:
+                await self._hand_out(delivery, handler, on_error)
+            finally:
+                self._busy.discard(delivery.conversation_id)
+                self._queue.release(delivery.conversation_id)
+
+    async def _hand_out(self, delivery: Delivery, handler: Handler, on_error: ErrorHandler | None) -> None:
         if not delivery.repeats:
-            self._cursors.handed_out = None
-        attempt = self._cursors.trying(delivery)
+            del self._cursors.handed_out[delivery.conversation_id]
+        given = replace(delivery, attempt=self._cursors.trying(delivery))
         await self._save()
-        handled = handler(replace(delivery, attempt=attempt))
-        if isawaitable(handled):
-            await handled
-        elif isinstance(handled, AsyncGenerator | Generator):
-            raise ConfigurationError(f"handler returned a generator, {_NEVER_RUNS}")
-        self._cursors.took(delivery)
-        self._cursors.handed_out = None
-        await self._save()
+        try:
+            returned = handler(given)
+            result = await returned if isawaitable(returned) else returned
+            state = _state_of(given, result)
+        except Exception as error:
+            if on_error is None:
+                raise
+            wait_s = await on_error(given, error)
+            if wait_s is not None:
+                return await self._wait_before_next_try(wait_s)
+            state = None
+        else:
+            if isinstance(result, AsyncGenerator | Generator):
+                raise ConfigurationError(f"handler returned a generator, {_NEVER_RUNS}")
+        self._cursors.took(delivery, state)
+        self._cursors.handed_out.pop(delivery.conversation_id, None)
+        return await self._save()
+
+    async def _wait_before_next_try(self, wait_s: float) -> None:
+        """Its conversation stays busy meanwhile; then what is handed out still comes first."""
+        with anyio.move_on_after(wait_s):
+            await self._stopping.wait()
 
     async def _next(self) -> Delivery | None:
-        delivery = self._cursors.handed_out
-        if delivery is None:
-            delivery = await self._take()
+        delivery = await self._take()
         if delivery is None or self._closed:
             return None
-        delivery = self._cursors.handed_out = self._as_recalled(delivery)
+        delivery = self._as_recalled(delivery)
+        self._cursors.handed_out[delivery.conversation_id] = delivery
+        self._busy.add(delivery.conversation_id)
         return delivery
+
+    def _handed_out_before(self) -> Delivery | None:
+        """What was handed out and not taken, if its conversation is not busy."""
+        handed_out = self._cursors.handed_out
+        return next((it for id_, it in handed_out.items() if id_ not in self._busy), None)
 
     async def _take(self) -> Delivery | None:
         """What an earlier start left, then what arrives; None once there will be none."""
-        while not self._closed:
-            delivery = self._backlog.pop()
+        while not (self._closed or self._queue.stopped):
+            delivery = self._handed_out_before() or self._backlog.pop(self._busy)
             if delivery is not None:
                 return delivery
-            if not self._backlog.unread:
-                return await self._queue.take()
-            if not await self._backlog.read():
-                return None  # to take what arrived would be to take what is missing before it
+            if self._backlog.may_read(self._busy):
+                if not await self._backlog.read(self._busy):
+                    return None  # to take what arrived would be to take what is missing before it
+                continue
+            delivery = await self._queue.take(self._is_busy)
+            if delivery is not None or self._queue.ended:
+                return delivery
         return None
+
+    def _is_busy(self, conversation_id: str) -> bool:
+        """Whether what arrives of it must wait: behind what was handed out, and behind what is read back."""
+        return (
+            conversation_id in self._busy
+            or conversation_id in self._cursors.handed_out
+            or self._backlog.holds(conversation_id)
+        )
 
     def _as_recalled(self, delivery: Delivery) -> Delivery:
         """A message that was recalled since it was queued, without its body."""
@@ -313,3 +263,13 @@ class Deliveries:
             conversation = self._conversations.get(id_)
             if conversation is not None and self._batches.taken_further(conversation):
                 self._wake.set()
+
+
+def _state_of(delivery: Delivery, result: object) -> bytes | None:
+    if not isinstance(result, Taken) or result.state is None:
+        return None
+    if not delivery.repeats:
+        raise ConfigurationError("state is kept with entries of a log only, and this event is none")
+    if len(result.state) > STATE_BYTES_MAX:
+        raise TooLargeError(f"the state of a conversation is at most {STATE_BYTES_MAX} bytes")
+    return result.state

@@ -7,12 +7,15 @@ place. Of what the server says of a conversation itself (ConversationChanged) on
 is bounded by the number of conversations. While it is paused, ephemeral events are dropped; the newest connection state
 takes the place of the one before it; outcomes of sends that nobody waits for are kept up to twice the bound, then
 dropped (`send` with the same key gives them again).
+
+Who takes may pass over conversations that are busy: their events wait aside, in order, and count all the same, so the
+bounds hold for both together.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -40,6 +43,14 @@ EVENTS_BYTES_MAX = 16 * 1024 * 1024
 """Bytes of events that wait for the app."""
 
 
+_Events = OrderedDict[int, tuple[Delivery, int]]
+_NONE: _Events = OrderedDict()
+
+
+def _is_never_busy(conversation_id: str) -> bool:
+    return False
+
+
 class EventQueue:
     """Events for the app, in order.
 
@@ -53,7 +64,10 @@ class EventQueue:
     """
 
     def __init__(self, events_max: int, events_low: int, bytes_max: int = EVENTS_BYTES_MAX) -> None:
-        self._events: OrderedDict[int, tuple[Delivery, int]] = OrderedDict()
+        self._events: _Events = OrderedDict()
+        self._aside: dict[str, _Events] = {}  # passed over, by conversation
+        self._aside_count = 0
+        self._released: dict[str, None] = {}  # conversations that may have become free, in order
         self._count = 0
         self._since_turn = 0
         self._newest: dict[str, int] = {}  # put while paused, and still waiting
@@ -66,14 +80,25 @@ class EventQueue:
         self._while_open: anyio.CancelScope | None = None
         self.paused = False
         self.closed = False
+        self.stopped = False
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self._events) + self._aside_count
+
+    @property
+    def ended(self) -> bool:
+        """Whether `take` gives nothing any more."""
+        return self.stopped or (self.closed and not len(self))
+
+    @property
+    def ending(self) -> bool:
+        """Whether nothing may be waited for any more."""
+        return self.stopped or self.closed
 
     @property
     def room(self) -> int:
         """How many events more until it is paused."""
-        return max(0, self._events_max - len(self._events))
+        return max(0, self._events_max - len(self))
 
     @property
     def room_bytes(self) -> int:
@@ -88,16 +113,18 @@ class EventQueue:
 
     def forget_above(self, conversation_id: str, seq: int) -> None:
         """Drop what waits of a log that was replaced by another one, which is the same up to a seq."""
-        for number, (delivery, _) in list(self._events.items()):
-            if delivery.conversation_id == conversation_id and delivery.seq > seq:
-                self._remove(number)
+        for events in (self._events, self._aside.get(conversation_id, _NONE)):
+            for number, (delivery, _) in list(events.items()):
+                if delivery.conversation_id == conversation_id and delivery.seq > seq:
+                    self._remove(number, conversation_id)
 
     def _left_out(self, event: ChatEvent, droppable: bool) -> bool:
         """Whether a paused queue does without `event`; it may take the place of an earlier one."""
         if droppable or isinstance(event, EphemeralEvent) or self._overflows(event):
             return True
-        if isinstance(event, ConnectionEvent) and isinstance(self._last(), ConnectionEvent):
-            self._remove(next(reversed(self._events)))
+        number = self._last()
+        if isinstance(event, ConnectionEvent) and isinstance(self._event(number), ConnectionEvent):
+            self._remove(number)
         return isinstance(event, ConversationChanged) and self._replaces(event)
 
     def _add(self, delivery: Delivery) -> None:
@@ -105,23 +132,36 @@ class EventQueue:
         size_bytes = _size_of(delivery.event)
         self._events[self._count] = delivery, size_bytes
         self.size_bytes += size_bytes
-        if len(self._events) >= self._events_max or self.size_bytes >= self._bytes_max:
+        if len(self) >= self._events_max or self.size_bytes >= self._bytes_max:
             self.paused = True
         self._filled.set()
 
-    def _remove(self, number: int) -> Delivery:
-        delivery, size_bytes = self._events.pop(number)
+    def _remove(self, number: int, conversation_id: str = "") -> Delivery:
+        if number in self._events:
+            delivery, size_bytes = self._events.pop(number)
+        else:
+            aside = self._aside[conversation_id]
+            delivery, size_bytes = aside.pop(number)
+            self._aside_count -= 1
+            if not aside:
+                del self._aside[conversation_id]
         self.size_bytes -= size_bytes
         return delivery
 
-    def _last(self) -> ChatEvent:
-        return self._events[next(reversed(self._events))][0].event
+    def _last(self) -> int:
+        """The number of the newest event of no conversation, or of the newest of all; 0 if there is none."""
+        return next(reversed(self._events or self._aside.get("", _NONE)), 0)
+
+    def _event(self, number: int) -> ChatEvent | None:
+        """The event with this number, if it waits among all, or aside and is of no conversation."""
+        found = self._events.get(number) or self._aside.get("", _NONE).get(number)
+        return None if found is None else found[0].event
 
     def _replaces(self, event: ConversationChanged) -> bool:
         """Drop what `event` overtakes. Returns whether the one that waits says all of it already."""
         id_ = event.conversation_id
         number = self._newest.get(id_, 0)
-        earlier = self._events[number][0].event if number in self._events else None
+        earlier = self._event(number)
         if event.change == "UPDATED" and getattr(earlier, "change", "LEFT") != "LEFT":
             return True
         if earlier is not None:
@@ -131,7 +171,7 @@ class EventQueue:
 
     def _overflows(self, event: ChatEvent) -> bool:
         """Outcomes of sends are the one kind that an app can make without end and without looking."""
-        return isinstance(event, MessageSent | SendFailed) and len(self._events) >= 2 * self._events_max
+        return isinstance(event, MessageSent | SendFailed) and len(self) >= 2 * self._events_max
 
     def close(self) -> None:
         """No more events follow; those in the queue can still be taken."""
@@ -142,25 +182,74 @@ class EventQueue:
 
     @contextmanager
     def while_open(self) -> Iterator[None]:
-        """The body is cut short where it waits once the queue is closed. One caller at a time: who takes."""
+        """The body is cut short where it waits once the queue is closed or stopped. One caller at a time: who takes."""
         with anyio.CancelScope() as self._while_open:
             try:
                 yield
             finally:
                 self._while_open = None
 
-    async def take(self) -> Delivery | None:
-        """The next event; None once the queue is closed and empty. One caller at a time.
+    def stop(self) -> None:
+        """Hand nothing out until `resume`; what comes waits."""
+        self.stopped = True
+        self._filled.set()
+        if self._while_open is not None:
+            self._while_open.cancel()
+
+    def resume(self) -> None:
+        """Hand out again, also what was passed over, each in its place."""
+        self.stopped = False
+        if self._aside:
+            waiting = [
+                *self._events.items(),
+                *(each for aside in self._aside.values() for each in aside.items()),
+            ]
+            self._events = OrderedDict(sorted(waiting, key=lambda each: each[0]))
+            self._aside.clear()
+            self._aside_count = 0
+        self._released.clear()
+
+    def release(self, conversation_id: str) -> None:
+        """A conversation may not be busy any more: its events have their turn, and whoever takes looks again."""
+        self._released[conversation_id] = None
+        self._filled.set()
+
+    async def take(self, is_busy: Callable[[str], bool] = _is_never_busy) -> Delivery | None:
+        """The next event of a conversation that is not busy. One caller at a time.
 
         Can be cancelled before each event without losing one, and lets the other tasks run every few of them,
         however many wait.
+
+        Returns:
+            None once `ended`; also after a `release`, if that gave no event.
         """
         await self._checkpoint()
-        while not self._events:
-            if self.closed:
-                return None
+        while True:
+            was_released = bool(self._released)
+            delivery = self._pop(is_busy)
+            if delivery is not None or was_released or self.ended:
+                return delivery
             await self._filled.wait()
-        delivery = self._remove(next(iter(self._events)))
+
+    def _pop(self, is_busy: Callable[[str], bool]) -> Delivery | None:
+        if self.stopped:
+            return None
+        while self._released:
+            id_ = next(iter(self._released))
+            del self._released[id_]
+            if id_ in self._aside and not is_busy(id_):
+                return self._handed_out(next(iter(self._aside[id_])), id_)
+        while self._events:
+            number = next(iter(self._events))
+            id_ = self._events[number][0].conversation_id
+            if id_ not in self._aside and not is_busy(id_):
+                return self._handed_out(number)
+            self._aside.setdefault(id_, OrderedDict())[number] = self._events.pop(number)
+            self._aside_count += 1
+        return None
+
+    def _handed_out(self, number: int, conversation_id: str = "") -> Delivery:
+        delivery = self._remove(number, conversation_id)
         if self.paused and self._is_low():
             self.paused = False
             self._newest.clear()
@@ -168,7 +257,7 @@ class EventQueue:
         return delivery
 
     def _is_low(self) -> bool:
-        return len(self._events) <= self._events_low and self.size_bytes <= self._bytes_max // 2
+        return len(self) <= self._events_low and self.size_bytes <= self._bytes_max // 2
 
     async def _checkpoint(self) -> None:
         """Letting the others run at every event would cost more than the event: each turn of the loop is a frame."""

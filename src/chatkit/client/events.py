@@ -194,6 +194,19 @@ ChatEvent = (
 )
 
 
+class Taken(msgspec.Struct, frozen=True):
+    """What a handler of `ChatClient.consume` may return, to keep something of the event's conversation.
+
+    It is stored in the transaction that takes the event: either both are, or neither, also if the process is killed.
+    Only for what repeats (`Delivery.repeats`).
+
+    Attributes:
+        state: At most 16 KiB, read again with `ChatClient.app_state`; b"" forgets it, None leaves it.
+    """
+
+    state: bytes | None = None
+
+
 class Delivery(msgspec.Struct, frozen=True):
     """One event on its way to the app, for `ChatClient.consume`.
 

@@ -92,15 +92,15 @@ class TakenCursors:
         records: What it holds at the start.
 
     Attributes:
-        handed_out: What the app has got, or is about to get: it comes again until this is None. None too once its
-            place belongs to an entry of another log.
+        handed_out: What the app has got, or is about to get, by conversation: it comes again until it is left out
+            here. Left out too once its place belongs to an entry of another log.
     """
 
     def __init__(self, store: LocalStore, records: Iterable[Record]) -> None:
         self._store = store
         self._unsaved: dict[str, Progress] = {}
         self._moved: dict[str, None] = {}  # in order, or a run of a seed would not be the same twice
-        self.handed_out: Delivery | None = None
+        self.handed_out: dict[str, Delivery] = {}
         self._by_id = {
             it.conversation_id: _Cursor(
                 it.epoch, it.taken_seq, it.tries, it.renewed_above, left_seq=it.prefix
@@ -128,9 +128,9 @@ class TakenCursors:
         cursor.renew(change.epoch, kept_seq)
         if change.conversation_id in self._unsaved:  # of the former log: the store would pass it over
             self._changed(change.conversation_id, cursor)
-        held = self.handed_out
-        if held is not None and held.conversation_id == change.conversation_id and held.seq > kept_seq:
-            self.handed_out = None
+        held = self.handed_out.get(change.conversation_id)
+        if held is not None and held.seq > kept_seq:
+            del self.handed_out[change.conversation_id]
 
     def unread(self, conversation_id: str) -> tuple[str, int, int]:
         """What an earlier start left and is not read yet: the epoch of the log, after which seq, and up to which."""
@@ -176,9 +176,14 @@ class TakenCursors:
             self._changed(delivery.conversation_id, cursor)
         return cursor.tries
 
-    def took(self, delivery: Delivery) -> None:
-        """The app has taken what is handed out. An entry of a replaced log changes nothing."""
-        if not delivery.repeats or self.handed_out is not delivery:
+    def took(self, delivery: Delivery, state: bytes | None = None) -> None:
+        """The app has taken what is handed out. An entry of a replaced log changes nothing.
+
+        Args:
+            delivery: What it is.
+            state: What the app keeps of the conversation from now on; None leaves that as it was.
+        """
+        if not delivery.repeats or self.handed_out.get(delivery.conversation_id) is not delivery:
             return
         cursor = self._by_id[delivery.conversation_id]
         if isinstance(delivery.event, EpochChanged):
@@ -188,7 +193,7 @@ class TakenCursors:
         else:
             return
         cursor.tries = 0
-        self._changed(delivery.conversation_id, cursor)
+        self._changed(delivery.conversation_id, cursor, state)
 
     def save(self) -> None:
         """Write what changed since the last time.
@@ -205,8 +210,11 @@ class TakenCursors:
         moved, self._moved = list(self._moved), {}
         return moved
 
-    def _changed(self, conversation_id: str, cursor: _Cursor) -> None:
+    def _changed(self, conversation_id: str, cursor: _Cursor, state: bytes | None = None) -> None:
+        unsaved = self._unsaved.get(conversation_id)
+        if state is None and unsaved is not None:
+            state = unsaved.state
         self._unsaved[conversation_id] = Progress(
-            conversation_id, cursor.epoch, cursor.taken_seq, cursor.tries, cursor.renewed_above
+            conversation_id, cursor.epoch, cursor.taken_seq, cursor.tries, cursor.renewed_above, state
         )
         self._moved[conversation_id] = None

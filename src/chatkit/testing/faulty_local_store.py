@@ -67,6 +67,10 @@ class FaultyLocalStore:
         """As the store behind, or refused."""
         self._writable().advance(progress)
 
+    def app_state(self, conversation_id: str) -> bytes:
+        """As the store behind."""
+        return self._store.app_state(conversation_id)
+
     def floor(self, conversation_id: str) -> int:
         """As the store behind."""
         return self._store.floor(conversation_id)

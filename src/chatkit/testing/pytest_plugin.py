@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..server.config import ServerConfig
     from ..server.server import ChatServer
     from ..storage.base import Store
+    from .bot_chat import BotChats
     from .devices import Devices
     from .history import History
     from .network import Network
@@ -329,3 +330,14 @@ async def chat_client(
     request.node.stash[_devices] = devices
     async with devices.all_left():
         yield devices
+
+
+@pytest.fixture
+async def chat_bot(chat_server: ChatServer, chat_client: Devices) -> BotChats:
+    """Runs a bot and a user who talks to it: `async with chat_bot(bot) as ann`, then `await ann.ask("/help")`.
+
+    See `chatkit.testing.bot_chat.BotChat`.
+    """
+    from .bot_chat import BotChats
+
+    return BotChats(chat_server, chat_client)

@@ -74,6 +74,8 @@ class Progress(msgspec.Struct, frozen=True):
         taken_seq: Everything up to here is taken; a lower value than before changes nothing.
         tries: As in `Record`.
         renewed_above: As in `Record`.
+        state: What the app keeps of the conversation from now on (`LocalStore.app_state`); b"" forgets it, None leaves
+            it.
     """
 
     conversation_id: str
@@ -81,6 +83,7 @@ class Progress(msgspec.Struct, frozen=True):
     taken_seq: int
     tries: int = 0
     renewed_above: int | None = None
+    state: bytes | None = None
 
 
 class Change(msgspec.Struct):
@@ -164,6 +167,9 @@ class LocalStore(Protocol):
         Raises:
             UnavailableError: Refused for now; nothing was changed.
         """
+
+    def app_state(self, conversation_id: str) -> bytes:
+        """What the app keeps of a conversation, as `advance` stored it last; b"" if nothing."""
 
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts (not included); 0 means at the log's start."""

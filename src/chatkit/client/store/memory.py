@@ -61,6 +61,7 @@ class MemoryStore:
         self._pending: dict[Key, PendingSend] = {}
         self._logs: OrderedDict[str, _Log] = OrderedDict()
         self._reads: dict[str, int] = {}
+        self._states: dict[str, bytes] = {}
 
     def bind(self, user_id: str, device_id: str) -> None:
         """Tie the store to its owner; another one is a ConfigurationError."""
@@ -118,6 +119,12 @@ class MemoryStore:
             if log is not None and log.record.epoch == each.epoch:
                 log.progress = replace(each, taken_seq=max(each.taken_seq, log.progress.taken_seq))
                 log.renewed_above = each.renewed_above
+                if each.state is not None:
+                    self._states[each.conversation_id] = each.state
+
+    def app_state(self, conversation_id: str) -> bytes:
+        """What the app keeps of a conversation."""
+        return self._states.get(conversation_id, b"")
 
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""

@@ -56,6 +56,10 @@ _FORGET_ABOVE = (
     "UPDATE conversation SET floor = min(floor, ?1), taken_seq = min(taken_seq, ?1), tries = 0,"
     " renewed_above = min(ifnull(renewed_above, ?1), ?1) WHERE conversation_id = ?2"
 )
+_KEEP_STATE = (
+    "INSERT OR REPLACE INTO app_state SELECT conversation_id, ? FROM conversation"
+    " WHERE conversation_id = ? AND epoch = ?"
+)
 _LAST_TO_TRIM = "SELECT seq FROM message WHERE conversation_id = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
 _TRIMMABLE = (  # the placed ones up to here, as far as none of them waits for the app
     "SELECT min(?1, prefix, ifnull((SELECT seq - 1 FROM message AS m WHERE m.conversation_id = c.conversation_id"
@@ -259,6 +263,16 @@ class SqliteStore:
                     _ADVANCE,
                     (each.taken_seq, each.tries, each.renewed_above, each.conversation_id, each.epoch),
                 )
+                if each.state is not None:
+                    self._connection.execute(_KEEP_STATE, (each.state, each.conversation_id, each.epoch))
+
+    @_finds_damage
+    def app_state(self, conversation_id: str) -> bytes:
+        """What the app keeps of a conversation."""
+        rows = self._connection.execute(
+            "SELECT state FROM app_state WHERE conversation_id = ?", (conversation_id,)
+        )
+        return rows[0][0] if rows else b""
 
     @_finds_damage
     def floor(self, conversation_id: str) -> int:

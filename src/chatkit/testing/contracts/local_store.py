@@ -358,6 +358,23 @@ class LocalStoreContract:
 
         assert (store.records()[0].taken_seq, store.records()[0].tries) == (6, 1)
 
+    def test_keeps_what_the_app_says_of_a_conversation_with_how_far_it_has_got(
+        self, store: LocalStore
+    ) -> None:
+        store.save([change(0, floor=0), Change("c-2", "GROUP", "e1", 1, messages=[elsewhere(1)], floor=0)])
+        store.advance(
+            [Progress("c-1", "e1", 0, state=b"{}"), Progress("c-2", "e0", 0, state=b"of another log")]
+        )
+        store.advance(
+            [Progress("c-1", "e1", 0, tries=1), Progress("c-unknown", "e1", 3, state=b"of nothing")]
+        )
+        store = self.reopened(store)
+
+        assert store.app_state("c-1") == b"{}"
+        assert store.app_state("c-2") == store.app_state("c-unknown") == b""
+        store.advance([Progress("c-1", "e1", 0, state=b"")])
+        assert self.reopened(store).app_state("c-1") == b""
+
     def test_what_is_before_a_new_conversation_counts_as_taken(self, store: LocalStore) -> None:
         store.save([change(9, message(9), floor=8)])
 

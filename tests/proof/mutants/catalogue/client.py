@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..plant import Edit, Mutant
 
+BACKLOG = "chatkit.client.backlog"
 CONNECTION = "chatkit.client.connection"
 CONVERSATION = "chatkit.client.conversation"
 DELIVERIES = "chatkit.client.deliveries"
@@ -266,9 +267,9 @@ MUTANTS = (
         (
             Edit(
                 DELIVERIES,
-                "        handled = handler(replace(delivery, attempt=attempt))\n",
-                "        self._cursors.took(delivery)\n        await self._save()\n"
-                "        handled = handler(replace(delivery, attempt=attempt))\n",
+                "            returned = handler(given)\n",
+                "            self._cursors.took(delivery)\n            await self._save()\n"
+                "            returned = handler(given)\n",
             ),
         ),
         ("alarm", "L1"),
@@ -288,7 +289,7 @@ MUTANTS = (
     Mutant(
         "not-taken-forgotten-at-restart",
         "The app begins with what arrives.",
-        (Edit(DELIVERIES, " or record.taken_seq < record.prefix:\n", ":\n"),),
+        (Edit(BACKLOG, " or record.taken_seq < record.prefix:\n", ":\n"),),
         ("alarm", "L1"),
     ),
 )

@@ -1,0 +1,184 @@
+"""One run of a bot on one client: each event to its handlers, what they raise to the error handler. Made by `bot`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from ..client.client import ChatClient
+from ..client.events import Connected, Delivery, MessageReceived, Reconnecting, Taken
+from ..errors import ClosedError, DeadlineExceededError
+from .commands import Call
+from .contexts import EventContext, MessageContext, context_of
+from .retries import Failure, Failures, log_failure
+
+if TYPE_CHECKING:
+    from .bot import Bot
+
+logger = logging.getLogger("chatkit.bots")
+
+CONNECTED_WITHIN_S = 30.0
+"""After so long without a first connection, and again each time, the log says why there is none."""
+
+
+class BotSession:
+    """A bot that runs.
+
+    Args:
+        bot: Whose handlers are called.
+        client: Not entered yet.
+    """
+
+    def __init__(self, bot: Bot, client: ChatClient) -> None:
+        self._bot = bot
+        self._client = client
+        self._failures = Failures(bot.retries)
+        self._connecting = anyio.CancelScope()
+        self._handling = anyio.CancelScope()
+        self._is_stopping = False
+        self._is_consuming = False
+        self._has_connected = False
+        self._call = self._composed()
+
+    async def serve(self) -> None:
+        """Handle events until stopped. Raises ClosedError if the client has stopped for good."""
+        async with self._client:
+            await self._consume()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[ChatClient]:
+        """Handle events beside the body. Raises what `serve` raises; the body is cancelled then."""
+        failures: list[Exception] = []
+
+        async def consume() -> None:
+            try:
+                await self._consume()
+            except Exception as error:
+                failures.append(error)
+            if failures or self._client.stopped is not None:
+                tasks.cancel_scope.cancel()
+
+        async with self._client as client:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(consume)
+                try:
+                    yield client
+                except Exception as error:  # a group would wrap it
+                    failures.append(error)
+                self.stop()
+            if failures:
+                raise failures[-1]
+
+    def stop(self) -> None:
+        """Hand out nothing more, and cancel what still runs after the bot's `grace_s`; at once if called again."""
+        if self._is_stopping:
+            self._handling.cancel()
+            return
+        self._is_stopping = True
+        self._handling.deadline = anyio.current_time() + self._bot.grace_s
+        self._connecting.cancel()
+        if self._is_consuming:
+            self._client.stop_consuming()
+
+    async def _consume(self) -> None:
+        with self._connecting:
+            await self._wait_connected()
+        with self._handling:
+            if self._is_stopping:
+                return
+            self._is_consuming = True
+            try:
+                await self._client.consume(
+                    self._handle, concurrency=self._bot.concurrency, on_error=self._handle_error
+                )
+            finally:
+                self._is_consuming = False
+
+    async def _wait_connected(self) -> None:
+        """Who the bot is must be known before anything is handled: its own messages are not for it."""
+        while True:
+            try:
+                return await self._client.wait_connected(CONNECTED_WITHIN_S)
+            except DeadlineExceededError as error:
+                logger.warning("the bot is not connected yet: %s", error)
+
+    async def _handle(self, delivery: Delivery) -> Taken | None:
+        self._log_connection(delivery)
+        context = context_of(self._client, delivery)
+        self._failures.check(delivery)
+        await self._call(context)
+        self._failures.handled(delivery)
+        return Taken(context.changed_state())
+
+    def _log_connection(self, delivery: Delivery) -> None:
+        """A bot has no window: say what its operator would look for. What was before the start was said there."""
+        match delivery.event:
+            case Connected():
+                logger.info("the bot is connected" + (" again" if self._has_connected else ""))
+                self._has_connected = True
+            case Reconnecting(delay_s=delay_s, cause=cause) if self._has_connected:
+                logger.warning("no connection: %s; next try in %.1f s", cause, delay_s)
+
+    def _composed(self) -> Callable[[EventContext[Any]], Awaitable[Any]]:
+        call: Callable[[EventContext[Any]], Awaitable[Any]] = self._dispatch
+        for middleware in reversed(self._bot._middlewares):
+            call = partial(_through, middleware, call)
+        return call
+
+    async def _dispatch(self, context: EventContext[Any]) -> None:
+        if isinstance(context, MessageContext):
+            if context.sender_id == self._client.user_id:
+                return  # from another device of the bot's own
+            call = self._command_in(context)
+            if call is not None and await self._command(context, call):
+                return
+        for handler in self._bot._handlers_of(context.event):
+            await handler(context)
+
+    def _command_in(self, message: MessageContext) -> Call | None:
+        if not self._bot._commands or message.message.type != "TEXT":
+            return None
+        call = self._bot._commands.call_in(message.text)
+        return None if call is None or call.addressee not in ("", self._client.user_id) else call
+
+    async def _command(self, message: MessageContext, call: Call) -> bool:
+        """Returns whether it was one of this bot's, or was answered as one that there is not."""
+        command = self._bot._commands.get(call.name)
+        if command is not None:
+            await command.call(message, call.text, self._bot._commands.prefix)
+            return True
+        if MessageReceived in self._bot._handlers or not self._is_meant(message, call):
+            return False
+        await message.reply(self._bot._commands.unknown(call.name))
+        return True
+
+    def _is_meant(self, message: MessageContext, call: Call) -> bool:
+        """Whether nobody else can be: in groups there may be other bots."""
+        head = self._client.conversations.get(message.conversation_id)
+        return bool(call.addressee) or (head is not None and head.type == "SINGLE")
+
+    async def _handle_error(self, delivery: Delivery, error: Exception) -> float | None:
+        """What follows: seconds until the next try, or None. Raises the error once the client has stopped."""
+        if self._client.stopped is not None or isinstance(error, ClosedError):
+            raise error
+        retry_in_s = self._failures.failed(delivery, error)
+        failure = Failure(context_of(self._client, delivery, "error"), error, retry_in_s)
+        try:
+            await self._bot._error_handler(failure)
+        except Exception:
+            logger.exception("the error handler of the bot failed; what it was given follows")
+            await log_failure(failure)
+        return retry_in_s
+
+
+async def _through(
+    middleware: Callable[..., Awaitable[object]],
+    call_next: Callable[[EventContext[Any]], Awaitable[Any]],
+    context: EventContext[Any],
+) -> None:
+    await middleware(context, call_next)

@@ -1,0 +1,117 @@
+"""A user who talks to a bot in a test: `async with chat_bot(bot) as ann: assert await ann.ask("/help") == "..."`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from ..bots.bot import Bot
+from ..client.client import ChatClient
+from ..client.events import MessageReceived
+from ..server.server import ChatServer
+from ..types import Message, Sent
+from .devices import Devices
+
+ANSWER_S = 60.0
+"""So long an answer is waited for: of virtual time where the test runs in it."""
+
+
+class BotChat:
+    """One user in a conversation with a bot.
+
+    Attributes:
+        client: The user's client.
+        conversation_id: Where they talk.
+    """
+
+    def __init__(
+        self, bot: Bot, devices: Devices, client: ChatClient, conversation_id: str, bot_id: str
+    ) -> None:
+        self.client = client
+        self.conversation_id = conversation_id
+        self._bot = bot
+        self._bot_id = bot_id
+        self._devices = devices
+        self._running = anyio.CancelScope()
+        self._restarts = False
+
+    async def send(self, text: str) -> Sent:
+        """Say something."""
+        return await self.client.send(self.conversation_id, text)
+
+    async def ask(self, text: str) -> str:
+        """Say something. Returns the bot's first text after it.
+
+        Raises:
+            TimeoutError: None came within a minute; of virtual time, where the test runs in it.
+        """
+        sent = await self.send(text)
+        return (await self._next(sent.seq)).text
+
+    async def next_text(self) -> str:
+        """The bot's next text that `ask` and this have not given yet. Raises TimeoutError, as `ask`."""
+        return (await self._next(0)).text
+
+    async def texts(self) -> list[str]:
+        """All that the bot has written here, in order; of the newest 200 entries."""
+        written = await self.client.history(self.conversation_id, limit=200)
+        return [message.text for message in written if message.sender_id == self._bot_id]
+
+    async def restart(self) -> None:
+        """Kill the bot in whatever it does, and start it again with the same local store."""
+        self._restarts = True
+        self._running.cancel()
+        await anyio.wait_all_tasks_blocked()
+
+    async def _next(self, after_seq: int) -> Message:
+        with anyio.move_on_after(ANSWER_S):
+            async for event in self.client.events():
+                if isinstance(event, MessageReceived) and self._is_answer(event.message, after_seq):
+                    return event.message
+        raise TimeoutError(f"the bot has not answered within {ANSWER_S:g} s")
+
+    def _is_answer(self, message: Message, after_seq: int) -> bool:
+        here = message.conversation_id == self.conversation_id and message.sender_id == self._bot_id
+        return here and message.type != "MEMBER" and message.seq > after_seq
+
+    async def run_bot(self) -> None:
+        """Run the bot, again after each `restart`."""
+        self._restarts = True
+        while self._restarts:
+            self._restarts = False
+            with anyio.CancelScope() as self._running:
+                await self._bot.serve(self._devices(self._bot_id))
+
+
+class BotChats:
+    """Makes them: `async with bot_chats(bot) as ann`.
+
+    Args:
+        server: Where they meet.
+        devices: Makes the clients.
+    """
+
+    def __init__(self, server: ChatServer, devices: Devices) -> None:
+        self._server = server
+        self._devices = devices
+
+    @asynccontextmanager
+    async def __call__(
+        self, bot: Bot, user_id: str = "ann", *, bot_id: str = "bot", conversation_id: str = "c-bot"
+    ) -> AsyncIterator[BotChat]:
+        """Run a bot, and a user who talks to it, for as long as `async with` lasts.
+
+        Args:
+            bot: As the program has it; its connection is the test's.
+            user_id: Who talks to it.
+            bot_id: Who the bot is.
+            conversation_id: Where.
+        """
+        await self._server.create_conversation("SINGLE", user_id, [bot_id], conversation_id=conversation_id)
+        async with self._devices(user_id) as client, anyio.create_task_group() as tasks:
+            chat = BotChat(bot, self._devices, client, conversation_id, bot_id)
+            tasks.start_soon(chat.run_bot)
+            yield chat
+            tasks.cancel_scope.cancel()
