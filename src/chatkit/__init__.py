@@ -96,6 +96,8 @@ if TYPE_CHECKING:
     from .types import Receipt as Receipt
     from .types import Report as Report
     from .types import ReviewOutcome as ReviewOutcome
+    from .types import SearchHit as SearchHit
+    from .types import SearchPage as SearchPage
     from .types import Sent as Sent
     from .types import UserPresence as UserPresence
 else:
@@ -135,7 +137,7 @@ else:
             "server.moderation.verdicts": "Allow Hold Moderator ModeratorVerdict Refuse Rewrite Submission",
             "server.server": "ChatServer",
             "types": "ConversationSummary Explanation Fact HeldMessage Identity Member Message Payload Receipt Report "
-            "ReviewOutcome Sent UserPresence",
+            "ReviewOutcome SearchHit SearchPage Sent UserPresence",
         }.items()
         for name in names.split()
     }

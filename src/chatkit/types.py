@@ -84,6 +84,43 @@ class Message(msgspec.Struct, frozen=True):
         return value if isinstance(value, str) else ""
 
 
+class SearchHit(msgspec.Struct, frozen=True):
+    """A message that was found. Ranges are (start, end) in code points, as Python counts them; end is not included.
+
+    Attributes:
+        message: All of it.
+        field: Of its payload, where the words are: `text`, `name` of a file, or `fallbackText`.
+        highlights: Where the words are, ascending; at most 32.
+        snippet: The part of the field to show, with the first of them in it; at most 160 long.
+    """
+
+    message: Message
+    field: str
+    highlights: tuple[tuple[int, int], ...]
+    snippet: tuple[int, int]
+
+    @property
+    def text(self) -> str:
+        """What the field says; highlights and snippet count in it."""
+        value = self.message.payload.get(self.field)
+        return value if isinstance(value, str) else ""
+
+
+class SearchPage(msgspec.Struct, frozen=True):
+    """What was found, the newest first.
+
+    Attributes:
+        hits: Few or none of them does not mean that this is the end.
+        next_cursor: Leads to the next page; None on the last one.
+        up_to_date: Whether all that was stored when the search began had been taken up by the index; if not, the newest
+            messages may be missing.
+    """
+
+    hits: tuple[SearchHit, ...]
+    next_cursor: str | None
+    up_to_date: bool
+
+
 class Sent(msgspec.Struct, frozen=True):
     """What the server said of a send: durable, numbered, for ever the same.
 

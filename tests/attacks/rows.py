@@ -122,6 +122,11 @@ HTTP: Final[dict[str, tuple[Ask, ...]]] = {
         Ask("REFUSED", insiders=True),
     ),
     "GET /v1/presence": (Ask("SAME", query="users={u}"),),
+    "GET /v1/search": (
+        Ask("SAME", query="q=x&conversationId={c}"),
+        Ask("SAME", query="q=x&senderId={u}"),
+        Ask("SAME", query="q=x&cursor=7fffffffffffffff"),
+    ),
     "GET /v1/blocks": (Ask("OWN"), Ask("SAME", query="cursor={u}")),
     "POST /v1/blocks/{user_id}": (Ask("SAME"),),
     "DELETE /v1/blocks/{user_id}": (Ask("SAME"),),

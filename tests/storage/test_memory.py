@@ -13,13 +13,20 @@ from chatkit.testing.contracts.storage_contacts import ContactContract
 from chatkit.testing.contracts.storage_import import ImportContract
 from chatkit.testing.contracts.storage_moderation import ModerationContract
 from chatkit.testing.contracts.storage_person import PersonContract
+from chatkit.testing.contracts.storage_search import SearchContract
 from chatkit.testing.contracts.storage_trail import TrailContract
 
 from .ids import seeded_ids
 
 
 class TestMemoryStore(
-    VolatileStoreContract, ContactContract, ModerationContract, PersonContract, ImportContract, TrailContract
+    VolatileStoreContract,
+    ContactContract,
+    ModerationContract,
+    PersonContract,
+    ImportContract,
+    SearchContract,
+    TrailContract,
 ):
     @pytest.fixture
     async def store(self) -> Store:

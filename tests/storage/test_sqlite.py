@@ -39,6 +39,7 @@ from chatkit.testing.contracts.storage_contacts import ContactContract
 from chatkit.testing.contracts.storage_import import ImportContract
 from chatkit.testing.contracts.storage_moderation import DurableModerationContract, ModerationContract
 from chatkit.testing.contracts.storage_person import PersonContract
+from chatkit.testing.contracts.storage_search import SearchContract
 from chatkit.testing.contracts.storage_trail import TrailContract
 
 from .ids import seeded_ids
@@ -56,7 +57,13 @@ async def opened(path: str, **options: Any) -> SqliteStore:
 
 
 class TestWithThreads(
-    StoreContract, ContactContract, DurableModerationContract, PersonContract, ImportContract, TrailContract
+    StoreContract,
+    ContactContract,
+    DurableModerationContract,
+    PersonContract,
+    ImportContract,
+    SearchContract,
+    TrailContract,
 ):
     @pytest.fixture
     def make(self, path: str) -> Make:
@@ -72,7 +79,13 @@ class TestInline(StoreContract):
 
 
 class TestInMemory(
-    VolatileStoreContract, ContactContract, ModerationContract, PersonContract, ImportContract, TrailContract
+    VolatileStoreContract,
+    ContactContract,
+    ModerationContract,
+    PersonContract,
+    ImportContract,
+    SearchContract,
+    TrailContract,
 ):
     @pytest.fixture
     async def store(self) -> AsyncIterator[SqliteStore]:

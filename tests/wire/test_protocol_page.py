@@ -123,6 +123,7 @@ HTTP_BODIES: dict[tuple[str, str], type[wire.Body]] = {
     ("PATCH /v1/conversations/{id}", "answer"): wire.ConversationResult,
     ("GET /v1/blocks", "answer"): wire.BlocksResult,
     ("GET /v1/presence", "answer"): wire.PresenceResult,
+    ("GET /v1/search", "answer"): wire.SearchResult,
     ("GET /v1/conversations/{id}/members", "answer"): wire.MembersResult,
     ("GET /v1/conversations/{id}/receipts", "answer"): wire.ReceiptsResult,
     ("GET /v1/conversations", "answer"): wire.ConversationsResult,

@@ -19,6 +19,7 @@ from msgspec import UNSET
 from .._arguments import check_kind, check_number
 from .._event_loop import LoopGuard
 from ..core.policy import RANKS
+from ..core.search import QUERY_MAX
 from ..errors import (
     BadRequestError,
     ClientError,
@@ -38,6 +39,8 @@ from ..types import (
     Message,
     Payload,
     Role,
+    SearchHit,
+    SearchPage,
     Sent,
     UserPresence,
 )
@@ -73,6 +76,7 @@ from .validate import (
     check_user_id,
     check_user_ids,
     end_of_mute_ms,
+    moment_ms,
 )
 
 __all__ = [
@@ -347,6 +351,51 @@ class ChatApi:
         check(note, wire.ReportNote, "note")
         body = wire.ReportBody(reason, note)
         await self._call("POST", path("messages", message_id, "report"), type(None), body=body)
+
+    async def search(
+        self,
+        query: str,
+        *,
+        conversation_id: str | None = None,
+        sender_id: str | None = None,
+        after: Moment | None = None,
+        before: Moment | None = None,
+        cursor: str | None = None,
+        limit: int = 20,
+    ) -> SearchPage:
+        """Messages that the caller may read and that match, the newest first; `next_cursor` leads to the next page.
+
+        Args:
+            query: Words, all of which must be found; "in quotes" they must follow each other, and `wor*` finds all
+                that begin so. At most 256 characters.
+            conversation_id: Only there; None: in all of the caller's conversations.
+            sender_id: Only what this user wrote.
+            after: Only what was sent then or later: a datetime with its time zone, or Unix milliseconds.
+            before: Only what was sent earlier.
+            cursor: `next_cursor` of the page before. A page with one may have few results, or none.
+            limit: Most results; above 50 it is 50.
+
+        Raises:
+            BadRequestError: A query without any letter, digit or symbol.
+            ForbiddenError: Search is switched off at this server.
+            NotFoundError: Not a member.
+        """
+        check(query, Annotated[str, msgspec.Meta(max_length=QUERY_MAX)], "query")
+        params = {"q": query, **_list(cursor, limit)}
+        if conversation_id is not None:
+            check_conversation_id(conversation_id)
+            params["conversationId"] = conversation_id
+        if sender_id is not None:
+            check(sender_id, ev.Id, "sender_id")
+            params["senderId"] = sender_id
+        for name, moment in (("after", after), ("before", before)):
+            if moment is not None:
+                params[name] = moment_ms(moment, name)
+        page = await self._call("GET", "/v1/search", wire.SearchResult, params=params)
+        hits = tuple(
+            SearchHit(_message(it.message), it.field, it.highlights, it.snippet) for it in page.results
+        )
+        return SearchPage(hits, page.next_cursor, page.up_to_date)
 
     # --- conversations --------------------------------------------------------------------------------
 
@@ -754,6 +803,7 @@ def _page(page: wire.PageResult) -> MessagePage:
 
 
 def _message(entry: ev.LogEntry) -> Message:
+    """With its payload decoded. Raises ProtocolError for one that is no object."""
     return Message(
         entry.conversation_id,
         entry.seq,

@@ -25,7 +25,7 @@ from ..observability.instrument import Instrument, Instruments
 from ..ports import Ports
 from ..transport.base import Connector
 from ..transport.network import Network
-from ..types import Message, MessageStatus, Payload, Sent, UserPresence
+from ..types import Message, MessageStatus, Payload, SearchPage, Sent, UserPresence
 from ..wire import events as ev
 from ._http import ATTEMPTS_MAX, Http
 from ._runtime import ClientRuntime, check_store, codec_named, connector_of, store_of
@@ -502,6 +502,36 @@ class ChatClient:
             lately[conversation_id] = now_s
             runtime.connection.typing(conversation_id)
         self._typed_at_s = lately
+
+    async def search(
+        self,
+        query: str,
+        *,
+        conversation_id: str | None = None,
+        sender_id: str | None = None,
+        after: Moment | None = None,
+        before: Moment | None = None,
+        cursor: str | None = None,
+        limit: int = 20,
+    ) -> SearchPage:
+        """Messages at the server that the user may read and that match, as `ChatApi.search` says; asked over HTTP.
+
+        Raises:
+            BadRequestError: A query without any letter, digit or symbol.
+            ForbiddenError: Search is switched off at this server.
+            NotFoundError: Not a member.
+            ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
+        """
+        with self._asking() as api:
+            return await api.search(
+                query,
+                conversation_id=conversation_id,
+                sender_id=sender_id,
+                after=after,
+                before=before,
+                cursor=cursor,
+                limit=limit,
+            )
 
     async def set_presence(self, state: Literal["ONLINE", "AWAY"]) -> None:
         """Say whether the user is at this device or away from it; it holds for later connections too.

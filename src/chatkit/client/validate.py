@@ -94,12 +94,17 @@ def check_client_msg_id(client_msg_id: str) -> None:
 
 def end_of_mute_ms(until: Moment | None) -> int | None:
     """The end of a mute in Unix milliseconds; None for ever. Raises BadRequestError for what names no moment."""
-    if isinstance(until, datetime):
-        if until.utcoffset() is None:
-            raise BadRequestError("until: a datetime must have a time zone, else nobody knows when it is")
-        until = round(until.timestamp() * 1000)
-    check(until, UnixMs | None, "until")
-    return until
+    return None if until is None else moment_ms(until, "until")
+
+
+def moment_ms(moment: Moment, name: str) -> int:
+    """A moment in Unix milliseconds. Raises BadRequestError for what names none."""
+    if isinstance(moment, datetime):
+        if moment.utcoffset() is None:
+            raise BadRequestError(f"{name}: a datetime must have a time zone, else nobody knows when it is")
+        moment = round(moment.timestamp() * 1000)
+    check(moment, UnixMs, name)
+    return moment
 
 
 def check_numbers(event: msgspec.Struct) -> None:

@@ -48,6 +48,7 @@ from .origins import Origins
 from .problems import http_exception, problem
 from .push_api import PushApi
 from .responder import Responder, json_response
+from .search_api import SearchApi
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class HttpApi:
         self._server = server
         self._responder = Responder(server, origins)
         self._push, self._members_api, self._list = PushApi(server), MembersApi(server), ListApi(server)
+        self._search_api = SearchApi(server)
         admin = AdminApi(server, self._responder)
         self._operations = self._list_operations()
         self.routes: list[BaseRoute] = [
@@ -146,6 +148,7 @@ class HttpApi:
             op("DELETE", "/v1/blocks/{user_id}", self._unblock, None, status=204),
             *self._members_api.operations(),
             *self._push.operations(),
+            *self._search_api.operations(),
         ]
 
     # --- messages ---

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ..core.search import QUERY_MAX
 from ..wire import http as wire
 
 _QUERY: dict[str, dict[str, Any]] = {
@@ -27,6 +28,9 @@ _QUERY: dict[str, dict[str, Any]] = {
     "before": {"schema": {"type": "integer", "minimum": 1}},
     "users": {"schema": {"type": "string"}, "required": True},
     "conversationId": {"schema": {"type": "string"}, "required": True},
+    "conversationId?": {"schema": {"type": "string"}},
+    "senderId": {"schema": {"type": "string"}},
+    "q": {"schema": {"type": "string", "maxLength": QUERY_MAX}, "required": True},
 }
 
 
@@ -39,7 +43,7 @@ class Operation(msgspec.Struct, frozen=True):
         handler: What answers it.
         result: Struct of the answer's body; None for an empty one.
         body: Struct of the request's body, if it has one.
-        query: Names of query parameters.
+        query: Names of query parameters; with a question mark where it may be missing here and not elsewhere.
         status: Status of success.
         public: Whether it needs no token; then the handler takes the bare request.
     """
@@ -95,7 +99,7 @@ def _describe(operation: Operation) -> dict[str, Any]:
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
                 for name in re.findall(r"{(\w+)}", operation.path)
             ),
-            *({"name": name, "in": "query", **_QUERY[name]} for name in operation.query),
+            *({"name": name.rstrip("?"), "in": "query", **_QUERY[name]} for name in operation.query),
         ],
         "responses": {
             str(operation.status): _content("Success", operation.result, "application/json"),

@@ -126,6 +126,7 @@ class ServerSample(msgspec.Struct, frozen=True, gc=False):
         loop_lag_s: The longest that the event loop was late since the last sample.
         wal_bytes: The size of SQLite's write-ahead log; None for a store without one.
         healthy: Whether storage takes commits.
+        search_lag_s: How long ago the index of search had taken up all messages; 0: it has, None: there is none.
     """
 
     sessions: int
@@ -136,6 +137,7 @@ class ServerSample(msgspec.Struct, frozen=True, gc=False):
     loop_lag_s: float
     wal_bytes: int | None
     healthy: bool
+    search_lag_s: float | None = None
 
 
 class QueueLag(msgspec.Struct, frozen=True, gc=False):

@@ -156,6 +156,9 @@ class Metrics(Instrument):
             "chatkit_loop_lag_seconds", "The longest that the event loop was late, each second", SECONDS
         )
         self._wal = Gauge("chatkit_wal_bytes", "The size of SQLite's write-ahead log")
+        self._search_lag = Gauge(
+            "chatkit_search_lag_seconds", "How long ago the index of search had taken up all messages"
+        )
         self._healthy = Gauge("chatkit_storage_healthy", "Whether storage takes commits: 1 or 0")
 
     def _make_push_figures(self) -> None:
@@ -278,6 +281,8 @@ class Metrics(Instrument):
         self._healthy.set(sample.healthy)
         if sample.wal_bytes is not None:
             self._wal.set(sample.wal_bytes)
+        if sample.search_lag_s is not None:
+            self._search_lag.set(sample.search_lag_s)
 
     # --- pushes ---
 

@@ -45,6 +45,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             the host may (`ChatServer.add_members(..., by=None)`), who has asked them.
         presence: Whether users may know who of their contacts is online (PRESENCE). Of several nodes all must have it.
         presence_members_max: Members of a conversation up to which it makes its members each other's contacts.
+        search: Whether users may search messages (docs/search.md). It needs a store that is `Searchable`.
         typing_interval_s: Least time between two TYPING of a session in a conversation.
         sessions_max: Most open connections; further ones are closed with 4002.
         commit_queue_max: Most items waiting for storage, large ones counted by the rows they write. Sends are
@@ -80,6 +81,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     readd_after_leaving: bool = True
     presence: bool = False
     presence_members_max: int = 50
+    search: bool = False
     typing_interval_s: float = 3.0
     sessions_max: int = 20_000
     commit_queue_max: int = 20_000
@@ -102,4 +104,5 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
                 check_number(name, value, whole=not name.endswith("_s"), least=least)
         check_kind("readd_after_leaving", self.readd_after_leaving, bool)
         check_kind("presence", self.presence, bool)
+        check_kind("search", self.search, bool)
         check_kind("limits", self.limits, Limits)

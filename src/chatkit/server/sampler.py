@@ -12,6 +12,7 @@ from ..observability.instrument import Instruments, ServerSample
 from ..storage.base import Store
 from .committer import Committer
 from .live.hub import Hub
+from .searching import Searching
 from .sessions import Sessions
 
 TICK_S: Final = 0.1
@@ -39,16 +40,24 @@ class Sampler:
         hub: Knows who is online.
         sessions: Knows who is connected.
         committer: Knows what waits.
+        searching: Knows how far its index is behind.
     """
 
     def __init__(
-        self, instruments: Instruments, store: Store, hub: Hub, sessions: Sessions, committer: Committer
+        self,
+        instruments: Instruments,
+        store: Store,
+        hub: Hub,
+        sessions: Sessions,
+        committer: Committer,
+        searching: Searching,
     ) -> None:
         self._on_sampled = instruments.on_sampled
         self._store = store
         self._hub = hub
         self._sessions = sessions
         self._committer = committer
+        self._searching = searching
 
     @property
     def wanted(self) -> bool:
@@ -81,4 +90,5 @@ class Sampler:
             lag_s,
             store.wal_bytes if isinstance(store, HasLog) else None,
             store.healthy,
+            self._searching.lag_s,
         )

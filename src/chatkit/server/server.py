@@ -78,6 +78,8 @@ from .receipts import Receipts
 from .restoration import Restoration
 from .retention_verbs import RetentionVerbs
 from .sampler import Sampler
+from .search_verbs import SearchVerbs
+from .searching import Searching
 from .seq_check import SeqCheck
 from .session import Session
 from .sessions import Sessions
@@ -89,7 +91,7 @@ from .watchdog import Watchdog
 logger = logging.getLogger(__name__)
 
 
-class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs):
+class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, SearchVerbs):
     """A chat server to embed: `async with ChatServer(...) as server`, and `asgi_app(server)` to reach it by.
 
     Inside the `async with` it takes sessions and requests; leaving it drains. It may be entered again once it was left,
@@ -132,6 +134,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs):
         push: As it was given.
         presence: For endpoints, not for hosts: who is online.
         log: For endpoints, not for hosts: pages of the log with bodies that are in the archive.
+        searching: For endpoints, not for hosts: what a user finds.
     """
 
     def __init__(
@@ -199,6 +202,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs):
             lambda command: self.engine.execute(command, Done),
         )
         self.log = self._archiving.log
+        self.searching = Searching(store, self.log, ports.clock, is_on=config.search)
         self._background = Background(self._failed)
         spawn = self._background.spawn
         to_reconcile = ReconcileQueue()
@@ -310,7 +314,9 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs):
             check,
             self._instruments,
         )
-        self._sampler = Sampler(self._instruments, store, hub, self._sessions, self._committer)
+        self._sampler = Sampler(
+            self._instruments, store, hub, self._sessions, self._committer, self.searching
+        )
         self._lag_reports = LagReports(self._instruments, store, ports.clock, working=False)
         self._watchdog = Watchdog(
             store,
@@ -379,6 +385,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs):
             if isinstance(self._queue, QueueConnects):
                 await self._queue.connect()
             await self._archiving.start(secret)
+            await self.searching.start()
             self.engine.start(secret, self._guard)
             await self._reconciler.begin()
             await self._access.begin()
@@ -510,6 +517,8 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs):
         if self._bridge is not None:
             self._background.start(self._bridge.run)
         self._watchdog.start(self._background)
+        if self.searching.is_on:
+            self._background.start(self.searching.run)
         if self._archiving.interval_s is not None:
             self._background.every(self._archiving.interval_s, self._archiving.run)
         if self._worker is not None:

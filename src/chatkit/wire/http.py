@@ -67,6 +67,23 @@ class SendResult(Body, frozen=True):
     payload: Payload | UnsetType = UNSET
 
 
+class SearchRow(Body, frozen=True):
+    """A message that was found. Ranges are [start, end) in code points of the payload's `field`."""
+
+    message: LogEntry
+    field: str
+    highlights: tuple[tuple[int, int], ...]
+    snippet: tuple[int, int]
+
+
+class SearchResult(Body, frozen=True):
+    """A page of what was found, the newest first; it may be empty although it is not the last one."""
+
+    results: list[SearchRow]
+    next_cursor: str | None
+    up_to_date: bool
+
+
 class ReportBody(Body, frozen=True):
     """`POST /v1/messages/{id}/report`."""
 

@@ -22,6 +22,7 @@ from .cold import MemoryCold
 from .deliveries import MemoryDeliveries
 from .load import load
 from .reads import MemoryReads
+from .search import MemorySearch
 from .tables import MemoryState
 from .write import load_held_outboxes, load_leasts, write, write_outbox
 
@@ -68,6 +69,7 @@ class MemoryStore(MemoryReads):
         self._secret = b""
         self._closed = False
         self.cold = MemoryCold(self._tables, lambda: self.healthy)
+        self.search = MemorySearch(self._tables, lambda: self.healthy)
         self.deliveries = MemoryDeliveries(self._tables, lambda: self.healthy, self._unread)
 
     @property

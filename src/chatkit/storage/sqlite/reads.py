@@ -282,7 +282,7 @@ def page(
         NotFoundError: Not a member.
         DamagedError: A body of the page is not what was stored; nothing of the page is served.
     """
-    membership = _joined(connection, conversation_id, user_id)
+    membership = joined(connection, conversation_id, user_id)
     loaded, intervals = membership.conversation, membership.intervals
     cold_seq, floor_seq = cold_and_floor(connection, loaded.key)
     after_seq = max(after_seq, floor_seq)
@@ -308,7 +308,7 @@ def _rows(connection: Connection, ranges: Sequence[tuple[int, int, int]]) -> lis
     return sorted(select(connection, SELECT_ENTRIES, ranges), key=itemgetter(0))
 
 
-def _joined(connection: Connection, conversation_id: str, user_id: str) -> MembershipState:
+def joined(connection: Connection, conversation_id: str, user_id: str) -> MembershipState:
     """A current member in a conversation. Raises NotFoundError."""
     keys, state = Keys(), State()
     keys.conversations.add(conversation_id)
@@ -489,7 +489,7 @@ def members(
     connection: Connection, conversation_id: str, user_id: str, after: str | None, limit: int
 ) -> list[MemberCursor]:
     """A page of the current members with their cursors."""
-    loaded = _joined(connection, conversation_id, user_id).conversation
+    loaded = joined(connection, conversation_id, user_id).conversation
     rows = connection.execute(SELECT_MEMBERS, (loaded.key, after or "", limit))
     return [
         MemberCursor(rules.member_of(member, loaded.owner_id, loaded.pair, *standing), delivered, read)
@@ -511,7 +511,7 @@ def bans(
         if loaded is None:
             raise not_found()
     else:
-        membership = _joined(connection, conversation_id, user_id)
+        membership = joined(connection, conversation_id, user_id)
         loaded = membership.conversation
         check_allowed(policy, membership.role, "BAN_MEMBERS", None, loaded.type)
     return [Ban(*row) for row in connection.execute(SELECT_BANS, (loaded.key, after or "", limit))]

@@ -43,6 +43,7 @@ from .delivery_store import SqliteDeliveries
 from .last_served import LastServed
 from .opening import APPLICATION_ID, check_newest
 from .read_queue import ReadQueue
+from .search_store import SqliteSearch
 from .trail import trail
 from .verify import check_header, report_of_open
 from .watch import FileWatch
@@ -107,6 +108,7 @@ class SqliteStore:
         self._unread = UnreadCounts()
         self.deliveries = SqliteDeliveries(self._read, self._change, lambda: self._unread)
         self.cold = SqliteCold(self._read, self._change)
+        self.search = SqliteSearch(path, connect, self._run, self._read)
 
     @property
     def commits_in_flight_max(self) -> int:
@@ -151,6 +153,7 @@ class SqliteStore:
 
     async def aclose(self) -> None:
         """Wait for what is running, then close every connection and give the file free."""
+        await self.search.aclose()
         borrowers = [object() for _ in range(self._reader_count)]
         with anyio.CancelScope(shield=True):
             async with self._writer_limit:

@@ -1,0 +1,178 @@
+"""Full-text search: the index follows the log in steps of its own, and a search looks at what it proposes.
+
+What the index proposes is read from the log, and matches if `core.search` says so. A search looks at so many messages
+and for so long at most, and then says where to go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+import msgspec
+
+from ..core.search import Hit, matches
+from ..errors import BadRequestError, ConfigurationError, ForbiddenError, RefusedError
+from ..ports import Clock
+from ..storage.base import Entry, EntryReader, Store
+from ..storage.search import PLACE_MAX, Searchable, SearchIndex, Wanted, searched_text
+
+logger = logging.getLogger(__name__)
+
+EXAMINED_MAX: Final = 1_000
+"""Messages that one search looks at."""
+
+SEARCH_S: Final = 2.0
+"""After so long a search looks at nothing more."""
+
+PAGE_BYTES_MAX: Final = 256 * 1024
+"""Of bodies in one page of results, about."""
+
+_PROPOSED: Final = 100
+_LOOK_S: Final = 0.2
+_REFUSED_S: Final = 5.0
+_CURSOR = re.compile(r"[0-9a-f]{1,16}\Z")
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A message that was found, and where in which field of its payload."""
+
+    entry: Entry
+    field: str
+    hit: Hit
+
+
+class FoundPage(msgspec.Struct, frozen=True):
+    """What was found, the newest first.
+
+    Attributes:
+        next_cursor: Where the search goes on; None at its end. A page that is not the last one may be empty.
+        up_to_date: Whether all that was stored when the search began had been taken up by the index.
+    """
+
+    found: tuple[Found, ...]
+    next_cursor: str | None
+    up_to_date: bool
+
+
+class Searching:
+    """Search as a part of a server.
+
+    Args:
+        store: The log.
+        log: Reads of it with the bodies that are in an archive.
+        clock: For how long things take.
+        is_on: Whether the host switched it on.
+
+    Raises:
+        ConfigurationError: It is on, and the store cannot be searched.
+    """
+
+    def __init__(self, store: Store, log: EntryReader, clock: Clock, *, is_on: bool) -> None:
+        self._index: SearchIndex | None = store.search if isinstance(store, Searchable) else None
+        if is_on and self._index is None:
+            raise ConfigurationError("search: this store has no `search`: it is not Searchable")
+        self._log = log
+        self._clock = clock
+        self._is_on = is_on
+        self._whole_s: float | None = None
+
+    @property
+    def lag_s(self) -> float | None:
+        """How long ago the index had taken up all there was; 0 while it has; None without search."""
+        return None if self._whole_s is None else max(0.0, self._clock.now_s() - self._whole_s - _LOOK_S)
+
+    async def start(self) -> None:
+        """Have an index, or, without search, none with words that nobody would take out of it."""
+        if self._index is None:
+            return
+        if self._is_on:
+            await self._index.open()
+            self._whole_s = self._clock.now_s()
+        else:
+            await self._index.discard()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is anything to run."""
+        return self._is_on
+
+    async def run(self) -> None:
+        """Follow the log until cancelled. A step takes no more than half of the time."""
+        assert self._index is not None, "it was asked for when the server was made"
+        while True:
+            began_s = self._clock.now_s()
+            looked_at = await self._step(self._index.follow)
+            now_s = self._clock.now_s()
+            if looked_at == 0:
+                self._whole_s = now_s
+            pause_s = (
+                _REFUSED_S if looked_at is None else min(now_s - began_s, _LOOK_S) if looked_at else _LOOK_S
+            )
+            await anyio.sleep(pause_s)
+
+    async def _step(self, follow: Callable[[], Awaitable[int]]) -> int | None:
+        try:
+            return await follow()
+        except RefusedError as error:
+            logger.warning("the index of search was refused for now: %s", error)
+        except Exception:
+            logger.exception("a step of the index of search failed, and is tried again")
+        return None
+
+    async def search(self, wanted: Wanted, cursor: str | None, limit: int) -> FoundPage:
+        """What a user finds.
+
+        Args:
+            wanted: What and where.
+            cursor: Where the page before ended.
+            limit: Most results.
+
+        Raises:
+            BadRequestError: No such cursor.
+            ForbiddenError: Search is switched off.
+            NotFoundError: The user is no member of that conversation.
+            UnavailableError, OverloadedError: Not now; a retry is safe.
+        """
+        if self._index is None or not self._is_on:
+            raise ForbiddenError("search is switched off")
+        before = _place(cursor)
+        is_behind = await self._index.is_behind()
+        found: list[Found] = []
+        end_s, examined, size = self._clock.now_s() + SEARCH_S, 0, 0
+        while True:
+            page = await self._index.candidates(wanted, before, _PROPOSED)
+            for it in page.found:
+                one = await self._found(wanted, it.entry)
+                if one is not None:
+                    found.append(one)
+                    size += len(one.entry.payload)
+                before = it.place
+                if len(found) == limit or size >= PAGE_BYTES_MAX:
+                    return FoundPage(tuple(found), f"{before:x}", not is_behind)
+            if page.last_place is None:
+                return FoundPage(tuple(found), None, not is_behind)
+            before, examined = page.last_place, examined + page.examined
+            if examined >= EXAMINED_MAX or self._clock.now_s() >= end_s:
+                return FoundPage(tuple(found), f"{before:x}", not is_behind)
+
+    async def _found(self, wanted: Wanted, entry: Entry) -> Found | None:
+        if not entry.payload:  # its body is in an archive, or has just expired there
+            entries = await self._log.entries(entry.conversation_id, entry.seq - 1, 1)
+            if not entries or entries[0].seq != entry.seq:
+                return None
+            entry = msgspec.structs.replace(entry, payload=entries[0].payload)
+        field, text = searched_text(entry.payload)
+        hit = matches(wanted.query, text)
+        return None if hit is None else Found(entry, field, hit)
+
+
+def _place(cursor: str | None) -> int:
+    if cursor is None:
+        return PLACE_MAX
+    if not _CURSOR.match(cursor) or int(cursor, 16) > PLACE_MAX:
+        raise BadRequestError("`cursor` must be one that a search returned")
+    return int(cursor, 16)
