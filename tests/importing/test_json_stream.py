@@ -28,7 +28,7 @@ def walk(document: JsonStream) -> Any:
     """All of it, piece by piece."""
     kind = document.next_char()
     if kind == "{":
-        return {key: walk(document) for key in document.keys()}  # noqa: SIM118 -- it is no dict
+        return {key: walk(document) for key in document.fields()}
     if kind == "[":
         return [walk(document) for _ in document.items()]
     return document.value()

@@ -66,6 +66,12 @@ class Files:
         """Whether one file was named, and no folder or zip."""
         return self._zip is None and not self._path.is_dir()
 
+    @property
+    def stem(self) -> str:
+        """What the export is called, without the ending of its file."""
+        path = self._path.resolve()
+        return path.name if path.is_dir() else path.stem
+
     def size(self, name: str) -> int:
         """Bytes of a file."""
         return self._sizes[name]
@@ -102,9 +108,10 @@ class Files:
 
     def json(self, name: str) -> JsonStream:
         """A file of JSON, from its beginning."""
-        return JsonStream(self._pieces(name), name)
+        return JsonStream(self.pieces(name), name)
 
-    def _pieces(self, name: str) -> Iterator[str]:
+    def pieces(self, name: str) -> Iterator[str]:
+        """A text in UTF-8, in pieces that are not empty."""
         decoder, lines = codecs.getincrementaldecoder("utf-8-sig")(), 1
         with self._open(name) as stream:
             while True:

@@ -1,6 +1,6 @@
 """A JSON document of any length, read value by value: what is in memory is one value and one piece of the file.
 
-for key in document.keys():          # the object that comes next; each of its values has to be taken
+for key in document.fields():          # the object that comes next; each of its values has to be taken
     if key == "messages":
         for _ in document.items():   # an array
             use(document.value())
@@ -63,7 +63,7 @@ class JsonStream:
             if not self._more():
                 return ""
 
-    def keys(self, depth: int = 0) -> Iterator[str]:
+    def fields(self, depth: int = 0) -> Iterator[str]:
         """The names of the object that comes next, each once its value is to be taken."""
         self._take("{", depth)
         if self.next_char() == "}":
@@ -119,7 +119,7 @@ class JsonStream:
         """Pass over the value that comes next, however long it is."""
         kind = self.next_char()
         if kind == "{":
-            for _ in self.keys(depth):
+            for _ in self.fields(depth):
                 self.skip(depth + 1)
         elif kind == "[":
             for _ in self.items(depth):

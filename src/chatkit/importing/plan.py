@@ -13,7 +13,7 @@ import msgspec
 from ..errors import ImportFileError
 from ..types import ConversationType, History
 from .names import Names
-from .records import FoundConversation, FoundMessage, FoundUser, LeftOut, Record
+from .records import FoundConversation, FoundMember, FoundMessage, FoundUser, LeftOut, Record
 from .times import checked_ms
 
 TITLE_CHARS_MAX: Final = 256
@@ -55,7 +55,8 @@ class PlannedConversation(msgspec.Struct, gc=False):
     def members(self, members_max: int) -> tuple[str, ...]:
         """Who will be in it, its owner first: those listed, else those who wrote; those who wrote last, if too many."""
         everybody = {*(self.listed or ()), *self.authors}
-        wanted = everybody if self.type == "SINGLE" else (self.listed or self.authors)
+        knows_one = self.wanted_type == "SINGLE" and len(self.listed or ()) < 2  # the other one is not named
+        wanted = everybody if self.type == "SINGLE" or knows_one else (self.listed or self.authors)
         by_last = sorted(wanted, key=lambda it: (-self.authors.get(it, 0), it))[:members_max]
         if self.owner in by_last:
             by_last.remove(self.owner)
@@ -110,6 +111,8 @@ class Plan:
                     yield self.messages
             elif type(record) is FoundConversation:
                 self._add_conversation(record)
+            elif type(record) is FoundMember:
+                self._add_members(self._conversation(record.conversation), (record.user,))
             elif type(record) is FoundUser:
                 self._add_user(record)
             elif type(record) is LeftOut:
@@ -138,11 +141,14 @@ class Plan:
         known.wanted_type, known.history = found.type, found.history
         known.owner = self.names.user(found.owner) if found.owner else known.owner
         if found.members is not None:
-            listed = known.listed = {} if known.listed is None else known.listed
-            before = len(listed)
-            listed.update((self.names.user(it), None) for it in found.members if it)
-            self._pairs += len(listed) - before
-            self._bound()
+            self._add_members(known, found.members)
+
+    def _add_members(self, known: PlannedConversation, users: Iterable[str]) -> None:
+        listed = known.listed = {} if known.listed is None else known.listed
+        before = len(listed)
+        listed.update((self.names.user(it), None) for it in users if it)
+        self._pairs += len(listed) - before
+        self._bound()
 
     def _add_message(self, found: FoundMessage) -> None:
         known = self.conversations.get(found.conversation) or self._conversation(found.conversation)

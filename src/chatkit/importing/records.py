@@ -38,6 +38,13 @@ class FoundConversation(msgspec.Struct, frozen=True, gc=False):
     history: History = "FROM_JOIN"
 
 
+class FoundMember(msgspec.Struct, frozen=True, gc=False):
+    """Somebody who is in a conversation, where the export says that of users and not of conversations."""
+
+    conversation: str
+    user: str
+
+
 class FoundMessage(msgspec.Struct, frozen=True, gc=False):
     """A message.
 
@@ -71,7 +78,7 @@ class LeftOut(msgspec.Struct, frozen=True, gc=False):
     is_message: bool = True
 
 
-Record = FoundUser | FoundConversation | FoundMessage | LeftOut
+Record = FoundUser | FoundConversation | FoundMember | FoundMessage | LeftOut
 
 
 class Options(msgspec.Struct, frozen=True):

@@ -7,7 +7,17 @@ from typing import Final, cast
 
 from ..records import Format
 
-FORMATS: Final = ("slack",)
+FORMATS: Final = (
+    "slack",
+    "telegram",
+    "whatsapp",
+    "discord",
+    "mattermost",
+    "matrix",
+    "irssi",
+    "weechat",
+    "znc",
+)
 
 
 def reader_of(name: str) -> Format:
