@@ -68,7 +68,7 @@ _LISTED: Final = (
         "members without a check",
         "the list of members is no secret",
         "storage.sqlite.reads",
-        """    loaded = _joined(connection, conversation_id, user_id).conversation
+        """    loaded = joined(connection, conversation_id, user_id).conversation
     rows = connection.execute(SELECT_MEMBERS""",
         """    loaded = _found(connection, conversation_id)
     if loaded is None:

@@ -123,7 +123,7 @@ HTTP: Final[dict[str, tuple[Ask, ...]]] = {
     ),
     "GET /v1/presence": (Ask("SAME", query="users={u}"),),
     "GET /v1/search": (
-        Ask("SAME", query="q=x&conversationId={c}"),
+        Ask(query="q=x&conversationId={c}"),
         Ask("SAME", query="q=x&senderId={u}"),
         Ask("SAME", query="q=x&cursor=7fffffffffffffff"),
     ),

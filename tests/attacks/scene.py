@@ -226,7 +226,7 @@ async def staged(store: Store) -> AsyncIterator[Scene]:
     server = ChatServer(
         store=store,
         authenticate=authenticate,
-        config=ServerConfig(limits=Limits.unlimited(), presence=True),
+        config=ServerConfig(limits=Limits.unlimited(), presence=True, search=True),
         push={"log": LogPushProvider()},
         ports=Ports(StillClock()),
         drain_on_signals=False,

@@ -17,6 +17,7 @@ from chatkit.testing.contracts.storage_import import ImportContract
 from chatkit.testing.contracts.storage_moderation import DurableModerationContract
 from chatkit.testing.contracts.storage_person import PersonContract
 from chatkit.testing.contracts.storage_reopening import opened
+from chatkit.testing.contracts.storage_search import SearchContract
 from chatkit.testing.contracts.storage_trail import TrailContract
 from tests.servers.pgbouncer import pooling
 from tests.servers.postgres import PostgresServer, serving
@@ -42,7 +43,13 @@ NODES = int(os.environ.get("CHATKIT_TEST_NODES", "1"))
 
 
 class TestOnPostgres(
-    StoreContract, ContactContract, DurableModerationContract, PersonContract, ImportContract, TrailContract
+    StoreContract,
+    ContactContract,
+    DurableModerationContract,
+    PersonContract,
+    ImportContract,
+    SearchContract,
+    TrailContract,
 ):
     @pytest.fixture
     def make(self, address: str) -> Make:

@@ -187,6 +187,7 @@ async def test_loading_and_writing_go_by_indexes(
         "write_batch_2",
         "least_confirmed_1",
         "make_archive_range_stale",
+        "take_recalled_out_of_search",
         "write_audit_1",
         "announce_audit",
         "chain_audit",

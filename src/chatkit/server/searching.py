@@ -109,9 +109,7 @@ class Searching:
             now_s = self._clock.now_s()
             if looked_at == 0:
                 self._whole_s = now_s
-            pause_s = (
-                _REFUSED_S if looked_at is None else min(now_s - began_s, _LOOK_S) if looked_at else _LOOK_S
-            )
+            pause_s = _REFUSED_S if looked_at is None else now_s - began_s if looked_at else _LOOK_S
             await anyio.sleep(pause_s)
 
     async def _step(self, follow: Callable[[], Awaitable[int]]) -> int | None:

@@ -17,7 +17,7 @@ from typing import Final, Protocol, runtime_checkable
 import msgspec
 
 from ..core.search import TERM_MAX, Query, Term, terms_of
-from .base import Entry
+from .base import Entry, message_id
 
 INDEX_MAX: Final = 200
 """Entries that are looked at in one step of the index."""
@@ -172,3 +172,21 @@ def places_of(wanted: Wanted, before_place: int) -> tuple[int, int]:
     """The places that are searched: from the first to the second, which is not included."""
     last = PLACE_MAX if wanted.before_ms > TS_MAX else first_place(wanted.before_ms)
     return first_place(wanted.after_ms), min(before_place, last)
+
+
+def candidate_of(
+    user_id: str,
+    place: int,
+    key: int,
+    seq: int,
+    conversation_id: str,
+    epoch: str,
+    row_epoch: str,
+    sender_id: str,
+    server_ts: int,
+    payload: bytes,
+    client_msg_id: str | None,
+) -> Candidate:
+    """A row of the log as a user gets it: with its key if it is theirs."""
+    name, own = message_id(key, row_epoch, seq), client_msg_id if sender_id == user_id else None
+    return Candidate(place, Entry(conversation_id, epoch, name, seq, sender_id, server_ts, payload, own))

@@ -10,8 +10,7 @@ from ...core.log.state import MessageRow
 from ...core.search import Query, Term
 from ...core.visibility import is_visible, readable
 from ...errors import UnavailableError
-from ..base import Entry, message_id
-from ..search import Candidate, Candidates, Wanted, first_place, indexed_terms, places_of
+from ..search import Candidate, Candidates, Wanted, candidate_of, first_place, indexed_terms, places_of
 from .tables import Conversation, MemoryState
 
 
@@ -58,7 +57,9 @@ class MemorySearch:
                 first = first_place(row.server_ts)
                 place = places[first] = places.get(first, first - 1) + 1
                 if _may_be_found(log, row, wanted):
-                    yield _candidate(log, row, place, wanted.user_id)
+                    where = (place, log.key, row.seq, log.conversation_id, log.epoch, row.epoch)
+                    what = (row.sender_id, row.server_ts, row.payload, row.client_msg_id)
+                    yield candidate_of(wanted.user_id, *where, *what)
 
     def _logs(self, wanted: Wanted) -> list[Conversation]:
         if wanted.conversation_id is None:
@@ -86,10 +87,3 @@ def _has_terms(query: Query, terms: list[str]) -> bool:
 
 def _is_among(term: Term, terms: list[str]) -> bool:
     return any(it.startswith(term.text) for it in terms) if term.is_prefix else term.text in terms
-
-
-def _candidate(log: Conversation, row: MessageRow, place: int, user_id: str) -> Candidate:
-    name = message_id(log.key, row.epoch, row.seq)
-    own = row.client_msg_id if row.sender_id == user_id else None
-    where = (log.conversation_id, log.epoch, name, row.seq)
-    return Candidate(place, Entry(*where, row.sender_id, row.server_ts, row.payload, own))

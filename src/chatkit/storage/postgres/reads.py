@@ -308,7 +308,7 @@ async def _find(connection: Connection, conversation_id: str, user_id: str = "")
     return _Found(rows[0]) if rows else None
 
 
-async def _joined(connection: Connection, conversation_id: str, user_id: str) -> _Found:
+async def joined(connection: Connection, conversation_id: str, user_id: str) -> _Found:
     """A conversation, for a current member of it. Raises NotFoundError."""
     found = await _find(connection, conversation_id, user_id)
     if found is None or found.join_seq is None:
@@ -331,7 +331,7 @@ async def page(
         NotFoundError: Not a member.
         UnavailableError: A body of the page is not what was stored; nothing of the page is served.
     """
-    found = await _joined(connection, conversation_id, user_id)
+    found = await joined(connection, conversation_id, user_id)
     after_seq = max(after_seq, found.floor_seq)
     if found.pair is None:
         place = (found.key, user_id, after_seq + 1, limit + 2)
@@ -424,7 +424,7 @@ async def head_seqs(connection: Connection, conversation_ids: Sequence[str]) -> 
 
 async def conversation(connection: Connection, conversation_id: str, user_id: str) -> Conversation:
     """One conversation, for a member of it."""
-    found = await _joined(connection, conversation_id, user_id)
+    found = await joined(connection, conversation_id, user_id)
     if found.pair is not None:
         members = members_of_pair(found.pair)[: found.member_count]
     else:
@@ -547,7 +547,7 @@ async def members(
     connection: Connection, conversation_id: str, user_id: str, after: str | None, limit: int
 ) -> list[MemberCursor]:
     """A page of the current members with their cursors."""
-    found = await _joined(connection, conversation_id, user_id)
+    found = await joined(connection, conversation_id, user_id)
     rows = await connection.fetch(SELECT_MEMBERS, found.key, after or "", limit)
     return [
         MemberCursor(rules.member_of(member, found.owner_id, found.pair, *standing), delivered, read)

@@ -37,6 +37,7 @@ from .batch import carry_out
 from .cold import PostgresCold
 from .deliveries import PostgresDeliveries
 from .locked import LockedConversations, Name, names_of, refusal
+from .search import PostgresSearch
 from .trail import trail
 from .write import NODE_SLOTS
 
@@ -91,6 +92,7 @@ class PostgresStore:
         self._restored = False
         self._unread = UnreadCounts()
         self.cold = PostgresCold(self._database, self._reading)
+        self.search = PostgresSearch(self._database, self._reading)
         self.deliveries = PostgresDeliveries(self._database, self._reading, self._unread)
 
     # --- its life ---

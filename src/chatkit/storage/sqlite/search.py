@@ -12,8 +12,7 @@ from typing import Final, NamedTuple
 
 from ...core.search import Term
 from ...drivers.sqlite import Connection
-from ..base import Entry, message_id
-from ..search import PLACE_BITS, Candidate, first_place, indexed_terms
+from ..search import PLACE_BITS, Candidate, candidate_of, first_place, indexed_terms
 from ..verify_entries import entry_fault, recalled_seq
 from .reads import joined
 from .select import select
@@ -196,24 +195,7 @@ def visible(
 ) -> list[Candidate]:
     """Those of (place, conversation, seq) that the user may see, the newest first."""
     rows = select(connection, SELECT_VISIBLE, places, user_id, user_id)
-    return [_candidate(user_id, *row) for row in sorted(rows, reverse=True)]
-
-
-def _candidate(
-    user_id: str,
-    place: int,
-    key: int,
-    seq: int,
-    conversation_id: str,
-    epoch: str,
-    row_epoch: str,
-    sender_id: str,
-    server_ts: int,
-    payload: bytes,
-    client_msg_id: str | None,
-) -> Candidate:
-    name, own = message_id(key, row_epoch, seq), client_msg_id if sender_id == user_id else None
-    return Candidate(place, Entry(conversation_id, epoch, name, seq, sender_id, server_ts, payload, own))
+    return [candidate_of(user_id, *row) for row in sorted(rows, reverse=True)]
 
 
 # --- of the index ---

@@ -1,0 +1,251 @@
+"""The index of search on PostgreSQL: a tsvector of terms for each message, kept by whichever node has its turn.
+
+It follows the log by conversation: a step takes up what is between `search_progress` and the head of some of them. A
+lock that ends with the transaction lets one node do it at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import anyio.to_thread
+
+from ...core.search import Term
+from ...drivers.postgres import READ, Connection, Database, Deadlines
+from ..search import (
+    INDEX_MAX,
+    PLACE_BITS,
+    Candidates,
+    Wanted,
+    candidate_of,
+    conversation_terms,
+    first_place,
+    indexed_terms,
+    places_of,
+    wanted_terms,
+)
+from ..verify_entries import entry_fault, recalled_seq
+from . import reads
+
+TRY_LOCK: Final = "SELECT pg_try_advisory_xact_lock(1667785077, 6)"
+SELECT_BEHIND: Final = """
+SELECT c.conversation_key FROM conversation AS c
+LEFT JOIN search_progress AS p ON p.conversation_key = c.conversation_key
+WHERE c.head_seq > coalesce(p.indexed_seq, 0) LIMIT $1
+"""
+"""It goes through all conversations, but only when something was written since it found none."""
+
+SELECT_SPANS: Final = """
+SELECT c.conversation_key, coalesce(p.indexed_seq, 0), c.head_seq FROM unnest($1::bigint[]) AS k (conversation_key)
+JOIN conversation AS c ON c.conversation_key = k.conversation_key
+LEFT JOIN search_progress AS p ON p.conversation_key = k.conversation_key
+WHERE c.head_seq > coalesce(p.indexed_seq, 0)
+"""
+SELECT_NEW: Final = """
+SELECT e.conversation_key, e.seq, e.kind, e.sender_id, e.server_ts, e.payload
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (conversation_key, first_seq, last_seq)
+CROSS JOIN LATERAL (
+    SELECT * FROM message AS f
+    WHERE f.conversation_key = k.conversation_key AND f.seq BETWEEN k.first_seq AND k.last_seq OFFSET 0
+) AS e
+JOIN conversation AS c ON c.conversation_key = e.conversation_key
+WHERE e.seq > c.floor_seq
+    AND NOT EXISTS (SELECT FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
+ORDER BY e.conversation_key, e.seq
+"""
+SELECT_LAST_PLACES: Final = """
+SELECT k.first, (SELECT max(s.place) FROM search_entry AS s WHERE s.place >= k.first AND s.place < k.first + $2)
+FROM unnest($1::bigint[]) AS k (first)
+"""
+INSERT_ENTRIES: Final = """
+INSERT INTO search_entry (place, conversation_key, seq, terms)
+SELECT k.place, k.conversation_key, k.seq, array_to_tsvector(string_to_array(k.words, ' '))
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[]) AS k (place, conversation_key, seq, words)
+ON CONFLICT (conversation_key, seq) DO UPDATE SET terms = excluded.terms
+"""
+DELETE_ENTRIES: Final = """
+DELETE FROM search_entry AS s USING unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+WHERE s.conversation_key = k.conversation_key AND s.seq = k.seq
+"""
+NOTE_PROGRESS: Final = """
+INSERT INTO search_progress AS p (conversation_key, indexed_seq)
+SELECT k.conversation_key, k.seq FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+ON CONFLICT (conversation_key) DO UPDATE SET indexed_seq = excluded.indexed_seq
+"""
+SELECT_KEYS: Final = """
+SELECT m.conversation_key FROM conversation_member AS m WHERE m.user_id = $1 AND m.leave_seq IS NULL
+"""
+SELECT_FOUND: Final = """
+SELECT s.place, s.conversation_key, s.seq FROM search_entry AS s
+WHERE s.terms @@ $1::text::tsquery AND s.place >= $2 AND s.place < $3 ORDER BY s.place DESC LIMIT $4
+"""
+SELECT_VISIBLE: Final = """
+SELECT k.place, e.conversation_key, e.seq, c.conversation_id, c.epoch, e.epoch, e.sender_id, e.server_ts, e.payload,
+    e.client_msg_id
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (place, conversation_key, seq)
+CROSS JOIN LATERAL (
+    SELECT * FROM message AS f WHERE f.conversation_key = k.conversation_key AND f.seq = k.seq OFFSET 0
+) AS e
+JOIN conversation AS c ON c.conversation_key = e.conversation_key
+WHERE e.kind = 'USER' AND e.seq > c.floor_seq
+    AND EXISTS (SELECT FROM conversation_member AS m
+        WHERE m.conversation_key = e.conversation_key AND m.user_id = $4 AND m.leave_seq IS NULL)
+    AND EXISTS (SELECT FROM conversation_member AS m
+        WHERE m.conversation_key = e.conversation_key AND m.user_id = $4
+            AND coalesce(m.first_seq, m.join_seq) <= e.seq AND coalesce(m.leave_seq, e.seq + 1) > e.seq)
+    AND NOT EXISTS (SELECT FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
+ORDER BY k.place DESC
+"""
+BY_WHAT_IS_ASKED: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
+"""How often a term comes decides between the two indexes: a plan for any terms would take the wrong one."""
+
+_SEARCHING: Final = Deadlines(statement_s=5.0, transaction_s=10.0)
+_BEHIND_MAX: Final = 1_000
+
+
+class _New(NamedTuple):
+    conversation_key: int
+    seq: int
+    kind: str
+    sender_id: str
+    server_ts: int
+    payload: bytes
+
+
+class PostgresSearch:
+    """`storage.search.SearchIndex` on two pools.
+
+    Args:
+        database: For steps of the index.
+        reading: For searches.
+    """
+
+    def __init__(self, database: Database, reading: Database) -> None:
+        self._database = database
+        self._reading = reading
+        self._behind: list[int] = []
+        self._taken_up = -1  # of the log's position
+
+    async def open(self) -> None:
+        """The migrations made it. What was written meanwhile is taken up."""
+        self._taken_up = -1
+
+    async def discard(self) -> None:
+        """Nothing: other nodes may search, and what is recalled leaves by itself."""
+
+    async def follow(self) -> int:
+        """Take up entries of some conversations."""
+        if not self._behind and not await self._look():
+            return 0
+        keys, self._behind = self._behind[:INDEX_MAX], self._behind[INDEX_MAX:]
+        async with self._database.transaction() as connection:
+            ((is_ours,),) = await connection.fetch(TRY_LOCK)
+            if not is_ours:
+                self._behind = []
+                return 0
+            spans = _bounded(tuple(row) for row in await connection.fetch(SELECT_SPANS, keys))
+            if spans:
+                await _take_up(connection, spans)
+        taken = {key for key, _, _ in spans}
+        self._behind += [key for key in keys if key not in taken]
+        return max(1, sum(last - first + 1 for _, first, last in spans))
+
+    async def _look(self) -> bool:
+        """Look for conversations with something new, if anything was written since the last look."""
+        async with self._reading.transaction(READ) as connection:
+            position = await reads.position(connection)
+            if position == self._taken_up:
+                return False
+            self._behind = [row[0] for row in await connection.fetch(SELECT_BEHIND, _BEHIND_MAX)]
+        if not self._behind:
+            self._taken_up = position
+        return bool(self._behind)
+
+    async def is_behind(self) -> bool:
+        """Whether any conversation has something new."""
+        async with self._reading.transaction(READ) as connection:
+            if await reads.position(connection) == self._taken_up:
+                return False
+            return bool(await connection.fetch(SELECT_BEHIND, 1))
+
+    async def candidates(self, wanted: Wanted, before_place: int, limit: int) -> Candidates:
+        """What the index proposes, as far as the user may see it, in one snapshot."""
+        async with self._reading.transaction(READ, _SEARCHING) as connection:
+            await connection.execute(BY_WHAT_IS_ASKED)
+            if wanted.conversation_id is None:
+                keys = [row[0] for row in await connection.fetch(SELECT_KEYS, wanted.user_id)]
+            else:
+                keys = [(await reads.joined(connection, wanted.conversation_id, wanted.user_id)).key]
+            first, end = places_of(wanted, before_place)
+            if not keys or first >= end:
+                return Candidates((), None, 0)
+            asked = _tsquery(wanted_terms(wanted), conversation_terms(keys))
+            proposed = [tuple(row) for row in await connection.fetch(SELECT_FOUND, asked, first, end, limit)]
+            columns = [[*column] for column in zip(*proposed, strict=True)] or [[], [], []]
+            rows = await connection.fetch(SELECT_VISIBLE, *columns, wanted.user_id)
+        found = tuple(candidate_of(wanted.user_id, *row) for row in rows)
+        return Candidates(found, proposed[-1][0] if len(proposed) == limit else None, len(proposed))
+
+
+def _bounded(spans: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """(conversation, first seq, last seq) of the next entries of some conversations, `INDEX_MAX` together at most."""
+    room, taken = INDEX_MAX, []
+    for key, indexed_seq, head_seq in spans:
+        last = min(head_seq, indexed_seq + room)
+        if room <= 0:
+            break
+        taken.append((key, indexed_seq + 1, last))
+        room -= last - indexed_seq
+    return taken
+
+
+async def _take_up(connection: Connection, spans: Sequence[tuple[int, int, int]]) -> None:
+    keys, firsts, lasts = ([*column] for column in zip(*spans, strict=True))
+    rows = [_New(*row) for row in await connection.fetch(SELECT_NEW, keys, firsts, lasts)]
+    entries = await anyio.to_thread.run_sync(_entries, rows)
+    if entries:
+        await connection.fetch(
+            INSERT_ENTRIES, *map(list, zip(*await _placed(connection, entries), strict=True))
+        )
+    recalled = [(it.conversation_key, recalled_seq(it.payload)) for it in rows if _is_recall(it)]
+    if recalled:  # while it was taken up, perhaps
+        await connection.fetch(DELETE_ENTRIES, *map(list, zip(*recalled, strict=True)))
+    await connection.fetch(NOTE_PROGRESS, keys, lasts)
+
+
+def _entries(rows: Iterable[_New]) -> list[tuple[int, int, int, str]]:
+    """(first place of its millisecond, conversation, seq, words) of each message with words."""
+    found = []
+    for it in rows:
+        terms = indexed_terms(it.conversation_key, it.sender_id, it.payload) if it.kind == "USER" else []
+        if terms:
+            found.append((first_place(it.server_ts), it.conversation_key, it.seq, " ".join(terms)))
+    return found
+
+
+async def _placed(
+    connection: Connection, entries: Sequence[tuple[int, int, int, str]]
+) -> list[tuple[int, int, int, str]]:
+    """The same with a place for each."""
+    firsts = sorted({it[0] for it in entries})
+    rows = await connection.fetch(SELECT_LAST_PLACES, firsts, 1 << PLACE_BITS)
+    following = {first: first if last is None else last + 1 for first, last in rows}
+    placed = []
+    for first, key, seq, words in entries:
+        placed.append((following[first], key, seq, words))
+        following[first] += 1
+    return placed
+
+
+def _is_recall(it: _New) -> bool:
+    return it.kind == "RECALL" and entry_fault("RECALL", it.payload, is_recalled=False, is_cold=False) is None
+
+
+def _tsquery(terms: Iterable[Term], any_of: Iterable[Term]) -> str:
+    """All of some terms, and one of others. No term has a quotation mark or a backslash in it."""
+    return f"{' & '.join(map(_quoted, terms))} & ({' | '.join(map(_quoted, any_of))})"
+
+
+def _quoted(term: Term) -> str:
+    return f"'{term.text}'{':*' if term.is_prefix else ''}"
