@@ -31,6 +31,7 @@ check: setup
 # Some hundred processes start: they keep the compiled modules, and files with many seconds in few tests come early.
 test: setup
 	scripts/browser
+	scripts/node
 	scripts/strace
 	scripts/valgrind
 	scripts/pgbouncer

@@ -1,19 +1,22 @@
 """A real server with the web page at `/` and again below `/below/a/prefix/`, as a process for the browser tests.
 
 `python -m tests.browser.app --port 0 --db PATH [--push KEY AUTHORITY]` prints `ready PORT` once it takes messages. The
-secret comes from CHATKIT_JWT_SECRET. The JavaScript unit tests are served too, so that the browser can import them.
+secret comes from CHATKIT_JWT_SECRET. The JavaScript tests are served too, so that the browser can import them.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import ssl
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from chatkit import ChatServer, ServerConfig, asgi_app, jwt_authenticator, open_store
@@ -24,6 +27,21 @@ from chatkit.server.limits import Limits
 
 PREFIX = "/below/a/prefix"
 UNITS = Path(__file__).with_name("units")
+ROOT = Path(__file__).parents[2]
+MODULES = ("tests/javascript", "src/chatkit/web/client", "spec")
+"""Folders that are served as they lie here, so that tests import the same modules in Node.js and in a browser."""
+
+
+OWN_PAGES = {
+    "blank": '<!doctype html><title>blank</title><link rel="icon" href="data:,">',
+    "documented": re.findall(r"```html\n(.*?)```", (ROOT / "docs/javascript.md").read_text(), re.DOTALL)[0],
+}
+"""Pages of a host beside the API, at `/own/NAME`."""
+
+
+async def own_page(request: Request) -> HTMLResponse:
+    """One of `OWN_PAGES`."""
+    return HTMLResponse(OWN_PAGES[request.path_params["name"]])
 
 
 class _Announcing(uvicorn.Server):
@@ -56,7 +74,15 @@ def build(database: str, push: WebPushProvider | None) -> Starlette:
     )
     chat = asgi_app(server)
     page = with_web_page(chat)
-    routes = [Mount("/units", StaticFiles(directory=UNITS)), Mount(PREFIX, page), Mount("/", page)]
+    modules = [Mount(f"/{folder}", StaticFiles(directory=ROOT / folder)) for folder in MODULES]
+    own = Route("/own/{name}", own_page)
+    routes = [
+        own,
+        Mount("/units", StaticFiles(directory=UNITS)),
+        *modules,
+        Mount(PREFIX, page),
+        Mount("/", page),
+    ]
     return Starlette(routes=routes, lifespan=lambda _: chat.router.lifespan_context(chat))
 
 

@@ -1,4 +1,7 @@
-"""The page's pure modules, tested in the browser itself: every module in `units/` exports `tests`."""
+"""The JavaScript modules tested in the browser itself: each test module exports `tests`.
+
+Those of `tests/javascript` run in Node.js too; those of `units/` need a browser.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from .app import UNITS
+from .app import ROOT, UNITS
 from .conftest import ServerProcess, Tab
 
 RUN = """async (name) => {
-  const { tests } = await import(`/units/${name}`);
+  const { tests } = await import(name);
   const failures = [];
   for (const [title, test] of Object.entries(tests)) {
     try {
@@ -23,7 +26,12 @@ RUN = """async (name) => {
 }"""
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in UNITS.glob("*_test.js")))
+MODULES = [f"/units/{path.name}" for path in sorted(UNITS.glob("*_test.js"))] + [
+    f"/tests/javascript/{path.name}" for path in sorted((ROOT / "tests/javascript").glob("*_test.js"))
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_module(name: str, server: ServerProcess, new_tab: Callable[..., Tab]) -> None:
     tab = new_tab()
     tab.page.goto(server.url)

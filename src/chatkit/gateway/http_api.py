@@ -49,6 +49,7 @@ from .problems import http_exception, problem
 from .push_api import PushApi
 from .responder import Responder, json_response
 from .search_api import SearchApi
+from .static_files import client_route
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class HttpApi:
             Route("/readyz", self._readyz),
             Route("/v1/openapi.json", self._openapi),
             Route("/v1/ws", self._websocket),
+            client_route(),
             admin.route,
         ]
         self._document = lru_cache(8)(partial(openapi_document, self._operations))  # by prefix

@@ -6,15 +6,13 @@ No logic of chat and no login lives here: the page speaks the same wire contract
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..web import assets
+from .static_files import file_route
 
 AT_THE_ROOT: Mapping[str, str] = {"index.html": "/", "push_worker.js": "/push_worker.js"}
 """Files that are not below `/static`: the page, and its service worker, whose scope is what lies beside it."""
@@ -41,8 +39,6 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-cache",
 }
 
-_MEDIA_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-
 
 def web_page_routes() -> list[Route]:
     """Routes of the page: `/`, `/push_worker.js` and `/static/NAME`, for GET and HEAD, answered from memory.
@@ -59,7 +55,7 @@ def web_page_routes() -> list[Route]:
     Source: docs/embedding.md
     """
     return [
-        _route(AT_THE_ROOT.get(name, f"/static/{name}"), name, content)
+        file_route(AT_THE_ROOT.get(name, f"/static/{name}"), name, content, HEADERS)
         for name, content in sorted(assets().items())
     ]
 
@@ -93,20 +89,3 @@ def with_web_page(app: ASGIApp) -> ASGIApp:
 def _path(scope: Scope) -> str:
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", "").rstrip("/"))
-
-
-def _route(path: str, name: str, content: bytes) -> Route:
-    media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
-    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {**HEADERS, "ETag": etag}
-
-    async def answer(request: Request) -> Response:
-        if etag in _etags(request.headers.get("if-none-match", "")):
-            return Response(status_code=304, headers=headers)
-        return Response(content, headers=headers, media_type=media_type)
-
-    return Route(path, answer, methods=["GET"], name=name)
-
-
-def _etags(if_none_match: str) -> list[str]:
-    return [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]

@@ -1,7 +1,7 @@
-import { Timers } from "/static/timers.js";
-import { equal } from "./check.js";
+import { Timers } from "/v1/client/timers.js";
+import { equal } from "/tests/javascript/check.js";
 
-const makeWorker = () => new Worker("/static/timer_worker.js", { type: "module" });
+const makeWorker = () => new Worker("/v1/client/timer_worker.js", { type: "module" });
 
 /** What happens while the page's own timers stand still, as in a hidden tab. */
 async function withoutOwnTimers(action) {

@@ -1,0 +1,518 @@
+// The client as an app sees it: makes the parts, joins them, watches the browser for sleep and lost networks, and tells of what
+// happens. What the parts do is session.js's business.
+
+/** @typedef {import("./types.js").Message} Message */
+/** @typedef {import("./types.js").Payload} Payload */
+/** @typedef {import("./types.js").Sent} Sent */
+/** @typedef {import("./types.js").Pending} Pending */
+/** @typedef {import("./conversation.js").Conversation} Conversation */
+/** @typedef {import("./events.js").ChatEvent} ChatEvent */
+
+import { Api } from "./api.js";
+import { nextDelay } from "./backoff.js";
+import { Connection } from "./connection.js";
+import { claimDevice, randomId } from "./device.js";
+import { ChatError } from "./errors.js";
+import { EventStream } from "./events.js";
+import { Session } from "./session.js";
+import { IndexedDbStore } from "./store_indexeddb.js";
+import { MemoryStore } from "./store_memory.js";
+import { Timers } from "./timers.js";
+import { claimsOf, TokenSource } from "./tokens.js";
+import { checkedClientMsgId, checkedId, checkedSeq } from "./validate.js";
+
+const SLEPT_MS = 5_000;
+const TICK_MS = 1_000;
+const HISTORY_MAX = 1_000;
+
+/**
+ * @typedef {object} Options
+ * @property {string | URL} [url] where the server is: below it lies `/v1`. Left out: where this module came from
+ * @property {import("./tokens.js").Token} [token] a token, or a function that makes a fresh one, asked when one is needed; left
+ *   out or null: the browser's cookies are the login
+ * @property {string} [userId] who the token is for; needed to keep anything where it is no JWT with a `sub`
+ * @property {string} [deviceId] left out: the token's, else one for this tab that outlives it
+ * @property {import("./types.js").LocalStore} [store] left out: IndexedDB where the browser lets, else memory
+ * @property {typeof WebSocket} [WebSocket] for tests and other hosts
+ * @property {typeof fetch} [fetch] likewise
+ * @property {import("./types.js").Ports} [ports] clock, chance and timers, likewise
+ */
+
+/**
+ * A user's conversations on this device, kept up to date over one connection that comes back by itself.
+ *
+ * Nothing that was sent is lost: a message is in the local store before it leaves, and goes out again under the same key until
+ * the server has it. Everything that is shown here is shown offline too.
+ *
+ * @extends {EventTarget}
+ */
+export class ChatClient extends EventTarget {
+  /** @type {Options} */
+  #options;
+  /** @type {import("./types.js").Ports} */
+  #ports;
+  /** @type {Timers | null} */
+  #timers = null;
+  #base;
+  #tokens;
+  /** @type {import("./types.js").LocalStore} */
+  #store = new MemoryStore();
+  #api;
+  #session;
+  /** @type {Connection | null} */
+  #connection = null;
+  /** @type {Promise<void> | null} */
+  #starting = null;
+  /** @type {(() => void)[]} */
+  #undo = [];
+  /** @type {Set<EventStream>} */
+  #streams = new Set();
+  #isClosed = false;
+  #deviceId = "";
+  #isDue = false;
+
+  /** @param {Options} [options] */
+  constructor(options = {}) {
+    super();
+    const { url = new URL("../../", import.meta.url), token = null } = options;
+    this.#options = options;
+    this.#base = directoryOf(url);
+    this.#ports = options.ports ?? this.#browserPorts();
+    this.#tokens = new TokenSource(token, this.#ports);
+    this.#api = new Api(this.#base, this.#tokens, options.fetch ?? ((resource, init) => fetch(resource, init)));
+    const client = this;
+    /** @type {import("./types.js").Line & {renew: (token: string) => void}} */
+    const line = {
+      get online() {
+        return client.#connection?.online ?? false;
+      },
+      send: (event) => this.#connection?.send(event) ?? false,
+      restart: () => this.#connection?.restart(),
+      renew: (fresh) => this.#connection?.renew(fresh),
+    };
+    this.#session = new Session({
+      ...this.#ports,
+      connection: line,
+      api: this.#api,
+      store: {
+        save: (changes) => this.#store.save(changes),
+        addPending: (send) => this.#store.addPending(send),
+        removePending: (sends) => this.#store.removePending(sends),
+      },
+      emit: (type, detail) => this.#emit(/** @type {ChatEvent} */ ({ type, ...detail })),
+      changed: () => this.#changed(),
+      tokenExpiring: (expiresTs) => this.#tokenExpiring(expiresTs),
+    });
+  }
+
+  // --- beginning and end ---
+
+  /**
+   * Read what is kept and connect. Once it resolves, `conversations()` shows what was there and `send` queues; the connection
+   * may come later, and comes back by itself until `close`. Calling it again is nothing.
+   *
+   * @throws {ChatError} (CONFIGURATION) the token function gives no token
+   */
+  start() {
+    if (this.#isClosed) throw closedError();
+    this.#starting ??= this.#start();
+    return this.#starting;
+  }
+
+  /** Give up the connection. What is pending stays in the store, for the next client of this user on this device. */
+  close() {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#connection?.stop();
+    this.#session.keeper.flush();
+    this.#session.outbox.release(closedError());
+    for (const undo of this.#undo.splice(0)) undo();
+    for (const stream of this.#streams) stream.end();
+    this.#streams.clear();
+    this.#timers?.close();
+    this.#store.close();
+    this.dispatchEvent(new CustomEvent("change"));
+  }
+
+  /** Close, and delete the messages that this browser keeps, as for signing out; what is pending stays until it is sent. */
+  async forget() {
+    this.#connection?.stop();
+    await this.#store.forget();
+    this.close();
+  }
+
+  /** A new token in place of the former one, for the connection that is open or the next one. @param {string} token */
+  renew(token) {
+    this.#tokens.replace(token);
+    this.#connection?.renew(token);
+  }
+
+  /** Connect now instead of later; also after `replaced`, `loggedOut` and `refused`. */
+  reconnect() {
+    if (this.status.state === "waiting") this.#connection?.hurry();
+    else this.#connection?.open();
+  }
+
+  // --- what there is ---
+
+  /** The user's id; "" before it is known. */
+  get me() {
+    return this.#session.me;
+  }
+
+  /** The id of this device; "" before `start` has resolved. */
+  get deviceId() {
+    return this.#deviceId;
+  }
+
+  /** How the connection is. */
+  get status() {
+    return this.#session.status;
+  }
+
+  /** Whether it is logged in. */
+  get online() {
+    return this.#connection?.online ?? false;
+  }
+
+  /** Whether the server has told of all conversations since the start; before that only what was kept is there. */
+  get ready() {
+    return this.#session.ready;
+  }
+
+  /** Whether the server could not be reached since the start. */
+  get unreached() {
+    return this.#session.unreached;
+  }
+
+  /** The server's time now, as far as known, in Unix milliseconds. */
+  get serverNow() {
+    return this.#session.serverNow;
+  }
+
+  /** Whether messages outlive this page. */
+  get keeps() {
+    return !(this.#store instanceof MemoryStore);
+  }
+
+  /** The user's conversations, newest activity first, live: `change` says when they are other ones. Those that were left are not
+   * among them. @returns {Conversation[]} */
+  conversations() {
+    const all = [...this.#session.conversations.values()].filter((one) => !one.left);
+    return all.sort((a, b) => b.activityTs - a.activityTs || (a.id < b.id ? -1 : 1));
+  }
+
+  /** One conversation, live, be it left; undefined if it is not known here. @param {string} conversationId */
+  conversation(conversationId) {
+    return this.#session.conversations.get(conversationId);
+  }
+
+  /** Own messages without an answer, and those refused for good, oldest first. @param {string} [conversationId] @returns {Pending[]} */
+  pending(conversationId) {
+    return this.#session.outbox.list(conversationId ?? null);
+  }
+
+  /**
+   * All events from now on, for `for await`; several readers may read. See events.js for what there is.
+   *
+   * @returns {AsyncIterable<ChatEvent> & AsyncIterator<ChatEvent, undefined>}
+   */
+  events() {
+    const stream = new EventStream((one) => this.#streams.delete(one));
+    if (this.#isClosed) stream.end();
+    else this.#streams.add(stream);
+    return stream;
+  }
+
+  // --- what to do ---
+
+  /**
+   * Send a message. It is kept and queued when this returns, in the order of the calls; the promise is for its answer.
+   *
+   * @param {string} conversationId
+   * @param {string | Payload} message a text, or a payload such as `{ type: "CUSTOM", schema, data, fallbackText }`
+   * @param {{clientMsgId?: string, signal?: AbortSignal}} [options] `clientMsgId`: the message's key for ever; sending it again
+   *   gives the same answer. `signal` ends the waiting, not the sending
+   * @returns {Promise<Sent>} stored on the server
+   * @throws {ChatError} refused for good; HELD: a moderator looks at it first; STORAGE, QUEUE_FULL, BAD_REQUEST, TOO_LARGE: not
+   *   queued; CLOSED: the client was closed, and it stays queued
+   */
+  async send(conversationId, message, { clientMsgId = randomId("w-"), signal } = {}) {
+    checkedId(conversationId, "conversationId");
+    checkedClientMsgId(clientMsgId);
+    if (this.#isClosed) throw closedError();
+    signal?.throwIfAborted();
+    const outcome = this.#session.me === "" ? this.start().then(() => this.#session.send(conversationId, message, clientMsgId)) : this.#session.send(conversationId, message, clientMsgId);
+    return signal === undefined ? outcome : unlessAborted(outcome, signal);
+  }
+
+  /**
+   * Take a message back that surely never left, or that was refused for good.
+   *
+   * @param {string} conversationId
+   * @param {string} clientMsgId
+   * @returns {"CANCELLED" | "MAY_BE_SENT" | "UNKNOWN"} MAY_BE_SENT: it may be stored on the server; UNKNOWN: nothing has this key
+   */
+  cancel(conversationId, clientMsgId) {
+    return this.#session.cancel(conversationId, clientMsgId);
+  }
+
+  /**
+   * Messages of the past, ascending: the newest `limit` below `beforeSeq`, or of all. Fetches what is not here; offline it gives
+   * what is here, which may be fewer.
+   *
+   * @param {string} conversationId
+   * @param {{beforeSeq?: number, limit?: number}} [options] `limit`: 1 to 1,000, 50 by default
+   * @returns {Promise<Message[]>}
+   * @throws {ChatError} NOT_FOUND, or what the server refused it with
+   */
+  async history(conversationId, { beforeSeq = Infinity, limit = 50 } = {}) {
+    checkedId(conversationId, "conversationId");
+    while (this.online && !this.ready) await this.#nextChange();
+    const conversation = this.conversation(conversationId);
+    if (!conversation) throw new ChatError("NOT_FOUND", "There is no such conversation here.");
+    const wanted = Math.min(Math.max(1, Math.trunc(limit) || 1), HISTORY_MAX);
+    const here = () => conversation.messages.filter(({ seq }) => seq < beforeSeq);
+    while (this.online && !conversation.left && here().length < wanted && (!conversation.loaded || conversation.hasOlder)) {
+      if (conversation.loaded && !this.#session.loadOlder(conversation, Math.max(wanted, 200))) break;
+      if (!conversation.loaded) this.#session.puller.wantTail(conversation.id);
+      await this.#nextChange(conversationId);
+    }
+    return here().slice(-wanted);
+  }
+
+  /** The user has read up to here, or everything that is loaded. Kept until the server knows. @param {string} conversationId @param {number} [upToSeq] */
+  markRead(conversationId, upToSeq) {
+    this.#session.markRead(conversationId, upToSeq === undefined ? undefined : checkedSeq(upToSeq));
+  }
+
+  /** The user is writing; call it as often as keys are pressed. @param {string} conversationId */
+  typing(conversationId) {
+    this.#session.typing(conversationId);
+  }
+
+  /** Withdraw a message for everybody. @param {string} messageId @returns {Promise<Sent>} of the entry that says so
+   * @throws {ChatError} RECALL_WINDOW_PASSED, FORBIDDEN, OFFLINE, NO_ANSWER */
+  recall(messageId) {
+    return this.#session.recall(messageId);
+  }
+
+  /** Begin a conversation; one of the same two people that exists is given instead.
+   * @param {{type: "SINGLE" | "GROUP", memberIds: string[], conversationId?: string, title?: string}} fields
+   * @returns {Promise<Conversation>} */
+  create(fields) {
+    return this.#session.create(fields);
+  }
+
+  /** Say that somebody looks at this conversation, or with null at none: it is fetched before all others. @param {string | null} conversationId */
+  focus(conversationId) {
+    this.#session.select(conversationId);
+  }
+
+  /** Say whether the newest message of the conversation in focus is in view; while it is not, more of the past is kept. @param {boolean} atEnd */
+  viewing(atEnd) {
+    this.#session.viewing(atEnd);
+  }
+
+  /**
+   * Any HTTP request of the protocol, with this login: members, mutes, blocks, push and so on.
+   *
+   * @param {string} method
+   * @param {string} path such as `/v1/blocks`
+   * @param {object} [body]
+   * @returns {Promise<any>} the answer; null where there is none
+   * @throws {ChatError}
+   */
+  request(method, path, body) {
+    return this.#api.request(method, path.replace(/^\//, ""), body);
+  }
+
+  // --- inside ---
+
+  async #start() {
+    const token = await this.#firstToken();
+    const { sub, dev } = claimsOf(token);
+    const userId = this.#options.userId ?? (typeof sub === "string" ? sub : "");
+    const deviceId = this.#options.deviceId ?? (typeof dev === "string" && dev !== "" ? dev : await this.#claimDevice(userId));
+    this.#deviceId = deviceId;
+    if (this.#isClosed) return;
+    const loaded = await this.#openStore(userId, deviceId);
+    if (this.#isClosed) return this.#store.close();
+    this.#session.restore(userId, loaded);
+    this.#connection = new Connection({
+      ...this.#ports,
+      url: socketUrl(this.#base),
+      deviceId,
+      tokens: this.#tokens,
+      WebSocket: this.#options.WebSocket ?? WebSocket,
+      onState: (status) => this.#onState(status, userId),
+      onEvent: (event) => this.#session.onEvent(event),
+    });
+    this.#watchBrowser(this.#connection);
+    this.#connection.open();
+  }
+
+  /** The token that says whose messages to show; asked for until there is one, unless the app said who it is. */
+  async #firstToken() {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#tokens.get();
+      } catch (cause) {
+        if (this.#isClosed || this.#options.userId !== undefined) return null;
+        const delayMs = nextDelay(attempt, this.#ports.random());
+        this.#session.onState({ state: "waiting", untilMs: this.#ports.now() + delayMs, code: 1006, reason: `no token: ${String(cause)}` });
+        await new Promise((resolve) => this.#ports.setTimeout(() => resolve(undefined), delayMs));
+      }
+    }
+  }
+
+  /** @param {string} userId */
+  async #claimDevice(userId) {
+    const prefix = `chatkit:${this.#base.href}:${userId}:`;
+    const local = allowed(() => globalThis.localStorage);
+    const session = allowed(() => globalThis.sessionStorage);
+    const { deviceId, release } = await claimDevice(prefix, { local, session, locks: globalThis.navigator?.locks });
+    this.#undo.push(release);
+    return deviceId;
+  }
+
+  /** @param {string} userId @param {string} deviceId */
+  async #openStore(userId, deviceId) {
+    const wished = this.#options.store ?? (userId !== "" && allowed(() => globalThis.indexedDB) ? new IndexedDbStore() : new MemoryStore());
+    try {
+      const loaded = await wished.open(`${this.#base.href} ${userId} ${deviceId}`);
+      this.#store = wished;
+      return loaded;
+    } catch (cause) {
+      this.#emit({ type: "error", error: new ChatError("STORAGE", "The browser keeps nothing for this page.", { cause }) });
+      return { pending: [], conversations: [] };
+    }
+  }
+
+  /** @param {import("./types.js").Status} status @param {string} userId */
+  #onState(status, userId) {
+    const isOther = status.welcome !== undefined && userId !== "" && status.welcome.userId !== userId;
+    if (!isOther) return this.#session.onState(status);
+    this.#connection?.stop();
+    this.#session.onState({ state: "refused", code: 1008, reason: `the server calls this user ${status.welcome?.userId}` });
+  }
+
+  /** @param {number} expiresTs */
+  #tokenExpiring(expiresTs) {
+    if (!this.#tokens.renewable) return this.#emit({ type: "tokenexpiring", expiresTs });
+    Promise.resolve(this.#tokens.fresh()).then(
+      (token) => token !== null && this.#connection?.renew(token),
+      (cause) => this.#emit({ type: "error", error: new ChatError("NO_ANSWER", "The login could not be renewed yet.", { retryable: true, cause }) }),
+    );
+  }
+
+  /** @param {ChatEvent} event */
+  #emit(event) {
+    if (this.#isClosed) return;
+    for (const stream of this.#streams) stream.put(event);
+    this.dispatchEvent(new CustomEvent(event.type, { detail: event }));
+  }
+
+  /** Tell of changes once a turn. */
+  #changed() {
+    if (this.#isDue || this.#isClosed) return;
+    this.#isDue = true;
+    queueMicrotask(() => {
+      this.#isDue = false;
+      this.dispatchEvent(new CustomEvent("change"));
+    });
+  }
+
+  /** Resolves at the next change; rejected if something of this conversation was refused meanwhile. @param {string} [conversationId] */
+  #nextChange(conversationId) {
+    return new Promise((resolve, reject) => {
+      /** @param {Event} event */
+      const failed = (event) => {
+        const { detail } = /** @type {CustomEvent} */ (event);
+        if (conversationId !== undefined && detail.conversationId === conversationId) reject(detail.error);
+      };
+      this.addEventListener("error", failed);
+      this.addEventListener("change", () => resolve(this.removeEventListener("error", failed)), { once: true });
+    });
+  }
+
+  /** @returns {import("./types.js").Ports} */
+  #browserPorts() {
+    const timers = new Timers(makeWorker);
+    this.#timers = timers;
+    return {
+      now: () => Date.now(),
+      random: () => Math.random(),
+      setTimeout: (action, delayMs) => timers.setTimeout(action, delayMs),
+      clearTimeout: (id) => timers.clearTimeout(id),
+    };
+  }
+
+  /** Networks change, pages come out of the browser's cache, and machines sleep: then the line is looked at, at once. @param {Connection} connection */
+  #watchBrowser(connection) {
+    if (typeof document === "undefined") return;
+    this.#listen(globalThis, "online", () => connection.networkChanged());
+    this.#listen(globalThis, "offline", () => connection.networkChanged());
+    this.#listen(globalThis, "pageshow", (event) => /** @type {PageTransitionEvent} */ (event).persisted && connection.networkChanged());
+    this.#listen(document, "resume", () => connection.wake()); // the browser had frozen the page
+    this.#listen(document, "visibilitychange", () => document.visibilityState === "visible" && connection.wake());
+    let lastMs = Date.now();
+    const ticking = setInterval(() => {
+      const slept = Date.now() - lastMs > SLEPT_MS; // more time went by than the page was awake for
+      lastMs = Date.now();
+      if (slept && document.visibilityState === "visible") connection.wake();
+    }, TICK_MS);
+    this.#undo.push(() => clearInterval(ticking));
+  }
+
+  /** @param {EventTarget} target @param {string} type @param {(event: Event) => void} action */
+  #listen(target, type, action) {
+    target.addEventListener(type, action);
+    this.#undo.push(() => target.removeEventListener(type, action));
+  }
+}
+
+/** The worker that counts; of another origin it is reached through a module that only imports it, where the page's policy lets. */
+function makeWorker() {
+  const url = new URL("timer_worker.js", import.meta.url);
+  if (url.origin === globalThis.location?.origin) return new Worker(url, { type: "module" });
+  const source = new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" });
+  return new Worker(URL.createObjectURL(source), { type: "module" });
+}
+
+/** @param {string | URL} url */
+function directoryOf(url) {
+  const base = new URL(url, globalThis.location?.href ?? import.meta.url);
+  base.hash = base.search = "";
+  if (!base.pathname.endsWith("/")) base.pathname += "/";
+  return base;
+}
+
+/** @param {URL} base */
+function socketUrl(base) {
+  const url = new URL("v1/ws", base);
+  url.protocol = base.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
+}
+
+/** What the browser has, or null where it denies it: then even naming it may throw. @template T @param {() => T} get */
+function allowed(get) {
+  try {
+    return get() ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** @template T @param {Promise<T>} promise @param {AbortSignal} signal @returns {Promise<T>} */
+function unlessAborted(promise, signal) {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
+
+function closedError() {
+  return new ChatError("CLOSED", "The client is closed; what is pending stays queued.");
+}

@@ -1,0 +1,227 @@
+// One conversation as the client knows it: its log, cursors, name and who is typing. No network and no DOM. Made and changed
+// by session.js; apps read it.
+
+/** @typedef {import("./types.js").Message} Message */
+
+import { OthersCursors } from "./receipts.js";
+import { isUserMessage, Timeline } from "./timeline.js";
+
+const WINDOW_FIRST = 200;
+const WINDOW = 50;
+const TYPING_SHOWN_MS = 5_000;
+const STORED_MAX = 200; // entries that a store keeps
+
+/** What an app reads of it changes while the client runs; the client's event `change` says when to look again. */
+export class Conversation {
+  /** @type {string | null} SINGLE or GROUP; null until the server has said */
+  type = null;
+  title = "";
+  /** @type {string[] | null} the first 200 by id; null until known */
+  memberIds = null;
+  /** @type {number | null} */
+  memberCount = null;
+  /** @type {string | null} the user's own role in a group, such as OWNER, ADMIN or MEMBER */
+  role = null;
+  lastActivityTs = 0;
+  /** @type {number} no notifications before this time, in Unix milliseconds; 0: not muted */
+  mutedUntil = 0;
+  /** Whether the user is a member no longer. */
+  left = false;
+  /** Whether the newest messages are here. */
+  loaded = false;
+  /** How far the server knows that this device has it. */
+  deliveredSeq = 0;
+  /** How far the local store has it. */
+  storedUpTo = 0;
+  readSeq = 0;
+  /** How far the user wants it to be read, where the server does not know yet. */
+  wantedReadSeq = 0;
+  formerReadSeq = 0; // how far the user had read in the log before this one
+  heldAtConnect = 0; // a log that is still whole does not end below it
+  isReplaced = false; // the log is another one, and the app does not know yet
+  toldSeq = 0; // the app knows of what is up to here
+  timeline = new Timeline("", 0);
+  others = new OthersCursors();
+  /** @type {Map<string, number>} until when, by user */
+  typing = new Map();
+  /** @type {Set<number>} entries that the app knows as sent by itself */
+  sentSeqs = new Set();
+  /** @type {Set<number>} entries that came as they were written, and have no place yet */
+  pushedSeqs = new Set();
+
+  /** @param {string} id @param {{me: string}} owner whose user it is shown to */
+  constructor(id, owner) {
+    this.id = id;
+    this.owner = owner;
+  }
+
+  // --- for apps ---
+
+  /** Messages and member changes that are here, ascending; one's own above a hole among them. @returns {Message[]} */
+  get messages() {
+    return this.timeline.shown(this.owner.me).filter((entry) => entry.payload.type !== "RECALL");
+  }
+
+  /** The newest of them, or undefined. @returns {Message | undefined} */
+  get lastMessage() {
+    return this.timeline.shown().findLast((entry) => entry.payload.type !== "RECALL");
+  }
+
+  /** When something last happened, in Unix milliseconds; 0 if nothing is known. */
+  get activityTs() {
+    return Math.max(this.lastMessage?.serverTs ?? 0, this.lastActivityTs);
+  }
+
+  /** How many messages of others are unread, of those that are here; `more` says that there may be others. */
+  get unread() {
+    const readSeq = Math.max(this.readSeq, this.wantedReadSeq);
+    return { count: this.timeline.unread(readSeq, this.owner.me), more: this.timeline.floor > readSeq };
+  }
+
+  /** Whether there is a past that is not here yet; `client.history` brings it. */
+  get hasOlder() {
+    return this.timeline.hasOlder;
+  }
+
+  /** The name to show: the title, else who else is in it; a placeholder until that is known, the id until anything is. */
+  get name() {
+    if (this.title) return this.title;
+    const memberIds = this.memberIds ?? this.#initialMembers();
+    if (memberIds === null) return this.type === null ? this.id : "…";
+    const others = memberIds.filter((userId) => userId !== this.owner.me);
+    return others.length > 0 ? others.slice(0, 4).join(", ") : this.id;
+  }
+
+  /** How far one's own message got: SENT, DELIVERED to all others, or READ by all. @param {number} seq */
+  stateOf(seq) {
+    return this.others.state(seq);
+  }
+
+  /** Who is writing now. @param {number} nowMs */
+  typingUsers(nowMs) {
+    return [...this.typing].filter(([, untilMs]) => untilMs > nowMs).map(([userId]) => userId);
+  }
+
+  // --- for the client ---
+
+  /** Take a row of HEADS; the first row starts the log near its end. @param {import("./types.js").Head} row @param {boolean} isFirst */
+  head(row, isFirst) {
+    this.type = row.type;
+    this.left = false;
+    this.ofLog(row.epoch, row.headSeq, this.heldAtConnect);
+    if (!this.loaded) {
+      this.timeline.rebase(windowFloor(row, isFirst), row.firstSeq);
+      this.toldSeq = Math.max(this.toldSeq, row.deliveredSeq);
+    }
+    this.timeline.expire(row.firstSeq - 1);
+    this.timeline.reach(row.headSeq);
+    this.others.setLeast(row.othersDeliveredSeq, row.othersReadSeq);
+    this.deliveredSeq = row.deliveredSeq;
+    this.readSeq = Math.max(this.readSeq, row.readSeq);
+    if (this.wantedReadSeq <= row.readSeq) this.wantedReadSeq = 0;
+  }
+
+  /**
+   * Make sure that what follows belongs to the log held, which has at least the entries up to `leastSeq`. If it is another
+   * one, or was put back from a backup, the cursors go and what is shown is compared with it.
+   *
+   * @param {string} epoch
+   * @param {number} headSeq
+   */
+  ofLog(epoch, headSeq, leastSeq = 0) {
+    const { timeline } = this;
+    if (timeline.epoch === epoch && headSeq >= leastSeq) return;
+    this.formerReadSeq = Math.max(this.readSeq, this.wantedReadSeq);
+    const isFirst = timeline.epoch === "";
+    this.loaded = this.loaded && timeline.renew(epoch, headSeq);
+    if (!this.loaded) timeline.reset(epoch, isFirst ? 0 : Math.max(0, headSeq - WINDOW));
+    this.others = new OthersCursors();
+    this.deliveredSeq = this.storedUpTo = this.readSeq = this.wantedReadSeq = this.heldAtConnect = 0;
+    this.sentSeqs.clear();
+    this.pushedSeqs.clear();
+    if (isFirst) return;
+    this.isReplaced = true;
+    this.toldSeq = Math.min(this.toldSeq, timeline.upTo);
+  }
+
+  /** Whether it is not known yet how much of the log is the one held before. */
+  get isBeingCompared() {
+    return this.timeline.former !== null;
+  }
+
+  /** How far the user has read in this log, as far as it was read in the one before; the server may not know it. */
+  get readBefore() {
+    return Math.min(this.formerReadSeq, this.timeline.commonSeq);
+  }
+
+  /** How many entries of the past to load so that an opened conversation fills its pane; 0 if enough are there. */
+  get tooShort() {
+    const held = this.timeline.upTo - this.timeline.floor;
+    return this.loaded && held < WINDOW * 2 ? WINDOW_FIRST - held : 0;
+  }
+
+  /** @param {string} userId @param {number} nowMs */
+  typed(userId, nowMs) {
+    this.typing.set(userId, nowMs + TYPING_SHOWN_MS);
+  }
+
+  /** What a newly pushed entry means beyond its place in the log. @param {Message} entry */
+  noticed(entry) {
+    this.typing.delete(entry.senderId);
+    if (isUserMessage(entry)) return;
+    if (entry.payload.op === "ADDED") {
+      for (const userId of entry.payload.userIds) this.others.joined(userId, entry.seq);
+    }
+  }
+
+  /** What a store is to be told: the newest entries are kept. @returns {import("./types.js").ConversationChange} */
+  takeChange() {
+    const { timeline } = this;
+    const { put, forgetAbove } = timeline.takeChanges();
+    const floor = Math.max(timeline.floor, timeline.shown().at(-STORED_MAX - 1)?.seq ?? 0);
+    const record = {
+      id: this.id,
+      type: this.type,
+      title: this.title,
+      memberIds: this.memberIds,
+      memberCount: this.memberCount,
+      lastActivityTs: this.lastActivityTs,
+      mutedUntil: this.mutedUntil,
+      epoch: timeline.epoch,
+      floor: Math.min(floor, timeline.upTo),
+      upTo: this.loaded ? timeline.upTo : 0,
+      headSeq: timeline.headSeq,
+      firstSeq: timeline.firstSeq,
+      readSeq: this.readSeq,
+      wantedReadSeq: this.wantedReadSeq,
+      toldSeq: this.toldSeq,
+      othersDelivered: this.others.delivered,
+      othersRead: this.others.read,
+      left: this.left,
+    };
+    return { record, put: put.filter((entry) => entry.seq > record.floor && entry.seq <= timeline.upTo), forgetAbove };
+  }
+
+  /** Go on with what a store kept. @param {import("./types.js").ConversationRecord} record @param {Message[]} messages */
+  restore(record, messages) {
+    const { type, title, memberIds, memberCount, lastActivityTs, mutedUntil, readSeq, wantedReadSeq, toldSeq, left } = record;
+    Object.assign(this, { type, title, memberIds, memberCount, lastActivityTs, mutedUntil, readSeq, wantedReadSeq, toldSeq, left });
+    this.others.setLeast(record.othersDelivered, record.othersRead);
+    if (record.upTo === 0) return;
+    this.timeline.restore(record, messages);
+    this.loaded = true;
+    this.storedUpTo = this.timeline.upTo;
+  }
+
+  /** Who was there at the beginning, if that is loaded: between two people it never changes. @returns {string[] | null} */
+  #initialMembers() {
+    const first = this.type === "SINGLE" ? this.timeline.entries.get(1) : undefined;
+    return first?.payload.op === "CREATED" ? [first.senderId, ...first.payload.userIds] : null;
+  }
+}
+
+/** @param {import("./types.js").Head} row @param {boolean} isFirst */
+function windowFloor(row, isFirst) {
+  const nearEnd = row.headSeq - (isFirst ? WINDOW_FIRST : WINDOW);
+  return Math.max(0, Math.min(nearEnd, Math.max(row.deliveredSeq, row.headSeq - WINDOW_FIRST)));
+}

@@ -1,0 +1,97 @@
+// What only HTTP tells: titles, members, and how far each member of a group got. Failures cost names, nothing else, and
+// are made good on the next connection, or after the wait that the server asked for. Owned by session.js.
+
+/** @typedef {import("./conversation.js").Conversation} Conversation */
+
+import { nextDelay } from "./backoff.js";
+import { ChatError } from "./errors.js";
+
+const REFUSED_ATTEMPT = 3; // nothing tells how many were refused before, so the wait does not grow
+const RECEIPTS_MEMBERS_MAX = 100;
+
+export class Directory {
+  #busy = false;
+  #again = false;
+  /** @type {any} */
+  #later = null;
+
+  /**
+   * @param {import("./types.js").Ports & {api: Pick<import("./api.js").Api, "conversations" | "conversation" | "receipts">}} parts
+   * @param {{conversations: Map<string, Conversation>, me: () => string, changed: (conversation?: Conversation) => void}} owner
+   *   whose conversations are filled in
+   */
+  constructor(parts, owner) {
+    this.parts = parts;
+    this.owner = owner;
+  }
+
+  /** Fetch titles, and the members of conversations that lack them. One run at a time; a wish meanwhile runs once more. */
+  async refresh() {
+    this.#again = true;
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      while (this.#again) {
+        this.#again = false;
+        await this.#read();
+      }
+    } catch (error) {
+      if (error instanceof ChatError && error.retryable && error.status !== null) this.#refreshLater(error.retryAfterMs);
+      else console.warn(`names were not loaded; they are asked for again on the next connection: ${messageOf(error)}`);
+    } finally {
+      this.#busy = false;
+      this.owner.changed();
+    }
+  }
+
+  /** Fetch the members of a group and their cursors, so that its ticks follow the slowest one. @param {Conversation} conversation */
+  async details(conversation) {
+    if (conversation.left || conversation.type !== "GROUP") return;
+    try {
+      describe(conversation, await this.parts.api.conversation(conversation.id));
+      if ((conversation.memberCount ?? 0) > RECEIPTS_MEMBERS_MAX) return;
+      const rows = await this.parts.api.receipts(conversation.id);
+      conversation.others.setMembers(rows.filter((row) => row.userId !== this.owner.me()));
+      this.owner.changed();
+    } catch (error) {
+      console.warn(`members of ${conversation.id} were not loaded: ${messageOf(error)}`);
+    }
+  }
+
+  /** @param {number | null} retryAfterMs */
+  #refreshLater(retryAfterMs) {
+    this.parts.clearTimeout(this.#later);
+    this.#later = this.parts.setTimeout(() => this.refresh(), nextDelay(REFUSED_ATTEMPT, this.parts.random(), retryAfterMs));
+  }
+
+  async #read() {
+    for (const row of await this.parts.api.conversations()) {
+      const conversation = this.owner.conversations.get(row.conversationId);
+      if (!conversation) continue; // HEADS or its first entry makes it known
+      conversation.title = row.title ?? "";
+      conversation.lastActivityTs = row.lastActivityTs ?? 0;
+      conversation.mutedUntil = row.mutedUntil ?? 0;
+      conversation.role = row.memberRole ?? null;
+      this.owner.changed(conversation);
+    }
+    this.owner.changed();
+    for (const conversation of this.owner.conversations.values()) {
+      const isNeeded = conversation.memberIds === null && !conversation.left;
+      if (!isNeeded) continue;
+      describe(conversation, await this.parts.api.conversation(conversation.id));
+      this.owner.changed(conversation);
+    }
+  }
+}
+
+/** Take title and members from an answer that describes one conversation. @param {Conversation} conversation @param {any} answer */
+export function describe(conversation, answer) {
+  conversation.title = answer.title ?? conversation.title;
+  conversation.memberIds = answer.memberIds ?? [];
+  conversation.memberCount = answer.memberCount ?? answer.memberIds?.length ?? 0;
+}
+
+/** @param {unknown} error */
+function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,92 @@
+// What an app sees happen, as events to listen to and as a stream to iterate over.
+
+/** @typedef {import("./types.js").Message} Message */
+/** @typedef {import("./types.js").Payload} Payload */
+/** @typedef {import("./errors.js").ChatError} ChatError */
+
+/**
+ * Every event of a client, by its `type`. Events of messages come once each, in the order of their conversation.
+ *
+ * - `message`: an entry of a log: somebody's message, one's own from another device, or a MEMBER entry. `live`: it came as it
+ *   was written, not by catching up.
+ * - `sent`: a message of this client is stored on the server; with a `payload` that may be another one than was sent.
+ * - `held`: a moderator looks at a message of this client first; `sent` or `failed` follows.
+ * - `failed`: refused for good; it stays in `pending()` until `cancel` takes it away.
+ * - `recalled`: the message at `seq` was withdrawn.
+ * - `receipt`, `typing`, `presence`: somebody got further, is writing, came or went. May be lost.
+ * - `conversation`: the user's set of conversations changed.
+ * - `epoch`: a log was put back from a backup or replaced: forget what was shown of it above `keptSeq`.
+ * - `caughtup`: everything that was missed is here; once per connection.
+ * - `status`: the connection is another way now.
+ * - `renewed`, `tokenexpiring`: the login was renewed; a fixed token ends at `expiresTs`, see `renew`.
+ * - `error`: something went wrong that no call answers for.
+ * - `overflow`: this stream was not read for so long that its events were dropped; read `conversations()` anew. Streams only.
+ *
+ * @typedef {{type: "message", conversationId: string, message: Message, live: boolean}
+ *   | {type: "sent", conversationId: string, clientMsgId: string, messageId: string, seq: number, serverTs: number, payload: Payload}
+ *   | {type: "held", conversationId: string, clientMsgId: string}
+ *   | {type: "failed", conversationId: string, clientMsgId: string, payload: Payload, error: ChatError}
+ *   | {type: "recalled", conversationId: string, messageId: string, seq: number, by: string}
+ *   | {type: "receipt", conversationId: string, userId?: string, deliveredSeq?: number, readSeq?: number, seq?: number,
+ *       deliveredCount?: number, readCount?: number, memberCount?: number}
+ *   | {type: "typing", conversationId: string, userId: string}
+ *   | {type: "presence", userId: string, state: string, lastSeenTs?: number}
+ *   | {type: "conversation", conversationId: string, change: string}
+ *   | {type: "epoch", conversationId: string, epoch: string, keptSeq: number}
+ *   | {type: "caughtup"}
+ *   | {type: "status", status: import("./types.js").Status}
+ *   | {type: "renewed" | "tokenexpiring", expiresTs: number | null}
+ *   | {type: "error", conversationId?: string, error: ChatError}
+ *   | {type: "overflow"}} ChatEvent
+ */
+
+/** Events that wait for one reader, at most. */
+export const EVENTS_MAX = 10_000;
+
+/** One reader of a client's events, for `for await`. Ends when the client is closed. */
+export class EventStream {
+  /** @type {ChatEvent[]} */
+  #waiting = [];
+  /** @type {((result: IteratorResult<ChatEvent, undefined>) => void)[]} */
+  #readers = [];
+  #isOver = false;
+
+  /** @param {(stream: EventStream) => void} ended is told when nobody reads any more */
+  constructor(ended) {
+    this.ended = ended;
+  }
+
+  /** @param {ChatEvent} event */
+  put(event) {
+    const reader = this.#readers.shift();
+    if (reader) return reader({ done: false, value: event });
+    if (this.#waiting.length >= EVENTS_MAX) this.#waiting = [{ type: "overflow" }];
+    this.#waiting.push(event);
+  }
+
+  /** Nothing more comes; what waits can still be read. */
+  end() {
+    this.#isOver = true;
+    for (const reader of this.#readers.splice(0)) reader({ done: true, value: undefined });
+  }
+
+  /** @returns {Promise<IteratorResult<ChatEvent, undefined>>} */
+  next() {
+    const event = this.#waiting.shift();
+    if (event) return Promise.resolve({ done: false, value: event });
+    if (this.#isOver) return Promise.resolve({ done: true, value: undefined });
+    return new Promise((resolve) => this.#readers.push(resolve));
+  }
+
+  /** The loop was left. @returns {Promise<IteratorResult<ChatEvent, undefined>>} */
+  return() {
+    this.#waiting = [];
+    this.end();
+    this.ended(this);
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+}

@@ -1,0 +1,340 @@
+// One conversation's log as this client holds it: dedup, order, gaps, pages, recalls, epoch. Pure: no clock, no randomness, no
+// DOM, no network. The rules are those of core/timeline.py, for a window of the log: spec/timeline.json holds both to them.
+
+/** @typedef {import("./types.js").Message} Message */
+/** @typedef {import("./types.js").Page} Page */
+
+const USER_TYPES = new Set(["TEXT", "IMAGE", "VOICE", "FILE", "CUSTOM"]);
+const RECALLED = Object.freeze({ type: "RECALLED" });
+
+/** Most entries held above a hole, and most recalls remembered for entries not held; what is beyond comes again by SYNC. */
+export const HELD_MAX = 1_000;
+
+/** Entries that are compared with those of a log which came in place of this one. */
+const COMPARED = 50;
+
+/** Whether an entry is a person's message (or the place where one was), not something the server noted. @param {Message} entry */
+export function isUserMessage(entry) {
+  return entry.payload.type !== "MEMBER" && entry.payload.type !== "RECALL";
+}
+
+/**
+ * The entries of one log between `floor` (exclusive) and `upTo` (inclusive), complete and in order.
+ *
+ * Entries above a hole are `held`, and not shown until the hole is closed by a push or a page; entries below the
+ * floor come in through `older` pages and are shown once they reach it.
+ */
+export class Timeline {
+  /** @type {Set<number>} placed or emptied since `takeChanges` */
+  #changed = new Set();
+  /** @type {number | null} what was above it went, since `takeChanges` */
+  #forgetAbove = null;
+  /** @type {Message[]} got their place at the end since `takePlaced` */
+  #placed = [];
+
+  /**
+   * @param {string} epoch identity of the log; "" while unknown
+   * @param {number} floor everything up to here is not loaded
+   * @param {number} firstSeq the first entry this user may see; nothing is loaded below it
+   */
+  constructor(epoch, floor, firstSeq = 1) {
+    this.epoch = epoch;
+    this.firstSeq = Math.max(1, firstSeq);
+    this.floor = Math.max(this.firstSeq - 1, floor);
+    this.upTo = this.floor;
+    this.headSeq = this.floor;
+    /** @type {number | null} */
+    this.olderUpTo = null;
+    /** @type {number | null} */
+    this.olderFrom = null;
+    /** @type {Map<number, Message>} */
+    this.entries = new Map();
+    /** @type {Map<number, Message>} */
+    this.held = new Map();
+    /** @type {Set<number>} */
+    this.recalls = new Set();
+    /** @type {Map<number, Message> | null} newest entries of the log before, while it is not known whether this one has them */
+    this.former = null;
+    this.commonSeq = 0; // of the last entry that both are known to have
+    /** @type {Map<string | null, Message[]>} */
+    this.sorted = new Map();
+  }
+
+  /** Forget everything: another epoch means another log. @param {string} epoch */
+  reset(epoch, floor = 0, firstSeq = 1) {
+    Object.assign(this, new Timeline(epoch, floor, firstSeq));
+    this.#changed.clear();
+    this.#placed = [];
+    this.#forgetAbove = 0;
+  }
+
+  /**
+   * Go on with what a store kept.
+   *
+   * @param {{epoch: string, floor: number, upTo: number, headSeq: number, firstSeq: number}} record
+   * @param {Message[]} messages
+   */
+  restore({ epoch, floor, upTo, headSeq, firstSeq }, messages) {
+    Object.assign(this, new Timeline(epoch, floor, firstSeq));
+    for (const entry of messages) if (entry.seq > this.floor && entry.seq <= upTo) this.entries.set(entry.seq, entry);
+    this.upTo = Math.max(this.floor, upTo);
+    this.headSeq = Math.max(this.upTo, headSeq);
+  }
+
+  /** What a store is to be told, once: entries that are new or were emptied, and above which seq all others go. */
+  takeChanges() {
+    const put = [...this.#changed].map((seq) => this.entries.get(seq)).filter((entry) => entry !== undefined);
+    const taken = { put, forgetAbove: this.#forgetAbove };
+    this.#changed.clear();
+    this.#forgetAbove = null;
+    return taken;
+  }
+
+  /** What was taken of the changes reached no store: all of it is to be told again. */
+  changeAll() {
+    this.#changed = new Set(this.entries.keys());
+    this.#forgetAbove = 0;
+  }
+
+  /** The entries that got their place at the end since the last call, ascending; as they read now. */
+  takePlaced() {
+    const placed = this.#placed;
+    this.#placed = [];
+    return placed.sort((a, b) => a.seq - b.seq).map((entry) => this.entries.get(entry.seq) ?? entry);
+  }
+
+  /**
+   * It is another log now, or an older state of the same. Entries keep their ids, and no id is given twice, so the next
+   * page says what both have: what is held stays shown until then, and nothing of it is shown again. Returns false, and
+   * changes nothing, if there is nothing to compare.
+   *
+   * @param {string} epoch
+   * @param {number} headSeq
+   */
+  renew(epoch, headSeq) {
+    const upTo = Math.max(this.floor, Math.min(this.upTo, headSeq) - COMPARED);
+    const newest = [...this.entries].filter(([seq]) => seq > upTo);
+    if (this.former !== null || newest.length === 0 || headSeq <= upTo) return false;
+    for (const [seq] of newest) this.entries.delete(seq);
+    Object.assign(this, { epoch, upTo, headSeq, former: new Map(newest), commonSeq: 0, olderUpTo: null, olderFrom: null });
+    this.held.clear();
+    this.recalls.clear();
+    this.sorted.clear();
+    this.#placed = [];
+    this.#forgetAbove = Math.min(upTo, this.#forgetAbove ?? upTo);
+    return true;
+  }
+
+  /** Begin nearer to the end, unless what is held reaches further already. @param {number} floor @param {number} firstSeq */
+  rebase(floor, firstSeq) {
+    this.firstSeq = Math.max(1, firstSeq);
+    if (Math.max(this.firstSeq - 1, floor) <= this.upTo) return;
+    this.floor = this.upTo = Math.max(this.firstSeq - 1, floor);
+    this.#placeUpTo(this.upTo);
+    this.#advance();
+  }
+
+  /** Entries up to here are there for nobody any more. @param {number} seq */
+  expire(seq) {
+    if (seq < this.firstSeq) return;
+    this.firstSeq = seq + 1;
+    this.floor = Math.max(this.floor, seq);
+    this.upTo = Math.max(this.upTo, seq);
+    for (const kept of [this.entries, this.held]) for (const old of kept.keys()) if (old <= seq) kept.delete(old);
+    this.#advance();
+  }
+
+  /** Note that the log reaches at least `seq`. Heads only rise. @param {number} seq */
+  reach(seq) {
+    this.headSeq = Math.max(this.headSeq, seq);
+  }
+
+  /**
+   * Take one pushed entry. Returns whether it was new and kept; a repeated or already covered one changes nothing.
+   *
+   * With HELD_MAX entries above the hole it is dropped, and its seq only remembered as head, so that a SYNC brings it; a
+   * recall that it carries counts all the same.
+   *
+   * @param {Message} entry
+   */
+  accept(entry) {
+    this.reach(entry.seq);
+    if (entry.seq <= this.upTo || this.held.has(entry.seq)) return false;
+    this.#noteRecall(entry);
+    if (entry.seq !== this.upTo + 1 && this.held.size >= HELD_MAX) return false;
+    this.held.set(entry.seq, this.#withoutRecalled(entry));
+    this.#advance();
+    return true;
+  }
+
+  /**
+   * Take a page that covers (lastSeq, page.upToSeq]. What it does not list is not visible to this user.
+   *
+   * A page of the past (below the floor) is kept aside until it reaches the floor.
+   *
+   * @param {number} lastSeq
+   * @param {Page} page
+   */
+  page(lastSeq, page) {
+    this.reach(page.headSeq);
+    if (lastSeq < this.floor) return this.#older(lastSeq, page);
+    if (lastSeq > this.upTo) return;
+    if (this.former !== null && lastSeq !== this.upTo) return;
+    if (this.former !== null) this.#compare(page.messages, this.former);
+    for (const entry of page.messages) {
+      if (entry.seq <= this.upTo || entry.seq > page.upToSeq) continue;
+      this.#noteRecall(entry);
+      this.held.set(entry.seq, this.#withoutRecalled(entry));
+    }
+    this.#placeUpTo(page.upToSeq);
+    this.upTo = Math.max(this.upTo, page.upToSeq);
+    this.#advance();
+  }
+
+  /** Forget all but the newest `most` entries shown; the others are a past to be loaded again. @param {number} most */
+  trim(most) {
+    const last = this.shown().at(-most - 1);
+    if (last === undefined) return;
+    this.floor = last.seq;
+    this.olderUpTo = this.olderFrom = null;
+    for (const seq of [...this.entries.keys()]) {
+      if (seq <= this.floor) this.entries.delete(seq);
+    }
+    this.sorted.clear();
+  }
+
+  /** The lastSeq to SYNC from, or null when nothing is missing. */
+  missingAfter() {
+    return this.upTo < this.headSeq ? this.upTo : null;
+  }
+
+  /** Whether there is a past that is not loaded. */
+  get hasOlder() {
+    return this.floor > this.firstSeq - 1;
+  }
+
+  /** Where to SYNC from for `count` more entries of the past, going on where a short page ended; null if none. @param {number} count */
+  olderAfter(count) {
+    if (!this.hasOlder) return null;
+    if (this.olderUpTo === null) this.olderUpTo = Math.max(this.firstSeq - 1, this.floor - count);
+    this.olderFrom ??= this.olderUpTo;
+    return this.olderUpTo;
+  }
+
+  /** All entries that may be shown, ascending; recalls are applied. `own` adds that user's entries above a hole.
+   * @param {string | null} [own] */
+  shown(own = null) {
+    const known = this.sorted.get(own) ?? this.#sort(own);
+    this.sorted.set(own, known);
+    return known;
+  }
+
+  /** How many people's messages of others lie after `readSeq`, as far as loaded. @param {number} readSeq @param {string} userId */
+  unread(readSeq, userId) {
+    let count = 0;
+    for (const [seq, entry] of this.entries) {
+      const counts = seq > readSeq && seq > this.floor && entry.senderId !== userId;
+      if (counts && USER_TYPES.has(entry.payload.type)) count += 1;
+    }
+    return count;
+  }
+
+  /** @param {string | null} own */
+  #sort(own) {
+    const placed = [...this.entries.values()].filter((entry) => entry.seq > this.floor);
+    const ownAbove = [...this.held.values()].filter((entry) => entry.senderId === own);
+    const above = this.former === null ? ownAbove : [...this.former.values()];
+    return [...placed, ...above].sort((a, b) => a.seq - b.seq);
+  }
+
+  /** The logs are the same up to the last id that both have; where the first entry differs, nothing below is known.
+   * @param {Message[]} messages @param {Map<number, Message>} former */
+  #compare(messages, former) {
+    const both = messages.filter(({ seq }) => former.has(seq));
+    const differing = both.findIndex(({ seq, messageId }) => former.get(seq)?.messageId !== messageId);
+    const common = differing < 0 ? both : both.slice(0, differing);
+    this.commonSeq = common.at(-1)?.seq ?? 0;
+    this.former = null;
+    if (common.length > 0) return;
+    this.entries.clear();
+    this.floor = this.upTo;
+    this.#forgetAbove = 0;
+    this.olderUpTo = this.olderFrom = null;
+  }
+
+  /** @param {number} lastSeq @param {Page} page */
+  #older(lastSeq, page) {
+    if (lastSeq !== this.olderUpTo) return;
+    for (const entry of page.messages) {
+      if (entry.seq <= this.floor) this.#place(this.#withoutRecalled(entry));
+    }
+    this.olderUpTo = Math.max(this.olderUpTo, page.upToSeq);
+    if (this.olderUpTo < this.floor && page.upToSeq > lastSeq) return;
+    this.floor = this.olderFrom ?? this.floor;
+    this.olderUpTo = this.olderFrom = null;
+    this.sorted.clear();
+  }
+
+  /** @param {Message} entry @returns {Message} */
+  #withoutRecalled(entry) {
+    return this.recalls.has(entry.seq) ? { ...entry, payload: RECALLED } : entry;
+  }
+
+  /** Empty the entry that a RECALL names, and remember it for one that comes later; the oldest memory makes room.
+   * @param {Message} entry */
+  #noteRecall(entry) {
+    const target = recallTarget(entry);
+    if (target === null) return;
+    this.#empty(target);
+    this.recalls.add(target);
+    const [oldest] = this.recalls;
+    if (this.recalls.size > HELD_MAX && oldest !== undefined) this.recalls.delete(oldest);
+  }
+
+  /** @param {number} seq */
+  #empty(seq) {
+    for (const kept of [this.entries, this.held]) {
+      const entry = kept.get(seq);
+      if (entry) kept.set(seq, { ...entry, payload: RECALLED });
+      if (entry && kept === this.entries) this.#changed.add(seq);
+    }
+  }
+
+  /** Give an entry its place. A RECALL whose target was forgotten for want of room finds it held by now.
+   * @param {Message} entry */
+  #place(entry) {
+    this.entries.set(entry.seq, entry);
+    this.#changed.add(entry.seq);
+    const target = recallTarget(entry);
+    if (target !== null) this.#empty(target);
+  }
+
+  /** Place what is held up to `seq`, which has no hole any more. @param {number} upTo */
+  #placeUpTo(upTo) {
+    for (const [seq, entry] of this.held) {
+      if (seq > upTo) continue;
+      this.held.delete(seq);
+      if (seq <= this.floor) continue;
+      this.#place(entry);
+      this.#placed.push(entry);
+    }
+  }
+
+  #advance() {
+    this.sorted.clear();
+    if (this.former !== null) return; // nothing is placed before the logs were compared
+    for (let next = this.held.get(this.upTo + 1); next; next = this.held.get(this.upTo + 1)) {
+      this.upTo = next.seq;
+      this.held.delete(next.seq);
+      this.#place(next);
+      this.#placed.push(next);
+    }
+  }
+}
+
+/** The seq that a RECALL entry withdraws; null for any other entry, and for one that names no earlier seq.
+ * @param {Message} entry @returns {number | null} */
+export function recallTarget(entry) {
+  const { type, seq } = entry.payload;
+  return type === "RECALL" && Number.isSafeInteger(seq) && seq > 0 && seq < entry.seq ? seq : null;
+}

@@ -1,0 +1,126 @@
+// The composition root of the page: takes the token, makes the parts, joins them, starts. Nothing else runs on load.
+
+import { ChatClient, claimsOf, isUserMessage } from "../v1/client/chatkit.js";
+import { byId } from "./dom.js";
+import { textOf } from "./format.js";
+import { baseUrl, fragmentOf, Login, takeFragment } from "./login.js";
+import { Notifier } from "./notifier.js";
+import { MemoryStorage, storageOf } from "./storage.js";
+import { Ui } from "./ui.js";
+
+const TICK_MS = 1_000;
+
+const fragment = takeFragment(location, history); // first of all: a token is not left in the address bar
+const base = baseUrl(location);
+const tabStorage = storageOf(() => sessionStorage);
+const login = new Login(tabStorage, base);
+
+function logIn({ token, conversationId }) {
+  if (token !== null) login.token = token;
+  if (conversationId) login.openConversation = conversationId;
+}
+
+async function signOut(client, notifier) {
+  await notifier.signOut();
+  login.end();
+  await client.forget().catch((error) => console.warn(`the browser still keeps messages: ${error.message}`));
+  location.reload();
+}
+
+/** One browser has one subscription, whoever uses it, so all tabs of the page share it. */
+function makeNotifier(client, ui) {
+  return new Notifier({
+    client,
+    base,
+    storage: storageOf(() => localStorage),
+    key: `${login.prefix}notify`,
+    serviceWorkers: navigator.serviceWorker,
+    permissions: globalThis.Notification,
+    changed: () => ui()?.changed(),
+    notice: (text) => ui()?.toast(text),
+  });
+}
+
+function start() {
+  let ui = null;
+  const client = new ChatClient({ url: base, token: login.token, userId: login.userId });
+  const notifier = makeNotifier(client, () => ui);
+  ui = new Ui(client, login, notifier, {
+    hurry: () => client.reconnect(),
+    reopen: () => client.reconnect(),
+    signOut: () => signOut(client, notifier),
+  });
+  listen(client, ui, notifier);
+  notifier.listen({ shown: () => ui.openId, open: (conversationId) => ui.show(conversationId) });
+  keepGoing(client, ui);
+  ui.changed();
+  client.start().catch((error) => ui.toast(error.message));
+  if (tabStorage instanceof MemoryStorage) ui.toast("The browser keeps nothing for this page: closing or reloading it signs you out.");
+}
+
+function listen(client, ui, notifier) {
+  const on = (type, handler) => client.addEventListener(type, (event) => handler(event.detail));
+  on("status", ({ status }) => {
+    if (!status.welcome) return;
+    login.userId = client.me;
+    notifier.begin();
+  });
+  on("message", ({ conversationId, message, live }) => {
+    const conversation = client.conversation(conversationId);
+    const isNews = live && isUserMessage(message) && message.senderId !== client.me && conversation.mutedUntil <= client.serverNow;
+    if (isNews) notifier.heard(pushOf(conversation, message));
+  });
+  on("error", ({ error }) => {
+    if (error.code !== "STORAGE") ui.toast(error.message);
+  });
+  on("tokenexpiring", ({ expiresTs }) => ui.toast(expiryNotice(expiresTs)));
+  on("renewed", () => ui.toast("The sign-in was renewed."));
+}
+
+function keepGoing(client, ui) {
+  setInterval(() => ui.needsTick && ui.changed(), TICK_MS); // what changes with time alone
+  addEventListener("storage", () => ui.changed()); // another tab turned notifications on or off
+  addEventListener("hashchange", () => {
+    const next = fragmentOf(location);
+    if (next === null) return;
+    if (next.token === null) return ui.show(takeFragment(location, history).conversationId);
+    const { sub } = login.claims;
+    if (sub === undefined || claimsOf(next.token).sub !== sub) return location.reload();
+    logIn(takeFragment(location, history));
+    client.renew(login.token);
+  });
+}
+
+function askForToken() {
+  byId("sign-in").hidden = false;
+  byId("token").focus();
+  byId("sign-in-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    login.token = byId("token").value.trim();
+    byId("token").value = "";
+    byId("sign-in").hidden = true;
+    start();
+  });
+  addEventListener("hashchange", () => fragmentOf(location) && location.reload());
+}
+
+/** What a message that came to a hidden page is shown as, in the form of a push. */
+function pushOf(conversation, { messageId, senderId, payload }) {
+  const words = textOf(payload);
+  return {
+    title: conversation.name,
+    body: conversation.type === "GROUP" ? `${senderId}: ${words}` : words,
+    collapseId: conversation.id,
+    conversationId: conversation.id,
+    messageId,
+  };
+}
+
+function expiryNotice(expiresTs) {
+  const time = new Date(expiresTs).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return `This sign-in ends at ${time}. Open a new link in this tab to stay.`;
+}
+
+if (fragment !== null) logIn(fragment);
+if (login.token === null) askForToken();
+else start();

@@ -1,0 +1,138 @@
+// The message pane: entries of the open conversation and what waits in the outbox, as bubbles with ticks. Called by ui.js.
+
+import { byId, el, icon, reconcile, setAttribute, setText } from "./dom.js";
+import { dayKey, dayName, hueOf, initials, memberLine, textOf, timeOf } from "./format.js";
+import { isUserMessage } from "../v1/client/chatkit.js";
+
+const RECALL_WINDOW_MS = 120_000;
+const RUN_MS = 300_000;
+
+const STATES = {
+  SENDING: ["clock", "Sending"],
+  HELD: ["clock", "Held for review"],
+  SENT: ["tick", "Sent"],
+  DELIVERED: ["ticks", "Delivered"],
+  READ: ["ticks", "Read"],
+  FAILED: ["warn", "Not sent"],
+};
+
+/** Whether one's own message may still be recalled, as far as this page knows; the server decides. */
+export function isRecallable(entry, me, nowMs) {
+  const isOwn = entry.senderId === me && isUserMessage(entry) && entry.payload.type !== "RECALLED";
+  return isOwn && nowMs - entry.serverTs < RECALL_WINDOW_MS;
+}
+
+/** What the pane shows, in order: day lines, notices, bubbles. */
+export function itemsOf(conversation, client) {
+  const sent = conversation.messages.map((entry) => sentItem(entry, conversation, client));
+  const waiting = client.pending(conversation.id).map((item) => waitingItem(item));
+  return withDays([...sent, ...waiting], client.serverNow);
+}
+
+function sentItem(entry, conversation, client) {
+  const key = entry.senderId === client.me && entry.clientMsgId !== undefined ? `c:${entry.clientMsgId}` : `s:${entry.seq}`;
+  const base = { key, ts: entry.serverTs, seq: entry.seq };
+  if (!isUserMessage(entry)) {
+    return { ...base, kind: "notice", text: memberLine(entry, client.me, conversation.type === "SINGLE") };
+  }
+  const isOwn = entry.senderId === client.me;
+  return {
+    ...base,
+    kind: "message",
+    entry,
+    isOwn,
+    sender: entry.senderId,
+    showsSender: !isOwn && conversation.type === "GROUP",
+    isRecalled: entry.payload.type === "RECALLED",
+    isPlain: entry.payload.type === "TEXT",
+    text: textOf(entry.payload),
+    state: isOwn ? conversation.stateOf(entry.seq) : null,
+    isRecallable: isRecallable(entry, client.me, client.serverNow),
+  };
+}
+
+function waitingItem(item) {
+  const shared = { kind: "message", isOwn: true, sender: "", showsSender: false, isRecalled: false, isPlain: true };
+  return { ...shared, key: `c:${item.clientMsgId}`, ts: item.atMs, text: textOf(item.payload), state: item.state, item };
+}
+
+function withDays(items, nowMs) {
+  const result = [];
+  let previous = null;
+  for (const item of items) {
+    const isNewDay = previous === null || dayKey(previous.ts) !== dayKey(item.ts);
+    if (isNewDay) result.push({ key: `d:${dayKey(item.ts)}:${item.key}`, kind: "day", text: dayName(item.ts, nowMs) });
+    result.push({ ...item, startsRun: isNewDay || !isSameRun(previous, item) });
+    previous = item;
+  }
+  return result;
+}
+
+function isSameRun(previous, item) {
+  const isSame = previous.kind === "message" && previous.isOwn === item.isOwn;
+  return isSame && (item.isOwn || previous.sender === item.sender) && item.ts - previous.ts < RUN_MS;
+}
+
+/** Bring the log's elements in line with the items. */
+export function showItems(items) {
+  reconcile(byId("log"), items, make, update);
+}
+
+function make(item) {
+  if (item.kind !== "message") return el("li", { class: item.kind });
+  const bubble = el(
+    "div",
+    { class: "bubble" },
+    el("span", { class: "sender", dir: "auto" }),
+    el("p", { class: "body", dir: "auto" }),
+    el("span", { class: "meta" }, el("time"), el("span", { class: "ticks" })),
+  );
+  return el("li", { class: "message" }, el("span", { class: "avatar tiny", "aria-hidden": "true" }), bubble, el("span", { class: "tools" }));
+}
+
+function update(element, item) {
+  element.item = item;
+  const signature = JSON.stringify([item.text, item.state, item.startsRun, item.isRecalled, item.isRecallable, item.ts, item.seq]);
+  if (element.signature === signature) return;
+  element.signature = signature;
+  if (item.kind !== "message") setText(element, item.text);
+  else updateMessage(element, item);
+}
+
+function updateMessage(element, item) {
+  const [avatar, bubble, tools] = element.children;
+  const [sender, body, meta] = bubble.children;
+  element.classList.toggle("own", item.isOwn);
+  element.classList.toggle("run-start", item.startsRun);
+  element.classList.toggle("recalled", item.isRecalled);
+  element.classList.toggle("chip", !item.isPlain && !item.isRecalled);
+  setAttribute(element, "data-state", item.state);
+  setAttribute(element, "data-seq", item.seq);
+  setAttribute(element, "data-hue", item.isOwn ? null : hueOf(item.sender));
+  sender.hidden = !(item.showsSender && item.startsRun);
+  avatar.hidden = !item.showsSender;
+  setText(avatar, item.showsSender && item.startsRun ? initials(item.sender) : "");
+  setText(sender, item.sender);
+  setText(body, item.text);
+  updateMeta(meta, item);
+  updateTools(tools, item);
+}
+
+function updateMeta(meta, item) {
+  const [time, ticks] = meta.children;
+  setAttribute(time, "datetime", new Date(item.ts).toISOString());
+  setText(time, timeOf(item.ts));
+  const showsTicks = item.isOwn && !item.isRecalled;
+  ticks.hidden = !showsTicks;
+  if (!showsTicks) return;
+  const [name, label] = STATES[item.state];
+  setAttribute(ticks, "role", "img");
+  setAttribute(ticks, "aria-label", label);
+  setAttribute(ticks, "title", label);
+  ticks.replaceChildren(icon(name));
+}
+
+function updateTools(tools, item) {
+  const actions = item.state === "FAILED" ? [["drop", "Remove"]] : item.isRecallable ? [["recall", "Recall"]] : [];
+  tools.replaceChildren(...actions.map(([action, label]) => el("button", { type: "button", class: "tool", "data-action": action }, label)));
+}

@@ -1,0 +1,163 @@
+"""The JavaScript client in pages of a host's own: the page of the docs, offline, over reloads, and in several tabs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+from .conftest import ServerProcess, Tab, token
+
+NewTab = Callable[..., Tab]
+
+START = """async ({ token, options }) => {
+  const { ChatClient } = await import("/v1/client/chatkit.js");
+  globalThis.client = new ChatClient({ token: async () => token, ...options });
+  globalThis.told = [];
+  for (const type of ["message", "sent", "failed", "recalled", "error", "caughtup"]) {
+    client.addEventListener(type, ({ detail }) => told.push(detail));
+  }
+  await client.start();
+}"""
+TEXTS = "(id) => client.conversation(id).messages.map(({ payload }) => payload.text ?? payload.type)"
+KEPT = """() => new Promise((done) => {
+  indexedDB.open("chatkit").onsuccess = ({ target }) => {
+    const request = target.result.transaction("pending").objectStore("pending").count();
+    request.onsuccess = () => done(request.result);
+  };
+})"""
+
+
+def own_page(tab: Tab, user_id: str, **options: object) -> Page:
+    """An empty page with a client that has started."""
+    tab.page.goto(f"{tab.server.url}/own/blank")
+    start(tab.page, user_id, **options)
+    return tab.page
+
+
+def start(page: Page, user_id: str, **options: object) -> None:
+    page.evaluate(START, {"token": token(user_id), "options": options})
+
+
+def wait_for(page: Page, condition: str, argument: object = None) -> None:
+    page.wait_for_function(condition, arg=argument, polling=50)
+
+
+def cut_off(tab: Tab) -> None:
+    """No request of the API gets through, nor does a connection; the page and the client's modules do."""
+    tab.expect_lost_connections()
+    tab.page.route_web_socket("**/v1/ws", lambda socket: socket.close())
+    tab.page.route("**/v1/conversations**", Route.abort)
+
+
+def test_the_page_of_the_docs_chats(server: ServerProcess, new_tab: NewTab) -> None:
+    chat = server.conversation("ann", "ben")
+    server.say("ben", chat, "hello", "k-1")
+    tab = new_tab()
+    page = tab.page
+    page.route("**/token", lambda route: route.fulfill(body=token("ann")))
+    page.goto(f"{server.url}/own/documented?conversation={chat}")
+    expect(page.locator("#log")).to_contain_text("ben: hello")
+    page.locator("#text").fill("hello yourself")
+    page.keyboard.press("Enter")
+    expect(page.locator("#log li").last).to_have_text("ann: hello yourself")
+    page.reload()
+    expect(page.locator("#log li").last).to_have_text("ann: hello yourself")
+
+
+def test_two_clients_talk_and_events_can_be_iterated(server: ServerProcess, new_tab: NewTab) -> None:
+    chat = server.conversation("ann", "ben")
+    ann, ben = own_page(new_tab(), "ann"), own_page(new_tab(), "ben")
+    ben.evaluate(
+        """() => void (async () => {
+          for await (const { type, message, conversationId } of client.events()) {
+            if (type === "message" && message.payload.text === "ping") client.send(conversationId, "pong");
+          }
+        })()"""
+    )
+    sent = ann.evaluate("(id) => client.send(id, 'ping')", chat)
+    assert sent["seq"] == 2
+    wait_for(ann, "told.some(({ type, message }) => type === 'message' && message.payload.text === 'pong')")
+    assert ann.evaluate(TEXTS, chat) == ["MEMBER", "ping", "pong"]
+    assert ann.evaluate("(id) => client.history(id, { beforeSeq: 3 }).then((it) => it.length)", chat) == 2
+    ben.evaluate("(id) => client.markRead(id)", chat)
+    wait_for(ann, "(id) => client.conversation(id).stateOf(2) === 'READ'", chat)
+    recalled = ann.evaluate("(id) => client.recall(client.conversation(id).messages[1].messageId)", chat)
+    assert recalled["seq"] == 4
+    wait_for(ben, "told.some(({ type, seq }) => type === 'recalled' && seq === 2)")
+    rows = ben.evaluate(
+        "client.conversations().map(({ name, unread, lastMessage }) => [name, unread.count, lastMessage.seq])"
+    )
+    assert rows == [["ann", 0, 3]]
+
+
+def test_offline_over_reloads_everything_is_there_and_goes_out_once(
+    server: ServerProcess, new_tab: NewTab
+) -> None:
+    chat = server.conversation("ann", "ben")
+    server.say("ben", chat, "before", "k-1")
+    tab = new_tab()
+    page = own_page(tab, "ann")
+    wait_for(
+        page, "(id) => client.conversation(id)?.loaded && told.some(({ type }) => type === 'caughtup')", chat
+    )
+    wait_for(page, "(id) => client.conversation(id).storedUpTo === 2", chat)
+    cut_off(tab)
+    page.reload()
+    start(page, "ann")
+    assert page.evaluate(TEXTS, chat) == ["MEMBER", "before"]
+    page.evaluate("(id) => { client.send(id, 'one'); client.send(id, 'two'); }", chat)
+    assert page.evaluate(KEPT) == 2
+    page.reload()
+    start(page, "ann")
+    assert page.evaluate("client.pending().map(({ payload }) => payload.text)") == ["one", "two"]
+    page.close()
+
+    other = Tab(page.context.new_page(), server)  # the tab is gone; the next one takes its place
+    page = own_page(other, "ann")
+    wait_for(page, "told.filter(({ type }) => type === 'sent').length === 2")
+    assert page.evaluate("client.pending().length") == 0
+    wait_for(page, "(id) => client.conversation(id).timeline.upTo === 4", chat)
+    assert page.evaluate(TEXTS, chat) == ["MEMBER", "before", "one", "two"]
+
+
+def test_two_tabs_are_two_devices_and_a_reload_is_the_same(
+    browser_context: BrowserContext, server: ServerProcess, new_tab: NewTab
+) -> None:
+    first, second = new_tab(browser_context), new_tab(browser_context)
+    pages = [own_page(first, "ann"), own_page(second, "ann")]
+    ids = [page.evaluate("client.deviceId") for page in pages]
+    assert len(set(ids)) == 2
+    for page in pages:
+        wait_for(page, "client.online")
+        page.reload()
+        start(page, "ann")
+    assert [page.evaluate("client.deviceId") for page in pages] == ids
+
+
+@pytest.fixture
+def browser_context(browser: object) -> BrowserContext:
+    context = browser.new_context()  # type: ignore[attr-defined]
+    yield context
+    context.close()
+
+
+def test_a_refusal_is_an_error_with_the_servers_code(server: ServerProcess, new_tab: NewTab) -> None:
+    tab = new_tab()
+    page = own_page(tab, "ann")
+    wait_for(page, "client.online")
+    code = "(action) => Promise.resolve().then(action).then(() => 'none', (error) => error.code)"
+    calls = {
+        "client.send('c-none', 'x')": "NOT_FOUND",
+        "client.send('no id', 'x')": "BAD_REQUEST",
+        "client.send('c-none', 'x'.repeat(70000))": "TOO_LARGE",
+        "client.history('c-none')": "NOT_FOUND",
+        "client.request('GET', '/v1/conversations/c-none')": "NOT_FOUND",
+    }
+    found = {call: page.evaluate(f"() => ({code})(() => {call})") for call in calls}
+    assert found == calls
+    assert page.evaluate("client.pending().map(({ state }) => state)") == ["FAILED"]
+    assert page.evaluate("client.cancel('c-none', client.pending()[0].clientMsgId)") == "CANCELLED"
+    assert ["404" in line for line in tab.console] == [True]  # the browser tells of each such request
+    tab.console.clear()

@@ -1,0 +1,46 @@
+import { Api } from "../../src/chatkit/web/client/api.js";
+import { Conversation } from "../../src/chatkit/web/client/conversation.js";
+import { Directory } from "../../src/chatkit/web/client/directory.js";
+import { equal } from "./check.js";
+
+/** A directory whose server gives these answers, one after the other; timers run when told. */
+function world(...answers) {
+  const made = { timers: [], conversations: new Map([["c", new Conversation("c", { me: "ann" })]]) };
+  const fetch = async () => new Response(...answers.shift());
+  made.directory = new Directory(
+    {
+      api: new Api(new URL("http://h/"), { get: () => "t", refused: () => {}, renewable: false }, fetch),
+      random: () => 0.5,
+      setTimeout: (action, delayMs) => made.timers.push({ action, delayMs }),
+      clearTimeout: () => {},
+    },
+    { conversations: made.conversations, me: () => "ann", changed: () => {} },
+  );
+  return made;
+}
+
+const json = (body, status = 200) => [JSON.stringify(body), { status }];
+const LIST = json({ conversations: [{ conversationId: "c", title: "Trip", lastActivityTs: 5 }], nextCursor: null });
+const MEMBERS = json({ title: "Trip", memberIds: ["ann", "ben"], memberCount: 2 });
+const LIMITED = json({ code: "RATE_LIMITED", detail: "too many requests", retryable: true, retryAfterMs: 2_000 }, 429);
+
+export const tests = {
+  async "names refused for now are asked for after the wait that the server asked for"() {
+    const w = world(LIST, LIMITED, LIST, MEMBERS);
+    await w.directory.refresh();
+    const { title, memberIds } = w.conversations.get("c");
+    equal([title, memberIds, w.timers.map((timer) => timer.delayMs)], ["Trip", null, [2_500]]);
+    await w.timers[0].action();
+    equal([w.conversations.get("c").memberIds, w.timers.length], [["ann", "ben"], 1]);
+  },
+
+  async "any other failure waits for the next connection"() {
+    const said = [];
+    const { warn } = console;
+    console.warn = (text) => said.push(text);
+    const w = world(json({ code: "UNAUTHENTICATED", detail: "no", retryable: false }, 401));
+    await w.directory.refresh();
+    console.warn = warn;
+    equal([said.length, w.timers], [1, []]);
+  },
+};

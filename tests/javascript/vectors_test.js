@@ -1,0 +1,79 @@
+// The machines of the client against the vectors of spec/, which hold the Python client too.
+
+import backoff from "../../spec/backoff.json" with { type: "json" };
+import renewal from "../../spec/renewal.json" with { type: "json" };
+import resend from "../../spec/resend.json" with { type: "json" };
+import timeline from "../../spec/timeline.json" with { type: "json" };
+import { nextDelay } from "../../src/chatkit/web/client/backoff.js";
+import { Renewal } from "../../src/chatkit/web/client/renewal.js";
+import { keyOf, ResendQueue } from "../../src/chatkit/web/client/resend.js";
+import { Timeline } from "../../src/chatkit/web/client/timeline.js";
+import { equal } from "./check.js";
+
+const rounded = (ms) => (ms === null ? null : Math.round(ms * 1e6) / 1e6);
+const byId = (entries) => new Map(Object.entries(entries).map(([seq, id]) => [Number(seq), id]));
+
+function backoffMachine() {
+  return ({ attempt, random, retryAfterMs, baseMs, maxMs }) => ({ ms: rounded(nextDelay(attempt, random, retryAfterMs, { baseMs, maxMs })) });
+}
+
+function timelineMachine() {
+  const log = new Timeline("e", 0);
+  const entryOf = ({ seq, type, target }) => ({
+    conversationId: "c", epoch: "e", messageId: `m-${seq}`, seq, senderId: "ben", serverTs: 0,
+    payload: { type, ...(target !== undefined && { seq: target }) },
+  });
+  return (step) => {
+    if (step.do === "push") log.accept(entryOf(step.entry));
+    else if (step.do === "head") log.reach(step.seq);
+    else log.page(step.lastSeq, { upToSeq: step.upToSeq, headSeq: step.headSeq, messages: step.entries.map(entryOf) });
+    const held = [...log.held.keys()].sort((a, b) => a - b);
+    return { prefix: log.upTo, head: log.headSeq, held, shown: log.shown().map(({ seq, payload }) => [seq, payload.type]) };
+  };
+}
+
+function resendMachine() {
+  const queue = new ResendQueue(1_000, 4);
+  const steps = {
+    add({ key, bytes }) {
+      const [conversationId, clientMsgId] = key.split(" ");
+      queue.add({ conversationId, clientMsgId, payload: {}, sizeBytes: bytes, order: queue.lastOrder + 1, atMs: 0 });
+    },
+    take: ({ nowMs }) => ({ sent: queue.take(nowMs).map(keyOf) }),
+    putBack: ({ key, readyAtMs, tooFastMs }) => ({ was: queue.putBack(key, readyAtMs, tooFastMs) }),
+    resolve: ({ key, answered }) => ({ was: queue.resolve(key, answered) !== undefined }),
+    hold: ({ key, askAtMs }) => ({ isNews: queue.hold(key, askAtMs) }),
+    pause: ({ conversation, readyAtMs }) => queue.pause(conversation, readyAtMs),
+    suspectAll: () => queue.suspectAll(),
+    disconnected: () => queue.disconnected(),
+  };
+  return (step) => {
+    const then = steps[step.do](step);
+    const alone = queue.aloneUnderWay;
+    return { ...then, size: queue.size, waitMs: rounded(queue.waitMs(step.nowMs)), alone: alone && keyOf(alone) };
+  };
+}
+
+function renewalMachine() {
+  let search;
+  return (step) => {
+    let over = false;
+    if (step.do === "begin") search = new Renewal(step.upToSeq, step.floor, step.deliveredSeq);
+    else over = search.compare(step.lastSeq, step.upToSeq, byId(step.held), byId(step.listed));
+    return { lastSeq: search.lastSeq, keptSeq: search.keptSeq, over };
+  };
+}
+
+const machines = { backoff: [backoff, backoffMachine], renewal: [renewal, renewalMachine], resend: [resend, resendMachine], timeline: [timeline, timelineMachine] };
+
+export const tests = Object.fromEntries(
+  Object.entries(machines).flatMap(([machine, [vectors, make]]) =>
+    vectors.map(({ name, steps }) => [
+      `${machine}: ${name}`,
+      () => {
+        const run = make();
+        steps.forEach((step, number) => equal(run(step), step.then, `at step ${number}: ${JSON.stringify({ ...step, then: undefined })}`));
+      },
+    ]),
+  ),
+);

@@ -1,0 +1,30 @@
+"""The Python machines against the vectors, which the JavaScript client is held to as well."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from .machines import MACHINES
+from .record import SPEC, encoded, recorded
+from .scripts import SCRIPTS
+
+
+@pytest.mark.parametrize("name", sorted(SCRIPTS))
+def test_each_step_leads_to_what_is_written(name: str) -> None:
+    vectors = json.loads((SPEC / f"{name}.json").read_text())
+    for vector in vectors:
+        machine = MACHINES[name]()
+        for number, step in enumerate(vector["steps"]):
+            assert machine(step) == step["then"], (vector["name"], number, step)
+    assert len(vectors) == len(SCRIPTS[name]())
+
+
+@pytest.mark.parametrize("name", sorted(SCRIPTS))
+def test_the_files_are_what_record_writes(name: str) -> None:
+    assert (SPEC / f"{name}.json").read_text() == encoded(recorded(name)), "run python -m tests.spec.record"
+
+
+def test_every_file_is_run() -> None:
+    assert {path.stem for path in SPEC.glob("*.json")} == set(SCRIPTS)
