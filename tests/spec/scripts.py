@@ -127,6 +127,17 @@ def resend() -> Scripts:
             _resolve(7_100, "c b"),
             _at(7_101, "take"),
         ],
+        "the end of a review answers no send: the server may still wait for that key": [
+            *_add("c a", "c b"),
+            _at(0, "take"),
+            _put_back(1, "c a", 500),
+            _resolve(2, "c a", answered=False),
+            _put_back(3, "c b", 500),
+            _at(501, "take"),
+            _at(510, "hold", key="c a", askAtMs=9_000),
+            _resolve(520, "c b"),
+            _at(9_001, "take"),
+        ],
         "held: each connection asks once": [
             *held,
             _at(10, "disconnected"),

@@ -115,9 +115,10 @@ export class Outbox {
     return send;
   }
 
-  /** A refusal that no repetition can change. Returns the message if it was pending. @param {string} key @param {ChatError} error */
-  fail(key, error) {
-    const send = this.#queue.resolve(key);
+  /** A refusal that no repetition can change; not `answered`: word of it, which answers no send. Returns the message if it was
+   * pending. @param {string} key @param {ChatError} error */
+  fail(key, error, answered = true) {
+    const send = this.#queue.resolve(key, answered);
     if (send) {
       this.#failed.set(key, { send, error });
       const [oldest] = this.#failed.keys();

@@ -199,8 +199,13 @@ export class ResendQueue {
    * @param {number} askAtMs
    */
   hold(key, askAtMs) {
-    const send = this.#pending.get(key);
-    if (!send || !this.#landed(key)) return false;
+    const send = this.find(key);
+    if (!send || !this.#sent.has(key)) return false;
+    if (this.#due.has(key)) {
+      this.#forget(send); // shown or told meanwhile, and this was the answer still owed
+      return false;
+    }
+    this.#landed(key);
     this.#clear(key);
     const lane = this.#lane(send.conversationId);
     lane.answered();
@@ -217,8 +222,8 @@ export class ResendQueue {
   }
 
   /**
-   * Take out the message whose outcome is known for good. Not `answered` means that the log showed it: then an answer that
-   * this connection still owes is waited for, and what it refused is sent once more.
+   * Take out the message whose outcome is known for good. Not `answered` means that the log showed it, or that the end of a
+   * review was told: then an answer that this connection still owes is waited for, and what it refused is sent once more.
    *
    * @param {string} key
    * @returns {PendingSend | undefined} undefined if it was not pending

@@ -21,6 +21,7 @@ const KEPT_MAX = 2_000;
 const KEPT_MAX_READING = 10_000;
 const TYPING_EVERY_MS = 3_000;
 const CONVERSATIONS_MAX = 20_000;
+const REVIEWED = "REVIEWED"; // the reason of an ERROR that tells of a held message, and answers no SEND_MSG
 
 export class Session {
   me = "";
@@ -434,16 +435,16 @@ export class Session {
     this.recalls.delete(event.ref);
     if (recall) return recall.reject(error);
     const send = this.outbox.find(keyOf(/** @type {any} */ (event)));
-    if (send) this.#sendRefused(send, error);
+    if (send) this.#sendRefused(send, error, event.reason !== REVIEWED);
     else if (error.code !== "RATE_LIMITED") this.parts.emit("error", { error }); // typing too often is no news
   }
 
-  /** @param {import("./types.js").PendingSend} send @param {ChatError} error */
-  #sendRefused(send, error) {
+  /** @param {import("./types.js").PendingSend} send @param {ChatError} error @param {boolean} answered */
+  #sendRefused(send, error, answered) {
     const key = keyOf(send);
     if (error.code === "HELD") this.#held(send, error);
     else if (error.retryable) this.outbox.putBack(key, error);
-    else this.#failed(key, error);
+    else this.#failed(key, error, answered);
   }
 
   /** @param {import("./types.js").PendingSend} send @param {ChatError} error */
@@ -453,8 +454,8 @@ export class Session {
   }
 
   /** @param {string} key @param {ChatError} error */
-  #failed(key, error) {
-    const send = this.outbox.fail(key, error);
+  #failed(key, error, answered = true) {
+    const send = this.outbox.fail(key, error, answered);
     if (!send) return; // the log has shown it all the same
     const { conversationId, clientMsgId, payload } = send;
     this.parts.emit("failed", { conversationId, clientMsgId, payload, error });
