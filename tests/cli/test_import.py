@@ -85,3 +85,42 @@ def test_what_cannot_be_done_is_one_line(
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
     assert words in done.stderr
     assert not (tmp_path / "chat.db").exists()
+
+
+def test_a_log_goes_out_and_comes_in_again(export: Path, tmp_path: Path) -> None:
+    chatkit("import", "slack", "export", cwd=tmp_path)
+    out = chatkit("export", "log.jsonl", cwd=tmp_path)
+    assert (out.returncode, out.stdout) == (0, ""), out.stderr
+    assert (tmp_path / "log.jsonl").stat().st_mode & 0o777 == 0o600
+    assert chatkit("export", "log.jsonl", cwd=tmp_path).returncode == 2  # it is there already
+    assert chatkit("export", "-", cwd=tmp_path).stdout == (tmp_path / "log.jsonl").read_text()
+
+    copy = ("import", "chatkit", "log.jsonl", "--storage", "sqlite:///copy.db")
+    assert (
+        chatkit(*copy, "--dry-run", cwd=tmp_path).stdout
+        == "1 conversations, 2 entries: nothing was written\n"
+    )
+    assert not (tmp_path / "copy.db").exists()
+    first, again = (chatkit(*copy, cwd=tmp_path).stdout for _ in "12")
+    assert first == "1 conversations, 2 entries: 2 were added, 0 were there already\n"
+    assert again == "1 conversations, 2 entries: 0 were added, 2 were there already\n"
+    assert chatkit("verify", "copy.db", cwd=tmp_path).returncode == 0
+    second = chatkit("export", "-", "--storage", "sqlite:///copy.db", cwd=tmp_path).stdout
+    assert second == (tmp_path / "log.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["export", "x.jsonl"], 2, "chat.db"),
+        (["export", "x.jsonl", "--storage", "memory://"], 2, "memory of a server"),
+        (["import", "chatkit", "export/users.json"], 1, "users.json:1"),
+    ],
+)
+def test_what_cannot_be_exported(
+    export: Path, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    done = chatkit(*arguments, cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert words in done.stderr
+    assert not (tmp_path / "x.jsonl").exists()

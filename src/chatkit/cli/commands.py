@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "archive": "archive",
     "postgres": "postgres",
     "import": "import_command",
+    "export": "export",
     "backup": "backup",
     "restore": "restore",
     "worker": "worker",

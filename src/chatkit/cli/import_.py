@@ -12,9 +12,11 @@ import msgspec
 
 from ..assemble import open_store, without_login
 from ..errors import ConfigurationError, ImportFileError
+from ..importing import log_lines
 from ..importing.files import Files
 from ..importing.formats._all import FORMATS, reader_of
 from ..importing.importer import Importer, ImportTerms, ImportTotals
+from ..importing.log_import import LogImporter, LogTotals
 from ..importing.names import Names
 from ..importing.plan import Plan
 from ..importing.records import Format, LeftOut, Options, Record
@@ -34,7 +36,7 @@ _USERS_HEADER = ["source", "user_id", "name", "email"]
 @click.command(
     "import", context_settings={"show_default": True}, short_help="Bring in another system's export."
 )
-@click.argument("format_name", metavar="FORMAT", type=click.Choice(FORMATS))
+@click.argument("format_name", metavar="FORMAT", type=click.Choice(["chatkit", *FORMATS]))
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--storage",
@@ -84,8 +86,13 @@ def import_command(
     """Bring an export of another system into a log, with its own times and authors. See docs/import.md.
 
     It may be repeated: what is there already is left alone. Nobody is notified, and nothing of it counts as unread.
-    Conversations and users get ids such as slack:C0123; --users says who of them is somebody here.
+    Conversations and users get ids such as slack:C0123; --users says who of them is somebody here. FORMAT chatkit reads
+    what `chatkit export` wrote, and makes the same log of it: only --storage, --dry-run and --json count there.
     """
+    if format_name == "chatkit":
+        with exit_codes():
+            _import_log(path, storage, dry_run=dry_run, as_json=as_json)
+        return
     with exit_codes():
         options = Options(Zone(timezone), _known_encoding(encoding), date_order.upper(), conversation, me)
         names = Names(
@@ -139,6 +146,39 @@ class _Run:
             yield from self._reader(files, self._options)
         finally:
             files.close()
+
+
+def _import_log(path: Path, storage: str, *, dry_run: bool, as_json: bool) -> None:
+    """A file of `chatkit export`: looked at as a whole, then appended."""
+    with shown(Ports().clock) as progress:
+        looked = LogTotals()
+        for it in log_lines.read(Files(path)):
+            looked.conversations += isinstance(it, log_lines.ConversationLine)
+            looked.done += isinstance(it, log_lines.Entry)
+            progress.step(Progress("reading", looked.done, 0))
+        totals = looked if dry_run else anyio.run(_append_log, path, storage, looked.done, progress)
+    if as_json:
+        click.echo(msgspec.json.encode(totals))
+        return
+    counts = f"{totals.conversations} conversations, {totals.done} entries"
+    done = (
+        "nothing was written" if dry_run else f"{totals.added} were added, {totals.known} were there already"
+    )
+    click.echo(f"{counts}: {done}")
+
+
+async def _append_log(path: Path, storage: str, count: int, progress: Shown) -> LogTotals:
+    store, ports = open_store(storage), Ports()
+    try:
+        secret = await store.migrate()
+        _check_not_restored(store)
+        importer = LogImporter(store, secret, path.name, ports)
+        async for totals in importer.run(log_lines.read(Files(path))):
+            progress.step(Progress("entries", totals.done, count))
+        return importer.totals
+    finally:
+        with anyio.CancelScope(shield=True):
+            await store.aclose()
 
 
 def _check_not_restored(store: Store) -> None:

@@ -56,7 +56,7 @@ def import_entries(state: State, command: ImportEntries) -> Imported:
     known = changed = 0
     for entry in command.entries:
         if entry.kind == "MEMBER":
-            _change_members(state, conversation, entry, command.at_ms)
+            _change_members(state, conversation, entry, command)
         elif entry.kind == "RECALL":
             _recall(state, conversation, entry)
         else:
@@ -141,20 +141,25 @@ def _append(state: State, conversation: ConversationState, entry: ImportedEntry)
     state.sent[conversation.conversation_id, entry.sender_id, entry.client_msg_id] = row
 
 
-def _change_members(state: State, conversation: ConversationState, entry: ImportedEntry, now_ms: int) -> None:
+def _change_members(
+    state: State, conversation: ConversationState, entry: ImportedEntry, command: ImportEntries
+) -> None:
     """A MEMBER entry, and what it says; nothing where it is so already."""
     memberships = [state.membership(conversation, user_id) for user_id in sorted(set(entry.user_ids))]
     is_joining = entry.op == "ADDED"
     moved = [it for it in memberships if it.is_current != is_joining]
     if not moved:
         return
+    if not is_joining:  # else what they had before they went would be missing when they come back
+        for membership in moved:
+            _catch_up(membership, conversation.head_seq, command)
     payload = rules.member_payload(entry.op, [it.user_id for it in moved])
     made = add_entry(state, conversation, "MEMBER", entry.sender_id, payload, entry.at_ms)
     for membership in moved:
         if is_joining:
-            _join(state, membership, made.seq, now_ms)
+            _join(state, membership, made.seq, command.at_ms)
         else:
-            _leave(state, membership, made.seq, entry.op == "LEFT", now_ms)
+            _leave(state, membership, made.seq, entry.op == "LEFT", command.at_ms)
 
 
 def _join(state: State, membership: MembershipState, seq: int, now_ms: int) -> None:
@@ -185,18 +190,21 @@ def _recall(state: State, conversation: ConversationState, entry: ImportedEntry)
 
 def _keep_caught_up(state: State, conversation: ConversationState, command: ImportEntries) -> None:
     """Whoever had everything has everything still."""
-    head, from_seq = conversation.head_seq, command.caught_up_seq
     for user_id in sorted(state.member_ids[conversation.key]):
-        membership = state.membership(conversation, user_id)
-        cursors = membership.cursors
-        assert cursors is not None, "every member has cursors"
-        for device in membership.devices.values():
-            if from_seq <= device.delivered_seq < head:
-                device.delivered_seq, device.updated_ms, device.changed = head, command.at_ms, True
-                device.passed, device.exact = bool(device.exact), []
-        if from_seq <= cursors.device_seq < head:
-            cursors.device_seq, cursors.changed = head, True
-        if not command.unread and from_seq <= cursors.read_seq < head:
-            cursors.read_seq, cursors.read_ms, cursors.changed = head, command.at_ms, True
-        cursors.delivered_seq = max(cursors.read_seq, cursors.device_seq)
+        _catch_up(state.membership(conversation, user_id), conversation.head_seq, command)
     conversation.may_close = True
+
+
+def _catch_up(membership: MembershipState, head: int, command: ImportEntries) -> None:
+    """Move those of a member's cursors to the head that were at the end before the import."""
+    from_seq, cursors = command.caught_up_seq, membership.cursors
+    assert cursors is not None, "every member has cursors"
+    for device in membership.devices.values():
+        if from_seq <= device.delivered_seq < head:
+            device.delivered_seq, device.updated_ms, device.changed = head, command.at_ms, True
+            device.passed, device.exact = bool(device.exact), []
+    if from_seq <= cursors.device_seq < head:
+        cursors.device_seq, cursors.changed = head, True
+    if not command.unread and from_seq <= cursors.read_seq < head:
+        cursors.read_seq, cursors.read_ms, cursors.changed = head, command.at_ms, True
+    cursors.delivered_seq = max(cursors.read_seq, cursors.device_seq)

@@ -118,3 +118,13 @@ class ImportContract:
         assert entries[0].payload == TOMBSTONE
         assert entries[0].message_id.encode() in entries[1].payload
         assert [type(it.error) for it in twice if isinstance(it, base.Refused)] == [BadRequestError] * 2
+
+    async def test_who_went_and_came_back_misses_nothing(self, store: base.Store) -> None:
+        await do(store, device("bob"), imported("g", message("ann", "k1"), change("LEFT", "bob", "bob")))
+        await do(
+            store, imported("g", message("ann", "k2"), change("ADDED", "ann", "bob"), after=3, caught_up=3)
+        )
+
+        assert await store.outbox(10) == []
+        (head,) = await store.heads("bob", "phone")
+        assert (head.head_seq, head.delivered_seq, head.read_seq) == (5, 5, 5)
