@@ -12,12 +12,15 @@ import anyio
 from chatkit import ChatClient, Message, MessageReceived, SendOutcomeUnknownError
 
 
-async def take_orders(chat: ChatClient) -> None:
+async def run(client: ChatClient) -> None:
     """Confirm every order until cancelled."""
-    async for event in chat.events():
-        match event:
-            case MessageReceived(message=order) if order.type == "TEXT" and order.sender_id != chat.user_id:
-                await confirm(chat, order)
+    async with client as chat:
+        async for event in chat.events():
+            match event:
+                case MessageReceived(message=order) if (
+                    order.type == "TEXT" and order.sender_id != chat.user_id
+                ):
+                    await confirm(chat, order)
 
 
 async def confirm(chat: ChatClient, order: Message) -> None:

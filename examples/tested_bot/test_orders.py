@@ -81,8 +81,8 @@ async def test_confirmed_once_though_the_network_fails(
     bot: ModuleType, rng: random.Random, chat_client: Devices, chat_network: Network
 ) -> None:
     async with chat_client("guest") as guest:
-        async with chat_client("bot") as chat, anyio.create_task_group() as tasks:
-            tasks.start_soon(bot.take_orders, chat)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bot.run, chat_client("bot"))
             tasks.start_soon(fail_and_heal, chat_network, rng)
             await order(guest, rng)
             await anyio.sleep(60)
@@ -94,14 +94,10 @@ async def test_confirmed_once_though_the_network_fails(
 async def test_confirmed_once_though_the_bot_is_killed(
     bot: ModuleType, rng: random.Random, chat_client: Devices
 ) -> None:
-    async def live() -> None:
-        async with chat_client("bot") as chat:
-            await bot.take_orders(chat)
-
     async def live_and_die() -> None:
         while True:
             with anyio.move_on_after(rng.uniform(0, 5)):
-                await live()
+                await bot.run(chat_client("bot"))
 
     async with chat_client("guest") as guest:
         async with anyio.create_task_group() as lives:
@@ -109,5 +105,5 @@ async def test_confirmed_once_though_the_bot_is_killed(
             await order(guest, rng)
             lives.cancel_scope.cancel()
         with anyio.move_on_after(60):
-            await live()
+            await bot.run(chat_client("bot"))
         await check_confirmations(guest)

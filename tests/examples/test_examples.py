@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import httpx
@@ -18,11 +16,11 @@ from chatkit import (
     ChatClient,
     Disconnected,
     MessageReceived,
-    Sent,
     UnauthenticatedError,
     open_store,
     sign_token,
 )
+from chatkit.bots import Bot
 from chatkit.storage.base import Store
 from chatkit.testing.contracts.storage import VolatileStoreContract
 from tests.servers import postgres
@@ -94,92 +92,72 @@ async def test_fastapi_sqlalchemy(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_echo_bot(server: str, tmp_path: Path) -> None:
-    bot, store = load("echo_bot"), str(tmp_path / "echo.db")
-    async with ChatApi(server, token=token("lina")) as api:
-        await api.create_conversation("SINGLE", ["echo"], conversation_id="c-1")
-        await api.send("c-1", "one")
-        await bot.main(server, store, token=token("echo"), answers=1)
-        await api.send("c-1", "two")
-        await bot.main(server, store, token=token("echo"), answers=1)
-        written = [message.text async for message in api.messages("c-1") if message.type == "TEXT"]
-        read = {row.user_id: row.read_seq for row in (await api.receipts("c-1")).receipts}
-
-    assert written == ["one", "You said: one", "two", "You said: two"]
-    assert read["echo"] == 4
-
-
-async def test_echo_bot_that_lost_its_store_answers_nothing_twice(server: str) -> None:
-    bot = load("echo_bot")
-    async with ChatApi(server, token=token("lina")) as api:
-        await api.create_conversation("SINGLE", ["echo"], conversation_id="c-1")
-        await api.send("c-1", "one")
-        async with ChatClient(server, token=token("echo"), device_id="phone") as other:
-            [message] = [message for message in await other.history("c-1") if message.type == "TEXT"]
-            assert await bot.answer(other, message)
-            assert await bot.answer(other, message)
-        written = [message.text async for message in api.messages("c-1") if message.type == "TEXT"]
-
-    assert written == ["one", "You said: one"]
-
-
-async def test_echo_bot_says_what_it_could_not_answer(
-    server: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with ChatApi(server, token=token("lina")) as api:
-        await api.create_conversation("SINGLE", ["echo"], conversation_id="c-1")
-        longest = await api.send("c-1", "x" * 65_511)
-        await api.send("c-1", "short")
-        await load("echo_bot").main(server, token=token("echo"), answers=1)
-
-    assert f"no answer to {longest.message_id}: payload is" in capsys.readouterr().err
-
-
-async def test_echo_bot_goes_on_after_a_text_that_it_does_not_answer(server: str) -> None:
-    bot = load("echo_bot")
-    async with ChatApi(server, token=token("echo")) as own, ChatApi(server, token=token("lina")) as api:
+    bot = load("echo_bot").bot
+    async with ChatApi(server, token=token("lina")) as api, ChatApi(server, token=token("echo")) as own:
         await api.create_conversation("SINGLE", ["echo"], conversation_id="c-1")
         await own.send("c-1", "written by the same user elsewhere")
-        await api.send("c-1", "one")
-        with anyio.fail_after(30):
-            async with (
-                ChatClient(server, token=token("lina"), device_id="phone") as lina,
-                anyio.create_task_group() as tasks,
-            ):
-                tasks.start_soon(partial(bot.main, server, token=token("echo"), answers=0))
-                assert (await texts(lina, 3))[-1] == "You said: one"
-                tasks.cancel_scope.cancel()
+        for texts in (["one"], ["two", "/count"]):  # started twice, on one file
+            async with echoing(bot, server, tmp_path / "echo.db"), lina_at(server) as lina:
+                for text in texts:
+                    await lina.send("c-1", text)
+                    await answered(lina)
+        written = [message.text async for message in api.messages("c-1") if message.sender_id == "echo"]
+        read = {row.user_id: row.read_seq for row in (await api.receipts("c-1")).receipts}
+
+    assert written == [
+        "written by the same user elsewhere",
+        "You said: one",
+        "You said: two",
+        "2 answers so far",
+    ]
+    assert read["echo"] == 5
 
 
-async def test_echo_bot_does_not_count_an_answer_that_still_waits(
-    server: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bot = load("echo_bot")
+async def test_echo_bot_that_lost_its_store_answers_nothing_twice(server: str, tmp_path: Path) -> None:
+    bot = load("echo_bot").bot
     async with ChatApi(server, token=token("lina")) as api:
         await api.create_conversation("SINGLE", ["echo"], conversation_id="c-1")
-        first = await api.send("c-1", "one")
-        await api.send("c-1", "two")
-        with unanswered_once(bot.ChatClient):
-            await bot.main(server, token=token("echo"), answers=1)
+        async with lina_at(server) as lina:
+            async with echoing(bot, server, tmp_path / "first.db"):
+                await lina.send("c-1", "one")
+                await answered(lina)
+            async with echoing(bot, server, tmp_path / "second.db"):
+                await lina.send("c-1", "two")
+                await answered(lina)
         written = [message.text async for message in api.messages("c-1") if message.type == "TEXT"]
 
-    assert written == ["one", "two", "You said: one", "You said: two"]
-    assert capsys.readouterr().err == f"the answer to {first.message_id} waits for the server\n"
+    assert written == ["one", "You said: one", "two", "You said: two"]
 
 
-@contextmanager
-def unanswered_once(client: type[ChatClient]) -> Iterator[None]:
-    """The next send is queued, and nobody waits for its answer."""
-    send = client.send
+async def test_echo_bot_says_that_it_cannot_answer(
+    server: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bot = load("echo_bot").bot
+    async with ChatApi(server, token=token("lina")) as api:
+        await api.create_conversation("SINGLE", ["echo"], conversation_id="c-1")
+        async with echoing(bot, server, tmp_path / "echo.db"), lina_at(server) as lina:
+            await lina.send("c-1", "x" * 65_511)
+            assert await answered(lina) == "Sorry, I have no answer to that."
+    assert "it is given up" in caplog.text
+    assert "TooLargeError" in caplog.text
 
-    async def give_up(self: ChatClient, *arguments: Any, **options: Any) -> Sent:
-        client.send = send
-        return await send(self, *arguments, timeout=0, **options)
 
-    client.send = give_up
-    try:
-        yield
-    finally:
-        client.send = send
+def echoing(bot: Bot, server: str, store: Path) -> AbstractAsyncContextManager[ChatClient]:
+    return bot.serving(ChatClient(server, token=token("echo"), device_id="bot", store=store))
+
+
+def lina_at(server: str) -> ChatClient:
+    return ChatClient(server, token=token("lina"), device_id="phone")
+
+
+async def answered(lina: ChatClient) -> str:
+    """The next text of the bot's."""
+    with anyio.fail_after(30):
+        async for event in lina.events():
+            match event:
+                case MessageReceived(message=m) if m.sender_id == "echo" and "elsewhere" not in m.text:
+                    return m.text
+    raise AssertionError("the events ended")
 
 
 async def test_own_login(tmp_path: Path) -> None:

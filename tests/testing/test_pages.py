@@ -44,4 +44,13 @@ def test_the_page_on_bots(pytester: pytest.Pytester) -> None:
     shown = files(ROOT / "docs" / "bots.md")
     pytester.makepyfile(**shown | {"conftest": shown["conftest"] + JUDGED})
 
-    pytester.runpytest_inprocess("--chat-seeds", "5").assert_outcomes(passed=5)
+    pytester.runpytest_inprocess("--chat-seeds", "5").assert_outcomes(passed=10)
+
+
+def test_the_tutorial_of_a_bot(pytester: pytest.Pytester) -> None:
+    pytester.makeini(INI)
+    shown = files(ROOT / "docs" / "bot-tutorial.md")
+    pytester.makepyfile(**shown | {"conftest": shown["conftest"] + JUDGED})
+
+    assert set(shown) == {"shop", "talk", "conftest", "test_shop"}
+    pytester.runpytest_inprocess("--chat-seeds", "5").assert_outcomes(passed=15)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .arguments import ArgumentsError
 from .bot import Bot
 from .contexts import EventContext, MessageContext
-from .retries import Failure, ProcessDiedError, RetryPolicy
+from .retries import Failure, ProcessDiedError, RetryPolicy, log_failure
 
 __all__ = [
     "ArgumentsError",
@@ -19,4 +19,5 @@ __all__ = [
     "MessageContext",
     "ProcessDiedError",
     "RetryPolicy",
+    "log_failure",
 ]

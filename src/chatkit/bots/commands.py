@@ -82,7 +82,9 @@ class Commands:
 
     def add(self, name: str | None, help: str | None, handler: CommandHandler) -> None:
         """Take a command. Raises ConfigurationError if it can never work, or the name is taken."""
-        name = (name if name is not None else getattr(handler, "__name__", "")).casefold()
+        if name is None:
+            name = getattr(handler, "__name__", "")
+        name = name.casefold() if isinstance(name, str) else ""
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
                 f"a command's name is 1 to {NAME_MAX} letters, digits, _ and -, not {name!r:.80}"

@@ -17,6 +17,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from ..client.environment import VARIABLES
 from ..errors import ConfigurationError
 from .common import exit_codes
 from .config_file import ConfigFile, find, read_secret
@@ -54,7 +55,7 @@ class Configuration:
 
     def warnings(self, context: click.Context) -> Iterator[str]:
         """What is odd, and no error: misspelt variables, a file that everybody may read."""
-        others = [*(variable_of((name,)) for name in all_names()), PREFIX + "CONFIG"]
+        others = [*(variable_of((name,)) for name in all_names()), PREFIX + "CONFIG", *VARIABLES]
         others += [str(context.params.get("jwt_secret_env"))]
         for name, likely in misspelt(os.environ, others).items():
             yield f"{name} is set, and there is no such setting; is {likely} meant?"

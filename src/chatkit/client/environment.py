@@ -15,6 +15,8 @@ TOKEN_FILE = "CHATKIT_TOKEN_FILE"  # noqa: S105 -- its name
 DEVICE_ID = "CHATKIT_DEVICE_ID"
 STORE = "CHATKIT_STORE"
 
+VARIABLES = (URL, TOKEN, TOKEN_FILE, DEVICE_ID, STORE)
+
 TOKEN_BYTES_MAX = 64 * 1024
 """A file that is longer holds no token."""
 

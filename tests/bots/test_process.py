@@ -1,0 +1,231 @@
+"""Bots as processes, on a real server: killed at any moment, stopped by signals, set up by the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from chatkit import ChatApi, ChatClient, ConfigurationError
+from chatkit.bots import Bot
+
+from ..blackbox.server_process import ServerProcess
+from ..blackbox.tokens import token
+
+ROOT = Path(__file__).parents[2]
+USERS = ("ann", "ben", "cem")
+TEXTS = 40
+END_S = 20.0
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    process = ServerProcess(tmp_path)
+    process.start()
+    yield process
+    process.stop()
+
+
+@contextmanager
+def running(
+    server: ServerProcess, folder: Path, *arguments: str, **env: str
+) -> Iterator[subprocess.Popen[str]]:
+    """The bot in a process of its own; killed at the end."""
+    set_up = {
+        "CHATKIT_URL": server.http_url,
+        "CHATKIT_TOKEN": token("bot"),
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.bots.dying_bot", *arguments],
+        cwd=folder,
+        env={**os.environ, **set_up, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def lines_until(child: subprocess.Popen[str], word: str, count: int = 1) -> list[str]:
+    """What it says, up to the `count`th line that begins with a word, or its end."""
+    assert child.stdout is not None
+    lines: list[str] = []
+    for line in child.stdout:
+        lines.append(line.strip())
+        count -= line.startswith(word)
+        if count == 0:
+            break
+    return lines
+
+
+async def talk(server: ServerProcess, user: str) -> None:
+    async with ChatClient(server.http_url, token=token(user), device_id="phone") as chat:
+        for number in range(TEXTS):
+            await chat.send(f"c-{user}", f"{user} {number}", timeout=120)
+
+
+async def written(server: ServerProcess, user: str) -> list[tuple[str, str]]:
+    async with ChatApi(server.http_url, token=token(user)) as api:
+        page = await api.history(f"c-{user}", from_seq=1, limit=200)
+    return [(it.sender_id, it.text) for it in page.messages if it.type == "TEXT"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_killed_again_and_again_it_answers_every_message_once_and_counts_it_once(
+    server: ServerProcess, tmp_path: Path, seed: int
+) -> None:
+    """SIGKILL at any point of a message, also of the server: three conversations, none loses or doubles an answer."""
+    rng = random.Random(seed)
+    async with ChatApi(server.http_url, token=token("bot")) as api:
+        for user in USERS:
+            await api.create_conversation("SINGLE", ["bot", user], conversation_id=f"c-{user}")
+    kills = 0
+    async with anyio.create_task_group() as tasks:
+        for user in USERS:
+            tasks.start_soon(talk, server, user)
+        for round_ in range(12):
+            with running(server, tmp_path) as child:
+                word = rng.choice(["begun", "answered", "handled"])
+                await anyio.to_thread.run_sync(lines_until, child, word, rng.randint(1, 9))
+                child.send_signal(signal.SIGKILL)
+                kills += 1
+            if round_ == 6:
+                server.kill()
+                server.start()
+    expected = len(USERS) * TEXTS
+    answers = 0
+    with anyio.fail_after(60), running(server, tmp_path) as child:
+        while answers < expected:
+            await anyio.to_thread.run_sync(lines_until, child, "handled")
+            answers = 0
+            for user in USERS:
+                answers += len([text for sender, text in await written(server, user) if sender == "bot"])
+        child.send_signal(signal.SIGTERM)
+        assert await anyio.to_thread.run_sync(child.wait) == 0
+    for user in USERS:
+        said = [text for sender, text in await written(server, user) if sender == "bot"]
+        assert said == [f"{number + 1}. {user} {number}" for number in range(TEXTS)]
+    assert kills == 12
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_lets_the_handler_end_and_the_process_with_exit_code_0(
+    server: ServerProcess, tmp_path: Path, number: signal.Signals
+) -> None:
+    async with ChatApi(server.http_url, token=token("ann")) as api:
+        await api.create_conversation("SINGLE", ["ann", "bot"], conversation_id="c-ann")
+        with running(server, tmp_path, "1") as child:
+            await anyio.to_thread.run_sync(lines_until, child, "connected")
+            await api.send("c-ann", "one")
+            await anyio.to_thread.run_sync(lines_until, child, "answered")
+            child.send_signal(number)
+            lines = await anyio.to_thread.run_sync(lines_until, child, "ended")
+            assert lines == ["handled one", "ended"]
+            assert await anyio.to_thread.run_sync(child.wait) == 0
+            assert child.stderr is not None
+            assert child.stderr.read() == ""
+
+
+async def test_a_second_signal_cancels_the_handler(server: ServerProcess, tmp_path: Path) -> None:
+    async with ChatApi(server.http_url, token=token("ann")) as api:
+        await api.create_conversation("SINGLE", ["ann", "bot"], conversation_id="c-ann")
+        with running(server, tmp_path, "1000") as child:
+            await anyio.to_thread.run_sync(lines_until, child, "connected")
+            await api.send("c-ann", "one")
+            await anyio.to_thread.run_sync(lines_until, child, "answered")
+            child.send_signal(signal.SIGINT)
+            child.send_signal(signal.SIGTERM)
+            assert await anyio.to_thread.run_sync(lines_until, child, "ended") == ["ended"]
+            assert await anyio.to_thread.run_sync(child.wait) == 0
+        with running(server, tmp_path) as child:
+            lines = await anyio.to_thread.run_sync(lines_until, child, "handled")
+        assert "begun one" in lines
+    assert await written(server, "ann") == [("ann", "one"), ("bot", "1. one")]
+
+
+async def test_a_login_that_is_refused_ends_it_with_a_word_and_exit_code_1(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    with running(server, tmp_path, CHATKIT_TOKEN="nonsense") as child:
+        _, errors = await anyio.to_thread.run_sync(child.communicate)
+        assert child.returncode == 1
+        assert "ClosedError" in errors
+
+
+async def test_a_second_one_in_the_same_folder_says_why_it_cannot_run(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    with running(server, tmp_path) as first:
+        await anyio.to_thread.run_sync(lines_until, first, "connected")
+        with running(server, tmp_path) as second:
+            _, errors = await anyio.to_thread.run_sync(second.communicate)
+    assert "the local store cannot be used" in errors
+    assert second.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({}, "CHATKIT_URL is not set"),
+        ({"CHATKIT_URL": "http://127.0.0.1:1"}, "CHATKIT_TOKEN is not set"),
+        ({"CHATKIT_URL": "http://127.0.0.1:1", "CHATKIT_TOKEN": "t", "CHATKIT_TOKEN_FILE": "f"}, "both set"),
+        ({"CHATKIT_URL": "http://127.0.0.1:1", "CHATKIT_TOKEN_FILE": "/nowhere/at/all"}, "cannot be read"),
+        ({"CHATKIT_URL": "ftp://x", "CHATKIT_TOKEN": "t"}, "address must begin"),
+        (
+            {"CHATKIT_URL": "http://127.0.0.1:1", "CHATKIT_TOKEN": "t", "CHATKIT_DEVICE_ID": "a b"},
+            "device_id",
+        ),
+    ],
+)
+def test_what_is_missing_in_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, env: dict[str, str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("URL", "TOKEN", "TOKEN_FILE", "DEVICE_ID", "STORE"):
+        monkeypatch.delenv(f"CHATKIT_{name}", raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=said):
+        Bot().run()
+
+
+async def test_run_refuses_in_a_loop_with_advice() -> None:
+    with pytest.raises(ConfigurationError, match=r"await bot\.serve"):
+        Bot().run()
+
+
+async def test_run_in_another_thread_looks_for_no_signals(server: ServerProcess) -> None:
+    bot, loops = Bot(), []
+
+    @bot.middleware
+    async def note(context: object, call_next: object) -> None:
+        loops.append(asyncio.get_running_loop())
+
+    client = ChatClient(server.http_url, token=token("bot"), device_id="d")
+    thread = threading.Thread(target=bot.run, args=(client,))
+    thread.start()
+    with anyio.fail_after(END_S):
+        while not loops:
+            await anyio.sleep(0.01)
+    loops[0].call_soon_threadsafe(bot.stop)
+    await anyio.to_thread.run_sync(thread.join)
+    assert client.stopped is None
