@@ -18,6 +18,7 @@ from chatkit.testing.contracts.storage_search import found, index_all, search_al
 from tests.servers.postgres import PostgresServer, serving
 
 from .ids import seeded_ids
+from .searched import search_alike
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +134,8 @@ async def test_many_conversations_are_searched_at_once(nodes: list[PostgresStore
     await do(store, *(send(f"g{n}", "ann", "k", f"word {n}", NOW + n) for n in range(0, 1500, 100)))
 
     assert len(await found(store, "ann", "word")) == 15
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_it_finds_what_the_store_in_memory_finds(seed: int, nodes: list[PostgresStore]) -> None:
+    assert await search_alike(nodes[0], seed) > 0

@@ -17,10 +17,12 @@ from chatkit.storage.search import INDEX_MAX
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite import search as statements
 from chatkit.storage.sqlite.opening import APPLICATION_ID
+from chatkit.storage.sqlite.search_store import SWEEP_AFTER
 from chatkit.testing.contracts.storage_commands import NOW, do, group, one, recall, send
 from chatkit.testing.contracts.storage_search import found, index_all, search_all
 
 from .ids import seeded_ids
+from .searched import search_alike
 
 SECRET = "geheimniskraemer"
 
@@ -94,6 +96,8 @@ async def test_the_words_of_what_expired_leave_the_index(store: SqliteStore, pat
     await index_all(store)
     assert holders(path, SECRET)
     await do(store, base.Expire("g", 2, None, NOW))
+    for _ in range(SWEEP_AFTER + 1):
+        await store.search.follow()
     await index_all(store)
 
     assert holders(path, SECRET) == []
@@ -133,7 +137,7 @@ async def test_the_index_goes_on_where_it_was(path: Path) -> None:
     store = await opened(path)
 
     assert not await store.search.is_behind()
-    assert await store.search.follow() == 0
+    await index_all(store)
     await do(store, send("g", "ann", "new", "message"))
     assert await store.search.is_behind()
     assert await store.search.follow() == 1
@@ -265,3 +269,12 @@ def test_no_statement_goes_through_all_messages_or_members() -> None:
         assert [it for it in plan if it.startswith("SEARCH")]
         assert not [it for it in plan if it in ("SCAN e", "SCAN m", "SCAN conversation_member")], plan
     connection.close()
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_it_finds_what_the_store_in_memory_finds(seed: int) -> None:
+    store = SqliteStore(":memory:", ids=seeded_ids(), threads=False)
+    await store.migrate()
+
+    assert await search_alike(store, seed) > 0
+    await store.aclose()

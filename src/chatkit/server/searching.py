@@ -149,7 +149,7 @@ class Searching:
                     found.append(one)
                     size += len(one.entry.payload)
                 before = it.place
-                if len(found) == limit or size >= PAGE_BYTES_MAX:
+                if len(found) == limit or size >= PAGE_BYTES_MAX or self._clock.now_s() >= end_s:
                     return FoundPage(tuple(found), f"{before:x}", not is_behind)
             if page.last_place is None:
                 return FoundPage(tuple(found), None, not is_behind)

@@ -68,6 +68,10 @@ DELETE_ENTRIES: Final = """
 DELETE FROM search_entry AS s USING unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
 WHERE s.conversation_key = k.conversation_key AND s.seq = k.seq
 """
+DELETE_EXPIRED: Final = """
+DELETE FROM search_entry AS s USING unnest($1::bigint[]) AS k (conversation_key), conversation AS c
+WHERE c.conversation_key = k.conversation_key AND s.conversation_key = k.conversation_key AND s.seq <= c.floor_seq
+"""
 NOTE_PROGRESS: Final = """
 INSERT INTO search_progress AS p (conversation_key, indexed_seq)
 SELECT k.conversation_key, k.seq FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
@@ -209,8 +213,9 @@ async def _take_up(connection: Connection, spans: Sequence[tuple[int, int, int]]
             INSERT_ENTRIES, *map(list, zip(*await _placed(connection, entries), strict=True))
         )
     recalled = [(it.conversation_key, recalled_seq(it.payload)) for it in rows if _is_recall(it)]
-    if recalled:  # while it was taken up, perhaps
+    if recalled:  # the triggers did not see what was being taken up
         await connection.fetch(DELETE_ENTRIES, *map(list, zip(*recalled, strict=True)))
+    await connection.fetch(DELETE_EXPIRED, keys)
     await connection.fetch(NOTE_PROGRESS, keys, lasts)
 
 

@@ -263,6 +263,8 @@ def take_expired(connection: Connection, floors: Iterable[tuple[int, int]]) -> N
 
 
 def _take_out(connection: Connection, rows: Sequence[tuple[int, str]]) -> None:
+    if not rows:
+        return
     connection.executemany(DELETE_WORDS, rows)
     connection.executemany(DELETE_ENTRY, [(place,) for place, _ in rows])
     connection.execute(ADD_TAKEN_OUT, (len(rows),))

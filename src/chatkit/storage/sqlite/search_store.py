@@ -35,6 +35,9 @@ Run = Callable[[anyio.CapacityLimiter, Callable[[], Any]], Awaitable[Any]]
 _READERS: Final = 2
 """Searches at the same time; the log's own readers are not theirs."""
 
+SWEEP_AFTER: Final = 300
+"""Steps with nothing to do, a minute of them, after which it is looked for what has expired."""
+
 _WAITING_MAX: Final = 64
 """Searches that wait for one of them; further ones are refused."""
 
@@ -62,7 +65,7 @@ class SqliteSearch:
         self._state = IndexState(b"", 0, 0, 0, 0)
         self._is_damaged = False
         self._merged = 0  # of `taken_out`, by the merge that goes on
-        self._floors_after = 0
+        self._floors_after, self._idle = 0, SWEEP_AFTER
 
     async def open(self) -> None:
         """Have an index of this log as it is."""
@@ -90,8 +93,7 @@ class SqliteSearch:
         if rows:
             await self._change(lambda it: search.take_up(it, rows))
             return len(rows)
-        await self._let_go_expired()
-        return await self._merge() if self._state.taken_out else 0
+        return await self._merge() if self._state.taken_out else await self._sweep()
 
     async def is_behind(self) -> bool:
         """Whether the log has rows after the last one that was taken up."""
@@ -116,10 +118,17 @@ class SqliteSearch:
 
     # --- steps ---
 
-    async def _let_go_expired(self) -> None:
+    async def _sweep(self) -> int:
+        """Now and then let go what has expired, some conversations a step; each counts as an entry."""
+        if self._idle < SWEEP_AFTER:
+            self._idle += 1
+            return 0
         floors, self._floors_after = await self._read(search.floors, self._floors_after)
         if floors:
             await self._change(lambda it: search.take_expired(it, floors))
+        if self._floors_after == 0:
+            self._idle = 0
+        return 1
 
     async def _merge(self) -> int:
         """One step towards an index without words of what was taken out; counts as an entry."""
@@ -217,7 +226,8 @@ class SqliteSearch:
             self._remove()
             state = self._connected(log)
         assert state is not None, "it is new"
-        self._state, self._merged, self._floors_after, self._is_damaged = state, 0, 0, False
+        self._state, self._merged, self._is_damaged = state, 0, False
+        self._floors_after, self._idle = 0, SWEEP_AFTER
 
     def _connected(self, log: bytes) -> IndexState | None:
         """Open the connections; None if the file is no index of this version."""
