@@ -234,7 +234,7 @@ export const tests = {
     equal(w.texts(), ["t1", "t2", "other"]);
   },
 
-  "only the end of a long log is compared; where that differs, all of it goes"() {
+  "a long log is compared from its end down; where nothing is the same, all of it goes"() {
     const w = world();
     w.online(row(90));
     const entries = (from, to, fields) => Array.from({ length: to - from + 1 }, (_, index) => entry(from + index, fields));
@@ -245,6 +245,10 @@ export const tests = {
       w.offline();
       w.online(row(120, { epoch: fields.messageId ?? "g" }));
       equal(w.events("SYNC").at(-1).lastSeq, 70);
+      for (const lastSeq of fields.messageId ? [20, 0, 70] : []) {
+        w.page(120, entries(71, 120, fields), { epoch: fields.messageId });
+        equal(w.events("SYNC").at(-1).lastSeq, lastSeq);
+      }
       w.page(120, entries(71, 120, fields), { epoch: fields.messageId ?? "g" });
       const [first] = timeline.shown();
       equal([first.seq, timeline.shown().at(-1).seq], [fields.messageId ? 71 : 41, 120]);
@@ -258,7 +262,7 @@ export const tests = {
     for (let seq = 91; seq <= 120; seq += 1) w.take(push(seq));
     w.offline();
     w.online(row(60, { epoch: "g" }));
-    equal(w.events("SYNC").at(-1).lastSeq, 40);
+    equal(w.events("SYNC").at(-1).lastSeq, 10);
     w.page(60, Array.from({ length: 20 }, (_, index) => entry(41 + index)), { epoch: "g" });
     equal([w.texts().length, w.texts().at(-1)], [20, "t60"]);
   },
@@ -275,7 +279,7 @@ export const tests = {
     equal(w.texts(), ["t1", "t2", "t3", "t4", "fresh"]);
   },
 
-  "a third log that comes before the second was compared starts afresh"() {
+  "a third log that comes before the second was compared is compared with what is held of the first"() {
     const w = world();
     w.online(row(2));
     w.page(2, [entry(1), entry(2)]);
@@ -283,9 +287,10 @@ export const tests = {
       w.offline();
       w.online(row(2, { epoch }));
     }
-    equal(w.texts(), []);
-    w.page(2, [entry(1), entry(2)], { epoch: "h" });
     equal(w.texts(), ["t1", "t2"]);
+    w.page(2, [entry(1), entry(2, { messageId: "h-2", payload: { type: "TEXT", text: "new" } })], { epoch: "h" });
+    equal([w.texts(), w.tells("epoch")], [["t1", "new"], [{ type: "epoch", conversationId: "c", epoch: "h", keptSeq: 1 }]]);
+    equal(w.tells("message").map(({ message }) => message.messageId), ["m-1", "m-2", "h-2"], "what both have is not told again");
   },
 
   "a page that ends below where it was asked to begin shows that the log was put back"() {

@@ -195,15 +195,18 @@ export const tests = {
     equal(others.state(7), "DELIVERED");
   },
 
-  "before another log was compared nothing of it is shown"() {
+  "another log is compared from its end down, and nothing of it is shown before it is known what both have"() {
     const timeline = new Timeline("e", 0);
     const withId = (seq, id) => ({ ...text(seq), messageId: id });
     for (let seq = 1; seq <= 60; seq += 1) timeline.accept(withId(seq, `e-${seq}`));
-    equal([timeline.renew("g", 60), timeline.renew("h", 60), timeline.upTo], [true, false, 10]);
-    timeline.accept(withId(11, "g-11"));
+    equal([timeline.renew("f", 60), timeline.renew("g", 60), timeline.missingAfter()], [true, true, 10]);
+    timeline.accept(withId(61, "g-61"));
     timeline.page(5, page(60, 12, withId(12, "g-12")));
-    equal([timeline.upTo, timeline.shown().filter((entry) => entry.messageId.startsWith("g")).length], [10, 0]);
-    timeline.page(10, page(60, 60, withId(11, "g-11")));
-    equal([timeline.floor, timeline.shown().map((entry) => entry.messageId)], [10, ["g-11"]]);
+    equal([timeline.missingAfter(), timeline.shown().some((entry) => entry.messageId.startsWith("g"))], [10, false]);
+    timeline.page(10, page(61, 60, withId(11, "g-11")));
+    equal([timeline.missingAfter(), timeline.shown().length], [0, 60], "nothing in common there: it is looked for below");
+    timeline.page(0, page(61, 10, withId(3, "e-3"), withId(4, "g-4")));
+    equal([timeline.commonSeq, timeline.shown().map((entry) => entry.messageId)], [3, ["e-1", "e-2", "e-3", "g-4"]]);
+    equal([timeline.missingAfter(), timeline.takeChanges().forgetAbove], [10, 3]);
   },
 };

@@ -108,7 +108,7 @@ export class Conversation {
   head(row, isFirst) {
     this.type = row.type;
     this.left = false;
-    this.ofLog(row.epoch, row.headSeq, this.heldAtConnect);
+    this.ofLog(row.epoch, row.headSeq, this.heldAtConnect, row.deliveredSeq);
     if (!this.loaded) {
       this.timeline.rebase(windowFloor(row, isFirst), row.firstSeq);
       this.toldSeq = Math.max(this.toldSeq, row.deliveredSeq);
@@ -127,13 +127,15 @@ export class Conversation {
    *
    * @param {string} epoch
    * @param {number} headSeq
+   * @param {number} [leastSeq]
+   * @param {number} [deliveredSeq] what this device has confirmed of it
    */
-  ofLog(epoch, headSeq, leastSeq = 0) {
+  ofLog(epoch, headSeq, leastSeq = 0, deliveredSeq = 0) {
     const { timeline } = this;
     if (timeline.epoch === epoch && headSeq >= leastSeq) return;
-    this.formerReadSeq = Math.max(this.readSeq, this.wantedReadSeq);
+    this.formerReadSeq = Math.max(this.readSeq, this.wantedReadSeq, this.isBeingCompared ? this.formerReadSeq : 0);
     const isFirst = timeline.epoch === "";
-    this.loaded = this.loaded && timeline.renew(epoch, headSeq);
+    this.loaded = this.loaded && timeline.renew(epoch, headSeq, deliveredSeq);
     if (!this.loaded) timeline.reset(epoch, isFirst ? 0 : Math.max(0, headSeq - WINDOW));
     this.others = new OthersCursors();
     this.deliveredSeq = this.storedUpTo = this.readSeq = this.wantedReadSeq = this.heldAtConnect = 0;
@@ -141,12 +143,12 @@ export class Conversation {
     this.pushedSeqs.clear();
     if (isFirst) return;
     this.isReplaced = true;
-    this.toldSeq = Math.min(this.toldSeq, timeline.upTo);
+    if (!this.loaded) this.toldSeq = Math.min(this.toldSeq, timeline.upTo);
   }
 
   /** Whether it is not known yet how much of the log is the one held before. */
   get isBeingCompared() {
-    return this.timeline.former !== null;
+    return this.timeline.renewal !== null;
   }
 
   /** How far the user has read in this log, as far as it was read in the one before; the server may not know it. */

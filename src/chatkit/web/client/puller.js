@@ -125,7 +125,7 @@ export class Puller {
 
   /** @param {Conversation} conversation @param {WireEvent} page @param {number} lastSeq */
   #isWhole({ id, timeline }, page, lastSeq) {
-    const isOfOldLog = timeline.upTo < lastSeq;
+    const isOfOldLog = timeline.renewal !== null || timeline.upTo < lastSeq;
     const goesOn = timeline.missingAfter() !== null && page.upToSeq > lastSeq;
     if (goesOn || isOfOldLog) this.#wantsTail.add(id);
     return !page.more && !isOfOldLog;
@@ -138,7 +138,7 @@ export class Puller {
     if (conversationId === null) return null;
     this.#wantsTail.delete(conversationId);
     const { timeline, loaded } = this.owner.find(conversationId);
-    return { conversationId, lastSeq: timeline.upTo, history: !loaded && timeline.firstSeq > 1 };
+    return { conversationId, lastSeq: timeline.syncAfter, history: !loaded && timeline.firstSeq > 1 };
   }
 
   /** @param {string} conversationId */

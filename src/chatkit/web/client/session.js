@@ -524,9 +524,9 @@ export class Session {
     const { id: conversationId, readBefore, timeline } = conversation;
     if (conversation.isReplaced && !conversation.isBeingCompared) {
       conversation.isReplaced = false;
+      conversation.toldSeq = timeline.commonSeq || Math.min(conversation.toldSeq, timeline.floor);
       this.parts.emit("epoch", { conversationId, epoch: timeline.epoch, keptSeq: timeline.commonSeq });
     }
-    conversation.toldSeq = Math.max(conversation.toldSeq, timeline.commonSeq);
     if (readBefore > conversation.readSeq && this.cursors.read(conversation, readBefore)) conversation.readSeq = readBefore;
   }
 

@@ -4,14 +4,16 @@
 /** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./types.js").Page} Page */
 
+import { Renewal } from "./renewal.js";
+
 const USER_TYPES = new Set(["TEXT", "IMAGE", "VOICE", "FILE", "CUSTOM"]);
 const RECALLED = Object.freeze({ type: "RECALLED" });
 
 /** Most entries held above a hole, and most recalls remembered for entries not held; what is beyond comes again by SYNC. */
 export const HELD_MAX = 1_000;
 
-/** Entries that are compared with those of a log which came in place of this one. */
-const COMPARED = 50;
+/** Entries of a log that has nothing in common with the one before, to begin with. */
+const WINDOW = 50;
 
 /** Whether an entry is a person's message (or the place where one was), not something the server noted. @param {Message} entry */
 export function isUserMessage(entry) {
@@ -53,9 +55,9 @@ export class Timeline {
     this.held = new Map();
     /** @type {Set<number>} */
     this.recalls = new Set();
-    /** @type {Map<number, Message> | null} newest entries of the log before, while it is not known whether this one has them */
-    this.former = null;
-    this.commonSeq = 0; // of the last entry that both are known to have
+    /** @type {Renewal | null} what is held is of the log before, while it is not known how much of it this one has */
+    this.renewal = null;
+    this.commonSeq = 0; // up to here this log and the one before are the same
     /** @type {Map<string | null, Message[]>} */
     this.sorted = new Map();
   }
@@ -104,24 +106,22 @@ export class Timeline {
   }
 
   /**
-   * It is another log now, or an older state of the same. Entries keep their ids, and no id is given twice, so the next
-   * page says what both have: what is held stays shown until then, and nothing of it is shown again. Returns false, and
-   * changes nothing, if there is nothing to compare.
+   * It is another log now, or an older state of the same. Entries keep their ids, and no id is given twice, so the next pages
+   * say what both have: what is held stays shown until then, and nothing of it is shown again. Returns false, and changes
+   * nothing, if there is nothing to compare.
    *
    * @param {string} epoch
    * @param {number} headSeq
+   * @param {number} [deliveredSeq] what this device has confirmed of it
    */
-  renew(epoch, headSeq) {
-    const upTo = Math.max(this.floor, Math.min(this.upTo, headSeq) - COMPARED);
-    const newest = [...this.entries].filter(([seq]) => seq > upTo);
-    if (this.former !== null || newest.length === 0 || headSeq <= upTo) return false;
-    for (const [seq] of newest) this.entries.delete(seq);
-    Object.assign(this, { epoch, upTo, headSeq, former: new Map(newest), commonSeq: 0, olderUpTo: null, olderFrom: null });
+  renew(epoch, headSeq, deliveredSeq = 0) {
+    const upTo = Math.min(this.upTo, headSeq);
+    if (upTo <= this.floor || this.entries.size === 0) return false;
+    this.renewal = new Renewal(upTo, this.floor, deliveredSeq);
+    Object.assign(this, { epoch, headSeq, commonSeq: 0, olderUpTo: null, olderFrom: null });
     this.held.clear();
     this.recalls.clear();
-    this.sorted.clear();
     this.#placed = [];
-    this.#forgetAbove = Math.min(upTo, this.#forgetAbove ?? upTo);
     return true;
   }
 
@@ -159,6 +159,7 @@ export class Timeline {
    */
   accept(entry) {
     this.reach(entry.seq);
+    if (this.renewal !== null) return false; // its page brings it, once it is known what this log has
     if (entry.seq <= this.upTo || this.held.has(entry.seq)) return false;
     this.#noteRecall(entry);
     if (entry.seq !== this.upTo + 1 && this.held.size >= HELD_MAX) return false;
@@ -177,10 +178,9 @@ export class Timeline {
    */
   page(lastSeq, page) {
     this.reach(page.headSeq);
+    if (this.renewal !== null && !this.#compare(this.renewal, lastSeq, page)) return;
     if (lastSeq < this.floor) return this.#older(lastSeq, page);
     if (lastSeq > this.upTo) return;
-    if (this.former !== null && lastSeq !== this.upTo) return;
-    if (this.former !== null) this.#compare(page.messages, this.former);
     for (const entry of page.messages) {
       if (entry.seq <= this.upTo || entry.seq > page.upToSeq) continue;
       this.#noteRecall(entry);
@@ -205,7 +205,12 @@ export class Timeline {
 
   /** The lastSeq to SYNC from, or null when nothing is missing. */
   missingAfter() {
-    return this.upTo < this.headSeq ? this.upTo : null;
+    return this.renewal !== null || this.upTo < this.headSeq ? this.syncAfter : null;
+  }
+
+  /** Where the next page begins, not included: of what is missing, or of a new log to compare with. */
+  get syncAfter() {
+    return this.renewal === null ? this.upTo : this.renewal.lastSeq;
   }
 
   /** Whether there is a past that is not loaded. */
@@ -243,23 +248,27 @@ export class Timeline {
   #sort(own) {
     const placed = [...this.entries.values()].filter((entry) => entry.seq > this.floor);
     const ownAbove = [...this.held.values()].filter((entry) => entry.senderId === own);
-    const above = this.former === null ? ownAbove : [...this.former.values()];
-    return [...placed, ...above].sort((a, b) => a.seq - b.seq);
+    return [...placed, ...ownAbove].sort((a, b) => a.seq - b.seq);
   }
 
-  /** The logs are the same up to the last id that both have; where the first entry differs, nothing below is known.
-   * @param {Message[]} messages @param {Map<number, Message>} former */
-  #compare(messages, former) {
-    const both = messages.filter(({ seq }) => former.has(seq));
-    const differing = both.findIndex(({ seq, messageId }) => former.get(seq)?.messageId !== messageId);
-    const common = differing < 0 ? both : both.slice(0, differing);
-    this.commonSeq = common.at(-1)?.seq ?? 0;
-    this.former = null;
-    if (common.length > 0) return;
-    this.entries.clear();
-    this.floor = this.upTo;
-    this.#forgetAbove = 0;
-    this.olderUpTo = this.olderFrom = null;
+  /** Compare a page of the new log. Returns whether it is known now how far both are the same; then this log is gone on with.
+   * @param {Renewal} renewal @param {number} lastSeq @param {Page} page */
+  #compare(renewal, lastSeq, page) {
+    const isOver = renewal.compare(lastSeq, page.upToSeq, idsOf([...this.entries.values()]), idsOf(page.messages));
+    if (isOver) this.#renewed(renewal.keptSeq);
+    return isOver;
+  }
+
+  /** Nothing of the log before counts above `keptSeq`. @param {number} keptSeq */
+  #renewed(keptSeq) {
+    this.renewal = null;
+    this.sorted.clear();
+    const hasCommon = keptSeq > this.floor;
+    this.commonSeq = hasCommon ? keptSeq : 0;
+    this.#forgetAbove = Math.min(this.commonSeq, this.#forgetAbove ?? keptSeq);
+    this.upTo = hasCommon ? keptSeq : Math.max(this.firstSeq - 1, this.headSeq - WINDOW);
+    if (!hasCommon) this.floor = this.upTo;
+    for (const seq of [...this.entries.keys()]) if (seq > this.commonSeq) this.entries.delete(seq);
   }
 
   /** @param {number} lastSeq @param {Page} page */
@@ -322,7 +331,7 @@ export class Timeline {
 
   #advance() {
     this.sorted.clear();
-    if (this.former !== null) return; // nothing is placed before the logs were compared
+    if (this.renewal !== null) return; // nothing is placed before the logs were compared
     for (let next = this.held.get(this.upTo + 1); next; next = this.held.get(this.upTo + 1)) {
       this.upTo = next.seq;
       this.held.delete(next.seq);
@@ -337,4 +346,9 @@ export class Timeline {
 export function recallTarget(entry) {
   const { type, seq } = entry.payload;
   return type === "RECALL" && Number.isSafeInteger(seq) && seq > 0 && seq < entry.seq ? seq : null;
+}
+
+/** @param {Message[]} entries @returns {Map<number, string>} */
+function idsOf(entries) {
+  return new Map(entries.map(({ seq, messageId }) => [seq, messageId]));
 }
