@@ -7,14 +7,19 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+from .client_machine import led
+from .client_scripts import CLIENT_SCRIPTS
 from .machines import MACHINES, Machine
 from .scripts import SCRIPTS
 
 SPEC = Path(__file__).parents[2] / "spec"
+NAMES = sorted([*SCRIPTS, "client"])
 
 
 def recorded(name: str) -> list[dict[str, Any]]:
-    """The vectors of one machine."""
+    """The vectors of one machine, or of the whole client."""
+    if name == "client":
+        return [{"name": title, "steps": led(script)} for title, script in CLIENT_SCRIPTS.items()]
     return [
         {"name": title, "steps": list(_led(MACHINES[name](), script))}
         for title, script in SCRIPTS[name]().items()
@@ -46,7 +51,7 @@ def encoded(vectors: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    for name in SCRIPTS:
+    for name in NAMES:
         (SPEC / f"{name}.json").write_text(encoded(recorded(name)))
 
 

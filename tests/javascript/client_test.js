@@ -1,0 +1,296 @@
+// The whole client on a fake socket and a fake clock: against the vectors of spec/client.json, which hold the Python client
+// too, and what an app sees of it.
+
+import vectors from "../../spec/client.json" with { type: "json" };
+import { ChatClient, MemoryStore } from "../../src/chatkit/web/client/chatkit.js";
+import { clock, equal, rejects } from "./check.js";
+
+const WELCOME = {
+  event: "WELCOME", userId: "u-1", deviceId: "phone", sessionId: "s-1", resumeToken: "r-1", resumed: false, expiresTs: null,
+  heartbeatMs: 30_000, serverTs: 0, protocol: "1.0", limits: { frameBytes: 1e6, payloadBytes: 65_536, batch: 256, syncPage: 200 },
+};
+
+/** Whatever can happen without time going by has happened then. */
+const shortly = () => new Promise((done) => setTimeout(done, 0));
+
+/** A client that has started, and the server's end of its line. */
+async function world(options = {}) {
+  const made = { ...clock(), sockets: [], told: [] };
+  class FakeSocket extends EventTarget {
+    static CONNECTING = 0;
+    static OPEN = 1;
+    readyState = 0;
+    sent = [];
+
+    constructor() {
+      super();
+      made.sockets.push(this);
+    }
+
+    send(data) {
+      this.sent.push(JSON.parse(data));
+    }
+
+    close() {}
+
+    opens() {
+      this.readyState = 1;
+      this.dispatchEvent(new Event("open"));
+    }
+
+    says(...events) {
+      this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(events) }));
+    }
+
+    breaks(code) {
+      this.dispatchEvent(Object.assign(new Event("close"), { code, reason: "" }));
+    }
+  }
+  const answer = async (url) => Response.json(`${url}`.includes("/c-1") ? { memberIds: ["u-1", "u-2"] } : { conversations: [], nextCursor: null });
+  made.client = new ChatClient({
+    url: "http://chat.test/", token: "t", userId: "u-1", deviceId: "phone", store: new MemoryStore(), WebSocket: FakeSocket,
+    fetch: answer, ports: made.ports, ...options,
+  });
+  for (const type of ["message", "sent", "held", "failed", "recalled", "epoch", "error", "caughtup"]) {
+    made.client.addEventListener(type, ({ detail }) => made.told.push(detail));
+  }
+  await made.client.start();
+  made.socket = () => made.sockets.at(-1);
+  made.connect = async (...events) => {
+    while (made.socket().readyState !== 0) made.advance(100); // a broken line comes back after a wait
+    made.socket().opens();
+    made.socket().says(WELCOME, ...events);
+    await shortly();
+  };
+  /** What was said since the last call, without HELLO and PING. */
+  made.said = () => made.socket().sent.splice(0).filter(({ event }) => event !== "HELLO" && event !== "PING");
+  return made;
+}
+
+const heads = (headSeq) => ({
+  event: "HEADS", more: false, conversations: [{
+    conversationId: "c-1", type: "SINGLE", epoch: "e", headSeq, firstSeq: 1, deliveredSeq: 0, readSeq: 0, othersDeliveredSeq: 0, othersReadSeq: 0,
+  }],
+});
+const entry = (seq, text = `t${seq}`) => ({
+  conversationId: "c-1", epoch: "e", messageId: `m-${seq}`, seq, senderId: "u-2", serverTs: seq, payload: { type: "TEXT", text },
+});
+const push = (seq, text) => ({ event: "NEW_MSG", ...entry(seq, text) });
+
+function pick(fields, ...names) {
+  return Object.fromEntries(names.filter((name) => fields[name] !== undefined).map((name) => [name, fields[name]]));
+}
+
+/** In the words of spec/README.md. */
+const says = (event) => pick(event, "event", "conversationId", "clientMsgId", "payload", "upToSeq", "lastSeq");
+const TELLS = {
+  message: ({ message }) => ({ type: "message", seq: message.seq }),
+  sent: (event) => pick(event, "type", "clientMsgId", "seq"),
+  held: (event) => pick(event, "type", "clientMsgId"),
+  failed: ({ clientMsgId, error }) => ({ type: "failed", clientMsgId, code: error.code }),
+  recalled: (event) => pick(event, "type", "seq"),
+  epoch: (event) => pick(event, "type", "keptSeq"),
+};
+
+function sorted(value) {
+  if (value === null || typeof value !== "object") return value;
+  if (Array.isArray(value)) return value.map(sorted);
+  return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
+}
+
+async function follow(steps) {
+  const w = await world();
+  let syncRef;
+  let isConnected = false;
+  const filled = (events) => events.map((event) => ("ref" in event ? { ...event, ref: syncRef } : event));
+  const actions = {
+    connect: async ({ events }) => {
+      isConnected = true;
+      await w.connect(...events);
+    },
+    server: ({ events }) => w.socket().says(...filled(events)),
+    break: () => {
+      isConnected = false;
+      w.socket().breaks(1006);
+    },
+    advance: ({ ms }) => w.advance(ms),
+    send: ({ conversationId, text, clientMsgId }) => void w.client.send(conversationId, text, { clientMsgId }).catch(() => {}),
+    markRead: ({ conversationId, upToSeq }) => w.client.markRead(conversationId, upToSeq),
+  };
+  for (const [number, step] of steps.entries()) {
+    await actions[step.do](step);
+    await shortly();
+    w.advance(1);
+    const said = isConnected ? w.said() : [];
+    syncRef = said.findLast(({ event }) => event === "SYNC")?.ref ?? syncRef;
+    const told = w.told.splice(0).flatMap((event) => TELLS[event.type]?.(event) ?? []);
+    const then = { says: said.map(says).sort((a, b) => (a.event < b.event ? -1 : a.event > b.event ? 1 : 0)), told };
+    equal(sorted(then), sorted(step.then), `at step ${number}: ${step.do}`);
+  }
+  w.client.close();
+}
+
+export const tests = {
+  ...Object.fromEntries(vectors.map(({ name, steps }) => [`vector: ${name}`, () => follow(steps)])),
+
+  async "an own message is a promise, an event, and in the list"() {
+    const w = await world();
+    const sent = w.client.send("c-1", "hello");
+    equal(w.client.pending().map(({ payload, state }) => [payload.text, state]), [["hello", "SENDING"]]);
+    await w.connect(heads(0));
+    const [{ clientMsgId }] = w.said();
+    w.socket().says({ event: "MSG_ACK", conversationId: "c-1", epoch: "e", clientMsgId, messageId: "m-1", seq: 1, serverTs: 9, status: "SENT" });
+    equal(await sent, { conversationId: "c-1", clientMsgId, messageId: "m-1", seq: 1, serverTs: 9 });
+    const [conversation] = w.client.conversations();
+    equal([conversation.lastMessage.payload.text, conversation.activityTs, conversation.stateOf(1)], ["hello", 9, "SENT"]);
+    equal([w.client.pending(), w.told.map(({ type }) => type)], [[], ["caughtup", "sent"]]);
+  },
+
+  async "the list is by activity, with the last message and what is unread"() {
+    const w = await world();
+    const other = { ...heads(0).conversations[0], conversationId: "c-2" };
+    await w.connect({ event: "HEADS", conversations: [...heads(0).conversations, other], more: false });
+    w.socket().says(push(1), { ...push(1), conversationId: "c-2", serverTs: 5 });
+    equal(w.client.conversations().map(({ id, lastMessage, unread }) => [id, lastMessage.payload.text, unread.count]), [["c-2", "t1", 1], ["c-1", "t1", 1]]);
+    w.client.markRead("c-2");
+    equal(w.client.conversation("c-2").unread, { count: 0, more: false });
+  },
+
+  async "events can be iterated over, by several, and end with the client"() {
+    const w = await world();
+    const read = async () => {
+      const seen = [];
+      for await (const event of w.client.events()) if (event.type === "message") seen.push(event.message.seq);
+      return seen;
+    };
+    const readers = [read(), read()];
+    const left = w.client.events();
+    await w.connect(heads(0));
+    w.socket().says(push(1), push(2));
+    equal([(await left.next()).value.type, (await left.return()).done, (await left.next()).done], ["status", true, true]);
+    w.client.close();
+    equal([await Promise.all(readers), (await w.client.events().next()).done], [[[1, 2], [1, 2]], true]);
+  },
+
+  async "a stream that nobody reads drops its events and says so"() {
+    const w = await world();
+    const stream = w.client.events();
+    await w.connect(heads(0));
+    for (let seq = 1; seq <= 10_001; seq += 1) w.socket().says(push(seq));
+    equal((await stream.next()).value, { type: "overflow" });
+    equal((await stream.next()).value.message.seq > 9_990, true);
+  },
+
+  async "`change` comes once a turn"() {
+    const w = await world();
+    await w.connect(heads(0));
+    let count = 0;
+    w.client.addEventListener("change", () => (count += 1));
+    w.socket().says(push(1), push(2), push(3));
+    await shortly();
+    equal(count, 1);
+  },
+
+  async "waiting can be given up, the message is sent all the same"() {
+    const w = await world();
+    const giveUp = new AbortController();
+    const sent = w.client.send("c-1", "hello", { signal: giveUp.signal });
+    giveUp.abort(new Error("enough"));
+    equal((await rejects(sent)).message, "enough");
+    await w.connect(heads(0));
+    equal(w.said().map(({ event }) => event), ["SEND_MSG"]);
+  },
+
+  async "history fetches what is not here, and gives what is here while offline"() {
+    const w = await world();
+    await w.connect({ ...heads(0), conversations: [{ ...heads(120).conversations[0], deliveredSeq: 120 }] });
+    const answer = (from, to, more) => {
+      const { ref } = w.said().findLast(({ event }) => event === "SYNC");
+      const messages = Array.from({ length: to - from + 1 }, (_, index) => entry(from + index));
+      w.socket().says({ event: "SYNC_PAGE", conversationId: "c-1", epoch: "e", headSeq: 120, messages, upToSeq: to, more, ref });
+    };
+    answer(71, 120, false);
+    equal((await w.client.history("c-1", { limit: 2 })).map(({ seq }) => seq), [119, 120]);
+    const older = w.client.history("c-1", { beforeSeq: 71, limit: 3 });
+    await shortly();
+    answer(1, 70, true);
+    equal((await older).map(({ seq }) => seq), [68, 69, 70]);
+    equal((await rejects(w.client.history("c-none"))).code, "NOT_FOUND");
+    w.socket().breaks(1006);
+    equal((await w.client.history("c-1", { limit: 1_000 })).length, 120);
+  },
+
+  async "a token function is asked when a token is needed, and again after one was refused"() {
+    const tokens = [];
+    const w = await world({ token: async () => tokens[tokens.push(`t-${tokens.length}`) - 1] });
+    w.socket().opens();
+    equal(w.socket().sent[0].token, "t-0");
+    w.socket().breaks(4101);
+    equal(w.client.status.state, "waiting");
+    w.advance(1_000);
+    await shortly();
+    w.socket().opens();
+    equal(w.socket().sent[0].token, "t-1");
+    w.socket().says(WELCOME, { event: "TOKEN_EXPIRING", expiresTs: 1 });
+    await shortly();
+    equal(w.socket().sent.at(-1), { event: "AUTH_REFRESH", token: "t-2" });
+  },
+
+  async "a fixed token that is refused is the end until there is another one"() {
+    const w = await world();
+    w.socket().opens();
+    w.socket().breaks(4101);
+    equal(w.client.status.state, "loggedOut");
+    w.client.renew("t-2");
+    w.socket().opens();
+    equal(w.socket().sent[0].token, "t-2");
+  },
+
+  async "a server that calls the user otherwise is not believed"() {
+    const w = await world();
+    w.client.send("c-1", "for u-1 only").catch(() => {});
+    w.socket().opens();
+    w.socket().says({ ...WELCOME, userId: "u-9" });
+    equal([w.client.status.state, w.client.me, w.said()], ["refused", "u-1", []]);
+  },
+
+  async "a closed client answers whoever waits, and takes nothing more"() {
+    const w = await world();
+    const sent = w.client.send("c-1", "hello");
+    w.client.close();
+    w.client.close();
+    equal([(await rejects(sent)).code, (await rejects(w.client.send("c-1", "more"))).code], ["CLOSED", "CLOSED"]);
+  },
+
+  async "a store that does not open is said, and all works in memory"() {
+    const broken = { open: () => Promise.reject(new Error("denied")), close: () => {} };
+    const w = await world({ store: broken });
+    equal([w.told.map(({ error }) => error.code), w.client.keeps], [["STORAGE"], false]);
+    await w.connect(heads(0));
+    w.socket().says(push(1));
+    equal(w.client.conversation("c-1").messages.length, 1);
+  },
+
+  async "what a store kept is shown before the server answers, and what it refused is kept with the next"() {
+    const store = { open: () => ({ pending: [], conversations: [] }), saved: [], isFull: false };
+    Object.assign(store, { addPending() {}, removePending() {}, forget() {}, close() {} });
+    store.save = async (changes) => {
+      if (store.isFull) throw new Error("full");
+      store.saved.push(...structuredClone(changes));
+    };
+    const w = await world({ store });
+    await w.connect(heads(0));
+    store.isFull = true;
+    w.socket().says(push(1));
+    await shortly();
+    store.isFull = false;
+    w.socket().says(push(2));
+    await shortly();
+    const { record, put, forgetAbove } = store.saved.at(-1);
+    equal([put.map(({ seq }) => seq), forgetAbove, record.upTo, w.told.filter(({ type }) => type === "error").length], [[1, 2], 0, 2, 1]);
+    const next = await world({ store: { ...store, open: () => ({ pending: [], conversations: [{ record, messages: put }] }) } });
+    equal([next.client.conversation("c-1").messages.map(({ seq }) => seq), next.client.conversations().length], [[1, 2], 1]);
+    await next.connect(heads(3));
+    equal(next.said().map(({ lastSeq }) => lastSeq).filter((seq) => seq !== undefined), [2]);
+  },
+};
