@@ -29,11 +29,11 @@ from chatkit.storage.base import (
     ChainPage,
     Command,
     Conversation,
-    ConversationHead,
     ConversationRow,
     DeliveryStore,
     Entry,
     KeptLogin,
+    ListedHead,
     MemberCursor,
     MembershipChanges,
     OutboxEntry,
@@ -123,7 +123,7 @@ class ArchivingStore:
         """Entries of a log as they are stored."""
         return await self._store.entries(conversation_id, after_seq, limit)
 
-    async def heads(self, user_id: str, device_id: str) -> list[ConversationHead]:
+    async def heads(self, user_id: str, device_id: str) -> list[ListedHead]:
         """Where a device stands."""
         return await self._store.heads(user_id, device_id)
 

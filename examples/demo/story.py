@@ -90,7 +90,7 @@ class _Story:
         await self.api.create_conversation("SINGLE", [LINA, OMAR], conversation_id=CONVERSATION_ID)
         for device_id in ("phone", "tablet"):
             async with self.omar_online(device_id) as device:
-                known = device.chat.conversations
+                known = device.chat.heads
                 expect(CONVERSATION_ID in known, f"the conversation on {device.name}", list(known))
                 self._console.saw(device.name, "has the new conversation, and goes offline")
 

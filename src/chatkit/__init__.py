@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .client.events import Connected as Connected
     from .client.events import Connecting as Connecting
     from .client.events import ConversationChanged as ConversationChanged
+    from .client.events import ConversationListChanged as ConversationListChanged
     from .client.events import Delivery as Delivery
     from .client.events import Disconnected as Disconnected
     from .client.events import EpochChanged as EpochChanged
@@ -112,9 +113,9 @@ else:
             "client.api": "ChatApi",
             "client.client": "ChatClient",
             "client.config": "ClientConfig",
-            "client.events": "CaughtUp Connected Connecting ConversationChanged Delivery Disconnected EpochChanged"
-            " MessageHeld MessageRecalled MessageReceived MessageSent PresenceChanged ReceiptChanged ReceiptCounts"
-            " Reconnecting SendFailed Taken Typing",
+            "client.events": "CaughtUp Connected Connecting ConversationChanged ConversationListChanged Delivery"
+            " Disconnected EpochChanged MessageHeld MessageRecalled MessageReceived MessageSent PresenceChanged"
+            " ReceiptChanged ReceiptCounts Reconnecting SendFailed Taken Typing",
             "errors": "BadRequestError ChatkitError ClosedError ConfigurationError ConflictError ContentRefusedError"
             " ForbiddenError HeldError NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError"
             " TokenRevokedError UnauthenticatedError UnavailableError",

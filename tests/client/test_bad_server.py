@@ -136,7 +136,7 @@ async def test_a_refused_pull_invents_no_head(server: FakeServer) -> None:
         await line.page(up_to=4)  # it is asked once more, for its reason may have been another
 
         await line.quiet(60)
-        assert chat.conversations["c-1"].head_seq == 4
+        assert chat.heads["c-1"].head_seq == 4
 
 
 @pytest.mark.parametrize("retryable", [False, True])

@@ -154,18 +154,18 @@ async def test_what_was_marked_read_shows_at_once_and_after_a_restart(
         await line.expect(ev.DeliveredAck)
         line.close(1006)
         await chat.mark_read("c-1", 4)
-        assert chat.conversations["c-1"].read_seq == 4
+        assert chat.heads["c-1"].read_seq == 4
         await chat.aclose(0)
     server = FakeServer()
     async with client(server, store=path) as chat:
-        assert chat.conversations["c-1"].read_seq == 4
+        assert chat.heads["c-1"].read_seq == 4
         line = await server.accept()
         await line.log_in(head(5, delivered=5, read=1))
         read = await line.expect(ev.Read)
-        assert chat.conversations["c-1"].read_seq == 4
+        assert chat.heads["c-1"].read_seq == 4
         line.push(ev.ErrorEvent("BAD_REQUEST", "no", False, ref=read.ref, conversation_id="c-1"))
         await anyio.sleep(0.1)
-        assert chat.conversations["c-1"].read_seq == 1
+        assert chat.heads["c-1"].read_seq == 1
 
 
 async def test_nothing_about_the_old_log_is_sent_to_the_new_one(server: FakeServer) -> None:
@@ -183,7 +183,7 @@ async def test_nothing_about_the_old_log_is_sent_to_the_new_one(server: FakeServ
         assert (await line.expect(ev.DeliveredAck)).up_to_seq == 60
 
         await line.quiet(30)
-        assert chat.conversations["c-1"].read_seq == 0
+        assert chat.heads["c-1"].read_seq == 0
 
 
 async def test_what_is_no_conversation_cannot_be_read(server: FakeServer) -> None:
@@ -269,7 +269,7 @@ async def test_what_is_known_takes_no_room_of_what_waits_for_its_conversation(se
         await chat.mark_read("c-2", 1)
         await chat.mark_read("c-1", 5)
         await chat.mark_read("c-1", 1)
-        assert chat.conversations["c-1"].read_seq == 5
+        assert chat.heads["c-1"].read_seq == 5
 
 
 async def test_what_comes_in_a_moment_is_confirmed_at_once(server: FakeServer) -> None:

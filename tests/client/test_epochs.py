@@ -35,7 +35,7 @@ async def test_a_page_of_the_old_log_that_is_under_way_is_dropped(server: FakeSe
         shown = [(await until(chat, MessageReceived))[0].message.seq for _ in range(2)]
         assert shown == [1, 2]
         await anyio.sleep(1)
-        assert (chat.conversations["c-1"].head_seq, chat.conversations["c-1"].epoch) == (2, "e2")
+        assert (chat.heads["c-1"].head_seq, chat.heads["c-1"].epoch) == (2, "e2")
 
 
 async def test_a_recall_in_the_old_log_blanks_nothing_in_the_new_one(server: FakeServer) -> None:

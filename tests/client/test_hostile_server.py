@@ -67,7 +67,7 @@ async def test_more_conversations_than_the_bound_end_the_connection(
         cause = await left_because(chat, line)
         assert isinstance(cause, ProtocolError)
         assert "more than 10 conversations" in str(cause)
-        assert "c-one-more" not in chat.conversations
+        assert "c-one-more" not in chat.heads
 
 
 async def test_the_client_comes_back_after_it_and_knows_what_it_knew(server: FakeServer) -> None:
@@ -81,7 +81,7 @@ async def test_the_client_comes_back_after_it_and_knows_what_it_knew(server: Fak
         line.push(new(1, id_="c-3"))
 
         assert (await until(chat, MessageReceived))[0].message.conversation_id == "c-3"
-        assert len(chat.conversations) == 10
+        assert len(chat.heads) == 10
 
 
 async def test_answers_without_a_key_and_leavings_of_strangers_leave_nothing_behind(
@@ -180,7 +180,7 @@ async def test_a_page_of_another_log_than_asked_is_not_believed(server: FakeServ
         cause = await left_because(chat, line)
         assert isinstance(cause, ProtocolError)
         assert "another log" in str(cause)
-        assert [it.delivered_seq for it in chat.conversations.values()] == [0, 0]
+        assert [it.delivered_seq for it in chat.heads.values()] == [0, 0]
 
 
 async def test_a_head_may_be_named_again_and_again(server: FakeServer) -> None:
@@ -190,4 +190,4 @@ async def test_a_head_may_be_named_again_and_again(server: FakeServer) -> None:
         for _ in range(1000):
             line.push(ev.Heads([head(0)], False))
         await line.quiet(1)
-        assert len(chat.conversations) == 1
+        assert len(chat.heads) == 1

@@ -189,7 +189,7 @@ async def test_heads_in_pages_are_complete_only_at_their_end(server: FakeServer)
         assert [event.message.conversation_id for event in before if isinstance(event, MessageReceived)] == [
             "c-2"
         ]
-        assert sorted(chat.conversations) == ["c-0", "c-2"]
+        assert sorted(chat.heads) == ["c-0", "c-2"]
 
 
 async def test_joining_and_leaving_while_online(server: FakeServer) -> None:
@@ -201,12 +201,12 @@ async def test_joining_and_leaving_while_online(server: FakeServer) -> None:
         joined, _ = await until(chat, ConversationChanged)
         assert joined == ConversationChanged("c-2", "SINGLE", "JOINED")
         assert await received(chat, 1) == [1]
-        assert chat.conversations["c-2"].type == "SINGLE"
+        assert chat.heads["c-2"].type == "SINGLE"
 
         line.push(ev.ConversationPush("c-2", "SINGLE", "LEFT"))
         left, _ = await until(chat, ConversationChanged)
         assert left.change == "LEFT"
-        assert chat.conversations == {}
+        assert chat.heads == {}
 
 
 async def test_a_pull_that_is_not_found_means_left(server: FakeServer) -> None:
@@ -442,7 +442,7 @@ async def test_receipts_give_the_state_of_own_messages(server: FakeServer) -> No
 
         line.push(ev.ReceiptPush("c-1", "u-1", delivered_seq=5, read_seq=5))
         await until(chat, ReceiptChanged)
-        assert chat.conversations["c-1"].read_seq == 5
+        assert chat.heads["c-1"].read_seq == 5
         assert chat.message_state("c-unknown", 1) == "SENT"
 
 

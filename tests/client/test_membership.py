@@ -35,7 +35,7 @@ async def test_the_same_answer_after_leaving_revives_nothing(server: FakeServer)
             line.push(ack(await line.expect(ev.SendMsg), 3))
         await line.quiet(5)
 
-        assert chat.conversations == {}
+        assert chat.heads == {}
         assert (await until(chat, MessageSent))[0].sent.seq == 3
 
 
@@ -54,7 +54,7 @@ async def test_the_same_answer_in_a_conversation_that_the_heads_do_not_name_make
         await line.log_in()
         await until(chat, CaughtUp)
         await line.quiet(5)
-        assert chat.conversations == {}
+        assert chat.heads == {}
 
         line.push(
             ev.Behind("c-1", "e1", 3)
@@ -64,7 +64,7 @@ async def test_the_same_answer_in_a_conversation_that_the_heads_do_not_name_make
         line.push(new(4))
         received = [(await until(chat, MessageReceived))[0].message.seq for _ in range(2)]
         assert received == [2, 4]
-        assert list(chat.conversations) == ["c-1"]
+        assert list(chat.heads) == ["c-1"]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ async def test_live_events_bring_a_left_conversation_back(server: FakeServer, pr
         line.push(proof)
         await anyio.sleep(0.01)
 
-        assert list(chat.conversations) == ["c-1"]
+        assert list(chat.heads) == ["c-1"]
 
 
 async def test_an_answer_before_its_heads_is_told_once_even_if_the_app_dies_before_them(

@@ -17,6 +17,7 @@ from chatkit.client.events import (
     CaughtUp,
     ChatEvent,
     Connected,
+    ConversationChanged,
     MessageRecalled,
     MessageReceived,
     ReceiptChanged,
@@ -449,3 +450,36 @@ async def test_the_ticks_of_a_group_rise_while_everybody_is_online(
         with anyio.fail_after(SOON_S):
             while a.message_state(id_, sent.seq) != "READ":
                 await until(a, ReceiptChanged)
+
+
+async def test_a_second_device_has_the_list_in_one_request_and_live(
+    server: ServerProcess, alice: ChatApi
+) -> None:
+    async with ChatApi(server.http_url, token=token("bob")) as api:
+        for name, title in (("tea", "Tea"), ("plans", "Plans")):
+            await alice.create_conversation("GROUP", ["bob"], conversation_id=name, title=title)
+            for number in range(3):
+                await alice.send(name, f"{name} {number}")
+        async with device(server, "bob", "phone") as phone:
+            await until(phone, CaughtUp)
+            await phone.mark_read("tea", 2)
+            on_phone = await phone.conversations()
+        async with device(server, "bob", "tablet") as tablet:
+            await until(tablet, CaughtUp)
+            found = await tablet.conversations()
+            assert found == on_phone == (await api.recent_conversations()).conversations
+            assert [(it.title, it.unread, it.last_message and it.last_message.text) for it in found] == [
+                ("Plans", 3, "plans 2"),
+                ("Tea", 2, "tea 2"),
+            ]
+            await alice.send("tea", "more")
+            await until(tablet, MessageReceived)
+            await alice.set_title("tea", "Green tea")
+            await until(tablet, ConversationChanged)
+            now = await tablet.conversations(fetch=False)
+            assert [(it.title, it.unread) for it in now] == [("Green tea", 3), ("Plans", 3)]
+            await tablet.mute("plans")
+            await tablet.mark_read("tea", now[0].head_seq)
+            shown = await tablet.conversations(fetch=False)
+            assert [(it.unread, it.muted_until) for it in shown] == [(0, 0), (3, 2**53 - 1)]
+            assert [it.user_id for it in (await tablet.members("tea")).members] == ["alice", "bob"]

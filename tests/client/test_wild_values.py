@@ -67,7 +67,7 @@ async def test_a_log_said_to_start_at_0_starts_at_1(server: FakeServer) -> None:
         await (await server.accept()).log_in(head(0, first=0))
         await until(chat, CaughtUp)
         assert await chat.history("c-1") == []
-        assert chat.conversations["c-1"].first_seq == 1
+        assert chat.heads["c-1"].first_seq == 1
 
 
 async def test_an_epoch_that_flips_on_every_page_is_asked_for_ever_more_seldom(server: FakeServer) -> None:

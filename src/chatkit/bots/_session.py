@@ -159,7 +159,7 @@ class BotSession:
 
     def _is_meant(self, message: MessageContext, call: Call) -> bool:
         """Whether nobody else can be: in groups there may be other bots."""
-        head = self._client.conversations.get(message.conversation_id)
+        head = self._client.heads.get(message.conversation_id)
         return bool(call.addressee) or (head is not None and head.type == "SINGLE")
 
     async def _handle_error(self, delivery: Delivery, error: Exception) -> float | None:

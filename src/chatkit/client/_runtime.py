@@ -31,6 +31,7 @@ from .backlog import Backlog
 from .config import ClientConfig
 from .connection import Connection
 from .conversation import Conversations
+from .conversation_list import ConversationList
 from .deliveries import Deliveries
 from .event_queue import EventQueue
 from .history import History
@@ -110,6 +111,7 @@ class ClientRuntime:
             config.delivered_when,
             reports,
         )
+        self.list = ConversationList(store, self.conversations, self.cursors, self.batches, ports.clock)
         inbox = Inbox(
             codec,
             self.conversations,
@@ -204,6 +206,11 @@ class ClientRuntime:
             raise DeadlineExceededError(
                 f"no result within {timeout_s:g} s ({why.explanation})"
             ) from why.last_failure
+
+    async def wait_heads(self) -> None:
+        """Return once all heads of this connection have come, or it has ended. The caller sets the deadline."""
+        while self.status.connected and not self.conversations.complete:
+            await self.status.wait_changed()
 
     def check_loop(self) -> None:
         """Raises ConfigurationError in another event loop than the one it was entered in."""

@@ -444,9 +444,12 @@ class ChatApi:
             cursor: The `next_cursor` of the page before; None for the newest.
             limit: At most so many, itself at most 200; fewer where their messages are large.
         """
-        params = {"order": "activity", **_list(cursor, limit)}
-        page = await self._call("GET", "/v1/conversations", ConversationPage, params=params)
+        page = await self._recent_rows(cursor, limit)
         return RecentConversations([_summary(row) for row in page.conversations], page.next_cursor)
+
+    async def _recent_rows(self, cursor: str | None, limit: int) -> ConversationPage:
+        params = {"order": "activity", **_list(cursor, limit)}
+        return await self._call("GET", "/v1/conversations", ConversationPage, params=params)
 
     async def all_conversations(self) -> AsyncIterator[ConversationRow]:
         """All of the caller's conversations, page by page."""

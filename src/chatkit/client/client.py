@@ -25,12 +25,13 @@ from ..observability.instrument import Instrument, Instruments
 from ..ports import Ports
 from ..transport.base import Connector
 from ..transport.network import Network
-from ..types import Message, MessageStatus, Payload, SearchPage, Sent, UserPresence
+from ..types import ConversationSummary, Message, MessageStatus, Payload, SearchPage, Sent, UserPresence
 from ..wire import events as ev
+from ..wire.http import FOR_EVER_MS
 from ._http import ATTEMPTS_MAX, Http
 from ._runtime import ClientRuntime, check_store, codec_named, connector_of, store_of
 from ._token import Token, TokenSource
-from .api import ChatApi, Status
+from .api import ChatApi, MemberPage, Status
 from .config import ClientConfig
 from .deliveries import CONCURRENCY_MAX, ErrorHandler, Handler
 from .environment import device_options, token_in, url_in
@@ -45,10 +46,12 @@ from .validate import (
     check,
     check_client_msg_id,
     check_conversation_id,
+    check_count,
     check_device_id,
     check_limit,
     check_message_id,
     check_seq,
+    end_of_mute_ms,
     wait_of,
 )
 
@@ -275,7 +278,7 @@ class ChatClient:
         seq.
 
         Repeated are `MessageReceived` (also of members that come and go), `MessageRecalled` and `EpochChanged`.
-        All others come at most once: `send` gives an outcome again, `conversations` says how things stand. A message
+        All others come at most once: `send` gives an outcome again, `heads` says how things stand. A message
         that was recalled before it was taken comes without its body (`message.type` is `RECALLED`). Of an older
         log, nothing comes again after `EpochChanged`.
 
@@ -435,7 +438,7 @@ class ChatClient:
     async def mark_read(self, conversation_id: str, up_to_seq: int) -> None:
         """Everything up to here was read, by this user. Returns once it is kept locally; it is sent by itself.
 
-        `conversations` shows it at once.
+        `conversations` and `heads` show it at once.
 
         A lower value than before changes nothing. Survives reconnects, and restarts with a file store.
 
@@ -457,6 +460,7 @@ class ChatClient:
         if head_seq is None:
             runtime.cursors.check_room(conversation_id, self._config.conversations_max)
         runtime.cursors.want_read(conversation_id, up_to_seq)
+        runtime.events.list_changed()
         runtime.wake.set()
 
     async def recall(self, message_id: str, *, timeout: float | None = None) -> Sent:
@@ -606,6 +610,7 @@ class ChatClient:
         """
         with self._asking() as api:
             await api.mute(conversation_id, until)
+        self._entered_runtime().list.muted(conversation_id, end_of_mute_ms(until) or FOR_EVER_MS)
 
     async def unmute(self, conversation_id: str) -> None:
         """The user's devices are woken for a conversation again; asked over HTTP.
@@ -616,6 +621,7 @@ class ChatClient:
         """
         with self._asking() as api:
             await api.unmute(conversation_id)
+        self._entered_runtime().list.muted(conversation_id, 0)
 
     def message_state(self, conversation_id: str, seq: int) -> MessageStatus:
         """SENT, DELIVERED or READ of one's own message, from what this device has heard; asks nobody.
@@ -630,8 +636,50 @@ class ChatClient:
         conversation = runtime.conversations.get(conversation_id)
         return "SENT" if conversation is None else conversation.message_state(seq)
 
+    async def conversations(self, *, limit: int = 50, fetch: bool = True) -> list[ConversationSummary]:
+        """The user's conversations, newest activity first, each with its title, last message and unread count.
+
+        What this device holds is exact, also offline, and `mark_read` counts at once. What it does not hold (the past
+        of a device that is new, a title that changed) is fetched while there is a connection: one HTTP request for 200
+        conversations, and none the next time. While there is no connection, such a row shows what is known of it.
+
+        From the first call on `ConversationListChanged` says when to ask again.
+
+        Args:
+            limit: At most so many. The event loop stands still for about 0.1 ms for each.
+            fetch: False: ask nobody.
+
+        Raises:
+            BadRequestError: An argument is out of range.
+            ConnectionLostError, DeadlineExceededError: What is lacking could not be fetched; a retry is safe.
+            UnavailableError: The local store cannot keep it for now; a retry is safe.
+        """
+        runtime = self._open_runtime()
+        check_count(limit, "limit")
+        check(fetch, bool, "fetch")
+        runtime.events.list_is_shown = True
+        if fetch and runtime.status.connected:
+            with runtime.call(self._config.request_timeout_s):
+                await runtime.wait_heads()
+            if runtime.list.lacks(runtime.list.newest(limit)):
+                with self._asking() as api:
+                    await runtime.list.complete(limit, api._recent_rows)
+        return [runtime.list.summary(it) for it in runtime.list.newest(limit)]
+
+    async def members(
+        self, conversation_id: str, *, cursor: str | None = None, limit: int = 50
+    ) -> MemberPage:
+        """One page of the members, by user id; `next_cursor` leads to the next. Asked over HTTP.
+
+        Raises:
+            NotFoundError: Not a member.
+            ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
+        """
+        with self._asking() as api:
+            return await api.members(conversation_id, cursor=cursor, limit=limit)
+
     @property
-    def conversations(self) -> dict[str, ev.Head]:
+    def heads(self) -> dict[str, ev.Head]:
         """Where each of the user's conversations stands, by id.
 
         `delivered_seq` is what this device holds; `read_seq` counts what was marked read here, also offline.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+import msgspec
 from msgspec import UnsetType
 
 from ..core.cursors import RECEIPT_MEMBERS_MAX
@@ -18,6 +19,7 @@ from ..core.timeline import HELD_BYTES_MAX, HeldBytes, Step, Timeline, recall_ta
 from ..errors import ChatkitError, HeldError, NotFoundError, ProtocolError
 from ..types import ConversationType, Message, MessageStatus, Receipt, Sent
 from ..wire import events as ev
+from ..wire.payload import NO_ACTIVITY
 from .events import (
     ChatEvent,
     Delivery,
@@ -47,25 +49,37 @@ class Conversation:
         renewal: The log is another one now, and how much of it is the same is being found out; None else.
         sent_elsewhere: Answers to sends that are in another log than is held; the app is notified once that one counts.
         sent_ids: After a renewal, own entries without a place of whose answers the app was notified.
+        title: What it is called, as last heard.
+        title_is_known: False where it was said to have changed, and not to what.
+        activity_ms: When its newest message or change of members was stored, as far as was heard.
+        muted_until_ms: Until when the user is not woken for it; 0: they are.
+        news_count: How often something came that an answer asked for before may not know of.
+        preview: What the server said of a part of its log that this device does not hold; None where that is not known.
     """
 
     __slots__ = (
         "acked_seq",
+        "activity_ms",
         "epoch_refused",
         "expired_seq",
         "first_seq",
         "held_at_connect",
         "id",
         "left",
+        "muted_until_ms",
+        "news_count",
         "others_delivered_seq",
         "others_read_seq",
         "others_seqs",
+        "preview",
         "read_seq",
         "recalled_lately",
         "renewal",
         "sent_elsewhere",
         "sent_ids",
         "timeline",
+        "title",
+        "title_is_known",
         "type",
     )
 
@@ -73,6 +87,12 @@ class Conversation:
         self.id = id_
         self.type = type_
         self.timeline = timeline
+        self.title = ""
+        self.title_is_known = False
+        self.activity_ms = 0
+        self.muted_until_ms = 0
+        self.news_count = 0
+        self.preview: Preview | None = None
         self.left = False
         self.epoch_refused = False  # the server says that our epoch is not its own
         self.acked_seq = 0
@@ -109,7 +129,22 @@ class Conversation:
 
     def change(self) -> Change:
         """The stored form of what this conversation is now; entries are added by the caller."""
-        return Change(self.id, self.type, self.timeline.epoch, self.timeline.prefix, self.left)
+        change = Change(self.id, self.type, self.timeline.epoch, self.timeline.prefix, self.left)
+        self.describe(change)
+        return change
+
+    def describe(self, change: Change) -> None:
+        """Have what a list shows of it stored as it is now."""
+        change.title, change.activity_ms = self.title, self.activity_ms
+        change.muted_until_ms = self.muted_until_ms
+
+    def listed(self, title: str, activity_ms: int, muted_until_ms: int) -> bool:
+        """Take note of what the server says for a list. Returns whether something is new."""
+        before = (self.title, self.activity_ms, self.muted_until_ms)
+        self.title, self.title_is_known = title, True
+        self.activity_ms = max(self.activity_ms, activity_ms)
+        self.muted_until_ms = muted_until_ms
+        return before != (self.title, self.activity_ms, self.muted_until_ms)
 
     def head(self, wanted_read_seq: int = 0) -> ev.Head:
         """A snapshot for the app; `delivered_seq` is what this device holds, `read_seq` what its user has read."""
@@ -123,6 +158,9 @@ class Conversation:
             max(self.read_seq, wanted_read_seq),
             self.others_delivered_seq,
             self.others_read_seq,
+            self.title,
+            self.activity_ms,
+            self.muted_until_ms,
         )
 
     def is_same_log(self, epoch: str) -> bool:
@@ -186,6 +224,8 @@ class Conversation:
         self.first_seq = 1
         self.recalled_lately.clear()
         self.others_seqs.clear()
+        self.preview = None
+        self.news_count += 1
 
     def renewed(self, effects: Effects, head_seq: int) -> None:
         """Go on with the new log: nothing stored or said of the old one above `renewal.kept_seq` counts."""
@@ -209,10 +249,19 @@ class Conversation:
             return
         for placed in step.placed:
             self._forget_leavers(placed.message)
+        for placed in step.placed:
+            if placed.message.type not in NO_ACTIVITY:
+                self.activity_ms = max(self.activity_ms, placed.message.server_ts)
+        if step.recalled_seqs:
+            self.preview = None  # it may be of a message that was recalled
+            self.news_count += 1
         change = effects.change(self)
         if any(_adds(placed.message, user_id) for placed in step.placed):
             first = step.placed[0].message  # of a log that is new here: what is before it may be open to read
-            _forget_earlier(change, first.seq - 1 if prefix == 0 and _adds(first, user_id) else prefix)
+            is_new = prefix == 0 and _adds(first, user_id)
+            _forget_earlier(change, first.seq - 1 if is_new else prefix)
+            if is_new:
+                self.read_seq = max(self.read_seq, first.seq - 1)  # nothing from before is unread
         change.messages.extend(placed.message for placed in step.placed)
         change.own_seqs.update(placed.message.seq for placed in step.placed if placed.notified)
         change.recalled_seqs.extend(step.recalled_seqs)
@@ -289,6 +338,22 @@ class Conversation:
         if members and delivered >= members:
             self.others_rise(seq, seq if read >= members else 0)
         return ReceiptCounts(self.id, seq, delivered, read, members)
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """What the server said of a log up to its head, by which a list shows what this device does not hold.
+
+    Attributes:
+        head_seq: How far that reaches.
+        read_seq: From where on it counted.
+        unread: How many messages of others are in between.
+        last_message: The newest message of all.
+    """
+
+    head_seq: int
+    read_seq: int
+    unread: int
+    last_message: Message | None
 
 
 class UnknownConversation:
@@ -471,6 +536,7 @@ class Conversations:
         )
         conversation = Conversation(record.conversation_id, record.type, timeline)
         conversation.left = record.left
+        conversation.listed(record.title, record.activity_ms, record.muted_until_ms)
         self._by_id[record.conversation_id] = conversation
         return conversation
 
@@ -483,6 +549,7 @@ class Effects:
         outcomes: Their outcomes, for those who wait for them.
         held_sends: Sends that are kept for review, for those who wait for them.
         deliveries: For the app, in order.
+        list_changed: Whether a list of conversations reads differently from here on, for another reason than a change.
         placed: Of a conversation's `sent_ids`, those that have their place once this is stored.
         duplicates: Entries that had come before.
         gaps: Conversations that miss something from here on.
@@ -497,6 +564,7 @@ class Effects:
         self.held_sends: list[tuple[Key, HeldError]] = []
         self.deliveries: list[Delivery] = []
         self.placed: list[tuple[Conversation, set[str]]] = []
+        self.list_changed = False
         self.duplicates = 0
         self.gaps = 0
 
@@ -559,6 +627,7 @@ class Effects:
             change, timeline = self._changes[id_], conversation.timeline
             change.type, change.left = conversation.type, conversation.left
             change.epoch, change.prefix = timeline.epoch, timeline.prefix
+            conversation.describe(change)
         return list(self._changes.values())
 
 

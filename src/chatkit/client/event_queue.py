@@ -4,9 +4,9 @@
 later SYNC and no page is pulled, until the app has taken it down to `events_low` events and half the bytes. What is in
 hand at that moment (a frame, and the pages under way, for which there was room when they were asked for) still gets its
 place. Of what the server says of a conversation itself (ConversationChanged) only the newest waits then, so that part
-is bounded by the number of conversations. While it is paused, ephemeral events are dropped; the newest connection state
-takes the place of the one before it; outcomes of sends that nobody waits for are kept up to twice the bound, then
-dropped (`send` with the same key gives them again).
+is bounded by the number of conversations; that their list changed waits once. While it is paused, ephemeral events are
+dropped; the newest connection state takes the place of the one before it; outcomes of sends that nobody waits for are
+kept up to twice the bound, then dropped (`send` with the same key gives them again).
 
 Who takes may pass over conversations that are busy: their events wait aside, in order, and count all the same, so the
 bounds hold for both together.
@@ -27,6 +27,7 @@ from .events import (
     ChatEvent,
     ConnectionEvent,
     ConversationChanged,
+    ConversationListChanged,
     Delivery,
     EphemeralEvent,
     MessageReceived,
@@ -61,6 +62,7 @@ class EventQueue:
 
     Attributes:
         size_bytes: What the events that wait hold, as counted here.
+        list_is_shown: Whether the app wants to hear that the list of conversations changed.
     """
 
     def __init__(self, events_max: int, events_low: int, bytes_max: int = EVENTS_BYTES_MAX) -> None:
@@ -81,6 +83,8 @@ class EventQueue:
         self.paused = False
         self.closed = False
         self.stopped = False
+        self.list_is_shown = False
+        self._list_number = 0
 
     def __len__(self) -> int:
         return len(self._events) + self._aside_count
@@ -110,6 +114,12 @@ class EventQueue:
         delivery = given if isinstance(given, Delivery) else Delivery(given)
         if not (self.paused and self._left_out(delivery.event, droppable)):
             self._add(delivery)
+
+    def list_changed(self) -> None:
+        """The list of conversations reads differently now. Of these events one waits at most, and none is left out."""
+        if self.list_is_shown and self._event(self._list_number) is None:
+            self._list_number = self._count + 1
+            self._add(Delivery(ConversationListChanged()))
 
     def forget_above(self, conversation_id: str, seq: int) -> None:
         """Drop what waits of a log that was replaced by another one, which is the same up to a seq."""

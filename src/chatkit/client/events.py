@@ -146,13 +146,21 @@ class PresenceChanged(msgspec.Struct, frozen=True):
 class ConversationChanged(msgspec.Struct, frozen=True):
     """The set of one's conversations changed while online, or one was left, or joined again, while away.
 
-    A conversation that is new since the last connection has no such event: it shows in `ChatClient.conversations`
+    A conversation that is new since the last connection has no such event: it shows in `ChatClient.heads`
     and by its messages.
     """
 
     conversation_id: str
     type: ConversationType
     change: Literal["CREATED", "JOINED", "LEFT", "UPDATED"]
+
+
+class ConversationListChanged(msgspec.Struct, frozen=True):
+    """`ChatClient.conversations` reads differently now: an entry came, something was read, or a title changed.
+
+    Comes once the app has asked for the list. One waits at most, so a hundred messages that come at once are one reason
+    to ask again; the list is then ahead of those of them that are taken later.
+    """
 
 
 class EpochChanged(msgspec.Struct, frozen=True):
@@ -190,6 +198,7 @@ ChatEvent = (
     | Typing
     | PresenceChanged
     | ConversationChanged
+    | ConversationListChanged
     | EpochChanged
 )
 

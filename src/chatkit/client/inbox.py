@@ -139,6 +139,12 @@ class Batches:
         change.messages = messages
         self._store.save([change])
 
+    def describe(self, conversations: Sequence[Conversation]) -> None:
+        """Store what a list shows of them, and have the app look again. Nothing while memory and store differ."""
+        if conversations and self.failure is None:
+            self._store.save([conversation.change() for conversation in conversations])
+            self._events.list_changed()
+
     def taken_further(self, conversation: Conversation) -> bool:
         """The app has taken more of it. Returns whether there is something to confirm."""
         return self.failure is None and self._confirm(conversation)
@@ -157,6 +163,8 @@ class Batches:
             self._events.put(delivery, droppable=self._has_waiter(delivery.event))
         for key, outcome in (*effects.outcomes, *effects.held_sends):
             self._outbox.on_committed(key, outcome)
+        if changes or effects.list_changed:
+            self._events.list_changed()
         self._reports.stored(effects)
         for conversation in effects.to_confirm():
             self._confirm(conversation)
@@ -503,7 +511,12 @@ class Inbox:
     def _take_head(self, effects: Effects, conversation: Conversation, head: ev.Head) -> None:
         conversation.type, conversation.first_seq = head.type, max(head.first_seq, 1)
         conversation.acked_seq = head.delivered_seq
+        effects.list_changed = effects.list_changed or head.read_seq > conversation.read_seq
         conversation.read_seq = max(conversation.read_seq, head.read_seq)
+        if not head.last_activity_ts:  # a server from before lists
+            conversation.title_is_known = False
+        elif conversation.listed(head.title, head.last_activity_ts, head.muted_until):
+            effects.change(conversation)
         effects.needs_ack(conversation)
         self._cursors.reconcile_read(conversation.id, head.read_seq)
         risen = conversation.others_rise(head.others_delivered_seq, head.others_read_seq)
@@ -551,6 +564,10 @@ class Inbox:
         if conversation is not None:
             conversation.type = event.type
             conversation.left = False
+            conversation.news_count += 1
+            conversation.title_is_known = isinstance(event.title, str)
+            if isinstance(event.title, str):
+                conversation.title = event.title
             effects.change(conversation)
             self._cursors.rejoined(conversation.id)
             if event.change != "UPDATED":
@@ -575,7 +592,9 @@ class Inbox:
         conversation = self._conversations.get(event.conversation_id)
         if conversation is None:
             return  # the heads that are on their way carry the same fact
+        before = conversation.read_seq
         risen = conversation.receipt(event, self._conversations.user_id)
+        effects.list_changed = effects.list_changed or conversation.read_seq > before
         if risen is not None:
             effects.notify(risen)
 

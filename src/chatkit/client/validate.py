@@ -39,6 +39,7 @@ Address = str | URL
 Moment = datetime | int
 """A datetime with its time zone, or Unix milliseconds."""
 
+_Count = Annotated[int, msgspec.Meta(ge=1, le=ev.SEQ_MAX)]
 _Limit = Annotated[int, msgspec.Meta(ge=1, le=ev.PAGE_MAX)]
 _CLAMPED = frozenset({"retry_after_ms", "reconnect_after_ms"})
 
@@ -80,6 +81,11 @@ def check_seq(seq: int) -> None:
 def check_limit(limit: int) -> None:
     """Raises BadRequestError."""
     check(limit, _Limit, "limit")
+
+
+def check_count(count: int, name: str) -> None:
+    """Raises BadRequestError: it must be a whole number from 1."""
+    check(count, _Count, name)
 
 
 def check_message_id(message_id: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from sys import intern  # `omit_defaults` compares words by identity
 from typing import TypeVar
 
 import msgspec
 from msgspec import UNSET
 
-from ..storage.base import Append, Appended, Command, ConversationHead, Entry, Page, Recalled
+from ..storage.base import Append, Appended, Command, Entry, ListedHead, Page, Recalled
 from ..types import Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -70,7 +71,7 @@ def sent_of(command: Append, outcome: Appended) -> Sent:
     )
 
 
-def head_event(head: ConversationHead) -> ev.Head:
+def head_event(head: ListedHead) -> ev.Head:
     """A conversation as HEADS lists it."""
     return ev.Head(
         head.conversation_id,
@@ -82,4 +83,7 @@ def head_event(head: ConversationHead) -> ev.Head:
         head.read_seq,
         head.others_delivered_seq,
         head.others_read_seq,
+        intern(head.title),
+        head.last_activity_ms,
+        head.muted_until_ms,
     )

@@ -273,7 +273,7 @@ class Publisher:
         """Say that title or owner changed; what is lost of it, the next list shows."""
         if self._bridge is not None:
             self._bridge.updated(conversation.conversation_id)
-        return self._hub.push_updated(conversation.conversation_id)
+        return self._hub.push_updated(conversation.conversation_id, conversation.title)
 
     def _members(
         self, conversation: Conversation, entry: Entry, added: Sequence[str], reason: JoinReason

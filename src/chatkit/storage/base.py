@@ -164,6 +164,19 @@ class ConversationHead(msgspec.Struct, frozen=True, gc=False):
     others_read_seq: int
 
 
+class ListedHead(ConversationHead, frozen=True, gc=False):
+    """A `ConversationHead` with what a list needs beside the log.
+
+    Attributes:
+        last_activity_ms: When the newest message or change of members was stored.
+        muted_until_ms: Until when the user is not woken for it; 0: they are.
+    """
+
+    title: str
+    last_activity_ms: int
+    muted_until_ms: int
+
+
 RecentPlace = tuple[int, str]
 """(last activity in Unix milliseconds, conversation id): what a page of `MemberReader.recent` ended with."""
 
@@ -591,7 +604,7 @@ class LogReader(Protocol):
             What has expired is left out, and a body that is in the archive is empty.
         """
 
-    async def heads(self, user_id: str, device_id: str) -> list[ConversationHead]:
+    async def heads(self, user_id: str, device_id: str) -> list[ListedHead]:
         """One snapshot of the user's conversations: those where this device is behind first, newest activity
         first within each part."""
 

@@ -71,6 +71,10 @@ class FaultyLocalStore:
         """As the store behind."""
         return self._store.app_state(conversation_id)
 
+    def unread(self, conversation_id: str, after_seq: int, user_id: str) -> int:
+        """As the store behind."""
+        return self._store.unread(conversation_id, after_seq, user_id)
+
     def floor(self, conversation_id: str) -> int:
         """As the store behind."""
         return self._store.floor(conversation_id)

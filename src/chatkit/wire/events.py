@@ -200,8 +200,14 @@ class Welcome(Event, frozen=True, tag="WELCOME"):
     ref: str | UnsetType = UNSET
 
 
-class Head(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """The head and the cursors of one conversation, for one device of one user."""
+class Head(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """The head and the cursors of one conversation, for one device of one user, and what a list shows beside it.
+
+    Attributes:
+        title: Its title; not on the wire if it has none.
+        last_activity_ts: Unix milliseconds of its newest message or change of members; 0 where the server does not say.
+        muted_until: Unix milliseconds until which the user is not woken for it. 0, and not on the wire: they are.
+    """
 
     conversation_id: str
     type: ConversationType
@@ -212,6 +218,9 @@ class Head(msgspec.Struct, frozen=True, rename="camel", gc=False):
     read_seq: int
     others_delivered_seq: int
     others_read_seq: int
+    title: str = ""
+    last_activity_ts: int = 0
+    muted_until: int = 0
 
 
 class Heads(Event, frozen=True, tag="HEADS"):
@@ -299,11 +308,12 @@ class Behind(Event, frozen=True, tag="BEHIND"):
 
 
 class ConversationPush(Event, frozen=True, tag="CONVERSATION"):
-    """The user's set of conversations changed."""
+    """The user's set of conversations changed. `title` is not always said."""
 
     conversation_id: str
     type: ConversationType
     change: Literal["CREATED", "JOINED", "LEFT", "UPDATED"]
+    title: str | UnsetType = UNSET
 
 
 class TypingPush(Event, frozen=True, tag="TYPING"):

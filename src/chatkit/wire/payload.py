@@ -19,6 +19,12 @@ DEPTH_MAX = 32
 RECALLED = b'{"type":"RECALLED"}'
 """The canonical payload of every recalled slot."""
 
+NO_MESSAGES = frozenset({"MEMBER", "RECALL"})
+"""Types of entries that are no message of anybody: never unread, and no preview in a list."""
+
+NO_ACTIVITY = frozenset({"RECALL"})
+"""Types of entries that say something of an older one: they bring no conversation to the front of a list."""
+
 encode = msgspec.json.Encoder(order="sorted").encode
 """A payload as canonical JSON, unchecked: for what is known to be a payload already."""
 

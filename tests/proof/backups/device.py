@@ -120,7 +120,7 @@ class Device:
         client = self.client
         if client is None or client.pending_count:
             return False
-        heads = client.conversations
+        heads = client.heads
         return set(heads) == set(self._conversations) and all(
             self.screen.count(it.conversation_id) >= it.head_seq for it in heads.values()
         )

@@ -162,7 +162,7 @@ class Actor(Device):
 
     def placed_heads(self) -> dict[str, ev.Head]:
         """Where each conversation stands on it; none while its app does not run."""
-        return {} if self.client is None else self.client.conversations
+        return {} if self.client is None else self.client.heads
 
     # --- what went over its lines, and what it was told ---
 

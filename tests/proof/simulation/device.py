@@ -207,13 +207,13 @@ class Device:
     @property
     def current(self) -> set[str]:
         """The conversations that do not count as left."""
-        return set() if self.client is None else set(self.client.conversations)
+        return set() if self.client is None else set(self.client.heads)
 
     def has(self, conversation_id: str, epoch: str, head_seq: int) -> bool:
         """Whether it has placed a conversation up to here, and a bot has handled it."""
         if self.client is None:
             return False
-        head = self.client.conversations.get(conversation_id)
+        head = self.client.heads.get(conversation_id)
         if head is None or head.epoch != epoch or head.delivered_seq < head_seq:
             return False
         if self._bot is None or self.local is None:

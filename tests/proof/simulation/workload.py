@@ -157,7 +157,7 @@ class Workload:
 
     async def _mark_read(self, device: Device) -> None:
         name = self._anywhere(device)
-        head = (device.client.conversations if device.client else {}).get(name)
+        head = (device.client.heads if device.client else {}).get(name)
         up_to_seq = self._rng.randint(0, head.head_seq if head else 3) + (self._rng.random() < 0.05)
         await device.call(
             "mark_read",
@@ -334,7 +334,7 @@ class Workload:
         await self._remove_from(name, user_id, user_id)
         await self._add_to(name, by, [user_id])
         with anyio.move_on_after(_VISIT_S):
-            while device.client is None or name not in device.client.conversations:
+            while device.client is None or name not in device.client.heads:
                 await anyio.sleep(_LOOK_S)
         await anyio.sleep(pause_s)
         await self._remove_from(name, by, user_id)
@@ -407,7 +407,7 @@ class Workload:
 
     def _anywhere(self, device: Device) -> str:
         """Mostly where the device knows it is a member."""
-        mine = sorted(device.client.conversations) if device.client else []
+        mine = sorted(device.client.heads) if device.client else []
         return self._rng.choice(mine) if mine and self._rng.random() < 0.9 else self._somewhere()
 
     def _somewhere(self) -> str:

@@ -282,7 +282,7 @@ def _has_sent(device: SoakDevice) -> bool:
 
 
 def _has_everything(device: SoakDevice) -> bool:
-    heads = device.client.conversations.values() if device.client is not None else ()
+    heads = device.client.heads.values() if device.client is not None else ()
     return bool(heads) and all(it.delivered_seq >= it.head_seq for it in heads)
 
 

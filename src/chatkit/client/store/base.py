@@ -52,6 +52,9 @@ class Record(msgspec.Struct, frozen=True):
         taken_seq: The app has taken everything up to here.
         tries: How often what comes next was handed to the app: that the log is another one, else the next entry.
         renewed_above: The app has not taken yet that the log is another one above here; None: it has.
+        title: What it was called when last heard of.
+        activity_ms: When its newest message or change of members was stored, as far as this device has heard.
+        muted_until_ms: Until when the user is not woken for it; 0: they are.
     """
 
     conversation_id: str
@@ -64,6 +67,9 @@ class Record(msgspec.Struct, frozen=True):
     taken_seq: int = 0
     tries: int = 0
     renewed_above: int | None = None
+    title: str = ""
+    activity_ms: int = 0
+    muted_until_ms: int = 0
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -101,6 +107,7 @@ class Change(msgspec.Struct):
         recalled_seqs: Slots to blank; remembered if there is nothing to blank yet and the slot is above the prefix
             (below it nothing comes any more but history, which the server has blanked).
         own_seqs: Those of `messages` that are answered sends of this device: they are never `untaken`.
+        title: As in `Record`, like the two that follow.
     """
 
     conversation_id: str
@@ -115,6 +122,9 @@ class Change(msgspec.Struct):
     messages: list[Message] = msgspec.field(default_factory=list)
     recalled_seqs: list[int] = msgspec.field(default_factory=list)
     own_seqs: set[int] = msgspec.field(default_factory=set)
+    title: str = ""
+    activity_ms: int = 0
+    muted_until_ms: int = 0
 
     def add_own(self, message: Message) -> None:
         """Store an answered send of this device."""
@@ -170,6 +180,12 @@ class LocalStore(Protocol):
 
     def app_state(self, conversation_id: str) -> bytes:
         """What the app keeps of a conversation, as `advance` stored it last; b"" if nothing."""
+
+    def unread(self, conversation_id: str, after_seq: int, user_id: str) -> int:
+        """How many stored messages above a seq are of others and not recalled; at most `UNREAD_MAX`.
+
+        Entries that are no message (`wire.payload.NO_MESSAGES`) do not count.
+        """
 
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts (not included); 0 means at the log's start."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from ...core.log.reads import UNREAD_MAX
 from ...core.resend import Key, PendingSend
 from ...core.sizes import ENTRY_BYTES
 from ...core.timeline import tombstone
 from ...errors import ConfigurationError
 from ...types import Message
-from ...wire.payload import RECALLED
+from ...wire.payload import NO_MESSAGES, RECALLED
 from .base import Change, Progress, Record, payload_bytes
 
 MESSAGES_MAX = 1000
@@ -28,6 +30,14 @@ class _Row(msgspec.Struct, frozen=True):
     server_ts: int
     payload: bytes
     client_msg_id: str | None
+
+
+class _Typed(msgspec.Struct):
+    type: Any = ""
+
+
+_typed = msgspec.json.Decoder(_Typed).decode
+_UNCOUNTED = NO_MESSAGES | {"RECALLED"}
 
 
 class _Log:
@@ -126,6 +136,16 @@ class MemoryStore:
         """What the app keeps of a conversation."""
         return self._states.get(conversation_id, b"")
 
+    def unread(self, conversation_id: str, after_seq: int, user_id: str) -> int:
+        """How many stored messages above a seq are of others and not recalled."""
+        log = self._logs.get(conversation_id)
+        rows = {} if log is None else log.messages
+        count = sum(
+            seq > after_seq and row.sender_id != user_id and _typed(row.payload).type not in _UNCOUNTED
+            for seq, row in rows.items()
+        )
+        return min(count, UNREAD_MAX)
+
     def floor(self, conversation_id: str) -> int:
         """Where the completely stored part starts."""
         log = self._logs.get(conversation_id)
@@ -149,7 +169,16 @@ class MemoryStore:
         if log is None:
             log = self._logs[change.conversation_id] = _Log(change)
         self._logs.move_to_end(change.conversation_id)
-        log.record = Record(change.conversation_id, change.type, change.epoch, change.prefix, change.left)
+        log.record = Record(
+            change.conversation_id,
+            change.type,
+            change.epoch,
+            change.prefix,
+            change.left,
+            title=change.title,
+            activity_ms=change.activity_ms,
+            muted_until_ms=change.muted_until_ms,
+        )
         if change.forget_up_to:
             self._forget(log, [seq for seq in log.messages if seq <= change.forget_up_to])
         if change.forget_above is not None:

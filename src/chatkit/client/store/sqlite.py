@@ -18,19 +18,22 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
+from ...core.log.reads import UNREAD_MAX
 from ...core.resend import Key, PendingSend
 from ...drivers.migrations import migrate, migration_files
 from ...drivers.sqlite import DamagedError as DamagedPageError
 from ...drivers.sqlite import DamagedFileError, DamagedRowError, SqliteError, open_sqlite
 from ...errors import ConfigurationError, ConflictError, DamagedError, UnavailableError
 from ...types import Message
-from ...wire.payload import RECALLED
+from ...wire.payload import NO_MESSAGES, RECALLED
 from .base import Change, Progress, Record, payload_bytes
 
 logger = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+_UNCOUNTED = msgspec.json.encode(sorted((*NO_MESSAGES, "RECALLED"))).decode()
 
 APPLICATION_ID = 0x63_6B_63_6C
 """`ckcl`: marks the file as a client's store, so that it is never taken for a server's log."""
@@ -39,10 +42,11 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 _COLUMNS = "conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id"
 _UPSERT_CONVERSATION = (
-    "INSERT INTO conversation (conversation_id, type, epoch, prefix, floor, has_left, taken_seq)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO conversation (conversation_id, type, epoch, prefix, floor, has_left, taken_seq, title, activity_ms,"
+    " muted_until_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET type = excluded.type, epoch = excluded.epoch, prefix = excluded.prefix,"
-    " has_left = excluded.has_left"
+    " has_left = excluded.has_left, title = excluded.title, activity_ms = excluded.activity_ms,"
+    " muted_until_ms = excluded.muted_until_ms"
 )
 _INSERT_MESSAGE = (
     f"INSERT INTO message ({_COLUMNS}, is_own) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
@@ -59,6 +63,10 @@ _FORGET_ABOVE = (
 _KEEP_STATE = (
     "INSERT OR REPLACE INTO app_state SELECT conversation_id, ? FROM conversation"
     " WHERE conversation_id = ? AND epoch = ?"
+)
+_UNREAD = (
+    "SELECT count(*) FROM (SELECT 1 FROM message WHERE conversation_id = ? AND seq > ? AND sender_id <> ?"
+    " AND ifnull(json_extract(CAST(payload AS TEXT), '$.type'), '') NOT IN (SELECT value FROM json_each(?)) LIMIT ?)"
 )
 _LAST_TO_TRIM = "SELECT seq FROM message WHERE conversation_id = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
 _TRIMMABLE = (  # the placed ones up to here, as far as none of them waits for the app
@@ -195,7 +203,8 @@ class SqliteStore:
         for conversation_id, seq in self._connection.execute(_EARLY_RECALLS):
             recalled.setdefault(conversation_id, []).append(seq)
         rows = self._connection.execute(
-            "SELECT conversation_id, type, epoch, prefix, has_left, taken_seq, tries, renewed_above FROM conversation"
+            "SELECT conversation_id, type, epoch, prefix, has_left, taken_seq, tries, renewed_above, title,"
+            " activity_ms, muted_until_ms FROM conversation"
         )
         return [
             Record(
@@ -206,11 +215,9 @@ class SqliteStore:
                 bool(left),
                 tuple(held.get(id_, ())),
                 tuple(recalled.get(id_, ())),
-                taken_seq,
-                tries,
-                renewed_above,
+                *progress,
             )
-            for id_, type_, epoch, prefix, left, taken_seq, tries, renewed_above in rows
+            for id_, type_, epoch, prefix, left, *progress in rows
         ]
 
     @_finds_damage
@@ -273,6 +280,13 @@ class SqliteStore:
             "SELECT state FROM app_state WHERE conversation_id = ?", (conversation_id,)
         )
         return rows[0][0] if rows else b""
+
+    @_finds_damage
+    def unread(self, conversation_id: str, after_seq: int, user_id: str) -> int:
+        """How many stored messages above a seq are of others and not recalled."""
+        place = (conversation_id, after_seq, user_id)
+        ((count,),) = self._connection.execute(_UNREAD, (*place, _UNCOUNTED, UNREAD_MAX))
+        return int(count)
 
     @_finds_damage
     def floor(self, conversation_id: str) -> int:
@@ -338,6 +352,9 @@ class SqliteStore:
                 floor,
                 int(change.left),
                 floor,
+                change.title,
+                change.activity_ms,
+                change.muted_until_ms,
             ),
         )
         if change.floor is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from ...bus.base import Bus
 from ...errors import ContentRefusedError
@@ -102,7 +102,7 @@ class Hub:
         for user_id, reason in users.items():
             for session in self._outside(found.conversation_id, user_id):
                 self._enter(session, joined)
-                session.answer(ev.ConversationPush(found.conversation_id, found.type, reason))
+                session.answer(ev.ConversationPush(found.conversation_id, found.type, reason, found.title))
                 session.mark_behind(found.conversation_id)
         self._to_reconcile.log(found.conversation_id)
 
@@ -193,12 +193,14 @@ class Hub:
         push_volatile(ev.TypingPush(conversation_id=conversation_id, user_id=user_id), others)
         return len(others)
 
-    def push_updated(self, conversation_id: str) -> int:
+    def push_updated(self, conversation_id: str, title: str | UnsetType = UNSET) -> int:
         """Say to everybody online in a conversation that its title or owner changed. Returns to how many sessions."""
         audience = self._audiences.get(conversation_id)
         if audience is None:
             return 0
-        push_volatile(ev.ConversationPush(conversation_id, audience.type, "UPDATED"), [*audience.sessions])
+        push_volatile(
+            ev.ConversationPush(conversation_id, audience.type, "UPDATED", title), [*audience.sessions]
+        )
         return len(audience.sessions)
 
     def push_content_refused(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
 from ...core.log.audit import ChainedAct
@@ -63,12 +65,20 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
             return []
         return [_entry(log, row) for row in log.rows[max(0, after_seq, log.floor_seq) :][:limit]]
 
-    async def heads(self, user_id: str, device_id: str) -> list[base.ConversationHead]:
+    async def heads(self, user_id: str, device_id: str) -> list[base.ListedHead]:
         """The user's conversations, for one device."""
         logs = sorted(
             self._tables.of_user(user_id), key=lambda log: (-log.last_activity_ms, log.conversation_id)
         )
-        heads = [self._head(log, user_id, device_id) for log in logs]
+        heads = [
+            base.ListedHead(
+                **msgspec.structs.asdict(self._head(log, user_id, device_id)),
+                title=log.title,
+                last_activity_ms=log.last_activity_ms,
+                muted_until_ms=log.muted.get(user_id, 0),
+            )
+            for log in logs
+        ]
         return sorted(heads, key=lambda head: head.delivered_seq >= head.head_seq)
 
     def _head(self, log: Conversation, user_id: str, device_id: str | None) -> base.ConversationHead:

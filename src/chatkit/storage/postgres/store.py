@@ -285,7 +285,7 @@ class PostgresStore:
         """The log itself after a seq, whoever may see it."""
         return await self._read(reads.entries, conversation_id, after_seq, limit)
 
-    async def heads(self, user_id: str, device_id: str) -> list[base.ConversationHead]:
+    async def heads(self, user_id: str, device_id: str) -> list[base.ListedHead]:
         """The user's conversations, for one device."""
         return await self._read(reads.heads, user_id, device_id)
 

@@ -33,6 +33,7 @@ from ..base import (
     Delivery,
     Entry,
     KeptLogin,
+    ListedHead,
     MemberCursor,
     MembershipChange,
     MembershipChanges,
@@ -108,11 +109,16 @@ _DEVICE_DELIVERED = """
     ifnull((SELECT d.delivered_seq FROM device_cursor AS d WHERE d.conversation_key = c.conversation_key
         AND d.user_id = u.user_id AND d.device_id = ?{place}), u.device_seq)
 """
-_LISTED = """,
+_MUTED = """,
     ifnull((SELECT x.until_ms FROM mute AS x
-        WHERE x.conversation_key = c.conversation_key AND x.user_id = u.user_id), 0),
+        WHERE x.conversation_key = c.conversation_key AND x.user_id = u.user_id), 0)
+"""
+_LISTED = (
+    _MUTED
+    + """,
     c.history, c.owner_id, c.single_pair, c.role, c.join_seq, c.silenced_until_ms
 """
+)
 _OF_USER = """conversation_member AS m JOIN conversation AS c ON c.conversation_key = m.conversation_key"""
 _PAGE_OF_USER = f"""(
     SELECT c.*, m.role, m.join_seq, m.silenced_until_ms FROM {_OF_USER}
@@ -126,7 +132,7 @@ _RECENT_OF_USER = f"""(
     ORDER BY c.last_activity_ms DESC, c.conversation_id LIMIT ?4
 ) AS c"""  # noqa: S608 -- joined from constants of this module only
 SELECT_HEADS = (
-    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, listed="")
+    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, listed=_MUTED)
     + "WHERE m.user_id = ?1 AND m.leave_seq IS NULL "
     + "ORDER BY delivered >= c.head_seq, c.last_activity_ms DESC, c.conversation_id"
 )
@@ -366,9 +372,10 @@ def _damaged(conversation_id: str, seq: int, fault: str) -> DamagedError:
     return DamagedError(f"storage is damaged: {place}", retry_after_s=RETRY_AFTER_S)
 
 
-def heads(connection: Connection, user_id: str, device_id: str) -> list[ConversationHead]:
+def heads(connection: Connection, user_id: str, device_id: str) -> list[ListedHead]:
     """The user's conversations, for one device."""
-    return [ConversationHead(*row[:9]) for row in connection.execute(SELECT_HEADS, (user_id, device_id))]
+    rows = connection.execute(SELECT_HEADS, (user_id, device_id))
+    return [ListedHead(*row[:11], *row[12:]) for row in rows]
 
 
 def head_seqs(connection: Connection, conversation_ids: Sequence[str]) -> dict[str, tuple[str, int]]:

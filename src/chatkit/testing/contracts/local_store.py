@@ -20,6 +20,7 @@ import pytest
 from msgspec.structs import replace
 
 from ...client.store.base import Change, EncodedMessage, LocalStore, Progress
+from ...core.log.reads import UNREAD_MAX
 from ...core.resend import PendingSend
 from ...errors import ConfigurationError
 from ...types import Message
@@ -425,3 +426,24 @@ class LocalStoreContract:
         answer["c-9"] = 1
         store.want_read("c-1", 8)
         assert (answer["c-1"], store.reads()) == (7, {"c-1": 8})
+
+    def test_what_a_list_shows_is_kept_with_every_change(self, store: LocalStore) -> None:
+        store.save([change(0, floor=0, title="Tea", activity_ms=7, muted_until_ms=9)])
+        (record,) = self.reopened(store).records()
+        assert (record.title, record.activity_ms, record.muted_until_ms) == ("Tea", 7, 9)
+
+    def test_unread_are_messages_of_others_that_were_not_recalled(self, store: LocalStore) -> None:
+        others = [message(seq) for seq in range(1, 6)]
+        own = replace(message(6), sender_id="u-1")
+        joined = replace(message(7), payload={"type": "MEMBER", "op": "ADDED", "userIds": ["u-3"]})
+        withdrawn = replace(message(8), payload={"type": "RECALL", "seq": 2, "messageId": "m-2", "by": "u-2"})
+        custom = replace(message(9), payload={"type": "CUSTOM", "schema": "s", "data": 1, "fallbackText": ""})
+        store.save([change(9, *others, own, joined, withdrawn, custom, floor=0, recalled_seqs=[2])])
+
+        assert [store.unread("c-1", seq, "u-1") for seq in (0, 1, 2, 4, 5, 8, 9)] == [5, 4, 4, 2, 1, 1, 0]
+        assert store.unread("c-1", 0, "u-2") == 1
+        assert store.unread("c-2", 0, "u-1") == 0
+
+    def test_unread_stops_at_its_bound(self, store: LocalStore) -> None:
+        store.save([change(1000, *(message(seq) for seq in range(1, 1001)), floor=0)])
+        assert store.unread("c-1", 0, "u-1") == UNREAD_MAX

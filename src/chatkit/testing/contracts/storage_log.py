@@ -257,6 +257,17 @@ class PageContract:
         await do(store, send("g1", "bob", "k", at_ms=NOW + 9))
         assert [it.conversation_id for it in await store.heads("ann", "phone")] == ["g1", "g2", "g0", "g3"]
 
+    async def test_heads_say_what_a_list_shows(self, store: Store) -> None:
+        await do(
+            store, group("g", "ann", "bob"), group("h", "ann", "bob"), send("g", "bob", "k", at_ms=NOW + 3)
+        )
+        await do(store, base.Mute("g", "ann", NOW + 99))
+        shown = {it.conversation_id: it for it in await store.heads("ann", "phone")}
+        assert [(it.title, it.last_activity_ms, it.muted_until_ms) for it in (shown["g"], shown["h"])] == [
+            ("title", NOW + 3, NOW + 99),
+            ("title", NOW, 0),
+        ]
+
     async def test_unread_counts_what_others_wrote_and_did_not_recall(self, store: Store) -> None:
         async def unread() -> int:
             ((found),) = await store.conversations("ann", None, None, 1)

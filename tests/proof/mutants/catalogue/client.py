@@ -106,8 +106,7 @@ MUTANTS = (
         (
             Edit(
                 CONVERSATION,
-                "            _forget_earlier(change, first.seq - 1 if prefix == 0 and _adds(first, user_id) "
-                "else prefix)\n",
+                "            _forget_earlier(change, first.seq - 1 if is_new else prefix)\n",
                 "            change.floor = prefix\n",
             ),
         ),

@@ -207,7 +207,11 @@ MUTANTS = (
                 'row.kind == "USER" and row.seq not in log.recalled and row.sender_id != user_id',
                 'row.kind == "USER" and row.seq not in log.recalled',
             ),
-            Edit(SQLITE_READS, "AND e.kind = 'USER' AND e.sender_id <> ?2 AND", "AND e.kind = 'USER' AND"),
+            Edit(
+                SQLITE_READS,
+                "AND e.kind = 'USER' AND e.sender_id <> k.user_id AND",
+                "AND e.kind = 'USER' AND",
+            ),
         ),
         ("S16",),
     ),
@@ -448,8 +452,8 @@ MUTANTS = (
             ),
             Edit(
                 SQLITE_READS,
-                '    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, listed="")\n',
-                '    _HEAD.format(delivered="ifnull(u.delivered_seq, ?2)", source=_OF_USER, listed="")\n',
+                "    _HEAD.format(delivered=_DEVICE_DELIVERED.format(place=2), source=_OF_USER, listed=_MUTED)\n",
+                '    _HEAD.format(delivered="ifnull(u.delivered_seq, ?2)", source=_OF_USER, listed=_MUTED)\n',
             ),
         ),
         ("S13", "S14", "alarm"),

@@ -1,0 +1,186 @@
+"""The list of a user's conversations, newest activity first: from what this device holds, completed by the server.
+
+What is held is exact: unread messages are counted in the local store, and the last message is read from it. A device
+that began where another one had got to lacks what is before; that, and a title that is not known, is asked for over
+HTTP, one request for 200 conversations. What it said stays right with what comes after it, until something in it is
+recalled or read.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+from msgspec import UNSET
+
+from ..core.log.reads import PREVIEW_ENTRIES_MAX, UNREAD_MAX
+from ..errors import NotFoundError
+from ..ports import Clock
+from ..types import ConversationSummary, Message
+from ..wire import http as wire
+from ..wire.codec import JSON
+from ..wire.events import PAGE_MAX, SEQ_MAX
+from ..wire.payload import NO_MESSAGES
+from .conversation import Conversation, Conversations, Preview
+from .inbox import Batches
+from .outbox import Cursors
+from .store.base import LocalStore
+from .validate import readable
+
+Ask = Callable[[str | None, int], Awaitable[wire.ConversationsResult]]
+"""Asks the server for a page by activity: after a cursor, at most so many."""
+
+_SCAN: Final = 20
+
+
+class ConversationList:
+    """The list of one client.
+
+    Args:
+        store: Where messages are read and counted.
+        conversations: What there is.
+        cursors: How far the user has read here.
+        batches: Keeps what the server said.
+        clock: Says which mutes are over.
+    """
+
+    def __init__(
+        self,
+        store: LocalStore,
+        conversations: Conversations,
+        cursors: Cursors,
+        batches: Batches,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._conversations = conversations
+        self._cursors = cursors
+        self._batches = batches
+        self._clock = clock
+
+    def newest(self, limit: int) -> list[Conversation]:
+        """The conversations with the newest activity, by id where it is equal; without those that were left."""
+        present = (it for it in self._conversations if not it.left)
+        return heapq.nsmallest(limit, present, key=lambda it: (-it.activity_ms, it.id))
+
+    def lacks(self, conversations: Sequence[Conversation]) -> bool:
+        """Whether the server has to be asked for what a list shows of these."""
+        return any(self._lacks(it) for it in conversations)
+
+    def summary(self, conversation: Conversation) -> ConversationSummary:
+        """What a list shows of one, as far as it is known here."""
+        muted_until = conversation.muted_until_ms
+        return ConversationSummary(
+            conversation.id,
+            conversation.type,
+            conversation.title,
+            conversation.timeline.head,
+            self._read_seq(conversation),
+            conversation.activity_ms,
+            self._last_message(conversation),
+            self._unread(conversation),
+            muted_until if muted_until > self._clock.now_ms() else 0,
+        )
+
+    async def complete(self, limit: int, ask: Ask) -> None:
+        """Ask the server for the newest conversations, as far as one of them lacks something.
+
+        At most as many pages as `limit` has, and one more. Raises what `ask` raises, and UnavailableError where the
+        local store refuses.
+        """
+        cursor: str | None = None
+        for _ in range(-(-limit // PAGE_MAX) + 1):
+            asked = {it.id: it.news_count for it in self.newest(limit) if self._lacks(it)}
+            if not asked:
+                return
+            page = await ask(cursor, min(limit, PAGE_MAX))
+            found = [self._take(row) for row in page.conversations if self._is_current(row, asked)]
+            self._batches.describe(found)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def muted(self, conversation_id: str, until_ms: int) -> None:
+        """This user is not woken for a conversation until then; 0: they are."""
+        conversation = self._conversations.get(conversation_id)
+        if conversation is not None:
+            conversation.muted_until_ms = until_ms
+            conversation.news_count += 1
+            self._batches.describe([conversation])
+
+    def _is_current(self, row: wire.ConversationRow, asked: Mapping[str, int]) -> bool:
+        """Whether a row was asked for, and nothing came meanwhile that it may not know of."""
+        conversation = self._conversations.get(row.conversation_id)
+        if conversation is None or conversation.renewal is not None or conversation.epoch != row.epoch:
+            return False  # what leads there is on its way, over the connection
+        return asked.get(conversation.id) == conversation.news_count
+
+    def _take(self, row: wire.ConversationRow) -> Conversation:
+        conversation = self.one(row.conversation_id)
+        last = None if row.last_message is UNSET else readable(JSON, row.last_message)
+        conversation.preview = Preview(row.head_seq, row.read_seq, row.unread, last)
+        conversation.read_seq = max(conversation.read_seq, row.read_seq)
+        conversation.listed(row.title, row.last_activity_ts, row.muted_until)
+        return conversation
+
+    # --- what is held ---------------------------------------------------------------------------------
+
+    def _read_seq(self, conversation: Conversation) -> int:
+        return max(conversation.read_seq, self._cursors.wanted_reads.get(conversation.id, 0))
+
+    def _lacks(self, conversation: Conversation) -> bool:
+        floor, preview = self._store.floor(conversation.id), conversation.preview
+        if not conversation.title_is_known:
+            return True
+        if floor < conversation.first_seq:
+            return False  # everything that may be read is held
+        if (
+            preview is not None
+            and floor <= preview.head_seq
+            and preview.read_seq >= self._read_seq(conversation)
+        ):
+            return False
+        is_counted = self._read_seq(conversation) >= floor
+        return not (is_counted and (preview is not None or self._newest_held(conversation) is not None))
+
+    def _unread(self, conversation: Conversation) -> int:
+        """Messages of others after the read cursor; where it is before all that is held, with what the server said."""
+        after_seq, preview = self._read_seq(conversation), conversation.preview
+        before = 0
+        if (
+            preview is not None
+            and after_seq < self._store.floor(conversation.id)
+            and after_seq < preview.head_seq
+        ):
+            before = min(preview.unread, preview.head_seq - after_seq)  # some of it may have been read since
+            after_seq = preview.head_seq
+        held = self._store.unread(conversation.id, after_seq, self._conversations.user_id)
+        return min(before + held, UNREAD_MAX)
+
+    def _last_message(self, conversation: Conversation) -> Message | None:
+        held, preview = self._newest_held(conversation), conversation.preview
+        last = preview.last_message if preview is not None else None
+        if held is None or (last is not None and last.seq > held.seq):
+            return last
+        return held
+
+    def _newest_held(self, conversation: Conversation) -> Message | None:
+        """The newest message in the local store, among the newest entries."""
+        before_seq, left = SEQ_MAX, PREVIEW_ENTRIES_MAX
+        while left > 0:
+            found = self._store.messages(conversation.id, before_seq, min(_SCAN, left))
+            for message in reversed(found):
+                if message.type not in NO_MESSAGES:
+                    return message
+            if len(found) < _SCAN:
+                return None
+            before_seq, left = found[0].seq, left - len(found)
+        return None
+
+    def one(self, conversation_id: str) -> Conversation:
+        """A conversation of the list. Raises NotFoundError."""
+        conversation = self._conversations.get(conversation_id)
+        if conversation is None or conversation.left:
+            raise NotFoundError("no such conversation")
+        return conversation
