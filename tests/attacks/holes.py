@@ -170,6 +170,14 @@ _LISTED: Final = (
         "return [self._describe(it, known.get(it)) for it in dict.fromkeys(others)]",
     ),
     _hole(
+        "a search where nobody is a member",
+        "what may be read is judged of each message",
+        "storage.sqlite.search",
+        "    return [joined(connection, conversation_id, user_id).conversation.key]",
+        """    asked = "SELECT conversation_key FROM conversation WHERE conversation_id = ?"
+    return [key for (key,) in connection.execute(asked, (conversation_id,))]""",
+    ),
+    _hole(
         "a token for any device",
         "the device is what HELLO says",
         "server.login",

@@ -18,7 +18,9 @@ from chatkit import (
     ChatServer,
     ConfigurationError,
     ForbiddenError,
+    Limits,
     NotFoundError,
+    Rate,
     ServerConfig,
     asgi_app,
 )
@@ -172,6 +174,14 @@ async def test_no_query_is_a_program(query: str) -> None:
             assert [row["message"]["payload"]["text"] for row in answer.json()["results"]] == [
                 f"hello {query} there"
             ]
+
+
+async def test_a_user_has_so_many_searches() -> None:
+    limits = Limits(searches_per_user=Rate(0.001, 2))
+    async with world(config=ServerConfig(search=True, limits=limits)) as it:
+        answers = [(await it.get(user, q="x")).json().get("code") for user in ("ann", "ann", "ann", "ben")]
+
+        assert answers == [None, None, "RATE_LIMITED", None]
 
 
 async def test_the_sdk_refuses_what_the_server_would() -> None:

@@ -48,6 +48,7 @@ class SearchApi:
             call.number("before", ev.SEQ_MAX, least=1),
         )
         limit = min(call.limit(_LIMIT), SEARCH_LIMIT_MAX)
+        self._server.allowance.search(call.user_id)
         async with self._server.reads.turn(call.user_id):
             page = await self._server.searching.search(wanted, given.get("cursor") or None, limit)
         return json_response(

@@ -37,6 +37,7 @@ class Allowance:
         self._adds: RateLimiter[str] = RateLimiter(limits.members_added_per_user)
         self._added: RateLimiter[str] = RateLimiter(limits.added_per_user)
         self._reports: RateLimiter[str] = RateLimiter(limits.reports_per_user)
+        self._searches: RateLimiter[str] = RateLimiter(limits.searches_per_user)
         self.limits_new_devices = limits.new_devices_per_user is not None
 
     def send(self, user_id: str, conversation_id: str, now_s: float) -> None:
@@ -60,6 +61,10 @@ class Allowance:
     def report(self, user_id: str) -> None:
         """A report of a message. Raises RateLimitedError."""
         self._take("reports", (self._reports, user_id, 1.0))
+
+    def search(self, user_id: str) -> None:
+        """A page of a search. Raises RateLimitedError."""
+        self._take("searches", (self._searches, user_id, 1.0))
 
     def event(self, user_id: str, now_s: float) -> None:
         """Any event of a connection. Raises RateLimitedError."""

@@ -42,6 +42,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         members_added_per_user: Users whom a user makes members of something, those at creation among them.
         added_per_user: How often others may make a user a member of something; beyond it they are refused.
         reports_per_user: Messages that a user reports; a second report of one counts too.
+        searches_per_user: Searches of a user, each page one.
         connections_per_address: Open connections from one address.
         logins_pending_per_address: Open connections from one address that have not logged in.
         new_connections_per_address: Connections taken in from one address, and HTTP requests whose login fails
@@ -65,6 +66,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     members_added_per_user: Rate | None = Rate(2_000 / 3600, 2_000)
     added_per_user: Rate | None = Rate(200 / 3600, 200)
     reports_per_user: Rate | None = Rate(30 / 3600, 30)
+    searches_per_user: Rate | None = Rate(5, 50)
     connections_per_address: int = 1_000
     logins_pending_per_address: int = 100
     new_connections_per_address: Rate | None = Rate(50, 500)
@@ -102,6 +104,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             members_added_per_user=None,
             added_per_user=None,
             reports_per_user=None,
+            searches_per_user=None,
             connections_per_address=_NO_BOUND,
             logins_pending_per_address=_NO_BOUND,
             new_connections_per_address=None,
