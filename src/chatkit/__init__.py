@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from .client.events import Delivery as Delivery
     from .client.events import Disconnected as Disconnected
     from .client.events import EpochChanged as EpochChanged
+    from .client.events import MessageEdited as MessageEdited
     from .client.events import MessageHeld as MessageHeld
     from .client.events import MessageRecalled as MessageRecalled
     from .client.events import MessageReceived as MessageReceived
     from .client.events import MessageSent as MessageSent
     from .client.events import PresenceChanged as PresenceChanged
+    from .client.events import ReactionChanged as ReactionChanged
     from .client.events import ReceiptChanged as ReceiptChanged
     from .client.events import ReceiptCounts as ReceiptCounts
     from .client.events import Reconnecting as Reconnecting
@@ -87,13 +89,16 @@ if TYPE_CHECKING:
     from .server.moderation.verdicts import Submission as Submission
     from .server.server import ChatServer as ChatServer
     from .types import ConversationSummary as ConversationSummary
+    from .types import Edit as Edit
     from .types import Explanation as Explanation
     from .types import Fact as Fact
     from .types import HeldMessage as HeldMessage
     from .types import Identity as Identity
     from .types import Member as Member
     from .types import Message as Message
+    from .types import MessageRef as MessageRef
     from .types import Payload as Payload
+    from .types import Reaction as Reaction
     from .types import Receipt as Receipt
     from .types import Report as Report
     from .types import ReviewOutcome as ReviewOutcome
@@ -114,7 +119,8 @@ else:
             "client.client": "ChatClient",
             "client.config": "ClientConfig",
             "client.events": "CaughtUp Connected Connecting ConversationChanged ConversationListChanged Delivery"
-            " Disconnected EpochChanged MessageHeld MessageRecalled MessageReceived MessageSent PresenceChanged"
+            " Disconnected EpochChanged MessageEdited MessageHeld MessageRecalled MessageReceived MessageSent"
+            " PresenceChanged ReactionChanged"
             " ReceiptChanged ReceiptCounts Reconnecting SendFailed Taken Typing",
             "errors": "BadRequestError ChatkitError ClosedError ConfigurationError ConflictError ContentRefusedError"
             " ForbiddenError HeldError NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError"
@@ -137,8 +143,8 @@ else:
             "server.moderation.config": "ModerationConfig",
             "server.moderation.verdicts": "Allow Hold Moderator ModeratorVerdict Refuse Rewrite Submission",
             "server.server": "ChatServer",
-            "types": "ConversationSummary Explanation Fact HeldMessage Identity Member Message Payload Receipt Report "
-            "ReviewOutcome SearchHit SearchPage Sent UserPresence",
+            "types": "ConversationSummary Edit Explanation Fact HeldMessage Identity Member Message MessageRef Payload"
+            " Reaction Receipt Report ReviewOutcome SearchHit SearchPage Sent UserPresence",
         }.items()
         for name in names.split()
     }

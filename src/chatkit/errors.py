@@ -13,6 +13,7 @@ The tree::
     │   ├── NotFoundError            NOT_FOUND             404
     │   ├── ConflictError            CONFLICT              409
     │   ├── RecallWindowPassedError  RECALL_WINDOW_PASSED  409
+    │   ├── EditWindowPassedError    EDIT_WINDOW_PASSED    409
     │   ├── TooLargeError            TOO_LARGE             413
     │   ├── ContentRefusedError      CONTENT_REFUSED       422
     │   ├── HeldError                HELD                  409  retryable
@@ -152,6 +153,13 @@ class RecallWindowPassedError(RefusedError):
     """The message is too old to be recalled."""
 
     code = "RECALL_WINDOW_PASSED"
+    status = 409
+
+
+class EditWindowPassedError(RefusedError):
+    """The message is too old to be edited."""
+
+    code = "EDIT_WINDOW_PASSED"
     status = 409
 
 
@@ -346,6 +354,7 @@ _REFUSALS: tuple[type[RefusedError], ...] = (
     NotFoundError,
     ConflictError,
     RecallWindowPassedError,
+    EditWindowPassedError,
     TooLargeError,
     ContentRefusedError,
     HeldError,

@@ -50,6 +50,50 @@ class Identity(msgspec.Struct, frozen=True):
     issued_at_ms: int | None = None
 
 
+class Edit(msgspec.Struct, frozen=True):
+    """What a message says by its latest edit.
+
+    Attributes:
+        seq: Of the EDIT entry.
+        server_ts: Unix milliseconds when that was stored.
+        payload: What takes the place of the message's payload; None where the EDIT entry is in the server's archive
+            and has not been read.
+    """
+
+    seq: int
+    server_ts: int
+    payload: Payload | None
+
+
+class Reaction(msgspec.Struct, frozen=True):
+    """How many react to a message in one way.
+
+    Attributes:
+        reaction: An emoji, or any other short text.
+        count: How many; where there are more than are named, a little off until the message is fetched again.
+        user_ids: Who, the first first; of many the first 50.
+    """
+
+    reaction: str
+    count: int
+    user_ids: tuple[str, ...]
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """What was said of a message up to the entry `as_of_seq`: its latest edit, and its reactions, the oldest first."""
+
+    as_of_seq: int
+    edit: Edit | None = None
+    reactions: tuple[Reaction, ...] = ()
+
+
+class MessageRef(msgspec.Struct, frozen=True):
+    """Which message another one names: its id, and its place in the same log."""
+
+    message_id: str
+    seq: int
+
+
 class Message(msgspec.Struct, frozen=True):
     """One entry of a conversation's log, as one of its members sees it.
 
@@ -59,8 +103,9 @@ class Message(msgspec.Struct, frozen=True):
         message_id: Opaque global id of the entry.
         sender_id: Author; of entries made by the server, whoever caused them.
         server_ts: Unix milliseconds when the entry was stored.
-        payload: Content; `{"type": "RECALLED"}` once recalled.
+        payload: What was sent, for ever; `{"type": "RECALLED"}` once recalled. How it reads now is `content`.
         client_msg_id: The author's own key; known only to the author's devices.
+        marks: What was said of it later, as far as this device knows; None: nothing.
     """
 
     conversation_id: str
@@ -70,17 +115,44 @@ class Message(msgspec.Struct, frozen=True):
     server_ts: int
     payload: Payload
     client_msg_id: str | None = None
+    marks: Marks | None = None
 
     @property
     def type(self) -> str:
-        """The payload's type: TEXT, IMAGE, VOICE, FILE, CUSTOM, MEMBER, RECALL, RECALLED, or a newer one."""
+        """The payload's type: TEXT, IMAGE, VOICE, FILE, CUSTOM, EDIT, REACTION, MEMBER, RECALL, RECALLED, or one of a
+        newer server."""
         kind = self.payload.get("type")
         return kind if isinstance(kind, str) else ""
 
     @property
+    def edit(self) -> Edit | None:
+        """The latest edit; None if it was not edited."""
+        return None if self.marks is None else self.marks.edit
+
+    @property
+    def reactions(self) -> tuple[Reaction, ...]:
+        """Who reacts to it, the oldest first."""
+        return () if self.marks is None else self.marks.reactions
+
+    @property
+    def content(self) -> Payload:
+        """How it reads now: the payload of the latest edit, if there is one, else its own."""
+        return self.payload if self.edit is None or self.edit.payload is None else self.edit.payload
+
+    @property
+    def reply_to(self) -> MessageRef | None:
+        """The earlier message that it answers; None if it answers none."""
+        named = self.payload.get("replyTo")
+        if not isinstance(named, dict):
+            return None
+        message_id, seq = named.get("messageId"), named.get("seq")
+        return MessageRef(message_id, seq) if isinstance(message_id, str) and type(seq) is int else None
+
+    @property
     def text(self) -> str:
-        """The text of a TEXT; the fallback text of any other type; empty if there is none."""
-        value = self.payload.get("text") if self.type == "TEXT" else self.payload.get("fallbackText")
+        """The text of a TEXT as it reads now; the fallback text of any other type; empty if there is none."""
+        content = self.content
+        value = content.get("text") if content.get("type") == "TEXT" else content.get("fallbackText")
         return value if isinstance(value, str) else ""
 
 

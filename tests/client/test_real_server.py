@@ -18,15 +18,17 @@ from chatkit.client.events import (
     ChatEvent,
     Connected,
     ConversationChanged,
+    MessageEdited,
     MessageRecalled,
     MessageReceived,
+    ReactionChanged,
     ReceiptChanged,
     Reconnecting,
     Typing,
 )
 from chatkit.client.store.sqlite import SqliteStore
 from chatkit.errors import BadRequestError, ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError
-from chatkit.types import Message
+from chatkit.types import Message, MessageRef, Reaction
 
 from ..blackbox.server_process import ServerProcess
 from ..blackbox.tokens import token
@@ -104,6 +106,73 @@ async def test_the_whole_story_between_two_users(server: ServerProcess, alice: C
         assert [message.type for message in await b.history(id_)] == ["MEMBER", "RECALLED", "RECALL"]
         with pytest.raises(NotFoundError):
             await b.recall("1-nothing-1")
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+async def test_edits_reactions_and_replies_reach_who_is_here_and_who_was_away(
+    server: ServerProcess, alice: ChatApi, codec: str
+) -> None:
+    id_ = (await alice.create_conversation("SINGLE", ["alice", "bob"])).conversation_id
+    async with (
+        device(server, "alice", "phone", codec=codec) as a,
+        device(server, "bob", "pc", codec=codec) as b,
+    ):
+        await until(b, CaughtUp)
+        sent = await a.send(id_, "helo")
+        made = await a.edit(sent, "hello")
+        edited = await until(b, MessageEdited)
+        assert isinstance(edited, MessageEdited)
+        assert (edited.message_id, edited.seq, edited.by) == (sent.message_id, sent.seq, "alice")
+        assert (edited.edit.seq, edited.edit.payload) == (made.seq, {"type": "TEXT", "text": "hello"})
+
+        (message,) = [it for it in await b.history(id_) if it.seq == sent.seq]
+        assert (message.text, message.payload["text"]) == ("hello", "helo")
+        await b.react(message, "👍")
+        await b.react(message, "🎉")
+        await b.react(message, "🎉", removed=True)
+        reply = await b.send(id_, "hello you", reply_to=message)
+        changes = [await until(a, ReactionChanged) for _ in range(3)]
+        assert [
+            (it.reaction, it.removed, it.user_id) for it in changes if isinstance(it, ReactionChanged)
+        ] == [
+            ("👍", False, "bob"),
+            ("🎉", False, "bob"),
+            ("🎉", True, "bob"),
+        ]
+        with pytest.raises(ForbiddenError):
+            await b.edit(message, "mine")
+        with pytest.raises(BadRequestError):
+            await b.react(message, "")
+        with pytest.raises(BadRequestError):
+            await b.edit("2a-9f2c4e61a0-2f0d", "no message")  # type: ignore[arg-type]
+        with pytest.raises(BadRequestError):
+            await b.edit(made, "an edit is no message")
+
+    async with device(server, "bob", "tablet", codec=codec) as late:
+        await until(late, CaughtUp)
+        shown = {it.seq: it for it in await late.history(id_)}
+    assert (shown[sent.seq].text, shown[sent.seq].reactions) == ("hello", (Reaction("👍", 1, ("bob",)),))
+    assert shown[reply.seq].reply_to == MessageRef(sent.message_id, sent.seq)
+    (fetched,) = [it for it in await whole_log(alice, id_) if it.seq == sent.seq]
+    assert (fetched.content, fetched.reactions) == (shown[sent.seq].content, shown[sent.seq].reactions)
+
+
+async def test_a_recall_takes_edits_along_on_every_device(
+    server: ServerProcess, alice: ChatApi, tmp_path: Path
+) -> None:
+    id_ = (await alice.create_conversation("SINGLE", ["alice", "bob"])).conversation_id
+    path = tmp_path / "bob.db"
+    async with device(server, "alice", "phone") as a, device(server, "bob", "pc", store=path) as b:
+        await until(b, CaughtUp)
+        sent = await a.send(id_, "CANARY-1")
+        made = await a.edit(sent, "CANARY-2")
+        await until(b, MessageEdited)
+        await a.recall(sent.message_id)
+        await until(b, MessageRecalled)
+        shown = {it.seq: it for it in await b.history(id_)}
+        assert [shown[seq].payload for seq in (sent.seq, made.seq)] == [{"type": "RECALLED"}] * 2
+        assert shown[sent.seq].text == ""
+    assert b"CANARY" not in b"".join(it.read_bytes() for it in tmp_path.glob("bob.db*"))
 
 
 async def test_who_was_away_gets_everything_on_every_device(server: ServerProcess, alice: ChatApi) -> None:

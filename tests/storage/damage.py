@@ -296,7 +296,8 @@ DAMAGES = (
     Damage("a type that there is not", "UPDATE conversation SET type = 'GROPU' WHERE conversation_id = 'g'",
            "row", "conversation g has a row in conversation that breaks CHECK (type IN ('SINGLE', 'GROUP'))"),
     Damage("an entry of no kind", "UPDATE message SET kind = 'SYSTEM' WHERE conversation_key = 2 AND seq = 9",
-           "row", "conversation h has a row in message that breaks CHECK (kind IN ('USER', 'MEMBER', 'RECALL'))"),
+           "row", "conversation h has a row in message that breaks "
+           "CHECK (kind IN ('USER', 'MEMBER', 'RECALL', 'EDIT', 'REACTION'))"),
     # What the server's own entries say.
     Damage("a change of members that names none",
            """UPDATE message SET payload = CAST('{"type":"MEMBER","op":"CREATED"}' AS BLOB) """

@@ -11,7 +11,16 @@ import asyncpg
 import pytest
 
 from chatkit.storage import base
-from chatkit.storage.postgres import PostgresStore, audit, deliveries, moderation, person, reads, trail
+from chatkit.storage.postgres import (
+    PostgresStore,
+    audit,
+    deliveries,
+    moderation,
+    person,
+    reads,
+    references,
+    trail,
+)
 from chatkit.testing.contracts.storage_commands import device, do, group, send, single
 from chatkit.testing.contracts.storage_reopening import everything, live, opened
 from tests.servers.postgres import PostgresServer, serving
@@ -67,9 +76,11 @@ async def test_a_batch_takes_four_round_trips_however_long_it_is(
     await do(store, *(single(f"s{n}", "ann", f"u{n}") for n in range(many)))
     await do(store, *(send(f"{kind}{n}", "ann", "first") for kind in "gs" for n in range(many)))
     trips = Trips(monkeypatch)
-    outcomes = await store.commit([make(n) for n in range(many) for make in BATCHES[name]])
+    commands = [make(n) for n in range(many) for make in BATCHES[name]]
+    outcomes = await store.commit(commands)
 
-    assert trips.count == ROUND_TRIPS
+    recalls = any(isinstance(it, base.Recall) for it in commands)
+    assert trips.count == ROUND_TRIPS + 2 * recalls, "a recall looks for edits, and takes reactions along"
     refusals = [it for it in outcomes if isinstance(it, base.Refused)]
     assert not refusals, refusals[0]
 
@@ -93,7 +104,7 @@ async def test_a_list_by_activity_takes_a_bounded_number_of_round_trips(
 
 STATEMENTS = {
     name: sql
-    for module in (reads, deliveries, trail, audit, person, moderation)
+    for module in (reads, deliveries, trail, audit, person, moderation, references)
     for name, sql in vars(module).items()
     if name.startswith("SELECT_")
 }

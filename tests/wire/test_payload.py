@@ -32,9 +32,7 @@ def test_payload_must_be_an_object(payload: Any) -> None:
         canonical(payload)
 
 
-@pytest.mark.parametrize(
-    "kind", ["RECALL", "MEMBER", "RECALLED", "EDIT", "REACTION", "ROLE", "PINNED", "text", "", "X"]
-)
+@pytest.mark.parametrize("kind", ["RECALL", "MEMBER", "RECALLED", "ROLE", "PINNED", "text", "", "X"])
 def test_types_that_clients_may_not_send(kind: str) -> None:
     with pytest.raises(BadRequestError, match="type"):
         canonical(
@@ -211,7 +209,54 @@ def test_order_of_keys_does_not_matter() -> None:
 
 
 def test_unknown_fields_are_kept() -> None:
-    assert msgspec.json.decode(canonical({**TEXT, "replyTo": "m-1"})) == {**TEXT, "replyTo": "m-1"}
+    assert msgspec.json.decode(canonical({**TEXT, "mood": "m-1"})) == {**TEXT, "mood": "m-1"}
+
+
+NAMED = {"messageId": "2a-9f2c4e61a0-2f0d", "seq": 7}
+EDIT = {"type": "EDIT", **NAMED, "payload": TEXT}
+REACTION = {"type": "REACTION", **NAMED, "reaction": "+1"}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        EDIT,
+        {**EDIT, "payload": {"type": "CUSTOM", "schema": "s", "data": 1, "fallbackText": "f"}},
+        REACTION,
+        {**REACTION, "removed": True, "more": [1]},
+        {**TEXT, "replyTo": NAMED},
+        {**TEXT, "replyTo": {**NAMED, "more": 1}},
+    ],
+)
+def test_a_message_may_name_an_earlier_one(payload: Any) -> None:
+    assert msgspec.json.decode(canonical(payload)) == payload
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        ({**EDIT, "payload": "better"}, "object"),
+        ({**EDIT, "payload": EDIT}, "`type` must be one of TEXT"),
+        ({**EDIT, "payload": REACTION}, "`type` must be one of TEXT"),
+        ({**EDIT, "payload": {"type": "IMAGE", "mime": "a/b", "bytes": 1}}, "blobId"),
+        ({**EDIT, "payload": {**TEXT, "replyTo": NAMED}}, "replyTo"),
+        ({**EDIT, "replyTo": NAMED}, "replyTo"),
+        ({**REACTION, "replyTo": NAMED}, "replyTo"),
+        ({"type": "EDIT", "payload": TEXT}, "messageId"),
+        ({**EDIT, "messageId": "no id!"}, "messageId"),
+        ({**EDIT, "seq": 0}, "seq"),
+        ({**EDIT, "seq": "7"}, "seq"),
+        ({**REACTION, "reaction": ""}, "reaction"),
+        ({**REACTION, "reaction": "x" * 65}, "reaction"),
+        ({**REACTION, "removed": 1}, "removed"),
+        ({**TEXT, "replyTo": None}, "replyTo"),
+        ({**TEXT, "replyTo": "m-1"}, "replyTo"),
+        ({**TEXT, "replyTo": {"messageId": "m-1"}}, "seq"),
+    ],
+)
+def test_what_names_a_message_in_a_wrong_way(payload: Any, words: str) -> None:
+    with pytest.raises(BadRequestError, match=words):
+        canonical(payload)
 
 
 def test_the_tombstone_is_canonical() -> None:

@@ -76,6 +76,7 @@ from .validate import (
     check_user_id,
     check_user_ids,
     end_of_mute_ms,
+    marks_of,
     moment_ms,
 )
 
@@ -801,12 +802,12 @@ def _member(row: wire.MemberRow) -> Member:
 
 def _page(page: wire.PageResult) -> MessagePage:
     """With its payloads decoded. Raises ProtocolError for one that is no object."""
-    messages = [_message(entry) for entry in page.messages]
+    messages = [_message(entry, page.head_seq) for entry in page.messages]
     return MessagePage(page.conversation_id, page.epoch, page.head_seq, messages, page.up_to_seq, page.more)
 
 
-def _message(entry: ev.LogEntry) -> Message:
-    """With its payload decoded. Raises ProtocolError for one that is no object."""
+def _message(entry: ev.LogEntry, head_seq: int = 0) -> Message:
+    """With its payload decoded, as it reads at a head. Raises ProtocolError for one that is no object."""
     return Message(
         entry.conversation_id,
         entry.seq,
@@ -815,6 +816,7 @@ def _message(entry: ev.LogEntry) -> Message:
         entry.server_ts,
         JSON.payload(entry.payload),
         entry.client_msg_id if isinstance(entry.client_msg_id, str) else None,
+        marks_of(JSON, entry, head_seq),
     )
 
 
@@ -827,7 +829,7 @@ def _summary(row: ConversationRow) -> ConversationSummary:
         row.head_seq,
         row.read_seq,
         row.last_activity_ts,
-        None if row.last_message is UNSET else _message(row.last_message),
+        None if row.last_message is UNSET else _message(row.last_message, row.head_seq),
         row.unread,
         row.muted_until,
     )

@@ -25,7 +25,16 @@ from ..observability.instrument import Instrument, Instruments
 from ..ports import Ports
 from ..transport.base import Connector
 from ..transport.network import Network
-from ..types import ConversationSummary, Message, MessageStatus, Payload, SearchPage, Sent, UserPresence
+from ..types import (
+    ConversationSummary,
+    Message,
+    MessageRef,
+    MessageStatus,
+    Payload,
+    SearchPage,
+    Sent,
+    UserPresence,
+)
 from ..wire import events as ev
 from ..wire.http import FOR_EVER_MS
 from ._http import ATTEMPTS_MAX, Http
@@ -51,7 +60,10 @@ from .validate import (
     check_limit,
     check_message_id,
     check_seq,
+    edit_payload,
     end_of_mute_ms,
+    reaction_payload,
+    reply,
     wait_of,
 )
 
@@ -344,6 +356,7 @@ class ChatClient:
         conversation_id: str,
         content: str | Payload,
         *,
+        reply_to: Message | Sent | MessageRef | None = None,
         client_msg_id: str | None = None,
         timeout: float | None = None,
     ) -> Sent:
@@ -355,6 +368,7 @@ class ChatClient:
         Args:
             conversation_id: Where to.
             content: A text, or a payload (docs/protocol.md#payloads).
+            reply_to: An earlier message of the conversation that it answers.
             client_msg_id: Its key for ever; made here by default. The same call again gives the same answer.
             timeout: Seconds to wait; `send_timeout_s` by default.
 
@@ -376,12 +390,68 @@ class ChatClient:
         runtime.status.check_running()
         runtime.batches.check_in_step()
         check_conversation_id(conversation_id)
-        payload = canonical_of(content)
+        payload = canonical_of(content if reply_to is None else reply(content, reply_to))
         key = self._new_key() if client_msg_id is None else client_msg_id
         check_client_msg_id(key)
         wait_s = wait_of(timeout, self._config.send_timeout_s)
         runtime.outbox.submit(conversation_id, key, payload)
         return await runtime.outbox.outcome(conversation_id, key, wait_s)
+
+    async def edit(
+        self,
+        message: Message | Sent,
+        content: str | Payload,
+        *,
+        client_msg_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Sent:
+        """Say one's own message in other words; `history` shows them in its place, and what was said before stays.
+
+        It is an entry of its own, and goes the way of `send`: queued, resent, stored once, in order.
+
+        Args:
+            message: Which one: as it came, or as it was sent.
+            content: What is to be shown, a text or a payload.
+            client_msg_id: The key of this edit.
+            timeout: As of `send`.
+
+        Raises:
+            ForbiddenError: Somebody else's message, or one that was recalled.
+            EditWindowPassedError: Too late.
+            ChatkitError: As `send`.
+
+        Source: docs/protocol.md#edit
+        """
+        payload = edit_payload(message, content)
+        return await self.send(message.conversation_id, payload, client_msg_id=client_msg_id, timeout=timeout)
+
+    async def react(
+        self,
+        message: Message | Sent,
+        reaction: str,
+        *,
+        removed: bool = False,
+        client_msg_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Sent:
+        """React to a message with an emoji or other short text, or (`removed`) no more; it goes the way of `send`.
+
+        Args:
+            message: Which one: as it came, or as it was sent.
+            reaction: 1 to 64 characters.
+            removed: Whether the reaction is taken back.
+            client_msg_id: The key of this entry.
+            timeout: As of `send`.
+
+        Raises:
+            BadRequestError: More reactions than one message, or one user, may have.
+            ForbiddenError: The message was recalled.
+            ChatkitError: As `send`.
+
+        Source: docs/protocol.md#reaction
+        """
+        payload = reaction_payload(message, reaction, removed=removed)
+        return await self.send(message.conversation_id, payload, client_msg_id=client_msg_id, timeout=timeout)
 
     def pending(self) -> list[PendingMessage]:
         """The messages of this device that have no answer yet, oldest first; at most `pending_max`.

@@ -13,21 +13,24 @@ import msgspec
 from msgspec import UnsetType
 
 from ..core.cursors import RECEIPT_MEMBERS_MAX
+from ..core.marks import named_seq
 from ..core.renewal import Renewal
 from ..core.resend import Key
 from ..core.timeline import HELD_BYTES_MAX, HeldBytes, Step, Timeline, recall_target
 from ..errors import ChatkitError, HeldError, NotFoundError, ProtocolError
-from ..types import ConversationType, Message, MessageStatus, Receipt, Sent
+from ..types import ConversationType, Edit, Message, MessageStatus, Receipt, Sent
 from ..wire import events as ev
 from ..wire.payload import NO_ACTIVITY
 from .events import (
     ChatEvent,
     Delivery,
     EpochChanged,
+    MessageEdited,
     MessageHeld,
     MessageRecalled,
     MessageReceived,
     MessageSent,
+    ReactionChanged,
     ReceiptChanged,
     ReceiptCounts,
     SendFailed,
@@ -651,8 +654,23 @@ def delivery_of(message: Message, epoch: str) -> Delivery:
 
 
 def _event(message: Message) -> ChatEvent:
+    target = named_seq(message)
+    if target is not None:
+        return _said(message, target)
     target = recall_target(message)
     if target is None:
         return MessageReceived(message)
     message_id, by = message.payload.get("messageId", ""), message.payload.get("by", message.sender_id)
     return MessageRecalled(message.conversation_id, str(message_id), target, str(by))
+
+
+def _said(message: Message, target: int) -> ChatEvent:
+    """What an EDIT or REACTION entry says; one that says nothing readable comes as it is."""
+    payload, message_id = message.payload, str(message.payload.get("messageId", ""))
+    place = (message.conversation_id, message_id, target, message.sender_id)
+    content, reaction = payload.get("payload"), payload.get("reaction")
+    if message.type == "EDIT" and isinstance(content, dict):
+        return MessageEdited(*place, Edit(message.seq, message.server_ts, content))
+    if message.type == "REACTION" and isinstance(reaction, str):
+        return ReactionChanged(*place, reaction, payload.get("removed") is True, message.seq)
+    return MessageReceived(message)

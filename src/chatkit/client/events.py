@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from ..errors import ChatkitError
-from ..types import ConversationType, Message, PresenceState, Receipt, Sent
+from ..types import ConversationType, Edit, Message, PresenceState, Receipt, Sent
 
 
 class Connecting(msgspec.Struct, frozen=True):
@@ -67,6 +67,35 @@ class MessageRecalled(msgspec.Struct, frozen=True):
     message_id: str
     seq: int
     by: str
+
+
+class MessageEdited(msgspec.Struct, frozen=True):
+    """The author of the message at `seq` says it in other words: show `edit.payload` in its place.
+
+    The message itself stays as it was sent, and so do earlier edits; `history` shows the latest. It may be of a message
+    that this user does not see.
+    """
+
+    conversation_id: str
+    message_id: str
+    seq: int
+    by: str
+    edit: Edit
+
+
+class ReactionChanged(msgspec.Struct, frozen=True):
+    """A user reacts to the message at `seq`, or (`removed`) does so no more.
+
+    `reaction_seq` is the place of the entry that says so. It may change nothing, where a user said it twice.
+    """
+
+    conversation_id: str
+    message_id: str
+    seq: int
+    user_id: str
+    reaction: str
+    removed: bool
+    reaction_seq: int
 
 
 class MessageSent(msgspec.Struct, frozen=True):
@@ -191,8 +220,10 @@ ChatEvent = (
     | MessageReceived
     | MessageRecalled
     | MessageSent
+    | MessageEdited
     | MessageHeld
     | SendFailed
+    | ReactionChanged
     | ReceiptChanged
     | ReceiptCounts
     | Typing

@@ -7,6 +7,7 @@ from functools import partial
 
 import anyio
 
+from ..core.marks import marked
 from ..core.timeline import tombstone
 from ..errors import NotFoundError, ProtocolError
 from ..types import Message
@@ -91,7 +92,7 @@ class History:
             ChatkitError: What the request raises.
         """
         page = await self._page(conversation_id, after_seq, end_seq, history=False)
-        messages = [message for message in all_readable(self._codec, page.messages) if message.seq <= end_seq]
+        messages = [message for message in all_readable(self._codec, page) if message.seq <= end_seq]
         covered_seq = end_seq if page.up_to_seq >= page.head_seq else min(end_seq, page.up_to_seq)
         return self._blanked(conversation_id, page.epoch, messages), covered_seq
 
@@ -167,7 +168,7 @@ class History:
             page = await self._page(conversation_id, last_seq, end)
             if page.epoch != epoch or page.head_seq < end:
                 raise _RenewedError
-            messages += all_readable(self._codec, page.messages)
+            messages += all_readable(self._codec, page)
             last_seq = page.up_to_seq
         return [message for message in messages if message.seq <= end]
 
@@ -188,12 +189,20 @@ class History:
         return page
 
     def _blanked(self, conversation_id: str, epoch: str, messages: list[Message]) -> list[Message]:
-        """Recalls of this log that came while the entries were fetched win."""
+        """As they read now: recalls of this log that came while the entries were fetched win."""
         conversation = self._conversations.get(conversation_id)
         if conversation is None or conversation.renewal is not None or conversation.timeline.epoch != epoch:
             return messages
         recalled = conversation.recalled_lately
-        return [tombstone(message) if message.seq in recalled else message for message in messages]
+        shown = [tombstone(message) if message.seq in recalled else message for message in messages]
+        return self._marked(conversation_id, shown)
+
+    def _marked(self, conversation_id: str, messages: list[Message]) -> list[Message]:
+        """With what is held of what was said of them later."""
+        if not messages:
+            return messages
+        naming = self._store.naming(conversation_id, messages[0].seq, messages[-1].seq)
+        return marked(messages, [*messages, *naming])
 
 
 async def _downwards(

@@ -249,7 +249,7 @@ class Inbox:
             with self._batches.batch() as effects:
                 self._gone(effects, pulled.conversation)
             return
-        messages = all_readable(self._codec, pulled.page.messages)
+        messages = all_readable(self._codec, pulled.page)
         with self._batches.batch() as effects:
             self._page(effects, pulled.conversation, pulled.last_seq, pulled.page, messages)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Protocol, cast, runtime_checkable
 
 import msgspec
+from msgspec import UnsetType
 
 from .._arguments import list_of_ids
 from ..errors import BadRequestError, ConfigurationError, ProtocolError
-from ..types import Message, Payload
+from ..types import Edit, Marks, Message, MessageRef, Payload, Reaction, Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
 from ..wire.http import UnixMs, UserIds
@@ -127,7 +127,8 @@ def check_numbers(event: msgspec.Struct) -> None:
             check_numbers(value)
         elif isinstance(value, list):
             for item in value:
-                check_numbers(item)
+                if isinstance(item, msgspec.Struct):
+                    check_numbers(item)
 
 
 def address_of(url: Address, name: str) -> str:
@@ -159,17 +160,54 @@ def payload_of(content: str | Payload) -> Payload:
     return {"type": "TEXT", "text": content} if isinstance(content, str) else content
 
 
+def reply(content: str | Payload, to: Message | Sent | MessageRef) -> Payload:
+    """A message that answers an earlier one."""
+    _check_names(to)
+    payload = payload_of(content)
+    if not isinstance(payload, dict):
+        return payload  # which `canonical_of` refuses
+    return {**payload, "replyTo": {"messageId": to.message_id, "seq": to.seq}}
+
+
+def edit_payload(message: Message | Sent, content: str | Payload) -> Payload:
+    """An EDIT of an earlier message."""
+    _check_names(message)
+    named = {"messageId": message.message_id, "seq": message.seq}
+    return {"type": "EDIT", **named, "payload": payload_of(content)}
+
+
+def reaction_payload(message: Message | Sent, reaction: str, *, removed: bool) -> Payload:
+    """A REACTION to an earlier message."""
+    _check_names(message)
+    named = {"messageId": message.message_id, "seq": message.seq}
+    said = {"type": "REACTION", **named, "reaction": reaction}
+    return {**said, "removed": True} if removed else said
+
+
+def _check_names(message: object) -> None:
+    if not isinstance(message, Message | Sent | MessageRef):
+        raise BadRequestError(f"a message is named by a Message or Sent, not by {type(message).__name__}")
+
+
 def canonical_of(content: str | Payload) -> bytes:
     """The canonical form of a text or payload. Raises BadRequestError or TooLargeError."""
     return canonical(payload_of(content))
 
 
-def readable(codec: Codec, entry: Logged) -> Message | None:
-    """An entry with its payload decoded; None, and a warning, for one that nobody can read or keep."""
+def readable(codec: Codec, entry: Logged, head_seq: int = 0) -> Message | None:
+    """An entry with its payload decoded; None, and a warning, for one that nobody can read or keep.
+
+    Args:
+        codec: Decodes payloads.
+        entry: As it came.
+        head_seq: Of its page: how the entry stood then is what the page says.
+    """
     try:
-        message = _message(codec, entry)
+        message = _message(codec, entry, head_seq)
         if codec.binary:
-            msgspec.json.encode(message.payload)  # MessagePack can say more than a local store can keep
+            msgspec.json.encode(
+                (message.payload, message.marks)
+            )  # more than a local store can keep fits MessagePack
     except (ProtocolError, TypeError, ValueError, OverflowError, RecursionError) as error:
         logger.warning("entry %d of %s cannot be read: %s", entry.seq, entry.conversation_id, error)
         return None
@@ -189,13 +227,26 @@ def stored_payload(codec: Codec, ack: ev.MsgAck) -> Payload | None:
     return payload
 
 
-def all_readable(codec: Codec, entries: Iterable[Logged]) -> list[Message]:
+def all_readable(codec: Codec, page: ev.SyncPage) -> list[Message]:
     """The readable ones of a page; the others are passed over like what is not visible."""
-    messages = (readable(codec, entry) for entry in entries)
+    messages = (readable(codec, entry, page.head_seq) for entry in page.messages)
     return [message for message in messages if message is not None]
 
 
-def _message(codec: Codec, entry: Logged) -> Message:
+def marks_of(codec: Codec, entry: ev.LogEntry, head_seq: int) -> Marks | None:
+    """What a page says that was said of an entry. Raises ProtocolError for an edit that is no object."""
+    if isinstance(entry.edit, UnsetType) and isinstance(entry.reactions, UnsetType):
+        return None
+    edit = None
+    if not isinstance(entry.edit, UnsetType):
+        payload = entry.edit.payload
+        content = None if isinstance(payload, UnsetType) else codec.payload(payload)
+        edit = Edit(entry.edit.seq, entry.edit.server_ts, content)
+    listed = () if isinstance(entry.reactions, UnsetType) else entry.reactions
+    return Marks(head_seq, edit, tuple(Reaction(it.reaction, it.count, tuple(it.user_ids)) for it in listed))
+
+
+def _message(codec: Codec, entry: Logged, head_seq: int) -> Message:
     client_msg_id = entry.client_msg_id if isinstance(entry.client_msg_id, str) else None
     return Message(
         entry.conversation_id,
@@ -205,6 +256,7 @@ def _message(codec: Codec, entry: Logged) -> Message:
         entry.server_ts,
         codec.payload(entry.payload),
         client_msg_id,
+        marks_of(codec, entry, head_seq) if isinstance(entry, ev.LogEntry) else None,
     )
 
 

@@ -49,6 +49,16 @@ class Step(msgspec.Struct):
     repeated: int = 0
 
 
+def recalled_seqs(message: Message) -> tuple[int, ...]:
+    """What a RECALL entry withdraws: its target, and the edits of that; nothing for any other entry."""
+    target = recall_target(message)
+    if target is None:
+        return ()
+    edits = message.payload.get("edits")
+    named = edits if isinstance(edits, list) else ()
+    return (target, *(seq for seq in named if type(seq) is int and target < seq < message.seq))
+
+
 def recall_target(message: Message) -> int | None:
     """The seq that a RECALL entry withdraws; None for any other entry, and for one that names no earlier seq."""
     if message.payload.get("type") != "RECALL":
@@ -245,14 +255,12 @@ class Timeline:
         self.prefix = seq
 
     def _note_recall(self, message: Message, step: Step) -> None:
-        target = recall_target(message)
-        if target is None:
-            return
-        step.recalled_seqs.append(target)
-        if target in self._held:
-            self._blank(target)
-        elif target > self.prefix and len(self._early) < self._held_max and not self._bytes.full:
-            self._note_early(target)
+        for seq in recalled_seqs(message):
+            step.recalled_seqs.append(seq)
+            if seq in self._held:
+                self._blank(seq)
+            elif seq > self.prefix and len(self._early) < self._held_max and not self._bytes.full:
+                self._note_early(seq)
 
     def _note_early(self, seq: int) -> None:
         if seq not in self._early:

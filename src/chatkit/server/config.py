@@ -7,12 +7,13 @@ import msgspec
 from .._arguments import check_kind, check_number
 from .limits import Limits
 
-_MAY_BE_NONE = frozenset({"heads_check_s", "login_max_s"})
+_MAY_BE_NONE = frozenset({"heads_check_s", "login_max_s", "edit_window_s"})
 _MAY_BE_ZERO = frozenset(
     {
         "gap_wait_s",
         "token_leeway_s",
         "recall_window_s",
+        "edit_window_s",
         "typing_interval_s",
         "receipt_delay_s",
         "overload_retry_s",
@@ -40,6 +41,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             show its token again. None: for ever.
         token_leeway_s: How long after its end a login is still accepted, for clocks that differ.
         recall_window_s: How long after sending an author may recall.
+        edit_window_s: How long after sending an author may edit; None: for ever.
         members_max: Most members of a group.
         readd_after_leaving: Whether a group's owner may add users again who left it by their own choice; if not, only
             the host may (`ChatServer.add_members(..., by=None)`), who has asked them.
@@ -77,6 +79,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     login_max_s: float | None = 86_400.0
     token_leeway_s: float = 30.0
     recall_window_s: float = 120.0
+    edit_window_s: float | None = 900.0
     members_max: int = 1_000
     readd_after_leaving: bool = True
     presence: bool = False

@@ -109,6 +109,8 @@ class Engine:
         self._config = config
         self._ports = ports
         self._keyed = _keyed(b"")
+        window_s = config.edit_window_s
+        self._edit_window_ms = None if window_s is None else int(window_s * 1000)
         self._guard: LoopGuard | None = None
         self._orders: dict[Session, SendOrder] = {}
 
@@ -300,7 +302,8 @@ class Engine:
         keyed = self._keyed.copy()
         keyed.update(encoded)
         mac = keyed.digest()
-        return Append(conversation_id, sender_id, client_msg_id, encoded, mac, self._now_ms(), self.policy)
+        place = (conversation_id, sender_id, client_msg_id)
+        return Append(*place, encoded, mac, self._now_ms(), self.policy, self._edit_window_ms)
 
     def review(
         self, held: HeldRecord, by: str | None, *, release: bool, reason: str, payload: bytes | None

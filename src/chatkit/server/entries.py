@@ -7,8 +7,9 @@ from typing import TypeVar
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 
-from ..storage.base import Append, Appended, Command, Entry, ListedHead, Page, Recalled
+from ..storage.base import Append, Appended, Command, Edit, Entry, ListedHead, Page, Recalled
 from ..types import Sent
 from ..wire import events as ev
 from ..wire.codec import Codec
@@ -28,8 +29,20 @@ def log_entries(page: Page, codec: Codec) -> list[ev.LogEntry]:
 
 
 def log_entry(entry: Entry, codec: Codec) -> ev.LogEntry:
-    """One entry as it travels."""
-    return _logged(ev.LogEntry, entry, codec, entry.client_msg_id)
+    """One entry as it travels, with what was said of it later."""
+    listed = _logged(ev.LogEntry, entry, codec, entry.client_msg_id)
+    if entry.edit is None and not entry.reactions:
+        return listed
+    return replace(
+        listed,
+        edit=UNSET if entry.edit is None else _edit(entry.edit, codec),
+        reactions=[ev.EntryReactions(it.reaction, it.count, list(it.user_ids)) for it in entry.reactions]
+        or UNSET,
+    )
+
+
+def _edit(edit: Edit, codec: Codec) -> ev.EntryEdit:
+    return ev.EntryEdit(edit.seq, edit.server_ts, codec.raw(edit.payload) if edit.payload else UNSET)
 
 
 def _logged(kind: type[_LoggedT], entry: Entry, codec: Codec, client_msg_id: str | None) -> _LoggedT:

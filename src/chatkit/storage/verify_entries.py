@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from ..core.log.rules import members_of
+from ..core.log.rules import SERVER_KINDS, members_of
 from ..wire.events import SEQ_MAX
 from .body import body_fault
 from .verify_rules import Check
@@ -36,11 +36,11 @@ def entry_fault(
         is_recalled: Whether it was recalled.
         is_cold: Whether its body, if it is a user's, is in the archive.
     """
-    if is_cold and kind not in ("MEMBER", "RECALL"):
+    if is_cold and kind not in SERVER_KINDS:
         return None if payload == b"" else ("archive", "a body that should be in the archive alone")
     if words := body_fault(payload, is_recalled=is_recalled):
         return ("recall" if is_recalled else "body"), words
-    if kind in ("MEMBER", "RECALL") and not _is_of_kind(kind, payload):
+    if kind in SERVER_KINDS and not _is_of_kind(kind, payload):
         return "body", f"a {kind} entry that does not say what it must"
     return None
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple
 
 Check = Literal[
-    "structure", "schema", "unreadable", "row", "secret", "entries", "body", "recall", "membership", "cursor", "device",
-    "outbox", "audit", "block", "archive", "moderation",
+    "structure", "schema", "unreadable", "row", "secret", "entries", "body", "recall", "edit", "reaction",
+    "membership", "cursor", "device", "outbox", "audit", "block", "archive", "moderation",
 ]  # fmt: skip
 """What a finding is about."""
 
@@ -106,6 +106,8 @@ RULES: Final = (
     Rule("entries", _ENTRIES, "{name} has {0}, but {1} entries up to seq {2}"),
     _orphans("membership", "conversation_member"),
     _orphans("recall", "recall"),
+    _orphans("edit", "edit"),
+    _orphans("reaction", "reaction"),
     _orphans("cursor", "member_cursor"),
     _orphans("cursor", "device_cursor"),
     _orphans("cursor", "device_exact"),
@@ -152,7 +154,21 @@ RULES: Final = (
         "{name} has a recall of seq {0} by seq {1}, which are no message and its recall",
         "t.seq, t.recalled_by_seq",
         "recall AS t",
-        f"{_KIND_AT.format('t.seq')} <> 'USER' OR {_KIND_AT.format('t.recalled_by_seq')} <> 'RECALL'",
+        f"{_KIND_AT.format('t.seq')} NOT IN ('USER', 'EDIT') OR {_KIND_AT.format('t.recalled_by_seq')} <> 'RECALL'",
+    ),
+    _rule(
+        "edit",
+        "{name} has an edit of seq {0} by seq {1}, which are no message and its edit",
+        "t.seq, t.edited_by_seq",
+        "edit AS t",
+        f"{_KIND_AT.format('t.seq')} <> 'USER' OR {_KIND_AT.format('t.edited_by_seq')} <> 'EDIT'",
+    ),
+    _rule(
+        "reaction",
+        "{name} has a reaction of {0} to seq {1} by seq {2}, which are no message and a reaction",
+        "t.user_id, t.seq, t.reacted_by_seq",
+        "reaction AS t",
+        f"{_KIND_AT.format('t.seq')} <> 'USER' OR {_KIND_AT.format('t.reacted_by_seq')} <> 'REACTION'",
     ),
     _rule(
         "membership",

@@ -55,6 +55,10 @@ class FaultyLocalStore:
         """As the store behind."""
         return self._store.messages(conversation_id, before_seq, limit)
 
+    def naming(self, conversation_id: str, first_seq: int, last_seq: int) -> list[Message]:
+        """As the store behind."""
+        return self._store.naming(conversation_id, first_seq, last_seq)
+
     def message_ids(self, conversation_id: str, after_seq: int, up_to_seq: int) -> dict[int, str]:
         """As the store behind."""
         return self._store.message_ids(conversation_id, after_seq, up_to_seq)

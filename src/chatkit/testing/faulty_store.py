@@ -17,6 +17,7 @@ import msgspec
 from ..errors import UnavailableError
 from ..storage.base import Command, DeliveryStore, Outcome, Store
 from ..storage.cold import Archivable, ColdStore
+from ..storage.search import Searchable, SearchIndex
 from .rng import Stream
 
 _RETRY_AFTER_S = 0.5
@@ -94,6 +95,11 @@ class FaultyStore:
     def cold(self) -> ColdStore:
         """What the store itself knows of its archive, without faults; AttributeError if it knows nothing of one."""
         return cast("Archivable", self._store).cold
+
+    @property
+    def search(self) -> SearchIndex:
+        """The index of the store itself, without faults; AttributeError if it has none."""
+        return cast("Searchable", self._store).search
 
     async def migrate(self) -> bytes:
         """The store is open already; its secret."""

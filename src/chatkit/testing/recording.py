@@ -13,6 +13,7 @@ import msgspec
 
 from ..client.client import ChatClient, EventStream
 from ..client.events import ChatEvent
+from ..client.validate import payload_of, reply
 from ..errors import QueueFullError, RefusedError, UnavailableError
 from ..server.login_request import LoginRequest
 from ..server.pending import PendingCommand
@@ -35,7 +36,7 @@ from ..storage.base import (
     RemoveMember,
     RenewEpoch,
 )
-from ..types import Identity, Message, Payload, Sent
+from ..types import Identity, Message, MessageRef, Payload, Sent
 from ..wire.codec import CODECS, Codec
 from .history import Call, History
 from .line import Line
@@ -150,11 +151,13 @@ class RecordingClient(ChatClient):
         conversation_id: str,
         content: str | Payload,
         *,
+        reply_to: Message | Sent | MessageRef | None = None,
         client_msg_id: str | None = None,
         timeout: float | None = None,
     ) -> Sent:
         """As `ChatClient.send`."""
         key = self._new_key() if client_msg_id is None else client_msg_id
+        content = content if reply_to is None else reply(content, reply_to)
         return await self._recorder.call(
             "send",
             super().send(conversation_id, content, client_msg_id=key, timeout=timeout),
@@ -273,11 +276,6 @@ def _noted(command: Command, outcome: Outcome) -> Any:
         case Created(conversation=it) | MembersChanged(conversation=it):
             return it
     return {"epoch": command.epoch} if isinstance(command, RenewEpoch) else None
-
-
-def payload_of(content: str | Payload) -> Payload:
-    """What a text stands for."""
-    return {"type": "TEXT", "text": content} if isinstance(content, str) else content
 
 
 async def by_name(token: str) -> Identity:

@@ -244,8 +244,30 @@ class MsgAck(Event, frozen=True, tag="MSG_ACK"):
     payload: msgspec.Raw | UnsetType = UNSET
 
 
+class EntryEdit(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """What a message says since its latest edit: `payload` takes the place of the entry's.
+
+    It is left out where the EDIT entry, which is at `seq`, is in the archive.
+    """
+
+    seq: int
+    server_ts: int
+    payload: msgspec.Raw | UnsetType = UNSET
+
+
+class EntryReactions(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """How many react to a message in one way; of many the first 50 are named."""
+
+    reaction: str
+    count: int
+    user_ids: list[str]
+
+
 class LogEntry(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """One entry in a SYNC_PAGE or an HTTP page: the fields of NEW_MSG without the tag."""
+    """One entry in a SYNC_PAGE or an HTTP page: the fields of NEW_MSG without the tag.
+
+    `edit` and `reactions` say how it stands at the head of the page; they are left out where there is nothing.
+    """
 
     conversation_id: str
     epoch: str
@@ -255,6 +277,8 @@ class LogEntry(msgspec.Struct, frozen=True, rename="camel", gc=False):
     server_ts: int
     payload: msgspec.Raw
     client_msg_id: str | UnsetType = UNSET
+    edit: EntryEdit | UnsetType = UNSET
+    reactions: list[EntryReactions] | UnsetType = UNSET
 
 
 class NewMsg(Event, frozen=True, tag="NEW_MSG"):

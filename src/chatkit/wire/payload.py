@@ -13,13 +13,13 @@ import msgspec
 from msgspec import Meta
 
 from ..errors import BadRequestError, TooLargeError
-from .events import PAYLOAD_BYTES_MAX, SEQ_MAX
+from .events import PAYLOAD_BYTES_MAX, SEQ_MAX, MessageId
 
 DEPTH_MAX = 32
 RECALLED = b'{"type":"RECALLED"}'
 """The canonical payload of every recalled slot."""
 
-NO_MESSAGES = frozenset({"MEMBER", "RECALL"})
+NO_MESSAGES = frozenset({"MEMBER", "RECALL", "EDIT", "REACTION"})
 """Types of entries that are no message of anybody: never unread, and no preview in a list."""
 
 NO_ACTIVITY = frozenset({"RECALL"})
@@ -46,7 +46,29 @@ class _Custom(msgspec.Struct, rename="camel"):
     fallback_text: str
 
 
-_SHAPES: dict[str, type] = {"IMAGE": _Media, "VOICE": _Media, "FILE": _Media, "CUSTOM": _Custom}
+_Seq = Annotated[int, Meta(ge=1, le=SEQ_MAX)]
+
+
+class _Named(msgspec.Struct, rename="camel"):
+    """An earlier message: its id, and its place, so that who holds it finds it."""
+
+    message_id: MessageId
+    seq: _Seq
+
+
+class _Edit(_Named, rename="camel"):
+    payload: dict[str, Any]
+
+
+class _Reaction(_Named, rename="camel"):
+    reaction: Annotated[str, Meta(min_length=1, max_length=64)]
+    removed: bool = False
+
+
+_CONTENTS: dict[str, type] = {"IMAGE": _Media, "VOICE": _Media, "FILE": _Media, "CUSTOM": _Custom}
+"""Besides TEXT, what a message can be."""
+
+_SHAPES: dict[str, type] = {**_CONTENTS, "EDIT": _Edit, "REACTION": _Reaction}
 
 
 def is_same(payload: dict[str, Any], encoded: bytes) -> bool:
@@ -89,23 +111,37 @@ def canonical(payload: Any) -> bytes:
     return encoded
 
 
-def _check_type(payload: dict[str, Any]) -> None:
+def _check_type(payload: dict[str, Any], shapes: dict[str, type] = _SHAPES) -> None:
     kind = payload.get("type")
     if kind == "TEXT":
         if type(payload.get("text")) is not str:
             raise BadRequestError("a TEXT payload needs a string in `text`")
-        return
-    shape = _SHAPES.get(kind) if type(kind) is str else None
-    if shape is None:
-        raise BadRequestError(f"payload `type` must be one of {', '.join(('TEXT', *_SHAPES))}")
+    else:
+        shape = shapes.get(kind) if type(kind) is str else None
+        if shape is None:
+            raise BadRequestError(f"payload `type` must be one of {', '.join(('TEXT', *shapes))}")
+        _check_shape(kind, payload, shape)
+    if "replyTo" in payload:
+        if kind in ("EDIT", "REACTION") or shapes is _CONTENTS:
+            raise BadRequestError("only a message has `replyTo`, and an edit does not change it")
+        _convert("replyTo of a", kind, payload["replyTo"], _Named)
+
+
+def _check_shape(kind: Any, payload: dict[str, Any], shape: type) -> None:
+    found = _convert("", kind, payload, shape)
+    if isinstance(found, _Media) and found.blob_id is None and found.url is None:
+        raise BadRequestError(f"a {kind} payload needs `blobId` or `url`")
+    if isinstance(found, _Edit):
+        _check_type(payload["payload"], _CONTENTS)
+
+
+def _convert(where: str, kind: Any, value: object, shape: type) -> object:
     try:
-        media: object = msgspec.convert(payload, shape)
+        return msgspec.convert(value, shape)
     except UnicodeEncodeError:
         raise BadRequestError("payload holds a lone surrogate") from None
     except (msgspec.ValidationError, RecursionError) as error:
-        raise BadRequestError(f"{kind} payload: {error}") from None
-    if type(media) is _Media and media.blob_id is None and media.url is None:
-        raise BadRequestError(f"a {kind} payload needs `blobId` or `url`")
+        raise BadRequestError(f"{where} {kind} payload: {error}".lstrip()) from None
 
 
 def _check_text(text: Any) -> None:

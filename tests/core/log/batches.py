@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from chatkit.core.log import commands as c
 from chatkit.core.log.outcomes import message_id
+from chatkit.wire.payload import canonical
 
 USERS = ("ann", "bob", "cat", "dan")
 GROUPS, SINGLES = ("g", "h"), ("s", "t")
@@ -41,6 +42,30 @@ def _create(conversation_id: str, users: list[str], history: Any = "FROM_JOIN") 
     )
 
 
+def _refer(
+    conversation_id: str, sender: str, key: str, name: str, kind: str, reaction: str, removed: bool
+) -> c.Append:
+    seq = int(name.split("-")[2], 16)
+    named = {"messageId": name, "seq": seq}
+    payload: dict[str, Any] = {"type": "TEXT", "text": key, "replyTo": named}
+    if kind == "EDIT":
+        payload = {"type": "EDIT", **named, "payload": {"type": "TEXT", "text": f"edited {key}"}}
+    elif kind == "REACTION":
+        payload = {"type": "REACTION", **named, "reaction": reaction, "removed": removed}
+    encoded = canonical(payload)
+    return c.Append(conversation_id, sender, f"{kind} {key}", encoded, encoded[::-1], 0, edit_window_ms=60)
+
+
+refer = st.builds(
+    _refer,
+    st.sampled_from(("g", "g", "g", "s")),
+    user,
+    word,
+    name,
+    st.sampled_from(["EDIT", "EDIT", "REACTION", "REACTION", "REPLY"]),
+    st.sampled_from("xy"),
+    st.sampled_from([False, False, True]),
+)
 append = st.builds(_append, conversation, user, word, st.sampled_from([False, False, False, True]))
 create = st.builds(
     _create,
@@ -125,6 +150,7 @@ ban = st.builds(
 
 command = st.one_of(
     *(append, append, append, append, advance, advance, advance, confirm, confirm, read, recall, recall),
+    *(refer, refer, refer),
     *(
         create,
         add,

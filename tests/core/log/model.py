@@ -48,6 +48,9 @@ class Log:
         self.silenced: dict[str, int] = {}
         self.banned: dict[str, tuple[str, int]] = {}
         self.reads_from: dict[str, list[int]] = {}
+        self.kinds: dict[int, str] = {}  # of EDIT and REACTION entries
+        self.edits: dict[int, list[int]] = {}
+        self.reactions: dict[int, dict[tuple[str, str], int]] = {}
         self._view: LogView | None = None
 
     @property
@@ -230,11 +233,47 @@ class Model:
             return "FORBIDDEN"
         if log.made_by.type == "SINGLE" and self._is_blocked(command.sender_id, log.members()):
             return "FORBIDDEN"
+        said = msgspec.json.decode(command.payload)
+        refusal = self._refers(log, command, said)
+        if refusal is not None:
+            return refusal
         assert not outcome.repeat
         self._check_entry(outcome.entry, command.sender_id, command.at_ms, command.client_msg_id)
         assert outcome.entry.payload == command.payload
         log.add(outcome.entry)
         self._sent[key] = (log.head, command.payload_mac)
+        if said["type"] == "EDIT":
+            log.kinds[log.head] = "EDIT"
+            log.edits.setdefault(said["seq"], []).append(log.head)
+        elif said["type"] == "REACTION":
+            log.kinds[log.head] = "REACTION"
+            there, place = log.reactions.setdefault(said["seq"], {}), (command.sender_id, said["reaction"])
+            if said["removed"]:
+                there.pop(place, None)
+            else:
+                there.setdefault(place, log.head)
+        return None
+
+    def _refers(self, log: Log, command: c.Append, said: dict[str, Any]) -> str | None:
+        """Why a message may not say this of an earlier one; None if it names none, or may."""
+        named = said if "messageId" in said else said.get("replyTo")
+        if named is None:
+            return None
+        found = self._find(named["messageId"])
+        if found is None or found[0] is not log or not log.sees(command.sender_id, found[1].seq):
+            return "BAD_REQUEST"
+        target = found[1]
+        if target.client_msg_id is None or target.seq in log.kinds:
+            return "BAD_REQUEST"
+        if said["type"] == "TEXT":
+            return None
+        if log.recall_of(target.seq) is not None:
+            return "FORBIDDEN"
+        if said["type"] == "EDIT":
+            if target.sender_id != command.sender_id:
+                return "FORBIDDEN"
+            if command.at_ms - target.server_ts > 60:
+                return "EDIT_WINDOW_PASSED"
         return None
 
     def _check_entry(self, entry: o.Entry, sender: str, at_ms: int, client_msg_id: str | None) -> None:
@@ -251,7 +290,7 @@ class Model:
             return None
         if by is not None and not log.sees(by, target.seq):
             return "NOT_FOUND"
-        if target.client_msg_id is None:
+        if target.client_msg_id is None or target.seq in log.kinds:
             return "FORBIDDEN"
         if target.sender_id == by:
             if command.at_ms - target.server_ts > command.window_ms:
@@ -268,9 +307,14 @@ class Model:
         assert not outcome.repeat
         self._check_entry(outcome.entry, sender, command.at_ms, None)
         body = {"type": "RECALL", "messageId": command.message_id, "seq": target.seq, "by": sender}
+        edits = log.edits.get(target.seq, [])
+        if edits:
+            body["edits"] = edits
         assert msgspec.json.decode(outcome.entry.payload) == body
         log.add(outcome.entry)
-        log.blank(target.seq)
+        for seq in (target.seq, *edits):
+            log.blank(seq)
+        log.reactions.pop(target.seq, None)
         log.audit.append(("RECALLED", by or "", log.head, command.message_id))
         return None
 

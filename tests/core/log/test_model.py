@@ -64,6 +64,10 @@ def check_log(tables: MemoryState, name: str, log: Log) -> None:
         recall = log.recall_of(row.seq)
         assert it.recalled.get(row.seq) == (recall.seq if recall is not None else None)
         assert row.payload == (entry.payload if recall is None else bytes(len(row.payload)))
+    assert it.edits == log.edits
+    assert {seq: there for seq, there in it.reactions.items() if there} == {
+        seq: there for seq, there in log.reactions.items() if there
+    }
     assert it.member_ids() == log.members()
     stays = {
         user: [(stay.first_seq, stay.ended_seq) for stay in found] for user, found in log.view.stays.items()

@@ -242,7 +242,6 @@ def _unread(log: LogView, user_id: str, read_seq: int, head_seq: int) -> int:
     for seq in log.visible_seqs(user_id, read_seq, head_seq):
         row, recall = log.rows.get(seq), log.recalls.get(seq)
         recalled = recall is not None and recall.seq <= head_seq
-        count += (
-            row is not None and row.client_msg_id is not None and row.sender_id != user_id and not recalled
-        )
+        is_message = row is not None and row.client_msg_id is not None and seq not in log.said
+        count += is_message and row is not None and row.sender_id != user_id and not recalled
     return min(count, UNREAD_MAX)

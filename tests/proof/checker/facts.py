@@ -23,6 +23,8 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
         where: A NEW_MSG, an entry of a page, of another answer, an event told to an app, or what a device holds.
         at_s: When; None for what a device holds.
         frame: What brought it, if a frame did.
+        edit_seq: In a page: the edit that is shown with it; 0 for none.
+        reactions: In a page: each with its count and the users that are named.
     """
 
     conversation_id: str
@@ -38,6 +40,8 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
     where: Where
     at_s: float | None
     frame: Frame | None = None
+    edit_seq: int = 0
+    reactions: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
 
 
 class Ack(msgspec.Struct, frozen=True, gc=False):

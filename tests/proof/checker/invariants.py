@@ -5,6 +5,7 @@ from __future__ import annotations
 from .cursors import cursors_rise, receipts_follow, unread_counted
 from .isolation import isolated, revoked
 from .liveness import everything_answered, online_devices_converge, returned_devices_converge
+from .marks import marks_shown
 from .memory import bounded_memory, nothing_left_over
 from .moderation import moderated
 from .online import authors_hear, caught_up, heard_connections_stay, typing_is_limited_apart
@@ -41,6 +42,7 @@ INVARIANTS: dict[str, Invariant] = {
         Invariant("S19", "write permission", "log", write_permission),
         Invariant("S20", "recall", "session", recalls_hold),
         Invariant("S26", "moderation", "log", moderated),
+        Invariant("S27", "edits and reactions", "session", marks_shown),
         Invariant("S22", "resume", "session", resume_is_bound),
         Invariant("S23", "sync completeness", "session", complete_reads),
         Invariant("S24", "audit", "log", audited),

@@ -29,7 +29,8 @@ class LogView:
         by_key: Users' messages by (sender, clientMsgId).
         by_message_id: Entries by id.
         made: Payloads of the server-made entries, by seq; {} for one that is no JSON object.
-        recalls: The first RECALL entry of each recalled seq.
+        said: What EDIT and REACTION entries say of which seq; of an edit that was recalled only of which.
+        recalls: The first RECALL entry of each recalled seq; edits are recalled with their message.
         stays: Memberships by user.
         reads_from: The first entry that each of them opens, by user: before its own first one where history is open.
         bodies: What each entry said at first, by seq, where that is known.
@@ -51,6 +52,7 @@ class LogView:
             if row.client_msg_id is not None:
                 self.by_key.setdefault((row.sender_id, row.client_msg_id), row)
         self.made = {row.seq: _made(row) for row in dump.entries if row.client_msg_id is None}
+        self.said = self._said()
         self.recalls = self._recalls()
         self.stays = stays(list(_countable(dump.entries, self.made)))
         self.reads_from = self._reads_from()
@@ -118,11 +120,27 @@ class LogView:
                 earlier = stay.ended_seq or stay.first_seq
         return found
 
+    def _said(self) -> dict[int, dict[str, Any]]:
+        found = {}
+        for row in self.dump.entries:
+            payload = _made(row) if row.client_msg_id is not None else {}
+            if payload.get("type") in ("EDIT", "REACTION"):
+                found[row.seq] = payload
+        for payload in self.made.values():
+            edits = payload.get("edits") if payload.get("type") == "RECALL" else None
+            for edit_seq in edits if isinstance(edits, list) else ():
+                if edit_seq in self.rows:
+                    found[edit_seq] = {"type": "EDIT", "seq": payload.get("seq")}
+        return dict(sorted(found.items()))
+
     def _recalls(self) -> dict[int, Entry]:
         found: dict[int, Entry] = {}
         for seq, payload in self.made.items():
             if payload.get("type") == "RECALL" and isinstance(payload.get("seq"), int):
                 found.setdefault(payload["seq"], self.rows[seq])
+                edits = payload.get("edits")
+                for edit_seq in edits if isinstance(edits, list) else ():
+                    found.setdefault(edit_seq, self.rows[seq])
         return found
 
 

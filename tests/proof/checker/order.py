@@ -6,7 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from chatkit.client.events import EpochChanged, MessageRecalled, MessageReceived, MessageSent
+from chatkit.client.events import (
+    EpochChanged,
+    MessageEdited,
+    MessageRecalled,
+    MessageReceived,
+    MessageSent,
+    ReactionChanged,
+)
 from chatkit.storage.base import Entry
 from chatkit.testing.history import AppEvent, Call
 from chatkit.wire import events as ev
@@ -182,7 +189,8 @@ def _conversation_of(told: AppEvent) -> str:
         return str(event.message.conversation_id)
     if kind is MessageSent:
         return str(event.sent.conversation_id)
-    return str(event.conversation_id) if kind in (MessageRecalled, EpochChanged) else ""
+    of_log = (MessageRecalled, MessageEdited, ReactionChanged, EpochChanged)
+    return str(event.conversation_id) if kind in of_log else ""
 
 
 def _seq_of(log: LogView, told: AppEvent) -> int | None:
@@ -193,6 +201,10 @@ def _seq_of(log: LogView, told: AppEvent) -> int | None:
         return int(event.message.seq)
     if kind is MessageSent:
         return int(event.sent.seq)
+    if kind is MessageEdited:
+        return int(event.edit.seq)
+    if kind is ReactionChanged:
+        return int(event.reaction_seq)
     recall = log.recalls.get(event.seq) if kind is MessageRecalled else None
     return recall.seq if recall is not None else None
 

@@ -23,6 +23,7 @@ STRANGERS_CONVERSATION = "c-nowhere"
 _HOST_ACTS_PER_S = 3.0
 _VISIT_S = 2.0  # longest wait of a visit for the visitor's device to hear of it
 _LOOK_S = 0.005
+_NAMING_SHARE = 0.25  # of sends
 _JUST_NOW = 3  # so many of a device's last messages may have no answer yet, or not be known on another device
 
 
@@ -105,7 +106,8 @@ class Workload:
 
     async def _send(self, device: Device) -> None:
         for _ in range(self._rng.choice((1, 1, 1, 4))):
-            own = Own(self._anywhere(device), f"{device.name}-{self._next()}", self._payload())
+            name = self._anywhere(device)
+            own = Own(name, f"{device.name}-{self._next()}", self._naming(device, name) or self._payload())
             self._sent[device.name].append(own)
             device.start(self._send_one, device, own)
 
@@ -419,6 +421,30 @@ class Workload:
     def _next(self) -> int:
         self._count += 1
         return self._count
+
+    def _naming(self, device: Device, name: str) -> Payload | None:
+        """Now and then something about an earlier message there; of others' too, and of what is no message."""
+        if self._rng.random() > _NAMING_SHARE:
+            return None
+        by = device if self._rng.random() < 0.5 else self._rng.choice(self._world.devices)
+        sent = [it.sent for it in self._sent[by.name] if it.sent is not None and it.conversation_id == name]
+        target = self._one_of(sent[-10:])
+        if target is None:
+            return None
+        named = {"messageId": target.message_id, "seq": target.seq}
+        match self._rng.choice(("EDIT", "EDIT", "REACTION", "REACTION", "REPLY")):
+            case "EDIT":
+                return {"type": "EDIT", **named, "payload": self._payload()}
+            case "REACTION":
+                removed = self._rng.random() < 0.3
+                return {
+                    "type": "REACTION",
+                    **named,
+                    "reaction": self._rng.choice("xyz"),
+                    "removed": removed,
+                }
+            case _:
+                return {**self._payload(), "replyTo": named}
 
     def _payload(self) -> Payload:
         """A body with a canary that no other has."""

@@ -1,4 +1,4 @@
-"""Who is told what he must not hear, or cursors that nobody moved: S14 to S18, S20, S22."""
+"""Who is told what he must not hear, or cursors that nobody moved: S14 to S18, S20, S22, S27."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from chatkit.storage.base import Edit, Reactions
 from chatkit.testing.history import Frame
 
 from ..dumps import CompleteHistory
@@ -322,3 +323,28 @@ def a_resumed_login_that_was_none(history: CompleteHistory) -> None:
 @spoils("S22")
 def a_login_of_another_device(history: CompleteHistory) -> None:
     change_event(history, "HELLO", lambda it: it.update(deviceId="tablet"))
+
+
+# --- S27 ---
+
+
+@spoils("S27")
+def a_page_with_an_edit_that_is_none(history: CompleteHistory) -> None:
+    answer = call_of(history, "page", result="ok").answer
+    first, *others = answer["entries"]
+    answer["entries"] = (replace(first, edit=Edit(first.seq + 1, first.server_ts, b"{}")), *others)
+
+
+@spoils("S27")
+def a_page_with_a_reaction_of_nobody(history: CompleteHistory) -> None:
+    answer = call_of(history, "page", result="ok").answer
+    *others, last = answer["entries"]
+    answer["entries"] = (*others, replace(last, reactions=(Reactions("+1", 1, ("bob",)),)))
+
+
+@spoils("S27")
+def a_frame_with_an_edit_that_is_none(history: CompleteHistory) -> None:
+    def change(event: dict[str, Any]) -> None:
+        event["messages"][0]["edit"] = {"seq": event["headSeq"], "serverTs": 1, "payload": {}}
+
+    change_event(history, "SYNC_PAGE", change, where=lambda frame, event: bool(event["messages"]))

@@ -171,6 +171,9 @@ class LocalStore(Protocol):
         store that outlives its process lets none go by itself that the app has not taken.
         """
 
+    def naming(self, conversation_id: str, first_seq: int, last_seq: int) -> list[Message]:
+        """The stored EDIT and REACTION entries that name an entry from `first_seq` to `last_seq`, ascending by seq."""
+
     def advance(self, progress: Sequence[Progress]) -> None:
         """Keep how far the app has taken each log, in one transaction. When this returns it outlives the process.
 

@@ -10,13 +10,16 @@ import msgspec
 from msgspec.structs import replace
 
 from ...core.log.reads import UNREAD_MAX
+from ...core.marks import named_seq
 from ...core.resend import Key, PendingSend
 from ...core.sizes import ENTRY_BYTES
 from ...core.timeline import tombstone
 from ...errors import ConfigurationError
-from ...types import Message
+from ...types import Marks, Message
 from ...wire.payload import NO_MESSAGES, RECALLED
 from .base import Change, Progress, Record, payload_bytes
+
+_decode_marks = msgspec.json.Decoder(Marks).decode
 
 MESSAGES_MAX = 1000
 BYTES_MAX = 32 * 1024 * 1024
@@ -30,6 +33,7 @@ class _Row(msgspec.Struct, frozen=True):
     server_ts: int
     payload: bytes
     client_msg_id: str | None
+    marks: bytes = b""
 
 
 class _Typed(msgspec.Struct):
@@ -49,6 +53,7 @@ class _Log:
         self.own: set[int] = set()
         self.messages: dict[int, _Row] = {}
         self.recalled: set[int] = set()
+        self.named: dict[int, set[int]] = {}  # by seq, which EDIT and REACTION entries name it
 
 
 class MemoryStore:
@@ -121,6 +126,19 @@ class MemoryStore:
             return []
         seqs = sorted(seq for seq in log.messages if after_seq < seq <= up_to_seq and seq not in log.own)
         return [_message(log, seq) for seq in seqs[:limit]]
+
+    def naming(self, conversation_id: str, first_seq: int, last_seq: int) -> list[Message]:
+        """The stored EDIT and REACTION entries that name an entry of a range, ascending by seq."""
+        log = self._logs.get(conversation_id)
+        if log is None:
+            return []
+        found = {
+            seq
+            for target in log.named.keys() & set(range(first_seq, last_seq + 1))
+            for seq in log.named[target] & log.messages.keys()
+        }
+        entries = (_message(log, seq) for seq in sorted(found))
+        return [entry for entry in entries if named_seq(entry) is not None]  # the others were recalled
 
     def advance(self, progress: Sequence[Progress]) -> None:
         """Keep how far the app has taken each log."""
@@ -234,6 +252,7 @@ class MemoryStore:
         for seq in seqs:
             self.size_bytes -= _size_of(log.messages.pop(seq))
             log.own.discard(seq)
+            log.named.pop(seq, None)
 
 
 def _record(log: _Log) -> Record:
@@ -250,7 +269,7 @@ def _record(log: _Log) -> Record:
 
 
 def _size_of(row: _Row) -> int:
-    return len(row.payload) + ENTRY_BYTES
+    return len(row.payload) + len(row.marks) + ENTRY_BYTES
 
 
 def _keep(log: _Log, message: Message) -> int:
@@ -267,7 +286,11 @@ def _keep(log: _Log, message: Message) -> int:
         message.server_ts,
         payload_bytes(message),
         message.client_msg_id,
+        b"" if message.marks is None else msgspec.json.encode(message.marks),
     )
+    target = named_seq(message)
+    if target is not None:
+        log.named.setdefault(target, set()).add(message.seq)
     return _size_of(row) - (0 if earlier is None else _size_of(earlier))
 
 
@@ -281,6 +304,7 @@ def _message(log: _Log, seq: int) -> Message:
         row.server_ts,
         msgspec.json.decode(row.payload),
         row.client_msg_id,
+        _decode_marks(row.marks) if row.marks else None,
     )
 
 
@@ -288,8 +312,8 @@ def _blank(log: _Log, seq: int) -> int:
     """Returns by how many bytes the log grew."""
     row = log.messages.get(seq)
     if row is not None:
-        log.messages[seq] = replace(row, payload=RECALLED)
-        return len(RECALLED) - len(row.payload)
+        blank = log.messages[seq] = replace(row, payload=RECALLED, marks=b"")
+        return _size_of(blank) - _size_of(row)
     if seq > log.record.prefix:
         log.recalled.add(seq)
     return 0

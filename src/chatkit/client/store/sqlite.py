@@ -19,12 +19,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import msgspec
 
 from ...core.log.reads import UNREAD_MAX
+from ...core.marks import named_seq
 from ...core.resend import Key, PendingSend
 from ...drivers.migrations import migrate, migration_files
 from ...drivers.sqlite import DamagedError as DamagedPageError
 from ...drivers.sqlite import DamagedFileError, DamagedRowError, SqliteError, open_sqlite
 from ...errors import ConfigurationError, ConflictError, DamagedError, UnavailableError
-from ...types import Message
+from ...types import Marks, Message
 from ...wire.payload import NO_MESSAGES, RECALLED
 from .base import Change, Progress, Record, payload_bytes
 
@@ -39,8 +40,9 @@ APPLICATION_ID = 0x63_6B_63_6C
 """`ckcl`: marks the file as a client's store, so that it is never taken for a server's log."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_marks = msgspec.json.Decoder(Marks).decode
 
-_COLUMNS = "conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id"
+_COLUMNS = "conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id, marks"
 _UPSERT_CONVERSATION = (
     "INSERT INTO conversation (conversation_id, type, epoch, prefix, floor, has_left, taken_seq, title, activity_ms,"
     " muted_until_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -49,8 +51,8 @@ _UPSERT_CONVERSATION = (
     " muted_until_ms = excluded.muted_until_ms"
 )
 _INSERT_MESSAGE = (
-    f"INSERT INTO message ({_COLUMNS}, is_own) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
-    " ON CONFLICT DO UPDATE SET payload = excluded.payload WHERE excluded.payload = ?"
+    f"INSERT INTO message ({_COLUMNS}, named_seq, is_own) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 -- fixed column names
+    " ON CONFLICT DO UPDATE SET payload = excluded.payload, marks = NULL, named_seq = NULL WHERE excluded.payload = ?"
 )
 _ADVANCE = (
     "UPDATE conversation SET taken_seq = max(taken_seq, ?), tries = ?, renewed_above = ?"
@@ -262,6 +264,15 @@ class SqliteStore:
         return [_message(row) for row in rows]
 
     @_finds_damage
+    def naming(self, conversation_id: str, first_seq: int, last_seq: int) -> list[Message]:
+        """The stored EDIT and REACTION entries that name an entry of a range, ascending by seq."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM message WHERE conversation_id = ? AND named_seq BETWEEN ? AND ? ORDER BY seq",  # noqa: S608 -- fixed names
+            (conversation_id, first_seq, last_seq),
+        )
+        return [_message(row) for row in rows]
+
+    @_finds_damage
     def advance(self, progress: Sequence[Progress]) -> None:
         """Keep how far the app has taken each log, in one transaction."""
         with self._transaction():
@@ -423,7 +434,8 @@ class SqliteStore:
 
     def _blank(self, conversation_id: str, seq: int, *, early: bool) -> None:
         blanked = self._connection.execute(
-            "UPDATE message SET payload = ? WHERE conversation_id = ? AND seq = ? RETURNING seq",
+            "UPDATE message SET payload = ?, marks = NULL, named_seq = NULL"
+            " WHERE conversation_id = ? AND seq = ? RETURNING seq",
             (RECALLED, conversation_id, seq),
         )
         if early and not blanked:
@@ -447,7 +459,8 @@ def _in_use(error: UnavailableError) -> ConfigurationError:
 
 
 def _row(message: Message, recalled: set[int], own_seqs: set[int]) -> tuple[Any, ...]:
-    payload = RECALLED if message.seq in recalled else payload_bytes(message)
+    is_recalled = message.seq in recalled
+    payload = RECALLED if is_recalled else payload_bytes(message)
     return (
         message.conversation_id,
         message.seq,
@@ -456,11 +469,22 @@ def _row(message: Message, recalled: set[int], own_seqs: set[int]) -> tuple[Any,
         message.server_ts,
         payload,
         message.client_msg_id,
+        None if message.marks is None or is_recalled else msgspec.json.encode(message.marks),
+        None if is_recalled else named_seq(message),
         message.seq in own_seqs,
         RECALLED,
     )
 
 
 def _message(row: tuple[Any, ...]) -> Message:
-    conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id = row
-    return Message(conversation_id, seq, message_id, sender_id, server_ts, _decode(payload), client_msg_id)
+    conversation_id, seq, message_id, sender_id, server_ts, payload, client_msg_id, marks = row
+    return Message(
+        conversation_id,
+        seq,
+        message_id,
+        sender_id,
+        server_ts,
+        _decode(payload),
+        client_msg_id,
+        None if marks is None else _decode_marks(marks),
+    )

@@ -74,6 +74,9 @@ class Changes(msgspec.Struct, frozen=True):
         conversations: (epoch, member count, title, owner, blocks, history, key).
         messages: New entries.
         recalls: (key, recalled seq, seq of the RECALL entry); the recalled body is to be blanked.
+        edits: (key, edited seq, seq of the EDIT entry).
+        reactions: (key, seq, user, reaction, seq of the REACTION entry) of those that begin.
+        ended_reactions: (key, seq, user, reaction) of those that are taken back.
         ended: (leave seq, key, user, join seq) of memberships that end.
         joined: (key, user, join seq, leave seq, first seq that may be read or None, role, silenced until) of
             memberships that begin.
@@ -125,6 +128,9 @@ class Changes(msgspec.Struct, frozen=True):
     conversations: list[tuple[str, int, str, str, int, History, int]] = []
     messages: list[MessageRow] = []
     recalls: list[tuple[int, int, int]] = []
+    edits: list[tuple[int, int, int]] = []
+    reactions: list[tuple[int, int, str, str, int]] = []
+    ended_reactions: list[tuple[int, int, str, str]] = []
     ended: list[tuple[int | None, int, str, int]] = []
     joined: list[tuple[int, str, int, int | None, int | None, GrantedRole, int]] = []
     standings: list[tuple[GrantedRole, int, int, str, int]] = []
@@ -168,6 +174,7 @@ def changes_of(state: State) -> Changes:
     changes = Changes(
         messages=state.new_messages,
         recalls=state.recalls,
+        edits=state.new_edits,
         logins_ended=state.logins_ended,
         tokens=[*state.new_tokens.values()],
         audit=state.audit,
@@ -188,6 +195,11 @@ def changes_of(state: State) -> Changes:
             changes.unmoderated.append(moderated_place)
         else:
             changes.moderated.append(row)
+    for reacted, seq in state.changed_reactions.items():
+        if seq is None:
+            changes.ended_reactions.append(reacted)
+        else:
+            changes.reactions.append((*reacted, seq))
     if state.devices:
         changes.forgotten.extend(sorted(state.forgotten))
         changes.devices.extend(_devices(state))

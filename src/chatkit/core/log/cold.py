@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from .rules import Kind
+from .rules import SERVER_KINDS, Kind
 
 _NAME = re.compile(r"[0-9a-f]{16}/([0-9a-f]{16})/([0-9a-f]{14})-([0-9a-f]{14})-[0-9a-f]{16}\.jsonl\.zst")
 
@@ -101,4 +101,4 @@ def is_cold(kind: Kind | None, payload: object) -> bool:
 
     What the server wrote itself stays where it is. A body is a JSON object, so an empty one is none.
     """
-    return kind not in ("MEMBER", "RECALL") and payload == b""
+    return kind not in SERVER_KINDS and payload == b""

@@ -52,6 +52,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         payload: Canonical JSON.
         payload_mac: Keyed digest of `payload`; the only thing compared for "same payload".
+        edit_window_ms: How long after a message was stored an EDIT of it may come; None: for ever.
     """
 
     conversation_id: str
@@ -61,6 +62,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     payload_mac: bytes
     at_ms: int
     policy: Policy = DEFAULT_POLICY
+    edit_window_ms: int | None = None
 
 
 class HoldBounds(msgspec.Struct, frozen=True, gc=False):

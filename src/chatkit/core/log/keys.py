@@ -32,6 +32,8 @@ class Keys:
         removals: How many members the batch removes at most.
         sent: Messages by (conversation id, sender, clientMsgId).
         places: Entries by (internal number, seq), with what recalled them.
+        edited: Entries of which the edits are needed, by (internal number, seq).
+        reactions: (internal number, seq, user): what the user reacts with to an entry, and how many reactions it has.
         senders: (internal number, first seq, last seq): who wrote each entry of a range.
         devices: Users whose devices are needed.
         listed: Users whose current conversations are needed, as a session starts with them.
@@ -64,6 +66,7 @@ class Keys:
         "conversations",
         "cursors",
         "devices",
+        "edited",
         "elders",
         "holders",
         "holds",
@@ -77,6 +80,7 @@ class Keys:
         "new_revocations",
         "pairs",
         "places",
+        "reactions",
         "removals",
         "reported",
         "revocations",
@@ -104,6 +108,8 @@ class Keys:
         self.ban_counts: set[str] = set()
         self.sent: set[tuple[str, str, str]] = set()
         self.places: set[tuple[int, int]] = set()
+        self.edited: set[tuple[int, int]] = set()
+        self.reactions: set[tuple[int, int, str]] = set()
         self.senders: list[tuple[int, int, int]] = []
         self.devices: set[str] = set()
         self.listed: set[str] = set()
@@ -124,7 +130,9 @@ class Keys:
 
     def __bool__(self) -> bool:
         """Whether anything is named."""
-        return bool(self.conversations or self.members or self.cursors or self.sent or self.names_rare)
+        return bool(
+            self.conversations or self.members or self.cursors or self.sent or self.edited or self.names_rare
+        )
 
     @property
     def names_rare(self) -> bool:
@@ -150,6 +158,11 @@ class Keys:
             or self.bans
             or self.ban_counts
         )
+
+    @property
+    def names_references(self) -> bool:
+        """Whether anything is named of what entries say of others."""
+        return bool(self.edited or self.reactions)
 
     @property
     def names_moderation(self) -> bool:

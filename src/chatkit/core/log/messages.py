@@ -13,6 +13,7 @@ from .audit import note
 from .commands import Append, Recall
 from .keys import Keys
 from .outcomes import Appended, Entry, Recalled, message_id, message_place
+from .references import check_reference, keys_of_reference, kind_of, note_reference, reference_of
 from .state import ConversationState, MayBeRepeatError, MessageRow, State
 
 _row = partial(tuple.__new__, MessageRow)
@@ -26,6 +27,9 @@ def keys_of_append(keys: Keys, command: Append) -> None:
     keys.members.add((conversation_id, sender_id))
     if not keys.assumes_new:
         keys.sent.add((conversation_id, sender_id, command.client_msg_id))
+    reference = reference_of(command.payload)
+    if reference is not None:
+        keys_of_reference(keys, conversation_id, sender_id, reference)
 
 
 def append(state: State, command: Append) -> Appended:
@@ -44,23 +48,28 @@ def append(state: State, command: Append) -> Appended:
     known = state.sent.get(name) if state.assumes_new else state.sent[name]
     if known is not None:
         return repeat(state, conversation, command, known)
+    payload = command.payload
+    reference = reference_of(payload, command.edit_window_ms)
     try:
         check_may_write(state, conversation, sender_id, command.policy, command.at_ms)
+        if reference is not None:
+            check_reference(state, conversation, sender_id, reference, command.at_ms)
     except RefusedError:
         if name not in state.sent:
             raise MayBeRepeatError from None
         raise
-    payload = command.payload
     row = add_entry(
         state,
         conversation,
-        "USER",
+        kind_of(reference),
         sender_id,
         payload,
         command.at_ms,
         client_msg_id,
         command.payload_mac,
     )
+    if reference is not None:
+        note_reference(state, conversation.key, sender_id, reference, row.seq)
     state.sent[name] = row
     return Appended(entry_of(conversation, row, payload), False)
 
@@ -127,8 +136,10 @@ def entry_of(conversation: ConversationState, row: MessageRow, payload: bytes) -
 
 
 def keys_of_recall(keys: Keys, command: Recall) -> None:
-    """The message, and the memberships of who recalls it; the host is no member."""
-    keys_of_message(keys, command.message_id, command.by)
+    """The message, its edits, and the memberships of who recalls it; the host is no member."""
+    place = keys_of_message(keys, command.message_id, command.by)
+    if place is not None:
+        keys.edited.add(place)
 
 
 def keys_after_recall(state: State, command: Recall, more: Keys) -> None:
@@ -154,11 +165,13 @@ def recall(state: State, command: Recall) -> Recalled:
     if first is not None:
         return Recalled(entry_of(conversation, first, first.payload), True)
     sender_id = command.by or _in_whose_name(state, conversation, row.sender_id)
-    payload = rules.recall_payload(command.message_id, seq, sender_id)
+    edits = state.edits[key, seq]
+    payload = rules.recall_payload(command.message_id, seq, sender_id, edits)
     made = add_entry(state, conversation, "RECALL", sender_id, payload, command.at_ms)
     state.places[key, made.seq] = made  # for who recalls it again in this batch
-    state.recalled[key, seq] = made.seq
-    state.recalls.append((key, seq, made.seq))
+    for recalled_seq in (seq, *edits):
+        state.recalled[key, recalled_seq] = made.seq
+        state.recalls.append((key, recalled_seq, made.seq))
     note(state, conversation, command.at_ms, command.by, "RECALLED", command.message_id)
     return Recalled(entry_of(conversation, made, made.payload), False)
 

@@ -26,6 +26,7 @@ from .keys import Keys
 from .messages import add_entry, check_may_write, entry_of, find_message, keys_of_message, repeat
 from .messages import keys_of_append as keys_of_plain_append
 from .outcomes import Appended, Done, Entry, Held, Outcome, Refused, Reviewed
+from .references import check_reference, keys_of_reference, kind_of, note_reference, reference_of
 from .state import ConversationState, ModeratedRow, State
 
 MAY_NOT_WRITE: Final = "the sender may not write here any more"
@@ -41,6 +42,7 @@ def keys_of_append(keys: Keys, command: ModeratedAppend) -> None:
     keys.sent.add((command.conversation_id, command.sender_id, command.client_msg_id))
     keys.moderated.add((command.conversation_id, command.sender_id, command.client_msg_id))
     keys.holders.add(command.sender_id)
+    _name_reference(keys, command.conversation_id, command.sender_id, _payload(command))
     if command.verdict.kind != "UNASKED":
         keys.new_held += 1
     if command.verdict.kind == "HOLD":
@@ -61,6 +63,10 @@ def append(state: State, command: ModeratedAppend) -> Outcome:
             return Refused(ContentRefusedError(kept.reason))
         return Held(True, command.verdict.bounds.retry_ms)
     check_may_write(state, conversation, command.sender_id, command.policy, command.at_ms)
+    payload = _payload(command)
+    reference = reference_of(payload, command.edit_window_ms)
+    if reference is not None:
+        check_reference(state, conversation, command.sender_id, reference, command.at_ms)
     place = (conversation.key, command.sender_id)
     if place in state.stopped:
         raise UnavailableError(
@@ -76,9 +82,13 @@ def append(state: State, command: ModeratedAppend) -> Outcome:
 def _allow(state: State, conversation: ConversationState, command: ModeratedAppend) -> Outcome:
     if _queue(state, conversation, command.sender_id):
         return _hold(state, conversation, command, "READY")
-    payload = command.payload if command.verdict.payload is None else command.verdict.payload
-    kept = (command.sender_id, command.client_msg_id, command.payload_mac, payload)
+    kept = (command.sender_id, command.client_msg_id, command.payload_mac, _payload(command))
     return Appended(_store(state, conversation, *kept, command.at_ms), False)
+
+
+def _payload(command: ModeratedAppend) -> bytes:
+    """What is to be stored."""
+    return command.payload if command.verdict.payload is None else command.verdict.payload
 
 
 def _review_first(state: State, conversation: ConversationState, command: ModeratedAppend) -> Outcome:
@@ -134,7 +144,7 @@ def _row(
         command.at_ms,
         verdict.reason,
         command.payload_mac,
-        command.payload if verdict.payload is None else verdict.payload,
+        _payload(command),
     )
 
 
@@ -155,6 +165,11 @@ def keys_after_review(state: State, command: Review, more: Keys) -> None:
     if conversation is not None:
         queue = _queue(state, conversation, command.sender_id)
         more.sent.update((command.conversation_id, command.sender_id, it.client_msg_id) for it in queue)
+        for row in queue:
+            payload = row.payload
+            if row.held_id == command.held_id and command.payload is not None:
+                payload = command.payload
+            _name_reference(more, command.conversation_id, command.sender_id, payload)
 
 
 def review(state: State, command: Review) -> Reviewed:
@@ -190,12 +205,14 @@ def _follow(
             break
         if _is_stored(state, conversation, row):
             _gone(state, conversation, row)
-        elif may_write:
+        else:
+            reason = _why_not(state, conversation, row, command.at_ms) if may_write else MAY_NOT_WRITE
+            if reason:
+                refused.append(_refuse_held(state, conversation, row, reason))
+                continue
             _gone(state, conversation, row)
             kept = (row.sender_id, row.client_msg_id, row.payload_mac, row.payload)
             entries.append(_store(state, conversation, *kept, command.at_ms))
-        else:
-            refused.append(_refuse_held(state, conversation, row, MAY_NOT_WRITE))
     return Reviewed(tuple(entries), tuple(refused))
 
 
@@ -233,6 +250,26 @@ def _queue(state: State, conversation: ConversationState, sender_id: str) -> lis
     return [held[number] for number in sorted(held) if held[number].conversation_key == conversation.key]
 
 
+def _name_reference(keys: Keys, conversation_id: str, sender_id: str, payload: bytes) -> None:
+    reference = reference_of(payload)
+    if reference is not None:
+        keys_of_reference(keys, conversation_id, sender_id, reference)
+
+
+def _why_not(state: State, conversation: ConversationState, row: ModeratedRow, at_ms: int) -> str:
+    """Why what was held may not be stored any more, say of a message that was recalled meanwhile; empty if it may.
+
+    It was sent in time, however long it was held.
+    """
+    reference = reference_of(row.payload)
+    try:
+        if reference is not None:
+            check_reference(state, conversation, row.sender_id, reference, at_ms)
+    except RefusedError as error:
+        return str(error)
+    return ""
+
+
 def _store(
     state: State,
     conversation: ConversationState,
@@ -242,7 +279,11 @@ def _store(
     payload: bytes,
     at_ms: int,
 ) -> Entry:
-    row = add_entry(state, conversation, "USER", sender_id, payload, at_ms, client_msg_id, payload_mac)
+    reference = reference_of(payload)
+    kind = kind_of(reference)
+    row = add_entry(state, conversation, kind, sender_id, payload, at_ms, client_msg_id, payload_mac)
+    if reference is not None:
+        note_reference(state, conversation.key, sender_id, reference, row.seq)
     state.sent[conversation.conversation_id, sender_id, client_msg_id] = row
     return entry_of(conversation, row, payload)
 

@@ -12,6 +12,29 @@ from ...types import ConversationType, History
 from .commands import RevocationKind
 
 
+class Edit(msgspec.Struct, frozen=True, gc=False):
+    """What a message says by its latest edit.
+
+    Attributes:
+        seq: Of the EDIT entry.
+        server_ts: When that was stored.
+        payload: Canonical JSON of what takes the place of the message's payload; empty where the EDIT entry is in the
+            archive.
+    """
+
+    seq: int
+    server_ts: int
+    payload: bytes
+
+
+class Reactions(msgspec.Struct, frozen=True, gc=False):
+    """Who reacts to a message in one way; of many the first are named."""
+
+    reaction: str
+    count: int
+    user_ids: tuple[str, ...]
+
+
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One stored log entry.
 
@@ -22,6 +45,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         message_id: Always made with the epoch that the entry was written under; it never changes.
         payload: Canonical JSON.
         client_msg_id: None for server-made entries, and in a page for entries of others.
+        edit: In a page: the latest edit that the reader sees; None if there is none.
+        reactions: In a page: those of the time of the page, the oldest first.
     """
 
     conversation_id: str
@@ -32,6 +57,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     server_ts: int
     payload: bytes
     client_msg_id: str | None
+    edit: Edit | None = None
+    reactions: tuple[Reactions, ...] = ()
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):

@@ -51,7 +51,12 @@ BANS_MAX = 10_000
 """Users that can be banned from one conversation."""
 
 MemberOp = Literal["CREATED", "ADDED", "REMOVED", "LEFT"]
-Kind = Literal["USER", "MEMBER", "RECALL"]
+Kind = Literal["USER", "MEMBER", "RECALL", "EDIT", "REACTION"]
+"""What an entry is. EDIT and REACTION are said by users of an earlier message; they are none themselves."""
+
+SERVER_KINDS: Final[frozenset[Kind]] = frozenset({"MEMBER", "RECALL"})
+"""Entries that the server makes: they have no key, and their payloads stay in the log for ever."""
+
 ACTIVITY: Final[frozenset[Kind]] = frozenset({"USER", "MEMBER"})
 """What brings a conversation to the front of a list; what is said of an older entry does not."""
 
@@ -96,9 +101,12 @@ def members_of(payload: bytes) -> tuple[str, ...]:
     return _decode_members(payload).user_ids
 
 
-def recall_payload(message_id: str, seq: int, by: str) -> bytes:
-    """Canonical payload of a RECALL entry."""
-    return _encode({"type": "RECALL", "messageId": message_id, "seq": seq, "by": by})
+def recall_payload(message_id: str, seq: int, by: str, edits: Sequence[int] = ()) -> bytes:
+    """Canonical payload of a RECALL entry; `edits` are recalled with the message."""
+    payload: dict[str, object] = {"type": "RECALL", "messageId": message_id, "seq": seq, "by": by}
+    if edits:
+        payload["edits"] = list(edits)
+    return _encode(payload)
 
 
 def pair_of(user_ids: Iterable[str]) -> str:
@@ -259,8 +267,13 @@ def check_member_count(count: int, members_max: int) -> None:
 
 def check_visible(intervals: Sequence[Interval], seq: int) -> None:
     """A current member may read the entry; else NotFoundError."""
-    if not is_current(intervals) or not is_visible(readable(intervals), seq):
+    if not sees(intervals, seq):
         raise not_found()
+
+
+def sees(intervals: Sequence[Interval], seq: int) -> bool:
+    """Whether who has these memberships may read the entry now."""
+    return is_current(intervals) and is_visible(readable(intervals), seq)
 
 
 def is_current(intervals: Sequence[Interval]) -> bool:

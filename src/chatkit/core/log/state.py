@@ -324,6 +324,12 @@ class State:
         sent: Messages by (conversation id, sender, clientMsgId).
         places: Entries by place.
         recalled: The seq that recalled an entry, by the entry's place; loaded with `sent` and `places`.
+        edits: The seqs of the edits of an entry, by its place, those of this batch too.
+        own_reactions: What a user reacts with to an entry, by its place and the user.
+        reaction_counts: How many reactions an entry has.
+        new_edits: (conversation key, edited seq, seq of the EDIT entry) of this batch.
+        changed_reactions: The seq of the REACTION entry, or None for one that is taken back, by (conversation key, seq,
+            user, reaction); of this batch.
         senders: Who wrote an entry, by conversation key and seq.
         devices: By user and device.
         listed: A user's current conversations by key, as they were loaded.
@@ -377,6 +383,11 @@ class State:
         self.sent: dict[tuple[str, str, str], MessageRow | None] = {}
         self.places: dict[Place, MessageRow | None] = {}
         self.recalled: dict[Place, int] = {}
+        self.edits: dict[Place, list[int]] = {}
+        self.own_reactions: dict[tuple[int, int, str], set[str]] = {}
+        self.reaction_counts: dict[Place, int] = {}
+        self.new_edits: list[tuple[int, int, int]] = []
+        self.changed_reactions: dict[tuple[int, int, str, str], int | None] = {}
         self.senders: dict[int, dict[int, str | None]] = {}
         self.devices: dict[str, dict[str, DeviceState]] = {}
         self.listed: dict[str, dict[int, MembershipSnapshot]] = {}
@@ -427,6 +438,10 @@ class State:
         self.sent.update(dict.fromkeys(keys.sent))
         if keys.names_rare:
             self._expect_rare(keys)
+        if keys.names_references:
+            self.edits.update((place, []) for place in keys.edited)
+            self.own_reactions.update((place, set()) for place in keys.reactions)
+            self.reaction_counts.update((place[:2], 0) for place in keys.reactions)
 
     def _expect_rare(self, keys: Keys) -> None:
         self.conversations.update(dict.fromkeys(keys.conversation_keys))

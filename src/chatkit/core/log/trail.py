@@ -12,6 +12,7 @@ import msgspec
 from ...errors import NotFoundError
 from ...types import ConversationType
 from .outcomes import message_id
+from .rules import SERVER_KINDS
 
 PushAnswer = Literal["TAKEN", "RETRY", "DEAD", "REFUSED", "UNKNOWN"]
 """What a provider said of a push: it took it; not now; the token reaches no device now; never as it is; nothing."""
@@ -201,7 +202,7 @@ def said_by_server(payload: bytes | None) -> dict[str, Any]:
 
 def body_place(kind: str, seq: int, cold_seq: int, floor_seq: int) -> BodyPlace:
     """Where the words of an entry are that was not recalled; what the server wrote stays in the log."""
-    if kind != "USER" or seq > max(cold_seq, floor_seq):
+    if kind in SERVER_KINDS or seq > max(cold_seq, floor_seq):
         return "LOG"
     return "EXPIRED" if seq <= floor_seq else "ARCHIVE"
 

@@ -8,6 +8,7 @@ import anyio.lowlevel
 from msgspec.structs import replace
 
 from ...core.log.cold import ColdConversation, ColdEntry, ColdRange
+from ...core.log.rules import SERVER_KINDS
 from ...errors import UnavailableError
 from ..cold import (
     EXPIRE_MAX,
@@ -107,7 +108,7 @@ class MemoryCold:
         end = min(log.cold_seq + limit, _described(log).movable_seq)
         count = max(0, end - log.cold_seq)
         for row in log.rows[log.cold_seq : log.cold_seq + count]:
-            if row.kind == "USER":
+            if row.kind not in SERVER_KINDS:
                 log.rows[row.seq - 1] = row._replace(payload=b"")
         log.cold_seq += count
         return count

@@ -13,7 +13,7 @@ from ...core.log.state import (
     MessageRow,
     State,
 )
-from . import moderation
+from . import moderation, references
 from .tables import Conversation, MemoryState
 
 
@@ -37,6 +37,8 @@ def load(tables: MemoryState, keys: Keys, state: State) -> None:
         for rank, join_seq, user_id in tables.by_key[key].by_standing()[: keys.elders_max]:
             state.elders[key][user_id] = (rank, join_seq)
     _load_users(tables, keys, state)
+    if keys.names_references:
+        references.load(tables, keys, state)
     if keys.names_moderation:
         moderation.load(tables, keys, state)
 

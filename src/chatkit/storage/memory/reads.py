@@ -9,6 +9,7 @@ import msgspec
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
 from ...core.log.audit import ChainedAct
+from ...core.log.marks import NO_MARKS, Marks
 from ...core.log.members import describe, keys_of_description
 from ...core.log.rules import author_range, check_allowed, members_of, not_found
 from ...core.log.state import MessageRow, State
@@ -20,6 +21,7 @@ from . import moderation
 from .audit import MemoryAuditReads
 from .load import load
 from .person import MemoryPersonReads
+from .references import marks_in
 from .tables import Conversation, Device
 from .trail import trail
 
@@ -50,8 +52,14 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
         after_seq = max(after_seq, log.floor_seq)
         ranges = rules.page_ranges(intervals, after_seq, log.head_seq, limit)
         rows = [row for first, last in ranges for row in log.rows[first - 1 : last]]
-        last_seq = rules.last_that_fits(((row.seq, len(_payload(log, row))) for row in rows), bytes_max)
-        entries = [_entry(log, row, user_id) for row in rows if last_seq is not None and row.seq <= last_seq]
+        marks = marks_in(log, ranges, readable(log.members[user_id]))
+        sizes = ((row.seq, len(_payload(log, row)) + marks.get(row.seq, NO_MARKS).size_bytes) for row in rows)
+        last_seq = rules.last_that_fits(sizes, bytes_max)
+        entries = [
+            _entry(log, row, user_id, marks.get(row.seq, NO_MARKS))
+            for row in rows
+            if last_seq is not None and row.seq <= last_seq
+        ]
         up_to_seq = rules.page_end(intervals, last_seq, log.head_seq)
         more = up_to_seq < log.head_seq
         return base.Page(
@@ -367,7 +375,9 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
         return opened[:limit]
 
 
-def _entry(log: Conversation, row: MessageRow, reader_id: str | None = None) -> base.Entry:
+def _entry(
+    log: Conversation, row: MessageRow, reader_id: str | None = None, marks: Marks = NO_MARKS
+) -> base.Entry:
     """A row as the contract shows it: with its key to its author, or to nobody in particular."""
     own = reader_id is None or reader_id == row.sender_id
     return base.Entry(
@@ -379,6 +389,8 @@ def _entry(log: Conversation, row: MessageRow, reader_id: str | None = None) -> 
         row.server_ts,
         _payload(log, row),
         row.client_msg_id if own else None,
+        marks.edit,
+        marks.reactions,
     )
 
 

@@ -91,6 +91,8 @@ class Conversation(msgspec.Struct, eq=False):
     Attributes:
         rows: Its log; the entry of seq 1 is the first.
         recalled: The seq of the RECALL entry by the recalled seq.
+        edits: The seqs of its EDIT entries by the edited seq.
+        reactions: The seq of the REACTION entry by seq, user and reaction.
         members: Memberships by user.
         standings: Of the last membership, by user.
         bans: By whom and since when, by user.
@@ -119,6 +121,8 @@ class Conversation(msgspec.Struct, eq=False):
     rows: list[MessageRow] = msgspec.field(default_factory=list)
     by_client_id: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
     recalled: dict[int, int] = msgspec.field(default_factory=dict)
+    edits: dict[int, list[int]] = msgspec.field(default_factory=dict)
+    reactions: dict[int, dict[tuple[str, str], int]] = msgspec.field(default_factory=dict)
     members: dict[str, list[Interval]] = msgspec.field(default_factory=dict)
     standings: dict[str, Standing] = msgspec.field(default_factory=dict)
     bans: dict[str, tuple[str, int]] = msgspec.field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...core.log import trail as rules
+from ...core.log.rules import SERVER_KINDS
 from ...core.log.state import MessageRow
 from ..base import (
     READERS_MAX,
@@ -40,7 +41,7 @@ def trail(tables: MemoryState, name: str, user_id: str | None, limit: int) -> Me
         row.sender_id,
         row.client_msg_id,
         row.server_ts,
-        **rules.said_by_server(None if row.kind == "USER" else row.payload),
+        **rules.said_by_server(row.payload if row.kind in SERVER_KINDS else None),
         recall=_recall(log, row.seq),
         body=rules.body_place(row.kind, row.seq, log.cold_seq, log.floor_seq),
         work=_work(log),

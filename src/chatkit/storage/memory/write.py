@@ -10,7 +10,7 @@ from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.rules import least_confirmed
 from ...core.log.state import DevicePlace
 from ...core.visibility import Interval
-from . import moderation
+from . import moderation, references
 from .audit import write_audit
 from .person import write_erasures
 from .tables import Conversation, Cursors, Device, MemoryState, Standing, Work
@@ -30,6 +30,7 @@ def write(tables: MemoryState, changes: Changes) -> None:
     """Write everything but the outbox."""
     _write_conversations(tables, changes)
     _write_log(tables, changes)
+    references.write(tables, changes)
     _write_memberships(tables, changes)
     _forget(tables, changes)
     _register(tables, changes)

@@ -8,7 +8,7 @@ from ...core.log.decide import decide, keys_after, keys_of
 from ...core.log.state import State
 from ...drivers.postgres import Connection
 from .. import base
-from . import moderation
+from . import moderation, references
 from .load import covered_by, lacks, load, lock_newcomers
 from .write import write
 
@@ -28,11 +28,17 @@ async def carry_out(
     if keys.names_moderation:
         await moderation.load(connection, keys, state)
     await lock_newcomers(connection, keys, state)
+    if keys.names_references:
+        await references.load(connection, keys, state)
     more = keys_after(state, commands)
     if more is not None and lacks(state, more):
         await load(connection, more, state)
+    if more is not None and more.names_references:
+        await references.load(connection, more, state)
     outcomes, changes = decide(state, commands)
     await write(connection, changes, changes.outboxes.values(), slot)
+    if changes.edits or changes.reactions or changes.ended_reactions or changes.recalls:
+        await references.write(connection, changes)
     if changes.moderated or changes.unmoderated or changes.reports or changes.resolved_reports:
         await moderation.write(connection, changes)
     return outcomes

@@ -92,7 +92,8 @@ NEEDS_MANIFEST: Final = (
 )
 SELECT_MOVABLE: Final = f"SELECT c.cold_seq, {_MOVABLE} FROM conversation AS c WHERE c.conversation_key = $1"
 MOVE: Final = """
-UPDATE message SET payload = '' WHERE conversation_key = $1 AND seq BETWEEN $2 AND $3 AND kind = 'USER'
+UPDATE message SET payload = '' WHERE conversation_key = $1 AND seq BETWEEN $2 AND $3
+    AND kind NOT IN ('MEMBER', 'RECALL')
 """
 UPDATE_COLD: Final = "UPDATE conversation SET cold_seq = $2 WHERE conversation_key = $1"
 _RANGE = """

@@ -134,7 +134,7 @@ async def lock_newcomers(connection: Connection, keys: Keys, state: State) -> No
 def lacks(state: State, more: Keys) -> bool:
     """Whether a state lacks anything of what `keys_after` named."""
     return (
-        bool(more.devices or more.listed)
+        bool(more.devices or more.listed or more.names_references)
         or any(not state.knows_member(ref, user_id) for ref, user_id in more.members)
         or any(not state.knows_cursors(ref, user_id) for ref, user_id in more.cursors)
         or any(name not in state.sent for name in more.sent)

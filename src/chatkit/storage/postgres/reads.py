@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
+from ...core.log.marks import NO_MARKS, Marks
 from ...core.log.outcomes import message_place
 from ...core.log.rules import (
     MEMBERS_SHOWN_MAX,
@@ -52,6 +53,7 @@ from ..base import (
 )
 from ..body import body_fault
 from ..unread import Place, UnreadCounts
+from .references import marks
 
 _logger = logging.getLogger(__name__)
 
@@ -346,17 +348,18 @@ async def page(
     else:
         intervals = intervals_of_pair(found.pair, user_id)
     ranges = rules.page_ranges(intervals, after_seq, found.head_seq, limit)
+    shown = await marks(connection, found.key, user_id, ranges)
     sizes = [
-        (seq, size if recalled_by is None else len(RECALLED))
+        (seq, size + shown.get(seq, NO_MARKS).size_bytes if recalled_by is None else len(RECALLED))
         for seq, size, recalled_by in await _of_ranges(connection, SELECT_SIZES, found.key, ranges)
     ]
     last = rules.last_that_fits(sizes, bytes_max)
     spans = [(first, min(end, last)) for first, end in ranges if last is not None and first <= last]
     rows = await _of_ranges(connection, SELECT_ENTRIES, found.key, spans)
     up_to_seq = rules.page_end(intervals, last, found.head_seq)
-    shown = tuple(_entry(found, row, user_id) for row in rows)
+    listed = tuple(_entry(found, row, user_id, shown.get(row[0], NO_MARKS)) for row in rows)
     more = up_to_seq < found.head_seq
-    return Page(conversation_id, found.epoch, found.head_seq, shown, up_to_seq, more, found.floor_seq)
+    return Page(conversation_id, found.epoch, found.head_seq, listed, up_to_seq, more, found.floor_seq)
 
 
 async def _of_ranges(
@@ -380,9 +383,10 @@ async def entries(connection: Connection, conversation_id: str, after_seq: int, 
     return [_entry(found, row, None) for row in rows]
 
 
-def _entry(found: _Found, row: Row, reader_id: str | None) -> Entry:
+def _entry(found: _Found, row: Row, reader_id: str | None, shown: Marks = NO_MARKS) -> Entry:
     """A row as the contract shows it: with its key to its author, or to nobody in particular."""
-    return _entry_of(found.conversation_id, found.epoch, found.key, tuple(row), reader_id, found.cold_seq)
+    place = (found.conversation_id, found.epoch, found.key)
+    return _entry_of(*place, tuple(row), reader_id, found.cold_seq, shown)
 
 
 def _entry_of(
@@ -392,6 +396,7 @@ def _entry_of(
     row: tuple[Any, ...],
     reader_id: str | None,
     cold_seq: int,
+    shown: Marks = NO_MARKS,
 ) -> Entry:
     seq, epoch, sender_id, server_ts, payload, client_msg_id, recalled_by = row
     if recalled_by is None and (payload or seq > cold_seq):  # a body that is in the archive is empty here
@@ -405,6 +410,8 @@ def _entry_of(
         server_ts,
         payload if recalled_by is None else RECALLED,
         client_msg_id if reader_id is None or sender_id == reader_id else None,
+        shown.edit if recalled_by is None else None,
+        shown.reactions if recalled_by is None else (),
     )
 
 

@@ -10,7 +10,8 @@ from ..trail_rows import entry_at, place_of, recall_seq_of, span_of, trail_of
 
 SELECT_ENTRY: Final = """
 SELECT c.conversation_id, c.type, c.epoch, c.head_seq, c.member_count,
-    e.epoch, e.kind, e.sender_id, e.client_msg_id, e.server_ts, CASE WHEN e.kind <> 'USER' THEN e.payload END,
+    e.epoch, e.kind, e.sender_id, e.client_msg_id, e.server_ts,
+    CASE WHEN e.kind IN ('MEMBER', 'RECALL') THEN e.payload END,
     b.seq, b.epoch, b.sender_id, b.server_ts, o.first_seq, o.handled_seq,
     o.ready_ms, c.cold_seq, c.floor_seq
 FROM conversation AS c

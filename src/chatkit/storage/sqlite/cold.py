@@ -88,7 +88,7 @@ NEEDS_MANIFEST = "UPDATE conversation SET manifest_version = manifest_version + 
 SELECT_MOVABLE = f"SELECT c.cold_seq, {_MOVABLE} FROM conversation AS c WHERE c.conversation_key = ?"
 SELECT_LOWEST = f"SELECT ifnull(max(rowid), {_LOWEST}) FROM message WHERE rowid < 0"
 MOVE = """
-UPDATE message SET rowid = ?1 + seq, payload = CASE kind WHEN 'USER' THEN x'' ELSE payload END
+UPDATE message SET rowid = ?1 + seq, payload = CASE WHEN kind IN ('MEMBER', 'RECALL') THEN payload ELSE x'' END
 WHERE conversation_key = ?2 AND seq BETWEEN ?3 AND ?4
 """
 UPDATE_COLD = "UPDATE conversation SET cold_seq = ? WHERE conversation_key = ?"

@@ -22,7 +22,7 @@ from ...core.log.state import (
 from ...core.policy import RANKS
 from ...core.visibility import Interval
 from ...drivers.sqlite import Connection, Row
-from . import moderation
+from . import moderation, references
 from .select import select
 
 _CONVERSATION = """
@@ -176,6 +176,8 @@ def load(connection: Connection, keys: Keys, state: State) -> None:
         _load_cursors(connection, with_cursors, state)
     if keys.sent:
         _load_sent(connection, keys, state)
+    if keys.names_references:
+        references.load(connection, keys, state)
     if keys.names_moderation:
         moderation.load(connection, keys, state)
     if keys.names_rare:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
 from ...core.log.keys import Keys
+from ...core.log.marks import NO_MARKS, Marks
 from ...core.log.members import describe, keys_of_description
 from ...core.log.outcomes import message_place
 from ...core.log.rules import author_range, check_allowed, members_of, not_found
@@ -50,6 +51,7 @@ from ..body import body_fault
 from ..unread import Place, UnreadCounts
 from .cold import cold_and_floor
 from .load import load
+from .references import marks
 from .select import select
 
 _logger = logging.getLogger(__name__)
@@ -297,13 +299,17 @@ def page(
         found = connection.execute(SELECT_READABLE if history else SELECT_MEMBERSHIPS, place)
         intervals = [Interval(*row) for row in found]
     ranges = [(loaded.key, *span) for span in rules.page_ranges(intervals, after_seq, loaded.head_seq, limit)]
+    shown = marks(connection, user_id, ranges)
     sizes = [
-        (seq, size if recalled_by is None else len(RECALLED))
+        (seq, size + shown.get(seq, NO_MARKS).size_bytes if recalled_by is None else len(RECALLED))
         for seq, size, recalled_by in sorted(select(connection, SELECT_SIZES, ranges))
     ]
     last = rules.last_that_fits(sizes, bytes_max)
     spans = [(key, first, min(end, last)) for key, first, end in ranges if last is not None and first <= last]
-    entries = [_entry(loaded, row, user_id, cold_seq) for row in _rows(connection, spans)]
+    entries = [
+        _entry(loaded, row, user_id, cold_seq, shown.get(row[0], NO_MARKS))
+        for row in _rows(connection, spans)
+    ]
     up_to_seq = rules.page_end(intervals, last, loaded.head_seq)
     more = up_to_seq < loaded.head_seq
     return Page(conversation_id, loaded.epoch, loaded.head_seq, tuple(entries), up_to_seq, more, floor_seq)
@@ -341,13 +347,21 @@ def entries(connection: Connection, conversation_id: str, after_seq: int, limit:
     return [_entry(loaded, row, None, cold_seq) for row in _rows(connection, [span])]
 
 
-def _entry(loaded: ConversationState, row: Row, reader_id: str | None, cold_seq: int) -> Entry:
+def _entry(
+    loaded: ConversationState, row: Row, reader_id: str | None, cold_seq: int, shown: Marks = NO_MARKS
+) -> Entry:
     """A row as the contract shows it: with its key to its author, or to nobody in particular."""
-    return _entry_of(loaded.conversation_id, loaded.epoch, loaded.key, row, reader_id, cold_seq)
+    return _entry_of(loaded.conversation_id, loaded.epoch, loaded.key, row, reader_id, cold_seq, shown)
 
 
 def _entry_of(
-    conversation_id: str, log_epoch: str, key: int, row: Row, reader_id: str | None, cold_seq: int
+    conversation_id: str,
+    log_epoch: str,
+    key: int,
+    row: Row,
+    reader_id: str | None,
+    cold_seq: int,
+    shown: Marks = NO_MARKS,
 ) -> Entry:
     seq, epoch, sender_id, server_ts, payload, client_msg_id, recalled_by = row
     in_place = recalled_by is None and (payload or seq > cold_seq)  # one that is in the archive is empty here
@@ -362,6 +376,8 @@ def _entry_of(
         server_ts,
         payload if recalled_by is None else RECALLED,
         client_msg_id if reader_id is None or sender_id == reader_id else None,
+        shown.edit if recalled_by is None else None,
+        shown.reactions if recalled_by is None else (),
     )
 
 

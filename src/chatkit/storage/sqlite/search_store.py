@@ -59,6 +59,7 @@ class SqliteSearch:
         self._read = read
         self._write_limit = anyio.CapacityLimiter(1)
         self._read_limit = anyio.CapacityLimiter(1 if path == MEMORY else _READERS)
+        self._alone_lock = anyio.Lock()
         self._waiting = 0
         self._writer: Connection | None = None
         self._readers: list[Connection] = []
@@ -199,13 +200,14 @@ class SqliteSearch:
         """Without any search under way, and none that begins."""
         borrowers = [object() for _ in range(int(self._read_limit.total_tokens))]
         with anyio.CancelScope(shield=True):
-            for borrower in borrowers:
-                await self._read_limit.acquire_on_behalf_of(borrower)
-            try:
-                yield
-            finally:
+            async with self._alone_lock:  # two who take the tokens in turn would wait for each other for ever
                 for borrower in borrowers:
-                    self._read_limit.release_on_behalf_of(borrower)
+                    await self._read_limit.acquire_on_behalf_of(borrower)
+                try:
+                    yield
+                finally:
+                    for borrower in borrowers:
+                        self._read_limit.release_on_behalf_of(borrower)
 
     async def _make_anew(self, reason: str) -> None:
         logger.warning("the index of search is made anew: %s", reason)

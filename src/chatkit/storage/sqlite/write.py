@@ -13,7 +13,7 @@ from msgspec.structs import astuple
 from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.state import DevicePlace, MayBeRepeatError
 from ...drivers.sqlite import Connection
-from . import moderation
+from . import moderation, references
 from .audit import write_audit
 from .cold import STALE_BY_RECALL, write_retention
 from .person import write_erasures
@@ -202,6 +202,8 @@ def write(connection: Connection, changes: Changes) -> None:
         raise MayBeRepeatError
     if changes.recalls or changes.ended or changes.joined:
         _write_acts(connection, changes)
+    if changes.edits or changes.reactions or changes.ended_reactions or changes.recalls:
+        references.write(connection, changes)
     if changes.standings or changes.bans or changes.ended_bans:
         _many(connection, UPDATE_STANDING, changes.standings)
         _many(connection, INSERT_BAN, changes.bans)

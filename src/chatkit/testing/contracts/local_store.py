@@ -23,7 +23,7 @@ from ...client.store.base import Change, EncodedMessage, LocalStore, Progress
 from ...core.log.reads import UNREAD_MAX
 from ...core.resend import PendingSend
 from ...errors import ConfigurationError
-from ...types import Message
+from ...types import Edit, Marks, Message, Reaction
 from ...wire.payload import canonical
 
 
@@ -32,9 +32,16 @@ def message(seq: int, text: str = "hi", key: str | None = None) -> Message:
     return Message("c-1", seq, f"m-{seq}", "u-2", 1000 + seq, {"type": "TEXT", "text": text}, key)
 
 
+def naming(seq: int, target: int) -> Message:
+    """An EDIT in `c-1` of the entry at `target`."""
+    content = {"type": "TEXT", "text": f"better {seq}"}
+    payload = {"type": "EDIT", "messageId": f"m-{target}", "seq": target, "payload": content}
+    return replace(message(seq), payload=payload)
+
+
 def blanked(message: Message) -> Message:
     """The same entry once it is recalled."""
-    return replace(message, payload={"type": "RECALLED"})
+    return replace(message, payload={"type": "RECALLED"}, marks=None)
 
 
 def elsewhere(seq: int, text: str = "hi") -> Message:
@@ -380,6 +387,39 @@ class LocalStoreContract:
         store.save([change(9, message(9), floor=8)])
 
         assert self.reopened(store).records()[0].taken_seq == 8
+
+    def test_what_names_an_entry_is_found_by_it(self, store: LocalStore) -> None:
+        entries = [message(1), naming(2, 1), message(3), naming(4, 3), naming(5, 1)]
+        store.save([change(5, *entries, floor=0)])
+        store = self.reopened(store)
+
+        assert store.naming("c-1", 1, 2) == [naming(2, 1), naming(5, 1)]
+        assert store.naming("c-1", 3, 9) == [naming(4, 3)]
+        assert store.naming("c-1", 4, 9) == []
+        assert store.naming("c-2", 1, 9) == []
+
+    def test_what_was_said_of_an_entry_is_kept_with_it_until_it_is_recalled(self, store: LocalStore) -> None:
+        edit = Edit(2, 1002, {"type": "TEXT", "text": "better"})
+        marked = replace(message(1), marks=Marks(3, edit, (Reaction("+1", 2, ("u-3", "u-4")),)))
+        first = change(3, marked, naming(2, 1), message(3), floor=0)
+        store.save([first])
+        store = self.reopened(store)
+        assert store.messages("c-1", 2, 9) == [marked]
+
+        recall = later(first, 4, message(4))
+        recall.recalled_seqs += [1, 2]
+        store.save([recall])
+        store = self.reopened(store)
+        assert store.messages("c-1", 3, 9) == [blanked(message(1)), blanked(naming(2, 1))]
+        assert store.naming("c-1", 1, 9) == []
+
+    def test_an_app_that_changes_what_it_was_given_changes_nothing_here(self, store: LocalStore) -> None:
+        edit = Edit(2, 1002, {"type": "TEXT", "text": "better"})
+        store.save([change(1, replace(message(1), marks=Marks(2, edit)), floor=0)])
+        edit.payload["text"] = "worse"  # type: ignore[index]
+
+        (found,) = store.messages("c-1", 2, 9)
+        assert found.text == "better"
 
     def test_own_sends_are_never_untaken(self, store: LocalStore) -> None:
         store.save([change(0, floor=0)])

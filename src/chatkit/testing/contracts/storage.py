@@ -37,6 +37,7 @@ from .storage_members import MembershipContract
 from .storage_nodes import NodeContract
 from .storage_ownership import BlockContract, OwnershipContract
 from .storage_recent import RecentContract
+from .storage_references import ReferenceContract
 from .storage_reopening import DurabilityContract, OpeningContract, opened
 from .storage_reopening import Make as Make
 from .storage_restore import RestoreContract
@@ -64,6 +65,7 @@ class VolatileStoreContract(
     RecentContract,
     IdContract,
     RecallContract,
+    ReferenceContract,
     CursorContract,
     StatusContract,
     OutboxContract,

@@ -12,6 +12,7 @@ from ...core.policy import DEFAULT_POLICY
 from ...errors import RefusedError
 from ...storage import base
 from ...storage.base import Outcome, Store
+from ...wire.payload import canonical
 
 T = TypeVar("T")
 EPOCH = "e1"
@@ -44,6 +45,45 @@ def send(
     """A text message; it says its key if no words are given."""
     payload = text(key if words is None else words)
     return base.Append(conversation_id, sender, key, payload, hashlib.sha256(payload).digest(), at_ms)
+
+
+def _naming(conversation_id: str, sender: str, key: str, payload: dict[str, Any], at_ms: int) -> base.Append:
+    encoded = canonical(payload)
+    mac = hashlib.sha256(encoded).digest()
+    return base.Append(conversation_id, sender, key, encoded, mac, at_ms, edit_window_ms=60_000)
+
+
+def _named(message_id: str) -> dict[str, Any]:
+    """How a payload names a message of which the id is known."""
+    return {"messageId": message_id, "seq": int(message_id.rsplit("-", 1)[-1], 16)}
+
+
+def edited(
+    conversation_id: str, sender: str, message_id: str, words: str = "better", at_ms: int = NOW, key: str = ""
+) -> base.Append:
+    """Other words for an earlier message, within a minute; under a key of its own."""
+    payload = {"type": "EDIT", **_named(message_id), "payload": {"type": "TEXT", "text": words}}
+    return _naming(conversation_id, sender, key or f"edit {message_id} {words}", payload, at_ms)
+
+
+def reacted(
+    conversation_id: str,
+    sender: str,
+    message_id: str,
+    reaction: str = "+1",
+    *,
+    removed: bool = False,
+    key: str = "",
+) -> base.Append:
+    """A reaction to an earlier message, or the end of one."""
+    payload = {"type": "REACTION", **_named(message_id), "reaction": reaction, "removed": removed}
+    return _naming(conversation_id, sender, key or f"react {message_id} {reaction} {removed}", payload, NOW)
+
+
+def replied(conversation_id: str, sender: str, message_id: str, words: str = "yes") -> base.Append:
+    """A text that answers an earlier message."""
+    payload = {"type": "TEXT", "text": words, "replyTo": _named(message_id)}
+    return _naming(conversation_id, sender, f"reply {message_id} {words}", payload, NOW)
 
 
 def add(conversation_id: str, by: str | None, *users: str, members_max: int = 1000) -> base.AddMembers:

@@ -40,7 +40,8 @@ MUTANTS = (
         (
             Edit(
                 LOG,
-                "    kept = (command.sender_id, command.client_msg_id, command.payload_mac, payload)\n",
+                "    kept = (command.sender_id, command.client_msg_id, command.payload_mac, _payload(command))\n",
+                "    payload = _payload(command)\n"
                 "    mac = command.payload_mac if payload is command.payload else payload[:16]\n"
                 "    kept = (command.sender_id, command.client_msg_id, mac, payload)\n",
             ),

@@ -10,8 +10,10 @@ from ..plant import Edit, Mutant
 AUDIT = "chatkit.core.log.audit"
 CURSORS = "chatkit.core.log.cursors"
 LOG_READS = "chatkit.core.log.reads"
+MARKS = "chatkit.core.log.marks"
 MEMBERS = "chatkit.core.log.members"
 MESSAGES = "chatkit.core.log.messages"
+REFERENCES = "chatkit.core.log.references"
 RULES = "chatkit.core.log.rules"
 SESSIONS = "chatkit.core.log.sessions"
 STATE = "chatkit.core.log.state"
@@ -272,6 +274,8 @@ MUTANTS = (
                 MESSAGES,
                 "    try:\n"
                 "        check_may_write(state, conversation, sender_id, command.policy, command.at_ms)\n"
+                "        if reference is not None:\n"
+                "            check_reference(state, conversation, sender_id, reference, command.at_ms)\n"
                 "    except RefusedError:\n"
                 "        if name not in state.sent:\n"
                 "            raise MayBeRepeatError from None\n"
@@ -334,6 +338,31 @@ MUTANTS = (
         ("S20",),
     ),
     Mutant(
+        "recall-leaves-edits",
+        "The message is gone, and who reads on finds the RECALL entry.",
+        (
+            Edit(
+                MESSAGES,
+                "        state.recalls.append((key, recalled_seq, made.seq))\n",
+                "        if recalled_seq == seq:\n"
+                "            state.recalls.append((key, recalled_seq, made.seq))\n",
+            ),
+        ),
+        ("S20",),
+    ),
+    Mutant(
+        "edit-shown-to-who-was-away",
+        "The latest edit counts.",
+        (Edit(MARKS, "if edit_seq > latest.get(seq, 0) and is_visible(intervals, edit_seq):", "if True:"),),
+        ("S27",),
+    ),
+    Mutant(
+        "reaction-never-ends",
+        "A reaction that is taken back is an entry of its own.",
+        (Edit(REFERENCES, "None if is_there else seq\n", "seq\n"),),
+        ("S27",),
+    ),
+    Mutant(
         "recall-by-anyone",
         "Who sees a message may ask for its recall; apps show the button to the author only.",
         (
@@ -351,8 +380,8 @@ MUTANTS = (
         (
             Edit(
                 RULES,
-                "    if not is_current(intervals) or not is_visible(readable(intervals), seq):",
-                "    if not is_visible(readable(intervals), seq):",
+                "    return is_current(intervals) and is_visible(readable(intervals), seq)",
+                "    return is_visible(readable(intervals), seq)",
             ),
         ),
         # S17: a refusal with another reason than NOT_FOUND tells that there is such a conversation

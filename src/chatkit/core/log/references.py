@@ -1,0 +1,196 @@
+"""Messages that name an earlier one: edits, reactions, replies. What each needs, and what it does.
+
+An EDIT and a REACTION are entries like any other; the entry that they name stays as it is. What is kept beside the log
+says which edits an entry has and who reacts to it now, so that a page shows both. Called by `messages` and
+`moderation`. Why it is so: docs/design/0028-edits-and-reactions.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ...errors import BadRequestError, EditWindowPassedError, ForbiddenError
+from . import rules
+from .keys import Keys
+from .outcomes import message_place
+from .state import ConversationState, MessageRow, Place, State
+
+EDITS_MAX: Final = 100
+"""Edits of one message."""
+
+REACTIONS_MAX: Final = 1_000
+"""Reactions to one message, of all users."""
+
+OWN_REACTIONS_MAX: Final = 10
+"""Reactions of one user to one message."""
+
+ReferenceKind = Literal["EDIT", "REACTION", "REPLY"]
+
+
+class Reference(msgspec.Struct, frozen=True, gc=False):
+    """What a message says of an earlier one.
+
+    Attributes:
+        message_id: The earlier one.
+        seq: Its place, as the sender knows it.
+        reaction: Of a REACTION.
+        removed: Whether it takes the reaction back.
+        window_ms: Of an EDIT: how long after the message was stored it may come; None: for ever.
+    """
+
+    kind: ReferenceKind
+    message_id: str
+    seq: int
+    reaction: str = ""
+    removed: bool = False
+    window_ms: int | None = None
+
+
+class _Target(msgspec.Struct):
+    message_id: str = msgspec.field(name="messageId")
+    seq: int
+
+
+class _Naming(msgspec.Struct, rename="camel"):
+    """What a payload may hold that names another message."""
+
+    type: str
+    message_id: str | UnsetType = UNSET
+    seq: int | UnsetType = UNSET
+    reaction: str = ""
+    removed: bool = False
+    reply_to: _Target | UnsetType = UNSET
+
+
+_decode = msgspec.json.Decoder(_Naming).decode
+
+
+def reference_of(payload: bytes, edit_window_ms: int | None = None) -> Reference | None:
+    """What a checked payload says of an earlier message; None for nearly all.
+
+    Args:
+        payload: Canonical JSON of `wire.payload.canonical`.
+        edit_window_ms: See `Reference`.
+    """
+    if b'"messageId":' not in payload:
+        return None
+    try:
+        named = _decode(payload)
+    except msgspec.ValidationError:  # of a type that names nothing, and has such a field for something else
+        return None
+    if named.type in ("EDIT", "REACTION"):
+        assert isinstance(named.message_id, str)
+        assert isinstance(named.seq, int)
+        kind: ReferenceKind = "EDIT" if named.type == "EDIT" else "REACTION"
+        return Reference(kind, named.message_id, named.seq, named.reaction, named.removed, edit_window_ms)
+    if isinstance(named.reply_to, _Target):
+        return Reference("REPLY", named.reply_to.message_id, named.reply_to.seq)
+    return None
+
+
+def keys_of_reference(keys: Keys, conversation_id: str, sender_id: str, reference: Reference) -> None:
+    """The entry that is named, what the sender may see, and what the entry has already."""
+    keys.cursors.add((conversation_id, sender_id))
+    place = message_place(reference.message_id)
+    if place is None:
+        return
+    key, _, seq = place
+    keys.places.add((key, seq))
+    if reference.kind == "EDIT":
+        keys.edited.add((key, seq))
+    elif reference.kind == "REACTION":
+        keys.reactions.add((key, seq, sender_id))
+
+
+def check_reference(
+    state: State, conversation: ConversationState, sender_id: str, reference: Reference, at_ms: int
+) -> None:
+    """Whether a member may say this of that entry.
+
+    Raises:
+        BadRequestError: It names no message of this conversation that the sender sees; or there are too many edits or
+            reactions.
+        ForbiddenError: An EDIT of somebody else's; or what is named was recalled.
+        EditWindowPassedError: An EDIT that comes too late.
+    """
+    row = _named(state, conversation, sender_id, reference)
+    place = (conversation.key, row.seq)
+    if reference.kind == "REPLY":
+        return
+    if place in state.recalled:
+        raise ForbiddenError("the message was recalled")
+    if reference.kind == "EDIT":
+        _check_edit(state, place, row, sender_id, reference, at_ms)
+    elif not reference.removed:
+        _check_room(state, place, sender_id, reference.reaction)
+
+
+def _named(state: State, conversation: ConversationState, sender_id: str, reference: Reference) -> MessageRow:
+    """The entry, which must be a user's message that the sender sees."""
+    place = message_place(reference.message_id)
+    row = None
+    if place is not None and place[0] == conversation.key and conversation.floor_seq < place[2]:
+        row = state.places[place[0], place[2]]
+    if (
+        place is None
+        or row is None
+        or row.epoch != place[1]
+        or row.kind != "USER"
+        or row.seq != reference.seq
+    ):
+        raise _names_nothing()
+    if not rules.sees(state.membership(conversation, sender_id).intervals, row.seq):
+        raise _names_nothing()
+    return row
+
+
+def _names_nothing() -> BadRequestError:
+    """The one answer for "does not exist" and "not yours to see"."""
+    return BadRequestError("this names no message of the conversation that you see")
+
+
+def _check_edit(
+    state: State, place: Place, row: MessageRow, sender_id: str, reference: Reference, at_ms: int
+) -> None:
+    if row.sender_id != sender_id:
+        raise ForbiddenError("only one's own messages can be edited")
+    if reference.window_ms is not None and at_ms - row.server_ts > reference.window_ms:
+        raise EditWindowPassedError("the message is too old to be edited")
+    if len(state.edits[place]) >= EDITS_MAX:
+        raise BadRequestError(f"a message can be edited {EDITS_MAX} times")
+
+
+def _check_room(state: State, place: Place, sender_id: str, reaction: str) -> None:
+    own = state.own_reactions[*place, sender_id]
+    if reaction in own:
+        return
+    if len(own) >= OWN_REACTIONS_MAX:
+        raise BadRequestError(f"a user can react {OWN_REACTIONS_MAX} times to one message")
+    if state.reaction_counts[place] >= REACTIONS_MAX:
+        raise BadRequestError(f"one message takes {REACTIONS_MAX} reactions")
+
+
+def note_reference(state: State, key: int, sender_id: str, reference: Reference, seq: int) -> None:
+    """The entry at `seq` is stored: keep what it says of the one that it names, which was checked."""
+    place = (key, reference.seq)
+    if reference.kind == "EDIT":
+        state.edits[place].append(seq)
+        state.new_edits.append((*place, seq))
+    elif reference.kind == "REACTION":
+        own = state.own_reactions[*place, sender_id]
+        is_there = reference.reaction in own
+        if is_there != reference.removed:
+            return  # as it is already
+        state.reaction_counts[place] += -1 if is_there else 1
+        (own.discard if is_there else own.add)(reference.reaction)
+        state.changed_reactions[*place, sender_id, reference.reaction] = None if is_there else seq
+
+
+def kind_of(reference: Reference | None) -> rules.Kind:
+    """What kind of entry a message is."""
+    if reference is None or reference.kind == "REPLY":
+        return "USER"
+    return reference.kind

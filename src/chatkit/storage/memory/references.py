@@ -1,0 +1,54 @@
+"""What entries say of others: loaded and written with a batch, and read for a page. Nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ...core.log.changes import Changes
+from ...core.log.keys import Keys
+from ...core.log.marks import Marks, edit_of, latest_edits, marks_of, reactions_of
+from ...core.log.state import State
+from ...core.visibility import Interval
+from .tables import Conversation, MemoryState
+
+
+def load(tables: MemoryState, keys: Keys, state: State) -> None:
+    """Put what the keys name into the state."""
+    for key, seq in keys.edited:
+        if key in tables.by_key:
+            state.edits[key, seq].extend(tables.by_key[key].edits.get(seq, ()))
+    for key, seq, user_id in keys.reactions:
+        if key in tables.by_key:
+            found = tables.by_key[key].reactions.get(seq, {})
+            state.reaction_counts[key, seq] = len(found)
+            state.own_reactions[key, seq, user_id].update(it for user, it in found if user == user_id)
+
+
+def write(tables: MemoryState, changes: Changes) -> None:
+    """Write new edits, and reactions that begin and end. Whoever recalls a message takes its reactions along."""
+    for key, seq, edit_seq in changes.edits:
+        tables.by_key[key].edits.setdefault(seq, []).append(edit_seq)
+    for key, seq, user_id, reaction, by_seq in changes.reactions:
+        tables.by_key[key].reactions.setdefault(seq, {})[user_id, reaction] = by_seq
+    for key, seq, user_id, reaction in changes.ended_reactions:
+        tables.by_key[key].reactions[seq].pop((user_id, reaction), None)
+    for key, seq, _ in changes.recalls:
+        tables.by_key[key].reactions.pop(seq, None)
+
+
+def marks_in(
+    log: Conversation, ranges: Iterable[tuple[int, int]], intervals: Sequence[Interval]
+) -> dict[int, Marks]:
+    """What is shown beside the entries of some ranges of a log."""
+    seqs = {seq for first, last in ranges for seq in range(first, last + 1)} - log.recalled.keys()
+    edits = [(seq, edit_seq) for seq in seqs & log.edits.keys() for edit_seq in log.edits[seq]]
+    latest = {
+        seq: edit_of(edit_seq, log.rows[edit_seq - 1].server_ts, log.rows[edit_seq - 1].payload)
+        for seq, edit_seq in latest_edits(edits, intervals).items()
+    }
+    reactions = [
+        (seq, by_seq, reaction, user_id)
+        for seq in seqs & log.reactions.keys()
+        for (user_id, reaction), by_seq in log.reactions[seq].items()
+    ]
+    return marks_of(latest, reactions_of(reactions))

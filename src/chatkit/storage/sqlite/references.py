@@ -1,0 +1,106 @@
+"""What entries say of others: loaded and written with a batch, and read for a page. Nothing is decided here.
+
+Called by `load` and `write` where anything of it is named or changed, and by `reads`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...core.log.changes import Changes
+from ...core.log.keys import Keys
+from ...core.log.marks import Marks, edit_of, latest_edits, marks_of, reactions_of
+from ...core.log.rules import MEMBERSHIPS_MAX
+from ...core.log.state import State
+from ...core.visibility import Interval
+from ...drivers.sqlite import Connection
+from .select import select
+
+SELECT_EDITS = """
+WITH k (conversation_key, seq) AS (VALUES {keys})
+SELECT t.conversation_key, t.seq, t.edited_by_seq FROM k
+CROSS JOIN edit AS t ON t.conversation_key = k.conversation_key AND t.seq = k.seq
+ORDER BY t.conversation_key, t.seq, t.edited_by_seq
+"""
+COUNT_REACTIONS = """
+WITH k (conversation_key, seq) AS (VALUES {keys})
+SELECT k.conversation_key, k.seq, (
+    SELECT count(*) FROM reaction AS t WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq)
+FROM k WHERE k.seq IS NOT NULL
+"""
+SELECT_OWN_REACTIONS = """
+WITH k (conversation_key, seq, user_id) AS (VALUES {keys})
+SELECT t.conversation_key, t.seq, t.user_id, t.reaction FROM k
+CROSS JOIN reaction AS t ON t.conversation_key = k.conversation_key AND t.seq = k.seq AND t.user_id = k.user_id
+"""
+INSERT_EDIT = "INSERT INTO edit (conversation_key, seq, edited_by_seq) VALUES (?, ?, ?)"
+INSERT_REACTION = (
+    "INSERT INTO reaction (conversation_key, seq, user_id, reaction, reacted_by_seq) VALUES (?, ?, ?, ?, ?)"
+)
+DELETE_REACTION = (
+    "DELETE FROM reaction WHERE conversation_key = ? AND seq = ? AND user_id = ? AND reaction = ?"
+)
+DELETE_REACTIONS = "DELETE FROM reaction WHERE conversation_key = ? AND seq = ?"
+SELECT_MARKS = """
+WITH k (conversation_key, first_seq, last_seq) AS (VALUES {keys})
+SELECT t.seq, t.edited_by_seq, NULL, NULL FROM k
+CROSS JOIN edit AS t ON t.conversation_key = k.conversation_key AND t.seq BETWEEN k.first_seq AND k.last_seq
+UNION ALL
+SELECT t.seq, t.reacted_by_seq, t.reaction, t.user_id FROM k
+CROSS JOIN reaction AS t ON t.conversation_key = k.conversation_key AND t.seq BETWEEN k.first_seq AND k.last_seq
+"""
+SELECT_READABLE = (
+    "SELECT ifnull(first_seq, join_seq), leave_seq FROM conversation_member "
+    "WHERE conversation_key = ? AND user_id = ? ORDER BY join_seq LIMIT ?"
+)
+SELECT_EDIT_ENTRIES = """
+WITH k (conversation_key, seq) AS (VALUES {keys})
+SELECT e.seq, e.server_ts, e.payload FROM k
+CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
+WHERE NOT EXISTS (
+    SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
+"""
+
+
+def load(connection: Connection, keys: Keys, state: State) -> None:
+    """Put what the keys name into the state."""
+    for key, seq, edit_seq in select(connection, SELECT_EDITS, keys.edited):
+        state.edits[key, seq].append(edit_seq)
+    for key, seq, count in select(connection, COUNT_REACTIONS, {place[:2] for place in keys.reactions}):
+        state.reaction_counts[key, seq] = count
+    for key, seq, user_id, reaction in select(connection, SELECT_OWN_REACTIONS, keys.reactions):
+        state.own_reactions[key, seq, user_id].add(reaction)
+
+
+def write(connection: Connection, changes: Changes) -> None:
+    """Write new edits, and reactions that begin and end. A recall of a message takes its reactions along."""
+    _many(connection, INSERT_EDIT, changes.edits)
+    _many(connection, DELETE_REACTION, changes.ended_reactions)
+    _many(connection, INSERT_REACTION, changes.reactions)
+    _many(connection, DELETE_REACTIONS, [row[:2] for row in changes.recalls])
+
+
+def marks(connection: Connection, user_id: str, ranges: Sequence[tuple[int, int, int]]) -> dict[int, Marks]:
+    """What is shown to a user beside the entries of some ranges (conversation key, first seq, last seq) of one log."""
+    rows = select(connection, SELECT_MARKS, ranges)
+    if not rows:
+        return {}
+    key = ranges[0][0]
+    found = connection.execute(SELECT_READABLE, (key, user_id, MEMBERSHIPS_MAX))
+    intervals = [Interval(*row) for row in found]
+    latest = latest_edits([row[:2] for row in rows if row[2] is None], intervals)
+    edits = {
+        seq: edit_of(seq, server_ts, payload)
+        for seq, server_ts, payload in select(
+            connection, SELECT_EDIT_ENTRIES, [(key, edit_seq) for edit_seq in latest.values()]
+        )
+    }
+    return marks_of(
+        {seq: edits[edit_seq] for seq, edit_seq in latest.items() if edit_seq in edits},
+        reactions_of([row for row in rows if row[2] is not None]),
+    )
+
+
+def _many(connection: Connection, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
+    if rows:
+        connection.executemany(sql, rows)
