@@ -22,7 +22,7 @@ RECALLED = b'{"type":"RECALLED"}'
 NO_MESSAGES = frozenset({"MEMBER", "RECALL", "EDIT", "REACTION"})
 """Types of entries that are no message of anybody: never unread, and no preview in a list."""
 
-NO_ACTIVITY = frozenset({"RECALL"})
+NO_ACTIVITY = frozenset({"RECALL", "EDIT", "REACTION"})
 """Types of entries that say something of an older one: they bring no conversation to the front of a list."""
 
 encode = msgspec.json.Encoder(order="sorted").encode
