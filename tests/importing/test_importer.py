@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from chatkit.cli._import_report import report_of, words_of
 from chatkit.errors import ConflictError, ImportFileError, UnavailableError
 from chatkit.importing import importer as importer_module
 from chatkit.importing import plan as plan_module
@@ -270,6 +271,18 @@ def test_a_plan_counts_and_writes_nothing() -> None:
     assert (found.messages, found.first_ms, found.last_ms, found.members(9)) == (2, 3, 5, ("x:bob", "x:ann"))
     assert [(it.kind, it.count, it.where) for it in plan.omissions.values()] == [("join", 2, "f:3")]
     assert sorted(plan.users) == ["ann", "bob"]
+
+
+def test_what_nothing_can_print_is_replaced_and_kinds_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "KINDS_MAX", 3)
+    odd = [LeftOut(f"k{it}\ud800", "r", "f\ud800") for it in range(9)]
+    plan = planned([FoundConversation("c", "T\ud800\x00", members=("a",)), said("a\ud800", 1, "x"), *odd])
+
+    assert plan.made()[0].title == "T\ufffd\ufffd"
+    assert len(plan.omissions) == 4
+    assert sum(it.count for it in plan.omissions.values()) == 9
+    assert msgspec.json.encode(report_of(plan, None, 9))
+    assert words_of(report_of(plan, None, 9), "x").encode()
 
 
 def test_a_plan_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

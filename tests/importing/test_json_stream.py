@@ -82,3 +82,12 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         stream('"' + "x" * 5_000 + '"', 100).value()
     many = stream("[" + ",".join(["[1]"] * 5_000) + "]", 100)
     assert sum(len(many.value()) for _ in many.items()) == 5_000
+
+
+def test_each_value_has_its_line() -> None:
+    document = stream("[\n1,\n\n2,\n[3,\n4]\n]", 4)
+    assert [(document.where(), document.next_char(), document.value()) for _ in document.items()] == [
+        ("f.json:2", "1", 1),
+        ("f.json:4", "2", 2),
+        ("f.json:5", "[", [3, 4]),
+    ]

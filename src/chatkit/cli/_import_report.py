@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from ..importing._whole import whole
 from ..importing.importer import ImportTotals
 from ..importing.plan import Omission, Plan
 from .one_line import one_line
@@ -14,7 +15,7 @@ from .utc import utc
 _SHOWN_MAX: Final = 20
 
 
-class ConversationReport(msgspec.Struct, frozen=True, rename="camel"):
+class ConversationReport(msgspec.Struct, frozen=True):
     """A conversation of the export.
 
     Attributes:
@@ -35,7 +36,7 @@ class ConversationReport(msgspec.Struct, frozen=True, rename="camel"):
     last_ts: int
 
 
-class ImportReport(msgspec.Struct, frozen=True, rename="camel"):
+class ImportReport(msgspec.Struct, frozen=True):
     """The object that `--json` prints.
 
     Attributes:
@@ -62,7 +63,9 @@ def report_of(plan: Plan, totals: ImportTotals | None, members_max: int) -> Impo
         members, wanted = it.members(members_max), len(it.members(10**9))
         times = (it.first_ms, it.last_ms)
         counts = (it.messages, len(members), wanted - len(members))
-        found.append(ConversationReport(it.source, it.conversation_id, it.type, it.title, *counts, *times))
+        found.append(
+            ConversationReport(whole(it.source), it.conversation_id, it.type, it.title, *counts, *times)
+        )
     omissions = sorted(plan.omissions.values(), key=lambda it: (not it.is_message, -it.count))
     empty = len(plan.conversations) - len(made)
     return ImportReport(found, empty, len(plan.users), plan.messages, omissions, totals)
@@ -92,7 +95,7 @@ def _left_out(report: ImportReport, *, of_messages: bool) -> list[str]:
     found = [it for it in report.left_out if it.is_message == of_messages]
     head = "left out:" if of_messages else "not carried over with them:"
     return (
-        [head, *(f"  {it.count} {one_line(it.kind)}: {it.reason} ({it.where})" for it in found)]
+        [head, *(f"  {it.count} {one_line(it.kind)}: {it.reason} ({one_line(it.where)})" for it in found)]
         if found
         else []
     )

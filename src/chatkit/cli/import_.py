@@ -29,6 +29,7 @@ from ._progress import Shown, shown
 from .common import exit_codes
 from .configured import configured
 
+_TOLD_EVERY = 1_000
 _USERS_HEADER = ["source", "user_id", "name", "email"]
 
 
@@ -155,7 +156,8 @@ def _import_log(path: Path, storage: str, *, dry_run: bool, as_json: bool) -> No
         for it in log_lines.read(Files(path)):
             looked.conversations += isinstance(it, log_lines.ConversationLine)
             looked.done += isinstance(it, log_lines.Entry)
-            progress.step(Progress("reading", looked.done, 0))
+            if not looked.done % _TOLD_EVERY:
+                progress.step(Progress("reading", looked.done, 0))
         totals = looked if dry_run else anyio.run(_append_log, path, storage, looked.done, progress)
     if as_json:
         click.echo(msgspec.json.encode(totals))
@@ -210,8 +212,14 @@ def _write_users(path: Path, plan: Plan) -> None:
         with path.open("x", encoding="utf-8", newline="", errors="replace") as file:
             rows = csv.writer(file)
             rows.writerow(_USERS_HEADER)
-            rows.writerows(
-                [it.user, plan.names.user(it.user), it.name, it.email] for it in plan.users.values()
-            )
+            for it in plan.users.values():
+                rows.writerow(
+                    [it.user, plan.names.user(it.user), _no_formula(it.name), _no_formula(it.email)]
+                )
     except OSError as error:
         raise ConfigurationError(f"cannot make the file {path}: {error.strerror}") from None
+
+
+def _no_formula(text: str) -> str:
+    """What a spreadsheet takes for a text: names are what others chose."""
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t"} else text

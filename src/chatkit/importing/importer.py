@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from typing import Final
@@ -34,6 +33,7 @@ from ..storage.base import (
 )
 from ..wire.events import PAYLOAD_BYTES_MAX
 from ..wire.payload import canonical
+from ._whole import whole
 from .plan import Plan, PlannedConversation
 from .records import FoundMessage, Record
 
@@ -49,7 +49,6 @@ _TEXT_CHARS_MAX: Final = 10_000
 _TRIES: Final = 20
 _PAUSE_S: Final = 1.0
 _EPOCH_BYTES: Final = 8
-_BROKEN: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 class ImportTerms(msgspec.Struct, frozen=True):
@@ -307,12 +306,12 @@ def payloads_of(text: str) -> list[bytes]:
 
     NUL and halves of surrogate pairs, which nothing could send on, become U+FFFD.
     """
-    text = _BROKEN.sub("\ufffd", text)
+    text = whole(text)
     if len(text) <= _TEXT_CHARS_MAX:
         return [canonical({"type": "TEXT", "text": text})]
-    whole = canonical_if_short(text)
-    if whole is not None:
-        return [whole]
+    single = canonical_if_short(text)
+    if single is not None:
+        return [single]
     pieces = (text[at : at + _TEXT_CHARS_MAX] for at in range(0, len(text), _TEXT_CHARS_MAX))
     return [canonical({"type": "TEXT", "text": it}) for it in pieces]
 

@@ -46,11 +46,14 @@ class JsonStream:
         self._text = ""
         self._at = 0
         self._line = 1
+        self._counted = 0
         self._ended = False
 
     def where(self) -> str:
         """File and line."""
-        return f"{self._file}:{self._line + self._text.count(chr(10), 0, self._at)}"
+        self._line += self._text.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return f"{self._file}:{self._line}"
 
     def next_char(self) -> str:
         """The first character of what comes next; empty at the end."""
@@ -85,6 +88,7 @@ class JsonStream:
             self._at += 1
             return
         while True:
+            self.next_char()  # so that `where` names the line of the value
             yield
             if not self._goes_on("]"):
                 return
@@ -150,7 +154,7 @@ class JsonStream:
         """Read on, at least as much as is kept already: a long value is not looked at too often."""
         if self._ended:
             return False
-        self._line += self._text.count("\n", 0, self._at)
+        self.where()
         kept = self._text[self._at :]
         pieces, count = [kept], 0
         while count <= len(kept):
@@ -160,7 +164,7 @@ class JsonStream:
                 break
             pieces.append(piece)
             count += len(piece)
-        self._text, self._at = "".join(pieces), 0
+        self._text, self._at, self._counted = "".join(pieces), 0, 0
         return count > 0
 
     def _error(self, words: str, at: int | None = None) -> ImportFileError:

@@ -90,7 +90,8 @@ class LogImporter:
                 self._members.append(it)
             else:
                 await self._take(it)
-                yield self.totals
+                if not self.totals.done % _BATCH:
+                    yield self.totals
         await self._end()
         yield self.totals
 

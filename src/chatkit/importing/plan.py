@@ -12,14 +12,21 @@ import msgspec
 
 from ..errors import ImportFileError
 from ..types import ConversationType, History
+from ._whole import whole
 from .names import Names
 from .records import FoundConversation, FoundMember, FoundMessage, FoundUser, LeftOut, Record
 from .times import checked_ms
 
 TITLE_CHARS_MAX: Final = 256
+KINDS_MAX: Final = 500
+"""Kinds of what is left out that are counted apart."""
+
 CONVERSATIONS_MAX: Final = 200_000
 AUTHORS_MAX: Final = 5_000_000
 """Pairs of a conversation and somebody who is in it or wrote there."""
+
+_KIND_CHARS_MAX: Final = 64
+_NAME_CHARS_MAX: Final = 256
 
 
 class PlannedConversation(msgspec.Struct, gc=False):
@@ -124,20 +131,23 @@ class Plan:
 
     def omit(self, left_out: LeftOut) -> None:
         """Count what is not carried over."""
-        place = (left_out.kind, left_out.reason, left_out.is_message)
+        place = (whole(left_out.kind, _KIND_CHARS_MAX), left_out.reason, left_out.is_message)
+        if place not in self.omissions and len(self.omissions) >= KINDS_MAX:
+            place = ("others", "there are more kinds than are told apart", left_out.is_message)
         known = self.omissions.get(place)
         if known is None:
-            self.omissions[place] = Omission(*place, 1, left_out.where)
+            self.omissions[place] = Omission(*place, 1, whole(left_out.where))
         else:
             known.count += 1
 
     def _add_user(self, found: FoundUser) -> None:
-        self.users[found.user] = found
+        name, email = whole(found.name, _NAME_CHARS_MAX), whole(found.email, _NAME_CHARS_MAX)
+        self.users[found.user] = FoundUser(found.user, name, email)
         self._bound()
 
     def _add_conversation(self, found: FoundConversation) -> None:
         known = self._conversation(found.conversation)
-        known.title = found.title.replace("\x00", "\ufffd")[:TITLE_CHARS_MAX] or known.title
+        known.title = whole(found.title, TITLE_CHARS_MAX) or known.title
         known.wanted_type, known.history = found.type, found.history
         known.owner = self.names.user(found.owner) if found.owner else known.owner
         if found.members is not None:

@@ -115,6 +115,18 @@ def test_a_control_character_is_written_as_no_json_would(tmp_path: Path) -> None
     assert messages(found(tmp_path, text)) == [("user11", 1624348800000, "a\x0bb\\x0Bc")]
 
 
+@pytest.mark.parametrize("cut", range(262_120, 262_160))
+def test_wherever_the_file_is_cut_into_pieces(tmp_path: Path, cut: int) -> None:
+    text = json.dumps(chat(post("@@"))).replace("@@", "x\\\\\\x0By\\\\x0Bz")
+    text = text.replace('"Friends"', '"' + "i" * (cut - text.index('"x') - 4) + '"')
+    assert messages(found(tmp_path, text))[0][2] == "x\\\x0by\\x0Bz"
+
+
+def test_backslashes_without_end_take_no_time(tmp_path: Path) -> None:
+    with pytest.raises(ImportFileError):
+        found(tmp_path, '{"name": "' + "\\" * 1_000_001)
+
+
 def test_what_is_no_message_and_who_is_nobody_any_more(tmp_path: Path) -> None:
     posts = [
         {"id": 1, "type": "unsupported"},

@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from ...types import ConversationType
 from ..files import Files
-from ..json_stream import JsonStream
+from ..json_stream import VALUE_CHARS_MAX, JsonStream
 from ..records import FoundConversation, FoundMessage, LeftOut, Options, Record
 from ..times import iso_ms
 from ._text import id_of, names_of_files, text_of
 
 _HEX: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\x([0-9A-Fa-f]{2})")
-_TAIL: Final = re.compile(r"\\+(?:x[0-9A-Fa-f]?)?\Z")
+_MAY_GO_ON: Final = re.compile(r"(?:x[0-9A-Fa-f]?)?")
 _FILES: Final = ("photo", "file", "contact_vcard")
 _DEPTH_MAX: Final = 20
 
@@ -51,13 +51,20 @@ def _mended(pieces: Iterator[str]) -> Iterator[str]:
     kept = ""
     for piece in pieces:
         text = kept + piece
-        tail = _TAIL.search(text)
-        kept = tail[0] if tail else ""
-        text = text[: len(text) - len(kept)]
+        text, kept = _without_tail(text)
         if text:
             yield _HEX.sub(r"\1\\u00\2", text) if "\\x" in text else text
     if kept:
         yield kept
+
+
+def _without_tail(text: str) -> tuple[str, str]:
+    """The text up to the backslashes at its end that may belong to what comes next, and the rest."""
+    last = text.rfind("\\")
+    if last < 0 or not _MAY_GO_ON.fullmatch(text, last + 1):
+        return text, ""
+    start = len(text[: last + 1].rstrip("\\"))
+    return (text[:start], text[start:]) if len(text) - start <= VALUE_CHARS_MAX else (text, "")
 
 
 class _Chat:
