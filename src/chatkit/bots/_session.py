@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ..client.client import ChatClient
-from ..client.events import Connected, Delivery, MessageReceived, Reconnecting, Taken
-from ..errors import ClosedError, DeadlineExceededError
+from ..client.events import Delivery, MessageReceived, Taken
+from ..errors import ClosedError
 from .commands import Call
 from .contexts import EventContext, MessageContext, context_of
 from .retries import Failure, Failures, log_failure
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from .bot import Bot
 
 logger = logging.getLogger("chatkit.bots")
-
-CONNECTED_WITHIN_S = 30.0
-"""After so long without a first connection, and again each time, the log says why there is none."""
 
 
 class BotSession:
@@ -42,7 +40,6 @@ class BotSession:
         self._handling = anyio.CancelScope()
         self._is_stopping = False
         self._is_consuming = False
-        self._has_connected = False
         self._call = self._composed()
 
     async def serve(self) -> None:
@@ -71,8 +68,10 @@ class BotSession:
                 except Exception as error:  # a group would wrap it
                     failures.append(error)
                 self.stop()
+            for other in failures[1:]:  # only one can be raised
+                logger.error("the body of the bot's `async with` failed, too", exc_info=other)
             if failures:
-                raise failures[-1]
+                raise failures[0]
 
     def stop(self) -> None:
         """Hand out nothing more, and cancel what still runs after the bot's `grace_s`; at once if called again."""
@@ -87,7 +86,8 @@ class BotSession:
 
     async def _consume(self) -> None:
         with self._connecting:
-            await self._wait_connected()
+            # who the bot is must be known first: its own messages are not for it
+            await self._client.wait_connected(math.inf)
         with self._handling:
             if self._is_stopping:
                 return
@@ -99,30 +99,13 @@ class BotSession:
             finally:
                 self._is_consuming = False
 
-    async def _wait_connected(self) -> None:
-        """Who the bot is must be known before anything is handled: its own messages are not for it."""
-        while True:
-            try:
-                return await self._client.wait_connected(CONNECTED_WITHIN_S)
-            except DeadlineExceededError as error:
-                logger.warning("the bot is not connected yet: %s", error)
-
     async def _handle(self, delivery: Delivery) -> Taken | None:
-        self._log_connection(delivery)
         context = context_of(self._client, delivery)
         self._failures.check(delivery)
         await self._call(context)
+        state = context.changed_state()
         self._failures.handled(delivery)
-        return Taken(context.changed_state())
-
-    def _log_connection(self, delivery: Delivery) -> None:
-        """A bot has no window: say what its operator would look for. What was before the start was said there."""
-        match delivery.event:
-            case Connected():
-                logger.info("the bot is connected" + (" again" if self._has_connected else ""))
-                self._has_connected = True
-            case Reconnecting(delay_s=delay_s, cause=cause) if self._has_connected:
-                logger.warning("no connection: %s; next try in %.1f s", cause, delay_s)
+        return Taken(state)
 
     def _composed(self) -> Callable[[EventContext[Any]], Awaitable[Any]]:
         call: Callable[[EventContext[Any]], Awaitable[Any]] = self._dispatch
