@@ -1,7 +1,8 @@
 """A real server with the web page at `/` and again below `/below/a/prefix/`, as a process for the browser tests.
 
-`python -m tests.browser.app --port 0 --db PATH [--push KEY AUTHORITY]` prints `ready PORT` once it takes messages. The
-secret comes from CHATKIT_JWT_SECRET. The JavaScript tests are served too, so that the browser can import them.
+`python -m tests.browser.app --port 0 --db PATH [--push KEY AUTHORITY] [--origin ORIGIN]` prints `ready PORT` once it
+takes messages. The secret comes from CHATKIT_JWT_SECRET. The JavaScript tests are served too, so that the browser can
+import them.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ def web_push(key: str, authority: str) -> WebPushProvider:
     )
 
 
-def build(database: str, push: WebPushProvider | None) -> Starlette:
-    """One server under two addresses; its lifespan is the root app's."""
+def build(database: str, push: WebPushProvider | None, origins: list[str]) -> Starlette:
+    """One server under two addresses; its lifespan is the root app's. Pages of `origins` may use it."""
     server = ChatServer(
         store=open_store(f"sqlite:///{database}"),
         authenticate=jwt_authenticator(os.environ["CHATKIT_JWT_SECRET"]),
@@ -72,7 +73,7 @@ def build(database: str, push: WebPushProvider | None) -> Starlette:
         push=None if push is None else {"browsers": push},
         delivery=DeliveryConfig(push_after_s=0, poll_s=0.05),
     )
-    chat = asgi_app(server)
+    chat = asgi_app(server, origins=origins)
     page = with_web_page(chat)
     modules = [Mount(f"/{folder}", StaticFiles(directory=ROOT / folder)) for folder in MODULES]
     own = Route("/own/{name}", own_page)
@@ -90,10 +91,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--db", required=True)
+    parser.add_argument("--origin", action="append", default=[])
     parser.add_argument("--push", nargs=2, metavar=("KEY", "AUTHORITY"), help="files; without, no push")
     options = parser.parse_args()
     push = None if options.push is None else web_push(*options.push)
-    config = uvicorn.Config(build(options.db, push), host="127.0.0.1", port=options.port, log_level="warning")
+    config = uvicorn.Config(
+        build(options.db, push, options.origin), host="127.0.0.1", port=options.port, log_level="warning"
+    )
     _Announcing(config).run()
 
 

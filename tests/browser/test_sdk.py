@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import Error as PlaywrightError
 
 from .conftest import ServerProcess, Tab, token
 
 NewTab = Callable[..., Tab]
 
-START = """async ({ token, options }) => {
-  const { ChatClient } = await import("/v1/client/chatkit.js");
+START = """async ({ token, from, options }) => {
+  const { ChatClient } = await import(`${from}/v1/client/chatkit.js`);
   globalThis.client = new ChatClient({ token: async () => token, ...options });
   globalThis.told = [];
   for (const type of ["message", "sent", "failed", "recalled", "error", "caughtup"]) {
@@ -36,8 +38,8 @@ def own_page(tab: Tab, user_id: str, **options: object) -> Page:
     return tab.page
 
 
-def start(page: Page, user_id: str, **options: object) -> None:
-    page.evaluate(START, {"token": token(user_id), "options": options})
+def start(page: Page, user_id: str, *, origin: str = "", **options: object) -> None:
+    page.evaluate(START, {"token": token(user_id), "from": origin, "options": options})
 
 
 def wait_for(page: Page, condition: str, argument: object = None) -> None:
@@ -141,6 +143,31 @@ def browser_context(browser: object) -> BrowserContext:
     context = browser.new_context()  # type: ignore[attr-defined]
     yield context
     context.close()
+
+
+def test_a_page_of_an_allowed_origin_uses_it_and_one_of_another_cannot(
+    server: ServerProcess, new_tab: NewTab, tmp_path: Path
+) -> None:
+    """The pages are of `server`, and import the client from another one, which allows one name of their host only."""
+    named = server.url.replace("127.0.0.1", "localhost")
+    (tmp_path / "other").mkdir()
+    other = ServerProcess(tmp_path / "other", "--origin", server.url)
+    other.start()
+    try:
+        chat = other.conversation("ann", "ben")
+        tab, foreign = new_tab(), new_tab()
+        tab.page.goto(f"{server.url}/own/blank")
+        start(tab.page, "ann", origin=other.url)
+        wait_for(tab.page, "told.some(({ type }) => type === 'caughtup')")
+        assert tab.page.evaluate("(id) => client.send(id, 'from elsewhere')", chat)["seq"] == 2
+        foreign.expect_lost_connections()
+        foreign.page.goto(f"{named}/own/blank")
+        with pytest.raises(PlaywrightError, match="Failed to fetch dynamically imported module"):
+            start(foreign.page, "ann", origin=other.url)
+        assert any("CORS" in line for line in foreign.console)
+        foreign.console.clear()
+    finally:
+        other.close()
 
 
 def test_a_refusal_is_an_error_with_the_servers_code(server: ServerProcess, new_tab: NewTab) -> None:

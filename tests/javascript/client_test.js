@@ -3,7 +3,7 @@
 
 import vectors from "../../spec/client.json" with { type: "json" };
 import { ChatClient, MemoryStore } from "../../src/chatkit/web/client/chatkit.js";
-import { clock, equal, rejects } from "./check.js";
+import { clock, equal, refusal, rejects } from "./check.js";
 
 const WELCOME = {
   event: "WELCOME", userId: "u-1", deviceId: "phone", sessionId: "s-1", resumeToken: "r-1", resumed: false, expiresTs: null,
@@ -234,6 +234,30 @@ export const tests = {
     w.socket().says(WELCOME, { event: "TOKEN_EXPIRING", expiresTs: 1 });
     await shortly();
     equal(w.socket().sent.at(-1), { event: "AUTH_REFRESH", token: "t-2" });
+  },
+
+  async "what is no token is said at once, and a function that fails is asked again"() {
+    for (const token of [5, "", undefined, {}]) {
+      if (token === undefined) new ChatClient({ token, ports: clock().ports }); // cookies
+      else equal(refusal(() => new ChatClient({ token, ports: clock().ports })).code, "CONFIGURATION");
+    }
+    equal((await rejects(world({ token: () => 5, userId: undefined }))).code, "CONFIGURATION");
+    let count = 0;
+    const w = await world({ token: () => ((count += 1) <= 2 ? Promise.reject(new Error("no network")) : "t-3") });
+    await shortly();
+    equal([w.client.status.state, w.client.status.reason], ["waiting", "no token: The token function failed: no network"]);
+    w.advance(1_000);
+    await shortly();
+    w.socket().opens();
+    equal(w.socket().sent[0].token, "t-3");
+  },
+
+  async "requests stay below /v1 with their login"() {
+    const w = await world();
+    for (const path of ["https://elsewhere.example/v1/", "//elsewhere.example/v1/x", "/healthz"]) {
+      equal((await rejects(w.client.request("GET", path))).code, "BAD_REQUEST");
+    }
+    equal(await w.client.request("GET", "/v1/conversations/c-1"), { memberIds: ["u-1", "u-2"] });
   },
 
   async "a fixed token that is refused is the end until there is another one"() {

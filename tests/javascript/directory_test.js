@@ -20,7 +20,7 @@ function world(...answers) {
 }
 
 const json = (body, status = 200) => [JSON.stringify(body), { status }];
-const LIST = json({ conversations: [{ conversationId: "c", title: "Trip", lastActivityTs: 5 }], nextCursor: null });
+const LIST = json({ conversations: [{ conversationId: "c", title: "Trip", lastActivityTs: 5, memberRole: "ADMIN" }], nextCursor: null });
 const MEMBERS = json({ title: "Trip", memberIds: ["ann", "ben"], memberCount: 2 });
 const LIMITED = json({ code: "RATE_LIMITED", detail: "too many requests", retryable: true, retryAfterMs: 2_000 }, 429);
 
@@ -28,7 +28,8 @@ export const tests = {
   async "names refused for now are asked for after the wait that the server asked for"() {
     const w = world(LIST, LIMITED, LIST, MEMBERS);
     await w.directory.refresh();
-    const { title, memberIds } = w.conversations.get("c");
+    const { title, memberIds, role } = w.conversations.get("c");
+    equal(role, "ADMIN");
     equal([title, memberIds, w.timers.map((timer) => timer.delayMs)], ["Trip", null, [2_500]]);
     await w.timers[0].action();
     equal([w.conversations.get("c").memberIds, w.timers.length], [["ann", "ben"], 1]);

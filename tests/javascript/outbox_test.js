@@ -60,6 +60,15 @@ export const tests = {
     equal(again.keys(), ["z", "a", "m", "late"]);
   },
 
+  "one order that two pages gave is no reason to lose a message"() {
+    const rows = ["late", "early"].map((key, number) => ({ conversationId: "c", clientMsgId: key, payload: { type: "TEXT", text: key }, sizeBytes: 20, order: 7, atMs: 9 - number }));
+    const w = world();
+    w.outbox.restore([...rows, { ...rows[0], clientMsgId: "last", order: 8 }]);
+    w.outbox.connected();
+    w.submit("new");
+    equal([w.keys(), w.list().length], [["early", "late", "last", "new"], 4]);
+  },
+
   "a damaged row costs the others nothing"() {
     const w = world();
     const { warn } = console;

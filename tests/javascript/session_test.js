@@ -712,6 +712,19 @@ export const tests = {
     equal([conversation.unread.count, conversation.stateOf(1), conversation.stateOf(2)], [1, "READ", "DELIVERED"]);
   },
 
+  "what was deleted for good goes, by the word of a page or of HEADS"() {
+    const w = world();
+    w.online(row(6));
+    w.page(6, [1, 2, 3, 4, 5, 6].map((seq) => entry(seq)));
+    w.take({ event: "BEHIND", conversationId: "c", epoch: "e", headSeq: 7 });
+    w.page(7, [entry(7)], { floorSeq: 2 });
+    equal(w.texts(), ["t3", "t4", "t5", "t6", "t7"]);
+    w.offline();
+    w.online(row(7, { firstSeq: 5 }));
+    equal([w.texts(), w.session.conversations.get("c").hasOlder], [["t5", "t6", "t7"], false]);
+    equal([w.stored.at(-1).record.floor, w.stored.at(-1).record.firstSeq], [4, 5]);
+  },
+
   "events of a newer server are ignored"() {
     const w = world();
     w.online(row(0));

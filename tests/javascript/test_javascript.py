@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 from chatkit.web import client_files
@@ -44,6 +45,12 @@ def test_a_wrong_call_is_found_by_the_types(tsc: str, tmp_path: Path) -> None:
 
     assert done.returncode != 0
     assert "wrong.js(2,18)" in done.stdout
+
+
+def test_versions_are_one() -> None:
+    version = metadata.version("chatkit-engine")
+    assert json.loads((CLIENT / "package.json").read_text())["version"] == version
+    assert f'name: "chatkit-js", version: "{version}"' in (CLIENT / "connection.js").read_text()
 
 
 def test_the_package_of_npm_installs_and_imports(node: str, npm: str, tmp_path: Path) -> None:

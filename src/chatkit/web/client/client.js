@@ -318,13 +318,14 @@ export class ChatClient extends EventTarget {
    * Any HTTP request of the protocol, with this login: members, mutes, blocks, push and so on.
    *
    * @param {string} method
-   * @param {string} path such as `/v1/blocks`
+   * @param {string} path such as `/v1/blocks`; nothing outside of `/v1/` gets the login
    * @param {object} [body]
    * @returns {Promise<any>} the answer; null where there is none
    * @throws {ChatError}
    */
-  request(method, path, body) {
-    return this.#api.request(method, path.replace(/^\//, ""), body);
+  async request(method, path, body) {
+    if (!path.startsWith("/v1/")) throw new ChatError("BAD_REQUEST", "The path begins with /v1/.");
+    return this.#api.request(method, path.slice(1), body);
   }
 
   // --- inside ---
@@ -358,6 +359,7 @@ export class ChatClient extends EventTarget {
       try {
         return await this.#tokens.get();
       } catch (cause) {
+        if (cause instanceof ChatError && cause.code === "CONFIGURATION") throw cause;
         if (this.#isClosed || this.#options.userId !== undefined) return null;
         const delayMs = nextDelay(attempt, this.#ports.random());
         this.#session.onState({ state: "waiting", untilMs: this.#ports.now() + delayMs, code: 1006, reason: `no token: ${String(cause)}` });

@@ -2,7 +2,7 @@
 
 /**
  * Something was refused or did not happen. `code` is a word of the protocol (FORBIDDEN, RATE_LIMITED, ...), or one of the
- * client: QUEUE_FULL, STORAGE, CLOSED, OFFLINE, NO_ANSWER. Where `retryable`, the same call may succeed later, and it is
+ * client: QUEUE_FULL, STORAGE, CLOSED, CANCELLED, OFFLINE, NO_ANSWER, NO_TOKEN, CONFIGURATION. Where `retryable`, the same call may succeed later, and it is
  * safe to repeat it.
  */
 export class ChatError extends Error {

@@ -38,10 +38,10 @@ export class Outbox {
     this.parts = parts;
   }
 
-  /** Queue what the store kept. @param {PendingSend[]} sends */
+  /** Queue what the store kept. Two pages may have given one order twice: then the earlier one goes first. @param {PendingSend[]} sends */
   restore(sends) {
-    this.#queue.restore(sends.filter(isSound));
-    this.#lastOrder = Math.max(this.#lastOrder, this.#queue.lastOrder);
+    const sound = sends.filter(isSound).sort((a, b) => a.order - b.order || a.atMs - b.atMs);
+    this.#queue.restore(sound.map((send) => ({ ...send, order: (this.#lastOrder = Math.max(this.#lastOrder + 1, send.order)) })));
   }
 
   /**

@@ -133,7 +133,7 @@ export class Session {
   /** @param {WireEvent} welcome */
   #welcomed(welcome) {
     this.me = welcome.userId;
-    this.limits = welcome.limits;
+    this.limits = { ...this.limits, ...welcome.limits };
     this.serverAheadMs = welcome.serverTs - this.parts.now();
     this.headsSeen.clear();
     this.catchingUp = true;

@@ -42,19 +42,19 @@ export class IndexedDbStore {
 
   /** @param {PendingSend} send */
   addPending(send) {
-    return this.#write(["pending"], (stores) => stores[0]?.put(send, [this.#scope, send.conversationId, send.clientMsgId]));
+    return this.#write("strict", ["pending"], (stores) => stores[0]?.put(send, [this.#scope, send.conversationId, send.clientMsgId]));
   }
 
   /** @param {PendingSend[]} sends */
   removePending(sends) {
-    return this.#write(["pending"], (stores) => {
+    return this.#write("relaxed", ["pending"], (stores) => {
       for (const { conversationId, clientMsgId } of sends) stores[0]?.delete([this.#scope, conversationId, clientMsgId]);
     });
   }
 
   /** @param {ConversationChange[]} changes */
   save(changes) {
-    return this.#write(["conversations", "messages"], ([conversations, messages]) => {
+    return this.#write("relaxed", ["conversations", "messages"], ([conversations, messages]) => {
       for (const { record, put, forgetAbove } of changes) {
         const key = [this.#scope, record.id];
         conversations?.put(record, key);
@@ -67,7 +67,7 @@ export class IndexedDbStore {
 
   /** Deletes messages and cursors; what is pending stays. */
   forget() {
-    return this.#write(["conversations", "messages"], (stores) => {
+    return this.#write("strict", ["conversations", "messages"], (stores) => {
       for (const store of stores) store.delete(IDBKeyRange.bound([this.#scope], [this.#scope, []]));
     });
   }
@@ -88,12 +88,14 @@ export class IndexedDbStore {
     return database;
   }
 
-  /** One transaction, durable when the promise resolves. @param {string[]} names @param {(stores: IDBObjectStore[]) => void} action
+  /** One transaction. Own messages must be durable once the promise resolves; what the server has, and what was answered, comes
+   * again where a power cut takes it, for cursors and messages go together.
+   * @param {IDBTransactionDurability} durability @param {string[]} names @param {(stores: IDBObjectStore[]) => void} action
    * @returns {Promise<void>} */
-  #write(names, action) {
+  #write(durability, names, action) {
     return new Promise((resolve, reject) => {
       if (this.#database === null) throw new Error("the store is closed");
-      const transaction = this.#database.transaction(names, "readwrite", { durability: "strict" });
+      const transaction = this.#database.transaction(names, "readwrite", { durability });
       transaction.oncomplete = () => resolve();
       transaction.onabort = () => reject(transaction.error);
       try {

@@ -19,7 +19,7 @@ export class TokenSource {
 
   /** @param {Token} token @param {Pick<import("./types.js").Ports, "now" | "setTimeout" | "clearTimeout">} ports */
   constructor(token, ports) {
-    this.#token = token;
+    this.#token = checked(token);
     this.ports = ports;
   }
 
@@ -30,7 +30,7 @@ export class TokenSource {
 
   /** A new fixed token, in place of whatever there was. @param {string} token */
   replace(token) {
-    this.#token = token;
+    this.#token = checked(token);
     this.#held = null;
   }
 
@@ -55,7 +55,10 @@ export class TokenSource {
 
   /** @param {() => string | Promise<string>} make */
   async #ask(make) {
-    const token = await this.#inTime(Promise.resolve().then(make));
+    const token = await this.#inTime(Promise.resolve().then(make)).catch((cause) => {
+      if (cause instanceof ChatError) throw cause;
+      throw new ChatError("NO_TOKEN", `The token function failed: ${cause?.message ?? cause}`, { retryable: true, cause });
+    });
     if (typeof token !== "string" || token === "") throw new ChatError("CONFIGURATION", "The token function must give a text.");
     const nowMs = this.ports.now();
     const leftMs = lifetimeMs(token, nowMs);
@@ -67,11 +70,17 @@ export class TokenSource {
   /** @template T @param {Promise<T>} asked @returns {Promise<T>} */
   #inTime(asked) {
     return new Promise((resolve, reject) => {
-      const late = () => reject(new ChatError("NO_ANSWER", "The token function took too long.", { retryable: true }));
+      const late = () => reject(new ChatError("NO_TOKEN", "The token function took too long.", { retryable: true }));
       const timer = this.ports.setTimeout(late, TIMEOUT_MS);
       asked.then(resolve, reject).finally(() => this.ports.clearTimeout(timer));
     });
   }
+}
+
+/** @param {Token} token @returns {Token} */
+function checked(token) {
+  if (token === null || typeof token === "function" || (typeof token === "string" && token !== "")) return token;
+  throw new ChatError("CONFIGURATION", "A token is a text, or a function that makes one.");
 }
 
 /**
