@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 import anyio
 import pytest
 
 from chatkit import (
+    Allow,
+    ChatClient,
     ChatServer,
     ClosedError,
     ConfigurationError,
     ConversationChanged,
     ForbiddenError,
+    Hold,
+    Identity,
+    MemoryConnector,
     MessageRecalled,
     MessageReceived,
     MessageSent,
+    ModeratorVerdict,
+    Submission,
+    open_store,
 )
 from chatkit.bots import Bot, EventContext, Failure, MessageContext, ProcessDiedError, RetryPolicy
 from chatkit.testing import Conditions, Devices, Network
@@ -650,6 +658,48 @@ async def test_a_bot_that_is_banned_ends_with_the_reason_and_takes_nothing_more(
             await chat_server.ban("bot")
             await anyio.sleep(60)
             pytest.fail("the body goes on")
+
+
+async def test_a_test_of_a_bot_fails_as_it_is_and_a_bot_that_ends_says_why(
+    chat_server: ChatServer, chat_bot: BotChats
+) -> None:
+    with pytest.raises(AssertionError, match="not this"):
+        async with chat_bot(echo_bot()) as ann:
+            assert await ann.ask("hello") == "not this"
+    with pytest.raises(ClosedError):  # noqa: PT012 -- the end of `async with` raises it
+        async with chat_bot(echo_bot()) as ann:
+            await ann.ask("hello")
+            await chat_server.ban("bot")
+            await anyio.sleep(5)
+    with pytest.raises(TimeoutError, match="not answered within 60 s"):
+        async with chat_bot(Bot(), bot_id="other", conversation_id="c-other") as ann:
+            await ann.ask("hello")
+
+
+async def test_an_answer_that_a_moderator_keeps_is_no_error() -> None:
+    bot, returned = Bot(), []
+
+    @bot.on(MessageReceived)
+    async def answer(message: MessageContext) -> None:
+        returned.append(await message.reply("hello"))
+
+    async def moderate(batch: Sequence[Submission]) -> list[ModeratorVerdict]:
+        return [Hold("looks odd") if it.sender_id == "bot" else Allow() for it in batch]
+
+    async def by_name(token: str) -> Identity:
+        return Identity(token)
+
+    async with ChatServer(store=open_store("memory://"), authenticate=by_name, moderator=moderate) as server:
+        way = MemoryConnector(server)
+        await server.create_conversation("SINGLE", "ann", ["bot"], conversation_id="c")
+        own = ChatClient("ws://x", token="bot", device_id="d", connector=way)
+        async with bot.serving(own), ChatClient("ws://x", token="ann", device_id="d", connector=way) as ann:
+            await ann.send("c", "hello")
+            with anyio.move_on_after(60):
+                while not returned:
+                    await anyio.sleep(1)
+            assert own.pending_count == 1, "it waits for the review"
+    assert returned == [None]
 
 
 async def test_an_error_beside_the_bot_is_raised_as_it_is(chat_client: Devices) -> None:

@@ -67,7 +67,8 @@ class BotSession:
                     yield client
                 except Exception as error:  # a group would wrap it
                     failures.append(error)
-                self.stop()
+                if not self._is_stopping:
+                    self.stop()
             for other in failures[1:]:  # only one can be raised
                 logger.error("the body of the bot's `async with` failed, too", exc_info=other)
             if failures:
@@ -146,8 +147,12 @@ class BotSession:
         return bool(call.addressee) or (head is not None and head.type == "SINGLE")
 
     async def _handle_error(self, delivery: Delivery, error: Exception) -> float | None:
-        """What follows: seconds until the next try, or None. Raises the error once the client has stopped."""
-        if self._client.stopped is not None or isinstance(error, ClosedError):
+        """What follows: seconds until the next try, or None. Raises ClosedError once the client has stopped."""
+        stopped = self._client.stopped
+        if stopped is not None and not isinstance(error, ClosedError):
+            logger.warning("a handler failed after the client had stopped", exc_info=error)
+            raise ClosedError(f"the client has stopped: {stopped}") from stopped
+        if isinstance(error, ClosedError):
             raise error
         retry_in_s = self._failures.failed(delivery, error)
         failure = Failure(context_of(self._client, delivery, "error"), error, retry_in_s)

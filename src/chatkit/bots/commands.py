@@ -122,6 +122,7 @@ class Commands:
     def unknown(self, name: str) -> str:
         """What is said of a command that there is not."""
         known: Collection[str] = self._by_name
+        name = "".join(filter(str.isprintable, name))
         near = get_close_matches(name[:NAME_MAX].casefold(), known, n=1)
         hint = f"Did you mean {self.prefix}{near[0]}? " if near else ""
         return f"There is no {self.prefix}{name[:NAME_MAX]}. {hint}{self.prefix}help lists what there is."

@@ -13,7 +13,7 @@ import msgspec
 from ..client.client import ChatClient
 from ..client.deliveries import STATE_BYTES_MAX
 from ..client.events import ChatEvent, Delivery, MessageReceived, MessageSent, ReceiptChanged
-from ..errors import BadRequestError, ConfigurationError, ConflictError, TooLargeError
+from ..errors import BadRequestError, ConfigurationError, ConflictError, HeldError, TooLargeError
 from ..types import Message, Payload, Sent
 
 KEY_MAX = 48
@@ -124,10 +124,12 @@ class MessageContext(EventContext[MessageReceived]):
             timeout: Seconds to wait; for ever by default, for what is queued is sent once the server is back.
 
         Returns:
-            What the server said; None if an earlier try gave this answer in other words, which stand.
+            What the server said. None if an earlier try gave this answer in other words, which stand; also if a
+            moderator keeps it for review (docs/moderation.md).
 
         Raises:
-            As `ChatClient.send`.
+            RefusedError: The server refused it for good; the others that `ChatClient.send` names, if `timeout` is set
+                or nothing could be queued.
         """
         return await self.send(self.conversation_id, content, key=key, timeout=timeout)
 
@@ -152,7 +154,7 @@ class MessageContext(EventContext[MessageReceived]):
             return await self.client.send(
                 conversation_id, content, client_msg_id=client_msg_id, timeout=timeout
             )
-        except ConflictError:
+        except (ConflictError, HeldError):
             return None
 
     async def mark_read(self) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
+from .._event_loop import OwnerTask
 from ..bots.bot import Bot
 from ..client.client import ChatClient
 from ..client.events import MessageReceived
@@ -60,7 +61,7 @@ class BotChat:
         return [message.text for message in written if message.sender_id == self._bot_id]
 
     async def restart(self) -> None:
-        """Kill the bot in whatever it does, and start it again with the same local store."""
+        """Cut the bot off in whatever it does, and start it again with the same local store."""
         self._restarts = True
         self._running.cancel()
         await anyio.wait_all_tasks_blocked()
@@ -108,10 +109,18 @@ class BotChats:
             user_id: Who talks to it.
             bot_id: Who the bot is.
             conversation_id: Where.
+
+        Raises:
+            Exception: What ended the bot, if something did.
         """
         await self._server.create_conversation("SINGLE", user_id, [bot_id], conversation_id=conversation_id)
-        async with self._devices(user_id) as client, anyio.create_task_group() as tasks:
+        runner = OwnerTask()  # a task group would wrap what a test raises
+        async with self._devices(user_id) as client:
             chat = BotChat(bot, self._devices, client, conversation_id, bot_id)
-            tasks.start_soon(chat.run_bot)
-            yield chat
-            tasks.cancel_scope.cancel()
+            runner.start(chat.run_bot)
+            try:
+                yield chat
+            finally:
+                runner.cancel()
+                with anyio.CancelScope(shield=True):
+                    await runner.wait()
