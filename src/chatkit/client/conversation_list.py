@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import UNSET
 
 from ..core.log.reads import PREVIEW_ENTRIES_MAX, UNREAD_MAX
+from ..core.marks import marked
 from ..errors import NotFoundError
 from ..ports import Clock
 from ..types import ConversationSummary, Message
@@ -118,7 +119,7 @@ class ConversationList:
 
     def _take(self, row: wire.ConversationRow) -> Conversation:
         conversation = self.one(row.conversation_id)
-        last = None if row.last_message is UNSET else readable(JSON, row.last_message)
+        last = None if row.last_message is UNSET else readable(JSON, row.last_message, row.head_seq)
         conversation.preview = Preview(row.head_seq, row.read_seq, row.unread, last)
         conversation.read_seq = max(conversation.read_seq, row.read_seq)
         conversation.listed(row.title, row.last_activity_ts, row.muted_until)
@@ -161,9 +162,11 @@ class ConversationList:
     def _last_message(self, conversation: Conversation) -> Message | None:
         held, preview = self._newest_held(conversation), conversation.preview
         last = preview.last_message if preview is not None else None
-        if held is None or (last is not None and last.seq > held.seq):
-            return last
-        return held
+        newest = last if held is None or (last is not None and last.seq > held.seq) else held
+        if newest is None:
+            return None
+        naming = self._store.naming(conversation.id, newest.seq, newest.seq)
+        return marked([newest], naming)[0]
 
     def _newest_held(self, conversation: Conversation) -> Message | None:
         """The newest message in the local store, among the newest entries."""

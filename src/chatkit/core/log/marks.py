@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -42,12 +42,19 @@ class Marks(NamedTuple):
 NO_MARKS: Final = Marks()
 
 
-def latest_edits(edits: Iterable[tuple[int, int]], intervals: Sequence[Interval]) -> dict[int, int]:
-    """Of (edited seq, seq of the EDIT entry) the last one of each that a reader sees."""
-    latest: dict[int, int] = {}
-    for seq, edit_seq in edits:
-        if edit_seq > latest.get(seq, 0) and is_visible(intervals, edit_seq):
-            latest[seq] = edit_seq
+Place = tuple[int, int]
+"""An entry: the internal number of its conversation, and its seq."""
+
+MarkRow = tuple[int, int, int, str | None, str | None]
+"""(conversation key, seq, seq of the entry that says something of it, reaction, user); an edit has neither of these."""
+
+
+def latest_edits(rows: Iterable[MarkRow], intervals: Mapping[int, Sequence[Interval]]) -> dict[Place, int]:
+    """The last edit of each entry that a reader sees, whose memberships are given by conversation key."""
+    latest: dict[Place, int] = {}
+    for key, seq, edit_seq, reaction, _ in rows:
+        if reaction is None and edit_seq > latest.get((key, seq), 0) and is_visible(intervals[key], edit_seq):
+            latest[key, seq] = edit_seq
     return latest
 
 
@@ -56,23 +63,39 @@ def edit_of(seq: int, server_ts: int, payload: bytes) -> Edit:
     return Edit(seq, server_ts, bytes(_decode_edit(payload).payload) if payload else b"")
 
 
-def reactions_of(rows: Iterable[tuple[int, int, str, str]]) -> dict[int, tuple[Reactions, ...]]:
-    """Of (seq, seq of the REACTION entry, reaction, user) the reactions of each entry.
-
-    The one that was there first comes first; of each the users who reacted first are named.
-    """
-    users: dict[int, dict[str, list[str]]] = {}
-    for seq, _, reaction, user_id in sorted(rows):
-        users.setdefault(seq, {}).setdefault(reaction, []).append(user_id)
+def reactions_of(rows: Iterable[MarkRow]) -> dict[Place, tuple[Reactions, ...]]:
+    """The reactions of each entry: the one that was there first comes first; who reacted first is named."""
+    users: dict[Place, dict[str, list[str]]] = {}
+    said = [row for row in rows if row[3] is not None]
+    for key, seq, _, reaction, user_id in sorted(said, key=lambda row: row[:3]):
+        assert reaction is not None
+        assert user_id is not None
+        users.setdefault((key, seq), {}).setdefault(reaction, []).append(user_id)
     return {
-        seq: tuple(
+        place: tuple(
             Reactions(reaction, len(named), tuple(named[:REACTION_USERS_MAX]))
             for reaction, named in by_reaction.items()
         )
-        for seq, by_reaction in users.items()
+        for place, by_reaction in users.items()
     }
 
 
-def marks_of(edits: Mapping[int, Edit], reactions: Mapping[int, tuple[Reactions, ...]]) -> dict[int, Marks]:
-    """By entry, where there is anything."""
-    return {seq: Marks(edits.get(seq), reactions.get(seq, ())) for seq in edits.keys() | reactions.keys()}
+def marks_of(
+    rows: Collection[MarkRow], latest: Mapping[Place, int], edits: Mapping[Place, Edit]
+) -> dict[Place, Marks]:
+    """By entry, where there is anything.
+
+    Args:
+        rows: Of some entries.
+        latest: Of `latest_edits`.
+        edits: By the place of the EDIT entry; one that was recalled is missing.
+    """
+    shown = {
+        (key, seq): edits[key, edit_seq]
+        for (key, seq), edit_seq in latest.items()
+        if (key, edit_seq) in edits
+    }
+    reactions = reactions_of(rows)
+    return {
+        place: Marks(shown.get(place), reactions.get(place, ())) for place in shown.keys() | reactions.keys()
+    }

@@ -161,7 +161,9 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
         for start, end in reversed(list(visible)):
             for row in reversed(log.rows[start - 1 : end]):
                 if row.kind == "USER":
-                    return _entry(log, row, user_id)
+                    span = [(row.seq, row.seq)]
+                    marks = marks_in(log, span, readable(log.members[user_id]))
+                    return _entry(log, row, user_id, marks.get(row.seq, NO_MARKS))
         return None
 
     def _unread(self, log: Conversation, user_id: str) -> int:

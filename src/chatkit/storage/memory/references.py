@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ...core.log.changes import Changes
 from ...core.log.keys import Keys
-from ...core.log.marks import Marks, edit_of, latest_edits, marks_of, reactions_of
+from ...core.log.marks import MarkRow, Marks, edit_of, latest_edits, marks_of
 from ...core.log.state import State
 from ...core.visibility import Interval
 from .tables import Conversation, MemoryState
@@ -41,14 +41,19 @@ def marks_in(
 ) -> dict[int, Marks]:
     """What is shown beside the entries of some ranges of a log."""
     seqs = {seq for first, last in ranges for seq in range(first, last + 1)} - log.recalled.keys()
-    edits = [(seq, edit_seq) for seq in seqs & log.edits.keys() for edit_seq in log.edits[seq]]
-    latest = {
-        seq: edit_of(edit_seq, log.rows[edit_seq - 1].server_ts, log.rows[edit_seq - 1].payload)
-        for seq, edit_seq in latest_edits(edits, intervals).items()
-    }
-    reactions = [
-        (seq, by_seq, reaction, user_id)
+    rows: list[MarkRow] = [
+        (log.key, seq, edit_seq, None, None) for seq in seqs & log.edits.keys() for edit_seq in log.edits[seq]
+    ]
+    rows += [
+        (log.key, seq, by_seq, reaction, user_id)
         for seq in seqs & log.reactions.keys()
         for (user_id, reaction), by_seq in log.reactions[seq].items()
     ]
-    return marks_of(latest, reactions_of(reactions))
+    latest = latest_edits(rows, {log.key: intervals})
+    edits = {
+        (log.key, edit_seq): edit_of(
+            edit_seq, log.rows[edit_seq - 1].server_ts, log.rows[edit_seq - 1].payload
+        )
+        for edit_seq in latest.values()
+    }
+    return {seq: it for (_, seq), it in marks_of(rows, latest, edits).items()}

@@ -348,16 +348,19 @@ async def page(
     else:
         intervals = intervals_of_pair(found.pair, user_id)
     ranges = rules.page_ranges(intervals, after_seq, found.head_seq, limit)
-    shown = await marks(connection, found.key, user_id, ranges)
+    shown = await marks(connection, user_id, [(found.key, *span) for span in ranges])
     sizes = [
-        (seq, size + shown.get(seq, NO_MARKS).size_bytes if recalled_by is None else len(RECALLED))
+        (
+            seq,
+            size + shown.get((found.key, seq), NO_MARKS).size_bytes if recalled_by is None else len(RECALLED),
+        )
         for seq, size, recalled_by in await _of_ranges(connection, SELECT_SIZES, found.key, ranges)
     ]
     last = rules.last_that_fits(sizes, bytes_max)
     spans = [(first, min(end, last)) for first, end in ranges if last is not None and first <= last]
     rows = await _of_ranges(connection, SELECT_ENTRIES, found.key, spans)
     up_to_seq = rules.page_end(intervals, last, found.head_seq)
-    listed = tuple(_entry(found, row, user_id, shown.get(row[0], NO_MARKS)) for row in rows)
+    listed = tuple(_entry(found, row, user_id, shown.get((found.key, row[0]), NO_MARKS)) for row in rows)
     more = up_to_seq < found.head_seq
     return Page(conversation_id, found.epoch, found.head_seq, listed, up_to_seq, more, found.floor_seq)
 
@@ -515,8 +518,11 @@ async def _last_entries(
         SELECT_LAST_ENTRIES, [key for key, _ in places], [seq for _, seq in places]
     )
     logs = {row[11]: (row[0], row[2], row[11]) for row in rows}
+    shown = await marks(connection, user_id, [(key, seq, seq) for key, seq in places])
     return {
-        logs[key][0]: _entry_of(*logs[key], tuple(entry), user_id, cold_seq)
+        logs[key][0]: _entry_of(
+            *logs[key], tuple(entry), user_id, cold_seq, shown.get((key, entry[0]), NO_MARKS)
+        )
         for key, *entry, cold_seq in map(list, found)
     }
 

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 from ...core.log.changes import Changes
 from ...core.log.keys import Keys
-from ...core.log.marks import Marks, edit_of, latest_edits, marks_of, reactions_of
-from ...core.log.rules import MEMBERSHIPS_MAX
+from ...core.log.marks import MarkRow, Marks, Place, edit_of, latest_edits, marks_of
 from ...core.log.state import State
 from ...core.visibility import Interval
 from ...drivers.postgres import Connection
@@ -50,21 +49,22 @@ DELETE FROM reaction AS t USING unnest($1::bigint[], $2::bigint[]) AS k (convers
 WHERE t.conversation_key = k.conversation_key AND t.seq = k.seq
 """
 SELECT_MARKS = """
-SELECT t.seq, t.edited_by_seq, NULL, NULL
-FROM unnest($2::bigint[], $3::bigint[]) AS k (first_seq, last_seq)
-JOIN edit AS t ON t.conversation_key = $1 AND t.seq BETWEEN k.first_seq AND k.last_seq
+SELECT t.conversation_key, t.seq, t.edited_by_seq, NULL, NULL
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (conversation_key, first_seq, last_seq)
+JOIN edit AS t ON t.conversation_key = k.conversation_key AND t.seq BETWEEN k.first_seq AND k.last_seq
 UNION ALL
-SELECT t.seq, t.reacted_by_seq, t.reaction, t.user_id
-FROM unnest($2::bigint[], $3::bigint[]) AS k (first_seq, last_seq)
-JOIN reaction AS t ON t.conversation_key = $1 AND t.seq BETWEEN k.first_seq AND k.last_seq
+SELECT t.conversation_key, t.seq, t.reacted_by_seq, t.reaction, t.user_id
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (conversation_key, first_seq, last_seq)
+JOIN reaction AS t ON t.conversation_key = k.conversation_key AND t.seq BETWEEN k.first_seq AND k.last_seq
 """
 SELECT_READABLE = """
-SELECT coalesce(first_seq, join_seq), leave_seq FROM conversation_member
-WHERE conversation_key = $1 AND user_id = $2 ORDER BY join_seq LIMIT $3
+SELECT conversation_key, coalesce(first_seq, join_seq), leave_seq FROM conversation_member
+WHERE conversation_key = ANY ($1::bigint[]) AND user_id = $2
 """
 SELECT_EDIT_ENTRIES = """
-SELECT e.seq, e.server_ts, e.payload FROM unnest($2::bigint[]) AS k (seq)
-JOIN message AS e ON e.conversation_key = $1 AND e.seq = k.seq
+SELECT e.conversation_key, e.seq, e.server_ts, e.payload
+FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
 WHERE NOT EXISTS (
     SELECT FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
 """
@@ -97,21 +97,22 @@ async def write(connection: Connection, changes: Changes) -> None:
 
 
 async def marks(
-    connection: Connection, key: int, user_id: str, ranges: Sequence[tuple[int, int]]
-) -> dict[int, Marks]:
-    """What is shown to a user beside the entries of some ranges (first seq, last seq) of a log."""
+    connection: Connection, user_id: str, ranges: Sequence[tuple[int, int, int]]
+) -> dict[Place, Marks]:
+    """What is shown to a user beside the entries of some ranges (conversation key, first seq, last seq)."""
     if not ranges:
         return {}
-    rows = await connection.fetch(SELECT_MARKS, key, *columns(ranges, 2))
+    rows: list[MarkRow] = [
+        (row[0], row[1], row[2], row[3], row[4])
+        for row in await connection.fetch(SELECT_MARKS, *columns(ranges, 3))
+    ]
     if not rows:
         return {}
-    found = await connection.fetch(SELECT_READABLE, key, user_id, MEMBERSHIPS_MAX)
-    latest = latest_edits(
-        [(row[0], row[1]) for row in rows if row[2] is None], [Interval(*row) for row in found]
-    )
-    shown = await connection.fetch(SELECT_EDIT_ENTRIES, key, list(latest.values())) if latest else []
-    edits = {seq: edit_of(seq, server_ts, payload) for seq, server_ts, payload in shown}
-    return marks_of(
-        {seq: edits[edit_seq] for seq, edit_seq in latest.items() if edit_seq in edits},
-        reactions_of([(row[0], row[1], row[2], row[3]) for row in rows if row[2] is not None]),
-    )
+    intervals: dict[int, list[Interval]] = {row[0]: [] for row in rows}
+    for key, first_seq, leave_seq in await connection.fetch(SELECT_READABLE, list(intervals), user_id):
+        intervals[key].append(Interval(first_seq, leave_seq))
+    latest = latest_edits(rows, intervals)
+    places = [(key, edit_seq) for (key, _), edit_seq in latest.items()]
+    shown = await connection.fetch(SELECT_EDIT_ENTRIES, *columns(places, 2)) if places else []
+    edits = {(key, seq): edit_of(seq, server_ts, payload) for key, seq, server_ts, payload in shown}
+    return marks_of(rows, latest, edits)

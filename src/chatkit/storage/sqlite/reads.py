@@ -301,13 +301,18 @@ def page(
     ranges = [(loaded.key, *span) for span in rules.page_ranges(intervals, after_seq, loaded.head_seq, limit)]
     shown = marks(connection, user_id, ranges)
     sizes = [
-        (seq, size + shown.get(seq, NO_MARKS).size_bytes if recalled_by is None else len(RECALLED))
+        (
+            seq,
+            size + shown.get((loaded.key, seq), NO_MARKS).size_bytes
+            if recalled_by is None
+            else len(RECALLED),
+        )
         for seq, size, recalled_by in sorted(select(connection, SELECT_SIZES, ranges))
     ]
     last = rules.last_that_fits(sizes, bytes_max)
     spans = [(key, first, min(end, last)) for key, first, end in ranges if last is not None and first <= last]
     entries = [
-        _entry(loaded, row, user_id, cold_seq, shown.get(row[0], NO_MARKS))
+        _entry(loaded, row, user_id, cold_seq, shown.get((loaded.key, row[0]), NO_MARKS))
         for row in _rows(connection, spans)
     ]
     up_to_seq = rules.page_end(intervals, last, loaded.head_seq)
@@ -465,10 +470,19 @@ def _last_entries(
     """The last message of each of these conversations that has one, by id."""
     spans = [(row[11], last[row[11]][0], last[row[11]][0]) for row in rows if row[11] in last]
     found = {row[0]: row[1:] for row in select(connection, SELECT_LAST_ENTRIES, spans)}
+    shown = marks(connection, user_id, spans)
     return {
-        row[0]: _entry_of(row[0], row[2], row[11], found[row[11]][:-1], user_id, found[row[11]][-1])
-        for row in rows
-        if row[11] in found
+        name: _entry_of(
+            name,
+            epoch,
+            key,
+            found[key][:-1],
+            user_id,
+            found[key][-1],
+            shown.get((key, found[key][0]), NO_MARKS),
+        )
+        for name, epoch, key in ((row[0], row[2], row[11]) for row in rows)
+        if key in found
     }
 
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 from ...core.log.changes import Changes
 from ...core.log.keys import Keys
-from ...core.log.marks import Marks, edit_of, latest_edits, marks_of, reactions_of
-from ...core.log.rules import MEMBERSHIPS_MAX
+from ...core.log.marks import Marks, Place, edit_of, latest_edits, marks_of
 from ...core.log.state import State
 from ...core.visibility import Interval
 from ...drivers.sqlite import Connection
@@ -43,19 +42,20 @@ DELETE_REACTION = (
 DELETE_REACTIONS = "DELETE FROM reaction WHERE conversation_key = ? AND seq = ?"
 SELECT_MARKS = """
 WITH k (conversation_key, first_seq, last_seq) AS (VALUES {keys})
-SELECT t.seq, t.edited_by_seq, NULL, NULL FROM k
+SELECT t.conversation_key, t.seq, t.edited_by_seq, NULL, NULL FROM k
 CROSS JOIN edit AS t ON t.conversation_key = k.conversation_key AND t.seq BETWEEN k.first_seq AND k.last_seq
 UNION ALL
-SELECT t.seq, t.reacted_by_seq, t.reaction, t.user_id FROM k
+SELECT t.conversation_key, t.seq, t.reacted_by_seq, t.reaction, t.user_id FROM k
 CROSS JOIN reaction AS t ON t.conversation_key = k.conversation_key AND t.seq BETWEEN k.first_seq AND k.last_seq
 """
-SELECT_READABLE = (
-    "SELECT ifnull(first_seq, join_seq), leave_seq FROM conversation_member "
-    "WHERE conversation_key = ? AND user_id = ? ORDER BY join_seq LIMIT ?"
-)
+SELECT_READABLE = """
+WITH k (conversation_key, user_id) AS (VALUES {keys})
+SELECT m.conversation_key, ifnull(m.first_seq, m.join_seq), m.leave_seq FROM k
+CROSS JOIN conversation_member AS m ON m.conversation_key = k.conversation_key AND m.user_id = k.user_id
+"""
 SELECT_EDIT_ENTRIES = """
 WITH k (conversation_key, seq) AS (VALUES {keys})
-SELECT e.seq, e.server_ts, e.payload FROM k
+SELECT e.conversation_key, e.seq, e.server_ts, e.payload FROM k
 CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
 WHERE NOT EXISTS (
     SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
@@ -80,25 +80,23 @@ def write(connection: Connection, changes: Changes) -> None:
     _many(connection, DELETE_REACTIONS, [row[:2] for row in changes.recalls])
 
 
-def marks(connection: Connection, user_id: str, ranges: Sequence[tuple[int, int, int]]) -> dict[int, Marks]:
-    """What is shown to a user beside the entries of some ranges (conversation key, first seq, last seq) of one log."""
+def marks(connection: Connection, user_id: str, ranges: Sequence[tuple[int, int, int]]) -> dict[Place, Marks]:
+    """What is shown to a user beside the entries of some ranges (conversation key, first seq, last seq)."""
     rows = select(connection, SELECT_MARKS, ranges)
     if not rows:
         return {}
-    key = ranges[0][0]
-    found = connection.execute(SELECT_READABLE, (key, user_id, MEMBERSHIPS_MAX))
-    intervals = [Interval(*row) for row in found]
-    latest = latest_edits([row[:2] for row in rows if row[2] is None], intervals)
+    intervals: dict[int, list[Interval]] = {row[0]: [] for row in rows}
+    for key, first_seq, leave_seq in select(
+        connection, SELECT_READABLE, [(key, user_id) for key in intervals]
+    ):
+        intervals[key].append(Interval(first_seq, leave_seq))
+    latest = latest_edits(rows, intervals)
+    places = [(key, edit_seq) for (key, _), edit_seq in latest.items()]
     edits = {
-        seq: edit_of(seq, server_ts, payload)
-        for seq, server_ts, payload in select(
-            connection, SELECT_EDIT_ENTRIES, [(key, edit_seq) for edit_seq in latest.values()]
-        )
+        (key, seq): edit_of(seq, server_ts, payload)
+        for key, seq, server_ts, payload in select(connection, SELECT_EDIT_ENTRIES, places)
     }
-    return marks_of(
-        {seq: edits[edit_seq] for seq, edit_seq in latest.items() if edit_seq in edits},
-        reactions_of([row for row in rows if row[2] is not None]),
-    )
+    return marks_of(rows, latest, edits)
 
 
 def _many(connection: Connection, sql: str, rows: Sequence[tuple[object, ...]]) -> None:

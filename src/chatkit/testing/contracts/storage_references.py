@@ -172,6 +172,18 @@ class ReferenceContract:
         (row,) = await store.conversations("bob", None, None, 10)
         assert row.unread == 1, "the reply"
 
+    async def test_a_list_shows_the_last_message_as_it_reads_now(self, store: Store) -> None:
+        await do(store, group("g", "ann", "bob"), group("h", "ann", "bob"), group("i", "ann", "bob"))
+        names = [await said(store, conversation_id=it) for it in "gh"]
+        await do(store, *(edited(it, "ann", name, f"in {it}") for it, name in zip("gh", names, strict=True)))
+
+        page = await store.recent("bob", None, None, 10, 1_000_000)
+        last = {it.head.conversation_id: it.last for it in page.rows}
+        shown = {
+            it: None if row is None or row.edit is None else row.edit.payload for it, row in last.items()
+        }
+        assert shown == {"g": text("in g"), "h": text("in h"), "i": None}
+
     async def test_pages_stay_within_their_bytes(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"))
         names = [await said(store, f"hi {n}") for n in range(4)]
