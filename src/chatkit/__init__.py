@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from .server.auth import jwt_authenticator as jwt_authenticator
     from .server.auth import sign_token as sign_token
     from .server.auth import user_id_from as user_id_from
+    from .server.blobs.config import BlobConfig as BlobConfig
     from .server.config import ServerConfig as ServerConfig
     from .server.delivery.config import DeliveryConfig as DeliveryConfig
     from .server.delivery.notices import Notice as Notice
@@ -133,6 +134,7 @@ else:
             "observability.traces": "Traces",
             "server.auth": "Authenticator any_authenticator jwt_authenticator external_id_of sign_token user_id_from",
             "server.archiving.config": "ArchiveConfig",
+            "server.blobs.config": "BlobConfig",
             "server.config": "ServerConfig",
             "server.delivery.config": "DeliveryConfig",
             "server.delivery.notices": "Notice PushText",

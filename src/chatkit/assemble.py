@@ -146,15 +146,19 @@ def open_queue(address: str, *, ports: Ports | None = None) -> Queue:
     raise ConfigurationError(f"unknown queue address; {_QUEUE_ADDRESSES}")  # it may hold a password
 
 
-_ARCHIVE_ADDRESSES = "use file:///FOLDER (an absolute path), s3://BUCKET/PREFIX?region=NAME or memory://"
+_ARCHIVE_ADDRESSES = (
+    "use file:///FOLDER or dir:///FOLDER (an absolute path), s3://BUCKET/PREFIX?region=NAME or memory://"
+)
 
 
 def open_archive(address: str) -> ArchiveStore:
-    """The archive behind an address; nothing is opened or made before the first use.
+    """A place for objects behind an address, for an archive or for uploaded files; nothing is opened or made before the
+    first use.
 
     Args:
-        address: `file:///FOLDER` for a folder of this machine; `s3://BUCKET/PREFIX` for S3, with `?region=NAME` and,
-            for another service that speaks its protocol, `?endpoint=URL` (the extra `archive`); `memory://` for tests.
+        address: `file:///FOLDER`, or `dir:///FOLDER`, for a folder of this machine; `s3://BUCKET/PREFIX` for S3, with
+            `?region=NAME` and, for another service that speaks its protocol, `?endpoint=URL` (the extra `archive`);
+            `memory://` for tests.
 
     Raises:
         ConfigurationError: Nobody serves such an address, or an extra is missing.
@@ -165,7 +169,7 @@ def open_archive(address: str) -> ArchiveStore:
         from .archive.memory import MemoryArchive
 
         return MemoryArchive()
-    if separator and scheme == "file" and rest.startswith("/") and rest.strip("/"):
+    if separator and scheme in ("file", "dir") and rest.startswith("/") and rest.strip("/"):
         from .archive.directory import DirectoryArchive
 
         return DirectoryArchive(unquote(rest))

@@ -15,6 +15,7 @@ The tree::
     │   ├── RecallWindowPassedError  RECALL_WINDOW_PASSED  409
     │   ├── EditWindowPassedError    EDIT_WINDOW_PASSED    409
     │   ├── TooLargeError            TOO_LARGE             413
+    │   ├── QuotaError               QUOTA                 413
     │   ├── ContentRefusedError      CONTENT_REFUSED       422
     │   ├── HeldError                HELD                  409  retryable
     │   ├── RateLimitedError         RATE_LIMITED          429  retryable
@@ -167,6 +168,13 @@ class TooLargeError(RefusedError):
     """A frame, body or payload above its limit."""
 
     code = "TOO_LARGE"
+    status = 413
+
+
+class QuotaError(RefusedError):
+    """The user's files would take more room than they may have; there is some again once files of theirs are gone."""
+
+    code = "QUOTA"
     status = 413
 
 
@@ -356,6 +364,7 @@ _REFUSALS: tuple[type[RefusedError], ...] = (
     RecallWindowPassedError,
     EditWindowPassedError,
     TooLargeError,
+    QuotaError,
     ContentRefusedError,
     HeldError,
     RateLimitedError,

@@ -16,6 +16,7 @@ from chatkit.cli.commands import chatkit
 from chatkit.cli.configured import node_options
 from chatkit.cli.settings import default_of, fields, option_of, said
 from chatkit.server.archiving.config import ArchiveConfig
+from chatkit.server.blobs.config import BlobConfig
 from chatkit.server.config import ServerConfig
 from chatkit.server.delivery.config import DeliveryConfig
 
@@ -44,6 +45,7 @@ def fields_table() -> str:
     """Fields of the structs, with their paths."""
     words = dict(_words(ServerConfig)) | dict(_words(DeliveryConfig, "delivery."))
     words |= _words(ArchiveConfig, "archiving.")
+    words |= _words(BlobConfig, "blob.")
     rows = ["| name | default | |", "|---|---|---|"]
     for path, _ in fields():
         name = option_of(path)

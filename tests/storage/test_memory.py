@@ -8,6 +8,7 @@ from chatkit.errors import UnavailableError
 from chatkit.storage.base import Store
 from chatkit.storage.memory import MemoryStore
 from chatkit.testing.contracts.storage import VolatileStoreContract
+from chatkit.testing.contracts.storage_blobs import BlobContract
 from chatkit.testing.contracts.storage_commands import group
 from chatkit.testing.contracts.storage_contacts import ContactContract
 from chatkit.testing.contracts.storage_import import ImportContract
@@ -21,6 +22,7 @@ from .ids import seeded_ids
 
 class TestMemoryStore(
     VolatileStoreContract,
+    BlobContract,
     ContactContract,
     ModerationContract,
     PersonContract,

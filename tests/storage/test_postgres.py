@@ -11,6 +11,7 @@ from chatkit.core.log import rules
 from chatkit.errors import ConfigurationError, UnavailableError
 from chatkit.storage.postgres import PostgresStore
 from chatkit.testing.contracts.storage import Make, StoreContract
+from chatkit.testing.contracts.storage_blobs import BlobContract
 from chatkit.testing.contracts.storage_commands import do, group, send
 from chatkit.testing.contracts.storage_contacts import ContactContract
 from chatkit.testing.contracts.storage_import import ImportContract
@@ -44,6 +45,7 @@ NODES = int(os.environ.get("CHATKIT_TEST_NODES", "1"))
 
 class TestOnPostgres(
     StoreContract,
+    BlobContract,
     ContactContract,
     DurableModerationContract,
     PersonContract,

@@ -232,6 +232,8 @@ async def test_unique_keys_begin_with_what_a_table_can_be_distributed_by(
         "conversation_name": "conversation_id",
         "conversation_pair": "single_pair",
         "audit_head": "chain",
+        "blob": "blob_id",
+        "blob_due": "due_id",
     }
     whole = {"setting": "name", "log_position": "slot", "schema_migration": "number"}
     for table, columns in firsts.items():

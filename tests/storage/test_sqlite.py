@@ -23,6 +23,7 @@ from chatkit.storage.sqlite import trail as sqlite_trail
 from chatkit.storage.sqlite import write as sqlite_write
 from chatkit.storage.sqlite.select import with_keys
 from chatkit.testing.contracts.storage import Make, StoreContract, VolatileStoreContract
+from chatkit.testing.contracts.storage_blobs import BlobContract
 from chatkit.testing.contracts.storage_commands import (
     NOW,
     delivered,
@@ -58,6 +59,7 @@ async def opened(path: str, **options: Any) -> SqliteStore:
 
 class TestWithThreads(
     StoreContract,
+    BlobContract,
     ContactContract,
     DurableModerationContract,
     PersonContract,
@@ -80,6 +82,7 @@ class TestInline(StoreContract):
 
 class TestInMemory(
     VolatileStoreContract,
+    BlobContract,
     ContactContract,
     ModerationContract,
     PersonContract,

@@ -91,7 +91,14 @@ def assemble(context: click.Context) -> None:
         check_sharing(given["workers"], given["storage"], given["bus"], given["metrics"])
         login = Login(**{name: given[name] for name in Login.__struct_fields__})
         assembled(
-            chosen, given["storage"], given["bus"], given["queue"], given["push"], given["archive"], login
+            chosen,
+            given["storage"],
+            given["bus"],
+            given["queue"],
+            given["push"],
+            given["archive"],
+            given["blobs"],
+            login,
         )
         return
     open_store(given["storage"])

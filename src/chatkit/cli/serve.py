@@ -80,6 +80,7 @@ _WORKERS_MAX = 256
     help="Where old messages go, and are read: file:///FOLDER or s3://BUCKET/PREFIX. A server on PostgreSQL only reads "
     "there: `chatkit archive run`.",
 )
+@click.option("--blobs", help="Where uploaded files are kept: dir:///FOLDER or s3://BUCKET/PREFIX.")
 @click.option(
     "--metrics",
     metavar="HOST:PORT",
@@ -107,6 +108,7 @@ def serve(
     queue: str | None,
     push: str | None,
     archive: str | None,
+    blobs: str | None,
     metrics: str | None,
     log_level: str,
     log_format: LogFormat,
@@ -135,7 +137,9 @@ def serve(
         instruments = traces_that_leave(traces)
         if port_of_metrics is not None:
             instruments.append(port_of_metrics.metrics)
-        server = assembled(configuration(), storage, bus, queue, push, archive, Login(**login), instruments)
+        server = assembled(
+            configuration(), storage, bus, queue, push, archive, blobs, Login(**login), instruments
+        )
         if process is None:
             run(server, listen(host, port), partial(_alongside, as_json, port_of_metrics))
         else:
@@ -162,6 +166,7 @@ def assembled(
     queue: str | None,
     push: str | None,
     archive: str | None,
+    blobs: str | None,
     login: Login,
     instruments: Sequence[Instrument] = (),
 ) -> ChatServer:
@@ -177,6 +182,8 @@ def assembled(
         queue=None if queue is None else open_queue(queue),
         archive=None if archive is None else open_archive(archive),
         archiving=chosen.settings.archiving() if archive is not None and is_alone(storage) else None,
+        blobs=None if blobs is None else open_archive(blobs),
+        blob_config=chosen.settings.blobs(),
         instruments=instruments,
         drain_on_signals=False,  # `_run` drains
     )

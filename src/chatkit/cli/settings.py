@@ -1,4 +1,4 @@
-"""Every field of `ServerConfig`, `DeliveryConfig` and `ArchiveConfig`, from outside; taken from the structs themselves.
+"""Every field of the server's settings and their parts, from outside; taken from the structs themselves.
 
 A setting has one name, which is spelt in three ways: `--set limits.sends_per_user=10/30`,
 `CHATKIT_LIMITS__SENDS_PER_USER=10/30`, and in the file `sends_per_user = "10/30"` under `[limits]`. An option wins over
@@ -17,6 +17,7 @@ import msgspec
 from ..core.rate_limit import Rate
 from ..errors import ConfigurationError
 from ..server.archiving.config import ArchiveConfig
+from ..server.blobs.config import BlobConfig
 from ..server.config import ServerConfig
 from ..server.delivery.config import DeliveryConfig
 
@@ -26,7 +27,12 @@ OPTION = "option"
 _LIKENESS = 0.85  # a letter or two of a word; what other programs call theirs is left alone
 _DELIVERY = "delivery"
 _ARCHIVING = "archiving"
-_PARTS: dict[str, type[msgspec.Struct]] = {_DELIVERY: DeliveryConfig, _ARCHIVING: ArchiveConfig}
+_BLOBS = "blob"
+_PARTS: dict[str, type[msgspec.Struct]] = {
+    _DELIVERY: DeliveryConfig,
+    _ARCHIVING: ArchiveConfig,
+    _BLOBS: BlobConfig,
+}
 _RATE = "RATE/BURST, such as 10/30 (10 a second, 30 at once), or none"
 
 Path = tuple[str, ...]
@@ -34,7 +40,7 @@ Path = tuple[str, ...]
 
 def fields(kind: Any = None, above: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Each setting with its type, parts of parts included; those of the delivery worker under `delivery`, and of
-    the archive under `archiving`."""
+    the archive under `archiving`, of uploaded files under `blob`."""
     if kind is None:
         yield from fields(ServerConfig)
         for name, part in _PARTS.items():
@@ -87,10 +93,16 @@ class Settings:
         """The configuration of an archive."""
         return _with(ArchiveConfig(), self._below(_ARCHIVING))
 
+    def blobs(self) -> BlobConfig:
+        """The configuration of uploaded files."""
+        return _with(BlobConfig(), self._below(_BLOBS))
+
     def part(self, name: str) -> msgspec.Struct:
         """The configuration that a setting is in, by the first part of its path."""
         if name == _DELIVERY:
             return self.delivery()
+        if name == _BLOBS:
+            return self.blobs()
         return self.archiving() if name == _ARCHIVING else self.server()
 
     def _below(self, name: str) -> dict[Path, Any]:

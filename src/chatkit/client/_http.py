@@ -6,6 +6,8 @@ Called by `api`, which knows the paths. Library errors are translated here and n
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -74,6 +76,7 @@ class Http:
 
     Attributes:
         device_id: As it was given.
+        backoff: Waits between tries.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class Http:
         self.device_id = device_id
         self._timeout_s = timeout_s
         self._attempts_max = attempts_max
-        self._backoff = Backoff(ports.random, _BACKOFF_BASE_S, _BACKOFF_MAX_S)
+        self.backoff = Backoff(ports.random, _BACKOFF_BASE_S, _BACKOFF_MAX_S)
         self._network = network
         self._proxy = network.proxy_for(self._base_url)
         self._owned = client is None
@@ -133,9 +136,50 @@ class Http:
         once = self._once if anonymous else self._logged_in
         with anyio.move_on_after(self._timeout_s) as scope:
             enough = stop_after_attempt(min(tries_max, self._attempts_max)) | _TooLate(scope.deadline)
-            trying = retrying(may_retry, stop=enough, wait=self._backoff, before_sleep=keep)
+            trying = retrying(may_retry, stop=enough, wait=self.backoff, before_sleep=keep)
             return _decoded(await ask_repeatedly(trying, once, method, where, params, body), answer)
         raise DeadlineExceededError(f"{method} {where}: no answer within {self._timeout_s:g} s") from failed
+
+    async def put(
+        self, link: str, chunks: AsyncIterator[bytes], headers: dict[str, str], answer: type[_T]
+    ) -> _T:
+        """Send bytes to a link, once; without the login, which it does not need. Raises as `call`."""
+        async with self._streamed("PUT", link, headers, chunks) as response:
+            whole = await _whole(response)
+        if not whole.is_success:
+            raise _refusal(whole)
+        return _decoded(whole, answer)
+
+    @asynccontextmanager
+    async def get(
+        self, link: str, headers: dict[str, str]
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """The bytes behind a link, as they come: the status, 200 or 206, and chunks. Raises as `call`."""
+        async with self._streamed("GET", link, headers, None) as response:
+            if response.status_code not in (200, 206):
+                raise _refusal(await _whole(response))
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise ProtocolError("the file is compressed, which nobody asked for")
+            yield response.status_code, response.aiter_raw(CHUNK_BYTES)
+
+    @asynccontextmanager
+    async def _streamed(
+        self, method: str, link: str, headers: dict[str, str], chunks: AsyncIterator[bytes] | None
+    ) -> AsyncIterator[httpx.Response]:
+        """An answer while it comes. Its name in errors is that of its path: the rest of a link is a secret."""
+        headers = self._network.headers | headers | {"accept-encoding": "identity"}
+        where = f"{method} {link.partition('?')[0]}"
+        client = await self._opened()
+        url = self._base_url + link
+        try:
+            async with client.stream(
+                method, url, content=chunks, headers=headers, timeout=self._timeout_s
+            ) as response:
+                yield response
+        except httpx.TimeoutException as error:
+            raise DeadlineExceededError(f"{where}: {type(error).__name__}") from error
+        except httpx.HTTPError as error:
+            raise ConnectionLostError(f"{where}: {self._why(error)}") from error
 
     def _check_open(self) -> None:
         if self._closed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self, TypeVar, cast
 
@@ -62,6 +63,7 @@ from ..wire.http import StatusResult as Status
 from ._http import ATTEMPTS_MAX, AsyncClient, Http, path
 from ._token import Token, TokenSource
 from .environment import DEVICE_ID, token_in, url_in
+from .media import Media, OnProgress, Upload
 from .validate import (
     Address,
     Moment,
@@ -628,6 +630,36 @@ class ChatApi:
         return await self._call("GET", "/v1/blocks", BlockPage, params=_list(cursor, limit))
 
     # --- push -----------------------------------------------------------------------------------------
+
+    # --- files ------------------------------------------------------------------------------------------
+
+    async def upload(
+        self,
+        source: bytes | str | os.PathLike[str],
+        *,
+        mime: str | None = None,
+        name: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Upload:
+        """Upload a file; returns once the server has all of it. See `ChatClient.upload`."""
+        self._check_loop()
+        return await self._media().upload(source, mime, name, on_progress)
+
+    async def download(
+        self,
+        message: Message | str,
+        to: str | os.PathLike[str] | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> bytes | Path:
+        """The file that a message names. See `ChatClient.download`."""
+        self._check_loop()
+        return await self._media().download(message, to, on_progress)
+
+    def _media(self) -> Media:
+        return Media(self._http, self._http.backoff)
+
+    # --- push -------------------------------------------------------------------------------------------
 
     async def push_providers(self) -> PushProviders:
         """What devices may register with, and what browsers need for it. Needs no login."""

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -45,6 +46,7 @@ from .config import ClientConfig
 from .deliveries import CONCURRENCY_MAX, ErrorHandler, Handler
 from .environment import device_options, token_in, url_in
 from .events import ChatEvent
+from .media import OnProgress, Upload
 from .outbox import Cancelled, PendingMessage
 from .store.base import LocalStore
 from .validate import (
@@ -453,6 +455,103 @@ class ChatClient:
         payload = reaction_payload(message, reaction, removed=removed)
         return await self.send(message.conversation_id, payload, client_msg_id=client_msg_id, timeout=timeout)
 
+    async def send_file(
+        self,
+        conversation_id: str,
+        source: bytes | str | os.PathLike[str],
+        *,
+        mime: str | None = None,
+        name: str | None = None,
+        client_msg_id: str | None = None,
+        timeout: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Sent:
+        """Upload a file and send a message that shows it: IMAGE, VOICE, or FILE for all else.
+
+        Called again with the same `client_msg_id` after it failed, it goes on with the upload where that was cut off,
+        and sends the message once.
+
+        Args:
+            conversation_id: Where to.
+            source: As of `upload`, like `mime` and `name`.
+            client_msg_id: As of `send`.
+            timeout: Seconds to wait for the answer to the message, as of `send`; the upload has its own deadlines.
+            on_progress: As of `upload`.
+
+        Raises:
+            As `upload` and `send` do.
+        """
+        check_conversation_id(conversation_id)
+        uploaded = await self.upload(source, mime=mime, name=name, on_progress=on_progress)
+        return await self.send(
+            conversation_id, uploaded.payload(), client_msg_id=client_msg_id, timeout=timeout
+        )
+
+    async def upload(
+        self,
+        source: bytes | str | os.PathLike[str],
+        *,
+        mime: str | None = None,
+        name: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Upload:
+        """Upload a file; returns once the server has all of it, durably. A message that names it is sent by `send`.
+
+        A file without such a message is removed after a day or so. The same content finds its former upload: nothing is
+        sent twice, and what was cut off goes on, in another process too. A try that gets no further is repeated a few
+        times; there is no deadline for the whole.
+
+        Args:
+            source: The path of a file, which must not change meanwhile, or bytes.
+            mime: Its type; None: by its content and name.
+            name: What it is called; None: the name of the file.
+            on_progress: Called with the bytes that are through and those of the whole.
+
+        Raises:
+            BadRequestError: It is empty, or its content contradicts `mime`.
+            TooLargeError: It is larger than this server takes.
+            QuotaError: The user has too much already.
+            NotFoundError: The server keeps no files.
+            ConfigurationError: It cannot be read.
+            ConnectionLostError, DeadlineExceededError, UnavailableError: Not now; call again to go on.
+            ClosedError: The client was closed.
+
+        Source: docs/media.md
+        """
+        with self._transferring() as api:
+            return await api.upload(source, mime=mime, name=name, on_progress=on_progress)
+
+    async def download(
+        self,
+        message: Message | str,
+        to: str | os.PathLike[str] | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> bytes | Path:
+        """The file that a message names. What was cut off goes on, as `upload` does.
+
+        Args:
+            message: A message with a `blobId`, or that id.
+            to: The path of a file, which is there once it is whole (until then beside it, under a hidden name); None:
+                into memory, 64 MiB at most.
+            on_progress: Called with the bytes that are here and those of the whole.
+
+        Returns:
+            The path, or the bytes.
+
+        Raises:
+            NotFoundError: The message was recalled or has expired, or is not this user's to see.
+            BadRequestError: The message names no file.
+            TooLargeError: It is too large for memory.
+            ConfigurationError: `to` cannot be written.
+            ConnectionLostError, DeadlineExceededError, UnavailableError: Not now; call again to go on.
+            ClosedError: The client was closed.
+
+        Source: docs/media.md
+        """
+        with self._transferring() as api:
+            return await api.download(message, to, on_progress=on_progress)
+
     def pending(self) -> list[PendingMessage]:
         """The messages of this device that have no answer yet, oldest first; at most `pending_max`.
 
@@ -860,12 +959,22 @@ class ChatClient:
     @contextmanager
     def _asking(self) -> Iterator[ChatApi]:
         """The HTTP side, for one call within its deadline."""
+        api = self._api()
+        with self._open_runtime().call(self._config.request_timeout_s):
+            yield api
+
+    @contextmanager
+    def _transferring(self) -> Iterator[ChatApi]:
+        """The HTTP side, for one call that takes as long as its bytes do."""
+        api = self._api()
+        with self._open_runtime().call(math.inf):
+            yield api
+
+    def _api(self) -> ChatApi:
         runtime = self._open_runtime()
-        timeout_s = self._config.request_timeout_s
         if runtime.api is None:
-            runtime.api = ChatApi.over(self._http(timeout_s), self._ports)
-        with runtime.call(timeout_s):
-            yield runtime.api
+            runtime.api = ChatApi.over(self._http(self._config.request_timeout_s), self._ports)
+        return runtime.api
 
     def _http(self, timeout_s: float) -> Http:
         return Http(

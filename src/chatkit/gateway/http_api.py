@@ -40,6 +40,7 @@ from ..wire import events as ev
 from ..wire import http as wire
 from ..wire.codec import JSON
 from .admin_api import AdminApi
+from .blobs_api import BlobsApi
 from .call import Call, checked
 from .list_api import ListApi, silenced_until
 from .members_api import MembersApi
@@ -70,6 +71,7 @@ class HttpApi:
         self._responder = Responder(server, origins)
         self._push, self._members_api, self._list = PushApi(server), MembersApi(server), ListApi(server)
         self._search_api = SearchApi(server)
+        self._blobs = BlobsApi(server)
         admin = AdminApi(server, self._responder)
         self._operations = self._list_operations()
         self.routes: list[BaseRoute] = [
@@ -151,6 +153,7 @@ class HttpApi:
             *self._members_api.operations(),
             *self._push.operations(),
             *self._search_api.operations(),
+            *self._blobs.operations(),
         ]
 
     # --- messages ---

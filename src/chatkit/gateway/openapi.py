@@ -20,6 +20,8 @@ _QUERY: dict[str, dict[str, Any]] = {
     "cursor": {"schema": {"type": "string"}},
     "order": {"schema": {"type": "string", "enum": ["id", "activity"], "default": "id"}},
     "user": {"schema": {"type": "string"}},
+    "expires": {"schema": {"type": "integer"}},
+    "signature": {"schema": {"type": "string"}},
     "conversation": {"schema": {"type": "string"}},
     "actor": {"schema": {"type": "string"}},
     "action": {"schema": {"type": "string"}},

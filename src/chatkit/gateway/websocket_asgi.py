@@ -95,8 +95,8 @@ def _cors(origins: Sequence[str], methods: Sequence[str], *, credentials: bool) 
             CORSMiddleware,
             allow_origins=[origin.lower() for origin in origins],
             allow_methods=methods,
-            allow_headers=["Authorization", "Content-Type", "X-Device-Id"],
-            expose_headers=["Retry-After"],
+            allow_headers=["Authorization", "Content-Type", "Range", "Upload-Offset", "X-Device-Id"],
+            expose_headers=["Content-Range", "Retry-After"],
             allow_credentials=credentials,
         )
     ]

@@ -94,6 +94,11 @@ class Access:
         if error is not None:
             raise error
 
+    def is_banned(self, user_id: str) -> bool:
+        """Whether this node knows that a user may not be here."""
+        banned = self._held.get((user_id, "", b""), {}).get("BANNED")
+        return banned is not None and banned.holds
+
     def _refusal_of(self, proof: Proof) -> RefusedError | None:
         identity = proof.identity
         for subject in subjects_of(identity.user_id, identity.device_id, proof.token_hash):

@@ -95,7 +95,9 @@ class Engine:
         policy: Policy = DEFAULT_POLICY,
         *,
         keep_reported_bodies: bool,
+        keeps_blobs: bool = False,
     ) -> None:
+        self._keeps_blobs = keeps_blobs
         self._keep_reported_bodies = keep_reported_bodies
         self.store = store
         self._submit_send = committer.submit if moderation is None else moderation.submit
@@ -303,7 +305,8 @@ class Engine:
         keyed.update(encoded)
         mac = keyed.digest()
         place = (conversation_id, sender_id, client_msg_id)
-        return Append(*place, encoded, mac, self._now_ms(), self.policy, self._edit_window_ms)
+        terms = (self.policy, self._edit_window_ms, self._keeps_blobs)
+        return Append(*place, encoded, mac, self._now_ms(), *terms)
 
     def review(
         self, held: HeldRecord, by: str | None, *, release: bool, reason: str, payload: bytes | None

@@ -21,6 +21,8 @@ from ..storage.base import (
     Append,
     Appended,
     BanMember,
+    BlobReserved,
+    BlobsCollected,
     Conversation,
     CreateConversation,
     Created,
@@ -98,6 +100,8 @@ class Publisher:
             Updated: self._updated,
             SessionOpened: self._session_opened,
             Revoked: self._revoked,
+            BlobReserved: self._done,
+            BlobsCollected: self._done,
             Done: self._done,
             Refused: self._refused,
         }
@@ -286,7 +290,7 @@ class Publisher:
                 self._bridge.joined(entry.conversation_id, added, reason)
         return deliveries
 
-    def _done(self, pending: PendingCommand, outcome: Done) -> None:
+    def _done(self, pending: PendingCommand, outcome: Outcome) -> None:
         """After a renewal every node asks the log for the new epoch: everybody online is behind then."""
         command = pending.command
         if type(command) is RenewEpoch:

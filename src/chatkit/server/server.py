@@ -40,6 +40,8 @@ from .asking import Asking, ResumeAuthorizer
 from .auth import Authenticator
 from .background import Background
 from .batch_report import reports_of
+from .blobs.config import BlobConfig
+from .blobs.service import Blobs
 from .cluster.bridge import ClusterBridge
 from .cluster.reconcile import Reconciler
 from .cluster.reconcile_queue import ReconcileQueue
@@ -116,6 +118,10 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
         archive: Where bodies of older messages are, such as `open_archive("file:///FOLDER")`; needed once any are
             there. It stays open when the server is left.
         archiving: What is moved there, and when, by this server; None: nothing (another process may do it).
+        blobs: Where uploaded files are kept, such as `open_archive("file:///FOLDER")`; None: there are none, and what
+            messages say of files is between clients. All servers of a log should have it, or none. It stays open when
+            the server is left.
+        blob_config: How much may be uploaded, and how links hold.
         policy: What each role may do in a conversation, such as `RolePolicy({...})`: docs/roles.md.
         instruments: Told what happens, such as metrics and traces; see `Instrument`. Of its worker too.
         moderator: Asked about each message of a user before it is stored; see `Moderator`. None: nothing is moderated.
@@ -133,6 +139,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
         reads: For endpoints, not for hosts: whose turn it is to read.
         push: As it was given.
         presence: For endpoints, not for hosts: who is online.
+        blobs: For endpoints, not for hosts: uploaded files; None: none are kept.
         log: For endpoints, not for hosts: pages of the log with bodies that are in the archive.
         searching: For endpoints, not for hosts: what a user finds.
     """
@@ -152,6 +159,8 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
         queue: Queue | None = None,
         archive: ArchiveStore | None = None,
         archiving: ArchiveConfig | None = None,
+        blobs: ArchiveStore | None = None,
+        blob_config: BlobConfig | None = None,
         instruments: Iterable[Instrument] = (),
         moderator: Moderator | None = None,
         moderation: ModerationConfig | None = None,
@@ -179,6 +188,10 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             check_has("archive", archive, "names", "an ArchiveStore, such as open_archive('file:///FOLDER')")
         check_kind("archiving", archiving, ArchiveConfig, optional=True)
         self._archive, self._archive_config = archive, archiving
+        if blobs is not None:
+            check_has("blobs", blobs, "names", "an ArchiveStore, such as open_archive('file:///FOLDER')")
+        check_kind("blob_config", blob_config, BlobConfig, optional=True)
+        self._blob_objects, self._blob_config = blobs, blob_config or BlobConfig()
         self._instruments = Instruments(instruments)
         self._moderator, self._moderation_config = moderator, moderation or ModerationConfig()
         self._policy = policy
@@ -256,9 +269,11 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             self._moderation,
             self._policy,
             keep_reported_bodies=self._moderation_config.keep_reported_bodies,
+            keeps_blobs=self._blob_objects is not None,
         )
         super().__init__(engine, store)
         self._hub, self._bridge = hub, bridge
+        self.blobs = self._keep_blobs(store, engine, ports)
         asking = Asking(self._authenticate, self._authorize_resume, config.hello_timeout_s)
         self.login = Login(
             engine,
@@ -350,6 +365,12 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             self._instruments,
         )
 
+    def _keep_blobs(self, store: Store, engine: Engine, ports: Ports) -> Blobs | None:
+        if self._blob_objects is None:
+            return None
+        banned = self._access.is_banned
+        return Blobs(store, self._blob_objects, self._blob_config, engine, self.reads, banned, ports)
+
     def _delivery_worker(self, store: Store, ports: Ports) -> DeliveryWorker | None:
         if self.push is None:
             return None
@@ -387,6 +408,8 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             await self._archiving.start(secret)
             await self.searching.start()
             self.engine.start(secret, self._guard)
+            if self.blobs is not None:
+                self.blobs.start(secret)
             await self._reconciler.begin()
             await self._access.begin()
             await self._background.open(self._begin)
@@ -521,6 +544,8 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             self._background.start(self.searching.run)
         if self._archiving.interval_s is not None:
             self._background.every(self._archiving.interval_s, self._archiving.run)
+        if self.blobs is not None:
+            self._background.every(self.blobs.config.collect_s, self.blobs.collect)
         if self._worker is not None:
             self._background.start(self._worker.run)
         if self._feed is not None:

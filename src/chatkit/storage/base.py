@@ -47,6 +47,10 @@ from ..core.log.commands import (
     Mute as Mute,
     RegisterPush as RegisterPush,
     UnregisterPush as UnregisterPush,
+    ReserveBlob as ReserveBlob,
+    FinishBlob as FinishBlob,
+    CollectBlobs as CollectBlobs,
+    ForgetBlobs as ForgetBlobs,
     Command as Command,
     ConfirmMessage as ConfirmMessage,
     CreateConversation as CreateConversation,
@@ -99,6 +103,8 @@ from ..core.log.outcomes import (
     Refused as Refused,
     Revocation as Revocation,
     Revoked as Revoked,
+    BlobReserved as BlobReserved,
+    BlobsCollected as BlobsCollected,
     SessionOpened as SessionOpened,
     Updated as Updated,
     message_id as message_id,
@@ -114,6 +120,13 @@ from .person import (
     Place as Place,
     PlacePage as PlacePage,
     Stay as Stay,
+)
+from .blobs import (
+    CHARGE_MIN as CHARGE_MIN,
+    DROPPED_KEEP_MS as DROPPED_KEEP_MS,
+    BlobReader as BlobReader,
+    BlobRow as BlobRow,
+    DueBlob as DueBlob,
 )
 from .audit import (
     AuditFilter as AuditFilter,

@@ -36,6 +36,13 @@ ReportReason = Annotated[str, Meta(pattern=r"^[^\x00]{1,64}\Z")]
 ReportNote = Annotated[str, Meta(pattern=r"^[^\x00]{0,1000}\Z")]
 ReviewReason = Annotated[str, Meta(pattern=r"^[^\x00]{0,256}\Z")]
 
+UploadKey = Annotated[str, Meta(pattern=r"^[^\x00]{1,128}\Z")]
+BlobId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,128}\Z")]
+BlobSize = Annotated[int, Meta(ge=1, le=SEQ_MAX)]
+Mime = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9!#$&^_.+-]{1,63}/[A-Za-z0-9!#$&^_.+-]{1,63} *(;[^\x00]{0,100})?\Z")
+]
+
 PAGE_LIMIT = 50
 """Rows of a list where nobody says how many."""
 
@@ -385,6 +392,40 @@ class PushResult(Body, frozen=True):
     providers: list[str]
     web_push_provider: str | UnsetType = UNSET
     vapid_public_key: str | UnsetType = UNSET
+
+
+class BlobBody(Body, frozen=True):
+    """`POST /v1/blobs`: a file that is to be uploaded; the same key finds it again."""
+
+    key: UploadKey
+    bytes: BlobSize
+    mime: Mime
+
+
+class UploadResult(Body, frozen=True):
+    """A file of the caller, as messages name it.
+
+    While it is PENDING the bytes from `receivedBytes` on are to be put to `url`, until `expiresTs`, with that number in
+    the header `Upload-Offset`; once it is READY a message may name it.
+    """
+
+    blob_id: str
+    mime: str
+    bytes: int
+    state: Literal["PENDING", "READY"]
+    received_bytes: int
+    url: str | UnsetType = UNSET
+    expires_ts: int | UnsetType = UNSET
+
+
+class BlobResult(Body, frozen=True):
+    """A file that the caller sees in a message, with a link to get it by until `expiresTs`."""
+
+    blob_id: str
+    mime: str
+    bytes: int
+    url: str
+    expires_ts: int
 
 
 class PresenceRow(Body, frozen=True):

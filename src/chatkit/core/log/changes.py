@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from ...types import ConversationType, GrantedRole, History
 from ..visibility import Interval
+from .blob_rows import BlobChanges
 from .outcomes import Revocation
 from .state import (
     Act,
@@ -118,6 +119,8 @@ class Changes(msgspec.Struct, frozen=True):
             bodies and did not stays.
         retentions: (how long entries are kept or None, key).
         floors: (up to where entries have expired, key); ranges of the archive that reach above it become stale.
+        blobs: Uploaded files, and what names them; None: nothing of it. References below `floors` go by themselves, and
+            what they named is due then, as is all that a user of `ended_erasures` uploaded.
         outboxes: By conversation key, where anything may be written; `outboxes_of` adds those of forgotten devices.
     """
 
@@ -166,6 +169,7 @@ class Changes(msgspec.Struct, frozen=True):
     ended_erasures: list[tuple[str, bool]] = []
     retentions: list[tuple[int | None, int]] = []
     floors: list[tuple[int, int]] = []
+    blobs: BlobChanges | None = None
     outboxes: dict[int, Outbox] = {}
 
 
@@ -189,6 +193,7 @@ def changes_of(state: State) -> Changes:
         floors=[(floor_seq, key) for key, floor_seq in state.floors.items()],
         reports=[*state.reports.values()],
         resolved_reports=state.resolved_reports,
+        blobs=state.changed_blobs,
     )
     for moderated_place, row in state.changed_moderated.items():
         if row is None:

@@ -12,6 +12,7 @@ import msgspec
 
 from ...types import ConversationType, GrantedRole, History
 from ..policy import DEFAULT_POLICY, Policy
+from .blob_rows import DueBlob
 
 RevocationKind = Literal["REVOKED", "BANNED", "DISCONNECTED"]
 """REVOKED: logins and resume tokens from before are refused. BANNED: every login is. DISCONNECTED: sessions end."""
@@ -53,6 +54,8 @@ class Append(msgspec.Struct, frozen=True, gc=False):
         payload: Canonical JSON.
         payload_mac: Keyed digest of `payload`; the only thing compared for "same payload".
         edit_window_ms: How long after a message was stored an EDIT of it may come; None: for ever.
+        blobs: Whether the server keeps uploaded files: one that the payload names must be there, and the sender's to
+            send, else NotFoundError; and be what the payload says it is, else BadRequestError.
     """
 
     conversation_id: str
@@ -63,6 +66,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     at_ms: int
     policy: Policy = DEFAULT_POLICY
     edit_window_ms: int | None = None
+    blobs: bool = False
 
 
 class HoldBounds(msgspec.Struct, frozen=True, gc=False):
@@ -726,6 +730,62 @@ class UnregisterPush(msgspec.Struct, frozen=True, gc=False):
     before_ms: int | None = None
 
 
+class ReserveBlob(msgspec.Struct, frozen=True, gc=False):
+    """Make room for a file, or find the one that the uploader's key made. The outcome is `BlobReserved`.
+
+    Refusals: ConflictError (the key made one of another size or type), QuotaError (there is no room).
+
+    Attributes:
+        blob_id: The id of a new one.
+        mime: Its type, in lower case, without parameters.
+        quota_bytes: What the user may have in all.
+        keep_ms: How long it is kept while no message names it.
+    """
+
+    blob_id: str
+    owner_id: str
+    upload_key: str
+    size: int
+    mime: str
+    at_ms: int
+    quota_bytes: int
+    keep_ms: int
+
+
+class FinishBlob(msgspec.Struct, frozen=True, gc=False):
+    """All of a file was received. The outcome is `BlobReserved`, with the parts of who came first.
+
+    Refusals: NotFoundError (it was removed meanwhile).
+
+    Attributes:
+        parts: The SHA-256 of each part, in order.
+    """
+
+    blob_id: str
+    parts: bytes
+
+
+class CollectBlobs(msgspec.Struct, frozen=True, gc=False):
+    """Begin to remove the files among these that nothing names. The outcome is `BlobsCollected`.
+
+    Attributes:
+        due: What is due, as `BlobReader.due_blobs` said.
+        held_ms: After what time one that is only named by a message held for review is looked at again.
+        grace_ms: How long an upload that was under way may still write.
+    """
+
+    due: tuple[DueBlob, ...]
+    at_ms: int
+    held_ms: int
+    grace_ms: int
+
+
+class ForgetBlobs(msgspec.Struct, frozen=True, gc=False):
+    """The bytes of these files are removed for good: their rows go, and their room in the quota is free."""
+
+    gone: tuple[DueBlob, ...]
+
+
 Command = (
     Append
     | ModeratedAppend
@@ -763,4 +823,8 @@ Command = (
     | Mute
     | RegisterPush
     | UnregisterPush
+    | ReserveBlob
+    | FinishBlob
+    | CollectBlobs
+    | ForgetBlobs
 )

@@ -20,6 +20,7 @@ from typing import Any
 from ...errors import RefusedError
 from . import (
     access,
+    blobs,
     blocks,
     cursors,
     erasure,
@@ -75,6 +76,10 @@ _FLOWS: dict[type, Callable[[State, Any], Outcome]] = {
     c.Mute: pushing.mute,
     c.RegisterPush: pushing.register_push,
     c.UnregisterPush: pushing.unregister_push,
+    c.ReserveBlob: blobs.reserve,
+    c.FinishBlob: blobs.finish,
+    c.CollectBlobs: blobs.collect,
+    c.ForgetBlobs: blobs.forget,
 }
 _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.Append: messages.keys_of_append,
@@ -113,6 +118,10 @@ _KEYS: dict[type, Callable[[Keys, Any], None]] = {
     c.Mute: pushing.keys_of_mute,
     c.RegisterPush: pushing.keys_of_register_push,
     c.UnregisterPush: pushing.keys_of_unregister_push,
+    c.ReserveBlob: blobs.keys_of_reserve,
+    c.FinishBlob: blobs.keys_of_finish,
+    c.CollectBlobs: blobs.keys_of_collect,
+    c.ForgetBlobs: blobs.keys_of_forget,
 }
 _KEYS_AFTER: dict[type, Callable[[State, Any, Keys], None]] = {
     c.Recall: messages.keys_after_recall,

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Final
 
 from ...errors import BadRequestError, ConflictError
-from . import members, rules
+from . import blobs, members, rules
 from .audit import note
 from .commands import CreateConversation, ImportedEntry, ImportEntries
 from .keys import Keys
@@ -186,6 +186,7 @@ def _recall(state: State, conversation: ConversationState, entry: ImportedEntry)
     state.places[key, made.seq] = made
     state.recalled[key, seq] = made.seq
     state.recalls.append((key, seq, made.seq))
+    blobs.drop(state, row)
 
 
 def _keep_caught_up(state: State, conversation: ConversationState, command: ImportEntries) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .blob_rows import BlobKeys
 from .rules import MEMBERS_SHOWN_MAX
 
 Subject = tuple[str, str, bytes]
@@ -56,6 +57,7 @@ class Keys:
     """
 
     __slots__ = (
+        "_blobs",
         "_members_wanted",
         "assumes_new",
         "ban_counts",
@@ -94,6 +96,7 @@ class Keys:
 
     def __init__(self, *, assume_new: bool = False) -> None:
         self.assumes_new = assume_new
+        self._blobs: BlobKeys | None = None
         self.conversations: set[str] = set()
         self.conversation_keys: set[int] = set()
         self.pairs: set[str] = set()
@@ -131,8 +134,26 @@ class Keys:
     def __bool__(self) -> bool:
         """Whether anything is named."""
         return bool(
-            self.conversations or self.members or self.cursors or self.sent or self.edited or self.names_rare
+            self.conversations
+            or self.members
+            or self.cursors
+            or self.sent
+            or self.edited
+            or self._blobs
+            or self.names_rare
         )
+
+    @property
+    def blobs(self) -> BlobKeys:
+        """What is named of uploaded files."""
+        if self._blobs is None:
+            self._blobs = BlobKeys()
+        return self._blobs
+
+    @property
+    def names_blobs(self) -> bool:
+        """Whether anything is named of them."""
+        return bool(self._blobs)
 
     @property
     def names_rare(self) -> bool:

@@ -7,7 +7,7 @@ from functools import partial
 from ...errors import RefusedError
 from ...wire.payload import RECALLED
 from ..policy import Policy
-from . import rules
+from . import blobs, rules
 from .acting import check_may
 from .audit import note
 from .commands import Append, Recall
@@ -30,6 +30,8 @@ def keys_of_append(keys: Keys, command: Append) -> None:
     reference = reference_of(command.payload)
     if reference is not None:
         keys_of_reference(keys, conversation_id, sender_id, reference)
+    if command.blobs:
+        blobs.keys_of_named(keys, sender_id, command.payload)
 
 
 def append(state: State, command: Append) -> Appended:
@@ -54,6 +56,8 @@ def append(state: State, command: Append) -> Appended:
         check_may_write(state, conversation, sender_id, command.policy, command.at_ms)
         if reference is not None:
             check_reference(state, conversation, sender_id, reference, command.at_ms)
+        if command.blobs:
+            blobs.check_named(state, command, command.payload)
     except RefusedError:
         if name not in state.sent:
             raise MayBeRepeatError from None
@@ -71,6 +75,8 @@ def append(state: State, command: Append) -> Appended:
     if reference is not None:
         note_reference(state, conversation.key, sender_id, reference, row.seq)
     state.sent[name] = row
+    if command.blobs:
+        blobs.refer(state, row, payload)
     return Appended(entry_of(conversation, row, payload), False)
 
 
@@ -172,6 +178,7 @@ def recall(state: State, command: Recall) -> Recalled:
     for recalled_seq in (seq, *edits):
         state.recalled[key, recalled_seq] = made.seq
         state.recalls.append((key, recalled_seq, made.seq))
+    blobs.drop(state, row, edits)
     note(state, conversation, command.at_ms, command.by, "RECALLED", command.message_id)
     return Recalled(entry_of(conversation, made, made.payload), False)
 

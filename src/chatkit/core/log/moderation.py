@@ -19,7 +19,7 @@ from ...errors import (
     RefusedError,
     UnavailableError,
 )
-from . import rules
+from . import blobs, rules
 from .audit import AuditAction, note
 from .commands import ModeratedAppend, ReportMessage, ResolveReports, Review
 from .keys import Keys
@@ -43,6 +43,8 @@ def keys_of_append(keys: Keys, command: ModeratedAppend) -> None:
     keys.moderated.add((command.conversation_id, command.sender_id, command.client_msg_id))
     keys.holders.add(command.sender_id)
     _name_reference(keys, command.conversation_id, command.sender_id, _payload(command))
+    if command.blobs:
+        blobs.keys_of_named(keys, command.sender_id, _payload(command))
     if command.verdict.kind != "UNASKED":
         keys.new_held += 1
     if command.verdict.kind == "HOLD":
@@ -67,6 +69,8 @@ def append(state: State, command: ModeratedAppend) -> Outcome:
     reference = reference_of(payload, command.edit_window_ms)
     if reference is not None:
         check_reference(state, conversation, command.sender_id, reference, command.at_ms)
+    if command.blobs and command.verdict.kind in ("ALLOW", "HOLD"):
+        blobs.check_named(state, command, payload)
     place = (conversation.key, command.sender_id)
     if place in state.stopped:
         raise UnavailableError(
@@ -170,6 +174,7 @@ def keys_after_review(state: State, command: Review, more: Keys) -> None:
             if row.held_id == command.held_id and command.payload is not None:
                 payload = command.payload
             _name_reference(more, command.conversation_id, command.sender_id, payload)
+            blobs.keys_of_named(more, command.sender_id, payload)
 
 
 def review(state: State, command: Review) -> Reviewed:
@@ -285,6 +290,7 @@ def _store(
     if reference is not None:
         note_reference(state, conversation.key, sender_id, reference, row.seq)
     state.sent[conversation.conversation_id, sender_id, client_msg_id] = row
+    blobs.refer(state, row, payload)
     return entry_of(conversation, row, payload)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from ...errors import RefusedError
 from ...types import ConversationType, History
+from .blob_rows import BlobRow, DueBlob
 from .commands import RevocationKind
 
 
@@ -216,6 +217,24 @@ class Revoked(msgspec.Struct, frozen=True, gc=False):
     revocation: Revocation
 
 
+class BlobReserved(msgspec.Struct, frozen=True, gc=False):
+    """The row of a file as it is now."""
+
+    row: BlobRow
+
+
+class BlobsCollected(msgspec.Struct, frozen=True, gc=False):
+    """What the collector is to remove now.
+
+    Attributes:
+        going: Blobs that nothing names from here on; whoever sends one is refused.
+        gone: Those that have been going for long enough; they may be forgotten once nothing is left of them.
+    """
+
+    going: tuple[str, ...]
+    gone: tuple[DueBlob, ...]
+
+
 class Done(msgspec.Struct, frozen=True, gc=False):
     """A command without a result of its own took effect."""
 
@@ -255,6 +274,8 @@ Outcome = (
     | Updated
     | SessionOpened
     | Revoked
+    | BlobReserved
+    | BlobsCollected
     | Done
     | Refused
 )

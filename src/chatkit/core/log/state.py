@@ -15,6 +15,7 @@ import msgspec
 from ...types import ConversationType, GrantedRole, History, Role
 from ..policy import RANKS
 from ..visibility import Interval
+from .blob_rows import BlobChanges
 from .commands import RevocationKind
 from .keys import Keys, Ref, Subject
 from .outcomes import MembershipSnapshot, Revocation
@@ -424,6 +425,19 @@ class State:
         self.open_reports: dict[Place, int] = {}
         self.reports: dict[tuple[int, int, str], ReportRow] = {}
         self.resolved_reports: list[ResolvedRow] = []
+        self._blobs: BlobChanges | None = None
+
+    @property
+    def blobs(self) -> BlobChanges:
+        """Uploaded files, as they were loaded and changed."""
+        if self._blobs is None:
+            self._blobs = BlobChanges()
+        return self._blobs
+
+    @property
+    def changed_blobs(self) -> BlobChanges | None:
+        """The same, if anything of them is to be written."""
+        return self._blobs if self._blobs is not None and self._blobs.any_changed else None
 
     # --- for stores, while they load ---
 

@@ -13,7 +13,7 @@ from ...core.log.state import (
     MessageRow,
     State,
 )
-from . import moderation, references
+from . import blobs, moderation, references
 from .tables import Conversation, MemoryState
 
 
@@ -41,6 +41,8 @@ def load(tables: MemoryState, keys: Keys, state: State) -> None:
         references.load(tables, keys, state)
     if keys.names_moderation:
         moderation.load(tables, keys, state)
+    if keys.names_blobs:
+        blobs.load(tables, keys, state)
 
 
 def _load_conversations(tables: MemoryState, keys: Keys, state: State) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
 from ...core.log.audit import ChainedAct
+from ...core.log.blob_rows import BlobRow, DueBlob
 from ...core.log.marks import NO_MARKS, Marks
 from ...core.log.members import describe, keys_of_description
 from ...core.log.rules import author_range, check_allowed, members_of, not_found
@@ -17,7 +18,7 @@ from ...core.policy import Policy
 from ...core.visibility import is_visible, ranges_after, readable
 from ...wire.payload import RECALLED
 from .. import base
-from . import moderation
+from . import blobs, moderation
 from .audit import MemoryAuditReads
 from .load import load
 from .person import MemoryPersonReads
@@ -349,6 +350,18 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
         wanted = set(authors)
         newest = {row.sender_id: row.seq for row in rows if row.kind == "USER" and row.sender_id in wanted}
         return [self._counts(log, author, seq) for author, seq in sorted(newest.items())]
+
+    async def blob(self, blob_id: str, user_id: str) -> BlobRow | None:
+        """A file as a user sees it in a message."""
+        return blobs.blob(self._tables, blob_id, user_id)
+
+    async def upload(self, blob_id: str) -> BlobRow | None:
+        """A file, whoever asks."""
+        return self._tables.blobs.get(blob_id)
+
+    async def due_blobs(self, now_ms: int, limit: int) -> list[DueBlob]:
+        """What the collector is to look at."""
+        return blobs.due_blobs(self._tables, now_ms, limit)
 
     async def to_moderate(self, sends: Sequence[tuple[str, str, str]]) -> list[bool]:
         """Which of these a moderator need see."""

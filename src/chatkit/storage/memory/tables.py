@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ...core.log.audit import LOG, START, ChainedAct, Head
+from ...core.log.blob_rows import BlobRow
 from ...core.log.cold import ColdRange
 from ...core.log.commands import RevocationKind
 from ...core.log.keys import Subject
@@ -191,6 +192,10 @@ class MemoryState:
         self.moderated: dict[ModeratedPlace, ModeratedRow] = {}
         self.last_held_id = self.last_report_id = 0
         self.reports: dict[tuple[int, int, str], Reported] = {}
+        self.blobs: dict[str, BlobRow] = {}
+        self.blob_references: dict[tuple[int, int], str] = {}
+        self.blob_due: dict[int, tuple[int, str, int]] = {}
+        self.last_due_id = 0
 
     def of_user(self, user_id: str) -> Iterator[Conversation]:
         """The conversations that the user is a member of now."""

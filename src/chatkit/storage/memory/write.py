@@ -10,7 +10,7 @@ from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.rules import least_confirmed
 from ...core.log.state import DevicePlace
 from ...core.visibility import Interval
-from . import moderation, references
+from . import blobs, moderation, references
 from .audit import write_audit
 from .person import write_erasures
 from .tables import Conversation, Cursors, Device, MemoryState, Standing, Work
@@ -60,6 +60,7 @@ def write(tables: MemoryState, changes: Changes) -> None:
     write_audit(tables, changes.audit)
     write_erasures(tables, changes)
     _write_retention(tables, changes)
+    blobs.write(tables, changes)
 
 
 def _write_pushing(tables: MemoryState, changes: Changes) -> None:

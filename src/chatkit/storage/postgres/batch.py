@@ -8,7 +8,7 @@ from ...core.log.decide import decide, keys_after, keys_of
 from ...core.log.state import State
 from ...drivers.postgres import Connection
 from .. import base
-from . import moderation, references
+from . import blobs, moderation, references
 from .load import covered_by, lacks, load, lock_newcomers
 from .write import write
 
@@ -35,10 +35,15 @@ async def carry_out(
         await load(connection, more, state)
     if more is not None and more.names_references:
         await references.load(connection, more, state)
+    for named in (keys, more):
+        if named is not None and named.names_blobs:
+            await blobs.load(connection, named, state)
     outcomes, changes = decide(state, commands)
     await write(connection, changes, changes.outboxes.values(), slot)
     if changes.edits or changes.reactions or changes.ended_reactions or changes.recalls:
         await references.write(connection, changes)
     if changes.moderated or changes.unmoderated or changes.reports or changes.resolved_reports:
         await moderation.write(connection, changes)
+    if changes.blobs is not None or changes.floors or changes.ended_erasures:
+        await blobs.write(connection, changes)
     return outcomes

@@ -15,6 +15,7 @@ import anyio
 from msgspec.structs import replace
 
 from ...core.log.audit import ChainedAct
+from ...core.log.blob_rows import BlobRow, DueBlob
 from ...core.policy import Policy
 from ...drivers.postgres import (
     READ,
@@ -32,7 +33,7 @@ from ...ports import Ids, Random, SystemRandom
 from .. import base
 from ..transaction import commit_batch
 from ..unread import UnreadCounts
-from . import audit, moderation, person, put_back, reads, within
+from . import audit, blobs, moderation, person, put_back, reads, within
 from .batch import carry_out
 from .cold import PostgresCold
 from .deliveries import PostgresDeliveries
@@ -374,6 +375,18 @@ class PostgresStore:
     async def conversation_ids(self, after: str, limit: int) -> list[str]:
         """The ids of all conversations after one, ascending."""
         return await self._read(reads.conversation_ids, after, limit)
+
+    async def blob(self, blob_id: str, user_id: str) -> BlobRow | None:
+        """A file as a user sees it in a message."""
+        return await self._read(blobs.blob, blob_id, user_id)
+
+    async def upload(self, blob_id: str) -> BlobRow | None:
+        """A file, whoever asks."""
+        return await self._read(blobs.upload, blob_id)
+
+    async def due_blobs(self, now_ms: int, limit: int) -> list[DueBlob]:
+        """What the collector is to look at."""
+        return await self._read(blobs.due_blobs, now_ms, limit)
 
     async def to_moderate(self, sends: Sequence[tuple[str, str, str]]) -> list[bool]:
         """Which of these a moderator need see."""

@@ -22,7 +22,7 @@ from ...core.log.state import (
 from ...core.policy import RANKS
 from ...core.visibility import Interval
 from ...drivers.sqlite import Connection, Row
-from . import moderation, references
+from . import blobs, moderation, references
 from .select import select
 
 _CONVERSATION = """
@@ -180,6 +180,8 @@ def load(connection: Connection, keys: Keys, state: State) -> None:
         references.load(connection, keys, state)
     if keys.names_moderation:
         moderation.load(connection, keys, state)
+    if keys.names_blobs:
+        blobs.load(connection, keys, state)
     if keys.names_rare:
         _load_messages(connection, keys, state)
         _load_member_lists(connection, keys, state)

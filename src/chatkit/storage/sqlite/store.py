@@ -20,6 +20,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from ...core.log.audit import ChainedAct
+from ...core.log.blob_rows import BlobRow, DueBlob
 from ...core.policy import Policy
 from ...drivers.file_lock import FileLock
 from ...drivers.migrations import check_current, migrate, migration_files
@@ -37,7 +38,7 @@ from ...errors import ConfigurationError, UnavailableError
 from ...ports import Ids
 from .. import base
 from ..unread import UnreadCounts
-from . import audit, moderation, person, reads
+from . import audit, blobs, moderation, person, reads
 from .cold_store import SqliteCold
 from .delivery_store import SqliteDeliveries
 from .last_served import LastServed
@@ -271,6 +272,18 @@ class SqliteStore:
     async def conversation_ids(self, after: str, limit: int) -> list[str]:
         """The ids of all conversations after one, ascending."""
         return await self._read(reads.conversation_ids, after, limit)
+
+    async def blob(self, blob_id: str, user_id: str) -> BlobRow | None:
+        """A file as a user sees it in a message."""
+        return await self._read(blobs.blob, blob_id, user_id)
+
+    async def upload(self, blob_id: str) -> BlobRow | None:
+        """A file, whoever asks."""
+        return await self._read(blobs.upload, blob_id)
+
+    async def due_blobs(self, now_ms: int, limit: int) -> list[DueBlob]:
+        """What the collector is to look at."""
+        return await self._read(blobs.due_blobs, now_ms, limit)
 
     async def to_moderate(self, sends: Sequence[tuple[str, str, str]]) -> list[bool]:
         """Which of these a moderator need see."""

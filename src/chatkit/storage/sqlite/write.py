@@ -13,7 +13,7 @@ from msgspec.structs import astuple
 from ...core.log.changes import Changes, HeldOutbox, Outbox, OutboxRows
 from ...core.log.state import DevicePlace, MayBeRepeatError
 from ...drivers.sqlite import Connection
-from . import moderation, references
+from . import blobs, moderation, references
 from .audit import write_audit
 from .cold import STALE_BY_RECALL, write_retention
 from .person import write_erasures
@@ -200,6 +200,8 @@ def write(connection: Connection, changes: Changes) -> None:
     _many(connection, UPDATE_HEAD, changes.heads)
     if insert(connection, INSERT_MESSAGE, changes.messages, blobs=2) < len(changes.messages):
         raise MayBeRepeatError
+    if changes.blobs is not None:
+        blobs.write(connection, changes)
     if changes.recalls or changes.ended or changes.joined:
         _write_acts(connection, changes)
     if changes.edits or changes.reactions or changes.ended_reactions or changes.recalls:
@@ -230,8 +232,10 @@ def write(connection: Connection, changes: Changes) -> None:
     if changes.erasures or changes.ended_erasures:
         write_erasures(connection, changes)
         moderation.erase(connection, [user_id for user_id, _ in changes.ended_erasures])
+        blobs.drop_erased(connection, changes)
     if changes.retentions or changes.floors:
         write_retention(connection, changes)
+        blobs.drop_expired(connection, changes)
 
 
 def _write_pushing(connection: Connection, changes: Changes) -> None:

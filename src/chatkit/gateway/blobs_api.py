@@ -1,0 +1,260 @@
+"""The HTTP requests about uploaded files: a link to upload or download by, and the bytes behind it.
+
+A link is for whoever holds it, for a few minutes: a browser sends no header with `<img src>`. It is asked for with a
+token like everything else. Bytes go both ways in chunks, and a peer that is too slow is cut off. Listed among the
+operations of `http_api`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+import anyio
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from ..core.media_types import SHOWN
+from ..errors import BadRequestError, InternalError, NotFoundError, RefusedError, UnavailableError
+from ..server.blobs.service import Blobs, LinkGiven
+from ..server.committer import NOT_RUNNING
+from ..server.server import ChatServer
+from ..storage.base import BlobRow
+from ..wire import events as ev
+from ..wire import http as wire
+from .call import Call, checked
+from .openapi import Operation
+from .problems import problem
+from .responder import json_response
+
+logger = logging.getLogger(__name__)
+
+UPLOAD_OFFSET: Final = "upload-offset"
+"""The header that says where the bytes of an upload begin; none: at the beginning."""
+
+_RANGE: Final = re.compile(r"bytes=([0-9]{0,20})-([0-9]{0,20})")
+_DIGITS: Final = re.compile(r"[0-9]{1,16}")
+_BLOB_ID: Final = re.compile(r"[0-9a-f]{32}")
+_HEADERS: Final = {
+    "cache-control": "private, no-store",
+    "content-security-policy": "default-src 'none'; sandbox",
+    "cross-origin-resource-policy": "cross-origin",  # the signature is what lets a page have it
+    "referrer-policy": "no-referrer",
+    "accept-ranges": "bytes",
+}
+
+
+class BlobsApi:
+    """Handlers of these requests.
+
+    Args:
+        server: Whom they ask.
+    """
+
+    def __init__(self, server: ChatServer) -> None:
+        self._server = server
+
+    def operations(self) -> list[Operation]:
+        """What there is."""
+        content, link = "/v1/blobs/{blob_id}/content", ("user", "expires", "signature")
+        return [
+            Operation("POST", "/v1/blobs", self._upload_link, wire.UploadResult, body=wire.BlobBody),
+            Operation("GET", "/v1/blobs/{blob_id}", self._download_link, wire.BlobResult),
+            Operation("PUT", content, self._upload, wire.UploadResult, query=link, public=True),
+            Operation("GET", content, self._download, None, query=link, public=True),
+        ]
+
+    @property
+    def _blobs(self) -> Blobs:
+        if self._server.blobs is None:
+            raise NotFoundError("this server keeps no files")
+        return self._server.blobs
+
+    async def _upload_link(self, call: Call) -> Response:
+        body, blobs = await call.body(wire.BlobBody), self._blobs
+        mime = body.mime.partition(";")[0].strip().lower()
+        found = await blobs.reserve(call.proof, body.key, body.bytes, mime)
+        result = _upload_result(found.row, found.received_bytes)
+        if found.url is not None:
+            result = wire.UploadResult(
+                result.blob_id,
+                mime,
+                result.bytes,
+                "PENDING",
+                found.received_bytes,
+                found.url,
+                found.expires_ms,
+            )
+        return json_response(result)
+
+    async def _download_link(self, call: Call) -> Response:
+        row, url, expires_ms = await self._blobs.link(call.user_id, _blob_id(call.request))
+        return json_response(wire.BlobResult(row.blob_id, row.mime, row.size, url, expires_ms))
+
+    async def _upload(self, request: Request) -> Response:
+        return await self._by_link(request, self._receive)
+
+    async def _receive(self, request: Request, given: LinkGiven) -> Response:
+        offset = _number(request.headers.get(UPLOAD_OFFSET, "0"), "the header Upload-Offset")
+        length = request.headers.get("content-length")
+        expected = None if length is None else _number(length, "the header Content-Length")
+        row = await self._blobs.receive(_blob_id(request), given, offset, expected, request.stream())
+        return json_response(_upload_result(row, row.size))
+
+    async def _download(self, request: Request) -> Response:
+        return await self._by_link(request, self._send)
+
+    async def _send(self, request: Request, given: LinkGiven) -> Response:
+        row = await self._blobs.find(_blob_id(request), given)
+        part = _range(request, row)
+        first, last = part or (0, row.size - 1)
+        if first > last:
+            response = problem(BadRequestError("no byte of the file is in this range"), 416)
+            response.headers["content-range"] = f"bytes */{row.size}"
+            return response
+        return BlobResponse(self._blobs, given.user_id, row, first, last, is_part=part is not None)
+
+    async def _by_link(
+        self, request: Request, handler: Callable[[Request, LinkGiven], Awaitable[Response]]
+    ) -> Response:
+        """The answer to whoever holds a link, or the problem document of what was raised."""
+        try:
+            if not self._server.running:
+                raise UnavailableError(NOT_RUNNING)
+            query = request.query_params
+            given = LinkGiven(
+                checked(query.get("user", ""), ev.Id),
+                _number(query.get("expires", ""), "`expires`"),
+                query.get("signature", ""),
+            )
+            return await handler(request, given)
+        except RefusedError as error:
+            response = problem(error)
+        except ClientDisconnect:
+            response = Response(status_code=400)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.url.path)
+            response = problem(InternalError("the server failed"))
+        if request.method == "PUT":
+            response.headers["connection"] = "close"  # the rest of the body is not read
+        return response
+
+
+class BlobResponse(Response):
+    """The bytes first..last of a file, sent in chunks as fast as the peer reads them, within the times of `BlobConfig`.
+
+    A file that cannot be read is a problem document. A peer that does not read, and a part that turns out damaged, end
+    it early: the connection is cut, so that nobody takes it for the whole.
+    """
+
+    def __init__(
+        self, blobs: Blobs, user_id: str, row: BlobRow, first: int, last: int, *, is_part: bool
+    ) -> None:
+        super().__init__(status_code=206 if is_part else 200, headers=_HEADERS, media_type=row.mime)
+        self._blobs = blobs
+        self._user_id = user_id
+        self._row = row
+        self._first, self._last = first, last
+        self.headers["content-disposition"] = "inline" if row.mime in SHOWN else "attachment"
+        self.headers["content-length"] = str(last - first + 1)
+        self.headers["etag"] = _etag(row)
+        if is_part:
+            self.headers["content-range"] = f"bytes {first}-{last}/{row.size}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        if scope["method"] == "HEAD":
+            await send(start)
+            await send({"type": "http.response.body", "body": b""})
+            return
+        chunks = self._blobs.bytes.read(self._row, self._first, self._last)
+        try:
+            with self._blobs.transfers.one(self._user_id):
+                first = await anext(chunks)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
+                    await self._send(start, first, chunks, send)
+                    tasks.cancel_scope.cancel()
+        except RefusedError as error:  # before anything was sent
+            await problem(error)(scope, receive, send)
+
+    async def _send(
+        self, start: Message, first: memoryview, chunks: AsyncIterator[memoryview], send: Send
+    ) -> None:
+        config = self._blobs.config
+        try:
+            with anyio.fail_after(config.deadline_s(self._last - self._first + 1)):
+                await _within(config.stall_s, send, start)
+                await _within(config.stall_s, send, _body(first))
+                async for chunk in chunks:
+                    await _within(config.stall_s, send, _body(chunk))
+                await _within(config.stall_s, send, {"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            logger.info("a download of %s is too slow, and is cut off", self._row.blob_id)
+        except OSError:
+            logger.debug("a peer left a download of %s", self._row.blob_id)
+        except RefusedError as error:
+            logger.error("a download of %s is cut off: %s", self._row.blob_id, error)
+
+
+def _body(chunk: memoryview) -> Message:
+    return {"type": "http.response.body", "body": bytes(chunk), "more_body": True}
+
+
+async def _within(seconds: float, send: Send, message: Message) -> None:
+    with anyio.fail_after(seconds):
+        await send(message)
+
+
+async def _until_gone(receive: Receive, sending: anyio.CancelScope) -> None:
+    """End a download whose peer has left: uvicorn takes what is sent to nobody without a word."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    sending.cancel()
+
+
+def _upload_result(row: BlobRow, received_bytes: int) -> wire.UploadResult:
+    return wire.UploadResult(row.blob_id, row.mime, row.size, "READY", received_bytes)
+
+
+def _blob_id(request: Request) -> str:
+    blob_id: str = request.path_params["blob_id"]
+    if not _BLOB_ID.fullmatch(blob_id):
+        raise NotFoundError("no such blob", reason="BLOB")
+    return blob_id
+
+
+def _etag(row: BlobRow) -> str:
+    """A file never changes."""
+    return f'"{row.blob_id}"'
+
+
+def _number(text: str, what: str) -> int:
+    if not _DIGITS.fullmatch(text):
+        raise BadRequestError(f"{what} must be a whole number")
+    return int(text)
+
+
+def _range(request: Request, row: BlobRow) -> tuple[int, int] | None:
+    """The bytes that are asked for, first..last; None for all of them. None of the file is in it if first > last.
+
+    Several ranges, other units and what is no range are passed over, and so is one of a former file.
+
+    Source: RFC 9110 sections 13.1.5 and 14.2
+    """
+    match = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    if match is None or request.headers.get("if-range", _etag(row)) != _etag(row):
+        return None
+    first, last = match.groups()
+    if first:
+        end = row.size - 1 if not last else min(int(last), row.size - 1)
+        if last and int(last) < int(first):
+            return None
+        return int(first), end
+    if not last:
+        return None
+    return (max(row.size - int(last), 0), row.size - 1) if int(last) else (1, 0)

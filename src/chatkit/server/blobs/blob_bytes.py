@@ -1,0 +1,121 @@
+"""The bytes of a file: objects of one MiB each, whose names say which part they are and what is in them.
+
+An object is written once under a name that only its content has, so it makes no difference who writes it, how often, or
+when: an upload that was cut off goes on behind the parts that are there, and two that run at the same time do not mix.
+Which parts a file has stands in the log, in the row that says that it was received as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+import anyio.lowlevel
+
+from ...archive.base import LIST_MAX, ArchiveStore, ObjectMissingError
+from ...errors import InternalError, UnavailableError
+from ...storage.base import BlobRow
+
+PART_BYTES: Final = 1024 * 1024
+CHUNK_BYTES: Final = 64 * 1024
+"""What is hashed, and handed on, at once."""
+
+_DIGEST_BYTES: Final = 32
+
+
+def parts_of(size: int) -> int:
+    """How many parts a file of this size has."""
+    return -(-size // PART_BYTES)
+
+
+class BlobBytes:
+    """Reads and writes the parts of files, in a place for objects."""
+
+    def __init__(self, objects: ArchiveStore) -> None:
+        self._objects = objects
+
+    async def put(self, blob_id: str, number: int, data: bytes) -> bytes:
+        """Store a part, durably; returns its digest. Raises UnavailableError; a retry is safe."""
+        digest = await _digest(data)
+        await self._objects.put(_name(blob_id, number, digest), data)
+        return digest
+
+    async def get(self, row: BlobRow, number: int) -> bytes:
+        """A part of a file that was received.
+
+        Raises:
+            InternalError: It is missing, or not what was stored.
+            UnavailableError: The place for objects does not answer; a retry is safe.
+        """
+        digest = row.parts[number * _DIGEST_BYTES : (number + 1) * _DIGEST_BYTES]
+        try:
+            data = await self._objects.get(_name(row.blob_id, number, digest))
+        except ObjectMissingError:
+            raise InternalError(f"part {number} of the file {row.blob_id} is missing") from None
+        if await _digest(data) != digest:
+            raise InternalError(f"part {number} of the file {row.blob_id} is damaged")
+        return data
+
+    async def read(self, row: BlobRow, first: int, last: int) -> AsyncIterator[memoryview]:
+        """The bytes first..last of a file, in chunks. Raises as `get`, also after some came."""
+        for number in range(first // PART_BYTES, last // PART_BYTES + 1):
+            data = memoryview(await self.get(row, number))
+            start = number * PART_BYTES
+            begin, end = max(first - start, 0), min(last + 1 - start, len(data))
+            for at in range(begin, end, CHUNK_BYTES):
+                yield data[at : min(at + CHUNK_BYTES, end)]
+
+    async def stored(self, blob_id: str) -> list[tuple[int, bytes]]:
+        """(number, digest) of all objects of a file, ascending."""
+        found: list[tuple[int, bytes]] = []
+        after = ""
+        while True:
+            names = await self._objects.names(_folder(blob_id), after, LIST_MAX)
+            for name in names:
+                number, _, digest = name.rpartition("/")[2].partition("-")
+                found.append((int(number, 16), bytes.fromhex(digest)))
+            if len(names) < LIST_MAX:
+                return found
+            after = names[-1]
+
+    async def delete(self, blob_id: str, keep: bytes = b"") -> None:
+        """Remove the objects of a file, but not those that are parts of it by `keep`. Raises UnavailableError."""
+        kept = {(n, keep[at : at + _DIGEST_BYTES]) for n, at in enumerate(range(0, len(keep), _DIGEST_BYTES))}
+        for number, digest in await self.stored(blob_id):
+            if (number, digest) not in kept:
+                await self._objects.delete(_name(blob_id, number, digest))
+
+
+def received(found: list[tuple[int, bytes]]) -> list[bytes]:
+    """The digests of the parts from the first one on that are there, and there once: whatever came twice with another
+    content is to be sent again."""
+    digests: dict[int, list[bytes]] = {}
+    for number, digest in found:
+        digests.setdefault(number, []).append(digest)
+    whole: list[bytes] = []
+    while len(digests.get(len(whole), ())) == 1:
+        whole += digests[len(whole)]
+    return whole
+
+
+def refused_for_now(why: str) -> UnavailableError:
+    """The answer to a transfer that may be tried again."""
+    return UnavailableError(why, retry_after_s=2.0)
+
+
+async def _digest(data: bytes) -> bytes:
+    """In pieces, so that the event loop does something else between them."""
+    digest, view = hashlib.sha256(), memoryview(data)
+    for at in range(0, len(view), 4 * CHUNK_BYTES):
+        digest.update(view[at : at + 4 * CHUNK_BYTES])
+        await anyio.lowlevel.checkpoint()
+    return digest.digest()
+
+
+def _folder(blob_id: str) -> str:
+    return f"blobs/{blob_id[:2]}/{blob_id}/"
+
+
+def _name(blob_id: str, number: int, digest: bytes) -> str:
+    return f"{_folder(blob_id)}{number:04x}-{digest.hex()}"

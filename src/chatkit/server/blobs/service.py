@@ -1,0 +1,288 @@
+"""Uploaded files as a part of a server. Called by `gateway.blobs_api`; the collector runs beside it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import anyio
+import msgspec
+
+from ...archive.base import ArchiveStore
+from ...core.media_types import HEAD_BYTES, may_be
+from ...errors import (
+    BadRequestError,
+    ConfigurationError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    TooLargeError,
+)
+from ...ports import Ports
+from ...storage.base import (
+    BlobReader,
+    BlobReserved,
+    BlobRow,
+    BlobsCollected,
+    CollectBlobs,
+    Done,
+    FinishBlob,
+    ForgetBlobs,
+    ReserveBlob,
+    Store,
+)
+from ..engine import Engine
+from ..proof import Proof
+from ..read_gate import ReadGate
+from .blob_bytes import PART_BYTES, BlobBytes, parts_of, received, refused_for_now
+from .config import BlobConfig
+from .links import Direction, Links
+from .transfers import Transfers
+
+logger = logging.getLogger(__name__)
+
+_DUE_PER_TURN: Final = 100
+_HELD_MS: Final = 600_000
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """A file that is to be uploaded, or was.
+
+    Attributes:
+        received_bytes: How much of it is there: where to go on.
+        url: Where to put the rest; None once all of it is there.
+        expires_ms: When that link ends.
+    """
+
+    row: BlobRow
+    received_bytes: int
+    url: str | None
+    expires_ms: int
+
+
+class LinkGiven(msgspec.Struct, frozen=True):
+    """What came with a request by a link."""
+
+    user_id: str
+    expires_ms: int
+    signature: str
+
+
+class Blobs:
+    """The uploaded files of a log.
+
+    Args:
+        store: The log.
+        objects: Where their bytes are.
+        config: Bounds and times.
+        engine: Carries out what changes the log.
+        reads: Whose turn it is to read.
+        is_banned: Whether a user may not be here.
+        ports: Time and random names.
+
+    Raises:
+        ConfigurationError: The store cannot keep files.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        objects: ArchiveStore,
+        config: BlobConfig,
+        engine: Engine,
+        reads: ReadGate,
+        is_banned: Callable[[str], bool],
+        ports: Ports,
+    ) -> None:
+        if not isinstance(store, BlobReader):
+            raise ConfigurationError("this store cannot keep uploaded files (BlobReader)")
+        self._store: BlobReader = store
+        self.config = config
+        self._engine = engine
+        self._reads = reads
+        self._is_banned = is_banned
+        self._ports = ports
+        self.bytes = BlobBytes(objects)
+        self.transfers = Transfers(config.transfers_max, config.transfers_per_user)
+        self._links = Links(b"")
+
+    def start(self, secret: bytes) -> None:
+        """Take the log's secret, known once the store is open."""
+        key = self.config.link_key
+        self._links = Links(secret if key is None else key.encode())
+
+    # --- links ---
+
+    async def reserve(self, proof: Proof, upload_key: str, size: int, mime: str) -> Upload:
+        """Room for a file of the user, or the one that the key made; with a link to upload by.
+
+        Raises:
+            BadRequestError: No such size.
+            TooLargeError: Larger than a file may be.
+            ConflictError: The key made a file of another size or type.
+            QuotaError: The user has too much already.
+            UnavailableError: Storage refused; a retry with the same key is safe.
+        """
+        if size > self.config.size_max:
+            raise TooLargeError(f"a file has at most {self.config.size_max} bytes")
+        blob_id = self._ports.ids.token_bytes(16).hex()
+        now_ms = self._ports.clock.now_ms()
+        bounds = (self.config.quota_bytes, self.config.keep_ms)
+        command = ReserveBlob(blob_id, proof.user_id, upload_key, size, mime, now_ms, *bounds)
+        row = (await self._engine.execute(command, BlobReserved, proof)).row
+        if row.state == "READY":
+            return Upload(row, row.size, None, 0)
+        there = [] if row.blob_id == blob_id else received(await self.bytes.stored(row.blob_id))
+        url, expires_ms = self._link("PUT", row, proof.user_id)
+        return Upload(row, min(len(there), parts_of(row.size) - 1) * PART_BYTES, url, expires_ms)
+
+    async def link(self, user_id: str, blob_id: str) -> tuple[BlobRow, str, int]:
+        """A file, with a link to download it by and when that ends.
+
+        Raises:
+            NotFoundError: There is no such file, or no message that the user sees names it.
+        """
+        row = await self._seen(user_id, blob_id)
+        return (row, *self._link("GET", row, user_id))
+
+    def _link(self, direction: Direction, row: BlobRow, user_id: str) -> tuple[str, int]:
+        expires_ms = self._ports.clock.now_ms() + round(self.config.link_s * 1000)
+        return self._links.make(direction, row, user_id, expires_ms), expires_ms
+
+    async def _seen(self, user_id: str, blob_id: str) -> BlobRow:
+        async with self._reads.turn(user_id):
+            row = await self._store.blob(blob_id, user_id)
+        if row is None or row.state != "READY":
+            raise NotFoundError("no such blob", reason="BLOB")
+        return row
+
+    # --- bytes ---
+
+    async def receive(
+        self, blob_id: str, given: LinkGiven, offset: int, length: int | None, chunks: AsyncIterator[bytes]
+    ) -> BlobRow:
+        """Take the bytes of a file from `offset` to its end. What was received as a whole stays as it is.
+
+        When this returns the file outlives a power cut. When it raises, what came in whole parts is kept, and an upload
+        may go on there.
+
+        Args:
+            blob_id: Which.
+            given: The link.
+            offset: Where they begin: a multiple of `PART_BYTES` before which all is there.
+            length: How many the peer says will come, if it does.
+            chunks: What comes.
+
+        Raises:
+            ForbiddenError: The link does not hold; ask for another one.
+            NotFoundError: It was removed meanwhile; begin again.
+            BadRequestError: There are fewer or more bytes than were reserved, or they are of another type.
+            ConflictError: The bytes before `offset` are not there; ask where to go on.
+            UnavailableError: The peer was too slow, or there is no room for objects; a retry is safe.
+            OverloadedError, RateLimitedError: Too many transfers; a retry is safe.
+        """
+        row = await self._store.upload(blob_id)
+        if row is None:
+            raise ForbiddenError("this link is not valid", reason="LINK")
+        self._check("PUT", row, given)
+        if row.state == "READY":
+            return row
+        if row.state == "GOING":
+            raise NotFoundError("this upload is gone; begin again", reason="BLOB")
+        if length is not None and length != row.size - offset:
+            raise BadRequestError(f"{row.size - offset} bytes are to come, not {length}")
+        with self.transfers.one(row.owner_id):
+            digests = await self._go_on(row, offset)
+            try:
+                with anyio.fail_after(self.config.deadline_s(row.size - offset)):
+                    await self._take(row, digests, chunks)
+            except TimeoutError:
+                raise refused_for_now("the upload is too slow; go on where it was cut off") from None
+        done = await self._engine.execute(FinishBlob(blob_id, b"".join(digests)), BlobReserved)
+        await self.bytes.delete(blob_id, done.row.parts)
+        return done.row
+
+    async def _go_on(self, row: BlobRow, offset: int) -> list[bytes]:
+        """The digests of the parts before an offset."""
+        found = await self.bytes.stored(row.blob_id)
+        if len(found) > 2 * parts_of(row.size):
+            raise ConflictError(
+                "this upload was sent too often with other contents; begin again with another key"
+            )
+        there = received(found)
+        if offset % PART_BYTES or offset // PART_BYTES > min(len(there), parts_of(row.size) - 1):
+            raise ConflictError("the bytes before this offset are not there; ask where to go on")
+        return there[: offset // PART_BYTES]
+
+    async def _take(self, row: BlobRow, digests: list[bytes], chunks: AsyncIterator[bytes]) -> None:
+        """Store all parts that come, and add their digests."""
+        part = bytearray()
+        left = row.size - len(digests) * PART_BYTES
+        while left:
+            chunk = await self._next(chunks)
+            if chunk is None:
+                raise BadRequestError(f"the file ends {left} bytes too early")
+            left -= len(chunk)
+            if left < 0:
+                raise BadRequestError("the file is larger than was said")
+            part += chunk
+            while len(part) >= PART_BYTES or (part and not left):
+                whole = bytes(part[:PART_BYTES])
+                del part[:PART_BYTES]
+                if not digests and not may_be(row.mime, whole[:HEAD_BYTES]):
+                    raise BadRequestError(f"the content is not of type {row.mime}", reason="TYPE")
+                digests.append(await self.bytes.put(row.blob_id, len(digests), whole))
+        if await self._next(chunks):
+            raise BadRequestError("the file is larger than was said")
+
+    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
+        """What comes next; None at the end."""
+        with anyio.fail_after(self.config.stall_s):
+            async for chunk in chunks:
+                if chunk:
+                    return chunk
+        return None
+
+    async def find(self, blob_id: str, given: LinkGiven) -> BlobRow:
+        """The file that a link is for, if its user still sees a message that names it.
+
+        Raises:
+            ForbiddenError: The link does not hold; ask for another one.
+            NotFoundError: Every message that named it was recalled, or the user left.
+        """
+        row = await self._store.upload(blob_id)
+        if row is None:
+            raise ForbiddenError("this link is not valid", reason="LINK")
+        self._check("GET", row, given)
+        return await self._seen(given.user_id, blob_id)
+
+    def _check(self, direction: Direction, row: BlobRow, given: LinkGiven) -> None:
+        now_ms = self._ports.clock.now_ms()
+        self._links.check(direction, row, given.user_id, given.expires_ms, given.signature, now_ms)
+        if (direction == "PUT" and given.user_id != row.owner_id) or self._is_banned(given.user_id):
+            raise ForbiddenError("this link is not valid", reason="LINK")
+
+    # --- what nothing names ---
+
+    async def collect(self) -> None:
+        """Remove files that nothing names. Whatever interrupts it, the next turn goes on.
+
+        Raises:
+            UnavailableError: Storage, or the place for objects, refused.
+        """
+        while True:
+            now_ms = self._ports.clock.now_ms()
+            due = await self._store.due_blobs(now_ms, _DUE_PER_TURN)
+            if not due:
+                return
+            command = CollectBlobs(tuple(due), now_ms, _HELD_MS, self.config.grace_ms)
+            found = await self._engine.execute(command, BlobsCollected)
+            for blob_id in (*found.going, *(it.blob_id for it in found.gone)):
+                await self.bytes.delete(blob_id)
+            if found.gone:
+                await self._engine.execute(ForgetBlobs(found.gone), Done)
+            if found.going or found.gone:
+                logger.info("removed %d uploaded files that nothing names", len(found.going))
+            if len(due) < _DUE_PER_TURN:
+                return

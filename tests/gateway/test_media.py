@@ -1,0 +1,238 @@
+"""Files through the SDK, on a real port: there and back, progress, and going on after a cut."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from chatkit import (
+    ChatApi,
+    ChatClient,
+    ChatServer,
+    Identity,
+    MessageReceived,
+    asgi_app,
+    open_archive,
+    open_store,
+)
+from chatkit.archive.memory import MemoryArchive
+from chatkit.client._http import Http
+from chatkit.errors import (
+    BadRequestError,
+    ConfigurationError,
+    ConnectionLostError,
+    NotFoundError,
+    QuotaError,
+    TooLargeError,
+)
+from chatkit.server.blobs.blob_bytes import PART_BYTES
+from chatkit.server.blobs.config import BlobConfig
+from chatkit.types import Message
+
+from .test_mounting import running
+
+SOON_S = 20.0
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
+BIG = PNG + bytes(5 * PART_BYTES)
+
+
+async def by_name(token: str) -> Identity:
+    return Identity(token)
+
+
+class World:
+    """A server on a real port, with a conversation of ann and ben."""
+
+    def __init__(self, port: int, objects: MemoryArchive) -> None:
+        self.url, self.objects = f"http://127.0.0.1:{port}", objects
+
+    def client(self, user: str) -> ChatClient:
+        return ChatClient(self.url, token=user, device_id="phone")
+
+    def api(self, user: str, **options: Any) -> ChatApi:
+        return ChatApi(self.url, token=user, **options)
+
+
+@asynccontextmanager
+async def world(**config: Any) -> AsyncIterator[World]:
+    objects = MemoryArchive()
+    server = ChatServer(
+        store=open_store("memory://"), authenticate=by_name, blobs=objects, blob_config=BlobConfig(**config)
+    )
+    async with server, running(asgi_app(server)) as port:
+        w = World(port, objects)
+        async with w.api("ann") as api:
+            await api.create_conversation("GROUP", ["ben"], conversation_id="g")
+        yield w
+
+
+async def received(client: ChatClient) -> Message:
+    with anyio.fail_after(SOON_S):
+        async for event in client.events():
+            if isinstance(event, MessageReceived) and event.message.type != "MEMBER":
+                return event.message
+    raise AssertionError("the events ended")
+
+
+class Cuts:
+    """Breaks transfers after so many chunks, a few times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int, times: int) -> None:
+        self.after, self.times, self.tried = after, times, 0
+        put, get = Http.put, Http.get
+
+        async def cut(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+            self.tried += 1
+            n = 0
+            async for chunk in chunks:
+                if n == self.after and self.tried <= self.times:
+                    raise ConnectionLostError("cut")
+                n += 1
+                yield chunk
+
+        async def put_cut(http: Http, link: str, chunks: Any, headers: Any, answer: Any) -> Any:
+            return await put(http, link, cut(chunks), headers, answer)
+
+        @asynccontextmanager
+        async def get_cut(http: Http, link: str, headers: Any) -> Any:
+            async with get(http, link, headers) as (status, chunks):
+                yield status, cut(chunks)
+
+        monkeypatch.setattr(Http, "put", put_cut)
+        monkeypatch.setattr(Http, "get", get_cut)
+
+
+async def test_a_file_goes_from_one_to_the_other(tmp_path: Path) -> None:
+    (tmp_path / "cat.png").write_bytes(BIG)
+    steps: list[tuple[int, int]] = []
+    async with world() as w, w.client("ann") as ann, w.client("ben") as ben:
+        sent = await ann.send_file(
+            "g", tmp_path / "cat.png", on_progress=lambda done, whole: steps.append((done, whole))
+        )
+        again = await ann.send_file("g", tmp_path / "cat.png", client_msg_id=sent.client_msg_id)
+        message = await received(ben)
+        came = await ben.download(message, tmp_path / "got.png")
+        in_memory = await ben.download(str(message.payload["blobId"]))
+
+    assert again.message_id == sent.message_id == message.message_id
+    assert message.payload == {
+        "type": "IMAGE",
+        "blobId": message.payload["blobId"],
+        "mime": "image/png",
+        "bytes": len(BIG),
+        "name": "cat.png",
+    }
+    assert came == tmp_path / "got.png"
+    assert (tmp_path / "got.png").read_bytes() == in_memory == BIG
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["cat.png", "got.png"]
+    assert steps == sorted(steps) and steps[-1] == (len(BIG), len(BIG)) and len(steps) > 10
+
+
+async def test_the_same_content_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world() as w, w.api("ann") as ann:
+        first = await ann.upload(BIG, name="a.png")
+        monkeypatch.setattr(Http, "put", None)
+        again = await ann.upload(BIG, name="b.png")
+
+    assert (again.blob_id, again.name) == (first.blob_id, "b.png")
+
+
+async def test_what_was_cut_off_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async with world() as w, w.api("ann", timeout_s=5) as ann:
+        cuts = Cuts(monkeypatch, 20, 3)  # each of them is more than a part
+        uploaded = await ann.upload(BIG)
+        assert cuts.tried == 4
+        await ann.send("g", uploaded.payload())
+        cuts.tried = 0
+        await ann.download(uploaded.blob_id, tmp_path / "got")
+        assert cuts.tried == 4
+
+    assert (tmp_path / "got").read_bytes() == BIG
+
+
+async def test_what_gets_no_further_is_given_up_and_goes_on_later(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with world() as w, w.api("ann", timeout_s=5) as ann:
+        cuts = Cuts(monkeypatch, 1, 1_000)
+        with pytest.raises(ConnectionLostError, match="cut"):
+            await ann.upload(BIG)
+        assert cuts.tried == 5
+        cuts.times = 0
+        uploaded = await ann.upload(BIG)
+        await ann.send("g", uploaded.payload())
+        cuts.times = cuts.tried + 1
+        cuts.after = 3
+        monkeypatch.setattr("chatkit.client.media._FUTILE_MAX", 1)
+        with pytest.raises(ConnectionLostError):
+            await ann.download(uploaded.blob_id, tmp_path / "got")
+        (part,) = tmp_path.iterdir()
+        assert part.stat().st_size > 0
+        await ann.download(uploaded.blob_id, tmp_path / "got")
+
+    assert [it.name for it in tmp_path.iterdir()] == ["got"]
+    assert (tmp_path / "got").read_bytes() == BIG
+
+
+async def test_what_is_refused_is_said_and_not_tried_again(tmp_path: Path) -> None:
+    async with world(size_max=100_000, quota_bytes=150_000) as w, w.api("ann") as ann:
+        with pytest.raises(BadRequestError, match="empty"):
+            await ann.upload(b"")
+        with pytest.raises(BadRequestError, match="not of type image/gif"):
+            await ann.upload(PNG, mime="image/gif")
+        with pytest.raises(ConfigurationError, match="cannot read"):
+            await ann.upload(tmp_path / "none")
+        with pytest.raises(TooLargeError):
+            await ann.upload(bytes(100_001))
+        await ann.upload(bytes(100_000))
+        with pytest.raises(QuotaError):
+            await ann.upload(bytes(60_000))
+        with pytest.raises(NotFoundError):
+            await ann.download("0" * 32)
+        with pytest.raises(BadRequestError, match="no uploaded file"):
+            await ann.download(Message("g", 1, "m", "ann", 0, {"type": "TEXT", "text": "x"}))
+
+
+async def test_types_come_from_the_content_first() -> None:
+    async with world() as w, w.api("ann") as ann:
+        found = [
+            (await ann.upload(data, name=name)).payload()
+            for data, name in (
+                (PNG, "a.txt"),
+                (b"ID3" + bytes(10), None),
+                (b"hello", "a.txt"),
+                (b"hello", None),
+                (b"<svg/>", "a.svg"),
+            )
+        ]
+
+    assert [(it["type"], it["mime"]) for it in found] == [
+        ("IMAGE", "image/png"),
+        ("VOICE", "audio/mpeg"),
+        ("FILE", "text/plain"),
+        ("FILE", "application/octet-stream"),
+        ("IMAGE", "image/svg+xml"),
+    ]
+
+
+async def test_files_in_a_folder(tmp_path: Path) -> None:
+    server = ChatServer(
+        store=open_store(f"sqlite:///{tmp_path}/chat.db"),
+        authenticate=by_name,
+        blobs=open_archive(f"file://{tmp_path}/files"),
+    )
+    async with (
+        server,
+        running(asgi_app(server)) as port,
+        ChatApi(f"http://127.0.0.1:{port}", token="ann") as api,
+    ):
+        await api.create_conversation("GROUP", ["ben"], conversation_id="g")
+        uploaded = await api.upload(BIG)
+        await api.send("g", uploaded.payload())
+        assert await api.download(uploaded.blob_id) == BIG
+    assert len([it for it in (tmp_path / "files").rglob("*") if it.is_file()]) == 6
