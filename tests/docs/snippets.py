@@ -46,6 +46,13 @@ def blocks(page: Path, kind: str) -> list[Block]:
     ]
 
 
+def output_of(page: Path, block: Block) -> list[str] | None:
+    """The lines that the page says a block prints: those of a `text` block right behind it; None if there is none."""
+    end = block.line + block.text.count("\n") + 1
+    after = next((it for it in blocks(page, "text") if end < it.line <= end + 3), None)
+    return None if after is None or after.skipped else after.text.splitlines()
+
+
 async def run_python(page: Path, block: Block, namespace: dict[str, Any], address: str) -> None:
     """Run a block as the body of an async module, in the page's namespace; line numbers are the page's."""
     source = "\n" * block.line + block.text.replace(ADDRESS, address)

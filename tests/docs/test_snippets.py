@@ -19,7 +19,7 @@ from tests.blackbox.server_process import ServerProcess
 from tests.blackbox.tokens import SECRET
 from tests.servers.postgres import serving
 
-from .snippets import ADDRESS, ROOT, Block, blocks, pages, run_python
+from .snippets import ADDRESS, ROOT, Block, blocks, output_of, pages, run_python
 
 PAGE_TIMEOUT_S = 30.0
 PAGES = pages()
@@ -88,6 +88,7 @@ async def test_python_of_a_page_runs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     to_run = [block for block in blocks(page, "python") if not block.skipped]
     if any(ADDRESS in block.text for block in to_run):
@@ -101,7 +102,12 @@ async def test_python_of_a_page_runs(
     namespace: dict[str, Any] = {"__name__": "snippets"}
     with anyio.fail_after(PAGE_TIMEOUT_S):
         for block in to_run:
+            capsys.readouterr()
             await run_python(page, block, namespace, f"127.0.0.1:{server.port}")
+            expected = output_of(page, block)
+            if expected is not None:
+                printed = capsys.readouterr().out.replace(f"127.0.0.1:{server.port}", ADDRESS)
+                assert printed.splitlines() == expected, f"{page}:{block.line}"
 
 
 def _skipped() -> list[tuple[str, Block]]:
