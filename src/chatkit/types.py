@@ -161,7 +161,8 @@ class SearchHit(msgspec.Struct, frozen=True):
 
     Attributes:
         message: All of it.
-        field: Of its payload, where the words are: `text`, `name` of a file, or `fallbackText`.
+        field: Of what it says now (`Message.content`), where the words are: `text`, `name` of a file, or
+            `fallbackText`.
         highlights: Where the words are, ascending; at most 32.
         snippet: The part of the field to show, with the first of them in it; at most 160 long.
     """
@@ -174,7 +175,7 @@ class SearchHit(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """What the field says; highlights and snippet count in it."""
-        value = self.message.payload.get(self.field)
+        value = self.message.content.get(self.field)
         return value if isinstance(value, str) else ""
 
 

@@ -137,6 +137,27 @@ async def test_what_is_recalled_is_gone_at_once() -> None:
         assert "secret" not in (await it.get("ben", q="word")).text
 
 
+async def test_an_edited_message_is_found_as_it_reads_now() -> None:
+    async with world() as it:
+        api = await it.api("ann")
+        sent = await api.send("g-1", "the first version")
+        named = {"messageId": sent.message_id, "seq": sent.seq}
+        await api.send(
+            "g-1", {"type": "EDIT", **named, "payload": {"type": "TEXT", "text": "its second version"}}
+        )
+        await api.send("g-1", {"type": "REACTION", **named, "reaction": "+1"})
+        await it.send("ann", "another")
+        (hit,) = (await (await it.api("ben")).search("version")).hits
+
+        assert (hit.text, hit.message.text) == ("its second version", "its second version")
+        assert hit.message.payload == {"type": "TEXT", "text": "the first version"}
+        assert hit.highlights == ((11, 18),)
+        assert [row.reaction for row in hit.message.reactions] == ["+1"]
+        (found,) = (await it.server.search("ben", "version")).hits
+        assert found == hit
+        assert await texts(api, "first") == []
+
+
 @pytest.mark.parametrize(
     ("params", "status", "code"),
     [

@@ -395,10 +395,7 @@ class ChatApi:
             if moment is not None:
                 params[name] = moment_ms(moment, name)
         page = await self._call("GET", "/v1/search", wire.SearchResult, params=params)
-        hits = tuple(
-            SearchHit(_message(it.message), it.field, it.highlights, it.snippet) for it in page.results
-        )
-        return SearchPage(hits, page.next_cursor, page.up_to_date)
+        return SearchPage(tuple(map(_hit, page.results)), page.next_cursor, page.up_to_date)
 
     # --- conversations --------------------------------------------------------------------------------
 
@@ -865,3 +862,9 @@ def _summary(row: ConversationRow) -> ConversationSummary:
         row.unread,
         row.muted_until,
     )
+
+
+def _hit(row: wire.SearchRow) -> SearchHit:
+    """With its message decoded, as it was said up to its edit. Raises ProtocolError for a payload that is no object."""
+    as_of_seq = row.message.seq if row.message.edit is UNSET else row.message.edit.seq
+    return SearchHit(_message(row.message, as_of_seq), row.field, row.highlights, row.snippet)

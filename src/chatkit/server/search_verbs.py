@@ -7,8 +7,9 @@ from typing import Annotated
 import msgspec
 
 from ..core.search import parse_query
+from ..storage.base import Entry
 from ..storage.search import TS_MAX, Wanted
-from ..types import Message, SearchHit, SearchPage
+from ..types import Edit, Marks, Message, Reaction, SearchHit, SearchPage
 from ..wire.http import UnixMs
 from .host import HostVerbs, check_ids, check_value, named
 from .searching import Found, Searching
@@ -99,5 +100,15 @@ def _hit(it: Found) -> SearchHit:
         entry.server_ts,
         msgspec.json.decode(entry.payload),
         entry.client_msg_id,
+        _marks(entry),
     )
     return SearchHit(message, it.field, it.hit.highlights, it.hit.snippet)
+
+
+def _marks(entry: Entry) -> Marks | None:
+    if entry.edit is None and not entry.reactions:
+        return None
+    said = entry.edit
+    edit = None if said is None else Edit(said.seq, said.server_ts, msgspec.json.decode(said.payload))
+    reactions = tuple(Reaction(it.reaction, it.count, it.user_ids) for it in entry.reactions)
+    return Marks(entry.seq if edit is None else edit.seq, edit, reactions)

@@ -14,6 +14,7 @@ from typing import Final
 import anyio
 import msgspec
 
+from ..core.log.marks import edit_of
 from ..core.search import Hit, matches
 from ..errors import BadRequestError, ConfigurationError, ForbiddenError, RefusedError
 from ..ports import Clock
@@ -38,7 +39,7 @@ _CURSOR = re.compile(r"[0-9a-f]{1,16}\Z")
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A message that was found, and where in which field of its payload."""
+    """A message that was found, and where in which field of what it says now."""
 
     entry: Entry
     field: str
@@ -158,14 +159,23 @@ class Searching:
                 return FoundPage(tuple(found), f"{before:x}", not is_behind)
 
     async def _found(self, wanted: Wanted, entry: Entry) -> Found | None:
-        if not entry.payload:  # its body is in an archive, or has just expired there
-            entries = await self._log.entries(entry.conversation_id, entry.seq - 1, 1)
-            if not entries or entries[0].seq != entry.seq:
-                return None
-            entry = msgspec.structs.replace(entry, payload=entries[0].payload)
-        field, text = searched_text(entry.payload)
+        payload = entry.payload or await self._archived(entry, entry.seq)
+        said = entry.edit
+        if said is not None and not said.payload:
+            edited = await self._archived(entry, said.seq)
+            said = edit_of(said.seq, said.server_ts, edited) if edited else None
+        if not payload or (said is None) != (entry.edit is None):
+            return None
+        field, text = searched_text(payload if said is None else said.payload)
         hit = matches(wanted.query, text)
-        return None if hit is None else Found(entry, field, hit)
+        if hit is None:
+            return None
+        return Found(msgspec.structs.replace(entry, payload=payload, edit=said), field, hit)
+
+    async def _archived(self, entry: Entry, seq: int) -> bytes:
+        """A body of the conversation of an entry that is in an archive; empty if it has just gone."""
+        entries = await self._log.entries(entry.conversation_id, seq - 1, 1)
+        return entries[0].payload if entries and entries[0].seq == seq else b""
 
 
 def _place(cursor: str | None) -> int:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
+from ..core.log.marks import Marks
 from ..core.search import TERM_MAX, Query, Term, terms_of
 from .base import Entry, message_id
 
@@ -27,6 +28,12 @@ PLACE_BITS: Final = 21
 
 TS_MAX: Final = (1 << 42) - 1
 """The last millisecond that has a place of its own: in the year 2109."""
+
+CONVERSATIONS_MAX: Final = 32
+"""In so many conversations an index is asked for their messages alone; in more, what it finds is looked through."""
+
+SCAN_MAX: Final = 20_000
+"""Messages, of whatever conversation, that are looked through in one step."""
 
 PLACE_MAX: Final = (1 << 63) - 1
 
@@ -55,10 +62,19 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A message that may match. `entry.payload` is empty where it is in an archive."""
+    """A message that may match, as the user sees it. A payload is empty where it is in an archive."""
 
     place: int
     entry: Entry
+
+
+class Proposed(NamedTuple):
+    """What an index proposes: one version of a message. `seq` is its own entry, of the message or of an edit."""
+
+    place: int
+    conversation_key: int
+    message_seq: int
+    seq: int
 
 
 class Candidates(msgspec.Struct, frozen=True):
@@ -120,6 +136,23 @@ class _Body(msgspec.Struct, rename="camel"):
 _decode_body = msgspec.json.Decoder(_Body).decode
 
 
+class _EditBody(msgspec.Struct):
+    seq: int
+    payload: msgspec.Raw
+
+
+_decode_edit = msgspec.json.Decoder(_EditBody).decode
+
+
+def edit_in(payload: bytes) -> tuple[int, bytes] | None:
+    """Of a stored EDIT the message that it names, and what it says now; None if it is damaged, or in an archive."""
+    try:
+        body = _decode_edit(payload)
+    except ValueError:
+        return None
+    return body.seq, bytes(body.payload)
+
+
 def searched_text(payload: bytes) -> tuple[str, str]:
     """The field of a body that is searched, and what it says: the text, the name of a file, or a fallback text."""
     try:
@@ -174,8 +207,14 @@ def places_of(wanted: Wanted, before_place: int) -> tuple[int, int]:
     return first_place(wanted.after_ms), min(before_place, last)
 
 
+def is_shown(it: Proposed, marks: Marks) -> bool:
+    """Whether a version is the one that a user sees: the latest edit that they may read, or the message itself."""
+    return it.seq == (it.message_seq if marks.edit is None else marks.edit.seq)
+
+
 def candidate_of(
     user_id: str,
+    marks: Marks,
     place: int,
     key: int,
     seq: int,
@@ -187,6 +226,9 @@ def candidate_of(
     payload: bytes,
     client_msg_id: str | None,
 ) -> Candidate:
-    """A row of the log as a user gets it: with its key if it is theirs."""
+    """A row of the log as a user gets it: with what was said of it later, and its key if it is theirs."""
     name, own = message_id(key, row_epoch, seq), client_msg_id if sender_id == user_id else None
-    return Candidate(place, Entry(conversation_id, epoch, name, seq, sender_id, server_ts, payload, own))
+    said = (marks.edit, marks.reactions)
+    return Candidate(
+        place, Entry(conversation_id, epoch, name, seq, sender_id, server_ts, payload, own, *said)
+    )

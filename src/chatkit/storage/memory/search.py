@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 
+from ...core.log.marks import NO_MARKS
 from ...core.log.rules import not_found
 from ...core.log.state import MessageRow
 from ...core.search import Query, Term
 from ...core.visibility import is_visible, readable
 from ...errors import UnavailableError
-from ..search import Candidate, Candidates, Wanted, candidate_of, first_place, indexed_terms, places_of
+from ..search import (
+    Candidate,
+    Candidates,
+    Wanted,
+    candidate_of,
+    edit_in,
+    first_place,
+    indexed_terms,
+    places_of,
+)
+from .references import marks_in
 from .tables import Conversation, MemoryState
 
 
@@ -57,9 +68,11 @@ class MemorySearch:
                 first = first_place(row.server_ts)
                 place = places[first] = places.get(first, first - 1) + 1
                 if _may_be_found(log, row, wanted):
+                    intervals = readable(log.members[wanted.user_id])
+                    marks = marks_in(log, [(row.seq, row.seq)], intervals).get(row.seq, NO_MARKS)
                     where = (place, log.key, row.seq, log.conversation_id, log.epoch, row.epoch)
                     what = (row.sender_id, row.server_ts, row.payload, row.client_msg_id)
-                    yield candidate_of(wanted.user_id, *where, *what)
+                    yield candidate_of(wanted.user_id, marks, *where, *what)
 
     def _logs(self, wanted: Wanted) -> list[Conversation]:
         if wanted.conversation_id is None:
@@ -77,8 +90,14 @@ def _may_be_found(log: Conversation, row: MessageRow, wanted: Wanted) -> bool:
         and row.seq not in log.recalled
         and wanted.sender_id in (None, row.sender_id)
         and is_visible(readable(log.members[wanted.user_id]), row.seq)
-        and (not row.payload or _has_terms(wanted.query, indexed_terms(log.key, row.sender_id, row.payload)))
+        and any(not it or _has_terms(wanted.query, indexed_terms(0, "", it)) for it in _versions(log, row))
     )
+
+
+def _versions(log: Conversation, row: MessageRow) -> list[bytes]:
+    """What a message has ever said; empty where that is in an archive."""
+    edits = [edit_in(log.rows[seq - 1].payload) for seq in log.edits.get(row.seq, ())]
+    return [row.payload, *(b"" if edit is None else edit[1] for edit in edits)]
 
 
 def _has_terms(query: Query, terms: list[str]) -> bool:

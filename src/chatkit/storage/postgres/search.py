@@ -6,27 +6,35 @@ lock that ends with the transaction lets one node do it at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import anyio.to_thread
 
+from ...core.log.marks import NO_MARKS
 from ...core.search import Term
 from ...drivers.postgres import READ, Connection, Database, Deadlines
 from ..search import (
+    CONVERSATIONS_MAX,
     INDEX_MAX,
     PLACE_BITS,
+    Candidate,
     Candidates,
+    Proposed,
     Wanted,
     candidate_of,
     conversation_terms,
+    edit_in,
     first_place,
     indexed_terms,
+    is_shown,
     places_of,
     wanted_terms,
 )
 from ..verify_entries import entry_fault, recalled_seq
 from . import reads
+from .columns import columns
+from .references import marks
 
 TRY_LOCK: Final = "SELECT pg_try_advisory_xact_lock(1667785077, 6)"
 SELECT_BEHIND: Final = """
@@ -58,19 +66,27 @@ SELECT_LAST_PLACES: Final = """
 SELECT k.first, (SELECT max(s.place) FROM search_entry AS s WHERE s.place >= k.first AND s.place < k.first + $2)
 FROM unnest($1::bigint[]) AS k (first)
 """
+SELECT_TIMES: Final = """
+SELECT e.conversation_key, e.seq, e.server_ts FROM unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
+CROSS JOIN LATERAL (
+    SELECT * FROM message AS f WHERE f.conversation_key = k.conversation_key AND f.seq = k.seq OFFSET 0
+) AS e
+"""
 INSERT_ENTRIES: Final = """
-INSERT INTO search_entry (place, conversation_key, seq, terms)
-SELECT k.place, k.conversation_key, k.seq, array_to_tsvector(string_to_array(k.words, ' '))
-FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[]) AS k (place, conversation_key, seq, words)
+INSERT INTO search_entry (place, conversation_key, message_seq, seq, terms)
+SELECT k.place, k.conversation_key, k.message_seq, k.seq, array_to_tsvector(string_to_array(k.words, ' '))
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[])
+    AS k (place, conversation_key, message_seq, seq, words)
 ON CONFLICT (conversation_key, seq) DO UPDATE SET terms = excluded.terms
 """
 DELETE_ENTRIES: Final = """
 DELETE FROM search_entry AS s USING unnest($1::bigint[], $2::bigint[]) AS k (conversation_key, seq)
-WHERE s.conversation_key = k.conversation_key AND s.seq = k.seq
+WHERE s.conversation_key = k.conversation_key AND s.message_seq = k.seq
 """
 DELETE_EXPIRED: Final = """
-DELETE FROM search_entry AS s USING unnest($1::bigint[]) AS k (conversation_key), conversation AS c
-WHERE c.conversation_key = k.conversation_key AND s.conversation_key = k.conversation_key AND s.seq <= c.floor_seq
+DELETE FROM search_entry AS s USING conversation AS c
+WHERE c.conversation_key = ANY ($1::bigint[]) AND s.conversation_key = c.conversation_key
+    AND s.message_seq <= c.floor_seq
 """
 NOTE_PROGRESS: Final = """
 INSERT INTO search_progress AS p (conversation_key, indexed_seq)
@@ -81,8 +97,13 @@ SELECT_KEYS: Final = """
 SELECT m.conversation_key FROM conversation_member AS m WHERE m.user_id = $1 AND m.leave_seq IS NULL
 """
 SELECT_FOUND: Final = """
-SELECT s.place, s.conversation_key, s.seq FROM search_entry AS s
+SELECT s.place, s.conversation_key, s.message_seq, s.seq FROM search_entry AS s
 WHERE s.terms @@ $1::text::tsquery AND s.place >= $2 AND s.place < $3 ORDER BY s.place DESC LIMIT $4
+"""
+SELECT_FOUND_AMONG: Final = """
+SELECT s.place, s.conversation_key, s.message_seq, s.seq FROM search_entry AS s
+WHERE s.terms @@ $1::text::tsquery AND s.place >= $2 AND s.place < $3 AND s.conversation_key = ANY ($5::bigint[])
+ORDER BY s.place DESC LIMIT $4
 """
 SELECT_VISIBLE: Final = """
 SELECT k.place, e.conversation_key, e.seq, c.conversation_id, c.epoch, e.epoch, e.sender_id, e.server_ts, e.payload,
@@ -106,6 +127,10 @@ BY_WHAT_IS_ASKED: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
 
 _SEARCHING: Final = Deadlines(statement_s=5.0, transaction_s=10.0)
 _BEHIND_MAX: Final = 1_000
+
+
+_Version = tuple[int, int, int, int, str]
+"""(First place of its millisecond, or its place; conversation, message, own seq, words.)"""
 
 
 class _New(NamedTuple):
@@ -184,12 +209,33 @@ class PostgresSearch:
             first, end = places_of(wanted, before_place)
             if not keys or first >= end:
                 return Candidates((), None, 0)
-            asked = _tsquery(wanted_terms(wanted), conversation_terms(keys))
-            proposed = [tuple(row) for row in await connection.fetch(SELECT_FOUND, asked, first, end, limit)]
-            columns = [[*column] for column in zip(*proposed, strict=True)] or [[], [], []]
-            rows = await connection.fetch(SELECT_VISIBLE, *columns, wanted.user_id)
-        found = tuple(candidate_of(wanted.user_id, *row) for row in rows)
-        return Candidates(found, proposed[-1][0] if len(proposed) == limit else None, len(proposed))
+            proposed = await _propose(connection, wanted_terms(wanted), keys, (first, end, limit))
+            found = await _visible(connection, wanted.user_id, proposed)
+        last_place = proposed[-1].place if len(proposed) == limit else None
+        return Candidates(tuple(found), last_place, len(proposed))
+
+
+async def _propose(
+    connection: Connection, terms: Sequence[Term], keys: Sequence[int], bounds: tuple[int, int, int]
+) -> list[Proposed]:
+    """What the index finds in some conversations, the newest first."""
+    if len(keys) <= CONVERSATIONS_MAX:
+        rows = await connection.fetch(SELECT_FOUND, _tsquery(terms, conversation_terms(keys)), *bounds)
+    else:
+        rows = await connection.fetch(SELECT_FOUND_AMONG, _tsquery(terms, []), *bounds, keys)
+    return [Proposed(*row) for row in rows]
+
+
+async def _visible(connection: Connection, user_id: str, proposed: Sequence[Proposed]) -> list[Candidate]:
+    """Those that the user may see and that are what they see of their message, the newest first."""
+    rows = await connection.fetch(SELECT_VISIBLE, *columns([it[:3] for it in proposed], 3), user_id)
+    said = await marks(connection, user_id, [(key, seq, seq) for _, key, seq, *_ in rows])
+    by_place, found = {it.place: it for it in proposed}, []
+    for place, key, seq, *row in rows:
+        of_message = said.get((key, seq), NO_MARKS)
+        if is_shown(by_place[place], of_message):
+            found.append(candidate_of(user_id, of_message, place, key, seq, *row))
+    return found
 
 
 def _bounded(spans: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
@@ -207,7 +253,9 @@ def _bounded(spans: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]
 async def _take_up(connection: Connection, spans: Sequence[tuple[int, int, int]]) -> None:
     keys, firsts, lasts = ([*column] for column in zip(*spans, strict=True))
     rows = [_New(*row) for row in await connection.fetch(SELECT_NEW, keys, firsts, lasts)]
-    entries = await anyio.to_thread.run_sync(_entries, rows)
+    named = {(it.conversation_key, edit[0]) for it in rows if (edit := _edit_of(it)) is not None}
+    times = await connection.fetch(SELECT_TIMES, *columns(named, 2)) if named else []
+    entries = await anyio.to_thread.run_sync(_entries, rows, {(key, seq): ts for key, seq, ts in times})
     if entries:
         await connection.fetch(
             INSERT_ENTRIES, *map(list, zip(*await _placed(connection, entries), strict=True))
@@ -219,26 +267,33 @@ async def _take_up(connection: Connection, spans: Sequence[tuple[int, int, int]]
     await connection.fetch(NOTE_PROGRESS, keys, lasts)
 
 
-def _entries(rows: Iterable[_New]) -> list[tuple[int, int, int, str]]:
-    """(first place of its millisecond, conversation, seq, words) of each message with words."""
+def _entries(rows: Iterable[_New], times: Mapping[tuple[int, int], int]) -> list[_Version]:
+    """Each version with words of a message."""
     found = []
     for it in rows:
-        terms = indexed_terms(it.conversation_key, it.sender_id, it.payload) if it.kind == "USER" else []
+        edit = _edit_of(it)
+        message_seq, payload = (it.seq, it.payload) if edit is None else edit
+        if edit is None and it.kind != "USER":
+            continue
+        terms = indexed_terms(it.conversation_key, it.sender_id, payload)
         if terms:
-            found.append((first_place(it.server_ts), it.conversation_key, it.seq, " ".join(terms)))
+            at_ms = times.get((it.conversation_key, message_seq), it.server_ts)
+            found.append((first_place(at_ms), it.conversation_key, message_seq, it.seq, " ".join(terms)))
     return found
 
 
-async def _placed(
-    connection: Connection, entries: Sequence[tuple[int, int, int, str]]
-) -> list[tuple[int, int, int, str]]:
+def _edit_of(it: _New) -> tuple[int, bytes] | None:
+    return edit_in(it.payload) if it.kind == "EDIT" else None
+
+
+async def _placed(connection: Connection, entries: Sequence[_Version]) -> list[_Version]:
     """The same with a place for each."""
     firsts = sorted({it[0] for it in entries})
     rows = await connection.fetch(SELECT_LAST_PLACES, firsts, 1 << PLACE_BITS)
     following = {first: first if last is None else last + 1 for first, last in rows}
     placed = []
-    for first, key, seq, words in entries:
-        placed.append((following[first], key, seq, words))
+    for first, key, message_seq, seq, words in entries:
+        placed.append((following[first], key, message_seq, seq, words))
         following[first] += 1
     return placed
 
@@ -247,9 +302,10 @@ def _is_recall(it: _New) -> bool:
     return it.kind == "RECALL" and entry_fault("RECALL", it.payload, is_recalled=False, is_cold=False) is None
 
 
-def _tsquery(terms: Iterable[Term], any_of: Iterable[Term]) -> str:
-    """All of some terms, and one of others. No term has a quotation mark or a backslash in it."""
-    return f"{' & '.join(map(_quoted, terms))} & ({' | '.join(map(_quoted, any_of))})"
+def _tsquery(terms: Iterable[Term], any_of: Sequence[Term]) -> str:
+    """All of some terms, and one of others, if there are any. No term has a quotation mark or a backslash in it."""
+    one_of = [f"({' | '.join(map(_quoted, any_of))})"] if any_of else []
+    return " & ".join((*map(_quoted, terms), *one_of))
 
 
 def _quoted(term: Term) -> str:

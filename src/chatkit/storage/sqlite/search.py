@@ -6,21 +6,36 @@ put back, or not wanted any more. Each function takes a connection inside a tran
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from ...core.log.marks import NO_MARKS
 from ...core.search import Term
 from ...drivers.sqlite import Connection
-from ..search import PLACE_BITS, Candidate, candidate_of, first_place, indexed_terms
+from ..search import (
+    CONVERSATIONS_MAX,
+    PLACE_BITS,
+    SCAN_MAX,
+    Candidate,
+    Proposed,
+    candidate_of,
+    conversation_terms,
+    edit_in,
+    first_place,
+    indexed_terms,
+    is_shown,
+)
 from ..verify_entries import entry_fault, recalled_seq
 from .reads import joined
+from .references import marks
 from .select import select
 
 APPLICATION_ID: Final = 0x43484B46
 """Marks a file as an index of a chatkit log ("CHKF")."""
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Of the tables and of what is a term: an index of another version is made anew."""
 
 SCHEMA: Final = (
@@ -38,13 +53,15 @@ CREATE TABLE search_state (
     taken_out INTEGER NOT NULL
 ) STRICT
 """,
+    # Each version of a message is a row: itself, and each edit at its seq, all of them at the time of the message.
     """
 CREATE TABLE search_entry (
     place INTEGER PRIMARY KEY,
     conversation_key INTEGER NOT NULL,
+    message_seq INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     words TEXT NOT NULL,
-    UNIQUE (conversation_key, seq)
+    UNIQUE (conversation_key, message_seq, seq)
 ) STRICT
 """,
     # ascii: parts at spaces alone, of all that is in terms
@@ -64,6 +81,11 @@ SELECT_NEW = """
 SELECT e.rowid, e.conversation_key, e.seq, e.kind, e.sender_id, e.server_ts, e.payload, EXISTS (
     SELECT 1 FROM recall AS r WHERE r.conversation_key = e.conversation_key AND r.seq = e.seq)
 FROM message AS e WHERE e.rowid > ? ORDER BY e.rowid LIMIT ?
+"""
+SELECT_TIMES = """
+WITH k (conversation_key, seq) AS (VALUES {keys})
+SELECT e.conversation_key, e.seq, e.server_ts FROM k
+CROSS JOIN message AS e ON e.conversation_key = k.conversation_key AND e.seq = k.seq
 """
 SELECT_FLOORS = """
 SELECT conversation_key, floor_seq FROM (
@@ -98,20 +120,34 @@ SELECT_LAST_PLACE = "SELECT max(place) FROM search_entry WHERE place >= ? AND pl
 SELECT_PLACES = """
 WITH k (conversation_key, seq) AS (VALUES {keys})
 SELECT s.place, s.words FROM k
-CROSS JOIN search_entry AS s ON s.conversation_key = k.conversation_key AND s.seq = k.seq
+CROSS JOIN search_entry AS s ON s.conversation_key = k.conversation_key AND s.message_seq = k.seq
 """
-SELECT_EXPIRED = "SELECT place, words FROM search_entry WHERE conversation_key = ? AND seq <= ?"
-INSERT_ENTRY = "INSERT INTO search_entry (place, conversation_key, seq, words) VALUES (?, ?, ?, ?)"
+SELECT_EXPIRED = "SELECT place, words FROM search_entry WHERE conversation_key = ? AND message_seq <= ?"
+INSERT_ENTRY = (
+    "INSERT INTO search_entry (place, conversation_key, message_seq, seq, words) VALUES (?, ?, ?, ?, ?)"
+)
 INSERT_WORDS = "INSERT INTO search_words (rowid, words) VALUES (?, ?)"
 DELETE_WORDS = "INSERT INTO search_words (search_words, rowid, words) VALUES ('delete', ?, ?)"
 DELETE_ENTRY = "DELETE FROM search_entry WHERE place = ?"
 MERGE = "INSERT INTO search_words (search_words, rank) VALUES ('merge', ?)"
 SELECT_CHANGES = "SELECT total_changes()"
 SELECT_FOUND = """
-SELECT s.place, s.conversation_key, s.seq FROM (
+SELECT s.place, s.conversation_key, s.message_seq, s.seq FROM (
     SELECT rowid AS place FROM search_words WHERE search_words MATCH ?1 AND rowid >= ?2 AND rowid < ?3
     ORDER BY rowid DESC LIMIT ?4
 ) AS f CROSS JOIN search_entry AS s ON s.place = f.place
+"""
+SELECT_FOUND_AMONG = """
+WITH f AS MATERIALIZED (
+    SELECT rowid AS place FROM search_words WHERE search_words MATCH ?1 AND rowid >= ?2 AND rowid < ?3
+    ORDER BY rowid DESC LIMIT ?6
+)
+SELECT min(place), count(*), NULL, NULL FROM f
+UNION ALL
+SELECT * FROM (
+    SELECT s.place, s.conversation_key, s.message_seq, s.seq FROM f CROSS JOIN search_entry AS s ON s.place = f.place
+    WHERE s.conversation_key IN (SELECT value FROM json_each(?5)) LIMIT ?4
+)
 """
 MERGE_PAGES: Final = 64
 """Written in one step of a merge, about."""
@@ -161,8 +197,22 @@ def log_state(connection: Connection) -> LogState:
 
 
 def new_rows(connection: Connection, after: int, limit: int) -> tuple[LogState, list[NewRow]]:
-    """The rows after a position, in the order of their commits."""
-    return log_state(connection), [NewRow(*row) for row in connection.execute(SELECT_NEW, (after, limit))]
+    """The rows after a position, in the order of their commits; edits with the time of the message that they name."""
+    rows = [NewRow(*row) for row in connection.execute(SELECT_NEW, (after, limit))]
+    named = {(it.conversation_key, edit[0]) for it in rows if (edit := _edit_of(it)) is not None}
+    times = {(key, seq): server_ts for key, seq, server_ts in select(connection, SELECT_TIMES, named)}
+    return log_state(connection), [_at_time_of_message(it, times) for it in rows]
+
+
+def _edit_of(it: NewRow) -> tuple[int, bytes] | None:
+    return edit_in(it.payload) if it.kind == "EDIT" and not it.is_recalled else None
+
+
+def _at_time_of_message(it: NewRow, times: Mapping[tuple[int, int], int]) -> NewRow:
+    edit = _edit_of(it)
+    return (
+        it if edit is None else it._replace(server_ts=times.get((it.conversation_key, edit[0]), it.server_ts))
+    )
 
 
 def is_of_log(connection: Connection, it: IndexState) -> bool:
@@ -190,12 +240,16 @@ def keys_of(connection: Connection, user_id: str, conversation_id: str | None) -
     return [joined(connection, conversation_id, user_id).conversation.key]
 
 
-def visible(
-    connection: Connection, user_id: str, places: Collection[tuple[int, int, int]]
-) -> list[Candidate]:
-    """Those of (place, conversation, seq) that the user may see, the newest first."""
-    rows = select(connection, SELECT_VISIBLE, places, user_id, user_id)
-    return [candidate_of(user_id, *row) for row in sorted(rows, reverse=True)]
+def visible(connection: Connection, user_id: str, proposed: Collection[Proposed]) -> list[Candidate]:
+    """Those that the user may see and that are what they see of their message, the newest first."""
+    rows = select(connection, SELECT_VISIBLE, [it[:3] for it in proposed], user_id, user_id)
+    said = marks(connection, user_id, [(key, seq, seq) for _, key, seq, *_ in rows])
+    by_place, found = {it.place: it for it in proposed}, []
+    for place, key, seq, *row in sorted(rows, reverse=True):
+        of_message = said.get((key, seq), NO_MARKS)
+        if is_shown(by_place[place], of_message):
+            found.append(candidate_of(user_id, of_message, place, key, seq, *row))
+    return found
 
 
 # --- of the index ---
@@ -222,38 +276,45 @@ def index_state(connection: Connection) -> IndexState | None:
 
 def take_up(connection: Connection, rows: Sequence[NewRow]) -> None:
     """Put new messages into the index, and take recalled ones out."""
-    recalled = [(it.conversation_key, recalled_seq(it.payload)) for it in rows if _is_recall(it)]
-    gone = {*recalled, *((it.conversation_key, it.seq) for it in rows if it.is_recalled)}
+    recalled = {(it.conversation_key, recalled_seq(it.payload)) for it in rows if _is_recall(it)}
     entries = []
     for it in rows:
-        if it.kind == "USER" and it.payload and (it.conversation_key, it.seq) not in gone:
-            terms = indexed_terms(it.conversation_key, it.sender_id, it.payload)
+        version = _version_of(it)
+        if version is not None and (it.conversation_key, version[0]) not in recalled:
+            terms = indexed_terms(it.conversation_key, it.sender_id, version[1])
             if terms:
-                entries.append((it.server_ts, it.conversation_key, it.seq, " ".join(terms)))
+                entries.append((it.server_ts, it.conversation_key, version[0], it.seq, " ".join(terms)))
     _insert(connection, entries)
-    _take_out(connection, select(connection, SELECT_PLACES, set(recalled)))
+    _take_out(connection, select(connection, SELECT_PLACES, recalled))
     last = rows[-1]
     connection.execute(UPDATE_POSITION, (last.rowid, last.conversation_key, last.seq))
+
+
+def _version_of(it: NewRow) -> tuple[int, bytes] | None:
+    """Of which message a row is a version, and what it says; None for other entries, and for what is gone."""
+    if it.kind == "EDIT":
+        return _edit_of(it)
+    return (it.seq, it.payload) if it.kind == "USER" and it.payload and not it.is_recalled else None
 
 
 def _is_recall(it: NewRow) -> bool:
     return it.kind == "RECALL" and entry_fault("RECALL", it.payload, is_recalled=False, is_cold=False) is None
 
 
-def _insert(connection: Connection, entries: Iterable[tuple[int, int, int, str]]) -> None:
-    """New messages: (when, conversation, seq, words), those of one conversation ascending."""
+def _insert(connection: Connection, entries: Iterable[tuple[int, int, int, int, str]]) -> None:
+    """New versions: (when, conversation, message, own seq, words), those of one conversation ascending."""
     next_places: dict[int, int] = {}
     placed = []
-    for server_ts, key, seq, words in entries:
+    for server_ts, *version in entries:
         first = first_place(server_ts)
         if first not in next_places:
             ((last,),) = connection.execute(SELECT_LAST_PLACE, (first, first + (1 << PLACE_BITS)))
             next_places[first] = first if last is None else last + 1
-        placed.append((next_places[first], key, seq, words))
+        placed.append((next_places[first], *version))
         next_places[first] += 1
     placed.sort()  # FTS5 begins a new part of its index for each row that is before the last one
     connection.executemany(INSERT_ENTRY, placed)
-    connection.executemany(INSERT_WORDS, [(place, words) for place, _, _, words in placed])
+    connection.executemany(INSERT_WORDS, [(place, words) for place, *_, words in placed])
 
 
 def take_expired(connection: Connection, floors: Iterable[tuple[int, int]]) -> None:
@@ -289,17 +350,25 @@ def merge(connection: Connection, *, begin: bool) -> bool:
 
 
 def propose(
-    connection: Connection, expression: str, first: int, end: int, limit: int
-) -> list[tuple[int, int, int]]:
-    """(place, conversation, seq) of what the index finds, the newest first."""
-    rows = connection.execute(SELECT_FOUND, (expression, first, end, limit))
-    return sorted(((place, key, seq) for place, key, seq in rows), reverse=True)
+    connection: Connection, terms: Sequence[Term], keys: Sequence[int], first: int, end: int, limit: int
+) -> tuple[list[Proposed], int | None]:
+    """What the index finds in some conversations, the newest first, and before which place to go on; None: it ends."""
+    if len(keys) <= CONVERSATIONS_MAX:
+        asked = _expression(terms, conversation_terms(keys))
+        rows = connection.execute(SELECT_FOUND, (asked, first, end, limit))
+        scanned_to = None
+    else:
+        place = (_expression(terms, []), first, end, limit, json.dumps(keys), SCAN_MAX)
+        (lowest, count, _, _), *rows = connection.execute(SELECT_FOUND_AMONG, place)
+        scanned_to = lowest if count == SCAN_MAX else None
+    found = sorted((Proposed(*row) for row in rows), reverse=True)
+    return found, found[-1].place if len(found) == limit else scanned_to
 
 
-def expression_of(terms: Iterable[Term], any_of: Sequence[Term]) -> str:
-    """What FTS5 is asked: all of some terms, and one of others."""
-    wanted = " AND ".join(_quoted(it) for it in terms)
-    return f"{wanted} AND ({' OR '.join(_quoted(it) for it in any_of)})"
+def _expression(terms: Iterable[Term], any_of: Sequence[Term]) -> str:
+    """What FTS5 is asked: all of some terms, and one of others, if there are any."""
+    one_of = [f"({' OR '.join(map(_quoted, any_of))})"] if any_of else []
+    return " AND ".join((*map(_quoted, terms), *one_of))
 
 
 def _quoted(term: Term) -> str:

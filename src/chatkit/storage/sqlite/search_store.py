@@ -21,7 +21,7 @@ from ...drivers.sqlite import (
     shared_memory_of,
 )
 from ...errors import ConfigurationError, OverloadedError, UnavailableError
-from ..search import INDEX_MAX, Candidates, Wanted, conversation_terms, places_of, wanted_terms
+from ..search import INDEX_MAX, Candidates, Proposed, Wanted, places_of, wanted_terms
 from . import search
 from .search import IndexState, LogState, NewRow
 
@@ -107,10 +107,9 @@ class SqliteSearch:
         first, end = places_of(wanted, before_place)
         if not keys or first >= end:
             return Candidates((), None, 0)
-        expression = search.expression_of(wanted_terms(wanted), conversation_terms(keys))
-        proposed = await self._propose(expression, first, end, limit)
+        proposed, last_place = await self._propose(wanted_terms(wanted), keys, first, end, limit)
         found = await self._read(search.visible, wanted.user_id, proposed)
-        return Candidates(tuple(found), proposed[-1][0] if len(proposed) == limit else None, len(proposed))
+        return Candidates(tuple(found), last_place, len(proposed))
 
     async def aclose(self) -> None:
         """Wait for what is running, then close the file."""
@@ -147,12 +146,12 @@ class SqliteSearch:
         result, self._state = await self._run(self._write_limit, lambda: self._guarded(self._transact, work))
         return result  # type: ignore[no-any-return]
 
-    async def _propose(self, *arguments: Any) -> list[tuple[int, int, int]]:
+    async def _propose(self, *arguments: Any) -> tuple[list[Proposed], int | None]:
         if self._waiting >= _WAITING_MAX:
             raise OverloadedError("too many searches wait", retry_after_s=RETRY_AFTER_S)
         self._waiting += 1
         try:
-            found: list[tuple[int, int, int]] = await self._run(
+            found: tuple[list[Proposed], int | None] = await self._run(
                 self._read_limit, lambda: self._guarded(self._snapshot, *arguments)
             )
         finally:
@@ -171,7 +170,7 @@ class SqliteSearch:
         assert state is not None, "it was there when the file was opened"
         return result, state
 
-    def _snapshot(self, *arguments: Any) -> list[tuple[int, int, int]]:
+    def _snapshot(self, *arguments: Any) -> tuple[list[Proposed], int | None]:
         if not self._readers:
             raise UnavailableError("the index of search is not open", retry_after_s=RETRY_AFTER_S)
         connection = self._readers.pop()

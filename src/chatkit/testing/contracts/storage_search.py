@@ -10,7 +10,7 @@ from ...core.search import matches, parse_query
 from ...errors import BadRequestError, NotFoundError
 from ...storage import base
 from ...storage.search import PLACE_MAX, Searchable, Wanted, searched_text
-from .storage_commands import NOW, add, do, group, one, recall, remove, send, single
+from .storage_commands import NOW, add, do, edited, group, one, recall, remove, send, single
 from .storage_roles import open_group
 
 
@@ -30,7 +30,8 @@ async def search_all(store: SearchedStore, user_id: str, query: str, **where: An
     while True:
         page = await store.search.candidates(wanted, before, 2)
         for it in page.found:
-            _, text = searched_text(it.entry.payload)
+            said = it.entry.payload if it.entry.edit is None else it.entry.edit.payload
+            _, text = searched_text(said)
             if matches(wanted.query, text):
                 found.append(text)
         if page.last_place is None:
@@ -167,6 +168,36 @@ class SearchContract:
         await do(store, base.Expire("g", 2, None, NOW))
 
         assert await search_all(store, "ann", "word") == await found(store, "ann", "word") == ["word two"]
+
+    async def test_of_a_message_that_was_edited_the_latest_version_is_found(
+        self, store: SearchedStore
+    ) -> None:
+        await store.search.open()
+        await do(store, group("g", "ann", "bob"))
+        sent = await one(store, send("g", "ann", "k1", "first words", NOW), base.Appended)
+        await do(store, send("g", "ann", "k2", "other words", NOW + 1))
+        name = sent.entry.message_id
+        assert await found(store, "bob", "first") == ["first words"]
+        await do(store, edited("g", "ann", name, "second words", NOW + 2))
+
+        assert await found(store, "bob", "first") == []
+        assert await found(store, "bob", "words") == ["other words", "second words"]
+        await do(store, edited("g", "ann", name, "first again", NOW + 3))
+        assert await found(store, "bob", "second") == []
+        assert await found(store, "bob", "first") == ["first again"]
+        await do(store, recall(name, "ann"))
+        assert await search_all(store, "bob", "first") == await found(store, "bob", "first") == []
+
+    async def test_of_several_versions_that_is_found_which_a_user_sees(self, store: SearchedStore) -> None:
+        await store.search.open()
+        await do(store, group("g", "ann", "bob"))
+        sent = await one(store, send("g", "ann", "k1", "first words"), base.Appended)
+        await do(store, remove("g", "ann", "bob"), edited("g", "ann", sent.entry.message_id, "second words"))
+        await do(store, add("g", "ann", "bob"), send("g", "ann", "k2", "end"))
+
+        assert await found(store, "ann", "words") == ["second words"]
+        assert await found(store, "bob", "words") == ["first words"]
+        assert await found(store, "bob", "second") == await found(store, "ann", "first") == []
 
     async def test_names_of_files_and_fallback_texts_are_searched(self, store: SearchedStore) -> None:
         await store.search.open()
