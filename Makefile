@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo check test test-all sim mutants fuzz crash soak soak-steady backups cluster archive matrix bench docs clean
+.PHONY: setup demo check test test-all sim mutants fuzz crash soak soak-steady backups cluster archive matrix bench sync docs clean
 .DEFAULT_GOAL := test
 
 setup: $(STAMP)
@@ -27,6 +27,10 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+
+# chatkit.sync is made of the async client; run it after a change of ChatApi or ChatClient.
+sync: setup
+	$(BIN)/python scripts/make_sync.py
 
 # Some hundred processes start: they keep the compiled modules, and files with many seconds in few tests come early.
 test: setup
