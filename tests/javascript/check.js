@@ -54,3 +54,10 @@ export async function rejects(promise) {
     (error) => error,
   );
 }
+
+/** The same value with the keys of its objects in order. */
+export function sorted(value) {
+  if (value === null || typeof value !== "object") return value;
+  if (Array.isArray(value)) return value.map(sorted);
+  return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
+}

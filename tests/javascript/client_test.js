@@ -2,8 +2,8 @@
 // too, and what an app sees of it.
 
 import vectors from "../../spec/client.json" with { type: "json" };
-import { ChatClient, MemoryStore } from "../../src/chatkit/web/client/chatkit.js";
-import { clock, equal, refusal, rejects } from "./check.js";
+import { ChatClient, contentOf, MemoryStore } from "../../src/chatkit/web/client/chatkit.js";
+import { clock, equal, refusal, rejects, sorted } from "./check.js";
 
 const WELCOME = {
   event: "WELCOME", userId: "u-1", deviceId: "phone", sessionId: "s-1", resumeToken: "r-1", resumed: false, expiresTs: null,
@@ -51,7 +51,7 @@ async function world(options = {}) {
     url: "http://chat.test/", token: "t", userId: "u-1", deviceId: "phone", store: new MemoryStore(), WebSocket: FakeSocket,
     fetch: answer, ports: made.ports, ...options,
   });
-  for (const type of ["message", "sent", "held", "failed", "recalled", "epoch", "error", "caughtup"]) {
+  for (const type of ["message", "sent", "held", "failed", "recalled", "edited", "reaction", "epoch", "error", "caughtup"]) {
     made.client.addEventListener(type, ({ detail }) => made.told.push(detail));
   }
   await made.client.start();
@@ -89,14 +89,10 @@ const TELLS = {
   held: (event) => pick(event, "type", "clientMsgId"),
   failed: ({ clientMsgId, error }) => ({ type: "failed", clientMsgId, code: error.code }),
   recalled: (event) => pick(event, "type", "seq"),
+  edited: ({ seq, by, edit }) => ({ type: "edited", seq, by, text: edit.payload.text }),
+  reaction: ({ seq, userId, reaction, removed }) => ({ type: "reaction", seq, by: userId, reaction, removed }),
   epoch: (event) => pick(event, "type", "keptSeq"),
 };
-
-function sorted(value) {
-  if (value === null || typeof value !== "object") return value;
-  if (Array.isArray(value)) return value.map(sorted);
-  return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
-}
 
 async function follow(steps) {
   const w = await world();
@@ -132,6 +128,34 @@ async function follow(steps) {
 
 export const tests = {
   ...Object.fromEntries(vectors.map(({ name, steps }) => [`vector: ${name}`, () => follow(steps)])),
+
+  async "edits, reactions and replies are sent as messages are, and show on the message they name"() {
+    const w = await world();
+    await w.connect(heads(0));
+    w.socket().says(push(1));
+    const [theirs] = w.client.conversation("c-1").messages;
+    w.client.send("c-1", "yes", { replyTo: theirs }).catch(() => {});
+    w.client.react(theirs, "👍").catch(() => {});
+    w.client.edit({ ...theirs, seq: 2 }, "no").catch(() => {});
+    equal(w.said().filter(({ event }) => event === "SEND_MSG").map(({ payload }) => payload), [
+      { type: "TEXT", text: "yes", replyTo: { messageId: "m-1", seq: 1 } },
+      { type: "REACTION", messageId: "m-1", seq: 1, reaction: "👍" },
+      { type: "EDIT", messageId: "m-1", seq: 2, payload: { type: "TEXT", text: "no" } },
+    ]);
+    const named = { messageId: "m-1", seq: 1 };
+    w.socket().says(
+      { ...push(2), payload: { type: "EDIT", ...named, payload: { type: "TEXT", text: "better" } } },
+      { ...push(3), payload: { type: "REACTION", ...named, reaction: "👍" } },
+    );
+    const conversation = w.client.conversation("c-1");
+    equal(conversation.messages.map((message) => [message.seq, message.payload.text, contentOf(message).text, message.marks?.reactions]), [
+      [1, "t1", "better", [{ reaction: "👍", count: 1, userIds: ["u-2"] }]],
+    ]);
+    equal([conversation.lastMessage.seq, conversation.unread.count], [1, 1]);
+    w.socket().says({ ...push(4), payload: { type: "RECALL", ...named, by: "u-2", edits: [2] } });
+    equal(JSON.stringify([...conversation.timeline.entries.values()]).includes("better"), false, "nothing of the words is left");
+    equal(conversation.messages.map(({ payload, marks }) => [payload.type, marks]), [["RECALLED", undefined]]);
+  },
 
   async "an own message is a promise, an event, and in the list"() {
     const w = await world();

@@ -1,14 +1,16 @@
 // The machines of the client against the vectors of spec/, which hold the Python client too.
 
 import backoff from "../../spec/backoff.json" with { type: "json" };
+import marks from "../../spec/marks.json" with { type: "json" };
 import renewal from "../../spec/renewal.json" with { type: "json" };
 import resend from "../../spec/resend.json" with { type: "json" };
 import timeline from "../../spec/timeline.json" with { type: "json" };
 import { nextDelay } from "../../src/chatkit/web/client/backoff.js";
+import { marked } from "../../src/chatkit/web/client/marks.js";
 import { Renewal } from "../../src/chatkit/web/client/renewal.js";
 import { keyOf, ResendQueue } from "../../src/chatkit/web/client/resend.js";
 import { Timeline } from "../../src/chatkit/web/client/timeline.js";
-import { equal } from "./check.js";
+import { equal, sorted } from "./check.js";
 
 const rounded = (ms) => (ms === null ? null : Math.round(ms * 1e6) / 1e6);
 const byId = (entries) => new Map(Object.entries(entries).map(([seq, id]) => [Number(seq), id]));
@@ -19,9 +21,9 @@ function backoffMachine() {
 
 function timelineMachine() {
   const log = new Timeline("e", 0);
-  const entryOf = ({ seq, type, target }) => ({
+  const entryOf = ({ seq, type, target, edits }) => ({
     conversationId: "c", epoch: "e", messageId: `m-${seq}`, seq, senderId: "ben", serverTs: 0,
-    payload: { type, ...(target !== undefined && { seq: target }) },
+    payload: { type, ...(target !== undefined && { seq: target }), ...(edits && { edits }) },
   });
   return (step) => {
     if (step.do === "push") log.accept(entryOf(step.entry));
@@ -64,7 +66,16 @@ function renewalMachine() {
   };
 }
 
-const machines = { backoff: [backoff, backoffMachine], renewal: [renewal, renewalMachine], resend: [resend, resendMachine], timeline: [timeline, timelineMachine] };
+function marksMachine() {
+  return ({ type, page, naming }) => {
+    const said = page.headSeq > 0 ? { marks: { asOfSeq: page.headSeq, edit: null, reactions: page.reactions } } : {};
+    const message = { seq: 1, senderId: "u-1", payload: { type }, ...said };
+    const [now] = marked([message], naming.map((entry) => ({ ...entry, serverTs: entry.seq })));
+    return { edit: now.marks?.edit?.payload ?? null, reactions: now.marks?.reactions ?? [] };
+  };
+}
+
+const machines = { backoff: [backoff, backoffMachine], marks: [marks, marksMachine], renewal: [renewal, renewalMachine], resend: [resend, resendMachine], timeline: [timeline, timelineMachine] };
 
 export const tests = Object.fromEntries(
   Object.entries(machines).flatMap(([machine, [vectors, make]]) =>
@@ -72,7 +83,7 @@ export const tests = Object.fromEntries(
       `${machine}: ${name}`,
       () => {
         const run = make();
-        steps.forEach((step, number) => equal(run(step), step.then, `at step ${number}: ${JSON.stringify({ ...step, then: undefined })}`));
+        steps.forEach((step, number) => equal(sorted(run(step)), sorted(step.then), `at step ${number}: ${JSON.stringify({ ...step, then: undefined })}`));
       },
     ]),
   ),

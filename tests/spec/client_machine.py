@@ -106,6 +106,10 @@ def _told(event: told.ChatEvent) -> Step | None:
             return {"type": "failed", "clientMsgId": client_msg_id, "code": getattr(error, "code", "")}
         case told.MessageRecalled(_, _, seq):
             return {"type": "recalled", "seq": seq}
+        case told.MessageEdited(_, _, seq, by, edit):
+            return {"type": "edited", "seq": seq, "by": by, "text": (edit.payload or {}).get("text")}
+        case told.ReactionChanged(_, _, seq, user_id, reaction, removed):
+            return {"type": "reaction", "seq": seq, "by": user_id, "reaction": reaction, "removed": removed}
         case told.EpochChanged(_, _, kept_seq):
             return {"type": "epoch", "keptSeq": kept_seq}
     return None

@@ -45,6 +45,19 @@ def recall(seq: int, target: int) -> Step:
     return push(seq, payload={"type": "RECALL", "messageId": f"m-e-{target}", "seq": target, "by": OTHER})
 
 
+def edit(seq: int) -> Step:
+    return {
+        "type": "EDIT",
+        "messageId": f"m-e-{seq}",
+        "seq": seq,
+        "payload": {"type": "TEXT", "text": "other words"},
+    }
+
+
+def reaction(seq: int, **removed: bool) -> Step:
+    return {"type": "REACTION", "messageId": f"m-e-{seq}", "seq": seq, "reaction": "+", **removed}
+
+
 def ack(key: str, seq: int) -> Step:
     shared = {"conversationId": CHAT, "epoch": "e", "messageId": f"m-e-{seq}", "seq": seq, "serverTs": seq}
     return {"event": "MSG_ACK", **shared, "clientMsgId": key, "status": "SENT"}
@@ -196,6 +209,18 @@ CLIENT_SCRIPTS: dict[str, list[Step]] = {
             {"event": "OF_TOMORROW", "x": 1},
             push(1, payload={"type": "HOLOGRAM", "fallbackText": "old eyes"}),
         ),
+        advance(60),
+    ],
+    "what is said of a message: edits and reactions, and a recall that takes the edit along": [
+        connect(0),
+        frame(
+            push(1),
+            push(2, payload=edit(1)),
+            push(3, payload=reaction(1)),
+            push(4, payload=reaction(1, removed=True)),
+        ),
+        advance(60),
+        frame(push(5, payload={"type": "RECALL", "messageId": "m-e-1", "seq": 1, "by": OTHER, "edits": [2]})),
         advance(60),
     ],
     "a log put back from a backup: what both have is not told again": [

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from chatkit.core.backoff import next_delay
+from chatkit.core.marks import marked
 from chatkit.core.renewal import Renewal
 from chatkit.core.resend import PendingSend, ResendQueue
 from chatkit.core.timeline import Step as TimelineStep
 from chatkit.core.timeline import Timeline
-from chatkit.types import Message
+from chatkit.types import Marks, Message, Reaction
 
 Step = dict[str, Any]
 Machine = Callable[[Step], dict[str, Any]]
@@ -60,6 +61,7 @@ class TimelineMachine:
 
 def _message(entry: dict[str, Any]) -> Message:
     payload = {"type": entry["type"], **({"seq": entry["target"]} if "target" in entry else {})}
+    payload |= {"edits": entry["edits"]} if "edits" in entry else {}
     return Message("c", entry["seq"], f"m-{entry['seq']}", "ben", 0, payload)
 
 
@@ -108,6 +110,26 @@ class ResendMachine:
         return {}
 
 
+class MarksMachine:
+    """What entries say of the message at seq 1, put on top of what a page said of it."""
+
+    def __call__(self, step: Step) -> dict[str, Any]:
+        page = step["page"]
+        reactions = tuple(
+            Reaction(it["reaction"], it["count"], tuple(it["userIds"])) for it in page["reactions"]
+        )
+        marks = Marks(page["headSeq"], None, reactions) if page["headSeq"] else None
+        message = Message("c", 1, "m-1", "u-1", 1, {"type": step["type"]}, marks=marks)
+        naming = [
+            Message("c", it["seq"], "", it["senderId"], it["seq"], it["payload"]) for it in step["naming"]
+        ]
+        now = marked([message], naming)[0].marks or Marks(0)
+        told = [
+            {"reaction": it.reaction, "count": it.count, "userIds": list(it.user_ids)} for it in now.reactions
+        ]
+        return {"edit": None if now.edit is None else now.edit.payload, "reactions": told}
+
+
 class RenewalMachine:
     """One search for the last entry that two logs have in common."""
 
@@ -129,4 +151,5 @@ MACHINES: dict[str, Callable[[], Machine]] = {
     "timeline": TimelineMachine,
     "resend": ResendMachine,
     "renewal": RenewalMachine,
+    "marks": MarksMachine,
 }

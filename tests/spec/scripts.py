@@ -249,7 +249,11 @@ def _timeline_walk(rng: Random) -> Iterator[Step]:
         log[seq] = {"seq": seq, "type": "TEXT"}
         if texts and rng.random() < 0.2:
             log[seq] = {"seq": seq, "type": "RECALL", "target": rng.choice(texts)}
-    recalled = {one["target"] for one in log.values() if one["type"] == "RECALL"}
+            edits = [one for one in texts if one > log[seq]["target"]]
+            if edits and rng.random() < 0.5:
+                log[seq]["edits"] = [rng.choice(edits)]
+    recalls = [one for one in log.values() if one["type"] == "RECALL"]
+    recalled = {seq for one in recalls for seq in (one["target"], *one.get("edits", ()))}
     reached = 0
     for _ in range(90):
         reached = min(40, reached + rng.randrange(3))
@@ -268,6 +272,40 @@ def _timeline_walk(rng: Random) -> Iterator[Step]:
             "headSeq": max(reached, up_to_seq),
             "entries": entries,
         }
+
+
+def marks() -> Scripts:
+    """Edits and reactions of few users, in any order, some twice; on top of pages, of which some name only a part."""
+    return {f"walk {seed}": list(_marks_walk(Random(seed))) for seed in range(WALKS)}
+
+
+def _marks_walk(rng: Random) -> Iterator[Step]:
+    for _ in range(12):
+        users = [f"u-{number}" for number in range(rng.choice((2, 4, 60)))]
+        named = users[: rng.randrange(len(users))][:50]
+        count = len(named) + rng.choice((0, 0, 9))
+        head_seq = rng.choice((0, 6))
+        naming = [_naming(rng, seq, rng.choice(users)) for seq in range(2, 2 + rng.choice((0, 6, 70)))]
+        naming += rng.sample(naming, min(2, len(naming)))
+        rng.shuffle(naming)
+        reactions = [{"reaction": "+", "count": count, "userIds": named}] if head_seq and count else []
+        yield {
+            "do": "read",
+            "type": rng.choice(("TEXT", "TEXT", "TEXT", "RECALLED")),
+            "page": {"headSeq": head_seq, "reactions": reactions},
+            "naming": naming,
+        }
+
+
+def _naming(rng: Random, seq: int, user_id: str) -> Step:
+    named = {"messageId": "m-1", "seq": rng.choice((1, 1, 1, 1, 99))}
+    if rng.random() < 0.3:
+        author = rng.choice(("u-1", "u-1", user_id))
+        payload = {"type": "EDIT", **named, "payload": {"type": "TEXT", "text": f"t{seq}"}}
+        return {"seq": seq, "senderId": author, "payload": payload}
+    removed = {"removed": True} if rng.random() < 0.3 else {}
+    payload = {"type": "REACTION", **named, "reaction": rng.choice("+-"), **removed}
+    return {"seq": seq, "senderId": user_id, "payload": payload}
 
 
 def renewal() -> Scripts:
@@ -305,4 +343,5 @@ SCRIPTS: dict[str, Callable[[], Scripts]] = {
     "timeline": timeline,
     "resend": resend,
     "renewal": renewal,
+    "marks": marks,
 }

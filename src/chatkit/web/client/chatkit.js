@@ -2,6 +2,7 @@
 
 export { ChatClient } from "./client.js";
 export { ChatError } from "./errors.js";
+export { contentOf } from "./marks.js";
 export { IndexedDbStore } from "./store_indexeddb.js";
 export { MemoryStore } from "./store_memory.js";
 export { isUserMessage } from "./timeline.js";

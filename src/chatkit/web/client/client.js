@@ -7,6 +7,7 @@
 /** @typedef {import("./types.js").Pending} Pending */
 /** @typedef {import("./conversation.js").Conversation} Conversation */
 /** @typedef {import("./events.js").ChatEvent} ChatEvent */
+/** @typedef {{messageId: string, seq: number}} Named */
 
 import { Api } from "./api.js";
 import { nextDelay } from "./backoff.js";
@@ -231,19 +232,43 @@ export class ChatClient extends EventTarget {
    *
    * @param {string} conversationId
    * @param {string | Payload} message a text, or a payload such as `{ type: "CUSTOM", schema, data, fallbackText }`
-   * @param {{clientMsgId?: string, signal?: AbortSignal}} [options] `clientMsgId`: the message's key for ever; sending it again
-   *   gives the same answer. `signal` ends the waiting, not the sending
+   * @param {{replyTo?: Named, clientMsgId?: string, signal?: AbortSignal}} [options] `replyTo`: an earlier message that it
+   *   answers. `clientMsgId`: the message's key for ever; sending it again gives the same answer. `signal` ends the waiting, not
+   *   the sending
    * @returns {Promise<Sent>} stored on the server
    * @throws {ChatError} refused for good; HELD: a moderator looks at it first; STORAGE, QUEUE_FULL, BAD_REQUEST, TOO_LARGE: not
    *   queued; CLOSED: the client was closed, and it stays queued
    */
-  async send(conversationId, message, { clientMsgId = randomId("w-"), signal } = {}) {
+  async send(conversationId, message, { replyTo, clientMsgId = randomId("w-"), signal } = {}) {
+    if (replyTo) message = { ...payloadOf(message), replyTo: refOf(replyTo) };
     checkedId(conversationId, "conversationId");
     checkedClientMsgId(clientMsgId);
     if (this.#isClosed) throw closedError();
     signal?.throwIfAborted();
     const outcome = this.#session.me === "" ? this.start().then(() => this.#session.send(conversationId, message, clientMsgId)) : this.#session.send(conversationId, message, clientMsgId);
     return signal === undefined ? outcome : unlessAborted(outcome, signal);
+  }
+
+  /**
+   * Say one's own message in other words. It is sent as a message is, with the same promises and errors.
+   *
+   * @param {Named & {conversationId: string}} message as `messages`, `history` or `send` gave it
+   * @param {string | Payload} content what it says now
+   * @param {{clientMsgId?: string, signal?: AbortSignal}} [options] as of `send`
+   */
+  edit(message, content, options) {
+    return this.send(message.conversationId, { type: "EDIT", ...refOf(message), payload: payloadOf(content) }, options);
+  }
+
+  /**
+   * React to a message, or (`removed`) do so no more. It is sent as a message is, with the same promises and errors.
+   *
+   * @param {Named & {conversationId: string}} message as `messages`, `history` or `send` gave it
+   * @param {string} reaction an emoji, or any other text of 1 to 64 characters
+   * @param {{removed?: boolean, clientMsgId?: string, signal?: AbortSignal}} [options] as of `send`
+   */
+  react(message, reaction, { removed = false, ...options } = {}) {
+    return this.send(message.conversationId, { type: "REACTION", ...refOf(message), reaction, ...(removed && { removed }) }, options);
   }
 
   /**
@@ -480,6 +505,16 @@ function makeWorker() {
   if (url.origin === globalThis.location?.origin) return new Worker(url, { type: "module" });
   const source = new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" });
   return new Worker(URL.createObjectURL(source), { type: "module" });
+}
+
+/** @param {string | Payload} message @returns {Payload} */
+function payloadOf(message) {
+  return typeof message === "string" ? { type: "TEXT", text: message } : message;
+}
+
+/** @param {Named} message @returns {Named} */
+function refOf({ messageId, seq }) {
+  return { messageId, seq };
 }
 
 /** @param {string | URL} url */

@@ -57,14 +57,14 @@ export class Conversation {
 
   // --- for apps ---
 
-  /** Messages and member changes that are here, ascending; one's own above a hole among them. @returns {Message[]} */
+  /** Messages as they read now, and member changes, that are here, ascending; one's own above a hole among them. @returns {Message[]} */
   get messages() {
-    return this.timeline.shown(this.owner.me).filter((entry) => entry.payload.type !== "RECALL");
+    return this.timeline.readable(this.owner.me);
   }
 
   /** The newest of them, or undefined. @returns {Message | undefined} */
   get lastMessage() {
-    return this.timeline.shown().findLast((entry) => entry.payload.type !== "RECALL");
+    return this.timeline.readable().at(-1);
   }
 
   /** When something last happened, in Unix milliseconds; 0 if nothing is known. */

@@ -11,6 +11,7 @@ import { Cursors } from "./cursors.js";
 import { describe, Directory } from "./directory.js";
 import { ChatError, errorOf } from "./errors.js";
 import { Keeper } from "./keeper.js";
+import { namedSeq } from "./marks.js";
 import { Outbox } from "./outbox.js";
 import { Puller } from "./puller.js";
 import { keyOf } from "./resend.js";
@@ -486,10 +487,7 @@ export class Session {
       const live = conversation.pushedSeqs.delete(message.seq);
       const isKnown = conversation.sentSeqs.delete(message.seq) || message.seq <= conversation.toldSeq;
       conversation.toldSeq = Math.max(conversation.toldSeq, message.seq);
-      const { conversationId, payload } = message;
-      if (isKnown) continue;
-      if (payload.type !== "RECALL") this.parts.emit("message", { conversationId, message, live });
-      else this.parts.emit("recalled", { conversationId, messageId: payload.messageId, seq: payload.seq, by: payload.by });
+      if (!isKnown) this.parts.emit(...toldOf(message, live));
     }
   }
 
@@ -589,6 +587,22 @@ const HANDLERS = {
   AUTH_OK: (session, event) => session.parts.emit("renewed", { expiresTs: event.expiresTs }),
   ERROR: (session, event) => session.refused(event),
 };
+
+/** The event that an entry is for the app; an EDIT or REACTION that says nothing readable comes as it is.
+ * @param {Message} message @param {boolean} live @returns {[string, object]} */
+function toldOf(message, live) {
+  const { conversationId, senderId, seq, serverTs, payload } = message;
+  const named = { conversationId, messageId: payload.messageId, seq: payload.seq };
+  if (payload.type === "RECALL") return ["recalled", { ...named, by: payload.by }];
+  if (namedSeq(message) !== null && payload.type === "EDIT" && typeof payload.payload?.type === "string") {
+    return ["edited", { ...named, by: senderId, edit: { seq, serverTs, payload: payload.payload } }];
+  }
+  if (namedSeq(message) !== null && typeof payload.reaction === "string") {
+    const { reaction, removed = false } = payload;
+    return ["reaction", { ...named, userId: senderId, reaction, removed: removed === true, reactionSeq: seq }];
+  }
+  return ["message", { conversationId, message, live }];
+}
 
 /** @param {WireEvent | Message} event */
 function entryOf(event) {

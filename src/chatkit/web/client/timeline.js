@@ -4,10 +4,12 @@
 /** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./types.js").Page} Page */
 
+import { marked, marksOf } from "./marks.js";
 import { Renewal } from "./renewal.js";
 
 const USER_TYPES = new Set(["TEXT", "IMAGE", "VOICE", "FILE", "CUSTOM"]);
-const RECALLED = Object.freeze({ type: "RECALLED" });
+const NO_MESSAGES = new Set(["MEMBER", "RECALL", "EDIT", "REACTION"]);
+const SAYS_OF_OTHERS = new Set(["RECALL", "EDIT", "REACTION"]);
 
 /** Most entries held above a hole, and most recalls remembered for entries not held; what is beyond comes again by SYNC. */
 export const HELD_MAX = 1_000;
@@ -17,7 +19,7 @@ const WINDOW = 50;
 
 /** Whether an entry is a person's message (or the place where one was), not something the server noted. @param {Message} entry */
 export function isUserMessage(entry) {
-  return entry.payload.type !== "MEMBER" && entry.payload.type !== "RECALL";
+  return !NO_MESSAGES.has(entry.payload.type);
 }
 
 /**
@@ -60,6 +62,8 @@ export class Timeline {
     this.commonSeq = 0; // up to here this log and the one before are the same
     /** @type {Map<string | null, Message[]>} */
     this.sorted = new Map();
+    /** @type {Map<string | null, Message[]>} */
+    this.reads = new Map();
   }
 
   /** Forget everything: another epoch means another log. @param {string} epoch */
@@ -184,7 +188,7 @@ export class Timeline {
     for (const entry of page.messages) {
       if (entry.seq <= this.upTo || entry.seq > page.upToSeq) continue;
       this.#noteRecall(entry);
-      this.held.set(entry.seq, this.#withoutRecalled(entry));
+      this.held.set(entry.seq, this.#withoutRecalled(withPageMarks(entry, page.headSeq)));
     }
     this.#placeUpTo(page.upToSeq);
     this.upTo = Math.max(this.upTo, page.upToSeq);
@@ -234,6 +238,15 @@ export class Timeline {
     return known;
   }
 
+  /** What there is to read, ascending: messages as they read now, and members that come and go. @param {string | null} [own] */
+  readable(own = null) {
+    if (!this.sorted.has(own)) this.reads.delete(own);
+    const shown = this.shown(own);
+    const known = this.reads.get(own) ?? readableOf(shown);
+    this.reads.set(own, known);
+    return known;
+  }
+
   /** How many people's messages of others lie after `readSeq`, as far as loaded. @param {number} readSeq @param {string} userId */
   unread(readSeq, userId) {
     let count = 0;
@@ -275,7 +288,7 @@ export class Timeline {
   #older(lastSeq, page) {
     if (lastSeq !== this.olderUpTo) return;
     for (const entry of page.messages) {
-      if (entry.seq <= this.floor) this.#place(this.#withoutRecalled(entry));
+      if (entry.seq <= this.floor) this.#place(this.#withoutRecalled(withPageMarks(entry, page.headSeq)));
     }
     this.olderUpTo = Math.max(this.olderUpTo, page.upToSeq);
     if (this.olderUpTo < this.floor && page.upToSeq > lastSeq) return;
@@ -286,25 +299,25 @@ export class Timeline {
 
   /** @param {Message} entry @returns {Message} */
   #withoutRecalled(entry) {
-    return this.recalls.has(entry.seq) ? { ...entry, payload: RECALLED } : entry;
+    return this.recalls.has(entry.seq) ? tombstone(entry) : entry;
   }
 
-  /** Empty the entry that a RECALL names, and remember it for one that comes later; the oldest memory makes room.
+  /** Empty the entries that a RECALL names, and remember them for what comes later; the oldest memory makes room.
    * @param {Message} entry */
   #noteRecall(entry) {
-    const target = recallTarget(entry);
-    if (target === null) return;
-    this.#empty(target);
-    this.recalls.add(target);
-    const [oldest] = this.recalls;
-    if (this.recalls.size > HELD_MAX && oldest !== undefined) this.recalls.delete(oldest);
+    for (const seq of recalledSeqs(entry)) {
+      this.#empty(seq);
+      this.recalls.add(seq);
+      const [oldest] = this.recalls;
+      if (this.recalls.size > HELD_MAX && oldest !== undefined) this.recalls.delete(oldest);
+    }
   }
 
   /** @param {number} seq */
   #empty(seq) {
     for (const kept of [this.entries, this.held]) {
       const entry = kept.get(seq);
-      if (entry) kept.set(seq, { ...entry, payload: RECALLED });
+      if (entry) kept.set(seq, tombstone(entry));
       if (entry && kept === this.entries) this.#changed.add(seq);
     }
   }
@@ -314,8 +327,7 @@ export class Timeline {
   #place(entry) {
     this.entries.set(entry.seq, entry);
     this.#changed.add(entry.seq);
-    const target = recallTarget(entry);
-    if (target !== null) this.#empty(target);
+    for (const seq of recalledSeqs(entry)) this.#empty(seq);
   }
 
   /** Place what is held up to `seq`, which has no hole any more. @param {number} upTo */
@@ -346,6 +358,35 @@ export class Timeline {
 export function recallTarget(entry) {
   const { type, seq } = entry.payload;
   return type === "RECALL" && Number.isSafeInteger(seq) && seq > 0 && seq < entry.seq ? seq : null;
+}
+
+/** What a RECALL entry withdraws: its target, and the edits of that; nothing for any other entry. @param {Message} entry */
+function recalledSeqs(entry) {
+  const target = recallTarget(entry);
+  if (target === null) return [];
+  const { edits } = entry.payload;
+  const named = Array.isArray(edits) ? edits : [];
+  return [target, ...named.filter((seq) => Number.isSafeInteger(seq) && target < seq && seq < entry.seq)];
+}
+
+/** The entry as it reads once it is recalled; nothing of its body is left, in whatever form it was carried.
+ * @param {Message} entry @returns {Message} */
+function tombstone({ conversationId, epoch, messageId, seq, senderId, serverTs, clientMsgId }) {
+  const payload = { type: "RECALLED" };
+  return { conversationId, epoch, messageId, seq, senderId, serverTs, payload, ...(clientMsgId !== undefined && { clientMsgId }) };
+}
+
+/** Without the entries that only say something of others, and without what is left of recalled edits. @param {Message[]} shown */
+function readableOf(shown) {
+  const emptied = new Set(shown.flatMap((entry) => recalledSeqs(entry).slice(1)));
+  const messages = shown.filter(({ seq, payload }) => !SAYS_OF_OTHERS.has(payload.type) && !emptied.has(seq));
+  return marked(messages, shown);
+}
+
+/** An entry of a page, with what the page says of it. @param {any} entry @param {number} headSeq @returns {Message} */
+function withPageMarks({ edit, reactions, ...entry }, headSeq) {
+  const marks = marksOf({ edit, reactions }, headSeq);
+  return marks === undefined ? entry : { ...entry, marks };
 }
 
 /** @param {Message[]} entries @returns {Map<number, string>} */

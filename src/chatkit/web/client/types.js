@@ -4,9 +4,18 @@
  * client does not know keeps its place in the log and shows its `fallbackText`.
  * @typedef {{type: string, [field: string]: any}} Payload */
 
-/** One entry of a log. `clientMsgId` is there on the user's own.
+/** How many react to a message in one way; `userIds` are the first 50 of them.
+ * @typedef {{reaction: string, count: number, userIds: string[]}} Reaction */
+
+/** What was said of a message up to `asOfSeq`: its newest edit (whose payload is null where only the server's archive has it), and
+ * the reactions, the oldest first.
+ * @typedef {{asOfSeq: number, edit: {seq: number, serverTs: number, payload: Payload | null} | null,
+ *   reactions: Reaction[]}} Marks */
+
+/** One entry of a log. `clientMsgId` is there on the user's own, `marks` where something was said of it; `contentOf(message)` is
+ * what it says now.
  * @typedef {{conversationId: string, epoch: string, messageId: string, seq: number, senderId: string, serverTs: number,
- *   payload: Payload, clientMsgId?: string}} Message */
+ *   payload: Payload, clientMsgId?: string, marks?: Marks}} Message */
 
 /** A row of HEADS.
  * @typedef {{conversationId: string, type: string, epoch: string, headSeq: number, firstSeq: number, deliveredSeq: number,

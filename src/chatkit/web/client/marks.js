@@ -1,0 +1,80 @@
+// How a message reads now: its own payload, and what later entries said of it. Pure: an entry as it is held, and the EDIT and
+// REACTION entries that name it, to what an app shows. A page of the server says how an entry stood at the head of that time;
+// entries above that are put on top. The rules are those of core/marks.py; spec/marks.json holds both to them.
+
+/** @typedef {import("./types.js").Message} Message */
+/** @typedef {import("./types.js").Reaction} Reaction */
+/** @typedef {import("./types.js").Marks} Marks */
+
+/** Users that are named of a reaction; the others are counted. */
+const USERS_MAX = 50;
+
+/** The seq that an EDIT or REACTION entry names; null for any other entry, and where it is not an earlier one.
+ * @param {Message} entry @returns {number | null} */
+export function namedSeq({ seq, payload }) {
+  if (payload.type !== "EDIT" && payload.type !== "REACTION") return null;
+  return Number.isSafeInteger(payload.seq) && payload.seq > 0 && payload.seq < seq ? payload.seq : null;
+}
+
+/** What a message says: by its newest edit where there is one. @param {{payload: import("./types.js").Payload, marks?: Marks}} message */
+export function contentOf({ payload, marks }) {
+  return marks?.edit?.payload ?? payload;
+}
+
+/** What a page says that was said of an entry; undefined if nothing. @param {any} entry @param {number} headSeq @returns {Marks | undefined} */
+export function marksOf({ edit, reactions }, headSeq) {
+  if (edit === undefined && reactions === undefined) return undefined;
+  return { asOfSeq: headSeq, edit: edit ? { ...edit, payload: edit.payload ?? null } : null, reactions: reactions ?? [] };
+}
+
+/**
+ * The messages as they read now.
+ *
+ * @param {Message[]} messages as they are held
+ * @param {Message[]} naming EDIT and REACTION entries, in any order, each maybe more than once; what they name may be missing
+ */
+export function marked(messages, naming) {
+  /** @type {Map<number, Map<number, Message>>} */
+  const byTarget = new Map();
+  for (const entry of naming) {
+    const target = namedSeq(entry);
+    if (target === null) continue;
+    const known = byTarget.get(target) ?? new Map();
+    byTarget.set(target, known.set(entry.seq, entry));
+  }
+  return messages.map((message) => withMarks(message, byTarget.get(message.seq)));
+}
+
+/** @param {Message} message @param {Map<number, Message> | undefined} naming @returns {Message} */
+function withMarks(message, naming) {
+  if (naming === undefined || message.payload.type === "RECALLED") return message;
+  /** @type {Marks} */
+  let marks = message.marks ?? { asOfSeq: 0, edit: null, reactions: [] };
+  const news = [...naming.values()].filter(({ seq }) => seq > marks.asOfSeq).sort((a, b) => a.seq - b.seq);
+  for (const entry of news) marks = after(message, marks, entry);
+  return news.length > 0 ? { ...message, marks } : message;
+}
+
+/** The marks after one more entry; one that no server lets through changes nothing but the place.
+ * @param {Message} message @param {Marks} marks @param {Message} entry @returns {Marks} */
+function after(message, marks, { seq, serverTs, senderId, payload }) {
+  if (payload.type === "EDIT") {
+    const isSound = senderId === message.senderId && typeof payload.payload?.type === "string";
+    return isSound ? { ...marks, asOfSeq: seq, edit: { seq, serverTs, payload: payload.payload } } : { ...marks, asOfSeq: seq };
+  }
+  if (typeof payload.reaction !== "string") return { ...marks, asOfSeq: seq };
+  return { ...marks, asOfSeq: seq, reactions: reacted(marks.reactions, payload.reaction, senderId, payload.removed === true) };
+}
+
+/** Where more users react than are named, whether one of the others did is not known: it is taken to be news.
+ * @param {Reaction[]} reactions @param {string} reaction @param {string} userId @param {boolean} removed @returns {Reaction[]} */
+function reacted(reactions, reaction, userId, removed) {
+  const former = reactions.find((one) => one.reaction === reaction) ?? { reaction, count: 0, userIds: [] };
+  const isNamed = former.userIds.includes(userId);
+  if (isNamed !== removed && (isNamed || (removed && former.count === former.userIds.length))) return reactions;
+  const others = former.userIds.filter((one) => one !== userId);
+  const userIds = removed || others.length >= USERS_MAX ? others : [...others, userId];
+  const now = { reaction, count: former.count + (removed ? -1 : 1), userIds };
+  if (former.count === 0) return [...reactions, now];
+  return reactions.map((one) => (one.reaction === reaction ? now : one)).filter((one) => one.reaction !== reaction || now.count > 0);
+}
