@@ -134,6 +134,7 @@ export const tests = {
     await w.connect(heads(0));
     w.socket().says(push(1));
     const [theirs] = w.client.conversation("c-1").messages;
+    equal(w.client.conversation("c-1").lastMessage.seq, 1);
     w.client.send("c-1", "yes", { replyTo: theirs }).catch(() => {});
     w.client.react(theirs, "👍").catch(() => {});
     w.client.edit({ ...theirs, seq: 2 }, "no").catch(() => {});

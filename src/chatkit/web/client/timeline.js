@@ -33,6 +33,8 @@ export class Timeline {
   #changed = new Set();
   /** @type {number | null} what was above it went, since `takeChanges` */
   #forgetAbove = null;
+  /** @type {WeakMap<Message[], Message[]>} what is to read of what is shown */
+  #reads = new WeakMap();
   /** @type {Message[]} got their place at the end since `takePlaced` */
   #placed = [];
 
@@ -62,8 +64,6 @@ export class Timeline {
     this.commonSeq = 0; // up to here this log and the one before are the same
     /** @type {Map<string | null, Message[]>} */
     this.sorted = new Map();
-    /** @type {Map<string | null, Message[]>} */
-    this.reads = new Map();
   }
 
   /** Forget everything: another epoch means another log. @param {string} epoch */
@@ -240,10 +240,9 @@ export class Timeline {
 
   /** What there is to read, ascending: messages as they read now, and members that come and go. @param {string | null} [own] */
   readable(own = null) {
-    if (!this.sorted.has(own)) this.reads.delete(own);
     const shown = this.shown(own);
-    const known = this.reads.get(own) ?? readableOf(shown);
-    this.reads.set(own, known);
+    const known = this.#reads.get(shown) ?? readableOf(shown);
+    this.#reads.set(shown, known);
     return known;
   }
 

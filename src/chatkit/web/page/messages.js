@@ -2,9 +2,11 @@
 
 import { byId, el, icon, reconcile, setAttribute, setText } from "./dom.js";
 import { dayKey, dayName, hueOf, initials, memberLine, textOf, timeOf } from "./format.js";
-import { isUserMessage } from "../v1/client/chatkit.js";
+import { contentOf, isUserMessage } from "../v1/client/chatkit.js";
 
 const RECALL_WINDOW_MS = 120_000;
+const EDIT_WINDOW_MS = 900_000;
+const LIKE = "👍";
 const RUN_MS = 300_000;
 
 const STATES = {
@@ -22,10 +24,15 @@ export function isRecallable(entry, me, nowMs) {
   return isOwn && nowMs - entry.serverTs < RECALL_WINDOW_MS;
 }
 
+/** Whether one's own message may still be said in other words, likewise. */
+function isEditable(entry, me, nowMs) {
+  return entry.senderId === me && contentOf(entry).type === "TEXT" && nowMs - entry.serverTs < EDIT_WINDOW_MS;
+}
+
 /** What the pane shows, in order: day lines, notices, bubbles. */
 export function itemsOf(conversation, client) {
   const sent = conversation.messages.map((entry) => sentItem(entry, conversation, client));
-  const waiting = client.pending(conversation.id).map((item) => waitingItem(item));
+  const waiting = client.pending(conversation.id).filter(isUserMessage).map((item) => waitingItem(item));
   return withDays([...sent, ...waiting], client.serverNow);
 }
 
@@ -36,6 +43,8 @@ function sentItem(entry, conversation, client) {
     return { ...base, kind: "notice", text: memberLine(entry, client.me, conversation.type === "SINGLE") };
   }
   const isOwn = entry.senderId === client.me;
+  const content = contentOf(entry);
+  const isRecalled = content.type === "RECALLED";
   return {
     ...base,
     kind: "message",
@@ -43,16 +52,27 @@ function sentItem(entry, conversation, client) {
     isOwn,
     sender: entry.senderId,
     showsSender: !isOwn && conversation.type === "GROUP",
-    isRecalled: entry.payload.type === "RECALLED",
-    isPlain: entry.payload.type === "TEXT",
-    text: textOf(entry.payload),
+    isRecalled,
+    isPlain: content.type === "TEXT",
+    text: textOf(content),
+    quote: quoteOf(entry.payload.replyTo, conversation),
+    isEdited: !isRecalled && Boolean(entry.marks?.edit),
+    reactions: isRecalled ? [] : (entry.marks?.reactions ?? []).map((one) => ({ ...one, isMine: one.userIds.includes(client.me) })),
+    isEditable: isEditable(entry, client.me, client.serverNow),
     state: isOwn ? conversation.stateOf(entry.seq) : null,
     isRecallable: isRecallable(entry, client.me, client.serverNow),
   };
 }
 
+/** What of the message that is answered is to be shown; null for one that answers none. */
+function quoteOf(replyTo, conversation) {
+  if (!Number.isSafeInteger(replyTo?.seq)) return null;
+  const named = conversation.messages.find(({ seq, messageId }) => seq === replyTo.seq && messageId === replyTo.messageId);
+  return { seq: replyTo.seq, text: named ? `${named.senderId}: ${textOf(contentOf(named))}` : "An earlier message" };
+}
+
 function waitingItem(item) {
-  const shared = { kind: "message", isOwn: true, sender: "", showsSender: false, isRecalled: false, isPlain: true };
+  const shared = { kind: "message", isOwn: true, sender: "", showsSender: false, isRecalled: false, isPlain: true, quote: null, reactions: [] };
   return { ...shared, key: `c:${item.clientMsgId}`, ts: item.atMs, text: textOf(item.payload), state: item.state, item };
 }
 
@@ -84,15 +104,17 @@ function make(item) {
     "div",
     { class: "bubble" },
     el("span", { class: "sender", dir: "auto" }),
+    el("button", { type: "button", class: "quote", dir: "auto", "data-action": "jump", title: "Show it" }),
     el("p", { class: "body", dir: "auto" }),
-    el("span", { class: "meta" }, el("time"), el("span", { class: "ticks" })),
+    el("span", { class: "meta" }, el("span", { class: "edited" }, "edited"), el("time"), el("span", { class: "ticks" })),
+    el("div", { class: "reactions" }),
   );
   return el("li", { class: "message" }, el("span", { class: "avatar tiny", "aria-hidden": "true" }), bubble, el("span", { class: "tools" }));
 }
 
 function update(element, item) {
   element.item = item;
-  const signature = JSON.stringify([item.text, item.state, item.startsRun, item.isRecalled, item.isRecallable, item.ts, item.seq]);
+  const signature = JSON.stringify([item.text, item.state, item.startsRun, item.isRecalled, item.isRecallable, item.isEditable, item.isEdited, item.quote, item.reactions, item.ts, item.seq]);
   if (element.signature === signature) return;
   element.signature = signature;
   if (item.kind !== "message") setText(element, item.text);
@@ -101,7 +123,7 @@ function update(element, item) {
 
 function updateMessage(element, item) {
   const [avatar, bubble, tools] = element.children;
-  const [sender, body, meta] = bubble.children;
+  const [sender, quote, body, meta, reactions] = bubble.children;
   element.classList.toggle("own", item.isOwn);
   element.classList.toggle("run-start", item.startsRun);
   element.classList.toggle("recalled", item.isRecalled);
@@ -114,12 +136,22 @@ function updateMessage(element, item) {
   setText(avatar, item.showsSender && item.startsRun ? initials(item.sender) : "");
   setText(sender, item.sender);
   setText(body, item.text);
+  quote.hidden = item.quote === null;
+  setText(quote, item.quote?.text ?? "");
+  reactions.replaceChildren(...item.reactions.map(reactionChip));
   updateMeta(meta, item);
   updateTools(tools, item);
 }
 
+function reactionChip({ reaction, count, userIds, isMine }) {
+  const who = `${userIds.join(", ")}${count > userIds.length ? ` and ${count - userIds.length} more` : ""}`;
+  const attributes = { type: "button", class: "reaction", "data-action": "react", "data-reaction": reaction, "aria-pressed": isMine, title: who };
+  return el("button", attributes, `${reaction} ${count}`);
+}
+
 function updateMeta(meta, item) {
-  const [time, ticks] = meta.children;
+  const [edited, time, ticks] = meta.children;
+  edited.hidden = !item.isEdited;
   setAttribute(time, "datetime", new Date(item.ts).toISOString());
   setText(time, timeOf(item.ts));
   const showsTicks = item.isOwn && !item.isRecalled;
@@ -133,6 +165,16 @@ function updateMeta(meta, item) {
 }
 
 function updateTools(tools, item) {
-  const actions = item.state === "FAILED" ? [["drop", "Remove"]] : item.isRecallable ? [["recall", "Recall"]] : [];
-  tools.replaceChildren(...actions.map(([action, label]) => el("button", { type: "button", class: "tool", "data-action": action }, label)));
+  tools.replaceChildren(
+    ...actionsOf(item).map(([action, label, more]) => el("button", { type: "button", class: "tool", "data-action": action, ...more }, label)),
+  );
+}
+
+function actionsOf(item) {
+  if (item.state === "FAILED") return [["drop", "Remove"]];
+  if (item.entry === undefined || item.isRecalled) return [];
+  const all = [["react", LIKE, { "data-reaction": LIKE, "aria-label": "Like" }], ["reply", "Reply"]];
+  if (item.isEditable) all.push(["edit", "Edit"]);
+  if (item.isRecallable) all.push(["recall", "Recall"]);
+  return all;
 }

@@ -4,7 +4,7 @@
 import { byId, el, reconcile, setAttribute, setText } from "./dom.js";
 import { hueOf, initials, listOf, memberLine, stampOf, textOf } from "./format.js";
 import { itemsOf, showItems } from "./messages.js";
-import { isUserMessage } from "../v1/client/chatkit.js";
+import { contentOf, isUserMessage } from "../v1/client/chatkit.js";
 
 const AT_END_PX = 48;
 const TOAST_MS = 6_000;
@@ -20,6 +20,7 @@ export class Ui {
   #due = false;
   #atEnd = true;
   #shownId = null;
+  #context = null; // {kind: "edit" or "reply", entry}: what is being written is about
 
   /** @param login where the open conversation is remembered for a reload */
   constructor(client, login, notifier, actions) {
@@ -53,6 +54,7 @@ export class Ui {
   show(conversationId) {
     this.#login.openConversation = this.openId = conversationId;
     this.#atEnd = true;
+    this.#endContext();
     this.#client.focus(conversationId);
     this.#notifier.looked(conversationId);
     if (conversationId !== null && matchMedia("(hover: hover)").matches) queueMicrotask(() => byId("text").focus());
@@ -77,6 +79,7 @@ export class Ui {
     on("text", "input", () => this.#edited());
     on("banner-action", "click", () => this.actions[byId("banner-action").dataset.action]?.()); // it may be hidden since
     on("sign-out", "click", () => this.actions.signOut());
+    on("context-end", "click", () => this.#endContext());
     on("notify", "click", () => this.#notifier.toggle());
     document.addEventListener("visibilitychange", () => {
       this.changed();
@@ -98,12 +101,54 @@ export class Ui {
   }
 
   #acted(event) {
+    const row = event.target.closest("li");
     const button = event.target.closest("[data-action]");
-    if (!button) return;
-    const item = button.closest("li").item;
-    if (button.dataset.action === "drop") this.#client.cancel(this.openId, item.item.clientMsgId);
-    else if (button.dataset.armed) this.#client.recall(item.entry.messageId).catch((error) => this.toast(recallProblem(error)));
+    if (!button) return this.#choose(row);
+    const { entry, item, quote, reactions } = row.item;
+    const { action, reaction, armed: isArmed } = button.dataset;
+    if (action === "drop") this.#client.cancel(this.openId, item.clientMsgId);
+    else if (action === "jump") document.querySelector(`#log [data-seq="${quote.seq}"]`)?.scrollIntoView({ block: "center" });
+    else if (action === "react") this.#react(entry, reaction, reactions);
+    else if (action === "edit" || action === "reply") this.#beginContext(action, entry);
+    else if (isArmed) this.#client.recall(entry.messageId).catch((error) => this.toast(recallProblem(error)));
     else armed(button);
+  }
+
+  /** Where nothing hovers, a touch shows what can be done with a message. */
+  #choose(row) {
+    const former = document.querySelector("#log .chosen");
+    former?.classList.remove("chosen");
+    if (row !== former) row?.classList.add("chosen");
+  }
+
+  #react(entry, reaction, reactions) {
+    const removed = reactions.some((one) => one.reaction === reaction && one.isMine);
+    this.#client.react(entry, reaction, { removed }).catch((error) => this.#notSaid(error));
+  }
+
+  #beginContext(kind, entry) {
+    this.#context = { kind, entry };
+    const text = textOf(contentOf(entry));
+    setText(byId("context-text"), kind === "edit" ? `Editing: ${text}` : `Answering ${entry.senderId}: ${text}`);
+    byId("context").hidden = false;
+    if (kind === "edit") byId("text").value = text;
+    this.#edited();
+    byId("text").focus();
+  }
+
+  #endContext() {
+    if (this.#context?.kind === "edit") byId("text").value = "";
+    this.#context = null;
+    byId("context").hidden = true;
+    this.#edited();
+  }
+
+  /** An edit or a reaction that the server refused is nothing to show in the log. */
+  #notSaid(error) {
+    for (const item of this.#client.pending()) {
+      if (item.state === "FAILED" && !isUserMessage(item)) this.#client.cancel(item.conversationId, item.clientMsgId);
+    }
+    if (error.code !== "CLOSED") this.toast(error.message);
   }
 
   #submitted(event) {
@@ -111,10 +156,17 @@ export class Ui {
     const field = byId("text");
     const text = field.value.trim();
     if (text === "" || this.openId === null) return;
-    this.#client.send(this.openId, text).catch((error) => this.#notTaken(error, text));
+    this.#say(text);
     field.value = "";
+    this.#endContext();
     this.#edited();
     this.#toEnd();
+  }
+
+  #say(text) {
+    const { kind, entry } = this.#context ?? {};
+    if (kind === "edit") return this.#client.edit(entry, text).catch((error) => this.#notSaid(error));
+    return this.#client.send(this.openId, text, { replyTo: entry }).catch((error) => this.#notTaken(error, text));
   }
 
   /** What was not even queued goes back to where it was written; all else is shown as a message. */
@@ -137,6 +189,7 @@ export class Ui {
   }
 
   #pressed(event) {
+    if (event.key === "Escape" && this.#context !== null) return this.#endContext();
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
     byId("composer").requestSubmit();
@@ -229,13 +282,13 @@ export class Ui {
   #preview(conversation) {
     const { me } = this.#client;
     if (conversation.typingUsers(Date.now()).length > 0) return "typing…";
-    const waiting = this.#client.pending(conversation.id).at(-1);
+    const waiting = this.#client.pending(conversation.id).findLast(isUserMessage);
     if (waiting) return `You: ${textOf(waiting.payload)}`;
     const last = conversation.lastMessage;
     if (!last) return "";
     if (!isUserMessage(last)) return memberLine(last, me, conversation.type === "SINGLE");
     const by = last.senderId === me ? "You: " : conversation.type === "GROUP" ? `${last.senderId}: ` : "";
-    return by + textOf(last.payload);
+    return by + textOf(contentOf(last));
   }
 
   #drawConversation() {
