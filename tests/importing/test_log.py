@@ -22,6 +22,7 @@ from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite.verify import full_report
 from chatkit.testing.contracts.storage_commands import NOW, add, do, group, one, recall, remove, send, single
+from chatkit.wire.payload import canonical
 
 from .exports import write
 
@@ -40,10 +41,11 @@ async def exported(store: base.Store, *conversations: str) -> bytes:
 
 async def imported(store: base.Store, secret: bytes, folder: Path, content: bytes | str) -> LogTotals:
     path = write(folder, {"log.jsonl": content}) / "log.jsonl"
-    for _ in log_lines.read(Files(path)):  # as the command does it: all of it is looked at first
+    edits = log_lines.RecalledEdits()
+    for _ in log_lines.read(Files(path), edits):  # as the command does it: all of it is looked at first
         pass
     importer = LogImporter(store, secret, "log.jsonl", Ports())
-    async for _ in importer.run(log_lines.read(Files(path))):
+    async for _ in importer.run(log_lines.read(Files(path), edits)):
         pass
     return importer.totals
 
@@ -55,8 +57,25 @@ async def contents(store: base.Store) -> list[Any]:
         for it in await store.entries(conversation_id, 0, 10_000):
             payload = json.loads(it.payload)
             payload.pop("messageId", None)
+            payload.get("replyTo", {}).pop("messageId", None)
             found.append((conversation_id, it.seq, it.sender_id, it.server_ts, it.client_msg_id, payload))
     return found
+
+
+def naming(
+    rng: random.Random, message_id: str, author: str, room: str, user: str, key: str, at_ms: int
+) -> base.Append:
+    """An edit, a reaction or an answer."""
+    named: dict[str, Any] = {"messageId": message_id, "seq": int(message_id.rpartition("-")[2], 16)}
+    kind = rng.choice(["EDIT", "EDIT", "REACTION", "REPLY"])
+    if kind == "EDIT":
+        payload = {"type": "EDIT", **named, "payload": {"type": "TEXT", "text": f"edit {key}"}}
+    elif kind == "REACTION":
+        payload = {"type": "REACTION", **named, "reaction": rng.choice("ab"), "removed": rng.random() < 0.3}
+    else:
+        payload = {"type": "TEXT", "text": f"re {key}", "replyTo": named}
+    encoded = canonical(payload)
+    return base.Append(room, author if kind == "EDIT" else user, key, encoded, encoded[::-1], at_ms)
 
 
 async def filled(store: base.Store, seed: int, steps: int = 120) -> None:
@@ -69,8 +88,10 @@ async def filled(store: base.Store, seed: int, steps: int = 120) -> None:
         room, user, other = rng.choice("ghs"), rng.choice(users), rng.choice(users)
         at_ms = NOW + step * rng.choice([1, 1_000, -500])
         choice = rng.random()
-        if choice < 0.6:
+        if choice < 0.4:
             commands: list[base.Command] = [send(room, user, f"k{step}", f"w{step}", at_ms)]
+        elif choice < 0.6 and sent:
+            commands = [naming(rng, *rng.choice(sent), room, user, f"k{step}", at_ms)]
         elif choice < 0.75:
             commands = [add(room, None, other, user)]
         elif choice < 0.9:
@@ -81,7 +102,7 @@ async def filled(store: base.Store, seed: int, steps: int = 120) -> None:
         else:
             continue
         for outcome in await store.commit(commands):
-            if isinstance(outcome, base.Appended):
+            if isinstance(outcome, base.Appended) and b'"messageId"' not in outcome.entry.payload:
                 sent.append((outcome.entry.message_id, user))
 
 
@@ -96,7 +117,8 @@ async def test_the_same_log_comes_of_it_again(store: MemoryStore, tmp_path: Path
 
     assert await contents(other) == before
     assert (totals.added, totals.known, totals.done) == (len(before), 0, len(before))
-    assert await exported(other) == await _with_new_ids(other, content)
+    assert [*map(json.loads, (await exported(other)).splitlines())] == await _with_new_ids(other, content)
+    assert await marks(other) == await marks(store)
     assert await other.outbox(100) == []
     again = await imported(other, secret, tmp_path, content)
     assert (again.added, again.known) == (0, len(before))
@@ -104,23 +126,74 @@ async def test_the_same_log_comes_of_it_again(store: MemoryStore, tmp_path: Path
     assert full_report(str(tmp_path / "chat.db")).findings == []
 
 
-async def _with_new_ids(store: base.Store, content: bytes) -> bytes:
-    """The lines with the ids that recalls name in this log."""
-    lines = content.splitlines()
-    names = {}
+async def marks(store: base.Store) -> list[Any]:
+    """What pages show beside messages: the newest edit, and reactions."""
+    found: list[Any] = []
+    for conversation_id in await store.conversation_ids("", 1_000):
+        for user in [f"u{it}" for it in range(6)]:
+            try:
+                page = await store.page(conversation_id, user, 0, 1_000, 10**9, history=True)
+            except NotFoundError:
+                continue
+            found += [(conversation_id, user, it.seq, it.edit, it.reactions) for it in page.entries]
+    return found
+
+
+async def _with_new_ids(store: base.Store, content: bytes) -> list[Any]:
+    """The lines with the payloads of this log, whose ids are others."""
+    payloads, out, current = {}, [], ""
     for conversation_id in await store.conversation_ids("", 1_000):
         for it in await store.entries(conversation_id, 0, 10_000):
-            names[conversation_id, it.seq] = it.payload
-    current, out = "", []
-    for line in lines:
-        found = json.loads(line)
-        current = found.get("conversation", {}).get("conversationId", current)
-        entry = found.get("entry")
-        if entry and entry["payload"].get("type") == "RECALL":
-            old = json.dumps(entry["payload"], separators=(",", ":"), sort_keys=True).encode()
-            line = line.replace(old, names[current, entry["seq"]])
-        out.append(line + b"\n")
-    return b"".join(out)
+            payloads[conversation_id, it.seq] = json.loads(it.payload)
+    for line in map(json.loads, content.splitlines()):
+        current = line.get("conversation", {}).get("conversationId", current)
+        if "entry" in line:
+            line["entry"]["payload"] = payloads[current, line["entry"]["seq"]]
+        out.append(line)
+    return out
+
+
+async def test_edits_reactions_and_answers_name_the_same_messages(store: MemoryStore, tmp_path: Path) -> None:
+    async def say(user: str, key: str, payload: dict[str, Any]) -> str:
+        encoded = canonical(payload)
+        command = base.Append("g", user, key, encoded, encoded[::-1], NOW)
+        return (await one(store, command, base.Appended)).entry.message_id
+
+    await do(store, group("g", "u0", "u1"))
+    first = await say("u0", "1", {"type": "TEXT", "text": "first"})
+    gone = await say("u0", "2", {"type": "TEXT", "text": "gone"})
+    await say(
+        "u0", "3", {"type": "EDIT", "messageId": first, "seq": 2, "payload": {"type": "TEXT", "text": "new"}}
+    )
+    await say(
+        "u0",
+        "4",
+        {"type": "EDIT", "messageId": gone, "seq": 3, "payload": {"type": "TEXT", "text": "canary"}},
+    )
+    for key, removed in (("5", False), ("6", True), ("7", False)):
+        payload = {"type": "REACTION", "messageId": first, "seq": 2, "reaction": "a", "removed": removed}
+        await say("u1", key, payload)
+    await say("u1", "8", {"type": "TEXT", "text": "yes", "replyTo": {"messageId": first, "seq": 2}})
+    await do(store, recall(gone, "u0"))
+    content = await exported(store)
+    other = SqliteStore(tmp_path / "chat.db", ids=SystemIds())
+    secret = await other.migrate()
+    totals = [await imported(other, secret, tmp_path, content) for _ in "12"]
+
+    assert [(it.added, it.known) for it in totals] == [(10, 0), (0, 10)]
+    assert b"canary" not in content
+    assert await contents(other) == await contents(store)
+    shown = await marks(other)
+    assert shown == await marks(store)
+    (edit, reactions) = next(it[3:] for it in shown if it[2] == 2)
+    assert (edit.payload, [(it.reaction, it.user_ids) for it in reactions]) == (
+        b'{"text":"new","type":"TEXT"}',
+        [("a", ("u1",))],
+    )
+    entries = await other.entries("g", 0, 99)
+    assert json.loads(entries[8].payload)["replyTo"]["messageId"] == entries[1].message_id
+    await other.aclose()
+    assert full_report(str(tmp_path / "chat.db")).findings == []
 
 
 async def test_owner_and_roles_come_along(store: MemoryStore, tmp_path: Path) -> None:
@@ -177,10 +250,12 @@ async def test_one_that_was_cut_off_is_gone_on_with(
     other = MemoryStore(ids=SystemIds())
     secret = await other.migrate()
     path = write(tmp_path, {"log.jsonl": content}) / "log.jsonl"
+    edits = log_lines.RecalledEdits()
+    assert len(list(log_lines.read(Files(path), edits))) > 50
 
     async def killed() -> None:
         importer = LogImporter(other, secret, "f", Ports())
-        async for totals in importer.run(log_lines.read(Files(path))):
+        async for totals in importer.run(log_lines.read(Files(path), edits)):
             if totals.added > 40:
                 raise RuntimeError("killed")
 
@@ -254,7 +329,7 @@ TEXT = entry(2, {"type": "TEXT", "text": "x"}, "k")
             [HEADER, GROUP, MADE, entry(2, {"type": "TEXT", "text": "x"})],
             "4: a message without a clientMsgId",
         ),
-        ([HEADER, GROUP, MADE, entry(2, {"type": "REACTION"}, "k")], "4: payload `type` must be one of"),
+        ([HEADER, GROUP, MADE, entry(2, {"type": "REACTION"}, "k")], "4: "),
         (
             [HEADER, GROUP, MADE, TEXT, entry(3, {"type": "RECALL", "seq": 2, "by": "ann"})],
             "5: seq 2 is no message",
@@ -271,14 +346,14 @@ TEXT = entry(2, {"type": "TEXT", "text": "x"}, "k")
 def test_what_cannot_have_been_a_log(tmp_path: Path, lines: Sequence[Any], words: str) -> None:
     text = "\n".join(map(json.dumps, lines))
     with pytest.raises(ImportFileError, match=words):
-        list(log_lines.read(Files(write(tmp_path, {"log.jsonl": text}))))
+        list(log_lines.read(Files(write(tmp_path, {"log.jsonl": text})), {}))
 
 
 @pytest.mark.parametrize("text", ["", "[", '{"a":' * 10_000, "\xff"])
 def test_what_is_no_json(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, {"log.jsonl": text.encode("latin-1") + b"\n"})
     with pytest.raises(ImportFileError, match=r"log\.jsonl:1: "):
-        list(log_lines.read(Files(path)))
+        list(log_lines.read(Files(path), {}))
 
 
 async def test_a_key_that_is_there_twice_is_found(store: MemoryStore, tmp_path: Path) -> None:

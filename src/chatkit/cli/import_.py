@@ -152,13 +152,13 @@ class _Run:
 def _import_log(path: Path, storage: str, *, dry_run: bool, as_json: bool) -> None:
     """A file of `chatkit export`: looked at as a whole, then appended."""
     with shown(Ports().clock) as progress:
-        looked = LogTotals()
-        for it in log_lines.read(Files(path)):
+        looked, edits = LogTotals(), log_lines.RecalledEdits()
+        for it in log_lines.read(Files(path), edits):
             looked.conversations += isinstance(it, log_lines.ConversationLine)
             looked.done += isinstance(it, log_lines.Entry)
             if not looked.done % _TOLD_EVERY:
                 progress.step(Progress("reading", looked.done, 0))
-        totals = looked if dry_run else anyio.run(_append_log, path, storage, looked.done, progress)
+        totals = looked if dry_run else anyio.run(_append_log, path, storage, edits, looked.done, progress)
     if as_json:
         click.echo(msgspec.json.encode(totals))
         return
@@ -169,13 +169,15 @@ def _import_log(path: Path, storage: str, *, dry_run: bool, as_json: bool) -> No
     click.echo(f"{counts}: {done}")
 
 
-async def _append_log(path: Path, storage: str, count: int, progress: Shown) -> LogTotals:
+async def _append_log(
+    path: Path, storage: str, edits: log_lines.RecalledEdits, count: int, progress: Shown
+) -> LogTotals:
     store, ports = open_store(storage), Ports()
     try:
         secret = await store.migrate()
         _check_not_restored(store)
         importer = LogImporter(store, secret, path.name, ports)
-        async for totals in importer.run(log_lines.read(Files(path))):
+        async for totals in importer.run(log_lines.read(Files(path), edits)):
             progress.step(Progress("entries", totals.done, count))
         return importer.totals
     finally:

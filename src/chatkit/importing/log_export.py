@@ -96,7 +96,7 @@ class _Seen:
         elif entry.client_msg_id is None and entry.payload:
             found = msgspec.json.decode(entry.payload)
             if found.get("type") == "RECALL":
-                self.recalled.discard(found.get("seq"))
+                self.recalled -= {found.get("seq"), *found.get("edits", ())}
             elif found.get("type") == "MEMBER" and found["op"] in {"CREATED", "ADDED"}:
                 self.present.update(found["userIds"])
             elif found.get("type") == "MEMBER":

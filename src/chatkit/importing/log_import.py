@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import AsyncIterator, Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -29,7 +29,7 @@ from ..storage.base import (
     UpdateConversation,
 )
 from ..storage.base import Entry as StoredEntry
-from ..wire.payload import RECALLED
+from ..wire.payload import RECALLED, canonical
 from .log_lines import Checked, ConversationLine, Entry, MemberLine
 
 _BATCH: Final = 1_000
@@ -108,7 +108,7 @@ class LogImporter:
             await self._compare(self._line.conversation_id, entry)
             return
         first_seq = self._waiting[0].seq if self._waiting else entry.seq
-        if len(self._waiting) >= _BATCH or (entry.kind == "RECALL" and entry.recalls_seq >= first_seq):
+        if len(self._waiting) >= _BATCH or entry.names_seq >= first_seq:
             await self._flush()
         self._waiting.append(entry)
 
@@ -130,7 +130,7 @@ class LogImporter:
         assert self._line is not None, "a conversation comes first"
         first, entries = self._waiting[0], self._waiting
         new = self._new(self._line, first) if first.seq == 1 else None
-        rows = tuple(self._row(it) for it in (entries[1:] if new else entries))
+        rows = tuple([await self._row(it) for it in (entries[1:] if new else entries)])
         head, name = first.seq - 1, self._line.conversation_id
         outcome = await self._commit(ImportEntries(name, rows, head, head, self._now_ms(), new))
         assert isinstance(outcome, Imported), "it was asked for entries"
@@ -158,17 +158,39 @@ class LogImporter:
             history=line.history,
         )
 
-    def _row(self, entry: Entry) -> ImportedEntry:
-        if entry.kind == "USER":
-            mac = self._keyed.copy()
-            mac.update(entry.payload)
-            values = (entry.payload, entry.client_msg_id, mac.digest())
-            return ImportedEntry("USER", entry.sender_id, entry.ts, *values)
+    async def _row(self, entry: Entry) -> ImportedEntry:
+        if entry.kind == "MEMBER":
+            assert entry.op != "CREATED", "that is the first one"
+            return ImportedEntry("MEMBER", entry.sender_id, entry.ts, op=entry.op, user_ids=entry.user_ids)
         if entry.kind == "RECALL":
-            target, by = entry.recalls_seq, entry.by
-            return ImportedEntry("RECALL", entry.sender_id, entry.ts, recalls_seq=target, by=by)
-        assert entry.op != "CREATED", "that is the first one"
-        return ImportedEntry("MEMBER", entry.sender_id, entry.ts, op=entry.op, user_ids=entry.user_ids)
+            return ImportedEntry("RECALL", entry.sender_id, entry.ts, names_seq=entry.names_seq, by=entry.by)
+        payload, reaction, removed = await self._renamed(entry)
+        mac = self._keyed.copy()
+        mac.update(payload)
+        return ImportedEntry(
+            entry.kind,
+            entry.sender_id,
+            entry.ts,
+            payload,
+            entry.client_msg_id,
+            mac.digest(),
+            names_seq=entry.names_seq,
+            reaction=reaction,
+            removed=removed,
+        )
+
+    async def _renamed(self, entry: Entry) -> tuple[bytes, str, bool]:
+        """A payload with the id that the message it names has in this log; and what a REACTION says."""
+        if not entry.names_seq or entry.payload == RECALLED:
+            return entry.payload, "", False
+        assert self._line is not None, "a conversation comes first"
+        found = await self._store.entries(self._line.conversation_id, entry.names_seq - 1, 1)
+        if not found or found[0].seq != entry.names_seq:
+            raise ImportFileError(f"{entry.where}: seq {entry.names_seq}, which it names, has expired there")
+        payload = msgspec.json.decode(entry.payload)
+        named = payload if entry.kind != "USER" else payload["replyTo"]
+        named["messageId"] = found[0].message_id
+        return canonical(payload), payload.get("reaction", ""), bool(payload.get("removed"))
 
     async def _end(self) -> None:
         """Append the rest of a conversation, and make its members what they were."""
@@ -200,14 +222,25 @@ class LogImporter:
 
 
 def _is_same(entry: Entry, stored: StoredEntry) -> bool:
+    """Whether it is the same entry, but for the ids that a log makes itself."""
     if (entry.seq, entry.sender_id, entry.ts) != (stored.seq, stored.sender_id, stored.server_ts):
         return False
     if (entry.client_msg_id or None) != stored.client_msg_id:
         return False
-    if entry.kind == "USER":
-        return stored.payload in (entry.payload, RECALLED, b"")
+    if stored.payload in (entry.payload, RECALLED, b"") and entry.kind not in {"MEMBER", "RECALL"}:
+        return True
     found = msgspec.json.decode(stored.payload)
     if entry.kind == "RECALL":
-        return (found.get("type"), found.get("seq")) == ("RECALL", entry.recalls_seq)
-    says = (found.get("type"), found.get("op"), sorted(found.get("userIds", ())))
-    return bool(says == ("MEMBER", entry.op, sorted(entry.user_ids)))
+        return (found.get("type"), found.get("seq")) == ("RECALL", entry.names_seq)
+    if entry.kind == "MEMBER":
+        says = (found.get("type"), found.get("op"), sorted(found.get("userIds", ())))
+        return bool(says == ("MEMBER", entry.op, sorted(entry.user_ids)))
+    return bool(entry.names_seq) and _without_ids(found) == _without_ids(msgspec.json.decode(entry.payload))
+
+
+def _without_ids(payload: dict[str, Any]) -> dict[str, Any]:
+    named = payload.get("replyTo")
+    if isinstance(named, dict):
+        payload["replyTo"] = {name: value for name, value in named.items() if name != "messageId"}
+    payload.pop("messageId", None)
+    return payload

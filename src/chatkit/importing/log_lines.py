@@ -87,13 +87,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         payload: Canonical; of a recalled message what says so.
         op: Of a MEMBER: what it says.
         user_ids: Of a MEMBER: of whom.
-        recalls_seq: Of a RECALL: which message.
+        names_seq: Of an EDIT, REACTION, RECALL, and of a message that answers one: which message they name; else 0.
         by: Of a RECALL: who did it.
         where: File and line.
     """
 
     seq: int
-    kind: Literal["USER", "MEMBER", "RECALL"]
+    kind: Literal["USER", "EDIT", "REACTION", "MEMBER", "RECALL"]
     sender_id: str
     ts: int
     payload: bytes
@@ -101,7 +101,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     client_msg_id: str = ""
     op: Literal["CREATED", "ADDED", "REMOVED", "LEFT"] = "CREATED"
     user_ids: tuple[str, ...] = ()
-    recalls_seq: int = 0
+    names_seq: int = 0
     by: str = ""
 
 
@@ -113,6 +113,16 @@ class _Change(msgspec.Struct):
 class _Recall(msgspec.Struct):
     seq: _Number
     by: Id
+    edits: tuple[_Number, ...] = ()
+
+
+class _Named(msgspec.Struct):
+    seq: _Number
+
+
+RecalledEdits = dict[tuple[str, int], int]
+"""Of edits that went with the message that they edit: (conversation, seq) of each, and the seq of that message. Only a
+later line tells: it is filled by the first look at a file, and used by the second."""
 
 
 Checked = ConversationLine | Entry | MemberLine
@@ -120,21 +130,25 @@ _decode = msgspec.json.Decoder(_Line).decode
 _decode_payload = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def read(files: Files) -> Iterator[Checked]:
+def read(files: Files, edits: RecalledEdits) -> Iterator[Checked]:
     """What a file holds, looked at line by line.
+
+    Args:
+        files: One file.
+        edits: Empty at first; for the second look what the first one left.
 
     Raises:
         ImportFileError: It is no such file, or cannot have been a log; names the line.
     """
     for name in files.names:
-        yield from _File(files, name).all()
+        yield from _File(files, name, edits).all()
 
 
 class _File:
     """One file; what is kept is what a conversation's members and recalls are checked by."""
 
-    def __init__(self, files: Files, name: str) -> None:
-        self._files, self._name = files, name
+    def __init__(self, files: Files, name: str, edits: RecalledEdits) -> None:
+        self._files, self._name, self._edits = files, name, edits
         self._conversation: ConversationLine | None = None
         self._seq = 0
         self._present: set[str] = set()
@@ -213,15 +227,43 @@ class _File:
     def _message(self, line: EntryLine, payload: dict[str, Any], where: str) -> Entry:
         if line.client_msg_id is None:
             raise ImportFileError(f"{where}: a message without a clientMsgId, or an entry of a newer version")
-        encoded = encode(payload)
+        encoded, kind, names_seq = encode(payload), self._kind(payload), 0
         if encoded == RECALLED:
             self._to_be_recalled.add(line.seq)
+            names_seq = self._edits.get((self._name_of_conversation(), line.seq), 0)
+            kind = "EDIT" if names_seq else "USER"
         else:
+            names_seq = self._named(payload, kind, line.seq, where)
             try:
                 encoded = canonical(payload)
             except RefusedError as error:
                 raise ImportFileError(f"{where}: {error}") from None
-        return Entry(line.seq, "USER", line.sender_id, line.ts, encoded, where, line.client_msg_id)
+        if kind != "USER":
+            self._no_messages.add(line.seq)
+        return Entry(
+            line.seq, kind, line.sender_id, line.ts, encoded, where, line.client_msg_id, names_seq=names_seq
+        )
+
+    def _kind(self, payload: dict[str, Any]) -> Literal["USER", "EDIT", "REACTION"]:
+        found = payload.get("type")
+        return "EDIT" if found == "EDIT" else "REACTION" if found == "REACTION" else "USER"
+
+    def _named(self, payload: dict[str, Any], kind: str, seq: int, where: str) -> int:
+        """The message that a payload names; 0: none."""
+        named = payload if kind != "USER" else payload.get("replyTo")
+        if named is None:
+            return 0
+        try:
+            found = msgspec.convert(named, _Named).seq
+        except msgspec.ValidationError as error:
+            raise ImportFileError(f"{where}: {error}") from None
+        if not 0 < found < seq or found in self._no_messages:
+            raise ImportFileError(f"{where}: seq {found} is no message before it")
+        return found
+
+    def _name_of_conversation(self) -> str:
+        assert self._conversation is not None, "it was looked at before"
+        return self._conversation.conversation_id
 
     def _change(self, line: EntryLine, where: str) -> Entry:
         found = _convert(line.payload, _Change, where)
@@ -247,13 +289,16 @@ class _File:
     def _recall(self, line: EntryLine, where: str) -> Entry:
         found = _convert(line.payload, _Recall, where)
         known = 0 < found.seq < line.seq and found.seq not in self._no_messages | self._recalled
-        if not known or found.seq not in self._to_be_recalled:
+        gone = {found.seq, *found.edits}
+        if not known or not gone <= self._to_be_recalled:
             raise ImportFileError(f"{where}: seq {found.seq} is no message that was recalled")
-        self._no_messages.add(line.seq)
+        self._no_messages.update((line.seq, *found.edits))
         self._recalled.add(found.seq)
-        self._to_be_recalled.discard(found.seq)
+        self._to_be_recalled -= gone
+        for edit in found.edits:
+            self._edits[self._name_of_conversation(), edit] = found.seq
         return Entry(
-            line.seq, "RECALL", line.sender_id, line.ts, b"", where, recalls_seq=found.seq, by=found.by
+            line.seq, "RECALL", line.sender_id, line.ts, b"", where, names_seq=found.seq, by=found.by
         )
 
 

@@ -266,16 +266,18 @@ class ImportedEntry(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         sender_id: Its author, who need not be a member.
         at_ms: When it was written there.
-        payload: Canonical JSON; of a MEMBER and a RECALL it is made anew.
-        client_msg_id: Of a USER: what makes a repeat known.
-        payload_mac: Of a USER: as in `Append`.
+        payload: Canonical JSON, with the ids of this log; of a MEMBER and a RECALL it is made anew.
+        client_msg_id: Of a USER, EDIT or REACTION: what makes a repeat known.
+        payload_mac: Of these: as in `Append`.
         op: Of a MEMBER: ADDED, REMOVED or LEFT.
         user_ids: Of a MEMBER: whom it names.
-        recalls_seq: Of a RECALL: the message that it withdraws; its `sender_id` is who recalled it.
+        names_seq: Of an EDIT, REACTION or RECALL: the message that it names.
+        reaction: Of a REACTION.
+        removed: Of a REACTION: whether it takes that one back.
         by: Of a RECALL: whom its payload names; empty: its sender.
     """
 
-    kind: Literal["USER", "MEMBER", "RECALL"]
+    kind: Literal["USER", "EDIT", "REACTION", "MEMBER", "RECALL"]
     sender_id: str
     at_ms: int
     payload: bytes = b""
@@ -283,21 +285,24 @@ class ImportedEntry(msgspec.Struct, frozen=True, gc=False):
     payload_mac: bytes = b""
     op: Literal["ADDED", "REMOVED", "LEFT"] = "ADDED"
     user_ids: tuple[str, ...] = ()
-    recalls_seq: int = 0
+    names_seq: int = 0
+    reaction: str = ""
+    removed: bool = False
     by: str = ""
 
 
 class ImportEntries(msgspec.Struct, frozen=True, gc=False):
     """Append entries of another log to a conversation, all or none, and wake nobody.
 
-    A USER whose key is known is left out. Then whoever had everything up to `caught_up_seq` has everything: cursors of
+    One whose key is known is left out. Then whoever had everything up to `caught_up_seq` has everything: cursors of
     members and devices from there on move to the head, so that nothing of it is pushed or missed. Who was behind stays
     so. Audited is only that the conversation was made.
 
     Refusals: NotFoundError (there is no such conversation, and none is to be made), ConflictError (its head is not
     `after_seq`: somebody else wrote, or made it; or the pair of `new` has another one: ask again with what is there),
-    BadRequestError (more than `new.members_max` members in `new`; a RECALL of what was no message before, or was
-    recalled; a MEMBER in a SINGLE; somebody who comes and goes more than `MEMBERSHIPS_MAX` times).
+    BadRequestError (more than `new.members_max` members in `new`; an entry that names what was no message before, or
+    was recalled; an EDIT of somebody else's; too many edits or reactions; a MEMBER in a SINGLE; somebody who comes and
+    goes more than `MEMBERSHIPS_MAX` times).
 
     Attributes:
         after_seq: The head that the conversation must have; 0: it is made from `new`.

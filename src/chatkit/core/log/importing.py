@@ -16,8 +16,11 @@ from .commands import CreateConversation, ImportedEntry, ImportEntries
 from .keys import Keys
 from .messages import add_entry
 from .outcomes import Imported, message_id
-from .state import ConversationState, MembershipState, State
+from .references import EDITS_MAX, REACTIONS_MAX, Reference, note_reference
+from .state import ConversationState, MembershipState, MessageRow, Place, State
 
+_KEYED: Final = frozenset({"USER", "EDIT", "REACTION"})
+_NAMING: Final = frozenset({"EDIT", "REACTION", "RECALL"})
 _ALL: Final = 1_000_000
 """More members than any conversation has: the cursors of each of them may move."""
 
@@ -30,7 +33,8 @@ def keys_of_import(keys: Keys, command: ImportEntries) -> None:
         members.keys_of_create(keys, command.new)
     removed = 0
     for entry in command.entries:
-        if entry.kind == "USER":
+        if entry.kind in _KEYED:
+            keys.members.add((conversation_id, entry.sender_id))  # for who recalls it in this batch
             keys.sent.add((conversation_id, entry.sender_id, entry.client_msg_id))
         elif entry.kind == "MEMBER":
             keys.cursors.update((conversation_id, user_id) for user_id in entry.user_ids)
@@ -40,13 +44,21 @@ def keys_of_import(keys: Keys, command: ImportEntries) -> None:
 
 
 def keys_after_import(state: State, command: ImportEntries, more: Keys) -> None:
-    """The cursors of all members, and the messages that are withdrawn."""
+    """The cursors of all members, and the messages that are named, with what is said of them."""
     conversation = state.conversations[command.conversation_id]
     if conversation is None:
         return
     key = conversation.key
     more.cursors.update((command.conversation_id, user_id) for user_id in state.member_ids[key])
-    more.places.update((key, entry.recalls_seq) for entry in command.entries if entry.kind == "RECALL")
+    for entry in command.entries:
+        if entry.kind not in _NAMING:
+            continue
+        place = (key, entry.names_seq)
+        more.places.add(place)
+        if entry.kind == "REACTION":
+            more.reactions.add((*place, entry.sender_id))
+        else:
+            more.edited.add(place)
 
 
 def import_entries(state: State, command: ImportEntries) -> Imported:
@@ -80,7 +92,7 @@ def _found_or_made(state: State, command: ImportEntries) -> ConversationState:
         raise rules.not_found()
     if command.after_seq != (0 if conversation is None else conversation.head_seq):
         raise ConflictError("the conversation has another head: somebody else wrote to it")
-    _check_recalls(state, conversation, command)
+    _check_named(state, conversation, command)
     _check_members(state, conversation, command)
     if conversation is not None:
         return conversation
@@ -88,16 +100,46 @@ def _found_or_made(state: State, command: ImportEntries) -> ConversationState:
     return _make(state, command.new, command.at_ms)
 
 
-def _check_recalls(state: State, conversation: ConversationState | None, command: ImportEntries) -> None:
-    """Each withdraws a message that was there before, and none does so twice."""
-    withdrawn = set(state.recalled)
+def _check_named(state: State, conversation: ConversationState | None, command: ImportEntries) -> None:
+    """Each names a message that was there before and is not recalled, and says nothing that could not be said."""
+    key = 0 if conversation is None else conversation.key
+    recalled, said = set(state.recalled), Counter[Place]()
     for entry in command.entries:
+        if entry.kind not in _NAMING:
+            continue
+        place = (key, entry.names_seq)
+        row = _named(state, conversation, place, entry.sender_id)
+        if row is None or row.kind != "USER" or place in recalled:
+            raise BadRequestError(f"seq {entry.names_seq} is no message of which this can be said")
         if entry.kind == "RECALL":
-            place = (0 if conversation is None else conversation.key, entry.recalls_seq)
-            row = state.places.get(place)
-            if row is None or row.kind != "USER" or place in withdrawn:
-                raise BadRequestError(f"seq {entry.recalls_seq} is no message that can be recalled")
-            withdrawn.add(place)
+            recalled.add(place)
+            continue
+        said[place] += 1
+        if entry.kind == "EDIT" and row.sender_id != entry.sender_id:
+            raise BadRequestError(f"seq {entry.names_seq} is edited by somebody else than its author")
+        _check_room(state, place, entry, said[place])
+
+
+def _named(
+    state: State, conversation: ConversationState | None, place: Place, sender_id: str
+) -> MessageRow | None:
+    """The entry at a place. Of a conversation that this batch made nothing was loaded: all of it is here."""
+    if conversation is not None and conversation.created_ms is not None and place not in state.places:
+        found = (it for it in state.new_messages if (it.conversation_key, it.seq) == place)
+        state.places[place] = next(found, None)
+    if conversation is not None and conversation.created_ms is not None:
+        state.edits.setdefault(place, [])
+        state.reaction_counts.setdefault(place, 0)
+        state.own_reactions.setdefault((*place, sender_id), set())
+    return state.places.get(place)
+
+
+def _check_room(state: State, place: Place, entry: ImportedEntry, more: int) -> None:
+    """As many edits and reactions as a message takes, at most."""
+    if entry.kind == "EDIT" and len(state.edits[place]) + more > EDITS_MAX:
+        raise BadRequestError(f"a message can be edited {EDITS_MAX} times")
+    if entry.kind == "REACTION" and state.reaction_counts[place] + more > REACTIONS_MAX and not entry.removed:
+        raise BadRequestError(f"one message takes {REACTIONS_MAX} reactions")
 
 
 def _check_members(state: State, conversation: ConversationState | None, command: ImportEntries) -> None:
@@ -128,17 +170,14 @@ def _make(state: State, new: CreateConversation, at_ms: int) -> ConversationStat
 
 
 def _append(state: State, conversation: ConversationState, entry: ImportedEntry) -> None:
-    row = add_entry(
-        state,
-        conversation,
-        "USER",
-        entry.sender_id,
-        entry.payload,
-        entry.at_ms,
-        entry.client_msg_id,
-        entry.payload_mac,
-    )
+    assert entry.kind in _KEYED
+    kind: rules.Kind = entry.kind
+    values = (entry.sender_id, entry.payload, entry.at_ms, entry.client_msg_id, entry.payload_mac)
+    row = add_entry(state, conversation, kind, *values)
     state.sent[conversation.conversation_id, entry.sender_id, entry.client_msg_id] = row
+    if entry.kind == "EDIT" or entry.kind == "REACTION":
+        reference = Reference(entry.kind, "", entry.names_seq, entry.reaction, entry.removed)
+        note_reference(state, conversation.key, entry.sender_id, reference, row.seq)
 
 
 def _change_members(
@@ -177,16 +216,18 @@ def _leave(state: State, membership: MembershipState, seq: int, has_left: bool, 
 
 
 def _recall(state: State, conversation: ConversationState, entry: ImportedEntry) -> None:
-    """A RECALL entry, and the end of the body that it withdraws."""
-    key, seq = conversation.key, entry.recalls_seq
-    row = state.places[key, seq]
+    """A RECALL entry, and the end of the body that it withdraws, and of its edits."""
+    key, seq = conversation.key, entry.names_seq
+    row, edits = state.places[key, seq], state.edits[key, seq]
     assert row is not None, "it was looked at before"
-    payload = rules.recall_payload(message_id(key, row.epoch, seq), seq, entry.by or entry.sender_id)
+    name = message_id(key, row.epoch, seq)
+    payload = rules.recall_payload(name, seq, entry.by or entry.sender_id, edits)
     made = add_entry(state, conversation, "RECALL", entry.sender_id, payload, entry.at_ms)
     state.places[key, made.seq] = made
-    state.recalled[key, seq] = made.seq
-    state.recalls.append((key, seq, made.seq))
-    blobs.drop(state, row)
+    for recalled_seq in (seq, *edits):
+        state.recalled[key, recalled_seq] = made.seq
+        state.recalls.append((key, recalled_seq, made.seq))
+    blobs.drop(state, row, edits)
 
 
 def _keep_caught_up(state: State, conversation: ConversationState, command: ImportEntries) -> None:

@@ -110,7 +110,7 @@ class ImportContract:
 
     async def test_a_message_that_was_recalled_there(self, store: base.Store) -> None:
         await do(store, imported("g", message("bob", "k1")))
-        gone = base.ImportedEntry("RECALL", "bob", OLD + 5, recalls_seq=2)
+        gone = base.ImportedEntry("RECALL", "bob", OLD + 5, names_seq=2)
         await do(store, imported("g", gone, after=2, caught_up=2))
         twice = await store.commit([imported("g", gone, after=3), imported("g", gone, gone, after=3)])
 
@@ -128,3 +128,27 @@ class ImportContract:
         assert await store.outbox(10) == []
         (head,) = await store.heads("bob", "phone")
         assert (head.head_seq, head.delivered_seq, head.read_seq) == (5, 5, 5)
+
+    async def test_what_is_said_of_a_message(self, store: base.Store) -> None:
+        await do(store, imported("g", message("bob", "k1"), message("bob", "k2")))
+        new = b'{"messageId":"x","payload":{"text":"new","type":"TEXT"},"seq":2,"type":"EDIT"}'
+        edit = base.ImportedEntry("EDIT", "bob", OLD, new, "k3", b"mac", names_seq=2)
+        gone = base.ImportedEntry("EDIT", "bob", OLD, new, "k4", b"mac", names_seq=3)
+        react = base.ImportedEntry(
+            "REACTION", "ann", OLD, b'{"type":"REACTION"}', "k5", b"", names_seq=2, reaction="+"
+        )
+        await do(store, imported("g", edit, gone, react, after=3, caught_up=3))
+        recalled = base.ImportedEntry("RECALL", "bob", OLD, names_seq=3)
+        await do(store, imported("g", recalled, after=6, caught_up=6))
+        foreign = base.ImportedEntry("EDIT", "ann", OLD, new, "k6", b"mac", names_seq=2)
+        late = base.ImportedEntry("REACTION", "ann", OLD, b"", "k7", b"", names_seq=3, reaction="+")
+        refused = await store.commit([imported("g", it, after=7, caught_up=7) for it in (foreign, late)])
+
+        assert [type(it.error) for it in refused if isinstance(it, base.Refused)] == [BadRequestError] * 2
+        page = (await store.page("g", "ann", 0, 10, 100_000)).entries
+        first = page[1]
+        assert first.edit is not None
+        assert (first.edit.seq, first.edit.payload) == (4, b'{"text":"new","type":"TEXT"}')
+        assert [(it.reaction, it.user_ids) for it in first.reactions] == [("+", ("ann",))]
+        assert [it.payload == TOMBSTONE for it in page] == [False, False, True, False, True, False, False]
+        assert await store.outbox(10) == []
