@@ -1,4 +1,4 @@
-"""`python -m benchmarks.searching FOLDER [MESSAGES]`: search in a long log of real lines, on SQLite.
+"""`python -m benchmarks.searching FOLDER [MESSAGES [ADDRESS]]`: search in a long log of real lines.
 
 The folder holds IRC logs (`[12:34] <nick> words`), which are read and repeated in 1,000 conversations until there are
 so many messages (a million by default). They go into the store directly, then into the index, step by step. Queries are
@@ -6,7 +6,8 @@ words of the logs, as often as they come there, alone and by two. Three users as
 one in all, one in a single one and asks there.
 
 Times are said as multiples of a page of 50 messages of history, read in turn with them on the same machine; what a
-search looked at is a count. The file is in a temporary folder that is gone afterwards.
+search looked at is a count. The log is a SQLite file in a temporary folder that is gone afterwards, or at an address as
+`open_store` takes it, such as that of an empty PostgreSQL database, where it stays.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
 
+from chatkit import open_store
 from chatkit.core.search import atoms_of
-from chatkit.ports import Ports, SystemIds
+from chatkit.ports import Ports
 from chatkit.server.search_verbs import wanted_of
 from chatkit.server.searching import Searching
 from chatkit.storage.base import Append, CreateConversation
 from chatkit.storage.search import Candidates, Wanted
-from chatkit.storage.sqlite import SqliteStore
 from chatkit.wire.payload import canonical
 
 CONVERSATIONS: Final = 1_000
@@ -93,7 +94,7 @@ def queries(lines: Sequence[tuple[str, str]]) -> list[str]:
     return found
 
 
-async def fill(store: SqliteStore, lines: Sequence[tuple[str, str]], count: int) -> float:
+async def fill(store: Any, lines: Sequence[tuple[str, str]], count: int) -> float:
     """Seconds of all commits."""
     await store.commit([*conversations()])
     rows, began = appends(lines, count), time.perf_counter()
@@ -102,7 +103,7 @@ async def fill(store: SqliteStore, lines: Sequence[tuple[str, str]], count: int)
     return time.perf_counter() - began
 
 
-async def take_up(store: SqliteStore) -> float:
+async def take_up(store: Any) -> float:
     """Seconds until the index has everything."""
     began = time.perf_counter()
     while await store.search.follow():
@@ -110,9 +111,7 @@ async def take_up(store: SqliteStore) -> float:
     return time.perf_counter() - began
 
 
-async def ask(
-    store: SqliteStore, asked: Sequence[str], user_id: str, conversation_id: str | None
-) -> dict[str, Any]:
+async def ask(store: Any, asked: Sequence[str], user_id: str, conversation_id: str | None) -> dict[str, Any]:
     """A page of each query, in turn with a page of history."""
     counting = Counting(store.search)
     searching = Searching(store, store, Ports().clock, is_on=True)
@@ -141,12 +140,12 @@ async def ask(
     }
 
 
-async def measure(folder: Path, count: int) -> dict[str, Any]:
+async def measure(folder: Path, count: int, address: str | None) -> dict[str, Any]:
     """All figures."""
     lines = lines_of(folder)
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "chat.db"
-        store = SqliteStore(path, ids=SystemIds())
+        store: Any = open_store(address or f"sqlite:///{path}")
         await store.migrate()
         await store.search.open()
         commits_s = await fill(store, lines, count)
@@ -158,12 +157,13 @@ async def measure(folder: Path, count: int) -> dict[str, Any]:
             "in one conversation": await ask(store, asked, "one", "c-0"),
         }
         await store.aclose()
-        sizes = {name: os.stat(path.with_name(name)).st_size for name in ("chat.db", "chat.db-search")}
+        log, index = (path, path.with_name("chat.db-search")) if address is None else (None, None)
+        share = log and index and round(os.stat(index).st_size / os.stat(log).st_size, 2)
     return {
         "lines": len(lines),
         "messages": count,
         "index_per_commit": round(index_s / commits_s, 2),
-        "index_bytes_per_log_byte": round(sizes["chat.db-search"] / sizes["chat.db"], 2),
+        "index_bytes_per_log_byte": share,
         "multiples_of_a_page_of_history": found,
     }
 
@@ -171,7 +171,8 @@ async def measure(folder: Path, count: int) -> dict[str, Any]:
 def main() -> None:
     """Print the figures as JSON."""
     folder, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
-    print(json.dumps(asyncio.run(measure(folder, count)), indent=2))
+    address = sys.argv[3] if len(sys.argv) > 3 else None
+    print(json.dumps(asyncio.run(measure(folder, count, address)), indent=2))
 
 
 if __name__ == "__main__":

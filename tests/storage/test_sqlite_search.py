@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import pytest
 
 from chatkit.drivers.migrations import migrate, migration_files
-from chatkit.drivers.sqlite import open_sqlite
-from chatkit.errors import UnavailableError
+from chatkit.drivers.sqlite import Connection, open_sqlite
+from chatkit.errors import ConfigurationError, UnavailableError
 from chatkit.storage import base
 from chatkit.storage.search import INDEX_MAX
 from chatkit.storage.sqlite import SqliteStore
@@ -23,6 +24,7 @@ from chatkit.testing.contracts.storage_search import found, index_all, search_al
 
 from .ids import seeded_ids
 from .searched import search_alike
+from .test_sqlite import Faulty
 
 SECRET = "geheimniskraemer"
 
@@ -246,6 +248,20 @@ async def test_a_log_that_was_put_back_and_grew_past_the_index_gets_another_one(
     await store.search.open()
 
     assert (await found(store, "ann", "lost"), len(await found(store, "ann", "made"))) == ([], 2)
+    await store.aclose()
+
+
+async def test_without_fts5_the_server_says_what_is_missing(path: Path) -> None:
+    class Lacking(Faulty):
+        def __init__(self, inner: Connection) -> None:
+            super().__init__(inner)
+            self.faults["USING fts5"] = sqlite3.OperationalError("no such module: fts5")
+
+    store = SqliteStore(path, ids=seeded_ids(), connect=lambda *at, **how: Lacking(open_sqlite(*at, **how)))
+    await store.migrate()
+    with pytest.raises(ConfigurationError, match="FTS5"):
+        await store.search.open()
+    await do(store, group("g", "ann"))
     await store.aclose()
 
 

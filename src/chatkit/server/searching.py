@@ -45,6 +45,11 @@ class Found(msgspec.Struct, frozen=True):
     field: str
     hit: Hit
 
+    @property
+    def size_bytes(self) -> int:
+        """Of its bodies."""
+        return len(self.entry.payload) + (0 if self.entry.edit is None else len(self.entry.edit.payload))
+
 
 class FoundPage(msgspec.Struct, frozen=True):
     """What was found, the newest first.
@@ -142,13 +147,15 @@ class Searching:
         is_behind = await self._index.is_behind()
         found: list[Found] = []
         end_s, examined, size = self._clock.now_s() + SEARCH_S, 0, 0
+        count = 2 * limit  # most candidates match, so that the first ones are mostly enough
         while True:
-            page = await self._index.candidates(wanted, before, _PROPOSED)
+            page = await self._index.candidates(wanted, before, count)
+            count = _PROPOSED
             for it in page.found:
                 one = await self._found(wanted, it.entry)
                 if one is not None:
                     found.append(one)
-                    size += len(one.entry.payload)
+                    size += one.size_bytes
                 before = it.place
                 if len(found) == limit or size >= PAGE_BYTES_MAX or self._clock.now_s() >= end_s:
                     return FoundPage(tuple(found), f"{before:x}", not is_behind)

@@ -17,6 +17,7 @@ from ...drivers.sqlite import (
     Connect,
     Connection,
     DiskFailedError,
+    SqliteError,
     log_of,
     shared_memory_of,
 )
@@ -238,7 +239,10 @@ class SqliteSearch:
             state = search.index_state(writer)
         else:
             writer.begin()
-            state = search.make(writer, log)
+            try:
+                state = search.make(writer, log)
+            except SqliteError as error:
+                raise ConfigurationError(f"search needs a SQLite with FTS5: {error}") from error
             writer.commit()
         memory = self._path == MEMORY
         self._readers = [
