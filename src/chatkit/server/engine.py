@@ -304,9 +304,17 @@ class Engine:
         keyed = self._keyed.copy()
         keyed.update(encoded)
         mac = keyed.digest()
-        place = (conversation_id, sender_id, client_msg_id)
-        terms = (self.policy, self._edit_window_ms, self._keeps_blobs)
-        return Append(*place, encoded, mac, self._now_ms(), *terms)
+        return Append(
+            conversation_id,
+            sender_id,
+            client_msg_id,
+            encoded,
+            mac,
+            self._now_ms(),
+            self.policy,
+            self._edit_window_ms,
+            self._keeps_blobs,
+        )
 
     def review(
         self, held: HeldRecord, by: str | None, *, release: bool, reason: str, payload: bytes | None
