@@ -33,8 +33,12 @@ from chatkit.errors import (
 from chatkit.server.blobs.blob_bytes import PART_BYTES
 from chatkit.server.blobs.config import BlobConfig
 from chatkit.types import Message
+from tests.servers.process import ServerProcess
+from tests.servers.s3 import KEY, make_bucket, s3_server
 
 from .test_mounting import running
+
+__all__ = ["s3_server"]
 
 SOON_S = 20.0
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
@@ -236,3 +240,26 @@ async def test_files_in_a_folder(tmp_path: Path) -> None:
         await api.send("g", uploaded.payload())
         assert await api.download(uploaded.blob_id) == BIG
     assert len([it for it in (tmp_path / "files").rglob("*") if it.is_file()]) == 6
+
+
+async def test_files_in_a_bucket(s3_server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEY.items():
+        monkeypatch.setenv(name, value)
+    make_bucket(s3_server, "files-of-users")
+    objects = open_archive(f"s3://files-of-users/chat?endpoint=http://127.0.0.1:{s3_server.port}")
+    server = ChatServer(store=open_store("memory://"), authenticate=by_name, blobs=objects)
+    async with (
+        server,
+        running(asgi_app(server)) as port,
+        ChatApi(f"http://127.0.0.1:{port}", token="ann") as api,
+    ):
+        await api.create_conversation("GROUP", ["ben"], conversation_id="g")
+        uploaded = await api.upload(BIG)
+        sent = await api.send("g", uploaded.payload())
+        assert await api.download(uploaded.blob_id) == BIG
+        assert len(await objects.names("blobs/", "", 100)) == 6
+        await api.recall(sent.message_id)
+        assert server.blobs is not None
+        await server.blobs.bytes.delete(uploaded.blob_id)
+        assert await objects.names("", "", 100) == []
+    await objects.aclose()

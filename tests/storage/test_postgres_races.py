@@ -13,6 +13,7 @@ from chatkit.drivers.postgres import Deadlines
 from chatkit.storage import base
 from chatkit.storage.postgres import PostgresStore, reads
 from chatkit.storage.postgres import batch as module
+from chatkit.testing.contracts.storage_blobs import KEEP_MS, collect, payload_of, received, reserve, show
 from chatkit.testing.contracts.storage_commands import (
     NOW,
     add,
@@ -220,3 +221,51 @@ async def test_a_worker_finishes_what_it_can_while_somebody_holds_a_conversation
     await store.aclose()
 
     assert "a delivery of g cannot be finished" in caplog.text
+
+
+async def uploaded(store: PostgresStore) -> list[base.DueBlob]:
+    """A file of ann that nothing names, and what is due of it."""
+    await do(store, group("g", "ann", "bob"))
+    await received(store, "b1", "ann")
+    return await store.due_blobs(NOW + KEEP_MS, 10)
+
+
+async def test_the_collector_does_not_take_a_file_from_a_message_under_way(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = await uploaded(two[0])
+    sent, found = await Halt(monkeypatch).cross(
+        two, [show("g", "ann", "m", payload_of("b1"))], [collect(due, NOW + KEEP_MS)]
+    )
+
+    assert isinstance(sent[0], base.Appended)
+    assert found == [base.BlobsCollected((), ())]
+    assert await two[0].blob("b1", "bob") is not None
+    later = await two[0].due_blobs(NOW + 2 * KEEP_MS, 10)  # it was in use, and is looked at again
+    assert await one(two[1], collect(later, NOW + 2 * KEEP_MS), base.BlobsCollected) == base.BlobsCollected(
+        (), ()
+    )
+    assert await two[0].due_blobs(NOW + 9 * KEEP_MS, 10) == []
+
+
+async def test_a_message_finds_no_file_that_the_collector_is_taking(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = await uploaded(two[0])
+    found, sent = await Halt(monkeypatch).cross(
+        two, [collect(due, NOW + KEEP_MS)], [show("g", "ann", "m", payload_of("b1"))]
+    )
+
+    assert found == [base.BlobsCollected(("b1",), ())]
+    assert isinstance(sent[0], base.Refused)
+    assert sent[0].error.reason == "BLOB"
+
+
+async def test_two_uploads_of_a_user_share_one_quota(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = await Halt(monkeypatch).cross(
+        two, [reserve("b1", "ann", "1", size=60_000)], [reserve("b2", "ann", "2", size=60_000)]
+    )
+
+    assert isinstance(first[0], base.BlobReserved)
+    assert isinstance(second[0], base.Refused)
+    assert second[0].error.code == "QUOTA"

@@ -1,0 +1,279 @@
+"""Uploaded files on a server: slow peers, too many of them, and what nothing names any more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from chatkit import ChatServer, Identity, asgi_app, open_store
+from chatkit.archive.memory import MemoryArchive
+from chatkit.errors import ConfigurationError, NotFoundError, UnavailableError
+from chatkit.ports import Ports
+from chatkit.server.blobs.blob_bytes import PART_BYTES
+from chatkit.server.blobs.config import SIZE_MAX, BlobConfig
+from chatkit.server.proof import Proof
+from chatkit.testing.virtual_time import VirtualClock
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(5_000)
+BIG = PNG + bytes(PART_BYTES)
+KEEP_S = 1_200
+
+
+async def by_name(token: str) -> Identity:
+    return Identity(token)
+
+
+class Objects(MemoryArchive):
+    """A place for objects that can be down."""
+
+    is_down = False
+
+    async def delete(self, name: str) -> None:
+        if self.is_down:
+            raise UnavailableError("the place for objects does not answer")
+        await super().delete(name)
+
+
+class World:
+    """A server that keeps files, with a group of ann and ben."""
+
+    def __init__(self, server: ChatServer, objects: Objects) -> None:
+        self.server, self.objects = server, objects
+        self.app = asgi_app(server)
+
+    async def upload(self, data: bytes = PNG, key: str = "k") -> str:
+        """A file of ann."""
+        blobs = self.server.blobs
+        assert blobs is not None
+        found = await blobs.reserve(Proof(Identity("ann"), b"", 0), key, len(data), "image/png")
+        if found.url is not None:
+            answer = await self.request("PUT", found.url, data)
+            assert answer.status == 200, answer.body
+        return found.row.blob_id
+
+    async def send(self, blob_id: str, size: int = len(PNG)) -> str:
+        """A message of ann that names it."""
+        payload = {"type": "IMAGE", "blobId": blob_id, "mime": "image/png", "bytes": size}
+        return (await self.server.send("g", "ann", payload, client_msg_id=blob_id)).message_id
+
+    async def link(self, blob_id: str) -> str:
+        assert self.server.blobs is not None
+        return (await self.server.blobs.link("ben", blob_id))[1]
+
+    async def request(self, method: str, url: str, body: bytes = b"", **peer: Any) -> Answer:
+        answer = Answer(body, **peer)
+        path, _, query = url.partition("?")
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [],
+            "client": None,
+        }
+        await self.app(scope, answer.receive, answer.send)
+        return answer
+
+
+class Answer:
+    """A peer: sends a body, at a pause if it is slow, and reads as much of the answer as it likes."""
+
+    def __init__(self, body: bytes, *, stops_after: int | None = None, pause_s: float = 0.0) -> None:
+        self._chunks = [body[at : at + 10_000] for at in range(0, len(body), 10_000)]
+        self._sent_all = False
+        self._stops_after, self._pause_s = stops_after, pause_s
+        self.status, self.body, self.ended = 0, b"", False
+        self.largest = 0
+
+    async def receive(self) -> dict[str, Any]:
+        if self._sent_all:
+            await anyio.sleep_forever()
+        await anyio.sleep(self._pause_s)
+        if self._stops_after is not None and self._chunks:
+            if not self._stops_after:
+                await anyio.sleep_forever()
+            self._stops_after -= 1
+        chunk = self._chunks.pop(0) if self._chunks else b""
+        self._sent_all = not self._chunks
+        return {"type": "http.request", "body": chunk, "more_body": not self._sent_all}
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            return
+        await anyio.sleep(self._pause_s)
+        if self._stops_after is not None and self.status == 200:
+            if not self._stops_after:
+                await anyio.sleep_forever()
+            self._stops_after -= 1
+        self.largest = max(self.largest, len(message["body"]))
+        self.body += message["body"]
+        self.ended = not message.get("more_body", False)
+
+
+@asynccontextmanager
+async def world(**config: Any) -> AsyncIterator[World]:
+    objects = Objects()
+    server = ChatServer(
+        store=open_store("memory://"),
+        authenticate=by_name,
+        blobs=objects,
+        blob_config=BlobConfig(**{"keep_s": KEEP_S, "size_max": 4 * PART_BYTES, **config}),
+        ports=Ports(clock=VirtualClock()),
+    )
+    async with server:
+        await server.create_conversation("GROUP", "ann", ["ben"], conversation_id="g")
+        yield World(server, objects)
+
+
+async def test_an_upload_that_stands_still_is_cut_off_and_keeps_its_parts() -> None:
+    async with world() as w:
+        assert w.server.blobs is not None
+        proof = Proof(Identity("ann"), b"", 0)
+        found = await w.server.blobs.reserve(proof, "k", len(BIG), "image/png")
+        assert found.url is not None
+        answer = await w.request("PUT", found.url, BIG, stops_after=PART_BYTES // 10_000 + 1)
+        assert answer.status == 503
+        assert len(w.server.blobs.transfers) == 0
+        again = await w.server.blobs.reserve(proof, "k", len(BIG), "image/png")
+        assert again.received_bytes == PART_BYTES
+
+
+async def test_an_upload_that_trickles_is_cut_off() -> None:
+    async with world(bytes_per_s_min=10_000) as w:
+        assert w.server.blobs is not None
+        found = await w.server.blobs.reserve(Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png")
+        assert found.url is not None
+        assert (await w.request("PUT", found.url, BIG, pause_s=29.0)).status == 503
+
+
+async def test_a_download_that_nobody_reads_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with world() as w:
+        blob_id = await w.upload(BIG)
+        await w.send(blob_id, len(BIG))
+        answer = await w.request("GET", await w.link(blob_id), stops_after=2)
+        assert (answer.status, answer.ended) == (200, False)
+        assert 0 < len(answer.body) < len(BIG)
+        assert w.server.blobs is not None
+        assert len(w.server.blobs.transfers) == 0
+    assert "too slow" in caplog.text
+
+
+async def test_a_file_goes_out_in_chunks() -> None:
+    async with world() as w:
+        blob_id = await w.upload(BIG)
+        await w.send(blob_id, len(BIG))
+        answer = await w.request("GET", await w.link(blob_id))
+        assert (answer.body, answer.ended) == (BIG, True)
+        assert answer.largest == 64 * 1024
+
+
+async def test_transfers_are_counted_and_refused_beyond() -> None:
+    async with world(transfers_max=2, transfers_per_user=1) as w:
+        blob_id = await w.upload()
+        await w.send(blob_id)
+        url = await w.link(blob_id)
+        assert w.server.blobs is not None
+        with w.server.blobs.transfers.one("ben"):
+            assert (await w.request("GET", url)).status == 429
+            with w.server.blobs.transfers.one("cat"):
+                assert (await w.request("GET", url)).status == 503
+        assert (await w.request("GET", url)).status == 200
+
+
+async def test_what_nothing_names_goes_after_a_while_and_what_is_named_stays() -> None:
+    async with world() as w:
+        named, unnamed = await w.upload(key="1"), await w.upload(key="2")
+        await w.send(named)
+        await anyio.sleep(KEEP_S - 120)
+        assert len(w.objects.objects) == 2
+        await anyio.sleep(240)
+        assert [name.split("/")[2] for name in w.objects.objects] == [named]
+        assert await w.upload(key="2") != unnamed
+        await anyio.sleep(KEEP_S)
+        answer = await w.request("GET", await w.link(named))
+        assert (answer.status, answer.body) == (200, PNG)
+
+
+async def test_a_recalled_file_goes_soon() -> None:
+    async with world() as w:
+        blob_id = await w.upload()
+        message_id = await w.send(blob_id)
+        await w.server.recall(message_id)
+        await anyio.sleep(800)
+        assert not w.objects.objects
+
+
+async def test_a_place_for_objects_that_is_down_is_gone_on_with() -> None:
+    async with world() as w:
+        blob_id = await w.upload()
+        w.objects.is_down = True
+        await anyio.sleep(KEEP_S + 120)
+        assert len(w.objects.objects) == 1
+        with pytest.raises(NotFoundError, match="no such blob"):
+            await w.send(blob_id)
+        w.objects.is_down = False
+        await anyio.sleep(KEEP_S)
+        assert not w.objects.objects
+        store: Any = w.server.store
+        assert await store.upload(blob_id) is None
+
+
+async def test_a_link_ends() -> None:
+    async with world(link_s=60) as w:
+        blob_id = await w.upload()
+        await w.send(blob_id)
+        url = await w.link(blob_id)
+        await anyio.sleep(59)
+        assert (await w.request("GET", url)).status == 200
+        await anyio.sleep(2)
+        assert (await w.request("GET", url)).status == 403
+
+
+async def test_links_of_another_key_do_not_hold() -> None:
+    async with world(link_key="a key of sixteen letters") as w:
+        blob_id = await w.upload()
+        await w.send(blob_id)
+        url = await w.link(blob_id)
+        assert (await w.request("GET", url)).status == 200
+        assert w.server.blobs is not None
+        w.server.blobs.config = BlobConfig(link_key="another key of sixteen")
+        w.server.blobs.start(b"")
+        assert (await w.request("GET", url)).status == 403
+
+
+async def test_an_erased_user_leaves_no_files() -> None:
+    async with world() as w:
+        await w.send(await w.upload(key="1"))
+        await w.upload(key="2")
+        await w.server.erase_user("ann", bodies="erase")
+        await anyio.sleep(800)
+        assert not w.objects.objects
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"size_max": 0},
+        {"size_max": SIZE_MAX + 1},
+        {"size_max": 1.5},
+        {"quota_bytes": 2**60},
+        {"link_s": 0},
+        {"link_s": 90_000},
+        {"keep_s": 1},
+        {"link_key": "short"},
+        {"link_key": 5},
+        {"transfers_max": True},
+    ],
+)
+def test_wrong_settings_are_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        BlobConfig(**config)
