@@ -6,6 +6,7 @@ its handler has returned, unless the app was killed at that very moment.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from chatkit.client.events import Delivery, EpochChanged
@@ -33,9 +34,18 @@ class Bot:
         rng: Says when its handler crashes.
         crash_share: Part of the entries at which it does.
         alarm: Told what must never happen.
+        concurrency: Entries that it handles at once, each of another conversation.
     """
 
-    def __init__(self, name: str, rng: Stream, crash_share: float, alarm: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        rng: Stream,
+        crash_share: float,
+        alarm: Callable[[str], None],
+        concurrency: int = 1,
+    ) -> None:
+        self.concurrency = concurrency
         self._name = name
         self._rng = rng
         self._crash_share = crash_share
@@ -43,12 +53,12 @@ class Bot:
         self._handled: set[Key] = set()
         self._last_seqs: dict[str, int] = {}
         self._attempts: dict[Key, int] = {}
-        self._last: Key | None = None
-        self._maybe_again: Key | None = None
+        self._last: deque[Key] = deque(maxlen=concurrency)
+        self._maybe_again: set[Key] = set()
 
     def started(self) -> None:
-        """The app runs (again): it may have been killed just as its last handler had returned."""
-        self._maybe_again = self._last
+        """The app runs (again): it may have been killed just as its last handlers had returned."""
+        self._maybe_again = set(self._last)
 
     def handle(self, delivery: Delivery) -> bool:
         """Take a delivery. Returns whether it is new; raises HandlerCrashError now and then."""
@@ -65,7 +75,7 @@ class Bot:
         is_new = key not in self._handled
         self._handled.add(key)
         self._last_seqs[key[0]] = max(delivery.seq, self._last_seqs.get(key[0], 0))
-        self._last = key
+        self._last.append(key)
         return is_new
 
     def has_handled(self, user_id: str, store: LocalStore, conversation_id: str) -> bool:
@@ -80,7 +90,7 @@ class Bot:
         return all((conversation_id, it.seq) in self._handled for it in others)
 
     def _check(self, key: Key, attempt: int) -> None:
-        if key in self._handled and key != self._maybe_again:
+        if key in self._handled and key not in self._maybe_again:
             self._alarm(f"S26 {self._name} was given {key} again, which it had taken")
         if key not in self._handled and key[1] < self._last_seqs.get(key[0], 0):
             self._alarm(f"S26 {self._name} was given {key} after seq {self._last_seqs[key[0]]}")

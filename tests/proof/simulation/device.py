@@ -247,7 +247,7 @@ class Device:
         if self._bot is not None:
             self._bot.started()
             with suppress(HandlerCrashError):
-                await client.consume(self._handle)
+                await client.consume(self._handle, concurrency=self._bot.concurrency)
             return
         async for event in client.events():
             self._history.app_event(self.user_id, self.device_id, self.incarnation, event)

@@ -227,7 +227,8 @@ class World:
         rng = self.rng.stream(f"{name} bot")
         if rng.random() >= self.plan.bots_share:
             return None
-        return Bot(name, rng, self.plan.handler_crash_share, self.alarms.append)
+        concurrency = self.rng.stream(f"{name} concurrency").choice((1, 3, 8))
+        return Bot(name, rng, self.plan.handler_crash_share, self.alarms.append, concurrency)
 
     def _route(self) -> str | None:
         running = [node.name for node in self.nodes if node.server is not None]

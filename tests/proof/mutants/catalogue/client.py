@@ -291,4 +291,18 @@ MUTANTS = (
         (Edit(BACKLOG, " or record.taken_seq < record.prefix:\n", ":\n"),),
         ("alarm", "L1"),
     ),
+    Mutant(
+        "busy-conversation-goes-on",
+        "Each handler that is free takes the next entry, whose it may be.",
+        (
+            Edit(
+                DELIVERIES,
+                "            conversation_id in self._busy\n"
+                "            or conversation_id in self._cursors.handed_out\n"
+                "            or self._backlog.holds(conversation_id)\n",
+                "            self._backlog.holds(conversation_id)\n",
+            ),
+        ),
+        ("alarm", "S10"),
+    ),
 )
