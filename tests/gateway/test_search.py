@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from chatkit import (
     BadRequestError,
     ChatApi,
+    ChatClient,
     ChatServer,
     ConfigurationError,
     ForbiddenError,
@@ -32,6 +33,8 @@ from chatkit.storage.base import Store
 from chatkit.storage.memory import MemoryStore
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.types import Identity
+
+from .test_mounting import running
 
 SOON_S = 20.0
 
@@ -282,6 +285,22 @@ async def test_archived_messages_are_found_with_their_words(tmp_path: Path) -> N
         assert (await it.server.store.entries("g-1", 1, 1))[0].payload == b""
 
         assert await texts(await it.api("ben"), "word") == ["a newer word", "an old word"]
+
+
+async def test_a_client_asks_over_http_beside_its_socket() -> None:
+    config = ServerConfig(search=True)
+    server = ChatServer(store=MemoryStore(ids=SystemIds()), authenticate=by_name, config=config)
+    async with running(asgi_app(server)) as port:
+        await server.create_conversation("GROUP", "ann", ["ben"], conversation_id="g-1")
+        async with ChatClient(f"http://127.0.0.1:{port}", token="ann", device_id="phone") as ann:
+            sent = await ann.send("g-1", "where is the parcel")
+            page = await ann.search("parcel", conversation_id="g-1", limit=5)
+
+            assert [it.message.message_id for it in page.hits] == [sent.message_id]
+            with pytest.raises(NotFoundError):
+                await ann.search("parcel", conversation_id="g-2")
+            with pytest.raises(BadRequestError, match="nothing to search for"):
+                await ann.search("...")
 
 
 async def test_the_request_is_described() -> None:

@@ -91,6 +91,40 @@ async def filled_again(store: SqliteStore) -> None:
         await index_all(store)
 
 
+async def test_words_leave_the_write_ahead_log_once_no_search_is_in_the_way(
+    store: SqliteStore, path: Path
+) -> None:
+    await filled(store, 3)
+    sent = await one(store, send("g", "ann", "k", SECRET), base.Appended)
+    await index_all(store)
+    assert store.search._writer is not None
+    store.search._writer.execute("PRAGMA busy_timeout = 1")
+    searching = open_sqlite(str(path.with_name("chat.db-search")), read_only=True)
+    searching.begin()
+    searching.execute("SELECT 1 FROM search_entry")
+    await do(store, recall(sent.entry.message_id, "ann"))
+    for _ in range(10):
+        assert await store.search.follow() == 1
+    assert holders(path, SECRET)
+    searching.rollback()
+    searching.close()
+    await index_all(store)
+
+    assert holders(path, SECRET) == []
+
+
+async def test_words_leave_while_more_and_more_is_written(store: SqliteStore, path: Path) -> None:
+    await filled(store, 3)
+    sent = await one(store, send("g", "ann", "k", SECRET), base.Appended)
+    await index_all(store)
+    await do(store, recall(sent.entry.message_id, "ann"))
+    for n in range(20):
+        await do(store, send("g", "ann", f"more{n}", "message"))
+        assert await store.search.follow() > 0
+
+    assert holders(path, SECRET) == []
+
+
 async def test_the_words_of_what_expired_leave_the_index(store: SqliteStore, path: Path) -> None:
     await do(
         store, group("g", "ann"), send("g", "ann", "k", f"this is {SECRET}"), send("g", "ann", "k2", "x")

@@ -37,7 +37,7 @@ _READERS: Final = 2
 """Searches at the same time; the log's own readers are not theirs."""
 
 SWEEP_AFTER: Final = 300
-"""Steps with nothing to do, a minute of them, after which it is looked for what has expired."""
+"""Steps, a minute of them while nothing is written, after which it is looked for what has expired."""
 
 _WAITING_MAX: Final = 64
 """Searches that wait for one of them; further ones are refused."""
@@ -67,7 +67,7 @@ class SqliteSearch:
         self._state = IndexState(b"", 0, 0, 0, 0)
         self._is_damaged = False
         self._merged = 0  # of `taken_out`, by the merge that goes on
-        self._floors_after, self._idle = 0, SWEEP_AFTER
+        self._floors_after, self._steps = 0, SWEEP_AFTER
 
     async def open(self) -> None:
         """Have an index of this log as it is."""
@@ -83,7 +83,7 @@ class SqliteSearch:
             await self._run(self._write_limit, self._remove)
 
     async def follow(self) -> int:
-        """Take up the next rows of the log; where there are none, let go what has expired, and merge."""
+        """Take up the next rows of the log, and do a part of what keeps words of what has gone from staying."""
         if self._is_damaged:
             await self._make_anew("it is damaged")
         log: LogState
@@ -94,8 +94,8 @@ class SqliteSearch:
             return 1
         if rows:
             await self._change(lambda it: search.take_up(it, rows))
-            return len(rows)
-        return await self._merge() if self._state.taken_out else await self._sweep()
+        swept = await self._merge() if self._state.taken_out else await self._sweep()
+        return len(rows) or swept
 
     async def is_behind(self) -> bool:
         """Whether the log has rows after the last one that was taken up."""
@@ -121,14 +121,14 @@ class SqliteSearch:
 
     async def _sweep(self) -> int:
         """Now and then let go what has expired, some conversations a step; each counts as an entry."""
-        if self._idle < SWEEP_AFTER:
-            self._idle += 1
+        if self._steps < SWEEP_AFTER:
+            self._steps += 1
             return 0
         floors, self._floors_after = await self._read(search.floors, self._floors_after)
         if floors:
             await self._change(lambda it: search.take_expired(it, floors))
         if self._floors_after == 0:
-            self._idle = 0
+            self._steps = 0
         return 1
 
     async def _merge(self) -> int:
@@ -136,10 +136,10 @@ class SqliteSearch:
         begin = self._merged == 0
         if begin:
             self._merged = self._state.taken_out  # what is taken out from here on needs another merge
-        if await self._change(lambda it: search.merge(it, begin=begin)):
+        is_merged = await self._change(lambda it: search.merge(it, begin=begin))
+        if is_merged and await self._run(self._write_limit, self._checkpoint):
             merged, self._merged = self._merged, 0
             await self._change(lambda it: search.note_merged(it, merged))
-            await self._run(self._write_limit, self._checkpoint)
         return 1
 
     async def _change(self, work: Callable[[Connection], _Result]) -> _Result:
@@ -229,7 +229,7 @@ class SqliteSearch:
             state = self._connected(log)
         assert state is not None, "it is new"
         self._state, self._merged, self._is_damaged = state, 0, False
-        self._floors_after, self._idle = 0, SWEEP_AFTER
+        self._floors_after, self._steps = 0, SWEEP_AFTER
 
     def _connected(self, log: bytes) -> IndexState | None:
         """Open the connections; None if the file is no index of this version."""
@@ -251,9 +251,10 @@ class SqliteSearch:
         ]
         return state
 
-    def _checkpoint(self) -> None:
-        """Bring everything into the file, and leave nothing in its write-ahead log."""
-        self._open_writer().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def _checkpoint(self) -> bool:
+        """Bring everything into the file, and leave nothing in its write-ahead log; false if a search is in the way."""
+        ((is_busy, _, _),) = self._open_writer().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return not is_busy
 
     def _close(self) -> None:
         for connection in (*self._readers, self._writer):
