@@ -47,6 +47,17 @@ class StoreDump(msgspec.Struct):
     chains: list[str] = []
 
 
+class ListedRow(msgspec.Struct, frozen=True):
+    """One row of a device's list of conversations: as `ConversationSummary`, and where what it holds begins."""
+
+    conversation_id: str
+    head_seq: int
+    read_seq: int
+    unread: int
+    last_seq: int
+    floor_seq: int
+
+
 class DeviceDump(msgspec.Struct):
     """What one device holds at the end.
 
@@ -56,6 +67,7 @@ class DeviceDump(msgspec.Struct):
         pending: clientMsgIds not yet answered, by order.
         crashed: Whether its app was ever killed (then it need not have been told everything).
         online: Whether it was connected at the end, and so must have everything.
+        listed: Its list of conversations, as its client shows it.
     """
 
     user_id: str
@@ -66,6 +78,7 @@ class DeviceDump(msgspec.Struct):
     pending: list[str]
     crashed: bool
     online: bool
+    listed: list[ListedRow] = []
 
 
 class Moderated(msgspec.Struct, frozen=True):

@@ -11,13 +11,14 @@ import msgspec
 from chatkit.client.outbox import READ_REF
 from chatkit.wire import events as ev
 
+from ..dumps import ListedRow
 from .gather import head_of
 from .index import Index
 from .log_view import LogView
 from .rising import Rising
 from .traffic import Arrived
 from .verdict import Breach, Findings
-from .words import of_call, of_event, of_log
+from .words import of_call, of_device, of_event, of_log
 
 UNREAD_MAX = 999
 
@@ -224,7 +225,8 @@ def _reads_refused_s(index: Index) -> dict[tuple[str, str, str], float]:
 def unread_counted(index: Index) -> Findings:
     """A list counts what it must: others' visible messages between cursor and head, but for the recalled ones.
 
-    Judged by the answers of `list` calls, whose rows have a head, or its fields, and `unread`.
+    Judged by the answers of `list` calls, whose rows have a head, or its fields, and `unread`; and at rest by what
+    connected devices show of logs that they hold, whose last message is the newest one, too.
     """
     for call in index.answered("list"):
         for row in call.answer["items"]:
@@ -234,6 +236,33 @@ def unread_counted(index: Index) -> Findings:
                 count = _unread(log, call.user_id, head.read_seq, head.head_seq)
                 why = f"{row.unread} unread in ({head.read_seq}, {head.head_seq}], and there are {count}"
                 yield of_call(call, None if row.unread == count else why, log.name, head.head_seq)
+    for dump in index.history.devices if index.quiescent else ():
+        for shown in dump.listed if dump.online else ():
+            log = index.logs.get(shown.conversation_id)
+            if log is not None and not log.restored and log.current_stay(dump.user_id) is not None:
+                yield of_device(
+                    dump.user_id, dump.device_id, log, shown.head_seq, _shown(log, dump.user_id, shown)
+                )
+
+
+def _shown(log: LogView, user_id: str, row: ListedRow) -> str | None:
+    """What is wrong with a row of a device's list."""
+    if row.head_seq != log.head_seq:
+        return f"its list says that the head is {row.head_seq}"
+    count = _unread(log, user_id, row.read_seq, row.head_seq)
+    if row.floor_seq <= row.read_seq and row.unread != count:
+        return f"its list says {row.unread} unread after {row.read_seq}, and there are {count}"
+    messages = [
+        seq for seq in log.visible_seqs(user_id, row.floor_seq, row.head_seq) if _is_message(log, seq)
+    ]
+    if messages and row.last_seq != messages[-1]:
+        return f"its list shows seq {row.last_seq} as the last message, and that is {messages[-1]}"
+    return None
+
+
+def _is_message(log: LogView, seq: int) -> bool:
+    row = log.rows.get(seq)
+    return row is not None and row.client_msg_id is not None and seq not in log.said
 
 
 def _unread(log: LogView, user_id: str, read_seq: int, head_seq: int) -> int:
@@ -242,6 +271,5 @@ def _unread(log: LogView, user_id: str, read_seq: int, head_seq: int) -> int:
     for seq in log.visible_seqs(user_id, read_seq, head_seq):
         row, recall = log.rows.get(seq), log.recalls.get(seq)
         recalled = recall is not None and recall.seq <= head_seq
-        is_message = row is not None and row.client_msg_id is not None and seq not in log.said
-        count += is_message and row is not None and row.sender_id != user_id and not recalled
+        count += row is not None and _is_message(log, seq) and row.sender_id != user_id and not recalled
     return min(count, UNREAD_MAX)

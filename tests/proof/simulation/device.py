@@ -36,7 +36,7 @@ from chatkit.testing.rng import Stream
 from chatkit.transport.base import Connector, TransportClosedError
 from chatkit.wire import events as ev
 
-from ..dumps import CompleteHistory, DeviceDump, dump_device
+from ..dumps import CompleteHistory, DeviceDump, ListedRow, dump_device
 from .bot import Bot, HandlerCrashError
 from .watch import Effects, WatchedLocalStore
 
@@ -222,11 +222,23 @@ class Device:
             return True
         return self._bot.has_handled(self.user_id, self.local, conversation_id)
 
-    def dump(self) -> DeviceDump:
-        """What its app holds; it must be running."""
+    async def dump(self) -> DeviceDump:
+        """What its app holds and shows; it must be running."""
         assert self.client is not None
         assert self.local is not None
-        return dump_device(self.user_id, self.device_id, self.local, crashed=self.crashed, online=True)
+        dump = dump_device(self.user_id, self.device_id, self.local, crashed=self.crashed, online=True)
+        dump.listed = [
+            ListedRow(
+                it.conversation_id,
+                it.head_seq,
+                it.read_seq,
+                it.unread,
+                0 if it.last_message is None else it.last_message.seq,
+                dump.floors[it.conversation_id],
+            )
+            for it in await self.client.conversations(limit=len(dump.records) + 1, fetch=False)
+        ]
+        return dump
 
     def _open(self) -> LocalStore:
         return self._memory if self._path is None else SqliteStore(str(self._path))

@@ -173,4 +173,4 @@ async def _missing(world: World, conversation_ids: Sequence[str]) -> str | None:
 async def _dump(world: World, workload: Workload) -> None:
     world.history.store = await dump_store(world.storage.store, sorted(workload.known))
     for device in world.devices:
-        world.history.devices.append(device.dump())
+        world.history.devices.append(await device.dump())

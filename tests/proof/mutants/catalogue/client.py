@@ -7,6 +7,7 @@ from ..plant import Edit, Mutant
 BACKLOG = "chatkit.client.backlog"
 CONNECTION = "chatkit.client.connection"
 CONVERSATION = "chatkit.client.conversation"
+CONVERSATION_LIST = "chatkit.client.conversation_list"
 DELIVERIES = "chatkit.client.deliveries"
 EVENT_QUEUE = "chatkit.client.event_queue"
 HISTORY = "chatkit.client.history"
@@ -99,6 +100,30 @@ MUTANTS = (
             ),
         ),
         ("S11",),
+    ),
+    Mutant(
+        "list-counts-what-the-user-wrote",
+        "Unread is what lies above the read cursor.",
+        (
+            Edit(
+                CONVERSATION_LIST,
+                "self._store.unread(conversation.id, after_seq, self._conversations.user_id)",
+                'self._store.unread(conversation.id, after_seq, "")',
+            ),
+        ),
+        ("S16",),
+    ),
+    Mutant(
+        "list-shows-an-older-message",
+        "A page is in the order of the log.",
+        (
+            Edit(
+                CONVERSATION_LIST,
+                "            for message in reversed(found):\n",
+                "            for message in found:\n",
+            ),
+        ),
+        ("S16",),
     ),
     Mutant(
         "recall-missed-while-away",
