@@ -54,13 +54,13 @@ def an_import(rng: random.Random, tables: MemoryState, at_ms: int) -> c.ImportEn
     name = rng.choice("ggghis")
     heads = {it.conversation_id: it.head_seq for it in tables.by_key.values()}
     head = heads.get(name, 0)
-    after = head if rng.random() < 0.9 else head + rng.choice([-1, 1])
+    after = rng.choice([head, head, None, head + 1])
     entries = tuple(entry(rng, head) for _ in range(rng.randrange(5)))
     entries = tuple(it for it in entries if name != "s" or it.kind != "MEMBER")
     users = tuple(rng.sample(USERS, 2))
     new = c.CreateConversation(name, "GROUP", users[0], users, "t", "e0", 9, 5, True)
     wanted = new if rng.random() < 0.8 else None
-    return c.ImportEntries(name, entries, after, rng.randrange(head + 1), at_ms, wanted, rng.random() < 0.3)
+    return c.ImportEntries(name, entries, after, at_ms, wanted, rng.random() < 0.3)
 
 
 def with_imports(history: list[list[c.Command]], rng: random.Random) -> tuple[list[c.Command], int]:

@@ -202,9 +202,9 @@ class Importer:
             _, target.head_seq = heads.get(target.conversation_id, ("", 0))
 
     def _command(self, target: _Target) -> ImportEntries:
-        head, now_ms = target.head_seq, self._ports.clock.now_ms()
-        entries, new = tuple(target.waiting), None if head else self._new(target.planned)
-        return ImportEntries(target.conversation_id, entries, head, head, now_ms, new, self._terms.unread)
+        entries, new = tuple(target.waiting), None if target.head_seq else self._new(target.planned)
+        now_ms = self._ports.clock.now_ms()
+        return ImportEntries(target.conversation_id, entries, None, now_ms, new, self._terms.unread)
 
     def _new(self, planned: PlannedConversation) -> CreateConversation:
         members = planned.members(self._terms.members_max)

@@ -132,7 +132,7 @@ class LogImporter:
         new = self._new(self._line, first) if first.seq == 1 else None
         rows = tuple([await self._row(it) for it in (entries[1:] if new else entries)])
         head, name = first.seq - 1, self._line.conversation_id
-        outcome = await self._commit(ImportEntries(name, rows, head, head, self._now_ms(), new))
+        outcome = await self._commit(ImportEntries(name, rows, head, self._now_ms(), new))
         assert isinstance(outcome, Imported), "it was asked for entries"
         if outcome.head_seq != entries[-1].seq:
             raise ImportFileError(

@@ -294,8 +294,8 @@ class ImportedEntry(msgspec.Struct, frozen=True, gc=False):
 class ImportEntries(msgspec.Struct, frozen=True, gc=False):
     """Append entries of another log to a conversation, all or none, and wake nobody.
 
-    One whose key is known is left out. Then whoever had everything up to `caught_up_seq` has everything: cursors of
-    members and devices from there on move to the head, so that nothing of it is pushed or missed. Who was behind stays
+    One whose key is known is left out. Then whoever had everything has everything: cursors of members and
+    devices that were at the head move to the new one, so that nothing of it is pushed or missed. Who was behind stays
     so. Audited is only that the conversation was made.
 
     Refusals: NotFoundError (there is no such conversation, and none is to be made), ConflictError (its head is not
@@ -305,8 +305,7 @@ class ImportEntries(msgspec.Struct, frozen=True, gc=False):
     goes more than `MEMBERSHIPS_MAX` times).
 
     Attributes:
-        after_seq: The head that the conversation must have; 0: it is made from `new`.
-        caught_up_seq: From where on a cursor counts as caught up; the head that the import began at, at least.
+        after_seq: The head that the conversation must have, 0 where it is to be made; None: whichever it has.
         new: What is made if there is no such conversation; its `at_ms` is the time of its first entry. No blocks are
             asked for.
         unread: Whether the read cursors stay where they are.
@@ -315,8 +314,7 @@ class ImportEntries(msgspec.Struct, frozen=True, gc=False):
 
     conversation_id: str
     entries: tuple[ImportedEntry, ...]
-    after_seq: int
-    caught_up_seq: int
+    after_seq: int | None
     at_ms: int
     new: CreateConversation | None = None
     unread: bool = False

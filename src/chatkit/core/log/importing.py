@@ -63,12 +63,14 @@ def keys_after_import(state: State, command: ImportEntries, more: Keys) -> None:
 
 def import_entries(state: State, command: ImportEntries) -> Imported:
     """Append what is new of these entries, and move the cursors of who had everything."""
+    is_new = state.conversations[command.conversation_id] is None
     conversation = _found_or_made(state, command)
     first_seq = conversation.head_seq + 1
+    caught_up_seq = 0 if is_new else conversation.head_seq
     known = changed = 0
     for entry in command.entries:
         if entry.kind == "MEMBER":
-            _change_members(state, conversation, entry, command)
+            _change_members(state, conversation, entry, caught_up_seq, command)
         elif entry.kind == "RECALL":
             _recall(state, conversation, entry)
         else:
@@ -80,7 +82,7 @@ def import_entries(state: State, command: ImportEntries) -> Imported:
                 changed += row.payload_mac != entry.payload_mac
     if conversation.head_seq >= first_seq:
         conversation.grown_ms = command.at_ms  # workers wait from now on, and not from years ago
-    _keep_caught_up(state, conversation, command)
+    _keep_caught_up(state, conversation, caught_up_seq, command)
     added = conversation.head_seq + 1 - first_seq
     return Imported(command.conversation_id, conversation.head_seq, added, known, changed)
 
@@ -90,7 +92,7 @@ def _found_or_made(state: State, command: ImportEntries) -> ConversationState:
     conversation = state.conversations[command.conversation_id]
     if conversation is None and command.new is None:
         raise rules.not_found()
-    if command.after_seq != (0 if conversation is None else conversation.head_seq):
+    if command.after_seq not in {None, 0 if conversation is None else conversation.head_seq}:
         raise ConflictError("the conversation has another head: somebody else wrote to it")
     _check_named(state, conversation, command)
     _check_members(state, conversation, command)
@@ -181,7 +183,11 @@ def _append(state: State, conversation: ConversationState, entry: ImportedEntry)
 
 
 def _change_members(
-    state: State, conversation: ConversationState, entry: ImportedEntry, command: ImportEntries
+    state: State,
+    conversation: ConversationState,
+    entry: ImportedEntry,
+    caught_up_seq: int,
+    command: ImportEntries,
 ) -> None:
     """A MEMBER entry, and what it says; nothing where it is so already."""
     memberships = [state.membership(conversation, user_id) for user_id in sorted(set(entry.user_ids))]
@@ -191,7 +197,7 @@ def _change_members(
         return
     if not is_joining:  # else what they had before they went would be missing when they come back
         for membership in moved:
-            _catch_up(membership, conversation.head_seq, command)
+            _catch_up(membership, caught_up_seq, command)
     payload = rules.member_payload(entry.op, [it.user_id for it in moved])
     made = add_entry(state, conversation, "MEMBER", entry.sender_id, payload, entry.at_ms)
     for membership in moved:
@@ -230,16 +236,18 @@ def _recall(state: State, conversation: ConversationState, entry: ImportedEntry)
     blobs.drop(state, row, edits)
 
 
-def _keep_caught_up(state: State, conversation: ConversationState, command: ImportEntries) -> None:
+def _keep_caught_up(
+    state: State, conversation: ConversationState, caught_up_seq: int, command: ImportEntries
+) -> None:
     """Whoever had everything has everything still."""
     for user_id in sorted(state.member_ids[conversation.key]):
-        _catch_up(state.membership(conversation, user_id), conversation.head_seq, command)
+        _catch_up(state.membership(conversation, user_id), caught_up_seq, command)
     conversation.may_close = True
 
 
-def _catch_up(membership: MembershipState, head: int, command: ImportEntries) -> None:
+def _catch_up(membership: MembershipState, from_seq: int, command: ImportEntries) -> None:
     """Move those of a member's cursors to the head that were at the end before the import."""
-    from_seq, cursors = command.caught_up_seq, membership.cursors
+    head, cursors = membership.conversation.head_seq, membership.cursors
     assert cursors is not None, "every member has cursors"
     for device in membership.devices.values():
         if from_seq <= device.delivered_seq < head:

@@ -23,17 +23,13 @@ def change(op: str, sender: str, *users: str) -> base.ImportedEntry:
 
 
 def imported(
-    conversation_id: str,
-    *entries: base.ImportedEntry,
-    after: int = 0,
-    caught_up: int = 0,
-    unread: bool = False,
+    conversation_id: str, *entries: base.ImportedEntry, after: int | None = 0, unread: bool = False
 ) -> base.ImportEntries:
     """Into a group of ann and bob, which is made with the first of them."""
     new = base.CreateConversation(
         conversation_id, "GROUP", "ann", ("ann", "bob"), "Old", "e1", 100, OLD - 1, by_host=True
     )
-    return base.ImportEntries(conversation_id, entries, after, caught_up, NOW, new, unread)
+    return base.ImportEntries(conversation_id, entries, after, NOW, new, unread)
 
 
 class ImportContract:
@@ -57,7 +53,7 @@ class ImportContract:
 
     async def test_a_repeat_adds_nothing_and_tells_what_has_changed(self, store: base.Store) -> None:
         await do(store, imported("g", message("bob", "k1"), message("bob", "k2")))
-        again = imported("g", message("bob", "k1"), message("bob", "k2", words="other"), after=3, caught_up=3)
+        again = imported("g", message("bob", "k1"), message("bob", "k2", words="other"), after=3)
 
         assert await one(store, again, base.Imported) == base.Imported("g", 3, 0, 2, 1)
 
@@ -78,7 +74,7 @@ class ImportContract:
     async def test_who_was_behind_stays_behind(self, store: base.Store) -> None:
         await do(store, device("ann"), device("bob"), group("g", "ann", "bob"), send("g", "ann", "live"))
         await do(store, delivered("g", "ann", 2), read("g", "ann", 2))
-        await do(store, imported("g", message("zoe", "k1"), after=2, caught_up=2))
+        await do(store, imported("g", message("zoe", "k1"), after=2))
 
         (ann,) = await store.heads("ann", "phone")
         (bob,) = await store.heads("bob", "phone")
@@ -86,10 +82,20 @@ class ImportContract:
         assert (bob.delivered_seq, bob.read_seq) == (0, 0)
         assert [it.first_seq for it in await store.outbox(10)] == [1]
 
+    async def test_wherever_the_head_is(self, store: base.Store) -> None:
+        await do(
+            store, device("bob"), imported("g", message("ann", "k1"), after=None), send("g", "ann", "live")
+        )
+        await do(store, imported("g", message("ann", "k2"), after=None))
+
+        (head,) = await store.heads("bob", "phone")
+        assert (head.head_seq, head.delivered_seq, head.read_seq) == (4, 2, 2)
+        assert [it.first_seq for it in await store.outbox(10)] == [3]
+
     async def test_another_head_is_refused_and_nothing_changes(self, store: base.Store) -> None:
         await do(store, imported("g", message("ann", "k1")))
         before = await store.entries("g", 0, 10)
-        late = base.ImportEntries("h", (message("ann", "k1"),), 0, 0, NOW)
+        late = base.ImportEntries("h", (message("ann", "k1"),), 0, NOW)
         outcomes = await store.commit([imported("g", message("ann", "k2")), late])
 
         assert [type(it.error) for it in outcomes if isinstance(it, base.Refused)] == [
@@ -101,7 +107,7 @@ class ImportContract:
     async def test_members_who_came_and_went(self, store: base.Store) -> None:
         await do(store, imported("g", message("ann", "k1")))
         moves = [change("ADDED", "bob", "cat"), change("LEFT", "ann", "ann"), change("REMOVED", "cat", "bob")]
-        await do(store, imported("g", *moves, message("cat", "k2"), after=2, caught_up=2))
+        await do(store, imported("g", *moves, message("cat", "k2"), after=2))
 
         conversation = await store.conversation("g", "cat")
         assert (conversation.member_ids, conversation.head_seq) == (("cat",), 6)
@@ -111,7 +117,7 @@ class ImportContract:
     async def test_a_message_that_was_recalled_there(self, store: base.Store) -> None:
         await do(store, imported("g", message("bob", "k1")))
         gone = base.ImportedEntry("RECALL", "bob", OLD + 5, names_seq=2)
-        await do(store, imported("g", gone, after=2, caught_up=2))
+        await do(store, imported("g", gone, after=2))
         twice = await store.commit([imported("g", gone, after=3), imported("g", gone, gone, after=3)])
 
         entries = await store.entries("g", 1, 10)
@@ -121,9 +127,7 @@ class ImportContract:
 
     async def test_who_went_and_came_back_misses_nothing(self, store: base.Store) -> None:
         await do(store, device("bob"), imported("g", message("ann", "k1"), change("LEFT", "bob", "bob")))
-        await do(
-            store, imported("g", message("ann", "k2"), change("ADDED", "ann", "bob"), after=3, caught_up=3)
-        )
+        await do(store, imported("g", message("ann", "k2"), change("ADDED", "ann", "bob"), after=3))
 
         assert await store.outbox(10) == []
         (head,) = await store.heads("bob", "phone")
@@ -137,12 +141,12 @@ class ImportContract:
         react = base.ImportedEntry(
             "REACTION", "ann", OLD, b'{"type":"REACTION"}', "k5", b"", names_seq=2, reaction="+"
         )
-        await do(store, imported("g", edit, gone, react, after=3, caught_up=3))
+        await do(store, imported("g", edit, gone, react, after=3))
         recalled = base.ImportedEntry("RECALL", "bob", OLD, names_seq=3)
-        await do(store, imported("g", recalled, after=6, caught_up=6))
+        await do(store, imported("g", recalled, after=6))
         foreign = base.ImportedEntry("EDIT", "ann", OLD, new, "k6", b"mac", names_seq=2)
         late = base.ImportedEntry("REACTION", "ann", OLD, b"", "k7", b"", names_seq=3, reaction="+")
-        refused = await store.commit([imported("g", it, after=7, caught_up=7) for it in (foreign, late)])
+        refused = await store.commit([imported("g", it, after=7) for it in (foreign, late)])
 
         assert [type(it.error) for it in refused if isinstance(it, base.Refused)] == [BadRequestError] * 2
         page = (await store.page("g", "ann", 0, 10, 100_000)).entries
