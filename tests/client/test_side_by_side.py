@@ -180,6 +180,28 @@ async def test_after_an_error_the_others_are_cancelled_and_all_that_was_in_hand_
     assert [again.of(id_) for id_ in IDS] == [[1, 2]] * 3
 
 
+async def test_an_error_is_logged_where_it_cannot_be_raised(
+    server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two handlers fail together; then one fails as its caller is cancelled."""
+
+    async def fail(delivery: Delivery) -> None:
+        if delivery.repeats:
+            try:
+                await anyio.sleep(1)
+            finally:
+                raise CrashError(delivery.conversation_id)
+
+    async with client(server) as chat:
+        await fill(server, 1, ("c-1", "c-2"))
+        with pytest.raises(CrashError):
+            await chat.consume(fail, concurrency=2)
+        assert caplog.text.count("another handler failed, too") == 1
+        caplog.clear()
+        await consume(chat, fail, 0.5, concurrency=2)
+        assert caplog.text.count("another handler failed, too") == 2
+
+
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_an_error_may_be_answered_with_another_try_or_with_taking(
     server: FakeServer,

@@ -106,7 +106,7 @@ class Deliveries:
         self._queue.resume()
         try:
             if concurrency == 1:
-                await self._work(handler, on_error)
+                await self._work(handler, on_error, is_alone=True)
             else:
                 await self._work_side_by_side(handler, concurrency, on_error)
         finally:
@@ -129,7 +129,7 @@ class Deliveries:
 
         async def work() -> None:
             try:
-                await self._work(handler, on_error)
+                await self._work(handler, on_error, is_alone=False)
             except Exception as error:
                 failures.append(error)
                 tasks.cancel_scope.cancel()
@@ -138,23 +138,25 @@ class Deliveries:
             async with anyio.create_task_group() as tasks:
                 for _ in range(concurrency):
                     tasks.start_soon(work)
+            first = failures.pop(0) if failures else None
         finally:
-            for error in failures[1:]:  # only one can be raised
+            for error in failures:  # only one can be raised, and none if the caller is cancelled
                 logger.error("another handler failed, too", exc_info=error)
-        if failures:
-            raise failures[0]
+        if first is not None:
+            raise first
 
-    async def _work(self, handler: Handler, on_error: ErrorHandler | None) -> None:
-        while True:
-            async with self._turn:
-                delivery = await self._next()
-            if delivery is None:
-                return
+    async def _work(self, handler: Handler, on_error: ErrorHandler | None, *, is_alone: bool) -> None:
+        while (delivery := await (self._next() if is_alone else self._next_in_turn())) is not None:
             try:
                 await self._hand_out(delivery, handler, on_error)
             finally:
                 self._busy.discard(delivery.conversation_id)
-                self._queue.release(delivery.conversation_id)
+                if not is_alone:
+                    self._queue.release(delivery.conversation_id)
+
+    async def _next_in_turn(self) -> Delivery | None:
+        async with self._turn:
+            return await self._next()
 
     async def _hand_out(self, delivery: Delivery, handler: Handler, on_error: ErrorHandler | None) -> None:
         if not delivery.repeats:
@@ -196,6 +198,8 @@ class Deliveries:
     def _handed_out_before(self) -> Delivery | None:
         """What was handed out and not taken, if its conversation is not busy."""
         handed_out = self._cursors.handed_out
+        if not handed_out:
+            return None
         return next((it for id_, it in handed_out.items() if id_ not in self._busy), None)
 
     async def _take(self) -> Delivery | None:
