@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -22,7 +23,7 @@ from chatkit import (
     ReceiptChanged,
 )
 from chatkit.client.events import CaughtUp, ChatEvent
-from chatkit.errors import ConnectionLostError
+from chatkit.errors import ConnectionLostError, ProtocolError
 from chatkit.wire import events as ev
 
 from .fake_server import FakeServer, Line, ack, client, head, new, recall, until
@@ -358,3 +359,65 @@ async def test_without_any_conversation_it_is_empty() -> None:
         await line.log_in()
         await until(chat, CaughtUp)
         assert await chat.conversations() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        row(10, read=11),
+        row(10, read=-1),
+        row(10, unread=-1),
+        row(10, last=11),
+        row(10, lastMessage=row(10, id_="c-2", last=3)["lastMessage"]),
+    ],
+)
+async def test_a_row_that_cannot_be_is_a_fault_of_the_server(wrong: dict[str, Any]) -> None:
+    server = FakeServer()
+    async with client(server) as chat:
+        await held(server, chat, heads=(listed(head(10, delivered=10)),))
+        Http(chat, ([wrong], None))
+        with pytest.raises(ProtocolError):
+            await chat.conversations()
+        assert [it.unread for it in await chat.conversations(fetch=False)] == [0]
+
+
+async def test_a_conversation_that_is_left_while_it_is_asked_for_is_passed_over() -> None:
+    server = FakeServer()
+    async with client(server) as chat:
+        line = await held(server, chat, heads=(listed(head(10, delivered=10)),))
+        http = Http(chat, ([row(10, unread=3)], None))
+
+        async def left() -> None:
+            line.push(ev.ConversationPush("c-1", "GROUP", "LEFT"))
+            await anyio.sleep(1)
+
+        http.meanwhile = left
+        assert await chat.conversations() == []
+
+
+async def test_pages_that_never_end_are_not_followed_for_ever() -> None:
+    server = FakeServer()
+    async with client(server) as chat:
+        await held(server, chat, heads=(listed(head(10, delivered=10)),))
+        http = Http(chat, ([], "9/c-9"))
+        assert len(await chat.conversations(limit=400)) == 1
+        assert len(http.requests) == 3
+
+
+async def test_a_long_list_lets_others_run() -> None:
+    server = FakeServer()
+    async with client(server) as chat:
+        await held(server, chat, heads=tuple(listed(head(0, id_=f"c-{n}")) for n in range(200)))
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await anyio.lowlevel.checkpoint()
+                turns += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            assert len(await chat.conversations(limit=200)) == 200
+            tasks.cancel_scope.cancel()
+        assert turns >= 3

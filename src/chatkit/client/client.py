@@ -776,6 +776,7 @@ class ChatClient:
         Raises:
             NotFoundError: Not a member.
             ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
+            UnavailableError: It holds, and the local store cannot note it for now; a retry is safe.
         """
         with self._asking() as api:
             await api.mute(conversation_id, until)
@@ -787,6 +788,7 @@ class ChatClient:
         Raises:
             NotFoundError: Not a member.
             ConnectionLostError, DeadlineExceededError: The server cannot be reached; a retry is safe.
+            UnavailableError: It holds, and the local store cannot note it for now; a retry is safe.
         """
         with self._asking() as api:
             await api.unmute(conversation_id)
@@ -815,7 +817,7 @@ class ChatClient:
         From the first call on `ConversationListChanged` says when to ask again.
 
         Args:
-            limit: At most so many. The event loop stands still for about 0.1 ms for each.
+            limit: At most so many; each takes about 0.1 ms.
             fetch: False: ask nobody.
 
         Raises:
@@ -833,7 +835,8 @@ class ChatClient:
             if runtime.list.lacks(runtime.list.newest(limit)):
                 with self._asking() as api:
                     await runtime.list.complete(limit, api._recent_rows)
-        return [runtime.list.summary(it) for it in runtime.list.newest(limit)]
+        with runtime.call(math.inf):  # no row is read once the client is closed
+            return await runtime.list.summaries(limit)
 
     async def members(
         self, conversation_id: str, *, cursor: str | None = None, limit: int = 50

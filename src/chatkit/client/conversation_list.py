@@ -12,11 +12,12 @@ import heapq
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
+import anyio.lowlevel
 from msgspec import UNSET
 
 from ..core.log.reads import PREVIEW_ENTRIES_MAX, UNREAD_MAX
 from ..core.marks import marked
-from ..errors import NotFoundError
+from ..errors import ProtocolError
 from ..ports import Clock
 from ..types import ConversationSummary, Message
 from ..wire import http as wire
@@ -33,6 +34,9 @@ Ask = Callable[[str | None, int], Awaitable[wire.ConversationsResult]]
 """Asks the server for a page by activity: after a cursor, at most so many."""
 
 _SCAN: Final = 20
+
+_ROWS_PER_TURN: Final = 50
+"""After so many rows the event loop gets its turn."""
 
 
 class ConversationList:
@@ -68,6 +72,15 @@ class ConversationList:
     def lacks(self, conversations: Sequence[Conversation]) -> bool:
         """Whether the server has to be asked for what a list shows of these."""
         return any(self._lacks(it) for it in conversations)
+
+    async def summaries(self, limit: int) -> list[ConversationSummary]:
+        """What a list shows, as far as it is known here. Lets others run now and then, however long it is."""
+        found = []
+        for conversation in self.newest(limit):
+            found.append(self.summary(conversation))
+            if len(found) % _ROWS_PER_TURN == 0:
+                await anyio.lowlevel.checkpoint()
+        return found
 
     def summary(self, conversation: Conversation) -> ConversationSummary:
         """What a list shows of one, as far as it is known here."""
@@ -113,13 +126,21 @@ class ConversationList:
     def _is_current(self, row: wire.ConversationRow, asked: Mapping[str, int]) -> bool:
         """Whether a row was asked for, and nothing came meanwhile that it may not know of."""
         conversation = self._conversations.get(row.conversation_id)
-        if conversation is None or conversation.renewal is not None or conversation.epoch != row.epoch:
+        if conversation is None or conversation.left:
+            return False
+        if conversation.renewal is not None or conversation.epoch != row.epoch:
             return False  # what leads there is on its way, over the connection
         return asked.get(conversation.id) == conversation.news_count
 
     def _take(self, row: wire.ConversationRow) -> Conversation:
-        conversation = self.one(row.conversation_id)
+        """Take note of a row. Raises ProtocolError for one that cannot be."""
+        conversation = self._conversations.get(row.conversation_id)
+        assert conversation is not None, "it is current"
         last = None if row.last_message is UNSET else readable(JSON, row.last_message, row.head_seq)
+        if not 0 <= row.read_seq <= row.head_seq <= SEQ_MAX or row.unread < 0:
+            raise ProtocolError("a row of a list reads beyond the end of its log, or counts below 0")
+        if last is not None and (last.conversation_id != conversation.id or last.seq > row.head_seq):
+            raise ProtocolError("the last message of a list is not of its conversation")
         conversation.preview = Preview(row.head_seq, row.read_seq, row.unread, last)
         conversation.read_seq = max(conversation.read_seq, row.read_seq)
         conversation.listed(row.title, row.last_activity_ts, row.muted_until)
@@ -180,10 +201,3 @@ class ConversationList:
                 return None
             before_seq, left = found[0].seq, left - len(found)
         return None
-
-    def one(self, conversation_id: str) -> Conversation:
-        """A conversation of the list. Raises NotFoundError."""
-        conversation = self._conversations.get(conversation_id)
-        if conversation is None or conversation.left:
-            raise NotFoundError("no such conversation")
-        return conversation
