@@ -19,7 +19,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..core.media_types import SHOWN
 from ..errors import BadRequestError, InternalError, NotFoundError, RefusedError, UnavailableError
-from ..server.blobs.service import Blobs, LinkGiven
+from ..server.blobs.links import Direction, Link
+from ..server.blobs.service import Blobs
 from ..server.committer import NOT_RUNNING
 from ..server.server import ChatServer
 from ..storage.base import BlobRow
@@ -29,6 +30,7 @@ from .call import Call, checked
 from .openapi import Operation
 from .problems import problem
 from .responder import json_response
+from .strangers import reader_of
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class BlobsApi:
 
     def operations(self) -> list[Operation]:
         """What there is."""
-        content, link = "/v1/blobs/{blob_id}/content", ("user", "expires", "signature")
+        content, link = "/v1/blobs/{blob_id}/content", ("user", "bytes", "type", "expires", "signature")
         return [
             Operation("POST", "/v1/blobs", self._upload_link, wire.UploadResult, body=wire.BlobBody),
             Operation("GET", "/v1/blobs/{blob_id}", self._download_link, wire.BlobResult),
@@ -95,42 +97,46 @@ class BlobsApi:
         return json_response(wire.BlobResult(row.blob_id, row.mime, row.size, url, expires_ms))
 
     async def _upload(self, request: Request) -> Response:
-        return await self._by_link(request, self._receive)
+        return await self._by_link(request, "PUT", self._receive)
 
-    async def _receive(self, request: Request, given: LinkGiven) -> Response:
+    async def _receive(self, request: Request, link: Link) -> Response:
         offset = _number(request.headers.get(UPLOAD_OFFSET, "0"), "the header Upload-Offset")
         length = request.headers.get("content-length")
         expected = None if length is None else _number(length, "the header Content-Length")
-        row = await self._blobs.receive(_blob_id(request), given, offset, expected, request.stream())
+        row = await self._blobs.receive(link, offset, expected, request.stream())
         return json_response(_upload_result(row, row.size))
 
     async def _download(self, request: Request) -> Response:
-        return await self._by_link(request, self._send)
+        return await self._by_link(request, "GET", self._send)
 
-    async def _send(self, request: Request, given: LinkGiven) -> Response:
-        row = await self._blobs.find(_blob_id(request), given)
+    async def _send(self, request: Request, link: Link) -> Response:
+        row = await self._blobs.find(link)
         part = _range(request, row)
         first, last = part or (0, row.size - 1)
         if first > last:
             response = problem(BadRequestError("no byte of the file is in this range"), 416)
             response.headers["content-range"] = f"bytes */{row.size}"
             return response
-        return BlobResponse(self._blobs, given.user_id, row, first, last, is_part=part is not None)
+        return BlobResponse(self._blobs, link.user_id, row, first, last, is_part=part is not None)
 
     async def _by_link(
-        self, request: Request, handler: Callable[[Request, LinkGiven], Awaitable[Response]]
+        self,
+        request: Request,
+        direction: Direction,
+        handler: Callable[[Request, Link], Awaitable[Response]],
     ) -> Response:
-        """The answer to whoever holds a link, or the problem document of what was raised."""
+        """The answer to whoever holds a link, or the problem document of what was raised.
+
+        Its signature is the login: until it was looked at, nothing is read for whoever asks.
+        """
         try:
             if not self._server.running:
                 raise UnavailableError(NOT_RUNNING)
-            query = request.query_params
-            given = LinkGiven(
-                checked(query.get("user", ""), ev.Id),
-                _number(query.get("expires", ""), "`expires`"),
-                query.get("signature", ""),
-            )
-            return await handler(request, given)
+            link = _link(request, direction)
+            self._blobs.check(link, request.query_params.get("signature", ""))
+            self._server.allowance.request(link.user_id)
+            reader_of(request.scope).logged_in()
+            return await handler(request, link)
         except RefusedError as error:
             response = problem(error)
         except ClientDisconnect:
@@ -219,6 +225,18 @@ async def _until_gone(receive: Receive, sending: anyio.CancelScope) -> None:
 
 def _upload_result(row: BlobRow, received_bytes: int) -> wire.UploadResult:
     return wire.UploadResult(row.blob_id, row.mime, row.size, "READY", received_bytes)
+
+
+def _link(request: Request, direction: Direction) -> Link:
+    query = request.query_params
+    return Link(
+        direction,
+        _blob_id(request),
+        checked(query.get("user", ""), ev.Id),
+        _number(query.get("bytes", ""), "`bytes`"),
+        checked(query.get("type", ""), wire.Mime),
+        _number(query.get("expires", ""), "`expires`"),
+    )
 
 
 def _blob_id(request: Request) -> str:

@@ -15,7 +15,10 @@ HEADERS_MAX = 100
 """Headers of a request."""
 
 CHUNKS_MAX = 1_024
-"""Chunks in which the body of a request may come."""
+"""Chunks in which the body of a request may come, and one more for each `CHUNK_BYTES_LEAST` of it: a file comes in many,
+and each that is read of a connection is one."""
+
+CHUNK_BYTES_LEAST = 256
 
 
 class Head(h11.Connection):
@@ -28,6 +31,7 @@ class Head(h11.Connection):
 
     refused: tuple[int, str] | None = None
     _chunks = 0
+    _body_bytes = 0
 
     def __init__(self, is_full: Callable[[], bool]) -> None:
         super().__init__(h11.SERVER, HEAD_BYTES_MAX)
@@ -38,12 +42,12 @@ class Head(h11.Connection):
         try:
             event = super().next_event()
             if isinstance(event, h11.Request):
-                self._chunks = 0
+                self._chunks = self._body_bytes = 0
                 _check_head(event)
                 if self.is_full():
                     raise h11.RemoteProtocolError("too many requests at the same time", 503)
             elif isinstance(event, h11.Data):
-                self._count_chunk()
+                self._count_chunk(len(event.data))
         except h11.RemoteProtocolError as error:
             self.refused = error.error_status_hint, str(error)
             error.__traceback__ = (
@@ -52,10 +56,11 @@ class Head(h11.Connection):
             raise
         return event
 
-    def _count_chunk(self) -> None:
+    def _count_chunk(self, size: int) -> None:
         self._chunks += 1
-        if self._chunks > CHUNKS_MAX:
-            raise h11.RemoteProtocolError(f"the body comes in more than {CHUNKS_MAX} chunks", 413)
+        self._body_bytes += size
+        if self._chunks > CHUNKS_MAX + self._body_bytes // CHUNK_BYTES_LEAST:
+            raise h11.RemoteProtocolError(f"the body comes in more than {CHUNKS_MAX} small chunks", 413)
 
 
 def _check_head(request: h11.Request) -> None:

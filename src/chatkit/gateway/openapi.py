@@ -21,6 +21,8 @@ _QUERY: dict[str, dict[str, Any]] = {
     "order": {"schema": {"type": "string", "enum": ["id", "activity"], "default": "id"}},
     "user": {"schema": {"type": "string"}},
     "expires": {"schema": {"type": "integer"}},
+    "bytes": {"schema": {"type": "integer"}},
+    "type": {"schema": {"type": "string"}},
     "signature": {"schema": {"type": "string"}},
     "conversation": {"schema": {"type": "string"}},
     "actor": {"schema": {"type": "string"}},

@@ -1,8 +1,8 @@
 """Links to a file: short-lived, signed, and of no use for anything else.
 
-A link names the file, the user it was given to, and its end. The signature covers these, whether it is to upload or to
-download by, and the file's size and type as they are in the log, so that a link to one file never becomes one to
-another. Nothing else in a URL gives a right.
+A link names the file with its size and type, the user it was given to, and its end. The signature covers these, and
+whether it is to upload or to download by. So whoever made one up is told so before anything is looked up; and nothing
+else in a URL gives a right.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import base64
 import hashlib
 import hmac
 from typing import Final, Literal
-from urllib.parse import quote
+from urllib.parse import urlencode
+
+import msgspec
 
 from ...errors import ForbiddenError
 from ...storage.base import BlobRow
@@ -19,6 +21,35 @@ from ...storage.base import BlobRow
 Direction = Literal["GET", "PUT"]
 
 _PURPOSE: Final = b"chatkit blob links 1"
+
+
+class Link(msgspec.Struct, frozen=True):
+    """What a link says, in the order of its query.
+
+    Attributes:
+        direction: Whether it is to download by or to upload.
+        blob_id: The file.
+        user_id: To whom it was given.
+        size: Of the file.
+        mime: Its type.
+        expires_ms: When the link ends.
+    """
+
+    direction: Direction
+    blob_id: str
+    user_id: str
+    size: int
+    mime: str
+    expires_ms: int
+
+    @property
+    def words(self) -> bytes:
+        """What is signed."""
+        return "\0".join(map(str, msgspec.structs.astuple(self))).encode()
+
+    def is_of(self, row: BlobRow) -> bool:
+        """Whether it is a link to this file."""
+        return (self.blob_id, self.size, self.mime) == (row.blob_id, row.size, row.mime)
 
 
 class Links:
@@ -31,23 +62,23 @@ class Links:
     def __init__(self, key: bytes) -> None:
         self._key = hmac.digest(key, _PURPOSE, hashlib.sha256)
 
-    def make(self, direction: Direction, row: BlobRow, user_id: str, expires_ms: int) -> str:
+    def make(self, link: Link) -> str:
         """The path and query of a link, from the root of the API."""
-        signature = self._sign(direction, row, user_id, expires_ms)
-        user = quote(user_id, safe="")
-        return f"/v1/blobs/{row.blob_id}/content?user={user}&expires={expires_ms}&signature={signature}"
+        query = {"user": link.user_id, "bytes": link.size, "type": link.mime, "expires": link.expires_ms}
+        return f"/v1/blobs/{link.blob_id}/content?{urlencode({**query, 'signature': self._sign(link)})}"
 
-    def check(
-        self, direction: Direction, row: BlobRow, user_id: str, expires_ms: int, signature: str, now_ms: int
-    ) -> None:
+    def check(self, link: Link, signature: str, now_ms: int) -> None:
         """Raises ForbiddenError for a link that was not made here, or has ended; ask for another one."""
-        expected = self._sign(direction, row, user_id, expires_ms)
-        if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogatepass")):
-            raise ForbiddenError("this link is not valid", reason="LINK")
-        if expires_ms <= now_ms:
+        if not hmac.compare_digest(self._sign(link).encode(), signature.encode("utf-8", "surrogatepass")):
+            raise refused_link()
+        if link.expires_ms <= now_ms:
             raise ForbiddenError("this link has ended; ask for another one", reason="LINK")
 
-    def _sign(self, direction: Direction, row: BlobRow, user_id: str, expires_ms: int) -> str:
-        words = (direction, row.blob_id, user_id, str(row.size), row.mime, str(expires_ms))
-        digest = hmac.digest(self._key, "\0".join(words).encode(), hashlib.sha256)
+    def _sign(self, link: Link) -> str:
+        digest = hmac.digest(self._key, link.words, hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def refused_link() -> ForbiddenError:
+    """The answer to a link that is none."""
+    return ForbiddenError("this link is not valid", reason="LINK")

@@ -15,7 +15,6 @@ from ...errors import (
     BadRequestError,
     ConfigurationError,
     ConflictError,
-    ForbiddenError,
     NotFoundError,
     TooLargeError,
 )
@@ -37,12 +36,12 @@ from ..proof import Proof
 from ..read_gate import ReadGate
 from .blob_bytes import PART_BYTES, BlobBytes, parts_of, received, refused_for_now
 from .config import BlobConfig
-from .links import Direction, Links
+from .links import Direction, Link, Links, refused_link
 from .transfers import Transfers
 
 logger = logging.getLogger(__name__)
 
-_DUE_PER_TURN: Final = 100
+_DUE_PER_TURN: Final = 25
 _HELD_MS: Final = 600_000
 
 
@@ -59,14 +58,6 @@ class Upload(msgspec.Struct, frozen=True):
     received_bytes: int
     url: str | None
     expires_ms: int
-
-
-class LinkGiven(msgspec.Struct, frozen=True):
-    """What came with a request by a link."""
-
-    user_id: str
-    expires_ms: int
-    signature: str
 
 
 class Blobs:
@@ -148,7 +139,20 @@ class Blobs:
 
     def _link(self, direction: Direction, row: BlobRow, user_id: str) -> tuple[str, int]:
         expires_ms = self._ports.clock.now_ms() + round(self.config.link_s * 1000)
-        return self._links.make(direction, row, user_id, expires_ms), expires_ms
+        link = Link(direction, row.blob_id, user_id, row.size, row.mime, expires_ms)
+        return self._links.make(link), expires_ms
+
+    def check(self, link: Link, signature: str) -> None:
+        """Whether a link was made here, and still holds; nothing is looked up. Raises ForbiddenError."""
+        self._links.check(link, signature, self._ports.clock.now_ms())
+        if self._is_banned(link.user_id):
+            raise refused_link()
+
+    async def _upload_of(self, link: Link) -> BlobRow:
+        row = await self._store.upload(link.blob_id)
+        if row is None or not link.is_of(row):
+            raise NotFoundError("this upload is gone; begin again", reason="BLOB")
+        return row
 
     async def _seen(self, user_id: str, blob_id: str) -> BlobRow:
         async with self._reads.turn(user_id):
@@ -160,7 +164,7 @@ class Blobs:
     # --- bytes ---
 
     async def receive(
-        self, blob_id: str, given: LinkGiven, offset: int, length: int | None, chunks: AsyncIterator[bytes]
+        self, link: Link, offset: int, length: int | None, chunks: AsyncIterator[bytes]
     ) -> BlobRow:
         """Take the bytes of a file from `offset` to its end. What was received as a whole stays as it is.
 
@@ -168,24 +172,19 @@ class Blobs:
         may go on there.
 
         Args:
-            blob_id: Which.
-            given: The link.
+            link: To what file; one that `check` let through.
             offset: Where they begin: a multiple of `PART_BYTES` before which all is there.
             length: How many the peer says will come, if it does.
             chunks: What comes.
 
         Raises:
-            ForbiddenError: The link does not hold; ask for another one.
             NotFoundError: It was removed meanwhile; begin again.
             BadRequestError: There are fewer or more bytes than were reserved, or they are of another type.
             ConflictError: The bytes before `offset` are not there; ask where to go on.
             UnavailableError: The peer was too slow, or there is no room for objects; a retry is safe.
             OverloadedError, RateLimitedError: Too many transfers; a retry is safe.
         """
-        row = await self._store.upload(blob_id)
-        if row is None:
-            raise ForbiddenError("this link is not valid", reason="LINK")
-        self._check("PUT", row, given)
+        row = await self._upload_of(link)
         if row.state == "READY":
             return row
         if row.state == "GOING":
@@ -199,8 +198,8 @@ class Blobs:
                     await self._take(row, digests, chunks)
             except TimeoutError:
                 raise refused_for_now("the upload is too slow; go on where it was cut off") from None
-        done = await self._engine.execute(FinishBlob(blob_id, b"".join(digests)), BlobReserved)
-        await self.bytes.delete(blob_id, done.row.parts)
+        done = await self._engine.execute(FinishBlob(row.blob_id, b"".join(digests)), BlobReserved)
+        await self.bytes.delete(row.blob_id, done.row.parts)
         return done.row
 
     async def _go_on(self, row: BlobRow, offset: int) -> list[bytes]:
@@ -244,24 +243,13 @@ class Blobs:
                     return chunk
         return None
 
-    async def find(self, blob_id: str, given: LinkGiven) -> BlobRow:
+    async def find(self, link: Link) -> BlobRow:
         """The file that a link is for, if its user still sees a message that names it.
 
         Raises:
-            ForbiddenError: The link does not hold; ask for another one.
             NotFoundError: Every message that named it was recalled, or the user left.
         """
-        row = await self._store.upload(blob_id)
-        if row is None:
-            raise ForbiddenError("this link is not valid", reason="LINK")
-        self._check("GET", row, given)
-        return await self._seen(given.user_id, blob_id)
-
-    def _check(self, direction: Direction, row: BlobRow, given: LinkGiven) -> None:
-        now_ms = self._ports.clock.now_ms()
-        self._links.check(direction, row, given.user_id, given.expires_ms, given.signature, now_ms)
-        if (direction == "PUT" and given.user_id != row.owner_id) or self._is_banned(given.user_id):
-            raise ForbiddenError("this link is not valid", reason="LINK")
+        return await self._seen(link.user_id, link.blob_id)
 
     # --- what nothing names ---
 
