@@ -15,8 +15,8 @@ HEADERS_MAX = 100
 """Headers of a request."""
 
 CHUNKS_MAX = 1_024
-"""Chunks in which the body of a request may come, and one more for each `CHUNK_BYTES_LEAST` of it: a file comes in many,
-and each that is read of a connection is one."""
+"""Chunks in which the body of a request may come, and one more for each `CHUNK_BYTES_LEAST` of it: what is read at once
+of a connection is one, and a file comes in many."""
 
 CHUNK_BYTES_LEAST = 256
 
