@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatkit._one_line import one_line
 from chatkit.cli.logging_setup import (
     REPEATS_MAX,
     REPEATS_S,
@@ -19,7 +20,6 @@ from chatkit.cli.logging_setup import (
     OneLineHandler,
     TextFormatter,
 )
-from chatkit.cli.one_line import one_line
 
 FORMATTERS: dict[str, Callable[[], logging.Formatter]] = {
     "text": TextFormatter,

@@ -18,7 +18,7 @@ from chatkit.storage.search import INDEX_MAX
 from chatkit.storage.sqlite import SqliteStore
 from chatkit.storage.sqlite import search as statements
 from chatkit.storage.sqlite.opening import APPLICATION_ID
-from chatkit.storage.sqlite.search_store import REST_STEPS, SWEEP_AFTER
+from chatkit.storage.sqlite.search_store import SWEEP_AFTER
 from chatkit.testing.contracts.storage_commands import NOW, do, group, one, recall, send
 from chatkit.testing.contracts.storage_search import found, index_all, search_all
 
@@ -109,23 +109,6 @@ async def test_words_leave_the_write_ahead_log_once_no_search_is_in_the_way(
     searching.rollback()
     searching.close()
     await index_all(store)
-
-    assert holders(path, SECRET) == []
-
-
-async def test_recalls_share_the_writing_of_the_index(store: SqliteStore, path: Path) -> None:
-    await filled(store, 3)
-    sent = [await one(store, send("g", "ann", f"s{n}", f"{SECRET}{n}"), base.Appended) for n in range(3)]
-    await index_all(store)
-    await do(store, recall(sent[0].entry.message_id, "ann"))
-    await index_all(store)
-    assert holders(path, f"{SECRET}0") == []
-    for it in sent[1:]:
-        await do(store, recall(it.entry.message_id, "ann"))
-        await store.search.follow()
-    assert holders(path, SECRET), "the index rests"
-    for _ in range(REST_STEPS * 3):
-        await store.search.follow()
 
     assert holders(path, SECRET) == []
 

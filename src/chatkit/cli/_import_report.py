@@ -6,10 +6,10 @@ from typing import Final
 
 import msgspec
 
+from .._one_line import one_line
 from ..importing._whole import whole
 from ..importing.importer import ImportTotals
 from ..importing.plan import Omission, Plan
-from .one_line import one_line
 from .utc import utc
 
 _SHOWN_MAX: Final = 20

@@ -13,6 +13,7 @@ import anyio
 import click
 import msgspec
 
+from .._one_line import one_line
 from ..assemble import open_archive, open_store
 from ..errors import ConfigurationError
 from ..ports import Ports
@@ -26,7 +27,6 @@ from .common import exit_codes
 from .configured import configuration, configured
 from .existing_log import existing_log
 from .logging_setup import LEVELS, set_up_logging
-from .one_line import one_line
 
 _storage = click.option(
     "--storage",

@@ -12,6 +12,7 @@ import anyio
 import click
 import msgspec
 
+from .._one_line import one_line
 from ..assemble import open_store
 from ..errors import ConfigurationError, UnavailableError
 from ..ports import SystemClock
@@ -23,7 +24,6 @@ from ..storage.verify_report import Finding, Report
 from ._progress import shown
 from .common import exit_codes
 from .configured import configured
-from .one_line import one_line
 from .utc import ms_of, utc
 
 _Result = TypeVar("_Result")

@@ -12,6 +12,7 @@ import click
 COMMANDS: Final = {
     "serve": "serve",
     "token": "token",
+    "chat": "chat",
     "demo": "demo",
     "verify": "verify",
     "audit": "audit",

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import click
 
+from .._one_line import one_line
 from ..errors import ChatkitError, ConfigurationError
-from .one_line import one_line
 
 SECRET_ENV = "CHATKIT_JWT_SECRET"  # noqa: S105 -- the name of a variable
 

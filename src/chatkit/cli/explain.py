@@ -8,6 +8,7 @@ import anyio
 import click
 import msgspec
 
+from .._one_line import one_line
 from ..assemble import open_store
 from ..core.log.explain import explain as account_of
 from ..errors import BadRequestError, ConfigurationError
@@ -17,7 +18,6 @@ from ..types import Explanation, Fact
 from ..wire.events import Id
 from .common import exit_codes
 from .configured import configured
-from .one_line import one_line
 from .utc import utc_to_ms
 
 _WHEN: Final = {"EXACT": "   ", "AT_LATEST": "by "}

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TextIO
 import click
 
 from .._log_repeats import RepeatFilter
-from .one_line import one_line
+from .._one_line import one_line
 from .utc import utc_to_ms
 
 LogFormat = Literal["text", "json"]

@@ -578,7 +578,12 @@ class ChatClient:
         return runtime.outbox.cancel(conversation_id, client_msg_id)
 
     async def history(
-        self, conversation_id: str, *, before_seq: int | None = None, limit: int = 50
+        self,
+        conversation_id: str,
+        *,
+        before_seq: int | None = None,
+        limit: int = 50,
+        fetch: bool = True,
     ) -> list[Message]:
         """The newest entries below `before_seq`, ascending: from the local store, completed from the server.
 
@@ -589,10 +594,12 @@ class ChatClient:
             conversation_id: Which one.
             before_seq: Where to end, not included; None for the newest.
             limit: At most so many, 1 to 200.
+            fetch: False: ask nobody; what this device does not hold is left out.
 
         Raises:
             BadRequestError: An argument is out of range.
-            NotFoundError: No such conversation, or no member of it.
+            NotFoundError: No such conversation, or no member of it; without `fetch` also one that this device has not
+                heard of yet.
             DeadlineExceededError: Older entries are needed and could not be fetched in time; a retry is safe.
             UnavailableError: The local store cannot keep them for now; a retry is safe.
         """
@@ -601,6 +608,9 @@ class ChatClient:
         check_limit(limit)
         if before_seq is not None:
             check_seq(before_seq)
+        check(fetch, bool, "fetch")
+        if not fetch:
+            return runtime.history.held(conversation_id, before_seq, limit)
         with runtime.call(self._config.request_timeout_s):
             return await runtime.history.read(conversation_id, before_seq, limit)
 

@@ -81,6 +81,19 @@ class History:
                 attempt += 1
                 await anyio.sleep(self._backoff.delay_s(attempt))
 
+    def held(self, conversation_id: str, before_seq: int | None, limit: int) -> list[Message]:
+        """What this device holds without a hole of the newest entries below `before_seq`, ascending; asks nobody.
+
+        Raises:
+            NotFoundError: This device knows of no such conversation.
+        """
+        conversation = self._conversations.get(conversation_id)
+        if conversation is None:
+            raise NotFoundError("no such conversation on this device")
+        end = min(_end(before_seq, conversation.timeline.head), conversation.timeline.prefix)
+        messages, _ = self._held(conversation, end, limit)
+        return self._blanked(conversation_id, conversation.timeline.epoch, messages)
+
     async def fetch(self, conversation_id: str, after_seq: int, end_seq: int) -> tuple[list[Message], int]:
         """The first entries of (after_seq, end_seq], as the log reads now, and up to where they are all; one page.
 
@@ -127,14 +140,18 @@ class History:
         return found[-limit:], end
 
     async def _up_to_prefix(self, conversation: Conversation, end: int, limit: int) -> list[Message]:
-        floor = self._store.floor(conversation.id)
-        found = self._store.messages(conversation.id, end + 1, limit)
-        held = [message for message in found if message.seq > floor]
+        held, floor = self._held(conversation, end, limit)
         if len(held) < limit and not conversation.left:
             window, bottom = partial(self._kept_window, conversation), conversation.first_seq - 1
             older, _ = await _downwards(window, bottom, min(floor, end), limit - len(held))
             held = older + held
         return held[-limit:]
+
+    def _held(self, conversation: Conversation, end: int, limit: int) -> tuple[list[Message], int]:
+        """The newest stored ones up to `end`, and below which seq this device holds no longer all."""
+        floor = self._store.floor(conversation.id)
+        found = self._store.messages(conversation.id, end + 1, limit)
+        return [message for message in found if message.seq > floor], floor
 
     async def _read_elsewhere(
         self, conversation_id: str, before_seq: int | None, limit: int

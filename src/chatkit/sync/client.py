@@ -245,13 +245,15 @@ class ChatClient(Blocking[module.ChatClient]):
         return self._run(self._made.cancel, conversation_id, client_msg_id)
 
     def history(
-        self, conversation_id: str, *, before_seq: int | None = None, limit: int = 50
+        self, conversation_id: str, *, before_seq: int | None = None, limit: int = 50, fetch: bool = True
     ) -> list[Message]:
         """The newest entries below `before_seq`, ascending: from the local store, completed from the server.
 
         As `history` of `chatkit.ChatClient`, which says more.
         """
-        return self._wait(self._made.history, conversation_id, before_seq=before_seq, limit=limit)
+        return self._wait(
+            self._made.history, conversation_id, before_seq=before_seq, limit=limit, fetch=fetch
+        )
 
     def mark_read(self, conversation_id: str, up_to_seq: int) -> None:
         """Everything up to here was read, by this user. Returns once it is kept locally; it is sent by itself.

@@ -168,12 +168,19 @@ class RecordingClient(ChatClient):
         )
 
     async def history(
-        self, conversation_id: str, *, before_seq: int | None = None, limit: int = 50
+        self,
+        conversation_id: str,
+        *,
+        before_seq: int | None = None,
+        limit: int = 50,
+        fetch: bool = True,
     ) -> list[Message]:
-        """As `ChatClient.history`."""
+        """As `ChatClient.history`. A look at what the device holds is no call to a server, and is not noted."""
+        if fetch is False:
+            return await super().history(conversation_id, before_seq=before_seq, limit=limit, fetch=False)
         return await self._recorder.call(
             "history",
-            super().history(conversation_id, before_seq=before_seq, limit=limit),
+            super().history(conversation_id, before_seq=before_seq, limit=limit, fetch=fetch),
             conversation_id=conversation_id,
             before_seq=before_seq,
             limit=limit,

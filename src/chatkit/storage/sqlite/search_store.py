@@ -36,9 +36,6 @@ Run = Callable[[anyio.CapacityLimiter, Callable[[], Any]], Awaitable[Any]]
 _READERS: Final = 2
 """Searches at the same time; the log's own readers are not theirs."""
 
-REST_STEPS: Final = 10
-"""Steps without merging for each of a merge, which writes all of the index: many recalls share one."""
-
 SWEEP_AFTER: Final = 300
 """Steps, a minute of them while nothing is written, after which it is looked for what has expired."""
 
@@ -70,7 +67,6 @@ class SqliteSearch:
         self._state = IndexState(b"", 0, 0, 0, 0)
         self._is_damaged = False
         self._merged = 0  # of `taken_out`, by the merge that goes on
-        self._merge_steps = self._rest = 0
         self._floors_after, self._steps = 0, SWEEP_AFTER
 
     async def open(self) -> None:
@@ -98,10 +94,8 @@ class SqliteSearch:
             return 1
         if rows:
             await self._change(lambda it: search.take_up(it, rows))
-        self._rest = max(0, self._rest - 1)
-        is_due = self._state.taken_out and not self._rest
-        done = await (self._merge() if is_due else self._sweep())
-        return len(rows) or done
+        swept = await self._merge() if self._state.taken_out else await self._sweep()
+        return len(rows) or swept
 
     async def is_behind(self) -> bool:
         """Whether the log has rows after the last one that was taken up."""
@@ -140,13 +134,11 @@ class SqliteSearch:
     async def _merge(self) -> int:
         """One step towards an index without words of what was taken out; counts as an entry."""
         begin = self._merged == 0
-        self._merge_steps = 1 if begin else self._merge_steps + 1
         if begin:
             self._merged = self._state.taken_out  # what is taken out from here on needs another merge
         is_merged = await self._change(lambda it: search.merge(it, begin=begin))
         if is_merged and await self._run(self._write_limit, self._checkpoint):
             merged, self._merged = self._merged, 0
-            self._rest = REST_STEPS * self._merge_steps
             await self._change(lambda it: search.note_merged(it, merged))
         return 1
 

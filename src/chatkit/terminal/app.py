@@ -1,0 +1,294 @@
+"""The app: what `ChatClient` holds, on a screen. It keeps nothing and decides nothing about messages.
+
+Whatever happens, what is shown is read again from the client's local store, by one task, at most every
+`REFRESH_WAIT_S`. Fetching the past fills that store and is the only thing that waits for the network.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import anyio
+from textual import on
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.events import AppFocus
+from textual.widgets import Footer, OptionList, Static
+from textual.widgets.option_list import Option
+
+from .._auto_reset_event import AutoResetEvent
+from .._one_line import one_line
+from ..client.client import ChatClient
+from ..client.events import CaughtUp, Connecting, ConversationListChanged, SendFailed
+from ..errors import ChatkitError, HeldError, SendOutcomeUnknownError
+from ..types import Message
+from .compose import Compose
+from .message_list import MessageList
+from .words import Row, brief, conversation_row, plain, rows_of, state_of
+
+REFRESH_WAIT_S: Final = 0.05
+CONVERSATIONS_MAX: Final = 200
+PAGE: Final = 50
+ENTRIES_MAX: Final = 1_000
+"""So many conversations are listed, so many entries are fetched at once, and so many of a conversation are shown."""
+
+_READ_MAX: Final = 200
+
+STYLE: Final = """
+#state { height: 1; padding: 0 1; background: $panel; }
+#conversations { width: 32; height: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
+#messages { height: 1fr; }
+#compose { height: auto; max-height: 6; }
+#conversations, #messages, #compose { border: round $foreground 30%; border-title-color: $text-muted; }
+#conversations:focus, #messages:focus, #compose:focus { border: round $accent; }
+#note { display: none; height: auto; max-height: 4; padding: 0 1; color: $text-warning; }
+"""
+
+
+class ChatApp(App[ChatkitError | None]):
+    """Conversations on the left, one of them on the right. Ends with the error that ended the client's events, or None.
+
+    Args:
+        client: Entered, in the loop that the app runs in; nobody else takes its events.
+        address: What is said of the server at the top; nothing secret.
+    """
+
+    CSS = STYLE
+    ENABLE_COMMAND_PALETTE = False
+    AUTO_FOCUS = "#conversations"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "app.focus_next", "Next pane"),
+        Binding("escape", "list", "Conversations"),
+        Binding("pageup", "older", "Older", priority=True),
+        Binding("pagedown", "newer", "Newer", priority=True),
+        Binding("ctrl+q", "quit", "Quit", priority=True),
+    ]
+
+    def __init__(self, client: ChatClient, address: str) -> None:
+        super().__init__()
+        self._client = client
+        self._address = Content(brief(address))
+        self._state = "connecting …"
+        self._open = ""
+        self._wanted = PAGE
+        self._is_whole = False
+        self._is_caught_up = False
+        self._held_count = 0
+        self._oldest_seq: int | None = None
+        self._fetching = ""
+        self._listed: list[Row] = []
+        self._changed = AutoResetEvent()
+        self._list_changed = AutoResetEvent()
+
+    def compose(self) -> ComposeResult:
+        """The panes."""
+        yield Static(id="state")
+        with Horizontal():
+            yield OptionList(id="conversations")
+            with Vertical():
+                yield MessageList(id="messages")
+                yield Static(id="note")
+                yield Compose(id="compose", disabled=True)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Begin to follow the client."""
+        self.query_one("#conversations").border_title = Content("Conversations")
+        self.run_worker(self._follow())
+        self.run_worker(self._refresh())
+        self.run_worker(self._complete_list())
+        self._changed.set()
+
+    # --- what the client says -------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        try:
+            async for event in self._client.events():
+                self._state = state_of(event) or self._state
+                match event:
+                    case Connecting():
+                        self._is_caught_up = False
+                    case CaughtUp():
+                        self._is_caught_up = True
+                        self._list_changed.set()
+                    case ConversationListChanged():
+                        self._list_changed.set()
+                    case SendFailed():
+                        self._say(f"not sent: {event.error}")
+                self._changed.set()
+        except ChatkitError as error:
+            self.exit(error)
+            return
+        if self._client.stopped is not None:
+            self._state = f"ended: {brief(str(self._client.stopped))}"
+            self._changed.set()
+
+    async def _refresh(self) -> None:
+        while True:
+            await self._changed.wait()
+            try:
+                await self._show()
+            except ChatkitError as error:
+                self._say(str(error))
+            await anyio.sleep(REFRESH_WAIT_S)
+
+    async def _show(self) -> None:
+        who = self._client.user_id or "…"
+        state = Content.assemble((who, "bold"), " at ", self._address, "  ", (self._state, "dim"))
+        self.query_one("#state", Static).update(state)
+        listed = await self._client.conversations(limit=CONVERSATIONS_MAX, fetch=False)
+        self._list([conversation_row(it, self._client.user_id) for it in listed])
+        title = next((it.title for it in listed if it.conversation_id == self._open), "")
+        self.query_one(MessageList).border_title = Content(brief(title) or one_line(self._open))
+        if self._open:
+            await self._show_open()
+
+    async def _complete_list(self) -> None:
+        """Fetch what this device lacks of the list, whenever that may be something."""
+        while True:
+            await self._list_changed.wait()
+            try:
+                await self._client.conversations(limit=CONVERSATIONS_MAX)
+            except ChatkitError as error:  # the next change of the list, or the next connection, tries again
+                self._say(str(error))
+            self._changed.set()
+            await anyio.sleep(REFRESH_WAIT_S)
+
+    def _list(self, rows: list[Row]) -> None:
+        if rows == self._listed:
+            return
+        pane = self.query_one("#conversations", OptionList)
+        chosen = pane.highlighted_option
+        self._listed = rows
+        pane.set_options(Option(content, id=id_) for id_, content in rows)
+        ids = [id_ for id_, _ in rows]
+        pane.highlighted = ids.index(str(chosen.id)) if chosen is not None and chosen.id in ids else 0
+
+    async def _show_open(self) -> None:
+        client, pane = self._client, self.query_one(MessageList)
+        entries = await self._held(self._open, self._wanted)
+        self._held_count, self._oldest_seq = len(entries), entries[0].seq if entries else None
+        states = {
+            it.seq: client.message_state(self._open, it.seq)
+            for it in entries
+            if it.sender_id == client.user_id and it.type not in ("MEMBER", "RECALLED")
+        }
+        pending = [it for it in client.pending() if it.conversation_id == self._open]
+        pane.show(rows_of(entries, client.user_id, states, pending))
+        if entries and pane.at_end and self.app_focus:
+            await client.mark_read(self._open, entries[-1].seq)
+        self.call_after_refresh(self._fill)
+
+    async def _held(self, conversation_id: str, wanted: int) -> list[Message]:
+        """The newest entries on this device, ascending."""
+        found: list[Message] = []
+        while len(found) < wanted:
+            before_seq = found[0].seq if found else None
+            limit = min(wanted - len(found), _READ_MAX)
+            page = await self._client.history(
+                conversation_id, before_seq=before_seq, limit=limit, fetch=False
+            )
+            found = page + found
+            if len(page) < limit:
+                break
+        return found
+
+    # --- the past -------------------------------------------------------------------------------------
+
+    @on(MessageList.ReachedTop)
+    def _fill(self) -> None:
+        """While the oldest row is in view: show more of what is held, else fetch more."""
+        if not self._open or self._is_whole or self.query_one(MessageList).scroll_y > 0:
+            return
+        if self._held_count < self._wanted:
+            self._fetch_older()
+        elif self._wanted < ENTRIES_MAX:
+            self._wanted += PAGE
+            self._changed.set()
+        else:
+            self._is_whole = True
+            self._say(f"only the newest {ENTRIES_MAX:,} entries of a conversation are shown here")
+
+    def _fetch_older(self) -> None:
+        if self._is_caught_up and self._fetching != self._open:
+            self._fetching = self._open
+            self.run_worker(self._fetch(self._open, self._oldest_seq), group="fetch", exclusive=True)
+
+    async def _fetch(self, conversation_id: str, before_seq: int | None) -> None:
+        try:
+            found = await self._client.history(conversation_id, before_seq=before_seq, limit=PAGE)
+        except ChatkitError as error:  # the next look tries again
+            self._say(str(error))
+            return
+        finally:
+            if self._fetching == conversation_id:
+                self._fetching = ""
+        if conversation_id == self._open:
+            self._is_whole = not found
+            self._changed.set()
+
+    # --- what the user does ---------------------------------------------------------------------------
+
+    @on(OptionList.OptionSelected, "#conversations")
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        """Open a conversation."""
+        if event.option.id is None:
+            return
+        compose = self.query_one(Compose)
+        if event.option.id != self._open:
+            self._open, self._wanted, self._is_whole, self._fetching = event.option.id, PAGE, False, ""
+            self.query_one(MessageList).begin()
+            self._say("")
+        compose.disabled = False
+        compose.focus()
+        self._changed.set()
+
+    @on(Compose.Submitted)
+    def _submitted(self, event: Compose.Submitted) -> None:
+        """Send what was written; the list shows at once that it waits."""
+        self._say("")
+        self.run_worker(self._send(self._open, event.text))
+
+    async def _send(self, conversation_id: str, text: str) -> None:
+        self._changed.set()
+        try:
+            await self._client.send(conversation_id, text)
+        except (SendOutcomeUnknownError, HeldError):
+            pass  # it is queued, and shown as that
+        except ChatkitError as error:
+            self._give_back(conversation_id, text, error)
+        self._changed.set()
+
+    def _give_back(self, conversation_id: str, text: str, error: ChatkitError) -> None:
+        """What was refused goes back to where it was written, unless something else is written there by now."""
+        compose = self.query_one(Compose)
+        if conversation_id == self._open and not compose.text:
+            compose.text = text
+            self._say(f"not sent: {error}")
+        else:
+            self._say(f"not sent to {conversation_id}: {error}\n{text}")
+
+    def on_app_focus(self, _: AppFocus) -> None:
+        """What is in view counts as read again."""
+        self._changed.set()
+
+    def action_list(self) -> None:
+        """Go to the conversations."""
+        self.query_one("#conversations").focus()
+
+    def action_older(self) -> None:
+        """Scroll up, into the past."""
+        self.query_one(MessageList).scroll_page_up(animate=False)
+        self._fill()
+
+    def action_newer(self) -> None:
+        """Scroll down; what comes into view at the end is read."""
+        self.query_one(MessageList).scroll_page_down(animate=False)
+        self._changed.set()
+
+    def _say(self, words: str) -> None:
+        note = self.query_one("#note", Static)
+        note.update(Content(plain(words)))
+        note.display = bool(words)

@@ -1,0 +1,49 @@
+"""Where a message is written."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.message import Message as Event
+from textual.widgets import TextArea
+
+
+class Compose(TextArea):
+    """A few lines of text; Enter posts `Submitted` and empties it, unless there is nothing but space in it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "Send", priority=True),
+        Binding("ctrl+j", "new_line", "New line", priority=True),
+    ]
+
+    class Submitted(Event):
+        """A message is to be sent.
+
+        Attributes:
+            text: What it says.
+        """
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    def __init__(self, *, id: str, disabled: bool) -> None:
+        super().__init__(
+            id=id,
+            disabled=disabled,
+            tab_behavior="focus",
+            placeholder="Write a message",
+            highlight_cursor_line=False,
+        )
+
+    def action_submit(self) -> None:
+        """Hand over what was written."""
+        text = self.text
+        if text.strip():
+            self.clear()
+            self.post_message(self.Submitted(text))
+
+    def action_new_line(self) -> None:
+        """Begin another line."""
+        self.insert("\n")

@@ -1,0 +1,72 @@
+"""The messages of one conversation, as a list that stays where its reader is."""
+
+from __future__ import annotations
+
+from textual.message import Message as Event
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from .words import Row
+
+
+class MessageList(OptionList):
+    """Rows, the newest at the bottom. What is at the end stays at the end; what was scrolled to stays in view.
+
+    Posts `ReachedTop` whenever its first row comes into view.
+    """
+
+    class ReachedTop(Event):
+        """The oldest row that is shown is in view."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._shown: list[Row] = []
+
+    def show(self, rows: list[Row]) -> None:
+        """Show these rows in place of those before."""
+        if rows == self._shown:
+            return
+        ids = [id_ for id_, _ in rows]
+        if ids == [id_ for id_, _ in self._shown]:
+            self._replace(rows)
+        else:
+            self._rebuild(rows, ids)
+        self._shown = rows
+
+    def begin(self) -> None:
+        """Forget the rows, for another conversation."""
+        self._shown = []
+        self.clear_options()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the newest row is in view."""
+        return self.scroll_y >= self.max_scroll_y - 1
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Say that the top is in view."""
+        super().watch_scroll_y(old_value, new_value)
+        if new_value <= 0 < old_value:
+            self.post_message(self.ReachedTop())
+
+    def _replace(self, rows: list[Row]) -> None:
+        at_end = self.at_end
+        for index, (row, former) in enumerate(zip(rows, self._shown, strict=True)):
+            if row != former:
+                self.replace_option_prompt_at_index(index, row[1])
+        if at_end:
+            self.scroll_end(animate=False)
+
+    def _rebuild(self, rows: list[Row], ids: list[str]) -> None:
+        at_end, from_top = self.at_end, self.scroll_y
+        from_bottom = self.max_scroll_y - from_top
+        chosen = self.highlighted_option
+        is_older = bool(self._shown) and self._shown[0][0] in ids[1:]
+        self.set_options(Option(content, id=id_) for id_, content in rows)
+        if chosen is not None and chosen.id in ids:
+            self.highlighted = ids.index(str(chosen.id))
+        if at_end:
+            self.scroll_end(animate=False)
+        else:
+            y = self.max_scroll_y - from_bottom if is_older else from_top
+            self.scroll_to(y=y, animate=False, immediate=True, force=True)
