@@ -297,7 +297,7 @@ DAMAGES = (
            "row", "conversation g has a row in conversation that breaks CHECK (type IN ('SINGLE', 'GROUP'))"),
     Damage("an entry of no kind", "UPDATE message SET kind = 'SYSTEM' WHERE conversation_key = 2 AND seq = 9",
            "row", "conversation h has a row in message that breaks "
-           "CHECK (kind IN ('USER', 'MEMBER', 'RECALL', 'EDIT', 'REACTION'))"),
+           "CHECK (kind = 'USER' OR kind IN ('MEMBER', 'RECALL', 'EDIT', 'REACTION'))"),
     # What the server's own entries say.
     Damage("a change of members that names none",
            """UPDATE message SET payload = CAST('{"type":"MEMBER","op":"CREATED"}' AS BLOB) """

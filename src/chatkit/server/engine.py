@@ -53,7 +53,7 @@ from ..storage.base import (
 )
 from ..types import ConversationType, GrantedRole, History, Sent
 from ..wire import events as ev
-from ..wire.payload import canonical
+from ..wire.payload import canonical, is_plain
 from .access import Access
 from .allowance import Allowance
 from .commit_queue import HOST, Cursor
@@ -314,6 +314,7 @@ class Engine:
             self.policy,
             self._edit_window_ms,
             self._keeps_blobs,
+            is_plain(payload),
         )
 
     def review(

@@ -71,6 +71,11 @@ _CONTENTS: dict[str, type] = {"IMAGE": _Media, "VOICE": _Media, "FILE": _Media, 
 _SHAPES: dict[str, type] = {**_CONTENTS, "EDIT": _Edit, "REACTION": _Reaction}
 
 
+def is_plain(payload: dict[str, Any]) -> bool:
+    """Whether a checked payload is a text and nothing else, as nearly all are: it names no message and no file."""
+    return len(payload) == 2 and "text" in payload and payload["type"] == "TEXT"
+
+
 def is_same(payload: dict[str, Any], encoded: bytes) -> bool:
     """Whether a payload that travelled is the one that `encoded` (made by `canonical`) holds."""
     return encode(payload) == encoded

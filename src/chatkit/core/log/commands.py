@@ -56,6 +56,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
         edit_window_ms: How long after a message was stored an EDIT of it may come; None: for ever.
         blobs: Whether the server keeps uploaded files: one that the payload names must be there, and the sender's to
             send, else NotFoundError; and be what the payload says it is, else BadRequestError.
+        is_plain: It is known that the payload names no message and no file, as nearly all do; nobody looks then.
     """
 
     conversation_id: str
@@ -67,6 +68,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     policy: Policy = DEFAULT_POLICY
     edit_window_ms: int | None = None
     blobs: bool = False
+    is_plain: bool = False
 
 
 class HoldBounds(msgspec.Struct, frozen=True, gc=False):

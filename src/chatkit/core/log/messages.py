@@ -27,6 +27,8 @@ def keys_of_append(keys: Keys, command: Append) -> None:
     keys.members.add((conversation_id, sender_id))
     if not keys.assumes_new:
         keys.sent.add((conversation_id, sender_id, command.client_msg_id))
+    if command.is_plain:
+        return
     reference = reference_of(command.payload)
     if reference is not None:
         keys_of_reference(keys, conversation_id, sender_id, reference)
@@ -51,12 +53,13 @@ def append(state: State, command: Append) -> Appended:
     if known is not None:
         return repeat(state, conversation, command, known)
     payload = command.payload
-    reference = reference_of(payload, command.edit_window_ms)
+    is_plain = command.is_plain
+    reference = None if is_plain else reference_of(payload, command.edit_window_ms)
     try:
         check_may_write(state, conversation, sender_id, command.policy, command.at_ms)
         if reference is not None:
             check_reference(state, conversation, sender_id, reference, command.at_ms)
-        if command.blobs:
+        if command.blobs and not is_plain:
             blobs.check_named(state, command, command.payload)
     except RefusedError:
         if name not in state.sent:
@@ -65,7 +68,7 @@ def append(state: State, command: Append) -> Appended:
     row = add_entry(
         state,
         conversation,
-        kind_of(reference),
+        "USER" if reference is None else kind_of(reference),
         sender_id,
         payload,
         command.at_ms,
@@ -75,7 +78,7 @@ def append(state: State, command: Append) -> Appended:
     if reference is not None:
         note_reference(state, conversation.key, sender_id, reference, row.seq)
     state.sent[name] = row
-    if command.blobs:
+    if command.blobs and not is_plain:
         blobs.refer(state, row, payload)
     return Appended(entry_of(conversation, row, payload), False)
 

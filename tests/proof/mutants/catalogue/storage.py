@@ -276,6 +276,8 @@ MUTANTS = (
                 "        check_may_write(state, conversation, sender_id, command.policy, command.at_ms)\n"
                 "        if reference is not None:\n"
                 "            check_reference(state, conversation, sender_id, reference, command.at_ms)\n"
+                "        if command.blobs and not is_plain:\n"
+                "            blobs.check_named(state, command, command.payload)\n"
                 "    except RefusedError:\n"
                 "        if name not in state.sent:\n"
                 "            raise MayBeRepeatError from None\n"
@@ -353,7 +355,7 @@ MUTANTS = (
     Mutant(
         "edit-shown-to-who-was-away",
         "The latest edit counts.",
-        (Edit(MARKS, "if edit_seq > latest.get(seq, 0) and is_visible(intervals, edit_seq):", "if True:"),),
+        (Edit(MARKS, " and is_visible(intervals[key], edit_seq):", ":"),),
         ("S27",),
     ),
     Mutant(

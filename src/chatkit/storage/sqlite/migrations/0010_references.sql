@@ -2,13 +2,14 @@
 
 -- EDIT and REACTION entries have a key as messages have. A CHECK cannot be altered; as no row is written otherwise than
 -- before, its text alone changes, which SQLite's page on ALTER TABLE allows. Anything else would copy the whole log.
+-- USER comes first: a list of more than two takes a table of its own for each statement.
 PRAGMA writable_schema = ON;
 
 UPDATE sqlite_schema SET sql = replace(replace(sql,
     'CHECK (kind IN (''USER'', ''MEMBER'', ''RECALL''))',
-    'CHECK (kind IN (''USER'', ''MEMBER'', ''RECALL'', ''EDIT'', ''REACTION''))'),
+    'CHECK (kind = ''USER'' OR kind IN (''MEMBER'', ''RECALL'', ''EDIT'', ''REACTION''))'),
     'CHECK ((client_msg_id IS NULL) = (kind <> ''USER''))',
-    'CHECK ((client_msg_id IS NULL) = (kind IN (''MEMBER'', ''RECALL'')))')
+    'CHECK ((client_msg_id IS NULL) = (kind <> ''USER'' AND kind IN (''MEMBER'', ''RECALL'')))')
 WHERE type = 'table' AND name = 'message';
 
 PRAGMA writable_schema = RESET;
