@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
+import msgspec
+
 BlobState = Literal["PENDING", "READY", "GOING"]
 
 CHARGE_MIN: Final = 4_096
@@ -72,7 +74,7 @@ class BlobKeys:
         return bool(self.named or self.owners or self.rows or self.collected)
 
 
-class BlobChanges:
+class BlobChanges(msgspec.Struct):
     """The rows of blobs of one batch: what was loaded, and what it changed.
 
     Attributes:
@@ -90,22 +92,17 @@ class BlobChanges:
         dropped_due: Numbers of what it need not look at any more.
     """
 
-    __slots__ = (
-        "by_key", "changed", "dropped", "dropped_due", "due", "held", "kept", "references", "rows", "seen", "usage",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.rows: dict[str, BlobRow | None] = {}
-        self.by_key: dict[tuple[str, str], str] = {}
-        self.seen: set[tuple[str, str]] = set()
-        self.kept: set[str] = set()
-        self.held: set[str] = set()
-        self.usage: dict[str, int] = {}
-        self.changed: dict[str, BlobRow | None] = {}
-        self.references: list[tuple[int, int, str]] = []
-        self.dropped: list[tuple[int, int]] = []
-        self.due: list[tuple[int, str, int]] = []
-        self.dropped_due: list[tuple[int]] = []
+    rows: dict[str, BlobRow | None] = {}
+    by_key: dict[tuple[str, str], str] = {}
+    seen: set[tuple[str, str]] = set()
+    kept: set[str] = set()
+    held: set[str] = set()
+    usage: dict[str, int] = {}
+    changed: dict[str, BlobRow | None] = {}
+    references: list[tuple[int, int, str]] = []
+    dropped: list[tuple[int, int]] = []
+    due: list[tuple[int, str, int]] = []
+    dropped_due: list[tuple[int]] = []
 
     def add(self, row: BlobRow) -> None:
         """Keep a row that was loaded, under each of its names."""
