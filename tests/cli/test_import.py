@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from chatkit.importing.formats._all import FORMATS
 from tests.importing.exports import write
 
 from .command import chatkit
@@ -124,3 +125,8 @@ def test_what_cannot_be_exported(
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
     assert words in done.stderr
     assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_help_names_every_format(tmp_path: Path) -> None:
+    words = chatkit("import", "--help", cwd=tmp_path).stdout.replace(",", " ").replace(".", " ").split()
+    assert {"chatkit", *FORMATS} <= set(words)

@@ -120,3 +120,19 @@ def test_more_files_than_anybody_has(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(files_module, "FILES_MAX", 2)
     with pytest.raises(ImportFileError, match="more than 2 files"):
         Files(write(tmp_path, {"a": "", "b": "", "c": ""}))
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "export", {"a/b.txt": "x"})
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).endswith("a"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(ImportFileError, match="cannot be read: Permission denied"):
+        Files(folder)

@@ -86,6 +86,8 @@ def import_command(
 ) -> None:
     """Bring an export of another system into a log, with its own times and authors. See docs/import.md.
 
+    FORMAT is chatkit, slack, telegram, whatsapp, discord, mattermost, matrix, irssi, weechat or znc.
+
     It may be repeated: what is there already is left alone. Nobody is notified, and nothing of it counts as unread.
     Conversations and users get ids such as slack:C0123; --users says who of them is somebody here. FORMAT chatkit reads
     what `chatkit export` wrote, and makes the same log of it: only --storage, --dry-run and --json count there.

@@ -138,7 +138,7 @@ class Files:
         return io.BufferedReader(_Counted(raw, self, name), _PIECE_BYTES)
 
     def _walk(self) -> None:
-        for folder, folders, names in os.walk(self._root):
+        for folder, folders, names in os.walk(self._root, onerror=self._not_listed):
             folders.sort()
             for name in [*names, *folders]:
                 path = Path(folder, name)
@@ -148,6 +148,9 @@ class Files:
                     self.links.append(relative)
                 elif stat.S_ISREG(mode.st_mode):
                     self._add(relative, mode.st_size)
+
+    def _not_listed(self, error: OSError) -> None:
+        raise self.error(str(error.filename), f"the folder cannot be read: {error.strerror}") from None
 
     def _open_file(self) -> None:
         if not zipfile.is_zipfile(self._path):
