@@ -33,8 +33,6 @@ from .validate import readable
 Ask = Callable[[str | None, int], Awaitable[wire.ConversationsResult]]
 """Asks the server for a page by activity: after a cursor, at most so many."""
 
-_SCAN: Final = 20
-
 _ROWS_PER_TURN: Final = 50
 """After so many rows the event loop gets its turn."""
 
@@ -191,13 +189,13 @@ class ConversationList:
 
     def _newest_held(self, conversation: Conversation) -> Message | None:
         """The newest message in the local store, among the newest entries."""
-        before_seq, left = SEQ_MAX, PREVIEW_ENTRIES_MAX
+        before_seq, left, count = SEQ_MAX, PREVIEW_ENTRIES_MAX, 1  # mostly it is the newest
         while left > 0:
-            found = self._store.messages(conversation.id, before_seq, min(_SCAN, left))
+            found = self._store.messages(conversation.id, before_seq, min(count, left))
             for message in reversed(found):
                 if message.type not in NO_MESSAGES:
                     return message
-            if len(found) < _SCAN:
+            if len(found) < count:
                 return None
-            before_seq, left = found[0].seq, left - len(found)
+            before_seq, left, count = found[0].seq, left - len(found), 4 * count
         return None

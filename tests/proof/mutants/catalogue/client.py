@@ -114,13 +114,13 @@ MUTANTS = (
         ("S16",),
     ),
     Mutant(
-        "list-shows-an-older-message",
-        "A page is in the order of the log.",
+        "list-shows-what-is-no-message",
+        "The last message is the newest entry.",
         (
             Edit(
                 CONVERSATION_LIST,
-                "            for message in reversed(found):\n",
-                "            for message in found:\n",
+                "                if message.type not in NO_MESSAGES:\n                    return message\n",
+                "                return message\n",
             ),
         ),
         ("S16",),
