@@ -11,6 +11,7 @@
 
 import { Api } from "./api.js";
 import { nextDelay } from "./backoff.js";
+import { allowed, directoryOf, makeWorker, portsOf, socketUrl, watchBrowser } from "./browser.js";
 import { Connection } from "./connection.js";
 import { claimDevice, randomId } from "./device.js";
 import { ChatError } from "./errors.js";
@@ -22,8 +23,6 @@ import { Timers } from "./timers.js";
 import { claimsOf, TokenSource } from "./tokens.js";
 import { checkedClientMsgId, checkedId, checkedSeq } from "./validate.js";
 
-const SLEPT_MS = 5_000;
-const TICK_MS = 1_000;
 const HISTORY_MAX = 1_000;
 
 /**
@@ -78,7 +77,8 @@ export class ChatClient extends EventTarget {
     const { url = new URL("../../", import.meta.url), token = null } = options;
     this.#options = options;
     this.#base = directoryOf(url);
-    this.#ports = options.ports ?? this.#browserPorts();
+    if (!options.ports) this.#timers = new Timers(makeWorker);
+    this.#ports = options.ports ?? portsOf(/** @type {Timers} */ (this.#timers));
     this.#tokens = new TokenSource(token, this.#ports);
     this.#api = new Api(this.#base, this.#tokens, options.fetch ?? ((resource, init) => fetch(resource, init)));
     const client = this;
@@ -374,7 +374,7 @@ export class ChatClient extends EventTarget {
       onState: (status) => this.#onState(status, userId),
       onEvent: (event) => this.#session.onEvent(event),
     });
-    this.#watchBrowser(this.#connection);
+    this.#undo.push(watchBrowser(this.#connection));
     this.#connection.open();
   }
 
@@ -462,49 +462,6 @@ export class ChatClient extends EventTarget {
       this.addEventListener("change", () => resolve(this.removeEventListener("error", failed)), { once: true });
     });
   }
-
-  /** @returns {import("./types.js").Ports} */
-  #browserPorts() {
-    const timers = new Timers(makeWorker);
-    this.#timers = timers;
-    return {
-      now: () => Date.now(),
-      random: () => Math.random(),
-      setTimeout: (action, delayMs) => timers.setTimeout(action, delayMs),
-      clearTimeout: (id) => timers.clearTimeout(id),
-    };
-  }
-
-  /** Networks change, pages come out of the browser's cache, and machines sleep: then the line is looked at, at once. @param {Connection} connection */
-  #watchBrowser(connection) {
-    if (typeof document === "undefined") return;
-    this.#listen(globalThis, "online", () => connection.networkChanged());
-    this.#listen(globalThis, "offline", () => connection.networkChanged());
-    this.#listen(globalThis, "pageshow", (event) => /** @type {PageTransitionEvent} */ (event).persisted && connection.networkChanged());
-    this.#listen(document, "resume", () => connection.wake()); // the browser had frozen the page
-    this.#listen(document, "visibilitychange", () => document.visibilityState === "visible" && connection.wake());
-    let lastMs = Date.now();
-    const ticking = setInterval(() => {
-      const slept = Date.now() - lastMs > SLEPT_MS; // more time went by than the page was awake for
-      lastMs = Date.now();
-      if (slept && document.visibilityState === "visible") connection.wake();
-    }, TICK_MS);
-    this.#undo.push(() => clearInterval(ticking));
-  }
-
-  /** @param {EventTarget} target @param {string} type @param {(event: Event) => void} action */
-  #listen(target, type, action) {
-    target.addEventListener(type, action);
-    this.#undo.push(() => target.removeEventListener(type, action));
-  }
-}
-
-/** The worker that counts; of another origin it is reached through a module that only imports it, where the page's policy lets. */
-function makeWorker() {
-  const url = new URL("timer_worker.js", import.meta.url);
-  if (url.origin === globalThis.location?.origin) return new Worker(url, { type: "module" });
-  const source = new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" });
-  return new Worker(URL.createObjectURL(source), { type: "module" });
 }
 
 /** @param {string | Payload} message @returns {Payload} */
@@ -515,30 +472,6 @@ function payloadOf(message) {
 /** @param {Named} message @returns {Named} */
 function refOf({ messageId, seq }) {
   return { messageId, seq };
-}
-
-/** @param {string | URL} url */
-function directoryOf(url) {
-  const base = new URL(url, globalThis.location?.href ?? import.meta.url);
-  base.hash = base.search = "";
-  if (!base.pathname.endsWith("/")) base.pathname += "/";
-  return base;
-}
-
-/** @param {URL} base */
-function socketUrl(base) {
-  const url = new URL("v1/ws", base);
-  url.protocol = base.protocol === "https:" ? "wss:" : "ws:";
-  return url.href;
-}
-
-/** What the browser has, or null where it denies it: then even naming it may throw. @template T @param {() => T} get */
-function allowed(get) {
-  try {
-    return get() ?? null;
-  } catch {
-    return null;
-  }
 }
 
 /** @template T @param {Promise<T>} promise @param {AbortSignal} signal @returns {Promise<T>} */

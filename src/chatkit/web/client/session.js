@@ -11,10 +11,10 @@ import { Cursors } from "./cursors.js";
 import { describe, Directory } from "./directory.js";
 import { ChatError, errorOf } from "./errors.js";
 import { Keeper } from "./keeper.js";
-import { namedSeq } from "./marks.js";
 import { Outbox } from "./outbox.js";
 import { Puller } from "./puller.js";
 import { keyOf } from "./resend.js";
+import { entryOf, sentOf, toldOf } from "./told.js";
 import { checkedPayload, PAYLOAD_BYTES_MAX } from "./validate.js";
 
 const OLDER_COUNT = 200;
@@ -45,6 +45,7 @@ export class Session {
   recalls = new Map();
   readsPast = false;
   isCaughtUp = false;
+  hasStoreFailed = false;
   refs = 0;
   /** @type {Map<string, number>} by conversation */
   typedAtMs = new Map();
@@ -552,6 +553,8 @@ export class Session {
 
   /** @param {unknown} cause */
   #storeFailed(cause) {
+    if (this.hasStoreFailed) return; // said once; each save tries it anew
+    this.hasStoreFailed = true;
     this.parts.emit("error", { error: new ChatError("STORAGE", "The browser cannot keep messages; they are read anew from the server.", { cause }) });
   }
 
@@ -587,30 +590,3 @@ const HANDLERS = {
   AUTH_OK: (session, event) => session.parts.emit("renewed", { expiresTs: event.expiresTs }),
   ERROR: (session, event) => session.refused(event),
 };
-
-/** The event that an entry is for the app; an EDIT or REACTION that says nothing readable comes as it is.
- * @param {Message} message @param {boolean} live @returns {[string, object]} */
-function toldOf(message, live) {
-  const { conversationId, senderId, seq, serverTs, payload } = message;
-  const named = { conversationId, messageId: payload.messageId, seq: payload.seq };
-  if (payload.type === "RECALL") return ["recalled", { ...named, by: payload.by }];
-  if (namedSeq(message) !== null && payload.type === "EDIT" && typeof payload.payload?.type === "string") {
-    return ["edited", { ...named, by: senderId, edit: { seq, serverTs, payload: payload.payload } }];
-  }
-  if (namedSeq(message) !== null && typeof payload.reaction === "string") {
-    const { reaction, removed = false } = payload;
-    return ["reaction", { ...named, userId: senderId, reaction, removed: removed === true, reactionSeq: seq }];
-  }
-  return ["message", { conversationId, message, live }];
-}
-
-/** @param {WireEvent | Message} event */
-function entryOf(event) {
-  const { conversationId, epoch, messageId, seq, serverTs } = event;
-  return { conversationId, epoch, messageId, seq, serverTs };
-}
-
-/** @param {any} event @returns {{messageId: string, seq: number, serverTs: number, payload?: Payload}} */
-function sentOf({ event, messageId, seq, serverTs, payload }) {
-  return { messageId, seq, serverTs, ...(event === "MSG_ACK" && payload !== undefined && { payload }) };
-}
