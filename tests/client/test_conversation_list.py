@@ -421,3 +421,25 @@ async def test_a_long_list_lets_others_run() -> None:
             assert len(await chat.conversations(limit=200)) == 200
             tasks.cancel_scope.cancel()
         assert turns >= 3
+
+
+async def test_the_past_of_a_group_that_one_joins_is_not_unread_once_it_is_fetched() -> None:
+    server = FakeServer()
+    async with client(server) as chat:
+        line = await held(server, chat, heads=(listed(head(0, id_="c-2")),))
+        line.push(ev.ConversationPush("c-1", "GROUP", "JOINED", "Tea"))
+        added = {"type": "MEMBER", "op": "ADDED", "userIds": ["u-1"]}
+        await line.page(new(5, payload=added), new(6), up_to=6)
+        await until(chat, MessageReceived)
+        await line.expect(ev.DeliveredAck)
+
+        async with anyio.create_task_group() as tasks:
+            past: list[int] = []
+
+            async def read() -> None:
+                past.extend(message.seq for message in await chat.history("c-1"))
+
+            tasks.start_soon(read)
+            await line.page(*(new(seq) for seq in range(1, 5)), up_to=4, head=6)
+        assert past == [1, 2, 3, 4, 5, 6]
+        assert shown(await chat.conversations(fetch=False))[0] == ("c-1", 1, "t6")
