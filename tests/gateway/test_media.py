@@ -9,6 +9,8 @@ from typing import Any
 
 import anyio
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from chatkit import (
     ChatApi,
@@ -263,3 +265,17 @@ async def test_files_in_a_bucket(s3_server: ServerProcess, monkeypatch: pytest.M
         await server.blobs.bytes.delete(uploaded.blob_id)
         assert await objects.names("", "", 100) == []
     await objects.aclose()
+
+
+async def test_a_server_below_a_prefix_gives_links_that_lead_to_it() -> None:
+    server = ChatServer(store=open_store("memory://"), authenticate=by_name, blobs=MemoryArchive())
+    app = Starlette(routes=[Mount("/chat", asgi_app(server))])
+    async with (
+        server,
+        running(app) as port,
+        ChatApi(f"http://127.0.0.1:{port}/chat", token="ann") as api,
+    ):
+        await api.create_conversation("GROUP", ["ben"], conversation_id="g")
+        uploaded = await api.upload(PNG)
+        await api.send("g", uploaded.payload())
+        assert await api.download(uploaded.blob_id) == PNG
