@@ -93,7 +93,7 @@ def words(outcomes: list[base.Outcome]) -> list[Any]:
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_no_file_goes_that_a_message_names(seed: int) -> None:
-    life = Life(seed)
+    history = Life(seed)
     stores: list[Any] = [
         MemoryStore(ids=seeded_ids()),
         SqliteStore(":memory:", ids=seeded_ids(), threads=False),
@@ -103,21 +103,21 @@ async def test_no_file_goes_that_a_message_names(seed: int) -> None:
         await store.migrate()
         await do(store, group("g", "ann", "bob", "cat"), group("h", "ann", "bob"), single("s", "ann", "cat"))
     for _ in range(STEPS):
-        commands = life.step()
+        commands = history.step()
         outcomes = [await store.commit(commands) for store in stores]
         assert words(outcomes[0]) == words(outcomes[1])
-        life.learn(outcomes[0])
-        if life.wants_collector():
+        history.learn(outcomes[0])
+        if history.wants_collector():
             found = []
             for store in stores:
-                due = await store.due_blobs(life.at_ms, 1_000)
-                (collected,) = await do(store, collect(due, life.at_ms))
+                due = await store.due_blobs(history.at_ms, 1_000)
+                (collected,) = await do(store, collect(due, history.at_ms))
                 assert isinstance(collected, base.BlobsCollected)
                 await do(store, base.ForgetBlobs(collected.gone))
                 found.append((sorted(collected.going), sorted(it.blob_id for it in collected.gone)))
             assert found[0] == found[1]
             gone += len(found[0][0])
-        states = [await shown(store, life.blobs) for store in stores]
+        states = [await shown(store, history.blobs) for store in stores]
         assert states[0] == states[1]
         rows = {row.blob_id: row.state for row in states[0][0] if row is not None}
         assert {rows.get(blob) for blob in await named(stores[1])} <= {"READY"}

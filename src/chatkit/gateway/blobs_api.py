@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..core.media_types import SHOWN
 from ..errors import BadRequestError, InternalError, NotFoundError, RefusedError, UnavailableError
-from ..server.blobs.links import Direction, Link
+from ..server.blobs.links import Direction, SignedLink
 from ..server.blobs.service import Blobs
 from ..server.committer import NOT_RUNNING
 from ..server.server import ChatServer
@@ -99,7 +99,7 @@ class BlobsApi:
     async def _upload(self, request: Request) -> Response:
         return await self._by_link(request, "PUT", self._receive)
 
-    async def _receive(self, request: Request, link: Link) -> Response:
+    async def _receive(self, request: Request, link: SignedLink) -> Response:
         offset = _number(request.headers.get(UPLOAD_OFFSET, "0"), "the header Upload-Offset")
         length = request.headers.get("content-length")
         expected = None if length is None else _number(length, "the header Content-Length")
@@ -109,7 +109,7 @@ class BlobsApi:
     async def _download(self, request: Request) -> Response:
         return await self._by_link(request, "GET", self._send)
 
-    async def _send(self, request: Request, link: Link) -> Response:
+    async def _send(self, request: Request, link: SignedLink) -> Response:
         row = await self._blobs.find(link)
         part = _range(request, row)
         first, last = part or (0, row.size - 1)
@@ -123,7 +123,7 @@ class BlobsApi:
         self,
         request: Request,
         direction: Direction,
-        handler: Callable[[Request, Link], Awaitable[Response]],
+        handler: Callable[[Request, SignedLink], Awaitable[Response]],
     ) -> Response:
         """The answer to whoever holds a link, or the problem document of what was raised.
 
@@ -227,9 +227,9 @@ def _upload_result(row: BlobRow, received_bytes: int) -> wire.UploadResult:
     return wire.UploadResult(row.blob_id, row.mime, row.size, "READY", received_bytes)
 
 
-def _link(request: Request, direction: Direction) -> Link:
+def _link(request: Request, direction: Direction) -> SignedLink:
     query = request.query_params
-    return Link(
+    return SignedLink(
         direction,
         _blob_id(request),
         checked(query.get("user", ""), ev.Id),

@@ -23,7 +23,7 @@ Direction = Literal["GET", "PUT"]
 _PURPOSE: Final = b"chatkit blob links 1"
 
 
-class Link(msgspec.Struct, frozen=True):
+class SignedLink(msgspec.Struct, frozen=True):
     """What a link says, in the order of its query.
 
     Attributes:
@@ -62,19 +62,19 @@ class Links:
     def __init__(self, key: bytes) -> None:
         self._key = hmac.digest(key, _PURPOSE, hashlib.sha256)
 
-    def make(self, link: Link) -> str:
+    def make(self, link: SignedLink) -> str:
         """The path and query of a link, from the root of the API."""
         query = {"user": link.user_id, "bytes": link.size, "type": link.mime, "expires": link.expires_ms}
         return f"/v1/blobs/{link.blob_id}/content?{urlencode({**query, 'signature': self._sign(link)})}"
 
-    def check(self, link: Link, signature: str, now_ms: int) -> None:
+    def check(self, link: SignedLink, signature: str, now_ms: int) -> None:
         """Raises ForbiddenError for a link that was not made here, or has ended; ask for another one."""
         if not hmac.compare_digest(self._sign(link).encode(), signature.encode("utf-8", "surrogatepass")):
             raise refused_link()
         if link.expires_ms <= now_ms:
             raise ForbiddenError("this link has ended; ask for another one", reason="LINK")
 
-    def _sign(self, link: Link) -> str:
+    def _sign(self, link: SignedLink) -> str:
         digest = hmac.digest(self._key, link.words, hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 

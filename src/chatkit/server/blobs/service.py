@@ -36,7 +36,7 @@ from ..proof import Proof
 from ..read_gate import ReadGate
 from .blob_bytes import PART_BYTES, BlobBytes, parts_of, received, refused_for_now
 from .config import BlobConfig
-from .links import Direction, Link, Links, refused_link
+from .links import Direction, Links, SignedLink, refused_link
 from .transfers import Transfers
 
 logger = logging.getLogger(__name__)
@@ -139,16 +139,16 @@ class Blobs:
 
     def _link(self, direction: Direction, row: BlobRow, user_id: str) -> tuple[str, int]:
         expires_ms = self._ports.clock.now_ms() + round(self.config.link_s * 1000)
-        link = Link(direction, row.blob_id, user_id, row.size, row.mime, expires_ms)
+        link = SignedLink(direction, row.blob_id, user_id, row.size, row.mime, expires_ms)
         return self._links.make(link), expires_ms
 
-    def check(self, link: Link, signature: str) -> None:
+    def check(self, link: SignedLink, signature: str) -> None:
         """Whether a link was made here, and still holds; nothing is looked up. Raises ForbiddenError."""
         self._links.check(link, signature, self._ports.clock.now_ms())
         if self._is_banned(link.user_id):
             raise refused_link()
 
-    async def _upload_of(self, link: Link) -> BlobRow:
+    async def _upload_of(self, link: SignedLink) -> BlobRow:
         row = await self._store.upload(link.blob_id)
         if row is None or not link.is_of(row):
             raise NotFoundError("this upload is gone; begin again", reason="BLOB")
@@ -164,7 +164,7 @@ class Blobs:
     # --- bytes ---
 
     async def receive(
-        self, link: Link, offset: int, length: int | None, chunks: AsyncIterator[bytes]
+        self, link: SignedLink, offset: int, length: int | None, chunks: AsyncIterator[bytes]
     ) -> BlobRow:
         """Take the bytes of a file from `offset` to its end. What was received as a whole stays as it is.
 
@@ -243,7 +243,7 @@ class Blobs:
                     return chunk
         return None
 
-    async def find(self, link: Link) -> BlobRow:
+    async def find(self, link: SignedLink) -> BlobRow:
         """The file that a link is for, if its user still sees a message that names it.
 
         Raises:
