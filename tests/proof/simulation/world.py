@@ -24,7 +24,7 @@ from chatkit.wire.codec import CODECS
 
 from ..dumps import CompleteHistory
 from ..held import Peaks, client_peaks, server_peaks
-from .bot import Bot
+from .bot import Bot, HandlerCrashError
 from .device import Device
 from .moderation import Reviewer, SimulatedModerator
 from .node import Node
@@ -287,5 +287,7 @@ class _Alarms(logging.Handler):
         if record.name == "chatkit.server.moderation.asking":
             return  # that a moderator failed is foreseen
         error = record.exc_info[1] if record.exc_info else None
-        if not isinstance(error, ChatkitError):
+        if not isinstance(
+            error, ChatkitError | HandlerCrashError
+        ):  # of handlers that crash at once, one is raised
             self._alarms.append(f"{record.getMessage()}: {error!r}")
