@@ -10,10 +10,11 @@ import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
+import anyio
 import pytest
 from click.testing import CliRunner
 
-from chatkit import sign_token
+from chatkit import ChatApi, sign_token
 from chatkit.cli._chat_files import device_id, state_folder, store_path
 from chatkit.cli.commands import chatkit
 
@@ -68,18 +69,46 @@ class Terminal:
         return os.read(self._main, 65536).decode(errors="replace")
 
 
-def test_on_a_real_terminal_it_connects_and_leaves_nothing_behind_on_the_screen(tmp_path: Path) -> None:
-    token = sign_token(SECRET, user_id="ann")
+def test_two_users_talk_over_a_real_terminal_and_a_real_server(tmp_path: Path) -> None:
+    token, cat_token = sign_token(SECRET, user_id="ann"), sign_token(SECRET, user_id="cat")
     with serving(tmp_path) as url:
+        anyio.run(_begin, url, cat_token)
         env = {"CHATKIT_TOKEN": token, "XDG_STATE_HOME": str(tmp_path / "state")}
         with closing(Terminal("chat", url, env=env)) as terminal:
-            terminal.until("connected")
+            terminal.until("cat: Hello")  # from before this device was there
+            terminal.press("\r")
+            terminal.until("New line")  # of the keys that are shown at the bottom
+            terminal.press("Good morning\r")
+            terminal.until("✓")
             terminal.press("\x11")
             assert terminal.end() == 0
+        assert anyio.run(_texts, url, cat_token) == ["Hello", "Good morning"]
     assert "\x1b[?1049l" in terminal.shown  # the screen before is back
     assert token not in terminal.shown
     (store,) = (tmp_path / "state/chatkit").glob("*.db")
     assert [path.stat().st_mode & 0o777 for path in (store, store.parent)] == [0o600, 0o700]
+
+
+async def _begin(url: str, token: str) -> None:
+    async with ChatApi(url, token=token) as cat:
+        await cat.create_conversation("GROUP", ["ann"], conversation_id="c-tea", title="Tea")
+        await cat.send("c-tea", "Hello")
+
+
+async def _texts(url: str, token: str) -> list[str]:
+    async with ChatApi(url, token=token) as cat:
+        return [it.text for it in (await cat.history("c-tea")).messages if it.type == "TEXT"]
+
+
+def test_a_login_that_is_refused_is_said_and_ends_with_1(tmp_path: Path) -> None:
+    with serving(tmp_path) as url:
+        env = {"CHATKIT_TOKEN": "no-token", "XDG_STATE_HOME": str(tmp_path / "state")}
+        with closing(Terminal("chat", url, env=env)) as terminal:
+            terminal.until("ended:")
+            terminal.press("\x11")
+            assert terminal.end() == 1
+    assert "Error: " in terminal.shown
+    assert "Traceback" not in terminal.shown and "no-token" not in terminal.shown
 
 
 @pytest.mark.parametrize(

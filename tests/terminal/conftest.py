@@ -14,7 +14,7 @@ from chatkit.testing.backends import VIRTUAL
 
 from .screen import Screen, client_of, running_server
 
-Showing = Callable[[str], AbstractAsyncContextManager[Screen]]
+Showing = Callable[..., AbstractAsyncContextManager[Screen]]
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +33,8 @@ def showing(server: ChatServer) -> Showing:
     """Shows the app to a user: `async with showing("ann") as screen`."""
 
     @asynccontextmanager
-    async def show(user_id: str) -> AsyncIterator[Screen]:
-        async with client_of(server, user_id) as client:
+    async def show(user_id: str, **options: Any) -> AsyncIterator[Screen]:
+        async with client_of(server, user_id, **options) as client:
             app = ChatApp(client, "ws://chat")
             async with app.run_test(size=(100, 30)) as pilot:
                 yield Screen(app, pilot)

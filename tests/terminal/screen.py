@@ -16,6 +16,7 @@ from chatkit.server.limits import Limits
 from chatkit.server.server import ChatServer
 from chatkit.storage.memory import MemoryStore
 from chatkit.terminal.app import ChatApp
+from chatkit.terminal.compose import Compose
 from chatkit.terminal.message_list import MessageList
 from chatkit.testing.recording import by_name
 from chatkit.testing.rng import Rng
@@ -61,6 +62,11 @@ class Screen:
         await self.press(*text, "enter")
 
     @property
+    def written(self) -> str:
+        """What is not sent yet."""
+        return self.app.query_one(Compose).text
+
+    @property
     def state(self) -> str:
         """The line at the top."""
         return str(self.app.query_one("#state", Static).content)
@@ -92,13 +98,15 @@ async def running_server() -> AsyncIterator[ChatServer]:
         yield server
 
 
-def client_of(server: ChatServer, user_id: str, device_id: str = "terminal") -> ChatClient:
-    """A client that reaches the server in memory."""
-    config = ClientConfig(request_timeout_s=5)
+def client_of(
+    server: ChatServer, user_id: str, device_id: str = "terminal", store: str | None = None
+) -> ChatClient:
+    """A client that reaches the server in memory; what it asks over HTTP reaches nobody."""
     return ChatClient(
         "ws://127.0.0.1:1",
         token=user_id,
         device_id=device_id,
+        store=store,
         connector=MemoryConnector(server),
-        config=config,
+        config=ClientConfig(request_timeout_s=5, close_timeout_s=0),
     )

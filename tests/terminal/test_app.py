@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from chatkit.client.events import CaughtUp
+from chatkit.errors import ClosedError
 from chatkit.server.server import ChatServer
+from chatkit.storage.memory import MemoryStore
+from chatkit.terminal.app import ChatApp
+from chatkit.terminal.compose import Compose
+from chatkit.testing.recording import by_name
+from chatkit.testing.rng import Rng
 
 from .conftest import Showing
-from .screen import client_of
+from .screen import Screen, client_of
 
 
 async def test_a_conversation_is_listed_opened_and_written_to(server: ChatServer, showing: Showing) -> None:
@@ -84,3 +94,92 @@ async def test_what_others_write_does_nothing_to_the_terminal(server: ChatServer
         assert "\\x1b]0;owned\\x07[red]Tea[/red]" in screen.listed
         for shown in (screen.messages, screen.listed):
             assert not {"\x1b", "\x07", "\x9b", "\u202e", "\r"} & set(shown)
+
+
+async def test_what_is_refused_goes_back_to_where_it_was_written(
+    server: ChatServer, showing: Showing
+) -> None:
+    await server.create_conversation("GROUP", "bob", ["ann"], conversation_id="c-tea", title="Tea")
+    await server.create_conversation("GROUP", "bob", ["ann"], conversation_id="c-cake", title="Cake")
+    async with showing("ann") as screen:
+        await screen.open("Tea")
+        await screen.press(*"too")
+        screen.app.query_one(Compose).insert("\x00")
+        await screen.press("enter")
+        await screen.until(lambda: "not sent" in screen.note)
+        assert screen.written == "too\x00"
+        assert "too" not in screen.messages
+
+        await screen.press("backspace", *" late")
+        await screen.open("Cake")
+        assert screen.written == ""
+        await screen.write("cake")
+        await screen.shows("  cake")
+        await screen.open("Tea")
+        assert screen.written == "too late"
+        assert screen.note == ""
+
+
+async def test_several_lines_are_one_message(server: ChatServer, showing: Showing) -> None:
+    await server.create_conversation("GROUP", "ann", [], conversation_id="c-tea", title="Tea")
+    async with showing("ann") as screen:
+        await screen.open("Tea")
+        await screen.press("enter", " ", "enter")
+        assert screen.written == " "
+        await screen.press(*"one", "ctrl+j", *"two", "enter")
+        await screen.shows("   one\n  two")
+        assert screen.written == ""
+
+
+async def test_without_a_server_it_shows_what_is_on_disk_and_sends_later(
+    server: ChatServer, showing: Showing, tmp_path: Path
+) -> None:
+    store = str(tmp_path / "chat.db")
+    await server.create_conversation("SINGLE", "ann", ["bob"], conversation_id="c-1")
+    async with client_of(server, "bob") as bob, showing("ann", store=store) as screen:
+        await bob.send("c-1", "see you")
+        await screen.until(lambda: "bob: see you" in screen.listed)
+
+    unreachable = ChatServer(store=MemoryStore(ids=Rng(2).ports("store").ids), authenticate=by_name)
+    async with client_of(unreachable, "ann", store=store) as client:
+        async with ChatApp(client, "ws://chat").run_test(size=(100, 30)) as pilot:
+            screen = Screen(pilot.app, pilot)  # type: ignore[arg-type]
+            await screen.until(lambda: "no connection, next try in" in screen.state)
+            await screen.open("c-1")
+            await screen.shows("see you")
+            await screen.write("on my way")
+            await screen.shows("waits to be sent\n  on my way")
+        assert client.pending_count == 1
+
+    async with showing("ann", store=store) as screen:
+        await screen.open("c-1")
+        await screen.shows("✓\n  on my way")
+
+
+async def test_a_client_that_was_ended_says_why(server: ChatServer) -> None:
+    client = client_of(server, "ann")
+    await client.__aenter__()
+    async with ChatApp(client, "ws://chat").run_test() as pilot:
+        screen = Screen(pilot.app, pilot)  # type: ignore[arg-type]
+        await screen.until(lambda: "connected" in screen.state)
+        async with client_of(server, "ann") as same_device:
+            await same_device.wait_connected()
+            await screen.until(lambda: "ended: " in screen.state)
+    with pytest.raises(ClosedError):  # which is what the command ends with
+        await client.__aexit__(None, None, None)
+
+
+async def test_what_is_not_in_view_is_not_read(server: ChatServer, showing: Showing) -> None:
+    await server.create_conversation("GROUP", "ann", ["bob"], conversation_id="c-tea", title="Tea")
+    async with client_of(server, "bob") as bob, showing("ann") as screen:
+        for number in range(40):
+            await bob.send("c-tea", f"word {number}.")
+        await screen.open("Tea")
+        await screen.shows("word 39.")
+        await screen.until(lambda: "Tea  " not in screen.listed)
+        await screen.press("pageup", "pageup")
+        await bob.send("c-tea", "news")
+        await screen.shows("news")
+        await screen.until(lambda: "Tea  1" in screen.listed)
+        await screen.press("pagedown", "pagedown", "pagedown")
+        await screen.until(lambda: "Tea  1" not in screen.listed)

@@ -78,9 +78,12 @@ async def _run(client: ChatClient, url: str) -> int:
     """Show the app until its user ends it; how many messages wait to be sent then."""
     app_class = _app_class()
     async with client:
-        error = await app_class(client, masked_address(url)).run_async()
+        app = app_class(client, masked_address(url))
+        error = await app.run_async()
         if error is not None:
             raise error
+        if app.return_code:  # a bug, whose traceback is shown
+            raise SystemExit(app.return_code)
     return client.pending_count
 
 

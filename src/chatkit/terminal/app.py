@@ -21,14 +21,15 @@ from textual.widgets.option_list import Option
 from .._auto_reset_event import AutoResetEvent
 from .._one_line import one_line
 from ..client.client import ChatClient
-from ..client.events import CaughtUp, Connecting, ConversationListChanged, SendFailed
+from ..client.events import CaughtUp, Connecting, ConversationListChanged, EpochChanged, SendFailed
 from ..errors import ChatkitError, HeldError, SendOutcomeUnknownError
 from ..types import Message
+from ..wire.events import SEQ_MAX
 from .compose import Compose
 from .message_list import MessageList
 from .words import Row, brief, conversation_row, plain, rows_of, state_of
 
-REFRESH_WAIT_S: Final = 0.05
+REFRESH_WAIT_S: Final = 0.1
 CONVERSATIONS_MAX: Final = 200
 PAGE: Final = 50
 ENTRIES_MAX: Final = 1_000
@@ -59,7 +60,6 @@ class ChatApp(App[ChatkitError | None]):
     ENABLE_COMMAND_PALETTE = False
     AUTO_FOCUS = "#conversations"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "app.focus_next", "Next pane"),
         Binding("escape", "list", "Conversations"),
         Binding("pageup", "older", "Older", priority=True),
         Binding("pagedown", "newer", "Newer", priority=True),
@@ -73,12 +73,12 @@ class ChatApp(App[ChatkitError | None]):
         self._state = "connecting …"
         self._open = ""
         self._wanted = PAGE
-        self._is_whole = False
+        self._unsent: dict[str, str] = {}
         self._is_caught_up = False
-        self._held_count = 0
-        self._oldest_seq: int | None = None
-        self._fetching = ""
+        self._entries: list[Message] = []
+        self._asked_below: int | None = None
         self._listed: list[Row] = []
+        self._list_is_stale = True
         self._changed = AutoResetEvent()
         self._list_changed = AutoResetEvent()
 
@@ -111,9 +111,12 @@ class ChatApp(App[ChatkitError | None]):
                     case Connecting():
                         self._is_caught_up = False
                     case CaughtUp():
-                        self._is_caught_up = True
+                        self._is_caught_up, self._asked_below = True, None
                         self._list_changed.set()
+                    case EpochChanged():
+                        self._asked_below = None
                     case ConversationListChanged():
+                        self._list_is_stale = True
                         self._list_changed.set()
                     case SendFailed():
                         self._say(f"not sent: {event.error}")
@@ -138,12 +141,17 @@ class ChatApp(App[ChatkitError | None]):
         who = self._client.user_id or "…"
         state = Content.assemble((who, "bold"), " at ", self._address, "  ", (self._state, "dim"))
         self.query_one("#state", Static).update(state)
+        if self._list_is_stale:
+            self._list_is_stale = False
+            await self._show_list()
+        if self._open:
+            await self._show_open()
+
+    async def _show_list(self) -> None:
         listed = await self._client.conversations(limit=CONVERSATIONS_MAX, fetch=False)
         self._list([conversation_row(it, self._client.user_id) for it in listed])
         title = next((it.title for it in listed if it.conversation_id == self._open), "")
         self.query_one(MessageList).border_title = Content(brief(title) or one_line(self._open))
-        if self._open:
-            await self._show_open()
 
     async def _complete_list(self) -> None:
         """Fetch what this device lacks of the list, whenever that may be something."""
@@ -153,6 +161,7 @@ class ChatApp(App[ChatkitError | None]):
                 await self._client.conversations(limit=CONVERSATIONS_MAX)
             except ChatkitError as error:  # the next change of the list, or the next connection, tries again
                 self._say(str(error))
+            self._list_is_stale = True
             self._changed.set()
             await anyio.sleep(REFRESH_WAIT_S)
 
@@ -168,8 +177,7 @@ class ChatApp(App[ChatkitError | None]):
 
     async def _show_open(self) -> None:
         client, pane = self._client, self.query_one(MessageList)
-        entries = await self._held(self._open, self._wanted)
-        self._held_count, self._oldest_seq = len(entries), entries[0].seq if entries else None
+        self._entries = entries = await self._held(self._open, self._wanted)
         states = {
             it.seq: client.message_state(self._open, it.seq)
             for it in entries
@@ -177,9 +185,21 @@ class ChatApp(App[ChatkitError | None]):
         }
         pending = [it for it in client.pending() if it.conversation_id == self._open]
         pane.show(rows_of(entries, client.user_id, states, pending))
-        if entries and pane.at_end and self.app_focus:
-            await client.mark_read(self._open, entries[-1].seq)
-        self.call_after_refresh(self._fill)
+        self.call_after_refresh(self._look_at_edges)
+
+    async def _look_at_edges(self) -> None:
+        """Once it is on the screen: the newest row in view is read, and above the oldest one there may be more."""
+        pane = self.query_one(MessageList)
+        if not self._open or not self._entries:
+            self._fill()
+            return
+        if pane.at_end and self.app_focus and self._entries[-1].conversation_id == self._open:
+            try:
+                await self._client.mark_read(self._open, self._entries[-1].seq)
+            except ChatkitError as error:  # the next look tries again
+                self._say(str(error))
+        if pane.scroll_y <= 0:
+            self._fill()
 
     async def _held(self, conversation_id: str, wanted: int) -> list[Message]:
         """The newest entries on this device, ascending."""
@@ -197,36 +217,36 @@ class ChatApp(App[ChatkitError | None]):
 
     # --- the past -------------------------------------------------------------------------------------
 
-    @on(MessageList.ReachedTop)
+    @on(MessageList.EdgeReached)
+    def _edge_reached(self) -> None:
+        self._changed.set()
+
     def _fill(self) -> None:
-        """While the oldest row is in view: show more of what is held, else fetch more."""
-        if not self._open or self._is_whole or self.query_one(MessageList).scroll_y > 0:
+        """Show more of what is held, else fetch more."""
+        if not self._open:
             return
-        if self._held_count < self._wanted:
+        if len(self._entries) < self._wanted:
             self._fetch_older()
         elif self._wanted < ENTRIES_MAX:
             self._wanted += PAGE
             self._changed.set()
         else:
-            self._is_whole = True
             self._say(f"only the newest {ENTRIES_MAX:,} entries of a conversation are shown here")
 
     def _fetch_older(self) -> None:
-        if self._is_caught_up and self._fetching != self._open:
-            self._fetching = self._open
-            self.run_worker(self._fetch(self._open, self._oldest_seq), group="fetch", exclusive=True)
+        """Fetch what is below the oldest entry, once: what comes of it is shown, or there is nothing below."""
+        below = self._entries[0].seq if self._entries else SEQ_MAX
+        if self._is_caught_up and self._asked_below != below:
+            self._asked_below = below
+            self.run_worker(self._fetch(self._open, below), group="fetch", exclusive=True)
 
-    async def _fetch(self, conversation_id: str, before_seq: int | None) -> None:
+    async def _fetch(self, conversation_id: str, before_seq: int) -> None:
         try:
-            found = await self._client.history(conversation_id, before_seq=before_seq, limit=PAGE)
-        except ChatkitError as error:  # the next look tries again
+            await self._client.history(conversation_id, before_seq=before_seq, limit=PAGE)
+        except ChatkitError as error:
+            self._asked_below = None  # the next look tries again
             self._say(str(error))
-            return
-        finally:
-            if self._fetching == conversation_id:
-                self._fetching = ""
-        if conversation_id == self._open:
-            self._is_whole = not found
+        else:
             self._changed.set()
 
     # --- what the user does ---------------------------------------------------------------------------
@@ -238,7 +258,10 @@ class ChatApp(App[ChatkitError | None]):
             return
         compose = self.query_one(Compose)
         if event.option.id != self._open:
-            self._open, self._wanted, self._is_whole, self._fetching = event.option.id, PAGE, False, ""
+            self._unsent[self._open] = compose.text
+            self._open, self._wanted, self._asked_below = event.option.id, PAGE, None
+            self._entries, self._list_is_stale = [], True
+            compose.put(self._unsent.pop(self._open, ""))
             self.query_one(MessageList).begin()
             self._say("")
         compose.disabled = False
@@ -262,13 +285,14 @@ class ChatApp(App[ChatkitError | None]):
         self._changed.set()
 
     def _give_back(self, conversation_id: str, text: str, error: ChatkitError) -> None:
-        """What was refused goes back to where it was written, unless something else is written there by now."""
+        """What was refused goes back to where it was written, above what is written there by now."""
         compose = self.query_one(Compose)
-        if conversation_id == self._open and not compose.text:
-            compose.text = text
+        if conversation_id == self._open:
+            compose.put("\n".join(filter(None, (text, compose.text))))
             self._say(f"not sent: {error}")
         else:
-            self._say(f"not sent to {conversation_id}: {error}\n{text}")
+            self._unsent[conversation_id] = "\n".join(filter(None, (text, self._unsent.get(conversation_id))))
+            self._say(f"not sent to {conversation_id}: {error}")
 
     def on_app_focus(self, _: AppFocus) -> None:
         """What is in view counts as read again."""
@@ -281,7 +305,7 @@ class ChatApp(App[ChatkitError | None]):
     def action_older(self) -> None:
         """Scroll up, into the past."""
         self.query_one(MessageList).scroll_page_up(animate=False)
-        self._fill()
+        self._changed.set()
 
     def action_newer(self) -> None:
         """Scroll down; what comes into view at the end is read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.events import Key
 from textual.message import Message as Event
 from textual.widgets import TextArea
 
@@ -13,8 +14,8 @@ class Compose(TextArea):
     """A few lines of text; Enter posts `Submitted` and empties it, unless there is nothing but space in it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "Send", priority=True),
-        Binding("ctrl+j", "new_line", "New line", priority=True),
+        Binding("enter", "submit", "Send"),
+        Binding("ctrl+j", "new_line", "New line"),
     ]
 
     class Submitted(Event):
@@ -36,6 +37,18 @@ class Compose(TextArea):
             placeholder="Write a message",
             highlight_cursor_line=False,
         )
+
+    def put(self, text: str) -> None:
+        """Have this text in it, and the cursor at its end."""
+        self.text = text
+        self.move_cursor(self.document.end)
+
+    async def _on_key(self, event: Key) -> None:
+        """Take Enter in its turn: a binding with priority would overtake letters that came in one burst with it."""
+        if event.key == "enter":
+            event.stop()
+            event.prevent_default()
+            self.action_submit()
 
     def action_submit(self) -> None:
         """Hand over what was written."""

@@ -12,11 +12,11 @@ from .words import Row
 class MessageList(OptionList):
     """Rows, the newest at the bottom. What is at the end stays at the end; what was scrolled to stays in view.
 
-    Posts `ReachedTop` whenever its first row comes into view.
+    Posts `EdgeReached` whenever its first or its last row comes into view by scrolling.
     """
 
-    class ReachedTop(Event):
-        """The oldest row that is shown is in view."""
+    class EdgeReached(Event):
+        """The oldest or the newest row is in view."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
@@ -44,10 +44,10 @@ class MessageList(OptionList):
         return self.scroll_y >= self.max_scroll_y - 1
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Say that the top is in view."""
+        """Say that an edge is in view."""
         super().watch_scroll_y(old_value, new_value)
-        if new_value <= 0 < old_value:
-            self.post_message(self.ReachedTop())
+        if new_value != old_value and (new_value <= 0 or self.at_end):
+            self.post_message(self.EdgeReached())
 
     def _replace(self, rows: list[Row]) -> None:
         at_end = self.at_end
@@ -66,7 +66,7 @@ class MessageList(OptionList):
         if chosen is not None and chosen.id in ids:
             self.highlighted = ids.index(str(chosen.id))
         if at_end:
-            self.scroll_end(animate=False)
+            self.scroll_end(animate=False, immediate=True)
         else:
             y = self.max_scroll_y - from_bottom if is_older else from_top
             self.scroll_to(y=y, animate=False, immediate=True, force=True)
