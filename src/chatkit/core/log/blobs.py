@@ -4,7 +4,7 @@ A blob is a row that says whose it is, how large and of what type; its bytes are
 one in its payload makes a *reference* in the transaction that stores the message, and loses it in the one that recalls
 or expires it. A blob without references is collected: its row says GOING first, in a transaction that has looked for
 references under the same lock that a send takes. So a send finds the blob and keeps it, or finds it going and is
-refused. Why it is so: docs/design/0031-media.md.
+refused. Why it is so: docs/design/0032-media.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
--- Uploaded files, and the messages that name them, as on SQLite (docs/design/0031-media.md).
+-- Uploaded files, and the messages that name them, as on SQLite (docs/design/0032-media.md).
 
 CREATE TABLE blob (
     blob_id text COLLATE "C" NOT NULL PRIMARY KEY,

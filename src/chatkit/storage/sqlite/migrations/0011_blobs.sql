@@ -1,4 +1,4 @@
--- Uploaded files, and the messages that name them. Why: docs/design/0031-media.md.
+-- Uploaded files, and the messages that name them. Why: docs/design/0032-media.md.
 
 -- parts: the SHA-256 of each part, in order; empty until all of it was received. A file that is going has no key any more,
 -- so that the same key begins a new one.
