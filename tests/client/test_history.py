@@ -51,6 +51,19 @@ async def serve(line: Line, head_seq: int, hidden: set[int] | None = None) -> No
             answer(line, event, head_seq, hidden)
 
 
+async def test_what_is_held_is_read_without_asking_anybody(server: FakeServer) -> None:
+    async with client(server, store=MemoryStore()) as chat:
+        with pytest.raises(NotFoundError):
+            await chat.history("c-1", fetch=False)
+        line = await server.accept()
+        await line.log_in(head(2, delivered=2))
+        for seq in (3, 4, 6):
+            line.push(new(seq))
+        await anyio.sleep(1)
+        held = await chat.history("c-1", fetch=False)
+        assert [message.seq for message in held] == [3, 4]  # 6 stands above a hole
+
+
 async def test_an_app_that_takes_no_events_still_reads_the_newest(server: FakeServer) -> None:
     config = ClientConfig(events_max=5, events_low=2)
     store = MemoryStore()

@@ -261,7 +261,7 @@ class ChatApp(App[ChatkitError | None]):
             self._unsent[self._open] = compose.text
             self._open, self._wanted, self._asked_below = event.option.id, PAGE, None
             self._entries, self._list_is_stale = [], True
-            compose.put(self._unsent.pop(self._open, ""))
+            compose.put(self._open, self._unsent.pop(self._open, ""))
             self.query_one(MessageList).begin()
             self._say("")
         compose.disabled = False
@@ -272,7 +272,7 @@ class ChatApp(App[ChatkitError | None]):
     def _submitted(self, event: Compose.Submitted) -> None:
         """Send what was written; the list shows at once that it waits."""
         self._say("")
-        self.run_worker(self._send(self._open, event.text))
+        self.run_worker(self._send(event.conversation_id, event.text))
 
     async def _send(self, conversation_id: str, text: str) -> None:
         self._changed.set()
@@ -288,7 +288,7 @@ class ChatApp(App[ChatkitError | None]):
         """What was refused goes back to where it was written, above what is written there by now."""
         compose = self.query_one(Compose)
         if conversation_id == self._open:
-            compose.put("\n".join(filter(None, (text, compose.text))))
+            compose.put(conversation_id, "\n".join(filter(None, (text, compose.text))))
             self._say(f"not sent: {error}")
         else:
             self._unsent[conversation_id] = "\n".join(filter(None, (text, self._unsent.get(conversation_id))))

@@ -11,7 +11,7 @@ from textual.widgets import TextArea
 
 
 class Compose(TextArea):
-    """A few lines of text; Enter posts `Submitted` and empties it, unless there is nothing but space in it."""
+    """A few lines of text for one conversation; Enter posts `Submitted` and empties it, unless it is all space."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Send"),
@@ -22,11 +22,13 @@ class Compose(TextArea):
         """A message is to be sent.
 
         Attributes:
+            conversation_id: Where it was written, whatever is open by now.
             text: What it says.
         """
 
-        def __init__(self, text: str) -> None:
+        def __init__(self, conversation_id: str, text: str) -> None:
             super().__init__()
+            self.conversation_id = conversation_id
             self.text = text
 
     def __init__(self, *, id: str, disabled: bool) -> None:
@@ -37,9 +39,11 @@ class Compose(TextArea):
             placeholder="Write a message",
             highlight_cursor_line=False,
         )
+        self._conversation_id = ""
 
-    def put(self, text: str) -> None:
-        """Have this text in it, and the cursor at its end."""
+    def put(self, conversation_id: str, text: str) -> None:
+        """Have this text of a conversation in it, and the cursor at its end."""
+        self._conversation_id = conversation_id
         self.text = text
         self.move_cursor(self.document.end)
 
@@ -55,7 +59,7 @@ class Compose(TextArea):
         text = self.text
         if text.strip():
             self.clear()
-            self.post_message(self.Submitted(text))
+            self.post_message(self.Submitted(self._conversation_id, text))
 
     def action_new_line(self) -> None:
         """Begin another line."""
