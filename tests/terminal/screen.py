@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from textual.content import Content
 from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
 
@@ -65,6 +66,11 @@ class Screen:
     def written(self) -> str:
         """What is not sent yet."""
         return self.app.query_one(Compose).text
+
+    @property
+    def title(self) -> str:
+        """The title of the open conversation."""
+        return Content.from_markup(self.app.query_one(MessageList).border_title or "").plain
 
     @property
     def state(self) -> str:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatkit.client.outbox import PendingMessage
-from chatkit.terminal.words import LINES_MAX, TEXT_MAX, brief, clock, plain, rows_of
-from chatkit.types import Message
+from chatkit.terminal.words import LINES_MAX, TEXT_MAX, brief, clock, conversation_row, plain, rows_of
+from chatkit.types import ConversationSummary, Message
 
 UNPRINTABLE = {
     chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F))
@@ -83,3 +83,9 @@ def test_what_waits_says_why() -> None:
         "you  waits to be sent\n  one",
         "you  held for review\n  two",
     ]
+
+
+def test_a_long_title_hides_no_count() -> None:
+    listed = ConversationSummary("c-1", "GROUP", "x" * 300, 1, 0, 0, None, 12, 1)
+    _, row = conversation_row(listed, "ann")
+    assert str(row).startswith("12  muted  xxx") and str(row).endswith("…\nno messages yet")

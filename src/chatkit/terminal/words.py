@@ -84,16 +84,15 @@ def state_of(event: ChatEvent) -> str | None:
 
 
 def conversation_row(summary: ConversationSummary, me: str) -> Row:
-    """A line with title and unread count, and one with the last message."""
+    """A line with unread count and title, the count first so that no title hides it, and one with the last message."""
     title = brief(summary.title) or one_line(summary.conversation_id)
-    unread = f"  {summary.unread}" if summary.unread else ""
-    muted = "  muted" if summary.muted_until else ""
+    unread = f"{summary.unread}  " if summary.unread else ""
+    muted = "muted  " if summary.muted_until else ""
     last = summary.last_message
     words = "no messages yet" if last is None else brief(f"{_name(last.sender_id, me)}: {text_of(last)}")
     style = "bold" if summary.unread else ""
-    row = Content.assemble(
-        (title, style), (unread, "bold $text-accent"), (muted, "dim"), "\n", (words, "dim")
-    )
+    head = ((unread, "bold $text-accent"), (muted, "dim"), (title, style))
+    row = Content.assemble(*head, "\n", (words, "dim"))
     return summary.conversation_id, row
 
 
