@@ -101,14 +101,19 @@ async def _texts(url: str, token: str) -> list[str]:
 
 
 def test_a_login_that_is_refused_is_said_and_ends_with_1(tmp_path: Path) -> None:
+    store, log = tmp_path / "ann.db", tmp_path / "warnings.log"
+    options = ("--device", "laptop", "--store", str(store), "--log-file", str(log), "--token-env", "ANN")
     with serving(tmp_path) as url:
-        env = {"CHATKIT_TOKEN": "no-token", "XDG_STATE_HOME": str(tmp_path / "state")}
-        with closing(Terminal("chat", url, env=env)) as terminal:
+        env = {"ANN": "no-token", "XDG_STATE_HOME": str(tmp_path / "state")}
+        with closing(Terminal("chat", url, *options, env=env)) as terminal:
             terminal.until("ended:")
             terminal.press("\x11")
             assert terminal.end() == 1
     assert "Error: " in terminal.shown
-    assert "Traceback" not in terminal.shown and "no-token" not in terminal.shown
+    assert "Traceback" not in terminal.shown
+    assert "no-token" not in terminal.shown + log.read_text()
+    assert store.stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / "state").exists()  # nothing of it is needed
 
 
 @pytest.mark.parametrize(
