@@ -12,8 +12,10 @@ from chatkit.server.server import ChatServer
 from chatkit.storage.memory import MemoryStore
 from chatkit.terminal.app import ChatApp
 from chatkit.terminal.compose import Compose
+from chatkit.terminal.message_list import MessageList
 from chatkit.testing.recording import by_name
 from chatkit.testing.rng import Rng
+from chatkit.types import MessageRef
 
 from .conftest import Showing
 from .screen import Screen, client_of
@@ -184,3 +186,26 @@ async def test_what_is_not_in_view_is_not_read(server: ChatServer, showing: Show
         await screen.until(lambda: "1  Tea" in screen.listed)
         await screen.press("pagedown", "pagedown", "pagedown")
         await screen.until(lambda: "1  Tea" not in screen.listed)
+
+
+async def test_r_answers_the_chosen_message(server: ChatServer, showing: Showing) -> None:
+    await server.create_conversation("GROUP", "bob", ["ann"], conversation_id="c-tea", title="Tea")
+    async with client_of(server, "bob") as bob, showing("ann") as screen:
+        first = await bob.send("c-tea", "Tea at four?")
+        await screen.open("Tea")
+        await screen.shows("Tea at four?")
+        pane, compose = screen.app.query_one(MessageList), screen.app.query_one(Compose)
+        pane.focus()
+        await screen.press("home", "r")
+        assert pane.has_focus  # that members came is nothing to be answered
+
+        await screen.press("end", "r")
+        await screen.until(lambda: compose.has_focus)
+        assert compose.border_title == "answers Tea at four?"
+        await screen.write("yes")
+        await screen.shows("> bob: Tea at four?\n  yes")
+        await screen.write("bye")
+        await screen.shows("  bye")
+        answer, bye = (await bob.history("c-tea"))[-2:]
+        assert answer.reply_to == MessageRef(first.message_id, first.seq)
+        assert bye.reply_to is None

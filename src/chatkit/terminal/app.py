@@ -268,27 +268,39 @@ class ChatApp(App[ChatkitError | None]):
         compose.focus()
         self._changed.set()
 
+    @on(MessageList.ReplyWanted)
+    def _reply_wanted(self, event: MessageList.ReplyWanted) -> None:
+        """Write an answer, to a message that can have one."""
+        for message in self._entries:
+            if str(message.seq) == event.row_id and message.type not in ("MEMBER", "RECALLED"):
+                compose = self.query_one(Compose)
+                compose.answer(message)
+                compose.focus()
+
     @on(Compose.Submitted)
     def _submitted(self, event: Compose.Submitted) -> None:
         """Send what was written; the list shows at once that it waits."""
         self._say("")
-        self.run_worker(self._send(event.conversation_id, event.text))
+        self.run_worker(self._send(event.conversation_id, event.text, event.reply_to))
 
-    async def _send(self, conversation_id: str, text: str) -> None:
+    async def _send(self, conversation_id: str, text: str, reply_to: Message | None) -> None:
         self._changed.set()
         try:
-            await self._client.send(conversation_id, text)
+            await self._client.send(conversation_id, text, reply_to=reply_to)
         except (SendOutcomeUnknownError, HeldError):
             pass  # it is queued, and shown as that
         except ChatkitError as error:
-            self._give_back(conversation_id, text, error)
+            self._give_back(conversation_id, text, reply_to, error)
         self._changed.set()
 
-    def _give_back(self, conversation_id: str, text: str, error: ChatkitError) -> None:
+    def _give_back(
+        self, conversation_id: str, text: str, reply_to: Message | None, error: ChatkitError
+    ) -> None:
         """What was refused goes back to where it was written, above what is written there by now."""
         compose = self.query_one(Compose)
         if conversation_id == self._open:
             compose.put(conversation_id, "\n".join(filter(None, (text, compose.text))))
+            compose.answer(reply_to)
             self._say(f"not sent: {error}")
         else:
             self._unsent[conversation_id] = "\n".join(filter(None, (text, self._unsent.get(conversation_id))))
@@ -299,7 +311,8 @@ class ChatApp(App[ChatkitError | None]):
         self._changed.set()
 
     def action_list(self) -> None:
-        """Go to the conversations."""
+        """Go to the conversations; what is written answers no message any more."""
+        self.query_one(Compose).answer(None)
         self.query_one("#conversations").focus()
 
     def action_older(self) -> None:

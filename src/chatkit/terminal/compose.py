@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.events import Key
 from textual.message import Message as Event
 from textual.widgets import TextArea
+
+from ..types import Message
+from .words import brief, text_of
 
 
 class Compose(TextArea):
@@ -24,10 +28,12 @@ class Compose(TextArea):
         Attributes:
             conversation_id: Where it was written, whatever is open by now.
             text: What it says.
+            reply_to: What it answers, if anything.
         """
 
-        def __init__(self, conversation_id: str, text: str) -> None:
+        def __init__(self, conversation_id: str, text: str, reply_to: Message | None) -> None:
             super().__init__()
+            self.reply_to = reply_to
             self.conversation_id = conversation_id
             self.text = text
 
@@ -40,12 +46,19 @@ class Compose(TextArea):
             highlight_cursor_line=False,
         )
         self._conversation_id = ""
+        self._reply_to: Message | None = None
 
     def put(self, conversation_id: str, text: str) -> None:
         """Have this text of a conversation in it, and the cursor at its end."""
         self._conversation_id = conversation_id
+        self.answer(None)
         self.text = text
         self.move_cursor(self.document.end)
+
+    def answer(self, message: Message | None) -> None:
+        """What is written answers this message, which the title says; None: it answers none."""
+        self._reply_to = message
+        self.border_title = "" if message is None else Content(f"answers {brief(text_of(message))}")
 
     async def _on_key(self, event: Key) -> None:
         """Take Enter in its turn: a binding with priority would overtake letters that came in one burst with it."""
@@ -58,8 +71,9 @@ class Compose(TextArea):
         """Hand over what was written."""
         text = self.text
         if text.strip():
+            self.post_message(self.Submitted(self._conversation_id, text, self._reply_to))
             self.clear()
-            self.post_message(self.Submitted(self._conversation_id, text))
+            self.answer(None)
 
     def action_new_line(self) -> None:
         """Begin another line."""

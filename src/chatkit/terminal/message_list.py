@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
 from textual.message import Message as Event
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
@@ -14,6 +17,19 @@ class MessageList(OptionList):
 
     Posts `EdgeReached` whenever its first or its last row comes into view by scrolling.
     """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "reply", "Reply")]
+
+    class ReplyWanted(Event):
+        """The chosen row is to be answered.
+
+        Attributes:
+            row_id: Its id.
+        """
+
+        def __init__(self, row_id: str) -> None:
+            super().__init__()
+            self.row_id = row_id
 
     class EdgeReached(Event):
         """The oldest or the newest row is in view."""
@@ -42,6 +58,12 @@ class MessageList(OptionList):
     def at_end(self) -> bool:
         """Whether the newest row is in view."""
         return self.scroll_y >= self.max_scroll_y - 1
+
+    def action_reply(self) -> None:
+        """Ask for an answer to the chosen row."""
+        chosen = self.highlighted_option
+        if chosen is not None and chosen.id is not None:
+            self.post_message(self.ReplyWanted(chosen.id))
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Say that an edge is in view."""
