@@ -80,9 +80,9 @@ def test_two_users_talk_over_a_real_terminal_and_a_real_server(tmp_path: Path) -
             terminal.until("New line")  # of the keys that are shown at the bottom
             terminal.press("Good morning\r")
             terminal.until("✓")
-            terminal.press("\x11")
+            terminal.press("and bye\r\x11")  # in one burst, as over a slow line
             assert terminal.end() == 0
-        assert anyio.run(_texts, url, cat_token) == ["Hello", "Good morning"]
+        assert anyio.run(_texts, url, cat_token) == ["Hello", "Good morning", "and bye"]
     assert "\x1b[?1049l" in terminal.shown  # the screen before is back
     assert token not in terminal.shown
     (store,) = (tmp_path / "state/chatkit").glob("*.db")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 import anyio
+import anyio.lowlevel
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -309,6 +310,17 @@ class ChatApp(App[ChatkitError | None]):
     def on_app_focus(self, _: AppFocus) -> None:
         """What is in view counts as read again."""
         self._changed.set()
+
+    async def action_quit(self) -> None:
+        """End, once what was typed before has had its turn."""
+        self.query_one(Compose).post_message(Compose.Finish())
+
+    @on(Compose.Finished)
+    async def _finished(self) -> None:
+        """End; a message that was submitted just now is queued by then, as its worker takes its first step."""
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        self.exit()
 
     def action_list(self) -> None:
         """Go to the conversations; what is written answers no message any more."""

@@ -37,6 +37,12 @@ class Compose(TextArea):
             self.conversation_id = conversation_id
             self.text = text
 
+    class Finish(Event):
+        """Asks it for `Finished`, in turn behind the keys that it was sent."""
+
+    class Finished(Event):
+        """Every `Submitted` of the keys before has been posted before this."""
+
     def __init__(self, *, id: str, disabled: bool) -> None:
         super().__init__(
             id=id,
@@ -59,6 +65,11 @@ class Compose(TextArea):
         """What is written answers this message, which the title says; None: it answers none."""
         self._reply_to = message
         self.border_title = "" if message is None else Content(f"answers {brief(text_of(message))}")
+
+    def on_compose_finish(self, event: Finish) -> None:
+        """Answer it behind what those keys led to."""
+        event.stop()
+        self.post_message(self.Finished())
 
     async def _on_key(self, event: Key) -> None:
         """Take Enter in its turn: a binding with priority would overtake letters that came in one burst with it."""
