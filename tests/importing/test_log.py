@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,67 @@ async def test_one_that_was_cut_off_is_gone_on_with(
     totals = await imported(other, secret, tmp_path, content)
     assert totals.known >= 40
     assert await contents(other) == await contents(store)
+
+
+class _Dying:
+    """A store whose process dies after some commits."""
+
+    def __init__(self, store: base.Store, commits: int) -> None:
+        self._store, self._left = store, commits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def commit(self, commands: Sequence[base.Command]) -> list[base.Outcome]:
+        self._left -= 1
+        if self._left < 0:
+            raise RuntimeError("killed")
+        return await self._store.commit(commands)
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3, 4])
+async def test_wherever_it_is_cut_off_a_repeat_sets_the_roles(
+    store: MemoryStore, tmp_path: Path, commits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_import, "_BATCH", 2)
+    await do(store, group("g", "ann", "bob", "cat"), UpdateConversation("g", None, "Tea", "bob", NOW))
+    await do(store, SetRole("g", None, "cat", "ADMIN", NOW), SetRole("g", None, "ann", "GUEST", NOW))
+    await do(store, *[send("g", "bob", key, key) for key in "abcd"])
+    content = await exported(store)
+    other = SqliteStore(tmp_path / "chat.db", ids=SystemIds())
+    secret = await other.migrate()
+    with pytest.raises(RuntimeError, match="killed") if commits < 4 else nullcontext():
+        await imported(_Dying(other, commits), secret, tmp_path, content)  # type: ignore[arg-type]
+    await imported(other, secret, tmp_path, content)
+
+    assert await _roles(other) == {"ann": "GUEST", "bob": "OWNER", "cat": "ADMIN"}
+    assert await contents(other) == await contents(store)
+    await do(other, SetRole("g", None, "cat", "MEMBER", NOW))
+    assert (await imported(other, secret, tmp_path, content)).added == 0
+    assert (await _roles(other))["cat"] == "MEMBER", "what was changed since stays"
+    await other.aclose()
+
+
+async def _roles(store: base.Store) -> dict[str, str]:
+    return {it.member.user_id: it.member.role for it in await store.members("g", "ann", None, 10)}
+
+
+async def test_edits_and_reactions_are_bounded_each_for_itself(store: MemoryStore, tmp_path: Path) -> None:
+    await do(store, group("g", "u0", "u1"))
+    first = await one(store, send("g", "u0", "k", "first"), base.Appended)
+    named = {"messageId": first.entry.message_id, "seq": 2}
+    for it in range(55):
+        edit = {"type": "EDIT", **named, "payload": {"type": "TEXT", "text": f"{it}"}}
+        reaction = {"type": "REACTION", **named, "reaction": "a", "removed": bool(it % 2)}
+        for user, payload in (("u0", edit), ("u1", reaction)):
+            encoded = canonical(payload)
+            command = base.Append("g", user, f"{user}{it}", encoded, encoded[::-1], NOW)
+            await one(store, command, base.Appended)
+    other = MemoryStore(ids=SystemIds())
+    totals = await imported(other, await other.migrate(), tmp_path, await exported(store))
+    assert totals.added == 112
+    assert await contents(other) == await contents(store)
+    assert await marks(other) == await marks(store)
 
 
 async def test_a_log_that_goes_on_differently_is_left_alone(store: MemoryStore, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """JSON lines of `log_export` into a log: the same entries, in the same order, with their times and authors.
 
 What is there already must be the beginning of what the file holds: then the rest is appended, so that a repeat adds
-nothing and one that was cut off is gone on with. Each batch is one transaction.
+nothing and one that was cut off is gone on with. Each batch is one transaction, and the last one of a conversation also
+makes its members what they were: where all entries are, the roles are, and what was changed since stays.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..storage.base import (
     Imported,
     ImportedEntry,
     ImportEntries,
+    Outcome,
     RecordAct,
     Refused,
     SetRole,
@@ -67,7 +69,6 @@ class LogImporter:
         self._keyed = hmac.new(secret, digestmod=hashlib.sha256)
         self._line: ConversationLine | None = None
         self._head = 0
-        self._grew = False
         self._waiting: list[Entry] = []
         self._known: list[StoredEntry] = []
         self._members: list[MemberLine] = []
@@ -96,7 +97,7 @@ class LogImporter:
         yield self.totals
 
     async def _begin(self, line: ConversationLine) -> None:
-        self._line, self._members, self._grew = line, [], False
+        self._line, self._members = line, []
         heads = await self._store.head_seqs([line.conversation_id])
         self._head = heads.get(line.conversation_id, ("", 0))[1]
         self.totals.conversations += 1
@@ -123,8 +124,8 @@ class LogImporter:
             )
         self.totals.known += 1
 
-    async def _flush(self) -> None:
-        """Append what waits."""
+    async def _flush(self, *roles: Command) -> None:
+        """Append what waits, and set roles in the same transaction; neither, if nothing waits."""
         if not self._waiting:
             return
         assert self._line is not None, "a conversation comes first"
@@ -132,13 +133,12 @@ class LogImporter:
         new = self._new(self._line, first) if first.seq == 1 else None
         rows = tuple([await self._row(it) for it in (entries[1:] if new else entries)])
         head, name = first.seq - 1, self._line.conversation_id
-        outcome = await self._commit(ImportEntries(name, rows, head, self._now_ms(), new))
+        outcome, *_ = await self._commit(ImportEntries(name, rows, head, self._now_ms(), new), *roles)
         assert isinstance(outcome, Imported), "it was asked for entries"
         if outcome.head_seq != entries[-1].seq:
             raise ImportFileError(
                 f"{entries[-1].where}: a key is in {name} twice, so that its log is another one now"
             )
-        self._grew = True
         self.totals.added += len(entries)
         self._waiting = []
 
@@ -194,28 +194,37 @@ class LogImporter:
 
     async def _end(self) -> None:
         """Append the rest of a conversation, and make its members what they were."""
-        await self._flush()
+        if self._line is not None:
+            await self._flush(*self._roles(self._line))
         self._known = []
-        line, now_ms = self._line, self._now_ms()
-        if line is None or line.type == "SINGLE" or not self._grew:
-            return
-        for it in self._members:
-            if it.role == "OWNER":
-                await self._commit(UpdateConversation(line.conversation_id, None, None, it.user_id, now_ms))
-        for it in self._members:
-            if it.role in {"ADMIN", "GUEST"}:
-                await self._commit(
-                    SetRole(line.conversation_id, None, it.user_id, it.role, now_ms, DEFAULT_POLICY)
-                )
 
-    async def _commit(self, command: Command) -> object:
-        (outcome,) = await self._store.commit([command])
-        if isinstance(outcome, Refused):
-            if isinstance(outcome.error, ConflictError) and self._line is not None:
+    def _roles(self, line: ConversationLine) -> list[Command]:
+        """What makes members of a GROUP what they were, its owner first."""
+        if line.type == "SINGLE":
+            return []
+        name, now_ms = line.conversation_id, self._now_ms()
+        owners: list[Command] = [
+            UpdateConversation(name, None, None, it.user_id, now_ms)
+            for it in self._members
+            if it.role == "OWNER"
+        ]
+        return owners + [
+            SetRole(name, None, it.user_id, it.role, now_ms, DEFAULT_POLICY)
+            for it in self._members
+            if it.role in {"ADMIN", "GUEST"}
+        ]
+
+    async def _commit(self, *commands: Command) -> list[Outcome]:
+        """Apply them in one transaction. Raises what refused the first of those that were refused."""
+        outcomes = await self._store.commit(commands)
+        for it in outcomes:
+            if not isinstance(it, Refused):
+                continue
+            if isinstance(it.error, ConflictError) and self._line is not None:
                 name = self._line.conversation_id
-                raise ImportFileError(f"{name}: {outcome.error}; nothing more of it was imported")
-            raise outcome.error
-        return outcome
+                raise ImportFileError(f"{name}: {it.error}; nothing more of it was imported")
+            raise it.error
+        return outcomes
 
     def _now_ms(self) -> int:
         return self._ports.clock.now_ms()

@@ -105,7 +105,7 @@ def _found_or_made(state: State, command: ImportEntries) -> ConversationState:
 def _check_named(state: State, conversation: ConversationState | None, command: ImportEntries) -> None:
     """Each names a message that was there before and is not recalled, and says nothing that could not be said."""
     key = 0 if conversation is None else conversation.key
-    recalled, said = set(state.recalled), Counter[Place]()
+    recalled, said = set(state.recalled), Counter[tuple[str, Place]]()
     for entry in command.entries:
         if entry.kind not in _NAMING:
             continue
@@ -116,10 +116,10 @@ def _check_named(state: State, conversation: ConversationState | None, command: 
         if entry.kind == "RECALL":
             recalled.add(place)
             continue
-        said[place] += 1
+        said[entry.kind, place] += 1
         if entry.kind == "EDIT" and row.sender_id != entry.sender_id:
             raise BadRequestError(f"seq {entry.names_seq} is edited by somebody else than its author")
-        _check_room(state, place, entry, said[place])
+        _check_room(state, place, entry, said[entry.kind, place])
 
 
 def _named(
@@ -137,7 +137,7 @@ def _named(
 
 
 def _check_room(state: State, place: Place, entry: ImportedEntry, more: int) -> None:
-    """As many edits and reactions as a message takes, at most."""
+    """As many edits and reactions as a message takes, at most; `more` are of this entry's kind, from this batch."""
     if entry.kind == "EDIT" and len(state.edits[place]) + more > EDITS_MAX:
         raise BadRequestError(f"a message can be edited {EDITS_MAX} times")
     if entry.kind == "REACTION" and state.reaction_counts[place] + more > REACTIONS_MAX and not entry.removed:
