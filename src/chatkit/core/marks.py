@@ -1,4 +1,5 @@
-"""How a message reads now: its own payload, and what later entries said of it. Called by `client.history`.
+"""How a message reads now: its own payload, and what later entries said of it. Called by
+`client.history` and `client.conversation_list`.
 
 Pure: an entry as it is held, and the EDIT and REACTION entries that name it, to what an app shows. A page of the server
 says how an entry stood at the head of that time; entries above that are put on top.

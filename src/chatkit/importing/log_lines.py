@@ -288,7 +288,9 @@ class _File:
 
     def _recall(self, line: EntryLine, where: str) -> Entry:
         found = _convert(line.payload, _Recall, where)
-        known = 0 < found.seq < line.seq and found.seq not in self._no_messages | self._recalled
+        known = 0 < found.seq < line.seq and not (
+            found.seq in self._no_messages or found.seq in self._recalled
+        )
         gone = {found.seq, *found.edits}
         if not known or not gone <= self._to_be_recalled:
             raise ImportFileError(f"{where}: seq {found.seq} is no message that was recalled")

@@ -68,7 +68,7 @@ class LeftOut(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         kind: What it is, in the source's own word.
         reason: Why.
-        where: File, and line where there are lines.
+        where: File, and line where there are lines; or the conversation, and the message there.
         is_message: Whether it would have been an entry of its own; else it is a part of a message that is carried over.
     """
 

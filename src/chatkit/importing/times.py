@@ -83,8 +83,13 @@ def _unix_ms(at: datetime, fraction_ms: int) -> int:
     return round(at.timestamp()) * 1000 + fraction_ms
 
 
+def is_storable(at_ms: float) -> bool:
+    """Whether it is a time from 1970 to the year 9999."""
+    return 0 <= at_ms <= _LATEST_MS
+
+
 def checked_ms(at_ms: float) -> int:
     """A time that can be stored. Raises ValueError: before 1970, or after the year 9999."""
-    if not 0 <= at_ms <= _LATEST_MS:
+    if not is_storable(at_ms):
         raise ValueError("the time is before 1970 or after 9999")
     return int(at_ms)

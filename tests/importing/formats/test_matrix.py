@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chatkit.errors import ImportFileError
-from chatkit.importing.records import FoundMessage
+from chatkit.importing.records import FoundMessage, LeftOut
 
 from ..exports import left_out, messages, planned, read, write, zipped
 
@@ -134,3 +134,14 @@ def test_values_of_any_kind_anywhere_break_nothing(tmp_path: Path) -> None:
         for value in wild
     ]
     assert planned(read("matrix", write(tmp_path, {"a.json": export(*events, *contents)}))).messages > 50
+
+
+def test_a_time_that_nothing_can_store_leaves_out_one_message(tmp_path: Path) -> None:
+    late = event("late", number=2, origin_server_ts=10**15)
+    path = write(tmp_path, {"export.json": export(late, event())}) / "export.json"
+    records = read("matrix", path)
+    assert [text for _, _, text in messages(records)] == ["hi"]
+    assert [(it.where, it.reason) for it in records if isinstance(it, LeftOut)] == [
+        ("!r:example.org $2", "its time is before 1970 or after 9999")
+    ]
+    assert planned(records).messages == 1

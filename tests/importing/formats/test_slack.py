@@ -161,3 +161,15 @@ def test_values_of_any_kind_anywhere_break_nothing(tmp_path: Path) -> None:
     ]
     records = read("slack", write(tmp_path, {"users.json": users, "channels.json": channels, DAY: posts}))
     assert planned(records).messages > 50
+
+
+def test_a_time_that_nothing_can_store_leaves_out_one_message(tmp_path: Path) -> None:
+    records = read(
+        "slack",
+        write(
+            tmp_path, export(post("late", ts="999999999999.000100"), post("hi"), post("no", ts="9" * 5000))
+        ),
+    )
+    assert [text for _, _, text in messages(records)] == ["hi"]
+    assert left_out(records) == ["message", "message"]
+    assert planned(records).messages == 1

@@ -1,8 +1,8 @@
 """Messages that name an earlier one: edits, reactions, replies. What each needs, and what it does.
 
 An EDIT and a REACTION are entries like any other; the entry that they name stays as it is. What is kept beside the log
-says which edits an entry has and who reacts to it now, so that a page shows both. Called by `messages` and
-`moderation`. Why it is so: docs/design/0028-edits-and-reactions.md.
+says which edits an entry has and who reacts to it now, so that a page shows both. Called by `messages`,
+`moderation` and `importing`. Why it is so: docs/design/0028-edits-and-reactions.md.
 """
 
 from __future__ import annotations
