@@ -279,3 +279,80 @@ async def test_a_server_below_a_prefix_gives_links_that_lead_to_it() -> None:
         uploaded = await api.upload(PNG)
         await api.send("g", uploaded.payload())
         assert await api.download(uploaded.blob_id) == PNG
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(it.name for it in folder.iterdir())
+
+
+async def test_two_downloads_to_one_path_do_not_mix(tmp_path: Path) -> None:
+    async with world() as w, w.api("ann") as ann:
+        uploaded = await ann.upload(BIG)
+        await ann.send("g", uploaded.payload())
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(ann.download, uploaded.blob_id, tmp_path / "got")
+
+    assert names(tmp_path) == ["got"]
+    assert (tmp_path / "got").read_bytes() == BIG
+
+
+async def test_a_part_is_gone_on_with_for_its_own_file_and_target_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = PNG + bytes(1) * PART_BYTES + b"other"
+    async with world() as w, w.api("ann") as ann:
+        first, second = await ann.upload(BIG), await ann.upload(other)
+        await ann.send("g", first.payload())
+        await ann.send("g", second.payload())
+        monkeypatch.setattr("chatkit.client.media._FUTILE_MAX", 1)
+        Cuts(monkeypatch, 3, 1)
+        with pytest.raises(ConnectionLostError):
+            await ann.download(first.blob_id, tmp_path / "got")
+        await ann.download(second.blob_id, tmp_path / "got")
+        await ann.download(first.blob_id, tmp_path / "another")
+
+    assert (tmp_path / "got").read_bytes() == other
+    assert (tmp_path / "another").read_bytes() == BIG
+
+
+async def test_what_was_recalled_leaves_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with world() as w, w.api("ann") as ann:
+        uploaded = await ann.upload(BIG)
+        sent = await ann.send("g", uploaded.payload())
+        monkeypatch.setattr("chatkit.client.media._FUTILE_MAX", 1)
+        Cuts(monkeypatch, 3, 1)
+        with pytest.raises(ConnectionLostError):
+            await ann.download(uploaded.blob_id, tmp_path / "got")
+        assert len(names(tmp_path)) == 1
+        await ann.recall(sent.message_id)
+        with pytest.raises(NotFoundError):
+            await ann.download(uploaded.blob_id, tmp_path / "got")
+
+    assert names(tmp_path) == []
+
+
+async def test_a_target_that_cannot_be_written_is_refused_before_anything_is_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with world() as w, w.api("ann") as ann:
+        uploaded = await ann.upload(PNG)
+        await ann.send("g", uploaded.payload())
+        longest = tmp_path / ("n" * 255)
+        await ann.download(uploaded.blob_id, longest)
+        assert longest.read_bytes() == PNG
+        longest.unlink()
+        monkeypatch.setattr(Http, "call", None)
+        for target, why in (
+            (tmp_path, "folder"),
+            (tmp_path / ("n" * 256), "too long"),
+            (tmp_path / "none" / "got", "No such"),
+        ):
+            with pytest.raises(ConfigurationError, match=why):
+                await ann.download(uploaded.blob_id, target)
+        with pytest.raises(BadRequestError, match="name"):
+            await ann.download(uploaded.blob_id, tmp_path / "a\0b")
+
+    assert names(tmp_path) == []

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import anyio
-import anyio.to_thread
 import msgspec
 from msgspec import UNSET
 
@@ -16,9 +15,9 @@ from .._arguments import check_callable
 from ..errors import (
     BadRequestError,
     ChatkitError,
-    ConfigurationError,
     ConflictError,
     ForbiddenError,
+    NotFoundError,
     ProtocolError,
     TooLargeError,
 )
@@ -26,10 +25,10 @@ from ..types import Message, Payload
 from ..wire import http as wire
 from ._files import Source, opened
 from ._http import Http, path
+from ._part import Part
 from ._retry import Backoff, retry_after_s_of
 from .validate import check
 
-_Result = TypeVar("_Result")
 OnProgress = Callable[[int, int], object]
 """Called with the bytes that are through and those of the whole file, again and again; must not block."""
 
@@ -136,20 +135,30 @@ class Media:
             raise BadRequestError("to must be a path, or None for bytes")
         if to is not None and not Path(to).name:
             raise BadRequestError("to must be the path of a file")
-        target = _Memory() if to is None else _File(Path(to), blob_id)
+        target = _Memory() if to is None else Part(Path(to), blob_id)
+        is_gone = False
+        try:
+            await target.open()
+            await self._fetch(blob_id, target, on_progress)
+            return await target.done()
+        except (NotFoundError, ForbiddenError):
+            is_gone = True
+            raise
+        finally:
+            target.close(forget=is_gone)
+
+    async def _fetch(self, blob_id: str, target: _Memory | Part, on_progress: OnProgress | None) -> None:
         tries = _Tries(self._backoff)
         while True:
             found = await self._http.call("GET", path("blobs", blob_id), wire.BlobResult)
             try:
-                await self._get(found, target, on_progress)
+                return await self._get(found, target, on_progress)
             except ChatkitError as error:
                 tries.reached(target.received)
                 await tries.failed(error)
-                continue
-            return await target.done()
 
     async def _get(
-        self, found: wire.BlobResult, target: _Memory | _File, on_progress: OnProgress | None
+        self, found: wire.BlobResult, target: _Memory | Part, on_progress: OnProgress | None
     ) -> None:
         await target.begin(found.bytes)
         if target.received == found.bytes:
@@ -201,6 +210,9 @@ class _Memory:
     def received(self) -> int:
         return len(self._data)
 
+    async def open(self) -> None:
+        pass
+
     async def begin(self, size: int) -> None:
         if size > MEMORY_BYTES_MAX:
             raise TooLargeError(f"a file of {size} bytes is downloaded to a path; give `to`")
@@ -214,48 +226,8 @@ class _Memory:
     async def done(self) -> bytes:
         return bytes(self._data)
 
-
-class _File:
-    """A download into a file beside its target, which takes the target's place once it is whole.
-
-    What is there is gone on with, by another process too: the name says which file it is a part of.
-    """
-
-    def __init__(self, target: Path, blob_id: str) -> None:
-        self._target = target
-        self._part = target.with_name(f".{target.name}.{blob_id[:64]}.part")
-        self.received = 0
-
-    async def begin(self, size: int) -> None:
-        self.received = await self._do(lambda: self._part.stat().st_size if self._part.exists() else 0)
-        if self.received > size:
-            await self.restart()
-
-    async def restart(self) -> None:
-        if self.received:
-            await self._do(lambda: self._part.write_bytes(b""))
-        self.received = 0
-
-    async def write(self, chunk: bytes) -> None:
-        await self._do(lambda: _append(self._part, chunk))
-        self.received += len(chunk)
-
-    async def done(self) -> Path:
-        await self._do(lambda: self._part.replace(self._target))
-        return self._target
-
-    async def _do(self, work: Callable[[], _Result]) -> _Result:
-        try:
-            return await anyio.to_thread.run_sync(work)
-        except OSError as error:
-            raise ConfigurationError(f"cannot write {self._target}: {error.strerror or error}") from None
-        except ValueError:
-            raise BadRequestError("to: no file can have this name") from None
-
-
-def _append(path: Path, chunk: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(chunk)
+    def close(self, *, forget: bool) -> None:
+        pass
 
 
 def _link(url: str) -> str:
