@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import anyio
+import anyio.from_thread
+import anyio.to_thread
 import pytest
 
 from chatkit import ClosedError, ConfigurationError, Delivery, MessageReceived, NotFoundError, Taken
 from chatkit.sync import ChatApi, ChatClient
+from chatkit.sync._blocking import in_thread
 
 from ..blackbox.server_process import ServerProcess
 from ..blackbox.tokens import token
@@ -108,6 +112,49 @@ def test_an_async_handler_is_refused(server: ServerProcess) -> None:
 
     with client(server, "ben") as ben, pytest.raises(ConfigurationError, match="plain function"):
         ben.consume(handle)
+
+
+def test_what_turns_out_to_be_async_takes_nothing(server: ServerProcess, tmp_path: Path) -> None:
+    class Handler:
+        async def __call__(self, delivery: Delivery) -> None: ...
+
+    async def handle(delivery: Delivery) -> None: ...
+
+    def again(delivery: Delivery, error: Exception) -> None:
+        raise AssertionError(error)
+
+    seen: list[str] = []
+
+    def read(delivery: Delivery) -> None:
+        if isinstance(delivery.event, MessageReceived) and delivery.event.message.type == "TEXT":
+            seen.append(delivery.event.message.text)
+            ben.stop_consuming()
+
+    with ChatApi(server.http_url, token=token("ann")) as api:
+        api.create_conversation("SINGLE", ["ben"], conversation_id="c")
+        api.send("c", "hello")
+    with client(server, "ben", tmp_path / "ben.db") as ben:
+        with pytest.raises(ConfigurationError, match="plain function"):
+            ben.consume(Handler())
+        for _ in range(6):  # more often than there are events
+            with pytest.raises(ConfigurationError, match="coroutine that nobody awaits"):
+                ben.consume(lambda it: handle(it) if it.repeats else None, on_error=again)
+        ben.consume(read)
+    assert seen == ["hello"]
+
+
+async def test_callbacks_may_wait_for_work_that_needs_threads_too() -> None:
+    together = threading.Barrier(45)
+
+    def handle() -> None:
+        together.wait(10)
+        done.append(anyio.from_thread.run(anyio.to_thread.run_sync, int))
+
+    done: list[int] = []
+    async with anyio.create_task_group() as tasks:
+        for _ in range(45):
+            tasks.start_soon(in_thread(handle))
+    assert done == [0] * 45
 
 
 def test_several_threads_use_one(server: ServerProcess) -> None:

@@ -318,7 +318,8 @@ class ChatClient:
             Exception: What the handler raised, if there is no `on_error`; the client goes on, and other handlers that
                 ran are cancelled.
             ConfigurationError: The handler is none, or a generator function, whose body would never run; nothing was
-                taken. Also if it returned a generator; then its event comes again first.
+                taken. Also if it returned a generator, or a coroutine that nobody awaits; then its event comes again
+                first.
             ClientError: Another task consumes the events.
             UnavailableError: The local store is damaged, or its disk failed.
         """

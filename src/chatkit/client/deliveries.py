@@ -9,7 +9,7 @@ time, whatever the number of handlers. Called by `client`.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from inspect import isasyncgenfunction, isawaitable, isgeneratorfunction
 
 import anyio
@@ -98,7 +98,8 @@ class Deliveries:
 
         Raises:
             Exception: What the handler raised, or `on_error` if there is one; its event is handed out again first.
-            ConfigurationError: The handler is a generator function, or returned a generator; likewise.
+            ConfigurationError: The handler is a generator function, or returned a generator or a coroutine that nobody
+                awaits; likewise.
         """
         if isasyncgenfunction(handler) or isgeneratorfunction(handler):
             raise ConfigurationError(f"handler is a generator function, {_NEVER_RUNS}")
@@ -171,12 +172,12 @@ class Deliveries:
             if on_error is None:
                 raise
             wait_s = await on_error(given, error)
+            _refuse_unrun("on_error", wait_s)
             if wait_s is not None:
                 return await self._wait_before_next_try(wait_s)
             state = None
         else:
-            if isinstance(result, AsyncGenerator | Generator):
-                raise ConfigurationError(f"handler returned a generator, {_NEVER_RUNS}")
+            _refuse_unrun("handler", result)
         self._cursors.took(delivery, state)
         self._cursors.handed_out.pop(delivery.conversation_id, None)
         return await self._save()
@@ -277,3 +278,14 @@ def _state_of(delivery: Delivery, result: object) -> bytes | None:
     if len(result.state) > STATE_BYTES_MAX:
         raise TooLargeError(f"the state of a conversation is at most {STATE_BYTES_MAX} bytes")
     return result.state
+
+
+def _refuse_unrun(name: str, result: object) -> None:
+    """Raises ConfigurationError for what would have to be run still: its event must not count as taken."""
+    if isinstance(result, AsyncGenerator | Generator):
+        raise ConfigurationError(f"{name} returned a generator, {_NEVER_RUNS}")
+    if isinstance(result, Coroutine):
+        result.close()
+        raise ConfigurationError(
+            f"{name} returned a coroutine that nobody awaits: await it there; chatkit.sync takes plain functions"
+        )

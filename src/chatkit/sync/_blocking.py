@@ -9,6 +9,7 @@ from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
+import anyio
 import anyio.to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -85,16 +86,20 @@ class Blocking(Generic[Async]):
 def in_thread(function: Callable[P, object]) -> Callable[P, Awaitable[Any]]:
     """A callback of the caller's, run in a worker thread, where it may block and use the object.
 
+    Each call has a thread of its own, however many run: it may wait for work of the object that needs a thread too,
+    such as an upload.
+
     Raises:
-        ConfigurationError: It is async.
+        ConfigurationError: It is async, as far as that is seen before it is called.
     """
-    if iscoroutinefunction(function):
+    if iscoroutinefunction(function) or (callable(function) and iscoroutinefunction(type(function).__call__)):
         raise ConfigurationError(
             "a callback here is a plain function; for `async def` use chatkit without .sync"
         )
 
     async def run(*args: P.args, **kwargs: P.kwargs) -> Any:
-        return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
+        call = partial(function, *args, **kwargs)
+        return await anyio.to_thread.run_sync(call, limiter=anyio.CapacityLimiter(1))
 
     return run
 
