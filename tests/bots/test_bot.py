@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import anyio
 import pytest
@@ -29,6 +29,8 @@ from chatkit import (
     open_store,
 )
 from chatkit.bots import Bot, EventContext, Failure, MessageContext, ProcessDiedError, RetryPolicy
+from chatkit.bots.bot import OtherEvent
+from chatkit.client.events import ChatEvent
 from chatkit.testing import Conditions, Devices, Network
 from chatkit.testing.bot_chat import BotChats
 
@@ -292,6 +294,20 @@ async def test_an_unknown_command_goes_to_who_takes_texts_and_in_groups_to_nobod
     assert [it.text for it in written if it.sender_id == "bot"] == [
         "There is no /xyzzy. /help lists what there is."
     ]
+
+
+async def test_who_takes_pictures_alone_takes_no_unknown_command(chat_bot: BotChats) -> None:
+    bot = ordering_bot()
+    bot.on(MessageReceived, types=["IMAGE"])(echo)
+    async with chat_bot(bot) as ann:
+        assert await ann.ask("/xyzzy") == "There is no /xyzzy. /help lists what there is."
+    bot.on(MessageReceived, types=["TEXT"])(echo)
+    async with chat_bot(bot) as ann:
+        assert await ann.ask("/xyzzy") == "You said: /xyzzy"
+
+
+def test_type_checkers_know_every_event_that_on_takes() -> None:
+    assert {MessageReceived, *OtherEvent.__constraints__} == set(get_args(ChatEvent))
 
 
 async def test_another_prefix_and_a_help_of_ones_own(chat_bot: BotChats) -> None:

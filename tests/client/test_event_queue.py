@@ -10,13 +10,14 @@ from chatkit.client.events import (
     Connected,
     Connecting,
     ConversationChanged,
+    MessageEdited,
     MessageReceived,
     MessageSent,
     SendFailed,
     Typing,
 )
 from chatkit.errors import ForbiddenError
-from chatkit.types import Message, Sent
+from chatkit.types import Edit, Message, Sent
 
 MESSAGE = MessageReceived(Message("c-1", 1, "m-1", "u-2", 1, {"type": "TEXT", "text": ""}))
 SENT = MessageSent(Sent("c-1", "k", "m-1", 1, 1))
@@ -149,3 +150,18 @@ async def test_what_waits_while_the_queue_is_open_ends_with_it() -> None:
 
 async def _close(queue: EventQueue) -> None:
     queue.close()
+
+
+async def test_edits_count_with_what_they_say() -> None:
+    payload = {"type": "TEXT", "text": "x" * 100_000}
+    edited = MessageEdited("c-1", "m-1", 1, "u-2", Edit(2, 1, payload))
+    queue = EventQueue(100, 1, 250_000)
+    for count in (1, 2, 3):
+        queue.put(edited)
+        assert queue.size_bytes >= count * 100_000
+    assert queue.paused
+    await queue.take()
+    await queue.take()
+    assert not queue.paused
+    queue.put(MessageEdited("c-1", "m-1", 1, "u-2", Edit(2, 1, None)))
+    assert queue.size_bytes < 102_000

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ..client.client import ChatClient
-from ..client.events import Delivery, MessageReceived, Taken
+from ..client.events import Delivery, Taken
 from ..errors import ClosedError
 from .commands import Call
 from .contexts import EventContext, MessageContext, context_of
@@ -136,7 +136,7 @@ class BotSession:
         if command is not None:
             await command.call(message, call.text, self._bot._commands.prefix)
             return True
-        if MessageReceived in self._bot._handlers or not self._is_meant(message, call):
+        if self._bot._handlers_of(message.event) or not self._is_meant(message, call):
             return False
         await message.reply(self._bot._commands.unknown(call.name))
         return True

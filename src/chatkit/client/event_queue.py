@@ -22,7 +22,7 @@ import anyio
 import anyio.lowlevel
 
 from .._auto_reset_event import AutoResetEvent
-from ..core.sizes import size_of
+from ..core.sizes import size_of, size_of_payload
 from .events import (
     ChatEvent,
     ConnectionEvent,
@@ -30,6 +30,7 @@ from .events import (
     ConversationListChanged,
     Delivery,
     EphemeralEvent,
+    MessageEdited,
     MessageReceived,
     MessageSent,
     SendFailed,
@@ -38,7 +39,7 @@ from .events import (
 _EVENTS_PER_TURN = 64
 
 EVENT_BYTES = 500
-"""What an event without a message counts."""
+"""What an event without a payload counts."""
 
 EVENTS_BYTES_MAX = 16 * 1024 * 1024
 """Bytes of events that wait for the app."""
@@ -285,4 +286,6 @@ class EventQueue:
 
 
 def _size_of(event: ChatEvent) -> int:
-    return size_of(event.message) if isinstance(event, MessageReceived) else EVENT_BYTES
+    if isinstance(event, MessageReceived):
+        return size_of(event.message)
+    return size_of_payload(event.edit.payload) if isinstance(event, MessageEdited) else EVENT_BYTES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sys import getsizeof
 from typing import Any
 
-from ..types import Message
+from ..types import Message, Payload
 
 ENTRY_BYTES = 500
 """What an entry counts beside its payload."""
@@ -13,7 +13,12 @@ ENTRY_BYTES = 500
 
 def size_of(message: Message) -> int:
     """About how many bytes a message takes in memory: all values of its payload, and what is around it."""
-    return ENTRY_BYTES + _size_of(message.payload)
+    return size_of_payload(message.payload)
+
+
+def size_of_payload(payload: Payload | None) -> int:
+    """Likewise, of something else that holds a payload, such as an edit."""
+    return ENTRY_BYTES + _size_of(payload)
 
 
 def _size_of(value: Any) -> int:
