@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ from chatkit.errors import (
 from chatkit.server.blobs.blob_bytes import PART_BYTES
 from chatkit.server.blobs.config import BlobConfig
 from chatkit.types import Message
+from chatkit.wire import http as wire
 from tests.servers.process import ServerProcess
 from tests.servers.s3 import KEY, make_bucket, s3_server
 
@@ -356,3 +358,50 @@ async def test_a_target_that_cannot_be_written_is_refused_before_anything_is_fet
             await ann.download(uploaded.blob_id, tmp_path / "a\0b")
 
     assert names(tmp_path) == []
+
+
+async def test_a_file_that_changes_while_it_is_uploaded_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    async with world() as w, w.api("ann") as ann:
+        for n, (change, why) in enumerate(
+            (
+                (lambda was: path.write_bytes(was[:-1] + b"x"), "changed"),
+                (lambda was: path.write_bytes(was[:-1]), "changed"),
+                (lambda was: path.write_bytes(was + b"x"), "changed"),
+                (lambda was: path.write_bytes(b""), "changed"),
+                (lambda was: path.unlink(missing_ok=True), "cannot read"),
+            )
+        ):
+            was = BIG + bytes([n]) * PART_BYTES
+            path.write_bytes(was)
+            with pytest.raises(ConfigurationError, match=why):
+                await ann.upload(path, on_progress=lambda *_, was=was, change=change: change(was))
+            path.write_bytes(was)
+            uploaded = await ann.upload(path)
+            await ann.send("g", uploaded.payload())
+            assert await ann.download(uploaded.blob_id) == was
+
+
+async def test_a_name_that_is_no_text_is_refused_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    path.write_bytes(PNG)
+    async with world() as w, w.api("ann") as ann:
+        assert (await ann.upload(path, name="cafe.png")).name == "cafe.png"
+        monkeypatch.setattr(Http, "call", None)
+        with pytest.raises(BadRequestError, match="not UTF-8"):
+            await ann.upload(path)
+
+
+async def test_a_body_shorter_than_was_said_is_an_error_of_ours() -> None:
+    async def short() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    async with world() as w, w.api("ann") as ann:
+        reserved = await ann._http.call(
+            "POST", "/v1/blobs", wire.UploadResult, body=wire.BlobBody("k", 2, "text/plain")
+        )
+        assert isinstance(reserved.url, str)
+        with pytest.raises(ConnectionLostError, match="Too little data"):
+            await ann._http.put(reserved.url, short(), {"content-length": "2"}, wire.UploadResult)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import anyio
+import h11
 import httpx
 import msgspec
 from tenacity import RetryCallState, stop_after_attempt
@@ -180,6 +181,8 @@ class Http:
             raise DeadlineExceededError(f"{where}: {type(error).__name__}") from error
         except httpx.HTTPError as error:
             raise ConnectionLostError(f"{where}: {self._why(error)}") from error
+        except h11.LocalProtocolError as error:  # which httpx lets through for a body
+            raise ConnectionLostError(f"{where}: {said(error)}") from error
 
     def _check_open(self) -> None:
         if self._closed:

@@ -503,17 +503,17 @@ class ChatClient:
         times; there is no deadline for the whole.
 
         Args:
-            source: The path of a file, which must not change meanwhile, or bytes.
+            source: The path of a file, which must not change meanwhile (it is compared as it is sent), or bytes.
             mime: Its type; None: by its content and name.
             name: What it is called; None: the name of the file.
             on_progress: Called with the bytes that are through and those of the whole.
 
         Raises:
-            BadRequestError: It is empty, or its content contradicts `mime`.
+            BadRequestError: It is empty, its content contradicts `mime`, or its name is not UTF-8.
             TooLargeError: It is larger than this server takes.
             QuotaError: The user has too much already.
             NotFoundError: The server keeps no files.
-            ConfigurationError: It cannot be read.
+            ConfigurationError: It cannot be read, or changed meanwhile: upload it again.
             ConnectionLostError, DeadlineExceededError, UnavailableError: Not now; call again to go on.
             ClosedError: The client was closed.
 
@@ -544,7 +544,7 @@ class ChatClient:
             NotFoundError: The message was recalled or has expired, or is not this user's to see.
             BadRequestError: The message names no file.
             TooLargeError: It is too large for memory.
-            ConfigurationError: `to` cannot be written.
+            ConfigurationError: `to` cannot be written, or is a folder.
             ConnectionLostError, DeadlineExceededError, UnavailableError: Not now; call again to go on.
             ClosedError: The client was closed.
 
