@@ -318,3 +318,22 @@ async def test_a_server_without_a_place_for_files_keeps_none() -> None:
         content = {"blobId": "elsewhere", "mime": "x/y", "bytes": 1}
         message = {"conversationId": "g", "clientMsgId": "k", "type": "FILE", "content": content}
         assert (await http.post("/v1/messages/send", json=message, headers=as_user("ann"))).status_code == 200
+
+
+async def test_the_rest_of_a_refused_upload_is_read_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatkit.gateway.blobs_api.UNREAD_BYTES_MAX", 10_000)
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield bytes(1_000)
+
+    async with world() as w:
+        url = (await w.reserve("ann", BIG)).json()["url"]
+        refused = await w.http.put(url + "x", content=endless())
+
+    assert code(refused) == (403, "FORBIDDEN")
+    assert refused.headers["connection"] == "close"
+    assert taken == 10

@@ -29,6 +29,7 @@ from chatkit.errors import (
     BadRequestError,
     ConfigurationError,
     ConnectionLostError,
+    ForbiddenError,
     NotFoundError,
     QuotaError,
     TooLargeError,
@@ -405,3 +406,29 @@ async def test_a_body_shorter_than_was_said_is_an_error_of_ours() -> None:
         assert isinstance(reserved.url, str)
         with pytest.raises(ConnectionLostError, match="Too little data"):
             await ann._http.put(reserved.url, short(), {"content-length": "2"}, wire.UploadResult)
+
+
+async def test_an_upload_that_is_refused_early_learns_why() -> None:
+    big = BIG + bytes(7 * PART_BYTES)
+
+    async def all_of_it() -> AsyncIterator[bytes]:
+        for at in range(0, len(big), 65536):
+            yield big[at : at + 65536]
+
+    async with world() as w, w.api("ann") as ann:
+        body = wire.BlobBody("k", len(big), "image/png")
+        reserved = await ann._http.call("POST", "/v1/blobs", wire.UploadResult, body=body)
+        assert isinstance(reserved.url, str)
+        whole = {"content-length": str(len(big))}
+
+        async def put(link: str, headers: dict[str, str]) -> wire.UploadResult:
+            return await ann._http.put(link, all_of_it(), whole | headers, wire.UploadResult)
+
+        for _ in range(5):
+            with pytest.raises(ForbiddenError) as refused:
+                await put(reserved.url + "x", {})
+            assert refused.value.reason == "LINK"
+            with pytest.raises(BadRequestError, match="are to come"):
+                await put(reserved.url, {"upload-offset": "1"})
+        assert (await put(reserved.url, {})).state == "READY"
+        assert (await put(reserved.url, {})).state == "READY"

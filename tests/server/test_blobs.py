@@ -277,3 +277,11 @@ async def test_an_erased_user_leaves_no_files() -> None:
 def test_wrong_settings_are_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         BlobConfig(**config)
+
+
+def test_the_key_of_links_is_not_shown() -> None:
+    config = BlobConfig(link_key="0123456789abcdef-secret", size_max=7)
+
+    assert "secret" not in f"{config!r} {config} {[config]}"
+    assert "size_max=7" in repr(config) and "link_key='...'" in repr(config)
+    assert "link_key=None" in repr(BlobConfig())

@@ -37,6 +37,12 @@ logger = logging.getLogger(__name__)
 UPLOAD_OFFSET: Final = "upload-offset"
 """The header that says where the bytes of an upload begin; none: at the beginning."""
 
+UNREAD_BYTES_MAX: Final = 16 * 1024 * 1024
+"""What is thrown away of an upload after its answer."""
+
+UNREAD_S: Final = 5.0
+"""And for how long."""
+
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,20})-([0-9]{0,20})")
 _DIGITS: Final = re.compile(r"[0-9]{1,16}")
 _BLOB_ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -97,7 +103,9 @@ class BlobsApi:
         return json_response(wire.BlobResult(row.blob_id, row.mime, row.size, url, expires_ms))
 
     async def _upload(self, request: Request) -> Response:
-        return await self._by_link(request, "PUT", self._receive)
+        body = _Body(request.receive)
+        answer = await self._by_link(Request(request.scope, body), "PUT", self._receive)
+        return answer if body.ended else _EarlyAnswer(answer, body)
 
     async def _receive(self, request: Request, link: SignedLink) -> Response:
         offset = _number(request.headers.get(UPLOAD_OFFSET, "0"), "the header Upload-Offset")
@@ -144,9 +152,43 @@ class BlobsApi:
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
             response = problem(InternalError("the server failed"))
-        if request.method == "PUT":
-            response.headers["connection"] = "close"  # the rest of the body is not read
         return response
+
+
+class _Body:
+    """The body of a request as it comes, and whether all of it has."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.ended = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self.ended = not message.get("more_body", False)
+        return message
+
+
+class _EarlyAnswer(Response):
+    """An answer to an upload of which more is to come.
+
+    It leaves at once, and what still comes is thrown away for a while before the connection is closed: closing it on
+    bytes that were not read resets it, and a peer that sends all before it reads would not see why it was refused.
+    """
+
+    def __init__(self, answer: Response, body: _Body) -> None:
+        super().__init__(answer.body, answer.status_code)
+        self.raw_headers = [*answer.raw_headers, (b"connection", b"close")]
+        self._rest = body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        left = UNREAD_BYTES_MAX
+        with anyio.move_on_after(UNREAD_S):
+            while left > 0 and not self._rest.ended:
+                left -= len((await self._rest()).get("body", b""))
+        await send({"type": "http.response.body", "body": b""})
 
 
 class BlobResponse(Response):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -62,6 +62,17 @@ class BlobConfig(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.keep_s < 2 * self.link_s:
             raise ConfigurationError("keep_s must be at least twice link_s")
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """What `repr` shows: the key stays secret."""
+        hidden = msgspec.structs.asdict(self)
+        if self.link_key is not None:
+            hidden["link_key"] = "..."
+        return list(hidden.items())
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({shown})"
 
     @property
     def keep_ms(self) -> int:
