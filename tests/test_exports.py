@@ -55,6 +55,31 @@ def test_type_checkers_do_not_see_the_lazy_loading_which_would_take_any_name() -
     assert "__getattr__" not in {node.name for node in SOURCE.body if isinstance(node, ast.FunctionDef)}
 
 
+def test_values_that_calls_of_the_client_return_are_public() -> None:
+    """Those of the HTTP interface are in the reference of `chatkit.wire`; aliases have no name at run time."""
+    returned = {
+        each
+        for kind in (chatkit.ChatApi, chatkit.ChatClient)
+        for name, call in vars(kind).items()
+        if not name.startswith("_")
+        for each in re.findall(r"\w+", str(_returned(call)))
+    }
+    homes = ("client.api", "client.media", "client.outbox", "client.events", "types")
+    values = {
+        name
+        for home in homes
+        for name, value in vars(importlib.import_module(f"chatkit.{home}")).items()
+        if isinstance(value, type) and value.__module__ == f"chatkit.{home}"
+    }
+    assert {"Upload", "PendingMessage"} <= returned & values
+    assert returned & values <= {*chatkit.__all__}
+
+
+def _returned(call: object) -> object:
+    function = getattr(call, "fget", None) or getattr(call, "__func__", call)
+    return getattr(function, "__annotations__", {}).get("return")
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="Nothing"):
         _ = chatkit.Nothing

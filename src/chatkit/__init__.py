@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .assemble import open_queue as open_queue
     from .assemble import open_store as open_store
     from .client.api import ChatApi as ChatApi
+    from .client.api import MemberPage as MemberPage
+    from .client.api import MessagePage as MessagePage
+    from .client.api import RecentConversations as RecentConversations
     from .client.client import ChatClient as ChatClient
     from .client.config import ClientConfig as ClientConfig
     from .client.events import CaughtUp as CaughtUp
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from .client.events import SendFailed as SendFailed
     from .client.events import Taken as Taken
     from .client.events import Typing as Typing
+    from .client.media import Upload as Upload
+    from .client.outbox import PendingMessage as PendingMessage
     from .core.policy import Policy as Policy
     from .core.policy import RolePolicy as RolePolicy
     from .core.rate_limit import Rate as Rate
@@ -95,6 +100,7 @@ if TYPE_CHECKING:
     from .types import Fact as Fact
     from .types import HeldMessage as HeldMessage
     from .types import Identity as Identity
+    from .types import Marks as Marks
     from .types import Member as Member
     from .types import Message as Message
     from .types import MessageRef as MessageRef
@@ -116,13 +122,15 @@ else:
             "assemble": "open_archive open_bus open_push open_queue open_store",
             "core.policy": "Policy RolePolicy",
             "core.rate_limit": "Rate",
-            "client.api": "ChatApi",
+            "client.api": "ChatApi MemberPage MessagePage RecentConversations",
             "client.client": "ChatClient",
             "client.config": "ClientConfig",
             "client.events": "CaughtUp Connected Connecting ConversationChanged ConversationListChanged Delivery"
             " Disconnected EpochChanged MessageEdited MessageHeld MessageRecalled MessageReceived MessageSent"
             " PresenceChanged ReactionChanged"
             " ReceiptChanged ReceiptCounts Reconnecting SendFailed Taken Typing",
+            "client.media": "Upload",
+            "client.outbox": "PendingMessage",
             "errors": "BadRequestError ChatkitError ClosedError ConfigurationError ConflictError ContentRefusedError"
             " ForbiddenError HeldError NotFoundError RefusedError SendOutcomeUnknownError TokenExpiredError"
             " TokenRevokedError UnauthenticatedError UnavailableError",
@@ -145,8 +153,8 @@ else:
             "server.moderation.config": "ModerationConfig",
             "server.moderation.verdicts": "Allow Hold Moderator ModeratorVerdict Refuse Rewrite Submission",
             "server.server": "ChatServer",
-            "types": "ConversationSummary Edit Explanation Fact HeldMessage Identity Member Message MessageRef Payload"
-            " Reaction Receipt Report ReviewOutcome SearchHit SearchPage Sent UserPresence",
+            "types": "ConversationSummary Edit Explanation Fact HeldMessage Identity Marks Member Message MessageRef"
+            " Payload Reaction Receipt Report ReviewOutcome SearchHit SearchPage Sent UserPresence",
         }.items()
         for name in names.split()
     }
