@@ -37,8 +37,8 @@ logger = logging.getLogger(__name__)
 UPLOAD_OFFSET: Final = "upload-offset"
 """The header that says where the bytes of an upload begin; none: at the beginning."""
 
-UNREAD_BYTES_MAX: Final = 16 * 1024 * 1024
-"""What is thrown away of an upload after its answer."""
+UNREAD_BYTES_MAX: Final = 128 * 1024 * 1024
+"""What is thrown away of an upload after its answer: more than the largest file has by default."""
 
 UNREAD_S: Final = 5.0
 """And for how long."""
