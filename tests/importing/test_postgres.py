@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 import pytest
@@ -11,11 +12,14 @@ import pytest
 from chatkit.importing import importer as importer_module
 from chatkit.importing.records import FoundConversation, FoundMessage
 from chatkit.ports import SystemIds
+from chatkit.storage.base import SetRole, UpdateConversation
+from chatkit.storage.memory import MemoryStore
 from chatkit.storage.postgres import PostgresStore
-from chatkit.testing.contracts.storage_commands import send
+from chatkit.testing.contracts.storage_commands import NOW, do, group, send
 from tests.servers.postgres import PostgresServer, serving
 
 from .exports import bring_in
+from .test_log import exported, imported
 
 LIVE, OLD = 40, 120
 
@@ -57,3 +61,16 @@ async def test_live_messages_between_those_of_an_import(
     assert [it.first_seq for it in await stores[1].outbox(10)] == [first_live]
     for store in stores:
         await store.aclose()
+
+
+async def test_roles_come_with_the_last_entries(server: PostgresServer, tmp_path: Path) -> None:
+    memory = MemoryStore(ids=SystemIds())
+    await memory.migrate()
+    await do(memory, group("g", "ann", "bob"), UpdateConversation("g", None, "Tea", "bob", NOW))
+    await do(memory, SetRole("g", None, "ann", "ADMIN", NOW), send("g", "bob", "k", "x"))
+    store = PostgresStore(server.empty_log(), ids=SystemIds())
+    await imported(store, await store.migrate(), tmp_path, await exported(memory))
+
+    members = await store.members("g", "ann", None, 10)
+    assert {it.member.user_id: it.member.role for it in members} == {"ann": "ADMIN", "bob": "OWNER"}
+    await store.aclose()
