@@ -355,8 +355,9 @@ async def test_a_target_that_cannot_be_written_is_refused_before_anything_is_fet
         ):
             with pytest.raises(ConfigurationError, match=why):
                 await ann.download(uploaded.blob_id, target)
-        with pytest.raises(BadRequestError, match="name"):
-            await ann.download(uploaded.blob_id, tmp_path / "a\0b")
+        for name in ("a\0b", "\ud800"):
+            with pytest.raises(BadRequestError, match="name"):
+                await ann.download(uploaded.blob_id, tmp_path / name)
 
     assert names(tmp_path) == []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from ..errors import BadRequestError, ConfigurationError
 
 _Result = TypeVar("_Result")
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_OWN_MAX = 1_000
 
 
 class Part:
@@ -34,9 +34,7 @@ class Part:
 
     def __init__(self, target: Path, blob_id: str) -> None:
         self._target = target
-        self._stem = hashlib.sha256(
-            f"{target.name}\0{blob_id}".encode("utf-8", "surrogateescape")
-        ).hexdigest()
+        self._stem = hashlib.sha256(f"{target.name}\0{blob_id}".encode("utf-8", "surrogatepass")).hexdigest()
         self._path = self._named("")
         self._handle: int | None = None
         self._is_shared = True
@@ -104,8 +102,16 @@ class Part:
         if _is_folder(self._target):
             raise IsADirectoryError("it is a folder")
         if not self._took():
-            self._path, self._is_shared = self._named(f".{secrets.token_hex(8)}"), False
-            self._handle = os.open(self._path, _FLAGS | os.O_EXCL, 0o666)
+            self._make_own()
+
+    def _make_own(self) -> None:
+        self._is_shared = False
+        for number in range(1, _OWN_MAX + 1):
+            self._path = self._named(f".{number}")
+            with suppress(FileExistsError):
+                self._handle = os.open(self._path, _FLAGS | os.O_EXCL, 0o666)
+                return
+        raise OSError("too many downloads of this file to it")
 
     def _took(self) -> bool:
         """Whether the part that others can go on with is ours now."""
