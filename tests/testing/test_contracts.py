@@ -167,8 +167,8 @@ STORES: list[Spoil] = [
         "test_a_list_shows_the_cursor_of_a_device_or_of_the_user",
         MemoryReads,
         "conversations",
-        "device_id),",
-        "None),",
+        "user_id, device_id) for",
+        "user_id, None) for",
     ),
     (
         "test_a_new_epoch_keeps_the_answer_of_a_recall",
@@ -280,8 +280,8 @@ LOCAL_STORES: list[Spoil] = [
         "test_a_recall_blanks_what_is_stored",
         local_store,
         "_blank",
-        "replace(row, payload=RECALLED)",
-        "replace(row, payload=RECALLED, sender_id='')",
+        "replace(row, payload=RECALLED, marks=b\"\")",
+        "replace(row, payload=RECALLED, marks=b\"\", sender_id='')",
     ),
     (
         "test_what_an_app_writes_into_a_body_is_not_stored",
@@ -329,8 +329,8 @@ LOCAL_STORES: list[Spoil] = [
         "test_remembers_that_a_conversation_was_left",
         local_store.MemoryStore,
         "_apply",
-        "change.left)",
-        "change.left or log.record.left)",
+        "change.left,",
+        "change.left or log.record.left,",
     ),
     (
         "test_a_bound_on_what_is_kept_leaves_no_hole",
