@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatkit.core import search
 from chatkit.core.search import (
     HIGHLIGHTS_MAX,
     QUERY_MAX,
@@ -147,3 +152,37 @@ def test_letters_are_cut_the_same_whatever_stands_beside_them(text: str) -> None
     ascii_text = "".join(it for it in text if it.isascii())
 
     assert [it[:3] for it in atoms_of(ascii_text)] == [it[:3] for it in atoms_of(ascii_text + " é")][:-1]
+
+
+def test_what_repeats_costs_no_more_than_its_rarest_part() -> None:
+    """Comparisons are counted, not time: one character without end, and a query that ends in another one."""
+    text, query = "一" * 16_000, parse_query('"' + "一" * 63 + '二"')
+    with counted_comparisons() as count:
+        assert matches(query, text) is None
+        assert matches(parse_query(" ".join(chr(0x1F600 + n) for n in range(60))), "😀" * 15_000) is None
+    assert count() <= HIGHLIGHTS_MAX
+
+
+@contextmanager
+def counted_comparisons() -> Iterator[Callable[[], int]]:
+    calls = 0
+    inner = search._is_at
+
+    def counted(*args: Any) -> bool:
+        nonlocal calls
+        calls += 1
+        return inner(*args)
+
+    search._is_at = counted  # type: ignore[assignment]
+    try:
+        yield lambda: calls
+    finally:
+        search._is_at = inner
+
+
+def test_a_query_of_too_many_words_is_refused() -> None:
+    assert len(parse_query("一" * 64).phrases) == 1
+    with pytest.raises(BadRequestError, match="64 words"):
+        parse_query("一" * 65)
+    with pytest.raises(BadRequestError, match="64 words"):
+        parse_query("a " * 65)

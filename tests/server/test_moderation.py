@@ -640,3 +640,19 @@ async def test_instruments_hear_of_each_batch(caplog: pytest.LogCaptureFixture) 
     assert (first.failure, second.failure) == (None, "RuntimeError")
     assert [it.kind for it in second.verdicts] == ["UNASKED"]
     caplog.clear()
+
+
+@pytest.mark.parametrize(
+    ("payload", "shown"),
+    [
+        ({"type": "TEXT", "text": "words", "name": "decoy"}, "words"),
+        ({"type": "CUSTOM", "schema": "s", "data": 1, "fallbackText": "words", "text": "decoy"}, "words"),
+        ({"type": "FILE", "name": "words", "text": "decoy", "fallbackText": "decoy"}, "words"),
+        ({"type": "IMAGE", "text": "decoy"}, ""),
+        ({"type": "REACTION", "reaction": "words", "text": "decoy"}, "words"),
+        ({"type": "EDIT", "text": "decoy", "payload": {"type": "TEXT", "text": "words"}}, "words"),
+        ({"type": "EDIT", "payload": {"type": "CUSTOM", "fallbackText": "words", "text": "decoy"}}, "words"),
+    ],
+)
+def test_a_moderator_is_given_the_text_that_members_read(payload: dict[str, Any], shown: str) -> None:
+    assert Submission("g-1", "ann", "k", payload, 0).text == shown

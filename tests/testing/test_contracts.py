@@ -280,7 +280,7 @@ LOCAL_STORES: list[Spoil] = [
         "test_a_recall_blanks_what_is_stored",
         local_store,
         "_blank",
-        "replace(row, payload=RECALLED, marks=b\"\")",
+        'replace(row, payload=RECALLED, marks=b"")',
         "replace(row, payload=RECALLED, marks=b\"\", sender_id='')",
     ),
     (

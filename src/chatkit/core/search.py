@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
@@ -20,6 +20,9 @@ from ..errors import BadRequestError
 
 TEXT_MAX: Final = 16_384
 """Code points of a message that are searched, its first ones."""
+
+QUERY_ATOMS_MAX: Final = 64
+"""Words of a query, and of scripts without spaces characters: so much is compared at each place of a text."""
 
 QUERY_MAX: Final = 256
 """Code points of a query."""
@@ -141,6 +144,8 @@ def parse_query(text: str) -> Query:
                 phrases.append(_phrase(found, chunk))
     if not phrases:
         raise BadRequestError("there is nothing to search for in this query")
+    if sum(len(phrase.atoms) for phrase in phrases) > QUERY_ATOMS_MAX:
+        raise BadRequestError(f"a query has at most {QUERY_ATOMS_MAX} words, of dense scripts characters")
     terms = {term for phrase in phrases for term in _terms_of_phrase(phrase)}
     return Query(tuple(dict.fromkeys(phrases)), tuple(sorted(terms)))
 
@@ -175,9 +180,12 @@ def terms_of(text: str) -> set[str]:
 def matches(query: Query, text: str) -> Hit | None:
     """Where a text matches; None if it does not."""
     found = atoms_of(text)
+    by_text: dict[str, list[int]] = {}
+    for place, atom in enumerate(found):
+        by_text.setdefault(atom.text, []).append(place)
     ranges: list[tuple[int, int]] = []
     for phrase in query.phrases:
-        places = _places(phrase, found)
+        places = _places(phrase, found, by_text)
         if not places:
             return None
         ranges += places
@@ -185,14 +193,28 @@ def matches(query: Query, text: str) -> Hit | None:
     return Hit(tuple(highlights), _snippet(highlights[0], min(len(text), TEXT_MAX)))
 
 
-def _places(phrase: Phrase, found: Sequence[Atom]) -> list[tuple[int, int]]:
+def _places(
+    phrase: Phrase, found: Sequence[Atom], by_text: Mapping[str, Sequence[int]]
+) -> list[tuple[int, int]]:
+    """Where a phrase is, looked for where its rarest atom is: a text of one character repeated costs no more."""
     size, places = len(phrase.atoms), []
-    for first in range(len(found) - size + 1):
+    for first in _beginnings(phrase, len(found), by_text):
         if all(_is_at(phrase, n, found[first + n]) for n in range(size)):
             places.append((found[first].start, found[first + size - 1].end))
             if len(places) == HIGHLIGHTS_MAX:
                 break
     return places
+
+
+def _beginnings(phrase: Phrase, count: int, by_text: Mapping[str, Sequence[int]]) -> Iterable[int]:
+    """Where it may begin, ascending."""
+    last = len(phrase.atoms) - 1
+    exact = [n for n in range(last + 1) if not (phrase.is_prefix and n == last)]
+    if not exact:
+        return range(count)
+    rarest = min(exact, key=lambda n: len(by_text.get(phrase.atoms[n][0], ())))
+    ends = count - last + rarest
+    return [it - rarest for it in by_text.get(phrase.atoms[rarest][0], ()) if rarest <= it < ends]
 
 
 def _is_at(phrase: Phrase, number: int, atom: Atom) -> bool:

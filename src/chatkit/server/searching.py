@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from ..core.log.marks import edit_of
@@ -152,6 +153,9 @@ class Searching:
             page = await self._index.candidates(wanted, before, count)
             count = _PROPOSED
             for it in page.found:
+                await (
+                    anyio.lowlevel.checkpoint()
+                )  # a long text takes its time, and others are served meanwhile
                 one = await self._found(wanted, it.entry)
                 if one is not None:
                     found.append(one)

@@ -33,23 +33,31 @@ class _Named(msgspec.Struct):
     bytes: int = -1
 
 
-class _Payload(_Named):
-    payload: _Named | None = None
+class _Typed(msgspec.Struct):
+    type: str
 
 
-_decode: Final = msgspec.json.Decoder(_Payload).decode
+class _Edit(msgspec.Struct):
+    payload: msgspec.Raw
+
+
+_decode: Final = msgspec.json.Decoder(_Named).decode
+_decode_type: Final = msgspec.json.Decoder(_Typed).decode
+_decode_edit: Final = msgspec.json.Decoder(_Edit).decode
 
 
 def named_in(payload: bytes) -> _Named | None:
     """What a canonical payload says of the blob that it names, or what an EDIT shows; None if it names none."""
     if _NAME not in payload:
         return None
-    try:
-        outer = _decode(payload)
-    except msgspec.ValidationError:  # of a type in which the words mean something else
+    kind = _decode_type(payload).type
+    if kind == "EDIT":
+        payload = bytes(_decode_edit(payload).payload)
+        kind = _decode_type(payload).type
+    if kind not in _PREFIXES:  # in others the words mean something else
         return None
-    named: _Named | None = outer.payload if outer.type == "EDIT" else outer
-    return named if named is not None and named.type in _PREFIXES and named.blob_id is not None else None
+    named = _decode(payload)  # whose fields were checked when it came
+    return named if named.blob_id is not None else None
 
 
 # --- a message that names a blob ---

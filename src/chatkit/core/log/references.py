@@ -54,18 +54,23 @@ class _Target(msgspec.Struct):
     seq: int
 
 
-class _Naming(msgspec.Struct, rename="camel"):
-    """What a payload may hold that names another message."""
-
+class _Typed(msgspec.Struct):
     type: str
-    message_id: str | UnsetType = UNSET
-    seq: int | UnsetType = UNSET
-    reaction: str = ""
+
+
+class _Reaction(_Target):
+    reaction: str
     removed: bool = False
+
+
+class _Answer(msgspec.Struct, rename="camel"):
     reply_to: _Target | UnsetType = UNSET
 
 
-_decode = msgspec.json.Decoder(_Naming).decode
+_decode_type = msgspec.json.Decoder(_Typed).decode
+_decode_target = msgspec.json.Decoder(_Target).decode
+_decode_reaction = msgspec.json.Decoder(_Reaction).decode
+_decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
 def reference_of(payload: bytes, edit_window_ms: int | None = None) -> Reference | None:
@@ -77,17 +82,16 @@ def reference_of(payload: bytes, edit_window_ms: int | None = None) -> Reference
     """
     if b'"messageId":' not in payload:
         return None
-    try:
-        named = _decode(payload)
-    except msgspec.ValidationError:  # of a type that names nothing, and has such a field for something else
-        return None
-    if named.type in ("EDIT", "REACTION"):
-        assert isinstance(named.message_id, str)
-        assert isinstance(named.seq, int)
-        kind: ReferenceKind = "EDIT" if named.type == "EDIT" else "REACTION"
-        return Reference(kind, named.message_id, named.seq, named.reaction, named.removed, edit_window_ms)
-    if isinstance(named.reply_to, _Target):
-        return Reference("REPLY", named.reply_to.message_id, named.reply_to.seq)
+    kind = _decode_type(payload).type
+    if kind == "EDIT":  # what else such a payload holds is nobody's business, so it is not even read
+        edited = _decode_target(payload)
+        return Reference("EDIT", edited.message_id, edited.seq, window_ms=edit_window_ms)
+    if kind == "REACTION":
+        it = _decode_reaction(payload)
+        return Reference("REACTION", it.message_id, it.seq, it.reaction, it.removed)
+    reply_to = _decode_answer(payload).reply_to
+    if isinstance(reply_to, _Target):
+        return Reference("REPLY", reply_to.message_id, reply_to.seq)
     return None
 
 

@@ -9,6 +9,7 @@ Source: docs/moderation.md
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -34,12 +35,21 @@ class Submission(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The text of a TEXT, the fallback text of a CUSTOM, the name of a file; empty if there is none."""
-        for name in ("text", "fallbackText", "name"):
-            value = self.payload.get(name)
-            if isinstance(value, str):
-                return value
-        return ""
+        """What members read: the text of a TEXT, the fallback text of a CUSTOM, the name of a file, the reaction of a
+        REACTION, and of an EDIT those of what it puts in the place of a message; empty if there is none."""
+        return _text_of(self.payload)
+
+
+_SHOWN: Final = {"TEXT": "text", "CUSTOM": "fallbackText", "REACTION": "reaction"}
+"""Which field members read, by type; of files it is the name."""
+
+
+def _text_of(payload: Payload) -> str:
+    kind = payload.get("type")
+    if kind == "EDIT":
+        return _text_of(payload["payload"])
+    value = payload.get(_SHOWN.get(kind, "name") if isinstance(kind, str) else "name")
+    return value if isinstance(value, str) else ""
 
 
 class Allow(msgspec.Struct, frozen=True, tag=True):

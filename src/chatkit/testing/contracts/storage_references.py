@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+from msgspec.structs import replace
 
 from ...errors import BadRequestError, EditWindowPassedError, ForbiddenError
 from ...storage import base
 from ...storage.base import Entry, Store
+from ...wire.payload import canonical
 from .storage_commands import (
     NOW,
     TOMBSTONE,
@@ -33,6 +37,12 @@ async def said(store: Store, words: str = "hi", sender: str = "ann", conversatio
     """A message; its id."""
     sent = await one(store, send(conversation_id, sender, f"{sender} {words}", words), base.Appended)
     return sent.entry.message_id
+
+
+def with_more(command: base.Append, more: dict[str, Any]) -> base.Append:
+    """The same with further fields in its payload."""
+    payload = canonical({**msgspec.json.decode(command.payload), **more})
+    return replace(command, payload=payload, payload_mac=payload[-32:])
 
 
 async def shown(store: Store, user: str, seq: int, conversation_id: str = "g") -> Entry:
@@ -72,6 +82,28 @@ class ReferenceContract:
         entry = await shown(store, "ann", 2)
         assert entry.edit is not None
         assert (entry.edit.seq, entry.edit.payload) == (4, text("third"))
+
+    async def test_what_else_a_payload_holds_changes_nothing_of_what_it_names(self, store: Store) -> None:
+        """A field that means something in another type, and is odd here, hides no edit from its checks."""
+        await do(store, group("g", "ann", "bob"))
+        name = await said(store)
+        odd: list[dict[str, Any]] = [
+            {"reaction": 5},
+            {"reaction": None},
+            {"removed": "x"},
+            {"replyTo2": 1},
+            {"mime": 1},
+        ]
+        for number, more in enumerate(odd):
+            await refused(store, with_more(edited("g", "bob", name, key=f"b{number}"), more), ForbiddenError)
+            await one(store, with_more(edited("g", "ann", name, key=f"a{number}"), more), base.Appended)
+        entry = await shown(store, "bob", 2)
+        assert entry.edit is not None
+        assert entry.edit.seq == 2 + len(odd)
+        custom = {"type": "CUSTOM", "schema": "s", "data": 1, "fallbackText": "", "messageId": 5}
+        target = {"messageId": name[:-1] + "f", "seq": 15}
+        answer = canonical({**custom, "replyTo": target})
+        await refused(store, base.Append("g", "bob", "k", answer, answer[:16], NOW), BadRequestError)
 
     async def test_who_may_edit_and_how_long(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"), group("h", "ann", "bob"))
