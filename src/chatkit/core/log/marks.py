@@ -38,6 +38,11 @@ class Marks(NamedTuple):
             len(it.reaction.encode()) + sum(map(len, it.user_ids)) + _ROW_BYTES for it in self.reactions
         )
 
+    @property
+    def in_a_list(self) -> Marks:
+        """What a list of conversations shows of them: how the message reads."""
+        return Marks(self.edit)
+
 
 NO_MARKS: Final = Marks()
 

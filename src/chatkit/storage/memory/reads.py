@@ -136,7 +136,7 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
         following = [it for it in places if after is None or it > (-after[0], after[1])]
         logs = [self._tables.by_id[name] for _, name in following[:limit]]
         rows = [self._row(it, user_id, device_id, last=self._last(it, user_id)) for it in logs]
-        fit_count = rules.rows_that_fit([len(it.last.payload) if it.last else 0 for it in rows], bytes_max)
+        fit_count = rules.rows_that_fit([_preview_bytes(it.last) for it in rows], bytes_max)
         more = fit_count < len(following)
         place = (logs[fit_count - 1].last_activity_ms, logs[fit_count - 1].conversation_id) if more else None
         return base.RecentPage(tuple(rows[:fit_count]), place)
@@ -164,7 +164,7 @@ class MemoryReads(MemoryAuditReads, MemoryPersonReads):
                 if row.kind == "USER":
                     span = [(row.seq, row.seq)]
                     marks = marks_in(log, span, readable(log.members[user_id]))
-                    return _entry(log, row, user_id, marks.get(row.seq, NO_MARKS))
+                    return _entry(log, row, user_id, marks.get(row.seq, NO_MARKS).in_a_list)
         return None
 
     def _unread(self, log: Conversation, user_id: str) -> int:
@@ -407,6 +407,10 @@ def _entry(
         marks.edit,
         marks.reactions,
     )
+
+
+def _preview_bytes(last: base.Entry | None) -> int:
+    return 0 if last is None else len(last.payload) + Marks(last.edit).size_bytes
 
 
 def _payload(log: Conversation, row: MessageRow) -> bytes:

@@ -499,8 +499,13 @@ async def recent(
             SELECT_LAST, user_id, keys, firsts, heads_of
         )
     }
-    fit_count = rules.rows_that_fit([last[key][1] if key in last else 0 for key in keys], bytes_max)
-    shown = await _last_entries(connection, user_id, rows[:fit_count], last)
+    said = await marks(connection, user_id, [(key, seq, seq) for key, (seq, _) in last.items()])
+    sizes = [
+        last[key][1] + said.get((key, last[key][0]), NO_MARKS).in_a_list.size_bytes if key in last else 0
+        for key in keys
+    ]
+    fit_count = rules.rows_that_fit(sizes, bytes_max)
+    shown = await _last_entries(connection, user_id, rows[:fit_count], last, said)
     listed = await _conversation_rows(connection, counts, user_id, rows[:fit_count])
     more = fit_count < len(found)
     return RecentPage(
@@ -510,7 +515,11 @@ async def recent(
 
 
 async def _last_entries(
-    connection: Connection, user_id: str, rows: Sequence[Row], last: Mapping[int, tuple[int, int]]
+    connection: Connection,
+    user_id: str,
+    rows: Sequence[Row],
+    last: Mapping[int, tuple[int, int]],
+    said: Mapping[tuple[int, int], Marks],
 ) -> dict[str, Entry]:
     """The last message of each of these conversations that has one, by id."""
     places = [(row[11], last[row[11]][0]) for row in rows if row[11] in last]
@@ -518,10 +527,9 @@ async def _last_entries(
         SELECT_LAST_ENTRIES, [key for key, _ in places], [seq for _, seq in places]
     )
     logs = {row[11]: (row[0], row[2], row[11]) for row in rows}
-    shown = await marks(connection, user_id, [(key, seq, seq) for key, seq in places])
     return {
         logs[key][0]: _entry_of(
-            *logs[key], tuple(entry), user_id, cold_seq, shown.get((key, entry[0]), NO_MARKS)
+            *logs[key], tuple(entry), user_id, cold_seq, said.get((key, entry[0]), NO_MARKS).in_a_list
         )
         for key, *entry, cold_seq in map(list, found)
     }

@@ -447,8 +447,10 @@ def recent(
     rows = found[:limit]
     places = {(row[11], user_id, rules.first_of_preview(row[4], row[3]), row[3]) for row in rows}
     last = {key: (seq, size, by) for key, seq, size, by in select(connection, SELECT_LAST, places)}
-    fit_count = rules.rows_that_fit([_preview_bytes(last.get(row[11])) for row in rows], bytes_max)
-    shown = _last_entries(connection, user_id, rows[:fit_count], last)
+    said = marks(connection, user_id, [(key, seq, seq) for key, (seq, _, _) in last.items()])
+    sizes = [_preview_bytes(row[11], last.get(row[11]), said) for row in rows]
+    fit_count = rules.rows_that_fit(sizes, bytes_max)
+    shown = _last_entries(connection, user_id, rows[:fit_count], last, said)
     listed = _conversation_rows(connection, counts, user_id, rows[:fit_count])
     more = fit_count < len(found)
     return RecentPage(
@@ -457,20 +459,27 @@ def recent(
     )
 
 
-def _preview_bytes(last: tuple[int, int, int | None] | None) -> int:
+def _preview_bytes(
+    key: int, last: tuple[int, int, int | None] | None, said: Mapping[tuple[int, int], Marks]
+) -> int:
     if last is None:
         return 0
-    _, size, recalled_by = last
-    return size if recalled_by is None else len(RECALLED)
+    seq, size, recalled_by = last
+    if recalled_by is not None:
+        return len(RECALLED)
+    return size + said.get((key, seq), NO_MARKS).in_a_list.size_bytes
 
 
 def _last_entries(
-    connection: Connection, user_id: str, rows: Sequence[Row], last: Mapping[int, tuple[int, int, int | None]]
+    connection: Connection,
+    user_id: str,
+    rows: Sequence[Row],
+    last: Mapping[int, tuple[int, int, int | None]],
+    said: Mapping[tuple[int, int], Marks],
 ) -> dict[str, Entry]:
     """The last message of each of these conversations that has one, by id."""
     spans = [(row[11], last[row[11]][0], last[row[11]][0]) for row in rows if row[11] in last]
     found = {row[0]: row[1:] for row in select(connection, SELECT_LAST_ENTRIES, spans)}
-    shown = marks(connection, user_id, spans)
     return {
         name: _entry_of(
             name,
@@ -479,7 +488,7 @@ def _last_entries(
             found[key][:-1],
             user_id,
             found[key][-1],
-            shown.get((key, found[key][0]), NO_MARKS),
+            said.get((key, found[key][0]), NO_MARKS).in_a_list,
         )
         for name, epoch, key in ((row[0], row[2], row[11]) for row in rows)
         if key in found

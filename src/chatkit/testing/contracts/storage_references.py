@@ -216,6 +216,19 @@ class ReferenceContract:
         }
         assert shown == {"g": text("in g"), "h": text("in h"), "i": None}
 
+    async def test_a_list_stays_within_its_bytes_whatever_was_said_of_its_messages(
+        self, store: Store
+    ) -> None:
+        for it in "ghi":
+            await do(store, group(it, "ann", "bob"))
+            name = await said(store, conversation_id=it)
+            await do(store, edited(it, "ann", name, "x" * 500), reacted(it, "bob", name))
+
+        page = await store.recent("bob", None, None, 10, 1_300)
+        assert len(page.rows) == 2
+        assert page.next_place is not None
+        assert [it.last.reactions for it in page.rows if it.last is not None] == [(), ()], "a list shows none"
+
     async def test_pages_stay_within_their_bytes(self, store: Store) -> None:
         await do(store, group("g", "ann", "bob"))
         names = [await said(store, f"hi {n}") for n in range(4)]
