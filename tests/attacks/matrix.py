@@ -27,6 +27,7 @@ PATH_IDS = {
     "user_id": "{u}",
     "device_id": "{d}",
     "held_id": "1",
+    "blob_id": "{b}",
 }
 _NO_PATH = "/v1/no/such/path"
 
@@ -192,7 +193,7 @@ def _headers(answer: httpx.Response) -> list[tuple[str, str]]:
 
 def _blind(content: bytes, names: dict[str, str]) -> bytes:
     """Without the ids that the asker named: an answer may repeat those."""
-    for name in ("c", "m", "u", "d"):
+    for name in ("c", "m", "u", "d", "b"):
         content = content.replace(names[name].encode(), b"?")
     return content
 

@@ -1,6 +1,6 @@
 """What each operation and event is asked with foreign ids, and the answer that it must give.
 
-In an ask `{c}` is a conversation, `{m}` a message, `{u}` and `{d}` a user and device, `{me}` the one who asks. It is
+In an ask `{c}` is a conversation, `{m}` a message, `{b}` a file, `{u}` and `{d}` a user and device, `{me}` the one who asks. It is
 sent twice: with the ids of things that are there, and with ids of the same form that name nothing. An operation or
 event of the code that has no row here fails a test; so does a path with an id that no ask fills.
 """
@@ -43,6 +43,8 @@ class Ask:
 _TEXT: Final = {"type": "TEXT", "text": "x"}
 _SEND: Final = {"conversationId": "{c}", "clientMsgId": "k", "type": "TEXT", "content": "x"}
 _NEW: Final = {"type": "GROUP", "title": "x"}
+_FORGED: Final = "user={u}&bytes=20&type=image/png&expires=1800000060000&signature=" + "0" * 43
+"""A link to a file as the server makes them, in the name of its owner, but for the signature."""
 
 HTTP: Final[dict[str, tuple[Ask, ...]]] = {
     "POST /v1/messages/send": (
@@ -127,6 +129,10 @@ HTTP: Final[dict[str, tuple[Ask, ...]]] = {
         Ask("SAME", query="q=x&senderId={u}"),
         Ask("SAME", query="q=x&cursor=7fffffffffffffff"),
     ),
+    "POST /v1/blobs": (Ask("OWN", body={"key": "k", "bytes": 3, "mime": "image/png"}),),
+    "GET /v1/blobs/{blob_id}": (Ask(insiders=True),),
+    "PUT /v1/blobs/{blob_id}/content": (Ask("SAME"), Ask("SAME", query=_FORGED)),
+    "GET /v1/blobs/{blob_id}/content": (Ask("SAME"), Ask("SAME", query=_FORGED)),
     "GET /v1/blocks": (Ask("OWN"), Ask("SAME", query="cursor={u}")),
     "POST /v1/blocks/{user_id}": (Ask("SAME"),),
     "DELETE /v1/blocks/{user_id}": (Ask("SAME"),),

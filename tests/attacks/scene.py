@@ -12,6 +12,7 @@ import httpx
 import msgspec
 
 from chatkit import ChatServer, Identity, Limits, ServerConfig, asgi_app
+from chatkit.archive.memory import MemoryArchive
 from chatkit.ports import Ports, SystemClock
 from chatkit.push.log import LogPushProvider
 from chatkit.storage.base import Store
@@ -102,12 +103,13 @@ class Scene:
 
     Attributes:
         message_id: Of the message that nobody but owner and member may learn of.
+        blob_id: Of the file in another such message.
         resume_token: Of the member, for their own device.
     """
 
     def __init__(self, server: ChatServer, http: httpx.AsyncClient) -> None:
         self.server, self.http = server, http
-        self.message_id = self.resume_token = ""
+        self.message_id = self.blob_id = self.resume_token = ""
 
     async def ask(
         self, user: str, method: str, path: str, body: Any = None, *, device: str = "pad", admin: bool = False
@@ -142,6 +144,7 @@ class Scene:
         await self.done(OWNER, "PUT", f"{group}/bans/expelled-1")
         await self.server.ban("banned-1")
         await self.done(OWNER, "POST", "/v1/blocks/blocked-1")
+        self.blob_id = await self._send_file()
         sent = await self.done(OWNER, "POST", "/v1/messages/send", self._text(CANARY, "k1"))
         self.message_id = sent["messageId"]
         await self.server.add_members(CONVERSATION, None, ["late-1", "gap-1"])
@@ -157,6 +160,18 @@ class Scene:
         line.leave()
         return str(msgspec.json.decode(welcome)["resumeToken"])
 
+    async def _send_file(self) -> str:
+        size = len(CANARY)
+        reserved = await self.done(
+            OWNER, "POST", "/v1/blobs", {"key": "k", "bytes": size, "mime": "text/plain"}
+        )
+        uploaded = await self.http.put(reserved["url"], content=CANARY.encode())
+        assert uploaded.json()["state"] == "READY", uploaded.text
+        content = {"blobId": reserved["blobId"], "mime": "text/plain", "bytes": size, "name": "x"}
+        message = {"conversationId": CONVERSATION, "clientMsgId": "k2", "type": "FILE", "content": content}
+        await self.done(OWNER, "POST", "/v1/messages/send", message)
+        return str(reserved["blobId"])
+
     def _text(self, content: str, key: str) -> dict[str, str]:
         return {"conversationId": CONVERSATION, "clientMsgId": key, "type": "TEXT", "content": content}
 
@@ -167,6 +182,7 @@ class Scene:
             "x": "nobody-7",
             "c": CONVERSATION if real else NO_CONVERSATION,
             "m": self.message_id if real else self.message_id[:-1] + "f",
+            "b": self.blob_id if real else self.blob_id[::-1],
             "u": OWNER if real else NOBODY,
             "d": DEVICE if real else NO_DEVICE,
             "resume": self.resume_token if real else self.resume_token[::-1],
@@ -228,6 +244,7 @@ async def staged(store: Store) -> AsyncIterator[Scene]:
         authenticate=authenticate,
         config=ServerConfig(limits=Limits.unlimited(), presence=True, search=True),
         push={"log": LogPushProvider()},
+        blobs=MemoryArchive(),
         ports=Ports(StillClock()),
         drain_on_signals=False,
     )

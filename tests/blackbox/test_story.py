@@ -176,7 +176,7 @@ def test_welcome_names_everything_of_the_contract(story: World) -> None:
     (row,) = [row for row in peer.heads() if row["conversationId"] == CONVERSATION]
     assert set(row) == {
         "conversationId", "type", "epoch", "headSeq", "firstSeq", "deliveredSeq", "readSeq",
-        "othersDeliveredSeq", "othersReadSeq",
+        "othersDeliveredSeq", "othersReadSeq", "lastActivityTs",
     }  # fmt: skip
     assert row["type"] == "SINGLE"
     assert row["firstSeq"] == 1

@@ -18,7 +18,7 @@ from .command import chatkit, next_line, started
 
 def found(settings: Settings, path: tuple[str, ...]) -> Any:
     value: Any = settings.part(path[0])
-    for name in path[1:] if path[0] in ("delivery", "archiving") else path:
+    for name in path[1:] if path[0] in ("delivery", "archiving", "blob") else path:
         value = getattr(value, name)
     return value
 
@@ -35,6 +35,8 @@ def in_file(path: tuple[str, ...], value: Any, folder: Path) -> Settings:
 def another(path: tuple[str, ...]) -> tuple[str, Any]:
     """A text for a setting, and the value that it means; never the default."""
     default = default_of(path)
+    if path[-1] == "link_key":
+        return "k" * 16, "k" * 16
     if default is None or isinstance(default, Rate):
         return ("7/77", Rate(7, 77)) if isinstance(default, Rate) else ("7.5", 7.5)
     if isinstance(default, bool):

@@ -12,7 +12,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from chatkit import ChatApi, ChatClient
+from chatkit import ChatApi, ChatClient, Sent
 from chatkit.client.events import CaughtUp
 from chatkit.errors import ConfigurationError
 
@@ -36,6 +36,10 @@ GIVEN: dict[str, Any] = {
     "history": "FROM_START",
     "provider": "log",
     "token": "a token",
+    "message": Sent("c-1", "k1", "2a-9f2c4e61a0-2", 2, 1),
+    "reaction": "\N{THUMBS UP SIGN}",
+    "query": "hi",
+    "source": b"bytes",
     "handler": anyio.lowlevel.checkpoint,
 }
 """What the calls are given, by the names of their parameters."""
