@@ -1,8 +1,8 @@
 """What each operation and event is asked with foreign ids, and the answer that it must give.
 
-In an ask `{c}` is a conversation, `{m}` a message, `{b}` a file, `{u}` and `{d}` a user and device, `{me}` the one who asks. It is
-sent twice: with the ids of things that are there, and with ids of the same form that name nothing. An operation or
-event of the code that has no row here fails a test; so does a path with an id that no ask fills.
+In an ask `{c}` is a conversation, `{m}` a message, `{b}` a file, `{u}` and `{d}` a user and device, `{me}` the one who
+asks. It is sent twice: with the ids of things that are there, and with ids of the same form that name nothing. An
+operation or event of the code that has no row here fails a test; so does a path with an id that no ask fills.
 """
 
 from __future__ import annotations

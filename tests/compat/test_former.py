@@ -29,8 +29,17 @@ WAIT_S = 60.0
 NEW_IN_THIS_VERSION = {"PRESENCE"}
 """Events that the former version does not know."""
 
-NEW_FIELDS = {"MSG_ACK": {"payload"}, "SYNC": {"history"}, "SYNC_PAGE": {"floorSeq"}, "ERROR": {"reason"}}
+NEW_FIELDS = {
+    "MSG_ACK": {"payload"},
+    "SYNC": {"history"},
+    "SYNC_PAGE": {"floorSeq"},
+    "ERROR": {"reason"},
+    "CONVERSATION": {"title"},
+}
 """Fields of events that it passes over."""
+
+NEW_IN_HEADS = {"title", "lastActivityTs", "mutedUntil"}
+"""Fields of a conversation in HEADS that it passes over."""
 
 NEW_BETWEEN_NODES = {cm.UsersAvailable, cm.ContentRefused}
 """Kinds of cluster messages that it does not know."""
@@ -168,11 +177,17 @@ def test_the_former_version_reads_the_frames_of_this_one_and_passes_over_what_is
 
 def _as_former(name: str, codec: Any, frame: bytes) -> bytes:
     """A frame without the fields that the former version does not know."""
-    if name not in NEW_FIELDS:
+    if name not in NEW_FIELDS and name != "HEADS":
         return frame
-    fields = codec.decode(frame)
-    encoded: bytes = codec.encode({it: fields[it] for it in fields if it not in NEW_FIELDS[name]})
+    fields = _without(codec.decode(frame), NEW_FIELDS.get(name, set()))
+    if name == "HEADS":
+        fields["conversations"] = [_without(it, NEW_IN_HEADS) for it in fields["conversations"]]
+    encoded: bytes = codec.encode(fields)
     return encoded
+
+
+def _without(fields: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}
 
 
 NODES = """

@@ -24,6 +24,7 @@ from chatkit.storage.base import (
     BlockUser,
     Command,
     ConfirmMessage,
+    ImportEntries,
     OpenSession,
     Outcome,
     Recall,
@@ -99,7 +100,8 @@ def test_every_command_has_a_key_by_which_others_are_kept_from_it() -> None:
     assert overlap(review, append)
     assert overlap(review, Revoke("BANNED", "ann", "", b"", None, 1))
     assert overlap(ReportMessage("m", "ben", "", "", True, 1), ResolveReports("m", None, "", 1))
-    assert len(get_args(Command)) == 35, "a new command: does it stand in `overlap`?"
+    assert overlap(append, ImportEntries("g", (), None, 1))
+    assert len(get_args(Command)) == 40, "a new command: does it stand in `overlap`?"
 
 
 def test_a_batch_leaves_out_what_overlaps_and_what_would_overtake_it() -> None:

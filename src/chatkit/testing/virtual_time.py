@@ -32,6 +32,9 @@ START_MS = 1_700_000_000_000
 Backend = Literal["asyncio", "trio"]
 _Result = TypeVar("_Result")
 
+_LAST_THREADS_S = 5.0
+"""Real seconds for the threads that a standstill left behind."""
+
 _STANDSTILL = (
     "every task waits and no timer runs: on a real clock this would hang, unless a thread or a socket is at work. "
     "Neither lives in virtual time: open a SQLite store as SqliteStore(path, ids=..., threads=False), "
@@ -59,17 +62,25 @@ class VirtualClock:
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Never waits: where a real one would sleep, the time moves on."""
+    """Never waits: where a real one would sleep, the time moves on.
+
+    After a standstill was raised it gives threads a real moment, so that what waits for them can end with the loop.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
+        self._stood_still = False
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
         if timeout is None:
+            ready = super().select(_LAST_THREADS_S) if self._stood_still else []
+            self._stood_still = True
+            if ready:
+                return ready
             raise RuntimeError(_STANDSTILL)
         self.now_s += timeout
         return []
