@@ -115,7 +115,16 @@ EVENTS: list[dict[str, Any]] = [
     {"event": "AUTH_REFRESH", "token": "ann"},
     {"event": "PING", "ref": "6"},
 ]
-_NAMES = {"me": "ann", "u": "ben", "x": "cleo", "c": _GROUP, "m": "1-a-2", "d": "d-9", "resume": "00ff"}
+_NAMES = {
+    "me": "ann",
+    "u": "ben",
+    "x": "cleo",
+    "c": _GROUP,
+    "m": "1-a-2",
+    "d": "d-9",
+    "b": "0f" * 16,
+    "resume": "00ff",
+}
 _KEPT = 0.4
 """The part of the values that stay as they are: what is all wrong is refused at the door."""
 
