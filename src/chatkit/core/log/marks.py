@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from ...wire.payload import RECALLED
 from ..visibility import Interval, is_visible
 from .outcomes import Edit, Reactions
 
@@ -47,8 +48,24 @@ class Marks(NamedTuple):
 NO_MARKS: Final = Marks()
 
 
+def shown_bytes(size: int, marks: Marks, *, recalled: bool) -> int:
+    """About how many bytes of a page an entry takes whose body has `size`: of a recalled one its tombstone is shown."""
+    return len(RECALLED) if recalled else size + marks.size_bytes
+
+
 Place = tuple[int, int]
 """An entry: the internal number of its conversation, and its seq."""
+
+
+def preview_bytes(
+    key: int, last: tuple[int, int, str | int | None] | None, said: Mapping[Place, Marks]
+) -> int:
+    """About how many bytes a list shows of a conversation's last message: (seq, size, who recalled it), or none."""
+    if last is None:
+        return 0
+    seq, size, recalled_by = last
+    return shown_bytes(size, said.get((key, seq), NO_MARKS).in_a_list, recalled=recalled_by is not None)
+
 
 MarkRow = tuple[int, int, int, str | None, str | None]
 """(conversation key, seq, seq of the entry that says something of it, reaction, user); an edit has neither of these."""

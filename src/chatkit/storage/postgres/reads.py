@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
-from ...core.log.marks import NO_MARKS, Marks
+from ...core.log.marks import NO_MARKS, Marks, preview_bytes, shown_bytes
 from ...core.log.outcomes import message_place
 from ...core.log.rules import (
     MEMBERS_SHOWN_MAX,
@@ -350,10 +350,7 @@ async def page(
     ranges = rules.page_ranges(intervals, after_seq, found.head_seq, limit)
     shown = await marks(connection, user_id, [(found.key, *span) for span in ranges])
     sizes = [
-        (
-            seq,
-            size + shown.get((found.key, seq), NO_MARKS).size_bytes if recalled_by is None else len(RECALLED),
-        )
+        (seq, shown_bytes(size, shown.get((found.key, seq), NO_MARKS), recalled=recalled_by is not None))
         for seq, size, recalled_by in await _of_ranges(connection, SELECT_SIZES, found.key, ranges)
     ]
     last = rules.last_that_fits(sizes, bytes_max)
@@ -494,16 +491,13 @@ async def recent(
     firsts = [rules.first_of_preview(row[4], row[3]) for row in rows]
     keys, heads_of = [row[11] for row in rows], [row[3] for row in rows]
     last = {
-        key: (seq, size if recalled_by is None else len(RECALLED))
+        key: (seq, size, recalled_by)
         for key, seq, size, recalled_by in await connection.fetch(
             SELECT_LAST, user_id, keys, firsts, heads_of
         )
     }
-    said = await marks(connection, user_id, [(key, seq, seq) for key, (seq, _) in last.items()])
-    sizes = [
-        last[key][1] + said.get((key, last[key][0]), NO_MARKS).in_a_list.size_bytes if key in last else 0
-        for key in keys
-    ]
+    said = await marks(connection, user_id, [(key, seq, seq) for key, (seq, _, _) in last.items()])
+    sizes = [preview_bytes(key, last.get(key), said) for key in keys]
     fit_count = rules.rows_that_fit(sizes, bytes_max)
     shown = await _last_entries(connection, user_id, rows[:fit_count], last, said)
     listed = await _conversation_rows(connection, counts, user_id, rows[:fit_count])
@@ -518,7 +512,7 @@ async def _last_entries(
     connection: Connection,
     user_id: str,
     rows: Sequence[Row],
-    last: Mapping[int, tuple[int, int]],
+    last: Mapping[int, tuple[int, int, str | None]],
     said: Mapping[tuple[int, int], Marks],
 ) -> dict[str, Entry]:
     """The last message of each of these conversations that has one, by id."""

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from ...core.cursors import delivery_state
 from ...core.log import reads as rules
 from ...core.log.keys import Keys
-from ...core.log.marks import NO_MARKS, Marks
+from ...core.log.marks import NO_MARKS, Marks, preview_bytes, shown_bytes
 from ...core.log.members import describe, keys_of_description
 from ...core.log.outcomes import message_place
 from ...core.log.rules import author_range, check_allowed, members_of, not_found
@@ -301,12 +301,7 @@ def page(
     ranges = [(loaded.key, *span) for span in rules.page_ranges(intervals, after_seq, loaded.head_seq, limit)]
     shown = marks(connection, user_id, ranges)
     sizes = [
-        (
-            seq,
-            size + shown.get((loaded.key, seq), NO_MARKS).size_bytes
-            if recalled_by is None
-            else len(RECALLED),
-        )
+        (seq, shown_bytes(size, shown.get((loaded.key, seq), NO_MARKS), recalled=recalled_by is not None))
         for seq, size, recalled_by in sorted(select(connection, SELECT_SIZES, ranges))
     ]
     last = rules.last_that_fits(sizes, bytes_max)
@@ -448,7 +443,7 @@ def recent(
     places = {(row[11], user_id, rules.first_of_preview(row[4], row[3]), row[3]) for row in rows}
     last = {key: (seq, size, by) for key, seq, size, by in select(connection, SELECT_LAST, places)}
     said = marks(connection, user_id, [(key, seq, seq) for key, (seq, _, _) in last.items()])
-    sizes = [_preview_bytes(row[11], last.get(row[11]), said) for row in rows]
+    sizes = [preview_bytes(row[11], last.get(row[11]), said) for row in rows]
     fit_count = rules.rows_that_fit(sizes, bytes_max)
     shown = _last_entries(connection, user_id, rows[:fit_count], last, said)
     listed = _conversation_rows(connection, counts, user_id, rows[:fit_count])
@@ -457,17 +452,6 @@ def recent(
         tuple(replace(it, last=shown.get(it.head.conversation_id)) for it in listed),
         (listed[-1].last_activity_ms, listed[-1].head.conversation_id) if more else None,
     )
-
-
-def _preview_bytes(
-    key: int, last: tuple[int, int, int | None] | None, said: Mapping[tuple[int, int], Marks]
-) -> int:
-    if last is None:
-        return 0
-    seq, size, recalled_by = last
-    if recalled_by is not None:
-        return len(RECALLED)
-    return size + said.get((key, seq), NO_MARKS).in_a_list.size_bytes
 
 
 def _last_entries(
