@@ -34,6 +34,8 @@ from .watch import Effects, WatchedBus, WatchedConnector
 
 _RESTART_S = (0.1, 3.0)
 
+_FORESEEN = (ChatkitError, HandlerCrashError)  # of handlers that crash at once, one is raised
+
 BROKEN = "line broken"
 """In `World.effects`: an end of a line that saw a break."""
 
@@ -287,7 +289,5 @@ class _Alarms(logging.Handler):
         if record.name == "chatkit.server.moderation.asking":
             return  # that a moderator failed is foreseen
         error = record.exc_info[1] if record.exc_info else None
-        if not isinstance(
-            error, ChatkitError | HandlerCrashError
-        ):  # of handlers that crash at once, one is raised
+        if not isinstance(error, _FORESEEN):
             self._alarms.append(f"{record.getMessage()}: {error!r}")

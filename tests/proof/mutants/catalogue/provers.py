@@ -120,7 +120,7 @@ MUTANTS = (
         (
             Edit(
                 WORLD,
-                "        if not isinstance(error, ChatkitError):\n",
+                "        if not isinstance(error, _FORESEEN):\n",
                 "        if isinstance(error, OSError):\n",
             ),
         ),
