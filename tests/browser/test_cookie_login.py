@@ -22,7 +22,7 @@ READ = """address => fetch(address, {credentials: "include"}).then(
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    with serving("cookie_login", folder=tmp_path) as address:
+    with serving("cookie_login", folder=tmp_path, prefix="/chat") as address:
         yield address
 
 
@@ -32,29 +32,34 @@ def page(browser: Browser) -> Iterator[Page]:
         yield context.new_page()
 
 
+def log_in(page: Page) -> None:
+    page.locator("[name=user]").fill("lina")
+    page.locator("[name=password]").fill("lighthouse")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("#state")).to_have_text("logged in as lina")
+
+
 def test_the_sites_own_page_is_logged_in_by_its_cookie(url: str, page: Page) -> None:
     page.goto(url)
     expect(page.locator("#state")).to_have_text("log in on the page first")
-    page.locator("input").fill("lina")
-    page.locator("button").click()
-    expect(page.locator("#state")).to_have_text("logged in as lina")
+    log_in(page)
     assert page.evaluate("document.cookie") == ""
+    page.get_by_role("button", name="Log out").click()
+    expect(page.locator("#state")).to_have_text("log in on the page first")
 
 
 def test_a_page_of_another_origin_gets_nothing_by_the_users_cookie(url: str, page: Page) -> None:
     page.goto(url)
-    page.locator("input").fill("lina")
-    page.locator("button").click()
-    expect(page.locator("#state")).to_have_text("logged in as lina")
-    socket = url.replace("http", "ws") + "/v1/ws"
+    log_in(page)
+    socket = url.replace("http", "ws") + "/chat/v1/ws"
     assert page.evaluate(TRY, socket) == "open"
-    assert page.evaluate(READ, f"{url}/v1/conversations") == "read 200"
+    assert page.evaluate(READ, f"{url}/chat/v1/conversations") == "read 200"
 
     page.goto(url.replace("127.0.0.1", "localhost"))  # the same server, but another origin
     assert page.evaluate(TRY, socket) == "closed 1006"
-    assert page.evaluate(READ, f"{url}/v1/conversations") == "blocked"
+    assert page.evaluate(READ, f"{url}/chat/v1/conversations") == "blocked"
 
 
 def test_a_browser_sees_4204(url: str, page: Page) -> None:
     page.goto(url)
-    assert page.evaluate(UNKNOWN, url.replace("http", "ws") + "/v1/ws") == "closed 4204"
+    assert page.evaluate(UNKNOWN, url.replace("http", "ws") + "/chat/v1/ws") == "closed 4204"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import anyio
 import click
@@ -99,7 +99,11 @@ async def test_python_of_a_page_runs(
     work.mkdir()
     monkeypatch.chdir(work)
     monkeypatch.setenv("CHATKIT_JWT_SECRET", SECRET)
-    namespace: dict[str, Any] = {"__name__": "snippets"}
+    module = ModuleType(
+        "snippets"
+    )  # some libraries look up what an annotation names in the module of a function
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    namespace = vars(module)
     with anyio.fail_after(PAGE_TIMEOUT_S):
         for block in to_run:
             capsys.readouterr()

@@ -27,6 +27,10 @@ def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"example_{name}", FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
+    if (
+        str(FOLDER) not in sys.path
+    ):  # as Python puts it there for a script: some have `site_users.py` beside them
+        sys.path.append(str(FOLDER))
     module = sys.modules[spec.name] = importlib.util.module_from_spec(
         spec
     )  # its annotations are looked up there

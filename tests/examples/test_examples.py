@@ -234,16 +234,3 @@ async def test_rest_script(server: str) -> None:
 
     assert ["Backup of 2030-01-31 is done."] == first == again
     assert next_day == ["Backup of 2030-01-31 is done.", "Backup of 2030-02-01 is done."]
-
-
-async def test_cookie_login(tmp_path: Path) -> None:
-    with serving("cookie_login", folder=tmp_path) as url:
-        async with httpx.AsyncClient(base_url=url, trust_env=False, headers={"Origin": url}) as web:
-            assert (await web.get("/v1/conversations")).status_code == 401
-            assert (await web.post("/login", content=b"user=lina")).status_code == 303
-            body = {"type": "GROUP", "memberIds": ["omar"]}
-            assert (await web.post("/v1/conversations", json=body)).status_code == 201
-            foreign = await web.post(
-                "/v1/conversations", json=body, headers={"Origin": "https://evil.example"}
-            )
-            assert foreign.status_code == 403

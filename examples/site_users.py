@@ -1,0 +1,147 @@
+"""The users and logins of a site, in its own SQLite database: what the `cookie_...` examples log in with.
+
+It stands for the user table that your site has. A password is kept as a slow hash, a login as the digest of its cookie.
+
+Run: `python examples/site_users.py site.db lina` asks for a password and adds a user, or changes their password.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import hmac
+import secrets
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import anyio.to_thread
+
+from chatkit import Identity, LoginRequest, UnauthenticatedError
+
+COOKIE = "session"
+SESSION_S = 14 * 24 * 3600
+DEMO_USERS = {"lina": "lighthouse", "omar": "orchard"}
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS user (name TEXT PRIMARY KEY, salt BLOB NOT NULL, hash BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS login (digest BLOB PRIMARY KEY, name TEXT NOT NULL, ends_ms INTEGER NOT NULL);
+"""
+PAGE = """<!doctype html><meta charset="utf-8"><title>Login by cookie</title>
+<form><input name="user" placeholder="your name"><input name="password" type="password"><button>Log in</button></form>
+<button id="out">Log out</button><p id="state">not connected</p>
+<script>
+const state = document.getElementById("state");
+const socket = new WebSocket(`${location.origin.replace("http", "ws")}/chat/v1/ws`, "chatkit.v1.json");
+socket.onopen = () => socket.send(JSON.stringify({event: "HELLO", deviceId: "browser"}));
+socket.onmessage = message => {
+  for (const event of [JSON.parse(message.data)].flat()) {
+    if (event.event === "WELCOME") state.textContent = `logged in as ${event.userId}`;
+    if (event.event === "ERROR") state.textContent = event.message;
+  }
+};
+setInterval(() => socket.readyState === 1 && socket.send('{"event":"PING"}'), 20000);
+
+async function post(path, body) {
+  const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";  // where the framework asks for one
+  const headers = {"Content-Type": "application/json", "X-CSRFToken": csrf};
+  const answer = await fetch(path, {method: "POST", headers, body: JSON.stringify(body)});
+  if (answer.ok) location.reload(); else state.textContent = "wrong name or password";
+}
+document.querySelector("form").onsubmit = event => {
+  event.preventDefault();
+  post("/login", Object.fromEntries(new FormData(event.target)));
+};
+document.getElementById("out").onclick = () => post("/logout", {});
+</script>"""
+
+T = TypeVar("T")
+
+
+class SiteUsers:
+    """Users and logins in one file. Every verb works in a thread of its own, so that nobody waits for the disk.
+
+    Args:
+        path: The database; made if it is missing.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        with self._transaction() as database:
+            database.executescript(SCHEMA)
+
+    async def add(self, name: str, password: str) -> None:
+        """Afterwards there is such a user, with this password."""
+        await anyio.to_thread.run_sync(self.add_now, name, password)
+
+    def add_now(self, name: str, password: str) -> None:
+        """As `add`, for a script."""
+        salt = secrets.token_bytes(16)
+        with self._transaction() as database:
+            row = (name, salt, _hash(password, salt))
+            database.execute("INSERT OR REPLACE INTO user VALUES (?, ?, ?)", row)
+
+    async def log_in(self, name: str, password: str) -> str | None:
+        """The cookie of a new login; None if there is no such user, or the password is another one."""
+        return await anyio.to_thread.run_sync(self._log_in, name, password)
+
+    async def log_out(self, cookie: str) -> str | None:
+        """End a login; whose it was, None if there is none."""
+        statement = "DELETE FROM login WHERE digest = ? RETURNING name, ends_ms"
+        return await self._of_login(statement, cookie, lambda row: row[0])
+
+    async def authenticate(self, request: LoginRequest) -> Identity:
+        """Who a login is, for `ChatServer`: a browser brings the cookie, an app the same words as its token."""
+        cookie = request.token or request.cookies.get(COOKIE, "")
+        statement = "SELECT name, ends_ms FROM login WHERE digest = ?"
+        found = await self._of_login(statement, cookie, lambda row: Identity(row[0], expires_ms=row[1]))
+        if found is None or (found.expires_ms or 0) < time.time() * 1000:
+            raise UnauthenticatedError("log in on the page first")
+        return found
+
+    def _log_in(self, name: str, password: str) -> str | None:
+        with self._transaction() as database:
+            row = database.execute("SELECT salt, hash FROM user WHERE name = ?", (name,)).fetchone()
+        salt, right = row or (b"", b"")
+        if not hmac.compare_digest(_hash(password, salt), right):  # as slow for a name that nobody has
+            return None
+        cookie = secrets.token_urlsafe(32)
+        with self._transaction() as database:
+            ends_ms = int((time.time() + SESSION_S) * 1000)
+            database.execute("INSERT INTO login VALUES (?, ?, ?)", (_digest(cookie), name, ends_ms))
+        return cookie
+
+    async def _of_login(
+        self, statement: str, cookie: str, result: Callable[[tuple[str, int]], T]
+    ) -> T | None:
+        def run() -> T | None:
+            with self._transaction() as database:
+                row = database.execute(statement, (_digest(cookie),)).fetchone()
+            return None if row is None else result(row)
+
+        return await anyio.to_thread.run_sync(run)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._path)) as database, database:
+            yield database
+
+
+def _hash(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode("utf-8", "surrogatepass"), salt=salt, n=2**14, r=8, p=1)
+
+
+def _digest(cookie: str) -> bytes:
+    return hashlib.sha256(cookie.encode("utf-8", "surrogatepass")).digest()
+
+
+def main(path: str, name: str) -> None:
+    """Add a user, or change their password."""
+    SiteUsers(path).add_now(name, getpass.getpass(f"password of {name}: "))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
