@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -35,6 +35,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+PLAIN: Mapping[str, object] = {"viewport": {"width": 1200, "height": 800}, "service_workers": "block"}
 expect.set_options(timeout=30_000)
 
 
@@ -162,6 +163,7 @@ def token(user_id: str, device_id: str | None = None) -> str:
 
 LOST = ("net::ERR_", "WebSocket", "names were not", "notifications were not")
 """What the console says of requests that were cut off: the browser's words, and the page's for what it did not get."""
+NO_WORKER = "Service Worker registration blocked by Playwright"
 
 
 class Tab:
@@ -176,6 +178,8 @@ class Tab:
         page.on("pageerror", lambda error: self.console.append(f"error: {error}"))
 
     def _on_console(self, message: ConsoleMessage) -> None:
+        if message.text == NO_WORKER:
+            return
         if not (self._loses_connections and any(words in message.text for words in LOST)):
             self.console.append(f"{message.type}: {message.text}")
 
@@ -207,6 +211,17 @@ class Tab:
         body = self.page.locator(".body").get_by_text(text, exact=True)
         return self.page.locator("#log .message").filter(has=body)
 
+    def act(self, text: str, *names: str) -> None:
+        """Press these items of a message's menu, one after the other."""
+        self.message(text).hover()
+        self.message(text).get_by_role("button", name="More").click()
+        for name in names:
+            self.page.get_by_role("menu").get_by_text(name, exact=True).click()
+
+    def sign_out(self) -> None:
+        self.page.get_by_role("button", name="Settings").click()
+        self.page.get_by_role("menuitem", name="Sign out").click()
+
     def expect_state(self, text: str, state: str) -> None:
         expect(self.message(text)).to_have_count(1)
         expect(self.message(text)).to_have_attribute("data-state", state)
@@ -216,6 +231,7 @@ class Tab:
 def new_tab(browser: Browser, server: ServerProcess) -> Iterator[Callable[..., Tab]]:
     """Makes tabs, each in a fresh context unless one is given; at the end no console may have complained.
 
+    They load their files from the server, without a service worker, unless `service_workers="allow"` is given.
     A test that breaks the connection on purpose says so before (`Tab.expect_lost_connections`).
     """
     tabs: list[Tab] = []
@@ -223,7 +239,7 @@ def new_tab(browser: Browser, server: ServerProcess) -> Iterator[Callable[..., T
 
     def make(context: BrowserContext | None = None, **options: object) -> Tab:
         if context is None:
-            context = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, **options})
+            context = browser.new_context(**{**PLAIN, **options})
             contexts.append(context)
         tabs.append(Tab(context.new_page(), server))
         return tabs[-1]

@@ -247,11 +247,9 @@ def test_recall_leaves_a_placeholder_on_both_sides(
     ann.write("the right one")
     ann.expect_state("the right one", "READ")
 
-    bubble = ann.message("the wrong window")
-    bubble.hover()
-    bubble.get_by_role("button", name="Recall").click()
+    ann.act("the wrong window", "Recall")
     ann.page.screenshot(path=shots / "recall.png")
-    bubble.get_by_role("button", name="Recall for everyone?").click()
+    ann.page.get_by_role("menuitem", name="Recall for everyone?").click()
     for tab in (ann, ben):
         expect(tab.message("Message recalled")).to_be_visible()
         expect(tab.page.get_by_text("the wrong window")).to_have_count(0)
@@ -326,7 +324,7 @@ def test_without_a_token_the_page_asks_for_one(server: ServerProcess, new_tab: N
     tab.page.get_by_role("button", name="Sign in").click()
     tab.expect_online()
     expect(tab.page.locator("#me-name")).to_have_text("ann")
-    tab.page.get_by_role("button", name="Sign out").click()
+    tab.sign_out()
     expect(tab.page.get_by_label("Token")).to_be_visible()
 
 

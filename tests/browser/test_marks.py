@@ -24,7 +24,7 @@ def test_a_message_is_edited_liked_and_answered(server: ServerProcess, new_tab: 
     ann.write("helo")
     ann.expect_state("helo", "READ")
 
-    tool(ann, "helo", "Edit").click()
+    ann.act("helo", "Edit")
     expect(ann.page.get_by_role("textbox", name="Message")).to_have_value("helo")
     ann.write("hello")
     for tab in (ann, ben):
@@ -51,8 +51,7 @@ def test_a_message_is_edited_liked_and_answered(server: ServerProcess, new_tab: 
     for tab in (ann, ben):
         expect(tab.message("hello").locator(".reaction")).to_have_count(0)
 
-    tool(ann, "hello", "Recall").click()
-    tool(ann, "hello", "Recall").click()
+    ann.act("hello", "Recall", "Recall for everyone?")
     for tab in (ann, ben):
         expect(tab.page.locator("#log .recalled")).to_have_count(1)
         expect(tab.message("hello")).to_have_count(0)
@@ -70,7 +69,8 @@ def test_escape_takes_an_edit_back_and_a_touch_shows_what_can_be_done(
     expect(tab.message("draft").locator(".tools")).to_be_hidden()
     tab.message("draft").locator(".body").tap()
     tab.page.screenshot(path=shots / "marks-narrow.png")
-    tab.message("draft").get_by_role("button", name="Edit").tap()
+    tab.message("draft").get_by_role("button", name="More").tap()
+    tab.page.get_by_role("menuitem", name="Edit").tap()
     tab.page.keyboard.press("Escape")
     expect(tab.page.locator("#context")).to_be_hidden()
     expect(tab.page.get_by_role("textbox", name="Message")).to_have_value("")

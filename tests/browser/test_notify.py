@@ -102,7 +102,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, push_service: PushService) 
 
 
 FIRST = """async () => {
-  const registration = await navigator.serviceWorker.register("/push_worker.js");
+  const registration = await navigator.serviceWorker.register("/worker.js");
   await navigator.serviceWorker.ready;
   for (let tries = 0; tries < 200; tries += 1) {
     await registration.showNotification("first", { tag: "first" });
@@ -154,7 +154,8 @@ class Subscribing:
         self._service = service
 
     def __call__(self, beside: Tab | None = None, *, allowed: bool = True) -> Tab:
-        tab = self._new_tab(None if beside is None else beside.page.context)
+        context = None if beside is None else beside.page.context
+        tab = self._new_tab(context, service_workers="allow")
         if allowed:
             tab.page.context.grant_permissions(["notifications"])
         tab.page.add_init_script(f"({STUB})({json.dumps(self._service.subscription())})")
@@ -329,7 +330,7 @@ def test_signing_out_takes_the_registration_back(
     worker = turn_on(tab)
     worker.evaluate("push => show(push)", push_about("c-1"))
     with tab.page.expect_response(lambda it: it.request.method == "DELETE") as taken_back:
-        tab.page.get_by_role("button", name="Sign out").click()
+        tab.sign_out()
     assert (taken_back.value.status, taken_back.value.url) == (204, f"{server.url}/v1/devices/laptop/push")
     expect(tab.page.get_by_label("Token")).to_be_visible()
     assert tab.page.evaluate("localStorage.length") == 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from chatkit.gateway.webpage import AT_THE_ROOT, CONTENT_SECURITY_POLICY, web_page_routes, with_web_page
-from chatkit.web import assets
+from chatkit.web import assets, client_files
 
 SDK = "../v1/client/chatkit.js"
 """The one module that the page takes from the SDK."""
@@ -75,7 +78,7 @@ async def test_head_is_answered_and_other_methods_are_refused() -> None:
         "/static/",
         "/static/nothing.js",
         "/index.html",
-        "/static/push_worker.js",
+        "/static/worker.js",
         "/static/..%2f__init__.py",
     ],
 )
@@ -146,3 +149,40 @@ def test_files_ask_for_nothing_from_elsewhere_and_parse_no_markup(name: str) -> 
     )
     imported = re.findall(r"\bfrom \"([^\"]+)\"", source)
     assert [path for path in imported if not path.startswith("./") and path != SDK] == []
+
+
+async def test_the_worker_is_told_of_every_file_that_the_page_needs_and_what_it_holds() -> None:
+    async with _client(with_web_page(_chat())) as client:
+        listed = (await client.get("/static/files.js")).text
+        worker = await client.get("/worker.js")
+    version, files = re.fullmatch(r'const VERSION = "(\w+)";\nconst FILES = (.*);\n', listed).groups()  # type: ignore[union-attr]
+    own = {
+        AT_THE_ROOT.get(name, f"/static/{name}").removeprefix("/"): content
+        for name, content in assets().items()
+    }
+    needed = {
+        **{path: content for path, content in own.items() if not path.endswith("worker.js")},
+        **{f"v1/client/{name}": content for name, content in client_files().items()},
+    }
+    digests = {
+        path: base64.b64encode(hashlib.sha256(content).digest()).decode() for path, content in needed.items()
+    }
+    assert json.loads(files) == {path: f"sha256-{digest}" for path, digest in digests.items()}
+    assert len(version) == 16
+    assert re.findall(r'"([^"]+)"', worker.text) == [
+        "static/files.js",
+        "static/offline_worker.js",
+        "static/push_worker.js",
+    ]
+
+
+async def test_the_manifest_names_icons_that_are_there() -> None:
+    async with _client(with_web_page(_chat())) as client:
+        answer = await client.get("/static/chat.webmanifest")
+        assert answer.headers["content-type"] == "application/manifest+json"
+        for one in answer.json()["icons"]:
+            icon = await client.get(f"/static/{one['src']}")
+            assert (icon.status_code, icon.headers["content-type"]) == (200, one["type"])
+            if one["type"] == "image/png":
+                width = int.from_bytes(icon.content[16:20], "big")
+                assert one["sizes"] == f"{width}x{width}"

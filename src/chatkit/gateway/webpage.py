@@ -6,16 +6,22 @@ No logic of chat and no login lives here: the page speaks the same wire contract
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Mapping
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..web import assets
+from ..web import assets, client_files
 from .static_files import file_route
 
-AT_THE_ROOT: Mapping[str, str] = {"index.html": "/", "push_worker.js": "/push_worker.js"}
+AT_THE_ROOT: Mapping[str, str] = {"index.html": "/", "worker.js": "/worker.js"}
 """Files that are not below `/static`: the page, and its service worker, whose scope is what lies beside it."""
+
+_OF_THE_WORKER = {"worker.js", "push_worker.js", "offline_worker.js"}
+"""A browser keeps these itself."""
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -23,7 +29,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "script-src 'self'",
         "style-src 'self'",
         "connect-src 'self'",
-        "img-src 'self' data:",
+        "manifest-src 'self'",
+        "img-src 'self' blob: data:",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
@@ -41,7 +48,7 @@ HEADERS: Mapping[str, str] = {
 
 
 def web_page_routes() -> list[Route]:
-    """Routes of the page: `/`, `/push_worker.js` and `/static/NAME`, for GET and HEAD, answered from memory.
+    """Routes of the page: `/`, `/worker.js` and `/static/NAME`, for GET and HEAD, answered from memory.
 
     The page finds the API below its own address: put the routes where `/v1/...` of the chat app is reached, under
     any prefix. Hosts that mount the chat app as a whole use `with_web_page`.
@@ -54,10 +61,29 @@ def web_page_routes() -> list[Route]:
 
     Source: docs/embedding.md
     """
-    return [
-        file_route(AT_THE_ROOT.get(name, f"/static/{name}"), name, content, HEADERS)
-        for name, content in sorted(assets().items())
-    ]
+    page = assets()
+    served = {**page, "files.js": _list_of_files(page)}
+    return [file_route(_path_of(name), name, content, HEADERS) for name, content in sorted(served.items())]
+
+
+def _path_of(name: str) -> str:
+    return AT_THE_ROOT.get(name, f"/static/{name}")
+
+
+def _list_of_files(page: Mapping[str, bytes]) -> bytes:
+    """What the page consists of, for its service worker: each path below it with its hash, the SDK's modules too."""
+    kept = {
+        _path_of(name).removeprefix("/"): content
+        for name, content in page.items()
+        if name not in _OF_THE_WORKER
+    }
+    kept |= {f"v1/client/{name}": content for name, content in client_files().items()}
+    hashes = {
+        path: f"sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}"
+        for path, content in sorted(kept.items())
+    }
+    version = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:16]
+    return f"const VERSION = {json.dumps(version)};\nconst FILES = {json.dumps(hashes)};\n".encode()
 
 
 def with_web_page(app: ASGIApp) -> ASGIApp:

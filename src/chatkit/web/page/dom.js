@@ -1,5 +1,7 @@
 // Small helpers for building pages out of text nodes and attributes; nothing here parses markup. Called by the ui modules.
 
+import { hueOf, initials } from "./format.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** The element with this id; it exists in index.html. */
@@ -21,6 +23,20 @@ export function setAttribute(element, name, value) {
 
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+/** Show "who: what", each in its own direction; without `by` only what. */
+export function setLine(element, by, text) {
+  if (element.by === by && element.said === text) return;
+  Object.assign(element, { by, said: text });
+  element.replaceChildren(...(by === "" ? [] : [el("bdi", {}, by), ": "]), el("bdi", {}, text));
+}
+
+/** A circle with the letters and the colour that stand for a name. */
+export function drawAvatar(element, name, isGroup) {
+  setText(element, name === "" ? "" : initials(name));
+  setAttribute(element, "data-hue", hueOf(name));
+  element.classList.toggle("group", isGroup);
 }
 
 /** One of the symbols of index.html. */

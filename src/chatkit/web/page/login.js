@@ -1,5 +1,6 @@
 // Who this page is: the token, the user it names, and where the server is. The token comes behind `#` only, leaves the address
-// bar at once and lives in this tab's sessionStorage. Called by main.js.
+// bar at once and lives in this tab's sessionStorage; in the browser's localStorage only where the user wants to stay signed in.
+// Called by main.js.
 
 import { claimsOf } from "../v1/client/chatkit.js";
 
@@ -22,20 +23,29 @@ export function takeFragment(location, history) {
   return fragment;
 }
 
-/** The login of this tab, kept in sessionStorage so that a reload goes on. */
+/** The login of this tab, so that a reload goes on; and of later tabs and the installed app, if the user stays signed in. */
 export class Login {
-  constructor(storage, base) {
-    this.storage = storage;
+  #tab;
+  #browser;
+
+  /** @param {Storage} tab @param {Storage} browser @param {URL} base */
+  constructor(tab, browser, base) {
+    this.#tab = tab;
+    this.#browser = browser;
     this.prefix = `chatkit:${base.pathname}:`;
+    if (this.#read(tab, "token") === null) this.#take();
   }
 
   get token() {
-    return this.storage.getItem(`${this.prefix}token`);
+    return this.#read(this.#tab, "token");
   }
 
   set token(value) {
-    if (value !== this.token) this.storage.removeItem(`${this.prefix}user`);
-    this.storage.setItem(`${this.prefix}token`, value);
+    const { sub } = this.claims;
+    const stays = this.stays && sub !== undefined && claimsOf(value).sub === sub; // not somebody else's, opened by a link
+    if (value !== this.token) this.#write(this.#tab, "user", null);
+    this.#write(this.#tab, "token", value);
+    if (stays) this.#keep();
   }
 
   get claims() {
@@ -44,24 +54,52 @@ export class Login {
 
   /** Whose token it is: it says so itself, or the server did. */
   get userId() {
-    return this.claims.sub ?? this.storage.getItem(`${this.prefix}user`) ?? undefined;
+    return this.claims.sub ?? this.#read(this.#tab, "user") ?? undefined;
   }
 
   set userId(value) {
-    this.storage.setItem(`${this.prefix}user`, value);
+    this.#write(this.#tab, "user", value);
+    if (this.stays) this.#keep();
   }
 
   get openConversation() {
-    return this.storage.getItem(`${this.prefix}open`);
+    return this.#read(this.#tab, "open");
   }
 
   set openConversation(value) {
-    if (value === null) this.storage.removeItem(`${this.prefix}open`);
-    else this.storage.setItem(`${this.prefix}open`, value);
+    this.#write(this.#tab, "open", value);
   }
 
-  /** Forget the token and what was open. */
+  /** Whether it is this login that later tabs of the browser begin with. */
+  get stays() {
+    return this.token !== null && this.#read(this.#browser, "token") === this.token;
+  }
+
+  set stays(value) {
+    if (value) this.#keep();
+    else for (const name of ["token", "user"]) this.#write(this.#browser, name, null);
+  }
+
+  /** Forget the token and what was open, and what later tabs would begin with if it is this login. */
   end() {
-    for (const name of ["token", "user", "open"]) this.storage.removeItem(`${this.prefix}${name}`);
+    if (this.stays) this.stays = false;
+    for (const name of ["token", "user", "open"]) this.#write(this.#tab, name, null);
+  }
+
+  #keep() {
+    for (const name of ["token", "user"]) this.#write(this.#browser, name, this.#read(this.#tab, name));
+  }
+
+  #take() {
+    for (const name of ["token", "user"]) this.#write(this.#tab, name, this.#read(this.#browser, name));
+  }
+
+  #read(storage, name) {
+    return storage.getItem(this.prefix + name);
+  }
+
+  #write(storage, name, value) {
+    if (value === null) storage.removeItem(this.prefix + name);
+    else storage.setItem(this.prefix + name, value);
   }
 }

@@ -3,8 +3,11 @@
 import { ChatClient, claimsOf, isUserMessage } from "../v1/client/chatkit.js";
 import { byId } from "./dom.js";
 import { textOf } from "./format.js";
+import { Install, startWorker } from "./install.js";
 import { baseUrl, fragmentOf, Login, takeFragment } from "./login.js";
+import { toast } from "./notices.js";
 import { Notifier } from "./notifier.js";
+import { Theme } from "./settings.js";
 import { MemoryStorage, storageOf } from "./storage.js";
 import { Ui } from "./ui.js";
 
@@ -13,7 +16,10 @@ const TICK_MS = 1_000;
 const fragment = takeFragment(location, history); // first of all: a token is not left in the address bar
 const base = baseUrl(location);
 const tabStorage = storageOf(() => sessionStorage);
-const login = new Login(tabStorage, base);
+const browserStorage = storageOf(() => localStorage);
+const login = new Login(tabStorage, browserStorage, base);
+const theme = new Theme(browserStorage, `${login.prefix}theme`);
+const install = new Install({ installed: () => (login.stays = login.token !== null) }); // an app that asks for a token at each start is none
 
 function logIn({ token, conversationId }) {
   if (token !== null) login.token = token;
@@ -32,12 +38,12 @@ function makeNotifier(client, ui) {
   return new Notifier({
     client,
     base,
-    storage: storageOf(() => localStorage),
+    storage: browserStorage,
     key: `${login.prefix}notify`,
     serviceWorkers: navigator.serviceWorker,
     permissions: globalThis.Notification,
     changed: () => ui()?.changed(),
-    notice: (text) => ui()?.toast(text),
+    notice: toast,
   });
 }
 
@@ -45,20 +51,17 @@ function start() {
   let ui = null;
   const client = new ChatClient({ url: base, token: login.token, userId: login.userId });
   const notifier = makeNotifier(client, () => ui);
-  ui = new Ui(client, login, notifier, {
-    hurry: () => client.reconnect(),
-    reopen: () => client.reconnect(),
-    signOut: () => signOut(client, notifier),
-  });
-  listen(client, ui, notifier);
+  const actions = { hurry: () => client.reconnect(), reopen: () => client.reconnect(), signOut: () => signOut(client, notifier) };
+  ui = new Ui({ client, login, notifier, theme, install, actions });
+  listen(client, notifier);
   notifier.listen({ shown: () => ui.openId, open: (conversationId) => ui.show(conversationId) });
   keepGoing(client, ui);
   ui.changed();
-  client.start().catch((error) => ui.toast(error.message));
-  if (tabStorage instanceof MemoryStorage) ui.toast("The browser keeps nothing for this page: closing or reloading it signs you out.");
+  client.start().catch((error) => toast(error.message));
+  if (tabStorage instanceof MemoryStorage) toast("The browser keeps nothing for this page: closing or reloading it signs you out.");
 }
 
-function listen(client, ui, notifier) {
+function listen(client, notifier) {
   const on = (type, handler) => client.addEventListener(type, (event) => handler(event.detail));
   on("status", ({ status }) => {
     if (!status.welcome) return;
@@ -71,15 +74,18 @@ function listen(client, ui, notifier) {
     if (isNews) notifier.heard(pushOf(conversation, message));
   });
   on("error", ({ error }) => {
-    if (error.code !== "STORAGE") ui.toast(error.message);
+    if (error.code !== "STORAGE") toast(error.message);
   });
-  on("tokenexpiring", ({ expiresTs }) => ui.toast(expiryNotice(expiresTs)));
-  on("renewed", () => ui.toast("The sign-in was renewed."));
+  on("tokenexpiring", ({ expiresTs }) => toast(expiryNotice(expiresTs)));
+  on("renewed", () => toast("The sign-in was renewed."));
 }
 
 function keepGoing(client, ui) {
   setInterval(() => ui.needsTick && ui.changed(), TICK_MS); // what changes with time alone
-  addEventListener("storage", () => ui.changed()); // another tab turned notifications on or off
+  addEventListener("storage", () => {
+    theme.apply(); // another tab chose it
+    ui.changed(); // or turned notifications on or off
+  });
   addEventListener("hashchange", () => {
     const next = fragmentOf(location);
     if (next === null) return;
@@ -121,6 +127,13 @@ function expiryNotice(expiresTs) {
   return `This sign-in ends at ${time}. Open a new link in this tab to stay.`;
 }
 
+/** So that the page starts offline; without it, it is as it was. */
+function startOffline() {
+  const renewed = () => toast("A newer version of this page is here. It shows once you reload.");
+  startWorker(navigator.serviceWorker, base, renewed).catch((error) => console.warn(`the page does not start offline: ${error.message}`));
+}
+
 if (fragment !== null) logIn(fragment);
+if (navigator.serviceWorker) startOffline();
 if (login.token === null) askForToken();
 else start();

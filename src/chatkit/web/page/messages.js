@@ -1,6 +1,6 @@
 // The message pane: entries of the open conversation and what waits in the outbox, as bubbles with ticks. Called by ui.js.
 
-import { byId, el, icon, reconcile, setAttribute, setText } from "./dom.js";
+import { byId, el, icon, reconcile, setAttribute, setLine, setText } from "./dom.js";
 import { dayKey, dayName, hueOf, initials, memberLine, textOf, timeOf } from "./format.js";
 import { contentOf, isUserMessage } from "../v1/client/chatkit.js";
 
@@ -68,7 +68,7 @@ function sentItem(entry, conversation, client) {
 function quoteOf(replyTo, conversation) {
   if (!Number.isSafeInteger(replyTo?.seq)) return null;
   const named = conversation.messages.find(({ seq, messageId }) => seq === replyTo.seq && messageId === replyTo.messageId);
-  return { seq: replyTo.seq, text: named ? `${named.senderId}: ${textOf(contentOf(named))}` : "An earlier message" };
+  return named ? { seq: replyTo.seq, by: named.senderId, text: textOf(contentOf(named)) } : { seq: replyTo.seq, by: "", text: "An earlier message" };
 }
 
 function waitingItem(item) {
@@ -104,12 +104,16 @@ function make(item) {
     "div",
     { class: "bubble" },
     el("span", { class: "sender", dir: "auto" }),
-    el("button", { type: "button", class: "quote", dir: "auto", "data-action": "jump", title: "Show it" }),
-    el("p", { class: "body", dir: "auto" }),
-    el("span", { class: "meta" }, el("span", { class: "edited" }, "edited"), el("time"), el("span", { class: "ticks" })),
+    el("button", { type: "button", class: "quote", "data-action": "jump", title: "Show it" }),
+    el("div", { class: "content", dir: "auto" }, el("p", { class: "body" }), metaOf()),
     el("div", { class: "reactions" }),
   );
-  return el("li", { class: "message" }, el("span", { class: "avatar tiny", "aria-hidden": "true" }), bubble, el("span", { class: "tools" }));
+  const avatar = el("span", { class: "avatar tiny", "aria-hidden": "true" });
+  return el("li", { class: "message", tabindex: -1 }, avatar, bubble, el("span", { class: "tools" }));
+}
+
+function metaOf() {
+  return el("span", { class: "meta" }, el("span", { class: "edited" }, "edited"), el("time", { dir: "auto" }), el("span", { class: "ticks" }));
 }
 
 function update(element, item) {
@@ -123,7 +127,8 @@ function update(element, item) {
 
 function updateMessage(element, item) {
   const [avatar, bubble, tools] = element.children;
-  const [sender, quote, body, meta, reactions] = bubble.children;
+  const [sender, quote, content, reactions] = bubble.children;
+  const [body, meta] = content.children;
   element.classList.toggle("own", item.isOwn);
   element.classList.toggle("run-start", item.startsRun);
   element.classList.toggle("recalled", item.isRecalled);
@@ -137,7 +142,7 @@ function updateMessage(element, item) {
   setText(sender, item.sender);
   setText(body, item.text);
   quote.hidden = item.quote === null;
-  setText(quote, item.quote?.text ?? "");
+  setLine(quote, item.quote?.by ?? "", item.quote?.text ?? "");
   reactions.replaceChildren(...item.reactions.map(reactionChip));
   updateMeta(meta, item);
   updateTools(tools, item);
@@ -170,11 +175,10 @@ function updateTools(tools, item) {
   );
 }
 
+/** The few that are at hand; the menu has them all. */
 function actionsOf(item) {
   if (item.state === "FAILED") return [["drop", "Remove"]];
   if (item.entry === undefined || item.isRecalled) return [];
-  const all = [["react", LIKE, { "data-reaction": LIKE, "aria-label": "Like" }], ["reply", "Reply"]];
-  if (item.isEditable) all.push(["edit", "Edit"]);
-  if (item.isRecallable) all.push(["recall", "Recall"]);
-  return all;
+  const menu = { "aria-label": "More", "aria-haspopup": "menu" };
+  return [["react", LIKE, { "data-reaction": LIKE, "aria-label": "Like" }], ["reply", "Reply"], ["menu", "⋯", menu]];
 }

@@ -1,6 +1,8 @@
 // Notifications of this browser for one user: subscribes with its push service, registers the subscription at the server,
 // and answers push_worker.js, which shows them. Absent where the browser or the server has no Web Push. Made by main.js.
 
+import { startWorker } from "./install.js";
+
 const SIGN_OUT_WAIT_MS = 3_000;
 
 export class Notifier {
@@ -112,7 +114,7 @@ export class Notifier {
   }
 
   async #worker() {
-    const registration = await this.serviceWorkers.register(new URL("push_worker.js", this.base), { scope: this.base.pathname });
+    const registration = await startWorker(this.serviceWorkers, this.base);
     const starting = registration.active ?? registration.waiting ?? registration.installing;
     await activated(starting);
     return registration;

@@ -1,0 +1,108 @@
+// Where messages are written: the field, and what is being written is about. Made by ui.js.
+
+import { byId, setAttribute, setLine } from "./dom.js";
+import { textOf } from "./format.js";
+import { toast } from "./notices.js";
+import { contentOf, isUserMessage } from "../v1/client/chatkit.js";
+
+const NOT_QUEUED = ["BAD_REQUEST", "TOO_LARGE", "QUEUE_FULL", "STORAGE"];
+const ROWS_MAX = 6;
+
+export class Composer {
+  #client;
+  #sent;
+  #openId = null;
+  #context = null; // {kind: "edit" or "reply", entry}: what is being written is about
+
+  /** @param {{client, sent: () => void}} parts */
+  constructor({ client, sent }) {
+    this.#client = client;
+    this.#sent = sent;
+    byId("composer").addEventListener("submit", (event) => this.#submitted(event));
+    byId("text").addEventListener("keydown", (event) => this.#pressed(event));
+    byId("text").addEventListener("input", () => this.#edited());
+    byId("context-end").addEventListener("click", () => this.#endContext());
+  }
+
+  /** Another conversation is open, or none. */
+  opened(conversationId) {
+    this.#openId = conversationId;
+    this.#endContext();
+    if (conversationId !== null && matchMedia("(hover: hover)").matches) queueMicrotask(() => byId("text").focus());
+  }
+
+  draw(conversation) {
+    const isBlocked = conversation.left || ["replaced", "loggedOut", "refused"].includes(this.#client.status.state);
+    const field = byId("text");
+    field.disabled = isBlocked;
+    setAttribute(field, "placeholder", conversation.left ? "You are no longer in this conversation" : "Write a message");
+    byId("send").disabled = isBlocked || field.value.trim() === "";
+  }
+
+  /** What is written next is an edit of this message, or answers it. @param {"edit" | "reply"} kind */
+  begin(kind, entry) {
+    this.#context = { kind, entry };
+    const text = textOf(contentOf(entry));
+    setLine(byId("context-text"), kind === "edit" ? "Editing" : `Answering ${entry.senderId}`, text);
+    byId("context").hidden = false;
+    if (kind === "edit") byId("text").value = text;
+    this.#edited();
+    byId("text").focus();
+  }
+
+  #endContext() {
+    if (this.#context?.kind === "edit") byId("text").value = "";
+    this.#context = null;
+    byId("context").hidden = true;
+    this.#edited();
+  }
+
+  #submitted(event) {
+    event.preventDefault();
+    const field = byId("text");
+    const text = field.value.trim();
+    if (text === "" || this.#openId === null) return;
+    this.#say(text);
+    field.value = "";
+    this.#endContext();
+    this.#sent();
+  }
+
+  #say(text) {
+    const { kind, entry } = this.#context ?? {};
+    if (kind === "edit") return this.#client.edit(entry, text).catch((error) => notSaid(this.#client, error));
+    const conversationId = this.#openId;
+    return this.#client.send(conversationId, text, { replyTo: entry }).catch((error) => this.#notTaken(error, conversationId, text));
+  }
+
+  /** What was not even queued goes back to where it was written; all else is shown as a message. */
+  #notTaken(error, conversationId, text) {
+    if (!NOT_QUEUED.includes(error.code)) return;
+    if (this.#client.pending(conversationId).some((item) => item.payload.text === text)) return;
+    toast(error.message);
+    if (byId("text").value === "" && this.#openId === conversationId) byId("text").value = text;
+    this.#edited();
+  }
+
+  #pressed(event) {
+    if (event.key === "Escape" && this.#context !== null) return this.#endContext();
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    byId("composer").requestSubmit();
+  }
+
+  #edited() {
+    const field = byId("text");
+    field.rows = Math.min(ROWS_MAX, field.value.split("\n").length);
+    byId("send").disabled = field.value.trim() === "";
+    if (field.value !== "") this.#client.typing(this.#openId);
+  }
+}
+
+/** An edit or a reaction that the server refused is nothing to show in the log: say why, and drop it. */
+export function notSaid(client, error) {
+  for (const item of client.pending()) {
+    if (item.state === "FAILED" && !isUserMessage(item)) client.cancel(item.conversationId, item.clientMsgId);
+  }
+  if (error.code !== "CLOSED") toast(error.message);
+}

@@ -1,0 +1,44 @@
+// The dialog for a new conversation. Made by ui.js.
+
+import { byId, setText } from "./dom.js";
+
+export class CreateDialog {
+  #client;
+  #created;
+
+  /** @param {{client, created: (conversationId: string) => void}} parts */
+  constructor({ client, created }) {
+    this.#client = client;
+    this.#created = created;
+    byId("new-conversation").addEventListener("click", () => this.#open());
+    byId("create-cancel").addEventListener("click", () => byId("create").close());
+    byId("create-form").addEventListener("change", () => this.#kindChosen());
+    byId("create-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#create(new FormData(event.target)).catch((error) => setText(byId("create-problem"), error.message));
+    });
+  }
+
+  #open() {
+    byId("create-form").reset();
+    this.#kindChosen();
+    byId("create").showModal();
+    byId("members").focus();
+  }
+
+  #kindChosen() {
+    const isGroup = new FormData(byId("create-form")).get("type") === "GROUP";
+    byId("group-title").hidden = !isGroup;
+    setText(byId("members-label"), isGroup ? "User ids, separated by commas or spaces" : "User id");
+    setText(byId("create-problem"), "");
+  }
+
+  async #create(form) {
+    const type = form.get("type");
+    const memberIds = form.get("members").split(/[\s,;]+/).filter(Boolean);
+    const title = type === "GROUP" ? form.get("title").trim() : "";
+    const { id } = await this.#client.create({ type, memberIds, ...(title && { title }) });
+    byId("create").close();
+    this.#created(id);
+  }
+}

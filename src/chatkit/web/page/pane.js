@@ -1,0 +1,187 @@
+// The open conversation: its header, its log, and what is done with a message. Made by ui.js.
+
+import { notSaid } from "./composer.js";
+import { byId, drawAvatar, setAttribute, setText } from "./dom.js";
+import { listOf } from "./format.js";
+import { itemsOf, showItems } from "./messages.js";
+import { toast } from "./notices.js";
+
+const AT_END_PX = 48;
+const OLDER_COUNT = 200;
+const REACTIONS = { "👍": "Like", "❤️": "Love", "😂": "Laugh", "😮": "Wow", "😢": "Sad", "🙏": "Thanks" };
+
+export class Pane {
+  #client;
+  #menu;
+  #write;
+  #changed;
+  #conversation = undefined;
+  #shownId = null;
+  #current = null; // the message that the keyboard is at
+
+  /** @param {{client, menu, write: (kind: "edit" | "reply", entry) => void, back: () => void, changed: () => void}} parts */
+  constructor({ client, menu, write, back, changed }) {
+    this.#client = client;
+    this.#menu = menu;
+    this.#write = write;
+    this.#changed = changed;
+    /** Whether the end of the log is in view. */
+    this.atEnd = true;
+    byId("back").addEventListener("click", back);
+    byId("older").addEventListener("click", () => this.#loadOlder(this.#conversation).catch((error) => toast(error.message)));
+    byId("to-end").addEventListener("click", () => this.toEnd());
+    byId("scroller").addEventListener("scroll", () => this.#scrolled());
+    byId("log").addEventListener("click", (event) => this.#acted(event));
+    byId("log").addEventListener("keydown", (event) => this.#pressed(event));
+    byId("log").addEventListener("focusin", ({ target }) => this.#stand(target.closest(".message")));
+    new ResizeObserver(() => this.atEnd && this.toEnd()).observe(byId("scroller"));
+  }
+
+  toEnd() {
+    this.atEnd = true;
+    byId("scroller").scrollTop = byId("scroller").scrollHeight;
+    this.#changed();
+  }
+
+  // --- drawing ---
+
+  /** @param conversation the open one, or undefined */
+  draw(conversation, openId) {
+    const isNew = this.#shownId !== openId;
+    this.#shownId = openId;
+    this.#conversation = conversation;
+    byId("conversation").hidden = conversation === undefined;
+    byId("empty").hidden = conversation !== undefined;
+    setText(byId("empty-text"), this.#client.unreached ? "Cannot reach the server." : "Choose a conversation.");
+    if (conversation === undefined) return;
+    this.#drawHeader(conversation);
+    this.#drawLog(conversation, isNew);
+  }
+
+  #drawHeader(conversation) {
+    const title = conversation.name;
+    setText(byId("title"), title);
+    drawAvatar(byId("title-avatar"), title, conversation.type === "GROUP");
+    setText(byId("subtitle"), subtitleOf(conversation, this.#client));
+    const names = conversation.typingUsers(Date.now());
+    const verb = names.length > 1 ? "are" : "is";
+    setText(byId("typing"), names.length > 0 ? `${listOf(names, 2)} ${verb} typing…` : "");
+  }
+
+  #drawLog(conversation, isNew) {
+    const scroller = byId("scroller");
+    const fromEnd = scroller.scrollHeight - scroller.scrollTop;
+    const former = Number(byId("log").dataset.first);
+    const first = conversation.messages[0]?.seq ?? 0;
+    setAttribute(byId("log"), "aria-busy", conversation.loaded && !isNew ? null : "true");
+    setAttribute(byId("log"), "data-first", first);
+    byId("older").hidden = !conversation.loaded || !conversation.hasOlder;
+    showItems(itemsOf(conversation, this.#client));
+    if (this.atEnd) scroller.scrollTop = scroller.scrollHeight;
+    else if (first < former) scroller.scrollTop = scroller.scrollHeight - fromEnd;
+    byId("to-end").hidden = this.atEnd;
+    if (!this.#current?.isConnected) this.#stand([...byId("log").querySelectorAll(".message")].at(-1) ?? null);
+  }
+
+  #scrolled() {
+    const scroller = byId("scroller");
+    this.atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END_PX;
+    this.#changed();
+  }
+
+  async #loadOlder({ id, messages }) {
+    const older = await this.#client.history(id, { beforeSeq: messages[0]?.seq, limit: OLDER_COUNT });
+    const isFull = older.length === 0 && this.#client.online && this.#client.conversation(id)?.hasOlder;
+    if (isFull) toast("No more messages fit into this tab.");
+  }
+
+  // --- the keyboard: one stop for all messages, arrows between them, Enter for what can be done ---
+
+  #stand(row) {
+    if (row === this.#current) return;
+    this.#current?.setAttribute("tabindex", "-1");
+    this.#current = row;
+    row?.setAttribute("tabindex", "0");
+  }
+
+  #pressed(event) {
+    const row = event.target;
+    if (!row.matches(".message")) return;
+    if (event.key === "Enter" || event.key === "ContextMenu") {
+      if (row.item.entry === undefined) return;
+      event.preventDefault();
+      return this.#openMenu(row, row);
+    }
+    const rows = [...byId("log").querySelectorAll(".message")];
+    const at = rows.indexOf(row);
+    const next = { ArrowUp: at - 1, ArrowDown: at + 1, Home: 0, End: rows.length - 1 }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    rows[next]?.focus();
+  }
+
+  // --- what is done with a message ---
+
+  #acted(event) {
+    const row = event.target.closest("li");
+    const button = event.target.closest("[data-action]");
+    if (!button) return choose(row);
+    const { entry, item, quote } = row.item;
+    const { action, reaction } = button.dataset;
+    if (action === "drop") this.#client.cancel(this.#conversation.id, item.clientMsgId);
+    else if (action === "jump") document.querySelector(`#log [data-seq="${quote.seq}"]`)?.scrollIntoView({ block: "center" });
+    else if (action === "react") this.#react(row.item, reaction);
+    else if (action === "reply") this.#write("reply", entry);
+    else this.#openMenu(row, button);
+  }
+
+  #openMenu(row, opener) {
+    const { item } = row;
+    if (item.isRecalled) return;
+    const reactions = Object.entries(REACTIONS).map(([label, name]) => ({ label, name, kind: "checkbox", checked: isMine(item, label), run: () => this.#react(item, label) }));
+    this.#menu.open(opener, "Message", [
+      { name: "React", isRow: true, items: reactions },
+      { name: "Message", items: this.#actions(item) },
+    ]);
+  }
+
+  #actions({ entry, text, isPlain, isEditable, isRecallable }) {
+    const all = [{ label: "Reply", run: () => this.#write("reply", entry) }];
+    if (isPlain) all.push({ label: "Copy text", run: () => navigator.clipboard.writeText(text).catch((error) => toast(`Not copied: ${error.message}`)) });
+    if (isEditable) all.push({ label: "Edit", run: () => this.#write("edit", entry) });
+    if (isRecallable) all.push({ label: "Recall", confirm: "Recall for everyone?", run: () => this.#recall(entry) });
+    return all;
+  }
+
+  #react(item, reaction) {
+    this.#client.react(item.entry, reaction, { removed: isMine(item, reaction) }).catch((error) => notSaid(this.#client, error));
+  }
+
+  #recall(entry) {
+    this.#client.recall(entry.messageId).catch((error) => toast(recallProblem(error)));
+  }
+}
+
+/** Where nothing hovers, a touch shows what can be done with a message. */
+function choose(row) {
+  const former = document.querySelector("#log .chosen");
+  former?.classList.remove("chosen");
+  if (row !== former) row?.classList.add("chosen");
+}
+
+function isMine(item, reaction) {
+  return item.reactions.some((one) => one.reaction === reaction && one.isMine);
+}
+
+function subtitleOf(conversation, { me, unreached }) {
+  if (conversation.left) return "You left";
+  if (unreached) return "Earlier messages appear as soon as the server answers";
+  if (conversation.type !== "GROUP" || conversation.memberIds === null) return "";
+  const names = conversation.memberIds.map((userId) => (userId === me ? "you" : userId));
+  return `${conversation.memberCount} members: ${listOf(names, 5)}`;
+}
+
+function recallProblem(error) {
+  if (error.code === "RECALL_WINDOW_PASSED") return "It is too late to recall this message.";
+  return `Not recalled: ${error.message}`;
+}
