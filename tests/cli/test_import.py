@@ -43,6 +43,25 @@ def test_a_dry_run_writes_nothing_and_a_run_is_repeated_without_harm(export: Pat
     assert chatkit("verify", "chat.db", cwd=tmp_path).returncode == 0
 
 
+def test_another_time_zone_or_encoding_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    write(tmp_path, {"chat.txt": "14/07/2017, 10:00 - Ann: é\n14/07/2017, 10:01 - Bob: x\n"})
+    arguments = ("import", "whatsapp", "chat.txt", "--json", "--timezone")
+    first = chatkit(*arguments, "Europe/Berlin", cwd=tmp_path)
+    assert json.loads(first.stdout)["imported"]["added"] == 2
+    before = chatkit("export", "-", cwd=tmp_path).stdout
+
+    for more, named in [
+        (["UTC"], "--timezone Europe/Berlin before"),
+        (["Europe/Berlin", "--encoding", "latin-1"], "--encoding utf-8 before"),
+    ]:
+        refused = chatkit(*arguments, *more, cwd=tmp_path)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert f"whatsapp:chat was imported with {named}" in " ".join(refused.stderr.split())
+    assert chatkit("export", "-", cwd=tmp_path).stdout == before
+    again = chatkit(*arguments, "Europe/Berlin", "--encoding", "UTF8", cwd=tmp_path)
+    assert json.loads(again.stdout)["imported"]["known"] == 2
+
+
 def test_who_is_who_is_written_changed_and_read(export: Path, tmp_path: Path) -> None:
     written = chatkit("import", "slack", "export", "--write-users", "users.csv", cwd=tmp_path)
     assert written.returncode == 0, written.stderr

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from chatkit.cli._import_report import report_of, words_of
-from chatkit.errors import ConflictError, ImportFileError, UnavailableError
+from chatkit.errors import ConfigurationError, ConflictError, ImportFileError, UnavailableError
 from chatkit.importing import importer as importer_module
 from chatkit.importing import plan as plan_module
 from chatkit.importing.importer import payloads_of
@@ -121,6 +121,33 @@ async def test_of_two_users_there_is_one_conversation(log: Log) -> None:
     assert [it[3] for it in await log.texts("live")] == ["MEMBER", "k", "a", "b"]
     totals = await bring_in(log.store, log.secret, records, names=names)
     assert (totals.added, totals.known) == (0, 2)
+
+
+@pytest.mark.parametrize("kind", ["SINGLE", "GROUP"])
+async def test_files_that_are_read_otherwise_the_second_time_double_nothing(
+    log: Log, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importer_module, "ACTS_PER_PAGE", 1)
+    summer, winter = (chat(said("ann", it, "a"), said("bob", it, "b"), type=kind) for it in (7_200_000, 0))
+    await do(log.store, single("live", "x:ann", "x:bob"))  # a SINGLE goes there
+    await bring_in(log.store, log.secret, summer, read_as={"timezone": "UTC"})
+    here = "live" if kind == "SINGLE" else "x:c"
+    before, acts = await log.texts(here), await log.store.acts(base.AuditFilter(), 0, 100)
+
+    with pytest.raises(ConfigurationError, match=r"x:c was imported with --timezone UTC before"):
+        await bring_in(log.store, log.secret, winter, read_as={"timezone": "Europe/Berlin"})
+    assert await log.texts(here) == before
+    assert await log.store.acts(base.AuditFilter(), 0, 100) == acts, "nothing was written, the audit included"
+
+    for _ in "12":
+        totals = await bring_in(
+            log.store, log.secret, summer, read_as={"timezone": "UTC", "encoding": "utf-8"}
+        )
+        assert (totals.added, totals.known) == (0, 2)
+    other = await bring_in(
+        log.store, log.secret, winter, names=Names("y:"), read_as={"timezone": "Europe/Berlin"}
+    )
+    assert other.added == 2
 
 
 @pytest.mark.parametrize("kind", ["SINGLE", "GROUP"])

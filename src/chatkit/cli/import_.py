@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,7 +110,8 @@ def import_command(
             if dry_run or write_users is not None:
                 totals = None
             else:
-                terms = ImportTerms(format_name, path.name, unread, add_members, members_max)
+                read_as = _read_as(options, run.plan)
+                terms = ImportTerms(format_name, path.name, unread, add_members, members_max, read_as)
                 totals = anyio.run(run.bring_in, storage, terms, progress)
     report = report_of(run.plan, totals, members_max)
     click.echo(msgspec.json.encode(report) if as_json else words_of(report, without_login(storage)))
@@ -149,6 +151,12 @@ class _Run:
             yield from self._reader(files, self._options)
         finally:
             files.close()
+
+
+def _read_as(options: Options, plan: Plan) -> dict[str, str]:
+    """What of the options the times and words of the planned messages depend on."""
+    read_as = {"timezone": options.zone.name} if options.zone.was_used else {}
+    return read_as | ({"encoding": codecs.lookup(options.encoding).name} if plan.has_keyless else {})
 
 
 def _import_log(path: Path, storage: str, *, dry_run: bool, as_json: bool) -> None:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Final
 
 import anyio
 import msgspec
 from msgspec.structs import replace
 
-from ..errors import ConflictError, RefusedError, UnavailableError
+from ..errors import ConfigurationError, ConflictError, RefusedError, UnavailableError
 from ..ports import Ports
 from ..storage.base import (
+    AuditFilter,
     Command,
     CreateConversation,
     Created,
@@ -43,6 +44,9 @@ REPEATS_REMEMBERED: Final = 200_000
 """Of messages without an id: two that are the same in time, author and words are told apart as long as no more than
 so many others are between them."""
 
+ACTS_PER_PAGE: Final = 1_000
+"""Rows of the audit that are looked through at once."""
+
 _TEXT_CHARS_MAX: Final = 10_000
 """A text that does not fit into one message becomes several of so many characters: six bytes each at most."""
 
@@ -60,6 +64,8 @@ class ImportTerms(msgspec.Struct, frozen=True):
         unread: Whether imported messages count as unread. They wake nobody in either case.
         add_members: Whether who is in the export and not in a conversation that is there already is added to it.
         members_max: Most members of a conversation; those who wrote last are in it.
+        read_as: How the files were read, by the option's name (`timezone`, `encoding`), as far as times and words
+            depend on it. It is kept in the audit for each conversation, and a repeat that reads otherwise is refused.
     """
 
     format: str
@@ -67,6 +73,7 @@ class ImportTerms(msgspec.Struct, frozen=True):
     unread: bool = False
     add_members: bool = False
     members_max: int = 1_000
+    read_as: dict[str, str] = {}
 
 
 class ImportTotals(msgspec.Struct):
@@ -120,16 +127,20 @@ class Importer:
         self._targets: dict[str, _Target] = {}
         self._waiting = self._waiting_bytes = 0
         self._seen: OrderedDict[bytes, int] = OrderedDict()
+        self._noted: set[str] = set()
         self.totals = ImportTotals()
 
     async def run(self, records: Iterable[Record]) -> AsyncIterator[ImportTotals]:
         """Do it; yields after each batch how far it is. What was yielded is durable.
 
         Raises:
+            ConfigurationError: A conversation of it was imported before, and read otherwise (`read_as`); nothing was
+                written.
             ImportFileError: Of the format, which has changed since it was planned.
             UnavailableError: Storage refused, several times; a repeat goes on from there.
             RefusedError: The log does not take it, and a repeat will not help.
         """
+        await self._check_read_as()
         counts = {"conversations": str(len(self._plan.made())), "messages": str(self._plan.messages)}
         subject = f"{self._terms.format} {self._terms.file}"[:256]
         await self._commit([RecordAct("IMPORTED", None, subject, counts, self._ports.clock.now_ms())])
@@ -142,6 +153,27 @@ class Importer:
         await self._flush()
         self._sum_up()
         yield self.totals
+
+    async def _check_read_as(self) -> None:
+        """Refuse what would come in a second time, with other times or words and so under other keys."""
+        wanted = AuditFilter(action="IMPORTED")
+        ours = {it.conversation_id for it in self._plan.made()} if self._terms.read_as else set()
+        after = 0
+        while ours and (acts := await self._store.acts(wanted, after, ACTS_PER_PAGE)):
+            after = acts[-1].audit_id
+            for act in acts:
+                if act.subject in ours and act.detail:
+                    self._noted.add(act.subject)
+                    self._compare(act.subject, act.detail)
+
+    def _compare(self, conversation_id: str, before: Mapping[str, str]) -> None:
+        for option, now in self._terms.read_as.items():
+            if before.get(option, now) != now:
+                raise ConfigurationError(
+                    f"{conversation_id} was imported with --{option} {before[option]} before: with --{option} {now} its"
+                    f" messages would be there twice. Repeat it with --{option} {before[option]}; if that was wrong,"
+                    " import into a new log, or under another --prefix"
+                )
 
     # --- from records to entries ---
 
@@ -191,9 +223,21 @@ class Importer:
         for target in new:
             if target.head_seq:
                 await self._compare_members(target)
-        outcomes = await self._commit([self._command(it) for it in targets])
-        for target, outcome in zip(targets, outcomes, strict=True):
+        notes = self._notes(new)
+        outcomes = await self._commit([*notes, *map(self._command, targets)])
+        for target, outcome in zip(targets, outcomes[len(notes) :], strict=True):
             await self._resolve(target, outcome)
+
+    def _notes(self, targets: list[_Target]) -> list[Command]:
+        """How these were read, once for each; in the transaction of their first entries."""
+        if not self._terms.read_as:
+            return []
+        now_ms, names = self._ports.clock.now_ms(), [it.planned.conversation_id for it in targets]
+        return [
+            RecordAct("IMPORTED", None, it, self._terms.read_as, now_ms)
+            for it in names
+            if it not in self._noted
+        ]
 
     async def _find(self, targets: list[_Target]) -> None:
         """Where each conversation stands; 0: there is none."""

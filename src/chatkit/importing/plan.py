@@ -95,6 +95,7 @@ class Plan:
         users: What is known of each, by the source's id.
         omissions: What is left out.
         messages: How many will be carried over.
+        has_keyless: Whether the source has no id for some of them, so that they are known by time, author and words.
     """
 
     def __init__(self, names: Names) -> None:
@@ -103,6 +104,7 @@ class Plan:
         self.users: dict[str, FoundUser] = {}
         self.omissions: dict[tuple[str, str, bool], Omission] = {}
         self.messages = 0
+        self.has_keyless = False
         self._pairs = 0
 
     def add(self, records: Iterable[Record]) -> Iterator[int]:
@@ -164,6 +166,7 @@ class Plan:
         known = self.conversations.get(found.conversation) or self._conversation(found.conversation)
         at_ms = checked_ms(found.at_ms)
         self.messages += 1
+        self.has_keyless = self.has_keyless or not found.key
         known.first_ms = min(known.first_ms, at_ms) if known.messages else at_ms
         known.last_ms = max(known.last_ms, at_ms)
         known.messages += 1

@@ -23,6 +23,9 @@ class Zone:
     In the hour that a zone has twice, the first one is meant; one that it leaves out is read as if the clock had not
     been moved yet.
 
+    Attributes:
+        was_used: Whether anything was read in it: with another zone that would be other times.
+
     Raises:
         ConfigurationError: There is no such zone.
     """
@@ -35,12 +38,14 @@ class Zone:
                 f"there is no time zone {name!r}; one is named like Europe/Berlin"
             ) from None
         self.name = name
+        self.was_used = False
         self._midnight_ms = lru_cache(64)(self._find_midnight_ms)
 
     def ms(self, year: int, month: int, day: int, hour: int, minute: int, second: int = 0) -> int:
         """Unix milliseconds. Raises ValueError if there is no such day or hour."""
         if not (0 <= hour <= 23 and 0 <= minute <= 59 and 0 <= second <= 60):
             raise ValueError("no such time of day")
+        self.was_used = True
         midnight_ms = self._midnight_ms(year, month, day)
         if midnight_ms is not None:
             return midnight_ms + ((hour * 60 + minute) * 60 + second) * 1000
