@@ -168,7 +168,11 @@ async def test_a_login_that_is_refused_ends_it_with_a_word_and_exit_code_1(
     with running(server, tmp_path, CHATKIT_TOKEN="nonsense") as child:
         _, errors = await anyio.to_thread.run_sync(child.communicate)
         assert child.returncode == 1
-        assert "ClosedError" in errors
+        assert (
+            errors.splitlines()[-1]
+            == "the bot has ended: the client has stopped: 4101 the token is not valid"
+        )
+        assert "Traceback" not in errors
 
 
 async def test_a_second_one_in_the_same_folder_says_why_it_cannot_run(
@@ -178,8 +182,8 @@ async def test_a_second_one_in_the_same_folder_says_why_it_cannot_run(
         await anyio.to_thread.run_sync(lines_until, first, "connected")
         with running(server, tmp_path) as second:
             _, errors = await anyio.to_thread.run_sync(second.communicate)
-    assert "the local store cannot be used" in errors
-    assert second.returncode == 1
+    assert errors.startswith("the bot has ended: the local store cannot be used")
+    assert (second.returncode, errors.count("\n")) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -197,15 +201,49 @@ async def test_a_second_one_in_the_same_folder_says_why_it_cannot_run(
     ],
 )
 def test_what_is_missing_in_the_environment_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, env: dict[str, str], said: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    env: dict[str, str],
+    said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("URL", "TOKEN", "TOKEN_FILE", "DEVICE_ID", "STORE"):
         monkeypatch.delenv(f"CHATKIT_{name}", raising=False)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(SystemExit) as ended:
         Bot().run()
+    assert ended.value.code == 2
+    assert isinstance(ended.value.__cause__, ConfigurationError)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("the bot has ended: ")
+    assert said in line
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(self: Bot, client: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Bot, "serve", fails)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        Bot().run()
+
+
+def test_outside_the_main_thread_the_error_is_raised_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHATKIT_URL", raising=False)
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            Bot().run()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert [type(it) for it in raised] == [ConfigurationError]
 
 
 async def test_run_refuses_in_a_loop_with_advice() -> None:

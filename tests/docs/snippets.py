@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import codeop
 import inspect
 import re
 from pathlib import Path
@@ -15,6 +16,9 @@ ADDRESS = "127.0.0.1:8080"
 _FENCE = re.compile(
     r"^(?:<!-- run: (?P<note>.*?) -->\n)?^```(?P<kind>\w+)[^\n]*\n(?P<text>.*?)^```$", flags=re.M | re.S
 )
+
+
+_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class Block(NamedTuple):
@@ -51,6 +55,29 @@ def output_of(page: Path, block: Block) -> list[str] | None:
     end = block.line + block.text.count("\n") + 1
     after = next((it for it in blocks(page, "text") if end < it.line <= end + 3), None)
     return None if after is None or after.skipped else after.text.splitlines()
+
+
+def has_top_level_await(block: Block) -> bool:
+    """Whether it is for `python -m asyncio`, or the body of an `async def`."""
+    return bool(compile(block.text, "block", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT).co_flags & _ASYNC)
+
+
+def unpasteable(block: Block) -> str | None:
+    """The line at which `python -m asyncio` of 3.11 and 3.12 refuses a pasted block; None if it takes all of it.
+
+    That prompt reads line by line, and an empty line ends an indented block.
+    """
+    compiled = codeop.CommandCompiler()
+    compiled.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    typed: list[str] = []
+    for line in [*block.text.splitlines(), ""]:
+        typed.append(line)
+        try:
+            if compiled("\n".join(typed), "<stdin>", "single") is not None:
+                typed = []
+        except SyntaxError:
+            return line
+    return typed[0] if any(typed) else None
 
 
 async def run_python(page: Path, block: Block, namespace: dict[str, Any], address: str) -> None:

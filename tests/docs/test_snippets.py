@@ -19,7 +19,17 @@ from tests.blackbox.server_process import ServerProcess
 from tests.blackbox.tokens import SECRET
 from tests.servers.postgres import serving
 
-from .snippets import ADDRESS, ROOT, Block, blocks, output_of, pages, run_python
+from .snippets import (
+    ADDRESS,
+    ROOT,
+    Block,
+    blocks,
+    has_top_level_await,
+    output_of,
+    pages,
+    run_python,
+    unpasteable,
+)
 
 PAGE_TIMEOUT_S = 30.0
 PAGES = pages()
@@ -30,6 +40,8 @@ NOT_CHATKIT = {
     "export",
     "uvicorn",
     "python",
+    "python3",
+    ".",
     "cd",
     "git",
     "curl",
@@ -112,6 +124,36 @@ async def test_python_of_a_page_runs(
             if expected is not None:
                 printed = capsys.readouterr().out.replace(f"127.0.0.1:{server.port}", ADDRESS)
                 assert printed.splitlines() == expected, f"{page}:{block.line}"
+
+
+@pytest.mark.parametrize("page", ["tutorial", "messages", "conversations"])
+async def test_a_page_for_newcomers_can_be_run_again_on_the_same_server(
+    page: str, server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever stopped in the middle begins anew; nothing waits for what comes only once."""
+    server.start()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHATKIT_JWT_SECRET", SECRET)
+    path = ROOT / "docs" / f"{page}.md"
+    with anyio.fail_after(PAGE_TIMEOUT_S):
+        for _ in "12":
+            namespace: dict[str, object] = {"__name__": "snippets"}
+            for block in blocks(path, "python"):
+                await run_python(path, block, namespace, f"127.0.0.1:{server.port}")
+
+
+@pytest.mark.parametrize("page", PYTHON_PAGES, ids=_name)
+def test_what_awaits_at_the_top_level_can_be_pasted(page: Path) -> None:
+    """Also into the prompt of Python 3.11 and 3.12."""
+    for block in blocks(page, "python"):
+        if not block.skipped and has_top_level_await(block):
+            assert unpasteable(block) is None, f"{page}:{block.line}"
+
+
+def test_what_cannot_be_pasted_is_noticed() -> None:
+    assert unpasteable(Block("python", "if 1:\n    a = 1\n\n    b = 2\n", 1, None)) == "    b = 2"
+    assert unpasteable(Block("python", "if 1:\n    a = 1\nb = 2\n", 1, None)) == "b = 2"
+    assert unpasteable(Block("python", "a = (\n", 1, None)) == "a = ("
 
 
 def _skipped() -> list[tuple[str, Block]]:

@@ -1,29 +1,38 @@
-"""A bot as the whole process: an event loop of its own, ended by signals. Called by `bot`."""
+"""A bot as the whole process: an event loop of its own, ended by signals; a failure is one line. Called by `bot`."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 
 import anyio
 
 from .._event_loop import current_loop
-from ..errors import ConfigurationError
+from .._one_line import one_line
+from ..errors import ChatkitError, ConfigurationError
+
+FAILED = 1
+MISUSED = 2
+"""Exit codes, as those of the command line."""
 
 
 def run_until_signalled(serve: Callable[[], Awaitable[None]], stop: Callable[[], None]) -> None:
-    """Run `serve` in a new event loop; SIGINT and SIGTERM call `stop`. Returns when it has ended, or raises its error.
+    """Run `serve` in a new event loop; SIGINT and SIGTERM call `stop`. Returns when it has ended.
 
     Raises:
         ConfigurationError: This thread has a running event loop.
+        SystemExit: In the main thread, for what `serve` raised of chatkit, which is its cause: whoever operates the
+            process needs the line that was written to stderr, and no traceback. Outside of it that error itself.
     """
     _refuse_running_loop()
+    is_process = threading.current_thread() is threading.main_thread()
     failures: list[Exception] = []
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
-            if threading.current_thread() is threading.main_thread():
+            if is_process:
                 await tasks.start(_watch, stop)
             try:
                 await serve()
@@ -32,8 +41,16 @@ def run_until_signalled(serve: Callable[[], Awaitable[None]], stop: Callable[[],
             tasks.cancel_scope.cancel()
 
     anyio.run(main)
-    if failures:
-        raise failures[0]
+    for error in failures:
+        if is_process and isinstance(error, ChatkitError):
+            raise _exit(error) from error
+        raise error
+
+
+def _exit(error: ChatkitError) -> SystemExit:
+    """Say in one line what is wrong, and which code to end with."""
+    print(f"the bot has ended: {one_line(str(error))}", file=sys.stderr)
+    return SystemExit(MISUSED if isinstance(error, ConfigurationError) else FAILED)
 
 
 async def _watch(stop: Callable[[], None], *, task_status: anyio.abc.TaskStatus[None]) -> None:

@@ -216,15 +216,18 @@ class Bot:
         """Run the bot as this process, until SIGINT or SIGTERM.
 
         Then it takes nothing new, lets running handlers end within `grace_s`, sends what is queued, and returns; a
-        second signal cancels the handlers. Outside the main thread no signals are looked for.
+        second signal cancels the handlers. Outside the main thread no signals are looked for, and what would end the
+        process is raised as it is.
 
         Args:
             client: Not entered yet. By default `ChatClient.from_env()`, with the device `bot` and the store `bot.db`
                 where the environment names no others.
 
         Raises:
-            ConfigurationError: An event loop runs already (use `await bot.serve()`), or a setting is missing.
-            ClosedError: The client has stopped for good (banned, replaced, a login that is refused).
+            ConfigurationError: An event loop runs already (use `await bot.serve()`).
+            SystemExit: With 2 after a wrong set-up (a setting that is missing, a file that cannot be used), with 1
+                when the client has stopped for good (banned, replaced, a login that is refused). One line on stderr
+                says why, and the error is the `__cause__`.
         """
         run_until_signalled(partial(self.serve, client), self.stop)
 
