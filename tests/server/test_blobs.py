@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -12,16 +12,25 @@ import pytest
 
 from chatkit import ChatServer, Identity, asgi_app, open_store
 from chatkit.archive.memory import MemoryArchive
-from chatkit.errors import ConfigurationError, NotFoundError, UnavailableError
+from chatkit.errors import (
+    ConfigurationError,
+    NotFoundError,
+    OverloadedError,
+    RateLimitedError,
+    UnavailableError,
+)
 from chatkit.ports import Ports
 from chatkit.server.blobs.blob_bytes import PART_BYTES
 from chatkit.server.blobs.config import SIZE_MAX, BlobConfig
+from chatkit.server.blobs.transfers import Transfers
 from chatkit.server.proof import Proof
 from chatkit.testing.virtual_time import VirtualClock
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(5_000)
 BIG = PNG + bytes(PART_BYTES)
 KEEP_S = 1_200
+STOPS = PART_BYTES // 10_000 + 1
+"""How much of `BIG` a peer sends that stops behind its first part, in chunks."""
 
 
 async def by_name(token: str) -> Identity:
@@ -83,19 +92,23 @@ class World:
 
 
 class Answer:
-    """A peer: sends a body, at a pause if it is slow, and reads as much of the answer as it likes."""
+    """A peer: sends a body, at a pause if it is slow (after `fast` chunks), and reads as much of the answer as it
+    likes."""
 
-    def __init__(self, body: bytes, *, stops_after: int | None = None, pause_s: float = 0.0) -> None:
+    def __init__(
+        self, body: bytes, *, stops_after: int | None = None, pause_s: float = 0.0, fast: int = 0
+    ) -> None:
         self._chunks = [body[at : at + 10_000] for at in range(0, len(body), 10_000)]
         self._sent_all = False
-        self._stops_after, self._pause_s = stops_after, pause_s
+        self._stops_after, self._pause_s, self._fast = stops_after, pause_s, fast
+        self.paused = 0
         self.status, self.body, self.ended = 0, b"", False
         self.largest = 0
 
     async def receive(self) -> dict[str, Any]:
         if self._sent_all:
             await anyio.sleep_forever()
-        await anyio.sleep(self._pause_s)
+        await self._pause()
         if self._stops_after is not None and self._chunks:
             if not self._stops_after:
                 await anyio.sleep_forever()
@@ -104,11 +117,18 @@ class Answer:
         self._sent_all = not self._chunks
         return {"type": "http.request", "body": chunk, "more_body": not self._sent_all}
 
+    async def _pause(self) -> None:
+        if self._fast:
+            self._fast -= 1
+        elif self._pause_s:
+            self.paused += not self.status
+            await anyio.sleep(self._pause_s)
+
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             return
-        await anyio.sleep(self._pause_s)
+        await self._pause()
         if self._stops_after is not None and self.status == 200:
             if not self._stops_after:
                 await anyio.sleep_forever()
@@ -182,11 +202,138 @@ async def test_transfers_are_counted_and_refused_beyond() -> None:
         await w.send(blob_id)
         url = await w.link(blob_id)
         assert w.server.blobs is not None
-        with w.server.blobs.transfers.one("ben"):
+        async with w.server.blobs.transfers.one("ben"):
             assert (await w.request("GET", url)).status == 429
-            with w.server.blobs.transfers.one("cat"):
-                assert (await w.request("GET", url)).status == 503
+        async with w.server.blobs.transfers.one("ann"), w.server.blobs.transfers.one("cat"):
+            assert (await w.request("GET", url)).status == 503
         assert (await w.request("GET", url)).status == 200
+
+
+async def test_a_file_takes_at_most_twice_its_room_however_many_send_it_at_once() -> None:
+    async with world() as w:
+        assert w.server.blobs is not None
+        found = await w.server.blobs.reserve(Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png")
+        url = found.url
+        assert url is not None
+        statuses: list[int] = []
+
+        async def put_and_leave(number: int) -> None:
+            body = PNG + bytes([number]) * PART_BYTES
+            statuses.append((await w.request("PUT", url, body, stops_after=STOPS)).status)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(8):
+                tasks.start_soon(put_and_leave, number)
+        assert sorted(statuses) == [409] * 4 + [503] * 4
+        assert len(w.objects.objects) == 4  # a file of two parts
+
+
+async def test_of_a_file_that_two_send_with_other_contents_one_remains() -> None:
+    async with world() as w:
+        assert w.server.blobs is not None
+        found = await w.server.blobs.reserve(Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png")
+        url = found.url
+        assert url is not None
+        answers: list[Answer] = []
+
+        async def put(body: bytes, stops_after: int | None) -> None:
+            answers.append(await w.request("PUT", url, body, stops_after=stops_after))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(put, PNG + b"x" * PART_BYTES, STOPS)  # leaves behind a part
+            tasks.start_soon(put, BIG, None)
+        assert [answer.status for answer in answers] == [200, 503]
+        assert len(w.objects.objects) == 2
+        await w.send(found.row.blob_id, len(BIG))
+        answer = await w.request("GET", await w.link(found.row.blob_id))
+        assert answer.body.count(0) == BIG.count(0)  # quick to say where it fails
+
+
+async def test_eight_users_do_not_keep_everybody_out() -> None:
+    async with world() as w, anyio.create_task_group() as tasks:
+        assert w.server.blobs is not None
+        transfers = w.server.blobs.transfers
+        ended: list[str] = []
+
+        async def hold(user_id: str) -> None:
+            try:
+                async with transfers.one(user_id):
+                    await anyio.sleep_forever()
+            except UnavailableError:
+                ended.append(user_id)
+
+        for user in range(8):
+            for _ in range(8):
+                tasks.start_soon(hold, f"u-{user}")
+        await anyio.wait_all_tasks_blocked()
+        assert len(transfers) == 64
+        with pytest.raises(RateLimitedError):
+            async with transfers.one("u-0"):
+                pass
+        blob_id = await w.upload()
+        await w.send(blob_id)
+        assert (await w.request("GET", await w.link(blob_id))).body == PNG
+        assert ended == ["u-0"]
+        assert len(transfers) == 63
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_place_is_given_once_whoever_had_it_has_ended() -> None:
+    transfers = Transfers(2, 2)
+    running = most = 0
+
+    async def run(user_id: str) -> None:
+        nonlocal running, most
+        with suppress(UnavailableError):
+            async with transfers.one(user_id):
+                running += 1
+                most = max(most, running)
+                try:
+                    await anyio.sleep(60)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await anyio.sleep(5)
+                    running -= 1
+
+    async with anyio.create_task_group() as tasks:
+        for user_id in ("a", "a", "b"):
+            tasks.start_soon(run, user_id)
+        await anyio.sleep(1)
+        with pytest.raises(OverloadedError):
+            async with transfers.one("c"):
+                pass
+    assert (most, len(transfers)) == (2, 0)
+
+
+async def test_a_download_that_gives_up_its_place_is_not_taken_for_the_whole() -> None:
+    async with world(transfers_max=2, transfers_per_user=2) as w:
+        blob_id = await w.upload(BIG)
+        await w.send(blob_id, len(BIG))
+        url = await w.link(blob_id)
+        answers: list[Answer] = []
+
+        async def get() -> None:
+            answers.append(await w.request("GET", url, stops_after=3))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(get)
+            tasks.start_soon(get)
+            await anyio.wait_all_tasks_blocked()
+            assert w.server.blobs is not None
+            async with w.server.blobs.transfers.one("cat"):
+                assert [(it.status, it.ended) for it in answers] == [(200, False)]
+                assert 0 < len(answers[0].body) < len(BIG)
+                answers.clear()
+                tasks.cancel_scope.cancel()
+
+
+async def test_what_came_fast_before_buys_no_time_for_later() -> None:
+    async with world() as w:  # 16 KiB a second
+        assert w.server.blobs is not None
+        found = await w.server.blobs.reserve(Proof(Identity("ann"), b"", 0), "k", 2 * len(BIG), "image/png")
+        assert found.url is not None
+        answer = await w.request("PUT", found.url, 2 * BIG, fast=len(BIG) // 10_000, pause_s=20.0)
+        assert (answer.status, answer.paused) == (503, 2)  # 40 s, though 64 s have been earned
 
 
 async def test_what_nothing_names_goes_after_a_while_and_what_is_named_stays() -> None:

@@ -21,6 +21,7 @@ from ..core.media_types import SHOWN
 from ..errors import BadRequestError, InternalError, NotFoundError, RefusedError, UnavailableError
 from ..server.blobs.links import Direction, SignedLink
 from ..server.blobs.service import Blobs
+from ..server.blobs.transfers import Pace
 from ..server.committer import NOT_RUNNING
 from ..server.server import ChatServer
 from ..storage.base import BlobRow
@@ -220,27 +221,32 @@ class BlobResponse(Response):
             await send({"type": "http.response.body", "body": b""})
             return
         chunks = self._blobs.bytes.read(self._row, self._first, self._last)
+        is_begun = False
         try:
-            with self._blobs.transfers.one(self._user_id):
+            async with self._blobs.transfers.one(self._user_id):
                 first = await anext(chunks)
+                is_begun = True
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
                     await self._send(start, first, chunks, send)
                     tasks.cancel_scope.cancel()
-        except RefusedError as error:  # before anything was sent
-            await problem(error)(scope, receive, send)
+        except RefusedError as error:
+            if is_begun:
+                logger.info("a download of %s is cut off: %s", self._row.blob_id, error)
+            else:
+                await problem(error)(scope, receive, send)
 
     async def _send(
         self, start: Message, first: memoryview, chunks: AsyncIterator[memoryview], send: Send
     ) -> None:
-        config = self._blobs.config
+        pace, size = self._blobs.pace(), self._last - self._first + 1
         try:
-            with anyio.fail_after(config.deadline_s(self._last - self._first + 1)):
-                await _within(config.stall_s, send, start)
-                await _within(config.stall_s, send, _body(first))
+            with anyio.fail_after(self._blobs.config.deadline_s(size)):
+                await _paced(pace, send, start)
+                await _paced(pace, send, _body(first))
                 async for chunk in chunks:
-                    await _within(config.stall_s, send, _body(chunk))
-                await _within(config.stall_s, send, {"type": "http.response.body", "body": b""})
+                    await _paced(pace, send, _body(chunk))
+                await _paced(pace, send, {"type": "http.response.body", "body": b""})
         except TimeoutError:
             logger.info("a download of %s is too slow, and is cut off", self._row.blob_id)
         except OSError:
@@ -253,9 +259,10 @@ def _body(chunk: memoryview) -> Message:
     return {"type": "http.response.body", "body": bytes(chunk), "more_body": True}
 
 
-async def _within(seconds: float, send: Send, message: Message) -> None:
-    with anyio.fail_after(seconds):
+async def _paced(pace: Pace, send: Send, message: Message) -> None:
+    with pace.waiting():
         await send(message)
+    pace.moved(len(message.get("body", b"")))
 
 
 async def _until_gone(receive: Receive, sending: anyio.CancelScope) -> None:

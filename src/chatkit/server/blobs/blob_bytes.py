@@ -35,11 +35,9 @@ class BlobBytes:
     def __init__(self, objects: ArchiveStore) -> None:
         self._objects = objects
 
-    async def put(self, blob_id: str, number: int, data: bytes) -> bytes:
-        """Store a part, durably; returns its digest. Raises UnavailableError; a retry is safe."""
-        digest = await _digest(data)
+    async def put(self, blob_id: str, number: int, digest: bytes, data: bytes) -> None:
+        """Store a part, durably. Raises UnavailableError; a retry is safe."""
         await self._objects.put(_name(blob_id, number, digest), data)
-        return digest
 
     async def get(self, row: BlobRow, number: int) -> bytes:
         """A part of a file that was received.
@@ -53,7 +51,7 @@ class BlobBytes:
             data = await self._objects.get(_name(row.blob_id, number, digest))
         except ObjectMissingError:
             raise InternalError(f"part {number} of the file {row.blob_id} is missing") from None
-        if await _digest(data) != digest:
+        if await digest_of(data) != digest:
             raise InternalError(f"part {number} of the file {row.blob_id} is damaged")
         return data
 
@@ -104,8 +102,8 @@ def refused_for_now(why: str) -> UnavailableError:
     return UnavailableError(why, retry_after_s=2.0)
 
 
-async def _digest(data: bytes) -> bytes:
-    """In pieces, so that the event loop does something else between them."""
+async def digest_of(data: bytes) -> bytes:
+    """The SHA-256 of a part, made in pieces, so that the event loop does something else between them."""
     digest, view = hashlib.sha256(), memoryview(data)
     for at in range(0, len(view), 4 * CHUNK_BYTES):
         digest.update(view[at : at + 4 * CHUNK_BYTES])

@@ -26,11 +26,11 @@ class BlobConfig(msgspec.Struct, frozen=True, kw_only=True):
             links. None: a key made from the log's own secret.
         keep_s: An upload that no message names is kept for so long; of one that is asked for again at least half of it.
         collect_s: How often what nothing names is looked for.
-        transfers_max: Uploads and downloads at the same time; each takes up to 2 MiB of memory. Further ones are
-            refused with OVERLOADED.
+        transfers_max: Uploads and downloads at the same time; each takes up to 2 MiB of memory. Where all are taken, a
+            user gets a place of the one who has the most, if that is two more; else OVERLOADED.
         transfers_per_user: Of one user; further ones are refused with RATE_LIMITED.
         stall_s: A peer that sends or reads nothing for so long is cut off.
-        bytes_per_s_min: And one that is slower than this over the whole transfer, which has `stall_s` besides.
+        bytes_per_s_min: And one that is slower than this, once it is `stall_s` behind.
     """
 
     size_max: int = 100 * 1024 * 1024

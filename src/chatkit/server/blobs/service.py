@@ -14,7 +14,6 @@ from ...core.media_types import HEAD_BYTES, may_be
 from ...errors import (
     BadRequestError,
     ConfigurationError,
-    ConflictError,
     NotFoundError,
     TooLargeError,
 )
@@ -34,10 +33,11 @@ from ...storage.base import (
 from ..engine import Engine
 from ..proof import Proof
 from ..read_gate import ReadGate
-from .blob_bytes import PART_BYTES, BlobBytes, parts_of, received, refused_for_now
+from .blob_bytes import PART_BYTES, BlobBytes, digest_of, parts_of, received, refused_for_now
 from .config import BlobConfig
 from .links import Direction, Links, SignedLink, refused_link
-from .transfers import Transfers
+from .transfers import Pace, Transfers
+from .unfinished import Unfinished, UnfinishedUploads
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +96,7 @@ class Blobs:
         self._ports = ports
         self.bytes = BlobBytes(objects)
         self.transfers = Transfers(config.transfers_max, config.transfers_per_user)
+        self._unfinished = UnfinishedUploads(self.bytes)
         self._links = Links(b"")
 
     def start(self, secret: bytes) -> None:
@@ -180,8 +181,10 @@ class Blobs:
         Raises:
             NotFoundError: It was removed meanwhile; begin again.
             BadRequestError: There are fewer or more bytes than were reserved, or they are of another type.
-            ConflictError: The bytes before `offset` are not there; ask where to go on.
-            UnavailableError: The peer was too slow, or there is no room for objects; a retry is safe.
+            ConflictError: The bytes before `offset` are not there; ask where to go on. Or the file was sent too often
+                with other contents.
+            UnavailableError: The peer was too slow, its place went to somebody with fewer, or there is no room for
+                objects; a retry is safe.
             OverloadedError, RateLimitedError: Too many transfers; a retry is safe.
         """
         row = await self._upload_of(link)
@@ -191,35 +194,29 @@ class Blobs:
             raise NotFoundError("this upload is gone; begin again", reason="BLOB")
         if length is not None and length != row.size - offset:
             raise BadRequestError(f"{row.size - offset} bytes are to come, not {length}")
-        with self.transfers.one(row.owner_id):
-            digests = await self._go_on(row, offset)
+        async with self.transfers.one(row.owner_id), self._unfinished.one(row) as upload:
+            digests = upload.go_on(offset, await self.bytes.stored(row.blob_id))
             try:
                 with anyio.fail_after(self.config.deadline_s(row.size - offset)):
-                    await self._take(row, digests, chunks)
+                    await self._take(row, upload, digests, chunks)
             except TimeoutError:
                 raise refused_for_now("the upload is too slow; go on where it was cut off") from None
-        done = await self._engine.execute(FinishBlob(row.blob_id, b"".join(digests)), BlobReserved)
-        await self.bytes.delete(row.blob_id, done.row.parts)
+            done = await self._engine.execute(FinishBlob(row.blob_id, b"".join(digests)), BlobReserved)
+            upload.parts = done.row.parts
         return done.row
 
-    async def _go_on(self, row: BlobRow, offset: int) -> list[bytes]:
-        """The digests of the parts before an offset."""
-        found = await self.bytes.stored(row.blob_id)
-        if len(found) > 2 * parts_of(row.size):
-            raise ConflictError(
-                "this upload was sent too often with other contents; begin again with another key"
-            )
-        there = received(found)
-        if offset % PART_BYTES or offset // PART_BYTES > min(len(there), parts_of(row.size) - 1):
-            raise ConflictError("the bytes before this offset are not there; ask where to go on")
-        return there[: offset // PART_BYTES]
+    def pace(self) -> Pace:
+        """How fast the peer of one transfer has to be."""
+        return Pace(self.config.stall_s, self.config.bytes_per_s_min)
 
-    async def _take(self, row: BlobRow, digests: list[bytes], chunks: AsyncIterator[bytes]) -> None:
+    async def _take(
+        self, row: BlobRow, upload: Unfinished, digests: list[bytes], chunks: AsyncIterator[bytes]
+    ) -> None:
         """Store all parts that come, and add their digests."""
-        part = bytearray()
+        part, pace = bytearray(), self.pace()
         left = row.size - len(digests) * PART_BYTES
         while left:
-            chunk = await self._next(chunks)
+            chunk = await _next(chunks, pace)
             if chunk is None:
                 raise BadRequestError(f"the file ends {left} bytes too early")
             left -= len(chunk)
@@ -231,17 +228,15 @@ class Blobs:
                 del part[:PART_BYTES]
                 if not digests and not may_be(row.mime, whole[:HEAD_BYTES]):
                     raise BadRequestError(f"the content is not of type {row.mime}", reason="TYPE")
-                digests.append(await self.bytes.put(row.blob_id, len(digests), whole))
-        if await self._next(chunks):
+                digests.append(await self._put(row, upload, len(digests), whole))
+        if await _next(chunks, pace):
             raise BadRequestError("the file is larger than was said")
 
-    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
-        """What comes next; None at the end."""
-        with anyio.fail_after(self.config.stall_s):
-            async for chunk in chunks:
-                if chunk:
-                    return chunk
-        return None
+    async def _put(self, row: BlobRow, upload: Unfinished, number: int, part: bytes) -> bytes:
+        digest = await digest_of(part)
+        upload.reserve(number, digest)
+        await self.bytes.put(row.blob_id, number, digest, part)
+        return digest
 
     async def find(self, link: SignedLink) -> BlobRow:
         """The file that a link is for, if its user still sees a message that names it.
@@ -274,3 +269,13 @@ class Blobs:
                 logger.info("removed %d uploaded files that nothing names", len(found.going))
             if len(due) < _DUE_PER_TURN:
                 return
+
+
+async def _next(chunks: AsyncIterator[bytes], pace: Pace) -> bytes | None:
+    """What comes next; None at the end."""
+    with pace.waiting():
+        async for chunk in chunks:
+            if chunk:
+                pace.moved(len(chunk))
+                return chunk
+    return None
