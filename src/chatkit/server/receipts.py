@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from ..core.cursors import RECEIPT_MEMBERS_MAX
 from ..storage.base import Advanced, CursorReader, ReadCounts
+from ..types import ConversationType
 from ..wire import events as ev
 from .cluster.reconcile_queue import ReconcileQueue
 from .live.audience import Audience
@@ -154,7 +155,7 @@ class Receipts:
                 user_id=user_id,
                 delivered_seq=delivered_seq,
                 read_seq=read_seq,
-                member_count=_others_in_group(advanced.member_count),
+                member_count=_others_in_group(audience.type, advanced.member_count),
             )
             push_volatile(push, sessions)
         return len(sessions)
@@ -172,9 +173,10 @@ class Receipts:
             push_volatile(push, sessions)
 
 
-def _others_in_group(member_count: int) -> int | UnsetType:
+def _others_in_group(kind: ConversationType, member_count: int) -> int | UnsetType:
     """How many other members there are, where each of them is named in receipts and nobody else could count them."""
-    return member_count - 1 if 2 < member_count <= RECEIPT_MEMBERS_MAX else UNSET
+    is_counted = kind == "GROUP" and 1 < member_count <= RECEIPT_MEMBERS_MAX
+    return member_count - 1 if is_counted else UNSET
 
 
 def _both(earlier: _Moved, later: _Moved) -> _Moved:
