@@ -104,9 +104,16 @@ async def test_files_are_for_their_owner_alone_and_whole(tmp_path: Path) -> None
 
 
 async def test_a_full_or_missing_disk_refuses(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(UnavailableError, match="the archive refused"):
+        await DirectoryArchive(tmp_path / "loop").put("a", b"x")
+
+
+async def test_a_file_in_the_place_of_the_folder_is_a_matter_of_set_up(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UnavailableError):
-        await DirectoryArchive(tmp_path / "file").put("a", b"x")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigurationError, match="file is none"):
+            await DirectoryArchive(folder).put("a", b"x")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

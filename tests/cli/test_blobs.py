@@ -49,3 +49,14 @@ def test_a_wrong_address_is_refused_at_the_start(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path, "--blobs", "ftp://elsewhere")
     assert server.launch().wait(30) == 2
     assert "file:///FOLDER or dir:///FOLDER" in server.log
+
+
+def test_a_folder_that_cannot_be_one_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    server = ServerProcess(tmp_path, "--blobs", f"dir://{tmp_path}/file/files")
+    assert server.launch().wait(30) == 2
+    (line,) = (it for it in server.log.splitlines() if it.startswith("Error"))
+    assert line == (
+        "Error: files cannot be kept (`blobs=`, --blobs): "
+        f"the archive {tmp_path}/file/files cannot be a folder: {tmp_path}/file is none"
+    )

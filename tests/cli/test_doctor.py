@@ -424,6 +424,21 @@ async def test_an_archive_that_lets_us_in_and_one_that_does_not(tmp_path: Path) 
     assert "archive" in {it.words.partition(":")[0] for it in needed}
 
 
+async def test_a_place_for_files_that_lets_us_in_and_one_that_does_not(tmp_path: Path) -> None:
+    async def look(address: str | None) -> list[tuple[str, str]]:
+        return of(await services.blobs(Subject(storage="memory://", blobs=address)))
+
+    assert await look(None) == []
+    assert await look("memory://") == [("blobs", "warning")]
+    assert await look(f"dir://{tmp_path}/files") == [("blobs", "ok")]
+    assert not (tmp_path / "files").exists(), "nothing is changed"
+    (tmp_path / "file").write_text("no folder")
+    assert await look(f"dir://{tmp_path}/file/files") == [("blobs", "failure")]
+    for address, is_needed in ((f"dir://{tmp_path}", False), ("s3://bucket/files", True)):
+        needed = await versions.extras(Subject(storage="memory://", blobs=address))
+        assert ("archive" in {it.words.partition(":")[0] for it in needed}) == is_needed
+
+
 async def test_the_issuers_keys() -> None:
     assert await services.issuer(MEMORY) == []
     with issuing() as issuer:

@@ -49,6 +49,21 @@ def test_a_missing_package_is_named_in_one_line(
     assert str(ended.value) == "the command line needs rich: pip install 'chatkit-engine[cli]'"
 
 
+def test_help_shows_the_others_when_one_command_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in COMMANDS:
+        assert chatkit.commands[name].name == name, "those that need the one below are loaded"
+    monkeypatch.delitem(sys.modules, "chatkit.cli.serve")
+    monkeypatch.setitem(sys.modules, "h11", None)
+    shown = CliRunner().invoke(chatkit, ["--help"], terminal_width=200)
+    assert shown.exit_code == 0
+    listed = [it.strip() for it in shown.output.partition("Commands:")[2].splitlines() if it]
+    assert [it.split()[0] for it in listed] == sorted(COMMANDS)
+    (line,) = (it for it in listed if "Cannot be loaded here" in it)
+    assert line.startswith("serve ") and "h11" in line
+    for words in (["serve"], ["serve", "--help"]):
+        assert isinstance(CliRunner().invoke(chatkit, words).exception, ImportError)
+
+
 def test_every_command_is_there_and_named_as_it_is_called() -> None:
     for name in COMMANDS:
         assert chatkit.commands[name].name == name

@@ -16,7 +16,9 @@ from .fake_server import until
 
 
 def chat_server() -> ChatServer:
-    return ChatServer(store=MemoryStore(ids=SystemIds()), authenticate=by_name, ports=Ports(clock=VirtualClock()))
+    return ChatServer(
+        store=MemoryStore(ids=SystemIds()), authenticate=by_name, ports=Ports(clock=VirtualClock())
+    )
 
 
 def device(server: ChatServer, user_id: str, device_id: str = "a") -> ChatClient:

@@ -264,8 +264,8 @@ async def test_files_in_a_bucket(s3_server: ServerProcess, monkeypatch: pytest.M
         assert await api.download(uploaded.blob_id) == BIG
         assert len(await objects.names("blobs/", "", 100)) == 6
         await api.recall(sent.message_id)
-        assert server.blobs is not None
-        await server.blobs.bytes.delete(uploaded.blob_id)
+        assert server.blob_service is not None
+        await server.blob_service.bytes.delete(uploaded.blob_id)
         assert await objects.names("", "", 100) == []
     await objects.aclose()
 

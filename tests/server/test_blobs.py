@@ -48,6 +48,13 @@ class Objects(MemoryArchive):
         await super().delete(name)
 
 
+class Away(MemoryArchive):
+    """A place for objects that gives no answer."""
+
+    async def put(self, name: str, data: bytes) -> None:
+        raise UnavailableError("the place for objects does not answer")
+
+
 class World:
     """A server that keeps files, with a group of ann and ben."""
 
@@ -57,7 +64,7 @@ class World:
 
     async def upload(self, data: bytes = PNG, key: str = "k") -> str:
         """A file of ann."""
-        blobs = self.server.blobs
+        blobs = self.server.blob_service
         assert blobs is not None
         found = await blobs.reserve(Proof(Identity("ann"), b"", 0), key, len(data), "image/png")
         if found.url is not None:
@@ -71,8 +78,8 @@ class World:
         return (await self.server.send("g", "ann", payload, client_msg_id=blob_id)).message_id
 
     async def link(self, blob_id: str) -> str:
-        assert self.server.blobs is not None
-        return (await self.server.blobs.link("ben", blob_id))[1]
+        assert self.server.blob_service is not None
+        return (await self.server.blob_service.link("ben", blob_id))[1]
 
     async def request(self, method: str, url: str, body: bytes = b"", **peer: Any) -> Answer:
         answer = Answer(body, **peer)
@@ -155,21 +162,23 @@ async def world(**config: Any) -> AsyncIterator[World]:
 
 async def test_an_upload_that_stands_still_is_cut_off_and_keeps_its_parts() -> None:
     async with world() as w:
-        assert w.server.blobs is not None
+        assert w.server.blob_service is not None
         proof = Proof(Identity("ann"), b"", 0)
-        found = await w.server.blobs.reserve(proof, "k", len(BIG), "image/png")
+        found = await w.server.blob_service.reserve(proof, "k", len(BIG), "image/png")
         assert found.url is not None
         answer = await w.request("PUT", found.url, BIG, stops_after=PART_BYTES // 10_000 + 1)
         assert answer.status == 503
-        assert len(w.server.blobs.transfers) == 0
-        again = await w.server.blobs.reserve(proof, "k", len(BIG), "image/png")
+        assert len(w.server.blob_service.transfers) == 0
+        again = await w.server.blob_service.reserve(proof, "k", len(BIG), "image/png")
         assert again.received_bytes == PART_BYTES
 
 
 async def test_an_upload_that_trickles_is_cut_off() -> None:
     async with world(bytes_per_s_min=10_000) as w:
-        assert w.server.blobs is not None
-        found = await w.server.blobs.reserve(Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png")
+        assert w.server.blob_service is not None
+        found = await w.server.blob_service.reserve(
+            Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png"
+        )
         assert found.url is not None
         assert (await w.request("PUT", found.url, BIG, pause_s=29.0)).status == 503
 
@@ -182,8 +191,8 @@ async def test_a_download_that_nobody_reads_is_cut_off(caplog: pytest.LogCapture
         answer = await w.request("GET", await w.link(blob_id), stops_after=2)
         assert (answer.status, answer.ended) == (200, False)
         assert 0 < len(answer.body) < len(BIG)
-        assert w.server.blobs is not None
-        assert len(w.server.blobs.transfers) == 0
+        assert w.server.blob_service is not None
+        assert len(w.server.blob_service.transfers) == 0
     assert "too slow" in caplog.text
 
 
@@ -201,18 +210,20 @@ async def test_transfers_are_counted_and_refused_beyond() -> None:
         blob_id = await w.upload()
         await w.send(blob_id)
         url = await w.link(blob_id)
-        assert w.server.blobs is not None
-        async with w.server.blobs.transfers.one("ben"):
+        assert w.server.blob_service is not None
+        async with w.server.blob_service.transfers.one("ben"):
             assert (await w.request("GET", url)).status == 429
-        async with w.server.blobs.transfers.one("ann"), w.server.blobs.transfers.one("cat"):
+        async with w.server.blob_service.transfers.one("ann"), w.server.blob_service.transfers.one("cat"):
             assert (await w.request("GET", url)).status == 503
         assert (await w.request("GET", url)).status == 200
 
 
 async def test_a_file_takes_at_most_twice_its_room_however_many_send_it_at_once() -> None:
     async with world() as w:
-        assert w.server.blobs is not None
-        found = await w.server.blobs.reserve(Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png")
+        assert w.server.blob_service is not None
+        found = await w.server.blob_service.reserve(
+            Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png"
+        )
         url = found.url
         assert url is not None
         statuses: list[int] = []
@@ -230,8 +241,10 @@ async def test_a_file_takes_at_most_twice_its_room_however_many_send_it_at_once(
 
 async def test_of_a_file_that_two_send_with_other_contents_one_remains() -> None:
     async with world() as w:
-        assert w.server.blobs is not None
-        found = await w.server.blobs.reserve(Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png")
+        assert w.server.blob_service is not None
+        found = await w.server.blob_service.reserve(
+            Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png"
+        )
         url = found.url
         assert url is not None
         answers: list[Answer] = []
@@ -251,8 +264,8 @@ async def test_of_a_file_that_two_send_with_other_contents_one_remains() -> None
 
 async def test_eight_users_do_not_keep_everybody_out() -> None:
     async with world() as w, anyio.create_task_group() as tasks:
-        assert w.server.blobs is not None
-        transfers = w.server.blobs.transfers
+        assert w.server.blob_service is not None
+        transfers = w.server.blob_service.transfers
         ended: list[str] = []
 
         async def hold(user_id: str) -> None:
@@ -319,8 +332,8 @@ async def test_a_download_that_gives_up_its_place_is_not_taken_for_the_whole() -
             tasks.start_soon(get)
             tasks.start_soon(get)
             await anyio.wait_all_tasks_blocked()
-            assert w.server.blobs is not None
-            async with w.server.blobs.transfers.one("cat"):
+            assert w.server.blob_service is not None
+            async with w.server.blob_service.transfers.one("cat"):
                 assert [(it.status, it.ended) for it in answers] == [(200, False)]
                 assert 0 < len(answers[0].body) < len(BIG)
                 answers.clear()
@@ -329,8 +342,10 @@ async def test_a_download_that_gives_up_its_place_is_not_taken_for_the_whole() -
 
 async def test_what_came_fast_before_buys_no_time_for_later() -> None:
     async with world() as w:  # 16 KiB a second
-        assert w.server.blobs is not None
-        found = await w.server.blobs.reserve(Proof(Identity("ann"), b"", 0), "k", 2 * len(BIG), "image/png")
+        assert w.server.blob_service is not None
+        found = await w.server.blob_service.reserve(
+            Proof(Identity("ann"), b"", 0), "k", 2 * len(BIG), "image/png"
+        )
         assert found.url is not None
         answer = await w.request("PUT", found.url, 2 * BIG, fast=len(BIG) // 10_000, pause_s=20.0)
         assert (answer.status, answer.paused) == (503, 2)  # 40 s, though 64 s have been earned
@@ -391,9 +406,9 @@ async def test_links_of_another_key_do_not_hold() -> None:
         await w.send(blob_id)
         url = await w.link(blob_id)
         assert (await w.request("GET", url)).status == 200
-        assert w.server.blobs is not None
-        w.server.blobs.config = BlobConfig(link_key="another key of sixteen")
-        w.server.blobs.start(b"")
+        assert w.server.blob_service is not None
+        w.server.blob_service.config = BlobConfig(link_key="another key of sixteen")
+        await w.server.blob_service.start(b"")
         assert (await w.request("GET", url)).status == 403
 
 
@@ -432,3 +447,15 @@ def test_the_key_of_links_is_not_shown() -> None:
     assert "secret" not in f"{config!r} {config} {[config]}"
     assert "size_max=7" in repr(config) and "link_key='...'" in repr(config)
     assert "link_key=None" in repr(BlobConfig())
+
+
+async def test_a_place_that_is_away_is_told_and_the_server_starts(caplog: pytest.LogCaptureFixture) -> None:
+    async with ChatServer(store=open_store("memory://"), authenticate=by_name, blobs=Away()) as server:
+        assert server.ready
+    assert "uploads are refused until they can: the place for objects does not answer" in caplog.text
+
+
+async def test_the_look_at_the_start_leaves_nothing_behind() -> None:
+    objects = MemoryArchive()
+    async with ChatServer(store=open_store("memory://"), authenticate=by_name, blobs=objects):
+        assert await objects.names("", "", 10) == []

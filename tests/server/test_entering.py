@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from chatkit import ChatServer
+from chatkit import ChatServer, open_archive, open_store
 from chatkit.bus.local import LocalBus
 from chatkit.errors import ConfigurationError, UnavailableError
 from chatkit.ports import SystemIds
@@ -132,6 +132,16 @@ async def test_a_start_that_failed_may_be_tried_again(tmp_path: Path) -> None:
     path.parent.mkdir()
     async with server:
         assert server.ready
+
+
+def test_a_place_for_files_that_cannot_be_written_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    blobs = open_archive(f"dir://{tmp_path}/file")
+    server = ChatServer(store=open_store("memory://"), authenticate=by_name, blobs=blobs)
+    with pytest.raises(
+        ConfigurationError, match=r"files cannot be kept \(`blobs=`, --blobs\): the archive .*file"
+    ):
+        anyio.run(server.__aenter__)
 
 
 async def test_a_place_on_a_bus_is_used_once() -> None:

@@ -6,6 +6,7 @@ mode that the umask leaves. Here a file is synced, renamed into its place, and t
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -70,15 +71,23 @@ class DirectoryArchive:
             self._limit = anyio.CapacityLimiter(_THREADS)
         try:
             return await anyio.to_thread.run_sync(work, limiter=self._limit, abandon_on_cancel=True)
-        except PermissionError as error:
-            raise ConfigurationError(
-                f"the archive {self._root} does not let this program in: {error.strerror}"
-            ) from None
         except OSError as error:
+            if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+                raise ConfigurationError(
+                    f"the archive {self._root} does not let this program in: {error.strerror}"
+                ) from None
+            if (file := self._no_folder()) is not None:
+                raise ConfigurationError(
+                    f"the archive {self._root} cannot be a folder: {file} is none"
+                ) from None
             raise UnavailableError(
                 f"the archive refused: {error.strerror or type(error).__name__}",
                 retry_after_s=base.RETRY_AFTER_S,
             ) from error
+
+    def _no_folder(self) -> Path | None:
+        """What stands where the folder or one above it should be; None if nothing does."""
+        return next((it for it in (self._root, *self._root.parents) if it.exists() and not it.is_dir()), None)
 
 
 def _write(root: Path, name: str, data: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from keyword import iskeyword
-from typing import Final
+from typing import Final, NoReturn
 
 import click
 
@@ -41,7 +41,10 @@ class Commands(Mapping[str, click.Command]):
     def __getitem__(self, name: str) -> click.Command:
         attribute = COMMANDS[name]
         module = f".{name}_" if iskeyword(name) else f".{name}"
-        command = getattr(import_module(module, __package__), attribute)
+        try:
+            command = getattr(import_module(module, __package__), attribute)
+        except ImportError as error:
+            return _Unloadable(name, error)
         assert isinstance(command, click.Command)
         return command
 
@@ -50,6 +53,18 @@ class Commands(Mapping[str, click.Command]):
 
     def __len__(self) -> int:
         return len(COMMANDS)
+
+
+class _Unloadable(click.Command):
+    """A command whose module, or one that it needs, cannot be loaded: `chatkit --help` says so and shows the others."""
+
+    def __init__(self, name: str, error: ImportError) -> None:
+        super().__init__(name, short_help=f"Cannot be loaded here: {error}")
+        self._error = error
+
+    def make_context(self, *_: object, **__: object) -> NoReturn:
+        """Whoever calls it, or asks for its help, gets the error."""
+        raise self._error
 
 
 @click.group(

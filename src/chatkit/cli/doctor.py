@@ -27,6 +27,7 @@ CHECKS: tuple[Check, ...] = (
     services.bus,
     services.queue,
     services.archive,
+    services.blobs,
     services.issuer,
 )
 """All of them, in the order in which they are told."""
@@ -82,6 +83,7 @@ def _subject(context: click.Context) -> Subject:
         bus=given.get("bus", "local://"),
         queue=given["queue"],
         archive=given.get("archive"),
+        blobs=given.get("blobs"),
         workers=given.get("workers", 1),
         reads_archive="archive" in given,
         jwks_url=given.get("jwks_url"),

@@ -78,9 +78,9 @@ class BlobsApi:
 
     @property
     def _blobs(self) -> Blobs:
-        if self._server.blobs is None:
+        if self._server.blob_service is None:
             raise NotFoundError("this server keeps no files")
-        return self._server.blobs
+        return self._server.blob_service
 
     async def _upload_link(self, call: Call) -> Response:
         body, blobs = await call.body(wire.BlobBody), self._blobs

@@ -139,7 +139,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
         reads: For endpoints, not for hosts: whose turn it is to read.
         push: As it was given.
         presence: For endpoints, not for hosts: who is online.
-        blobs: For endpoints, not for hosts: uploaded files; None: none are kept.
+        blob_service: For endpoints, not for hosts: uploaded files; None: none are kept.
         log: For endpoints, not for hosts: pages of the log with bodies that are in the archive.
         searching: For endpoints, not for hosts: what a user finds.
     """
@@ -191,7 +191,7 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
         if blobs is not None:
             check_has("blobs", blobs, "names", "an ArchiveStore, such as open_archive('file:///FOLDER')")
         check_kind("blob_config", blob_config, BlobConfig, optional=True)
-        self._blob_objects, self._blob_config = blobs, blob_config or BlobConfig()
+        self._blobs, self._blob_config = blobs, blob_config or BlobConfig()
         self._instruments = Instruments(instruments)
         self._moderator, self._moderation_config = moderator, moderation or ModerationConfig()
         self._policy = policy
@@ -269,11 +269,11 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             self._moderation,
             self._policy,
             keep_reported_bodies=self._moderation_config.keep_reported_bodies,
-            keeps_blobs=self._blob_objects is not None,
+            keeps_blobs=self._blobs is not None,
         )
         super().__init__(engine, store)
         self._hub, self._bridge = hub, bridge
-        self.blobs = self._keep_blobs(store, engine, ports)
+        self.blob_service = self._keep_blobs(store, engine, ports)
         asking = Asking(self._authenticate, self._authorize_resume, config.hello_timeout_s)
         self.login = Login(
             engine,
@@ -366,10 +366,10 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
         )
 
     def _keep_blobs(self, store: Store, engine: Engine, ports: Ports) -> Blobs | None:
-        if self._blob_objects is None:
+        if self._blobs is None:
             return None
         banned = self._access.is_banned
-        return Blobs(store, self._blob_objects, self._blob_config, engine, self.reads, banned, ports)
+        return Blobs(store, self._blobs, self._blob_config, engine, self.reads, banned, ports)
 
     def _delivery_worker(self, store: Store, ports: Ports) -> DeliveryWorker | None:
         if self.push is None:
@@ -408,8 +408,8 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             await self._archiving.start(secret)
             await self.searching.start()
             self.engine.start(secret, self._guard)
-            if self.blobs is not None:
-                self.blobs.start(secret)
+            if self.blob_service is not None:
+                await self.blob_service.start(secret)
             await self._reconciler.begin()
             await self._access.begin()
             await self._background.open(self._begin)
@@ -544,8 +544,8 @@ class ChatServer(LoginVerbs, ModerationVerbs, PersonVerbs, RetentionVerbs, Searc
             self._background.start(self.searching.run)
         if self._archiving.interval_s is not None:
             self._background.every(self._archiving.interval_s, self._archiving.run)
-        if self.blobs is not None:
-            self._background.every(self.blobs.config.collect_s, self.blobs.collect)
+        if self.blob_service is not None:
+            self._background.every(self.blob_service.config.collect_s, self.blob_service.collect)
         if self._worker is not None:
             self._background.start(self._worker.run)
         if self._feed is not None:

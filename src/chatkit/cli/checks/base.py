@@ -41,6 +41,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         bus: That of the bus; `local://` for none.
         queue: That of the delivery queue; None for none.
         archive: That of the archive; None for none.
+        blobs: That of the place for uploaded files; None for none.
         workers: How many server processes share all of it.
         reads_archive: Whether it shows old messages: a worker does not.
         jwks_url: Where the issuer publishes keys; None for nowhere.
@@ -54,6 +55,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     bus: str = "local://"
     queue: str | None = None
     archive: str | None = None
+    blobs: str | None = None
     workers: int = 1
     reads_archive: bool = True
     jwks_url: str | None = None

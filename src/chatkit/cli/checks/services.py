@@ -240,26 +240,34 @@ async def archive(subject: Subject) -> list[Finding]:
     """Whether the archive lets us in: one name of it is asked for. Without one, whether the log does without."""
     if subject.archive is None:
         return await _missing_archive(subject) if subject.reads_archive else []
-    shown = masked_address(subject.archive)
-    if subject.archive.startswith("memory:"):
-        words = "old messages are archived in memory"
-        return [Finding("archive", "warning", words, "they are gone when the server ends: for trying only")]
-    if subject.archive.startswith("file://") and not await in_thread(_can_be_made, subject.archive):
-        return [
-            Finding("archive", "failure", f"{shown} cannot be written", "give it to the user of the server")
-        ]
+    return [await _objects("archive", subject.archive, "old messages are archived")]
+
+
+async def blobs(subject: Subject) -> list[Finding]:
+    """Whether the place for uploaded files lets us in."""
+    if subject.blobs is None:
+        return []
+    return [await _objects("blobs", subject.blobs, "uploaded files are kept")]
+
+
+async def _objects(check: str, address: str, what: str) -> Finding:
+    """Whether a folder can be written, or a bucket lets us in: one name of it is asked for."""
+    shown = masked_address(address)
+    if address.startswith("memory:"):
+        words = "they are gone when the server ends: for trying only"
+        return Finding(check, "warning", f"{what} in memory", words)
+    if address.startswith(("file://", "dir://")) and not await in_thread(_can_be_made, address):
+        return Finding(check, "failure", f"{shown} cannot be written", "give it to the user of the server")
     try:
-        store = open_archive(subject.archive)
+        store = open_archive(address)
         try:
             names = await store.names("", "", 1)
         finally:
             await store.aclose()
     except ChatkitError as error:
-        return [
-            Finding("archive", "failure", f"{shown}: {error}", "see the address, its keys and its rights")
-        ]
+        return Finding(check, "failure", f"{shown}: {error}", "see the address, its keys and its rights")
     found = "there is something in it" if names else "there is nothing in it yet"
-    return [Finding("archive", "ok", f"{shown} lets us in; {found}")]
+    return Finding(check, "ok", f"{shown} lets us in; {found}")
 
 
 async def _missing_archive(subject: Subject) -> list[Finding]:

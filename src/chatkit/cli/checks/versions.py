@@ -81,7 +81,7 @@ def _needed(subject: Subject) -> set[str]:
     needed = {_SCHEMES[scheme] for it in addresses if (scheme := it.partition("://")[0]) in _SCHEMES}
     if any(kind in _NEEDS_PUSH for kind in subject.pushes):
         needed.add("push")
-    if subject.archive is not None:
+    if subject.archive is not None or (subject.blobs or "").startswith("s3://"):
         needed.add("archive")
     return {"server", *subject.features, *needed}
 

@@ -22,6 +22,8 @@ CHUNK_BYTES: Final = 64 * 1024
 """What is hashed, and handed on, at once."""
 
 _DIGEST_BYTES: Final = 32
+_PROBE: Final = "chatkit-may-write"
+"""In no folder: one that is removed while another node writes into it would refuse that node."""
 
 
 def parts_of(size: int) -> int:
@@ -34,6 +36,11 @@ class BlobBytes:
 
     def __init__(self, objects: ArchiveStore) -> None:
         self._objects = objects
+
+    async def check_writable(self) -> None:
+        """Write an object and remove it again. Raises ConfigurationError and UnavailableError as the place does."""
+        await self._objects.put(_PROBE, b"")
+        await self._objects.delete(_PROBE)
 
     async def put(self, blob_id: str, number: int, digest: bytes, data: bytes) -> None:
         """Store a part, durably. Raises UnavailableError; a retry is safe."""

@@ -16,6 +16,7 @@ from ...errors import (
     ConfigurationError,
     NotFoundError,
     TooLargeError,
+    UnavailableError,
 )
 from ...ports import Ports
 from ...storage.base import (
@@ -99,10 +100,20 @@ class Blobs:
         self._unfinished = UnfinishedUploads(self.bytes)
         self._links = Links(b"")
 
-    def start(self, secret: bytes) -> None:
-        """Take the log's secret, known once the store is open."""
+    async def start(self, secret: bytes) -> None:
+        """Take the log's secret, known once the store is open, and see that the place for files takes one.
+
+        Raises:
+            ConfigurationError: It does not. A place that gives no answer now is no reason: it may come back.
+        """
         key = self.config.link_key
         self._links = Links(secret if key is None else key.encode())
+        try:
+            await self.bytes.check_writable()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"files cannot be kept (`blobs=`, --blobs): {error}") from None
+        except UnavailableError as error:
+            logger.warning("files cannot be kept now, uploads are refused until they can: %s", error)
 
     # --- links ---
 
