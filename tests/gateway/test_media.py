@@ -164,6 +164,56 @@ async def test_what_was_cut_off_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert (tmp_path / "got").read_bytes() == BIG
 
 
+async def test_what_came_damaged_is_fetched_again_and_is_nobodys_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    get, damaged = Http.get, 1
+
+    @asynccontextmanager
+    async def get_damaged(http: Http, link: str, headers: Any) -> Any:
+        async def spoilt(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+            nonlocal damaged
+            async for chunk in chunks:
+                yield bytes([chunk[0] ^ 1]) + chunk[1:] if damaged > 0 else chunk
+                damaged -= 1
+
+        async with get(http, link, headers) as (status, chunks):
+            yield status, spoilt(chunks)
+
+    monkeypatch.setattr(Http, "get", get_damaged)
+    async with world() as w, w.api("ann") as ann:
+        uploaded = await ann.upload(BIG)
+        await ann.send("g", uploaded.payload())
+        assert (await ann.download(uploaded.blob_id)).count(0) == BIG.count(0)
+        damaged = 1
+        await ann.download(uploaded.blob_id, tmp_path / "got")
+        damaged = 1_000_000
+        monkeypatch.setattr("chatkit.client.media._FUTILE_MAX", 2)
+        with pytest.raises(ConnectionLostError, match="damaged"):
+            await ann.download(uploaded.blob_id, tmp_path / "not")
+
+    assert (tmp_path / "got").read_bytes() == BIG
+    assert names(tmp_path) == ["got"]
+
+
+async def test_what_an_earlier_download_left_is_checked_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with world() as w, w.api("ann") as ann:
+        uploaded = await ann.upload(BIG)
+        await ann.send("g", uploaded.payload())
+        with monkeypatch.context() as patched:
+            patched.setattr("chatkit.client.media._FUTILE_MAX", 1)
+            Cuts(patched, 20, 1)
+            with pytest.raises(ConnectionLostError):
+                await ann.download(uploaded.blob_id, tmp_path / "got")
+        (part,) = tmp_path.iterdir()
+        part.write_bytes(b"x" + part.read_bytes()[1:])
+        await ann.download(uploaded.blob_id, tmp_path / "got")
+
+    assert (tmp_path / "got").read_bytes() == BIG
+
+
 async def test_what_gets_no_further_is_given_up_and_goes_on_later(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

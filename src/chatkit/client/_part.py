@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from ..drivers.file_lock import lock_handle
 from ..errors import BadRequestError, ConfigurationError
+from ._files import BLOCK_BYTES
 
 _Result = TypeVar("_Result")
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -25,7 +26,7 @@ class Part:
 
     What is there is gone on with, by another process too: the name says of which file and for which target it is. One
     download at a time has that part, by a lock that ends with the process; a second one of the same file to the same
-    target has a part of its own, which nobody goes on with.
+    target has a part of its own, which nobody goes on with; if its process is killed, the next download removes it.
 
     Args:
         target: Where the file is to be.
@@ -65,6 +66,14 @@ class Part:
         await self._do(lambda: _write(self._opened, chunk))
         self.received += len(chunk)
 
+    async def digest(self) -> str:
+        """What the server calls the file by, made of all that is there: also of what an earlier process wrote."""
+        return await self._do(self._digest)
+
+    def _digest(self) -> str:
+        os.lseek(self._opened, 0, os.SEEK_SET)  # what is written goes to the end all the same
+        return digest_of(iter(lambda: os.read(self._opened, BLOCK_BYTES), b""))
+
     async def done(self) -> Path:
         """Put the whole file in the place of the target. Raises ConfigurationError."""
         await self._do(self._place)
@@ -101,16 +110,32 @@ class Part:
     def _open(self) -> None:
         if _is_folder(self._target):
             raise IsADirectoryError("it is a folder")
+        self._collect()
         if not self._took():
             self._make_own()
+
+    def _collect(self) -> None:
+        """Remove the own parts of downloads of this file to this target whose process was killed: nobody has their
+        locks, and nobody would go on with them."""
+        for path in self._target.parent.glob(f".{self._stem[:32]}.*.part"):
+            with suppress(OSError):
+                handle = os.open(path, _FLAGS & ~os.O_CREAT)
+                try:
+                    if _is_locked(handle) and _is_at(handle, path):
+                        path.unlink()
+                finally:
+                    os.close(handle)
 
     def _make_own(self) -> None:
         self._is_shared = False
         for number in range(1, _OWN_MAX + 1):
             self._path = self._named(f".{number}")
             with suppress(FileExistsError):
-                self._handle = os.open(self._path, _FLAGS | os.O_EXCL, 0o666)
-                return
+                handle = os.open(self._path, _FLAGS | os.O_EXCL, 0o666)
+                if _stays(handle, self._path):
+                    self._handle = handle
+                    return
+                os.close(handle)
         raise OSError("too many downloads of this file to it")
 
     def _took(self) -> bool:
@@ -149,6 +174,14 @@ def _is_locked(handle: int) -> bool:
         return False
 
 
+def _stays(handle: int, path: Path) -> bool:
+    """Whether nobody took a new part for one whose process was killed. Where there are no locks, nobody does."""
+    try:
+        return lock_handle(handle) and _is_at(handle, path)
+    except OSError:
+        return True
+
+
 def _is_at(handle: int, path: Path) -> bool:
     """Whether the file still has this name: who had its lock before may have put it in the place of its target."""
     found = os.fstat(handle)
@@ -156,6 +189,14 @@ def _is_at(handle: int, path: Path) -> bool:
         return os.path.samestat(found, path.lstat()) and stat.S_ISREG(found.st_mode)
     except FileNotFoundError:
         return False
+
+
+def digest_of(blocks: Iterable[bytes | memoryview]) -> str:
+    """The SHA-256 of the SHA-256s of all blocks of `BLOCK_BYTES`, in hex."""
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(hashlib.sha256(block).digest())
+    return digest.hexdigest()
 
 
 def _write(handle: int, chunk: bytes) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
-import anyio
+import anyio.to_thread
 import msgspec
 from msgspec import UNSET
 
@@ -16,6 +16,7 @@ from ..errors import (
     BadRequestError,
     ChatkitError,
     ConflictError,
+    ConnectionLostError,
     ForbiddenError,
     NotFoundError,
     ProtocolError,
@@ -23,9 +24,9 @@ from ..errors import (
 )
 from ..types import Message, Payload
 from ..wire import http as wire
-from ._files import Source, opened
+from ._files import BLOCK_BYTES, Source, opened
 from ._http import Http, path
-from ._part import Part
+from ._part import Part, digest_of
 from ._retry import Backoff, retry_after_s_of
 from .validate import check
 
@@ -161,8 +162,15 @@ class Media:
         self, found: wire.BlobResult, target: _Memory | Part, on_progress: OnProgress | None
     ) -> None:
         await target.begin(found.bytes)
-        if target.received == found.bytes:
-            return
+        if target.received < found.bytes:
+            await self._rest(found, target, on_progress)
+        if isinstance(found.digest, str) and await target.digest() != found.digest:
+            await target.restart()
+            raise ConnectionLostError("what came is not what the server has: it was damaged on the way")
+
+    async def _rest(
+        self, found: wire.BlobResult, target: _Memory | Part, on_progress: OnProgress | None
+    ) -> None:
         headers = {"range": f"bytes={target.received}-"} if target.received else {}
         async with self._http.get(_link(found.url), headers) as (status, chunks):
             if status != 206:
@@ -222,6 +230,10 @@ class _Memory:
 
     async def write(self, chunk: bytes) -> None:
         self._data += chunk
+
+    async def digest(self) -> str:
+        data, starts = memoryview(self._data), range(0, len(self._data), BLOCK_BYTES)
+        return await anyio.to_thread.run_sync(digest_of, (data[at : at + BLOCK_BYTES] for at in starts))
 
     async def done(self) -> bytes:
         return bytes(self._data)

@@ -7,6 +7,7 @@ operations of `http_api`.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -101,7 +102,8 @@ class BlobsApi:
 
     async def _download_link(self, call: Call) -> Response:
         row, url, expires_ms = await self._blobs.link(call.user_id, _blob_id(call.request))
-        return json_response(wire.BlobResult(row.blob_id, row.mime, row.size, url, expires_ms))
+        digest = hashlib.sha256(row.parts).hexdigest()
+        return json_response(wire.BlobResult(row.blob_id, row.mime, row.size, url, expires_ms, digest))
 
     async def _upload(self, request: Request) -> Response:
         body = _Body(request.receive)

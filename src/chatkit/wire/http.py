@@ -419,13 +419,18 @@ class UploadResult(Body, frozen=True):
 
 
 class BlobResult(Body, frozen=True):
-    """A file that the caller sees in a message, with a link to get it by until `expiresTs`."""
+    """A file that the caller sees in a message, with a link to get it by until `expiresTs`.
+
+    `digest` is the SHA-256, in hex, of the SHA-256s of its parts of 1 MiB, one behind the other; servers of before
+    leave it out.
+    """
 
     blob_id: str
     mime: str
     bytes: int
     url: str
     expires_ts: int
+    digest: str | UnsetType = UNSET
 
 
 class PresenceRow(Body, frozen=True):
