@@ -144,3 +144,25 @@ def test_no_advice_installs_the_package_of_somebody_else() -> None:
             r"(?:pip install|uv add|uvx|pipx run)[^\n`]*?[ '\"]chatkit(?=[\[' \"=<>]|$)", file.read_text()
         )
         assert not wrong, f"{file}: {wrong}"
+
+
+@pytest.mark.parametrize("package", ["chatkit", "chatkit.bots", "chatkit.sync", "chatkit.testing"])
+def test_the_reference_describes_every_public_name(package: str) -> None:
+    """A directive of mkdocstrings names it, or the module that it is in."""
+    pages = [page.read_text("utf-8") for page in (ROOT / "docs/reference").glob("*.md")]
+    described = [
+        _at(path) for page in pages for path in re.findall(r"^::: (?!chatkit$)(\S+)$", page, flags=re.M)
+    ]
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        value = getattr(module, name)
+        assert any(it is value or getattr(it, name, None) is value for it in described), name
+
+
+def _at(path: str) -> object:
+    """What has this dotted path: a module, or something in one."""
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError:
+        home, _, name = path.rpartition(".")
+        return getattr(importlib.import_module(home), name)
