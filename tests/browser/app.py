@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from chatkit import ChatServer, ServerConfig, asgi_app, jwt_authenticator, open_store
+from chatkit import ChatServer, ServerConfig, asgi_app, jwt_authenticator, open_archive, open_store
 from chatkit.gateway.webpage import with_web_page
 from chatkit.push.webpush import WebPushProvider
 from chatkit.server.delivery.config import DeliveryConfig
@@ -69,7 +69,8 @@ def build(database: str, push: WebPushProvider | None, origins: list[str]) -> St
     server = ChatServer(
         store=open_store(f"sqlite:///{database}"),
         authenticate=jwt_authenticator(os.environ["CHATKIT_JWT_SECRET"]),
-        config=ServerConfig(limits=Limits.unlimited()),
+        config=ServerConfig(limits=Limits.unlimited(), search=True),
+        blobs=open_archive(f"dir://{Path(database).absolute().parent}/files"),
         push=None if push is None else {"browsers": push},
         delivery=DeliveryConfig(push_after_s=0, poll_s=0.05),
     )

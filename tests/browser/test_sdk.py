@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 from playwright.sync_api import Error as PlaywrightError
 
+from .app import PREFIX
 from .conftest import ServerProcess, Tab, token
 
 NewTab = Callable[..., Tab]
@@ -124,6 +125,96 @@ def test_offline_over_reloads_everything_is_there_and_goes_out_once(
     assert page.evaluate(TEXTS, chat) == ["MEMBER", "before", "one", "two"]
 
 
+UPLOAD = """async ([conversationId, size]) => {
+  const bytes = new Uint8Array(size).map((_, index) => index >> 10);
+  bytes.set([0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10]);
+  globalThis.progress = [];
+  const options = { onProgress: (done, whole) => progress.push([done, whole]) };
+  const sent = await client.sendFile(conversationId, new File([bytes], "cat.png"), options);
+  await client.sendFile(conversationId, bytes, { clientMsgId: "again" });
+  return { seq: sent.seq, last: progress.at(-1) };
+}"""
+DOWNLOAD = """async ([conversationId, seq]) => {
+  const message = client.conversation(conversationId).messages.find((one) => one.seq === seq);
+  const blob = await client.download(message);
+  const bytes = new Uint8Array(await blob.arrayBuffer());
+  const isSame = bytes.every((byte, index) => index < 8 || byte === ((index >> 10) & 255));
+  const linked = await fetch((await client.fileLink(message)).url);
+  const { type, size } = blob;
+  return { payload: message.payload, type, size, isSame, linked: linked.headers.get("content-type") };
+}"""
+
+
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+def test_a_file_goes_up_and_down_wherever_the_api_is(
+    server: ServerProcess, new_tab: NewTab, prefix: str
+) -> None:
+    chat, size = server.conversation("ann", "ben"), 5_000_000
+    tab = new_tab()
+    ann = own_page(tab, "ann", url=f"{server.url}{prefix}/")
+    ben = own_page(new_tab(), "ben", url=f"{server.url}{prefix}/")
+    requests: list[str] = []
+    ann.on("request", lambda it: requests.append(f"{it.method} {it.url.partition('?')[0]}"))
+    cut: list[str] = []
+
+    def cut_once(route: Route) -> None:
+        cut.append(route.request.method)
+        if len(cut) == 1:
+            route.abort()
+        else:
+            route.continue_()
+
+    tab.expect_lost_connections()
+    ann.route("**/content?**", cut_once)
+    sent = ann.evaluate(UPLOAD, [chat, size])
+    assert (sent["last"], cut) == ([size, size], ["PUT", "PUT"])
+    wait_for(
+        ben, "([id, seq]) => client.conversation(id)?.messages.some((one) => one.seq === seq)", [chat, 3]
+    )
+    got = ben.evaluate(DOWNLOAD, [chat, sent["seq"]])
+    assert got["payload"] == {
+        **got["payload"],
+        "type": "IMAGE",
+        "mime": "image/png",
+        "bytes": size,
+        "name": "cat.png",
+    }
+    assert (got["type"], got["size"], got["isSame"]) == ("image/png", size, True)
+    assert got["linked"] == "image/png"
+    posts = [it for it in requests if it.startswith("POST")]
+    assert posts == [f"POST {server.url}{prefix}/v1/blobs"] * 3  # begun, gone on with, and found again
+    refused = ann.evaluate(
+        "(type) => client.upload(new Uint8Array(9), { mime: type }).catch(({ code, reason }) => [code, reason])",
+        "image/png",
+    )
+    assert refused == ["BAD_REQUEST", "TYPE"]
+
+
+def test_search_members_mute_and_who_is_away(server: ServerProcess, new_tab: NewTab) -> None:
+    chat = server.conversation("ann", "ben", kind="GROUP", title="Trip")
+    server.say("ben", chat, "🎉 which parcel?", "k-1")
+    page = own_page(new_tab(), "ann")
+    wait_for(page, "told.some(({ type }) => type === 'caughtup')")
+    hits = """async (query) => (await client.search(query)).hits.map((hit) =>
+      [hit.message.senderId, hit.highlights.map(([start, end]) => hit.text.slice(start, end))])"""
+    page.wait_for_function("async () => (await client.search('par*')).upToDate", polling=200)
+    assert page.evaluate(hits, "par*") == [["ben", ["parcel"]]]
+    assert page.evaluate(hits, "nothing") == []
+    members = "async (id) => (await client.members(id)).members.map(({ userId, role }) => [userId, role])"
+    assert page.evaluate(members, chat) == [["ann", "OWNER"], ["ben", "MEMBER"]]
+    page.evaluate("(id) => client.mute(id)", chat)
+    page.reload()
+    start(page, "ann")
+    wait_for(page, "(id) => client.conversation(id).mutedUntil === Number.MAX_SAFE_INTEGER", chat)
+    page.evaluate("(id) => client.unmute(id)", chat)
+    assert server.api("ann", "GET", "/v1/conversations")["conversations"][0].get("mutedUntil") is None
+    row = """(id) => {
+      const { name, unread, lastMessage } = client.conversation(id);
+      return [name, unread, lastMessage.seq];
+    }"""
+    assert page.evaluate(row, chat) == ["Trip", {"count": 1, "more": False}, 2]
+
+
 def test_two_tabs_are_two_devices_and_a_reload_is_the_same(
     browser_context: BrowserContext, server: ServerProcess, new_tab: NewTab
 ) -> None:
@@ -160,12 +251,16 @@ def test_a_page_of_an_allowed_origin_uses_it_and_one_of_another_cannot(
         start(tab.page, "ann", origin=other.url)
         wait_for(tab.page, "told.some(({ type }) => type === 'caughtup')")
         assert tab.page.evaluate("(id) => client.send(id, 'from elsewhere')", chat)["seq"] == 2
+        uploaded = tab.page.evaluate("() => client.upload(new Blob(['words'])).then(({ size }) => size)")
+        assert uploaded == 5
+        assert tab.page.evaluate("(id) => client.sendFile(id, new Blob(['words']))", chat)["seq"] == 3
         foreign.expect_lost_connections()
         foreign.page.goto(f"{named}/own/blank")
         with pytest.raises(PlaywrightError, match="Failed to fetch dynamically imported module"):
             start(foreign.page, "ann", origin=other.url)
         assert any("CORS" in line for line in foreign.console)
         foreign.console.clear()
+        tab.page.evaluate("client.close()")  # before its server goes
     finally:
         other.close()
 

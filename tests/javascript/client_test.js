@@ -2,80 +2,9 @@
 // too, and what an app sees of it.
 
 import vectors from "../../spec/client.json" with { type: "json" };
-import { ChatClient, contentOf, MemoryStore } from "../../src/chatkit/web/client/chatkit.js";
+import { ChatClient, contentOf } from "../../src/chatkit/web/client/chatkit.js";
 import { clock, equal, refusal, rejects, sorted } from "./check.js";
-
-const WELCOME = {
-  event: "WELCOME", userId: "u-1", deviceId: "phone", sessionId: "s-1", resumeToken: "r-1", resumed: false, expiresTs: null,
-  heartbeatMs: 30_000, serverTs: 0, protocol: "1.0", limits: { frameBytes: 1e6, payloadBytes: 65_536, batch: 256, syncPage: 200 },
-};
-
-/** Whatever can happen without time going by has happened then. */
-const shortly = () => new Promise((done) => setTimeout(done, 0));
-
-/** A client that has started, and the server's end of its line. */
-async function world(options = {}) {
-  const made = { ...clock(), sockets: [], told: [] };
-  class FakeSocket extends EventTarget {
-    static CONNECTING = 0;
-    static OPEN = 1;
-    readyState = 0;
-    sent = [];
-
-    constructor() {
-      super();
-      made.sockets.push(this);
-    }
-
-    send(data) {
-      this.sent.push(JSON.parse(data));
-    }
-
-    close() {}
-
-    opens() {
-      this.readyState = 1;
-      this.dispatchEvent(new Event("open"));
-    }
-
-    says(...events) {
-      this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(events) }));
-    }
-
-    breaks(code) {
-      this.dispatchEvent(Object.assign(new Event("close"), { code, reason: "" }));
-    }
-  }
-  const answer = async (url) => Response.json(`${url}`.includes("/c-1") ? { memberIds: ["u-1", "u-2"] } : { conversations: [], nextCursor: null });
-  made.client = new ChatClient({
-    url: "http://chat.test/", token: "t", userId: "u-1", deviceId: "phone", store: new MemoryStore(), WebSocket: FakeSocket,
-    fetch: answer, ports: made.ports, ...options,
-  });
-  for (const type of ["message", "sent", "held", "failed", "recalled", "edited", "reaction", "epoch", "error", "caughtup"]) {
-    made.client.addEventListener(type, ({ detail }) => made.told.push(detail));
-  }
-  await made.client.start();
-  made.socket = () => made.sockets.at(-1);
-  made.connect = async (...events) => {
-    while (made.socket().readyState !== 0) made.advance(100); // a broken line comes back after a wait
-    made.socket().opens();
-    made.socket().says(WELCOME, ...events);
-    await shortly();
-  };
-  /** What was said since the last call, without HELLO and PING. */
-  made.said = () => made.socket().sent.splice(0).filter(({ event }) => event !== "HELLO" && event !== "PING");
-  return made;
-}
-
-const heads = (headSeq) => ({
-  event: "HEADS", more: false, conversations: [{
-    conversationId: "c-1", type: "SINGLE", epoch: "e", headSeq, firstSeq: 1, deliveredSeq: 0, readSeq: 0, othersDeliveredSeq: 0, othersReadSeq: 0,
-  }],
-});
-const entry = (seq, text = `t${seq}`) => ({
-  conversationId: "c-1", epoch: "e", messageId: `m-${seq}`, seq, senderId: "u-2", serverTs: seq, payload: { type: "TEXT", text },
-});
-const push = (seq, text) => ({ event: "NEW_MSG", ...entry(seq, text) });
+import { entry, heads, push, shortly, WELCOME, world } from "./client_world.js";
 
 function pick(fields, ...names) {
   return Object.fromEntries(names.filter((name) => fields[name] !== undefined).map((name) => [name, fields[name]]));

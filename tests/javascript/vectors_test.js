@@ -2,11 +2,13 @@
 
 import backoff from "../../spec/backoff.json" with { type: "json" };
 import marks from "../../spec/marks.json" with { type: "json" };
+import mediaTypes from "../../spec/media_types.json" with { type: "json" };
 import renewal from "../../spec/renewal.json" with { type: "json" };
 import resend from "../../spec/resend.json" with { type: "json" };
 import timeline from "../../spec/timeline.json" with { type: "json" };
 import { nextDelay } from "../../src/chatkit/web/client/backoff.js";
 import { marked } from "../../src/chatkit/web/client/marks.js";
+import { likely, mayBe, SHOWN, typesOf } from "../../src/chatkit/web/client/media_types.js";
 import { Renewal } from "../../src/chatkit/web/client/renewal.js";
 import { keyOf, ResendQueue } from "../../src/chatkit/web/client/resend.js";
 import { Timeline } from "../../src/chatkit/web/client/timeline.js";
@@ -75,7 +77,16 @@ function marksMachine() {
   };
 }
 
-const machines = { backoff: [backoff, backoffMachine], marks: [marks, marksMachine], renewal: [renewal, renewalMachine], resend: [resend, resendMachine], timeline: [timeline, timelineMachine] };
+function mediaTypesMachine() {
+  return ({ head: hex, mimes, ...step }) => {
+    if (step.do === "show") return { shown: mimes.filter((mime) => SHOWN.has(mime)) };
+    const head = Uint8Array.from(hex.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
+    const guessed = mimes.filter((mime) => likely(head, mime) === mime);
+    return { types: typesOf(head), mayBe: mimes.filter((mime) => mayBe(mime, head)), guessed, alone: likely(head, null) };
+  };
+}
+
+const machines = { backoff: [backoff, backoffMachine], marks: [marks, marksMachine], media_types: [mediaTypes, mediaTypesMachine], renewal: [renewal, renewalMachine], resend: [resend, resendMachine], timeline: [timeline, timelineMachine] };
 
 export const tests = Object.fromEntries(
   Object.entries(machines).flatMap(([machine, [vectors, make]]) =>

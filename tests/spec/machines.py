@@ -7,6 +7,7 @@ from typing import Any
 
 from chatkit.core.backoff import next_delay
 from chatkit.core.marks import marked
+from chatkit.core.media_types import SHOWN, likely, may_be, types_of
 from chatkit.core.renewal import Renewal
 from chatkit.core.resend import PendingSend, ResendQueue
 from chatkit.core.timeline import Step as TimelineStep
@@ -130,6 +131,22 @@ class MarksMachine:
         return {"edit": None if now.edit is None else now.edit.payload, "reactions": told}
 
 
+class MediaTypesMachine:
+    """One file after the other."""
+
+    def __call__(self, step: Step) -> dict[str, Any]:
+        mimes = step["mimes"]
+        if step["do"] == "show":
+            return {"shown": [mime for mime in mimes if mime in SHOWN]}
+        head = bytes.fromhex(step["head"])
+        return {
+            "types": list(types_of(head)),
+            "mayBe": [mime for mime in mimes if may_be(mime, head)],
+            "guessed": [mime for mime in mimes if likely(head, mime) == mime],
+            "alone": likely(head, None),
+        }
+
+
 class RenewalMachine:
     """One search for the last entry that two logs have in common."""
 
@@ -152,4 +169,5 @@ MACHINES: dict[str, Callable[[], Machine]] = {
     "resend": ResendMachine,
     "renewal": RenewalMachine,
     "marks": MarksMachine,
+    "media_types": MediaTypesMachine,
 }

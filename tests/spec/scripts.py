@@ -338,10 +338,85 @@ def _renewal_walk(rng: Random) -> Generator[Step, dict[str, Any], None]:
         }
 
 
+_HEADS = (
+    b"",
+    b"hello",
+    b"<svg>",
+    b"<html>",
+    b"\x89PNG\r\n\x1a\n\0",
+    b"\x89PNG",
+    b"\xff\xd8\xff\xe0",
+    b"GIF87a",
+    b"GIF89a!",
+    *(b"RIFF\x10\0\0\0" + form for form in (b"WEBPVP8 ", b"WAVEfmt ", b"AVI LIST", b"????", b"")),
+    *(
+        b"\0\0\0\x18ftyp" + brand
+        for brand in (b"isom", b"M4A ", b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis", b"qt  ", b"")
+    ),
+    b"\xff\xfb\x90\x64",
+    b"\xff\xf1\x50\x80",
+    b"\xff\xf9",
+    b"\xff\xeb\x00",
+    b"\xff\xfd",
+    b"\xff",
+    b"\xff\xfeh\0i\0",
+    b"ID3\x04",
+    b"OggS\0",
+    b"fLaC",
+    b"#!AMR",
+    b"II*\0",
+    b"MM\0*",
+    b"BM",
+    b"%PDF-1.7",
+    b"PK\x03\x04",
+    b"\x1a\x45\xdf\xa3",
+)
+_DECLARED = (
+    *(
+        "image/png",
+        "image/apng",
+        "image/jpeg",
+        "image/gif",
+        "image/webp",
+        "image/avif",
+        "image/heic",
+        "image/heif",
+    ),
+    *(
+        "image/tiff",
+        "image/bmp",
+        "image/svg+xml",
+        "audio/mpeg",
+        "audio/aac",
+        "audio/mp4",
+        "audio/wav",
+        "audio/ogg",
+    ),
+    *(
+        "audio/flac",
+        "audio/amr",
+        "audio/webm",
+        "video/mp4",
+        "video/quicktime",
+        "video/webm",
+        "video/avi",
+        "video/3gpp",
+    ),
+    *("application/pdf", "application/ogg", "application/octet-stream", "text/plain", "text/html", "x"),
+)
+
+
+def media_types() -> Scripts:
+    """Every beginning under every type."""
+    steps = [{"do": "look", "head": head.hex(), "mimes": list(_DECLARED)} for head in _HEADS]
+    return {"what a file is, and what may be said of it": [{"do": "show", "mimes": list(_DECLARED)}, *steps]}
+
+
 SCRIPTS: dict[str, Callable[[], Scripts]] = {
     "backoff": backoff,
     "timeline": timeline,
     "resend": resend,
     "renewal": renewal,
     "marks": marks,
+    "media_types": media_types,
 }

@@ -14,7 +14,7 @@ export const tests = {
   },
 
   "a login works in memory as in the browser's storage, and its user goes with its token"() {
-    const login = new Login(new MemoryStorage(), new URL("http://h/p/"));
+    const login = new Login(new MemoryStorage(), new MemoryStorage(), new URL("http://h/p/"));
     equal([login.token, login.userId], [null, undefined]);
     login.token = "t";
     login.userId = "ann";

@@ -1,9 +1,19 @@
 // The HTTP requests of a client. Refusals are RFC 9457 problem documents; they become ChatErrors. Called by session.js.
 
-import { ChatError, problemOf } from "./errors.js";
+/** @typedef {{cursor?: string | null, limit?: number}} Paging */
+/** A current member; `silencedUntil`, in Unix milliseconds, is 0 for who may write. @typedef {{userId: string,
+ *   role: "OWNER" | "ADMIN" | "MEMBER" | "GUEST", joinedSeq: number, silencedUntil: number}} Member */
+/** By user id. @typedef {{members: Member[], nextCursor: string | null}} MemberPage */
+/** `lastSeenTs` is null while they have not gone, and where nobody knows it.
+ * @typedef {{userId: string, state: "ONLINE" | "AWAY" | "OFFLINE", lastSeenTs: number | null}} UserPresence */
+
+import { ChatError, jsonOf, problemOf } from "./errors.js";
+import { searchPage, searchParams } from "./search.js";
+import { checkedId } from "./validate.js";
 
 const PAGES_MAX = 20;
 const ANSWER_WAIT_MS = 60_000;
+const ROLES = new Set(["OWNER", "ADMIN", "MEMBER", "GUEST"]);
 
 export class Api {
   /**
@@ -17,19 +27,19 @@ export class Api {
     this.fetch = fetch;
   }
 
-  /** Every conversation of the user with title; at most 20 pages. @returns {Promise<any[]>} */
+  /** Every conversation of the user as a list shows it, newest activity first; at most 20 pages. @returns {Promise<any[]>} */
   conversations() {
-    return this.#all("v1/conversations", "conversations");
+    return this.#all("v1/conversations", "conversations", { order: "activity" });
   }
 
   /** @param {string} conversationId */
   conversation(conversationId) {
-    return this.request("GET", `v1/conversations/${encodeURIComponent(conversationId)}`);
+    return this.request("GET", `v1/conversations/${part(conversationId)}`);
   }
 
   /** How far each member got; at most 20 pages. @param {string} conversationId @returns {Promise<any[]>} */
   receipts(conversationId) {
-    return this.#all(`v1/conversations/${encodeURIComponent(conversationId)}/receipts`, "receipts");
+    return this.#all(`v1/conversations/${part(conversationId)}/receipts`, "receipts");
   }
 
   /** @param {object} fields */
@@ -37,13 +47,40 @@ export class Api {
     return this.request("POST", "v1/conversations", fields);
   }
 
-  /** @param {string} path @param {string} field */
-  async #all(path, field) {
+  /** One page of the members. @param {string} conversationId @param {Paging} [paging] @returns {Promise<MemberPage>} */
+  async members(conversationId, paging) {
+    const { members, nextCursor } = await this.request("GET", `v1/conversations/${part(conversationId)}/members?${queryOf(paging)}`);
+    return { members: members.map(memberOf), nextCursor };
+  }
+
+  /** @param {string} conversationId @param {number | null} untilMs null: for ever */
+  mute(conversationId, untilMs) {
+    return this.request("PUT", `v1/conversations/${part(conversationId)}/mute`, { until: untilMs });
+  }
+
+  /** @param {string} conversationId */
+  unmute(conversationId) {
+    return this.request("DELETE", `v1/conversations/${part(conversationId)}/mute`);
+  }
+
+  /** @param {string} query @param {import("./search.js").SearchOptions} options */
+  async search(query, options) {
+    return searchPage(await this.request("GET", `v1/search?${searchParams(query, options)}`));
+  }
+
+  /** @param {string[]} userIds @returns {Promise<UserPresence[]>} */
+  async presence(userIds) {
+    if (!Array.isArray(userIds)) throw new ChatError("BAD_REQUEST", "userIds is a list");
+    const users = userIds.map((userId) => checkedId(userId, "userIds")).join(",");
+    return (await this.request("GET", `v1/presence?users=${users}`)).presence;
+  }
+
+  /** @param {string} path @param {string} field @param {object} [fields] */
+  async #all(path, field, fields) {
     const rows = [];
     let cursor = "";
     for (let page = 0; page < PAGES_MAX; page += 1) {
-      const query = new URLSearchParams({ limit: "200", ...(cursor && { cursor }) });
-      const answer = await this.request("GET", `${path}?${query}`);
+      const answer = await this.request("GET", `${path}?${queryOf({ limit: 200, cursor, ...fields })}`);
       rows.push(...answer[field]);
       cursor = answer.nextCursor;
       if (!cursor) break;
@@ -62,16 +99,17 @@ export class Api {
    */
   async request(method, path, body = undefined) {
     const token = await this.tokens.get();
-    const response = await this.#fetch(method, path, body, token);
-    if (response.status !== 401 || !this.tokens.renewable) return answerOf(response);
+    const { status, text } = await this.#fetch(method, path, body, token);
+    if (status !== 401 || !this.tokens.renewable) return answerOf(status, text);
     this.tokens.refused(token);
-    return answerOf(await this.#fetch(method, path, body, await this.tokens.get()));
+    const again = await this.#fetch(method, path, body, await this.tokens.get());
+    return answerOf(again.status, again.text);
   }
 
   /** @param {string} method @param {string} path @param {object | undefined} body @param {string | null} token */
   async #fetch(method, path, body, token) {
     try {
-      return await this.fetch(new URL(path, this.base), {
+      const response = await this.fetch(new URL(path, this.base), {
         method,
         headers: {
           ...(token === null ? {} : { Authorization: `Bearer ${token}` }),
@@ -82,14 +120,35 @@ export class Api {
         cache: "no-store",
         signal: AbortSignal.timeout(ANSWER_WAIT_MS),
       });
+      return { status: response.status, text: await response.text() };
     } catch (cause) {
       throw new ChatError("OFFLINE", "Cannot reach the server.", { retryable: true, cause });
     }
   }
 }
 
-/** @param {Response} response */
-async function answerOf(response) {
-  if (!response.ok) throw problemOf(await response.json().catch(() => ({})), response.status);
-  return response.status === 204 ? null : response.json();
+/** @param {number} status @param {string} text */
+function answerOf(status, text) {
+  const isGood = status >= 200 && status <= 299;
+  if (isGood && text === "") return null;
+  const answer = jsonOf(text);
+  if (!isGood) throw problemOf(answer, status);
+  if (answer === undefined) throw new ChatError("PROTOCOL_ERROR", "The answer is none of a chatkit server.", { status });
+  return answer;
+}
+
+/** @param {any} row @returns {Member} */
+function memberOf({ userId, memberRole, joinedSeq, silencedUntil }) {
+  return { userId, role: ROLES.has(memberRole) ? memberRole : "MEMBER", joinedSeq, silencedUntil: silencedUntil ?? 0 };
+}
+
+/** @param {{[name: string]: string | number | null | undefined}} [fields] what is null, or an empty text, is left out */
+function queryOf(fields = {}) {
+  const given = Object.entries(fields).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
+}
+
+/** @param {string} conversationId */
+function part(conversationId) {
+  return encodeURIComponent(checkedId(conversationId, "conversationId"));
 }

@@ -2,7 +2,9 @@
 
 export { ChatClient } from "./client.js";
 export { ChatError } from "./errors.js";
+export { Upload } from "./media.js";
 export { contentOf } from "./marks.js";
+export { SearchHit } from "./search.js";
 export { IndexedDbStore } from "./store_indexeddb.js";
 export { MemoryStore } from "./store_memory.js";
 export { isUserMessage } from "./timeline.js";

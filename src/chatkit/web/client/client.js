@@ -16,11 +16,14 @@ import { Connection } from "./connection.js";
 import { claimDevice, randomId } from "./device.js";
 import { ChatError } from "./errors.js";
 import { EventStream } from "./events.js";
+import { Media } from "./media.js";
+import { momentMs } from "./search.js";
 import { Session } from "./session.js";
 import { IndexedDbStore } from "./store_indexeddb.js";
 import { MemoryStore } from "./store_memory.js";
 import { Timers } from "./timers.js";
 import { claimsOf, TokenSource } from "./tokens.js";
+import { Transfers } from "./transfers.js";
 import { checkedClientMsgId, checkedId, checkedSeq } from "./validate.js";
 
 const HISTORY_MAX = 1_000;
@@ -34,7 +37,7 @@ const HISTORY_MAX = 1_000;
  * @property {string} [deviceId] left out: the token's, else one for this tab that outlives it
  * @property {import("./types.js").LocalStore} [store] left out: IndexedDB where the browser lets, else memory
  * @property {typeof WebSocket} [WebSocket] for tests and other hosts
- * @property {typeof fetch} [fetch] likewise
+ * @property {typeof fetch} [fetch] likewise; uploads go by it too then, and tell of no progress on the way
  * @property {import("./types.js").Ports} [ports] clock, chance and timers, likewise
  */
 
@@ -58,6 +61,8 @@ export class ChatClient extends EventTarget {
   /** @type {import("./types.js").LocalStore} */
   #store = new MemoryStore();
   #api;
+  #media;
+  #ended = new AbortController();
   #session;
   /** @type {Connection | null} */
   #connection = null;
@@ -80,7 +85,16 @@ export class ChatClient extends EventTarget {
     if (!options.ports) this.#timers = new Timers(makeWorker);
     this.#ports = options.ports ?? portsOf(/** @type {Timers} */ (this.#timers));
     this.#tokens = new TokenSource(token, this.#ports);
-    this.#api = new Api(this.#base, this.#tokens, options.fetch ?? ((resource, init) => fetch(resource, init)));
+    /** @type {typeof fetch} */
+    const request = options.fetch ?? ((resource, init) => fetch(resource, init));
+    this.#api = new Api(this.#base, this.#tokens, request);
+    const transfers = new Transfers({
+      ...this.#ports,
+      base: this.#base,
+      fetch: request,
+      XMLHttpRequest: options.fetch ? undefined : globalThis.XMLHttpRequest,
+    });
+    this.#media = new Media({ ...this.#ports, api: this.#api, transfers });
     const client = this;
     /** @type {import("./types.js").Line & {renew: (token: string) => void}} */
     const line = {
@@ -124,6 +138,7 @@ export class ChatClient extends EventTarget {
   close() {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#ended.abort(closedError());
     this.#connection?.stop();
     this.#session.keeper.flush();
     this.#session.outbox.release(closedError());
@@ -340,7 +355,118 @@ export class ChatClient extends EventTarget {
   }
 
   /**
-   * Any HTTP request of the protocol, with this login: members, mutes, blocks, push and so on.
+   * Upload a file; resolves once the server has all of it, durably. A message that names it is sent by `send`, with `upload.payload()`.
+   *
+   * A file without such a message is removed after a day or so. The same content finds its former upload: nothing is sent twice,
+   * and what was cut off goes on, after a reload too. A try that gets no further is repeated a few times; there is no deadline for
+   * the whole.
+   *
+   * @param {import("./media.js").Source} source a file that was chosen, a Blob, or bytes
+   * @param {{mime?: string, name?: string, onProgress?: import("./media.js").OnProgress, signal?: AbortSignal}} [options] `mime`: left out,
+   *   by its content and name; `name`: left out, the file's; `onProgress(doneBytes, wholeBytes)`; `signal` ends it
+   * @returns {Promise<import("./media.js").Upload>}
+   * @throws {ChatError} BAD_REQUEST: empty, or (reason TYPE) its content contradicts `mime`; TOO_LARGE, QUOTA: more than the server
+   *   takes, or than the user may have; NOT_FOUND: the server keeps no files; CONFIGURATION: it cannot be read, or changed
+   *   meanwhile; OFFLINE, UNAVAILABLE: not now, the same call goes on; CLOSED
+   */
+  upload(source, { signal, ...options } = {}) {
+    return this.#transfer((ended) => this.#media.upload(source, options, ended), signal);
+  }
+
+  /**
+   * Upload a file and send a message that shows it: IMAGE, VOICE, or FILE for all else. Called again with the same `clientMsgId`
+   * after it failed, it goes on with the upload where that was cut off, and sends the message once.
+   *
+   * @param {string} conversationId
+   * @param {import("./media.js").Source} source as of `upload`, like `mime`, `name`, `onProgress`
+   * @param {{mime?: string, name?: string, onProgress?: import("./media.js").OnProgress, replyTo?: Named, clientMsgId?: string,
+   *   signal?: AbortSignal}} [options] the others as of `send`
+   * @returns {Promise<Sent>}
+   * @throws {ChatError} as `upload` and `send`
+   */
+  async sendFile(conversationId, source, { replyTo, clientMsgId, ...options } = {}) {
+    checkedId(conversationId, "conversationId");
+    const uploaded = await this.upload(source, options);
+    return this.send(conversationId, uploaded.payload(), { replyTo, clientMsgId, signal: options.signal });
+  }
+
+  /**
+   * The file that a message names, as a Blob: of its own type if it is a picture, a sound or a film, else of one that no browser
+   * runs. What was cut off goes on.
+   *
+   * @param {Message | string} message a message with a `blobId`, or that id
+   * @param {{onProgress?: import("./media.js").OnProgress, signal?: AbortSignal}} [options] `onProgress(doneBytes, wholeBytes)`
+   * @returns {Promise<Blob>}
+   * @throws {ChatError} NOT_FOUND: recalled, expired, or not this user's to see; BAD_REQUEST: it names no file; OFFLINE, UNAVAILABLE:
+   *   not now, call again; CLOSED
+   */
+  download(message, { signal, ...options } = {}) {
+    return this.#transfer((ended) => this.#media.download(message, options, ended), signal);
+  }
+
+  /**
+   * A link to the file that a message names, for `<img src>` or `<video src>`: it holds for some minutes, for whoever has it.
+   *
+   * @param {Message | string} message as of `download`
+   * @returns {Promise<{url: string, mime: string, size: number, expiresTs: number}>}
+   * @throws {ChatError} as `download`, OFFLINE at once
+   */
+  fileLink(message) {
+    return this.#media.link(message);
+  }
+
+  /**
+   * Messages at the server that the user may read and that match, the newest first.
+   *
+   * @param {string} query words, all of which must be found; "in quotes" they follow each other, `wor*` finds all that begin so
+   * @param {import("./search.js").SearchOptions} [options] only of one conversation or sender, sent `after` (then or later) or
+   *   `before`; `cursor`: `nextCursor` of the page before; `limit`: 20 by default, 50 at most
+   * @returns {Promise<import("./search.js").SearchPage>}
+   * @throws {ChatError} BAD_REQUEST: nothing to search for; FORBIDDEN: search is off; NOT_FOUND: no member there; OFFLINE
+   */
+  async search(query, options = {}) {
+    return this.#api.search(query, options);
+  }
+
+  /** One page of the members, by user id; `nextCursor` leads to the next.
+   * @param {string} conversationId @param {{cursor?: string | null, limit?: number}} [options] `limit`: 50 by default
+   * @returns {Promise<import("./api.js").MemberPage>} @throws {ChatError} NOT_FOUND, OFFLINE */
+  async members(conversationId, options) {
+    return this.#api.members(conversationId, options);
+  }
+
+  /** The user's devices are not woken for a conversation. What is unread counts all the same.
+   * @param {string} conversationId @param {Date | number | null} [until] when that ends, a Date or Unix milliseconds; left out: never
+   * @returns {Promise<void>} @throws {ChatError} NOT_FOUND, OFFLINE */
+  async mute(conversationId, until = null) {
+    const untilMs = until === null ? null : momentMs(until, "until");
+    await this.#api.mute(conversationId, untilMs);
+    this.#session.muted(conversationId, untilMs ?? Number.MAX_SAFE_INTEGER);
+  }
+
+  /** The user's devices are woken for a conversation again. @param {string} conversationId
+   * @returns {Promise<void>} @throws {ChatError} NOT_FOUND, OFFLINE */
+  async unmute(conversationId) {
+    await this.#api.unmute(conversationId);
+    this.#session.muted(conversationId, 0);
+  }
+
+  /** Who of these is online now; the event `presence` says what changes later. Left out are those whom the user may not know of.
+   * @param {string[]} userIds 1 to 100 @returns {Promise<import("./api.js").UserPresence[]>}
+   * @throws {ChatError} FORBIDDEN: presence is off at this server; BAD_REQUEST, OFFLINE */
+  async presence(userIds) {
+    return this.#api.presence(userIds);
+  }
+
+  /** Say whether the user is at this device or away from it; it holds for later connections too. A device that says nothing is
+   * ONLINE while it is connected. @param {"ONLINE" | "AWAY"} state */
+  setPresence(state) {
+    if (state !== "ONLINE" && state !== "AWAY") throw new ChatError("BAD_REQUEST", "state is ONLINE or AWAY");
+    this.#session.setPresence(state);
+  }
+
+  /**
+   * Any HTTP request of the protocol, with this login: roles, blocks, push and so on.
    *
    * @param {string} method
    * @param {string} path such as `/v1/blocks`; nothing outside of `/v1/` gets the login
@@ -354,6 +480,13 @@ export class ChatClient extends EventTarget {
   }
 
   // --- inside ---
+
+  /** A transfer that ends with the client, if nobody gives it up before. @template T @param {(ended: AbortSignal) => Promise<T>} run
+   * @param {AbortSignal} [signal] */
+  async #transfer(run, signal) {
+    this.#ended.signal.throwIfAborted();
+    return run(signal === undefined ? this.#ended.signal : AbortSignal.any([this.#ended.signal, signal]));
+  }
 
   async #start() {
     const token = await this.#firstToken();

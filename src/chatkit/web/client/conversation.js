@@ -3,6 +3,7 @@
 
 /** @typedef {import("./types.js").Message} Message */
 
+import { marked, messageOf } from "./marks.js";
 import { OthersCursors } from "./receipts.js";
 import { isUserMessage, Timeline } from "./timeline.js";
 
@@ -10,6 +11,10 @@ const WINDOW_FIRST = 200;
 const WINDOW = 50;
 const TYPING_SHOWN_MS = 5_000;
 const STORED_MAX = 200; // entries that a store keeps
+const UNREAD_MAX = 999;
+
+/** What the server said of the log up to `headSeq`: by it a list shows what is not held here.
+ * @typedef {{epoch: string, headSeq: number, readSeq: number, unread: number, lastMessage: Message | null}} Preview */
 
 /** What an app reads of it changes while the client runs; the client's event `change` says when to look again. */
 export class Conversation {
@@ -25,6 +30,8 @@ export class Conversation {
   lastActivityTs = 0;
   /** @type {number} no notifications before this time, in Unix milliseconds; 0: not muted */
   mutedUntil = 0;
+  /** @type {Preview | null} null where that is not known, or is no longer so */
+  preview = null;
   /** Whether the user is a member no longer. */
   left = false;
   /** Whether the newest messages are here. */
@@ -62,9 +69,12 @@ export class Conversation {
     return this.timeline.readable(this.owner.me);
   }
 
-  /** The newest of them, or undefined. @returns {Message | undefined} */
+  /** The newest message, or member change, as it reads now; undefined where nothing is known. @returns {Message | undefined} */
   get lastMessage() {
-    return this.timeline.readable().at(-1);
+    const held = this.timeline.readable().at(-1);
+    const said = this.#valid?.lastMessage;
+    if (!said || (held && held.seq >= said.seq)) return held;
+    return marked([said], this.timeline.shown())[0];
   }
 
   /** When something last happened, in Unix milliseconds; 0 if nothing is known. */
@@ -72,10 +82,21 @@ export class Conversation {
     return Math.max(this.lastMessage?.serverTs ?? 0, this.lastActivityTs);
   }
 
-  /** How many messages of others are unread, of those that are here; `more` says that there may be others. */
+  /** How many messages of others are unread, at most 999, as far as is known here; `more` says that there may be others. */
   get unread() {
+    const { timeline } = this;
     const readSeq = Math.max(this.readSeq, this.wantedReadSeq);
-    return { count: this.timeline.unread(readSeq, this.owner.me), more: this.timeline.floor > readSeq };
+    const preview = this.#valid;
+    const isHeld = timeline.floor <= readSeq && (!preview || timeline.upTo >= preview.headSeq);
+    if (isHeld || !preview || preview.headSeq <= readSeq) return counted(timeline.unread(readSeq, this.owner.me), timeline.floor > readSeq);
+    const before = Math.min(preview.unread, preview.headSeq - readSeq); // some of it may have been read since
+    const isExact = preview.readSeq >= readSeq && preview.unread < UNREAD_MAX && timeline.floor <= preview.headSeq;
+    return counted(before + timeline.unread(preview.headSeq, this.owner.me), !isExact);
+  }
+
+  /** The preview, as far as it is of the log held here. */
+  get #valid() {
+    return this.preview?.epoch === this.timeline.epoch ? this.preview : null;
   }
 
   /** Whether there is a past that is not here yet; `client.history` brings it. */
@@ -104,10 +125,31 @@ export class Conversation {
 
   // --- for the client ---
 
+  /** Take what the server says for a list, in a row of HEADS or of the list. @param {any} row */
+  listed(row) {
+    this.title = row.title ?? "";
+    this.lastActivityTs = Math.max(this.lastActivityTs, row.lastActivityTs ?? 0);
+    this.mutedUntil = row.mutedUntil ?? 0;
+  }
+
+  /** Take what a row of the list says of the log up to its head. @param {any} row */
+  previewed({ epoch, headSeq, readSeq, unread, lastMessage }) {
+    const isKept = lastMessage !== undefined && !this.timeline.recalls.has(lastMessage.seq); // it may be from before that
+    this.preview = { epoch, headSeq, readSeq, unread, lastMessage: isKept ? messageOf(lastMessage, headSeq) : null };
+  }
+
+  /** A message was recalled. Returns whether what the list says has to be asked for anew. @param {number} seq */
+  recalled(seq) {
+    if (this.preview === null || seq > this.preview.headSeq || this.timeline.entries.has(seq)) return false;
+    this.preview = null;
+    return true;
+  }
+
   /** Take a row of HEADS; the first row starts the log near its end. @param {import("./types.js").Head} row @param {boolean} isFirst */
   head(row, isFirst) {
     this.type = row.type;
     this.left = false;
+    if (row.lastActivityTs !== undefined) this.listed(row);
     this.ofLog(row.epoch, row.headSeq, this.heldAtConnect, row.deliveredSeq);
     if (!this.loaded) {
       this.timeline.rebase(windowFloor(row, isFirst), row.firstSeq);
@@ -220,6 +262,11 @@ export class Conversation {
     const first = this.type === "SINGLE" ? this.timeline.entries.get(1) : undefined;
     return first?.payload.op === "CREATED" ? [first.senderId, ...first.payload.userIds] : null;
   }
+}
+
+/** @param {number} count @param {boolean} more */
+function counted(count, more) {
+  return { count: Math.min(count, UNREAD_MAX), more: more || count > UNREAD_MAX };
 }
 
 /** @param {import("./types.js").Head} row @param {boolean} isFirst */

@@ -1,4 +1,4 @@
-// What only HTTP tells: titles, members, and how far each member of a group got. Failures cost names, nothing else, and
+// What only HTTP tells: members, what a list shows of what is not held here, and how far each member of a group got. Failures cost names, nothing else, and
 // are made good on the next connection, or after the wait that the server asked for. Owned by session.js.
 
 /** @typedef {import("./conversation.js").Conversation} Conversation */
@@ -25,7 +25,7 @@ export class Directory {
     this.owner = owner;
   }
 
-  /** Fetch titles, and the members of conversations that lack them. One run at a time; a wish meanwhile runs once more. */
+  /** Fetch what a list shows, and the members of conversations that lack them. One run at a time; a wish meanwhile runs once more. */
   async refresh() {
     this.#again = true;
     if (this.#busy) return;
@@ -68,10 +68,9 @@ export class Directory {
     for (const row of await this.parts.api.conversations()) {
       const conversation = this.owner.conversations.get(row.conversationId);
       if (!conversation) continue; // HEADS or its first entry makes it known
-      conversation.title = row.title ?? "";
-      conversation.lastActivityTs = row.lastActivityTs ?? 0;
-      conversation.mutedUntil = row.mutedUntil ?? 0;
       conversation.role = row.memberRole ?? null;
+      conversation.listed(row);
+      conversation.previewed(row);
       this.owner.changed(conversation);
     }
     this.owner.changed();

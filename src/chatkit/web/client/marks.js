@@ -21,10 +21,12 @@ export function contentOf({ payload, marks }) {
   return marks?.edit?.payload ?? payload;
 }
 
-/** What a page says that was said of an entry; undefined if nothing. @param {any} entry @param {number} headSeq @returns {Marks | undefined} */
-export function marksOf({ edit, reactions }, headSeq) {
-  if (edit === undefined && reactions === undefined) return undefined;
-  return { asOfSeq: headSeq, edit: edit ? { ...edit, payload: edit.payload ?? null } : null, reactions: reactions ?? [] };
+/** An entry of a page or of another answer, with what it says beside the entry. @param {any} entry
+ * @param {number} headSeq up to where that counts @returns {Message} */
+export function messageOf({ edit, reactions, ...entry }, headSeq) {
+  if (edit === undefined && reactions === undefined) return entry;
+  const marks = { asOfSeq: headSeq, edit: edit ? { ...edit, payload: edit.payload ?? null } : null, reactions: reactions ?? [] };
+  return { ...entry, marks };
 }
 
 /**

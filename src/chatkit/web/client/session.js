@@ -22,6 +22,7 @@ const KEPT_MAX = 2_000;
 const KEPT_MAX_READING = 10_000;
 const TYPING_EVERY_MS = 3_000;
 const CONVERSATIONS_MAX = 20_000;
+const PRESENCE_REF = "presence"; // refused where presence is off, which is no news to the app
 const REVIEWED = "REVIEWED"; // the reason of an ERROR that tells of a held message, and answers no SEND_MSG
 
 export class Session {
@@ -43,6 +44,8 @@ export class Session {
   headsSeen = new Set();
   /** @type {Map<string, {resolve: (sent: Sent) => void, reject: (error: ChatError) => void, messageId: string}>} */
   recalls = new Map();
+  /** @type {"ONLINE" | "AWAY"} what the app says of the user; each connection begins as ONLINE */
+  presence = "ONLINE";
   readsPast = false;
   isCaughtUp = false;
   hasStoreFailed = false;
@@ -142,6 +145,7 @@ export class Session {
     this.isCaughtUp = false;
     for (const conversation of this.conversations.values()) conversation.heldAtConnect = conversation.timeline.upTo;
     this.outbox.connected();
+    if (this.presence === "AWAY") this.#line().send({ event: "PRESENCE", state: "AWAY", ref: PRESENCE_REF });
     this.directory.refresh();
   }
 
@@ -255,6 +259,22 @@ export class Session {
     this.puller.wantTail(conversation.id);
     this.parts.changed();
     return conversation;
+  }
+
+  /** The user's devices are not woken for a conversation until then. @param {string} conversationId @param {number} untilMs 0: they are */
+  muted(conversationId, untilMs) {
+    const conversation = this.conversations.get(conversationId);
+    if (!conversation) return;
+    conversation.mutedUntil = untilMs;
+    this.keeper.changed(conversation);
+    this.keeper.flush();
+    this.parts.changed();
+  }
+
+  /** Whether the user is at this device; it holds for later connections too. @param {"ONLINE" | "AWAY"} state */
+  setPresence(state) {
+    if (state !== this.presence) this.#line().send({ event: "PRESENCE", state, ref: PRESENCE_REF });
+    this.presence = state;
   }
 
   // --- events ---
@@ -430,7 +450,7 @@ export class Session {
 
   /** @param {WireEvent} event */
   refused(event) {
-    if (this.puller.error(event)) return;
+    if (event.ref === PRESENCE_REF || this.puller.error(event)) return;
     if (this.cursors.refused(event, this.conversations.get(event.conversationId))) return;
     const error = errorOf(event);
     const recall = this.recalls.get(event.ref);
@@ -488,6 +508,7 @@ export class Session {
       const live = conversation.pushedSeqs.delete(message.seq);
       const isKnown = conversation.sentSeqs.delete(message.seq) || message.seq <= conversation.toldSeq;
       conversation.toldSeq = Math.max(conversation.toldSeq, message.seq);
+      if (message.payload.type === "RECALL" && conversation.recalled(message.payload.seq)) this.directory.refresh();
       if (!isKnown) this.parts.emit(...toldOf(message, live));
     }
   }

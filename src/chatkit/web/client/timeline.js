@@ -4,7 +4,7 @@
 /** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./types.js").Page} Page */
 
-import { marked, marksOf } from "./marks.js";
+import { marked, messageOf } from "./marks.js";
 import { Renewal } from "./renewal.js";
 
 const USER_TYPES = new Set(["TEXT", "IMAGE", "VOICE", "FILE", "CUSTOM"]);
@@ -188,7 +188,7 @@ export class Timeline {
     for (const entry of page.messages) {
       if (entry.seq <= this.upTo || entry.seq > page.upToSeq) continue;
       this.#noteRecall(entry);
-      this.held.set(entry.seq, this.#withoutRecalled(withPageMarks(entry, page.headSeq)));
+      this.held.set(entry.seq, this.#withoutRecalled(messageOf(entry, page.headSeq)));
     }
     this.#placeUpTo(page.upToSeq);
     this.upTo = Math.max(this.upTo, page.upToSeq);
@@ -287,7 +287,7 @@ export class Timeline {
   #older(lastSeq, page) {
     if (lastSeq !== this.olderUpTo) return;
     for (const entry of page.messages) {
-      if (entry.seq <= this.floor) this.#place(this.#withoutRecalled(withPageMarks(entry, page.headSeq)));
+      if (entry.seq <= this.floor) this.#place(this.#withoutRecalled(messageOf(entry, page.headSeq)));
     }
     this.olderUpTo = Math.max(this.olderUpTo, page.upToSeq);
     if (this.olderUpTo < this.floor && page.upToSeq > lastSeq) return;
@@ -380,12 +380,6 @@ function readableOf(shown) {
   const emptied = new Set(shown.flatMap((entry) => recalledSeqs(entry).slice(1)));
   const messages = shown.filter(({ seq, payload }) => !SAYS_OF_OTHERS.has(payload.type) && !emptied.has(seq));
   return marked(messages, shown);
-}
-
-/** An entry of a page, with what the page says of it. @param {any} entry @param {number} headSeq @returns {Message} */
-function withPageMarks({ edit, reactions, ...entry }, headSeq) {
-  const marks = marksOf({ edit, reactions }, headSeq);
-  return marks === undefined ? entry : { ...entry, marks };
 }
 
 /** @param {Message[]} entries @returns {Map<number, string>} */

@@ -19,7 +19,8 @@
 
 /** A row of HEADS.
  * @typedef {{conversationId: string, type: string, epoch: string, headSeq: number, firstSeq: number, deliveredSeq: number,
- *   readSeq: number, othersDeliveredSeq: number, othersReadSeq: number}} Head */
+ *   readSeq: number, othersDeliveredSeq: number, othersReadSeq: number, title?: string, lastActivityTs?: number,
+ *   mutedUntil?: number}} Head */
 
 /** What SYNC_PAGE says of (lastSeq, upToSeq].
  * @typedef {{conversationId: string, epoch: string, headSeq: number, messages: Message[], upToSeq: number, more: boolean,
