@@ -483,3 +483,17 @@ async def test_an_upload_that_is_refused_early_learns_why() -> None:
                 await put(reserved.url, {"upload-offset": "1"})
         assert (await put(reserved.url, {})).state == "READY"
         assert (await put(reserved.url, {})).state == "READY"
+
+
+async def test_who_waits_for_100_continue_is_refused_before_the_body() -> None:
+    async with world() as w, w.api("ann"):
+        port = int(w.url.rpartition(":")[2])
+        head = (
+            f"PUT /v1/blobs/{'0' * 32}/content?user=ann&bytes=9&type=a%2Fb&expires=1&signature=x HTTP/1.1\r\n"
+            "Host: chat\r\nContent-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n"
+        )
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(head.encode())
+            answer = await stream.receive()
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"100 Continue" not in answer and b'"LINK"' in answer

@@ -77,6 +77,14 @@ class World:
         payload = {"type": "IMAGE", "blobId": blob_id, "mime": "image/png", "bytes": size}
         return (await self.server.send("g", "ann", payload, client_msg_id=blob_id)).message_id
 
+    async def upload_link(self) -> str:
+        """A link to upload `BIG` by, which nobody made."""
+        assert self.server.blob_service is not None
+        found = await self.server.blob_service.reserve(
+            Proof(Identity("ann"), b"", 0), "k", len(BIG), "image/png"
+        )
+        return f"{found.url}x"
+
     async def link(self, blob_id: str) -> str:
         assert self.server.blob_service is not None
         return (await self.server.blob_service.link("ben", blob_id))[1]
@@ -111,6 +119,11 @@ class Answer:
         self.paused = 0
         self.status, self.body, self.ended = 0, b"", False
         self.largest = 0
+
+    @property
+    def left(self) -> int:
+        """Chunks of the body that were not read."""
+        return len(self._chunks)
 
     async def receive(self) -> dict[str, Any]:
         if self._sent_all:
@@ -181,6 +194,37 @@ async def test_an_upload_that_trickles_is_cut_off() -> None:
         )
         assert found.url is not None
         assert (await w.request("PUT", found.url, BIG, pause_s=29.0)).status == 503
+
+
+@pytest.mark.parametrize(
+    ("pause_s", "read"),
+    [
+        (0.5, 106),  # all of it, in 53 s
+        (0.61, 98),  # what comes within 60 s
+        (2.0, 3),  # slower than 16 KiB a second by 1.4 s with each, of which 5 s are allowed
+    ],
+)
+async def test_the_rest_of_a_refused_upload_is_read_while_it_comes_fast_enough(
+    pause_s: float, read: int
+) -> None:
+    async with world() as w:
+        answer = await w.request("PUT", await w.upload_link(), BIG, pause_s=pause_s)
+        assert (answer.status, answer.ended, 106 - answer.left) == (403, True, read)
+
+
+async def test_of_many_refused_uploads_not_all_are_read_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatkit.gateway.blobs_api.UNREAD_MAX", 1)
+    async with world() as w:
+        url, answers = await w.upload_link(), []
+
+        async def put() -> None:
+            answers.append(await w.request("PUT", url, BIG, pause_s=0.5))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(put)
+            tasks.start_soon(put)
+        assert [(answer.status, 106 - answer.left) for answer in answers] == [(403, 9), (403, 106)]
+        assert (await w.request("PUT", url, BIG, pause_s=0.5)).left == 0
 
 
 async def test_a_download_that_nobody_reads_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:

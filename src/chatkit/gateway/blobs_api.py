@@ -11,6 +11,7 @@ import hashlib
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import anyio
@@ -42,8 +43,14 @@ UPLOAD_OFFSET: Final = "upload-offset"
 UNREAD_BYTES_MAX: Final = 128 * 1024 * 1024
 """What is thrown away of an upload after its answer: more than the largest file has by default."""
 
-UNREAD_S: Final = 5.0
-"""And for how long."""
+UNREAD_S: Final = 60.0
+"""And for how long, of a peer that keeps to its pace."""
+
+UNREAD_MAX: Final = 64
+"""Refused uploads that are read on at the same time; of further ones what comes within `_UNREAD_STALL_S` is."""
+
+_UNREAD_STALL_S: Final = 5.0
+_UNREAD_BYTES_PER_S: Final = 16 * 1024
 
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,20})-([0-9]{0,20})")
 _DIGITS: Final = re.compile(r"[0-9]{1,16}")
@@ -66,6 +73,7 @@ class BlobsApi:
 
     def __init__(self, server: ChatServer) -> None:
         self._server = server
+        self._refused: set[_EarlyAnswer] = set()
 
     def operations(self) -> list[Operation]:
         """What there is."""
@@ -108,7 +116,7 @@ class BlobsApi:
     async def _upload(self, request: Request) -> Response:
         body = _Body(request.receive)
         answer = await self._by_link(Request(request.scope, body), "PUT", self._receive)
-        return answer if body.ended else _EarlyAnswer(answer, body)
+        return answer if body.ended else _EarlyAnswer(answer, body, self._refused)
 
     async def _receive(self, request: Request, link: SignedLink) -> Response:
         offset = _number(request.headers.get(UPLOAD_OFFSET, "0"), "the header Upload-Offset")
@@ -176,22 +184,38 @@ class _EarlyAnswer(Response):
 
     It leaves at once, and what still comes is thrown away for a while before the connection is closed: closing it on
     bytes that were not read resets it, and a peer that sends all before it reads would not see why it was refused.
+
+    Args:
+        answer: What leaves.
+        body: What still comes.
+        others: The answers of which more is read now.
     """
 
-    def __init__(self, answer: Response, body: _Body) -> None:
+    def __init__(self, answer: Response, body: _Body, others: set[_EarlyAnswer]) -> None:
         super().__init__(answer.body, answer.status_code)
         self.raw_headers = [*answer.raw_headers, (b"connection", b"close")]
-        self._rest = body
+        self._rest, self._others = body, others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        left = UNREAD_BYTES_MAX
-        with anyio.move_on_after(UNREAD_S):
-            while left > 0 and not self._rest.ended:
-                left -= len((await self._rest()).get("body", b""))
+        seconds = UNREAD_S if len(self._others) < UNREAD_MAX else _UNREAD_STALL_S
+        self._others.add(self)
+        try:
+            with suppress(TimeoutError), anyio.move_on_after(seconds):
+                await self._read()
+        finally:
+            self._others.discard(self)
         await send({"type": "http.response.body", "body": b""})
+
+    async def _read(self) -> None:
+        left, pace = UNREAD_BYTES_MAX, Pace(_UNREAD_STALL_S, _UNREAD_BYTES_PER_S)
+        while left > 0 and not self._rest.ended:
+            with pace.waiting():
+                size = len((await self._rest()).get("body", b""))
+            pace.moved(size)
+            left -= size
 
 
 class BlobResponse(Response):
