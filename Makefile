@@ -40,6 +40,7 @@ test: setup
 	scripts/valgrind
 	scripts/pgbouncer
 	scripts/promtool
+	scripts/proxies
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-all:

@@ -19,6 +19,7 @@ from chatkit.cli.configured import all_names
 from chatkit.cli.settings import fields, variable_of
 from chatkit.server.config import ServerConfig
 from tests.docs.snippets import ROOT
+from tests.hosts.proxies import find
 
 EXAMPLES = ROOT / "examples"
 COMPOSE: dict[str, Any] = yaml.safe_load((EXAMPLES / "compose.yaml").read_text(encoding="utf-8"))
@@ -121,6 +122,11 @@ def test_the_balancer_knows_the_nodes_and_does_not_cut_quiet_websockets() -> Non
         assert int(found) > 2 * ServerConfig().heartbeat_s
 
 
+def test_the_balancer_may_open_what_it_is_told_to() -> None:
+    (connections,) = re.findall(r"maxconn (\d+)", HAPROXY)
+    assert SERVICES["balancer"]["ulimits"]["nofile"]["soft"] > 2 * int(connections) + 100
+
+
 def test_docker_reads_it() -> None:
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
@@ -135,10 +141,7 @@ def test_docker_reads_it() -> None:
 
 
 def test_haproxy_reads_its_file() -> None:
-    haproxy = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if haproxy is None:
-        pytest.skip("no haproxy here")
     done = subprocess.run(
-        [haproxy, "-c", "-f", str(EXAMPLES / "haproxy.cfg")], capture_output=True, text=True
+        [find("haproxy"), "-c", "-f", str(EXAMPLES / "haproxy.cfg")], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
